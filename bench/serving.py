@@ -87,7 +87,7 @@ def fill(folder: Path, url: str | None = None) -> None:
     url = url or f"lmdb:{folder / 'online'}"
     (folder / "store").write_text(url)
     store = open_store(url)
-    partition = None if store.capabilities.one_writer else "0"
+    partition = "0" if store.capabilities.multi_process else None
     writer = shard(views(*KEYS), store, partition)
     for at in range(0, frame.height, 100_000):
         records, now = batch(frame[at : at + 100_000], at)

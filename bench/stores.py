@@ -38,7 +38,7 @@ def main(kind: str, events: str) -> None:
     with server(kind) as at, seldom_collected():
         empty = _used(at, None)
         store = open_store(at.url)
-        partition = None if store.capabilities.one_writer else "0"
+        partition = "0" if store.capabilities.multi_process else None
         of = [view.at(hw.streaming("1d")) for view in views(*KEYS)]
         writer = shard(of, store, partition)
         for first in range(0, count, 100_000):

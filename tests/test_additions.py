@@ -442,7 +442,7 @@ def test_an_online_store(tree, promised, tmp_path):
 
 
         class SqliteStore:
-            capabilities = Capabilities(atomic=True, one_writer=True, remote=False)
+            capabilities = Capabilities(atomic=True, multi_process=False, remote=False)
             namespace = ""
 
             def __init__(self, path, readonly):

@@ -25,7 +25,7 @@ import headwater as hw
 import polars as pl
 
 schema = {{"user": str, "n": int, "word": str, "at": pl.Datetime("us", "UTC")}}
-source = hw.Source("visits", timestamp_field="at", stream={stream}, id_field="n", id_horizon="1d")
+source = hw.Source("visits", timestamp_field="at", stream={stream}, id_field="n", id_horizon="1d"{writers})
 features = [hw.count(), hw.sum("n"), hw.max("n"), hw.mean("n"), hw.last("word"), hw.last_n("n", k=3), hw.count_distinct("word")]
 view = hw.FeatureView("user", source=source, keys=["user"], windows=["1h", "7d"], features=features, freshness=hw.streaming("2s"))
 words = hw.FeatureView("word", source=source, keys=["word"], windows=["7d"], features=[hw.count(), hw.sum("n")], freshness=hw.streaming("2s"))
@@ -37,11 +37,14 @@ WORDS = ["a", "b", "ü", "dd", ""]
 
 
 class Group(World):
-    """A project of two views over a source with ids, the processes that ingest it, and all events that were sent."""
+    """A project of two views over a source with ids, the processes that ingest it, and all events that were sent.
 
-    def __init__(self, folder, url, stream, **options):
+    writers: as of `hw.Source`; equal ids share a partition.
+    """
+
+    def __init__(self, folder, url, stream, *, writers=', writers="partition"', **options):
         super().__init__(folder, url, stream, **options)
-        (folder / "features.py").write_text(PROJECT.format(stream=stream), encoding="utf-8")
+        (folder / "features.py").write_text(PROJECT.format(stream=stream, writers=writers), encoding="utf-8")
         self.sent_rows = []
         self.processes = []
 

@@ -47,6 +47,15 @@ REFUSED = {
     ),
     "an alias's filling": (lambda: _view().alias("x", keys={"user": 3}), ["'user' is filled with 3; give a request column or a feature"]),
     # corrections
+    "writers of another kind": (lambda: _source(writers="two"), ["source 'pay': writers is 'two'; give 'one' or 'partition'"]),
+    "writers of partitions whose images may change each other's events": (
+        lambda: _source(changes="old", id_field="user", known_at_field="at", writers="partition"),
+        ["source 'pay': writers='partition' lets partitions be written apart", "with changes='old'", "leave writers out"],
+    ),
+    "writers of the partitions of a stream that has none": (
+        lambda: _source(stream=hw.push(), writers="partition"),
+        ["source 'pay': writers='partition' is for a Kafka topic, and the stream is events pushed over HTTP", "leave writers out"],
+    ),
     "changes without an id": (
         lambda: _source(changes="old", known_at_field="at"),
         ["source 'pay': changes='old' needs id_field=, the column that says which event an image is of"],

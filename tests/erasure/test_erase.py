@@ -134,7 +134,7 @@ def test_what_is_left_is_as_if_the_key_had_never_been(kind, make_store, tmp_path
         assert (archived, receipt.rows["held events"], receipt.rows["filtered"], receipt.rows["dead_letters"]) == (6, 1, 1, 1)
         assert receipt.rows["ids"] == 6  # that of the held event is remembered when it is released
         assert receipt.finished_at is not None
-        if store.capabilities.one_writer:
+        if not store.capabilities.multi_process:
             for view in views:
                 assert check_view(view, store, tmp_path / "data", at=micros(second)).mismatches == []
         flow.ingestor._writers.clear()  # as a process that is started again
@@ -181,7 +181,7 @@ def test_a_writer_elsewhere_is_fenced_and_goes_on(make_store, tmp_path):
             hw.operations.erase(project(views), {"user": 7}, store=other, data_dir=tmp_path / "data")
         with pytest.raises(FencedError):
             flow.send([event(8, "a", 50, 1.0)], 104)
-        flow.ingestor.forget(["0"])
+        flow.ingestor.give_up([None])
         flow.offset -= 1  # it reads on from what the store holds
         assert flow.send([event(8, "a", 50, 1.0)], 104)[-1].counts["accepted"] == 1
         assert values(store, views[:1], [7, 8], 104)["by_user"][0] == [0, 0, 7, 7]

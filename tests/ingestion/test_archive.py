@@ -3,6 +3,7 @@
 import io
 import threading
 from contextlib import closing
+from datetime import datetime
 
 import polars as pl
 import pytest
@@ -139,10 +140,11 @@ def test_partitions_go_to_others_when_their_file_is_made(tmp_path, slow):
     begun, go = slow
 
     class Partitioned(LmdbStore):
-        capabilities = Capabilities(atomic=True, one_writer=False, remote=False)
+        capabilities = Capabilities(atomic=True, multi_process=True, remote=False)
 
     with closing(Partitioned(tmp_path / "online", size=1 << 30)) as store:
-        flow = Flow([streaming_view()], store, tmp_path)
+        topic = hw.kafka("events", schema={"key": int, "amount": float, "at": datetime})
+        flow = Flow([streaming_view(source={"stream": topic, "timezone": "UTC"})], store, tmp_path)
         flow.send([{"key": 1, "at": 1, "amount": 1.0}], 10)
         flow.ingestor.roll(least=1, background=True)
         assert begun.wait(30)

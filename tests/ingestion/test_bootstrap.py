@@ -47,14 +47,14 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
     old = streaming_view(SUMS)
     flow = Flow([old], either, tmp_path)
     for n in range(0, 40, 4):
-        flow.send(events(range(n, n + 4)), n + 4, partition=str(0 if either.capabilities.one_writer else n % 3))
+        flow.send(events(range(n, n + 4)), n + 4, partition=str(0 if not either.capabilities.multi_process else n % 3))
         if rolled:
             flow.ingestor.roll(least=1)
     monkeypatch.setattr(rejudging, "ROWS", 3 if small else 500_000)
     clock(40)
     new = streaming_view(SUMS, windows=["1h", "10s"], name="new")
     both = Flow([old, new], either, tmp_path)
-    for partition in ("0",) if either.capabilities.one_writer else ("0", "1", "2"):
+    for partition in ("0",) if not either.capabilities.multi_process else ("0", "1", "2"):
         both.ingestor.writer(partition)
     assert [v[:1] for v in values(old, either, 40)] == [v[:1] for v in values(new, either, 40)]
     both.offset = 1000
@@ -122,7 +122,7 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
 
         def revoked(*given):
             parts.append(1)
-            ingestor.forget(["0"])
+            ingestor.give_up([None])
             return add(*given)
 
         monkeypatch.setattr(seeding, "_add", revoked)
@@ -149,7 +149,7 @@ def test_the_history_before_the_stream_is_in_every_view_once(either, tmp_path, c
     views = [streaming_view(SUMS, schema=WITH_ID, source=source, name=name) for name in ("view", "later")]
     expected = [sum(2.0**n for n in range(30) if n % 5 == k) for k in range(6)]
     first = Flow(views[:1], either, tmp_path)
-    parts = ("0",) if either.capabilities.one_writer else ("0", "1")
+    parts = ("0",) if not either.capabilities.multi_process else ("0", "1")
     for partition in parts:
         first.ingestor.writer(partition)
     first.send(events(range(5, 20), ids=True), 25, partition=parts[0])  # ten of them are in the history too

@@ -20,7 +20,7 @@ from tests.flow import Flow, at, clock, home, micros  # noqa: F401 (fixtures)
 
 COLUMNS = {"id": str, "key": str, "other": int, "v": int, "at": datetime}
 SELECT = ["id", "key", "other", "v"]
-RULES = {"timestamp_field": "at", "select": SELECT}
+RULES = {"timestamp_field": "at", "select": SELECT, "writers": "one"}
 FEATURES = [hw.count(), hw.sum("v"), hw.max("v"), hw.last("v")]
 
 

@@ -250,7 +250,7 @@ def archived(store, folder):
     from headwater.ingestion.archive import Roller
     from headwater.online_stores import keyspace
 
-    rows = Roller(store, keyspace.ARCHIVE, folder / "archive", "events", store.capabilities.writer_of("0")).rows()
+    rows = Roller(store, keyspace.ARCHIVE, folder / "archive", "events", None).rows()
     return None if rows is None else rows.collect()
 
 

@@ -18,7 +18,7 @@ from headwater.monitoring.served_parity import _chains
 from headwater.online_stores import Capabilities, keyspace
 from headwater.testing.examples import visiting
 from headwater.training.from_log import _of_versions
-from tests.flow import Flow, at, frame, micros, streaming_view, view_of
+from tests.flow import SCHEMA, Flow, at, frame, micros, streaming_view, view_of
 from tests.logs.conftest import home, run, serve  # noqa: F401 (fixtures)
 
 HOUR = 3600
@@ -146,12 +146,12 @@ def test_an_event_that_the_archive_lost(streamed, tmp_path):
 
 def test_several_writers_each_at_its_own_commit(store, tmp_path, monkeypatch):
     monkeypatch.setattr("headwater.clock.now_micros", lambda: micros(0))
-    view = streaming_view()
+    view = streaming_view(source={"stream": hw.kafka("events", schema=SCHEMA)})
     project = project_of(view)
     kept = store
 
     class Partitioned:  # an LMDB that is told apart by partition, as Redis is
-        capabilities = Capabilities(atomic=True, one_writer=False, remote=False)
+        capabilities = Capabilities(atomic=True, multi_process=True, remote=False)
 
         def __getattr__(self, name):
             return getattr(kept, name)

@@ -21,7 +21,7 @@ from tests.erasure.test_erase import (  # noqa: F401 (tests)
     test_what_is_left_is_as_if_the_key_had_never_been,
 )
 from tests.flow import clock, home  # noqa: F401 (fixtures)
-from tests.ingestion import test_another_version, test_shared_records, test_sibling_ids
+from tests.ingestion import test_another_version, test_shared_records
 from tests.ingestion.test_replay import (  # noqa: F401 (tests)
     test_the_archive_of_a_replay_is_what_was_played,
     test_what_was_known_before_the_start_and_happens_after_it,
@@ -33,10 +33,6 @@ from tests.ingestion.test_shared_records import (  # noqa: F401 (tests and a fix
     test_one_record_has_all_views_of_a_key,
     test_random_histories,
     test_sections_of_dropped_views_go_at_the_next_write_or_by_compaction,
-)
-from tests.ingestion.test_sibling_ids import (  # noqa: F401 (tests)
-    test_a_child_has_the_ids_of_the_partitions_that_it_comes_from,
-    test_writers_that_commit_at_once_accept_an_event_once,
 )
 from tests.jobs.test_precompute import (  # noqa: F401 (tests)
     test_a_cut_is_read_when_its_delay_is_over,
@@ -120,11 +116,6 @@ def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled
 @in_full
 def test_a_running_process_stops_where_another_version_wrote(store, tmp_path, clock):
     test_another_version.test_a_running_process_stops_where_another_version_wrote(store, tmp_path, clock)
-
-
-@in_full
-def test_partitions_share_ids_after_a_growth(store, tmp_path, clock):
-    test_sibling_ids.test_partitions_share_ids_after_a_growth(store, tmp_path, clock)
 
 
 @in_full

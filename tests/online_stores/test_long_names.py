@@ -72,8 +72,7 @@ def test_the_longest_names_and_keys_of_any_length(make_store, url, tmp_path):
     with closing(hw.operations.open_store(url)) as store:
         ingest(project, store, data_dir=tmp_path / "data", once=True)
         found = hw.get_online_features(view, [{"user": user} for user in USERS], store=store)
-        partition = None if store.capabilities.one_writer else str(path)
-        rows = Roller(store, keyspace.ARCHIVE, tmp_path / "data" / "archive", NAME, partition).rows()
+        rows = Roller(store, keyspace.ARCHIVE, tmp_path / "data" / "archive", NAME).rows()
     assert found["user__sum_n_1h"].to_list() == list(range(len(USERS)))
     assert sorted(rows.collect()["n"]) == list(range(len(USERS)))
     assert list((tmp_path / "data" / "archive" / NAME).rglob("*.parquet"))

@@ -48,13 +48,13 @@ class Kept:
         self.name = self.tiles.view.tiles_fingerprint
 
     def place(self, key):
-        return keyspace.record(self.tiles.view.record_group, key, self.store.capabilities.writer_of("0"))
+        return keyspace.record(self.tiles.view.record_group, key, None)
 
     def fetch(self, keys):
         return sections([value or b"" for value in self.store.get([self.place(key) for key in keys])], self.name)
 
     def add(self, T, *rows, through=1):
-        records = KeyRecords(self.store.get, self.tiles.view.record_group, self.store.capabilities.writer_of("0"))
+        records = KeyRecords(self.store.get, self.tiles.view.record_group, None)
         records.put(self.name, self.tiles.update(events(*rows), T, through, records.fetcher(self.name)))
         self.store.commit(records.changes(through), {})
 

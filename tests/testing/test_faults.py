@@ -15,7 +15,7 @@ from headwater.testing import call_watch, faults
 class Shelf:
     """An online store of a plugin: files in a folder, one for each key."""
 
-    capabilities = Capabilities(atomic=True, one_writer=True, remote=True)
+    capabilities = Capabilities(atomic=True, multi_process=False, remote=True)
     namespace = ""
 
     def __init__(self, folder):

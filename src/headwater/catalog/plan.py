@@ -20,19 +20,22 @@ from headwater.catalog.serialize import describe
 from headwater.catalog.version_protection import beside, dropped_versions
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.id_scope import producers_rule
 from headwater.definitions.memory_sizes import Size
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import replayed, stored
+from headwater.definitions.source import Source
+from headwater.definitions.writers import has_one_writer, producers_rule
 from headwater.errors import DefinitionError, UsageError
 from headwater.models.promotion import unserved
 from headwater.models.registry import ModelRegistry
-from headwater.online_stores import has_one_writer
+from headwater.online_stores import is_multi_process
 from headwater.online_stores.ownership import views_of_production
 from headwater.results.result import Result
 from headwater.terminal.text import visible
 
 CatalogLike = Catalog | str | PathLike[str]
+_ONE = "one process writes; further ones stand by"
+_EACH = "each partition has a writer, in any process of the consumer group"
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
@@ -56,6 +59,7 @@ class Plan(Result, frozen=True):
         versions: of each view with several versions, which there are and which one its name reads.
         from_production: in a development environment, the views that are read from the production store.
         unserved: by model and level, why the current version of the fitted model cannot be served with these definitions.
+        writers: by source of streaming views, who writes it in this online store.
         producers: by source, what the producers of its stream must keep in this online store, so that copies count once.
         ids: by source, what its ids need in memory where its stream is ingested, in words; id_bytes: in bytes, where its rate is known.
     """
@@ -76,6 +80,7 @@ class Plan(Result, frozen=True):
     versions: Mapping[str, str] = {}
     from_production: tuple[str, ...] = ()
     unserved: Mapping[str, str] = {}
+    writers: Mapping[str, str] = {}
     producers: Mapping[str, str] = {}
     ids: Mapping[str, str] = {}
     id_bytes: Mapping[str, int] = {}
@@ -111,6 +116,7 @@ class Plan(Result, frozen=True):
         yield from (f"  ↻ view {view} is filled again by headwater ingest: {reason}" for view, reason in self.rebuilt.items())
         yield from (f"  view {view} has several versions: {words}" for view, words in self.versions.items())
         yield from (f"  view {view} is read from the production store, and nothing is written there" for view in self.from_production)
+        yield from (f"  source {source}: {who}" for source, who in self.writers.items())
         yield from (f"  source {source}: {rule}" for source, rule in self.producers.items())
         yield from (f"  source {source}: {need}" for source, need in self.ids.items())
         yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
@@ -174,10 +180,12 @@ def plan(
     compared = compare(project, catalog, registry)
     needs = id_memory(project)
     above = refusals(needs, memory)
+    sources = _written(project, settings.store() if store is None else store)
     return structs.replace(
         compared,
         lints=(*above, *compared.lints),
-        producers=_producers(project, settings.store() if store is None else store),
+        writers={source.name: _ONE if has_one_writer(source, multi_process=True) else _EACH for source in sources},
+        producers={source.name: rule for source in sources if (rule := producers_rule(source)) is not None},
         ids={name: need.words for name, need in needs.items()},
         id_bytes={name: need.bytes for name, need in needs.items() if need.bytes is not None},
     )
@@ -297,12 +305,11 @@ def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[
     )
 
 
-def _producers(project: Project, store: str) -> dict[str, str]:
-    """By source of streaming views, what its producers must keep in this store."""
-    if has_one_writer(store):
-        return {}
-    sources = dict.fromkeys(view.view.source for view in stored(project) if view.view.freshness.streamed)
-    return {source.name: rule for source in sources if (rule := producers_rule(source)) is not None}
+def _written(project: Project, store: str) -> list[Source]:
+    """The sources of streaming views, where several processes may write to the store."""
+    if not is_multi_process(store):
+        return []
+    return list(dict.fromkeys(view.view.source for view in stored(project) if view.view.freshness.streamed))
 
 
 def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:

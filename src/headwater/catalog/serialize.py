@@ -158,6 +158,7 @@ def _source(source: Source) -> dict[str, object]:
         id_field=source.id_field,
         id_horizon=source.id_horizon if source.id_field else None,
         changes=source.changes,
+        writers=source.writers,
         timezone=source.timezone,
     )
 

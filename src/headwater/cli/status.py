@@ -59,7 +59,6 @@ def _table(result: Status) -> RenderableType:
     streams = []
     for s in result.streams:
         name = s.source if s.partition is None else f"{s.source} {s.partition}"
-        name += "" if s.folded_into is None else f" (folded into {s.folded_into})"
         accepted = s.counts.get("accepted", 0) + s.counts.get("released", 0)
         numbers = (accepted, s.counts.get("late", 0), s.held, sum(s.dead.values()), s.archived)
         streams.append([name, f"{s.commits:,}", _age(s.behind(result.now)), *(f"{n:,}" for n in numbers)])

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from os import PathLike
-from typing import ClassVar
 
 from headwater.definitions.checks import check, refusal
 from headwater.definitions.streams import (
@@ -50,8 +49,6 @@ class KinesisStream(BrokerStream, called="kinesis"):
     >>> print(kinesis("clicks", region="eu-central-1", schema={"user": str}))
     the Kinesis stream 'clicks'
     """
-
-    divided_by_store: ClassVar[bool] = True
 
     stream: str
     region: str | None = field(metadata={"fingerprint": False})

@@ -15,7 +15,7 @@ from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, check_timezone, micros, text
 from headwater.definitions.expectation import Expect, Expectation, check_expectations
-from headwater.definitions.streams import Stream, check_stream
+from headwater.definitions.streams import KafkaTopic, Stream, check_stream
 from headwater.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class Source(Described):
         changes: the column of booleans that makes each row a change image of the event with its `id_field`: true for the image
             before a change, which takes the event back from its known time on (alone, it deletes it), false for the image after,
             which replaces the event. `filter` looks at each image alone. Needs `id_field` and `known_at_field`.
+        writers: who writes what an online store keeps of the stream. None: one process at a time where events have an `id_field`, so
+            that ids are exact; else each partition of a Kafka topic has a writer of its own, in any process of the consumer group.
+            "one": one process in any case. "partition": a writer for each partition although events have ids, which promises that equal
+            ids share a partition. Other streams than Kafka, `changes` and LMDB have one writer in any case.
         timezone: the IANA zone of naive timestamps, and of the days of a time that is a Date: it is the last microsecond of its day.
         expectations: of its events: `Expect` and `ExpectRows`. Ingestion checks each event; `backtest`, `dataset` and `materialize` check
             the history.
@@ -102,6 +106,7 @@ class Source(Described):
     id_field: str | None = None
     id_horizon: Duration = _DAY
     changes: str | None = None
+    writers: Literal["one", "partition"] | None = dataclasses.field(default=None, metadata={"fingerprint": False})
     timezone: str | None = None
     expectations: Sequence[Expectation] = dataclasses.field(default=(), repr=False, metadata={"fingerprint": False})
 
@@ -127,6 +132,7 @@ class Source(Described):
             if not isinstance(getattr(self, name), _NotDeclared):
                 object.__setattr__(self, name, text(micros(getattr(self, name), f"{subject}: {name}")))
         self._check_changes(subject)
+        self._check_writers(subject)
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
         object.__setattr__(self, "expectations", check_expectations(self.expectations, self.columns, subject))
@@ -174,6 +180,21 @@ class Source(Described):
     def known_within(self, delay: Duration) -> Source:
         """This source, had its events been known `delay` after their event time."""
         return dataclasses.replace(self, known_at_field=None, known_after=delay)
+
+    def _check_writers(self, subject: str) -> None:
+        if self.writers is not None:
+            check_choice(self.writers, ("one", "partition"), f"{subject}: writers")
+        if self.writers != "partition":
+            return
+        if self.changes is not None:
+            raise DefinitionError(
+                f"{subject}: writers='partition' lets partitions be written apart, and with changes={self.changes!r} an image may change "
+                "an event of another partition; leave writers out"
+            )
+        if self.stream is not None and not isinstance(self.stream, KafkaTopic):
+            raise DefinitionError(
+                f"{subject}: writers='partition' is for a Kafka topic, and the stream is {self.stream}; leave writers out"
+            )
 
     def _check_changes(self, subject: str) -> None:
         if self.changes is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
 from headwater.definitions.checks import check, check_choice, check_type
@@ -135,11 +135,9 @@ class Stream(Definition):
 class BrokerStream(Stream):
     """A stream whose records a service keeps in partitions, in any format.
 
-    divided_by_store: whether the processes that read it divide its partitions by the online store, since the service has no groups.
     registry, avro, message: see `kafka`.
     """
 
-    divided_by_store: ClassVar[bool] = False
     registry: Registry | None
     avro: str | None
     message: ProtobufMessage | None

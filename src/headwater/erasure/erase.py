@@ -286,7 +286,7 @@ class _Erasure:
     def _files(self, acceptance: Acceptance, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
         source = acceptance.source
         tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
-        partition = next(iter(partitions(self.store, source.name)), self.store.capabilities.writer_of("0"))
+        partition = next(iter(partitions(self.store, source.name)), None)
         state = StreamState(PartitionWriter(acceptance, self.store, partition), self.key, None, tokens)
         for roller in rollers.values():
             self._unread(source, erase_parts(roller, state, self.journal))

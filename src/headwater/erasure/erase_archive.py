@@ -46,7 +46,7 @@ def note_objects(source: Source, store: OnlineStore, journal: ErasureJournal) ->
     if url is None:
         return
     journal.not_searched(f"earlier versions of objects in {url}", "delete them, if the bucket keeps versions")
-    if not store.capabilities.one_writer:
+    if store.capabilities.multi_process:
         journal.not_searched(
             f"objects of source {source.name} that ingestion was writing",
             "an object store has no lock: if `headwater ingest` was running, run the same command again",

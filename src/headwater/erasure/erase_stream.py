@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ import polars as pl
 
 from headwater.definitions.feature_view import FeatureView
 from headwater.erasure.key_match import ErasedKey, StreamRows
-from headwater.errors import FencedError, LostError, StoreError
+from headwater.errors import FencedError, LostError
 from headwater.events.selection import IDENT, ROW, TIME
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.bootstrap import history_before
@@ -35,7 +35,7 @@ from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import change_codec as kept
 from headwater.state import frame_codec
 from headwater.state.key_record import section, stored_sections, with_section
-from headwater.state.view_state import StreamStart, folded_into, progresses, read_part
+from headwater.state.view_state import StreamStart, progresses, read_part
 from headwater.state.view_tiles import ViewTiles
 
 _ROWS = 200_000
@@ -69,7 +69,6 @@ class StreamState:
 
     def find(self) -> StreamMatches:
         """Look for the key."""
-        self._check_whole()
         rows: Counter[str] = Counter()
         changes: dict[bytes, bytes | None] = {}
         if self.writer.corrections is None:
@@ -89,20 +88,10 @@ class StreamState:
             blocks, lost = self._blocks(space, rows)
             changes |= blocks
             unread += lost
-        if self.writer.partition is not None and (changes or any(mask.any() for _, mask in self.archived)):
+        if changes or any(mask.any() for _, mask in self.archived):
             # a process that fills views from the archive is fenced, and restarts with the remaining rows
             changes = {keyspace.filling(self.writer.source.name, self.writer.partition): secrets.token_bytes(16), **changes}
         return StreamMatches(+rows, changes, frozenset(self.tokens) if self.writer.corrections is not None else frozenset(), unread)
-
-    def _check_whole(self) -> None:
-        """Raise StoreError while records of a closed partition are partly in this one: the archive does not say which."""
-        partition, progress = self.writer.partition, progresses(self.store, self.writer.source.name)
-        for name, done in progress.items():
-            if done.heir is not None and not done.folded and partition in {done.heir, name.decode()}:
-                raise StoreError(
-                    f"source {self.writer.source.name!r}: the closed partition {name.decode()} is being folded into {done.heir}. Nothing was erased "
-                    "from them; run `headwater ingest` until `headwater status` says that it is folded, then erase again"
-                )
 
     def erase(self) -> StreamMatches:
         """Remove the matches.
@@ -112,14 +101,13 @@ class StreamState:
         """
         for _ in range(_ATTEMPTS):
             try:
-                with self.writer.in_turn():
-                    matches = self.find()
-                    self._commit(matches)
+                matches = self.find()
+                self._commit(matches)
             except LostError:
                 raise
             except FencedError:  # the writer of the partition was first: what was found is out of date
                 self.writer.load()
-                for cached in ("archived", "tokens", "_folded"):
+                for cached in ("archived", "tokens"):
                     self.__dict__.pop(cached, None)
                 continue
             return matches
@@ -131,11 +119,9 @@ class StreamState:
         """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
         writer, pairs = self.writer, iter(matches.changes.items())
         progress, erased = writer.progress, sum(int(mask.sum()) for _, mask in self.archived)
-        encoded, shared = writer.state.encoded, writer.state.shared
+        encoded = writer.state.encoded
         while batch := dict(_until(pairs, _BYTES)):
             expect: dict[bytes, bytes | None] = {writer.place: encoded}
-            if writer.partition is not None:
-                expect[keyspace.offset(writer.source.name, writer.partition)] = writer.positions.get(writer.partition)
             records = [key for key in batch if key.startswith(keyspace.RECORD)]
             expect |= zip(
                 records, self.store.get(records), strict=True
@@ -143,13 +129,8 @@ class StreamState:
             counts = dict(Counter(progress.counts) + Counter({"erased": erased, "erasures": 1}))
             progress, erased = msgspec.structs.replace(progress, counts=counts), 0
             written = msgspec.msgpack.encode(progress)
-            if shared is not None:  # a writer of another partition moves no event meanwhile
-                expect |= shared.expected()
-                after = shared.after_all(progress)
-                batch |= shared.changes(after.sequence + 1, after.at)
             self.store.commit({**batch, writer.place: written}, expect)
             encoded = written
-            shared = None if shared is None else shared.after(batch)
         if matches.changes:
             writer.load()
 
@@ -167,7 +148,7 @@ class StreamState:
     def _sections(self, tiles: ViewTiles) -> dict[bytes, bytes]:
         """A view's sections without the key, by the place of the record: computed again, or empty."""
         view = tiles.view
-        if read_part(self.store, view.tiles_fingerprint, self.writer.partition) is None or self.writer.progress.folded:
+        if read_part(self.store, view.tiles_fingerprint, self.writer.partition) is None:
             return {}
         if self.key.columns <= set(view.keys):
             return dict.fromkeys(self._places_by_key(tiles), b"")
@@ -214,12 +195,12 @@ class StreamState:
 
     def _past(self, tiles: ViewTiles) -> Iterator[tuple[pl.DataFrame, Bool]]:
         """The events that a view's records may hold, from the archive and the history before the stream; and which of them have the key."""
-        for read, mask in chain(*(self._archived(name) for name in self._folded), self.archived):
+        for read, mask in self.archived:
             events = self.acceptance.events_of(self._columns(read()))
             yield events, mask[events[ROW].to_numpy()]
         begun = self.store.get([keyspace.begun(self.writer.source.name)])[0]
         start = None if begun is None else msgspec.msgpack.decode(begun, type=StreamStart)
-        if start is not None and start.partition in {self.writer.partition, *self._folded} and self.writer.source.history is not None:
+        if start is not None and start.partition == self.writer.partition and self.writer.source.history is not None:
             past = history_before(tiles.view, None, start.until, self.key.columns)
             yield past, self.key.matches(past)
 
@@ -227,12 +208,6 @@ class StreamState:
     def archived(self) -> list[tuple[Callable[[], pl.DataFrame], Bool]]:
         """What reads each part of the archive, in files and not yet, and which of its rows have the key."""
         return self._archived(self.writer.partition)
-
-    @cached_property
-    def _folded(self) -> list[str]:
-        """The closed partitions whose records are in this one's."""
-        partition = self.writer.partition
-        return [] if partition is None else folded_into(progresses(self.store, self.writer.source.name), partition)
 
     def _archived(self, partition: str | None) -> list[tuple[Callable[[], pl.DataFrame], Bool]]:
         if self.folder is None:
@@ -379,16 +354,8 @@ class StreamState:
 
 
 def partitions(store: OnlineStore, source: str) -> list[str | None]:
-    """The partitions that a store holds of a source's stream; None alone where one writer has all of it.
-
-    Those that are folded into others come after these, whose records are computed again from the rows of both.
-    """
-    progress = progresses(store, source)
-    order, ahead = list[bytes](), [name for name, done in progress.items() if done.heir is None]
-    while ahead:
-        order += ahead
-        ahead = [name for name, done in progress.items() if done.heir is not None and done.heir.encode() in ahead]
-    return [name.decode() or None for name in order]
+    """The partitions that a store holds of a source's stream; None alone where one writer has all of it."""
+    return [name.decode() or None for name in progresses(store, source)]
 
 
 def _until(pairs: Iterator[tuple[bytes, bytes | None]], size: int) -> Iterator[tuple[bytes, bytes | None]]:

@@ -53,8 +53,8 @@ def repeatable(folder: Path) -> Iterator[None]:
 class Roller:
     """Rolls one space of a store into files.
 
-    space: ARCHIVE, DEAD or FILTERED. folder: where the folders of sources stand. partition: in a store of several writers, whose blocks
-    these are. keep: microseconds; older days are removed, when a file is made and by `expire`; None keeps all.
+    space: ARCHIVE, DEAD or FILTERED. folder: where the folders of sources stand. partition: whose writer's blocks these are;
+    None of the one writer. keep: microseconds; older days are removed, when a file is made and by `expire`; None keeps all.
     """
 
     store: OnlineStore

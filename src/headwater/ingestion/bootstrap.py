@@ -25,7 +25,7 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.source import Source
 from headwater.engine.engines import open_engine
 from headwater.engine.query import EngineRun, EventQuery
-from headwater.errors import DefinitionError, FencedError, LostError
+from headwater.errors import FencedError, LostError
 from headwater.events.read_events import Reach
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME
 from headwater.ingestion import revalidate as rejudging
@@ -88,8 +88,8 @@ def seed(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = Fals
         )
     T = max(now, writer.progress.at)
     if not writer.progress.sequence and has_moved(writer.source):  # what came by the stream before is not in this one
-        writer.note(msgspec.structs.replace(writer.progress, lost=T), {}, _unmoved(writer))
-    rejudged = rejudge(writer, logs, T, _unmoved(writer), first_ids(writer.store, writer.source))
+        writer.note(msgspec.structs.replace(writer.progress, lost=T), {}, writer.unmoved())
+    rejudged = rejudge(writer, logs, T, first_ids(writer.store, writer.source))
     if rejudged:
         _LOG.info(
             "source %s: %s records that were refused or left out are accepted by its rules of today", writer.source.name, f"{rejudged:,}"
@@ -102,20 +102,19 @@ def seed(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = Fals
         shared = overlap(writer.source, now)
         if shared is not None:
             writer.begin(*shared, now)
-    if writer.partition is not None:
-        token = secrets.token_bytes(16)
-        writer.store.commit({keyspace.filling(writer.source.name, writer.partition): token}, _unmoved(writer))
-        writer.filling = token
+    token = secrets.token_bytes(16)
+    writer.store.commit({keyspace.filling(writer.source.name, writer.partition): token}, writer.unmoved())
+    writer.filling = token
     counts, past = {}, _ViewHistory(writer, logs, _begun(writer, archive, T), T, replayed=replayed)
     for tiles in fresh:
         name = tiles.view.tiles_fingerprint
         state_key = keyspace.stream_state(name, writer.partition)
-        writer.store.commit({state_key: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, _unmoved(writer))
-        _clear(writer, tiles, list(logs.folded))
+        writer.store.commit({state_key: encoded(State(tiles.view.name, schema_bytes(tiles.schema)))}, writer.unmoved())
+        _clear(writer, tiles)
         counts[tiles.view.name] = past.fill(tiles) if writer.corrections is None else past.fill_with_images(tiles, writer.corrections)
         state = past.state(tiles)
         progress = msgspec.structs.replace(writer.progress, views={**writer.progress.views, name: state.coverage})
-        writer.note(progress, {state_key: encoded(state)}, _unmoved(writer))
+        writer.note(progress, {state_key: encoded(state)}, writer.unmoved())
     if writer.corrections is not None:
         writer.load()
     return counts
@@ -130,7 +129,7 @@ def _keep(writer: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
     else:
         views = writer.progress.maintained(names)
     if views != writer.progress.views:
-        writer.note(msgspec.structs.replace(writer.progress, views=views), {}, _unmoved(writer))
+        writer.note(msgspec.structs.replace(writer.progress, views=views), {}, writer.unmoved())
 
 
 def first_ids(store: OnlineStore, source: Source) -> First:
@@ -174,32 +173,16 @@ class _ViewHistory:
         return sum(_add(self.writer, tiles, rows, self.T) for rows in chunks)
 
     def fill_with_images(self, tiles: ViewTiles, corrections: ChangeState) -> int:
-        """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept.
-
-        Where partitions share their events, an archive does not say which of them has one: the view begins without its past, and is
-        incomplete until its windows have passed.
-        """
-        if self._shared:
-            return 0
+        """As `fill`, of events that can be taken back: those that hold are added, and the images of all are kept."""
         images = pl.concat([corrections.none, *self._images(corrections), *(archived.drop(ROW) for archived in self._archived())])
         past = ChangeHistory(corrections, images, self.T)
         return sum(_add(self.writer, tiles, events, self.T, changes) for events, changes in past.parts(tiles, _EVENTS))
 
     def _images(self, corrections: ChangeState) -> list[pl.DataFrame]:
-        """Those of the history that were known when the stream began.
-
-        Raises:
-            DefinitionError: another partition has been given them.
-        """
+        """Those of the history that were known when the stream began."""
         if self.begun is None or self.writer.source.history is None:
             return []
         images = images_before(corrections.acceptance, self.begun.until)
-        if images.height and self.begun.partition != self.writer.partition:
-            raise DefinitionError(
-                f"source {self.writer.source.name!r} has changes= and a history, and its stream several partitions in a store of several writers: "
-                "a change of an event of the history may come in any of them, and only one holds it. Leave history out, and have the stream "
-                "begin with all events that there are; or ingest into lmdb:"
-            )
         return [images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())]
 
     def state(self, tiles: ViewTiles) -> State:
@@ -207,7 +190,7 @@ class _ViewHistory:
         until = 0 if self.begun is None else self.begun.until
         sequence = self.writer.progress.sequence
         doubtful = until and self.writer.source.id_field is None and not self.replayed
-        lost = max(self.T if self._shared or self._missing else 0, self.writer.progress.lost)
+        lost = max(self.T if self._missing else 0, self.writer.progress.lost)
         return State(
             tiles.view.name,
             schema_bytes(tiles.schema),
@@ -218,32 +201,19 @@ class _ViewHistory:
             coverage=f"{sequence}-{secrets.token_hex(4)}",
         )
 
-    @property
-    def _shared(self) -> bool:
-        shared = self.writer.state.shared
-        return shared is not None and shared.turn is not None and self.writer.progress.sequence > 0
-
     @cached_property
     def _missing(self) -> bool:
         """Whether more was accepted than the archive holds."""
-        counts = Counter(self.writer.progress.counts) + Counter(self.logs.counts)
+        counts = Counter(self.writer.progress.counts)
         accepted = sum(counts[name] for name in ("accepted", "released", "rejudged"))
-        return accepted - counts["erased"] > self._count
-
-    @cached_property
-    def _count(self) -> int:
-        return sum(self.logs.count(archive) for archive in (self.logs.archive, *self.logs.folded.values()))
+        return accepted - counts["erased"] > self.logs.count(self.logs.archive)
 
     def _archived(self) -> Iterator[pl.DataFrame]:
         first = first_ids(self.writer.store, self.writer.source)
-        return (events for events, _ in Accepted(self.writer.acceptance, self.logs.past, first).parts())
+        return (events for events, _ in Accepted(self.writer.acceptance, self.logs.archive.lazy_parts(), first).parts())
 
     def _history(self, tiles: ViewTiles) -> list[Callable[[], pl.DataFrame]]:
-        if (
-            self.begun is None
-            or self.begun.partition not in {self.writer.partition, *self.logs.folded}
-            or self.writer.source.history is None
-        ):
+        if self.begun is None or self.begun.partition != self.writer.partition or self.writer.source.history is None:
             return []
         furthest = reach(tiles.view)
         events = history_before(tiles.view, None if furthest is None else self.T - furthest, self.begun.until)
@@ -286,43 +256,19 @@ def _add(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int
     view, sequence = tiles.view, writer.progress.sequence
     records = KeyRecords(writer.store.get, view.record_group, writer.partition)
     records.put(view.tiles_fingerprint, tiles.update(events, T, sequence, records.fetcher(view.tiles_fingerprint)))
-    writer.store.commit({**records.changes(sequence), **also}, _unmoved(writer))
+    writer.store.commit({**records.changes(sequence), **also}, writer.unmoved())
     return events.height
 
 
-def _clear(writer: PartitionWriter, tiles: ViewTiles, folded: Sequence[str]) -> None:
-    """Remove the sections of a view that a killed run, or a definition of old, has left; other views keep theirs.
-
-    folded: partitions that are folded into the writer's, also those that are not wholly.
-    """
-    view, ends = tiles.view, tuple(b"" if name is None else b"\0" + name.encode() for name in (writer.partition, *folded))
-    places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(ends)]
+def _clear(writer: PartitionWriter, tiles: ViewTiles) -> None:
+    """Remove the sections of a view that a killed run, or a definition of old, has left; other views keep theirs."""
+    view, end = tiles.view, b"" if writer.partition is None else b"\0" + writer.partition.encode()
+    places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(end)]
     for first in range(0, len(places), _RECORDS):
         batch = places[first : first + _RECORDS]
-
-        def changes(batch: Sequence[bytes] = batch) -> Changes:
-            records = zip(batch, writer.store.get(batch), strict=True)
-            return {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
-
-        writer.commit_in_turn(changes, _unmoved(writer))
+        records = zip(batch, writer.store.get(batch), strict=True)
+        changes = {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
+        writer.store.commit(changes, writer.unmoved())
     keys = [key for key, _ in writer.store.scan(keyspace.events(view.tiles_fingerprint, writer.partition))]
     for first in range(0, len(keys), _RECORDS):
-        writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), _unmoved(writer))
-
-
-def _unmoved(writer: PartitionWriter) -> Changes:
-    """What the store holds unless another process writes to the partition or fills its views.
-
-    Raises:
-        FencedError: the partition was given to another process, or ingestion is to end.
-    """
-    writer.check_mine()
-    if writer.partition is None:
-        return {}
-    token: dict[bytes, bytes | None] = {}
-    if writer.filling:
-        token[keyspace.filling(writer.source.name, writer.partition)] = writer.filling
-    shared = writer.state.shared
-    if shared is not None and shared.turn is None:  # partitions do not begin to share their events meanwhile
-        token |= shared.expected()
-    return {keyspace.offset(writer.source.name, writer.partition): writer.positions.get(writer.partition), **token}
+        writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), writer.unmoved())

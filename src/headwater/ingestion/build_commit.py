@@ -20,6 +20,7 @@ from headwater.ingestion.archive import SEQUENCE, stamped
 from headwater.ingestion.change_state import ImageMerge
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.held_events import DUE
+from headwater.ingestion.partition_count import count_key
 from headwater.ingestion.sort_records import SortedRecords
 from headwater.ingestion.sources.stream_reader import Position, RecordBatch, joined
 from headwater.ingestion.validate import DEAD_SCHEMA, NONE
@@ -87,21 +88,15 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
     gap = _lose(state, records, batch)
     sequence = state.progress.sequence + 1
     changes: dict[bytes, bytes | None] = {}
-    expect: dict[bytes, bytes | None] = {}
     if state.changes is None:
         changes |= _records_of_views(state, records, sequence)
     else:
-        images, others = _merged_images(state, records, sequence)
-        changes |= images
-        if state.shared is not None and images:
-            changes |= state.shared.changes(sequence, now)
-            expect |= {**state.shared.expected(), **others}
+        changes |= _merged_images(state, records, sequence)
     known = max(now if batch.known is None else min(batch.known, now), state.progress.known)
     progress = _progress(records, known, gap)
     encoded = msgspec.msgpack.encode(progress)
     blocks, next_state = _blocks(records, progress)
     changes |= {**blocks, **_moved(records), state.rules.place: encoded}
-    expect |= _expected(records)
     next_state = replace(
         next_state,
         progress=progress,
@@ -112,7 +107,7 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
     result = Committed(
         sequence, now, dict(+records.counts), rejected, known, record_outcomes=records.outcomes, misplaced=frozenset(records.misplaced)
     )
-    return Commit(changes, expect, next_state, result)
+    return Commit(changes, _expected(records), next_state, result)
 
 
 def _lose(state: WriterState, records: SortedRecords, batch: CommitBatch) -> int:
@@ -145,18 +140,12 @@ def _records_of_views(state: WriterState, records: SortedRecords, sequence: int)
     return grouped.changes(sequence, state.views)
 
 
-def _merged_images(state: WriterState, records: SortedRecords, sequence: int) -> tuple[dict[bytes, bytes | None], Changes]:
-    """As `_records_of_views`, of change images, with these; rows, dead letters and counts of `records` are added to.
-
-    Returns:
-        The changes of the store, and what it must hold of other partitions.
-    """
+def _merged_images(state: WriterState, records: SortedRecords, sequence: int) -> dict[bytes, bytes | None]:
+    """As `_records_of_views`, of change images, with these; rows, dead letters and counts of `records` are added to."""
     assert state.changes is not None
     if not records.images and not state.changes.is_due(records.now):
-        return {}, {}
+        return {}
     until = max([records.held.latest, *(int(rows[DUE].max()) for rows in records.to_hold)])  # type: ignore[arg-type]
-    if state.changes.others:  # another partition may hold an event of the future that was changed here
-        until = max(until, records.now + state.rules.acceptance.future)
     merge = ImageMerge(state.changes, state.stored, records.images, records.now, until)
     merged = merge.settle(state.progress.sequence + 1)
     records.counts += merged.counts
@@ -164,12 +153,7 @@ def _merged_images(state: WriterState, records: SortedRecords, sequence: int) ->
     records.dead_letters += merged.dead
     _count_outside(state, records, pl.concat([merged.come[TIME], merged.gone[TIME]]))
     records.follow(merged.come)
-    changes, expect = {**merged.changes, **merge.renewed(merged, sequence, state.views)}, dict[bytes, bytes | None]()
-    maintained = {tiles.view.tiles_fingerprint: tiles for tiles in state.rules.acceptance.tiles}
-    if state.shared is not None:
-        for dropped, expected in (state.shared.dropped(name, maintained) for name in merged.elsewhere):
-            changes, expect = {**changes, **dropped}, {**expect, **expected}
-    return changes, expect
+    return {**merged.changes, **merge.renewed(merged, sequence, state.views)}
 
 
 def _count_outside(state: WriterState, records: SortedRecords, times: pl.Series) -> None:
@@ -191,7 +175,6 @@ def _progress(records: SortedRecords, known: int, gap: int) -> Progress:
         views=old.maintained(tiles.view.tiles_fingerprint for tiles in records.state.rules.acceptance.tiles),
         lost=max(old.lost, gap),
         gap=gap,
-        closed=old.closed or records.state.rules.partition in records.closed,
     )
 
 
@@ -203,8 +186,6 @@ def _blocks(records: SortedRecords, progress: Progress) -> tuple[dict[bytes, byt
     ids = b"".join(records.deduplication.blocks)
     id_changes, id_blocks = state.id_blocks.put(own(keyspace.IDS), ids, now, state.stored.get)
     changes = {**held_changes, **id_changes}
-    if state.siblings is not None:
-        changes |= state.siblings.changes(progress.sequence, records.deduplication.blocks, now)
     if records.rows and rules.archive:
         changes[own(keyspace.ARCHIVE)] = frame_codec.encoded(stamped(pl.concat(records.rows), progress.sequence, now))
     if records.filtered:
@@ -228,8 +209,9 @@ def _moved(records: SortedRecords) -> dict[bytes, bytes | None]:
 
 
 def _expected(records: SortedRecords) -> dict[bytes, bytes | None]:
-    """The progress and the positions of the state, of every partition that has one or gets one; and what other partitions have accepted."""
+    """The progress and the positions of the state, of every partition that has one or gets one; and how many partitions it knows of."""
     state = records.state
-    positions = {keyspace.offset(state.rules.source.name, name): state.positions.get(name) for name in records.positions}
-    others = {} if state.siblings is None else state.siblings.expected(events=bool(records.deduplication.blocks))
-    return {**positions, **others, state.rules.place: state.encoded}
+    source = state.rules.source.name
+    positions = {keyspace.offset(source, name): state.positions.get(name) for name in records.positions}
+    count = {count_key(source): state.partitions} if state.rules.promised else {}
+    return {**positions, **count, state.rules.place: state.encoded}

@@ -51,13 +51,11 @@ class ImageBatch:
 class MergedChanges:
     """What a commit makes of images.
 
-    come: events to add to tiles. gone: those to take out; elsewhere: likewise, of other partitions' parts. rows: for the archive.
-    dead: for the dead letters. changes: of the store.
+    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: for the dead letters. changes: of the store.
     """
 
     come: pl.DataFrame
     gone: pl.DataFrame
-    elsewhere: dict[str, pl.DataFrame] = field(default_factory=dict)
     rows: list[pl.DataFrame] = field(default_factory=list)
     dead: list[pl.DataFrame] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -69,7 +67,6 @@ class ChangeState:
     """The events of a writer that can be retracted, an immutable value; the images stand in the store.
 
     name: of the writer. none: no images, with the columns of an image. due: the keys of the blocks of events that expire, rising.
-    others: the partitions whose events may be changed here; see `shared_changes`.
     """
 
     acceptance: Acceptance
@@ -77,7 +74,6 @@ class ChangeState:
     partition: str | None
     none: pl.DataFrame
     due: tuple[bytes, ...]
-    others: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, acceptance: Acceptance, stored: StoredValues, name: str, partition: str | None) -> ChangeState:
@@ -162,18 +158,6 @@ class ChangeState:
         values = stored.get([self.image + token for token in tokens])
         return {token: kept.decoded(value) for token, value in zip(tokens, values, strict=True) if value is not None}
 
-    def of(self, partition: str) -> ChangeState:
-        """The events of another partition of the source."""
-        return replace(self, name=f"{self.acceptance.source.name}\0{partition}", partition=partition, due=(), others=())
-
-    def elsewhere(self, stored: StoredValues, tokens: Sequence[bytes]) -> dict[bytes, tuple[str, kept.EventImages]]:
-        """The partition and the entry of each event that another partition has."""
-        found: dict[bytes, tuple[str, kept.EventImages]] = {}
-        for name in self.others:
-            left = [token for token in tokens if token not in found]
-            found |= {token: (name, entry) for token, entry in self.of(name).entries(stored, left).items()}
-        return found
-
     def _block(self, due: int, number: int) -> bytes:
         return keyspace.DUE + keyspace.name(self.name) + struct.pack(">QQ", due, number)
 
@@ -185,10 +169,7 @@ class ImageMerge:
         self.kept, self.values, self.images, self.now, self.until = corrections, values, images, now, max(now, until)
         self.came = pl.concat([corrections.none, *(batch.arrived.events.select(corrections.none.columns) for batch in images)])
         tokens = tokens_of(self.came[IDENT])
-        distinct = list(dict.fromkeys(tokens))
-        self.stored = corrections.entries(values, distinct)
-        others = corrections.elsewhere(values, [token for token in distinct if token not in self.stored])
-        self.stored |= {token: entry for token, (_, entry) in others.items()}
+        self.stored = corrections.entries(values, list(dict.fromkeys(tokens)))
         rows = [(token, image, n == entry.holds) for token, entry in self.stored.items() for n, image in enumerate(entry.images)]
         self.held = kept.frame_of([image for _, image, _ in rows], corrections.schema)
         self.both = pl.concat([self.held, self.came])
@@ -199,25 +180,16 @@ class ImageMerge:
         self.moved: dict[bytes, dict[bytes, bytes | None]] = {}
         self.fresh = np.zeros(len(self.folded.before), np.bool_)  # the events whose latest image is in this commit
         self.fresh[self.folded.event[self.held.height :][self.folded.last[self.held.height :]]] = True
-        self.came_from = {event: name for token, (name, _) in others.items() if self.fresh[event := self.event_of[token]]}
 
     def settle(self, number: int) -> MergedChanges:
         """What the commit makes of them; `number` is the commit's own."""
         merged = self.folded
-        moves = merged.changed.copy()
-        moves[list(self.came_from)] = True
-        lost, won = np.flatnonzero(moves & (merged.before >= 0)), np.flatnonzero(moves & (merged.after >= 0))
-        come = self.both[merged.after[won]]
-        origins = np.array([self.came_from.get(event, "") for event in lost.tolist()], np.str_)
-        gone = {}
-        for name in ["", *sorted({*self.came_from.values()})]:
-            of_part, numbers = self.kept.of(name) if name else self.kept, lost[origins == name]
-            gone[name] = self.both[merged.before[numbers]]
-            self._move(of_part, gone[name], numbers, None)
-        self._move(self.kept, come, won, b"")
-        come, *every = (pl.concat([self.kept.none, events.filter(pl.col(TIME).is_not_null())]) for events in (come, *gone.values()))
-        own, *others = every
-        outcome = MergedChanges(come, own, dict(zip(sorted({*self.came_from.values()}), others, strict=True)))
+        lost, won = np.flatnonzero(merged.changed & (merged.before >= 0)), np.flatnonzero(merged.changed & (merged.after >= 0))
+        gone, come = self.both[merged.before[lost]], self.both[merged.after[won]]
+        self._move(gone, lost, None)
+        self._move(come, won, b"")
+        come, gone = (pl.concat([self.kept.none, events.filter(pl.col(TIME).is_not_null())]) for events in (come, gone))
+        outcome = MergedChanges(come, gone)
         outcome.counts["corrected"] = int((merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum())
         outcome.counts["deleted"] = int((merged.changed & (merged.after < 0)).sum())
         self._settle_records(outcome)
@@ -225,7 +197,6 @@ class ImageMerge:
         most = max((entry.latest for entry in written.values()), default=0)
         outcome.changes |= self.kept.expired(self.values, self.now, written, number << 8)
         outcome.changes |= self.kept.entry(written.items())
-        outcome.changes |= {self.kept.of(name).image + self.token_of[event]: None for event, name in self.came_from.items()}
         outcome.changes |= self.kept.schedule_expiry(list(written), most, number << 8 | 255)
         for moved in self.moved.values():
             outcome.changes |= moved
@@ -236,20 +207,16 @@ class ImageMerge:
 
         views: as of `WriterState.views`.
         """
-        changes: dict[bytes, bytes | None] = {}
-        parts = [(self.kept, outcome.come, outcome.gone)]
-        for of_part, come, gone in [*parts, *((self.kept.of(name), self.kept.none, gone) for name, gone in outcome.elsewhere.items())]:
-            grouped = GroupedRecords(self.values.get, of_part.partition)
-            for tiles in of_part.acceptance.tiles:
-                name, of_view = tiles.view.tiles_fingerprint, grouped.of(tiles.view)
-                standing = partial(self.standing, of_part, tiles)
-                of_view.put(name, tiles.renew(come, gone, self.now, sequence, of_view.fetcher(name), standing))
-            changes |= grouped.changes(sequence, views)
-        return changes
+        grouped = GroupedRecords(self.values.get, self.kept.partition)
+        for tiles in self.kept.acceptance.tiles:
+            name, of_view = tiles.view.tiles_fingerprint, grouped.of(tiles.view)
+            standing = partial(self.standing, tiles)
+            of_view.put(name, tiles.renew(outcome.come, outcome.gone, self.now, sequence, of_view.fetcher(name), standing))
+        return grouped.changes(sequence, views)
 
-    def standing(self, of_part: ChangeState, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
-        """What stands in stretches of a view's events, of one partition's part, once this is committed."""
-        stem = keyspace.events(tiles.view.tiles_fingerprint, of_part.partition)
+    def standing(self, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
+        """What stands in stretches of a view's events once this is committed."""
+        stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
         moved = self.moved.get(stem, {})
         put = sorted(key for key, value in moved.items() if value is not None)
         there: list[bytes] = []
@@ -259,15 +226,15 @@ class ImageMerge:
             there += [key for key in stood if key not in moved] + put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)]
         tokens = [key[-kept.TOKEN :] for key in there]
         mine = np.array([self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of], np.int64)
-        others = of_part.entries(self.values, [token for token in tokens if token not in self.event_of])
+        others = self.kept.entries(self.values, [token for token in tokens if token not in self.event_of])
         rest = kept.frame_of([entry.images[entry.holds] for entry in others.values()], self.kept.schema)
         return pl.concat([self.both[mine], rest])
 
-    def _move(self, of_part: ChangeState, events: pl.DataFrame, numbers: NDArray[np.int64], value: bytes | None) -> None:
+    def _move(self, events: pl.DataFrame, numbers: NDArray[np.int64], value: bytes | None) -> None:
         tokens = [self.token_of[n] for n in numbers.tolist()]
-        for tiles in of_part.acceptance.tiles:
-            stem = keyspace.events(tiles.view.tiles_fingerprint, of_part.partition)
-            self.moved.setdefault(stem, {}).update(dict.fromkeys(of_part.places(tiles, events, tokens), value))
+        for tiles in self.kept.acceptance.tiles:
+            stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
+            self.moved.setdefault(stem, {}).update(dict.fromkeys(self.kept.places(tiles, events, tokens), value))
 
     def _settle_records(self, outcome: MergedChanges) -> None:
         """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""

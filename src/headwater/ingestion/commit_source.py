@@ -153,20 +153,19 @@ class SourceCommitter:
         try:
             known = max((batch.known for batch in polled), default=0)
             commits = ingestor.commit(records, clock.now_micros(), known)
-            if records and len(records) < len(polled) and not ingestor.store.capabilities.one_writer:
+            if records and len(records) < len(polled) and not ingestor.one_writer:
                 commits += ingestor.commit([], clock.now_micros(), known)  # all was read, also of partitions without records here
         except LostError:
             raise
         except FencedError as error:
-            if ingestor.store.capabilities.one_writer:
+            if not ingestor.store.capabilities.multi_process:
                 raise
             _LOG.warning("%s; reading on from what the store holds", error)
-            reader.epoch += 1
-            ingestor.forget([writer.partition for writer in ingestor.writers if writer.partition is not None])
+            reader.reopen(fenced=True)
             return
         if any(committed.misplaced for committed in commits):
             _LOG.info("source %s: records do not follow the stored positions; reopening the stream there", ingestor.source.name)
-            reader.epoch += 1
+            reader.reopen()
         for committed in commits:
             if self.on_commit is not None:
                 self.on_commit(ingestor.source, committed, reader.lag)

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,12 +18,14 @@ from headwater.definitions.streams import BrokerStream
 from headwater.errors import FencedError, LostError, RecreatedError, RetentionError
 from headwater.ingestion.source_ingestor import SourceIngestor, Turns
 from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
+from headwater.online_stores import HeldError
 
 _LOG = logging.getLogger(__name__)
 _GATHER: Final = 0.02  # seconds that a poll gathers in at most while earlier records are committed: it would have to wait too
 _PERIOD: Final = 0.01  # seconds from the beginning of one commit to the next, at least, where there is always something to commit
 IDLE = 1.0
 """Seconds without records after which an empty commit is made."""
+_SLICE = 1.0  # seconds of a wait for the lease of a source, between two looks whether to stop
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 _GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
 
@@ -98,6 +101,7 @@ class SourceReader:
     work: CommitQueue = field(init=False)
     go: threading.Event = field(default_factory=threading.Event)  # clear while the wall clock is wrong, or was not checked yet
     epoch: int = 0  # incremented to reopen the stream at the stored offsets
+    fenced: bool = False  # another process has written what this one writes
     lag: Mapping[str, int] = field(default_factory=dict)
     thread: threading.Thread | None = None
     skipped: threading.Event = field(default_factory=threading.Event)
@@ -116,22 +120,62 @@ class SourceReader:
     def _run(self) -> None:
         try:
             while not self.stop.is_set():
-                if not self.go.wait(IDLE):
-                    continue
-                try:
-                    self._read(self.epoch)
-                except (RetentionError, RecreatedError) as error:
-                    if not self.ingestor.limits.accept_loss:
-                        raise
-                    self._lose(error)
-                except LostError:
-                    raise
-                except FencedError as error:
-                    if self.ingestor.store.capabilities.one_writer:
-                        raise
-                    _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
+                if self.go.wait(IDLE):
+                    with ExitStack() as lease:
+                        if self._is_writer(lease):
+                            self._write()
         except BaseException as error:  # noqa: BLE001 (raised by the thread that commits)
             self.work.put(PolledBatch(self.epoch, error=error))
+
+    def _is_writer(self, lease: ExitStack) -> bool:
+        """Whether this process may write; it stands by while another one holds the lease of the source.
+
+        Raises:
+            HeldError: where ingestion is to end by itself, another process holds it for longer than the limit.
+        """
+        until, logged = clock.stopwatch() + self.ingestor.limits.wait, False
+        while not self.stop.is_set():
+            try:
+                lease.enter_context(self.ingestor.lease(_SLICE if logged else 0.0))
+            except HeldError as error:
+                if self.once and clock.stopwatch() > until:
+                    raise
+                if not logged:
+                    _LOG.warning("%s. Standing by, to go on in its place", str(error).partition("; ")[0])
+                logged = True
+            else:
+                return True
+        return False
+
+    def _write(self) -> None:
+        """Read, so that what is read is committed, until stopped, until another process writes, or while the wall clock is right."""
+        self.fenced = False
+        while not self.stop.is_set() and self.go.is_set() and not (self.fenced and self.ingestor.one_writer):
+            try:
+                self._read(self.epoch)
+            except (RetentionError, RecreatedError) as error:
+                if not self.ingestor.limits.accept_loss:
+                    raise
+                self._lose(error)
+            except LostError:
+                raise
+            except FencedError as error:
+                if not self.ingestor.store.capabilities.multi_process:
+                    raise
+                _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
+                self.reopen(fenced=True)
+        if self.ingestor.store.capabilities.multi_process and not self.stop.is_set():
+            self._give_up()  # others may write before this process does again
+
+    def reopen(self, *, fenced: bool = False) -> None:
+        """Read again from the stored positions; `fenced` where another process has written, so that what it wrote is read first."""
+        if fenced:
+            self.fenced = True
+            self._give_up()
+        self.epoch += 1
+
+    def _give_up(self) -> None:
+        self.ingestor.give_up([writer.partition for writer in self.ingestor.writers])
 
     def _read(self, epoch: int) -> None:
         """Read until stopped or reopened."""

@@ -115,7 +115,6 @@ class _Repair:
             at=now,
             known=min(self.progress.known, now),
             received=min(self.progress.received, now),
-            heir_since=min(self.progress.heir_since, now),
             counts=counts,
             views={} if whole else self.progress.views,  # what serves notices that they are to be filled again
             lost=max(min(self.progress.lost, now), gap),

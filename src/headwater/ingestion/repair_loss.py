@@ -122,11 +122,10 @@ def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView],
     held = placed_source(store, source)
     acceptance = Acceptance(held, tuple(placed(store, view) for view in views), micros(IngestLimits.max_future_skew, "max_future_skew"))
     told = AcknowledgedCommits.of(held, home / FOLDERS[keyspace.ARCHIVE])
-    pushed_alone = None if store.capabilities.one_writer else PUSHED
     known = {name.decode() or None: progress for name, progress in progresses(store, held.name).items()}
     if not known and every_part(home / FOLDERS[keyspace.ARCHIVE], held.name):
         raise _all_lost(held.name)
-    for partition in dict.fromkeys([*known, *([pushed_alone] if told is not None else [])]):
+    for partition in dict.fromkeys([*known, *([None] if told is not None else [])]):
         repair = _LossRepair(store, PartitionWriter(acceptance, store, partition, own=own), home, told)
         if repair.found.archived > repair.found.made or repair.found.acknowledged > repair.found.made or repair.rescued.exists():
             yield repair

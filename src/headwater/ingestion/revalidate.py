@@ -9,8 +9,8 @@ holds those that had an effect by the old rules, and views are filled with them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
@@ -27,7 +27,7 @@ from headwater.ingestion.held_events import DUE, PAYLOAD, waiting
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64, Bool
-from headwater.online_stores import Changes, keyspace
+from headwater.online_stores import keyspace
 from headwater.state import frame_codec
 
 ROWS = 500_000  # of the archive that are read together
@@ -40,26 +40,16 @@ First = tuple[pl.Series, int] | None
 
 @dataclass(frozen=True)
 class Logs:
-    """The stored records of one partition of a stream: archive, filtered log and dead letters.
-
-    folded: by name, the archives of the closed partitions whose records are folded into this one's; counts: what became of their records.
-    """
+    """The stored records of one writer of a stream: archive, filtered log and dead letters."""
 
     archive: Roller
     filtered: Roller
     dead: Roller
-    folded: Mapping[str, Roller] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def accepted(self) -> list[pl.LazyFrame]:
         """The archive, by the columns that the stream had."""
         return self.archive.lazy_parts()
-
-    @property
-    def past(self) -> list[pl.LazyFrame]:
-        """The archives of all that records hold."""
-        return [part for roller in (*self.folded.values(), self.archive) for part in roller.lazy_parts()]
 
     def count(self, roller: Roller) -> int:
         """How many rows are there."""
@@ -150,16 +140,13 @@ class Accepted:
         return False
 
 
-def rejudge(writer: PartitionWriter, logs: Logs, T: int, expect: Changes, first: First = None) -> int:
-    """Have the writer go on by the rules of its definitions; how many rows that were not accepted before are in the archive now.
-
-    expect: what the store holds unless another process writes to this partition.
-    """
+def rejudge(writer: PartitionWriter, logs: Logs, T: int, first: First = None) -> int:
+    """Have the writer go on by the rules of its definitions; how many rows that were not accepted before are in the archive now."""
     rules, progress = rules_of(writer.acceptance), writer.progress
     if progress.rules == rules:
         return 0
     if not progress.sequence:
-        writer.note(msgspec.structs.replace(progress, rules=rules), {}, expect)
+        writer.note(msgspec.structs.replace(progress, rules=rules), {}, writer.unmoved())
         return 0
     changed = changed_of(progress.rules, rules)
     lost = bool(progress.rules) and _is_lost(writer, logs, changed)  # a store of an older format does not say its rules
@@ -174,7 +161,7 @@ def rejudge(writer: PartitionWriter, logs: Logs, T: int, expect: Changes, first:
             views = {}
     elif writer.acceptance.source.changes is not None and progress.rules and changed - {"keys"}:
         views = {}
-        _forget_images(writer, expect)
+        _forget_images(writer)
     sequence = progress.sequence
     for start in range(0, rows.height, _IN_COMMIT):  # those that are in the archive are not found again
         chunk, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
@@ -182,9 +169,9 @@ def rejudge(writer: PartitionWriter, logs: Logs, T: int, expect: Changes, first:
         block = stamped(chunk.drop(KNOWN_AT), sequence, 0).with_columns(known)
         counts["rejudged"] = counts.get("rejudged", 0) + chunk.height
         stepped = msgspec.structs.replace(writer.progress, sequence=sequence, views={}, counts=dict(counts))
-        writer.note(stepped, {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): frame_codec.encoded(block)}, expect)
+        writer.note(stepped, {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): frame_codec.encoded(block)}, writer.unmoved())
     done = msgspec.structs.replace(writer.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost))
-    writer.note(done, changes, expect)
+    writer.note(done, changes, writer.unmoved())
     writer.load(own=False)
     return rows.height
 
@@ -192,8 +179,6 @@ def rejudge(writer: PartitionWriter, logs: Logs, T: int, expect: Changes, first:
 def _is_lost(writer: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
     """Whether something that these rules might accept was not kept, or is not judged again."""
     counts = writer.progress.counts
-    if changed and any(logs.counts.get(name, 0) for name in ("filtered", "dead", "copies")):
-        return True  # of partitions that have no writer any more
     left_out = counts.get("filtered", 0) if changed & {"filter", "select", "types"} else 0
     refused = counts.get("dead", 0) + counts.get("copies", 0) if changed else 0
     if writer.acceptance.source.changes is not None:
@@ -275,12 +260,12 @@ class _Candidates:
 _UTC = pl.Datetime("us", "UTC")
 
 
-def _forget_images(writer: PartitionWriter, expect: Changes) -> None:
+def _forget_images(writer: PartitionWriter) -> None:
     """Delete the per-event state of the old rules. The mark that views are complete goes first, so a killed run refills them."""
-    writer.note(msgspec.structs.replace(writer.progress, views={}), {}, expect)
+    writer.note(msgspec.structs.replace(writer.progress, views={}), {}, writer.unmoved())
     keys = [key for space in (keyspace.IMAGE, keyspace.DUE) for key, _ in writer.store.sizes(space + keyspace.name(writer.name))]
     for start in range(0, len(keys), _AT_ONCE):
-        writer.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), expect)
+        writer.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), writer.unmoved())
 
 
 def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:

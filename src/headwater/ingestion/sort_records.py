@@ -27,7 +27,7 @@ class SortedRecords:
     filtered: rows that the source's filter leaves out. rejected: every rejected record; dead_letters: those to store, and duplicates.
     to_hold: rows whose event time has not come. held: the held events without those released.
     positions, origins: see `WriterState`. misplaced: partitions of records that do not follow the position there; they are left out.
-    closed: partitions that get no more records. outcomes: of the records of each batch, int8 (n). received, latest: see `Progress`.
+    outcomes: of the records of each batch, int8 (n). received, latest: see `Progress`.
     """
 
     def __init__(self, state: WriterState, now: int) -> None:
@@ -35,7 +35,6 @@ class SortedRecords:
         self.counts: Counter[str] = Counter()
         self.positions, self.origins = dict(state.positions), dict(state.origins)
         self.misplaced: set[str] = set()
-        self.closed: set[str] = set()
         self.rows: list[pl.DataFrame] = []
         self.events: list[pl.DataFrame] = []
         self.images: list[ImageBatch] = []
@@ -59,7 +58,6 @@ class SortedRecords:
         moved = records.positions.keys() - misplaced
         self.positions |= {name: records.positions[name][1] for name in moved}
         self.origins |= {name: origin for name, origin in records.origins.items() if name in moved}
-        self.closed |= records.closed & moved
         return unread
 
     def add(self, records: RecordBatch) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,15 +19,14 @@ from headwater.definitions.kinesis_stream import KinesisStream
 from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
-from headwater.definitions.streams import BrokerStream, KafkaTopic
-from headwater.errors import DefinitionError, LostError, RecreatedError, RetentionError
-from headwater.ingestion.acceptance_rules import rules_of
+from headwater.definitions.streams import KafkaTopic
+from headwater.definitions.writers import has_one_writer
+from headwater.errors import DefinitionError, LostError, RecreatedError, RetentionError, UsageError
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.archive_owner import claim_folder
 from headwater.ingestion.bootstrap import remedy, seed
 from headwater.ingestion.build_commit import Adopt, Skip
-from headwater.ingestion.closed_partitions import ClosedPartitions
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.consumer_group import group_of
 from headwater.ingestion.partition_writer import PartitionWriter
@@ -35,11 +34,11 @@ from headwater.ingestion.revalidate import Logs
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
 from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, offset_at, open_feed
-from headwater.ingestion.stream_group import StreamGroup
+from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, environment, placed, placed_source
-from headwater.state.view_state import folded_into, progresses
+from headwater.state.view_state import progresses
 
 _LOG = logging.getLogger(__name__)
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
@@ -101,8 +100,12 @@ Turns = Mapping[str, int]
 class SourceIngestor:
     """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
 
-    inbox: where its events come in, if they are pushed. filled: whether views are bootstrapped right away, where one writer has all
-    partitions; otherwise `open` does it, or the first commit.
+    one_writer: whether one process at a time writes all partitions; then it holds `lease` while it does.
+    inbox: where its events come in, if they are pushed. filled: whether views are bootstrapped right away, where this process holds the
+    whole store; otherwise `open` does it, or the first commit.
+
+    Raises:
+        UsageError: the store holds the stream as other writers have written it.
     """
 
     def __init__(
@@ -120,6 +123,8 @@ class SourceIngestor:
         claim(store, source)
         placed_views = tuple(placed(store, view) for view in views)
         self.acceptance = Acceptance(placed_source(store, source), placed_views, micros(limits.max_future_skew, "max_future_skew"))
+        self.one_writer = has_one_writer(self.acceptance.source, multi_process=store.capabilities.multi_process)
+        check_writers(store, self.acceptance.source)
         self.acceptance.warm()
         if folder is not None:
             for name in FOLDERS.values():
@@ -139,11 +144,10 @@ class SourceIngestor:
         self.inbox: Inbox | None = None
         self.turns: Turns = {}
         self._writers: dict[str | None, PartitionWriter] = {}
-        self._folders: dict[str | None, ClosedPartitions] = {}  # by the partition that they are folded into
         self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
-        if filled and store.capabilities.one_writer:
+        if filled and not store.capabilities.multi_process:
             self.writer(None)
 
     @property
@@ -151,15 +155,27 @@ class SourceIngestor:
         """Those that are open."""
         return list(self._writers.values())
 
+    def lease(self, wait: float) -> AbstractContextManager[None]:
+        """Be the one process that writes the source, while the context lasts; nothing where every process may, or holds the store.
+
+        The commits of a process that has lost it are refused: they expect what the store held when it wrote last.
+
+        Raises:
+            StoreError: another process still holds it after `wait` seconds.
+        """
+        if not self.one_writer or not self.store.capabilities.multi_process:
+            return nullcontext()
+        return self.store.lease(f"writer of {self.acceptance.source.name}", wait=wait)
+
     def open(self) -> Feed:
         """Begin to read the stream, when views are filled with their past."""
-        if self.store.capabilities.one_writer:
+        if self.one_writer:
             self.writer(None)
         assigned: Assigned = self._positions
         revoked: Revoked = self.forget
         if self.inbox is not None:
             return PushedFeed(self.inbox, assigned, revoked)
-        feed = open_feed(self._read_source(), assigned, revoked, self._origin_of, self._group)
+        feed = open_feed(self._read_source(), assigned, revoked, self._origin_of, self._in_store)
         if isinstance(self.source.stream, KafkaTopic) and self._warns:
             from headwater.ingestion.sources.kafka_inspect import lost_by_compaction
 
@@ -169,11 +185,9 @@ class SourceIngestor:
         return feed
 
     @cached_property
-    def _group(self) -> StreamGroup:
-        """The same for all feeds, so that a stream that is opened again has the same partitions."""
+    def _in_store(self) -> StreamInStore:
         source = self.acceptance.source
-        views = [tiles.view.tiles_fingerprint for tiles in self.acceptance.tiles]
-        return StreamGroup(self.store, source.name, corrected=source.changes is not None, views=views, rules=rules_of(self.acceptance))
+        return StreamInStore(self.store, source.name, whole=self.one_writer, with_ids=source.id_field is not None)
 
     def _read_source(self) -> Source:
         """The source, whose topic is read in the consumer group of this store.
@@ -192,42 +206,32 @@ class SourceIngestor:
         return replace(records, decoded=self.acceptance.decode(records.payloads)) if records.frame is None else records
 
     def forget(self, partitions: Sequence[str]) -> None:
-        """Others write these partitions from now on."""
-        if self.store.capabilities.one_writer:
-            return
+        """Others write these partitions from now on; one writer keeps all of them until it has lost its lease."""
+        if not self.one_writer:
+            self.give_up(partitions)
+
+    def give_up(self, partitions: Sequence[str | None]) -> None:
+        """What is written next is read from the store first: another process writes these partitions, or all (None), or has done so."""
         with self._lock:
-            self._rolled()  # their remaining blocks are for the new owners to move; a closed partition gets none
-            for writer in [self._writers[name] for name in partitions if name in self._writers]:
-                if writer.progress.closed and self.folder is not None:
-                    for space in [space for space, size in writer.blocks.items() if size]:
-                        self._roller(writer.partition, space).roll()
-            self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions}}
+            self._rolled()  # their remaining blocks are for the new owners to move
+            self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions if name is not None}}
             for name in partitions:
                 self._writers.pop(name, None)
-                self._folders.pop(name, None)
                 if name in self._filling:
                     self._filling[name].abandoned.set()
 
     def commit(self, records: Sequence[tuple[RecordBatch, Turns]], now: int, known: int | None = None) -> list[Committed]:
         """Commit records, each read when `turns` were as they say, one writer after the other."""
         with self._lock:
-            if self.store.capabilities.one_writer:
-                return [self._apply(self.writer(None), [poll for poll, _ in records], now, known)]
+            if self.one_writer:
+                polls = [poll for poll, _ in records]
+                return [self._apply(writer, polls, now, known) for writer in self.writers]
             commits = [] if records else [writer.apply([], now, known) for writer in self.writers]
             for name in dict.fromkeys(p for poll, _ in records for p in poll.positions):
                 mine = [own for poll, turns in records if turns.get(name) == self.turns.get(name) for own in poll.of(name)]
                 if mine and name in self._writers:
                     commits.append(self._apply(self._writers[name], mine, now, known))
-            for folder in self._folders.values():
-                self._fold(folder, now)
             return commits
-
-    def _fold(self, closed: ClosedPartitions, now: int) -> None:
-        """Fold closed partitions a step further; what the last process that wrote to one left of its rows is moved into files."""
-        name = closed.fold(now)
-        if name is not None and self.folder is not None:
-            for space in FOLDERS:
-                self._roller(name, space).roll()
 
     def skip(self, error: RetentionError | RecreatedError, now: int) -> list[Committed]:
         """Commit that the stream is read on behind what an error says is lost."""
@@ -262,16 +266,10 @@ class SourceIngestor:
             latest = max((writer.progress.at for writer in self.writers), default=0)
             if latest - self._expired >= _HOUR:
                 self._expired = latest
-                ages = {s.partition: s.progress.at for s in self.writers} | dict.fromkeys(self._closed(), latest)
-                work += [partial(self._roller(name, space).expire, at) for name, at in ages.items() for space in FOLDERS]
+                work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.writers for space in FOLDERS]
             self._rolling = _in_background(work) if work else None
             if not background:
                 self._rolled()
-
-    def _closed(self) -> list[str]:
-        """The closed partitions that have no writer any more; every process removes what is too old of their rows."""
-        every = {} if self.store.capabilities.one_writer else progresses(self.store, self.acceptance.source.name)
-        return [name.decode() for name, done in every.items() if done.closed and name.decode() not in self._writers]
 
     def close(self) -> None:
         """Give up filling views, and wait for files that are being made; what goes wrong with them is seen when they are made again."""
@@ -289,7 +287,7 @@ class SourceIngestor:
 
     def writer(self, partition: str | None) -> PartitionWriter:
         """The writer that a partition's records go to; its views are filled with their past before it is given."""
-        name = None if partition is None else self.store.capabilities.writer_of(partition)
+        name = self._writer_of(partition)
         with self._lock:
             if name in self._writers:
                 return self._writers[name]
@@ -300,7 +298,6 @@ class SourceIngestor:
             self._filling[name] = writer
         try:
             self._fill(writer)
-            writer.introduce(self._begins())
         finally:
             with self._lock:
                 if self._filling.get(name) is writer:
@@ -308,9 +305,11 @@ class SourceIngestor:
         with self._lock:
             writer.check_mine()
             self._writers[name] = writer
-            if isinstance(self.source.stream, BrokerStream) and self.source.stream.divided_by_store and name is not None:
-                self._folders[name] = ClosedPartitions(writer)
         return writer
+
+    def _writer_of(self, partition: str | None) -> str | None:
+        """The partition that the writer of this one is named by; None is the one writer of the whole stream."""
+        return None if self.one_writer else partition
 
     def _check_acknowledged(self, writer: PartitionWriter) -> None:
         told, made = self._acknowledged, writer.progress.sequence
@@ -336,7 +335,7 @@ class SourceIngestor:
 
     def _origin_of(self, partition: str) -> str:
         """What the position of a partition counts in; "" where that is not known."""
-        writer = self._writers.get(self.store.capabilities.writer_of(partition))
+        writer = self._writers.get(self._writer_of(partition))
         return "" if writer is None else writer.origins.get(partition, "")
 
     def _apply(self, writer: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None) -> Committed:
@@ -350,16 +349,34 @@ class SourceIngestor:
         return committed
 
     def _logs(self, partition: str | None) -> Logs:
-        progress = progresses(self.store, self.acceptance.source.name)
-        folded = [] if partition is None else folded_into(progress, partition)
-        counts = sum((Counter(progress[name.encode()].counts) for name in folded), Counter[str]())
-        archives = {name: self._roller(name, keyspace.ARCHIVE) for name in folded}
-        archive, filtered, dead = (self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD))
-        return Logs(archive, filtered, dead, archives, counts)
+        return Logs(*(self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD)))
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         folder = self.folder or settings.home()
         return Roller(self.store, space, folder / FOLDERS[space], self.acceptance.source.name, partition, self._keep[space])
+
+
+def check_writers(store: OnlineStore, source: Source) -> None:
+    """Refuse a stream that others write than the store's state of it is of: where one has written, a partition's writer has no state.
+
+    source: as the store names it.
+
+    Raises:
+        UsageError: the store holds it as other writers have written it.
+    """
+    one_writer = has_one_writer(source, multi_process=store.capabilities.multi_process)
+    parts = progresses(store, source.name).keys()
+    if all((part == b"") == one_writer for part in parts):
+        return
+    now, then = ("one process", "each partition's own writer") if one_writer else ("each partition's own writer", "one process")
+    can_keep = not one_writer or (source.changes is None and isinstance(source.stream, KafkaTopic) and store.capabilities.multi_process)
+    keep = f"Give it writers={'partition' if one_writer else 'one'!r}, and it goes on as it was written; or build" if can_keep else "Build"
+    raise UsageError(
+        f"source {source.name!r} is written by {now} with this definition (writers={source.writers!r}, id_field={source.id_field!r}, "
+        f"changes={source.changes!r}), and the online store holds it as {then} has written it. Nothing was written. {keep} its state "
+        "again: give the source another name, or ingest into a store with another prefix= or database, and serve from there once its "
+        "views are filled"
+    )
 
 
 def _in_background(work: Sequence[Callable[[], object]]) -> Future[None]:

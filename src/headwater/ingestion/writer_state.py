@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
 from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
-from headwater.events.selection import IDENT, ROW
 from headwater.ingestion.change_state import ChangeState
 from headwater.ingestion.dedup_blocks import IdBlocks
 from headwater.ingestion.dedup_index import DedupIndex
-from headwater.ingestion.held_events import DUE, HeldEvents, waiting
-from headwater.ingestion.shared_changes import SharedChanges, shared_of
-from headwater.ingestion.sibling_ids import SiblingIds, siblings_of
+from headwater.ingestion.held_events import HeldEvents
+from headwater.ingestion.partition_count import count_key, incomplete_until
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.ingestion.stored_values import StoredValues
-from headwater.ingestion.validate import Acceptance, content_of
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.ingestion.validate import Acceptance
+from headwater.online_stores import keyspace
 from headwater.state.view_state import Progress, read_progress
 
 
@@ -48,6 +46,11 @@ class WriterRules:
         return self.source.name if self.partition is None else f"{self.source.name}\0{self.partition}"
 
     @property
+    def promised(self) -> bool:
+        """Whether ids are exact only if equal ones share a partition, as `writers="partition"` promises."""
+        return self.partition is not None and self.source.id_field is not None
+
+    @property
     def place(self) -> bytes:
         """The key of the progress."""
         return keyspace.PROGRESS + keyspace.name(self.name)
@@ -62,8 +65,7 @@ class WriterState:
     positions: by partition, from where to read on. origins: by partition, what its position counts in; see `RecordBatch.origins`.
     ids: of accepted events, None where events have none; id_blocks: where these are stored. held: events of the future.
     changes: the events that can be retracted, of a source with `changes=`.
-    siblings: what is known of the ids of other partitions, where a copy of an event may come by another one; None where it cannot.
-    shared: likewise of changes, of a source with `changes=`.
+    partitions: the encoded `PartitionCount`, as the store holds it, where each partition has a writer although events have ids.
     views: the tiles fingerprints of all streaming views that the store has a state of; the sections of others are dropped from records.
     """
 
@@ -77,8 +79,7 @@ class WriterState:
     id_blocks: IdBlocks
     held: HeldEvents
     changes: ChangeState | None
-    siblings: SiblingIds | None = None
-    shared: SharedChanges | None = None
+    partitions: bytes | None = None
     views: frozenset[str] = frozenset()
 
     @classmethod
@@ -87,6 +88,10 @@ class WriterState:
         source, writer = rules.source, keyspace.name(rules.name)
         encoded = stored.get([rules.place])[0]
         progress = noted if encoded is None and noted is not None else read_progress(encoded)
+        (partitions,) = stored.get([count_key(source.name)]) if rules.promised else (None,)
+        if partitions is not None:
+            until = incomplete_until(partitions, micros(source.id_horizon, "id_horizon") + rules.acceptance.future)
+            progress = msgspec.structs.replace(progress, gap=max(progress.gap, until))
         positions = _positions(rules, stored)
         origins = stored.get([keyspace.origin(source.name, name) for name in positions])
         changes = None if source.changes is None else ChangeState.load(rules.acceptance, stored, rules.name, rules.partition)
@@ -95,8 +100,6 @@ class WriterState:
         if (source.id_field is not None and changes is None) or isinstance(source.stream, Pushed):
             size = sum(size for _, size in stored.sizes(keyspace.IDS + writer))
             ids = DedupIndex.for_blocks(horizon, size, progress.at)
-            for ancestor in ancestors(stored, source.name, rules.partition):
-                ids = _with_ids(ids, f"{source.name}\0{ancestor}", progress.at, rules.acceptance, stored)
             for key, value in stored.scan(keyspace.IDS + writer):
                 ids, id_blocks = ids.load(value, progress.at), id_blocks.load(key, value)
         return cls(
@@ -110,46 +113,9 @@ class WriterState:
             id_blocks,
             HeldEvents.load(dict(stored.scan(keyspace.HELD + writer)), progress.at),
             changes,
-            None if ids is None else siblings_of(source, rules.partition, rules.acceptance.future),
-            None if (shared := shared_of(source, rules.partition)) is None else shared.read(stored),
+            partitions,
             frozenset(key[1:9].hex() for key, _ in stored.scan(keyspace.STREAM_STATE)),
         )
-
-
-def with_siblings(state: WriterState, now: int) -> WriterState:
-    """The state with what other partitions have, where partitions share ids at `now`, microseconds, or their events."""
-    if state.shared is not None and state.changes is not None:
-        shared = state.shared.read(state.stored)
-        changes = replace(state.changes, others=tuple(shared.others))
-        return replace(state, shared=shared, changes=changes, progress=shared.after_all(state.progress))
-    if state.siblings is None or state.ids is None:
-        return state
-    siblings, ids = state.siblings.read(state.stored, state.ids, now)
-    return replace(state, siblings=siblings, ids=ids)
-
-
-def ancestors(stored: StoredValues | OnlineStore, source: str, partition: str | None) -> list[str]:
-    """The partitions that a partition comes from, by splits and merges, the nearest first; each is closed, and read to its end."""
-    found: list[str] = []
-    ahead = [] if partition is None else [partition]
-    while ahead:
-        values = stored.get([keyspace.parents(source, name) for name in ahead])
-        parents = [name for value in values if value is not None for name in msgspec.msgpack.decode(value, type=list[str])]
-        ahead = [name for name in dict.fromkeys(parents) if name not in found]
-        found += ahead
-    return found
-
-
-def _with_ids(ids: DedupIndex, ancestor: str, at: int, acceptance: Acceptance, stored: StoredValues) -> DedupIndex:
-    """The ids with those of a closed partition, also of the events that it holds: its own writer releases them, known at their times."""
-    for _, value in stored.scan(keyspace.IDS + keyspace.name(ancestor)):
-        ids = ids.load(value, at)
-    closed = read_progress(stored.get([keyspace.PROGRESS + keyspace.name(ancestor)])[0])
-    for _, value in stored.scan(keyspace.HELD + keyspace.name(ancestor)):
-        held = waiting(value, closed.at)
-        events = acceptance.released(held)[1].events
-        ids = ids.accept(events[IDENT], content_of(events), held[DUE].to_numpy()[events[ROW].to_numpy()], at).index
-    return ids
 
 
 def _positions(rules: WriterRules, stored: StoredValues) -> dict[str, Position]:

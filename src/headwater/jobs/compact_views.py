@@ -72,16 +72,14 @@ def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
     if view.freshness.scheduled:
         cuts = online.state.cuts
         return _cuts(online, cuts[0].T) if cuts else Compaction(Size(), Size(), 0)
-    at = [done.at for done in progresses(store, view.source.name).values() if not done.folded]
+    at = [done.at for done in progresses(store, view.source.name).values()]
     return compact(store, online.view.root, online.tiles.records, min([now, *at]))
 
 
 def _superseded(store: OnlineStore, views: Sequence[FeatureView]) -> list[CompactedView]:
     """Drop the sections and states of views that share records with a project's views, and that neither it nor a writer has any more."""
     streaming = [view for view in views if not view.freshness.scheduled]
-    maintained = {
-        tiles for view in streaming for done in progresses(store, view.source.name).values() if not done.folded for tiles in done.views
-    }
+    maintained = {tiles for view in streaming for done in progresses(store, view.source.name).values() for tiles in done.views}
     known = maintained | {view.tiles_fingerprint for view in streaming}
     sizes: dict[str, Size] = {}
     places: dict[str, list[bytes]] = {}

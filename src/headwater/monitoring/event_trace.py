@@ -178,7 +178,7 @@ class EventTrace:
         assert self.store is not None
         name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
         partitions = [key[len(name) : -1].decode() or None for key, _ in self.store.scan(name)]
-        return partitions or [None] * self.store.capabilities.one_writer
+        return partitions or [None]
 
 
 def _mine(keys: Mapping[str, object]) -> pl.Expr:

@@ -28,7 +28,6 @@ from headwater.kernel.as_of import NEVER
 from headwater.monitoring.archived_sources import check_archive
 from headwater.online.view_reader import OnlineView, ViewValues
 from headwater.online_stores import OnlineStore, keyspace
-from headwater.state.view_state import folded_into, progresses
 from headwater.training.feature_frames import tables
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
@@ -84,7 +83,7 @@ class Offline:
         parts, repeated = list[pl.LazyFrame](), [nothing]
         if self.folder is not None:
             check_archive(self.store, self.folder, self.view.source.name)
-            for partition, (last, known) in {**self._folded(commits), **commits}.items():
+            for partition, (last, known) in commits.items():
                 roller = Roller(self.store, keyspace.ARCHIVE, self.folder / "archive", self.view.source.name, partition)
                 for read in roller.parts():
                     self.notes.update(as_today(read().filter(pl.col(SEQUENCE) <= last), columns)[1])
@@ -97,12 +96,6 @@ class Offline:
         self.archived, self.repeated = pl.concat(frames, how="diagonal_relaxed"), pl.concat(repeated, how="diagonal_relaxed")
         every = pl.concat([self.archived, *self._before(acceptance)], how="diagonal_relaxed")
         return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
-
-    def _folded(self, commits: Mapping[str | None, object]) -> dict[str | None, tuple[int, pl.Expr]]:
-        """As the argument of `committed`, of closed partitions that are folded into these: all of their events count."""
-        progress = progresses(self.store, self.view.source.name)
-        names = {name for heir in commits if heir is not None for name in folded_into(progress, heir)} - commits.keys()
-        return {name: (progress[name.encode()].sequence, pl.lit(NEVER)) for name in sorted(names)}
 
     def _before(self, acceptance: Acceptance) -> list[pl.DataFrame]:
         begun = OnlineView(self.view, self.store).state.from_history

@@ -16,16 +16,17 @@ import polars as pl
 from headwater import clock, settings
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.id_scope import producers_rule
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.served_views import StoredView, backtest_only, fingerprint, precomputed_of, served, stored
 from headwater.definitions.source import Source
 from headwater.definitions.timestamps import parse_timestamp
+from headwater.definitions.writers import producers_rule
 from headwater.errors import UsageError, nearest
 from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting
+from headwater.ingestion.partition_count import PARTITIONS_GREW, count_key, partition_count
 from headwater.ingestion.validate import DEAD_SCHEMA, OFFSET
 from headwater.kernel.as_of import as_of
 from headwater.models.latest_results import LATEST_DRIFT
@@ -40,7 +41,7 @@ from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
-from headwater.state.view_state import Progress, known_of, known_through, merged, misses, progresses, read_parts, read_state
+from headwater.state.view_state import Progress, known_through, merged, misses, progresses, read_parts, read_state
 from headwater.state.window_reach import out_of_reach
 
 
@@ -50,8 +51,7 @@ class StreamStatus(Readable):
 
     known: all that was received by then has been read; latest: of the events; both microseconds. held: events that wait for their time.
     archived: events in the archive. dead: refused records by reason. clock: whether ingestion compares the wall clock with that of the
-    stream's broker: "compared", or "not compared: " and why; None where there is no broker. folded_into: the partition that has the
-    records of a closed one; None where they are its own.
+    stream's broker: "compared", or "not compared: " and why; None where there is no broker.
     """
 
     source: str
@@ -64,7 +64,6 @@ class StreamStatus(Readable):
     counts: Mapping[str, int]
     dead: Mapping[str, int]
     clock: str | None = None
-    folded_into: str | None = None
 
     def behind(self, now: int) -> float:
         """Seconds since everything received had been read."""
@@ -196,11 +195,9 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
     prefix = keyspace.PROGRESS + keyspace.name(source)
     told = store.get([keyspace.broker_clock(store.namespace + of.name)])[0]
     compared = None if told is None else told.decode()
-    every = progresses(store, source)
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
-        known = known_of(progress, every.values())
         name = source if partition is None else f"{source}\0{partition}"
         held = sum(waiting(rows, progress.at).height for _, rows in store.scan(keyspace.HELD + keyspace.name(name)))
         archive = Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition).rows()
@@ -209,8 +206,18 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
         archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
         statuses.append(
             StreamStatus(
-                *(of.name, partition, progress.sequence, known, progress.latest, held, archived, progress.counts, reasons, compared),
-                folded_into=progress.heir if progress.folded else None,
+                *(
+                    of.name,
+                    partition,
+                    progress.sequence,
+                    progress.known,
+                    progress.latest,
+                    held,
+                    archived,
+                    progress.counts,
+                    reasons,
+                    compared,
+                )
             )
         )
     return statuses
@@ -226,6 +233,8 @@ def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> Vie
     t = clock.now_micros() if given is None else given
     state, age, T = standing(store, view, t)
     note = PASSED_OVER if state in ("absent", "incomplete") and passed_over(stored_view.view, store, t) else ""
+    if state == "incomplete" and not note and partition_count(store.get([count_key(view.source.name)])[0]).grown:
+        note = PARTITIONS_GREW
     return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size, note)
 
 

@@ -21,7 +21,7 @@ from headwater.monitoring.status import standing
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import placed, placed_source
 from headwater.results.freshness_result import FreshnessResult, SourceFreshness, ViewFreshness
-from headwater.state.view_state import Progress, known_of, progresses
+from headwater.state.view_state import Progress
 
 _SAMPLED: Final = 10_000  # of the latest events of a partition
 
@@ -73,7 +73,7 @@ def source_freshness(project: Project, store: OnlineStore, folder: Path, t: int)
 
 def _partitions(store: OnlineStore, of: Source, folder: Path, t: int, promise: int | None) -> list[SourceFreshness]:
     source, rows = placed_source(store, of).name, []
-    prefix, every = keyspace.PROGRESS + keyspace.name(source), progresses(store, source)
+    prefix = keyspace.PROGRESS + keyspace.name(source)
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
@@ -82,7 +82,7 @@ def _partitions(store: OnlineStore, of: Source, folder: Path, t: int, promise: i
         median, p95, late = _delays(Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition), of.timestamp_field, promise)
         dead = _reasons(Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition))
         newest = clock.timestamp(progress.latest) if progress.latest > 0 else None
-        lag = (t - known_of(progress, every.values())) / 1e6
+        lag = (t - progress.known) / 1e6
         rows.append(SourceFreshness(of.name, partition, lag, newest, progress.counts, held, median, p95, late, dead))
     return rows
 

@@ -163,7 +163,7 @@ class CompiledReader:
                 versions = layout.read_versions(copied[0], t)
                 if (layout.plan or self._planned(layout)) is plan:
                     return self._computed(layout, plan, copies.at_times(plan, versions[2]), copied[1], versions)
-        return self._of_one(layout, layout.stored(self.store, layout.wanted_of_one([encode(request) for encode in self._encode])), t)
+        return self._of_one(layout, self.store.get(layout.wanted_of_one([encode(request) for encode in self._encode])), t)
 
     def _of_one(self, layout: ReadLayout, stored: Records, t: int) -> FeatureVector:
         """The features of one key, of what the store holds of it: as `_answer`, in few calls, which take as long as the loops."""
@@ -234,7 +234,7 @@ class CompiledReader:
                 return [self._one(layout, request, t) for request in requests]
             first, *others = [layout.wanted_of_one([encode(request) for encode in self._encode]) for request in requests]
             heads, each = len(layout.version_keys), len(first) - len(layout.version_keys)
-            stored = layout.stored(self.store, [*first, *(key for keys in others for key in keys[heads:])])
+            stored = self.store.get([*first, *(key for keys in others for key in keys[heads:])])
             versions = stored[:heads]
             return [self._of_one(layout, versions + stored[at : at + each], t) for at in range(heads, heads + count * each, each)]
         read = self.read({name: [request[name] for request in requests] for name in self.columns}, count, t)
@@ -263,7 +263,7 @@ class CompiledReader:
             read = None if copied is None else self._of_copies(layout, plan, copied, count, equal, t)
             if read is not None:
                 return read
-        return self._vectors(self._answer(layout, layout.stored(self.store, layout.wanted(keys)), count, equal, t), count)
+        return self._vectors(self._answer(layout, self.store.get(layout.wanted(keys)), count, equal, t), count)
 
     def _of_copies(
         self, layout: ReadLayout, plan: read_plan.ReadPlan, copied: Copied, count: int, equal: I64, t: int

@@ -12,11 +12,10 @@ from typing import Final, cast
 import numpy as np
 
 from headwater.definitions.feature_view import FeatureView
-from headwater.errors import StoreError
 from headwater.kernel.arrays import I64
 from headwater.online.key_encoder import KeyEncoder
 from headwater.online.read_versions import ReadVersion, VersionReader
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.online_stores import keyspace
 from headwater.state import read_plan
 from headwater.state.read_plan import U8
 from headwater.state.view_tiles import ViewTiles
@@ -84,7 +83,6 @@ class ReadLayout:
                 self._ends.append(ends)
         self._number(versions)
         self.heads, self.lacking = len(self.version_keys), False
-        self.moving = any(part.version_reader.moving for part in parts)
         self.plain = all(list(ends) == [b""] for ends in self._ends)
         self._in_order = [group for _, group in self.begins] == list(range(len(self.begins)))
         self._prefixes = [begin for begin, _ in self.begins]
@@ -95,29 +93,6 @@ class ReadLayout:
         pack = struct.Struct(">" + "".join(f"{len(begin)}sq" for begin in self._prefixes)).pack_into
         self.pack_integers = pack if integers and self.plain and self._in_order else None
         self.sizes = tuple(map(len, self._ends))
-
-    def stored(self, store: OnlineStore, wanted: Sequence[bytes]) -> list[bytes | None]:
-        """What a store holds of these keys, of each key's records as of one time.
-
-        A store that does not read keys whole answers so only where nothing moves from one record of a key to another. While something does,
-        the records of a key are read until two answers agree.
-
-        Raises:
-            StoreError: they change too often.
-        """
-        answer = store.get(wanted)
-        if not self.moving or store.capabilities.keys_whole:
-            return answer
-        left: Sequence[int] = range(self.heads, len(wanted))  # the versions stay as they were read first: no record is older
-        for _ in range(_ANSWERS):
-            again = store.get([wanted[n] for n in left])
-            changed = {keyspace.stem(wanted[n]) for n, value in zip(left, again, strict=True) if answer[n] != value}
-            for n, value in zip(left, again, strict=True):
-                answer[n] = value
-            if not changed:
-                return answer
-            left = [n for n in left if keyspace.stem(wanted[n]) in changed]
-        raise StoreError(f"records changed during {_ANSWERS} reads while events move between partitions; ask again")
 
     def wanted_of_one(self, keys: Sequence[bytes | None]) -> list[bytes]:
         """As `wanted`, for one key of each group."""

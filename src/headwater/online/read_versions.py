@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from headwater import clock
 from headwater.definitions.feature_view import FeatureView
@@ -56,11 +56,6 @@ class VersionReader(Protocol):
         """Equal for views with the same read version, as long as `lacks` is called with the stored values before `read_version` is."""
         ...
 
-    @property
-    def moving(self) -> bool:
-        """Whether events move from one record of a key to another, as of the last `look`: folded, or changed by another partition."""
-        ...
-
     def look(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """The keys to read; and what the places of a key's records end with, for each that it may have one of."""
         ...
@@ -97,7 +92,6 @@ class StreamVersionReader:
 
     view: FeatureView
     store: OnlineStore
-    moving: bool = False
     _located: tuple[Sequence[bytes], Sequence[bytes]] = ((), ())
     _located_at: float = -REFRESH
     _state: State | None = None
@@ -118,21 +112,12 @@ class StreamVersionReader:
         now = clock.stopwatch()
         if now - self._located_at > REFRESH or not self._located[0]:
             name = keyspace.PROGRESS + keyspace.name(self.view.source.name)
-            progress = [(key, read_progress(value)) for key, value in self.store.scan(name)]
-            keys = [key for key, done in progress if not done.folded] or [name]
-            self.moving = any(done.heir is not None and not done.folded for _, done in progress) or self._shares()
+            keys = [key for key, _ in self.store.scan(name)] or [name]
             if keys != self._located[0] and self._state is not None:
                 self._read()  # a partition that is new may not be whole
             self._located = keys, [b"\0" + key[len(name) : -1] if key != name else b"" for key in keys]
             self._located_at = now
         return self._located
-
-    def _shares(self) -> bool:
-        """Whether partitions share their events, so that one takes an event from another; it matters where a key is not read whole."""
-        source = self.view.source
-        return (
-            source.changes is not None and not self.store.capabilities.keys_whole and bool(self.store.get([keyspace.turn(source.name)])[0])
-        )
 
     def read_version(self, values: Sequence[bytes | None], t: int) -> ReadVersion:
         state = self._state or self._whole()
@@ -197,7 +182,7 @@ class StreamVersionReader:
 
     def _begins(self) -> bool:
         """Whether the view lacks nothing but the parts of partitions that have made no commit yet."""
-        made = [name for name, done in progresses(self.store, self.view.source.name).items() if not done.folded]
+        made = progresses(self.store, self.view.source.name)
         return bool(made) and all(name in self._parts and self._parts[name].seeded is not None for name in made)
 
 
@@ -206,7 +191,6 @@ class CutVersionReader:
     """The cuts of a batch view; each key has a record of two of them."""
 
     view: FeatureView
-    moving: ClassVar[bool] = False
     _decoded_from: tuple[bytes | None, State | None] = (None, None)
 
     @property

@@ -43,8 +43,12 @@ class UnansweredError(StoreError):
     """The server of a store cannot be reached; asking again at once would wait for it again."""
 
 
+class HeldError(StoreError):
+    """Another process holds a lease."""
+
+
 INGEST_LEASE = "ingest"
-"""The lease of the process that ingests into a store with one writer."""
+"""The lease of the process that ingests into a store that one process writes."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +57,23 @@ class Capabilities:
 
     atomic: records and the state of ingestion change in one transaction; otherwise the store is log first (`log_first`): records may become
         visible before the rest of their commit, and `mend` finishes a commit that a crash cut short.
-    one_writer: one process writes all streams, under a lease. Otherwise each partition of a stream has a writer: a view's record is one of
-        a key and a partition, holds the partition's commit sequence through which it is complete, and is only replaced by one that is
-        complete through as much or more.
+    multi_process: several processes may write at the same time. A record holds the commit sequence of its writer through which it is
+        complete, and is only replaced by one that is complete through as much or more. Otherwise one process writes, under a lease.
     remote: a server answers, which may take long; requests read it in a thread.
-    keys_whole: one `get` has the records of all partitions of a key as of one time.
-
-    >>> Capabilities(atomic=True, one_writer=False, remote=True).writer_of("3")
-    '3'
     """
 
     atomic: bool
-    one_writer: bool
+    multi_process: bool
     remote: bool
-    keys_whole: bool = True
-
-    def writer_of(self, partition: str) -> str | None:
-        """The partition whose writer takes the records of `partition`; None is the one writer of the whole stream."""
-        return None if self.one_writer else partition
 
 
-def has_one_writer(url: str) -> bool:
-    """Whether one process writes all streams of the store at a URL, which is not opened.
+def is_multi_process(url: str) -> bool:
+    """Whether several processes may write to the store at a URL, which is not opened.
 
-    >>> has_one_writer("lmdb:online"), has_one_writer("redis://localhost:6379/0")
-    (True, False)
+    >>> is_multi_process("lmdb:online"), is_multi_process("redis://localhost:6379/0")
+    (False, True)
     """
-    return urlsplit(url).scheme == "lmdb"
+    return urlsplit(url).scheme != "lmdb"
 
 
 @dataclass(frozen=True)
@@ -97,12 +91,11 @@ class CreatedStore(Readable):
 class FeatureTable(Protocol):
     """Records, by the keys of `keyspace.RECORD`: read by many, and only ever moved forward. Safe to use from several threads.
 
-    It may have shards; each shard changes atomically, and has all partitions' records of a key. outrun: how many records were not written
-    because the stored ones were complete through more. keys_whole: as of `Capabilities`.
+    It may have shards; each shard changes atomically. outrun: how many records were not written
+    because the stored ones were complete through more.
     """
 
     outrun: int
-    keys_whole: bool
 
     def check_sizes(self, writer: bytes, records: Changes) -> None:
         """Raise StoreError where a record of a writer is larger than the table takes; asked before a commit is decided."""
@@ -209,7 +202,7 @@ class IngestState(Protocol):
         """Be the only one that holds `name`, while the context lasts; seconds to wait for it at most.
 
         Raises:
-            StoreError: another process holds it.
+            HeldError: another process holds it.
         """
         ...
 
@@ -299,7 +292,7 @@ class OnlineStore(Protocol):
 
 @contextmanager
 def ingest_lease(store: OnlineStore, *, wait: float, instead: str = "") -> Iterator[None]:
-    """Keep other writers of streams out of a store that has one writer.
+    """Keep other processes that write streams out of a store that takes one of them.
 
     Args:
         store: the store.
@@ -311,7 +304,7 @@ def ingest_lease(store: OnlineStore, *, wait: float, instead: str = "") -> Itera
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(store.lease(INGEST_LEASE, wait=wait) if store.capabilities.one_writer else nullcontext())
+            stack.enter_context(nullcontext() if store.capabilities.multi_process else store.lease(INGEST_LEASE, wait=wait))
         except StoreError as error:
             if not instead:
                 raise

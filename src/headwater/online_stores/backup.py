@@ -25,7 +25,7 @@ def back_up(store: OnlineStore, to: Path, pairs: Iterable[tuple[bytes, bytes]] |
         raise StoreError(f"{to} is there already; give a folder that is not")
     target = open_store(f"lmdb:{to}?runs=off")  # an older version may restore it
     try:
-        target.commit({} if store.capabilities.one_writer else {_PARTITIONED: b"1"}, {})
+        target.commit({_PARTITIONED: b"1"} if store.capabilities.multi_process else {}, {})
         _write(store.scan(b"") if pairs is None else pairs, target)
     except HeadwaterError:
         shutil.rmtree(to, ignore_errors=True)
@@ -82,10 +82,10 @@ def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
     held = next((key for key, _ in target.scan(b"") if key != FORMAT_KEY), None)
     if held is not None:
         raise StoreError(f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an empty one")
-    one_writer = source.get([_PARTITIONED])[0] is None
-    if one_writer != target.capabilities.one_writer:
-        kinds = ("LMDB", "Redis, PostgreSQL or DynamoDB")
-        own, other = kinds if one_writer else kinds[::-1]
+    partitioned = source.get([_PARTITIONED])[0] is not None
+    if partitioned != target.capabilities.multi_process:
+        kinds = ("Redis, PostgreSQL or DynamoDB", "LMDB")
+        own, other = kinds if partitioned else kinds[::-1]
         raise StoreError(f"{backup} is a backup of {own}, whose records are other than those of {other}; restore it into {own}")
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Iterable
 
 import msgspec
 
-from headwater.online_stores.keyspace import OFFSET, PROGRESS, REDO, STATE, STATE_OF_SOURCE, TURN
-
-COMMON: Final = b"\0" + TURN
-"""What the names of common logs begin with."""
-ABOVE: Final = 1 << 40
-"""Above it are the turns of a frozen log, and the commits of a common one."""
+from headwater.online_stores.keyspace import OFFSET, PROGRESS, REDO, STATE, STATE_OF_SOURCE
 
 
 class LogHead(msgspec.Struct, frozen=True, array_like=True):
@@ -34,15 +29,21 @@ class Redo(msgspec.Struct, frozen=True, array_like=True):
 
 
 def writer_of(key: bytes) -> bytes | None:
-    """The source and partition whose offset or progress a key holds, the job whose cuts it holds, or the common log by a source's turn."""
-    if key.startswith(TURN) or (key.startswith(STATE) and not key.startswith(STATE_OF_SOURCE)):
+    """The source and partition whose offset or progress a key holds, or the job whose cuts it holds."""
+    if key.startswith(STATE) and not key.startswith(STATE_OF_SOURCE):
         return b"\0" + key  # which no source's name begins with
     return key[1:] if key.startswith(OFFSET) else key[1:-1] if key.startswith(PROGRESS) else None
 
 
-def common_of(writer: bytes) -> bytes:
-    """The common log of the source of a partition's writer."""
-    return COMMON + writer.rpartition(b"\0")[0] + b"\0"
+def log_of(expected: Iterable[bytes]) -> bytes | None:
+    """The log of a commit that expects these keys; None where it is of no writer.
+
+    A writer of a whole stream expects the offsets of several partitions; its progress says that it is one writer.
+    """
+    keys = list(expected)
+    by_progress = {writer_of(key) for key in keys if key.startswith(PROGRESS)}
+    writers = by_progress or {writer_of(key) for key in keys} - {None}
+    return next(iter(writers)) if len(writers) == 1 else None
 
 
 def head_of(value: bytes | None) -> LogHead:
@@ -57,9 +58,8 @@ def is_at_odds(head: LogHead, applied: tuple[int, int]) -> bool:
 
 
 def is_behind(n: int, head: LogHead) -> bool:
-    """Whether a table whose last commit is `n` lacks one that was published; 0 is none, also where commits are counted from ABOVE."""
-    published = head.n - (head.decided > 0)
-    return n < published and (n, published) != (0, ABOVE)
+    """Whether a table whose last commit is `n` lacks one that was published."""
+    return n < head.n - (head.decided > 0)
 
 
 def place_of(writer: bytes, head: LogHead) -> bytes:

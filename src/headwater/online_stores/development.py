@@ -62,7 +62,7 @@ class DevelopmentStore:
         self.own, self.production = own, production
         self.namespace = own.namespace + NAMESPACE
         mine, theirs = own.capabilities, production.store.capabilities
-        self.capabilities = replace(mine, remote=mine.remote or theirs.remote, keys_whole=mine.keys_whole and theirs.keys_whole)
+        self.capabilities = replace(mine, remote=mine.remote or theirs.remote)
         self.lease, self.size, self.backup, self.server_time = own.lease, own.size, own.backup, own.server_time
         self.mend, self.reconcile = own.mend, own.reconcile
 

@@ -28,13 +28,8 @@ STATE_OF_SOURCE = STATE + b"source"
 STREAM_STATE = b"s"
 """The states of streaming views."""
 ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
-MEMBER, PARENTS, COUNT, MARK = b"g", b"k", b"c", b"q"
-"""Heartbeats of the processes that divide a stream among them; by partition, those that it comes from; by source, the number of its
-partitions; by partition, the last commit with ids, while partitions share these."""
-TURN = b"j"
-"""By source with `changes=`, UNSHARED until its partitions share their events; then the last commit that changed some."""
-UNSHARED, FIRST_TURN = b"", b"\x92\0\0"
-"""The latter is an encoded `shared_changes.Turn` of no commit."""
+COUNT = b"c"
+"""By source, the number of its stream's partitions, where each has a writer although events have ids."""
 LOG, REDO = b"w", b"x"
 """In a store that is log first, by writer: its last commit, and what of it is not applied yet."""
 EPOCH = REDO + b"epoch"  # hidden in scans, as logs are
@@ -70,11 +65,6 @@ def shortened(keys: Sequence[bytes]) -> Sequence[bytes]:
     return [key if len(key) <= _LONGEST else key[:64] + b"\0" + hashlib.sha256(key).digest() for key in keys]
 
 
-def stem(record: bytes) -> bytes:
-    """The store's key of a record without its partition."""
-    return record.rpartition(b"\0")[0] or record
-
-
 def records(group: str) -> bytes:
     """The prefix of the keys of all records of a group."""
     return RECORD + bytes.fromhex(group)
@@ -86,7 +76,7 @@ def state(tiles: str) -> bytes:
 
 
 def stream_state(tiles: str, partition: str | None = None) -> bytes:
-    """The key of a streaming view's stored state; in a store of several writers, of a partition's part of it."""
+    """The key of a streaming view's stored state; of a partition's part of it, where that has a writer."""
     return STREAM_STATE + bytes.fromhex(tiles) + (b"" if partition is None else b"\0" + partition.encode())
 
 
@@ -120,28 +110,18 @@ def origin(source: str, partition: str) -> bytes:
     return ORIGIN + name(source) + partition.encode()
 
 
-def parents(source: str, partition: str) -> bytes:
-    """The key of the names of the partitions that a partition comes from, by a split or a merge."""
-    return PARENTS + name(source) + partition.encode()
-
-
-def turn(source: str) -> bytes:
-    """The key of the turn of a source with `changes=`."""
-    return TURN + name(source)
-
-
 def replayed(source: str) -> bytes:
     """Prefix of the keys that say which refused records were replayed; `source` as in `block`."""
     return REPLAYED + name(source)
 
 
-def filling(source: str, partition: str) -> bytes:
-    """Key of the token of the process that fills a partition's views with their past, or was the last that did."""
-    return FILLING + name(source) + partition.encode()
+def filling(source: str, partition: str | None) -> bytes:
+    """Key of the token of the process that fills a writer's views with their past, or was the last that did."""
+    return FILLING + name(source) + (partition or "").encode()
 
 
 def events(tiles: str, partition: str | None = None) -> bytes:
-    """The prefix of the keys of a view's events (of one partition, in a store of several writers)."""
+    """The prefix of the keys of a view's events (of one partition, where that has a writer)."""
     return EVENT + bytes.fromhex(tiles) + (b"" if partition is None else hashlib.sha256(partition.encode()).digest()[:8])
 
 

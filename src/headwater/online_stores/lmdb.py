@@ -19,7 +19,7 @@ from headwater import clock, permissions
 from headwater.definitions.memory_sizes import in_bytes
 from headwater.definitions.readable import cut
 from headwater.errors import FencedError, NoStoreError, StoreError
-from headwater.online_stores import Capabilities, Changes
+from headwater.online_stores import Capabilities, Changes, HeldError
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD
 from headwater.online_stores.sorted_runs import SortedRuns, pairs
@@ -57,7 +57,7 @@ class LmdbStore:
     where the disk keeps what it was told to; it was not tested here.
     """
 
-    capabilities = Capabilities(atomic=True, one_writer=True, remote=False)
+    capabilities = Capabilities(atomic=True, multi_process=False, remote=False)
     namespace = ""
 
     def __init__(self, folder: Path, *, size: int = _SIZE, readonly: bool = False) -> None:
@@ -221,7 +221,7 @@ class LmdbStore:
                     break
                 except BlockingIOError:
                     if clock.stopwatch() >= until:
-                        raise StoreError(
+                        raise HeldError(
                             f"another process holds the lease {name!r} of the online store in {self.folder}{self._holder(name)}; stop it, or "
                             "wait longer"
                         ) from None

@@ -14,11 +14,6 @@ whole in itself, so views are then filled from what was archived up to its commi
 The writer of a batch view or of precomputed predictions is the job that makes its cuts: it expects the state of its cuts, and is mended and
 refused as the writer of a partition is.
 
-Writers whose partitions share their events (see `keyspace.TURN`) change each other's records, and a record that two logs write would
-have no order. So from then on their source has one *common log*. Before its first commit each partition's log is frozen: its last
-commit is finished, and its turn is one that no writer gets. The commits of a common log count from above those of the logs before it,
-so what a shard holds of these is older. A process takes the common log over, as above, whenever another one has made a commit since.
-
 A commit that expects no such key is of no writer: compaction, the removal of a view. Each of its records is compared and written shard by
 shard, then the rest. It takes no commit forward, a reader sees the same values before and after, and after a crash it is made again.
 """
@@ -35,10 +30,10 @@ import msgspec
 from headwater.errors import FencedError, LostError, StoreError
 from headwater.online_stores import NO_MARKS, Capabilities, Changes, FeatureTable, IngestState, Marks
 from headwater.online_stores.backup import back_up
-from headwater.online_stores.commit_logs import ABOVE, COMMON, LogHead, Redo, common_of, head_of, is_at_odds, is_behind, place_of, writer_of
-from headwater.online_stores.keyspace import FIRST_TURN, LOG, PROGRESS, RECORD, REDO, STATE, STATE_OF_SOURCE, STREAM_STATE, TURN
+from headwater.online_stores.commit_logs import LogHead, Redo, head_of, is_at_odds, is_behind, log_of, place_of, writer_of
+from headwater.online_stores.keyspace import LOG, PROGRESS, RECORD, REDO, STATE, STATE_OF_SOURCE, STREAM_STATE
 
-_PUBLISHED = (PROGRESS, STATE, STREAM_STATE, TURN)
+_PUBLISHED = (PROGRESS, STATE, STREAM_STATE)
 _ATTEMPTS = 5  # each reads and decides anew
 
 
@@ -49,10 +44,9 @@ class LogFirstStore:
 
     def __init__(self, table: FeatureTable, state: IngestState) -> None:
         self.table, self.state = table, state
-        self.capabilities = Capabilities(atomic=False, one_writer=False, remote=True, keys_whole=table.keys_whole)
+        self.capabilities = Capabilities(atomic=False, multi_process=True, remote=True)
         self._heads: dict[bytes, bytes | None] = {}
         self._lapsed: set[bytes] = set()
-        self._begun: set[bytes] = set()  # the common logs that there are
 
     def __repr__(self) -> str:
         return f"LogFirstStore({self.table!r}, {self.state!r})"
@@ -90,14 +84,11 @@ class LogFirstStore:
         rest = {key: value for key, value in changes.items() if not key.startswith(RECORD)}
         known = {key: value for key, value in expect.items() if key.startswith(RECORD)}
         wanted = {key: value for key, value in expect.items() if not key.startswith(RECORD)}
-        writer = self._log_of(wanted)
+        writer = log_of(wanted)
         if writer is None:
             self._commit_of_no_writer(records, known, rest, wanted)
             return
         self._compare(known)
-        if not records and writer.startswith(COMMON):
-            self._commit_between(writer, rest, wanted)
-            return
         if not records:
             self.state.commit(rest, {**wanted, LOG + writer: self._settled(writer)})
             return
@@ -119,29 +110,17 @@ class LogFirstStore:
         self._lapsed.discard(writer)
 
     def mend(self, offset: bytes) -> None:
-        """See `OnlineStore`: take the partition over, and finish its last commit.
-
-        A partition whose source has a common log is not taken over, only the common log, by the key of the source's turn.
+        """See `OnlineStore`: take over what is written under this key, and finish its last commit.
 
         Raises:
             LostError: records are ahead of the state.
         """
         writer = writer_of(offset)
-        if writer is None or (writer.startswith(COMMON) and self._is_mine(writer)):
+        if writer is None:
             return
         self._heads.pop(writer, None)
-        while not self._has_common(writer):
-            try:
-                self._heads[writer] = self._mended(writer)
-            except LostError:
-                raise
-            except FencedError:
-                continue  # the common log was begun meanwhile
-            self._lapsed.discard(writer)
-            for mine in [mine for mine in list(self._heads) if mine[:1] != b"\0" and common_of(mine) == writer]:
-                self._heads.pop(mine, None)  # frozen
-            return
-        self._finish(common_of(writer))
+        self._heads[writer] = self._mended(writer)
+        self._lapsed.discard(writer)
 
     def reconcile(self, *, dry_run: bool = False) -> bool:
         """See `OnlineStore`. After a run that was stopped, the store is refused as before."""
@@ -155,8 +134,6 @@ class LogFirstStore:
             head = head_of(before)
             logs: dict[bytes, bytes | None] = {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
             published = {} if redo is None else {**redo.published, place_of(writer, head): None}
-            if writer.startswith(COMMON) and not (published.get(writer[1:]) or self.state.get([writer[1:]])[0]):
-                published[writer[1:]] = FIRST_TURN  # the table knows of it: that partitions share their events was lost
             self.state.commit({**published, **logs, LOG + writer: msgspec.msgpack.encode(LogHead(turn))}, {LOG + writer: before})
         views = [key for space in (STATE, STREAM_STATE) for key, _ in self.state.sizes(space) if not key.startswith(STATE_OF_SOURCE)]
         self.state.commit(dict.fromkeys(views), {})
@@ -177,55 +154,26 @@ class LogFirstStore:
                 return heads, applied, any(differ) or any(confirmed.get(shard, 0) < mark for shard, mark in marks.items())
         raise StoreError(f"{self.state!r} is being written; stop ingestion and jobs, and try again")
 
-    def _is_mine(self, writer: bytes) -> bool:
-        """Whether no other process has made a commit, or taken a log over, since this one did."""
-        head = self._heads.get(writer)
-        return head is not None and writer not in self._lapsed and self.state.get([LOG + writer]) == [head]
-
-    def _log_of(self, wanted: Changes) -> bytes | None:
-        """The log of a commit that expects these keys; None where it is of no writer."""
-        common = {writer_of(key) for key, value in wanted.items() if key.startswith(TURN) and value}
-        writers = common or {writer_of(key) for key in wanted if not key.startswith(TURN)} - {None}
-        writer = next(iter(writers)) if len(writers) == 1 else None
-        # a log that is taken over is not expected to be as it is once it is frozen
-        return common_of(writer) if writer is not None and writer not in self._heads and self._has_common(writer) else writer
-
-    def _has_common(self, writer: bytes) -> bool:
-        """Whether a partition's writer has come to write to the common log of its source."""
-        if writer.startswith(b"\0"):
-            return False
-        common = common_of(writer)
-        if common not in self._begun and self.state.get([LOG + common]) != [None]:
-            self._begun.add(common)
-        return common in self._begun
-
-    def _mended(self, writer: bytes, *, frozen: bool = False) -> bytes:
+    def _mended(self, writer: bytes) -> bytes:
         for _ in range(_ATTEMPTS):
             try:
-                return self._take_over(writer, frozen=frozen)
+                return self._take_over(writer)
             except LostError:
                 raise
             except FencedError:
-                if not frozen and self._has_common(writer):
-                    raise
                 continue  # another one took it over meanwhile
         raise StoreError(
             f"{self.state!r} was written by others {_ATTEMPTS} times while a partition was taken over; is another process its writer?"
         )
 
-    def _take_over(self, writer: bytes, *, frozen: bool = False) -> bytes:
-        """The head of a writer's log with the next turn, when its last commit is published; `frozen`, with one that no writer gets."""
+    def _take_over(self, writer: bytes) -> bytes:
+        """The head of a writer's log with the next turn, when its last commit is published."""
         before, redo = self._read(writer)
-        if writer.startswith(COMMON) and head_of(before).turn == 0:
-            before = self._begin(writer)
         head = head_of(before)
-        expect = {LOG + writer: before}
-        if not frozen and not writer.startswith(b"\0"):
-            expect[LOG + common_of(writer)] = None  # what begins later finds this log, and freezes it
-        turn = max(head.turn, ABOVE if frozen else 0) + 1
+        turn = head.turn + 1
         mine = msgspec.msgpack.encode(LogHead(turn, head.n, head.decided))
         undecided = {} if head.decided else {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
-        self.state.commit({LOG + writer: mine, **undecided}, expect)
+        self.state.commit({LOG + writer: mine, **undecided}, {LOG + writer: before})
         applied = self.table.fence(writer, turn)
         if applied is None or applied > head.n:
             if self.state.get([LOG + writer]) != [mine]:
@@ -235,24 +183,10 @@ class LogFirstStore:
             raise LostError(f"{self.table!r} has lost records of commits that {self.state!r} has published. {RECONCILE}")
         return mine if redo is None else self._apply(writer, mine, redo)
 
-    def _begin(self, common: bytes) -> bytes:
-        """The head of a new common log, when the log of each partition is frozen. After a crash it is begun again.
-
-        The head comes first: from then on no partition's log is taken over.
-        """
-        begun = msgspec.msgpack.encode(LogHead(0, ABOVE))
-        if self.state.get([LOG + common]) == [None]:
-            self.state.commit({LOG + common: begun}, {LOG + common: None})
-        for key, _ in list(self.state.scan(LOG + common.removeprefix(COMMON))):
-            self._mended(key.removeprefix(LOG), frozen=True)
-        return begun
-
     def _owned(self, writer: bytes) -> bytes | None:
         """The head of the log of a partition that is taken over, as it was when its last commit was published."""
         if writer not in self._heads:
             self._settled(writer)
-            if writer.startswith(COMMON):
-                raise FencedError(f"the common log {writer!r} of {self.state!r} is not taken over; `mend` it, and read what to go on from")
             self._heads[writer] = self._mended(writer)
         return self._settled(writer)
 
@@ -312,21 +246,6 @@ class LogFirstStore:
             if self.state.get([LOG + writer]) != [done]:
                 raise
         return done
-
-    def _commit_between(self, writer: bytes, rest: Changes, wanted: Changes) -> None:
-        """Commit what holds no records while no commit of a log is unfinished, which would write its progress over that of this one."""
-        while True:
-            self._finish(writer)
-            (head,) = self.state.get([LOG + writer])
-            try:
-                if not head_of(head).decided:
-                    self.state.commit(rest, {**wanted, LOG + writer: head})
-                    return
-            except LostError:
-                raise
-            except FencedError:
-                if self.state.get([LOG + writer]) == [head]:
-                    raise
 
     def _commit_of_no_writer(self, records: Changes, known: Changes, rest: Changes, wanted: Changes) -> None:
         marks: Marks = NO_MARKS

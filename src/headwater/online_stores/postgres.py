@@ -29,7 +29,7 @@ from urllib.parse import urlencode, urlsplit
 
 from headwater import clock
 from headwater.errors import FencedError, MissingExtraError, NoStoreError, StoreError
-from headwater.online_stores import Capabilities, Changes, UnansweredError
+from headwater.online_stores import Capabilities, Changes, HeldError, UnansweredError
 from headwater.online_stores import postgres_sql as sql
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
@@ -121,7 +121,7 @@ def _limited(gen: Generator[Any, Any, _T], limit: float) -> Generator[Any, Any, 
 class PostgresStore:
     """See `OnlineStore`, and above. outrun: how many records were not written because the store's were complete through more."""
 
-    capabilities = Capabilities(atomic=True, one_writer=False, remote=True)
+    capabilities = Capabilities(atomic=True, multi_process=True, remote=True)
     namespace = ""
 
     def __init__(self, target: str, url: ServerUrl, *, readonly: bool = False) -> None:
@@ -259,7 +259,7 @@ class PostgresStore:
                 if clock.stopwatch() >= until:
                     who = self._asked(connection, sql.HOLDER, lock)
                     holder = f": process {who.removeprefix('headwater ')}" if isinstance(who, str) and who.startswith("headwater ") else ""
-                    raise StoreError(f"another process holds the lease {name!r} of {self.where}{holder}; stop it, or wait longer")
+                    raise HeldError(f"another process holds the lease {name!r} of {self.where}{holder}; stop it, or wait longer")
                 time.sleep(_LEASE_POLL)
             yield
             with suppress(psycopg.Error):  # the end of the connection ends it too, once the server has noticed

@@ -9,7 +9,7 @@ from headwater.online_stores.postgres import PostgresStore, target_of
 class PostgresState(PostgresStore):
     """See `IngestState`; the tables are those of a `PostgresStore`."""
 
-    capabilities = Capabilities(atomic=False, one_writer=False, remote=True)
+    capabilities = Capabilities(atomic=False, multi_process=True, remote=True)
 
     def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
         """See `IngestState`; of tables that lose no write, so that marks are of no use."""

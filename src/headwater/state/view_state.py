@@ -107,9 +107,6 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     not maintain, so a view that missed a commit is missing here. rules: digests of what decides which records become events, by part.
     lost: when records were last given up that these rules would accept, microseconds; 0 where none were.
     gap: by when events have happened that were lost before they were read, microseconds; 0 where none were. Every view lacks them.
-    closed: whether the partition was read to its end, and gets no more records: it holds no other one up.
-    heir: of a closed partition, the one whose writer folds its records into its own; heir_since: when that was settled, microseconds.
-    folded: whether no record is left, so that nobody reads it any more.
     """
 
     sequence: int = 0
@@ -123,10 +120,6 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     rules: dict[str, str] = msgspec.field(default_factory=dict)
     lost: int = 0
     gap: int = 0
-    closed: bool = False
-    heir: str | None = None
-    heir_since: int = 0
-    folded: bool = False
 
     def maintained(self, names: Iterable[str]) -> dict[str, str]:
         """The entries of `views` for some views."""
@@ -140,13 +133,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 def known_through(progress: Iterable[Progress]) -> int:
     """All that was received by then is readable, microseconds, given the progress of each partition, of one at least."""
-    every = list(progress)
-    return min((done.known for done in every if not done.closed), default=max(done.known for done in every))
-
-
-def known_of(done: Progress, others: Iterable[Progress]) -> int:
-    """As `known_through`, of one partition; a closed one has received nothing that the others have not passed."""
-    return max(done.known, known_through([done, *others])) if done.closed else done.known
+    return min(done.known for done in progress)
 
 
 def read_progress(value: bytes | None) -> Progress:
@@ -168,26 +155,11 @@ def progresses(store: OnlineStore, source: str) -> dict[bytes, Progress]:
 
 def misses(tiles: str, parts: Mapping[bytes, State], progress: Mapping[bytes, Progress]) -> bool:
     """Whether a view's records miss a commit of some partition."""
-    read = {partition: done for partition, done in progress.items() if not done.folded}
-    return not all(partition in parts and done.covers(tiles, parts[partition]) for partition, done in read.items())
-
-
-def folded_into(progress: Mapping[bytes, Progress], partition: str) -> list[str]:
-    """The closed partitions whose records are folded into those of a partition, also by way of others, or are being folded.
-
-    >>> folded_into({b"a": Progress(heir="b"), b"b": Progress(heir="c"), b"c": Progress()}, "c")
-    ['b', 'a']
-    """
-    found: list[str] = []
-    ahead = [partition]
-    while ahead:
-        ahead = [name.decode() for name, done in progress.items() if done.heir in ahead]
-        found += ahead
-    return found
+    return not all(partition in parts and done.covers(tiles, parts[partition]) for partition, done in progress.items())
 
 
 def read_stream(store: OnlineStore, tiles: str, source: str) -> State | None:
-    """The stored state of a streaming view: in a store of several writers, complete when the part of each partition is."""
+    """The stored state of a streaming view: where each partition has a writer, complete when the part of each is."""
     return merged(store, read_parts(store, tiles), source)
 
 
@@ -195,10 +167,8 @@ def merged(store: OnlineStore, parts: Mapping[bytes, State], source: str) -> Sta
     """The parts of a streaming view as one state."""
     if not parts or b"" in parts:
         return parts.get(b"")
-    every = progresses(store, source)
-    folded = {partition for partition, done in every.items() if done.folded}
-    seeded = [state.seeded for partition, state in parts.items() if partition not in folded]
-    whole = every.keys() - folded <= parts.keys() and None not in seeded
+    seeded = [state.seeded for state in parts.values()]
+    whole = progresses(store, source).keys() <= parts.keys() and None not in seeded
     return msgspec.structs.replace(
         next(iter(parts.values())),
         seeded=max((s for s in seeded if s is not None), default=0) if whole else None,

@@ -149,8 +149,6 @@ class RemoteState(_Remote):
 class RemoteTable(_Remote):
     """A `FeatureTable` in another process, whose shards are written one after the other."""
 
-    keys_whole = True
-
     outrun = 0
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -45,7 +45,7 @@ class Reader:
 
     def __init__(self, stream, store=None, **options):
         self.store, self.origins = {} if store is None else store, {}
-        self.read, self.order, self.closed, self.parents = defaultdict(list), [], set(), {}
+        self.read, self.order = defaultdict(list), []
         source = hw.Source("clicks", timestamp_field="n", stream=spec(stream, **options))
         self.feed = stream_reader.open_feed(source, self._assigned, lambda names: None, lambda name: self.origins.get(name, ""), self)
 
@@ -53,27 +53,19 @@ class Reader:
         self.order += names
         return {name: self.store[name] for name in names if name in self.store}
 
-    # ---- what a group does
+    # ---- what the store knows
 
-    def beat(self):
-        pass
-
-    leave = beat
-
-    def mine(self, partitions):
-        return set(partitions)
+    whole, identity = True, "store"
 
     def positions(self):
         return dict(self.store)
 
-    def needs_writer(self, partition):
-        return partition not in self.closed
-
     def counted(self, partitions):
         pass
 
-    def descend(self, partition, parents):
-        self.parents[partition] = sorted(parents)
+    @property
+    def closed(self):
+        return {name for name, position in self.store.items() if ShardPosition.decoded(position).ended}
 
     # ---- reading
 
@@ -88,7 +80,6 @@ class Reader:
             assert self.store.get(name, first) == first
             self.store[name] = after
         self.origins.update(records.origins)
-        self.closed |= records.closed
 
     def until(self, done, seconds=10):
         since = time.monotonic()
@@ -118,7 +109,6 @@ def test_parents_are_read_to_their_end_before_their_children(stream):
     assert set(reader.order[1:3]) == {one, other}
     assert reader.order[3] == last
     assert reader.closed == {first, one, other}
-    assert reader.parents == {first: [], one: [first], other: [first], last: [one, other]}
     assert sorted(map(int, reader.all())) == list(range(30))
     reader.until(lambda: not any(reader.feed.lag().values()))
     reader.feed.close()

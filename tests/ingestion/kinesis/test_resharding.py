@@ -3,14 +3,9 @@
 import random
 import threading
 import time
-from contextlib import closing
 
 import pytest
 
-import headwater as hw
-from headwater.errors import StoreError
-from headwater.ingestion.archive import FOLDERS, Roller
-from headwater.state.view_state import progresses
 from tests.effort import FULL
 from tests.ingestion.kinesis.faithful import FaithfulKinesis
 from tests.ingestion.world import World, wait_until
@@ -106,67 +101,11 @@ def test_kills_during_splits(kinesis, make, url):
             process.kill()
             process.wait()
     here.once()
-    roll_closed(here, url)
     here.check()
 
 
-def roll_closed(here, url):
-    """Move what a killed process left of a shard that was closed by then into files, as its fold does, once its ids are out of reach."""
-    with closing(hw.operations.open_store(url)) as store:
-        for partition, done in progresses(store, "visits").items():
-            if done.closed:
-                for space, folder in FOLDERS.items():
-                    Roller(store, space, here.folder / ".headwater" / folder, "visits", partition.decode() or None).roll()
-
-
 @pytest.mark.slow
-def test_kills_while_closed_shards_are_folded(kinesis, make, tmp_path):
-    """Under load; every read while it lasts has counted what was committed, no less than the one before.
-
-    Each read is by a new reader, which is refused while the part of a child begins; one that runs reads on.
-    """
-    with (
-        serving(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always") as server,
-        closing(hw.operations.open_store(server.url)) as store,
-    ):
-        here = make(server.url, ', id_field="n", id_horizon="1s"')
-        closed = [shard.name for shard in kinesis.shards]
-        process, chance, kills, counted = here.start(), random.Random(2), 0, 0
-
-        def folded():
-            found = progresses(store, "visits")
-            return [name for name in closed if name.encode() in found and found[name.encode()].folded]
-
-        with Producer(here, kinesis, rate=200, repeated=0):
-            here.begun(process)
-            wait_until(lambda: len(progresses(store, "visits")) == len(closed), "a commit of each shard", process)  # each fills its part
-            for _ in closed:
-                kinesis.split()  # the first of the open shards
-            until = time.monotonic() + 180
-            while len(folded()) < len(closed):
-                assert time.monotonic() < until, (folded(), process.log.read_text())
-                try:
-                    before, counted = counted, sum(count for count, _ in here.found().values())
-                except StoreError as error:
-                    assert "is not filled yet" in str(error)  # noqa: PT017 (it is not always raised)
-                    continue
-                assert counted >= before
-                moving = any(done.heir and not done.folded for done in progresses(store, "visits").values())
-                if moving and kills < 3 and chance.random() < 0.2:
-                    kills += 1
-                    process.kill()
-                    process.wait()
-                    process = here.start()
-                    here.begun(process)
-                time.sleep(0.1)
-        process.terminate()
-        assert process.wait(60) == 0, process.log.read_text()
-        here.once()
-        here.check()
-
-
-@pytest.mark.slow
-def test_two_processes_divide_the_shards(kinesis, make, tmp_path):
+def test_a_process_that_stands_by_reads_all_shards_once_the_first_is_killed(kinesis, make, tmp_path):
     with serving(tmp_path / "redis", "--appendonly", "yes") as server:
         here = make(server.url)
         first = here.start()
@@ -174,11 +113,12 @@ def test_two_processes_divide_the_shards(kinesis, make, tmp_path):
             here.begun(first)
             here.port += 1
             second = here.start()
-            here.begun(second)
+            wait_until(lambda: "Standing by" in second.log.read_text(), "that the second process stands by", second, seconds=180)
             kinesis.split()
             time.sleep(1)
             first.kill()
             first.wait()
+            here.begun(second)
             time.sleep(1)
         second.terminate()
         assert second.wait(60) == 0, second.log.read_text()

@@ -161,7 +161,7 @@ def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
 class Remote:
     """A store that looks as if it were across the network, and notes which threads read where events go."""
 
-    capabilities, namespace = Capabilities(atomic=True, one_writer=False, remote=True), ""
+    capabilities, namespace = Capabilities(atomic=True, multi_process=True, remote=True), ""
 
     def __init__(self, store):
         self.store, self.readers = store, []

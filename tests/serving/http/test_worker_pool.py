@@ -160,7 +160,7 @@ class Far:
 
     def __init__(self, remote=True):
         self.store = self
-        self.capabilities = Capabilities(atomic=True, one_writer=not remote, remote=remote)
+        self.capabilities = Capabilities(atomic=True, multi_process=remote, remote=remote)
 
 
 async def outcome(waiting):

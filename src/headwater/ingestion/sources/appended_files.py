@@ -21,7 +21,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError, RetentionError
 from headwater.ingestion.sources.file_position import START, FilePosition, ReadFile, ends
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, StoredStream
 from headwater.kernel.arrays import NOTHING
 from headwater.settings import in_project
 
@@ -41,22 +41,22 @@ def open_feed(
     assigned: Assigned,
     revoked: Revoked,
     origin_of: OriginOf,  # noqa: ARG001 (as `feeds.open_feed`)
-    group: PartitionGroup | None = None,
+    stored: StoredStream | None = None,
 ) -> FileFeed:
     """See `feeds.open_feed`; the callbacks are called inside `poll` and `close`."""
-    return FileFeed(source, assigned, revoked, group)
+    return FileFeed(source, assigned, revoked, stored)
 
 
 class FileFeed:
     """The files that a path names, in the order of their names; every feed reads all of them.
 
-    group: knows the positions of files that are no longer there; without it, renamed files are told only among those read here.
+    stored: knows the positions of files that are no longer there; without it, renamed files are told only among those read here.
     """
 
-    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, group: PartitionGroup | None = None) -> None:
+    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, stored: StoredStream | None = None) -> None:
         spec = source.stream
         assert isinstance(spec, AppendedFiles)
-        self._spec, self._assigned, self._revoked, self._group = spec, assigned, revoked, group
+        self._spec, self._assigned, self._revoked, self._stored = spec, assigned, revoked, stored
         self._files: dict[str, ReadFile] = {}
         self._partitions: set[str] = set()
         self._moves: dict[str, tuple[Position, Position]] = {}
@@ -153,7 +153,7 @@ class FileFeed:
 
     def _known(self, paths: Sequence[str]) -> dict[str, FilePosition]:
         """By path, from where to read on: of these, and of all others that were ever read."""
-        stored = {**({} if self._group is None else self._group.positions()), **self._assign(paths)}
+        stored = {**({} if self._stored is None else self._stored.positions()), **self._assign(paths)}
         here = self._left_names | {path: file.position for path, file in self._files.items()}  # not all of it is committed yet
         return {path: FilePosition.of(at) for path, at in stored.items()} | here
 

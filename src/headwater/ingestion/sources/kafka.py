@@ -36,7 +36,7 @@ from headwater.ingestion.sources.kafka_client import (
     place,
     settings_of,
 )
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked, between, offset_at
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, StoredStream, between, offset_at
 from headwater.kernel.arrays import I64
 from headwater.retries import retry
 
@@ -52,20 +52,23 @@ _AGAIN: Final = 0.025  # seconds after one look at which the next one begins whi
 _EOF, _RESET, _LATE = (getattr(ck.KafkaError, f"_{name}") for name in ("PARTITION_EOF", "AUTO_OFFSET_RESET", "MAX_POLL_EXCEEDED"))
 
 
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, group: PartitionGroup | None = None) -> KafkaFeed:
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, stored: StoredStream | None = None) -> KafkaFeed:
     """See `feeds.open_feed`; `assigned` is called in a thread of its own, `revoked` inside `poll` and `close`."""
-    return KafkaFeed(source, assigned, revoked, origin_of, group)
+    return KafkaFeed(source, assigned, revoked, origin_of, stored)
 
 
 class KafkaFeed:
-    """One member of the consumer group that shares a topic's partitions.
+    """All partitions of a topic, or those that its consumer group gives this member.
+
+    Where one process reads all of them, they are assigned without the group, which would keep those of a killed process until its session
+    ends. Such a process is the only one by the lease that it holds; the group's offsets are still committed, for monitoring.
 
     A partition that is assigned is paused until `assigned` has said from where to read it, which may take longer than the group waits for
     a member that is silent. Offsets are the topic's own inside, and outside the topic's plus the `shift` of their origin: it is not 0
     where a topic was created again, so offsets of a partition always rise.
     """
 
-    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, group: PartitionGroup | None) -> None:
+    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, stored: StoredStream | None) -> None:
         spec = source.stream
         assert isinstance(spec, KafkaTopic)
         self._spec, self._assigned, self._revoked, self._origin_of = spec, assigned, revoked, origin_of
@@ -74,8 +77,9 @@ class KafkaFeed:
         self._lookup: tuple[Lookup, threading.Thread] | None = None
         self._origins: dict[int, str] = {}  # of the partitions that are read
         self._shift: dict[int, int] = {}
-        self._count: Callable[[int], None] = (lambda _: None) if group is None else group.counted
-        self._label = "" if group is None else note_of(group.identity)
+        self._count: Callable[[int], None] = (lambda _: None) if stored is None else stored.counted
+        self._label = "" if stored is None else note_of(stored.identity)
+        self._whole, self._assigned_count = stored is not None and stored.whole, 0
         self._checked = -_IDENTITY  # when the topic was last asked for its id
         self._unconfirmed: Fetched | None = None  # fetched, topic id not confirmed yet
         self._ends: dict[int, int] = {}  # of the partitions that are assigned: the offset to read on from
@@ -98,7 +102,10 @@ class KafkaFeed:
             self._first_partitions = self._partitions()
             self._count(len(self._first_partitions))
             self._ids = TopicIds(spec)
-            self._consumer.subscribe([spec.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+            if self._whole:
+                self._assign_up_to(max(self._first_partitions) + 1)
+            else:
+                self._consumer.subscribe([spec.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
             self._fetcher = fetcher(self._consumer, str(options["client.id"]))
         except BaseException:
             self._consumer.close()
@@ -143,6 +150,8 @@ class KafkaFeed:
         self._fetcher.close()
         if not close_within(self._consumer):
             _LOG.warning("%s: the group's coordinator does not answer; left without it, so others get the partitions later", self._spec)
+            self._lose([*self._ends, *self._pending])
+        if self._whole:
             self._lose([*self._ends, *self._pending])
         if self._lookup is not None:
             self._lookup[1].join()  # its partitions were revoked, so it ends soon
@@ -197,15 +206,22 @@ class KafkaFeed:
             elif error.code() == _RESET:
                 if p in self._ends:  # else it is not being read yet
                     self._failure = self._failure or self._gone(p, self._ends[p], *self._watermarks(p))
-            elif error.code() == _LATE:  # every partition has another owner by now, fetched messages are no longer ours
+            elif error.code() == _LATE and not self._whole:  # every partition has another owner by now, fetched messages are no longer ours
                 _LOG.warning("%s: %s; joining its readers again", self._spec, error.str())
                 self._lose([*self._ends, *self._pending])
-            elif error.code() in PASSING or error.retriable():
+            elif error.code() in (*PASSING, _LATE) or error.retriable():
                 _LOG.warning("%s: %s", self._spec, error.str())
             else:
                 self._failure = self._failure or ConnectError(f"{self._spec}: {error.str()} ({error.name()})")
 
     # ---- partitions
+
+    def _assign_up_to(self, count: int) -> None:
+        """Read the partitions that are not assigned yet, of so many."""
+        added = [ck.TopicPartition(self._spec.topic, p) for p in range(self._assigned_count, count)]
+        self._assigned_count = max(count, self._assigned_count)
+        if added:
+            self._on_assign(self._consumer, added)
 
     def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         if self._closing:  # it was in flight, and is revoked right away
@@ -267,6 +283,8 @@ class KafkaFeed:
                     return False
                 self._checked, topic = answer
                 self._count(topic.partitions)
+                if self._whole:
+                    self._assign_up_to(topic.partitions)
                 self._failure = self._another(topic.id)
             except HeadwaterError as error:
                 self._failure = error

@@ -1,7 +1,7 @@
 """Streams of Amazon Kinesis, by boto3.
 
-The online store holds the positions, and says which process reads which shard. A shard is read once those that it comes from, by a split
-or a merge, have been committed to their end.
+The online store holds the positions; one process reads all shards. A shard is read once those that it comes from, by a split or a merge,
+have been committed to their end.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from headwater.errors import HeadwaterError, RecreatedError
 from headwater.ingestion.sources.kinesis_fan_out import consumer_arn
 from headwater.ingestion.sources.kinesis_shard_reader import ShardReader, ShardRecords
 from headwater.ingestion.sources.kinesis_shards import ENDED, FIRST, ShardPosition, StreamDescription, connected, described
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, PartitionGroup, Position, RecordBatch, Revoked
+from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, StoredStream
 from headwater.kernel.arrays import I64
 
-_BEAT: Final = 0.5  # seconds between two heartbeats
 _LISTED: Final = 5.0  # seconds between two looks at which shards there are
 _LOOK: Final = 0.2  # seconds between two looks at whether the shards that others come from are committed to their end
 _OPENED: Final = 20.0  # seconds in which the stream must answer when it is opened; later it may be away for longer
 _WAITING: Final = 64  # answers that wait to be polled, of all shards
 
 
-def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, group: PartitionGroup) -> KinesisFeed:
+def open_feed(source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, stored: StoredStream) -> KinesisFeed:
     """See `feeds.open_feed`; the callbacks are called inside `poll` and `close`."""
-    return KinesisFeed(source, assigned, revoked, origin_of, group)
+    return KinesisFeed(source, assigned, revoked, origin_of, stored)
 
 
 class KinesisFeed:
-    """The shards of a stream that this process reads, each in a thread of its own."""
+    """The shards of a stream, each read in a thread of its own."""
 
-    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, group: PartitionGroup) -> None:
+    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf, stored: StoredStream) -> None:
         spec = source.stream
         assert isinstance(spec, KinesisStream)
-        self._spec, self._assigned, self._revoked, self._origin_of, self._group = spec, assigned, revoked, origin_of, group
+        self._spec, self._assigned, self._revoked, self._origin_of, self._in_store = spec, assigned, revoked, origin_of, stored
         self._client = connected(spec)
         self._stream = described(self._client, spec, patience=_OPENED)
         self._consumer = consumer_arn(self._client, spec, self._stream.arn)
@@ -49,15 +48,14 @@ class KinesisFeed:
         now = clock.now_micros() // 1000
         self._start = FIRST if spec.start == "earliest" else f"@{now if spec.start == 'latest' else int(spec.start) // 1000}"
         self._queue: queue.Queue[ShardRecords] = queue.Queue(_WAITING)
-        self._readers: dict[str, ShardReader | None] = {}  # of the shards that are assigned; None for one that is read to its end
+        self._readers: dict[str, ShardReader | None] = {}  # of the shards that are read; None for one that is read to its end
         self._behind: dict[str, int] = {}
         self._ends: list[tuple[str, ShardPosition, ShardPosition]] = []  # positions to commit without records
-        self._ended: set[str] = set()  # shards that need no writer any more
+        self._ended: set[str] = set()  # shards that were committed to their end before this feed was opened
         self._looked = -_LOOK
         self._failure: HeadwaterError | None = None
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._group.beat()
         self._thread = threading.Thread(target=self._watch, name=f"watch {spec.stream}", daemon=True)
         self._thread.start()
 
@@ -75,7 +73,7 @@ class KinesisFeed:
             raise self._failure
         mine = [records for records in read if self._readers.get(records.reader.name) is records.reader]
         for records in mine:
-            self._behind[records.reader.name] = records.behind
+            self._behind[records.reader.name] = 0 if records.next.ended else records.behind
             if records.next.ended:
                 self._readers[records.reader.name] = None
             if records.error is not None:
@@ -88,11 +86,11 @@ class KinesisFeed:
 
     def lag(self) -> Mapping[str, int]:
         """See `Feed`; in milliseconds, of a shard that is not read yet at least one."""
-        return {**self._behind, **{name: 1 for name in self._mine() if name not in self._behind and name not in self._ended}}
+        return {**self._behind, **{name: 1 for name in self._every() if name not in self._behind and name not in self._ended}}
 
     def elsewhere(self) -> int:
-        """See `Feed`; a process that was killed keeps its shards until others miss its heartbeat."""
-        return len(self._every() - self._mine() - {name for name, position in self._stored.items() if position.ended})
+        """See `Feed`; one process reads all shards."""
+        return 0
 
     def acknowledge(self, positions: Mapping[str, Position]) -> None:
         """See `Feed`; the stream is told nothing."""
@@ -102,7 +100,6 @@ class KinesisFeed:
         self._closing.set()
         self._lose(list(self._readers))
         self._thread.join(_LISTED)
-        self._group.leave()
 
     # ---- records
 
@@ -121,24 +118,18 @@ class KinesisFeed:
         at = _joined([np.array(records.at, np.int64) for records in filled])
         payloads = [payload for records in filled for payload in records.payloads]
         origins = {name: str(following.stream) for name, _, following in moves}
-        closed = frozenset(name for name, _, following in moves if following.ended)
-        return RecordBatch(names, index, number, at, positions, payloads, origins=origins, closed=closed)
+        return RecordBatch(names, index, number, at, positions, payloads, origins=origins)
 
     # ---- shards
 
     def _watch(self) -> None:
-        """Send heartbeats and look for new shards, in a thread of its own, until closed."""
-        listed = clock.stopwatch()
-        while not self._closing.wait(_BEAT):
-            self._group.beat()
-            if clock.stopwatch() - listed < _LISTED:
-                continue
+        """Look for new shards, in a thread of its own, until closed."""
+        while not self._closing.wait(_LISTED):
             try:
                 self._describe()
             except HeadwaterError as error:
                 self._failure = error
                 return
-            listed = clock.stopwatch()
 
     def _describe(self) -> StreamDescription:
         """How the stream is now; also called by the threads that read."""
@@ -150,29 +141,19 @@ class KinesisFeed:
             return self._stream
 
     def _take_up(self) -> None:
-        """Begin to read the shards that are this process's now and may be read, and give up those that are not any more."""
+        """Begin to read the shards that may be read now."""
         if clock.stopwatch() - self._looked < _LOOK:
             return
         self._looked = clock.stopwatch()
-        self._stored = {name: ShardPosition.decoded(position) for name, position in self._group.positions().items()}
-        mine = self._mine()
-        self._lose([name for name in self._readers if name not in mine])
-        done = [name for name, reader in self._readers.items() if reader is None and not self._group.needs_writer(name)]
-        self._ended |= set(done)
-        self._lose(done)
-        ahead = sorted(mine - self._readers.keys() - self._ended)
-        if not ahead:
-            return
-        ahead = [name for name in ahead if self._may_be_read(name)]
-        self._ended |= {name for name in ahead if _is_done(self._stored.get(name)) and not self._group.needs_writer(name)}
-        for name in ahead:
-            if name not in self._ended:
+        self._stored = {name: ShardPosition.decoded(position) for name, position in self._in_store.positions().items()}
+        self._ended |= {name for name, position in self._stored.items() if position.ended and name not in self._readers}
+        for name in sorted(self._every() - self._readers.keys() - self._ended):
+            if self._may_be_read(name):
                 self._begin(name)
 
     def _begin(self, name: str) -> None:
         """Read a shard from the position that its writer knows."""
         stored, stream, parents = self._stored, self._stream, self._parents(name)
-        self._group.descend(name, [parent for parent in parents if parent in stored])
         known = self._assigned([name]).get(name)
         self._readers[name], self._behind[name] = None, 1
         if known is None:
@@ -211,9 +192,6 @@ class KinesisFeed:
         """The shards that are listed, and those that were not read to their end and are not listed any more."""
         return {*self._stream.shards, *(name for name, position in self._stored.items() if not position.ended)}
 
-    def _mine(self) -> set[str]:
-        return self._group.mine(self._every())
-
     def _lose(self, names: Sequence[str]) -> None:
         """Stop reading these shards, and say so."""
         if not names:
@@ -224,10 +202,6 @@ class KinesisFeed:
             if reader is not None:
                 reader.stop.set()
         self._revoked(list(names))
-
-
-def _is_done(position: ShardPosition | None) -> bool:
-    return position is not None and position.ended
 
 
 def _joined(arrays: Sequence[I64]) -> I64:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -51,7 +51,6 @@ class RecordBatch:
     where they are decoded already.
     origins: partition name -> what its offsets count in, where a stream may be replaced by another one of its name (Kafka: the topic's id).
     received: when the last of them was taken in by the clock of a broker, microseconds; 0 where the broker reports no time.
-    closed: the partitions that are read to their end with these records, and get no more.
     ids: strings (n) that identify records which may come twice at different offsets, null where missing; None if the stream has none.
     """
 
@@ -66,7 +65,6 @@ class RecordBatch:
     decoded: Decoded | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     received: int = 0
-    closed: frozenset[str] = frozenset()
 
     def take(self, index: I64) -> RecordBatch:
         """Some of the records, by index; `positions` stay."""
@@ -142,45 +140,30 @@ def joined(polls: Sequence[RecordBatch]) -> list[RecordBatch]:
             concatenated([poll.payloads for poll in polls]),
             decoded=in_one([(poll.decoded, len(poll.offset)) for poll in polls if poll.decoded is not None]),
             origins={name: origin for poll in polls for name, origin in poll.origins.items()},
-            closed=frozenset[str]().union(*(poll.closed for poll in polls)),
         )
     ]
 
 
-class PartitionGroup(Protocol):
-    """The processes that read a stream into one store; see `stream_group.StreamGroup`."""
+class StoredStream(Protocol):
+    """What the online store knows of a stream that is read into it.
+
+    whole: whether this process reads every partition; otherwise its consumer group says which.
+    """
+
+    @property
+    def whole(self) -> bool: ...
 
     @property
     def identity(self) -> str:
         """A name of the store that no other one has."""
         ...
 
-    def beat(self) -> None:
-        """Say that this process lives, and look which others do."""
-        ...
-
-    def leave(self) -> None:
-        """Give the partitions of this process to others now."""
-        ...
-
-    def mine(self, partitions: Iterable[str]) -> set[str]:
-        """Those of all partitions that this process reads."""
-        ...
-
     def positions(self) -> Mapping[str, Position]:
         """By partition, from where to read on, whoever reads it."""
         ...
 
-    def needs_writer(self, partition: str) -> bool:
-        """Whether a partition that is read to its end has still something to commit."""
-        ...
-
     def counted(self, partitions: int) -> None:
         """Keep how many partitions the stream has, before records are passed on that were read when it had them."""
-        ...
-
-    def descend(self, partition: str, parents: Collection[str]) -> None:
-        """Keep the names of the partitions whose ids those of this one may repeat; before it is assigned."""
         ...
 
 
@@ -201,7 +184,7 @@ class Feed(Protocol):
         ...
 
     def elsewhere(self) -> int:
-        """How many partitions of the stream at opening are not assigned to this feed: another process reads them, or none yet."""
+        """How many partitions of the stream at opening are not assigned to this feed: others of its group read them, or none yet."""
         ...
 
     def acknowledge(self, positions: Mapping[str, Position]) -> None:
@@ -214,7 +197,7 @@ class Feed(Protocol):
 
 
 def open_feed(
-    source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf = lambda _: "", group: PartitionGroup | None = None
+    source: Source, assigned: Assigned, revoked: Revoked, origin_of: OriginOf = lambda _: "", stored: StoredStream | None = None
 ) -> Feed:
     """Begin to read the stream of a source.
 
@@ -225,7 +208,7 @@ def open_feed(
             wait for calls it in a thread of its own, and goes on with its other partitions meanwhile.
         revoked: called with the partitions that others read from now on; also while `assigned` is still running for them.
         origin_of: see `OriginOf`.
-        group: the processes that read the stream of a broker, or files; needed where `stream.divided_by_store`.
+        stored: what the store knows of the stream of a broker, or of files; needed for Kinesis.
 
     Raises:
         DefinitionError: the source has no stream that can be read here.
@@ -237,6 +220,6 @@ def open_feed(
         raise DefinitionError(
             f"source {source.name!r}: {stream or 'it has no stream, which'} is not read from anywhere; `headwater ingest` receives pushed events"
         )
-    more = (group,) if isinstance(stream, BrokerStream | AppendedFiles) else ()
+    more = (stored,) if isinstance(stream, BrokerStream | AppendedFiles) else ()
     feed: Feed = importlib.import_module(FEEDS[type(stream).__name__]).open_feed(bottom_of(source), assigned, revoked, origin_of, *more)
     return feed

@@ -11,29 +11,30 @@ from contextlib import contextmanager
 
 from headwater import clock
 from headwater.errors import StoreError
+from headwater.online_stores import HeldError
 from headwater.online_stores.dynamodb.dynamodb_items import CanceledError, Item, Items, Key, at, delete, put
 
 _LEASE = 5.0
 _POLL = 0.05
 
 
+Watched = dict[str, tuple[Item, float]]
+"""By lease, how its item was seen last, and since when it has been so; kept between calls, so that a wait may be in short ones."""
+
+
 @contextmanager
-def held(items: Items, place: Key, name: str, owner: str, wait: float) -> Iterator[None]:
+def held(items: Items, place: Key, name: str, owner: str, wait: float, watched: Watched) -> Iterator[None]:
     """Hold the lease of a place; seconds to wait for it at most. No clocks are compared. Safety rests on what commits expect, not on it.
 
     Raises:
-        StoreError: another process holds it.
+        HeldError: another process holds it.
     """
-    mine = _Lease(items, place, owner)
-    until, seen, since = clock.stopwatch() + wait, mine.read(), clock.stopwatch()
-    while not mine.take(seen, lapsed=clock.stopwatch() - since > _LEASE):
+    mine, until = _Lease(items, place, owner), clock.stopwatch() + wait
+    while not mine.take(seen := mine.read(), lapsed=_lapsed(watched, name, seen)):
         if clock.stopwatch() >= until:
             holder = f": process {seen['o']['S']}" if seen else ""
-            raise StoreError(f"another process holds the lease {name!r} of {items.where}{holder}; stop it, or wait longer")
+            raise HeldError(f"another process holds the lease {name!r} of {items.where}{holder}; stop it, or wait longer")
         time.sleep(_POLL)
-        before, seen = seen, mine.read()
-        if before != seen:
-            since = clock.stopwatch()
     stop = threading.Event()
     renewal = threading.Thread(target=mine.renew, args=(stop,), daemon=True)
     renewal.start()
@@ -43,6 +44,16 @@ def held(items: Items, place: Key, name: str, owner: str, wait: float) -> Iterat
         stop.set()
         renewal.join()
         mine.release()
+
+
+def _lapsed(watched: Watched, name: str, seen: Item | None) -> bool:
+    """Whether the item of a lease has stood still for long enough."""
+    if seen is None:
+        watched.pop(name, None)
+        return False
+    if name not in watched or watched[name][0] != seen:
+        watched[name] = seen, clock.stopwatch()
+    return clock.stopwatch() - watched[name][1] > _LEASE
 
 
 class _Lease:

@@ -38,7 +38,7 @@ from headwater.online_stores.dynamodb.dynamodb_items import (
     number_of,
     put,
 )
-from headwater.online_stores.dynamodb.dynamodb_leases import held
+from headwater.online_stores.dynamodb.dynamodb_leases import Watched, held
 from headwater.online_stores.keyspace import FORMAT_KEY, end_of
 from headwater.retries import retry
 
@@ -67,6 +67,7 @@ class DynamoState:
 
     def __init__(self, items: Items, prefix: str, *, readonly: bool = False) -> None:
         self._items, self._readonly = items, readonly
+        self._watched: Watched = {}
         self._prefix = prefix.encode() + b"\0"
         self._blobs, self._gates = DynamoBlobs(items, self._prefix), Gates(items, self._prefix)
         if not readonly:
@@ -255,7 +256,7 @@ class DynamoState:
     def lease(self, name: str, *, wait: float) -> AbstractContextManager[None]:
         """See `IngestState`."""
         owner = f"{os.getpid()} on {socket.gethostname()}"
-        return held(self._items, (self._prefix + b"H", name.encode()), name, owner, wait)
+        return held(self._items, (self._prefix + b"H", name.encode()), name, owner, wait, self._watched)
 
     def server_time(self) -> int | None:
         """See `IngestState`; in whole seconds."""

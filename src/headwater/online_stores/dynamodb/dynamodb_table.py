@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from headwater.errors import FencedError, LostError, StoreError
@@ -32,7 +31,7 @@ from headwater.online_stores.dynamodb.dynamodb_items import (
     put,
     update,
 )
-from headwater.online_stores.keyspace import RECORD, complete_through, stem
+from headwater.online_stores.keyspace import RECORD, complete_through
 from headwater.online_stores.log_first import REBUILD, RECONCILE
 
 LANES = 8
@@ -44,7 +43,7 @@ _NEWER = "attribute_not_exists(t) OR t <= :t"
 class DynamoTable:
     """See `FeatureTable`, and above."""
 
-    largest, keys_whole = LARGEST, False
+    largest = LARGEST
 
     def __init__(self, items: Items, prefix: str) -> None:
         self.outrun = 0
@@ -67,25 +66,24 @@ class DynamoTable:
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
         parts = list(_parted(records, {}))
-        own = b"" if writer.startswith(b"\0") else b"\0" + writer.rpartition(b"\0")[2]  # of a job, every record
         lanes = list(enumerate(parts[lane::LANES] for lane in range(min(LANES, len(parts)))))
 
         def fill(lane_and_parts: tuple[int, list[list[bytes]]]) -> None:
             lane, mine = lane_and_parts
             for part in mine:
-                self._apply(self._lane(writer, lane), turn, n, {key: records[key] for key in part}, own)
+                self._apply(self._lane(writer, lane), turn, n, {key: records[key] for key in part})
 
         self._items.side_by_side(fill, lanes)
         return NO_MARKS
 
-    def _apply(self, lane: Key, turn: int, n: int, records: dict[bytes, bytes | None], own: bytes) -> None:
+    def _apply(self, lane: Key, turn: int, n: int, records: dict[bytes, bytes | None]) -> None:
         """Write some records of commit n, unless they are written."""
         owned = {":e": {"B": self.epoch}, ":u": _number(turn), ":n": _number(n)}
         first = update(lane, "e = :e AND u = :u AND n <= :n", "SET n = :n", owned)
         while True:
             names = list(records)
             try:
-                self._items.write([first, *(self._forward(key, records[key], n, own) for key in names)])
+                self._items.write([first, *(self._forward(key, records[key], n) for key in names)])
             except CanceledError as error:
                 failed = dict(error.failed)
                 if 0 in failed:
@@ -97,13 +95,8 @@ class DynamoTable:
             else:
                 return
 
-    def _forward(self, key: bytes, value: bytes | None, n: int, own: bytes) -> dict[str, Any]:
-        """The action that writes a record. Of another partition, which is folded and has no writer, it drops whatever is there.
-
-        own: what the keys of the writer's own records end with.
-        """
-        if value is None and not key.endswith(own):
-            return delete(self._place(key))
+    def _forward(self, key: bytes, value: bytes | None, n: int) -> dict[str, Any]:
+        """The action that writes a record."""
         if value is None:
             return delete(self._place(key), "attribute_not_exists(n) OR n < :n", {":n": _number(n)})
         item = {**self._item(key, value), "n": _number(n)}
@@ -196,9 +189,10 @@ class DynamoTable:
         for key, value in records.items():
             if value is not None and len(value) > LARGEST:
                 source, _, partition = writer.decode().partition("\0")
-                where = f"source {source!r}, partition {partition!r}: " if source else ""
+                where = f"source {source!r}" + (f", partition {partition!r}" if partition else "") + ": " if source else ""
+                of_key = key[9:].removesuffix(f"\0{partition}".encode()) if partition else key[9:]
                 raise StoreError(
-                    f"{where}the record of the key {_shown(stem(key)[9:])} has {len(value):,} bytes, and an item of DynamoDB takes {LARGEST:,}. "
+                    f"{where}the record of the key {_shown(of_key)} has {len(value):,} bytes, and an item of DynamoDB takes {LARGEST:,}. "
                     "Nothing was written. Give its views shorter or fewer windows, a coarser hop or shorter lists, split them into views with "
                     "sources of their own, or use another store"
                 )
@@ -235,42 +229,22 @@ class DynamoTable:
 
 
 def _parted(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
-    """Keys, as many as a transaction takes; the same for the same records.
-
-    The records of one key, by partition, stay together, as a fold of two partitions needs them; those of so many partitions that no
-    transaction takes them do not.
-    """
+    """Keys, as many as a transaction takes; the same for the same records."""
     part: list[bytes] = []
     size = 0
-    for group in _groups(records, expect):
-        mine = sum(_size(key, records, expect) for key in group)
-        if part and (len(part) + len(group) > ACTIONS or size + mine > PAYLOAD):
+    for key in sorted({*records, *expect}):
+        mine = 2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"")
+        if part and (len(part) == ACTIONS or size + mine > PAYLOAD):
             yield part
             part, size = [], 0
-        part += group
+        part.append(key)
         size += mine
     if part:
         yield part
 
 
-def _groups(records: Changes, expect: Changes) -> Iterator[list[bytes]]:
-    """Keys that stay together."""
-    for _, group in groupby(sorted({*records, *expect}, key=_stem_first), stem):
-        keys = list(group)
-        fits = len(keys) <= ACTIONS and sum(_size(key, records, expect) for key in keys) <= PAYLOAD
-        yield from [keys] if fits else ([key] for key in keys)
-
-
-def _size(key: bytes, records: Changes, expect: Changes) -> int:
-    return 2 * len(key) + len(records.get(key) or b"") + len(expect.get(key) or b"")
-
-
 def _number(value: int) -> Mapping[str, str]:
     return {"N": str(value)}
-
-
-def _stem_first(key: bytes) -> tuple[bytes, bytes]:
-    return stem(key), key
 
 
 def _shown(key: bytes) -> str:

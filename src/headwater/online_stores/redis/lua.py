@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from headwater.online_stores import NO_MARKS, Changes, Marks
-from headwater.online_stores.keyspace import RECORD, stem
+from headwater.online_stores.keyspace import RECORD
 
 GROUPS = 256
 _BLOB = 1 << 25
@@ -62,8 +62,8 @@ def _array(items: Sequence[bytes]) -> bytes:
 
 
 def group(prefix: bytes, key: bytes) -> bytes:
-    """The tag of the group that a record is in: the same for all partitions of a key, which are read together."""
-    return b"{%b:%02x}" % (prefix, zlib.crc32(stem(key)) % GROUPS)
+    """The tag of the group that a record is in."""
+    return b"{%b:%02x}" % (prefix, zlib.crc32(key) % GROUPS)
 
 
 def groups(prefix: bytes) -> list[bytes]:

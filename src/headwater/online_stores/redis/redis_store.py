@@ -35,7 +35,7 @@ from typing import Any
 
 from headwater import clock
 from headwater.errors import FencedError, LostError, NoStoreError, StoreError
-from headwater.online_stores import NO_MARKS, Capabilities, Changes, Marks, UnansweredError
+from headwater.online_stores import NO_MARKS, Capabilities, Changes, HeldError, Marks, UnansweredError
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD, REDO, end_of
@@ -56,7 +56,7 @@ _PAGE_BYTES = 16_000_000  # of a scan in one answer, but for its last value
 class RedisStore:
     """See `OnlineStore`, `IngestState`, and above."""
 
-    capabilities = Capabilities(atomic=True, one_writer=False, remote=True)
+    capabilities = Capabilities(atomic=True, multi_process=True, remote=True)
     namespace = ""
 
     def __init__(self, servers: Servers, options: RedisOptions, *, readonly: bool = False) -> None:
@@ -198,7 +198,7 @@ class RedisStore:
             if clock.stopwatch() >= until:
                 holder = self._servers.run([RedisCall(key, ("GET", key))])[0]
                 who = f": process {holder.decode().rpartition(' ')[0]}" if isinstance(holder, bytes) and b" on " in holder else ""
-                raise StoreError(f"another process holds the lease {name!r} of {self._options.where}{who}; stop it, or wait longer")
+                raise HeldError(f"another process holds the lease {name!r} of {self._options.where}{who}; stop it, or wait longer")
             time.sleep(_LEASE_POLL)
         stop = threading.Event()
         renewal = threading.Thread(target=self._renew, args=(key, token, stop), daemon=True)

@@ -21,8 +21,6 @@ _AT_ONCE = 1000
 class RedisTable:
     """See `FeatureTable`; `check` is called when a group is on another server than it was."""
 
-    keys_whole = True
-
     def __init__(self, servers: Servers, options: RedisOptions, check: Callable[[], None]) -> None:
         self.outrun = 0
         self._servers, self._options, self._check = servers, options, check

@@ -1,0 +1,41 @@
+"""Who writes what an online store keeps of a source's stream: one process at a time, or each partition's own writer."""
+
+from __future__ import annotations
+
+from headwater.definitions.source import Source
+from headwater.definitions.streams import KafkaTopic
+
+
+def has_one_writer(source: Source, *, multi_process: bool) -> bool:
+    """Whether one process at a time writes all of a source's stream; else each partition of its consumer group has a writer.
+
+    multi_process: whether several processes may write to the store at the same time.
+
+    >>> import headwater as hw
+    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.streams.datetime})
+    >>> def ask(**more):
+    ...     return has_one_writer(hw.Source("payments", stream=topic, timestamp_field="at", **more), multi_process=True)
+    >>> ask(), ask(id_field="id"), ask(id_field="id", writers="partition"), ask(writers="one")
+    (False, True, False, True)
+    """
+    if not multi_process or not isinstance(source.stream, KafkaTopic):
+        return True
+    return source.writers == "one" or (source.id_field is not None and source.writers is None)
+
+
+def producers_rule(source: Source) -> str | None:
+    """What the producers of a stream must keep where each of its partitions has a writer of its own; None where nothing is to be kept.
+
+    >>> import headwater as hw
+    >>> topic = hw.kafka("payments", schema={"id": int, "at": hw.definitions.streams.datetime})
+    >>> print(producers_rule(hw.Source("payments", stream=topic, timestamp_field="at", id_field="id", writers="partition")))
+    equal 'id' must share a partition, as writers='partition' promises, or copies count twice. Produce records with 'id', or a column \
+that it determines, as their key; or leave writers out, and one process writes all partitions
+    """
+    if source.id_field is None or source.writers != "partition":
+        return None
+    return (
+        f"equal {source.id_field!r} must share a partition, as writers='partition' promises, or copies count twice. Produce records "
+        f"with {source.id_field!r}, or a column that it determines, as their key; or leave writers out, and one process writes all "
+        "partitions"
+    )

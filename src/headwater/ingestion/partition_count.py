@@ -1,0 +1,44 @@
+"""How many partitions a stream has, where each has a writer although events have ids.
+
+When a topic gets more partitions, keys move, and a copy may come by another partition than its event: the writer there does not know its
+id. So the growth is a key that every commit of such a source expects: no commit is made by a writer that does not know of it, and from
+then on the views are incomplete for as long as a window reaches what may have been counted twice.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from headwater.online_stores import keyspace
+
+PARTITIONS_GREW: Final = (
+    "partitions grew: copies of earlier events may come by other partitions and count twice, until no window reaches that time any more"
+)
+
+
+class PartitionCount(msgspec.Struct, frozen=True, array_like=True):
+    """How many partitions a stream has, and when it was seen that some were added, microseconds; 0 where none were."""
+
+    count: int = 0
+    grown: int = 0
+
+
+def count_key(source: str) -> bytes:
+    """The key of the `PartitionCount` of a source's stream."""
+    return keyspace.COUNT + keyspace.name(source)
+
+
+def partition_count(stored: bytes | None) -> PartitionCount:
+    """The stored count; that of no partitions where none is stored."""
+    return PartitionCount() if stored is None else msgspec.msgpack.decode(stored, type=PartitionCount)
+
+
+def incomplete_until(stored: bytes | None, lasting: int) -> int:
+    """By when events have happened that may count twice, microseconds; 0 where no partitions were added.
+
+    lasting: how long after a growth a copy of an earlier event can come, and how far its time may lie ahead.
+    """
+    grown = partition_count(stored).grown
+    return grown + lasting if grown else 0

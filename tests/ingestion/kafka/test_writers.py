@@ -1,0 +1,139 @@
+"""Who writes a topic with ids into a store that several processes may write to, and what holds then; by public calls alone."""
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import UsageError
+
+_NUMBERS = itertools.count()
+SCHEMA = {"id": int, "card": str, "n": int, "t": datetime}
+
+
+@pytest.fixture
+def url(redis_url):
+    return f"{redis_url}?prefix=writers{next(_NUMBERS)}"
+
+
+class World:
+    """A topic of two partitions, a view over it, and a store."""
+
+    def __init__(self, folder, broker, url):
+        self.folder, self.broker, self.url, self.topic = folder, broker, url, broker.topic(2)
+        self.start, self.ids = datetime.now(UTC) - timedelta(minutes=30), itertools.count()
+
+    def project(self, **rules):
+        stream = hw.kafka(self.topic, servers=self.broker.servers, schema=SCHEMA)
+        rules = {"id_field": "id", "id_horizon": "1h", **rules}
+        source = hw.Source("payments", stream=stream, timestamp_field="t", select=["card", "n"], **rules)
+        features = [hw.count(), hw.sum("n")]
+        view = hw.FeatureView("card", source=source, keys=["card"], features=features, windows=["1d"], freshness=hw.streaming("1h"))
+        table = pl.DataFrame({"asked": [self.start], "y": [1], "card": ["a"]})
+        labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1d", select=["card"])
+        return hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureService("service", [view]), labels=labels)])
+
+    def event(self, card):
+        n = next(self.ids)
+        return json.dumps({"id": n, "card": card, "n": 1, "t": (self.start + timedelta(seconds=n)).isoformat()}).encode()
+
+    def ingest(self, **rules):
+        options = hw.operations.IngestOptions(allow_unapplied=True)
+        hw.ingest(self.project(**rules), self.url, data_dir=self.folder / "home", listen=None, once=True, options=options)
+
+    def counts(self, *cards, **rules):
+        rows = [{"card": card} for card in cards]
+        found = hw.get_online_features(self.project(**rules).models[0].features, rows, store=self.url, details=True)
+        return found["card__count_1d"].to_list(), found["card__count_1d__status"].to_list()
+
+    def status(self, **rules):
+        return hw.status(self.project(**rules), store=self.url, data_dir=self.folder / "home")
+
+    def parity(self, **rules):
+        (found,) = hw.parity(self.project(**rules), store=self.url, data_dir=self.folder / "home")
+        return found
+
+
+@pytest.fixture
+def world(tmp_path, broker, url):
+    return World(tmp_path, broker, url)
+
+
+def test_copies_in_two_partitions_count_once_and_may_grow(world):
+    """One process writes all partitions; a new one is read as any other."""
+    events = [world.event(f"c{n % 4}") for n in range(40)]
+    world.broker.produce(world.topic, events, 0)
+    world.broker.produce(world.topic, events[:8], 1)
+    world.ingest()
+    world.broker.grow(world.topic, 3)
+    world.broker.produce(world.topic, [*events[8:12], world.event("new")], 2)
+    world.ingest()
+    assert world.counts("c0", "c3", "new") == ([10, 10, 1], ["present"] * 3)
+    (stream,) = world.status().streams
+    assert (stream.partition, stream.counts["accepted"], stream.counts["copies"]) == (None, 41, 12)
+    assert [view.state for view in world.status().views] == ["current"]
+    assert (world.parity().mismatches, world.parity().findings) == ([], [])
+
+
+def test_a_promise_that_is_kept_is_exact(world):
+    for partition in (0, 1):
+        events = [world.event(f"c{n % 4}") for n in range(20)]
+        world.broker.produce(world.topic, [*events, *events[:5]], partition)
+    rules = {"writers": "partition"}
+    world.ingest(**rules)
+    assert world.counts("c0", "c3", **rules) == ([10, 10], ["present"] * 2)
+    assert sorted(stream.partition for stream in world.status(**rules).streams) == ["0", "1"]
+    assert (world.parity(**rules).mismatches, world.parity(**rules).findings) == ([], [])
+
+
+def test_a_broken_promise_is_found_by_parity(world, tmp_path):
+    events = [world.event(f"c{n % 40}") for n in range(200)]
+    world.broker.produce(world.topic, events, 0)
+    world.broker.produce(world.topic, events[:5], 1)
+    rules = {"writers": "partition"}
+    world.ingest(**rules)
+    found = world.parity(**rules)
+    assert {one.keys["card"] for one in found.mismatches} == {f"c{n}" for n in range(5)}
+    assert all(one.reason == "the value differs; copies of events of the key are in two partitions" for one in found.mismatches)
+    says = (
+        "copies in two partitions of the archive, which both count: 5; equal 'id' must share a partition, as writers='partition' promises"
+    )
+    assert [finding[: len(says)] for finding in found.findings] == [says]
+    planned = hw.plan(world.project(**rules), tmp_path / "catalog", store=world.url)
+    assert planned.writers == {"payments": "each partition has a writer, in any process of the consumer group"}
+    for producers in (planned.producers, world.status(**rules).producers):
+        assert producers["payments"].startswith("equal 'id' must share a partition, as writers='partition' promises, or copies count twice")
+
+
+def test_views_are_incomplete_when_partitions_grow(world):
+    rules = {"writers": "partition"}
+    for partition in (0, 1):
+        world.broker.produce(world.topic, [world.event("a") for _ in range(3)], partition)
+    world.ingest(**rules)
+    assert world.counts("a", **rules) == ([6], ["present"])
+    world.broker.grow(world.topic, 3)
+    world.broker.produce(world.topic, [world.event("a")], 2)
+    world.ingest(**rules)
+    assert world.counts("a", **rules) == ([None], ["fallback"])
+    (view,) = world.status(**rules).views
+    assert view.state == "incomplete"
+    assert view.note.startswith("partitions grew")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [({}, {"writers": "partition"}), ({"writers": "partition"}, {}), ({}, {"id_field": None})], ids=str
+)
+def test_other_writers_than_the_state_is_of_are_refused(world, first, second):
+    world.broker.produce(world.topic, [world.event("a")], 0)
+    world.ingest(**first)
+    before = world.counts("a", **first)
+    with pytest.raises(
+        UsageError, match=r"source 'payments' is written by .* Nothing was written. Give it writers='.*; or build its state again: give"
+    ):
+        world.ingest(**second)
+    world.broker.produce(world.topic, [world.event("a")], 0)
+    world.ingest(**first)
+    assert (before[0], world.counts("a", **first)[0]) == ([1], [2])
