@@ -101,6 +101,12 @@ DEFINITIONS = {
     "changes without known times": (lambda: images(known_at_field=None), ["changes", "known_at_field"]),
     "changes in windows of known times": (lambda: images(window_on="known_at"), ["window_on", "known_at"]),
     "changes with a horizon": (lambda: images(id_horizon="2d"), ["id_horizon"]),
+    "writers of partitions whose images change each other's events": (
+        lambda: images(writers="partition"),
+        ["writers", "partition", "flag"],
+    ),
+    "writers of partitions that there are not": (lambda: source(stream=hw.push(), writers="partition"), ["writers", "Kafka", "pushed"]),
+    "writers of another kind": (lambda: source(writers="two"), ["two", "one", "partition"]),
     "changes by a boolean": (lambda: images(changes=True), ["changes", "True"]),
     "a level of changes": (lambda: hw.Level(known_after={images(): "1h"}), ["known_after", "changes", "pay"]),
     "enriched changes": (lambda: hw.enrich(images(), "e", [view()]), ["changes", "pay"]),
@@ -421,6 +427,21 @@ def test_a_streaming_view_without_a_stream_is_warned_of_by_a_plan_and_refused_by
     assert_refused(
         lambda: hw.ingest(project, f"lmdb:{folder}/none?size=10MB", once=True), DefinitionError, ["card", "pay", "stream=", "batch"]
     )
+
+
+def test_another_writer_of_a_stream_than_before_is_refused(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
+    schema = {"user": int, "id": int, "at": hw.definitions.streams.datetime}
+
+    def apply(**rules):
+        pay = source(stream=hw.kafka("pay", schema=schema), select=["user"], **rules)
+        features = hw.FeatureService("f", [view(source=pay, freshness=hw.streaming("2s"))])
+        return hw.apply(hw.Project("p", [model(features=features)]), store="redis://127.0.0.1:1/0")
+
+    assert apply().applied == 1
+    assert_refused(lambda: apply(id_field="id"), UsageError, ["pay", "id", "one process", "writers='partition'", "another name", "prefix="])
+    assert apply(id_field="id", writers="partition").applied == 2
 
 
 def assert_refused(call, kind, words):

@@ -16,6 +16,7 @@ from headwater.catalog.experiment_protection import conflicts
 from headwater.catalog.id_memory import id_memory, refusals
 from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
+from headwater.catalog.rewrites import rewrites
 from headwater.catalog.serialize import describe
 from headwater.catalog.version_protection import beside, dropped_versions
 from headwater.definitions.checked_call import checked_call
@@ -56,6 +57,8 @@ class Plan(Result, frozen=True):
         needs_backfill: the views whose state cannot be derived from stored state: batch ones are materialized, streaming ones seeded.
         breaking: what models read and would not find, or find to mean something else.
         protected: what running experiments, served models and promoted versions need and would lose; an apply is refused while they do.
+        rewritten: by name, why `headwater ingest` would refuse streams that others have written before, and what to do; an apply is refused
+            too, unless it allows breaking changes.
         versions: of each view with several versions, which there are and which one its name reads.
         from_production: in a development environment, the views that are read from the production store.
         unserved: by model and level, why the current version of the fitted model cannot be served with these definitions.
@@ -77,6 +80,7 @@ class Plan(Result, frozen=True):
     needs_backfill: tuple[str, ...] = ()
     breaking: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    rewritten: Mapping[str, str] = {}
     versions: Mapping[str, str] = {}
     from_production: tuple[str, ...] = ()
     unserved: Mapping[str, str] = {}
@@ -121,7 +125,7 @@ class Plan(Result, frozen=True):
         yield from (f"  source {source}: {need}" for source, need in self.ids.items())
         yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
         yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
-        yield from (f"  ✗ refused: {reason}" for reason in self.protected)
+        yield from (f"  ✗ refused: {reason}" for reason in (*self.protected, *self.rewritten.values()))
         yield from (f"  ! warning: {reason}" for reason in grouped(lint for lint in self.lints if lint.severity == "warning"))
         yield from (f"  ! model {model} cannot be served with these definitions: {reason}" for model, reason in self.unserved.items())
         if self.unserved:
@@ -177,10 +181,10 @@ def plan(
     >>> done.applied, done.needs_backfill, again.version, again.changes
     (1, ('user',), 1, ())
     """
-    compared = compare(project, catalog, registry)
+    compared = compare(project, catalog, registry, store)
     needs = id_memory(project)
     above = refusals(needs, memory)
-    sources = _written(project, settings.store() if store is None else store)
+    sources = _written(project, store)
     return structs.replace(
         compared,
         lints=(*above, *compared.lints),
@@ -191,10 +195,10 @@ def plan(
     )
 
 
-def compare(project: Project, catalog: CatalogLike | None = None, registry: ModelRegistry | None = None) -> Plan:
-    """As `plan`, of what no table has to be read for and no store has to be known."""
+def compare(project: Project, catalog: CatalogLike | None = None, registry: ModelRegistry | None = None, store: str | None = None) -> Plan:
+    """As `plan`, of what no table has to be read for."""
     where = _catalog(catalog)
-    return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry())
+    return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry(), store)
 
 
 @checked_call
@@ -206,6 +210,7 @@ def apply(
     allow_breaking: bool = False,
     expect: int | None = None,
     registry: ModelRegistry | None = None,
+    store: str | None = None,
 ) -> Plan:
     """Make `project` what the catalog holds: all of it or, where it is stopped, nothing.
 
@@ -215,21 +220,22 @@ def apply(
         project: the definitions.
         catalog: as for `plan`.
         allow_destroy: let what the project no longer has be removed from the catalog; else it stays live, and every plan says so.
-        allow_breaking: allow changes of definitions that trained models of the catalog still read.
+        allow_breaking: allow changes of definitions that trained models of the catalog still read, and of who writes a stream.
         expect: the version of the plan that was looked at; another one in the catalog is an error.
         registry: as for `plan`.
+        store: as for `plan`.
 
     Raises:
         DefinitionError: no pipeline can run a definition, or it does not fit the tables; all reasons are listed.
-        UsageError: a change breaks a model; a running experiment, a served model or a promoted version needs what would change; or the
-            catalog has another version than expected.
+        UsageError: a change breaks a model, or has others write a stream; a running experiment, a served model or a promoted version needs
+            what would change; or the catalog has another version than expected.
         CatalogError: the catalog cannot be written, or another process was applying for half a minute.
     """
     where = _catalog(catalog)
     describe(project)  # frames are hashed and files are read before the lock is taken
     findings = lints(project)
     with where.changing(project.name) as (held, change):
-        planned = _plan(project, where, held, findings, registry or ModelRegistry())
+        planned = _plan(project, where, held, findings, registry or ModelRegistry(), store)
         _check(planned, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
         gone = [c for c in planned.changes if c.action == "removed"]
         done = [c for c in planned.changes if allow_destroy or c.action != "removed"]
@@ -278,7 +284,9 @@ def _catalog(catalog: CatalogLike | None) -> Catalog:
     return catalog if isinstance(catalog, Catalog) else Catalog(catalog)
 
 
-def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[Lint, ...], registry: ModelRegistry) -> Plan:
+def _plan(
+    project: Project, catalog: Catalog, held: CatalogState, looked: tuple[Lint, ...], registry: ModelRegistry, store: str | None
+) -> Plan:
     new = describe(project)
     differences = changes(held, new, frozenset(model for model, _ in registry.variants()))
     same = len(new) - sum(change.action != "removed" for change in differences)
@@ -299,15 +307,16 @@ def _plan(project: Project, catalog: Catalog, held: CatalogState, looked: tuple[
         only,
         again,
         protected=needed,
+        rewritten=rewrites(held, new, _written(project, store)),
         versions=several,
         from_production=views_of_production(project),
         unserved=unserved(project, registry),
     )
 
 
-def _written(project: Project, store: str) -> list[Source]:
+def _written(project: Project, store: str | None) -> list[Source]:
     """The sources of streaming views, where several processes may write to the store."""
-    if not is_multi_process(store):
+    if not is_multi_process(settings.store() if store is None else store):
         return []
     return list(dict.fromkeys(view.view.source for view in stored(project) if view.view.freshness.streamed))
 
@@ -323,6 +332,8 @@ def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: 
         )
     if planned.protected:
         raise UsageError(f"project {planned.project!r} cannot be applied: {'; '.join(planned.protected)}")
+    if planned.rewritten and not allow_breaking:
+        raise UsageError(f"project {planned.project!r} cannot be applied: {'; '.join(planned.rewritten.values())}")
     breaking = planned.breaks(allow_destroy=allow_destroy)
     if breaking and not allow_breaking:
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""

@@ -24,6 +24,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.request_feature import RequestField
 from headwater.definitions.served_views import StoredView, replayed, stored
 from headwater.definitions.source import Source
+from headwater.definitions.writers import has_one_writer
 from headwater.errors import DefinitionError
 
 HIDDEN = frozenset({"reads", "events", "made_of"})
@@ -158,9 +159,16 @@ def _source(source: Source) -> dict[str, object]:
         id_field=source.id_field,
         id_horizon=source.id_horizon if source.id_field else None,
         changes=source.changes,
-        writers=source.writers,
+        writers=_writers(source),
         timezone=source.timezone,
     )
+
+
+def _writers(source: Source) -> str | None:
+    """Who writes its stream in a store that several processes may write to; None without a stream."""
+    if source.stream is None:
+        return None
+    return "one" if has_one_writer(source, multi_process=True) else "partition"
 
 
 def view_definition(view: FeatureView) -> dict[str, object]:

@@ -30,6 +30,7 @@ def run(args: Arguments, screen: Screen) -> None:
         allow_breaking=args.allow_breaking,
         expect=args.expect,
         registry=ModelRegistry(args.models),
+        store=args.store,
     )
     screen.show(str(plan), plan.to_dict())
     screen.say("nothing to apply" if plan.applied is None else f"applied: version {plan.applied}")
@@ -51,7 +52,7 @@ def _lead_on(project: Project, plan: Plan, args: Arguments, screen: Screen) -> N
             level = [] if variant.name == AS_DEFINED else ["--level", variant.name]
             screen.next("headwater", "train", "--model", variant.model.name, *level, "--project", args.project, *options.same_models(args))
     streamed = [view for view in missing if not view.view.freshness.scheduled]
-    running = _passed_over(project, args.file.get("store"), streamed)
+    running = _passed_over(project, args.store, streamed)
     if streamed and not running:
         screen.next("headwater", "ingest", *same)
     if running:
@@ -59,7 +60,7 @@ def _lead_on(project: Project, plan: Plan, args: Arguments, screen: Screen) -> N
 
 
 def _passed_over(project: Project, store: str | None, streamed: Sequence[StoredView]) -> list[str]:
-    """The views that the ingestion which runs now does not fill. store: the URL in headwater.toml."""
+    """The views that the ingestion which runs now does not fill. store: its URL."""
     from headwater import clock
     from headwater.errors import HeadwaterError
     from headwater.monitoring.unfilled import passed_over
@@ -78,6 +79,7 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.catalog(),
         *options.models(),
+        options.store()[0],
         *options.reads(),
         switch("--allow-destroy", help="remove from the catalog what the project no longer has"),
         switch("--allow-breaking", help="remove or change what models still read"),

@@ -22,16 +22,17 @@ def run(args: Arguments, screen: Screen) -> None:
     screen.show(str(planned), {**planned.to_dict(), "engine": engine})
     if engine != "local":
         screen.say(f"engine: {engine} reads histories and computes features")
-    if planned.changes and not planned.refused and not planned.protected:
+    reasons = len(planned.refused) + len(planned.protected) + len(planned.rewritten)
+    if planned.changes and not reasons:
         breaks = planned.breaks()
         if breaks:
             screen.warning(
                 f"models read what changes: {'; '.join(breaks[:3])}. Keep the old view beside the new one as version=2 (docs/howto_versions.md), or apply it "
                 "and train these models again"
             )
-        same = ["--project", args.project, *options.same_catalog(args), *options.same_models(args)]
+        store = options.same_store(args)
+        same = ["--project", args.project, *options.same_catalog(args), *options.same_models(args), *store]
         screen.next("headwater", "apply", *same, "--expect", str(planned.version), *(["--allow-breaking"] if breaks else []))
-    reasons = len(planned.refused) + len(planned.protected)
     if args.check and (planned.changes or reasons):
         refused = f", and {reasons} would be refused" if reasons else ""
         raise HeadwaterError(f"{args.project} and the catalog differ in {number_of(len(planned.changes), 'definition')}{refused}")

@@ -39,3 +39,25 @@ that it determines, as their key; or leave writers out, and one process writes a
         f"with {source.id_field!r}, or a column that it determines, as their key; or leave writers out, and one process writes all "
         "partitions"
     )
+
+
+def other_writers(source: Source, *, one_writer: bool) -> str:
+    """Why what others wrote of a source's stream cannot be gone on with: where one process wrote, no partition has a state of its own.
+
+    one_writer: whether one process is to write it now.
+    """
+    now, then = ("one process", "each partition's own writer") if one_writer else ("each partition's own writer", "one process")
+    return (
+        f"source {source.name!r} is written by {now} with this definition (writers={source.writers!r}, id_field={source.id_field!r}, "
+        f"changes={source.changes!r}), and by {then} before"
+    )
+
+
+def steps_to_rewrite(source: Source, *, one_writer: bool, multi_process: bool) -> str:
+    """What to do where others wrote a source's stream; parameters as of `has_one_writer` and `other_writers`."""
+    can_keep = not one_writer or (source.changes is None and isinstance(source.stream, KafkaTopic) and multi_process)
+    keep = f"Give it writers={'partition' if one_writer else 'one'!r}, and it goes on as it was written; or build" if can_keep else "Build"
+    return (
+        f"{keep} its state again: give the source another name, or ingest into a store with another prefix= or database, and serve from "
+        "there once its views are filled"
+    )

@@ -20,7 +20,7 @@ from headwater.definitions.readable import Readable
 from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import KafkaTopic
-from headwater.definitions.writers import has_one_writer
+from headwater.definitions.writers import has_one_writer, other_writers, steps_to_rewrite
 from headwater.errors import DefinitionError, LostError, RecreatedError, RetentionError, UsageError
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
@@ -364,19 +364,13 @@ def check_writers(store: OnlineStore, source: Source) -> None:
     Raises:
         UsageError: the store holds it as other writers have written it.
     """
-    one_writer = has_one_writer(source, multi_process=store.capabilities.multi_process)
+    multi_process = store.capabilities.multi_process
+    one_writer = has_one_writer(source, multi_process=multi_process)
     parts = progresses(store, source.name).keys()
     if all((part == b"") == one_writer for part in parts):
         return
-    now, then = ("one process", "each partition's own writer") if one_writer else ("each partition's own writer", "one process")
-    can_keep = not one_writer or (source.changes is None and isinstance(source.stream, KafkaTopic) and store.capabilities.multi_process)
-    keep = f"Give it writers={'partition' if one_writer else 'one'!r}, and it goes on as it was written; or build" if can_keep else "Build"
-    raise UsageError(
-        f"source {source.name!r} is written by {now} with this definition (writers={source.writers!r}, id_field={source.id_field!r}, "
-        f"changes={source.changes!r}), and the online store holds it as {then} has written it. Nothing was written. {keep} its state "
-        "again: give the source another name, or ingest into a store with another prefix= or database, and serve from there once its "
-        "views are filled"
-    )
+    why, steps = other_writers(source, one_writer=one_writer), steps_to_rewrite(source, one_writer=one_writer, multi_process=multi_process)
+    raise UsageError(f"{why}, as the online store holds it. Nothing was written. {steps}")
 
 
 def _in_background(work: Sequence[Callable[[], object]]) -> Future[None]:

@@ -48,7 +48,7 @@ def planned_changes(project: Project, catalog: CatalogLike | None = None, models
         PlannedChange(change.kind, change.name, change.action, list(change.details), list(change.breaking), change.needs_backfill)
         for change in made.changes
     ]
-    refused = [*(str(lint) for lint in made.refused), *made.protected]
+    refused = [*(str(lint) for lint in made.refused), *made.protected, *made.rewritten.values()]
     warnings = [str(lint) for lint in made.lints if lint.severity == "warning"]
     return PlannedChanges(made.version, made.unchanged, changes, refused, warnings, str(made))
 
