@@ -7,7 +7,9 @@ that each writer tried, so that a commit whose answer was lost is looked up, and
   value until its end, so of two commits that expect the same, one waits, and is fenced.
 - A commit is as durable as the server's `synchronous_commit`. A standby that takes over without the last commits has an earlier state as
   a whole: a writer is fenced by what it expects, and going on from the stored offsets is exact.
-- Leases are advisory locks of a session; a pooler must not share sessions (PgBouncer: `pool_mode = session`).
+- Leases are advisory locks of a session, which the server ends when nobody has renewed the lease for 5 s; it ends a transaction in which
+  nothing is said for as long, so that a process that was stopped keeps neither. A pooler must not share sessions (PgBouncer:
+  `pool_mode = session`).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from headwater.online_stores import postgres_sql as sql
 from headwater.online_stores.backup import back_up
 from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD, complete_through, end_of
+from headwater.online_stores.renewed_leases import LEASE, renewed
 from headwater.online_stores.server_url import ServerUrl, parse
 from headwater.retries import Backoff, retry
 
@@ -49,15 +52,25 @@ _LARGEST = 1 << 29
 _ATTEMPTS = 20  # a commit is made again only where the server has rolled it back, or it is known not to have been made
 _PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of one page of a scan, at most, except for the last value
 _PASSED_ON = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "target_session_attrs", "passfile", "service")
-_SESSION = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"  # the lease of a machine that vanished ends
+_SESSION = (
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "  # the lease of a machine that vanished ends
+    f"-c idle_in_transaction_session_timeout={LEASE:g}s"
+)
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
-_AWAY = (psycopg.errors.CannotConnectNow, psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.TooManyConnections)
+_AWAY = (
+    psycopg.errors.CannotConnectNow,
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+    psycopg.errors.TooManyConnections,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
 
 _REMEDIES = {
     'role ".*" does not exist': "Give a user that the server has: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "does not exist": "Create the database, or give the name of one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "authentication|no password supplied": "Give its user and password: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     "pg_hba.conf": "Allow this host and user in the server's pg_hba.conf",
+    'unrecognized configuration parameter "idle_session_timeout"': "Use PostgreSQL 14 or later",
     "permission denied": "Grant the user CREATE on the database, or USAGE on the schema and, on its tables, SELECT (to read), INSERT, UPDATE, DELETE",
     "No space left|could not extend file": "Make room on the server's disk; ingestion goes on from the last commit",
     "read-only transaction": "It is a standby: give the address of the primary, or target_session_attrs=read-write",
@@ -250,26 +263,29 @@ class PostgresStore:
 
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
-        """See `OnlineStore`; an advisory lock, which ends with its connection. Safety rests on `expect`, not on it."""
+        """See `OnlineStore`; an advisory lock, which ends with its session. Safety rests on `expect`, not on it."""
         digest = hashlib.sha256(f"{self.prefix}\0{name}".encode()).digest()
         lock, until = struct.unpack("<q", digest[:8])[0], clock.stopwatch() + wait
         connection = self._persistently(lambda _: self._connect())
         try:
+            self._asked(connection, f"SET idle_session_timeout = '{LEASE:g}s'")
             while not self._asked(connection, "SELECT pg_try_advisory_lock(%b::bigint)", lock):
                 if clock.stopwatch() >= until:
                     who = self._asked(connection, sql.HOLDER, lock)
                     holder = f": process {who.removeprefix('headwater ')}" if isinstance(who, str) and who.startswith("headwater ") else ""
                     raise HeldError(f"another process holds the lease {name!r} of {self.where}{holder}; stop it, or wait longer")
                 time.sleep(_LEASE_POLL)
-            yield
+            with renewed(lambda: self._asked(connection, "SELECT 1")):
+                yield
             with suppress(psycopg.Error):  # the end of the connection ends it too, once the server has noticed
                 connection.execute("SELECT pg_advisory_unlock(%b::bigint)", [lock])
         finally:
             connection.close()
 
-    def _asked(self, connection: _Connection, statement: str, lock: int) -> object:
+    def _asked(self, connection: _Connection, statement: str, *lock: int) -> object:
         try:
-            row = connection.execute(statement, [lock]).fetchone()
+            answer = connection.execute(statement, lock or None)
+            row = answer.fetchone() if answer.description else None
         except psycopg.Error as error:
             raise self._error(error) from error
         return row and row[0]
@@ -297,6 +313,7 @@ class PostgresStore:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             try:
                 with connection.transaction(), connection.cursor("all", binary=True) as cursor:
+                    connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # who reads may take as long as it likes
                     yield from cursor.execute(self._sql(sql.ALL))
             except psycopg.Error as error:
                 raise self._error(error) from error

@@ -70,6 +70,11 @@ class Process:
                 said = self._pipe.recv()
         return code, said
 
+    def stop(self) -> None:
+        """Have it stand still, until it is killed."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
     def kill(self) -> int:
         """End it, and the last number that it sent."""
         assert self._process.pid is not None

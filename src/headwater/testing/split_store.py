@@ -25,6 +25,7 @@ from headwater.online_stores.formats import check_format
 from headwater.online_stores.keyspace import RECORD, REDO
 from headwater.online_stores.lmdb import LmdbStore
 from headwater.online_stores.log_first import REBUILD, LogFirstStore
+from headwater.online_stores.renewed_leases import LEASE, renewed
 from headwater.testing.processes import Process
 
 Address = tuple[str, int]
@@ -137,10 +138,11 @@ class RemoteState(_Remote):
 
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
-        """See `IngestState`; it ends with a connection of its own."""
+        """See `IngestState`; it ends with a connection of its own, or when nothing comes by that."""
         with contextlib.closing(_Remote(self.address)) as own:
             own.call("lease", name, wait)
-            yield
+            with renewed(own.size):
+                yield
 
     def server_time(self) -> None:
         """See `IngestState`; it has none."""
@@ -274,6 +276,8 @@ def _serve(pipe: Any, folder: Path) -> None:  # noqa: ANN401
 def _answer(connection: Connection[Any, Any], store: LmdbStore) -> None:
     with contextlib.suppress(EOFError, OSError), contextlib.ExitStack() as leases:
         while True:
+            if not connection.poll(LEASE):
+                leases.close()
             name, args = connection.recv()
             try:
                 if name == "lease":

@@ -174,7 +174,7 @@ def readers_see_whole_commits_at_once(make: Open, _: Random) -> None:
 
 
 def the_lease_has_one_holder(make: Open, _: Random) -> None:
-    """Another process gets a lease only after it was released, or its holder was killed."""
+    """Another process gets a lease only after it was released, or its holder was killed, or stands still where several may write."""
     with _opened(make) as store:
         with store.lease("ingest", wait=0), store.lease("other", wait=0):
             assert Process(_try_lease, make, 0.2).answer() is False
@@ -186,6 +186,13 @@ def the_lease_has_one_holder(make: Open, _: Random) -> None:
         holder.kill()
         with store.lease("ingest", wait=PATIENCE):
             pass
+        if store.capabilities.multi_process:
+            holder = Process(_hold_lease, make)
+            holder.wait()
+            holder.stop()
+            with store.lease("ingest", wait=PATIENCE):
+                assert Process(_try_lease, make, 0.2).answer() is False
+            holder.kill()
 
 
 def killed_commits_are_whole(make: Open, random: Random, kills: int = 3) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from headwater import clock
 from headwater.errors import StoreError
 from headwater.online_stores import HeldError
 from headwater.online_stores.dynamodb.dynamodb_items import CanceledError, Item, Items, Key, at, delete, put
+from headwater.online_stores.renewed_leases import LEASE, renewed
 
-_LEASE = 5.0
 _POLL = 0.05
 
 
@@ -35,14 +34,10 @@ def held(items: Items, place: Key, name: str, owner: str, wait: float, watched: 
             holder = f": process {seen['o']['S']}" if seen else ""
             raise HeldError(f"another process holds the lease {name!r} of {items.where}{holder}; stop it, or wait longer")
         time.sleep(_POLL)
-    stop = threading.Event()
-    renewal = threading.Thread(target=mine.renew, args=(stop,), daemon=True)
-    renewal.start()
     try:
-        yield
+        with renewed(mine.renew):
+            yield
     finally:
-        stop.set()
-        renewal.join()
         mine.release()
 
 
@@ -53,7 +48,7 @@ def _lapsed(watched: Watched, name: str, seen: Item | None) -> bool:
         return False
     if name not in watched or watched[name][0] != seen:
         watched[name] = seen, clock.stopwatch()
-    return clock.stopwatch() - watched[name][1] > _LEASE
+    return clock.stopwatch() - watched[name][1] > LEASE
 
 
 class _Lease:
@@ -69,10 +64,8 @@ class _Lease:
             return False
         return self._write("attribute_not_exists(m)", b"") if seen is None else self._write("m = :m", seen["m"]["B"])
 
-    def renew(self, stop: threading.Event) -> None:
-        while not stop.wait(_LEASE / 3):
-            with contextlib.suppress(StoreError):  # a lease that cannot be renewed lapses; the next commit says why
-                self._write("m = :m", self._mark)
+    def renew(self) -> None:
+        self._write("m = :m", self._mark)
 
     def release(self) -> None:
         with contextlib.suppress(StoreError, CanceledError):

@@ -43,8 +43,8 @@ from headwater.online_stores.log_first import REBUILD
 from headwater.online_stores.redis import lua as scripts
 from headwater.online_stores.redis.commands import Argument, RedisCall, RedisOptions, Servers
 from headwater.online_stores.redis.redis_table import RedisTable, pairs
+from headwater.online_stores.renewed_leases import LEASE, renewed
 
-_LEASE = 5.0
 _LEASE_POLL = 0.05
 _DAY = 86_400
 _LARGEST = 1 << 29
@@ -194,20 +194,16 @@ class RedisStore:
         """See `OnlineStore`; a key that expires five seconds after its holder has died. Safety rests on `expect`, not on it."""
         key, token = self._base + b":lease:" + name.encode(), f"{os.getpid()} on {socket.gethostname()} {secrets.token_hex(16)}"
         until = clock.stopwatch() + wait
-        while not self._servers.run([RedisCall(key, scripts.ACQUIRE, (token, int(_LEASE * 1000)))])[0]:
+        while not self._servers.run([RedisCall(key, scripts.ACQUIRE, (token, int(LEASE * 1000)))])[0]:
             if clock.stopwatch() >= until:
                 holder = self._servers.run([RedisCall(key, ("GET", key))])[0]
                 who = f": process {holder.decode().rpartition(' ')[0]}" if isinstance(holder, bytes) and b" on " in holder else ""
                 raise HeldError(f"another process holds the lease {name!r} of {self._options.where}{who}; stop it, or wait longer")
             time.sleep(_LEASE_POLL)
-        stop = threading.Event()
-        renewal = threading.Thread(target=self._renew, args=(key, token, stop), daemon=True)
-        renewal.start()
         try:
-            yield
+            with renewed(lambda: self._quietly(RedisCall(key, scripts.RENEW, (token, int(LEASE * 1000))))):
+                yield
         finally:
-            stop.set()
-            renewal.join()
             self._quietly(RedisCall(key, scripts.RELEASE, (token,)))
 
     def server_time(self) -> int | None:
@@ -271,16 +267,10 @@ class RedisStore:
             "A partition has one process that ingests it; read the offsets again, and go on from them"
         )
 
-    def _renew(self, key: bytes, token: str, stop: threading.Event) -> None:
-        while not stop.wait(_LEASE / 3):
-            self._quietly(RedisCall(key, scripts.RENEW, (token, int(_LEASE * 1000))))
-
     def _quietly(self, call: RedisCall) -> None:
-        """A lease that cannot be renewed or released expires; the next commit says why."""
-        try:
+        """Of what is of no consequence: a lease that is not released expires."""
+        with suppress(StoreError):
             self._servers.run([call], once=True)
-        except StoreError:
-            return
 
     def _check_server(self) -> None:
         for reply in self._servers.everywhere("INFO"):

@@ -1,0 +1,208 @@
+"""Two processes of one source: one writes, the other stands by and goes on for it, and what is served is as of one that ran undisturbed.
+
+The one that writes is killed, stopped for a while, or has a wrong clock, in the middle of its work. On LMDB, whose folder one process
+holds, a process that is only stopped keeps it.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from headwater.testing import clock, faults
+from tests.effort import FULL, LONG
+from tests.laws import shop
+
+PATIENCE = 120
+PROJECT = """
+from datetime import datetime
+from pathlib import Path
+
+from tests.laws import shop
+
+project, _ = shop.shop(shop.Place(Path({folder!r}), {url!r}, since=datetime.fromisoformat({since!r})))
+"""
+
+
+class World:
+    """A place, the processes that ingest into it, and how many visits were appended to its file."""
+
+    def __init__(self, place):
+        self.place, self.sent, self.processes = place, 0, []
+        text = PROJECT.format(folder=str(place.folder), url=place.url, since=place.since.isoformat())
+        (place.folder / "features.py").write_text(text, encoding="utf-8")
+
+    def start(self, *by):
+        """Start `headwater ingest`; by: the clock that it reads instead of the machine's."""
+        command = [sys.executable, "-m", *(("headwater.testing.clock", str(*by)) if by else ("headwater",)), "ingest"]
+        command += ["--store", self.place.url, "--data-dir", str(self.place.home), "--allow-unapplied", "--batch", "3", "--project"]
+        log = self.place.folder / f"log-{len(self.processes)}"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*command, str(self.place.folder / "features.py")], stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=shop_root()
+            )
+        process.log = log
+        self.processes.append(process)
+        return process
+
+    def until(self, holds, what):
+        """Wait until something holds; a process that ends on its own is an error."""
+        until = time.monotonic() + PATIENCE
+        while not holds():
+            for process in self.processes:
+                assert process.poll() in (None, -signal.SIGKILL), process.log.read_text()
+            assert time.monotonic() < until, (what, *(process.log.read_text() for process in self.processes))
+            time.sleep(0.05)
+
+    def said(self, process, what, times=1):
+        self.until(lambda: process.log.read_text().count(what) >= times, what)
+
+    def send(self, number):
+        """Append more visits."""
+        first, self.sent = self.sent, self.sent + number
+        shop.append(self.place, shop.visits(first, self.sent, since=self.place.since))
+
+    def counted(self):
+        found = shop.values(self.place, shop.shop(self.place)[1])
+        return None if found is None else shop.counted(found[0])
+
+    def taken_in(self):
+        """Wait until all that was appended counts; the seconds."""
+        since = time.monotonic()
+        self.until(lambda: self.counted() == set(range(self.sent)), f"that {self.sent} visits count")
+        return time.monotonic() - since
+
+    def end(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            assert process.wait(PATIENCE) in (0, -signal.SIGKILL), process.log.read_text()
+
+
+def shop_root():
+    """The folder that the project's imports begin in."""
+    return str(shop.__file__).partition("/tests/")[0]
+
+
+@contextmanager
+def world(place):
+    here = World(place)
+    try:
+        yield here
+    finally:
+        for process in here.processes:
+            process.kill()
+            process.wait()
+
+
+def begun(here):
+    """The process that writes, and one that stands by."""
+    first = here.start()
+    here.send(4)
+    here.taken_in()
+    return first, stood_by(here)
+
+
+def stood_by(here):
+    process = here.start()
+    here.said(process, "Standing by" if several_may_write(here.place) else "Waiting up to")
+    return process
+
+
+def several_may_write(place):
+    return not place.url.startswith("lmdb:")
+
+
+def check(here, places):
+    """What is served, and the files, are those of one process that was not disturbed."""
+    here.end()
+    other = places()
+    shop.append(other, shop.visits(0, here.sent, since=here.place.since))
+    shop.ingest(faults.Watch(), other, shop.shop(other)[0])
+    at = datetime.now(UTC)
+    served, undisturbed = (shop.values(place, shop.shop(place)[1], at=at) for place in (here.place, other))
+    assert served == undisturbed
+    assert shop.counted(served[0]) == set(range(here.sent))
+    assert shop.files(here.place) == shop.files(other)
+
+
+def test_one_that_stands_by_goes_on_for_one_that_was_killed(places):
+    chance, waits = random.Random(0), []
+    with world(places()) as here:
+        first, second = begun(here)
+        for _ in range(10 if LONG else 3 if FULL else 1):
+            here.send(3)
+            time.sleep(chance.uniform(0, 0.3))
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            here.send(3)
+            waits.append(here.taken_in())
+            first, second = second, stood_by(here)
+        check(here, places)
+    print(
+        f"figure: killed {len(waits)} times, all that was sent counts after {max(waits):.1f} s at most ({here.place.url.partition(':')[0]})"
+    )
+
+
+def test_one_that_was_stopped_for_a_while_writes_no_more(places):
+    """The other one goes on; when the first one comes back, its commit is refused, and it stands by until the other one ends."""
+    chance, waits = random.Random(1), []
+    with world(places()) as here:
+        first, second = begun(here)
+        for _ in range(10 if LONG else 3 if FULL else 1):
+            here.send(3)
+            time.sleep(chance.uniform(0, 0.3))
+            first.send_signal(signal.SIGSTOP)
+            here.send(3)
+            if not several_may_write(here.place):
+                time.sleep(chance.uniform(0.5, 2))
+                assert "first commit" not in second.log.read_text()
+                first.send_signal(signal.SIGCONT)
+                here.taken_in()
+                continue
+            waits.append(here.taken_in())
+            said = first.log.read_text().count("Standing by")
+            first.send_signal(signal.SIGCONT)
+            here.send(3)
+            here.said(first, "Standing by", said + 1)
+            here.taken_in()
+            first, second = second, first
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        here.send(3)
+        waits.append(here.taken_in())
+        check(here, places)
+    print(f"figure: stopped or killed {len(waits)} times, all counts after {max(waits):.1f} s at most ({here.place.url.partition(':')[0]})")
+
+
+@pytest.mark.parametrize("wrong", ["1h", "-1h"])
+def test_one_whose_clock_is_wrong_lets_another_one_write(places, wrong):
+    """It commits nothing, and lets go of the source; on LMDB it keeps the store, and nothing is committed until its clock is right."""
+    place = places()
+    with world(place) as here:
+        now = clock.StandingClock(datetime.now(UTC), place.folder / "time")
+        first = here.start(place.folder / "time")
+        here.send(4)
+        here.until(lambda: (now.set(datetime.now(UTC)), here.counted() == set(range(4)))[1], "that 4 visits count")
+        second = stood_by(here)
+        now.set(datetime.now(UTC) + timedelta(hours=1 if wrong == "1h" else -1))
+        here.said(first, "the wall clock")
+        here.send(4)
+        if several_may_write(place):
+            here.taken_in()
+            now.set(datetime.now(UTC))
+            here.said(first, "Standing by")
+            second.send_signal(signal.SIGKILL)
+            second.wait()
+        else:
+            assert here.counted() in (None, set(range(4)))
+            now.set(datetime.now(UTC))
+        here.send(4)
+        here.until(lambda: (now.set(datetime.now(UTC)), here.counted() == set(range(12)))[1], "that 12 visits count")
+        check(here, places)
