@@ -33,12 +33,6 @@ _MANY = 100
 _Asked = TypeVar("_Asked")
 
 
-class Partitioned(LmdbStore):
-    """LMDB with a record for each key and partition, as stores of several writers hold."""
-
-    partitioned = True
-
-
 def main(partitions: str, events: str, repeats: str) -> None:
     """Microseconds a key: of both sides in turns, for one key, for a hundred, and for a hundred rows of which all have the same user."""
     parts, count = int(partitions), int(events)
@@ -47,7 +41,7 @@ def main(partitions: str, events: str, repeats: str) -> None:
     user_ids = np.random.default_rng(0).choice(frame["user_id"].unique().to_numpy(), 4000 if parts == 1 else 1000).tolist()
     now = int(frame["ts"].dt.epoch("us").max()) + 1  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
-        store = (LmdbStore if parts == 1 else Partitioned)(Path(ours))
+        store = LmdbStore(Path(ours))
         features = filled(store, frame, parts, views(*KEYS))
         peer = _Reader(Path(theirs), frame, users) if parts == 1 else None
         requests = [dict.fromkeys(KEYS, key) for key in user_ids]

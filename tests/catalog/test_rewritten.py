@@ -66,3 +66,21 @@ def test_the_store_of_the_environment_counts(place, monkeypatch):
     hw.apply(project(**IDS), place)
     with pytest.raises(UsageError, match="is written by each partition's own writer"):
         hw.apply(project(**PARTITION), place)
+
+
+@pytest.mark.parametrize(
+    ("rules", "who"),
+    [
+        ({}, "each partition has a writer, in any process of the consumer group"),
+        (IDS, "one process writes; further ones stand by"),
+        (PARTITION, "each partition has a writer, in any process of the consumer group"),
+        ({"writers": "one"}, "one process writes; further ones stand by"),
+    ],
+    ids=str,
+)
+def test_a_plan_says_who_writes_and_what_ids_need(place, rules, who):
+    planned = hw.plan(project(**rules), place, store=REDIS)
+    assert f"  source clicks: {who}\n" in str(planned)
+    assert ("clicks" in planned.ids) == ("id_field" in rules)
+    assert all(f"  source clicks: {words}" in str(planned) for words in planned.ids.values())
+    assert hw.plan(project(**rules), place, store="lmdb:online").writers == {}

@@ -1,6 +1,5 @@
 """Corrections and deletions of a stream, planted one by one: what is served, archived, counted, explained and kept of each."""
 
-from contextlib import closing
 from datetime import datetime
 
 import numpy as np
@@ -8,12 +7,10 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import DefinitionError
 from headwater.ingestion import bootstrap as seeding
 from headwater.ingestion.change_state import OLDER, PASSED
 from headwater.ingestion.record_outcomes import ACCEPTED, COPY, HELD
 from headwater.ingestion.replay import replay_views
-from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.jobs.drop_view import forget_view
 from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.parity import Offline, OfflineRequests, answer, check_view
@@ -22,7 +19,6 @@ from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
 from headwater.state import change_codec
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
 
 HOUR, DAY = 3600, 86_400
 SCHEMA = {"key": int, "amount": float, "at": datetime, "id": str, "known": datetime, "gone": bool}
@@ -389,17 +385,6 @@ def test_a_stream_takes_back_what_its_history_says(either, tmp_path, clock):
     clock(1003)
     said = explain_feature(view, "sum_amount_1h", {"key": 1}, either, tmp_path).events
     assert {row["amount"] for row in said.filter("counts").to_dicts()} == {7.0, 8.0}
-
-
-@pytest.mark.services
-def test_a_history_and_several_partitions_are_refused_where_each_writes_its_own(tmp_path, clock):
-    view = view_with(source={"history": history(after(10, 5.0)), "select": ["key", "amount"]})
-    clock(100)
-    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
-        ingestor = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
-        ingestor.writer("0")
-        with pytest.raises(DefinitionError, match="several partitions in a store of several writers"):
-            ingestor.writer("1")
 
 
 def test_a_replay_shows_what_training_says(store, tmp_path):

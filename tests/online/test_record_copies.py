@@ -31,12 +31,6 @@ KEYS = {
 }
 
 
-class Partitioned(LmdbStore):
-    """Several writers."""
-
-    partitioned = True
-
-
 def events(count, seed):
     r = random.Random(seed)
     rows = [
@@ -95,7 +89,7 @@ def plain(vector):
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("keys", KEYS)
 def test_copied_reads_are_gotten_reads(tmp_path, keys, parts):
-    store = (LmdbStore if parts == 1 else Partitioned)(tmp_path / "s")
+    store = LmdbStore(tmp_path / "s")
     frame = events(400, seed=len(keys))
     service = filled(store, frame, KEYS[keys], parts)
     now = int(frame["ts"].dt.epoch("us").max()) + 1

@@ -23,7 +23,6 @@ from headwater.state.view_tiles import ViewTiles
 Records = Sequence[bytes | None]
 Versions = tuple[list[ReadVersion], Sequence[ReadVersion], Sequence[int]]
 _WORD: Final = 8  # bytes of an integer of 64 bits
-_ANSWERS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class ReadLayout:
 
     Attributes:
         version_keys: all keys of versions to read; they come first in a read. Views of one source share them. heads: how many.
-        lacking: whether a view misses a commit, by the last values of these. moving: whether records move from partition to partition.
+        lacking: whether a view misses a commit, by the last values of these.
         begins: of each place, where some views have their records, what goes before a key in the store, and the group of views that are
         looked up by the same keys.
         sizes: how many records a key has at each place. plain: whether that is one at all, without an ending.

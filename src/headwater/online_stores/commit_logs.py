@@ -36,10 +36,7 @@ def writer_of(key: bytes) -> bytes | None:
 
 
 def log_of(expected: Iterable[bytes]) -> bytes | None:
-    """The log of a commit that expects these keys; None where it is of no writer.
-
-    A writer of a whole stream expects the offsets of several partitions; its progress says that it is one writer.
-    """
+    """The log of a commit that expects these keys; None where it is of no writer."""
     keys = list(expected)
     by_progress = {writer_of(key) for key in keys if key.startswith(PROGRESS)}
     writers = by_progress or {writer_of(key) for key in keys} - {None}

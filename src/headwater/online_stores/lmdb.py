@@ -248,18 +248,6 @@ class LmdbStore:
             shutil.rmtree(to, ignore_errors=True)
             raise StoreError(f"the online store in {self.folder} cannot be copied to {to}: {error}") from error
 
-    def other_processes(self) -> list[int]:
-        """The numbers of other processes that have the store open; empty where that is not known.
-
-        An open store holds a lock on LMDB's lock file. /proc/locks lists them (Linux); opening the file would end our own lock.
-        """
-        try:
-            locks = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
-        except OSError:
-            return []
-        inode = str((self.folder / "lock.mdb").stat().st_ino)
-        return sorted({int(lock[4]) for lock in locks if len(lock) > 5 and lock[5].rpartition(":")[2] == inode} - {os.getpid()})
-
     def close(self) -> None:
         self._env.close()
 

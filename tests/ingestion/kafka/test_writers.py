@@ -121,6 +121,11 @@ def test_views_are_incomplete_when_partitions_grow(world):
     (view,) = world.status(**rules).views
     assert view.state == "incomplete"
     assert view.note.startswith("partitions grew")
+    for hours, incomplete in ((48, True), (50, False)):  # a window of a day, after an hour of ids and a day that an event may lie ahead
+        later = datetime.now(UTC) + timedelta(hours=hours)
+        service = world.project(**rules).models[0].features
+        found = hw.get_online_features(service, [{"card": "a"}], store=world.url, details=True, at=later)
+        assert found["card__count_1d__incomplete"].to_list() == [incomplete]
 
 
 @pytest.mark.parametrize(
