@@ -6,14 +6,18 @@ holds, a process that is only stopped keeps it.
 
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import headwater as hw
 from headwater.testing import clock, faults
 from tests.effort import FULL, LONG
 from tests.laws import shop
@@ -23,30 +27,37 @@ PROJECT = """
 from datetime import datetime
 from pathlib import Path
 
+import headwater as hw
 from tests.laws import shop
 
-project, _ = shop.shop(shop.Place(Path({folder!r}), {url!r}, since=datetime.fromisoformat({since!r})))
+project, _ = shop.shop(shop.Place(Path({folder!r}), {url!r}, since=datetime.fromisoformat({since!r})), stream={stream})
 """
+PUSHED = hw.push(schema=shop.SCHEMA)
 
 
 class World:
     """A place, the processes that ingest into it, and how many visits were appended to its file."""
 
-    def __init__(self, place):
-        self.place, self.sent, self.processes = place, 0, []
-        text = PROJECT.format(folder=str(place.folder), url=place.url, since=place.since.isoformat())
+    def __init__(self, place, stream=None):
+        self.place, self.sent, self.processes, self.stream = place, 0, [], stream
+        written = None if stream is None else "hw.push(schema=shop.SCHEMA)"
+        text = PROJECT.format(folder=str(place.folder), url=place.url, since=place.since.isoformat(), stream=written)
         (place.folder / "features.py").write_text(text, encoding="utf-8")
 
     def start(self, *by):
         """Start `headwater ingest`; by: the clock that it reads instead of the machine's."""
         command = [sys.executable, "-m", *(("headwater.testing.clock", str(*by)) if by else ("headwater",)), "ingest"]
         command += ["--store", self.place.url, "--data-dir", str(self.place.home), "--allow-unapplied", "--batch", "3", "--project"]
-        log = self.place.folder / f"log-{len(self.processes)}"
+        port, log = free_port(), self.place.folder / f"log-{len(self.processes)}"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*command, str(self.place.folder / "features.py")], stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=shop_root()
+                [*command, str(self.place.folder / "features.py"), "--listen", f"127.0.0.1:{port}"],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                cwd=shop_root(),
             )
-        process.log = log
+        process.log, process.port = log, port
         self.processes.append(process)
         return process
 
@@ -67,8 +78,27 @@ class World:
         first, self.sent = self.sent, self.sent + number
         shop.append(self.place, shop.visits(first, self.sent, since=self.place.since))
 
+    def push(self, process, number):
+        """Push more visits to a process, again and again until it has committed them."""
+        first, self.sent = self.sent, self.sent + number
+        lines = shop.visits(first, self.sent, since=self.place.since)
+        self.until(lambda: self.pushed(process, lines) in (200, 422), "that what is pushed is committed")
+
+    def pushed(self, process, lines):
+        """The status of the answer; None without one."""
+        request = urllib.request.Request(f"http://127.0.0.1:{process.port}/v1/events/visits", "\n".join(lines).encode())
+        request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+        except urllib.error.URLError:
+            return None
+
     def counted(self):
-        found = shop.values(self.place, shop.shop(self.place)[1])
+        found = shop.values(self.place, shop.shop(self.place, stream=self.stream)[1])
         return None if found is None else shop.counted(found[0])
 
     def taken_in(self):
@@ -85,14 +115,20 @@ class World:
             assert process.wait(PATIENCE) in (0, -signal.SIGKILL), process.log.read_text()
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def shop_root():
     """The folder that the project's imports begin in."""
     return str(shop.__file__).partition("/tests/")[0]
 
 
 @contextmanager
-def world(place):
-    here = World(place)
+def world(place, stream=None):
+    here = World(place, stream)
     try:
         yield here
     finally:
@@ -206,3 +242,30 @@ def test_one_whose_clock_is_wrong_lets_another_one_write(places, wrong):
         here.send(4)
         here.until(lambda: (now.set(datetime.now(UTC)), here.counted() == set(range(12)))[1], "that 12 visits count")
         check(here, places)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_events_are_pushed_to_the_one_that_writes(places, how):
+    """The other one receives them once it writes; what is pushed to one that writes no more is turned away, and counts nowhere."""
+    with world(places(), PUSHED) as here:
+        first = here.start()
+        here.push(first, 4)
+        second = stood_by(here)
+        assert here.pushed(second, shop.visits(0, 1, since=here.place.since)) is None
+        if several_may_write(here.place):
+            first.send_signal(how)
+        else:
+            first.kill()
+        here.push(second, 4)
+        first.send_signal(signal.SIGCONT)
+        if first.poll() is None:
+            late = shop.visits(here.sent, here.sent + 4, since=here.place.since)
+            assert here.pushed(first, late) == here.pushed(first, late) == 503
+        here.push(second, 4)
+        assert here.counted() == set(range(12))
+        here.end()
+        other = places()
+        shop.push(other, shop.shop(other, stream=PUSHED)[0], shop.visits(0, 12, since=here.place.since))
+        at = datetime.now(UTC)
+        served, undisturbed = (shop.values(place, shop.shop(place, stream=PUSHED)[1], at=at) for place in (here.place, other))
+        assert served == undisturbed

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
-from headwater import clock
 from headwater.definitions.durations import micros
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.definitions.spark_stream import SparkStream
 from headwater.definitions.streams import Pushed
-from headwater.errors import StoreError, UsageError
+from headwater.errors import UsageError
 from headwater.ingestion.broker_clock import BrokerClocks
 from headwater.ingestion.clock_check import ClockCheck
 from headwater.ingestion.commit_source import OnCommit, commit_all
 from headwater.ingestion.read_source import SourceReader
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.http_inbox import Inbox
+from headwater.ingestion.stand_by import stand_by
 from headwater.online_stores import OnlineStore, ingest_lease
 from headwater.online_stores.ownership import environment, own_views, scoped
 
 _PUSHED = "pushed"
-_SLICE = 1.0  # seconds of a wait for a lease, between two looks whether to stop
-_LOG = logging.getLogger(__name__)
 
 Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[Mapping[bytes, bytes]]]
 """Serves inboxes while its context lasts; what the store keeps of it, for the processes that forward events."""
@@ -83,10 +80,11 @@ def ingest(
     if receive is None and len(pushed) == len(sources) and not once:
         raise UsageError(f"every stream of project {project.name!r} is pushed, and nothing receives; give an address, as --listen does")
     with ExitStack() as stack:
-        if not _take_lease(stack, store, limits.wait, stop):
+        if not stand_by(stack, lambda wait: ingest_lease(store, wait=wait), stop, limit=limits.wait):
             return
-        if pushed and receive is not None:
-            stack.enter_context(store.lease(_PUSHED + store.namespace, wait=limits.wait))
+        receives = pushed and receive is not None  # one process does, and the store has its address
+        if receives and not stand_by(stack, lambda wait: store.lease(_PUSHED + store.namespace, wait=wait), stop):
+            return
         brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock and environment(store) is None))
         check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
@@ -103,28 +101,6 @@ def ingest(
             ingestor.roll(least=1)
         for reader in readers:
             reader.rolled.set()
-
-
-def _take_lease(stack: ExitStack, store: OnlineStore, wait: float, stop: threading.Event) -> bool:
-    """Hold the lease of the store; that another process holds it is logged at once. False where it was stopped during the wait.
-
-    Raises:
-        StoreError: another process still holds it when the wait, in seconds, is over.
-    """
-    until, logged = clock.stopwatch() + wait, False
-    while not stop.is_set():
-        left = until - clock.stopwatch()
-        try:
-            stack.enter_context(ingest_lease(store, wait=max(0.0, min(left, _SLICE if logged else 0.0))))
-        except StoreError as error:
-            if left <= 0:
-                raise
-            if not logged:
-                _LOG.warning("%s. Waiting up to %g s for it to end, to go on in its place", str(error).partition("; ")[0], wait)
-            logged = True
-        else:
-            return True
-    return False
 
 
 @contextmanager

@@ -18,14 +18,13 @@ from headwater.definitions.streams import BrokerStream
 from headwater.errors import FencedError, LostError, RecreatedError, RetentionError
 from headwater.ingestion.source_ingestor import SourceIngestor, Turns
 from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
-from headwater.online_stores import HeldError
+from headwater.ingestion.stand_by import stand_by
 
 _LOG = logging.getLogger(__name__)
 _GATHER: Final = 0.02  # seconds that a poll gathers in at most while earlier records are committed: it would have to wait too
 _PERIOD: Final = 0.01  # seconds from the beginning of one commit to the next, at least, where there is always something to commit
 IDLE = 1.0
 """Seconds without records after which an empty commit is made."""
-_SLICE = 1.0  # seconds of a wait for the lease of a source, between two looks whether to stop
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
 _GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
 
@@ -133,19 +132,13 @@ class SourceReader:
         Raises:
             HeldError: where ingestion is to end by itself, another process holds it for longer than the limit.
         """
-        until, logged = clock.stopwatch() + self.ingestor.limits.wait, False
-        while not self.stop.is_set():
-            try:
-                lease.enter_context(self.ingestor.lease(_SLICE if logged else 0.0))
-            except HeldError as error:
-                if self.once and clock.stopwatch() > until:
-                    raise
-                if not logged:
-                    _LOG.warning("%s. Standing by, to go on in its place", str(error).partition("; ")[0])
-                logged = True
-            else:
-                return True
-        return False
+        limit = self.ingestor.limits.wait if self.once else None
+        return stand_by(lease, self.ingestor.lease, self.stop, limit=limit, meanwhile=self._turn_away)
+
+    def _turn_away(self) -> None:
+        """Tell those who push events here that they are not committed."""
+        if self.ingestor.inbox is not None:
+            self.ingestor.inbox.give_up(close=False, waiting=True)
 
     def _write(self) -> None:
         """Read, so that what is read is committed, until stopped, until another process writes, or while the wall clock is right."""
