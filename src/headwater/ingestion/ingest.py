@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +14,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
 from headwater.definitions.spark_stream import SparkStream
 from headwater.definitions.streams import Pushed
-from headwater.errors import UsageError
+from headwater.errors import StoreError, UsageError
 from headwater.ingestion.broker_clock import BrokerClocks
 from headwater.ingestion.clock_check import ClockCheck
 from headwater.ingestion.commit_source import OnCommit, commit_all
@@ -21,14 +22,11 @@ from headwater.ingestion.read_source import SourceReader
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.http_inbox import Inbox
 from headwater.ingestion.stand_by import stand_by
-from headwater.online_stores import OnlineStore, ingest_lease
+from headwater.online_stores import OnlineStore, ingest_lease, keyspace
 from headwater.online_stores.ownership import environment, own_views, scoped
 
-_PUSHED = "pushed"
-
-Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[Mapping[bytes, bytes]]]
-"""Serves inboxes while its context lasts; what the store keeps of it, for the processes that forward events."""
-"""Receives events for inboxes, by the names of their sources, while the context lasts; gives the address at which it does."""
+Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[tuple[bytes, bytes]]]
+"""Receives events for inboxes, by the names of their sources, while the context lasts; gives its address, and the secret that admits."""
 
 
 def ingest(
@@ -82,9 +80,6 @@ def ingest(
     with ExitStack() as stack:
         if not stand_by(stack, lambda wait: ingest_lease(store, wait=wait), stop, limit=limits.wait):
             return
-        receives = pushed and receive is not None  # one process does, and the store has its address
-        if receives and not stand_by(stack, lambda wait: store.lease(_PUSHED + store.namespace, wait=wait), stop):
-            return
         brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock and environment(store) is None))
         check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
@@ -105,19 +100,32 @@ def ingest(
 
 @contextmanager
 def _receiving(receive: Receive, ingestors: Sequence[SourceIngestor], store: OnlineStore) -> Iterator[None]:
-    """Receive events; the store says where."""
-    for ingestor in ingestors:
-        ingestor.inbox = Inbox(ingestor.source)
-    inboxes = {ingestor.source.name: cast("Inbox", ingestor.inbox) for ingestor in ingestors}
-    with receive(inboxes) as receiver:
-        known = {key + store.namespace.encode(): value for key, value in receiver.items()}
-        store.commit(known, {})
+    """Receive events, from when this process writes one of their sources; the store says where, for each source that it writes."""
+    inboxes = {ingestor.source.name: Inbox(ingestor.source) for ingestor in ingestors}
+    turn, received = threading.Lock(), list[tuple[bytes, bytes]]()
+    with ExitStack() as server:
+
+        @contextmanager
+        def received_here(source: str) -> Iterator[None]:
+            with turn:
+                if not received:
+                    received.append(server.enter_context(receive(inboxes)))
+            here = dict(zip(keyspace.receiver(store.namespace + source), received[0], strict=True))
+            store.commit(here, {})
+            try:
+                yield
+            finally:
+                with suppress(StoreError):  # another process writes the source, or the address is found not to answer
+                    store.commit(dict.fromkeys(here), here)
+
+        for ingestor in ingestors:
+            ingestor.inbox = inboxes[ingestor.source.name]
+            ingestor.received_here = partial(received_here, ingestor.source.name)
         try:
             yield
         finally:
             for inbox in inboxes.values():
                 inbox.give_up(close=True)
-    store.commit(dict.fromkeys(known), {})
 
 
 @contextmanager

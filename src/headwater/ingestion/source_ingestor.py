@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -101,8 +101,8 @@ class SourceIngestor:
     """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
 
     one_writer: whether one process at a time writes all partitions; then it holds `lease` while it does.
-    inbox: where its events come in, if they are pushed. filled: whether views are bootstrapped right away, where this process holds the
-    whole store; otherwise `open` does it, or the first commit.
+    inbox: where its events come in, if they are pushed; received_here: has the store say so. filled: whether views are bootstrapped right
+    away, where this process holds the whole store; otherwise `open` does it, or the first commit.
 
     Raises:
         UsageError: the store holds the stream as other writers have written it.
@@ -142,6 +142,7 @@ class SourceIngestor:
         self._expired, self._warns = -_HOUR, True
         self._acknowledged = AcknowledgedCommits.of(self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE])
         self.inbox: Inbox | None = None
+        self.received_here: Callable[[], AbstractContextManager[None]] = nullcontext
         self.turns: Turns = {}
         self._writers: dict[str | None, PartitionWriter] = {}
         self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
@@ -155,7 +156,8 @@ class SourceIngestor:
         """Those that are open."""
         return list(self._writers.values())
 
-    def lease(self, wait: float) -> AbstractContextManager[None]:
+    @contextmanager
+    def lease(self, wait: float) -> Iterator[None]:
         """Be the one process that writes the source, while the context lasts; nothing where every process may, or holds the store.
 
         The commits of a process that has lost it are refused: they expect what the store held when it wrote last.
@@ -163,9 +165,9 @@ class SourceIngestor:
         Raises:
             StoreError: another process still holds it after `wait` seconds.
         """
-        if not self.one_writer or not self.store.capabilities.multi_process:
-            return nullcontext()
-        return self.store.lease(f"writer of {self.acceptance.source.name}", wait=wait)
+        alone = self.one_writer and self.store.capabilities.multi_process
+        with self.store.lease(f"writer of {self.acceptance.source.name}", wait=wait) if alone else nullcontext(), self.received_here():
+            yield
 
     def open(self) -> Feed:
         """Begin to read the stream, when views are filled with their past."""

@@ -15,10 +15,6 @@ OWNER, SHARED, STREAM = b"mowner", b"mshared", b"mstream"
 """The project that the store belongs to; other projects that keep data in it; by source, where its first stream came from."""
 IDENTITY = b"midentity"
 """A name that no other store has; a backup that is restored gets another one."""
-RECEIVER = b"mreceiver"
-"""The address at which the process that ingests receives pushed events."""
-RECEIVER_SECRET = b"mreceiver secret"
-"""The secret with which a process that forwards events proves that it can read the store."""
 
 NOWHERE = b"n"
 """A key that never holds anything."""
@@ -88,6 +84,15 @@ def begun(source: str) -> bytes:
 def broker_clock(source: str) -> bytes:
     """The key of the flag that the wall clock is compared with the clock of a source's broker."""
     return b"mbroker clock" + name(source)
+
+
+def receiver(source: str) -> tuple[bytes, bytes]:
+    """The keys of where the pushed events of a source are received.
+
+    The first one holds the address of the process that writes the source; the second one the secret with which a process that forwards
+    events proves that it can read the store.
+    """
+    return b"mreceiver" + name(source), b"mreceiver secret" + name(source)
 
 
 def offset(source: str, partition: str) -> bytes:

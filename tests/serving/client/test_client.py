@@ -232,7 +232,7 @@ def test_events_are_durable_and_a_repetition_counts_once(make, tmp_path):
             client.events("clicks", {"user": 1, "at": NOW})
         ingesting.start()
         try:
-            wait_until(lambda: client.health().ready and made.get([keyspace.RECEIVER])[0], "ingestion")
+            wait_until(lambda: client.health().ready and made.get([keyspace.receiver("clicks")[0]])[0], "ingestion")
             sent = [{"user": 1, "at": datetime.now(UTC)}, {"user": "x"}]
             first, again = (client.events("clicks", sent, key="k") for _ in range(2))
             assert (first.accepted, first.copies, first.refused[0].index) == (1, 0, 1)

@@ -25,23 +25,24 @@ def here(tmp_path_factory):
         yield made
 
 
+PLAIN, SECRET = keyspace.receiver("plain")
 FORWARDED = {
     "nobody ingests": ({}, (), "start `headwater ingest`"),
-    "nobody listens": ({keyspace.RECEIVER: b"http://127.0.0.1:{port}", keyspace.RECEIVER_SECRET: b"s"}, (), "does not respond at"),
-    "no secret": ({keyspace.RECEIVER: b"http://127.0.0.1:{port}"}, (), "start `headwater ingest`"),
-    "another machine": ({keyspace.RECEIVER: b"http://192.0.2.1:{port}", keyspace.RECEIVER_SECRET: b"s"}, (), "--forward-to 192.0.2.1"),
+    "nobody listens": ({PLAIN: b"http://127.0.0.1:{port}", SECRET: b"s"}, (), "does not respond at"),
+    "no secret": ({PLAIN: b"http://127.0.0.1:{port}"}, (), "start `headwater ingest`"),
+    "another machine": ({PLAIN: b"http://192.0.2.1:{port}", SECRET: b"s"}, (), "--forward-to 192.0.2.1"),
     "a name before an @": (
-        {keyspace.RECEIVER: b"http://127.0.0.1:80@evil.example", keyspace.RECEIVER_SECRET: b"s"},
+        {PLAIN: b"http://127.0.0.1:80@evil.example", SECRET: b"s"},
         (),
         "--forward-to evil",
     ),
     "another trusted machine": (
-        {keyspace.RECEIVER: b"http://ingest:{port}", keyspace.RECEIVER_SECRET: b"s"},
+        {PLAIN: b"http://ingest:{port}", SECRET: b"s"},
         ["else"],
         "--forward-to ingest",
     ),
     "a trusted machine": (
-        {keyspace.RECEIVER: b"http://LOCALHOST.:{port}", keyspace.RECEIVER_SECRET: b"s"},
+        {PLAIN: b"http://LOCALHOST.:{port}", SECRET: b"s"},
         ["localhost."],
         "does not respond at",
     ),
@@ -137,13 +138,14 @@ def test_a_service_with_tokens_forwards_with_the_secret_that_the_store_holds(gua
         given = {"Authorization": f"Bearer {guarded.tokens['write']}"}
         assert guarded.post("loose", event(), port=port, **given)[0] == 200
         assert guarded.post("loose", event(), port=port)[0] == 401
-        guarded.store.commit({keyspace.RECEIVER_SECRET: guarded.store.get([keyspace.RECEIVER_SECRET])[0] + b"x"}, {})
+        key = keyspace.receiver("loose")[1]
+        guarded.store.commit({key: guarded.store.get([key])[0] + b"x"}, {})
         wait_until(lambda: guarded.post("loose", event(), port=port, **given)[0] == 503, "the address to be looked up again")
 
 
 def test_at_an_address_that_others_reach_only_the_secret_or_a_token_admits(tmp_path):
     with receiving(tmp_path, host="0.0.0.0") as here:
-        secret = here.store.get([keyspace.RECEIVER_SECRET])[0].decode()
+        secret = here.store.get([keyspace.receiver("loose")[1]])[0].decode()
         assert here.post("loose", event())[0] == 401
         assert here.post("loose", event(), **{"X-Headwater-Secret": secret, "Host": "ingest:8321"})[0] == 200
         assert here.post("lose", event())[0] == 401
@@ -206,7 +208,7 @@ def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
             pass
 
     async def run(port):
-        kept = {keyspace.RECEIVER: b"http://127.0.0.1:%d" % port, keyspace.RECEIVER_SECRET: b"s"}
+        kept = dict(zip(keyspace.receiver("loose"), (b"http://127.0.0.1:%d" % port, b"s"), strict=True))
         forwarder = Forwarder(
             SimpleNamespace(capabilities=LmdbStore.capabilities, namespace="", get=lambda keys: [kept[key] for key in keys])
         )

@@ -43,7 +43,7 @@ def described(tmp_path_factory):
     ingesting.start()
     try:
         with asking(made, SHOP, data_dir=folder, now=clock.now_micros) as client:
-            wait_until(lambda: made.get([keyspace.RECEIVER])[0] and client.get("/readyz").status_code == 200, "readiness")
+            wait_until(lambda: made.get([keyspace.receiver("clicks")[0]])[0] and client.get("/readyz").status_code == 200, "readiness")
             yield description(client)
     finally:
         stop.set()

@@ -253,7 +253,7 @@ def test_events_reach_the_process_that_ingests(tmp_path):
         ingesting.start()
         try:
             wait_until(lambda: client.get("/readyz").status_code == 200, "readiness")
-            wait_until(lambda: made.get([keyspace.RECEIVER])[0], "the receiver")
+            wait_until(lambda: made.get([keyspace.receiver("clicks")[0]])[0], "the receiver")
             now = datetime.now(UTC).isoformat()
             taken = client.post("/v1/events/clicks", json=[{"user": 1, "at": now}, {"user": "x"}], headers={"Idempotency-Key": "k"})
             assert (taken.status_code, taken.json()["accepted"], len(taken.json()["refused"])) == (200, 1, 1)

@@ -55,7 +55,7 @@ class Forwarder:
     """Forwards events; the online store holds the address of the ingestion process and its secret.
 
     Args:
-        store: read once a second at most, in a thread if it is across the network.
+        store: read once a second for a source at most, in a thread if it is across the network.
         hosts: allowed targets besides this machine.
     """
 
@@ -63,8 +63,8 @@ class Forwarder:
         self._store, self._hosts = store, frozenset(host.lower() for host in hosts)
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(_ANSWER, connect=_CONNECT), trust_env=False)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="receiver-lookup")
-        self._known: tuple[float, _Receiver] | None = None
-        self._looking: asyncio.Task[_Receiver] | None = None
+        self._known: dict[str, tuple[float, _Receiver]] = {}
+        self._looking: dict[str, asyncio.Task[_Receiver]] = {}
 
     async def forward(self, source: str, data: bytes, headers: Mapping[bytes, bytes], request_id: bytes) -> Forwarded:
         """Forward events, with the headers `HEADERS`.
@@ -74,19 +74,19 @@ class Forwarder:
             StoreError: the online store cannot be read.
         """
         forwarded = {name.decode(): _ascii(name, headers[name]) for name in HEADERS if name in headers}
-        receiver = await self._receiver()
+        receiver = await self._receiver(source)
         passed = {**forwarded, SECRET.decode(): receiver.secret, "x-request-id": request_id.decode()}
         try:
             response = await self._client.post(f"{receiver.url}{ROUTE}{quote(source)}", content=data, headers=passed)
         except httpx.HTTPError as error:
-            self._known = None
+            self._known.pop(source, None)
             if isinstance(error, httpx.ConnectError):
                 raise Refused(503, f"the ingestion process does not respond at {receiver.url}", again=1) from error
             raise Refused(
                 503, "the response was lost, and the events may have been accepted; send the same request again", again=1
             ) from error
         if response.status_code == 401:  # restarted, with a new secret
-            self._known = None
+            self._known.pop(source, None)
             raise Refused(503, "the ingestion process has just been restarted; send the same request again", again=1)
         again = response.headers.get("retry-after", "")
         return Forwarded(response.status_code, _checked(response), int(again) if again.isdigit() else None)
@@ -96,22 +96,22 @@ class Forwarder:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._client.aclose()
 
-    async def _receiver(self) -> _Receiver:
-        """The ingestion process, by one read of the store for concurrent requests."""
-        if self._known is not None and clock.stopwatch() - self._known[0] < _KNOWN_FOR:
-            return self._known[1]
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        return await asyncio.shield(self._looking)
+    async def _receiver(self, source: str) -> _Receiver:
+        """The ingestion process that writes a source, by one read of the store for concurrent requests."""
+        if source in self._known and clock.stopwatch() - self._known[source][0] < _KNOWN_FOR:
+            return self._known[source][1]
+        if source not in self._looking or self._looking[source].done():
+            self._looking[source] = asyncio.create_task(self._look(source))
+        return await asyncio.shield(self._looking[source])
 
-    async def _look(self) -> _Receiver:
-        keys = [key + self._store.namespace.encode() for key in (keyspace.RECEIVER, keyspace.RECEIVER_SECRET)]
+    async def _look(self, source: str) -> _Receiver:
+        keys = keyspace.receiver(self._store.namespace + source)
         if self._store.capabilities.remote:
             address, secret = await asyncio.get_running_loop().run_in_executor(self._threads, self._store.get, keys)
         else:
             address, secret = self._store.get(keys)
         if address is None or secret is None:
-            raise Refused(503, "no process ingests pushed events; start `headwater ingest`", again=5)
+            raise Refused(503, f"no process ingests the pushed events of {source!r}; start `headwater ingest`", again=5)
         receiver = _Receiver(address.decode(), secret.decode())
         host = httpx.URL(receiver.url).host
         if not is_loopback(host) and host not in self._hosts:
@@ -120,7 +120,7 @@ class Forwarder:
                 f"the ingestion process runs on another host, {host!r}; allow it with --forward-to {host}",
                 again=5,
             )
-        self._known = clock.stopwatch(), receiver
+        self._known[source] = clock.stopwatch(), receiver
         return receiver
 
 

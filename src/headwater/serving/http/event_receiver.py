@@ -20,7 +20,6 @@ from headwater.errors import UsageError, nearest
 from headwater.ingestion.ingest import Receive
 from headwater.ingestion.record_outcomes import ACCEPTED, COPY, FILTERED, HELD, REFUSED
 from headwater.ingestion.sources.http_inbox import Inbox, Settled
-from headwater.online_stores import keyspace
 from headwater.serving.http.asgi import JSON, Read, Refused, RequestIds, Scope, Send
 from headwater.serving.http.auth import Access, Denied, is_loopback
 from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
@@ -202,9 +201,9 @@ def receiver(host: str, port: int, tokens: Path | None = None) -> Receive:
     access = Access(tokens) if tokens is not None or is_loopback(host) else None
 
     @contextmanager
-    def receive(inboxes: Mapping[str, Inbox]) -> Iterator[Mapping[bytes, bytes]]:
+    def receive(inboxes: Mapping[str, Inbox]) -> Iterator[tuple[bytes, bytes]]:
         secret = secrets.token_urlsafe(_SECRET_BYTES).encode()
         with serving(Receiver(inboxes, secret, access), host, port) as address:
-            yield {keyspace.RECEIVER: address.encode(), keyspace.RECEIVER_SECRET: secret}
+            yield address.encode(), secret
 
     return receive
