@@ -16,7 +16,7 @@ from headwater.monitoring.parity import check_view
 from headwater.state.view_state import read_stream
 from headwater.testing.processes import Process
 from tests.children import seed_slowly
-from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
+from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 from tests.online_stores.servers import serving
 
 HOUR = 3600
@@ -69,7 +69,8 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
 @pytest.mark.services
 def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock):
     with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
-        old, new = streaming_view(), streaming_view(name="new")
+        stream = hw.kafka("events", servers="127.0.0.1:1", schema=SCHEMA)
+        old, new = (streaming_view(name=name, source={"stream": stream}) for name in ("view", "new"))
         flow = Flow([old], store, tmp_path)
         flow.send(events(range(5)), 10, partition="0")
         flow.send(events(range(5, 10)), 10, partition="1")
@@ -209,7 +210,7 @@ def test_seeding_that_is_killed_is_done_anew(tmp_path, clock):
         flow = Flow([old], store, tmp_path)
         for n in range(0, 40, 4):
             flow.send(events(range(n, n + 4)), n + 4)
-    for steps in (1, 3, 6):
+    for steps in (2, 4, 7):  # the first says who fills the view
         child = Process(seed_slowly, url, str(tmp_path))
         for _ in range(steps):
             child.wait()

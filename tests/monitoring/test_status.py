@@ -9,7 +9,7 @@ from headwater.errors import StoreError
 from headwater.jobs.materialize import materialize_view
 from headwater.online_stores import keyspace
 from headwater.state.view_state import State, encoded, schema_bytes
-from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
+from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 from tests.online_stores.servers import serving
 
 HOUR = 3600
@@ -81,9 +81,9 @@ def test_what_became_of_records_is_counted(store, tmp_path, clock):
 
 
 @pytest.mark.services
-def test_each_partition_of_a_store_of_several_writers(tmp_path, clock):
+def test_each_partition_of_a_source_of_several_writers(tmp_path, clock):
     with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
-        view = streaming_view()
+        view = streaming_view(source={"stream": hw.kafka("events", servers="127.0.0.1:1", schema=SCHEMA)})
         flow = Flow([view], store, tmp_path)
         flow.send([event(5)], 10, partition="a-b")
         flow.send([event(6), event(7, key=2)], 20, partition="7")
