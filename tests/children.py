@@ -7,16 +7,15 @@ from pathlib import Path
 import polars as pl
 
 import headwater as hw
-from headwater import clock
 from headwater.engine.local import states
-from headwater.ingestion import archive, archive_files, revalidate
+from headwater.ingestion import archive, archive_files
 from headwater.jobs import materialize, precompute
 from headwater.jobs.materialize import materialize_view
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace
-from tests.flow import Flow, frame, micros, streaming_view, view_of
+from tests.flow import frame, micros, view_of
 
 KEYS = 4000
 
@@ -103,26 +102,6 @@ def materialize_at(pipe, url, t, wait):
     with closing(hw.operations.open_store(url)) as store:
         made = materialize_view(many(), store, t, wait=wait)
         pipe.send((made.cut.T, made.events))
-
-
-def seed_slowly(pipe, url, folder):
-    """Open a stream with a view that is new, and fill it in parts of 8 events; says each commit, and takes its time after it."""
-    revalidate.ROWS = 8
-    clock.now_micros = lambda: micros(50)
-    with closing(hw.operations.open_store(url)) as store:
-        commit, made = store.commit, 0
-
-        def told(changes, expect):
-            nonlocal made
-            commit(changes, expect)
-            made += 1
-            pipe.send(made)
-            time.sleep(0.2)
-
-        store.commit = told
-        sums = [hw.sum("amount"), hw.last_n("amount", k=3)]
-        Flow([streaming_view(sums), streaming_view(sums, name="new")], store, Path(folder))
-        time.sleep(60)
 
 
 def roll_and_say(pipe, url, folder):

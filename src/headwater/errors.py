@@ -178,7 +178,7 @@ class ConnectError(HeadwaterError):
 class ClockError(HeadwaterError):
     """The wall clock cannot be right, so nothing is committed.
 
-    Remedy: correct the clock of the machine; `headwater store repair-clock` where a store is ahead already.
+    Remedy: correct the clock of the machine; `headwater store rewind` where a store is ahead already.
     """
 
 

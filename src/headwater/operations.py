@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from headwater.ingestion.dead_letters import DeadLetterFilter as DeadLetterFilter
     from headwater.ingestion.dead_letters import dead_letters as dead_letters
     from headwater.ingestion.dead_letters import replay_dead_letters as replay_dead_letters
-    from headwater.ingestion.repair_clock import repair_clock as repair_clock
-    from headwater.ingestion.repair_loss import repair_loss as repair_loss
+    from headwater.ingestion.fill import fill as fill
     from headwater.ingestion.replay import replay as replay
+    from headwater.ingestion.rewind import rewind as rewind
     from headwater.ingestion.source_ingestor import IngestLimits as IngestLimits
     from headwater.jobs.drop_view import forget as forget
     from headwater.jobs.materialize import Materialized as Materialized
@@ -81,8 +81,8 @@ _HOMES = {
     "headwater.definitions.model_variant": "ModelVariant",
     "headwater.erasure.erase": "erase",
     "headwater.ingestion.dead_letters": "DeadLetterFilter dead_letters replay_dead_letters",
-    "headwater.ingestion.repair_clock": "repair_clock",
-    "headwater.ingestion.repair_loss": "repair_loss",
+    "headwater.ingestion.fill": "fill",
+    "headwater.ingestion.rewind": "rewind",
     "headwater.ingestion.replay": "replay",
     "headwater.ingestion.source_ingestor": "IngestLimits",
     "headwater.jobs.drop_view": "forget",

@@ -125,7 +125,7 @@ def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["state", "records"])
 def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(lost, servers, network, group_at, topic):
-    """By the running process, and by each new one, while the archive has files of them; until `store repair-loss` removed all records."""
+    """By the running process, and by each new one, while the archive has files of them; until `store rewind` removed all records."""
     here = group_at(servers.url, script=SMALL_FILES)
     n = (servers.state + (lost == "records")) % MASTERS
     with producing(here, network.servers, topic):

@@ -182,8 +182,8 @@ def test_a_standby_that_commits_wait_for_takes_over_without_loss(pair, network, 
 
 
 def repaired(here, *arguments):
-    """What `headwater store repair-loss` prints."""
-    command = [sys.executable, "-m", "headwater.cli", "store", "repair-loss", "--store", here.url, *arguments]
+    """What `headwater store rewind` prints."""
+    command = [sys.executable, "-m", "headwater.cli", "store", "rewind", "--store", here.url, *arguments]
     done = subprocess.run(command, cwd=here.folder, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -208,7 +208,7 @@ def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, 
         servers.fail_over()
         refused(process, "this process had made commit", "holds events up to commit")
         again = here.start()
-        refused(again, "store repair-loss --dry-run")
+        refused(again, "store rewind --dry-run")
     told = repaired(here, "--dry-run")
     assert re.search(r"[1-9][\d,]* events leave the archive, and are read from the stream again", told), told
     repaired(here, "--yes")

@@ -6,17 +6,14 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 
-import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import ClockError, HeadwaterWarning, StoreError
+from headwater.errors import ClockError, HeadwaterWarning
 from headwater.ingestion.clock_check import Anchor, ClockCheck
 from headwater.ingestion.ingest import ingest
-from headwater.ingestion.repair_clock import repair_clock
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.jobs.schedule import schedule
-from headwater.online.view_reader import OnlineView
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -192,68 +189,6 @@ def test_one_run_over_a_file_without_a_last_newline_ends(store, tmp_path, clocks
             file.write(b"" if step else more)
 
 
-# ---------------------------------------------------------------- a store that is ahead
-
-
-@pytest.mark.parametrize("rolled", [True, False], ids=["archive in files", "archive in the store"])
-def test_a_store_that_is_ahead_is_shown_and_repaired(either, tmp_path, clock, rolled):
-    """One commit by a clock that was a year ahead: it pruned tiles, released held events early, and stamped ids and rows with its time."""
-    view = streaming_view(windows=["1d"], source={"id_field": "amount"}, freshness=hw.streaming("10s"))
-    flow, project = Flow([view], either, tmp_path), project_of(view)
-    flow.send([{"key": 1, "at": n, "amount": float(n)} for n in range(10)], 20)
-    flow.send([{"key": 1, "at": 5000, "amount": 100.0}], 21)
-    flow.send([{"key": 1, "at": 22, "amount": 101.0}], YEAR)
-    if rolled:
-        flow.ingestor.roll(least=1)
-    clock(30)
-    value, stale = counted(either, view, 30)
-    assert stale
-    assert value in (0, None)
-    assert OnlineView(view, either).read(pl.DataFrame({"key": [1]}), micros(30)).read_version.stale
-    assert [v.state for v in hw.status(project, store=either, data_dir=tmp_path, at=at(30)).views] == ["ahead"]
-    (before,) = hw.parity(project, store=either, data_dir=tmp_path, at=at(30))
-    assert "repair-clock" in " ".join(before.notes)
-    (found,) = repair_clock(project, store=either, data_dir=tmp_path)
-    assert (found.ahead, found.refilled, found.incomplete) == (YEAR - 30, ["view"], [])
-    assert repair_clock(project, store=either, data_dir=tmp_path) == []
-    with pytest.raises(StoreError):
-        counted(either, view, 30)
-    again = Flow([view], either, tmp_path)
-    (made,) = again.send([{"key": 1, "at": 25, "amount": 3.0}, {"key": 1, "at": 25, "amount": 102.0}], 31)
-    assert (made.counts["copies"], made.counts["accepted"]) == (1, 1), "ids are known, and expire in time"
-    assert counted(either, view, 32) == (12, False)
-    (after,) = hw.parity(project, store=either, data_dir=tmp_path, at=at(32))
-    assert (after.mismatches, after.notes) == ([], {})
-    again.send([], 5001)
-    assert counted(either, view, 5001)[0] == 13, "the event that was released early counts at its own time"
-    assert archived(either, tmp_path)["headwater_known_at"].max() <= at(5001)
-
-
-def test_without_an_archive_repaired_values_are_incomplete(store, tmp_path, clock):
-    view = streaming_view(windows=["1h"])
-    flow = Flow([view], store, None)
-    flow.send([{"key": 1, "at": 1, "amount": 1.0}], 5)
-    flow.send([{"key": 2, "at": 2, "amount": 1.0}], YEAR)
-    clock(10)
-    (found,) = repair_clock(project_of(view), store=store, data_dir=tmp_path)
-    assert (found.refilled, found.incomplete) == ([], ["view"])
-    assert OnlineView(view, store).read(pl.DataFrame({"key": [1]}), micros(11)).read_version.incomplete
-
-
-def test_a_store_that_is_ingested_into_is_not_repaired(store, tmp_path):
-    view = streaming_view()
-    with store.lease("ingest", wait=0), pytest.raises(StoreError, match="lease"):
-        repair_clock(project_of(view), store=store, data_dir=tmp_path)
-
-
-def archived(store, folder):
-    from headwater.ingestion.archive import Roller
-    from headwater.online_stores import keyspace
-
-    rows = Roller(store, keyspace.ARCHIVE, folder / "archive", "events", None).rows()
-    return None if rows is None else rows.collect()
-
-
 def test_a_limit_that_is_no_duration_is_said(store, tmp_path):
     view, _ = world(tmp_path)
     with pytest.raises(hw.errors.HeadwaterError, match="max_clock_jump"):
@@ -308,7 +243,7 @@ def test_a_job_makes_nothing_by_a_clock_behind_what_the_store_holds(what, behind
         assert error is None
         return
     assert isinstance(error, ClockError)
-    for words in ("is 6m behind the last commit", "repair-clock", "--full-refresh", "Nothing was committed"):
+    for words in ("is 6m behind the last commit", "store rewind", "--full-refresh", "Nothing was committed"):
         assert words in str(error)
     with pytest.raises(ClockError, match="6m behind the last commit"):
         hw.materialize(project, store=store)

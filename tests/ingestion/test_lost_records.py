@@ -4,7 +4,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import RecreatedError, RetentionError
-from headwater.ingestion.repair_clock import repair_clock
+from headwater.ingestion.rewind import rewind
 from headwater.ingestion.sources.stream_reader import integer_position
 from headwater.monitoring.parity import check_view
 from tests.flow import Flow, at, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
@@ -146,8 +146,8 @@ def test_what_a_repaired_clock_has_cost_is_incomplete(store, tmp_path, clock):
     assert reader.read(3) == [(1, False)]
     flow.send([{"key": 2, "at": 2, "amount": 1.0}], YEAR)
     clock(10)
-    (found,) = repair_clock(project_of(of), store=store, data_dir=tmp_path)
-    assert (found.refilled, found.incomplete) == ([], ["view"])
+    (found,) = rewind(project_of(of), store=store, data_dir=tmp_path).sources
+    assert (found.filled_again, found.incomplete) == ([], ["view"])
     assert reader.read(11) == Reader(store, of).read(11) == [(None, True)]
     again = Flow([of], store, None)
     sent(again, 12)
@@ -164,8 +164,8 @@ def test_a_process_that_serves_sees_that_a_repaired_view_is_to_be_filled(store, 
     flow.send([{"key": 2, "at": 2, "amount": 1.0}], YEAR)
     clock(10)
     assert reader.read(10)[0][0] in (0, None)
-    (found,) = repair_clock(project_of(of), store=store, data_dir=tmp_path)
-    assert (found.refilled, found.incomplete) == (["view"], [])
+    (found,) = rewind(project_of(of), store=store, data_dir=tmp_path).sources
+    assert (found.filled_again, found.incomplete) == (["view"], [])
     assert reader.read(11) == [(None, True)]
     again = Flow([of], store, tmp_path)
     sent(again, 12)

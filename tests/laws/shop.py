@@ -44,17 +44,14 @@ class Place:
         return self.folder / "home"
 
 
-def shop(place, *, stream=None, history=None, more=()):
-    """The project, and its views: by user, of files that visits are appended to, or of another stream; and more of the same source."""
-    source = hw.Source(
-        "visits",
-        timestamp_field="at",
-        id_field="id",
-        history=history,
-        stream=stream or hw.appended(f"{place.folder}/visits*.jsonl", schema=SCHEMA),
-        select=["id", "user", "n"],
-        filter=pl.col("n") >= 0,
-    )
+def shop(place, *, stream=None, history=None, more=(), **rules):
+    """The project, and its views: by user, of files that visits are appended to, or of another stream; and more of the same source.
+
+    rules: what its source is defined by otherwise.
+    """
+    usual = {"timestamp_field": "at", "id_field": "id", "select": ["id", "user", "n"], "filter": pl.col("n") >= 0}
+    stream = stream or hw.appended(f"{place.folder}/visits*.jsonl", schema=SCHEMA)
+    source = hw.Source("visits", history=history, stream=stream, **(usual | rules))
     features = [hw.count(), hw.sum("n"), hw.last("n")]
     view = hw.FeatureView("user", source=source, keys=["user"], windows=["30d"], features=features, freshness=hw.streaming("2s"))
     table = pl.DataFrame({"user": USERS[:1], "asked": [AT], "left": [True]})

@@ -136,7 +136,7 @@ SERVED = {
     "a batch view": [JOBS, f"{CHANGED}::test_from_batch_to_streaming_and_back"],
     "a run": [JOBS],
     "a new streaming view": [
-        "test_faults_of_a_bootstrap.py::test_a_new_view_is_filled_as_if_nothing_had_gone_wrong",
+        "test_faults_of_a_fill.py::test_a_new_view_is_filled_as_if_nothing_had_gone_wrong",
         f"{CHANGED}::test_features_are_added_and_removed",
     ],
     "completeness of a state": [

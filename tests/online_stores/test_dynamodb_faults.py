@@ -179,7 +179,7 @@ def test_a_table_that_is_lost_is_refused(opened):
     items = store.table._items
     items.drop_all([dynamodb_table.key_of(item) for item in items.all(store.state._prefix + b"L")])
     for _ in range(2):
-        with pytest.raises(LostError, match=r"has lost records of commits.*store repair-loss"):
+        with pytest.raises(LostError, match=r"has lost records of commits.*store rewind"):
             opened().mend(OWN)
     assert opened().reconcile()
     new = opened()

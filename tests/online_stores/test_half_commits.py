@@ -128,7 +128,7 @@ def test_a_state_that_is_rolled_back_is_refused_or_was_not_ahead(commits, openin
             with pytest.raises(FencedError):
                 flow.send(plain[80:], 1200)
             for _ in range(2):
-                with pytest.raises(LostError, match=r"holds records of commits that .* has lost.*store repair-loss"):
+                with pytest.raises(LostError, match=r"holds records of commits that .* has lost.*store rewind"):
                     Flow([view], opening(f"back{die_at}"), tmp_path / f"archive{die_at}")
         else:
             store = opening(f"back{die_at}")

@@ -6,7 +6,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError
-from headwater.ingestion.repair_loss import repair_loss
+from headwater.ingestion.rewind import rewind
 from headwater.online_stores.keyspace import RECORD, STREAM_STATE, number
 from headwater.testing.split_store import RemoteState
 from headwater.testing.stores import record
@@ -15,7 +15,7 @@ from tests.flow import SCHEMA, Flow, clock, project_of, streaming_view  # noqa: 
 from tests.online_stores.steps import Dead, Steps, read, roll_back
 from tests.online_stores.test_half_commits import CASES, OWN, commit, go_on, records_of
 
-REFUSED = r"holds records of commits that .* has lost.*Stop ingestion and jobs, and run `headwater store repair-loss`"
+REFUSED = r"holds records of commits that .* has lost.*Stop ingestion and jobs, and run `headwater store rewind`"
 
 
 def view_of(case):
@@ -47,19 +47,19 @@ def test_a_state_that_has_lost_commits_goes_on_from_those_that_it_has(case, open
         with pytest.raises(LostError, match=REFUSED):
             Flow([view], opening(name), home)
         store, dead = opening(name), False
-        found = repair_loss(project_of(view), store=store, data_dir=home, dry_run=True)
+        found = rewind(project_of(view), store=store, data_dir=home, dry_run=True)
         assert found.emptied
-        assert [(lost.made, lost.archived) for lost in found.lost] == [(1, 2)]
+        assert [(lost.made, lost.archived) for lost in found.sources] == [(1, 2)]
         steps = Steps(store, die_at)
         try:
-            assert repair_loss(project_of(view), store=store, data_dir=home) == found
+            assert rewind(project_of(view), store=store, data_dir=home) == found
         except Dead:
             dead = True
-            with pytest.raises(LostError, match="repair-loss"):
+            with pytest.raises(LostError, match="store rewind"):
                 Flow([view], opening(name), home)
-            repair_loss(project_of(view), store=opening(name), data_dir=home)
+            rewind(project_of(view), store=opening(name), data_dir=home)
         store = opening(name)
-        assert not repair_loss(project_of(view), store=store, data_dir=home)
+        assert not rewind(project_of(view), store=store, data_dir=home)
         assert not [*store.scan(RECORD), *store.scan(STREAM_STATE)]
         flow = Flow([view], store, home)
         assert flow.offset == 40
@@ -135,7 +135,7 @@ def test_a_commit_that_was_decided_counts_though_its_records_are_removed(opening
             flow.send(events[40:80], 1100)
     table = opening("half").table
     table.empty(list(table.writers()), 0, {})
-    assert repair_loss(project_of(view), store=opening("half"), data_dir=tmp_path / "half").emptied
+    assert rewind(project_of(view), store=opening("half"), data_dir=tmp_path / "half").emptied
     values = []
     for name in ("whole", "half"):
         flow = Flow([view], opening(name), tmp_path / name)

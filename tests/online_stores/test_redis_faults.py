@@ -780,7 +780,7 @@ def test_records_that_a_master_lost_are_found_by_everybody(cluster, forget):
         step(store, 2)
         state = master_of(servers, b"{headwater}:state")
         restart(servers, (state + 1) % 3, forget)
-        with pytest.raises(LostError, match=r"has lost commits of \d+ of 256 groups.*store repair-loss"):
+        with pytest.raises(LostError, match=r"has lost commits of \d+ of 256 groups.*store rewind"):
             step(store, 3)
         for _ in range(2):
             with opened(url) as new, pytest.raises(LostError):

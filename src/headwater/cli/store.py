@@ -1,4 +1,4 @@
-"""Maintain an online store: create it, drop expired state, back it up, or restore it."""
+"""Maintain an online store: create it, drop expired state, back it up, restore it, or set it right."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from headwater.cli.screen import Screen
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from headwater.ingestion.rewind import Rewound
     from headwater.jobs.compact_views import CompactedView
 
 
@@ -98,68 +99,69 @@ def restore_backup(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
-def repair(args: Arguments, screen: Screen) -> None:
-    """Set streams that are ahead because of a wrong clock back to the present."""
-    from headwater.ingestion.repair_clock import repair_clock
-
-    with screen.working("setting streams back to the present"):
-        repairs = repair_clock(load(args.project).project, store=args.store, data_dir=options.data_dir(args))
-    rows = [
-        {
-            "source": repair.source,
-            "partition": repair.partition,
-            "seconds_ahead": repair.ahead,
-            "filled_again": list(repair.refilled),
-            "incomplete": list(repair.incomplete),
-        }
-        for repair in repairs
-    ]
-    lines = []
-    for repair in repairs:
-        subject = f"{repair.source}{'' if repair.partition is None else ', partition ' + repair.partition} was {repair.ahead:,.0f} s ahead"
-        again = f"; the next ingestion fills again: {', '.join(repair.refilled)}" if repair.refilled else ""
-        lacking = f"; incomplete, since the archive lacks events: {', '.join(repair.incomplete)}" if repair.incomplete else ""
-        lines.append(f"{subject}{again}{lacking}")
-    screen.show("\n".join(lines) or "no stream is ahead of the clock", {"repaired": rows})
-    screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
-
-
 _EMPTIED = (
     "a server has lost commits that others have: all records of this store are removed, of every project. `headwater ingest` fills streaming "
     "views again from the archive, and `headwater materialize` batch views and precomputed predictions from histories"
 )
 
 
-def repair_lost(args: Arguments, screen: Screen) -> None:
-    """Repair what a store that has lost its last commits left behind."""
+def rewind_sources(args: Arguments, screen: Screen) -> None:
+    """Set archive and store right after a failover, a restored backup or a wrong clock."""
     from dataclasses import asdict
 
-    from headwater.ingestion.repair_loss import repair_loss
+    from headwater.ingestion.rewind import rewind
 
     project, data_dir = load(args.project).project, options.data_dir(args)
-    found = repair_loss(project, store=args.store, data_dir=data_dir, dry_run=True)
-    lines = [_EMPTIED] if found.emptied else []
-    for lost in found.lost:
-        subject = lost.source if lost.partition is None else f"{lost.source}, partition {lost.partition}"
-        told = f", senders were told of {lost.acknowledged:,}" if lost.acknowledged else ""
-        lines.append(f"{subject}: the store has made {lost.made:,} commits, the archive holds up to {lost.archived:,}{told}")
-        lines += [f"  {lost.read_again:,} events leave the archive, and are read from the stream again"] if lost.read_again else []
-        lines += [f"  {lost.committed_again:,} pushed events of the archive are committed again"] if lost.committed_again else []
-        lines += [f"  {lost.lost:,} pushed records at most are in no file, and are lost: send them again if you can"] if lost.lost else []
-    record = {"lost": [asdict(lost) for lost in found.lost], "emptied": found.emptied, "dry_run": args.dry_run}
-    if not found or args.dry_run:
-        screen.show("\n".join(lines) or "nothing is lost: archive and senders know of no later commit than the store", record)
+    found = rewind(project, args.sources, store=args.store, data_dir=data_dir, dry_run=True)
+    if args.dry_run:
+        none = "nothing is to be rewound: archive and senders know of no later commit than the store, and no time is ahead"
+        record = {"sources": [asdict(each) for each in found.sources], "emptied": found.emptied, "dry_run": True}
+        screen.show("\n".join(_rewound(found)) or none, record)
         return
-    if not options.confirmed(args, screen, "\n".join([*lines, "Repair archive and store?"])):
-        screen.say("nothing was repaired")
+    if found and not options.confirmed(args, screen, "\n".join([*_rewound(found), "Change archive and store?"])):
+        screen.say("nothing was changed")
         return
-    with screen.working("repairing archive and store"):
-        repair_loss(project, store=args.store, data_dir=data_dir)
-    screen.show("\n".join(["repaired", *lines]), record)
+    with screen.working("rewinding"):
+        done = rewind(project, args.sources, store=args.store, data_dir=data_dir)
+    record = {"sources": [asdict(each) for each in done.sources], "emptied": done.emptied, "dry_run": False}
+    screen.show("\n".join(["rewound", *_rewound(done)]) if done else "nothing was to be rewound", record)
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
+def _rewound(found: Rewound) -> list[str]:
+    """In words, what a rewind does."""
+    lines = [_EMPTIED] if found.emptied else []
+    for each in found.sources:
+        subject = each.source if each.partition is None else f"{each.source}, partition {each.partition}"
+        if max(each.archived, each.acknowledged) > each.made:
+            told = f", senders were told of {each.acknowledged:,}" if each.acknowledged else ""
+            lines.append(f"{subject}: the store has made {each.made:,} commits, the archive holds up to {each.archived:,}{told}")
+        if each.ahead:
+            lines.append(f"{subject}: the store is {each.ahead:,.0f} s ahead of the clock")
+        lines += [f"  {each.read_again:,} events leave the archive, and are read from the stream again"] if each.read_again else []
+        lines += [f"  {each.committed_again:,} pushed events of the archive are committed again"] if each.committed_again else []
+        lines += [f"  {each.lost:,} pushed records at most are in no file, and are lost: send them again if you can"] if each.lost else []
+        lines += [f"  the next ingestion fills again: {', '.join(each.filled_again)}"] if each.filled_again else []
+        lines += [f"  incomplete, since the archive lacks events: {', '.join(each.incomplete)}"] if each.incomplete else []
+        lines += (
+            [f"{subject}: {each.accepted:,} rows that were refused or left out are accepted by its rules of today"] if each.accepted else []
+        )
+    return lines
+
+
+def fill_views(args: Arguments, screen: Screen) -> None:
+    """Make the records of streaming views again from archive and history."""
+    from headwater.ingestion.fill import fill
+
+    with screen.working("filling"):
+        filled = fill(load(args.project).project, args.views, store=args.store, data_dir=options.data_dir(args))
+    screen.show("\n".join(f"{view}: filled with {events:,} events" for view, events in filled.items()), {"filled": filled})
+    screen.next("headwater", "parity", "--project", args.project, *options.same_store(args))
+
+
 _COMMON = [*options.project(model=False), *options.store()]
+_SOURCES = Positional("sources", metavar="[SOURCE]...", nargs=-1, required=False, help="of which sources (default: all)")
+_VIEWS = Positional("views", metavar="VIEW...", nargs=-1, required=True, help="which views")
 _FOLDER = Positional("folder", metavar="FOLDER", help="where the backup is")
 
 COMMAND = Actions(
@@ -193,20 +195,21 @@ COMMAND = Actions(
             summary="write a backup into an empty store",
             examples=["headwater store restore /backups/2026-11-12 --store lmdb:restored"],
         ),
-        "repair-clock": Verb(
-            repair,
-            [*_COMMON, *options.as_json()],
-            help="Set streams that are ahead because of a wrong clock back to the present.",
-            summary="set streams that are ahead back to the present",
-            examples=["headwater store repair-clock"],
+        "rewind": Verb(
+            rewind_sources,
+            [_SOURCES, *_COMMON, *options.confirmation("changed"), *options.as_json()],
+            help="Set archive and store right after a failover to a standby without the last commits, a restored backup or a wrong clock: files are "
+            "cut behind the last commit, times that lie ahead become now, pushed events are committed again, and rows are judged by the rules of "
+            "today. Stop ingestion first.",
+            summary="set a store right after a failover or a wrong clock",
+            examples=["headwater store rewind --dry-run", "headwater store rewind visits"],
         ),
-        "repair-loss": Verb(
-            repair_lost,
-            [*_COMMON, *options.confirmation("repaired"), *options.as_json()],
-            help="Repair archive and store after the store has lost its last commits: a standby without them took over, or an older copy was "
-            "restored. Stop ingestion first.",
-            summary="repair archive and store after lost commits",
-            examples=["headwater store repair-loss --dry-run"],
+        "fill": Verb(
+            fill_views,
+            [_VIEWS, *_COMMON, *options.as_json()],
+            help="Make the records of streaming views again from archive and history. Ingestion fills new and changed views by itself. Stop it first.",
+            summary="make the records of streaming views again",
+            examples=["headwater store fill user"],
         ),
     },
     help=__doc__,

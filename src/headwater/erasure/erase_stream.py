@@ -24,10 +24,10 @@ from headwater.erasure.key_match import ErasedKey, StreamRows
 from headwater.errors import FencedError, LostError
 from headwater.events.selection import IDENT, ROW, TIME
 from headwater.ingestion.archive import FOLDERS, Roller
-from headwater.ingestion.bootstrap import history_before
 from headwater.ingestion.change_state import tokens_of
 from headwater.ingestion.dedup_index import WIDTH, words
 from headwater.ingestion.partition_writer import PartitionWriter
+from headwater.ingestion.past_events import history_before
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import Bool
 from headwater.monitoring.orphans import spelt

@@ -15,7 +15,7 @@ from headwater.errors import ClockError, UsageError
 LIMIT = 300_000_000
 """Default tolerance for a clock difference, microseconds."""
 _SERVER = 10.0  # seconds between two looks at the server's clock
-_INGEST = "If the clock is right, the store is ahead of it: `headwater store repair-clock`"
+_INGEST = "If the clock is right, the store is ahead of it: `headwater store rewind`"
 _JOB = f"{_INGEST} mends its streams, and `headwater materialize VIEW --full-refresh` a batch view. A job with a past `--at TIME` (`at=`) asks no clock"
 
 

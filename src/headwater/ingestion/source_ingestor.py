@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import msgspec
+
 from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_service import Enriched
@@ -25,12 +27,12 @@ from headwater.errors import DefinitionError, LostError, RecreatedError, Retenti
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.archive_owner import claim_folder
-from headwater.ingestion.bootstrap import remedy, seed
 from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.consumer_group import group_of
+from headwater.ingestion.fill_views import fill_views, remedy
 from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.revalidate import Logs
+from headwater.ingestion.past_events import Logs
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
 from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, offset_at, open_feed
@@ -41,6 +43,7 @@ from headwater.online_stores.ownership import claim, environment, placed, placed
 from headwater.state.view_state import progresses
 
 _LOG = logging.getLogger(__name__)
+_POLLS = 2  # whose records are as many events as one part of a fill
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
 
 
@@ -101,7 +104,7 @@ class SourceIngestor:
     """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
 
     one_writer: whether one process at a time writes all partitions; then it holds `lease` while it does.
-    inbox: where its events come in, if they are pushed; received_here: has the store say so. filled: whether views are bootstrapped right
+    inbox: where its events come in, if they are pushed; received_here: has the store say so. filled: whether views are filled right
     away, where this process holds the whole store; otherwise `open` does it, or the first commit.
 
     Raises:
@@ -158,15 +161,8 @@ class SourceIngestor:
 
     @contextmanager
     def lease(self, wait: float) -> Iterator[None]:
-        """Be the one process that writes the source, while the context lasts; nothing where every process may, or holds the store.
-
-        The commits of a process that has lost it are refused: they expect what the store held when it wrote last.
-
-        Raises:
-            StoreError: another process still holds it after `wait` seconds.
-        """
-        alone = self.one_writer and self.store.capabilities.multi_process
-        with self.store.lease(f"writer of {self.acceptance.source.name}", wait=wait) if alone else nullcontext(), self.received_here():
+        """Be the one process that writes the source; see `writer_lease`."""
+        with writer_lease(self.store, self.acceptance.source, wait), self.received_here():
             yield
 
     def open(self) -> Feed:
@@ -324,8 +320,31 @@ class SourceIngestor:
     def _fill(self, writer: PartitionWriter) -> None:
         """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
         replayed = self.replayed_from is not None
-        for view, events in seed(writer, self._logs(writer.partition), self._begins(), replayed=replayed).items():
-            _LOG.info("feature view %s begins with %s events of its past", view, f"{events:,}")
+        names = {tiles.view.tiles_fingerprint: tiles.view.name for tiles in self.acceptance.tiles}
+        for name, events in fill_views(writer, self._logs(writer.partition), self._begins(), replayed=replayed).items():
+            _LOG.info("feature view %s begins with %s events of its past", names[name], f"{events:,}")
+
+    def fill_again(self, views: Sequence[FeatureView]) -> dict[str, int]:
+        """Make the records of some views again in every partition that has been read; how many events, by tiles fingerprint.
+
+        Raises:
+            UsageError: the stream was never ingested.
+            FencedError: another process writes to a partition, and fills the views.
+        """
+        again = {placed(self.store, view).tiles_fingerprint: view.tiles_fingerprint for view in views}
+        counts = dict.fromkeys(again.values(), 0)
+        parts = [name.decode() or None for name in progresses(self.store, self.acceptance.source.name)]
+        if not parts:
+            raise UsageError(f"source {self.source.name!r} was never ingested, so nothing can be filled; run `headwater ingest`")
+        for partition in parts:
+            writer = PartitionWriter(self.acceptance, self.store, partition)
+            self._check_acknowledged(writer)
+            kept = {name: coverage for name, coverage in writer.progress.views.items() if name not in again}
+            writer.note(msgspec.structs.replace(writer.progress, views=kept), {}, writer.unmoved())
+            for name, events in fill_views(writer, self._logs(partition), clock.now_micros()).items():
+                if name in again:
+                    counts[again[name]] += events
+        return counts
 
     def _begins(self) -> int:
         return clock.now_micros() if self.replayed_from is None else self.replayed_from
@@ -351,11 +370,27 @@ class SourceIngestor:
         return committed
 
     def _logs(self, partition: str | None) -> Logs:
-        return Logs(*(self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD)))
+        archive, filtered, dead = (self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD))
+        return Logs(archive, filtered, dead, part=_POLLS * self.limits.batch)
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         folder = self.folder or settings.home()
         return Roller(self.store, space, folder / FOLDERS[space], self.acceptance.source.name, partition, self._keep[space])
+
+
+def writer_lease(store: OnlineStore, source: Source, wait: float) -> AbstractContextManager[None]:
+    """Be the one process that writes a source, while the context lasts; nothing where every process may, or holds the store.
+
+    The commits of a process that has lost it are refused: they expect what the store held when it wrote last. source: as the store
+    names it.
+
+    Raises:
+        StoreError: another process still holds it after `wait` seconds.
+    """
+    multi_process = store.capabilities.multi_process
+    if not multi_process or not has_one_writer(source, multi_process=multi_process):
+        return nullcontext()
+    return store.lease(f"writer of {source.name}", wait=wait)
 
 
 def check_writers(store: OnlineStore, source: Source) -> None:

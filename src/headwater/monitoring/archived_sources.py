@@ -108,7 +108,7 @@ def events_elsewhere(store: OnlineStore, data_dir: Path, source: str) -> int:
     missing = 0
     for partition, progress in progresses(store, source).items():
         roller = Roller(store, keyspace.ARCHIVE, data_dir / ARCHIVE, source, partition.decode() or None)
-        archived = sum(progress.counts.get(name, 0) for name in ARCHIVED) - progress.counts.get("erased", 0)
+        archived = progress.accepted
         if archived > 0 and not roller.archive.parts():
             missing += max(archived - sum(rows().height for rows in roller.parts()), 0)
     return missing

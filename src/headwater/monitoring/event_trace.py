@@ -23,10 +23,9 @@ from headwater.events.read_events import BEFORE, GONE, Notes, Reach, arrived
 from headwater.events.selection import IDENT, KNOWN, ROW, TIME, collect
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today
-from headwater.ingestion.bootstrap import first_ids
-from headwater.ingestion.change_bootstrap import images_before
 from headwater.ingestion.change_state import OLDER, PASSED
 from headwater.ingestion.dedup_index import DedupIndex
+from headwater.ingestion.past_events import first_ids, images_before
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import COPY, Acceptance
 from headwater.kernel.arrays import LASTS

@@ -19,9 +19,7 @@ from headwater.events.read_events import Notes, Reach
 from headwater.events.selection import KNOWN, ROW
 from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_columns import as_today
-from headwater.ingestion.bootstrap import first_ids, history_before
-from headwater.ingestion.change_bootstrap import images_before
-from headwater.ingestion.revalidate import Accepted
+from headwater.ingestion.past_events import Accepted, first_ids, history_before, images_before
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import NEVER

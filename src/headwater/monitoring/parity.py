@@ -47,7 +47,7 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _ABS = "__abs_"
 _ROWS = 1_000
-AHEAD = "the store is ahead of the clock; see `headwater store repair-clock`"
+AHEAD = "the store is ahead of the clock; see `headwater store rewind`"
 _INCOMPLETE = "the view is incomplete: its records lack events that were received; see `headwater status`"
 
 _OF_PRODUCTION = "the view is read from production, and its archive is there; compare it there"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,7 +41,7 @@ from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
-from headwater.state.view_state import Progress, known_through, merged, misses, progresses, read_parts, read_state
+from headwater.state.view_state import Progress, State, known_through, merged, misses, progresses, read_parts, read_state
 from headwater.state.window_reach import out_of_reach
 
 
@@ -76,7 +76,7 @@ class ViewStatus(Readable):
 
     state: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
     age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
-    note: why it is absent or incomplete although ingestion runs, and what to do; "" of others.
+    note: why it is absent or incomplete although ingestion runs, and what to do; how far it is filled; "" of others.
     """
 
     view: str
@@ -235,7 +235,16 @@ def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> Vie
     note = PASSED_OVER if state in ("absent", "incomplete") and passed_over(stored_view.view, store, t) else ""
     if state == "incomplete" and not note and partition_count(store.get([count_key(view.source.name)])[0]).grown:
         note = PARTITIONS_GREW
+    if state == "filling":
+        note = _filled(read_parts(store, view.tiles_fingerprint).values())
     return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size, note)
+
+
+def _filled(parts: Iterable[State]) -> str:
+    """How far a view is filled with its past, of all partitions that have begun."""
+    fills = [state.filling for state in parts if state.filling is not None]
+    done, every, events = (sum(getattr(fill, name) for fill in fills) for name in ("done", "parts", "events"))
+    return f"{done:,} of {every:,} parts of its past are done, {events:,} events" if fills else ""
 
 
 def _predictions(store: OnlineStore, variant: ModelVariant, t: int) -> PredictionStatus:

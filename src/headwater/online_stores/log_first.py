@@ -291,7 +291,7 @@ class LogFirstStore:
 
 
 RECONCILE = (
-    "Nothing was written. Stop ingestion and jobs, and run `headwater store repair-loss`: it removes all records, which `headwater ingest` "
+    "Nothing was written. Stop ingestion and jobs, and run `headwater store rewind`: it removes all records, which `headwater ingest` "
     "fills again from the archive, and `headwater materialize` from histories"
 )
 REBUILD = (

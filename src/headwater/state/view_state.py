@@ -29,12 +29,27 @@ class CutInProgress(msgspec.Struct, frozen=True):
     keys: int = 0
 
 
+class Filling(msgspec.Struct, frozen=True):
+    """How far the fill of a stream's view is: `done` of `parts` parts, with `events` events, as of T in microseconds.
+
+    token: of the process that fills, as `keyspace.filling` has it. made_of: a digest of what the parts are made of.
+    """
+
+    token: bytes
+    made_of: bytes
+    T: int
+    parts: int
+    done: int = 0
+    events: int = 0
+
+
 class State(msgspec.Struct, frozen=True):
     """The records of a view.
 
     view: its name. schema: the columns that its records are made of, as an empty Arrow stream.
     cuts: of a batch view, those that are whole, rising; the last two at most. making: the one after them, while it is not whole.
     seeded: of a stream's view, the sequence of the commit from which on its records are whole; None while they are being made.
+    filling: how far they are made, of a stream's view that is not whole.
     coverage: of a stream's view, names these records: `Progress.views` holds the same for as long as every commit has maintained them.
     from_history: before when the events are of a history that headwater did not write, microseconds; 0 where none are.
     exact_from: from when on values are exact, microseconds; later than now where history and stream may hold the same events.
@@ -50,6 +65,7 @@ class State(msgspec.Struct, frozen=True):
     complete_from: int = 0
     coverage: str = ""
     making: CutInProgress | None = None
+    filling: Filling | None = None
 
     def cut(self, due: int) -> Cut | None:
         """The cut to read where that of `due` should be: the last whole one that is not later; None where none is whole.
@@ -120,6 +136,11 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     rules: dict[str, str] = msgspec.field(default_factory=dict)
     lost: int = 0
     gap: int = 0
+
+    @property
+    def accepted(self) -> int:
+        """How many events were accepted and not erased: as many rows as an archive holds that lacks none."""
+        return sum(self.counts.get(name, 0) for name in ("accepted", "released", "rejudged")) - self.counts.get("erased", 0)
 
     def maintained(self, names: Iterable[str]) -> dict[str, str]:
         """The entries of `views` for some views."""

@@ -9,7 +9,6 @@ holds those that had an effect by the old rules, and views are filled with them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,130 +16,23 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from headwater.definitions.durations import micros
 from headwater.definitions.streams import Pushed
-from headwater.events.selection import IDENT, ROW, TIME
+from headwater.events.selection import ROW, TIME
 from headwater.ingestion.acceptance_rules import altered, changed_of, conformed, rules_of
-from headwater.ingestion.archive import KNOWN_AT, Roller, stamped
-from headwater.ingestion.dedup_index import WIDTH, DedupIndex
+from headwater.ingestion.archive import KNOWN_AT, stamped
 from headwater.ingestion.held_events import DUE, PAYLOAD, waiting
 from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION, Acceptance, content_of
-from headwater.kernel.arrays import I64, Bool
+from headwater.ingestion.past_events import Accepted, First, Logs
+from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION
+from headwater.kernel.arrays import Bool
 from headwater.online_stores import keyspace
 from headwater.state import frame_codec
 
-ROWS = 500_000  # of the archive that are read together
 _IN_COMMIT = 200_000  # rows that one commit adds to the archive
 _AT_ONCE = 10_000  # keys that one commit takes out
-_MORE = "headwater_more"
-First = tuple[pl.Series, int] | None
-"""The ids of a history that a stream goes on from, and when they were known."""
 
 
-@dataclass(frozen=True)
-class Logs:
-    """The stored records of one writer of a stream: archive, filtered log and dead letters."""
-
-    archive: Roller
-    filtered: Roller
-    dead: Roller
-
-    @cached_property
-    def accepted(self) -> list[pl.LazyFrame]:
-        """The archive, by the columns that the stream had."""
-        return self.archive.lazy_parts()
-
-    def count(self, roller: Roller) -> int:
-        """How many rows are there."""
-        return sum(int(frame.select(pl.len()).collect().item()) for frame in roller.lazy_parts())
-
-
-class Accepted:
-    """The events of an archive that the rules accept, in the order in which they became known; a copy counts once.
-
-    archive: of one partition or of several. first: ids of a history, and when they were known, that copies in the archive are copies of.
-    also: further columns of its rows that are read.
-    """
-
-    def __init__(self, acceptance: Acceptance, archive: Sequence[pl.LazyFrame], first: First = None, also: Sequence[str] = ()) -> None:
-        self.acceptance, self.archive, self.first, self.also = acceptance, archive, first, also
-        source = acceptance.source
-        self.ordered = source.id_field is not None and source.changes is None
-
-    def parts(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Events as of `Acceptance.events_of`, and the rows that they are among."""
-        return ((events, rows) for events, _, rows in self.judged())
-
-    def judged(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
-        """As `parts`, with the events that are copies of others second."""
-        ids = self._ids()
-        for rows in self._rows(self.archive):
-            events, known = self._sound(rows)
-            copies = events.clear()
-            if self.ordered and events.height:
-                checked = ids.accept(events[IDENT], content_of(events), known)
-                accepted = pl.Series(checked.accepted)
-                ids, events, copies = checked.index, events.filter(accepted), events.filter(~accepted)
-            yield events, copies, rows
-
-    def verdicts(self, more: pl.DataFrame, T: int) -> tuple[Bool, bytes]:
-        """Which further rows are accepted in addition to those of the archive, bool (n); and the ids accepted within a horizon of T."""
-        ids, blocks, accepted = self._ids(), [], np.zeros(more.height, np.bool_)
-        for rows in self._rows([*(self.archive if self.ordered else []), more.with_row_index(_MORE).lazy()], sort=self.ordered):
-            events, known = self._sound(rows)
-            fresh = np.ones(events.height, np.bool_)
-            if self.ordered and events.height:
-                checked = ids.accept(events[IDENT], content_of(events), known)
-                ids, fresh = checked.index, checked.accepted
-                block = np.frombuffer(checked.block, np.int64).reshape(-1, WIDTH)
-                blocks.append(block[known[fresh] > T - ids.horizon].tobytes())
-            accepted[rows[_MORE].gather(events[ROW]).filter(pl.Series(fresh, dtype=pl.Boolean)).drop_nulls().to_numpy()] = True
-        return accepted, b"".join(blocks)
-
-    def _sound(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, I64]:
-        """The events of some rows, and when each became known in microseconds."""
-        own = rows.select(*self.acceptance.schema, PARTITION, OFFSET, AT)
-        events = self.acceptance.sound_events(own) if self.acceptance.source.changes is None else self.acceptance.events_of(own)
-        return events, rows[KNOWN_AT].dt.epoch("us").gather(events[ROW]).to_numpy()
-
-    def _ids(self) -> DedupIndex:
-        ids = DedupIndex(micros(self.acceptance.source.id_horizon, "id_horizon"))
-        if self.first is not None and self.ordered:
-            first_idents, known = self.first
-            return ids.accept(first_idents, np.zeros(len(first_idents), np.int64), known).index
-        return ids
-
-    def _rows(self, frames: Sequence[pl.LazyFrame], *, sort: bool = False) -> Iterator[pl.DataFrame]:
-        if not frames:
-            return
-        rows = pl.concat([conformed(frame, self.acceptance, _MORE, *self.also) for frame in frames], how="diagonal_relaxed")
-        if sort or (self.ordered and self._is_out_of_order()):
-            rows = rows.sort(KNOWN_AT, PARTITION, OFFSET, maintain_order=True).collect().lazy()
-        count = int(rows.select(pl.len()).collect().item())
-        for first in range(0, count, ROWS):
-            yield rows.slice(first, ROWS).collect()
-
-    def _is_out_of_order(self) -> bool:
-        """Whether rows were added to the archive that had become known before others that are in it."""
-        last = None
-        for frame in self.archive:
-            low, high, rising = (
-                frame.select(
-                    pl.col(KNOWN_AT).min().alias("low"),
-                    pl.col(KNOWN_AT).max().alias("high"),
-                    (pl.col(KNOWN_AT).diff() >= 0).all().alias("up"),
-                )
-                .collect()
-                .row(0)
-            )
-            if not rising or (last is not None and low is not None and low < last):
-                return True
-            last = high if high is not None else last
-        return False
-
-
-def rejudge(writer: PartitionWriter, logs: Logs, T: int, first: First = None) -> int:
+def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None) -> int:
     """Have the writer go on by the rules of its definitions; how many rows that were not accepted before are in the archive now."""
     rules, progress = rules_of(writer.acceptance), writer.progress
     if progress.rules == rules:

@@ -8,14 +8,11 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, StoreError, UsageError
-from headwater.ingestion import bootstrap as seeding
-from headwater.ingestion import revalidate as rejudging
+from headwater.ingestion import fill_views as filling
+from headwater.ingestion import past_events
 from headwater.ingestion.ingest import IngestLimits, SourceIngestor
-from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.monitoring.parity import check_view
 from headwater.state.view_state import read_stream
-from headwater.testing.processes import Process
-from tests.children import seed_slowly
 from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 from tests.online_stores.servers import serving
 
@@ -50,7 +47,7 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
         flow.send(events(range(n, n + 4)), n + 4, partition=str(0 if not either.capabilities.multi_process else n % 3))
         if rolled:
             flow.ingestor.roll(least=1)
-    monkeypatch.setattr(rejudging, "ROWS", 3 if small else 500_000)
+    monkeypatch.setattr(past_events, "ROWS", 3 if small else 500_000)
     clock(40)
     new = streaming_view(SUMS, windows=["1h", "10s"], name="new")
     both = Flow([old, new], either, tmp_path)
@@ -95,9 +92,9 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
-        monkeypatch.setattr(rejudging, "ROWS", 4)
+        monkeypatch.setattr(past_events, "ROWS", 4)
         first, other = (SourceIngestor(old.source, [old, new], s, tmp_path, IngestLimits()) for s in (store, its))
-        add, parts = seeding._add, []
+        add, parts = filling._added, []
 
         def interrupted(*given):
             parts.append(1)
@@ -105,7 +102,7 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
                 other.writer("0")
             return add(*given)
 
-        monkeypatch.setattr(seeding, "_add", interrupted)
+        monkeypatch.setattr(filling, "_added", interrupted)
         with pytest.raises(FencedError):
             first.writer("0")
         assert len(parts) == 3 + 5
@@ -118,25 +115,25 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
-        monkeypatch.setattr(rejudging, "ROWS", 4)
-        ingestor, add, parts = SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()), seeding._add, []
+        monkeypatch.setattr(past_events, "ROWS", 4)
+        ingestor, add, parts = SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()), filling._added, []
 
         def revoked(*given):
             parts.append(1)
             ingestor.give_up([None])
             return add(*given)
 
-        monkeypatch.setattr(seeding, "_add", revoked)
+        monkeypatch.setattr(filling, "_added", revoked)
         with pytest.raises(FencedError, match="was given to another process"):
             ingestor.writer("0")
         assert (len(parts), ingestor.writers) == (1, [])
-        monkeypatch.setattr(seeding, "_add", add)
+        monkeypatch.setattr(filling, "_added", add)
         assert ingestor.writer("0") in ingestor.writers
         assert values(new, store, 21) == values(old, store, 21)
 
 
 def test_a_history_of_many_parts_is_whole_before_the_first_commit(either, tmp_path, clock, monkeypatch):
-    monkeypatch.setattr(rejudging, "ROWS", 3)
+    monkeypatch.setattr(past_events, "ROWS", 3)
     clock(20)
     view = streaming_view(SUMS, source={"history": rows(range(20)), "select": ["key", "amount"]})
     Flow([view], either, tmp_path).send([], 21)
@@ -179,20 +176,6 @@ def test_a_stream_without_ids_beside_a_history_is_approximate_until_the_longest_
     assert seen == [("approximate", True), ("approximate", True), ("current", False)]
 
 
-def test_an_archive_that_lost_events_makes_a_new_view_incomplete(store, tmp_path, clock):
-    old, new = streaming_view(), streaming_view(name="new")
-    flow = Flow([old], store, tmp_path)
-    flow.send(events(range(10)), 20)
-    flow.ingestor.roll(least=1)
-    (path,) = (tmp_path / "archive").rglob("*.parquet")
-    pl.read_parquet(path).head(9).write_parquet(path)
-    clock(30)
-    both = Flow([old, new], store, tmp_path)
-    both.send([], 31)
-    said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(31)).views}
-    assert said == {"view": "current", "new": "incomplete"}
-
-
 def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_incomplete(store, tmp_path, clock):
     old, new = streaming_view(), streaming_view(name="new")
     Flow([old], store, None).send(events(range(10)), 20)
@@ -200,37 +183,6 @@ def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_incomplete(store
     Flow([old, new], store, None).send([], 31)
     said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(31)).views}
     assert said == {"view": "current", "new": "incomplete"}
-
-
-@pytest.mark.slow
-def test_seeding_that_is_killed_is_done_anew(tmp_path, clock):
-    url = f"lmdb:{tmp_path}/online?size=1GB"
-    old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
-    with closing(hw.operations.open_store(url)) as store:
-        flow = Flow([old], store, tmp_path)
-        for n in range(0, 40, 4):
-            flow.send(events(range(n, n + 4)), n + 4)
-    for steps in (2, 4, 7):  # the first says who fills the view
-        child = Process(seed_slowly, url, str(tmp_path))
-        for _ in range(steps):
-            child.wait()
-        child.kill()
-        with closing(hw.operations.open_store(url)) as store:
-            with pytest.raises(StoreError, match="is not filled yet"):
-                values(new, store, 50)
-            assert values(old, store, 50)[0][0][0] == sum(2.0**n for n in range(0, 40, 5))
-    clock(60)
-    with closing(hw.operations.open_store(url)) as store:
-        Flow([old, new], store, tmp_path)
-        assert values(new, store, 60) == values(old, store, 60)
-
-
-def test_what_was_seeded_is_kept(store, tmp_path, clock, monkeypatch):
-    view = streaming_view()
-    Flow([view], store, tmp_path).send(events(range(10)), 20)
-    monkeypatch.setattr("headwater.ingestion.bootstrap._clear", lambda *_: pytest.fail("seeded again"))
-    ingestor = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits())
-    assert isinstance(ingestor.writer(None), PartitionWriter)
 
 
 def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path, clock):
@@ -248,34 +200,6 @@ def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path
     assert values(views[0], either, 30) == values(views[1], either, 30) == before
     with pytest.raises(UsageError, match=r"no feature view 'vieww'.*'view'"):
         hw.operations.forget(project, ["vieww"], store=either)
-
-
-@pytest.mark.parametrize("rolled", [1, 3], ids=["in two files", "in one file"])
-def test_a_restored_store_and_what_the_archive_has_beyond_it(rolled, tmp_path, clock):
-    """The recipe of the page on operations: files that hold later commits are put aside, and the stream is read again."""
-    view, url = streaming_view(SUMS), f"lmdb:{tmp_path}/online?size=1GB"
-    with closing(hw.operations.open_store(url)) as store:
-        flow = Flow([view], store, tmp_path)
-        for n in range(3):
-            flow.send(events(range(10 * n, 10 * n + 10)), 10 * n + 10)
-            if n + 1 == rolled:
-                flow.ingestor.roll(least=1)
-            if n == 1:
-                store.backup(tmp_path / "backup")
-        flow.ingestor.roll(least=1)
-        expected = values(view, store, 40)
-    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/backup?size=1GB")) as store:
-        with pytest.raises(StoreError, match="holds events up to commit 3, and the online store has made 2"):
-            Flow([view], store, tmp_path)
-        for path in (tmp_path / "archive").rglob("*.parquet"):
-            if int(path.stem.rpartition("-")[2]) > 2:
-                path.rename(path.with_suffix(".aside"))
-        flow = Flow([view], store, tmp_path)
-        assert flow.offset == 20
-        flow.send(events(range(20, 30)), 35)
-        flow.ingestor.roll(least=1)
-        assert values(view, store, 40) == expected
-        assert check_view(view, store, tmp_path, at=micros(40)).mismatches == []
 
 
 def test_a_store_that_was_lost_begins_anew_from_its_archive_as_history(tmp_path, clock):

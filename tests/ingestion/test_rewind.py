@@ -1,4 +1,4 @@
-"""A store that has lost its last commits is refused until `store repair-loss` has made archive and store fit again."""
+"""A store that has lost its last commits is refused until `store rewind` has made archive and store fit again."""
 
 import threading
 from contextlib import closing
@@ -12,9 +12,8 @@ from headwater.errors import LostError
 from headwater.ingestion.archive import Roller
 from headwater.ingestion.clock_check import ClockCheck
 from headwater.ingestion.commit_source import commit_all
-from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.read_source import SourceReader
-from headwater.ingestion.repair_loss import repair_loss
+from headwater.ingestion.rewind import rewind
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.http_inbox import PARTITION, Inbox
 from headwater.monitoring.parity import check_view
@@ -23,7 +22,7 @@ from headwater.online_stores import keyspace
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
-from tests.ingestion.test_bootstrap import SUMS, WITH_ID, events, values
+from tests.ingestion.test_fill_views import SUMS, WITH_ID, events, values
 
 
 def view_of(*, pushed, ids=False):
@@ -55,70 +54,15 @@ def archived(folder):
     return sorted(row for path in (folder / "archive").rglob("*.parquet") for row in pl.read_parquet(path)["amount"].to_list())
 
 
-@pytest.mark.parametrize("ids", [False, True])
-@pytest.mark.parametrize("rolled", [[1, 3, 4], [4], [2, 4]], ids=str)
-def test_a_stream_that_is_read_again(rolled, ids, tmp_path, clock):
-    view = view_of(pushed=False, ids=ids)
-    url, expected = sent(view, tmp_path, commits=4, rolled=rolled, kept=2)
-    with closing(hw.operations.open_store(url)) as store:
-        for _ in range(2):
-            with pytest.raises(LostError, match=r"holds events up to commit 4, and the online store has made 2.*repair-loss"):
-                flow_of(view, store, tmp_path)
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True).lost
-        assert (found.made, found.archived, found.read_again, found.committed_again, found.lost) == (2, 4, 20, 0, 0)
-        with pytest.raises(LostError):
-            flow_of(view, store, tmp_path)
-        assert repair_loss(project_of(view), store=store, data_dir=tmp_path).lost == (found,)
-        assert not repair_loss(project_of(view), store=store, data_dir=tmp_path)
-        flow = flow_of(view, store, tmp_path)
-        assert flow.offset == 20
-        flow.send(events(range(20, 40), ids=True), 45, partition=PARTITION)  # as one commit, not as two
-        flow.ingestor.roll(least=1)
-        assert values(view, store, 60) == expected
-        assert archived(tmp_path) == [2.0**n for n in range(40)]
-        assert check_view(view, store, tmp_path, at=micros(60)).mismatches == []
-
-
 def test_batches_that_spark_does_not_repeat_stay_in_the_archive(tmp_path, clock):
     view = streaming_view(SUMS, source={"stream": headwater_spark.spark_stream("query", schema=WITH_ID)})
     url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
     with closing(hw.operations.open_store(url)) as store:
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=True).lost
+        (found,) = rewind(project_of(view), store=store, data_dir=tmp_path, dry_run=True).sources
         assert (found.made, found.archived) == (2, 4)
         with pytest.raises(LostError, match=r"Spark does not repeat the lost batches of source 'events'.*rebuild it from the archive"):
-            repair_loss(project_of(view), store=store, data_dir=tmp_path)
+            rewind(project_of(view), store=store, data_dir=tmp_path)
     assert archived(tmp_path) == [2.0**n for n in range(40)]
-
-
-@pytest.mark.parametrize("ids", [False, True])
-@pytest.mark.parametrize("stopped", [False, True])
-@pytest.mark.parametrize("rolled", [[4], [1, 3, 4]], ids=str)
-def test_pushed_events_of_lost_commits_are_committed_again(rolled, ids, stopped, tmp_path, clock, monkeypatch):
-    view = view_of(pushed=True, ids=ids)
-    url, expected = sent(view, tmp_path, commits=4, rolled=rolled, kept=2)
-    clock(50)
-    with closing(hw.operations.open_store(url)) as store:
-        with pytest.raises(LostError, match=r"senders were told that commit 4 is made, and the online store has made 2.*repair-loss"):
-            flow_of(view, store, tmp_path)
-        if stopped:
-            with monkeypatch.context() as patch:
-                patch.setattr(PartitionWriter, "apply", stop)
-                with pytest.raises(KeyboardInterrupt):
-                    repair_loss(project_of(view), store=store, data_dir=tmp_path)
-            with pytest.raises(LostError):
-                flow_of(view, store, tmp_path)
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path).lost
-        assert (found.acknowledged, found.read_again, found.committed_again, found.lost) == (4, 0, 20, 0)
-        flow = flow_of(view, store, tmp_path)
-        assert flow.offset == 40
-        assert values(view, store, 60) == expected
-        flow.ingestor.roll(least=1)
-        assert archived(tmp_path) == [2.0**n for n in range(40)]
-        assert check_view(view, store, tmp_path, at=micros(60)).mismatches == []
-
-
-def stop(*_, **__):
-    raise KeyboardInterrupt
 
 
 def test_senders_are_told_that_commits_were_lost(tmp_path, clock):
@@ -133,7 +77,7 @@ def test_senders_are_told_that_commits_were_lost(tmp_path, clock):
         reader.start()
         with pytest.raises(LostError, match="senders were told that commit 4 is made"):
             commit_all([reader], ClockCheck(10**15, lambda: None), reader.stop, None)
-        told = "these events were not committed, and earlier ones may be lost: .*repair-loss.*Send them again once"
+        told = "these events were not committed, and earlier ones may be lost: .*store rewind.*Send them again once"
         with pytest.raises(LostError, match=told):
             waiting.result(10)
         with pytest.raises(LostError, match=told):
@@ -148,11 +92,11 @@ def test_an_archive_on_an_object_store(pushed, tmp_path, clock, bucket):
     url, expected = sent(view, tmp_path, commits=4, rolled=[1, 4], kept=2)
     clock(50)
     with closing(hw.operations.open_store(url)) as store:
-        with pytest.raises(LostError, match="repair-loss"):
+        with pytest.raises(LostError, match="store rewind"):
             flow_of(view, store, tmp_path)
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path).lost
+        (found,) = rewind(project_of(view), store=store, data_dir=tmp_path).sources
         assert (found.read_again, found.committed_again, found.lost) == ((0, 20, 0) if pushed else (20, 0, 0))
-        assert not repair_loss(project_of(view), store=store, data_dir=tmp_path)
+        assert not rewind(project_of(view), store=store, data_dir=tmp_path)
         flow = flow_of(view, store, tmp_path)
         if not pushed:
             flow.send(events(range(20, 40), ids=True), 45, partition=PARTITION)
@@ -170,31 +114,10 @@ def test_pushed_events_that_no_file_has_are_named_and_views_are_incomplete(tmp_p
     url, _ = sent(view, tmp_path, commits=4, rolled=[3], kept=2)
     clock(50)
     with closing(hw.operations.open_store(url)) as store:
-        (found,) = repair_loss(project_of(view), store=store, data_dir=tmp_path).lost
+        (found,) = rewind(project_of(view), store=store, data_dir=tmp_path).sources
         assert (found.committed_again, found.lost) == (10, 10)
         flow = flow_of(view, store, tmp_path)
         flow.offset = 40
         for second, incomplete in ((60, True), (3_800, False)):
             flow.send([{"key": 0, "at": second - 1, "amount": 1.0, "id": f"{second}"}], second, partition=PARTITION)
             assert OnlineView(view, store).read(pl.DataFrame({"key": [0]}), micros(second)).read_version.incomplete is incomplete
-
-
-@pytest.mark.parametrize("pushed", [False, True])
-def test_a_store_that_has_lost_everything_is_to_be_built_again(pushed, tmp_path, clock):
-    view = view_of(pushed=pushed)
-    sent(view, tmp_path, commits=2, rolled=[2], kept=1)
-    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/new?size=1GB")) as store:
-        with pytest.raises(LostError, match=r"has made 0.*rebuild it from the archive"):
-            flow_of(view, store, tmp_path)
-        assert archived(tmp_path) == [2.0**n for n in range(20)]
-
-
-@pytest.mark.parametrize("pushed", [False, True])
-def test_a_store_that_has_lost_every_commit_is_not_called_whole(pushed, tmp_path, clock):
-    view = view_of(pushed=pushed)
-    sent(view, tmp_path, commits=2, rolled=[1], kept=1)
-    with closing(hw.operations.open_store(f"lmdb:{tmp_path}/empty?size=1GB")) as store:
-        for dry_run in (True, False):
-            with pytest.raises(LostError, match=r"holds no commit of source 'events', and its archive does: all are lost.*rebuild it"):
-                repair_loss(project_of(view), store=store, data_dir=tmp_path, dry_run=dry_run)
-        assert not repair_loss(project_of(view), store=store, data_dir=tmp_path / "elsewhere")

@@ -26,7 +26,7 @@ def an_older_copy(places):
 
 def repaired(watch, place, stream=None):
     with shop.opened(watch, place) as store, watch.disk(place.home):
-        hw.operations.repair_loss(shop.shop(place, stream=stream)[0], store=store, data_dir=place.home)
+        hw.operations.rewind(shop.shop(place, stream=stream)[0], store=store, data_dir=place.home)
 
 
 def started_again(place, stream=None):
@@ -42,7 +42,7 @@ def started_again(place, stream=None):
     try:
         start()
     except hw.errors.LostError as error:
-        assert "repair-loss" in str(error)  # noqa: PT017 (the remedy)
+        assert "store rewind" in str(error)  # noqa: PT017 (the remedy)
         repaired(faults.Watch(), place, stream)
         start()
 

@@ -1,0 +1,97 @@
+"""A fill is made in parts, goes on after a stop, and is asked for where the past has changed: exact, or said to be incomplete."""
+
+from functools import partial
+
+import pytest
+
+import headwater as hw
+from headwater.testing import faults
+from tests.laws import shop
+
+EVENTS = 40
+
+
+def spent(source):
+    features = [hw.count(), hw.sum("n"), hw.last("n")]
+    return hw.FeatureView("spent", source=source, keys=["user"], windows=["30d"], features=features, freshness=hw.streaming("2s"))
+
+
+def with_new_view(place):
+    return shop.shop(place, more=[spent])
+
+
+def prepared(places):
+    """A stream of as many events as make several parts of a fill, ingested into the first view."""
+    place = places()
+    shop.append(place, shop.visits(0, EVENTS, since=place.since))
+    shop.ingest(faults.Watch(), place, shop.shop(place)[0])
+    return place
+
+
+def filled(watch, place):
+    shop.ingest(watch, place, with_new_view(place)[0])
+
+
+def values(place):
+    (served,) = shop.values(place, with_new_view(place)[1][1:]) or (None,)
+    return served
+
+
+def status(place):
+    (state,) = [view for view in hw.status(with_new_view(place)[0], store=place.url, data_dir=place.home).views if view.view == "spent"]
+    return state
+
+
+def commits(watch):
+    return sum(call.interface == "store" and call.name == "commit" for call in watch.calls)
+
+
+def test_a_fill_that_is_stopped_goes_on_behind_its_last_part(places):
+    """It is stopped after each commit: status says how far it is, and the next run makes no part again."""
+    place = prepared(places)
+    watch = faults.Watch()
+    filled(watch, place)
+    expected, whole = values(place), commits(watch)
+    assert shop.counted(expected, "spent") == set(range(EVENTS))
+    last = 0
+    for fault in faults.every(partial(prepared, places), filled, kinds=["unanswered"]):
+        if (fault.call.interface, fault.call.name) != ("store", "commit"):
+            continue
+        stopped = status(fault.place)
+        if stopped.state == "filling" and stopped.note:
+            assert values(fault.place) is None
+            done, parts = stopped.note.split(" parts")[0].split(" of ")
+            assert parts == "5"
+            last, watch = int(done), faults.Watch()
+            filled(watch, fault.place)
+            assert commits(watch) <= whole - last + 1, fault
+        filled(faults.Watch(), fault.place)
+        assert values(fault.place) == expected, fault
+    assert last == 5
+
+
+def test_a_view_is_filled_again_when_its_archive_was_put_back(places):
+    place = prepared(places)
+    expected = shop.values(place, shop.shop(place)[1])
+    (place.home / "archive").rename(place.home / "elsewhere")
+    filled(faults.Watch(), place)
+    assert shop.counted(values(place), "spent") is None
+    assert status(place).state == "incomplete"
+    (place.home / "archive").rename(place.home / "new")
+    (place.home / "elsewhere").rename(place.home / "archive")
+    project = with_new_view(place)[0]
+    assert hw.operations.fill(project, ["spent"], store=place.url, data_dir=place.home) == {"spent": EVENTS}
+    assert shop.counted(values(place), "spent") == set(range(EVENTS))
+    assert status(place).state in ("current", "stale")
+    assert shop.values(place, shop.shop(place)[1]) == expected
+    shop.append(place, shop.visits(EVENTS, EVENTS + 4, since=place.since))
+    filled(faults.Watch(), place)
+    assert shop.counted(values(place), "spent") == set(range(EVENTS + 4))
+
+
+def test_what_cannot_be_filled_is_refused(places):
+    place = places()
+    project = shop.shop(place)[0]
+    for views, says in (([], "name the streaming views"), (["usr"], "no feature view 'usr'.*'user'"), (["user"], "never ingested")):
+        with pytest.raises(hw.errors.UsageError, match=says):
+            hw.operations.fill(project, views, store=place.url, data_dir=place.home)
