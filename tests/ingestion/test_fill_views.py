@@ -83,7 +83,7 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
 
 @pytest.mark.services
 def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(tmp_path, clock, monkeypatch):
-    """Between two parts the partition goes to another process, which fills the views from the beginning: each event counts once."""
+    """Between two parts the partition goes to another process, which goes on with the fill: each event counts once."""
     with (
         serving(tmp_path / "redis") as server,
         closing(hw.operations.open_store(server.url)) as store,
@@ -105,7 +105,7 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
         monkeypatch.setattr(filling, "_added", interrupted)
         with pytest.raises(FencedError):
             first.writer("0")
-        assert len(parts) == 3 + 5
+        assert len(parts) == 3 + 3  # it goes on behind the two that were made
         assert values(new, store, 21) == values(old, store, 21)
 
 

@@ -1,5 +1,10 @@
 """A fill is made in parts, goes on after a stop, and is asked for where the past has changed: exact, or said to be incomplete."""
 
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -95,3 +100,85 @@ def test_what_cannot_be_filled_is_refused(places):
     for views, says in (([], "name the streaming views"), (["usr"], "no feature view 'usr'.*'user'"), (["user"], "never ingested")):
         with pytest.raises(hw.errors.UsageError, match=says):
             hw.operations.fill(project, views, store=place.url, data_dir=place.home)
+
+
+# ---------------------------------------------------------------- the stream goes on
+
+
+class Slow:
+    """A store that takes a while for commits of all threads but the one that commits the stream."""
+
+    def __init__(self, store):
+        self.store, self.stream = store, None
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def commit(self, changes, expect):
+        if threading.get_ident() != self.stream:
+            time.sleep(0.05)
+        self.store.commit(changes, expect)
+
+    def committed(self, *_):
+        self.stream = threading.get_ident()
+
+
+@contextmanager
+def ingesting(place):
+    """Ingestion that runs with the new view, until the block ends."""
+    stop = threading.Event()
+    with shop.opened(faults.Watch(), place) as opened, ThreadPoolExecutor(1) as threads:
+        slow = Slow(opened)
+        place.store = slow
+        options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=slow.committed)
+        how = {"data_dir": place.home, "stop": stop, "listen": None, "limits": shop.LIMITS, "options": options}
+        running = threads.submit(hw.ingest, with_new_view(place)[0], slow, **how)
+        try:
+            yield running
+        finally:
+            stop.set()
+            running.result()
+
+
+def seen(place):
+    """The state of the new view, and how many of its parts are done."""
+    (state,) = [view for view in hw.status(with_new_view(place)[0], store=place.store, data_dir=place.home).views if view.view == "spent"]
+    return state.state, int(state.note.split(" of ")[0]) if state.state == "filling" and state.note else 0
+
+
+def first_view(place):
+    (served,) = shop.values(place, shop.shop(place)[1])
+    return shop.counted(served)
+
+
+def test_the_stream_goes_on_while_a_view_is_filled(places):
+    """Each event that comes meanwhile is served by the first view at once, and by the new one when it is whole."""
+    place, sent, meanwhile = prepared(places), EVENTS, 0
+    with ingesting(place) as running:
+        while seen(place)[0] in ("absent", "filling") and not running.done():
+            if seen(place)[0] == "filling" and first_view(place) == set(range(sent)) and sent < 58:
+                meanwhile += sent > EVENTS
+                shop.append(place, [json.dumps(shop.event(sent, since=place.since))])
+                sent += 1
+            time.sleep(0.01)
+    assert meanwhile > 0
+    filled(faults.Watch(), place)
+    assert shop.counted(values(place), "spent") == first_view(place) == set(range(sent))
+    assert len(shop.files(place)["archive"]) == sent
+
+
+def test_a_fill_that_is_stopped_goes_on_although_the_stream_did_too(places):
+    place, sent, done, state = prepared(places), EVENTS, [], "absent"
+    while state in ("absent", "filling"):
+        with ingesting(place) as running:
+            begun = seen(place)
+            shop.append(place, [json.dumps(shop.event(sent, since=place.since))])
+            sent += 1
+            while seen(place) == begun and begun[0] in ("absent", "filling") and not running.done():
+                time.sleep(0.01)
+            state, parts = seen(place)
+            done.append(parts)
+    assert len(done) > 1
+    assert done[:-1] == sorted(done[:-1])
+    filled(faults.Watch(), place)
+    assert shop.counted(values(place), "spent") == first_view(place) == set(range(sent))

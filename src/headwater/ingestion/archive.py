@@ -8,6 +8,7 @@ is made durable before they are deleted. A file says which commits it holds: aft
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,14 +139,20 @@ class Roller:
         parts = self.lazy_parts()
         return pl.concat(parts, how="diagonal_relaxed") if parts else None
 
-    def lazy_parts(self) -> list[pl.LazyFrame]:
+    def lazy_parts(self, since: int = -1, upto: int | None = None) -> list[pl.LazyFrame]:
         """Everything in the order of its commits, each part by the columns that the stream had then.
 
-        Blocks come before files, so that rolling meanwhile loses none.
+        since, upto: only of the commits after one, and up to one. Blocks are read before files, so that rolling meanwhile loses none.
         """
         blocks, parts = list(self._blocks()), self.archive.parts()
-        done = _last(parts)
-        return [*(part.scan() for part in parts), *(_frame(value).lazy() for key, value in blocks if keyspace.sequence_of(key) > done)]
+        done, last = max(_last(parts), since), math.inf if upto is None else upto
+        asked = pl.col(SEQUENCE) > since if upto is None else pl.col(SEQUENCE).is_between(since + 1, upto)
+        files = [
+            part.scan() if since < part.first and part.last <= last else part.scan().filter(asked).collect().lazy()
+            for part in parts
+            if since < part.last and part.first <= last
+        ]
+        return [*files, *(_frame(value).lazy() for key, value in blocks if done < keyspace.sequence_of(key) <= last)]
 
     def parts(self) -> list[Callable[[], pl.DataFrame]]:
         """As `rows`, in parts that are read when they are called, each with the columns that it was written with."""

@@ -133,10 +133,9 @@ def _records_of_views(state: WriterState, records: SortedRecords, sequence: int)
     _count_outside(state, records, events[TIME])
     grouped = GroupedRecords(state.stored.get, state.rules.partition)
     for tiles in state.rules.acceptance.tiles:
-        of_view = grouped.of(tiles.view)
-        of_view.put(
-            tiles.view.tiles_fingerprint, tiles.update(events, records.now, sequence, of_view.fetcher(tiles.view.tiles_fingerprint))
-        )
+        name, of_view = tiles.view.tiles_fingerprint, grouped.of(tiles.view)
+        if name not in state.unfilled:
+            of_view.put(name, tiles.update(events, records.now, sequence, of_view.fetcher(name)))
     return grouped.changes(sequence, state.views)
 
 

@@ -6,6 +6,7 @@ before its last event on, with the ids of that stretch, so that what both hold c
 are called approximate until the longest window has passed; so they are where the archive does not hold all that was accepted.
 
 A fill is made of parts, each of them one commit, which also says how many are done. A process that is killed goes on behind the last one.
+The stream may go on meanwhile: what it brings is in the archive too, and is filled in as well, until the commit that makes the view whole.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain, islice
 
 import msgspec
@@ -41,6 +44,7 @@ from headwater.state.window_reach import out_of_reach, reach
 _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images
 _RECORDS = 10_000  # of one commit
+_TURN = 0.005  # seconds for commits of the stream between two parts
 _REWIND = "Nothing was written. `headwater store rewind --dry-run` says what is lost, and without --dry-run it sets archive and store right"
 
 
@@ -60,46 +64,105 @@ def _is_kept(writer: PartitionWriter, tiles: ViewTiles) -> bool:
     return state is not None and writer.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
 
 
-def fill_views(writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False) -> dict[str, int]:
-    """Fill the views whose records are not whole with their past, as of `now`, microseconds; how many events each was given, by tiles
-    fingerprint.
+class Fill:
+    """The fill of those views of a writer whose records are not whole, as of `now`, microseconds.
 
     logs: what was kept of the stream. Where rules of the source have changed, it is judged again first.
     replayed: the stream is the history's own continuation, so that nothing can be in both.
+    views: those to be filled; all others are whole. counts: how many events each was given, by tiles fingerprint.
 
     Raises:
         FencedError: another process writes to the partition.
         LostError: the archive holds commits that the store has not made.
     """
-    archive = logs.archive
+
+    def __init__(self, writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False) -> None:
+        self.writer, self.counts = writer, dict[str, int]()
+        self.alone: AbstractContextManager[object] = nullcontext()
+        self.turn = 0.0
+        _check_whole(writer, logs.archive)
+        self.T = max(now, writer.progress.at)
+        if not writer.progress.sequence and has_moved(writer.source):  # what came by the stream before is not in this one
+            writer.note(msgspec.structs.replace(writer.progress, lost=self.T), {}, writer.unmoved())
+        accepted = judge_again(writer, logs, self.T, first_ids(writer.store, writer.source))
+        if accepted:
+            _LOG.info(
+                "source %s: %s rows that were refused or left out are accepted by its rules of today", writer.source.name, f"{accepted:,}"
+            )
+        self.views = new_views(writer)
+        _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in self.views])
+        if not self.views:
+            return
+        if not writer.progress.sequence:
+            shared = overlap(writer.source, now)
+            if shared is not None:
+                writer.begin(*shared, now)
+        _take_over(writer, self.views)
+        self._past = _Past(writer, logs, _begun(writer, logs.archive, self.T), replayed)
+
+    def run(self, alone: AbstractContextManager[object] | None = None) -> dict[str, int]:
+        """Fill all views, one after the other; the counts.
+
+        alone: held while the store is written. The stream may go on meanwhile, if its commits hold it too.
+        """
+        self.alone, self.turn = (nullcontext(), 0.0) if alone is None else (alone, _TURN)
+        for tiles in self.views:
+            self.counts[tiles.view.tiles_fingerprint] = self._fill(tiles)
+        if self.views and self.writer.corrections is not None:
+            self.writer.load()
+        return self.counts
+
+    def _fill(self, tiles: ViewTiles) -> int:
+        """Make the records of a view, part by part, until what came meanwhile is one part at most: its commit makes the view whole."""
+        writer, name, past = self.writer, tiles.view.tiles_fingerprint, self._past
+        place = keyspace.stream_state(name, writer.partition)
+        begun = State(tiles.view.name, schema_bytes(tiles.schema))
+        parts, filling = self._begin(tiles, place, begun)
+        while True:
+            for events, also in islice(parts.read(), filling.done, None):
+                with self.alone:
+                    filling, records = _with_part(writer, tiles, events, filling)
+                    state = msgspec.structs.replace(begun, filling=filling)
+                    writer.store.commit({**records, **also, place: encoded(state)}, writer.unmoved())
+                time.sleep(self.turn)
+            with self.alone:
+                parts = past.parts(tiles, max(filling.T, writer.progress.at), filling.upto, writer.progress.sequence)
+                filling = parts.begun(writer.filling, filling.events)
+                if parts.count <= 1:
+                    changes: dict[bytes, bytes | None] = {}
+                    for events, also in parts.read():
+                        filling, records = _with_part(writer, tiles, events, filling)
+                        changes |= {**records, **also}
+                    whole = past.state(tiles, filling.T)
+                    progress = msgspec.structs.replace(writer.progress, views={**writer.progress.views, name: whole.coverage})
+                    writer.note(progress, {**changes, place: encoded(whole)}, writer.unmoved())
+                    writer.filled(name)
+                    return filling.events
+
+    def _begin(self, tiles: ViewTiles, place: bytes, begun: State) -> tuple[_FillParts, Filling]:
+        """What is to be done: the parts that a fill that was stopped has left, or all of them, and then nothing is there of the view."""
+        writer = self.writer
+        state = read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition)
+        filling = None if state is None else state.filling
+        if filling is not None and filling.token == writer.filling:
+            parts = self._past.parts(tiles, filling.T, filling.since, filling.upto)
+            if filling.made_of == parts.digest:
+                return parts, filling
+        with self.alone:
+            writer.store.commit({place: encoded(begun)}, writer.unmoved())
+        _clear(writer, tiles, self.alone)
+        with self.alone:
+            parts = self._past.parts(tiles, max(self.T, writer.progress.at), -1, writer.progress.sequence)
+        return parts, parts.begun(writer.filling)
+
+
+def _check_whole(writer: PartitionWriter, archive: Roller) -> None:
     if archive.last > writer.progress.sequence:
         raise LostError(
             f"the archive in {archive.where} holds events up to commit {archive.last}, and the online store has made {writer.progress.sequence}: a "
             "server without the last commits took over, an older copy was restored, or the archive is another store's (then give another "
             f"--data-dir). {remedy(writer)}"
         )
-    T = max(now, writer.progress.at)
-    if not writer.progress.sequence and has_moved(writer.source):  # what came by the stream before is not in this one
-        writer.note(msgspec.structs.replace(writer.progress, lost=T), {}, writer.unmoved())
-    accepted = judge_again(writer, logs, T, first_ids(writer.store, writer.source))
-    if accepted:
-        _LOG.info(
-            "source %s: %s records that were refused or left out are accepted by its rules of today", writer.source.name, f"{accepted:,}"
-        )
-    fresh = new_views(writer)
-    _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in fresh])
-    if not fresh:
-        return {}
-    if not writer.progress.sequence:
-        shared = overlap(writer.source, now)
-        if shared is not None:
-            writer.begin(*shared, now)
-    _take_over(writer, fresh)
-    past = _Past(writer, logs, _begun(writer, archive, T), replayed)
-    counts = {tiles.view.tiles_fingerprint: _fill(past, tiles, T) for tiles in fresh}
-    if writer.corrections is not None:
-        writer.load()
-    return counts
 
 
 def _keep(writer: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
@@ -121,10 +184,10 @@ def _take_over(writer: PartitionWriter, fresh: Sequence[ViewTiles]) -> None:
     changes: dict[bytes, bytes | None] = {key: token}
     for tiles in fresh:
         name = tiles.view.tiles_fingerprint
-        state = read_part(writer.store, name, writer.partition)
+        state, begun = read_part(writer.store, name, writer.partition), State(tiles.view.name, schema_bytes(tiles.schema))
         if state is not None and state.filling is not None and state.filling.token == before:
-            mine = msgspec.structs.replace(state.filling, token=token)
-            changes[keyspace.stream_state(name, writer.partition)] = encoded(msgspec.structs.replace(state, filling=mine))
+            begun = msgspec.structs.replace(state, filling=msgspec.structs.replace(state.filling, token=token))
+        changes[keyspace.stream_state(name, writer.partition)] = encoded(begun)
     writer.store.commit(changes, {**writer.unmoved(), key: before})
     writer.filling = token
 
@@ -144,28 +207,12 @@ def _begun(writer: PartitionWriter, archive: Roller, T: int) -> StreamStart | No
     return None if stored is None else msgspec.msgpack.decode(stored, type=StreamStart)
 
 
-def _fill(past: _Past, tiles: ViewTiles, T: int) -> int:
-    """Make the records of a view, part by part; how many events."""
-    writer, name = past.writer, tiles.view.tiles_fingerprint
-    place = keyspace.stream_state(name, writer.partition)
-    state = read_part(writer.store, name, writer.partition)
-    filling = None if state is None else state.filling
-    parts = None if filling is None or filling.token != writer.filling else past.parts(tiles, filling.T)
-    state = State(tiles.view.name, schema_bytes(tiles.schema))
-    if parts is None or filling is None or filling.made_of != parts.digest:
-        writer.store.commit({place: encoded(state)}, writer.unmoved())
-        _clear(writer, tiles)
-        parts = past.parts(tiles, T)
-        filling = Filling(writer.filling, parts.digest, T, parts=parts.count)
-    for events, also in islice(parts.read(), filling.done, None):
-        added = events.filter(pl.col(TIME) < filling.T)
-        filling = msgspec.structs.replace(filling, done=filling.done + 1, events=filling.events + added.height)
-        now = encoded(msgspec.structs.replace(state, filling=filling))
-        writer.store.commit({**_added(writer, tiles, added, filling.T), **also, place: now}, writer.unmoved())
-    whole = past.state(tiles, filling.T)
-    progress = msgspec.structs.replace(writer.progress, views={**writer.progress.views, name: whole.coverage})
-    writer.note(progress, {place: encoded(whole)}, writer.unmoved())
-    return filling.events
+def _with_part(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, filling: Filling) -> tuple[Filling, Changes]:
+    """How far a fill is with the events of one more part, and the records with these."""
+    added = events.filter(pl.col(TIME) < filling.T)
+    return msgspec.structs.replace(filling, done=filling.done + 1, events=filling.events + added.height), _added(
+        writer, tiles, added, filling.T
+    )
 
 
 def _added(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int) -> Changes:
@@ -178,18 +225,20 @@ def _added(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: i
     return records.changes(sequence)
 
 
-def _clear(writer: PartitionWriter, tiles: ViewTiles) -> None:
+def _clear(writer: PartitionWriter, tiles: ViewTiles, alone: AbstractContextManager[object]) -> None:
     """Remove the sections of a view that a fill of other parts, or a definition of old, has left; other views keep theirs."""
     view, end = tiles.view, b"" if writer.partition is None else b"\0" + writer.partition.encode()
     places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(end)]
     for first in range(0, len(places), _RECORDS):
         batch = places[first : first + _RECORDS]
-        records = zip(batch, writer.store.get(batch), strict=True)
-        changes = {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
-        writer.store.commit(changes, writer.unmoved())
+        with alone:
+            records = zip(batch, writer.store.get(batch), strict=True)
+            changes = {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
+            writer.store.commit(changes, writer.unmoved())
     keys = [key for key, _ in writer.store.scan(keyspace.events(view.tiles_fingerprint, writer.partition))]
     for first in range(0, len(keys), _RECORDS):
-        writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), writer.unmoved())
+        with alone:
+            writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), writer.unmoved())
 
 
 # ---------------------------------------------------------------- parts
@@ -197,14 +246,21 @@ def _clear(writer: PartitionWriter, tiles: ViewTiles) -> None:
 
 @dataclass(frozen=True)
 class _FillParts:
-    """What a view is filled with: how many parts, what reads them, and a digest of all that decides what they hold.
+    """What commits after `since` and up to `upto` have accepted, as of T; of the first ones, with the history before them.
 
-    A part is events, and what else its commit changes.
+    digest: of all that decides what the parts hold. read: gives each part: events, and what else its commit changes.
     """
 
+    T: int
+    since: int
+    upto: int
     count: int
     digest: bytes
     read: Callable[[], Iterator[tuple[pl.DataFrame, Changes]]]
+
+    def begun(self, token: bytes, events: int = 0) -> Filling:
+        """None of them is done; events: of the parts before these."""
+        return Filling(token, self.digest, self.T, self.since, self.upto, self.count, events=events)
 
 
 @dataclass(frozen=True)
@@ -216,33 +272,39 @@ class _Past:
     begun: StreamStart | None
     replayed: bool
 
-    def parts(self, tiles: ViewTiles, T: int) -> _FillParts:
-        """What a view is filled with as of T."""
+    def parts(self, tiles: ViewTiles, T: int, since: int, upto: int) -> _FillParts:
+        """What a view is filled with."""
+        if since == upto:
+            return _FillParts(T, since, upto, 0, b"", lambda: iter(()))
         corrections = self.writer.corrections
-        return self._events(tiles, T) if corrections is None else self._images(tiles, corrections, T)
+        if corrections is None:
+            return self._events(tiles, T, since, upto)
+        images = self._images(corrections, since, upto)
+        past = ChangeHistory(corrections, images, T)
+        digest = self._digest(tiles, T, since, upto, images)
+        return _FillParts(T, since, upto, -(-len(past) // _EVENTS), digest, partial(past.parts, tiles, _EVENTS))
 
-    def _events(self, tiles: ViewTiles, T: int) -> _FillParts:
+    def _events(self, tiles: ViewTiles, T: int, since: int, upto: int) -> _FillParts:
         """The events of the history, then those of the archive."""
-        history = self._history(tiles, T)
+        history, archived = self._history(tiles, T, since), self.logs.count(self.logs.archive, since, upto)
 
         def read() -> Iterator[tuple[pl.DataFrame, Changes]]:
-            for events, rows in chain([(history, history.height)], self._archived()):
+            for events, rows in chain([(history, history.height)], self._archived(since, upto)):
                 for first in range(0, rows, self.logs.part):
                     yield events.slice(first, self.logs.part), {}
 
-        chunks, rest = divmod(self._in_archive, ROWS)
+        chunks, rest = divmod(archived, ROWS)
         count = sum(-(-rows // self.logs.part) for rows in [history.height, rest, *chunks * [ROWS]])
-        return _FillParts(count, self._digest(tiles, T, history), read)
+        return _FillParts(T, since, upto, count, self._digest(tiles, T, since, upto, history), read)
 
-    def _images(self, tiles: ViewTiles, corrections: ChangeState, T: int) -> _FillParts:
-        """The events that hold, with the images of all."""
-        images = pl.concat([corrections.none, *self._images_before(corrections), *(events.drop(ROW) for events, _ in self._archived())])
-        past = ChangeHistory(corrections, images, T)
-        return _FillParts(-(-len(past) // _EVENTS), self._digest(tiles, T, images), partial(past.parts, tiles, _EVENTS))
+    def _images(self, corrections: ChangeState, since: int, upto: int) -> pl.DataFrame:
+        """All images, of the history too."""
+        archived = (events.drop(ROW) for events, _ in self._archived(since, upto))
+        return pl.concat([corrections.none, *(self._images_before(corrections) if since < 0 else []), *archived])
 
-    def _digest(self, tiles: ViewTiles, T: int, read: pl.DataFrame) -> bytes:
-        progress = self.writer.progress
-        fixed = [ROWS, self.logs.part, _EVENTS, T, progress.sequence, progress.rules, self._in_archive, schema_bytes(tiles.schema)]
+    def _digest(self, tiles: ViewTiles, T: int, since: int, upto: int, read: pl.DataFrame) -> bytes:
+        archived = self.logs.count(self.logs.archive, since, upto)
+        fixed = [ROWS, self.logs.part, _EVENTS, T, since, upto, archived, self.writer.progress.rules, schema_bytes(tiles.schema)]
         digest = hashlib.sha256(msgspec.msgpack.encode(fixed))
         digest.update(read.hash_rows(seed=0).to_numpy().tobytes() if read.width else b"")
         return digest.digest()
@@ -263,23 +325,20 @@ class _Past:
             coverage=f"{sequence}-{secrets.token_hex(4)}",
         )
 
-    @cached_property
-    def _in_archive(self) -> int:
-        return self.logs.count(self.logs.archive)
-
     @property
     def _is_missing(self) -> bool:
         """Whether more was accepted than the archive holds."""
-        return self.writer.progress.accepted > self._in_archive
+        return self.writer.progress.accepted > self.logs.count(self.logs.archive)
 
-    def _archived(self) -> Iterator[tuple[pl.DataFrame, int]]:
+    def _archived(self, since: int, upto: int) -> Iterator[tuple[pl.DataFrame, int]]:
         """The events of the archive, and how many of its rows they are among, some at a time."""
-        first = first_ids(self.writer.store, self.writer.source)
-        for events, rows in Accepted(self.writer.acceptance, self.logs.archive.lazy_parts(), first).parts():
+        first = first_ids(self.writer.store, self.writer.source) if since < 0 else None
+        parts = self.logs.archive.lazy_parts(since, upto)
+        for events, rows in Accepted(self.writer.acceptance, parts, first, distinct=since >= 0).parts():
             yield events, rows.height
 
-    def _history(self, tiles: ViewTiles, T: int) -> pl.DataFrame:
-        if self.begun is None or self.begun.partition != self.writer.partition or self.writer.source.history is None:
+    def _history(self, tiles: ViewTiles, T: int, since: int) -> pl.DataFrame:
+        if since >= 0 or self.begun is None or self.begun.partition != self.writer.partition or self.writer.source.history is None:
             return pl.DataFrame()
         furthest = reach(tiles.view)
         return history_before(tiles.view, None if furthest is None else T - furthest, self.begun.until)

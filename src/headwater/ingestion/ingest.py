@@ -83,7 +83,10 @@ def ingest(
         brokers = stack.enter_context(BrokerClocks(store, list(sources), wanted=limits.broker_clock and environment(store) is None))
         check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), store.server_time, brokers=brokers)
         left = [] if receive is not None else pushed  # others receive for them; their views are filled here all the same
-        ingestors = [SourceIngestor(source, views, store, data_dir, limits, filled=source in left) for source, views in sources.items()]
+        ingestors = [
+            SourceIngestor(source, views, store, data_dir, limits, filled=source in left, goes_on=not once)
+            for source, views in sources.items()
+        ]
         for ingestor in ingestors:
             stack.callback(ingestor.close)
         if receive is not None and pushed:

@@ -8,7 +8,7 @@ store stands where this writer left it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,14 @@ class PartitionWriter:
         encoded = msgspec.msgpack.encode(progress)
         self.store.commit({**changes, self.place: encoded}, {**expect, self.place: self.state.encoded})
         self._state = replace(self.state, progress=progress, encoded=encoded)
+
+    def hold_back(self, names: Collection[str]) -> None:
+        """Have commits not maintain these views, by tiles fingerprint, and keep their sections of records, until each is `filled`."""
+        self._state = replace(self.state, views=self.state.views | set(names), unfilled=self.state.unfilled | set(names))
+
+    def filled(self, name: str) -> None:
+        """Have commits maintain a view, from the next one on."""
+        self._state = replace(self.state, unfilled=self.state.unfilled - {name})
 
     def due(self) -> int | None:
         """When the first held event happens, microseconds; None where none is held."""

@@ -106,22 +106,30 @@ class Logs:
         """The archive, by the columns that the stream had."""
         return self.archive.lazy_parts()
 
-    def count(self, roller: Roller) -> int:
-        """How many rows are there."""
-        return sum(int(frame.select(pl.len()).collect().item()) for frame in roller.lazy_parts())
+    def count(self, roller: Roller, since: int = -1, upto: int | None = None) -> int:
+        """How many rows are there, of commits as of `Roller.lazy_parts`."""
+        return sum(int(frame.select(pl.len()).collect().item()) for frame in roller.lazy_parts(since, upto))
 
 
 class Accepted:
     """The events of an archive that the rules accept, in the order in which they became known; a copy counts once.
 
     archive: of one partition or of several. first: ids of a history, and when they were known, that copies in the archive are copies of.
-    also: further columns of its rows that are read.
+    also: further columns of its rows that are read. distinct: it holds no copies by the rules of today.
     """
 
-    def __init__(self, acceptance: Acceptance, archive: Sequence[pl.LazyFrame], first: First = None, also: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        acceptance: Acceptance,
+        archive: Sequence[pl.LazyFrame],
+        first: First = None,
+        also: Sequence[str] = (),
+        *,
+        distinct: bool = False,
+    ) -> None:
         self.acceptance, self.archive, self.first, self.also = acceptance, archive, first, also
         source = acceptance.source
-        self.ordered = source.id_field is not None and source.changes is None
+        self.ordered = source.id_field is not None and source.changes is None and not distinct
 
     def parts(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """Events as of `Acceptance.events_of`, and the rows that they are among."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -23,14 +23,14 @@ from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import KafkaTopic
 from headwater.definitions.writers import has_one_writer, other_writers, steps_to_rewrite
-from headwater.errors import DefinitionError, LostError, RecreatedError, RetentionError, UsageError
+from headwater.errors import DefinitionError, FencedError, LostError, RecreatedError, RetentionError, UsageError
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.archive_owner import claim_folder
 from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.consumer_group import group_of
-from headwater.ingestion.fill_views import fill_views, remedy
+from headwater.ingestion.fill_views import Fill, remedy
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Logs
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
@@ -105,7 +105,8 @@ class SourceIngestor:
 
     one_writer: whether one process at a time writes all partitions; then it holds `lease` while it does.
     inbox: where its events come in, if they are pushed; received_here: has the store say so. filled: whether views are filled right
-    away, where this process holds the whole store; otherwise `open` does it, or the first commit.
+    away, where this process holds the whole store; otherwise `open` does it, or the first commit. goes_on: whether the stream goes
+    on meanwhile, where an archive is kept.
 
     Raises:
         UsageError: the store holds the stream as other writers have written it.
@@ -121,6 +122,7 @@ class SourceIngestor:
         *,
         replayed_from: int | None = None,
         filled: bool = True,
+        goes_on: bool = False,
     ) -> None:
         self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
         claim(store, source)
@@ -149,6 +151,8 @@ class SourceIngestor:
         self.turns: Turns = {}
         self._writers: dict[str | None, PartitionWriter] = {}
         self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
+        self._beside = ThreadPoolExecutor(1, "fill") if goes_on and folder is not None else None
+        self._fills: list[Future[None]] = []  # of views that are filled while the stream goes on
         self._rolling: Future[None] | None = None
         self._lock = threading.RLock()  # partitions come and go between commits
         if filled and not store.capabilities.multi_process:
@@ -214,13 +218,17 @@ class SourceIngestor:
             self._rolled()  # their remaining blocks are for the new owners to move
             self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions if name is not None}}
             for name in partitions:
+                for writers in (self._writers, self._filling):
+                    if name in writers:
+                        writers[name].abandoned.set()
                 self._writers.pop(name, None)
-                if name in self._filling:
-                    self._filling[name].abandoned.set()
 
     def commit(self, records: Sequence[tuple[RecordBatch, Turns]], now: int, known: int | None = None) -> list[Committed]:
         """Commit records, each read when `turns` were as they say, one writer after the other."""
         with self._lock:
+            for fill in [fill for fill in self._fills if fill.done()]:
+                self._fills.remove(fill)
+                fill.result()
             if self.one_writer:
                 polls = [poll for poll, _ in records]
                 return [self._apply(writer, polls, now, known) for writer in self.writers]
@@ -262,7 +270,7 @@ class SourceIngestor:
                 writer.blocks[space] = 0  # later commits count towards the next file
             work: list[Callable[[], object]] = [self._roller(writer.partition, space).roll for writer, space in due]
             latest = max((writer.progress.at for writer in self.writers), default=0)
-            if latest - self._expired >= _HOUR:
+            if latest - self._expired >= _HOUR and not self._fills:  # which read the files
                 self._expired = latest
                 work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.writers for space in FOLDERS]
             self._rolling = _in_background(work) if work else None
@@ -272,8 +280,10 @@ class SourceIngestor:
     def close(self) -> None:
         """Give up filling views, and wait for files that are being made; what goes wrong with them is seen when they are made again."""
         with self._lock:
-            for writer in self._filling.values():
+            for writer in [*self._filling.values(), *self._writers.values()]:
                 writer.abandoned.set()
+        if self._beside is not None:
+            self._beside.shutdown(cancel_futures=True)
         if self._rolling is not None:
             wait([self._rolling])
 
@@ -284,7 +294,7 @@ class SourceIngestor:
             rolling.result()
 
     def writer(self, partition: str | None) -> PartitionWriter:
-        """The writer that a partition's records go to; its views are filled with their past before it is given."""
+        """The writer that a partition's records go to; its views are filled with their past, before it is given or while it commits."""
         name = self._writer_of(partition)
         with self._lock:
             if name in self._writers:
@@ -294,8 +304,11 @@ class SourceIngestor:
         self._check_acknowledged(writer)
         with self._lock:
             self._filling[name] = writer
-        try:
-            self._fill(writer)
+        try:  # the lock is free: other partitions are committed, and this one may be taken away
+            fill = Fill(writer, self._logs(name), self._begins(), replayed=self.replayed_from is not None)
+            beside = self._beside if writer.corrections is None and writer.progress.sequence else None
+            if beside is None:
+                self._run(fill)
         finally:
             with self._lock:
                 if self._filling.get(name) is writer:
@@ -303,6 +316,9 @@ class SourceIngestor:
         with self._lock:
             writer.check_mine()
             self._writers[name] = writer
+            if beside is not None and fill.views:
+                writer.hold_back([tiles.view.tiles_fingerprint for tiles in fill.views])
+                self._fills.append(beside.submit(self._run_beside, fill))
         return writer
 
     def _writer_of(self, partition: str | None) -> str | None:
@@ -317,12 +333,19 @@ class SourceIngestor:
                 f"without the last commits took over, or an older copy was restored. {remedy(writer)}"
             )
 
-    def _fill(self, writer: PartitionWriter) -> None:
-        """Fill new views with their past. The lock is free: other partitions are committed, and this one may be taken away."""
-        replayed = self.replayed_from is not None
-        names = {tiles.view.tiles_fingerprint: tiles.view.name for tiles in self.acceptance.tiles}
-        for name, events in fill_views(writer, self._logs(writer.partition), self._begins(), replayed=replayed).items():
+    def _run(self, fill: Fill, alone: AbstractContextManager[object] | None = None) -> None:
+        names = {tiles.view.tiles_fingerprint: tiles.view.name for tiles in fill.views}
+        for name, events in fill.run(alone).items():
             _LOG.info("feature view %s begins with %s events of its past", names[name], f"{events:,}")
+
+    def _run_beside(self, fill: Fill) -> None:
+        """Fill while the stream is committed. Where another process writes now, it fills too."""
+        try:
+            self._run(fill, self._lock)
+        except LostError:
+            raise
+        except FencedError as error:
+            _LOG.info("%s; views are filled by who writes next", error)
 
     def fill_again(self, views: Sequence[FeatureView]) -> dict[str, int]:
         """Make the records of some views again in every partition that has been read; how many events, by tiles fingerprint.
@@ -341,7 +364,7 @@ class SourceIngestor:
             self._check_acknowledged(writer)
             kept = {name: coverage for name, coverage in writer.progress.views.items() if name not in again}
             writer.note(msgspec.structs.replace(writer.progress, views=kept), {}, writer.unmoved())
-            for name, events in fill_views(writer, self._logs(partition), clock.now_micros()).items():
+            for name, events in Fill(writer, self._logs(partition), clock.now_micros()).run().items():
                 if name in again:
                     counts[again[name]] += events
         return counts

@@ -67,6 +67,7 @@ class WriterState:
     changes: the events that can be retracted, of a source with `changes=`.
     partitions: the encoded `PartitionCount`, as the store holds it, where each partition has a writer although events have ids.
     views: the tiles fingerprints of all streaming views that the store has a state of; the sections of others are dropped from records.
+    unfilled: those of views that are being filled; commits do not maintain them yet.
     """
 
     rules: WriterRules
@@ -81,6 +82,7 @@ class WriterState:
     changes: ChangeState | None
     partitions: bytes | None = None
     views: frozenset[str] = frozenset()
+    unfilled: frozenset[str] = frozenset()
 
     @classmethod
     def load(cls, rules: WriterRules, stored: StoredValues, noted: Progress | None = None) -> WriterState:

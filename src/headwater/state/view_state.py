@@ -30,14 +30,17 @@ class CutInProgress(msgspec.Struct, frozen=True):
 
 
 class Filling(msgspec.Struct, frozen=True):
-    """How far the fill of a stream's view is: `done` of `parts` parts, with `events` events, as of T in microseconds.
+    """How far the fill of a stream's view is: `done` of the `parts` parts of what commits after `since` and up to `upto` have accepted.
 
+    Of the first commits, with the history before them. T: as of when, microseconds. events: of these and all parts before.
     token: of the process that fills, as `keyspace.filling` has it. made_of: a digest of what the parts are made of.
     """
 
     token: bytes
     made_of: bytes
     T: int
+    since: int
+    upto: int
     parts: int
     done: int = 0
     events: int = 0
