@@ -157,6 +157,28 @@ def test_without_its_archive_a_store_that_is_set_back_is_incomplete(places):
         assert states(place) == ["incomplete"]
 
 
+def test_what_still_waits_is_not_counted_as_released_by_a_second_rewind(places):
+    """So an event that the archive lacks is missed, and the view is said to be incomplete."""
+    place = places()
+    with after(place):
+        ingested(place, *BEFORE, json.dumps(LATER))
+    with after(place, hours=2):
+        ingested(place, AFTER[0])
+    with after(place, minutes=1):
+        assert rewound(faults.Watch(), place).sources
+    with after(place, minutes=30):
+        ingested(place, AFTER[1])
+    with after(place, minutes=2):
+        (found,) = rewound(faults.Watch(), place).sources
+    assert (found.filled_again, found.incomplete) == (["user"], [])
+    (lost,) = [path for path in place.home.glob("archive/visits/*/*.parquet") if 1 << 5 in pl.read_parquet(path)["n"]]
+    lost.unlink()
+    with after(place, minutes=3):
+        ingested(place)
+        assert states(place) == ["incomplete"]
+        assert shop.counted(results(place)[0][0]) is None
+
+
 PROJECT = """
 import headwater as hw
 from pathlib import Path

@@ -9,7 +9,7 @@ from headwater import settings
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import chosen, stored
 from headwater.errors import UsageError
-from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
+from headwater.ingestion.source_ingestor import LEFT, IngestLimits, SourceIngestor, streamed
 from headwater.online_stores import OnlineStore, ingest_lease
 from headwater.online_stores.ownership import from_production, opened_for
 
@@ -46,7 +46,7 @@ def fill(project: Project, views: Sequence[str], *, store: OnlineStore | str | N
             again = [view for view in fed if view.tiles_fingerprint in wanted]
             if again:
                 ingestor = SourceIngestor(source, fed, mine, home, IngestLimits(), filled=False)
-                with ingestor.lease(0.0):
+                with ingestor.lease(LEFT):
                     filled = ingestor.fill_again(again)
                 counts |= {wanted[view.tiles_fingerprint]: filled[view.tiles_fingerprint] for view in again}
     return counts

@@ -45,7 +45,7 @@ from headwater.ingestion.held_events import DUE, waiting
 from headwater.ingestion.judge_again import judge_again
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Logs, first_ids
-from headwater.ingestion.source_ingestor import IngestLimits, streamed, writer_lease
+from headwater.ingestion.source_ingestor import LEFT, IngestLimits, streamed, writer_lease
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, integer_position, offset_at
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance, content_of
@@ -139,7 +139,7 @@ def rewind(
         mine = stack.enter_context(opened_for(project.name, store))
         stack.enter_context(ingest_lease(mine, wait=0.0, instead="rewind"))
         for source in by_source:
-            stack.enter_context(writer_lease(mine, placed_source(mine, source), 0.0))
+            stack.enter_context(writer_lease(mine, placed_source(mine, source), LEFT))
 
         def rewinds(*, own: bool) -> list[_Rewind]:
             return [found for source, views in by_source.items() for found in _of_source(mine, source, views, home, own=own)]

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -40,9 +41,11 @@ from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.online_stores import OnlineStore, keyspace
 from headwater.online_stores.ownership import claim, environment, placed, placed_source
+from headwater.online_stores.renewed_leases import LEASE
 from headwater.state.view_state import progresses
 
 _LOG = logging.getLogger(__name__)
+LEFT: Final = 2 * LEASE  # seconds to wait for the lease that a killed process has left
 _POLLS = 2  # whose records are as many events as one part of a fill
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
 
