@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import headwater as hw
 from headwater import clock
-from headwater.logs.exposure_log import read_exposures
+from headwater.journal.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
 from headwater.serving.exposures import log_exposures
 from headwater.serving.http.micro_batches import BatchedRequest, answer_batch

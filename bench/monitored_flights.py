@@ -31,7 +31,7 @@ from headwater.demo.serve_week import served_project
 from headwater.experiments.level_comparison import level_lift
 from headwater.experiments.monitored_rows import LiftOptions
 from headwater.ingestion.replay import replay
-from headwater.logs.serving_log_rows import BatchEntry, EntryContext
+from headwater.journal.serving_log_rows import BatchEntry, EntryContext
 from headwater.models.registry import MONITORED, ModelRegistry
 from headwater.models.serving_model import ServedModel
 from headwater.results.level_lift_result import LiftDay

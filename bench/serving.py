@@ -45,7 +45,7 @@ from bench import bare
 from bench.measure import ROOT, Skipped, clean
 from bench.streams import KEYS, batch, cover, payments, shard, views
 from headwater.cli.ingest import seldom_collected
-from headwater.logs.serving_log import ServedLog
+from headwater.journal.serving_log import ServedLog
 from headwater.models.fit import fit
 from headwater.models.serving_model import ServedModel
 from headwater.online_stores import open_store

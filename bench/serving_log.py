@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import headwater as hw
-from headwater.logs.serving_log_conversion import convert
-from headwater.logs.serving_log_rows import AsOf, BatchEntry, Entry, EntryContext, RowEntry
+from headwater.journal.serving_log_conversion import convert
+from headwater.journal.serving_log_rows import AsOf, BatchEntry, Entry, EntryContext, RowEntry
 from headwater.state.answer_words import WordLayout, words_of
 
 FEATURES, BATCH, ROWS = 27, 64, 100

@@ -6,7 +6,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-core='tests/logs tests/definitions tests/kernel tests/online tests/cli/test_models.py'
+core='tests/journal tests/definitions tests/kernel tests/online tests/cli/test_models.py'
 versions='3.12 3.13 3.14'
 
 find_python() {

@@ -12,7 +12,7 @@ import headwater as hw
 from headwater import permissions
 from headwater.engine.local.partition import split
 from headwater.jobs.materialize import materialize_view
-from headwater.logs.serving_log_rows import EntryContext, RowEntry
+from headwater.journal.serving_log_rows import EntryContext, RowEntry
 from headwater.serving.third_party.response_log import AnswerLog
 from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import (

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from headwater.jobs.precompute import ActiveKeys as ActiveKeys
     from headwater.jobs.precompute import PrecomputeResult as PrecomputeResult
     from headwater.jobs.sinks import PredictionTable as PredictionTable
+    from headwater.journal.outcome_journal import Outcomes as Outcomes
+    from headwater.journal.outcome_journal import outcomes as outcomes
+    from headwater.journal.serving_log import ServedLog as ServedLog
+    from headwater.journal.serving_log_files import served as served
     from headwater.kept_runs.mlflow_tracking import log_to_mlflow as log_to_mlflow
     from headwater.kept_runs.runs import Runs as Runs
-    from headwater.logs.outcome_journal import Outcomes as Outcomes
-    from headwater.logs.outcome_journal import outcomes as outcomes
-    from headwater.logs.serving_log import ServedLog as ServedLog
-    from headwater.logs.serving_log_files import served as served
     from headwater.models.formats import load_model as load_model
     from headwater.models.registry import ModelRegistry as ModelRegistry
     from headwater.monitoring.drift import Drift as Drift
@@ -92,9 +92,9 @@ _HOMES = {
     "headwater.jobs.sinks": "PredictionTable",
     "headwater.kept_runs.mlflow_tracking": "log_to_mlflow",
     "headwater.kept_runs.runs": "Runs",
-    "headwater.logs.outcome_journal": "Outcomes outcomes",
-    "headwater.logs.serving_log": "ServedLog",
-    "headwater.logs.serving_log_files": "served",
+    "headwater.journal.outcome_journal": "Outcomes outcomes",
+    "headwater.journal.serving_log": "ServedLog",
+    "headwater.journal.serving_log_files": "served",
     "headwater.models.formats": "load_model",
     "headwater.models.registry": "ModelRegistry",
     "headwater.monitoring.drift": "Drift drift",

@@ -18,7 +18,7 @@ from headwater.assessing.questions import read_answers, with_effects, write_ques
 from headwater.assessing.request_time import Asked, at_request, lost_at, over_budget
 from headwater.cli.projects import load
 from headwater.errors import UsageError
-from headwater.logs.serving_log_rows import LATENCY
+from headwater.journal.serving_log_rows import LATENCY
 from headwater.reports.assessment_page import to_sections
 from headwater.reports.document import Bullets, CsvDownloads, Section, Table, Text, to_markdown
 from headwater.reports.readiness_and_cost import readiness_section

@@ -17,7 +17,7 @@ from headwater.reports.readiness_and_cost import cost_section
 from headwater.results.cost_result import LevelCost
 from headwater.results.measurement import Missing, Number
 from tests.assessing.conftest import ago, payments, project, source, view
-from tests.logs.conftest import about, one
+from tests.journal.conftest import about, one
 
 P = {"p_cpu": 0.04 / 3600, "w": 0.625e-6, "g": 0.125e-6, "p_gb": 0.25}
 A = P | {"U": 31e6, "f": 1, "k": 1000, "c_b": 2e-6, "b": 2048, "c_o": 4e-6, "n_k": 3, "n_r": 2, "rho": 0.3, "m": 2, "h": 0.99, "R": 622_000}

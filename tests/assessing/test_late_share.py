@@ -8,7 +8,7 @@ from msgspec import structs
 
 import headwater as hw
 from headwater.assessing.late_share import late_share, with_measured_late
-from headwater.logs.serving_log_rows import HOW, LATENCY, PREDICTION, REQUEST
+from headwater.journal.serving_log_rows import HOW, LATENCY, PREDICTION, REQUEST
 from headwater.results.backtest_result import Value
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, measured

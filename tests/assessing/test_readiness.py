@@ -16,7 +16,7 @@ from headwater.assessing.readiness import readiness
 from headwater.errors import UsageError
 from headwater.reports.readiness_and_cost import readiness_section
 from tests.assessing.conftest import NOW, ago, of, payments, source, view
-from tests.logs.conftest import about, micros, one
+from tests.journal.conftest import about, micros, one
 from tests.online_stores.servers import serving
 
 DAY = 86_400

@@ -16,8 +16,8 @@ import headwater as hw
 from bench.validation.promises import RHOS, missed
 from headwater.backtesting.delivery_weeks import allowed, shortfall_of
 from headwater.errors import DataError, UsageError
-from headwater.logs.fetching import fetch
-from headwater.logs.shipping import ship
+from headwater.journal.fetching import fetch
+from headwater.journal.shipping import ship
 from headwater.models.promises import delivery_of, promise_of_version
 from headwater.models.registry import ModelRegistry
 from headwater.results.estimate import Estimate
@@ -27,7 +27,7 @@ from tests.backtesting.delivery_world import LIVE, SERVED, SPLIT, kept, play, pr
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.effort import FULL
-from tests.logs.conftest import about, many, model, one
+from tests.journal.conftest import about, many, model, one
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400_000_000

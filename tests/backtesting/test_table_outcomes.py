@@ -9,7 +9,7 @@ from headwater.backtesting.delivered_rows import ServedAs, delivered_rows
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.errors import DataError
 from headwater.training.resources import DEFAULT_RESOURCES
-from tests.logs.conftest import about, at, micros, model, one
+from tests.journal.conftest import about, at, micros, model, one
 
 EARLY, LATE = micros(0), micros(30 * 86_400)
 

@@ -9,8 +9,8 @@ from datetime import datetime
 import pytest
 
 from headwater import clock
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import Exposure
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.exposure_rows import Exposure
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from tests.cli.conftest import PROJECT
 from tests.experiments.frozen_plans import frozen_plan

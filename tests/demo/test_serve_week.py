@@ -17,7 +17,7 @@ from headwater.cli.projects import load
 from headwater.demo import experiment_week
 from headwater.demo.flights import prepare
 from headwater.demo.serve_week import in_service, write_definitions
-from headwater.logs.exposure_log import read_exposures
+from headwater.journal.exposure_log import read_exposures
 from headwater.results.stored_runs import keep_run
 from scripts.demo_figures import kept
 from tests.docs.pages import wait_for

@@ -23,8 +23,8 @@ from headwater.errors import DataError, FencedError, StoreError, UsageError
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.jobs.materialize import materialize_view
-from headwater.logs.serving_log_files import raw_segments
-from headwater.logs.serving_log_rows import BatchEntry, EntryContext, RowEntry
+from headwater.journal.serving_log_files import raw_segments
+from headwater.journal.serving_log_rows import BatchEntry, EntryContext, RowEntry
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
 from headwater.online_stores import keyspace

@@ -16,8 +16,8 @@ import headwater as hw
 from headwater.erasure.erase_exposures import erase_exposures
 from headwater.erasure.key_match import ErasedKey
 from headwater.erasure.receipt import ErasureJournal
-from headwater.logs.exposure_log import EXPOSURES, ExposureLog, read_exposures, read_interleaved
-from headwater.logs.exposure_rows import Exposure
+from headwater.journal.exposure_log import EXPOSURES, ExposureLog, read_exposures, read_interleaved
+from headwater.journal.exposure_rows import Exposure
 from headwater.testing.examples import visiting
 from tests.serving.experiment_world import EXPERIMENTED, both_levels, started
 

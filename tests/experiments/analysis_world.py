@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 import headwater as hw
-from headwater.logs.exposure_rows import EXPOSURE_SCHEMA
+from headwater.journal.exposure_rows import EXPOSURE_SCHEMA
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan
 from tests.experiments.frozen_plans import frozen_plan
 

@@ -15,8 +15,8 @@ from headwater.experiments.assignment import Assignment
 from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import RAMP, RampLook, ramp, ramp_step
 from headwater.experiments.frozen_plan import assignment_of
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import Exposure
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.exposure_rows import Exposure
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, FrozenPlan, StartedExperiment
 from tests.experiments.frozen_plans import frozen_plan
 

@@ -9,9 +9,9 @@ from headwater import clock
 from headwater.errors import DefinitionError
 from headwater.experiments.exposure_retention import expire_exposures, exposures_kept
 from headwater.experiments.frozen_plan import freeze
-from headwater.logs.exposure_log import EXPOSURES, ExposureLog, read_exposures
-from headwater.logs.exposure_rows import Exposure
-from headwater.logs.posted_exposures import PostedExposures
+from headwater.journal.exposure_log import EXPOSURES, ExposureLog, read_exposures
+from headwater.journal.exposure_rows import Exposure
+from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.registry import ModelRegistry
 from tests.experiments.shop_history import project, requests
 from tests.serving.experiment_world import DAY, plan, started

@@ -13,7 +13,7 @@ from headwater.errors import DataError, StoreError, UsageError
 from headwater.experiments.exposed_units import exposed_units
 from headwater.experiments.external_exposures import ExternalColumns, log_external_exposures
 from headwater.experiments.health import unit_checks
-from headwater.logs.exposure_log import read_exposures
+from headwater.journal.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
 from tests.experiments.frozen_plans import frozen_plan
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from headwater.cli import main
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import Exposure
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.exposure_rows import Exposure
 from headwater.models.experiment_store import ExperimentStore
 from tests.experiments.analysis_world import START, World, micros
 

@@ -13,7 +13,7 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.experiments.level_comparison import LiftOptions, level_lift
-from headwater.logs.sample_rates import write_rate
+from headwater.journal.sample_rates import write_rate
 from headwater.models.artifact import load
 from headwater.models.latest_results import LATEST_LEVEL_LIFT
 from headwater.models.registry import MONITORED, ModelRegistry
@@ -23,7 +23,7 @@ from headwater.serving.metrics.level_lift_metrics import LevelLiftMetrics
 from tests.backtesting.delivery_world import LIVE
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 from tests.experiments.monitored_world import SERVED, served
-from tests.logs.conftest import model
+from tests.journal.conftest import model
 
 ROOT = Path(__file__).resolve().parents[2]
 END = LIVE + dt.timedelta(days=SERVED)

@@ -9,15 +9,15 @@ from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import ramp
 from headwater.experiments.frozen_plan import freeze
 from headwater.experiments.probe_budget import CAPTION, LOSS_BUDGET, budget_spent, probe_loss
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import Exposure
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.exposure_rows import Exposure
 from headwater.models.experiment_store import ExperimentStore
 from headwater.models.registry import ModelRegistry
 from headwater.training.from_log import FromLog, logged
 from tests.backtesting.test_delivery import written
 from tests.experiments.analysis_world import START, World, micros
 from tests.experiments.replayed_world import AFTER, bank
-from tests.logs.conftest import about, at, model, one
+from tests.journal.conftest import about, at, model, one
 
 
 def test_the_plan_keeps_the_budget(tmp_path):

@@ -6,10 +6,10 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError
-from headwater.logs.segment_writer import CLOSED, OPEN
-from headwater.logs.serving_log_rows import EntryContext
+from headwater.journal.segment_writer import CLOSED, OPEN
+from headwater.journal.serving_log_rows import EntryContext
 from headwater.models.registry import ModelRegistry
-from tests.logs.conftest import at, one
+from tests.journal.conftest import at, one
 
 N = 700
 

@@ -6,7 +6,7 @@ import pytest
 
 import headwater as hw
 from headwater.experiments.analyse_experiment import analyse
-from headwater.logs.serving_log import ServedLog
+from headwater.journal.serving_log import ServedLog
 from headwater.models.experiment_store import FrozenArm
 from tests.serving.experiment_world import DAY, T, both_levels, expected, serving, started
 from tests.serving.world import PROJECT, ROW

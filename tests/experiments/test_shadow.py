@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.logs.serving_log_files import served as log_of
+from headwater.journal.serving_log_files import served as log_of
 from headwater.models.experiment_store import ExperimentStore
 from headwater.models.registry import ModelRegistry
 from tests.backtesting.delivery_world import LIVE

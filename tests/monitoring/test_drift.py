@@ -11,12 +11,12 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.events.statuses import STATUSES
-from headwater.logs.serving_log_rows import BatchEntry
+from headwater.journal.serving_log_rows import BatchEntry
 from headwater.models.manifest import manifest_text, read_manifest
 from headwater.models.reference_distribution import AT, WEIGHT, references, shares_of
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.population_stability import dispersion, stability
-from tests.logs.conftest import about, home, micros, run  # noqa: F401 (fixtures)
+from tests.journal.conftest import about, home, micros, run  # noqa: F401 (fixtures)
 
 DAY = 86_400
 ROWS = 400

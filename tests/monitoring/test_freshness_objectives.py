@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.logs.daily_statistics import update
+from headwater.journal.daily_statistics import update
 from headwater.monitoring.freshness_objectives import freshness_objectives
 from headwater.online.feature_vectors import FeatureVector
 from headwater.online.read_versions import ReadVersion
@@ -14,7 +14,7 @@ from headwater.results.served_result import AgeDay
 from headwater.serving.metrics.view_reads import ViewReads
 from headwater.serving.serving_result import ServingResult
 from tests.flow import frame, project_of, view_of
-from tests.logs.conftest import about, as_of, home, one  # noqa: F401 (a fixture)
+from tests.journal.conftest import about, as_of, home, one  # noqa: F401 (a fixture)
 
 NOW = datetime(2024, 5, 20, 12, tzinfo=UTC)
 MICROS = round(NOW.timestamp() * 1e6)

@@ -10,16 +10,16 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, UsageError
 from headwater.jobs.materialize import materialize_view
-from headwater.logs.fetching import fetch
-from headwater.logs.serving_log_files import served
-from headwater.logs.serving_log_rows import EntryContext, RowEntry
+from headwater.journal.fetching import fetch
+from headwater.journal.serving_log_files import served
+from headwater.journal.serving_log_rows import EntryContext, RowEntry
 from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.served_parity import _chains
 from headwater.online_stores import Capabilities, keyspace
 from headwater.testing.examples import visiting
 from headwater.training.from_log import _of_versions
 from tests.flow import SCHEMA, Flow, at, frame, micros, streaming_view, view_of
-from tests.logs.conftest import home, run, serve  # noqa: F401 (fixtures)
+from tests.journal.conftest import home, run, serve  # noqa: F401 (fixtures)
 
 HOUR = 3600
 

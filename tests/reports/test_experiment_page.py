@@ -95,8 +95,8 @@ def test_the_command_writes_the_page_and_its_code_says_harm(tmp_path, monkeypatc
     world = World(seed=3, users=2_000, effect=effect)
     world.orders.write_parquet(tmp_path / "orders.parquet")
     world.analyse(tmp_path / "models")
-    from headwater.logs.exposure_log import ExposureLog
-    from headwater.logs.exposure_rows import Exposure
+    from headwater.journal.exposure_log import ExposureLog
+    from headwater.journal.exposure_rows import Exposure
 
     with ExposureLog(tmp_path) as log:
         rows = world.exposures.sort("at").select("unit", "arm", "at", "request", "propensity", "age", "promised_age").rows()

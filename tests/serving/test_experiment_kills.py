@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.logs.exposure_log import BATCH, read_exposures
+from headwater.journal.exposure_log import BATCH, read_exposures
 from headwater.online.view_reader import OnlineView
 from tests.effort import LONG
 from tests.figures import figure

@@ -7,8 +7,8 @@ import pytest
 
 import headwater as hw
 from headwater.errors import UsageError
-from headwater.logs.exposure_log import read_exposures, read_interleaved
-from headwater.logs.serving_log import ServedLog
+from headwater.journal.exposure_log import read_exposures, read_interleaved
+from headwater.journal.serving_log import ServedLog
 from headwater.models.experiment_store import FrozenArm
 from tests.serving.experiment_world import DAY, T, both_levels, expected, plan, serving, started, until
 from tests.serving.world import ASKED_AT, MODELS, PROJECT, ROW

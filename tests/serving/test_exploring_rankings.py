@@ -8,7 +8,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DefinitionError
-from headwater.logs import serving_log_files
+from headwater.journal import serving_log_files
 from headwater.online.ranker import Ranker
 from tests.serving.world import PROJECT, asking
 

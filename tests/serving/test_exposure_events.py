@@ -7,9 +7,9 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError, UsageError
 from headwater.experiments.assigners import assigner_of
-from headwater.logs.exposure_log import read_exposures
-from headwater.logs.exposure_rows import Exposure
-from headwater.logs.posted_exposures import PostedExposures
+from headwater.journal.exposure_log import read_exposures
+from headwater.journal.exposure_rows import Exposure
+from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.experiment_store import ExperimentStore
 from headwater.serving.exposure_events import add_exposures
 from tests.serving.experiment_world import T, expected, serving, started

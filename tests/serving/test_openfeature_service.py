@@ -9,7 +9,7 @@ from openfeature.track import TrackingEventDetails
 
 import headwater as hw
 from headwater.experiments.openfeature_provider import HeadwaterProvider
-from headwater.logs.exposure_log import read_exposures
+from headwater.journal.exposure_log import read_exposures
 from tests.serving.experiment_world import T, both_levels, expected, serving, started
 
 

@@ -17,7 +17,7 @@ import headwater as hw
 from headwater import clock
 from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import ramp
-from headwater.logs.exposure_log import read_exposures
+from headwater.journal.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from tests.serving.experiment_world import DAY, T, both_levels, expected, plan, serving, started, until
 from tests.serving.operated import below

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.logs import serving_log_files
+from headwater.journal import serving_log_files
 from tests.serving.world import NOW, PROJECT, ROW, asking, churn
 
 

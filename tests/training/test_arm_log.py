@@ -9,10 +9,10 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import NO_ROOM, SHADOW, Exposure
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.exposure_rows import NO_ROOM, SHADOW, Exposure
 from headwater.training.arm_log import OTHER_ARM
-from tests.logs.conftest import home, micros, model, one, run  # noqa: F401 (fixtures)
+from tests.journal.conftest import home, micros, model, one, run  # noqa: F401 (fixtures)
 from tests.training.test_from_log import LATER, of_model, outcome, post, write
 
 

@@ -8,10 +8,10 @@ from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.errors import DataError
-from headwater.logs.serving_log_rows import EntryContext
+from headwater.journal.serving_log_rows import EntryContext
 from headwater.testing.examples import churn
 from headwater.training.from_log import NO_OUTCOME, TOO_LATE, FromLog, logged
-from tests.logs.conftest import about, at, home, many, micros, model, one, run  # noqa: F401 (fixtures)
+from tests.journal.conftest import about, at, home, many, micros, model, one, run  # noqa: F401 (fixtures)
 
 LATER = "2024-06-01T00:00Z"
 VISITS = "user__visits_1d"

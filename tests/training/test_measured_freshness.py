@@ -10,11 +10,11 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, DefinitionError
 from headwater.jobs.materialize import materialize_view
+from headwater.journal.serving_log_rows import EntryContext
 from headwater.kernel.as_of import NEVER, as_of
-from headwater.logs.serving_log_rows import EntryContext
 from headwater.testing.examples import churn
 from tests.flow import frame, view_of
-from tests.logs.conftest import (
+from tests.journal.conftest import (
     about,
     at,
     home,  # noqa: F401 (fixtures)
@@ -22,7 +22,7 @@ from tests.logs.conftest import (
     one,
     serve,
 )
-from tests.logs.conftest import as_of as moment
+from tests.journal.conftest import as_of as moment
 
 SECOND = 1_000_000
 T = np.arange(20_000) * 977 * SECOND

@@ -22,7 +22,7 @@ from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
 from headwater.events.selection import TIME, collect
 from headwater.jobs.run_times import run_time, runs_of
-from headwater.logs.serving_log_rows import AT, REQUEST
+from headwater.journal.serving_log_rows import AT, REQUEST
 from headwater.results.measurement import Missing, Number, Reading, measured
 from headwater.training.requests import Requests
 

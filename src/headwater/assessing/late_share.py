@@ -9,7 +9,7 @@ import polars as pl
 
 from headwater.definitions.durations import micros
 from headwater.definitions.model import Model
-from headwater.logs.serving_log_rows import HOW, LATENCY, PREDICTION, REQUEST
+from headwater.journal.serving_log_rows import HOW, LATENCY, PREDICTION, REQUEST
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading, measured
 

@@ -24,8 +24,8 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.definitions.request_feature import RequestFeature
 from headwater.errors import HeadwaterError, UsageError
+from headwater.journal.serving_log_rows import LATENCY
 from headwater.kernel.arrays import F64, I64, Bool
-from headwater.logs.serving_log_rows import LATENCY
 from headwater.metrics import RowContext
 from headwater.metrics.places import places
 from headwater.models.fit import Fitted

@@ -16,9 +16,9 @@ from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.readable import counted
 from headwater.errors import DataError
+from headwater.journal.serving_log_files import read
+from headwater.journal.serving_log_rows import AT, HOW, LEVEL, MODEL, PREDICTION, REQUEST, ROW, VERSION
 from headwater.kernel.arrays import F64, I64, Bool
-from headwater.logs.serving_log_files import read
-from headwater.logs.serving_log_rows import AT, HOW, LEVEL, MODEL, PREDICTION, REQUEST, ROW, VERSION
 from headwater.metrics.places import places
 from headwater.models.outcomes import outcomes
 from headwater.training.from_log import TOO_LATE, FromLog, with_outcomes

@@ -24,8 +24,8 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.model import Model
+from headwater.journal.serving_log_rows import AT, REQUEST
 from headwater.kernel.arrays import I64, Bool
-from headwater.logs.serving_log_rows import AT, REQUEST
 from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources

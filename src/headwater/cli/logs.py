@@ -14,8 +14,8 @@ from headwater.errors import ConnectError, UsageError
 def ship(args: Arguments, screen: Screen) -> None:
     """Convert complete segments, and ship what the destination does not have."""
     from headwater.definitions.memory_sizes import in_bytes
-    from headwater.logs.serving_log_conversion import ShipTo, run
-    from headwater.logs.shipping import shipping_state
+    from headwater.journal.serving_log_conversion import ShipTo, run
+    from headwater.journal.shipping import shipping_state
 
     folder = options.data_dir(args)
     if not folder.is_dir():
@@ -29,7 +29,7 @@ def ship(args: Arguments, screen: Screen) -> None:
 
 def fetch(args: Arguments, screen: Screen) -> None:
     """Fetch what is not in the data directory yet."""
-    from headwater.logs.fetching import fetch as fetched
+    from headwater.journal.fetching import fetch as fetched
 
     since = options.timestamp(args.since, "--since")
     with screen.working("fetching logs"):
@@ -42,7 +42,7 @@ def fetch(args: Arguments, screen: Screen) -> None:
 
 def status(args: Arguments, screen: Screen) -> None:
     """What was shipped from the data directory, what waits, and what was dropped."""
-    from headwater.logs.shipping import shipping_state
+    from headwater.journal.shipping import shipping_state
 
     folder = options.data_dir(args)
     state = shipping_state(folder)

@@ -36,8 +36,8 @@ def run(args: Arguments, screen: Screen) -> None:
         return
     project = load(args.project).project
     from headwater.experiments.exposure_retention import exposures_kept
-    from headwater.logs.retention import outcomes_kept
-    from headwater.logs.serving_log import ServedLog
+    from headwater.journal.retention import outcomes_kept
+    from headwater.journal.serving_log import ServedLog
     from headwater.models.experiment_store import ExperimentStore
     from headwater.serving.serve import ServeOptions, serve
     from headwater.serving.third_party.response_log import AnswerLog

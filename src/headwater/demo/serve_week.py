@@ -26,11 +26,11 @@ from headwater.definitions.streams import push
 from headwater.demo import experiment_week
 from headwater.ingestion.replay import replay
 from headwater.jobs.materialize import batch_views, materialize, next_due
+from headwater.journal import daily_statistics
+from headwater.journal.outcome_journal import outcomes
+from headwater.journal.serving_log import ServedLog
+from headwater.journal.serving_log_files import served
 from headwater.kernel.arrays import I64
-from headwater.logs import daily_statistics
-from headwater.logs.outcome_journal import outcomes
-from headwater.logs.serving_log import ServedLog
-from headwater.logs.serving_log_files import served
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore, open_store
 from headwater.results.backtest_result import BacktestResult

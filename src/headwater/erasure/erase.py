@@ -39,8 +39,8 @@ from headwater.ingestion.archive import FOLDERS, Roller, every_part, repeatable
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import streamed
 from headwater.ingestion.validate import Acceptance
-from headwater.logs.exposure_log import EXPOSURES
-from headwater.logs.shipping import shipping_state
+from headwater.journal.exposure_log import EXPOSURES
+from headwater.journal.shipping import shipping_state
 from headwater.monitoring.orphans import spelt
 from headwater.online_stores import OnlineStore, ingest_lease, keyspace, open_store
 from headwater.online_stores.ownership import from_production, opened_for, own_views, placed

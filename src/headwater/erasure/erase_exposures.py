@@ -11,9 +11,9 @@ from headwater.definitions.project import Project
 from headwater.erasure.key_match import ErasedKey
 from headwater.erasure.receipt import ErasureJournal
 from headwater.errors import StoreError
-from headwater.logs.exposure_log import EXPOSURES, all_segments
-from headwater.logs.exposure_rows import Exposure, header_of, read_segment, record_of
-from headwater.logs.segment_locks import close_all, is_complete
+from headwater.journal.exposure_log import EXPOSURES, all_segments
+from headwater.journal.exposure_rows import Exposure, header_of, read_segment, record_of
+from headwater.journal.segment_locks import close_all, is_complete
 
 _WAIT: Final = 30.0  # seconds
 

@@ -19,10 +19,10 @@ from headwater.engine.checkpoint import lock
 from headwater.erasure.key_match import ErasedKey, any_matches
 from headwater.erasure.receipt import ErasureJournal
 from headwater.errors import StoreError
-from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, rolled
-from headwater.logs.serving_log_conversion import convert
-from headwater.logs.serving_log_files import SERVED, raw_segments, read
-from headwater.logs.serving_log_rows import PREFIX, REQUEST
+from headwater.journal.outcome_journal import JOURNAL, OUTCOMES, rolled
+from headwater.journal.serving_log_conversion import convert
+from headwater.journal.serving_log_files import SERVED, raw_segments, read
+from headwater.journal.serving_log_rows import PREFIX, REQUEST
 
 SERVING_LOG: Final = "serving log"
 THIRD_PARTIES: Final = "answers of third parties"

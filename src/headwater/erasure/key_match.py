@@ -18,8 +18,8 @@ from headwater.errors import DataError
 from headwater.events.read_events import arrived
 from headwater.events.selection import ROW, collect
 from headwater.ingestion.validate import Acceptance
+from headwater.journal.serving_log_rows import PREFIX
 from headwater.kernel.arrays import Bool
-from headwater.logs.serving_log_rows import PREFIX
 from headwater.monitoring.explain import typed
 from headwater.state.key_codec import key_bytes
 

@@ -107,7 +107,7 @@ def _experiment(project: Project, name: str) -> Experiment:
 def _exposures(given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment) -> pl.DataFrame:
     if given is not None:
         return given
-    from headwater.logs.exposure_log import read_exposures
+    from headwater.journal.exposure_log import read_exposures
 
     return read_exposures(data_dir, started.plan.experiment, started.plan.version)
 
@@ -115,7 +115,7 @@ def _exposures(given: pl.DataFrame | None, data_dir: str | Path | None, started:
 def _items(given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment, now: int) -> pl.DataFrame:
     """The items of interleaved lists by this time."""
     if given is None:
-        from headwater.logs.exposure_log import read_interleaved
+        from headwater.journal.exposure_log import read_interleaved
 
         given = read_interleaved(data_dir, started.plan.experiment, started.plan.version)
     return given.filter(pl.col("at").dt.epoch("us") <= now)

@@ -19,8 +19,8 @@ from headwater.errors import DataError, StoreError
 from headwater.events.statuses import status_name
 from headwater.experiments.level_answers import Failures, LevelAnswers, level_answers, placed_at
 from headwater.experiments.served_requests import first_rows, model_at, trained_later
+from headwater.journal.serving_log_rows import AGE, HOW, LATENCY, LEVEL
 from headwater.kernel.arrays import F64
-from headwater.logs.serving_log_rows import AGE, HOW, LATENCY, LEVEL
 from headwater.models.compatibility import check
 from headwater.models.registry import ModelRegistry
 from headwater.models.serving_model import ServedModel

@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 from headwater.experiments.arms_by_unit import UNKNOWN, AssignedArm, StagedAssignment
 from headwater.experiments.assignment import BUCKETS, Assignment, bucket
-from headwater.logs.exposure_rows import WASHOUT
+from headwater.journal.exposure_rows import WASHOUT
 from headwater.models.experiment_store import StartedExperiment
 
 _MOST_REGIONS = 100_000  # whose random bounds are kept

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from headwater.experiments.assignment import Assignment
 from headwater.experiments.frozen_plan import assignment_of
-from headwater.logs.exposure_rows import SHADOW
+from headwater.journal.exposure_rows import SHADOW
 from headwater.models.experiment_store import StartedExperiment
 
 INTERLEAVED = "interleaved"

@@ -10,7 +10,7 @@ from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import BASE, VALUE, LookRows
 from headwater.experiments.metric_rows import OWN
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.logs.exposure_rows import ARM, AT, CLUSTER
+from headwater.journal.exposure_rows import ARM, AT, CLUSTER
 from headwater.models.experiment_store import FrozenPlan
 
 

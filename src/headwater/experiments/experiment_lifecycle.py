@@ -21,9 +21,9 @@ from headwater.experiments.exposed_units import ARM, AT, ExposedUnits, exposed_u
 from headwater.experiments.frozen_plan import horizon_of
 from headwater.experiments.health import HealthCheck, unit_checks
 from headwater.experiments.request_labels import LabelsOf
+from headwater.journal.exposure_log import read_exposures
+from headwater.journal.exposure_rows import FLAG, WASHOUT
 from headwater.kernel.arrays import I64
-from headwater.logs.exposure_log import read_exposures
-from headwater.logs.exposure_rows import FLAG, WASHOUT
 from headwater.models.experiment_store import ExperimentStore, FrozenPlan, StartedExperiment
 from headwater.results.planned_experiment import ExperimentStatus, PlannedExperiment
 

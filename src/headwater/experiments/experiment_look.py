@@ -26,7 +26,7 @@ from headwater.experiments.metric_rows import OWN, AnalysedUnits, MetricReader, 
 from headwater.experiments.outcome_checks import late_outcomes, seen_outcomes
 from headwater.experiments.planned_looks import PlannedLooks, planned_looks
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.logs.exposure_rows import ARM, AT, BUCKET, CLUSTER, FLAG, OVERRIDE, REQUEST, UNIT
+from headwater.journal.exposure_rows import ARM, AT, BUCKET, CLUSTER, FLAG, OVERRIDE, REQUEST, UNIT
 from headwater.models.experiment_store import StartedExperiment
 
 LEAST_UNITS = 50

@@ -19,7 +19,7 @@ from headwater.experiments.experiment_money import ExperimentEvidence
 from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_words import not_proven
 from headwater.experiments.probe_budget import budget_spent
-from headwater.logs.exposure_log import read_exposures
+from headwater.journal.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 from headwater.results.result import Result
 

@@ -21,7 +21,7 @@ from headwater.experiments.look_rows import COLD, LookRows
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.stalest_winner import stalest_winner
 from headwater.experiments.unit_analysis import LEAST_IN_STRATUM
-from headwater.logs.exposure_rows import ARM, BUCKET, CLUSTER
+from headwater.journal.exposure_rows import ARM, BUCKET, CLUSTER
 from headwater.models.experiment_store import StartedExperiment
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import (

@@ -30,8 +30,8 @@ from headwater.experiments.off_policy import Estimator, LoggedActions, PolicyVal
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.replayed_day import ReplayOptions
 from headwater.experiments.served_requests import Period, served_requests
+from headwater.journal.serving_log_rows import AT, CANDIDATES, EXPLORED, LEVEL, REQUEST, ROW
 from headwater.kernel.arrays import F64, I64, Bool
-from headwater.logs.serving_log_rows import AT, CANDIDATES, EXPLORED, LEVEL, REQUEST, ROW
 from headwater.models.registry import ModelRegistry
 from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import Requests

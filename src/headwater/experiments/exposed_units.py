@@ -8,8 +8,8 @@ from typing import Final
 import polars as pl
 
 from headwater.errors import DataError
-from headwater.logs import exposure_rows
-from headwater.logs.exposure_rows import AGE, CLUSTER, FALLBACK, OVERRIDE, PROMISED, REQUEST, UNIT
+from headwater.journal import exposure_rows
+from headwater.journal.exposure_rows import AGE, CLUSTER, FALLBACK, OVERRIDE, PROMISED, REQUEST, UNIT
 
 ARM, AT, EXPOSURE_SCHEMA = exposure_rows.ARM, exposure_rows.AT, exposure_rows.EXPOSURE_SCHEMA
 

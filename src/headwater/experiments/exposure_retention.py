@@ -11,8 +11,8 @@ from typing import Final
 from headwater import clock
 from headwater.definitions.durations import Duration, micros
 from headwater.errors import DataError
-from headwater.logs.exposure_log import EXPOSURES
-from headwater.logs.retention import repeated
+from headwater.journal.exposure_log import EXPOSURES
+from headwater.journal.retention import repeated
 from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 
 _EVERY: Final = 3600.0  # seconds

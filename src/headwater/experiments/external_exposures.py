@@ -15,8 +15,8 @@ from headwater import clock, settings
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.experiments.assignment import unit_text
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import Exposure
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.exposure_rows import Exposure
 from headwater.models.experiment_store import StartedExperiment
 
 if TYPE_CHECKING:

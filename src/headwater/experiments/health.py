@@ -15,7 +15,7 @@ from headwater.errors import DataError
 from headwater.experiments.arm_moments import arm_moments, unit_lift
 from headwater.experiments.exposed_units import ExposedUnits
 from headwater.experiments.sample_ratio import sequential_sample_ratio_p
-from headwater.logs.exposure_rows import ARM, AT
+from headwater.journal.exposure_rows import ARM, AT
 
 FALSE_ALARMS = 0.01
 """Of all checks together, for one experiment over all its looks."""

@@ -8,7 +8,7 @@ import polars as pl
 
 from headwater.experiments.request_labels import KNOWN, LABEL, MATURES, LabelsOf, request_labels
 from headwater.experiments.team_draft import Preference, preference
-from headwater.logs.exposure_rows import REQUEST, UNIT
+from headwater.journal.exposure_rows import REQUEST, UNIT
 
 LIST, TEAM = "list", "team"
 

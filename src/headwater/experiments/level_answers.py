@@ -29,9 +29,9 @@ from headwater.definitions.model import Model
 from headwater.errors import UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.events.statuses import status_name
+from headwater.journal.serving_log_rows import AT, PREFIX
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.kernel.as_of import NEVER, as_of
-from headwater.logs.serving_log_rows import AT, PREFIX
 from headwater.models.serving_model import ServedModel
 from headwater.training.feature_frames import feature_frames
 from headwater.training.precomputed_rows import reading

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from headwater.experiments.metric_rows import AnalysedUnits, MetricRows, UnitValues
-from headwater.logs.exposure_rows import ARM
+from headwater.journal.exposure_rows import ARM
 
 VALUE, BASE, BEFORE, COLD = "value", "base", "before", "cold"
 

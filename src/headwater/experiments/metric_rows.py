@@ -17,8 +17,8 @@ from headwater.engine.query import AsOf
 from headwater.experiments import request_labels
 from headwater.experiments.request_labels import LabelsOf
 from headwater.experiments.typed_units import outcome_keys, text_of
+from headwater.journal.exposure_rows import ARM, AT, REQUEST, UNIT
 from headwater.kernel.arrays import F64, I64, Bool
-from headwater.logs.exposure_rows import ARM, AT, REQUEST, UNIT
 from headwater.training.outcome_values import EVENTS, OutcomeRequests
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources

@@ -26,9 +26,9 @@ from headwater.definitions.readable import Readable, counted
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.events.read_events import Notes
 from headwater.experiments.level_models import LevelModels, served_versions
+from headwater.journal.sample_rates import request_weights
+from headwater.journal.serving_log_rows import PREFIX, REQUEST
 from headwater.kernel.arrays import F64
-from headwater.logs.sample_rates import request_weights
-from headwater.logs.serving_log_rows import PREFIX, REQUEST
 from headwater.metrics import Metric
 from headwater.models.promises import promise_of_version
 from headwater.models.registry import ModelRegistry, Version

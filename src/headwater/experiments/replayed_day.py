@@ -19,7 +19,7 @@ from headwater.experiments.answers_of_level import Places, level_side, served_si
 from headwater.experiments.level_answers import Failures
 from headwater.experiments.level_gap import level_gap
 from headwater.experiments.served_requests import Period, first_rows, served_requests, with_outcome
-from headwater.logs.serving_log_rows import LEVEL
+from headwater.journal.serving_log_rows import LEVEL
 from headwater.models.registry import ModelRegistry
 from headwater.online_stores import OnlineStore
 from headwater.reports import replay_words

@@ -16,10 +16,10 @@ from headwater.definitions.labels import Outcome
 from headwater.definitions.model import Model
 from headwater.errors import DataError
 from headwater.experiments.typed_units import text_of, typed
-from headwater.logs import serving_log_rows as log
-from headwater.logs.exposure_rows import AT, REQUEST, UNIT
-from headwater.logs.outcome_journal import OUTCOMES, Outcomes, rolled
-from headwater.logs.serving_log_files import read
+from headwater.journal import serving_log_rows as log
+from headwater.journal.exposure_rows import AT, REQUEST, UNIT
+from headwater.journal.outcome_journal import OUTCOMES, Outcomes, rolled
+from headwater.journal.serving_log_files import read
 from headwater.training.from_log import FromLog, with_outcomes
 from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests

@@ -16,10 +16,10 @@ from headwater.backtesting.delivered_rows import DeliveredRows, ServedAs, delive
 from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.errors import DataError
+from headwater.journal.serving_log_files import segments
+from headwater.journal.serving_log_files import served as served_log
+from headwater.journal.serving_log_rows import LEVEL, PREDICTION, REQUEST, VERSION
 from headwater.kernel.arrays import Bool
-from headwater.logs.serving_log_files import segments
-from headwater.logs.serving_log_files import served as served_log
-from headwater.logs.serving_log_rows import LEVEL, PREDICTION, REQUEST, VERSION
 from headwater.models.registry import ModelRegistry, Version
 from headwater.training.resources import Resources
 

@@ -14,8 +14,8 @@ from headwater.experiments.look_rows import BASE, VALUE, LookRows
 from headwater.experiments.metric_rows import OWN
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.switchback_lift import SwitchbackBuckets, carry_over, switchback_lift, switchback_randomisation_p
+from headwater.journal.exposure_rows import ARM, AT, BUCKET, CLUSTER
 from headwater.kernel.arrays import Bool
-from headwater.logs.exposure_rows import ARM, AT, BUCKET, CLUSTER
 from headwater.models.experiment_store import FrozenPlan
 
 DRAWS = 199

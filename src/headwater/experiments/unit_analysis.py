@@ -10,7 +10,7 @@ from headwater.experiments.look_rows import BASE, BEFORE, COLD, VALUE, LookRows
 from headwater.experiments.metric_rows import OWN
 from headwater.experiments.quantile_lift import quantile_lift
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.logs.exposure_rows import ARM
+from headwater.journal.exposure_rows import ARM
 from headwater.models.experiment_store import FrozenPlan
 
 LEAST_IN_STRATUM = 30

@@ -13,11 +13,11 @@ from headwater.definitions.model import Model
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.events.expected_values import of_days
 from headwater.events.statuses import status_name
+from headwater.journal.sample_rates import rate_of
+from headwater.journal.serving_log_files import read, segments
+from headwater.journal.serving_log_rows import AT as LOG_AT
+from headwater.journal.serving_log_rows import LEVEL, MODEL, REQUEST
 from headwater.kernel.arrays import F64
-from headwater.logs.sample_rates import rate_of
-from headwater.logs.serving_log_files import read, segments
-from headwater.logs.serving_log_rows import AT as LOG_AT
-from headwater.logs.serving_log_rows import LEVEL, MODEL, REQUEST
 from headwater.models import reference_distribution
 from headwater.models.reference_distribution import WEIGHT, ReferenceDistribution, shares_of
 from headwater.results.expectation_result import ExpectationCheck

@@ -31,9 +31,9 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.events.key_lists import KeyLists, key_lists
 from headwater.events.statuses import status_name
 from headwater.ingestion.archive import SEQUENCE
+from headwater.journal.serving_log_files import served
+from headwater.journal.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
 from headwater.kernel.arrays import F64, I64, Bool
-from headwater.logs.serving_log_files import served
-from headwater.logs.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS, sequences
 from headwater.monitoring.agreement import agree, agree_lists, same_values
 from headwater.monitoring.offline_events import Offline
 from headwater.monitoring.parity import Mismatch, OfflineRequests, Parity, ParityRun, answer, keep_parity, sizes

@@ -10,7 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from headwater import clock
-from headwater.logs.daily_statistics import daily_statistics, quantiles
+from headwater.journal.daily_statistics import daily_statistics, quantiles
 from headwater.results.served_result import AgeDay, Served, ServedDay, Timing, ValueDay
 
 DAYS: Final = 30

@@ -12,7 +12,7 @@ from headwater.errors import UsageError
 from headwater.experiments.arms_by_unit import INTERLEAVED, AssignedArm
 from headwater.experiments.assigners import Assigner
 from headwater.experiments.assignment import unit_text
-from headwater.logs.exposure_rows import NO_ROOM
+from headwater.journal.exposure_rows import NO_ROOM
 from headwater.models.experiment_store import FrozenPlan
 from headwater.online.ranker import Proposed
 from headwater.serving.loaded_models import Key

@@ -12,8 +12,8 @@ from headwater.errors import DataError, HeadwaterError, UsageError, nearest
 from headwater.experiments.arms_by_unit import INTERLEAVED
 from headwater.experiments.assigners import assigner_of
 from headwater.experiments.assignment import unit_text
-from headwater.logs.exposure_rows import Exposure
-from headwater.logs.posted_exposures import PostedExposures
+from headwater.journal.exposure_rows import Exposure
+from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.experiment_store import StartedExperiment
 
 EXTERNAL = "external"

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from headwater.definitions.model_variant import AS_DEFINED
 from headwater.experiments.arms_by_unit import INTERLEAVED
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.exposure_rows import SERVED, Exposure
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.exposure_rows import SERVED, Exposure
 from headwater.online.feature_vectors import FeatureVector
 from headwater.online.predictor import Predicted
 from headwater.online.read_versions import FALLBACK

@@ -16,8 +16,8 @@ from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
 from headwater.errors import DataError, HeadwaterError, UsageError
 from headwater.experiments.assigners import assigner_of
-from headwater.logs.exposure_log import ExposureLog
-from headwater.logs.posted_exposures import PostedExposures
+from headwater.journal.exposure_log import ExposureLog
+from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
 from headwater.serving.arm_choice import RunningExperiment
 from headwater.serving.loaded_models import Key

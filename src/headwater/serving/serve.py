@@ -15,7 +15,7 @@ from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
 from headwater.errors import DataError
-from headwater.logs.serving_log import ServedLog
+from headwater.journal.serving_log import ServedLog
 from headwater.models.experiment_store import ExperimentStore
 from headwater.models.running_services import ServiceRecord
 from headwater.online.predictor import Scorer

@@ -19,7 +19,7 @@ from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.view_versions import promoted_feature
 from headwater.errors import HeadwaterError
-from headwater.logs.outcome_journal import Added, Outcomes
+from headwater.journal.outcome_journal import Added, Outcomes
 from headwater.models.experiment_store import ExperimentStore
 from headwater.models.promoted_views import PromotedViews, ViewSelection
 from headwater.models.registry import ModelRegistry

@@ -12,9 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from headwater import clock
 from headwater.definitions.feature_service import FeatureService
 from headwater.errors import StoreError
-from headwater.logs.serving_log import ServedLog
-from headwater.logs.serving_log_rows import CANDIDATES, EXPLORED, PROPENSITY, BatchEntry, Entry, EntryContext, Kind, RowEntry
-from headwater.logs.shipping import shipping_state
+from headwater.journal.serving_log import ServedLog
+from headwater.journal.serving_log_rows import CANDIDATES, EXPLORED, PROPENSITY, BatchEntry, Entry, EntryContext, Kind, RowEntry
+from headwater.journal.shipping import shipping_state
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
 from headwater.serving.endpoints import Endpoints

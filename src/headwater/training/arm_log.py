@@ -15,10 +15,10 @@ import polars as pl
 
 from headwater.definitions.readable import Readable
 from headwater.errors import DataError, nearest
-from headwater.logs.exposure_log import read_exposures, segments_of
-from headwater.logs.exposure_rows import ARM, FLAG, OVERRIDE, WASHOUT
-from headwater.logs.exposure_rows import REQUEST as EXPOSED
-from headwater.logs.serving_log_rows import REQUEST
+from headwater.journal.exposure_log import read_exposures, segments_of
+from headwater.journal.exposure_rows import ARM, FLAG, OVERRIDE, WASHOUT
+from headwater.journal.exposure_rows import REQUEST as EXPOSED
+from headwater.journal.serving_log_rows import REQUEST
 
 OTHER_ARM = "not served by this arm of the experiment"
 

@@ -17,8 +17,8 @@ from headwater.definitions.level import Level
 from headwater.definitions.model import Model
 from headwater.errors import DataError, nearest
 from headwater.events.statuses import status_name
-from headwater.logs.serving_log_files import served
-from headwater.logs.serving_log_rows import AT, LEVEL, REQUEST, ROW
+from headwater.journal.serving_log_files import served
+from headwater.journal.serving_log_rows import AT, LEVEL, REQUEST, ROW
 
 _ROW = ("request", "row")
 _SEQUENCE = "__sequence"

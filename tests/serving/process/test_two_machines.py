@@ -18,9 +18,9 @@ import pytest
 import headwater as hw
 from headwater.cli.projects import load
 from headwater.jobs.materialize import materialize_view
-from headwater.logs.exposure_log import read_exposures
-from headwater.logs.fetching import fetch
-from headwater.logs.outcome_journal import outcomes
+from headwater.journal.exposure_log import read_exposures
+from headwater.journal.fetching import fetch
+from headwater.journal.outcome_journal import outcomes
 from headwater.models.experiment_store import FrozenArm
 from headwater.monitoring.serving_capacity import serving_capacity
 from tests.online_stores.servers import serving

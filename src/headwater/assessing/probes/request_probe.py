@@ -14,10 +14,10 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model import Model
 from headwater.errors import HeadwaterError
 from headwater.events.selection import TIME, collect
+from headwater.journal.outcome_journal import outcomes
+from headwater.journal.serving_log_files import served
+from headwater.journal.serving_log_rows import AT, LATENCY, REQUEST
 from headwater.kernel.as_of import as_of
-from headwater.logs.outcome_journal import outcomes
-from headwater.logs.serving_log_files import served
-from headwater.logs.serving_log_rows import AT, LATENCY, REQUEST
 from headwater.results.measurement import Missing, Number, Reading, measured
 from headwater.training.positive_log import model_labels
 from headwater.training.requests import Requests

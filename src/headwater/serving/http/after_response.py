@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from headwater import clock
-from headwater.logs.serving_log_rows import Kind
+from headwater.journal.serving_log_rows import Kind
 from headwater.serving.exposures import log_exposures
 from headwater.serving.http.access_log import AccessLine, RequestLog
 from headwater.serving.http.request_trace import RequestTrace

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from headwater import clock
 from headwater.errors import nearest
-from headwater.logs.serving_log import ServedLog
+from headwater.journal.serving_log import ServedLog
 from headwater.serving.http.access_log import RequestLog
 from headwater.serving.http.admin_handlers import Page, PageRequest
 from headwater.serving.http.after_response import PostResponseQueue, RequestContext, SpanMaker

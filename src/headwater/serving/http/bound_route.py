@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from headwater.logs.serving_log_rows import Kind
+from headwater.journal.serving_log_rows import Kind
 from headwater.serving.http.request_schema import parser
 from headwater.serving.http.route import Route
 from headwater.serving.http.route_handlers import Handlers, handlers_of

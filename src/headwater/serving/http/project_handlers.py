@@ -11,7 +11,7 @@ import msgspec
 from headwater import clock
 from headwater.catalog.lineage import lineage
 from headwater.errors import DataError, nearest
-from headwater.logs.daily_statistics import uncovered
+from headwater.journal.daily_statistics import uncovered
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.project_state import feature_summary, kept_runs_rows, latest_parity, model_versions, planned_changes
 from headwater.monitoring.served_statistics import DAYS, served_days

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from headwater.definitions.project import Project
-from headwater.logs.serving_log_rows import Kind
+from headwater.journal.serving_log_rows import Kind
 from headwater.serving.serving_result import ServingResult
 
 

@@ -34,7 +34,7 @@ from headwater.disk import sync
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, StoreError, UsageError, nearest
 from headwater.ingestion.archive_files import drop_drafts, durable, file_name, span
-from headwater.logs.outcome_rows import SEQUENCE, CheckedOutcome, Rules, rules
+from headwater.journal.outcome_rows import SEQUENCE, CheckedOutcome, Rules, rules
 
 OUTCOMES: Final = "outcomes"
 JOURNAL = "journal.sqlite"

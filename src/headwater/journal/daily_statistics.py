@@ -41,9 +41,9 @@ from headwater import permissions
 from headwater.engine.checkpoint import lock
 from headwater.events.statuses import status_name
 from headwater.ingestion.archive_files import durable
+from headwater.journal.serving_log_files import SERVED
+from headwater.journal.serving_log_rows import AT, HOW, LATENCY, VERSION, VIEWS
 from headwater.kernel.arrays import F64, I64
-from headwater.logs.serving_log_files import SERVED
-from headwater.logs.serving_log_rows import AT, HOW, LATENCY, VERSION, VIEWS
 
 STATISTICS: Final = "served_statistics"
 SCHEMA: Final = {"folder": pl.String, "subject": pl.String, "measure": pl.String, "bucket": pl.Int64, "label": pl.String, "count": pl.Int64}

@@ -12,7 +12,7 @@ from typing import Final
 
 from headwater import permissions
 from headwater.disk import sync
-from headwater.logs.serving_log_files import SERVED
+from headwater.journal.serving_log_files import SERVED
 
 SHIPPING: Final = "shipping"
 _QUEUE: Final = "queue"

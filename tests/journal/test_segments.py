@@ -24,13 +24,13 @@ from polars.testing import assert_frame_equal
 import headwater as hw
 from headwater.errors import HeadwaterError, StoreError
 from headwater.events.statuses import STATUSES
-from headwater.logs import convert_segments, serving_log_conversion
-from headwater.logs.serving_log_conversion import convert
-from headwater.logs.serving_log_files import prune, raw_segments, read, segments
-from headwater.logs.serving_log_frames import rows_of
-from headwater.logs.serving_log_segment import MAGIC, PREFIX, SegmentEncoder, records
+from headwater.journal import convert_segments, serving_log_conversion
+from headwater.journal.serving_log_conversion import convert
+from headwater.journal.serving_log_files import prune, raw_segments, read, segments
+from headwater.journal.serving_log_frames import rows_of
+from headwater.journal.serving_log_segment import MAGIC, PREFIX, SegmentEncoder, records
 from headwater.state.answer_words import WordLayout, words_of
-from tests.logs.conftest import about, as_of, at, many, one
+from tests.journal.conftest import about, as_of, at, many, one
 
 DAY = 86_400
 NAMES = ["user__a", "user__b", "user__c", "user__d"]
@@ -271,7 +271,7 @@ def test_a_conversion_killed_between_any_two_steps_loses_and_doubles_nothing(tmp
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from headwater.logs import serving_log_conversion
+from headwater.journal import serving_log_conversion
 left, real = iter(range(int(sys.argv[2]))), serving_log_conversion.durable
 def durable(*args):
     if next(left, None) is None:
@@ -295,7 +295,7 @@ def test_a_killed_converter_leaves_its_lock_and_the_next_one_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_the_process_that_converts_has_the_lowest_priority(tmp_path):
-    code = "import os; from headwater.logs.convert_segments import run_idle; run_idle(); print(os.sched_getscheduler(0), os.nice(0))"
+    code = "import os; from headwater.journal.convert_segments import run_idle; run_idle(); print(os.sched_getscheduler(0), os.nice(0))"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert said == [str(os.SCHED_IDLE), "19"] if hasattr(os, "SCHED_IDLE") else said[1] == "19"
     unconverted(tmp_path, one(about(), 1))
@@ -352,7 +352,7 @@ def test_old_segments_go(tmp_path):
 WORKER = """
 import sys, time
 import headwater as hw
-from tests.logs.conftest import about, one
+from tests.journal.conftest import about, one
 log, of = hw.operations.ServedLog(sys.argv[1]), about()
 for number in range(10_000_000):
     log.put(one(of, number))

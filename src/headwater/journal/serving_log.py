@@ -29,13 +29,13 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.readable import cut
 from headwater.errors import HeadwaterError, UsageError
-from headwater.logs.sample_rates import write_rate
-from headwater.logs.segment_pipe import EntryBatch, SegmentPipe
-from headwater.logs.segment_writer import FLUSH, RECORDS
-from headwater.logs.serving_log_conversion import ShipTo, command, convert
-from headwater.logs.serving_log_files import SEGMENTS, SERVED, prune
-from headwater.logs.serving_log_rows import Entry, EntryContext, RowEntry
-from headwater.logs.serving_log_segment import SegmentEncoder
+from headwater.journal.sample_rates import write_rate
+from headwater.journal.segment_pipe import EntryBatch, SegmentPipe
+from headwater.journal.segment_writer import FLUSH, RECORDS
+from headwater.journal.serving_log_conversion import ShipTo, command, convert
+from headwater.journal.serving_log_files import SEGMENTS, SERVED, prune
+from headwater.journal.serving_log_rows import Entry, EntryContext, RowEntry
+from headwater.journal.serving_log_segment import SegmentEncoder
 from headwater.state.answer_words import WordLayout
 
 FULL: Final = "the disk is slower than the requests"
@@ -134,7 +134,7 @@ class ServedLog:
             prune(self.folder, kept, clock.now_micros())
         to = None if ship_to is None else ShipTo(ship_to, in_bytes(ship_buffer, "ship_buffer"))
         if to is not None:
-            from headwater.logs.log_destination import destination
+            from headwater.journal.log_destination import destination
 
             destination(to.url)
         self._convert_now = command("normal", Path(folder), kept, to)

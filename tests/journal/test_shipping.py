@@ -13,20 +13,20 @@ from polars.testing import assert_frame_equal
 
 import headwater as hw
 from headwater.errors import ConnectError, DataError, UsageError
-from headwater.logs import shipping
-from headwater.logs.exposure_log import ExposureLog, read_exposures
-from headwater.logs.exposure_rows import Exposure
-from headwater.logs.fetching import fetch
-from headwater.logs.log_destination import destination
-from headwater.logs.outcome_journal import Outcomes, outcomes
-from headwater.logs.posted_exposures import PostedExposures
-from headwater.logs.sample_rates import rate_of
-from headwater.logs.serving_log_conversion import ShipTo
-from headwater.logs.serving_log_conversion import run as convert_and_ship
-from headwater.logs.serving_log_files import segments
-from headwater.logs.shipping import ship, shipping_state
+from headwater.journal import shipping
+from headwater.journal.exposure_log import ExposureLog, read_exposures
+from headwater.journal.exposure_rows import Exposure
+from headwater.journal.fetching import fetch
+from headwater.journal.log_destination import destination
+from headwater.journal.outcome_journal import Outcomes, outcomes
+from headwater.journal.posted_exposures import PostedExposures
+from headwater.journal.sample_rates import rate_of
+from headwater.journal.serving_log_conversion import ShipTo
+from headwater.journal.serving_log_conversion import run as convert_and_ship
+from headwater.journal.serving_log_files import segments
+from headwater.journal.shipping import ship, shipping_state
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
-from tests.logs.conftest import about, at, micros, model, one
+from tests.journal.conftest import about, at, micros, model, one
 
 MOST = 1 << 30
 DAY = 86_400
@@ -166,7 +166,7 @@ def test_wrong_credentials_are_said_without_them(credentials, tmp_path, monkeypa
 
 
 def test_a_broker_that_is_away(broker, tmp_path, monkeypatch):
-    monkeypatch.setattr("headwater.logs.kafka_logs.PATIENCE", 0.5)
+    monkeypatch.setattr("headwater.journal.kafka_logs.PATIENCE", 0.5)
     monkeypatch.setattr("headwater.ingestion.sources.kafka_client.PATIENCE", 0.5)
     topic = broker.topic()
     served(tmp_path / "a", one(about(), 1))
@@ -184,7 +184,7 @@ def test_a_full_buffer_deletes_the_oldest_and_counts_them(shared, tmp_path, monk
     for day in range(4):
         served(folder, one(about(), day, second=day * DAY))
     sizes = {path.parent.parent.name: path.stat().st_size for path in segments(folder)}
-    monkeypatch.setattr("headwater.logs.object_store_logs.ObjectStoreLogs.put", _away)
+    monkeypatch.setattr("headwater.journal.object_store_logs.ObjectStoreLogs.put", _away)
     state = ship(folder, shared, most=sum(list(sizes.values())[2:]))
     assert (state.waiting, state.dropped) == (2, 2)
     assert [path.parent.parent.name for path in segments(folder)] == sorted(sizes)[2:]
@@ -199,7 +199,7 @@ def test_shipped_files_are_deleted_before_those_that_wait(shared, tmp_path, monk
     folder = tmp_path / "a"
     served(folder, one(about(), 9, second=9 * DAY), ship_to=shared)
     served(folder, one(about(), 1, second=DAY))
-    monkeypatch.setattr("headwater.logs.object_store_logs.ObjectStoreLogs.put", _away)
+    monkeypatch.setattr("headwater.journal.object_store_logs.ObjectStoreLogs.put", _away)
     state = ship(folder, shared, most=max(path.stat().st_size for path in segments(folder)))
     assert (state.waiting, state.dropped, state.parts) == (1, 0, 1)
     assert [path.parent.parent.name for path in segments(folder)] == ["headwater_date=2024-05-02"]
@@ -208,7 +208,7 @@ def test_shipped_files_are_deleted_before_those_that_wait(shared, tmp_path, monk
 def test_a_day_that_was_deleted_before_it_was_shipped_is_counted(shared, tmp_path, monkeypatch):
     folder = tmp_path / "a"
     with monkeypatch.context() as patched:
-        patched.setattr("headwater.logs.object_store_logs.ObjectStoreLogs.put", _away)
+        patched.setattr("headwater.journal.object_store_logs.ObjectStoreLogs.put", _away)
         served(folder, one(about(), 1))
         ship(folder, shared, most=MOST)
     next(iter(segments(folder))).unlink()
@@ -226,8 +226,8 @@ def _away(*_):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from headwater.logs import {module} as module
-from headwater.logs.serving_log_conversion import ShipTo, run
+from headwater.journal import {module} as module
+from headwater.journal.serving_log_conversion import ShipTo, run
 
 count = [0]
 kept = {owner}.{name}

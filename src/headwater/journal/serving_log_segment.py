@@ -39,8 +39,8 @@ import msgspec
 import numpy as np
 
 from headwater.errors import StoreError
+from headwater.journal.serving_log_rows import AsOf, BatchEntry, EntryContext, Kind, RowEntry, sequence_text
 from headwater.kernel.arrays import I64
-from headwater.logs.serving_log_rows import AsOf, BatchEntry, EntryContext, Kind, RowEntry, sequence_text
 from headwater.state.answer_words import WordLayout, words_of
 from headwater.state.view_state import dtypes_of, schema_bytes
 

@@ -16,15 +16,15 @@ from headwater import permissions
 from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, StoreError, UsageError
 from headwater.ingestion.archive_files import durable
-from headwater.logs.daily_statistics import update
-from headwater.logs.exposure_log import EXPOSURES
-from headwater.logs.log_destination import destination, is_part
-from headwater.logs.outcome_journal import OUTCOMES, merge
-from headwater.logs.sample_rates import RATES
-from headwater.logs.segment_writer import CLOSED
-from headwater.logs.serving_log_files import SERVED
-from headwater.logs.serving_log_rows import AT, REQUEST
-from headwater.logs.shipping_queue import SHIPPING
+from headwater.journal.daily_statistics import update
+from headwater.journal.exposure_log import EXPOSURES
+from headwater.journal.log_destination import destination, is_part
+from headwater.journal.outcome_journal import OUTCOMES, merge
+from headwater.journal.sample_rates import RATES
+from headwater.journal.segment_writer import CLOSED
+from headwater.journal.serving_log_files import SERVED
+from headwater.journal.serving_log_rows import AT, REQUEST
+from headwater.journal.shipping_queue import SHIPPING
 
 if TYPE_CHECKING:
     import polars as pl

@@ -22,14 +22,14 @@ import polars as pl
 from headwater import clock, permissions
 from headwater.engine.checkpoint import lock
 from headwater.errors import ConnectError, DataError, StoreError
-from headwater.logs import shipping_queue
-from headwater.logs.exposure_log import EXPOSURES
-from headwater.logs.log_destination import LogDestination, destination
-from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, open_readonly
-from headwater.logs.sample_rates import RATES
-from headwater.logs.segment_writer import CLOSED, OPEN
-from headwater.logs.serving_log_files import SERVED
-from headwater.logs.shipping_queue import SHIPPING
+from headwater.journal import shipping_queue
+from headwater.journal.exposure_log import EXPOSURES
+from headwater.journal.log_destination import LogDestination, destination
+from headwater.journal.outcome_journal import JOURNAL, OUTCOMES, open_readonly
+from headwater.journal.sample_rates import RATES
+from headwater.journal.segment_writer import CLOSED, OPEN
+from headwater.journal.serving_log_files import SERVED
+from headwater.journal.shipping_queue import SHIPPING
 
 _LOG = logging.getLogger(__name__)
 _STATE: Final = "state.json"

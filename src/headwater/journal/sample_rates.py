@@ -15,8 +15,8 @@ import polars as pl
 
 from headwater import permissions
 from headwater.errors import DataError
-from headwater.logs.serving_log_files import read
-from headwater.logs.serving_log_rows import REQUEST
+from headwater.journal.serving_log_files import read
+from headwater.journal.serving_log_rows import REQUEST
 
 RATES = "sample_rates"
 

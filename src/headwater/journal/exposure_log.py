@@ -29,9 +29,9 @@ import polars as pl
 from headwater import clock, permissions, settings
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.errors import DataError
-from headwater.logs.exposure_rows import AT, LOGGED_SCHEMA, Exposure, ReadSegment, header_of, read_segment, record_of
-from headwater.logs.segment_pipe import EntryBatch, SegmentPipe
-from headwater.logs.segment_writer import CLOSED, FLUSH, OPEN, RECORDS
+from headwater.journal.exposure_rows import AT, LOGGED_SCHEMA, Exposure, ReadSegment, header_of, read_segment, record_of
+from headwater.journal.segment_pipe import EntryBatch, SegmentPipe
+from headwater.journal.segment_writer import CLOSED, FLUSH, OPEN, RECORDS
 
 EXPOSURES: Final = "exposures"
 BATCH: Final = 64

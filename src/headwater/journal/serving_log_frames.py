@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 
 from headwater.events.statuses import status_name, status_series
-from headwater.kernel.arrays import F64, I64, Bool
-from headwater.logs.serving_log_rows import (
+from headwater.journal.serving_log_rows import (
     AGE,
     AT,
     HOW,
@@ -26,8 +25,9 @@ from headwater.logs.serving_log_rows import (
     ROW,
     EntryContext,
 )
-from headwater.logs.serving_log_segment import HOWS, IN_TAIL, NO_COMMIT, VIEW, SegmentHeader, records, tails
-from headwater.logs.serving_log_segment import ROW as ONE_ROW
+from headwater.journal.serving_log_segment import HOWS, IN_TAIL, NO_COMMIT, VIEW, SegmentHeader, records, tails
+from headwater.journal.serving_log_segment import ROW as ONE_ROW
+from headwater.kernel.arrays import F64, I64, Bool
 from headwater.state.answer_words import words_of
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from headwater.definitions.connectors import ParquetFiles
 from headwater.definitions.streams import KafkaTopic
 from headwater.definitions.urls import SCHEMES
 from headwater.errors import DefinitionError, UsageError, nearest
-from headwater.logs.object_store_logs import ObjectStoreLogs
+from headwater.journal.object_store_logs import ObjectStoreLogs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,7 +74,7 @@ def destination(url: str) -> LogDestination:
             "file:///folder or kafka://host:9092/topic"
         )
     if scheme.lower() == _KAFKA:
-        from headwater.logs.kafka_logs import KafkaLogs
+        from headwater.journal.kafka_logs import KafkaLogs
 
         return KafkaLogs(_topic(url, rest))
     try:

@@ -5,10 +5,19 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.logs.daily_statistics import STATISTICS, buckets, daily_statistics, middles, prune_statistics, quantiles, uncovered, update
-from headwater.logs.serving_log_conversion import convert, run
-from headwater.logs.serving_log_files import segments
-from tests.logs.conftest import about, as_of, one
+from headwater.journal.daily_statistics import (
+    STATISTICS,
+    buckets,
+    daily_statistics,
+    middles,
+    prune_statistics,
+    quantiles,
+    uncovered,
+    update,
+)
+from headwater.journal.serving_log_conversion import convert, run
+from headwater.journal.serving_log_files import segments
+from tests.journal.conftest import about, as_of, one
 
 DAY = 86_400
 

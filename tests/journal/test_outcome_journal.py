@@ -19,10 +19,10 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.errors import DataError, StoreError, UsageError
-from headwater.logs import outcome_journal as module
+from headwater.journal import outcome_journal as module
 from tests.figures import figure
 from tests.ingestion.world import wait_until
-from tests.logs.conftest import at, model
+from tests.journal.conftest import at, model
 
 ROW = {"request_id": "r1", "outcome": True}
 
@@ -240,8 +240,8 @@ def test_half_a_batch_is_never_kept(posted, tmp_path, monkeypatch):
 
 CHILD = """
 import json, sys
-from headwater.logs.outcome_journal import Outcomes
-from tests.logs.conftest import model
+from headwater.journal.outcome_journal import Outcomes
+from tests.journal.conftest import model
 posted = Outcomes(sys.argv[1], model().labels, keys=["user"])
 n = 0
 while True:

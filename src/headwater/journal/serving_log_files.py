@@ -18,9 +18,9 @@ import polars as pl
 from headwater import clock, settings
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, nearest
-from headwater.logs.segment_writer import CLOSED, OPEN
-from headwater.logs.serving_log_frames import rows_of
-from headwater.logs.serving_log_rows import AT
+from headwater.journal.segment_writer import CLOSED, OPEN
+from headwater.journal.serving_log_frames import rows_of
+from headwater.journal.serving_log_rows import AT
 
 SERVED, SEGMENTS = "served", "segments"
 _EPOCH = date(1970, 1, 1)

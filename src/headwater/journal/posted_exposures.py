@@ -17,10 +17,10 @@ from typing import Final
 from headwater import permissions
 from headwater.disk import sync
 from headwater.errors import StoreError
-from headwater.logs.exposure_log import EXPOSURES, all_segments
-from headwater.logs.exposure_rows import Exposure, header_of, record_of
-from headwater.logs.segment_locks import close_abandoned
-from headwater.logs.segment_writer import CLOSED, OPEN
+from headwater.journal.exposure_log import EXPOSURES, all_segments
+from headwater.journal.exposure_rows import Exposure, header_of, record_of
+from headwater.journal.segment_locks import close_abandoned
+from headwater.journal.segment_writer import CLOSED, OPEN
 
 _SEGMENT: Final = 32 << 20  # bytes
 
@@ -34,7 +34,7 @@ class PostedExposures:
         folder: the files stand in its subfolder `exposures`.
 
     >>> import tempfile
-    >>> from headwater.logs.exposure_log import read_exposures
+    >>> from headwater.journal.exposure_log import read_exposures
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     posted = PostedExposures(folder)
     ...     posted.add("checkout", 1, [Exposure("u1", "daily", 1714521600000000, source="external")])

@@ -17,13 +17,13 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.logs import segment_pipe
-from headwater.logs.serving_log import CLOSED, FULL, LOST, MALFORMED, UNWRITABLE
-from headwater.logs.serving_log_files import prune, segments
-from headwater.logs.serving_log_rows import sequences
+from headwater.journal import segment_pipe
+from headwater.journal.serving_log import CLOSED, FULL, LOST, MALFORMED, UNWRITABLE
+from headwater.journal.serving_log_files import prune, segments
+from headwater.journal.serving_log_rows import sequences
 from headwater.state.answer_words import WordLayout
 from tests.figures import figure
-from tests.logs.conftest import about, as_of, at, many, micros, one
+from tests.journal.conftest import about, as_of, at, many, micros, one
 
 DAY = 86_400
 

@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.events.statuses import STATUSES
-from headwater.logs.serving_log_rows import BatchEntry, EntryContext, RowEntry
+from headwater.journal.serving_log_rows import BatchEntry, EntryContext, RowEntry
 from tests.cli.conftest import run  # noqa: F401 (a fixture)
 
 BASE = datetime(2024, 5, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from headwater.errors import StoreError
-from headwater.logs.exposure_log import BATCH, ExposureLog, read_exposures, read_interleaved, segments_of
-from headwater.logs.exposure_rows import LOGGED_SCHEMA, NO_ROOM, Exposure, header_of, read_segment, record_of
-from headwater.logs.segment_pipe import SegmentPipe
+from headwater.journal.exposure_log import BATCH, ExposureLog, read_exposures, read_interleaved, segments_of
+from headwater.journal.exposure_rows import LOGGED_SCHEMA, NO_ROOM, Exposure, header_of, read_segment, record_of
+from headwater.journal.segment_pipe import SegmentPipe
 
 T = 1_714_521_600_000_000
 ROWS = [Exposure(f"u{n}", ("daily", "streaming")[n % 2], T + n, f"r{n}", 0.5, 1.5, 60.0, score=n / 7) for n in range(300)]

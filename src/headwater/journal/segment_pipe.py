@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from headwater import clock
-from headwater.logs import segment_writer
-from headwater.logs.segment_writer import ANSWER, FLUSH, FRAME, HEADER, RECORDS
+from headwater.journal import segment_writer
+from headwater.journal.segment_writer import ANSWER, FLUSH, FRAME, HEADER, RECORDS
 
 _SIZE: Final = 1 << 20  # bytes that the pipe holds, where the system has it
 _AGAIN: Final = 1.0  # seconds between two starts

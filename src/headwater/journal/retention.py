@@ -15,7 +15,7 @@ from polars.exceptions import PolarsError
 from headwater import clock
 from headwater.definitions.durations import Duration, micros
 from headwater.ingestion.archive_files import expire_files
-from headwater.logs.outcome_journal import JOURNAL, OUTCOMES, rolled
+from headwater.journal.outcome_journal import JOURNAL, OUTCOMES, rolled
 
 _LOG = logging.getLogger(__name__)
 _EVERY: Final = 3600.0  # seconds

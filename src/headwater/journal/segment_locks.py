@@ -10,7 +10,7 @@ from typing import Final
 
 from headwater import clock
 from headwater.engine.checkpoint import lock
-from headwater.logs.segment_writer import CLOSED, OPEN
+from headwater.journal.segment_writer import CLOSED, OPEN
 
 _LOOK: Final = 0.02  # seconds
 

@@ -26,12 +26,12 @@ from headwater.disk import sync
 from headwater.engine.checkpoint import lock
 from headwater.errors import StoreError
 from headwater.ingestion.archive_files import durable
-from headwater.logs import shipping_queue
-from headwater.logs.daily_statistics import prune_statistics, update
-from headwater.logs.segment_locks import close_all, is_complete
-from headwater.logs.serving_log_files import SEGMENTS, SERVED, day_folder, prune, raw_segments
-from headwater.logs.serving_log_frames import rows_of
-from headwater.logs.serving_log_rows import AT
+from headwater.journal import shipping_queue
+from headwater.journal.daily_statistics import prune_statistics, update
+from headwater.journal.segment_locks import close_all, is_complete
+from headwater.journal.serving_log_files import SEGMENTS, SERVED, day_folder, prune, raw_segments
+from headwater.journal.serving_log_frames import rows_of
+from headwater.journal.serving_log_rows import AT
 
 _LOG = logging.getLogger(__name__)
 _EPOCH: Final = date(1970, 1, 1)
@@ -122,7 +122,7 @@ def command(priority: Literal["idle", "normal"], folder: Path, keep: int | None,
     priority: see `convert_segments`.
     """
     shipping = [] if to is None else [to.url, str(to.most)]
-    return [sys.executable, "-m", "headwater.logs.convert_segments", priority, str(folder), "" if keep is None else str(keep), *shipping]
+    return [sys.executable, "-m", "headwater.journal.convert_segments", priority, str(folder), "" if keep is None else str(keep), *shipping]
 
 
 def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 0.0) -> None:
@@ -140,7 +140,7 @@ def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 
         convert(folder)
     finally:
         if to is not None:
-            from headwater.logs.shipping import ship
+            from headwater.journal.shipping import ship
 
             ship(folder, to.url, most=to.most, wait=wait)
         if keep is not None:
