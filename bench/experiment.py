@@ -88,8 +88,6 @@ def turn(service: hw.operations.Service, model: str, bodies: list[PredictionRequ
             for number, result in answered:
                 if result.arms:
                     log_exposures(log, number, result)
-            if log is not None:
-                log.write()
             answered.clear()
     return (time.process_time() - begin) * 1e6 / len(bodies)
 

@@ -1,7 +1,6 @@
 """Erasing one entity: no trace of it is left, other values are as if it had never been, and its next event is its first."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from headwater.state import change_codec as kept
 from headwater.state import frame_codec
 from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import Flow, at, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
+from tests.journal.disks import stuck_disk
 from tests.online_stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
 
 MARK = "zq-marked"  # a text that stands nowhere but in the erased entity
@@ -446,14 +446,13 @@ def test_segments_of_the_serving_log_are_converted_and_rewritten(store, tmp_path
         serve(log, "b")
         assert log.flush()
         assert hw.operations.served(tmp_path).collect()["user"].to_list() == ["b"] * 6
-        os.kill(log._pipe._process.pid, signal.SIGSTOP)
-        monkeypatch.setattr(erase_logs, "_WAIT", 0.1)
-        with pytest.raises(StoreError, match="has not closed it"):
-            hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
-        monkeypatch.undo()
-        os.kill(log._pipe._process.pid, signal.SIGCONT)
+        with stuck_disk(), monkeypatch.context() as patched:
+            serve(log, "b")
+            patched.setattr(erase_logs, "_WAIT", 0.1)
+            with pytest.raises(StoreError, match="has not closed it"):
+                hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
     receipt = hw.operations.erase(project(views), {"user": "b"}, store=store, data_dir=tmp_path)
-    assert receipt.rows["serving log"] == 6
+    assert receipt.rows["serving log"] == 12
     assert hw.operations.served(tmp_path).collect().height == 0
 
 

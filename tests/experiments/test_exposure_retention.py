@@ -11,7 +11,6 @@ from headwater.experiments.exposure_retention import expire_exposures, exposures
 from headwater.experiments.frozen_plan import freeze
 from headwater.journal.exposure_log import EXPOSURES, ExposureLog, read_exposures
 from headwater.journal.exposure_rows import Exposure
-from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.registry import ModelRegistry
 from tests.experiments.shop_history import project, requests
 from tests.serving.experiment_world import DAY, plan, started
@@ -74,7 +73,7 @@ def test_what_was_written_lately_stays(tmp_path):
 
 
 def test_a_file_that_was_removed_is_begun_again(tmp_path):
-    store, posted = started(tmp_path / "models", start=BEGIN, matures=0), PostedExposures(tmp_path)
+    store, posted = started(tmp_path / "models", start=BEGIN, matures=0), ExposureLog(tmp_path)
     posted.add("fresh", 1, [ROW])
     assert expire_exposures(tmp_path, store, "0s", clock.now_micros() + DAY) == ["fresh, version 1"]
     posted.add("fresh", 1, [ROW._replace(unit="u2")])

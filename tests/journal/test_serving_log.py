@@ -1,12 +1,9 @@
 """The serving log says what was answered, and costs those who answer nothing: not time, not memory, not a disk that is full or stuck."""
 
-import contextlib
 import gc
 import json
 import multiprocessing
 import os
-import resource
-import signal
 import threading
 import time
 from datetime import timedelta
@@ -17,13 +14,13 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, UsageError
-from headwater.journal import segment_pipe
-from headwater.journal.serving_log import CLOSED, FULL, LOST, MALFORMED, UNWRITABLE
+from headwater.journal.serving_log import CLOSED, FULL, MALFORMED, UNWRITABLE
 from headwater.journal.serving_log_files import prune, segments
 from headwater.journal.serving_log_rows import sequences
 from headwater.state.answer_words import WordLayout
 from tests.figures import figure
 from tests.journal.conftest import about, as_of, at, many, micros, one
+from tests.journal.disks import full_disk, stuck_disk
 
 DAY = 86_400
 
@@ -221,73 +218,52 @@ def test_a_sample_that_is_no_share(tmp_path, sample):
 # ---------------------------------------------------------------- a disk that does not keep up
 
 
-@pytest.fixture
-def stuck(monkeypatch):
-    """Stops the process that writes for a log, as a disk does that answers nothing; it goes on at the end."""
-    stopped = []
-
-    def stop(log):
-        os.kill(log._pipe._process.pid, signal.SIGSTOP)
-        stopped.append(log._pipe._process.pid)
-
-    yield stop
-    for pid in stopped:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-
-
-def limit_files(log, size):
-    """Let the process that writes for a log make files of so many bytes, as a disk does that is full."""
-    resource.prlimit(log._pipe._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
 @pytest.mark.slow
-def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_path, stuck):
+def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_path):
     of, log, slowest, most = about([f"user__f{i}" for i in range(20)]), hw.operations.ServedLog(tmp_path, memory="1MB"), [], 0
+    log.put(one(of, 0, tuple(range(20))))
     assert log.flush()
-    stuck(log)
-    entry = one(of, 1, tuple(range(20)))
-    for _ in range(20_000):
-        start = time.perf_counter()
-        log.put(entry)
-        slowest.append(time.perf_counter() - start)
-        most = max(most, log.counts().memory)
-    counts = log.counts()
+    with stuck_disk():
+        entry = one(of, 1, tuple(range(20)))
+        for _ in range(20_000):
+            start = time.perf_counter()
+            log.put(entry)
+            slowest.append(time.perf_counter() - start)
+            most = max(most, log.counts().memory)
+        counts = log.counts()
     figure(f"put while the disk is stuck: median {sorted(slowest)[10_000] * 1e6:.1f} us; {counts.dropped} dropped of {counts.taken}")
     assert most <= 1_000_000
     assert sorted(slowest)[-20] < 0.005  # the machine may have other things to do, but not for each of them
     assert set(counts.dropped) == {FULL}
     assert counts.dropped[FULL] > 5_000
-    assert (counts.taken, counts.waiting) == (20_000, 20_000 - counts.dropped[FULL])
-    os.kill(log._pipe._process.pid, signal.SIGCONT)
+    assert (counts.taken, counts.waiting) == (20_001, 20_000 - counts.dropped[FULL])
     log.close()
     counts = log.counts()
-    assert counts.written == 20_000 - counts.dropped[FULL] == hw.operations.served(tmp_path).collect().height
+    assert counts.written == 20_001 - counts.dropped[FULL] == hw.operations.served(tmp_path).collect().height
     assert counts.memory == 0
 
 
-def test_what_a_stuck_disk_never_took_is_counted_when_the_log_closes(tmp_path, stuck):
+def test_what_a_stuck_disk_never_took_is_counted_when_the_log_closes(tmp_path):
     log = hw.operations.ServedLog(tmp_path)
-    stuck(log)
-    for number in range(10):
-        log.put(one(about(), number))
-    start = time.monotonic()
-    log.close(timeout=0.3)
-    assert time.monotonic() - start < 5
-    assert log.counts().dropped == {FULL: 10}
+    with stuck_disk():
+        for number in range(10):
+            log.put(one(about(), number))
+        start = time.monotonic()
+        log.close(timeout=0.3)
+        assert time.monotonic() - start < 5
+        assert log.counts().dropped == {FULL: 10}
 
 
 def test_a_full_disk_keeps_what_waits_and_goes_on_when_there_is_room(tmp_path):
     log = hw.operations.ServedLog(tmp_path)
     log.put(one(about(), 1))
     assert log.flush()
-    limit_files(log, 1_000)
-    log.put(one(about(), 2, request={"user": "x" * 2_000}))
-    assert not log.flush()
-    assert "File too large" in log.counts().error
-    assert log.counts().waiting == 1
-    assert hw.operations.served(tmp_path).collect()["headwater_request"].to_list() == ["r1"], "what was half written is taken back"
-    limit_files(log, resource.RLIM_INFINITY)
+    with full_disk():
+        log.put(one(about(), 2))
+        assert not log.flush()
+        assert "No space left" in log.counts().error
+        assert log.counts().waiting == 1
+        assert hw.operations.served(tmp_path).collect()["headwater_request"].to_list() == ["r1"], "what was half written is taken back"
     log.put(one(about(), 3))
     until(lambda: log.counts().error is None)
     assert log.flush()
@@ -298,16 +274,16 @@ def test_a_full_disk_keeps_what_waits_and_goes_on_when_there_is_room(tmp_path):
 
 def test_a_disk_that_stays_full_is_told_apart(tmp_path):
     log = hw.operations.ServedLog(tmp_path, memory="1MB")
-    limit_files(log, 10)
-    for number in range(5_000):
-        log.put(one(about(), number, request={"user": "x" * 1_000}))
-    until(lambda: log.counts().error)
-    before = log.counts().dropped.get(UNWRITABLE, 0)
-    log.put(one(about(), 0, request={"user": "x" * 1_000_000}))
-    assert log.counts().dropped[UNWRITABLE] == before + 1
-    start = time.monotonic()
-    log.close()
-    assert time.monotonic() - start < 5
+    with full_disk():
+        for number in range(5_000):
+            log.put(one(about(), number, request={"user": "x" * 1_000}))
+        until(lambda: log.counts().error)
+        before = log.counts().dropped.get(UNWRITABLE, 0)
+        log.put(one(about(), 0, request={"user": "x" * 1_000_000}))
+        assert log.counts().dropped[UNWRITABLE] == before + 1
+        start = time.monotonic()
+        log.close()
+        assert time.monotonic() - start < 5
     counts = log.counts()
     assert (counts.written, sum(counts.dropped.values())) == (0, 5_001)
 
@@ -318,55 +294,6 @@ def test_a_folder_that_cannot_be_made_stops_nobody(tmp_path):
     log.put(one(about(), 1))
     log.close()
     assert log.counts().dropped == {UNWRITABLE: 1}
-
-
-def test_a_process_that_writes_no_more_is_started_again(tmp_path):
-    log = hw.operations.ServedLog(tmp_path)
-    log.put(one(about(), 1))
-    assert log.flush()
-    os.kill(log._pipe._process.pid, signal.SIGSTOP)
-    log.put(one(about(), 2))
-    log.write()
-    os.kill(log._pipe._process.pid, signal.SIGKILL)
-    until(lambda: log.put(one(about(), 3)) or log.write() or log.counts().dropped)
-    assert log.flush()
-    log.close()
-    counts = log.counts()
-    assert set(counts.dropped) == {LOST}, "the entries that were on their way"
-    assert counts.written == counts.taken - counts.dropped[LOST] == hw.operations.served(tmp_path).collect().height
-    assert set(hw.operations.served(tmp_path).collect()["headwater_request"]) == {"r1", "r3"}
-
-
-def test_a_process_that_cannot_be_started_again_stops_nobody(tmp_path, monkeypatch):
-    log = hw.operations.ServedLog(tmp_path, memory="1MB")
-    log._pipe._process.kill()
-
-    def refused(*_, **__):
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(segment_pipe.subprocess, "Popen", refused)
-        patched.setattr(segment_pipe, "_AGAIN", 0.01)
-        until(lambda: log.put(one(about(), 1)) or log.write() or log.counts().error)
-        assert "cannot be started" in log.counts().error
-        assert not log.flush(0.1)
-    until(lambda: log.put(one(about(), 2)) or log.write() or log.counts().written)
-    log.close()
-    counts = log.counts()
-    assert counts.written == counts.taken - sum(counts.dropped.values()) == hw.operations.served(tmp_path).collect().height
-
-
-def test_a_log_whose_process_never_comes_back_is_closed(tmp_path, monkeypatch):
-    log = hw.operations.ServedLog(tmp_path)
-    log._pipe._process.kill()
-    log._pipe._process.wait()
-    monkeypatch.setattr(segment_pipe.subprocess, "Popen", lambda *_, **__: (_ for _ in ()).throw(OSError(12, "no memory")))
-    monkeypatch.setattr(segment_pipe, "_AGAIN", 0.0)
-    for number in range(130):
-        log.put(one(about(), number))
-    log.close(timeout=0.5)
-    assert log.counts().written == 0
-    assert sum(log.counts().dropped.values()) == 130
 
 
 def test_a_malformed_entry_costs_the_others_nothing(tmp_path):
@@ -389,22 +316,19 @@ def test_what_comes_after_the_end_is_counted(tmp_path):
     assert log.counts().dropped == {CLOSED: 1}
 
 
-@pytest.mark.slow
-def test_a_log_that_nobody_closes_leaves_no_process(tmp_path):
+def test_a_log_that_nobody_closes_is_written_and_leaves_no_thread(tmp_path):
+    before = set(threading.enumerate())
     log = hw.operations.ServedLog(tmp_path)
-    process = log._pipe._process
     log.put(one(about(), 1))
-    log.write()
     del log
     gc.collect()
-    assert process.returncode == 0
+    until(lambda: set(threading.enumerate()) <= before)
     assert hw.operations.served(tmp_path).collect().height == 1
 
 
-def test_no_thread_is_started(tmp_path):
+def test_a_log_without_entries_starts_no_thread(tmp_path):
     before = set(threading.enumerate())
     with hw.operations.ServedLog(tmp_path) as log:
-        log.put(one(about(), 1))
         assert log.flush()
         assert set(threading.enumerate()) == before
 
@@ -420,7 +344,6 @@ def test_a_segment_is_closed_by_size_and_by_time(tmp_path):
         assert all(path.stat().st_size < 2_500_000 for path in tmp_path.rglob("*.segment"))
     with hw.operations.ServedLog(tmp_path / "soon", every="10ms") as log:
         log.put(one(about(), 1))
-        log.write()
         until(lambda: closed(tmp_path / "soon"))
 
 

@@ -19,7 +19,6 @@ from headwater.journal.exposure_rows import Exposure
 from headwater.journal.fetching import fetch
 from headwater.journal.log_destination import destination
 from headwater.journal.outcome_journal import Outcomes, outcomes
-from headwater.journal.posted_exposures import PostedExposures
 from headwater.journal.sample_rates import rate_of
 from headwater.journal.serving_log_conversion import ShipTo
 from headwater.journal.serving_log_conversion import run as convert_and_ship
@@ -76,7 +75,7 @@ def test_the_logs_of_two_machines_come_together(url, tmp_path):
         folder = tmp_path / machine
         with ExposureLog(folder) as log:
             log.put("checkout", 1, [Exposure(f"u{number}", "daily", micros(number), propensity=0.5)])
-        posted = PostedExposures(folder)
+        posted = ExposureLog(folder)
         posted.add("checkout", 1, [Exposure(f"p{number}", "daily", micros(number), source="external")])
         own = Outcomes(folder, labels, keys=["user"])
         own.add([{"request_id": f"r{number}", "outcome": True}, {"request_id": "both", "outcome": False}])
@@ -262,10 +261,10 @@ def test_a_killed_shipment_goes_on_where_it_was(module, owner, name, after, shar
     own = Outcomes(folder, model().labels, keys=["user"])
     own.add([{"request_id": "r1", "outcome": True}])
     own.close()
-    posted = PostedExposures(folder)
+    posted = ExposureLog(folder)
     posted.add("checkout", 1, [Exposure("u1", "daily", micros(1), source="external")])
     assert log.flush()
-    log._pipe.close(5)  # the segments are complete, and not converted
+    log._writer.close(5)  # the segments are complete, and not converted
     code = KILLED.format(module=module, owner=owner, name=name, after=after, before="kept(*arguments, **more); " if name == "put" else "")
     killed = subprocess.run([sys.executable, "-c", code, str(folder), shared], check=False, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -7,9 +7,8 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError, UsageError
 from headwater.experiments.assigners import assigner_of
-from headwater.journal.exposure_log import read_exposures
+from headwater.journal.exposure_log import ExposureLog, read_exposures
 from headwater.journal.exposure_rows import Exposure
-from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.experiment_store import ExperimentStore
 from headwater.serving.exposure_events import add_exposures
 from tests.serving.experiment_world import T, expected, serving, started
@@ -26,7 +25,7 @@ def filled_store(tmp_path_factory):
 
 def posted(tmp_path, *rows, **changes):
     store = started(tmp_path / "models", **changes)
-    own = PostedExposures(tmp_path)
+    own = ExposureLog(tmp_path)
     added = add_exposures(own, store.started(), "fresh", rows)
     return added, read_exposures(tmp_path, "fresh"), store
 
@@ -77,13 +76,13 @@ def test_a_unit_outside_the_enrolment_is_refused(tmp_path):
 
 def test_an_experiment_that_does_not_run(tmp_path):
     with pytest.raises(UsageError, match="experiment 'fresh' is not running, and none does; start it: headwater experiment start fresh"):
-        add_exposures(PostedExposures(tmp_path), [], "fresh", [{"unit": "u"}])
+        add_exposures(ExposureLog(tmp_path), [], "fresh", [{"unit": "u"}])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "exposures").write_text("no folder")
     with pytest.raises(StoreError, match="cannot be written"):
-        PostedExposures(tmp_path).add("one", 1, [Exposure("u", "a", T)])
+        ExposureLog(tmp_path).add("one", 1, [Exposure("u", "a", T)])
 
 
 def test_over_http(tmp_path, filled_store):
@@ -102,7 +101,7 @@ def test_over_http(tmp_path, filled_store):
 
 
 def test_killed_while_a_record_was_written(tmp_path):
-    own = PostedExposures(tmp_path)
+    own = ExposureLog(tmp_path)
     own.add("one", 1, [Exposure("u", "a", T)])
     (path,) = (tmp_path / "exposures" / "one" / "1").iterdir()
     own.add("one", 1, [Exposure("w", "a", T)])

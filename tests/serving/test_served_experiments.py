@@ -2,12 +2,8 @@
 
 import dataclasses
 import itertools
-import os
-import resource
-import signal
 import threading
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
 import httpx
 import polars as pl
@@ -19,8 +15,8 @@ from headwater.experiments.experiment_planning import ExperimentPlaces
 from headwater.experiments.experiment_ramp import ramp
 from headwater.journal.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
+from tests.journal.disks import full_disk, stuck_disk
 from tests.serving.experiment_world import DAY, T, both_levels, expected, plan, serving, started, until
-from tests.serving.operated import below
 from tests.serving.test_endpoints import NUMBERS, risky
 from tests.serving.third_party.parties import Party, hangs, says
 from tests.serving.world import DAYS, PROJECT, ROW, Sum, asking, churn, filled, nightly
@@ -69,34 +65,8 @@ def logged_as_answered(data_dir, *asked, versions=(1,), experiment="fresh"):
     return frame
 
 
-def writer_of(data_dir):
-    """The process that writes exposures."""
-    (pid,) = (
-        pid for pid, command in below(os.getpid()).items() if "segment_writer" in command and str(Path(data_dir) / "exposures") in command
-    )
-    return pid
-
-
-@contextmanager
-def full_disk(pid):
-    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
-
-
-@contextmanager
-def stopped(pid):
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("cannot_write", [full_disk, stopped])
+@pytest.mark.parametrize("cannot_write", [full_disk, stuck_disk])
 def test_while_exposures_cannot_be_written_the_control_is_served(tmp_path, levels, cannot_write):
     store = started(tmp_path / "models")
     with serving(levels, tmp_path, store) as client:
@@ -104,7 +74,7 @@ def test_while_exposures_cannot_be_written_the_control_is_served(tmp_path, level
         arms = {user: ask(user)["arm"] for user in users}
         assert set(arms.values()) == {"hourly", "nightly"}
         assert ask.metric("headwater_exposure_room") == 1
-        with cannot_write(writer_of(tmp_path)):
+        with cannot_write():
             until(lambda: "flag" in ask(0))
             for user in users:
                 answer = ask(user)

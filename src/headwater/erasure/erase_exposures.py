@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from headwater import clock
 from headwater.definitions.project import Project
 from headwater.erasure.key_match import ErasedKey
 from headwater.erasure.receipt import ErasureJournal
 from headwater.errors import StoreError
-from headwater.journal.exposure_log import EXPOSURES, all_segments
-from headwater.journal.exposure_rows import Exposure, header_of, read_segment, record_of
-from headwater.journal.segment_locks import close_all, is_complete
+from headwater.journal import format as records
+from headwater.journal.exposure_log import EXPOSURES
+from headwater.journal.exposure_rows import Exposure, begin_of, exposures_in, record_of
+from headwater.journal.files import close_all, journal_files
 
 _WAIT: Final = 30.0  # seconds
 
@@ -53,32 +53,24 @@ def _closed(folder: Path, experiment: str, *, dry_run: bool) -> list[Path]:
     Raises:
         StoreError: a process does not close one.
     """
+    files = journal_files(folder, records.EXPOSURES, f"{EXPOSURES}/{experiment}")
     if dry_run:
-        return all_segments(folder, experiment)
-    close_all(all_segments(folder, experiment))
-    until = clock.stopwatch() + _WAIT
-    for path in (segments := all_segments(folder, experiment)):
-        if not is_complete(path, until):
-            raise StoreError(
-                f"the process that writes {path} has not closed it for {_WAIT:.0f} seconds; end it, and run the same command again"
-            )
-    return segments
+        return files
+    left = close_all(files, _WAIT)
+    if left:
+        raise StoreError(
+            f"the process that writes {left[0]} has not closed it for {_WAIT:.0f} seconds; end it, and run the same command again"
+        )
+    return journal_files(folder, records.EXPOSURES, f"{EXPOSURES}/{experiment}")
 
 
 def _rewrite(path: Path, keys: list[ErasedKey], unit: str, journal: ErasureJournal) -> None:
-    segment = read_segment(path.read_bytes(), str(path))
-    kept = {number: exposure for number, exposure in segment.exposures.items() if not any(_is_of(exposure, key, unit) for key in keys)}
-    removed = len(segment.exposures) - len(kept)
-    if removed == 0 and not segment.damaged:  # damaged bytes, such as of a torn record, may hold the key too
+    exposures, damaged = exposures_in(path.read_bytes(), str(path))
+    kept = [exposure for exposure in exposures if not any(_is_of(exposure, key, unit) for key in keys)]
+    if len(kept) == len(exposures) and not damaged:  # damaged bytes, such as of a torn record, may hold the key too
         return
-    header = segment.header
-    experiment, version, worker = (
-        (path.parent.parent.name, int(path.parent.name), path.stem.rpartition("-")[0])
-        if header is None
-        else (header.experiment, header.version, header.worker)
-    )
-    content = header_of(experiment, version, worker) + record_of([(number, *exposure) for number, exposure in kept.items()])
-    journal.rewrite(path, EXPOSURES, removed, lambda file: file.write(content))
+    content = begin_of(path.parent.parent.name, int(path.parent.name)) + record_of(kept)
+    journal.rewrite(path, EXPOSURES, len(exposures) - len(kept), lambda file: file.write(content))
 
 
 def _is_of(exposure: Exposure, key: ErasedKey, unit: str) -> bool:

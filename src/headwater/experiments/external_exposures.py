@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from headwater import clock, settings
 from headwater.definitions.timestamps import parse_timestamp
-from headwater.errors import DataError, StoreError, UsageError, nearest
+from headwater.errors import DataError, UsageError, nearest
 from headwater.experiments.assignment import unit_text
 from headwater.journal.exposure_log import ExposureLog
 from headwater.journal.exposure_rows import Exposure
@@ -74,13 +74,8 @@ def log_external_exposures(
     exposures = list(_exposures(frame, started, columns, source))
     plan = started.plan
     folder = settings.home() if data_dir is None else Path(data_dir)
-    try:
-        with ExposureLog(folder) as log:
-            log.put(plan.experiment, plan.version, exposures)
-            if not log.flush() or log.error:
-                raise StoreError(f"the exposures cannot be written to {folder}: {log.error or 'no answer within 30 seconds'}")
-    except OSError as error:
-        raise StoreError(f"the exposures cannot be written to {folder}: {error.strerror or error}") from error
+    with ExposureLog(folder) as log:
+        log.add(plan.experiment, plan.version, exposures)
     return len(exposures)
 
 

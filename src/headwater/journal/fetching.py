@@ -18,10 +18,10 @@ from headwater.errors import DataError, StoreError, UsageError
 from headwater.ingestion.archive_files import durable
 from headwater.journal.daily_statistics import update
 from headwater.journal.exposure_log import EXPOSURES
+from headwater.journal.files import CLOSED
 from headwater.journal.log_destination import destination, is_part
 from headwater.journal.outcome_journal import OUTCOMES, merge
 from headwater.journal.sample_rates import RATES
-from headwater.journal.segment_writer import CLOSED
 from headwater.journal.serving_log_files import SERVED
 from headwater.journal.serving_log_rows import AT, REQUEST
 from headwater.journal.shipping_queue import SHIPPING

@@ -1,9 +1,8 @@
-"""The serving log: entries of answered requests go from a worker to segment files. No request waits for a disk.
+"""The serving log: entries of answered requests become records of the journal. No request waits for a disk.
 
-The worker encodes an entry as soon as its request is answered (`serving_log_segment`). Each batch of entries goes into a pipe with one
-write that never blocks, and a small process on the other end (`segment_writer`) appends it to a segment file. Entries in the pipe survive a
-killed worker. Where the disk is slower than the requests, or full, the pipe fills and entries are held in memory up to a bound; beyond it
-they are dropped, and counted by reason. A process of low priority converts complete segments to parquet (`serving_log_conversion`).
+A worker encodes an entry as soon as its request is answered (`serving_log_segment`), and a thread writes it within 50 ms (`writer`). Where
+the disk is slower than the requests, or full, entries are held in memory up to a bound; beyond it they are dropped, and counted by reason.
+A process of low priority converts complete files to parquet (`serving_log_conversion`).
 
     FOLDER/served/segments/model=churn/PROCESS-000001.segment
     FOLDER/served/headwater_date=2024-05-01/model=churn/1714521600000000-PROCESS-000001.parquet
@@ -11,13 +10,12 @@ they are dropped, and counted by reason. A process of low priority converts comp
 
 from __future__ import annotations
 
-import os
-import secrets
 import subprocess
 import threading
+import weakref
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,21 +28,20 @@ from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.readable import cut
 from headwater.errors import HeadwaterError, UsageError
 from headwater.journal.sample_rates import write_rate
-from headwater.journal.segment_pipe import EntryBatch, SegmentPipe
-from headwater.journal.segment_writer import FLUSH, RECORDS
 from headwater.journal.serving_log_conversion import ShipTo, command, convert
 from headwater.journal.serving_log_files import SEGMENTS, SERVED, prune
 from headwater.journal.serving_log_rows import Entry, EntryContext, RowEntry
 from headwater.journal.serving_log_segment import SegmentEncoder
+from headwater.journal.writer import JournalWriter
 from headwater.state.answer_words import WordLayout
 
 FULL: Final = "the disk is slower than the requests"
 UNWRITABLE: Final = "no file could be written"
 MALFORMED: Final = "not what an entry is"
 CLOSED: Final = "it came after the log was closed"
-LOST: Final = "the process that writes the log ended"
 
-BATCH: Final = 64  # entries that are written together
+_CONVERT: Final = 60.0  # seconds between two conversions
+_CONVERT_ANYWAY: Final = 3600.0  # files of processes that have ended, and old days
 _CONVERSION: Final = 2.0  # seconds that a log which is closed waits for another conversion to end
 _WHOLE: Final = 2**32
 
@@ -66,13 +63,39 @@ class Counts:
 
 
 class _Channel:
-    """The encoder of one context, and its entries that are not in a batch yet."""
+    """The encoder of one context, and where its records go."""
 
-    def __init__(self, number: int, about: EntryContext, layout: WordLayout | None) -> None:
+    def __init__(self, folder: Path, about: EntryContext, layout: WordLayout | None, writer: JournalWriter) -> None:
         encoder = SegmentEncoder(about, layout)
-        self.number, self.layout, self.row, self.rows = number, layout, encoder.row, encoder.rows
-        self.header = about.folder.encode() + b"\n" + encoder.header
-        self.records: list[bytes] = []
+        self.layout, self.row, self.rows = layout, encoder.row, encoder.rows
+        self.group = writer.group(folder / about.folder, encoder.begin)
+
+
+class _Conversions:
+    """Starts a process that converts complete files each minute, and each hour where there seem to be none. The last one ends with the log.
+
+    Args:
+        command: of the process. ships: whether logs are shipped, which is tried again each minute.
+    """
+
+    def __init__(self, command: Sequence[str], *, ships: bool) -> None:
+        self._command, self._ships, self._seen, self._started_at = command, ships, 0, clock.stopwatch()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def look(self, closed: int) -> None:
+        """Start one where it is time; closed: files so far."""
+        due = _CONVERT if self._ships or closed > self._seen else _CONVERT_ANYWAY
+        if clock.stopwatch() - self._started_at < due or (self._process is not None and self._process.poll() is None):
+            return
+        self._seen, self._started_at = closed, clock.stopwatch()
+        with suppress(OSError):
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
+
+    def stop(self) -> None:
+        """End the process; what it had not done is done again."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
 
 
 class ServedLog:
@@ -123,11 +146,8 @@ class ServedLog:
         seconds = micros(every, "the serving log: every") / 1e6
         kept = None if keep is None else micros(keep, "the serving log: keep")
         self._lock = threading.RLock()
-        self._token = f"{os.getpid():x}-{secrets.token_hex(4)}"
         self._channels: dict[tuple[EntryContext, WordLayout | None], _Channel] = {}
-        self._headers: dict[bytes, _Channel] = {}
-        self._waiting = self._size = 0  # entries that are in no batch, and their bytes
-        self._taken = self._asked = 0
+        self._taken = 0
         self._dropped: Counter[str] = Counter()
         self._closed = False
         if kept is not None:
@@ -139,9 +159,10 @@ class ServedLog:
             destination(to.url)
         self._convert_now = command("normal", Path(folder), kept, to)
         self._ships = to is not None
-        arguments = [str(self.folder / SEGMENTS), self._token, str(most), str(seconds), *command("idle", Path(folder), kept, to)]
-        self._pipe = SegmentPipe(arguments)
-        write_rate(self.folder, self._token, float(sample))
+        self._conversions = _Conversions(command("idle", Path(folder), kept, to), ships=self._ships)
+        self._writer = JournalWriter(most, seconds, self._conversions.look)
+        weakref.finalize(self, self._writer.close)  # where `close` is not called
+        write_rate(self.folder, self._writer.worker, float(sample))
 
     def __repr__(self) -> str:
         return f"ServedLog({cut(str(self.folder), 80)!r})"
@@ -157,37 +178,24 @@ class ServedLog:
         return self._limit == _WHOLE or zlib.crc32(id.encode()) * 0x9E3779B1 % _WHOLE < self._limit
 
     def put(self, entry: Entry) -> None:
-        """Add an entry; every 64 are written. It never waits for the disk, and never fails."""
-        with self._lock:
-            self._add((entry,))
-            if self._waiting >= BATCH:
-                self._write()
+        """Add an entry. It never waits for the disk, and never fails."""
+        self.write((entry,))
 
-    def write(self, entries: Iterable[Entry] = ()) -> None:
-        """Add entries, and write them with all that were put, as far as that is possible without waiting."""
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Add entries."""
         with self._lock:
             self._add(entries)
-            self._write()
 
     def counts(self) -> Counts:
         """The counts of all entries so far."""
         with self._lock:
-            if not self._closed:
-                self._pipe.hear()
-            gone = dict(self._dropped)
-            if self._pipe.lost:
-                gone[LOST] = self._pipe.lost
-            waiting = self._taken - self._pipe.written - sum(gone.values())
-            return Counts(self._taken, self._pipe.written, waiting, gone, self._pipe.held + self._size, self._pipe.error)
+            written, dropped = self._writer.written, dict(self._dropped)
+            waiting = self._taken - written - sum(dropped.values())
+            return Counts(self._taken, written, waiting, dropped, self._writer.held, self._writer.error)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Write all entries so far to segments; True once they are there, False after `timeout` seconds or as soon as a write fails."""
-        with self._lock:
-            self._gather()
-            self._pipe.add(EntryBatch(FLUSH, 0, 0, b""))
-            self._asked += 1
-            mine = self._asked
-        return self._until(lambda: self._pipe.flushed >= mine, clock.stopwatch() + timeout)
+        return self._writer.flush(timeout)
 
     def close(self, timeout: float = 30.0) -> None:
         """Write all held entries, convert them, and accept no more; entries not written after `timeout` seconds are counted as dropped."""
@@ -196,16 +204,15 @@ class ServedLog:
             if self._closed:
                 return
             self._closed = True
-            self._gather()
-        self._until(lambda: self._pipe.sent, until)
+        ended = self._writer.close(timeout)
         with self._lock:
-            ended = self._pipe.close(max(0.0, until - clock.stopwatch()))
             left = self.counts().waiting
             if left > 0:
                 self._dropped[self._why] += left
+        self._conversions.stop()
         if ended:
             with suppress(HeadwaterError, OSError):  # the segments are complete, and another process will convert them
-                convert(self.folder.parent, only=self._token, wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())))
+                convert(self.folder.parent, only=self._writer.worker, wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())))
         if self._ships:
             with suppress(OSError, subprocess.TimeoutExpired):  # what is not shipped waits on disk
                 subprocess.run(self._convert_now, timeout=max(0.0, until - clock.stopwatch()), stdin=subprocess.DEVNULL, check=False)  # noqa: S603
@@ -213,13 +220,13 @@ class ServedLog:
     @property
     def _why(self) -> str:
         """The reason why entries that do not fit into memory are dropped."""
-        return FULL if self._pipe.error is None else UNWRITABLE
+        return FULL if self._writer.error is None else UNWRITABLE
 
     def _add(self, entries: Iterable[Entry]) -> None:
         """Encode entries."""
-        room = before = self._memory - self._pipe.held - self._size
+        room, put = self._memory - self._writer.held, self._writer.put
         dropped, everything = self._dropped, self._limit == _WHOLE
-        taken = added = 0
+        taken = 0
         channel, last = None, None  # of the entry before, and its context
         for entry in entries:
             if not everything and not self.wants(entry.id):
@@ -242,43 +249,13 @@ class ServedLog:
             if size > room:
                 dropped[self._why] += 1
                 continue
-            channel.records.append(record)
+            put(channel.group, record)
             room -= size
-            added += 1
         self._taken += taken
-        self._waiting += added
-        self._size += before - room
 
     def _channel(self, about: EntryContext, layout: WordLayout | None) -> _Channel:
         """The channel of a context; equal ones share their segments."""
         known = self._channels.get((about, layout))
         if known is None:
-            new = _Channel(len(self._headers), about, layout)
-            known = self._channels[about, layout] = self._headers.setdefault(new.header, new)
+            known = self._channels[about, layout] = _Channel(self.folder / SEGMENTS, about, layout, self._writer)
         return known
-
-    def _write(self) -> None:
-        self._gather()
-        self._pipe.send()
-
-    def _gather(self) -> None:
-        """Put the waiting entries into batches."""
-        if not self._waiting:
-            return
-        for channel in self._headers.values():
-            if channel.records:
-                self._pipe.add(EntryBatch(RECORDS, channel.number, len(channel.records), b"".join(channel.records), channel.header))
-                channel.records.clear()
-        self._waiting = self._size = 0
-
-    def _until(self, done: Callable[[], bool], until: float) -> bool:
-        """Send, and wait until it is done, no longer where a write has failed. Other threads go on meanwhile."""
-        while True:
-            with self._lock:
-                self._pipe.send()
-                if done():
-                    return True
-                left = until - clock.stopwatch()
-                if left <= 0 or self._pipe.error is not None:
-                    return False
-            self._pipe.wait(min(left, 0.05))

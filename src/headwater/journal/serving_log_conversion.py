@@ -4,7 +4,7 @@ A segment is converted once its writer no longer holds the lock on it: the write
 for each day of the requests, syncs it, renames it into place, and then removes the segment. The files are named after the segment, so a
 killed conversion is repeated to the same files, and readers skip the rows of a segment that a file already has.
 
-Each minute, the segment writers start a low-priority process that converts (`convert_segments`).
+Each minute, a log starts a low-priority process that converts (`convert_segments`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from headwater.errors import StoreError
 from headwater.ingestion.archive_files import durable
 from headwater.journal import shipping_queue
 from headwater.journal.daily_statistics import prune_statistics, update
-from headwater.journal.segment_locks import close_all, is_complete
+from headwater.journal.files import close_abandoned, close_all, is_complete, journal_files
+from headwater.journal.format import KINDS
 from headwater.journal.serving_log_files import SEGMENTS, SERVED, day_folder, prune, raw_segments
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_rows import AT
@@ -126,7 +127,7 @@ def command(priority: Literal["idle", "normal"], folder: Path, keep: int | None,
 
 
 def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 0.0) -> None:
-    """Convert complete segments, ship the logs, delete old days, and add new files to the daily statistics.
+    """Close abandoned files, convert complete segments, ship the logs, delete old days, and add new files to the daily statistics.
 
     wait: seconds to wait for another process that ships.
 
@@ -134,6 +135,8 @@ def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 
         StoreError, OSError: as `convert`.
         UsageError: as `shipping.ship`.
     """
+    for kind in KINDS:
+        close_abandoned(journal_files(folder, kind))
     try:
         if to is not None:
             shipping_queue.begin(folder)

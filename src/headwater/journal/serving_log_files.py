@@ -1,6 +1,6 @@
 """The files of the serving log: their paths, reading them as one log, and their retention.
 
-Requests are in segments first (`segment_writer`), and in parquet files once these are converted (`serving_log_conversion`). `segments`
+Requests are in segments first, files of the journal, and in parquet files once these are converted (`serving_log_conversion`). `segments`
 lists both, `read` reads both, and each request is returned exactly once, also while segments are converted.
 """
 
@@ -18,7 +18,7 @@ import polars as pl
 from headwater import clock, settings
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, nearest
-from headwater.journal.segment_writer import CLOSED, OPEN
+from headwater.journal.files import CLOSED, OPEN
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_rows import AT
 

@@ -1,13 +1,8 @@
-"""Segment files: the serving log as a worker writes it, before it is converted to parquet.
+"""Records of the serving log: a request as it was answered, as bytes.
 
-All numbers are little-endian. A file is
-
-    MAGIC      8 bytes, the version of the format in the last two
-    RECORD...
-
-and a record is the length of its body and the CRC-32 of its body, 4 bytes each, then its body. The first record is the header, JSON: an
-`EntryContext` (what was answered, features, views and their fingerprints, columns of the request, stages), the dtypes that it declares as
-an empty Arrow stream in base64, and the features and meanings of the `WordLayout`, if there is one. Each other record is a request:
+The header of a file is JSON: an `EntryContext` (what was answered, features, views and their fingerprints, columns of the request, stages),
+the dtypes that it declares as an empty Arrow stream in base64, and the features and meanings of the `WordLayout`, if there is one. Each
+other record is a request; all numbers are little-endian:
 
     HEAD       what follows is for one row (1) or n rows (2); how the prediction came about, its place in `HOWS`; whether the prediction is
                in the head; n; t; seconds, age, prediction: float64, NaN for none
@@ -18,9 +13,6 @@ an empty Arrow stream in base64, and the features and meanings of the `WordLayou
 
 A column, value or status is one, or n of one feature. Extension types of the tail are in `_tagged`: strings and lists are bytes, and
 everything in front of the tail has the same size in every record of one row.
-
-A file may end in the middle of a record if its process was killed; readers ignore that record. Where a length or checksum is wrong, readers
-go on at the next record that is whole. A version that is not `VERSION` is refused.
 """
 
 from __future__ import annotations
@@ -32,22 +24,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, cast
-from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import msgspec
-import numpy as np
 
-from headwater.errors import StoreError
+from headwater.journal.format import SERVED_ROWS, record, scan
 from headwater.journal.serving_log_rows import AsOf, BatchEntry, EntryContext, Kind, RowEntry, sequence_text
 from headwater.kernel.arrays import I64
 from headwater.state.answer_words import WordLayout, words_of
 from headwater.state.view_state import dtypes_of, schema_bytes
 
-VERSION: Final = 1
-_BEGIN: Final = b"HWSLOG"
-MAGIC: Final = _BEGIN + VERSION.to_bytes(2, "little")
-PREFIX: Final = struct.Struct("<II")  # length and checksum
 HEAD: Final = struct.Struct("<BBHIqddd")
 VIEW: Final = struct.Struct("<qqqq")
 HOWS: Final = (None, "precomputed", "on_request", "default")
@@ -56,7 +42,6 @@ NO_COMMIT, IN_TAIL = -1, -2
 
 _HOW: Final = {how: place for place, how in enumerate(HOWS)}
 _HEAD: Final = HEAD.pack
-_PREFIX: Final = PREFIX.pack
 _VIEW: Final = VIEW.pack
 _NAN: Final = float("nan")
 _PLAIN: Final = frozenset({int, float, str, bool, type(None), bytes})
@@ -125,7 +110,7 @@ class SegmentEncoder:
     def __init__(self, about: EntryContext, layout: WordLayout | None) -> None:
         self.about, self.layout = about, layout
         header = SegmentHeader.of(about, layout)
-        self.header = MAGIC + _record(msgspec.json.encode(header))
+        self.begin = SERVED_ROWS.begin(msgspec.json.encode(header))
         self._width, self._views, self._words = len(about.features), len(about.views), len(header.words)
         others = [position for position, name in enumerate(about.features) if name not in header.held]
         self._others = _taker(others, self._width) if others else None
@@ -169,8 +154,7 @@ class SegmentEncoder:
             own = words[1][: self._one_row]
             if len(own) < self._one_row:
                 raise ValueError(f"{len(own)} words, not {self._one_row}; {self._said}")
-        body = b"".join((head, views, own, _tail(tail)))
-        return _PREFIX(len(body), crc32(body)) + body
+        return record(b"".join((head, views, own, _tail(tail))))
 
     def rows(self, entry: BatchEntry) -> bytes:
         """A request of n rows, as a record."""
@@ -190,7 +174,7 @@ class SegmentEncoder:
         hows, ages = how if _is_list(how) else None, age if _is_list(age) else None
         tail = _tail((id_, columns, others, codes, prediction, hows, ages, texts, stages))
         own = b"" if words is None else self._cut(words[1], words_of(self._words, n))
-        return _record(b"".join((head, views, own, tail)))
+        return record(b"".join((head, views, own, tail)))
 
     def _versions(self, read_versions: Sequence[AsOf]) -> tuple[bytes, list[str]]:
         """The versions of all views as bytes, and the last commits that are strings."""
@@ -223,69 +207,30 @@ class SegmentEncoder:
         return f"there are {self._width} features of {self._views} views"
 
 
-class SegmentRecords(NamedTuple):
-    """The records of a segment.
-
-    header: None where that is not whole. spans: begin and end of the body of each other whole record. damaged: how many bytes belong to
-    none.
-    """
+class ServedRecords(NamedTuple):
+    """The records of a file of the serving log, as `Records`, with its header; None where that is damaged."""
 
     header: SegmentHeader | None
     spans: list[tuple[int, int]]
     damaged: int
 
 
-def records(data: bytes, name: str) -> SegmentRecords:
-    """The records of a segment file of that name. Damaged bytes are skipped, up to the next whole record.
+def records(data: bytes, name: str) -> ServedRecords:
+    """The records of a file of that name.
 
     Raises:
-        StoreError: the file is not a segment, or has another version.
+        StoreError: the file has other records, or is of another version.
     """
-    magic = data[: len(MAGIC)]
-    if magic != MAGIC[: len(magic)]:
-        version = int.from_bytes(magic[len(_BEGIN) :], "little")
-        why = f"is of version {version}; this headwater reads {VERSION}" if magic.startswith(_BEGIN) else "does not begin as one does"
-        raise StoreError(f"the segment {name} of the serving log {why}: use the headwater that wrote it, or move the file elsewhere")
-    spans, at, damaged, view = [], len(MAGIC), 0, memoryview(data)
-    unpack, crc, size = PREFIX.unpack_from, crc32, len(data)
-    likely: I64 | None = None
-    while at < size:
-        begin = at + PREFIX.size
-        length, checksum = unpack(data, at) if begin <= size else (0, 0)
-        end = begin + length
-        if length and end <= size and crc(view[begin:end]) == checksum:  # zeros, where a file was made longer and not written, are none
-            spans.append((begin, end))
-            at = end
-            continue
-        likely = _likely(data) if likely is None else likely
-        following = int(likely[n]) if (n := int(np.searchsorted(likely, at, side="right"))) < len(likely) else size
-        damaged += following - at
-        at = following
-    try:
-        header = msgspec.json.decode(data[slice(*spans[0])], type=SegmentHeader) if spans else None
-    except msgspec.MsgspecError:
-        return SegmentRecords(None, spans, size)
-    return SegmentRecords(header, spans[1:], damaged)
-
-
-def _likely(data: bytes) -> I64:
-    """The places where the record of a request may begin, int64, by what its length, kind, prediction and scored may be."""
-    octets, body = np.frombuffer(data, np.uint8), PREFIX.size
-    kinds = octets[body : max(body, len(octets) - HEAD.size + 1)]
-    places: I64 = np.flatnonzero((kinds == ROW) | (kinds == ROWS))
-    places = places[(octets[places + body + 1] < len(HOWS)) & (octets[places + body + 2] < 2) & (octets[places + body + 3] == 0)]
-    lengths = np.ascontiguousarray(octets[places[:, None] + np.arange(4)]).view("<u4")[:, 0].astype(np.int64)
-    return places[(lengths >= HEAD.size) & (lengths <= len(data) - body - places)]
+    header, spans, damaged = scan(data, SERVED_ROWS, name)
+    if header is None:
+        return ServedRecords(None, spans, damaged)
+    return ServedRecords(msgspec.json.decode(header, type=SegmentHeader), spans, damaged)
 
 
 def tails(data: Sequence[bytes]) -> list[list[Any]]:
     """The decoded tails of some records."""
     decoded: list[list[Any]] = _DECODER.decode(b"\xdd" + len(data).to_bytes(4, "big") + b"".join(data))
     return decoded
-
-
-def _record(body: bytes) -> bytes:
-    return PREFIX.pack(len(body), crc32(body)) + body
 
 
 def _taker(keys: Sequence[Any], width: int) -> Callable[[Any], Sequence[Any]]:

@@ -24,10 +24,10 @@ from headwater.engine.checkpoint import lock
 from headwater.errors import ConnectError, DataError, StoreError
 from headwater.journal import shipping_queue
 from headwater.journal.exposure_log import EXPOSURES
+from headwater.journal.files import CLOSED, OPEN
 from headwater.journal.log_destination import LogDestination, destination
 from headwater.journal.outcome_journal import JOURNAL, OUTCOMES, open_readonly
 from headwater.journal.sample_rates import RATES
-from headwater.journal.segment_writer import CLOSED, OPEN
 from headwater.journal.serving_log_files import SERVED
 from headwater.journal.shipping_queue import SHIPPING
 

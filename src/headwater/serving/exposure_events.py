@@ -12,8 +12,8 @@ from headwater.errors import DataError, HeadwaterError, UsageError, nearest
 from headwater.experiments.arms_by_unit import INTERLEAVED
 from headwater.experiments.assigners import assigner_of
 from headwater.experiments.assignment import unit_text
+from headwater.journal.exposure_log import ExposureLog
 from headwater.journal.exposure_rows import Exposure
-from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.experiment_store import StartedExperiment
 
 EXTERNAL = "external"
@@ -31,12 +31,12 @@ class AddedExposures(NamedTuple):
 
 
 def add_exposures(
-    posted: PostedExposures, started: Sequence[StartedExperiment], experiment: str, rows: Sequence[Mapping[str, object]]
+    log: ExposureLog, started: Sequence[StartedExperiment], experiment: str, rows: Sequence[Mapping[str, object]]
 ) -> AddedExposures:
     """Write the exposures of some units; accepted ones are on disk when this returns.
 
     Args:
-        posted: where they are written.
+        log: where they are written.
         started: the experiments that run.
         experiment: the name of one.
         rows: each has its `unit`; `arm`, where another system has assigned it (else it is the unit's); and maybe `at` (default now),
@@ -57,7 +57,7 @@ def add_exposures(
         except HeadwaterError as error:
             refused.append((index, str(error)))
     if accepted:
-        posted.add(experiment, own.plan.version, accepted)
+        log.add(experiment, own.plan.version, accepted)
     return AddedExposures(len(accepted), refused)
 
 

@@ -17,7 +17,6 @@ from headwater.definitions.project import Project
 from headwater.errors import DataError, HeadwaterError, UsageError
 from headwater.experiments.assigners import assigner_of
 from headwater.journal.exposure_log import ExposureLog
-from headwater.journal.posted_exposures import PostedExposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm, StartedExperiment
 from headwater.serving.arm_choice import RunningExperiment
 from headwater.serving.loaded_models import Key
@@ -52,7 +51,7 @@ class RunningExperiments:
         if store is not None:
             with suppress(DataError):  # unreadable files are tried again; until then no experiment is served
                 check_served(project, store, clock.now_micros())
-        self._project, self._store, self._folder, self._prepare = project, store, folder, prepare
+        self._project, self._store, self._prepare = project, store, prepare
         self._stamp: object = None
         self._served: dict[tuple[str, int], RunningExperiment] = {}
         self._looked = self._tried = float("-inf")
@@ -61,13 +60,12 @@ class RunningExperiments:
         self.of: Mapping[str, tuple[RunningExperiment, ...]] = {}
         self.started: Sequence[StartedExperiment] = ()
         self.refused: Mapping[str, str] = {}
-        self.posted = PostedExposures(folder)
-        self.log: ExposureLog | None = None
+        self.log = ExposureLog(folder)
 
     @property
     def room(self) -> bool:
         """Whether exposures can be logged."""
-        return self.log is not None and self.log.room
+        return self.log.room
 
     @property
     def warnings(self) -> list[str]:
@@ -113,7 +111,7 @@ class RunningExperiments:
         for known in self.started:
             served.add_metric([known.plan.experiment], float(known.plan.experiment not in self.refused))
         yield from (rows, served)
-        if self.log is not None:
+        if self._served:
             yield GaugeMetricFamily("headwater_exposure_room", "1 while exposures can be logged", value=float(self.log.room))
             yield CounterMetricFamily(
                 "headwater_exposures_unlogged", "exposures flagged 'no room' that were not kept", value=self.log.unlogged
@@ -125,9 +123,7 @@ class RunningExperiments:
 
     def close(self) -> None:
         """Write all exposures, and close the log."""
-        self.posted.close()
-        if self.log is not None:
-            self.log.close()
+        self.log.close()
 
     def _take(self, started: list[StartedExperiment]) -> None:
         refused, served = dict[str, str](), dict[tuple[str, int], RunningExperiment]()
@@ -165,8 +161,7 @@ class RunningExperiments:
                 + ("they are interleaved" if plan.kind == "interleaving" else f"they read {len(services)} feature services")
                 + "; third parties are called once for a request: give the arms one feature service, and another kind"
             )
-        if self.log is None:
-            self.log = ExposureLog(self._folder)
+        self.log.prepare()
         before = self._served.get((plan.experiment, plan.version))
         promised = {arm: _promised(variant) for arm, variant in variants.items()}
         running = RunningExperiment(plan, {arm.name: key_of(arm) for arm in plan.arms}, promised, assigner_of(started))

@@ -250,7 +250,7 @@ class Service:
             StoreError: the folder cannot be written.
         """
         self.experiments.look()
-        return add_exposures(self.experiments.posted, self.experiments.started, experiment, rows)
+        return add_exposures(self.experiments.log, self.experiments.started, experiment, rows)
 
     def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
         """Explain a feature value; as `hw.operations.explain`."""
@@ -314,7 +314,7 @@ class Service:
 
     def _expose(self, result: ServingResult) -> None:
         """Log the exposures of a result that is about to be returned."""
-        if result.arms and self.experiments.log is not None:
+        if result.arms:
             log_exposures(self.experiments.log, f"{self.experiments.log.worker}-{self.experiments.log.logged}", result)
 
     def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> ThirdPartyValues | None:

@@ -24,9 +24,9 @@ from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.events.statuses import status_name
 from headwater.journal.exposure_log import EXPOSURES, read_exposures
+from headwater.journal.files import OPEN
 from headwater.journal.outcome_journal import OUTCOMES, Outcomes, outcomes, rolled
 from headwater.journal.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
-from headwater.journal.segment_writer import OPEN
 from headwater.journal.serving_log_conversion import convert
 from headwater.journal.serving_log_files import SERVED, read, segments
 from headwater.journal.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, ROW, VERSION, VIEWS

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 _MOST: Final = 64  # requests in a batch
-_LATEST: Final = 0.05  # seconds until an incomplete batch is processed
+_LATEST: Final = 0.03  # seconds until an incomplete batch is processed
 
 
 class RequestContext:
@@ -129,7 +129,7 @@ class PostResponseQueue:
         for call in waiting:
             result, number = call.result, call.id.decode("ascii")
             if result is not None:
-                if result.arms and exposures is not None:
+                if result.arms:
                     log_exposures(exposures, number, result)
                 if result.parts:
                     for part in result.parts:
@@ -148,8 +148,6 @@ class PostResponseQueue:
                 at = now - round((ended - call.ended) * 1e6)
                 self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
         self._observe(waiting, now, ended)
-        if exposures is not None:
-            exposures.write()
         if self._recorder is not None:
             self._recorder.write()
 
