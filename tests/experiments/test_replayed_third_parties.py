@@ -6,7 +6,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import HeadwaterError
-from headwater.journal.files import CLOSED, OPEN
+from headwater.journal.journal_files import CLOSED, OPEN
 from headwater.journal.serving_log_rows import EntryContext
 from headwater.models.registry import ModelRegistry
 from tests.journal.conftest import at, one

@@ -33,15 +33,16 @@ def full_disk():
 
 @contextmanager
 def stuck_disk():
-    """Nothing is written before the context ends."""
-    answers = threading.Event()
+    """Nothing is written before the context ends; an event of the first write that waits."""
+    answers, waits = threading.Event(), threading.Event()
 
     def write(real, number, data):
+        waits.set()
         answers.wait(60)
         return real(number, data)
 
     with writing(write):
         try:
-            yield
+            yield waits
         finally:
             answers.set()

@@ -139,7 +139,7 @@ READS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["served", "exposed"])
+@pytest.mark.parametrize("kind", ["served", "posted", "exposed"])
 @pytest.mark.parametrize("damage", ["torn", "middle", "zeros"])
 def test_damage_costs_the_records_that_it_hits(kind, damage, killed, tmp_path):
     folder = tmp_path / "copy"
@@ -161,7 +161,7 @@ def test_damage_costs_the_records_that_it_hits(kind, damage, killed, tmp_path):
         assert sorted(READS[kind](folder)) == [f"{kind}-{n}" for n in left]
 
 
-@pytest.mark.parametrize("kind", ["served", "exposed"])
+@pytest.mark.parametrize("kind", ["served", "posted", "exposed"])
 def test_another_format_is_refused_with_the_remedy(kind, killed, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(killed, folder)

@@ -55,8 +55,8 @@ def test_a_model_is_trained_on_what_was_served(store, tmp_path):
             )
         posted = [{"request_id": f"r{n}", "outcome": n % 3 == 0} for n in range(40)]
         said = good(client.post("/v1/outcomes/left", json=posted))
-        assert (said["accepted"], said["copies"], said["refused"]) == (40, 0, [])
-        assert good(client.post("/v1/outcomes/left", json=posted[0]))["copies"] == 1
+        assert (said["accepted"], said["refused"]) == (40, [])
+        assert good(client.post("/v1/outcomes/left", json=posted[0]))["accepted"] == 1
     rows = hw.dataset(churn, tmp_path / "rows.parquet", as_of=datetime.now(UTC) + timedelta(seconds=1), from_log=tmp_path)
     frame = pl.read_parquet(tmp_path / "rows.parquet")
     assert frame.height == 40
@@ -65,7 +65,9 @@ def test_a_model_is_trained_on_what_was_served(store, tmp_path):
         for n in range(40)
     )
     assert rows is not None
-    assert hw.operations.outcomes(tmp_path, churn.labels)["headwater_posted_at"].min() >= begin
+    known = hw.operations.outcomes(tmp_path, churn.labels)
+    assert known.height == 40
+    assert known["headwater_posted_at"].min() >= begin
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import headwater as hw
 from headwater.errors import DataError, HeadwaterWarning
 from headwater.serving.third_party.response_log import AnswerLog
 from headwater.training.train import training_set
+from tests.journal.disks import stuck_disk
 from tests.serving.third_party.conftest import ip, party  # noqa: F401 (fixtures)
 
 START = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
@@ -147,7 +148,7 @@ fraud = hw.Model("fraud", task="binary", latency_budget="80ms", default=0.0,
                      label="is_fraud", known_at_field="resolved_at"))
 project = hw.Project("fraud", [fraud])
 """
-HISTORY = 'hw.Source("ip_log", history=hw.parquet("{folder}/ip"), timestamp_field="fetched_at")'
+HISTORY = 'hw.Source("ip_log", history=hw.parquet("{folder}/answers/ip"), timestamp_field="fetched_at")'
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ def test_a_history_supplies_training_values(shop):
     rows = training_set(model)
     assert rows.not_in_training == ()
     assert rows.frame["ip__score"].null_count() == 0
-    served = pl.read_parquet(shop / "ip" / "*.parquet").sort("fetched_at")["score"]
+    served = pl.read_parquet(shop / "answers" / "ip" / "*.parquet").sort("fetched_at")["score"]
     assert rows.frame.sort("authorised_at")["ip__score"].to_list() == served.to_list()
 
 
@@ -251,8 +252,8 @@ def test_a_dataset_knows_when_the_history_changed(shop, tmp_path):
     model = project_of(shop, HISTORY)["fraud"]
     made = hw.dataset(model, tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
     assert "source ip_log" in made.manifest["tables"]
-    more = shop / "ip" / "more.parquet"
-    pl.read_parquet(shop / "ip" / "*.parquet").head(1).write_parquet(more)
+    more = shop / "answers" / "ip" / "more.parquet"
+    pl.read_parquet(shop / "answers" / "ip" / "*.parquet").head(1).write_parquet(more)
     try:
         with pytest.raises(DataError, match="source ip_log: 1 of its files is new"):
             hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
@@ -300,26 +301,28 @@ def test_answers_are_written_as_a_history_can_be_read(tmp_path):
 
 def test_what_comes_faster_than_it_is_written_is_dropped_and_counted(tmp_path):
     http = hw.HttpFeatures("ip", **GIVEN)
-    answers = AnswerLog(tmp_path, most=3)
-    for _ in range(5):
-        answers.add(http, ("a",), (0.5,), 1)
-    assert answers.dropped == 2
+    answers = AnswerLog(tmp_path, memory="1MB")
+    with stuck_disk():
+        for _ in range(100):
+            answers.add(http, ("a" * 100_000,), (0.5,), 1)
+        assert answers.dropped > 50
     answers.write()
     answers.add(http, ("a",), (0.5,), 1)
-    assert (answers.written, answers.dropped) == (3, 2)
+    answers.close()
+    assert answers.written == 101 - answers.dropped
 
 
 @pytest.mark.slow
 def test_what_cannot_be_written_waits(tmp_path):
     http = hw.HttpFeatures("ip", **GIVEN)
-    place = tmp_path / "log"
+    place = tmp_path / "answers"
     place.write_text("in the way")
-    answers = AnswerLog(place)
+    answers = AnswerLog(tmp_path)
     answers.add(http, ("a",), (0.5,), 1)
     assert answers.write() == []
     assert answers.failed
     place.unlink()
-    with answers.running(every=60):
+    with answers.running():
         pass
     assert answers.failed == ""
     assert pl.read_parquet(place / "ip" / "*.parquet").height == 1

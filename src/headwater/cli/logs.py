@@ -34,8 +34,7 @@ def fetch(args: Arguments, screen: Screen) -> None:
     since = options.timestamp(args.since, "--since")
     with screen.working("fetching logs"):
         result = fetched(options.data_dir(args), args.url, since=None if since is None else since.date())
-    missing = f"; a part is missing of {', '.join(result.incomplete)}" if result.incomplete else ""
-    text = f"{result.rows:,} rows of the serving log, {result.outcomes:,} outcomes, {result.exposures:,} bytes of exposures{missing}"
+    text = f"{result.rows:,} rows of the serving log, {result.outcomes:,} files of outcomes, {result.exposures:,} of exposures"
     screen.show(text, msgspec.to_builtins(result))
     screen.next("headwater", "parity", "--served", "--data-dir", str(options.data_dir(args)))
 
@@ -57,7 +56,7 @@ def status(args: Arguments, screen: Screen) -> None:
 
 
 _WAIT = 60.0  # seconds for another process that ships
-_URL = Positional("url", metavar="URL", help="s3://bucket/folder, gs://, az://, file:///folder or kafka://host:9092/topic")
+_URL = Positional("url", metavar="URL", help="s3://bucket/folder, gs://, az:// or file:///folder")
 _COMMON = [*options.logs(), *options.as_json()]
 _STATUS = Verb(
     status,

@@ -50,7 +50,7 @@ def run(args: Arguments, screen: Screen) -> None:
             served = stack.enter_context(log)
         stack.enter_context(outcomes_kept(folder, args.keep_outcomes))
         stack.enter_context(exposures_kept(folder, ExperimentStore(args.models), args.keep))
-        answers = AnswerLog(folder / "answers") if args.log_third_party else None
+        answers = AnswerLog(folder) if args.log_third_party else None
         if answers is not None:
             stack.enter_context(answers.running())
         serving = serve(
@@ -199,8 +199,8 @@ COMMAND = Verb(
         option(
             "--ship-logs",
             metavar="URL",
-            help="ship the serving log, outcomes and exposures each minute: s3://bucket/folder, gs://, az://, file:///folder or "
-            "kafka://host:9092/topic; `headwater logs fetch` brings those of all machines together",
+            help="ship the serving log, outcomes and exposures, each file when it is complete: s3://bucket/folder, gs://, az:// or "
+            "file:///folder; `headwater logs fetch` brings those of all machines together",
         ),
         option(
             "--ship-buffer",

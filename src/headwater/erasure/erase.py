@@ -159,8 +159,9 @@ class _Erasure:
             self.journal.not_searched(
                 f"logs shipped to {shipped.url}", "delete them there, and erase the key in each folder of fetched logs"
             )
-        requests = self.journal.keep_pending("requests", erased_requests(self.folder, self.requests))
-        return {**erase_outcomes(self.folder, self.requests, requests, self.journal), "outcomes": self.journal.rows_in_files("outcomes")}
+        requests = self.journal.keep_pending("requests", erased_requests(self.folder, self.requests, self.journal))
+        erase_outcomes(self.folder, self.requests, requests, self.journal)
+        return {"outcomes": self.journal.rows_in_files("outcomes")}
 
     def _served(self) -> Mapping[str, int]:
         erase_served(self.folder, self.requests, self.journal)

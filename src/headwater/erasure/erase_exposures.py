@@ -13,7 +13,7 @@ from headwater.errors import StoreError
 from headwater.journal import format as records
 from headwater.journal.exposure_log import EXPOSURES
 from headwater.journal.exposure_rows import Exposure, begin_of, exposures_in, record_of
-from headwater.journal.files import close_all, journal_files
+from headwater.journal.journal_files import close_all, journal_files
 
 _WAIT: Final = 30.0  # seconds
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from time import sleep
-from typing import Final
+from typing import IO, Final
 
 import polars as pl
 
-from headwater import clock, permissions
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import served
-from headwater.engine.checkpoint import lock
 from headwater.erasure.key_match import ErasedKey, any_matches
 from headwater.erasure.receipt import ErasureJournal
-from headwater.errors import StoreError
-from headwater.journal.outcome_journal import JOURNAL, OUTCOMES, rolled
+from headwater.errors import DataError, StoreError
+from headwater.journal import format as records
+from headwater.journal.journal_files import close_all, journal_files
+from headwater.journal.outcome_journal import OUTCOMES, file_of, posted_in
+from headwater.journal.responses import convert_responses
 from headwater.journal.serving_log_conversion import convert
 from headwater.journal.serving_log_files import SERVED, raw_segments, read
 from headwater.journal.serving_log_rows import PREFIX, REQUEST
@@ -50,9 +49,7 @@ def converted(folder: Path, *, dry_run: bool) -> None:
     """
     left = [] if dry_run else convert(folder, wait=_WAIT, close=True)
     if left:
-        raise StoreError(
-            f"the process that writes {left[0]} has not closed it for {_WAIT:.0f} seconds; end it, and run the same command again"
-        )
+        raise _not_closed(left[0])
 
 
 def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> None:
@@ -62,7 +59,7 @@ def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourna
         StoreError: as `converted`; a file cannot be written.
     """
     converted(folder, dry_run=journal.dry_run)
-    for path in _served_files(folder):
+    for path in _served_files(folder, journal):
         if not any_matches(keys, _columns(path, keys)).any():
             continue
         rows = read([path]).collect()
@@ -71,7 +68,16 @@ def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourna
 
 
 def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> None:
-    """Rewrite the files of third parties' answers without those that a request of the key was given."""
+    """Rewrite the files of third parties' answers without those that a request of the key was given; a dry run does not see open ones.
+
+    Raises:
+        StoreError: a file cannot be written, or its process does not close it.
+    """
+    if not journal.dry_run:
+        left = close_all(journal_files(folder, records.RESPONSES), _WAIT)
+        if left:
+            raise _not_closed(left[0])
+        convert_responses(folder)
     for path in sorted((folder / ANSWERS).rglob("*.parquet")):
         rows = pl.read_parquet(path, hive_partitioning=False)
         mask = any_matches(keys, rows)
@@ -79,11 +85,11 @@ def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourn
             journal.rewrite(path, THIRD_PARTIES, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
 
 
-def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:
+def erased_requests(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> set[str]:
     """The ids of the requests in the serving log whose rows all have the key: an outcome may name its request by the id alone."""
     gone: set[str] = set()
     stay: set[str] = set()
-    for path in _served_files(folder):
+    for path in _served_files(folder, journal):
         rows = _columns(path, keys)
         mask = any_matches(keys, rows)
         if mask.any():
@@ -92,41 +98,29 @@ def erased_requests(folder: Path, keys: Sequence[ErasedKey]) -> set[str]:
     return gone - stay
 
 
-def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], journal: ErasureJournal) -> Mapping[str, int]:
-    """Remove posted outcomes of the key from the journals and files of all labels; how many.
+def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], journal: ErasureJournal) -> None:
+    """Rewrite the files of posted outcomes of all labels without those of the key; they are closed first, and a dry run reads open ones.
 
     Raises:
-        StoreError: a journal or file cannot be written.
+        StoreError: a file cannot be written, or its process does not close it.
     """
-    removed = 0
-    root = folder / OUTCOMES
-    for journal_folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if not (journal_folder / JOURNAL).is_file():
-            continue
-        with _alone(journal_folder / "lock"):
-            for path in rolled(journal_folder):
-                rows = pl.read_parquet(path, hive_partitioning=False)
-                mask = any_matches(keys, rows) | rows[REQUEST].is_in(list(requests)).fill_null(value=False).to_numpy()
-                if mask.any():
-                    journal.rewrite(path, OUTCOMES, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
-            removed += _journal(journal_folder / JOURNAL, keys, requests, dry_run=journal.dry_run)
-    return {"outcomes that wait for their files": removed}
+    left = [] if journal.dry_run else close_all(journal_files(folder, records.OUTCOMES), _WAIT)
+    if left:
+        raise _not_closed(left[0])
+    for path in journal_files(folder, records.OUTCOMES):
+        rows, damaged = posted_in(path.read_bytes(), str(path))
+        kept = [row for row in rows if not _is_of(row.identity, keys, requests)]
+        if len(kept) < len(rows) or damaged:  # damaged bytes, such as of a torn record, may hold the key too
+            content = file_of(path.parent.name, kept)
+            journal.rewrite(path, OUTCOMES, len(rows) - len(kept), partial(_write, content))
 
 
-def _journal(path: Path, keys: Sequence[ErasedKey], requests: set[str], *, dry_run: bool) -> int:
-    try:
-        with closing(sqlite3.connect(path, timeout=_WAIT, isolation_level=None)) as database:
-            database.execute("PRAGMA secure_delete=ON")  # deleted rows are overwritten
-            rows = database.execute("SELECT sequence, identity FROM outcomes").fetchall()
-            gone = [(sequence,) for sequence, identity in rows if _is_of(identity, keys, requests)]
-            if gone and not dry_run:
-                database.execute("BEGIN IMMEDIATE")
-                database.executemany("DELETE FROM outcomes WHERE sequence = ?", gone)
-                database.execute("COMMIT")
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return len(gone)
-    except sqlite3.Error as error:
-        raise StoreError(f"the journal of outcomes {path} cannot be changed: {error}; run the same command again") from error
+def _write(content: bytes, file: IO[bytes]) -> object:
+    return file.write(content)
+
+
+def _not_closed(path: Path) -> StoreError:
+    return StoreError(f"the process that writes {path} has not closed it for {_WAIT:.0f} seconds; end it, and run the same command again")
 
 
 def _is_of(identity: str, keys: Sequence[ErasedKey], requests: set[str]) -> bool:
@@ -135,24 +129,16 @@ def _is_of(identity: str, keys: Sequence[ErasedKey], requests: set[str]) -> bool
     return any(key.is_in(row) for key in keys) or (request in requests and not row)
 
 
-def _served_files(folder: Path) -> list[Path]:
-    return [*sorted((folder / SERVED).rglob("*.parquet")), *raw_segments(folder / SERVED)]
+def _served_files(folder: Path, journal: ErasureJournal) -> list[Path]:
+    """The files of the serving log; segments, which are converted before anything is rewritten, are of a dry run alone."""
+    return [*sorted((folder / SERVED).rglob("*.parquet")), *(raw_segments(folder / SERVED) if journal.dry_run else ())]
 
 
 def _columns(path: Path, keys: Sequence[ErasedKey]) -> pl.DataFrame:
     """The request ids of a file, and its columns that a key may stand in."""
     wanted = {REQUEST, *(name for key in keys for own in key.texts for name in (own, f"{PREFIX}given_{own}"))}
-    rows = read([path])
+    try:
+        rows = read([path])
+    except DataError:  # a segment that was begun just now
+        return pl.DataFrame(schema={REQUEST: pl.String})
     return rows.select(name for name in rows.collect_schema().names() if name in wanted).collect()
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes from rolling outcomes into files."""
-    until = clock.stopwatch() + _WAIT
-    with permissions.open_private(path, "ab") as file:
-        while not lock(file):
-            if clock.stopwatch() > until:
-                raise StoreError(f"another process has held {path} for {_WAIT:.0f} seconds; stop it, and run the same command again")
-            sleep(0.05)
-        yield

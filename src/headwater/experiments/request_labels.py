@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from headwater.errors import DataError
 from headwater.experiments.typed_units import text_of, typed
 from headwater.journal import serving_log_rows as log
 from headwater.journal.exposure_rows import AT, REQUEST, UNIT
-from headwater.journal.outcome_journal import OUTCOMES, Outcomes, rolled
+from headwater.journal.outcome_journal import OUTCOMES, closed_outcomes
 from headwater.journal.serving_log_files import read
 from headwater.training.from_log import FromLog, with_outcomes
 from headwater.training.label_rows import read_labels
@@ -113,10 +112,7 @@ def _files(labels: LabelsOf) -> FromLog:
     posted = home / OUTCOMES / labels.model.labels.name
     if isinstance(labels.model.labels.label, Outcome) or not posted.is_dir():
         return FromLog(home, (), ())
-    with closing(Outcomes(home, labels.model.labels)) as journal:
-        while journal.roll() is not None:
-            pass
-    return FromLog(home, (), rolled(posted))
+    return FromLog(home, (), closed_outcomes(home, labels.model.labels.name))
 
 
 def _served(labels: LabelsOf, files: FromLog, exposures: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.errors import StoreError
 from headwater.journal import format as records
 from headwater.journal.exposure_rows import AT, LOGGED_SCHEMA, Exposure, begin_of, exposures_in, record_of
-from headwater.journal.files import close_abandoned, content, journal_files
+from headwater.journal.journal_files import close_abandoned, content, journal_files
 from headwater.journal.writer import JournalWriter, RecordGroup
 
 EXPOSURES: Final = "exposures"

@@ -64,7 +64,7 @@ RESPONSES: Final = RecordKind("third-party responses", b"R", "answers/segments/*
 KINDS: Final = (SERVED_ROWS, EXPOSURES, OUTCOMES, RESPONSES)
 
 
-class Records(NamedTuple):
+class ScannedFile(NamedTuple):
     """The records of a file.
 
     header: the body of the first record; None where that is damaged. spans: begin and end of the body of each other whole record. damaged:
@@ -81,7 +81,7 @@ def record(body: bytes) -> bytes:
     return _PACK(MARK, len(body), crc32(body)) + body
 
 
-def scan(data: bytes, kind: RecordKind, name: str) -> Records:
+def scan(data: bytes, kind: RecordKind, name: str) -> ScannedFile:
     """The records of a file of that name.
 
     Raises:
@@ -111,5 +111,5 @@ def scan(data: bytes, kind: RecordKind, name: str) -> Records:
         damaged += following - at
         at = following
     if spans and spans[0][0] == _MAGIC + prefix:
-        return Records(data[slice(*spans[0])], spans[1:], damaged)
-    return Records(None, spans, damaged)
+        return ScannedFile(data[slice(*spans[0])], spans[1:], damaged)
+    return ScannedFile(None, spans, damaged)

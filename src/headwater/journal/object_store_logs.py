@@ -31,7 +31,11 @@ class ObjectStoreLogs:
         return f"ObjectStoreLogs({self._url!r})"
 
     def put(self, name: str, frame: pl.DataFrame) -> None:
-        """See `LogDestination`."""
+        """Write a part; it is durable when this returns.
+
+        Raises:
+            ConnectError: no answer, or access refused. DataError: it cannot be written.
+        """
         file = self._file(name)
         if file.is_remote:
             remote.write(file, frame)
@@ -43,7 +47,15 @@ class ObjectStoreLogs:
             raise DataError(f"{file} cannot be written: {error.strerror}") from error
 
     def parts(self, wanted: Callable[[str], bool], since: date | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
-        """See `LogDestination`."""
+        """The wanted parts, each with its name; a part that was put twice may come twice.
+
+        Args:
+            wanted: whether a part of that name is read.
+            since: of the serving log, the first day that is listed; None lists all.
+
+        Raises:
+            ConnectError, DataError: as `put`.
+        """
         for pattern in _patterns(since):
             for url in remote.listed(self._file(pattern)):
                 name = url[url.index(self._root) + len(self._root) :]

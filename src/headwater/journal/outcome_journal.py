@@ -1,95 +1,72 @@
-"""Outcomes that an application posts as it learns them: durable before they are answered for, and rolled into files later.
+"""Outcomes that an application posts as it learns them: records of the journal, on disk before they are answered for.
 
-A journal (SQLite, a commit that is synced) takes the rows; several processes may write to it. Its sequence numbers name the files that
-rows are rolled into, so after a crash between a file and anything else, what a file holds is seen by its name and read once.
+The header of a file is the name of the labels, as JSON. Each other record is a post: msgpack of when it was posted, in microseconds, and of
+its rows: which request it is of and what came of it, both as JSON, and when that was known, if the row says so.
 
-    FOLDER/outcomes/LABELS/journal.sqlite
-    FOLDER/outcomes/LABELS/headwater_date=2024-05-01/all-000000000001-000000000512.parquet
+    FOLDER/outcomes/LABELS/WORKER-000001.open       while it is written
+    FOLDER/outcomes/LABELS/WORKER-000001.segment    when it is complete
 
-The journal needs a disk of this machine: SQLite's locks do not hold on network file systems.
+Outcomes are ordered by when they were known, when they were posted, and their content: files of several processes and machines that come
+together are in the same order everywhere. What was posted again is told when it is read.
 """
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
-import threading
 import weakref
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import polars as pl
-from polars.exceptions import PolarsError
+import msgspec
 
 from headwater import clock, permissions, settings
-from headwater.definitions.durations import Duration, micros
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.project import Project
 from headwater.definitions.readable import cut
-from headwater.disk import sync
-from headwater.engine.checkpoint import lock
 from headwater.errors import DataError, StoreError, UsageError, nearest
-from headwater.ingestion.archive_files import drop_drafts, durable, file_name, span
-from headwater.journal.outcome_rows import SEQUENCE, CheckedOutcome, Rules, rules
+from headwater.journal import format as records
+from headwater.journal.format import record, scan
+from headwater.journal.journal_files import CLOSED, close_abandoned, close_all, content, journal_files
+from headwater.journal.outcome_rows import CheckedOutcome, Rules, frame_of, rules
+from headwater.journal.writer import JournalWriter, RecordGroup
+
+if TYPE_CHECKING:
+    import polars as pl
 
 OUTCOMES: Final = "outcomes"
-JOURNAL = "journal.sqlite"
-_WAIT = 30.0  # seconds for another process's commit
-_MOST = 100_000  # rows in a file
+_encode: Final = msgspec.msgpack.Encoder().encode
+_Post = tuple[int, list[tuple[str, str, int | None]]]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS outcomes (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    identity TEXT NOT NULL,     -- which request it is of: id, keys and time, as JSON
-    outcome TEXT NOT NULL,      -- as JSON
-    known_at INTEGER NOT NULL,  -- microseconds
-    at INTEGER NOT NULL         -- when it was posted
-);
-CREATE INDEX IF NOT EXISTS by_identity ON outcomes (identity, known_at, sequence);
-"""
+
+class PostedOutcome(NamedTuple):
+    """A row as it was posted; times in microseconds. known_at: None where the row does not say: when it was posted."""
+
+    identity: str
+    outcome: str
+    known_at: int | None
+    at: int
 
 
 @dataclass(frozen=True)
 class Added:
-    """What became of posted rows: how many were new, how many known already, and which were refused, by position, and why.
-
-    corrections: how many of the accepted say something else than was known of the same request.
-    """
+    """What became of posted rows: how many were accepted, and which were refused, by position, and why."""
 
     accepted: int
-    copies: int
-    corrections: int = 0
     refused: Sequence[tuple[int, str]] = field(default=())
-
-
-@dataclass
-class _OutcomeBatch:
-    """The rows of one call, when it came, and what became of them."""
-
-    rows: Sequence[CheckedOutcome]
-    now: int
-    accepted: int = 0
-    corrections: int = 0
-    error: StoreError | None = None
-    settled: bool = False
 
 
 class Outcomes:
     """The outcomes of one `Labels`. Any thread and any process may add.
 
     A row says which request it is of and what came of it: `request_id`, or the labels' keys (and `timestamp`, when the request asked),
-    or both, where a request has several rows, as a ranking has; `outcome`; and `known_at` where that is not now. The same again is a
-    copy. Another outcome for the same request is a correction, known at its own time: both are kept.
+    or both, where a request has several rows, as a ranking has; `outcome`; and `known_at` where that is not now. The same again counts
+    once. Another outcome for the same request is a correction, known at its own time: both are kept.
 
     Args:
         folder: they stand in its subfolder `outcomes`.
         labels: whose outcomes.
         keys: the columns of a request that name it where no id does.
-        remember: how long a copy is told from a new row after it was rolled into a file.
 
     Raises:
         UsageError: labels whose outcome is made of events.
@@ -100,34 +77,31 @@ class Outcomes:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     posted = Outcomes(folder, churn().labels, keys=["user"])
     ...     print(posted.add([{"request_id": "r1", "outcome": True}, {"request_id": "r2"}]))
-    ...     print(posted.add([{"request_id": "r1", "outcome": True}]).copies)
     ...     posted.close()
-    Added(accepted=1, copies=0, corrections=0, refused=((1, "it has no 'outcome'"),))
-    1
+    Added(accepted=1, refused=((1, "it has no 'outcome'"),))
     """
 
-    def __init__(self, folder: str | Path, labels: Labels, *, keys: Sequence[str] = (), remember: Duration = "30d") -> None:
+    def __init__(self, folder: str | Path, labels: Labels, *, keys: Sequence[str] = ()) -> None:
         if isinstance(labels.label, Outcome):
             raise UsageError(
                 f"labels {labels.name!r}: the outcome is made of the events of source {labels.label.source.name!r}; post those to "
                 f"/v1/events/{labels.label.source.name}"
             )
-        self.labels, self.place = labels, Path(folder) / OUTCOMES / labels.name
+        self.labels, self.folder = labels, Path(folder)
+        self._place = self.folder / OUTCOMES / labels.name
         self._rules: Rules = rules(labels, keys)
-        self._remember = micros(remember, "outcomes: remember")
-        self._lock = threading.Lock()
-        self._waiting: deque[_OutcomeBatch] = deque()
         try:
-            permissions.own_folder(self.place.parent)
-            permissions.make_folder(self.place)
+            permissions.own_folder(self._place.parent)
+            permissions.make_folder(self._place)
         except OSError as error:
-            raise StoreError(f"{self.place} cannot be made: {error.strerror}; name another folder") from error
-        with self._failing():
-            self._journal = _open(self.place / JOURNAL)
-        weakref.finalize(self, self._journal.close)  # where `close` is not called
+            raise StoreError(f"{self._place} cannot be made: {error.strerror}; name another folder") from error
+        close_abandoned(_files(self.folder, labels.name))
+        self._writer = JournalWriter(records.OUTCOMES.most, records.OUTCOMES.every)
+        self._group: RecordGroup = self._writer.group(self._place, records.OUTCOMES.begin(msgspec.json.encode(labels.name)))
+        weakref.finalize(self, self._writer.close)  # where `close` is not called
 
     def __repr__(self) -> str:
-        return f"Outcomes({cut(str(self.place), 80)!r})"
+        return f"Outcomes({cut(str(self._place), 80)!r})"
 
     @staticmethod
     def of(folder: str | Path, project: Project, labels: str) -> Outcomes:
@@ -148,7 +122,7 @@ class Outcomes:
     def add(self, rows: Sequence[Mapping[str, object]]) -> Added:
         """Take in rows; when this returns, those that were accepted are on disk. A bad row costs the others nothing.
 
-        It waits for the disk, so a server calls it in a thread; what several threads add meanwhile shares one commit.
+        It waits for the disk, so a server calls it in a thread; what several threads add meanwhile shares one sync.
 
         Raises:
             StoreError: the journal cannot be written; nothing of the rows was taken.
@@ -156,203 +130,108 @@ class Outcomes:
         now = clock.now_micros()
         checked = [self._rules.check(row, now) for row in rows]
         refused = tuple((index, outcome_or_error) for index, outcome_or_error in enumerate(checked) if isinstance(outcome_or_error, str))
-        mine = _OutcomeBatch([outcome_or_error for outcome_or_error in checked if isinstance(outcome_or_error, CheckedOutcome)], now)
-        if mine.rows:
-            self._waiting.append(mine)
-            with self._lock:
-                if not mine.settled:  # else the previous holder of the lock has committed it
-                    self._commit()
-        if mine.error is not None:
-            raise mine.error
-        return Added(mine.accepted, len(mine.rows) - mine.accepted, mine.corrections, refused)
-
-    def roll(self, *, least: int = 1) -> Path | None:
-        """Move the rows of the journal into a file, where so many wait; the file. One process does, the others go on.
-
-        Raises:
-            StoreError: the file cannot be written; nothing is lost.
-        """
-        with self._failing(), _alone(self.place / "lock") as mine, closing(_open(self.place / JOURNAL)) as journal:
-            rows = journal.execute(f"{_SELECT} LIMIT {_MOST}", (_last(rolled(self.place)),)).fetchall() if mine else []
-            if len(rows) < max(least, 1):
-                return None
-            drop_drafts(self.place)
-            first, last = rows[0][0], rows[-1][0]
-            path = self.place / f"headwater_date={clock.timestamp(rows[-1][-1]):%Y-%m-%d}" / file_name(None, first, last)
+        accepted = [(row.identity, row.outcome, row.known_at) for row in checked if isinstance(row, CheckedOutcome)]
+        if accepted:
             try:
-                permissions.make_folder(path.parent)
-                durable(self._rules.frame(rows), path)
-            except (OSError, PolarsError) as error:
-                raise StoreError(f"{path} cannot be written: {error}. Nothing is lost: the rows stay in the journal; make room") from error
-            with _transaction(journal):
-                old = clock.now_micros() - self._remember
-                journal.execute("DELETE FROM outcomes WHERE sequence <= ? AND at < ?", (last, old))
-            return path
+                self._writer.append(self._group, record(_encode((now, accepted))))
+            except OSError as error:
+                raise StoreError(
+                    f"the journal of outcomes {self._place} cannot be written: {error.strerror or error}; nothing of this call was taken. Make "
+                    "room, or give the right to write there, and send the same again"
+                ) from error
+        return Added(len(accepted), refused)
+
+    def roll(self) -> list[Path]:
+        """Close the files that are written, here and by other processes: what was added is in files that never change. All of these."""
+        self._writer.rotate()
+        return closed_outcomes(self.folder, self.labels.name)
 
     def close(self) -> None:
-        """Close the journal; what was added is on disk already."""
-        with self._lock:
-            self._journal.close()
-
-    def _commit(self) -> None:
-        """Commit all that waits, or fail all of it: on any error, no other caller takes its batch for committed."""
-        batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        failed: StoreError | None = None
-        try:
-            with self._failing(), _transaction(self._journal):
-                for batch in batches:
-                    additions = [self._add(row, batch.now) for row in batch.rows]
-                    batch.accepted, batch.corrections = sum(new for new, _ in additions), sum(new and differs for new, differs in additions)
-        except StoreError as error:
-            failed = error
-        except BaseException as error:
-            failed = StoreError(f"the commit that these outcomes were part of failed with {type(error).__name__}; send the same again")
-            raise
-        finally:
-            for batch in batches:
-                batch.error, batch.settled = failed, True
-
-    def _add(self, row: CheckedOutcome, now: int) -> tuple[bool, bool]:
-        """Whether the row is new, and whether it differs from what was known."""
-        return _insert(self._journal, (row.identity, row.outcome, row.known_at, now))
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Errors of SQLite and of the disk in headwater's words."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"the journal of outcomes {self.place / JOURNAL} cannot be used: {error}; nothing of this call was taken. Make room, or give the "
-                "right to write there, and send the same again"
-            ) from error
+        """Close the file; what was added is on disk already."""
+        self._writer.close()
 
 
-def merge(folder: Path, labels: str, rows: Sequence[tuple[str, str, int, int]]) -> int:
-    """Add rows of another machine's journal, in its order, by the rule of posted rows: a copy is left out; how many were new.
-
-    Args:
-        folder: they go into its subfolder `outcomes`.
-        labels: the name of their labels.
-        rows: identity, outcome, known_at and posted at, as a journal has them.
+def closed_outcomes(folder: Path, labels: str, wait: float = 5.0) -> list[Path]:
+    """Close the files of some labels' outcomes; all that are closed. wait: seconds for the processes that write them.
 
     Raises:
-        sqlite3.Error: the journal cannot be written.
+        StoreError: the folder cannot be written.
     """
-    permissions.own_folder(folder / OUTCOMES)
-    place = permissions.make_folder(folder / OUTCOMES / labels)
-    with closing(_open(place / JOURNAL)) as journal, _transaction(journal):
-        return sum(_insert(journal, row)[0] for row in rows)
+    try:
+        left = close_all(_files(folder, labels), wait)
+    except OSError as error:
+        raise StoreError(f"the files in {folder / OUTCOMES / labels} cannot be closed: {error.strerror or error}") from error
+    return [path for path in _files(folder, labels) if path.suffix == CLOSED and path not in left]
 
 
-def _insert(journal: sqlite3.Connection, row: tuple[str, str, int | None, int]) -> tuple[bool, bool]:
-    """Add identity, outcome, known_at (None: when it is posted) and posted at; whether the row is new, and differs from what was known."""
-    identity, outcome, known_at, now = row
-    known = journal.execute("SELECT outcome, known_at FROM outcomes WHERE identity = ? ORDER BY known_at, sequence", (identity,)).fetchall()
-    if known:
-        latest, at = known[-1]
-        again = any(earlier == outcome for earlier, _ in known)
-        if latest == outcome or (again and (known_at is None or known_at <= at)):
-            return False, False
-    values = (identity, outcome, now if known_at is None else known_at, now)
-    journal.execute("INSERT INTO outcomes (identity, outcome, known_at, at) VALUES (?, ?, ?, ?)", values)
-    return True, bool(known)
+class ReadOutcomes(NamedTuple):
+    """The rows of a file, and how many of its bytes belong to none."""
+
+    rows: list[PostedOutcome]
+    damaged: int
 
 
-_SELECT = "SELECT sequence, identity, outcome, known_at, at FROM outcomes WHERE sequence > ? ORDER BY sequence"
+def posted_in(data: bytes, name: str) -> ReadOutcomes:
+    """The rows in a file of that name; damaged bytes are skipped.
+
+    Raises:
+        StoreError: the file has other records, or is of another version.
+    """
+    _, spans, damaged = scan(data, records.OUTCOMES, name)
+    posts = (msgspec.msgpack.decode(data[begin:end], type=_Post) for begin, end in spans)
+    return ReadOutcomes(
+        [PostedOutcome(identity, outcome, known_at, at) for at, rows in posts for identity, outcome, known_at in rows], damaged
+    )
+
+
+def file_of(labels: str, rows: Iterable[PostedOutcome]) -> bytes:
+    """A file with these rows, a record of each."""
+    posts = (record(_encode((at, [(identity, outcome, known_at)]))) for identity, outcome, known_at, at in rows)
+    return records.OUTCOMES.begin(msgspec.json.encode(labels)) + b"".join(posts)
 
 
 def outcomes(folder: str | Path | None, labels: Labels, *, files: Sequence[Path] | None = None) -> pl.DataFrame:
-    """All outcomes that were posted, in the order in which they were, corrections included.
+    """All outcomes that were posted, by when they were known, when they were posted, and their content; corrections included.
 
     Columns: `headwater_request` (the id, null where keys name the request), `headwater_timestamp` (when it asked, where that was said),
-    a column for each key that was said, `headwater_outcome`, `headwater_known_at`, `headwater_posted_at`, `headwater_sequence`.
+    a column for each key that was said, `headwater_outcome`, `headwater_known_at`, `headwater_posted_at`, and `headwater_sequence`, the
+    place in this order.
 
     Args:
         folder: where they were written; None is headwater's home.
         labels: whose.
-        files: read these alone, and not what waits in the journal.
+        files: read these alone.
 
     Raises:
         DataError: none was posted.
+        StoreError: a file of another version of the format.
     """
-    journal_folder = (settings.home() if folder is None else Path(folder)) / OUTCOMES / labels.name
-    waiting: list[tuple[int, str, str, int, int]] = []
-    if files is None:
-        if (journal_folder / JOURNAL).is_file():
-            with closing(open_readonly(journal_folder / JOURNAL)) as journal:
-                waiting = journal.execute(_SELECT, (-1,)).fetchall()
-        files = rolled(journal_folder)  # after the journal, so that rolling meanwhile loses none
-        waiting = [row for row in waiting if row[0] > _last(files)]
-    parts = [pl.read_parquet(path, hive_partitioning=False) for path in files]
-    parts += [rules(labels, ()).frame(waiting)] if waiting else []
-    if not parts:
-        raise DataError(f"no outcome of labels {labels.name!r} was posted to {journal_folder}; post them to /v1/outcomes/{labels.name}")
-    return pl.concat(parts, how="diagonal_relaxed").sort(SEQUENCE)
+    home = settings.home() if folder is None else Path(folder)
+    paths = _files(home, labels.name) if files is None else files
+    rows = list(_each_once(row for path in paths for row in posted_in(content(path), str(path)).rows))
+    if not rows:
+        raise DataError(
+            f"no outcome of labels {labels.name!r} was posted to {home / OUTCOMES / labels.name}; post them to /v1/outcomes/{labels.name}"
+        )
+    return frame_of(rows)
 
 
-def rolled(journal_folder: Path) -> list[Path]:
-    """The files of some outcomes, in the order of their rows."""
-    return sorted(journal_folder.glob("headwater_date=*/*.parquet"), key=lambda path: span(path)[0])
+def _files(folder: Path, labels: str) -> list[Path]:
+    return journal_files(folder, records.OUTCOMES, f"{OUTCOMES}/{labels}")
 
 
-def _last(files: Sequence[Path]) -> int:
-    return max((span(path)[1] for path in files), default=-1)
+def _each_once(rows: Iterable[PostedOutcome]) -> Iterator[tuple[str, str, int, int]]:
+    """Identity, outcome, known at and posted at, in order, without what was posted again.
 
-
-def _open(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        _create(path)
-    permissions.create(path)  # the other files of SQLite get its mode
-    journal = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-    try:
-        journal.execute("PRAGMA journal_mode=WAL")
-        journal.execute("PRAGMA synchronous=FULL")  # each commit is synced to the disk
-    except BaseException:
-        journal.close()
-        raise
-    return journal
-
-
-def _create(path: Path) -> None:
-    """An empty journal, which appears when it has its table: whoever finds it can read it."""
-    with permissions.open_private(path.with_suffix(".lock"), "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if path.exists():  # another process came first
-            return
-        draft = path.with_suffix(".draft")
-        draft.unlink(missing_ok=True)  # of a process that was killed
-        with closing(sqlite3.connect(permissions.create(draft), isolation_level=None)) as journal:
-            journal.execute("PRAGMA journal_mode=OFF")
-            journal.executescript(_SCHEMA)
-        draft.rename(path)
-        sync(path.parent)
-
-
-def open_readonly(path: Path) -> sqlite3.Connection:
-    """The journal, only to be read: SQLite creates no other file.
-
-    Where there is no write-ahead log, all commits are in the file, and a writer that comes now begins such a log first. Where
-    there is one, it is read too.
+    A row repeats what was known of its request if nothing else was known in between, or if it was said to be known at the same time. One
+    that does not say when it was known repeats whatever was known before: it takes no correction back.
     """
-    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", timeout=_WAIT, uri=True)
-
-
-@contextmanager
-def _transaction(journal: sqlite3.Connection) -> Iterator[None]:
-    journal.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        journal.execute("COMMIT")
-    except BaseException:
-        if journal.in_transaction:
-            journal.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether no other process holds the lock; it is given back, at the latest when this process ends."""
-    with permissions.open_private(path, "ab") as file:
-        yield lock(file)
+    known: dict[str, list[tuple[str, int]]] = {}
+    for time, at, identity, outcome, dated in sorted(
+        (row.at if row.known_at is None else row.known_at, row.at, row.identity, row.outcome, row.known_at is not None) for row in rows
+    ):
+        earlier = known.setdefault(identity, [])
+        if earlier and (earlier[-1][0] == outcome or any(same == outcome and (not dated or when == time) for same, when in earlier)):
+            continue
+        earlier.append((outcome, time))
+        yield identity, outcome, time, at

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import polars as pl
 
 from headwater.definitions.durations import SECOND
@@ -65,19 +66,6 @@ class Rules:
             return CheckedOutcome(identity, self._outcome(row.get("outcome")), known)
         except HeadwaterError as error:
             return str(error)
-
-    def frame(self, rows: Sequence[tuple[int, str, str, int, int]]) -> pl.DataFrame:
-        """Rows of the journal (sequence, identity, outcome, known_at, posted at) in columns; see `outcomes.outcomes`."""
-        sequences, identities, encoded_outcomes, known, at = zip(*rows, strict=True)
-        decoded = [json.loads(identity) for identity in identities]
-        names = list(dict.fromkeys(name for _, _, keys in decoded for name, _ in keys))
-        key_values = [dict(keys) for _, _, keys in decoded]
-        columns = [pl.Series(REQUEST, [request[0] for request in decoded], pl.String)]
-        columns.append(pl.Series(TIMESTAMP, [request[1] for request in decoded], pl.Int64).cast(_UTC))
-        columns += [pl.Series(name, [keys.get(name) for keys in key_values], strict=False) for name in names]
-        columns.append(pl.Series(OUTCOME, [json.loads(outcome) for outcome in encoded_outcomes], strict=False))
-        columns += [pl.Series(name, times, pl.Int64).cast(_UTC) for name, times in ((KNOWN_AT, known), (AT, at))]
-        return pl.DataFrame([*columns, pl.Series(SEQUENCE, sequences, pl.Int64)])
 
     def _identity(self, row: Mapping[str, object]) -> tuple[str, int | None]:
         """Which request it is of, and when that asked, where the row says."""
@@ -142,3 +130,17 @@ def _timestamp(value: object, name: str) -> int | None:
     if not isinstance(value, str | datetime):
         raise DataError(f"its {name} is {value!r}; send a time as ISO 8601 with an offset, such as '2024-05-01T12:00:00Z'")
     return parse_timestamp(value, f"its {name}")
+
+
+def frame_of(rows: Sequence[tuple[str, str, int, int]]) -> pl.DataFrame:
+    """Rows (identity, outcome, known at, posted at) in columns, numbered in this order; see `outcome_journal.outcomes`."""
+    identities, encoded_outcomes, known, at = zip(*rows, strict=True)
+    decoded = [msgspec.json.decode(identity) for identity in identities]
+    names = list(dict.fromkeys(name for _, _, keys in decoded for name, _ in keys))
+    key_values = [dict(keys) for _, _, keys in decoded]
+    columns = [pl.Series(REQUEST, [request[0] for request in decoded], pl.String)]
+    columns.append(pl.Series(TIMESTAMP, [request[1] for request in decoded], pl.Int64).cast(_UTC))
+    columns += [pl.Series(name, [keys.get(name) for keys in key_values], strict=False) for name in names]
+    columns.append(pl.Series(OUTCOME, [msgspec.json.decode(outcome) for outcome in encoded_outcomes], strict=False))
+    columns += [pl.Series(name, times, pl.Int64).cast(_UTC) for name, times in ((KNOWN_AT, known), (AT, at))]
+    return pl.DataFrame([*columns, pl.Series(SEQUENCE, range(1, len(rows) + 1), pl.Int64)])

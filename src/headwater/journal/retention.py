@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from polars.exceptions import PolarsError
-
 from headwater import clock
 from headwater.definitions.durations import Duration, micros
-from headwater.ingestion.archive_files import expire_files
-from headwater.journal.outcome_journal import JOURNAL, OUTCOMES, rolled
+from headwater.journal import format as records
+from headwater.journal.journal_files import close_abandoned, expire, journal_files
 
 _LOG = logging.getLogger(__name__)
 _EVERY: Final = 3600.0  # seconds
-_WAIT: Final = 30.0  # seconds for another process's commit
 
 
 def expire_outcomes(folder: str | Path, keep: Duration, now: int) -> int:
-    """Remove outcomes that were posted more than `keep` before `now`: whole days of files, and rows of the journals; how many of both.
+    """Remove the files whose outcomes were all posted more than `keep` before `now`; how many.
 
     Args:
-        folder: they stand in its subfolder `outcomes`.
+        folder: outcomes stand in its subfolder `outcomes`.
         keep: how long they are kept.
         now: microseconds.
 
@@ -34,12 +30,8 @@ def expire_outcomes(folder: str | Path, keep: Duration, now: int) -> int:
         DefinitionError: not a duration.
     """
     limit = now - micros(keep, "outcomes: keep")
-    gone = 0
-    for path in (Path(folder) / OUTCOMES).glob(f"*/{JOURNAL}"):
-        gone += expire_files(rolled(path.parent), clock.timestamp(limit).date())
-        with closing(sqlite3.connect(path, timeout=_WAIT)) as journal, journal:
-            gone += journal.execute("DELETE FROM outcomes WHERE at < ?", (limit,)).rowcount
-    return gone
+    close_abandoned(journal_files(Path(folder), records.OUTCOMES))
+    return expire(journal_files(Path(folder), records.OUTCOMES), limit)
 
 
 @contextmanager
@@ -49,7 +41,7 @@ def outcomes_kept(folder: Path, keep: Duration | None, every: float = _EVERY) ->
         yield
         return
     micros(keep, "outcomes: keep")
-    with repeated("outcomes", lambda: expire_outcomes(folder, keep, clock.now_micros()), (OSError, sqlite3.Error, PolarsError), every):
+    with repeated("outcomes", lambda: expire_outcomes(folder, keep, clock.now_micros()), (OSError,), every):
         yield
 
 

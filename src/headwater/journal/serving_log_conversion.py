@@ -28,8 +28,9 @@ from headwater.errors import StoreError
 from headwater.ingestion.archive_files import durable
 from headwater.journal import shipping_queue
 from headwater.journal.daily_statistics import prune_statistics, update
-from headwater.journal.files import close_abandoned, close_all, is_complete, journal_files
 from headwater.journal.format import KINDS
+from headwater.journal.journal_files import close_abandoned, close_all, is_complete, journal_files
+from headwater.journal.responses import convert_responses
 from headwater.journal.serving_log_files import SEGMENTS, SERVED, day_folder, prune, raw_segments
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_rows import AT
@@ -140,7 +141,10 @@ def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 
     try:
         if to is not None:
             shipping_queue.begin(folder)
-        convert(folder)
+        try:
+            convert(folder)
+        finally:
+            convert_responses(folder)
     finally:
         if to is not None:
             from headwater.journal.shipping import ship

@@ -18,7 +18,7 @@ import polars as pl
 from headwater import clock, settings
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, nearest
-from headwater.journal.files import CLOSED, OPEN
+from headwater.journal.journal_files import CLOSED, OPEN
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_rows import AT
 

@@ -25,7 +25,7 @@ from headwater.journal.serving_log_rows import (
     ROW,
     EntryContext,
 )
-from headwater.journal.serving_log_segment import HOWS, IN_TAIL, NO_COMMIT, VIEW, SegmentHeader, records, tails
+from headwater.journal.serving_log_segment import HOWS, IN_TAIL, NO_COMMIT, VIEW, SegmentHeader, records, unpacked
 from headwater.journal.serving_log_segment import ROW as ONE_ROW
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.state.answer_words import words_of
@@ -175,7 +175,7 @@ class _Part:
         return np.array([self.fixed["seconds"], *([each.get(name) for each in stages] for name in self.about.stages)], np.float64)
 
     def _tails(self, begins: Sequence[int]) -> list[list[Any]]:
-        return tails([self.data[begin:end] for begin, (_, end) in zip(begins, self.spans, strict=True)])
+        return unpacked([self.data[begin:end] for begin, (_, end) in zip(begins, self.spans, strict=True)])
 
     def _features(
         self, held: tuple[I64, U8, U8], others: Iterable[Sequence[object]], other_statuses: U8

@@ -154,7 +154,7 @@ class SegmentEncoder:
             own = words[1][: self._one_row]
             if len(own) < self._one_row:
                 raise ValueError(f"{len(own)} words, not {self._one_row}; {self._said}")
-        return record(b"".join((head, views, own, _tail(tail))))
+        return record(b"".join((head, views, own, packed(tail))))
 
     def rows(self, entry: BatchEntry) -> bytes:
         """A request of n rows, as a record."""
@@ -172,7 +172,7 @@ class SegmentEncoder:
         others, codes = (self._others(values), b"".join(self._others(statuses))) if self._others is not None else ((), b"")
         columns, others = [_tagged(column) for column in columns], [_tagged(column) for column in others]
         hows, ages = how if _is_list(how) else None, age if _is_list(age) else None
-        tail = _tail((id_, columns, others, codes, prediction, hows, ages, texts, stages))
+        tail = packed((id_, columns, others, codes, prediction, hows, ages, texts, stages))
         own = b"" if words is None else self._cut(words[1], words_of(self._words, n))
         return record(b"".join((head, views, own, tail)))
 
@@ -208,7 +208,7 @@ class SegmentEncoder:
 
 
 class ServedRecords(NamedTuple):
-    """The records of a file of the serving log, as `Records`, with its header; None where that is damaged."""
+    """The records of a file of the serving log, as `ScannedFile`, with its header; None where that is damaged."""
 
     header: SegmentHeader | None
     spans: list[tuple[int, int]]
@@ -227,8 +227,16 @@ def records(data: bytes, name: str) -> ServedRecords:
     return ServedRecords(msgspec.json.decode(header, type=SegmentHeader), spans, damaged)
 
 
-def tails(data: Sequence[bytes]) -> list[list[Any]]:
-    """The decoded tails of some records."""
+def packed(fields: tuple[Any, ...]) -> bytes:
+    """Values of any type as bytes."""
+    try:
+        return _ENCODER.encode(fields)
+    except OverflowError:
+        return _ENCODER.encode(_tagged(fields, large=True))
+
+
+def unpacked(data: Sequence[bytes]) -> list[list[Any]]:
+    """The values that `packed` encoded, of some records."""
     decoded: list[list[Any]] = _DECODER.decode(b"\xdd" + len(data).to_bytes(4, "big") + b"".join(data))
     return decoded
 
@@ -242,13 +250,6 @@ def _taker(keys: Sequence[Any], width: int) -> Callable[[Any], Sequence[Any]]:
     if len(keys) == 1:
         return lambda items, key=keys[0]: (items[key],)  # type: ignore[misc]
     return itemgetter(*keys)
-
-
-def _tail(fields: tuple[Any, ...]) -> bytes:
-    try:
-        return _ENCODER.encode(fields)
-    except OverflowError:
-        return _ENCODER.encode(_tagged(fields, large=True))
 
 
 def _is_list(value: object) -> bool:

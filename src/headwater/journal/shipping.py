@@ -7,10 +7,8 @@ destination is away the parts wait here, up to a size of the local log; beyond i
 from __future__ import annotations
 
 import logging
-import secrets
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
@@ -23,33 +21,30 @@ from headwater import clock, permissions
 from headwater.engine.checkpoint import lock
 from headwater.errors import ConnectError, DataError, StoreError
 from headwater.journal import shipping_queue
-from headwater.journal.exposure_log import EXPOSURES
-from headwater.journal.files import CLOSED, OPEN
-from headwater.journal.log_destination import LogDestination, destination
-from headwater.journal.outcome_journal import JOURNAL, OUTCOMES, open_readonly
+from headwater.journal.format import EXPOSURES, OUTCOMES
+from headwater.journal.journal_files import CLOSED, close_abandoned, content, is_complete, journal_files
+from headwater.journal.log_destination import destination
+from headwater.journal.object_store_logs import ObjectStoreLogs
 from headwater.journal.sample_rates import RATES
 from headwater.journal.serving_log_files import SERVED
 from headwater.journal.shipping_queue import SHIPPING
 
 _LOG = logging.getLogger(__name__)
 _STATE: Final = "state.json"
-_MOST: Final = 100_000  # rows of outcomes in a part
-_CHUNK: Final = 256 << 10  # bytes of a segment in a row
+_CHUNK: Final = 256 << 10  # bytes of a file in a row
 _LOOK: Final = 0.05  # seconds
-JOURNAL_ROWS: Final = {"sequence": pl.Int64, "identity": pl.String, "outcome": pl.String, "known_at": pl.Int64, "at": pl.Int64}
 
 
 class ShippingState(msgspec.Struct):
     """What was shipped from a data directory.
 
-    url: the destination. machine: the name of this data directory there. parts, rows: of the serving log that arrived. waiting,
+    url: the destination. parts, rows: of the serving log that arrived. waiting,
     waiting_bytes: parts that have not. dropped: parts that never will, since the local log was full or too old. error: why the last attempt
-    failed, and since when attempts fail, microseconds. exposures: by segment the bytes that arrived, outcomes: by labels the last row,
-    rates: the sample rates.
+    failed, and since when attempts fail, microseconds. files: of exposures and outcomes that arrived and are still here. rates: the sample
+    rates that did.
     """
 
     url: str
-    machine: str
     parts: int = 0
     rows: int = 0
     waiting: int = 0
@@ -57,8 +52,7 @@ class ShippingState(msgspec.Struct):
     dropped: int = 0
     error: str | None = None
     failing_since: int | None = None
-    exposures: dict[str, int] = msgspec.field(default_factory=dict)
-    outcomes: dict[str, int] = msgspec.field(default_factory=dict)
+    files: list[str] = msgspec.field(default_factory=list)
     rates: list[str] = msgspec.field(default_factory=list)
 
 
@@ -98,14 +92,15 @@ def ship(folder: Path, url: str, *, most: int, wait: float = 0.0) -> ShippingSta
         if not mine:
             return None
         known = shipping_state(folder)
-        state = known or ShippingState(url, secrets.token_hex(8))
-        if known is None or known.url != url:  # it may have nothing of what is here
-            state = ShippingState(url, state.machine)
+        if known is not None and known.url == url:
+            state = known
+        else:  # it may have nothing of what is here
+            state = ShippingState(url)
             shipping_queue.add_all(folder)
         shipment = _Shipment(folder, target, state)
         try:
             shipment.run()
-        except (ConnectError, DataError, OSError, sqlite3.Error) as error:
+        except (ConnectError, DataError, OSError) as error:
             if state.error is None:
                 _LOG.warning("logs of %s are not shipped: %s; they stay here, and are tried again", folder, error)
                 state.failing_since = clock.now_micros()
@@ -123,7 +118,7 @@ class _Shipment:
     """One attempt. found: the queue's parts."""
 
     folder: Path
-    target: LogDestination
+    target: ObjectStoreLogs
     state: ShippingState
     _rows: int = field(default=0, init=False)
 
@@ -133,8 +128,7 @@ class _Shipment:
             if path.name not in self.state.rates:
                 self.target.put(f"{SERVED}/{RATES}/{path.name}.parquet", pl.DataFrame({"rate": [float(path.read_text(encoding="utf-8"))]}))
                 self.state.rates.append(path.name)
-        self._exposures()
-        self._outcomes()
+        self._closed()
         while links := shipping_queue.waiting(self.folder):
             for link, name in links:
                 try:
@@ -164,36 +158,22 @@ class _Shipment:
                 self.state.dropped += 1
         self.state.waiting, self.state.waiting_bytes = len(links), sum(sizes.get(name, 0) for name in links)
 
-    def _exposures(self) -> None:
-        """Put what was appended to segments, those that are still written included."""
-        sizes: dict[str, int] = {}
-        root = self.folder / EXPOSURES
-        for path in sorted(path for suffix in (OPEN, CLOSED) for path in root.glob(f"*/*/*{suffix}")):
-            name = path.with_suffix("").relative_to(self.folder).as_posix()
-            first = sizes.get(name, self.state.exposures.get(name, 0))
-            with suppress(FileNotFoundError):  # it was closed meanwhile, and is found by its other name next time
-                with path.open("rb") as file:
-                    file.seek(first)
-                    data = file.read()
-                if data:
+    def _closed(self) -> None:
+        """Put the closed files of exposures and outcomes. Each never changes, and has a name of its own over all machines."""
+        there = []
+        for kind in (EXPOSURES, OUTCOMES):
+            close_abandoned(journal_files(self.folder, kind))
+            for path in journal_files(self.folder, kind):
+                if path.suffix != CLOSED or not is_complete(path):
+                    continue
+                name = path.relative_to(self.folder).with_suffix(".parquet").as_posix()
+                there.append(name)
+                if name not in self.state.files:
+                    data = content(path)
                     chunks = [data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK)]
-                    self.target.put(f"{name}/{first:012d}-{first + len(data):012d}.parquet", pl.DataFrame({"bytes": chunks}))
-                sizes[name] = self.state.exposures[name] = first + len(data)
-        self.state.exposures = sizes | {name: size for name, size in self.state.exposures.items() if (self.folder / name).parent.is_dir()}
-
-    def _outcomes(self) -> None:
-        """Put the rows that were added to journals."""
-        for path in sorted((self.folder / OUTCOMES).glob(f"*/{JOURNAL}")):
-            labels = path.parent.name
-            with closing(open_readonly(path)) as journal:
-                while rows := journal.execute(
-                    f"SELECT {', '.join(JOURNAL_ROWS)} FROM outcomes WHERE sequence > ? ORDER BY sequence LIMIT {_MOST}",  # noqa: S608
-                    (self.state.outcomes.get(labels, -1),),
-                ).fetchall():
-                    first, last = rows[0][0], rows[-1][0]
-                    name = f"{OUTCOMES}/{labels}/{self.state.machine}/{first:012d}-{last:012d}.parquet"
-                    self.target.put(name, pl.DataFrame(rows, schema=JOURNAL_ROWS, orient="row"))
-                    self.state.outcomes[labels] = last
+                    self.target.put(name, pl.DataFrame({"bytes": chunks}, schema={"bytes": pl.Binary}))
+                    self.state.files.append(name)
+        self.state.files = [name for name in self.state.files if name in there]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from typing import Final
 
 from headwater import clock, permissions
 from headwater.disk import sync
-from headwater.journal.files import CLOSED, OPEN
+from headwater.journal.journal_files import CLOSED, OPEN
 
 LATEST: Final = 0.02  # seconds until a record that was put is written; others pass before it is put (`after_response`)
 _AGAIN: Final = 0.2  # seconds until a failed write is tried again
@@ -105,7 +105,7 @@ class JournalWriter:
     """
 
     def __init__(self, most: int, every: float, on_turn: Callable[[int], object] = lambda _: None) -> None:
-        self.worker = f"{os.getpid():x}-{secrets.token_hex(4)}"
+        self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.held = self.written = 0
         self.error: str | None = None
         self._most, self._every, self._on_turn = most, every, on_turn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.events.statuses import status_name
 from headwater.journal.exposure_log import EXPOSURES, read_exposures
-from headwater.journal.files import OPEN
-from headwater.journal.outcome_journal import OUTCOMES, Outcomes, outcomes, rolled
+from headwater.journal.journal_files import OPEN
+from headwater.journal.outcome_journal import OUTCOMES, closed_outcomes, outcomes
 from headwater.journal.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
 from headwater.journal.serving_log_conversion import convert
 from headwater.journal.serving_log_files import SERVED, read, segments
@@ -54,7 +54,7 @@ class FromLog:
     def of(log: str | Path | ArmLog | None, model: Model, *, posted: bool = True) -> FromLog:
         """All that is there now of a model: its predictions, or where it has none what its service served. log: the folder, or an arm's.
 
-        The journal is rolled first, and segments of the serving log are converted: both are files that stay as they are. What a segment
+        Files of outcomes are closed first, and segments of the serving log are converted: both stay as they are. What a segment
         gets while its process cannot close it, since its disk is stuck, is left out. posted: whether outcomes must have been posted.
 
         Raises:
@@ -78,10 +78,7 @@ class FromLog:
             return FromLog(home, files, (), arm)
         if not mine.is_dir():
             outcomes(home, model.labels)  # raises an error that names the missing folder
-        with closing(Outcomes(home, model.labels)) as journal:
-            while journal.roll() is not None:
-                pass
-        return FromLog(home, files, rolled(mine), arm)
+        return FromLog(home, files, closed_outcomes(home, model.labels.name), arm)
 
     def contents(self) -> dict[str, object]:
         """A SHA-256 of each file, as a manifest has it."""

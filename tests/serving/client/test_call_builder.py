@@ -76,8 +76,6 @@ def test_a_response_has_the_statuses_of_its_row():
     assert [CALLS.events("s", {}).good, CALLS.predict("m", {}).good, CALLS.health().good] == [(200, 422), (200,), (200, 503)]
     with pytest.raises(errors.DataError, match="no such field"):
         CALLS.events("s", {}).read(Reply(422, {}, b'{"error":"no such field","kind":"DataError"}'))
-    refused = CALLS.outcomes("l", {}).read(
-        Reply(422, {}, b'{"accepted":0,"copies":0,"corrections":0,"refused":[{"index":0,"reason":"late"}]}')
-    )
+    refused = CALLS.outcomes("l", {}).read(Reply(422, {}, b'{"accepted":0,"refused":[{"index":0,"reason":"late"}]}'))
     assert refused.refused[0].reason == "late"
     assert CALLS.health().read(Reply(503, {}, b'{"status":"unready","reasons":["a view"]}')) == Health(ready=False, reasons=["a view"])

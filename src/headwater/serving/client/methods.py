@@ -17,7 +17,6 @@ from headwater.serving.http.response_schema import (
     Features,
     Health,
     Posted,
-    PostedExposureCounts,
     Predictions,
     Ranked,
     RunningPlans,
@@ -33,7 +32,7 @@ _PREDICT: Final = CallBuilder(_ROUTES["predict"], Predictions)
 _RANK: Final = CallBuilder(_ROUTES["rank"], Ranked)
 _EVENTS: Final = CallBuilder(_ROUTES["events"], Taken)
 _OUTCOMES: Final = CallBuilder(_ROUTES["outcomes"], Posted)
-_EXPOSURES: Final = CallBuilder(_ROUTES["exposures"], PostedExposureCounts)
+_EXPOSURES: Final = CallBuilder(_ROUTES["exposures"], Posted)
 _EXPERIMENTS: Final = CallBuilder(_ROUTES["experiments"], RunningPlans)
 _EXPLAIN: Final = CallBuilder(_ROUTES["explain"], Explained)
 _STATUS: Final = CallBuilder(_ROUTES["status"], FreshnessResult)
@@ -103,7 +102,7 @@ class Methods:
         """Post the outcomes of one request or several, and wait until they are durable; rows as for `hw.operations.Service.outcomes`."""
         return self._ask(_OUTCOMES(labels, outcomes))
 
-    def exposures(self, experiment: str, exposures: Rows) -> PostedExposureCounts:
+    def exposures(self, experiment: str, exposures: Rows) -> Posted:
         """Report that one unit or several were exposed to their arms of a running experiment, and wait until that is durable.
 
         Args:
@@ -205,7 +204,7 @@ class AsyncMethods:
         """As `Client.outcomes`."""
         return await self._ask(_OUTCOMES(labels, outcomes))
 
-    async def exposures(self, experiment: str, exposures: Rows) -> PostedExposureCounts:
+    async def exposures(self, experiment: str, exposures: Rows) -> Posted:
         """As `Client.exposures`."""
         return await self._ask(_EXPOSURES(experiment, exposures))
 

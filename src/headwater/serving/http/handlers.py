@@ -142,7 +142,7 @@ def outcomes(service: Service, name: str, body: Row | list[Row]) -> HandlerResul
     checked_count(len(rows), "outcomes")
     added = service.outcomes(name, rows)
     refused = [{"index": index, "reason": why} for index, why in added.refused]
-    content = {"accepted": added.accepted, "copies": added.copies, "corrections": added.corrections, "refused": refused}
+    content = {"accepted": added.accepted, "refused": refused}
     return HandlerResult(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
 
 

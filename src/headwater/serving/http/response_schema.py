@@ -187,16 +187,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """Result of posting outcomes, all durable. copies: duplicates of known outcomes. corrections: changes of known outcomes."""
-
-    accepted: int
-    copies: int
-    corrections: int
-    refused: list[RefusedRow]
-
-
-class PostedExposureCounts(msgspec.Struct, frozen=True):
-    """Result of posting exposures; accepted ones are durable."""
+    """Result of posting outcomes or exposures; accepted ones are durable."""
 
     accepted: int
     refused: list[RefusedRow]

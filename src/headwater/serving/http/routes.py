@@ -18,7 +18,6 @@ from headwater.serving.http.response_schema import (
     Explained,
     Features,
     Posted,
-    PostedExposureCounts,
     Predictions,
     Ranked,
     RunningPlans,
@@ -128,7 +127,7 @@ ROUTES: Final = (
     ),
     Route(
         "exposures", "POST", "/v1/exposures/{experiment}", "write", "Report exposures of units", "body",
-        experiments, Rows, PostedExposureCounts, statuses=(200, 422), body="objects",
+        experiments, Rows, Posted, statuses=(200, 422), body="objects",
         client=ClientMethod(
             "exposures",
             """Report that one unit or several were exposed to their arms of a running experiment, and wait until that is durable.

@@ -1,6 +1,6 @@
-"""Log of third-party responses in parquet files: serving writes the history that training needs.
+"""Log of third-party responses: serving writes the history that training needs.
 
-    FOLDER/NAME/1715000000000000-4711-1.parquet         request fields, columns, fetched_at
+    FOLDER/NAME/WORKER-000001.parquet         request fields, columns, fetched_at
 
 `fetched_at` is the microsecond before the request that a response was fetched for: in training it counts for that request, as in serving,
 and for none before it.
@@ -8,105 +8,101 @@ and for none before it.
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import polars as pl
 from polars.exceptions import PolarsError
 
-from headwater import clock, permissions
+from headwater import permissions
 from headwater.definitions.http_features import HttpFeatures
+from headwater.definitions.memory_sizes import Size, in_bytes
+from headwater.errors import HeadwaterError
+from headwater.journal.format import RESPONSES
+from headwater.journal.responses import FETCHED_AT, SEGMENTS, begin_of, convert_responses, record_of
+from headwater.journal.writer import JournalWriter, RecordGroup
 from headwater.serving.third_party.http_call import Columns, Fields
-
-MOST: Final = 200_000  # responses queued to be written; further ones are dropped and counted
-_EVERY: Final = 60.0  # seconds between two files
-FETCHED_AT: Final = "fetched_at"
 
 
 class AnswerLog:
-    """Queues responses in the request path and writes them in a thread; `add` is an `OnAnswer`, and never waits for the disk.
+    """Takes responses in the request path, and a thread writes them within 50 ms; each minute they become a parquet file.
 
-    written, dropped: counts of responses. failed: why the last file could not be written, else empty; its responses go into the next.
+    `add` is an `OnAnswer`, and never waits for the disk.
 
     Args:
-        folder: has a folder for each third party, which `hw.parquet` reads as its history.
-        most: limit of queued responses.
+        data_dir: its folder `answers` has a folder for each third party, which `hw.parquet` reads as its history.
+        memory: of responses that wait to be written; further ones are dropped and counted.
+
+    Attributes:
+        dropped: how many.
     """
 
-    def __init__(self, folder: Path, *, most: int = MOST) -> None:
-        self._folder, self._most = folder, most
-        self._rows: defaultdict[str, list[tuple[object, ...]]] = defaultdict(list)
-        self._third_parties: dict[str, HttpFeatures] = {}
-        self._lock = threading.Lock()
-        self._waiting = self._number = 0
-        self.written = self.dropped = 0
-        self.failed = ""
+    def __init__(self, data_dir: Path, *, memory: Size = "64MB") -> None:
+        self._data_dir, self._memory = data_dir, in_bytes(memory, "memory")
+        self.folder = data_dir / "answers"
+        permissions.own_if_there(self.folder)
+        self._writer = JournalWriter(RESPONSES.most, RESPONSES.every, self._look)
+        self._groups: dict[str, RecordGroup] = {}
+        self._converted = self.dropped = 0
+        self._failed = ""
+
+    @property
+    def written(self) -> int:
+        """How many responses are in files."""
+        return self._writer.written
+
+    @property
+    def failed(self) -> str:
+        """Why the last file could not be written, else empty; its responses are tried again."""
+        return self._writer.error or self._failed
 
     def add(self, http: HttpFeatures, fields: Fields, columns: Columns, t: int) -> None:
-        """Queue a response, fetched for a request at t, microseconds."""
-        with self._lock:
-            if self._waiting >= self._most:
-                self.dropped += 1
-                return
-            self._waiting += 1
-            self._third_parties[http.name] = http
-            self._rows[http.name].append((*fields, *columns, t - 1))
+        """Add a response, fetched for a request at t, microseconds."""
+        if self._writer.held > self._memory:
+            self.dropped += 1
+            return
+        group = self._groups.get(http.name)
+        if group is None:
+            group = self._groups[http.name] = self._writer.group(self.folder / SEGMENTS / http.name, begin_of(http.name, _dtypes(http)))
+        self._writer.put(group, record_of((*fields, *columns, t - 1)))
 
     def write(self) -> list[Path]:
-        """Write the queued responses, a file for each third party; the paths of the files."""
-        with self._lock:
-            rows, self._rows = self._rows, defaultdict(list)
-        paths = []
-        for name, responses in rows.items():
-            self._number += 1
-            folder = self._folder / name
-            path = folder / f"{clock.now_micros()}-{os.getpid()}-{self._number}.parquet"
-            draft = path.with_suffix(".draft")
-            try:
-                permissions.own_folder(folder)
-                _frame(self._third_parties[name], responses).write_parquet(permissions.create(draft))
-                draft.replace(path)
-            except (OSError, PolarsError) as error:
-                self.failed = str(error)
-                with suppress(OSError):
-                    draft.unlink(missing_ok=True)
-                with self._lock:
-                    self._rows[name] = responses + self._rows[name]
-                continue
-            self.failed = ""
-            paths.append(path)
-            with self._lock:
-                self._waiting -= len(responses)
-                self.written += len(responses)
-        return paths
+        """Write all responses so far to parquet files; these."""
+        before = set(self.folder.rglob("*.parquet"))
+        if self._writer.rotate():
+            self._convert()
+        return sorted(set(self.folder.rglob("*.parquet")) - before)
+
+    def close(self) -> None:
+        """Write all responses."""
+        if self._writer.close():
+            self._convert()
 
     @contextmanager
-    def running(self, every: float = _EVERY) -> Iterator[AnswerLog]:
-        """Write every `every` seconds in a thread while the context lasts, and once at its end."""
-        stop = threading.Event()
-
-        def run() -> None:
-            while not stop.wait(every):
-                self.write()
-
-        thread = threading.Thread(target=run, name="answer log", daemon=True)
-        thread.start()
+    def running(self) -> Iterator[AnswerLog]:
+        """Close the log at the end of the context."""
         try:
             yield self
         finally:
-            stop.set()
-            thread.join()
-            self.write()
+            self.close()
+
+    def _look(self, closed: int) -> None:
+        if closed > self._converted:
+            self._converted = closed
+            self._convert()
+
+    def _convert(self) -> None:
+        try:
+            convert_responses(self._data_dir, self._writer.worker)
+            self._failed = ""
+        except (HeadwaterError, OSError, PolarsError) as error:
+            self._failed = str(error)
 
 
-def _frame(http: HttpFeatures, rows: list[tuple[object, ...]]) -> pl.DataFrame:
+def _dtypes(http: HttpFeatures) -> dict[str, pl.DataType]:
     types = {**http.request, **{name: dtype for name, (_, dtype) in http.columns.items()}}
     timestamp = pl.Datetime("us", "UTC")
     schema = {name: timestamp if dtype is datetime else dtype for name, dtype in types.items()}
-    return pl.DataFrame(rows, schema={**schema, FETCHED_AT: pl.Int64}, orient="row").with_columns(pl.col(FETCHED_AT).cast(timestamp))
+    return dict(pl.DataFrame(schema={**schema, FETCHED_AT: timestamp}).schema)
