@@ -366,7 +366,8 @@ for number in range(10_000_000):
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
 def test_a_killed_worker_loses_nothing_that_it_has_written(tmp_path, seconds):
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    worker.stdout.readline()
+    while worker.stdout.readline() == "0\n":  # nothing is written yet
+        pass
     time.sleep(seconds)
     worker.kill()
     numbers = [int(line) for line in worker.stdout.read().splitlines() if line.isdecimal()]

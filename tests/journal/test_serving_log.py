@@ -326,13 +326,6 @@ def test_a_log_that_nobody_closes_is_written_and_leaves_no_thread(tmp_path):
     assert hw.operations.served(tmp_path).collect().height == 1
 
 
-def test_a_log_without_entries_starts_no_thread(tmp_path):
-    before = set(threading.enumerate())
-    with hw.operations.ServedLog(tmp_path) as log:
-        assert log.flush()
-        assert set(threading.enumerate()) == before
-
-
 def test_a_segment_is_closed_by_size_and_by_time(tmp_path):
     of = about([f"user__f{i}" for i in range(200)])
     closed = lambda folder: list(folder.rglob("*.segment"))  # noqa: E731

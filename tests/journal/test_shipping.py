@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import date
 
 import polars as pl
@@ -20,7 +21,7 @@ from headwater.journal.fetching import fetch
 from headwater.journal.log_destination import destination
 from headwater.journal.outcome_journal import Outcomes, outcomes
 from headwater.journal.sample_rates import rate_of
-from headwater.journal.serving_log_conversion import ShipTo
+from headwater.journal.serving_log_conversion import ShipTo, command
 from headwater.journal.serving_log_conversion import run as convert_and_ship
 from headwater.journal.serving_log_files import segments
 from headwater.journal.shipping import ship, shipping_state
@@ -128,6 +129,21 @@ def test_training_takes_the_same_rows_from_what_was_fetched(shared, tmp_path):
         frames.append(pl.read_parquet(folder / "rows.parquet"))
     assert frames[0].height == 20
     assert_frame_equal(*frames, check_row_order=False)
+
+
+@pytest.mark.slow
+def test_outcomes_are_shipped_where_nothing_is_served(shared, tmp_path, monkeypatch):
+    monkeypatch.setattr("headwater.journal.writer._IDLE", 0.1)
+    monkeypatch.setattr("headwater.journal.serving_log._CONVERT", 0.1)
+    monkeypatch.setattr("headwater.journal.serving_log.command", lambda _, *more: command("normal", *more))
+    own = Outcomes(tmp_path / "a", model().labels, keys=["user"])
+    own.add([{"request_id": "r1", "outcome": True}])
+    own.close()
+    with hw.operations.ServedLog(tmp_path / "a", ship_to=shared):
+        end = time.monotonic() + 60
+        while not list((tmp_path / "shared").rglob("outcomes/leaving/*.parquet")) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert fetch(tmp_path / "b", shared).outcomes == 1
 
 
 # ---------------------------------------------------------------- a destination that is away

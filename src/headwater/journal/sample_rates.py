@@ -44,15 +44,13 @@ def rate_of(path: Path) -> float:
     """
     parquet = path.suffix == ".parquet"
     stem = path.stem.partition("-")[2] if parquet else path.stem
-    process = stem.rpartition("-")[0]  # as it names itself, or with the number of the process that writes for it behind an "x"
-    for name in (process, process.rpartition("x")[0] or process):
-        note = path.parents[2] / RATES / name
-        with suppress(FileNotFoundError):
-            text = note.read_text(encoding="utf-8")
-            with suppress(ValueError):
-                if 0 < float(text) <= 1:
-                    return float(text)
-            raise DataError(f"{note} holds {text!r}; it is the share of requests that were logged, above 0 and up to 1")
+    note = path.parents[2] / RATES / stem.rpartition("-")[0]
+    with suppress(FileNotFoundError):
+        text = note.read_text(encoding="utf-8")
+        with suppress(ValueError):
+            if 0 < float(text) <= 1:
+                return float(text)
+        raise DataError(f"{note} holds {text!r}; it is the share of requests that were logged, above 0 and up to 1")
     return 1.0
 
 

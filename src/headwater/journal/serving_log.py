@@ -114,7 +114,7 @@ class ServedLog:
 
     Raises:
         UsageError: a sample outside 0 to 1; not a URL of a destination.
-        OSError: the process that writes cannot be started.
+        OSError: the folder cannot be written.
 
     >>> import tempfile
     >>> about = EntryContext("features", "shop", service="user_v1", features=("visits",), request=("user",))
@@ -163,6 +163,7 @@ class ServedLog:
         self._writer = JournalWriter(most, seconds, self._conversions.look)
         weakref.finalize(self, self._writer.close)  # where `close` is not called
         write_rate(self.folder, self._writer.worker, float(sample))
+        self._writer.start()  # logs are shipped, and old files are converted, before the first request
 
     def __repr__(self) -> str:
         return f"ServedLog({cut(str(self.folder), 80)!r})"

@@ -98,7 +98,7 @@ class JournalWriter:
 
     Args:
         most: bytes at which a file is closed. every: seconds after which it is, however small.
-        on_turn: called by the thread after each turn, about once a second while files are open; with the number of files closed so far.
+        on_turn: called by the thread after each turn: each second while files are open, else each minute; with the number of files closed.
 
     Attributes:
         worker: the beginning of the files' names. held: bytes in memory. written: records in files. error: of the last write, if it failed.
@@ -121,6 +121,11 @@ class JournalWriter:
         """The records that go into files of a folder that begin alike."""
         with self._lock:
             return self._groups.setdefault(str(folder).encode() + b"\n" + begin, RecordGroup(folder, begin))
+
+    def start(self) -> None:
+        """Start the thread, which else starts with the first record: for `on_turn`, each minute."""
+        with self._lock:
+            self._wake()
 
     @property
     def behind(self) -> float:
