@@ -182,7 +182,7 @@ def test_a_full_buffer_deletes_the_oldest_and_counts_them(shared, tmp_path, monk
     for day in range(4):
         served(folder, one(about(), day, second=day * DAY))
     sizes = {path.parent.parent.name: path.stat().st_size for path in segments(folder)}
-    monkeypatch.setattr("headwater.journal.object_store_logs.ObjectStoreLogs.put", _away)
+    monkeypatch.setattr("headwater.journal.log_destination.LogDestination.put", _away)
     state = ship(folder, shared, most=sum(list(sizes.values())[2:]))
     assert (state.waiting, state.dropped) == (2, 2)
     assert [path.parent.parent.name for path in segments(folder)] == sorted(sizes)[2:]
@@ -197,7 +197,7 @@ def test_shipped_files_are_deleted_before_those_that_wait(shared, tmp_path, monk
     folder = tmp_path / "a"
     served(folder, one(about(), 9, second=9 * DAY), ship_to=shared)
     served(folder, one(about(), 1, second=DAY))
-    monkeypatch.setattr("headwater.journal.object_store_logs.ObjectStoreLogs.put", _away)
+    monkeypatch.setattr("headwater.journal.log_destination.LogDestination.put", _away)
     state = ship(folder, shared, most=max(path.stat().st_size for path in segments(folder)))
     assert (state.waiting, state.dropped, state.parts) == (1, 0, 1)
     assert [path.parent.parent.name for path in segments(folder)] == ["headwater_date=2024-05-02"]
@@ -206,7 +206,7 @@ def test_shipped_files_are_deleted_before_those_that_wait(shared, tmp_path, monk
 def test_a_day_that_was_deleted_before_it_was_shipped_is_counted(shared, tmp_path, monkeypatch):
     folder = tmp_path / "a"
     with monkeypatch.context() as patched:
-        patched.setattr("headwater.journal.object_store_logs.ObjectStoreLogs.put", _away)
+        patched.setattr("headwater.journal.log_destination.LogDestination.put", _away)
         served(folder, one(about(), 1))
         ship(folder, shared, most=MOST)
     next(iter(segments(folder))).unlink()
@@ -247,8 +247,8 @@ run(Path(sys.argv[1]), None, ShipTo(sys.argv[2], 1 << 30))
     [
         ("serving_log_conversion", "module", "durable"),  # before a file of a segment
         ("shipping_queue", "module", "add"),  # after the file, before it is queued
-        ("object_store_logs", "module.ObjectStoreLogs", "put"),  # before a part is put
-        ("object_store_logs", "module", "durable"),
+        ("log_destination", "module.LogDestination", "put"),  # before a part is put
+        ("log_destination", "module", "durable"),
     ],
 )
 @pytest.mark.parametrize("after", [0, 2])

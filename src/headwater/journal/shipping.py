@@ -23,8 +23,7 @@ from headwater.errors import ConnectError, DataError, StoreError
 from headwater.journal import shipping_queue
 from headwater.journal.format import EXPOSURES, OUTCOMES
 from headwater.journal.journal_files import CLOSED, close_abandoned, content, is_complete, journal_files
-from headwater.journal.log_destination import destination
-from headwater.journal.object_store_logs import ObjectStoreLogs
+from headwater.journal.log_destination import LogDestination, destination
 from headwater.journal.sample_rates import RATES
 from headwater.journal.serving_log_files import SERVED
 from headwater.journal.shipping_queue import SHIPPING
@@ -118,7 +117,7 @@ class _Shipment:
     """One attempt. found: the queue's parts."""
 
     folder: Path
-    target: ObjectStoreLogs
+    target: LogDestination
     state: ShippingState
     _rows: int = field(default=0, init=False)
 
