@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import headwater as hw
-from headwater.journal.serving_log_conversion import convert
+from headwater.journal.conversion import convert
 from headwater.journal.serving_log_rows import AsOf, BatchEntry, Entry, EntryContext, RowEntry
 from headwater.state.answer_words import WordLayout, words_of
 

@@ -18,8 +18,8 @@ from headwater.console.console_app import console_app
 from headwater.console.console_context import ConsoleContext
 from headwater.events.statuses import STATUSES
 from headwater.jobs.materialize import materialize_view
+from headwater.journal.conversion import convert
 from headwater.journal.daily_statistics import update
-from headwater.journal.serving_log_conversion import convert
 from headwater.journal.serving_log_rows import EntryContext, RowEntry
 from headwater.monitoring.status import status
 from headwater.testing.examples import visiting

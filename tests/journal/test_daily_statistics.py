@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+from headwater.journal.conversion import convert, run
 from headwater.journal.daily_statistics import (
     STATISTICS,
     buckets,
@@ -15,7 +16,6 @@ from headwater.journal.daily_statistics import (
     uncovered,
     update,
 )
-from headwater.journal.serving_log_conversion import convert, run
 from headwater.journal.serving_log_files import segments
 from tests.journal.conftest import about, as_of, one
 

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.errors import StoreError
 from headwater.serving.third_party.response_log import AnswerLog
 from tests.journal.conftest import at, micros
 
@@ -71,13 +70,11 @@ def test_another_format_is_refused_and_stays(killed, run):
     assert len(list(folder.rglob(f"{path.stem}.*"))) == 1
 
 
-def test_a_log_whose_header_is_damaged_has_no_history(killed):
-    _, path = killed
+def test_a_file_whose_header_is_damaged_is_kept(killed, run):
+    folder, path = killed
     data = bytearray(path.read_bytes())
     data[data.index(b'"name"')] ^= 0xFF
     path.write_bytes(data)
-    from headwater.journal.responses import convert_responses
-
-    with pytest.raises(StoreError, match="its header is damaged, so its 5 responses cannot be read; move the file elsewhere"):
-        convert_responses(path.parents[3])
-    assert path.exists()
+    answer = run("logs", "ship", f"file://{folder}-shared", "--data-dir", folder)
+    assert "its header is damaged, so its 5 entries cannot be read; it is kept as" in answer.stderr
+    assert path.with_suffix(".damaged").read_bytes() == data

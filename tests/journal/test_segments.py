@@ -24,9 +24,9 @@ from polars.testing import assert_frame_equal
 import headwater as hw
 from headwater.errors import HeadwaterError, StoreError
 from headwater.events.statuses import STATUSES
-from headwater.journal import convert_segments, serving_log_conversion
+from headwater.journal import conversion, convert_segments
+from headwater.journal.conversion import convert
 from headwater.journal.format import PREFIX, SERVED_ROWS
-from headwater.journal.serving_log_conversion import convert
 from headwater.journal.serving_log_files import prune, raw_segments, read, segments
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_segment import SegmentEncoder, records
@@ -252,7 +252,7 @@ def stopping(real, count, stop, before):
 @pytest.mark.slow
 def test_a_conversion_killed_between_any_two_steps_loses_and_doubles_nothing(tmp_path, monkeypatch):
     expected = [f"r{n}" for n in range(6)]
-    steps = [(serving_log_conversion, "durable"), (Path, "replace"), (Path, "unlink"), (serving_log_conversion, "sync")]
+    steps = [(conversion, "durable"), (Path, "replace"), (Path, "unlink"), (conversion, "sync")]
     for number, (stop, before) in enumerate(itertools.product(range(6), (True, False))):
         folder = tmp_path / str(number)
         assert len(unconverted(folder, *(one(about(), n, second=n // 2 * DAY) for n in range(6)))) == 1
@@ -272,14 +272,14 @@ def test_a_conversion_killed_between_any_two_steps_loses_and_doubles_nothing(tmp
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from headwater.journal import serving_log_conversion
-left, real = iter(range(int(sys.argv[2]))), serving_log_conversion.durable
+from headwater.journal import conversion
+left, real = iter(range(int(sys.argv[2]))), conversion.durable
 def durable(*args):
     if next(left, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
     real(*args)
-serving_log_conversion.durable = durable
-serving_log_conversion.convert(Path(sys.argv[1]))
+conversion.durable = durable
+conversion.convert(Path(sys.argv[1]))
 """
 
 
@@ -300,7 +300,7 @@ def test_the_process_that_converts_has_the_lowest_priority(tmp_path):
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert said == [str(os.SCHED_IDLE), "19"] if hasattr(os, "SCHED_IDLE") else said[1] == "19"
     unconverted(tmp_path, one(about(), 1))
-    subprocess.run(serving_log_conversion.command("idle", tmp_path, None), check=True)
+    subprocess.run(conversion.command("idle", tmp_path, None), check=True)
     assert raw_segments(tmp_path / "served") == []
     assert convert_segments.__doc__
 

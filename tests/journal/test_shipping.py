@@ -15,14 +15,14 @@ from polars.testing import assert_frame_equal
 import headwater as hw
 from headwater.errors import ConnectError, DataError, UsageError
 from headwater.journal import shipping
+from headwater.journal.conversion import ShipTo, command
+from headwater.journal.conversion import run as convert_and_ship
 from headwater.journal.exposure_log import ExposureLog, read_exposures
 from headwater.journal.exposure_rows import Exposure
 from headwater.journal.fetching import fetch
 from headwater.journal.log_destination import destination
 from headwater.journal.outcome_journal import Outcomes, outcomes
 from headwater.journal.sample_rates import rate_of
-from headwater.journal.serving_log_conversion import ShipTo, command
-from headwater.journal.serving_log_conversion import run as convert_and_ship
 from headwater.journal.serving_log_files import segments
 from headwater.journal.shipping import ship, shipping_state
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
@@ -225,7 +225,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from headwater.journal import {module} as module
-from headwater.journal.serving_log_conversion import ShipTo, run
+from headwater.journal.conversion import ShipTo, run
 
 count = [0]
 kept = {owner}.{name}
@@ -245,7 +245,7 @@ run(Path(sys.argv[1]), None, ShipTo(sys.argv[2], 1 << 30))
 @pytest.mark.parametrize(
     ("module", "owner", "name"),
     [
-        ("serving_log_conversion", "module", "durable"),  # before a file of a segment
+        ("conversion", "module", "durable"),  # before a file of a segment
         ("shipping_queue", "module", "add"),  # after the file, before it is queued
         ("log_destination", "module.LogDestination", "put"),  # before a part is put
         ("log_destination", "module", "durable"),

@@ -8,8 +8,8 @@ from typing import Final
 
 from headwater.console.console_context import ConsoleContext
 from headwater.errors import DataError
+from headwater.journal.conversion import command
 from headwater.journal.daily_statistics import uncovered
-from headwater.journal.serving_log_conversion import command
 
 _EVERY: Final = 60.0  # seconds
 

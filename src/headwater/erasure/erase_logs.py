@@ -16,10 +16,9 @@ from headwater.erasure.key_match import ErasedKey, any_matches
 from headwater.erasure.receipt import ErasureJournal
 from headwater.errors import DataError, StoreError
 from headwater.journal import format as records
+from headwater.journal.conversion import convert
 from headwater.journal.journal_files import close_all, journal_files
 from headwater.journal.outcome_journal import OUTCOMES, file_of, posted_in
-from headwater.journal.responses import convert_responses
-from headwater.journal.serving_log_conversion import convert
 from headwater.journal.serving_log_files import SERVED, raw_segments, read
 from headwater.journal.serving_log_rows import PREFIX, REQUEST
 
@@ -41,13 +40,13 @@ def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
     return list({tuple(sorted(named_key.texts.items())): named_key for named_key in keys}.values())
 
 
-def converted(folder: Path, *, dry_run: bool) -> None:
-    """Convert all segments of the serving log, so that files which can be rewritten have every row; a dry run reads the segments.
+def converted(folder: Path, kind: records.RecordKind = records.SERVED_ROWS, *, dry_run: bool) -> None:
+    """Convert all files of a kind, so that files which can be rewritten have every row; a dry run reads the segments.
 
     Raises:
         StoreError: a segment is of another version, or its process does not close it.
     """
-    left = [] if dry_run else convert(folder, wait=_WAIT, close=True)
+    left = [] if dry_run else convert(folder, kinds=(kind,), wait=_WAIT, close=True)
     if left:
         raise _not_closed(left[0])
 
@@ -73,11 +72,7 @@ def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourn
     Raises:
         StoreError: a file cannot be written, or its process does not close it.
     """
-    if not journal.dry_run:
-        left = close_all(journal_files(folder, records.RESPONSES), _WAIT)
-        if left:
-            raise _not_closed(left[0])
-        convert_responses(folder)
+    converted(folder, records.RESPONSES, dry_run=journal.dry_run)
     for path in sorted((folder / ANSWERS).rglob("*.parquet")):
         rows = pl.read_parquet(path, hive_partitioning=False)
         mask = any_matches(keys, rows)

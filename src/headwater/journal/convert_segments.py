@@ -29,7 +29,7 @@ if __name__ == "__main__":
         run_idle()
     settings.one_thread()
     gc.disable()  # it makes no cycles, and the collector would take half of its time
-    from headwater.journal.serving_log_conversion import ShipTo, run
+    from headwater.journal.conversion import ShipTo, run
 
     try:
         run(Path(folder), int(keep) if keep else None, ShipTo(to[0], int(to[1])) if to else None, _WAIT)

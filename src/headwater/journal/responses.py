@@ -10,20 +10,13 @@ record is a response: the values of its columns, as those of the serving log (`s
 from __future__ import annotations
 
 import base64
-import fcntl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import polars as pl
 
-from headwater import permissions
-from headwater.disk import sync
-from headwater.errors import StoreError
-from headwater.ingestion.archive_files import durable
 from headwater.journal.format import RESPONSES, record, scan
-from headwater.journal.journal_files import content, is_complete, journal_files
 from headwater.journal.serving_log_segment import packed, unpacked
 from headwater.state.view_state import dtypes_of, schema_bytes
 
@@ -49,49 +42,15 @@ def record_of(values: tuple[object, ...]) -> bytes:
 
 
 def responses_in(data: bytes, name: str) -> pl.DataFrame:
-    """The responses in a file of that name.
+    """The responses in a file of that name; none where its header is damaged.
 
     Raises:
-        StoreError: the file has other records, or is of another version, or its header is damaged.
+        StoreError: the file has other records, or is of another version.
     """
     header, spans, _ = scan(data, RESPONSES, name)
-    if header is None and spans:
-        raise StoreError(f"{name}: its header is damaged, so its {len(spans)} responses cannot be read; move the file elsewhere")
     if header is None:
         return pl.DataFrame()
     schema = dtypes_of(base64.b64decode(msgspec.json.decode(header, type=ResponseHeader).schema))
     micros = {**schema, FETCHED_AT: pl.Int64()}
     frame = pl.DataFrame(unpacked([data[begin:end] for begin, end in spans]), schema=micros, orient="row")
     return frame.with_columns(pl.col(FETCHED_AT).cast(schema[FETCHED_AT]))
-
-
-def convert_responses(data_dir: Path, only: str = "") -> list[Path]:
-    """Convert the complete files of responses to parquet files; these. only: those whose names begin with it.
-
-    Raises:
-        OSError: a file cannot be written. StoreError: as `responses_in`; the other files are converted.
-    """
-    converted: list[Path] = []
-    refused: StoreError | None = None
-    segments = data_dir / Path(RESPONSES.files).parts[0] / SEGMENTS
-    if not segments.is_dir():
-        return converted
-    with permissions.open_private(segments / "lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for path in journal_files(data_dir, RESPONSES):
-            if not path.name.startswith(only) or not is_complete(path):
-                continue
-            try:
-                frame = responses_in(content(path), str(path))
-            except StoreError as error:
-                refused = error
-                continue
-            if frame.height:
-                target = permissions.make_folder(segments.parent / path.parent.name) / f"{path.stem}.parquet"
-                durable(frame, target)
-                converted.append(target)
-            path.unlink(missing_ok=True)
-            sync(path.parent)
-    if refused is not None:
-        raise refused
-    return converted

@@ -2,7 +2,7 @@
 
 A worker encodes an entry as soon as its request is answered (`serving_log_segment`), and a thread writes it within 50 ms (`writer`). Where
 the disk is slower than the requests, or full, entries are held in memory up to a bound; beyond it they are dropped, and counted by reason.
-A process of low priority converts complete files to parquet (`serving_log_conversion`).
+A process of low priority converts complete files to parquet (`conversion`).
 
     FOLDER/served/segments/model=churn/PROCESS-000001.segment
     FOLDER/served/headwater_date=2024-05-01/model=churn/1714521600000000-PROCESS-000001.parquet
@@ -27,8 +27,9 @@ from headwater.definitions.durations import Duration, micros
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.definitions.readable import cut
 from headwater.errors import HeadwaterError, UsageError
+from headwater.journal.conversion import ShipTo, command, convert
+from headwater.journal.format import SERVED_ROWS
 from headwater.journal.sample_rates import write_rate
-from headwater.journal.serving_log_conversion import ShipTo, command, convert
 from headwater.journal.serving_log_files import SEGMENTS, SERVED, prune
 from headwater.journal.serving_log_rows import Entry, EntryContext, RowEntry
 from headwater.journal.serving_log_segment import SegmentEncoder
@@ -213,7 +214,12 @@ class ServedLog:
         self._conversions.stop()
         if ended:
             with suppress(HeadwaterError, OSError):  # the segments are complete, and another process will convert them
-                convert(self.folder.parent, only=self._writer.worker, wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())))
+                convert(
+                    self.folder.parent,
+                    kinds=(SERVED_ROWS,),
+                    only=self._writer.worker,
+                    wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())),
+                )
         if self._ships:
             with suppress(OSError, subprocess.TimeoutExpired):  # what is not shipped waits on disk
                 subprocess.run(self._convert_now, timeout=max(0.0, until - clock.stopwatch()), stdin=subprocess.DEVNULL, check=False)  # noqa: S603

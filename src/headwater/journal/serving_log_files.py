@@ -1,6 +1,6 @@
 """The files of the serving log: their paths, reading them as one log, and their retention.
 
-Requests are in segments first, files of the journal, and in parquet files once these are converted (`serving_log_conversion`). `segments`
+Requests are in segments first, files of the journal, and in parquet files once these are converted (`conversion`). `segments`
 lists both, `read` reads both, and each request is returned exactly once, also while segments are converted.
 """
 
@@ -18,7 +18,8 @@ import polars as pl
 from headwater import clock, settings
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.errors import DataError, nearest
-from headwater.journal.journal_files import CLOSED, OPEN
+from headwater.journal.format import SERVED_ROWS
+from headwater.journal.journal_files import CLOSED, OPEN, journal_files
 from headwater.journal.serving_log_frames import rows_of
 from headwater.journal.serving_log_rows import AT
 
@@ -123,8 +124,7 @@ def read(files: Sequence[Path]) -> pl.LazyFrame:
 
 def raw_segments(root: Path) -> list[Path]:
     """The segments that are not converted, sorted by name; `root`: of the serving log."""
-    paths = (path for suffix in (OPEN, CLOSED) for path in (root / SEGMENTS).glob(f"*/*{suffix}"))
-    return sorted({path.stem: path for path in paths}.values())
+    return journal_files(root.parent, SERVED_ROWS)
 
 
 def _raw_rows(path: Path) -> dict[date, pl.DataFrame] | None:

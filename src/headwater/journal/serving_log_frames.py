@@ -36,15 +36,12 @@ _SLICE = 16_384  # records that are decoded together, which bounds the memory
 
 
 class SegmentRows(NamedTuple):
-    """The rows of a segment, by day of the request (days since 1970). requests: how many. damaged: bytes that belong to no record.
-    unreadable: how many whole records cannot be read, since the header is damaged.
-    """
+    """The rows of a segment, by day of the request (days since 1970). requests: how many. damaged: bytes that belong to no record."""
 
     about: EntryContext | None
     days: Mapping[int, pl.DataFrame]
     requests: int
     damaged: int
-    unreadable: int = 0
 
 
 def rows_of(data: bytes, name: str) -> SegmentRows:
@@ -55,7 +52,7 @@ def rows_of(data: bytes, name: str) -> SegmentRows:
     """
     header, spans, damaged = records(data, name)
     if header is None:
-        return SegmentRows(None, {}, 0, damaged, len(spans))
+        return SegmentRows(None, {}, 0, damaged)
     about, buffer = header.about, np.frombuffer(data, np.uint8)
     kinds = buffer[[begin for begin, _ in spans]] if spans else np.empty(0, np.uint8)
     frames = []

@@ -23,11 +23,12 @@ from headwater.definitions.readable import counted
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, nearest
 from headwater.events.statuses import status_name
+from headwater.journal.conversion import convert
 from headwater.journal.exposure_log import EXPOSURES, read_exposures
+from headwater.journal.format import SERVED_ROWS
 from headwater.journal.journal_files import OPEN
 from headwater.journal.outcome_journal import OUTCOMES, closed_outcomes, outcomes
 from headwater.journal.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
-from headwater.journal.serving_log_conversion import convert
 from headwater.journal.serving_log_files import SERVED, read, segments
 from headwater.journal.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, ROW, VERSION, VIEWS
 from headwater.kernel.arrays import I64
@@ -65,7 +66,7 @@ class FromLog:
         arm = log.resolved(home) if isinstance(log, ArmLog) else None
         left: list[Path] = []
         with suppress(OSError):  # segments are read as they are from a folder that cannot be written
-            left = convert(home, wait=_CONVERSION, close=True)
+            left = convert(home, kinds=(SERVED_ROWS,), wait=_CONVERSION, close=True)
         try:
             files = segments(home, model=model.name)
         except DataError:

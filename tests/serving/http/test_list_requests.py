@@ -11,7 +11,7 @@ import pytest
 import headwater as hw
 from headwater.erasure.key_match import ErasedKey, any_matches
 from headwater.jobs.materialize import materialize_view
-from headwater.journal.serving_log_conversion import convert
+from headwater.journal.conversion import convert
 from tests.serving.world import Sum, asking
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)

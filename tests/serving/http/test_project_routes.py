@@ -4,8 +4,8 @@ import pytest
 
 import headwater as hw
 from headwater.catalog.lineage import lineage
+from headwater.journal.conversion import convert
 from headwater.journal.daily_statistics import update
-from headwater.journal.serving_log_conversion import convert
 from tests.serving.world import PROJECT, ROW, asking, filled
 
 

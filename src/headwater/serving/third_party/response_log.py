@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -20,10 +21,13 @@ from headwater import permissions
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.errors import HeadwaterError
+from headwater.journal.conversion import convert
 from headwater.journal.format import RESPONSES
-from headwater.journal.responses import FETCHED_AT, SEGMENTS, begin_of, convert_responses, record_of
+from headwater.journal.responses import FETCHED_AT, SEGMENTS, begin_of, record_of
 from headwater.journal.writer import JournalWriter, RecordGroup
 from headwater.serving.third_party.http_call import Columns, Fields
+
+_WAIT: Final = 10.0  # seconds for another conversion
 
 
 class AnswerLog:
@@ -95,7 +99,7 @@ class AnswerLog:
 
     def _convert(self) -> None:
         try:
-            convert_responses(self._data_dir, self._writer.worker)
+            convert(self._data_dir, kinds=(RESPONSES,), only=self._writer.worker, wait=_WAIT)
             self._failed = ""
         except (HeadwaterError, OSError, PolarsError) as error:
             self._failed = str(error)
