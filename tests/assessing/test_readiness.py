@@ -163,7 +163,7 @@ def test_posted_outcomes_join_the_log_by_request_id(home, strange, state):
     found = of(readiness(made), "L2")
     assert found.state == state, found.said
     assert found.reading.value == pytest.approx(1 - strange / 20)
-    assert any("journal" in name for name in before)
+    assert any(name.startswith("outcomes/fraud/") for name in before)
     assert _files(home) == before, "the log and the journal are only read"
 
 

@@ -48,6 +48,7 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
         "names folders of a server",
         "needs an account of AWS",
         "needs a store that has lost commits",
+        "needs a store that has lost commits",
     ],
     "runs.md": ["names the reader's runs"],
     "tables.md": ["needs a bucket", "needs tables of these kinds"],

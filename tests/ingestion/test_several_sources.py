@@ -134,12 +134,12 @@ def test_a_source_whose_views_take_long_to_fill_holds_no_other_up(store, tmp_pat
     for number in (0, 2):
         sent[f"s{number}"] = rows_of(number, 100, chance)
         topics.write(f"s{number}", sent[f"s{number}"], chance)
-    filled, committed, stop, seed = threading.Event(), threading.Event(), threading.Event(), source_ingestor.seed
+    filled, committed, stop, run = threading.Event(), threading.Event(), threading.Event(), source_ingestor.Fill.run
 
-    def slowly(writer, *more, **options):
-        if writer.source.name == "s0":
+    def slowly(fill, *more):
+        if fill.writer.source.name == "s0":
             assert filled.wait(20), "no other source was committed"
-        return seed(writer, *more, **options)
+        return run(fill, *more)
 
     def on_commit(source, _made, lag):
         if source.name == "s2" and not any(lag.values()):
@@ -147,7 +147,7 @@ def test_a_source_whose_views_take_long_to_fill_holds_no_other_up(store, tmp_pat
         elif source.name == "s0" and not any(lag.values()):
             committed.set()
 
-    monkeypatch.setattr(source_ingestor, "seed", slowly)
+    monkeypatch.setattr(source_ingestor.Fill, "run", slowly)
     thread = threading.Thread(
         target=ingest, args=(project_of(*slow, *quick), store), kwargs={"data_dir": tmp_path, "stop": stop, "on_commit": on_commit}
     )

@@ -12,7 +12,7 @@ PUBLIC = (
     *("headwater", "headwater.client", "headwater.errors", "headwater.evaluation", "headwater.experiments"),
     *("headwater.operations", "headwater.testing", "headwater_aws", "headwater_spark"),
 )
-BESIDE = ("tests.effort", "tests.laws")
+BESIDE = ("tests.effort", "tests.figures", "tests.laws")
 LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn"}
 OF_THE_ORACLE = {"__future__", "math", "collections", "dataclasses", "datetime", "decimal", "fractions", "functools", "zoneinfo"}
 

@@ -13,7 +13,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import FencedError, LostError, MissingExtraError, StoreError, UsageError
-from headwater.online_stores import UnansweredError
+from headwater.online_stores import UnansweredError, renewed_leases
 from headwater.online_stores.backup import restore, restore_into
 from headwater.online_stores.keyspace import OFFSET, RECORD, as_number, number
 from headwater.online_stores.redis import lua as scripts
@@ -360,7 +360,8 @@ def test_what_is_asked_for_together_is_of_one_moment(tmp_path):
 
 @pytest.mark.services
 def test_a_lease_lasts_as_long_as_it_is_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(redis_store, "_LEASE", 0.4)
+    for module in (redis_store, renewed_leases):
+        monkeypatch.setattr(module, "LEASE", 0.4)
     with serving(tmp_path) as server, opened(server.url, server.url) as (store, other):
         with (
             store.lease("ingest", wait=0),

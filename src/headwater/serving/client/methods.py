@@ -12,16 +12,7 @@ from headwater.results.project_result import FeatureSummary, KeptRuns, ModelVers
 from headwater.results.served_result import ServedResult
 from headwater.serving.client.call_builder import CallBuilder, Rows
 from headwater.serving.client.protocol import Call
-from headwater.serving.http.response_schema import (
-    Explained,
-    Features,
-    Health,
-    Posted,
-    Predictions,
-    Ranked,
-    RunningPlans,
-    Taken,
-)
+from headwater.serving.http.response_schema import Explained, Features, Health, Posted, Predictions, Ranked, RunningPlans, Taken
 from headwater.serving.http.routes import ROUTES
 
 T = TypeVar("T")

@@ -31,7 +31,7 @@ def store(tmp_path_factory):
 def service(store, folder):
     """A service in a process of its own, and a client of it."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.laws.journal_child", store, str(folder), str(port)]
+    command = [sys.executable, "-m", "tests.journal.journal_child", store, str(folder), str(port)]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline() == "ready\n"
