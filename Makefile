@@ -78,7 +78,7 @@ soak: $(VENV)/.installed-dev
 	HEADWATER_TESTS=full HEADWATER_SOAK=long $(BIN)/python -m pytest tests/soak -rA
 
 mutants: $(VENV)/.installed-dev
-	$(BIN)/python -m scripts.mutants $(MUTANTS_ARGS)
+	$(BIN)/python -m scripts.mutants --servers $(MUTANTS_ARGS)
 
 against-former: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.against_former $(FORMER_ARGS)

@@ -1,6 +1,6 @@
 """How many small faults of src the laws of tests/laws find, all other tests aside.
 
-    python -m scripts.mutants [--count 120] [--seed 1] [--folders kernel state]
+    python -m scripts.mutants [--servers] [--count 120] [--seed 1] [--folders kernel state]
 
 Each mutant is one change of one file (scripts/mutation/operators.py), drawn by a seed in such a way
 that two versions of the code are measured alike (scripts/mutation/drawing.py). It runs in
@@ -8,8 +8,9 @@ build/mutants, a copy of the checkout. The laws run in the order in which they a
 until one fails or 90 seconds of a processor are spent; what numba compiles is not counted. A test
 that takes far longer than without the mutant has caught it. Outcomes are lines of
 build/mutants/outcomes.jsonl: a run that was stopped goes on, and an outcome stands as long as the
-file it changed does. A mutant that changes no answer is argued in scripts/equivalent_mutants.toml,
-and another one is drawn.
+file it changed does. With --servers the laws of servers run, too, on servers started once
+(scripts/mutation/servers.py), whose processor time is not counted. A mutant that changes no answer
+is argued in scripts/equivalent_mutants.toml, and another one is drawn.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from scripts.mutation.clone import Clone, digest
 from scripts.mutation.drawing import FOLDERS, Mutant, draw, equivalent, mutants
 from scripts.mutation.laws import Laws
+from scripts.mutation.servers import servers
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = (
@@ -148,16 +151,28 @@ def main(arguments: Sequence[str] | None = None, libraries: Iterable[str] = LIBR
         for name in libraries:
             with suppress(ImportError):
                 importlib.import_module(name)
-        laws = Laws(clone, options.laws)
-        laws.learn()
-        if len(laws.laws) == len(laws.without):
-            sys.exit("no law passes without a mutant, so none can tell; see above")
-        for name in sorted(laws.without):
-            print(f"  left out, fails without a mutant: {name}", file=sys.stderr)
-        run(chosen, laws, outcomes, options.seconds, again=options.again)
+        with _services(options) as environment:
+            os.environ.update(environment)
+            laws = Laws(clone, options.laws)
+            laws.learn()
+            if len(laws.laws) == len(laws.without):
+                sys.exit("no law passes without a mutant, so none can tell; see above")
+            for name in sorted(laws.without):
+                print(f"  left out, fails without a mutant: {name}", file=sys.stderr)
+            run(chosen, laws, outcomes, options.seconds, again=options.again)
     text, share = report(chosen, every, clone.tree, outcomes, equal)
     print(text)
     return int(share < options.least / 100)
+
+
+@contextmanager
+def _services(options: argparse.Namespace) -> Iterator[Mapping[str, str]]:
+    """What tells the laws to use servers, and where those are."""
+    if not options.servers:
+        yield {}
+        return
+    with servers(options.checkout, options.folder / "servers") as addresses:
+        yield {"HEADWATER_TESTS": "services", "HEADWATER_SERVICES": addresses}
 
 
 def _show(checkout: Path, every: Iterable[Mutant], key: str) -> int:
@@ -183,6 +198,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--seed", type=int, default=1)
     option("--seconds", type=float, default=90, help="of a processor, for each mutant")
     option("--least", type=float, default=90, help="per cent to be found; else it ends with 1")
+    option("--servers", action="store_true", help="also the laws of servers, which are started")
     option("--again", action="store_true", help="also survivors, where the laws have changed")
     option("--report", action="store_true", help="only the report of what was run")
     option("--list", action="store_true", help="only the mutants that are drawn")

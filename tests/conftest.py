@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import services
 from tests.alone import turn
-from tests.effort import CLUSTER, FULL, IN_CLUSTERS, LONG, REST, tries
+from tests.effort import CLUSTER, FULL, IN_CLUSTERS, LONG, REST, SERVICES, tries
 from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
@@ -62,6 +62,9 @@ def forgotten_clock():
 def redis_url(tmp_path_factory):
     from tests.online_stores.servers import serving
 
+    if url := services.running("redis_url"):
+        yield url
+        return
     with serving(tmp_path_factory.mktemp("redis")) as server:
         yield server.url
 
@@ -78,6 +81,9 @@ def valkey_url(tmp_path_factory):
 def cluster_url(tmp_path_factory):
     from tests.online_stores.servers import clustered
 
+    if url := services.running("cluster_url"):
+        yield url
+        return
     with clustered(tmp_path_factory.mktemp("cluster")) as servers:
         yield f"redis+cluster://127.0.0.1:{servers[0].port}"
 
@@ -86,6 +92,9 @@ def cluster_url(tmp_path_factory):
 def postgres_url():
     from tests.online_stores.servers import serving_postgres
 
+    if url := services.running("postgres_url"):
+        yield url
+        return
     with serving_postgres() as server:
         yield f"{server.address}/postgres"
 
@@ -93,10 +102,26 @@ def postgres_url():
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory):
     """A broker of Apache Kafka; skips where something that it needs is missing."""
-    from tests.ingestion.kafka.conftest import broker_of
+    from tests.ingestion.kafka.conftest import Broker, broker_of
 
-    with broker_of(tmp_path_factory.mktemp("kafka")) as made:
+    folder = tmp_path_factory.mktemp("kafka")
+    if address := services.running("broker"):
+        yield Broker(folder, address)
+        return
+    with broker_of(folder) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def aws_url(tmp_path_factory):
+    """The address of an emulator of DynamoDB and Kinesis."""
+    from tests.online_stores.emulators import emulating
+
+    if url := services.running("aws_url"):
+        yield url
+        return
+    with emulating("moto", tmp_path_factory.mktemp("aws")) as url:
+        yield url
 
 
 _STORES = itertools.count()
@@ -156,7 +181,7 @@ def _runs(item):
 def _is_short(item):
     """Whether a test is of the short form."""
     marks = {mark.name for mark in item.iter_markers()}
-    return "slow" not in marks and ("services" not in marks or "smoke" in marks)
+    return "slow" not in marks and ("services" not in marks or "smoke" in marks or SERVICES)
 
 
 def _is_shortened(item):

@@ -1,10 +1,14 @@
 """Which tests start a server or a browser: all of them are in `make test-full`, and one of each kind, marked `smoke`, in `make test`."""
 
+import json
+import os
+
 import pytest
 
 from tests.effort import FULL
 
 STARTED_BY = {
+    "aws_url": "an emulator of AWS",
     "broker": "Kafka",
     "browser": "a browser",
     "cluster_url": "Redis",
@@ -79,3 +83,8 @@ def starts(name):
     """Called by whatever starts a service. A test of the short form that is not known to start one fails."""
     if not FULL and _running and not _running[0][1]:
         pytest.fail(f"{_running[0][0]} starts {name}: mark it with @pytest.mark.services, or name its fixture in tests/services.py")
+
+
+def running(fixture):
+    """The address of a service that runs already, which a fixture takes instead of starting one; HEADWATER_SERVICES has them, as JSON."""
+    return json.loads(os.environ.get("HEADWATER_SERVICES", "{}")).get(fixture)

@@ -43,7 +43,7 @@ class Clone:
         """The copy with a mutant in it: its folder of kernels, and whether it compiles any."""
         path, kernels = self.tree / mutant.path, self.folder / "kernels_of_mutant"
         original, times = path.read_bytes(), path.stat()
-        stale = self._calling(mutant.path)
+        stale = self.callers(mutant.path)
         outdated = {(_cache_folder(self.tree / name), Path(name).stem) for name in stale}
         shutil.rmtree(kernels, ignore_errors=True)
         kernels.mkdir()
@@ -68,7 +68,7 @@ class Clone:
         """The files of src that import a file, by themselves."""
         return {name for name, imports in self._imports.items() if path in imports}
 
-    def _calling(self, path: str) -> set[str]:
+    def callers(self, path: str) -> set[str]:
         """The file, and those whose kernels hold one or a constant of it: numba does not ask."""
         found, new = {path}, {path}
         while new:

@@ -119,7 +119,9 @@ class Laws:
     def order(self, mutant: Mutant) -> dict[str, int]:
         """The laws that run the function, its file, a file that imports it; quick ones first."""
         source, function = mutant.path.removeprefix("src/"), mutant.site.function
-        near = {name.removeprefix("src/") for name in self.clone.importers(mutant.path)}
+        callers = self.clone.callers(mutant.path)  # of a kernel, which nobody sees running
+        importers = {name for path in callers for name in self.clone.importers(path)}
+        near = {name.removeprefix("src/") for name in callers | importers}
 
         def distance(name: str) -> tuple[int, float]:
             law = self.laws[name]

@@ -1,7 +1,10 @@
 """Places for laws: a folder and a store each."""
 
+import base64
 import itertools
+import os
 
+import httpx
 import pytest
 
 from tests.laws.shop import Place
@@ -18,6 +21,49 @@ def places(request, tmp_path):
     def place():
         folder = tmp_path / f"place{next(_NUMBERS)}"
         folder.mkdir()
-        return Place(folder, f"lmdb:{folder}/store?size=64MB" if server is None else f"{server}?prefix=law{next(_NUMBERS)}")
+        return Place(folder, f"lmdb:{folder}/store?size=64MB" if server is None else f"{server}?prefix=law{os.getpid()}x{next(_NUMBERS)}")
 
     return place
+
+
+class Aws:
+    """An emulator of Kinesis and DynamoDB, and what a producer does there."""
+
+    region = "eu-central-1"
+
+    def __init__(self, url):
+        self.url = url
+
+    def kinesis(self, action, **given):
+        """Call an action; what the emulator answers."""
+        signed = f"AWS4-HMAC-SHA256 Credential=test/20240101/{self.region}/kinesis/aws4_request, SignedHeaders=host, Signature=0"
+        headers = {"X-Amz-Target": f"Kinesis_20131202.{action}", "Content-Type": "application/x-amz-json-1.1", "Authorization": signed}
+        answer = httpx.post(self.url, headers=headers, json=given, timeout=60, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        return answer.json() if answer.content else None
+
+    def stream(self, shards):
+        """A new stream's name."""
+        name = f"law{os.getpid()}x{next(_NUMBERS)}"
+        self.kinesis("CreateStream", StreamName=name, ShardCount=shards)
+        while self.kinesis("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"]["StreamStatus"] != "ACTIVE":
+            pass
+        return name
+
+    def put(self, stream, payloads, key="k"):
+        """Write records; the shard is that of the key."""
+        records = [{"Data": base64.b64encode(payload).decode(), "PartitionKey": key} for payload in payloads]
+        if records:
+            assert self.kinesis("PutRecords", StreamName=stream, Records=records)["FailedRecordCount"] == 0
+
+    def table(self):
+        """The URL of a store that is not there yet."""
+        return f"dynamodb://law{os.getpid()}x{next(_NUMBERS)}?region={self.region}&endpoint={self.url}&timeout=60s"
+
+
+@pytest.fixture
+def aws(aws_url, monkeypatch):
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+        monkeypatch.setenv(name, value)
+    yield Aws(aws_url)
+    httpx.post(f"{aws_url}/moto-api/reset", trust_env=False)

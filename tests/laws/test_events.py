@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
+import headwater_aws
 from headwater.errors import HeadwaterError, StoreError
 from headwater.testing import clock
 from tests.effort import FULL, LONG
@@ -338,6 +339,43 @@ def test_records_of_kafka_count_once(seed, broker, tmp_path, monkeypatch):
                 for row, text in zip(rows, here.lines(rows), strict=True):
                     broker.produce(topics[stream.name], [text.encode()], here.partition(stream, row, 3))
                 here.sent(stream, rows)
+            here.ingest()
+            here.check()
+        here.check_parity()
+
+
+@pytest.mark.services
+def test_records_of_kinesis_count_once(aws, tmp_path, monkeypatch):
+    streams = {}
+
+    def kinesis(here, stream):
+        if stream.name not in streams:  # asked for by each view
+            streams[stream.name] = aws.stream(1 if stream.changes else 2)
+        return headwater_aws.kinesis(streams[stream.name], region=aws.region, endpoint_url=aws.url, schema=stream.schema)
+
+    with world(702, tmp_path, monkeypatch, stream=kinesis, parted=True) as here:
+        for _ in range(2):
+            here.wait()
+            for stream in here.streams:
+                rows = here.rows(stream, 20)
+                for key in (0, 1, 2):
+                    records = zip(rows, here.lines(rows), strict=True)
+                    texts = [text.encode() for row, text in records if here.partition(stream, row, 3) == key]
+                    aws.put(streams[stream.name], texts, str(key))
+                here.sent(stream, rows)
+            here.ingest()
+            here.check()
+        here.check_parity()
+
+
+@pytest.mark.services
+def test_events_on_dynamodb_count_once(aws, tmp_path, monkeypatch):
+    url = aws.table()
+    hw.operations.create_store(url)
+    with world(703, tmp_path, monkeypatch, url=url, parted=True) as here:
+        for _ in range(2):
+            here.wait()
+            here.send(most=10)
             here.ingest()
             here.check()
         here.check_parity()
