@@ -13,7 +13,7 @@ PUBLIC = (
     *("headwater.operations", "headwater.testing", "headwater_aws", "headwater_spark"),
 )
 BESIDE = ("tests.effort", "tests.figures", "tests.laws")
-LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn"}
+LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn", "fastavro", "google"}
 OF_THE_ORACLE = {"__future__", "math", "collections", "dataclasses", "datetime", "decimal", "fractions", "functools", "zoneinfo"}
 
 

@@ -1,0 +1,311 @@
+"""A record says the same in each format: rows in JSON, Avro, Protobuf, CSV and aggregates of Kinesis become the same features."""
+
+import base64
+import hashlib
+import io
+import json
+import random
+import struct
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import fastavro
+import polars as pl
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+import headwater as hw
+import headwater_aws
+from headwater.testing import clock
+from tests.laws.streams import TIME, project
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+SCHEMA = {"id": str, "user": str, "n": int, "share": float, "good": bool, "at": datetime}
+TEXTS = ["a", "ü b", "日本", "", "x" * 300]
+
+
+def rows(count=60, seed=0):
+    chance = random.Random(seed)
+    return [
+        {
+            "id": f"e{n}",
+            "user": chance.choice(["a", "b", "c"]),
+            "text": chance.choice([None, *TEXTS]),
+            "n": chance.choice([0, -1, 2**62, -(2**62), chance.randint(-99, 99)]),
+            "share": chance.choice([0.0, -1.5, 1e300, chance.random()]),
+            "good": chance.random() < 0.5,
+            "at": NOON - timedelta(seconds=chance.randint(1, 3000), microseconds=chance.randint(0, 999)),
+        }
+        for n in range(count)
+    ]
+
+
+AVRO = {
+    "type": "record",
+    "name": "Visit",
+    "namespace": "shop",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "user", "type": "string"},
+        {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["new", "old"]}},
+        {"name": "digest", "type": {"type": "fixed", "name": "Digest", "size": 3}},
+        {"name": "nothings", "type": {"type": "array", "items": "null"}},
+        {"name": "tags", "type": {"type": "map", "values": ["null", "double"]}},
+        {
+            "name": "more",
+            "type": {"type": "array", "items": {"type": "record", "name": "More", "fields": [{"name": "x", "type": "float"}]}},
+        },
+        {"name": "other", "type": ["null", "Digest", "boolean", "bytes"]},
+        {"name": "n", "type": "long"},
+        {"name": "share", "type": "double"},
+        {"name": "good", "type": "boolean"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+    ],
+}
+
+
+def avro(row):
+    n = int(row["id"][1:])
+    more = {"kind": "old", "digest": b"abc", "nothings": [None] * (n % 4), "tags": {"a": None, "b": 0.5}, "more": [{"x": 1.5}] * (n % 3)}
+    more |= {"other": [None, b"abc", True, b"\x00" * 9][n % 4]}
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(AVRO), row | more)
+    return out.getvalue()
+
+
+def described():
+    """A file of Protobuf whose second message is within another one."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    types = {
+        "id": kinds.TYPE_STRING,
+        "user": kinds.TYPE_STRING,
+        "n": kinds.TYPE_SINT64,
+        "share": kinds.TYPE_DOUBLE,
+        "good": kinds.TYPE_BOOL,
+    }
+    file = descriptor_pb2.FileDescriptorProto(name="shop.proto", package="shop", syntax="proto3")
+    file.message_type.add(name="Other")
+    outer = file.message_type.add(name="Outer")
+    outer.nested_type.add(name="First")
+    visit = outer.nested_type.add(name="Visit")
+    for number, (name, kind) in enumerate(types.items(), 1):
+        visit.field.add(name=name, number=number, type=kind, label=kinds.LABEL_OPTIONAL)
+    file.dependency.append("google/protobuf/timestamp.proto")
+    where = {"type": kinds.TYPE_MESSAGE, "type_name": ".google.protobuf.Timestamp", "label": kinds.LABEL_OPTIONAL}
+    visit.field.add(name="at", number=9, **where)
+    return file
+
+
+def protobuf(row):
+    from google.protobuf import timestamp_pb2
+
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(described())
+    made = message_factory.GetMessageClass(pool.FindMessageTypeByName("shop.Outer.Visit"))()
+    for name in SCHEMA:
+        if name != "at":
+            setattr(made, name, row[name])
+    made.at.FromDatetime(row["at"].replace(tzinfo=None))
+    return made.SerializeToString()
+
+
+def shown(row):
+    return json.dumps({name: value.isoformat() if name == "at" else value for name, value in row.items()}).encode()
+
+
+class Registry:
+    """A registry of two schemas on loopback: 1 is Avro, 2 is Protobuf."""
+
+    def __init__(self):
+        encoded = base64.b64encode(described().SerializeToString()).decode()
+        known = {"1": {"schema": json.dumps(AVRO)}, "2": {"schema": encoded, "schemaType": "PROTOBUF"}}
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = json.dumps(known[self.path.partition("?")[0].rpartition("/")[2]]).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *words):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def registry():
+    made = Registry()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def varint(number):
+    out = bytearray()
+    while number >= 128:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def field(number, value):
+    """A field of a Protobuf message, by hand."""
+    if isinstance(value, bytes):
+        return varint(number << 3 | 2) + varint(len(value)) + value
+    return varint(number << 3) + varint(value)
+
+
+def aggregated(payloads):
+    """Records as the Kinesis Producer Library puts them into one."""
+    keys = ["k" * (1 + n % 3) * 100 for n in range(3)]
+    body = b"".join(field(1, key.encode()) for key in keys)
+    body += b"".join(field(3, field(1, n % 3) + field(3, payload)) for n, payload in enumerate(payloads))
+    return b"\xf3\x89\x9a\xc2" + body + hashlib.md5(body).digest()
+
+
+def served(folder, stream):
+    """What is read of a view over a stream, in every row that counts."""
+    source = hw.Source("visits", stream=stream, timestamp_field="at", select=[name for name in SCHEMA if name != "at"], id_field="id")
+    features = [hw.count(), hw.last_n("n", k=60), hw.max("share"), hw.last("at")]
+    features += [hw.fraction("good"), hw.collect_set("id", max_size=99)]
+    view = hw.FeatureView("user", source=source, keys=["user"], features=features, windows=["1h"], freshness=hw.streaming("2s"))
+    store = f"lmdb:{folder}/store?size=64MB"
+    options = hw.operations.IngestOptions(allow_unapplied=True)
+    limits = hw.operations.IngestLimits(max_clock_jump="36000d", broker_clock=False)
+    with clock.at(NOON):
+        hw.ingest(project([view]), store, data_dir=folder / "home", once=True, options=options, limits=limits)
+        with closing(hw.operations.open_store(store, readonly=True)) as opened:
+            return hw.get_online_features(view, pl.DataFrame({"user": ["a", "b", "c"]}), store=opened)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """What JSON in a file says."""
+    folder = tmp_path_factory.mktemp("json")
+    (folder / "visits.jsonl").write_bytes(b"".join(shown(row) + b"\n" for row in rows()))
+    found = served(folder, hw.appended(f"{folder}/visits.jsonl", schema=SCHEMA))
+    assert found["user__count_1h"].sum() == 60
+    assert sorted(one for ids in found["user__collect_set_id_1h"] for one in ids) == sorted(row["id"] for row in rows())
+    return found
+
+
+FILES = {  # what writes a frame to a path, and what reads it
+    "csv": (lambda frame, path: frame.write_csv(path), hw.csv),
+    "json": (lambda frame, path: frame.write_ndjson(path), hw.json_lines),
+    "parquet": (lambda frame, path: frame.write_parquet(path), hw.parquet),
+    "delta": (lambda frame, path: frame.write_delta(path), hw.delta),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_of_a_history(tmp_path, kind):
+    """Training reads the same of each; a column that is not there is named."""
+    frame = pl.DataFrame([{name: row[name] for name in SCHEMA} for row in rows()], schema_overrides={"at": TIME})
+    asked = pl.DataFrame({"user": ["a", "b", "c"], "timestamp": [NOON] * 3})
+
+    def of(history, **more):
+        given = {"timestamp_field": "at", "select": [name for name in SCHEMA if name != "at"], "id_field": "id"} | more
+        source = hw.Source("visits", history=history, **given)
+        features = [hw.count(), hw.last_n("n", k=60), hw.max("share"), hw.last("at"), hw.fraction("good")]
+        view = hw.FeatureView("user", source=source, keys=["user"], features=features, windows=["1h"], freshness=hw.on_request())
+        return hw.get_historical_features(view, asked)
+
+    write, read = FILES[kind]
+    path = tmp_path / f"visits.{kind}"
+    write(frame, path)
+    assert of(read(path)).equals(of(frame))
+    with pytest.raises(hw.errors.HeadwaterError, match="shared"):
+        of(read(path), select=["user", "shared"])
+    with pytest.raises(hw.errors.HeadwaterError, match="nowhere"):
+        of(read(tmp_path / f"nowhere.{kind}"))
+
+
+@pytest.fixture
+def written(tmp_path, registry):
+    """By format: how a record is written, and what tells a stream so."""
+    (tmp_path / "visit.avsc").write_text(json.dumps(AVRO), encoding="utf-8")
+    from google.protobuf import timestamp_pb2
+
+    dependency = descriptor_pb2.FileDescriptorProto.FromString(timestamp_pb2.DESCRIPTOR.serialized_pb)
+    (tmp_path / "shop.desc").write_bytes(descriptor_pb2.FileDescriptorSet(file=[dependency, described()]).SerializeToString())
+    nested = b"\x00" + struct.pack(">I", 2) + b"\x04\x02\x02"  # the second type, and the second within it
+    return {
+        "json": (shown, {}),
+        "avro": (avro, {"format": "avro", "avro": tmp_path / "visit.avsc"}),
+        "avro, registered": (lambda row: b"\x00" + struct.pack(">I", 1) + avro(row), {"format": "avro", "registry": registry.url}),
+        "protobuf": (protobuf, {"format": "protobuf", "message": (tmp_path / "shop.desc", "shop.Outer.Visit")}),
+        "protobuf, registered": (lambda row: nested + protobuf(row), {"format": "protobuf", "registry": registry.url}),
+    }
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("kind", ["json", "avro", "avro, registered", "protobuf", "protobuf, registered"])
+def test_records_of_kafka(broker, tmp_path, expected, written, kind):
+    write, more = written[kind]
+    topic = broker.topic(partitions=2)
+    for row in rows():
+        broker.produce(topic, [write(row)], len(row["user"]) % 2)
+    assert served(tmp_path, hw.kafka(topic, servers=broker.servers, schema=SCHEMA, **more)).equals(expected)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("kind", ["json", "avro", "protobuf"])
+def test_aggregates_of_kinesis(aws, tmp_path, expected, written, kind):
+    write, more = written[kind]
+    stream, all_of = aws.stream(1), rows()
+    for first in range(0, 60, 20):
+        aws.put(stream, [aggregated([write(row) for row in all_of[first : first + 20]])])
+    found = served(tmp_path, headwater_aws.kinesis(stream, region=aws.region, endpoint_url=aws.url, schema=SCHEMA, **more))
+    assert found.equals(expected)
+
+
+@pytest.mark.services
+def test_a_record_that_claims_too_much_is_refused(broker, tmp_path, written):
+    """An array of nothings takes no bytes, and may not take all memory either."""
+    _, more = written["avro"]
+    claimed = bytes([2, 48, 2, 97, 0]) + b"abc" + bytes([0x80, 0x80, 0x80, 0x80, 0x80, 0x40, 0])
+    topic = broker.topic(partitions=1)
+    broker.produce(topic, [claimed, *(avro(row) for row in rows(3))], 0)
+    stream = hw.kafka(topic, servers=broker.servers, schema=SCHEMA, **more)
+    found = served(tmp_path, stream)
+    assert found["user__count_1h"].sum() == 3
+
+
+# ---------------------------------------------------------------- numbers of a database
+
+
+@pytest.mark.services
+def test_numbers_of_postgresql_are_exact_where_they_are_declared(postgres_url):
+    """Eighteen digits are no double."""
+    sums = {
+        ("numeric(38,0)", f"{2**60}, 1, 2"): 2**60 + 3,
+        ("numeric", "0.10, 0.20"): 0.1 + 0.2,
+        ("double precision", "0.10, 0.20"): 0.1 + 0.2,
+        ("bigint", f"{2**60}, 1, 2"): 2**60 + 3,
+    }
+    for (kind, numbers), total in sums.items():
+        listed = ", ".join(f"({n}, {text})" for n, text in enumerate(numbers.split(", ")))
+        query = f"select 1 as k, timestamptz '2024-05-01 11:00+00' as at, x::{kind} as x from (values {listed}) as t(n, x)"
+        source = hw.Source("s", history=hw.sql(query, url=postgres_url), timestamp_field="at")
+        view = hw.FeatureView("v", source=source, keys=["k"], features=[hw.sum("x")], windows=["1d"], freshness=hw.on_request())
+        found = hw.get_historical_features(view, pl.DataFrame({"k": [1], "timestamp": [NOON]}))
+        assert found["v__sum_x_1d"].to_list() == [total], kind
+
+
+def test_a_table_is_named_in_what_is_said_of_it():
+    assert str(hw.iceberg("shop.payments", properties={"uri": "http://127.0.0.1:9"})) == "shop.payments"
+    assert "7" in str(hw.iceberg("shop.payments", snapshot_id=7))
+    assert "shop.payments" in str(hw.iceberg("shop.payments", snapshot_id=7))
+    source = hw.Source(
+        "s", history=hw.iceberg("shop.payments", properties={"type": "rest", "uri": "http://127.0.0.1:9"}), timestamp_field="at"
+    )
+    view = hw.FeatureView("v", source=source, keys=["n"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+    with pytest.raises(hw.errors.HeadwaterError, match=r"shop\.payments|127\.0\.0\.1:9"):
+        hw.get_historical_features(view, pl.DataFrame({"n": [1], "timestamp": [NOON]}))
