@@ -80,12 +80,13 @@ def run(
     *,
     again: bool,
 ) -> None:
-    """Judge the mutants without an outcome; `again` also those that other laws did not find."""
+    """Judge the mutants without an outcome; `again` also those that fewer laws did not find."""
     version = laws.digest
     for number, mutant in enumerate(chosen, 1):
         file = digest([laws.clone.tree / mutant.path])
         known = outcomes.of(mutant, file)
-        if known and (known["outcome"] in FOUND or not again or known["laws"] == version):
+        tried = known and known["laws"] == version and known.get("budget", budget) >= budget
+        if known and (known["outcome"] in FOUND or not again or tried):
             continue
         print(f"{number}/{len(chosen)} {mutant.text()}", flush=True)
         found = laws.judge(mutant, budget)
@@ -94,7 +95,7 @@ def run(
             flush=True,
         )
         record = {"mutant": mutant.key, "file": file, "laws": version, "folder": mutant.folder}
-        outcomes.add({**record, "text": mutant.text(), **asdict(found)})
+        outcomes.add({**record, "budget": budget, "text": mutant.text(), **asdict(found)})
 
 
 def report(
@@ -199,7 +200,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     option("--seconds", type=float, default=90, help="of a processor, for each mutant")
     option("--least", type=float, default=90, help="per cent to be found; else it ends with 1")
     option("--servers", action="store_true", help="also the laws of servers, which are started")
-    option("--again", action="store_true", help="also survivors, where the laws have changed")
+    option("--again", action="store_true", help="also survivors, by other laws or more seconds")
     option("--report", action="store_true", help="only the report of what was run")
     option("--list", action="store_true", help="only the mutants that are drawn")
     option("--show", metavar="MUTANT", help="only the change of this one")

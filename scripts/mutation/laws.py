@@ -126,9 +126,9 @@ class Laws:
         def distance(name: str) -> tuple[int, float]:
             law = self.laws[name]
             if (source, function) in law.functions and function != "<module>":
-                return 0, law.busy
+                return 0, law.clock
             far = 1 if source in law.files else 2 if law.files & near else 3
-            return far, law.busy
+            return far, law.clock
 
         return {name: place for place, name in enumerate(sorted(self.laws, key=distance))}
 

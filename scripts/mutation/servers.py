@@ -8,6 +8,7 @@ prints their addresses as JSON, by fixture of tests/conftest.py, and ends when i
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from pathlib import Path
 @contextmanager
 def servers(checkout: Path, folder: Path) -> Iterator[str]:
     """A process with the servers, so that none of headwater is loaded here; their addresses."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(parents=True)
     command = [sys.executable, "-m", "scripts.mutation.servers", str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=checkout, **pipes) as process:

@@ -1,0 +1,258 @@
+"""What an operator does: compaction changes no value, logs arrive elsewhere once, samples are weighted, a plan says what changes."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import DataError, HeadwaterError
+from headwater.testing import clock
+from tests.laws import roads
+from tests.laws.test_roads import Asked, free_port, serving
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+SCHEMA = {"id": str, "user": str, "n": int, "at": datetime}
+FOREVER = hw.operations.IngestLimits(max_clock_jump="36000d", broker_clock=False)
+UNAPPLIED = hw.operations.IngestOptions(allow_unapplied=True)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def command(*words, cwd=None, ok=True):
+    """What a command prints."""
+    done = subprocess.run([sys.executable, "-m", "headwater", *words], capture_output=True, text=True, check=False, cwd=cwd)
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
+    return done.stdout + ("" if ok else done.stderr)
+
+
+# ---------------------------------------------------------------- compaction
+
+
+PROJECT = """
+from datetime import UTC, datetime
+import polars as pl
+import headwater as hw
+
+source = hw.Source(
+    "visits", timestamp_field="at", id_field="id", id_horizon="1h", select=["user", "n"],
+    stream=hw.appended({path!r}, schema={{"id": str, "user": str, "n": int, "at": datetime}}),
+)
+view = hw.FeatureView(
+    "user", source=source, keys=["user"], windows=["1h", {window!r}], freshness=hw.streaming("2s"), on_incomplete="value",
+    features=[hw.count(), hw.sum("n"), hw.last_n("n", k=4), hw.count_distinct("n")],
+)
+table = pl.DataFrame({{"asked": [datetime(2024, 1, 1, tzinfo=UTC)], "y": [True], "user": ["a"]}})
+labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1d")
+model = hw.Model("model", task="binary", features=hw.FeatureService("service", [view]), labels=labels)
+project = hw.Project("shop", [model])
+"""
+
+
+def defined(folder, window="3h"):
+    """A file with a project, and the project."""
+    path = folder / "features.py"
+    path.write_text(PROJECT.format(path=f"{folder}/visits*.jsonl", window=window), encoding="utf-8")
+    names = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
+    return path, names["project"]
+
+
+def append(folder, now, count, seed):
+    chance = random.Random(seed)
+    with (folder / "visits.jsonl").open("a", encoding="utf-8") as file:
+        for n in range(count):
+            at = now - timedelta(seconds=chance.randint(1, 9000))
+            row = {"id": f"{seed}-{n}", "user": f"u{chance.randint(0, 80)}", "n": chance.randint(0, 9), "at": at.isoformat()}
+            file.write(json.dumps(row) + "\n")
+
+
+def test_compaction_drops_what_no_window_reaches_and_changes_no_value(tmp_path, home):
+    path, made = defined(tmp_path)
+    url = f"lmdb:{tmp_path}/store?size=64MB"
+    (view,) = made.models[0].features.views
+    users = pl.DataFrame({"user": [f"u{n}" for n in range(82)]})
+    given = ["--project", str(path), "--store", url, "--json"]
+    with clock.at(NOON, file=tmp_path / "time") as now:
+
+        def read(minutes):
+            with closing(hw.operations.open_store(url, readonly=True)) as store:
+                return hw.get_online_features(view, users, store=store, at=now.time() + timedelta(minutes=minutes), details=True)
+
+        def compacted(*more):
+            words = [sys.executable, "-m", "headwater.testing.clock", str(tmp_path / "time"), "store", "compact", *given, *more]
+            done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=tmp_path)
+            return json.loads(done.stdout)
+
+        for step in range(2):
+            append(tmp_path, now.time(), 120, step)
+            hw.ingest(made, url, data_dir=home, once=True, limits=FOREVER, options=UNAPPLIED)
+            now.advance("2h")
+        before = [read(minutes) for minutes in (0, 1, 59, 240)]
+        dry, told = compacted("--dry-run"), compacted()
+        assert (told.pop("dry_run"), dry.pop("dry_run"), told) == (False, True, dry)
+        assert [read(minutes).equals(one) for minutes, one in zip((0, 1, 59, 240), before, strict=True)] == [True] * 4
+        now.advance("300h")
+        append(tmp_path, now.time(), 5, 9)
+        hw.ingest(made, url, data_dir=home, once=True, limits=FOREVER, options=UNAPPLIED)
+        before = read(0)
+        (told,) = compacted()["views"]
+        assert (told["view"], told["busy"]) == ("user", 0)
+        assert 0 < told["records"] <= 5 < told["records_before"]
+        assert (told["tiles"], told["bytes"] < told["bytes_before"]) == (told["records"], True)
+        assert read(0).equals(before)
+        assert 0 < before["user__count_3h"].sum() <= 5
+
+
+# ---------------------------------------------------------------- logs that are shipped
+
+
+def asked_of(stack, folder, log, count):
+    """Serve the shop and ask so often; the ids of the requests."""
+    now = stack.enter_context(clock.at(roads.START))
+    asked = Asked(folder, now)
+    store = stack.enter_context(closing(hw.operations.open_store(asked.url)))
+    hw.materialize(asked.project, store=store)
+    url = serving(stack, asked, store, models={"taste": roads.Total(), "lapse": roads.Total()}, serving_log=log)
+    client = stack.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
+    for n in range(count):
+        answer = client.post("/v1/predict/lapse", json={"rows": [{"user": n % 5}, {"user": 77}]}, headers={"x-request-id": f"r{n}"})
+        assert answer.status_code == 200, answer.text
+    return [f"r{n}" for n in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("kafka", marks=pytest.mark.services)])
+def test_logs_arrive_elsewhere_once(tmp_path, home, kind, request):
+    """Shipped twice, with more in between, and fetched twice: each row is there once."""
+    to = f"file://{tmp_path}/shared"
+    if kind == "kafka":
+        broker = request.getfixturevalue("broker")
+        to = f"kafka://{broker.servers}/{broker.topic(partitions=2)}"
+    ids = []
+    for turn in range(2):
+        (tmp_path / str(turn)).mkdir()
+        with ExitStack() as stack:
+            log = stack.enter_context(hw.operations.ServedLog(home))
+            ids += asked_of(stack, tmp_path / str(turn), log, 6 + turn)
+        command("logs", "ship", to, "--data-dir", str(home))
+        command("logs", "ship", to, "--data-dir", str(home))
+    here = hw.operations.served(home).collect()
+    assert Counter(here["headwater_request"]) == {one: 2 * count for one, count in Counter(ids).items()}
+    for _ in range(2):
+        command("logs", "fetch", to, "--data-dir", str(tmp_path / "there"))
+    there = hw.operations.served(tmp_path / "there").collect()
+    order = ["headwater_request", "headwater_at", "headwater_row", "headwater_latency_us"]
+    assert there.select(here.columns).sort(order).equals(here.sort(order))
+
+
+def test_a_topic_that_is_not_there_is_named(tmp_path, home):
+    said = command("logs", "fetch", "kafka://127.0.0.1:9", "--data-dir", str(home), ok=False)
+    assert "kafka://" in said
+
+
+# ---------------------------------------------------------------- a sampled log
+
+
+def trained(home):
+    _, lapse = roads.project(home).models
+    hw.train(lapse, as_of=roads.START).register(hw.operations.ModelRegistry(home / "models"))
+    return lapse
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_sampled_log_counts_each_request_for_those_left_out(tmp_path, home, share):
+    lapse = trained(home)
+    with ExitStack() as stack:
+        log = stack.enter_context(hw.operations.ServedLog(home, sample=share))
+        asked_of(stack, tmp_path, log, 40)
+    kept = hw.operations.served(home).collect()
+    assert (kept.height == 80) is (share == 1.0)
+    given = {"data_dir": home, "models": home / "models", "at": roads.START + timedelta(days=1)}
+    found = hw.operations.drift(lapse, **given).result
+    for feature in found.features:
+        for day in feature.days:
+            assert (day.rows, round(day.weight, 6)) == (kept.height, kept.height / share)
+
+
+@pytest.mark.parametrize("note", ["0", "-0.5", "1.5", "half", "nan", ""])
+def test_a_wrong_note_of_the_share_is_refused(tmp_path, home, note):
+    lapse = trained(home)
+    with ExitStack() as stack:
+        log = stack.enter_context(hw.operations.ServedLog(home, sample=0.5))
+        asked_of(stack, tmp_path, log, 8)
+    (path,) = [one for one in (home / "served" / "sample_rates").iterdir() if one.is_file()]
+    assert path.read_text() == "0.5"
+    path.write_text(note)
+    with pytest.raises(DataError, match="above 0 and up to 1"):
+        hw.operations.drift(lapse, data_dir=home, models=home / "models", at=roads.START + timedelta(days=1))
+    for good in ("1", "1e-9", "0.25"):
+        path.write_text(good)
+        hw.operations.drift(lapse, data_dir=home, models=home / "models", at=roads.START + timedelta(days=1))
+
+
+# ---------------------------------------------------------------- a store across the network, over HTTP
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("fixture", ["redis_url", "postgres_url", "cluster_url"])
+def test_a_request_of_several_rows_is_answered_as_each_alone(tmp_path, home, fixture, request):
+    """In process and over HTTP, concurrently, from a store that is far away."""
+    url = f"{request.getfixturevalue(fixture)}?prefix=far{os.getpid()}"
+    _, made = defined(tmp_path)
+    with clock.at(NOON) as now, ExitStack() as stack:
+        append(tmp_path, now.time(), 150, 0)
+        store = stack.enter_context(closing(hw.operations.open_store(url)))
+        hw.ingest(made, store, data_dir=home, once=True, limits=FOREVER, options=UNAPPLIED)
+        listen = f"127.0.0.1:{free_port()}"
+        served = stack.enter_context(hw.operations.serve(made, store, listen=listen, models={"model": roads.Total()}, data_dir=home))
+        client = stack.enter_context(httpx.Client(base_url=served, timeout=60, trust_env=False))
+        rows = [{"user": f"u{n}"} for n in (0, 3, 5, 5, 99, 7, 11, 13)]
+        for path, several, one in (
+            ("/v1/features/service", "rows", "features"),
+            ("/v1/predict/model", "predictions", "prediction"),
+        ):
+            whole = client.post(path, json={"rows": rows}).json()[several]
+            with ThreadPoolExecutor(6) as threads:
+                alone = [answer.json()[one] for answer in threads.map(lambda row, path=path: client.post(path, json={"row": row}), rows)]
+            assert whole == alone
+            assert "present" in json.dumps(whole) or path.endswith("model")
+        read = hw.get_online_features(made.models[0].features.views[0], pl.DataFrame(rows), store=store)
+        answered = client.post("/v1/features/service", json={"rows": rows}).json()["rows"]
+        assert [row["user__count_3h"]["value"] for row in answered] == read["user__count_3h"].to_list()
+
+
+# ---------------------------------------------------------------- a plan
+
+
+def test_a_plan_says_what_changes_and_apply_makes_it_so(tmp_path, home):
+    path, made = defined(tmp_path)
+    words = ["--project", str(path), "--json"]
+    first = json.loads(command("plan", *words, cwd=tmp_path))
+    assert {(one["kind"], one["name"], one["action"]) for one in first["changes"]} >= {
+        ("source", "visits", "added"),
+        ("view", "user", "added"),
+        ("model", "model", "added"),
+    }
+    command("apply", "--project", str(path), cwd=tmp_path)
+    again = json.loads(command("plan", *words, cwd=tmp_path))
+    assert (again["changes"], again["version"]) == ([], 1)
+    path, made = defined(tmp_path, window="5h")
+    changed = json.loads(command("plan", *words, cwd=tmp_path))
+    (view,) = [one for one in changed["changes"] if one["kind"] == "view"]
+    assert (view["action"], view["needs_backfill"]) == ("changed", True)
+    assert "5h" in json.dumps(view)
+    with pytest.raises(HeadwaterError, match="plan"):
+        hw.ingest(made, f"lmdb:{tmp_path}/store?size=64MB", data_dir=home, once=True, limits=FOREVER)
