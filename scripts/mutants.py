@@ -82,7 +82,8 @@ def run(
 ) -> None:
     """Judge the mutants without an outcome; `again` also those that fewer laws did not find."""
     version = laws.digest
-    for number, mutant in enumerate(chosen, 1):
+    quick_first = sorted(enumerate(chosen, 1), key=lambda one: bool(laws.clone.outdated(one[1])))
+    for number, mutant in quick_first:
         file = digest([laws.clone.tree / mutant.path])
         known = outcomes.of(mutant, file)
         tried = known and known["laws"] == version and known.get("budget", budget) >= budget

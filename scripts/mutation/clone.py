@@ -43,26 +43,29 @@ class Clone:
         """The copy with a mutant in it: its folder of kernels, and whether it compiles any."""
         path, kernels = self.tree / mutant.path, self.folder / "kernels_of_mutant"
         original, times = path.read_bytes(), path.stat()
-        stale = self.callers(mutant.path)
-        outdated = {(_cache_folder(self.tree / name), Path(name).stem) for name in stale}
+        outdated = self.outdated(mutant)
         shutil.rmtree(kernels, ignore_errors=True)
         kernels.mkdir()
-        anew = False
         for file in self.kernels.glob("*/*"):  # links: numba replaces files whole
-            if (file.parent.name, file.name.partition(".")[0]) in outdated:
-                anew = True
-            else:
+            if file not in outdated:
                 (kernels / file.parent.name).mkdir(exist_ok=True)
                 os.link(file, kernels / file.parent.name / file.name)
         try:
             path.write_bytes(mutant.site.applied(original))
             later = times.st_mtime_ns + 10**10  # no bytecode of the original fits
             os.utime(path, ns=(later, later))
-            yield kernels, anew
+            yield kernels, bool(outdated)
         finally:
             path.write_bytes(original)
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
             shutil.rmtree(kernels, ignore_errors=True)
+
+    def outdated(self, mutant: Mutant) -> set[Path]:
+        """The files of compiled kernels that do not fit the copy with a mutant in it."""
+        stale = self.callers(mutant.path)
+        modules = {(_cache_folder(self.tree / name), Path(name).stem) for name in stale}
+        files = self.kernels.glob("*/*")
+        return {file for file in files if (file.parent.name, file.name.partition(".")[0]) in modules}
 
     def importers(self, path: str) -> set[str]:
         """The files of src that import a file, by themselves."""
