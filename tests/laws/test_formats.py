@@ -196,9 +196,10 @@ def expected(tmp_path_factory):
     return found
 
 
+PARSED = "%Y-%m-%dT%H:%M:%S%.6f"
 FILES = {  # what writes a frame to a path, and what reads it
     "csv": (lambda frame, path: frame.write_csv(path), hw.csv),
-    "json": (lambda frame, path: frame.write_ndjson(path), hw.json_lines),
+    "json": (lambda frame, path: frame.with_columns(pl.col("at").dt.to_string(PARSED)).write_ndjson(path), hw.json_lines),
     "parquet": (lambda frame, path: frame.write_parquet(path), hw.parquet),
     "delta": (lambda frame, path: frame.write_delta(path), hw.delta),
 }
@@ -211,7 +212,9 @@ def test_files_of_a_history(tmp_path, kind):
     asked = pl.DataFrame({"user": ["a", "b", "c"], "timestamp": [NOON] * 3})
 
     def of(history, **more):
-        given = {"timestamp_field": "at", "select": [name for name in SCHEMA if name != "at"], "id_field": "id"} | more
+        names = [name for name in SCHEMA if name != "at"]
+        parsed = [pl.col("at").str.to_datetime(PARSED, time_zone="UTC")] if history is not frame and kind == "json" else []
+        given = {"timestamp_field": "at", "select": [*names, *parsed], "id_field": "id"} | more
         source = hw.Source("visits", history=history, **given)
         features = [hw.count(), hw.last_n("n", k=60), hw.max("share"), hw.last("at"), hw.fraction("good")]
         view = hw.FeatureView("user", source=source, keys=["user"], features=features, windows=["1h"], freshness=hw.on_request())
