@@ -28,12 +28,14 @@ def manifest(tmp_path, monkeypatch):
         node("plain", config={"materialized": "external"}, alias="aliased"),
         node("passing", config={"materialized": "ephemeral"}),
         node("orders", config={"materialized": "table"}, relation_name='"main"."orders"'),
+        node("placed", config={"materialized": "table", "location": "daily.parquet"}),
         node("twice"),
         node("twice", "snapshot"),
         node("a_test", "test"),
     ]
     sources = [
         node("raw", "source", source_name="shop", config={"external": {"location": "raw.parquet"}}),
+        node("remote", "source", source_name="shop", schema="main"),
         node("by_meta", "source", source_name="shop", meta={"external_location": "by_meta.parquet"}),
     ]
     path = tmp_path / "manifest.json"
@@ -70,6 +72,8 @@ WRONG = {
     "twice": (DataError, ["model.shop.twice", "snapshot.shop.twice", "one of these"]),
     "passing": (DataError, ["ephemeral", "table or view"]),
     "orders": (DefinitionError, ['"main"."orders"', "url="]),
+    "placed": (DefinitionError, ['"placed"', "url="]),
+    "shop.remote": (DefinitionError, ['"main"."remote"', "url="]),
 }
 
 
@@ -84,6 +88,18 @@ def read(manifest, name):
     source = hw.Source("s", history=hw.dbt(manifest, name), timestamp_field="at", select=["user"])
     view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count()], freshness=hw.on_request())
     return hw.get_historical_features(view, ROWS.select("user", timestamp="at"))
+
+
+@pytest.mark.parametrize("name", ["orders", "model.shop.orders", "shop.remote"])
+def test_a_table_of_a_database_is_read_there(manifest, tmp_path, name):
+    table = "remote" if name == "shop.remote" else "orders"
+    with pytest.importorskip("duckdb").connect(str(tmp_path / "shop.duckdb")) as database:
+        at = ", ".join(f"('{user}', timestamptz '{at.isoformat()}')" for user, at in ROWS.select("user", "at").rows())
+        database.execute(f'create table main."{table}" as select * from (values {at}) as t("user", "at")')
+    source = hw.Source("s", history=hw.dbt(manifest, name, url=f"duckdb:{tmp_path}/shop.duckdb"), timestamp_field="at", select=["user"])
+    view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count()], freshness=hw.on_request())
+    asked = pl.DataFrame({"user": ["a", "b", "c"]}).with_columns(timestamp=pl.datetime(2024, 5, 2, time_zone="UTC"))
+    assert hw.get_historical_features(view, asked)["v__count"].to_list() == [2, 1, 0]
 
 
 def test_a_manifest_that_is_not_there_or_no_json_is_named(manifest, tmp_path):

@@ -1,0 +1,151 @@
+"""Topics of Kafka: where reading begins, that it goes on where it ended, and what is said of records that are gone."""
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import headwater as hw
+from headwater.errors import HeadwaterError
+from tests.laws.streams import project
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = {"user": str, "n": int, "at": datetime}
+SINCE = datetime.now(UTC) - timedelta(minutes=30)
+
+
+class Counted:
+    """A view of one topic, and how often each of its records has counted: a record is a bit of a sum."""
+
+    def __init__(self, broker, folder, *, partitions=2, **given):
+        self.broker, self.folder, self.sent = broker, folder, 0
+        self.topic = broker.topic(partitions=partitions)
+        stream = hw.kafka(self.topic, servers=broker.servers, schema=SCHEMA, **given)
+        source = hw.Source("visits", stream=stream, timestamp_field="at", select=["user", "n"])
+        self.view = hw.FeatureView(
+            "user",
+            source=source,
+            keys=["user"],
+            features=[hw.count(), hw.sum("n")],
+            windows=["1h"],
+            freshness=hw.streaming("2s"),
+            on_incomplete="value",
+        )
+        self.url = f"lmdb:{folder}/store?size=64MB"
+
+    def send(self, count, partition=0):
+        """Write records; their numbers."""
+        numbers = range(self.sent, self.sent + count)
+        self.sent += count
+        lines = [json.dumps({"user": "a", "n": 1 << n, "at": (SINCE + timedelta(seconds=n)).isoformat()}) for n in numbers]
+        self.broker.produce(self.topic, [line.encode() for line in lines], partition)
+        return set(numbers)
+
+    def ingest(self):
+        options = hw.operations.IngestOptions(allow_unapplied=True)
+        hw.ingest(project([self.view]), self.url, data_dir=self.folder / "home", once=True, options=options)
+
+    def counted(self):
+        """Which records counted; each once."""
+        with closing(hw.operations.open_store(self.url, readonly=True)) as store:
+            row = hw.get_online_features(self.view, pl.DataFrame({"user": ["a"]}), store=store, details=True).row(0, named=True)
+        total = row["user__sum_n_1h"] or 0
+        found = {n for n in range(62) if total >> n & 1}
+        assert len(found) == row["user__count_1h"]
+        return found
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_reading_begins_where_it_is_told_and_goes_on_where_it_ended(broker, home, start):
+    """A partition that is added later is read from its beginning."""
+    here = Counted(broker, home, start=start)
+    first = here.send(3, 0) | here.send(2, 1)
+    here.ingest()
+    expected = first if start == "earliest" else set()
+    assert here.counted() == expected
+    expected |= here.send(2, 1)
+    here.ingest()
+    assert here.counted() == expected
+    here.broker.grow(here.topic, 3)
+    expected |= here.send(4, 2) | here.send(1, 0)
+    for _ in range(2):
+        here.ingest()
+        assert here.counted() == expected
+
+
+@pytest.mark.services
+def test_records_that_retention_took_are_told(broker, home):
+    here = Counted(broker, home, partitions=1)
+    kept = here.send(3)
+    here.ingest()
+    here.send(4)
+    broker.delete_before(here.topic, 0, 6)
+    with pytest.raises(HeadwaterError, match="3") as raised:
+        here.ingest()
+    assert here.topic in str(raised.value)
+    assert here.counted() == kept
+
+
+@pytest.mark.services
+def test_another_topic_of_the_same_name_is_told(broker, home):
+    here = Counted(broker, home, partitions=1)
+    kept = here.send(3)
+    here.ingest()
+    broker.recreate(here.topic)
+    here.send(5)
+    with pytest.raises(HeadwaterError, match="recreated|created again|another topic"):
+        here.ingest()
+    assert here.counted() == kept
+
+
+MISSING = """
+import sys
+for name in ("confluent_kafka", "redis", "psycopg", "boto3", "fastavro", "google.protobuf", "pyiceberg", "deltalake", "pyspark"):
+    sys.modules[name] = None
+from datetime import datetime
+import headwater as hw
+from headwater.errors import MissingExtraError
+from tests.laws.streams import project
+
+def ingested(stream):
+    source = hw.Source("visits", stream=stream, timestamp_field="at", select=["user"])
+    view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("2s"))
+    options = hw.operations.IngestOptions(allow_unapplied=True)
+    hw.ingest(project([view]), f"lmdb:{sys.argv[1]}/store?size=64MB", data_dir=sys.argv[1], once=True, options=options)
+
+schema = {"user": str, "at": datetime}
+calls = {
+    "kafka": lambda: ingested(hw.kafka("visits", servers="127.0.0.1:9", schema=schema)),
+    "redis": lambda: hw.operations.open_store("redis://127.0.0.1:9/0"),
+    "postgres": lambda: hw.operations.open_store("postgresql://127.0.0.1:9/shop"),
+    "dynamodb": lambda: hw.operations.open_store("dynamodb://shop?region=eu-central-1"),
+}
+for extra, call in calls.items():
+    try:
+        call()
+    except MissingExtraError as error:
+        print(extra, error)
+    else:
+        print(extra, "is not missed")
+"""
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra(home):
+    done = subprocess.run([sys.executable, "-c", MISSING, str(home)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4, done.stdout
+    for line in lines:
+        assert f"headwater[{line.split()[0]}]" in line.replace("headwater[aws]", "headwater[dynamodb]"), line
