@@ -196,6 +196,18 @@ def expected(tmp_path_factory):
     return found
 
 
+def test_empty_lines_end_no_record(tmp_path, expected):
+    """Before the first record, between two, and at the end of what was appended so far."""
+    lines = [shown(row) for row in rows()]
+    path = tmp_path / "visits.jsonl"
+    path.write_bytes(b"\n" + lines[0] + b"\n\n" + lines[1] + b"\n" + lines[2][:20])
+    stream = hw.appended(path, schema=SCHEMA)
+    assert served(tmp_path, stream)["user__count_1h"].sum() == 2
+    with path.open("ab") as file:
+        file.write(lines[2][20:] + b"\n" + b"\n".join(lines[3:]) + b"\n\n")
+    assert served(tmp_path, stream).equals(expected)
+
+
 PARSED = "%Y-%m-%dT%H:%M:%S%.6f"
 FILES = {  # what writes a frame to a path, and what reads it
     "csv": (lambda frame, path: frame.write_csv(path), hw.csv),

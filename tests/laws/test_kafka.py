@@ -105,7 +105,7 @@ def test_another_topic_of_the_same_name_is_told(broker, home):
     here.ingest()
     broker.recreate(here.topic)
     here.send(5)
-    with pytest.raises(HeadwaterError, match="recreated|created again|another topic"):
+    with pytest.raises(HeadwaterError, match=r"recreated|created again|another topic"):
         here.ingest()
     assert here.counted() == kept
 

@@ -1,6 +1,9 @@
 """A call of a million rows of one key has the values of the same rows in small calls."""
 
+import gc
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -32,3 +35,27 @@ def test_a_million_rows_of_one_key(count):
     for first in (0, count // 2 - 20, count - 1000, count - 38):
         few = hw.get_historical_features(asked, rows[first : first + 40])
         assert found[first : first + 40].equals(few)
+
+
+def resident():
+    """Megabytes of this process."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of the process as Linux tells it")
+def test_the_memory_of_keys_is_given_back():
+    """Calls with 20 MB of keys each, one after the other, do not add up."""
+    size, sizes = 100_000, []
+    for call in range(8):
+        keys = [f"{call}-{n}-".ljust(200, "k") for n in range(size)]
+        table = pl.DataFrame({"user": keys, "at": [NOON] * size})
+        source = hw.Source("s", history=table, timestamp_field="at")
+        view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.on_request())
+        rows = pl.DataFrame({"user": keys[::-1], "timestamp": [NOON.replace(minute=30)] * size})
+        found = hw.get_historical_features(view, rows)
+        assert found["v__count_1h"].sum() == size
+        del keys, table, source, view, rows, found
+        sizes.append(resident())
+    assert sizes[-1] - sizes[2] < 60, sizes
