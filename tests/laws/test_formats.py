@@ -208,6 +208,56 @@ def test_empty_lines_end_no_record(tmp_path, expected):
     assert served(tmp_path, stream).equals(expected)
 
 
+INTEGERS = {
+    **{f"int{bits}": (getattr(pl, f"Int{bits}"), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": (getattr(pl, f"UInt{bits}"), 0, min(2**bits, 2**63) - 1) for bits in (8, 16, 32, 64)},
+}
+
+
+def refused_and_read(folder, source, features, lines):
+    """Why lines are refused, and the values of the rest."""
+    (folder / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    view = hw.FeatureView("v", source=source, keys=["user"], features=features, windows=["1d"], freshness=hw.streaming("2s"))
+    made, store = project([view]), f"lmdb:{folder}/store?size=64MB"
+    with clock.at(NOON):
+        options = hw.operations.IngestOptions(allow_unapplied=True)
+        hw.ingest(made, store, data_dir=folder / "home", once=True, options=options)
+        with closing(hw.operations.open_store(store, readonly=True)) as opened:
+            found = hw.get_online_features(view, pl.DataFrame({"user": ["a"]}), store=opened).row(0, named=True)
+        refused = hw.operations.dead_letters(made, source.name, store=store, data_dir=folder / "home")
+    return refused["reason"].to_list() if refused.height else [], found
+
+
+def test_integers_of_records_lie_in_their_type(tmp_path):
+    """The least and the greatest are read, one less and one more are refused."""
+    base = {"user": "a", "at": (NOON - timedelta(minutes=1)).isoformat()}
+    schema = {"user": str, "at": datetime} | {name: kind for name, (kind, _, _) in INTEGERS.items()}
+    stream = hw.appended(tmp_path / "lines.jsonl", schema=schema)
+    source = hw.Source("s", stream=stream, timestamp_field="at", select=["user", *INTEGERS])
+    features = [hw.min(*INTEGERS), hw.max(*INTEGERS), *(hw.count(name) for name in INTEGERS)]
+    lines = [base | {name: value} for name, (_, low, high) in INTEGERS.items() for value in (low, high, low - 1, high + 1)]
+    refused, found = refused_and_read(tmp_path, source, features, lines)
+    for name, (_, low, high) in INTEGERS.items():
+        assert (found[f"v__min_{name}_1d"], found[f"v__max_{name}_1d"], found[f"v__count_{name}_1d"]) == (low, high, 2), name
+    assert len(refused) == 2 * len(INTEGERS)
+
+
+def test_a_column_that_nothing_reads_refuses_no_change(tmp_path):
+    """Of rows that are corrected: a number that is too large for a feature is none."""
+    base = {"user": "a", "at": (NOON - timedelta(hours=1)).isoformat(), "before": False}
+    schema = {"id": str, "user": str, "n": int, "large": pl.UInt64, "before": bool, "at": datetime, "known": datetime}
+    stream = hw.appended(tmp_path / "lines.jsonl", schema=schema)
+    source = hw.Source(
+        "s", stream=stream, timestamp_field="at", id_field="id", known_at_field="known", changes="before", select=["user", "n", "large"]
+    )
+    times = [(NOON - timedelta(minutes=minutes)).isoformat() for minutes in (9, 8)]
+    lines = [base | {"id": "x", "n": n, "large": 2**64 - 1, "known": known} for n, known in zip((3, 5), times, strict=True)]
+    lines.insert(1, lines[0] | {"before": True, "known": times[1]})
+    refused, found = refused_and_read(tmp_path, source, [hw.sum("n"), hw.count()], lines)
+    assert refused == ["a change that a later one in the same commit replaced"]
+    assert (found["v__sum_n_1d"], found["v__count_1d"]) == (5, 1)
+
+
 PARSED = "%Y-%m-%dT%H:%M:%S%.6f"
 FILES = {  # what writes a frame to a path, and what reads it
     "csv": (lambda frame, path: frame.write_csv(path), hw.csv),
