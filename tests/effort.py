@@ -1,7 +1,7 @@
 """How much a run of the tests does: the short form of `make test`, everything with HEADWATER_TESTS=full, as `make test-full` sets it, and
 the longest form of some with HEADWATER_TRUST=long, as `make trust` sets it.
 
-HEADWATER_TESTS=services, as `make mutants` sets it, is the short form with every test of services that is not slow.
+HEADWATER_TESTS=services, as `make mutants` sets it, is every test with the examples of the short form.
 
 HEADWATER_TESTS=rest, as `make test-rest` sets it, is the full form without the tests that the short form has run just as they are there.
 Slow tests of IN_CLUSTERS run with HEADWATER_TESTS=cluster, as `make test-cluster` sets it, and nothing else does then.

@@ -19,6 +19,7 @@ def times(seconds):
     return pl.Series(np.rint(seconds * 1e6).astype(np.int64) + int(NOON.timestamp()) * 1_000_000).cast(pl.Datetime("us", "UTC"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [MILLION + 1000])
 def test_a_million_rows_of_one_key(count):
     """They are worked on in pieces; another key and an alias are asked in the same call."""
@@ -44,6 +45,7 @@ def resident():
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the size of the process as Linux tells it")
 def test_the_memory_of_keys_is_given_back():
     """Calls with 20 MB of keys each, one after the other, do not add up."""

@@ -38,6 +38,7 @@ def scanned(store, held):
         assert list(store.scan(prefix)) == sorted((one, value) for one, value in held.items() if one.startswith(prefix))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_a_large_store_is_a_map(seed, tmp_path):
     """Commits of any size, new keys and old ones, deletions, comparisons, and the store opened again and copied."""

@@ -80,6 +80,7 @@ def append(folder, now, count, seed):
             file.write(json.dumps(row) + "\n")
 
 
+@pytest.mark.slow
 def test_compaction_drops_what_no_window_reaches_and_changes_no_value(tmp_path, home):
     path, made = defined(tmp_path)
     url = f"lmdb:{tmp_path}/store?size=64MB"
@@ -134,7 +135,7 @@ def asked_of(stack, folder, log, count):
     return [f"r{n}" for n in range(count)]
 
 
-@pytest.mark.parametrize("kind", ["folder", pytest.param("kafka", marks=pytest.mark.services)])
+@pytest.mark.parametrize("kind", [pytest.param("folder", marks=pytest.mark.slow), pytest.param("kafka", marks=pytest.mark.services)])
 def test_logs_arrive_elsewhere_once(tmp_path, home, kind, request):
     """Shipped twice, with more in between, and fetched twice: each row is there once."""
     to = f"file://{tmp_path}/shared"
@@ -187,7 +188,7 @@ def test_a_sampled_log_counts_each_request_for_those_left_out(tmp_path, home, sh
             assert (day.rows, round(day.weight, 6)) == (kept.height, kept.height / share)
 
 
-@pytest.mark.parametrize("note", ["0", "-0.5", "1.5", "half", "nan", ""])
+@pytest.mark.parametrize("note", ["0", *(pytest.param(note, marks=pytest.mark.slow) for note in ("-0.5", "1.5", "half", "nan", ""))])
 def test_a_wrong_note_of_the_share_is_refused(tmp_path, home, note):
     lapse = trained(home)
     with ExitStack() as stack:
