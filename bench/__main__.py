@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print a line a row, and write every row; a row whose peer is missing is written with ratio null and why.
 
     Returns:
-        1 if a row failed, which the others do not wait for; 0 else, whatever is missing or missed.
+        1 if a row failed, which the others do not wait for; 0 else, even if figures are missing or goals missed.
     """
     options = _parsed(arguments)
     settings = Settings(
@@ -158,7 +158,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--feast-python", default=os.environ.get("FEAST_PYTHON"), help="an interpreter that has feast (or FEAST_PYTHON)")
     parser.add_argument("--disk", help="a folder with 6 GB of room, for the row `larger` (default: where temporary files go)")
     parser.add_argument(
-        "--former", metavar="REVISION", help="the row `functions` beside the wheel of this commit, or an interpreter's path"
+        "--former", metavar="REVISION", help="the row `functions` against the wheel of this commit, or an interpreter's path"
     )
     parser.add_argument("--output", default=str(ROOT / "bench" / "results.json"))
     parser.add_argument("--keep", action="store_true", help="keep the results of other rows that the output holds")

@@ -16,7 +16,7 @@ from bench.streams import WINDOWS, payments, views_of
 
 
 def main(lines: str) -> None:
-    """Microseconds of processors that an event takes; a first file compiles what is called."""
+    """Microseconds of processors that an event takes; a first file compiles the kernels."""
     with tempfile.TemporaryDirectory() as folder:
         _ingest(Path(folder) / "first", payments(2_000, seed=1))
         busy = _ingest(Path(folder) / "measured", payments(int(lines), seed=2))

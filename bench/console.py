@@ -1,7 +1,7 @@
 """The pages of the console for 500 features and a serving log of 10 million rows, and what serving pays while the console is open.
 
 python -m bench.console seed FOLDER ROWS              fills a folder; prints JSON: the seconds that counting the log took
-python -m bench.console pages FOLDER REPEATS          prints JSON: seconds of each page, computed anew each time
+python -m bench.console pages FOLDER REPEATS          prints JSON: seconds of each page, computed again each time
 python -m bench.console serving SECONDS REPEATS       prints JSON: p99 of requests without and with an open console, in turns
 
 The log is written as the conversion of segments writes it: thirty days of ten files of one model with twenty features. The console that is

@@ -90,7 +90,7 @@ Named = tuple[str, str, str]
 
 
 def main(events: str, turns: str) -> None:
-    """Microseconds of the fastest turn, by function, key and ids: alone, its ratio to the numeric case, and beside the others."""
+    """Microseconds of the fastest turn, by function, key and ids: alone, its ratio to the numeric case, and next to the others."""
     frame = _events(int(events))
     results: dict[str, dict] = {}
     for ids, column in IDS.items():

@@ -53,7 +53,7 @@ def rows(scale: float, servers: str | None) -> dict[str, Row]:
     by_name: dict[str, Row] = {}
     for case in ("integer keys", "integer keys, shuffled", "string keys, known_at, ids", "5 % late"):
         by_name[f"windows, {case}"] = Row("windows", (case, of(WINDOWS), 1, 2, 60), {"s": ours})
-    by_name["levels, 4 at once"] = Row("levels", (of(LEVELS), 1), {"s": ours})
+    by_name["levels, 4 together"] = Row("levels", (of(LEVELS), 1), {"s": ours})
     for case, events in TILES.items():
         by_name[f"tiles, {case}"] = Row("tiles", (case, of(events), 1), {"us an event": lambda figures_of: 1000 / figures_of["busy"][0]})
     for partitions, events in READS.items():

@@ -1,4 +1,4 @@
-"""The rows of each function and of `.by`: offline and online, beside a former version if given."""
+"""The rows of each function and of `.by`: offline and online, and of a former version if given."""
 
 from __future__ import annotations
 

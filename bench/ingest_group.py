@@ -6,8 +6,8 @@ python -m bench.ingest_group ingest SERVERS TOPIC GROUP STORE     one process; a
 All processes have joined the group and committed before the backlog is written, and are stopped by a signal meanwhile, so a point is a
 group that works through a backlog, without starts and rebalances. Its rate is that of the middle of the backlog.
 
-The units: reading and decoding with a commit that sleeps; then commits of what was read so, without a reader, in the part of the backlog
-of which a point is. No unit is measured while both work.
+The units: reading and decoding with a commit that sleeps; then commits of the same records, without a reader, in that part of the backlog
+where a point is measured. No unit is measured while both work.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ LAYERS = (
     ),
     Layer(
         "whole requests",
-        "requests for one row whose body has come are answered without a task and ASGI",
+        "requests for one row with a complete body are answered without a task and ASGI",
         ("serving, features", "serving, predict"),
     ),
     Layer(
@@ -88,7 +88,7 @@ LAYERS = (
     Layer(
         "dense keys",
         "integer keys are their own codes",
-        ("windows, integer keys", "levels, 4 at once"),
+        ("windows, integer keys", "levels, 4 together"),
     ),
     Layer(
         "strings by hash",
@@ -98,12 +98,12 @@ LAYERS = (
     Layer(
         "counting sort",
         "events are put in the order of key and time by stable counting passes",
-        ("windows, integer keys", "windows, integer keys, shuffled", "levels, 4 at once"),
+        ("windows, integer keys", "windows, integer keys, shuffled", "levels, 4 together"),
     ),
     Layer(
         "distinct requests",
         "requests of equal key, T and K are computed once",
-        ("levels, 4 at once",),
+        ("levels, 4 together",),
     ),
 )
 
@@ -157,7 +157,7 @@ def main() -> int:
     chosen = [layer for layer in LAYERS if not options.only or layer.name in options.only]
     if not chosen:
         names = ", ".join(layer.name for layer in LAYERS)
-        parser.error(f"there is no such layer; there are: {names}")
+        parser.error(f"no such layer; layers are: {names}")
     also = {"turns": options.turns, "scale": options.scale, "machine": machine()}
     also |= {"commit": commit(), "date": datetime.now(UTC).date().isoformat()}
     results: list[dict] = []

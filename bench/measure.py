@@ -45,7 +45,7 @@ def in_turns(sides: dict[str, Callable[[], object]], repeats: int, warm: Sequenc
 
 
 def processors_busy() -> float:
-    """Seconds in which processors of this machine were busy so far, with whatever (Linux; else 0)."""
+    """Seconds in which processors of this machine were busy so far, for any process (Linux; else 0)."""
     path = Path("/proc/stat")
     if not path.exists():
         return 0.0

@@ -34,7 +34,7 @@ _Asked = TypeVar("_Asked")
 
 
 def main(partitions: str, events: str, repeats: str) -> None:
-    """Microseconds a key: of both sides in turns, for one key, for a hundred, and for a hundred rows of which all have the same user."""
+    """Microseconds a key: of both sides in turns, for one key, for a hundred, and for a hundred rows with the same user."""
     parts, count = int(partitions), int(events)
     users = 100_000 if parts == 1 else max(count // (16 * parts), 8)  # each has events in nearly every partition
     frame = payments(count, seed=2, hours=24, users=users)

@@ -77,7 +77,7 @@ def duckdb(settings: Settings) -> list[dict]:
     extra = {key: times[key] for key in ("events", "rows", "equal", "interrupted", "peer_limit") if key in times}
     return [
         {
-            "name": "point-in-time windows, integer keys: 12 features, beside DuckDB RANGE windows",
+            "name": "point-in-time windows, integer keys: 12 features, against DuckDB RANGE windows",
             "goal": ">= 50",
             "peer_name": f"DuckDB {peer.__version__}",
             **compared(times["ours"], times["peer"], peer_over_ours=True),
@@ -280,7 +280,7 @@ def ids(settings: Settings) -> list[dict]:
 
 
 def growth(settings: Settings) -> list[dict]:
-    """Commits of 10,000 uniform keys, by the keys in the store, beside the same store without sorted runs."""
+    """Commits of 10,000 uniform keys, by the keys in the store, against the same store without sorted runs."""
     rows = []
     for keys, goal in ((100_000, None), (1_000_000, "<= 60 ms"), (10_000_000, "<= 120 ms")):
         if keys <= 10_000_000 * max(settings.scale, 0.01):
@@ -337,7 +337,7 @@ def feature_counts(settings: Settings) -> list[dict]:
 
 
 def event_counts(settings: Settings) -> list[dict]:
-    """Point-in-time windows by the number of events, one row for ten events, beside the sort of the events."""
+    """Point-in-time windows by the number of events, one row for ten events, against the sort of the events."""
     rows = []
     for events in (1_000_000, 10_000_000, 100_000_000):
         times = _bench(settings, "windows", "integer keys", settings.of(events), min(settings.repeats, 3), settings.threads, settings.limit)
@@ -354,7 +354,7 @@ def definitions(settings: Settings) -> list[dict]:
     rows = []
     for side, goal, unit, text in (
         ("alone", "<= 20", "us", "alone"),
-        ("beside", "<= 30", "us", "beside 27 features and a request feature"),
+        ("beside", "<= 30", "us", "with 27 features and a request feature"),
         ("ratio", "<= 3", "ratio", "to count, sum and max by int64"),
     ):
         worst = max(measured, key=lambda name: measured[name][side])
@@ -366,7 +366,7 @@ def definitions(settings: Settings) -> list[dict]:
 
 def serving(settings: Settings) -> list[dict]:
     """Requests over HTTP, one worker, compared with an app that reads, checks and answers as many bytes: peaks with that app on granian,
-    which stays the peer whatever serves ours; processor time and tails with that app on our own server; then one worker with two.
+    which stays the peer no matter what serves ours; processor time and tails with that app on our own server; then one worker with two.
     """
     goals = {"features": ">= 0.9", "full": None, "predict": ">= 0.65"}
     what = {"features": "POST features, 27 of 3 views, arrays", "full": "the same, an object a feature", "predict": "POST predict"}
@@ -432,7 +432,7 @@ def serving_feast(settings: Settings) -> list[dict]:
     turns = _bench(settings, "serving", "feast", settings.feast_python, max(round(8 * settings.scale), 1), min(settings.repeats, 5))
     sides = [{"seconds": [turn["rate"] for turn in turns["peak"][side]]} for side in ("ours", "peer")]
     more = {side: round(float(np.median([turn["p99"] for turn in turns["peak"][side]])), 2) for side in ("ours", "peer")}
-    name = "POST features beside Feast's server, 27 of 3 views"
+    name = "POST features against Feast's server, 27 of 3 views"
     peer = {"peer_name": "feast serve, SQLite, one worker, no access log", "p99s": more}
     return [{"name": name, "goal": ">= 15", **compared(*sides), "unit": "requests/s", **peer}]
 
@@ -510,7 +510,7 @@ def engines(settings: Settings) -> list[dict]:
         ours = _bench(settings, "kafka", "measure", servers, topics[1_000_000], settings.of(1_000_000), min(settings.repeats, 3))
         mine = round(float(np.median(ours["ours"])), 1)
         for name, engine in rivals.ENGINES.items():
-            row = {"name": f"Kafka JSON into tiles: headwater beside {engine.title}", "peer_name": f"{engine.title}: {engine.does}"}
+            row = {"name": f"Kafka JSON into tiles: headwater against {engine.title}", "peer_name": f"{engine.title}: {engine.does}"}
             try:
                 measured = rivals.measured(name, servers, topics, shrink)
             except Skipped as reason:

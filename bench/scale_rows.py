@@ -83,7 +83,7 @@ def _ingest_group(kind: str, *processes: int) -> Row:
 
 
 def spark(settings: Settings) -> list[dict]:
-    """Features on one executor of a cluster and on two, beside the local engine with as many threads, and beside Spark SQL."""
+    """Features on one executor of a cluster and on two, next to the local engine with as many threads, and next to Spark SQL."""
     rows = []
     with tempfile.TemporaryDirectory(dir=settings.disk) as folder:
         for executors in (1, 2):
@@ -105,14 +105,14 @@ def _of_spark(taken: dict, size: str) -> list[dict]:
         sides = compared(turns["exact"], turns["windows by sql"], peer_over_ours=True)
         stopped = ", interrupted" if taken["interrupted"] else ""
         sql = {"peer_name": f"Spark SQL, a join by time and a group by request{stopped}", "equal": taken["windows_equal"]}
-        rows.append({"name": f"12 features on Spark, {size}, beside Spark SQL", **sides, **sql, **also})
+        rows.append({"name": f"12 features on Spark, {size}, against Spark SQL", **sides, **sql, **also})
     past = compared(turns["past"], turns["past by sql"], peer_over_ours=True)
     sql = {"peer_name": "Spark SQL, running aggregates over events and requests together", "equal": taken["past_equal"]}
-    return [*rows, {"name": f"4 features of all the past on Spark, {size}, beside Spark SQL", **past, **sql, **also}]
+    return [*rows, {"name": f"4 features of all the past on Spark, {size}, against Spark SQL", **past, **sql, **also}]
 
 
 def simulation(_settings: Settings) -> list[dict]:
-    """The simulation beside what was measured, of units and points that bench/results.json holds."""
+    """The simulation next to the measurements, of units and points that bench/results.json holds."""
     rows = []
     for point in scenarios.points(_results()):
         ours, peer = round(point["simulated"], 1), point["measured"]

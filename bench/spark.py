@@ -1,4 +1,4 @@
-"""Features on a cluster of Spark, beside the local engine and Spark SQL on the same files.
+"""Features on a cluster of Spark, next to the local engine and Spark SQL on the same files.
 
 python -m bench.spark FOLDER EXECUTORS EVENTS REPEATS LIMIT      prints JSON; FOLDER has room for the events, about 13 bytes each
 

@@ -4,7 +4,7 @@
 
 Units come from one worker alone, with one connection (no two requests share a read) and with 64 (most do). The points have 16 connections
 for each worker, which no unit was measured at. Of several turns, the one counts in which other programs took the least of the processors
-(`others`, in processors), whatever its figures are.
+(`others`, in processors), for any figures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The answers of this checkout beside those of a former version, equal to the bit or named.
+"""The answers of this checkout and those of a former version, equal to the bit or named.
 
     python -m scripts.against_former [--commit REVISION] [--seed 1] [--events 2000] [--kills 3]
 

@@ -3,7 +3,7 @@
     make demo && .venv/bin/python scripts/demo_figures.py build/demo            # the code is 1 where a figure differs
     make demo && .venv/bin/python scripts/demo_figures.py build/demo --keep     # then scripts/lift_picture.py draws them
 
-What is kept is the result of the backtest (tests/golden/demo.json) without curves,
+The stored part is the result of the backtest (tests/golden/demo.json) without curves,
 and without what differs between runs: time, user, versions.
 """
 

@@ -40,7 +40,7 @@ completes them. Options that several commands share may be written once, in [hea
 
 CONFIGURATION = """# Configuration
 
-Two places hold settings beside the command line: a file, `headwater.toml`, in the folder of the project file, and environment variables. A flag
+Two places hold settings besides the command line: a file, `headwater.toml`, in the folder of the project file, and environment variables. A flag
 has precedence over a variable, a variable over the file, the file over the default. Relative paths in the file start at its folder; those of flags
 and variables start at the working folder. An unknown key is an error that offers the nearest one.
 

@@ -73,7 +73,7 @@ PANELS: Final = {
 
 
 def dashboard() -> dict[str, object]:
-    """The dashboard as Grafana imports it: a row for each question, panels beside each other."""
+    """The dashboard as Grafana imports it: a row for each question, panels side by side."""
     panels: list[dict[str, object]] = []
     top = 0
     for row, charts in PANELS.items():

@@ -31,7 +31,7 @@ def photograph(page: str, picture: Path, width: int = 1000, height: int = 900) -
     """Write what a browser shows of a page.
 
     Raises:
-        SystemExit: there is no Chromium, or the picture is too large.
+        SystemExit: no Chromium, or the picture is too large.
     """
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:

@@ -174,7 +174,7 @@ def _curves(results: Results) -> str:
         for row in rows
     ]
     missing = [[f"`--only {name}`", "not measured", why, "", ""] for name, why in results.missing(scale_rows.CURVES).items()]
-    return table(["point", "measured", "beside it", "load before", "date and commit"], measured_rows + missing)
+    return table(["point", "measured", "compared with", "load before", "date and commit"], measured_rows + missing)
 
 
 def tables(results: Results) -> dict[str, str]:

@@ -26,7 +26,7 @@ def blocks() -> list[str]:
 
 
 def examples() -> Iterator[tuple[hw.evaluation.Backtest, Sequence[str]]]:
-    """Run the blocks one after the other: the backtest of each, and what is said of it."""
+    """Run the blocks one after the other: the backtest of each, and its verdict."""
     names: dict[str, object] = {}
     for block in blocks():
         names.pop("says", None)

@@ -249,7 +249,7 @@ def _training(past: list[Figure], x: Numbers) -> Figure:
 
 
 def summary(x: Numbers) -> list[Figure]:
-    """What is to be had, for each region, and what all of it costs."""
+    """The hardware of each region, and the cost of all of it."""
     ingested, served, net, past, spent = ingest(x), serving(x), network(x), history(x), cost(x)
     redis = stores(x)["redis"]
     busy = sum(

@@ -1,6 +1,6 @@
 """Ingest processes over the partitions of a topic, while some are lost or added, or the store is slow.
 
-A fleet is a share of a region, as in `serving_fleet`. Events come evenly to each partition, so what is not committed is a span of time.
+A fleet is a share of a region, as in `serving_fleet`. Events come evenly to each partition, so the uncommitted events are a span of time.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _IngestFleet:
             self.simulation.start(self.addition(plan.added))
 
     def process(self, number: int) -> Process:
-        """One micro-batch after the other: what has come to each partition, at most a poll's records."""
+        """One micro-batch after the other: the new records of each partition, at most a poll's records."""
         while True:
             began, due = self.simulation.now, self.due(number)
             for p, count in due.items():

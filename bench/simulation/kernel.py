@@ -16,7 +16,7 @@ Process = Generator[Command, Any, None]
 
 
 class Simulation:
-    """Time, and what is to happen; two things at one time happen in the order in which they were planned.
+    """Time, and the events to come; two events at one time happen in the order in which they were planned.
 
     >>> simulation, seen = Simulation(), []
     >>> def process():
@@ -64,7 +64,7 @@ class Simulation:
 
 
 class Queue:
-    """Items that wait, first in, first out; `most` of them at once, further ones are dropped and counted."""
+    """Items that wait, first in, first out; `most` of them concurrently, further ones are dropped and counted."""
 
     def __init__(self, simulation: Simulation, most: float = float("inf")) -> None:
         self.items: deque[Any] = deque()
@@ -210,7 +210,7 @@ class Thread:
         self._holds, self._left, self._last = False, self.SLICE, processors.place()
 
     def run(self, seconds: float, locked: float = 0.0) -> Process:
-        """Keep a processor busy for so many seconds, of which a share holds the lock."""
+        """Keep a processor busy for so many seconds; a share of them holds the lock."""
         held = seconds * locked if self._lock is not None else 0.0
         if held:
             yield from self._hold(held)

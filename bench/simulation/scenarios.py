@@ -156,7 +156,7 @@ def ingest_slow_store(plan: IngestPlan, share: float = 0.6, begin: float = 5.0, 
 
 
 def whole_region(region: Region, share: Region, load: float) -> list[dict]:
-    """All workers and all ingest processes of a region at the plan's load, beside the share of it that the other cases have."""
+    """All workers and all ingest processes of a region at the plan's load, next to the share of it that the other cases have."""
     found = []
     for case, whole, part in (("serving", region.serving, share.serving), ("ingest", region.ingest, share.ingest)):
         seconds = {"serving": 0.6, "ingest": 6.0}[case]

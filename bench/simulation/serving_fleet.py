@@ -1,6 +1,6 @@
 """Workers in three zones over a sharded store, while a zone is lost or the store is slow.
 
-A fleet is a share of a region: requests are spread by hash, so shares of one size behave alike. What is assumed stands in the fields of the
+A fleet is a share of a region: requests are spread by hash, so shares of one size behave alike. The assumptions are the fields of the
 plan; the limits are those of the server.
 """
 
@@ -16,7 +16,7 @@ from bench.simulation.kernel import Process, Queue, Servers, Simulation
 from bench.simulation.machine import MOST, ServingUnits
 
 ZONES = 3
-LANES = 8  # batches of a worker that wait for the store at once
+LANES = 8  # batches of a worker that wait for the store concurrently
 WAITING = 512  # requests of a worker that wait for a lane; further ones are refused
 PROGRESS = 4096  # requests in progress in a worker; further ones are refused
 DEADLINE = 5.0  # seconds
@@ -151,7 +151,7 @@ class _ServingFleet:
                 self.simulation.start(self.read(inbox, batch))
 
     def read(self, inbox: Queue, batch: list[float]) -> Process:
-        """A round trip to each shard that has a key of the batch, all at once."""
+        """A round trip to each shard that has a key of the batch, all concurrently."""
         asked, first, done = min(self.plan.keys * len(batch), self.plan.shards), int(self.random.integers(self.plan.shards)), []
         answered = Queue(self.simulation)
 

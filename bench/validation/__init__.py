@@ -4,9 +4,9 @@
     readings.py         worlds whose lift of fresher features is known
     departures.py       worlds whose features come from earlier outcomes: honest ones, and ones with a planted leak
     predictions.py      predictions drawn with a known lift, judged without training: coverage of intervals
-    questions.py        what is asked of each world, and what the answers amount to
+    questions.py        the questions to each world, and the sums of the answers
     runner.py           many runs, by two processes, resumable
-    page.py, texts.py   docs/validation.md
+    page.py, page_text.py docs/validation.md
 
 Tuning seeds are for choosing thresholds; figures are of held-out seeds, which are another range.
 """

@@ -103,7 +103,7 @@ def _timed_audit(seconds: Seconds) -> Iterator[None]:
 
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
-    """Examples name their data relative to the working folder, and import modules beside them."""
+    """Examples name their data relative to the working folder, and import modules in their own folder."""
     before, path = Path.cwd(), list(sys.path)
     os.chdir(folder)
     try:

@@ -238,7 +238,7 @@ LEAKS: Mapping[str, LeakKind] = {
 
 
 def honest_world(seed: int) -> hw.Model:
-    """An honest world with drawn properties, some of which look like a leak: near-perfect fields, grids, events just before a request."""
+    """An honest world with drawn properties, some of them like a leak: near-perfect fields, grids, events just before a request."""
     random = np.random.default_rng(seed)
     jobs = Jobs(
         machines=int(np.exp(random.uniform(np.log(5), np.log(300)))),

@@ -1,6 +1,6 @@
 """Worlds of lift by freshness: 20 views, 10,000 requests a day, the paired AUC of the served level and of it without each view's freshness.
 
-A request has a signal for each view. A score is the sum of what is known and of the signals; without a view's freshness its signal is
+A request has a signal for each view. A score is the sum of the known part and of the signals; without a view's freshness its signal is
 left out. The outcome follows the signals, so the daily difference of AUC has the noise of 10,000 real requests. How much the signals of a
 day matter is an autoregression over days. In a decay, one view's signal stops to matter:
 

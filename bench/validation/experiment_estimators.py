@@ -164,7 +164,7 @@ def _switchback(regions: int, times: int) -> Callable[[np.random.Generator, floa
 
 
 def _randomised(random: np.random.Generator, effect: float) -> Found:
-    """The randomisation p; the interval beside it is that of the two-way estimate."""
+    """The randomisation p; the interval next to it is that of the two-way estimate."""
     rows = buckets(random, effect, 6, 48)
     drawn = random.random((SCHEDULES, *rows.treated.shape)) < 0.5
     lift = switchback_lift(rows)

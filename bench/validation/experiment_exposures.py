@@ -16,7 +16,7 @@ CRAWLS = 3_000  # exposures of a bot
 
 @dataclass(frozen=True)
 class PlantedFault:
-    """What is wrong.
+    """The faults.
 
     Args:
         lost: share of the treated arm's exposures that are lost.

@@ -1,4 +1,4 @@
-"""Health checks: what is planted must be flagged, and an honest experiment must be left alone over all its looks."""
+"""Health checks: a planted fault must be flagged, and an honest experiment must be left alone over all its looks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAULTS: Mapping[str, tuple[str, PlantedFault]] = {
     "the treated arm hides 8 % of outcomes": ("outcomes seen", PlantedFault()),
     "units that will be treated spend 30 % more in history": ("A/A test on history", PlantedFault()),
 }
-"""What is planted, and the check that must flag it."""
+"""The planted fault, and the check that must flag it."""
 LEVEL = FALSE_ALARMS / CHECKS / LOOKS
 REGIONS, BUCKETS, CLUSTERS = 20, 48, 40
 HISTORY_UNITS, HISTORY_DAYS = 600, 14
@@ -128,7 +128,7 @@ HONEST: Mapping[str, Callable[[np.random.Generator], list[HealthCheck]]] = {
 
 
 def _assigned(random: np.random.Generator, cluster: np.ndarray, bucket: np.ndarray, treated: np.ndarray) -> pl.DataFrame:
-    """An exposure each of units in clusters and buckets, 2 % of which fall back in both arms."""
+    """One exposure for each unit in clusters and buckets; 2 % fall back in both arms."""
     count = len(cluster)
     return pl.DataFrame(
         {
@@ -187,7 +187,7 @@ def _cluster_checks(random: np.random.Generator, treated: np.ndarray, *, both: i
 
 
 def _plan(kind: str, settings: Mapping[str, int | bool]) -> FrozenPlan:
-    """A frozen plan of two arms, of which the checks read kind, arms and settings."""
+    """A frozen plan of two arms; the checks read its kind, arms and settings."""
     arms = tuple(FrozenArm(name, "model", name, weight, 1) for name, weight in WEIGHTS.items())
     columns = {"region" if kind == "switchback" else "cluster": "city"}
     return FrozenPlan(

@@ -83,7 +83,7 @@ def _units(seed: int, *, uneven: bool) -> list[int]:
 
 
 def _lifts(random: np.random.Generator, metric: Metric, effect: float, units: list[int]) -> list[RelativeLift]:
-    """The lift at each look, from moments that are added up; at looks without an outcome in an arm, one that says nothing."""
+    """The lift at each look, from sums that are added up; at looks without an outcome in an arm, one that says nothing."""
     arms = []
     for more in (0.0, effect):
         value = (

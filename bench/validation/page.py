@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench.validation import departures, experiment_page, predictions, readings
+from bench.validation.page_text import AFTER, BEFORE, TEXTS
 from bench.validation.questions import SEEDS, Answer, Question
-from bench.validation.texts import AFTER, BEFORE, TEXTS
 from scripts.equal_levels import METRICS
 
 INFLATED = 0.03  # AUC: a leak that adds less is counted apart
@@ -108,7 +108,7 @@ def _training(answers: Answers) -> Iterator[str]:
     false = sum(run["verdict"] in ("LIFT", "harm") for run in none)
     fixed_false = sum(run["fixed"]["verdict"] in ("LIFT", "harm") for run in none)  # type: ignore[index]
     yield (
-        f"Where there is no information, {_share(false, len(none))} of {len(none)} runs have a LIFT or harm by the interval of the procedure, "
+        f"Without information, {_share(false, len(none))} of {len(none)} runs have a LIFT or harm by the interval of the procedure, "
         f"and {_share(fixed_false, len(none))} by that of the fitted models."
     )
 

@@ -1,4 +1,4 @@
-"""What is asked of each world. An answer is one JSON object a run; `page` adds them up."""
+"""The questions to each world. An answer is one JSON object a run; `page` adds them up."""
 
 from __future__ import annotations
 

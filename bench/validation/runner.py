@@ -153,4 +153,4 @@ def _judges(file: Path, part: str) -> bool:
         return True
     if part == "experiments":
         return file.name.startswith("experiment_") and file.name != "experiment_page.py"
-    return not file.name.startswith("experiment_") and file.name not in ("page.py", "texts.py", "__main__.py")
+    return not file.name.startswith("experiment_") and file.name not in ("page.py", "page_text.py", "__main__.py")

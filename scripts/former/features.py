@@ -73,7 +73,7 @@ daily = view(
 
 @hw.request_feature
 def share(price: float, usual: float | None = by_user["mean_amount_7d"]) -> float | None:
-    """The price beside the mean of a week."""
+    """The price relative to the mean of a week."""
     return price / usual if usual else None
 
 

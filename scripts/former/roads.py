@@ -41,7 +41,7 @@ BODIES = {
     "no rows": {"rows": []},
     "a list": [1],
 }
-"""Requests: rows that there are, that nobody knows, that lack a key, that are no rows."""
+"""Requests: rows that there are, that are unknown, that lack a key, that are not rows."""
 
 
 class Side:
@@ -135,7 +135,7 @@ def ingest(side: Side, log: Log, seed: int, kills: int) -> None:
 
 
 def requests(side: Side) -> None:
-    """Features and predictions of many rows, and what is refused."""
+    """Features and predictions of many rows, and refusals."""
     port = free_port()
     process = side.start("serve", "--listen", f"127.0.0.1:{port}")
     url, row = f"http://127.0.0.1:{port}/v1", {"user": "u1", "shop": 2, "price": 10.0}
@@ -164,7 +164,7 @@ def without(names: Collection[str], value: object) -> object:
 
 
 def post(url: str, body: object, headers: dict[str, str] | None = None) -> tuple[int, object]:
-    """The status and the body of an answer; 0 while nobody answers."""
+    """The status and the body of an answer; 0 while no server answers."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"content-type": "application/json"} | (headers or {})
     request = urllib.request.Request(url, data, given)

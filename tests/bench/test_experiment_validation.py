@@ -8,7 +8,7 @@ from bench.validation import __main__ as command
 from bench.validation import experiment_estimators, experiment_health, experiment_looks, experiment_worlds, questions, runner
 from bench.validation.experiment_page import COVERAGE, NEAR
 from bench.validation.page import page, with_sections
-from bench.validation.texts import AFTER, BEFORE, TEXTS
+from bench.validation.page_text import AFTER, BEFORE, TEXTS
 from tests.effort import FULL
 
 ASKED = {question.name: question for question in questions.questions()}

@@ -22,7 +22,7 @@ def test_every_layer_has_a_switch_and_rows():
 
 
 def test_every_switch_replaces_something_that_there_is():
-    """In a process of its own: what is replaced stays so."""
+    """In a process of its own: replaced functions stay replaced."""
     code = "from bench.switches import OFF\nfor off in OFF.values(): off()\nprint(len(OFF))"
     path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     command = [sys.executable, "-c", code]
@@ -44,7 +44,7 @@ def test_a_layer_is_measured_on_and_off(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(output.read_text(encoding="utf-8"))
-    assert (row["layer"], row["row"]) == ("distinct requests", "levels, 4 at once")
+    assert (row["layer"], row["row"]) == ("distinct requests", "levels, 4 together")
     assert row["ratio"] == pytest.approx(row["off"] / row["on"], rel=0.05)
 
 

@@ -1,4 +1,4 @@
-"""What features on Spark are measured beside: Spark SQL gives the same answers, here on Sail. No speed is asserted."""
+"""The peer of features on Spark: Spark SQL gives the same answers, here on Sail. No speed is asserted."""
 
 import json
 from contextlib import contextmanager

@@ -19,7 +19,7 @@ def number(text):
 
 
 def intervals(svg):
-    """Of each level, the interval that is drawn: the ends of its vertical line by the labels of the axis beside it."""
+    """Of each level, the interval that is drawn: the ends of its vertical line by the labels of the axis next to it."""
     labels = re.findall(r'<text x="48\.0" y="([\d.]+)"[^>]*>(0\.\d+)</text>', svg)
     (y0, v0), (y1, v1) = ((float(y) - 4, float(value)) for y, value in (labels[0], labels[-1]))
 

@@ -2,7 +2,7 @@
 
 BEFORE = """# Validation
 
-<!-- Written by `python -m bench.validation --write`; edit bench/validation/texts.py instead. -->
+<!-- Written by `python -m bench.validation --write`; edit bench/validation/page_text.py instead. -->
 
 A backtest gives verdicts and its audit gives findings; an experiment gives a lift and checks its own health. Their accuracy can be measured where the
 truth is known: in simulated worlds.
