@@ -83,7 +83,7 @@ def score_slowly(pipe, url, hours):
 
 
 def read_all(pipe, url, keys, moments):
-    """Read all keys at each of the moments, again and again; says which values were seen together at which moment and T."""
+    """Read all keys at each of the times, again and again; returns which values were seen together at which time and T."""
     with closing(hw.operations.open_store(url, readonly=True)) as store:
         online, seen, ended = OnlineView(many(), store), set(), False
         asked = frame([(key, 0.0, 0.0) for key in range(keys)]).select("key")

@@ -31,9 +31,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder `shared` beside the checkout."""
+    """The folder `shared` next to the checkout."""
     if not SHARED.is_dir():
-        pytest.skip(f"needs the folder {SHARED.name} beside the checkout")
+        pytest.skip(f"needs the folder {SHARED.name} next to the checkout")
     return SHARED
 
 
@@ -49,7 +49,7 @@ def one_fit_a_level():
 
 @pytest.fixture(autouse=True)
 def forgotten_clock():
-    """Each test may have a clock of its own: what the one before showed is no measure of it."""
+    """Each test may have a clock of its own: what the one before showed does not measure it."""
     from headwater.ingestion.clock_check import PROCESS
 
     PROCESS.last = None
@@ -196,7 +196,7 @@ def _of_cluster(item):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     services.begins(item)
-    if not hasattr(item.config, "workerinput"):  # no other worker runs beside this process
+    if not hasattr(item.config, "workerinput"):  # no other worker runs next to this process
         return (yield)
     with turn(item.config.rootpath / "build", alone=item.get_closest_marker("alone") is not None):
         return (yield)

@@ -35,7 +35,7 @@ def project_of(*views):
 
 
 def at(seconds):
-    """A moment, so many seconds after the first of May."""
+    """A time, so many seconds after the first of May."""
     return BASE + timedelta(microseconds=round(seconds * 1_000_000))
 
 
@@ -44,7 +44,7 @@ def micros(seconds):
 
 
 def frame(rows, **columns):
-    """Events of rows (key, second, amount); `columns` beside them."""
+    """Events of rows (key, second, amount); `columns` next to them."""
     made = pl.DataFrame(rows, schema={"key": pl.Int64, "second": pl.Float64, "amount": pl.Float64}, orient="row")
     times = pl.Series("at", [at(s) for s in made["second"]], pl.Datetime("us", "UTC"))
     return made.drop("second").with_columns(times, *(pl.Series(name, values) for name, values in columns.items()))

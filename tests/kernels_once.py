@@ -18,7 +18,7 @@ def share_compilation(folder):
     def compile_once(self, signature):
         path = getattr(self._cache, "cache_path", None)
         name = f"{path}/{self.py_func.__qualname__}-{self.py_func.__code__.co_firstlineno}"
-        with global_compiler_lock:  # before the file, as numba holds it while it compiles what is called
+        with global_compiler_lock:  # before the file, as numba holds it while it compiles a kernel
             if path is None or name in held:
                 return compiled(self, signature)
             with (folder / hashlib.sha256(name.encode()).hexdigest()[:16]).open("w") as lock:

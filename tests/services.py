@@ -42,7 +42,7 @@ CHOSEN_BY = {
     "url",
     "urls",
 }
-"""Fixtures whose parameter names what is started."""
+"""Fixtures whose parameter names the service to start."""
 
 NAMES = {
     "cluster",
@@ -80,7 +80,7 @@ def begins(item):
 
 
 def starts(name):
-    """Called by whatever starts a service. A test of the short form that is not known to start one fails."""
+    """Called by each function that starts a service. A test of the short form that is not known to start one fails."""
     if not FULL and _running and not _running[0][1]:
         pytest.fail(f"{_running[0][0]} starts {name}: mark it with @pytest.mark.services, or name its fixture in tests/services.py")
 

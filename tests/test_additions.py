@@ -76,7 +76,7 @@ def tree(tmp_path):
 
 @pytest.fixture(scope="module")
 def promised():
-    """By what is added, how many files CONTRIBUTING.md says that it takes."""
+    """By kind of extension, how many files CONTRIBUTING.md says that it takes."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     return {name: int(number) for name, number in re.findall(r"^\| an? ([a-z ]+) \| (\d) \|", text, re.MULTILINE)}
 
@@ -414,7 +414,7 @@ def test_an_engine(tree, promised):
             print(error)
         """
     )
-    assert said == "7\n14\nthere is no engine 'dubling'; did you mean 'doubling'?\n"
+    assert said == "7\n14\nno engine 'dubling'; did you mean 'doubling'?\n"
     assert len(tree.files) <= promised["engine"] == 1
     assert tree.lines == {"engine/engines.py"}
 
@@ -593,7 +593,7 @@ def open_feed(source, assigned, revoked, origin_of):
 
 
 def installed(folder, plugin=PLUGIN):
-    """A package beside headwater, installed as pip does it."""
+    """A package next to headwater, installed as pip does it."""
     (folder / "acme").mkdir()
     (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
     (folder / "acme" / "counting.py").write_text("from headwater.aggregations.count import COUNTS\n", encoding="utf-8")

@@ -83,7 +83,7 @@ def test_a_container_can_do_no_more_than_it_needs(name):
     user = re.search(r"--uid (\d+)", (DEPLOY / "Dockerfile").read_text("utf-8"))[1]
     assert (pod["securityContext"]["runAsNonRoot"], str(pod["securityContext"]["runAsUser"])) == (True, user)
     assert pod["automountServiceAccountToken"] is False
-    assert pod["enableServiceLinks"] is False  # HEADWATER_SERVE_PORT of a Service is no option
+    assert pod["enableServiceLinks"] is False  # HEADWATER_SERVE_PORT of a Service is not an option
     assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"  # else each start changes the owner of every file of a volume
     assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
     assert "memory" in container["resources"]["limits"]
@@ -141,7 +141,7 @@ def test_probes_ask_routes_that_need_no_token():
     probes = {name: serve[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert {probe["path"] for probe in probes.values()} <= open_routes
     assert {probe["port"] for probe in probes.values()} == {"http"}
-    assert probes["livenessProbe"]["path"] == "/healthz"  # a store that is away is no reason to restart
+    assert probes["livenessProbe"]["path"] == "/healthz"  # a store that is away is not a reason to restart
     assert serve["ports"] == [{"name": "http", "containerPort": 8320}]
     annotations = PODS["headwater-serve"]["metadata"]["annotations"]
     assert annotations["prometheus.io/path"] in {route.path for route in ROUTES}

@@ -287,7 +287,7 @@ def test_tasks_are_compared_only_where_they_are_defined():
 
 
 def test_no_public_function_has_many_parameters():
-    """Definitions and option objects aside, whose fields are keywords."""
+    """Except definitions and option objects, whose fields are keywords."""
     counts = dict(_parameters())
     assert {"backtest", "assess", "Client.rank"} <= counts.keys(), "the scan no longer sees the verbs"
     assert {name: count for name, count in counts.items() if count > PARAMETERS} == {}
@@ -365,7 +365,7 @@ def _dotted(path):
 
 
 def _reads(path):
-    """The last two names of every dotted expression and import, with what is imported under another name written out."""
+    """The last two names of every dotted expression and import, with aliases written out."""
     tree = _tree(path)
     full = {}
     for node in _walk(tree):
@@ -414,7 +414,7 @@ def _comparisons(tree, names):
 
 
 def _compared_with(tree, texts):
-    """The comparisons with any of these texts, by itself or in a collection that is written there."""
+    """The comparisons with any of these strings, by itself or in a collection that is written there."""
 
     def written(node):
         items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]

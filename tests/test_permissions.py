@@ -1,4 +1,4 @@
-"""Everything that headwater stores is private to its user, whatever the umask; what was looser is made private when it is opened."""
+"""Everything that headwater stores is private to its user, under any umask; looser files is made private when it is opened."""
 
 import logging
 import os

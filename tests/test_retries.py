@@ -1,4 +1,4 @@
-"""One retry and one back-off: which errors are tried again, for how long, after which pauses; and no loop beside them."""
+"""One retry and one back-off: which errors are tried again, for how long, after which pauses; and no other loop."""
 
 import ast
 import math

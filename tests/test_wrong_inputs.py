@@ -1,4 +1,4 @@
-"""Wrong inputs as users give them: each is refused or warned of with what was given, what is allowed, what to do, and the nearest name."""
+"""Wrong inputs of users: each is refused or warned of with what was given, the allowed values, the remedy, and the nearest name."""
 
 import socket
 import warnings
@@ -136,7 +136,7 @@ REFUSED = {
     "JSON read as CSV": (lambda: ask(read=of(history=hw.csv("json.csv"))), ["json.csv is not CSV", "hw.json_lines(path)"]),
     "semicolons": (lambda: ask(read=of(history=hw.csv("semi.csv"))), ["separated by ';'", "Give hw.csv(path, separator=';')"]),
     "an empty CSV": (lambda: ask(read=of(history=hw.csv("empty.csv"))), ["empty.csv is empty"]),
-    "a misspelt event time": (lambda: ask(read=of(timestamp_field="att")), ["there is no column 'att'; did you mean 'at'?"]),
+    "a misspelt event time": (lambda: ask(read=of(timestamp_field="att")), ["no column 'att'; did you mean 'at'?"]),
     "an event time of text": (lambda: ask(read=of(timestamp_field="name")), ["the timestamp 'name' is text; parse it in select"]),
     "an event time of numbers": (lambda: ask(read=of(timestamp_field="user")), ["a number of unknown unit"]),
     "a time without a zone": (
@@ -146,7 +146,7 @@ REFUSED = {
     "a zone by its city": (lambda: source(timezone="Berlin"), ["not an IANA time zone; did you mean 'Europe/Berlin'?"]),
     "a misspelt column": (lambda: ask(read=view(features=[hw.mean("prise")])), ["no column 'prise'; did you mean 'price'?"]),
     "a mean of text": (lambda: ask(read=view(features=[hw.mean("name")])), ["mean() takes numbers or booleans, and the column is String"]),
-    "a misspelt filter": (lambda: ask(read=of(filter=pl.col("prise") > 1)), ["filter: there is no column 'prise'; did you mean 'price'?"]),
+    "a misspelt filter": (lambda: ask(read=of(filter=pl.col("prise") > 1)), ["filter: no column 'prise'; did you mean 'price'?"]),
     # definitions
     "no freshness": (
         lambda: hw.FeatureView("u", source=source(), keys=["user"], features=[hw.count()]),
@@ -223,7 +223,7 @@ REFUSED = {
         lambda: backtest(labels=labels(table=LABELS.with_columns(y=pl.lit("yes")))),
         ["the label 'y' is String", "Make one in select"],
     ),
-    "a misspelt label": (lambda: backtest(labels=labels(label="yy")), ["there is no column 'yy'; did you mean 'y'?"]),
+    "a misspelt label": (lambda: backtest(labels=labels(label="yy")), ["no column 'yy'; did you mean 'y'?"]),
     "labels without rows": (lambda: backtest(labels=labels(table=LABELS.clear())), ["no row is left of the table"]),
     "a column that a pipeline does not have": (
         lambda: backtest(estimator=pipeline(["count_1d"])),
@@ -239,7 +239,7 @@ REFUSED = {
     "a plan over a misspelt column": (lambda: hw.apply(project(view(features=[hw.mean("prise")]))), ["'prise'; did you mean 'price'?"]),
     "a plan over a misspelt expectation": (
         lambda: hw.apply(project(of(expectations=[hw.Expect("prise", not_null=True)]))),
-        ["an expectation: there is no column 'prise'; did you mean 'price'?"],
+        ["an expectation: no column 'prise'; did you mean 'price'?"],
     ),
     # online
     "an online text key": (lambda: online([{"user": "1"}]), ["is Int64 in the source and String in the requests; cast one"]),

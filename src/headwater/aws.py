@@ -80,14 +80,14 @@ class AwsClient:
         patience: seconds after which a request that fails is given up.
         timeout: seconds to wait for each answer.
         failure: which error is raised; a store raises `StoreError`.
-        unanswered: which one where there is no answer, or where the service throttles or fails for too long.
+        unanswered: which one without an answer, or where the service throttles or fails for too long.
         connections: how many requests can be under way.
 
     throttled, waited: the number of requests that were throttled, and the seconds of all pauses so far.
 
     Raises:
         MissingExtraError: boto3 is not installed.
-        ConnectError, or `failure`: no region, no credentials, an address that is none.
+        ConnectError, or `failure`: no region, no credentials, an invalid address.
     """
 
     service: str
@@ -177,7 +177,7 @@ class AwsClient:
     ) -> Iterator[Answer]:
         """The events that a request is answered with for a while, in this field of the answer; a connection that breaks ends them too.
 
-        The other arguments, and what is raised: as of `call`.
+        The other arguments and the errors: as of `call`.
         """
         stream = self.call(operation, request, expected=expected, patience=patience)[field]
         with contextlib.closing(stream), self._failures(expected):

@@ -49,7 +49,7 @@ def processor_seconds() -> float:
 
 
 def steady_micros() -> tuple[int, ...]:
-    """Microseconds of the monotonic clocks, one of which counts while the machine sleeps; only differences are meaningful."""
+    """Microseconds of the monotonic clocks; one counts while the machine sleeps; only differences are meaningful."""
     if _instead is not None:
         return (_instead.steady(),) * len(_STEADY)
     return tuple(time.clock_gettime_ns(which) // 1000 for which in _STEADY)

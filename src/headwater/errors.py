@@ -14,7 +14,7 @@
     ├── StoreError          an online store cannot be read or written as it is
     │   ├── StaleError      a value is older than its freshness, and its view has on_stale="refuse"
     │   │   └── IncompleteError  a view's records lack events, and it has on_incomplete="refuse"
-    │   ├── NoStoreError    there is no online store at that address yet
+    │   ├── NoStoreError    no online store at that address yet
     │   ├── RebuiltError    a view was rebuilt with other column types since it was opened
     │   └── FencedError     another process has taken over the writes of this one
     │       └── LostError   a server has lost writes of this process
@@ -23,7 +23,7 @@
     ├── CatalogError        the catalog cannot be read or written
     └── MissingExtraError   an optional library is not installed
 
-A message has the invalid value, what is allowed, and what to do; `nearest`
+A message has the invalid value, the allowed values, and the remedy; `nearest`
 suggests the closest known name to a misspelt one.
 """
 
@@ -89,7 +89,7 @@ class IncompleteError(StaleError):
 
 
 class NoStoreError(StoreError):
-    """There is no online store at that address yet, and reading makes none.
+    """No online store at that address yet, and reading makes none.
 
     Remedy: check the address; `headwater ingest` and `headwater materialize` create a store.
     """
@@ -294,7 +294,7 @@ _REMEDIES: Final = tuple(
         (r"data type mismatch for column", "The files of a table hold a column with one type; write them again with it"),
         (
             r"could not parse `.*` as (dtype )?`?\w+",
-            "The first 10,000 lines decide what a column holds: leave the field empty where there is no value, or write the table as parquet",
+            "The first 10,000 lines decide what a column holds: leave the field empty for a missing value, or write the table as parquet",
         ),
         (
             r"NULL-typed column|cannot parse '.*' \(\w+\) as",

@@ -1,4 +1,4 @@
-"""What `hw.Evaluation` and rankings are made of, and what is computed around a backtest."""
+"""What `hw.Evaluation` and rankings are made of, and the computations around a backtest."""
 
 from __future__ import annotations
 

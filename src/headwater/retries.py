@@ -1,7 +1,7 @@
 """One way to try again: pauses that double up to a limit, and a retry of reads and of connections.
 
 A commit is never sent again blindly: the first one may have been made although no answer came. Whether it was made is looked up, or the
-server makes it once however often it arrives. A loop that compares and sets, and reads and decides anew after a refusal, is no retry, and
+server makes it once however often it arrives. A loop that compares and sets, and reads and decides again when refused, is not a retry, and
 stands where the decision is.
 """
 
@@ -25,7 +25,7 @@ E = TypeVar("E", bound=Exception)
 class Backoff:
     """Pauses in seconds: `first`, then each twice as long as the one before, and none longer than `longest`.
 
-    What runs on and on, such as a job or a process that is started again, takes the next pause after each failure, and begins anew with
+    What runs on and on, such as a job or a process that is started again, takes the next pause after each failure, and starts over with
     `iter` once it has worked.
 
     >>> list(islice(Backoff(first=1, longest=5), 5))
@@ -44,7 +44,7 @@ class Backoff:
     def within(self, seconds: float = math.inf, *, times: int | None = None) -> Iterator[float]:
         """The pauses between the calls of one retry, which begins now: each from half as long up to its length, by chance.
 
-        So the clients of a server that comes back do not all call it at once.
+        So the clients of a server that comes back do not all call it at the same time.
 
         Args:
             seconds: a pause that would end later is not made, and the retry ends.

@@ -115,7 +115,7 @@ _DATA: list[Path] = []  # the data directory in force is the last one; of the pr
 
 @contextmanager
 def data_folder(folder: Path) -> Iterator[None]:
-    """In the block, this folder is the data directory, whatever HEADWATER_DATA_DIR names."""
+    """In the block, this folder is the data directory, instead of the one that HEADWATER_DATA_DIR names."""
     _DATA.append(folder)
     try:
         yield
@@ -201,7 +201,7 @@ def read_production(url: str | None) -> None:
 
 
 def reads() -> str | None:
-    """Which production store a development environment reads, a URL: HEADWATER_READS; None where this is no such environment."""
+    """Which production store a development environment reads, a URL: HEADWATER_READS; None outside such an environment."""
     return next(iter(_READS), None) or os.environ.get("HEADWATER_READS") or None
 
 

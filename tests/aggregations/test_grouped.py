@@ -31,7 +31,7 @@ MAPS = [a for a in cases.aggregations() if a.secondary is not None]
 
 
 def spent(*pairs, **more):
-    """Events a second apart, the last a second before the request: each a word and a whole number."""
+    """Events a second apart, the last a second before the request: each a word and an integer."""
     return [{"at": (i - len(pairs)) * SECOND, "word": word, "whole": whole, **more} for i, (word, whole) in enumerate(pairs)]
 
 
@@ -149,7 +149,7 @@ def test_knowledge_that_goes_back_and_forth(planted):
 
 
 def test_keys_of_entities_do_not_meet(planted):
-    """The same categories under three entity keys, at the same moments."""
+    """The same categories under three entity keys, at the same times."""
     events = [{"at": -5, "key": key, "word": w, "whole": 10 * key + i} for key in (1, 2, 0) for i, w in enumerate("ab")]
     everyone = [{"key": key, "timestamp": 0} for key in (0, 1, 2, 7)]
     found = planted(hw.sum("whole").by("word"), events, everyone)

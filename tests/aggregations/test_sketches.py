@@ -62,7 +62,7 @@ def test_history_is_exact_as_far_as_states_are(n):
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [513, 1000, 5000, 20_000, 100_000, 1_000_000])
 def test_the_standard_error_is_the_stated_one(n):
-    """Over thirty sets the root of the mean square is near it, none is far off, and there is no bias."""
+    """Over thirty sets the root of the mean square is near it, none is far off, and the mean has no bias."""
     sets = np.random.default_rng(n).integers(-(2**63), 2**63 - 1, (30, n)) if n <= 100_000 else [np.arange(n) + n * i for i in range(4)]
     errors = np.array([distinct(values) / n - 1 for values in sets])
     assert np.sqrt(np.mean(errors**2)) < 1.35 * STANDARD_ERROR
@@ -70,10 +70,10 @@ def test_the_standard_error_is_the_stated_one(n):
     assert abs(errors.mean()) < 4 * STANDARD_ERROR / math.sqrt(len(errors))
 
 
-@pytest.mark.parametrize("kind", ["numbers in a row", "floats", "texts"])
+@pytest.mark.parametrize("kind", ["numbers in a row", "floats", "strings"])
 def test_what_kind_of_values_makes_no_difference_to_the_error(kind):
     n = 20_000
-    values = {"numbers in a row": range(n), "floats": [i / 7 for i in range(n)], "texts": [f"user-{i}" for i in range(n)]}[kind]
+    values = {"numbers in a row": range(n), "floats": [i / 7 for i in range(n)], "strings": [f"user-{i}" for i in range(n)]}[kind]
     value = swept(hw.count_distinct("x"), list(values))
     assert abs(value / n - 1) < 4 * STANDARD_ERROR
     assert value != n  # it is an estimate

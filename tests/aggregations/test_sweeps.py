@@ -1,4 +1,4 @@
-"""Windows that slide over many events: against plain counting, and the same bits whatever the order, threads, chunks and slices."""
+"""Windows that slide over many events: against plain counting, and the same bits for any order, threads, chunks and slices."""
 
 from collections import Counter, defaultdict
 from datetime import timedelta
@@ -47,7 +47,7 @@ WINDOWS = [hw.window("1m", hop="1s"), hw.window("10m", offset="1m"), hw.window("
 
 
 def table(random, events, kinds, keys=3):
-    """Events at whole seconds, many at once and half of them of one key."""
+    """Events at whole seconds, many at the same second and half of them of one key."""
     rows = []
     for number in range(events):
         second = random.randrange(3600)

@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch):
 
 
 def ago(seconds):
-    """A moment before the tests began."""
+    """A time before the tests began."""
     return NOW - timedelta(seconds=float(seconds))
 
 

@@ -243,7 +243,7 @@ def test_the_command_writes_page_markdown_and_json(folder, run):
 
 
 def world(rows=2000):
-    """A score of the request says the label nearly; what is known of the card says nothing."""
+    """A score of the request says the label nearly; the card's history says nothing."""
     random = np.random.default_rng(0)
     at = [NOW - timedelta(days=40) + timedelta(minutes=29 * n) for n in range(rows)]
     risk = random.random(rows)
@@ -341,7 +341,7 @@ def test_answers_determine_the_experiment(answers, effects, experiment):
 
 @pytest.mark.slow
 def test_names_and_tasks_do_not_determine_it(made):
-    """A model of fraud is not said to have adversaries: nobody has answered."""
+    """A model of fraud is not said to have adversaries: no one has answered."""
     of, backtest, _ = made
     fraud = hw.Project("p", [dataclasses.replace(of.models[0], name="card_fraud")])
     given = {**backtest.to_dict(), "model": "card_fraud"}

@@ -135,7 +135,7 @@ def test_the_page_has_every_number_and_where_it_is_from():
     assert plot["data"][0]["y"], "a bar for each input that matters"
 
 
-# ---------------------------------------------------------------- what is measured
+# ---------------------------------------------------------------- measurements
 
 
 def test_requests_and_waste_of_labelled_requests():

@@ -276,7 +276,7 @@ def test_without_a_verdict_no_view_is_said_to_stay():
     found = evidence(said({"daily": 0.60, "minute": 0.64}, half=0.2), views=("card", "shop"))
     plan = staged(found, decide(found))
     assert decide(found).action == "not decided"
-    assert (list(plan.stages), list(plan.stay), plan.note) == ([], [], "No stage is planned while there is no verdict.")
+    assert (list(plan.stages), list(plan.stay), plan.note) == ([], [], "No stage is planned without a verdict.")
 
 
 def test_without_an_attribution_all_views_are_named_and_that_is_said():
@@ -323,7 +323,7 @@ def test_what_would_change_it():
 
 
 def test_views_that_the_same_thing_bars_are_named_together():
-    blocked = [Blocker("hourly", "unknown", "E3", f"view {name}: lag: nobody looked", "look") for name in ("a", "b")]
+    blocked = [Blocker("hourly", "unknown", "E3", f"view {name}: lag: no one looked", "look") for name in ("a", "b")]
     one, two, three = (Barred(b.what[5], "daily", b) for b in (*blocked, structs.replace(blocked[0], what="view c: lag: 3 h", state="red")))
     assert [(names, b.certain) for names, b in alike([one, three, two])] == [(["a", "b"], False), (["c"], True)]
 

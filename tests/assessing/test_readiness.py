@@ -34,7 +34,7 @@ GOOD = {
 
 
 def asked(count=200, *, cards=200, every=3600.0, delays=None, labelled=None):
-    """Labelled requests, one an hour; `delays` in seconds, of which the last is known at its own time."""
+    """Labelled requests, one an hour; `delays` in seconds; the last one is known at its own time."""
     at = [ago(every * (count - n) + 10) for n in range(count)]
     known = [t + timedelta(seconds=(delays or [60])[n % len(delays or [60])]) for n, t in enumerate(at)]
     fraud = [n % 3 == 0 if labelled is None or n < labelled else None for n in range(count)]
@@ -238,7 +238,7 @@ def test_a_store_is_timed_and_compared_and_not_changed(tmp_path, kind):
 
 
 def test_a_store_whose_values_differ_is_red(tmp_path):
-    """The same definition over another history: what is served is no longer what training computes."""
+    """The same definition over another history: serving differs from training."""
     path, url = tmp_path / "events.parquet", f"lmdb:{tmp_path}/online?size=100MB"
     payments(2000).write_parquet(path)
     made = project(view(source(hw.parquet(path)), freshness=hw.batch("1h"), windows=("1d",)))
@@ -334,7 +334,7 @@ def test_questions_are_written_answered_and_read(tmp_path):
 
 
 def test_levels_and_ladders(tmp_path):
-    """All answered and measured: hourly; then what bars streaming is that there is no stream."""
+    """All answered and measured: hourly; then a missing stream bars streaming."""
     url = f"lmdb:{tmp_path}/online?size=100MB"
     frame = payments(2000).with_columns(known=pl.col("at") + timedelta(seconds=1))
     made = project(
@@ -349,8 +349,8 @@ def test_levels_and_ladders(tmp_path):
     assert only.possible == "hourly"
     barring = {b.state: b.what for b in only.blockers if b.level == "streaming"}
     assert "no stream=" in barring["red"]
-    assert (found.online.reached, found.online.possible) == (0, 2), "no rung of the ladder needs what is not there, up to the stream"
-    assert found.learning.reached == 0, "there is no prediction log"
+    assert (found.online.reached, found.online.possible) == (0, 2), "no rung of the ladder below the stream lacks a part"
+    assert found.learning.reached == 0, "no prediction log exists"
     assert readiness_section(found).blocks[0].rows[0][3].startswith("S3, for hourly")
     json.dumps(found.to_dict(), allow_nan=False)
 

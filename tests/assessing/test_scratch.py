@@ -32,7 +32,7 @@ FLAGS = ["--deadline", "200ms", "--known-before", "0s", "--listable", "no", "--o
             "Precompute predictions with a nightly job; log logins and payments",
         ),
         ({"known_before": "1d"}, "on request", False, "Predict on request"),
-        ({"listable": True}, "on request", False, "Predict on request"),  # known a moment before only
+        ({"listable": True}, "on request", False, "Predict on request"),  # known a second before only
         ({"deadline": "8h"}, "batch", False, "Score requests with an hourly job; log logins and payments"),
     ],
 )

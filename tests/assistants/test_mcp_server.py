@@ -91,7 +91,7 @@ def test_an_error_is_said_and_ends_nothing(reader):
         ("explain", {"feature": {"a": 1}, "keys": 3}, "missing or of another type: feature, keys"),
         ("recommendation", {}, "recommendation takes model; missing or of another type: model"),
         ("run", {"run": "../../etc/passwd"}, ""),
-        ("explian", {}, "there is no tool 'explian'; did you mean 'explain'?"),
+        ("explian", {}, "no tool is named 'explian'; did you mean 'explain'?"),
     ],
 )
 def test_an_error_is_a_sentence_without_the_text_of_a_library(reader, tool, arguments, says):

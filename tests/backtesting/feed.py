@@ -1,4 +1,4 @@
-"""A made-up shop whose users click what they clicked before in the session, and what is popular that day."""
+"""A made-up shop whose users click what they clicked before in the session, and the popular items of the day."""
 
 import datetime as dt
 

@@ -126,7 +126,7 @@ def _flights(task: Task) -> BacktestResult:
         fingerprint="b3f1c0a97d5e24c86f0d1be2a4977c35e8d6",
         versions={"headwater": "0.1.0", "python": "3.11.7", "polars": "1.35.2", "numpy": "2.3.5", "lightgbm": "4.6.0"},
         assumptions=[
-            "The past would have been the same had the model acted on these scores: nobody rebooked, no crew was moved.",
+            "The past would have been the same had the model acted on these scores: no one rebooked, no crew was moved.",
             "Airlines, passengers and competitors do not adapt to fresher scores.",
             "Features arrive as promised; production ages are longer on bad days. Measure them and replay with measured(ages).",
         ],

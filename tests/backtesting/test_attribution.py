@@ -232,7 +232,7 @@ def mixture(model, split=SPLIT):
     return freshness_subsets.Mixtures(rows, DAILY, INSTANT, ("daily", "instant"), find_units(model, DAILY, INSTANT, None))
 
 
-# ---- what is one
+# ---- attributions
 
 
 def _tied():

@@ -127,7 +127,7 @@ def test_the_command_has_an_exit_code(served, run):
 
 
 def test_weeks_count_only_when_every_outcome_could_be_known(served):
-    """Outcomes come an hour after the request; what is asked before the end of the week and that hour is not judged."""
+    """Outcomes come an hour after the request; requests before the end of the week and that hour is not judged."""
     _, _, _, tested = served
     end = dt.datetime(2024, 5, 13, tzinfo=dt.UTC)
     promise = hw.evaluation.promised(tested, "live")
@@ -298,7 +298,7 @@ def test_classes_are_judged_by_accuracy_and_new_ones_are_counted(tmp_path):
 
 
 def ranking(tmp_path, posted, *, days=35, items=4):
-    """Lists of `items` returned items, two a day, the second of which is what was wanted; (outcomes of a list) by `posted`."""
+    """Lists of `items` returned items, two a day, the second one is wanted; (outcomes of a list) by `posted`."""
     shown = pl.DataFrame({"user": [1], "item": ["a"], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)], "left": [True]})
     of = model(table=shown, task=hw.Ranking(group="user", item="item"))
     context, outcomes = about(kind="rank", request=("user", "item")), []
@@ -433,7 +433,7 @@ def test_the_shortfall_has_the_uncertainty_of_both():
     assert sure.estimate.high - sure.estimate.value == pytest.approx(0.02, rel=0.01)
     assert unsure.estimate.high - unsure.estimate.value > 0.06
     assert sure.p < 0.001 < unsure.p
-    assert shortfall_of(promise, Estimate(0.85, 0.8, 0.9), 0.001, 28).p > 0.99, "delivering more is no miss"
+    assert shortfall_of(promise, Estimate(0.85, 0.8, 0.9), 0.001, 28).p > 0.99, "delivering more is not a miss"
 
 
 def test_errors_over_days_have_as_many_degrees_of_freedom_as_waves():

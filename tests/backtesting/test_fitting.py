@@ -1,4 +1,4 @@
-"""What is settled inside the training rows: thresholds, what mistakes cost, and settings."""
+"""Choices inside the training rows: thresholds, what mistakes cost, and settings."""
 
 import dataclasses
 

@@ -103,7 +103,7 @@ def test_slices_blocks_and_other_tasks():
         ({"time": pl.lit("2024-05-01 10:00:00")}, "600 times, such as '2024-05-01 10:00:00', have no offset"),
         ({"label": pl.lit("yes")}, "the label 'label' is of type String"),
         ({"label": pl.lit(1)}, "scores"),
-        ({"daily": pl.lit(1), "minute": pl.lit("high")}, "there is no column of scores"),
+        ({"daily": pl.lit(1), "minute": pl.lit("high")}, "no column of scores"),
     ],
 )
 def test_scores_are_refused_with_a_reason(change, words):
@@ -122,7 +122,7 @@ def test_scores_are_refused_with_a_reason(change, words):
         (
             {"scores": hw.evaluation.Scores(scored(), levels=["dayly"])},
             UsageError,
-            "level 'dayly' is no column of scores; did you mean 'daily'",
+            "level 'dayly' is not a column of scores; did you mean 'daily'",
         ),
         (
             {"scores": scored(), "evaluation": hw.Evaluation(split="2024-05-03T00:00Z")},

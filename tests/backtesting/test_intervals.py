@@ -1,4 +1,4 @@
-"""Block bootstrap: the draw, the intervals, and what is refused."""
+"""Block bootstrap: the draw, the intervals, and refusals."""
 
 import math
 

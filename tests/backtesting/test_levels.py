@@ -350,9 +350,9 @@ def _precomputed(keys, freshness=DAILY):
         (_precomputed(["user", "device"]), UsageError, "no view of these keys alone has the key 'device'"),
         (_precomputed(["user"], hw.never()), UsageError, r"precomputed\(never\(\)\) makes no predictions"),
         (
-            {"nobody": hw.Level(hw.never(), predictions=AHEAD)},
+            {"unanswered": hw.Level(hw.never(), predictions=AHEAD)},
             DataError,
-            "level 'nobody': none of the .* training rows is answered, since no event of their keys was known",
+            "level 'unanswered': none of the .* training rows is answered, since no event of their keys was known",
         ),
     ],
 )

@@ -146,7 +146,7 @@ def test_watch_judges_only_outcomes_that_no_answer_hides(outcomes, judged):
 
 @pytest.mark.parametrize("outcomes", ["censored", hw.censored(above=0.5), hw.censored(above=0.5, holdout=0.5, unit="user")])
 def test_watch_judges_the_holdout_alone(tmp_path, outcomes):
-    """Requests that were acted on have no outcome; those of the holdout have one whatever their score."""
+    """Requests that were acted on have no outcome; those of the holdout have one at any score."""
     rng = np.random.default_rng(3)
     of = replace(labelled("flag", "binary"), outcomes=outcomes)
     scores = rng.random(N)

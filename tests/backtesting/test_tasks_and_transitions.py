@@ -133,7 +133,7 @@ def planted():
     ids=["nightly", "live"],
 )
 def test_what_a_level_could_not_have_found_is_missed(planted, freshness, recalls):
-    """The lists of the test want d, then b, then d and a, then x, of which nobody knows."""
+    """The lists of the test want d, then b, then d and a, then x, which is unknown."""
     for k, expected in recalls.items():
         result = backtest.backtest(
             _plain(*planted),
@@ -151,7 +151,7 @@ def test_without_candidates_what_was_shown_is_ranked(planted):
         levels={"live": hw.Level(LIVE)},
         evaluation=hw.Evaluation(split=day(5), metrics=["mrr@9", "recall@1"], resamples=0),
     ).result
-    # d first of acd; b of ab; d of da; x is unknown and stands below b: worth less than anything.
+    # d first of acd; b of ab; d of da; x is unknown and ranks below b: worth less than anything.
     assert result.levels[0].metrics["mrr@9"].value == pytest.approx(np.mean([1, 1, 1, 1 / 2]))
     assert result.levels[0].metrics["recall@1"].value == pytest.approx(np.mean([1, 1, 0.5, 0]))
     assert "candidates" not in result.levels[0].note

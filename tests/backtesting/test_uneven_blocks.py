@@ -42,7 +42,7 @@ def judged(frame, **how):
 
 
 def all_show_it(sizes):
-    """Scores of which every day shows the gain in its own AUC."""
+    """Scores whose gain shows in the AUC of every day."""
     for seed in range(200):
         frame = scores(seed, sizes, stale=0.2, fresh=0.8)
         gains = [judged(part.drop("shop"))[1].delta for part in frame.partition_by("shop")]
@@ -105,7 +105,7 @@ def test_many_small_blocks_beside_a_large_one():
 
 
 def uneven(sizes, seed=1):
-    """A world of which each day keeps so many rows."""
+    """A world that keeps so many rows of each day."""
     made = world(seed, days=len(sizes), per_day=6000)
     number = (made.rows["asked"] - START).dt.total_days()
     kept = pl.concat(made.rows.filter(number == at)[:size] for at, size in enumerate(sizes))

@@ -89,7 +89,7 @@ def test_only_a_new_promise_ends_it(tested, registry):
     keep(registry, delivered(tested))
     hw.train(churn()).register(registry)  # takes the promise over
     assert read(tested, registry).recommendation.withheld
-    (registry.current("churn").folder / "promise.json").unlink()  # as that of other definitions, of which nothing was promised
+    (registry.current("churn").folder / "promise.json").unlink()  # as for other definitions, without a promise
     assert delivery_of(registry, "churn", "as defined").withdrawn
     assert read(tested, registry).recommendation.withheld
     new = msgspec.structs.replace(hw.evaluation.promised(tested, "instant"), tested_until="2024-09-01T00:00:00+00:00")

@@ -59,7 +59,7 @@ def shop_files(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def shop_home(shop_files, tmp_path, monkeypatch):
-    """Work beside the tables; every model of the tests has a trained version in headwater's home."""
+    """Work in the folder of the tables; every model of the tests has a trained version in headwater's home."""
     monkeypatch.chdir(shop_files)
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     for name in ("churn", "fraud", "late"):

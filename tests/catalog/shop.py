@@ -1,4 +1,4 @@
-"""A small project, any part of which can be given otherwise. Its tables (see conftest.py) have columns and no rows."""
+"""A small project, with any part replaced. Its tables (see conftest.py) have columns and no rows."""
 
 import polars as pl
 

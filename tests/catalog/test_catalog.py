@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def of_hours(hours, **more):
-    """Two views whose windows are as long as each other: what is applied at once must be seen at once."""
+    """Two views whose windows are as long as each other: a joint apply must be seen whole."""
     return project(*(view(name=name, windows=[f"{hours}h"], **more) for name in ("one", "other")))
 
 
@@ -37,7 +37,9 @@ def hours_held(place):
 def start(code, place):
     """A process of its own that runs `code`, which may print and knows `place`."""
     head = "import sys, headwater as hw\nfrom tests.catalog.test_catalog import *\nplace = sys.argv[1]\n"
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # it works where this process does: beside the tables
+    paths = os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )  # it works where this process does: in the folder of the tables
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", head + code, place], env={**os.environ, "PYTHONPATH": paths}, **pipes)
 
@@ -56,7 +58,7 @@ def test_applies_at_once_follow_each_other(place):
     processes = [start(loop.replace("{first}", str(first)), place) for first in (1, 8, 15)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
-    for process in processes:  # all at once
+    for process in processes:  # all concurrently
         process.stdin.write("go\n")
         process.stdin.flush()
     assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
@@ -129,7 +131,7 @@ def test_kills_at_random_moments_leave_no_mixture(place):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         close(process)
-        with Catalog(place).changing("shop"):  # whatever a server had been told is done, or taken back
+        with Catalog(place).changing("shop"):  # any work of a server is done, or undone
             pass
         log = Catalog(place).log("shop")
         assert len(hours_held(place)) == 1
@@ -190,7 +192,7 @@ def test_what_is_refused_is_refused_at_once_and_all_of_it(place):
     assert Catalog(place).held("shop").version == 0
 
 
-# ---------------------------------------------------------------- what is held
+# ---------------------------------------------------------------- contents
 
 
 def test_what_was_applied_can_be_looked_up(place):
@@ -266,7 +268,7 @@ def test_another_schema_is_refused(place):
 )
 def test_a_bad_place_is_told(tmp_path, at, error, said):
     (tmp_path / "taken").write_text("a file, where a folder is wanted", encoding="utf-8")
-    (tmp_path / "text").write_text("this is no database, but a text that is long enough to be seen as one" * 20, encoding="utf-8")
+    (tmp_path / "text").write_text("this is not a database, but a text that is long enough to be seen as one" * 20, encoding="utf-8")
     with pytest.raises(error, match=said) as raised:
         hw.apply(project(), at.format(tmp_path))
     assert "secret" not in str(raised.value)
@@ -287,7 +289,7 @@ def test_the_place_comes_from_the_environment(tmp_path, monkeypatch):
 
 
 def test_a_development_environment_applies_to_a_catalog_of_its_own(place, tmp_path, monkeypatch):
-    """Whatever address its configuration shares with production's."""
+    """For any address that its configuration shares with production's."""
     hw.apply(of_hours(1), place)
     with monkeypatch.context() as development:
         development.setenv("HEADWATER_READS", "redis://production:6379/0")

@@ -1,4 +1,4 @@
-"""What ids need in memory, as a plan says it: rate of the history x id_horizon x 32 bytes; and what is refused above `memory=`."""
+"""What ids need in memory, as a plan says it: rate of the history x id_horizon x 32 bytes; and refusals above `memory=`."""
 
 import json
 from datetime import UTC, datetime, timedelta

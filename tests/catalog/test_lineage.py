@@ -1,4 +1,4 @@
-"""Lineage: nodes, edges, and what is around one."""
+"""Lineage: nodes, edges, and neighbours."""
 
 from dataclasses import replace
 

@@ -13,7 +13,7 @@ from headwater.definitions.view_refusals import queryable
 from tests.catalog.shop import http, model, project, source, view
 
 STREAM = hw.streaming("2s")
-KEPT = source(id_field="id")  # nothing to complain of, but that there is no stream yet
+KEPT = source(id_field="id")  # nothing to complain of, but that it has no stream yet
 CHANGES = {"id_field": "id", "changes": "before", "known_at_field": "known"}
 
 
@@ -45,7 +45,7 @@ DAYS = pl.DataFrame(
     schema_overrides={"at": pl.Datetime("us", "UTC")},
 )
 
-# the views that a model reads -> what is found of which definition
+# the views that a model reads -> the findings for each definition
 FOUND = {
     "a daily view": ([view()], set()),
     "whole days": ([view(source=source(history=DAYS))], {("coarse-timestamps", "source clicks")}),
@@ -128,7 +128,7 @@ FOUND = {
         [view(features=[hw.mode("amount"), hw.count().by("large")], windows=["31d"])],
         {("many-values", "view user")},
     ),
-    "extremes of texts": ([texts("seen", features=[hw.min("page"), hw.max("amount")])], {("text-extremes", "view seen")}),
+    "extremes of strings": ([texts("seen", features=[hw.min("page"), hw.max("amount")])], {("text-extremes", "view seen")}),
     "extremes of numbers": ([texts("seen", features=[hw.max("amount")])], set()),
     "extremes of what cannot be read": ([view(features=[hw.max("amount")])], set()),
 }

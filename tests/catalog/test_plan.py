@@ -35,7 +35,7 @@ def otherwise():
 
 B, X = "backfill", "breaking"
 
-# before, after -> what is said of each definition that changes, and texts that stand in the plan
+# before, after -> the effect on each definition that changes, and strings in the plan
 CHANGES = {
     "nothing": (project(), project(), {}, []),
     "a window": (
@@ -54,7 +54,7 @@ CHANGES = {
         {"view user": {B}, "service churn_v1": set()},
         ["features added: max_amount_1h, max_amount_1d"],
     ),
-    "a feature nobody reads": (
+    "a feature that no model reads": (
         project(USER["count_1h"]),
         project(view(features=[hw.count()])["count_1h"]),
         {"view user": {B}},
@@ -88,7 +88,7 @@ CHANGES = {
         project(USER, http()),
         project(USER),
         {"http ip": {X}, "source ip_log": set(), "service churn_v1": set()},
-        ["model churn reads ip__score, of a third party that is no longer called"],
+        ["model churn reads ip__score, of a third party that is not called any more"],
     ),
     "how a third party is asked": (
         project(USER, http(cache="1h")),
@@ -187,7 +187,7 @@ CHANGES = {
             "model churn reads user__mean_large_1h, user__mean_large_1d, which would be made of other values",
         ],
     ),
-    "a column nobody reads": (
+    "a column that no model reads": (
         project(),
         project(view(source=source(select=["user", "amount", LARGE, "page"]))),
         {"source clicks": set()},

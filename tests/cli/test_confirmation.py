@@ -98,7 +98,7 @@ def test_what_cannot_be_undone_needs_consent(shop, name, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     before = state(shop, name, capsys)
     assert main(CALLS[name]) == 2
-    assert "There is no terminal to confirm; give --yes, or --dry-run" in capsys.readouterr().err
+    assert "No terminal to confirm; give --yes, or --dry-run" in capsys.readouterr().err
     assert state(shop, name, capsys) == before
 
 

@@ -122,9 +122,9 @@ def test_an_acknowledgement_of_the_project_may_be_of_its_other_model(tmp_path):
 
 @pytest.mark.slow
 def test_an_acknowledgement_of_the_command_line_answers(tmp_path):
-    code, said = backtested(tmp_path, TWO_MODELS, "--acknowledge", "label rows | visits | pages are known at once | Ada")
+    code, said = backtested(tmp_path, TWO_MODELS, "--acknowledge", "label rows | visits | pages are known immediately | Ada")
     assert code == 0, said
-    assert "matches no finding" in said or "Ada: pages are known at once" in said
+    assert "matches no finding" in said or "Ada: pages are known immediately" in said
 
 
 def test_metrics_of_any_task_are_known_before_a_model_is_chosen():

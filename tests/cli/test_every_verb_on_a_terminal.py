@@ -64,7 +64,7 @@ COMMANDS = {
     "": 2,
     "statsu": 2,
 }
-"""Command lines, with their exit codes; whatever asks is told yes."""
+"""Command lines, with their exit codes; every question gets a yes."""
 SERVING = {
     "serve --listen 127.0.0.1:0": "serving shop at",
     "console --listen 127.0.0.1:0": "console of shop at",

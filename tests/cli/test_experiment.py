@@ -1,4 +1,4 @@
-"""An experiment from the command line: advised, planned, started, followed, ramped and stopped; and what is refused on the way."""
+"""An experiment from the command line: advised, planned, started, followed, ramped and stopped; and refusals on the way."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_each_next_command_leads_to_a_running_experiment(shop, run):
         made = run(*command)
         assert made.returncode == 0, made.stderr
         done = run("experiment", "plan", "fresher")
-    made = [["materialize", "user"], ["materialize", "user@fresher-hourly"]]  # `user` makes both, where the hourly cut has come
+    made = [["materialize", "user"], ["materialize", "user@fresher-hourly"]]  # `user` makes both, where the hourly cut is due
     assert seen[:3] == [["train", "--model"]] * 2 + made[:1]
     assert seen[3:] in ([["experiment", "start"]], [made[1], ["experiment", "start"]])
     planned = json.loads(run("experiment", "plan", "fresher", "--json").stdout)
@@ -217,7 +217,7 @@ DEFAULT = ("default", "model churn at as defined", "headwater train --model chur
 
 
 def test_units_outside_need_a_model(shop, run):
-    """Units that take no part get the model as defined, which neither arm is here; a service without it answers nobody."""
+    """Units that take no part get the model as defined, which neither arm is here; a service without it answers no one."""
     (shop / "features.py").write_text(AT_LEVELS, encoding="utf-8")
     assert _models_missing(run)[2] == DEFAULT
     (shop / "features.py").write_text(WITH, encoding="utf-8")

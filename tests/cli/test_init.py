@@ -135,7 +135,7 @@ def test_a_terminal_is_asked(folder):
     mine, theirs = pty.openpty()
     command = [sys.executable, "-m", "headwater.cli", "init", "events.parquet", "labels.parquet"]
     started = subprocess.Popen(command, cwd=folder, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    os.write(mine, b"ordered\n\nsoon\n2h\n")  # what is wrong is asked for again, and Enter takes the proposal
+    os.write(mine, b"ordered\n\nsoon\n2h\n")  # a wrong answer is asked for again, and Enter takes the proposal
     _, said = started.communicate(timeout=60)
     os.close(mine)
     os.close(theirs)
@@ -156,7 +156,7 @@ def naive(folder):
 
 
 def called(folder, monkeypatch, capsys, *arguments):
-    """What `headwater init` prints to standard error, and its exit code, in this process; nobody is at a terminal."""
+    """What `headwater init` prints to standard error, and its exit code, in this process; no one is at a terminal."""
     monkeypatch.chdir(start(folder))
     monkeypatch.setattr("sys.stdin", io.StringIO())
     code = main(["init", "events.parquet", "labels.parquet", *arguments])

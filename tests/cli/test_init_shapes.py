@@ -161,7 +161,7 @@ def test_a_folder_of_several_tables_names_them(tmp_path, run):
 
 @pytest.mark.parametrize("order", ["day-first", "month-first"])
 def test_the_order_of_dates_stands_in_the_file_that_is_written(tmp_path, run, order):
-    """Also where they lie in a folder of CSV files; the file reads them as answered, whatever it is moved to."""
+    """Also where they lie in a folder of CSV files; the file reads them as answered, after any move."""
     (tmp_path / "events").mkdir()
     for name, day in (("a", 1), ("b", 9)):
         rows = [f"u{n % 7},{n % 3},{1 + n % 5:02}/{day:02}/2026 10:00" for n in range(200)]

@@ -12,7 +12,7 @@ import pytest
 from headwater.cli.signals import interruptible, stopped
 from tests.pseudo_terminal import Terminal
 
-SOON = 20  # seconds; about one on a quiet machine, and whatever waits without end takes longer than this
+SOON = 20  # seconds; about one on a quiet machine, and an endless wait takes longer than this
 
 SLOW = """
 import hashlib, time
@@ -126,7 +126,7 @@ def test_before_and_while_a_command_begins(folder, arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_watches_ends(folder, number):
-    """Also as the first process of a container, which no signal ends unless it handles it; that it was stopped is no error."""
+    """Also as the first process of a container, which no signal ends unless it handles it; being stopped is not an error."""
     terminal = Terminal(folder, "-m", "headwater", "materialize", "--watch")
     terminal.until("keys written")
     terminal.process.send_signal(number)

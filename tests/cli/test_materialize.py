@@ -38,7 +38,7 @@ import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:]).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(code)
-"""  # a process of its own, since a child's peak begins with that of whoever started it
+"""  # a process of its own, since a child's peak begins with that of its parent
 
 
 def start(folder, *arguments, through=None, **more):
@@ -84,7 +84,7 @@ def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [int(os.environ.get("HEADWATER_MATERIALIZE_ROWS", "600_000"))])
 def test_memory_stays_bounded(rows, tmp_path):
-    """The same run with a tenth of the memory; the peak is that of the process, of which polars, numba and the code take a part."""
+    """The same run with a tenth of the memory; the peak is that of the process, including polars, numba and the code."""
     random = np.random.default_rng(0)
     at = np.sort(random.integers(0, 86400 * 30, rows)) * 1_000_000 + 1_700_000_000_000_000
     events = pl.DataFrame({"key": random.integers(0, rows // 20, rows), "amount": random.exponential(1, rows), "at": at})

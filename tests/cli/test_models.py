@@ -21,7 +21,7 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     assert done.returncode == 0, done.stderr
     assert "holdout: auc " in done.stderr
     assert "model: churn as defined, version 1, which is current, in .headwater/models/churn/as defined/1" in done.stderr
-    assert "next: headwater serve --project features.py --materialize\n" in done.stderr  # there is no online store to serve from yet
+    assert "next: headwater serve --project features.py --materialize\n" in done.stderr  # no online store to serve from yet
     assert "/v1/predict/churn " in done.stderr.splitlines()[-1]
     done = run("train", *UNTIL, "--no-promote")
     assert "version 2, which waits to be promoted" in done.stderr
@@ -66,7 +66,7 @@ def test_a_model_without_versions_says_what_to_do(folder, run):
 
 
 def test_a_version_that_the_definitions_cannot_serve_is_not_made_current(folder, run):
-    """A feature is added, the model is trained again, and somebody rolls back: a service could not start with what came of it."""
+    """A feature is added, the model is trained again, and rolled back: a service could not start with the result."""
     events, labels = pl.read_parquet(folder / "events.parquet"), pl.read_parquet(folder / "labels.parquet")
     events.head(400).write_parquet(folder / "events.parquet")
     labels.head(100).write_parquet(folder / "labels.parquet")

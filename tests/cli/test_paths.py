@@ -1,4 +1,4 @@
-"""Paths on the command line: outputs are checked before a long run; what a project file names lies beside it."""
+"""Paths on the command line: outputs are checked before a long run; paths in a project file are relative to it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The curl lines that `headwater ingest` and `headwater serve` print are accepted by these servers, whatever the types and units."""
+"""The curl lines that `headwater ingest` and `headwater serve` print are accepted by these servers, for all types and units."""
 
 import json
 import os
@@ -234,7 +234,7 @@ def test_a_value_that_select_cannot_read_is_refused_and_the_others_are_taken(ing
 
 @pytest.mark.slow
 def test_old_times_are_times(ingesting):
-    """A time of 1970 that is none of now in another unit is taken as it is."""
+    """A time of 1970 that is not the present in another unit is taken as it is."""
     for value in (0, 5_000_000_000, -86_400_000, 946_684_800_000):
         answer = httpx.post(f"{ingesting[1]}/v1/events/epoch_ms", json={"user": 1, "ts": value}, trust_env=False)
         assert (answer.status_code, answer.json()["accepted"]) == (200, 1), answer.json()

@@ -1,4 +1,4 @@
-"""The bar of a command in a terminal: it is told of work by many threads at once, and nothing that it does ends the work."""
+"""The bar of a command in a terminal: many threads report work concurrently, and nothing that it does ends the work."""
 
 import pytest
 
@@ -44,7 +44,7 @@ labels ="""
 
 @pytest.fixture
 def busy(folder):
-    """A project of five views, and in HEADWATER_ENGINE an engine that reports from four threads at once."""
+    """A project of five views, and in HEADWATER_ENGINE an engine that reports from four threads concurrently."""
     text = (folder / "features.py").read_text(encoding="utf-8").replace("\nlabels =", VIEWS).replace("[view]", "[view, *views]")
     (folder / "features.py").write_text(text, encoding="utf-8")
     about = folder / "plugin" / "busy-1.0.dist-info"
@@ -106,7 +106,7 @@ def test_no_display_ends_or_changes_a_computation(folder, busy, body, progress, 
     shown = on_terminal(folder, "stress.py", environment=busy)
     assert "equal: True" in shown.text, shown.text[-2000:]
     assert "".join(says.split()) in "".join("".join(shown.lines).split())  # a terminal breaks lines anywhere
-    assert shown.code in {0, 120}  # 120: the interpreter could not flush what is closed
+    assert shown.code in {0, 120}  # 120: the interpreter could not flush a closed stream
     assert shown.cursor
     assert "Traceback" not in shown.text
 

@@ -1,4 +1,4 @@
-"""headwater.toml beside the project's file: what it may hold, what goes before it, and how an error names it."""
+"""headwater.toml next to the project's file: its contents, its precedence, and how an error names it."""
 
 import json
 import subprocess

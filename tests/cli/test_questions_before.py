@@ -34,7 +34,7 @@ def asked(
         ("daily\nyes\nno\n", ("daily", True, False)),
         ("\n\n\n", (None, None, None)),  # Enter takes the proposal
         ("", (None, None, None)),  # and so does the end of the input
-        ("dayly\ndaily\nmaybe\nno\nyes\n", ("daily", False, True)),  # what is wrong is asked again
+        ("dayly\ndaily\nmaybe\nno\nyes\n", ("daily", False, True)),  # a wrong answer is asked again
         ("nothing\nnot known\nyes\n", (None, None, True)),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a terminal is shown: texts of events and files never reach it as something that it obeys."""
+"""What a terminal is shown: strings of events and files never reach it as something that it obeys."""
 
 import io
 

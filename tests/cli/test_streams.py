@@ -57,7 +57,7 @@ def test_a_stream_that_is_closed(shop, line):
 
 @pytest.mark.slow
 def test_nothing_is_printed_into_a_file_that_got_the_number_of_a_closed_stream(shop):
-    """The store's database is opened after the start: without care it would be file 1, and hold what is printed."""
+    """The store's database is opened after the start: without care it would be file 1, and hold the output."""
     (shop / "prints.py").write_text("import os, sys\nos.write(1, b'printed')\nsys.stdout.write('printed')\n", encoding="utf-8")
     (shop / "features.py").write_text("import prints\n" + (shop / "features.py").read_text(encoding="utf-8"), encoding="utf-8")
     assert in_shell(shop, "headwater materialize >&- 2>&-").returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Link:
-    """Leads to a port of this machine. What is sent while it is blocked arrives when it is healed, as TCP would have it.
+    """Leads to a port of this machine. Data sent while it is blocked arrives when it is healed, as TCP would have it.
 
     delay: seconds that each piece of data takes, in both directions. target: the port, which may change.
     """

@@ -89,7 +89,7 @@ class RedisSentinel:
         self.url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self.sentinel.port}/shop?replicas=1&timeout=30s"
 
     def interrupt(self):
-        """For so long that a replica takes over; then there are two that were told to be primaries, for a moment."""
+        """For so long that a replica takes over; then there are two that were told to be primaries, for a short time."""
         self.primary.pause()
         time.sleep(4)
         self.primary.resume()

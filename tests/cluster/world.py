@@ -78,7 +78,7 @@ class Group(World):
         return json.dumps({**row, "at": at.isoformat()}).encode(), n
 
     def end(self):
-        """Stop all that run, take in what is left, and compare everything."""
+        """Stop all that run, take in the rest, and compare everything."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

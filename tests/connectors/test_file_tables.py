@@ -1,4 +1,4 @@
-"""Folders of files as one table: which files count, what may differ between them, and what is refused."""
+"""Folders of files as one table: which files count, permitted differences, and refusals."""
 
 import os
 import shutil

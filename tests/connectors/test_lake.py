@@ -196,7 +196,7 @@ def test_features_are_those_of_a_frame(lake):
     assert_frame_equal(*[hw.get_historical_features(view, request) for view in views])
 
 
-# ---------------------------------------------------------------- what is read
+# ---------------------------------------------------------------- reads
 
 
 def test_files_out_of_reach_are_not_opened(lake):
@@ -438,7 +438,7 @@ def test_a_schema_that_changed_without_a_write_is_the_schema(tmp_path):
     with table.iceberg.refresh().update_schema() as change:
         change.rename_column("amount", "price")
     assert summed("price") == [32]
-    with pytest.raises(DataError, match="there is no column 'amount'"):
+    with pytest.raises(DataError, match="no column 'amount'"):
         summed("amount")
     with table.iceberg.refresh().update_schema() as change:
         change.delete_column("price")

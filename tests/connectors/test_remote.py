@@ -1,4 +1,4 @@
-"""Tables by URL: an S3 server, HTTP, and what is said where they cannot be read."""
+"""Tables by URL: an S3 server, HTTP, and the errors where they cannot be read."""
 
 import dataclasses
 import functools
@@ -91,7 +91,7 @@ def test_the_environment_says_how_a_url_is_read_wherever_a_table_is_expected(s3,
 
 
 def test_scanning_is_lazy_and_reads_the_columns_and_row_groups_that_are_needed(s3):
-    """A megabyte of noise beside the columns that are asked for is not fetched: the plan says so."""
+    """A megabyte of noise next to the requested columns is not fetched: the plan says so."""
     url = s3.put("lazy/events.parquet", EVENTS.with_columns(pl.lit("noise").alias("noise")))
     frame = scan(hw.parquet(url, storage_options=s3.options))
     assert isinstance(frame, pl.LazyFrame)
@@ -189,7 +189,7 @@ def _view(history):
     return hw.FeatureView("user", source=visits, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
 
 
-# ---------------------------------------------------------------- what is said of it
+# ---------------------------------------------------------------- messages
 
 
 def test_credentials_stand_nowhere(s3, tmp_path, monkeypatch):
@@ -220,7 +220,7 @@ def test_credentials_stand_nowhere(s3, tmp_path, monkeypatch):
 
 
 def test_what_changes_in_the_store_is_read_by_the_next_run(s3, tmp_path, monkeypatch):
-    """Nothing of a table by URL is kept in the cache of columns, since nobody says whether it has changed."""
+    """Nothing of a table by URL is kept in the cache of columns, since changes cannot be detected."""
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     table = hw.parquet(s3.put("cache/events.parquet", EVENTS), storage_options=s3.options)
     rows = hw.Labels("l", table=ROWS.with_columns(pl.lit(1.0).alias("y")), timestamp_field="timestamp", label="y", known_after="1h")
@@ -296,7 +296,7 @@ def test_a_bucket_that_is_missing_is_said(s3):
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".parquet", ".csv", "/*.parquet"])
 def test_an_endpoint_that_is_dead_or_silent_is_said_in_bounded_time(ending, monkeypatch):
-    """A port that nobody listens on, and one where connections are taken and nothing is answered."""
+    """A port without a listener, and one where connections are taken and nothing is answered."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as dead:
         ports = {"silent": silent.getsockname()[1], "dead": dead.getsockname()[1]}
         dead.close()
@@ -329,7 +329,7 @@ def test_ctrl_c_while_a_store_is_waited_for(tmp_path):
 
 
 def test_a_dead_store_is_not_asked_again_and_again():
-    """Each connection is closed at once: how often it is tried is counted."""
+    """Each connection is closed immediately: how often it is tried is counted."""
     asked = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 

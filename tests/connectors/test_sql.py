@@ -1,4 +1,4 @@
-"""SQL queries and dbt models as tables: PostgreSQL and DuckDB give the rows that a frame in memory gives, whatever is filtered."""
+"""SQL queries and dbt models as tables: PostgreSQL and DuckDB give the rows that a frame in memory gives, for any filter."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -200,7 +200,7 @@ def test_a_table_that_has_changed_is_an_error_that_names_the_column(orders):
             'select "user", "at", cast("Amount" as text) as "Amount" from orders',
             r"the column 'Amount': sum\(\) takes numbers or booleans, and the",
         ),
-        ('select "user", "at", n from orders', "there is no column 'Amount'"),
+        ('select "user", "at", n from orders', "no column 'Amount'"),
         (None, "refuses the query 'changing'"),
     ):
         change(orders, f"CREATE VIEW changing AS {definition}" if definition else None)
@@ -316,7 +316,7 @@ def test_models_of_dbt(orders, tmp_path):
     with pytest.raises(DataError, match="dbt parse"):
         hw.dbt(str(tmp_path / "none.json"), "orders").scan()
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(DataError, match="is no manifest"):
+    with pytest.raises(DataError, match="is not a manifest"):
         hw.dbt(path, "orders").scan()
 
 

@@ -1,4 +1,4 @@
-"""Values of databases that are read as they are whatever the machine, or are an error with the cast."""
+"""Values of databases that are read as they are on any machine, or are an error with the cast."""
 
 import os
 import subprocess

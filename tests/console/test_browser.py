@@ -172,7 +172,7 @@ def _flat(page):
 
 
 def _too_wide(page, look):
-    """How wide the page is, if it scrolls sideways; figures follow a new width after a moment."""
+    """How wide the page is, if it scrolls sideways; figures follow a new width after a short time."""
     for _ in range(20):
         width = page.evaluate("document.documentElement.scrollWidth")
         if width <= SIZES[look]["width"]:

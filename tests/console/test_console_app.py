@@ -47,7 +47,7 @@ def _act(_context, request):
 PAGES_HERE = (
     *PAGES,
     ConsolePage("/text", "Text", "error.html.j2", _shows),
-    ConsolePage("/lost", "Lost", "error.html.j2", _fails(NotShown("there is no model 'x'"))),
+    ConsolePage("/lost", "Lost", "error.html.j2", _fails(NotShown("no model 'x'"))),
     ConsolePage("/down", "Down", "error.html.j2", _fails(StoreError("the store is down"))),
     ConsolePage("/wrong", "Wrong", "error.html.j2", _fails(DataError("wrong data"))),
     ConsolePage("/broken", "Broken", "error.html.j2", _fails(ZeroDivisionError())),
@@ -154,7 +154,7 @@ def test_failed_logins_are_limited(context, tokens):
     statuses = [client.post("/console/login", data={"token": "hw_1_1"}).status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
     assert client.post("/console/login", data={"token": tokens[1]["predict"]}).status_code == 429
-    assert client.post("/console/login", data={"token": tokens[1]["read"]}).status_code == 303  # whoever has a token that may read gets in
+    assert client.post("/console/login", data={"token": tokens[1]["read"]}).status_code == 303  # a token that may read is enough
 
 
 ODD_PATHS = (
@@ -179,7 +179,7 @@ def test_every_response_has_the_security_headers_and_none_fails(context, tokens,
     ("path", "status", "shown"),
     [
         ("/console/text?text=%3Cscript%3E", 200, "&lt;b&gt;&lt;script&gt;&lt;/b&gt;"),
-        ("/console/lost", 404, "there is no model &#39;x&#39;"),
+        ("/console/lost", 404, "no model &#39;x&#39;"),
         ("/console/nothing", 404, "no such page"),
         ("/console/down", 503, "the store is down"),
         ("/console/wrong", 400, "wrong data"),

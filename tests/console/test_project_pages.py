@@ -39,7 +39,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def payments_project(folder):
-    """A batch view over history, a streaming view over a file, a model, and an experiment; texts that are hostile."""
+    """A batch view over history, a streaming view over a file, a model, and an experiment; hostile strings."""
     at = [NOW - timedelta(hours=n) for n in range(1, 60)]
     events = pl.DataFrame({"card": [n % 3 for n in range(59)], "amount": [float(n) for n in range(59)], "at": at})
     payments = hw.Source(

@@ -1,4 +1,4 @@
-"""What the aggregations are called, and what is refused where they are written or read."""
+"""What the aggregations are called, and refusals where they are written or read."""
 
 from datetime import UTC, datetime, timedelta
 

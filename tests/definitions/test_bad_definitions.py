@@ -1,4 +1,4 @@
-"""What is refused where it is written: each message names the thing, what is allowed, and what to do."""
+"""Refusals where a definition is written: each message has the subject, the allowed values, and the remedy."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -34,7 +34,7 @@ ROW_WISE = "is not row-wise: its value on one row depends on other rows, which a
 REFUSED = {
     # names
     "a name": (lambda: _source("a__b"), ["a source is named 'a__b'", "letters, digits and single underscores"]),
-    "a name that is no text": (lambda: _view(3), ["a feature view is named 3"]),
+    "a name that is not a string": (lambda: _view(3), ["a feature view is named 3"]),
     "an unknown feature": (lambda: _view()["cuont_1h"], ["feature view 'user' has no feature 'cuont_1h'", "did you mean 'count_1h'?"]),
     "a feature far from any": (lambda: _view()["zzz"], ["no feature 'zzz'; known: count_1h"]),
     "an unknown view": (
@@ -172,7 +172,7 @@ REFUSED = {
         lambda: _model(labels=_labels(label="user__count_1h")),
         ["model 'm': the label 'user__count_1h' is named like a feature; rename one"],
     ),
-    # what is not row-wise, however deep it hides
+    # expressions that are not row-wise, however deep it hides
     "a sum in select": (lambda: _source(select=[C.sum()]), ["source 'pay': select: col(\"amount\").sum() " + ROW_WISE]),
     "the next row": (lambda: _source(select=[C - C.shift(-1)]), ["source 'pay': select:", ROW_WISE]),
     "the mean of all": (lambda: _source(select=[(C / C.mean()).alias("relative")]), [ROW_WISE]),
@@ -186,7 +186,7 @@ REFUSED = {
         lambda: _source(select=[C.map_elements(lambda x: x, return_dtype=pl.Float64)]),
         ["cannot tell whether", "use polars' own functions"],
     ),
-    "several columns at once": (lambda: _source(select=[pl.col("user", "amount")]), ["name each column on its own"]),
+    "several columns together": (lambda: _source(select=[pl.col("user", "amount")]), ["name each column on its own"]),
     # text where a list is needed, and one where several are
     "select": (lambda: _source(select="account"), ["source 'pay': select is the string 'account'; give a list, such as ['account']"]),
     "select of labels": (
@@ -248,7 +248,7 @@ REFUSED = {
         lambda: _model(task="classify"),
         ["model 'm': task is 'classify'; give 'binary', 'multiclass' or 'regression', or hw.Ranking(group=, item=)"],
     ),
-    "a timestamp that is no name": (
+    "a timestamp that is not a name": (
         lambda: _source(timestamp_field=C),
         ["source 'pay': timestamp_field is", "give the name of the column with the event time"],
     ),
@@ -333,7 +333,7 @@ REFUSED = {
         lambda: _labels(label=hw.outcome(_source(), hw.count(), keys=["user"], within="1h")),
         ["labels 'late': an outcome is known at its horizon; leave known_at_field and known_after out"],
     ),
-    "a label that is no name": (
+    "a label that is not a name": (
         lambda: _labels(label=C),
         ["labels 'late': label is", "give the name of a column, or outcome(source, aggregation, keys=, within=)"],
     ),

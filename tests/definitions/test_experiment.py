@@ -1,4 +1,4 @@
-"""Experiments: what is refused when they are written, and what a project checks across them."""
+"""Experiments: refusals when they are written, and what a project checks across them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions as texts: what the user wrote, without polars' types of literals."""
+"""Expressions as strings: what the user wrote, without polars' types of literals."""
 
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What definitions and results show of themselves at a prompt: a few readable lines, whatever they hold."""
+"""What definitions and results show of themselves at a prompt: a few readable lines for any contents."""
 
 import dataclasses
 import inspect

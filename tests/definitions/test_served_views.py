@@ -1,4 +1,4 @@
-"""Levels of a project beside its own definitions: what is planned, materialized, ingested, served, and named as for backtests only."""
+"""Levels of a project next to its own definitions: planned, materialized, ingested, served, and named as for backtests only."""
 
 import polars as pl
 import pytest
@@ -101,7 +101,7 @@ def test_a_level_or_a_variant_that_is_misspelt():
         project.variant("modl")
 
 
-# ---------------------------------------------------------------- what is served
+# ---------------------------------------------------------------- serving
 
 
 VIEW = view_of(EVENTS, freshness=HOURLY)

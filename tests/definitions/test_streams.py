@@ -1,4 +1,4 @@
-"""What a user may write as a stream, what is said of the rest, and which columns a stream has."""
+"""What a user may write as a stream, the errors for the rest, and which columns a stream has."""
 
 from datetime import UTC, date, datetime
 
@@ -160,7 +160,7 @@ def test_every_error_is_one_of_headwater():
 
 @pytest.mark.parametrize("how", ["text", "path", "csv", "lazy", "lazy scan"])
 def test_a_path_or_a_lazy_frame_is_a_table(tmp_path, how):
-    """What is given as history= or table= and what hw.parquet, hw.csv and a frame give are the same."""
+    """history= or table= give the same as hw.parquet, hw.csv and a frame."""
     frame = pl.DataFrame({"user": ["a", "b"], "amount": [1, 2]})
     frame.write_parquet(tmp_path / "t.parquet")
     frame.write_csv(tmp_path / "t.csv")

@@ -1,4 +1,4 @@
-"""Whatever a field of a definition is given, it is taken or refused in one form: never does an error of Python's own come out."""
+"""Any value of a field of a definition is taken or refused in one form: never does an error of Python's own come out."""
 
 import contextlib
 import inspect

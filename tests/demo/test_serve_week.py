@@ -1,4 +1,4 @@
-"""The demo's week in service, cut to its first flights: what is served is what training computes, and outcomes find their predictions."""
+"""The demo's week in service, cut to its first flights: serving equals training, and outcomes find their predictions."""
 
 import os
 import re

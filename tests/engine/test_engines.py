@@ -15,7 +15,7 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 class WatchedEngine(NaiveEngine):
-    """The methods that were called, and of which sources."""
+    """The methods that were called, and their sources."""
 
     def __init__(self):
         self.calls = []
@@ -88,5 +88,5 @@ def test_an_engine_by_name_or_as_an_object(monkeypatch):
 
 
 def test_a_name_that_no_engine_has():
-    with pytest.raises(UsageError, match="there is no engine 'lokal'; did you mean 'local'"):
+    with pytest.raises(UsageError, match="no engine 'lokal'; did you mean 'local'"):
         open_engine("lokal")

@@ -20,7 +20,7 @@ WORDS = st.one_of(
 
 
 def _chunked(words, cuts):
-    """A column of these words in several chunks, none of which begins where its memory does."""
+    """A column of these words in several chunks, none begins where its memory does."""
     ends = sorted({0, len(words), *(c for c in cuts if c < len(words))})
     parts = [pl.Series("key", ["before", *words[a:b]], pl.String).slice(1) for a, b in pairwise(ends)]
     return pl.concat(parts, rechunk=False) if parts else pl.Series("key", [], pl.String)

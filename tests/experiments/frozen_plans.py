@@ -1,4 +1,4 @@
-"""A frozen plan for tests, of which each names what it is about."""
+"""A frozen plan for tests; each test names the part that it tests."""
 
 from __future__ import annotations
 

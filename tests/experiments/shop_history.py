@@ -15,7 +15,7 @@ DAYS = 28
 
 
 def requests(users: int = 600, *, planted: Callable[[str], float] | None = None, seed: int = 0) -> pl.DataFrame:
-    """Two or three requests a user and week; `spent` depends on the user, so that CUPED helps. planted: what is added to a user's."""
+    """Two or three requests a user and week; `spent` depends on the user, so that CUPED helps. planted: the amount added to a user's."""
     random = np.random.default_rng(seed)
     user = random.permutation(np.repeat(np.arange(users), DAYS // 3))
     taste = random.gamma(2.0, 5.0, users)[user]
@@ -32,7 +32,7 @@ def requests(users: int = 600, *, planted: Callable[[str], float] | None = None,
 
 
 def project(table: pl.DataFrame | None = None, *, outcomes: str | None = "independent", **options: object) -> hw.Project:
-    """A regression model of what is spent, with a daily and an hourly arm by user."""
+    """A regression model of the amount spent, with a daily and an hourly arm by user."""
     table = requests() if table is None else table
     visits = hw.Source("visits", history=table.select("user", "region", "spent", at="asked"), timestamp_field="at")
     user = hw.FeatureView("user", source=visits, keys=["user"], features=[hw.mean("spent")], windows=["7d"], freshness=hw.batch("1h"))

@@ -48,7 +48,7 @@ def test_a_stage_moves_nobody():
     assert 230 < len(inside) < 370
     assert all(before[n] == after[n] for n in inside)
     assert None not in after.values()
-    assert before == {n: assign(str(n), None, HOUR - 1) for n in range(3000)}  # whatever was asked for in between
+    assert before == {n: assign(str(n), None, HOUR - 1) for n in range(3000)}  # after any calls in between
 
 
 def test_a_region_has_one_arm_in_a_bucket_and_each_bucket_a_coin():

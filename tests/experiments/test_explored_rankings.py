@@ -124,7 +124,7 @@ def world(store, tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_served_ranking_is_judged_from_its_log(world):
-    """Whatever is first is clicked, so every order earns one click in its two places."""
+    """The first item is clicked, so every order earns one click in its two places."""
     folder, shop = world
     options = hw.experiments.ReplayOptions(data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
     found = explored_value(shop, "nightly", options=options)
@@ -136,7 +136,7 @@ def test_a_served_ranking_is_judged_from_its_log(world):
 
 @pytest.mark.slow
 def test_the_decision_page_has_the_off_policy_estimate_with_its_overlap(world):
-    """Whatever is first is clicked: both orders earn the same, and the lift is 0 within its interval."""
+    """The first item is clicked: both orders earn the same, and the lift is 0 within its interval."""
     folder, shop = world
     analysis = analyse(shop, "split", data_dir=folder, models=folder / "models", at="2030-01-01T00:00Z")
     snips, ips, dr = analysis.result.off_policy

@@ -57,7 +57,7 @@ def test_rows_of_growthbook(tmp_path):
 
 
 def test_rows_of_statsig(tmp_path):
-    """Texts with an offset, several rows of a unit, one of them logged twice; units may be numbers."""
+    """Strings with an offset, several rows of a unit, one of them logged twice; units may be numbers."""
     frame = pl.DataFrame(
         {
             "userID": [7, 7, 7, 8],
@@ -92,8 +92,8 @@ def test_clusters_buckets_and_propensities(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"variation_id": pl.lit("2")}, "row 0 of the exposures: '2' is no arm of experiment 'checkout'"),
-        ({"variation_id": pl.lit(None, pl.String)}, "None is no arm"),
+        ({"variation_id": pl.lit("2")}, "row 0 of the exposures: '2' is not an arm of experiment 'checkout'"),
+        ({"variation_id": pl.lit(None, pl.String)}, "None is not an arm"),
         ({"user_id": pl.lit(None, pl.String)}, "units are strings that are not empty"),
         ({"user_id": pl.lit(1.5)}, "units are strings that are not empty"),
         ({"timestamp": pl.lit(1_772_323_200_000)}, "pl.from_epoch"),

@@ -24,7 +24,7 @@ project = world.project()
 
 @pytest.fixture
 def analysed(tmp_path, monkeypatch, capsys):
-    """Analyse an experiment that ran in a folder, as a user does: its JSON, what is printed without --json, the exit code, the page."""
+    """Analyse an experiment that ran in a folder, as a user does: its JSON, the output without --json, the exit code, the page."""
 
     def run(*, effect, users=2_000, seed=3, margin=0.05, better=True, at="2026-03-15T00:00Z", stopped=None, exposed=True):
         text = PROJECT.format(seed=seed, users=users, effect=effect, margin=margin, better=better)
@@ -60,7 +60,7 @@ def analysed(tmp_path, monkeypatch, capsys):
     [(0.9, "within", "real-time", 0), (0.4, "not proven", "real-time", 0), (0.02, "worse", "harm", 1)],
 )
 def test_a_guardrail_is_within_worse_or_not_proven(analysed, margin, state, decision, code):
-    """Orders rise by 40 %, and so does what is spent; here a rise of that is harm."""
+    """Orders rise by 40 %, and so does the spending; here a rise of that is harm."""
     result, texts, err, exit_code = analysed(effect=0.4, margin=margin, better=False)
     (rail,) = [metric for metric in result["metrics"] if metric["role"] == "guardrail"]
     low, high = rail["lift"]["low"], rail["lift"]["high"]
@@ -88,7 +88,7 @@ def test_a_guardrail_without_an_interval_is_not_proven(analysed):
         ({"stopped": START + timedelta(days=5)}, "the experiment was stopped"),
         ({"exposed": False}, "the planned time is over: no unit was exposed"),
     ],
-    ids=["ended", "stopped", "nobody came"],
+    ids=["ended", "stopped", "no unit came"],
 )
 def test_an_end_that_shows_nothing_is_inconclusive(analysed, more, reason):
     result, texts, err, code = analysed(effect=0.05, users=400, seed=4, **more)

@@ -105,7 +105,7 @@ def test_washout_and_burn_in_cost_power() -> None:
         assert less.smallest_lift > whole.smallest_lift
         assert less.power_planned < whole.power_planned
     assert (
-        "of which the first 5h are left out"
+        "; the first 5h of each are left out"
         in history_power(unit_history(_experiment(kind=hw.experiments.Switchback("region", length="7h", washout="5h"), plan=plan))).design
     )
 
@@ -127,7 +127,7 @@ def test_a_split_that_starts_with_a_difference_is_seen() -> None:
     assert no_cuped.differs
     assert not no_cuped.unsound
     again = project(planted, metrics=[hw.experiments.ExperimentMetric("spend")], version=2).experiment("fresher")
-    assert not history_split(unit_history(again)).differs  # the next version shuffles all units anew
+    assert not history_split(unit_history(again)).differs  # the next version shuffles all units again
 
 
 def test_outcomes_of_events_are_metrics_too() -> None:

@@ -1,4 +1,4 @@
-"""Served lists beside another order: how many change, and a metric only where outcomes permit it."""
+"""Served lists next to another order: how many change, and a metric only where outcomes permit it."""
 
 from __future__ import annotations
 

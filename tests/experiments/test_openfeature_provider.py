@@ -272,7 +272,7 @@ def test_what_cannot_be_posted_is_counted_and_never_raised(store, using, caplog)
     service = Said([plan()])
     provider = HeadwaterProvider(service, tracked={"purchase": TrackedEvent("events", "orders")})
     client = using(provider)
-    client.track("exposure", EvaluationContext("u1"))  # of which experiment?
+    client.track("exposure", EvaluationContext("u1"))  # which experiment?
     client.track("click", EvaluationContext("u1"))  # goes nowhere
     client.track("exposure", EvaluationContext("u1"), TrackingEventDetails(attributes={"experiment": "other"}))  # refused
     service.broken = True

@@ -47,5 +47,5 @@ def test_looks_without_new_units_are_one() -> None:
     assert (looks.information, looks.units) == ([0.6], [500])
     late = BEGIN + 5 * DAY + np.arange(500)
     looks = planned_looks(started(), late, late + DAY, BEGIN + 8 * DAY, by_units=False)
-    assert (looks.number, looks.units) == (1, [500])  # before the first unit there is no look
+    assert (looks.number, looks.units) == (1, [500])  # no look before the first unit
     assert planned_looks(started(), first[:0], first[:0], BEGIN + 7 * DAY, by_units=False).number == 0

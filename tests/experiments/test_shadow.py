@@ -61,7 +61,7 @@ def test_a_challenger_that_cannot_be_scored_says_why(served):
 
 
 def test_outcomes_that_the_champion_hides_are_unknown(served):
-    """Where the champion acts and nobody is held out, flips count unknown outcomes and no metric is compared."""
+    """Where the champion acts and no unit is held out, flips count unknown outcomes and no metric is compared."""
     folder, _ = served
     for rule, match in (("caused", "only logged action propensities"), (hw.censored(above=0.5), "approve-anyway holdout")):
         hidden, _ = bank(folder, outcomes=rule)
@@ -77,7 +77,7 @@ def test_outcomes_that_the_champion_hides_are_unknown(served):
 def test_renderings(served, tmp_path):
     found = analysed(served)
     line = found.result.first_line
-    assert line.startswith("Scored in shadow beside now, never served. nightly: ")
+    assert line.startswith("Scored in shadow next to now, never served. nightly: ")
     assert "untrained cannot be scored" in line
     assert line in " ".join(repr(found).split())
     assert "No lift: its answers changed nothing" in " ".join(found.to_markdown().split())

@@ -82,7 +82,7 @@ def _rows(case, frame):
 def _ask(events, asking, wanted, frame, types, *, numbered):
     whole, at_now = MILLISECOND if numbered else 1, frame["end"] == 0 and not frame["end_open"]
     stays = at_now and not frame["exclude_current_row"]  # the row that asks is in its own frame
-    own = stays and (frame["exclude_current_time"] or frame["instance_not_in_window"])  # but is no event of it
+    own = stays and (frame["exclude_current_time"] or frame["instance_not_in_window"])  # but is not an event of it
     place = pl.col("nth") if numbered else pl.lit(0)
     start = frame["start"] * MILLISECOND - whole * frame["start_open"]
     if frame["end"]:  # [t - start, t - end]

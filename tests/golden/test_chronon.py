@@ -1,7 +1,7 @@
 """Chronon's own cases for mutated rows: snapshots of a table, the changes of a day, and the averages that each query must see.
 
-Its rows have no id. In all seven cases a listing has one row a moment, so listing and moment are one; a change of the listing (or of
-the moment) is then a deletion of one id and an insertion of another. A snapshot's rows are known when its day ends. What is in the next
+Its rows have no id. In all seven cases a listing has one row a timestamp, so listing and timestamp are one; a change of the listing (or of
+the timestamp) is then a deletion of one id and an insertion of another. A snapshot's rows are known when its day ends. Rows of the next
 day's snapshot too is stated again, which changes nothing, so all snapshots go in as they are.
 
 The header of `eventData` (where there is one) says listing, ts, event, ds; its rows are listing, event, ts, ds, as `expected` shows,

@@ -145,7 +145,7 @@ def test_what_is_not_carried_over_is_said(written):
 
 
 def test_bad_input(tmp_path, capsys):
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="no folder"):
         read_feast_repo(tmp_path / "none", sys.executable)
     with pytest.raises(UsageError, match=r"has no feature_store\.yaml"):
         read_feast_repo(tmp_path, sys.executable)

@@ -1,4 +1,4 @@
-"""When an event is known in full, by the guesses of init; what is averaged; and the windows that it proposes."""
+"""When an event is known in full, by the guesses of init; the averaged columns; and the windows that it proposes."""
 
 import datetime as dt
 

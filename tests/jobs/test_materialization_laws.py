@@ -1,4 +1,4 @@
-"""What is materialized equals what training computes, for every aggregation, at cuts of every kind."""
+"""Materialized values equal those of training, for every aggregation, at cuts of every kind."""
 
 from random import Random
 

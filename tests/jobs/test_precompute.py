@@ -1,4 +1,4 @@
-"""Precomputed predictions: at which cut, of which events, by which version of the model; and what becomes of a request without one."""
+"""Precomputed predictions: their cut, their events, the version of the model; and what becomes of a request without one."""
 
 import time
 from datetime import timedelta
@@ -131,7 +131,7 @@ def test_another_version_of_the_model_makes_a_cut_again(store):
     assert looked_up(variant, store, 2 * H + 602, 1) == {1: 33.0}
     hw.operations.materialize_model(variant, new, version="2", store=store, at=at(3 * H + 130))  # the next cut, before its time
     hw.operations.materialize_model(variant, old, version="3", store=store, at=at(3 * H + 140))
-    assert looked_up(variant, store, 3 * H + 140, 1) == {1: 33.0}  # what is being read is not written over
+    assert looked_up(variant, store, 3 * H + 140, 1) == {1: 33.0}  # open reads are not overwritten
     hw.operations.materialize_model(variant, old, version="3", store=store, at=at(3 * H + 600))
     assert looked_up(variant, store, 3 * H + 600, 1) == {1: 222.0}
 
@@ -231,7 +231,7 @@ def test_keys_that_cannot_be(store):
         reader.one({"kex": 1}, micros(2 * H))
 
 
-# ---------------------------------------------------------------- what is looked up where nothing is
+# ---------------------------------------------------------------- lookups of missing entries
 
 
 def test_nothing_was_made_yet(store):
@@ -356,12 +356,12 @@ def test_a_model_that_reads_the_request_is_refused(store):
     assert looked_up(variant, store, 2 * H, 1) == {1: 2.0}
 
 
-# ---------------------------------------------------------------- kills, and two at once
+# ---------------------------------------------------------------- kills, and two concurrent runs
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
-    """What is read stays that of the cut before; the next run makes only the parts that are missing, and every score is exact."""
+    """Reads stay at the cut before; the next run makes only the parts that are missing, and every score is exact."""
     url, made = f"lmdb:{tmp_path}/killed?size=1GB", 0
     first = Process(score_slowly, url, 1)
     while first.wait() != "done":

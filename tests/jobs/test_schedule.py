@@ -1,4 +1,4 @@
-"""All jobs of a project in one process: what is due is made, views first; what fails is tried again and holds up nothing."""
+"""All jobs of a project in one process: due jobs run, views first; a failed one is tried again and holds up nothing."""
 
 import threading
 from datetime import UTC, datetime, timedelta

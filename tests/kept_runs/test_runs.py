@@ -1,4 +1,4 @@
-"""Runs: what is kept of a result, that it is read again as it was, and what is compared."""
+"""Runs: the stored parts of a result, reading it again, and comparisons."""
 
 import datetime as dt
 import subprocess

@@ -44,7 +44,7 @@ CUTS = [
     (hw.batch("1d", at="01:30", timezone=NEW_YORK), "2024-11-03T05:30", "2024-11-03T05:30"),
     (hw.batch("1d", at="01:30", timezone=NEW_YORK), "2024-11-03T06:30", "2024-11-03T05:30"),
     (hw.batch("1d", at="01:30", timezone=NEW_YORK), "2024-11-03T05:29:59", "2024-11-02T05:30"),
-    (hw.batch("1h", timezone=NEW_YORK), "2024-11-03T06:59:59", "2024-11-03T05:00"),  # 01:00 again is no cut
+    (hw.batch("1h", timezone=NEW_YORK), "2024-11-03T06:59:59", "2024-11-03T05:00"),  # 01:00 again is not a cut
     (hw.batch("1h", timezone=NEW_YORK), "2024-11-03T07:00", "2024-11-03T07:00"),
     # a leap day, and the end of a leap year
     (hw.batch("1d", timezone=BERLIN), "2024-02-29T12:00", "2024-02-28T23:00"),

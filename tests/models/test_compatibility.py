@@ -54,7 +54,7 @@ def fitted():
 
 
 def trained(fitted, of=None, level=None):
-    """A model that was trained on a definition at a level, without training it anew."""
+    """A model that was trained on a definition at a level, without training it again."""
     of = of or defined()
     from headwater.models.manifest import EstimatorFile, Manifest
 
@@ -166,7 +166,7 @@ SAME = {
     "a column that is not read": lambda: defined(
         [*views(of=source(select=["item", "noise", "clicked", "shade"])), hw.RequestField("noise", float), double]
     ),
-    "what is served when a value is stale": lambda: defined([*views(shop={"on_stale": "null"}), hw.RequestField("noise", float), double]),
+    "the served value when one is stale": lambda: defined([*views(shop={"on_stale": "null"}), hw.RequestField("noise", float), double]),
     "another default": lambda: defined(default=0.5),
 }
 

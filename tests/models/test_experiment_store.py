@@ -1,4 +1,4 @@
-"""Started experiments: what is frozen, what may be done to it, and what a kill leaves."""
+"""Started experiments: the frozen plan, allowed operations, and the state after a kill."""
 
 from concurrent.futures import ThreadPoolExecutor
 

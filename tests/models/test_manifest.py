@@ -120,7 +120,7 @@ def test_held_out_rows_are_judged_by_a_model_of_earlier_ones():
     earlier = hw.train(model(rows=early), as_of=UNTIL, resources=hw.Resources(threads=1))
     y = late["clicked"].to_numpy()
     assert trained.metrics["holdout"]["auc"] == pytest.approx(roc_auc_score(y, earlier.fitted.score(late)))
-    assert trained.rows == rows.height  # what is kept is of all
+    assert trained.rows == rows.height  # the profile is of all
     with pytest.raises(DataError, match="leaves 0 rows to train on and 1200 to measure on; the request times are from"):
         hw.train(model(), as_of=UNTIL, holdout=START)
     with pytest.raises(DataError, match="leaves 1200 rows to train on and 0 to measure on"):

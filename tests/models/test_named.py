@@ -33,7 +33,7 @@ TEXTS = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(han
 
 
 class ByName(ClassifierMixin, BaseEstimator):
-    """Somebody's own estimator, which reads one column by its name."""
+    """A user's own estimator, which reads one column by its name."""
 
     takes_frames = True
 
@@ -258,7 +258,7 @@ def test_an_estimator_without_weights_is_refused_before_anything_is_read():
 
 
 def test_a_missing_column_of_weights_is_named():
-    with pytest.raises(DataError, match="there is no column 'W'; did you mean"):
+    with pytest.raises(DataError, match="no column 'W'; did you mean"):
         hw.train(model(weight="W", rows=table().with_columns(Wt=1)))
 
 

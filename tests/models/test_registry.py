@@ -1,4 +1,4 @@
-"""Versions of fitted models: written whole, one of them current, replaced at once, and reloaded beside requests."""
+"""Versions of fitted models: written whole, one of them current, replaced atomically, and reloaded during requests."""
 
 import contextlib
 import json
@@ -83,7 +83,7 @@ def test_promote_and_rollback_go_through_what_was_current(versions):
     versions.add("shades", constant(3.0), promote=False)
     assert says(versions) == 2.0
     assert versions.promote(3, "shades").number == 3
-    assert versions.promote(3, "shades").number == 3  # again is no step
+    assert versions.promote(3, "shades").number == 3  # again is not a step
     versions.promote(1, "shades")
     assert [versions.rollback("shades").number for _ in range(3)] == [3, 2, 1]
     with pytest.raises(UsageError, match="no version was current before version 1; promote one of 1 to 3"):
@@ -96,7 +96,7 @@ def test_one_at_a_time_says_what_is_current(versions, monkeypatch):
 
     def slow(place):
         found = read(place)
-        with contextlib.suppress(threading.BrokenBarrierError):  # whoever has to wait for the lock never comes here meanwhile
+        with contextlib.suppress(threading.BrokenBarrierError):  # a thread that has to wait for the lock never comes here meanwhile
             both.wait()
         return found
 
@@ -248,7 +248,7 @@ def test_a_writer_that_is_killed_leaves_whole_versions_only(tmp_path):
     assert made.add("m", lambda folder: (folder / "manifest.json").write_text("{}")).number == last + 1
 
 
-# ---- reloaded beside requests
+# ---- reloaded during requests
 
 
 def test_nothing_is_read_while_nothing_has_moved(versions, monkeypatch):

@@ -1,4 +1,4 @@
-"""A row scores the same alone as in a frame, in every format, after it was kept and loaded, and from many threads at once."""
+"""A row scores the same alone as in a frame, in every format, after it was kept and loaded, and from many threads concurrently."""
 
 import datetime as dt
 import math

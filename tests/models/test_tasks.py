@@ -233,7 +233,7 @@ def test_a_list_longer_than_lightgbm_ranks_is_told():
         _fit(model(RANKING, rows=rows), rows)
 
 
-# ---- lists of texts
+# ---- lists of strings
 
 
 def test_lists_of_texts_are_counted():

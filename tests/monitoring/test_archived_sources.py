@@ -64,7 +64,7 @@ def test_logs_that_were_fetched_without_the_archive(waiting, archived, tmp_path,
         lambda: with_archive(project_of(view).models[0], together, store),
     ):
         with pytest.raises(
-            DataError, match=rf"{8 - waiting} events of source 'events' are archived, and there is no archive of it in .*together/archive"
+            DataError, match=rf"{8 - waiting} events of source 'events' are archived, and no archive of it is in .*together/archive"
         ):
             read()
     shutil.copytree(tmp_path / "data" / "archive", together / "archive")

@@ -207,5 +207,5 @@ def test_what_cannot_be_expected_is_refused(make, message):
 
 
 def test_a_column_that_a_table_does_not_have_is_named():
-    with pytest.raises(hw.errors.DataError, match="there is no column 'amuont'"):
+    with pytest.raises(hw.errors.DataError, match="no column 'amuont'"):
         check_history(history(ROWS, expectations=[hw.Expect("amuont", not_null=True)]))

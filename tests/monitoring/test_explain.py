@@ -66,7 +66,7 @@ def planted_view(**more):
     return view_of(history(PLANTED), freshness=hw.batch("1h", delay="10m", wait="5m"), features=features, source=source, **more)
 
 
-@pytest.mark.parametrize("past", [False, True], ids=["now", "a moment in the past"])
+@pytest.mark.parametrize("past", [False, True], ids=["now", "a past time"])
 def test_each_reason_of_a_batch_view(past, store, clock):
     view = planted_view()
     materialize_view(view, store, micros(CUT + 300))

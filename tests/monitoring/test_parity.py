@@ -33,7 +33,7 @@ def record_of(view, store, key, slot=None):
 
 
 def raised(record):
-    """The record with a float of 3.5 in it made 4.5: a sum that nobody added up."""
+    """The record with a float of 3.5 in it made 4.5: a sum of no events."""
     old, new = (np.array([value]).tobytes() for value in (3.5, 4.5))
     assert record.count(old) == 1
     return record.replace(old, new)

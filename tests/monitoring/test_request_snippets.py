@@ -1,4 +1,4 @@
-"""Snippets are accepted by the service as they are, whatever the types of keys."""
+"""Snippets are accepted by the service as they are, for all types of keys."""
 
 import json
 import shlex

@@ -92,7 +92,7 @@ def test_a_log_that_was_fetched_is_compared_with_the_archive_of_another_machine(
             serve(log, streamed.features, streamed.of, n, {"key": 1}, 10 * n + 3)
     streamed.flow.ingestor.roll(least=1)
     assert fetch(together, f"file://{tmp_path}/shipped").rows == 4
-    with pytest.raises(DataError, match=r"4 events of source 'events' are archived, and there is no archive of it in .*together/archive"):
+    with pytest.raises(DataError, match=r"4 events of source 'events' are archived, and no archive of it is in .*together/archive"):
         hw.operations.served_parity(streamed.project, store=streamed.store, data_dir=together)
     missing = {f"events of every key, whose archive is not in {together}/archive": 4}
     assert explain_feature(streamed.view, "count_1h", {"key": 1}, streamed.store, together, at=micros(40)).notes == missing

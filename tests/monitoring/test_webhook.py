@@ -114,7 +114,7 @@ def test_a_receiver_that_is_not_there_is_an_error_without_the_path(tmp_path):
 
 @pytest.mark.parametrize("url", ["hooks.example.org", "ftp://x/y", "https://", ""])
 def test_what_is_no_url_is_refused(url):
-    with pytest.raises(UsageError, match="the webhook is no URL"):
+    with pytest.raises(UsageError, match="the webhook is not a URL"):
         Webhook(url)
 
 

@@ -1,4 +1,4 @@
-"""Keys of requests become the bytes that those of events have, whatever their dtype and the form of the request."""
+"""Keys of requests become the bytes that those of events have, for any dtype and form of the request."""
 
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal

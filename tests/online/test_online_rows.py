@@ -1,4 +1,4 @@
-"""`OnlineFeatures.row` and `rows`: plain values in and out, whatever the way that makes them."""
+"""`OnlineFeatures.row` and `rows`: plain values in and out, for every way that makes them."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -123,7 +123,7 @@ def outcome(read):
 
 @pytest.mark.parametrize("keys", ["integers", "one integer twice"])
 def test_columns_of_integers_are_packed_at_once(tmp_path, keys):
-    """Of any number, in turn; what is no integer of 64 bits, or mostly repeated, is read in another way, or refused as before."""
+    """Of any number, in turn; keys that are not integers of 64 bits, or mostly repeated, are read in another way, or refused as before."""
     store = LmdbStore(tmp_path / "s")
     frame = events(400, seed=3)
     service = filled(store, frame, KEYS[keys], 1)

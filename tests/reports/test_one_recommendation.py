@@ -86,7 +86,7 @@ def _compared(pair: tuple[str, str], gain: float, half: float, least: float, p: 
 
 @pytest.mark.parametrize("half", [0.02, 0.001])
 def test_two_days_never_say_that_one_more_would_decide(half):
-    """Whatever the width of an interval, eight days are needed."""
+    """For any width of an interval, eight days are needed."""
     blocks = BlocksResult("days", 2, 2, "on these 2 days", "")
     result = structs.replace(result_of({"daily": 0.70, "hourly": 0.72}, half), blocks=blocks)
     assert "at least 6 more days of test" in recommend(result).sentence
@@ -117,7 +117,7 @@ def test_two_days_never_say_that_one_more_would_decide(half):
             "Cannot decide between daily and hourly: about 370 to 880 more days would. Until then stay with daily.",
         ),
         ({"daily": 0.66, "hourly": 0.68}, NAN, "daily", "Cannot decide: 5 days are too few."),
-        ({"daily": 0.66}, 0.01, "daily", "Cannot decide: only one level was tested, so there is no comparison."),
+        ({"daily": 0.66}, 0.01, "daily", "Cannot decide: only one level was tested, so nothing can be compared."),
     ],
 )
 def test_what_is_recommended(values: dict[str, float], half: float, baseline: str, sentence: str) -> None:

@@ -498,7 +498,7 @@ def test_plotly_accepts_the_figures(change: Change) -> None:
 @pytest.mark.parametrize("change", [one_level, no_levels, no_values])
 def test_no_curve_is_drawn_of_nothing(change: Change) -> None:
     assert figures.lift_curve(changed(change)) is None
-    assert "so there is no curve" in own_part(changed(change))
+    assert "so no curve can be drawn" in own_part(changed(change))
 
 
 def test_every_colour_of_a_figure_is_in_the_style_sheet() -> None:

@@ -87,7 +87,7 @@ def test_a_figure_is_plotlys_own_in_colours_that_it_knows(name):
 
 
 def test_a_figure_that_there_is_not_is_named():
-    with pytest.raises(UsageError, match="there is no figure 'curves'; did you mean 'curve'"):
+    with pytest.raises(UsageError, match="no figure 'curves'; did you mean 'curve'"):
         of().figure("curves")
     with pytest.raises(UsageError, match="nothing to draw in the figure 'calibration'"):
         of("regression").figure("calibration")

@@ -105,7 +105,7 @@ def test_what_is_not_known_is_said():
     assert points(hourly())["Money"].startswith("Not known")
     assert "What it costs is not known" in points(hourly(value=structs.replace(WORTH, costs={})))["Money"]
     undecided = points(changed(lambda result: structs.replace(result, levels=result.levels[1:2], comparisons=[], slices=[])))
-    assert undecided["Money"] == "Not computed: there is no decision yet."
+    assert undecided["Money"] == "Not computed: no decision was made yet."
     assert undecided["How sure we are"].startswith("Not sure enough")
 
 

@@ -61,7 +61,7 @@ def test_of_levels_that_can_be_measured_one_is_recommended(made):
 
 
 def test_a_word_that_a_measured_and_an_unmeasured_level_share_is_not_used(made):
-    """Whole hours tell daily from hourly, and not hourly from what is fresher."""
+    """Whole hours tell daily from hourly, and not hourly from fresher levels."""
     ladder = {name: level for name, level in LADDER.items() if name != "request only"}
     found = judged(of_days(made, "1h", "1h"), levels=ladder, baseline="daily", min_lift=0.9).result
     assert found.verdict.startswith("Stay with daily features; do not build an hourly job. Whether instant features would help cannot be")

@@ -1,4 +1,4 @@
-"""Every result type: its JSON is read as the same value, whatever its fields hold."""
+"""Every result type: its JSON is read as the same value, for any contents of its fields."""
 
 import importlib
 import json

@@ -109,7 +109,7 @@ def compare(view, tables, rows):
 # ---- random cases
 
 
-EXACT = {0.1: 0.25, 0.01: 0.5, 4e9 + 0.25: 4.25, -4e9: -4.0}  # sums of these are exact, so what is made of a mean can be compared
+EXACT = {0.1: 0.25, 0.01: 0.5, 4e9 + 0.25: 4.25, -4e9: -4.0}  # sums of these are exact, so features of a mean can be compared
 
 
 def _case(random, late=None):
@@ -216,7 +216,7 @@ def test_an_event_does_not_count_itself_nor_another_of_its_time():
 
 
 def test_a_nightly_feature_on_a_stream_of_events():
-    """The inner view is as stale as its own freshness says, whatever that of the outer one is."""
+    """The inner view is as stale as its own freshness says, for any freshness of the outer one."""
     payments = payments_of([(-150, 1), (-90, 2), (-30, 3), (-29, 4)])
     hourly = by_card(payments, hw.count(), windows=["1d"], freshness=hw.batch("1h"))
     rated = hw.enrich(payments, "rated", [hourly])

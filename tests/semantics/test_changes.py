@@ -50,7 +50,7 @@ def changed(planted, images, asked, feature=None, **more):
         ([after(10, 3), before(20)], [0, 3, 3, 0, 0]),
         ([after(10, 3), before(20, 99, at=-DAY)], [0, 3, 3, 0, 0]),
     ],
-    ids=["stated", "deleted", "corrected", "stated anew", "gone for a moment", "no values before", "other values before"],
+    ids=["stated", "deleted", "corrected", "stated again", "gone for a short time", "no values before", "other values before"],
 )
 def test_a_version_counts_from_its_known_time_to_before_it_is_gone(planted, images, values):
     for order in itertools.permutations(images):
@@ -128,7 +128,7 @@ def test_a_correction_moves_an_event_to_another_time(planted):
 
 
 def test_an_image_outside_the_reach_corrects_one_inside(planted):
-    """What is read is bounded by the windows; what takes back is not."""
+    """Events are read within the windows; retractions are read without bounds."""
     assert changed(planted, [after(0, 3), after(10, 3, at=DAY), before(20, at=-9 * DAY)], [9, 10, 20]) == [3, 0, 0]
 
 
@@ -137,7 +137,7 @@ def test_an_event_without_a_time_takes_back_what_it_was(planted):
     assert changed(planted, images, [9, 10, 19, 20]) == [3, 0, 0, 4]
 
 
-# ---------------------------------------------------------------- what is known at one moment
+# ---------------------------------------------------------------- one known time
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_an_event_without_a_time_takes_back_what_it_was(planted):
         ([after(0, 3), after(0, 5)], 5),  # two statements and no image before: by time, then value
         ([after(0, 5), after(0, 3, at=-1)], 3),
         ([after(0, None), after(0, 3)], 3),
-        ([after(0, 3), before(0, 3)], 3),  # a statement and its retraction, or a change and back: what is stated counts
+        ([after(0, 3), before(0, 3)], 3),  # a statement and its retraction, or a change and back: the statement counts
         ([after(-9, 3), before(0, 3), after(0, 3), before(0, 3)], 3),
     ],
 )
@@ -160,7 +160,7 @@ def test_images_known_at_one_moment_do_not_depend_on_arrival(planted, images, va
 
 
 def test_a_retraction_known_before_its_statement_takes_back_nothing(planted):
-    """What was known then is that nothing was there; what is known later is a statement."""
+    """What was known then is that nothing was there; a later image is a statement."""
     images = [before(10, 3), after(10 + 1, 3)]
     assert changed(planted, images, [9, 10, 11, 12]) == [0, 0, 3, 3]
 

@@ -99,7 +99,7 @@ def test_integers_beyond_int64_are_refused_with_the_column_and_a_remedy(store, k
     assert call([hw.count_distinct("x")], select=["key", pl.col("x").cast(pl.String)]) == 2
 
 
-LONG = ["12345678901234.567", "12345678901234.568"]  # two floats; but of 17 digits, of which a float holds 15
+LONG = ["12345678901234.567", "12345678901234.568"]  # two floats; but of 17 digits, and a float holds 15
 
 
 def test_decimals_with_a_fraction_are_floats_while_a_float_tells_them_apart(store):

@@ -1,4 +1,4 @@
-"""Enriched sources in a call: what is computed, and how often; in labels and projects; and what is refused."""
+"""Enriched sources in a call: computations, and how often; in labels and projects; and refusals."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -34,7 +34,7 @@ SCORES = [None, None, None, (10 - 11) / 3**0.5, None, None]  # no mean; one valu
 
 
 def test_the_z_score_of_now_against_30_days():
-    """Null where there is no mean, where one value has no deviation, and where all values are equal."""
+    """Null without a mean, where one value has no deviation, and where all values are equal."""
     payments = payments_of(PAID)
     rows = asked(*(row[0] for row in PAID), amount=[float(row[1]) for row in PAID])
     found = hw.get_historical_features(_z_score(by_card(payments, *USUAL)), rows)
@@ -71,7 +71,7 @@ def test_several_levels_share_the_enriched_table(monkeypatch):
 
 
 def _watched(monkeypatch):
-    """The queries for events of which some can matter, as they come."""
+    """The queries for events, if some can matter, as they come."""
     queries, events = [], LocalEngine.events
     monkeypatch.setattr(LocalEngine, "events", lambda engine, query, run: (queries.append(query), events(engine, query, run))[1])
     return queries

@@ -25,7 +25,7 @@ KEYS = [
     ("booleans", pl.Boolean, [True, True, False], [False, True], [1, 2]),
     ("dates", pl.Date, [NOON.date()], [NOON.date(), NOON.date() + timedelta(days=1)], [1, 0]),
     ("nulls match nothing", pl.Int64, [None, None, 1], [None, 1, 2], [0, 1, 0]),
-    ("null texts match nothing", pl.String, [None, "", "a"], [None, "", "a"], [0, 1, 1]),
+    ("null strings match nothing", pl.String, [None, "", "a"], [None, "", "a"], [0, 1, 1]),
     ("only nulls asked for", pl.Int64, [None, 1], [None, None], [0, 0]),
     ("only nulls in the events", pl.Int64, [None, None], [None, 1], [0, 0]),
     ("no event", pl.Int64, [], [1, None], [0, 0]),

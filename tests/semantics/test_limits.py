@@ -100,7 +100,7 @@ def test_online_is_offline(whole, commits, tmp_path, monkeypatch):
 
 
 def test_a_denominator_that_cancels_in_floats_is_what_its_float_sum_is():
-    """Whether 1e15 - 1e15 + 1e-300 is 0 depends on the order of the additions: the ratio is null, or over what is left."""
+    """Whether 1e15 - 1e15 + 1e-300 is 0 depends on the order of the additions: the ratio is null, or over the remainder."""
     for below, expected in (([1e-300, 1e15, -1e15], None), ([1e15, -1e15, 1e-300], 3e300)):
         rows = [{"k": 1, "at": NOON + timedelta(seconds=n), "x": 1.0, "y": y} for n, y in enumerate(below)]
         view = view_of(hw.Source("s", history=pl.DataFrame(rows), timestamp_field="at"), [hw.ratio("x", "y")])

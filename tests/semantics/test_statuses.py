@@ -1,4 +1,4 @@
-"""What is said beside a value: present, empty, missing, expired, overflow."""
+"""The status next to a value: present, empty, missing, expired, overflow."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
 STATUSES = [
     # feature, events, asked, rules, statuses
     ("present", hw.count(), [{"at": -1}], [0], {}, ["present"]),
-    ("of nobody", hw.count(), [{"at": -1}], [{"key": 2, "timestamp": 0}, {"key": None, "timestamp": 0}], {}, ["missing"] * 2),
+    ("of no one", hw.count(), [{"at": -1}], [{"key": 2, "timestamp": 0}, {"key": None, "timestamp": 0}], {}, ["missing"] * 2),
     ("before and after", hw.sum("x"), [{"at": 0, "x": 1}], [0, 1, 2 * HOUR], {}, ["missing", "present", "missing"]),
     ("not known yet", hw.count(), [{"at": -9, "known": 5}], [4, 5], {}, ["missing", "present"]),
     ("never", hw.count(), [{"at": -1}], [0], {"freshness": hw.never()}, ["missing"]),
@@ -54,7 +54,7 @@ def _view(name, windows, features=None):
 
 
 def test_the_longest_window_of_the_view_says_what_is_missing():
-    """Also where only the short one is asked for, and beside a view that has no other."""
+    """Also where only the short one is asked for, and next to a view that has no other."""
     both, short = _view("both", ["1h", "2h"]), _view("short", ["1h"])
     found = hw.get_historical_features([both["mean_amount_1h"], short["mean_amount_1h"]], ROWS, statuses=True)
     assert found["both__mean_amount_1h__status"].to_list() == ["empty", "empty", "missing"]

@@ -94,7 +94,7 @@ def test_a_copy_known_after_k_does_not_replace_what_was_known(planted):
 
 
 def test_a_copy_outside_the_window_still_drops_one_inside(planted):
-    """What is read is bounded by the windows; what is a copy is not."""
+    """Reads are bounded by the windows; the search for duplicates is not."""
     events = [{"at": -5 * HOUR, "known": -5 * HOUR, "x": 1, "id": 7}, {"at": -SECOND, "known": -SECOND, "x": 2, "id": 7}]
     assert planted(hw.count(), events, [0], id_field="id", id_horizon="1d") == [0]
     assert planted(hw.count(), events, [0], id_field="id", id_horizon="4h") == [1]

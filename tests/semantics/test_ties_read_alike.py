@@ -1,4 +1,4 @@
-"""Which of several copies or images known at one time counts is decided by what the source declares, never by what is read of it."""
+"""Which of several copies or images known at one time counts depends on the declared source, never on the columns that are read."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -122,7 +122,7 @@ def test_enriched_events_are_those_that_the_source_accepts(seed):
 
 
 def test_only_rows_that_tie_and_differ_are_read_again(monkeypatch):
-    """Copies that say the same in what is read need no further column, and neither does a change with its image before."""
+    """Copies that are equal in the read columns need no further column, and neither does a change with its image before."""
     from headwater.events import read_events
 
     read = []

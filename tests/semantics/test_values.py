@@ -1,4 +1,4 @@
-"""What each aggregation makes of each kind of value: nulls, NaN, infinities, overflow, booleans, timestamps, texts."""
+"""What each aggregation makes of each kind of value: nulls, NaN, infinities, overflow, booleans, timestamps, strings."""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -276,7 +276,7 @@ OPEN = [
     (-1, "0s", 0, False),
     (0, "0s", 0, True),
     (-5 * SECOND, "5s", 0, False),  # its end is known at K
-    (-5 * SECOND + 1, "5s", 0, True),  # nobody knows yet
+    (-5 * SECOND + 1, "5s", 0, True),  # not known yet
     (-30 * MINUTE, "0s", -20 * MINUTE, False),
     (HOUR, "0s", 0, True),
 ]

@@ -1,4 +1,4 @@
-"""Load on a service, of all kinds at once: steady requests on many connections, idle ones, slow senders, and those that leave."""
+"""Load on a service, of all kinds together: steady requests on many connections, idle ones, slow senders, and those that leave."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ REQUESTS = [request(body) for body in BODIES]
 
 
 class Connection:
-    """One connection that is kept, and made anew where the service ends it."""
+    """One connection that is kept, and opened again where the service ends it."""
 
     def __init__(self, port):
         self.port = port
@@ -80,7 +80,7 @@ class Load:
         return count / seconds
 
     async def run(self, rate, seconds):
-        """Ask at a rate for so long, with everything else beside."""
+        """Ask at a rate for so long, next to everything else."""
         stop = asyncio.Event()
         idle = [Connection(self.port) for _ in range(self.idle_count)]
         for connection in idle:  # one that never sends a request is soon ended

@@ -99,7 +99,7 @@ def test_memory_and_latency_stay_flat(shop, kills):
     down, killings = [], []
 
     def restart():
-        """Take the store away for a moment."""
+        """Take the store away for a short time."""
         time.sleep(SECONDS * 0.3)
         down.append(time.monotonic())
         shop.server.kill()
@@ -132,7 +132,7 @@ def test_memory_and_latency_stay_flat(shop, kills):
     at, took, statuses = (np.array(column) for column in zip(*sorted(load.answers), strict=True))
     gone = down[1] - down[0]
     away = (at > down[0] - 0.5) & (at < down[1] + RECOVERY * gone)
-    starting = np.zeros(len(at), np.bool_)  # one worker less: it starts anew, and both take the processors
+    starting = np.zeros(len(at), np.bool_)  # one worker less: it starts again, and both take the processors
     for begin, end in killings:
         starting |= (at > begin - 0.5) & (at < end + STARTS)
     thirds = [took[~away & ~starting & (at >= low) & (at <= high)] for low, high in _thirds(at)]
@@ -155,7 +155,7 @@ def test_memory_and_latency_stay_flat(shop, kills):
     assert (statuses[starting] == 0).sum() <= len(killings) * load.active  # at most what each connection waited for
     assert (statuses[away] == 503).any() or took[away].max() > gone / 2  # it was missed
     assert len(killings) == len(kills)
-    assert shop.children(" serve ").keys() >= set(sizes.pids)  # nobody else died
+    assert shop.children(" serve ").keys() >= set(sizes.pids)  # no other process died
     assert len(shop.children(" serve ")) == len(workers)
     assert load.slow
     assert load.left > SECONDS

@@ -1,4 +1,4 @@
-"""What only data can tell: each message names the source or labels, the column, what is allowed, and what to do."""
+"""What only data can tell: each message names the source or labels, the column, the allowed values, and the remedy."""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -55,7 +55,7 @@ MISSPELT = {
     "the timestamp": (lambda: _ask(_view(timestamp_field="att")), "source 'pay'", "'att'", "did you mean 'at'?"),
     "the known time": (lambda: _ask(_view(known_at_field="att")), "source 'pay'", "'att'", "did you mean 'at'?"),
     "the id": (lambda: _ask(_view(id_field="usre")), "source 'pay'", "'usre'", "did you mean 'user'?"),
-    "an id beside a selection": (lambda: _ask(_view(id_field="usre", select=["user"])), "source 'pay'", "'usre'", "did you mean 'user'?"),
+    "an id next to a selection": (lambda: _ask(_view(id_field="usre", select=["user"])), "source 'pay'", "'usre'", "did you mean 'user'?"),
     "the changes": (
         lambda: _ask(_view(id_field="user", known_at_field="at", changes="usre")),
         "source 'pay'",
@@ -65,19 +65,19 @@ MISSPELT = {
     "a selected column": (
         lambda: _ask(_view(select=["user", "amuont"])),
         "source 'pay'",
-        "select: there is no column 'amuont'",
+        "select: no column 'amuont'",
         "did you mean 'amount'?",
     ),
     "within an expression": (
         lambda: _ask(_view(select=["user", pl.col("amuont") * 2])),
         "source 'pay'",
-        "select: there is no column 'amuont'",
+        "select: no column 'amuont'",
         "did you mean 'amount'?",
     ),
     "a filter": (
         lambda: _ask(_view(filter=pl.col("amuont") > 2)),
         "source 'pay'",
-        "filter: there is no column 'amuont'",
+        "filter: no column 'amuont'",
         "did you mean 'amount'?",
     ),
     "an aggregated column": (lambda: _ask(_view([hw.sum("amuont")])), "source 'pay'", "no column 'amuont'", "did you mean 'amount'?"),
@@ -107,7 +107,7 @@ MISSPELT = {
     ),
     "the rows' timestamp": (
         lambda: _ask(rows=ROWS.rename({"timestamp": "time_stamp"})),
-        "rows: there is no column 'timestamp'",
+        "rows: no column 'timestamp'",
         "did you mean 'time_stamp'?",
     ),
     "the label": (lambda: _labels(label="yy"), "labels 'late'", "no column 'yy'", "did you mean 'y'?"),
@@ -116,13 +116,13 @@ MISSPELT = {
     "the labels' filter": (
         lambda: _labels(filter=pl.col("askd").is_not_null()),
         "labels 'late'",
-        "filter: there is no column 'askd'",
+        "filter: no column 'askd'",
         "did you mean 'asked'?",
     ),
     "the labels' selection": (
         lambda: _labels(select=["asked", "y", "usre"]),
         "labels 'late'",
-        "select: there is no column 'usre'",
+        "select: no column 'usre'",
         "did you mean 'user'?",
     ),
     "an outcome's key": (
@@ -160,7 +160,7 @@ WRONG = {
         "rows: 1 of 2 rows have no 'timestamp'",
         "Filter them out first",
     ),
-    "a sum of texts": (
+    "a sum of strings": (
         lambda: _ask(_view([hw.sum("text")])),
         "source 'pay': the column 'text': sum() takes numbers or booleans, and the column is String",
         "cast it in the source's select",
@@ -169,7 +169,7 @@ WRONG = {
         lambda: _ask(_view([hw.mean("at")])),
         "the column 'at': mean() takes numbers or booleans, and the column is Datetime",
     ),
-    "a where of texts": (
+    "a where of strings": (
         lambda: _ask(_view([hw.count(where="text")])),
         "source 'pay': where='text' of count() takes a column of booleans, and it is String",
         "make one in the source's select",

@@ -51,7 +51,7 @@ def test_the_manifest_says_what_went_in(tmp_path, project):
     assert said["rows"] == 300
     assert said["digest"] == digest(pl.read_parquet(tmp_path / "out" / "rows.parquet"))
     assert set(said["tables"]["source visits"]["files"]) == {"a.parquet", "b.parquet"}
-    assert said["events"] == {"visits": 299}, "the last event is asked for by nobody"
+    assert said["events"] == {"visits": 299}, "the last event is outside every request"
     assert said["until"] == "2024-05-15T00:00:00+00:00"
     assert said["level"]["describe"] == "at request time"
     assert {"user", "churn_v1"} == {*said["views"], *said["feature_service"]}
@@ -78,7 +78,7 @@ def _defined_otherwise(tmp_path, project):
 
 
 def _renamed(tmp_path, project):
-    return project(name="users"), None, "there is no view 'user'; did you mean 'users'?"
+    return project(name="users"), None, "no view 'user'; did you mean 'users'?"
 
 
 def _other_level(tmp_path, project):

@@ -116,7 +116,7 @@ def test_only_what_was_known_by_then(tmp_path):
         ([{"user": 9, "outcome": True}, {"request_id": "r2", "outcome": True}], {"r2": 1}),
         ([{"request_id": "r1", "user": 2, "outcome": True}, {"request_id": "r2", "outcome": True}], {"r2": 1}),
     ],
-    ids=["by keys", "by keys and time", "the more exact", "an id first", "an id before a time", "nobody's", "an id of another key"],
+    ids=["by keys", "by keys and time", "the more exact", "an id first", "an id before a time", "no one's", "an id of another key"],
 )
 def test_outcomes_find_their_rows(tmp_path, rows, labels):
     of = of_model()

@@ -113,7 +113,7 @@ def test_definitions_that_do_not_fit_are_refused():
     with pytest.raises(DefinitionError, match="which is a list of lists"):
         product.alias("x", keys={"product": hw.each(lists["last_n_product"])})
     both = dataclasses.replace(user, name="both", keys=["user", "product"])
-    with pytest.raises(DefinitionError, match="'user' is a second list, beside 'product'"):
+    with pytest.raises(DefinitionError, match="'user' is a second list, next to 'product'"):
         both.alias("x", keys={"product": hw.each("p"), "user": hw.each("u")})
     with pytest.raises(DefinitionError, match="'users' is a list of keys, and view 'user' reads it as a single value"):
         hw.FeatureService("x", [lists, user.alias("user", keys={"user": "users"})])

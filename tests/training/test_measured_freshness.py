@@ -44,7 +44,7 @@ def two_views():
 
 
 def log_of(folder, of, rows):
-    """A log of requests of which each is (ages, statuses)."""
+    """A log of requests; each is (ages, statuses)."""
     with hw.operations.ServedLog(folder) as log:
         for number, (ages, statuses) in enumerate(rows):
             moments = [moment(number, age=age) for age in ages]
@@ -127,7 +127,7 @@ def test_any_table_of_ages(age):
     model, _ = two_views()
     level = hw.operations.measured_level(model, pl.DataFrame({"view": ["slow"] * 3, "key": [1, 2, 3], "age": age}))
     assert set(drawn(level, model)["slow"]) == {2, 3, None}
-    assert level.freshness(model.features.view("fast")) == hw.on_request(), "what is not in the table stays as it is defined"
+    assert level.freshness(model.features.view("fast")) == hw.on_request(), "views that are not in the table stay as defined"
 
 
 def test_a_table_that_says_which_ages_belong_together():

@@ -103,7 +103,7 @@ def test_negatives_were_known_to_the_level(tables, freshness, by):
 
 
 def test_items_of_the_future_change_no_row(tables):
-    """Whatever happens after day 6, rows of the days before have the same negatives, features and corrections, bit for bit."""
+    """Independently of events after day 6, rows of the days before have the same negatives, features and corrections, bit for bit."""
     catalogue, log = tables
     until = times([6 * DAY])[0]
     for by in ("uniform", "popularity"):

@@ -12,7 +12,7 @@ from headwater.errors import HeadwaterWarning
 from headwater.training.progress import BACKTEST, bar, lines, shown
 
 TWICE = [("origin", 0, 800), ("origin", 100, 800), ("origin", 0, 100), ("origin", 50, 100), ("origin", 100, 200), ("origin", 200, 200)]
-"""A view whose rows are computed in two runs, of which the second turns out longer."""
+"""A view whose rows are computed in two runs; the second one is longer."""
 
 
 def test_a_log_has_a_line_a_step():

@@ -59,7 +59,7 @@ RATED = hw.FeatureView("rated", source=ENRICHED, keys=["user"], features=[hw.mea
 USUAL = hw.FeatureView("usual", source=ENRICHED, keys=["user"], features=[hw.mean("price")], windows=["1d"], freshness=DAILY)
 STREAMED = {"history": None, "stream": hw.push(schema=PUSHED)}
 
-# what is wrong -> the project, the definition that is named, and what stands in the message
+# the fault -> the project, the definition that is named, and a part of the message
 WRONG = {
     "no file": (lambda: project(source={"history": hw.parquet("nope.parquet")}), "source 'clicks'", "no file at nope.parquet"),
     "another file": (lambda: project(source={"history": hw.csv("clikcs.csv")}), "source 'clicks'", "did you mean 'clicks.csv'?"),
@@ -88,24 +88,24 @@ WRONG = {
         "source 'clicks'",
         "the changes column 'page' is String",
     ),
-    "select": (lambda: project(source={"select": ["user", "price", "pgae"]}), "source 'clicks'", "select: there is no column 'pgae'"),
+    "select": (lambda: project(source={"select": ["user", "price", "pgae"]}), "source 'clicks'", "select: no column 'pgae'"),
     "select, within an expression": (
         lambda: project(source={"select": ["user", "price", (pl.col("prise") * 2).alias("twice")]}),
         "source 'clicks'",
-        "select: there is no column 'prise'; did you mean 'price'?",
+        "select: no column 'prise'; did you mean 'price'?",
     ),
     "select, of the wrong type": (
         lambda: project(source={"select": ["user", "price", pl.col("page").dt.hour().alias("hour")]}),
         "source 'clicks'",
         'select: col("page").dt.hour().alias("hour"): `hour` operation not supported for dtype `str`',
     ),
-    "filter": (lambda: project(source={"filter": pl.col("prise") > 1}), "source 'clicks'", "filter: there is no column 'prise'"),
+    "filter": (lambda: project(source={"filter": pl.col("prise") > 1}), "source 'clicks'", "filter: no column 'prise'"),
     "filter, of the wrong type": (lambda: project(source={"filter": pl.col("price") + 1}), "source 'clicks'", "filter gives Float64"),
     "a key": (over(hw.count(), keys=["usre"]), "feature view 'user'", "no column 'usre'; did you mean 'user'?"),
     "a column": (
         over(hw.mean("prise")),
         "feature view 'user'",
-        "mean() over source 'clicks': there is no column 'prise'; did you mean 'price'?",
+        "mean() over source 'clicks': no column 'prise'; did you mean 'price'?",
     ),
     "a column of text": (over(hw.mean("page")), "feature view 'user'", "mean() takes numbers or booleans, and the column is String"),
     "a column of lists": (over(hw.last("tags")), "feature view 'user'", "is List(String); features are computed from"),
@@ -121,10 +121,10 @@ WRONG = {
         "feature view 'user'",
         "did you mean 'price'?",
     ),
-    "a stream's schema beside a history": (
+    "a stream's schema next to a history": (
         lambda: project(source={"stream": hw.push(schema={"user": str, "at": datetime})}),
         "feature view 'user'",
-        "there is no column 'price'",
+        "no column 'price'",
     ),
     "a stream's timestamp": (
         lambda: project(source={"history": None, "stream": hw.push(schema=PUSHED | {"at": str})}),
@@ -140,8 +140,8 @@ WRONG = {
     "the labels' known time": (lambda: project(labels={"known_at_field": "setled"}), "labels 'leaving'", "did you mean 'settled'?"),
     "the label": (lambda: project(labels={"label": "lefft"}), "labels 'leaving'", "no column 'lefft'; did you mean 'left'?"),
     "a label of text": (lambda: project(labels={"label": "user"}), "labels 'leaving'", "the label 'user' is String; it must be a number"),
-    "the labels' select": (lambda: project(labels={"select": ["usre", "left"]}), "labels 'leaving'", "select: there is no column 'usre'"),
-    "the labels' filter": (lambda: project(labels={"filter": pl.col("m") > 1}), "labels 'leaving'", "filter: there is no column 'm'"),
+    "the labels' select": (lambda: project(labels={"select": ["usre", "left"]}), "labels 'leaving'", "select: no column 'usre'"),
+    "the labels' filter": (lambda: project(labels={"filter": pl.col("m") > 1}), "labels 'leaving'", "filter: no column 'm'"),
     "an outcome": (
         lambda: project(labels={"label": hw.outcome(ENRICHED, hw.sum("prise"), keys=["user"], within="1d")}),
         "labels 'leaving'",
@@ -155,7 +155,7 @@ WRONG = {
     "a key that requests lack": (
         lambda: project(view={"keys": ["page"]}),
         "labels 'leaving'",
-        "there is no column 'page', which view 'user' of model 'churn' needs",
+        "no column 'page', which view 'user' of model 'churn' needs",
     ),
     "keys of two types": (
         lambda: project(view={"keys": ["number"]}, labels={"select": [pl.col("user").alias("number"), "left"]}),
@@ -166,7 +166,7 @@ WRONG = {
     "a request field": (
         lambda: project(features=[hw.RequestField("distance", float)]),
         "labels 'leaving'",
-        "there is no column 'distance', which request field 'distance' of model 'churn' needs",
+        "no column 'distance', which request field 'distance' of model 'churn' needs",
     ),
     "the answers of a third party": (
         lambda: project(
@@ -183,7 +183,7 @@ WRONG = {
     "keys of predictions": (
         lambda: project(predictions=hw.precomputed(DAILY, keys=["usre"])),
         "labels 'leaving'",
-        "there is no column 'usre', which precomputed(keys=)",
+        "no column 'usre', which precomputed(keys=)",
     ),
     "a regressor of classes": (
         lambda: project(task="multiclass", estimator=LinearRegression()),
@@ -255,8 +255,8 @@ def test_a_stream_without_a_history_is_checked_by_its_schema_alone():
 
 RIGHT = {
     "the project itself": project,
-    "keys of texts": lambda: project(source={"id_field": "page"}),
-    "categories and texts": lambda: project(source={"select": [pl.col("user").cast(pl.Categorical), "price"]}),
+    "keys of strings": lambda: project(source={"id_field": "page"}),
+    "categories and strings": lambda: project(source={"select": [pl.col("user").cast(pl.Categorical), "price"]}),
     "no key": lambda: project(view={"keys": []}),
     "every type of column": over(hw.last("user", "price", "paid", "number", "until", "day"), hw.count_distinct("page")),
     "an end outside of the selection": lambda: project(source={"select": ["user"]}, view={"features": [hw.open_count(until="until")]}),

@@ -245,7 +245,7 @@ def _merged(state: State | None, more: State, index: I64, by: AggregateFunction)
     if state is None:
         return more
     joined = by.merge(tuple(array[index] for array in state), more)
-    own = tuple(array if array.flags.writeable else array.copy() for array in state)  # other states have what is read-only too
+    own = tuple(array if array.flags.writeable else array.copy() for array in state)  # the read-only ones are shared with other states
     for array, new in zip(own, joined, strict=True):
         array[index] = new
     return own

@@ -71,7 +71,7 @@ def decide(evidence: Evidence) -> Decision:
 
 
 def _undecided(rule: str, reason: str, found: Recommendation | None = None) -> Decision:
-    none = Missing("there is no verdict")
+    none = Missing("no verdict")
     line = f"Cannot decide: {reason.rstrip('.')}." if found is None else found.first_line
     return Decision(
         action="not decided",
@@ -185,7 +185,7 @@ def _chosen(lift: Lift, *, attributed: bool) -> str:
     """How the views were chosen."""
     if attributed:
         return "by the attribution"
-    return "all, since there is no attribution" if lift.earned is None else "all, since the attribution is not certain of any"
+    return "all, since nothing was attributed" if lift.earned is None else "all, since the attribution is not certain of any"
 
 
 def barriers(readiness: Readiness | Missing, views: Sequence[str], needed: Reach) -> list[Barred]:

@@ -34,7 +34,7 @@ def _gained(lift: Lift, decision: Decision) -> str:
     gain = "" if step is None else f"{decision.level} gives {shown(step)} over {decision.base}, {step.verdict_words}."
     if not decision.views:
         return gain
-    unknown = "" if decision.attributed or len(decision.views) < 2 else " (which of them earn is not known: there is no attribution)"
+    unknown = "" if decision.attributed or len(decision.views) < 2 else " (which of them earn is not known without an attribution)"
     return f"{gain} Views to keep fresh: {listed(decision.views)}{unknown}.".strip()
 
 

@@ -35,7 +35,7 @@ def late_share(model: Model, log: pl.DataFrame | None) -> Reading:
     if model.latency_budget is None:
         return Missing(f"model {model.name!r} has no latency_budget, so no answer is late")
     if log is None or not {HOW, LATENCY, PREDICTION} <= set(log.columns):
-        return Missing("there is no serving log of predictions")
+        return Missing("no serving log of predictions")
     budget = micros(model.latency_budget, "latency_budget")
     late = (pl.col(LATENCY) > budget) | (pl.col(HOW) == "default")
     answered = log.filter(pl.col(PREDICTION).is_not_null() & (pl.col(HOW) != "precomputed") & pl.col(LATENCY).is_not_null())

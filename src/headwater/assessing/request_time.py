@@ -88,7 +88,7 @@ def _fallback(feature: RequestFeature | HttpFeatures) -> str:
 
 def _of_log(http: HttpFeatures, log: pl.DataFrame | None) -> tuple[Reading, Reading]:
     if log is None or _THIRD_PARTY not in log.columns or not log[_THIRD_PARTY].drop_nulls().len():
-        none = Missing(f"there is no serving log, and {http.place} is not called to find out")
+        none = Missing(f"no serving log exists, and {http.place} is not called to find out")
         return none, none
     times = log[_THIRD_PARTY].drop_nulls() / 1e6
     source = f"{len(times):,} rows served, all third parties of a request together"
@@ -223,7 +223,7 @@ def _timed_out(feature: RequestFeature | HttpFeatures, trial: _Trial | Missing, 
         return Missing("no share of calls was requested")
     names = trial.model.features.feature_names
     if not any(name in names for name in ([feature.name] if isinstance(feature, RequestFeature) else feature.feature_names)):
-        return Missing("not in training: there is no history of its values")
+        return Missing("not in training: its values have no history")
     drawn = np.random.default_rng([job.evaluation.seed, *feature.name.encode()]).random(len(trial.test))
     stale = job.stale[0]
     scores: dict[str, F64] = {stale: trial.score(trial.fitted[0], trial.stale)}
@@ -238,7 +238,7 @@ def _named(job: Asked, share: float) -> str:
 
 
 def lost_at(feature: AtRequest) -> float:
-    """The smallest tried share of calls at which the lift is no longer a LIFT; NaN if it is one at none or at all of them."""
+    """The smallest tried share of calls at which the lift stops being a LIFT; NaN if it is one at none or at all of them."""
     if isinstance(feature.timed_out, Missing) or not feature.timed_out or not feature.timed_out[0].lift.lifts:
         return math.nan
     return next((timed.share for timed in feature.timed_out if not timed.lift.lifts), math.nan)

@@ -30,7 +30,7 @@ def risks(evidence: Evidence, decision: Decision, features: Sequence[AtRequest],
     elif lacks := [f"{way.name} needs {', '.join(way.lacks)}" for way in evidence.cost.ways if way.lacks]:
         sentences.append(f"The cost is only partly known: {'; '.join(lacks)}.")
     if decision.views and not decision.attributed and len(decision.views) > 1:
-        sentences.append("There is no attribution, so the plan may make views fresh that gain nothing.")
+        sentences.append("Without an attribution, the plan may make views fresh that gain nothing.")
     return sentences
 
 
@@ -54,7 +54,7 @@ def _of_feature(feature: AtRequest, model: Model) -> list[str]:
     sentences = []
     share = lost_at(feature)
     if math.isfinite(share):
-        sentences.append(f"If {share:.0%} of the calls of {feature.name} time out, the lift is no longer a LIFT.")
+        sentences.append(f"If {share:.0%} of the calls of {feature.name} time out, the lift stops being a LIFT.")
     if over_budget(feature, model) and not isinstance(feature.p99, Missing):
         sentences.append(
             f"{feature.name} takes {duration(feature.p99.value)} at p99, more than the whole latency budget of {model.latency_budget}."

@@ -124,7 +124,9 @@ def _start(asked: _Asked) -> tuple[Start, bool, str]:
             f"all that may be asked about can be listed, {ahead} ahead: a job can predict for all of it before it is asked",
         )
     lacking = (
-        "what is asked about cannot be listed ahead" if not asked.listable else f"it is known only {ahead} ahead, and a job takes longer"
+        "the entities of requests cannot be listed ahead"
+        if not asked.listable
+        else f"it is known only {ahead} ahead, and a job takes longer"
     )
     if asked.deadline >= _HOUR:
         return (

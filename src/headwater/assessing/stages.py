@@ -15,7 +15,7 @@ from headwater.results.readiness_result import REACHES, Blocker, Ladder, Reach
 def staged(evidence: Evidence, decision: Decision) -> StagedPlan:
     """The plan of a verdict."""
     if decision.action == "not decided":
-        return StagedPlan([], [], "No stage is planned while there is no verdict.")
+        return StagedPlan([], [], "No stage is planned without a verdict.")
     stay = [view for view in evidence.views if view not in decision.views]
     first = _on_request(evidence, decision)
     views = [_view(evidence, decision, names) for names in _together(evidence, decision.views)]

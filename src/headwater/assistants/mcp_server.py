@@ -45,7 +45,7 @@ def mcp_server(reader: ProjectReader) -> Any:  # noqa: ANN401 (the type is the e
         async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 (as the extra has it)
             """The result of a tool; its error is a sentence of headwater's, never a library's text."""
             if name not in tools:
-                raise ToolError(f"there is no tool {name[:100]!r}; {nearest(name[:100], tools)}")
+                raise ToolError(f"no tool is named {name[:100]!r}; {nearest(name[:100], tools)}")
             try:
                 return await super().call_tool(name, arguments)
             except ToolError as error:

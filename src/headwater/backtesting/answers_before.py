@@ -1,4 +1,4 @@
-"""What is asked before a backtest, since no backtest sees it: adversaries, and a label delay that differs by outcome."""
+"""Questions before a backtest, since no backtest sees it: adversaries, and a label delay that differs by outcome."""
 
 from __future__ import annotations
 

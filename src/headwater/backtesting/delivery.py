@@ -1,4 +1,4 @@
-"""hw.operations.watch: what production delivered, week by week, beside what the backtest promised. A miss withdraws the recommendation."""
+"""hw.operations.watch: what production delivered, week by week, next to what the backtest promised. A miss withdraws the recommendation."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ shortfall  promised minus delivered, so signed that worse is positive. The two a
            degrees of freedom as slow waves that it is read off, six to eight, and not one less than there are days: that would withdraw
            one kept promise in eight where the days' effects are correlated by 0.6. Production's error is never below that of single days:
            of six waves, one in forty estimates is below half of it, and a false withdrawal costs more than a week's delay
-margin     a shortfall below the least change worth having is no miss
-family     weeks are looked at one by one, without end. The k-th look may spend 10 % / ((k + 1) (k + 2)), in all 5 %: whatever the
+margin     a shortfall below the least change worth having is not a miss
+family     weeks are looked at one by one, without end. The k-th look may spend 10 % / ((k + 1) (k + 2)), in all 5 %: under any
            dependence between weeks, a promise that is kept is withdrawn in at most one of twenty models. The first look spends a
            third of it, since its error is known least
 

@@ -68,7 +68,7 @@ def judge_scores(
     """
     started = clock.stopwatch()
     _refuse_training(evaluation)
-    rows = _read(given if isinstance(given, Scores) else Scores(given), levels)  # type: ignore[arg-type]  # as_frame refuses what is no table
+    rows = _read(given if isinstance(given, Scores) else Scores(given), levels)  # type: ignore[arg-type]  # as_frame refuses other types
     experiment = _experiment(rows, evaluation, resources)
     result = _result(rows, experiment, started)
     said = {name: _freshness_of(freshness, experiment) for name, freshness in rows.levels.items()}
@@ -97,7 +97,7 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
         for name in names:
             if name not in frame.columns:
                 raise DataError(
-                    f"scores: there is no column {name!r}, the {role} of each request. Name it with --{role} COLUMN, or "
+                    f"scores: no column {name!r}, the {role} of each request. Name it with --{role} COLUMN, or "
                     f"hw.evaluation.Scores(table, {role}=...); {nearest(name, frame.columns)}"
                 )
     if frame[scores.time].dtype == pl.String:
@@ -105,7 +105,7 @@ def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
     own = {*scores.identity, scores.time, scores.label}
     chosen = list(levels or scores.levels or [n for n, dtype in frame.schema.items() if _of_scores(dtype) and n not in own])
     if not chosen:
-        raise DataError("scores: there is no column of scores: no float column besides identity, time and label; name them by levels=[...]")
+        raise DataError("scores: no column of scores: no float column besides identity, time and label; name them by levels=[...]")
     _check_columns(frame, scores, chosen)
     _refuse_gaps(frame, scores, [*scores.identity, scores.time, scores.label, *chosen])
     freshness = {name: levels[name] if levels else None for name in chosen}
@@ -122,7 +122,9 @@ def _check_columns(frame: pl.DataFrame, scores: Scores, chosen: Sequence[str]) -
     own = {*scores.identity, scores.time, scores.label}
     for name in chosen:
         if name not in frame.columns or name in own:
-            raise UsageError(f"scores: level {name!r} is no column of scores; {nearest(name, [c for c in frame.columns if c not in own])}")
+            raise UsageError(
+                f"scores: level {name!r} is not a column of scores; {nearest(name, [c for c in frame.columns if c not in own])}"
+            )
         if not (frame[name].dtype.is_numeric() or _is_list(frame[name].dtype)):
             raise DataError(
                 f"scores: level {name!r} is of type {frame[name].dtype}; scores are numbers, of several classes a list of numbers, so cast "

@@ -174,6 +174,6 @@ def _unit_values(model: Model, rule: Censored, served: pl.DataFrame) -> list[obj
     name = given if given in served.columns else rule.unit
     if name not in served.columns:
         raise DataError(
-            f"model {model.name!r}: the serving log has no column {rule.unit!r}, by which its holdout is drawn; {nearest(rule.unit, served.columns)}"
+            f"model {model.name!r}: the serving log has no column {rule.unit!r}, which draws its holdout; {nearest(rule.unit, served.columns)}"
         )
     return served[name].to_list()

@@ -19,8 +19,8 @@ def promised(backtest: Backtest | BacktestResult, level: str | None = None, *, d
         describes: the freshness of the served level in words, as `Level.describe` gives it.
 
     Raises:
-        UsageError: a level that was not tested, or none that can be chosen; scores that were made elsewhere, of which no definitions are
-            known.
+        UsageError: a level that was not tested, or none that can be chosen; scores that were made elsewhere, without known
+            definitions.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import churn

@@ -4,7 +4,7 @@ Rows of one block may depend on one another, rows of two blocks should not. Whet
 levels: the share d of each block in the difference of the metric (its jackknife pseudo-value), and the correlation of d between
 successive blocks. The shortest blocks are taken whose successive differences are not correlated: r at most 1.64 / sqrt(pairs), which it
 exceeds in 5 % of cases under independence. Widths of intervals are not looked at. A few dozen noisy blocks do not show a weak dependence,
-so intervals over blocks of time allow for it whatever r is: see `serial_dependence`. Where even the longest blocks are correlated, the
+so intervals over blocks of time allow for it at any r: see `serial_dependence`. Where even the longest blocks are correlated, the
 periods are too few to speak of others.
 
 | days with test rows | lengths that are tried |

@@ -29,7 +29,7 @@ from headwater.backtesting.serial_dependence import FEWEST_WAVES, student_quanti
 from headwater.kernel.arrays import F64, I64
 from headwater.metrics.metric import Blocks
 
-_EVERY = 13  # blocks of which every combination of signs is tried: 4,096
+_EVERY = 13  # up to so many blocks, every combination of signs is tried: 4,096
 _SOME = 4_096  # combinations, where blocks are more
 _ALONE, _TOGETHER = 48, 16  # of more blocks than both, the largest stay alone, and the others are dealt into so many groups
 

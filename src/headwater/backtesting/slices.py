@@ -113,6 +113,6 @@ def _most_specific(model: Model) -> FeatureView | None:
 
 
 def _keyed(model: Model) -> list[FeatureView]:
-    """The views that are looked up by columns of the request alone, none of which is a list of keys."""
+    """The views that are looked up by columns of the request alone, without lists of keys."""
     views = [v for v in model.features.views if v.keys and v.list_key is None]
     return [v for v in views if not any(isinstance(v.request_key(k), FeatureRef) for k in v.keys)]

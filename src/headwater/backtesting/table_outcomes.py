@@ -1,6 +1,6 @@
 """Outcomes of served requests from the labels' table, found by the request's keys and time.
 
-A batch project has its outcomes in a table, and nobody posts them. A row of the table belongs to a served request with the same columns, in
+A batch project has its outcomes in a table, and no one posts them. A row of the table belongs to a served request with the same columns, in
 this order; each row and each request is used once:
 
 | pass | same |
@@ -105,7 +105,7 @@ def _rows(labelled: Requests, served: pl.DataFrame, shared: Sequence[str], until
 
 
 def _rest(asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What is not matched yet."""
+    """Rows and requests that are not matched yet."""
     return asked.join(matched, on=_SERVED, how="anti"), rows.join(matched, on=_ROW, how="anti")
 
 

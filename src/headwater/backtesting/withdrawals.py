@@ -1,7 +1,7 @@
 """Withdrawn recommendations of a model as findings of its backtest's audit: production delivered less than a former backtest promised.
 
 `watch` keeps them in the model registry. A later backtest of the model, and an assessment, read them there: the withdrawal stands first on
-their pages, in place of a verdict, until a version with a new promise is current, or somebody acknowledges it with a reason.
+their pages, in place of a verdict, until a version with a new promise is current, or a person acknowledges it with a reason.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class KnownDeliveries:
 
 
 def known_deliveries(model: str, models: str | Path | None) -> KnownDeliveries:
-    """What the registry holds of a model; nothing where there is no registry.
+    """What the registry holds of a model; nothing without a registry.
 
     Args:
         model: its name.

@@ -74,7 +74,7 @@ class Catalog:
         return str(self._url.database) if self._sqlite else postgres_tables.shown(self._url)
 
     def held(self, project: str) -> CatalogState:
-        """What it holds of `project`: a consistent snapshot, even during an apply; nothing where there is no catalog yet.
+        """What it holds of `project`: a consistent snapshot, even during an apply; nothing before a catalog exists.
 
         Raises:
             CatalogError: it cannot be read, or a newer headwater wrote it.

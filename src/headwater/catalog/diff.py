@@ -224,7 +224,7 @@ def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]
     assert isinstance(features, Mapping)
     full = {name: f"{old.name}__{name}" for name in features}
     if new is None:
-        return dict.fromkeys(full.values(), "of a third party that is no longer called")
+        return dict.fromkeys(full.values(), "of a third party that is not called any more")
     after = new.definition["features"]
     assert isinstance(after, Mapping)
     if any(old.definition.get(name) != new.definition.get(name) for name in ("url", "method", "request")):

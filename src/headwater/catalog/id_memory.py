@@ -21,7 +21,7 @@ ID_MEMORY: Final = "id-memory"
 """The rule of a plan whose ids need more memory than is given."""
 BYTES_PER_ID: Final = 32
 """At most: a hash of 128 bits, the commit that it was known at, a hash of the content, and free places of the tables."""
-_RATE: Final = 1_000  # events a second, of which the memory is said where no rate is known
+_RATE: Final = 1_000  # events a second, assumed for the memory where no rate is known
 
 
 class IdMemory(NamedTuple):
@@ -48,7 +48,7 @@ def refusals(needs: Mapping[str, IdMemory], memory: Size | None) -> tuple[Lint, 
     """Why ids do not fit into `memory` together; nothing where they do, or no memory is given.
 
     Raises:
-        UsageError: `memory` is no size.
+        UsageError: `memory` is not a size.
     """
     limit = None if memory is None else in_bytes(memory, "memory")
     known = {name: need.bytes for name, need in needs.items() if need.bytes is not None}

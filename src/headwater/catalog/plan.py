@@ -165,7 +165,7 @@ def plan(
 
     Raises:
         CatalogError: the catalog cannot be read.
-        UsageError: `memory` is no size.
+        UsageError: `memory` is not a size.
 
     >>> import headwater as hw
     >>> from tempfile import TemporaryDirectory
@@ -338,7 +338,7 @@ def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: 
     if breaking and not allow_breaking:
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""
         raise UsageError(
-            f"project {planned.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Keep the old view beside the new one as "
+            f"project {planned.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Keep the old view next to the new one as "
             "version=2 (docs/howto_versions.md), give the changed definition a new name, or apply with allow_breaking (--allow-breaking) and train these "
             "models again"
         )

@@ -69,7 +69,7 @@ def _passed_over(project: Project, store: str | None, streamed: Sequence[StoredV
     try:
         with opened_for(project.name, store, readonly=True) as opened:
             return [view.name for view in streamed if passed_over(view.view, opened, clock.now_micros())]
-    except HeadwaterError:  # there is no store yet, or another machine has it
+    except HeadwaterError:  # no store exists yet, or another machine has it
         return []
 
 

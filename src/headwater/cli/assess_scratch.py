@@ -39,7 +39,7 @@ OPTIONS = section(
 
 
 def scratch(args: Arguments, screen: Screen) -> None:
-    """Ask what is missing, print where to begin, and write the page."""
+    """Ask for missing answers, print where to begin, and write the page."""
     from headwater.assessing.questions import with_effects
     from headwater.assessing.scratch import assess_scratch
 
@@ -73,7 +73,7 @@ def table(found: ScratchAssessment) -> RenderableType:
 
 
 def _answers(args: Arguments, screen: Screen) -> dict[str, str]:
-    """The answers of options, else of the terminal; without a terminal, all that are missing are named at once."""
+    """The answers of options, else of the terminal; without a terminal, all that are missing are named together."""
     given: dict[str, str | None] = {name: getattr(args, name) for name in _QUESTIONS}
     missing = [flag for name, (flag, _) in _QUESTIONS.items() if given[name] is None]
     if missing and not screen.asks:

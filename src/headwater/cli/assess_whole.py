@@ -27,7 +27,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
         return
     from headwater.assessing.assess import assess
     from headwater.assessing.questions import read_answers, with_effects
-    from headwater.reports.summary_page import beside, to_lines
+    from headwater.reports.summary_page import summary_path, to_lines
     from headwater.training.progress import BACKTEST
 
     page = options.output(args.output or "assess.html", "--output")
@@ -58,7 +58,7 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     assessment.write_html(page)
     if markdown is not None:
         markdown.write_text(assessment.to_markdown(), encoding="utf-8")
-    summary = assessment.write_summary(beside(page))
+    summary = assessment.write_summary(summary_path(page))
     shown = to_lines(assessment.summary()) if args.summary else table(assessment)
     screen.show(shown, {**assessment.to_dict(), "page": str(page), "summary": str(summary)})
     screen.say(f"page: {page}\nto forward: {summary}")

@@ -53,10 +53,10 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _write(result: Backtest, report: Path, args: Arguments, screen: Screen) -> None:
-    """Print the first screen, with --verbose all or with --summary the summary; write the report, and its summary beside it."""
-    from headwater.reports.summary_page import beside
+    """Print the first screen, with --verbose all or with --summary the summary; write the report, and its summary next to it."""
+    from headwater.reports.summary_page import summary_path
 
-    summary = beside(report)
+    summary = summary_path(report)
     screen.show(_shown(result, args), {**result.to_dict(), "report": str(report), "summary": str(summary)})
     result.write_html(report)
     result.write_summary(summary)

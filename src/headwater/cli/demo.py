@@ -83,10 +83,10 @@ def _live(project: Project, result: Backtest, screen: Screen, folder: Path) -> t
 
 def _write(result: Backtest, folder: Path) -> str:
     """Write the report, its summary and the result; the lines that name them."""
-    from headwater.reports.summary_page import beside
+    from headwater.reports.summary_page import summary_path
 
     report = result.write_html(folder / "report.html")
-    summary = result.write_summary(beside(report))
+    summary = result.write_summary(summary_path(report))
     (folder / "backtest.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
     return f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}"
 

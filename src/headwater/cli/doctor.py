@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(args: Arguments, screen: Screen) -> None:
-    """Check, and print what is not as it should be first; the exit code is 1 where something is broken."""
+    """Check, and print the problems first; the exit code is 1 where something is broken."""
     project, refused = _project(args)
     from headwater.assessing.doctor import doctor
     from headwater.results.doctor_result import Diagnosis

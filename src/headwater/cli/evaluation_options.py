@@ -56,7 +56,7 @@ FLAGS = section(
         ),
         option("--tune", metavar="N", type=int, help="try N settings of the estimator at each level"),
         option(
-            "--blocks", metavar="BLOCKS", help="what is resampled for intervals: a length of time such as 7d, or a column of the labels"
+            "--blocks", metavar="BLOCKS", help="unit of resampling for intervals: a length of time such as 7d, or a column of the labels"
         ),
         option("--adversaries", metavar="yes|no", help="whether people change their behaviour because of the predictions, as attackers do"),
         option(

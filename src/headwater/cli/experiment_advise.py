@@ -63,7 +63,7 @@ def _answer(name: str, text: str) -> bool | int:
 
 
 def _asked(answers: AdviserAnswers, questions: Mapping[str, str], screen: Screen) -> AdviserAnswers:
-    """With what is answered at the prompt; an empty line leaves a question open."""
+    """With the answers from the prompt; an empty line leaves a question open."""
     from dataclasses import replace
 
     for name, question in questions.items():

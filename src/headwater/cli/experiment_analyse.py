@@ -58,7 +58,7 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.models(),
         *options.logs(),
-        option("--at", metavar="TIME", help="what is known then counts: ISO 8601 with an offset (default: now)"),
+        option("--at", metavar="TIME", help="analyse as of this time: ISO 8601 with an offset (default: now)"),
         option(
             "--break-even",
             metavar="GAIN",
@@ -66,7 +66,7 @@ COMMAND = Verb(
             help="the relative gain that pays for the fresher arm, such as 0.01 (default: the plan's)",
         ),
         option("--assessment", metavar="FILE", help="what `headwater assess --json` printed: costs, worth and backtest (default: none)"),
-        option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed, shown beside (default: none)"),
+        option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed, shown next to it (default: none)"),
         option("--output", metavar="FILE", default="experiment.html", help="where the page goes (default: {default})"),
         option("--markdown", metavar="FILE", help="write the page as Markdown too"),
         option("--export", metavar="FOLDER", help="write exposures, outcomes, plan, schedule and SQL, to repeat the main figure elsewhere"),

@@ -11,7 +11,7 @@ import click
 from headwater.terminal.standard_streams import STDOUT
 from headwater.terminal.text import columns_of, wrapped
 
-_LEAST: Final = 24  # columns of a description beside its name; where there are fewer, it stands below
+_LEAST: Final = 24  # columns of a description next to its name; where there are fewer, it is on the line below
 _RAW: Final = "\b"  # a paragraph that begins with this line keeps its lines
 
 
@@ -34,7 +34,7 @@ class HelpPage(click.HelpFormatter):
         self.write("\n\n".join("\n".join(f"{margin}{line}".rstrip() for line in lines) for lines in pages) + "\n")
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Names with their descriptions: beside each other, or below each other where there is no room."""
+        """Names with their descriptions: side by side, or below each other where the line is too short."""
         listed, margin = list(rows), " " * self.current_indent
         first = min(max((columns_of(name) for name, _ in listed), default=0), col_max) + col_spacing
         beside = self.width - first - len(margin) >= _LEAST

@@ -33,7 +33,7 @@ def write(path: Path, text: str) -> None:
 
 
 def feast(args: Arguments, screen: Screen) -> None:
-    """A project file from a Feast repository, and a report of what is different or could not be carried over.
+    """A project file from a Feast repository, and a report of what differs or could not be carried over.
 
     Raises:
         UsageError: options that do not go together, no such repository, or no Feast.

@@ -46,7 +46,7 @@ def answered(args: Arguments, screen: Screen, events: TableProfile, labels: Tabl
     """The options, completed by answers from the terminal.
 
     Raises:
-        UsageError: options are missing and there is no terminal (one message names all of them); or an option is invalid.
+        UsageError: options are missing without a terminal (one message names all of them); or an option is invalid.
     """
     full = Arguments(**vars(args))
     if args.dates not in (None, *_ORDERS):
@@ -101,7 +101,7 @@ def _dates(events: TableProfile, labels: TableProfile) -> _Question | None:
 
 
 def _shorter(events: TableProfile, labels: TableProfile) -> DateOrder:
-    """The order by which the dates of a table span less time: days that are read as months span years."""
+    """The order of day and month that makes the dates of a table span less time: days that are read as months span years."""
     from headwater.init.tables import TableProfile
 
     table = events if events.ambiguous else labels
@@ -165,7 +165,7 @@ def _known(labels: TableProfile) -> _Question:
 
 
 def _earliest(labels: TableProfile) -> str | None:
-    """The earliest time of the labels: whatever is requested later sees more."""
+    """The earliest time of the labels: later requests see more."""
     return min(labels.time_columns.values(), key=lambda m: m.middle).name if labels.time_columns else None
 
 
@@ -181,7 +181,7 @@ def _zone(naive: Sequence[str], *, all_naive: bool) -> _Question:
         f"the zone of the times in {', '.join(naive)}, which have none: --timezone ZONE, the zone of the clock that they were read from, such as "
         "--timezone Europe/Oslo",
         _no_zone,
-        "UTC" if all_naive else None,  # one zone for all times keeps their order; a local time beside others in UTC would not
+        "UTC" if all_naive else None,  # one zone for all times keeps their order; a local time among others in UTC would not
     )
 
 
@@ -249,7 +249,7 @@ def _announce(args: Arguments, screen: Screen, events: TableProfile, labels: Tab
     questions = [question for question in possible.values() if question is not None]
     if len(questions) > 1:
         lines = [f"  {number}. {question.option}" for number, question in enumerate(questions, 1)]
-        screen.say("\n".join([f"{len(questions)} facts are asked for, each also an option; Enter takes what is in brackets:", *lines]))
+        screen.say("\n".join([f"{len(questions)} facts are asked for, each also an option; Enter takes the answer in brackets:", *lines]))
 
 
 def _answer(value: str | None, question: _Question, missing: list[str], screen: Screen, *, yes: bool) -> str | None:

@@ -28,7 +28,7 @@ def ship(args: Arguments, screen: Screen) -> None:
 
 
 def fetch(args: Arguments, screen: Screen) -> None:
-    """Fetch what is not in the data directory yet."""
+    """Fetch the files that are not in the data directory yet."""
     from headwater.journal.fetching import fetch as fetched
 
     since = options.timestamp(args.since, "--since")
@@ -93,7 +93,7 @@ COMMAND = Actions(
                 option("--since", metavar="TIME", help="the first day of the serving log: ISO 8601 with an offset (default: all)"),
                 *_COMMON,
             ],
-            help="Fetch the logs of all machines into --data-dir, which watch, parity, explain, train and experiment then read. What is there "
+            help="Fetch the logs of all machines into --data-dir, which watch, parity, explain, train and experiment then read. Files that are there "
             "already is not fetched again.",
             summary="fetch the logs of all machines into one folder",
             examples=["headwater logs fetch s3://bucket/logs --data-dir gathered"],

@@ -124,7 +124,7 @@ def _once(project: Project, args: Arguments, screen: Screen, store: OnlineStore,
 
 
 def _record_times(args: Arguments, results: list[Materialized], screen: Screen) -> None:
-    """Keep how long the runs took, for `headwater assess cost`; a folder that cannot be written is no reason to fail."""
+    """Keep how long the runs took, for `headwater assess cost`; a folder that cannot be written is not a reason to fail."""
     from headwater.jobs.run_times import record
 
     try:

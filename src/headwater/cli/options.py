@@ -330,12 +330,12 @@ def confirmed(args: Arguments, screen: Screen, question: str, *, undoable: bool 
     undoable: whether the action can be undone, or loses nothing readable: then it needs no confirmation without a terminal.
 
     Raises:
-        UsageError: there is no terminal.
+        UsageError: no terminal to confirm on.
     """
     if args.yes:
         return True
     if not screen.asks:
         if undoable:
             return True
-        raise UsageError(f"{question} There is no terminal to confirm; give --yes, or --dry-run to see what would happen")
+        raise UsageError(f"{question} No terminal to confirm; give --yes, or --dry-run to see what would happen")
     return screen.agreed(question)

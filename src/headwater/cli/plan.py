@@ -27,7 +27,7 @@ def run(args: Arguments, screen: Screen) -> None:
         breaks = planned.breaks()
         if breaks:
             screen.warning(
-                f"models read what changes: {'; '.join(breaks[:3])}. Keep the old view beside the new one as version=2 (docs/howto_versions.md), or apply it "
+                f"models read what changes: {'; '.join(breaks[:3])}. Keep the old view next to the new one as version=2 (docs/howto_versions.md), or apply it "
                 "and train these models again"
             )
         store = options.same_store(args)

@@ -1,4 +1,4 @@
-"""Replay a day at another level, or with something failing: what would have been served and decided, beside what was."""
+"""Replay a day at another level, or with something failing: what would have been served and decided, next to what was."""
 
 from __future__ import annotations
 

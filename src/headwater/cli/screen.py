@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, int, int], None]
 
 
-class Ended(Exception):  # noqa: N818 (what is wrong was said)
-    """A command ends with 1, after it has printed what is wrong."""
+class Ended(Exception):  # noqa: N818 (the problem was printed)
+    """A command ends with 1, after it has printed the problem."""
 
 
 class Screen:
@@ -34,7 +34,7 @@ class Screen:
         return STDIN.terminal
 
     def check_seen(self, what: str) -> None:
-        """Refuse to make what is printed only once where nobody can see it."""
+        """Refuse to make a secret that is printed only once where no one can see it."""
         if STDOUT.closed:
             raise UsageError(f"standard output is closed, and {what}; give it a terminal, a pipe or a file")
 
@@ -119,7 +119,7 @@ class Screen:
 
     @contextmanager
     def live(self, activity: str) -> Iterator[Callable[[str], None] | None]:
-        """A function that changes what is shown while the context lasts, on a terminal."""
+        """A function that changes the shown text while the context lasts, on a terminal."""
         if self.as_json or not STDERR.terminal:
             yield None
             return

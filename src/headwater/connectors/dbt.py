@@ -55,7 +55,7 @@ class DbtModel(Connector, called="dbt"):
         """The rows of its table, or of its file where the model is external.
 
         Raises:
-            DataError: there is no manifest, or no such model.
+            DataError: no manifest, or no such model.
             DefinitionError: the model is a table of a database, and no url= is given.
         """
         return scan(self.table())
@@ -93,7 +93,7 @@ class DbtModel(Connector, called="dbt"):
         except OSError as error:
             raise DataError(f"no manifest at {self.manifest}: {error.strerror}. `dbt parse` writes it to target/manifest.json") from error
         except msgspec.DecodeError as error:
-            raise DataError(f"{self.manifest} is no manifest of dbt: {error}") from error
+            raise DataError(f"{self.manifest} is not a manifest of dbt: {error}") from error
         nodes = [n for part in ("nodes", "sources") for n in (manifest.get(part) or {}).values() if n.get("resource_type") in _TABLES]
         chosen = [n for n in nodes if self.name in _names(n)]
         if not chosen:

@@ -34,7 +34,7 @@ class DeltaLake(VersionedTable, called="delta"):
         storage_options: as of `parquet`.
 
     Raises:
-        DefinitionError: a version that is no number from 0, an unknown scheme, or a URL that holds a credential.
+        DefinitionError: a version that is not a number from 0, an unknown scheme, or a URL that holds a credential.
 
     >>> delta("s3://shop/payments", version=7)
     DeltaLake(version 7 of s3://shop/payments)
@@ -76,7 +76,7 @@ class DeltaLake(VersionedTable, called="delta"):
 
         Raises:
             MissingExtraError: deltalake is not installed.
-            DataError: there is no such table or version, its files were vacuumed, or polars cannot read a feature of it.
+            DataError: no such table or version, its files were vacuumed, or polars cannot read a feature of it.
             ConnectError: an object store does not answer in time, or refuses.
         """
         newest = self._open()

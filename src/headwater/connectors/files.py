@@ -34,7 +34,7 @@ def found(path: str, ending: str) -> FileList:
     """The files that `path` names: a file, what a glob matches, or those of a folder that end with `ending`.
 
     Of a glob and a folder, names below it that begin with "_" or "." are left out, as Spark, pyarrow and DuckDB do: files that are not
-    written yet, and what is kept about the others.
+    written yet, and the known facts about the others.
 
     Raises:
         DataError: nothing is there, a file is empty, or the folder is a table of Delta or Iceberg.
@@ -81,7 +81,7 @@ def fixed_folder(path: str) -> str:
 
 
 HIDDEN: Final = r"(^|/)(\.|_[^=/]*(/|$))"
-"""Of a path below a table's root: a segment that begins with "." or "_", and is no partition `_column=value`."""
+"""Of a path below a table's root: a segment that begins with "." or "_", and is not a partition `_column=value`."""
 
 
 def hidden(below: str) -> bool:

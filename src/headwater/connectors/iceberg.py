@@ -39,7 +39,7 @@ class IcebergTable(VersionedTable, called="iceberg"):
         snapshot_id: the id of a snapshot; None is the current one when a call first reads the table.
 
     Raises:
-        DefinitionError: a table without a namespace, an id that is no number, or properties that are not a mapping.
+        DefinitionError: a table without a namespace, an id that is not a number, or properties that are not a mapping.
 
     >>> iceberg("shop.payments", properties={"type": "rest", "uri": "https://catalog.example.org"})
     IcebergTable(shop.payments)
@@ -88,7 +88,7 @@ class IcebergTable(VersionedTable, called="iceberg"):
 
         Raises:
             MissingExtraError: pyiceberg is not installed.
-            DataError: there is no such table or snapshot, or it cannot be read.
+            DataError: no such table or snapshot, or it cannot be read.
             ConnectError: the catalog or the object store does not answer, or refuses.
         """
         table = self._load()

@@ -89,7 +89,7 @@ def _footer(name: str, path: str, _written: tuple[int, int]) -> Schema:
 
 @lru_cache(maxsize=1_000)
 def _shared(columns: tuple[tuple[str, pl.DataType], ...]) -> Schema:
-    """One object for files of equal columns, which is compared at once."""
+    """One object for files of equal columns, which is compared by identity."""
     return dict(columns)
 
 

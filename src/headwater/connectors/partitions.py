@@ -48,7 +48,7 @@ def values_of(below: str) -> dict[str, str]:
 
 
 def partition(parts: pl.DataFrame, column: str, dtype: pl.DataType) -> pl.Expr:
-    """The value of each row's folder, by FILE; null where it is no value of that type."""
+    """The value of each row's folder, by FILE; null where it is not a value of that type."""
     return pl.col(FILE).replace_strict(parts[FILE], parts[column].cast(dtype, strict=False), return_dtype=dtype)
 
 

@@ -129,7 +129,7 @@ def _any(spec: Files, pattern: str) -> bool:
         said = _said(error, spec, "")
         if isinstance(said, ConnectError):
             raise said from None
-        return True  # one that is no text, such as compressed metadata
+        return True  # a value that is not a string, such as compressed metadata
 
 
 def resolved(options: Mapping[str, object]) -> dict[str, object]:

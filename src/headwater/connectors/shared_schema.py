@@ -1,4 +1,4 @@
-"""One schema for the files of a table: what may differ between them, and what is refused."""
+"""One schema for the files of a table: the permitted differences, and the errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
     >>> shared_schema({"a": {"n": pl.Int32()}, "b": {"n": pl.Int64(), "city": pl.String()}}, "events/")
     {'n': Int64, 'city': String}
     """
-    names_of: dict[int, list[str]] = {}  # by object, of which thousands of files share a few
+    names_of: dict[int, list[str]] = {}  # by object; thousands of files share a few
     for name, schema in schemas.items():
         names_of.setdefault(id(schema), []).append(name)
     distinct: dict[tuple[tuple[str, pl.DataType], ...], list[str]] = {}
@@ -111,7 +111,7 @@ def _dtype(dtype: object) -> pl.DataType:
 
 
 def _check_zones(column: str, schemas: Mapping[str, Schema], path: str) -> None:
-    """Refuse local times beside UTC: as one column, the reader takes both for the same."""
+    """Refuse local times together with UTC: as one column, the reader takes both for the same."""
     local = [name for name, schema in schemas.items() if _zoned(schema.get(column)) is False]
     zoned = [name for name, schema in schemas.items() if _zoned(schema.get(column)) is True]
     if local and zoned:

@@ -25,7 +25,7 @@ class VersionedTable(Connector):
         """The version that a reading gets now; None where this table keeps none.
 
         Raises:
-            DataError: there is no such table or version.
+            DataError: no such table or version.
             ConnectError: its store or catalog does not answer.
         """
         raise NotImplementedError
@@ -45,7 +45,7 @@ class VersionedTable(Connector):
 
 @contextmanager
 def one_version(recorded: Mapping[str, int] | None = None) -> Iterator[None]:
-    """Read one version of each versioned table, however often it is read and whoever writes to it meanwhile; also as a decorator.
+    """Read one version of each versioned table, however often it is read, also while others write to it; also as a decorator.
 
     recorded: versions by the fingerprint of the table; of any other, the latest when it is first read. An inner call takes the versions
     of the outer one.

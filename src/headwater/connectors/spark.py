@@ -34,7 +34,7 @@ DIALECT = Dialect(quote="`", instant="CAST('{}+00:00' AS TIMESTAMP_LTZ)", wall_t
 _PORT = 15002  # of Spark Connect
 _SECONDS = 10  # to wait for a connection
 _STOPPED = ("NO_ACTIVE_SESSION", "Channel closed", "SESSION_CLOSED", "SESSION_NOT_FOUND", "stopped SparkContext")
-"""What Spark and its clients say of a session that somebody has stopped."""
+"""What Spark and its clients say of a session that was stopped."""
 _sessions: dict[str, SparkSession] = {}
 
 
@@ -108,7 +108,7 @@ class SparkTable(VersionedTable, called="spark_table"):
 
         Raises:
             ConnectError, UsageError, MissingExtraError: as `open_session`.
-            DataError: there is no such table.
+            DataError: no such table.
         """
         return register_io_source(self._read, schema=self.schema(), is_pure=True)
 
@@ -116,7 +116,7 @@ class SparkTable(VersionedTable, called="spark_table"):
         """The columns and their types in polars.
 
         Raises:
-            DataError: there is no such table.
+            DataError: no such table.
         """
         with spark_errors(f"{self} cannot be read"):
             return of_spark(self.spark_frame(session).limit(0).toArrow()).schema
@@ -181,7 +181,7 @@ def open_session(session: object = None) -> SparkSession:
         active = builder.getActiveSession()
         if active is None:
             raise UsageError(
-                "there is no Spark session; give a session or a URL, such as headwater_spark.spark('sc://host:15002'), or set SPARK_REMOTE or "
+                "no Spark session; give a session or a URL, such as headwater_spark.spark('sc://host:15002'), or set SPARK_REMOTE or "
                 "HEADWATER_ENGINE=spark:sc://host:15002"
             )
         return cast("SparkSession", active)
@@ -273,7 +273,7 @@ def spark_errors(doing: str) -> Iterator[None]:
     """Errors of Spark as errors of headwater that begin with `doing`.
 
     Raises:
-        DataError: Spark refuses what is read.
+        DataError: Spark refuses the query or the table.
         UsageError: the workers' Python lacks headwater.
         ConnectError: the server does not answer, or a job does not end.
     """

@@ -86,7 +86,7 @@ class SparkOutput(Readable, metaclass=Spelled):
                 raise DataError(f'{self} exists; give mode="overwrite" or mode="append", or another name')
             schema = "" if path or self.table is None else self.table.rpartition(".")[0]
             if schema and not session.catalog.databaseExists(schema):
-                raise DataError(f"{self} cannot be written: there is no schema {schema}; create it, such as with CREATE SCHEMA {schema}")
+                raise DataError(f"{self} cannot be written: no schema {schema}; create it, such as with CREATE SCHEMA {schema}")
 
     def write(self, rows: DataFrame) -> SparkTable:
         """Write the rows; gives the table, or the rows themselves where there is none.
@@ -123,5 +123,5 @@ def _is_at(session: SparkSession, form: str, path: str) -> bool:
     """Whether a table is at a path."""
     try:
         return bool(session.read.format(form).load(path).columns)
-    except Exception:  # noqa: BLE001 (of each server another; what is wrong besides is said when Spark writes)
+    except Exception:  # noqa: BLE001 (each server has its own; any other problem is raised when Spark writes)
         return False

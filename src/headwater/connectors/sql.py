@@ -151,7 +151,7 @@ class _QueryRows:
     def read(
         self, schema: pl.Schema, dialect: Dialect, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        """For polars: frames of these columns. Its predicate is applied to each, whatever the database filtered."""
+        """For polars: frames of these columns. Its predicate is applied to each, no matter what the database filtered."""
         lists = [name for name in columns or schema if schema[name] == pl.List] if self._driver()[0] is _POSTGRES else []
         chosen = ("*" if not columns else ", ".join(map(dialect.quoted, columns))) + dimensions(
             {name: dialect.quoted(name) for name in lists}

@@ -86,7 +86,7 @@ def _comparison(left: Mapping[str, Any], op: str, right: Mapping[str, Any], dial
 
 
 def _literal(node: Mapping[str, Any], dialect: Dialect) -> str | None:
-    """A number, a text or a time. A cast of a whole number to a type of times is such a time."""
+    """A number, a string or a time. A cast of an integer to a type of times is such a time."""
     if "Cast" in node:
         inner, to = node["Cast"]["expr"], node["Cast"]["dtype"]
         to = to.get("Literal", to) if isinstance(to, dict) else to

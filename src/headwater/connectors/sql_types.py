@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TYPE: Final = b"POSTGRESQL:type"
 _INTERVALS: Final = ("month_day_nano_interval", "month_interval", "day_time_interval")
-_TEXTS: Final = ("citext", "xml")  # the bytes of which are those of a string
+_TEXTS: Final = ("citext", "xml")  # with the bytes of a string
 _UUID: Final = r"^(.{8})(.{4})(.{4})(.{4})(.{12})$"
 _DIMENSIONS: Final = "headwater dimensions of "
 _ENDS: Final[Mapping[type[pl.DataType], tuple[int, int]]] = {
@@ -58,7 +58,7 @@ def frame_of(rows: pa.Table | pa.RecordBatch) -> pl.DataFrame:
     composites too.
 
     Raises:
-        DataError: a value of type NUMERIC is no number of the digits that are declared.
+        DataError: a value of type NUMERIC is not a number of the digits that are declared.
     """
     frame = pl.DataFrame(pl.from_arrow(rows))
     plain = {field.name: _plain(field, pl.col(field.name)) for field in rows.schema}

@@ -43,7 +43,7 @@ _HEADERS: Final = {
     b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
 }
-"""Of every response, whoever makes it."""
+"""For every response, no matter which handler makes it."""
 _NO_STORE: Final = {"cache-control": "no-store"}
 _YEAR: Final = {"cache-control": "public, max-age=31536000, immutable"}
 _LOG: Final = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class _Console:
         """A style sheet or a script; it needs no session."""
         file = static_file(request.path_params["name"])
         if file is None:
-            return Response("there is no such file", 404, media_type="text/plain")
+            return Response("no such file", 404, media_type="text/plain")
         headers = {**_YEAR, "vary": "accept-encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
             return Response(file.packed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media)
@@ -273,7 +273,7 @@ class _Console:
             self.access.check_page(_raw(request))
 
     def _address(self, request: Request) -> str:
-        """The client's address, by which failed logins are counted."""
+        """The client's address, the key for counting failed logins."""
         if self.proxied:
             return request.headers.get(CLIENT.decode(), "")
         return request.client.host if request.client else ""

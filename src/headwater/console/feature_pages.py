@@ -64,7 +64,7 @@ def catalogue(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, 
 
 
 def definition_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
-    """One definition, and what is around it."""
+    """One definition and its neighbours."""
     graph, name = graph_of(context), request.one("of")
     try:
         node = graph.node(name)
@@ -132,7 +132,7 @@ def _unit(seconds: Sequence[float]) -> tuple[float, str]:
 
 
 def _explanation(context: ConsoleContext, request: ConsoleRequest, feature: str) -> Mapping[str, object]:
-    """The explanation of a value, where the query has the keys; a refusal is shown beside the form."""
+    """The explanation of a value, where the query has the keys; a refusal is shown next to the form."""
     view = view_of(context.project, feature).root
     name = f"{view.name}__{feature.partition('__')[2]}"
     given = {key: request.one(f"{_KEY}{key}") for key in view.keys}

@@ -59,7 +59,7 @@ def freshness_of(context: ConsoleContext) -> FreshnessResult:
     """Views and sources now; pages share them for a few seconds.
 
     Raises:
-        StoreError: there is no online store yet.
+        StoreError: no online store yet.
     """
 
     def compute() -> FreshnessResult:

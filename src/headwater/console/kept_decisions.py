@@ -24,7 +24,7 @@ _KEPT: float = 3600.0  # seconds; a result never changes
 
 @dataclass(frozen=True)
 class ModelDecision:
-    """What is decided of a model, for its card.
+    """The decisions about a model, for its card.
 
     verdict: a sentence; empty where nothing is kept. money: a day, in words. next_step: what to do, and command: how; both empty where
     nothing is to do. record: of the run that says so. withdrawn: the sentence that production did not keep the promise.

@@ -83,7 +83,7 @@ class LiveUpdates:
 
 
 def stamps(context: ConsoleContext) -> Mapping[Part, object]:
-    """By part of the data, a value that changes with it; a few looks at folders, whatever is in them.
+    """By part of the data, a value that changes with it; a few looks at folders, no matter how full they are.
 
     store: the time of the last write of an LMDB store; of a store across the network, each ten seconds. summaries: those computed again.
     """

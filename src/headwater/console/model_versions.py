@@ -165,7 +165,7 @@ def _noted(context: ConsoleContext, request: ConsoleRequest, sentence: str) -> D
             file.write(line)
     except OSError as error:
         raise DataError(
-            f"{sentence}; but {path} cannot be written, so that nobody will see who did it: {error.strerror or error}"
+            f"{sentence}; but {path} cannot be written, so that no one will see who did it: {error.strerror or error}"
         ) from error
     return Done(sentence, "/models")
 

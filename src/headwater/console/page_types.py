@@ -86,4 +86,4 @@ class DataRoute:
 
 
 class NotShown(HeadwaterError):  # noqa: N818 (an error response)
-    """There is no such page, model or run (404)."""
+    """No such page, model or run (404)."""

@@ -43,7 +43,7 @@ def time(moment: int | str | None) -> str:
 
 
 def ago(moment: int | None) -> str:
-    """How long ago a moment was, in words; microseconds since 1970 UTC."""
+    """How long ago a time was, in words; microseconds since 1970 UTC."""
     if moment is None:
         return ""
     seconds = (clock.now_micros() - moment) / 1e6

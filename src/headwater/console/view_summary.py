@@ -17,7 +17,7 @@ _UNFILLED = ("absent", "incomplete")
 
 
 class ShownView(msgspec.Struct, frozen=True):
-    """A stored view: its state, and its age beside its promise in words; or why ingestion does not fill it.
+    """A stored view: its state, and its age next to its promise in words; or why ingestion does not fill it.
 
     make: the verb of the command that does; "" where a running process has to be restarted.
     """
@@ -34,7 +34,7 @@ class ShownView(msgspec.Struct, frozen=True):
 
 
 def view_summary(context: ConsoleContext) -> Summary[list[ShownView]]:
-    """Every stored view of the project; empty where there is no store yet."""
+    """Every stored view of the project; empty before a store exists."""
     return context.summaries.latest("views", list[ShownView], lambda: _views(context), seconds=_EVERY)
 
 

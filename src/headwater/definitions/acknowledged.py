@@ -11,14 +11,14 @@ from headwater.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class Acknowledgement(Definition):
-    """The answer to a question of the audit: which one, why it is no leak, and who says so.
+    """The answer to a question of the audit: which one, why it is not a leak, and who says so.
 
     Every page shows it next to the verdict. It never lifts a LEAK.
 
     Args:
         check: the check's name, as the audit prints it, such as "own outcome".
         subject: what it asks about, as the audit prints it: a source, a request field, the labels.
-        reason: why it is no leak, in words.
+        reason: why it is not a leak, in words.
         author: who says so.
 
     Raises:

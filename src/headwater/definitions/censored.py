@@ -21,7 +21,7 @@ class Censored(Definition, called="censored"):
     Args:
         above: a score of at least this is acted on.
         below: a score below this is acted on, as where a loan is refused; give one of the two.
-        holdout: the share of units that are left alone whatever their score, such as 0.02. Their outcomes are seen at every level, so they
+        holdout: the share of units that are left alone at any score, such as 0.02. Their outcomes are seen at every level, so they
             stand for those that were hidden. Without it no level can be judged.
         unit: the request's column whose values are held out or not, such as "card". `Censored.approves_anyway(value)` says which, in any
             language by the rule of the assignment of experiments with the salt "approve-anyway".
@@ -74,7 +74,7 @@ class Censored(Definition, called="censored"):
         return score >= self.above if self.above is not None else self.below is not None and score < self.below
 
     def approves_anyway(self, unit: object) -> bool:
-        """Whether this unit is left alone whatever its score: call it where you act on scores.
+        """Whether this unit is left alone at any score: call it where you act on scores.
 
         Raises:
             UsageError: a null, an empty string, or a float.

@@ -1,6 +1,6 @@
 """Validators of what a definition is given. Each refuses in one form: "OWNER: FIELD is VALUE; give ALLOWED".
 
-A subject is the owner and the field, such as "feature view 'user': on_stale"; `give` says what is allowed, and an example.
+A subject is the owner and the field, such as "feature view 'user': on_stale"; `give` names the allowed values, with an example.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class Described(Definition):
     """Base of definitions that have a description, an owner and tags, for the catalogue. Fingerprints do not depend on them.
 
     Raises:
-        DefinitionError: a description or owner that is no string, or tags that are no list of strings.
+        DefinitionError: a description or owner that is not a string, or tags that are not a list of strings.
     """
 
     _: KW_ONLY

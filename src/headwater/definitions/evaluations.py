@@ -81,10 +81,10 @@ class Evaluation(Definition):
         tune: how many settings are tried at each level, or `Tuning(trials=, space=)`; the same trials for every level.
         cold_start: a request is cold if its key had fewer than so many events in the 30 days before it. The key is that of the
             view with the most keys; (view, n) names another.
-        blocks: what is resampled for intervals, since rows of one block depend on one another: "day", "hour", "week", another length
+        blocks: the unit of resampling for intervals, since rows of one block depend on one another: "day", "hour", "week", another length
             such as "3d", or a column of the labels, such as a session or a user. "auto" takes days, or longer blocks where
             differences between levels are correlated from day to day; hours where there are fewer than 8 days. With fewer than 8 days
-            (or longer blocks) of test rows, whatever is resampled, an interval holds on these days only, and no step is a LIFT. Nor where
+            (or longer blocks) of test rows, for any unit, an interval holds on these days only, and no step is a LIFT. Nor where
             "auto" finds that even the longest blocks are correlated. Intervals over blocks of time allow for dependence between them.
         ages: ages of each view's features at which its lift is evaluated, such as ("1m", "1h", "1d"); a model is trained at each and one
             without the view. Empty: no curves.
@@ -167,7 +167,7 @@ class Evaluation(Definition):
 
 
 def _check_offset_curves(given: object) -> None:
-    """Refuse what is neither "flagged" nor a list of names."""
+    """Refuse anything but "flagged" or a list of names."""
     names = given if isinstance(given, Sequence) and not isinstance(given, str) else None
     listed = names is not None and all(isinstance(name, str) for name in names)
     check(

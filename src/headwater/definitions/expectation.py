@@ -132,7 +132,7 @@ def check_expectations(expectations: Sequence[Expectation], columns: Collection[
 
 
 def check_slo(slo: float | None, freshness: Freshness, subject: str) -> None:
-    """Refuse an objective that is no share, or of a view whose values are not stored."""
+    """Refuse an objective that is not a share, or of a view whose values are not stored."""
     if slo is None:
         return
     check_number(slo, f"{subject}: slo", "a share of reads", above=0, below=1, note="such as 0.99")
@@ -142,7 +142,7 @@ def check_slo(slo: float | None, freshness: Freshness, subject: str) -> None:
 
 def _bounds(bounds: object, name: str) -> Bounds:
     """Two bounds, at least one of them given."""
-    give = "two numbers, the lower bound first, of which one may be None, such as (0, None)"
+    give = "two numbers, the lower bound first; one of them may be None, such as (0, None)"
     pair = bounds if isinstance(bounds, tuple | list) and len(bounds) == 2 else (None, None)
     known = [bound for bound in pair if bound is not None]
     check(known and all(map(is_number, known)) and known == sorted(known), bounds, name, give)

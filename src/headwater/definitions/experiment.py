@@ -1,4 +1,4 @@
-"""An experiment: arms that are models at levels, who gets which, what is measured, and the plan that is frozen before the start."""
+"""An experiment: arms that are models at levels, who gets which, which metrics, and the plan that is frozen before the start."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Arm(Definition):
 
 @dataclass(frozen=True, eq=False)
 class ExperimentMetric(Definition):
-    """What is compared: a sum over each unit's outcomes, or a ratio of two.
+    """The compared quantity: a sum over each unit's outcomes, or a ratio of two.
 
     Args:
         name: letters, digits and single underscores.
@@ -111,7 +111,7 @@ class ExperimentMetric(Definition):
 
 @dataclass(frozen=True, eq=False)
 class ExperimentPlan(Definition):
-    """What is fixed before the start: it is hashed, and a running experiment keeps it.
+    """The part that is fixed before the start: it is hashed, and a running experiment keeps it.
 
     Args:
         start: ISO 8601 with an offset, or a tz-aware datetime; None starts with `headwater experiment start`.
@@ -170,7 +170,7 @@ class Experiment(Definition):
         plan: fixed before the start.
         layer: experiments of one layer never share a unit.
         span: this experiment's part of its layer, from and to as shares.
-        version: raised to shuffle all units anew.
+        version: raised to shuffle all units again.
 
     Raises:
         DefinitionError: fewer than two arms, two of one name, arms of different tasks, weights that do not sum to 1, a unit that a model's
@@ -253,7 +253,7 @@ class Experiment(Definition):
 def _check_probe(kind: ExperimentKind, name: str, subject: str) -> None:
     if isinstance(kind, Probe) and not name.startswith("probe_"):
         raise DefinitionError(
-            f"{subject}: a probe is named probe_..., by which training leaves out its rows; define it with hw.experiments.probe(...)"
+            f"{subject}: a probe is named probe_..., so that training leaves out its rows; define it with hw.experiments.probe(...)"
         )
 
 

@@ -249,7 +249,7 @@ class FeatureView(Described):
                 self._check_filler(subject, of, takes_list=isinstance(filler, Each))
             if isinstance(filler, Each):
                 if list_key is not None:
-                    raise DefinitionError(f"{subject} is a second list, beside {list_key.key!r}; a view is looked up by one list")
+                    raise DefinitionError(f"{subject} is a second list, next to {list_key.key!r}; a view is looked up by one list")
                 list_key = ListKey(key, filler.max_length)
             filled[key] = of
         aliased = dataclasses.replace(self, name=name, request_keys=filled, base=self.root, list_key=list_key)

@@ -14,7 +14,7 @@ from headwater.definitions.spelling import spelled
 from headwater.errors import DefinitionError
 
 PREFIX, PROBED, SERVED = "probe_", "probed", "served"
-"""How probes are named, by which training leaves out their rows; and their two arms."""
+"""The prefix of probes' names, so that training leaves out their rows; and their two arms."""
 MOST = 0.2
 """The largest share: a larger one is an A/B test."""
 

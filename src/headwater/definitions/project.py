@@ -39,7 +39,7 @@ class Project(Definition):
         experiments: comparisons of models at levels in production.
         holdout: the share of all units that take part in no experiment of the project, such as 0.05: they get the default throughout, and
             show what all experiments together brought.
-        versions: other versions of views that the models read, such as the one before a change. They are kept filled beside those, and
+        versions: other versions of views that the models read, such as the one before a change. They are kept filled next to those, and
             `headwater views promote` says which one is read by name.
 
     Raises:
@@ -216,7 +216,7 @@ def _unique(values: Sequence[T]) -> tuple[T, ...]:
 
 
 def _check_streams(models: Sequence[Model]) -> None:
-    """Refuse one source over two streams: values do not depend on a stream, so sources are equal whatever theirs are."""
+    """Refuse one source over two streams: values do not depend on a stream, so sources are equal no matter what theirs are."""
     streams: dict[str, Source] = {}
     for source in (source for model in models for source in model.sources):
         first = streams.setdefault(source.name, source)

@@ -62,7 +62,7 @@ class Source(Described):
         history: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once), or any frame with an Arrow interface;
             `enrich` puts computed events here.
         stream: where the same events come from as they happen: `kafka(topic)`, `push()` or `appended(path)`, with a `schema` of their own
-            where there is no history. Feature values do not depend on it, so the fingerprint does not either.
+            without a history. Feature values do not depend on it, so the fingerprint does not either.
         select: the columns known at the event time: column names and row-wise polars expressions. None takes every column, and is
             refused where the table has timestamps later than the event is known at.
         filter: a row-wise polars expression over the table's columns; rows where it is not true are left out.

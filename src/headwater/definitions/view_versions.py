@@ -19,7 +19,7 @@ Versions = Mapping[str, int]
 
 
 def view_versions(models: Sequence[Model], others: Sequence[FeatureView], subject: str) -> ViewVersions:
-    """The versions of each view that has `others` beside the one that the models are written with.
+    """The versions of each view that has `others` besides the one that the models are written with.
 
     Raises:
         DefinitionError: a version of no view of the models, two of one number, other keys, or a single feature that is read and missing.

@@ -26,7 +26,7 @@ def open_engine(engine: Engine | str | None = None) -> Engine:
     else "local").
 
     Raises:
-        UsageError: there is no engine of that name, or it takes no address.
+        UsageError: no engine of that name, or it takes no address.
 
     >>> type(open_engine("local")).__name__
     'LocalEngine'
@@ -55,7 +55,7 @@ def engine_name(engine: Engine | str | None = None) -> str:
 def _opened(text: str) -> Engine:
     name, _, address = text.partition(":")
     if name not in ENGINES:
-        raise UsageError(f"there is no engine {name!r}; {nearest(name, ENGINES)}")
+        raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
     module, _, kind = ENGINES[name].partition(":")
     make = getattr(importlib.import_module(module), kind)
     try:

@@ -24,7 +24,7 @@ OnStage = Callable[[Query, RequestSet], list[FeatureValues]]
 
 
 class RowWork(Protocol):
-    """What is to be done with rows; it can be pickled, and runs where the rows are."""
+    """Work on rows; it can be pickled, and runs where the rows are."""
 
     @property
     def modules(self) -> Sequence[ModuleType]:
@@ -59,7 +59,7 @@ class RowWork(Protocol):
         ...
 
     def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows of which `kept` makes those that are written, of rows with all answers."""
+        """Rows, and `kept`, which turns rows with all answers into those that are written."""
         ...
 
     @property

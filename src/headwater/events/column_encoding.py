@@ -53,7 +53,7 @@ def check_values(series: pl.Series, subject: str) -> None:
 
 
 def is_whole(dtype: pl.DataType) -> bool:
-    """Whether values are integers, of which features are made in int64; decimals without a fraction are."""
+    """Whether values are integers, from which features are made in int64; decimals without a fraction are."""
     return dtype.is_integer() or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
 
 

@@ -45,7 +45,7 @@ def of_days(rows: pl.LazyFrame, day: str, expectations: Sequence[Expectation]) -
 
 
 def _day_breaks(expected: Expectation, schema: pl.Schema) -> pl.Expr:
-    """Whether a group of rows breaks what is expected of a whole day."""
+    """Whether a group of rows breaks an expectation of a whole day."""
     if isinstance(expected, ExpectRows):
         return _outside(pl.len(), (expected.at_least, expected.at_most))
     column = _column(expected.column, schema[expected.column])

@@ -147,7 +147,7 @@ def _shared(dtypes: Sequence[pl.DataType]) -> pl.DataType:
 def _common(dtype: pl.DataType) -> pl.DataType:
     if is_whole(dtype):
         return pl.Int64()
-    if isinstance(dtype, pl.Datetime):  # one instant, whatever its zone is called
+    if isinstance(dtype, pl.Datetime):  # one instant in any zone
         return pl.Datetime("us", None if dtype.time_zone is None else "UTC")
     if isinstance(dtype, pl.Decimal):
         return pl.Decimal(38, dtype.scale)

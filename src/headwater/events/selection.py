@@ -58,7 +58,7 @@ def selected(table: Table, select: Selection | None, keep: pl.Expr | None, own: 
 def column(name: str, schema: pl.Schema, subject: str) -> pl.DataType:
     """The dtype of a column, or an error with the nearest name."""
     if name not in schema:
-        raise DataError(f"{subject}: there is no column {name!r}; {nearest(name, schema)}")
+        raise DataError(f"{subject}: no column {name!r}; {nearest(name, schema)}")
     return schema[name]
 
 

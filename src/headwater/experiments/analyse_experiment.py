@@ -43,7 +43,7 @@ def analyse(
 ) -> ExperimentAnalysis:
     """Analyse an experiment that was started, and decide as its frozen plan says.
 
-    Units count from their first exposure, when the window of their outcome has closed and what is known by the rule is known. Outcomes are
+    Units count from their first exposure, when the window of their outcome has closed and their outcome is known by the rule. Outcomes are
     made by the project's own engine, so late events, corrections and known_at count as in training; covariates are what was known before
     the first exposure, in every arm. Looks come with information, so an analysis may be repeated at any time.
 
@@ -52,7 +52,7 @@ def analyse(
         name: of the experiment; its latest started version is analysed.
         data_dir: the folder of exposures, serving log and posted outcomes; None is headwater's home.
         models: the folder of fitted models and started experiments; None is `models` in headwater's home.
-        at: what is known then counts, tz-aware or ISO 8601 with an offset; None is now.
+        at: analyse as of this time, tz-aware or ISO 8601 with an offset; None is now.
         break_even: the relative gain at which the fresher arm pays for itself, or the evidence that says so; 0 is the frozen plan's. The
             page also shows what the latest backtest of the arms' model recommends: the evidence's, else that of the data directory.
         resources: what reading outcomes may use.
@@ -66,7 +66,7 @@ def analyse(
     started = ExperimentStore(models).one(name)
     if started.plan.kind == "shadow":
         raise UsageError(
-            f"experiment {name!r} is a shadow: every request is served by one arm, so there is no lift to analyse; see `headwater experiment shadow {name}`"
+            f"experiment {name!r} is a shadow: every request is served by one arm, so it has no lift to analyse; see `headwater experiment shadow {name}`"
         )
     now = parse_timestamp(at or clock.now(), "at")
     evidence = break_even if isinstance(break_even, ExperimentEvidence) else ExperimentEvidence()

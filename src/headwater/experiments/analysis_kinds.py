@@ -24,7 +24,7 @@ class AnalysisKind:
         exposures: the exposures that count, by the analysis' units.
         lift: of an arm over the control.
         checks: of health, that this kind has besides those of all.
-        assigned: units with their arms, gathered to what is assigned at random.
+        assigned: units with their arms, gathered to the randomised units.
         accrues: what information grows with.
         estimator: in words.
         assumes: what must be true for the estimate to be of the whole product.

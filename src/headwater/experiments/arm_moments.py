@@ -1,6 +1,6 @@
 """What an analysis keeps of an arm: the number of its units, and the means and products of their values.
 
-Moments add up, so that a look costs what is new since the last one, and strata and days are sums.
+The sums add up, so that a look costs only the data since the last one, and strata and days are sums.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ArmMoments:
 
 
 def arm_moments(value: F64, base: F64 | None = None, before: F64 | None = None, before_base: F64 | None = None) -> ArmMoments:
-    """The moments of an arm's units.
+    """The sums of products of an arm's units.
 
     Args:
         value: float64, one for each unit: a 0 or 1 (proportion), an amount (mean), or the numerator of a ratio.
@@ -96,7 +96,7 @@ def unit_lift(control: ArmMoments, treated: ArmMoments) -> RelativeLift:
 
 
 def post_stratified(strata: list[tuple[ArmMoments, ArmMoments]]) -> RelativeLift:
-    """The lift over strata that exist before the experiment, such as cold starts: control and treated moments of each.
+    """The lift over strata that exist before the experiment, such as cold starts: control and treated sums of each.
 
     Each stratum has the share of all its units, the same in both arms. Source: Miratrix, Sekhon, Yu (2013).
 

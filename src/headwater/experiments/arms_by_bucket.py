@@ -1,4 +1,4 @@
-"""Switchback: each region gets an arm anew in each bucket of time, by a coin of region and bucket."""
+"""Switchback: each region gets a new arm in each bucket of time, by a coin of region and bucket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headwater.journal.exposure_rows import WASHOUT
 from headwater.models.experiment_store import StartedExperiment
 
 _MOST_REGIONS = 100_000  # whose random bounds are kept
-_TAKES_PART = AssignedArm("", 1.0)  # what is remembered of a unit
+_TAKES_PART = AssignedArm("", 1.0)  # the remembered state of a unit
 
 
 class ArmsByBucket:

@@ -35,7 +35,7 @@ UNKNOWN: Final = AssignedArm("", 0.0)
 
 
 class EnrolmentStage(NamedTuple):
-    """A stage of an experiment: who takes part, and what is known of units and groups by now.
+    """A stage of an experiment: who takes part, and the units and groups known by now.
 
     whole: the assignment. units, groups: its parts, where units are held out and divided by layers, and groups (regions, clusters) are
     enrolled. known: by unit, or by unit and group.
@@ -63,7 +63,7 @@ class StagedAssignment:
         self._present: tuple[int, int, EnrolmentStage | None] = (0, 0, None)
 
     def at(self, t: int) -> EnrolmentStage | None:
-        """The stage at a time in microseconds; None where nobody is enrolled."""
+        """The stage at a time in microseconds; None where no unit is enrolled."""
         low, high, stage = self._present
         if not low <= t < high:
             low = max((time for time in self._times if time <= t), default=-_NEVER)
@@ -89,7 +89,7 @@ class ArmsByUnit:
         stage = self._staged.at(t)
         if stage is None:
             return None
-        remembered = stage.known.get(unit, UNKNOWN)  # one step: another thread may clear what is known
+        remembered = stage.known.get(unit, UNKNOWN)  # one step: another thread may clear `known`
         if remembered is not UNKNOWN:
             return remembered
         arm = stage.whole.arm(unit)

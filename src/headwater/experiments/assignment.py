@@ -32,7 +32,7 @@ class Assignment:
     """How an experiment assigns its units.
 
     Args:
-        salt: the experiment's name and version; a new version shuffles all units anew.
+        salt: the experiment's name and version; a new version shuffles all units again.
         weights: the share of the enrolled units of each arm, in order; they sum to 1. Shares are whole ten-thousandths.
         enrolled: the share of units that take part, 0 to 1. A ramp raises it; the split among the enrolled never changes.
         layer: experiments of one layer never share a unit; None for an experiment that may overlap with any other.
@@ -77,7 +77,7 @@ class Assignment:
 
     @cached_property
     def _ends(self) -> list[int]:
-        """The first bucket after each arm's; the last is 10,000 whatever floats sum to."""
+        """The first bucket after each arm's; the last is 10,000 even if the floats sum to less."""
         ends = np.rint(np.cumsum(list(self.weights.values())) * BUCKETS).astype(int).tolist()
         return [*ends[:-1], BUCKETS]
 

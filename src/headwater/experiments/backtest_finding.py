@@ -1,4 +1,4 @@
-"""The recommendation of a backtest beside an experiment: which arm serves that level, and what other arms gain over it."""
+"""The recommendation of a backtest next to an experiment: which arm serves that level, and what other arms gain over it."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def checks(rows: LookRows, plan: FrozenPlan, _level: float) -> list[HealthCheck]
 
 
 def assigned(frame: pl.DataFrame) -> pl.DataFrame:
-    """What is assigned: the clusters."""
+    """The randomised units: the clusters."""
     return _together(frame, [CLUSTER])
 
 

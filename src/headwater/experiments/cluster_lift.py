@@ -74,7 +74,7 @@ def least_p(clusters: int, treated: int) -> float:
 
 
 def check_clusters(clusters: int, treated: int, alpha: float = 0.05) -> None:
-    """Refuse a design that could not reject whatever happens.
+    """Refuse a design that could never reject.
 
     Raises:
         DataError: its smallest possible p-value is above alpha.

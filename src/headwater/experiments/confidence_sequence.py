@@ -1,4 +1,4 @@
-"""Intervals that hold at every look at once, for guardrails and looks that nobody planned.
+"""Intervals that hold at every look simultaneously, for guardrails and unplanned looks.
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas (2021), asymptotic confidence sequences.
 """

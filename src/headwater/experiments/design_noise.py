@@ -3,7 +3,7 @@
 | kind | squared standard error of the log lift after d days |
 |---|---|
 | A/B test | variance of a unit x 2 / units exposed by then |
-| cluster test | what clusters differ by in the long run + what is noise of days / (d - burn-in) |
+| cluster test | what clusters differ by in the long run + noise of days / (d - burn-in) |
 | switchback | noise of one bucket in each region / buckets by then |
 
 Longer is not always surer: the part of a cluster test that is the clusters' own stays however long it runs.

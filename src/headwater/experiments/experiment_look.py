@@ -190,7 +190,7 @@ class ExperimentLooks:
         return checks
 
     def _before(self) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-        """Each metric before the first exposure, of control and of each arm, one value for what is assigned."""
+        """Each metric before the first exposure, of control and of each arm, one value for each randomised unit."""
         pairs: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
         if self.plan.kind == "switchback":  # the same units are in both arms
             return pairs
@@ -207,7 +207,7 @@ class ExperimentLooks:
         return pairs
 
     def slices(self, arm: str) -> list[tuple[str, RelativeLift, int]]:
-        """The lift in parts of the units that nobody planned."""
+        """The lift in parts of the units that were not planned."""
         rows = self.look(self.experiment.metrics[0].name, self.time)
         parts: list[tuple[str, pl.Expr]] = []
         if rows.covariate and self.plan.kind == "ab":

@@ -26,7 +26,7 @@ MONTH = 30.0
 
 @dataclass(frozen=True)
 class ExperimentEvidence(Readable):
-    """What is known of the arms besides the experiment.
+    """Evidence about the arms from outside the experiment.
 
     Args:
         backtest: of their model; it shows the arms' levels by name.
@@ -51,7 +51,7 @@ class ExperimentEvidence(Readable):
         """From what `headwater assess --json` printed.
 
         Raises:
-            UsageError: the file cannot be read, or is no assessment.
+            UsageError: the file cannot be read, or is not an assessment.
         """
         try:
             data = msgspec.json.decode(Path(path).read_bytes())
@@ -114,7 +114,7 @@ class ExperimentEvidence(Readable):
 
 
 def _relative(backtest: BacktestResult, levels: tuple[str, str]) -> tuple[str, Estimate] | None:
-    """The backtest's gain between two levels as a share of the staler one's metric: of what is acted on, else of the headline."""
+    """The backtest's gain between two levels as a share of the staler one's metric: the one acted on, else the headline."""
     metric = (shown_metric(backtest) or backtest.headline) if backtest.value is None else worth_of(backtest.value).metric
     by_name = {level.name: level.metrics[metric].value for level in backtest.levels if metric in level.metrics}
     base = by_name.get(levels[0], math.nan)

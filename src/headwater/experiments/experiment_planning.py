@@ -36,7 +36,7 @@ _STATES: dict[str, NeedState] = {"current": "there", "ahead": "there", "approxim
 DEFAULT = "default"
 """What answers units that are in no arm, in the place of an arm's name: outside the enrolment, held out, or without the unit."""
 _LEAST_POWER = 0.5
-_ANY = 10.0  # a lift of 1,000 %: nobody has it
+_ANY = 10.0  # a lift of 1,000 %: no one has it
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def planned_and_frozen(
     if split is not None and split.differs:
         refused.append(
             f"the units of version {experiment.version} differ before any arm acts, in {split.metric} (p {split.p:.2g}, below {DIFFERS}): give "
-            f"the experiment version={experiment.version + 1}, which shuffles all units anew"
+            f"the experiment version={experiment.version + 1}, which shuffles all units again"
         )
     running = [started for started in ExperimentStore(places.models).started(name) if started.stopped_at is None and now < started.plan.end]
     over = why_no_new_version(ExperimentStore(places.models), experiment, now)
@@ -166,7 +166,7 @@ def why_no_new_version(store: ExperimentStore, experiment: Experiment, now: int)
             done = "ended" if known.stopped_at is None else "was stopped"
             return (
                 f"version {version} of experiment {experiment.name!r} {done}, and its units have seen their arms; give the experiment "
-                f"version={version + 1}, which shuffles all units anew"
+                f"version={version + 1}, which shuffles all units again"
             )
     return ""
 
@@ -213,7 +213,7 @@ def _history(project: Project, experiment: Experiment, places: ExperimentPlaces,
 
 @dataclass(frozen=True)
 class _ServedArm:
-    """Who is answered by which model at a level. by_request: at a request, rather than from the serving log, as challengers are."""
+    """The units that a model at a level answers. by_request: at a request, rather than from the serving log, as challengers are."""
 
     arm: str
     variant: ModelVariant

@@ -26,7 +26,7 @@ from headwater.results.result import Result
 RAMP = "ramp"
 """The author of what a ramp did."""
 HOLDING = frozenset({"relative lift", "cluster count", "late outcomes"})
-"""Checks that block a verdict, while what is served is as planned: they do not stop an experiment, and no further unit is enrolled."""
+"""Checks that block a verdict, while serving goes as planned: they do not stop an experiment, and no further unit is enrolled."""
 
 
 class RampStep(Result, frozen=True):
@@ -50,7 +50,7 @@ class RampLook:
         harmed: guardrails beyond their margin, in words.
         broken: health checks that are broken, in words; outcomes that are not final yet are none.
         unseen: arms without a unit.
-        held: checks that are broken and harm nobody, such as too few clusters: they hold the enrolment where it is.
+        held: broken checks that do no harm, such as too few clusters: they hold the enrolment where it is.
         unproven: guardrails whose harm may exceed their margin, in words; they hold nothing, since few units prove no guardrail.
     """
 
@@ -121,7 +121,7 @@ def ramp(
         name: of the experiment.
         places: where models and exposures are.
         at: the time, microseconds; None is now.
-        look: what is looked at; None analyses the experiment's exposures and outcomes.
+        look: the data of the look; None analyses the experiment's exposures and outcomes.
 
     Raises:
         UsageError: it was never started.

@@ -51,7 +51,7 @@ def analysed(
     Args:
         project: its name.
         look: the experiment at a time.
-        evidence: what is known of the arms besides.
+        evidence: about the arms from outside the experiment.
         least: the relative gain at which an arm pays, where the evidence does not say.
         at: the time, as text.
         explored: off-policy estimates, from lists in random order.

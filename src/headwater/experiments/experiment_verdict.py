@@ -49,7 +49,7 @@ class GuardrailLook:
 
 @dataclass(frozen=True)
 class ExperimentLook:
-    """What is known at a look.
+    """The state of an experiment at a look.
 
     Args:
         information: the share of the planned units that have matured, at each look so far, this one last; of the planned time where no
@@ -106,7 +106,7 @@ def verdict(look: ExperimentLook) -> ExperimentVerdict:
     """The verdict, by Holm over the arms and O'Brien-Fleming over the looks.
 
     An arm wins when its interval lies above break-even (and so above 0). It harms when its interval lies below 0, or a guardrail is worse
-    by more than its margin. Batch stays as soon as no arm can gain what it costs, and at the end if none gains what is worth having. An
+    by more than its margin. Batch stays as soon as no arm can gain what it costs, and at the end if none gains enough. An
     end that shows neither is inconclusive.
     """
     intervals, gains = _intervals(look)

@@ -36,7 +36,7 @@ def between(lift: Estimate) -> str:
 def first_line(
     decision: ExperimentDecision, names: tuple[str, str, str], lift: Estimate | None, reason: str, not_within: Sequence[str] = ()
 ) -> str:
-    """The verdict as one sentence. names: the control, the arm, the metric. not_within: what is said of guardrails."""
+    """The verdict as one sentence. names: the control, the arm, the metric. not_within: the words about guardrails."""
     control, arm, metric = names
     by = "" if lift is None else f": it changes {metric} by {between(lift)}"
     rails = "".join(f"; {each}" for each in not_within)
@@ -106,7 +106,7 @@ def awaited(final_at: I64, at: int) -> str:
 
 
 def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
-    """The rule by which the experiment is decided."""
+    """The decision rule of the experiment."""
     need = f"above break-even, {percent(break_even)}" if break_even > 0 else "above 0"
     looks = "one look" if plan.looks == 1 else f"{plan.looks} looks"
     metric = plan.metrics[0]

@@ -123,7 +123,7 @@ class ExploredLists:
 
 @dataclass(frozen=True)
 class OrderedPlaces:
-    """Places of lists in random order, beside another order of the same candidates.
+    """Places of lists in random order, next to another order of the same candidates.
 
     Args:
         reward: of each shown item, float64 (places).

@@ -21,7 +21,7 @@ _EVERY: Final = 3600.0  # seconds
 def expire_exposures(data_dir: str | Path, store: ExperimentStore, keep: Duration, now: int) -> list[str]:
     """Remove the exposures of experiments whose last outcome was known more than `keep` before `now`; which: "checkout, version 1".
 
-    An experiment that runs keeps its exposures, and so does one of which no rule says when its outcomes are known. What was written later
+    An experiment that runs keeps its exposures, and so does one without a rule for when its outcomes are known. What was written later
     than `keep` before `now` stays too.
 
     Args:

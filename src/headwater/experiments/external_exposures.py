@@ -106,7 +106,7 @@ def _exposure(
     if arm not in weights:
         known = columns.arms or weights
         raise DataError(
-            f"{where}: {of['arm']!r} is no arm of experiment {experiment!r}; {nearest(str(of['arm']), [str(name) for name in known])}"
+            f"{where}: {of['arm']!r} is not an arm of experiment {experiment!r}; {nearest(str(of['arm']), [str(name) for name in known])}"
         )
     try:
         unit = unit_text(of["unit"])

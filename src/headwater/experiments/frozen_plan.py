@@ -42,7 +42,7 @@ class ArmModel:
     Args:
         variant: the arm's model at its level.
         version: the current version in the registry; None where there is none.
-        staler: in words, what is served staler than the version was trained; empty where nothing is.
+        staler: in words, which views are served staler than the version was trained; empty where nothing is.
         refused: why the arm cannot be served; "" where it can.
     """
 

@@ -83,7 +83,7 @@ def _sample_ratio(units: ExposedUnits, weights: Mapping[str, float], level: floa
     arms = list(weights)
     unknown = sorted(set(units.frame[ARM].unique()) - set(arms))
     if unknown:
-        return HealthCheck("sample ratio", "broken", f"units were exposed to {unknown[0]!r}, which is no arm of the plan")
+        return HealthCheck("sample ratio", "broken", f"units were exposed to {unknown[0]!r}, which is not an arm of the plan")
     if not units.frame.height:
         return HealthCheck("sample ratio", "not checked", "no unit was exposed yet")
     by_day = units.frame.group_by(pl.col(AT).dt.truncate("1d"), ARM).len().pivot(ARM, index=AT, values="len").sort(AT).fill_null(0)

@@ -123,7 +123,7 @@ class _UnitDesign:
         return _day_of(self.totals, 2 * (self.variation / se) ** 2 / self.harmonic) if se > 0 else None
 
     def in_words(self, days: float) -> str:
-        """What is compared."""
+        """The comparison, in words."""
         return f"{self.each(days):,.0f} units in each arm"
 
 
@@ -167,7 +167,7 @@ class _ClusterDesign:
         return _whole_days(self.noise, se)
 
     def in_words(self, days: float) -> str:
-        """What is compared."""
+        """The comparison, in words."""
         read = max(days - self.noise.unread_days, 0)
         return f"{self.arms[0]} clusters in the control and {self.arms[1]} in the arm, {read:g} days after the burn-in"
 
@@ -213,8 +213,8 @@ class _SwitchbackDesign:
         return _whole_days(self.noise, se)
 
     def in_words(self, days: float) -> str:
-        """What is compared."""
-        left = f", of which the first {duration_text(self.washout)} are left out" if self.washout else ""
+        """The comparison, in words."""
+        left = f"; the first {duration_text(self.washout)} of each are left out" if self.washout else ""
         return f"{self.units} regions x {self._buckets(days)} buckets of {duration_text(self.length)}{left}"
 
     def _buckets(self, days: float) -> int:
@@ -268,7 +268,7 @@ def _at(totals: Sequence[float], days: float) -> float:
 
 
 def _day_of(totals: Sequence[float], units: float) -> float | None:
-    """The first day by which so many were exposed; None where that would be beyond `_FAR` times the history."""
+    """The first day on which so many had been exposed; None where that would be beyond `_FAR` times the history."""
     for day, total in enumerate(totals, 1):
         if total >= units:
             return float(day)

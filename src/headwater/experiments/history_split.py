@@ -32,13 +32,13 @@ from headwater.results.planned_experiment import HistorySplit
 
 SPLITS = 200
 DIFFERS = FALSE_ALARMS / CHECKS
-"""The p of the own split below which an experiment does not start; the next version shuffles all units anew."""
+"""The p of the own split below which an experiment does not start; the next version shuffles all units again."""
 _SOUND = 0.05 + 3 * math.sqrt(0.05 * 0.95 / SPLITS)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """What is split: units, clusters, or buckets of a switchback. arms: of each, in the experiment's own split. split: by metric."""
+    """The split: units, clusters, or buckets of a switchback. arms: of each, in the experiment's own split. split: by metric."""
 
     arms: Sequence[str]
     split: Sequence[tuple[str, Split]]

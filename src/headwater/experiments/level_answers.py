@@ -87,8 +87,8 @@ class LevelAnswers:
     """The answers of a level to n requests.
 
     Attributes:
-        score: float64 (n) or (n, classes); NaN where there is no answer.
-        how: "on_request", "precomputed", "default", or "none" where there is no answer, (n).
+        score: float64 (n) or (n, classes); NaN without an answer.
+        how: "on_request", "precomputed", "default", or "none" without an answer, (n).
         age: float64 (n), seconds since the oldest view that was read was known; 0 where no view reads history.
         faults: values by what was the matter with them, such as "ip__score: fallback".
         left_out: rows of sources that were not used, by reason.

@@ -7,7 +7,7 @@
 
 Every row stands for 1 over the sample rate of its log (Horvitz and Thompson, "A generalization of sampling without replacement from a
 finite universe", 1952). Daily lifts become confidence sequences (`lift_sequence`); a view's is that of the served level over the same
-level with this view alone as at the stalest, so that what other views replace is no loss.
+level with this view alone as at the stalest, so that a view which others replace costs nothing.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ def level_lift(
         models: the folder of fitted models; None is `models` in headwater's home.
         since, until: requests from then on and before, tz-aware or ISO 8601 with an offset; None is 140 days before `until`, and now. Only
             outcomes that were known by `until` are read.
-        options: the served level, what is worth its cost, and what is shown besides.
+        options: the served level, the least worthwhile change, and what else is shown.
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        UsageError: a ranking, outcomes of which it is not declared what they depend on, an unknown level, or a metric with a threshold.
+        UsageError: a ranking, outcomes without a declaration of what they depend on, an unknown level, or a metric with a threshold.
         DataError: outcomes that are caused by the answer; nothing was served then, or by no version that the registry has; an archive or
             the labels' table cannot be read.
     """

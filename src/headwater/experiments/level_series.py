@@ -239,7 +239,7 @@ class _Series:
         answered = far[~rows.default]
         return float(np.mean(answered <= 1e-9)) if len(answered) else math.nan
 
-    # ---- what is compared
+    # ---- comparison
 
     def _levels(self) -> list[_Candidate]:
         names = list(self.rows.scores)
@@ -306,7 +306,7 @@ class _Series:
             chosen.remove(max(chosen, key=lambda candidate: by_name[candidate.name].lift.value))
         return []
 
-    # ---- what is decided
+    # ---- decision
 
     def _alternative(self, candidate: _Candidate) -> Alternative:
         rows, (days, daily, weights) = self.rows, self._known(candidate)

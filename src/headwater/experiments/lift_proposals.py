@@ -16,7 +16,7 @@ from headwater.experiments.monitored_rows import MonitoredRows
 from headwater.results.level_lift_result import Alternative, ProposedChange
 
 _ADVERSARIES = (
-    "adversaries react to what is served, so requests of the past do not show what a staler level would do to them: run an experiment first"
+    "adversaries react to predictions, so requests of the past do not show what a staler level would do to them: run an experiment first"
 )
 
 

@@ -9,7 +9,7 @@ error      of single days about the mean. Read twice, each at half of the error,
            freedom. One series knows its r badly, and what makes days depend moves many of them: an r below the mean of the project's
            series is taken half way to it
 family     each look reads every window of every series. A series may spend its share of the error in a year of 365 looks, evenly, so
-           all its intervals hold together whatever the dependence between days, windows and series (Bonferroni)
+           all its intervals hold together under any dependence between days, windows and series (Bonferroni)
 decay      of the windows that lie wholly below break-even, the one with the clearest evidence; it says since when
 
 Source: Darling and Robbins, "Confidence sequences for mean, variance, and median", 1967; Kendall, "Note on bias in the estimation of

@@ -1,4 +1,4 @@
-"""Served lists of a ranking beside the order of another level, on the items that were shown: the log has no other candidates."""
+"""Served lists of a ranking next to the order of another level, on the items that were shown: the log has no other candidates."""
 
 from __future__ import annotations
 

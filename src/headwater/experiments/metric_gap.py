@@ -31,7 +31,7 @@ def metric_gap(
         other: the other level's scores, as `rows.score`.
         chosen: the rows that count, bool (rows).
         note: which these are.
-        notes: gets why there is no metric.
+        notes: gets why the metric is missing.
     """
     metric = judged_by(model, evaluation or Evaluation()).headline
     if metric.cut or metric.name == "cost":

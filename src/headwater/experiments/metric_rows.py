@@ -100,7 +100,7 @@ class MetricReader:
     Args:
         units: whose.
         labels: by arm, whose labels its requests have.
-        until: what is known later does not count, microseconds.
+        until: events known later do not count, microseconds.
         resources: of the engine.
         left_out: gets counts of requests that cannot be used, by reason.
     """

@@ -43,7 +43,7 @@ from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 
 PERIOD = 140 * DAY
-"""What is read where no `since` is given: the longest window, and the days before it that its error is read off."""
+"""The period without a `since`: the longest window, and the days before it that its error is read off."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class LiftOptions(Readable):
 
     Args:
         served: the name of the level that serves; None is as the views define.
-        evaluation: its headline metric is judged; its `min_lift` is the break-even of whatever `break_even` does not name. With
+        evaluation: its headline metric is judged; its `min_lift` is the break-even of all that `break_even` does not name. With
             `adversaries=True`, no change is proposed without an experiment.
         break_even: the least lift worth its cost, in the metric's unit, for all or by the name of a level or view.
         costs: money a day by the name of a level or view, for what a change saves. currency: of it.

@@ -1,6 +1,6 @@
 """Experiments as feature flags of OpenFeature: for programs that show the arms themselves, without asking the service for predictions.
 
-A flag is an experiment, the targeting key its unit, and the value the arm. An evaluation alone is no exposure: report one where the arm's
+A flag is an experiment, the targeting key its unit, and the value the arm. An evaluation is not an exposure: report one where the arm's
 answer is shown, by `track("exposure", ...)`.
 """
 
@@ -85,7 +85,7 @@ class HeadwaterProvider(AbstractProvider):
         experiments: the started experiments: a store over the model registry's folder, or a client of a service.
         service: where exposures, events and outcomes are posted; the client itself where `experiments` is one, None posts nothing.
         tracked: by the name of the tracked event, where it goes.
-        period: seconds between two looks at what was started and stopped. Where a look fails, what is known stays in force.
+        period: seconds between two looks at which experiments run. Where a look fails, the last state stays in force.
         now: microseconds since 1970 UTC; for tests.
 
     Attributes:
@@ -184,7 +184,7 @@ class HeadwaterProvider(AbstractProvider):
         default_value: int,  # noqa: ARG002
         evaluation_context: EvaluationContext | None = None,  # noqa: ARG002
     ) -> FlagResolutionDetails[int]:
-        """Refused: an arm is no number."""
+        """Refused: an arm is not a number."""
         _mismatch(flag_key)
 
     def resolve_float_details(
@@ -193,7 +193,7 @@ class HeadwaterProvider(AbstractProvider):
         default_value: float,  # noqa: ARG002
         evaluation_context: EvaluationContext | None = None,  # noqa: ARG002
     ) -> FlagResolutionDetails[float]:
-        """Refused: an arm is no number."""
+        """Refused: an arm is not a number."""
         _mismatch(flag_key)
 
     def _resolved(

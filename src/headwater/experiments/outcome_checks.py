@@ -26,7 +26,7 @@ def late_outcomes(late: Bool, final: Bool) -> HealthCheck:
         final: which units count.
     """
     units, changed = int(final.sum()), int((late & final).sum())
-    evidence = f"{changed:,} of {units:,} units would have another value by outcomes that came after the time by which they should be known"
+    evidence = f"{changed:,} of {units:,} units would have another value by outcomes that came later than they should be known"
     if not units:
         return HealthCheck("late outcomes", "not checked", "no unit has a final outcome yet")
     shown = float(stats.binom.sf(changed - 1, units, MOST_LATE)) < FALSE_ALARMS / CHECKS / LOOKS  # few units may be late by chance

@@ -1,4 +1,4 @@
-"""When a running experiment is looked at: as planned shares of its information mature, never because somebody opened the page."""
+"""When a running experiment is looked at: as planned shares of its information mature, never because a page was opened."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def replay_day(
     fail: Sequence[str] = (),
     options: ReplayOptions | None = None,
 ) -> DayReplay:
-    """What would have been served and decided on a day at another level, beside what was served.
+    """What would have been served and decided on a day at another level, next to what was served.
 
     The requests are those of the serving log. Their features are computed again of the archive and histories at the level, as of each
     request, and scored by the version that the level had then. Nothing is served and nothing is written.

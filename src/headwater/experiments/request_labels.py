@@ -62,7 +62,7 @@ class LabelsOf:
             return declared
         if self.history is None or self.history.known_at is None or not len(self.history.t):
             raise DataError(
-                f"labels {self.model.labels.name!r} do not say how long a label may take, and there is no table that shows it; give known_after="
+                f"labels {self.model.labels.name!r} do not say how long a label may take, and no table shows it; give known_after="
             )
         return max(int(np.quantile(self.history.known_at - self.history.t, _LONGEST, method="higher")), 0)
 
@@ -104,7 +104,7 @@ def request_labels(labels: LabelsOf, exposures: pl.DataFrame, left_out: Counter[
 
 
 def _files(labels: LabelsOf) -> FromLog:
-    """The serving log and the posted outcomes, of which either may be missing."""
+    """The serving log and the posted outcomes; either may be missing."""
     try:
         return FromLog.of(labels.folder, labels.model, posted=False)
     except DataError:

@@ -1,4 +1,4 @@
-"""The requests that a model answered in a period, with what is known of their outcomes; and which model a level had then."""
+"""The requests that a model answered in a period, with the outcomes known so far; and which model a level had then."""
 
 from __future__ import annotations
 

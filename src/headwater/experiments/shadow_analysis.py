@@ -33,7 +33,7 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 @dataclass(frozen=True, repr=False)
 class ShadowAnalysis(PagedResult):
-    """Challengers beside the champion. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+    """Challengers next to the champion. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
     page_module = "shadow_page"
     result: ShadowResult

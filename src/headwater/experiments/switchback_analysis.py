@@ -117,6 +117,6 @@ def checks(rows: LookRows, plan: FrozenPlan, level: float) -> list[HealthCheck]:
 
 
 def assigned(frame: pl.DataFrame) -> pl.DataFrame:
-    """What is assigned: regions' buckets."""
+    """The randomised units: regions' buckets."""
     sums = [pl.col(name).sum() for name in ("exposures", "fallbacks", "stale")]
     return frame.group_by(CLUSTER, BUCKET, maintain_order=True).agg(pl.col("unit").first(), pl.col(ARM).first(), pl.col(AT).min(), *sums)

@@ -1,4 +1,4 @@
-"""Lift of a switchback: every region changes its arm from bucket to bucket of time, so that both arms share supply but not moments.
+"""Lift of a switchback: every region changes its arm from bucket to bucket of time, so that both arms share supply but not times.
 
 The effect is estimated with region and bucket effects removed; standard errors are clustered by region (CRV1, which counts the effects that
 were removed) with t(regions - 1). Hours after a change, in which the arm before still acts, are the washout and are left out. Sources:

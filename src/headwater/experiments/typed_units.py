@@ -1,4 +1,4 @@
-"""Units as they stand in exposures, as texts, back in the dtype of a table's column."""
+"""Units as they stand in exposures, as strings, back in the dtype of a table's column."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headwater.training.resources import Resources
 
 
 def typed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Texts of `assignment.unit_text` as values of a dtype; null where they are none.
+    """Strings of `assignment.unit_text` as values of a dtype; null where they are not values of it.
 
     >>> typed(pl.Series(["17", "x"]), pl.Int64()).to_list()
     [17, None]
@@ -39,7 +39,7 @@ def outcome_keys(outcome: Outcome, columns: dict[str, pl.Series], context: str, 
 
     Args:
         outcome: which.
-        columns: what exposures know of a unit, as texts: by name of the request's column.
+        columns: what exposures know of a unit, as strings: by name of the request's column.
         context: what errors name.
         resources: of the engine.
 

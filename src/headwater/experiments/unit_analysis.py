@@ -50,7 +50,7 @@ def checks(_rows: LookRows, _plan: FrozenPlan, _level: float) -> list[HealthChec
 
 
 def assigned(frame: pl.DataFrame) -> pl.DataFrame:
-    """What is assigned: the units themselves."""
+    """The randomised units: the units themselves."""
     return frame
 
 

@@ -188,12 +188,12 @@ def _metrics(experiment: Experiment) -> list[ExperimentMetric]:
 
 
 def _keys(experiment: Experiment) -> list[str]:
-    """The columns by which outcomes of metrics are found."""
+    """The columns that find the outcomes of metrics."""
     return [key for metric in _metrics(experiment) for of in (metric.value, metric.base) if isinstance(of, Outcome) for key in of.keys]
 
 
 def _texts(units: pl.Series) -> pl.Series:
-    """Units as the texts that are hashed."""
+    """Units as the strings that are hashed."""
     if units.dtype == pl.String:
         return units.alias(_UNIT)
     try:

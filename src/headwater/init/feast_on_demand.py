@@ -43,7 +43,7 @@ def request_features(
         views: the feature views that are carried over, by name.
         names: of its features in headwater.
         named: the name in headwater of a view, or of a feature of one.
-        notes: takes what is different or could not be carried over.
+        notes: takes what differs or could not be carried over.
     """
     inputs, missing = _inputs(view, views, named)
     untyped = [f.name for f in view.features if python_type(f.dtype) is None]

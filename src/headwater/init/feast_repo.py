@@ -121,7 +121,7 @@ def read_feast_repo(repo: Path, python: str) -> FeastRepo:
         DataError: the repository's files fail; the message has their error.
     """
     if not repo.is_dir():
-        raise UsageError(f"there is no folder {repo}; give the folder of the Feast repository, the one with feature_store.yaml")
+        raise UsageError(f"no folder {repo}; give the folder of the Feast repository, the one with feature_store.yaml")
     if not (repo / "feature_store.yaml").is_file():
         raise UsageError(f"{repo} has no feature_store.yaml; give the folder of the Feast repository, the one that `feast apply` runs in")
     try:

@@ -38,7 +38,7 @@ OPENING = '''"""Written by `{command}` from Feast {version}. Check each comment 
 
 @dataclass
 class FeastProject:
-    """What is written of a repository. notes: what is different or was not carried over, a sentence each."""
+    """The project file of a repository. notes: what differs or was not carried over, a sentence each."""
 
     repo: FeastRepo
     folder: Path  # of the repository
@@ -237,7 +237,7 @@ def _variable(source: str) -> str:
 
 
 def _spaced(parts: Sequence[str]) -> str:
-    """The parts with a blank line between them, two beside functions."""
+    """The parts with a blank line between them, two around functions."""
     lines = ""
     for part in parts:
         lines += part + ("\n\n\n" if "def " in part else "\n\n")

@@ -27,7 +27,7 @@ CODE_NAME = re.compile(
 NUMBERS, TEXTS = 6, 3
 MANY = 1000
 REPEATED = 0.9  # the different values of a text, of its rows, at most
-_ROWS_OF_IDS, _LONGEST_ID = 100, 40  # rows, and letters, of a column of texts that is an id whatever its name
+_ROWS_OF_IDS, _LONGEST_ID = 100, 40  # rows, and letters, of a column of strings that is an id under any name
 SAME = 0.9  # the share of repeats that are duplicate rows, for the column to be an id; the others were changed on the way
 REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
 
@@ -85,7 +85,7 @@ class Guesses(EventGuesses):
 
 
 def guess_events(events: TableProfile, answers: InitAnswers) -> EventGuesses:
-    """Guess sources and views where there is no outcome.
+    """Guess sources and views without an outcome.
 
     Raises:
         UsageError: an unknown column; no candidate for a key or a time.
@@ -120,7 +120,7 @@ def _of_events(events: TableProfile, keys: Sequence[KeyGuess], left_out: Sequenc
 
 
 def _repeats(table: TableProfile, text: str) -> bool:
-    """Whether a column of texts has few different values, which come again."""
+    """Whether a column of strings has few different values, which repeat."""
     return 1 < table.distinct[text] <= min(MANY, table.rows * REPEATED)
 
 
@@ -224,7 +224,7 @@ def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
 
 
 def _null_labels(labels: TableProfile, guesses: Guesses) -> list[str]:
-    """Remarks about rows that neither train nor test, and what is left then."""
+    """Remarks about rows that neither train nor test, and the rows that are left."""
     outcome, known = labels.frame[guesses.label.name], guesses.known
     columns = {guesses.label.name: (outcome, "they have no outcome")}
     columns |= {guesses.request_time.timestamp.name: (guesses.request_time.timestamp.values, "they have no request time")}

@@ -25,7 +25,7 @@ _LOOK = "With all the time in the world, what would you look at to decide? One t
 
 _QUESTIONS: dict[str, tuple[str, str]] = {
     "name": ("What is the project called?", "card_fraud"),
-    "predict": ("What is predicted? The name of the outcome's column", "is_fraud"),
+    "predict": ("What does it predict? The name of the outcome's column", "is_fraud"),
     "kind": (f"Which task is it: {', '.join(written())}?", "binary"),
     "asked_at": ("Which column has the time of the request?", "asked_at"),
     "known_after": ("How long after that is the outcome known?", "7d"),
@@ -38,7 +38,7 @@ _QUESTIONS: dict[str, tuple[str, str]] = {
 _EFFECTS: dict[str, tuple[str, str]] = {name: (f"{kind.question} yes or no; empty if it is not known", "") for name, kind in KINDS.items()}
 _OF_A_LOOK: Mapping[str, tuple[str, str]] = {
     "events": ("In which events would you see it? A name for them", "payments"),
-    "key": ("By which key? One of the request's; empty for all events together", "card_id"),
+    "key": ("Which key? One of the request's; empty for all events together", "card_id"),
     "values": ("Which numbers of such an event count? Columns, with commas; empty to count events alone", "amount"),
     "texts": ("Which strings of such an event count? Columns, with commas; empty for none", ""),
     "over": ("Over how long would you look? Windows, with commas", "1h, 7d"),

@@ -125,7 +125,7 @@ def _thing(name: str) -> str:
 
 
 def _shared_values(events: TableProfile, labels: TableProfile, label: str) -> str:
-    """What is wrong with the columns that share their values, if any do."""
+    """The problem with the columns that share their values, if any do."""
     pairs = _best_pairs(events, labels, label, named=False)
     alike = [f"{name} and {column}" for name, (share, each, column) in pairs.items() if share >= JOINS_BY_VALUE and each >= 1.05]
     if not alike:
@@ -146,7 +146,7 @@ def _joined(events: TableProfile, column: str, other: pl.Series) -> tuple[float,
 
 
 def _joins_every_row(mine: pl.Series, other: pl.Series) -> bool:
-    """Whether a column of integers is a key by its values: every row of the labels has one of the events', and it is no amount."""
+    """Whether a column of integers is a key by its values: every row of the labels has one of the events', and it is not an amount."""
     if not (mine.dtype.is_integer() and other.dtype.is_integer()) or AMOUNT_NAME.search(mine.name):
         return False
     return bool(other.is_in(mine.unique().implode()).fill_null(value=False).all())

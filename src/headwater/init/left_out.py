@@ -24,7 +24,7 @@ _FEWEST = 20  # rows in which a chance order is unlikely
 def row_numbers(table: TableProfile, names: Sequence[str], at: pl.Series) -> list[str]:
     """Of columns of numbers, those that number the rows: whole, nearly all different, and rising or falling with the rows or with time.
 
-    A mean of them tells times apart that the model is not given, so a test on later rows would show a lift that is none.
+    A mean of them tells times apart that the model is not given, so a test on later rows would show a lift that does not exist.
     """
     if table.rows < _FEWEST:
         return []
@@ -64,7 +64,7 @@ def _reason(table: TableProfile, name: str, kind: str, most: int) -> str:
     if kind == "time":
         return "other times"
     if kind == "other":
-        return f"{table.frame.schema[name]}, of which no feature is made"
+        return f"{table.frame.schema[name]}, which makes no feature"
     if not usable(name):
         return "a name that no feature can have: use letters, digits and single underscores"
     if not table.distinct[name]:
@@ -72,7 +72,7 @@ def _reason(table: TableProfile, name: str, kind: str, most: int) -> str:
     if table.distinct[name] == 1:
         return "one value"
     if kind == "text" and table.distinct[name] > most:
-        return f"texts with more than {most:,} different values"
+        return f"strings with more than {most:,} different values"
     if kind == "text" and table.distinct[name] > _UNIQUE * table.rows:
         return "a text that differs in nearly every row"
     return f"more {kind}s than fit a first file: add those that matter to select and to the features"

@@ -68,7 +68,7 @@ class TableProfile:
 
     Args:
         path: as the user wrote it: a file, a glob, a folder of files with the same columns, or a URL.
-        times: columns that the user names as times; numbers in them are times since 1970 whatever their name.
+        times: columns that the user names as times; numbers in them are times since 1970 under any name.
         dates: "day-first" or "month-first", of dates such as 03/04/2026; matters for the `ambiguous` columns.
 
     Raises:
@@ -126,7 +126,7 @@ class TableProfile:
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """What each column holds: times, numbers (or booleans), texts, nested values, or others."""
+        """What each column holds: times, numbers (or booleans), strings, nested values, or others."""
         return {s.name: "time" if s.name in self.time_columns else _kind(s.dtype) for s in self.frame.get_columns()}
 
     @cached_property
@@ -261,7 +261,7 @@ def _all_recent(values: pl.Series, unit: Unit) -> bool:
 
 def _text_timestamps(series: pl.Series, *, month_first: bool) -> TimeColumn | None:
     present = series.drop_nulls()
-    present = present.filter(present.str.strip_chars() != "")  # an empty string is no time, as null is none
+    present = present.filter(present.str.strip_chars() != "")  # an empty string is not a time, and neither is null
     sample, column = present.head(SAMPLE), f"pl.col({quoted(series.name)})"
     if not len(sample) or not sample.str.contains(r"\d").all():
         return None

@@ -47,7 +47,7 @@ def event_time(events: TableProfile, keys: Sequence[str], given: TimeColumn | No
     Where no column is so, it is the latest time of each row.
 
     Raises:
-        UsageError, DataError: there is no column of times, or all are null.
+        UsageError, DataError: no column of times, or all are null.
     """
     if given is not None:
         return _with_period(events, keys, given.name, given.evidence, [given])

@@ -22,7 +22,7 @@ OFFERED = 30
 
 @dataclass(frozen=True)
 class _SourcesFile:
-    """Sources and views, where there is no outcome yet."""
+    """Sources and views, before an outcome exists."""
 
     events: TableProfile
     answers: InitAnswers
@@ -119,7 +119,7 @@ class _SourcesFile:
         return "\n".join(lines)
 
     def _keyed(self) -> list[tuple[str, str, str]]:
-        """By key: the name of its views, the code of their keys, and the evidence; one of all events where there is no key."""
+        """By key: the name of its views, the code of their keys, and the evidence; one of all events without a key."""
         keys = self.guesses.keys
         return [(plain(k.name), f"[{quoted(k.name)}]", k.evidence) for k in keys] or [("all", "[]", "over all events, as answered")]
 
@@ -310,7 +310,7 @@ def project_file(events: TableProfile, labels: TableProfile, answers: InitAnswer
 
 
 def sources_file(events: TableProfile, answers: InitAnswers, guesses: EventGuesses, command: str) -> str:
-    """The text of features.py where there is no outcome: sources and views, without a project."""
+    """The text of features.py without an outcome: sources and views, without a project."""
     return _SourcesFile(events, answers, guesses, command).written()
 
 

@@ -46,7 +46,7 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _KEYS = 50_000  # whose records are written in one commit
 _DAY = 86_400_000_000
-_CHECKED_DAYS = 2  # before today whose history is compared with what is expected of it
+_CHECKED_DAYS = 2  # before today whose history is checked against its expectations
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class KeptRun(Readable):
     """A kept run.
 
     Attributes:
-        record: who, when, of which definitions, code and data.
+        record: the user, the time, the definitions, code and data.
     """
 
     record: RunRecord

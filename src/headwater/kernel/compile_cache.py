@@ -1,4 +1,4 @@
-"""The compiled kernels on disk, which numba keeps beside the sources.
+"""The compiled kernels on disk, which numba keeps next to the sources.
 
 numba compiles a function again when its own file has changed, not when a function or a constant that it uses from another file has. So all
 kernels are compiled again when any source of the package has changed, as after `git pull`: stale ones would give wrong values silently.

@@ -32,7 +32,7 @@ def mixed(bits: I64) -> I64:
 def hashes_of_strings(strings: pl.Series, multiplier: int = FNV) -> I64:
     """A hash of each text: FNV-1a (Fowler, Noll and Vo) of its UTF-8 bytes, mixed; int64 (n). None may be null.
 
-    Texts that are alike by one odd multiplier are, by another one, alike by chance alone.
+    Strings that are alike by one odd multiplier are, by another one, alike by chance alone.
 
     >>> import polars as pl
     >>> hashes_of_strings(pl.Series(["a", ""])) == mixed(np.array([0xAF63DC4C8601EC8C, 0xCBF29CE484222325], np.uint64).view(np.int64))

@@ -164,7 +164,7 @@ class ExperimentStore:
         place = self._place(plan.experiment, plan.version)
         try:
             permissions.make_folder(place)
-            with _locked(place.parent):  # of two starts at once, the second one finds the first
+            with _locked(place.parent):  # of two starts at the same time, the second one finds the first
                 return self._started(plan, place, at, by)
         except OSError as error:
             raise DataError(f"{place} cannot be written: {error.strerror}") from error

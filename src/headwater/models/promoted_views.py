@@ -129,7 +129,7 @@ class PromotedViews:
         return back.version
 
     def selection(self) -> ViewSelection:
-        """What is read now. It costs a look at a file for each view with several versions and each model at each level.
+        """The versions that are read now. It costs a look at a file for each view with several versions and each model at each level.
 
         Raises:
             UsageError: the project does not have a promoted version.

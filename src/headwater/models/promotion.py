@@ -1,6 +1,6 @@
 """Promote a version of a model and roll back: only to what the definitions can serve, with what the running services make of it.
 
-| definitions | running services | what is done |
+| definitions | running services | action |
 |---|---|---|
 | fit the version | none | it becomes current: the next service that starts takes it |
 | fit the version | were started with these | it becomes current, and they answer with it within a second |

@@ -1,8 +1,8 @@
 """The distribution of each feature among training rows, as a manifest keeps it: at most ten bins or categories, and a bin of nulls.
 
 The bins are fixed at training, so that served values can be counted in the same ones. Numbers with more than ten distinct values are cut at
-their deciles; fewer are bins of their own, as are the nine most frequent texts, and all others are "other". A timestamp is counted as the
-seconds by which it lies before the request: the timestamp itself always moves. Of a list each row counts once, spread evenly over its
+their deciles; fewer are bins of their own, as are the nine most frequent strings, and all others are "other". A timestamp is counted as the
+seconds from it to the request: the timestamp itself always moves. Of a list each row counts once, spread evenly over its
 elements, so that the noise of the shares is at most that of as many single values.
 """
 
@@ -30,7 +30,7 @@ class ReferenceDistribution(msgspec.Struct, frozen=True, kw_only=True):
     """How a feature was distributed in training.
 
     bins: "quantiles" of numbers, with `edges`, each the upper end of its bin, included; single "values" of numbers; "texts"; "elements" of
-    lists. before_request: whether the number is the seconds by which a time lies before the request. categories: the values, texts or
+    lists. before_request: whether the number is the seconds from a time to the request. categories: the values, strings or
     elements that have a bin of their own, numbers as text. shares: of the bins in order, then of "other" (not of quantiles) and of the
     empty list (of elements), then of null. rows: the effective number of training rows. statuses: the share of each status, where training
     computed them.
@@ -134,7 +134,7 @@ def effective_rows(weights: F64) -> float:
 
 
 def shares_of(weights: pl.DataFrame, bins: int) -> F64:
-    """The share of each bin, float64 (bins): 0 where there is no row at all."""
+    """The share of each bin, float64 (bins): 0 without any row."""
     out = np.zeros(bins)
     out[weights[BIN].to_numpy()] = weights[WEIGHT].to_numpy()
     total = out.sum()

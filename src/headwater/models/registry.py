@@ -29,13 +29,13 @@ from headwater.models.pointer import Pointer, Stamp, locked, read_pointer, stamp
 from headwater.models.serving_model import ServedModel
 
 EXPERIMENTS = "running-experiments"
-"""The folder of started experiments, beside those of models, whose names have no hyphen."""
+"""The folder of started experiments, next to those of models, whose names have no hyphen."""
 MONITORED = "monitored-levels"
 """The registry of the models that are only scored for comparison, in the same folder; none of them is served."""
 PROMOTED_VIEWS = "promoted-views"
-"""The folder of which version of each view is promoted, beside those of models."""
+"""The folder of the promoted version of each view, next to those of models."""
 RUNNING_SERVICES = "running-services"
-"""The folder of the processes that serve models from this registry, beside those of models, whose names have no hyphen."""
+"""The folder of the processes that serve models from this registry, next to those of models, whose names have no hyphen."""
 _WRITING = ".new-"
 _ABANDONED = 86_400  # seconds after which what a writer left is taken away
 

@@ -1,9 +1,9 @@
-"""Which services take models from a registry, and the versions that they answer with: a file for each process, beside the models.
+"""Which services take models from a registry, and the versions that they answer with: a file for each process, next to the models.
 
     <folder>/running-services/<host>-<pid>-<port>.json      what the process serves; replaced atomically
     <folder>/running-services/<host>-<pid>-<port>.lock      locked for as long as the process lives
 
-Whoever finds files whose lock is free removes them. A service that cannot write to the registry is not listed.
+Any process that finds files whose lock is free removes them. A service that cannot write to the registry is not listed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ServiceRecord:
         self._written: ServingProcess | None = None
 
     def write(self, loaded: Sequence[LoadedVersion]) -> None:
-        """Write what is loaded, if it changed; nothing where the registry does not exist, or may not be written."""
+        """Write the loaded versions, if they changed; nothing where the registry does not exist, or may not be written."""
         now = ServingProcess(self._project, self._url, self._host, os.getpid(), list(loaded))
         if now == self._written or not self._registry.is_dir():
             return

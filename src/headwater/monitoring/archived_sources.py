@@ -3,9 +3,9 @@
 | event | comes from | known from |
 |---|---|---|
 | known before the first record of the stream was received | the source's history | as the source says |
-| later | the archive: `DATA_DIR/archive/SOURCE`, and the online store for what is not in files yet | the commit that made it readable |
+| later | the archive: `DATA_DIR/archive/SOURCE`, and the online store for events not in files yet | the commit that made it readable |
 
-A source without a stream, or of which nothing was archived, is read from its history.
+A source without a stream, or without archived events, is read from its history.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ def check_archive(store: OnlineStore, data_dir: Path, source: str) -> None:
     """
     if missing := events_elsewhere(store, data_dir, source):
         raise DataError(
-            f"{missing:,} events of source {source!r} are archived, and there is no archive of it in {archive_place(data_dir)}: copy or link "
+            f"{missing:,} events of source {source!r} are archived, and no archive of it is in {archive_place(data_dir)}: copy or link "
             f"the folder {ARCHIVE!r} of the ingesting machine into the data directory, or keep the archive on an object store (archive-url)"
         )
 
 
 def events_elsewhere(store: OnlineStore, data_dir: Path, source: str) -> int:
-    """How many archived events of a source the store does not hold any more, in partitions of which no file of the archive is here."""
+    """How many archived events of a source the store does not hold any more, in partitions without a file of the archive here."""
     missing = 0
     for partition, progress in progresses(store, source).items():
         roller = Roller(store, keyspace.ARCHIVE, data_dir / ARCHIVE, source, partition.decode() or None)

@@ -35,7 +35,7 @@ _ORDER: Final = ("alert", "shifted", "no shift shown", "not compared")
 
 @dataclass(frozen=True, repr=False)
 class Drift(PagedResult):
-    """Served features beside those of training. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+    """Served features next to those of training. It prints as a table in a terminal and in a notebook; `result` holds every number."""
 
     page_module = "drift_page"
     result: DriftResult

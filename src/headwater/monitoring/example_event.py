@@ -1,4 +1,4 @@
-"""Examples of values and events: an event is one that its source accepts, whatever the types and the unit of its times."""
+"""Examples of values and events: an event is one that its source accepts, for any types and any unit of its times."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def compared_with_history(offline: Offline, T: int, K: int) -> HistoryParity:
     if first is None or last <= first:
         return HistoryParity()
     if erased := sum(done.counts.get("erased", 0) for done in progresses(offline.store, source.name).values()):
-        return HistoryParity(notes={"erased events, of which history= may have any: it is not compared": erased})
+        return HistoryParity(notes={"history= may still have the erased events: it is not compared": erased})
     history = offline.history(T, T, last)
     since = pl.col(KNOWN) if KNOWN in history.columns else pl.col(TIME) + source.delay
     expected = _alike(history.filter(since >= first, since <= last, pl.col(TIME) < T).drop_nulls(list(view.keys)), offline.archived)

@@ -2,7 +2,7 @@
 
 Of a streaming view, offline is the archive (and the history that the view began with) up to the very commit that was served, as of the
 moment served; of a batch view, its history at the cut served. Values must be equal; sums, means and variances of floats to within 1e-9 of
-the size of what was added up. An id counts once offline, in whatever partitions of the stream it lies; and the archive is compared with the
+the size of what was added up. An id counts once offline, in any partitions of the stream; and the archive is compared with the
 source's history, where it has one.
 """
 
@@ -257,7 +257,7 @@ def check_view(
 
 
 def _in_two_partitions(offline: Offline, drawn: pl.DataFrame) -> Bool:
-    """Of which keys copies of an event are in two partitions of the archive, bool (n)."""
+    """The keys with duplicates of an event in two partitions of the archive, bool (n)."""
     keys = list(offline.view.keys)
     if not offline.repeated.height or not keys:
         return np.full(drawn.height, bool(offline.repeated.height))

@@ -154,4 +154,4 @@ def _types(view: FeatureView) -> Mapping[str, pl.DataType]:
     try:
         return key_types(view)
     except (HeadwaterError, OSError):
-        return {}  # the table is not there; the snippet shows texts
+        return {}  # the table is not there; the snippet shows strings

@@ -16,7 +16,7 @@ from headwater.results.served_result import AgeDay, Served, ServedDay, Timing, V
 DAYS: Final = 30
 _SHARES: Final = (0.5, 0.95, 0.99)
 _SPREAD: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
-_MOST: Final = 12  # texts of a feature
+_MOST: Final = 12  # strings of a feature
 
 
 def served_days(folder: Path, *, days: int = DAYS, now: int | None = None) -> list[Served]:

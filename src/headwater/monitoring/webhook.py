@@ -32,7 +32,7 @@ _NEVER: Final = "0001-01-01T00:00:00Z"  # as Alertmanager writes an end that has
 
 
 class WatchAlert(msgspec.Struct, frozen=True):
-    """Something that needs somebody.
+    """A problem that needs a person.
 
     name: such as "HeadwaterDrift". labels: what it is about; with the name they identify it. summary: a sentence.
     """
@@ -62,7 +62,7 @@ class Webhook(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
-            raise UsageError("the webhook is no URL; give one such as https://hooks.example.org/T123")
+            raise UsageError("the webhook is not a URL; give one such as https://hooks.example.org/T123")
 
     @property
     def host(self) -> str:

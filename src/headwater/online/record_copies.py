@@ -31,7 +31,7 @@ class RecordCopies:
     """The array of one reader. It holds the words that `state.read_kernels.answer` takes: times, a section of no tiles, room, records.
 
     Attributes:
-        words: int64; what is in them is of the last read.
+        words: int64; they hold the last read.
     """
 
     def __init__(self, copy: RecordCopier) -> None:

@@ -32,7 +32,7 @@ def next_steps(assessment: AssessmentResult) -> Section:
 def _lift(assessment: AssessmentResult) -> Light:
     result, decision = assessment.result, assessment.decision
     if result is None or result.recommendation is None:
-        return Light("Lift", "unknown", "not known", "There is no backtest.")
+        return Light("Lift", "unknown", "not known", "No backtest was run.")
     found = result.recommendation
     if found.withheld:
         return Light("Lift", "bad", "do not trust it", "The audit found what makes the figures unusable.")
@@ -48,7 +48,7 @@ def _lift(assessment: AssessmentResult) -> Light:
 def _cost(assessment: AssessmentResult) -> Light:
     decision = assessment.decision
     if decision.action == "not decided":
-        return Light("Cost", "unknown", "not computed", "There is no decision yet.")
+        return Light("Cost", "unknown", "not computed", "No decision was made yet.")
     if decision.level == decision.base:
         return Light("Cost", "good", "none", "Nothing changes.")
     extra, earns = decision.extra, decision.earns

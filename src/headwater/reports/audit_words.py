@@ -14,7 +14,7 @@ _SEVERITIES = {"WITHDRAWN": "withdrawn", "EMPTY": "no events"}  # LEAK and quest
 
 
 def summary(audit: AuditResult) -> str:
-    """The audit in one line; it never says that there is no leak."""
+    """The audit in one line; it never says that no leak exists."""
     counts = [
         f"{len(found)} {_SEVERITIES.get(severity, severity)}"
         for severity in ("WITHDRAWN", "LEAK", "EMPTY")
@@ -64,7 +64,7 @@ def conditions_in_short(audit: AuditResult) -> Sequence[str]:
 
 
 def _holds(finding: AuditFinding) -> str:
-    return finding.brief or f"this is no leak in {finding.subject!r}"
+    return finding.brief or f"this is not a leak in {finding.subject!r}"
 
 
 def _condition(finding: AuditFinding) -> str:
@@ -79,7 +79,7 @@ def further_questions(audit: AuditResult) -> Sequence[str]:
 
 
 def lines(audit: AuditResult) -> Sequence[str]:
-    """The audit at the foot of a page: the summary, questions that do not stand below the verdict, what ran and what cannot be seen."""
+    """The audit at the foot of a page: the summary, questions that are not shown below the verdict, what ran and what cannot be seen."""
     return [f"audit: {summary(audit)}", *further_questions(audit), *checks(audit)]
 
 

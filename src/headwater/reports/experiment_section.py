@@ -62,7 +62,7 @@ def gain_section(result: ExperimentResult) -> Section:
         blocks.append(Table("What each method says", ["method", "arm", "metric", "gain"], rows))
         blocks.append(Bullets(list(dict.fromkeys(f"{each.method}: {each.note}" for each in drawn))))
     else:
-        blocks.append(Text(f"There is no estimate yet: {result.reason}."))
+        blocks.append(Text(f"No estimate yet: {result.reason}."))
     blocks += _off_policy(result)
     for net in result.money:
         money = f"{net.a_month.value:,.0f} a month"
@@ -132,11 +132,11 @@ def _preference(result: ExperimentResult) -> list[Block]:
     assert preference is not None
     share = preference.share
     if not math.isfinite(share.value):
-        return [Text(f"There is no preference yet: {result.reason}.")]
+        return [Text(f"No preference yet: {result.reason}.")]
     return [
         Text(
             f"{wording.share(share.value)} of {preference.units:,} users' clicks prefer {preference.arm} (between {wording.share(share.low)} and "
-            f"{wording.share(share.high)}; 50 % is no preference, p {preference.p:.2g})."
+            f"{wording.share(share.high)}; 50 % is not a preference, p {preference.p:.2g})."
         ),
         Text("An interleaving says which ranking is preferred, never by how much: run an A/B test for the gain.", "quiet"),
     ]
@@ -190,7 +190,7 @@ def guardrail_section(result: ExperimentResult) -> Section:
     table = Table(
         "Guardrails, by confidence sequences that hold at any time", ["guardrail", "arm", "change", "accepted", "at worst", "state"], rows
     )
-    text = "Within: harm beyond what is accepted is excluded. Worse: it is shown. Not proven: it is possible, and more units would tell."
+    text = "Within: harm beyond the accepted margin is excluded. Worse: it is shown. Not proven: it is possible, and more units would tell."
     return Section("guardrails", "Guardrails", [table, Text(text, "quiet")] if rows else [])
 
 
@@ -227,7 +227,7 @@ def _slices(result: ExperimentResult) -> Section:
     rows: list[list[str | Cell]] = [
         [each.slice, each.arm, Cell(percent(each.lift.value), _bracket(each.lift)), wording.count(each.units)] for each in result.slices
     ]
-    text = "Exploratory: nobody planned these parts, and each interval is of one look alone. Use them for the next question, not for this verdict."
+    text = "Exploratory: these parts were not planned, and each interval is of one look alone. Use them for the next question, not for this verdict."
     return Section(
         "slices", "Parts of the units", [Text(text), Table("Lift by part", ["units", "arm", "change", "number"], rows)] if rows else []
     )

@@ -10,7 +10,7 @@ from headwater.results.backtest_result import BacktestResult
 from headwater.results.recommendation_result import Recommendation
 
 _DRIFT = 1.96 + 0.84  # standard errors that are found in 80 of 100 tests, at 5 % for both sides
-_LEAST = 2  # weeks: days of the week differ, and one week is no sample of weeks
+_LEAST = 2  # weeks: days of the week differ, and one week is not a sample of weeks
 
 
 def experiment_weeks(result: BacktestResult, found: Recommendation) -> int | None:

@@ -27,7 +27,7 @@ def to_markdown(result: LevelLiftResult) -> str:
 
 
 def to_table(result: LevelLiftResult) -> RenderableType:
-    """The first line, the levels and views, what is proposed, and the days, for a terminal."""
+    """The first line, the levels and views, the proposals, and the days, for a terminal."""
     proposals = [
         Shown(line) for change in result.proposals for line in (level_lift_words.proposal(change), *(f"  {line}" for line in change.lines))
     ]

@@ -1,4 +1,4 @@
-"""The section on lift by freshness: a figure over time, a table of levels and views, what is proposed, and a table of days."""
+"""The section on lift by freshness: a figure over time, a table of levels and views, the proposals, and a table of days."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from headwater.results.level_lift_result import Alternative, LevelLiftResult, Pr
 RULE = (
     "Intervals of the table of levels and views hold at every daily look of a year together, for all of them: at most {alpha:.0%} of projects "
     "whose freshness keeps earning its cost get one false alarm in a year. Days may depend on the day before. A view is judged with all "
-    "others as they are served, so what another view replaces is no loss."
+    "others as they are served, so a view that another one replaces costs nothing."
 )
 
 
@@ -65,9 +65,9 @@ def _named(one: Alternative) -> str:
 
 def _sentence(result: LevelLiftResult, one: Alternative) -> str:
     lift, even = estimate(one.lift), wording.number(one.break_even, 4)
-    beside = "" if one.experiment is None else f" An experiment found {estimate(one.experiment)}."
+    experiment = "" if one.experiment is None else f" An experiment found {estimate(one.experiment)}."
     if one.state == "too early":
-        return f"{_named(one)}: too early, {one.days} days have a lift and an interval needs 14.{beside}"
+        return f"{_named(one)}: too early, {one.days} days have a lift and an interval needs 14.{experiment}"
     since = f"since {one.since}"
     if one.state == "earned nothing":
         subject = (
@@ -77,14 +77,14 @@ def _sentence(result: LevelLiftResult, one: Alternative) -> str:
             if one.kind == "fresher"
             else _named(one)
         )
-        return f"{subject} has earned nothing {since}: {lift} of {_label(result)}, wholly below break-even {even}.{beside}"
+        return f"{subject} has earned nothing {since}: {lift} of {_label(result)}, wholly below break-even {even}.{experiment}"
     size = wording.number(abs(one.lift.value), 4)
     if one.kind == "fresher":
         verb = f"would now gain {size}" if one.lift.low > 0 else "shows no gain yet"
     else:
         verb = f"would now lose {size}" if one.lift.low > 0 else "shows no loss yet"
     without = one.name if one.kind in ("staler", "fresher") else f"{one.name} as at {result.stalest}"
-    return f"{without} {verb}: {lift} of {_label(result)} {since}, break-even {even}.{beside}"
+    return f"{without} {verb}: {lift} of {_label(result)} {since}, break-even {even}.{experiment}"
 
 
 def _first_line(result: LevelLiftResult) -> str:

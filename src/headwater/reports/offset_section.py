@@ -10,7 +10,7 @@ from headwater.results.offset_curve_result import OffsetCurve
 
 _HOW_TO_READ = (
     "This picture proves nothing. A signal that is fresh and honest fades as its events are placed later, and so does a leak; a leak "
-    "whose values last may not fade at all. Read it beside the finding: a metric that falls almost to the line without the source at "
+    "whose values last may not fade at all. Read it next to the finding: a metric that falls almost to the line without the source at "
     "one offset, and is flat beyond it, is a reason to check the timestamps of this source with those who write them."
 )
 

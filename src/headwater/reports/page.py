@@ -54,7 +54,7 @@ def new_environment(*folders: Path) -> Environment:
 
 
 def sha256(text: str) -> str:
-    """The hash by which a content security policy allows an inline script or style sheet.
+    """The hash that makes a content security policy allow an inline script or style sheet.
 
     >>> sha256("")
     '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='

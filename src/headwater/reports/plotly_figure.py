@@ -28,7 +28,7 @@ def to_figure(result: BacktestResult, name: str) -> PlotlyFigure:
     from plotly.graph_objects import Figure as PlotlyFigure
 
     if name not in _FIGURES:
-        raise UsageError(f"there is no figure {name!r}; {nearest(name, _FIGURES)}")
+        raise UsageError(f"no figure {name!r}; {nearest(name, _FIGURES)}")
     plot = _FIGURES[name](result)
     if plot is None:
         raise UsageError(f"this result has nothing to draw in the figure {name!r}")

@@ -55,7 +55,7 @@ def to_run(result: BacktestResult, level: str, baseline: str) -> str:
 
 
 def _spared(mode: Mode, fresher: LevelResult, blind: Sequence[LevelResult]) -> str:
-    """What is not built for a fresher level; of a word that a level which was not measured goes by too, the level's name."""
+    """The part that is not built for a fresher level; of a word that a level which was not measured goes by too, the level's name."""
 
     def built(level: LevelResult) -> str:
         return "features at request time" if (mode, level.mode) == ("streaming", "at request time") else _BUILD[level.mode]
@@ -249,7 +249,7 @@ _AMONG = {
 
 
 def counts(result: BacktestResult, metric: str, found: Recommendation) -> PracticalCounts | None:
-    """The counts of the practical sentence; None where its metric is no share, or is not known."""
+    """The counts of the practical sentence; None where its metric is not a share, or is not known."""
     before, after = _compared(result, found.level, found.baseline)
     values = {known.name: known.metrics[metric].value for known in result.levels if metric in known.metrics}
     if _kind(metric) not in _COUNTED or not math.isfinite(values.get(before, math.nan) + values.get(after, math.nan)):

@@ -4,7 +4,7 @@ A level is *enough* if its loss to each fresher level is shown to be below break
 It is *too stale* if the loss is shown to be at least that, *open* otherwise. Levels that the timestamps cannot tell apart are left out:
 nothing is said for or against them but that. The first rule that holds:
 
-withheld       the audit found a leak, or no events; or production did not deliver what was promised, and nobody acknowledged it
+withheld       the audit found a leak, or no events; or production did not deliver what was promised, and no one acknowledged it
 cannot decide  the levels are not in order from stale to fresh; fewer than two can be compared, since others were not tested or
                timestamps are too coarse for them; they are too coarse for the baseline; a difference has no interval; or the test has
                fewer than eight days, and the intervals say nothing of other days
@@ -38,7 +38,7 @@ from headwater.results.estimate import Comparison
 from headwater.results.recommendation_result import Answer, Recommendation
 
 LEAST = "the least lift worth having"
-_OLDER = 1.5  # times the age of the level before it: views of one level may differ, so its mean age is no exact order
+_OLDER = 1.5  # times the age of the level before it: views of one level may differ, so its mean age is not an exact order
 MIN_PERIODS = 8
 _NOTHING = Choice("")
 
@@ -52,7 +52,7 @@ def choose(result: BacktestResult, baseline: str, break_even: BreakEven, *, by_m
     if disorder := out_of_order(result):
         return Choice("", reason=disorder)
     if len(result.levels) < 2:
-        return Choice("", reason="only one level was tested, so there is no comparison")
+        return Choice("", reason="only one level was tested, so nothing can be compared")
     if len(names) < 2:
         return Choice("", reason=measured_levels.no_other(result))
     if blind := measured_levels.of_baseline(result, baseline):

@@ -26,7 +26,7 @@ def shadow_first_line(result: ShadowResult) -> ShadowResult:
         f"{arm.arm} cannot be scored" if arm.gap is None else f"{arm.arm}: {difference(arm.gap, result.requests).rstrip('.')}"
         for arm in result.arms
     ]
-    line = f"Scored in shadow beside {result.champion}, never served. {'; '.join(parts)}."
+    line = f"Scored in shadow next to {result.champion}, never served. {'; '.join(parts)}."
     return msgspec.structs.replace(result, first_line=line)
 
 

@@ -36,7 +36,7 @@ def levels(result: BacktestResult) -> pl.DataFrame:
 def steps(result: BacktestResult) -> pl.DataFrame:
     """A row for each two levels and metric, those that are judged first: from, to, metric, gain, low, high, verdict.
 
-    A rise is a gain, whatever the metric. Only judged differences have a verdict.
+    A rise is a gain in every metric. Only judged differences have a verdict.
     """
     judged = wording.judged(result)
     metrics = recommendation_words.ordered_metrics(result)

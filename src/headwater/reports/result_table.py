@@ -159,7 +159,7 @@ class _Writer:
         ]
 
     def _audit(self) -> Sequence[RenderableType]:
-        """The audit: questions stand out, the checks do not; what stands below the verdict is not repeated."""
+        """The audit: questions stand out, the checks do not; the questions below the verdict are not repeated."""
         audit = self.result.audit
         return [
             Shown(f"audit: {audit_words.summary(audit)}", "bold red" if audit.blocking else ""),

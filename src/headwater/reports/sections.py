@@ -61,7 +61,7 @@ def curve(result: BacktestResult) -> Section:
     meaning = Text(wording.metric_meaning(result.headline), "meaning")
     if plot is None:
         why = "The scores were given, and it is not known how old their features were" if result.levels and result.levels[0].given else ""
-        return Section("curve", f"{label} by feature age", [Text(f"{why or 'No level reads history'}, so there is no curve."), meaning])
+        return Section("curve", f"{label} by feature age", [Text(f"{why or 'No level reads history'}, so no curve can be drawn."), meaning])
     base = axis.reference(result)
     line = f" The dashed line is {base.name}, which reads no history." if base else ""
     caption = f"Bars are 95 % intervals. A filled dot is computed in real time, a hollow one in batch.{line}"

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 _WIDTH = 76
 
 
-def beside(report: Path) -> Path:
+def summary_path(report: Path) -> Path:
     """Where the summary of a report goes: in the same folder.
 
-    >>> str(beside(Path("build/report.html")))
+    >>> str(summary_path(Path("build/report.html")))
     'build/report-summary.html'
     """
     return report.with_name(f"{report.stem}-summary.html")

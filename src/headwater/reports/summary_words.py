@@ -20,7 +20,7 @@ _REPLAY = "A backtest replays the past. Network effects are not covered: people 
 
 _SHOWN = 5  # levels in a sentence
 _WEEKS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
-_MOST_WEEKS = 26  # the world of a longer test is no longer that of the backtest
+_MOST_WEEKS = 26  # the world of a longer test is not that of the backtest any more
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
         unsure = ("How sure we are", "Not sure: no figure may be used.")
         return ForwardedSummary(about, found.sentence, "", [], [*why, ("Next", fix), unsure, _checked(result)])
     points = [
-        ("What is known", _known_so_far(result, found)),
+        ("What we know", _known_so_far(result, found)),
         ("Money", _money(result, found, assessed)),
         ("Fresher than that", _fresher(result, found)),
         ("In the way", _barred(assessed)),
@@ -134,14 +134,14 @@ def _known_so_far(result: BacktestResult, found: Recommendation) -> str:
 
 def _money(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
     if found.answer != "run":
-        return "Not computed: there is no decision yet."
+        return "Not computed: no decision was made yet."
     if found.level == found.baseline:
         return "Nothing changes, so nothing is spent and nothing is earned."
     costs = _costs(result, found, assessed)
     earned = _earned(result, found, assessed)
     if not costs and not earned:
-        return "Not known: nobody has said what a right and a wrong decision are worth, or what the jobs cost."
-    return f"{costs or 'What it costs is not known.'} {earned or 'What it earns is not known: nobody has said what a decision is worth.'}"
+        return "Not known: no one has said what a right and a wrong decision are worth, or what the jobs cost."
+    return f"{costs or 'What it costs is not known.'} {earned or 'What it earns is not known: no one has said what a decision is worth.'}"
 
 
 def _costs(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
@@ -249,7 +249,7 @@ def _how_sure(result: BacktestResult, found: Recommendation) -> str:
 
 
 def _checked(result: BacktestResult) -> tuple[str, str]:
-    """Which checks ran, what is open, who accepted a suspicion, and who ran it; with a place for the name of a reader."""
+    """Which checks ran, which questions are open, who accepted a suspicion, and who ran it; with a place for the name of a reader."""
     audit = result.audit
     ran = len(audit.checks_run)
     parts = [f"headwater's audit for leaks ran {ran} {'check' if ran == 1 else 'checks'}" if ran else "No check for leaks could run"]

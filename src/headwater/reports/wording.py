@@ -293,7 +293,7 @@ def survivors(result: BacktestResult) -> str:
     cold = [part.name for part in result.slices if 0 < part.rows < result.split.test_rows and part.name.startswith(_COLD)]
     if not cold:
         return ""
-    return f"{listed(cold)}: logs hold only people who stayed. Those who left at once never asked again, so these figures are kinder than a first visit."
+    return f"{listed(cold)}: logs hold only people who stayed. Those who left immediately never asked again, so these figures are kinder than a first visit."
 
 
 def power(result: BacktestResult) -> str:
@@ -314,7 +314,9 @@ def together(result: BacktestResult) -> str:
     if family < 2:
         return ""
     alone = [f"{step.from_} {ARROW} {step.to}" for step in known if step.verdict == "inconclusive" and (step.low > 0 or step.high < 0)]
-    alone = [] if result.blocks is not None and result.blocks.on else alone  # there the days are too few, whatever is judged together
+    alone = (
+        [] if result.blocks is not None and result.blocks.on else alone
+    )  # there the days are too few, no matter which are judged together
     by_itself = f" The interval of {listed(alone)} excludes 0 by itself, but is not significant among them." if alone else ""
     return (
         f"Verdicts are of the {family} levels against {known[0].from_} in {metric_label(result.headline)} alone, and hold together "
@@ -348,7 +350,7 @@ def money(result: BacktestResult) -> str:
 
 
 def at_most(step: Comparison, decimals: int) -> str:
-    """In brackets, the largest lift within the interval, or why there is no interval."""
+    """In brackets, the largest lift within the interval, or why it has no interval."""
     if math.isfinite(step.high) and step.verdict != "not measurable":
         return f" (at most {number(step.high, decimals, signed=True)})"
     reason = step.sentence.partition(": ")[2]

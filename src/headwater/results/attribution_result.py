@@ -47,7 +47,7 @@ class Efficient(Result, frozen=True):
     units: Sequence[str]
     cost: float
     lift: Comparison
-    per_unit: float  # money a day for each 1 of the metric; NaN if there is no gain
+    per_unit: float  # money a day for each 1 of the metric; NaN without a gain
 
 
 class SliceLift(Result, frozen=True):
@@ -111,7 +111,7 @@ class AttributionResult(Result, frozen=True, tag="attribution"):
         return self.seconds
 
     def views_of(self, units: Sequence[str]) -> Sequence[str]:
-        """The views of these units, in order; a name that is no unit stands for itself."""
+        """The views of these units, in order; a name that is not a unit stands for itself."""
         views = {unit.name: unit.views for unit in self.units}
         return [view for name in units for view in views.get(name, [name])]
 

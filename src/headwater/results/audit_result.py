@@ -69,7 +69,7 @@ class AuditFinding(Result, frozen=True):
 
     @property
     def asks(self) -> bool:
-        """Whether it is a question that nobody has answered."""
+        """Whether it is a question that no one has answered."""
         return self.severity in ("SUSPECT", "question") and self.acknowledged is None
 
     @property
@@ -86,7 +86,7 @@ class CheckNotRun(Result, frozen=True):
 
 
 class AuditResult(Result, frozen=True):
-    """The audit of a backtest. It never says that there is no leak: it says which checks found none."""
+    """The audit of a backtest. It never says that no leak exists: it says which checks found none."""
 
     findings: Sequence[AuditFinding] = ()
     checks_run: Sequence[str] = ()
@@ -112,17 +112,17 @@ class AuditResult(Result, frozen=True):
 
     @property
     def acknowledged(self) -> Sequence[AuditFinding]:
-        """The findings that somebody has answered."""
+        """The findings that were answered."""
         return [finding for finding in self.findings if finding.acknowledged is not None]
 
     @property
     def questions(self) -> Sequence[AuditFinding]:
-        """The questions that nobody has answered; first those that the verdict depends on."""
+        """The questions that are open; first those that the verdict depends on."""
         return sorted((finding for finding in self.findings if finding.asks), key=lambda finding: finding.severity != "SUSPECT")
 
     @property
     def conditions(self) -> Sequence[AuditFinding]:
-        """The questions that stand below the verdict."""
+        """The questions that are shown below the verdict."""
         return [finding for finding in self.questions[:MOST_QUESTIONS] if finding.severity == "SUSPECT"]
 
     @property

@@ -21,7 +21,7 @@ Mode = Literal["no history", "batch", "hourly", "streaming", "at request time"]
 MODES: Sequence[Mode] = ("no history", "batch", "hourly", "streaming", "at request time")
 
 GIVEN = "scores that were given"
-"""What describes a level of which only the scores are known."""
+"""The description of a level from its scores alone."""
 
 _HOURLY = 7_200.0  # seconds: a batch cut every hour, delay included, is younger on average
 _INSTANT = 0.001
@@ -64,7 +64,7 @@ class LevelResult(Result, frozen=True):
 
     @property
     def kind_words(self) -> str:
-        """Its kind as a table writes it: a level that reads no history is no batch, and of scores that were given it is not known."""
+        """Its kind as a table writes it: a level that reads no history is not batch, and of scores that were given it is not known."""
         return "scores given" if self.given else "no history" if self.age_seconds is None else self.kind
 
 

@@ -19,7 +19,7 @@ VERDICT_WORDS: Mapping[Verdict, str] = {
     "not measurable": "cannot be measured",
     "not judged": "",
 }
-"""Each verdict as reports write it. What timestamps are too coarse to show is not measurable, whatever the interval says; a difference
+"""Each verdict as reports write it. What timestamps are too coarse to show is not measurable, even if the interval excludes 0; a difference
 that is not judged has an interval only."""
 
 

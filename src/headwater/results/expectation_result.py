@@ -11,7 +11,7 @@ class ExpectationCheck(Result, frozen=True):
     """An expectation, and the days that break it.
 
     Attributes:
-        subject: of which source or view, such as "source visits".
+        subject: the source or view, such as "source visits".
         expectation: in words.
         rows: that were checked. broken: those that break it by themselves.
         days: how many days had rows. broken_days: those that break it, ISO 8601, from early to late. last_day: the last that had rows.

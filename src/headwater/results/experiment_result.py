@@ -26,7 +26,7 @@ KIND_NAMES: Mapping[str, str] = {
 
 
 def design(kind: str, unit: str, columns: Mapping[str, str]) -> str:
-    """What is assigned to arms, in words; columns: the region's or the cluster's column.
+    """The unit of randomisation, in words; columns: the region's or the cluster's column.
 
     >>> design("ab", "user", {}), design("switchback", "user", {"region": "city"}), design("shadow", "user", {})
     ('A/B test by user', 'switchback by city', 'shadow')
@@ -65,7 +65,7 @@ class MetricLift(Result, frozen=True):
     """A metric of one arm against the control.
 
     control, treated: the metric's means, adjusted where the estimator adjusts. lift: relative, 0.01 is one percent; its interval holds
-    over all looks and arms (`interval`: by which method). p: of one look alone. margin: of a guardrail, NaN else. state: of a guardrail,
+    over all looks and arms (`interval`: the method). p: of one look alone. margin: of a guardrail, NaN else. state: of a guardrail,
     None else: "within" where the interval shows less harm than the margin, "worse" where it shows more, "not proven" where it shows
     neither. unknown: matured units that have no outcome and are left out. covariate: whether CUPED had one. note: why there is no
     lift.
@@ -95,9 +95,9 @@ class MetricLift(Result, frozen=True):
 
 
 class AxisEstimate(Result, frozen=True):
-    """One estimate of an arm's lift on the common axis: by which method, of which metric, and what limits it.
+    """One estimate of an arm's lift on the common axis: its method, its metric, and its limits.
 
-    decides: whether it is the experiment's own, by which it is decided.
+    decides: whether it is the experiment's own, which decides it.
     """
 
     method: str
@@ -113,7 +113,7 @@ class OffPolicyLift(Result, frozen=True):
 
     estimator: "snips", "ips" or "dr". lists, places: in random order, whose outcomes are final. effective: the number of equally weighted
     places that would be as sure: (sum w)^2 / sum w^2. overlap: the share of places at which the order has the item that was shown there.
-    refused: why there is no estimate, "" where there is one.
+    refused: why it has no estimate, "" where there is one.
     """
 
     arm: str
@@ -214,7 +214,7 @@ class ExperimentResult(Result, frozen=True):
 
     @property
     def design(self) -> str:
-        """What is assigned to arms, in words."""
+        """The unit of randomisation, in words."""
         return design(self.kind, self.unit, self.plan.get("columns") or {})
 
     @property

@@ -40,7 +40,7 @@ class MetricGap(Result, frozen=True):
     """A metric of the served answers and of the other level's on the same rows.
 
     gap: other minus served, so signed that a rise is a gain, with its 95 % interval; NaN bounds where there are too few blocks. rows: that
-    were compared. note: which rows they are, or why there is no interval.
+    were compared. note: which rows they are, or why it has no interval.
     """
 
     metric: str

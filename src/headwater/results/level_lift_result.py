@@ -56,7 +56,7 @@ class Alternative(Result, frozen=True):
 
     Attributes:
         name: of the level, or of the views. views: those that would change; empty of a level.
-        kind: "staler" or "fresher" level; "without" one view's freshness; "together" several views' at once.
+        kind: "staler" or "fresher" level; "without" one view's freshness; "together" several views' together.
         freshness: what it would be, in words. now: what it is.
         daily: the lift of the fresher of the two over the staler, of each judged day.
         state: "earned nothing": an interval lies wholly below break-even. "earns": wholly above. "too early": fewer than 14 judged days.
@@ -100,7 +100,7 @@ class LevelLiftResult(Result, frozen=True, tag="level lift"):
     """Lift by freshness over time.
 
     Attributes:
-        model, metric, higher_is_better: what is judged. served: the level that serves. stalest: the one that views are compared with.
+        model, metric, higher_is_better: the judged metric. served: the level that serves. stalest: the one that views are compared with.
         levels: each in words, from stale to fresh.
         days: from early to late. values: the metric of each level over all judged days, with its 95 % interval (blocks as in a backtest).
         comparisons: every level against the served one and against the stalest, over all judged days.

@@ -35,7 +35,7 @@ class Lift(Readable):
 
     @property
     def steps(self) -> Sequence[Comparison]:
-        """What is judged: each level that is fresher than the baseline against it, in the headline metric."""
+        """The judged differences: each level that is fresher than the baseline against it, in the headline metric."""
         today = (self.backtest.compared_with, self.headline)
         return [step for step in self.backtest.comparisons if (step.from_, step.metric) == today]
 

@@ -1,4 +1,4 @@
-"""What is known of an experiment before it starts, as plain frozen values: what its arms need, its power, and its A/A test on history."""
+"""The plan of an experiment before it starts, as plain frozen values: what its arms need, its power, and its A/A test on history."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class HistoryPower(Result, frozen=True):
     test and a switchback, whose number of clusters or regions is given. days: until `min_lift` is found with `power`, with the stages of
     the enrolment; None where the history never shows so many units, or no length is enough. units_planned: of each arm by the planned
     end (clusters, buckets of all regions). power_planned: to find `min_lift` by then. smallest_lift: found by then with the planned power.
-    design: what is compared by the planned end, in words. by_length: of experiments from half to four times as long.
+    design: the comparison at the planned end, in words. by_length: of experiments from half to four times as long.
     """
 
     metric: str

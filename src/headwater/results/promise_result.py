@@ -87,7 +87,7 @@ class WeekDelivered(Result, frozen=True):
 
 
 class DeliveryResult(Result, frozen=True, tag="delivery"):
-    """What production delivered beside what the backtest promised.
+    """What production delivered next to what the backtest promised.
 
     Attributes:
         promise: what was promised.

@@ -1,4 +1,4 @@
-"""A day replayed at another level, and a shadow's challengers: what would have been answered beside what was served."""
+"""A day replayed at another level, and a shadow's challengers: what would have been answered next to what was served."""
 
 from __future__ import annotations
 

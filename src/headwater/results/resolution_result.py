@@ -43,7 +43,7 @@ class ViewMeasurable(Result, frozen=True):
     view: str
     source: str
     share: float  # of the requests, those for which the timestamps of the source can tell the two levels apart
-    by_requests: bool = False  # whether the request times are what is too coarse, and not the timestamps of the source
+    by_requests: bool = False  # whether the request times are too coarse, and not the timestamps of the source
 
     @property
     def measurable(self) -> bool:

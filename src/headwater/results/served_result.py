@@ -61,8 +61,8 @@ class AgeDay(Result, frozen=True):
 class ValueDay(Result, frozen=True):
     """A feature's values on a day.
 
-    rows: that were answered. nulls: the share of them. statuses: shares. quantiles: at 5, 25, 50, 75 and 95 %, empty where it is no number.
-    texts: shares of the most frequent values of a text; those below 1 % are left out.
+    rows: that were answered. nulls: the share of them. statuses: shares. quantiles: at 5, 25, 50, 75 and 95 %, empty for other types.
+    texts: shares of the most frequent values of a string feature; those below 1 % are left out.
     """
 
     day: date

@@ -1,4 +1,4 @@
-"""Runs: results that are kept in the data directory, with who made them, when, and of which definitions, code and data.
+"""Runs: results that are kept in the data directory, with who made them, when, and from which definitions, code and data.
 
     FOLDER/runs/backtest-20260312-141502-3f2a/run.json       the record: small, for lists and comparisons
     FOLDER/runs/backtest-20260312-141502-3f2a/result.json    the typed result as JSON data
@@ -38,7 +38,7 @@ _ABANDONED: Final = timedelta(days=1)
 
 
 class RunRecord(Result, frozen=True):
-    """What is known of a run without its result.
+    """The metadata of a run, without its result.
 
     id: its name in the data directory. kind: "backtest", "attribution", "assessment", "parity", "delivery", "experiment". subject: the
     model, view or experiment. at: ISO 8601. by: user and machine. seconds: how long it took. sentence: what came of it. figures: its main
@@ -103,7 +103,7 @@ class StoredRuns:
         return record
 
     def records(self, *, kind: str | None = None, subject: str | None = None) -> list[RunRecord]:
-        """The records, the latest first; a folder that is no run is passed over."""
+        """The records, the latest first; a folder that is not a run is skipped."""
         if not self.folder.is_dir():
             return []
         found = [record for path in self.folder.iterdir() if not path.name.startswith(".") and (record := _read(path)) is not None]
@@ -127,7 +127,7 @@ class StoredRuns:
             raise UsageError(f"{len(begins)} runs begin with {name!r}; give more of the id: {', '.join(r.id for r in begins[:3])}")
         if not records:
             raise UsageError(f"no run is kept in {self.folder}; `headwater backtest` keeps one")
-        raise UsageError(f"there is no run {name!r}; {nearest(name, [record.id for record in records])}")
+        raise UsageError(f"no run {name!r}; {nearest(name, [record.id for record in records])}")
 
     def result(self, record: RunRecord) -> dict[str, object]:
         """The result of a run as JSON data.
@@ -168,7 +168,7 @@ def keep_run(
 
     Args:
         kind, sentence, engine: as `RunRecord`.
-        result: what is kept, with its `figures` and `seconds_taken`.
+        result: the stored result, with its `figures` and `seconds_taken`.
         model: whose definitions and data it was made of.
         subject: as `RunRecord`; the model's name where it is left out.
         folder: the data directory, as for `StoredRuns`.
@@ -211,7 +211,7 @@ def _definitions(model: Model) -> dict[str, str]:
 
 
 def _data(model: Model) -> dict[str, str]:
-    """What is cheap to know of each table: where it is, and a hash of its files' names, sizes and times; no rows are read."""
+    """A cheap identity of each table: where it is, and a hash of its files' names, sizes and times; no rows are read."""
     from headwater.connectors.snapshots import VersionedTable
     from headwater.connectors.table_fingerprint import state
 

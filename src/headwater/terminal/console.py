@@ -11,13 +11,13 @@ from rich.segment import Segment
 
 from headwater.terminal.text import encodable
 
-UNLIMITED: Final = 100_000  # columns where there is no terminal
+UNLIMITED: Final = 100_000  # columns without a terminal
 
 
 class StreamConsole(Console):
     """A console that never hides the cursor, so that nothing has to bring it back, however the process ends.
 
-    Where the stream is no terminal, lines are as long as they are.
+    Where the stream is not a terminal, lines are as long as they are.
     """
 
     def __init__(self, file: TextIO, *, terminal: bool) -> None:

@@ -1,6 +1,6 @@
 """Sentences and tables that fit a terminal of any width: nothing is cut, and no word is broken.
 
-A table whose columns do not fit becomes a block for each row, with a line for each cell. Where there is no terminal, a row is one line.
+A table whose columns do not fit becomes a block for each row, with a line for each cell. Without a terminal, a row is one line.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _lines(cell: object, encoding: str, style: str = "") -> _Lines:
 
 
 def _text(value: object) -> str:
-    """A value of a frame, or whatever else is no `Cell`."""
+    """A value of a frame, or anything else that is not a `Cell`."""
     if isinstance(value, datetime):
         return moment(value)
     if isinstance(value, bytes):

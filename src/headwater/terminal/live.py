@@ -37,7 +37,7 @@ class Contained:
             return
         try:
             draw(*arguments)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the work goes on)
+        except Exception as error:  # noqa: BLE001 (the work goes on after any error)
             self.over = True
             message = f"{self.what} ended with {type(error).__name__}: {error}. The computation goes on"
             with suppress(Exception):  # a filter may turn warnings into errors
@@ -83,7 +83,7 @@ def drawn(what: str, opened: Callable[[], Display | None], *, last: bool = False
         thread.join()
         if last:
             contained(draw)
-        contained.over = False  # what is open is closed, also after an error
+        contained.over = False  # open spans are closed, also after an error
         for made in display:
             contained(made.close)
 
@@ -114,7 +114,7 @@ class TerminalLine:
 class BarLine:
     """A name, a bar, and numbers, on one line of any terminal: what does not fit is left out.
 
-    names: of what is done, the longest first. total: 0 where it is not known.
+    names: of the steps, the longest first. total: 0 where it is not known.
     """
 
     names: Sequence[str]
@@ -143,7 +143,7 @@ class BarLine:
 
 @contextmanager
 def activity(text: str) -> Iterator[Callable[[str], None]]:
-    """Show what is being done while the context lasts, on a terminal; the function changes its words."""
+    """Show the current work while the context lasts, on a terminal; the function changes its words."""
     words, turns = text, itertools.count()
 
     def say(now: str) -> None:

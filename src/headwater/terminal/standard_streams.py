@@ -1,6 +1,6 @@
 """The standard streams, and the one place that prints on them, asks, and draws what moves.
 
-A stream may be a terminal of any width, a pipe, a file on a full disk, closed, or of another encoding than UTF-8. What is a result goes to
+A stream may be a terminal of any width, a pipe, a file on a full disk, closed, or of another encoding than UTF-8. A result goes to
 standard output: where that cannot be written, the command fails with a sentence. Everything else goes to standard error, which ends
 nothing: where it cannot be written, it is not written.
 """
@@ -99,7 +99,7 @@ class Output:
                 raise UsageError(f"standard output cannot be written: {error.strerror}; give it a place that can be") from error
 
     def finish(self) -> None:
-        """At the end of the process: write what is in the buffer; what cannot be written goes nowhere, else the interpreter fails on it."""
+        """At the end of the process: write the buffer; output that cannot be written is dropped, else the interpreter fails on it."""
         file = self.file
         if file is None:
             return
@@ -163,6 +163,6 @@ def open_closed() -> None:
 
 
 def last_words(text: str) -> None:
-    """Write a line to standard error past all buffers, for a process that exits at once; the line of a progress bar is cleared."""
+    """Write a line to standard error past all buffers, for a process that exits immediately; the line of a progress bar is cleared."""
     with suppress(OSError):
         os.write(2, (_CLEARED if os.isatty(2) else b"") + text.encode("ascii", "backslashreplace") + b"\n")

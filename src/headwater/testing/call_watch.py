@@ -40,7 +40,7 @@ class CallWatch:
 
     Args:
         call, kind: which, and how; none without.
-        meanwhile: what is done while it hangs.
+        meanwhile: a function to call while it hangs.
 
     calls: those that were made, in order. met: whether the one that goes wrong was among them.
     """
@@ -69,7 +69,7 @@ class CallWatch:
         Args:
             interface, name, about, changes: see `WatchedCall`.
             function: makes it.
-            error: what it raises, by what is wrong.
+            error: the exception, by the kind of fault.
             undo: gives up what a call that is made has got for its caller, who is not answered.
         """
         if getattr(self._unseen, "now", False):

@@ -179,7 +179,7 @@ def events_as_read(engine: Engine, random: Random) -> None:
         query, base = query_of(drawn), as_micros(BASE)
         first, last, known = (base + random.choice([-_HOUR, -10, 0, 10, _HOUR]) for _ in range(3))
         reach = Reach(random.choice([None, first]), last, known)
-        columns = list(_COLUMNS) if query.source.changes else query.columns  # versions are told apart by what is read
+        columns = list(_COLUMNS) if query.source.changes else query.columns  # the columns that are read tell versions apart
         frame = engine.events(EventQuery(query.source, query.keys, columns, reach), EngineRun())
         expected = [_row(drawn.view.source, columns, event) for event in _reached(drawn, reach)]
         rows = [_comparable(row) for row in frame.to_dicts()]
@@ -336,7 +336,7 @@ def features_are_naive(engine: Engine, drawn: Case, ways: Sequence[Freshness], m
                 value, status = values.values[feature.name].to_list()[number], values.statuses[feature.name][number]
                 _compare(drawn, f"{feature.name} at {way}", number, value, status, answer, feature.aggregation)
             expected = max(question.known_at(known, key, times), NEVER)
-            assert query.source.changes or values.known_at[number] == expected, (  # versions are told apart by what is read
+            assert query.source.changes or values.known_at[number] == expected, (  # the columns that are read tell versions apart
                 f"known_at of row {number} at {way} is {values.known_at[number]}, and should be {expected}; {drawn}"
             )
     return run

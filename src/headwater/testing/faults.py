@@ -18,7 +18,7 @@ gives its store, and what it does on the disk and with streams, to the watch:
             hw.ingest(project, store, data_dir=folder, once=True)
 
 The store may be any `OnlineStore`, a plugin's too. Works whose process is to end are done in processes of their own, so `prepare`, `work`
-and the place must be picklable. What is not seen: what a library writes by itself (LMDB into its file, polars into a file that was opened),
+and the place must be picklable. Not seen: writes of a library by itself (LMDB into its file, polars into a file that was opened),
 and the loss of the machine's power.
 
 >>> import tempfile, headwater as hw
@@ -126,7 +126,7 @@ def every(
         work: does it there; it makes the same calls each time, but for a few that depend on time.
         kinds: how calls go wrong. Those that only read fail or hang: a process that ends at one leaves what the write before it left.
         in_turn: a short form: calls that write alone, of each one kind, and the next one for the next call of that name and name of a file.
-        meanwhile: what is done in the place while a call hangs, in another thread, such as reads of what the work changes.
+        meanwhile: a function to run in the place while a call hangs, in another thread, such as reads of what the work changes.
 
     Raises:
         AssertionError: at the end, where more than one in ten of the calls were not made again.

@@ -62,7 +62,7 @@ class FaultyFeed:
         return self.watched.elsewhere()
 
     def acknowledge(self, positions: Mapping[str, Position]) -> None:
-        """See `Feed`; how often depends on time, so it is no call."""
+        """See `Feed`; how often depends on time, so it is not a call."""
         self.watched.acknowledge(positions)
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ def cuts_are_naive(
     Args:
         aggregation: over the columns of `cases.SCHEMA`.
         random: where the case is drawn from: late and corrected events, copies, times at every edge.
-        store: an online store; what is in it stays.
+        store: an online store; its contents stay.
         memories: memory limits, one for each run; work on disk lies in headwater's home.
         references: an aggregation that the naive reference does not know is given one of its own.
 

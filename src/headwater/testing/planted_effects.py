@@ -43,7 +43,7 @@ class Shape:
 
     days, per_day: its length, and requests a day. season: by how much (logits) outcomes follow the hour and the day of the week.
     drift: the effects grow from 1 - drift to 1 + drift times their size over the period. lifetime: days after which a machine is
-    replaced by a new one, whose readings nobody has; 0 for never. day_effect: standard deviation (logits) of what a day's requests share.
+    replaced by a new one, without readings; 0 for never. day_effect: standard deviation (logits) of what a day's requests share.
     """
 
     days: int = 48

@@ -307,7 +307,7 @@ LAWS: Mapping[str, Law] = {
     "one of two threads wins": one_of_two_threads_wins,
     "one of two processes wins": one_of_two_processes_wins,
     "reopening keeps all": reopening_keeps_all,
-    "readers see whole commits at once": readers_see_whole_commits_at_once,
+    "readers see whole commits": readers_see_whole_commits_at_once,
     "the lease has one holder": the_lease_has_one_holder,
     "killed commits are whole": killed_commits_are_whole,
     "a backup is equal": a_backup_is_equal,

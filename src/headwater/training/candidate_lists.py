@@ -69,7 +69,7 @@ class Lists:
     folder: _SpillFolder | None = field(default=None, repr=False)
 
     def places(self, fitted: Fitted, groups: I64 | None = None) -> F64:
-        """The place of each test row's item in its list, 1 the first, infinity where it is no candidate: float64 (test rows)."""
+        """The place of each test row's item in its list, 1 the first, infinity where it is not a candidate: float64 (test rows)."""
         out = np.full(self.rows, np.inf)
         for batch in self.batches:
             pairs = np.arange(len(batch.group)) if groups is None else np.flatnonzero(np.isin(batch.group, groups))

@@ -66,7 +66,7 @@ def changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, objec
         assert isinstance(then, dict)
         assert isinstance(now, dict)
         differences += [f"the {word} {name!r} is defined differently" for name in then if name in now and now[name] != then[name]]
-        differences += [f"there is no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
+        differences += [f"no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
         if differences and kind == "views":
             return differences  # the service differs because they do
     return differences

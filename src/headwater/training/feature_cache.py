@@ -59,7 +59,7 @@ class Cache(Readable):
     def answers(self, query: Query, requests: Sequence[RequestSet], run: EngineRun, compute: Compute) -> list[list[FeatureValues]]:
         """What `compute` gives for the query and the requests; only what the folder lacks is computed.
 
-        A table by URL is not cached: there is no way to detect changes.
+        A table by URL is not cached: changes cannot be detected.
 
         Where events can be late, the order in which they are added up depends on all that is read: then it is all or nothing.
         """

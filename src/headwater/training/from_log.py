@@ -155,7 +155,7 @@ def with_outcomes(
 
 
 def _without_probes(folder: Path, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
-    """The rows that no probe served at its level: what it does to a few must not be learned as what is served."""
+    """The rows that no probe served at its level: what it does to a few must not be learned as served data."""
     for path in sorted((folder / EXPOSURES).glob(f"{PROBES}*")):
         probed = read_exposures(folder, path.name).filter(pl.col("arm") == PROBED)["request"].drop_nulls()
         kept = rows.filter(~pl.col(REQUEST).is_in(probed.implode()))

@@ -63,7 +63,7 @@ def get_historical_features(
         asked for. The frame's attribute `left_out` says how many rows of sources and labels were left out, by reason.
 
     Warns:
-        RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, of which source, and why. Duplicates
+        RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, their source, and why. Duplicates
             are counted in `left_out` alone.
         NoEventsWarning: no event of a source is known before any of the rows, or none of their keys is one of the source.
 

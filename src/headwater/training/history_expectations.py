@@ -21,7 +21,7 @@ _DAY = 86_400_000_000
 def check_history(source: Source, *, days: tuple[int, int] | None = None) -> list[ExpectationCheck]:
     """What comes of each expectation of a source over its history, by the day of each event, UTC.
 
-    The first and the last day of a history may be parts of days, so what is expected of the number of rows is not expected of them.
+    The first and the last day of a history may be parts of days, so expectations of the number of rows do not apply to them.
 
     Args:
         source: an enriched one, or one without a history, has nothing to check.

@@ -34,7 +34,7 @@ class OutcomeRequests:
     Args:
         outcome: which.
         requests: their frame has the outcome's keys.
-        as_of: the end of each request's window, and the time by which its events must be known.
+        as_of: the end of each request's window, and the time up to which its events must be known.
         context: what errors name, such as "labels 'churn'".
         tables_of: the tables of an enriched source; those that the engine of the resources makes where None.
     """

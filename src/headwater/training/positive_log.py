@@ -28,7 +28,7 @@ def model_labels(model: Model, resources: Resources = DEFAULT_RESOURCES) -> Requ
     other rows are counted in `left_out`.
 
     Raises:
-        DataError: as `read_labels`; a row of the log that is no positive, or request columns that differ within a group; without
+        DataError: as `read_labels`; a row of the log that is not a positive, or request columns that differ within a group; without
             `negatives=`, an item with several labels in one group.
     """
     requests = read_labels(model.labels, resources, strings=model.task_type.classes)
@@ -92,7 +92,7 @@ def _first_of_each(task: Ranking, requests: Requests, chosen: Requests, of_list:
 
 
 def _check_request_columns(model: Model, task: Ranking, requests: Requests, context: str) -> None:
-    """Refuse columns that differ within a group: they describe the chosen item, and nobody knows them of the others."""
+    """Refuse columns that differ within a group: they describe the chosen item, and they are unknown for the others."""
     services = [model.features, *([task.retrieval] if task.retrieval is not None else [])]
     needed = {c for service in services for c in service.needed_by() if c not in (task.item, task.group)}
     needed &= set(requests.frame.columns)

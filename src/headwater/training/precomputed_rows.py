@@ -48,7 +48,7 @@ def reading(model: Model, level: Level, t: I64) -> tuple[Sequence[FeatureView], 
 
     Predictions on request ask for all views with the request. Precomputed predictions ask at their cut, for the views of their keys. The
     job publishes its scores `delay` after the cut, and until then can wait for features of the same cut to be published:
-    batch features whose delay is no longer than its own are those of the cut itself, not of the one before.
+    batch features with at most its own delay are those of the cut itself, not of the one before.
     """
     precomputed = level.precomputed(model)
     if precomputed is None:

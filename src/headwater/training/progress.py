@@ -1,6 +1,6 @@
 """Progress of long work: a bar in a terminal or a notebook, a line a step in a log.
 
-The work publishes its state, from any thread, and waits for no display; a thread of its own draws what is published (`terminal.live`). An
+The work publishes its state, from any thread, and waits for no display; a thread of its own draws the published state (`terminal.live`). An
 error of a display ends the display, and never the work.
 """
 
@@ -20,7 +20,7 @@ from headwater.terminal.standard_streams import STDERR
 OnProgress = Callable[[str, int, int], None]
 """Called with the current task (mostly a view's name), rows done and rows to do; 0 to do where that is not known."""
 BACKTEST = ("features", "training", "judging")
-"""The steps of a backtest; a task that is none of them, such as a view, is a part of the current step."""
+"""The steps of a backtest; another task, such as a view, is a part of the current step."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def shown(progress: bool | OnProgress | None, steps: Sequence[str] = ()) -> Iter
 
 @contextmanager
 def bar(steps: Sequence[str] = ()) -> Iterator[OnProgress]:
-    """A function to be called with the task, what is done, and the total, by any thread; one bar shows the current task.
+    """A function to be called with the task, the amount done, and the total, by any thread; one bar shows the current task.
 
     Args:
         steps: the names of the steps in order, so that the bar says "step 2 of 3".
@@ -69,7 +69,7 @@ def lines(write: Callable[[str], object], steps: Sequence[str] = ()) -> OnProgre
 
 
 def counter(on_progress: OnProgress, task: str, total: int) -> Callable[[int], None]:
-    """A function by which threads say how much more of a task they have done; the sum is reported, in order."""
+    """A function that threads call with how much more of a task they have done; the sum is reported, in order."""
     lock, done = threading.Lock(), 0
 
     def add(more: int) -> None:
@@ -83,7 +83,7 @@ def counter(on_progress: OnProgress, task: str, total: int) -> Callable[[int], N
 
 @dataclass(frozen=True)
 class ProgressState:
-    """What is being done. step: "step 2 of 3: training", or the task where there are no steps; part: the task within it.
+    """The current work. step: "step 2 of 3: training", or the task without steps; part: the task within it.
 
     began: when this task began, on the stopwatch; first: how much of it was done then.
     """
@@ -102,7 +102,7 @@ class ProgressState:
 
     @property
     def share(self) -> float | None:
-        """What is done, from 0 to 1; None where the total is not known."""
+        """The share that is done, from 0 to 1; None where the total is not known."""
         return min(1.0, self.done / self.total) if self.total else None
 
     def left(self, now: float) -> float | None:

@@ -30,7 +30,7 @@ class ReplayedRows:
     """The part of `RowWork` that is the same for all rows."""
 
     def computed(self, rows: pl.DataFrame, resources: Resources) -> pl.DataFrame:
-        """What is made of rows, by the engine of the resources. It reads no table."""
+        """The work on rows, by the engine of the resources. It reads no table."""
         raise NotImplementedError
 
     def asked(self, rows: pl.DataFrame, stage: int) -> RequestSet:
@@ -39,7 +39,7 @@ class ReplayedRows:
             self._run(rows, stage)
         except _Reached as reached:
             return reached.requests
-        raise AssertionError(f"there is no stage {stage}")
+        raise AssertionError(f"no stage {stage}")
 
     def answered(self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]) -> pl.DataFrame:
         """As `RowWork`."""

@@ -72,7 +72,7 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
         near = difflib.get_close_matches(timestamp_field, times, n=1, cutoff=0) or frame.columns[:1] or ["asked_at"]
         known = nearest(timestamp_field, frame.columns) if frame.columns else "the frame has no columns."
         raise DataError(
-            f"rows: there is no column {timestamp_field!r} with the request times; {known}{'' if known.endswith(('?', '.')) else '.'} Name it, "
+            f"rows: no column {timestamp_field!r} with the request times; {known}{'' if known.endswith(('?', '.')) else '.'} Name it, "
             f"such as timestamp_field={near[0]!r}"
         )
     t = frame.lazy().select(timestamp_micros(timestamp_field, frame.schema, timezone, "rows", from_call=True).alias("t")).collect()["t"]

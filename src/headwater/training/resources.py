@@ -71,7 +71,7 @@ class Resources(Readable, metaclass=Spelled):
             self.progress(task, done, total)
 
     def counter(self, task: str, total: int) -> Callable[[int], None]:
-        """A function by which threads report how much more of a task they have done."""
+        """A function that threads call with how much more of a task they have done."""
         return counter(self.say, task, total)
 
     @contextmanager

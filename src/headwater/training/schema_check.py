@@ -47,7 +47,7 @@ def problems(models: Sequence[Model], *, fitted: bool = False) -> tuple[Problem,
     >>> user = hw.FeatureView("user", source=clicks, keys=["user"], features=[hw.mean("price")], freshness=hw.on_request())
     >>> found = problems([hw.Model("m", features=hw.FeatureService("s", [user]), labels=labels, task="binary")])
     >>> [one.message for one in found]
-    ["there is no column 'att'; did you mean 'at'?"]
+    ["no column 'att'; did you mean 'at'?"]
     """
     check = _Check()
     for model in models:
@@ -253,7 +253,7 @@ class _Check:
                 readers = ", ".join(dict.fromkeys(who))
                 verb = "needs" if len(set(who)) == 1 else "need"
                 self.problems.note(
-                    context, f"there is no column {name!r}, which {readers} of model {model.name!r} {verb}; {nearest(name, columns.dtypes)}"
+                    context, f"no column {name!r}, which {readers} of model {model.name!r} {verb}; {nearest(name, columns.dtypes)}"
                 )
 
     def _keys(self, service: FeatureService, columns: Columns) -> None:

@@ -69,7 +69,7 @@ class Problems:
     >>> found.look(Columns({"price": pl.Float64()}), "prise", "source 'clicks'")
     False
     >>> print(*found.noted)
-    source 'clicks': there is no column 'prise'; did you mean 'price'?
+    source 'clicks': no column 'prise'; did you mean 'price'?
     """
 
     def __init__(self) -> None:

@@ -118,7 +118,7 @@ class MeasuredSource:
 
 
 def measured(source: Source) -> MeasuredSource:
-    """Measure the timestamps by which the events of a source are known.
+    """Measure the timestamps at which the events of a source are known.
 
     At most 200,000 evenly spaced rows are looked at, in up to 64 chunks of time.
 

@@ -1,4 +1,4 @@
-"""Honest designs that look like a leak get a verdict, at most with a question below it; what is proven is withheld."""
+"""Honest designs that look like a leak get a verdict, at most with a question below it; a proven leak is withheld."""
 
 import numpy as np
 import polars as pl

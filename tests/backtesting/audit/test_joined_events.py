@@ -74,7 +74,7 @@ NOTHING = {
     "labels of other years, later": (moved(900), by_card(PAID)),
     "labels of other years, before": (moved(-900), by_card(PAID, windows=None)),
     "keys that match nothing": (PAID, by_card(PAID.with_columns(pl.col("card") + 1000))),
-    "texts that match nothing": (TEXTS, by_card(TEXTS.with_columns(card=pl.col("card").str.to_uppercase()))),
+    "strings that match nothing": (TEXTS, by_card(TEXTS.with_columns(card=pl.col("card").str.to_uppercase()))),
     "known years later": (PAID, by_card(PAID, known_after="900d", windows=None)),
     "counts alone": (PAID, by_card(PAID.clear(), features=[hw.count()])),
     "lists": (PAID, by_card(PAID.clear(), features=[hw.last_n("kind", k=3), hw.count_distinct("amount")])),

@@ -1,4 +1,4 @@
-"""Rows of the labels' own table: what is refused, what is flagged when it runs, and what is nobody's fault."""
+"""Rows of the labels' own table: refused, flagged when it runs, or no one's fault."""
 
 import dataclasses
 import datetime as dt

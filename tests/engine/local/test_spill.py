@@ -1,4 +1,4 @@
-"""History in buckets on disk gives the bits of history in memory, whatever the buckets, and a run that was killed goes on."""
+"""History in buckets on disk gives the bits of history in memory, for any buckets, and a run that was killed goes on."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def split(monkeypatch):
-    """Whatever the size, split into so many buckets, and hold so many events at once."""
+    """For any size, split into so many buckets, and hold so many events in memory."""
 
     def into(count, capacity=1_000_000, everyone=0.7):
         monkeypatch.setattr(spill, "planned", lambda *_: BucketPlan(count, capacity))
@@ -195,7 +195,7 @@ def test_what_cannot_be_cut_is_said(split, windows, rules):
     assert parts == whole
 
 
-# ---------------------------------------------------------------- what is read
+# ---------------------------------------------------------------- reads
 
 
 def _days(folder, days=10, *, zone="UTC", unit="us", events=50):

@@ -89,7 +89,7 @@ def assert_same_rows(model, engine, folder, *, level=None):
     local = hw.dataset(model, folder / "local.parquet", resources=hw.Resources(engine="local", cache=False), **said)
     rows = made.table.scan().collect()
     assert_frame_equal(rows.sort("number"), local.rows.frame.sort("number"), check_exact=True)
-    ranking = model.ranking is not None  # on Spark rows of unknown outcome bound what is read of events too
+    ranking = model.ranking is not None  # on Spark rows of unknown outcome bound the read of events too
     for name in SAME:
         mine, theirs = made.manifest[name], local.manifest[name]
         if name == "left_out" and ranking:
@@ -173,7 +173,7 @@ def test_precomputed_predictions_have_the_rows_of_the_job(otherwise, engine, ses
 
 
 def test_the_hash_of_rows_tells_them_apart(session):
-    """Whatever their order; and where two rows are alike, or a null is in another column."""
+    """In any order; and where two rows are alike, or a null is in another column."""
     table = pl.DataFrame({"a": [1, 1, None], "b": [None, None, 2]})
     other = [table[[0, 0, 0]], table.select(a="b", b="a"), table.with_columns(a=pl.lit(None, pl.Int64)), table[:1]]
     hashed = [
@@ -225,6 +225,6 @@ def test_what_spark_does_not_write(engine, tmp_path):
     level = hw.Level(hw.measured(["0s", "1h"], cuts=["0s", "0s"]), predictions=hw.precomputed(hw.batch("1d"), keys=["key"]))
     with pytest.raises(UsageError, match="the level has precomputed predictions, and view 'view' is at measured ages"):
         hw.dataset(model, output, level=level, manifest=manifest, resources=resources)
-    with pytest.raises(DataError, match=r"there is no schema nowhere"):
+    with pytest.raises(DataError, match=r"no schema nowhere"):
         hw.dataset(model, output, manifest=manifest, resources=resources)
     assert not manifest.exists()

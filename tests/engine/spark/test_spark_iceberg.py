@@ -1,4 +1,4 @@
-"""Tables of Iceberg on a cluster of Spark: what is read, written, and which version a call reads."""
+"""Tables of Iceberg on a cluster of Spark: reads, writes, and which version a call reads."""
 
 import polars as pl
 import pytest

@@ -89,7 +89,7 @@ def test_tables_and_data_frames_of_spark(files, engine, session, expected, monke
 
 
 def test_times_and_texts_are_compared_by_spark(session):
-    """Rows of other times do not leave Spark, whatever the zone of its session; a text with a backslash is compared here."""
+    """Rows of other times do not leave Spark, in any zone of its session; a text with a backslash is compared here."""
     session.createDataFrame(EVENTS.with_columns(word=pl.lit("a\\b'")).to_arrow()).createOrReplaceTempView("compared")
     session.conf.set("spark.sql.session.timeZone", "America/New_York")
     try:
@@ -228,7 +228,7 @@ def test_doctor_names_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
 
 def test_a_renamed_column_is_named_before_spark_works(engine, session):
     session.createDataFrame(EVENTS.rename({"real": "reel"}).to_arrow()).createOrReplaceTempView("changed")
-    with pytest.raises(DataError, match="there is no column 'real'; did you mean 'reel'"):
+    with pytest.raises(DataError, match="no column 'real'; did you mean 'reel'"):
         rows_of(headwater_spark.spark_table("changed"), engine)
 
 

@@ -1,4 +1,4 @@
-"""Training data that Spark computes and writes has the values of `get_historical_features`, whatever the features and the output."""
+"""Training data that Spark computes and writes has the values of `get_historical_features`, for any features and output."""
 
 from dataclasses import replace
 
@@ -212,7 +212,7 @@ def written_twice(form, rows, engine, folder):
 
 def test_what_cannot_be_written_is_refused(engine, rows):
     view = day.view(day.source(EVENTS), features=[hw.count()])
-    with pytest.raises(DataError, match=r"the Spark table nowhere\.training cannot be written: there is no schema nowhere; create it"):
+    with pytest.raises(DataError, match=r"the Spark table nowhere\.training cannot be written: no schema nowhere; create it"):
         written(view, rows, engine, headwater_spark.spark_output("nowhere.training"))
     with pytest.raises((DataError, hw.errors.ConnectError), match=r"the Spark table rows_of cannot be written: .*papyrus"):
         written(view, rows, engine, headwater_spark.spark_output("rows_of", format="papyrus"))
@@ -220,7 +220,7 @@ def test_what_cannot_be_written_is_refused(engine, rows):
         written(view, rows.spark_frame().withColumn("view__count_1h", rows.spark_frame()["key"]), engine)
     with pytest.raises(DataError, match="there are no rows to compute features of"):
         written(view, rows.spark_frame().where("number < 0"), engine)
-    with pytest.raises(DataError, match="there is no column 'asked_at' with the request times"):
+    with pytest.raises(DataError, match="no column 'asked_at' with the request times"):
         written(view, rows, engine, timestamp_field="asked_at")
 
 

@@ -1,4 +1,4 @@
-"""What gbstats makes of moments: JSON lines in, JSON lines out. Runs in an environment of its own, see scripts/oracles.sh."""
+"""What gbstats makes of sums: JSON lines in, JSON lines out. Runs in an environment of its own, see scripts/oracles.sh."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Estimates beside those of gbstats, savvi, statsmodels and cluster-experiments on random inputs, and beside recorded ones of obp."""
+"""Estimates next to those of gbstats, savvi, statsmodels and cluster-experiments on random inputs, and next to recorded ones of obp."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_designs_that_a_world_does_not_allow_are_named() -> None:
     ("name", "words"),
     [
         ("shared-suply", "did you mean 'shared-supply'"),
-        ("nowhere.py:World", "there is no file nowhere.py"),
+        ("nowhere.py:World", "no file nowhere.py"),
         (f"{__file__}:OWN", "a world has name, markets"),
         (f"{__file__}:Missing", "a world has name, markets"),
     ],

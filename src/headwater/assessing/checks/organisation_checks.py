@@ -37,13 +37,13 @@ CHECKS = (
         "O1",
         "model",
         "predictions are acted on within F; price of a late decision",
-        [stated("answer", "number given", "nobody acts inside F")],
-        "find out what is done with a prediction and when; if nobody acts inside F, daily or hourly predictions cost less for the same result",
+        [stated("answer", "number given", "no one acts inside F")],
+        "find out how a prediction is used and when; if no one acts inside F, daily or hourly predictions cost less for the same result",
         Question(
             "Does anyone act on a prediction within F, and what does a late one cost?",
             "number given",
             "acts, no number",
-            "nobody acts inside F",
+            "no one acts inside F",
         ),
     ),
     Check(

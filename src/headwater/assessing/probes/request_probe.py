@@ -87,7 +87,7 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
         source = f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, {there.height:,} rows"
         readings["age_ratio"] = measured(mine / theirs, "x", source)
     else:
-        readings["age_ratio"] = Missing(f"training assumes age 0 for view {view.name!r}, so there is no ratio")
+        readings["age_ratio"] = Missing(f"training assumes age 0 for view {view.name!r}, so no ratio exists")
     statuses = [f"{feature}__status" for feature in view.feature_names if f"{feature}__status" in rows.columns]
     if statuses:
         said_of = rows.select(pl.col(statuses[0]).cast(pl.String)).drop_nulls().to_series()

@@ -80,7 +80,7 @@ def check_after(
 
 def _asked(findings: Sequence[AuditFinding]) -> str:
     asked = "; ".join(f"{finding.check} | {finding.subject}" for finding in findings if finding.asks)
-    return f"questions are: {asked}" if asked else "there is no question"
+    return f"questions are: {asked}" if asked else "none are open"
 
 
 def _warn(message: str) -> None:
@@ -88,7 +88,7 @@ def _warn(message: str) -> None:
 
 
 def with_acknowledgement(finding: AuditFinding, acknowledged: Sequence[Acknowledgement]) -> AuditFinding:
-    """The finding with its acknowledgement, if it is a question, or a withdrawal, that somebody answered."""
+    """The finding with its acknowledgement, if it is a question, or a withdrawal, that a person answered."""
     answers = [known for known in acknowledged if (known.check, known.subject) == (finding.check, finding.subject)]
     if not answers or finding.severity in ("LEAK", "EMPTY"):
         return finding

@@ -80,7 +80,7 @@ def _own(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
 
 
 def _step(times: I64) -> int | None:
-    """The largest step of which nearly all timestamps are multiples; None where they are finer than a minute."""
+    """The largest step that divides nearly all timestamps; None where they are finer than a minute."""
     if len(times) < thresholds.FEWEST:
         return None
     return next((step for step in _STEPS if (times % step == 0).mean() >= thresholds.ON_STEP), None)

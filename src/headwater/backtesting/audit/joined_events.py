@@ -72,7 +72,7 @@ def _has_value(series: pl.Series, empty: object) -> bool:
 
 
 def _without(inputs: AuditInputs, source: Source, of: str, rows: Bool, known: str) -> AuditFinding:
-    """A source of which none of the rows has an event; `known` says so where none has one of any source."""
+    """A source without an event for any of the rows; `known` says so where none has one of any source."""
     evidence = f"The features of source {source.name!r} have no value for any of the {rows.sum():,} {of}s, {_times(inputs, rows)}; {_events(source)}"
     remedy = (
         f"Compare the keys and times of its events with those of labels {inputs.model.labels.name!r}: their values, their time zone, whether "

@@ -126,7 +126,7 @@ def _by_class(inputs: AuditInputs) -> list[AuditFinding]:
     |---|---|---|
     | nothing | a question | nothing |
     | no | a question that names the contradiction | nothing |
-    | yes | nothing: it was answered | a question: what is in known_at? |
+    | yes | nothing: it was answered | a question: what does known_at hold? |
     """
     task, labels, answer = inputs.model.task_type, inputs.model.labels, inputs.delay_by_outcome
     assert inputs.requests.known_at is not None

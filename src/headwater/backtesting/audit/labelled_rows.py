@@ -54,14 +54,14 @@ class LabelledRows:
         return (np.bincount(outcome, minlength=2) / np.maximum(np.bincount(outcome[rows], minlength=2), 1))[outcome[rows]]
 
     def share(self, counted: Bool, rows: I64) -> float:
-        """The share of requests of which this is true: bool (rows), and their positions."""
+        """The share of requests for which this is true: bool (rows), and their positions."""
         weights = self.weights(rows)
         return float(weights[counted].sum() / weights.sum()) if len(rows) else 0.0
 
     def gravity(self, counted: Bool, rows: I64, having: Bool | None = None) -> Severity:
-        """LEAK where what is proven holds for 1 % of the requests and 50 of each outcome, else SUSPECT: bool (rows), their positions.
+        """LEAK where the proof holds for 1 % of the requests and 50 of each outcome, else SUSPECT: bool (rows), their positions.
 
-        having: the rows that show it, of which there must be 50 of each outcome, where not all of them are counted: bool (rows).
+        having: the rows that show it (50 of each outcome are needed), where not all of them are counted: bool (rows).
         """
         if self.share(counted, rows) < thresholds.LEAK_SHARE:
             return "SUSPECT"
@@ -172,7 +172,7 @@ class LabelledRows:
 
     @cached_property
     def spans(self) -> dict[str, tuple[str, str]]:
-        """The request fields that are the time between two timestamps, of which the second is later than the request, and these."""
+        """The request fields that are the time between two timestamps, the second of them later than the request, and these."""
         names = (name for name in request_names(self.model) if name in self.frame.columns)
         return {name: span for name in names if (span := self._span_of(name)) is not None}
 

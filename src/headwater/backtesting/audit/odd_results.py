@@ -14,7 +14,7 @@ NAME = "results to question"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """A very high AUC, one feature far above request only, a lift from the last moments before the request."""
+    """A very high AUC, one feature far above request only, a lift from the last minutes before the request."""
     judged = inputs.judged
     if judged is None or not judged.levels:
         return NotRun("no level was judged")

@@ -1,4 +1,4 @@
-"""The events of a source beside the label rows with the same keys: which of them are the row's own?"""
+"""The events of a source, next to the label rows with the same keys: which of them are the row's own?"""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class OwnEvents:
         return self.view.source.name
 
     def share(self, counted: Bool) -> float:
-        """The share of requests of which this is true: bool (rows)."""
+        """The share of requests for which this is true: bool (rows)."""
         return float(self.weight[counted].sum() / self.weight.sum())
 
     @property
@@ -189,7 +189,7 @@ class OwnEvents:
         return event
 
     def same_time(self, stamp: str, wanted: I64) -> I64:
-        """The position of the event of each row's keys of which a timestamp is this one, counted or not; -1 without."""
+        """The position of the event of each row's keys with this timestamp, counted or not; -1 without."""
         events = pl.DataFrame({"code": self.code, "time": self.table[stamp], "event": np.arange(len(self.time))}).drop_nulls()
         rows = pl.DataFrame({"code": self.row_code, "time": wanted})
         joined = rows.join(events.unique(["code", "time"], keep="last"), on=["code", "time"], how="left", maintain_order="left")
@@ -214,7 +214,7 @@ _KNOWN: WeakKeyDictionary[AuditInputs, list[OwnEvents]] = WeakKeyDictionary()
 
 
 def own_events(inputs: AuditInputs) -> list[OwnEvents]:
-    """The events of each source that the level reads, beside sampled label rows; read once for all checks."""
+    """The events of each source that the level reads, next to sampled label rows; read once for all checks."""
     if inputs not in _KNOWN:
         _KNOWN[inputs] = _read(inputs)
     return _KNOWN[inputs]

@@ -95,7 +95,7 @@ def outcome_among(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
 
 
 def predicting(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
-    """The columns by which a row's own event says the outcome, and the key's other events do not; `BEING_THERE` for the event itself."""
+    """The columns in which a row's own event shows the outcome, and the key's other events do not; `BEING_THERE` for the event itself."""
     task, outcomes, matched = inputs.model.task_type, inputs.y[own.position], event >= 0
     y = outcomes[matched]
     least = max(thresholds.EXCESS, thresholds.ERRORS * strength_error(y, task))

@@ -78,7 +78,7 @@ OUTCOME_ITSELF = 0.9
 """Strength of values that are the outcome or a part of it: an AUC of 0.95."""
 
 SAME = 0.999
-"""Rank correlation of numbers of which one is computed from the other; rounding to minutes keeps it."""
+"""Rank correlation of two numbers, one computed from the other; rounding to minutes keeps it."""
 
 LATER = 0.05
 """Share of label rows with a timestamp after `known_at` from which the audit asks what happens then."""
@@ -87,7 +87,7 @@ CHANGED = 0.01
 """Share of requests that the labels have twice with another outcome, known at another time."""
 
 CLASS_DELAY = 0.4
-"""Strength by which the label delay says the outcome from which the audit asks: an AUC of 0.7."""
+"""How well the label delay must predict the outcome before the audit asks: an AUC of 0.7."""
 
 STATIC = 0.9
 """Share of keys with one row, known before the first requests, for a table to be a dimension that is known forever."""
@@ -102,7 +102,7 @@ FAR_ABOVE = 0.2
 """How far the AUC of a single feature is above the model without history for the audit to ask."""
 
 SECONDS = 120.0
-"""Age below which events are of the last moments before the request."""
+"""Age of events that count as just before the request."""
 
 LAST_SHARE = 0.5
 """Share of the whole lift that those events bring for the audit to ask."""
@@ -123,7 +123,7 @@ SCREENED_SAYS = 0.15
 """Partial correlation of a field and the outcome from which the field matters: below, it adds under 0.02 to an AUC."""
 
 SCREENED_CHANCE = 0.05
-"""Chance by which a consequence of the outcome is taken for a cause."""
+"""Chance that a consequence of the outcome is taken for a cause."""
 
 SCREENED_TIMES = 2.0
 """How far the dependence on history exceeds chance for its absence, given the outcome, to mean something."""

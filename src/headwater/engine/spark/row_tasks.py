@@ -105,7 +105,7 @@ class AnswerRows(RowTask):
 
 @dataclass(frozen=True)
 class FinishRows(RowTask):
-    """Make rows with all answers what is written. as_spark: in types that Spark has."""
+    """Turn rows with all answers into those that are written. as_spark: in types that Spark has."""
 
     as_spark: bool = True
 

@@ -197,7 +197,7 @@ def uploaded(session: SparkSession, blobs: Iterable[Blob], subject: str) -> Data
 
 @dataclass(frozen=True, eq=False)
 class _Probe(Connector):
-    """A table without rows that notes what is read of it."""
+    """A table without rows that records which columns and filters are read."""
 
     columns: Mapping[str, pl.DataType]
     reads: list[tuple[list[str], pl.Expr | None]] = field(default_factory=list, metadata={"fingerprint": False})

@@ -115,7 +115,7 @@ class Spilled:
             self._flush()
 
     def _flush(self) -> None:
-        """Write what is held."""
+        """Write the held rows."""
         for bucket, frames in self._held.items():
             files = self._files.setdefault(bucket, [])
             files.append(self.folder / f"{bucket}-{len(files)}.parquet")

@@ -64,7 +64,7 @@ FilesTable = ParquetFiles | CsvFiles | JsonLinesFiles | ParquetPart
 
 
 class Task(Protocol):
-    """What is done with the rows of a partition."""
+    """The work on the rows of a partition."""
 
     @property
     def modules(self) -> Sequence[ModuleType]:

@@ -1,6 +1,6 @@
-"""What each design of an experiment makes of a world: its estimate of the lift, run after run, beside the truth.
+"""What each design of an experiment makes of a world: its estimate of the lift, run after run, next to the truth.
 
-A design turns into the treated share of every market and step; many runs are simulated at once as so many more markets.
+A design turns into the treated share of every market and step; many runs are simulated together as so many more markets.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def bucket_starts(steps: int, length: int, random: np.random.Generator) -> I64:
 
 
 def judged(design: str, lifts: Sequence[RelativeLift], true_lift: float) -> DesignResult:
-    """The estimates of a design beside the truth."""
+    """The estimates of a design next to the truth."""
     intervals = np.array([lift.interval() for lift in lifts])
     low, high = intervals[:, 0], intervals[:, 1]
     covered: Bool = (low <= true_lift) & (true_lift <= high)

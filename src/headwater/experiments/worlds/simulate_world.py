@@ -51,10 +51,10 @@ def world_of(name: str) -> World:
         return world
     path, _, attribute = name.rpartition(":")
     if not path:
-        raise UsageError(f"there is no world {name!r}, and FILE.py:NAME names one of your own; {nearest(name, WORLDS)}")
+        raise UsageError(f"no world {name!r}, and FILE.py:NAME names one of your own; {nearest(name, WORLDS)}")
     file = Path(path)
     if not file.is_file():
-        raise UsageError(f"there is no file {path}")
+        raise UsageError(f"no file {path}")
     specification = spec_from_file_location(file.stem, file)
     assert specification is not None
     assert specification.loader is not None

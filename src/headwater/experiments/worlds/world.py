@@ -75,7 +75,7 @@ class World(Protocol):
 
         Args:
             share: float64 of markets x steps, the share of the market's units that are treated, 0 to 1. There may be more markets than
-                `markets`: many experiments are simulated at once.
+                `markets`: many experiments are simulated together.
             random: the source of all randomness.
         """
 

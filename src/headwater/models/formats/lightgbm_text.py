@@ -44,7 +44,7 @@ def checked(data: bytes, where: object) -> Checked:
     r"""The text of a model, every index in it in range and every tree a tree.
 
     Raises:
-        DataError: what is wrong, and where.
+        DataError: the problem, and where.
 
     >>> checked(b"tree\nversion=v4\nnum_class=1000000000\n", "model.txt")  # doctest: +ELLIPSIS
     Traceback (most recent call last):

@@ -118,7 +118,7 @@ FORMAT: Format = Format(
 
 
 class TrackedRun(NamedTuple):
-    """What is logged to MLflow tracking. key: the tag and its value that a run is found by, so that nothing is logged twice."""
+    """The entries for MLflow tracking. key: the tag and its value that a run is found by, so that nothing is logged twice."""
 
     name: str
     key: tuple[str, str]
@@ -132,7 +132,7 @@ def log_run(run: TrackedRun, tracking_uri: str, experiment: str) -> str:
     """Log a run, unless it was logged before, and return MLflow's id of it.
 
     Args:
-        run: what is logged.
+        run: the entries.
         tracking_uri: of the tracking server, or a `file:` URI.
         experiment: the name of MLflow's experiment; it is made where it is not there.
 

@@ -22,7 +22,7 @@ r"""The clock of tests: the time that headwater reads, in this process and in th
 ((1, 'present', 0.0), (0, 'missing', 2400.0))
 
 With `file=`, the time also stands in that file, and `python -m headwater.testing.clock FILE ARGUMENTS` runs `headwater ARGUMENTS` by it:
-the process sees each move at once. With a time in place of FILE, its clock starts there and goes on as real time does. Processes that the
+the process sees each move directly. With a time in place of FILE, its clock starts there and goes on as real time does. Processes that the
 command starts itself (`serve --workers 2`) have the machine's clock. Timeouts and measured durations are always real.
 """
 
