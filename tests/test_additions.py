@@ -107,7 +107,7 @@ def test_an_aggregation(tree, promised):
             def state_fields(self, use, kinds):
                 return StateField(op=ADD, counts=use), StateField(whole=False, op=ADD)
 
-            def finalize(self, state, how):
+            def finalize(self, state, context):
                 return Column(state[1], state[0] > 0)
 
 

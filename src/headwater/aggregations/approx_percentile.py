@@ -38,23 +38,23 @@ class _Percentiles:
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField(entry=True), StateField(entry=True)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, context: FinalizeContext) -> Answers:
         sizes, buckets, counts = state
         ends = np.cumsum(sizes)
         total = np.concatenate([[0], np.cumsum(counts)])
         before = total[ends - sizes]
         nonempty = sizes > 0
-        wanted = before + _rank(total[ends] - before, how)
-        bucket_index = np.searchsorted(total, wanted, side="left") - 1
+        ranks = before + _rank(total[ends] - before, context)
+        bucket_index = np.searchsorted(total, ranks, side="left") - 1
         rank_buckets = (
             np.where(nonempty, buckets[np.clip(bucket_index, 0, len(buckets) - 1)], 0) if len(buckets) else np.zeros(len(sizes), np.int64)
         )
         return Column(_middles(rank_buckets), nonempty)
 
-    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+    def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:
         codes, buckets = visible.whole.derive(("buckets", use), lambda: _coded(visible.whole, use))
         out = np.full(len(visible.lo), -1, np.int64)
-        _slide(codes[visible.order], len(buckets), _millionths(how), visible.lo, visible.hi, out)
+        _slide(codes[visible.order], len(buckets), _millionths(context), visible.lo, visible.hi, out)
         nonempty = out >= 0
         return Column(_middles(np.where(nonempty, buckets[out], 0) if len(buckets) else np.zeros(len(out), np.int64)), nonempty)
 
@@ -81,13 +81,13 @@ def _coded(layer: Layer, use: Use) -> tuple[I32, I64]:
     return codes, distinct
 
 
-def _millionths(how: FinalizeContext) -> int:
-    return round(float(how.params["q"]) * _MILLION)
+def _millionths(context: FinalizeContext) -> int:
+    return round(float(context.params["q"]) * _MILLION)
 
 
-def _rank(n: I64, how: FinalizeContext) -> I64:
+def _rank(n: I64, context: FinalizeContext) -> I64:
     """The rank, from 1, of the least value that the share q of n values does not exceed."""
-    return np.maximum(1, -(-(n * _millionths(how)) // _MILLION))
+    return np.maximum(1, -(-(n * _millionths(context)) // _MILLION))
 
 
 @nb.njit(nogil=True, cache=True)

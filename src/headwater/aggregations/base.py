@@ -90,7 +90,7 @@ class AggregateFunction(Protocol):
         """The fields of a state, one for each of its arrays, so that states can be stored."""
         ...
 
-    def finalize(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, context: FinalizeContext) -> Answers:
         """The values (l)."""
         ...
 
@@ -102,6 +102,6 @@ class SweepingFunction(AggregateFunction, Protocol):
     Law: `sweep` equals, bit by bit, `finalize` of the layers' merged `partial` states.
     """
 
-    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+    def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:
         """The values (l) of requests that see `visible`."""
         ...

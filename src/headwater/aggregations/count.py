@@ -18,7 +18,7 @@ class _Counts:
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return (StateField(op=ADD, counts=use),)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
+    def finalize(self, state: State, context: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[0])
 
 

@@ -47,7 +47,7 @@ class _Distinct:
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField(), StateField(entry=True)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+    def finalize(self, state: State, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         sizes, exact, entries = cast("tuple[I64, I64, I64]", state)
         out, ends = sizes.copy(), np.cumsum(sizes)
         for row in np.flatnonzero(exact == 0):
@@ -56,7 +56,7 @@ class _Distinct:
             out[row] = estimate(registers)
         return Column(out)
 
-    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+    def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         codes, values = visible.coded(use)
         hashes = _hashes(values, visible.whole.events.columns[use.columns[0]].hashes)
         out = np.zeros(len(visible.lo), np.int64)

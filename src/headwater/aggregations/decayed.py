@@ -36,12 +36,12 @@ class _Decays:
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return tuple(StateField(whole=whole, op=DECAY, parameter=self.half_life) for whole in (True, True, False, False))
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
         n, last, total, weight = state
-        if how.function == "decayed_mean":
+        if context.function == "decayed_mean":
             return Column(total / np.where(n > 0, weight, 1.0), n > 0)
         values = np.empty(len(n))
-        _as_of(how.T, n, last, total, self.half_life, values)
+        _as_of(context.T, n, last, total, self.half_life, values)
         return Column(values)
 
 

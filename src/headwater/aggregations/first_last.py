@@ -38,11 +38,11 @@ class _FirstLast:
         return edge.t, edge.ident, *(edge.of(column_values) for column_values in values), edge.nonempty
 
     def merge(self, left: State, right: State) -> State:
-        *mine, nonempty = left
-        *theirs, other = right
+        *left_values, nonempty = left
+        *right_values, other = right
         take = nonempty == 0
         equal = (nonempty > 0) & (other > 0)
-        for a, b in zip(mine, theirs, strict=True):
+        for a, b in zip(left_values, right_values, strict=True):
             take |= equal & (b > a if self.newest else b < a)
             equal &= a == b
         return tuple(np.where(take & (other > 0), b, a) for a, b in zip(left, right, strict=True))
@@ -55,12 +55,12 @@ class _FirstLast:
             values = [field for value in values for field in (StateField(op=op), value)]
         return StateField(op=op), StateField(ident=True, op=op), *(values or [StateField(op=op)]), StateField(op=SOME)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
         nonempty = state[-1] > 0
-        if how.function == "since_last":
-            return Column(np.where(nonempty, how.T - state[0], 0) / SECOND, nonempty)
+        if context.function == "since_last":
+            return Column(np.where(nonempty, context.T - state[0], 0) / SECOND, nonempty)
         if self.whole_row:
-            valid, values = state[2 + 2 * how.output : 4 + 2 * how.output]
+            valid, values = state[2 + 2 * context.output : 4 + 2 * context.output]
             return Column(values, nonempty & (valid > 0))
         return Column(state[2], nonempty)
 

@@ -35,10 +35,10 @@ class _FirstLastN:
         name = use.columns[0]
         return StateField(), StateField(entry=True), StateField(entry=True, ident=True), StateField(kinds[name], entry=True, column=name)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+    def finalize(self, state: State, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[3])
 
-    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+    def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         events = visible.whole.events
         rank = in_time(visible.whole, use.columns[0])
         if self.distinct:

@@ -70,40 +70,45 @@ class GroupedFunction:
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = self.by.use.columns[0]
         inner = self.inner.state_fields(Use(use.columns), kinds)
-        own = StateField(), StateField(kinds[name], entry=True, column=name), StateField(entry=True), StateField(entry=True, ident=True)
-        return *own, *(replace(field, entry=True, counts=None) for field in inner)
+        entry_fields = (
+            StateField(),
+            StateField(kinds[name], entry=True, column=name),
+            StateField(entry=True),
+            StateField(entry=True, ident=True),
+        )
+        return *entry_fields, *(replace(field, entry=True, counts=None) for field in inner)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, context: FinalizeContext) -> Answers:
         sizes, category, t, ident, *inner = state
         rows = ragged.rows_of(cast("I64", sizes))
         order = np.lexsort((category, ident, t, rows))
         order = order[ragged.places(cast("I64", sizes)) >= np.repeat(sizes - self.by.max_keys, cast("I64", sizes))]
         kept = tuple(array[order] for array in inner)
-        values = self._values(kept, how, how.T[rows[order]])
+        values = self._values(kept, context, context.T[rows[order]])
         starts = np.concatenate([[0], np.cumsum(np.minimum(sizes, self.by.max_keys))])
         return ListColumn(np.arange(len(sizes)), starts, category[order], values=values)
 
-    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+    def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:
         groups = _groups(visible, self.by.use)
-        pairs = visible.derive(("pairs", groups.use, self.by.max_keys), lambda: _pairs(visible, groups, self.by.max_keys, how.T))
-        T = how.T[pairs.request]
+        pairs = visible.derive(("pairs", groups.use, self.by.max_keys), lambda: _pairs(visible, groups, self.by.max_keys, context.T))
+        T = context.T[pairs.request]
         first, *others = zip(groups.layers, pairs.ranges, strict=True)
-        state = self._of_layer(use, *first, T, how)
+        state = self._of_layer(use, *first, T, context)
         nonempty = first[1].hi > first[1].lo
         for layer, ranges in others:
-            more, of = self._of_layer(use, layer, ranges, T, how), ranges.pair
+            more, of = self._of_layer(use, layer, ranges, T, context), ranges.pair
             joined = self.inner.merge(tuple(array[of] for array in state), more)
             for array, both, alone in zip(state, joined, more, strict=True):
                 array[of] = np.where(nonempty[of], both, alone)
             nonempty[of] = True
-        return ListColumn(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, how, T))
+        return ListColumn(pairs.of, pairs.starts, groups.categories[pairs.group], values=self._values(state, context, T))
 
-    def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, how: FinalizeContext) -> State:
+    def _of_layer(self, use: Use, layer: Layer, ranges: _Ranges, T: I64, context: FinalizeContext) -> State:
         requests = RequestTimes(NOTHING, T[ranges.pair], NOTHING)  # no more matters: their ranges are known
-        return self.inner.partial(Use(use.columns), Spans(layer, requests, how.window, ranges.lo, ranges.hi))
+        return self.inner.partial(Use(use.columns), Spans(layer, requests, context.window, ranges.lo, ranges.hi))
 
-    def _values(self, state: State, how: FinalizeContext, T: I64) -> Column:
-        return cast("Column", self.inner.finalize(state, replace(how, T=T, use=Use(how.use.columns))))
+    def _values(self, state: State, context: FinalizeContext, T: I64) -> Column:
+        return cast("Column", self.inner.finalize(state, replace(context, T=T, use=Use(context.use.columns))))
 
 
 @dataclass(frozen=True)
@@ -180,9 +185,9 @@ def _made(visible: VisibleRanges, use: Use) -> _CategoryGroups:
     group_of[at] = group
     layers, places = [], []
     for begin, end in zip(visible.begins[:-1], visible.begins[1:], strict=True):
-        mine = np.flatnonzero((at >= begin) & (at < end))
-        layers.append(Layer(_grouped(events, rows[mine], np.searchsorted(group[mine], ends), use)))
-        places.append(at[mine])
+        members = np.flatnonzero((at >= begin) & (at < end))
+        layers.append(Layer(_grouped(events, rows[members], np.searchsorted(group[members], ends), use)))
+        places.append(at[members])
     rank = in_time(whole, use.columns[0])[visible.order]
     return _CategoryGroups(use, values[codes[rows[fresh]]], layers, places, group_of, rank, near)
 

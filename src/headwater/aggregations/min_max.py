@@ -30,7 +30,7 @@ class _Extremes:
         name = use.columns[0]
         return StateField(op=ADD, counts=use), StateField(kinds[name], column=name, op=self.op)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
+    def finalize(self, state: State, context: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[1], state[0] > 0)
 
 

@@ -52,7 +52,7 @@ class _MinMaxBy:
             StateField(kinds[column], column=column, op=MORE),
         )
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
+    def finalize(self, state: State, context: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[4], state[0] > 0)
 
     def _scores(self, layer: Layer, use: Use) -> tuple[I64, I64]:

@@ -33,17 +33,17 @@ class _Frequent:
         name = use.columns[0]
         return StateField(), StateField(kinds[name], entry=True, column=name), StateField(entry=True)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Answers:
+    def finalize(self, state: State, context: FinalizeContext) -> Answers:
         sizes, values, counts = state
         rows = ragged.rows_of(sizes)  # type: ignore[arg-type]
         order = np.lexsort((values, -counts, rows))
-        kept = ragged.places(sizes) < _wanted(how)  # type: ignore[arg-type]
-        return _answers(ListColumn(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]), how)
+        kept = ragged.places(sizes) < _list_length(context)  # type: ignore[arg-type]
+        return _answers(ListColumn(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]), context)
 
-    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:
+    def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:
         codes, values = visible.coded(use)
-        lists = sliding.best(visible, codes, len(values), sliding.COUNT, _wanted(how))
-        return _answers(ListColumn(lists.of, lists.starts, values[lists.items]), how)
+        lists = sliding.best(visible, codes, len(values), sliding.COUNT, _list_length(context))
+        return _answers(ListColumn(lists.of, lists.starts, values[lists.items]), context)
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class _Smallest:
         name = use.columns[0]
         return StateField(), StateField(kinds[name], entry=True, column=name)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+    def finalize(self, state: State, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1])
 
-    def sweep(self, use: Use, visible: VisibleRanges, how: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
+    def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         codes, values = visible.coded(use)
         lists = sliding.best(visible, codes, len(values), sliding.PRESENCE, self.max_size)
         return ListColumn(lists.of, lists.starts, values[lists.items])
@@ -76,13 +76,13 @@ class _Smallest:
         return np.minimum(sizes, self.max_size), values[few]
 
 
-def _wanted(how: FinalizeContext) -> int:
-    return int(how.params["k"]) if how.function == "top_k" else 1
+def _list_length(context: FinalizeContext) -> int:
+    return int(context.params["k"]) if context.function == "top_k" else 1
 
 
-def _answers(lists: ListColumn, how: FinalizeContext) -> Answers:
+def _answers(lists: ListColumn, context: FinalizeContext) -> Answers:
     """The lists, or for mode the one value in each."""
-    if how.function == "top_k":
+    if context.function == "top_k":
         return lists
     nonempty = np.diff(lists.starts) > 0
     values = cast("Values", np.zeros(len(nonempty), lists.items.dtype))

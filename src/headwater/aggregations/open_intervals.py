@@ -34,9 +34,9 @@ class _OpenIntervals:
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField()
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
         count, age = state
-        if how.function == "open_count":
+        if context.function == "open_count":
             return Column(count)
         return Column(age / np.maximum(count, 1) / SECOND, count > 0)
 
@@ -60,14 +60,14 @@ class _StoredIntervals:
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(), StateField(entry=True), StateField(entry=True)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
         sizes, t, ends = (array.astype(np.int64, copy=False) for array in state)
-        T, K = (np.repeat(times, sizes) for times in (how.T, how.T if how.K is None else how.K))
-        still = (ends >= T) | (ends > K - how.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
+        T, K = (np.repeat(times, sizes) for times in (context.T, context.T if context.K is None else context.K))
+        still = (ends >= T) | (ends > K - context.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
         rows = ragged.rows_of(sizes)[still]
         count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)
         np.add.at(age, rows, (T - t)[still])
-        return OPEN_INTERVALS.finalize((count, age), how)
+        return OPEN_INTERVALS.finalize((count, age), context)
 
 
 @nb.njit(nogil=True, cache=True)

@@ -34,9 +34,9 @@ class _Rates(_Added):
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         return (SUMS if use.columns else COUNTS).state_fields(use, kinds)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
-        assert how.window.length is not None, "refused at definition"
-        return Column((_total(state) if how.use.columns else state[0]) / (how.window.length / SECOND))
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
+        assert context.window.length is not None, "refused at definition"
+        return Column((_total(state) if context.use.columns else state[0]) / (context.window.length / SECOND))
 
 
 class _Fractions(_Added):
@@ -47,7 +47,7 @@ class _Fractions(_Added):
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
         return StateField(op=ADD, counts=Use((), use.where)), StateField(op=ADD)
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
+    def finalize(self, state: State, context: FinalizeContext) -> Column:  # noqa: ARG002 (the protocol's signature)
         return Column(state[1] / np.maximum(state[0], 1), state[0] > 0)
 
 
@@ -59,8 +59,8 @@ class _Ratios(_Added):
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         return tuple(field for name in use.columns for field in SUMS.state_fields(Use((name,), use.where), kinds))
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
-        split = 3 if how.events.columns[how.use.columns[0]].values.dtype == np.int64 else 2
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
+        split = 3 if context.events.columns[context.use.columns[0]].values.dtype == np.int64 else 2
         above, below = _total(state[:split]), _total(state[split:])
         with np.errstate(over="ignore", invalid="ignore"):
             return Column(above / np.where(below == 0, 1.0, below), below != 0)

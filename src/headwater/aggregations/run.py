@@ -61,7 +61,7 @@ class _Task:
 def aggregate(
     events: Events,
     requests: Sequence[DistinctRequests],
-    wanted: Sequence[FeatureSpec],
+    specs: Sequence[FeatureSpec],
     threads: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[Answers]]:
@@ -70,19 +70,19 @@ def aggregate(
     Args:
         events: sorted events of m keys.
         requests: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
-        wanted: the features.
+        specs: the features.
         threads: how many threads work; the values do not depend on it.
         on_progress: called with the number of rows done, from any thread.
 
     Returns:
         For each set of requests, one column, or lists, for each feature, in the order of the set's rows.
     """
-    everything, times = range(len(wanted)), [a.times for a in requests]
-    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in times), ((0, 0),) * len(requests), everything), wanted)
+    everything, times = range(len(specs)), [a.times for a in requests]
+    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in times), ((0, 0),) * len(requests), everything), specs)
     out = [_AnswerBuffer(kinds, of) for of in requests]
 
     def work(task: _Task) -> None:
-        task_answers = _run(task, [wanted[i] for i in task.features])
+        task_answers = _run(task, [specs[i] for i in task.features])
         start = 0
         for into, (first, last) in zip(out, task.at, strict=True):
             stop = start + last - first
@@ -92,7 +92,7 @@ def aggregate(
             on_progress(sum(len(of.rows_of(*at)) for of, at in zip(requests, task.at, strict=True)))
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, _shared(_tasks(events, times, everything), wanted, threads)):
+        for _ in pool.map(work, _shared(_tasks(events, times, everything), specs, threads)):
             pass
     return [buffer.whole() for buffer in out]
 
@@ -127,16 +127,16 @@ class _AnswerBuffer:
         return out
 
 
-def _shared(tasks: Sequence[_Task], wanted: Sequence[FeatureSpec], threads: int) -> list[_Task]:
+def _shared(tasks: Sequence[_Task], specs: Sequence[FeatureSpec], threads: int) -> list[_Task]:
     """The tasks with the heaviest first; those of more than their share, such as of a key with half of all events, window by window."""
     share = max(sum(task.load for task in tasks) // (2 * threads), 4 * _CHUNK)
     by_window: dict[Window, list[int]] = {}
-    for i, w in enumerate(wanted):
+    for i, w in enumerate(specs):
         by_window.setdefault(w.window, []).append(i)
     shared_tasks = []
     for task in tasks:
         if threads > 1 and task.load > share:
-            shared_tasks += [replace(task, features=mine, ticks=mine is by_window[wanted[0].window]) for mine in by_window.values()]
+            shared_tasks += [replace(task, features=indexes, ticks=indexes is by_window[specs[0].window]) for indexes in by_window.values()]
         else:
             shared_tasks.append(task)
     return sorted(shared_tasks, key=lambda task: -task.load)
@@ -167,12 +167,12 @@ def _cut(events: Events, requests: list[tuple[RequestTimes, int]], features: Seq
     return tasks
 
 
-def _run(task: _Task, wanted: Sequence[FeatureSpec]) -> list[Answers]:
+def _run(task: _Task, specs: Sequence[FeatureSpec]) -> list[Answers]:
     """The columns of one task, its sets of requests one after the other."""
     T = np.concatenate([a.T for a in task.requests])
     states: dict[tuple[Window, AggregateFunction, Use], State] = {}
-    families = [family(w.function, dict(w.params), w.by) for w in wanted]
-    keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(wanted, families, strict=True))
+    families = [family(w.function, dict(w.params), w.by) for w in specs]
+    keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(specs, families, strict=True))
     folded = [key for key in keys if not isinstance(key[1], SweepingFunction)]
     parts = []
     for depth, events in enumerate(layers(task.events)):
@@ -191,16 +191,16 @@ def _run(task: _Task, wanted: Sequence[FeatureSpec]) -> list[Answers]:
                 if of == window:
                     states[key] = _merged(states.get(key), made_by.partial(use, hit_spans), index, made_by)
     whole = parts[0] if len(parts) == 1 else Layer(task.events)
-    hows = [FinalizeContext(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in wanted]
+    contexts = [FinalizeContext(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in specs]
     swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, SweepingFunction)}
-    for window, breadth in dict.fromkeys(_sliding(wanted[i]) for i in swept):
+    for window, breadth in dict.fromkeys(_sliding(specs[i]) for i in swept):
         for a, b, visible in visible_ranges(whole, parts, task.requests, window, breadth):
             for i, answers in swept.items():
-                if _sliding(wanted[i]) == (window, breadth):
-                    answers.append(cast("SweepingFunction", families[i]).sweep(wanted[i].use, visible, replace(hows[i], T=T[a:b])))
+                if _sliding(specs[i]) == (window, breadth):
+                    answers.append(cast("SweepingFunction", families[i]).sweep(specs[i].use, visible, replace(contexts[i], T=T[a:b])))
     return [
-        _joined(swept[i]) if i in swept else families[i].finalize(states[w.window, families[i], w.use], hows[i])
-        for i, w in enumerate(wanted)
+        _joined(swept[i]) if i in swept else families[i].finalize(states[w.window, families[i], w.use], contexts[i])
+        for i, w in enumerate(specs)
     ]
 
 
@@ -245,7 +245,7 @@ def _merged(state: State | None, more: State, index: I64, by: AggregateFunction)
     if state is None:
         return more
     joined = by.merge(tuple(array[index] for array in state), more)
-    own = tuple(array if array.flags.writeable else array.copy() for array in state)  # the read-only ones are shared with other states
-    for array, new in zip(own, joined, strict=True):
+    writable = tuple(array if array.flags.writeable else array.copy() for array in state)  # the read-only ones are shared with other states
+    for array, new in zip(writable, joined, strict=True):
         array[index] = new
-    return own
+    return writable

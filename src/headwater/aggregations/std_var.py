@@ -29,11 +29,11 @@ class _Moments:
             StateField(whole=False, op=merge_program.MOMENTS),
         )
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
         n, _, square = state
-        freedom = n - int(how.params["ddof"])
+        freedom = n - int(context.params["ddof"])
         variance = square / np.maximum(freedom, 1)
-        return Column(np.sqrt(variance) if how.function == "std" else variance, freedom > 0)
+        return Column(np.sqrt(variance) if context.function == "std" else variance, freedom > 0)
 
 
 MOMENTS = _Moments()

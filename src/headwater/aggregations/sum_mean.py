@@ -33,12 +33,12 @@ class _Sums:
         whole = kinds[use.columns[0]]
         return StateField(op=ADD, counts=use), StateField(whole, op=ADD), *([StateField(whole=False, op=ADD)] if whole else [])
 
-    def finalize(self, state: State, how: FinalizeContext) -> Column:
+    def finalize(self, state: State, context: FinalizeContext) -> Column:
         n, total = state[0], state[1]
         exact = None
         if len(state) == 3:
             exact = np.abs(state[2] - total) < 2.0**62
-        if how.function == "sum":
+        if context.function == "sum":
             return Column(total, None if exact is None or exact.all() else exact)
         if exact is not None:
             total = np.where(exact, total, state[2])
