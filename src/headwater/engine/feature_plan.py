@@ -82,7 +82,7 @@ class FeaturePlan:
             counts, retained = ([_numbers(answers[spec]) for spec in specs] for specs in (self.counts, self.retained))
             statuses = value_statuses.statuses(features, kept, counts, retained, old, overflown)
         known_at = value_statuses.latest(features, [answers[spec] for spec in self.known], K) if self.query.known else None
-        values = [value if gone is None else _without(value, gone) for value, gone in zip(kept, old, strict=True)]
+        values = [value if missing is None else _without(value, missing) for value, missing in zip(kept, old, strict=True)]
         return FinalAnswers(values, statuses, known_at)
 
 
@@ -109,5 +109,5 @@ def _old(age: Answers, limit: int) -> Bool:
     return old if age.valid is None else old & age.valid
 
 
-def _without(value: Answers, gone: Bool) -> Answers:
-    return replace(value, valid=~gone if value.valid is None else value.valid & ~gone)
+def _without(value: Answers, missing: Bool) -> Answers:
+    return replace(value, valid=~missing if value.valid is None else value.valid & ~missing)

@@ -61,8 +61,8 @@ def code_keys(
 def _of_strings(events: pl.Series, requests: Sequence[pl.Series], threads: int) -> tuple[I64, list[I64], int]:
     """The codes of the events, and of the requests; `count` of them, which is also the code of what has none."""
     sides = [string_views(strings) for strings in (events, *requests)]
-    mine, *others = ((side.views, side.buffers, side.valid) for side in sides)
-    codes, code, count = code_strings(others, mine, threads)
+    event_views, *request_views = ((side.views, side.buffers, side.valid) for side in sides)
+    codes, code, count = code_strings(request_views, event_views, threads)
     return code, codes, count
 
 
@@ -94,19 +94,19 @@ def _dense(events: pl.DataFrame, key: str, request_keys: Sequence[pl.Series]) ->
     limit = _DENSE * sum(a.len() for a in request_keys) + 1_000_000
     if high > _INT64 or high - low >= limit:
         return None
-    mine, code = _ends(events[key]), pl.col(key).cast(pl.Int64)
-    if events[key].null_count() or not _all_between(mine, low, high):
+    event_ends, code = _ends(events[key]), pl.col(key).cast(pl.Int64)
+    if events[key].null_count() or not _all_between(event_ends, low, high):
         near = pl.col(key).is_between(low, high)
         if events.select(near.sum()).item() < _FEW * events.height:
             events = events.filter(near)
-            mine = _ends(events[key])
-    ends = [0, low, high, *mine]
+            event_ends = _ends(events[key])
+    ends = [0, low, high, *event_ends]
     if max(ends) - min(ends) < limit:  # any base will do, so 0 if possible: int64 keys are then codes without a copy
         low, high = min(ends), max(ends)
     size = high - low + 1
     if low:
         code = code - low
-    if events[key].null_count() or not _all_between(mine, low, high):  # a few events, which cost less than a copy of all others
+    if events[key].null_count() or not _all_between(event_ends, low, high):  # a few events, which cost less than a copy of all others
         code = pl.when(pl.col(key).is_between(low, high)).then(code).otherwise(size + 1)
     codes = [a.cast(pl.Int64) - low if low else a.cast(pl.Int64) for a in request_keys]
     return events.with_columns(code.alias(CODE)), [code.fill_null(size).to_numpy() for code in codes], size + 2

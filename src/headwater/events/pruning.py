@@ -26,21 +26,21 @@ def about(name: str, dtype: pl.Datetime | pl.Date, low: int | None, high: int) -
         near = day <= min(high // DAY + 1, far)
         return (near if low is None else near & (day >= max(low // DAY - 3, -far))) | day.is_null()
     off = DAY if dtype.time_zone is None else 0
-    mine = pl.col(name)
-    near = mine <= _in_unit(high + off, dtype, 1)
+    time = pl.col(name)
+    near = time <= _in_unit(high + off, dtype, 1)
     if low is not None:
-        near &= mine >= _in_unit(low - off, dtype, -1)
-    return near | mine.is_null()
+        near &= time >= _in_unit(low - off, dtype, -1)
+    return near | time.is_null()
 
 
 def key_range(keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.DataFrame]) -> pl.Expr | None:
     """Where the one integer key lies between the least and the greatest asked for; None where keys are of another kind."""
     if len(keys) != 1 or not schema[keys[0]].is_integer():
         return None
-    wanted = [a[keys[0]] for a in request_keys if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height]
-    if not wanted or len(wanted) < len(request_keys):
+    request_columns = [a[keys[0]] for a in request_keys if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height]
+    if not request_columns or len(request_columns) < len(request_keys):
         return None
-    ends = [(w.min(), w.max()) for w in wanted]
+    ends = [(w.min(), w.max()) for w in request_columns]
     return pl.col(keys[0]).is_between(min(e[0] for e in ends), max(e[1] for e in ends))  # type: ignore[type-var]
 
 

@@ -118,8 +118,8 @@ class Events:
         a, b = int(self.starts[first]), int(self.starts[last])
         cut = {name: column.slice(a, b) for name, column in self.columns.items()}
         starts = self.starts[first : last + 1] - a
-        own = (self.t[a:b], self.known[a:b], self.delay, self.ident[a:b], cut)
-        return Events(starts, *own, ended_after=self.ended_after, gone=self.gone[a:b])
+        sliced = (self.t[a:b], self.known[a:b], self.delay, self.ident[a:b], cut)
+        return Events(starts, *sliced, ended_after=self.ended_after, gone=self.gone[a:b])
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def layers(events: Events) -> Iterator[Events]:
 
 def reached(layer: Events, requests: RequestTimes) -> tuple[RequestTimes, I64] | None:
     """The requests of the keys that have events in this layer, and where they stood; None where there are none."""
-    wanted = np.diff(layer.starts) > 0
-    counts = np.where(wanted, np.diff(requests.starts), 0)
+    nonempty = np.diff(layer.starts) > 0
+    counts = np.where(nonempty, np.diff(requests.starts), 0)
     total = int(counts.sum())
     if total == 0:
         return None

@@ -43,23 +43,23 @@ def program(states: Sequence[Sequence[tuple[int, bool, int, int]]]) -> I64:
         if op == DECAY:
             steps.append((DECAY, first, parameter))
         else:
-            own = numbers[:1] if op == MOMENTS else numbers
-            steps += [(op, column, int(not whole)) for op, whole, column, _ in own if column not in known]
+            fields = numbers[:1] if op == MOMENTS else numbers
+            steps += [(op, column, int(not whole)) for op, whole, column, _ in fields if column not in known]
         known |= {number[2] for number in numbers}
     return np.array(steps, np.int64).reshape(-1, 3)
 
 
 @nb.njit(nogil=True, cache=True)
-def merged(how, rows, floats, first, last):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+def merged(program, rows, floats, first, last):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """The rows first:last as one, in row `first`; in pairs of neighbours, then in pairs of these, and so on.
 
-    how: a program. rows: int64 (m, columns); floats: the same words as float64.
+    program: as `program` makes it. rows: int64 (m, columns); floats: the same words as float64.
     """
     while last - first > 1:
         count = last - first
         for pair in range(count // 2):
             a, b = first + 2 * pair, first + 2 * pair + 1
-            joined(how, rows, floats, a, b)
+            joined(program, rows, floats, a, b)
             if pair:
                 rows[first + pair] = rows[a]
         if count % 2:
@@ -86,13 +86,13 @@ def paired(op, numbers, count):  # type: ignore[no-untyped-def]  # noqa: ANN201 
 
 
 @nb.njit(nogil=True, cache=True)
-def joined(how, rows, floats, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
+def joined(program, rows, floats, a, b):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
     """Row b into row a."""
     i = 0
-    while i < len(how):
-        op, c, real = how[i, 0], how[i, 1], how[i, 2]
+    while i < len(program):
+        op, c, real = program[i, 0], program[i, 1], program[i, 2]
         if op == PICK:
-            if _goes_before(how, rows, floats, a, b, i + 1, i + 1 + real):
+            if _goes_before(program, rows, floats, a, b, i + 1, i + 1 + real):
                 for k in range(c, c + real):
                     rows[a, k] = rows[b, k]
             i += real
@@ -120,19 +120,19 @@ def joined(how, rows, floats, a, b):  # type: ignore[no-untyped-def]  # noqa: AN
 
 
 @nb.njit(nogil=True, cache=True)
-def _goes_before(how, rows, floats, a, b, first, last):  # type: ignore[no-untyped-def]
+def _goes_before(program, rows, floats, a, b, first, last):  # type: ignore[no-untyped-def]
     """Whether b is taken and not a."""
     for i in range(first, last):
-        if how[i, 0] == SOME:
-            if rows[b, how[i, 1]] == 0:
+        if program[i, 0] == SOME:
+            if rows[b, program[i, 1]] == 0:
                 return False
-            if rows[a, how[i, 1]] == 0:
+            if rows[a, program[i, 1]] == 0:
                 return True
     for i in range(first, last):
-        op, c = how[i, 0], how[i, 1]
+        op, c = program[i, 0], program[i, 1]
         if op == SOME:
             continue
-        if how[i, 2]:
+        if program[i, 2]:
             x, y = floats[a, c], floats[b, c]
             if x != y:
                 return y > x if op == MORE else y < x

@@ -94,8 +94,8 @@ def _note_joined(
         notes.asked[subject] += keyed.height
         notes.joined[subject] += int(np.count_nonzero(starts[code + 1] > starts[code]))
         if keyed.height and not notes.joined[subject]:
-            mine, theirs = (", ".join(map(repr, side.row(0))) for side in (keyed, example))
-            notes.unlike[subject] = f"such as {mine} in the rows and {theirs} in the source"
+            request_key, event_key = (", ".join(map(repr, side.row(0))) for side in (keyed, example))
+            notes.unlike[subject] = f"such as {request_key} in the rows and {event_key} in the source"
 
 
 def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int, shared: RequestOrder) -> list[DistinctRequests]:
@@ -139,11 +139,11 @@ def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
     groups: list[list[Feature]] = [[]]
     columns: set[str] = set()
     for feature in features:
-        mine = {*feature.columns, *feature.aggregation.extra_columns}
-        if groups[-1] and len(columns | mine) > _COLUMNS:
+        needed = {*feature.columns, *feature.aggregation.extra_columns}
+        if groups[-1] and len(columns | needed) > _COLUMNS:
             groups.append([])
             columns = set()
-        columns |= mine
+        columns |= needed
         groups[-1].append(feature)
     return groups
 

@@ -86,7 +86,7 @@ def _planned(query: Query, requests: Sequence[RequestSet], scan: Scan, run: Engi
     """The work of a scan in the fewest buckets that fit into memory; a warning where none do."""
     events = int(collect(scan.near.select(pl.len()), scan.subject, streaming=True).item())
     sample = collect(scan.frame.head(_SAMPLE), scan.subject, streaming=True)
-    free = memory - resident() - _beside(query, requests)
+    free = memory - resident() - _answer_bytes(query, requests)
     plan = planned(events, bytes_an_event(sample, query.columns), max(free, memory // 10))
     if free < (_LEAST if plan.buckets > 1 else 0):
         warnings.warn(
@@ -98,7 +98,7 @@ def _planned(query: Query, requests: Sequence[RequestSet], scan: Scan, run: Engi
     return _SpillJob(query, requests, scan, sample, events, plan, run)
 
 
-def _beside(query: Query, requests: Sequence[RequestSet]) -> int:
+def _answer_bytes(query: Query, requests: Sequence[RequestSet]) -> int:
     """The bytes that answers and the orders of requests take, without the events.
 
     Every answer once, and those of one set of requests twice, as they are put into row order.
@@ -161,13 +161,13 @@ class _SpillJob:
         """Into a folder a bucket; one more holds the rows that are left out."""
         key, within = self._hash(), self.plan.buckets
         request_hashes = pl.concat([r.keys.select(key.alias("hash")) for r in self.requests]).unique()["hash"]
-        wanted = uncertain(self.scan.source) | key.is_in(request_hashes.implode())
-        if self.sample.filter(wanted).height > _MOST * self.sample.height:
-            wanted = pl.lit(True)  # noqa: FBT003 (a literal)
+        needed = uncertain(self.scan.source) | key.is_in(request_hashes.implode())
+        if self.sample.filter(needed).height > _MOST * self.sample.height:
+            needed = pl.lit(True)  # noqa: FBT003 (a literal)
         bucket = pl.when(uncertain(self.scan.source)).then(within).otherwise(key % within)
         left_out = Notes()
         if self.scan.source.id_field is None:
-            split(self.scan.frame.filter(wanted), bucket, draft / "0", self.scan.subject, passed)
+            split(self.scan.frame.filter(needed), bucket, draft / "0", self.scan.subject, passed)
             rows = _read(bucket_files([draft / "0"], within), [TIME, *([KNOWN] if self.scan.source.known_at_field else [])])
             if rows is not None:
                 self.scan.counting(rows, left_out)
@@ -179,7 +179,7 @@ class _SpillJob:
             rows = _read(files)
             if rows is not None:
                 bucket_notes = Notes()
-                split(self.scan.counting(rows, bucket_notes).lazy().filter(wanted), bucket, draft / str(of), self.scan.subject)
+                split(self.scan.counting(rows, bucket_notes).lazy().filter(needed), bucket, draft / str(of), self.scan.subject)
                 total += bucket_notes.left_out
             for file in files:
                 file.unlink()
@@ -202,7 +202,7 @@ class _SpillJob:
         for number, rows in enumerate(zip(*dealt, strict=True)):
             if not any(map(len, rows)):
                 continue
-            bucket_requests = [r.take(mine) for r, mine in zip(self.requests, rows, strict=True)]
+            bucket_requests = [r.take(positions) for r, positions in zip(self.requests, rows, strict=True)]
             whole = _WorkUnit(str(number), number, rows)
             files = self._files(number)
             slices = sliced(self.query, bucket_requests, files, self.plan.capacity)
@@ -210,7 +210,7 @@ class _SpillJob:
                 yield whole
                 continue
             for i, time_slice in enumerate(slices):
-                chosen = tuple(mine[picked] for mine, picked in zip(rows, time_slice.rows, strict=True))
+                chosen = tuple(positions[picked] for positions, picked in zip(rows, time_slice.rows, strict=True))
                 yield _WorkUnit(f"{number}.{i}", number, chosen, time_slice.reach)
 
     def _files(self, bucket: int) -> list[Path]:

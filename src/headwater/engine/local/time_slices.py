@@ -74,7 +74,7 @@ def _cut(query: Query, requests: Sequence[RequestSet], cuts: int) -> list[TimeSl
     slice_of = [np.searchsorted(edges, r.t, side="right") for r in requests]
     slices = []
     for number in range(cuts):
-        chosen = tuple(np.flatnonzero(mine == number) for mine in slice_of)
+        chosen = tuple(np.flatnonzero(slice_numbers == number) for slice_numbers in slice_of)
         if any(map(len, chosen)):
             within = [r.take(rows) for r, rows in zip(requests, chosen, strict=True)]
             slices.append(TimeSlice(chosen, reach_of(within, query.windows)))

@@ -87,13 +87,13 @@ class GatherLists(RowTask):
                     yield from frame_blobs(0, ROWS, self._gathered(rows, elements))
 
     def _gathered(self, rows: pl.DataFrame, elements: pl.DataFrame | None) -> pl.DataFrame:
-        own = rows.drop(_ID)
-        asked = self.work.asked(own, self.stage)
-        wanted = _elements(asked, [rows[name] for name in _ID])
+        plain_rows = rows.drop(_ID)
+        asked = self.work.asked(plain_rows, self.stage)
+        list_elements = _elements(asked, [rows[name] for name in _ID])
         answered = self.none if elements is None else elements.unique(_ELEMENT)
-        found = wanted.join(answered, on=_ELEMENT, how="inner", maintain_order="left")
-        assert found.height == wanted.height, "an element has no answer"
-        return self.work.answered(own, self.stage, asked, answers_of(found, len(asked.as_of)))
+        found = list_elements.join(answered, on=_ELEMENT, how="inner", maintain_order="left")
+        assert found.height == list_elements.height, "an element has no answer"
+        return self.work.answered(plain_rows, self.stage, asked, answers_of(found, len(asked.as_of)))
 
 
 def no_elements(answers: Sequence[FeatureValues]) -> pl.DataFrame:

@@ -93,7 +93,7 @@ class SparkEngine:
         hashes = pl.concat([r.keys.drop_nulls(keys or None).with_columns(h=hash_of(types))["h"] for r in requests]).unique()
         deal = Deal(types, job.buckets, hashes if hashes.len() <= _FEW_KEYS else None)
         frames = [request_frame(number, r, keys) for number, r in enumerate(requests)]
-        asking = job.relation(blob for frame in frames for blob in replace(deal, wanted=None).blobs(frame, REQUESTS))
+        asking = job.relation(blob for frame in frames for blob in replace(deal, key_hashes=None).blobs(frame, REQUESTS))
         task = AnswerRequests(light, [frame.clear() for frame in frames], job.nothing, job.memory)
         answers: dict[tuple[int, int], list[pl.DataFrame]] = {}
         for blob in job.blobs(mapped(asking.unionAll(job.events(deal)).repartition("bucket"), task)):

@@ -119,18 +119,18 @@ class TellVersions(Task):
 class Deal:
     """How events are dealt into buckets: by a hash of columns compared in these types.
 
-    wanted: the hashes of the keys that are asked for; None: all.
+    key_hashes: the hashes of the keys that are asked for; None: all.
     """
 
     columns: Mapping[str, pl.DataType]
     buckets: int
-    wanted: pl.Series | None = None
+    key_hashes: pl.Series | None = None
 
     def blobs(self, rows: pl.DataFrame, kind: int = EVENTS, *, by: pl.DataFrame | None = None) -> Iterator[Blob]:
         """The rows, by bucket. by: a frame of as many rows with the columns; None: the rows have them."""
         hashed = rows.with_columns((rows if by is None else by).with_columns(hash_of(self.columns).alias(_BUCKET))[_BUCKET])
-        if self.wanted is not None:
-            hashed = hashed.filter(pl.col(_BUCKET).is_in(self.wanted.implode()))
+        if self.key_hashes is not None:
+            hashed = hashed.filter(pl.col(_BUCKET).is_in(self.key_hashes.implode()))
         dealt = hashed.with_columns((pl.col(_BUCKET) % self.buckets).cast(pl.Int32))
         for (bucket,), of in dealt.partition_by(_BUCKET, as_dict=True, include_key=False).items():
             yield from frame_blobs(int(bucket), kind, of)
