@@ -189,8 +189,8 @@ class CatalogWriter:
         """Write entries in place of those of their kinds and names."""
         for entry in entries:
             table = _OBJECTS.c
-            mine = (table.project == self._project) & (table.kind == entry.kind) & (table.name == entry.name)
-            self._connection.execute(sa.delete(_OBJECTS).where(mine))
+            same_object = (table.project == self._project) & (table.kind == entry.kind) & (table.name == entry.name)
+            self._connection.execute(sa.delete(_OBJECTS).where(same_object))
             self._connection.execute(
                 sa.insert(_OBJECTS).values(
                     project=self._project,
@@ -255,8 +255,8 @@ def _version(connection: sa.Connection, project: str) -> int:
 def _held(connection: sa.Connection, project: str) -> CatalogState:
     version = _version(connection, project)
     projects: dict[str, dict[EntryKey, CatalogEntry]] = {project: {}}
-    wanted = (_OBJECTS.c.project == project) | _OBJECTS.c.live
-    for row in connection.execute(sa.select(_OBJECTS).where(wanted).order_by(_OBJECTS.c.project, _OBJECTS.c.kind, _OBJECTS.c.name)):
+    relevant = (_OBJECTS.c.project == project) | _OBJECTS.c.live
+    for row in connection.execute(sa.select(_OBJECTS).where(relevant).order_by(_OBJECTS.c.project, _OBJECTS.c.kind, _OBJECTS.c.name)):
         entry = CatalogEntry(
             kind=cast("Kind", row.kind),
             name=row.name,

@@ -126,10 +126,10 @@ def _fields(old_fields: Mapping[str, object], new_fields: Mapping[str, object]) 
 
 def renamed(old_features: Mapping[str, object], new_features: Mapping[str, object]) -> dict[str, str]:
     """Features that are the same under another name: the old name -> the new one."""
-    gone, come = [n for n in old_features if n not in new_features], [n for n in new_features if n not in old_features]
+    removed, added = [n for n in old_features if n not in new_features], [n for n in new_features if n not in old_features]
     new_names: dict[str, str] = {}
-    for name in gone:
-        same = [n for n in come if new_features[n] == old_features[name] and n not in new_names.values()]
+    for name in removed:
+        same = [n for n in added if new_features[n] == old_features[name] and n not in new_names.values()]
         nearest = difflib.get_close_matches(name, same, n=1, cutoff=0)
         if nearest and "__" not in name:  # in a service, the strings only name the view of a feature
             new_names[name] = nearest[0]
@@ -138,12 +138,12 @@ def renamed(old_features: Mapping[str, object], new_features: Mapping[str, objec
 
 def _features(old_features: Mapping[str, object], new_features: Mapping[str, object]) -> Iterator[str]:
     names = renamed(old_features, new_features)
-    gone = [n for n in old_features if n not in new_features and n not in names]
-    come = [n for n in new_features if n not in old_features and n not in names.values()]
-    if gone:
-        yield f"features removed: {listed(gone)}"
-    if come:
-        yield f"features added: {listed(come)}"
+    removed = [n for n in old_features if n not in new_features and n not in names]
+    added = [n for n in new_features if n not in old_features and n not in names.values()]
+    if removed:
+        yield f"features removed: {listed(removed)}"
+    if added:
+        yield f"features added: {listed(added)}"
     if names:
         yield f"features renamed: {listed(f'{before} → {after}' for before, after in names.items())}"
     for name in old_features:

@@ -79,9 +79,9 @@ def difference(project: Project, started: StartedExperiment) -> str | None:
     if not changed:
         return None
     arms = {arm.name for arm in experiment.arms}
-    gone = [f"arm {arm.name} (removed)" for arm in plan.arms if arm.name not in arms]
+    removed = [f"arm {arm.name} (removed)" for arm in plan.arms if arm.name not in arms]
     names = list(dict.fromkeys(name.partition(" of arm ")[0] for name in changed))
-    return f"it needs what this project changes: {', '.join([*gone, *names])}"
+    return f"it needs what this project changes: {', '.join([*removed, *names])}"
 
 
 def _different(project: Project, store: ExperimentStore, now: int) -> Iterator[tuple[StartedExperiment, str]]:

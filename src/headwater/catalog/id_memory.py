@@ -87,8 +87,8 @@ def _rate(source: Source) -> tuple[float | None, str]:
         return None, "It has no history"
     try:
         times = pl.col(TIME).filter(pl.col(TIME).is_not_null())
-        wanted = [times.len().alias("n"), times.min().alias("first"), times.max().alias("last")]
-        count, first, last = collect(arrived(source, [], [], []).select(wanted), called(source), streaming=True).row(0)
+        aggregates = [times.len().alias("n"), times.min().alias("first"), times.max().alias("last")]
+        count, first, last = collect(arrived(source, [], [], []).select(aggregates), called(source), streaming=True).row(0)
     except HeadwaterError:
         return None, "Its history cannot be read"
     if count < 2 or first == last:

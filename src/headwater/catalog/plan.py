@@ -18,7 +18,7 @@ from headwater.catalog.lint import Lint, grouped, lints
 from headwater.catalog.rebuilds import rebuilds
 from headwater.catalog.rewrites import rewrites
 from headwater.catalog.serialize import describe
-from headwater.catalog.version_protection import beside, dropped_versions
+from headwater.catalog.version_protection import dropped_versions, versions_in_words
 from headwater.definitions.checked_call import checked_call
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.memory_sizes import Size
@@ -237,7 +237,7 @@ def apply(
     with where.changing(project.name) as (held, change):
         planned = _plan(project, where, held, findings, registry or ModelRegistry(), store)
         _check(planned, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
-        gone = [c for c in planned.changes if c.action == "removed"]
+        removals = [c for c in planned.changes if c.action == "removed"]
         done = [c for c in planned.changes if allow_destroy or c.action != "removed"]
         entries = [entry for key, entry in describe(project).items() if _differs(entry, held.entries.get(key))]
         entries += [replace(held.entries[c.key], live=False) for c in done if c.action == "removed"]
@@ -245,7 +245,7 @@ def apply(
         change.put(entries, version, now)
         if done:
             change.note(version, now, [to_builtins(change) for change in done])
-    kept = () if allow_destroy else tuple(f"{c.kind} {c.name}" for c in gone)
+    kept = () if allow_destroy else tuple(f"{c.kind} {c.name}" for c in removals)
     return structs.replace(planned, applied=version if done else None, kept=kept)
 
 
@@ -294,7 +294,7 @@ def _plan(
     only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
     again = rebuilds(held, new, differences)
     needed = (*conflicts(project, registry, clock.now_micros()), *dropped_versions(project, registry))
-    several = beside(project, registry)
+    several = versions_in_words(project, registry)
     return Plan(
         project.name,
         str(catalog),

@@ -285,11 +285,11 @@ def _events(source: Source, columns: frozenset[str]) -> list[object]:
 
 def _columns(source: Source, columns: frozenset[str]) -> list[object]:
     """What columns of a source are made of; of an enriched one, all that is below may be."""
-    own: list[object] = [item for item in source.select or () if output_name(item) in columns]
+    select_items: list[object] = [item for item in source.select or () if output_name(item) in columns]
     if isinstance(source.history, Enriched):
         below = source.history
-        return [*own, below.base.select, [(ref.name, ref.view.tiles_fingerprint) for ref in below.features.refs]]
-    return own
+        return [*select_items, below.base.select, [(ref.name, ref.view.tiles_fingerprint) for ref in below.features.refs]]
+    return select_items
 
 
 def _table(table: Definition) -> str:

@@ -32,7 +32,7 @@ def dropped_versions(project: Project, registry: ModelRegistry) -> Iterator[str]
                 )
 
 
-def beside(project: Project, registry: ModelRegistry) -> dict[str, str]:
+def versions_in_words(project: Project, registry: ModelRegistry) -> dict[str, str]:
     """In words, by the name of each view with several versions: which there are, and which one its name reads."""
     promoted, words = PromotedViews(project, registry), {}
     for view, versions in project.view_versions.items():

@@ -194,11 +194,11 @@ def _deletes_by_value(table: Table, version: int) -> bool:
 
 def _storage_options(table: Table) -> dict[str, object]:
     """How polars reads the files: what the user gave, and what a catalog may have handed out, such as credentials for this table."""
-    own = {name: value for name, value in table.io.properties.items() if name.startswith(("s3.", "gcs.", "adls.", "hdfs."))}
-    if not own:
+    properties = {name: value for name, value in table.io.properties.items() if name.startswith(("s3.", "gcs.", "adls.", "hdfs."))}
+    if not properties:
         return {}
-    plain = str(own.get("s3.endpoint", "")).startswith("http:")
-    return {**remote.DATA, **own, **({"aws_allow_http": "true"} if plain else {})}
+    plain = str(properties.get("s3.endpoint", "")).startswith("http:")
+    return {**remote.DATA, **properties, **({"aws_allow_http": "true"} if plain else {})}
 
 
 def _tables_near(catalog: Catalog, table: str) -> str:

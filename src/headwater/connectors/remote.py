@@ -60,7 +60,7 @@ def scan(spec: Files, read: Read, ending: str, *, file: str | None = None) -> pl
     try:
         read(url, storage_options=FIRST | options, glob=several, include_file_paths=name).collect_schema()
     except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
-        raise _said(error, spec, ending) from None  # what it says may hold a credential
+        raise _read_error(error, spec, ending) from None  # what it says may hold a credential
     rows = read(url, storage_options=DATA | options, glob=several, include_file_paths=name)
     if several and name is not None and not asks_for_hidden(url):
         rows = rows.filter(~pl.col(name).str.strip_prefix(fixed_folder(url)).str.contains(HIDDEN))
@@ -97,7 +97,7 @@ def footer(spec: Files, name: str) -> pl.Schema:
         frame = pl.scan_parquet(name, glob=False, hive_partitioning=False, storage_options=FIRST | resolved(spec.storage_options))
         return frame.collect_schema()
     except Exception as error:  # noqa: BLE001 (as `scan`)
-        raise _said(error, replace(spec, path=name), ".parquet") from None
+        raise _read_error(error, replace(spec, path=name), ".parquet") from None
 
 
 def _pattern(spec: Files, ending: str) -> tuple[str, bool]:
@@ -126,9 +126,9 @@ def _any(spec: Files, pattern: str) -> bool:
     try:
         return pl.scan_lines(pattern, storage_options=FIRST | resolved(spec.storage_options)).head(1).collect().height > 0
     except Exception as error:  # noqa: BLE001 (as `scan`)
-        said = _said(error, spec, "")
-        if isinstance(said, ConnectError):
-            raise said from None
+        refusal = _read_error(error, spec, "")
+        if isinstance(refusal, ConnectError):
+            raise refusal from None
         return True  # a value that is not a string, such as compressed metadata
 
 
@@ -147,7 +147,7 @@ def write(spec: Files, frame: pl.DataFrame) -> None:
     try:
         frame.write_parquet(spec.path, storage_options=FIRST | resolved(spec.storage_options))
     except Exception as error:  # noqa: BLE001 (as `scan`)
-        raise _said(error, spec, ".parquet") from None
+        raise _read_error(error, spec, ".parquet") from None
 
 
 def listed(spec: Files) -> list[str]:
@@ -171,12 +171,12 @@ def listed(spec: Files) -> list[str]:
         text = str(error)
         if "expanded paths were empty" in text or (isinstance(error, FileNotFoundError) and not spec.is_remote):
             return []
-        said = _said(error, spec, ".parquet")
+        refusal = _read_error(error, spec, ".parquet")
         if "parquet magic bytes" in text:
-            said = DataError(
+            refusal = DataError(
                 f"a file that matches {spec.path} is cut off, or is no parquet; it is smaller than its like: remove it, and write it again"
             )
-        raise said from None
+        raise refusal from None
 
 
 def read(spec: Files) -> pl.DataFrame:
@@ -188,7 +188,7 @@ def read(spec: Files) -> pl.DataFrame:
     try:
         return pl.read_parquet(spec.path, glob=False, hive_partitioning=False, storage_options=DATA | resolved(spec.storage_options))
     except Exception as error:  # noqa: BLE001 (as `scan`)
-        raise _said(error, spec, ".parquet") from None
+        raise _read_error(error, spec, ".parquet") from None
 
 
 def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, object]:
@@ -206,7 +206,7 @@ def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, obj
                 digest.update(_plain(rows.drop(_FILE)).hash_rows(seed=0).to_numpy().tobytes())
                 hashes[str(name)] = digest, count + rows.height
     except (OSError, PolarsError) as error:
-        raise _said(error, spec, "") from None
+        raise _read_error(error, spec, "") from None
     return {
         "path": spec.path,
         **({"store": spec.store} if spec.store else {}),
@@ -250,7 +250,7 @@ def _look(url: str) -> None:
         )
 
 
-def _said(error: Exception, spec: Files, ending: str) -> DataError | ConnectError:
+def _read_error(error: Exception, spec: Files, ending: str) -> DataError | ConnectError:
     format_hint = "as CSV" if ending == ".csv" else "as parquet" if ending else ""
     return table_error(error, spec.path, spec.storage_options, format_hint)
 

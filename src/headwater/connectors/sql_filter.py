@@ -55,10 +55,10 @@ def _condition(node: Mapping[str, Any], dialect: Dialect) -> str | None:
         left, op, right = (node["BinaryExpr"][name] for name in ("left", "op", "right"))
         if op in ("And", "LogicalAnd", "Or", "LogicalOr"):
             both = [_condition(left, dialect), _condition(right, dialect)]
-            said = [text for text in both if text is not None]
+            filters = [text for text in both if text is not None]
             if op.endswith("And"):
-                return " AND ".join(said) or None
-            return f"({said[0]} OR {said[1]})" if len(said) == 2 else None
+                return " AND ".join(filters) or None
+            return f"({filters[0]} OR {filters[1]})" if len(filters) == 2 else None
         return _comparison(left, op, right, dialect)
     if "Function" in node:
         function = node["Function"]

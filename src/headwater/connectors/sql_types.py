@@ -46,10 +46,10 @@ def check_intervals(schema: pa.Schema, query: str) -> None:
         return
     name = intervals[0]
     plain = str(schema.field(name).type) in _INTERVALS
-    how = f"seconds: extract(epoch from {name}) AS {name}" if plain else f"a string: {name}::text AS {name}"
+    conversion = f"seconds: extract(epoch from {name}) AS {name}" if plain else f"a string: {name}::text AS {name}"
     raise DataError(
         f"the query {query!r} has the columns {intervals} of type INTERVAL, which cannot be read; leave them out of the query, or "
-        f"convert them to {how}"
+        f"convert them to {conversion}"
     )
 
 

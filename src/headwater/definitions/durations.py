@@ -76,10 +76,10 @@ def _nearest_zone(name: str) -> str:
     """
     zones = sorted(zone for zone in available_timezones() if not zone.startswith(("posix/", "right/")))
     cities = {zone.rpartition("/")[2].casefold(): zone for zone in reversed(zones)}
-    wanted = name.strip().replace(" ", "_").casefold()
-    close = difflib.get_close_matches(wanted, {zone.casefold(): zone for zone in zones}, n=1, cutoff=0.75)
-    close = close or difflib.get_close_matches(wanted, cities, n=1, cutoff=0.75)
-    nearest_name = cities.get(wanted) or next(
+    folded_name = name.strip().replace(" ", "_").casefold()
+    close = difflib.get_close_matches(folded_name, {zone.casefold(): zone for zone in zones}, n=1, cutoff=0.75)
+    close = close or difflib.get_close_matches(folded_name, cities, n=1, cutoff=0.75)
+    nearest_name = cities.get(folded_name) or next(
         (zone for zone in zones if close and close[0] in {zone.casefold(), zone.rpartition("/")[2].casefold()}), None
     )
     return "give one such as 'America/New_York'" if nearest_name is None else f"did you mean {nearest_name!r}?"

@@ -157,12 +157,12 @@ def table_columns(source: Source, column: str) -> frozenset[str]:
 
 def filter_columns(source: Source) -> frozenset[str]:
     """The columns of the table at the bottom that decide which of its rows are events."""
-    own = frozenset() if source.filter is None else _below(source, root_columns(source.filter))
-    return own | filter_columns(source.history.base) if isinstance(source.history, Enriched) else own
+    columns = frozenset() if source.filter is None else _below(source, root_columns(source.filter))
+    return columns | filter_columns(source.history.base) if isinstance(source.history, Enriched) else columns
 
 
 def _below(source: Source, columns: frozenset[str]) -> frozenset[str]:
     if not isinstance(source.history, Enriched):
         return columns
-    mine = columns - set(source.history.features.feature_names)
-    return frozenset().union(*(table_columns(source.history.base, column) for column in mine))
+    base_columns = columns - set(source.history.features.feature_names)
+    return frozenset().union(*(table_columns(source.history.base, column) for column in base_columns))

@@ -32,9 +32,9 @@ def reading(source: Source, columns: frozenset[str], *, without_history: bool, w
     """The fields of a source that decide the values of `columns`, through every base of an enriched source."""
     fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
     identity = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
-    own = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
+    used = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
     if source.select is not None:
-        identity["select"] = [item for item in source.select if output_name(item) in own]
+        identity["select"] = [item for item in source.select if output_name(item) in used]
     if without_history and not isinstance(source.history, EnrichedHistory):
         identity.pop("history", None)
     if without_stream:

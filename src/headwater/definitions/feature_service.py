@@ -223,8 +223,8 @@ class FeatureService(Described):
             if view.name not in changed_views:
                 keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
                 same = all(keys[key] is filled for key, filled in view.request_keys.items())
-                mine = change(view)
-                changed_views[view.name] = mine if same else mine.filled(keys)
+                changed_view = change(view)
+                changed_views[view.name] = changed_view if same else changed_view.filled(keys)
             return changed_views[view.name]
 
         def of_http(http: HttpFeatures) -> HttpFeatures:
@@ -251,7 +251,7 @@ class FeatureService(Described):
             return member
 
         members = [of_member(m) for m in self.features]
-        same = all(mine is theirs for mine, theirs in zip(members, self.features, strict=True))
+        same = all(after is before for after, before in zip(members, self.features, strict=True))
         return self if same else FeatureService(self.name, members)
 
     def view(self, name: str) -> FeatureView:

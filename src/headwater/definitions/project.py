@@ -156,10 +156,10 @@ class Project(Definition):
 
     def variant(self, model: str | None = None, level: str | None = None) -> ModelVariant:
         """The model of that name (or the only one) at the level of that name (or as defined)."""
-        mine = {variant.name: variant for variant in self.variants if variant.model is self.model(model)}
+        variants = {variant.name: variant for variant in self.variants if variant.model is self.model(model)}
         name = AS_DEFINED if level is None else level
-        check_reference(name, mine, f"project {self.name!r} has no level {name!r}", UsageError)
-        return mine[name]
+        check_reference(name, variants, f"project {self.name!r} has no level {name!r}", UsageError)
+        return variants[name]
 
     def model(self, name: str | None = None) -> Model:
         """The model of that name, or the only one."""

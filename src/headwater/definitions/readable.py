@@ -31,9 +31,9 @@ class Readable:
 
     def __init_subclass__(cls, **more: object) -> None:
         super().__init_subclass__(**more)
-        own = next(base for base in cls.__mro__ if "__repr__" in base.__dict__).__dict__["__repr__"]
-        if own is Readable.__dict__["__repr__"]:
-            cls.__repr__ = own  # type: ignore[method-assign]  # before dataclass() would write its own
+        inherited = next(base for base in cls.__mro__ if "__repr__" in base.__dict__).__dict__["__repr__"]
+        if inherited is Readable.__dict__["__repr__"]:
+            cls.__repr__ = inherited  # type: ignore[method-assign]  # before dataclass() would write its own
 
     def __repr__(self) -> str:
         name, summary = type(self).__name__, str(self) if type(self).__str__ is not object.__str__ else ""
@@ -117,8 +117,8 @@ def _object(value: object) -> str:
         return cut(
             f"{type(value).__name__}({', '.join(f'{field_name}={brief(getattr(value, field_name))}' for field_name in fields)})", _PART
         )
-    own = type(value).__str__ is not object.__str__ or not isinstance(value, Readable)
-    return cut(" ".join((str(value) if own else repr(value)).split()), _PART)
+    has_str = type(value).__str__ is not object.__str__ or not isinstance(value, Readable)
+    return cut(" ".join((str(value) if has_str else repr(value)).split()), _PART)
 
 
 def _table(value: object) -> str:
@@ -139,17 +139,17 @@ def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> 
 def _shown(value: object) -> Iterator[tuple[str, object]]:
     """The fields that say something, with their values; a secret is "..."."""
     for name, default in _defaults(value).items():
-        mine = getattr(value, name)
-        if not _left_out(default, mine):
-            yield name, ("..." if name in _SECRET and isinstance(mine, str) else mine)
+        field_value = getattr(value, name)
+        if not _left_out(default, field_value):
+            yield name, ("..." if name in _SECRET and isinstance(field_value, str) else field_value)
 
 
 def _fields(value: object) -> list[str]:
     first = next(iter(_defaults(value)), "")
     return [
         text if name == first else f"{name}={text}"
-        for name, mine in _shown(value)
-        for text in ["..." if name in _SECRET and mine == "..." else brief(mine)]
+        for name, field_value in _shown(value)
+        for text in ["..." if name in _SECRET and field_value == "..." else brief(field_value)]
     ]
 
 
@@ -195,12 +195,12 @@ def as_html(value: Readable) -> str:
     >>> as_html(streaming("2s")).partition("</p>")[2]
     "<p style='margin:.2em 0'>streaming, 2s behind</p></div>"
     """
-    own = str(value) if type(value).__str__ is not object.__str__ else ""
-    fields = {} if own and dataclasses.is_dataclass(value) else dict(_shown(value))  # a definition that has words needs no table
+    words = str(value) if type(value).__str__ is not object.__str__ else ""
+    fields = {} if words and dataclasses.is_dataclass(value) else dict(_shown(value))  # a definition that has words needs no table
     name = fields.pop("name", "")
     frames = [(field, of) for field, of in fields.items() if hasattr(of, "_repr_html_") and hasattr(of, "shape")]
     heading = f"<b>{escape(type(value).__name__)}</b> {escape(name if isinstance(name, str) else brief(name))}"
-    summary = f"<p style='margin:.2em 0'>{escape(own)}</p>" if own and own != name and "\n" not in own else ""
+    summary = f"<p style='margin:.2em 0'>{escape(words)}</p>" if words and words != name and "\n" not in words else ""
     rows = "".join(
         f"<tr><th scope='row' style='{_CELL};font-weight:600'>{escape(field)}</th><td style='{_CELL}'>{_lines(of)}</td></tr>"
         for field, of in fields.items()

@@ -113,10 +113,10 @@ def chosen(every: Iterable[StoredView], names: Sequence[str], unknown: Callable[
     every = list(every)
     selected: dict[str, StoredView] = {}
     for name in names:
-        mine = [stored_view for stored_view in every if name in stored_view.names]
-        if not mine:
+        matching = [stored_view for stored_view in every if name in stored_view.names]
+        if not matching:
             raise UsageError(f"{unknown(name)}; {nearest(name, [stored_view.name for stored_view in every])}")
-        selected |= {stored_view.name: stored_view for stored_view in mine}
+        selected |= {stored_view.name: stored_view for stored_view in matching}
     return list(selected.values()) if names else every
 
 

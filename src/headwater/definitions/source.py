@@ -167,8 +167,8 @@ class Source(Described):
         selected = self.history.columns if isinstance(self.history, EnrichedHistory) else None
         if self.select is not None:
             selected = frozenset(output_name(item) for item in self.select)
-        own = {self.timestamp_field, *(c for c in (self.known_at_field, self.id_field, self.changes) if c)}
-        return None if selected is None else selected | own
+        always = {self.timestamp_field, *(c for c in (self.known_at_field, self.id_field, self.changes) if c)}
+        return None if selected is None else selected | always
 
     def stored_as(self, name: str) -> Source:
         """This source, renamed to its name in an online store."""

@@ -395,6 +395,6 @@ def check_formats(format: str, registry: object, avro: object, message: object, 
         raise DefinitionError(f"{subject}: registry= is for format='avro', 'protobuf' or 'debezium'; JSON is read by schema=")
     if format == "debezium" and registry is not None and avro is not None:
         raise DefinitionError(f"{subject}: envelopes in Avro need registry= or avro=, and both are given")
-    own = "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
+    schema_argument = "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
     if format in ("avro", "protobuf") and (registry is None) == (avro is None and message is None):
-        raise DefinitionError(f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, or {own}")
+        raise DefinitionError(f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, or {schema_argument}")

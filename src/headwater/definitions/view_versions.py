@@ -32,15 +32,15 @@ def view_versions(models: Sequence[Model], others: Sequence[FeatureView], subjec
         give = "feature views, other versions of those that the models read"
         check(other.base is None, other, f"{subject}: an alias in versions", give)
         check_reference(other.name, written, f"{subject}: versions has {other.label!r}, and no model reads a view {other.name!r}")
-        mine = written[other.name]
-        versions = known.setdefault(other.name, {mine.version: mine})
+        original = written[other.name]
+        versions = known.setdefault(other.name, {original.version: original})
         if other.version in versions:
             raise DefinitionError(
                 f"{subject}: two views are version {other.version} of {other.name!r}; give the newer one version={max(versions) + 1}"
             )
-        if list(other.keys) != list(mine.keys):
+        if list(other.keys) != list(original.keys):
             raise DefinitionError(
-                f"{subject}: {other.label!r} has the keys {list(other.keys)}, and {mine.label!r} {list(mine.keys)}; versions of a view have the "
+                f"{subject}: {other.label!r} has the keys {list(other.keys)}, and {original.label!r} {list(original.keys)}; versions of a view have the "
                 "same keys. A view of other keys gets another name"
             )
         versions[other.version] = other
@@ -55,18 +55,18 @@ def pinned(model: Model, known: ViewVersions, versions: Versions) -> Model:
 
     def version_of(view: FeatureView) -> FeatureView:
         root = view.root
-        wanted = known.get(root.name, {}).get(versions.get(root.name, root.version))
-        if wanted is None or wanted.version == root.version:
+        pinned_view = known.get(root.name, {}).get(versions.get(root.name, root.version))
+        if pinned_view is None or pinned_view.version == root.version:
             return view
         if view.base is None:
-            return wanted
-        return replace(wanted, name=view.name, request_keys=view.request_keys, base=wanted, list_key=view.list_key)
+            return pinned_view
+        return replace(pinned_view, name=view.name, request_keys=view.request_keys, base=pinned_view, list_key=view.list_key)
 
     features = model.features.changed(version_of)
     ranking = model.ranking
     if ranking is not None and ranking.retrieval is not None:
         refs = [member for member in ranking.retrieval.changed(version_of).features if isinstance(member, FeatureRef)]
-        if any(mine is not theirs for mine, theirs in zip(refs, ranking.candidates, strict=True)):
+        if any(after is not before for after, before in zip(refs, ranking.candidates, strict=True)):
             ranking = replace(ranking, candidates=refs)
     if features is model.features and ranking is model.ranking:
         return model
