@@ -119,13 +119,13 @@ def test_one_row_many_rows_and_requests_of_one_turn_agree(online):
 
 def test_a_key_of_many_rows_is_read_once(online, monkeypatch):
     asked: list[bytes | None] = []
-    wanted = ReadLayout.wanted
+    record_keys = ReadLayout.record_keys
 
     def recorded(layout, keys):
         asked.extend(key for own in keys for key in own)
-        return wanted(layout, keys)
+        return record_keys(layout, keys)
 
-    monkeypatch.setattr(ReadLayout, "wanted", recorded)
+    monkeypatch.setattr(ReadLayout, "record_keys", recorded)
     baskets = [["tea", "jam"], ["jam", "tea", "tea"], ["tea"]]
     for repeated in (1, 50):
         asked.clear()

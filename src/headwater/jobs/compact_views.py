@@ -50,11 +50,11 @@ def compact_store(
     """
     t = clock.now_micros() if now is None else now
     with opened_for(project.name, store, readonly=dry_run) as opened:
-        mine = _Unwritten(opened) if dry_run else opened
-        views = [(stored_view.name, placed(mine, stored_view.view)) for stored_view in own_views(opened, stored(project))]
-        there = [(name, view) for name, view in views if _is_stored(mine, view)]
-        compacted = [CompactedView(name, _compacted(mine, view, t)) for name, view in there]
-        return [*compacted, *_superseded(mine, [view for _, view in views])]
+        target = _Unwritten(opened) if dry_run else opened
+        views = [(stored_view.name, placed(target, stored_view.view)) for stored_view in own_views(opened, stored(project))]
+        there = [(name, view) for name, view in views if _is_stored(target, view)]
+        compacted = [CompactedView(name, _compacted(target, view, t)) for name, view in there]
+        return [*compacted, *_superseded(target, [view for _, view in views])]
 
 
 class _Unwritten(ScopedStore):
@@ -114,13 +114,13 @@ def _cuts(online: OnlineView, T: int) -> Compaction:
         read = [newest(pair, T) for pair in pairs]
         later = [any(r is not None and through_of(r) > T for r in pair) for pair in pairs]
         empty = [not part for part in shrunk(online.tiles.records, [section(r, fingerprint) for r in read], T)]
-        for stem, pair, gone, grown in zip(batch, pairs, empty, later, strict=True):
-            mine = {stem + slot: record for slot, record in zip((b"0", b"1"), pair, strict=True) if record is not None}
-            size = _size(mine, fingerprint)
+        for stem, pair, is_empty, grown in zip(batch, pairs, empty, later, strict=True):
+            stored_records = {stem + slot: record for slot, record in zip((b"0", b"1"), pair, strict=True) if record is not None}
+            size = _size(stored_records, fingerprint)
             before += size
-            if gone and not grown and not _dropped(store, mine):
-                busy += len(mine)
-            elif gone and not grown:
+            if is_empty and not grown and not _dropped(store, stored_records):
+                busy += len(stored_records)
+            elif is_empty and not grown:
                 continue
             after += size
     return Compaction(before, after, busy)

@@ -40,9 +40,9 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
     >>> removed, made[0].events, again[0].events
     ({'user': 2}, 12, 12)
     """
-    wanted = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}") if views else []
-    with opened_for(project.name, store) as mine:
-        return {stored_view.name: forget_view(stored_view.view, mine) for stored_view in wanted}
+    chosen_views = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}") if views else []
+    with opened_for(project.name, store) as opened_store:
+        return {stored_view.name: forget_view(stored_view.view, opened_store) for stored_view in chosen_views}
 
 
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
@@ -52,8 +52,8 @@ def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> 
     with store.lease(f"materialize-{tiles}" if view.freshness.scheduled else INGEST_LEASE, wait=wait):
         if view.freshness.scheduled:
             store.mend(keyspace.state(tiles))  # what a killed run has decided is not written later
-        own = [key for prefix in (keyspace.state(tiles), keyspace.stream_state(tiles)) for key, _ in store.scan(prefix)]
-        store.commit(dict.fromkeys(own), {})
+        state_keys = [key for prefix in (keyspace.state(tiles), keyspace.stream_state(tiles)) for key, _ in store.scan(prefix)]
+        store.commit(dict.fromkeys(state_keys), {})
         records = [key for key, _ in stored_sections(store, stored_view)]
         for first in range(0, len(records), _AT_ONCE):
             drop_sections(store, records[first : first + _AT_ONCE], tiles)

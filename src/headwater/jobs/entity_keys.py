@@ -82,19 +82,21 @@ def _together(frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, precom
     """The rows of keys that all of these views know, as far as they are listed; SEEN of the one that was seen least lately."""
     joined, ages = start, []
     for number, frame in enumerate(sorted(frames, key=len)):
-        mine = frame.rename({SEEN: f"{SEEN}{number}"})
+        keys_frame = frame.rename({SEEN: f"{SEEN}{number}"})
         ages.append(f"{SEEN}{number}")
         if joined is None:
-            joined = mine
+            joined = keys_frame
             continue
         on = [name for name in frame.columns if name != SEEN and name in joined.columns]
-        if not on and joined.height * mine.height > _MOST:
+        if not on and joined.height * keys_frame.height > _MOST:
             raise UsageError(
-                f"precomputed(keys={list(precomputed.keys)}) would make scores for {joined.height:,} x {mine.height:,} pairs of known keys; list "
+                f"precomputed(keys={list(precomputed.keys)}) would make scores for {joined.height:,} x {keys_frame.height:,} pairs of known keys; list "
                 "those that are asked for with keys=, or give the model a view by all of these keys"
             )
         joined = (
-            joined.join(mine.with_columns(pl.col(n).cast(joined.schema[n]) for n in on), on=on) if on else joined.join(mine, how="cross")
+            joined.join(keys_frame.with_columns(pl.col(n).cast(joined.schema[n]) for n in on), on=on)
+            if on
+            else joined.join(keys_frame, how="cross")
         )
     assert joined is not None
     return joined.select(*precomputed.keys, pl.min_horizontal(ages).alias(SEEN))

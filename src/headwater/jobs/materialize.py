@@ -160,7 +160,7 @@ class _MaterializeRun:
         ) as states:
             done = self._of(states)
         if self.full_refresh:
-            self._bury()
+            self._clear_removed_keys()
         cut = Cut(self.T, self.K, done.events)
         self._say(cuts=[*self.state.cuts, cut][-2:], making=None)
         return Materialized(self.view.name, cut, self.before, done.events, done.keys, dict(self.notes.left_out))
@@ -220,18 +220,18 @@ class _MaterializeRun:
         self._commit({slots[key]: alone(part, tiles) or None for key, part in updated.items()})
         return len(updated)
 
-    def _bury(self) -> None:
+    def _clear_removed_keys(self) -> None:
         """On a full refresh, write empty records for keys that have no events any more, into the slot that is not being read."""
         tiles, nothing, read = self.view.tiles_fingerprint, self.tiles.records.none(self.T), -1 if self.before is None else self.before.T
-        buried: list[bytes] = []
+        cleared: list[bytes] = []
         for stem, entries in groupby(self.store.scan(keyspace.records(self.view.record_group)), key=lambda entry: entry[0][:-1]):
             held = {key[-1:].decode(): record for key, record in entries}
             pair = [held.get(slot, b"") for slot in SLOTS]
             last, kept = newest(pair, self.T), newest(pair, read)
             if last and through_of(last) != self.T and section(last, tiles)[16:] != nothing[16:]:
-                buried.append(stem + ("1" if kept and kept == pair[0] else "0").encode())
-        for first in range(0, len(buried), _KEYS):
-            self._commit(dict.fromkeys(buried[first : first + _KEYS], alone(nothing, tiles)))
+                cleared.append(stem + ("1" if kept and kept == pair[0] else "0").encode())
+        for first in range(0, len(cleared), _KEYS):
+            self._commit(dict.fromkeys(cleared[first : first + _KEYS], alone(nothing, tiles)))
 
     def _record_key(self, key: bytes, slot: str) -> bytes:
         return keyspace.record(self.view.record_group, key, slot)
@@ -283,23 +283,26 @@ def materialize(
     user 2 events added
     """
     named = batch_views(project, views)
-    with opened_for(project.name, store, write=True, shared=shared) as mine, (resources or DEFAULT_RESOURCES).shown() as used:
-        wanted = own_views(mine, named)
-        if views and not wanted:
+    with opened_for(project.name, store, write=True, shared=shared) as opened_store, (resources or DEFAULT_RESOURCES).shown() as used:
+        chosen_views = own_views(opened_store, named)
+        if views and not chosen_views:
             raise UsageError(f"{', '.join(views)}: read from production, so nothing is materialized in this development environment")
-        t = job_time(at, mine.server_time, last_commit(project, mine))
-        runs = [replace(materialize_view(stored_view.view, mine, t, resources=used), view=stored_view.name) for stored_view in wanted]
-    _warn_later(wanted, runs, t)
+        t = job_time(at, opened_store.server_time, last_commit(project, opened_store))
+        runs = [
+            replace(materialize_view(stored_view.view, opened_store, t, resources=used), view=stored_view.name)
+            for stored_view in chosen_views
+        ]
+    _warn_later(chosen_views, runs, t)
     today = t // _DAY
-    warn_of_broken(dict.fromkeys(stored_view.view.source for stored_view in wanted), days=(today - _CHECKED_DAYS, today))
+    warn_of_broken(dict.fromkeys(stored_view.view.source for stored_view in chosen_views), days=(today - _CHECKED_DAYS, today))
     return runs
 
 
-def _warn_later(wanted: Sequence[StoredView], runs: Sequence[Materialized], t: int) -> None:
+def _warn_later(chosen_views: Sequence[StoredView], runs: Sequence[Materialized], t: int) -> None:
     """Warn where nothing was done, since the store's cut is later than the ones of a job at t."""
     later = [
         m
-        for m, stored_view in zip(runs, wanted, strict=True)
+        for m, stored_view in zip(runs, chosen_views, strict=True)
         if m.done_before and max(T for T, _ in cuts_at(stored_view.view, t)) < m.cut.T
     ]
     if later:

@@ -86,10 +86,10 @@ def materialize_model(
     if isinstance(served, ServedModel):
         check(variant.model, variant.level, served)
         version, served = version or served.version, served.fitted
-    with opened(store) as mine:
-        t = job_time(at, mine.server_time, last_published(variant, mine))
+    with opened(store) as opened_store:
+        t = job_time(at, opened_store.server_time, last_published(variant, opened_store))
         with (resources or DEFAULT_RESOURCES).shown() as used:
-            return PrecomputeJob(variant, served, version or named(served), mine, _which(keys), tuple(targets), used).run(t)
+            return PrecomputeJob(variant, served, version or named(served), opened_store, _which(keys), tuple(targets), used).run(t)
 
 
 def _which(keys: TableLike | ActiveKeys | None) -> KeySelection:

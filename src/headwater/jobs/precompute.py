@@ -288,12 +288,14 @@ class _ScoringRun:
         number = _next(now)
         begun = msgspec.structs.replace(now, making=number)
         self._say_state(begun, held)
-        mine = {prediction_codec.place(fp): prediction_codec.encoded(begun)}  # expected, so that a log first store has a log of the records
+        expected = {
+            prediction_codec.place(fp): prediction_codec.encoded(begun)
+        }  # expected, so that a log first store has a log of the records
         begin, end = keyspace.records(fp), prediction_codec.slot(number)
         written = 0
         for frame in _frames(files, _KEYS if self.job.names else max(1, _KEYS // 50)):
             record_keys = [begin + key + end for key in keyspace.shortened(key_bytes(frame.select(keys.columns)))]
-            store.commit(dict(zip(record_keys, self._records(frame, number), strict=True)), mine)
+            store.commit(dict(zip(record_keys, self._records(frame, number), strict=True)), expected)
             written += frame.height
             self._say("writing", written, count)
         cut = PrecomputedCut(number, self.T, self.K, clock.now_micros(), self.job.version, count, list(self.job.names))
@@ -329,7 +331,7 @@ def _frames(files: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
 
 def _sweep(store: OnlineStore, fp: str, state: PrecomputedState) -> None:
     """Drop the records of keys that no cut which can be read has."""
-    live, mine = {cut.number for cut in state.cuts}, {prediction_codec.place(fp): prediction_codec.encoded(state)}
-    gone = [key for key, record in store.scan(keyspace.records(fp)) if prediction_codec.number_of(record) not in live]
-    for first in range(0, len(gone), _KEYS):
-        store.commit(dict.fromkeys(gone[first : first + _KEYS]), mine)
+    live, expected = {cut.number for cut in state.cuts}, {prediction_codec.place(fp): prediction_codec.encoded(state)}
+    unused = [key for key, record in store.scan(keyspace.records(fp)) if prediction_codec.number_of(record) not in live]
+    for first in range(0, len(unused), _KEYS):
+        store.commit(dict.fromkeys(unused[first : first + _KEYS]), expected)

@@ -86,8 +86,13 @@ def run_time(runs: Sequence[JobRun], view: str) -> RunTime | None:
     >>> run_time(runs, "user"), run_time(runs, "item")
     (RunTime(runs=2, events=15.0, keys=4.0, cpu_seconds=1.5), None)
     """
-    mine = [run for run in runs if run.view == view and run.after][-_LATEST:]
-    if not mine:
+    latest_runs = [run for run in runs if run.view == view and run.after][-_LATEST:]
+    if not latest_runs:
         return None
-    n = len(mine)
-    return RunTime(n, sum(run.events for run in mine) / n, sum(run.keys for run in mine) / n, sum(run.cpu_seconds for run in mine) / n)
+    n = len(latest_runs)
+    return RunTime(
+        n,
+        sum(run.events for run in latest_runs) / n,
+        sum(run.keys for run in latest_runs) / n,
+        sum(run.cpu_seconds for run in latest_runs) / n,
+    )

@@ -65,9 +65,9 @@ class CompiledReader:
 
     def __init__(self, store: OnlineStore, parts: Sequence[ViewPart], names: Sequence[str], share: float = _REPEATED) -> None:
         self.store, self.parts, self.names, self._share = store, parts, tuple(names), share
-        at = {f"{part.view.name}__{part.view.outputs[n].name}": (v, n) for v, part in enumerate(parts) for n in part.wanted}
+        at = {f"{part.view.name}__{part.view.outputs[n].name}": (v, n) for v, part in enumerate(parts) for n in part.output_indexes}
         places = [at[name] for name in names]
-        self._loops = [v for v, part in enumerate(parts) if part.compiled or not part.wanted]
+        self._loops = [v for v, part in enumerate(parts) if part.compiled or not part.output_indexes]
         self._compiled = [position for position, (v, n) in enumerate(places) if n in parts[v].compiled]
         self._order = [places[position] for position in self._compiled]
         self._general = [
@@ -76,7 +76,7 @@ class CompiledReader:
             if (others := [(position, n) for position, (w, n) in enumerate(places) if w == v and n not in part.compiled])
         ]
         alike = [tuple((key.column, key.dtype) for key in part.keys.columns) for part in parts]
-        self._groups = [alike.index(own) for own in alike]  # of each view the first one that is looked up by the same keys
+        self._groups = [alike.index(columns) for columns in alike]  # of each view the first one that is looked up by the same keys
         self._encoders = [parts[v].keys for v in sorted(set(self._groups))]
         self._encode = [keys.of_request for keys in self._encoders]
         names = [keys.columns[0].column for keys in self._encoders if keys.columns]
@@ -85,7 +85,7 @@ class CompiledReader:
         )
         self._groups = [sorted(set(self._groups)).index(v) for v in self._groups]
         where = [(part.tiles.view.record_group, group) for part, group in zip(parts, self._groups, strict=True)]
-        self._places = [list(dict.fromkeys(where)).index(own) for own in where]  # of each view, where its records are
+        self._places = [list(dict.fromkeys(where)).index(location) for location in where]  # of each view, where its records are
         self._evaluator = GeneralFeatures(parts, self._general, self._groups, self._places)
         self._plans: dict[tuple[tuple[int, ...], tuple[int, ...]], read_plan.ReadPlan] = {}
         self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
@@ -119,9 +119,9 @@ class CompiledReader:
         if read is not None:
             return read
         keys = [keys.many(request, count) for keys in self._encoders]
-        if count > 1 and any(len(set(own)) <= self._share * count for own in keys):
+        if count > 1 and any(len(set(column)) <= self._share * count for column in keys):
             numbers: list[dict[bytes | None, int]] = [{} for _ in keys]
-            equal = [[number.setdefault(key, len(number)) for key in own] for number, own in zip(numbers, keys, strict=True)]
+            equal = [[number.setdefault(key, len(number)) for key in column] for number, column in zip(numbers, keys, strict=True)]
             return self._lists([list(number) for number in numbers], count, np.array(equal), t)
         return self._lists(keys, count, _NONE_EQUAL, t)
 
@@ -133,7 +133,9 @@ class CompiledReader:
             return None
         columns = [request.get(keys.columns[0].column) for keys in self._encoders]
         letters = layout.letters_of_integers(columns, count)
-        if letters is None or (count > 1 and any(len(set(own)) <= self._share * count for own in cast("list[list[object]]", columns))):
+        if letters is None or (
+            count > 1 and any(len(set(column)) <= self._share * count for column in cast("list[list[object]]", columns))
+        ):
             return None
         copied = copies.packed(layout, plan, *letters)
         return None if copied is None else self._of_copies(layout, plan, copied, count, _NONE_EQUAL, t)
@@ -163,7 +165,7 @@ class CompiledReader:
                 versions = layout.read_versions(copied[0], t)
                 if (layout.plan or self._planned(layout)) is plan:
                     return self._computed(layout, plan, copies.at_times(plan, versions[2]), copied[1], versions)
-        return self._of_one(layout, self.store.get(layout.wanted_of_one([encode(request) for encode in self._encode])), t)
+        return self._of_one(layout, self.store.get(layout.record_keys_of_one([encode(request) for encode in self._encode])), t)
 
     def _of_one(self, layout: ReadLayout, stored: Records, t: int) -> FeatureVector:
         """The features of one key, of what the store holds of it: as `_answer`, in few calls, which take as long as the loops."""
@@ -232,7 +234,7 @@ class CompiledReader:
             layout = self._layout()
             if self._copies is not None:
                 return [self._one(layout, request, t) for request in requests]
-            first, *others = [layout.wanted_of_one([encode(request) for encode in self._encode]) for request in requests]
+            first, *others = [layout.record_keys_of_one([encode(request) for encode in self._encode]) for request in requests]
             heads, each = len(layout.version_keys), len(first) - len(layout.version_keys)
             stored = self.store.get([*first, *(key for keys in others for key in keys[heads:])])
             versions = stored[:heads]
@@ -244,8 +246,8 @@ class CompiledReader:
         codes = np.frombuffer(b"".join(read.statuses), np.uint8).reshape(width, count).T.tobytes()
         words = by_key(read.words, count)
         return [
-            FeatureVector(list(row), codes[n * width : (n + 1) * width], read.read_versions).of(own)
-            for n, (row, own) in enumerate(zip(zip(*read.values, strict=True), words, strict=True))
+            FeatureVector(list(row), codes[n * width : (n + 1) * width], read.read_versions).of(letters)
+            for n, (row, letters) in enumerate(zip(zip(*read.values, strict=True), words, strict=True))
         ]
 
     @staticmethod
@@ -259,11 +261,11 @@ class CompiledReader:
         layout = self._layout()
         copies, plan = self._copies, layout.plan
         if copies is not None and plan is not None:
-            copied = copies.joined(layout, plan, layout.wanted(keys)[layout.heads :])
+            copied = copies.joined(layout, plan, layout.record_keys(keys)[layout.heads :])
             read = None if copied is None else self._of_copies(layout, plan, copied, count, equal, t)
             if read is not None:
                 return read
-        return self._vectors(self._answer(layout, self.store.get(layout.wanted(keys)), count, equal, t), count)
+        return self._vectors(self._answer(layout, self.store.get(layout.record_keys(keys)), count, equal, t), count)
 
     def _of_copies(
         self, layout: ReadLayout, plan: read_plan.ReadPlan, copied: Copied, count: int, equal: I64, t: int
@@ -280,8 +282,8 @@ class CompiledReader:
         plan, records, out, nulls, general, read_versions = answer
         words, status_codes, gone = plan.cut(out, count)
         columns: list[list[object]] = [[]] * len(plan.kinds)
-        for places, own in ((plan.floats, words.view(np.float64)), (plan.others, words)):
-            for index, column in zip(places, own[places].tolist(), strict=True):
+        for places, typed in ((plan.floats, words.view(np.float64)), (plan.others, words)):
+            for index, column in zip(places, typed[places].tolist(), strict=True):
                 columns[index] = column
         if nulls:
             null = gone.tobytes()
@@ -318,7 +320,7 @@ class CompiledReader:
         general: list[Evaluated] = []
         if self._general:
             by_place = layout.by_place(
-                records, [int(own.max(initial=-1)) + 1 for own in equal] if len(equal) else [count] * len(self._encoders)
+                records, [int(numbers.max(initial=-1)) + 1 for numbers in equal] if len(equal) else [count] * len(self._encoders)
             )
             read = dict.fromkeys(self._places[view] for view in self._loops)
             records = [record for place in read for record in by_place[place]]

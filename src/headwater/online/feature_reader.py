@@ -80,8 +80,8 @@ def get_online_features(
     [(6, 5.0, 'present', 600.0), (0, None, 'missing', 600.0)]
     """
     service = as_service(features)
-    with opened(store, readonly=True) if project is None else opened_for(project, store, readonly=True) as mine:
-        return OnlineFeatures(service, mine).read(rows, at=at, details=details)
+    with opened(store, readonly=True) if project is None else opened_for(project, store, readonly=True) as opened_store:
+        return OnlineFeatures(service, opened_store).read(rows, at=at, details=details)
 
 
 class OnlineFeatures:
@@ -218,9 +218,9 @@ class OnlineFeatures:
     def _row(self, request: Mapping[str, object], t: int, *, typed: bool) -> FeatureVector:
         if self._alone:
             return self._read_row(request, t)
-        own = request if typed and not self._fallback else self._typed(request)
-        read = self._read_row({**self._fallback, **own} if self._fallback else own, t)
-        return FeatureVector(*self._evaluator.one(own, read.values, read.statuses), read.read_versions).of(read.words)
+        values = request if typed and not self._fallback else self._typed(request)
+        read = self._read_row({**self._fallback, **values} if self._fallback else values, t)
+        return FeatureVector(*self._evaluator.one(values, read.values, read.statuses), read.read_versions).of(read.words)
 
     def _read_row(self, request: Mapping[str, object], t: int) -> FeatureVector:
         return self._readers[0].one(request, t) if len(self._readers) == 1 else self._in_rounds([request], t)[0]
@@ -231,8 +231,8 @@ class OnlineFeatures:
         rounds = []
         for reader in self._readers:
             rounds.append(reader.each(known, t))
-            for own, read in zip(known, rounds[-1], strict=True):
-                own.update(zip(reader.names, read.values, strict=True))
+            for request, read in zip(known, rounds[-1], strict=True):
+                request.update(zip(reader.names, read.values, strict=True))
         of = {part.view.name: (n, place) for n, reader in enumerate(self._readers) for place, part in enumerate(reader.parts)}
         places = [of[view.name] for view in self.service.views]
         return [
@@ -327,7 +327,7 @@ class OnlineFeatures:
 
     def _reader(self, views: Sequence[FeatureView]) -> CompiledReader | ListReader:
         parts = [self.views[view.name].part([feature.name for feature in self.service.needed[view.name]]) for view in views]
-        read = [f"{part.view.name}__{part.view.outputs[n].name}" for part in parts for n in part.wanted]
+        read = [f"{part.view.name}__{part.view.outputs[n].name}" for part in parts for n in part.output_indexes]
         names = [*(name for name in self.names if name in read), *(n for n in read if n not in self.names)]
         lists = [column for view in views if (column := self.views[view.name].list_column) is not None]
         if not lists:

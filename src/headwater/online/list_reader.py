@@ -76,4 +76,4 @@ def _by_request(read: FeatureVectors, count: int) -> list[FeatureVector]:
     """The features of each of `count` requests."""
     values = zip(*read.values, strict=True) if read.values else iter([()] * count)
     statuses = zip(*read.statuses, strict=True) if read.statuses else iter([()] * count)
-    return [FeatureVector(list(own), bytes(codes), read.read_versions) for own, codes in zip(values, statuses, strict=True)]
+    return [FeatureVector(list(row_values), bytes(codes), read.read_versions) for row_values, codes in zip(values, statuses, strict=True)]

@@ -173,13 +173,13 @@ class Predictor:
         if not rows:
             return BatchPrediction([prediction for prediction in predictions if prediction is not None], None, stages, version)
         remaining = {name: [column[n] for n in rows] for name, column in requests.items()}
-        own = self._many_now(remaining, t, None if third_party is None else third_party.take(rows), stages)
-        instead = iter(own.predicted)
+        computed = self._many_now(remaining, t, None if third_party is None else third_party.take(rows), stages)
+        instead = iter(computed.predicted)
         return BatchPrediction(
             [next(instead) if prediction is None else prediction for prediction in predictions],
-            own.features,
-            own.stages,
-            version or own.version,
+            computed.features,
+            computed.stages,
+            version or computed.version,
             rows,
         )
 
@@ -290,5 +290,5 @@ def _plain(value: Value) -> Score:
 
 
 def _age(answer: FeatureVector | FeatureVectors, t: int, third_party: ThirdPartyValues | None) -> float:
-    own = max((read_version.age(t) for read_version in answer.read_versions), default=0) / 1e6
-    return own if third_party is None else max(own, *third_party.ages.values(), 0.0)
+    oldest = max((read_version.age(t) for read_version in answer.read_versions), default=0) / 1e6
+    return oldest if third_party is None else max(oldest, *third_party.ages.values(), 0.0)

@@ -104,10 +104,10 @@ class Ranker:
                 order = ready_list._replace(stages={"look up": clock.stopwatch() - begin})
                 columns = {name: [value] * len(order.items) for name, value in request.items()}
                 return Proposed({**columns, self.item: [item for item, _ in order.items]}, 0, order.stages, order)
-        own = self._retrieved(request, t) if candidates is None else self._columns_of(candidates)
+        candidate_columns = self._retrieved(request, t) if candidates is None else self._columns_of(candidates)
         stages = {"retrieve": clock.stopwatch() - begin} if candidates is None else {}
-        count = len(own[self.item])
-        return Proposed({**{name: [value] * count for name, value in request.items()}, **own}, count, stages)
+        count = len(candidate_columns[self.item])
+        return Proposed({**{name: [value] * count for name, value in request.items()}, **candidate_columns}, count, stages)
 
     def order(self, proposed: Proposed, k: int, *, t: int, third_party: ThirdPartyValues | None = None) -> Order:
         """The best `k` of some candidates; of equal scores, the one proposed first. Raises as `Predictor.one`."""
@@ -153,11 +153,11 @@ class Ranker:
         if looked_up.value is None:
             return Order([], [], None, 0, {}, version, "default")
         items, scores = cast("Items", looked_up.value)
-        wanted = None if candidates is None else set(self._columns_of(candidates)[self.item])
+        allowed = None if candidates is None else set(self._columns_of(candidates)[self.item])
         listed: list[tuple[object, Predicted]] = [
             (item, Predicted(score, "precomputed", looked_up.age))
             for item, score in zip(items, scores, strict=True)
-            if wanted is None or item in wanted
+            if allowed is None or item in allowed
         ]
         return Order(listed, range(len(listed)), None, len(listed), {}, version, "precomputed", looked_up.age)
 

@@ -33,12 +33,12 @@ class ViewPart:
     version_reader: VersionReader
     tiles: ViewTiles
     keys: KeyEncoder
-    wanted: tuple[int, ...]
+    output_indexes: tuple[int, ...]
 
     @cached_property
     def compiled(self) -> Mapping[int, read_plan.CompiledFeature]:
         """The features that loops compute, by index; `ViewTiles.values` computes the others."""
-        planned = {index: read_plan.compiled(self.tiles, self.view.outputs[index]) for index in self.wanted}
+        planned = {index: read_plan.compiled(self.tiles, self.view.outputs[index]) for index in self.output_indexes}
         return {index: feature for index, feature in planned.items() if feature is not None}
 
 
@@ -93,16 +93,16 @@ class ReadLayout:
         self.pack_integers = pack if integers and self.plain and self._in_order else None
         self.sizes = tuple(map(len, self._ends))
 
-    def wanted_of_one(self, keys: Sequence[bytes | None]) -> list[bytes]:
-        """As `wanted`, for one key of each group."""
+    def record_keys_of_one(self, keys: Sequence[bytes | None]) -> list[bytes]:
+        """As `record_keys`, for one key of each group."""
         if None in keys or not self.plain:
-            return self.wanted([[key] for key in keys])
+            return self.record_keys([[key] for key in keys])
         if self._in_order:
             return [*self.version_keys, *map(add, self._prefixes, keys)]
         return [*self.version_keys, *(begin + keys[group] for begin, group in self.begins)]  # type: ignore[operator]
 
     def letters_of_one(self, keys: Sequence[bytes]) -> tuple[bytes, I64]:
-        """As `wanted`, for one key of each group, one after the other without those of versions; and where each ends. For plain layouts."""
+        """As `record_keys`, for one key of each group, joined, without those of versions; and where each ends. For plain layouts."""
         pieces = cast("list[bytes]", self.pieces.copy())
         pieces[1::2] = keys if self._in_order else [keys[group] for _, group in self.begins]
         return b"".join(pieces), _ends(tuple(map(len, pieces)))
@@ -116,32 +116,32 @@ class ReadLayout:
                 return None
         if self._many[0] != count:
             sizes = [len(begin) + _WORD for begin in self._prefixes for _ in range(count)]
-            letters, own, at = np.empty(sum(sizes), np.uint8), list[U8](), 0
+            letters, group_columns, at = np.empty(sum(sizes), np.uint8), list[U8](), 0
             for begin in self._prefixes:
                 place = letters[at : at + count * (len(begin) + _WORD)].reshape(count, -1)
                 place[:, : len(begin)] = np.frombuffer(begin, np.uint8)
-                own.append(place[:, len(begin) :])
+                group_columns.append(place[:, len(begin) :])
                 at += place.size
-            self._many = count, letters, own, np.cumsum(sizes)
-        _, letters, own, ends = self._many
+            self._many = count, letters, group_columns, np.cumsum(sizes)
+        _, letters, group_columns, ends = self._many
         pack = struct.Struct(f">{count}q").pack
         try:
-            for place, values in zip(own, columns, strict=True):
+            for place, values in zip(group_columns, columns, strict=True):
                 place[:] = np.frombuffer(pack(*cast("list[int]", values)), np.uint8).reshape(count, _WORD)
         except struct.error:
             return None
         return letters, ends
 
-    def wanted(self, keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
+    def record_keys(self, keys: Sequence[Sequence[bytes | None]]) -> list[bytes]:
         """The keys to read for some keys of each group, one place after the other."""
-        wanted = self.version_keys.copy()
+        record_keys = self.version_keys.copy()
         for (begin, group), ends in zip(self.begins, self._ends, strict=True):
-            own = keys[group]
-            if None in own or not self.plain:
-                wanted += [keyspace.NOWHERE if key is None else begin + key + end for key in own for end in ends]
+            group_keys = keys[group]
+            if None in group_keys or not self.plain:
+                record_keys += [keyspace.NOWHERE if key is None else begin + key + end for key in group_keys for end in ends]
             else:
-                wanted += [begin + key for key in own]  # type: ignore[operator]
-        return wanted
+                record_keys += [begin + key for key in group_keys]  # type: ignore[operator]
+        return record_keys
 
     def read_versions(self, stored: Records, t: int) -> Versions:
         """The read version of each view at request time t; those that differ: `versions` says which of these is a view's; and of these, T

@@ -49,9 +49,9 @@ class RecordCopies:
         return None if copy is None else RecordCopies(copy)
 
     def one(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[bytes | None]) -> Copied | None:
-        """Copy the records of one key of each group, in the order of `ReadLayout.wanted`; None where the store has to give them."""
+        """Copy the records of one key of each group, in the order of `ReadLayout.record_keys`; None where the store has to give them."""
         if None in keys or not layout.plain:
-            return self.joined(layout, plan, layout.wanted_of_one(keys)[layout.heads :])
+            return self.joined(layout, plan, layout.record_keys_of_one(keys)[layout.heads :])
         letters, ends = layout.letters_of_one(keys)  # type: ignore[arg-type]
         return self.packed(layout, plan, np.frombuffer(letters, np.uint8), ends)
 

@@ -106,8 +106,8 @@ class RequestFeatureEvaluator:
             )
             for feature in service.request_features
         ]
-        own = [member.name for member in self._fields] + [function.feature.name for function in self._functions]
-        at |= {name: len(names) + index for index, name in enumerate(own)}
+        added = [member.name for member in self._fields] + [function.feature.name for function in self._functions]
+        at |= {name: len(names) + index for index, name in enumerate(added)}
         order = [at[name] for name in service.feature_names]
         self._pick = (
             None if order == list(range(len(at))) else itemgetter(*order) if len(order) > 1 else itemgetter(slice(order[0], order[0] + 1))
@@ -118,10 +118,10 @@ class RequestFeatureEvaluator:
         for name, fallback in self._answers:
             value = request.get(name, fallback)
             read, statuses = [*read, value], statuses + bytes([_answered(value) if name in request else FALLBACK])
-        own = [field.of(request) for field in self._fields]
-        own += [function.one(request, read) for function in self._functions]
-        values = [*read, *own]
-        status_codes = statuses + bytes([value is None for value in own])  # present and empty are the first two statuses
+        request_values = [field.of(request) for field in self._fields]
+        request_values += [function.one(request, read) for function in self._functions]
+        values = [*read, *request_values]
+        status_codes = statuses + bytes([value is None for value in request_values])  # present and empty are the first two statuses
         return (values, status_codes) if self._pick is None else (list(self._pick(values)), bytes(self._pick(status_codes)))
 
     def many(
@@ -132,10 +132,10 @@ class RequestFeatureEvaluator:
             values = list(request[name]) if name in request else [fallback] * count
             codes = bytes(map(_answered, values)) if name in request else bytes([FALLBACK]) * count
             read, statuses = [*read, values], [*statuses, codes]
-        own = [list(field.column(request)) for field in self._fields]
-        own += [function.many(request, read, count) for function in self._functions]
-        columns = [*read, *own]
-        status_codes = [*statuses, *(bytes([value is None for value in column]) for column in own)]
+        added = [list(field.column(request)) for field in self._fields]
+        added += [function.many(request, read, count) for function in self._functions]
+        columns = [*read, *added]
+        status_codes = [*statuses, *(bytes([value is None for value in column]) for column in added)]
         return (columns, status_codes) if self._pick is None else (list(self._pick(columns)), list(self._pick(status_codes)))
 
 

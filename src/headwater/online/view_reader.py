@@ -130,9 +130,9 @@ class OnlineView:
 
     def part(self, names: Sequence[str], columns: Sequence[KeyColumn] | None = None) -> ViewPart:
         """Its features of these names, as they are read; `columns`: its keys, None is as in requests."""
-        wanted = tuple(n for n, feature in enumerate(self.view.outputs) if feature.name in names)
+        output_indexes = tuple(n for n, feature in enumerate(self.view.outputs) if feature.name in names)
         keys = KeyEncoder(self.key_columns if columns is None else columns, f"feature view {self.view.name!r}")
-        return ViewPart(self.view, self.version_reader, self.tiles, keys, wanted)
+        return ViewPart(self.view, self.version_reader, self.tiles, keys, output_indexes)
 
     @cached_property
     def _reader(self) -> CompiledReader:
