@@ -37,11 +37,11 @@ class HelpPage(click.HelpFormatter):
         """Names with their descriptions: side by side, or below each other where the line is too short."""
         listed, margin = list(rows), " " * self.current_indent
         first = min(max((columns_of(name) for name, _ in listed), default=0), col_max) + col_spacing
-        beside = self.width - first - len(margin) >= _LEAST
-        indent = margin + " " * (first if beside else 2 * self.indent_increment)
+        side_by_side = self.width - first - len(margin) >= _LEAST
+        indent = margin + " " * (first if side_by_side else 2 * self.indent_increment)
         for name, description in listed:
             lines = self._lines(description, self.width - len(indent)) if description else []
-            joined = beside and lines and columns_of(name) <= first - col_spacing
+            joined = side_by_side and lines and columns_of(name) <= first - col_spacing
             self.write(f"{margin}{name}{' ' * (first - columns_of(name))}{lines.pop(0)}\n" if joined else f"{margin}{name}\n")
             self.write("".join(f"{indent}{line}\n" for line in lines))
 

@@ -224,15 +224,15 @@ def _read(inputs: AuditInputs) -> list[OwnEvents]:
     views, level, _ = inputs.sampled
     events = []
     for view in furthest(views, level):
-        beside = _beside(inputs, view, level)
-        if beside is None:
+        own = _own_events_of(inputs, view, level)
+        if own is None:
             inputs.skipped[f"own outcome of {view.source.name}"] = "the labels do not have its keys, or it has no events"
         else:
-            events.append(beside)
+            events.append(own)
     return events
 
 
-def _beside(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnEvents | None:
+def _own_events_of(inputs: AuditInputs, view: FeatureView, level: Level) -> OwnEvents | None:
     source = bottom_of(view.source)
     position = inputs.with_rare(inputs.sample, thresholds.LOOKED)
     reads = inputs.sampled[2].t[np.searchsorted(inputs.sample, position)]
