@@ -62,7 +62,7 @@ class Laws:
 
     @property
     def digest(self) -> str:
-        """Of the files of the laws, and what else lies beside them."""
+        """Of the files of the laws, and what else lies next to them."""
         return digest(sorted(set(self._files()) | set(self._beside()))) + _form()
 
     # ------------------------------------------------------------ learning
@@ -133,7 +133,7 @@ class Laws:
         return {name: place for place, name in enumerate(sorted(self.laws, key=distance))}
 
     def _never_runs(self, source: str, function: str) -> bool:
-        """Whether no law runs a function; where it is no kernel, which nobody sees running."""
+        """Whether no law runs a function; where it is not a kernel, which cannot be seen running."""
         ran = any((source, function) in law.functions for law in self.laws.values())
         return not ran and not self._at_import(function)
 

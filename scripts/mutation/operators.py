@@ -28,7 +28,7 @@ LOGGERS = {"logger", "logging"}
 
 @dataclass(frozen=True)
 class Site:
-    """A place, and what is written there instead."""
+    """A place, and its replacement."""
 
     operator: str
     function: str  # the qualified name, as Python gives it to a code object
@@ -108,7 +108,7 @@ def _changeable(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
 
 
 def _children(node: ast.AST) -> list[ast.AST]:
-    """What is below a node, without what no answer depends on."""
+    """The nodes below a node, without what no answer depends on."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef():
             defaults = [value for value in (*node.args.defaults, *node.args.kw_defaults) if value]
@@ -131,7 +131,7 @@ def _left_out(node: ast.AST) -> bool:
 
 
 def _says(value: ast.AST, node: ast.AST) -> bool:
-    """A docstring, or a call that only tells somebody something."""
+    """A docstring, or a call that only reports something."""
     if isinstance(value, ast.Call):
         called = ast.unparse(value.func)
         return called in MESSAGES or called.split(".")[0].strip("_").lower() in LOGGERS
@@ -224,6 +224,6 @@ def _with(node: ast.AST, **changed: object) -> str:
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Whether `+` plainly joins texts, or `|` types."""
+    """Whether `+` plainly joins strings, or `|` types."""
     parts = [part for part in ast.walk(node) if isinstance(part, ast.Constant | ast.JoinedStr)]
     return any(isinstance(p, ast.JoinedStr) or isinstance(p.value, str | None) for p in parts)

@@ -78,7 +78,7 @@ def fill(store, folder, views, users, *, roll=True):
 
 
 def values(store, views, users, second):
-    """What is served of every key, by view."""
+    """The served values of every key, by view."""
     found = {}
     for view in views:
         rows = [{"user": user, "shop": shop} for user in users for shop in "ab"]

@@ -39,7 +39,7 @@ sys.stdin.readline()
 print(service.exposures("fresh", [{"unit": int(unit)} for unit in units]).accepted, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-"""A process that posts exposures as a service does, and is then killed, at once or after a line."""
+"""A process that posts exposures as a service does, and is then killed, immediately or after a line."""
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
     """Over a restart, too; those of each space by themselves."""
     view = streaming_view(source={"filter": pl.col("amount") > 0})
     for n in range(2):
-        flow = Flow([view], store, tmp_path)  # anew
+        flow = Flow([view], store, tmp_path)  # again
         flow.send([{"key": 1, "at": n, "amount": 1.0}, {"key": 2, "at": n, "amount": -1.0 if n else 1.0}, {"key": "bad"}], 10)
     sizes = {space: sum(len(block) for _, block in store.scan(space)) for space in FOLDERS}
     assert sizes == flow.ingestor.writer(None).blocks
@@ -181,7 +181,7 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
         mine.roll()
     monkeypatch.setattr(store, "commit", commit)
     monkeypatch.setattr(archive_files, "durable", real)
-    assert numbers(mine) == [1, 2, 3, 4]  # a draft is no file
+    assert numbers(mine) == [1, 2, 3, 4]  # a draft is not a file
     put(store, 5, [5])
     mine.roll()
     assert numbers(mine) == [1, 2, 3, 4, 5]

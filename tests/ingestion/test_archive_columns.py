@@ -27,7 +27,7 @@ def kept(store, folder, schema=WHOLE, *, roll=True):
 
 
 def over(view, schema=WHOLE, **rules):
-    """The view over a stream that is another now; its state stands, so that only what is read of the archive differs."""
+    """The view over a stream that is another now; its state stands, so that only the read of the archive differs."""
     stream = hw.push(schema=schema, at_least_once=True)
     return dataclasses.replace(view, source=dataclasses.replace(view.source, stream=stream, **rules))
 

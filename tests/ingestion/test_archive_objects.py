@@ -202,7 +202,7 @@ def test_a_store_that_is_away_loses_nothing(store, tmp_path, bucket, monkeypatch
     mine = roller(store, tmp_path)
     put(store, 1, [1])
     with socket.socket() as taken, monkeypatch.context() as away:
-        taken.bind(("127.0.0.1", 0))  # nobody listens
+        taken.bind(("127.0.0.1", 0))  # no server listens
         away.setattr(archive_objects, "_RETRIES", 1)
         away.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
         away.setenv("HEADWATER_ARCHIVE_URL", f"{bucket}/away")

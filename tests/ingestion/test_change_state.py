@@ -1,4 +1,4 @@
-"""Corrections and deletions of a stream, planted one by one: what is served, archived, counted, explained and kept of each."""
+"""Corrections and deletions of a stream, planted one by one: serving, archive, counts, explanation and state of each."""
 
 from datetime import datetime
 
@@ -53,7 +53,7 @@ def reopened(view, store, folder):
     return made
 
 
-# what is committed one after the other, and the sums of keys 1 and 2 after each
+# the commits in order, and the sums of keys 1 and 2 after each
 PLANTED = {
     "a value": [([after(10, 5.0)], [5, 0]), ([before(20, 5.0), after(20, 7.0)], [7, 0])],
     "a value, by an image after alone": [([after(10, 5.0)], [5, 0]), ([after(20, 7.0)], [7, 0])],
@@ -65,18 +65,18 @@ PLANTED = {
     "no time any more": [([after(10, 5.0)], [5, 0]), ([after(20, 5.0, second=None)], [0, 0])],
     "a deletion": [([after(10, 5.0), after(10, 1.0, ident="b")], [6, 0]), ([before(20)], [1, 0])],
     "a deletion of all there is": [([after(10, 5.0)], [5, 0]), ([before(20)], [0, 0])],
-    "deleted and stated anew": [([after(10, 5.0)], [5, 0]), ([before(20)], [0, 0]), ([after(30, 2.0)], [2, 0])],
-    "deleted and stated anew at once": [([after(10, 5.0)], [5, 0]), ([before(20), after(30, 2.0)], [2, 0])],
-    "stated and deleted at once": [([after(10, 5.0), before(20)], [0, 0])],
-    "two corrections at once": [([after(10, 5.0)], [5, 0]), ([after(20, 7.0), after(30, 9.0)], [9, 0])],
-    "two corrections at once, out of order": [([after(10, 5.0)], [5, 0]), ([after(30, 9.0), after(20, 7.0)], [9, 0])],
+    "deleted and stated again": [([after(10, 5.0)], [5, 0]), ([before(20)], [0, 0]), ([after(30, 2.0)], [2, 0])],
+    "deleted and stated again together": [([after(10, 5.0)], [5, 0]), ([before(20), after(30, 2.0)], [2, 0])],
+    "stated and deleted together": [([after(10, 5.0), before(20)], [0, 0])],
+    "two corrections together": [([after(10, 5.0)], [5, 0]), ([after(20, 7.0), after(30, 9.0)], [9, 0])],
+    "two corrections together, out of order": [([after(10, 5.0)], [5, 0]), ([after(30, 9.0), after(20, 7.0)], [9, 0])],
     "out of order": [([after(20, 7.0)], [7, 0]), ([after(10, 5.0)], [7, 0]), ([before(15)], [7, 0])],
     "a deletion before its event": [([before(20)], [0, 0]), ([after(10, 5.0)], [0, 0]), ([after(30, 6.0)], [6, 0])],
     "a copy of what was corrected": [([after(10, 5.0)], [5, 0]), ([after(20, 7.0)], [7, 0]), ([after(10, 5.0)], [7, 0])],
     "a copy of a correction": [([after(10, 5.0)], [5, 0]), ([after(20, 7.0)], [7, 0]), ([after(20, 7.0)], [7, 0])],
     "there and back": [([after(10, 5.0)], [5, 0]), ([after(20, 7.0), after(30, 5.0)], [5, 0]), ([after(30, 5.0)], [5, 0])],
     "its time of change told twice": [([after(10, 5.0)], [5, 0]), ([after(20, 5.0)], [5, 0]), ([before(30)], [0, 0])],
-    "cents beside billions": [([after(10, 4e9), after(10, 0.01, ident="b")], [4e9 + 0.01, 0]), ([before(20)], [0.01, 0])],
+    "cents next to billions": [([after(10, 4e9), after(10, 0.01, ident="b")], [4e9 + 0.01, 0]), ([before(20)], [0.01, 0])],
     "the greatest": [([after(10, 9.0), after(10, 1.0, ident="b")], [10, 0]), ([before(20)], [1, 0]), ([before(30, ident="b")], [0, 0])],
     "an image before at the time of its event": [([after(10, 5.0)], [5, 0]), ([before(10)], [5, 0])],
     "what a commit passed through": [([after(10, 5.0)], [5, 0]), ([after(20, 1.0)], [1, 0]), ([before(20, 1.0, 10, 1), after(20, 7.0)], [7, 0])],
@@ -214,7 +214,7 @@ def test_events_are_let_go_when_no_window_reaches_them(store, tmp_path, clock):
     flow.send([], 26 * HOUR)  # b and c are beyond a day; a has moved
     assert left() == [2, 2, 2, 2]
     flow = reopened(view, store, tmp_path)
-    flow.send([after(30, 9.0, ident="b")], 27 * HOUR)  # of an event that was let go
+    flow.send([after(30, 9.0, ident="b")], 27 * HOUR)  # of an event that was released
     assert sums(view, store, 27 * HOUR) == [5, 0]
     flow = Flow([view, short], store, tmp_path)
     for hour in (60, 61, 62):
@@ -231,7 +231,7 @@ def test_what_a_lifetime_reaches_is_kept(store, tmp_path, clock):
     assert sums(view, store, 1001 * DAY + 1) == [1, 0]
 
 
-# ---------------------------------------------------------------- what is said of it
+# ---------------------------------------------------------------- messages
 
 
 def test_refused_images_change_nothing(store, tmp_path, clock):

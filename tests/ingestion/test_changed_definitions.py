@@ -47,7 +47,7 @@ def project(*views):
 
 
 def read(row):
-    """A row with moments in place of seconds and of text."""
+    """A row with times in place of seconds and of text."""
     moments = {name: datetime.fromisoformat(row[name]) for name in ("changed", "seen") if name in row}
     return {**row, "at": at(row["at"]), **moments}
 
@@ -184,9 +184,9 @@ CHANGES = [
     change("a filter is loosened", images(filter=pl.col("v") > 2), images(filter=pl.col("v") > 0), over(0), rebuilt=False),
     change("a filter is loosened, and nothing was left out", images(filter=pl.col("v") > 0), images(filter=pl.col("v") > -1), over(-1)),
     change("a filter is tightened", images(filter=pl.col("v") > 0), images(filter=pl.col("v") > 2), over(2)),
-    change("a filter is tightened to what is corrected later", images(), images(filter=pl.col("v") > 3), over(3)),
+    change("a filter is tightened to events that are corrected later", images(), images(filter=pl.col("v") > 3), over(3)),
     change(
-        "a filter is tightened, and what it leaves out came before what is left",
+        "a filter is tightened, and what it leaves out came before the rest",
         images(),
         images(filter=pl.col("v") < 6),
         lambda row: row["v"] < 6,

@@ -42,7 +42,7 @@ def clocks(monkeypatch):
     return Clocks(monkeypatch)
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_is_due_is_not_made_by_a_clock_that_a_server_contradicts(store, clo
 
 
 def made_by(jobs):
-    """The errors of what is due, each made once."""
+    """The errors of due checks, each made once."""
     stop, errors = threading.Event(), []
     for done in jobs(stop):
         stop.set()

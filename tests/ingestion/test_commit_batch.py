@@ -1,4 +1,4 @@
-"""Micro batches of Spark are committed as every other stream: each once, however often and in whatever order its rows come again."""
+"""Micro batches of Spark are committed as every other stream: each once, in any number and order of repeats."""
 
 import pickle
 from contextlib import closing

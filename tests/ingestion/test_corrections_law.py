@@ -1,4 +1,4 @@
-"""Random images of events through a writer into a real store: what is online is what the naive reference says of all that was sent.
+"""Random images of events through a writer into a real store: the online state equals the naive reference for all that was sent.
 
 In any order, with copies, ties and restarts, for every aggregation; and parity finds nothing.
 """
@@ -47,7 +47,7 @@ images = st.fixed_dictionaries(
         "flag": st.sampled_from([None, True, False]),
         "moment": st.one_of(st.none(), seconds),
         "at": st.one_of(*[seconds] * 4, st.just(-1.5), st.none()),  # so long before; negative: it is still to happen
-        "known": st.integers(0, 9),  # the version; what is of one is tied
+        "known": st.integers(0, 9),  # the version; rows of one are tied
         "before": st.sampled_from([False, False, False, False, True]),
     }
 )
@@ -78,7 +78,7 @@ def view_of(features, freshness, stream=True):
 
 
 class World:
-    """What is sent, and where to."""
+    """The sent events, and their streams."""
 
     def __init__(self, url, folder, features):
         self.url, self.folder, self.now, self.offset = url, folder, START, 0
@@ -141,7 +141,7 @@ class World:
         self.sent += rows
 
     def ask(self, _):
-        self.now += 1  # a commit is a moment of its own
+        self.now += 1  # a commit has a time of its own
         self.ingestor.commit([], self.now)  # what was held and is due
         served = OnlineView(self.view, self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
         known = [row for row in self.sent if row["before"] or row["at"] is None or row["at"] < self.now]  # the others wait for their time

@@ -31,7 +31,7 @@ def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, ro
     flow = Flow([view], either, tmp_path)
     flow.send([event(0)], 2)
     flow.send([event(n, 200_000.0) for n in range(1, 6)], 3)  # more than a day ahead: refused
-    flow.send([event(0), event(9, amount="bad")], 4)  # a duplicate, and one that is no event
+    flow.send([event(0), event(9, amount="bad")], 4)  # a duplicate, and one that is not an event
     if rolled:
         flow.ingestor.roll(least=1)
     assert count(either, view, 5) == 1
@@ -43,7 +43,7 @@ def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, ro
     assert (done.records, done.before, dict(done.outcomes)) == (6, 0, {"accepted": 5, "refused": 1})
     assert count(either, view, 200_002) == 5
     again = hw.operations.replay_dead_letters(project, "events", store=either, data_dir=tmp_path)
-    assert (again.records, again.before, dict(again.outcomes)) == (1, 5, {"refused": 1}), "what is refused again may be tried again"
+    assert (again.records, again.before, dict(again.outcomes)) == (1, 5, {"refused": 1}), "a record refused again may be tried again"
     assert count(either, view, 200_002) == 5
     listed = hw.operations.dead_letters(project, "events", store=either, data_dir=tmp_path)
     assert listed["replayed"].sum() == 5

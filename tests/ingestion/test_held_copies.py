@@ -1,4 +1,4 @@
-"""An event of the future is known at its release, for its id too: what is served of it and its copies is what training computes."""
+"""An event of the future is known at its release, for its id too: serving of it and its copies equals training."""
 
 import itertools
 import json

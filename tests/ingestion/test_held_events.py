@@ -1,4 +1,4 @@
-"""Held events: a commit pays for what is due, not for what waits."""
+"""Held events: a commit pays for due events, not for waiting ones."""
 
 import polars as pl
 import pytest
@@ -30,7 +30,7 @@ def held_blocks(store):
     )
 )
 def test_every_held_event_is_released_once_at_its_time(steps):
-    """Whatever is held when, restarted, or committed for nothing: as a list that is filtered at each commit says."""
+    """Any held events, restarted, or committed for nothing: as a list that is filtered at each commit says."""
     values, now, expected, number = {}, 0, [], 0
     held = HeldEvents.load(values, now)
     for step, (ahead, later, how) in enumerate(steps):

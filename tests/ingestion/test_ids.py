@@ -38,7 +38,7 @@ class Naive:
 
 @st.composite
 def batches(draw):
-    """Events of a commit: few ids or many, texts or integers, known at one time or each at its time."""
+    """Events of a commit: few ids or many, strings or integers, known at one time or each at its time."""
     count, space = draw(st.sampled_from([(3, 4), (8, 30), (40, 30), (700, 5_000), (1_500, 600)]))
     chance = np.random.default_rng(draw(st.integers(0, 2**32)))
     ids = chance.integers(-space, space, count)
@@ -101,7 +101,7 @@ def test_an_id_takes_at_most_32_bytes_while_the_tables_grow():
 
 
 def test_growth_needs_no_memory_for_all_ids_twice():
-    """What is held in addition, so that the version before a commit stays valid: the tables that this commit has replaced."""
+    """Additional tables, so that the version before a commit stays valid: the tables that this commit has replaced."""
     before, most = None, 0.0
     for index in filled(300_000, 2_000):
         if before is not None and len(index) > 100_000:

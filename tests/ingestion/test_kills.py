@@ -1,4 +1,4 @@
-"""Ingestion is killed at random moments, again and again: every event counts once, and the control shows that the test would see it."""
+"""Ingestion is killed at random times, again and again: every event counts once, and the control shows that the test would see it."""
 
 import signal
 import statistics

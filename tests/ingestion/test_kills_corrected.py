@@ -1,4 +1,4 @@
-"""Ingestion of a stream of changes is killed at random moments: every event counts as its last image says, or not at all."""
+"""Ingestion of a stream of changes is killed at random times: every event counts as its last image says, or not at all."""
 
 import json
 import random
@@ -32,7 +32,7 @@ project = hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureSe
 
 
 class Changes(Appender):
-    """Appends what happens to events of its own: they are stated, corrected, moved, deleted, stated anew, told again and out of turn."""
+    """Appends what happens to events of its own: they are stated, corrected, moved, deleted, stated again, told again and out of turn."""
 
     def __init__(self, world, path, number, rate):
         super().__init__(world, path, rate)

@@ -1,4 +1,4 @@
-"""Records that nobody can read any more: values whose windows may lack them are incomplete until the loss has left the windows."""
+"""Records that cannot be read any more: values whose windows may lack them are incomplete until the loss has left the windows."""
 
 import pytest
 

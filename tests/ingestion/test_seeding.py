@@ -53,7 +53,7 @@ def test_killed_while_a_view_is_filled(world, tmp_path, kills, report):
         process.send_signal(signal.SIGKILL)
         process.wait()
         if here.is_whole("more"):
-            here.unfill("more")  # it was quicker: it is to begin anew
+            here.unfill("more")  # it was quicker: it is to begin again
         else:
             halfway += 1
     here.once()

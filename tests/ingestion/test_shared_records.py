@@ -194,7 +194,7 @@ def test_a_commit_and_a_fill_of_two_processes_lose_no_update(history, monkeypatc
 
 @pytest.mark.parametrize("seed", range(2))
 def test_random_histories(history, monkeypatch, seed):
-    """Views come, change and go, fills are cut short, records are compacted: what is complete is exact."""
+    """Views come, change and go, fills are cut short, records are compacted: complete values are exact."""
     random, commit = Random(seed), history.store.commit
     history.ingest("a")
     history.send(1)

@@ -50,7 +50,7 @@ class World:
         self.port = free_port()
         self.sent, self.bad, self.numbers = Counter(), itertools.count(), itertools.count()
         self.good, self.refused = [], 0
-        self.incomplete = False  # whether records were lost that nobody can read any more
+        self.incomplete = False  # whether records were lost that cannot be read any more
         self.lock = threading.Lock()
         (folder / "features.py").write_text(PROJECT.format(stream=stream, more=more), encoding="utf-8")
         self.runs = 0
@@ -78,7 +78,7 @@ class World:
         assert process.wait(900 if LONG else 60) == 0, process.log.read_text()
 
     def killed(self, times, pause=0.25, seed=0):
-        """Start and kill processes at random moments; the seconds from start to first commit."""
+        """Start and kill processes at random times; the seconds from start to first commit."""
         chance, starts = random.Random(seed), []
         for _ in range(times):
             since = time.perf_counter()
@@ -110,7 +110,7 @@ class World:
         return json.dumps({"user": f"u{n % USERS}", "n": n, "at": at.isoformat()}).encode(), n
 
     def took(self, numbers):
-        """Remember what is to be counted."""
+        """Remember the events to be counted."""
         with self.lock:
             self.good += [n for n in numbers if n is not None]
             self.refused += sum(n is None for n in numbers)

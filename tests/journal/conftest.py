@@ -20,7 +20,7 @@ def home(tmp_path, monkeypatch):
 
 
 def at(seconds):
-    """A moment, so many seconds after the first of May."""
+    """A time, so many seconds after the first of May."""
     return BASE + timedelta(microseconds=round(seconds * 1_000_000))
 
 

@@ -1,4 +1,4 @@
-"""Exposures: each is read once, whatever dies, and none is served without room for it."""
+"""Exposures: each is read once, no matter which process dies, and none is served without room for it."""
 
 import time
 from pathlib import Path

@@ -35,7 +35,7 @@ def posted(tmp_path):
 
 
 def said(posted, tmp_path):
-    """What is read: request, key and outcome of each, in order."""
+    """The read rows: request, key and outcome of each, in order."""
     frame = hw.operations.outcomes(tmp_path, posted.labels)
     keys = frame["user"].to_list() if "user" in frame.columns else [None] * frame.height
     return list(zip(frame["headwater_request"], keys, frame["headwater_outcome"], strict=True))

@@ -1,4 +1,4 @@
-"""Each log has a time of its own for which it is kept: what is older goes, what is not stays, and nothing is read twice because of it."""
+"""Each log has a time of its own for which it is kept: older rows go, others stay, and nothing is read twice because of it."""
 
 import os
 import time

@@ -409,7 +409,7 @@ def test_a_disk_without_room(tmp_path):
         assert kept == counts.written
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
         deadline = time.monotonic() + 20
-        while not log.flush():  # it says so at once where the last write failed
+        while not log.flush():  # it says so immediately where the last write failed
             assert time.monotonic() < deadline
         log.close()
         counts = log.counts()

@@ -108,9 +108,9 @@ def test_a_row_says_all_that_was_answered(tmp_path):
         ([1, 2.5, None], pl.Float64),
         ([float("nan"), -0.0, None], pl.Float64),
     ],
-    ids=["ints", "floats", "booleans", "texts", "lists", "lists of texts", "maps", "times", "nulls", "ints and floats", "nan and -0"],
+    ids=["ints", "floats", "booleans", "strings", "lists", "lists of strings", "maps", "times", "nulls", "ints and floats", "nan and -0"],
 )
-@pytest.mark.parametrize("apart", [False, True], ids=["at once", "apart"])
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
 def test_values_keep_their_types_and_bits(tmp_path, values, dtype, apart):
     of = about(["user__value"])
     with hw.operations.ServedLog(tmp_path) as log:
@@ -120,7 +120,7 @@ def test_values_keep_their_types_and_bits(tmp_path, values, dtype, apart):
                 assert log.flush()
     found = hw.operations.served(tmp_path).sort("headwater_at").collect()["user__value"]
     assert found.dtype == dtype
-    plain = str if dtype.is_temporal() else repr  # a zone of another name is no other moment
+    plain = str if dtype.is_temporal() else repr  # a zone of another name is not another time
     values = [float(v) if dtype == pl.Float64 and v is not None else v for v in values]
     assert list(map(plain, found)) == list(map(plain, pl.Series(values, dtype=dtype)))
 

@@ -1,4 +1,4 @@
-"""Logs of several machines arrive at one destination, and from there in one folder: each row once, whatever was killed or away."""
+"""Logs of several machines arrive at one destination, and from there in one folder: each row once, despite kills and absences."""
 
 import json
 import os
@@ -269,7 +269,7 @@ def test_a_killed_shipment_goes_on_where_it_was(module, owner, name, after, shar
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     posted.add("checkout", 1, [Exposure("u2", "daily", micros(2), source="external")])
     posted.close()
-    fetch(tmp_path / "b", shared)  # whatever has arrived
+    fetch(tmp_path / "b", shared)  # all that has arrived
     convert_and_ship(folder, None, ShipTo(shared, MOST))
     fetch(tmp_path / "b", shared)
     assert ids(tmp_path / "b") == sorted(f"r{n}" for n in range(12))
@@ -293,7 +293,7 @@ def _begun(folder):
     return folder
 
 
-# ---------------------------------------------------------------- what is asked for wrongly
+# ---------------------------------------------------------------- wrong calls
 
 
 @pytest.mark.parametrize(

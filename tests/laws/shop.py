@@ -98,7 +98,7 @@ def opened(watch, place):
 
 
 def push(place, project, *batches):
-    """Ingest what is posted: each batch is answered for before the next is sent."""
+    """Ingest the posted events: each batch is answered for before the next is sent."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -164,7 +164,7 @@ def readable(place):
 
 
 def values(place, views, *, at=None):
-    """What is served to each user, with its status, by view; None where the store has nothing to serve."""
+    """The served values of each user, with its status, by view; None where the store has nothing to serve."""
     try:
         with readable(place) as store:
             asked = pl.DataFrame({"user": USERS})

@@ -1,7 +1,7 @@
-"""Projects over streams, drawn at random: what is sent to them, and what must be read, as training computes it of all that was sent.
+"""Projects over streams, drawn at random: sent events, and the values that must be read, as training computes it of all that was sent.
 
 A `World` has one or two sources, views over them, a store and a clock that stands still. `send` draws records; `ingest` takes in what was
-sent; `check` reads the store at many moments and compares each value, to the bit, with `hw.get_historical_features` over the very records,
+sent; `check` reads the store at many times and compares each value, to the bit, with `hw.get_historical_features` over the very records,
 known at the commit that made them readable. Nothing here knows how headwater stores anything.
 """
 
@@ -144,7 +144,7 @@ def aggregations(chance, drawn, names):
     return made
 
 
-# ---------------------------------------------------------------- sources and what is sent to them
+# ---------------------------------------------------------------- sources and their events
 
 
 @dataclass
@@ -233,7 +233,7 @@ class World:
         clock: the clock that stands still, of `headwater.testing.clock.at`.
         stream: `(world, stream) -> ` the stream of a source's definition; None is a folder of files.
         parted: whether records of one id lie in one partition, as stores with a writer for each need it.
-        ids: whether every source has ids, or changes, so that whatever is delivered again counts once; None draws it.
+        ids: whether every source has ids, or changes, so that repeated deliveries count once; None draws it.
     """
 
     def __init__(self, seed, folder, clock, *, url=None, stream=None, ids=None, parted=False):
@@ -307,7 +307,7 @@ class World:
         return drawn
 
     def sent(self, stream, rows):
-        """Remember what is to be counted from the next commit on."""
+        """Remember the events to be counted from the next commit on."""
         stream.refused += sum(row is None for row in rows)
         stream.sent += [{**row, "arrived": self.clock.wall()} for row in rows if row is not None]
 
@@ -378,7 +378,7 @@ class World:
         return [last, last + 1, *(last + edge for edge in edges)]
 
     def before(self, view):
-        """A moment before the last commit of a view's source, and that commit."""
+        """A time before the last commit of a view's source, and that commit."""
         last = max(self.stream_of(view).commits)
         return last - self.chance.choice([1, SECOND, HOUR]), last
 
@@ -389,7 +389,7 @@ class World:
         return hw.get_historical_features(over, asked, timestamp_field="asked", statuses=True)
 
     def check(self, store=None):
-        """Read every view at many moments, and compare each value and status with training's. store: if it is open in this process."""
+        """Read every view at many times, and compare each value and status with training's. store: if it is open in this process."""
         with nullcontext(store) if store is not None else closing(hw.operations.open_store(self.url, readonly=True)) as read_from:
             for view in self.views:
                 reader = hw.operations.OnlineFeatures(hw.FeatureService("s", [view]), read_from)

@@ -113,7 +113,7 @@ def early(minutes):
     return (pl.col("asked_at") - pl.duration(minutes=minutes)).alias("at")
 
 
-AUDIT = {  # what is planted: the model, the check that finds it, and whether the verdict is withheld or questioned
+AUDIT = {  # the planted faults: the model, the check that finds it, and whether the verdict is withheld or questioned
     "no event of the requests' keys": (lambda: model([view(DELIVERED.with_columns(pl.col("user") + 1000))]), "events of requests", "EMPTY"),
     "the labels' own rows, known at the request": (
         lambda: model([view(ORDERS.drop("delivered_at", "late"), [hw.mean("took")], at="asked_at")], of_took()),
@@ -169,7 +169,7 @@ def changed():
 
 @pytest.mark.parametrize("planted", AUDIT)
 def test_the_audit_finds_what_is_planted(planted):
-    """What is proven withholds the verdict; what data can only suggest is a question below it."""
+    """A proven leak withholds the verdict; what data can only suggest is a question below it."""
     make, check, severity = AUDIT[planted]
     result = backtest(make())
     assert (check, severity) in [(finding.check, finding.severity) for finding in result.audit.findings]
@@ -200,7 +200,7 @@ def test_an_answer_never_lifts_a_leak_and_must_name_a_check():
 
 
 def choices(negatives=None, days=6, requests=25, extra=(), **of_estimator):
-    """A model of a log of choices among items, of which a fifth comes late; and the tables."""
+    """A model of a log of choices among items, a fifth of it late; and the tables."""
     rng, items = np.random.default_rng(1), 20
     born = np.where(np.arange(items) < 16, -1.0, rng.integers(1, days, items)) * 1440
     catalogue = pl.DataFrame({"item": [f"i{n}" for n in range(items)], "quality": rng.normal(size=items), "at": instants(born)})

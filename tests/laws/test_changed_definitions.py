@@ -48,7 +48,7 @@ class Shop:
     # ---- what happens
 
     def put(self, *rows, file="visits.jsonl"):
-        """Append lines: each a visit of five seconds ago of key "a" with the value 1, but for what is given."""
+        """Append lines: each a visit of five seconds ago of key "a" with the value 1, except for the given fields."""
         with (self.folder / file).open("a", encoding="utf-8") as out:
             for row in rows:
                 self.number += 1
@@ -74,7 +74,7 @@ class Shop:
             options=hw.operations.IngestOptions(allow_unapplied=True),
         )
 
-    # ---- what is served
+    # ---- serving
 
     def read(self, view, asked=None):
         rows = [{"key": "a"} if asked is None else asked]

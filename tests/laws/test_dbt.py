@@ -18,7 +18,7 @@ def node(name, kind="model", **more):
 
 @pytest.fixture
 def manifest(tmp_path, monkeypatch):
-    """A project with tables of every kind; its files lie beside it."""
+    """A project with tables of every kind; its files lie next to it."""
     monkeypatch.chdir(tmp_path)
     for name in ("daily", "raw", "named", "by_meta", "aliased"):
         ROWS.with_columns(of=pl.lit(name)).write_parquet(tmp_path / f"{name}.parquet")

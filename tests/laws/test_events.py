@@ -1,4 +1,4 @@
-"""Exactly once, and online equals offline: whatever is sent, how often, by which stream, into which store, and whoever is killed."""
+"""Exactly once, and online equals offline: for all events, repeats, streams, stores and kills."""
 
 import os
 import random
@@ -157,7 +157,7 @@ project = World({seed}, Path({folder!r}), None, url={url!r}).project
 
 
 def killed(here, seed, times):
-    """Ingest in processes that are killed while records come; what is left is taken in by this one."""
+    """Ingest in processes that are killed while records come; this one takes in the rest."""
     chance = random.Random(seed)
     (here.folder / "features.py").write_text(
         PROJECT.format(root=str(ROOT), seed=seed, folder=str(here.folder), url=here.url), encoding="utf-8"

@@ -1,4 +1,4 @@
-"""Whatever goes wrong at whatever call of a commit: started again, ingestion ends with what it would have had without."""
+"""For any fault at any call of a commit: started again, ingestion ends with what it would have had without."""
 
 from functools import partial
 

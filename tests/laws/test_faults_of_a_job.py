@@ -1,4 +1,4 @@
-"""Whatever goes wrong at whatever call of a job: readers have the cut before or the new one, and the job that is started again ends as one
+"""For any fault at any call of a job: readers have the cut before or the new one, and the job that is started again ends as one
 without a fault."""
 
 import os

@@ -1,4 +1,4 @@
-"""Whatever goes wrong at whatever call of an erasure: the same command ends it; the key is nowhere, and other keys keep their values."""
+"""For any fault at any call of an erasure: the same command ends it; the key is nowhere, and other keys keep their values."""
 
 from pathlib import Path
 

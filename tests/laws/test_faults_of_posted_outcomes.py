@@ -1,4 +1,4 @@
-"""Whatever goes wrong at whatever call of the journal of outcomes: what its caller was answered for is there, once."""
+"""For any fault at any call of the journal of outcomes: what its caller was answered for is there, once."""
 
 import json
 from functools import partial

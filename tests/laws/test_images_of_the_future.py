@@ -18,7 +18,7 @@ def view(shop):
 
 @pytest.fixture
 def first(shop, view):
-    """An event of the value 1, which is served; the moment at which what is sent next is to count."""
+    """An event of the value 1, which is served; the time at which the next event is to count."""
     shop.put({"id": "x", "v": 1})
     shop.run(view)
     shop.expect(view, count_1d=1, sum_v_1d=1)

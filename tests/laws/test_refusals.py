@@ -1,6 +1,6 @@
 """Wrong definitions and wrong data are refused: the class of the error, and the words it must name.
 
-Each row says what is wrong, the call, the class, what was given and what is allowed. The words are
+Each row has the fault, the call, the class, the given value and the allowed ones. The words are
 names, values and alternatives, never a sentence, so that messages may be rewritten.
 """
 
@@ -90,7 +90,7 @@ DEFINITIONS = {
     "two rules for known times": (lambda: source(known_at_field="at", known_after="1h"), ["known_at_field", "known_after"]),
     "a period in words": (lambda: source(known_after="an hour"), ["an hour", "1h"]),
     "a negative period": (lambda: source(known_after=-MINUTE), ["known_after"]),
-    "a select that is no list": (lambda: source(select="user"), ["user"]),
+    "a select that is not a list": (lambda: source(select="user"), ["user"]),
     "a select of other rows": (lambda: source(select=["user", pl.col("price").shift(1).alias("before")]), ["before", "row"]),
     "a select that counts": (lambda: source(select=["user", pl.col("price").mean().alias("m")]), ["m", "row"]),
     "a select of neighbours": (lambda: source(select=["user", pl.col("price").cum_sum().alias("m")]), ["m", "row"]),
@@ -364,7 +364,7 @@ def test_wrong_data_are_refused(call, kind, words, folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HEADWATER_HOME", str(folder / "home"))
     assert_refused(call, kind, words)
-    assert not list(folder.glob("unused.*")), "nothing is written of what is refused"
+    assert not list(folder.glob("unused.*")), "refused rows are not written"
 
 
 KINESIS = {

@@ -276,7 +276,7 @@ def equals_training(asked, served):
 
 
 def test_precomputed_predictions_are_those_of_their_cut(asked):
-    """By every road; whoever has none is answered on request."""
+    """By every road; requests without one are answered on request."""
     lapse = asked.project.models[1]
     with ExitStack() as stack:
         store = stack.enter_context(closing(hw.operations.open_store(asked.url)))

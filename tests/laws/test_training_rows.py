@@ -85,7 +85,7 @@ def test_worlds_at_levels(block):
 @pytest.mark.parametrize("block", [range(first, first + 5) for first in range(0, 30 if FULL else 10, 5)], ids=str)
 def test_spilled_worlds_are_those_in_memory_to_the_bit(block, tmp_path):
     """With too little memory for its events, a history is split by key on disk, under headwater's
-    home; nothing else changes, in whatever order its rows lie."""
+    home; nothing else changes, in any order of its rows."""
     on_disk = set()
     for seed in block:
         world = many(make_world(seed, changes=seed % 4 == 3))
@@ -126,7 +126,7 @@ def chain_definitions(chain):
 
 @pytest.mark.parametrize("block", seeds(50), ids=str)
 def test_chains(block):
-    """Views beside each other, aliases, keys filled with features and lists, and a chained view."""
+    """Views next to each other, aliases, keys filled with features and lists, and a chained view."""
     wrong = []
     for seed in block:
         chain = chained_worlds.make_chain(seed)
@@ -285,7 +285,7 @@ def source_rules(world):
 
 @pytest.mark.parametrize("block", seeds(25), ids=str)
 def test_neither_order_nor_threads_nor_company_change_a_bit(block):
-    """Rows of the source in any order, more threads, other rows and views beside: equal to the bit."""
+    """Rows of the source in any order, more threads, other rows and views next to them: equal to the bit."""
     for seed in block:
         world = make_world(seed, changes=seed % 3 == 0)
         frame = frame_of(world.view.source.rows, world.schema)

@@ -68,7 +68,7 @@ def test_the_wait_of_a_job_takes_late_events_in():
 
 
 def test_measured_ages_are_drawn_by_the_time_of_the_request():
-    """Each age is drawn, whatever the order of the rows; views with as many ages are as old together."""
+    """Each age is drawn, in any order of the rows; views with as many ages are as old together."""
     events = source_of(k=[1] * 2000, at=[NOON - timedelta(seconds=s + 1) for s in range(2000)])
     ages = hw.measured(["0s", "100s", None])
     young = hw.FeatureView("young", source=events, keys=["k"], features=[hw.count()], freshness=ages)
@@ -296,7 +296,7 @@ def test_whole_days_are_not_reinterpreted_but_by_known_after():
         assert got["v__count_7d"].to_list() == counts
 
 
-# ----------------------------------------------------------------------------------- what is left out
+# ----------------------------------------------------------------------------------- omissions
 
 
 def test_rows_that_are_left_out_are_counted_by_reason():
@@ -477,7 +477,7 @@ def test_a_hot_key_in_slices_of_time_is_summed_as_in_memory(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_a_column_of_a_file_has_the_type_that_holds_all_its_values(form, tmp_path):
-    """Nulls and whole numbers at the beginning do not decide that later values are cut."""
+    """Nulls and integers at the beginning do not decide that later values are cut."""
     x = [None, 1, 2, *[3] * 200, 2.5]
     lines = [f'{{"k": 1, "x": {"null" if v is None else v}}}' if form == "jsonl" else f"1,{'' if v is None else v}" for v in x]
     file = tmp_path / f"events.{form}"

@@ -1,4 +1,4 @@
-"""Seeded worlds: a source, a view over it and rows that ask, with planted edges beside random times.
+"""Seeded worlds: a source, a view over it and rows that ask, with planted edges next to random times.
 
 A world is made for the oracle; tests/laws/definitions.py makes headwater's definitions of it.
 Times cluster around one instant and lie exactly at, one microsecond before, and one after each

@@ -143,7 +143,7 @@ def compared(rows):
 
 
 def test_parity_leaves_streams_of_production_to_production(production, developing, tmp_path):
-    """Their archive is there, in part in its store: whatever of it lies in the data directory, no value is said to differ."""
+    """Their archive is there, in part in its store: no matter which part is in the data directory, no value is said to differ."""
     elsewhere = {"the view is read from production, and its archive is there; compare it there": 1}
     with opened_for("project", None, write=True) as mine:
         Flow([OURS], mine, tmp_path / "data").send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
@@ -250,7 +250,7 @@ def read(name):
 
 read("first")  # compiles, with root's rights
 if os.getuid() == 0:
-    os.setuid(NOBODY)  # root may write whatever the mode says
+    os.setuid(NOBODY)  # root may write in any mode
 with contextlib.suppress(PermissionError):
     open(f"{folder}/data.mdb", "r+b")
     sys.exit("the file may be written")

@@ -128,7 +128,7 @@ def test_a_reader_that_saw_a_commit_decided_goes_on_after_it(opened, deadly, mon
 
 
 def swept(store, monkeypatch):
-    """What is left of large values: those that keys refer to."""
+    """The remains of large values: those that keys refer to."""
     with monkeypatch.context() as patch:
         patch.setattr("headwater.online_stores.dynamodb.dynamodb_blobs._ABANDONED", -10_000_000)
         store.state._blobs.sweep()

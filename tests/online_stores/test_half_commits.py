@@ -31,7 +31,7 @@ held = [
     event(n, second=1050 + n) if n % 5 == 1 else event(n) for n in range(120)
 ]  # some wait when they come, some no more when they come again
 twice = [event(n % 70, id=f"e{n % 70}") for n in range(120)]
-images = [  # of fifty events, which move from key to key and from tile to tile, and of which some are taken back
+images = [  # of fifty events, which move from key to key and from tile to tile, and some of them are taken back
     event(n % 50, second=10 + n % 50 + 400 * (n // 50), key=(n + 7 * (n // 50)) % KEYS)
     | {"amount": float(n), "id": f"e{n % 50}", "known": at(10 + n).isoformat(), "gone": n % 7 == 3}
     for n in range(120)

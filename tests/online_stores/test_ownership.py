@@ -1,4 +1,4 @@
-"""One store and several projects, or streams: nobody counts what is another's, and whose a store is is said by name."""
+"""One store and several projects, or streams: no project counts another's events, and whose a store is is said by name."""
 
 import polars as pl
 import pytest

@@ -64,7 +64,7 @@ def offset(store):
 @pytest.mark.services
 @pytest.mark.slow
 def test_kills_of_the_server_amid_commits(server):
-    """Nothing that was answered is lost, nothing is made twice, and what is there is whole."""
+    """Nothing that was answered is lost, nothing is made twice, and the rest is whole."""
     random, stop, answered = Random(5), threading.Event(), []
 
     def count_on():

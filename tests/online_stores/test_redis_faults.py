@@ -1,4 +1,4 @@
-"""What Redis does at its worst, on real servers: what is lost is found, and nothing is written twice."""
+"""What Redis does at its worst, on real servers: losses are found, and nothing is written twice."""
 
 import contextlib
 import shutil
@@ -63,7 +63,7 @@ def failover(tmp_path, closing):
     replica = closing(primary.replica(tmp_path / "replica", link.port))
 
     def cut():
-        link.switch(1)  # nobody there
+        link.switch(1)  # no server there
 
     def fail():
         primary.kill()
@@ -140,7 +140,7 @@ def test_a_failover_that_loses_a_commit_fences_its_writer(failover):
         step(store, 6)
         fail()
         with pytest.raises(LostError, match=r"holds 2 commits; this process had made commit 3\..*Open the store again"):
-            store.commit({KEY: number(7)}, {})  # whatever it expects
+            store.commit({KEY: number(7)}, {})  # with any expectation
         with pytest.raises(LostError):
             store.check()
         with opened(proxy.url) as new:
@@ -230,7 +230,7 @@ def count_on(url, stop, made):
 
 @pytest.mark.services
 def test_kills_of_the_server_amid_commits(tmp_path):
-    """With `appendfsync always` nothing that was answered is lost, nothing is made twice, and what is there is whole."""
+    """With `appendfsync always` nothing that was answered is lost, nothing is made twice, and the rest is whole."""
     random, stop, made = Random(5), threading.Event(), []
 
     def made_so_far():
@@ -297,7 +297,7 @@ def test_a_commit_that_never_arrived_is_made_again(tmp_path, closing):
         proxy = closing(Proxy(server.port))
         with opened(proxy.url) as store:
             step(store, 1)
-            proxy.switch(1)  # nobody there
+            proxy.switch(1)  # no server there
             threading.Timer(0.5, proxy.switch, [server.port]).start()
             store.commit({KEY: number(2)}, {KEY: number(1)})
             assert offset(store) == 2
@@ -322,7 +322,7 @@ def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
 
 @pytest.mark.services
 def test_a_lease_whose_answer_is_lost_is_held(tmp_path, closing):
-    """It is taken once, and whoever asks again in the same call finds that it has it; another one waits as ever."""
+    """It is taken once, and a repeat of the same call finds that it has it; another one waits as ever."""
     with serving(tmp_path) as server:
         proxy = closing(Proxy(server.port))
         with opened(proxy.url, server.url) as (store, other):
@@ -341,7 +341,7 @@ def test_what_is_asked_for_together_is_of_one_moment(tmp_path):
     with serving(tmp_path) as server, opened(server.url, server.url) as (store, reader):
         key = MANY[0] + b"\0p"
         store.commit({KEY: number(0), key: record(0)}, {})
-        more = [OFFSET + b"%060d" % i for i in range(2000)]  # more than a server reads at once
+        more = [OFFSET + b"%060d" % i for i in range(2000)]  # more than a server reads in one go
 
         def write():
             for to in range(1, 2000):
@@ -952,7 +952,7 @@ def shop(tmp_path, closing):
 
 
 def sentinel_url(sentinel, *, name="shop/1", password="open", more=""):
-    """The first host is nobody."""
+    """The first host does not exist."""
     return f"redis+sentinel://:{password}@127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/{name}?sentinel_password=watch{more}"
 
 

@@ -1,4 +1,4 @@
-"""Sorted runs of a large LMDB store: the same map as without them, whatever is killed, and whoever reads meanwhile."""
+"""Sorted runs of a large LMDB store: the same map as without them, after any kill, and for any reader meanwhile."""
 
 import contextlib
 import functools
@@ -89,7 +89,7 @@ def test_it_is_a_map(small, tmp_path_factory, source):
 
 
 def test_runs_come_and_go(small, tmp_path):
-    """The sweep goes round, runs are deleted, and their number stays bounded; a change of size or direction of commits is no matter."""
+    """The sweep goes round, runs are deleted, and their number stays bounded; a change of size or direction of commits does not matter."""
     with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
         expected = {}
         for step in range(160):

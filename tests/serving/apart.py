@@ -48,7 +48,7 @@ class Apart:
             asked.close()
 
     def reset_peak(self):
-        """Have the peak of the resident memory begin anew; the resident memory now, MB."""
+        """Have the peak of the resident memory begin again; the resident memory now, MB."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
         return self._memory("VmRSS")
 

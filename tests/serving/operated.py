@@ -83,7 +83,7 @@ class Operated:
         self.until(lambda: self.health() == 200, "readiness")
 
     def health(self):
-        """The status of /readyz; None where nobody answers."""
+        """The status of /readyz; None without an answer."""
         try:
             return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code
         except httpx.HTTPError:

@@ -220,7 +220,7 @@ def test_versions_come_and_go_without_a_dropped_request(own, tmp_path, monkeypat
             assert "has changed" in good(client.get("/readyz"))["warnings"][0]
             registry.rollback("churn")
             wait_until(lambda: "warnings" not in client.get("/readyz").json(), "no more of it")
-            monkeypatch.setattr(hw.operations.ModelRegistry, "open", lambda *_, **__: 1 / 0)  # whatever a version does when it is loaded
+            monkeypatch.setattr(hw.operations.ModelRegistry, "open", lambda *_, **__: 1 / 0)  # for any fault of a version when it is loaded
             registry.promote(2, "churn")
             wait_until(lambda: "division by zero" in str(client.get("/readyz").json().get("warnings")), "what is refused")
             monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""What is answered over HTTP where views lack records that were lost: by what each view says, as the description of the service has it."""
+"""The answers over HTTP where views lack records that were lost: by what each view says, as the description of the service has it."""
 
 import pytest
 

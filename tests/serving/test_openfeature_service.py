@@ -29,7 +29,7 @@ def test_the_provider_assigns_as_the_service_does(tmp_path, filled_store):
             client = api.get_client()
             for unit in range(50):
                 assert client.get_string_value("fresh", "none", EvaluationContext(str(unit))) == expected(store, unit)
-            assert read_exposures(tmp_path, "fresh").is_empty()  # an evaluation alone is no exposure
+            assert read_exposures(tmp_path, "fresh").is_empty()  # an evaluation alone is not an exposure
             for unit in range(50):
                 details = TrackingEventDetails(attributes={"experiment": "fresh", "request_id": f"r{unit}"})
                 client.track("exposure", EvaluationContext(str(unit)), details)

@@ -1,4 +1,4 @@
-"""What is kept of answers and of what came of them: the serving log, posted outcomes, and training on both."""
+"""The records of answers and of their outcomes: the serving log, posted outcomes, and training on both."""
 
 from datetime import UTC, datetime, timedelta
 

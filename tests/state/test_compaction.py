@@ -1,4 +1,4 @@
-"""Records go when the last window has passed, and not a microsecond sooner; what is written meanwhile is left alone."""
+"""Records go when the last window has passed, and not a microsecond sooner; writes meanwhile are left alone."""
 
 from datetime import UTC, datetime
 

@@ -24,7 +24,7 @@ def rows(times, seed):
 
 
 @pytest.mark.parametrize("ids", IDS)
-@pytest.mark.parametrize("times", [[0], [0, 1], [0, 70, 140], range(0, 3_000, 7)], ids=["at once", "two seconds", "three tiles", "apart"])
+@pytest.mark.parametrize("times", [[0], [0, 1], [0, 70, 140], range(0, 3_000, 7)], ids=["one time", "two seconds", "three tiles", "apart"])
 @pytest.mark.parametrize("partitions", [1, 2, 3])
 def test_the_latest_of_all_records_are_chosen_at_every_size(times, ids, partitions):
     count = len(CATEGORIES)

@@ -1,4 +1,4 @@
-"""Precomputed predictions, in every store: what is looked up is what a backtest gives the same request."""
+"""Precomputed predictions, in every store: a lookup equals a backtest of the same request."""
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -133,7 +133,7 @@ def test_what_is_looked_up_is_what_a_backtest_gives(seed, make_store, monkeypatc
 
 @pytest.mark.slow
 def test_only_records_of_a_cut_are_kept(make_store):
-    """A key that is no longer scored has no score in the next cut, and no record after the one that follows."""
+    """A key that is not scored any more has no score in the next cut, and no record after the one that follows."""
     events = pl.DataFrame({"user": [1, 2], "amount": [1.0, 2.0], "at": [at(0.5), at(10.5)]})
     source = hw.Source("events", history=events, timestamp_field="at")
     view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.sum("amount")], freshness=hw.on_request())

@@ -1,4 +1,4 @@
-"""Records that compiled loops write are, to the byte, those that the general way writes; and what is stored is kept small."""
+"""Records that compiled loops write are, to the byte, those that the general way writes; and the stored state is kept small."""
 
 from dataclasses import replace
 from random import Random

@@ -40,7 +40,7 @@ from headwater.state.view_tiles import ViewTiles
 
 _ROWS = 200_000
 _BYTES = 1 << 26  # of one commit
-_ATTEMPTS = 20  # each finds anew what is to be erased
+_ATTEMPTS = 20  # each finds again what to erase
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     FOLDER/erasures/20240501T120000Z-1f2e3d4c.json
 
-It holds no value of the key, only its HMAC. The secret of that is in `erasures/secret`: with a receipt alone nobody finds the key by
+It holds no value of the key, only its HMAC. The secret of that is in `erasures/secret`: with a receipt alone the key cannot be found by
 trying values, and the operator can show that a receipt is of a key.
 """
 

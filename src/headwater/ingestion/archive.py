@@ -180,7 +180,7 @@ class Roller:
         return rows.filter(pl.col(SEQUENCE) > made) if SEQUENCE in rows.columns else rows.clear()
 
     def cut(self, made: int, at: int) -> None:
-        """Remove the rows of commits after `made`; it was made `at`, microseconds, by which dead letters without a commit are told."""
+        """Remove the rows of commits after `made`; it was made `at`, microseconds, which identifies dead letters without a commit."""
 
         def kept(rows: pl.DataFrame) -> pl.DataFrame:
             return rows.filter(pl.col(SEQUENCE) <= made if SEQUENCE in rows.columns else pl.col(KNOWN_AT) <= clock.timestamp(at))

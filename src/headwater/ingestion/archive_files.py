@@ -195,7 +195,7 @@ def expire_files(files: Sequence[Path], before: date) -> int:
 def drop_drafts(place: Path) -> None:
     """Remove what processes that were killed left of files which were never whole; the caller holds the lock of those that add files.
 
-    A draft beside its file is of a process that replaces it, which may run.
+    A draft next to its file is of a process that replaces it, which may run.
     """
     for draft in place.glob("headwater_date=*/*.draft"):
         if not draft.with_suffix(".parquet").exists():

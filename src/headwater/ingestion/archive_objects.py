@@ -82,7 +82,7 @@ class ObjectArchive:
         return f"{self.url}/{path}"
 
     def alone(self) -> AbstractContextManager[None]:
-        """See `Archive`: nobody waits, since a reader takes each commit once whoever wrote it."""
+        """See `Archive`: no wait, since a reader takes each commit once from any writer."""
         return nullcontext()
 
     def parts(self) -> list[ArchiveObject]:

@@ -15,7 +15,7 @@ _NAME: Final = "owner"
 
 
 def claim_folder(folder: Path, store: OnlineStore) -> None:
-    """Note whose a source's folder is, where it is nobody's.
+    """Note whose a source's folder is, where it has no owner.
 
     Raises:
         UsageError: another project writes to it, or another development environment.

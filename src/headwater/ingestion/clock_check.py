@@ -143,7 +143,7 @@ def job_time(at: datetime | str | None, server_time: Callable[[], int | None], c
     committed: when the store was last written to, microseconds; 0 where it was not.
 
     Raises:
-        UsageError: `at` is no time, or has not come: a cut of the future would be served without the events that come until then.
+        UsageError: `at` is not a time, or is in the future: a cut of the future would be served without the events that come until then.
         ClockError: without `at`, the wall clock differs from the server's by more than 5 minutes, or is as much behind the last commit.
     """
     if at is None:

@@ -77,7 +77,7 @@ class BatchCommitter:
         return f"commit_batches(project={self.target.project!r}, source={self.target.source.name!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What is open stays in its process."""
+        """Open resources stay in their process."""
         return _restored, (versions(), pickle.dumps(self.target))
 
     def __call__(self, frame: DataFrame, batch_id: int) -> None:
@@ -166,7 +166,7 @@ class BatchCommitter:
         return ingestor.writer(PARTITION)
 
     def _next(self, ingestor: SourceIngestor, batch: SparkBatch) -> BatchPosition | None:
-        """The place in the batch to go on from; None where it does not follow what is committed."""
+        """The place in the batch to go on from; None where it does not follow the committed state."""
         writer = self._writer(ingestor)
         position = writer.positions.get(PARTITION)
         if position is None:

@@ -20,9 +20,9 @@ from headwater.kernel.arrays import I64, Bool
 TABLES = 64  # a power of two; see `_table_of`
 _BITS = 6
 _LOAD, _FULL = 0.8, 0.92  # how full a table is after it was made, and before it is made again
-_SPREAD = 64  # tables are made larger by up to one part in this many, so that they are not full all at once
+_SPREAD = 64  # tables are made larger by up to one part in this many, so that they are not full at the same time
 _LEAST = 16  # rows
-_MAPPED = 1 << 16  # bytes from which a table is a mapping, which the system has back at once; a heap keeps holes of former sizes
+_MAPPED = 1 << 16  # bytes from which a table is a mapping, which returns to the system immediately; a heap keeps holes of former sizes
 _COMMITS = (1 << 32) - 1  # the greatest number of a commit in a row; a table that would need a greater one is made again
 _AGES = 5  # parts of the horizon after which a table is made again although it is not full
 _AGED = 4  # such tables in a commit
@@ -58,7 +58,7 @@ class TableVersion:
         self.changes: list[_ArrayChange] = []
 
     def next(self) -> TableVersion:
-        """Leave the arrays, in this state, to a later version; what is changed in them from now on is taken back by `changes`."""
+        """Leave the arrays, in this state, to a later version; changes from now on are taken back by `changes`."""
         assert self.arrays is not None
         later = TableVersion(self.arrays)
         self.arrays, self.other, self.changes = None, later, []

@@ -189,7 +189,7 @@ class Acceptance:
         return ExpectedEvents.of(self.source)
 
     def _expected_values(self, rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-        """What is expected of, a row an event; null where an image says what was before."""
+        """The rows to check, one for each event; null where an image says what was before."""
         assert self._expected is not None
         source, columns = replace(self.source, history=Frame(rows)), self._expected.columns
         values = collect(arrived(source, [], columns, []), f"source {self.source.name!r}", held=True).select(columns)

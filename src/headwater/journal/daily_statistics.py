@@ -21,7 +21,7 @@ The table has a row for each count: `folder` ("model=churn"), `subject`, `measur
     file       path in the log    size in bytes                   1
 
 A bucket has the sign, the exponent and three bits of the mantissa of a float64, as `aggregations.approx_percentile` has six: its middle is
-within 6.25 % of each value in it. A bucket that begins at a whole number up to 16 is read as this number, so small counts are exact.
+within 6.25 % of each value in it. A bucket that begins at an integer up to 16 is read as this number, so small counts are exact.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def buckets(values: F64) -> I64:
 
 
 def middles(of: I64) -> F64:
-    """The value in the middle of each bucket; of one that begins at a whole number up to 16, this number."""
+    """The value in the middle of each bucket; of one that begins at an integer up to 16, this number."""
     sizes = np.abs(of)
     middle = ((sizes << _SHIFT) | (1 << (_SHIFT - 1))).view(np.float64)
     low = (sizes << _SHIFT).view(np.float64)

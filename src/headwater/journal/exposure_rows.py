@@ -26,7 +26,7 @@ EXPOSURE_SCHEMA: Final = {
     PROPENSITY: pl.Float64,
     AGE: pl.Float64,  # seconds, of the stalest feature
     PROMISED: pl.Float64,  # seconds
-    FALLBACK: pl.Boolean,  # answered by the default, a previous cut, or features of which one is a fallback value
+    FALLBACK: pl.Boolean,  # answered by the default, a previous cut, or features with a fallback value
     OVERRIDE: pl.Boolean,  # a tester chose the arm
     CLUSTER: pl.String,
     BUCKET: pl.Int64,
@@ -39,10 +39,10 @@ LOGGED_SCHEMA: Final = {
     LEVEL: pl.String,
     MODEL_VERSION: pl.String,
     SCORE: pl.Float64,  # null for rankings, and for scores that are not one number
-    FLAG: pl.String,  # "", or why the row is no evidence of its arm, see below
+    FLAG: pl.String,  # "", or why the row is not evidence of its arm, see below
     SOURCE: pl.String,  # "served", or who else has assigned
 }
-"""What is logged of an exposure."""
+"""The logged fields of an exposure."""
 
 NO_ROOM, SHADOW, WASHOUT = "no room", "shadow", "washout"
 """Flags: the control was served since exposures could not be written; the other arms are scored and not served; the time after a change."""

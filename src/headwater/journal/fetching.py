@@ -41,7 +41,7 @@ class FetchedLogs:
 
 
 def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
-    """Fetch what is not here yet. Every part counts once, however often it was shipped or fetched.
+    """Fetch the parts that are not here yet. Every part counts once, however often it was shipped or fetched.
 
     Args:
         folder: where the logs go; made where it does not exist.

@@ -221,7 +221,7 @@ class ServedLog:
                     wait=max(0.0, min(_CONVERSION, until - clock.stopwatch())),
                 )
         if self._ships:
-            with suppress(OSError, subprocess.TimeoutExpired):  # what is not shipped waits on disk
+            with suppress(OSError, subprocess.TimeoutExpired):  # unshipped segments wait on disk
                 subprocess.run(self._convert_now, timeout=max(0.0, until - clock.stopwatch()), stdin=subprocess.DEVNULL, check=False)  # noqa: S603
 
     @property

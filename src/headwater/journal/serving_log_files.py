@@ -102,7 +102,7 @@ def read(files: Sequence[Path]) -> pl.LazyFrame:
     """The rows of some files; a column that is not in all of them is null in the others.
 
     Raises:
-        DataError: there is no whole request in them.
+        DataError: they have no whole request.
         StoreError: a segment of another version.
     """
     own = list(files)

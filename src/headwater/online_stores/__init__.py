@@ -40,7 +40,7 @@ NO_MARKS: Marks = MappingProxyType({})
 
 
 class UnansweredError(StoreError):
-    """The server of a store cannot be reached; asking again at once would wait for it again."""
+    """The server of a store cannot be reached; asking again immediately would wait for it again."""
 
 
 class HeldError(StoreError):
@@ -297,7 +297,7 @@ def ingest_lease(store: OnlineStore, *, wait: float, instead: str = "") -> Itera
     Args:
         store: the store.
         wait: seconds to wait for it at most.
-        instead: what is done while ingestion is stopped, for the error, such as "erase".
+        instead: the work while ingestion is stopped, for the error, such as "erase".
 
     Raises:
         StoreError: another process writes.

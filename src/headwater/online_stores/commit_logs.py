@@ -1,4 +1,4 @@
-"""The logs of a store that is log first: their names, by what a commit expects, and what is known of the last commit of each."""
+"""The logs of a store that is log first: their names, by what a commit expects, and the last known commit of each."""
 
 from __future__ import annotations
 

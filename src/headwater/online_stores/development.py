@@ -1,7 +1,7 @@
 """A development environment: views that production has are read from its store, all others live in a store of one's own.
 
-Nothing is ever written to production: its store is opened read-only, and a commit that would change what is read from it is refused.
-What is one's own has names of its own (`NAMESPACE`), so no key of the one store is a key of the other.
+Nothing is ever written to production: its store is opened read-only, and a commit that would change the data read from it is refused.
+The environment's own keys have their own names (`NAMESPACE`), so no key of the one store is a key of the other.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def check_still(store: OnlineStore) -> None:
     """Check the format of a store that has been open for a while.
 
     Raises:
-        StoreError: another version has written it anew meanwhile.
+        StoreError: another version has written it again meanwhile.
     """
     (stored_format,) = store.get([FORMAT_KEY])
     if stored_format not in (None, FORMAT):

@@ -1,7 +1,7 @@
 """Records of an LMDB file, found and copied by a compiled loop: a get of py-lmdb costs as much for its call and copy as for its search.
 
 The loop reads the pages of the file as LMDB itself does, through a map of the file. The caller holds a read transaction of py-lmdb, which
-registers the reader, so that no writer reuses a page of that snapshot. Whatever the loop does not know, another format or a root
+registers the reader, so that no writer reuses a page of that snapshot. Anything that the loop does not know, another format or a root
 that is not of this snapshot any more, it answers with a negative number, and the caller gets the values from py-lmdb.
 
 The format is that of LMDB 0.9 (data version 1, `MDB_meta`, `MDB_page` and `MDB_node` in mdb.c): two meta pages, that of snapshot n at
@@ -27,7 +27,7 @@ from headwater.kernel.arrays import I64
 
 U8 = NDArray[np.uint8]
 FULL: Final = -2
-"""What is returned instead of where records end if the array is too small for them."""
+"""The return value, in place of the ends of records, if the array is too small for them."""
 
 _UNKNOWN: Final = -1  # the values have to be got from py-lmdb
 _BEYOND: Final = -3  # the file has grown beyond its map
@@ -52,9 +52,9 @@ class RecordCopier(Protocol):
         """Get the values of `heads` and copy those of some keys, all of one snapshot; keys, ends, none, out and at as of `LmdbPages.copy`.
 
         Args:
-            known: the number of a snapshot, 0 or above, of which the caller knows the values of `heads`.
+            known: the number of a snapshot, 0 or above, whose values of `heads` the caller knows.
 
-        Returns the number of this snapshot, -1 where that is no use; the values of `heads`, None if it is the known one; and what
+        Returns the number of this snapshot, -1 where that does not help; the values of `heads`, None if it is the known one; and what
         `LmdbPages.copy` returns.
 
         Raises:
@@ -83,7 +83,7 @@ class LmdbPages:
         Args:
             snapshot: the number of an open read transaction.
             keys: uint8, one after the other. ends: int64, where each ends.
-            none: int64, what is written for a key without a value.
+            none: int64, the marker of a key without a value.
             out: int64, the array, from word `at` on. Its last words are overwritten too.
         """
         mapped = self._map  # held until the loop is done
@@ -116,7 +116,7 @@ class LmdbPages:
 def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no-untyped-def]
     """See `LmdbPages.copy`; `pages`: the address of the map, `size`: its bytes.
 
-    A record is seldom in the processor's cache. So each step is made for some keys at once, and asks for the memory of the next one.
+    A record is seldom in the processor's cache. So each step is made for some keys together, and asks for the memory of the next one.
     """
     if size == 0:
         return _UNKNOWN

@@ -34,7 +34,7 @@ from headwater.online_stores.commit_logs import LogHead, Redo, head_of, is_at_od
 from headwater.online_stores.keyspace import LOG, PROGRESS, RECORD, REDO, STATE, STATE_OF_SOURCE, STREAM_STATE
 
 _PUBLISHED = (PROGRESS, STATE, STREAM_STATE)
-_ATTEMPTS = 5  # each reads and decides anew
+_ATTEMPTS = 5  # each reads and decides again
 
 
 class LogFirstStore:

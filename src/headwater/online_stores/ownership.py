@@ -105,7 +105,7 @@ def from_production(store: OnlineStore, view: FeatureView) -> bool:
 
 
 def views_of_production(project: Project) -> tuple[str, ...]:
-    """The names of the views that a development environment reads from production; none where this is no such environment.
+    """The names of the views that a development environment reads from production; none outside such an environment.
 
     Raises:
         StoreError: the production store cannot be opened.

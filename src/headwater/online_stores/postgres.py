@@ -201,7 +201,7 @@ class PostgresStore:
         raise StoreError(f"{self.where} ended the connection, or a deadlock, {_ATTEMPTS} times during one commit; nothing was written")
 
     def _write(self, connection: _Connection, changes: Changes, expect: Changes) -> psycopg.Cursor[tuple[Any, ...]] | None:
-        """One commit, within a transaction: what is expected is asked for at once, and what changes is sent once that holds."""
+        """One commit, within a transaction: expectations are queried together, and changes are sent once they hold."""
         begun = self._sent(connection, sql.BEGIN, self._writer, self._count, made="true")
         absent = sorted(key for key, value in expect.items() if value is None)
         held = sorted((key, value) for key, value in expect.items() if value is not None)

@@ -42,7 +42,7 @@ class RunningExperiment:
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[ArmGroup]]:
-        """What answers a request of which all rows have an arm, by the arm; an interleaved list is begun by the control."""
+        """The model for a request whose rows all have an arm, by the arm; an interleaved list is begun by the control."""
         names = {arm: arm for arm in self.keys} | {INTERLEAVED: self.plan.arms[0].name}
         return {arm: (ArmGroup(self.keys[of], None, f"{self.plan.experiment}/{arm}"),) for arm, of in names.items()}
 

@@ -150,7 +150,7 @@ class Endpoints(threading.local):
         return known
 
     def rows_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> tuple[RowDecoder, bool]:
-        """The decoder of a model's requests during experiments: the fields of all arms, of which each row needs those of its own.
+        """The decoder of a model's requests during experiments: the fields of all arms; each row needs those of its own.
 
         With whether all arms have the fields of the default. Raises: as `model`.
         """

@@ -39,7 +39,7 @@ _DRAIN: Final = 1.0  # seconds in which a stopping worker closes its connections
 
 @dataclass(frozen=True)
 class ServeOptions(Readable, metaclass=Spelled):
-    """What an operator may set of a service, besides what is served and where.
+    """What an operator may set of a service, besides models and addresses.
 
     Args:
         forward_to: hosts besides this machine that pushed events may be forwarded to; the online store has the address of ingestion.

@@ -22,7 +22,7 @@ class ServingResult(NamedTuple):
     name: of the feature service or model. t: request time, microseconds. rows: how many. version: of the model. features: of one row or
     many; None where none were read. of: the rows with features, where the predictions of others were precomputed; None is all.
     predicted: the predictions. order: of a ranking. stages: seconds by stage. ages: of the answers of each third party. arms: during an
-    experiment, the arm of each row (of a ranking, of the list); empty where every row got the default. parts: of which it is put together,
+    experiment, the arm of each row (of a ranking, of the list); empty where every row got the default. parts: of which it consists,
     where several arms answered.
     """
 
@@ -57,12 +57,12 @@ class ServingResult(NamedTuple):
 
     @property
     def flag(self) -> str | None:
-        """Why the answer is no evidence of its arm, for one row or a list."""
+        """Why the answer is not evidence of its arm, for one row or a list."""
         return (self.one_arm.assigned.flag or None) if self.one_arm is not None else None
 
     @property
     def each_arm(self) -> list[dict[str, str] | None] | None:
-        """Experiment, arm and flag of each of several rows; None where there is no experiment."""
+        """Experiment, arm and flag of each of several rows; None without an experiment."""
         if len(self.arms) < 2:
             return None
         return [None if arm is None else arm.named for arm in self.arms]

@@ -1,6 +1,6 @@
 """The strings of an answer, made in one call of Python: decoded together, and split at zero bytes.
 
-Where a string holds a zero byte itself, or there is no room for all, each is made of its span.
+Where a string holds a zero byte itself, or the room is too small for all, each is made of its span.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ MAPPED: Final = 2
 START: Final = 8
 """Bytes before the strings."""
 FULL: Final = -1
-"""There is no room for the strings."""
+"""The room is too small for the strings."""
 APART: Final = -2
 """The strings cannot be split at zero bytes: one of them holds such a byte."""
 

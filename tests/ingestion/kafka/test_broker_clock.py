@@ -56,7 +56,7 @@ def fresh(broker):
 
 @pytest.fixture(scope="module")
 def guarded(broker, tmp_path_factory):
-    """A broker where nobody may create the topic of the clock; everything else is allowed."""
+    """A broker where no one may create the topic of the clock; everything else is allowed."""
     from confluent_kafka.admin import AclOperation, ResourceType
 
     made = Broker(tmp_path_factory.mktemp("guarded"), "")
@@ -271,7 +271,7 @@ def test_a_running_ingestion_waits_while_the_broker_contradicts(broker, store, t
 
 
 def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monkeypatch):
-    """The first look is waited for; what is asked for later waits for none. It is asked less and less often, and said once."""
+    """The first look is waited for; later calls wait for none. It is asked less and less often, and said once."""
     asked, hang = [], threading.Event()
 
     def probe(spec):

@@ -1,4 +1,4 @@
-"""A topic of Debezium's envelopes, in JSON and in Avro: processes are killed, and what is served is what the history of changes gives."""
+"""A topic of Debezium's envelopes, in JSON and in Avro: processes are killed, and serving equals the history of changes."""
 
 import base64
 import json

@@ -313,7 +313,7 @@ def test_aborted_transactions_are_never_read_and_passed(broker, reader):
     broker.delete_before(topic, 0, 16)
     again = reader(broker.source(topic), dict(one.store))
     again.until(lambda: again.taken)
-    again.poll()  # nothing was lost: what is gone had been passed
+    again.poll()  # nothing was lost: the missing records had been passed
 
 
 @pytest.mark.slow

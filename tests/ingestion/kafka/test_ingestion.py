@@ -1,4 +1,4 @@
-"""`headwater ingest` on a real broker: whatever happens to processes and brokers, every event counts once."""
+"""`headwater ingest` on a real broker: no matter what happens to processes and brokers, every event counts once."""
 
 import random
 import signal

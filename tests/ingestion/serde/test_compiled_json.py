@@ -1,4 +1,4 @@
-"""The compiled reader of JSON compared with msgspec: whatever it takes, msgspec reads too, to the bit."""
+"""The compiled reader of JSON compared with msgspec: msgspec reads all that it takes, to the bit."""
 
 import random
 from datetime import UTC, date, datetime

@@ -1,4 +1,4 @@
-"""JSON records to rows: what is kept, what is refused and why, and that neither depends on its neighbours."""
+"""JSON records to rows: which are kept, which are refused and why, and that neither depends on its neighbours."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ GOOD_ROW = ("a", 1, 1.5, True, datetime(2024, 5, 1, 10, tzinfo=UTC))
 
 @pytest.fixture(autouse=True, scope="module", params=[0, 10**9], ids=["compiled", "msgspec"])
 def reader(request):
-    """By which reader: the compiled one, of however few records, or msgspec alone."""
+    """The reader: the compiled one, even for few records, or msgspec alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deserialize, "FEW", request.param)
         yield

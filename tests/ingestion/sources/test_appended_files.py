@@ -50,7 +50,7 @@ def test_only_complete_lines_are_read_and_offsets_are_bytes(tmp_path):
     assert {name: [FilePosition.of(at).offset for at in both] for name, both in records.positions.items()} == {name: [0, 17]}
     assert feed.lag() == {name: 4}
     assert feed.poll(100, 0.05) is None
-    assert feed.lag() == {name: 0}, "what follows the last newline is no record yet"
+    assert feed.lag() == {name: 0}, "what follows the last newline is not a record yet"
     append(path, b":3}\r\n")
     assert read(feed) == [(name, 17, b'{"n":3}\r')]
     assert feed.lag() == {name: 0}

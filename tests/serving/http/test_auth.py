@@ -64,7 +64,7 @@ def ask(client, route, path, token=None, body=b"{}"):
 
 
 def refusals(client, routes):
-    """What of the table lets somebody in whom it should not: nothing, one hopes."""
+    """What of the table admits a user that it should not: nothing, one hopes."""
     found = []
     good = client.tokens["read"]
     wrong = [None, "hw_", good[:-1], good + "x", good[:-1] + ("a" if good[-1] != "a" else "b"), "hw_" + "0" * 12 + good[15:], "x" * 5000]

@@ -1,4 +1,4 @@
-"""What is wrong with a request is said to whoever sent it, with the nearest name, and is never a fault of the service."""
+"""The fault of a request is reported to its sender, with the nearest name, and is never a fault of the service."""
 
 import json
 import socket

@@ -305,7 +305,7 @@ def test_connections_without_a_request_give_way_to_others():
             if n % 50 == 0:
                 assert answered(port)
         assert answered(port)
-        assert busy.recv(1 << 16).startswith(b"HTTP/1.1 200")  # what is being answered gives way to nobody
+        assert busy.recv(1 << 16).startswith(b"HTTP/1.1 200")  # an open answer is never cut off
 
 
 @pytest.mark.slow

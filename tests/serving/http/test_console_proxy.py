@@ -82,10 +82,10 @@ def test_failed_logins_count_by_the_address_of_the_client(service):
 def test_live_updates_stream_through_and_end_with_the_client(service):
     url, known = service
     headers = {"authorization": f"Bearer {known['read']}"}
-    for _ in range(70):  # more than may be open at once
+    for _ in range(70):  # more than may be open together
         with httpx.stream("GET", f"{url}/console/events", headers=headers, timeout=5) as response:
             assert response.status_code == 200
-            assert response.headers["x-accel-buffering"] == "no"  # nginx passes them on at once
+            assert response.headers["x-accel-buffering"] == "no"  # nginx passes them on immediately
             assert next(response.iter_raw()) == b"retry: 5000\n\n"
     time.sleep(0.2)
     assert httpx.get(f"{url}/healthz").status_code == 200

@@ -27,7 +27,7 @@ def here(tmp_path_factory):
 
 PLAIN, SECRET = keyspace.receiver("plain")
 FORWARDED = {
-    "nobody ingests": ({}, (), "start `headwater ingest`"),
+    "no ingestion": ({}, (), "start `headwater ingest`"),
     "nobody listens": ({PLAIN: b"http://127.0.0.1:{port}", SECRET: b"s"}, (), "does not respond at"),
     "no secret": ({PLAIN: b"http://127.0.0.1:{port}"}, (), "start `headwater ingest`"),
     "another machine": ({PLAIN: b"http://192.0.2.1:{port}", SECRET: b"s"}, (), "--forward-to 192.0.2.1"),

@@ -274,7 +274,7 @@ def test_after_a_stop_the_store_names_no_receiver(tmp_path):
     ("name", "changed", "refused"),
     [
         pytest.param("loose", {"n": ...}, [], id="a column that is missing is null"),
-        pytest.param("loose", {"prise": 3}, [], id="a name that is no column is skipped"),
+        pytest.param("loose", {"prise": 3}, [], id="a name that is not a column is skipped"),
         pytest.param("loose", {"at": ...}, ["no at"], id="without its time"),
         pytest.param("with_ids", {"n": 1}, ["no id"], id="without its id"),
     ],

@@ -30,7 +30,7 @@ ASKED = [*PROJECT_PAGES, "/v1/explain", "/v1/experiments", "/healthz", "/readyz"
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory):
-    """The description of a service, beside a process that takes the events which it forwards."""
+    """The description of a service, next to a process that takes the events which it forwards."""
     folder = tmp_path_factory.mktemp("described")
     made, stop = filled(hw.operations.open_store(f"lmdb:{folder / 'online'}?size=1GB")), threading.Event()
     options = {

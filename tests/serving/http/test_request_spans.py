@@ -35,7 +35,7 @@ def project(*members):
 
 @contextmanager
 def served(shop, exporter):
-    """A service whose spans go to the exporter; yields the URL and what is called to wait for them."""
+    """A service whose spans go to the exporter; yields the URL and a function to wait for them."""
     with temporary_store() as store:
         hw.materialize(shop, store=store, at=AT)
         with Service(shop, store, models={}) as service:

@@ -408,7 +408,7 @@ def test_a_taken_address_is_an_error(client, store):
 
 
 def test_the_description_compares_no_route():
-    """What is special about a route stands in its row of the table, so that another route needs no line in openapi.py."""
+    """The properties of a route are in its row of the table, so that another route needs no line in openapi.py."""
     tree = ast.parse(Path(openapi.__file__).read_text(encoding="utf-8"))
     special = {"name", "path", "request", "response", "body", "content", "query"}
     compared = [

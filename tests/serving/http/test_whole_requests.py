@@ -18,7 +18,7 @@ def taking():
 
 
 def sent(port, *parts):
-    """The answers to what is sent in parts, some time apart, up to the end of the connection."""
+    """The answers to a request in parts, some time apart, up to the end of the connection."""
     with connect(port) as one:
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:

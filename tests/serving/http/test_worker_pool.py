@@ -1,4 +1,4 @@
-"""What is slow or silent behind the service: a store across the network, or a model that loads. Others are answered meanwhile."""
+"""Slow or silent parts behind the service: a store across the network, or a model that loads. Others are answered meanwhile."""
 
 import asyncio
 import os
@@ -262,7 +262,7 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_while():
 
 
 class Loader:
-    """Loads slowly, and fails as long as it is told to."""
+    """Loads slowly, and fails until it is stopped."""
 
     def __init__(self):
         self.calls, self.begun, self.go, self.error = 0, threading.Event(), threading.Event(), None

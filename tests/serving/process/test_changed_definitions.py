@@ -1,4 +1,4 @@
-"""A view changes under a running `headwater serve`: every command says what is served, and what each proposes leads on, and back."""
+"""A view changes under a running `headwater serve`: every command says what it serves, and what each proposes leads on, and back."""
 
 import json
 import os

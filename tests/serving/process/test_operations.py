@@ -21,7 +21,7 @@ from tests.serving.operated import Operated, alive
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A shop that is served by two workers, and ingested and materialized beside."""
+    """A shop that is served by two workers, and ingested and materialized in parallel."""
     made = Operated(tmp_path_factory.mktemp("shop"))
     made.train(versions=2)
     made.everything("--liveness-timeout=5")

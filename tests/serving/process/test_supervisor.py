@@ -1,4 +1,4 @@
-"""The supervisor and children that do as they are told: what hangs, dies or never gets ready, and what is counted of it."""
+"""The supervisor and children that do as they are told: what hangs, dies or never gets ready, and their counts."""
 
 import errno
 import os
@@ -202,7 +202,7 @@ def test_counters_never_go_back_when_a_worker_is_replaced_or_killed(tmp_path):
 def test_metrics_of_processes_are_added_up_by_kind():
     def told(total, now):
         counter = MetricValues("done", "things done", "counter", [SampleValue("done_total", {"route": "/a"}, total)])
-        gauge = MetricValues("lag", "what is left", "gauge", [SampleValue("lag", {}, now)])
+        gauge = MetricValues("lag", "the rest", "gauge", [SampleValue("lag", {}, now)])
         bins = [SampleValue("s_bucket", {"le": "+Inf"}, total), SampleValue("s_sum", {}, total), SampleValue("s_count", {}, total)]
         return [counter, gauge, MetricValues("s", "seconds", "histogram", bins)]
 
@@ -230,5 +230,5 @@ def test_systemd_is_told_that_the_service_lives(tmp_path):
             notifier.alive(now)
         notifier.stopping()
         assert [systemd.recv(100) for _ in range(3)] == [b"READY=1\nWATCHDOG=1", b"READY=1\nWATCHDOG=1", b"STOPPING=1"]
-    Notifier(address).alive(0.0)  # nobody listens any more
+    Notifier(address).alive(0.0)  # no listener any more
     Notifier(None).alive(0.0)

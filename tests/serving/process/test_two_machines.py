@@ -192,6 +192,6 @@ def _ask(machines, url):
 
 
 def _version(client):
-    """The served version, of a level that a request names, so that it is no evidence of an arm."""
+    """The served version, of a level that a request names, so that it is not evidence of an arm."""
     body = {"row": {"user": 1}, "level": "nightly"}
     return client.post("/v1/predict/churn", json=body, headers={"x-request-id": "probe"}).json()["version"]

@@ -1,4 +1,4 @@
-"""A third party on a free port of this machine, which answers, fails, hangs and lies as it is told."""
+"""A third party on a free port of this machine, which answers, fails, hangs and lies on demand."""
 
 import asyncio
 import json

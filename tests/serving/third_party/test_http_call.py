@@ -1,4 +1,4 @@
-"""What is sent to a third party, and what is taken from its answers."""
+"""Requests to a third party, and the values from its answers."""
 
 import asyncio
 import datetime as dt
@@ -30,7 +30,7 @@ def words(called, name="ip__score"):
     return [STATUSES[code] for code in called.statuses[name]]
 
 
-# ---------------------------------------------------------------- what is sent
+# ---------------------------------------------------------------- requests
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_no_cookie_is_kept(party, ip):
     assert all("cookie" not in headers for headers in party.headers)
 
 
-# ---------------------------------------------------------------- what is taken
+# ---------------------------------------------------------------- values
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ LIES = {
     "a failure": (says({"score": 0.5}, status="500 Internal Server Error"), "status 500"),
     "a refusal": (says({"score": 0.5}, status="400 Bad Request"), "status 400"),
     "an end too early": (closes_midway, "broken off"),
-    "an end at once": (closes, "broken off"),
+    "an immediate end": (closes, "broken off"),
     "another language": (speaks_no_http, "broken off"),
     "a length too short": (says({"score": 0.5}, length=3), "not JSON"),
     "silence": (hangs, "timeout"),
@@ -214,7 +214,7 @@ def test_nobody_there_is_a_fallback(party, ip):
 
 
 def test_a_lie_about_the_length_does_not_spoil_the_next_answer(party, ip):
-    """What is left of one answer is never read as the beginning of the next."""
+    """The rest of one answer is never read as the beginning of the next."""
     party.behaviour = in_turn(says({"score": 0.5}, length=3), says({"score": 0.25}))
     called, _ = ask(ip(concurrency=1), "a", "b", "c")
     assert called.values["ip__score"] == [None, 0.25, 0.25]

@@ -46,7 +46,7 @@ def test_the_pace_follows_what_is_measured():
     pace = DurationQuantile()
     assert pace.worst(0.008) == 0.008
     pace.add(0.003)
-    assert pace.worst(0.008) == 0.008, "one is no measure"
+    assert pace.worst(0.008) == 0.008, "one is not a measure"
     for _ in range(200):
         pace.add(0.003)
     assert pace.worst(0.008) == 0.003
@@ -56,7 +56,7 @@ def test_the_pace_follows_what_is_measured():
     assert pace.worst(0.008) == 1.0
     for _ in range(512):
         pace.add(0.003)
-    assert pace.worst(0.008) == 0.003, "what is long ago is forgotten"
+    assert pace.worst(0.008) == 0.003, "old calls are forgotten"
     rng, pace = np.random.default_rng(0), DurationQuantile()
     times = rng.gamma(4, 0.001, 2_000)
     late = 0

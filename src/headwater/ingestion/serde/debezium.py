@@ -160,7 +160,7 @@ def _image(envelope: Json) -> dict[str, Json]:
     """The row that the envelope is about.
 
     Raises:
-        ValueError: it is no envelope of a change of a row.
+        ValueError: it is not an envelope of a change of a row.
     """
     op = envelope.get("op") if isinstance(envelope, dict) else None
     if not isinstance(op, str):

@@ -40,7 +40,7 @@ def split(payload: bytes) -> tuple[int, bytes]:
 
 @dataclass(frozen=True)
 class _None:
-    """Why there is no schema with an id; and when, on the stopwatch, it may be requested again."""
+    """Why a schema id is missing; and when, on the stopwatch, it may be requested again."""
 
     why: str
     until: float

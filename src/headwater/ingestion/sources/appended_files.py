@@ -167,7 +167,7 @@ class FileFeed:
         """By new name, the name that its content was read under, where the file of that name is another one now, or none.
 
         unread: those of `paths` that nothing was read of. others: those that are not what was read. So a name that got another file
-        is new once its former one was found. Each path comes before the one that its position is taken from: what is there is never lost.
+        is new once its former one was found. Each path comes before the one that its position is taken from: existing lines are never lost.
         """
         free = list(unread)
         left = {

@@ -1,6 +1,6 @@
 """Where one left off in a file, with the identity of what was read: a digest of its first bytes and of those before the position.
 
-It shows that a file was replaced or rewritten under its name, and finds one that was renamed, whatever its inode. To compare it, at most
+It shows that a file was replaced or rewritten under its name, and finds one that was renamed, with any inode. To compare it, at most
 twice `WINDOW` bytes are read, however long the file is.
 """
 

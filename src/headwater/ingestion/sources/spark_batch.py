@@ -70,7 +70,7 @@ class SparkBatch:
         return cls(frame, number, query_id(frame, name))
 
     def pieces(self, start: BatchPosition, most: int, schema: Mapping[str, pl.DataType]) -> Iterator[Piece]:
-        """The rows from `start` on, about `most` at once, as the columns of `schema`.
+        """The rows from `start` on, about `most` together, as the columns of `schema`.
 
         A batch of more rows is split by a hash of the row. Spark repeats a batch with the same rows, in any order, so each row is in the
         same piece again.

@@ -159,7 +159,7 @@ class StoredStream(Protocol):
         ...
 
     def positions(self) -> Mapping[str, Position]:
-        """By partition, from where to read on, whoever reads it."""
+        """By partition, from where to read on, for any reader."""
         ...
 
     def counted(self, partitions: int) -> None:

@@ -1,4 +1,4 @@
-"""The gates of a store's state: eight items, of which every transaction checks one. Closing them keeps all transactions out.
+"""The gates of a store's state: eight items, every transaction checks one of them. Closing them keeps all transactions out.
 
 A gate has o, the name of the commit that closed it; d, the reference of that commit's log once it is decided; l, the last commit that
 closed it; and f, the store's format, which every commit expects.

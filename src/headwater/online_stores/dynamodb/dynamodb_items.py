@@ -21,7 +21,7 @@ Item = Mapping[str, Any]
 """Attributes by name, as DynamoDB has them: {"v": {"B": b"..."}}."""
 
 ACTIONS: Final = 99
-"""What a transaction takes beside the one item that it checks: 100 altogether."""
+"""What a transaction takes besides the one item that it checks: 100 altogether."""
 PAYLOAD: Final = 2_500_000
 """Bytes of values in one transaction: 4 MB, where they may be counted as base64."""
 LARGEST: Final = 400 * 1024 - 2048
@@ -189,7 +189,7 @@ class Items:
     def write(self, actions: Sequence[Mapping[str, Any]]) -> None:
         """One transaction of at most 100 actions, made by `put`, `update`, `delete` and `check`.
 
-        It has a token, by which DynamoDB makes it once where it is sent again because no answer came.
+        It has a token, so that DynamoDB makes it once where it is sent again because no answer came.
 
         Raises:
             CanceledError: conditions do not hold.
@@ -301,7 +301,7 @@ class Items:
         return [function(part) for part in parts] if len(parts) < 2 else list(self._pool.map(function, parts))
 
     def until_done(self, ask: Callable[[], bool], left: str) -> None:
-        """Call `ask` until it is done, with pauses that grow, while the client's patience lasts. Each call asks for what is left alone."""
+        """Call `ask` until it is done, with pauses that grow, while the client's patience lasts. Each call asks for the rest alone."""
         pauses = _PAUSES.within(self.client.patience)
         while not ask():
             pause = next(pauses, None)

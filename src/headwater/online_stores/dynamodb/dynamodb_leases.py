@@ -59,7 +59,7 @@ class _Lease:
         return self._items.get([self._place]).get(self._place)
 
     def take(self, seen: Item | None, *, lapsed: bool) -> bool:
-        """Whether the lease is this one's now: it was free, or nobody has renewed it."""
+        """Whether the lease is this one's now: it was free, or it was not renewed."""
         if seen is not None and not lapsed:
             return False
         return self._write("attribute_not_exists(m)", b"") if seen is None else self._write("m = :m", seen["m"]["B"])

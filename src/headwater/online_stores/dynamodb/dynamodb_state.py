@@ -4,7 +4,7 @@ With P the store's prefix, a key's item has the partition key P 0 S and a number
 commit that wrote it; z, the bytes of its value; and v, the value, or b, a reference to it (`blobs`), and h, its hash.
 
 A commit of more keys has a log, as any commit of a store that is log first: it closes the gates, compares what it expects, writes the log,
-decides by naming it in the gates, writes the items, and opens the gates. Whoever finds the gates decided can finish it; readers see its
+decides by naming it in the gates, writes the items, and opens the gates. A finder of decided gates can finish it; readers see its
 values from then on.
 """
 
@@ -42,12 +42,12 @@ from headwater.online_stores.dynamodb.dynamodb_leases import Watched, held
 from headwater.online_stores.keyspace import FORMAT_KEY, end_of
 from headwater.retries import retry
 
-_TOGETHER = 24  # beside a gate: what every server reads of one moment
-_KEYS = ACTIONS - 1  # beside a gate and what becomes of large values
-_STARTS: Final = b"eimpsv"  # the first bytes of keys at which the next partition key begins: seven parts, each of which is read in order
+_TOGETHER = 24  # besides a gate: what every server reads of one time
+_KEYS = ACTIONS - 1  # besides a gate and what becomes of large values
+_STARTS: Final = b"eimpsv"  # the first bytes of keys at which the next partition key begins: seven parts, each read in order
 _LAST = b"\xff" * 512
 _PAGE, _PAGE_BYTES = 1000, 16_000_000
-_ATTEMPTS = 50  # a transaction is made anew where its conditions did not hold; a value is read again where it was replaced
+_ATTEMPTS = 50  # a transaction is made again where its conditions did not hold; a value is read again where it was replaced
 _T = TypeVar("_T")
 
 

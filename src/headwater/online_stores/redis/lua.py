@@ -208,7 +208,7 @@ GROUP = Script(
     _COMMON
     + """
 -- Write a cluster's records of one group. KEYS: {P:00}. ARGV: the part, then of a writer's commit, the writer, its turn, and n.
--- A commit that was applied here is not applied again; a writer of an earlier turn writes no more. What is of no writer may come twice too:
+-- A commit that was applied here is not applied again; a writer of an earlier turn writes no more. A commit without a writer may come twice too:
 -- where the records are not as expected, they may be as this call has left them.
 local meta = KEYS[1] .. ':meta'
 if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
@@ -246,7 +246,7 @@ return {'ok', n}
 EMPTY = Script(
     _COMMON
     + """
--- Begin a group anew on the server that it is on. KEYS: {P:00}. ARGV: how many commits it is to have seen at least, a turn, the name of this
+-- Begin a group again on the server that it is on. KEYS: {P:00}. ARGV: how many commits it is to have seen at least, a turn, the name of this
 -- call, writers: none of their commits is here, and they write in turns from this one on.
 local base, n = KEYS[1], tonumber(redis.call('HGET', KEYS[1] .. ':meta', 'n') or '0')
 redis.call('HSET', base .. ':meta', 'server', identity(), 'n', math.max(n, tonumber(ARGV[1])))
@@ -324,7 +324,7 @@ return out
 """)
 
 ACQUIRE = Script("""
--- Take a lease that nobody holds. KEYS: its key. ARGV: who, milliseconds. The call may come twice, and finds what it has taken.
+-- Take a lease that is free. KEYS: its key. ARGV: who, milliseconds. The call may come twice, and finds what it has taken.
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
 return 0
 """)

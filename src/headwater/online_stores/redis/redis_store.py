@@ -69,7 +69,7 @@ class RedisStore:
         try:
             if not readonly:
                 self._check_server()
-            with suppress(LostError):  # records lack commits, which whoever writes records is told; `reconcile` needs an open store
+            with suppress(LostError):  # records lack commits, which a writer of records is told; `reconcile` needs an open store
                 self.check()
             check_format(self, options.where, readonly=readonly)
         except StoreError:

@@ -61,7 +61,7 @@ class RedisTable:
                 yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
 
     def check_sizes(self, writer: bytes, records: Changes) -> None:
-        """See `FeatureTable`; what is larger than a server takes, the state refuses with its log."""
+        """See `FeatureTable`; the state refuses with its log what is too large for a server."""
 
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""

@@ -24,7 +24,7 @@ class RedisUrl:
     """A URL in parts.
 
     kind: "", "cluster" or "sentinel". address: the first host, as the library takes a URL. hosts: host and port of the others; of Sentinel,
-    of all. name: by which Sentinel knows the primary. read_timeout: seconds, where a request waits for an answer.
+    of all. name: of the primary in Sentinel. read_timeout: seconds, where a request waits for an answer.
     """
 
     kind: str

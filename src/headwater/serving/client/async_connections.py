@@ -120,7 +120,7 @@ class _AsyncConnection(asyncio.Protocol):
         return await self._answer
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
         self.open = False
         if self._transport is not None:
             self._transport.abort()

@@ -100,7 +100,7 @@ def _left(until: float) -> float:
 
 
 def _readable(connection: socket.socket) -> bool:
-    """Whether an unused connection has something to read: its end, or bytes that nobody asked for."""
+    """Whether an unused connection has something to read: its end, or unexpected bytes."""
     if sys.platform == "win32":
         return bool(select.select([connection], [], [], 0)[0])
     poll = select.poll()  # takes descriptors above 1024, as `select` does not

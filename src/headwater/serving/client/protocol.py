@@ -80,7 +80,7 @@ def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[St
     lost, which no repetition brings back.
 
     Raises:
-        HeadwaterError: of the class that the service reports, with its message and request id; ConnectError where there is no response.
+        HeadwaterError: of the class that the service reports, with its message and request id; ConnectError without a response.
     """
     until, pauses = clock.stopwatch() + timeout, _PAUSES.within(timeout, times=retries)
     while True:

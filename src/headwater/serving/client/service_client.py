@@ -34,7 +34,7 @@ class Client(Methods):
         UsageError: an invalid URL, timeout or count; an environment variable that is not set.
 
     Every method raises the error that the service reports: DataError, UsageError, StoreError, ModelError, BusyError and so on, AccessError
-    for a token without the scope, and ConnectError where there is no response. `error.request_id` is its id in the service's log.
+    for a token without the scope, and ConnectError without a response. `error.request_id` is its id in the service's log.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting

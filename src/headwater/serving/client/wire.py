@@ -129,7 +129,7 @@ class ResponseReader:
         return self.reply is not None
 
     def on_message_begin(self) -> None:
-        """The first byte of a response, of one after that of status 100, or of one that nobody asked for."""
+        """The first byte of a response, of one after that of status 100, or of an unexpected one."""
         if self.reply is not None:
             self.kept = False
         self._headers = {}

@@ -20,7 +20,7 @@ class Argument:
     """An argument of a method.
 
     type: as in Python source. default: the default `...` makes it required; others are given by keyword, and not sent if they are None, or
-    False by default. wire: its name in the request, where that is another one. otherwise: makes the value of an argument that is None.
+    False by default. wire: its name in the request, where that differs. otherwise: makes the value of an argument that is None.
     """
 
     name: str

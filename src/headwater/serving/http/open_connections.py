@@ -106,7 +106,7 @@ class Flow(FlowControl):
     _held = False
 
     def hold(self) -> None:
-        """Read nothing until `release`, whatever the app reads."""
+        """Read nothing until `release`, even if the app reads."""
         self._held = True
         if not self.read_paused:
             self._transport.pause_reading()

@@ -73,7 +73,7 @@ class RequestSpans:
         exporter: in place of one to the endpoint.
 
     Raises:
-        UsageError: the endpoint is no URL.
+        UsageError: the endpoint is not a URL.
     """
 
     def __init__(self, endpoint: str = "", *, service: str = "headwater", exporter: SpanExporter | None = None) -> None:

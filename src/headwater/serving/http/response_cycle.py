@@ -66,7 +66,7 @@ class _NoReader:
     """The event of a request whose body is complete, so no reader waits for it."""
 
     def set(self) -> None:
-        """Do nothing: there is no reader to wake."""
+        """Do nothing: no reader has to wake."""
 
 
 class WholeResponse:

@@ -120,7 +120,7 @@ class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
     """Predictions of a model version for rows. timing: milliseconds by stage.
 
     During an experiment, `experiment` and `arm` of a request for one row, and `arms` of one for several: of each row an object with
-    `experiment` and `arm`, null for the default. flag: "no room", "shadow" or "washout", where the answer is no evidence of its arm. Where
+    `experiment` and `arm`, null for the default. flag: "no room", "shadow" or "washout", where the answer is not evidence of its arm. Where
     rows have several arms, `level` is null and `version` empty.
     """
 

@@ -32,7 +32,7 @@ class ParsedRequest(NamedTuple):
 
     row: of a request for one row; else `columns`, with `height` rows. service: the feature service to read; empty for none. proposed: the
     candidates of a ranking. shared: its features, if they were read already. arms: during an experiment, who answers which row. endpoints:
-    the `Endpoints` that it was parsed by and is answered by, whatever is promoted meanwhile.
+    the `Endpoints` that it was parsed by and is answered by, despite promotions meanwhile.
     """
 
     row: Mapping[str, object] | None

@@ -42,7 +42,7 @@ class UnappliedWarning(UserWarning):
 
 @dataclass(frozen=True)
 class IngestOptions(Readable, metaclass=Spelled):
-    """What an operator may set of ingestion, besides what is ingested and where.
+    """What an operator may set of ingestion, besides sources and addresses.
 
     Args:
         tokens: the file of tokens for senders of events, as for `headwater serve`; None is `tokens.json` in headwater's home. Without a
@@ -139,7 +139,7 @@ def ingest(
 
 @contextmanager
 def _saying_that_it_goes_on() -> Iterator[None]:
-    """Of a store that cannot be reached, add to the error what a restart does: whoever supervises the process reads its last line."""
+    """Of a store that cannot be reached, add to the error what a restart does: the supervisor of the process reads its last line."""
     try:
         yield
     except UnansweredError as error:

@@ -55,7 +55,7 @@ def _bracketed(host: str) -> str:
 def stop_new_connections(listener: socket.socket) -> None:
     """Ignore the first packet of every further connection, until the socket is closed.
 
-    The operating system resets connections that nobody has accepted when a socket is closed, and a client that is connected may have
+    The operating system resets connections that were not accepted when a socket is closed, and a client that is connected may have
     sent a request already. After this call no new ones arrive: accept the pending ones, then close. Clients that try meanwhile are
     refused at their next attempt. Only Linux can do this; elsewhere a connection in the instant of closing is reset.
     """
