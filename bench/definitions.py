@@ -31,9 +31,9 @@ from headwater.events.statuses import STATUSES
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.lmdb import LmdbStore
 from headwater.state.view_state import State, encoded, schema_bytes
+from headwater.stores import OnlineStore, keyspace
+from headwater.stores.lmdb import LmdbStore
 
 ENTITIES, EACH = 40, 20  # keys, and rows that are read of each definition in a turn
 IDS: Mapping[str, str | None] = {"none": None, "integers": "id", "strings": "id_text"}

@@ -20,9 +20,9 @@ from bench.measure import peak_mb
 from bench.reads import filled
 from bench.streams import KEYS, payments, views, views_of
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores.lmdb import LmdbStore
 from headwater.serving.http.response_encoder import ResponseEncoder
 from headwater.serving.serving_result import FeatureShape, ServingResult
+from headwater.stores.lmdb import LmdbStore
 
 EVENTS, USERS, READS = 300_000, 20_000, 400
 WINDOWS = {

@@ -17,7 +17,7 @@ import lmdb
 import numpy as np
 
 from bench.measure import peak_mb
-from headwater.online_stores import keyspace, open_store, sorted_runs
+from headwater.stores import keyspace, open_store, sorted_runs
 
 _BATCH = 10_000
 _GETS = 1_000

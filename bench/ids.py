@@ -21,8 +21,8 @@ import polars as pl
 from bench.measure import child
 from bench.streams import BEGIN, DAY, shard, views
 from headwater.ingestion.dedup_index import DedupIndex
-from headwater.online_stores import keyspace, open_store
 from headwater.state.view_state import Progress
+from headwater.stores import keyspace, open_store
 
 _BATCH = 10_000
 

@@ -207,7 +207,7 @@ def ingest(servers: str, topic: str, group: str, url: str) -> None:
     """One member, until it is stopped by a signal."""
     from headwater.cli.ingest import seldom_collected
     from headwater.ingestion.ingest import ingest as run
-    from headwater.online_stores import open_store
+    from headwater.stores import open_store
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -245,7 +245,7 @@ def _read(
     from headwater.cli.ingest import seldom_collected
     from headwater.ingestion.ingest import ingest as run
     from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
-    from headwater.online_stores import open_store
+    from headwater.stores import open_store
 
     stop, marks = threading.Event(), []
 

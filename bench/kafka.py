@@ -124,7 +124,7 @@ def ingested(servers: str, topic: str, events: int, *, archive: bool = False, se
     from headwater.cli.ingest import seldom_collected
     from headwater.ingestion.ingest import ingest
     from headwater.ingestion.sources import kafka
-    from headwater.online_stores import open_store
+    from headwater.stores import open_store
 
     since: list[tuple[float, float]] = []
     last: list[tuple[float, float]] = []

@@ -23,8 +23,8 @@ import headwater as hw
 from bench.measure import peak_mb
 from bench.streams import KEYS, ByHand, batch, cover, payments, shard, views
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.lmdb import LmdbStore
+from headwater.stores import OnlineStore, keyspace
+from headwater.stores.lmdb import LmdbStore
 
 if TYPE_CHECKING:
     import polars as pl

@@ -48,10 +48,10 @@ from headwater.cli.ingest import seldom_collected
 from headwater.journal.serving_log import ServedLog
 from headwater.models.fit import fit
 from headwater.models.serving_model import ServedModel
-from headwater.online_stores import open_store
 from headwater.serving.http.asgi import App, Read, Scope, Send
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.process.uvicorn_server import ServerOptions, serving
+from headwater.stores import open_store
 
 EVENTS, USERS = 300_000, 20_000
 CONNECTIONS = 16

@@ -21,7 +21,7 @@ from bench.streams import KEYS, batch, cover, payments, shard, views
 from headwater.cli.ingest import seldom_collected
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores import OnlineStore, keyspace, open_store
+from headwater.stores import OnlineStore, keyspace, open_store
 
 USERS = 20_000
 SIZES = (1_000, 10_000, 50_000)  # events of a commit

@@ -18,8 +18,8 @@ import headwater as hw
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state.view_state import State, encoded, schema_bytes
+from headwater.stores import OnlineStore, keyspace
 
 USERS = 100_000
 HOURS = 48

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.measure import peak_mb
 from bench.streams import ByHand, batch, payments, shard, views
-from headwater.online_stores import open_store
+from headwater.stores import open_store
 
 if TYPE_CHECKING:
     import polars as pl

@@ -132,8 +132,8 @@ def _room(job: Job) -> Callable[[float, int], int]:
     """How many events are to be sent, by the seconds since the beginning and the number of those that were sent."""
     if job.rate >= 0:
         return lambda now, sent: min(int(now * job.rate) - sent, 10_000)
-    from headwater.online_stores import open_store
     from headwater.state.view_state import progresses
+    from headwater.stores import open_store
 
     store, looked = open_store(job.store, readonly=True), [0.0, 0]
 
@@ -149,7 +149,7 @@ def read(job: Job) -> None:
     """Look until everything has been sent; print how long events took."""
     from headwater.errors import StoreError
     from headwater.online.feature_reader import OnlineFeatures
-    from headwater.online_stores import open_store
+    from headwater.stores import open_store
 
     service = project(job.servers, job.topic, probed=True, pushed=not job.rate).models[0].features
     latest = service.feature_names.index("card__last_sent_at_1h")

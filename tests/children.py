@@ -14,7 +14,7 @@ from headwater.jobs.materialize import materialize_view
 from headwater.models.feature_encoding import fit_encoding
 from headwater.models.fit import Fitted
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.flow import frame, micros, view_of
 
 KEYS = 4000

@@ -60,7 +60,7 @@ def forgotten_clock():
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory):
-    from tests.online_stores.servers import serving
+    from tests.stores.servers import serving
 
     if url := services.running("redis_url"):
         yield url
@@ -71,7 +71,7 @@ def redis_url(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory):
-    from tests.online_stores.servers import serving
+    from tests.stores.servers import serving
 
     with serving(tmp_path_factory.mktemp("valkey"), binary="valkey-server") as server:
         yield server.url
@@ -79,7 +79,7 @@ def valkey_url(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster_url(tmp_path_factory):
-    from tests.online_stores.servers import clustered
+    from tests.stores.servers import clustered
 
     if url := services.running("cluster_url"):
         yield url
@@ -90,7 +90,7 @@ def cluster_url(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def postgres_url():
-    from tests.online_stores.servers import serving_postgres
+    from tests.stores.servers import serving_postgres
 
     if url := services.running("postgres_url"):
         yield url
@@ -115,7 +115,7 @@ def broker(tmp_path_factory):
 @pytest.fixture(scope="session")
 def aws_url(tmp_path_factory):
     """The address of an emulator of DynamoDB and Kinesis."""
-    from tests.online_stores.emulators import emulating
+    from tests.stores.emulators import emulating
 
     if url := services.running("aws_url"):
         yield url

@@ -422,7 +422,7 @@ def test_an_engine(tree, promised):
 @pytest.mark.slow
 def test_an_online_store(tree, promised, tmp_path):
     tree.new(
-        "online_stores/sqlite.py",
+        "stores/sqlite.py",
         """
         '''An online store in a file of SQLite.'''
 
@@ -432,9 +432,9 @@ def test_an_online_store(tree, promised, tmp_path):
         from urllib.parse import urlsplit
 
         from headwater.errors import FencedError, StoreError
-        from headwater.online_stores import Capabilities
-        from headwater.online_stores.backup import back_up
-        from headwater.online_stores.formats import check_format
+        from headwater.stores import Capabilities
+        from headwater.stores.backup import back_up
+        from headwater.stores.formats import check_format
 
 
         def open_store(url, *, readonly=False, for_requests=False):
@@ -518,14 +518,14 @@ def test_an_online_store(tree, promised, tmp_path):
                 self.connection.close()
         """,
     )
-    tree.put("online_stores/__init__.py", '"lmdb"', '"sqlite": "headwater.online_stores.sqlite",')
+    tree.put("stores/__init__.py", '"lmdb"', '"sqlite": "headwater.stores.sqlite",')
     (tmp_path / "stores").mkdir()
     said = tree.run(
         f"""
         from functools import partial
         from random import Random
         import headwater as hw
-        from headwater.online_stores import open_store
+        from headwater.stores import open_store
         from headwater.testing import stores
         for n, law in enumerate({LAWS!r}):
             stores.LAWS[law](partial(open_store, "sqlite:{tmp_path}/stores/%d" % n), Random(7))
@@ -536,7 +536,7 @@ def test_an_online_store(tree, promised, tmp_path):
     )
     assert int(said) > 0
     assert len(tree.files) <= promised["online store"] == 1
-    assert tree.lines == {"online_stores/__init__.py"}
+    assert tree.lines == {"stores/__init__.py"}
 
 
 # ---------------------------------------------------------------- from another package
@@ -551,7 +551,7 @@ from headwater.definitions.tasks import TASKS, TaskType
 from headwater.engine.engines import ENGINES
 from headwater.ingestion.sources.stream_reader import FEEDS
 from headwater.metrics.metric import Family, Metric
-from headwater.online_stores import STORES
+from headwater.stores import STORES
 
 
 def events(**more):

@@ -7,7 +7,7 @@ import pytest
 
 from headwater.aws import AwsClient, AwsRefusedError
 from headwater.errors import ConnectError, MissingExtraError, StoreError
-from headwater.online_stores import UnansweredError
+from headwater.stores import UnansweredError
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 

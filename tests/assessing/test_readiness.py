@@ -17,7 +17,7 @@ from headwater.errors import UsageError
 from headwater.reports.readiness_and_cost import readiness_section
 from tests.assessing.conftest import NOW, ago, of, payments, source, view
 from tests.journal.conftest import about, micros, one
-from tests.online_stores.servers import serving
+from tests.stores.servers import serving
 
 DAY = 86_400
 GOOD = {

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from tests.online_stores.servers import serving_postgres
+from tests.stores.servers import serving_postgres
 
 
 @pytest.fixture(scope="session")

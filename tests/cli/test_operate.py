@@ -8,7 +8,7 @@ import pytest
 
 import headwater as hw
 from headwater.cli import main
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.flow import (
     frame,
     home,  # noqa: F401 (fixtures)

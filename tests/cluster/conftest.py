@@ -6,9 +6,9 @@ from tests.cluster.proxy import Link
 from tests.cluster.world import PARTITIONS, Group
 from tests.effort import LONG
 from tests.ingestion.kafka.conftest import broker_of
-from tests.online_stores.durable_stores import durable_store
-from tests.online_stores.emulators import DYNAMODB
-from tests.online_stores.servers import clustered, free_port
+from tests.stores.durable_stores import durable_store
+from tests.stores.emulators import DYNAMODB
+from tests.stores.servers import clustered, free_port
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 

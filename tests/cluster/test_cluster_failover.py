@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.cluster.asking import asked
 from tests.cluster.proxy import Link
 from tests.cluster.test_failover import goes_on, losing, refused, repaired
@@ -16,7 +16,7 @@ from tests.cluster.world import producing
 from tests.figures import figure
 from tests.ingestion.test_kills import SMALL_FILES
 from tests.ingestion.world import World, wait_until
-from tests.online_stores.servers import clustered
+from tests.stores.servers import clustered
 
 AOF = ("--appendonly", "yes", "--cluster-replica-validity-factor", "0")
 MASTERS = 3

@@ -15,7 +15,7 @@ from tests.cluster.world import producing
 from tests.figures import figure
 from tests.ingestion.test_kills import SMALL_FILES
 from tests.ingestion.world import World, said, wait_until
-from tests.online_stores.servers import PostgresServer, SentinelServer, Server, free_port
+from tests.stores.servers import PostgresServer, SentinelServer, Server, free_port
 
 AOF = ("--appendonly", "yes")
 

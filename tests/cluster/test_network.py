@@ -10,15 +10,15 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.online_stores import keyspace
-from headwater.online_stores.ownership import opened_for, scoped
+from headwater.stores import keyspace
+from headwater.stores.ownership import opened_for, scoped
 from tests.cluster.proxy import Link
 from tests.cluster.world import producing
 from tests.effort import LONG
 from tests.figures import figure
 from tests.ingestion.world import said, wait_until
-from tests.online_stores.durable_stores import durable_store
-from tests.online_stores.emulators import DYNAMODB
+from tests.stores.durable_stores import durable_store
+from tests.stores.emulators import DYNAMODB
 
 
 @pytest.fixture(params=["redis", "postgres", *(DYNAMODB if LONG else DYNAMODB[:1])])

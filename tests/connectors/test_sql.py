@@ -14,7 +14,7 @@ from headwater.connectors import sql as sql_module
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.errors import ConnectError, DataError, DefinitionError, MissingExtraError
 from tests.effort import FULL
-from tests.online_stores.servers import PostgresServer
+from tests.stores.servers import PostgresServer
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ROWS = pl.DataFrame(

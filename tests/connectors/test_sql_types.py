@@ -7,7 +7,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError
-from tests.online_stores.servers import PostgresServer
+from tests.stores.servers import PostgresServer
 
 UUID = "2d14b648-461b-42d8-aa4d-277159190600"
 TYPES = (

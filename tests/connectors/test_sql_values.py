@@ -11,7 +11,7 @@ import pytest
 
 import headwater as hw
 from headwater.errors import DataError, DefinitionError
-from tests.online_stores.servers import PostgresServer
+from tests.stores.servers import PostgresServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ROWS = """

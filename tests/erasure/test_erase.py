@@ -26,14 +26,14 @@ from headwater.journal.serving_log_files import raw_segments
 from headwater.journal.serving_log_rows import BatchEntry, EntryContext, RowEntry
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
 from headwater.serving.third_party.response_log import AnswerLog
 from headwater.state import change_codec as kept
 from headwater.state import frame_codec
+from headwater.stores import keyspace
 from headwater.testing.examples import churn, precomputed_variant
 from tests.flow import Flow, at, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 from tests.journal.disks import stuck_disk
-from tests.online_stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
+from tests.stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
 
 MARK = "zq-marked"  # a text that stands nowhere but in the erased entity
 LONG = MARK + "x" * 500

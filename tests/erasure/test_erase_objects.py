@@ -21,7 +21,7 @@ from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.erasure.test_erase import KILLED, MARK, counted, fill, project, shop, texts, values, views_of  # noqa: F401 (a fixture)
 from tests.flow import home, store  # noqa: F401 (fixtures)
 from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
-from tests.online_stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
+from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 KEPT = ("archive", "filtered", "dead_letters")
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.figures import figure
 from tests.ingestion.world import LONG, World
-from tests.online_stores.durable_stores import durable_store
-from tests.online_stores.emulators import DYNAMODB
+from tests.stores.durable_stores import durable_store
+from tests.stores.emulators import DYNAMODB
 
 STORES = ["lmdb", "redis", "postgres", *(DYNAMODB if LONG else [])]
 

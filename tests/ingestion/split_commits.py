@@ -4,7 +4,7 @@ import sys
 import time
 
 from headwater import cli
-from headwater.online_stores import keyspace, lmdb
+from headwater.stores import keyspace, lmdb
 
 commit = lmdb.LmdbStore.commit
 

@@ -4,11 +4,11 @@ import pytest
 
 import headwater as hw
 from headwater.errors import StoreError
-from headwater.online_stores import keyspace
-from headwater.online_stores.ownership import scoped
+from headwater.stores import keyspace
+from headwater.stores.ownership import scoped
 from tests.flow import clock, home, micros, project_of  # noqa: F401 (fixtures)
 from tests.ingestion.test_shared_records import KEYS, History, store, view  # noqa: F401 (fixtures)
-from tests.online_stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
+from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 PROJECT = project_of(*map(view, "abc"))
 

@@ -12,8 +12,8 @@ import headwater as hw
 from headwater.errors import StoreError
 from headwater.ingestion import archive_files
 from headwater.ingestion.archive import FOLDERS, KNOWN_AT, SEQUENCE, Roller
-from headwater.online_stores import Capabilities, keyspace
-from headwater.online_stores.lmdb import LmdbStore
+from headwater.stores import Capabilities, keyspace
+from headwater.stores.lmdb import LmdbStore
 from headwater.testing.processes import Process
 from tests.children import roll_and_say
 from tests.flow import Flow, at, home, store, streaming_view  # noqa: F401 (fixtures)

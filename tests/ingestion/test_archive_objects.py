@@ -18,7 +18,7 @@ from headwater.ingestion.archive import KNOWN_AT, SEQUENCE, Roller
 from headwater.ingestion.archive_objects import ObjectArchive
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from headwater.testing.processes import Process
 from tests.children import roll_objects_and_say
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)

@@ -7,9 +7,9 @@ import pytest
 import headwater as hw
 from headwater.errors import UsageError
 from headwater.ingestion.archive_owner import claim_folder
-from headwater.online_stores.backup import restore
-from headwater.online_stores.development import make_own
-from headwater.online_stores.ownership import developing, scoped
+from headwater.stores.backup import restore
+from headwater.stores.development import make_own
+from headwater.stores.ownership import developing, scoped
 from tests.flow import Flow, home, streaming_view  # noqa: F401 (a fixture)
 
 

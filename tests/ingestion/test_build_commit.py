@@ -18,7 +18,7 @@ from headwater.ingestion.held_events import waiting
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, integer_position, offset_at
 from headwater.ingestion.validate import Acceptance
 from headwater.ingestion.writer_state import WriterRules, WriterState
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.effort import FULL
 
 SECOND = 1_000_000

@@ -16,8 +16,8 @@ from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.parity import Offline, OfflineRequests, answer, check_view
 from headwater.monitoring.status import refused
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
 from headwater.state import change_codec
+from headwater.stores import keyspace
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
 HOUR, DAY = 3600, 86_400

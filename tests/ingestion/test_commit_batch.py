@@ -14,8 +14,8 @@ from headwater.errors import DataError, DefinitionError, StoreError, UsageError
 from headwater.ingestion import commit_batch
 from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
-from headwater.online_stores import keyspace
-from headwater.online_stores.lmdb import LmdbStore
+from headwater.stores import keyspace
+from headwater.stores.lmdb import LmdbStore
 from tests.effort import LONG
 from tests.ingestion.batches import NOW, QUERY, Frame, check, online, project, rows, source, view
 from tests.ingestion.conftest import STORES

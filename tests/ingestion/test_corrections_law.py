@@ -22,7 +22,7 @@ from headwater.online.view_reader import OnlineView
 from headwater.testing.cases import aggregations
 from headwater.testing.naive import agree, evaluate
 from tests.ingestion.world import LONG
-from tests.online_stores.servers import serving
+from tests.stores.servers import serving
 
 START = 1_710_000_000_000_000  # on the grid of every hop below an hour
 SECOND = 1_000_000

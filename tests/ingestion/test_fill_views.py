@@ -14,7 +14,7 @@ from headwater.ingestion.ingest import IngestLimits, SourceIngestor
 from headwater.monitoring.parity import check_view
 from headwater.state.view_state import read_stream
 from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
+from tests.stores.servers import serving
 
 HOUR = 3600
 WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}

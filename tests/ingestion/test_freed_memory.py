@@ -15,7 +15,7 @@ import polars as pl
 import headwater as hw
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.validate import Acceptance
-from headwater.online_stores import open_store
+from headwater.stores import open_store
 
 source = hw.Source("events", stream=hw.push(schema={"key": int, "at": pl.Datetime("us", "UTC")}), timestamp_field="at")
 view = hw.FeatureView("v", source=source, keys=["key"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("2s"))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from headwater.ingestion.dedup_blocks import IdBlocks
 from headwater.ingestion.dedup_index import DedupIndex
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.effort import tries
 from tests.flow import Flow, home, store, streaming_view  # noqa: F401 (fixtures)
 

@@ -11,10 +11,10 @@ import pytest
 import headwater as hw
 from headwater.errors import UsageError
 from headwater.ingestion.replay import replay_views, span
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from headwater.testing.naive import agree, evaluate
 from tests.flow import at, frame, home, micros, project_of, store, view_of  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
+from tests.stores.servers import serving
 
 HOUR = 3600
 

@@ -18,7 +18,7 @@ from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.http_inbox import PARTITION, Inbox
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
 from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)

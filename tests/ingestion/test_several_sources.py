@@ -15,7 +15,7 @@ from headwater.ingestion import source_ingestor
 from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, offset_at
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from headwater.testing.naive import evaluate
 from tests.flow import project_of
 

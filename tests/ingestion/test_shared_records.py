@@ -8,11 +8,11 @@ import pytest
 import headwater as hw
 from headwater.errors import FencedError, StoreError
 from headwater.jobs.compact_views import compact_store
-from headwater.online_stores import keyspace
-from headwater.online_stores.ownership import placed
 from headwater.state.key_record import fingerprints
+from headwater.stores import keyspace
+from headwater.stores.ownership import placed
 from tests.flow import Flow, clock, home, micros, project_of, streaming_view  # noqa: F401 (fixtures)
-from tests.online_stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
+from tests.stores.conftest import STORES, make_store, split_places  # noqa: F401 (fixtures)
 
 FEATURES = {
     "a": [hw.count(), hw.sum("amount")],

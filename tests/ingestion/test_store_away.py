@@ -8,7 +8,7 @@ import pytest
 
 from tests.effort import LONG
 from tests.ingestion.world import World, said, wait_until
-from tests.online_stores.servers import PostgresServer, Server
+from tests.stores.servers import PostgresServer, Server
 
 AWAY = 30 if LONG else 4
 """Seconds."""

@@ -20,8 +20,8 @@ import headwater as hw
 from headwater.cli.projects import load
 from headwater.ingestion.validate import COPY
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
 from headwater.state.view_state import read_stream
+from headwater.stores import keyspace
 from tests.effort import LONG
 
 USERS = 20

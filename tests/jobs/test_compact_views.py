@@ -10,7 +10,7 @@ from headwater.cli import main
 from headwater.jobs.compact_views import compact_store
 from headwater.jobs.materialize import materialize_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.flow import Flow, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
 HOUR = 3600

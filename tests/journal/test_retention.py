@@ -11,7 +11,7 @@ from headwater.cli.parser import parse
 from headwater.errors import DataError, DefinitionError
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.journal.retention import expire_outcomes, outcomes_kept
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from headwater.testing.examples import churn
 from tests.flow import Flow, clock, home, micros, store, streaming_view  # noqa: F401 (fixtures)
 

@@ -12,7 +12,7 @@ from headwater.jobs.materialize import materialize_view
 from headwater.monitoring.explain import explain_feature, typed_keys
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 
 HOUR = 3600

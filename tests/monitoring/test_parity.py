@@ -14,8 +14,8 @@ from headwater.monitoring import parity
 from headwater.monitoring.agreement import agree
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
 from headwater.state.key_record import alone, section
+from headwater.stores import keyspace
 from tests.figures import figure
 from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
 

@@ -15,7 +15,7 @@ from headwater.journal.serving_log_files import served
 from headwater.journal.serving_log_rows import EntryContext, RowEntry
 from headwater.monitoring.explain import explain_feature
 from headwater.monitoring.served_parity import _chains
-from headwater.online_stores import Capabilities, keyspace
+from headwater.stores import Capabilities, keyspace
 from headwater.testing.examples import visiting
 from headwater.training.from_log import _of_versions
 from tests.flow import SCHEMA, Flow, at, frame, micros, streaming_view, view_of

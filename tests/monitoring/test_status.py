@@ -7,10 +7,10 @@ import pytest
 import headwater as hw
 from headwater.errors import StoreError
 from headwater.jobs.materialize import materialize_view
-from headwater.online_stores import keyspace
 from headwater.state.view_state import State, encoded, schema_bytes
+from headwater.stores import keyspace
 from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
-from tests.online_stores.servers import serving
+from tests.stores.servers import serving
 
 HOUR = 3600
 

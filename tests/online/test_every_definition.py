@@ -16,10 +16,10 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores import keyspace
-from headwater.online_stores.lmdb import LmdbStore
 from headwater.state.view_state import State, encoded, schema_bytes
 from headwater.state.view_tiles import ViewTiles
+from headwater.stores import keyspace
+from headwater.stores.lmdb import LmdbStore
 from headwater.testing.cases import SCHEMA, aggregations
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")  # windows shorter than delays are meant

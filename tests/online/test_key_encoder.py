@@ -10,8 +10,8 @@ import pytest
 
 from headwater.errors import DataError
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
-from headwater.online_stores import keyspace
 from headwater.state.key_codec import decoded, key_bytes
+from headwater.stores import keyspace
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 VALUES = {

@@ -15,7 +15,7 @@ import headwater as hw
 from headwater.errors import DataError
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.read_layout import ReadLayout
-from headwater.online_stores import opened
+from headwater.stores import opened
 from headwater.testing.cases import case
 from headwater.testing.examples import temporary_store
 from headwater.testing.naive_time import as_micros

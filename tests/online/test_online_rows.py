@@ -12,10 +12,10 @@ from headwater.errors import DataError, StaleError
 from headwater.events.selection import TIME
 from headwater.events.statuses import STATUSES
 from headwater.ingestion.partition_writer import Progress
-from headwater.online_stores import keyspace
 from headwater.state.key_record import with_section
 from headwater.state.view_state import Cut, State, encoded, schema_bytes
 from headwater.state.view_tiles import ViewTiles
+from headwater.stores import keyspace
 from headwater.testing.online import KeptState
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)

@@ -14,9 +14,9 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.ingestion.validate import Acceptance
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores import keyspace, sorted_runs
-from headwater.online_stores.lmdb import LmdbStore
 from headwater.state.view_state import State, encoded, schema_bytes
+from headwater.stores import keyspace, sorted_runs
+from headwater.stores.lmdb import LmdbStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 

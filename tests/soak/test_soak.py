@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from tests.figures import figure
-from tests.online_stores.servers import serving
 from tests.serving.operated import Operated
 from tests.soak.load import Load
+from tests.stores.servers import serving
 
 pytestmark = pytest.mark.alone
 ASKED = os.environ.get("HEADWATER_SOAK", "14")

@@ -9,11 +9,11 @@ import pytest
 import headwater as hw
 from headwater.errors import LostError
 from headwater.events.selection import TIME
-from headwater.online_stores import keyspace
 from headwater.state.compaction import Size, compact, size_of
 from headwater.state.key_record import KeyRecords, sections
 from headwater.state.view_tiles import ViewTiles
-from tests.online_stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
+from headwater.stores import keyspace
+from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
 NOON = int(datetime(2024, 3, 10, 12, tzinfo=UTC).timestamp()) * SECOND

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import StoreError
-from headwater.online_stores import keyspace
 from headwater.state.key_record import (
     EMPTY,
     GroupedRecords,
@@ -22,6 +21,7 @@ from headwater.state.key_record import (
 )
 from headwater.state.record_kernels import section_at, size_of
 from headwater.state.tile_kernels import FORMAT as SECTION_FORMAT
+from headwater.stores import keyspace
 
 GROUP = "ab" * 8
 NAMES = ["00" * 8, "01" * 8, "7f" + "ff" * 7, "80" + "00" * 7, "ff" * 8]  # as integers, the last two are below zero

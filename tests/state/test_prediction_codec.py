@@ -17,9 +17,9 @@ from headwater.definitions.served_views import backtest_only
 from headwater.events.read_events import Notes
 from headwater.jobs import precompute
 from headwater.models.fit import fit
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from headwater.training.label_rows import read_labels
-from tests.online_stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
+from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 BASE = datetime(2024, 3, 30, tzinfo=UTC)  # in Berlin, the clock goes forward a day later
 HOURS = 60

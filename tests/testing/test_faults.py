@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import headwater as hw
-from headwater.online_stores import Capabilities
+from headwater.stores import Capabilities
 from headwater.testing import call_watch, faults
 
 

@@ -33,8 +33,8 @@ from headwater.models.promotion import sentences
 from headwater.models.registry import ModelRegistry
 from headwater.models.running_services import running_services
 from headwater.monitoring.status import status
-from headwater.online_stores.ownership import identity, opened_for
 from headwater.results.doctor_result import Diagnosis, DoctorResult, Health
+from headwater.stores.ownership import identity, opened_for
 from headwater.terminal.text import number_of
 
 _ROOM: Final = 5 << 30  # bytes free on the disk

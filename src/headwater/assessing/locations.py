@@ -10,8 +10,8 @@ from headwater import settings
 from headwater.definitions.durations import Duration
 from headwater.definitions.readable import Readable
 from headwater.definitions.spelling import Spelled
-from headwater.online_stores import OnlineStore
 from headwater.results.measurement import Number
+from headwater.stores import OnlineStore
 
 
 @dataclass(frozen=True)

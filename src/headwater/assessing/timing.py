@@ -18,9 +18,9 @@ from headwater.events.selection import IDENT, TIME, collect
 from headwater.models.artifact import restored
 from headwater.models.registry import ModelRegistry
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores import OnlineStore, opened
 from headwater.results.measurement import Missing, Reading, measured
 from headwater.state.view_tiles import ViewTiles
+from headwater.stores import OnlineStore, opened
 
 SECONDS = 0.5  # that each timing takes at least
 _BATCH = 10_000

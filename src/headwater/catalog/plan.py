@@ -29,9 +29,9 @@ from headwater.definitions.writers import has_one_writer, producers_rule
 from headwater.errors import DefinitionError, UsageError
 from headwater.models.promotion import unserved
 from headwater.models.registry import ModelRegistry
-from headwater.online_stores import is_multi_process
-from headwater.online_stores.ownership import views_of_production
 from headwater.results.result import Result
+from headwater.stores import is_multi_process
+from headwater.stores.ownership import views_of_production
 from headwater.terminal.text import visible
 
 CatalogLike = Catalog | str | PathLike[str]

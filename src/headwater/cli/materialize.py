@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from headwater.definitions.project import Project
     from headwater.jobs.materialize import Materialized
-    from headwater.online_stores import OnlineStore
+    from headwater.stores import OnlineStore
 
 
 def run(args: Arguments, screen: Screen) -> None:
@@ -34,7 +34,7 @@ def run(args: Arguments, screen: Screen) -> None:
     if model is not None:
         precompute.run(project, model, args, screen, at)
         return
-    from headwater.online_stores.ownership import opened_for
+    from headwater.stores.ownership import opened_for
 
     with (
         opened_for(project.name, args.store, write=True, shared=args.allow_shared_store) as store,
@@ -59,7 +59,7 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
     from headwater.definitions.freshness import Batch
     from headwater.jobs.materialize import Materialized
     from headwater.jobs.schedule import schedule
-    from headwater.online_stores.ownership import opened_for
+    from headwater.stores.ownership import opened_for
 
     other = [flag for flag in precompute.own(args) if flag != "--models"]
     if args.names or not args.watch or args.full_refresh or args.at or other:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def create(args: Arguments, screen: Screen) -> None:
     """Create an online store, and the table of DynamoDB that it is in."""
     from headwater import settings
-    from headwater.online_stores import create_store
+    from headwater.stores import create_store
 
     url = args.store or settings.store()
     place = options.shown_url(url, "the store")
@@ -71,7 +71,7 @@ def _table(kept: list[CompactedView]) -> RenderableType:
 
 def backup(args: Arguments, screen: Screen) -> None:
     """Write all that the store holds into a folder."""
-    from headwater.online_stores import opened
+    from headwater.stores import opened
 
     with opened(args.store) as store, screen.working("writing the backup"):
         store.backup(Path(args.folder))
@@ -82,7 +82,7 @@ def backup(args: Arguments, screen: Screen) -> None:
 def restore_backup(args: Arguments, screen: Screen) -> None:
     """Write a backup into an empty store."""
     from headwater import settings
-    from headwater.online_stores.backup import check_restorable, restore
+    from headwater.stores.backup import check_restorable, restore
 
     backup, url = Path(args.folder), args.store or settings.store()
     place = options.shown_url(url, "the store")

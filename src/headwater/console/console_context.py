@@ -15,9 +15,9 @@ from headwater.definitions.project import Project
 from headwater.errors import HeadwaterError
 from headwater.kept_runs.runs import Runs, runs
 from headwater.models.registry import ModelRegistry
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import opened_for
 from headwater.results.stored_runs import StoredRuns
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import opened_for
 
 T = TypeVar("T")
 _MOST: Final = 1000  # results in memory

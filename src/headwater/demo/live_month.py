@@ -18,8 +18,8 @@ from headwater.engine.engines import engine_name
 from headwater.ingestion.archive import FOLDERS
 from headwater.ingestion.replay import replay
 from headwater.monitoring.parity import Parity, ParityRun, check_view, keep_parity
-from headwater.online_stores import open_store
 from headwater.results.result import Result
+from headwater.stores import open_store
 from headwater.training.progress import OnProgress
 
 _ZONE = ZoneInfo("America/New_York")

@@ -32,11 +32,11 @@ from headwater.journal.serving_log import ServedLog
 from headwater.journal.serving_log_files import served
 from headwater.kernel.arrays import I64
 from headwater.models.registry import ModelRegistry
-from headwater.online_stores import OnlineStore, open_store
 from headwater.results.backtest_result import BacktestResult
 from headwater.results.result import Result
 from headwater.serving.client.service_client import Client
 from headwater.serving.serve import ServeOptions, serve
+from headwater.stores import OnlineStore, open_store
 from headwater.training.historical import get_historical_features
 from headwater.training.label_rows import read_labels
 from headwater.training.progress import OnProgress

@@ -42,10 +42,10 @@ from headwater.ingestion.validate import Acceptance
 from headwater.journal.exposure_log import EXPOSURES
 from headwater.journal.shipping import shipping_state
 from headwater.monitoring.orphans import spelt
-from headwater.online_stores import OnlineStore, ingest_lease, keyspace, open_store
-from headwater.online_stores.ownership import from_production, opened_for, own_views, placed
 from headwater.state.prediction_codec import SLOTS, place, read_precomputed
 from headwater.state.view_state import read_state, read_stream
+from headwater.stores import OnlineStore, ingest_lease, keyspace, open_store
+from headwater.stores.ownership import from_production, opened_for, own_views, placed
 from headwater.training.feature_cache import Cache
 
 if TYPE_CHECKING:

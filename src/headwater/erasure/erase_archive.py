@@ -13,7 +13,7 @@ from headwater.erasure.receipt import ErasureJournal
 from headwater.ingestion.archive import FOLDERS, Roller, every_part
 from headwater.ingestion.archive_files import ParquetFile
 from headwater.ingestion.archive_objects import ArchiveObject
-from headwater.online_stores import OnlineStore
+from headwater.stores import OnlineStore
 
 
 def erase_parts(roller: Roller, state: StreamState, journal: ErasureJournal) -> int:

@@ -31,12 +31,12 @@ from headwater.ingestion.past_events import history_before
 from headwater.ingestion.validate import Acceptance
 from headwater.kernel.arrays import Bool
 from headwater.monitoring.orphans import spelt
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import change_codec as kept
 from headwater.state import frame_codec
 from headwater.state.key_record import section, stored_sections, with_section
 from headwater.state.view_state import StreamStart, progresses, read_part
 from headwater.state.view_tiles import ViewTiles
+from headwater.stores import OnlineStore, keyspace
 
 _ROWS = 200_000
 _BYTES = 1 << 26  # of one commit

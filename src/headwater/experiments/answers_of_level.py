@@ -25,9 +25,9 @@ from headwater.models.compatibility import check
 from headwater.models.registry import ModelRegistry
 from headwater.models.serving_model import ServedModel
 from headwater.monitoring.archived_sources import streamed, with_archive
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import opened_for
 from headwater.results.replay_result import Answered
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import opened_for
 from headwater.training.resources import Resources
 
 _TIMED = 200

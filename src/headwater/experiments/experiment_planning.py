@@ -28,8 +28,8 @@ from headwater.models.experiment_store import ExperimentStore, FrozenPlan
 from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.status import Status, status
-from headwater.online_stores import OnlineStore
 from headwater.results.planned_experiment import ExperimentNeed, HistoryPower, HistorySplit, NeedState, PlannedExperiment, PlannedLook
+from headwater.stores import OnlineStore
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _STATES: dict[str, NeedState] = {"current": "there", "ahead": "there", "approximate": "there", "stale": "stale"}

@@ -33,10 +33,10 @@ from headwater.metrics import Metric
 from headwater.models.promises import promise_of_version
 from headwater.models.registry import ModelRegistry, Version
 from headwater.monitoring.archived_sources import streamed, with_archive
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import opened_for
 from headwater.results.estimate import Estimate
 from headwater.results.level_lift_result import LevelModelUsed
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import opened_for
 from headwater.training.from_log import FromLog
 from headwater.training.label_rows import read_labels
 from headwater.training.requests import Requests

@@ -24,10 +24,10 @@ from headwater.experiments.level_gap import level_gap
 from headwater.experiments.served_requests import Period, first_rows, served_requests, with_outcome
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from headwater.models.registry import ModelRegistry
-from headwater.online_stores import OnlineStore
 from headwater.reports import replay_words
 from headwater.reports.paged_result import PagedResult
 from headwater.results.replay_result import Answered, ShadowArm, ShadowResult
+from headwater.stores import OnlineStore
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 

@@ -22,7 +22,7 @@ from headwater import clock, settings
 from headwater.errors import ConnectError, StoreError
 from headwater.ingestion import archive_files
 from headwater.ingestion.archive_files import Archive, ArchivePart, ParquetArchive, ParquetFile
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.stores import OnlineStore, keyspace
 
 KNOWN_AT = "headwater_known_at"
 SEQUENCE = archive_files.SEQUENCE

@@ -8,8 +8,8 @@ from typing import Final
 from headwater import permissions
 from headwater.errors import UsageError
 from headwater.ingestion.archive import unwritable
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import ScopedStore, environment
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import ScopedStore, environment
 
 _NAME: Final = "owner"
 

@@ -13,8 +13,8 @@ from headwater import clock
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
 from headwater.ingestion.clock_check import moved
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.retries import Backoff
+from headwater.stores import OnlineStore, keyspace
 
 if TYPE_CHECKING:
     from headwater.ingestion.sources.kafka_clock import Seen

@@ -25,10 +25,10 @@ from headwater.ingestion.sort_records import SortedRecords
 from headwater.ingestion.sources.stream_reader import Position, RecordBatch, joined
 from headwater.ingestion.validate import DEAD_SCHEMA, NONE
 from headwater.ingestion.writer_state import WriterState
-from headwater.online_stores import Changes, keyspace
 from headwater.state import frame_codec
 from headwater.state.key_record import GroupedRecords
 from headwater.state.view_state import Progress
+from headwater.stores import Changes, keyspace
 
 
 class Skip(NamedTuple):

@@ -27,10 +27,10 @@ from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.stored_values import StoredValues
 from headwater.ingestion.validate import COPY, Acceptance, Arrived, copies
 from headwater.kernel.arrays import I64, Bool
-from headwater.online_stores import keyspace
 from headwater.state import change_codec as kept
 from headwater.state.key_record import GroupedRecords
 from headwater.state.view_tiles import Stretch, ViewTiles
+from headwater.stores import keyspace
 
 OLDER = "a change that a later one of the same event came before"
 PASSED = "a change that a later one in the same commit replaced"

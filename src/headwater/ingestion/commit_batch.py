@@ -31,8 +31,8 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.spark_batch import BatchPosition, Piece, SparkBatch
 from headwater.ingestion.sources.stream_reader import RecordBatch
-from headwater.online_stores import OnlineStore, ingest_lease
-from headwater.online_stores.ownership import from_production, opened_for
+from headwater.stores import OnlineStore, ingest_lease
+from headwater.stores.ownership import from_production, opened_for
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

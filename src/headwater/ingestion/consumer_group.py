@@ -6,8 +6,8 @@ from typing import Final
 
 from headwater.definitions.source import Source
 from headwater.definitions.streams import KafkaTopic
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import environment, identified, identity
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import environment, identified, identity
 
 _PREFIX: Final = "headwater-"
 

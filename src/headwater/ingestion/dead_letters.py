@@ -28,8 +28,8 @@ from headwater.ingestion.record_outcomes import COPY as DUPLICATE
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.validate import COPY, DEAD_SCHEMA, OFFSET, PARTITION, Acceptance
-from headwater.online_stores import OnlineStore, ingest_lease, keyspace, opened
 from headwater.state import frame_codec
+from headwater.stores import OnlineStore, ingest_lease, keyspace, opened
 
 AGAIN = "replayed "
 """What the partition of a replayed record begins with, in the archive and among refused records."""

@@ -10,8 +10,8 @@ from headwater.definitions.project import Project
 from headwater.definitions.served_views import chosen, stored
 from headwater.errors import UsageError
 from headwater.ingestion.source_ingestor import LEFT, IngestLimits, SourceIngestor, streamed
-from headwater.online_stores import OnlineStore, ingest_lease
-from headwater.online_stores.ownership import from_production, opened_for
+from headwater.stores import OnlineStore, ingest_lease
+from headwater.stores.ownership import from_production, opened_for
 
 
 def fill(project: Project, views: Sequence[str], *, store: OnlineStore | str | None = None, data_dir: Path | None = None) -> dict[str, int]:

@@ -33,13 +33,13 @@ from headwater.ingestion.change_state import ChangeState, entries_of, latest_of,
 from headwater.ingestion.judge_again import judge_again
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import ROWS, Accepted, Logs, first_ids, history_before, images_before, overlap
-from headwater.online_stores import Changes, keyspace
-from headwater.online_stores.log_first import REBUILD
-from headwater.online_stores.ownership import has_moved
 from headwater.state.key_record import KeyRecords, stored_sections, with_section
 from headwater.state.view_state import Filling, State, StreamStart, encoded, read_part, schema_bytes
 from headwater.state.view_tiles import ViewTiles
 from headwater.state.window_reach import out_of_reach, reach
+from headwater.stores import Changes, keyspace
+from headwater.stores.log_first import REBUILD
+from headwater.stores.ownership import has_moved
 
 _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images

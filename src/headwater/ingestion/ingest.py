@@ -22,8 +22,8 @@ from headwater.ingestion.read_source import SourceReader
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor, streamed
 from headwater.ingestion.sources.http_inbox import Inbox
 from headwater.ingestion.stand_by import stand_by
-from headwater.online_stores import OnlineStore, ingest_lease, keyspace
-from headwater.online_stores.ownership import environment, own_views, scoped
+from headwater.stores import OnlineStore, ingest_lease, keyspace
+from headwater.stores.ownership import environment, own_views, scoped
 
 Receive = Callable[[Mapping[str, Inbox]], AbstractContextManager[tuple[bytes, bytes]]]
 """Receives events for inboxes, by the names of their sources, while the context lasts; gives its address, and the secret that admits."""

@@ -25,8 +25,8 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Accepted, First, Logs
 from headwater.ingestion.validate import AT, COPY, OFFSET, PARTITION
 from headwater.kernel.arrays import Bool
-from headwater.online_stores import keyspace
 from headwater.state import frame_codec
+from headwater.stores import keyspace
 
 _IN_COMMIT = 200_000  # rows that one commit adds to the archive
 _AT_ONCE = 10_000  # keys that one commit takes out

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 
 PARTITIONS_GREW: Final = (
     "partitions grew: copies of earlier events may come by other partitions and count twice, until no window reaches that time any more"

@@ -25,8 +25,8 @@ from headwater.ingestion.freed_memory import keep_freed_memory
 from headwater.ingestion.sources.stream_reader import Position, RecordBatch
 from headwater.ingestion.validate import Acceptance
 from headwater.ingestion.writer_state import WriterRules, WriterState
-from headwater.online_stores import Changes, OnlineStore, keyspace
 from headwater.state.view_state import Progress
+from headwater.stores import Changes, OnlineStore, keyspace
 
 if TYPE_CHECKING:
     import polars as pl

@@ -26,8 +26,8 @@ from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.dedup_index import WIDTH, DedupIndex
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64, Bool
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state.view_state import StreamStart
+from headwater.stores import OnlineStore, keyspace
 
 ROWS = 500_000  # of the archive that are read together
 _MORE = "headwater_more"

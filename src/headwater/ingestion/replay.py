@@ -27,7 +27,7 @@ from headwater.ingestion.committed import Committed
 from headwater.ingestion.source_ingestor import IngestLimits, SourceIngestor
 from headwater.ingestion.sources.stream_reader import RecordBatch, between
 from headwater.kernel.arrays import I64
-from headwater.online_stores import OnlineStore, opened
+from headwater.stores import OnlineStore, opened
 
 _PARTITION = "history"
 

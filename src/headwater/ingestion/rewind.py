@@ -50,11 +50,11 @@ from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.stream_reader import RecordBatch, between, integer_position, offset_at
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64
-from headwater.online_stores import OnlineStore, ingest_lease, keyspace
-from headwater.online_stores.log_first import REBUILD
-from headwater.online_stores.ownership import opened_for, placed, placed_source
 from headwater.state import frame_codec
 from headwater.state.view_state import StreamStart, progresses, read_part
+from headwater.stores import OnlineStore, ingest_lease, keyspace
+from headwater.stores.log_first import REBUILD
+from headwater.stores.ownership import opened_for, placed, placed_source
 
 _ROWS = 100_000  # of one commit
 _AT_ONCE = 100  # blocks in one commit

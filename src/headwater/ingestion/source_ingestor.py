@@ -39,10 +39,10 @@ from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
 from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, offset_at, open_feed
 from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import claim, environment, placed, placed_source
-from headwater.online_stores.renewed_leases import LEASE
 from headwater.state.view_state import progresses
+from headwater.stores import OnlineStore, keyspace
+from headwater.stores.ownership import claim, environment, placed, placed_source
+from headwater.stores.renewed_leases import LEASE
 
 _LOG = logging.getLogger(__name__)
 LEFT: Final = 2 * LEASE  # seconds to wait for the lease that a killed process has left

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Final
 
 from headwater import clock
-from headwater.online_stores import HeldError
+from headwater.stores import HeldError
 
 _LOG = logging.getLogger(__name__)
 _SLICE: Final = 1.0  # seconds of a wait, between two looks whether to stop

@@ -18,8 +18,8 @@ from headwater.ingestion.partition_count import count_key, incomplete_until
 from headwater.ingestion.sources.stream_reader import Position
 from headwater.ingestion.stored_values import StoredValues
 from headwater.ingestion.validate import Acceptance
-from headwater.online_stores import keyspace
 from headwater.state.view_state import Progress, read_progress
+from headwater.stores import keyspace
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from headwater.definitions.served_views import stored
 from headwater.errors import FencedError
 from headwater.online.read_versions import newest
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import Changes, OnlineStore, keyspace
-from headwater.online_stores.ownership import ScopedStore, opened_for, own_views, placed
 from headwater.state.compaction import Compaction, Size, compact, drop_sections, section_size, shrunk
 from headwater.state.key_record import fingerprints, section, through_of
 from headwater.state.view_state import progresses, read_parts
+from headwater.stores import Changes, OnlineStore, keyspace
+from headwater.stores.ownership import ScopedStore, opened_for, own_views, placed
 
 _AT_ONCE = 1000
 

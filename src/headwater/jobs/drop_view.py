@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import chosen, stored
-from headwater.online_stores import INGEST_LEASE, OnlineStore, keyspace
-from headwater.online_stores.ownership import opened_for, placed
 from headwater.state.compaction import drop_sections
 from headwater.state.key_record import stored_sections
+from headwater.stores import INGEST_LEASE, OnlineStore, keyspace
+from headwater.stores.ownership import opened_for, placed
 
 _AT_ONCE = 10_000
 

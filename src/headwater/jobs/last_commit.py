@@ -5,10 +5,10 @@ from __future__ import annotations
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import fingerprint, served, stored
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import placed, placed_source
 from headwater.state.prediction_codec import read_precomputed
 from headwater.state.view_state import progresses, read_state
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import placed, placed_source
 
 
 def last_commit(project: Project, store: OnlineStore) -> int:

@@ -23,7 +23,7 @@ from headwater.models.compatibility import check
 from headwater.models.fit import Fitted
 from headwater.models.registry import ModelRegistry
 from headwater.models.serving_model import ServedModel
-from headwater.online_stores import OnlineStore, opened
+from headwater.stores import OnlineStore, opened
 from headwater.training.requests import as_frame
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 

@@ -31,11 +31,11 @@ from headwater.events.read_events import Notes
 from headwater.jobs.entity_keys import SEEN, known_keys
 from headwater.kernel.batch_cuts import computable
 from headwater.models.fit import Fitted
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import prediction_codec
 from headwater.state.key_codec import key_bytes
 from headwater.state.prediction_codec import PrecomputedCut, PrecomputedState
 from headwater.state.view_state import schema_bytes
+from headwater.stores import OnlineStore, keyspace
 from headwater.training.precomputed_rows import known_rows, precomputed_lists, precomputed_rows
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources

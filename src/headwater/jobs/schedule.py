@@ -22,9 +22,9 @@ from headwater.jobs.precompute import PrecomputeResult
 from headwater.kernel.batch_cuts import due_after
 from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import own_views, scoped
 from headwater.retries import Backoff
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import own_views, scoped
 from headwater.training.resources import QUIET, Resources
 
 _BACKOFF: Final = Backoff(first=5.0, longest=300.0)  # before what failed is tried again

@@ -27,9 +27,9 @@ from headwater.events.selection import KNOWN, ROW, collect
 from headwater.ingestion.archive import KNOWN_AT, Roller, readable_parts
 from headwater.ingestion.archive_columns import as_today, broken_files_named
 from headwater.ingestion.validate import AT, Acceptance
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import placed_source
 from headwater.state.view_state import progresses
+from headwater.stores import OnlineStore, keyspace
+from headwater.stores.ownership import placed_source
 
 ARCHIVE = "archive"
 ARCHIVED = ("accepted", "released", "rejudged")

@@ -31,7 +31,7 @@ from headwater.ingestion.validate import COPY, Acceptance
 from headwater.kernel.arrays import LASTS
 from headwater.monitoring.archived_sources import archive_place, events_elsewhere
 from headwater.online.view_reader import OnlineView, ViewValues
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.stores import OnlineStore, keyspace
 from headwater.training.feature_frames import tables
 
 FAR = 2**60

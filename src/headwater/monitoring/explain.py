@@ -31,11 +31,11 @@ from headwater.monitoring.event_trace import EventTrace
 from headwater.monitoring.parity import OfflineRequests, answer
 from headwater.online.read_versions import ReadVersion, newest
 from headwater.online.view_reader import OnlineView, ViewValues
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import opened_for, placed
 from headwater.results.result import Result
 from headwater.state.key_codec import key_bytes
 from headwater.state.key_record import section
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import opened_for, placed
 from headwater.training.feature_frames import tables
 
 _FAR = 2**60

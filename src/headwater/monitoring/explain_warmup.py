@@ -17,7 +17,7 @@ from headwater.errors import HeadwaterError
 from headwater.ingestion.validate import Acceptance
 from headwater.monitoring.explain import explain_feature
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import OnlineStore
+from headwater.stores import OnlineStore
 
 _ROWS = 2
 

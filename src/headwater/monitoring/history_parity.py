@@ -22,8 +22,8 @@ from headwater.events.selection import IDENT, KNOWN, TIME
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.archived_sources import ARCHIVED
 from headwater.monitoring.offline_events import Offline
-from headwater.online_stores import keyspace
 from headwater.state.view_state import StreamStart, progresses
+from headwater.stores import keyspace
 
 _SETTLED: Final = 600 * SECOND
 _ONLINE, _OFFLINE = "headwater_online", "headwater_offline"

@@ -25,7 +25,7 @@ from headwater.ingestion.validate import Acceptance
 from headwater.kernel.as_of import NEVER
 from headwater.monitoring.archived_sources import check_archive
 from headwater.online.view_reader import OnlineView, ViewValues
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.stores import OnlineStore, keyspace
 from headwater.training.feature_frames import tables
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 

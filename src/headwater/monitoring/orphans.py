@@ -9,9 +9,9 @@ import polars as pl
 
 from headwater.online.read_versions import SLOTS, newest
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
 from headwater.state.key_codec import decoded, key_bytes
 from headwater.state.key_record import section, stored_sections
+from headwater.stores import keyspace
 
 OrphanedRecord = tuple[Mapping[str, object], list[bytes]]
 """A key, and its records as they are read."""

@@ -38,11 +38,11 @@ from headwater.monitoring.offline_events import Offline
 from headwater.monitoring.orphans import OrphanedRecord, orphaned_records
 from headwater.monitoring.unfilled import why_unfilled
 from headwater.online.view_reader import OnlineView, ViewValues
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import from_production, opened_for, placed
 from headwater.results.result import Result
 from headwater.results.stored_runs import keep_run
 from headwater.state.view_state import progresses
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import from_production, opened_for, placed
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 _ABS = "__abs_"

@@ -38,8 +38,8 @@ from headwater.monitoring.agreement import agree, agree_lists, same_values
 from headwater.monitoring.offline_events import Offline
 from headwater.monitoring.parity import Mismatch, OfflineRequests, Parity, ParityRun, answer, keep_parity, sizes
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import opened_for, placed
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import opened_for, placed
 from headwater.training.request_features import request_feature
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 

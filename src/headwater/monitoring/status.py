@@ -35,14 +35,14 @@ from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.freshness_objectives import FreshnessObjective, freshness_objectives
 from headwater.monitoring.unfilled import PASSED_OVER, passed_over
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import opened_for, placed, placed_source, scoped
 from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
 from headwater.state.view_state import Progress, State, known_through, merged, misses, progresses, read_parts, read_state
 from headwater.state.window_reach import out_of_reach
+from headwater.stores import OnlineStore, keyspace
+from headwater.stores.ownership import opened_for, placed, placed_source, scoped
 
 
 @dataclass(frozen=True)

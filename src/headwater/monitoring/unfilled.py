@@ -8,9 +8,9 @@ from headwater import clock
 from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import stored
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import placed
 from headwater.state.view_state import progresses, read_parts, read_stream
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import placed
 
 PASSED_OVER: Final = (
     "ingestion runs and does not fill it: it was started with other definitions. Restart it (`headwater ingest`, or the `headwater serve` that "

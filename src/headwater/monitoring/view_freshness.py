@@ -18,10 +18,10 @@ from headwater.definitions.source import Source
 from headwater.ingestion.archive import KNOWN_AT, Roller
 from headwater.ingestion.held_events import waiting
 from headwater.monitoring.status import standing
-from headwater.online_stores import OnlineStore, keyspace
-from headwater.online_stores.ownership import placed, placed_source
 from headwater.results.freshness_result import FreshnessResult, SourceFreshness, ViewFreshness
 from headwater.state.view_state import Progress
+from headwater.stores import OnlineStore, keyspace
+from headwater.stores.ownership import placed, placed_source
 
 _SAMPLED: Final = 10_000  # of the latest events of a partition
 

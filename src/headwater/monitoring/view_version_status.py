@@ -12,9 +12,9 @@ from headwater.errors import UsageError
 from headwater.models.promoted_views import PromotedViews
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.status import standing
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import opened_for, placed
 from headwater.results.result import Result
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import opened_for, placed
 
 _UNREADABLE = ("absent", "filling", "incomplete")
 

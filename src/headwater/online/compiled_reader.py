@@ -20,13 +20,13 @@ from headwater.online.general_features import Evaluated, GeneralFeatures
 from headwater.online.read_layout import ReadLayout, Records, Versions, ViewPart
 from headwater.online.read_versions import FALLBACK, REFRESH, ReadVersion, falls_back
 from headwater.online.record_copies import Copied, RecordCopies
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.formats import check_still
 from headwater.state import key_record, read_plan
 from headwater.state.answer_strings import AnswerStrings
 from headwater.state.answer_words import WordLayout, by_key
 from headwater.state.read_kernels import answer, answer_one
 from headwater.state.read_values import ListItems, items_of
+from headwater.stores import OnlineStore
+from headwater.stores.formats import check_still
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,8 +13,8 @@ import polars as pl
 from headwater.errors import DataError, nearest
 from headwater.events.column_encoding import is_whole
 from headwater.events.keys import check_types
-from headwater.online_stores import keyspace
 from headwater.state.key_codec import LEAST, MOST, PACK, EncodeValue, integer, value_encoder, with_length
+from headwater.stores import keyspace
 
 EncodeRequest = Callable[[Mapping[str, object]], bytes | None]
 """The key of a request; None where a part of it is null, or a value that no key can have."""

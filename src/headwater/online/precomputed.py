@@ -12,9 +12,9 @@ from headwater.definitions.served_views import fingerprint, precomputed_of
 from headwater.errors import StaleError, StoreError
 from headwater.kernel.batch_cuts import lookup
 from headwater.online.key_encoder import KeyColumn, KeyEncoder
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import prediction_codec
 from headwater.state.prediction_codec import Items, PrecomputedCut, PrecomputedState
+from headwater.stores import OnlineStore, keyspace
 
 Value = float | tuple[float, ...] | Items
 """A score, one for each class, or a list in order with the score of each item."""

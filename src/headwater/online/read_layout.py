@@ -15,10 +15,10 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.kernel.arrays import I64
 from headwater.online.key_encoder import KeyEncoder
 from headwater.online.read_versions import ReadVersion, VersionReader
-from headwater.online_stores import keyspace
 from headwater.state import read_plan
 from headwater.state.read_plan import U8
 from headwater.state.view_tiles import ViewTiles
+from headwater.stores import keyspace
 
 Records = Sequence[bytes | None]
 Versions = tuple[list[ReadVersion], Sequence[ReadVersion], Sequence[int]]

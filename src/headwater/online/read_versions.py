@@ -13,10 +13,10 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.errors import IncompleteError, RebuiltError, StaleError, StoreError
 from headwater.events.statuses import STATUSES
 from headwater.kernel.batch_cuts import CutLookup, lookup
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state.view_state import Progress, State, decoded, known_through, merged, progresses, read_parts, read_progress
 from headwater.state.view_tiles import ViewTiles
 from headwater.state.window_reach import out_of_reach
+from headwater.stores import OnlineStore, keyspace
 
 _NEW_TUPLE = tuple.__new__
 _NONE: Mapping[str | None, int] = {}

@@ -19,13 +19,13 @@ from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import Predictor, Scorer
 from headwater.online.ranker import Proposed, Ranker
 from headwater.online.row_schema import RowField, RowSchema
-from headwater.online_stores import OnlineStore
 from headwater.serving.arm_choice import RunningExperiment
 from headwater.serving.http.response_encoder import ResponseEncoder
 from headwater.serving.http.row_decoder import RowDecoder
 from headwater.serving.loaded_models import Key
 from headwater.serving.serving_result import FeatureShape
 from headwater.state.prediction_codec import read_precomputed
+from headwater.stores import OnlineStore
 
 
 class FeatureEndpoint(NamedTuple):

@@ -19,7 +19,6 @@ from headwater.journal.serving_log import ServedLog
 from headwater.models.experiment_store import ExperimentStore
 from headwater.models.running_services import ServiceRecord
 from headwater.online.predictor import Scorer
-from headwater.online_stores import OnlineStore
 from headwater.serving.http.access_log import RequestLog
 from headwater.serving.http.app import App
 from headwater.serving.http.auth import check_bind
@@ -30,6 +29,7 @@ from headwater.serving.process.supervisor_link import SupervisorLink
 from headwater.serving.process.uvicorn_server import ServerOptions, serving
 from headwater.serving.service import Service
 from headwater.serving.third_party.fetcher import OnAnswer
+from headwater.stores import OnlineStore
 from headwater.training.train import Trained
 
 HTTP = "127.0.0.1:8320"

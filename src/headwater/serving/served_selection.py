@@ -14,11 +14,11 @@ from headwater.errors import HeadwaterError
 from headwater.models.promoted_views import ViewSelection
 from headwater.online.precomputed import PrecomputedReader
 from headwater.online.predictor import Scorer
-from headwater.online_stores import OnlineStore, UnansweredError
 from headwater.serving.endpoints import Endpoints
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.loaded_models import Key, LoadedModels
 from headwater.serving.model_loader import Scorers
+from headwater.stores import OnlineStore, UnansweredError
 
 
 class ServedSelection:

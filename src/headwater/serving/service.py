@@ -27,8 +27,6 @@ from headwater.models.running_services import LoadedVersion
 from headwater.monitoring.explain import Explanation, explain
 from headwater.monitoring.explain_warmup import compile_explanation
 from headwater.online.predictor import Scorer, ThirdPartyValues
-from headwater.online_stores import OnlineStore, UnansweredError
-from headwater.online_stores.ownership import opened_for
 from headwater.serving import answers, arm_answers, python_encoder
 from headwater.serving.arm_answers import Wish
 from headwater.serving.arm_choice import RunningExperiment
@@ -44,6 +42,8 @@ from headwater.serving.running_experiments import RunningExperiments
 from headwater.serving.served_selection import LiveSelection, ServedSelection
 from headwater.serving.serving_result import ServingResult
 from headwater.serving.third_party.third_party_clients import BlockingThirdPartyClients
+from headwater.stores import OnlineStore, UnansweredError
+from headwater.stores.ownership import opened_for
 from headwater.training.train import Trained
 
 _AGAIN: Final = 5.0  # seconds until versions of views that could not be read are tried again

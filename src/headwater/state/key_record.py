@@ -20,10 +20,10 @@ import numpy as np
 from headwater.definitions.feature_view import FeatureView
 from headwater.errors import StoreError
 from headwater.kernel.arrays import I64, NOTHING
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import record_kernels
 from headwater.state.packed_records import KeyedRecords, PackedRecords
 from headwater.state.record_kernels import FORMAT, HEAD, count_of, head_of, size_of
+from headwater.stores import OnlineStore, keyspace
 
 _WORD = struct.Struct("<q")
 EMPTY: Final = struct.pack("<2q", head_of(0, HEAD), -1)

@@ -16,9 +16,9 @@ import numpy as np
 
 from headwater.errors import StoreError
 from headwater.kernel.arrays import F64
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.state import tile_kernels
 from headwater.state.view_state import dtypes_of
+from headwater.stores import OnlineStore, keyspace
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import polars as pl
 
-from headwater.online_stores import OnlineStore, keyspace
+from headwater.stores import OnlineStore, keyspace
 
 
 class Cut(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from headwater.definitions.source import Source
 from headwater.definitions.windows import Window
 from headwater.events.read_events import Notes
 from headwater.models.fit import Fitted, fit
-from headwater.online_stores import OnlineStore, open_store
+from headwater.stores import OnlineStore, open_store
 from headwater.training.historical import get_historical_features
 from headwater.training.label_rows import read_labels
 from headwater.training.precomputed_rows import rows_of

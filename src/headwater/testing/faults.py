@@ -54,7 +54,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from headwater.errors import HeadwaterError
-from headwater.online_stores import OnlineStore
+from headwater.stores import OnlineStore
 from headwater.testing.call_watch import ENDED, KINDS, CallWatch, Kind, WatchedCall
 from headwater.testing.faulty_disk import watched_disk
 from headwater.testing.faulty_feeds import watched_streams

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headwater.errors import StoreError
-from headwater.online_stores import Changes, OnlineStore, UnansweredError
+from headwater.stores import Changes, OnlineStore, UnansweredError
 from headwater.testing.call_watch import CallWatch
 
 T = TypeVar("T")

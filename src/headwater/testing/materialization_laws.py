@@ -23,7 +23,7 @@ from headwater.definitions.memory_sizes import Size
 from headwater.errors import NoEventsWarning, RowsLeftOutWarning
 from headwater.jobs.materialize import materialize_view
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import OnlineStore
+from headwater.stores import OnlineStore
 from headwater.testing.cases import Case, case
 from headwater.testing.naive import agree, evaluate
 from headwater.testing.naive_time import as_micros, as_of

@@ -25,11 +25,11 @@ from headwater.events.selection import IDENT, TIME
 from headwater.online.feature_reader import OnlineFeatures
 from headwater.online.read_versions import ReadVersion
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
 from headwater.state.key_codec import key_bytes
 from headwater.state.key_record import KeyRecords, section
 from headwater.state.view_state import Progress, State, encoded, schema_bytes
 from headwater.state.view_tiles import ViewTiles
+from headwater.stores import keyspace
 from headwater.testing.cases import Case, aggregations, case
 from headwater.testing.naive import agree, evaluate
 from headwater.testing.naive_time import as_micros

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from headwater.errors import FencedError, HeadwaterError, LostError, StoreError
-from headwater.online_stores import NO_MARKS, Changes, Marks
-from headwater.online_stores.formats import check_format
-from headwater.online_stores.keyspace import RECORD, REDO
-from headwater.online_stores.lmdb import LmdbStore
-from headwater.online_stores.log_first import REBUILD, LogFirstStore
-from headwater.online_stores.renewed_leases import LEASE, renewed
+from headwater.stores import NO_MARKS, Changes, Marks
+from headwater.stores.formats import check_format
+from headwater.stores.keyspace import RECORD, REDO
+from headwater.stores.lmdb import LmdbStore
+from headwater.stores.log_first import REBUILD, LogFirstStore
+from headwater.stores.renewed_leases import LEASE, renewed
 from headwater.testing.processes import Process
 
 Address = tuple[str, int]

@@ -26,9 +26,9 @@ from random import Random
 from typing import Any
 
 from headwater.errors import FencedError, StoreError
-from headwater.online_stores import Changes, OnlineStore
-from headwater.online_stores.backup import back_up, restore_into
-from headwater.online_stores.keyspace import FORMAT_KEY, OFFSET, PROGRESS, RECORD, as_number, number
+from headwater.stores import Changes, OnlineStore
+from headwater.stores.backup import back_up, restore_into
+from headwater.stores.keyspace import FORMAT_KEY, OFFSET, PROGRESS, RECORD, as_number, number
 from headwater.testing.processes import PATIENCE, Process
 
 Open = Callable[[], OnlineStore]

@@ -14,7 +14,7 @@ import pytest
 from headwater.connectors.spark import _sessions
 from headwater.engine.spark.spark_engine import SparkEngine
 from tests import services
-from tests.online_stores.emulators import CREDENTIALS
+from tests.stores.emulators import CREDENTIALS
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "spark.sh"

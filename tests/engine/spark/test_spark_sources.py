@@ -18,7 +18,7 @@ from headwater.errors import ConnectError, DataError, DefinitionError, MissingEx
 from headwater.online.view_reader import OnlineView
 from tests.engine.spark import events as day
 from tests.flow import Flow, clock, frame, micros, streaming_view  # noqa: F401 (clock is a fixture)
-from tests.online_stores.servers import serving
+from tests.stores.servers import serving
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),

@@ -19,9 +19,9 @@ from headwater.ingestion.sources.spark_batch import BatchPosition, SparkBatch
 from tests.effort import LONG
 from tests.engine.spark.conftest import ROOT
 from tests.ingestion.batches import POLARS, QUERY, check, project, rows, source, view
-from tests.online_stores.durable_stores import durable_store
-from tests.online_stores.emulators import DYNAMODB
-from tests.online_stores.servers import Server
+from tests.stores.durable_stores import durable_store
+from tests.stores.emulators import DYNAMODB
+from tests.stores.servers import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
 VIEW = view(source())

@@ -285,7 +285,7 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
     sources = [
         hw.Source(name, timestamp_field="at", stream=hw.kafka(name, servers="127.0.0.1:9", schema={"at": datetime})) for name in "ab"
     ]
-    scoped = hw.online_stores.ownership.scoped(store, "project", write=True)
+    scoped = hw.stores.ownership.scoped(store, "project", write=True)
     with BrokerClocks(scoped, sources) as clocks:
         clocks.wait()
         wait_until(lambda: len(asked) == 2, "a second look")

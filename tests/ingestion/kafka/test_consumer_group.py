@@ -11,8 +11,8 @@ import headwater as hw
 from headwater.assessing import doctor as module
 from headwater.ingestion.consumer_group import group_of
 from headwater.ingestion.ingest import ingest
-from headwater.online_stores.backup import restore
-from headwater.online_stores.ownership import developing, identified, identity, scoped
+from headwater.stores.backup import restore
+from headwater.stores.ownership import developing, identified, identity, scoped
 
 SCHEMA = {"key": int, "amount": float, "at": datetime}
 

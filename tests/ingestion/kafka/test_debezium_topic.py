@@ -20,7 +20,7 @@ from tests.connectors.conftest import registry  # noqa: F401 (a fixture)
 from tests.figures import figure
 from tests.ingestion.envelopes import avro_schema, envelope, in_avro, with_schema
 from tests.ingestion.world import LONG, USERS, World, names
-from tests.online_stores.durable_stores import durable_store
+from tests.stores.durable_stores import durable_store
 
 PARTITIONS = 3
 MOST = 50_000 if LONG else 5_000  # changes: what waits grows while processes start

@@ -11,11 +11,11 @@ import pytest
 
 import headwater as hw
 from headwater.ingestion.partition_writer import Progress
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.figures import figure
 from tests.ingestion.world import LONG, World, said, wait_until
-from tests.online_stores.durable_stores import durable_store
-from tests.online_stores.servers import serving
+from tests.stores.durable_stores import durable_store
+from tests.stores.servers import serving
 
 PARTITIONS = 3
 ONE_BY_ONE = Path(__file__).with_name("one_by_one.py")

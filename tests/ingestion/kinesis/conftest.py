@@ -15,7 +15,7 @@ import pytest
 from headwater.aws import AwsClient
 from headwater.errors import HeadwaterError
 from tests import services
-from tests.online_stores.servers import free_port
+from tests.stores.servers import free_port
 
 REGION = "eu-central-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -6,10 +6,10 @@ import pytest
 
 import headwater as hw
 from headwater.ingestion.sources.kinesis_shards import ShardPosition
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.effort import FULL
 from tests.ingestion.world import World, wait_until
-from tests.online_stores.durable_stores import durable_store
+from tests.stores.durable_stores import durable_store
 
 IDS = ', id_field="n", id_horizon="1h"'
 

@@ -9,8 +9,8 @@ import pytest
 from tests.effort import FULL
 from tests.ingestion.kinesis.faithful import FaithfulKinesis
 from tests.ingestion.world import World, wait_until
-from tests.online_stores.durable_stores import durable_store
-from tests.online_stores.servers import serving
+from tests.stores.durable_stores import durable_store
+from tests.stores.servers import serving
 
 IDS = ', id_field="n", id_horizon="1h"'
 

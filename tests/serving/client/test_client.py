@@ -16,11 +16,11 @@ import pytest
 
 import headwater as hw
 from headwater import clock, errors
-from headwater.online_stores import UnansweredError, keyspace
 from headwater.serving.client.protocol import Reply, failure
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.http.error_responses import error_response
 from headwater.serving.http.response_schema import Health
+from headwater.stores import UnansweredError, keyspace
 from tests.ingestion.world import wait_until
 from tests.serving.world import NOW, ROW, asking, free_port, watched
 

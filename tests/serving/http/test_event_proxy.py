@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 import headwater as hw
-from headwater.online_stores import Capabilities, keyspace
-from headwater.online_stores.lmdb import LmdbStore
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.auth import TokenFile
 from headwater.serving.http.event_proxy import Forwarder
+from headwater.stores import Capabilities, keyspace
+from headwater.stores.lmdb import LmdbStore
 from tests.ingestion.world import free_port, wait_until
 from tests.serving.http.test_event_receiver import PROJECT, event, receiving
 

@@ -15,7 +15,7 @@ import headwater as hw
 from headwater.errors import UsageError
 from headwater.ingestion.validate import COPY
 from headwater.online.view_reader import OnlineView
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.ingestion.world import free_port, wait_until
 
 SCHEMA = {"user": str, "n": int, "at": datetime}

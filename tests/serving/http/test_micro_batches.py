@@ -16,10 +16,10 @@ from headwater.serving.http.app import App
 from headwater.serving.http.turn_queue import TurnQueue
 from headwater.serving.service import Service
 from tests.effort import tries
-from tests.online_stores.servers import serving as redis_serving
 from tests.serving.test_endpoints import COUNTED, NUMBERS, scored
 from tests.serving.test_serving_log_writer import rows_of
 from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, ROW, Sum, filled, free_port, hourly
+from tests.stores.servers import serving as redis_serving
 
 pytestmark = pytest.mark.services
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, seed, settings
 
 import headwater as hw
 from headwater import clock
-from headwater.online_stores import keyspace
+from headwater.stores import keyspace
 from tests.ingestion.world import wait_until
 from tests.serving.described import checks, description
 from tests.serving.world import PROJECT, asking, filled, free_port, watched

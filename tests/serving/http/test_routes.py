@@ -17,10 +17,10 @@ import headwater as hw
 from headwater import clock
 from headwater.errors import UsageError
 from headwater.jobs.materialize import materialize_view
-from headwater.online_stores import keyspace
 from headwater.serving.http import openapi
 from headwater.serving.http.response_schema import FeatureValue
 from headwater.serving.http.route import Body, Content, Query
+from headwater.stores import keyspace
 from tests.ingestion.world import wait_until
 from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, ROW, Lines, Sum, asking, churn, clicks, filled, free_port, watched
 

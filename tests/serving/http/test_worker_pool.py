@@ -15,12 +15,12 @@ import pytest
 import headwater as hw
 from headwater import clock
 from headwater.errors import DataError, StoreError
-from headwater.online_stores import Capabilities, UnansweredError
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.worker_pool import WorkerPool
+from headwater.stores import Capabilities, UnansweredError
 from tests.ingestion.world import wait_until
-from tests.online_stores.servers import serving as redis_serving
 from tests.serving.world import ASKED_AT, MODELS, PROJECT, ROW, Sum, asking, filled, free_port
+from tests.stores.servers import serving as redis_serving
 
 PREDICT, FEATURES = "/v1/predict/churn", "/v1/features/churn_v1"
 

@@ -23,9 +23,9 @@ from headwater.journal.fetching import fetch
 from headwater.journal.outcome_journal import outcomes
 from headwater.models.experiment_store import FrozenArm
 from headwater.monitoring.serving_capacity import serving_capacity
-from tests.online_stores.servers import serving
 from tests.serving.experiment_world import started
 from tests.serving.world import free_port
+from tests.stores.servers import serving
 
 PROJECT = """
 import headwater as hw

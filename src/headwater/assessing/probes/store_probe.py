@@ -15,10 +15,10 @@ from headwater.definitions.served_views import stored
 from headwater.errors import HeadwaterError
 from headwater.monitoring.parity import Parity, parity
 from headwater.monitoring.served_parity import served_parity
-from headwater.online_stores import OnlineStore
-from headwater.online_stores.ownership import opened_for, placed
 from headwater.results.measurement import Missing, Reading, measured
 from headwater.state.key_record import stored_sections
+from headwater.stores import OnlineStore
+from headwater.stores.ownership import opened_for, placed
 
 KEYS, ROUNDS, SECONDS = 50, 500, 2.0
 _ROWS = 1_000

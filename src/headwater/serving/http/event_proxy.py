@@ -12,10 +12,10 @@ import httpx
 import msgspec
 
 from headwater import clock
-from headwater.online_stores import OnlineStore, keyspace
 from headwater.serving.http.asgi import Refused
 from headwater.serving.http.auth import is_loopback
 from headwater.serving.http.event_receiver import ROUTE, SECRET
+from headwater.stores import OnlineStore, keyspace
 
 _CONNECT: Final = 2.0  # seconds
 _ANSWER: Final = 60.0

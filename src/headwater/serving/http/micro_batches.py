@@ -7,11 +7,11 @@ from typing import Any
 
 from headwater import clock
 from headwater.online.feature_reader import OnlineFeatures
-from headwater.online_stores import UnansweredError
 from headwater.serving.http.handlers import HandlerResult
 from headwater.serving.http.route_handlers import Answer, Read, Reader
 from headwater.serving.http.row_decoder import ParsedRequest, SharedRead
 from headwater.serving.service import Service
+from headwater.stores import UnansweredError
 
 MOST = 64
 """Requests in a batch, each of one row; and rows of a request that the event loop answers."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from headwater import clock
-from headwater.online_stores import UnansweredError
 from headwater.serving.http.after_response import PostResponseQueue, RequestContext
 from headwater.serving.http.asgi import RequestIds, Respond
 from headwater.serving.http.auth import Access
@@ -18,6 +17,7 @@ from headwater.serving.http.micro_batches import MOST, BatchedRequest, answer_ba
 from headwater.serving.http.row_decoder import is_one_row
 from headwater.serving.http.turn_queue import TurnQueue
 from headwater.serving.service import Service
+from headwater.stores import UnansweredError
 
 _LOG: Final = logging.getLogger(__name__)
 _HEAD: Final = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"

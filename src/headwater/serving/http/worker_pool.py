@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 
 from headwater import clock
 from headwater.errors import HeadwaterError, StoreError
-from headwater.online_stores import UnansweredError
 from headwater.serving.http.asgi import Refused
 from headwater.serving.service import Service
 from headwater.serving.third_party.circuit_breaker import CircuitBreaker
+from headwater.stores import UnansweredError
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from headwater.definitions.spark_stream import SparkStream
 from headwater.errors import UsageError, given, nearest
 from headwater.ingestion.commit_batch import BatchCommitter, BatchTarget
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
-from headwater.online_stores.ownership import opened_for
 from headwater.serving.process.ingest_process import check_applied
+from headwater.stores.ownership import opened_for
 
 if TYPE_CHECKING:
     from headwater.catalog.plan import CatalogLike

@@ -26,8 +26,8 @@ from headwater.ingestion.commit_source import OnCommit
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.ingest import ingest as run
 from headwater.ingestion.source_ingestor import IngestLimits, streamed
-from headwater.online_stores import OnlineStore, UnansweredError
-from headwater.online_stores.ownership import opened_for
+from headwater.stores import OnlineStore, UnansweredError
+from headwater.stores.ownership import opened_for
 
 if TYPE_CHECKING:
     from headwater.catalog.plan import CatalogLike

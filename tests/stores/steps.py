@@ -1,0 +1,86 @@
+"""Death between two steps of a store that is log first."""
+
+import polars as pl
+
+from headwater.online.view_reader import OnlineView
+from headwater.stores import NO_MARKS
+from headwater.stores.dynamodb.dynamodb_table import DynamoTable
+from headwater.stores.redis import lua as scripts
+from headwater.testing import split_store
+from tests.flow import micros
+
+KEYS = 30
+
+
+class Dead(BaseException):
+    """What a process that was killed meets: nothing of it runs on, and nothing reaches a server."""
+
+
+class Steps:
+    """Counts what a store writes: each commit of the state, and each shard of the table (of a cluster, a third of the groups; of
+    DynamoDB, each transaction). of_table: which of the steps are the table's."""
+
+    def __init__(self, store, die_at=None):
+        self.count, self.table, self.die_at, self.of_table = 0, 0, die_at, []
+        if isinstance(store.state, split_store.RemoteState):
+            store.state.before, store.table.before = self.step, self.table_step
+            return
+        if isinstance(store.table, DynamoTable):
+            commit, store.table._items = store.state.commit, _TableItems(store.table._items, self.table_step)
+
+            def committing(changes, expect, marks=NO_MARKS):
+                self.step()
+                commit(changes, expect, marks)
+
+            store.state.commit = committing
+            return
+        run = store.state._servers.run
+
+        def stepping(calls, **how):
+            if not calls or calls[0].command not in (scripts.COMMIT, scripts.GROUP, scripts.FENCE, scripts.EMPTY):
+                return run(calls, **how)
+            if calls[0].command is scripts.COMMIT:
+                self.step()
+                return run(calls, **how)
+            answers, third = [], -(-len(calls) // 3)
+            for start in range(0, len(calls), third):
+                self.table_step()
+                answers += run(calls[start : start + third], **how)
+            return answers
+
+        store.state._servers.run = stepping
+
+    def step(self):
+        if self.die_at is not None and self.count >= self.die_at:
+            raise Dead
+        self.count += 1
+
+    def table_step(self):
+        self.of_table.append(self.count)
+        self.step()
+        self.table += 1
+
+
+class _TableItems:
+    """The items of a table, where `step` is called before each transaction; the state has the same items without it."""
+
+    def __init__(self, items, step):
+        self._items, self._step = items, step
+
+    def __getattr__(self, name):
+        return getattr(self._items, name)
+
+    def write(self, *args):
+        self._step()
+        self._items.write(*args)
+
+
+def roll_back(state, pairs):
+    """The state as it was, as if it had never told anybody of what came then."""
+    now = dict(state.snapshot())
+    state.commit(dict.fromkeys(now) | dict(pairs), {})
+
+
+def read(view, store, second):
+    served = OnlineView(view, store).read(pl.DataFrame({"key": range(KEYS)}), micros(second))
+    return [series.to_list() for series in served.features]

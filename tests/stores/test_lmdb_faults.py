@@ -1,0 +1,228 @@
+"""What goes wrong with files: the error says what to do, nothing is lost, and it works again once that is done."""
+
+import contextlib
+import functools
+import os
+import resource
+import signal
+import subprocess
+import threading
+import time
+from random import Random
+
+import pytest
+
+import headwater as hw
+from headwater.errors import StoreError
+from headwater.stores.keyspace import OFFSET, RECORD, as_number, number
+from headwater.testing.processes import Process
+from headwater.testing.stores import killed_commits_are_whole, record
+from tests.stores.servers import is_root
+
+KEY = OFFSET + b"p"
+NOBODY = 65534
+
+
+def fill(store, most=200):
+    """Commit half a megabyte and an offset, again and again; how often that went well before the error, and the error."""
+    for step in range(as_number(store.get([KEY])[0]) + 1, most):
+        try:
+            store.commit(
+                {RECORD + b"%d" % step: record(step, bytes(500_000)), KEY: number(step)}, {KEY: number(step - 1) if step > 1 else None}
+            )
+        except StoreError as error:
+            return step - 1, str(error)
+    return most - 1, ""
+
+
+def holds(store, steps):
+    assert as_number(store.get([KEY])[0]) == steps
+    assert len(list(store.scan(RECORD))) == steps
+
+
+def test_a_full_map(tmp_path):
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=5MB")
+    made, said = fill(store)
+    assert made >= 3
+    assert "Nothing was written. It has reached its size= limit: give more" in said
+    holds(store, made)
+    assert fill(store)[0] == made
+    store.commit({RECORD + b"1": None, RECORD + b"2": None}, {})  # dropping makes room, from the second commit on
+    store.commit({KEY: number(made)}, {})
+    store.commit({RECORD + b"1": record(1, bytes(500_000)), RECORD + b"2": b""}, {})
+    store.close()
+    larger = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=20MB")
+    holds(larger, made)
+    assert fill(larger)[0] > made
+    larger.close()
+    reader = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=1MB", readonly=True)  # only what writes is bounded
+    assert as_number(reader.get([KEY])[0]) > made
+    reader.close()
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    folder.mkdir()
+    if not is_root() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("needs root, and the right to mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(tmp_path):
+    with small_disk(tmp_path / "disk"):
+        (tmp_path / "disk" / "other").write_bytes(bytes(500_000))
+        with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/disk/s")) as store:
+            made, said = fill(store)
+            assert made >= 1
+            assert "Nothing was written. Make room on the disk" in said
+            holds(store, made)
+            (tmp_path / "disk" / "other").unlink()
+            assert fill(store)[0] > made
+        with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/disk/s")) as again:
+            assert as_number(again.get([KEY])[0]) > made
+
+
+def fill_up_to(pipe, folder, most):
+    """Where files may not grow beyond so many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = hw.operations.open_store(f"lmdb:{folder}")
+    _, before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before))
+    first = fill(store)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (before, before))
+    pipe.send((first, as_number(store.get([KEY])[0]), fill(store, 40)))
+    store.close()
+
+
+def test_a_file_that_may_not_grow(tmp_path):
+    (made, said), held, after = Process(fill_up_to, tmp_path / "s", 3_000_000).answer()
+    assert 1 <= made == held
+    assert "Nothing was written. Make room on the disk" in said
+    assert after == (39, "")
+
+
+def as_nobody(pipe, folder, readonly):
+    hw.operations.open_store(f"lmdb:{folder}-first").close()  # modules are imported while the process may still read them
+    os.seteuid(NOBODY)
+    try:
+        store = hw.operations.open_store(f"lmdb:{folder}", readonly=readonly)
+        pipe.send(store.get([b"o"]))
+    except StoreError as error:
+        pipe.send(str(error))
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_folder_that_may_not_be_written(tmp_path, readonly):
+    folder = tmp_path / "s"
+    store = hw.operations.open_store(f"lmdb:{folder}")
+    store.commit({b"o": b"1"}, {})
+    store.close()
+    for place in (folder, *folder.iterdir()):
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    for parent in [p for p in (folder, *folder.parents) if "pytest" in str(p)]:
+        parent.chmod(0o755)
+    if is_root():
+        said = Process(as_nobody, folder, readonly).answer()
+    else:
+        with pytest.raises(StoreError) as caught:
+            hw.operations.open_store(f"lmdb:{folder}", readonly=readonly)
+        said = str(caught.value)
+    assert "cannot be opened" in said
+    assert "Give the process the right to write there" in said
+    for place in (folder, *folder.iterdir()):
+        place.chmod(0o755)
+    again = hw.operations.open_store(f"lmdb:{folder}")
+    assert again.get([b"o"]) == [b"1"]
+    again.close()
+
+
+def test_what_is_no_store(tmp_path):
+    with pytest.raises(StoreError, match="there is no online store in"):
+        hw.operations.open_store(f"lmdb:{tmp_path}", readonly=True)
+    (tmp_path / "data.mdb").write_bytes(b"no store" * 10_000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        hw.operations.open_store(f"lmdb:{tmp_path}")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be opened"):
+        hw.operations.open_store(f"lmdb:{tmp_path}/file")
+
+
+def test_a_store_is_opened_once_in_a_process(tmp_path):
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
+    with pytest.raises(StoreError, match="share what open_store returned"):
+        hw.operations.open_store(f"lmdb:{tmp_path}/s")
+    store.close()
+
+
+def test_a_reader_cannot_write(tmp_path):
+    hw.operations.open_store(f"lmdb:{tmp_path}/s").close()
+    reader = hw.operations.open_store(f"lmdb:{tmp_path}/s", readonly=True)
+    with pytest.raises(StoreError, match="cannot be written"):
+        reader.commit({b"o": b""}, {})
+    reader.close()
+
+
+def test_a_second_writer_waits_for_the_lease(tmp_path):
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
+    order = []
+
+    def second():
+        with store.lease("ingest", wait=20):
+            order.append("second")
+
+    with store.lease("ingest", wait=0):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.3)
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]
+    store.close()
+
+
+@pytest.mark.slow
+def test_twenty_kills_amid_commits(tmp_path):
+    killed_commits_are_whole(functools.partial(hw.operations.open_store, f"lmdb:{tmp_path}/s"), Random(1), kills=20)
+
+
+def test_a_backup_while_commits_are_made(tmp_path):
+    store = hw.operations.open_store(f"lmdb:{tmp_path}/s")
+    stop = threading.Event()
+
+    def write():
+        for step in range(1, 10_000):
+            if stop.is_set():
+                return
+            store.commit({b"a%d" % i: number(step) for i in range(50)}, {})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for place in range(5):
+            time.sleep(0.02)
+            store.backup(tmp_path / f"b{place}")
+            copy = hw.operations.open_store(f"lmdb:{tmp_path}/b{place}", readonly=True)
+            assert len({value for _, value in copy.scan(b"a")}) <= 1
+            copy.close()
+    finally:
+        stop.set()
+        writer.join()
+        store.close()
+
+
+def test_a_scan_that_is_read_slowly_does_not_make_the_file_grow(tmp_path):
+    """Commits replace pages; an open read transaction would keep each of them, for the life of the file."""
+    with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
+        for part in range(4):
+            store.commit({b"o%d%04d" % (part, n): bytes(1000) for n in range(1000)}, {})
+        store.commit({}, {})
+        before = store.size()
+        scan = store.scan(b"o")
+        next(scan)
+        for step in range(30):
+            store.commit({b"o%d%04d" % (step % 4, n): bytes([step]) * 1000 for n in range(1000)}, {})
+        assert store.size() < 3 * before
+        assert sum(1 for _ in scan) == 3_999
