@@ -1,7 +1,8 @@
-"""The least that an HTTP server of our own would cost: httptools in a protocol of uvloop, without any limit, timeout or draining.
+"""The least that an HTTP server of our own would cost: httptools in a protocol of uvloop, without
+any limit, timeout or draining.
 
-It is the bound in docs/decisions/0001-http-server.md, and nothing to serve with. A request is answered within the callback that parsed it:
-without a task, and without a wait for its body.
+It is the bound in docs/decisions/0001-http-server.md, and nothing to serve with. A request is
+answered within the callback that parsed it: without a task, and without a wait for its body.
 """
 
 from __future__ import annotations
@@ -45,14 +46,22 @@ class Bare(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         method = self.parser.get_method().decode()
-        scope = {"type": "http", "method": method, "path": self.path.decode(), "query_string": b"", "headers": self.headers}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": self.path.decode(),
+            "query_string": b"",
+            "headers": self.headers,
+        }
         answering = self.app(scope, self.read, self.send)
         try:
             answering.send(None)
         except StopIteration:
             pass
         else:
-            raise RuntimeError(f"{self.path.decode()} waits for something, which this server cannot")
+            raise RuntimeError(
+                f"{self.path.decode()} waits for something, which this server cannot"
+            )
         self.path, self.body, self.headers = b"", b"", []
 
     async def read(self) -> Message:
@@ -60,7 +69,8 @@ class Bare(asyncio.Protocol):
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            head = b"".join([b"%b: %b\r\n" % header for header in message["headers"]])  # with the length, as our apps have it
+            # with the length, as our apps have it
+            head = b"".join([b"%b: %b\r\n" % header for header in message["headers"]])
             self.out.append(b"HTTP/1.1 %d OK\r\n%b\r\n" % (message["status"], head))
         else:
             self.out.append(message["body"])
@@ -72,7 +82,9 @@ def serving(app: App, host: str, port: int, **_: object) -> Iterator[str]:
     ready = threading.Event()
 
     async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(lambda: Bare(app), host, port, backlog=1024)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Bare(app), host, port, backlog=1024
+        )
         ready.set()
         await server.serve_forever()
 

@@ -1,4 +1,6 @@
-"""Made-up events and rows: zipf keys over 30 days, exponential amounts, the same ones for the same seed."""
+"""Made-up events and rows: zipf keys over 30 days, exponential amounts, the same ones for the same
+seed.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,19 @@ import polars as pl
 DAY = 86_400_000_000
 DAYS = 30
 KEYS = 100_000
-STEP = 10_000  # times are whole hundredths of a second, so that a window with a hop of 10 ms has the exact edges that SQL gives it
+# times are whole hundredths of a second, so that a window with a hop of 10 ms has the exact edges
+# that SQL gives it
+STEP = 10_000
 
 
 @dataclass(frozen=True)
 class Shape:
     """What events look like.
 
-    text: keys are strings. known: a column says when each event was known, a second later. late: the share of events that were known
-    hours later instead, exponentially. ids: each event has an id, and one in a thousand is a duplicate. shuffled: events come
-    in any order, not as they happened.
+    text: keys are strings. known: a column says when each event was known, a second later. late:
+    the share of events that were known hours later instead, exponentially. ids: each event has an
+    id, and one in a thousand is a duplicate. shuffled: events come in any order, not as they
+    happened.
     """
 
     events: int
@@ -34,7 +39,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Made:
-    """`key`, `time` (int64 microseconds) and `amount` of each event; the frames that headwater is given."""
+    """`key`, `time` (int64 microseconds) and `amount` of each event; the frames that headwater is
+    given.
+    """
 
     key: np.ndarray
     time: np.ndarray
@@ -50,7 +57,11 @@ def make(shape: Shape, seed: int = 42) -> Made:
     if not shape.shuffled:
         time.sort()
     amount = random.exponential(50.0, shape.events)
-    frame = {"user": _named(key, text=shape.text), "at": _moments(time), "amount": pl.Series(amount)}
+    frame = {
+        "user": _named(key, text=shape.text),
+        "at": _moments(time),
+        "amount": pl.Series(amount),
+    }
     if shape.known or shape.late:
         delay = np.full(shape.events, 1_000_000)
         slow = random.random(shape.events) < shape.late
@@ -61,33 +72,52 @@ def make(shape: Shape, seed: int = 42) -> Made:
         again = random.random(shape.events) < 0.001
         ids[again] = random.choice(ids, int(again.sum())) if again.any() else ids[again]
         frame["id"] = pl.Series(ids)
-    rows = {"user": _named(_keys(random, shape.rows), text=shape.text), "timestamp": _moments(_times(random, shape.rows))}
+    rows = {
+        "user": _named(_keys(random, shape.rows), text=shape.text),
+        "timestamp": _moments(_times(random, shape.rows)),
+    }
     return Made(key, time, amount, pl.DataFrame(frame), pl.DataFrame(rows))
 
 
 def write_tables(folder: Path, events: int, rows: int, users: int = 10_000) -> None:
-    """Two tables of five float32 features each, and the rows that ask for them, as parquet files in `folder`."""
+    """Two tables of five float32 features each, and the rows that ask for them, as parquet files in
+    `folder`.
+    """
     for number, letter in enumerate("ab"):
         random = np.random.default_rng(42 + number)
         time = np.sort(random.integers(0, DAYS * DAY // 1000, events)) * 1000
         values = {f"{letter}{i}": random.normal(size=events).astype(np.float32) for i in range(5)}
-        frame = pl.DataFrame({"user_id": random.integers(0, users, events), "event_timestamp": _moments(time, 2024), **values})
+        frame = pl.DataFrame(
+            {
+                "user_id": random.integers(0, users, events),
+                "event_timestamp": _moments(time, 2024),
+                **values,
+            }
+        )
         frame.write_parquet(folder / f"events_{letter}.parquet")
     random = np.random.default_rng(49)
     time = random.integers(DAY // 1000, DAYS * DAY // 1000, rows) * 1000
-    frame = pl.DataFrame({"user_id": random.integers(0, users, rows), "event_timestamp": _moments(time, 2024)})
+    frame = pl.DataFrame(
+        {"user_id": random.integers(0, users, rows), "event_timestamp": _moments(time, 2024)}
+    )
     frame.write_parquet(folder / "rows.parquet")
 
 
 def write_history(folder: Path, events: int, seed: int = 42) -> None:
-    """Events of a month in a hive of daily files, made a day at a time: `user`, `at` and `amount`, as `make` makes them."""
+    """Events of a month in a hive of daily files, made a day at a time: `user`, `at` and `amount`,
+    as `make` makes them.
+    """
     random = np.random.default_rng(seed)
     for day in range(DAYS):
         n = events // DAYS
         time = np.sort(random.integers(0, DAY // STEP, n)) * STEP + day * DAY
         partition = folder / f"date=1970-01-{day + 1:02}"
         partition.mkdir(parents=True)
-        frame = {"user": _keys(random, n), "at": _moments(time), "amount": random.exponential(50.0, n)}
+        frame = {
+            "user": _keys(random, n),
+            "at": _moments(time),
+            "amount": random.exponential(50.0, n),
+        }
         pl.DataFrame(frame).write_parquet(partition / "part.parquet")
 
 

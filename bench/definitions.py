@@ -1,11 +1,14 @@
-"""The read of one key in process, for every definition: each function, over each kind of key, with each kind of event ids.
+"""The read of one key in process, for every definition: each function, over each kind of key, with
+each kind of event ids.
 
-`python -m bench.definitions EVENTS TURNS` prints JSON. The views of each kind of ids are written by one writer into one store.
+`python -m bench.definitions EVENTS TURNS` prints JSON. The views of each kind of ids are written by
+one writer into one store.
 
-Each definition is a view of its own, measured alone and together with 27 features of 3 views and a request feature, in turns with the
-numeric case (count, sum and max by an int64 key, without ids). Each function has a source of its own: views of one source and the same keys
-share a record, and a read would copy what 26 other functions keep. Every key has about a hundred events, of booleans too: the events of
-others have null there. A read that finds no event is an error.
+Each definition is a view of its own, measured alone and together with 27 features of 3 views and a
+request feature, in turns with the numeric case (count, sum and max by an int64 key, without ids).
+Each function has a source of its own: views of one source and the same keys share a record, and a
+read would copy what 26 other functions keep. Every key has about a hundred events, of booleans too:
+the events of others have null there. A read that finds no event is an error.
 """
 
 from __future__ import annotations
@@ -48,7 +51,10 @@ KEYS: Mapping[str, tuple[pl.DataType, Callable[[int], object]]] = {
     "uint64": (pl.UInt64(), lambda n: 2**63 + n),
     "boolean": (pl.Boolean(), lambda n: n == 0 if n < 2 else None),
     "date": (pl.Date(), lambda n: date(2024, 1, 1) + timedelta(n)),
-    "timestamp": (pl.Datetime("us", "UTC"), lambda n: datetime(2024, 1, 1, tzinfo=UTC) + timedelta(n)),
+    "timestamp": (
+        pl.Datetime("us", "UTC"),
+        lambda n: datetime(2024, 1, 1, tzinfo=UTC) + timedelta(n),
+    ),
     "decimal": (pl.Decimal(12, 2), lambda n: Decimal(n) / 4),
     "string": (pl.String(), lambda n: f"u{n:05}"),
     "uuid": (pl.String(), lambda n: str(uuid.UUID(int=n + (1 << 120)))),
@@ -90,23 +96,34 @@ Named = tuple[str, str, str]
 
 
 def main(events: str, turns: str) -> None:
-    """Microseconds of the fastest turn, by function, key and ids: alone, its ratio to the numeric case, and next to the others."""
+    """Microseconds of the fastest turn, by function, key and ids: alone, its ratio to the numeric
+    case, and next to the others.
+    """
     frame = _events(int(events))
     results: dict[str, dict] = {}
     for ids, column in IDS.items():
         names = [(function, key, ids) for function in FUNCTIONS for key in (*KEYS, *COMPOSITE)]
         with tempfile.TemporaryDirectory() as folder:
             store = LmdbStore(Path(folder))
-            sources = {function: _source(frame, column, f"payments{n}") for n, function in enumerate([*FUNCTIONS, "others"])}
+            sources = {
+                function: _source(frame, column, f"payments{n}")
+                for n, function in enumerate([*FUNCTIONS, "others"])
+            }
             others = [_view(f"other{n}", sources["others"], ("int64",), BASE) for n in range(3)]
             views = {
                 name: _view(f"v{n}", sources[name[0]], _key(name[1]), FUNCTIONS[name[0]], name[0])
                 for n, name in enumerate(dict.fromkeys([NUMERIC, *names]))
             }
             for source in sources.values():
-                now = _filled(store, frame, [view for view in [*views.values(), *others] if view.source is source])
+                now = _filled(
+                    store,
+                    frame,
+                    [view for view in [*views.values(), *others] if view.source is source],
+                )
             results |= {
-                " / ".join(name): result for name, result in _measured(store, views, others, now, int(turns)).items() if name in names
+                " / ".join(name): result
+                for name, result in _measured(store, views, others, now, int(turns)).items()
+                if name in names
             }
             store.close()
     print(json.dumps({"definitions": results, "events": int(events), "peak_mb": peak_mb()}))
@@ -119,7 +136,9 @@ def _key(name: str) -> tuple[str, ...]:
 def _events(count: int) -> pl.DataFrame:
     r = np.random.default_rng(3)
     of, ts = r.integers(0, ENTITIES, count), np.sort(r.integers(0, DAY, count)) + BEGIN
-    keys = [pl.Series(name, [value(int(n)) for n in of], dtype) for name, (dtype, value) in KEYS.items()]
+    keys = [
+        pl.Series(name, [value(int(n)) for n in of], dtype) for name, (dtype, value) in KEYS.items()
+    ]
     micros = pl.Datetime("us", "UTC")
     return pl.DataFrame(
         [
@@ -143,15 +162,29 @@ def _source(frame: pl.DataFrame, ids: str | None, name: str) -> hw.Source:
 
 
 def _view(
-    name: str, source: hw.Source, keys: Sequence[str], features: Sequence[hw.operations.Aggregation], function: str = ""
+    name: str,
+    source: hw.Source,
+    keys: Sequence[str],
+    features: Sequence[hw.operations.Aggregation],
+    function: str = "",
 ) -> hw.FeatureView:
     also = {"ttl": "6h"} if function == "ttl" else {}
-    return hw.FeatureView(name, source=source, keys=list(keys), features=features, windows=WINDOWS, freshness=hw.streaming("2s"), **also)
+    return hw.FeatureView(
+        name,
+        source=source,
+        keys=list(keys),
+        features=features,
+        windows=WINDOWS,
+        freshness=hw.streaming("2s"),
+        **also,
+    )
 
 
 def _filled(store: OnlineStore, frame: pl.DataFrame, views: Sequence[hw.FeatureView]) -> int:
     """Ingest the events into all views; the time after the last."""
-    writer = PartitionWriter(Acceptance(views[0].source, tuple(views), DAY), store, None, archive=False, filtered=False)
+    writer = PartitionWriter(
+        Acceptance(views[0].source, tuple(views), DAY), store, None, archive=False, filtered=False
+    )
     now = 0
     for at in range(0, frame.height, max(frame.height // 4, 1)):
         records, now = batch(frame[at : at + max(frame.height // 4, 1)], at)
@@ -166,13 +199,19 @@ def _filled(store: OnlineStore, frame: pl.DataFrame, views: Sequence[hw.FeatureV
 
 
 def _measured(
-    store: OnlineStore, views: Mapping[Named, hw.FeatureView], others: Sequence[hw.FeatureView], now: int, turns: int
+    store: OnlineStore,
+    views: Mapping[Named, hw.FeatureView],
+    others: Sequence[hw.FeatureView],
+    now: int,
+    turns: int,
 ) -> dict[Named, dict]:
     @hw.request_feature
     def share(price: float, usual: float | None = others[0]["max_amount_1d"]) -> float | None:
         return price / usual if usual else None
 
-    numeric = _reading(OnlineFeatures(hw.FeatureService("numeric", [views[NUMERIC]]), store), ("int64",), now)
+    numeric = _reading(
+        OnlineFeatures(hw.FeatureService("numeric", [views[NUMERIC]]), store), ("int64",), now
+    )
     results = {}
     for name, view in views.items():
         keys = _key(name[1])
@@ -195,12 +234,22 @@ def _measured(
     return results
 
 
-def _reading(features: OnlineFeatures, keys: Sequence[str] | Mapping[str, object], now: int, **more: object) -> Callable[[], object]:
-    rows = [{key: KEYS[key][1](n % 2 if key == "boolean" else n) for key in keys} | more for n in range(EACH)]
+def _reading(
+    features: OnlineFeatures, keys: Sequence[str] | Mapping[str, object], now: int, **more: object
+) -> Callable[[], object]:
+    rows = [
+        {key: KEYS[key][1](n % 2 if key == "boolean" else n) for key in keys} | more
+        for n in range(EACH)
+    ]
     for row in rows:
-        statuses = {STATUSES[code] for code in features.row(row, t=now).statuses[: len(features.service.feature_names)]}
+        statuses = {
+            STATUSES[code]
+            for code in features.row(row, t=now).statuses[: len(features.service.feature_names)]
+        }
         if statuses <= {"missing"}:
-            raise AssertionError(f"no event of {row} was found by {features.service.feature_names[0]}")
+            raise AssertionError(
+                f"no event of {row} was found by {features.service.feature_names[0]}"
+            )
     return lambda: [features.row(row, t=now) for row in rows]
 
 

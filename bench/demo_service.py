@@ -1,4 +1,5 @@
-"""The demo's service: what a client waits for the prediction of one flight over HTTP, and what it takes in process.
+"""The demo's service: what a client waits for the prediction of one flight over HTTP, and what it
+takes in process.
 
 python -m bench.demo_service DAYS
 """
@@ -26,7 +27,9 @@ _TIMES = 2000
 
 
 def main(days: str) -> None:
-    """Serve the first days of the demo's week; medians in milliseconds, and whether all values are those of training to the bit."""
+    """Serve the first days of the demo's week; medians in milliseconds, and whether all values are
+    those of training to the bit.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder)
@@ -34,10 +37,14 @@ def main(days: str) -> None:
         week = in_service(demo, folder, days=float(days))
         project = served_project(demo, folder)
         model = project.models[0]
-        later = read_labels(model.labels).frame.filter(pl.col("scheduled_at") > BEGIN.astimezone(UTC))
+        later = read_labels(model.labels).frame.filter(
+            pl.col("scheduled_at") > BEGIN.astimezone(UTC)
+        )
         row = later.select(list(model.features.needed_by())).row(0, named=True)
         at = BEGIN + timedelta(days=float(days))
-        with hw.operations.Service(project, f"lmdb:{folder / 'service'}", models=folder / "models", levels=["live"]) as service:
+        with hw.operations.Service(
+            project, f"lmdb:{folder / 'service'}", models=folder / "models", levels=["live"]
+        ) as service:
             seconds = []
             for _ in range(_TIMES):
                 begin = time.perf_counter()

@@ -1,4 +1,5 @@
-"""What an experiment costs a request: predictions of a project with one running and without, in turns of one process.
+"""What an experiment costs a request: predictions of a project with one running and without, in
+turns of one process.
 
 python -m bench.experiment REQUESTS TURNS
 """
@@ -40,13 +41,37 @@ class Half:
 
 def plan(kind: str) -> FrozenPlan:
     """An experiment of the model as defined and at a level."""
-    arms = FrozenArm("hourly", "churn", "as defined", 0.5), FrozenArm("daily", "churn", "daily", 0.5)
-    settings = {"length": 7 * 3_600_000_000, "washout": 0, "random_bounds": False} if kind == "switchback" else {}
+    arms = (
+        FrozenArm("hourly", "churn", "as defined", 0.5),
+        FrozenArm("daily", "churn", "daily", 0.5),
+    )
+    settings = (
+        {"length": 7 * 3_600_000_000, "washout": 0, "random_bounds": False}
+        if kind == "switchback"
+        else {}
+    )
     columns = {"switchback": {"region": "user"}, "cluster": {"cluster": "user"}}.get(kind, {})
     layer, span, start = "prices", (0.0, 1.0), clock.now_micros() - DAY
     power = {"looks": 5, "alpha": 0.05, "power": 0.8, "min_lift": 0.01}
     return FrozenPlan(
-        kind, 1, "", arms, "user", kind, columns, settings, ("label_mean",), (), layer, span, 0.0, start, 14 * DAY, DAY, (1.0,), **power
+        kind,
+        1,
+        "",
+        arms,
+        "user",
+        kind,
+        columns,
+        settings,
+        ("label_mean",),
+        (),
+        layer,
+        span,
+        0.0,
+        start,
+        14 * DAY,
+        DAY,
+        (1.0,),
+        **power,
     )
 
 
@@ -64,7 +89,13 @@ def services() -> Iterator[dict[str, hw.operations.Service]]:
                 own = plan(kind)
                 started.start(own, own.start, "bench")
             name = project.models[0].name
-            every[kind] = hw.operations.Service(project, store, models={name: Half()}, data_dir=f"{folder}/{kind}", experiments=started)
+            every[kind] = hw.operations.Service(
+                project,
+                store,
+                models={name: Half()},
+                data_dir=f"{folder}/{kind}",
+                experiments=started,
+            )
             every[kind].experiments.refresh()
             assert not every[kind].experiments.refused, every[kind].experiments.refused
         yield every
@@ -75,11 +106,16 @@ def services() -> Iterator[dict[str, hw.operations.Service]]:
 
 
 def turn(service: hw.operations.Service, model: str, bodies: list[PredictionRequest]) -> float:
-    """Microseconds of processor time a request, of this process: the request path, and the thread that hands exposures over."""
+    """Microseconds of processor time a request, of this process: the request path, and the thread
+    that hands exposures over.
+    """
     handlers, log, answered = HANDLERS["predict"], service.experiments.log, []
     begin = time.process_time()
     for at in range(0, len(bodies), BATCH):
-        requests = [BatchedRequest(model, body, handlers.read, handlers.answer, handlers.reader) for body in bodies[at : at + BATCH]]
+        requests = [
+            BatchedRequest(model, body, handlers.read, handlers.answer, handlers.reader)
+            for body in bodies[at : at + BATCH]
+        ]
         answer_batch(service, requests, clock.now_micros())
         for n, request in enumerate(requests):
             assert request.result is not None, request.error

@@ -1,9 +1,12 @@
-"""Feast's server, as tuned as it comes; run by an interpreter that has feast, which need not have headwater.
+"""Feast's server, as tuned as it comes; run by an interpreter that has feast, which need not have
+headwater.
 
-python bench/feast_server.py FOLDER PORT USERS      prints "ready" once it answers, and ends when its input does
+python bench/feast_server.py FOLDER PORT USERS      prints "ready" once it answers, and ends when
+                                                    its input does
 
-Three views of nine floats by a key each, all keys written to its SQLite store: what headwater's side of the row reads from LMDB.
-One worker, no access log, and no worker is replaced (by default, one is after 1,000 requests).
+Three views of nine floats by a key each, all keys written to its SQLite store: what headwater's
+side of the row reads from LMDB. One worker, no access log, and no worker is replaced (by default,
+one is after 1,000 requests).
 """
 
 from __future__ import annotations
@@ -27,7 +30,12 @@ def fill(folder: Path, users: int) -> None:
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
     from feast.types import Float32, Int64
 
-    lines = ("project: bench", "registry: {path: registry.db, cache_ttl_seconds: 3600}", "provider: local", "offline_store: {type: file}")
+    lines = (
+        "project: bench",
+        "registry: {path: registry.db, cache_ttl_seconds: 3600}",
+        "provider: local",
+        "offline_store: {type: file}",
+    )
     online = "online_store: {type: sqlite, path: online.db}\nentity_key_serialization_version: 3\n"
     (folder / "feature_store.yaml").write_text("\n".join(lines) + "\n" + online)
     r, definitions = np.random.default_rng(0), []
@@ -37,10 +45,27 @@ def fill(folder: Path, users: int) -> None:
         frame = frame.assign(**{name: r.lognormal(1, 1, users).astype("float32") for name in names})
         frame.to_parquet(folder / f"{key}.parquet")
         entity = Entity(name=key, join_keys=[key], value_type=ValueType.INT64)
-        source = FileSource(name=f"source_{key}", path=str(folder / f"{key}.parquet"), timestamp_field="event_timestamp")
-        fields = [Field(name=key, dtype=Int64), *(Field(name=name, dtype=Float32) for name in names)]
+        source = FileSource(
+            name=f"source_{key}",
+            path=str(folder / f"{key}.parquet"),
+            timestamp_field="event_timestamp",
+        )
+        fields = [
+            Field(name=key, dtype=Int64),
+            *(Field(name=name, dtype=Float32) for name in names),
+        ]
         definitions.append(
-            (entity, FeatureView(name=key[:-3], entities=[entity], ttl=timedelta(days=60), source=source, schema=fields), frame)
+            (
+                entity,
+                FeatureView(
+                    name=key[:-3],
+                    entities=[entity],
+                    ttl=timedelta(days=60),
+                    source=source,
+                    schema=fields,
+                ),
+                frame,
+            )
         )
     store = FeatureStore(repo_path=str(folder))
     store.apply([item for entity, view, _ in definitions for item in (entity, view)])
@@ -49,8 +74,19 @@ def fill(folder: Path, users: int) -> None:
 
 
 def serve(folder: Path, port: int) -> None:
-    """Run the server until the input ends; a line of input is answered by 0, for its processes are not ours to time."""
-    command = [str(Path(sys.executable).parent / "feast"), "-c", str(folder), "serve", "-h", "127.0.0.1", "-p", str(port)]
+    """Run the server until the input ends; a line of input is answered by 0, for its processes are
+    not ours to time.
+    """
+    command = [
+        str(Path(sys.executable).parent / "feast"),
+        "-c",
+        str(folder),
+        "serve",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     more = ["--workers", "1", "--no-access-log", "--max-requests", "0"]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # as our side has it

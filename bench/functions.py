@@ -1,4 +1,5 @@
-"""Each function of the table and `.by`, offline and online, against an earlier version of headwater.
+"""Each function of the table and `.by`, offline and online, against an earlier version of
+headwater.
 
 python -m bench.functions offline|online EVENTS ROWS REPEATS [PYTHON]      prints JSON
 

@@ -1,7 +1,8 @@
-"""Commits of 10,000 random keys into an LMDB store, by the number of its keys; with sorted runs and without, in turns.
+"""Commits of 10,000 random keys into an LMDB store, by the number of its keys; with sorted runs and
+without, in turns.
 
-`python -m bench.growth KEYS COMMITS` prints JSON. Before it is measured, the store with runs gets as many commits as its sweep takes for a
-round.
+`python -m bench.growth KEYS COMMITS` prints JSON. Before it is measured, the store with runs gets
+as many commits as its sweep takes for a round.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _VALUE, _RECORDS_A_PAGE = 176, 17  # bytes
 
 
 def main(keys: str, commits: str) -> None:
-    """By side: milliseconds, processor time and pages of a commit, microseconds of a get, megabytes of the file."""
+    """By side: milliseconds, processor time and pages of a commit, microseconds of a get, megabytes
+    of the file.
+    """
     count = int(keys)
     random = np.random.default_rng(1)
     with tempfile.TemporaryDirectory(dir=".") as folder:
@@ -36,10 +39,15 @@ def main(keys: str, commits: str) -> None:
             stores[side] = open_store(f"lmdb:{folder}/{side}?runs={side}")
         for number in range(sorted_runs.commits_a_round(count // _RECORDS_A_PAGE) * 5 // 4):
             stores["on"].commit(_changes(random, count, number), {})
-        times: dict[str, dict[str, list[float]]] = {side: {"ms": [], "busy": [], "pages": [], "get": []} for side in stores}
+        times: dict[str, dict[str, list[float]]] = {
+            side: {"ms": [], "busy": [], "pages": [], "get": []} for side in stores
+        }
         for number in range(int(commits)):
             changes = _changes(random, count, number)
-            asked = [_PREFIX + struct.pack(">q", key) for key in random.integers(0, count, _GETS).tolist()]
+            asked = [
+                _PREFIX + struct.pack(">q", key)
+                for key in random.integers(0, count, _GETS).tolist()
+            ]
             for side, store in stores.items():
                 wall, busy, written = time.perf_counter(), time.thread_time(), _written()
                 store.commit(changes, {})
@@ -52,7 +60,8 @@ def main(keys: str, commits: str) -> None:
                     store.get([key])
                 times[side]["get"].append((time.thread_time() - busy) * 1e6 / _GETS)
         sides = {
-            side: _summary(taken) | {"mb": store.size() / 1e6} for (side, taken), store in zip(times.items(), stores.values(), strict=True)
+            side: _summary(taken) | {"mb": store.size() / 1e6}
+            for (side, taken), store in zip(times.items(), stores.values(), strict=True)
         }
         for store in stores.values():
             store.close()
@@ -64,7 +73,10 @@ def _build(folder: Path, count: int) -> None:
     open_store(f"lmdb:{folder}").close()
     with lmdb.open(str(folder), map_size=1 << 36, sync=False) as env:
         for start in range(0, count, 1_000_000):
-            pairs = ((_PREFIX + struct.pack(">q", key), bytes(_VALUE)) for key in range(start, min(start + 1_000_000, count)))
+            pairs = (
+                (_PREFIX + struct.pack(">q", key), bytes(_VALUE))
+                for key in range(start, min(start + 1_000_000, count))
+            )
             with env.begin(write=True) as transaction, transaction.cursor() as cursor:
                 cursor.putmulti(pairs, append=True)
         env.sync(force=True)
@@ -72,7 +84,10 @@ def _build(folder: Path, count: int) -> None:
 
 def _changes(random: np.random.Generator, count: int, number: int) -> dict[bytes, bytes | None]:
     value = struct.pack("<q", number) + bytes(_VALUE - 8)
-    return {_PREFIX + struct.pack(">q", key): value for key in random.integers(0, count, _BATCH).tolist()}
+    return {
+        _PREFIX + struct.pack(">q", key): value
+        for key in random.integers(0, count, _BATCH).tolist()
+    }
 
 
 def _written() -> int:

@@ -1,8 +1,10 @@
-"""Ids of accepted events: their memory, and how long a writer that takes over needs to load them from LMDB.
+"""Ids of accepted events: their memory, and how long a writer that takes over needs to load them
+from LMDB.
 
-`python -m bench.ids COUNT` prints JSON. In one process, commits of 10,000 ids fill an index for a horizon, and go on for another one at
-the same rate. In another process, a partition writer starts on a store that holds as many ids. Memory is that of the whole process
-(resident, without pages of files), less what it had before; `peak` is the most that it had at any moment.
+`python -m bench.ids COUNT` prints JSON. In one process, commits of 10,000 ids fill an index for a
+horizon, and go on for another one at the same rate. In another process, a partition writer starts
+on a store that holds as many ids. Memory is that of the whole process (resident, without pages of
+files), less what it had before; `peak` is the most that it had at any moment.
 """
 
 from __future__ import annotations
@@ -39,7 +41,11 @@ def main(case: str, *more: str) -> None:
         with tempfile.TemporaryDirectory(dir=".") as folder:
             _write(folder, count)
             taken = child([*command, "takeover", folder, str(count)], 2)
-        found = {"ids": count, "commits": child([*command, "commits", str(count)], 2), "takeover": taken}
+        found = {
+            "ids": count,
+            "commits": child([*command, "commits", str(count)], 2),
+            "takeover": taken,
+        }
     print(json.dumps(found))
 
 
@@ -110,7 +116,9 @@ def _write(folder: str, count: int) -> None:
 
 
 class _Memory:
-    """Bytes that this process has allocated and touched since the beginning, looked at every few milliseconds (Linux)."""
+    """Bytes that this process has allocated and touched since the beginning, looked at every few
+    milliseconds (Linux).
+    """
 
     def __init__(self) -> None:
         self.begin = self.most = _allocated()
@@ -135,7 +143,10 @@ class _Memory:
 
 def _allocated() -> int:
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))) * 1024
+    return (
+        int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")))
+        * 1024
+    )
 
 
 if __name__ == "__main__":

@@ -23,16 +23,32 @@ def once(folder: str, rows: int, memory: int | None) -> dict:
     frames = []
 
     def work() -> None:
-        source = hw.Source("payments", history=hw.parquet(folder), timestamp_field="at", select=["user", "amount"])
-        frames.append(hw.get_historical_features(over(source), requests, resources=hw.Resources(memory=memory)))
+        source = hw.Source(
+            "payments", history=hw.parquet(folder), timestamp_field="at", select=["user", "amount"]
+        )
+        frames.append(
+            hw.get_historical_features(
+                over(source), requests, resources=hw.Resources(memory=memory)
+            )
+        )
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         clock, busy = seconds(work)
     hashed = frames[0].hash_rows(seed=0).to_numpy()
     same = f"{int(hashed.sum()) & (2**64 - 1):016x}"
-    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "answers": same, "warnings": [str(w.message) for w in caught]}
+    return {
+        "seconds": clock,
+        "busy": busy,
+        "peak_mb": peak_mb(),
+        "answers": same,
+        "warnings": [str(w.message) for w in caught],
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps(once(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else None)))
+    print(
+        json.dumps(
+            once(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else None)
+        )
+    )

@@ -30,7 +30,11 @@ def four_beside_one(events: int, repeats: int) -> dict:
         "ours": lambda: feature_frames(service, requests, ladder, Notes()),
         "peer": lambda: feature_frames(service, requests, {"instant": ladder["instant"]}, Notes()),
     }
-    return {**in_turns(sides, repeats, warm=["ours"]), "events": events, "rows": generated.rows.height}
+    return {
+        **in_turns(sides, repeats, warm=["ours"]),
+        "events": events,
+        "rows": generated.rows.height,
+    }
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - busy
 
 
-def in_turns(sides: dict[str, Callable[[], object]], repeats: int, warm: Sequence[str] = ()) -> dict[str, dict[str, list[float]]]:
+def in_turns(
+    sides: dict[str, Callable[[], object]], repeats: int, warm: Sequence[str] = ()
+) -> dict[str, dict[str, list[float]]]:
     """Each side `repeats` times, in turns; the sides named in `warm` once before, unmeasured."""
     for side in warm:
         sides[side]()
@@ -45,7 +47,9 @@ def in_turns(sides: dict[str, Callable[[], object]], repeats: int, warm: Sequenc
 
 
 def processors_busy() -> float:
-    """Seconds in which processors of this machine were busy so far, for any process (Linux; else 0)."""
+    """Seconds in which processors of this machine were busy so far, for any process (Linux; else
+    0).
+    """
     path = Path("/proc/stat")
     if not path.exists():
         return 0.0
@@ -60,7 +64,11 @@ def peak_mb() -> float:
 
 
 def child(
-    command: Sequence[str], threads: int, limit: float | None = None, memory: int | None = None, also: Mapping[str, str] | None = None
+    command: Sequence[str],
+    threads: int,
+    limit: float | None = None,
+    memory: int | None = None,
+    also: Mapping[str, str] | None = None,
 ) -> Any:
     """Run `command` in a fresh process and read the JSON of its last line.
 
@@ -79,7 +87,14 @@ def child(
 
     try:
         done = subprocess.run(
-            list(command), capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=limit, preexec_fn=bound
+            list(command),
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env=environment,
+            timeout=limit,
+            preexec_fn=bound,
         )
     except subprocess.TimeoutExpired as error:
         raise ChildError(f"not done after {limit:.0f} s: {' '.join(command)}") from error
@@ -91,11 +106,18 @@ def child(
 
 
 def _lacking(errors: str) -> str | None:
-    """What a process lacked, by the last line of its errors; None where it failed for another reason."""
+    """What a process lacked, by the last line of its errors; None where it failed for another
+    reason.
+    """
     kind, _, text = (errors.strip().splitlines() or [""])[-1].partition(": ")
     if kind == "ModuleNotFoundError":
         return f"{text.removeprefix('No module named ')} is not installed"
-    return text if kind in {f"{Skipped.__module__}.{Skipped.__name__}", "headwater.errors.MissingExtraError"} else None
+    return (
+        text
+        if kind
+        in {f"{Skipped.__module__}.{Skipped.__name__}", "headwater.errors.MissingExtraError"}
+        else None
+    )
 
 
 def clean() -> dict[str, str]:
@@ -103,10 +125,15 @@ def clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def compared(ours: dict[str, list[float]], peer: dict[str, list[float]], *, peer_over_ours: bool = False) -> dict:
+def compared(
+    ours: dict[str, list[float]], peer: dict[str, list[float]], *, peer_over_ours: bool = False
+) -> dict:
     """The keys of a result that follow from the seconds of both sides."""
     mine, theirs = statistics.median(ours["seconds"]), statistics.median(peer["seconds"])
-    turns = [(p / o if peer_over_ours else o / p) for o, p in zip(ours["seconds"], peer["seconds"], strict=True)]
+    turns = [
+        (p / o if peer_over_ours else o / p)
+        for o, p in zip(ours["seconds"], peer["seconds"], strict=True)
+    ]
     best = min(ours["seconds"]), min(peer["seconds"])
     figures = {
         "ours": round(mine, 4),
@@ -121,8 +148,13 @@ def compared(ours: dict[str, list[float]], peer: dict[str, list[float]], *, peer
     }
     if "busy" in ours and "busy" in peer:
         busy = min(ours["busy"]) / max(min(peer["busy"]), 1e-9)
-        figures |= {"ratio_of_busy_minima": round(1 / max(busy, 1e-9) if peer_over_ours else busy, 3)}
-        figures |= {"ours_busy_seconds": _rounded(ours["busy"]), "peer_busy_seconds": _rounded(peer["busy"])}
+        figures |= {
+            "ratio_of_busy_minima": round(1 / max(busy, 1e-9) if peer_over_ours else busy, 3)
+        }
+        figures |= {
+            "ours_busy_seconds": _rounded(ours["busy"]),
+            "peer_busy_seconds": _rounded(peer["busy"]),
+        }
     return figures
 
 

@@ -1,4 +1,5 @@
-"""Where the time of a call goes, and what the first call of a process costs. Printed only; no row of the results.
+"""Where the time of a call goes, and what the first call of a process costs. Printed only; no row
+of the results.
 
 python -m bench.phases [--events 10000000] [--case "5 % late"]
 """
@@ -45,7 +46,12 @@ def timed(case: str, events: int, repeats: int) -> dict[str, float]:
 
         return call
 
-    for module, name in ((module, name) for module in (compute, sorted_events) for name in (*PHASES, "taken") if hasattr(module, name)):
+    for module, name in (
+        (module, name)
+        for module in (compute, sorted_events)
+        for name in (*PHASES, "taken")
+        if hasattr(module, name)
+    ):
         setattr(module, name, wrapped("take" if name == "taken" else name, getattr(module, name)))
     features_of(generated)
     calls = []
@@ -53,16 +59,21 @@ def timed(case: str, events: int, repeats: int) -> dict[str, float]:
         spent.clear()
         whole, _busy = seconds(lambda: features_of(generated))
         calls.append({**spent, "all else": whole - sum(spent.values()), "whole call": whole})
-    return {phase: min(call.get(phase, 0.0) for call in calls) for phase in (*PHASES, "all else", "whole call")}
+    return {
+        phase: min(call.get(phase, 0.0) for call in calls)
+        for phase in (*PHASES, "all else", "whole call")
+    }
 
 
 def first_calls(threads: int) -> dict[str, float]:
-    """The first call of a process without and with compiled kernels on disk, and a second call; on few events."""
+    """The first call of a process without and with compiled kernels on disk, and a second call; on
+    few events.
+    """
     code = (
-        "import json, time\nfrom bench.data import Shape, make\nfrom bench.windows import features_of\n"
-        "made = make(Shape(10_000, 1_000))\ntimes = []\n"
-        "for _ in range(2):\n    begin = time.perf_counter()\n    features_of(made)\n    times.append(time.perf_counter() - begin)\n"
-        "print(json.dumps(times))"
+        "import json, time\nfrom bench.data import Shape, make\nfrom bench.windows import "
+        "features_of\nmade = make(Shape(10_000, 1_000))\ntimes = []\nfor _ in range(2):\n    "
+        "begin = time.perf_counter()\n    features_of(made)\n    times.append(time.perf_counter() "
+        "- begin)\nprint(json.dumps(times))"
     )
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-c", code]
@@ -82,13 +93,24 @@ def main() -> None:
     arguments = parser.parse_args()
     cases = arguments.case or list(SHAPES)
     if arguments.here:
-        print(json.dumps({case: timed(case, arguments.events, arguments.repeats) for case in cases}))
+        print(
+            json.dumps({case: timed(case, arguments.events, arguments.repeats) for case in cases})
+        )
         return
     options = ["--events", str(arguments.events), "--repeats", str(arguments.repeats), "--here"]
-    columns = {case: child([sys.executable, "-m", "bench.phases", *options, "--case", case], arguments.threads)[case] for case in cases}
+    columns = {
+        case: child(
+            [sys.executable, "-m", "bench.phases", *options, "--case", case], arguments.threads
+        )[case]
+        for case in cases
+    }
     print("| phase | " + " | ".join(cases) + " |\n|---|" + "---|" * len(cases))
     for phase in (*PHASES, "all else", "whole call"):
-        print(f"| {PHASES.get(phase, phase)} | " + " | ".join(f"{columns[case][phase]:.2f}" for case in cases) + " |")
+        print(
+            f"| {PHASES.get(phase, phase)} | "
+            + " | ".join(f"{columns[case][phase]:.2f}" for case in cases)
+            + " |"
+        )
     print()
     for name, value in first_calls(arguments.threads).items():
         print(f"{name}: {value:.2f} s")

@@ -2,7 +2,8 @@
 
 `python -m bench.reads PARTITIONS EVENTS REPEATS` prints JSON.
 
-By hand: three gets in one transaction, the windows summed up by a compiled loop that knows them, values without statuses.
+By hand: three gets in one transaction, the windows summed up by a compiled loop that knows them,
+values without statuses.
 """
 
 from __future__ import annotations
@@ -34,31 +35,51 @@ _Asked = TypeVar("_Asked")
 
 
 def main(partitions: str, events: str, repeats: str) -> None:
-    """Microseconds a key: of both sides in turns, for one key, for a hundred, and for a hundred rows with the same user."""
+    """Microseconds a key: of both sides in turns, for one key, for a hundred, and for a hundred
+    rows with the same user.
+    """
     parts, count = int(partitions), int(events)
-    users = 100_000 if parts == 1 else max(count // (16 * parts), 8)  # each has events in nearly every partition
+    # each has events in nearly every partition
+    users = 100_000 if parts == 1 else max(count // (16 * parts), 8)
     frame = payments(count, seed=2, hours=24, users=users)
-    user_ids = np.random.default_rng(0).choice(frame["user_id"].unique().to_numpy(), 4000 if parts == 1 else 1000).tolist()
+    user_ids = (
+        np.random.default_rng(0)
+        .choice(frame["user_id"].unique().to_numpy(), 4000 if parts == 1 else 1000)
+        .tolist()
+    )
     now = int(frame["ts"].dt.epoch("us").max()) + 1  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         store = LmdbStore(Path(ours))
         features = filled(store, frame, parts, views(*KEYS))
         peer = _Reader(Path(theirs), frame, users) if parts == 1 else None
         requests = [dict.fromkeys(KEYS, key) for key in user_ids]
-        batches = [dict.fromkeys(KEYS, user_ids[at : at + _MANY]) for at in range(0, len(user_ids), _MANY)]
-        shared = [{**request, "user_id": request["user_id"][:1] * len(request["user_id"])} for request in batches]
+        batches = [
+            dict.fromkeys(KEYS, user_ids[at : at + _MANY]) for at in range(0, len(user_ids), _MANY)
+        ]
+        shared = [
+            {**request, "user_id": request["user_id"][:1] * len(request["user_id"])}
+            for request in batches
+        ]
         times_asked = itertools.count(now)  # no two requests come at the same time
         sides: dict[str, Callable[[], None]] = {
-            "one": lambda: _each(lambda request: features.row(request, t=next(times_asked)), requests),
-            "many": lambda: _each(lambda request: features.rows(request, t=next(times_asked)), batches),
-            "shared": lambda: _each(lambda request: features.rows(request, t=next(times_asked)), shared),
+            "one": lambda: _each(
+                lambda request: features.row(request, t=next(times_asked)), requests
+            ),
+            "many": lambda: _each(
+                lambda request: features.rows(request, t=next(times_asked)), batches
+            ),
+            "shared": lambda: _each(
+                lambda request: features.rows(request, t=next(times_asked)), shared
+            ),
         }
         if peer is not None:
             sides |= {
                 "peer one": lambda: _each(peer.one, user_ids),
                 "peer many": lambda: _each(peer.many, [request["user_id"] for request in batches]),
             }
-        times: dict[str, list[float]] = {side: [] for side in (*sides, *(f"{side} busy" for side in sides))}
+        times: dict[str, list[float]] = {
+            side: [] for side in (*sides, *(f"{side} busy" for side in sides))
+        }
         for turn in range(int(repeats) + 1):
             for side, work in sides.items():
                 begin, busy = time.perf_counter(), time.thread_time()
@@ -66,7 +87,11 @@ def main(partitions: str, events: str, repeats: str) -> None:
                 if turn:
                     times[side].append((time.perf_counter() - begin) / len(user_ids) * 1e6)
                     times[f"{side} busy"].append((time.thread_time() - busy) / len(user_ids) * 1e6)
-        print(json.dumps({**times, "events": count, "bytes_a_record": _size(store), "peak_mb": peak_mb()}))
+        print(
+            json.dumps(
+                {**times, "events": count, "bytes_a_record": _size(store), "peak_mb": peak_mb()}
+            )
+        )
 
 
 def _each(read: Callable[[_Asked], object], asked: Sequence[_Asked]) -> None:
@@ -75,7 +100,9 @@ def _each(read: Callable[[_Asked], object], asked: Sequence[_Asked]) -> None:
         read(one)
 
 
-def filled(store: OnlineStore, frame: pl.DataFrame, partitions: int, of: Sequence[hw.FeatureView]) -> OnlineFeatures:
+def filled(
+    store: OnlineStore, frame: pl.DataFrame, partitions: int, of: Sequence[hw.FeatureView]
+) -> OnlineFeatures:
     """The features of views whose stream is written into a store, by one writer a partition."""
     rows = frame.height // partitions
     for number in range(partitions):
@@ -103,7 +130,9 @@ class _Reader:
         self.env = writer.env
         with self.env.begin(write=True) as transaction:
             records = [(key, transaction.get(key)) for key in writer.keys[:users]]
-            transaction.cursor().putmulti([(view + key, value) for key, value in records if value for view in _VIEWS])
+            transaction.cursor().putmulti(
+                [(view + key, value) for key, value in records if value for view in _VIEWS]
+            )
         self.minute = int(frame["ts"].dt.epoch("us").max()) // 60_000_000  # type: ignore[call-overload]
 
     def one(self, key: int) -> list[float]:
@@ -141,7 +170,9 @@ def _windows(data, now, out):
         t, n = tile[:4].view(np.int32)[0], tile[4:8].view(np.uint32)[0]
         total, most = tile[8:16].view(np.float64)[0], tile[16:20].view(np.float32)[0]
         minutes = i < head[1]
-        for w, inside in enumerate((minutes and t > now - 10, minutes and t > now - 60, not minutes and t > now // 60 - 24)):
+        for w, inside in enumerate(
+            (minutes and t > now - 10, minutes and t > now - 60, not minutes and t > now // 60 - 24)
+        ):
             if inside:
                 out[3 * w] += n
                 out[3 * w + 1] += total

@@ -1,4 +1,6 @@
-"""Servers of the stores that are measured: redis-server and PostgreSQL on 127.0.0.1, each with the processor time that it has taken."""
+"""Servers of the stores that are measured: redis-server and PostgreSQL on 127.0.0.1, each with the
+processor time that it has taken.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,24 @@ from pathlib import Path
 from bench.measure import Skipped
 
 _TICK = os.sysconf("SC_CLK_TCK")
-_SETTINGS = ["-c", "shared_buffers=512MB", "-c", "max_wal_size=8GB", "-c", "checkpoint_timeout=30min"]
-"""Of PostgreSQL, as a server that is used has them: as it is installed, it caches 128 MB, and a checkpoint begins within some runs only."""
+_SETTINGS = [
+    "-c",
+    "shared_buffers=512MB",
+    "-c",
+    "max_wal_size=8GB",
+    "-c",
+    "checkpoint_timeout=30min",
+]
+"""Of PostgreSQL, as a server that is used has them: as it is installed, it caches 128 MB, and a
+checkpoint begins within some runs only.
+"""
 
 
 @dataclass(frozen=True)
 class StoreServer:
-    """url: for `open_store`. pid: of its first process. port: where it answers; 0 for a store in files."""
+    """url: for `open_store`. pid: of its first process. port: where it answers; 0 for a store in
+    files.
+    """
 
     url: str
     pid: int = 0
@@ -66,7 +79,10 @@ def busy_of_tree(pid: int) -> float:
         if entry.name.isdecimal():
             with suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                taken[int(entry.name)], parents[int(entry.name)] = sum(map(int, fields[11:15])) / _TICK, int(fields[1])
+                taken[int(entry.name)], parents[int(entry.name)] = (
+                    sum(map(int, fields[11:15])) / _TICK,
+                    int(fields[1]),
+                )
     total, below = 0.0, [pid]
     while below:
         one = below.pop()
@@ -82,7 +98,10 @@ def server(kind: str) -> Iterator[StoreServer]:
     Raises:
         Skipped: its program is not installed.
     """
-    with tempfile.TemporaryDirectory() as folder, {"redis": _redis, "postgres": _postgres, "lmdb": _lmdb}[kind](Path(folder)) as found:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        {"redis": _redis, "postgres": _postgres, "lmdb": _lmdb}[kind](Path(folder)) as found,
+    ):
         yield found
 
 
@@ -94,7 +113,17 @@ def _lmdb(folder: Path) -> Iterator[StoreServer]:
 @contextmanager
 def _redis(folder: Path) -> Iterator[StoreServer]:
     program, port = _program("redis-server", ()), _free_port()
-    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    command = [
+        program,
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dir",
+        str(folder),
+        "--save",
+        "",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         _wait(process, port)
@@ -106,13 +135,32 @@ def _redis(folder: Path) -> Iterator[StoreServer]:
 
 @contextmanager
 def _postgres(folder: Path) -> Iterator[StoreServer]:
-    program, port = Path(_program("postgres", sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")))), _free_port()
+    program, port = (
+        Path(_program("postgres", sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")))),
+        _free_port(),
+    )
     options: dict = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": folder}
     if os.geteuid() == 0:  # it refuses to run as root
-        owner = next(entry for name in ("postgres", "nobody") for entry in pwd.getpwall() if entry.pw_name == name)
+        owner = next(
+            entry
+            for name in ("postgres", "nobody")
+            for entry in pwd.getpwall()
+            if entry.pw_name == name
+        )
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         options |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-    made = [program.parent / "initdb", "-D", folder / "db", "-U", "bench", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+    made = [
+        program.parent / "initdb",
+        "-D",
+        folder / "db",
+        "-U",
+        "bench",
+        "--auth=trust",
+        "--no-sync",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    ]
     subprocess.run(made, check=True, **options)
     at = ["-p", str(port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", *_SETTINGS]
     process = subprocess.Popen([program, "-D", folder / "db", *at], **options)

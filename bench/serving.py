@@ -1,16 +1,21 @@
-"""Requests over HTTP compared with an app that ignores them, in turns, each with one worker; the other app is served by granian.
+"""Requests over HTTP compared with an app that ignores them, in turns, each with one worker; the
+other app is served by granian.
 
-`python -m bench.serving measure KIND SECONDS REPEATS` prints JSON. KIND is `features` (27 of 3 views, in compact form), `full` (the same,
-an object a feature) or `predict` (27 features, one request feature, one request field, a LightGBM model). `python -m bench.serving feast
-PYTHON SECONDS REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token. `python -m bench.serving
-apart KIND SECONDS REPEATS` prints where the time of a request goes, in microseconds of a processor. `python -m bench.serving servers
-KIND SECONDS REPEATS` prints what a request costs on granian, on our server, and on a bare one that lacks every limit. `python -m
-bench.serving workers SECONDS REPEATS` compares one worker with two on one socket, by the processor time of a request. Each worker has as
-many connections: requests that arrive together share a read, so a worker with half the connections takes more for each.
+`python -m bench.serving measure KIND SECONDS REPEATS` prints JSON. KIND is `features` (27 of 3
+views, in compact form), `full` (the same, an object a feature) or `predict` (27 features, one
+request feature, one request field, a LightGBM model). `python -m bench.serving feast PYTHON SECONDS
+REPEATS` has Feast's server as the other app, by an interpreter that has feast; it checks no token.
+`python -m bench.serving apart KIND SECONDS REPEATS` prints where the time of a request goes, in
+microseconds of a processor. `python -m bench.serving servers KIND SECONDS REPEATS` prints what a
+request costs on granian, on our server, and on a bare one that lacks every limit. `python -m
+bench.serving workers SECONDS REPEATS` compares one worker with two on one socket, by the processor
+time of a request. Each worker has as many connections: requests that arrive together share a read,
+so a worker with half the connections takes more for each.
 
-The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it has no routes, ids, limits or logs.
-Where there are several processors, each server has one to itself, and wrk another: else they would take turns on both, and the figure would
-say how well the machine shares them.
+The other app reads the same body, checks the same token, and answers with as many bytes of JSON; it
+has no routes, ids, limits or logs. Where there are several processors, each server has one to
+itself, and wrk another: else they would take turns on both, and the figure would say how well the
+machine shares them.
 """
 
 from __future__ import annotations
@@ -69,20 +74,30 @@ def project() -> hw.Project:
     table = pl.DataFrame({**{key: [1] for key in KEYS}, "asked": [0], "amount": [1.0], "bad": [1]})
     table = table.with_columns(pl.col("asked").cast(pl.Datetime("us", "UTC")))
     labels = hw.Labels("bad", table=table, timestamp_field="asked", label="bad", known_after="1d")
-    plain = hw.Model("plain", features=hw.FeatureService("plain_v1", of), labels=labels, task="binary")
+    plain = hw.Model(
+        "plain", features=hw.FeatureService("plain_v1", of), labels=labels, task="binary"
+    )
     more = hw.FeatureService("fraud_v1", [*of, ratio, hw.RequestField("amount", float)])
-    return hw.Project("fraud", [plain, hw.Model("fraud", features=more, labels=labels, task="binary")])
+    return hw.Project(
+        "fraud", [plain, hw.Model("fraud", features=more, labels=labels, task="binary")]
+    )
 
 
 def fresh() -> list[hw.FeatureView]:
-    """The views, at a freshness that a store without writers can keep: a stale value costs more to answer."""
+    """The views, at a freshness that a store without writers can keep: a stale value costs more to
+    answer.
+    """
     return [view.at(hw.streaming("1d")) for view in views(*KEYS)]
 
 
 def fill(folder: Path, url: str | None = None) -> None:
-    """A store in which the last payment has just come: one at `url`, or in the folder; the folder says where it is."""
+    """A store in which the last payment has just come: one at `url`, or in the folder; the folder
+    says where it is.
+    """
     frame = payments(EVENTS, seed=2, hours=24, users=USERS)
-    late = pl.lit(time.time_ns() // 1000 - int(frame["ts"].dt.epoch("us").max()) - 1_000_000).cast(pl.Duration("us"))  # type: ignore[arg-type]
+    late = pl.lit(time.time_ns() // 1000 - int(frame["ts"].dt.epoch("us").max()) - 1_000_000).cast(
+        pl.Duration("us")
+    )  # type: ignore[arg-type]
     frame = frame.with_columns(pl.col("ts") + late)
     url = url or f"lmdb:{folder / 'online'}"
     (folder / "store").write_text(url)
@@ -97,7 +112,9 @@ def fill(folder: Path, url: str | None = None) -> None:
 
 
 def serve(side: str, folder: str, port: str, length: str, fd: str = "") -> None:
-    """One of the two apps, until the input ends; then the seconds that it has kept a processor busy. fd: of a socket to listen at."""
+    """One of the two apps, until the input ends; then the seconds that it has kept a processor
+    busy. fd: of a socket to listen at.
+    """
     data_dir = Path(folder)
     if not fd:
         _alone(first=True)
@@ -112,16 +129,29 @@ def serve(side: str, folder: str, port: str, length: str, fd: str = "") -> None:
         else:
             hw_serve.serving = which
             definitions = project()
-            log = None if side == "without logs" else stack.enter_context((data_dir / "log").open("w"))
+            log = (
+                None
+                if side == "without logs"
+                else stack.enter_context((data_dir / "log").open("w"))
+            )
             logged = data_dir / side.replace(" ", "-") / fd
-            served = stack.enter_context(ServedLog(logged)) if side.startswith("headwater") else None
+            served = (
+                stack.enter_context(ServedLog(logged)) if side.startswith("headwater") else None
+            )
             models = {"fraud": _scorer(definitions.model("fraud"))}
             service = {
                 "tokens": data_dir / "tokens.json",
                 "models": models,
                 "options": hw.operations.ServeOptions(log=log, serving_log=served),
             }
-            stack.enter_context(hw.operations.serve(definitions, (data_dir / "store").read_text(), listen=f"127.0.0.1:{port}", **service))  # type: ignore[arg-type]
+            stack.enter_context(
+                hw.operations.serve(
+                    definitions,
+                    (data_dir / "store").read_text(),
+                    listen=f"127.0.0.1:{port}",
+                    **service,
+                )
+            )  # type: ignore[arg-type]
         print("ready", flush=True)
         for line in sys.stdin:
             used = resource.getrusage(resource.RUSAGE_SELF)
@@ -136,7 +166,16 @@ def _granian(app: App, host: str, port: int, **_: object) -> Iterator[str]:
     from granian.constants import Interfaces
     from granian.server.embed import Server
 
-    server = Server(app, host, port, interface=Interfaces.ASGINL, websockets=False, backlog=1024, backpressure=4096, log_enabled=False)
+    server = Server(
+        app,
+        host,
+        port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        backlog=1024,
+        backpressure=4096,
+        log_enabled=False,
+    )
     threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True).start()
     while True:
         with suppress(OSError), socket.create_connection((host, port)):
@@ -184,9 +223,17 @@ def _scorer(model: hw.Model) -> ServedModel:
 class _Side:
     """A server in a process of its own, or in several that share a socket."""
 
-    def __init__(self, commands: Sequence[Sequence[str]], port: int, path: str, fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self, commands: Sequence[Sequence[str]], port: int, path: str, fds: Sequence[int] = ()
+    ) -> None:
         self.port, self.path = port, path
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": clean() | {"OMP_NUM_THREADS": "1"}}
+        pipes = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "text": True,
+            "cwd": ROOT,
+            "env": clean() | {"OMP_NUM_THREADS": "1"},
+        }
         self.processes = [subprocess.Popen(command, pass_fds=fds, **pipes) for command in commands]  # type: ignore[call-overload]
         for command, process in zip(commands, self.processes, strict=True):
             if process.stdout.readline().strip() != "ready":
@@ -196,7 +243,22 @@ class _Side:
     def app(side: str, folder: Path, length: int, path: str) -> _Side:
         """One of our two apps."""
         port = free_port()
-        return _Side([[sys.executable, "-m", "bench.serving", "serve", side, str(folder), str(port), str(length)]], port, path)
+        return _Side(
+            [
+                [
+                    sys.executable,
+                    "-m",
+                    "bench.serving",
+                    "serve",
+                    side,
+                    str(folder),
+                    str(port),
+                    str(length),
+                ]
+            ],
+            port,
+            path,
+        )
 
     @staticmethod
     def workers(count: int, folder: Path, path: str) -> _Side:
@@ -214,13 +276,24 @@ class _Side:
             process.stdin.flush()
         return sum(float(process.stdout.readline()) for process in self.processes)
 
-    def wrk(self, script: Path, seconds: float, *more: str, connections: int = CONNECTIONS) -> dict[str, float]:
-        """Requests a second, latencies in milliseconds, and microseconds of a processor a request, also of wrk's.
+    def wrk(
+        self, script: Path, seconds: float, *more: str, connections: int = CONNECTIONS
+    ) -> dict[str, float]:
+        """Requests a second, latencies in milliseconds, and microseconds of a processor a request,
+        also of wrk's.
 
         Each worker has as many connections.
         """
         before, client = self.busy(), _children()
-        command = ["wrk", "-t1", f"-c{connections * len(self.processes)}", f"-d{seconds:.0f}s", "--latency", "-s", str(script)]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections * len(self.processes)}",
+            f"-d{seconds:.0f}s",
+            "--latency",
+            "-s",
+            str(script),
+        ]
         output = subprocess.run(
             [*command, f"http://127.0.0.1:{self.port}{self.path}", "--", *more],
             capture_output=True,
@@ -232,7 +305,9 @@ class _Side:
             raise RuntimeError(f"{self.path}: {output}")
         figures = {name: _number(output, pattern) for name, pattern in _PATTERNS.items()}
         taken = {"busy": self.busy() - before, "client": _children() - client}
-        return figures | {name: seconds / figures["requests"] * 1e6 for name, seconds in taken.items()}
+        return figures | {
+            name: seconds / figures["requests"] * 1e6 for name, seconds in taken.items()
+        }
 
     def close(self) -> None:
         for process in self.processes:
@@ -286,7 +361,9 @@ _PACED = "function delay() return math.floor(-math.log(1 - math.random()) * paus
 
 
 def measure(kind: str, seconds: str, repeats: str) -> None:
-    """Ours, and an app that makes nothing of a request on granian and on our server, in turns: peaks, then tails at a share of them."""
+    """Ours, and an app that makes nothing of a request on granian and on our server, in turns:
+    peaks, then tails at a share of them.
+    """
     path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -300,30 +377,56 @@ def measure(kind: str, seconds: str, repeats: str) -> None:
         for name, side in {"peer": "nothing", "nothing": "nothing on uvicorn"}.items():
             sides[name] = _Side.app(side, folder, length, path)
             stack.callback(sides[name].close)
-        turns = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+        turns = _turns(
+            {name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats)
+        )
         tails: dict[str, list[dict]] = {}
         for name, side in sides.items():
             rate = statistics.median(turn["rate"] for turn in turns[name])
-            pause = CONNECTIONS / (SHARE * rate) * 1000 - statistics.median(turn["p50"] for turn in turns[name]) / CONNECTIONS
-            tails[name] = [side.wrk(paced, float(seconds), f"{max(pause, 0):.3f}") for _ in range(int(repeats))]
+            pause = (
+                CONNECTIONS / (SHARE * rate) * 1000
+                - statistics.median(turn["p50"] for turn in turns[name]) / CONNECTIONS
+            )
+            tails[name] = [
+                side.wrk(paced, float(seconds), f"{max(pause, 0):.3f}") for _ in range(int(repeats))
+            ]
     print(json.dumps({"length": length, "peak": turns, "tail": tails}))
 
 
 def feast(python: str, seconds: str, repeats: str) -> None:
-    """Our features in compact form and those of Feast's server in turns, at their peaks; both give values, statuses and times."""
+    """Our features in compact form and those of Feast's server in turns, at their peaks; both give
+    values, statuses and times.
+    """
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         token = _ready(folder)
         names = [f"{key[:-3]}:{key[:-3]}_{n}" for key in KEYS for n in range(9)]
-        bodies = [json.dumps({"features": names, "entities": dict(zip(KEYS, ([turn] for turn in row), strict=True))}) for row in _rows()]
+        bodies = [
+            json.dumps(
+                {
+                    "features": names,
+                    "entities": dict(zip(KEYS, ([turn] for turn in row), strict=True)),
+                }
+            )
+            for row in _rows()
+        ]
         ours = _Side.app("headwater", folder, 0, "/v1/features/plain_v1")
         stack.callback(ours.close)
         port = free_port()
-        command = [python, str(ROOT / "bench" / "feast_server.py"), str(folder / "feast"), str(port), str(USERS)]
+        command = [
+            python,
+            str(ROOT / "bench" / "feast_server.py"),
+            str(folder / "feast"),
+            str(port),
+            str(USERS),
+        ]
         theirs = _Side([command], port, "/get-online-features")
         stack.callback(theirs.close)
         sides = {
-            "ours": (ours, _scripts(folder, "ours", [_body("features", row) for row in _rows()], token)[0]),
+            "ours": (
+                ours,
+                _scripts(folder, "ours", [_body("features", row) for row in _rows()], token)[0],
+            ),
             "peer": (theirs, _scripts(folder, "feast", bodies, token)[0]),
         }
         turns = _turns(sides, float(seconds), int(repeats))
@@ -331,7 +434,9 @@ def feast(python: str, seconds: str, repeats: str) -> None:
 
 
 def apart(kind: str, seconds: str, repeats: str) -> None:
-    """What a request costs as the app grows: one that makes nothing of it, ours without logs, with lines, with the serving log too."""
+    """What a request costs as the app grows: one that makes nothing of it, ours without logs, with
+    lines, with the serving log too.
+    """
     path = "/v1/predict/fraud" if kind == "predict" else "/v1/features/plain_v1"
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -345,8 +450,13 @@ def apart(kind: str, seconds: str, repeats: str) -> None:
         length = _length(sides["headwater"], bodies[0], token)
         sides["nothing"] = _Side.app("nothing on uvicorn", folder, length, path)
         stack.callback(sides["nothing"].close)
-        by_side = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
-        busy = {name: statistics.median(turn["busy"] for turn in turns) for name, turns in by_side.items()}
+        by_side = _turns(
+            {name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats)
+        )
+        busy = {
+            name: statistics.median(turn["busy"] for turn in turns)
+            for name, turns in by_side.items()
+        }
         stages = _stages(sides["without logs"], token)
     rest = busy["without logs"] - busy["nothing"] - sum(stages.values())
     logs = {
@@ -372,15 +482,22 @@ def servers(kind: str, seconds: str, repeats: str) -> None:
         bodies = [_body(kind, row) for row in _rows()]
         peak, _ = _scripts(folder, "ours", bodies, token)
         sides, length = {}, 0
-        for name in [f"{app} on {server}" for app in ("headwater", "nothing") for server in _SERVERS]:
+        for name in [
+            f"{app} on {server}" for app in ("headwater", "nothing") for server in _SERVERS
+        ]:
             sides[name] = _Side.app(name, folder, length, path)
             stack.callback(sides[name].close)
             length = length or _length(sides[name], bodies[0], token)
-        by_side = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+        by_side = _turns(
+            {name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats)
+        )
     for name, turns in by_side.items():
         print(f"{statistics.median(turn['busy'] for turn in turns):6.1f} us  {name}")
     for turn in ("headwater", "nothing"):
-        ratios = [a["busy"] / b["busy"] for a, b in zip(by_side[f"{turn} on uvicorn"], by_side[f"{turn} on bare"], strict=True)]
+        ratios = [
+            a["busy"] / b["busy"]
+            for a, b in zip(by_side[f"{turn} on uvicorn"], by_side[f"{turn} on bare"], strict=True)
+        ]
         print(f"{statistics.median(ratios):6.2f}     {turn}: uvicorn to bare")
 
 
@@ -394,21 +511,31 @@ def workers(seconds: str, repeats: str) -> None:
         for count in (1, 2):
             sides[str(count)] = _Side.workers(count, folder, "/v1/features/plain_v1")
             stack.callback(sides[str(count)].close)
-        turns = _turns({name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats))
+        turns = _turns(
+            {name: (side, peak) for name, side in sides.items()}, float(seconds), int(repeats)
+        )
     print(json.dumps({"peak": turns}))
 
 
 def _stages(side: _Side, token: str) -> dict[str, float]:
     """Mean microseconds of each stage of an answer, as the service itself counts them."""
-    request = urllib.request.Request(f"http://127.0.0.1:{side.port}/metrics", headers={"Authorization": f"Bearer {token}"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{side.port}/metrics", headers={"Authorization": f"Bearer {token}"}
+    )
     with urllib.request.urlopen(request) as answer:
         text = answer.read().decode()
     histograms: dict[str, dict[str, float]] = {}
-    for what, labels, value in re.findall(r"^headwater_stage_seconds_(sum|count)\{(.*)\} (\S+)$", text, re.MULTILINE):
+    for what, labels, value in re.findall(
+        r"^headwater_stage_seconds_(sum|count)\{(.*)\} (\S+)$", text, re.MULTILINE
+    ):
         stage = re.search(r'stage="([^"]*)"', labels)
         assert stage is not None
         histograms.setdefault(stage[1], {})[what] = float(value)
-    return {stage: histogram["sum"] / histogram["count"] * 1e6 for stage, histogram in histograms.items() if histogram.get("count")}
+    return {
+        stage: histogram["sum"] / histogram["count"] * 1e6
+        for stage, histogram in histograms.items()
+        if histogram.get("count")
+    }
 
 
 def _ready(folder: Path, url: str | None = None) -> str:
@@ -435,7 +562,9 @@ def _scripts(folder: Path, name: str, bodies: Sequence[str], token: str) -> tupl
     return peak, paced
 
 
-def _turns(sides: Mapping[str, tuple[_Side, Path]], seconds: float, repeats: int) -> dict[str, list[dict]]:
+def _turns(
+    sides: Mapping[str, tuple[_Side, Path]], seconds: float, repeats: int
+) -> dict[str, list[dict]]:
     """Each side at its peak, in turns; a first short one is not counted."""
     by_side: dict[str, list[dict]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
@@ -447,15 +576,28 @@ def _turns(sides: Mapping[str, tuple[_Side, Path]], seconds: float, repeats: int
 
 def _body(kind: str, row: Sequence[int]) -> str:
     keys = dict(zip(KEYS, row, strict=True))
-    return json.dumps({"row": {**keys, "amount": 12.5}} if kind == "predict" else {"row": keys, "compact": kind == "features"})
+    return json.dumps(
+        {"row": {**keys, "amount": 12.5}}
+        if kind == "predict"
+        else {"row": keys, "compact": kind == "features"}
+    )
 
 
 def _length(side: _Side, body: str, token: str) -> int:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"http://127.0.0.1:{side.port}{side.path}", body.encode(), headers)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{side.port}{side.path}", body.encode(), headers
+    )
     with urllib.request.urlopen(request) as answer:
         return len(answer.read())
 
 
 if __name__ == "__main__":
-    {"measure": measure, "feast": feast, "apart": apart, "servers": servers, "workers": workers, "serve": serve}[sys.argv[1]](*sys.argv[2:])
+    {
+        "measure": measure,
+        "feast": feast,
+        "apart": apart,
+        "servers": servers,
+        "workers": workers,
+        "serve": serve,
+    }[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,5 @@
-"""The serving log by itself: what an entry costs the worker, and what it costs the process that converts it to parquet.
+"""The serving log by itself: what an entry costs the worker, and what it costs the process that
+converts it to parquet.
 
 python -m bench.serving_log ENTRIES TURNS
 """
@@ -34,8 +35,17 @@ def contexts() -> Mapping[str, EntryContext]:
     views = dict.fromkeys(("v0", "v1", "v2"), "fingerprint")
     more = {"service": "plain_v1", "features": tuple(NAMES), "views": views, "request": KEYS}
     return {
-        "features": EntryContext("features", "bench", stages=("third party", "read", "write"), **more),
-        "predict": EntryContext("predict", "bench", model="plain", version="1", stages=("third party", "look up", "read", "score"), **more),
+        "features": EntryContext(
+            "features", "bench", stages=("third party", "read", "write"), **more
+        ),
+        "predict": EntryContext(
+            "predict",
+            "bench",
+            model="plain",
+            version="1",
+            stages=("third party", "look up", "read", "score"),
+            **more,
+        ),
     }
 
 
@@ -43,7 +53,10 @@ def single(kind: str, about: EntryContext, layout: WordLayout, count: int) -> li
     """Requests of one row."""
     drawn = np.random.default_rng(0).integers(0, 1000, (2000, FEATURES)).tolist()
     values = [[float(v) if real else v for v, real in zip(row, REAL, strict=True)] for row in drawn]
-    rows = [dict(zip(KEYS, row, strict=True)) for row in np.random.default_rng(1).integers(0, 20_000, (2000, 3)).tolist()]
+    rows = [
+        dict(zip(KEYS, row, strict=True))
+        for row in np.random.default_rng(1).integers(0, 20_000, (2000, 3)).tolist()
+    ]
     words = [_words([[v] for v in row], 1) for row in values]
     stages = {"read": 3e-5, "score": 1e-5} if kind == "predict" else {"read": 3e-5, "write": 6e-6}
     scored = (0.25, "on_request", 1.5) if kind == "predict" else (None, None, None)
@@ -58,8 +71,13 @@ def single(kind: str, about: EntryContext, layout: WordLayout, count: int) -> li
 def many(about: EntryContext, layout: WordLayout, count: int) -> list[Entry]:
     """Requests of 100 rows."""
     columns = np.random.default_rng(0).integers(0, 1000, (FEATURES, ROWS)).tolist()
-    values = [[float(v) for v in column] if real else column for column, real in zip(columns, REAL, strict=True)]
-    rows = dict(zip(KEYS, np.random.default_rng(1).integers(0, 20_000, (3, ROWS)).tolist(), strict=True))
+    values = [
+        [float(v) for v in column] if real else column
+        for column, real in zip(columns, REAL, strict=True)
+    ]
+    rows = dict(
+        zip(KEYS, np.random.default_rng(1).integers(0, 20_000, (3, ROWS)).tolist(), strict=True)
+    )
     words, statuses = _words(values, ROWS), [bytes(ROWS)] * FEATURES
     return [
         BatchEntry(about, f"abc-{n:x}", NOW + n, rows, values, statuses, _versions(n), ROWS, None, None, None, 1e-4, {"read": 1e-3}, (layout, words))
@@ -68,7 +86,9 @@ def many(about: EntryContext, layout: WordLayout, count: int) -> list[Entry]:
 
 
 def measure(entries: Sequence[Entry]) -> dict[str, float]:
-    """Microseconds an entry of the worker's thread, and of the process that converts; the longest write of a batch."""
+    """Microseconds an entry of the worker's thread, and of the process that converts; the longest
+    write of a batch.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log, spent = hw.operations.ServedLog(folder, memory="1GB"), []
         for at in range(0, len(entries), BATCH):
@@ -86,11 +106,18 @@ def measure(entries: Sequence[Entry]) -> dict[str, float]:
         counts = log.counts()
         assert counts.written == len(entries), counts
     each = 1e6 / len(entries)
-    return {"worker": sum(spent) * each, "converter": converted * each, "longest_ms": max(spent) * 1e3, "bytes": size / len(entries)}
+    return {
+        "worker": sum(spent) * each,
+        "converter": converted * each,
+        "longest_ms": max(spent) * 1e3,
+        "bytes": size / len(entries),
+    }
 
 
 def main(count: str, turns: str) -> None:
-    """Requests for features, predictions, and features of 100 rows, in turns; the first one is not counted."""
+    """Requests for features, predictions, and features of 100 rows, in turns; the first one is not
+    counted.
+    """
     gc.disable()  # as `headwater serve` seldom collects
     layout = WordLayout(NAMES, ["float" if real else "int" for real in REAL])
     about, size = contexts(), int(count)
@@ -99,7 +126,14 @@ def main(count: str, turns: str) -> None:
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
     for name in chain.from_iterable(repeat(list(cases), int(turns) + 1)):
         taken[name].append(measure(cases[name]))
-    print(json.dumps({name: {what: statistics.median(turn[what] for turn in own[1:]) for what in own[0]} for name, own in taken.items()}))
+    print(
+        json.dumps(
+            {
+                name: {what: statistics.median(turn[what] for turn in own[1:]) for what in own[0]}
+                for name, own in taken.items()
+            }
+        )
+    )
 
 
 def _versions(n: int) -> list[AsOf]:
@@ -109,7 +143,9 @@ def _versions(n: int) -> list[AsOf]:
 def _words(values: Sequence[Sequence[float]], count: int) -> np.ndarray:
     words = np.zeros(words_of(FEATURES, count), np.int64)
     for place, column in enumerate(values):
-        words[place * count : (place + 1) * count] = np.array(column, np.float64 if REAL[place] else np.int64).view(np.int64)
+        words[place * count : (place + 1) * count] = np.array(
+            column, np.float64 if REAL[place] else np.int64
+        ).view(np.int64)
     return words
 
 

@@ -1,7 +1,9 @@
-"""Two workers on one shared socket, or on one each (SO_REUSEPORT): how evenly connections are dealt out, and what a request costs.
+"""Two workers on one shared socket, or on one each (SO_REUSEPORT): how evenly connections are dealt
+out, and what a request costs.
 
-`python -m bench.sockets SECONDS REPEATS` prints, for 16 and 64 connections that are kept, the share of requests of the busier worker and
-the microseconds of a processor a request, medians of the turns.
+`python -m bench.sockets SECONDS REPEATS` prints, for 16 and 64 connections that are kept, the share
+of requests of the busier worker and the microseconds of a processor a request, medians of the
+turns.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ TOKEN = "token"
 
 
 def work(fd: str) -> None:
-    """One worker, until the input ends: for each line, its requests and seconds of a processor so far."""
+    """One worker, until the input ends: for each line, its requests and seconds of a processor so
+    far.
+    """
     count = [0]
     app = _nothing(TOKEN, 1300)
 
@@ -44,14 +48,24 @@ def listeners(kind: str, port: int) -> list[socket.socket]:
     """What two workers listen at."""
     if kind == "shared":
         return [socket.create_server(("127.0.0.1", port), backlog=2048)] * 2
-    return [socket.create_server(("127.0.0.1", port), backlog=2048, reuse_port=True) for _ in range(2)]
+    return [
+        socket.create_server(("127.0.0.1", port), backlog=2048, reuse_port=True) for _ in range(2)
+    ]
 
 
 def turn(kind: str, connections: int, seconds: float) -> tuple[float, float]:
-    """The busier worker's share of requests, and microseconds of a processor a request; by new workers and connections."""
+    """The busier worker's share of requests, and microseconds of a processor a request; by new
+    workers and connections.
+    """
     port = free_port()
     sockets = listeners(kind, port)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT, "env": clean()}
+    pipes = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "text": True,
+        "cwd": ROOT,
+        "env": clean(),
+    }
     workers = []
     for worker in sockets:
         command = [sys.executable, "-m", "bench.sockets", "work", str(worker.fileno())]
@@ -60,9 +74,20 @@ def turn(kind: str, connections: int, seconds: float) -> tuple[float, float]:
         assert worker.stdout.readline().strip() == "ready"
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "post.lua")
-        script.write_text(f'wrk.method = "POST"; wrk.body = string.rep("x", 90); wrk.headers["Authorization"] = "Bearer {TOKEN}"')
+        script.write_text(
+            'wrk.method = "POST"; wrk.body = string.rep("x", 90); wrk.headers["Authorization"] = '
+            f'"Bearer {TOKEN}"'
+        )
         before = [_ask(worker) for worker in workers]
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds:.0f}s",
+            "-s",
+            str(script),
+            f"http://127.0.0.1:{port}/",
+        ]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         after = [_ask(worker) for worker in workers]
     assert not re.search("Non-2xx|Socket errors", output), output
@@ -93,7 +118,9 @@ def main(seconds: str, repeats: str) -> None:
             share, busy = (statistics.median(figures[n] for figures in turns) for n in (0, 1))
             worst = max(figures[0] for figures in turns)
             print(
-                f"{connections} connections, {kind}: busier worker {share:.0%} (at worst {worst:.0%}), {busy:.1f} us a request", flush=True
+                f"{connections} connections, {kind}: busier worker {share:.0%} (at worst "
+                f"{worst:.0%}), {busy:.1f} us a request",
+                flush=True,
             )
 
 

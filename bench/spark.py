@@ -1,9 +1,11 @@
 """Features on a cluster of Spark, next to the local engine and Spark SQL on the same files.
 
-python -m bench.spark FOLDER EXECUTORS EVENTS REPEATS LIMIT      prints JSON; FOLDER has room for the events, about 13 bytes each
+python -m bench.spark FOLDER EXECUTORS EVENTS REPEATS LIMIT
+        prints JSON; FOLDER has room for the events, about 13 bytes each
 
-The cluster is that of scripts/spark.sh: executors have one core each, and here one thread. It is started and warm before anything counts.
-Processor time is that of each part's processes: executors with their Python, the driver, this process.
+The cluster is that of scripts/spark.sh: executors have one core each, and here one thread. It is
+started and warm before anything counts. Processor time is that of each part's processes: executors
+with their Python, the driver, this process.
 """
 
 from __future__ import annotations
@@ -35,11 +37,13 @@ if TYPE_CHECKING:
     import headwater as hw
 
 EVENTS_A_ROW = 50
-LARGEST_JOIN = 1_000_000  # events up to which Spark SQL joins windows: ten times as many take a hundred times as long
+# events up to which Spark SQL joins windows: ten times as many take a hundred times as long
+LARGEST_JOIN = 1_000_000
 _ONE_THREAD = dict.fromkeys(("POLARS_MAX_THREADS", "HEADWATER_THREADS", "NUMBA_NUM_THREADS"), "1")
 _CALLS = {"count": "count({})", "sum": "sum({})", "mean": "avg({})", "max": "max({})"}
 _PAST = "60d"  # longer than the history
-_ONCE = {"exact", "windows by sql"}  # sides that are measured once: Spark SQL takes the longest by far
+# sides that are measured once: Spark SQL takes the longest by far
+_ONCE = {"exact", "windows by sql"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ class Cluster:
         """Seconds of a processor that its executors and its driver have taken so far."""
         workers = sorted(self.folder.glob("worker*.pid"))
         executors = sum(busy_of_tree(int(path.read_text())) for path in workers)
-        return {"executors": executors, "driver": busy_of_tree(int((self.folder / "connect.pid").read_text()))}
+        return {
+            "executors": executors,
+            "driver": busy_of_tree(int((self.folder / "connect.pid").read_text())),
+        }
 
 
 @contextmanager
@@ -66,9 +73,15 @@ def cluster(executors: int) -> Iterator[Cluster]:
     if shutil.which("java") is None:
         raise Skipped("needs java, for a cluster of Apache Spark")
     script = str(ROOT / "scripts" / "spark.sh")
-    environment = clean() | _ONE_THREAD | {"HEADWATER_SPARK_PYTHON": sys.executable, "HEADWATER_SPARK_WORKERS": str(executors)}
+    environment = (
+        clean()
+        | _ONE_THREAD
+        | {"HEADWATER_SPARK_PYTHON": sys.executable, "HEADWATER_SPARK_WORKERS": str(executors)}
+    )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        started = subprocess.run([script, folder, "start"], capture_output=True, text=True, check=False, env=environment)
+        started = subprocess.run(
+            [script, folder, "start"], capture_output=True, text=True, check=False, env=environment
+        )
         if started.returncode:
             raise Skipped(f"no cluster of Spark: {started.stderr.strip()[-300:]}")
         try:
@@ -92,7 +105,12 @@ def main(folder: str, executors: str, events: str, repeats: str, limit: str) -> 
         session = open_session(spark.url)
         session.read.parquet(str(path)).createOrReplaceTempView("events")
         session.read.parquet(f"{scratch}/requests.parquet").createOrReplaceTempView("requests")
-        source = hw.Source("payments", history=hw.parquet(str(path)), timestamp_field="at", select=["user", "amount"])
+        source = hw.Source(
+            "payments",
+            history=hw.parquet(str(path)),
+            timestamp_field="at",
+            select=["user", "amount"],
+        )
         engine, local = headwater_spark.spark(spark.url), hw.Resources()
 
         def features(view: hw.FeatureView, resources: hw.Resources) -> Callable[[], pl.DataFrame]:
@@ -107,7 +125,10 @@ def main(folder: str, executors: str, events: str, repeats: str, limit: str) -> 
             "past by sql": lambda: _asked(session, past_query()),
         }
         if joins := int(events) <= LARGEST_JOIN:
-            sides |= {"exact": features(exact, remote), "windows by sql": lambda: _asked(session, windows_query(), float(limit))}
+            sides |= {
+                "exact": features(exact, remote),
+                "windows by sql": lambda: _asked(session, windows_query(), float(limit)),
+            }
         try:
             turns, answers = _in_turns(sides, spark, int(repeats))
         finally:
@@ -118,8 +139,15 @@ def main(folder: str, executors: str, events: str, repeats: str, limit: str) -> 
         }
         if joins:
             same["interrupted"] = interrupted = not answers["windows by sql"].height
-            same["windows_equal"] = None if interrupted else equal(answers["exact"], answers["windows by sql"])
-    size = {"events": int(events) // 30 * 30, "rows": requests.height, "executors": int(executors), "peak_mb": peak_mb()}
+            same["windows_equal"] = (
+                None if interrupted else equal(answers["exact"], answers["windows by sql"])
+            )
+    size = {
+        "events": int(events) // 30 * 30,
+        "rows": requests.height,
+        "executors": int(executors),
+        "peak_mb": peak_mb(),
+    }
     print(json.dumps({"turns": turns, **same, **size}))
 
 
@@ -128,7 +156,9 @@ def _in_turns(
 ) -> tuple[dict[str, dict[str, list[float]]], dict[str, pl.DataFrame]]:
     """Each side so many times, after a turn that does not count."""
     parts = ("seconds", "executors", "driver", "client")
-    turns: dict[str, dict[str, list[float]]] = {side: {part: [] for part in parts} for side in sides}
+    turns: dict[str, dict[str, list[float]]] = {
+        side: {part: [] for part in parts} for side in sides
+    }
     answers = {}
     for turn in range(repeats + 1):
         for side, work in sides.items():
@@ -136,9 +166,18 @@ def _in_turns(
                 continue
             before, client, since = spark.busy(), time.process_time(), time.perf_counter()
             answers[side] = work()
-            elapsed, own, after = time.perf_counter() - since, time.process_time() - client, spark.busy()
+            elapsed, own, after = (
+                time.perf_counter() - since,
+                time.process_time() - client,
+                spark.busy(),
+            )
             if turn:
-                took = (elapsed, after["executors"] - before["executors"], after["driver"] - before["driver"], own)
+                took = (
+                    elapsed,
+                    after["executors"] - before["executors"],
+                    after["driver"] - before["driver"],
+                    own,
+                )
                 for part, value in zip(parts, took, strict=True):
                     turns[side][part].append(value)
     return turns, answers
@@ -149,12 +188,23 @@ def _past(source: hw.Source) -> hw.FeatureView:
     import headwater as hw
 
     features = [hw.count(), hw.sum("amount"), hw.mean("amount"), hw.max("amount")]
-    return hw.FeatureView("user", source=source, keys=["user"], features=features, windows=[_PAST], hop="10ms", freshness=hw.on_request())
+    return hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=features,
+        windows=[_PAST],
+        hop="10ms",
+        freshness=hw.on_request(),
+    )
 
 
 def past_query() -> str:
     """The same in SQL: running aggregates over events and requests together."""
-    made = ", ".join(f"{call.format('amount')} over past as {function}_{_PAST}" for function, call in _CALLS.items())
+    made = ", ".join(
+        f"{call.format('amount')} over past as {function}_{_PAST}"
+        for function, call in _CALLS.items()
+    )
     return f"""
         select * from (
             select i, {made} from (
@@ -166,7 +216,9 @@ def past_query() -> str:
 
 
 def windows_query() -> str:
-    """The 12 features in SQL: a join of each request with its events of a week. Spark's own RANGE windows take longer."""
+    """The 12 features in SQL: a join of each request with its events of a week. Spark's own RANGE
+    windows take longer.
+    """
     made = ", ".join(
         f"{call.format(f'case when t >= asked - {length} then amount end')} as {function}_{window}"
         for function, call in _CALLS.items()

@@ -1,6 +1,8 @@
-"""What an entity costs in each store: bytes, and the processor time of a commit and of a read, on both sides of the connection.
+"""What an entity costs in each store: bytes, and the processor time of a commit and of a read, on
+both sides of the connection.
 
-`python -m bench.stores KIND EVENTS` prints JSON; KIND is lmdb, redis or postgres. Three views of nine features each, as in `bench.reads`.
+`python -m bench.stores KIND EVENTS` prints JSON; KIND is lmdb, redis or postgres. Three views of
+nine features each, as in `bench.reads`.
 """
 
 from __future__ import annotations
@@ -77,7 +79,10 @@ def _reads(at: StoreServer, features: OnlineFeatures, now: int) -> dict:
     """Microseconds a key, of one key in a call and of a hundred."""
     users = np.random.default_rng(0).integers(0, USERS, (_READS, 3)).tolist()
     one = [dict(zip(KEYS, row, strict=True)) for row in users]
-    many = [{key: [row[n] for row in users[first : first + _MANY]] for n, key in enumerate(KEYS)} for first in range(0, len(users), _MANY)]
+    many = [
+        {key: [row[n] for row in users[first : first + _MANY]] for n, key in enumerate(KEYS)}
+        for first in range(0, len(users), _MANY)
+    ]
     times = itertools.count(now)
 
     def each(read: Callable[..., object], requests: list) -> Callable[[], None]:
@@ -97,8 +102,15 @@ def _reads(at: StoreServer, features: OnlineFeatures, now: int) -> dict:
 
 
 def _typical(turns: list[dict[str, float]]) -> dict[str, float]:
-    """The median of the turns; their mean where processor time is counted in hundredths of a second."""
-    return {key: (statistics.mean if key == "server" else statistics.median)(turn[key] for turn in turns) for key in turns[0]}
+    """The median of the turns; their mean where processor time is counted in hundredths of a
+    second.
+    """
+    return {
+        key: (statistics.mean if key == "server" else statistics.median)(
+            turn[key] for turn in turns
+        )
+        for key in turns[0]
+    }
 
 
 def _taken(at: StoreServer, work: Callable[[], object]) -> dict[str, float]:
@@ -115,7 +127,10 @@ def _network(at: StoreServer) -> dict[str, float]:
     if not at.url.startswith("redis"):
         return {}
     found = at.info()
-    return {"bytes_in": float(found["total_net_input_bytes"]), "bytes_out": float(found["total_net_output_bytes"])}
+    return {
+        "bytes_in": float(found["total_net_input_bytes"]),
+        "bytes_out": float(found["total_net_output_bytes"]),
+    }
 
 
 def _used(at: StoreServer, store: OnlineStore | None) -> float:

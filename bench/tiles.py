@@ -1,4 +1,6 @@
-"""Batches of events into durable tiles, compared with LMDB by hand: `python -m bench.tiles CASE EVENTS REPEATS` prints JSON."""
+"""Batches of events into durable tiles, compared with LMDB by hand: `python -m bench.tiles CASE
+EVENTS REPEATS` prints JSON.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,17 @@
-"""How long after it was produced an event can be read, by three processes: one produces, one ingests, one reads.
+"""How long after it was produced an event can be read, by three processes: one produces, one
+ingests, one reads.
 
-python -m bench.visibility measure SERVERS RATE SECONDS      prints JSON; a RATE of 0 pushes fifty events a second over HTTP instead
-python -m bench.visibility peak SERVERS SECONDS              prints JSON: the events a second that all of them together sustain
+python -m bench.visibility measure SERVERS RATE SECONDS      prints JSON; a RATE of 0 pushes fifty
+                                                             events a second over HTTP instead
+python -m bench.visibility peak SERVERS SECONDS              prints JSON: the events a second that
+                                                             all of them together sustain
 
-For the peak, the producer sends as fast as it can while at most 100,000 of its events are not committed yet.
+For the peak, the producer sends as fast as it can while at most 100,000 of its events are not
+committed yet.
 
-Fifty cards are probes: each is paid with once a second, by an event that holds the moment at which it was sent. The reader asks for the
-latest of these timestamps of all fifty, again and again, a millisecond apart, and takes the time when it changes.
+Fifty cards are probes: each is paid with once a second, by an event that holds the moment at which
+it was sent. The reader asks for the latest of these timestamps of all fifty, again and again, a
+millisecond apart, and takes the time when it changes.
 """
 
 from __future__ import annotations
@@ -49,12 +54,22 @@ class Job:
 
 
 def measure(servers: str, rate: int, seconds: float) -> dict:
-    """Milliseconds from producing to reading: p50, p99 and the most; and how many events a second were produced."""
+    """Milliseconds from producing to reading: p50, p99 and the most; and how many events a second
+    were produced.
+    """
     source, views = next(iter(streamed(project(servers, "seen", probed=True).views).items()))
-    Acceptance(source, views, 0).warm()  # kernels are compiled once on a machine, and not while one measures
+    # kernels are compiled once on a machine, and not while one measures
+    Acceptance(source, views, 0).warm()
     with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        job = Job(servers, f"seen-{time.time_ns()}", rate, seconds, f"lmdb:{folder}/store", free.getsockname()[1])
+        job = Job(
+            servers,
+            f"seen-{time.time_ns()}",
+            rate,
+            seconds,
+            f"lmdb:{folder}/store",
+            free.getsockname()[1],
+        )
         free.close()
         if rate:
             make_topic(servers, job.topic)
@@ -65,7 +80,10 @@ def measure(servers: str, rate: int, seconds: float) -> dict:
             others.append(reading := _started("read", arguments))
             reading.stdout.readline()  # type: ignore[union-attr] # it has read
             others.append(producing := _started("produce", arguments))
-            produced, seen = (json.loads(process.communicate(timeout=seconds + 60)[0]) for process in (producing, reading))
+            produced, seen = (
+                json.loads(process.communicate(timeout=seconds + 60)[0])
+                for process in (producing, reading)
+            )
         finally:
             for process in others:
                 process.kill()  # one that saw nothing looks on
@@ -100,11 +118,20 @@ def ingest(job: Job) -> None:
         definitions = project(job.servers, job.topic, probed=True, pushed=not job.rate)
         folder = Path(job.store.removeprefix("lmdb:")).parent
         options = IngestOptions(allow_unapplied=True, on_commit=committed)
-        run(definitions, job.store, data_dir=folder, listen=f"127.0.0.1:{job.port}", stop=stop, options=options)
+        run(
+            definitions,
+            job.store,
+            data_dir=folder,
+            listen=f"127.0.0.1:{job.port}",
+            stop=stop,
+            options=options,
+        )
 
 
 def produce(job: Job) -> None:
-    """Send events at an even rate, every fiftieth of a second one of a probe; print the rate that was reached, and processor time."""
+    """Send events at an even rate, every fiftieth of a second one of a probe; print the rate that
+    was reached, and processor time.
+    """
     send = _sender(job) if job.rate else _pusher(job)
     payloads, room = _payloads(100_000), _room(job)
     begin, sent, probes, first = time.perf_counter() + 1, 0, 0, None
@@ -125,11 +152,21 @@ def produce(job: Job) -> None:
             first = now, sent
     assert first is not None
     rate = (sent - first[1]) / (now - first[0])
-    print(json.dumps({"produced": round(rate), "probes": probes, "producer_busy": (time.process_time() - busy) / max(sent, 1)}))
+    print(
+        json.dumps(
+            {
+                "produced": round(rate),
+                "probes": probes,
+                "producer_busy": (time.process_time() - busy) / max(sent, 1),
+            }
+        )
+    )
 
 
 def _room(job: Job) -> Callable[[float, int], int]:
-    """How many events are to be sent, by the seconds since the beginning and the number of those that were sent."""
+    """How many events are to be sent, by the seconds since the beginning and the number of those
+    that were sent.
+    """
     if job.rate >= 0:
         return lambda now, sent: min(int(now * job.rate) - sent, 10_000)
     from headwater.state.view_state import progresses
@@ -139,7 +176,13 @@ def _room(job: Job) -> Callable[[float, int], int]:
 
     def room(now: float, sent: int) -> int:
         if now - looked[0] > 0.01:
-            looked[:] = now, sum(progress.counts.get("accepted", 0) for progress in progresses(store, "payments").values())
+            looked[:] = (
+                now,
+                sum(
+                    progress.counts.get("accepted", 0)
+                    for progress in progresses(store, "payments").values()
+                ),
+            )
         return min(_AHEAD - (sent - int(looked[1])), 10_000) if now > 0 else 0
 
     return room
@@ -173,13 +216,24 @@ def read(job: Job) -> None:
         known = values
     milliseconds = np.array(taken) / 1000
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    print(json.dumps({"seen": len(taken), "p50": round(p50, 2), "p99": round(p99, 2), "most": round(float(milliseconds.max()), 2)}))
+    print(
+        json.dumps(
+            {
+                "seen": len(taken),
+                "p50": round(p50, 2),
+                "p99": round(p99, 2),
+                "most": round(float(milliseconds.max()), 2),
+            }
+        )
+    )
 
 
 def _sender(job: Job):
     from confluent_kafka import Producer
 
-    producer = Producer({"bootstrap.servers": job.servers, "queue.buffering.max.messages": 1_000_000})
+    producer = Producer(
+        {"bootstrap.servers": job.servers, "queue.buffering.max.messages": 1_000_000}
+    )
 
     def send(payloads: Sequence[str], first: int) -> None:
         for number, payload in enumerate(payloads, first):
@@ -192,7 +246,11 @@ def _sender(job: Job):
 def _pusher(job: Job):
     import httpx
 
-    client = httpx.Client(base_url=f"http://127.0.0.1:{job.port}", timeout=60, headers={"content-type": "application/json"})
+    client = httpx.Client(
+        base_url=f"http://127.0.0.1:{job.port}",
+        timeout=60,
+        headers={"content-type": "application/json"},
+    )
     since = time.perf_counter()
     while True:
         try:
@@ -213,8 +271,13 @@ def _payloads(count: int) -> list[str]:
     """What no probe is, of the last second."""
     r = np.random.default_rng(2)
     share = np.cumsum(1 / np.arange(1, USERS + 1) ** 1.1)
-    cards = r.permutation(USERS)[np.searchsorted(share / share[-1], r.random(count) * (1 - 1e-9))].tolist()
-    return [_payment(f"c{card:05}", amount, datetime.now(UTC), 0) for card, amount in zip(cards, r.lognormal(3, 1, count), strict=True)]
+    cards = r.permutation(USERS)[
+        np.searchsorted(share / share[-1], r.random(count) * (1 - 1e-9))
+    ].tolist()
+    return [
+        _payment(f"c{card:05}", amount, datetime.now(UTC), 0)
+        for card, amount in zip(cards, r.lognormal(3, 1, count), strict=True)
+    ]
 
 
 def _payment(card: str, amount: float, at: datetime, sent: int) -> str:

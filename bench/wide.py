@@ -1,6 +1,8 @@
-"""Many features together: 1,000 over 20 windows for five keys, and a table of 1,000 columns joined as of each row.
+"""Many features together: 1,000 over 20 windows for five keys, and a table of 1,000 columns joined
+as of each row.
 
-python -m bench.wide windows ROWS      or      python -m bench.wide columns FOLDER      in this fresh process; prints JSON
+python -m bench.wide windows ROWS      or      python -m bench.wide columns FOLDER      in this
+                                       fresh process; prints JSON
 """
 
 from __future__ import annotations
@@ -15,7 +17,28 @@ import polars as pl
 from bench.data import DAY, DAYS
 from bench.measure import peak_mb, seconds
 
-WINDOWS = ("1m", "5m", "10m", "15m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "18h", "1d", "2d", "3d", "5d", "7d", "14d", "30d")
+WINDOWS = (
+    "1m",
+    "5m",
+    "10m",
+    "15m",
+    "30m",
+    "1h",
+    "2h",
+    "3h",
+    "4h",
+    "6h",
+    "8h",
+    "12h",
+    "18h",
+    "1d",
+    "2d",
+    "3d",
+    "5d",
+    "7d",
+    "14d",
+    "30d",
+)
 KEYS = {"user": 100_000, "card": 150_000, "merchant": 5_000, "device": 50_000, "area": 200}
 JOINED_ROWS, JOINED_COLUMNS, JOINED_KEYS = 17_000, 1_000, 500
 
@@ -25,7 +48,10 @@ def payments(events: int, seed: int) -> pl.DataFrame:
     random = np.random.default_rng(seed)
     time = np.sort(random.integers(0, DAYS * DAY // 1000, events)) * 1000
     keys = {name: (random.zipf(1.3, events) % size).astype(np.int64) for name, size in KEYS.items()}
-    amounts = {"amount": random.exponential(50.0, events), "items": random.poisson(3.0, events).astype(np.int64)}
+    amounts = {
+        "amount": random.exponential(50.0, events),
+        "items": random.poisson(3.0, events).astype(np.int64),
+    }
     return pl.DataFrame({**keys, **amounts, "at": pl.Series(time).cast(pl.Datetime("us", "UTC"))})
 
 
@@ -43,7 +69,17 @@ def views(events: pl.DataFrame) -> list:
         hw.std("amount"),
         hw.last("amount"),
     ]
-    return [hw.FeatureView(key, source=source, keys=[key], features=functions, windows=WINDOWS, freshness=hw.on_request()) for key in KEYS]
+    return [
+        hw.FeatureView(
+            key,
+            source=source,
+            keys=[key],
+            features=functions,
+            windows=WINDOWS,
+            freshness=hw.on_request(),
+        )
+        for key in KEYS
+    ]
 
 
 def thousand_windows(rows: int) -> dict:
@@ -52,23 +88,43 @@ def thousand_windows(rows: int) -> dict:
 
     events = payments(rows, 1)
     requests = payments(rows, 2).select(*KEYS, pl.col("at").alias("timestamp"))
-    hw.get_historical_features(views(events.head(1000)), requests.head(1000))  # kernels are compiled, or loaded, once
+    # kernels are compiled, or loaded, once
+    hw.get_historical_features(views(events.head(1000)), requests.head(1000))
     before = peak_mb()
     frames: list[pl.DataFrame] = []
-    clock, busy = seconds(lambda: frames.append(hw.get_historical_features(views(events), requests)))
+    clock, busy = seconds(
+        lambda: frames.append(hw.get_historical_features(views(events), requests))
+    )
     answer = frames[0].estimated_size("mb")
-    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "before_mb": before, "answer_mb": answer, "shape": frames[0].shape}
+    return {
+        "seconds": clock,
+        "busy": busy,
+        "peak_mb": peak_mb(),
+        "before_mb": before,
+        "answer_mb": answer,
+        "shape": frames[0].shape,
+    }
 
 
 def write_columns(folder: Path) -> None:
     """A table of 17,000 rows x 1,000 float32 columns, and as many rows that ask for them."""
     random = np.random.default_rng(3)
     time = np.sort(random.integers(0, DAYS * DAY // 1000, JOINED_ROWS)) * 1000
-    values = {f"f{i}": random.normal(size=JOINED_ROWS).astype(np.float32) for i in range(JOINED_COLUMNS)}
+    values = {
+        f"f{i}": random.normal(size=JOINED_ROWS).astype(np.float32) for i in range(JOINED_COLUMNS)
+    }
     moments = pl.Series(time).cast(pl.Datetime("us", "UTC"))
-    frame = pl.DataFrame({"user_id": random.integers(0, JOINED_KEYS, JOINED_ROWS), "event_timestamp": moments, **values})
+    frame = pl.DataFrame(
+        {
+            "user_id": random.integers(0, JOINED_KEYS, JOINED_ROWS),
+            "event_timestamp": moments,
+            **values,
+        }
+    )
     frame.write_parquet(folder / "events.parquet")
-    frame.select("user_id", pl.col("event_timestamp") + pl.duration(seconds=1)).write_parquet(folder / "rows.parquet")
+    frame.select("user_id", pl.col("event_timestamp") + pl.duration(seconds=1)).write_parquet(
+        folder / "rows.parquet"
+    )
 
 
 def thousand_columns(folder: Path) -> dict:
@@ -76,14 +132,37 @@ def thousand_columns(folder: Path) -> dict:
     import headwater as hw
     from headwater.training import historical as _  # noqa: F401 (loaded before the clock starts, as the peer's imports are)
 
-    source = hw.Source("events", history=hw.parquet(str(folder / "events.parquet")), timestamp_field="event_timestamp")
+    source = hw.Source(
+        "events",
+        history=hw.parquet(str(folder / "events.parquet")),
+        timestamp_field="event_timestamp",
+    )
     columns = [f"f{i}" for i in range(JOINED_COLUMNS)]
-    view = hw.FeatureView("view", source=source, keys=["user_id"], features=[hw.last(*columns)], windows=["60d"], freshness=hw.on_request())
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["user_id"],
+        features=[hw.last(*columns)],
+        windows=["60d"],
+        freshness=hw.on_request(),
+    )
     frames: list[pl.DataFrame] = []
     rows = hw.parquet(str(folder / "rows.parquet"))
-    clock, busy = seconds(lambda: frames.append(hw.get_historical_features(view, rows, timestamp_field="event_timestamp")))
-    total = float(frames[0].select(pl.col(pl.Float32).cast(pl.Float64).sum()).sum_horizontal().item())
-    return {"seconds": clock, "busy": busy, "peak_mb": peak_mb(), "sum": total, "shape": frames[0].shape}
+    clock, busy = seconds(
+        lambda: frames.append(
+            hw.get_historical_features(view, rows, timestamp_field="event_timestamp")
+        )
+    )
+    total = float(
+        frames[0].select(pl.col(pl.Float32).cast(pl.Float64).sum()).sum_horizontal().item()
+    )
+    return {
+        "seconds": clock,
+        "busy": busy,
+        "peak_mb": peak_mb(),
+        "sum": total,
+        "shape": frames[0].shape,
+    }
 
 
 if __name__ == "__main__":
@@ -92,4 +171,8 @@ if __name__ == "__main__":
         write_columns(Path(of))
         print("null")
     else:
-        print(json.dumps(thousand_windows(int(of)) if kind == "windows" else thousand_columns(Path(of))))
+        print(
+            json.dumps(
+                thousand_windows(int(of)) if kind == "windows" else thousand_columns(Path(of))
+            )
+        )

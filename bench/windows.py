@@ -1,4 +1,5 @@
-"""Point-in-time windows through the public call, compared with a bare sort of the same events and with DuckDB.
+"""Point-in-time windows through the public call, compared with a bare sort of the same events and
+with DuckDB.
 
 python -m bench.windows CASE EVENTS REPEATS THREADS LIMIT      one case in this process; prints JSON
 """
@@ -32,9 +33,16 @@ def view_of(generated: Made, hop: str | None = None):
     import headwater as hw
 
     optional = {"known_at_field": "known_at", "id_field": "id"}
-    fields = {field: column for field, column in optional.items() if column in generated.events.columns}
+    fields = {
+        field: column for field, column in optional.items() if column in generated.events.columns
+    }
     columns = [c for c in generated.events.columns if c != "at"]
-    return over(hw.Source("payments", history=generated.events, timestamp_field="at", select=columns, **fields), hop)
+    return over(
+        hw.Source(
+            "payments", history=generated.events, timestamp_field="at", select=columns, **fields
+        ),
+        hop,
+    )
 
 
 def over(source, hop: str | None = None):
@@ -42,7 +50,15 @@ def over(source, hop: str | None = None):
     import headwater as hw
 
     features = [hw.count(), hw.sum("amount"), hw.mean("amount"), hw.max("amount")]
-    return hw.FeatureView("user", source=source, keys=["user"], features=features, windows=WINDOWS, hop=hop, freshness=hw.on_request())
+    return hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=features,
+        windows=WINDOWS,
+        hop=hop,
+        freshness=hw.on_request(),
+    )
 
 
 def features_of(generated: Made, hop: str | None = None) -> pl.DataFrame:
@@ -55,7 +71,9 @@ def features_of(generated: Made, hop: str | None = None) -> pl.DataFrame:
 def beside_sort(case: str, events: int, repeats: int) -> dict:
     """Ours, a sort of one packed column, and a sort by two columns, in turns."""
     generated = make(Shape(events, max(events // 10, 1), **SHAPES[case]))
-    packed = pl.DataFrame({"at": (generated.key << 42) | generated.time, "amount": generated.amount})
+    packed = pl.DataFrame(
+        {"at": (generated.key << 42) | generated.time, "amount": generated.amount}
+    )
     columns = pl.DataFrame({"key": generated.key, "at": generated.time, "amount": generated.amount})
     sides = {
         "ours": lambda: features_of(generated),
@@ -64,22 +82,39 @@ def beside_sort(case: str, events: int, repeats: int) -> dict:
     }
     first, _ = seconds(sides["ours"])
     times = in_turns(sides, repeats, warm=["peer"])
-    return {**times, "first_call": round(first, 3), "peak_mb": round(peak_mb()), "events": events, "rows": generated.rows.height}
+    return {
+        **times,
+        "first_call": round(first, 3),
+        "peak_mb": round(peak_mb()),
+        "events": events,
+        "rows": generated.rows.height,
+    }
 
 
 def range_windows(generated: Made):
-    """The same 12 features as DuckDB's RANGE windows over events and rows together: a connection and its query."""
+    """The same 12 features as DuckDB's RANGE windows over events and rows together: a connection
+    and its query.
+    """
     import duckdb
 
     connection = duckdb.connect()
-    events = pl.DataFrame({"k": generated.key, "t": generated.time, "v": generated.amount}).to_arrow()
-    requests = pl.DataFrame({"k": generated.rows["user"], "t": generated.rows["timestamp"].dt.epoch("us")}).with_row_index("i").to_arrow()
+    events = pl.DataFrame(
+        {"k": generated.key, "t": generated.time, "v": generated.amount}
+    ).to_arrow()
+    requests = (
+        pl.DataFrame({"k": generated.rows["user"], "t": generated.rows["timestamp"].dt.epoch("us")})
+        .with_row_index("i")
+        .to_arrow()
+    )
     connection.register("events", events)
     connection.register("asked", requests)
     calls = {"count": "count(v)", "sum": "sum(v)", "mean": "avg(v)", "max": "max(v)"}
-    made_of = ", ".join(f"{calls[f]} over w{w} as {f}_{name}" for f in FUNCTIONS for w, name in enumerate(WINDOWS))
+    made_of = ", ".join(
+        f"{calls[f]} over w{w} as {f}_{name}" for f in FUNCTIONS for w, name in enumerate(WINDOWS)
+    )
     over = ", ".join(
-        f"w{w} as (partition by k order by t range between {length - 1} preceding and current row)" for w, length in enumerate(LENGTHS)
+        f"w{w} as (partition by k order by t range between {length - 1} preceding and current row)"
+        for w, length in enumerate(LENGTHS)
     )
     query = f"""
         with both_ as (select k, t, v, null::bigint as i from events union all select k, t - 1, null, i from asked)
@@ -89,7 +124,9 @@ def range_windows(generated: Made):
 
 
 def beside_duckdb(events: int, repeats: int, threads: int, limit: float) -> dict:
-    """Ours and DuckDB in turns on the same data; DuckDB is interrupted after `limit` seconds, which then count as its time."""
+    """Ours and DuckDB in turns on the same data; DuckDB is interrupted after `limit` seconds, which
+    then count as its time.
+    """
     generated = make(Shape(events, max(events // 10, 1)))
     connection, query = range_windows(generated)
     connection.execute(f"set threads = {threads}")
@@ -114,17 +151,30 @@ def beside_duckdb(events: int, repeats: int, threads: int, limit: float) -> dict
 
     ours()
     times = in_turns({"ours": ours, "peer": theirs}, repeats)
-    extra = {"interrupted": len(stopped), "peer_limit": limit} if stopped else {"equal": equal(answers["ours"], answers["peer"])}
+    extra = (
+        {"interrupted": len(stopped), "peer_limit": limit}
+        if stopped
+        else {"equal": equal(answers["ours"], answers["peer"])}
+    )
     return {**times, "events": events, "rows": generated.rows.height, **extra}
 
 
 def equal(ours: pl.DataFrame, theirs: pl.DataFrame, windows: Sequence[str] = WINDOWS) -> bool:
-    """Whether the answers agree: counts and maxima exactly, sums and means to one part in a billion."""
+    """Whether the answers agree: counts and maxima exactly, sums and means to one part in a
+    billion.
+    """
     theirs = theirs.sort("i")
     for function in FUNCTIONS:
         for window in windows:
-            name = "user__count_" + window if function == "count" else f"user__{function}_amount_{window}"
-            mine, other = ours[name].cast(pl.Float64), theirs[f"{function}_{window}"].cast(pl.Float64)
+            name = (
+                "user__count_" + window
+                if function == "count"
+                else f"user__{function}_amount_{window}"
+            )
+            mine, other = (
+                ours[name].cast(pl.Float64),
+                theirs[f"{function}_{window}"].cast(pl.Float64),
+            )
             if function == "sum":
                 other = other.fill_null(0)  # SQL's sum of nothing
             if not (mine.is_null() == other.is_null()).all():
@@ -136,5 +186,17 @@ def equal(ours: pl.DataFrame, theirs: pl.DataFrame, windows: Sequence[str] = WIN
 
 
 if __name__ == "__main__":
-    case, events, repeats, threads, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
-    print(json.dumps(beside_duckdb(events, repeats, threads, limit) if case == "duckdb" else beside_sort(case, events, repeats)))
+    case, events, repeats, threads, limit = (
+        sys.argv[1],
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        int(sys.argv[4]),
+        float(sys.argv[5]),
+    )
+    print(
+        json.dumps(
+            beside_duckdb(events, repeats, threads, limit)
+            if case == "duckdb"
+            else beside_sort(case, events, repeats)
+        )
+    )

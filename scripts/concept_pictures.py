@@ -1,6 +1,8 @@
-"""Draw the pictures of docs/concepts.md into docs/pictures: .venv/bin/python -m scripts.concept_pictures
+"""Draw the pictures of docs/concepts.md into docs/pictures: .venv/bin/python -m
+scripts.concept_pictures
 
-Each is an SVG with a background of its own, light or dark as the reader prefers, so it can be read on any page.
+Each is an SVG with a background of its own, light or dark as the reader prefers, so it can be read
+on any page.
 """
 
 from __future__ import annotations
@@ -33,43 +35,61 @@ class Drawing:
 
     def text(self, x: float, y: float, words: str, css: str = "", anchor: str = "start") -> None:
         """Words whose baseline is at y."""
-        self.parts.append(f'<text x="{x:g}" y="{y:g}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>')
+        self.parts.append(
+            f'<text x="{x:g}" y="{y:g}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>'
+        )
 
     def line(self, x: float, y: float, to_x: float, to_y: float, css: str = "") -> None:
         """A line."""
-        self.parts.append(f'<line x1="{x:g}" y1="{y:g}" x2="{to_x:g}" y2="{to_y:g}" class="{css}"/>')
+        self.parts.append(
+            f'<line x1="{x:g}" y1="{y:g}" x2="{to_x:g}" y2="{to_y:g}" class="{css}"/>'
+        )
 
     def axis(self, y: float, words: str = "time") -> None:
         """An axis of time with its arrow."""
         self.line(LEFT, y, RIGHT, y, "s-ink")
-        self.parts.append(f'<path d="M{RIGHT - 8} {y - 5:g}L{RIGHT} {y:g}L{RIGHT - 8} {y + 5:g}" class="s-ink"/>')
+        self.parts.append(
+            f'<path d="M{RIGHT - 8} {y - 5:g}L{RIGHT} {y:g}L{RIGHT - 8} {y + 5:g}" class="s-ink"/>'
+        )
         if words:
             self.text(RIGHT, y + 20, words, "soft", "end")
 
     def events(self, y: float, at: Iterable[float], counts: Callable[[float], bool]) -> None:
         """Events on an axis: filled where they count."""
         for x in at:
-            self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="6" class="{"main" if counts(x) else "open"}"/>')
+            self.parts.append(
+                f'<circle cx="{x:g}" cy="{y:g}" r="6" class="{"main" if counts(x) else "open"}"/>'
+            )
 
     def box(self, x: float, y: float, width: float, height: float, css: str = "fill") -> None:
         """A rectangle."""
-        self.parts.append(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" class="{css}"/>')
+        self.parts.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" class="{css}"/>'
+        )
 
-    def mark(self, x: float, top: float, bottom: float, words: str, css: str = "s-main dash") -> None:
+    def mark(
+        self, x: float, top: float, bottom: float, words: str, css: str = "s-main dash"
+    ) -> None:
         """A point in time: a vertical line with words above it."""
         self.line(x, top, x, bottom, css)
         self.text(x, top - 6, words, anchor="middle")
 
     def curve(self, points: Iterable[tuple[float, float]], css: str) -> None:
         """A line through points."""
-        self.parts.append(f'<path d="M{"L".join(f"{x:g} {y:g}" for x, y in points)}" class="{css}"/>')
+        self.parts.append(
+            f'<path d="M{"L".join(f"{x:g} {y:g}" for x, y in points)}" class="{css}"/>'
+        )
 
     def svg(self) -> str:
         """The file."""
         size = f'viewBox="0 0 {WIDTH} {self.height}" width="{WIDTH}" height="{self.height}"'
-        page = f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{self.height - 1}" rx="8"/>'
+        page = (
+            f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{self.height - 1}" '
+            'rx="8"/>'
+        )
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(self.about, quote=True)}"><style>{STYLE}</style>'
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" '
+            f'aria-label="{escape(self.about, quote=True)}"><style>{STYLE}</style>'
             f"{page}{''.join(self.parts)}</svg>\n"
         )
 
@@ -80,9 +100,15 @@ ASKED = 650
 
 def level() -> Drawing:
     """The same request at four levels."""
-    drawn = Drawing(330, "One request at four levels: the fresher the level, the later its window ends, and the more events count")
+    drawn = Drawing(
+        330,
+        "One request at four levels: the fresher the level, the later its window ends, and the "
+        "more events count",
+    )
     drawn.mark(ASKED, 34, 290, "request")
-    for n, (name, end) in enumerate({"daily": 380, "hourly": 560, "minute": 622, "at request": ASKED}.items()):
+    for n, (name, end) in enumerate(
+        {"daily": 380, "hourly": 560, "minute": 622, "at request": ASKED}.items()
+    ):
         y = 75 + 60 * n
         drawn.text(20, y + 5, name)
         drawn.box(LEFT, y - 14, end - LEFT, 28)
@@ -96,13 +122,19 @@ def level() -> Drawing:
 def freshness() -> Drawing:
     """The age of a value over two days."""
     drawn = Drawing(
-        260, "Age of a value over two days: daily rises from 4 hours to 28 and falls; hourly stays near 1 hour; streaming near 0"
+        260,
+        "Age of a value over two days: daily rises from 4 hours to 28 and falls; hourly stays "
+        "near 1 hour; streaming near 0",
     )
     top, bottom, hours = 40, 210, 48
     scale = (bottom - top) / 30
     width = (RIGHT - LEFT) / hours
     daily = [(0, 24), (4, 28), (4, 4), (28, 28), (28, 4), (48, 24)]
-    hourly = [(0, 1), *(point for hour in range(hours) for point in ((hour + 0.3, 1.3), (hour + 0.3, 0.3))), (48, 1)]
+    hourly = [
+        (0, 1),
+        *(point for hour in range(hours) for point in ((hour + 0.3, 1.3), (hour + 0.3, 0.3))),
+        (48, 1),
+    ]
     for points, css in ((daily, "s-bad"), (hourly, "s-main"), ([(0, 0), (hours, 0)], "s-good")):
         drawn.curve([(LEFT + hour * width, bottom - age * scale) for hour, age in points], css)
     drawn.axis(bottom, "time of the request, two days")
@@ -118,7 +150,11 @@ def freshness() -> Drawing:
 
 def cut() -> Drawing:
     """A cut is computed, then published."""
-    drawn = Drawing(200, "A job computes a cut at midnight and publishes it four hours later; a request in between reads the cut before")
+    drawn = Drawing(
+        200,
+        "A job computes a cut at midnight and publishes it four hours later; a request in between "
+        "reads the cut before",
+    )
     y = 110
     drawn.axis(y)
     for x, name in ((200, "cut c0"), (430, "cut c1")):
@@ -135,7 +171,11 @@ def cut() -> Drawing:
 
 def window() -> Drawing:
     """T and K."""
-    drawn = Drawing(250, "T is where the window ends, K by when an event must have been known; an event known after K does not count")
+    drawn = Drawing(
+        250,
+        "T is where the window ends, K by when an event must have been known; an event known "
+        "after K does not count",
+    )
     y, begin, end, asked = 110, 230, 540, 620
     drawn.text(20, y + 5, "happened")
     drawn.box(begin, y - 16, end - begin, 32)
@@ -157,13 +197,23 @@ def window() -> Drawing:
 
 def known_at() -> Drawing:
     """An outcome that is known later."""
-    drawn = Drawing(190, "A chargeback belongs to a payment of Monday and is known on Friday: a request on Wednesday does not count it")
+    drawn = Drawing(
+        190,
+        "A chargeback belongs to a payment of Monday and is known on Friday: a request on "
+        "Wednesday does not count it",
+    )
     y = 90
     drawn.axis(y)
     drawn.events(y, (200,), lambda _: True)
     drawn.text(200, y - 16, "payment, Monday", anchor="middle")
     drawn.curve([(200, y), (240, y + 34), (460, y + 34), (500, y + 6)], "s-main dash")
-    drawn.text(350, y + 52, "known_after: it takes until Friday to learn that it was fraud", "soft", "middle")
+    drawn.text(
+        350,
+        y + 52,
+        "known_after: it takes until Friday to learn that it was fraud",
+        "soft",
+        "middle",
+    )
     drawn.mark(500, 50, y + 8, "known_at: Friday", "s-good")
     for x, words in ((340, "Wednesday: not yet"), (640, "Sunday: counts")):
         drawn.text(x, y - 22, "↓", "main", "middle")
@@ -173,29 +223,44 @@ def known_at() -> Drawing:
 
 def tile() -> Drawing:
     """A window as tiles."""
-    drawn = Drawing(220, "A window is merged from tiles; its head moves continuously, its tail in steps of one hop")
+    drawn = Drawing(
+        220,
+        "A window is merged from tiles; its head moves continuously, its tail in steps of one hop",
+    )
     y, hop, first = 100, 45, 180
     for n in range(10):
         drawn.box(first + n * hop + 1, y - 22, hop - 2, 44, "fill" if n >= 1 else "open")
-        drawn.text(first + (n + 0.5) * hop, y + 5, str((3, 1, 4, 1, 5, 2, 6, 5, 3, 2)[n]), anchor="middle")
+        drawn.text(
+            first + (n + 0.5) * hop, y + 5, str((3, 1, 4, 1, 5, 2, 6, 5, 3, 2)[n]), anchor="middle"
+        )
     drawn.axis(y + 40)
     drawn.mark(first + hop, 50, y + 50, "floor(T − window, hop)")
     drawn.mark(first + 9.8 * hop, 50, y + 50, "T")
     drawn.text(20, y + 5, "tiles: counts")
     drawn.text(first + 1.5 * hop, y + 70, "one hop", "soft", "middle")
     drawn.line(first + hop, y + 52, first + 2 * hop, y + 52, "s-main")
-    drawn.text(LEFT, 205, "1 + 4 + 1 + 5 + 2 + 6 + 5 + 3 + 2 = 29; the next event is added to the last tile", "soft")
+    drawn.text(
+        LEFT,
+        205,
+        "1 + 4 + 1 + 5 + 2 + 6 + 5 + 3 + 2 = 29; the next event is added to the last tile",
+        "soft",
+    )
     return drawn
 
 
 def lift() -> Drawing:
     """The difference of two levels of the demo."""
     gains = {level.name: round(level.metrics["auc"].value, 3) for level in kept().levels}
-    step_up = next(step for step in kept().comparisons if (step.from_, step.to, step.metric) == ("daily", "hourly", "auc")).delta
+    step_up = next(
+        step
+        for step in kept().comparisons
+        if (step.from_, step.to, step.metric) == ("daily", "hourly", "auc")
+    ).delta
     drawn = Drawing(
         270,
-        f"The demo's AUC by level: {gains['request only']:.2f} request only, {gains['daily']:.2f} daily, {gains['hourly']:.2f} hourly, "
-        f"{gains['minute']:.2f} minute and {gains['instant']:.2f} instant; the lift of hourly is {step_up:.2f}",
+        f"The demo's AUC by level: {gains['request only']:.2f} request only, {gains['daily']:.2f} "
+        f"daily, {gains['hourly']:.2f} hourly, {gains['minute']:.2f} minute and "
+        f"{gains['instant']:.2f} instant; the lift of hourly is {step_up:.2f}",
     )
     step, points = 110, {}
     for n, (name, auc) in enumerate(gains.items()):
@@ -217,14 +282,21 @@ def lift() -> Drawing:
 def verdicts() -> Drawing:
     """Four intervals and their words."""
     drawn = Drawing(
-        260, "Four intervals of a gain: wholly above zero is LIFT, wholly below is harm, within the least lift worth having is negligible"
+        260,
+        "Four intervals of a gain: wholly above zero is LIFT, wholly below is harm, within the "
+        "least lift worth having is negligible",
     )
     zero, least = 360, 40
     drawn.box(zero - least, 40, 2 * least, 180)
     drawn.line(zero, 40, zero, 220, "s-ink")
     drawn.text(zero, 30, "0", anchor="middle")
     drawn.text(zero, 240, "less than the least lift worth having", "soft", "middle")
-    rows = [("LIFT", 400, 560, "good"), ("harm", 190, 300, "bad"), ("negligible", 338, 388, "soft"), ("not proven", 270, 520, "soft")]
+    rows = [
+        ("LIFT", 400, 560, "good"),
+        ("harm", 190, 300, "bad"),
+        ("negligible", 338, 388, "soft"),
+        ("not proven", 270, 520, "soft"),
+    ]
     for n, (name, low, high, css) in enumerate(rows):
         y = 70 + 42 * n
         drawn.text(20, y + 5, name)
@@ -234,7 +306,10 @@ def verdicts() -> Drawing:
     return drawn
 
 
-PICTURES = {drawing.__name__: drawing for drawing in (level, freshness, cut, window, known_at, tile, lift, verdicts)}
+PICTURES = {
+    drawing.__name__: drawing
+    for drawing in (level, freshness, cut, window, known_at, tile, lift, verdicts)
+}
 
 if __name__ == "__main__":
     for name, drawing in PICTURES.items():

@@ -1,11 +1,14 @@
-"""Show the doctests of a docstring as code: mkdocstrings knows only those under a heading `Examples:`."""
+"""Show the doctests of a docstring as code: mkdocstrings knows only those under a heading
+`Examples:`.
+"""
 
 import re
 from typing import Any
 
 import griffe
 
-EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)  # a prompt, and what follows it up to an empty line
+# a prompt, and what follows it up to an empty line
+EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 class FencedExamples(griffe.Extension):

@@ -1,4 +1,6 @@
-"""Write the pages that are made from the code: reference, command line, configuration, errors, changelog. Run by `make docs`."""
+"""Write the pages that are made from the code: reference, command line, configuration, errors,
+changelog. Run by `make docs`.
+"""
 
 from __future__ import annotations
 
@@ -77,13 +79,17 @@ shows where it came from. Over HTTP it is JSON: `{"error", "request_id", "kind"}
 
 
 def reference() -> str:
-    """Every public name of headwater, grouped by the module that holds it, in the markup of mkdocstrings."""
+    """Every public name of headwater, grouped by the module that holds it, in the markup of
+    mkdocstrings.
+    """
     homes = defaultdict(list)
     for package in PACKAGES:
         for name in package.__all__:
             homes[getattr(package, name).__module__].append((package, name))
     homes["headwater.errors"] = [
-        (errors, name) for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__
+        (errors, name)
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and value.__module__ == errors.__name__
     ]
     sections = [REFERENCE]
     for home, names in sorted(homes.items()):
@@ -97,7 +103,9 @@ def _entry(home: str, package: ModuleType, name: str) -> str:
     """The markup of a name, headed by what users write: `count`, `hw.operations.serve`."""
     value = getattr(importlib.import_module(home), name)
     identifier = value.__name__ if inspect.isclass(value) else name
-    written = name if package is headwater else f"{package.__name__.replace('headwater.', 'hw.')}.{name}"
+    written = (
+        name if package is headwater else f"{package.__name__.replace('headwater.', 'hw.')}.{name}"
+    )
     entry = f"::: {home}.{identifier}\n"
     if identifier != written:
         entry += f"    options:\n      heading: {written}\n      toc_label: {name}\n"
@@ -112,14 +120,25 @@ def command_line() -> str:
     ctx = click.Context(root(), info_name="headwater")
     parts = [
         COMMANDS.rstrip(),
-        _table(["command", "purpose"], [[f"[`{name}`](#headwater-{name})", purpose] for name, purpose in VERBS.items()]),
+        _table(
+            ["command", "purpose"],
+            [[f"[`{name}`](#headwater-{name})", purpose] for name, purpose in VERBS.items()],
+        ),
     ]
     for name in VERBS:
         command = root().get_command(ctx, name)
         assert command is not None
         parts += _command(command, click.Context(command, parent=ctx, info_name=name), "##")
         for action, verb in command.commands.items() if isinstance(command, Actions) else ():
-            parts += _command(verb, click.Context(verb, parent=click.Context(command, parent=ctx, info_name=name), info_name=action), "###")
+            parts += _command(
+                verb,
+                click.Context(
+                    verb,
+                    parent=click.Context(command, parent=ctx, info_name=name),
+                    info_name=action,
+                ),
+                "###",
+            )
     return "\n\n".join(parts) + "\n"
 
 
@@ -127,17 +146,25 @@ def _command(command: click.Command, ctx: click.Context, heading: str) -> Iterat
     """The heading, the help, examples, and tables of arguments and options."""
     yield f"{heading} {ctx.command_path}"
     yield inspect.cleandoc(command.help or "")
-    shown = command.default if isinstance(command, Actions) and command.default is not None else command
+    shown = (
+        command.default if isinstance(command, Actions) and command.default is not None else command
+    )
     if isinstance(shown, Verb):
         yield "```sh\n" + "\n".join(shown.examples) + "\n```"
-    arguments = [[_code(param.make_metavar(ctx)), _cell(param.own_help)] for param in shown.params if isinstance(param, Positional)]
+    arguments = [
+        [_code(param.make_metavar(ctx)), _cell(param.own_help)]
+        for param in shown.params
+        if isinstance(param, Positional)
+    ]
     if arguments:
         yield _table(["argument", "meaning"], arguments)
     sections: dict[str, list[list[str]]] = {"option": []}
     for param in shown.get_params(ctx):
         record = None if isinstance(param, Positional) else param.get_help_record(ctx)
         if record is not None and param.name not in ("help", "debug"):
-            sections.setdefault(getattr(param, "section", None) or "option", []).append([_code(record[0]), _cell(record[1])])
+            sections.setdefault(getattr(param, "section", None) or "option", []).append(
+                [_code(record[0]), _cell(record[1])]
+            )
     for title, rows in sections.items():
         if rows:
             yield _table([title, "meaning"], rows)
@@ -165,7 +192,8 @@ def configuration() -> str:
     parts = [CONFIGURATION.rstrip()]
     for name in SECTIONS:
         rows = [
-            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or _variable(name, flag)}`"] for key, flag in section_options(name).items()
+            [f"`{key}`", _cell(flag.help or ""), f"`{flag.envvar or _variable(name, flag)}`"]
+            for key, flag in section_options(name).items()
         ]
         parts += [
             f"### [{name}]",
@@ -175,8 +203,10 @@ def configuration() -> str:
     variables = [[f"`{name}`", _cell(meaning)] for name, meaning in _variables()]
     parts += ["## Environment variables", _table(["variable", "meaning"], variables)]
     parts.append(
-        "Secrets of definitions, `hw.env(NAME)`, are read from variables of any name when a connection is opened. They are in no fingerprint, "
-        "log or error message; examples keep the token of a service in `HEADWATER_TOKEN`. Variables of object stores are in [Tables](tables.md#object-stores)."
+        "Secrets of definitions, `hw.env(NAME)`, are read from variables of any name when a "
+        "connection is opened. They are in no fingerprint, log or error message; examples keep "
+        "the token of a service in `HEADWATER_TOKEN`. Variables of object stores are in "
+        "[Tables](tables.md#object-stores)."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -201,7 +231,9 @@ def error_classes() -> list[type]:
     return [
         value
         for value in vars(errors).values()
-        if inspect.isclass(value) and value.__module__ == errors.__name__ and issubclass(value, Exception)
+        if inspect.isclass(value)
+        and value.__module__ == errors.__name__
+        and issubclass(value, Exception)
     ]
 
 
@@ -210,9 +242,17 @@ def error_page() -> str:
     tree = inspect.cleandoc(errors.__doc__ or "")
     drawn = tree[tree.index("HeadwaterError") : tree.index("\n\nA message")]
     rows = [
-        [f"`{value.__name__}`", _cell(cause), _cell(remedy)] for value in error_classes() for cause, remedy in [_cause_and_remedy(value)]
+        [f"`{value.__name__}`", _cell(cause), _cell(remedy)]
+        for value in error_classes()
+        for cause, remedy in [_cause_and_remedy(value)]
     ]
-    return ERRORS + inspect.cleandoc(drawn) + "\n```\n\n" + _table(["class", "cause", "remedy"], rows) + "\n"
+    return (
+        ERRORS
+        + inspect.cleandoc(drawn)
+        + "\n```\n\n"
+        + _table(["class", "cause", "remedy"], rows)
+        + "\n"
+    )
 
 
 def _cause_and_remedy(value: type) -> tuple[str, str]:

@@ -1,9 +1,12 @@
-"""How often a backtest claims a lift or a harm between two levels that are equally good, each time in a fresh world with other seeds.
+"""How often a backtest claims a lift or a harm between two levels that are equally good, each time
+in a fresh world with other seeds.
 
     .venv/bin/python scripts/equal_levels.py [RUNS] [--seeds 1] [--days 4] [--from 0]
 
-The levels differ in a view of noise alone. The estimator is a small one that draws at random and learns some of the noise, each time other
-noise: `--days 0` shows what intervals say that leave training out, and `--days 4` what the refits of a backtest add.
+The levels differ in a view of noise alone. The estimator is a small one that draws at random and
+learns some of the noise, each time other
+noise: `--days 0` shows what intervals say that leave training out, and `--days 4` what the refits
+of a backtest add.
 """
 
 from __future__ import annotations
@@ -63,7 +66,10 @@ def main() -> None:
         lifts, harms = (sum(one[metric] == kind for one in verdicts) for kind in ("LIFT", "harm"))
         share = (lifts + harms) / given.runs
         error = (share * (1 - share) / given.runs) ** 0.5
-        print(f"{metric}: {lifts} lifts and {harms} harms in {given.runs} runs, {share:.1%} (standard error {error:.1%})")
+        print(
+            f"{metric}: {lifts} lifts and {harms} harms in {given.runs} runs, {share:.1%} "
+            f"(standard error {error:.1%})"
+        )
     print(f"{time.perf_counter() - began:.0f} s")
 
 

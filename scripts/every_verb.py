@@ -1,6 +1,8 @@
-"""Run every verb of the command line on a project of a CSV and a parquet file, from init to a served prediction.
+"""Run every verb of the command line on a project of a CSV and a parquet file, from init to a
+served prediction.
 
-python scripts/every_verb.py FOLDER      # an empty folder; headwater is what this python has installed
+python scripts/every_verb.py FOLDER      # an empty folder; headwater is what this python has
+                                         installed
 """
 
 import json
@@ -20,7 +22,9 @@ WAIT = 120  # seconds in which a service must be ready
 
 
 def data(folder):
-    """A month of purchases up to now as CSV, and whether each request was followed by a claim as parquet."""
+    """A month of purchases up to now as CSV, and whether each request was followed by a claim as
+    parquet.
+    """
     import numpy as np
     import polars as pl
 
@@ -38,7 +42,12 @@ def data(folder):
     ).write_csv(folder / "purchases.csv")
     asked = np.sort(random.uniform(2 * 86400, 28 * 86400, n // 2))[::-1]
     asker = random.integers(0, users, n // 2)
-    recent = np.array([((who == w) & (ago > a) & (ago < a + 86400)).sum() for w, a in zip(asker, asked, strict=True)])
+    recent = np.array(
+        [
+            ((who == w) & (ago > a) & (ago < a + 86400)).sum()
+            for w, a in zip(asker, asked, strict=True)
+        ]
+    )
     at = [end - timedelta(seconds=s) for s in asked]
     pl.DataFrame(
         {
@@ -54,10 +63,24 @@ def data(folder):
 def run(folder, *arguments, code=0, says=""):
     """Run a command, and give its standard output; it must end with `code` and say something."""
     started = time.monotonic()
-    done = subprocess.run([*HEADWATER, *arguments], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [*HEADWATER, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
     print(f"{time.monotonic() - started:5.1f} s  headwater {' '.join(arguments)}", flush=True)
-    if done.returncode != code or says not in done.stdout + done.stderr or "Traceback" in done.stderr:
-        sys.exit(f"ended with {done.returncode}, not {code} and {says!r}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    if (
+        done.returncode != code
+        or says not in done.stdout + done.stderr
+        or "Traceback" in done.stderr
+    ):
+        sys.exit(
+            f"ended with {done.returncode}, not {code} and "
+            f"{says!r}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        )
     return done.stdout
 
 
@@ -68,7 +91,9 @@ def free_port():
 
 
 def post(url, body):
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"content-type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=30) as response:
         return json.load(response)
 
@@ -79,12 +104,20 @@ def get(url):
 
 
 class Running:
-    """A command that stays: it is ready when a request to it succeeds, and a signal ends it with 0."""
+    """A command that stays: it is ready when a request to it succeeds, and a signal ends it with
+    0.
+    """
 
     def __init__(self, folder, *arguments):
         print(f"         headwater {' '.join(arguments)}", flush=True)
         self.log = (folder / f"{arguments[0]}.log").open("w+", encoding="utf-8")
-        self.process = subprocess.Popen([*HEADWATER, *arguments], cwd=folder, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [*HEADWATER, *arguments],
+            cwd=folder,
+            stdout=self.log,
+            stderr=self.log,
+            stdin=subprocess.DEVNULL,
+        )
 
     def answer(self, url, body=None):
         """What a POST of the body says, or a GET without one, once it succeeds."""
@@ -94,7 +127,11 @@ class Running:
                 return get(url) if body is None else post(url, body)
             except (urllib.error.URLError, ConnectionError) as error:
                 if self.process.poll() is not None or time.monotonic() > end:
-                    what = error.read().decode() if isinstance(error, urllib.error.HTTPError) else error
+                    what = (
+                        error.read().decode()
+                        if isinstance(error, urllib.error.HTTPError)
+                        else error
+                    )
                     self.stop(check=False)
                     sys.exit(f"no answer from {url}: {what}\n{self.read()}")
                 time.sleep(0.2)
@@ -112,8 +149,25 @@ class Running:
 
 def every_verb(folder):
     data(folder)
-    run(folder, "init", "purchases.csv", "claims.parquet", "--request-time", "asked", "--known-at", "settled")
-    run(folder, "backtest", "--levels", "daily,instant", "--output", "report.html", says="report.html")
+    run(
+        folder,
+        "init",
+        "purchases.csv",
+        "claims.parquet",
+        "--request-time",
+        "asked",
+        "--known-at",
+        "settled",
+    )
+    run(
+        folder,
+        "backtest",
+        "--levels",
+        "daily,instant",
+        "--output",
+        "report.html",
+        says="report.html",
+    )
     run(folder, "dataset", "--output", "rows.parquet")
     run(folder, "train", says="next: headwater")
     run(folder, "models", says="claimed")
@@ -123,8 +177,17 @@ def every_verb(folder):
     assert sum(view["keys_written"] for view in made["views"]) > 0, made
     port = free_port()
     ingesting = Running(folder, "ingest", "--listen", f"127.0.0.1:{port}")
-    event = {"purchase_id": "new", "user_id": "u01", "amount": 5.0, "bought_at": datetime.now(UTC).isoformat()}
-    print("         event:", ingesting.answer(f"http://127.0.0.1:{port}/v1/events/events", [event]), flush=True)
+    event = {
+        "purchase_id": "new",
+        "user_id": "u01",
+        "amount": 5.0,
+        "bought_at": datetime.now(UTC).isoformat(),
+    }
+    print(
+        "         event:",
+        ingesting.answer(f"http://127.0.0.1:{port}/v1/events/events", [event]),
+        flush=True,
+    )
     ingesting.stop()
     run(folder, "status")
     run(folder, "parity")
@@ -142,22 +205,36 @@ def every_verb(folder):
     port = free_port()
     serving = Running(folder, "serve", "--listen", f"127.0.0.1:{port}")
     answer = serving.answer(
-        f"http://127.0.0.1:{port}/v1/predict/claimed_model", {"row": {"user_id": "u01", "asked": datetime.now(UTC).isoformat()}}
+        f"http://127.0.0.1:{port}/v1/predict/claimed_model",
+        {"row": {"user_id": "u01", "asked": datetime.now(UTC).isoformat()}},
     )
     print("         prediction:", json.dumps(answer)[:200], flush=True)
     serving.stop()
     port = free_port()
     console = Running(folder, "console", "--listen", f"127.0.0.1:{port}")
-    for page in ("", "/decide", "/features", "/lineage", "/freshness", "/serving", "/models", "/experiments"):
+    for page in (
+        "",
+        "/decide",
+        "/features",
+        "/lineage",
+        "/freshness",
+        "/serving",
+        "/models",
+        "/experiments",
+    ):
         console.answer(f"http://127.0.0.1:{port}/console{page}")
     console.stop()
 
     path = folder / "features.py"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("stream=hw.push()", 'stream=hw.appended("new/*.jsonl")', 1), encoding="utf-8")
+    path.write_text(
+        text.replace("stream=hw.push()", 'stream=hw.appended("new/*.jsonl")', 1), encoding="utf-8"
+    )
     run(folder, "apply", "--allow-breaking", says="stream")
     (folder / "new").mkdir()
-    (folder / "new" / "one.jsonl").write_text(json.dumps(event | {"purchase_id": "newer"}) + "\n", encoding="utf-8")
+    (folder / "new" / "one.jsonl").write_text(
+        json.dumps(event | {"purchase_id": "newer"}) + "\n", encoding="utf-8"
+    )
     run(folder, "ingest", "--once", says="1 accepted")
 
 

@@ -1,8 +1,10 @@
-"""How much a model varies between training periods, and between random halves and bootstraps of the days of one period.
+"""How much a model varies between training periods, and between random halves and bootstraps of the
+days of one period.
 
     .venv/bin/python scripts/halves_of_days.py [PERIODS]
 
-A linear model with effects of its days, trained on 40 days: its first coefficient, and its mean absolute error on a large test.
+A linear model with effects of its days, trained on 40 days: its first coefficient, and its mean
+absolute error on a large test.
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ DAYS, ROWS, COLUMNS, DRAWS = 40, 60, 6, 8
 def period(rng: np.random.Generator, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The inputs (days, rows, columns) and outcomes (days, rows) of one training period."""
     x = rng.normal(size=(DAYS, ROWS, COLUMNS)) + 0.5 * rng.normal(size=(DAYS, 1, COLUMNS))
-    y = (x * (beta + 0.3 * rng.normal(size=(DAYS, 1, COLUMNS)))).sum(-1) + rng.normal(size=(DAYS, ROWS)) + 0.5 * rng.normal(size=(DAYS, 1))
+    y = (
+        (x * (beta + 0.3 * rng.normal(size=(DAYS, 1, COLUMNS)))).sum(-1)
+        + rng.normal(size=(DAYS, ROWS))
+        + 0.5 * rng.normal(size=(DAYS, 1))
+    )
     return x, y
 
 
@@ -50,11 +56,15 @@ def main() -> None:
         between.append(measured(fit(x, y)))
         for name, draw in draws.items():
             chosen = [draw() for _ in range(DRAWS)]
-            within[name].append(np.var([measured(fit(x[days], y[days])) for days in chosen], axis=0, ddof=1))
+            within[name].append(
+                np.var([measured(fit(x[days], y[days])) for days in chosen], axis=0, ddof=1)
+            )
     print("standard deviation of:  coefficient  error")
     print("between periods        {:12.4f} {:6.4f}".format(*np.std(between, axis=0, ddof=1)))
     for name, variances in within.items():
-        print(f"between {name:14} {{:12.4f}} {{:6.4f}}".format(*np.sqrt(np.mean(variances, axis=0))))
+        print(
+            f"between {name:14} {{:12.4f}} {{:6.4f}}".format(*np.sqrt(np.mean(variances, axis=0)))
+        )
 
 
 if __name__ == "__main__":

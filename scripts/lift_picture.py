@@ -1,4 +1,6 @@
-"""Draw docs/lift.svg from the demo's result, tests/golden/demo.json: .venv/bin/python -m scripts.lift_picture"""
+"""Draw docs/lift.svg from the demo's result, tests/golden/demo.json: .venv/bin/python -m
+scripts.lift_picture
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ def drawn(result: BacktestResult) -> str:
     """The lift curve of a backtest, as one SVG file."""
     svg = to_notebook(result)
     return (
-        svg[svg.index("<svg") : svg.index("</svg>") + 6].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" color="#777"', 1) + "\n"
+        svg[svg.index("<svg") : svg.index("</svg>") + 6].replace(
+            "<svg", '<svg xmlns="http://www.w3.org/2000/svg" color="#777"', 1
+        )
+        + "\n"
     )
 
 

@@ -1,4 +1,5 @@
-"""Writes docs/llms.txt, an index of the documentation for language models, from docs/index.md: `python scripts/llms_txt.py`.
+"""Writes docs/llms.txt, an index of the documentation for language models, from docs/index.md:
+`python scripts/llms_txt.py`.
 
 The format is that of https://llmstxt.org: a title, a summary, and links with a description each.
 """
@@ -18,8 +19,22 @@ def text() -> str:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     paragraphs = [part.replace("\n", " ") for part in index.split("\n\n")[1:3]]
     links = re.findall(r"^- \[(.*?)\]\((.*?)\): (.*)$", index, re.MULTILINE)
-    lines = [f"- [{title}]({path.replace('.md', '.html')}): {about.rstrip('.')}" for title, path, about in links]
-    return "\n".join(["# headwater", "", *(f"> {paragraph}" for paragraph in paragraphs), "", "## Documentation", "", *lines, ""])
+    lines = [
+        f"- [{title}]({path.replace('.md', '.html')}): {about.rstrip('.')}"
+        for title, path, about in links
+    ]
+    return "\n".join(
+        [
+            "# headwater",
+            "",
+            *(f"> {paragraph}" for paragraph in paragraphs),
+            "",
+            "## Documentation",
+            "",
+            *lines,
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

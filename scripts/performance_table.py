@@ -1,4 +1,5 @@
-"""Writes the rows of bench/results.json into docs/performance.md, between its two marks; --check fails if they differ.
+"""Writes the rows of bench/results.json into docs/performance.md, between its two marks; --check
+fails if they differ.
 
 python scripts/performance_table.py [--check]
 """
@@ -15,14 +16,20 @@ BEGIN, END = "<!-- rows of bench/results.json -->", "<!-- end of the rows -->"
 
 
 def table(rows: list[dict]) -> str:
-    """A Markdown table: what was measured, ours, the peer's, their ratio with its range, the goal."""
+    """A Markdown table: what was measured, ours, the peer's, their ratio with its range, the
+    goal.
+    """
     lines = ["| row | ours | peer | ratio | goal | |", "|---|---|---|---|---|---|"]
     for row in rows:
         if "skipped" in row:
             lines.append(f"| {row['name']} | | | | | not measured: {row['skipped']} |")
             continue
         compared = row["ratio"] is not None
-        spread = f" [{row['spread'][0]:g}, {row['spread'][1]:g}]" if compared and not row.get("absolute") else ""
+        spread = (
+            f" [{row['spread'][0]:g}, {row['spread'][1]:g}]"
+            if compared and not row.get("absolute")
+            else ""
+        )
         cells = [
             row["name"] + (f"; peer: {row['peer_name']}" if row.get("peer_name") else ""),
             f"{row['ours']:,g} {row['unit']}",
@@ -47,7 +54,10 @@ def main() -> int:
     new = page(text, rows)
     if "--check" in sys.argv[1:]:
         if new != text:
-            print("docs/performance.md does not have the rows of bench/results.json: run scripts/performance_table.py")
+            print(
+                "docs/performance.md does not have the rows of bench/results.json: run "
+                "scripts/performance_table.py"
+            )
         return int(new != text)
     PAGE.write_text(new, "utf-8")
     return 0

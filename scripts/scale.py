@@ -1,4 +1,5 @@
-"""Writes the tables of docs/scale.md between their marks, from bench/results.json and assumptions; --check fails if they differ.
+"""Writes the tables of docs/scale.md between their marks, from bench/results.json and assumptions;
+--check fails if they differ.
 
 python scripts/scale.py [--check]
 """
@@ -20,7 +21,12 @@ from bench.simulation import scenarios  # noqa: E402
 
 PAGE = ROOT / "docs" / "scale.md"
 MARK = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-STORE_NAMES = {"redis": "Redis / Valkey", "postgres": "PostgreSQL", "lmdb": "LMDB by shard", "dynamodb": "DynamoDB"}
+STORE_NAMES = {
+    "redis": "Redis / Valkey",
+    "postgres": "PostgreSQL",
+    "lmdb": "LMDB by shard",
+    "dynamodb": "DynamoDB",
+}
 
 
 def number(value: float) -> str:
@@ -30,7 +36,11 @@ def number(value: float) -> str:
     ('1,230,000', '0.0123', '42')
     """
     text = f"{value:.3g}"
-    return f"{float(text):,.0f}" if abs(value) >= 100 else (text if "e" not in text else f"{float(text):.3g}")
+    return (
+        f"{float(text):,.0f}"
+        if abs(value) >= 100
+        else (text if "e" not in text else f"{float(text):.3g}")
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -40,7 +50,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _figures(rows: Sequence[figures.Figure]) -> str:
-    return table(["", "figure", "how"], [[row.what, f"{number(row.value)} {row.unit}", row.how] for row in rows])
+    return table(
+        ["", "figure", "how"],
+        [[row.what, f"{number(row.value)} {row.unit}", row.how] for row in rows],
+    )
 
 
 def _inputs(given: dict[str, Input], *, scaled: bool) -> str:
@@ -49,7 +62,10 @@ def _inputs(given: dict[str, Input], *, scaled: bool) -> str:
             return f"{number(each.value * 1e6)} us"
         return f"{number(each.value)} {each.unit}"
 
-    return table(["symbol", "value", "source"], [[f"`{name}`", shown(each), each.source] for name, each in given.items()])
+    return table(
+        ["symbol", "value", "source"],
+        [[f"`{name}`", shown(each), each.source] for name, each in given.items()],
+    )
 
 
 def _stores(x: figures.Numbers) -> str:
@@ -62,18 +78,31 @@ def _stores(x: figures.Numbers) -> str:
 
 
 def _limits(x: figures.Numbers) -> str:
-    rows = [[what, f"{number(one)} {unit}", number(need), then] for what, one, unit, need, then in figures.limits(x)]
-    return table(["", "is full at", "needed in a region, without reserve", "what to change then"], rows)
+    rows = [
+        [what, f"{number(one)} {unit}", number(need), then]
+        for what, one, unit, need, then in figures.limits(x)
+    ]
+    return table(
+        ["", "is full at", "needed in a region, without reserve", "what to change then"], rows
+    )
 
 
 def _summary(x: figures.Numbers) -> str:
-    rows = [[row.what, f"{number(row.value)} {row.unit}".strip(), row.how] for row in figures.summary(x)]
+    rows = [
+        [row.what, f"{number(row.value)} {row.unit}".strip(), row.how] for row in figures.summary(x)
+    ]
     return table(["of a region", "figure", "derived in"], rows)
 
 
 def _region(results: Results) -> str:
     rows = [
-        [each["case"], number(each["rate"]), _ms(each["p50"]), _ms(each["p99"]), _ms(each["share_p99"])]
+        [
+            each["case"],
+            number(each["rate"]),
+            _ms(each["p50"]),
+            _ms(each["p99"]),
+            _ms(each["share_p99"]),
+        ]
         for each in _cases(results, "whole region")
     ]
     return table(["at the plan's load", "/s", "p50", "p99", "p99 of the share"], rows)
@@ -102,7 +131,9 @@ def _ms(value: float | None) -> str:
 
 def _saturation(results: Results, kind: str) -> str:
     cases = _cases(results, f"{kind} saturation")
-    head = ["share of capacity", "/s", "p50", "p99"] + (["refused"] if kind == "serving" else ["oldest"])
+    head = ["share of capacity", "/s", "p50", "p99"] + (
+        ["refused"] if kind == "serving" else ["oldest"]
+    )
     return table(
         head,
         [
@@ -119,26 +150,54 @@ def _lost_zone(results: Results) -> str:
         before, unnoticed, after = each["before"], each["unnoticed"], each["after"]
         share = [f"{each['share']:.0%}", _ms(before["p99"]), f"{unnoticed['failed']:.0%}"]
         rows.append([*share, _ms(after["p99"]), f"{after['refused']:.1%}"])
-    return table(["share of capacity before", "p99 before", "failed until noticed", "p99 after", "refused after"], rows)
+    return table(
+        [
+            "share of capacity before",
+            "p99 before",
+            "failed until noticed",
+            "p99 after",
+            "refused after",
+        ],
+        rows,
+    )
 
 
 def _slow(results: Results, kind: str) -> str:
     rows = []
     for each in _cases(results, f"{kind} slow store"):
         during = each["during"]
-        last = f"{each['after']['refused']:.1%}" if kind == "serving" else _seconds(each["caught_up"])
+        last = (
+            f"{each['after']['refused']:.1%}" if kind == "serving" else _seconds(each["caught_up"])
+        )
         rest = [f"{during['refused']:.1%}"] if kind == "serving" else [_ms(during["most"])]
-        rows.append([f"{each['extra'] * 1e3:g} ms", _ms(during["p50"]), _ms(during["p99"]), *rest, last])
+        rows.append(
+            [f"{each['extra'] * 1e3:g} ms", _ms(during["p50"]), _ms(during["p99"]), *rest, last]
+        )
     ends = ["refused", "refused afterwards"] if kind == "serving" else ["oldest", "caught up after"]
     return table(["each answer later by", "p50", "p99", *ends], rows)
 
 
 def _changes(results: Results) -> str:
     rows = [
-        [each["case"], _ms(each["p50"]), _ms(each["p99"]), _seconds(each["most"] / 1e3), _seconds(each["caught_up"])]
+        [
+            each["case"],
+            _ms(each["p50"]),
+            _ms(each["p99"]),
+            _seconds(each["most"] / 1e3),
+            _seconds(each["caught_up"]),
+        ]
         for each in _cases(results, "ingest changes")
     ]
-    return table(["", "p50", "p99", "oldest event when committed", f"all fresher than {scenarios.FRESH:g} s after"], rows)
+    return table(
+        [
+            "",
+            "p50",
+            "p99",
+            "oldest event when committed",
+            f"all fresher than {scenarios.FRESH:g} s after",
+        ],
+        rows,
+    )
 
 
 def _seconds(value: float | None) -> str:
@@ -167,14 +226,22 @@ def _curves(results: Results) -> str:
         [
             row["name"],
             f"{number(row['ours'])} {row['unit']}",
-            "" if row["peer"] is None else f"{number(row['peer'])} {row['unit']}: {row['peer_name']}",
+            ""
+            if row["peer"] is None
+            else f"{number(row['peer'])} {row['unit']}: {row['peer_name']}",
             f"{row['load']:.1f}",
             f"{row.get('date') or ''} {row.get('commit') or ''}".strip(),
         ]
         for row in rows
     ]
-    missing = [[f"`--only {name}`", "not measured", why, "", ""] for name, why in results.missing(scale_rows.CURVES).items()]
-    return table(["point", "measured", "compared with", "load before", "date and commit"], measured_rows + missing)
+    missing = [
+        [f"`--only {name}`", "not measured", why, "", ""]
+        for name, why in results.missing(scale_rows.CURVES).items()
+    ]
+    return table(
+        ["point", "measured", "compared with", "load before", "date and commit"],
+        measured_rows + missing,
+    )
 
 
 def tables(results: Results) -> dict[str, str]:
@@ -209,7 +276,10 @@ def page(text: str, results: Results) -> str:
     made = tables(results)
     marks = [mark[2] for mark in MARK.finditer(text)]
     if sorted(marks) != sorted(made):
-        sys.exit(f"docs/scale.md has the marks {', '.join(marks)}; it needs each of {', '.join(made)} once")
+        sys.exit(
+            f"docs/scale.md has the marks {', '.join(marks)}; it needs each of {', '.join(made)} "
+            "once"
+        )
     return MARK.sub(lambda mark: mark[1] + made[mark[2]] + mark[3], text)
 
 
@@ -219,7 +289,10 @@ def main() -> int:
     new = page(text, results)
     if "--check" in sys.argv[1:]:
         if new != text:
-            print("docs/scale.md does not have the figures of bench/results.json: run scripts/scale.py")
+            print(
+                "docs/scale.md does not have the figures of bench/results.json: run "
+                "scripts/scale.py"
+            )
         return int(new != text)
     PAGE.write_text(new, "utf-8")
     return 0

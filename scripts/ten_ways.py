@@ -1,6 +1,8 @@
-"""Draw the pictures of docs/ten_ways_to_fool_yourself.md from its own code: .venv/bin/python -m scripts.ten_ways
+"""Draw the pictures of docs/ten_ways_to_fool_yourself.md from its own code: .venv/bin/python -m
+scripts.ten_ways
 
-Each block of code leaves a `result`, and `says` where the words are not those of the result's own headline.
+Each block of code leaves a `result`, and `says` where the words are not those of the result's own
+headline.
 """
 
 from __future__ import annotations
@@ -39,8 +41,13 @@ def examples() -> Iterator[tuple[hw.evaluation.Backtest, Sequence[str]]]:
 
 
 def headline(result: BacktestResult) -> list[str]:
-    """The first sentence of the result's page, what withholds a verdict, and the first question that it asks."""
-    asked = [*audit_words.conditions(result.audit), *(f"Question: {finding.message}" for finding in result.audit.further_questions)]
+    """The first sentence of the result's page, what withholds a verdict, and the first question
+    that it asks.
+    """
+    asked = [
+        *audit_words.conditions(result.audit),
+        *(f"Question: {finding.message}" for finding in result.audit.further_questions),
+    ]
     asked += [f"Question: {source.question}" for source in result.resolutions if source.question]
     return [result.verdict, *audit_words.blocking(result.audit), *asked[:1]]
 
@@ -52,7 +59,9 @@ def picture(result: BacktestResult, says: Sequence[str]) -> str:
         lines = [*lines[: LINES - 1], lines[LINES - 1] + " ..."]
     top = LINE * (len(lines) + 1)
     inner = drawn(result).replace("<svg ", f'<svg x="0" y="{top}" width="640" height="280" ', 1)
-    text = "".join(f'<text x="8" y="{LINE * (n + 1)}">{escape(line)}</text>' for n, line in enumerate(lines))
+    text = "".join(
+        f'<text x="8" y="{LINE * (n + 1)}">{escape(line)}</text>' for n, line in enumerate(lines)
+    )
     style = "width:100%;max-width:640px;height:auto;font:13px system-ui,sans-serif"
     box = f'viewBox="0 0 640 {top + 280}" fill="#777" color="#777" role="img" style="{style}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{text}{inner.strip()}</svg>\n'

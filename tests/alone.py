@@ -6,9 +6,14 @@ import fcntl
 
 @contextlib.contextmanager
 def turn(folder, *, alone):
-    """Hold the machine: together with others that share it, or alone. Who waits to be alone goes before those that come later."""
+    """Hold the machine: together with others that share it, or alone. Who waits to be alone goes
+    before those that come later.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "tests.queue").open("w") as queue, (folder / "tests.machine").open("w") as machine:
+    with (
+        (folder / "tests.queue").open("w") as queue,
+        (folder / "tests.machine").open("w") as machine,
+    ):
         fcntl.flock(queue, fcntl.LOCK_EX)
         fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(queue, fcntl.LOCK_UN)

@@ -21,9 +21,16 @@ KEYS = 4000
 
 
 def many():
-    """A view of 12,000 events of 4,000 keys: three each, one of them before the first hour, of amount 1, 10 and 100."""
+    """A view of 12,000 events of 4,000 keys: three each, one of them before the first hour, of
+    amount 1, 10 and 100.
+    """
     rows = [(key, 3600 * n + 0.1 + key / 8000, 10.0**n) for key in range(KEYS) for n in range(3)]
-    return view_of(frame(rows), freshness=hw.batch("1h", delay="10m"), features=[hw.sum("amount")], windows=["300d"])
+    return view_of(
+        frame(rows),
+        freshness=hw.batch("1h", delay="10m"),
+        features=[hw.sum("amount")],
+        windows=["300d"],
+    )
 
 
 def materialize_slowly(pipe, url, hours):
@@ -40,15 +47,29 @@ def materialize_slowly(pipe, url, hours):
             pipe.send(made)
 
         store.commit = told
-        materialize_view(many(), store, micros(3600 * hours), resources=hw.Resources(memory="1000MB"))
+        materialize_view(
+            many(), store, micros(3600 * hours), resources=hw.Resources(memory="1000MB")
+        )
         pipe.send("done")
 
 
 def known_late():
     """A variant that scores each key of `many` hourly: twice the sum of its amounts."""
-    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
-    model = hw.Model("model", task="regression", features=hw.FeatureService("service", [many()]), labels=labels)
-    return hw.operations.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])))
+    labels = hw.Labels(
+        "labels",
+        table=frame([(1, 10, 1.0)]),
+        timestamp_field="at",
+        label="amount",
+        known_after="1h",
+    )
+    model = hw.Model(
+        "model", task="regression", features=hw.FeatureService("service", [many()]), labels=labels
+    )
+    return hw.operations.ModelVariant(
+        "ahead",
+        model,
+        hw.Level(predictions=hw.precomputed(hw.batch("1h", delay="10m"), keys=["key"])),
+    )
 
 
 class Doubled:
@@ -62,10 +83,17 @@ class Doubled:
 
 
 def score_slowly(pipe, url, hours):
-    """Score up to so many hours, in 8 parts, small commits; says each part that it has made, and takes its time after it."""
+    """Score up to so many hours, in 8 parts, small commits; says each part that it has made, and
+    takes its time after it.
+    """
     precompute._ROWS, precompute._KEYS = KEYS // 8, 100
     variant = known_late()
-    fitted = Fitted(Doubled(), fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})), "regression", "doubled")
+    fitted = Fitted(
+        Doubled(),
+        fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})),
+        "regression",
+        "doubled",
+    )
     real, made = precompute._ScoringRun._scores, 0
 
     def told(self, keys):
@@ -83,7 +111,9 @@ def score_slowly(pipe, url, hours):
 
 
 def read_all(pipe, url, keys, moments):
-    """Read all keys at each of the times, again and again; returns which values were seen together at which time and T."""
+    """Read all keys at each of the times, again and again; returns which values were seen together
+    at which time and T.
+    """
     with closing(hw.operations.open_store(url, readonly=True)) as store:
         online, seen, ended = OnlineView(many(), store), set(), False
         asked = frame([(key, 0.0, 0.0) for key in range(keys)]).select("key")
@@ -93,7 +123,14 @@ def read_all(pipe, url, keys, moments):
                 served = online.read(asked, t)
                 if not seen:
                     pipe.send("reading")
-                seen.add((t, served.read_version.T, served.read_version.stale, *sorted(set(served.features[0].to_list()))))
+                seen.add(
+                    (
+                        t,
+                        served.read_version.T,
+                        served.read_version.stale,
+                        *sorted(set(served.features[0].to_list())),
+                    )
+                )
         pipe.send(seen)
 
 
@@ -105,7 +142,9 @@ def materialize_at(pipe, url, t, wait):
 
 
 def roll_and_say(pipe, url, folder):
-    """Roll the archive once, and say when the file is written, whole, in its place, and when the blocks are gone."""
+    """Roll the archive once, and say when the file is written, whole, in its place, and when the
+    blocks are gone.
+    """
     real = archive_files.durable
 
     def told(frame, path):
@@ -123,7 +162,8 @@ def roll_and_say(pipe, url, folder):
 
 
 def roll_objects_and_say(pipe, url, folder, pause):
-    """Roll the archive to an object store, and say before the object is written, after it, and when the blocks are gone.
+    """Roll the archive to an object store, and say before the object is written, after it, and when
+    the blocks are gone.
 
     pause: seconds to wait in the middle of the request that writes it.
     """

@@ -1,4 +1,6 @@
-"""What all tests share: skips that fail where none are allowed, the folder `shared`, servers of a run, and how hard Hypothesis tries."""
+"""What all tests share: skips that fail where none are allowed, the folder `shared`, servers of a
+run, and how hard Hypothesis tries.
+"""
 
 import gc
 import itertools
@@ -17,15 +19,25 @@ from tests.figures import PREFIX
 
 pytest.register_assert_rewrite("tests.ingestion.world")
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin while they wait, on processors that others need
+# LightGBM's threads spin while they wait, on processors that others need
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-os.environ.setdefault("HEADWATER_RUNS", "off")  # thousands of results of tests; tests/kept_runs keeps its own
+# thousands of results of tests; tests/kept_runs keeps its own
+os.environ.setdefault("HEADWATER_RUNS", "off")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a case is a whole table, on machines that others use too
+# a case is a whole table, on machines that others use too
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("dev", deadline=None, max_examples=tries(60), suppress_health_check=_SLOW)
-settings.register_profile("ci", deadline=None, max_examples=tries(100), suppress_health_check=_SLOW, derandomize=True, print_blob=True)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    max_examples=tries(100),
+    suppress_health_check=_SLOW,
+    derandomize=True,
+    print_blob=True,
+)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
@@ -39,7 +51,9 @@ def shared():
 
 @pytest.fixture(scope="session", autouse=True)
 def one_fit_a_level():
-    """Backtests of tests train each level once, unless they set refits; tests/backtesting/test_usual_refits.py has the usual number."""
+    """Backtests of tests train each level once, unless they set refits;
+    tests/backtesting/test_usual_refits.py has the usual number.
+    """
     from headwater.definitions import fit_options
 
     with pytest.MonkeyPatch.context() as patch:
@@ -151,7 +165,8 @@ def pytest_configure(config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    gc.disable()  # thousands of items stay: looking through them again and again took as long as making them
+    # thousands of items stay: looking through them again and again took as long as making them
+    gc.disable()
     try:
         return (yield)
     finally:
@@ -185,8 +200,12 @@ def _is_short(item):
 
 
 def _is_shortened(item):
-    """Whether a test of the short form does more in the full one: more examples of a law, or more parameters."""
-    return getattr(item.function, "is_hypothesis_test", False) or any(hasattr(item.module, name) for name in ("FULL", "tries"))
+    """Whether a test of the short form does more in the full one: more examples of a law, or more
+    parameters.
+    """
+    return getattr(item.function, "is_hypothesis_test", False) or any(
+        hasattr(item.module, name) for name in ("FULL", "tries")
+    )
 
 
 def _of_cluster(item):
@@ -233,14 +252,19 @@ def _minutes(seconds):
 def pytest_terminal_summary(terminalreporter):
     if not FULL:
         terminalreporter.line(
-            "the short form: without tests that are marked slow, with one test of each service, and with few examples of each law; "
-            "`make test-full` runs all"
+            "the short form: without tests that are marked slow, with one test of each service, "
+            "and with few examples of each law; `make test-full` runs all"
         )
     if getattr(terminalreporter.config, "left_out", False):
-        terminalreporter.line("without slow tests of several servers: `make test-cluster` runs them, by HEADWATER_TESTS=cluster")
+        terminalreporter.line(
+            "without slow tests of several servers: `make test-cluster` runs them, by "
+            "HEADWATER_TESTS=cluster"
+        )
     used = os.times()  # workers and servers are children, which have ended
     computed = used.user + used.system + used.children_user + used.children_system
-    terminalreporter.line(f"took {_minutes(time.monotonic() - _STARTED)}, and {_minutes(computed)} of processor time")
+    terminalreporter.line(
+        f"took {_minutes(time.monotonic() - _STARTED)}, and {_minutes(computed)} of processor time"
+    )
     found = [
         (report.nodeid, line.removeprefix(PREFIX))
         for report in terminalreporter.stats.get("passed", [])

@@ -1,4 +1,6 @@
-"""A home and a store of each test's own, and views over handfuls of events whose times are seconds."""
+"""A home and a store of each test's own, and views over handfuls of events whose times are
+seconds.
+"""
 
 import json
 from contextlib import closing
@@ -29,8 +31,19 @@ def store(tmp_path):
 
 def project_of(*views):
     """A project of a model over these views."""
-    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
-    model = hw.Model("model", task="regression", features=hw.FeatureService("service", list(views)), labels=labels)
+    labels = hw.Labels(
+        "labels",
+        table=frame([(1, 10, 1.0)]),
+        timestamp_field="at",
+        label="amount",
+        known_after="1h",
+    )
+    model = hw.Model(
+        "model",
+        task="regression",
+        features=hw.FeatureService("service", list(views)),
+        labels=labels,
+    )
     return hw.Project("project", [model])
 
 
@@ -45,14 +58,20 @@ def micros(seconds):
 
 def frame(rows, **columns):
     """Events of rows (key, second, amount); `columns` next to them."""
-    made = pl.DataFrame(rows, schema={"key": pl.Int64, "second": pl.Float64, "amount": pl.Float64}, orient="row")
+    made = pl.DataFrame(
+        rows, schema={"key": pl.Int64, "second": pl.Float64, "amount": pl.Float64}, orient="row"
+    )
     times = pl.Series("at", [at(s) for s in made["second"]], pl.Datetime("us", "UTC"))
-    return made.drop("second").with_columns(times, *(pl.Series(name, values) for name, values in columns.items()))
+    return made.drop("second").with_columns(
+        times, *(pl.Series(name, values) for name, values in columns.items())
+    )
 
 
 def view_of(events, *, freshness, features=None, windows=("1h",), source=None, **more):
     """A view of events by `key`: how many, and the sum of their amounts."""
-    rules = {"history": events, "timestamp_field": "at", "select": ["key", "amount"]} | (source or {})
+    rules = {"history": events, "timestamp_field": "at", "select": ["key", "amount"]} | (
+        source or {}
+    )
     return hw.FeatureView(
         more.pop("name", "view"),
         source=hw.Source("events", **rules),
@@ -78,9 +97,13 @@ def clock(monkeypatch):
 SCHEMA = {"key": int, "amount": float, "at": datetime}
 
 
-def streaming_view(features=None, *, freshness=None, schema=SCHEMA, name="view", source=None, **more):
+def streaming_view(
+    features=None, *, freshness=None, schema=SCHEMA, name="view", source=None, **more
+):
     """A view of a stream of events by `key`."""
-    rules = {"stream": hw.push(schema=schema, at_least_once=True), "timestamp_field": "at"} | (source or {})
+    rules = {"stream": hw.push(schema=schema, at_least_once=True), "timestamp_field": "at"} | (
+        source or {}
+    )
     return hw.FeatureView(
         name,
         source=hw.Source("events", **rules),
@@ -96,19 +119,41 @@ class Flow:
     """A stream that a test writes: views over a store, and records of one partition."""
 
     def __init__(self, views, store, folder, *, limits=None, **more):
-        self.ingestor = SourceIngestor(views[0].source, views, store, folder, limits or IngestLimits(), **more)
+        self.ingestor = SourceIngestor(
+            views[0].source, views, store, folder, limits or IngestLimits(), **more
+        )
         stored = self.ingestor.writer("0").positions
         self.offset = offset_at(stored["0"]) if "0" in stored else 0
 
     def send(self, events, now, partition="0", known=None):
-        """Commit records at `now`, in seconds; each a mapping whose times are seconds. All that came by `known` has been read then."""
-        events = [{k: at(v).isoformat() if k in ("at", "until") and v is not None else v for k, v in e.items()} for e in events]
+        """Commit records at `now`, in seconds; each a mapping whose times are seconds. All that
+        came by `known` has been read then.
+        """
+        events = [
+            {
+                k: at(v).isoformat() if k in ("at", "until") and v is not None else v
+                for k, v in e.items()
+            }
+            for e in events
+        ]
         n = len(events)
         offsets = np.arange(self.offset, self.offset + n)
         payloads = [json.dumps(e).encode() for e in events]
         stored = self.ingestor.writer(partition).positions.get(partition)
-        first = self.offset if stored is None else min(self.offset, offset_at(stored))  # a stream may leave offsets out
+        # a stream may leave offsets out
+        first = self.offset if stored is None else min(self.offset, offset_at(stored))
         position = between(first, self.offset + n)
         self.offset += n
-        records = RecordBatch([partition], np.zeros(n, np.int64), offsets, np.full(n, micros(now)), {partition: position}, payloads)
-        return self.ingestor.commit([(records, dict(self.ingestor.turns))], micros(now), None if known is None else micros(known))
+        records = RecordBatch(
+            [partition],
+            np.zeros(n, np.int64),
+            offsets,
+            np.full(n, micros(now)),
+            {partition: position},
+            payloads,
+        )
+        return self.ingestor.commit(
+            [(records, dict(self.ingestor.turns))],
+            micros(now),
+            None if known is None else micros(known),
+        )

@@ -1,4 +1,6 @@
-"""The workers of one run compile each kernel once: who comes second waits for the first, and loads what it compiled."""
+"""The workers of one run compile each kernel once: who comes second waits for the first, and loads
+what it compiled.
+"""
 
 import fcntl
 import hashlib
@@ -8,9 +10,11 @@ from numba.core.dispatcher import Dispatcher
 
 
 def share_compilation(folder):
-    """Let the processes that call this compile one after the other what numba keeps on disk, a lock in the folder for each function.
+    """Let the processes that call this compile one after the other what numba keeps on disk, a lock
+    in the folder for each function.
 
-    A function is compiled while those that call it are, and never the other way round, so no two processes wait for each other.
+    A function is compiled while those that call it are, and never the other way round, so no two
+    processes wait for each other.
     """
     folder.mkdir(parents=True, exist_ok=True)
     compiled, held = Dispatcher.compile, set()
@@ -28,6 +32,7 @@ def share_compilation(folder):
                     return compiled(self, signature)
                 finally:
                     held.discard(name)
-                    fcntl.flock(lock, fcntl.LOCK_UN)  # also for processes that were forked meanwhile
+                    # also for processes that were forked meanwhile
+                    fcntl.flock(lock, fcntl.LOCK_UN)
 
     Dispatcher.compile = compile_once

@@ -1,4 +1,6 @@
-"""A command in a terminal of its own: what it writes, what one sees in the end, and whether the cursor is back."""
+"""A command in a terminal of its own: what it writes, what one sees in the end, and whether the
+cursor is back.
+"""
 
 import fcntl
 import os
@@ -12,8 +14,12 @@ import termios
 import time
 from dataclasses import dataclass
 
-# The child becomes the foreground process of its own terminal, so that a typed Ctrl-C reaches it as a signal.
-_OWN = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+# The child becomes the foreground process of its own terminal, so that a typed Ctrl-C reaches it as
+# a signal.
+_OWN = (
+    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 _CONTROL = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b\][^\x07]*\x07|\x1b.")
 _MOST = 300  # seconds
 
@@ -43,10 +49,19 @@ class Terminal:
     def __init__(self, folder, *arguments, columns=80, environment=None):
         self._mine, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR", "FORCE_COLOR"}}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in {"COLUMNS", "NO_COLOR", "FORCE_COLOR"}
+        }
         command = [sys.executable, "-c", _OWN, *map(str, arguments)]
         self.process = subprocess.Popen(
-            command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=env | {"TERM": "xterm-256color"} | (environment or {})
+            command,
+            cwd=folder,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=env | {"TERM": "xterm-256color"} | (environment or {}),
         )
         os.close(theirs)
         self.columns, self.shown = columns, ""
@@ -104,7 +119,9 @@ def on_terminal(folder, *arguments, columns=80, environment=None):
 
 
 def rendered(text, columns):
-    """The lines that a terminal shows in the end: of control sequences, those that move the cursor and erase."""
+    """The lines that a terminal shows in the end: of control sequences, those that move the cursor
+    and erase.
+    """
     lines, row, column, at = [[]], 0, 0, 0
     while at < len(text):
         if found := _CONTROL.match(text, at):

@@ -1,4 +1,6 @@
-"""Which tests start a server or a browser: all of them are in `make test-full`, and one of each kind, marked `smoke`, in `make test`."""
+"""Which tests start a server or a browser: all of them are in `make test-full`, and one of each
+kind, marked `smoke`, in `make test`.
+"""
 
 import json
 import os
@@ -64,14 +66,22 @@ _running = []  # the item whose fixtures and test run now, and whether it may st
 
 def of_services(item):
     """Whether a test starts a service: by its mark, its fixtures or their parameters."""
-    if item.get_closest_marker("services") is not None or not STARTED_BY.keys().isdisjoint(item.fixturenames):
+    if item.get_closest_marker("services") is not None or not STARTED_BY.keys().isdisjoint(
+        item.fixturenames
+    ):
         return True
     params = item.callspec.params if hasattr(item, "callspec") else {}
     return any(not NAMES.isdisjoint(_words(params[name])) for name in CHOSEN_BY & params.keys())
 
 
 def _words(value):
-    return {value} if isinstance(value, str) else {word for word in value if isinstance(word, str)} if isinstance(value, tuple) else set()
+    return (
+        {value}
+        if isinstance(value, str)
+        else {word for word in value if isinstance(word, str)}
+        if isinstance(value, tuple)
+        else set()
+    )
 
 
 def begins(item):
@@ -80,11 +90,18 @@ def begins(item):
 
 
 def starts(name):
-    """Called by each function that starts a service. A test of the short form that is not known to start one fails."""
+    """Called by each function that starts a service. A test of the short form that is not known to
+    start one fails.
+    """
     if not FULL and _running and not _running[0][1]:
-        pytest.fail(f"{_running[0][0]} starts {name}: mark it with @pytest.mark.services, or name its fixture in tests/services.py")
+        pytest.fail(
+            f"{_running[0][0]} starts {name}: mark it with @pytest.mark.services, or name its "
+            "fixture in tests/services.py"
+        )
 
 
 def running(fixture):
-    """The address of a service that runs already, which a fixture takes instead of starting one; HEADWATER_SERVICES has them, as JSON."""
+    """The address of a service that runs already, which a fixture takes instead of starting one;
+    HEADWATER_SERVICES has them, as JSON.
+    """
     return json.loads(os.environ.get("HEADWATER_SERVICES", "{}")).get(fixture)

@@ -1,6 +1,8 @@
-"""What it takes to add one thing: made in a copy of the source tree, used there, and its files counted.
+"""What it takes to add one thing: made in a copy of the source tree, used there, and its files
+counted.
 
-CONTRIBUTING.md says the same numbers. A file whose change is one line, a row in a table, is counted as a line.
+CONTRIBUTING.md says the same numbers. A file whose change is one line, a row in a table, is counted
+as a line.
 """
 
 import re
@@ -46,12 +48,20 @@ class Tree:
         self.files.add(name)
 
     def put(self, name, before, text):
-        """Put lines before the first one that begins with `before`: one line in a file counts as a line, more make it a file."""
+        """Put lines before the first one that begins with `before`: one line in a file counts as a
+        line, more make it a file.
+        """
         path = self.root / "headwater" / name
-        lines, more = path.read_text(encoding="utf-8").splitlines(keepends=True), dedent(text).strip("\n").splitlines(keepends=True)
+        lines, more = (
+            path.read_text(encoding="utf-8").splitlines(keepends=True),
+            dedent(text).strip("\n").splitlines(keepends=True),
+        )
         at = next(n for n, line in enumerate(lines) if line.strip().startswith(before))
         indent = re.match(" *", lines[at])[0]
-        path.write_text("".join([*lines[:at], *(indent + line for line in more), "\n", *lines[at:]]), encoding="utf-8")
+        path.write_text(
+            "".join([*lines[:at], *(indent + line for line in more), "\n", *lines[at:]]),
+            encoding="utf-8",
+        )
         if len(more) > 1 or name in self.files | self.lines:
             self.lines.discard(name)
             self.files.add(name)
@@ -59,12 +69,20 @@ class Tree:
             self.lines.add(name)
 
     def run(self, code):
-        """What a fresh interpreter prints that imports the copy, with the compiled kernels: no addition changes one of them."""
+        """What a fresh interpreter prints that imports the copy, with the compiled kernels: no
+        addition changes one of them.
+        """
         drop_stale_kernels(self.root / "headwater")
         for index in (ROOT / "src").rglob("*.nbi"):
             shutil.copy2(index, self.root / index.relative_to(ROOT / "src"))
         code = f"import sys; sys.path.insert(0, {str(self.root)!r})\n" + dedent(code)
-        done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True, cwd=self.root)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.root,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -78,7 +96,10 @@ def tree(tmp_path):
 def promised():
     """By kind of extension, how many files CONTRIBUTING.md says that it takes."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    return {name: int(number) for name, number in re.findall(r"^\| an? ([a-z ]+) \| (\d) \|", text, re.MULTILINE)}
+    return {
+        name: int(number)
+        for name, number in re.findall(r"^\| an? ([a-z ]+) \| (\d) \|", text, re.MULTILINE)
+    }
 
 
 @pytest.mark.slow
@@ -114,8 +135,14 @@ def test_an_aggregation(tree, promised):
         SQUARES = _Squares()
         ''',
     )
-    tree.put("aggregations/table.py", 'Entry("ratio"', 'Entry("sum_squares", "squares:SQUARES", "number", adds="sum"),')
-    tree.put("definitions/functions.py", '"ratio"', '"sum_squares": Function("float", splits=True),')
+    tree.put(
+        "aggregations/table.py",
+        'Entry("ratio"',
+        'Entry("sum_squares", "squares:SQUARES", "number", adds="sum"),',
+    )
+    tree.put(
+        "definitions/functions.py", '"ratio"', '"sum_squares": Function("float", splits=True),'
+    )
     tree.put(
         "definitions/aggregation.py",
         "def _decayed(",
@@ -203,7 +230,10 @@ def test_a_task(tree, promised):
         """,
     )
     path = tree.root / "headwater" / "definitions" / "tasks.py"
-    path.write_text(path.read_text(encoding="utf-8").replace('"regression"]', '"regression", "counts"]'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"regression"]', '"regression", "counts"]'),
+        encoding="utf-8",
+    )
     tree.new(
         "metrics/counts.py",
         '''
@@ -251,10 +281,10 @@ def test_a_task(tree, promised):
             print(error)
         """
     )
-    assert (
-        said
-        == "counts poisson_deviance counts\nTrue\nmodel 'sold': task is 'count'; give 'binary', 'multiclass', 'regression' or 'counts', "
-        "or hw.Ranking(group=, item=); did you mean 'counts'?\n"
+    assert said == (
+        "counts poisson_deviance counts\nTrue\nmodel 'sold': task is 'count'; give 'binary', "
+        "'multiclass', 'regression' or 'counts', or hw.Ranking(group=, item=); did you mean "
+        "'counts'?\n"
     )
     assert len(tree.files) <= promised["task"] == 4
     assert tree.lines == {"metrics/__init__.py"}
@@ -282,7 +312,9 @@ def test_a_connector(tree, promised, tmp_path):
                 return pl.scan_ndjson(self.path)
         ''',
     )
-    (tmp_path / "paid.ndjson").write_text('{"user": 1, "amount": 3, "at": 0}\n{"user": 1, "amount": 4, "at": 1}\n', encoding="utf-8")
+    (tmp_path / "paid.ndjson").write_text(
+        '{"user": 1, "amount": 3, "at": 0}\n{"user": 1, "amount": 4, "at": 1}\n', encoding="utf-8"
+    )
     said = tree.run(
         f"""
         import polars as pl
@@ -359,7 +391,11 @@ def test_a_stream(tree, promised, tmp_path):
             return ListFeed(source, assigned)
         """,
     )
-    tree.put("ingestion/sources/stream_reader.py", '"AppendedFiles"', '"ListOfRecords": "headwater.ingestion.sources.lists",')
+    tree.put(
+        "ingestion/sources/stream_reader.py",
+        '"AppendedFiles"',
+        '"ListOfRecords": "headwater.ingestion.sources.lists",',
+    )
     said = tree.run(
         f"""
         from datetime import datetime
@@ -398,7 +434,9 @@ def test_an_engine(tree, promised):
                 return [[FeatureValues(2 * values.values) for values in by_time] for by_time in super().features(query, requests, run)]
         """,
     )
-    tree.put("engine/engines.py", '"naive"', '"doubling": "headwater.engine.doubling:DoublingEngine",')
+    tree.put(
+        "engine/engines.py", '"naive"', '"doubling": "headwater.engine.doubling:DoublingEngine",'
+    )
     said = tree.run(
         """
         import os
@@ -596,20 +634,28 @@ def installed(folder, plugin=PLUGIN):
     """A package next to headwater, installed as pip does it."""
     (folder / "acme").mkdir()
     (folder / "acme" / "__init__.py").write_text(plugin, encoding="utf-8")
-    (folder / "acme" / "counting.py").write_text("from headwater.aggregations.count import COUNTS\n", encoding="utf-8")
+    (folder / "acme" / "counting.py").write_text(
+        "from headwater.aggregations.count import COUNTS\n", encoding="utf-8"
+    )
     (folder / "acme" / "engine.py").write_text(ENGINE, encoding="utf-8")
     (folder / "acme" / "store.py").write_text(STORE, encoding="utf-8")
     (folder / "acme" / "topic.py").write_text(TOPIC, encoding="utf-8")
     about = folder / "acme-1.0.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
-    (about / "entry_points.txt").write_text("[headwater.plugins]\nacme = acme:register\n", encoding="utf-8")
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8"
+    )
+    (about / "entry_points.txt").write_text(
+        "[headwater.plugins]\nacme = acme:register\n", encoding="utf-8"
+    )
     return folder
 
 
 def ran(folder, code):
     code = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + dedent(code)
-    return subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True
+    )
 
 
 SERVED = """
@@ -629,7 +675,9 @@ with temporary_store() as store:
 @pytest.mark.slow
 def test_a_field_of_an_answer(tree, promised):
     tree.put(
-        "serving/http/response_schema.py", "rows: list[dict[str, FeatureValue]]", "count: Annotated[int, Of(lambda result: result.rows)]"
+        "serving/http/response_schema.py",
+        "rows: list[dict[str, FeatureValue]]",
+        "count: Annotated[int, Of(lambda result: result.rows)]",
     )
     said = tree.run(
         SERVED
@@ -647,7 +695,11 @@ def test_a_field_of_an_answer(tree, promised):
 def test_a_route(tree, promised):
     (tree.root.parent / "scripts").mkdir()
     script = Path(shutil.copy2(ROOT / "scripts/client_methods.py", tree.root.parent / "scripts"))
-    tree.put("serving/http/response_schema.py", "class Health(", "class Views(msgspec.Struct, frozen=True):\n    names: list[str]\n\n")
+    tree.put(
+        "serving/http/response_schema.py",
+        "class Health(",
+        "class Views(msgspec.Struct, frozen=True):\n    names: list[str]\n\n",
+    )
     tree.put(
         "serving/http/admin_handlers.py",
         "def _json(",
@@ -658,9 +710,15 @@ def test_a_route(tree, promised):
 
         """,
     )
-    tree.put("serving/http/route_handlers.py", '"healthz"', '"views": Handlers(page=admin_handlers.views),')
     tree.put(
-        "serving/http/routes.py", "from headwater.serving.http.route import", "from headwater.serving.http.response_schema import Views"
+        "serving/http/route_handlers.py",
+        '"healthz"',
+        '"views": Handlers(page=admin_handlers.views),',
+    )
+    tree.put(
+        "serving/http/routes.py",
+        "from headwater.serving.http.route import",
+        "from headwater.serving.http.response_schema import Views",
     )
     tree.put(
         "serving/http/routes.py",
@@ -707,9 +765,9 @@ def test_a_package_of_its_own_adds_rows_to_each_table(tmp_path):
         """,
     )
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout
-        == "mean_score\n2 {'a': 1, 'b': 2}\nTrue ('binary', 'multiclass', 'regression', 'counts')\nthe store at acme:here\nthe feed of paid\nacme 1\n2\n"
+    assert done.stdout == (
+        "mean_score\n2 {'a': 1, 'b': 2}\nTrue ('binary', 'multiclass', 'regression', "
+        "'counts')\nthe store at acme:here\nthe feed of paid\nacme 1\n2\n"
     )
 
 
@@ -718,11 +776,17 @@ def test_a_plugin_that_fails_is_named(tmp_path):
         installed(tmp_path, "def register(): raise ValueError('no licence')"),
         "import headwater as hw; hw.count().by('a'); hw.top_k('a', k=1).by('b')",
     )
-    said = "UsageError: the plugin 'acme' (acme:register) cannot be loaded: ValueError: no licence; fix it, or uninstall its package"
+    said = (
+        "UsageError: the plugin 'acme' (acme:register) cannot be loaded: ValueError: no licence; "
+        "fix it, or uninstall its package"
+    )
     assert said in done.stderr
 
 
 def test_a_name_cannot_be_taken_twice():
-    with pytest.raises(UsageError, match="there is a Function 'count' already; give the one that is added another name"):
+    with pytest.raises(
+        UsageError,
+        match="there is a Function 'count' already; give the one that is added another name",
+    ):
         FUNCTIONS.add("count", Function("float"))
     FUNCTIONS.add("count", FUNCTIONS["count"])

@@ -25,7 +25,9 @@ def environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def answers():
-    """A server whose answers, (status, body), are taken from a list; the last one is repeated. A body that is a string is a web page."""
+    """A server whose answers, (status, body), are taken from a list; the last one is repeated. A
+    body that is a string is a web page.
+    """
     queue = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -37,7 +39,9 @@ def answers():
             page = isinstance(body, str)
             data = body.encode() if page else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "text/html; charset=utf-8" if page else "application/x-amz-json-1.1")
+            self.send_header(
+                "Content-Type", "text/html; charset=utf-8" if page else "application/x-amz-json-1.1"
+            )
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -81,7 +85,9 @@ def test_what_passes_is_asked_again_after_a_pause(answers, first, throttled, cap
     assert 0.075 <= kinesis.waited <= 0.15  # two pauses, of 25 to 50 and of 50 to 100 ms
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == bool(throttled)  # one in half a minute
-    assert all("requests were throttled so far, and are sent again" in warning for warning in warnings)
+    assert all(
+        "requests were throttled so far, and are sent again" in warning for warning in warnings
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,13 +99,21 @@ def test_what_passes_is_asked_again_after_a_pause(answers, first, throttled, cap
             "still throttles requests after the pauses: too many .* Raise its",
         ),
         ((503, {}), UnansweredError, "no message"),
-        (refused("ExpiredTokenException"), StoreError, "credentials have expired: no .* Sign in again"),
+        (
+            refused("ExpiredTokenException"),
+            StoreError,
+            "credentials have expired: no .* Sign in again",
+        ),
         (
             refused("UnrecognizedClientException"),
             StoreError,
             "access refused: no .* Check the credentials, the region, and what their policy",
         ),
-        (refused("ValidationException", "a name is too long"), StoreError, r"a name is too long \(ValidationException\)"),
+        (
+            refused("ValidationException", "a name is too long"),
+            StoreError,
+            r"a name is too long \(ValidationException\)",
+        ),
     ],
 )
 def test_what_does_not_pass_is_an_error(answers, answer, error, message):
@@ -120,8 +134,13 @@ def test_an_expected_code_is_raised_at_once(answers):
 
 
 def test_an_endpoint_without_a_server_is_named():
-    kinesis = AwsClient("kinesis", region="eu-central-1", endpoint_url="http://127.0.0.1:9", patience=0)
-    with pytest.raises(ConnectError, match=r"http://127.0.0.1:9: no answer: .* Check the region, the endpoint and the network"):
+    kinesis = AwsClient(
+        "kinesis", region="eu-central-1", endpoint_url="http://127.0.0.1:9", patience=0
+    )
+    with pytest.raises(
+        ConnectError,
+        match=r"http://127.0.0.1:9: no answer: .* Check the region, the endpoint and the network",
+    ):
         kinesis.call("list_streams", {})
 
 
@@ -132,9 +151,17 @@ def test_an_endpoint_without_a_server_is_named():
         ({"AWS_SECRET_ACCESS_KEY": None}, {}, "no credentials were found, or only a part of them"),
         ({}, {"region": None}, "no region is known; give region=, or set AWS_DEFAULT_REGION"),
         ({"AWS_PROFILE": "shop"}, {}, "profile .shop. could not be found; correct AWS_PROFILE"),
-        ({}, {"endpoint_url": "localhost:4566"}, "localhost:4566: the request cannot be sent: Invalid endpoint"),
+        (
+            {},
+            {"endpoint_url": "localhost:4566"},
+            "localhost:4566: the request cannot be sent: Invalid endpoint",
+        ),
         ({}, {"region": "Frankfurt am Main"}, "doesn't match a supported format"),
-        ({}, {"region": "eu-west1"}, r"AWS has no region 'eu-west1' \(did you mean 'eu-west-1'\?\); correct region="),
+        (
+            {},
+            {"region": "eu-west1"},
+            r"AWS has no region 'eu-west1' \(did you mean 'eu-west-1'\?\); correct region=",
+        ),
     ],
 )
 def test_a_client_that_cannot_be_made(monkeypatch, variables, options, message):
@@ -146,13 +173,20 @@ def test_a_client_that_cannot_be_made(monkeypatch, variables, options, message):
 
 @pytest.mark.parametrize("region", ["eu-west-1", "eu-isoe-west-1", "mx-central-9", "local"])
 def test_a_region_that_boto3_does_not_know_is_taken_where_it_may_be_one(region):
-    AwsClient("kinesis", region=region, **({"endpoint_url": "http://127.0.0.1:9"} if region == "local" else {}))
+    AwsClient(
+        "kinesis",
+        region=region,
+        **({"endpoint_url": "http://127.0.0.1:9"} if region == "local" else {}),
+    )
 
 
 def test_without_an_answer_a_region_that_boto3_does_not_know_is_doubted(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nothing leaves this machine
     kinesis = AwsClient("kinesis", region="eu-wset-1", patience=0)
-    with pytest.raises(ConnectError, match=r"no answer: .* boto3 knows no region 'eu-wset-1' \(did you mean 'eu-west-1'\?\). Check"):
+    with pytest.raises(
+        ConnectError,
+        match=r"no answer: .* boto3 knows no region 'eu-wset-1' \(did you mean 'eu-west-1'\?\). Check",
+    ):
         kinesis.call("list_streams", {})
 
 
@@ -161,7 +195,8 @@ def test_a_web_page_is_no_answer_of_a_service(answers, status):
     dynamodb = client(answers, patience=0.1, failure=StoreError, unanswered=StoreError)
     answers.append((status, "<html>"))
     with pytest.raises(
-        StoreError, match=r"http://127.0.0.1:\d+: the answer is a web page, and none of a service of AWS. Check the endpoint"
+        StoreError,
+        match=r"http://127.0.0.1:\d+: the answer is a web page, and none of a service of AWS. Check the endpoint",
     ):
         dynamodb.call("list_streams", {})
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 SHARED_BY_ALL = [
-    Path(__file__).resolve().parents[0] / name for name in ("alone.py", "conftest.py", "effort.py", "figures.py", "services.py")
+    Path(__file__).resolve().parents[0] / name
+    for name in ("alone.py", "conftest.py", "effort.py", "figures.py", "services.py")
 ]
 
 TESTS = """
@@ -44,12 +45,24 @@ def test_profile():
     [
         ({}, False, {"passed": 2, "skipped": 3, "xfailed": 1}),
         ({}, True, {"passed": 3, "skipped": 2, "xfailed": 1}),
-        ({"HEADWATER_NO_SKIPS": "1"}, False, {"passed": 2, "failed": 1, "error": 1, "skipped": 1, "xfailed": 1}),
-        ({"HEADWATER_NO_SKIPS": "1", "CI": "1"}, True, {"passed": 3, "failed": 1, "error": 1, "xfailed": 1}),
+        (
+            {"HEADWATER_NO_SKIPS": "1"},
+            False,
+            {"passed": 2, "failed": 1, "error": 1, "skipped": 1, "xfailed": 1},
+        ),
+        (
+            {"HEADWATER_NO_SKIPS": "1", "CI": "1"},
+            True,
+            {"passed": 3, "failed": 1, "error": 1, "xfailed": 1},
+        ),
     ],
 )
-def test_no_skips_makes_every_skip_a_failure_but_that_of_a_missing_shared_folder(tmp_path, environment, shared, expected):
-    summary = _run(tmp_path, environment, shared, TESTS.format(profile="ci" if "CI" in environment else "dev")).splitlines()[-1]
+def test_no_skips_makes_every_skip_a_failure_but_that_of_a_missing_shared_folder(
+    tmp_path, environment, shared, expected
+):
+    summary = _run(
+        tmp_path, environment, shared, TESTS.format(profile="ci" if "CI" in environment else "dev")
+    ).splitlines()[-1]
     assert {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)} == expected
 
 
@@ -92,9 +105,14 @@ def test_tried():
         ({"HEADWATER_TRUST": "long"}, 200, {"passed": 4}),
     ],
 )
-def test_each_form_leaves_out_what_is_for_longer_ones_and_the_short_one_says_so(tmp_path, environment, tried, expected):
+def test_each_form_leaves_out_what_is_for_longer_ones_and_the_short_one_says_so(
+    tmp_path, environment, tried, expected
+):
     said = _run(tmp_path, environment, False, SLOW.format(tried=tried))
-    assert {word: int(number) for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])} == expected
+    assert {
+        word: int(number)
+        for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])
+    } == expected
     assert ("`make test-full` runs all" in said) == (environment == {})
 
 
@@ -143,12 +161,18 @@ def test_law(number):
     [
         ({}, {"passed": 4, "failed": 1, "deselected": 3}),
         ({"HEADWATER_TESTS": "full"}, {"passed": 8}),
-        ({"HEADWATER_TESTS": "rest"}, {"passed": 4, "deselected": 4}),  # what the short form left out, and the law
+        # what the short form left out, and the law
+        ({"HEADWATER_TESTS": "rest"}, {"passed": 4, "deselected": 4}),
     ],
 )
-def test_the_short_form_keeps_one_test_of_each_service_and_the_rest_has_the_others(tmp_path, environment, expected):
+def test_the_short_form_keeps_one_test_of_each_service_and_the_rest_has_the_others(
+    tmp_path, environment, expected
+):
     said = _run(tmp_path, environment, False, SERVICES)
-    assert {word: int(number) for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])} == expected
+    assert {
+        word: int(number)
+        for number, word in re.findall(r"(\d+) (passed|deselected|failed)", said.splitlines()[-1])
+    } == expected
     assert ("starts a browser: mark it with @pytest.mark.services" in said) == (environment == {})
     assert re.search(r"^took 0 min \d+ s, and 0 min \d+ s of processor time$", said, re.MULTILINE)
 
@@ -164,8 +188,12 @@ def _run(tmp_path, environment, shared, module):
     clean = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("CI", "HEADWATER_NO_SKIPS", "HEADWATER_TESTS", "HEADWATER_TRUST") and not name.startswith("PYTEST_")
+        if name not in ("CI", "HEADWATER_NO_SKIPS", "HEADWATER_TESTS", "HEADWATER_TRUST")
+        and not name.startswith("PYTEST_")
     }
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tests)]
-    environment = clean | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment  # plugins take most of the time
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tests.parent, env=environment).stdout
+    # plugins take most of the time
+    environment = clean | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tests.parent, env=environment
+    ).stdout

@@ -34,7 +34,9 @@ def commands():
     for name, service in COMPOSE["services"].items():
         if service.get("image") == "headwater":
             yield pytest.param(service["command"], id=f"compose {name}")
-    yield pytest.param(yaml.safe_load(re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[1]), id="image")
+    yield pytest.param(
+        yaml.safe_load(re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[1]), id="image"
+    )
     yield pytest.param(shlex.split(UNIT["Service"]["ExecStart"])[1:], id="unit")
     for line in re.findall(
         r"^(?:#|HEADWATER|\$|    )*\s*headwater ((?:serve|ingest|token|materialize) .*)$",
@@ -52,9 +54,13 @@ def test_a_command_is_one(argv):
 def test_there_is_time_to_stop():
     for argv, seconds in (
         (shlex.split(UNIT["Service"]["ExecStart"])[1:], int(UNIT["Service"]["TimeoutStopSec"])),
-        (COMPOSE["services"]["serve"]["command"], int(COMPOSE["services"]["serve"]["stop_grace_period"].removesuffix("s"))),
+        (
+            COMPOSE["services"]["serve"]["command"],
+            int(COMPOSE["services"]["serve"]["stop_grace_period"].removesuffix("s")),
+        ),
     ):
-        assert 2 * (parse(argv).options.graceful_timeout + 2) < seconds  # workers, and then the others
+        # workers, and then the others
+        assert 2 * (parse(argv).options.graceful_timeout + 2) < seconds
 
 
 def test_what_hangs_or_grows_is_ended():
@@ -67,11 +73,19 @@ def test_what_hangs_or_grows_is_ended():
 
 def _unknown(expressions):
     """The metrics that these read and no code has."""
-    named = {name for expression in expressions for name in re.findall(r"headwater_[a-z_]+", expression)}
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "src/headwater/serving").rglob("*.py"))
+    named = {
+        name for expression in expressions for name in re.findall(r"headwater_[a-z_]+", expression)
+    }
+    code = "".join(
+        path.read_text("utf-8") for path in (ROOT / "src/headwater/serving").rglob("*.py")
+    )
     plain = {name: re.sub(r"_(total|bucket|sum|count)$", "", name) for name in named}
     assert named
-    return {name for name, short in plain.items() if f'"{short}"' not in code and short not in {f"headwater_{total}" for total in _TOTALS}}
+    return {
+        name
+        for name, short in plain.items()
+        if f'"{short}"' not in code and short not in {f"headwater_{total}" for total in _TOTALS}
+    }
 
 
 def test_alerts_are_on_metrics_that_there_are():
@@ -85,29 +99,45 @@ def test_the_dashboard_is_that_of_its_script_and_on_metrics_that_there_are():
     script = runpy.run_path(str(ROOT / "scripts/grafana_dashboard.py"))
     assert (DEPLOY / "grafana.json").read_text(encoding="utf-8") == script["text"]()
     panels = json.loads((DEPLOY / "grafana.json").read_text(encoding="utf-8"))["panels"]
-    assert _unknown(target["expr"] for panel in panels for target in panel.get("targets", [])) == set()
+    assert (
+        _unknown(target["expr"] for panel in panels for target in panel.get("targets", [])) == set()
+    )
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
 def test_processes_find_each_other():
-    services = {name: one for name, one in COMPOSE["services"].items() if one.get("image") == "headwater"}
+    services = {
+        name: one for name, one in COMPOSE["services"].items() if one.get("image") == "headwater"
+    }
     listens = parse(services["ingest"]["command"]).options.listen
     host, _, port = listens.partition(":")
-    assert services["ingest"]["networks"]["events"]["ipv4_address"] == host  # which the store tells workers
+    # which the store tells workers
+    assert services["ingest"]["networks"]["events"]["ipv4_address"] == host
     assert parse(services["serve"]["command"]).options.forward_to == [host]
-    assert ipaddress.ip_address(host) in ipaddress.ip_network(COMPOSE["networks"]["events"]["ipam"]["config"][0]["subnet"])
+    assert ipaddress.ip_address(host) in ipaddress.ip_network(
+        COMPOSE["networks"]["events"]["ipam"]["config"][0]["subnet"]
+    )
     assert port == "8321"
     for one in services.values():
         hosts = re.findall(r"@([a-z]+)", " ".join(one["environment"].values()))
         assert {"valkey", "postgres"} <= set(hosts) <= COMPOSE["services"].keys()
         assert set(one["depends_on"]) <= COMPOSE["services"].keys()
-    assert "INSIDE://kafka:19092" in COMPOSE["services"]["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert (
+        "INSIDE://kafka:19092"
+        in COMPOSE["services"]["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    )
 
 
 def test_the_image_is_made_of_what_is_there():
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")]
+    kept = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    ]
     assert [name for name in kept if not (ROOT / name).exists()] == []
-    assert [name for name in re.findall(r"deploy/[a-z.-]+txt", DOCKERFILE) if name not in kept] == []
+    assert [
+        name for name in re.findall(r"deploy/[a-z.-]+txt", DOCKERFILE) if name not in kept
+    ] == []
     assert "USER headwater" in DOCKERFILE
 
 
@@ -137,21 +167,39 @@ def test_the_ingest_address_is_in_a_network_of_its_own():
 def test_no_password_and_no_token_stands_in_a_file_of_the_repository():
     text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
     assert "chmod" not in text
-    assert {one["environment"] for one in COMPOSE["secrets"].values()} == {"VALKEY_PASSWORD", "POSTGRES_PASSWORD"}
-    assert COMPOSE["services"]["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres_password"
+    assert {one["environment"] for one in COMPOSE["secrets"].values()} == {
+        "VALKEY_PASSWORD",
+        "POSTGRES_PASSWORD",
+    }
+    assert (
+        COMPOSE["services"]["postgres"]["environment"]["POSTGRES_PASSWORD_FILE"]
+        == "/run/secrets/postgres_password"
+    )
     assert "requirepass" in COMPOSE["services"]["valkey"]["command"][2]
     for one in COMPOSE["services"].values():
         for value in one.get("environment", {}).values():
-            assert re.search(r"://[^@$]*:[^@$]+@", str(value)) is None, value  # a password in a URL is a variable
+            # a password in a URL is a variable
+            assert re.search(r"://[^@$]*:[^@$]+@", str(value)) is None, value
     assert "deploy/.env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
 def test_images_have_a_digest():
     images = [one["image"] for one in COMPOSE["services"].values() if one["image"] != "headwater"]
-    assert [image for image in images if not re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\d.]+@sha256:[0-9a-f]{64}\}", image)] == []
-    (python,) = re.findall(r"^ARG PYTHON_IMAGE=(python:3\.13-slim@sha256:[0-9a-f]{64})$", DOCKERFILE, re.MULTILINE)
-    assert COMPOSE["services"]["serve"]["build"]["args"] == {"PYTHON_IMAGE": f"${{PYTHON_IMAGE:-{python}}}"}
-    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
+    assert [
+        image
+        for image in images
+        if not re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\d.]+@sha256:[0-9a-f]{64}\}", image)
+    ] == []
+    (python,) = re.findall(
+        r"^ARG PYTHON_IMAGE=(python:3\.13-slim@sha256:[0-9a-f]{64})$", DOCKERFILE, re.MULTILINE
+    )
+    assert COMPOSE["services"]["serve"]["build"]["args"] == {
+        "PYTHON_IMAGE": f"${{PYTHON_IMAGE:-{python}}}"
+    }
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == [
+        "${PYTHON_IMAGE}",
+        "${PYTHON_IMAGE}",
+    ]
 
 
 def test_the_line_that_runs_the_image_is_as_hard():
@@ -174,27 +222,40 @@ def test_the_line_that_runs_the_image_is_as_hard():
 def pins(path):
     """By library, its version and its hashes, in a requirements file."""
     found = re.findall(
-        r"^([a-z0-9-]+)==([^\s;]+)[^\n]*?((?:\\\n\s+--hash=sha256:[0-9a-f]{64}\s*)*)$", path.read_text(encoding="utf-8"), re.MULTILINE
+        r"^([a-z0-9-]+)==([^\s;]+)[^\n]*?((?:\\\n\s+--hash=sha256:[0-9a-f]{64}\s*)*)$",
+        path.read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
-    return {name: (version, set(re.findall(r"sha256:([0-9a-f]{64})", hashes))) for name, version, hashes in found}
+    return {
+        name: (version, set(re.findall(r"sha256:([0-9a-f]{64})", hashes)))
+        for name, version, hashes in found
+    }
 
 
 CONSTRAINTS = {name: version for name, (version, _) in pins(ROOT / "constraints.txt").items()}
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "deploy/requirements.txt", "deploy/requirements-build.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "deploy/requirements.txt", "deploy/requirements-build.txt"]
+)
 def test_every_library_is_pinned_by_its_hash(name):
     found = pins(ROOT / name)
     assert found
     assert [library for library, (_, hashes) in found.items() if not hashes] == []
-    other = {library: version for library, (version, _) in found.items() if CONSTRAINTS.get(library, version) != version}
+    other = {
+        library: version
+        for library, (version, _) in found.items()
+        if CONSTRAINTS.get(library, version) != version
+    }
     assert other == {}, "run `sh scripts/pin.sh hashes`"
 
 
 def test_the_hashes_are_of_every_pin():
     assert len(CONSTRAINTS) > 100
     assert "islp" in CONSTRAINTS  # installed without its dependencies, for its data
-    assert sorted(CONSTRAINTS.keys() - pins(ROOT / "requirements.txt").keys()) == [], "run `sh scripts/pin.sh hashes`"
+    assert sorted(CONSTRAINTS.keys() - pins(ROOT / "requirements.txt").keys()) == [], (
+        "run `sh scripts/pin.sh hashes`"
+    )
 
 
 def test_the_image_installs_by_hash_alone():
@@ -203,7 +264,10 @@ def test_the_image_installs_by_hash_alone():
     assert "--no-build-isolation" in DOCKERFILE  # what builds is pinned too
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = ("avro", "kafka", "postgres", "protobuf", "redis")
-    wanted = [*project["dependencies"], *(library for extra in extras for library in project["optional-dependencies"][extra])]
+    wanted = [
+        *project["dependencies"],
+        *(library for extra in extras for library in project["optional-dependencies"][extra]),
+    ]
     names = {re.match(r"[A-Za-z0-9._-]+", one)[0].lower().replace("_", "-") for one in wanted}
     assert names <= pins(DEPLOY / "requirements.txt").keys(), "run `sh scripts/pin.sh hashes`"
     assert "hatchling" in pins(DEPLOY / "requirements-build.txt")

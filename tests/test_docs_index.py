@@ -37,19 +37,31 @@ def test_every_command_and_option_is_on_its_page():
     page = MADE["command_line"]()
     for words, command in commands():
         assert re.search(rf"^##+ headwater {words}$", page, re.MULTILINE), words
-        missing = [param.flag for param in command.params if isinstance(param, Flag) and f"`{param.flag}" not in page]
+        missing = [
+            param.flag
+            for param in command.params
+            if isinstance(param, Flag) and f"`{param.flag}" not in page
+        ]
         assert missing in ([], ["--debug"]), words
 
 
 def test_every_variable_is_on_its_page():
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     page = MADE["configuration"]()
-    assert [name for name in set(re.findall(r"HEADWATER_[A-Z]+(?:_[A-Z]+)*", source)) if f"`{name}`" not in page] == []
+    assert [
+        name
+        for name in set(re.findall(r"HEADWATER_[A-Z]+(?:_[A-Z]+)*", source))
+        if f"`{name}`" not in page
+    ] == []
 
 
 @pytest.mark.parametrize("error", MADE["error_classes"](), ids=lambda error: error.__name__)
 def test_every_error_has_a_cause_and_a_remedy(error):
-    (row,) = [line for line in MADE["error_page"]().splitlines() if line.startswith(f"| `{error.__name__}`")]
+    (row,) = [
+        line
+        for line in MADE["error_page"]().splitlines()
+        if line.startswith(f"| `{error.__name__}`")
+    ]
     assert all(cell.strip() for cell in row.strip("|").split("|")), row
 
 
@@ -57,5 +69,7 @@ def test_search_works_from_the_disk_without_another_host():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert "\n  - offline" in text
     (shims,) = re.findall(r"polyfills: \[(.*?)\]", text)
-    assert "iframe-worker" in shims, "without a shim of this name, `offline` loads one from another host"
+    assert "iframe-worker" in shims, (
+        "without a shim of this name, `offline` loads one from another host"
+    )
     assert all((ROOT / "docs" / shim).is_file() for shim in shims.split(", "))

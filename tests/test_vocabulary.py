@@ -1,4 +1,6 @@
-"""One word for one concept in names that a user writes: public names, their parameters and fields, and options of the command line."""
+"""One word for one concept in names that a user writes: public names, their parameters and fields,
+and options of the command line.
+"""
 
 import importlib
 import inspect
@@ -11,7 +13,8 @@ from tests.public_modules import NAMES
 
 WORDS = {  # what is not said, and the word for it
     "ahead": "precomputed",
-    "scored scoring": "precomputed, predictions",  # scores are a model's, as `backtest(scores=)` judges them
+    # scores are a model's, as `backtest(scores=)` judges them
+    "scored scoring": "precomputed, predictions",
     "arm arms side sides": "variant (an arm is an experiment's)",
     "paired detectable": "comparison, mde",
     "moment moments": "timestamp",
@@ -45,7 +48,11 @@ def not_of_the_field(name):
     >>> not_of_the_field("MadeAhead"), not_of_the_field("asked_at")
     (['ahead'], ['asked'])
     """
-    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name) if word.lower() in WORD_OF]
+    return [
+        word.lower()
+        for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+        if word.lower() in WORD_OF
+    ]
 
 
 def parameters(function):
@@ -57,7 +64,12 @@ def names_of(name, value):
     if not inspect.isclass(value):
         return [name, *(parameters(value) if callable(value) else [])]
     own = {member: found for member, found in vars(value).items() if not member.startswith("_")}
-    methods = [parameter for found in own.values() if inspect.isfunction(found) for parameter in parameters(found)]
+    methods = [
+        parameter
+        for found in own.values()
+        if inspect.isfunction(found)
+        for parameter in parameters(found)
+    ]
     return [name, *own, *methods, *getattr(value, "__annotations__", {})]
 
 
@@ -75,13 +87,24 @@ def test_public_names_are_of_the_glossary(package):
 
 
 def test_options_are_of_the_glossary():
-    options = [(words, name) for words, command in commands() for param in command.params for name in getattr(param, "opts", ())]
+    options = [
+        (words, name)
+        for words, command in commands()
+        for param in command.params
+        for name in getattr(param, "opts", ())
+    ]
     wrong = {
-        f"{words} {name}": WORD_OF[word] for words, name in options if name not in OPTIONS_OF_EXPERIMENTS for word in not_of_the_field(name)
+        f"{words} {name}": WORD_OF[word]
+        for words, name in options
+        if name not in OPTIONS_OF_EXPERIMENTS
+        for word in not_of_the_field(name)
     }
     assert wrong == {}
 
 
-@pytest.mark.parametrize(("name", "words"), [("MadeAhead", ["ahead"]), ("asked_at", ["asked"]), ("--trust", ["trust"]), ("dataset", [])])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("MadeAhead", ["ahead"]), ("asked_at", ["asked"]), ("--trust", ["trust"]), ("dataset", [])],
+)
 def test_the_words_of_a_name(name, words):
     assert not_of_the_field(name) == words

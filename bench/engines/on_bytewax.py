@@ -1,6 +1,8 @@
-"""The job on Bytewax: `BYTEWAX/bin/python on_bytewax.py SERVERS TOPIC EVENTS FOLDER`. Tiles are a stateful step's state, kept by recovery.
+"""The job on Bytewax: `BYTEWAX/bin/python on_bytewax.py SERVERS TOPIC EVENTS FOLDER`. Tiles are a
+stateful step's state, kept by recovery.
 
-Its own windows (`fold_window`) are slower than this step, which sees all values of a key in a batch together; late events find their tile.
+Its own windows (`fold_window`) are slower than this step, which sees all values of a key in a batch
+together; late events find their tile.
 """
 
 import json
@@ -42,7 +44,9 @@ class Tiles(StatefulBatchLogic):
         seen.append(len(values))
         now = values[-1][0]
         if len(self.tiles) > 300:
-            self.tiles = {k: v for k, v in self.tiles.items() if k[1] * k[0] > now - SPANS[WIDTHS.index(k[0])]}
+            self.tiles = {
+                k: v for k, v in self.tiles.items() if k[1] * k[0] > now - SPANS[WIDTHS.index(k[0])]
+            }
         return [len(values)], False
 
     def snapshot(self):
@@ -62,7 +66,10 @@ class Nothing(DynamicSink):
 
 def keyed(message):
     event = json.loads(message.value)
-    return event["card"], (datetime.fromisoformat(event["authorised_at"]).timestamp(), event["amount"])
+    return event["card"], (
+        datetime.fromisoformat(event["authorised_at"]).timestamp(),
+        event["amount"],
+    )
 
 
 flow = Dataflow("tiles")
@@ -71,5 +78,12 @@ op.output("out", op.stateful_batch("tiles", op.map("keyed", read, keyed), Tiles)
 kept = Path(folder) / "recovery"
 kept.mkdir()
 init_db_dir(kept, 1)
-cluster_main(flow, [], 0, worker_count_per_proc=1, epoch_interval=timedelta(seconds=1), recovery_config=RecoveryConfig(str(kept)))
+cluster_main(
+    flow,
+    [],
+    0,
+    worker_count_per_proc=1,
+    epoch_interval=timedelta(seconds=1),
+    recovery_config=RecoveryConfig(str(kept)),
+)
 assert sum(seen) == int(events), sum(seen)

@@ -32,7 +32,8 @@ table.execute_sql(f"""
 all_of_them = table.create_statement_set()
 for width in (10, 60, 600):
     table.execute_sql(
-        f"create table tiles{width} (card string, tile timestamp(3), n bigint, total double, high double) with ('connector' = 'blackhole')"
+        f"create table tiles{width} (card string, tile timestamp(3), n bigint, total double, high "
+        "double) with ('connector' = 'blackhole')"
     )
     all_of_them.add_insert_sql(f"""
         insert into tiles{width} select card, window_start, count(*), sum(amount), max(amount)

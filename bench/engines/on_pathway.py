@@ -1,5 +1,6 @@
-"""The job on Pathway: `PATHWAY/bin/python on_pathway.py SERVERS TOPIC EVENTS FOLDER`. Group by card and tile; its input is
-persisted to files, since persisting operators takes a licence."""
+"""The job on Pathway: `PATHWAY/bin/python on_pathway.py SERVERS TOPIC EVENTS FOLDER`. Group by card
+and tile; its input is persisted to files, since persisting operators takes a licence.
+"""
 
 import sys
 
@@ -14,9 +15,19 @@ class Payment(pw.Schema):
     authorised_at: str
 
 
-settings = {"bootstrap.servers": servers, "group.id": f"pathway-{folder}", "auto.offset.reset": "earliest"}
-read = pw.io.kafka.read(settings, topic, schema=Payment, format="json", mode="static", name="payments")
-read = read.select(pw.this.card, pw.this.amount, at=pw.this.authorised_at.dt.strptime("%Y-%m-%dT%H:%M:%S%.fZ").dt.timestamp("s"))
+settings = {
+    "bootstrap.servers": servers,
+    "group.id": f"pathway-{folder}",
+    "auto.offset.reset": "earliest",
+}
+read = pw.io.kafka.read(
+    settings, topic, schema=Payment, format="json", mode="static", name="payments"
+)
+read = read.select(
+    pw.this.card,
+    pw.this.amount,
+    at=pw.this.authorised_at.dt.strptime("%Y-%m-%dT%H:%M:%S%.fZ").dt.timestamp("s"),
+)
 seen = [0, 0]
 
 
@@ -27,7 +38,11 @@ def changed(key, row, time, is_addition):  # noqa: ARG001 (so it is called)
 for width in (10, 60, 600):
     tiles = read.with_columns(tile=pw.cast(int, pw.this.at) // width)
     aggregated = tiles.groupby(pw.this.card, pw.this.tile).reduce(
-        pw.this.card, pw.this.tile, n=pw.reducers.count(), total=pw.reducers.sum(pw.this.amount), most=pw.reducers.max(pw.this.amount)
+        pw.this.card,
+        pw.this.tile,
+        n=pw.reducers.count(),
+        total=pw.reducers.sum(pw.this.amount),
+        most=pw.reducers.max(pw.this.amount),
     )
     pw.io.subscribe(aggregated, changed)
 kept = pw.persistence.Config(pw.persistence.Backend.filesystem(folder))

@@ -1,6 +1,8 @@
-"""Ingest processes over the partitions of a topic, while some are lost or added, or the store is slow.
+"""Ingest processes over the partitions of a topic, while some are lost or added, or the store is
+slow.
 
-A fleet is a share of a region, as in `serving_fleet`. Events come evenly to each partition, so the uncommitted events are a span of time.
+A fleet is a share of a region, as in `serving_fleet`. Events come evenly to each partition, so the
+uncommitted events are a span of time.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ PERIOD = 0.01  # seconds from one commit to the next, at least
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """Events a second over partitions, which processes share; each process has a processor for its reader and one for its committer.
+    """Events a second over partitions, which processes share; each process has a processor for its
+    reader and one for its committer.
 
-    session: seconds until the group takes a lost process's partitions. handover: seconds in which a partition that moves is not read.
+    session: seconds until the group takes a lost process's partitions. handover: seconds in which a
+    partition that moves is not read.
     lost: when processes are lost, and how many. added: when one process is added.
     """
 
@@ -48,18 +52,32 @@ class Freshness:
     behind: float = 0.0
 
     def between(self, begin: float, end: float) -> dict[str, float]:
-        """Events a second, and milliseconds from an event's arrival to its commit, of commits in a span."""
+        """Events a second, and milliseconds from an event's arrival to its commit, of commits in a
+        span.
+        """
         rows = np.array([row for row in self.commits if begin <= row[0] < end]).reshape(-1, 4)
         if not len(rows):
             return {"rate": 0.0, "p50": float("nan"), "p99": float("nan"), "most": float("nan")}
-        ages = np.concatenate([rows[:, 3] + (rows[:, 2] - rows[:, 3]) * share for share in (0.1, 0.3, 0.5, 0.7, 0.9)])
+        ages = np.concatenate(
+            [rows[:, 3] + (rows[:, 2] - rows[:, 3]) * share for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+        )
         weights, order = np.tile(rows[:, 1], 5), np.argsort(ages)
         share = np.cumsum(weights[order]) / weights.sum()
-        p50, p99 = (float(ages[order][min(np.searchsorted(share, q), len(order) - 1)]) * 1e3 for q in (0.5, 0.99))
-        return {"rate": float(rows[:, 1].sum()) / (end - begin), "p50": p50, "p99": p99, "most": float(rows[:, 2].max()) * 1e3}
+        p50, p99 = (
+            float(ages[order][min(np.searchsorted(share, q), len(order) - 1)]) * 1e3
+            for q in (0.5, 0.99)
+        )
+        return {
+            "rate": float(rows[:, 1].sum()) / (end - begin),
+            "p50": p50,
+            "p99": p99,
+            "most": float(rows[:, 2].max()) * 1e3,
+        }
 
     def caught_up(self, after: float, within: float) -> float:
-        """Seconds from `after` until no later commit has an event older than `within` seconds; infinite where it is never so."""
+        """Seconds from `after` until no later commit has an event older than `within` seconds;
+        infinite where it is never so.
+        """
         late = [row[0] for row in self.commits if row[0] >= after and row[2] > within]
         if not late:
             return 0.0
@@ -83,7 +101,9 @@ class _IngestFleet:
         self.shards = [Servers(self.simulation) for _ in range(plan.shards)]
         self.each = plan.rate / plan.partitions
         self.through = [0.0] * plan.partitions  # events that arrived before this time are committed
-        self.owned = [list(range(number, plan.partitions, plan.processes)) for number in range(plan.processes)]
+        self.owned = [
+            list(range(number, plan.partitions, plan.processes)) for number in range(plan.processes)
+        ]
         for number in range(plan.processes):
             self.simulation.start(self.process(number))
         if plan.lost is not None:
@@ -92,7 +112,9 @@ class _IngestFleet:
             self.simulation.start(self.addition(plan.added))
 
     def process(self, number: int) -> Process:
-        """One micro-batch after the other: the new records of each partition, at most a poll's records."""
+        """One micro-batch after the other: the new records of each partition, at most a poll's
+        records.
+        """
         while True:
             began, due = self.simulation.now, self.due(number)
             for p, count in due.items():
@@ -103,16 +125,22 @@ class _IngestFleet:
 
     def due(self, number: int) -> dict[int, float]:
         """The events of a poll by partition: all, or a full poll of those that are most behind."""
-        waiting = {p: (self.simulation.now - self.through[p]) * self.each for p in self.owned[number]}
+        waiting = {
+            p: (self.simulation.now - self.through[p]) * self.each for p in self.owned[number]
+        }
         if sum(waiting.values()) > self.plan.batch:
-            most = sorted(waiting, key=lambda p: -waiting[p])[: max(round(self.plan.units.together), 1)]
+            most = sorted(waiting, key=lambda p: -waiting[p])[
+                : max(round(self.plan.units.together), 1)
+            ]
             waiting = {p: min(waiting[p], self.plan.batch / len(most)) for p in most}
         return {p: count for p, count in waiting.items() if count > 0}
 
     def commit(self, number: int, p: int, count: float) -> Process:
         """One partition's; refused where the partition is another process's meanwhile."""
         yield self.simulation.wait(self.plan.units.commit.of(count))
-        yield self.simulation.wait(self.plan.round_trip + Slow.at(self.plan.slow, self.simulation.now))
+        yield self.simulation.wait(
+            self.plan.round_trip + Slow.at(self.plan.slow, self.simulation.now)
+        )
         yield from self.shards[p % len(self.shards)].use(self.plan.units.store.of(count))
         if p in self.owned[number]:
             age = self.simulation.now - self.through[p]

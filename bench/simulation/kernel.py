@@ -1,6 +1,7 @@
 """A heap of events, and processes that wait: for time, for a processor, for what a queue holds.
 
-A process is a generator. What it yields takes a function and calls it, with a value, when the process is to go on.
+A process is a generator. What it yields takes a function and calls it, with a value, when the
+process is to go on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ Process = Generator[Command, Any, None]
 
 
 class Simulation:
-    """Time, and the events to come; two events at one time happen in the order in which they were planned.
+    """Time, and the events to come; two events at one time happen in the order in which they were
+    planned.
 
     >>> simulation, seen = Simulation(), []
     >>> def process():
@@ -64,7 +66,9 @@ class Simulation:
 
 
 class Queue:
-    """Items that wait, first in, first out; `most` of them concurrently, further ones are dropped and counted."""
+    """Items that wait, first in, first out; `most` of them concurrently, further ones are dropped
+    and counted.
+    """
 
     def __init__(self, simulation: Simulation, most: float = float("inf")) -> None:
         self.items: deque[Any] = deque()
@@ -135,9 +139,9 @@ class Servers:
 class Processors:
     """Processors with a line each.
 
-    A thread stands in the line of the processor on which it ran last, even while another one is idle: above a load of about 0.6, Linux
-    does not look for one (`SIS_UTIL`; few threads are moved by an idle processor either). A processor that is idle at a tick takes from the
-    longest line.
+    A thread stands in the line of the processor on which it ran last, even while another one is
+    idle: above a load of about 0.6, Linux does not look for one (`SIS_UTIL`; few threads are moved
+    by an idle processor either). A processor that is idle at a tick takes from the longest line.
     """
 
     TICK = 0.004
@@ -195,7 +199,8 @@ class Processors:
 
 
 class Thread:
-    """What runs on one of some processors: it keeps a processor until it waits, or a tick has passed and others are in line.
+    """What runs on one of some processors: it keeps a processor until it waits, or a tick has
+    passed and others are in line.
 
     lock: of its interpreter, which threads of one process share.
     """
@@ -203,7 +208,9 @@ class Thread:
     SLICE = Processors.TICK
     """Seconds: Linux's base slice is less (1.4 ms with two processors), and is checked at ticks."""
     SWITCH = 0.005
-    """Seconds after which Python asks a thread for the interpreter's lock (`sys.getswitchinterval`)."""
+    """Seconds after which Python asks a thread for the interpreter's lock
+    (`sys.getswitchinterval`).
+    """
 
     def __init__(self, processors: Processors, lock: Servers | None = None) -> None:
         self._processors, self._simulation, self._lock = processors, processors.simulation, lock

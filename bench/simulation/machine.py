@@ -1,6 +1,8 @@
-"""The machine on which points were measured: two processors, shared by workers or ingest processes, their load, broker and store.
+"""The machine on which points were measured: two processors, shared by workers or ingest processes,
+their load, broker and store.
 
-Units are seconds, and come from rows of the bench that measured each part apart (`bench.workers`, `bench.ingest_group`).
+Units are seconds, and come from rows of the bench that measured each part apart (`bench.workers`,
+`bench.ingest_group`).
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class ServingUnits:
-    """What a request takes of a worker, of a client, and of a store across the network (None for files)."""
+    """What a request takes of a worker, of a client, and of a store across the network (None for
+    files).
+    """
 
     worker: Cost
     client: Cost
@@ -66,9 +70,13 @@ class ServingUnits:
 
 
 class _ServingMachine:
-    """A client of one thread in a closed loop, workers, and perhaps a store, on shared processors."""
+    """A client of one thread in a closed loop, workers, and perhaps a store, on shared
+    processors.
+    """
 
-    def __init__(self, units: ServingUnits, workers: int, connections: int, processors: int) -> None:
+    def __init__(
+        self, units: ServingUnits, workers: int, connections: int, processors: int
+    ) -> None:
         self.simulation, self.units, self.connections = Simulation(), units, connections * workers
         self.cpu = Processors(self.simulation, processors)
         self.responses, self.reads = Queue(self.simulation), Queue(self.simulation)
@@ -95,7 +103,9 @@ class _ServingMachine:
             self.send(connection)
 
     def worker(self, inbox: Queue) -> Process:
-        """A turn for the requests that have come, and one for each batch that was read; of a remote store, half the time in each."""
+        """A turn for the requests that have come, and one for each batch that was read; of a remote
+        store, half the time in each.
+        """
         thread, remote = Thread(self.cpu), self.units.store is not None
         while True:
             items = yield from thread.take(inbox, MOST)
@@ -122,8 +132,12 @@ class _ServingMachine:
             inbox.put(batch)
 
 
-def served(units: ServingUnits, workers: int, connections: int, seconds: float, processors: int = 2) -> dict[str, float]:
-    """Requests a second, and the median and the 99th percentile of the milliseconds that a client waits; connections of each worker."""
+def served(
+    units: ServingUnits, workers: int, connections: int, seconds: float, processors: int = 2
+) -> dict[str, float]:
+    """Requests a second, and the median and the 99th percentile of the milliseconds that a client
+    waits; connections of each worker.
+    """
     machine, warm = _ServingMachine(units, workers, connections, processors), 0.2 * seconds
     machine.simulation.run(until=seconds)
     waits = [wait for at, wait in machine.waits if at > warm]
@@ -133,13 +147,16 @@ def served(units: ServingUnits, workers: int, connections: int, seconds: float, 
 
 @dataclass(frozen=True)
 class IngestUnits:
-    """Seconds of an event for the reader and the broker, and of a commit for the committer and the store.
+    """Seconds of an event for the reader and the broker, and of a commit for the committer and the
+    store.
 
-    together: commits of a full poll: one for each partition that its records are of; a consumer fetches long runs of few partitions.
-    trips: how often a commit's thread waits for the store, part by part. locked: the share of the reader's and the committer's processor
-    time that holds the interpreter's lock; it is not measured, and all of it is the worst case. wait: of a commit, seconds in which no
-    processor works for it: the store's disk. apart: whether the store has a process for each of ours, as PostgreSQL; else it has one
-    thread, as Redis.
+    together: commits of a full poll: one for each partition that its records are of; a consumer
+    fetches long runs of few partitions.
+    trips: how often a commit's thread waits for the store, part by part. locked: the share of the
+    reader's and the committer's processor time that holds the interpreter's lock; it is not
+    measured, and all of it is the worst case. wait: of a commit, seconds in which no processor
+    works for it: the store's disk. apart: whether the store has a process for each of ours, as
+    PostgreSQL; else it has one thread, as Redis.
     """
 
     decode: float
@@ -154,21 +171,30 @@ class IngestUnits:
     apart: bool = False
 
     def least(self, counts: Sequence[float]) -> float:
-        """Seconds that a process takes at least for so many events of each partition: those of its reader, or of its lock."""
+        """Seconds that a process takes at least for so many events of each partition: those of its
+        reader, or of its lock.
+        """
         decode, commit = self.decode * sum(counts), sum(map(self.commit.of, counts))
         return max(decode, (decode + commit) * self.locked)
 
     @classmethod
     def measured(cls, units: dict, alone: dict, *, apart: bool = False) -> IngestUnits:
-        """Of a row of `ingest_group`: parts of a commit as measured apart, and as much processor as each thread takes in one process.
+        """Of a row of `ingest_group`: parts of a commit as measured apart, and as much processor as
+        each thread takes in one process.
 
-        alone: the point of one process; of it, processor times are used, and its rate is not. A reader whose commits do nothing polls more
-        often than one with a commit to wait for, and where both share caches and the interpreter, a commit takes more than apart.
+        alone: the point of one process; of it, processor times are used, and its rate is not. A
+        reader whose commits do nothing polls more often than one with a commit to wait for, and
+        where both share caches and the interpreter, a commit takes more than apart.
         """
-        small, large = ({**each, "wait": _waited(each)} for each in (units[name] for name in ("commit_10000", "commit_50000")))
+        small, large = (
+            {**each, "wait": _waited(each)}
+            for each in (units[name] for name in ("commit_10000", "commit_50000"))
+        )
 
         def cost(name: str) -> Cost:
-            points: Any = [(each["events"] / each["commits"], each[name] * 1e-3) for each in (small, large)]
+            points: Any = [
+                (each["events"] / each["commits"], each[name] * 1e-3) for each in (small, large)
+            ]
             return Cost.through(*points)
 
         def scaled(part: Cost, each: float) -> Cost:
@@ -176,8 +202,20 @@ class IngestUnits:
 
         together = _BATCH / alone["commit_events"]
         reader = (alone["busy"] - alone["committer"]) * 1e-6
-        parts = reader, alone["broker"] * 1e-6, scaled(cost("busy"), alone["committer"]), scaled(cost("store"), alone["store"])
-        return cls(*parts, units["partitions"], together, max(round(large["waits"]), 1), wait=cost("wait"), apart=apart)
+        parts = (
+            reader,
+            alone["broker"] * 1e-6,
+            scaled(cost("busy"), alone["committer"]),
+            scaled(cost("store"), alone["store"]),
+        )
+        return cls(
+            *parts,
+            units["partitions"],
+            together,
+            max(round(large["waits"]), 1),
+            wait=cost("wait"),
+            apart=apart,
+        )
 
 
 def _waited(commit: dict) -> float:
@@ -186,7 +224,9 @@ def _waited(commit: dict) -> float:
 
 
 class _IngestMachine:
-    """A broker with a backlog, processes of a reader and a committer each, and a store, on shared processors."""
+    """A broker with a backlog, processes of a reader and a committer each, and a store, on shared
+    processors.
+    """
 
     def __init__(self, units: IngestUnits, processes: int, events: float, processors: int) -> None:
         self.simulation, self.units = Simulation(), units
@@ -202,8 +242,14 @@ class _IngestMachine:
             fetched, work, taken = (Queue(self.simulation) for _ in range(3))
             taken.put(None)
             lock = Servers(self.simulation)
-            self.simulation.start(self.reader(Thread(self.cpu, lock), fetched, work, taken, events / processes))
-            self.simulation.start(self.committer(Thread(self.cpu, lock), work, taken, together, stores[number % len(stores)]))
+            self.simulation.start(
+                self.reader(Thread(self.cpu, lock), fetched, work, taken, events / processes)
+            )
+            self.simulation.start(
+                self.committer(
+                    Thread(self.cpu, lock), work, taken, together, stores[number % len(stores)]
+                )
+            )
 
     def broker(self) -> Process:
         thread = Thread(self.cpu)
@@ -212,7 +258,9 @@ class _IngestMachine:
             yield from thread.run(self.units.broker * _BATCH)
             fetched.put(_BATCH)
 
-    def reader(self, thread: Thread, fetched: Queue, work: Queue, taken: Queue, events: float) -> Process:
+    def reader(
+        self, thread: Thread, fetched: Queue, work: Queue, taken: Queue, events: float
+    ) -> Process:
         """Polls until all is read: one waits for its commit, and one more is decoded meanwhile."""
         for _ in range(_FETCHED // _BATCH):
             self.wanted.put(fetched)
@@ -225,7 +273,9 @@ class _IngestMachine:
             work.put(count)
         thread.pause()
 
-    def committer(self, thread: Thread, work: Queue, taken: Queue, together: float, writes: Queue) -> Process:
+    def committer(
+        self, thread: Thread, work: Queue, taken: Queue, together: float, writes: Queue
+    ) -> Process:
         answers, trips, due = Queue(self.simulation), self.units.trips, 0.0
         while True:
             (count,) = yield from thread.take(work, 1)
@@ -234,7 +284,9 @@ class _IngestMachine:
             commits, due = int(due), due - int(due)
             for _ in range(commits):
                 for _ in range(trips):
-                    yield from thread.run(self.units.commit.of(count / commits) / trips, self.units.locked)
+                    yield from thread.run(
+                        self.units.commit.of(count / commits) / trips, self.units.locked
+                    )
                     writes.put((answers, count / commits))
                     yield from thread.take(answers, 1)
                 self.commits.append((self.simulation.now, count / commits))
@@ -250,11 +302,18 @@ class _IngestMachine:
             answers.put(None)
 
 
-def ingested(units: IngestUnits, processes: int, events: float, processors: int = 2) -> dict[str, float]:
-    """Events a second that a group commits of a backlog, between the parts of it that are measured; and the events of a commit."""
+def ingested(
+    units: IngestUnits, processes: int, events: float, processors: int = 2
+) -> dict[str, float]:
+    """Events a second that a group commits of a backlog, between the parts of it that are measured;
+    and the events of a commit.
+    """
     machine = _IngestMachine(units, processes, events, processors)
     machine.simulation.run(until=3600.0)
     times, counts = np.array(machine.commits).T
     done = np.cumsum(counts)
     begin, end = (int(np.searchsorted(done, share * done[-1])) for share in (FIRST, LAST))
-    return {"rate": float(done[end] - done[begin]) / float(times[end] - times[begin]), "commit_events": float(np.median(counts))}
+    return {
+        "rate": float(done[end] - done[begin]) / float(times[end] - times[begin]),
+        "commit_events": float(np.median(counts)),
+    }

@@ -1,7 +1,7 @@
 """Workers in three zones over a sharded store, while a zone is lost or the store is slow.
 
-A fleet is a share of a region: requests are spread by hash, so shares of one size behave alike. The assumptions are the fields of the
-plan; the limits are those of the server.
+A fleet is a share of a region: requests are spread by hash, so shares of one size behave alike. The
+assumptions are the fields of the plan; the limits are those of the server.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Slow:
 class ServingPlan:
     """Requests a second over some workers, each with a processor of its own.
 
-    round_trip: seconds to the store and back. keys: records of a request. lost: when a zone is lost. noticed: seconds until the
-    balancer leaves it out.
+    round_trip: seconds to the store and back. keys: records of a request. lost: when a zone is
+    lost. noticed: seconds until the balancer leaves it out.
     """
 
     units: ServingUnits
@@ -57,7 +57,9 @@ class ServingPlan:
 
 @dataclass
 class Outcomes:
-    """What became of requests: when each was answered and how long that took; when others were refused, or failed in a lost zone."""
+    """What became of requests: when each was answered and how long that took; when others were
+    refused, or failed in a lost zone.
+    """
 
     arrived: int = 0
     answered: list[tuple[float, float]] = field(default_factory=list)
@@ -68,10 +70,22 @@ class Outcomes:
     def between(self, begin: float, end: float) -> dict[str, float]:
         """Milliseconds and shares of the requests that ended in a span."""
         waits = [wait for at, wait in self.answered if begin <= at < end]
-        refused, failed = (sum(begin <= at < end for at in times) for times in (self.refused, self.failed))
+        refused, failed = (
+            sum(begin <= at < end for at in times) for times in (self.refused, self.failed)
+        )
         count = max(len(waits) + refused + failed, 1)
-        p50, p99 = (float(q) * 1e3 for q in np.percentile(waits, [50, 99])) if waits else (float("nan"), float("nan"))
-        return {"rate": len(waits) / (end - begin), "p50": p50, "p99": p99, "refused": refused / count, "failed": failed / count}
+        p50, p99 = (
+            (float(q) * 1e3 for q in np.percentile(waits, [50, 99]))
+            if waits
+            else (float("nan"), float("nan"))
+        )
+        return {
+            "rate": len(waits) / (end - begin),
+            "p50": p50,
+            "p99": p99,
+            "refused": refused / count,
+            "failed": failed / count,
+        }
 
 
 def serve(plan: ServingPlan, seconds: float, seed: int = 0) -> Outcomes:
@@ -90,11 +104,16 @@ class _ServingFleet:
         self.shards = [Servers(self.simulation) for _ in range(plan.shards)]
         self.simulation.start(self.arrivals())
         for number in range(plan.workers):
-            self.simulation.start(self.worker(number) if plan.units.store is None else self.remote_worker(number))
+            self.simulation.start(
+                self.worker(number) if plan.units.store is None else self.remote_worker(number)
+            )
 
     def arrivals(self) -> Process:
         while True:
-            gaps, draws = self.random.exponential(1 / self.plan.rate, 1000), self.random.random(1000)
+            gaps, draws = (
+                self.random.exponential(1 / self.plan.rate, 1000),
+                self.random.random(1000),
+            )
             for gap, draw in zip(gaps.tolist(), draws.tolist(), strict=True):
                 yield self.simulation.wait(gap)
                 self.arrive(draw)
@@ -127,8 +146,16 @@ class _ServingFleet:
             self.answer(number, batch)
 
     def remote_worker(self, number: int) -> Process:
-        """A turn for the requests that have come, and one for each batch that was read; batches beyond the lanes wait."""
-        inbox, cost, lanes, line, queued = self.inboxes[number], self.plan.units.worker, LANES, deque[list[float]](), 0
+        """A turn for the requests that have come, and one for each batch that was read; batches
+        beyond the lanes wait.
+        """
+        inbox, cost, lanes, line, queued = (
+            self.inboxes[number],
+            self.plan.units.worker,
+            LANES,
+            deque[list[float]](),
+            0,
+        )
         while True:
             items = yield inbox.take(MOST)
             for batch in (item for item in items if not isinstance(item, float)):
@@ -152,12 +179,18 @@ class _ServingFleet:
 
     def read(self, inbox: Queue, batch: list[float]) -> Process:
         """A round trip to each shard that has a key of the batch, all concurrently."""
-        asked, first, done = min(self.plan.keys * len(batch), self.plan.shards), int(self.random.integers(self.plan.shards)), []
+        asked, first, done = (
+            min(self.plan.keys * len(batch), self.plan.shards),
+            int(self.random.integers(self.plan.shards)),
+            [],
+        )
         answered = Queue(self.simulation)
 
         def call(shard: Servers) -> Process:
             assert self.plan.units.store is not None
-            yield self.simulation.wait(self.plan.round_trip / 2 + Slow.at(self.plan.slow, self.simulation.now))
+            yield self.simulation.wait(
+                self.plan.round_trip / 2 + Slow.at(self.plan.slow, self.simulation.now)
+            )
             yield from shard.use(self.plan.units.store.of(len(batch) / asked))
             yield self.simulation.wait(self.plan.round_trip / 2)
             done.append(shard)

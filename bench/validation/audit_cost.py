@@ -1,4 +1,6 @@
-"""What the audit adds to a backtest's time: processor time on the examples, the demo and simulated worlds of three sizes."""
+"""What the audit adds to a backtest's time: processor time on the examples, the demo and simulated
+worlds of three sizes.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,17 @@ from headwater.backtesting import experiment_rows
 from headwater.cli.projects import load
 from headwater.testing.planted_effects import Planted, Shape, planted
 
-QUICK = 20.0  # seconds of processor time: a shorter backtest is run once before, since loading kernels is much of the first
+# seconds of processor time: a shorter backtest is run once before, since loading kernels is much of
+# the first
+QUICK = 20.0
 PREPARED = ROOT / "build" / "validation" / "examples"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model, its levels, how they are judged, and the folder that its tables' paths are relative to."""
+    """A model, its levels, how they are judged, and the folder that its tables' paths are relative
+    to.
+    """
 
     model: hw.Model
     levels: Mapping[str, hw.Level]
@@ -37,7 +43,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Data:
-    """Where a measured backtest comes from; `package` is where its data lie, if they are not simulated."""
+    """Where a measured backtest comes from; `package` is where its data lie, if they are not
+    simulated.
+    """
 
     prepare: Callable[[int], Measured]
     package: str = ""
@@ -49,7 +57,9 @@ class Data:
 
 @dataclass
 class Seconds:
-    """Processor seconds of a backtest, and of the audit within it; alarms are its LEAK and SUSPECT findings."""
+    """Processor seconds of a backtest, and of the audit within it; alarms are its LEAK and SUSPECT
+    findings.
+    """
 
     total: float = 0.0
     audit: float = 0.0
@@ -61,11 +71,14 @@ class Seconds:
 
 
 def cost(name: str, seed: int) -> dict[str, object]:
-    """The processor time of a backtest with each level trained once, and of the audit within it; with refits its part is smaller."""
+    """The processor time of a backtest with each level trained once, and of the audit within it;
+    with refits its part is smaller.
+    """
     if DATA[name].missing:
         return {"missing": DATA[name].package}
     measured = DATA[name].prepare(seed)
-    backtest(departures.honest_world(seed), seed, departures.TRAIN_DAYS, ENDS)  # loads what every audit needs
+    # loads what every audit needs
+    backtest(departures.honest_world(seed), seed, departures.TRAIN_DAYS, ENDS)
     once = measure(measured)
     return (once if once.total > QUICK else measure(measured)).plain()
 
@@ -78,13 +91,17 @@ def measure(measured: Measured) -> Seconds:
         result = hw.backtest(measured.model, measured.levels, evaluation).result
         seconds.total = time.process_time() - began
     seconds.rows = result.split.train_rows + result.split.test_rows
-    seconds.alarms = sorted(f"{finding.severity}: {finding.check}" for finding in result.audit.accusations)
+    seconds.alarms = sorted(
+        f"{finding.severity}: {finding.check}" for finding in result.audit.accusations
+    )
     return seconds
 
 
 @contextmanager
 def _timed_audit(seconds: Seconds) -> Iterator[None]:
-    """Nothing else runs while the audit does, so the processor time of the whole process is the audit's."""
+    """Nothing else runs while the audit does, so the processor time of the whole process is the
+    audit's.
+    """
     run_audit = experiment_rows.run_audit
 
     def timed(*arguments: object) -> object:
@@ -103,7 +120,9 @@ def _timed_audit(seconds: Seconds) -> Iterator[None]:
 
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
-    """Examples name their data relative to the working folder, and import modules in their own folder."""
+    """Examples name their data relative to the working folder, and import modules in their own
+    folder.
+    """
     before, path = Path.cwd(), list(sys.path)
     os.chdir(folder)
     try:
@@ -143,7 +162,12 @@ def demo() -> Measured:
 def _loaded(folder: Path, model: str | None = None) -> Measured:
     with _inside(folder):
         project = load("features.py").project
-    return Measured(project.model(model) if model else project.models[0], project.levels, project.evaluation, folder)
+    return Measured(
+        project.model(model) if model else project.models[0],
+        project.levels,
+        project.evaluation,
+        folder,
+    )
 
 
 def readings_world(seed: int, per_day: int) -> Measured:
@@ -154,7 +178,9 @@ def readings_world(seed: int, per_day: int) -> Measured:
 
 
 def departures_world(seed: int) -> Measured:
-    """Features of the outcomes of earlier requests, which the audit compares with the labels' own rows."""
+    """Features of the outcomes of earlier requests, which the audit compares with the labels' own
+    rows.
+    """
     _, honest = departures.LEAKS["stamp too early"].worlds(seed, 65)
     return Measured(honest, ENDS, hw.Evaluation(split=split_after(departures.TRAIN_DAYS)))
 

@@ -1,4 +1,6 @@
-"""Each estimator of lift on data whose true lift is known: false positives where there is none, coverage and power where there is one."""
+"""Each estimator of lift on data whose true lift is known: false positives where there is none,
+coverage and power where there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ import numpy as np
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, post_stratified, unit_lift
 from headwater.experiments.cluster_lift import cluster_lift
 from headwater.experiments.off_policy import Estimator, LoggedActions, policy_value
-from headwater.experiments.switchback_lift import SwitchbackBuckets, switchback_lift, switchback_randomisation_p
+from headwater.experiments.switchback_lift import (
+    SwitchbackBuckets,
+    switchback_lift,
+    switchback_randomisation_p,
+)
 from headwater.experiments.team_draft import preference
 from headwater.kernel.arrays import F64
 
@@ -24,7 +30,9 @@ _NULL, _LIFT = 0, 1
 
 @dataclass(frozen=True)
 class Found:
-    """What one experiment says: its p-value, whether the estimate lies above no effect, and whether the interval holds the truth."""
+    """What one experiment says: its p-value, whether the estimate lies above no effect, and whether
+    the interval holds the truth.
+    """
 
     p_value: float
     above: bool
@@ -66,13 +74,17 @@ def answered(name: str, seed: int) -> dict[str, object]:
 
 def proportion(random: np.random.Generator, effect: float) -> tuple[ArmMoments, ArmMoments]:
     """5 % of units have the outcome."""
-    control, treated = (arm_moments((random.random(UNITS) < 0.05 * (1 + e)).astype(float)) for e in (0.0, effect))
+    control, treated = (
+        arm_moments((random.random(UNITS) < 0.05 * (1 + e)).astype(float)) for e in (0.0, effect)
+    )
     return control, treated
 
 
 def amount(random: np.random.Generator, effect: float) -> tuple[ArmMoments, ArmMoments]:
     """Lognormal amounts."""
-    control, treated = (arm_moments(np.exp(random.standard_normal(UNITS)) * (1 + e)) for e in (0.0, effect))
+    control, treated = (
+        arm_moments(np.exp(random.standard_normal(UNITS)) * (1 + e)) for e in (0.0, effect)
+    )
     return control, treated
 
 
@@ -92,7 +104,10 @@ def ratio(random: np.random.Generator, effect: float) -> tuple[ArmMoments, ArmMo
     def arm(more: float) -> ArmMoments:
         trials = 1 + random.poisson(np.exp(1 + 0.8 * random.standard_normal(UNITS)))
         return arm_moments(
-            random.binomial(trials, np.minimum(random.beta(1, 9, UNITS) * (1 + more), 1)).astype(float), trials.astype(float)
+            random.binomial(trials, np.minimum(random.beta(1, 9, UNITS) * (1 + more), 1)).astype(
+                float
+            ),
+            trials.astype(float),
         )
 
     return arm(0.0), arm(effect)
@@ -108,7 +123,9 @@ def strata(random: np.random.Generator, effect: float) -> list[tuple[ArmMoments,
     return list(zip(*arms, strict=True))
 
 
-def _of_units(draw: Callable[[np.random.Generator, float], tuple[ArmMoments, ArmMoments]]) -> Callable[[np.random.Generator, float], Found]:
+def _of_units(
+    draw: Callable[[np.random.Generator, float], tuple[ArmMoments, ArmMoments]],
+) -> Callable[[np.random.Generator, float], Found]:
     def one(random: np.random.Generator, effect: float) -> Found:
         lift = unit_lift(*draw(random, effect))
         low, high = lift.interval()
@@ -140,14 +157,22 @@ def _clusters(count: int) -> Callable[[np.random.Generator, float], Found]:
     return one
 
 
-def buckets(random: np.random.Generator, effect: float, regions: int, times: int) -> SwitchbackBuckets:
-    """A switchback whose regions differ, with shocks that last (AR(1) of 0.7) and shocks that all regions share."""
+def buckets(
+    random: np.random.Generator, effect: float, regions: int, times: int
+) -> SwitchbackBuckets:
+    """A switchback whose regions differ, with shocks that last (AR(1) of 0.7) and shocks that all
+    regions share.
+    """
     shocks = np.zeros((regions, times))
     now = random.standard_normal(regions) / math.sqrt(1 - 0.7**2)
     for time in range(times):
         shocks[:, time] = now
         now = 0.7 * now + random.standard_normal(regions)
-    logs = 0.3 * random.standard_normal((regions, 1)) + 0.1 * random.standard_normal((1, times)) + 0.03 * shocks
+    logs = (
+        0.3 * random.standard_normal((regions, 1))
+        + 0.1 * random.standard_normal((1, times))
+        + 0.03 * shocks
+    )
     treated = random.random((regions, times)) < 0.5
     base = random.poisson(1_000.0, (regions, times))
     rate = np.clip(0.1 * np.exp(logs) * (1 + effect * treated), 0, 1)
@@ -170,7 +195,9 @@ def _randomised(random: np.random.Generator, effect: float) -> Found:
     lift = switchback_lift(rows)
     low, high = lift.interval()
     # p is a multiple of 1/200: below .05 is at most .045, so the level is that of p <= .05
-    return Found(switchback_randomisation_p(rows, list(drawn)) - 1e-9, lift.lift > 0, low <= effect <= high)
+    return Found(
+        switchback_randomisation_p(rows, list(drawn)) - 1e-9, lift.lift > 0, low <= effect <= high
+    )
 
 
 # ---------------------------------------------------------------- lists and actions
@@ -200,7 +227,11 @@ def _preferred(effect: float) -> float:
         tastes = np.clip(0.5 + effect / 2 + random.normal(0, 0.15, units), 0, 1)
         ties = random.binomial(lists, 0.2) / 2
         seen = lists > 0
-        _SHARES[effect] = float((((lists * tastes) + ties)[seen] / (lists + 2 * ties)[seen]).mean()) if effect else 0.5
+        _SHARES[effect] = (
+            float((((lists * tastes) + ties)[seen] / (lists + 2 * ties)[seen]).mean())
+            if effect
+            else 0.5
+        )
     return _SHARES[effect]
 
 
@@ -233,25 +264,38 @@ def _true_value(*, best: bool) -> float:
     if best not in _VALUES:
         x = np.random.default_rng(1).standard_normal(2_000_000)
         rewards = _rewards(x)
-        _VALUES[best] = float(((_best(rewards) if best else _logging(x)) * rewards).sum(axis=1).mean())
+        _VALUES[best] = float(
+            ((_best(rewards) if best else _logging(x)) * rewards).sum(axis=1).mean()
+        )
     return _VALUES[best]
 
 
 def _off_policy(estimator: Estimator) -> Callable[[np.random.Generator, float], Found]:
-    """Four actions. Without an effect the policy in question is the logging one; with one it takes the best action."""
+    """Four actions. Without an effect the policy in question is the logging one; with one it takes
+    the best action.
+    """
 
     def one(random: np.random.Generator, effect: float) -> Found:
         x = random.standard_normal(OFF_POLICY_ROWS)
         logged, rewards = _logging(x), _rewards(x)
-        action = (random.random((OFF_POLICY_ROWS, 1)) > np.cumsum(logged, axis=1)).sum(axis=1).clip(0, 3)
-        reward = (random.random(OFF_POLICY_ROWS) < rewards[np.arange(OFF_POLICY_ROWS), action]).astype(float)
+        action = (
+            (random.random((OFF_POLICY_ROWS, 1)) > np.cumsum(logged, axis=1)).sum(axis=1).clip(0, 3)
+        )
+        reward = (
+            random.random(OFF_POLICY_ROWS) < rewards[np.arange(OFF_POLICY_ROWS), action]
+        ).astype(float)
         policy = _best(rewards) if effect else logged
-        predicted = np.tile([reward[action == of].mean() for of in range(4)], (OFF_POLICY_ROWS, 1))  # wrong: it knows no x
+        # wrong: it knows no x
+        predicted = np.tile([reward[action == of].mean() for of in range(4)], (OFF_POLICY_ROWS, 1))
         found = policy_value(LoggedActions(action, reward, logged, policy), estimator, predicted)
         low, high = found.interval()
         before = _true_value(best=False)
         within = low <= before <= high
-        return Found(1.0 if within else 0.0, found.value > before, low <= _true_value(best=bool(effect)) <= high)
+        return Found(
+            1.0 if within else 0.0,
+            found.value > before,
+            low <= _true_value(best=bool(effect)) <= high,
+        )
 
     return one
 

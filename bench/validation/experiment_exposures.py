@@ -35,8 +35,12 @@ class PlantedFault:
     stale: float = 0.0
 
 
-def exposures(random: np.random.Generator, units: int, days: int = 20, fault: PlantedFault | None = None) -> pl.DataFrame:
-    """Exposures with the columns of `EXPOSURE_SCHEMA`, in no order; a unit has 2.5 on average, and 0.1 % are a tester's."""
+def exposures(
+    random: np.random.Generator, units: int, days: int = 20, fault: PlantedFault | None = None
+) -> pl.DataFrame:
+    """Exposures with the columns of `EXPOSURE_SCHEMA`, in no order; a unit has 2.5 on average, and
+    0.1 % are a tester's.
+    """
     fault = fault or PlantedFault()
     unit = np.repeat(np.arange(units), 1 + random.poisson(1.5, units))
     request = np.arange(len(unit))
@@ -51,7 +55,9 @@ def exposures(random: np.random.Generator, units: int, days: int = 20, fault: Pl
         {
             "unit": pl.Series(unit).cast(pl.String),
             "arm": pl.Series(np.where(treated, "streaming", "daily")),
-            "at": pl.Series(START + random.integers(0, days * DAY, count)).cast(pl.Datetime("us", "UTC")),
+            "at": pl.Series(START + random.integers(0, days * DAY, count)).cast(
+                pl.Datetime("us", "UTC")
+            ),
             "request": pl.Series(request).cast(pl.String),
             "propensity": np.full(count, 0.5),
             "age": np.where(treated & (random.random(count) < fault.stale), 100.0, 1.0),
@@ -66,5 +72,7 @@ def exposures(random: np.random.Generator, units: int, days: int = 20, fault: Pl
     if fault.lost:
         table = table.filter(pl.Series(~treated | (random.random(count) >= fault.lost)))
     if fault.copied:
-        table = pl.concat([table, table.filter(pl.Series(random.random(table.height) < fault.copied))])
+        table = pl.concat(
+            [table, table.filter(pl.Series(random.random(table.height) < fault.copied))]
+        )
     return table

@@ -1,4 +1,6 @@
-"""Health checks: a planted fault must be flagged, and an honest experiment must be left alone over all its looks."""
+"""Health checks: a planted fault must be flagged, and an honest experiment must be left alone over
+all its looks.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ FAULTS: Mapping[str, tuple[str, PlantedFault]] = {
     "1 of 40 clusters is served by both arms": ("cluster arms", PlantedFault()),
     "10 % of outcomes come after they should be known": ("late outcomes", PlantedFault()),
     "the treated arm hides 8 % of outcomes": ("outcomes seen", PlantedFault()),
-    "units that will be treated spend 30 % more in history": ("A/A test on history", PlantedFault()),
+    "units that will be treated spend 30 % more in history": (
+        "A/A test on history",
+        PlantedFault(),
+    ),
 }
 """The planted fault, and the check that must flag it."""
 LEVEL = FALSE_ALARMS / CHECKS / LOOKS
@@ -56,20 +61,30 @@ def planted(name: str, seed: int) -> dict[str, object]:
     random = np.random.default_rng(seed)
     if check in _PLANTED:
         found = _PLANTED[check](random)
-        return {"flagged": any(of.name == check and of.blocks for of in found), "blocking": [of.name for of in found if of.blocks]}
+        return {
+            "flagged": any(of.name == check and of.blocks for of in found),
+            "blocking": [of.name for of in found if of.blocks],
+        }
     table = exposures(random, UNITS, fault=fault)
     more = 0.3 if check == "before exposure" else 0.0
     late = (
-        float((random.exponential(LATE / np.log(2), UNITS) < random.uniform(0, LOOKS, UNITS)).mean())
+        float(
+            (random.exponential(LATE / np.log(2), UNITS) < random.uniform(0, LOOKS, UNITS)).mean()
+        )
         if check == "matured outcomes"
         else 1.0
     )
     checks = {of.name: of for of in _checks(random, table, matured=late, more=more)}
-    return {"flagged": checks[check].blocks, "blocking": [of.name for of in checks.values() if of.blocks]}
+    return {
+        "flagged": checks[check].blocks,
+        "blocking": [of.name for of in checks.values() if of.blocks],
+    }
 
 
 def honest(kind: str, seed: int) -> dict[str, object]:
-    """The checks that block an honest experiment of a kind, before its start or at any of its looks, a day apart."""
+    """The checks that block an honest experiment of a kind, before its start or at any of its
+    looks, a day apart.
+    """
     random = np.random.default_rng(seed)
     found = [_history_test(random, 0.0), *HONEST[kind](random)]
     return {"blocking": sorted({of.name for of in found if of.blocks})}
@@ -78,14 +93,20 @@ def honest(kind: str, seed: int) -> dict[str, object]:
 def _honest_units(random: np.random.Generator) -> list[HealthCheck]:
     """An A/B test: units one by one, 3 % of outcomes late, 95 % of units with an outcome."""
     table = exposures(random, HONEST_UNITS, LOOKS).sort("at")
-    history = {name: {unit: float(value) for unit, value in enumerate(values)} for name, values in _history(random, HONEST_UNITS).items()}
+    history = {
+        name: {unit: float(value) for unit, value in enumerate(values)}
+        for name, values in _history(random, HONEST_UNITS).items()
+    }
     known, late = random.random(HONEST_UNITS) < 0.95, random.random(HONEST_UNITS) < 0.03
     found: list[HealthCheck] = []
     for look in range(1, LOOKS + 1):
         units = exposed_units(table.filter(pl.col("at").cast(pl.Int64) < START + look * DAY))
         before = {name: _by_arm(units.frame, values) for name, values in history.items()}
         found += unit_checks(units, WEIGHTS, before=before, matured=0.95, looks=LOOKS)
-        of_arm = {arm: units.frame.filter(pl.col("arm") == arm)["unit"].cast(pl.Int64).to_numpy() for arm in WEIGHTS}
+        of_arm = {
+            arm: units.frame.filter(pl.col("arm") == arm)["unit"].cast(pl.Int64).to_numpy()
+            for arm in WEIGHTS
+        }
         found.append(seen_outcomes({arm: known[index] for arm, index in of_arm.items()}, LOOKS))
         everyone = np.concatenate(list(of_arm.values()))
         found.append(late_outcomes(late[everyone], np.ones(len(everyone), np.bool_)))
@@ -127,7 +148,9 @@ HONEST: Mapping[str, Callable[[np.random.Generator], list[HealthCheck]]] = {
 }
 
 
-def _assigned(random: np.random.Generator, cluster: np.ndarray, bucket: np.ndarray, treated: np.ndarray) -> pl.DataFrame:
+def _assigned(
+    random: np.random.Generator, cluster: np.ndarray, bucket: np.ndarray, treated: np.ndarray
+) -> pl.DataFrame:
     """One exposure for each unit in clusters and buckets; 2 % fall back in both arms."""
     count = len(cluster)
     return pl.DataFrame(
@@ -148,11 +171,22 @@ def _assigned(random: np.random.Generator, cluster: np.ndarray, bucket: np.ndarr
     )
 
 
-def _kind_checks(kind: str, table: pl.DataFrame, before: Mapping[str, tuple[list[float], list[float]]] | None = None) -> list[HealthCheck]:
+def _kind_checks(
+    kind: str,
+    table: pl.DataFrame,
+    before: Mapping[str, tuple[list[float], list[float]]] | None = None,
+) -> list[HealthCheck]:
     """The checks over what the kind assigns at random: clusters, or regions and buckets."""
     units = exposed_units(table)
-    frame = units.frame.join(table.select("unit", "bucket"), on="unit", how="left", maintain_order="left")
-    return unit_checks(dataclasses.replace(units, frame=KINDS[kind].assigned(frame)), WEIGHTS, before=before, looks=LOOKS)
+    frame = units.frame.join(
+        table.select("unit", "bucket"), on="unit", how="left", maintain_order="left"
+    )
+    return unit_checks(
+        dataclasses.replace(units, frame=KINDS[kind].assigned(frame)),
+        WEIGHTS,
+        before=before,
+        looks=LOOKS,
+    )
 
 
 def _switchback_checks(rows: SwitchbackBuckets) -> list[HealthCheck]:
@@ -168,10 +202,14 @@ def _switchback_checks(rows: SwitchbackBuckets) -> list[HealthCheck]:
         }
     )
     settings = {"length": 7 * DAY // 24, "washout": 0, "random_bounds": False}
-    return KINDS["switchback"].checks(LookRows(frame, ratio=True, covariate=False), _plan("switchback", settings), LEVEL)
+    return KINDS["switchback"].checks(
+        LookRows(frame, ratio=True, covariate=False), _plan("switchback", settings), LEVEL
+    )
 
 
-def _cluster_checks(random: np.random.Generator, treated: np.ndarray, *, both: int = 0) -> list[HealthCheck]:
+def _cluster_checks(
+    random: np.random.Generator, treated: np.ndarray, *, both: int = 0
+) -> list[HealthCheck]:
     """The kind's own checks; `both`: clusters that are served by both arms."""
     cluster = np.repeat(np.arange(len(treated)), 20)
     arm = treated[cluster] ^ ((cluster < both) & (random.random(len(cluster)) < 0.5))
@@ -183,7 +221,9 @@ def _cluster_checks(random: np.random.Generator, treated: np.ndarray, *, both: i
             "base": np.ones(len(cluster)),
         }
     )
-    return KINDS["cluster"].checks(LookRows(frame, ratio=False, covariate=False), _plan("cluster", {"burn_in": 0}), LEVEL)
+    return KINDS["cluster"].checks(
+        LookRows(frame, ratio=False, covariate=False), _plan("cluster", {"burn_in": 0}), LEVEL
+    )
 
 
 def _plan(kind: str, settings: Mapping[str, int | bool]) -> FrozenPlan:
@@ -197,20 +237,34 @@ def _plan(kind: str, settings: Mapping[str, int | bool]) -> FrozenPlan:
 
 
 _SOURCE = pl.DataFrame(
-    {"user": ["0"], "at": [0], "spent": [1.0]}, schema={"user": pl.String, "at": pl.Datetime("us", "UTC"), "spent": pl.Float64}
+    {"user": ["0"], "at": [0], "spent": [1.0]},
+    schema={"user": pl.String, "at": pl.Datetime("us", "UTC"), "spent": pl.Float64},
 )
 _VIEW = hw.FeatureView(
     "user", source=hw.Source("visits", history=_SOURCE, timestamp_field="at"), keys=["user"], features=[hw.mean("spent")], windows=["7d"],
     freshness=hw.batch("1h"),
 )  # fmt: skip
-_LABELS = hw.Labels("spending", table=_SOURCE, timestamp_field="at", label="spent", known_after="1h")
-_MODEL = hw.Model("spend", features=hw.FeatureService("spend_v1", [_VIEW]), labels=_LABELS, task="regression", outcomes="independent")
+_LABELS = hw.Labels(
+    "spending", table=_SOURCE, timestamp_field="at", label="spent", known_after="1h"
+)
+_MODEL = hw.Model(
+    "spend",
+    features=hw.FeatureService("spend_v1", [_VIEW]),
+    labels=_LABELS,
+    task="regression",
+    outcomes="independent",
+)
 
 
 def _history_test(random: np.random.Generator, more: float) -> HealthCheck:
-    """The A/A test on history, before the start. more: what units that will be treated spent more, relatively."""
+    """The A/A test on history, before the start. more: what units that will be treated spent more,
+    relatively.
+    """
     version = int(random.integers(1, 2**31))
-    arms = [hw.experiments.Arm("daily", _MODEL, hw.batch("1d")), hw.experiments.Arm("streaming", _MODEL)]
+    arms = [
+        hw.experiments.Arm("daily", _MODEL, hw.batch("1d")),
+        hw.experiments.Arm("streaming", _MODEL),
+    ]
     metrics = [hw.experiments.ExperimentMetric("spend", base="requests")]
     experiment = hw.Experiment("checked", arms, unit="user", version=version, metrics=metrics)
     unit = np.repeat(np.arange(HISTORY_UNITS), 1 + random.poisson(2.0, HISTORY_UNITS))
@@ -240,30 +294,51 @@ def _late(random: np.random.Generator) -> list[HealthCheck]:
 
 
 def _hidden(random: np.random.Generator) -> list[HealthCheck]:
-    return [seen_outcomes({"daily": random.random(UNITS // 2) < 0.9, "streaming": random.random(UNITS // 2) < 0.9 * 0.92}, LOOKS)]
+    return [
+        seen_outcomes(
+            {
+                "daily": random.random(UNITS // 2) < 0.9,
+                "streaming": random.random(UNITS // 2) < 0.9 * 0.92,
+            },
+            LOOKS,
+        )
+    ]
 
 
 _PLANTED: Mapping[str, Callable[[np.random.Generator], list[HealthCheck]]] = {
     "carry-over": _carried_over,
     "cluster count": lambda random: _cluster_checks(random, random.permutation(6) < 3),
-    "cluster arms": lambda random: _cluster_checks(random, random.permutation(CLUSTERS) < CLUSTERS // 2, both=1),
+    "cluster arms": lambda random: _cluster_checks(
+        random, random.permutation(CLUSTERS) < CLUSTERS // 2, both=1
+    ),
     "late outcomes": _late,
     "outcomes seen": _hidden,
     HISTORY: lambda random: [_history_test(random, 0.3)],
 }
 
 
-def _checks(random: np.random.Generator, table: pl.DataFrame, *, matured: float, more: float) -> list[HealthCheck]:
+def _checks(
+    random: np.random.Generator, table: pl.DataFrame, *, matured: float, more: float
+) -> list[HealthCheck]:
     units = exposed_units(table)
     counts = units.counts(list(WEIGHTS))
     control, treated = _history(random, counts[0]), _history(random, counts[1])
     before = {name: (control[name], treated[name] * (1 + more)) for name in control}
-    return unit_checks(units, WEIGHTS, before={k: (list(a), list(b)) for k, (a, b) in before.items()}, matured=matured, looks=LOOKS)
+    return unit_checks(
+        units,
+        WEIGHTS,
+        before={k: (list(a), list(b)) for k, (a, b) in before.items()},
+        matured=matured,
+        looks=LOOKS,
+    )
 
 
 def _history(random: np.random.Generator, units: int) -> dict[str, np.ndarray]:
     """Two metrics before the first exposure: amounts, and visits, which most units have none of."""
-    return {"amount": random.exponential(1.0, units), "visits": random.poisson(0.3, units).astype(float)}
+    return {
+        "amount": random.exponential(1.0, units),
+        "visits": random.poisson(0.3, units).astype(float),
+    }
 
 
 def _by_arm(frame: pl.DataFrame, values: Mapping[int, float]) -> tuple[list[float], list[float]]:

@@ -1,4 +1,6 @@
-"""Twenty looks at one experiment: how often a rule stops a test without an effect, how often it finds one, and what its intervals hold."""
+"""Twenty looks at one experiment: how often a rule stops a test without an effect, how often it
+finds one, and what its intervals hold.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Rule:
     Args:
         metric: 5 % of units, or lognormal amounts.
         sequence: a confidence sequence; else O'Brien-Fleming bounds by Lan and DeMets.
-        uneven: looks at uneven steps of information, others in each seed; else each after 250 units of an arm.
+        uneven: looks at uneven steps of information, others in each seed; else each after 250 units
+            of an arm.
         power: of the research tables; None where these have none.
     """
 
@@ -50,7 +53,11 @@ def answered(name: str, seed: int) -> dict[str, object]:
     """Counts over the experiments of a seed, without an effect and with one."""
     rule = RULES[name]
     units = _units(seed, uneven=rule.uneven)
-    multipliers = [sequence_multiplier(2 * n) for n in units] if rule.sequence else bounds([n / UNITS for n in units])
+    multipliers = (
+        [sequence_multiplier(2 * n) for n in units]
+        if rule.sequence
+        else bounds([n / UNITS for n in units])
+    )
     counts: dict[str, object] = {"of": BATCH}
     for side, effect in ((0, 0.0), (1, EFFECTS[rule.metric])):
         random = np.random.default_rng([seed, side])
@@ -58,9 +65,14 @@ def answered(name: str, seed: int) -> dict[str, object]:
         stops = 0.0
         for _ in range(BATCH):
             intervals = [
-                lift.widened(multiplier) for lift, multiplier in zip(_lifts(random, rule.metric, effect, units), multipliers, strict=True)
+                lift.widened(multiplier)
+                for lift, multiplier in zip(
+                    _lifts(random, rule.metric, effect, units), multipliers, strict=True
+                )
             ]
-            decided = next((at for at, (low, high) in enumerate(intervals) if low > 0 or high < 0), None)
+            decided = next(
+                (at for at, (low, high) in enumerate(intervals) if low > 0 or high < 0), None
+            )
             stop = LOOKS - 1 if decided is None else decided
             false += decided is not None
             found += decided is not None and intervals[stop][0] > 0
@@ -78,12 +90,18 @@ def _units(seed: int, *, uneven: bool) -> list[int]:
     """The units of an arm at each look."""
     if not uneven:
         return [UNITS * (look + 1) // LOOKS for look in range(LOOKS)]
-    cuts = np.sort(np.random.default_rng([seed, 2]).choice(np.arange(100, UNITS, 50), LOOKS - 1, replace=False))
+    cuts = np.sort(
+        np.random.default_rng([seed, 2]).choice(np.arange(100, UNITS, 50), LOOKS - 1, replace=False)
+    )
     return [*cuts.tolist(), UNITS]
 
 
-def _lifts(random: np.random.Generator, metric: Metric, effect: float, units: list[int]) -> list[RelativeLift]:
-    """The lift at each look, from sums that are added up; at looks without an outcome in an arm, one that says nothing."""
+def _lifts(
+    random: np.random.Generator, metric: Metric, effect: float, units: list[int]
+) -> list[RelativeLift]:
+    """The lift at each look, from sums that are added up; at looks without an outcome in an arm,
+    one that says nothing.
+    """
     arms = []
     for more in (0.0, effect):
         value = (
@@ -95,7 +113,9 @@ def _lifts(random: np.random.Generator, metric: Metric, effect: float, units: li
     so_far: list[ArmMoments] = [arm_moments(np.empty(0)) for _ in arms]
     lifts, start = [], 0
     for end in units:
-        so_far = [known + arm_moments(value[start:end]) for known, value in zip(so_far, arms, strict=True)]
+        so_far = [
+            known + arm_moments(value[start:end]) for known, value in zip(so_far, arms, strict=True)
+        ]
         empty = any(not known.mean[0] > 0 for known in so_far)
         lifts.append(RelativeLift(0.0, 0.0, 0.0, 10.0) if empty else unit_lift(*so_far))
         start = end

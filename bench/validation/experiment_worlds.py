@@ -1,4 +1,6 @@
-"""The simulated worlds of headwater.experiments.worlds: the truth of each, and what every design makes of it."""
+"""The simulated worlds of headwater.experiments.worlds: the truth of each, and what every design
+makes of it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.worlds.designs import by_backtest, by_cluster, by_switchback, by_unit, truth
+from headwater.experiments.worlds.designs import (
+    by_backtest,
+    by_cluster,
+    by_switchback,
+    by_unit,
+    truth,
+)
 from headwater.experiments.worlds.simulate_world import world_of
 from headwater.experiments.worlds.world import World
 
@@ -32,7 +40,8 @@ class Case:
     Args:
         world: its name.
         truth: of the research tables; None where these have none.
-        designs: by name, with the mean lift of the research tables (None where these have none) and the coverage that is the goal.
+        designs: by name, with the mean lift of the research tables (None where these have none) and
+            the coverage that is the goal.
     """
 
     world: str
@@ -50,10 +59,15 @@ CASES: Mapping[str, Case] = {
             "clusters, 2 weeks": (by_cluster, 0.039, 0.93),
             "switchback 1 h": (_switchback(1), 0.049, None),
             "switchback 4 h": (_switchback(4), 0.043, None),
-            "switchback 6 h, washout 3 h": (_switchback(6, 3), 0.039, None),  # no definition may have it: 6 divides 24
+            # no definition may have it: 6 divides 24
+            "switchback 6 h, washout 3 h": (_switchback(6, 3), 0.039, None),
             "switchback 7 h": (_switchback(7), 0.042, None),
             "switchback 7 h, washout 3 h": (_switchback(7, 3), 0.040, 0.93),
-            "switchback 8 h, washout 3 h, random bounds": (_switchback(8, 3, random_bounds=True), None, 0.93),
+            "switchback 8 h, washout 3 h, random bounds": (
+                _switchback(8, 3, random_bounds=True),
+                None,
+                0.93,
+            ),
         },
     ),
     "hourly effect": Case(
@@ -62,7 +76,11 @@ CASES: Mapping[str, Case] = {
         {
             "switchback 6 h, washout 3 h": (_switchback(6, 3), None, None),
             "switchback 7 h, washout 3 h": (_switchback(7, 3), None, 0.93),
-            "switchback 8 h, washout 3 h, random bounds": (_switchback(8, 3, random_bounds=True), None, 0.93),
+            "switchback 8 h, washout 3 h, random bounds": (
+                _switchback(8, 3, random_bounds=True),
+                None,
+                0.93,
+            ),
         },
     ),
     "adaptive fraud": Case(
@@ -85,7 +103,9 @@ CASES: Mapping[str, Case] = {
             "clusters": (by_cluster, 0.121, 0.90),
         },
     ),
-    "recommender loop, log split by arm": Case("recommender-loop-split", 0.12, {"A/B by user": (by_unit, 0.113, 0.90)}),
+    "recommender loop, log split by arm": Case(
+        "recommender-loop-split", 0.12, {"A/B by user": (by_unit, 0.113, 0.90)}
+    ),
 }
 
 
@@ -96,5 +116,7 @@ def answered(name: str, seed: int) -> dict[str, object]:
     designs = {}
     for design, (estimates, _, _) in case.designs.items():
         lifts = estimates(world, BATCH, seed)
-        designs[design] = [[round(value, 6) for value in (lift.lift, *lift.interval())] for lift in lifts]
+        designs[design] = [
+            [round(value, 6) for value in (lift.lift, *lift.interval())] for lift in lifts
+        ]
     return {"truth": truth(world, BATCH, seed), "designs": designs}

@@ -18,14 +18,32 @@ from bench.validation import (
     predictions,
     readings,
 )
-from bench.validation.world import ENDS, LADDER, RESAMPLES, backtest, compared, headline, logistic, split_after
+from bench.validation.world import (
+    ENDS,
+    LADDER,
+    RESAMPLES,
+    backtest,
+    compared,
+    headline,
+    logistic,
+    split_after,
+)
 from headwater.results.estimate import Comparison
 from headwater.testing.planted_effects import Planted, planted
 from scripts.equal_levels import METRICS, claims
 
 Answer = Mapping[str, object]
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "backtests": ("coverage", "training", "verdicts", "leaks", "honest", "attribution", "equal", "cost"),
+    "backtests": (
+        "coverage",
+        "training",
+        "verdicts",
+        "leaks",
+        "honest",
+        "attribution",
+        "equal",
+        "cost",
+    ),
     "experiments": ("estimators", "looks", "worlds", "faults", "sound", "freshness"),
 }
 """Groups of questions that are answered by the same code and written to the page together."""
@@ -73,7 +91,9 @@ def questions() -> Iterator[Question]:
         yield Question("training", name, partial(training, name))
     for name, kind in departures.LEAKS.items():
         for strength in kind.strengths:
-            yield Question("leaks", f"{name}, {strength:g} {kind.unit}".rstrip(), partial(leak, name, strength))
+            yield Question(
+                "leaks", f"{name}, {strength:g} {kind.unit}".rstrip(), partial(leak, name, strength)
+            )
     yield Question("honest", "drawn at random", honest)
     yield Question("attribution", "one view of six", attribution)
     yield Question("equal", "two equal levels", equal)
@@ -87,7 +107,10 @@ def questions() -> Iterator[Question]:
         yield Question("worlds", name, partial(experiment_worlds.answered, name))
     for name in experiment_health.FAULTS:
         yield Question("faults", name, partial(experiment_health.planted, name))
-    yield from (Question("sound", kind, partial(experiment_health.honest, kind)) for kind in experiment_health.HONEST)
+    yield from (
+        Question("sound", kind, partial(experiment_health.honest, kind))
+        for kind in experiment_health.HONEST
+    )
     for name in experiment_decay.WORLDS:
         yield Question("freshness", name, partial(experiment_decay.run, name))
 
@@ -95,29 +118,46 @@ def questions() -> Iterator[Question]:
 def coverage(name: str, seed: int) -> Answer:
     """Intervals of predictions whose true lift is known, and of two that are equally good."""
     frame, truth = predictions.WORLDS[name].frame(seed), predictions.true_lifts(name)
-    lift = {c.metric: _interval(c) | {"truth": truth[c.metric]} for c in predictions.judged(frame, ("stale", "fresh"), seed)}
-    null = {c.metric: _interval(c) | {"truth": 0.0} for c in predictions.judged(frame, ("fresh", "twin"), seed)}
+    lift = {
+        c.metric: _interval(c) | {"truth": truth[c.metric]}
+        for c in predictions.judged(frame, ("stale", "fresh"), seed)
+    }
+    null = {
+        c.metric: _interval(c) | {"truth": 0.0}
+        for c in predictions.judged(frame, ("fresh", "twin"), seed)
+    }
     return {"lift": lift, "null": null}
 
 
 def verdict(name: str, seed: int) -> Answer:
-    """A full run as a page shows it by default: each level trained five times, and the verdict on the freshest against the stalest."""
+    """A full run as a page shows it by default: each level trained five times, and the verdict on
+    the freshest against the stalest.
+    """
     world = readings.WORLDS[name]
     backtested = backtest(world.model(seed), seed, world.train_days, refits=hw.evaluation.Refits())
     result = backtested.result
     assert result.recommendation is not None
     advice = {"answer": result.recommendation.answer, "level": result.recommendation.level}
-    return _with_fixed(backtested) | found(backtested) | advice | {"auc": {of.name: of.metrics["auc"].value for of in result.levels}}
+    return (
+        _with_fixed(backtested)
+        | found(backtested)
+        | advice
+        | {"auc": {of.name: of.metrics["auc"].value for of in result.levels}}
+    )
 
 
 def training(name: str, seed: int) -> Answer:
     """The interval that includes the variance of training, and that of the fitted models alone."""
     world = readings.TRAINING[name]
-    return _with_fixed(backtest(world.model(seed), seed, world.train_days, ENDS, refits=hw.evaluation.Refits()))
+    return _with_fixed(
+        backtest(world.model(seed), seed, world.train_days, ENDS, refits=hw.evaluation.Refits())
+    )
 
 
 def leak(name: str, strength: float, seed: int) -> Answer:
-    """A leak: what it adds to AUC, and whether it is refused or found. The honest twin counts as a false alarm if it is accused."""
+    """A leak: what it adds to AUC, and whether it is refused or found. The honest twin counts as a
+    false alarm if it is accused.
+    """
     leaking, twin = departures.LEAKS[name].worlds(seed, strength)
     honest_one = backtest(twin, seed, departures.TRAIN_DAYS, ENDS)
     answer: dict[str, object] = {"honest": headline(honest_one), "accused": accusations(honest_one)}
@@ -135,11 +175,17 @@ def honest(seed: int) -> Answer:
 
 
 def attribution(seed: int) -> Answer:
-    """Of six views one decays within hours; it alone is to be streamed. Which one it is changes from run to run."""
+    """Of six views one decays within hours; it alone is to be streamed. Which one it is changes
+    from run to run.
+    """
     names = ["airport", "carrier", "route", "line", "tail", "sky"]
     wanted = names[seed % len(names)]
     signals = [
-        Planted(name, 3.0, 1.0) if name == wanted else Planted(name, 5000.0, 0.4) if at % 2 else Planted(name, 3.0, 0.0)
+        Planted(name, 3.0, 1.0)
+        if name == wanted
+        else Planted(name, 5000.0, 0.4)
+        if at % 2
+        else Planted(name, 3.0, 0.0)
         for at, name in enumerate(names)
     ]
     attributed = hw.evaluation.attribution(
@@ -152,26 +198,45 @@ def attribution(seed: int) -> Answer:
 
 
 def equal(seed: int) -> Answer:
-    """Two equally good levels that differ in a view of noise, trained again as by default: every claim is wrong."""
+    """Two equally good levels that differ in a view of noise, trained again as by default: every
+    claim is wrong.
+    """
     return dict(zip(METRICS, claims(seed, hw.evaluation.Refits()).values(), strict=True))
 
 
 def accusations(backtested: hw.evaluation.Backtest) -> list[str]:
     """Each LEAK and SUSPECT of the audit with its check: in an honest world, a false alarm."""
-    return sorted({f"{finding.severity}: {finding.check}" for finding in backtested.result.audit.accusations})
+    return sorted(
+        {f"{finding.severity}: {finding.check}" for finding in backtested.result.audit.accusations}
+    )
 
 
 def found(backtested: hw.evaluation.Backtest) -> dict[str, object]:
-    """What stands in place of a verdict or below it: LEAK and SUSPECT, and levels that the timestamps cannot tell apart."""
-    blind = ["not measurable"] if any(c.verdict == "not measurable" for c in backtested.result.comparisons) else []
+    """What stands in place of a verdict or below it: LEAK and SUSPECT, and levels that the
+    timestamps cannot tell apart.
+    """
+    blind = (
+        ["not measurable"]
+        if any(c.verdict == "not measurable" for c in backtested.result.comparisons)
+        else []
+    )
     return {"found": [*accusations(backtested), *blind]}
 
 
 def _with_fixed(backtested: hw.evaluation.Backtest) -> dict[str, object]:
-    """The freshest level against the stalest: of the training procedure, and of the models that were fitted first ("fixed")."""
-    fixed = next(c for c in backtested.result.fixed_models if (c.from_, c.to) == ("daily", "instant"))
+    """The freshest level against the stalest: of the training procedure, and of the models that
+    were fitted first ("fixed").
+    """
+    fixed = next(
+        c for c in backtested.result.fixed_models if (c.from_, c.to) == ("daily", "instant")
+    )
     return _interval(compared(backtested, "daily", "instant")) | {"fixed": _interval(fixed)}
 
 
 def _interval(comparison: Comparison) -> dict[str, object]:
-    return {"delta": comparison.delta, "low": comparison.low, "high": comparison.high, "verdict": comparison.verdict}
+    return {
+        "delta": comparison.delta,
+        "low": comparison.low,
+        "high": comparison.high,
+        "verdict": comparison.verdict,
+    }

@@ -1,4 +1,6 @@
-"""Many runs of many questions, by two processes. Answers are kept, a line each, so that an interrupted validation goes on."""
+"""Many runs of many questions, by two processes. Answers are kept, a line each, so that an
+interrupted validation goes on.
+"""
 
 from __future__ import annotations
 
@@ -31,25 +33,41 @@ def answered(question: Question, seeds: str, runs: int) -> list[Answer]:
     return [kept[seed] for seed in range(first, first + runs) if seed in kept]
 
 
-def run(asked: Sequence[Question], runs: dict[str, int], seeds: str = "held-out", processes: int = PROCESSES) -> None:
+def run(
+    asked: Sequence[Question],
+    runs: dict[str, int],
+    seeds: str = "held-out",
+    processes: int = PROCESSES,
+) -> None:
     """Answer what has no answer yet. `runs` is by group."""
     KEPT.mkdir(parents=True, exist_ok=True)
     first, names = SEEDS[seeds], {question.name: question for question in asked}
     pending = []
     for question in asked:
         have = _seeds(question, seeds)
-        pending += [(question.name, seed) for seed in range(first, first + runs[question.group]) if seed not in have]
-    pending.sort(key=lambda asked: asked[1])  # an interrupted validation has about as many runs of each world
+        pending += [
+            (question.name, seed)
+            for seed in range(first, first + runs[question.group])
+            if seed not in have
+        ]
+    # an interrupted validation has about as many runs of each world
+    pending.sort(key=lambda asked: asked[1])
     began = time.perf_counter()
     for number, (name, seed, answer) in enumerate(_answers(pending, processes), 1):
         record = {"seed": seed, "code": code(names[name].group), "answer": answer}
         with kept_file(names[name], seeds).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if number % 500 == 0 or number == len(pending):
-            print(f"{number:,} of {len(pending):,} runs, {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"{number:,} of {len(pending):,} runs, {time.perf_counter() - began:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
-def _answers(pending: Sequence[tuple[str, int]], processes: int) -> Iterable[tuple[str, int, Answer]]:
+def _answers(
+    pending: Sequence[tuple[str, int]], processes: int
+) -> Iterable[tuple[str, int, Answer]]:
     if processes == 1 or len(pending) < 4:
         yield from map(_answer, pending)
         return
@@ -85,7 +103,11 @@ def _plain(answer: Answer) -> Answer:
 def _seeds(question: Question, seeds: str) -> set[int]:
     path = kept_file(question, seeds)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {record["seed"] for record in map(json.loads, lines) if record["code"] == code(question.group)}
+    return {
+        record["seed"]
+        for record in map(json.loads, lines)
+        if record["code"] == code(question.group)
+    }
 
 
 def kept_file(question: Question, seeds: str) -> Path:
@@ -135,22 +157,38 @@ _STATISTICS = (
 
 
 def code(group: str) -> str:
-    """What a group's answers depend on: a digest of the modules that judge and that make worlds. The page uses answers of other code for
-    worlds without any of this one, and names them."""
+    """What a group's answers depend on: a digest of the modules that judge and that make worlds.
+    The page uses answers of other code for worlds without any of this one, and names them.
+    """
     part = next(name for name, groups in PARTS.items() if group in groups)
     if part not in _CODE:
         folders = ["bench/validation", *(f"src/headwater/{name}" for name in _JUDGING[part])]
-        files = [file for folder in folders for file in (ROOT / folder).rglob("*.py") if _judges(file, part)]
-        statistics = [ROOT / "src" / "headwater" / "experiments" / f"{name}.py" for name in _STATISTICS]
+        files = [
+            file
+            for folder in folders
+            for file in (ROOT / folder).rglob("*.py")
+            if _judges(file, part)
+        ]
+        statistics = [
+            ROOT / "src" / "headwater" / "experiments" / f"{name}.py" for name in _STATISTICS
+        ]
         more = [ROOT / "scripts" / "equal_levels.py"] if part == "backtests" else statistics
-        _CODE[part] = hashlib.sha256(b"".join(file.read_bytes() for file in sorted([*files, *more]))).hexdigest()[:12]
+        _CODE[part] = hashlib.sha256(
+            b"".join(file.read_bytes() for file in sorted([*files, *more]))
+        ).hexdigest()[:12]
     return _CODE[part]
 
 
 def _judges(file: Path, part: str) -> bool:
-    """Whether answers depend on it: modules of bench/validation whose names begin with `experiment` are of experiments alone."""
+    """Whether answers depend on it: modules of bench/validation whose names begin with `experiment`
+    are of experiments alone.
+    """
     if file.parent.name != "validation":
         return True
     if part == "experiments":
         return file.name.startswith("experiment_") and file.name != "experiment_page.py"
-    return not file.name.startswith("experiment_") and file.name not in ("page.py", "page_text.py", "__main__.py")
+    return not file.name.startswith("experiment_") and file.name not in (
+        "page.py",
+        "page_text.py",
+        "__main__.py",
+    )

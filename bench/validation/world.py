@@ -13,7 +13,11 @@ import headwater as hw
 from headwater.results.estimate import Comparison
 
 DAILY, HOURLY, INSTANT = hw.batch("1d", delay="4h"), hw.batch("1h", delay="15m"), hw.on_request()
-LADDER: Mapping[str, hw.Level] = {"daily": hw.Level(DAILY), "hourly": hw.Level(HOURLY), "instant": hw.Level(INSTANT)}
+LADDER: Mapping[str, hw.Level] = {
+    "daily": hw.Level(DAILY),
+    "hourly": hw.Level(HOURLY),
+    "instant": hw.Level(INSTANT),
+}
 ENDS: Mapping[str, hw.Level] = {name: LADDER[name] for name in ("daily", "instant")}
 START_DAY = 4  # of March 2024, when every world begins
 RESAMPLES = 500
@@ -21,7 +25,9 @@ RESAMPLES = 500
 
 def logistic() -> Pipeline:
     """A model that is fitted in milliseconds, and right for most of these worlds."""
-    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression())
+    return make_pipeline(
+        SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression()
+    )
 
 
 def split_after(days: int) -> str:
@@ -35,9 +41,15 @@ def split_after(days: int) -> str:
 
 
 def backtest(
-    model: hw.Model, seed: int, train_days: int = 24, levels: Mapping[str, hw.Level] = LADDER, refits: int | hw.evaluation.Refits = 0
+    model: hw.Model,
+    seed: int,
+    train_days: int = 24,
+    levels: Mapping[str, hw.Level] = LADDER,
+    refits: int | hw.evaluation.Refits = 0,
 ) -> hw.evaluation.Backtest:
-    """Judge the model after `train_days`, by AUC alone; with `refits=Refits()` each level is trained as often as by default."""
+    """Judge the model after `train_days`, by AUC alone; with `refits=Refits()` each level is
+    trained as often as by default.
+    """
     return hw.backtest(
         model,
         levels=levels,
@@ -48,7 +60,9 @@ def backtest(
 
 def compared(backtested: hw.evaluation.Backtest, from_: str, to: str) -> Comparison:
     """The comparison of two levels."""
-    return next(c for c in backtested.result.comparisons if (c.from_, c.to, c.metric) == (from_, to, "auc"))
+    return next(
+        c for c in backtested.result.comparisons if (c.from_, c.to, c.metric) == (from_, to, "auc")
+    )
 
 
 def headline(backtested: hw.evaluation.Backtest) -> float:

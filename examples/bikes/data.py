@@ -1,6 +1,7 @@
 """The hourly rentals of Capital Bikeshare in Washington in 2011, with every time in UTC.
 
-The table is Bikeshare.csv of the package ISLP, whose code is not needed: `pip install --no-deps ISLP`.
+The table is Bikeshare.csv of the package ISLP, whose code is not needed: `pip install --no-deps
+ISLP`.
 
     python data.py FOLDER        writes FOLDER/hours.parquet
 """
@@ -15,10 +16,14 @@ WASHINGTON = "America/New_York"
 
 
 def hours() -> pl.DataFrame:
-    """One row an hour in which someone rented: `begins_at`, `bikers`, the weather of the hour, and what a calendar knows of it."""
+    """One row an hour in which someone rented: `begins_at`, `bikers`, the weather of the hour, and
+    what a calendar knows of it.
+    """
     package = find_spec("ISLP")
     if package is None or package.origin is None:
-        raise SystemExit("the data are in the package ISLP, which is not installed: pip install --no-deps ISLP")
+        raise SystemExit(
+            "the data are in the package ISLP, which is not installed: pip install --no-deps ISLP"
+        )
     raw = pl.read_csv(Path(package.origin).parent / "data" / "Bikeshare.csv")
     day = pl.datetime(2011, 1, 1) + pl.duration(days=pl.col("day") - 1, hours=pl.col("hr"))
     local = day.dt.replace_time_zone(WASHINGTON, ambiguous="earliest")

@@ -2,14 +2,18 @@
 
     python data.py FOLDER        writes FOLDER/payments.parquet
 
-The rules are those of the simulator in the Fraud Detection Handbook (Le Borgne, Siblini, Lebichot and Bontempi, 2022, chapter 3):
+The rules are those of the simulator in the Fraud Detection Handbook (Le Borgne, Siblini, Lebichot
+and Bontempi, 2022, chapter 3):
 
-- Cards and terminals lie on a square of 100 by 100; a card pays at terminals within a distance of 5 (here 7, as there are fewer).
-- A card makes a Poisson number of payments a day, its mean between 0 and 4. Amounts are normal around the card's own mean, between 5 and
-  100, with half of it as deviation; times of day are normal around noon.
+- Cards and terminals lie on a square of 100 by 100; a card pays at terminals within a distance of 5
+  (here 7, as there are fewer).
+- A card makes a Poisson number of payments a day, its mean between 0 and 4. Amounts are normal
+  around the card's own mean, between 5 and 100, with half of it as deviation; times of day are
+  normal around noon.
 - A payment of more than 220 is fraud, so that the obvious can be found.
 - Each day some terminals are compromised: all their payments are fraud for 28 days.
-- Each day some cards are stolen: for 14 days, a third of their payments are five times as large, and fraud.
+- Each day some cards are stolen: for 14 days, a third of their payments are five times as large,
+  and fraud.
 """
 
 import sys
@@ -23,23 +27,43 @@ BEGIN = datetime(2018, 4, 1, tzinfo=UTC)
 DAY = 86_400  # seconds
 
 
-def payments(cards: int = 2_000, terminals: int = 4_000, days: int = 120, *, reach: float = 7.0, seed: int = 0) -> pl.DataFrame:
-    """One row a payment: payment, card, terminal, paid_at, amount, is_fraud, kind (0 genuine, 1 amount, 2 terminal, 3 card)."""
+def payments(
+    cards: int = 2_000,
+    terminals: int = 4_000,
+    days: int = 120,
+    *,
+    reach: float = 7.0,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """One row a payment: payment, card, terminal, paid_at, amount, is_fraud, kind (0 genuine, 1
+    amount, 2 terminal, 3 card).
+    """
     rng = np.random.default_rng(seed)
     home, location = rng.uniform(0, 100, (cards, 2)), rng.uniform(0, 100, (terminals, 2))
     near = [np.flatnonzero(((location - position) ** 2).sum(1) < reach**2) for position in home]
     a_day, usual = rng.uniform(0, 4, cards), rng.uniform(5, 100, cards)
 
-    card, day = np.divmod(np.repeat(np.arange(cards * days), rng.poisson(np.repeat(a_day, days))), days)
+    card, day = np.divmod(
+        np.repeat(np.arange(cards * days), rng.poisson(np.repeat(a_day, days))), days
+    )
     second = np.round(rng.normal(DAY / 2, 20_000, len(card))).astype(np.int64)
     amount = rng.normal(usual[card], usual[card] / 2)
     amount = np.round(np.where(amount < 0, rng.uniform(0, 2 * usual[card]), amount), 2)
     choice = rng.random(len(card))
     kept = (second > 0) & (second < DAY) & np.array([len(n) > 0 for n in near])[card]
-    card, day, second, amount, choice = (values[kept] for values in (card, day, second, amount, choice))
-    terminal = np.array([near[c][int(u * len(near[c]))] for c, u in zip(card.tolist(), choice.tolist(), strict=True)])
+    card, day, second, amount, choice = (
+        values[kept] for values in (card, day, second, amount, choice)
+    )
+    terminal = np.array(
+        [
+            near[c][int(u * len(near[c]))]
+            for c, u in zip(card.tolist(), choice.tolist(), strict=True)
+        ]
+    )
     order = np.lexsort((card, day * DAY + second))
-    card, terminal, amount, day, second = (values[order] for values in (card, terminal, amount, day, second))
+    card, terminal, amount, day, second = (
+        values[order] for values in (card, terminal, amount, day, second)
+    )
 
     kind = np.where(amount > 220, 1, 0)
     for start in range(days):

@@ -8,26 +8,53 @@ import headwater as hw
 
 table = hw.parquet("data/payments.parquet")
 payments = hw.Source(
-    "payments", history=table, timestamp_field="paid_at", id_field="payment", select=["payment", "card", "terminal", "amount"]
+    "payments",
+    history=table,
+    timestamp_field="paid_at",
+    id_field="payment",
+    select=["payment", "card", "terminal", "amount"],
 )
 # Whether a payment was fraud is known when its card's owner complains: a week later.
-disputes = hw.Source("disputes", history=table, timestamp_field="paid_at", known_after="7d", select=["card", "terminal", "is_fraud"])
+disputes = hw.Source(
+    "disputes",
+    history=table,
+    timestamp_field="paid_at",
+    known_after="7d",
+    select=["card", "terminal", "is_fraud"],
+)
 
 nightly = hw.batch("1d", delay="4h")
 live = hw.streaming("1s")
 windows = ["1h", "1d", "7d", "30d"]
 card = hw.FeatureView(
-    "card", source=payments, keys=["card"], windows=windows, freshness=nightly, features=[hw.count(), hw.mean("amount"), hw.max("amount")]
+    "card",
+    source=payments,
+    keys=["card"],
+    windows=windows,
+    freshness=nightly,
+    features=[hw.count(), hw.mean("amount"), hw.max("amount")],
 )
 terminal = hw.FeatureView(
-    "terminal", source=payments, keys=["terminal"], windows=windows, freshness=nightly, features=[hw.count(), hw.mean("amount")]
+    "terminal",
+    source=payments,
+    keys=["terminal"],
+    windows=windows,
+    freshness=nightly,
+    features=[hw.count(), hw.mean("amount")],
 )
 
 
 def risk(name: str, key: str) -> hw.FeatureView:
-    """The share of fraud among the known outcomes of this key: without the week that is not known yet, or as soon as it is known."""
+    """The share of fraud among the known outcomes of this key: without the week that is not known
+    yet, or as soon as it is known.
+    """
     return hw.FeatureView(
-        name, source=disputes, keys=[key], windows=["8d", "14d", "30d"], freshness=nightly, features=[hw.count(), hw.mean("is_fraud")]
+        name,
+        source=disputes,
+        keys=[key],
+        windows=["8d", "14d", "30d"],
+        freshness=nightly,
+        features=[hw.count(), hw.mean("is_fraud")],
     )
 
 
@@ -49,7 +76,16 @@ fraud = hw.Model(
     task="binary",
     default=0.0,
     features=hw.FeatureService(
-        "fraud_v1", [card, terminal, card_risk, terminal_risk, amount_ratio, hour, hw.RequestField("amount", float)]
+        "fraud_v1",
+        [
+            card,
+            terminal,
+            card_risk,
+            terminal_risk,
+            amount_ratio,
+            hour,
+            hw.RequestField("amount", float),
+        ],
     ),
     labels=hw.Labels(
         "disputed",
@@ -67,7 +103,9 @@ levels = {
     "nightly, known in a day": hw.Level(nightly, known_after={disputes: "1d"}),
     "live, known in a day": hw.Level(live, known_after={disputes: "1d"}),
 }
-how = hw.Evaluation(split="2018-07-01T00:00Z", metrics=["average_precision", "precision@1%", "recall@1%", "auc"])
+how = hw.Evaluation(
+    split="2018-07-01T00:00Z", metrics=["average_precision", "precision@1%", "recall@1%", "auc"]
+)
 project = hw.Project("fraud", [fraud], levels=levels, evaluation=how)
 
 if __name__ == "__main__":

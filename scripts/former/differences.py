@@ -25,7 +25,9 @@ class Difference:
 
 
 class Judged(NamedTuple):
-    """Differences that were not intended, how many each pattern names, and patterns that name none."""
+    """Differences that were not intended, how many each pattern names, and patterns that name
+    none.
+    """
 
     rest: list[Difference]
     counts: dict[str, int]

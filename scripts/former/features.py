@@ -98,5 +98,8 @@ MEMBERS = {"steady": [by_user, by_shop, visited, daily, share], "many": [many], 
 SERVICES = {name: hw.FeatureService(name, members) for name, members in MEMBERS.items()}
 project = hw.Project(
     "shop",
-    [hw.Model(name, task="binary", features=service, labels=labels) for name, service in SERVICES.items()],
+    [
+        hw.Model(name, task="binary", features=service, labels=labels)
+        for name, service in SERVICES.items()
+    ],
 )

@@ -18,7 +18,8 @@ import features
 import headwater as hw
 
 ANSWERS = Path("answers")
-OnlineFeatures = getattr(hw.operations, "OnlineFeatures", None) or hw.OnlineFeatures  # there in the former version
+# there in the former version
+OnlineFeatures = getattr(hw.operations, "OnlineFeatures", None) or hw.OnlineFeatures
 
 
 def offline():

@@ -65,7 +65,9 @@ class Clone:
         stale = self.callers(mutant.path)
         modules = {(_cache_folder(self.tree / name), Path(name).stem) for name in stale}
         files = self.kernels.glob("*/*")
-        return {file for file in files if (file.parent.name, file.name.partition(".")[0]) in modules}
+        return {
+            file for file in files if (file.parent.name, file.name.partition(".")[0]) in modules
+        }
 
     def importers(self, path: str) -> set[str]:
         """The files of src that import a file, by themselves."""

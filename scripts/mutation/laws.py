@@ -133,7 +133,9 @@ class Laws:
         return {name: place for place, name in enumerate(sorted(self.laws, key=distance))}
 
     def _never_runs(self, source: str, function: str) -> bool:
-        """Whether no law runs a function; where it is not a kernel, which cannot be seen running."""
+        """Whether no law runs a function; where it is not a kernel, which cannot be seen
+        running.
+        """
         ran = any((source, function) in law.functions for law in self.laws.values())
         return not ran and not self._at_import(function)
 

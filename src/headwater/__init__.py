@@ -1,7 +1,8 @@
 """headwater: from batch to real-time machine learning.
 
-Define a feature once; a freshness says how stale it may be; backtest the model at every freshness before anything is built.
-Importing this package loads no heavy library: each name is loaded when it is first used.
+Define a feature once; a freshness says how stale it may be; backtest the model at every freshness
+before anything is built. Importing this package loads no heavy library: each name is loaded when it
+is first used.
 """
 
 from __future__ import annotations
@@ -105,9 +106,11 @@ _HOMES = {
     "headwater.connectors.delta": "delta",
     "headwater.connectors.iceberg": "iceberg",
     "headwater.connectors.sql": "sql",
-    "headwater.definitions.aggregation": "approx_percentile collect_set count count_distinct decayed_mean decayed_sum first first_n fraction "
-    "last last_n latest max max_by mean min min_by mode open_age open_count rate ratio since_last std sum "
-    "top_k var",
+    "headwater.definitions.aggregation": (
+        "approx_percentile collect_set count count_distinct decayed_mean decayed_sum first "
+        "first_n fraction last last_n latest max max_by mean min min_by mode open_age open_count "
+        "rate ratio since_last std sum top_k var"
+    ),
     "headwater.definitions.censored": "censored",
     "headwater.definitions.connectors": "csv json_lines parquet",
     "headwater.definitions.decision_value": "DecisionValue",
@@ -168,5 +171,8 @@ _OTHER_NAMES = {
 """Names that other libraries use, and what they are called here."""
 
 __getattr__, __dir__, __all__ = lazy_names(
-    __name__, _HOMES, modules=("client", "errors", "evaluation", "experiments", "operations"), others=_OTHER_NAMES
+    __name__,
+    _HOMES,
+    modules=("client", "errors", "evaluation", "experiments", "operations"),
+    others=_OTHER_NAMES,
 )

@@ -1,4 +1,6 @@
-"""Clients of Amazon Web Services, by boto3: failures as errors that say what to do, and a bounded wait where requests are throttled."""
+"""Clients of Amazon Web Services, by boto3: failures as errors that say what to do, and a bounded
+wait where requests are throttled.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,26 @@ _PAUSES: Final = Backoff(first=0.05, longest=5.0)
 _WARN_EVERY: Final = 30.0
 _THROTTLED: Final = frozenset(
     {
-        *("LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled"),
-        *("RequestThrottledException", "SlowDown", "ThrottledException", "Throttling", "ThrottlingError", "ThrottlingException"),
+        *(
+            "LimitExceededException",
+            "ProvisionedThroughputExceededException",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+        ),
+        *(
+            "RequestThrottledException",
+            "SlowDown",
+            "ThrottledException",
+            "Throttling",
+            "ThrottlingError",
+            "ThrottlingException",
+        ),
         *("TooManyRequestsException", "KMSThrottlingException", "TransactionInProgressException"),
     }
 )
-_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_EXPIRED: Final = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+)
 _REFUSED: Final = frozenset(
     {
         *(
@@ -39,17 +55,26 @@ _REFUSED: Final = frozenset(
             "InvalidClientTokenId",
             "InvalidSignatureException",
         ),
-        *("MissingAuthenticationToken", "NotAuthorized", "OptInRequired", "SignatureDoesNotMatch", "UnauthorizedOperation"),
+        *(
+            "MissingAuthenticationToken",
+            "NotAuthorized",
+            "OptInRequired",
+            "SignatureDoesNotMatch",
+            "UnauthorizedOperation",
+        ),
         *("UnrecognizedClientException", "KMSAccessDeniedException"),
     }
 )
 _CREDENTIALS: Final = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with AWS_PROFILE, or run where the machine has a role. "
-    "An emulator takes any values"
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with AWS_PROFILE, or run "
+    "where the machine has a role. An emulator takes any values"
 )
 
 
-_NO_SERVICE: Final = "the answer is a web page, and none of a service of AWS. Check the endpoint, and proxies on the way to it"
+_NO_SERVICE: Final = (
+    "the answer is a web page, and none of a service of AWS. Check the endpoint, and proxies on "
+    "the way to it"
+)
 
 
 class AwsRefusedError(ConnectError):
@@ -57,7 +82,8 @@ class AwsRefusedError(ConnectError):
 
     Remedy: its caller handles it.
 
-    code: of the service, such as "ResourceNotFoundException". answer: the whole response, such as one with "CancellationReasons".
+    code: of the service, such as "ResourceNotFoundException". answer: the whole response, such as
+    one with "CancellationReasons".
     """
 
     def __init__(self, code: str, message: str, answer: Answer) -> None:
@@ -69,9 +95,11 @@ class AwsRefusedError(ConnectError):
 class AwsClient:
     """A client of one service, for any number of threads.
 
-    Region and credentials come from where every program with boto3 finds them: environment, profile, role. A request that is throttled,
-    that gets no answer, or that meets an error of the service, is sent again after a random pause that grows, until `patience` has passed.
-    So a request that writes must be one that the service makes once however often it is sent: it has a token, or is idempotent.
+    Region and credentials come from where every program with boto3 finds them: environment,
+    profile, role. A request that is throttled, that gets no answer, or that meets an error of the
+    service, is sent again after a random pause that grows, until `patience` has passed. So a
+    request that writes must be one that the service makes once however often it is sent: it has a
+    token, or is idempotent.
 
     Args:
         service: "kinesis" or "dynamodb", which is also the name of the extra.
@@ -80,10 +108,12 @@ class AwsClient:
         patience: seconds after which a request that fails is given up.
         timeout: seconds to wait for each answer.
         failure: which error is raised; a store raises `StoreError`.
-        unanswered: which one without an answer, or where the service throttles or fails for too long.
+        unanswered: which one without an answer, or where the service throttles or fails for too
+            long.
         connections: how many requests can be under way.
 
-    throttled, waited: the number of requests that were throttled, and the seconds of all pauses so far.
+    throttled, waited: the number of requests that were throttled, and the seconds of all pauses so
+    far.
 
     Raises:
         MissingExtraError: boto3 is not installed.
@@ -100,7 +130,8 @@ class AwsClient:
     connections: int = 32
     throttled: int = 0
     waited: float = 0.0
-    _warned: tuple[int, float] = field(default=(0, -math.inf), init=False, repr=False)  # throttled then, and when to warn again
+    # throttled then, and when to warn again
+    _warned: tuple[int, float] = field(default=(0, -math.inf), init=False, repr=False)
 
     def __post_init__(self) -> None:
         try:
@@ -111,8 +142,15 @@ class AwsClient:
         except ImportError as error:
             raise MissingExtraError("boto3", self.service) from error
         self._doubt = ""  # about the region, for errors
-        self._errors, self._broken = exceptions, (ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError)
-        self._may_pass = (exceptions.ClientError, exceptions.HTTPClientError, exceptions.ConnectionError)
+        self._errors, self._broken = (
+            exceptions,
+            (ProtocolError, URLLib3ReadTimeoutError, URLLib3SSLError),
+        )
+        self._may_pass = (
+            exceptions.ClientError,
+            exceptions.HTTPClientError,
+            exceptions.ConnectionError,
+        )
         config = Config(
             connect_timeout=min(5.0, self.timeout),
             read_timeout=self.timeout,
@@ -124,21 +162,29 @@ class AwsClient:
             session = boto3.session.Session(region_name=self.region)
             if session.get_credentials() is None:
                 raise exceptions.NoCredentialsError
-            self._client = session.client(self.service, endpoint_url=self.endpoint_url, config=config)
+            self._client = session.client(
+                self.service, endpoint_url=self.endpoint_url, config=config
+            )
             self._check_region(session)
         self.region = self._client.meta.region_name
         self.endpoint_url = self._client.meta.endpoint_url
 
     def _check_region(self, session: Any) -> None:  # noqa: ANN401 (of boto3, which is imported where it is used)
-        """Raise where the address is made of a region that has no name of one; doubt one that boto3 does not know, which may be newer."""
+        """Raise where the address is made of a region that has no name of one; doubt one that boto3
+        does not know, which may be newer.
+        """
         name, url = self._client.meta.region_name, self._client.meta.endpoint_url
         if f".{name}." not in url:
             return
         try:
-            known = session.get_available_regions(self.service, session.get_partition_for_region(name))
+            known = session.get_available_regions(
+                self.service, session.get_partition_for_region(name)
+            )
         except self._errors.UnknownRegionError as error:
             hint = nearest(name, session.get_available_regions(self.service))
-            raise self.failure(f"AWS has no region {name!r} ({hint}); correct region=, or AWS_DEFAULT_REGION") from error
+            raise self.failure(
+                f"AWS has no region {name!r} ({hint}); correct region=, or AWS_DEFAULT_REGION"
+            ) from error
         if name not in known:
             self._doubt = f"boto3 knows no region {name!r} ({nearest(name, known)}). "
 
@@ -146,7 +192,12 @@ class AwsClient:
         return f"{self.service} at {self.endpoint_url} (region {self.region})"
 
     def call(
-        self, operation: str, request: Mapping[str, object], *, expected: Collection[str] = (), patience: float | None = None
+        self,
+        operation: str,
+        request: Mapping[str, object],
+        *,
+        expected: Collection[str] = (),
+        patience: float | None = None,
     ) -> Answer:
         """The answer to one request.
 
@@ -170,12 +221,25 @@ class AwsClient:
 
         pauses = _PAUSES.within(self.patience if patience is None else patience)
         with self._failures(expected):
-            return retry(send, on=self._may_pass, pauses=pauses, passes=partial(self._passes, expected), wait=partial(self.wait, operation))
+            return retry(
+                send,
+                on=self._may_pass,
+                pauses=pauses,
+                passes=partial(self._passes, expected),
+                wait=partial(self.wait, operation),
+            )
 
     def events(
-        self, operation: str, request: Mapping[str, object], field: str, *, expected: Collection[str] = (), patience: float | None = None
+        self,
+        operation: str,
+        request: Mapping[str, object],
+        field: str,
+        *,
+        expected: Collection[str] = (),
+        patience: float | None = None,
     ) -> Iterator[Answer]:
-        """The events that a request is answered with for a while, in this field of the answer; a connection that breaks ends them too.
+        """The events that a request is answered with for a while, in this field of the answer; a
+        connection that breaks ends them too.
 
         The other arguments and the errors: as of `call`.
         """
@@ -189,13 +253,16 @@ class AwsClient:
                 _LOG.debug("%s: the events of %s ended: %s", self, operation, error)
 
     def wait(self, what: str, seconds: float) -> None:
-        """Wait before `what` is sent again. Where requests are throttled, a warning says how many, at most every half minute."""
+        """Wait before `what` is sent again. Where requests are throttled, a warning says how many,
+        at most every half minute.
+        """
         self.waited += seconds
         _LOG.debug("%s: %s is sent again in %.2f s", self, what, seconds)
         if self.throttled > self._warned[0] and clock.stopwatch() > self._warned[1]:
             self._warned = self.throttled, clock.stopwatch() + _WARN_EVERY
             _LOG.warning(
-                "%s: %d requests were throttled so far, and are sent again; %.1f s of pauses. If it lasts, raise its capacity, or send less",
+                "%s: %d requests were throttled so far, and are sent again; %.1f s of pauses. If "
+                "it lasts, raise its capacity, or send less",
                 self,
                 self.throttled,
                 self.waited,
@@ -220,20 +287,39 @@ class AwsClient:
         except errors.ClientError as error:
             code, text = _code_of(error.response)
             if code in expected:
-                raise AwsRefusedError(code, f"{self.service}: {text} ({code})", error.response) from error
+                raise AwsRefusedError(
+                    code, f"{self.service}: {text} ({code})", error.response
+                ) from error
             raised = self.unanswered if _may_pass(error.response) else self.failure
-            raise raised(f"{at}: {_NO_SERVICE if _is_page(error.response) else _refused(self.service, code, text)}") from error
+            raise raised(
+                f"{at}: "
+                f"{_NO_SERVICE if _is_page(error.response) else _refused(self.service, code, text)}"
+            ) from error
         except (errors.NoCredentialsError, errors.PartialCredentialsError) as error:
-            raise self.failure(f"{at}: no credentials were found, or only a part of them ({error}); {_CREDENTIALS}") from error
-        except (errors.TokenRetrievalError, errors.SSOError, errors.CredentialRetrievalError, errors.MetadataRetrievalError) as error:
-            raise self.failure(f"{at}: credentials cannot be fetched: {error}. Sign in again, or {_CREDENTIALS}") from error
+            raise self.failure(
+                f"{at}: no credentials were found, or only a part of them ({error}); {_CREDENTIALS}"
+            ) from error
+        except (
+            errors.TokenRetrievalError,
+            errors.SSOError,
+            errors.CredentialRetrievalError,
+            errors.MetadataRetrievalError,
+        ) as error:
+            raise self.failure(
+                f"{at}: credentials cannot be fetched: {error}. Sign in again, or {_CREDENTIALS}"
+            ) from error
         except errors.ProfileNotFound as error:
-            raise self.failure(f"{at}: {error}; correct AWS_PROFILE, or add the profile to ~/.aws/config") from error
+            raise self.failure(
+                f"{at}: {error}; correct AWS_PROFILE, or add the profile to ~/.aws/config"
+            ) from error
         except errors.NoRegionError as error:
-            raise self.failure(f"{at}: no region is known; give region=, or set AWS_DEFAULT_REGION") from error
+            raise self.failure(
+                f"{at}: no region is known; give region=, or set AWS_DEFAULT_REGION"
+            ) from error
         except (errors.HTTPClientError, errors.ConnectionError) as error:
             raise self.unanswered(
-                f"{at}: no answer: {error}. {self._doubt}Check the region, the endpoint and the network, and that the service (or the emulator) runs"
+                f"{at}: no answer: {error}. {self._doubt}Check the region, the endpoint and the "
+                "network, and that the service (or the emulator) runs"
             ) from error
         except (errors.BotoCoreError, ValueError) as error:
             raise self.failure(f"{at}: the request cannot be sent: {error}") from error
@@ -241,7 +327,9 @@ class AwsClient:
 
 def _is_page(answer: Mapping[str, Any]) -> bool:
     """Whether an answer is one of a web server or of a proxy."""
-    return "html" in answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("content-type", "")
+    return "html" in answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(
+        "content-type", ""
+    )
 
 
 def _code_of(answer: Mapping[str, Any]) -> tuple[str, str]:
@@ -252,14 +340,23 @@ def _code_of(answer: Mapping[str, Any]) -> tuple[str, str]:
 
 def _may_pass(answer: Mapping[str, Any]) -> bool:
     """Whether an error is of the service's load, or its fault."""
-    return _code_of(answer)[0] in _THROTTLED or answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
+    return (
+        _code_of(answer)[0] in _THROTTLED
+        or answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
+    )
 
 
 def _refused(service: str, code: str, text: str) -> str:
     if code in _THROTTLED:
-        return f"{service} still throttles requests after the pauses: {text} ({code}). Raise its capacity, or send less"
+        return (
+            f"{service} still throttles requests after the pauses: {text} ({code}). Raise its "
+            "capacity, or send less"
+        )
     if code in _EXPIRED:
         return f"the credentials have expired: {text} ({code}). Sign in again, then start again"
     if code in _REFUSED:
-        return f"access refused: {text} ({code}). Check the credentials, the region, and what their policy allows"
+        return (
+            f"access refused: {text} ({code}). Check the credentials, the region, and what their "
+            "policy allows"
+        )
     return f"{text} ({code})"

@@ -7,12 +7,16 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-_STEADY = tuple(getattr(time, name) for name in ("CLOCK_MONOTONIC", "CLOCK_BOOTTIME") if hasattr(time, name))
+_STEADY = tuple(
+    getattr(time, name) for name in ("CLOCK_MONOTONIC", "CLOCK_BOOTTIME") if hasattr(time, name)
+)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """What takes the place of the machine's clocks in tests; only `headwater.testing.clock` sets one, and no service imports that."""
+    """What takes the place of the machine's clocks in tests; only `headwater.testing.clock` sets
+    one, and no service imports that.
+    """
 
     def wall(self) -> int:
         """The current time in microseconds since 1970 UTC."""
@@ -27,7 +31,9 @@ _instead: Clock | None = None
 
 
 def read_instead(other: Clock | None) -> Clock | None:
-    """Read this clock from now on in this process, None for the machine's; returns the one before."""
+    """Read this clock from now on in this process, None for the machine's; returns the one
+    before.
+    """
     global _instead
     before, _instead = _instead, other
     return before
@@ -43,13 +49,17 @@ stopwatch = time.perf_counter
 
 
 def processor_seconds() -> float:
-    """Seconds that this process and its children that have ended have computed, on all processors; only differences are meaningful."""
+    """Seconds that this process and its children that have ended have computed, on all processors;
+    only differences are meaningful.
+    """
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
 
 def steady_micros() -> tuple[int, ...]:
-    """Microseconds of the monotonic clocks; one counts while the machine sleeps; only differences are meaningful."""
+    """Microseconds of the monotonic clocks; one counts while the machine sleeps; only differences
+    are meaningful.
+    """
     if _instead is not None:
         return (_instead.steady(),) * len(_STEADY)
     return tuple(time.clock_gettime_ns(which) // 1000 for which in _STEADY)

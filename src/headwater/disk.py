@@ -1,4 +1,6 @@
-"""Files that a user writes and edits, and names that have to be on disk before a program goes on."""
+"""Files that a user writes and edits, and names that have to be on disk before a program goes
+on.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ class HeadwaterError(Exception):
 
     Remedy: read its message; `except HeadwaterError` catches all of them.
 
-    request_id: of the failed request, if a service returned the error; the service's log has a line with this id.
+    request_id: of the failed request, if a service returned the error; the service's log has a line
+    with this id.
     """
 
     request_id: str | None = None
@@ -56,7 +57,8 @@ class DefinitionError(HeadwaterError):
 class LeakError(DefinitionError):
     """A definition would leak the future into training data.
 
-    Remedy: declare when each row was known, with `known_at_field=`, `known_after=` or a second source with its own `select=`.
+    Remedy: declare when each row was known, with `known_at_field=`, `known_after=` or a second
+    source with its own `select=`.
     """
 
 
@@ -77,14 +79,17 @@ class StoreError(HeadwaterError):
 class StaleError(StoreError):
     """A value is older than its freshness, and its view has on_stale="refuse".
 
-    Remedy: run the job or the ingestion that keeps the view fresh, or serve the previous value with `on_stale="previous"`.
+    Remedy: run the job or the ingestion that keeps the view fresh, or serve the previous value with
+    `on_stale="previous"`.
     """
 
 
 class IncompleteError(StaleError):
-    """The records of a view lack events that were received, and the view has on_incomplete="refuse".
+    """The records of a view lack events that were received, and the view has
+    on_incomplete="refuse".
 
-    Remedy: let `headwater ingest` rebuild the view, or serve the values that there are with `on_incomplete="value"`.
+    Remedy: let `headwater ingest` rebuild the view, or serve the values that there are with
+    `on_incomplete="value"`.
     """
 
 
@@ -96,7 +101,8 @@ class NoStoreError(StoreError):
 
 
 class RebuiltError(StoreError):
-    """The records of a view were rebuilt with other column types since a reader opened it; open it again.
+    """The records of a view were rebuilt with other column types since a reader opened it; open it
+    again.
 
     Remedy: open the reader again; a service does so by itself.
     """
@@ -110,7 +116,8 @@ class FencedError(StoreError):
 
 
 class LostError(FencedError):
-    """A server of an online store was replaced by one without this process's writes; nothing more was written.
+    """A server of an online store was replaced by one without this process's writes; nothing more
+    was written.
 
     Remedy: rebuild the views as the message says; archive and history still have the events.
     """
@@ -119,17 +126,38 @@ class LostError(FencedError):
 class RetentionError(DataError):
     """A stream no longer has the records to read next: they are older than its retention.
 
-    Remedy: rebuild the view from its archive or history, or continue with `--accept-loss`, which counts the lost records.
+    Remedy: rebuild the view from its archive or history, or continue with `--accept-loss`, which
+    counts the lost records.
 
-    stream: its name in messages. partition: of the stream. wanted: the offset to read next. first: the first offset available;
-    position: the same as the stream's reader writes it. lost: how many records are gone at most, or 1 where that is not known.
+    stream: its name in messages. partition: of the stream. wanted: the offset to read next. first:
+    the first offset available;
+    position: the same as the stream's reader writes it. lost: how many records are gone at most, or
+    1 where that is not known.
     why: in place of what the offsets show.
     """
 
-    def __init__(self, stream: str, partition: str, *, wanted: int, first: int, position: bytes, lost: int, why: str = "") -> None:
-        self.stream, self.partition, self.wanted, self.first, self.position, self.lost = stream, partition, wanted, first, position, lost
+    def __init__(
+        self,
+        stream: str,
+        partition: str,
+        *,
+        wanted: int,
+        first: int,
+        position: bytes,
+        lost: int,
+        why: str = "",
+    ) -> None:
+        self.stream, self.partition, self.wanted, self.first, self.position, self.lost = (
+            stream,
+            partition,
+            wanted,
+            first,
+            position,
+            lost,
+        )
         offsets = (
-            f"offset {wanted} is to be read next, and the first one still there is {first}: up to {lost:,} records were deleted before they"
+            f"offset {wanted} is to be read next, and the first one still there is {first}: up to "
+            f"{lost:,} records were deleted before they"
         )
         super().__init__(
             f"{stream}, partition {partition}: {why or f'{offsets} were read'}. "
@@ -138,27 +166,30 @@ class RetentionError(DataError):
 
 
 class RecreatedError(DataError):
-    """A topic was deleted and created again under its name, so offsets of the old one are invalid in the new one.
+    """A topic was deleted and created again under its name, so offsets of the old one are invalid
+    in the new one.
 
     Remedy: continue with `--accept-loss`, or give the source another name.
 
-    stream: its name in messages. origins: by partition, the origin of offsets in the new topic, from its first record on.
+    stream: its name in messages. origins: by partition, the origin of offsets in the new topic,
+    from its first record on.
     """
 
     def __init__(self, stream: str, origins: Mapping[str, str], *, was: str, now: str) -> None:
         self.stream, self.origins = stream, origins
         super().__init__(
-            f"{stream}: the topic was deleted and created again under its name: its id was {was} and is {now}. The stored offsets of partition "
-            f"{', '.join(sorted(origins))} are of the deleted topic; its unread records are lost. "
-            "Read the new topic from its beginning with --accept-loss, or give the source another name to begin a new stream"
+            f"{stream}: the topic was deleted and created again under its name: its id was {was} "
+            f"and is {now}. The stored offsets of partition {', '.join(sorted(origins))} are of "
+            "the deleted topic; its unread records are lost. Read the new topic from its "
+            "beginning with --accept-loss, or give the source another name to begin a new stream"
         )
 
 
 class OtherDefinitionsError(DataError):
     """A fitted model was trained with other definitions than these, and cannot be served with them.
 
-    Remedy: train it again, promote a version that fits, or use the definitions that it was trained with; a service that was started before
-    they were changed has to be restarted.
+    Remedy: train it again, promote a version that fits, or use the definitions that it was trained
+    with; a service that was started before they were changed has to be restarted.
 
     difference: in words, without whose it is and what to do.
     """
@@ -178,14 +209,16 @@ class ConnectError(HeadwaterError):
 class ClockError(HeadwaterError):
     """The wall clock cannot be right, so nothing is committed.
 
-    Remedy: correct the clock of the machine; `headwater store rewind` where a store is ahead already.
+    Remedy: correct the clock of the machine; `headwater store rewind` where a store is ahead
+    already.
     """
 
 
 class AccessError(HeadwaterError):
     """A token is unknown, or lacks a scope.
 
-    Remedy: pass a token with the scope in the message; `headwater token new --scope SCOPE` creates one.
+    Remedy: pass a token with the scope in the message; `headwater token new --scope SCOPE` creates
+    one.
     """
 
 
@@ -228,7 +261,8 @@ class MissingExtraError(HeadwaterError):
         super().__init__(f"{library} is not installed; install it with: pip install {package}")
 
 
-_LONGEST_NAME: Final = 200  # characters; the comparison of a longer one with the known names would take minutes
+# characters; the comparison of a longer one with the known names would take minutes
+_LONGEST_NAME: Final = 200
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -240,7 +274,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'known: amount, user'
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if len(name) <= _LONGEST_NAME else []
+    close = (
+        difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+        if len(name) <= _LONGEST_NAME
+        else []
+    )
     if close:
         return f"did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
@@ -255,7 +293,11 @@ def given(value: object) -> str:
     """
     if isinstance(value, type):
         called = getattr(value, "_called", None)
-        return f"the class {called}, which is not called" if called else f"the class {value.__name__}, not an instance"
+        return (
+            f"the class {called}, which is not called"
+            if called
+            else f"the class {value.__name__}, not an instance"
+        )
     if callable(value) and hasattr(value, "__code__"):
         return f"the function {getattr(value, '__name__', 'of no name')}, which is not called"
     if isinstance(value, list | tuple):
@@ -267,7 +309,11 @@ def given(value: object) -> str:
     if len(text) <= _LONGEST_VALUE and "\n" not in text:
         return text
     name = getattr(value, "name", None)
-    return f"{type(value).__name__}({name!r})" if isinstance(name, str) else f"{text[:_LONGEST_VALUE]}...".replace("\n", " ")
+    return (
+        f"{type(value).__name__}({name!r})"
+        if isinstance(name, str)
+        else f"{text[:_LONGEST_VALUE]}...".replace("\n", " ")
+    )
 
 
 _LONGEST_VALUE: Final = 100  # characters of a value in a message
@@ -279,44 +325,73 @@ def listed(names: Iterable[str], most: int = 4) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
-_PAGE: Final = re.compile(r":?\s*<(\?xml|!doctype|html|error)\b.*", re.IGNORECASE | re.DOTALL)  # the body of a response
+# the body of a response
+_PAGE: Final = re.compile(r":?\s*<(\?xml|!doctype|html|error)\b.*", re.IGNORECASE | re.DOTALL)
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
-_OTHER: Final = re.compile(r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE)  # polars adds the path it read first
+# polars adds the path it read first
+_OTHER: Final = re.compile(
+    r" \(path: \S+?\)(?=$|;)|; note: if you are using Python,.*", re.MULTILINE
+)
 
 
 _HINTS: Final = re.compile(  # of polars, about arguments that no function here takes
-    r"[,;.]? *(hint: (pass|specify) .*|hint: try .*|You might want to try:.*|Hint: passing a schema .*)", re.DOTALL | re.IGNORECASE
+    r"[,;.]? *(hint: (pass|specify) .*|hint: try .*|You might want to try:.*"
+    r"|Hint: passing a schema .*)",
+    re.DOTALL | re.IGNORECASE,
 )
 _REMEDIES: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), remedy)
     for pattern, remedy in (
         (r"utf-?8", "Write the file again in UTF-8, such as iconv -f latin1 -t utf8 FILE"),
-        (r"data type mismatch for column", "The files of a table hold a column with one type; write them again with it"),
+        (
+            r"data type mismatch for column",
+            "The files of a table hold a column with one type; write them again with it",
+        ),
         (
             r"could not parse `.*` as (dtype )?`?\w+",
-            "The first 10,000 lines decide what a column holds: leave the field empty for a missing value, or write the table as parquet",
+            (
+                "The first 10,000 lines decide what a column holds: leave the field empty for a "
+                "missing value, or write the table as parquet"
+            ),
         ),
         (
             r"NULL-typed column|cannot parse '.*' \(\w+\) as",
-            "The first 10,000 lines decide what a column holds: begin with a line that has a value of every column, or write the table as parquet",
+            (
+                "The first 10,000 lines decide what a column holds: begin with a line that has a "
+                "value of every column, or write the table as parquet"
+            ),
         ),
     )
 )
 
 
 def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
-    """The message of a library about a table that cannot be read, without the plan, response bodies, URL queries and secrets.
+    """The message of a library about a table that cannot be read, without the plan, response
+    bodies, URL queries and secrets.
 
-    >>> read_error(OSError("Error performing GET http://s3/b/k?X-Amz-Signature=12: 403 Forbidden: <?xml?><Error><Code>AccessDenied</Code>"))
+    >>> read_error(
+    ...     OSError(
+    ...         "Error performing GET http://s3/b/k?X-Amz-Signature=12: 403 Forbidden: "
+    ...         "<?xml?><Error><Code>AccessDenied</Code>"
+    ...     )
+    ... )
     'Error performing GET http://s3/b/k: 403 Forbidden (AccessDenied)'
     """
     text = str(error)
     code = _CODE.search(text)
     first, _, cause = text.partition("\n\nCaused by:")
-    first = _PAGE.sub("", first.partition("\n\nResolved plan")[0].partition("\n\nDebug source")[0]).strip()
-    first = re.sub(r"(://[^\s?]+)\?[^\s:]*", r"\1", _OTHER.sub("", first)).removeprefix("object-store error: ")
+    first = _PAGE.sub(
+        "", first.partition("\n\nResolved plan")[0].partition("\n\nDebug source")[0]
+    ).strip()
+    first = re.sub(r"(://[^\s?]+)\?[^\s:]*", r"\1", _OTHER.sub("", first)).removeprefix(
+        "object-store error: "
+    )
     reason = cause.strip().splitlines()[-1:] if cause else []
-    message = first + (f" ({code[1]})" if code else "") + "".join(f": {re.sub(r'^[0-9]+: ', '', line.strip())}" for line in reason)
+    message = (
+        first
+        + (f" ({code[1]})" if code else "")
+        + "".join(f": {re.sub(r'^[0-9]+: ', '', line.strip())}" for line in reason)
+    )
     for secret in secrets:
         if len(secret) > _SHORT:
             message = message.replace(secret, "...")
@@ -325,7 +400,8 @@ def read_error(error: BaseException, secrets: Iterable[str] = ()) -> str:
     return message if remedy is None else f"{message}. {remedy}"
 
 
-_SHORT: Final = 3  # characters; a shorter string is not treated as a secret, since any word may contain it
+# characters; a shorter string is not treated as a secret, since any word may contain it
+_SHORT: Final = 3
 
 
 class HeadwaterWarning(UserWarning):
@@ -340,7 +416,8 @@ class RowsLeftOutWarning(HeadwaterWarning):
 
     Remedy: look at `left_out`; repair the rows, or filter them out in the source.
 
-    left_out: by reason, how many rows; all of the reasons, duplicates too, which are no cause for a warning.
+    left_out: by reason, how many rows; all of the reasons, duplicates too, which are no cause for a
+    warning.
     """
 
     def __init__(self, message: str, left_out: Mapping[str, int]) -> None:

@@ -1,4 +1,6 @@
-"""Names of a package that are loaded when they are first used, so that importing the package loads no heavy library."""
+"""Names of a package that are loaded when they are first used, so that importing the package loads
+no heavy library.
+"""
 
 from __future__ import annotations
 
@@ -46,15 +48,25 @@ def lazy_names(
             )
             other = others.get(name) or next(inside, None)
             close = f"did you mean {other!r}?" if other else nearest(name, [*home, *modules])
-            message += f"; {close if close.startswith('did') else f'dir({package}) lists all names'}"
+            message += (
+                f"; {close if close.startswith('did') else f'dir({package}) lists all names'}"
+            )
             caller = sys._getframe(1)  # noqa: SLF001 (an import would replace the message of an AttributeError by its own)
             if caller.f_code.co_code[caller.f_lasti] == _IMPORT_FROM:
                 old = f"module {package!r} has no attribute"
-                raise ImportError(message.replace(old, f"cannot import from {package!r}:"), name=name)
+                raise ImportError(
+                    message.replace(old, f"cannot import from {package!r}:"), name=name
+                )
         raise AttributeError(message, name=name)
 
     def listed() -> list[str]:
         """The public names, which a shell completes, and those that begin with an underscore."""
-        return sorted({*home, *modules, *(name for name in vars(sys.modules[package]) if name.startswith("__"))})
+        return sorted(
+            {
+                *home,
+                *modules,
+                *(name for name in vars(sys.modules[package]) if name.startswith("__")),
+            }
+        )
 
     return missing, listed, sorted(home)

@@ -1,4 +1,6 @@
-"""For operators: services, online stores, fitted models, logs, dead letters, repairs and erasure; and the classes of results."""
+"""For operators: services, online stores, fitted models, logs, dead letters, repairs and erasure;
+and the classes of results.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,9 @@ _HOMES = {
     "headwater.monitoring.parity": "Parity",
     "headwater.monitoring.served_parity": "served_parity",
     "headwater.monitoring.status": "Status",
-    "headwater.monitoring.view_version_status": "ViewVersion promote_view rollback_view view_versions",
+    "headwater.monitoring.view_version_status": (
+        "ViewVersion promote_view rollback_view view_versions"
+    ),
     "headwater.online.feature_reader": "OnlineFeatures",
     "headwater.online.precomputed": "PrecomputedReader",
     "headwater.stores": "CreatedStore OnlineStore create_store open_store",

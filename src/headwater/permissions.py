@@ -1,7 +1,7 @@
 """Files that only their owner can read: headwater stores keys, events and predictions of people.
 
-Folders are 0700 and files 0600, independent of the umask. Files at a path that the user names, such as a report or a training set,
-follow the umask.
+Folders are 0700 and files 0600, independent of the umask. Files at a path that the user names, such
+as a report or a training set, follow the umask.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def make_folder(folder: Path) -> Path:
             break
         path = path.parent
     for path in reversed(missing):
-        with suppress(FileExistsError):  # another process was first; if it is a file, the next line or the caller fails
+        # another process was first; if it is a file, the next line or the caller fails
+        with suppress(FileExistsError):
             path.mkdir(mode=FOLDER)
     if missing and not folder.is_dir():
         raise NotADirectoryError(20, os.strerror(20), str(folder))
@@ -51,7 +52,8 @@ def make_folder(folder: Path) -> Path:
 
 
 def own_folder(folder: Path) -> Path:
-    """`make_folder` for a folder of headwater's own: files in it that others could read are made private, and a log line reports it.
+    """`make_folder` for a folder of headwater's own: files in it that others could read are made
+    private, and a log line reports it.
 
     A process checks once, when it first opens the folder.
 
@@ -65,7 +67,12 @@ def own_folder(folder: Path) -> Path:
         home = settings.home().absolute()
         changed = tighten(folder) + (_tightened(home) if home in path.parents else 0)
         if changed:
-            _LOG.warning("%s: %d files and folders could be read by other users of this machine; now they cannot", folder, changed)
+            _LOG.warning(
+                "%s: %d files and folders could be read by other users of this machine; now they "
+                "cannot",
+                folder,
+                changed,
+            )
     return folder
 
 
@@ -76,9 +83,11 @@ def own_if_there(folder: Path) -> None:
 
 
 def create(path: Path) -> Path:
-    """Create an empty file with mode 0600 for a library that opens files by their path; an existing one is made private.
+    """Create an empty file with mode 0600 for a library that opens files by their path; an existing
+    one is made private.
 
-    An existing file is not opened: to close it would drop the locks that SQLite holds on it in this process.
+    An existing file is not opened: to close it would drop the locks that SQLite holds on it in this
+    process.
 
     Raises:
         OSError: it cannot be created.
@@ -96,7 +105,8 @@ def open_private(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
 
 
 def tighten(folder: Path) -> int:
-    """Remove all rights of group and others from a folder and its content; the number of files and folders that had any.
+    """Remove all rights of group and others from a folder and its content; the number of files and
+    folders that had any.
 
     Files of other users stay as they are. Links are not followed.
     """
@@ -119,10 +129,14 @@ def replace_file(path: Path, content: bytes, like: Path | None = None) -> None:
 
 
 def share_like(target: Path, model: Path, *, below: bool = True) -> None:
-    """Let group and others read a file, or a folder and all `below` it, if they can read the folder `model`; only the owner can write."""
+    """Let group and others read a file, or a folder and all `below` it, if they can read the folder
+    `model`; only the owner can write.
+    """
     rights = model.stat().st_mode & (stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
     for path in [target, *(_below(target) if below else ())]:
-        path.chmod(FOLDER | rights if path.is_dir() else FILE | rights & (stat.S_IRGRP | stat.S_IROTH))
+        path.chmod(
+            FOLDER | rights if path.is_dir() else FILE | rights & (stat.S_IRGRP | stat.S_IROTH)
+        )
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -134,7 +148,11 @@ def _tightened(path: Path) -> bool:
     """Remove the rights of others from a file or folder; whether there were any."""
     with suppress(OSError):  # another process has renamed or removed it, or it is another user's
         info = path.lstat()
-        if not stat.S_ISLNK(info.st_mode) and info.st_mode & _OTHERS and info.st_uid == os.geteuid():
+        if (
+            not stat.S_ISLNK(info.st_mode)
+            and info.st_mode & _OTHERS
+            and info.st_uid == os.geteuid()
+        ):
             path.chmod(stat.S_IMODE(info.st_mode) & ~_OTHERS)
             return True
     return False

@@ -1,8 +1,8 @@
 """Tables that plugins extend, and the entry points that find plugins.
 
-A package lists functions under `[project.entry-points."headwater.plugins"]` in its pyproject.toml. Each is called once: before the lookup
-of an unknown name, or the iteration of a table. It adds rows to tables: `FUNCTIONS`, `TABLE`, `TASKS`, `FAMILIES`, `FEEDS` and `STORES`
-are `Rows`.
+A package lists functions under `[project.entry-points."headwater.plugins"]` in its pyproject.toml.
+Each is called once: before the lookup of an unknown name, or the iteration of a table. It adds rows
+to tables: `FUNCTIONS`, `TABLE`, `TASKS`, `FAMILIES`, `FEEDS` and `STORES` are `Rows`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class Rows(dict[str, Row]):
             UsageError: the table has another row of that name.
         """
         if dict.__contains__(self, name) and dict.__getitem__(self, name) != row:
-            raise UsageError(f"there is a {type(row).__name__} {name!r} already; give the one that is added another name")
+            raise UsageError(
+                f"there is a {type(row).__name__} {name!r} already; give the one that is added "
+                "another name"
+            )
         self[name] = row
 
     def __missing__(self, name: str) -> Row:
@@ -77,7 +80,8 @@ class Rows(dict[str, Row]):
 
 
 def load() -> None:
-    """Call every entry point of the group, once; lookups during the calls see the rows added so far.
+    """Call every entry point of the group, once; lookups during the calls see the rows added so
+    far.
 
     Raises:
         UsageError: one cannot be imported, or fails.
@@ -102,5 +106,6 @@ def _call(point: EntryPoint) -> None:
         point.load()()
     except Exception as error:
         raise UsageError(
-            f"the plugin {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; fix it, or uninstall its package"
+            f"the plugin {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: "
+            f"{error}; fix it, or uninstall its package"
         ) from error

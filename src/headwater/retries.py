@@ -1,8 +1,9 @@
 """One way to try again: pauses that double up to a limit, and a retry of reads and of connections.
 
-A commit is never sent again blindly: the first one may have been made although no answer came. Whether it was made is looked up, or the
-server makes it once however often it arrives. A loop that compares and sets, and reads and decides again when refused, is not a retry, and
-stands where the decision is.
+A commit is never sent again blindly: the first one may have been made although no answer came.
+Whether it was made is looked up, or the server makes it once however often it arrives. A loop that
+compares and sets, and reads and decides again when refused, is not a retry, and stands where the
+decision is.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ E = TypeVar("E", bound=Exception)
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses in seconds: `first`, then each twice as long as the one before, and none longer than `longest`.
+    """Pauses in seconds: `first`, then each twice as long as the one before, and none longer than
+    `longest`.
 
-    What runs on and on, such as a job or a process that is started again, takes the next pause after each failure, and starts over with
-    `iter` once it has worked.
+    What runs on and on, such as a job or a process that is started again, takes the next pause
+    after each failure, and starts over with `iter` once it has worked.
 
     >>> list(islice(Backoff(first=1, longest=5), 5))
     [1, 2, 4, 5, 5]
@@ -42,7 +44,8 @@ class Backoff:
             pause *= 2
 
     def within(self, seconds: float = math.inf, *, times: int | None = None) -> Iterator[float]:
-        """The pauses between the calls of one retry, which begins now: each from half as long up to its length, by chance.
+        """The pauses between the calls of one retry, which begins now: each from half as long up to
+        its length, by chance.
 
         So the clients of a server that comes back do not all call it at the same time.
 
@@ -70,12 +73,14 @@ def retry(
     passes: Callable[[E], bool] = lambda _: True,
     wait: Callable[[float], object] = time.sleep,
 ) -> T:
-    """The result of `read`, which is called again after an error that may pass; the last error is raised as it is.
+    """The result of `read`, which is called again after an error that may pass; the last error is
+    raised as it is.
 
     Args:
         read: reads, or connects. It never commits: see above.
         on: the errors that may pass.
-        pauses: seconds before each further call, as of `Backoff.within`; at their end it is not called again.
+        pauses: seconds before each further call, as of `Backoff.within`; at their end it is not
+            called again.
         passes: whether one of these errors may pass; each is shown to it once.
         wait: waits so many seconds.
 

@@ -26,20 +26,26 @@ def use_environment(values: Mapping[str, str]) -> None:
 
 
 def share_processors() -> None:
-    """Let threads of OpenMP (LightGBM, scikit-learn) wait without spinning, unless OMP_WAIT_POLICY is set; before these are loaded.
+    """Let threads of OpenMP (LightGBM, scikit-learn) wait without spinning, unless OMP_WAIT_POLICY
+    is set; before these are loaded.
 
-    Spinning threads take processors from those that they wait for: where other processes compute, training takes many times as long.
+    Spinning threads take processors from those that they wait for: where other processes compute,
+    training takes many times as long.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def one_thread() -> None:
-    """Let polars use one thread in this process, and in those that it starts; before it is loaded."""
+    """Let polars use one thread in this process, and in those that it starts; before it is
+    loaded.
+    """
     os.environ["POLARS_MAX_THREADS"] = "1"
 
 
 def plan_by_pyiceberg() -> None:
-    """Let pyiceberg plan polars' scans of Iceberg, unless POLARS_ICEBERG_PLANNER is set: polars warns where its own planner is missing."""
+    """Let pyiceberg plan polars' scans of Iceberg, unless POLARS_ICEBERG_PLANNER is set: polars
+    warns where its own planner is missing.
+    """
     os.environ.setdefault("POLARS_ICEBERG_PLANNER", "pyiceberg")
 
 
@@ -54,7 +60,9 @@ def threads() -> int:
 
 
 def engine() -> str:
-    """The name of the engine that reads tables and computes features: HEADWATER_ENGINE, else "local"."""
+    """The name of the engine that reads tables and computes features: HEADWATER_ENGINE, else
+    "local".
+    """
     return os.environ.get("HEADWATER_ENGINE", "") or "local"
 
 
@@ -73,12 +81,15 @@ def spark_local_folder() -> str | None:
     return os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or None
 
 
-_PROJECT = [Path()]  # the folder in force is the last one; of the process, since threads read files too
+# the folder in force is the last one; of the process, since threads read files too
+_PROJECT = [Path()]
 
 
 @contextmanager
 def project_folder(folder: Path) -> Iterator[None]:
-    """In the block, relative paths of definitions and headwater's home are relative to this folder; else to the working folder."""
+    """In the block, relative paths of definitions and headwater's home are relative to this folder;
+    else to the working folder.
+    """
     _PROJECT.append(folder)
     try:
         yield
@@ -101,7 +112,10 @@ def on_disk(path: str | Path, name: str) -> Path:
     'rows.parquet'
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
-        raise UsageError(f"{name} {path} looks like a URL, and outputs are local files; write a local file, then copy it")
+        raise UsageError(
+            f"{name} {path} looks like a URL, and outputs are local files; write a local file, "
+            "then copy it"
+        )
     return Path(path)
 
 
@@ -110,12 +124,15 @@ def has_home() -> bool:
     return "HEADWATER_HOME" in os.environ
 
 
-_DATA: list[Path] = []  # the data directory in force is the last one; of the process, as the project's folder is
+# the data directory in force is the last one; of the process, as the project's folder is
+_DATA: list[Path] = []
 
 
 @contextmanager
 def data_folder(folder: Path) -> Iterator[None]:
-    """In the block, this folder is the data directory, instead of the one that HEADWATER_DATA_DIR names."""
+    """In the block, this folder is the data directory, instead of the one that HEADWATER_DATA_DIR
+    names.
+    """
     _DATA.append(folder)
     try:
         yield
@@ -129,29 +146,38 @@ def data_dir() -> str | None:
 
 
 def archive_url() -> str | None:
-    """The object store that has the archive: HEADWATER_ARCHIVE_URL, without a final slash; None where it is in the data directory.
+    """The object store that has the archive: HEADWATER_ARCHIVE_URL, without a final slash; None
+    where it is in the data directory.
 
-    A development environment has its archive in its data directory: the URL may be that of production.
+    A development environment has its archive in its data directory: the URL may be that of
+    production.
 
     Raises:
         UsageError: it is not the URL of an object store, or holds a password.
     """
     value = os.environ.get("HEADWATER_ARCHIVE_URL", "").rstrip("/")
-    if value and (not re.match(r"(s3|s3a|gs|az|azure|abfs|abfss)://[^/:]+(/|$)", value) or "?" in value):
+    if value and (
+        not re.match(r"(s3|s3a|gs|az|azure|abfs|abfss)://[^/:]+(/|$)", value) or "?" in value
+    ):
         raise UsageError(
-            "HEADWATER_ARCHIVE_URL is not the URL of an object store; give s3://bucket/prefix, gs:// or az://, and credentials in the variables of the "
-            "store, such as AWS_ACCESS_KEY_ID"
+            "HEADWATER_ARCHIVE_URL is not the URL of an object store; give s3://bucket/prefix, "
+            "gs:// or az://, and credentials in the variables of the store, such as "
+            "AWS_ACCESS_KEY_ID"
         )
     return None if reads() is not None else value or None
 
 
 def use_archive_url(url: str) -> None:
-    """Use this object store for the archive, also in processes that this one starts, unless HEADWATER_ARCHIVE_URL is set."""
+    """Use this object store for the archive, also in processes that this one starts, unless
+    HEADWATER_ARCHIVE_URL is set.
+    """
     os.environ.setdefault("HEADWATER_ARCHIVE_URL", url)
 
 
 def overridden(key: str) -> bool:
-    """Whether an environment variable overrides a key of headwater.toml; HEADWATER_HOME also sets the data directory."""
+    """Whether an environment variable overrides a key of headwater.toml; HEADWATER_HOME also sets
+    the data directory.
+    """
     names = {
         "store": ["HEADWATER_STORE"],
         "data-dir": ["HEADWATER_DATA_DIR", "HEADWATER_HOME"],
@@ -170,7 +196,9 @@ def completing() -> str | None:
 
 
 def home() -> Path:
-    """The folder of headwater's files: HEADWATER_HOME, else `.headwater` in the folder of the project file, or in the working folder."""
+    """The folder of headwater's files: HEADWATER_HOME, else `.headwater` in the folder of the
+    project file, or in the working folder.
+    """
     value = os.environ.get("HEADWATER_HOME")
     return in_project(".headwater") if value is None else on_disk(value, "HEADWATER_HOME")
 
@@ -183,7 +211,10 @@ def secret(name: str) -> str:
     """
     value = os.environ.get(name)
     if value is None:
-        raise UsageError(f"the environment variable {name} is not set, and a definition uses env({name!r}); set it before connecting")
+        raise UsageError(
+            f"the environment variable {name} is not set, and a definition uses env({name!r}); "
+            "set it before connecting"
+        )
     return value
 
 
@@ -196,12 +227,16 @@ _READS: list[str] = []  # the production store that this process reads; set by a
 
 
 def read_production(url: str | None) -> None:
-    """Make this process a development environment that reads a production store; None: HEADWATER_READS decides."""
+    """Make this process a development environment that reads a production store; None:
+    HEADWATER_READS decides.
+    """
     _READS[:] = [] if url is None else [url]
 
 
 def reads() -> str | None:
-    """Which production store a development environment reads, a URL: HEADWATER_READS; None outside such an environment."""
+    """Which production store a development environment reads, a URL: HEADWATER_READS; None outside
+    such an environment.
+    """
     return next(iter(_READS), None) or os.environ.get("HEADWATER_READS") or None
 
 
@@ -211,17 +246,23 @@ def catalog() -> str:
 
 
 def webhook_secret() -> str:
-    """The secret that signs alerts: HEADWATER_WEBHOOK_SECRET; "" where it is not set, and alerts are not signed."""
+    """The secret that signs alerts: HEADWATER_WEBHOOK_SECRET; "" where it is not set, and alerts
+    are not signed.
+    """
     return os.environ.get("HEADWATER_WEBHOOK_SECRET", "")
 
 
 def service_token() -> str | None:
-    """The token that commands send to a running service: HEADWATER_TOKEN; None where it is not set."""
+    """The token that commands send to a running service: HEADWATER_TOKEN; None where it is not
+    set.
+    """
     return os.environ.get("HEADWATER_TOKEN") or None
 
 
 def notify_socket() -> str | None:
-    """Where systemd wants to be told how the service is: NOTIFY_SOCKET; None where it did not start this process."""
+    """Where systemd wants to be told how the service is: NOTIFY_SOCKET; None where it did not start
+    this process.
+    """
     return os.environ.get("NOTIFY_SOCKET") or None
 
 

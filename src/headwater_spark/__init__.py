@@ -1,4 +1,6 @@
-"""headwater on Spark: the engine, tables, output of training data, and Structured Streaming. It needs `pip install 'headwater[spark]'`."""
+"""headwater on Spark: the engine, tables, output of training data, and Structured Streaming. It
+needs `pip install 'headwater[spark]'`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     from headwater.engine.spark.spark_engine import spark as spark
     from headwater.serving.process.commit_batches import commit_batches as commit_batches
     from headwater.training.dataset import SparkDataset as SparkDataset
-    from headwater.training.write_historical import write_historical_features as write_historical_features
+    from headwater.training.write_historical import (
+        write_historical_features as write_historical_features,
+    )
 
 _HOMES = {
     "headwater.connectors.spark": "spark_table",

@@ -1,4 +1,6 @@
-"""headwater against the naive reference on random cases, and the laws that every aggregation obeys, found by Hypothesis."""
+"""headwater against the naive reference on random cases, and the laws that every aggregation obeys,
+found by Hypothesis.
+"""
 
 import warnings
 from dataclasses import replace
@@ -20,10 +22,15 @@ from tests.effort import FULL, LONG, tries
 RANDOM = st.randoms(use_true_random=False)
 AGGREGATIONS = cases.aggregations()
 
-pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")  # windows shorter than delays are meant
+# windows shorter than delays are meant
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 
 
-@pytest.mark.parametrize(("late", "changes"), [(False, False), (True, False), (True, True)], ids=["in order", "late", "changes"])
+@pytest.mark.parametrize(
+    ("late", "changes"),
+    [(False, False), (True, False), (True, True)],
+    ids=["in order", "late", "changes"],
+)
 @settings(max_examples=tries(150))
 @given(random=RANDOM)
 def test_every_value_is_the_naive_one(late, changes, random):
@@ -63,10 +70,12 @@ def test_any_threads_and_any_chunk_give_the_same_bits(random):
         for chunk in (1, 3, 16):
             run._CHUNK = chunk
             for threads in (1, 2, 4):
-                found = hw.get_historical_features(given_.readable(), given_.asked, resources=hw.Resources(threads=threads)).select(
-                    given_.view.feature_names
+                found = hw.get_historical_features(
+                    given_.readable(), given_.asked, resources=hw.Resources(threads=threads)
+                ).select(given_.view.feature_names)
+                assert conformance.bits(found) == first, (
+                    f"chunk {chunk}, {threads} threads: {given_}"
                 )
-                assert conformance.bits(found) == first, f"chunk {chunk}, {threads} threads: {given_}"
     finally:
         run._CHUNK = original
 
@@ -93,7 +102,9 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, known)
     rows = pl.DataFrame(
         {
             "key": [random.randrange(4) for _ in range(asks)],
-            "timestamp": [cases.BASE + timedelta(seconds=random.randrange(4000)) for _ in range(asks)],
+            "timestamp": [
+                cases.BASE + timedelta(seconds=random.randrange(4000)) for _ in range(asks)
+            ],
         }
     )
     seen = []
@@ -102,7 +113,13 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, known)
         mixed = events if seed is None else events.sample(fraction=1, shuffle=True, seed=seed)
         place = rows.with_row_index("place")
         asked = place if seed is None else place.sample(fraction=1, shuffle=True, seed=seed)
-        source = hw.Source("events", history=mixed, timestamp_field="at", known_at_field=known, select=["key", "real"])
+        source = hw.Source(
+            "events",
+            history=mixed,
+            timestamp_field="at",
+            known_at_field=known,
+            select=["key", "real"],
+        )
         features = [
             hw.sum("real"),
             hw.mean("real"),
@@ -114,9 +131,16 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, known)
             hw.latest("real"),
         ]
         view = hw.FeatureView(
-            "view", source=source, keys=["key"], features=features, windows=["1m", "10m", "lifetime"], freshness=hw.streaming("1s")
+            "view",
+            source=source,
+            keys=["key"],
+            features=features,
+            windows=["1m", "10m", "lifetime"],
+            freshness=hw.streaming("1s"),
         )
-        found = hw.get_historical_features(view, asked, resources=hw.Resources(threads=threads)).sort("place")
+        found = hw.get_historical_features(
+            view, asked, resources=hw.Resources(threads=threads)
+        ).sort("place")
         seen.append(conformance.bits(found.select(view.feature_names)))
     assert all(bits == seen[0] for bits in seen)
 
@@ -124,14 +148,22 @@ def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, known)
 @pytest.mark.parametrize("changes", [False, True], ids=["events", "images"])
 @given(random=RANDOM)
 def test_what_becomes_known_after_k_changes_nothing(changes, random):
-    """Every event not known by the greatest K of any row may say anything, and take back anything."""
+    """Every event not known by the greatest K of any row may say anything, and take back
+    anything.
+    """
     case = cases.case(random, late=True, changes=changes)
     source = case.view.source if changes else replace(case.view.source, id_field=None)
     case = replace(case, view=replace(case.view, freshness=hw.streaming("10s"), source=source))
     last = max(r["timestamp"] for r in case.rows) - timedelta(seconds=10)
     before = conformance.bits(conformance.compare(case))
     kept = [e for e in case.events if e["known"] is not None and e["known"] <= last]
-    said = {"known": last + timedelta(microseconds=1), "real": 9.0, "whole": 9, "word": "zz", "flag": True}
+    said = {
+        "known": last + timedelta(microseconds=1),
+        "real": 9.0,
+        "whole": 9,
+        "word": "zz",
+        "flag": True,
+    }
     told = [e | said | {"before": random.random() < 0.5} for e in case.events]
     assert conformance.bits(conformance.compare(case.with_events(kept))) == before
     assert conformance.bits(conformance.compare(case.with_events([*kept, *told]))) == before

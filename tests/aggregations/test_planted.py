@@ -1,4 +1,6 @@
-"""Each function on events chosen to catch it: ties, nulls, zeros of both signs, late events, offsets, flags and lifetimes."""
+"""Each function on events chosen to catch it: ties, nulls, zeros of both signs, late events,
+offsets, flags and lifetimes.
+"""
 
 from datetime import timedelta
 
@@ -26,7 +28,12 @@ VALUES = [
     (hw.last_n("word", k=2, distinct=True), "word", ["a", "b", "c", "a"], ["c", "a"]),
     (hw.last_n("real", k=4), "real", [1.5, NAN, None, -2.0], [1.5, -2.0]),
     (hw.last_n("flag", k=2), "flag", [True, None, False], [True, False]),
-    (hw.last_n("moment", k=1), "moment", [BASE, BASE + timedelta(seconds=1)], [BASE + timedelta(seconds=1)]),
+    (
+        hw.last_n("moment", k=1),
+        "moment",
+        [BASE, BASE + timedelta(seconds=1)],
+        [BASE + timedelta(seconds=1)],
+    ),
     (hw.last_n("word", k=1), "word", [None, None], []),
     (hw.mode("word"), "word", ["b", "a", "b", "a", "c"], "a"),
     (hw.mode("word"), "word", ["a", "b", "b"], "b"),
@@ -57,7 +64,8 @@ VALUES = [
     (hw.var("real", ddof=0), "real", [1e9 + 1, 1e9 + 3], 1.0),
     (hw.rate(), "real", [None, 1.0], 2 / 3600),
     (hw.rate("whole"), "whole", [None, 3600, -1800], 0.5),
-    (hw.rate("whole"), "whole", [2**62, 2**62], 2**63 / 3600),  # a rate is a float: it does not overflow
+    # a rate is a float: it does not overflow
+    (hw.rate("whole"), "whole", [2**62, 2**62], 2**63 / 3600),
     (hw.rate("real"), "real", [None], 0.0),
     (hw.fraction("flag"), "flag", [True, None, False, True], 0.5),
     (hw.fraction("flag"), "flag", [None], 0.0),
@@ -73,7 +81,11 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("feature", "column", "values", "answer"), VALUES, ids=lambda v: v.function if hasattr(v, "function") else None)
+@pytest.mark.parametrize(
+    ("feature", "column", "values", "answer"),
+    VALUES,
+    ids=lambda v: v.function if hasattr(v, "function") else None,
+)
 def test_values(planted, feature, column, values, answer):
     (found,) = planted(feature, a_second_apart(column, values))
     assert found == (pytest.approx(answer, rel=1e-12) if isinstance(answer, float) else answer)
@@ -93,26 +105,41 @@ TWO_COLUMNS = [
 ]
 
 
-@pytest.mark.parametrize(("feature", "pairs", "answer"), TWO_COLUMNS, ids=lambda v: v.function if hasattr(v, "function") else None)
+@pytest.mark.parametrize(
+    ("feature", "pairs", "answer"),
+    TWO_COLUMNS,
+    ids=lambda v: v.function if hasattr(v, "function") else None,
+)
 def test_two_columns(planted, feature, pairs, answer):
-    events = [{"at": (i - len(pairs)) * SECOND, "word": w, "real": r} for i, (w, r) in enumerate(pairs)]
+    events = [
+        {"at": (i - len(pairs)) * SECOND, "word": w, "real": r} for i, (w, r) in enumerate(pairs)
+    ]
     assert planted(feature, events) == [answer]
 
 
 @pytest.mark.parametrize(("least", "greatest"), [(-(2**63), 2**63 - 1), (0, 1)])
 def test_by_reaches_both_ends_of_int64(planted, least, greatest):
-    events = [{"at": -1 - i, "whole": v, "word": str(v)} for i, v in enumerate([0, least, greatest, 1])]
+    events = [
+        {"at": -1 - i, "whole": v, "word": str(v)} for i, v in enumerate([0, least, greatest, 1])
+    ]
     assert planted(hw.min_by("word", "whole"), events) == [str(least)]
     assert planted(hw.max_by("word", "whole"), events) == [str(greatest)]
 
 
 def test_a_ratio_skips_null_in_each_column(planted):
-    events = [{"at": -1, "whole": 6, "flag": None}, {"at": -2, "whole": None, "flag": True}, {"at": -3, "whole": 0, "flag": True}]
+    events = [
+        {"at": -1, "whole": 6, "flag": None},
+        {"at": -2, "whole": None, "flag": True},
+        {"at": -3, "whole": 0, "flag": True},
+    ]
     assert planted(hw.ratio("whole", "flag"), events) == [3.0]
     assert planted(hw.ratio("flag", "whole"), events) == [2 / 6]
 
 
-TIED = [{"at": -1, "word": w, "id": i, "real": r} for w, i, r in [("b", 1, 5.0), ("c", 3, 5.0), ("a", 2, 5.0)]]
+TIED = [
+    {"at": -1, "word": w, "id": i, "real": r}
+    for w, i, r in [("b", 1, 5.0), ("c", 3, 5.0), ("a", 2, 5.0)]
+]
 
 
 @pytest.mark.parametrize(
@@ -142,10 +169,31 @@ def test_ties_hold_whatever_was_known_first(planted, known):
 
 LATE = [
     {"at": -50 * MINUTE, "known": -MINUTE, "word": "late", "real": 9.0, "whole": 1, "flag": True},
-    {"at": -40 * MINUTE, "known": -40 * MINUTE, "word": "a", "real": 1.0, "whole": 2, "flag": False},
-    {"at": -30 * MINUTE, "known": -30 * MINUTE, "word": "late", "real": 2.0, "whole": 4, "flag": True},
+    {
+        "at": -40 * MINUTE,
+        "known": -40 * MINUTE,
+        "word": "a",
+        "real": 1.0,
+        "whole": 2,
+        "flag": False,
+    },
+    {
+        "at": -30 * MINUTE,
+        "known": -30 * MINUTE,
+        "word": "late",
+        "real": 2.0,
+        "whole": 4,
+        "flag": True,
+    },
     {"at": -20 * MINUTE, "known": -2 * MINUTE, "word": "b", "real": 4.0, "whole": 8, "flag": None},
-    {"at": -10 * MINUTE, "known": MINUTE, "word": "unknown", "real": 99.0, "whole": 16, "flag": True},
+    {
+        "at": -10 * MINUTE,
+        "known": MINUTE,
+        "word": "unknown",
+        "real": 99.0,
+        "whole": 16,
+        "flag": True,
+    },
 ]
 
 
@@ -165,7 +213,11 @@ LATE = [
         (hw.fraction("flag"), 0.5, 0.5),
         (hw.ratio("real", "whole"), 0.5, 16 / 15),
         (hw.rate(), 2 / 3600, 4 / 3600),
-        (hw.decayed_mean("real", half_life="10m"), (0.5 + 2) / 1.5, (9 / 4 + 1 / 2 + 2 + 8) / (1 / 4 + 1 / 2 + 1 + 2)),
+        (
+            hw.decayed_mean("real", half_life="10m"),
+            (0.5 + 2) / 1.5,
+            (9 / 4 + 1 / 2 + 2 + 8) / (1 / 4 + 1 / 2 + 1 + 2),
+        ),
         (hw.decayed_mean("real", half_life="1us"), 2.0, 4.0),
         (hw.min_by("word", "whole"), "a", "late"),
     ],
@@ -177,7 +229,8 @@ def test_late_events_count_once_they_are_known(planted, feature, before, after):
 
 def test_the_latest_of_equals_may_be_a_late_one(planted):
     events = [
-        {"at": at, "known": known, "word": w, "real": 1.0} for at, known, w in [(-9, -1, "b"), (-8, -8, "a"), (-7, -7, "c"), (-6, -2, "d")]
+        {"at": at, "known": known, "word": w, "real": 1.0}
+        for at, known, w in [(-9, -1, "b"), (-8, -8, "a"), (-7, -7, "c"), (-6, -2, "d")]
     ]
     for feature in (hw.min_by("word", "real"), hw.max_by("word", "real")):
         assert planted(feature, events, [0, -2, -3]) == ["d", "d", "c"]
@@ -185,15 +238,30 @@ def test_the_latest_of_equals_may_be_a_late_one(planted):
 
 def test_keys_with_events_of_one_time_do_not_meet(planted):
     """The last event of one key, and the first of the next, at the same moment."""
-    events = [{"at": at, "key": key, "word": w} for at, key, w in [(-9, 1, "a"), (-5, 1, "c"), (-5, 2, "b"), (-4, 2, "b"), (-5, 0, "d")]]
+    events = [
+        {"at": at, "key": key, "word": w}
+        for at, key, w in [(-9, 1, "a"), (-5, 1, "c"), (-5, 2, "b"), (-4, 2, "b"), (-5, 0, "d")]
+    ]
     assert planted(hw.last_n("word", k=2), events, asked=[0, -5]) == [["a", "c"], ["a"]]
     assert planted(hw.max_by("word", "key"), events) == ["c"]
     everyone = [{"key": key, "timestamp": 0} for key in (0, 1, 2)]
     assert planted(hw.last_n("word", k=1), events, asked=everyone) == [["d"], ["c"], ["b"]]
-    assert planted(hw.first_n("word", k=1, distinct=True), events, asked=everyone) == [["d"], ["a"], ["b"]]
+    assert planted(hw.first_n("word", k=1, distinct=True), events, asked=everyone) == [
+        ["d"],
+        ["a"],
+        ["b"],
+    ]
 
 
-@pytest.mark.parametrize("feature", [hw.mode("real"), hw.top_k("real", k=1), hw.collect_set("real", max_size=1), hw.last_n("real", k=1)])
+@pytest.mark.parametrize(
+    "feature",
+    [
+        hw.mode("real"),
+        hw.top_k("real", k=1),
+        hw.collect_set("real", max_size=1),
+        hw.last_n("real", k=1),
+    ],
+)
 def test_there_is_one_zero(planted, feature):
     """The sign of a zero would show which of two equal events came first."""
     assert repr(planted(feature, [{"at": -1, "real": -0.0}])).count("-") == 0
@@ -203,17 +271,37 @@ def test_knowledge_that_goes_back_and_forth(planted):
     """Ages drawn from a log make K fall where T rises, so events come back in that had gone out."""
     events = [{"at": -i * SECOND, "word": "abcab"[i % 5], "real": float(i)} for i in range(1, 60)]
     asked = list(range(-50 * SECOND, 10 * SECOND, SECOND // 2))
-    for feature in (hw.last_n("word", k=3, distinct=True), hw.first_n("word", k=3, distinct=True), hw.top_k("word", k=2)):
-        planted(feature, events, asked, window=hw.window("20s", hop="1s"), freshness=hw.measured(["0s", "1s", "15s"], seed=1))
+    for feature in (
+        hw.last_n("word", k=3, distinct=True),
+        hw.first_n("word", k=3, distinct=True),
+        hw.top_k("word", k=2),
+    ):
+        planted(
+            feature,
+            events,
+            asked,
+            window=hw.window("20s", hop="1s"),
+            freshness=hw.measured(["0s", "1s", "15s"], seed=1),
+        )
 
 
 @pytest.mark.parametrize(
     ("window", "answer"),
-    [("lifetime", ["a", "b", "c"]), ("1h", ["b", "c"]), (hw.window("1h", offset="1h"), ["a"]), (hw.window("lifetime", offset="1h"), ["a"])],
+    [
+        ("lifetime", ["a", "b", "c"]),
+        ("1h", ["b", "c"]),
+        (hw.window("1h", offset="1h"), ["a"]),
+        (hw.window("lifetime", offset="1h"), ["a"]),
+    ],
     ids=str,
 )
 def test_windows_of_every_kind(planted, window, answer):
-    events = [{"at": -90 * MINUTE, "word": "a"}, {"at": -59 * MINUTE, "word": "b"}, {"at": -1, "word": "c"}, {"at": 0, "word": "d"}]
+    events = [
+        {"at": -90 * MINUTE, "word": "a"},
+        {"at": -59 * MINUTE, "word": "b"},
+        {"at": -1, "word": "c"},
+        {"at": 0, "word": "d"},
+    ]
     for feature in (
         hw.last_n("word", k=9),
         hw.first_n("word", k=9, distinct=True),
@@ -226,7 +314,11 @@ def test_windows_of_every_kind(planted, window, answer):
 
 
 def test_where(planted):
-    events = [{"at": -4, "word": "a", "flag": True}, {"at": -3, "word": "b", "flag": False}, {"at": -2, "word": "c", "flag": None}]
+    events = [
+        {"at": -4, "word": "a", "flag": True},
+        {"at": -3, "word": "b", "flag": False},
+        {"at": -2, "word": "c", "flag": None},
+    ]
     for feature in (
         hw.last_n("word", k=9, where="flag"),
         hw.top_k("word", k=9, where="flag"),
@@ -241,7 +333,9 @@ def test_where(planted):
 def test_a_list_expires_as_a_whole(planted):
     events = [{"at": -20 * MINUTE, "word": "a"}, {"at": -1, "word": None}]
     assert planted(hw.last_n("word", k=2), events, [0, -15 * MINUTE], ttl="10m") == [None, ["a"]]
-    assert planted(hw.min_by("word", "real"), [events[0] | {"real": 1.0}, events[1]], ttl="10m") == [None]
+    assert planted(
+        hw.min_by("word", "real"), [events[0] | {"real": 1.0}, events[1]], ttl="10m"
+    ) == [None]
     assert planted(hw.fraction("flag"), events, ttl="10m") == [0.0]  # it counts every event
 
 
@@ -255,7 +349,9 @@ def test_decay_is_safe_over_any_time(planted):
 
 
 def test_the_rate_is_per_second_of_the_nominal_length(planted):
-    """At 30 s past the hop the window holds more than its length; the rate divides by the length all the same."""
+    """At 30 s past the hop the window holds more than its length; the rate divides by the length
+    all the same.
+    """
     events = [{"at": -HOUR + i, "real": 1.0} for i in range(4)]
     assert planted(hw.rate(), events, [30 * SECOND]) == [4 / 3600]
 
@@ -273,6 +369,10 @@ def test_the_rate_is_per_second_of_the_nominal_length(planted):
     ],
     ids=lambda v: v.function if hasattr(v, "function") else None,
 )
-@pytest.mark.parametrize("events", [[], [{"at": -1, "flag": True, "word": "a", "moment": BASE, "real": 1.0}]], ids=["nothing", "something"])
+@pytest.mark.parametrize(
+    "events",
+    [[], [{"at": -1, "flag": True, "word": "a", "moment": BASE, "real": 1.0}]],
+    ids=["nothing", "something"],
+)
 def test_dtypes(planted, feature, dtype, events):
     assert planted(feature, events, dtype=True) == dtype

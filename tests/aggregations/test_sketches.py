@@ -1,4 +1,6 @@
-"""count_distinct and approx_percentile: within the error they state, exact where they say so, and the same however events are split."""
+"""count_distinct and approx_percentile: within the error they state, exact where they say so, and
+the same however events are split.
+"""
 
 import math
 import random
@@ -26,12 +28,26 @@ STANDARD_ERROR = 1.04 / 64
 def state(family, values, hashes=None):
     """The state of one key's values."""
     n = len(values)
-    events = Events(np.array([0, n]), np.arange(n), NOTHING, 0, NOTHING, {"x": Column(np.asarray(values), None, hashes)})
-    return family.partial(USE, spans(Layer(events), RequestTimes(np.array([0, 1]), np.array([n]), np.array([n])), LIFETIME))
+    events = Events(
+        np.array([0, n]),
+        np.arange(n),
+        NOTHING,
+        0,
+        NOTHING,
+        {"x": Column(np.asarray(values), None, hashes)},
+    )
+    return family.partial(
+        USE,
+        spans(
+            Layer(events), RequestTimes(np.array([0, 1]), np.array([n]), np.array([n])), LIFETIME
+        ),
+    )
 
 
 def finished(family, made, **params):
-    return family.finalize(made, FinalizeContext("", params, np.array([0]), None, USE, LIFETIME)).values[0]
+    return family.finalize(
+        made, FinalizeContext("", params, np.array([0]), None, USE, LIFETIME)
+    ).values[0]
 
 
 def distinct(values):
@@ -62,8 +78,14 @@ def test_history_is_exact_as_far_as_states_are(n):
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [513, 1000, 5000, 20_000, 100_000, 1_000_000])
 def test_the_standard_error_is_the_stated_one(n):
-    """Over thirty sets the root of the mean square is near it, none is far off, and the mean has no bias."""
-    sets = np.random.default_rng(n).integers(-(2**63), 2**63 - 1, (30, n)) if n <= 100_000 else [np.arange(n) + n * i for i in range(4)]
+    """Over thirty sets the root of the mean square is near it, none is far off, and the mean has no
+    bias.
+    """
+    sets = (
+        np.random.default_rng(n).integers(-(2**63), 2**63 - 1, (30, n))
+        if n <= 100_000
+        else [np.arange(n) + n * i for i in range(4)]
+    )
     errors = np.array([distinct(values) / n - 1 for values in sets])
     assert np.sqrt(np.mean(errors**2)) < 1.35 * STANDARD_ERROR
     assert np.abs(errors).max() < 4 * STANDARD_ERROR
@@ -73,7 +95,11 @@ def test_the_standard_error_is_the_stated_one(n):
 @pytest.mark.parametrize("kind", ["numbers in a row", "floats", "strings"])
 def test_what_kind_of_values_makes_no_difference_to_the_error(kind):
     n = 20_000
-    values = {"numbers in a row": range(n), "floats": [i / 7 for i in range(n)], "strings": [f"user-{i}" for i in range(n)]}[kind]
+    values = {
+        "numbers in a row": range(n),
+        "floats": [i / 7 for i in range(n)],
+        "strings": [f"user-{i}" for i in range(n)],
+    }[kind]
     value = swept(hw.count_distinct("x"), list(values))
     assert abs(value / n - 1) < 4 * STANDARD_ERROR
     assert value != n  # it is an estimate
@@ -110,15 +136,27 @@ def test_there_is_one_zero():
 def test_hashes_are_the_same_everywhere():
     """SplitMix64's first outputs for the seed 0, and FNV-1a's published ones."""
     golden = np.arange(1, 4, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    assert mixed(golden.view(np.int64)).view(np.uint64).tolist() == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert mixed(golden.view(np.int64)).view(np.uint64).tolist() == [
+        0xE220A8397B1DCDAF,
+        0x6E789E6AA1B965F4,
+        0x06C45D188009454F,
+    ]
     fnv = {"": 0xCBF29CE484222325, "a": 0xAF63DC4C8601EC8C, "foobar": 0x85944171F73967E8}
-    assert hashes_of_strings(pl.Series(list(fnv))).tolist() == mixed(np.array(list(fnv.values()), np.uint64).view(np.int64)).tolist()
-    assert hashes_of_strings(pl.Series(["é", "foobar"]))[1] == hashes_of_strings(pl.Series(["foobar"]))[0]
+    assert (
+        hashes_of_strings(pl.Series(list(fnv))).tolist()
+        == mixed(np.array(list(fnv.values()), np.uint64).view(np.int64)).tolist()
+    )
+    assert (
+        hashes_of_strings(pl.Series(["é", "foobar"]))[1]
+        == hashes_of_strings(pl.Series(["foobar"]))[0]
+    )
 
 
 def test_a_text_has_the_same_hash_whatever_other_texts_there_are():
     few, many = [f"w{i}" for i in range(600)], [f"w{i}" for i in range(600)] + ["aa", "zz"]
-    filtered = value_of(hw.count_distinct("x", where="ok"), window="lifetime", x=many, ok=[True] * 600 + [False] * 2)
+    filtered = value_of(
+        hw.count_distinct("x", where="ok"), window="lifetime", x=many, ok=[True] * 600 + [False] * 2
+    )
     assert filtered == swept(hw.count_distinct("x"), few)
 
 
@@ -149,7 +187,10 @@ SAMPLES = {
 @pytest.mark.parametrize("q", SHARES)
 def test_within_the_stated_error_of_the_exact_percentile(name, q):
     values = SAMPLES[name]
-    found, wanted = finished(PERCENTILES, state(PERCENTILES, values), q=q), float(exact(values.tolist(), q))
+    found, wanted = (
+        finished(PERCENTILES, state(PERCENTILES, values), q=q),
+        float(exact(values.tolist(), q)),
+    )
     assert abs(Fraction(float(found)) - Fraction(wanted)) <= abs(Fraction(wanted)) / 128
     assert found == swept(hw.approx_percentile("x", q=q), values.tolist())
 
@@ -165,7 +206,11 @@ def test_what_is_nearer_to_zero_than_any_bucket_is_zero():
         assert finished(PERCENTILES, state(PERCENTILES, np.array([value])), q=1) == 0.0
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60), st.sampled_from(SHARES), st.integers(0, 2**32))
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60),
+    st.sampled_from(SHARES),
+    st.integers(0, 2**32),
+)
 def test_any_split_merges_to_the_same_buckets(values, q, seed):
     draw = random.Random(seed)
     dealt = np.array([draw.randrange(3) for _ in values])
@@ -174,4 +219,7 @@ def test_any_split_merges_to_the_same_buckets(values, q, seed):
     whole = state(PERCENTILES, np.array(values))
     assert [x.tolist() for x in merged] == [x.tolist() for x in whole]
     wanted = exact([0.0 if abs(v) < 2.0**-1022 else v for v in values], q)
-    assert abs(Fraction(float(finished(PERCENTILES, merged, q=q))) - Fraction(wanted)) <= abs(Fraction(wanted)) / 128
+    assert (
+        abs(Fraction(float(finished(PERCENTILES, merged, q=q))) - Fraction(wanted))
+        <= abs(Fraction(wanted)) / 128
+    )

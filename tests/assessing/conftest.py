@@ -1,4 +1,6 @@
-"""A home of each test's own, and payments of cards: as records of a topic, as a history, and a project over both."""
+"""A home of each test's own, and payments of cards: as records of a topic, as a history, and a
+project over both.
+"""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -34,7 +36,10 @@ def payments(count, *, cards=200, every=30.0, last=60.0):
         {
             "id": [f"p{n}" for n in range(count)],
             "card": [f"c{n % cards}" for n in range(count)],
-            "at": pl.Series([ago(last + every * (count - 1 - n)) for n in range(count)], dtype=pl.Datetime("us", "UTC")),
+            "at": pl.Series(
+                [ago(last + every * (count - 1 - n)) for n in range(count)],
+                dtype=pl.Datetime("us", "UTC"),
+            ),
             "amount": [float(n % 7) for n in range(count)],
         }
     )
@@ -55,15 +60,37 @@ def view(of, *, freshness=None, windows=("1h",), **given):
     features = [hw.count(), hw.sum("amount")]
     freshness = hw.streaming("1m") if freshness is None else freshness
     return hw.FeatureView(
-        "card", source=of, **({"keys": ["card"], "features": features, "windows": windows, "freshness": freshness} | given)
+        "card",
+        source=of,
+        **(
+            {"keys": ["card"], "features": features, "windows": windows, "freshness": freshness}
+            | given
+        ),
     )
 
 
 def project(*views, labels=None, **model):
     """A project of one model over these views."""
-    asked = pl.DataFrame({"id": ["r0", "r1"], "card": ["c0", "c1"], "at": [ago(7200), ago(3600)], "fraud": [True, False]})
-    made = hw.Labels("fraud", table=asked if labels is None else labels, timestamp_field="at", label="fraud", known_after="10m")
-    model = {"features": hw.FeatureService("card_v1", list(views)), "labels": made, "task": "binary"} | model
+    asked = pl.DataFrame(
+        {
+            "id": ["r0", "r1"],
+            "card": ["c0", "c1"],
+            "at": [ago(7200), ago(3600)],
+            "fraud": [True, False],
+        }
+    )
+    made = hw.Labels(
+        "fraud",
+        table=asked if labels is None else labels,
+        timestamp_field="at",
+        label="fraud",
+        known_after="10m",
+    )
+    model = {
+        "features": hw.FeatureService("card_v1", list(views)),
+        "labels": made,
+        "task": "binary",
+    } | model
     return hw.Project("shop", [hw.Model("fraud", **model)])
 
 

@@ -1,4 +1,6 @@
-"""The cost model: its worked examples to the digits, inputs that are measured on planted data, and where each number is from."""
+"""The cost model: its worked examples to the digits, inputs that are measured on planted data, and
+where each number is from.
+"""
 
 import json
 from datetime import timedelta
@@ -20,7 +22,20 @@ from tests.assessing.conftest import ago, payments, project, source, view
 from tests.journal.conftest import about, one
 
 P = {"p_cpu": 0.04 / 3600, "w": 0.625e-6, "g": 0.125e-6, "p_gb": 0.25}
-A = P | {"U": 31e6, "f": 1, "k": 1000, "c_b": 2e-6, "b": 2048, "c_o": 4e-6, "n_k": 3, "n_r": 2, "rho": 0.3, "m": 2, "h": 0.99, "R": 622_000}
+A = P | {
+    "U": 31e6,
+    "f": 1,
+    "k": 1000,
+    "c_b": 2e-6,
+    "b": 2048,
+    "c_o": 4e-6,
+    "n_k": 3,
+    "n_r": 2,
+    "rho": 0.3,
+    "m": 2,
+    "h": 0.99,
+    "R": 622_000,
+}
 C = P | {"E": 100e6, "c_e": 5e-5, "v": 5, "A": 200_000, "K": 4, "S": 50e9, "tau": 0}
 
 
@@ -28,7 +43,10 @@ C = P | {"E": 100e6, "c_e": 5e-5, "v": 5, "A": 200_000, "K": 4, "S": 50e9, "tau"
 
 
 def test_example_a_precomputing():
-    assert [round(part(A), 2) for part in (formulas.scoring, formulas.batch_writes, formulas.batch_storage)] == [0.69, 38.75, 0.53]
+    assert [
+        round(part(A), 2)
+        for part in (formulas.scoring, formulas.batch_writes, formulas.batch_storage)
+    ] == [0.69, 38.75, 0.53]
     assert round(formulas.batch(A), 2) == 39.97
     assert round(formulas.batch_writes(A) / formulas.batch(A), 2) == 0.97
 
@@ -51,7 +69,10 @@ def test_example_a_on_request():
     ],
 )
 def test_example_a_by_hit_rate(h, costs, even):
-    assert tuple(round(formulas.on_request(A | {"h": h, "R": R}), 1) for R in (622_000, 3e6, 31e6)) == costs
+    assert (
+        tuple(round(formulas.on_request(A | {"h": h, "R": R}), 1) for R in (622_000, 3e6, 31e6))
+        == costs
+    )
     assert round(formulas.break_even(A | {"h": h}) / 1e6, 2) == even
 
 
@@ -65,7 +86,10 @@ def test_example_b_waste():
     assert formulas.waste([37_500] * 4, 3e6) == pytest.approx(0.9875)
 
 
-@pytest.mark.parametrize(("tau", "money", "hot"), [(0, 316.8, 604_800), (60, 316.8, 10_080), (300, 184.3, 2_016), (3600, 19.3, 168)])
+@pytest.mark.parametrize(
+    ("tau", "money", "hot"),
+    [(0, 316.8, 604_800), (60, 316.8, 10_080), (300, 184.3, 2_016), (3600, 19.3, 168)],
+)
 def test_example_c_streaming_by_tile(tau, money, hot):
     assert round(formulas.stream_cpu(C), 2) == 3.84
     assert round(formulas.stream_state(C), 2) == 0.42
@@ -89,7 +113,9 @@ def given(values):
 def of(values):
     made = project(view(source(payments(10))))
     readings = {name: given(values).get(name, Missing("not planted")) for name in formulas.SYMBOLS}
-    return costed(made.models[0], Inputs(readings, Number(0.98, "share", "measured", "planted"), {"card": {}}))
+    return costed(
+        made.models[0], Inputs(readings, Number(0.98, "share", "measured", "planted"), {"card": {}})
+    )
 
 
 def test_a_way_that_lacks_a_number_says_which():
@@ -102,7 +128,9 @@ def test_a_way_that_lacks_a_number_says_which():
 def test_parts_add_up_and_break_even_and_sentence():
     found = of(A | C)
     for one_way in found.ways:
-        assert one_way.total.value == pytest.approx(sum(part.amount.value for part in one_way.parts))
+        assert one_way.total.value == pytest.approx(
+            sum(part.amount.value for part in one_way.parts)
+        )
     assert found.break_even.value == pytest.approx(formulas.break_even(A))
     assert found.sentence.startswith("On request costs 3.16 USD a day, precompute for all 40")
     assert "98.0% are never requested" in found.sentence
@@ -117,7 +145,9 @@ def test_the_swing_of_an_input_is_the_cost_with_it_alone_changed():
 
 
 def test_how_often_a_job_runs_has_a_price():
-    """1,000,000 events a day of 50,000 keys, one view. Daily: 50 s of CPU and 50,000 rows; hourly: 24 runs of 41,667 events each."""
+    """1,000,000 events a day of 50,000 keys, one view. Daily: 50 s of CPU and 50,000 rows; hourly:
+    24 runs of 41,667 events each.
+    """
     x = {"E": 1e6, "U": 5e4, "v": 1, "c_e": 5e-5, "b": 1024, "p_cpu": 1e-5, "w": 1e-6}
     assert formulas.job(x, 1) == pytest.approx(50 * 1e-5 + 50_000 * 1e-6)
     assert formulas.job(x, 24) == pytest.approx(50 * 1e-5 + 1_000_000 * 1e-6)
@@ -126,12 +156,21 @@ def test_how_often_a_job_runs_has_a_price():
 
 
 def test_the_page_has_every_number_and_where_it_is_from():
-    section = cost_section(structs.replace(of(A | C), levels=[LevelCost("<b>", 24.0, Number(1.5, "USD/day", "computed", "x"), "24 runs")]))
+    section = cost_section(
+        structs.replace(
+            of(A | C),
+            levels=[LevelCost("<b>", 24.0, Number(1.5, "USD/day", "computed", "x"), "24 runs")],
+        )
+    )
     html = render("page.html.j2", title="<b>", style="", scripts=[], sections=[section])
     assert "<b>" not in html
     assert "data-plot" in html
     assert html.count("given") >= len(set(A) | set(C))
-    plot = json.loads(html.split('type="application/json" data-plot="plot-cost-on-request">')[1].split("</script>")[0])
+    plot = json.loads(
+        html.split('type="application/json" data-plot="plot-cost-on-request">')[1].split(
+            "</script>"
+        )[0]
+    )
     assert plot["data"][0]["y"], "a bar for each input that matters"
 
 
@@ -164,7 +203,12 @@ def test_requests_of_the_served_log_go_before_labels(home):
         for n in range(11):
             log.put(
                 one(
-                    about(model="fraud", request=("card",), features=("card__count_1h",), views=("card",)),
+                    about(
+                        model="fraud",
+                        request=("card",),
+                        features=("card__count_1h",),
+                        views=("card",),
+                    ),
                     n,
                     (1,),
                     second=8640 * n,
@@ -190,7 +234,9 @@ def test_events_keys_and_tiles_of_the_history():
 @pytest.mark.slow
 def test_a_model_and_its_features_are_timed():
     features = view(source(payments(2000, cards=20)), freshness=hw.batch("1h"))
-    asked = payments(400, cards=20, every=60.0, last=7200).select("card", "at", fraud=pl.col("amount") > 3)
+    asked = payments(400, cards=20, every=60.0, last=7200).select(
+        "card", "at", fraud=pl.col("amount") > 3
+    )
     made = project(features, labels=asked)
     before = inputs(made, made.models[0], hw.operations.Locations()).readings
     assert before["c_o"].origin == "default", "no model is trained yet"
@@ -199,7 +245,9 @@ def test_a_model_and_its_features_are_timed():
     hw.operations.ModelRegistry().add("fraud", trained.save)
     found = inputs(made, made.models[0], hw.operations.Locations()).readings
     assert found["c_b"].origin == found["c_o"].origin == "measured"
-    assert found["c_o"].value > found["c_b"].value > 0, "alone, and with its features, a row takes more than one of many"
+    assert found["c_o"].value > found["c_b"].value > 0, (
+        "alone, and with its features, a row takes more than one of many"
+    )
     assert found["b"].origin == found["S"].origin == "measured"
     assert hw.operations.ModelRegistry().versions("fraud")
 
@@ -209,10 +257,18 @@ def test_a_model_and_its_features_are_timed():
 
 def test_defaults_say_so_and_a_file_goes_before_them_and_before_what_is_measured(tmp_path):
     path = tmp_path / "prices.toml"
-    path.write_text("[g]\nvalue = 1e-6\nsource = 'our contract'\n[R]\nvalue = 5\n", encoding="utf-8")
+    path.write_text(
+        "[g]\nvalue = 1e-6\nsource = 'our contract'\n[R]\nvalue = 5\n", encoding="utf-8"
+    )
     made = project(view(source(payments(400))))
     found = cost(made, locations=hw.operations.Locations(prices=path))
-    assert found.inputs["g"].to_dict() == {"type": "number", "value": 1e-6, "unit": "USD/read", "origin": "given", "source": "our contract"}
+    assert found.inputs["g"].to_dict() == {
+        "type": "number",
+        "value": 1e-6,
+        "unit": "USD/read",
+        "origin": "given",
+        "source": "our contract",
+    }
     assert (found.inputs["R"].value, found.inputs["R"].origin) == (5, "given")
     assert found.inputs["w"].origin == "default"
     assert "price of November 2024" in found.inputs["w"].source
@@ -239,7 +295,9 @@ def test_a_price_file_that_is_none(tmp_path, text, said):
 
 def test_the_default_file_can_be_written_once_and_read(tmp_path):
     prices.write(tmp_path / "p.toml")
-    assert {n: v.value for n, v in prices.given(tmp_path / "p.toml").items()} == {n: v.value for n, v in prices.defaults().items()}
+    assert {n: v.value for n, v in prices.given(tmp_path / "p.toml").items()} == {
+        n: v.value for n, v in prices.defaults().items()
+    }
     with pytest.raises(UsageError, match="already"):
         prices.write(tmp_path / "p.toml")
     with pytest.raises(UsageError, match="--write-prices"):

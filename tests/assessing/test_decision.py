@@ -1,4 +1,6 @@
-"""The verdict, by its rules: rows of levels, lifts, money and readiness, and what has to be said of them."""
+"""The verdict, by its rules: rows of levels, lifts, money and readiness, and what has to be said of
+them.
+"""
 
 import math
 from dataclasses import replace
@@ -23,7 +25,14 @@ from headwater.results.decision_result import Barred, Evidence, alike
 from headwater.results.estimate import Comparison, Estimate
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number
-from headwater.results.readiness_result import LEARNING, ONLINE, Blocker, Ladder, Readiness, ViewReadiness
+from headwater.results.readiness_result import (
+    LEARNING,
+    ONLINE,
+    Blocker,
+    Ladder,
+    Readiness,
+    ViewReadiness,
+)
 from tests.assessing.conftest import project, source, view
 from tests.assessing.test_cost import A, C
 from tests.backtesting.sample_result import flights
@@ -37,31 +46,70 @@ LEVELS = {
     "minute": ("real-time", 60.0),
     "instant": ("real-time", 0.0),
 }
-BOUNDS = {"LIFT": (0.01, 0.03), "harm": (-0.03, -0.01), "inconclusive": (-0.01, 0.02), "negligible": (-0.002, 0.003)}
+BOUNDS = {
+    "LIFT": (0.01, 0.03),
+    "harm": (-0.03, -0.01),
+    "inconclusive": (-0.01, 0.02),
+    "negligible": (-0.002, 0.003),
+}
 LEAST = 0.005
 
 
 def step(from_, to, verdict, metric="auc", delta=None):
     low, high = BOUNDS[verdict]
     delta = (low + high) / 2 if delta is None else delta
-    return Comparison(from_, to, metric, delta, low, high, 0.02, verdict, f"{verdict}: {delta:+.3f}")
+    return Comparison(
+        from_, to, metric, delta, low, high, 0.02, verdict, f"{verdict}: {delta:+.3f}"
+    )
 
 
-def said(values, half=0.003, *, baseline="daily", leak=False, money=None, attribution=None, value=None):
-    """A backtest whose levels have these values, and each difference this half width; `money`: each saves so much over the baseline."""
+def said(
+    values, half=0.003, *, baseline="daily", leak=False, money=None, attribution=None, value=None
+):
+    """A backtest whose levels have these values, and each difference this half width; `money`: each
+    saves so much over the baseline.
+    """
     names, metric = list(values), "auc" if value is None else f"precision@{100 * value.acted_on:g}%"
     comparisons = []
     for a, b in combinations(names, 2):
         delta = values[b] - values[a]
         low, high = delta - half, delta + half
         verdict = verdict_of(low, high, LEAST) if a == baseline else "not judged"
-        comparisons.append(Comparison(a, b, metric, delta, low, high, half, verdict, f"{verdict}: {delta:+.3f}", 0.001, len(names) - 1))
-        comparisons += [Comparison(a, b, "cost", money, money, money, 0.0, "not judged", "")] if money else []
+        comparisons.append(
+            Comparison(
+                a,
+                b,
+                metric,
+                delta,
+                low,
+                high,
+                half,
+                verdict,
+                f"{verdict}: {delta:+.3f}",
+                0.001,
+                len(names) - 1,
+            )
+        )
+        comparisons += (
+            [Comparison(a, b, "cost", money, money, money, 0.0, "not judged", "")] if money else []
+        )
     levels = [
-        LevelResult(n, LEVELS[n][0], n, LEVELS[n][1], {metric: Estimate(values[n], math.nan, math.nan)}, 1.0, runs_a_day=RUNS.get(n))
+        LevelResult(
+            n,
+            LEVELS[n][0],
+            n,
+            LEVELS[n][1],
+            {metric: Estimate(values[n], math.nan, math.nan)},
+            1.0,
+            runs_a_day=RUNS.get(n),
+        )
         for n in names
     ]
-    leaks = [AuditFinding("label rows", "LEAK", "source 'x'", "holds the label", "leave it out")] if leak else []
+    leaks = (
+        [AuditFinding("label rows", "LEAK", "source 'x'", "holds the label", "leave it out")]
+        if leak
+        else []
+    )
     return with_recommendation(
         structs.replace(
             flights(),
@@ -92,8 +140,14 @@ def attributed(chosen, stay):
         values={},
         min_lift=0.005,
         share_wanted=0.95,
-        units=[UnitLift(name, [name], [], step("daily", "minute", "LIFT"), gain) for name in [*chosen, *stay]],
-        path=[PathStep(name, [name], gain, step("daily", "minute", "LIFT"), nothing) for name in chosen],
+        units=[
+            UnitLift(name, [name], [], step("daily", "minute", "LIFT"), gain)
+            for name in [*chosen, *stay]
+        ],
+        path=[
+            PathStep(name, [name], gain, step("daily", "minute", "LIFT"), nothing)
+            for name in chosen
+        ],
         chosen=chosen,
         stay=stay,
         worth=True,
@@ -119,18 +173,36 @@ def ready(**blockers):
     """Views with the state of what bars them from streaming, None for nothing."""
     views = []
     for name, state in blockers.items():
-        barred = [] if state is None else [Blocker("streaming", state, "E3", f"view {name}: ingest lag: 9 s", "shorten it")]
-        views.append(ViewReadiness(name, "1m", "hourly" if barred else "at request time", "at request time", (barred or [None])[0], barred))
+        barred = (
+            []
+            if state is None
+            else [Blocker("streaming", state, "E3", f"view {name}: ingest lag: 9 s", "shorten it")]
+        )
+        views.append(
+            ViewReadiness(
+                name,
+                "1m",
+                "hourly" if barred else "at request time",
+                "at request time",
+                (barred or [None])[0],
+                barred,
+            )
+        )
     ladders = Ladder("online", ONLINE, 1, 3, []), Ladder("learning", LEARNING, 0, 3, [])
     return Readiness("shop", "now", views, [], *ladders, {})
 
 
 def spent(lift=None, **given):
     """A cost of the worked examples' inputs, and of the levels of a backtest."""
-    readings = {name: Number(value, "", "given", "here") for name, value in (C | A | {"tau": 60} | given).items()}
+    readings = {
+        name: Number(value, "", "given", "here")
+        for name, value in (C | A | {"tau": 60} | given).items()
+    }
     own = {"E": readings["E"], "A": readings["A"], "U": readings["U"], "tau": readings["tau"]}
     of = project(view(source()))
-    return costed(of.models[0], Inputs(readings, NONE, {"card": own}), None if lift is None else lift_of(lift))
+    return costed(
+        of.models[0], Inputs(readings, NONE, {"card": own}), None if lift is None else lift_of(lift)
+    )
 
 
 def evidence(lift, *, cost=NONE, readiness=NONE, views=("card",)):
@@ -147,9 +219,20 @@ def evidence(lift, *, cost=NONE, readiness=NONE, views=("card",)):
         ({"daily": 0.60, "hourly": 0.64, "minute": 0.641}, 0.003, "go hourly", "hourly"),
         ({"daily": 0.60, "hourly": 0.601, "minute": 0.601}, 0.003, "stay batch", "daily"),
         ({"none": 0.60, "daily": 0.64, "hourly": 0.641}, 0.003, "stay batch", "daily"),
-        ({"daily": 0.60, "minute": 0.62, "instant": 0.64}, 0.003, "compute these at request time", "instant"),
-        ({"daily": 0.60, "hourly": 0.64, "minute": 0.60, "instant": 0.61}, 0.003, "go hourly", "hourly"),
-        # No neighbour is told from the next, and the freshest is from the baseline: that is not "stay batch".
+        (
+            {"daily": 0.60, "minute": 0.62, "instant": 0.64},
+            0.003,
+            "compute these at request time",
+            "instant",
+        ),
+        (
+            {"daily": 0.60, "hourly": 0.64, "minute": 0.60, "instant": 0.61},
+            0.003,
+            "go hourly",
+            "hourly",
+        ),
+        # No neighbour is told from the next, and the freshest is from the baseline: that is not
+        # "stay batch".
         ({"daily": 0.60, "hourly": 0.6145, "minute": 0.629}, 0.012, "not decided", ""),
         ({"daily": 0.60, "hourly": 0.62}, 0.03, "not decided", ""),
     ],
@@ -206,10 +289,13 @@ def by_money(lift, **given):
 
 
 def test_what_costs_more_than_it_earns_is_not_taken():
-    """The stream costs 69.79 a day by hand. Worth 1,000 for 0.01, the gain of 0.04 pays for any level; worth 1, it pays for none."""
+    """The stream costs 69.79 a day by hand. Worth 1,000 for 0.01, the gain of 0.04 pays for any
+    level; worth 1, it pays for none.
+    """
     spending = spent(lift=STREAMED, U=1e5)
     costs = {each.level: each.a_day.value for each in spending.levels}
-    assert costs["minute"] == pytest.approx(3.84 + 62.5 + 0.42 + 3.16 - 0.13, abs=0.01)  # the stream, and on request instead of in batch
+    # the stream, and on request instead of in batch
+    assert costs["minute"] == pytest.approx(3.84 + 62.5 + 0.42 + 3.16 - 0.13, abs=0.01)
     assert costs["daily"] < costs["hourly"], "going hourly has a price"
     rich = by_money(streamed(1_000), cost=spending)
     assert decide(rich).level == "minute"
@@ -221,33 +307,51 @@ def test_what_costs_more_than_it_earns_is_not_taken():
 
 
 def test_break_even_is_where_the_gain_pays_for_the_level():
-    """1,000 predictions a day, 10 % acted on, a hit of 8 and a false alarm of 2: 0.01 of precision is worth 100 x 10 x 0.01 = 10 a day."""
+    """1,000 predictions a day, 10 % acted on, a hit of 8 and a false alarm of 2: 0.01 of precision
+    is worth 100 x 10 x 0.01 = 10 a day.
+    """
     value = Value(1_000, 0.1, 8, 2, costs={"daily": 5, "minute": 25})
     lift = said({"daily": 0.60, "minute": 0.64}, value=value)
     found = by_money(lift)
-    assert found.lift.backtest.recommendation.break_even == {"minute": pytest.approx(0.02)}  # 20 a day more, 1,000 for 1
+    # 20 a day more, 1,000 for 1
+    assert found.lift.backtest.recommendation.break_even == {"minute": pytest.approx(0.02)}
     assert decide(found).level == "minute"
     assert decide(found).earns.value == pytest.approx(40.0)
-    late = structs.replace(lift, value=structs.replace(value, late=0.6))  # 0.016 of precision is left of 0.04
+    # 0.016 of precision is left of 0.04
+    late = structs.replace(lift, value=structs.replace(value, late=0.6))
     assert by_money(late).lift.backtest.recommendation.break_even == {"minute": pytest.approx(0.05)}
     assert decide(by_money(late)).level == "daily"
 
 
 def test_a_backtest_with_the_costs_of_its_levels_is_judged_by_them():
-    """1,000 a day is worth 1 of precision: 50 more for the minute needs 0.05, and 0.04 +-0.003 is not worth it. No word says LIFT."""
-    lift = said({"daily": 0.60, "minute": 0.64}, value=Value(1_000, 0.1, 8, 2, costs={"daily": 0, "minute": 50}))
+    """1,000 a day is worth 1 of precision: 50 more for the minute needs 0.05, and 0.04 +-0.003 is
+    not worth it. No word says LIFT.
+    """
+    lift = said(
+        {"daily": 0.60, "minute": 0.64},
+        value=Value(1_000, 0.1, 8, 2, costs={"daily": 0, "minute": 50}),
+    )
     found = recommended(lift)
     assert found.recommendation.first_line.startswith("Stay with daily features")
     assert [step.verdict for step in Lift(found).steps] == ["negligible"]
-    partly = recommended(said({"daily": 0.60, "minute": 0.64}, value=Value(1_000, 0.1, 8, 2, costs={"minute": 50})))
-    assert partly.recommendation.level == "minute", "a level whose cost is not known leaves the least lift worth having"
+    partly = recommended(
+        said({"daily": 0.60, "minute": 0.64}, value=Value(1_000, 0.1, 8, 2, costs={"minute": 50}))
+    )
+    assert partly.recommendation.level == "minute", (
+        "a level whose cost is not known leaves the least lift worth having"
+    )
 
 
 def test_the_costs_of_errors_are_money_where_nobody_said_what_a_decision_is_worth():
     lift = said({"daily": 0.60, "minute": 0.64}, money=2.0)
     made = decide(evidence(lift, cost=spent(R=1e6)))
     assert made.earns.value == pytest.approx(2.0 * 1e6 / 1000)
-    assert decide(evidence(said({"daily": 0.60, "minute": 0.64}), cost=spent())).earns.to_dict()["value"] is None
+    assert (
+        decide(evidence(said({"daily": 0.60, "minute": 0.64}), cost=spent())).earns.to_dict()[
+            "value"
+        ]
+        is None
+    )
 
 
 def test_money_that_is_not_known_is_said_and_decides_nothing():
@@ -261,7 +365,9 @@ def test_money_that_is_not_known_is_said_and_decides_nothing():
 
 def test_the_attribution_chooses_the_views_and_their_order():
     lift = said({"daily": 0.60, "minute": 0.64}, attribution=attributed(["shop", "card"], ["user"]))
-    found = evidence(lift, views=("card", "shop", "user"), readiness=ready(card=None, shop=None, user="red"))
+    found = evidence(
+        lift, views=("card", "shop", "user"), readiness=ready(card=None, shop=None, user="red")
+    )
     made = decide(found)
     assert list(made.views) == ["shop", "card"]
     assert made.attributed
@@ -276,7 +382,11 @@ def test_without_a_verdict_no_view_is_said_to_stay():
     found = evidence(said({"daily": 0.60, "minute": 0.64}, half=0.2), views=("card", "shop"))
     plan = staged(found, decide(found))
     assert decide(found).action == "not decided"
-    assert (list(plan.stages), list(plan.stay), plan.note) == ([], [], "No stage is planned without a verdict.")
+    assert (list(plan.stages), list(plan.stay), plan.note) == (
+        [],
+        [],
+        "No stage is planned without a verdict.",
+    )
 
 
 def test_without_an_attribution_all_views_are_named_and_that_is_said():
@@ -288,7 +398,8 @@ def test_without_an_attribution_all_views_are_named_and_that_is_said():
 
 
 @pytest.mark.parametrize(
-    ("state", "lead", "stage"), [("red", "Blocked: card", "blocked"), ("unknown", "Not possible yet: card", "not known")]
+    ("state", "lead", "stage"),
+    [("red", "Blocked: card", "blocked"), ("unknown", "Not possible yet: card", "not known")],
 )
 def test_what_is_in_the_way_is_named_and_what_can_be_done_until_then(state, lead, stage):
     found = evidence(STREAMED, readiness=ready(card=state))
@@ -323,9 +434,18 @@ def test_what_would_change_it():
 
 
 def test_views_that_the_same_thing_bars_are_named_together():
-    blocked = [Blocker("hourly", "unknown", "E3", f"view {name}: lag: no one looked", "look") for name in ("a", "b")]
-    one, two, three = (Barred(b.what[5], "daily", b) for b in (*blocked, structs.replace(blocked[0], what="view c: lag: 3 h", state="red")))
-    assert [(names, b.certain) for names, b in alike([one, three, two])] == [(["a", "b"], False), (["c"], True)]
+    blocked = [
+        Blocker("hourly", "unknown", "E3", f"view {name}: lag: no one looked", "look")
+        for name in ("a", "b")
+    ]
+    one, two, three = (
+        Barred(b.what[5], "daily", b)
+        for b in (*blocked, structs.replace(blocked[0], what="view c: lag: 3 h", state="red"))
+    )
+    assert [(names, b.certain) for names, b in alike([one, three, two])] == [
+        (["a", "b"], False),
+        (["c"], True),
+    ]
 
 
 def test_views_that_were_made_fresh_together_are_one_stage():

@@ -50,10 +50,27 @@ def test_a_view_that_is_served_as_promised_and_one_that_is_not(tmp_path, monkeyp
 
 def test_a_table_without_a_column_is_broken(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-    events = hw.Source("events", history=hw.parquet(str(tmp_path / "none.parquet")), timestamp_field="at")
-    view = hw.FeatureView("user", source=events, keys=["user"], windows=["1d"], features=[hw.count()], freshness=hw.batch("1d"))
-    labels = hw.Labels("churned", table=hw.parquet(str(tmp_path / "labels.parquet")), timestamp_field="at", label="y", known_after="1d")
-    project = hw.Project("p", [hw.Model("m", task="binary", features=hw.FeatureService("s", [view]), labels=labels)])
+    events = hw.Source(
+        "events", history=hw.parquet(str(tmp_path / "none.parquet")), timestamp_field="at"
+    )
+    view = hw.FeatureView(
+        "user",
+        source=events,
+        keys=["user"],
+        windows=["1d"],
+        features=[hw.count()],
+        freshness=hw.batch("1d"),
+    )
+    labels = hw.Labels(
+        "churned",
+        table=hw.parquet(str(tmp_path / "labels.parquet")),
+        timestamp_field="at",
+        label="y",
+        known_after="1d",
+    )
+    project = hw.Project(
+        "p", [hw.Model("m", task="binary", features=hw.FeatureService("s", [view]), labels=labels)]
+    )
     broken = [check.evidence for check in doctor(project).broken if check.part == "project"]
     assert any("none.parquet" in evidence for evidence in broken)
     assert any("labels.parquet" in evidence for evidence in broken)
@@ -63,15 +80,36 @@ def test_a_broker_that_does_not_answer_is_broken(tmp_path, monkeypatch):
     pytest.importorskip("confluent_kafka", reason="needs the extra kafka")
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
     monkeypatch.setattr("headwater.ingestion.sources.kafka_inspect.PATIENCE", 1.0)
-    events = hw.Source("events", timestamp_field="at", stream=hw.kafka("visits", servers="127.0.0.1:9", schema={"user": int, "at": str}))
-    view = hw.FeatureView("user", source=events, keys=["user"], windows=["1d"], features=[hw.count()], freshness=hw.streaming("2s"))
-    labels = hw.Labels("gone", table=pl.DataFrame({"user": [1], "at": [AT], "y": [1]}), timestamp_field="at", label="y", known_after="1d")
-    project = hw.Project("p", [hw.Model("m", task="binary", features=hw.FeatureService("s", [view]), labels=labels)])
+    events = hw.Source(
+        "events",
+        timestamp_field="at",
+        stream=hw.kafka("visits", servers="127.0.0.1:9", schema={"user": int, "at": str}),
+    )
+    view = hw.FeatureView(
+        "user",
+        source=events,
+        keys=["user"],
+        windows=["1d"],
+        features=[hw.count()],
+        freshness=hw.streaming("2s"),
+    )
+    labels = hw.Labels(
+        "gone",
+        table=pl.DataFrame({"user": [1], "at": [AT], "y": [1]}),
+        timestamp_field="at",
+        label="y",
+        known_after="1d",
+    )
+    project = hw.Project(
+        "p", [hw.Model("m", task="binary", features=hw.FeatureService("s", [view]), labels=labels)]
+    )
     found = [check for check in doctor(project).checks if check.part == "streams"]
     assert [check.health for check in found] == ["broken"]
 
 
-@pytest.mark.parametrize(("free", "health"), [(10 << 30, "ok"), (1 << 30, "warning"), (1 << 20, "broken")])
+@pytest.mark.parametrize(
+    ("free", "health"), [(10 << 30, "ok"), (1 << 30, "warning"), (1 << 20, "broken")]
+)
 def test_room_on_the_disk(tmp_path, monkeypatch, free, health):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert _by_name(doctor(data_dir=tmp_path / "not" / "there"))["disk"].health == health
@@ -80,4 +118,7 @@ def test_room_on_the_disk(tmp_path, monkeypatch, free, health):
 def test_few_open_files(tmp_path, monkeypatch):
     monkeypatch.setattr(module.resource, "getrlimit", lambda _: (1024, 4096))
     check = _by_name(doctor(data_dir=tmp_path))["open files"]
-    assert (check.health, check.remedy) == ("warning", "raise it for `headwater serve`: ulimit -n 4096")
+    assert (check.health, check.remedy) == (
+        "warning",
+        "raise it for `headwater serve`: ulimit -n 4096",
+    )

@@ -19,9 +19,15 @@ MODEL = dataclasses.replace(churn(), latency_budget="50ms")
 
 
 def served(n=2000, slow=0, defaults=0, precomputed=0, rows=1):
-    how = ["default"] * defaults + ["precomputed"] * precomputed + ["on_request"] * (n - defaults - precomputed)
+    how = (
+        ["default"] * defaults
+        + ["precomputed"] * precomputed
+        + ["on_request"] * (n - defaults - precomputed)
+    )
     took = [10_000] * (n - slow) + [60_000] * slow
-    frame = pl.DataFrame({REQUEST: [str(k) for k in range(n)], PREDICTION: [0.5] * n, HOW: how, LATENCY: took})
+    frame = pl.DataFrame(
+        {REQUEST: [str(k) for k in range(n)], PREDICTION: [0.5] * n, HOW: how, LATENCY: took}
+    )
     return pl.concat([frame] * rows)
 
 
@@ -57,10 +63,15 @@ def test_what_cannot_be_measured_is_missing_with_its_reason(model, log, why):
 def test_a_given_share_takes_precedence():
     late = measured(0.1, "share", "the log")
     value = Value(10_000, 0.01, 100, 20)
-    worth = [structs.replace(flights(), value=each) for each in (value, structs.replace(value, late=0.3), None)]
+    worth = [
+        structs.replace(flights(), value=each)
+        for each in (value, structs.replace(value, late=0.3), None)
+    ]
     found = [with_measured_late(Lift(each), late).backtest.value for each in worth]
     assert [each and each.late for each in found] == [0.1, 0.3, None]
     nothing = Missing("none")
     assert with_measured_late(nothing, late) is nothing
     assert with_measured_late(Lift(worth[0]), nothing).backtest.value.late == 0
-    assert hw.DecisionValue(10_000, 0.01, 100, 20, late=0.1).of_gain(0.1) == pytest.approx(0.9 * 1200)
+    assert hw.DecisionValue(10_000, 0.01, 100, 20, late=0.1).of_gain(0.1) == pytest.approx(
+        0.9 * 1200
+    )

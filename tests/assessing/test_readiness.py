@@ -1,4 +1,6 @@
-"""Readiness without a broker: histories, labels, logs, stores and PostgreSQL with planted faults, answers, levels; nothing is written."""
+"""Readiness without a broker: histories, labels, logs, stores and PostgreSQL with planted faults,
+answers, levels; nothing is written.
+"""
 
 import hashlib
 import json
@@ -34,28 +36,48 @@ GOOD = {
 
 
 def asked(count=200, *, cards=200, every=3600.0, delays=None, labelled=None):
-    """Labelled requests, one an hour; `delays` in seconds; the last one is known at its own time."""
+    """Labelled requests, one an hour; `delays` in seconds; the last one is known at its own
+    time.
+    """
     at = [ago(every * (count - n) + 10) for n in range(count)]
-    known = [t + timedelta(seconds=(delays or [60])[n % len(delays or [60])]) for n, t in enumerate(at)]
+    known = [
+        t + timedelta(seconds=(delays or [60])[n % len(delays or [60])]) for n, t in enumerate(at)
+    ]
     fraud = [n % 3 == 0 if labelled is None or n < labelled else None for n in range(count)]
     return pl.DataFrame(
-        {"card": [f"c{n % cards}" for n in range(count)], "at": at, "known": known, "fraud": fraud}, schema_overrides={"fraud": pl.Boolean}
+        {"card": [f"c{n % cards}" for n in range(count)], "at": at, "known": known, "fraud": fraud},
+        schema_overrides={"fraud": pl.Boolean},
     )
 
 
 def labels(frame, **given):
-    return hw.Labels("fraud", table=frame, timestamp_field="at", label="fraud", **({"known_at_field": "known"} | given))
+    return hw.Labels(
+        "fraud",
+        table=frame,
+        timestamp_field="at",
+        label="fraud",
+        **({"known_at_field": "known"} | given),
+    )
 
 
 # ---------------------------------------------------------------- the scorecard
 
 
 def test_the_table_is_the_scorecard(shared):
-    card = {c["id"]: c for c in json.loads((shared / "research/scorecard.json").read_text())["checks"]}
+    card = {
+        c["id"]: c for c in json.loads((shared / "research/scorecard.json").read_text())["checks"]
+    }
     assert {c.id: c.gate for c in TABLE} == {name: c["gate"] for name, c in card.items()}
     limits = {"F": 60.0, "W": 3600.0, "B": 0.1, "T": 30 * DAY, "L": DAY}
     said = {c.id: (c.rules[0].green.of(limits), c.rules[0].red.of(limits)) for c in TABLE}
-    numbers = {"E1": (0.999, 0.99), "E2": (0.999, 0.99), "E5": (1e-4, 1e-3), "E9": (1e-3, 1e-2), "E10": (0.01, 0.10), "D3": (0.05, 0.30)}
+    numbers = {
+        "E1": (0.999, 0.99),
+        "E2": (0.999, 0.99),
+        "E5": (1e-4, 1e-3),
+        "E9": (1e-3, 1e-2),
+        "E10": (0.01, 0.10),
+        "D3": (0.05, 0.30),
+    }
     numbers |= {
         "S3": (1.2, 2),
         "S4": (0.005, 0.02),
@@ -66,7 +88,9 @@ def test_the_table_is_the_scorecard(shared):
         "S2": (0.08, 0.1),
     }
     numbers |= {"E7": (30 * DAY + 3600 + DAY, 3600 + DAY), "L1": (7 * DAY, 60 * DAY)}
-    assert {name: said[name] for name in numbers} == {name: pytest.approx(pair) for name, pair in numbers.items()}
+    assert {name: said[name] for name in numbers} == {
+        name: pytest.approx(pair) for name, pair in numbers.items()
+    }
     asks = {name for name, c in card.items() if "ask" in c["src"]}
     assert asks <= {c.id for c in TABLE if c.question is not None}
 
@@ -76,10 +100,18 @@ def test_the_table_is_the_scorecard(shared):
 
 @pytest.mark.parametrize(("days", "state"), [(40, "green"), (5, "amber"), (0.5, "red")])
 def test_span_of_the_archive(days, state):
-    """It is trained on 199 hours, with a window of a day and labels that are known after ten minutes."""
+    """It is trained on 199 hours, with a window of a day and labels that are known after ten
+    minutes.
+    """
     history = payments(int(days * 48), every=1800.0)
     found = of(
-        readiness(project(view(source(history), windows=("1d",)), labels=labels(asked(), known_at_field=None, known_after="10m"))), "E7"
+        readiness(
+            project(
+                view(source(history), windows=("1d",)),
+                labels=labels(asked(), known_at_field=None, known_after="10m"),
+            )
+        ),
+        "E7",
     )
     assert found.state == state, found
 
@@ -89,7 +121,10 @@ def project_of_labels(frame, **given):
         "shop",
         [
             hw.Model(
-                "fraud", features=hw.FeatureService("card_v1", [view(source(payments(200)))]), labels=labels(frame, **given), task="binary"
+                "fraud",
+                features=hw.FeatureService("card_v1", [view(source(payments(200)))]),
+                labels=labels(frame, **given),
+                task="binary",
             )
         ],
     )
@@ -99,25 +134,54 @@ def project(*views, labels=None, **model):
     made = (
         labels
         if isinstance(labels, hw.Labels)
-        else hw.Labels("fraud", table=asked(), timestamp_field="at", label="fraud", known_after="10m")
+        else hw.Labels(
+            "fraud", table=asked(), timestamp_field="at", label="fraud", known_after="10m"
+        )
     )
-    return hw.Project("shop", [hw.Model("fraud", features=hw.FeatureService("card_v1", list(views)), labels=made, task="binary", **model)])
+    return hw.Project(
+        "shop",
+        [
+            hw.Model(
+                "fraud",
+                features=hw.FeatureService("card_v1", list(views)),
+                labels=made,
+                task="binary",
+                **model,
+            )
+        ],
+    )
 
 
 @pytest.mark.parametrize(("bad", "state"), [(0, "green"), (5, "amber"), (50, "red")])
 def test_event_times_of_a_history(bad, state):
-    later = pl.when(pl.int_range(1000) < bad).then(pl.lit(NOW + timedelta(days=2))).otherwise("at").alias("at")
-    assert of(readiness(project(view(source(payments(1000).with_columns(later))))), "E2").state == state
+    later = (
+        pl.when(pl.int_range(1000) < bad)
+        .then(pl.lit(NOW + timedelta(days=2)))
+        .otherwise("at")
+        .alias("at")
+    )
+    assert (
+        of(readiness(project(view(source(payments(1000).with_columns(later))))), "E2").state
+        == state
+    )
 
 
-@pytest.mark.parametrize(("late", "E3", "E4"), [(5, "green", "green"), (40, "amber", "amber"), (200, "red", "red")])
+@pytest.mark.parametrize(
+    ("late", "E3", "E4"), [(5, "green", "green"), (40, "amber", "amber"), (200, "red", "red")]
+)
 def test_lag_and_disorder_of_a_history_with_a_known_time(late, E3, E4):
     frame = payments(1000, cards=1, every=1.0)
     slow = pl.int_range(1000) % 50 == 0
-    known = (pl.col("at") + pl.when(slow).then(pl.duration(seconds=late)).otherwise(pl.duration(seconds=0))).alias("known")
+    known = (
+        pl.col("at")
+        + pl.when(slow).then(pl.duration(seconds=late)).otherwise(pl.duration(seconds=0))
+    ).alias("known")
     made = source(frame.with_columns(known), known_at_field="known")
     found = readiness(project(view(made)))
-    assert (of(found, "E3").state, of(found, "E4").state) == (E3, E4), (of(found, "E3"), of(found, "E4"))
+    assert (of(found, "E3").state, of(found, "E4").state) == (E3, E4), (
+        of(found, "E3"),
+        of(found, "E4"),
+    )
     assert of(found, "D1").state == "green"
 
 
@@ -131,10 +195,14 @@ def test_a_naive_time_is_not_measured_and_bars_even_daily_values():
 
 
 def test_events_that_are_known_after_the_hour_bar_hourly():
-    found = readiness(project(view(source(payments(100), known_after="2h"), windows=("1d",))), None, Answers(GOOD))
+    found = readiness(
+        project(view(source(payments(100), known_after="2h"), windows=("1d",))), None, Answers(GOOD)
+    )
     (only,) = found.views
     assert (only.reachable, only.possible) == ("daily", "daily")
-    assert "known within the hour" in next(b.what for b in only.blockers if b.level == "hourly" and b.check == "D1")
+    assert "known within the hour" in next(
+        b.what for b in only.blockers if b.level == "hourly" and b.check == "D1"
+    )
 
 
 # ---------------------------------------------------------------- labels and logs
@@ -142,7 +210,13 @@ def test_events_that_are_known_after_the_hour_bar_hourly():
 
 @pytest.mark.parametrize(
     ("delays", "labelled", "state"),
-    [([3600], 200, "green"), ([20 * DAY], 200, "amber"), ([90 * DAY], 200, "red"), ([3600], 150, "amber"), ([3600], 80, "red")],
+    [
+        ([3600], 200, "green"),
+        ([20 * DAY], 200, "amber"),
+        ([90 * DAY], 200, "red"),
+        ([3600], 150, "amber"),
+        ([3600], 80, "red"),
+    ],
 )
 def test_label_delay_and_share_labelled(delays, labelled, state):
     found = of(readiness(project_of_labels(asked(delays=delays, labelled=labelled))), "L1")
@@ -155,9 +229,13 @@ def test_posted_outcomes_join_the_log_by_request_id(home, strange, state):
     made = project(view(source(payments(200))))
     with hw.operations.ServedLog(home) as log:
         for n in range(20):
-            log.put(one(about(model="fraud", request=("card",)), n, (1,), request={"card": f"c{n}"}))
+            log.put(
+                one(about(model="fraud", request=("card",)), n, (1,), request={"card": f"c{n}"})
+            )
     posted = hw.operations.Outcomes(home, made.models[0].labels)
-    posted.add([{"request_id": f"{'x' if n < strange else 'r'}{n}", "outcome": True} for n in range(20)])
+    posted.add(
+        [{"request_id": f"{'x' if n < strange else 'r'}{n}", "outcome": True} for n in range(20)]
+    )
     posted.close()
     before = _files(home)
     found = of(readiness(made), "L2")
@@ -187,23 +265,36 @@ def test_served_age_against_what_training_assumes(home, age, state):
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(0.05, "green"), (0.2, "red")])
-def test_a_latency_that_is_too_long_already_is_red_and_a_short_one_says_nothing_of_twice_the_peak(home, seconds, state):
+def test_a_latency_that_is_too_long_already_is_red_and_a_short_one_says_nothing_of_twice_the_peak(
+    home, seconds, state
+):
     with hw.operations.ServedLog(home) as log:
         for n in range(50):
-            log.put(one(about(model="fraud", request=("card",)), n, (1,), request={"card": "c0"}, seconds=seconds))
+            log.put(
+                one(
+                    about(model="fraud", request=("card",)),
+                    n,
+                    (1,),
+                    request={"card": "c0"},
+                    seconds=seconds,
+                )
+            )
     found = of(readiness(project(view(source(payments(200))))), "S2")
     assert found.state == ("red" if state == "red" else "unknown")
     assert found.further["latency"].value == pytest.approx(seconds) if state != "red" else True
-    assert of(readiness(project(view(source(payments(200)))), None, Answers({"S2": 0.09})), "S2").state == (
-        "red" if state == "red" else "amber"
-    )
+    assert of(
+        readiness(project(view(source(payments(200)))), None, Answers({"S2": 0.09})), "S2"
+    ).state == ("red" if state == "red" else "amber")
 
 
 @pytest.mark.parametrize(("new", "state"), [(0, "green"), (30, "amber"), (100, "red")])
 def test_cold_start_of_labelled_requests(new, state):
     history = payments(400, every=7200.0)
     rows = asked(200).with_columns(
-        pl.when(pl.int_range(200) < new).then(pl.lit("nobody") + pl.col("card")).otherwise(pl.lit("c1")).alias("card")
+        pl.when(pl.int_range(200) < new)
+        .then(pl.lit("nobody") + pl.col("card"))
+        .otherwise(pl.lit("c1"))
+        .alias("card")
     )
     made = project(view(source(history)), labels=labels(rows))
     found = of(readiness(made), "D3")
@@ -223,7 +314,10 @@ def test_a_store_is_timed_and_compared_and_not_changed(tmp_path, kind):
         before = _held(url)
         found = readiness(made, hw.operations.Locations(store=url, budget="1s"))
         assert of(found, "S1").state == "green", of(found, "S1").said
-        assert of(readiness(made, hw.operations.Locations(store=url, budget="1us")), "S1").state == "red"
+        assert (
+            of(readiness(made, hw.operations.Locations(store=url, budget="1us")), "S1").state
+            == "red"
+        )
         assert "50 keys" in of(found, "S1").reading.source
         assert of(found, "S4").state == "green", of(found, "S4").said
         assert of(found, "S4").reading.value == 0
@@ -257,16 +351,26 @@ def _held(url):
 
 @pytest.mark.parametrize(
     ("kind", "D1", "D2"),
-    [("history", "green", "green"), ("appended", "amber", "amber"), ("overwritten", "red", "red"), ("published", "amber", "green")],
+    [
+        ("history", "green", "green"),
+        ("appended", "amber", "amber"),
+        ("overwritten", "red", "red"),
+        ("published", "amber", "green"),
+    ],
 )
 def test_a_table_of_postgres(postgres_server, kind, D1, D2):
     frame = payments(200).with_columns(known=pl.col("at"))
     made = project(view(source(frame, known_at_field="known" if kind == "history" else None)))
     with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as db:
         name = f"payments_{kind}"
-        db.execute(f"CREATE TABLE {name} (card text, at timestamptz, known timestamptz, amount float8)")
+        db.execute(
+            f"CREATE TABLE {name} (card text, at timestamptz, known timestamptz, amount float8)"
+        )
         for n in range(20):
-            db.execute(f"INSERT INTO {name} VALUES (%s, %s, %s, 1)", (f"c{n % 10 if kind == 'history' else n}", ago(n), ago(n - 5)))
+            db.execute(
+                f"INSERT INTO {name} VALUES (%s, %s, %s, 1)",
+                (f"c{n % 10 if kind == 'history' else n}", ago(n), ago(n - 5)),
+            )
         if kind == "overwritten":
             db.execute(f"UPDATE {name} SET amount = 2")
         if kind == "published":
@@ -274,8 +378,16 @@ def test_a_table_of_postgres(postgres_server, kind, D1, D2):
         db.execute("SELECT pg_stat_force_next_flush()")
         db.execute("SELECT 1")
         before = db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall()
-        found = readiness(made, hw.operations.Locations(database=f"{postgres_server}/postgres", tables={"payments": name}))
-        assert (of(found, "D1").state, of(found, "D2").state) == (D1, D2), (of(found, "D1").said, of(found, "D2").said)
+        found = readiness(
+            made,
+            hw.operations.Locations(
+                database=f"{postgres_server}/postgres", tables={"payments": name}
+            ),
+        )
+        assert (of(found, "D1").state, of(found, "D2").state) == (D1, D2), (
+            of(found, "D1").said,
+            of(found, "D2").said,
+        )
         assert db.execute(f"SELECT xmin, ctid, * FROM {name} ORDER BY ctid").fetchall() == before
 
 
@@ -285,16 +397,29 @@ def test_what_reads_postgres_cannot_write(postgres_server):
 
     from headwater.connectors.postgres_tables import read_only
 
-    with pytest.raises(DBAPIError, match="read-only"), read_only(f"{postgres_server}/postgres", 5).begin() as connection:
+    with (
+        pytest.raises(DBAPIError, match="read-only"),
+        read_only(f"{postgres_server}/postgres", 5).begin() as connection,
+    ):
         connection.execute(text("CREATE TABLE made (n int)"))
 
 
 def test_no_database_is_not_measured():
     made = project(view(source(payments(200))))
-    found = readiness(made, hw.operations.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payments": "t"}))
+    found = readiness(
+        made,
+        hw.operations.Locations(
+            database="postgresql://nobody@127.0.0.1:1/none", tables={"payments": "t"}
+        ),
+    )
     assert of(found, "D2").state == "unknown"
     with pytest.raises(UsageError, match="payments"):
-        readiness(made, hw.operations.Locations(database="postgresql://nobody@127.0.0.1:1/none", tables={"payment": "t"}))
+        readiness(
+            made,
+            hw.operations.Locations(
+                database="postgresql://nobody@127.0.0.1:1/none", tables={"payment": "t"}
+            ),
+        )
 
 
 # ---------------------------------------------------------------- answers
@@ -302,14 +427,25 @@ def test_no_database_is_not_measured():
 
 def test_an_answer_that_nobody_gave_is_never_green():
     found = readiness(project(view(source(payments(200)))))
-    assert {of(found, c.id).state for c in TABLE if c.question is not None and c.id != "D1"} == {"unknown"}
+    assert {of(found, c.id).state for c in TABLE if c.question is not None and c.id != "D1"} == {
+        "unknown"
+    }
 
 
-@pytest.mark.parametrize("check", [c for c in TABLE if c.question is not None and c.id != "S2"], ids=lambda c: c.id)
+@pytest.mark.parametrize(
+    "check", [c for c in TABLE if c.question is not None and c.id != "S2"], ids=lambda c: c.id
+)
 def test_each_answer_has_its_state(check):
     made = project(view(source(payments(200))))
-    words = {"green": check.question.green, "amber": check.question.amber, "red": check.question.red}
-    states = {state: of(readiness(made, None, Answers({check.id: word})), check.id).state for state, word in words.items()}
+    words = {
+        "green": check.question.green,
+        "amber": check.question.amber,
+        "red": check.question.red,
+    }
+    states = {
+        state: of(readiness(made, None, Answers({check.id: word})), check.id).state
+        for state, word in words.items()
+    }
     assert states == {state: state for state in words}
 
 
@@ -338,7 +474,9 @@ def test_levels_and_ladders(tmp_path):
     url = f"lmdb:{tmp_path}/online?size=100MB"
     frame = payments(2000).with_columns(known=pl.col("at") + timedelta(seconds=1))
     made = project(
-        view(source(frame, known_at_field="known"), freshness=hw.batch("1h")), labels=labels(asked(20, cards=1)), latency_budget="1s"
+        view(source(frame, known_at_field="known"), freshness=hw.batch("1h")),
+        labels=labels(asked(20, cards=1)),
+        latency_budget="1s",
     )
     hw.materialize(made, store=url)
     found = readiness(made, hw.operations.Locations(store=url), Answers(GOOD))
@@ -349,7 +487,9 @@ def test_levels_and_ladders(tmp_path):
     assert only.possible == "hourly"
     barring = {b.state: b.what for b in only.blockers if b.level == "streaming"}
     assert "no stream=" in barring["red"]
-    assert (found.online.reached, found.online.possible) == (0, 2), "no rung of the ladder below the stream lacks a part"
+    assert (found.online.reached, found.online.possible) == (0, 2), (
+        "no rung of the ladder below the stream lacks a part"
+    )
     assert found.learning.reached == 0, "no prediction log exists"
     assert readiness_section(found).blocks[0].rows[0][3].startswith("S3, for hourly")
     json.dumps(found.to_dict(), allow_nan=False)

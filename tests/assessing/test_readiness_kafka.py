@@ -1,4 +1,6 @@
-"""Readiness of topics of a real broker: each check green, amber and red on data that was planted; and nothing of the broker changes."""
+"""Readiness of topics of a real broker: each check green, amber and red on data that was planted;
+and nothing of the broker changes.
+"""
 
 import http.server
 import json
@@ -20,14 +22,18 @@ COUNT = 2000
 def over(broker, topic, history=None, *, windows=("1h",), places=QUIET, stream=None, **given):
     """The readiness of a view over a topic."""
     stream = stream or hw.kafka(topic, servers=broker.servers, schema=SCHEMA)
-    return readiness(project(view(source(history, stream=stream, **given), windows=windows)), places)
+    return readiness(
+        project(view(source(history, stream=stream, **given), windows=windows)), places
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("bad", "state"), [(0, "green"), (10, "amber"), (100, "red")])
 def test_a_share_of_records_without_a_key(broker, bad, state):
     topic = broker.topic()
-    frame = payments(COUNT).with_columns(pl.when(pl.int_range(COUNT) >= bad).then("card").alias("card"))
+    frame = payments(COUNT).with_columns(
+        pl.when(pl.int_range(COUNT) >= bad).then("card").alias("card")
+    )
     broker.produce(topic, records(frame))
     found = over(broker, topic)
     assert of(found, "E1").state == state, of(found, "E1").said
@@ -50,7 +56,10 @@ def test_event_times_that_are_none(broker, bad, state, kind):
     wrong = {"future": ago(-3600), "older than retention": ago(5 * 86_400), "naive": ago(60)}[kind]
     lines = records(payments(COUNT - bad))
     text = wrong.isoformat().removesuffix("+00:00") if kind == "naive" else wrong.isoformat()
-    lines += [f'{{"id": "x{n}", "card": "c{n}", "at": "{text}", "amount": 1}}'.encode() for n in range(bad)]
+    lines += [
+        f'{{"id": "x{n}", "card": "c{n}", "at": "{text}", "amount": 1}}'.encode()
+        for n in range(bad)
+    ]
     broker.produce(topic, lines, timestamp=int(NOW.timestamp() * 1000))
     assert of(over(broker, topic), "E2").state == state
 
@@ -94,7 +103,15 @@ def test_out_of_order_by_key(broker, behind, state):
     frame = payments(COUNT, cards=1, every=1.0)
     late = pl.int_range(COUNT) % 100 == 50
     broker.produce(
-        topic, records(frame.with_columns(pl.when(late).then(pl.col("at") - timedelta(seconds=behind)).otherwise("at").alias("at")))
+        topic,
+        records(
+            frame.with_columns(
+                pl.when(late)
+                .then(pl.col("at") - timedelta(seconds=behind))
+                .otherwise("at")
+                .alias("at")
+            )
+        ),
     )
     found = of(over(broker, topic), "E4")
     assert found.state == state
@@ -103,7 +120,12 @@ def test_out_of_order_by_key(broker, behind, state):
 
 def test_other_keys_do_not_make_a_key_late(broker):
     topic = broker.topic()
-    both = pl.concat([payments(500, cards=1), payments(500, cards=1).with_columns(card=pl.lit("other"), id="o" + pl.col("id"))])
+    both = pl.concat(
+        [
+            payments(500, cards=1),
+            payments(500, cards=1).with_columns(card=pl.lit("other"), id="o" + pl.col("id")),
+        ]
+    )
     broker.produce(topic, records(both))  # one key wholly after the other
     assert of(over(broker, topic), "E4").reading.value == 0
 
@@ -130,7 +152,9 @@ def test_copies(broker, copied, state):
     ],
 )
 def test_retention_against_the_longest_window(broker, hours, policy, state):
-    topic = broker.topic(**{"retention.ms": str(hours * 3_600_000 if hours > 0 else -1), "cleanup.policy": policy})
+    topic = broker.topic(
+        **{"retention.ms": str(hours * 3_600_000 if hours > 0 else -1), "cleanup.policy": policy}
+    )
     found = of(over(broker, topic, windows=("1h", "1d")), "E6")
     assert found.state == state
 
@@ -138,7 +162,9 @@ def test_retention_against_the_longest_window(broker, hours, policy, state):
 @pytest.mark.parametrize(("hot", "state"), [(0, "green"), (100, "amber"), (400, "red")])
 def test_the_busiest_key(broker, hot, state):
     topic = broker.topic()
-    frame = payments(COUNT).with_columns(pl.when(pl.int_range(COUNT) < hot).then(pl.lit("robot")).otherwise("card").alias("card"))
+    frame = payments(COUNT).with_columns(
+        pl.when(pl.int_range(COUNT) < hot).then(pl.lit("robot")).otherwise("card").alias("card")
+    )
     broker.produce(topic, records(frame))
     assert of(over(broker, topic), "E10").state == state
 
@@ -149,7 +175,10 @@ def test_stream_and_archive_by_key_hour(broker, lost, state):
     frame = payments(COUNT, every=15.0)
     broker.produce(topic, records(frame))
     history = frame.with_columns(
-        pl.when((pl.int_range(COUNT) >= 600) & (pl.int_range(COUNT) < 600 + lost)).then(99.5).otherwise("amount").alias("amount")
+        pl.when((pl.int_range(COUNT) >= 600) & (pl.int_range(COUNT) < 600 + lost))
+        .then(99.5)
+        .otherwise("amount")
+        .alias("amount")
     )
     found = of(over(broker, topic, history), "E9")
     assert found.state == state, found.said
@@ -162,19 +191,27 @@ def test_a_tail_and_an_archive_that_share_no_hour_are_not_measured(broker):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("level", "state"), [("BACKWARD", "green"), ("FULL_TRANSITIVE", "green"), ("NONE", "amber"), (None, "red")])
+@pytest.mark.parametrize(
+    ("level", "state"),
+    [("BACKWARD", "green"), ("FULL_TRANSITIVE", "green"), ("NONE", "amber"), (None, "red")],
+)
 def test_a_registry(broker, level, state):
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             known = (
-                {f"/subjects/{topic}-value/versions/latest": {"id": 1}, f"/config/{topic}-value": {"compatibilityLevel": level}}
+                {
+                    f"/subjects/{topic}-value/versions/latest": {"id": 1},
+                    f"/config/{topic}-value": {"compatibilityLevel": level},
+                }
                 if level
                 else {}
             )
             path = self.path.partition("?")[0]
             self.send_response(200 if path in known else 404)
             self.end_headers()
-            self.wfile.write(json.dumps(known.get(path, {"error_code": 404, "message": "no"})).encode())
+            self.wfile.write(
+                json.dumps(known.get(path, {"error_code": 404, "message": "no"})).encode()
+            )
 
         def log_message(self, *_):
             pass
@@ -182,7 +219,13 @@ def test_a_registry(broker, level, state):
     topic = broker.topic()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        stream = hw.kafka(topic, servers=broker.servers, format="avro", schema=SCHEMA, registry=f"http://127.0.0.1:{server.server_port}")
+        stream = hw.kafka(
+            topic,
+            servers=broker.servers,
+            format="avro",
+            schema=SCHEMA,
+            registry=f"http://127.0.0.1:{server.server_port}",
+        )
         found = of(over(broker, topic, stream=stream), "E8")
         server.shutdown()
     assert found.state == state
@@ -224,7 +267,9 @@ def _read_to_the_end(broker, topic):
     from confluent_kafka import Consumer, TopicPartition
 
     group = f"group-{topic}"
-    consumer = Consumer({"bootstrap.servers": broker.servers, "group.id": group, "enable.auto.commit": False})
+    consumer = Consumer(
+        {"bootstrap.servers": broker.servers, "group.id": group, "enable.auto.commit": False}
+    )
     consumer.commit(offsets=[TopicPartition(topic, p, 50) for p in (0, 1)], asynchronous=False)
     consumer.close()
     return group
@@ -240,7 +285,10 @@ def _all_of(broker, topic, group):
     (offsets,) = [future.result() for future in asked.values()]
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     (config,) = [future.result() for future in admin.describe_configs([resource]).values()]
-    ends = {(tp.topic, tp.partition): f.result().offset for tp, f in admin.list_offsets(dict.fromkeys(parts, OffsetSpec.latest())).items()}
+    ends = {
+        (tp.topic, tp.partition): f.result().offset
+        for tp, f in admin.list_offsets(dict.fromkeys(parts, OffsetSpec.latest())).items()
+    }
     return {
         "groups": sorted(g.group_id for g in admin.list_consumer_groups().result().valid),
         "offsets": {tp.partition: tp.offset for tp in offsets.topic_partitions},

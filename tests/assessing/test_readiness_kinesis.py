@@ -1,4 +1,6 @@
-"""Readiness of a stream of Kinesis: measured like a topic of Kafka; its arrival times are the service's own."""
+"""Readiness of a stream of Kinesis: measured like a topic of Kafka; its arrival times are the
+service's own.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -21,13 +23,20 @@ def stream(credentials):
 
 
 def over(stream, history=None, windows=("1h",), **given):
-    kinesis = headwater_aws.kinesis("clicks", region="eu-central-1", endpoint_url=stream.url, schema=SCHEMA)
-    return readiness(project(view(source(history, stream=kinesis, **given), windows=windows)), hw.operations.Locations(watch=0.0))
+    kinesis = headwater_aws.kinesis(
+        "clicks", region="eu-central-1", endpoint_url=stream.url, schema=SCHEMA
+    )
+    return readiness(
+        project(view(source(history, stream=kinesis, **given), windows=windows)),
+        hw.operations.Locations(watch=0.0),
+    )
 
 
 @pytest.mark.parametrize(("late", "state"), [(5, "green"), (40, "amber"), (90, "red")])
 def test_lag_by_arrival(stream, late, state):
-    for n, line in enumerate(records(payments(50).with_columns(at=pl.lit(datetime.now(UTC) - timedelta(seconds=late))))):
+    for n, line in enumerate(
+        records(payments(50).with_columns(at=pl.lit(datetime.now(UTC) - timedelta(seconds=late))))
+    ):
         stream.put(line, f"c{n}")
     found = of(over(stream), "E3")
     assert found.state == state
@@ -46,16 +55,26 @@ def test_keys_and_retention(stream):
 def late(frame):
     """One record of a hundred is 40 s behind the one before of its key."""
     return frame.with_columns(
-        pl.when(pl.int_range(pl.len()) % 100 == 50).then(pl.col("at") - timedelta(seconds=40)).otherwise("at").alias("at")
+        pl.when(pl.int_range(pl.len()) % 100 == 50)
+        .then(pl.col("at") - timedelta(seconds=40))
+        .otherwise("at")
+        .alias("at")
     )
 
 
 def hot(frame):
-    return frame.with_columns(pl.when(pl.int_range(pl.len()) < 120).then(pl.lit("robot")).otherwise("card").alias("card"))
+    return frame.with_columns(
+        pl.when(pl.int_range(pl.len()) < 120).then(pl.lit("robot")).otherwise("card").alias("card")
+    )
 
 
 def expired(frame):
-    return frame.with_columns(pl.when(pl.int_range(pl.len()) < 15).then(pl.col("at") - timedelta(days=3)).otherwise("at").alias("at"))
+    return frame.with_columns(
+        pl.when(pl.int_range(pl.len()) < 15)
+        .then(pl.col("at") - timedelta(days=3))
+        .otherwise("at")
+        .alias("at")
+    )
 
 
 @pytest.mark.slow
@@ -71,7 +90,9 @@ def expired(frame):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_measured_of_a_topic(stream, check, change, state):
-    """Times, order by key, duplicates and the busiest key; also after a split, from closed shards too."""
+    """Times, order by key, duplicates and the busiest key; also after a split, from closed shards
+    too.
+    """
     frame = payments(300, cards=1, every=1.0) if check == "E4" else payments(300)
     good, bad = records(frame), records(change(frame))
     for n, line in enumerate(good):
@@ -99,6 +120,8 @@ def test_stream_and_archive_by_key_hour(stream, lost, state):
     for n, line in enumerate(records(frame)):
         stream.put(line, f"c{n}")
     rows = pl.int_range(pl.len())
-    history = frame.with_columns(pl.when((rows >= 600) & (rows < 600 + lost)).then(99.5).otherwise("amount").alias("amount"))
+    history = frame.with_columns(
+        pl.when((rows >= 600) & (rows < 600 + lost)).then(99.5).otherwise("amount").alias("amount")
+    )
     found = of(over(stream, history), "E9")
     assert found.state == state, found.said

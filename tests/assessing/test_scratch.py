@@ -18,13 +18,32 @@ FRAUD = {
     "events": ["logins", "payments"],
     "key": "card_id",
 }
-FLAGS = ["--deadline", "200ms", "--known-before", "0s", "--listable", "no", "--outcome-after", "30d", "--event-names", "logins,payments"]
+FLAGS = [
+    "--deadline",
+    "200ms",
+    "--known-before",
+    "0s",
+    "--listable",
+    "no",
+    "--outcome-after",
+    "30d",
+    "--event-names",
+    "logins,payments",
+]
 
 
 @pytest.mark.parametrize(
     ("changed", "start", "precomputable", "line"),
     [
-        ({}, "on request", False, "Predict on request, within 200ms, from the request alone; log logins and payments from today on,"),
+        (
+            {},
+            "on request",
+            False,
+            (
+                "Predict on request, within 200ms, from the request alone; log logins and payments "
+                "from today on,"
+            ),
+        ),
         (
             {"known_before": "1d", "listable": True},
             "precompute",
@@ -32,8 +51,14 @@ FLAGS = ["--deadline", "200ms", "--known-before", "0s", "--listable", "no", "--o
             "Precompute predictions with a nightly job; log logins and payments",
         ),
         ({"known_before": "1d"}, "on request", False, "Predict on request"),
-        ({"listable": True}, "on request", False, "Predict on request"),  # known a second before only
-        ({"deadline": "8h"}, "batch", False, "Score requests with an hourly job; log logins and payments"),
+        # known a second before only
+        ({"listable": True}, "on request", False, "Predict on request"),
+        (
+            {"deadline": "8h"},
+            "batch",
+            False,
+            "Score requests with an hourly job; log logins and payments",
+        ),
     ],
 )
 def test_whether_it_can_be_precomputed_decides_where_to_begin(changed, start, precomputable, line):
@@ -44,10 +69,15 @@ def test_whether_it_can_be_precomputed_decides_where_to_begin(changed, start, pr
 
 
 def test_what_a_decision_is_worth():
-    """200 acted on a day. All right: 200 x 100 = 20,000. One of 100 more: 2 decisions, each 100 + 25 better. Break-even: 25 / 125."""
+    """200 acted on a day. All right: 200 x 100 = 20,000. One of 100 more: 2 decisions, each 100 +
+    25 better. Break-even: 25 / 125.
+    """
     found = hw.operations.assess_scratch(**FRAUD, value=hw.DecisionValue(10_000, 0.02, 100, 25))
     told = " ".join(found.worth)
-    assert "200 decisions are acted on a day. Were all of them right, they would bring 20,000 a day" in told
+    assert (
+        "200 decisions are acted on a day. Were all of them right, they would bring 20,000 a day"
+        in told
+    )
     assert "brings 250 a day" in told
     assert "from 20 right of 100 on" in told
     assert "Not known" in hw.operations.assess_scratch(**FRAUD).worth[0]
@@ -55,19 +85,35 @@ def test_what_a_decision_is_worth():
 
 def test_what_to_log_and_when_a_backtest_is_possible():
     found = hw.operations.assess_scratch(**FRAUD)
-    assert [entry.name for entry in found.log] == ["requests", "outcomes", "actions", "logins", "payments"]
-    assert all("known_at" in entry.columns for entry in found.log if entry.name not in ("requests", "actions"))
-    assert all("card_id" in entry.columns for entry in found.log if entry.name in ("requests", "logins"))
+    assert [entry.name for entry in found.log] == [
+        "requests",
+        "outcomes",
+        "actions",
+        "logins",
+        "payments",
+    ]
+    assert all(
+        "known_at" in entry.columns
+        for entry in found.log
+        if entry.name not in ("requests", "actions")
+    )
+    assert all(
+        "card_id" in entry.columns for entry in found.log if entry.name in ("requests", "logins")
+    )
     assert found.first_backtest_days == 24 + 8 + 30
     assert SURVIVORS in found.cautions
 
 
 def test_the_experiment_is_that_of_the_network_effects():
-    assert hw.operations.assess_scratch(**FRAUD, effects={"adversaries": True}).network.experiment.startswith("cluster experiment")
+    assert hw.operations.assess_scratch(
+        **FRAUD, effects={"adversaries": True}
+    ).network.experiment.startswith("cluster experiment")
     assert len(hw.operations.assess_scratch(**FRAUD).network.unanswered) == 3
 
 
-@pytest.mark.parametrize("wrong", [{"events": []}, {"events": "logins"}, {"deadline": "soon"}, {"known_before": "-1d"}])
+@pytest.mark.parametrize(
+    "wrong", [{"events": []}, {"events": "logins"}, {"deadline": "soon"}, {"known_before": "-1d"}]
+)
 def test_an_answer_that_cannot_be(wrong):
     with pytest.raises(HeadwaterError):
         hw.operations.assess_scratch(**FRAUD | wrong)
@@ -78,7 +124,8 @@ def test_every_rendering_begins_with_the_first_line(tmp_path):
     page = found.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert html.unescape(re.search(r"<h1>(.*?)</h1>", page)[1]) == found.first_line
     assert re.search(r"assessed \d{4}-\d\d-\d\d \d\d:\d\d UTC<", page)
-    # columns wrap on a phone: the rule of the page, which keeps the second column in one line, is more specific than one of `td` alone
+    # columns wrap on a phone: the rule of the page, which keeps the second column in one line, is
+    # more specific than one of `td` alone
     assert "td, td:nth-child(2) { white-space: normal" in page
     assert "<b>" not in page
     assert "<script" not in page
@@ -88,7 +135,16 @@ def test_every_rendering_begins_with_the_first_line(tmp_path):
 
 def test_the_command_asks_nothing_where_all_is_given(tmp_path, run):
     found = run(
-        "assess", "--scratch", *FLAGS, "--value", "volume=100,acted_on=0.1,hit=5", "--network", "none", "--json", "--markdown", "a.md"
+        "assess",
+        "--scratch",
+        *FLAGS,
+        "--value",
+        "volume=100,acted_on=0.1,hit=5",
+        "--network",
+        "none",
+        "--json",
+        "--markdown",
+        "a.md",
     )
     assert found.returncode == 0, found.stderr
     told = json.loads(found.stdout)

@@ -38,7 +38,9 @@ def _call(reader, tool, **arguments):
     from headwater.assistants.mcp_server import mcp_server
 
     async def call():
-        async with create_connected_server_and_client_session(mcp_server(reader)._mcp_server) as client:
+        async with create_connected_server_and_client_session(
+            mcp_server(reader)._mcp_server
+        ) as client:
             return await client.call_tool(tool, arguments)
 
     return asyncio.run(call())
@@ -48,7 +50,14 @@ def test_every_tool_is_read_only_and_described(reader):
     from headwater.assistants.mcp_server import mcp_server
 
     tools = asyncio.run(mcp_server(reader).list_tools())
-    assert [tool.name for tool in tools] == ["features", "status", "explain", "runs", "run", "recommendation"]
+    assert [tool.name for tool in tools] == [
+        "features",
+        "status",
+        "explain",
+        "runs",
+        "run",
+        "recommendation",
+    ]
     assert all(tool.annotations.readOnlyHint and tool.description for tool in tools)
 
 
@@ -81,13 +90,37 @@ def test_an_error_is_said_and_ends_nothing(reader):
 @pytest.mark.parametrize(
     ("tool", "arguments", "says"),
     [
-        ("explain", {"feature": "user__count_1d", "keys": {"user": 10**30}}, "the key 'user' is Int64, and '1000000000"),
-        ("explain", {"feature": "user__count_1d", "keys": {"user": "x"}}, "the key 'user' is Int64, and 'x' is not"),
-        ("explain", {"feature": "user__count_1d", "keys": {"user": [1]}}, "the key 'user' is an array or an object; give a string"),
-        ("explain", {"feature": "user__count_1d", "keys": {"user": None}}, "the key 'user' is null; give a string"),
+        (
+            "explain",
+            {"feature": "user__count_1d", "keys": {"user": 10**30}},
+            "the key 'user' is Int64, and '1000000000",
+        ),
+        (
+            "explain",
+            {"feature": "user__count_1d", "keys": {"user": "x"}},
+            "the key 'user' is Int64, and 'x' is not",
+        ),
+        (
+            "explain",
+            {"feature": "user__count_1d", "keys": {"user": [1]}},
+            "the key 'user' is an array or an object; give a string",
+        ),
+        (
+            "explain",
+            {"feature": "user__count_1d", "keys": {"user": None}},
+            "the key 'user' is null; give a string",
+        ),
         ("explain", {"feature": "user__count_1d", "keys": {"usr": 1}}, "did you mean 'user'"),
-        ("explain", {"feature": "user__count_1d", "keys": {"user": 1}, "at": "yesterday"}, "yesterday"),
-        ("explain", {"feature": "user__count_1d"}, "explain takes feature, keys, at (optional); missing or of another type: keys"),
+        (
+            "explain",
+            {"feature": "user__count_1d", "keys": {"user": 1}, "at": "yesterday"},
+            "yesterday",
+        ),
+        (
+            "explain",
+            {"feature": "user__count_1d"},
+            "explain takes feature, keys, at (optional); missing or of another type: keys",
+        ),
         ("explain", {"feature": {"a": 1}, "keys": 3}, "missing or of another type: feature, keys"),
         ("recommendation", {}, "recommendation takes model; missing or of another type: model"),
         ("run", {"run": "../../etc/passwd"}, ""),
@@ -99,7 +132,9 @@ def test_an_error_is_a_sentence_without_the_text_of_a_library(reader, tool, argu
     (text,) = (part.text for part in refused.content)
     assert refused.isError
     assert says in text
-    assert not re.search("(?i)pydantic|polars|error executing|traceback|Error:|validation error|object has no", text), text
+    assert not re.search(
+        "(?i)pydantic|polars|error executing|traceback|Error:|validation error|object has no", text
+    ), text
 
 
 def test_an_unexpected_error_is_logged_and_not_shown(reader, caplog):
@@ -110,17 +145,32 @@ def test_an_unexpected_error_is_logged_and_not_shown(reader, caplog):
 
 
 def test_a_key_may_be_given_as_its_text(reader):
-    number, text = (_call(reader, "explain", feature="user__count_1d", keys={"user": key}, at=AT) for key in (1, "1"))
-    assert number.structuredContent["data"]["events"] == text.structuredContent["data"]["events"] != []
+    number, text = (
+        _call(reader, "explain", feature="user__count_1d", keys={"user": key}, at=AT)
+        for key in (1, "1")
+    )
+    assert (
+        number.structuredContent["data"]["events"] == text.structuredContent["data"]["events"] != []
+    )
 
 
 def test_kept_runs_are_read(reader, tmp_path):
     StoredRuns(tmp_path).add(
-        RunRecord("backtest-1", "backtest", "churn", "2024-05-01T00:00:00+00:00", "ann", "Run it hourly."), {"model": "churn"}
+        RunRecord(
+            "backtest-1", "backtest", "churn", "2024-05-01T00:00:00+00:00", "ann", "Run it hourly."
+        ),
+        {"model": "churn"},
     )
     assert _call(reader, "runs").structuredContent["data"]["of"] == 1
-    assert _call(reader, "run", run="latest").structuredContent["data"]["result"] == {"model": "churn"}
-    assert _call(reader, "recommendation", model="churn").structuredContent["data"]["latest"][0]["sentence"] == "Run it hourly."
+    assert _call(reader, "run", run="latest").structuredContent["data"]["result"] == {
+        "model": "churn"
+    }
+    assert (
+        _call(reader, "recommendation", model="churn").structuredContent["data"]["latest"][0][
+            "sentence"
+        ]
+        == "Run it hourly."
+    )
 
 
 PROJECT = """
@@ -135,7 +185,14 @@ def _started(folder, listen):
     (folder / "features.py").write_text(PROJECT, encoding="utf-8")
     command = [sys.executable, "-m", "headwater.cli", "mcp", "--listen", listen]
     environment = os.environ | {"HEADWATER_HOME": str(folder)}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.slow
@@ -145,7 +202,10 @@ def test_a_taken_port_is_an_error_of_its_own(tmp_path):
         with _started(tmp_path, address) as process:
             assert process.communicate(timeout=120) == (
                 "",
-                f"error: cannot listen on {address}: Address already in use; give another address with --listen\n",
+                (
+                    f"error: cannot listen on {address}: Address already in use; give another "
+                    "address with --listen\n"
+                ),
             )
     assert process.returncode == 2
 
@@ -174,17 +234,34 @@ def test_over_http_a_token_with_the_scope_read_is_needed(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "headwater.cli", "mcp", "--listen", f"127.0.0.1:{port}", "--tokens", "tokens.json"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"HEADWATER_HOME": str(tmp_path)})
+    command = [
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        "mcp",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--tokens",
+        "tokens.json",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"HEADWATER_HOME": str(tmp_path)}
+    )
     hello = {
         "jsonrpc": "2.0",
         "id": 1,
         "method": "initialize",
-        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"},
+        },
     }
 
     def ask(token):
-        headers = {"accept": "application/json, text/event-stream"} | ({"authorization": f"Bearer {token}"} if token else {})
+        headers = {"accept": "application/json, text/event-stream"} | (
+            {"authorization": f"Bearer {token}"} if token else {}
+        )
         return httpx.post(f"http://127.0.0.1:{port}/mcp", json=hello, headers=headers)
 
     try:
@@ -200,7 +277,10 @@ def test_over_http_a_token_with_the_scope_read_is_needed(tmp_path):
         assert ask(predict).status_code == 403
         answer = ask(read)
         assert answer.status_code == 200
-        assert json.loads(answer.text.split("data: ")[1])["result"]["serverInfo"]["name"] == "headwater"
+        assert (
+            json.loads(answer.text.split("data: ")[1])["result"]["serverInfo"]["name"]
+            == "headwater"
+        )
     finally:
         process.terminate()
         process.wait(20)

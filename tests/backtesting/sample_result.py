@@ -1,4 +1,6 @@
-"""A realistic backtest result: the five levels of the flights study (research/datasets.md 3.3 to 3.5)."""
+"""A realistic backtest result: the five levels of the flights study (research/datasets.md 3.3 to
+3.5).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,33 @@ from typing import Literal
 from headwater.backtesting.verdicts import verdict_of
 from headwater.reports.recommending import with_recommendation
 from headwater.results.audit_result import AuditResult, CheckNotRun
-from headwater.results.backtest_result import BacktestResult, Curves, LevelResult, SliceResult, TimeSplit
+from headwater.results.backtest_result import (
+    BacktestResult,
+    Curves,
+    LevelResult,
+    SliceResult,
+    TimeSplit,
+)
 from headwater.results.estimate import VERDICT_WORDS, Comparison, Estimate, Kind, Verdict
 
 Task = Literal["binary", "regression"]
 
-HIGHER = {"auc": True, "precision@10%": True, "recall@10%": True, "average_precision": True, "mae": False, "rmse": False}
-MIN_LIFT = {"auc": 0.005, "precision@10%": 0.01, "recall@10%": 0.01, "average_precision": 0.01, "mae": 0.1, "rmse": 0.1}
+HIGHER = {
+    "auc": True,
+    "precision@10%": True,
+    "recall@10%": True,
+    "average_precision": True,
+    "mae": False,
+    "rmse": False,
+}
+MIN_LIFT = {
+    "auc": 0.005,
+    "precision@10%": 0.01,
+    "recall@10%": 0.01,
+    "average_precision": 0.01,
+    "mae": 0.1,
+    "rmse": 0.1,
+}
 METRICS: dict[Task, tuple[str, ...]] = {
     "binary": ("auc", "precision@10%", "recall@10%", "average_precision"),
     "regression": ("mae", "rmse"),
@@ -34,9 +56,10 @@ _LEVELS: tuple[tuple[str, Kind, str, float | None], ...] = (
     ("instant", "real-time", "at request time", 0.0),
 )
 
-# Copied from the study's tables: one line a level, then one a step. Only the last line of each, from request only to
-# instant, is not in the study: its values are differences of the levels', its intervals are made up, as are the curves,
-# the counts of each day and of the rows left out, and the delays of the labels.
+# Copied from the study's tables: one line a level, then one a step. Only the last line of each,
+# from request only to instant, is not in the study: its values are differences of the levels', its
+# intervals are made up, as are the curves, the counts of each day and of the rows left out, and the
+# delays of the labels.
 _ALL = """
 0.641 [0.627,0.656] | 0.300 [0.266,0.334] | 0.359 [0.315,0.403] | 0.180 [0.166,0.196] | 21.40 [19.82,23.17] | 38.88 [35.53,42.96]
 0.660 [0.640,0.680] | 0.299 [0.260,0.345] | 0.351 [0.297,0.418] | 0.176 [0.158,0.197] | 20.84 [19.36,22.46] | 37.93 [34.56,41.60]
@@ -108,8 +131,20 @@ def _flights(task: Task) -> BacktestResult:
         levels=_levels(_ALL, task, curves=task == "binary"),
         comparisons=_comparisons(_ALL, task),
         slices=[
-            SliceResult("before 08:00", "scheduled before 08:00 New York time", 16_311, _levels(_EARLY, task), _comparisons(_EARLY, task)),
-            SliceResult("17:00 or later", "scheduled at 17:00 or later", 31_326, _levels(_LATE, task), _comparisons(_LATE, task)),
+            SliceResult(
+                "before 08:00",
+                "scheduled before 08:00 New York time",
+                16_311,
+                _levels(_EARLY, task),
+                _comparisons(_EARLY, task),
+            ),
+            SliceResult(
+                "17:00 or later",
+                "scheduled at 17:00 or later",
+                31_326,
+                _levels(_LATE, task),
+                _comparisons(_LATE, task),
+            ),
             SliceResult(
                 "cold start",
                 "route and carrier with fewer than 10 departures in the last 30 days",
@@ -119,16 +154,31 @@ def _flights(task: Task) -> BacktestResult:
                 note="under 1 % of rows: intervals are wide",
             ),
         ],
-        audit=AuditResult(checks_run=["label rows", "strong feature"], checks_not_run=[CheckNotRun("static joins", "no static table")]),
+        audit=AuditResult(
+            checks_run=["label rows", "strong feature"],
+            checks_not_run=[CheckNotRun("static joins", "no static table")],
+        ),
         split=_split(),
         seconds={"features": 21.4, "training": 38.9, "total": 63.2},
         definitions=_DEFINITIONS,
         fingerprint="b3f1c0a97d5e24c86f0d1be2a4977c35e8d6",
-        versions={"headwater": "0.1.0", "python": "3.11.7", "polars": "1.35.2", "numpy": "2.3.5", "lightgbm": "4.6.0"},
+        versions={
+            "headwater": "0.1.0",
+            "python": "3.11.7",
+            "polars": "1.35.2",
+            "numpy": "2.3.5",
+            "lightgbm": "4.6.0",
+        },
         assumptions=[
-            "The past would have been the same had the model acted on these scores: no one rebooked, no crew was moved.",
+            (
+                "The past would have been the same had the model acted on these scores: no one "
+                "rebooked, no crew was moved."
+            ),
             "Airlines, passengers and competitors do not adapt to fresher scores.",
-            "Features arrive as promised; production ages are longer on bad days. Measure them and replay with measured(ages).",
+            (
+                "Features arrive as promised; production ages are longer on bad days. Measure them "
+                "and replay with measured(ages)."
+            ),
         ],
         estimator="LightGBM (learning_rate 0.08, 48 leaves, 130 rounds)",
         encoded={"carrier": 16, "origin": 3, "dest": 105},
@@ -148,7 +198,9 @@ def _levels(table: str, task: Task, *, curves: bool = False) -> list[LevelResult
             age_seconds=age,
             metrics={metric: row[metric] for metric in METRICS[task]},
             coverage=1.0,
-            replayed=dict(zip(_COLUMNS, _REPLAYED[name], strict=True)) if name in _REPLAYED and table is _ALL else {},
+            replayed=dict(zip(_COLUMNS, _REPLAYED[name], strict=True))
+            if name in _REPLAYED and table is _ALL
+            else {},
             curves=_curves(row["auc"].value) if curves else None,
         )
         for (name, kind, describes, age), row in zip(_LEVELS, rows, strict=True)
@@ -158,18 +210,37 @@ def _levels(table: str, task: Task, *, curves: bool = False) -> list[LevelResult
 def _comparisons(table: str, task: Task) -> list[Comparison]:
     names = [name for name, *_ in _LEVELS]
     steps = [*pairwise(names), (names[0], names[-1])]
-    rows = dict(zip(steps, (_estimates(line) for line in table.strip().splitlines()[5:]), strict=True))
+    rows = dict(
+        zip(steps, (_estimates(line) for line in table.strip().splitlines()[5:]), strict=True)
+    )
     pairs = combinations(names, 2)
-    return [_pair(pair, metric, _of_pair(rows, names, pair, metric)) for pair in pairs for metric in METRICS[task]]
+    return [
+        _pair(pair, metric, _of_pair(rows, names, pair, metric))
+        for pair in pairs
+        for metric in METRICS[task]
+    ]
 
 
-def _of_pair(rows: dict[tuple[str, str], dict[str, Estimate]], names: Sequence[str], pair: tuple[str, str], metric: str) -> Estimate:
-    """A row of the study; of a pair that it lacks, the sum of its steps, whose intervals are added as if they were independent."""
+def _of_pair(
+    rows: dict[tuple[str, str], dict[str, Estimate]],
+    names: Sequence[str],
+    pair: tuple[str, str],
+    metric: str,
+) -> Estimate:
+    """A row of the study; of a pair that it lacks, the sum of its steps, whose intervals are added
+    as if they were independent.
+    """
     if pair in rows:
         return rows[pair][metric]
-    steps = [rows[step][metric] for step in pairwise(names[names.index(pair[0]) : names.index(pair[1]) + 1])]
+    steps = [
+        rows[step][metric]
+        for step in pairwise(names[names.index(pair[0]) : names.index(pair[1]) + 1])
+    ]
     value = sum(step.value for step in steps)
-    below, above = (math.hypot(*(end(step) for step in steps)) for end in (lambda s: s.value - s.low, lambda s: s.high - s.value))
+    below, above = (
+        math.hypot(*(end(step) for step in steps))
+        for end in (lambda s: s.value - s.low, lambda s: s.high - s.value)
+    )
     return Estimate(value, value - below, value + above)
 
 
@@ -177,8 +248,12 @@ def _pair(step: tuple[str, str], metric: str, raw: Estimate) -> Comparison:
     gain = raw if HIGHER[metric] else Estimate(-raw.value, -raw.high, -raw.low)
     mde = 2.8 * (gain.high - gain.low) / 3.92
     primary = step[0] == BASELINE and metric in (METRICS["binary"][0], METRICS["regression"][0])
-    verdict: Verdict = verdict_of(gain.low, gain.high, MIN_LIFT[metric]) if primary else "not judged"
-    return Comparison(*step, metric, gain.value, gain.low, gain.high, mde, verdict, _sentence(gain, verdict, mde))
+    verdict: Verdict = (
+        verdict_of(gain.low, gain.high, MIN_LIFT[metric]) if primary else "not judged"
+    )
+    return Comparison(
+        *step, metric, gain.value, gain.low, gain.high, mde, verdict, _sentence(gain, verdict, mde)
+    )
 
 
 def _sentence(gain: Estimate, verdict: Verdict, mde: float) -> str:
@@ -189,13 +264,18 @@ def _sentence(gain: Estimate, verdict: Verdict, mde: float) -> str:
         case "negligible":
             return f"{VERDICT_WORDS[verdict]}: {interval}"
         case "inconclusive":
-            return f"{VERDICT_WORDS[verdict]}: {interval}, at most {gain.high:+.3f}; a lift of {mde:.3f} would have been detected"
+            return (
+                f"{VERDICT_WORDS[verdict]}: {interval}, at most {gain.high:+.3f}; a lift of "
+                f"{mde:.3f} would have been detected"
+            )
         case _:
             return f"{verdict} of {interval}"
 
 
 def _estimates(line: str) -> dict[str, Estimate]:
-    cells = [[float(number) for number in re.findall(r"[-+]?[\d.]+", cell)] for cell in line.split("|")]
+    cells = [
+        [float(number) for number in re.findall(r"[-+]?[\d.]+", cell)] for cell in line.split("|")
+    ]
     return {name: Estimate(*numbers) for name, numbers in zip(_COLUMNS, cells, strict=True)}
 
 
@@ -205,7 +285,10 @@ def _curves(auc: float, rate: float = 0.199) -> Curves:
     distance = math.sqrt(2) * normal.inv_cdf(auc)
     cuts = [4.5 - step * 7.5 / 119 for step in range(120)]
     recall = [1 - normal.cdf(cut - distance) for cut in cuts]
-    alarms = [rate * hit + (1 - rate) * (1 - normal.cdf(cut)) for hit, cut in zip(recall, cuts, strict=True)]
+    alarms = [
+        rate * hit + (1 - rate) * (1 - normal.cdf(cut))
+        for hit, cut in zip(recall, cuts, strict=True)
+    ]
     scores = [_posterior((bin_ - 4.5) / 2.2, distance, rate) for bin_ in range(10)]
     return Curves(
         recall=recall,
@@ -221,7 +304,11 @@ def _posterior(x: float, distance: float, rate: float) -> float:
 
 
 def _split(
-    parts: Sequence[tuple[str, int, int, int]] = (("left out", 0, 8, 861), ("train", 8, 243, 448), ("test", 243, 365, 899)),
+    parts: Sequence[tuple[str, int, int, int]] = (
+        ("left out", 0, 8, 861),
+        ("train", 8, 243, 448),
+        ("test", 243, 365, 899),
+    ),
 ) -> TimeSplit:
     weekly = (1.02, 1.03, 1.03, 1.03, 0.82, 0.99, 1.04)
     days = [
@@ -229,14 +316,22 @@ def _split(
         for part, start, end, rows in parts
         for day in range(start, end)
     ]
-    cancelled = [(day, 28 if part == "train" else 22, "left out") for day, _, part in days if part != "left out"]
+    cancelled = [
+        (day, 28 if part == "train" else 22, "left out")
+        for day, _, part in days
+        if part != "left out"
+    ]
     return TimeSplit(
         train_start="2013-01-09T05:00:00Z",
         split="2013-09-01T04:00:00Z",
         test_end="2014-01-01T05:00:00Z",
         train_rows=105_396,
         test_rows=109_619,
-        left_out={"before the windows are warm": 6_889, "label is null": 9_430, "label not yet known at the split": 214},
+        left_out={
+            "before the windows are warm": 6_889,
+            "label is null": 9_430,
+            "label not yet known at the split": 214,
+        },
         label_delay_seconds={"p50": 13_260.0, "p90": 23_400.0, "p99": 31_500.0, "max": 93_600.0},
         rows_per_day=sorted([*days, *cancelled]),
     )

@@ -14,13 +14,20 @@ from tests.backtesting.world import STALE_AND_FRESH, by_machine, day, model, wor
 @pytest.fixture(scope="module")
 def found():
     made = world(effect=0.7, per_day=200)
-    members = [by_machine(made.events, features=[hw.last("state")]), hw.RequestField("amount", float)]
-    how = hw.Evaluation(split=day(18), metrics=["auc"], resamples=200, ages=["1h", "6h", "2d"], refits=0)
+    members = [
+        by_machine(made.events, features=[hw.last("state")]),
+        hw.RequestField("amount", float),
+    ]
+    how = hw.Evaluation(
+        split=day(18), metrics=["auc"], resamples=200, ages=["1h", "6h", "2d"], refits=0
+    )
     return hw.backtest(model(made, members=members), STALE_AND_FRESH, how)
 
 
 def test_the_lift_falls_as_the_state_is_forgotten(found):
-    """The state flips by an hourly chance of 12 %, so a state of age a agrees with today's to (1 - 2 x 0.12)^a hours."""
+    """The state flips by an hourly chance of 12 %, so a state of age a agrees with today's to (1 -
+    2 x 0.12)^a hours.
+    """
     (curve,) = found.result.curves_of_age
     assert (curve.view, curve.metric, curve.fits) == ("machine", "auc", 5)
     lifts = [point.lift.value for point in curve.points]
@@ -35,12 +42,16 @@ def test_the_lift_falls_as_the_state_is_forgotten(found):
 
 
 def test_a_level_averages_the_curve_over_its_ages(found):
-    """Hourly features are 5 to 65 minutes old, daily ones 4 to 28 hours: retrained levels agree with the curve."""
+    """Hourly features are 5 to 65 minutes old, daily ones 4 to 28 hours: retrained levels agree
+    with the curve.
+    """
     (curve,) = found.result.curves_of_age
     assert curve.levels["hourly"].value > 4 * curve.levels["daily"].value
     levels = {level.name: level.metrics["auc"].value for level in found.result.levels}
     step = levels["hourly"] - levels["daily"]
-    assert curve.levels["hourly"].value - curve.levels["daily"].value == pytest.approx(step, abs=0.04)
+    assert curve.levels["hourly"].value - curve.levels["daily"].value == pytest.approx(
+        step, abs=0.04
+    )
     assert curve.others in STALE_AND_FRESH
 
 
@@ -57,11 +68,18 @@ def test_the_curve_is_a_frame_json_and_a_figure(found):
 
 def test_without_a_lift_there_is_no_half_life():
     made = world(effect=0.0, days=26)
-    how = hw.Evaluation(split=day(16), metrics=["auc"], resamples=100, ages=["1h"], refits=0, min_lift=0.05)
+    how = hw.Evaluation(
+        split=day(16), metrics=["auc"], resamples=100, ages=["1h"], refits=0, min_lift=0.05
+    )
     result = hw.backtest(model(made), STALE_AND_FRESH, how).result
     (curve,) = result.curves_of_age
     assert (curve.half_life_seconds, curve.lost_90_seconds) == (None, None)
-    assert hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(16), resamples=0, refits=0)).curves_of_age.height == 0
+    assert (
+        hw.backtest(
+            model(made), STALE_AND_FRESH, hw.Evaluation(split=day(16), resamples=0, refits=0)
+        ).curves_of_age.height
+        == 0
+    )
 
 
 def test_a_curve_need_not_fall():
@@ -77,7 +95,9 @@ def test_weights_interpolate_and_requests_that_read_nothing_have_none():
     assert age_weights(points, np.array([600.0])).sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("ages", "error"), [("1h", UsageError), (["soon"], DefinitionError), (3, UsageError)])
+@pytest.mark.parametrize(
+    ("ages", "error"), [("1h", UsageError), (["soon"], DefinitionError), (3, UsageError)]
+)
 def test_ages_are_checked(ages, error):
     with pytest.raises(error, match="ages"):
         hw.Evaluation(ages=ages)
@@ -86,7 +106,11 @@ def test_ages_are_checked(ages, error):
 @pytest.mark.parametrize("refits", [0, hw.evaluation.Refits(2)])
 def test_fixed_models_stand_beside_the_training_procedure(refits):
     made = world(days=24)
-    result = hw.backtest(model(made), STALE_AND_FRESH, hw.Evaluation(split=day(14), metrics=["auc"], resamples=200, refits=refits)).result
+    result = hw.backtest(
+        model(made),
+        STALE_AND_FRESH,
+        hw.Evaluation(split=day(14), metrics=["auc"], resamples=200, refits=refits),
+    ).result
     (procedure,) = result.comparisons
     (fixed,) = result.fixed_models
     assert fixed.delta == procedure.delta

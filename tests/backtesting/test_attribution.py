@@ -1,4 +1,6 @@
-"""Which views earn from freshness: planted ones are named, no day is used twice, and nothing is computed again."""
+"""Which views earn from freshness: planted ones are named, no day is used twice, and nothing is
+computed again.
+"""
 
 import dataclasses
 import datetime as dt
@@ -28,7 +30,12 @@ from tests.effort import tries
 
 DAILY, INSTANT = hw.Level(hw.batch("1d", delay="4h")), hw.Level(hw.on_request())
 SPLIT = "2024-03-28T00:00Z"
-SIGNALS = [Planted("heat", 3, 1.0), Planted("dust", 5000, 0.5), Planted("belt", 6, 0.9), Planted("oil", 3, 0.0)]
+SIGNALS = [
+    Planted("heat", 3, 1.0),
+    Planted("dust", 5000, 0.5),
+    Planted("belt", 6, 0.9),
+    Planted("oil", 3, 0.0),
+]
 
 
 LEVELS = {"daily": DAILY, "instant": INSTANT}
@@ -38,7 +45,9 @@ SEARCH = ("groups", "view_costs", "share")
 def attribute(model, levels=LEVELS, threads=None, **rules):
     search = {name: rules.pop(name) for name in SEARCH if name in rules}
     how = hw.Evaluation(**({"split": SPLIT, "resamples": 400} | rules))
-    return hw.evaluation.attribution(model, levels, how, resources=hw.Resources(threads=threads), **search)
+    return hw.evaluation.attribution(
+        model, levels, how, resources=hw.Resources(threads=threads), **search
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,11 @@ def model():
 
 @pytest.fixture(scope="module")
 def found(model):
-    return attribute(model, view_costs={"heat": 10, "belt": 2, "dust": 1, "oil": 1}, slices={"some": pl.col("machine") < 3})
+    return attribute(
+        model,
+        view_costs={"heat": 10, "belt": 2, "dust": 1, "oil": 1},
+        slices={"some": pl.col("machine") < 3},
+    )
 
 
 # ---- what it says
@@ -75,17 +88,29 @@ def test_both_directions_are_told(found):
 @pytest.mark.slow
 def test_it_agrees_with_a_backtest_of_the_levels_that_it_generates(model, found):
     """The same levels, their features computed by the backtest itself."""
-    heat = hw.Level({model.features.view("heat"): hw.on_request()} | {v: DAILY.features for v in model.features.views if v.name != "heat"})
+    heat = hw.Level(
+        {model.features.view("heat"): hw.on_request()}
+        | {v: DAILY.features for v in model.features.views if v.name != "heat"}
+    )
     levels = {"daily": DAILY, "heat": heat, "plan": found.level, "instant": INSTANT}
-    other = hw.backtest(model, levels=levels, evaluation=hw.Evaluation(split=SPLIT, metrics=["auc"], resamples=0, cold_start=0)).result
+    other = hw.backtest(
+        model,
+        levels=levels,
+        evaluation=hw.Evaluation(split=SPLIT, metrics=["auc"], resamples=0, cold_start=0),
+    ).result
     value = {level.name: level.metrics["auc"].value for level in other.levels}
-    assert next(u for u in found.units if u.name == "heat").added.delta == value["heat"] - value["daily"]
+    assert (
+        next(u for u in found.units if u.name == "heat").added.delta
+        == value["heat"] - value["daily"]
+    )
     assert found.whole.delta == value["instant"] - value["daily"]
     assert other.levels[2].describes == found.level.describe(model)
 
 
 def test_the_level_of_the_plan_has_its_views_fresh(model, found):
-    assert {v.name for v in model.features.views if found.level.freshness(v) == hw.on_request()} == set(found.fresh_views)
+    assert {
+        v.name for v in model.features.views if found.level.freshness(v) == hw.on_request()
+    } == set(found.fresh_views)
 
 
 def test_costs_come_first_and_efficient_sets_rise(found):
@@ -94,11 +119,17 @@ def test_costs_come_first_and_efficient_sets_rise(found):
     costs = [one.cost for one in found.efficient]
     assert costs == sorted(set(costs))
     assert found.efficient[-1].lift.delta > 0.05
-    assert all(math.isclose(one.per_unit, one.cost / one.lift.delta) for one in found.efficient if one.lift.delta > 0)
+    assert all(
+        math.isclose(one.per_unit, one.cost / one.lift.delta)
+        for one in found.efficient
+        if one.lift.delta > 0
+    )
 
 
 def test_noise_is_kept_stale():
-    quiet = attribute(planted(3, [Planted("heat", 3, 0.0), Planted("oil", 3, 0.0)], estimator=logistic()))
+    quiet = attribute(
+        planted(3, [Planted("heat", 3, 0.0), Planted("oil", 3, 0.0)], estimator=logistic())
+    )
     assert quiet.chosen == []
     assert quiet.plan.startswith("Keep all views daily")
     assert set(quiet.stay) == {"heat", "oil"}
@@ -109,7 +140,9 @@ def test_views_that_tell_something_only_together_are_found(model):
 
 
 def test_few_days_give_no_plan():
-    few = attribute(planted(1, SIGNALS[:2], shape=Shape(days=30), estimator=logistic()), split=str(day(18)))
+    few = attribute(
+        planted(1, SIGNALS[:2], shape=Shape(days=30), estimator=logistic()), split=str(day(18))
+    )
     assert few.plan.startswith("No plan: ")
     assert "test on 16 days or more" in few.plan
     assert few.chosen == []
@@ -117,9 +150,20 @@ def test_few_days_give_no_plan():
 
 def reading_outcomes(made, history):
     """The same model with a view of outcomes that are dated by the request."""
-    source = hw.Source("past_outcomes", history=history, timestamp_field="asked", select=["machine", "bad"])
-    past = hw.FeatureView("past", source=source, keys=["machine"], features=[hw.mean("bad")], windows=["3h"], freshness=DAILY.features)
-    return dataclasses.replace(made, features=hw.FeatureService("leaky", [*made.features.features, past]))
+    source = hw.Source(
+        "past_outcomes", history=history, timestamp_field="asked", select=["machine", "bad"]
+    )
+    past = hw.FeatureView(
+        "past",
+        source=source,
+        keys=["machine"],
+        features=[hw.mean("bad")],
+        windows=["3h"],
+        freshness=DAILY.features,
+    )
+    return dataclasses.replace(
+        made, features=hw.FeatureService("leaky", [*made.features.features, past])
+    )
 
 
 def test_a_leak_leaves_no_plan():
@@ -127,7 +171,9 @@ def test_a_leak_leaves_no_plan():
     rows = made.labels.table.data
     with pytest.raises(LeakError):
         attribute(reading_outcomes(made, rows))
-    leaky = attribute(reading_outcomes(made, rows.drop("known").sample(fraction=1.0, shuffle=True, seed=0)))
+    leaky = attribute(
+        reading_outcomes(made, rows.drop("known").sample(fraction=1.0, shuffle=True, seed=0))
+    )
     assert leaky.plan.startswith("No plan: a leak in 'past_outcomes'")
 
 
@@ -137,15 +183,22 @@ def test_slices_without_the_lift_are_told():
     told = attribute(made, slices={"nobody": pl.col("amount") > 99, "half": pl.col("machine") < 3})
     assert told.slices[0].whole is None
     assert told.slices[1].whole.verdict == "LIFT"
-    flat = attribute(planted(3, [Planted("heat", 3, 0.0)], estimator=logistic()), slices={"half": pl.col("machine") < 3})
+    flat = attribute(
+        planted(3, [Planted("heat", 3, 0.0)], estimator=logistic()),
+        slices={"half": pl.col("machine") < 3},
+    )
     assert any(note.startswith("half: daily → instant is not a lift") for note in flat.notes)
 
 
 def test_slices_where_only_the_plan_is_not_a_lift_are_told(found):
     assert found.slices[0].whole.verdict == found.slices[0].lift.verdict == "LIFT"
     assert not any(note.startswith("some:") for note in attribution_words.notes(found))
-    unsure = structs.replace(found.slices[0].lift, verdict="inconclusive", sentence="not proven: +0.023 [-0.001, +0.046]")
-    told = attribution_words.notes(structs.replace(found, slices=[structs.replace(found.slices[0], lift=unsure)]))
+    unsure = structs.replace(
+        found.slices[0].lift, verdict="inconclusive", sentence="not proven: +0.023 [-0.001, +0.046]"
+    )
+    told = attribution_words.notes(
+        structs.replace(found, slices=[structs.replace(found.slices[0], lift=unsure)])
+    )
     assert "some: the plan is not a lift (not proven: +0.023 [-0.001, +0.046])." in told
 
 
@@ -163,18 +216,27 @@ def test_days_that_choose_do_not_report(model):
     mix._values.clear()
     rows, spoiled = made.test[~mix.choosing], made.outcomes.y.copy()
     spoiled[rows] = 1 - spoiled[rows]
-    other = dataclasses.replace(mix, experiment=dataclasses.replace(made, outcomes=dataclasses.replace(made.outcomes, y=spoiled)))
+    other = dataclasses.replace(
+        mix,
+        experiment=dataclasses.replace(
+            made, outcomes=dataclasses.replace(made.outcomes, y=spoiled)
+        ),
+    )
     assert other.value(mix.all) == before
 
 
 def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
-    """AUC of every second day, by scikit-learn, of the models of the plan and of the stale level."""
+    """AUC of every second day, by scikit-learn, of the models of the plan and of the stale
+    level.
+    """
     mix = mixture(model)
     mix.train([frozenset(), frozenset(found.chosen)])
     requests, outcomes, test = mix.experiment.requests, mix.experiment.outcomes, mix.experiment.test
     day_number = requests.t[test] // 86_400_000_000
     odd = np.isin(day_number, np.unique(day_number)[1::2])
-    stale, plan = (roc_auc_score(outcomes.y[test][odd], of.seeds[0].score[odd]) for of in mix._scores.values())
+    stale, plan = (
+        roc_auc_score(outcomes.y[test][odd], of.seeds[0].score[odd]) for of in mix._scores.values()
+    )
     assert found.lift.delta == pytest.approx(plan - stale, abs=1e-12)
     assert found.path[-1].lift.delta == found.lift.delta
 
@@ -183,13 +245,17 @@ def test_what_is_reported_is_of_the_days_that_did_not_choose(model, found):
 def test_features_of_both_levels_are_computed_in_one_pass(model, monkeypatch):
     passes = []
     real = experiment_rows.level_rows
-    monkeypatch.setattr(experiment_rows, "level_rows", lambda *given: passes.append(given[2]) or real(*given))
+    monkeypatch.setattr(
+        experiment_rows, "level_rows", lambda *given: passes.append(given[2]) or real(*given)
+    )
     attribute(model, resamples=0)
     assert [list(levels) for levels in passes] == [["stale", "fresh"]]
 
 
 @settings(max_examples=tries(200), deadline=None)
-@given(st.dictionaries(st.sampled_from("abcdef"), st.sets(st.integers(0, 12), max_size=6), min_size=1))
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.sets(st.integers(0, 12), max_size=6), min_size=1)
+)
 def test_trying_again_only_what_may_be_best_finds_the_greedy_path(covers):
     """What a set covers: there a view adds less the more are fresh."""
     weight = np.random.default_rng(0).random(13)
@@ -199,7 +265,9 @@ def test_trying_again_only_what_may_be_best_finds_the_greedy_path(covers):
 
     now, naive = frozenset(), []
     while len(now) < len(covers) and value(now) < 0.95 * value(covers):
-        gains = {name: value(now | {name}) - value(now) for name in sorted(covers) if name not in now}
+        gains = {
+            name: value(now | {name}) - value(now) for name in sorted(covers) if name not in now
+        }
         best = max(gains, key=gains.get)
         if gains[best] <= 0:
             break
@@ -228,8 +296,12 @@ def path_of(names, value=None, together=frozenset()):
 
 
 def mixture(model, split=SPLIT):
-    rows = experiment_rows.prepare(model, LEVELS, hw.Evaluation(split=split, metrics=["auc"], resamples=200), QUIET)
-    return freshness_subsets.Mixtures(rows, DAILY, INSTANT, ("daily", "instant"), find_units(model, DAILY, INSTANT, None))
+    rows = experiment_rows.prepare(
+        model, LEVELS, hw.Evaluation(split=split, metrics=["auc"], resamples=200), QUIET
+    )
+    return freshness_subsets.Mixtures(
+        rows, DAILY, INSTANT, ("daily", "instant"), find_units(model, DAILY, INSTANT, None)
+    )
 
 
 # ---- attributions
@@ -240,7 +312,12 @@ def _tied():
     base = planted(0, SIGNALS, shape=Shape(days=20), estimator=logistic())
     heat, dust, belt, oil = base.features.views
     busy = dataclasses.replace(heat, name="busy", features=[hw.count()], windows=["3h"])
-    grades = pl.DataFrame({"busy": [n % 19 for n in range(400)], "at": [day(0) + dt.timedelta(hours=n) for n in range(400)]})
+    grades = pl.DataFrame(
+        {
+            "busy": [n % 19 for n in range(400)],
+            "at": [day(0) + dt.timedelta(hours=n) for n in range(400)],
+        }
+    )
     source = hw.Source("grades", history=grades, timestamp_field="at")
     grade = hw.FeatureView(
         "grade",
@@ -253,11 +330,17 @@ def _tied():
     )
 
     @hw.request_feature
-    def both(a: float | None = dust["last_state_7d"], b: float | None = belt["last_state_7d"]) -> float:
+    def both(
+        a: float | None = dust["last_state_7d"], b: float | None = belt["last_state_7d"]
+    ) -> float:
         return (a or 0) + (b or 0)
 
-    service = hw.FeatureService("tied", [busy, dust, belt, oil, grade, both, hw.RequestField("amount", float)])
-    return hw.Model("breaks", task="binary", features=service, labels=base.labels, estimator=logistic())
+    service = hw.FeatureService(
+        "tied", [busy, dust, belt, oil, grade, both, hw.RequestField("amount", float)]
+    )
+    return hw.Model(
+        "breaks", task="binary", features=service, labels=base.labels, estimator=logistic()
+    )
 
 
 def test_views_of_one_value_are_one_unit():
@@ -266,13 +349,17 @@ def test_views_of_one_value_are_one_unit():
     assert [bool(unit.joined) for unit in units] == [True, True, False]
 
 
-@pytest.mark.parametrize("fresh", [(), ("busy + grade",), ("dust + belt", "oil"), ("busy + grade", "dust + belt", "oil")])
+@pytest.mark.parametrize(
+    "fresh", [(), ("busy + grade",), ("dust + belt", "oil"), ("busy + grade", "dust + belt", "oil")]
+)
 def test_mixed_columns_are_those_of_the_mixed_level(fresh):
     model = _tied()
     mix = mixture(model, str(day(10)))
     units = [unit for unit in mix.units if unit.name in fresh]
     mixed = freshness_subsets.mixed_rows(model, *mix._ends, units).frame
-    computed = hw.get_historical_features(model.features, model.labels, level=mixed_level(model, DAILY, INSTANT, units))
+    computed = hw.get_historical_features(
+        model.features, model.labels, level=mixed_level(model, DAILY, INSTANT, units)
+    )
     assert mixed.equals(computed.select(mixed.columns), null_equal=True)
 
 
@@ -298,7 +385,14 @@ def test_views_of_a_source_or_a_group_are_fresh_together(model):
         ({"levels": {"daily": "1d", "instant": INSTANT}}, "give a Level or a freshness"),
         ({"levels": {"daily": DAILY}}, "needs two levels"),
         (
-            {"levels": {"daily": hw.Level(DAILY.features, hw.precomputed(DAILY.features, keys=["machine"])), "instant": INSTANT}},
+            {
+                "levels": {
+                    "daily": hw.Level(
+                        DAILY.features, hw.precomputed(DAILY.features, keys=["machine"])
+                    ),
+                    "instant": INSTANT,
+                }
+            },
             "predictions are precomputed",
         ),
         ({"share": 0}, "above 0 and up to 1"),
@@ -321,7 +415,9 @@ def test_it_refuses(model, rules, said):
 def test_levels_that_differ_in_known_after_are_refused(model):
     source = model.features.sources[0]
     with pytest.raises(UsageError, match="known_after"):
-        attribute(model, {"daily": DAILY, "soon": hw.Level(hw.on_request(), known_after={source: "1h"})})
+        attribute(
+            model, {"daily": DAILY, "soon": hw.Level(hw.on_request(), known_after={source: "1h"})}
+        )
 
 
 # ---- how it is shown
@@ -343,7 +439,9 @@ def test_it_is_json_and_a_table(found):
 
 def test_a_report_has_it_as_a_part(model, found):
     made = hw.backtest(
-        model, levels={"daily": DAILY, "instant": INSTANT}, evaluation=hw.Evaluation(split=SPLIT, resamples=0, cold_start=0)
+        model,
+        levels={"daily": DAILY, "instant": INSTANT},
+        evaluation=hw.Evaluation(split=SPLIT, resamples=0, cold_start=0),
     ).result
     assert 'id="attribution"' not in to_html(made)
     page = to_html(structs.replace(made, attribution=found.plain))

@@ -1,4 +1,6 @@
-"""Promise against delivery: no miss of an honest backtest, a miss of one with a leak that no audit sees, and few false ones."""
+"""Promise against delivery: no miss of an honest backtest, a miss of one with a leak that no audit
+sees, and few false ones.
+"""
 
 import datetime as dt
 import json
@@ -42,10 +44,15 @@ def free_port():
 
 @pytest.fixture(scope="module", params=["late", "early"], ids=["honest", "leaking"])
 def served(request, tmp_path_factory):
-    """A model that was backtested, trained with its promise, and served for six weeks; (which reviews, folder, project, backtest)."""
+    """A model that was backtested, trained with its promise, and served for six weeks; (which
+    reviews, folder, project, backtest).
+    """
     folder = tmp_path_factory.mktemp(request.param)
     requests, readings, reviews = tables()
-    past = [frame.filter(pl.col(at) < LIVE) for frame, at in ((requests, "known"), (readings, "at"), (reviews[request.param], "at"))]
+    past = [
+        frame.filter(pl.col(at) < LIVE)
+        for frame, at in ((requests, "known"), (readings, "at"), (reviews[request.param], "at"))
+    ]
     bank = project(folder, *past)
     tested = hw.backtest(bank.models[0], bank.named_levels, bank.evaluation)
     kept(bank, folder, tested)
@@ -56,7 +63,9 @@ def served(request, tmp_path_factory):
 
 def watched(served, at=MATURED, **more):
     _, folder, bank, _ = served
-    return hw.operations.watch(bank.models[0], data_dir=folder, models=folder / "models", at=at, **more)
+    return hw.operations.watch(
+        bank.models[0], data_dir=folder, models=folder / "models", at=at, **more
+    )
 
 
 # ---------------------------------------------------------------- the walk through
@@ -72,11 +81,18 @@ def test_a_leak_that_no_audit_sees_breaks_its_promise_in_production(served):
     judged = found.result.judged
     assert [week.week for week in judged] == ["2024-05-06", "2024-05-13", "2024-05-20"]
     assert [week.state for week in found.result.weeks[:3]] == ["not judged"] * 3
-    assert "a verdict takes 4 weeks with their outcomes, and this is number 3" in found.result.weeks[2].reason
+    assert (
+        "a verdict takes 4 weeks with their outcomes, and this is number 3"
+        in found.result.weeks[2].reason
+    )
     assert {week.with_outcome for week in judged} == {560}
     registry = ModelRegistry(folder / "models")
     assert delivery_of(registry, "risk", "as defined").to_dict() == found.to_dict()
-    (metrics,) = [list(family.samples) for family in DeliveryMetrics(folder / "models", ["risk"]).collect() if "withdrawn" in family.name]
+    (metrics,) = [
+        list(family.samples)
+        for family in DeliveryMetrics(folder / "models", ["risk"]).collect()
+        if "withdrawn" in family.name
+    ]
     assert [sample.value for sample in metrics] == [float(which == "early")]
     if which == "early":
         assert found.result.since == "2024-05-06"
@@ -105,29 +121,72 @@ def test_the_command_has_an_exit_code(served, run):
     backtest = folder / "backtest.json"
     backtest.write_text(json.dumps(tested.to_dict()))
     (folder / "features.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom tests.backtesting.delivery_world import *\n"
-        "requests, readings, reviews = tables()\nproject = project(Path(__file__).parent, requests, readings, reviews['late'])\n"
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom "
+        "tests.backtesting.delivery_world import *\nrequests, readings, reviews = "
+        "tables()\nproject = project(Path(__file__).parent, requests, readings, "
+        "reviews['late'])\n"
     )
-    where = ["--project", folder / "features.py", "--models", folder / "models", "--data-dir", folder]
-    done = run("watch", *where, "--at", MATURED.isoformat(), "--output", folder / "page.html", "--markdown", folder / "page.md", "--json")
+    where = [
+        "--project",
+        folder / "features.py",
+        "--models",
+        folder / "models",
+        "--data-dir",
+        folder,
+    ]
+    done = run(
+        "watch",
+        *where,
+        "--at",
+        MATURED.isoformat(),
+        "--output",
+        folder / "page.html",
+        "--markdown",
+        folder / "page.md",
+        "--json",
+    )
     assert done.returncode == (1 if which == "early" else 0), done.stderr
-    assert json.loads(done.stdout)["state"] == ("withdrawn" if which == "early" else "no miss shown")
+    assert json.loads(done.stdout)["state"] == (
+        "withdrawn" if which == "early" else "no miss shown"
+    )
     assert done.stderr == ""  # the alert is in the data, and is said once
     given = run(
-        "watch", *where, "--promise", backtest, "--promise-level", "daily", "--at", MATURED.isoformat(), "--output", folder / "p.html"
+        "watch",
+        *where,
+        "--promise",
+        backtest,
+        "--promise-level",
+        "daily",
+        "--at",
+        MATURED.isoformat(),
+        "--output",
+        folder / "p.html",
     )
-    assert "is withdrawn" not in given.stdout, "what the daily level promised is less than the live one delivers"
-    assert given.returncode == (1 if which == "early" else 0), "the stamps of the leaking source moved too, and the kept promise was missed"
-    assert ("Alert: " in given.stdout and "user__count_1h (PSI" in given.stdout) == (which == "early")
-    promoted = run("models", "promote", "1", *where[:4], "--promise", backtest, "--promise-level", "live")
+    assert "is withdrawn" not in given.stdout, (
+        "what the daily level promised is less than the live one delivers"
+    )
+    assert given.returncode == (1 if which == "early" else 0), (
+        "the stamps of the leaking source moved too, and the kept promise was missed"
+    )
+    assert ("Alert: " in given.stdout and "user__count_1h (PSI" in given.stdout) == (
+        which == "early"
+    )
+    promoted = run(
+        "models", "promote", "1", *where[:4], "--promise", backtest, "--promise-level", "live"
+    )
     assert "promise of live: auc 0." in promoted.stderr
-    assert json.loads(run("models", *where[:4], "--json").stdout)["versions"][0]["promise"]["metric"] == "auc"
+    assert (
+        json.loads(run("models", *where[:4], "--json").stdout)["versions"][0]["promise"]["metric"]
+        == "auc"
+    )
     shown = run("status", *where, "--store", f"lmdb:{folder / 'online'}?size=1GB")
     assert ("Withdrawn" if which == "early" else "No miss shown") in shown.stdout, shown.stderr
 
 
 def test_weeks_count_only_when_every_outcome_could_be_known(served):
-    """Outcomes come an hour after the request; requests before the end of the week and that hour is not judged."""
+    """Outcomes come an hour after the request; requests before the end of the week and that hour is
+    not judged.
+    """
     _, _, _, tested = served
     end = dt.datetime(2024, 5, 13, tzinfo=dt.UTC)
     promise = hw.evaluation.promised(tested, "live")
@@ -135,7 +194,11 @@ def test_weeks_count_only_when_every_outcome_could_be_known(served):
         (end + dt.timedelta(minutes=59), ["not judged", "not matured"]),
         (end + dt.timedelta(minutes=61), ["not judged", "no miss shown"]),
     ):
-        found = watched(served, at=at, promise=msgspec.structs.replace(promise, promised=Estimate(0.7, 0.6, 0.8)))
+        found = watched(
+            served,
+            at=at,
+            promise=msgspec.structs.replace(promise, promised=Estimate(0.7, 0.6, 0.8)),
+        )
         assert [week.state for week in found.result.weeks][2:4] == states
         assert found.result.state == ("too early" if "not matured" in states else "no miss shown")
 
@@ -147,30 +210,56 @@ def test_outcomes_that_nobody_posted_are_those_of_the_labels_table(served, tmp_p
     shutil.copytree(folder / "served", tmp_path / "served")
     promise = hw.evaluation.promised(tested, "live")
     posted = watched(served, promise=promise).result
-    alone = hw.operations.watch(bank.models[0], promise=promise, data_dir=tmp_path, models=folder / "models", at=MATURED)
-    assert [week.to_dict() for week in alone.result.weeks] == [week.to_dict() for week in posted.weeks]
+    alone = hw.operations.watch(
+        bank.models[0], promise=promise, data_dir=tmp_path, models=folder / "models", at=MATURED
+    )
+    assert [week.to_dict() for week in alone.result.weeks] == [
+        week.to_dict() for week in posted.weeks
+    ]
     assert posted.from_table == {}
     assert alone.result.from_table == {"at the same time": SERVED * 80}
-    assert f"from the labels' table, by keys and time: {SERVED * 80:,} at the same time." in " ".join(alone.to_markdown().split())
+    assert (
+        f"from the labels' table, by keys and time: {SERVED * 80:,} at the same time."
+        in " ".join(alone.to_markdown().split())
+    )
 
 
 @pytest.mark.slow
 def test_a_later_backtest_and_an_assessment_read_the_withdrawal(served, tmp_path):
-    """It stands first on both pages; the backtest from before it is read with it, and nothing is claimed where no registry is."""
+    """It stands first on both pages; the backtest from before it is read with it, and nothing is
+    claimed where no registry is.
+    """
     which, folder, bank, tested = served
-    line = "The recommendation on data until 2024-04-14 was withdrawn: promised AUC 0.901, delivered 0.698 in the weeks from 2024-04-15"
+    line = (
+        "The recommendation on data until 2024-04-14 was withdrawn: promised AUC 0.901, delivered "
+        "0.698 in the weeks from 2024-04-15"
+    )
     assert watched(served).withdrawn == (which == "early")
-    again = hw.backtest(bank.models[0], bank.named_levels, hw.Evaluation(split=SPLIT, resamples=50, refits=1), models=folder / "models")
+    again = hw.backtest(
+        bank.models[0],
+        bank.named_levels,
+        hw.Evaluation(split=SPLIT, resamples=50, refits=1),
+        models=folder / "models",
+    )
     places = hw.operations.Locations(models=folder / "models", data_dir=folder)
     assessed = hw.operations.assess(bank, backtest=tested.to_dict(), locations=places)
-    pages = [again.write_html(tmp_path / "b.html").read_text(), assessed.write_html(tmp_path / "a.html").read_text()]
-    for verdict in (again.result.verdict, assessed.verdict, assessed.to_markdown().split("\n")[0].removeprefix("# ")):
+    pages = [
+        again.write_html(tmp_path / "b.html").read_text(),
+        assessed.write_html(tmp_path / "a.html").read_text(),
+    ]
+    for verdict in (
+        again.result.verdict,
+        assessed.verdict,
+        assessed.to_markdown().split("\n")[0].removeprefix("# "),
+    ):
         assert verdict.startswith(line) == (which == "early"), verdict
     for page in pages:
         assert (line in page) == (which == "early")
     assert "promise against delivery" in again.result.audit.checks_run
     elsewhere = hw.operations.assess(
-        bank, backtest=tested.to_dict(), locations=hw.operations.Locations(models=tmp_path / "none", data_dir=folder)
+        bank,
+        backtest=tested.to_dict(),
+        locations=hw.operations.Locations(models=tmp_path / "none", data_dir=folder),
     )
     assert elsewhere.verdict == tested.result.verdict or line not in elsewhere.verdict
     assert "promise against delivery" not in str(elsewhere.backtest.audit.to_dict())
@@ -181,7 +270,9 @@ def test_a_judged_week_stays_as_it_was_judged(served):
     early = watched(served, at=dt.datetime(2024, 5, 14, tzinfo=dt.UTC))
     later = watched(served)
     assert early.result.judged
-    assert [week.to_dict() for week in later.result.judged[: len(early.result.judged)]] == [week.to_dict() for week in early.result.judged]
+    assert [week.to_dict() for week in later.result.judged[: len(early.result.judged)]] == [
+        week.to_dict() for week in early.result.judged
+    ]
 
 
 def test_a_version_takes_over_the_promise_of_the_same_definitions(served, tmp_path):
@@ -190,7 +281,9 @@ def test_a_version_takes_over_the_promise_of_the_same_definitions(served, tmp_pa
     trained = hw.train(bank.models[0], as_of=LIVE)
     first = trained.register(registry)
     assert promise_of_version(first) is None
-    with pytest.raises(DataError, match="nothing was promised of risk as defined, version 1: keep the backtest"):
+    with pytest.raises(
+        DataError, match="nothing was promised of risk as defined, version 1: keep the backtest"
+    ):
         hw.operations.watch(bank.models[0], data_dir=folder, models=tmp_path / "models")
     second = trained.register(registry, promise=hw.evaluation.promised(tested, "live"))
     third = trained.register(registry)
@@ -205,7 +298,10 @@ def test_a_level_is_chosen_by_name_by_freshness_or_by_recommendation(served):
     _, _, bank, tested = served
     assert hw.evaluation.promised(tested).level == "live"
     assert hw.evaluation.promised(tested, "daily").level == "daily"
-    assert hw.evaluation.promised(tested, describes=hw.Level().describe(bank.models[0])).level == "live"
+    assert (
+        hw.evaluation.promised(tested, describes=hw.Level().describe(bank.models[0])).level
+        == "live"
+    )
     with pytest.raises(UsageError, match="has no level 'liv'; did you mean 'live'"):
         hw.evaluation.promised(tested, "liv")
     with pytest.raises(UsageError, match="no level as fresh as the one that is served"):
@@ -236,8 +332,12 @@ def promise_of(metric, value, *, higher=True, width=0.02, **more):
 
 
 def labelled(dtype, task):
-    values = {"text": ["a", "b", "c"], "number": [1.5, 2.5, 3.5], "flag": [True, False, True]}[dtype]
-    table = pl.DataFrame({"user": [1, 2, 3], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)] * 3, "left": values})
+    values = {"text": ["a", "b", "c"], "number": [1.5, 2.5, 3.5], "flag": [True, False, True]}[
+        dtype
+    ]
+    table = pl.DataFrame(
+        {"user": [1, 2, 3], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)] * 3, "left": values}
+    )
     return model(task=task, table=table)
 
 
@@ -249,14 +349,22 @@ def moment(n, per_day=12):
 def rows_of(of, predictions, outcomes, folder, *, without=frozenset(), how=None):
     context = about(model=of.name)
     entries = [
-        one(context, n, second=moment(n), prediction=prediction, how="on_request" if how is None else how[n])
+        one(
+            context,
+            n,
+            second=moment(n),
+            prediction=prediction,
+            how="on_request" if how is None else how[n],
+        )
         for n, prediction in enumerate(predictions)
     ]
     posted = [
         {
             "request_id": f"r{n}",
             "outcome": outcome,
-            "known_at": (dt.datetime(2024, 5, 2, tzinfo=dt.UTC) + dt.timedelta(seconds=moment(n))).isoformat(),
+            "known_at": (
+                dt.datetime(2024, 5, 2, tzinfo=dt.UTC) + dt.timedelta(seconds=moment(n))
+            ).isoformat(),
         }
         for n, outcome in enumerate(outcomes)
         if n not in without
@@ -274,12 +382,20 @@ def test_a_regression_is_judged_by_its_error(tmp_path):
     of = labelled("number", "regression")
     rows_of(of, y + rng.normal(size=N), y.tolist(), tmp_path)
     kept_, missed = (
-        hw.operations.watch(of, promise=promise_of("mae", value, higher=False), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+        hw.operations.watch(
+            of,
+            promise=promise_of("mae", value, higher=False),
+            data_dir=tmp_path,
+            models=tmp_path / "none",
+            at=AT,
+        )
         for value in (0.8, 0.4)
     )
     assert not kept_.withdrawn
     assert missed.withdrawn
-    assert missed.result.judged[-1].shortfall.value > 0.3, "an error that is larger than promised is a shortfall"
+    assert missed.result.judged[-1].shortfall.value > 0.3, (
+        "an error that is larger than promised is a shortfall"
+    )
     assert kept_.result.versions == ["1"]
 
 
@@ -292,14 +408,20 @@ def test_classes_are_judged_by_accuracy_and_new_ones_are_counted(tmp_path):
     of = labelled("text", "multiclass")
     names = ["abc"[k] for k in y]
     rows_of(of, scores.tolist(), names, tmp_path)
-    found = hw.operations.watch(of, promise=promise_of("accuracy", 0.95), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(
+        of, promise=promise_of("accuracy", 0.95), data_dir=tmp_path, models=tmp_path / "none", at=AT
+    )
     assert found.withdrawn
     assert found.result.judged[-1].delivered.value == pytest.approx(0.7, abs=0.06)
 
 
 def ranking(tmp_path, posted, *, days=35, items=4):
-    """Lists of `items` returned items, two a day, the second one is wanted; (outcomes of a list) by `posted`."""
-    shown = pl.DataFrame({"user": [1], "item": ["a"], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)], "left": [True]})
+    """Lists of `items` returned items, two a day, the second one is wanted; (outcomes of a list) by
+    `posted`.
+    """
+    shown = pl.DataFrame(
+        {"user": [1], "item": ["a"], "at": [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)], "left": [True]}
+    )
     of = model(table=shown, task=hw.Ranking(group="user", item="item"))
     context, outcomes = about(kind="rank", request=("user", "item")), []
     with hw.operations.ServedLog(tmp_path) as log:
@@ -307,33 +429,60 @@ def ranking(tmp_path, posted, *, days=35, items=4):
             names = [f"i{k}" for k in range(items)]
             request = {"user": [n] * items, "item": names}
             second = moment(n, per_day=2)
-            log.put(many(context, n, [[1] * items], request=request, prediction=[1.0 - k / 10 for k in range(items)], second=second))
-            known = (dt.datetime(2024, 5, 2, tzinfo=dt.UTC) + dt.timedelta(seconds=second)).isoformat()
+            log.put(
+                many(
+                    context,
+                    n,
+                    [[1] * items],
+                    request=request,
+                    prediction=[1.0 - k / 10 for k in range(items)],
+                    second=second,
+                )
+            )
+            known = (
+                dt.datetime(2024, 5, 2, tzinfo=dt.UTC) + dt.timedelta(seconds=second)
+            ).isoformat()
             outcomes += [
-                {"request_id": f"r{n}", "item": name, "outcome": float(name == "i1"), "known_at": known}
+                {
+                    "request_id": f"r{n}",
+                    "item": name,
+                    "outcome": float(name == "i1"),
+                    "known_at": known,
+                }
                 for name in names
                 if posted(n, name)
             ]
     journal = hw.operations.Outcomes(tmp_path, of.labels, keys=("item",))
     assert journal.add(outcomes).refused == ()
     journal.close()
-    return hw.operations.watch(of, promise=promise_of("ndcg@10", 0.4), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    return hw.operations.watch(
+        of, promise=promise_of("ndcg@10", 0.4), data_dir=tmp_path, models=tmp_path / "none", at=AT
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("posted", "value", "says"),
     [
-        (lambda n, item: True, 1 / math.log2(3), "14 of 14 lists have an outcome for every returned item"),
+        (
+            lambda n, item: True,
+            1 / math.log2(3),
+            "14 of 14 lists have an outcome for every returned item",
+        ),
         (lambda n, item: n % 2 == 0, 1 / math.log2(3), "7 of 14 lists"),
         (lambda n, item: item == "i1", math.nan, "0 of 14 lists"),
     ],
 )
 def test_a_ranking_is_shown_and_not_judged(tmp_path, posted, value, says):
-    """Its lists are those that the model chose to show, so neither a high nor a low value says anything of the promise."""
+    """Its lists are those that the model chose to show, so neither a high nor a low value says
+    anything of the promise.
+    """
     found = ranking(tmp_path, posted)
     assert (found.result.state, found.withdrawn) == ("not judged", False)
-    assert found.result.first_line.startswith("Not judged: churn is a ranking, and the serving log has outcomes of the returned items only")
+    assert found.result.first_line.startswith(
+        "Not judged: churn is a ranking, and the serving log has outcomes of the returned items "
+        "only"
+    )
     week = found.result.weeks[1]
     assert week.value == pytest.approx(value, nan_ok=True)
     assert says in week.reason
@@ -347,9 +496,15 @@ def test_a_week_with_missing_outcomes_is_not_judged(tmp_path):
     y = rng.random(N) < 0.5
     of = labelled("flag", "binary")
     rows_of(of, rng.random(N), y.tolist(), tmp_path, without={n for n in range(N) if not y[n]})
-    found = hw.operations.watch(of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(
+        of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none", at=AT
+    )
     assert found.result.state == "too early"
-    assert all("have no outcome" in week.reason for week in found.result.weeks if week.state == "not judged")
+    assert all(
+        "have no outcome" in week.reason
+        for week in found.result.weeks
+        if week.state == "not judged"
+    )
 
 
 def test_defaults_count_and_are_counted(tmp_path):
@@ -357,9 +512,15 @@ def test_defaults_count_and_are_counted(tmp_path):
     y = rng.random(N) < 0.5
     of = labelled("flag", "binary")
     rows_of(
-        of, np.where(rng.random(N) < 0.5, y, 0.5), y.tolist(), tmp_path, how=["default" if n % 4 == 0 else "on_request" for n in range(N)]
+        of,
+        np.where(rng.random(N) < 0.5, y, 0.5),
+        y.tolist(),
+        tmp_path,
+        how=["default" if n % 4 == 0 else "on_request" for n in range(N)],
     )
-    found = hw.operations.watch(of, promise=promise_of("auc", 0.7), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(
+        of, promise=promise_of("auc", 0.7), data_dir=tmp_path, models=tmp_path / "none", at=AT
+    )
     assert sum(week.defaults for week in found.result.weeks) == N // 4
 
 
@@ -367,7 +528,10 @@ def test_defaults_count_and_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("promise", "says"),
     [
-        (promise_of("auc", 0.9, on="on these 2 days"), "the backtest's interval holds on these 2 days only"),
+        (
+            promise_of("auc", 0.9, on="on these 2 days"),
+            "the backtest's interval holds on these 2 days only",
+        ),
         (promise_of("auc", 0.9, width=math.nan), "the backtest's interval holds only"),
     ],
 )
@@ -375,27 +539,45 @@ def test_an_interval_that_covers_no_other_days_promises_nothing(tmp_path, promis
     rng = np.random.default_rng(5)
     of = labelled("flag", "binary")
     rows_of(of, rng.random(N), (rng.random(N) < 0.5).tolist(), tmp_path)
-    found = hw.operations.watch(of, promise=promise, data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    found = hw.operations.watch(
+        of, promise=promise, data_dir=tmp_path, models=tmp_path / "none", at=AT
+    )
     assert found.result.state == "too early"
     assert says in found.result.weeks[-2].reason.replace("  ", " ")
 
 
 @pytest.mark.parametrize(
     ("metric", "says"),
-    [("recall", "needs a threshold chosen in training"), ("cost", "has no costs"), ("nothing", "unknown metric 'nothing'")],
+    [
+        ("recall", "needs a threshold chosen in training"),
+        ("cost", "has no costs"),
+        ("nothing", "unknown metric 'nothing'"),
+    ],
 )
 def test_a_metric_that_a_log_cannot_show_is_refused(tmp_path, metric, says):
     with pytest.raises(UsageError, match=says):
-        hw.operations.watch(labelled("flag", "binary"), promise=promise_of(metric, 0.9), data_dir=tmp_path, models=tmp_path / "none")
+        hw.operations.watch(
+            labelled("flag", "binary"),
+            promise=promise_of(metric, 0.9),
+            data_dir=tmp_path,
+            models=tmp_path / "none",
+        )
 
 
 def test_nothing_served_and_other_levels_are_errors(tmp_path):
     of = labelled("flag", "binary")
     with pytest.raises(DataError, match="no serving log"):
-        hw.operations.watch(of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
+        hw.operations.watch(
+            of, promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none"
+        )
     rows_of(of, [0.1, 0.2], [True, False], tmp_path)
-    with pytest.raises(DataError, match=r"none of the 2 served rows is a prediction at .live.; left out: 2 served at another level"):
-        hw.operations.watch(of, "live", promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none")
+    with pytest.raises(
+        DataError,
+        match=r"none of the 2 served rows is a prediction at .live.; left out: 2 served at another level",
+    ):
+        hw.operations.watch(
+            of, "live", promise=promise_of("auc", 0.9), data_dir=tmp_path, models=tmp_path / "none"
+        )
     with pytest.raises(UsageError, match="the promise is of model 'churn', and this is 'other'"):
         hw.operations.watch(model(name="other"), promise=promise_of("auc", 0.9), data_dir=tmp_path)
 
@@ -409,12 +591,20 @@ def test_other_blocks_take_more_weeks(tmp_path):
     of = labelled("flag", "binary")
     rows_of(of, np.where(rng.random(n) < 0.5, y, rng.random(n)), y.tolist(), tmp_path)
     found = hw.operations.watch(
-        of, promise=promise_of("auc", 0.76, unit="blocks of 7d"), data_dir=tmp_path, models=tmp_path / "none", at="2024-07-20T00:00Z"
+        of,
+        promise=promise_of("auc", 0.76, unit="blocks of 7d"),
+        data_dir=tmp_path,
+        models=tmp_path / "none",
+        at="2024-07-20T00:00Z",
     )
     assert len(found.result.judged) == 5
     assert found.result.judged[0].week == "2024-06-10"
     column = hw.operations.watch(
-        of, promise=promise_of("auc", 0.76, unit="values of 'user'"), data_dir=tmp_path, models=tmp_path / "none", at="2024-07-20T00:00Z"
+        of,
+        promise=promise_of("auc", 0.76, unit="values of 'user'"),
+        data_dir=tmp_path,
+        models=tmp_path / "none",
+        at="2024-07-20T00:00Z",
     )
     assert len(column.result.judged) > 4
 
@@ -428,19 +618,29 @@ def test_all_looks_together_spend_five_per_cent():
 
 def test_the_shortfall_has_the_uncertainty_of_both():
     promise = promise_of("auc", 0.8, width=0.02)
-    sure, unsure = (shortfall_of(promise, Estimate(0.75, 0.73, 0.77), error, 28) for error in (0.001, 0.03))
+    sure, unsure = (
+        shortfall_of(promise, Estimate(0.75, 0.73, 0.77), error, 28) for error in (0.001, 0.03)
+    )
     assert sure.estimate.value == unsure.estimate.value == pytest.approx(0.05)
     assert sure.estimate.high - sure.estimate.value == pytest.approx(0.02, rel=0.01)
     assert unsure.estimate.high - unsure.estimate.value > 0.06
     assert sure.p < 0.001 < unsure.p
-    assert shortfall_of(promise, Estimate(0.85, 0.8, 0.9), 0.001, 28).p > 0.99, "delivering more is not a miss"
+    assert shortfall_of(promise, Estimate(0.85, 0.8, 0.9), 0.001, 28).p > 0.99, (
+        "delivering more is not a miss"
+    )
 
 
 def test_errors_over_days_have_as_many_degrees_of_freedom_as_waves():
-    """A t of 2.7 is a miss of the first look with 26 degrees of freedom, and none with the six that an error over 28 days has."""
+    """A t of 2.7 is a miss of the first look with 26 degrees of freedom, and none with the six that
+    an error over 28 days has.
+    """
     promise = msgspec.structs.replace(promise_of("auc", 0.8, width=0.0001, margin=0.0), freedom=6.0)
     delivered, error = Estimate(0.773, 0.74, 0.8), 0.01
-    assert shortfall_of(promise, delivered, error, 27).p < allowed(1) < shortfall_of(promise, delivered, error, 6).p
+    assert (
+        shortfall_of(promise, delivered, error, 27).p
+        < allowed(1)
+        < shortfall_of(promise, delivered, error, 6).p
+    )
 
 
 def test_the_promised_error_is_read_with_its_own_degrees_of_freedom(served):
@@ -449,8 +649,13 @@ def test_the_promised_error_is_read_with_its_own_degrees_of_freedom(served):
     assert hw.evaluation.promised(tested, "live").freedom == live.freedom
     assert 0 < live.freedom < tested.blocks.count - 1, "28 days have six waves"
     wide = msgspec.structs.replace(hw.evaluation.promised(tested, "live"), freedom=1000.0)
-    shorts = [shortfall_of(p, Estimate(0.5, 0.4, 0.6), 1e-9, 6).estimate for p in (hw.evaluation.promised(tested, "live"), wide)]
-    assert shorts[0].high - shorts[0].value == pytest.approx(live.metrics["auc"].high - live.metrics["auc"].value, rel=1e-3)
+    shorts = [
+        shortfall_of(p, Estimate(0.5, 0.4, 0.6), 1e-9, 6).estimate
+        for p in (hw.evaluation.promised(tested, "live"), wide)
+    ]
+    assert shorts[0].high - shorts[0].value == pytest.approx(
+        live.metrics["auc"].high - live.metrics["auc"].value, rel=1e-3
+    )
 
 
 @pytest.mark.long
@@ -481,7 +686,9 @@ def destination(request, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_what_was_fetched_is_watched_like_the_log_of_one_machine(served, destination, tmp_path):
-    """Two machines served; on a third one, the weeks, the drift and the verdict are those of a log that was never shipped."""
+    """Two machines served; on a third one, the weeks, the drift and the verdict are those of a log
+    that was never shipped.
+    """
     _, folder, bank, _ = served
     days = sorted(path.name for path in (folder / "served").glob("headwater_date=*"))
     for machine in (0, 1):
@@ -496,6 +703,8 @@ def test_what_was_fetched_is_watched_like_the_log_of_one_machine(served, destina
     found = hw.operations.watch(model, data_dir=tmp_path / "together", models=models, at=MATURED)
     assert found.to_dict() == watched(served).to_dict()
     assert (
-        hw.operations.drift(model, data_dir=tmp_path / "together", models=models, at=MATURED).to_dict()
+        hw.operations.drift(
+            model, data_dir=tmp_path / "together", models=models, at=MATURED
+        ).to_dict()
         == hw.operations.drift(model, data_dir=folder, models=models, at=MATURED).to_dict()
     )

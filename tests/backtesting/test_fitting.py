@@ -10,7 +10,17 @@ from sklearn.tree import DecisionTreeClassifier
 import headwater as hw
 from headwater.backtesting import backtest, fitting
 from headwater.errors import UsageError
-from tests.backtesting.world import LEVELS, STALE_AND_FRESH, by_machine, day, judge, level, model, step, world
+from tests.backtesting.world import (
+    LEVELS,
+    STALE_AND_FRESH,
+    by_machine,
+    day,
+    judge,
+    level,
+    model,
+    step,
+    world,
+)
 
 SPLIT = day(18)
 
@@ -22,14 +32,27 @@ def made():
 
 def _noise(made):
     """A model of a number that tells nothing, by a tree that learns its rows by heart."""
-    rows = made.rows.with_columns(noise=pl.Series(np.random.default_rng(0).random(made.rows.height)))
+    rows = made.rows.with_columns(
+        noise=pl.Series(np.random.default_rng(0).random(made.rows.height))
+    )
     fields = [hw.RequestField("noise", float), hw.RequestField("amount", float)]
-    return model(dataclasses.replace(made, rows=rows), members=fields, estimator=DecisionTreeClassifier(min_samples_leaf=2))
+    return model(
+        dataclasses.replace(made, rows=rows),
+        members=fields,
+        estimator=DecisionTreeClassifier(min_samples_leaf=2),
+    )
 
 
 def test_a_threshold_is_chosen_on_rows_that_the_model_did_not_learn(made, monkeypatch):
-    """In the rows that it knows by heart, a tree is right at 0.5; on others so few are flagged that flagging all is better."""
-    given = {"levels": {"none": LEVELS["request only"]}, "split": SPLIT, "metrics": ["recall", "precision"], "resamples": 0}
+    """In the rows that it knows by heart, a tree is right at 0.5; on others so few are flagged that
+    flagging all is better.
+    """
+    given = {
+        "levels": {"none": LEVELS["request only"]},
+        "split": SPLIT,
+        "metrics": ["recall", "precision"],
+        "resamples": 0,
+    }
     honest = judge(_noise(made), **given).levels[0].metrics["recall"].value
     monkeypatch.setattr(fitting.Fitter, "_held_out", lambda _, train: (train, train))
     flattered = judge(_noise(made), **given).levels[0].metrics["recall"].value
@@ -40,9 +63,17 @@ def test_a_threshold_is_chosen_on_rows_that_the_model_did_not_learn(made, monkey
 def test_held_out_rows_are_the_later_ones(made, monkeypatch):
     seen = []
     original = fitting.Fitter._held_out
-    monkeypatch.setattr(fitting.Fitter, "_held_out", lambda self, train: seen.append((train, *original(self, train))) or seen[-1][1:])
+    monkeypatch.setattr(
+        fitting.Fitter,
+        "_held_out",
+        lambda self, train: seen.append((train, *original(self, train))) or seen[-1][1:],
+    )
     of = model(made)
-    backtest.backtest(of, levels={"none": LEVELS["request only"]}, evaluation=hw.Evaluation(split=SPLIT, metrics=["recall"], resamples=0))
+    backtest.backtest(
+        of,
+        levels={"none": LEVELS["request only"]},
+        evaluation=hw.Evaluation(split=SPLIT, metrics=["recall"], resamples=0),
+    )
     train, early, late = seen[0]
     asked = made.rows["asked"].to_numpy()
     assert np.concatenate([early, late]).tolist() == train.tolist()
@@ -53,7 +84,9 @@ def test_held_out_rows_are_the_later_ones(made, monkeypatch):
 def test_no_second_fit_where_no_threshold_is_needed(made, monkeypatch):
     fits = []
     original = fitting.fit_outcomes
-    monkeypatch.setattr(fitting, "fit_outcomes", lambda *a, **k: fits.append(len(a[1])) or original(*a, **k))
+    monkeypatch.setattr(
+        fitting, "fit_outcomes", lambda *a, **k: fits.append(len(a[1])) or original(*a, **k)
+    )
     given = {"levels": {"none": LEVELS["request only"]}, "split": SPLIT, "resamples": 0}
     for metrics, count in ((["auc"], 1), (["auc", "precision"], 2)):
         fits.clear()
@@ -75,11 +108,15 @@ def test_costs_add_money_at_the_threshold_of_least_cost(made):
     rate = test["bad"].mean()
     assert result.money.nothing == pytest.approx(1000 * 12 * rate)
     assert result.money.everything == pytest.approx(1000 * 10 * (1 - rate))
-    assert level(result, "hourly").metrics["cost"].value < min(result.money.nothing, result.money.everything)
+    assert level(result, "hourly").metrics["cost"].value < min(
+        result.money.nothing, result.money.everything
+    )
     saved = step(result, "daily", "hourly", "cost")
     assert saved.low > 0
     assert saved.verdict == "not judged"  # the headline alone is
-    assert saved.delta == pytest.approx(level(result, "daily").metrics["cost"].value - level(result, "hourly").metrics["cost"].value)
+    assert saved.delta == pytest.approx(
+        level(result, "daily").metrics["cost"].value - level(result, "hourly").metrics["cost"].value
+    )
     dear = judge(of, **given, costs={"false_positive": 1e6, "false_negative": "loss"})
     for found in dear.levels:  # a threshold so high that next to nothing is flagged
         assert 0.99 * dear.money.nothing < found.metrics["cost"].value <= dear.money.nothing
@@ -87,18 +124,31 @@ def test_costs_add_money_at_the_threshold_of_least_cost(made):
 
 def test_costs_are_of_two_classes(made):
     with pytest.raises(UsageError, match="has the task 'regression'"):
-        backtest.backtest(model(made, task="regression"), evaluation=hw.Evaluation(costs={"false_positive": 5}))
+        backtest.backtest(
+            model(made, task="regression"), evaluation=hw.Evaluation(costs={"false_positive": 5})
+        )
 
 
 def test_a_metric_of_ones_own_reads_columns_of_the_labels(made):
-    mine = hw.evaluation.metric("worth", lambda y, score, amount: ((score > 0.5) == (y > 0)) * amount**2, columns=["amount"])
+    mine = hw.evaluation.metric(
+        "worth", lambda y, score, amount: ((score > 0.5) == (y > 0)) * amount**2, columns=["amount"]
+    )
     result = backtest.backtest(
-        model(made), levels=STALE_AND_FRESH, evaluation=hw.Evaluation(split=SPLIT, metrics=["auc", mine], resamples=50)
+        model(made),
+        levels=STALE_AND_FRESH,
+        evaluation=hw.Evaluation(split=SPLIT, metrics=["auc", mine], resamples=50),
     ).result
     assert step(result, "daily", "hourly", "worth").delta > 0
     other = hw.evaluation.metric("worth", lambda y, score, amount: 1.0, columns=["amont"])
-    with pytest.raises(UsageError, match="metric 'worth' reads 'amont', which the labels do not have; did you mean 'amount'"):
-        backtest.backtest(model(made), levels=STALE_AND_FRESH, evaluation=hw.Evaluation(split=SPLIT, metrics=[other]))
+    with pytest.raises(
+        UsageError,
+        match="metric 'worth' reads 'amont', which the labels do not have; did you mean 'amount'",
+    ):
+        backtest.backtest(
+            model(made),
+            levels=STALE_AND_FRESH,
+            evaluation=hw.Evaluation(split=SPLIT, metrics=[other]),
+        )
 
 
 # ---- tuning
@@ -107,7 +157,9 @@ def test_a_metric_of_ones_own_reads_columns_of_the_labels(made):
 def test_every_level_tries_the_same_settings_and_keeps_the_best(made, monkeypatch):
     tried = []
     original = fitting.Fitter._settings
-    monkeypatch.setattr(fitting.Fitter, "_settings", lambda *a: tried.append(original(*a)) or tried[-1])
+    monkeypatch.setattr(
+        fitting.Fitter, "_settings", lambda *a: tried.append(original(*a)) or tried[-1]
+    )
     members = [by_machine(made.events), hw.RequestField("amount", float)]
     of = model(made, members=members, estimator=DecisionTreeClassifier(max_depth=30))
     space = {"max_depth": [1, 2, 3], "min_samples_leaf": [1, 60]}
@@ -119,18 +171,32 @@ def test_every_level_tries_the_same_settings_and_keeps_the_best(made, monkeypatc
     assert all(settings["max_depth"] in (1, 2, 3) for settings in tried[0][1:])
     assert "tuned by" in result.estimator
     plain = judge(of, **given)
-    assert level(result, "hourly").metrics["auc"].value > level(plain, "hourly").metrics["auc"].value + 0.02
+    assert (
+        level(result, "hourly").metrics["auc"].value
+        > level(plain, "hourly").metrics["auc"].value + 0.02
+    )
     assert of.estimator.max_depth == 30
 
 
 @pytest.mark.slow
 def test_tuning_does_not_look_at_the_test(made):
     flipped = made.rows.with_columns(bad=pl.col("bad") ^ (pl.col("asked") >= SPLIT))
-    given = {"levels": STALE_AND_FRESH, "split": SPLIT, "metrics": ["auc"], "resamples": 0, "tune": 4}
-    one, two = (judge(model(dataclasses.replace(made, rows=rows), estimator=None), **given) for rows in (made.rows, flipped))
+    given = {
+        "levels": STALE_AND_FRESH,
+        "split": SPLIT,
+        "metrics": ["auc"],
+        "resamples": 0,
+        "tune": 4,
+    }
+    one, two = (
+        judge(model(dataclasses.replace(made, rows=rows), estimator=None), **given)
+        for rows in (made.rows, flipped)
+    )
     assert one.estimator == two.estimator
     assert "LightGBM" in one.estimator or "LGBM" in one.estimator
-    assert one.levels[0].metrics["auc"].value == pytest.approx(1 - two.levels[0].metrics["auc"].value)
+    assert one.levels[0].metrics["auc"].value == pytest.approx(
+        1 - two.levels[0].metrics["auc"].value
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,5 +213,7 @@ def test_tuning_that_cannot_be(given, says, made):
         backtest.backtest(
             model(made, estimator=DecisionTreeClassifier()),
             levels=STALE_AND_FRESH,
-            evaluation=hw.Evaluation(split=SPLIT, metrics=["auc"], tune=hw.evaluation.Tuning(**given)),
+            evaluation=hw.Evaluation(
+                split=SPLIT, metrics=["auc"], tune=hw.evaluation.Tuning(**given)
+            ),
         )

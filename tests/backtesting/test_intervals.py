@@ -17,10 +17,15 @@ MAE = resolve(["mae"], "regression")
 EVERY = resolve(None, "binary")
 
 
-def binary_case(rows: int = 400, days: int = 20) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+def binary_case(
+    rows: int = 400, days: int = 20
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     rng = np.random.default_rng(7)
     y = (rng.random(rows) < 0.3).astype(float)
-    scores = {level: (rng.random(rows) + y * lift) / (1 + lift) for level, lift in [("daily", 0.1), ("hourly", 0.9)]}
+    scores = {
+        level: (rng.random(rows) + y * lift) / (1 + lift)
+        for level, lift in [("daily", 0.1), ("hourly", 0.9)]
+    }
     return y, scores, rng.integers(0, days, rows)
 
 
@@ -54,7 +59,9 @@ def test_the_order_of_rows_changes_nothing(order: list[int]) -> None:
 
 
 def test_levels_see_the_same_resamples() -> None:
-    """Hourly is exactly one better on every row, so every paired difference is one, however wide the intervals."""
+    """Hourly is exactly one better on every row, so every paired difference is one, however wide
+    the intervals.
+    """
     rng = np.random.default_rng(0)
     y, days = rng.normal(size=300) * 50, np.arange(300) // 10
     off = np.abs(rng.normal(size=300)) * 20 + 1
@@ -67,7 +74,9 @@ def test_the_interval_of_a_mean_of_days_is_the_textbook_one() -> None:
     """Days of 10 equal errors: the mean of 200 draws of N(0, 1), and not that of 2000 rows."""
     effect = np.random.default_rng(2).normal(10, 1, 200)
     days = np.repeat(np.arange(200), 10)
-    found = evaluate(MAE, np.zeros(2000), {"a": effect[days]}, resample_weights(days, 4000)).estimates("a")["mae"]
+    found = evaluate(
+        MAE, np.zeros(2000), {"a": effect[days]}, resample_weights(days, 4000)
+    ).estimates("a")["mae"]
     half = 1.96 * effect.std() / math.sqrt(200)
     assert found.value == pytest.approx(effect.mean())
     assert found.low == pytest.approx(effect.mean() - half, abs=0.015)
@@ -89,14 +98,21 @@ def test_a_slice_counts_only_its_own_days() -> None:
     blocks = resample_weights(days, 100)
     part = days < 5
     chosen = blocks.select(part)
-    found = evaluate(resolve(["auc"], "binary"), y[part], {level: score[part] for level, score in scores.items()}, chosen)
+    found = evaluate(
+        resolve(["auc"], "binary"),
+        y[part],
+        {level: score[part] for level, score in scores.items()},
+        chosen,
+    )
     assert found.blocks == 5
     assert math.isnan(found.estimates("daily")["auc"].low)
     assert chosen.weights is blocks.weights
 
 
 @pytest.mark.parametrize(("undefined", "has"), [(0, True), (5, True), (6, False), (100, False)])
-def test_an_interval_leaves_out_a_few_undefined_resamples_and_no_more(undefined: int, has: bool) -> None:
+def test_an_interval_leaves_out_a_few_undefined_resamples_and_no_more(
+    undefined: int, has: bool
+) -> None:
     replicates = np.append(np.arange(100.0 - undefined), np.full(undefined, np.nan))
     low, high = interval(replicates, blocks=30)
     assert math.isnan(low) != has

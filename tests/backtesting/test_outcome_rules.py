@@ -9,7 +9,13 @@ import polars as pl
 import pytest
 
 import headwater as hw
-from headwater.backtesting.outcome_rules import HIDDEN, held_out, outcome_note, scorable_rows, unjudged
+from headwater.backtesting.outcome_rules import (
+    HIDDEN,
+    held_out,
+    outcome_note,
+    scorable_rows,
+    unjudged,
+)
 from headwater.errors import DataError, DefinitionError, HeadwaterError, UsageError
 from headwater.testing.examples import churn
 from tests.backtesting.test_delivery import AT, N, labelled, promise_of, rows_of
@@ -85,7 +91,11 @@ def test_a_level_without_a_score_acts_on_nothing():
 
 
 def test_a_low_score_may_be_acted_on():
-    found = scorable_rows(model(hw.censored(below=0.2, holdout=0.5, unit="user")), rows(1000), [np.linspace(0, 1, 1000)])
+    found = scorable_rows(
+        model(hw.censored(below=0.2, holdout=0.5, unit="user")),
+        rows(1000),
+        [np.linspace(0, 1, 1000)],
+    )
     assert found.rows[200:].all()
     assert 0 < found.rows[:200].sum() < 200
 
@@ -138,13 +148,23 @@ def test_one_word_for_each_rule():
 
 @pytest.mark.parametrize(
     ("outcomes", "judged"),
-    [(None, True), ("independent", True), (RULE, True), ("censored", False), (hw.censored(above=1), False), ("caused", False)],
+    [
+        (None, True),
+        ("independent", True),
+        (RULE, True),
+        ("censored", False),
+        (hw.censored(above=1), False),
+        ("caused", False),
+    ],
 )
 def test_watch_judges_only_outcomes_that_no_answer_hides(outcomes, judged):
     assert (unjudged(model(outcomes)) == "") is judged
 
 
-@pytest.mark.parametrize("outcomes", ["censored", hw.censored(above=0.5), hw.censored(above=0.5, holdout=0.5, unit="user")])
+@pytest.mark.parametrize(
+    "outcomes",
+    ["censored", hw.censored(above=0.5), hw.censored(above=0.5, holdout=0.5, unit="user")],
+)
 def test_watch_judges_the_holdout_alone(tmp_path, outcomes):
     """Requests that were acted on have no outcome; those of the holdout have one at any score."""
     rng = np.random.default_rng(3)
@@ -153,7 +173,9 @@ def test_watch_judges_the_holdout_alone(tmp_path, outcomes):
     held = [not isinstance(of.outcomes, str) and of.outcomes.approves_anyway(n) for n in range(N)]
     hidden = frozenset(n for n in range(N) if scores[n] >= 0.5 and not held[n])
     rows_of(of, scores.tolist(), (rng.random(N) < scores).tolist(), tmp_path, without=hidden)
-    watched = hw.operations.watch(of, promise=promise_of("auc", 0.8), data_dir=tmp_path, models=tmp_path / "none", at=AT)
+    watched = hw.operations.watch(
+        of, promise=promise_of("auc", 0.8), data_dir=tmp_path, models=tmp_path / "none", at=AT
+    )
     if any(held):
         assert watched.result.judged, watched
         assert watched.result.left_out[HIDDEN] == N - sum(held)
@@ -169,9 +191,13 @@ def test_the_backtest_says_what_its_figures_mean(tmp_path):
     notes = {outcome_note(model(o)) for o in ("independent", "censored", "caused")}
     assert len(notes) == 3
     tested = hw.backtest(
-        model("caused"), {"request only": hw.never(), "daily": hw.batch("1d")}, hw.Evaluation(split="2024-05-12T00:00Z", resamples=50)
+        model("caused"),
+        {"request only": hw.never(), "daily": hw.batch("1d")},
+        hw.Evaluation(split="2024-05-12T00:00Z", resamples=50),
     )
-    assert outcome_note(model("caused")) in tested.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert outcome_note(model("caused")) in tested.write_html(tmp_path / "page.html").read_text(
+        encoding="utf-8"
+    )
     assert tested.to_dict()["outcomes"] == outcome_note(model("caused"))
 
 

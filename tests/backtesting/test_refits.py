@@ -51,16 +51,24 @@ def test_with_refits_too(looks):
         assert (spread.p < 0.05 / looks) == (low > 0 or high < 0)
 
 
-@pytest.mark.parametrize(("own", "shared"), [(1.0, 0.0), (0.0, 1.0), (0.7, 0.5)], ids=["own alone", "shared alone", "both"])
+@pytest.mark.parametrize(
+    ("own", "shared"),
+    [(1.0, 0.0), (0.0, 1.0), (0.7, 0.5)],
+    ids=["own alone", "shared alone", "both"],
+)
 def test_the_variance_of_a_mean_over_refits_is_counted_once(own, shared):
-    """Planted: days that all refits share, days that each meets in its own way, and models that differ in truth."""
+    """Planted: days that all refits share, days that each meets in its own way, and models that
+    differ in truth.
+    """
     rng, refits, days, covered, errors = np.random.default_rng(2), 5, 40, 0, []
     weights = rng.multinomial(days, np.full(days, 1 / days), 300)
     for _ in range(400):
         truth = own * rng.normal(0, 0.1, refits)
         by_day = truth + shared * rng.normal(size=(days, 1)) + own * rng.normal(size=(days, refits))
         each = weights @ by_day / days
-        spread = Spread(by_day.mean(), each.mean(axis=1), days, by_day.mean(axis=0), each, 1 / refits)
+        spread = Spread(
+            by_day.mean(), each.mean(axis=1), days, by_day.mean(axis=0), each, 1 / refits
+        )
         low, high = spread.interval()
         covered += low <= 0 <= high
         errors.append(spread.error)
@@ -137,7 +145,9 @@ def test_refits_make_means_and_wider_intervals(made):
     assert "4 fits with other seeds" in again.intervals
     assert step(again, "daily", "hourly").verdict == "LIFT"
     assert again.levels[0].metrics["auc"].value != once.levels[0].metrics["auc"].value
-    assert repr(again.comparisons) == repr(judge(of, **given, refits=hw.evaluation.Refits(0, seeds=4), threads=1).comparisons)
+    assert repr(again.comparisons) == repr(
+        judge(of, **given, refits=hw.evaluation.Refits(0, seeds=4), threads=1).comparisons
+    )
 
 
 @pytest.mark.slow
@@ -156,12 +166,19 @@ def test_refits_on_other_training_days_leave_the_value_and_widen():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("refits", [hw.evaluation.Refits(), hw.evaluation.Refits(0, seeds=3), hw.evaluation.Refits(2, seeds=2)])
+@pytest.mark.parametrize(
+    "refits",
+    [hw.evaluation.Refits(), hw.evaluation.Refits(0, seeds=3), hw.evaluation.Refits(2, seeds=2)],
+)
 @pytest.mark.parametrize("blocks", ["auto", "user"])
 def test_the_interval_of_the_procedure_contains_that_of_the_fitted_models(refits, blocks):
     for seed in range(2):
-        of = model(world(seed, days=16, per_day=40), estimator=None if refits.seeds > 1 else "logistic")
-        found = judge(of, LEVELS, split=day(7), metrics=["auc"], resamples=150, refits=refits, blocks=blocks)
+        of = model(
+            world(seed, days=16, per_day=40), estimator=None if refits.seeds > 1 else "logistic"
+        )
+        found = judge(
+            of, LEVELS, split=day(7), metrics=["auc"], resamples=150, refits=refits, blocks=blocks
+        )
         fixed = {(alone.from_, alone.to): alone for alone in found.fixed_models}
         for step_ in found.comparisons:
             alone = fixed[step_.from_, step_.to]
@@ -170,18 +187,34 @@ def test_the_interval_of_the_procedure_contains_that_of_the_fitted_models(refits
             assert step_.high >= alone.high - 1e-12
 
 
-@pytest.mark.parametrize("refits", [hw.evaluation.Refits(0, seeds=3), hw.evaluation.Refits(3), hw.evaluation.Refits(2, seeds=2)])
-@pytest.mark.parametrize("estimator", [None, RandomForestClassifier(5, max_depth=3)], ids=["default", "draws at random"])
+@pytest.mark.parametrize(
+    "refits",
+    [hw.evaluation.Refits(0, seeds=3), hw.evaluation.Refits(3), hw.evaluation.Refits(2, seeds=2)],
+)
+@pytest.mark.parametrize(
+    "estimator", [None, RandomForestClassifier(5, max_depth=3)], ids=["default", "draws at random"]
+)
 def test_levels_with_equal_features_differ_by_nothing_in_any_refit(made, estimator, refits):
-    """Every refit has the same seed and the same days at all levels, so the interval has no width at all."""
+    """Every refit has the same seed and the same days at all levels, so the interval has no width
+    at all.
+    """
     levels = {"one": LEVELS["daily"], "between": LEVELS["hourly"], "other": LEVELS["daily"]}
-    found = judge(model(made, estimator=estimator), levels=levels, split=day(18), metrics=["auc"], resamples=50, refits=refits)
+    found = judge(
+        model(made, estimator=estimator),
+        levels=levels,
+        split=day(18),
+        metrics=["auc"],
+        resamples=50,
+        refits=refits,
+    )
     equal = step(found, "one", "other")
     assert (equal.delta, equal.low, equal.high) == (0, 0, 0)
     assert step(found, "one", "between").delta != 0
 
 
-@pytest.mark.parametrize("given", [{"seeds": 0}, {"days": 1}, {"days": -1}, {"seeds": 1.5}, {"seeds": True}])
+@pytest.mark.parametrize(
+    "given", [{"seeds": 0}, {"days": 1}, {"days": -1}, {"seeds": 1.5}, {"seeds": True}]
+)
 def test_refits_that_cannot_be(given):
     with pytest.raises(UsageError, match="Refits"):
         hw.evaluation.Refits(**given)
@@ -199,12 +232,24 @@ def script():
 @pytest.mark.slow
 def test_equally_good_levels_are_seldom_called_unequal(script):
     """Levels that differ in a view of noise alone, in 30 worlds."""
-    verdicts = [script.claims(seed, hw.evaluation.Refits(), resamples=200)["auc"] for seed in range(1000, 1030)]
-    assert sum(verdict in ("LIFT", "harm") for verdict in verdicts) <= 5  # more with a probability of 0.3 % at 5 %
+    verdicts = [
+        script.claims(seed, hw.evaluation.Refits(), resamples=200)["auc"]
+        for seed in range(1000, 1030)
+    ]
+    # more with a probability of 0.3 % at 5 %
+    assert sum(verdict in ("LIFT", "harm") for verdict in verdicts) <= 5
 
 
 def test_the_ladder_is_one_family(made):
-    result = backtest.backtest(model(made), levels=LEVELS, evaluation=hw.Evaluation(split=day(18), metrics=["auc"], resamples=300)).result
-    assert {found.family for found in result.comparisons if found.verdict != "not judged"} == {len(LEVELS) - 1}
-    assert {found.from_ for found in result.comparisons if found.verdict != "not judged"} == {next(iter(LEVELS))}
+    result = backtest.backtest(
+        model(made),
+        levels=LEVELS,
+        evaluation=hw.Evaluation(split=day(18), metrics=["auc"], resamples=300),
+    ).result
+    assert {found.family for found in result.comparisons if found.verdict != "not judged"} == {
+        len(LEVELS) - 1
+    }
+    assert {found.from_ for found in result.comparisons if found.verdict != "not judged"} == {
+        next(iter(LEVELS))
+    }
     assert {math.isnan(found.p) for part in result.slices for found in part.comparisons} <= {True}

@@ -40,7 +40,12 @@ def chosen(values, length=DAY, rows=5):
 
 def test_days_that_do_not_depend_on_one_another_are_the_blocks():
     found = chosen(np.random.default_rng(3).normal(10, 1, 40))
-    assert (found.result.describes, found.result.count, found.result.periods, found.result.on) == ("days", 40, 40, "")
+    assert (found.result.describes, found.result.count, found.result.periods, found.result.on) == (
+        "days",
+        40,
+        40,
+        "",
+    )
     assert "are not correlated" in found.result.why
 
 
@@ -50,7 +55,9 @@ def test_blocks_are_longer_where_days_depend_on_one_another():
     assert found.result.describes in ("blocks of 7d", "blocks of 14d")
     assert found.result.autocorrelation["1d"] > 0.7
     assert found.result.covers_other_periods
-    assert np.array_equal(found.index, np.repeat(np.arange(120), 5) // (7 if "7d" in found.result.describes else 14))
+    assert np.array_equal(
+        found.index, np.repeat(np.arange(120), 5) // (7 if "7d" in found.result.describes else 14)
+    )
 
 
 def test_few_correlated_days_keep_eight_blocks_and_say_so():
@@ -63,25 +70,37 @@ def test_few_correlated_days_keep_eight_blocks_and_say_so():
         "they depend on one another, so they say nothing of others",
     )
     assert found.on(np.ones(50, bool)) == "on these 10 days"
-    assert "They hold on these 10 days: they depend on one another" in how_sure(hw.Evaluation(), found.result, None)
+    assert "They hold on these 10 days: they depend on one another" in how_sure(
+        hw.Evaluation(), found.result, None
+    )
 
 
 def test_the_choice_does_not_look_at_widths():
     """A thousand times as wide a metric has the same blocks."""
     values = np.random.default_rng(5).normal(0, 1, 60)
-    assert chosen(values).result.autocorrelation == pytest.approx(chosen(values * 1000).result.autocorrelation)
+    assert chosen(values).result.autocorrelation == pytest.approx(
+        chosen(values * 1000).result.autocorrelation
+    )
 
 
 def test_two_days_are_resampled_by_hours_and_hold_on_these_days_only():
     found = chosen(np.random.default_rng(3).normal(10, 1, 48), HOUR)
-    assert (found.result.describes, found.result.count, found.result.on) == ("hours", 48, "on these 2 days")
+    assert (found.result.describes, found.result.count, found.result.on) == (
+        "hours",
+        48,
+        "on these 2 days",
+    )
     assert not found.result.covers_other_periods
 
 
 def test_a_column_counts_days_as_well():
     t = np.arange(40) * HOUR
     found = given_blocks(t, "user", np.arange(40))
-    assert (found.result.describes, found.result.count, found.result.on) == ("values of 'user'", 40, "on these 2 days")
+    assert (found.result.describes, found.result.count, found.result.on) == (
+        "values of 'user'",
+        40,
+        "on these 2 days",
+    )
     assert given_blocks(np.arange(40) * DAY, "user", np.arange(40) % 9).result.on == ""
     assert given_blocks(np.arange(40) * DAY, "7d", None).result.on == "on these 6 blocks of 7d"
     assert not found.successive
@@ -109,20 +128,26 @@ def test_no_step_is_a_lift_on_two_days():
 @pytest.mark.parametrize("blocks", ["hour", "user", "2h"])
 def test_no_blocks_turn_two_days_into_a_lift(blocks):
     of, how = two_days()
-    found = hw.backtest(of, STALE_AND_FRESH, hw.Evaluation(**{**vars(how), "blocks": blocks})).result
+    found = hw.backtest(
+        of, STALE_AND_FRESH, hw.Evaluation(**{**vars(how), "blocks": blocks})
+    ).result
     assert found.comparisons[0].verdict == "inconclusive"
     assert found.blocks.on == "on these 2 days"
 
 
 def test_a_column_that_the_labels_do_not_have():
     of, how = two_days()
-    with pytest.raises(UsageError, match="neither a length of time nor a column of the labels; did you mean 'user'"):
+    with pytest.raises(
+        UsageError, match="neither a length of time nor a column of the labels; did you mean 'user'"
+    ):
         hw.backtest(of, STALE_AND_FRESH, hw.Evaluation(**{**vars(how), "blocks": "usr"}))
 
 
 @pytest.mark.parametrize("n", [8, 20])
 def test_95_percent_of_intervals_over_few_days_hold(n):
-    """The mean of n days that are normal: plain percentiles would hold in 89 % (n = 8) and 93 % (n = 20)."""
+    """The mean of n days that are normal: plain percentiles would hold in 89 % (n = 8) and 93 % (n
+    = 20).
+    """
     rng, runs, held = np.random.default_rng(0), 2000 if FULL else 500, 0
     weights = resample_weights(np.arange(n), 1000).weights[:, 1:] / n
     for _ in range(runs):

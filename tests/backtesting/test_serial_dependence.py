@@ -1,4 +1,6 @@
-"""Intervals over days that depend on the days before: they hold as often as they say, and so do those over days that do not."""
+"""Intervals over days that depend on the days before: they hold as often as they say, and so do
+those over days that do not.
+"""
 
 import numpy as np
 import pytest
@@ -19,11 +21,21 @@ def drawn(n, resamples=1000):
 
 
 def spread(values, weights, series):
-    return Spread(values.mean(), values @ weights / len(values), len(values), np.empty(0), np.empty((0, 0)), 0.0, series)
+    return Spread(
+        values.mean(),
+        values @ weights / len(values),
+        len(values),
+        np.empty(0),
+        np.empty((0, 0)),
+        0.0,
+        series,
+    )
 
 
 def covered(n, r, noise=0.0, runs=2000):
-    """How often the interval of a mean of n days holds, as of days that depend on one another and as of days that do not."""
+    """How often the interval of a mean of n days holds, as of days that depend on one another and
+    as of days that do not.
+    """
     rng, weights = np.random.default_rng(0), drawn(n)
     fresh = rng.normal(size=(runs, n))
     fresh[:, 1:] *= np.sqrt(1 - r * r)
@@ -52,7 +64,9 @@ def test_about_95_percent_hold_of_days_that_do(n, r, noise):
 
 
 def test_the_error_is_that_of_the_slowest_waves():
-    """Every day by itself: the influence of a day on a mean is its value, and the regression finds it exactly."""
+    """Every day by itself: the influence of a day on a mean is its value, and the regression finds
+    it exactly.
+    """
     values, series = np.random.default_rng(1).normal(size=30), BlockSeries(drawn(30))
     cosines = np.sqrt(2 / 30) * np.cos(np.pi * np.outer(np.arange(30) + 0.5, np.arange(1, 7)) / 30)
     expected = np.sqrt(((values @ cosines) ** 2).mean() / values.var(ddof=1))
@@ -62,7 +76,9 @@ def test_the_error_is_that_of_the_slowest_waves():
 
 @pytest.mark.slow
 def test_with_more_blocks_than_resamples_allow_it_is_about_the_same():
-    values = np.repeat(np.random.default_rng(2).normal(size=50), 24) + np.random.default_rng(3).normal(size=1200)
+    values = np.repeat(np.random.default_rng(2).normal(size=50), 24) + np.random.default_rng(
+        3
+    ).normal(size=1200)
     many, few = (BlockSeries(drawn(1200, resamples)) for resamples in (4000, 1000))
     exact, rough = (series.inflation(values @ series.drawn / 1200) for series in (many, few))
     assert exact > 2
@@ -91,9 +107,15 @@ def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(looks):
 
 def test_days_in_order_are_told_from_users():
     rng = np.random.default_rng(6)
-    days, error = np.repeat(np.arange(60), 20), np.abs(5 + np.repeat(correlated(rng, 60, 0.9), 20) + rng.normal(size=1200))
+    days, error = (
+        np.repeat(np.arange(60), 20),
+        np.abs(5 + np.repeat(correlated(rng, 60, 0.9), 20) + rng.normal(size=1200)),
+    )
     of_days, of_users = (
-        evaluate(MAE, np.zeros(1200), {"a": error}, resample_weights(days, 1000, successive=successive)) for successive in (True, False)
+        evaluate(
+            MAE, np.zeros(1200), {"a": error}, resample_weights(days, 1000, successive=successive)
+        )
+        for successive in (True, False)
     )
     wide, narrow = (found.estimates("a")["mae"] for found in (of_days, of_users))
     assert of_users.series is None
@@ -120,4 +142,8 @@ def test_refits_keep_the_days():
     each = [evaluate(MAE, np.zeros(100), {"a": 5 + rng.normal(size=100)}, blocks) for _ in range(3)]
     together: ResampledMetrics = pooled(each)
     assert together.series is each[0].series
-    assert together.estimates("a")["mae"].low < together.values[0, 0] < together.estimates("a")["mae"].high
+    assert (
+        together.estimates("a")["mae"].low
+        < together.values[0, 0]
+        < together.estimates("a")["mae"].high
+    )

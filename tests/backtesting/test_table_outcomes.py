@@ -1,4 +1,6 @@
-"""Outcomes of served requests from the labels' table: by id, by keys and time, nearly at the same time, twice, late and not at all."""
+"""Outcomes of served requests from the labels' table: by id, by keys and time, nearly at the same
+time, twice, late and not at all.
+"""
 
 import numpy as np
 import polars as pl
@@ -17,9 +19,19 @@ EARLY, LATE = micros(0), micros(30 * 86_400)
 def table(rows, dtype=pl.Int64, known=True):
     """Rows of (user, second, outcome, hours until it is known)."""
     users, seconds, left, hours = zip(*rows, strict=True)
-    columns = {"user": pl.Series(users, dtype=dtype), "at": [at(s) for s in seconds], "left": list(left)}
+    columns = {
+        "user": pl.Series(users, dtype=dtype),
+        "at": [at(s) for s in seconds],
+        "left": list(left),
+    }
     made = pl.DataFrame(columns)
-    return made.with_columns(known=pl.Series([at(s + 3600 * h) for s, h in zip(seconds, hours, strict=True)])) if known else made
+    return (
+        made.with_columns(
+            known=pl.Series([at(s + 3600 * h) for s, h in zip(seconds, hours, strict=True)])
+        )
+        if known
+        else made
+    )
 
 
 def labelled(rows, *, task="binary", **more):
@@ -32,7 +44,9 @@ def log_of(folder, requests, **more):
     context = about()
     with hw.operations.ServedLog(folder) as log:
         for n, (user, second) in enumerate(requests):
-            log.put(one(context, n, second=second, request={"user": user}, prediction=0.1 * n, **more))
+            log.put(
+                one(context, n, second=second, request={"user": user}, prediction=0.1 * n, **more)
+            )
     assert log.counts().dropped == {}
 
 
@@ -42,7 +56,10 @@ def read(of, folder, until=LATE):
 
 def test_keys_and_time_find_the_row(tmp_path):
     log_of(tmp_path, [(1, 10), (2, 10), (1, 500)])
-    rows = read(labelled([(1, 10, True, 1), (2, 10, False, 1), (1, 500, False, 1), (3, 10, True, 1)]), tmp_path)
+    rows = read(
+        labelled([(1, 10, True, 1), (2, 10, False, 1), (1, 500, False, 1), (3, 10, True, 1)]),
+        tmp_path,
+    )
     assert rows.y.tolist() == [1.0, 0.0, 0.0]
     assert dict(rows.from_table) == {"at the same time": 3}
 
@@ -52,7 +69,9 @@ def test_a_time_at_most_a_minute_apart_is_the_same_request(tmp_path, shift, foun
     log_of(tmp_path, [(1, 100 + shift)])
     rows = read(labelled([(1, 100, True, 1)]), tmp_path)
     assert rows.known.tolist() == [found]
-    assert dict(rows.from_table) == ({"less than a minute apart": 1} if found else {"without a row": 1})
+    assert dict(rows.from_table) == (
+        {"less than a minute apart": 1} if found else {"without a row": 1}
+    )
 
 
 def test_each_of_two_near_requests_gets_its_own_row(tmp_path):
@@ -85,7 +104,14 @@ def test_what_is_not_known_yet_is_counted(tmp_path):
 
 def test_a_request_after_its_outcome_was_known_is_left_out(tmp_path):
     log_of(tmp_path, [(1, 130), (2, 200)])
-    late = pl.DataFrame({"user": [1, 2], "at": [at(100), at(200)], "left": [True, False], "known": [at(120), at(300)]})
+    late = pl.DataFrame(
+        {
+            "user": [1, 2],
+            "at": [at(100), at(200)],
+            "left": [True, False],
+            "known": [at(120), at(300)],
+        }
+    )
     rows = read(labelled(late), tmp_path)
     assert rows.y.tolist() == [0.0]
     assert rows.left_out["requested after its outcome was known"] == 1
@@ -104,7 +130,9 @@ def test_posted_outcomes_come_before_the_table(tmp_path):
 
 def test_an_id_in_the_table_comes_before_times(tmp_path):
     log_of(tmp_path, [(1, 100), (1, 5000)])
-    rows = table([(1, 4000, True, 4), (1, 9000, False, 4)]).with_columns(headwater_request=pl.Series(["r1", "r0"]))
+    rows = table([(1, 4000, True, 4), (1, 9000, False, 4)]).with_columns(
+        headwater_request=pl.Series(["r1", "r0"])
+    )
     found = read(labelled(rows), tmp_path)
     assert found.y.tolist() == [0.0, 1.0]
 
@@ -122,7 +150,9 @@ def test_classes_are_strings_and_the_delay_may_be_one_for_all(tmp_path):
     with hw.operations.ServedLog(tmp_path) as log:
         for n in range(6):
             log.put(one(about(), n, second=100 * n, prediction=[0.2, 0.3, 0.5]))
-    rows = delivered_rows(ServedAs(of, AS_DEFINED, None, LATE, ("a", "b", "c")), tmp_path, DEFAULT_RESOURCES)
+    rows = delivered_rows(
+        ServedAs(of, AS_DEFINED, None, LATE, ("a", "b", "c")), tmp_path, DEFAULT_RESOURCES
+    )
     assert rows.y.tolist() == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]
 
 
@@ -136,8 +166,12 @@ def test_nothing_in_the_table_is_said_and_no_table_is_an_error(tmp_path):
 
 
 def test_keys_of_many_requests_are_told_apart_by_their_fields(tmp_path):
-    """Two customers of one machine in the same minute: their amounts decide; without one, neither row is guessed."""
-    of = labelled(table([(1, 100, True, 1), (1, 130, False, 1)]).with_columns(amount=pl.Series([5.0, 9.0])))
+    """Two customers of one machine in the same minute: their amounts decide; without one, neither
+    row is guessed.
+    """
+    of = labelled(
+        table([(1, 100, True, 1), (1, 130, False, 1)]).with_columns(amount=pl.Series([5.0, 9.0]))
+    )
     fields = hw.FeatureService("user_v1", [*of.features.features, hw.RequestField("amount", float)])
     of = hw.Model("churn", task="binary", features=fields, labels=of.labels)
     context = about(request=("user", "amount"))
@@ -155,8 +189,12 @@ def test_every_served_row_of_many_keys_is_found_once(tmp_path):
     users = rng.integers(0, 20, 400)
     left = rng.random(400) < 0.5
     shift = rng.random(400) * 0.9
-    log_of(tmp_path, [(int(u), float(s + d)) for u, s, d in zip(users, seconds, shift, strict=True)])
-    made = table([(int(u), float(s), bool(b), 1) for u, s, b in zip(users, seconds, left, strict=True)])
+    log_of(
+        tmp_path, [(int(u), float(s + d)) for u, s, d in zip(users, seconds, shift, strict=True)]
+    )
+    made = table(
+        [(int(u), float(s), bool(b), 1) for u, s, b in zip(users, seconds, left, strict=True)]
+    )
     rows = read(labelled(made.sample(fraction=1.0, shuffle=True, seed=1)), tmp_path)
     order = np.argsort(seconds + shift, kind="stable")
     assert rows.known.mean() > 0.98

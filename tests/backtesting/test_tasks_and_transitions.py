@@ -25,7 +25,11 @@ def tables():
 
 @pytest.fixture(scope="module")
 def ranked(tables):
-    return backtest.backtest(feed(*tables), levels=LEVELS, evaluation=hw.Evaluation(metrics=METRICS, split=SPLIT, resamples=200)).result
+    return backtest.backtest(
+        feed(*tables),
+        levels=LEVELS,
+        evaluation=hw.Evaluation(metrics=METRICS, split=SPLIT, resamples=200),
+    ).result
 
 
 # ---- a feed as a user writes it
@@ -76,13 +80,19 @@ def test_the_transitions_are_told_apart(ranked, tables):
 
 @pytest.mark.slow
 def test_slices_are_of_new_items_and_first_events(ranked, tables):
-    assert [part.name for part in ranked.slices] == ["new item", "first event of user", "first event of session", "new keys"]
+    assert [part.name for part in ranked.slices] == [
+        "new item",
+        "first event of user",
+        "first event of session",
+        "new keys",
+    ]
     first = ranked.slices[2]
     clicks, impressions = tables
     seen = clicks.group_by("session").agg(pl.col("clicked_at").min().alias("first"))
     rows = impressions.filter(pl.col("shown_at") >= SPLIT).join(seen, on="session", how="left")
     assert first.rows == rows.filter(pl.col("first") >= pl.col("shown_at")).height
-    assert step(first, "ranked on request", "session live", "ndcg@10").verdict != "LIFT"  # of what session?
+    # of what session?
+    assert step(first, "ranked on request", "session live", "ndcg@10").verdict != "LIFT"
 
 
 # ---- candidates
@@ -91,8 +101,17 @@ def test_slices_are_of_new_items_and_first_events(ranked, tables):
 def _plain(rows, known, candidates=True):
     """A model that ranks by a number of the item, on candidates of yesterday's clicks."""
     events = hw.Source("events", history=known, timestamp_field="at", select=["item", "worth"])
-    worth = hw.FeatureView("worth", source=events, keys=["item"], features=[hw.last("worth")], freshness=NIGHTLY)
-    popular = hw.FeatureView("popular", source=events, keys=[], windows=["30d"], features=[hw.top_k("item", k=3)], freshness=NIGHTLY)
+    worth = hw.FeatureView(
+        "worth", source=events, keys=["item"], features=[hw.last("worth")], freshness=NIGHTLY
+    )
+    popular = hw.FeatureView(
+        "popular",
+        source=events,
+        keys=[],
+        windows=["30d"],
+        features=[hw.top_k("item", k=3)],
+        freshness=NIGHTLY,
+    )
 
     class ByWorth:
         """Fitted already: the score is the feature."""
@@ -106,17 +125,31 @@ def _plain(rows, known, candidates=True):
         def predict(self, X):
             return np.nan_to_num(np.asarray(X, float)[:, 0], nan=-1.0)
 
-    task = hw.Ranking(group="list", item="item", candidates=[popular["top_k_item_30d"]] if candidates else [])
-    labels = hw.Labels("clicked", table=rows, timestamp_field="asked", label="clicked", known_after="1h")
-    return hw.Model("m", task=task, features=hw.FeatureService("s", [worth]), labels=labels, estimator=ByWorth())
+    task = hw.Ranking(
+        group="list", item="item", candidates=[popular["top_k_item_30d"]] if candidates else []
+    )
+    labels = hw.Labels(
+        "clicked", table=rows, timestamp_field="asked", label="clicked", known_after="1h"
+    )
+    return hw.Model(
+        "m", task=task, features=hw.FeatureService("s", [worth]), labels=labels, estimator=ByWorth()
+    )
 
 
 @pytest.fixture(scope="module")
 def planted():
-    """Items a to d, worth 1 to 4. Of a, b and c 3, 2 and 1 events are known since the first day; of d 4 since noon of the tenth."""
+    """Items a to d, worth 1 to 4. Of a, b and c 3, 2 and 1 events are known since the first day; of
+    d 4 since noon of the tenth.
+    """
     items = list("aaabbcdddd")
     hours = [0] * 6 + [9 * 24 + 12] * 4
-    known = pl.DataFrame({"item": items, "worth": [1.0 + "abcd".index(i) for i in items], "at": times(np.array(hours) * 3600.0)})
+    known = pl.DataFrame(
+        {
+            "item": items,
+            "worth": [1.0 + "abcd".index(i) for i in items],
+            "at": times(np.array(hours) * 3600.0),
+        }
+    )
     asked = [(f"l{i}", item, 3600.0 * (24 * d + 18), item in wanted) for i, (d, shown, wanted) in enumerate(
         [(1, "abc", "c"), (2, "abc", "a"), (9, "acd", "d"), (9, "ab", "b"), (10, "ad", "da"), (10, "bx", "x")]) for item in shown]  # fmt: skip
     rows = pl.DataFrame(asked, schema=["list", "item", "asked", "clicked"], orient="row")
@@ -126,7 +159,8 @@ def planted():
 @pytest.mark.parametrize(
     ("freshness", "recalls"),
     [
-        # On the tenth day the night knew a, b and c, in the order c, b, a; on the day after d, a and b, in the order d, b, a.
+        # On the tenth day the night knew a, b and c, in the order c, b, a; on the day after d, a
+        # and b, in the order d, b, a.
         (NIGHTLY, {1: [0, 0, 0.5, 0], 2: [0, 1, 0.5, 0], 3: [0, 1, 1, 0]}),
         (LIVE, {1: [1, 0, 0.5, 0], 2: [1, 1, 0.5, 0], 3: [1, 1, 1, 0]}),
     ],
@@ -170,25 +204,39 @@ def test_a_column_of_the_item_is_not_known_of_candidates_that_were_not_shown(tab
     priced = impressions.with_columns(price=pl.col("item").str.len_chars())
     of = feed(clicks, priced)
     service = hw.FeatureService("feed_v1", [*of.features.features, hw.RequestField("price", int)])
-    with pytest.raises(DataError, match=r"the column 'price' differs within .* lists, so it belongs to the item"):
+    with pytest.raises(
+        DataError, match=r"the column 'price' differs within .* lists, so it belongs to the item"
+    ):
         backtest.backtest(
-            dataclasses.replace(of, features=service), levels={"live": hw.Level(LIVE)}, evaluation=hw.Evaluation(split=SPLIT, resamples=0)
+            dataclasses.replace(of, features=service),
+            levels={"live": hw.Level(LIVE)},
+            evaluation=hw.Evaluation(split=SPLIT, resamples=0),
         )
 
 
 def test_lists_of_candidates_that_no_job_can_find(tables):
     of = feed(*tables)
     covisited = of.task.candidates[1]
-    of = dataclasses.replace(of, task=hw.Ranking(group="request", item="item", candidates=[covisited]))
-    with pytest.raises(UsageError, match=r"none of the candidates .* is known by the keys of precomputed"):
+    of = dataclasses.replace(
+        of, task=hw.Ranking(group="request", item="item", candidates=[covisited])
+    )
+    with pytest.raises(
+        UsageError, match=r"none of the candidates .* is known by the keys of precomputed"
+    ):
         backtest.backtest(of, levels=LEVELS, evaluation=hw.Evaluation(split=SPLIT, resamples=0))
 
 
 def test_the_first_of_a_list_says_on_which_side_of_the_split_it_is(planted):
     rows, known = planted
-    late = rows.with_columns(asked=pl.when((pl.col("list") == "l1") & (pl.col("item") == "c")).then(day(6)).otherwise("asked"))
+    late = rows.with_columns(
+        asked=pl.when((pl.col("list") == "l1") & (pl.col("item") == "c"))
+        .then(day(6))
+        .otherwise("asked")
+    )
     result = backtest.backtest(
-        _plain(late, known), levels={"live": hw.Level(LIVE)}, evaluation=hw.Evaluation(split=day(5), metrics=["recall@1"], resamples=0)
+        _plain(late, known),
+        levels={"live": hw.Level(LIVE)},
+        evaluation=hw.Evaluation(split=day(5), metrics=["recall@1"], resamples=0),
     ).result
     assert result.split.test_rows == rows.filter(pl.col("asked") >= day(5)).height
 
@@ -198,13 +246,27 @@ def test_the_first_of_a_list_says_on_which_side_of_the_split_it_is(planted):
 
 def test_a_multiclass_model():
     made = world()
-    state = pl.when(pl.col("bad")).then(pl.lit("broken")).when(pl.col("amount") > 0.5).then(pl.lit("slow")).otherwise(pl.lit("fine"))
-    of = model(dataclasses.replace(made, rows=made.rows.with_columns(kind=state)), task="multiclass", label="kind", estimator=None)
-    result = backtest.backtest(of, levels=STALE_AND_FRESH, evaluation=hw.Evaluation(split=day(18), resamples=200)).result
+    state = (
+        pl.when(pl.col("bad"))
+        .then(pl.lit("broken"))
+        .when(pl.col("amount") > 0.5)
+        .then(pl.lit("slow"))
+        .otherwise(pl.lit("fine"))
+    )
+    of = model(
+        dataclasses.replace(made, rows=made.rows.with_columns(kind=state)),
+        task="multiclass",
+        label="kind",
+        estimator=None,
+    )
+    result = backtest.backtest(
+        of, levels=STALE_AND_FRESH, evaluation=hw.Evaluation(split=day(18), resamples=200)
+    ).result
     assert list(result.levels[0].metrics) == ["log_loss", "accuracy", "macro_f1", "auc_ovr"]
     assert result.headline == "log_loss"
     steps = [step(result, "daily", "hourly", name) for name in result.levels[0].metrics]
-    assert [found.verdict for found in steps] == ["LIFT"] + ["not judged"] * 3  # the headline is judged
+    # the headline is judged
+    assert [found.verdict for found in steps] == ["LIFT"] + ["not judged"] * 3
     assert all(found.low > 0 for found in steps)
     assert result.positive_rate is None
     assert not any(math.isnan(e.low) for e in result.levels[1].metrics.values())
@@ -215,12 +277,23 @@ def test_classes_precomputed_fall_back_on_their_shares():
     events = made.events.filter(pl.col("machine") != "m2")
     kind = pl.when(pl.col("bad")).then(2).otherwise(0) + (pl.col("amount") > 0)
     of = model(
-        dataclasses.replace(made, events=events, rows=made.rows.with_columns(kind=kind)), task="multiclass", label="kind", estimator=None
+        dataclasses.replace(made, events=events, rows=made.rows.with_columns(kind=kind)),
+        task="multiclass",
+        label="kind",
+        estimator=None,
     )
-    ahead = hw.Level(STALE_AND_FRESH["daily"].features, predictions=hw.precomputed(STALE_AND_FRESH["daily"].features, keys=["machine"]))
-    result = backtest.backtest(of, levels={"ahead": ahead}, evaluation=hw.Evaluation(split=day(18), resamples=0)).result
+    ahead = hw.Level(
+        STALE_AND_FRESH["daily"].features,
+        predictions=hw.precomputed(STALE_AND_FRESH["daily"].features, keys=["machine"]),
+    )
+    result = backtest.backtest(
+        of, levels={"ahead": ahead}, evaluation=hw.Evaluation(split=day(18), resamples=0)
+    ).result
     assert 0.5 < result.levels[0].coverage < 0.8
-    assert "the share of each class among the training rows stands in for them" in result.levels[0].note
+    assert (
+        "the share of each class among the training rows stands in for them"
+        in result.levels[0].note
+    )
 
 
 # ---- transitions
@@ -230,11 +303,22 @@ def test_the_standard_levels_of_the_transitions():
     made = world()
     of = model(made)
     levels = hw.evaluation.transitions(of)
-    assert levels["precomputed"].predictions == hw.precomputed(hw.batch("1d", delay="4h"), keys=["machine"])
-    assert levels["on request"].precomputed(dataclasses.replace(of, predictions=levels["precomputed"].predictions)) is None
-    rows = made.rows.with_columns(machine=pl.when(pl.int_range(pl.len()) % 4 == 0).then(pl.lit("new")).otherwise("machine"))
+    assert levels["precomputed"].predictions == hw.precomputed(
+        hw.batch("1d", delay="4h"), keys=["machine"]
+    )
+    assert (
+        levels["on request"].precomputed(
+            dataclasses.replace(of, predictions=levels["precomputed"].predictions)
+        )
+        is None
+    )
+    rows = made.rows.with_columns(
+        machine=pl.when(pl.int_range(pl.len()) % 4 == 0).then(pl.lit("new")).otherwise("machine")
+    )
     result = backtest.backtest(
-        model(dataclasses.replace(made, rows=rows)), levels=levels, evaluation=hw.Evaluation(split=day(18), resamples=100)
+        model(dataclasses.replace(made, rows=rows)),
+        levels=levels,
+        evaluation=hw.Evaluation(split=day(18), resamples=100),
     ).result
     assert [found.number for found in result.transitions] == [1, 2]
     assert result.new_keys.share == pytest.approx(0.25, abs=0.01)
@@ -245,17 +329,25 @@ def test_the_standard_levels_of_the_transitions():
 
 
 def test_keys_of_transitions_are_named_where_there_are_several(tables):
-    with pytest.raises(UsageError, match="are keyed by session, user; name the keys of the precomputed predictions"):
+    with pytest.raises(
+        UsageError, match="are keyed by session, user; name the keys of the precomputed predictions"
+    ):
         hw.evaluation.transitions(feed(*tables))
-    assert hw.evaluation.transitions(feed(*tables), keys=["user"], nightly=NIGHTLY)["precomputed"].predictions.keys == ("user",)
+    assert hw.evaluation.transitions(feed(*tables), keys=["user"], nightly=NIGHTLY)[
+        "precomputed"
+    ].predictions.keys == ("user",)
 
 
 @pytest.mark.slow
 def test_lists_that_nobody_made_may_be_ranked_on_request(tables):
     """A level of both: lists made nightly for who was known, on request for the others."""
-    both = hw.Level(NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], otherwise="on_request"))
+    both = hw.Level(
+        NIGHTLY, predictions=hw.precomputed(NIGHTLY, keys=["user"], otherwise="on_request")
+    )
     of, given = feed(*tables), {"split": SPLIT, "metrics": METRICS, "resamples": 0}
-    result = judge(of, levels={"lists made nightly": LEVELS["lists made nightly"], "both": both}, **given)
+    result = judge(
+        of, levels={"lists made nightly": LEVELS["lists made nightly"], "both": both}, **given
+    )
     ahead, mixed = result.levels
     assert (ahead.coverage < 1, mixed.coverage) == (True, 1.0)
     part = next(part for part in result.slices if part.name == "new keys")
@@ -270,7 +362,18 @@ def test_lists_that_nobody_made_may_be_ranked_on_request(tables):
 def test_a_feature_that_tells_one_of_several_classes_is_flagged(leaks):
     made = world()
     kind = pl.when(pl.col("bad")).then(2).when(pl.col("amount") > 0.5).then(1).otherwise(0)
-    rows = made.rows.with_columns(kind=kind).with_columns(told=((pl.col("kind") == 1) & leaks).cast(pl.Float64))
-    of = model(dataclasses.replace(made, rows=rows), task="multiclass", label="kind", members=[hw.RequestField("told", float)])
-    result = backtest.backtest(of, levels={"none": hw.Level(hw.never())}, evaluation=hw.Evaluation(split=day(18), resamples=0)).result
+    rows = made.rows.with_columns(kind=kind).with_columns(
+        told=((pl.col("kind") == 1) & leaks).cast(pl.Float64)
+    )
+    of = model(
+        dataclasses.replace(made, rows=rows),
+        task="multiclass",
+        label="kind",
+        members=[hw.RequestField("told", float)],
+    )
+    result = backtest.backtest(
+        of,
+        levels={"none": hw.Level(hw.never())},
+        evaluation=hw.Evaluation(split=day(18), resamples=0),
+    ).result
     assert [found.check for found in result.audit.findings] == (["request fields"] if leaks else [])

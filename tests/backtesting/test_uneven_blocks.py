@@ -25,18 +25,24 @@ def scores(seed, sizes, *, stale, fresh, between_days=0.1):
     columns = {
         "id": np.arange(n),
         "shop": [f"shop {d}" for d in of],
-        "time": [START + dt.timedelta(days=int(d), seconds=float(s)) for d, s in zip(of, rng.random(n) * 86_399, strict=True)],
+        "time": [
+            START + dt.timedelta(days=int(d), seconds=float(s))
+            for d, s in zip(of, rng.random(n) * 86_399, strict=True)
+        ],
         "label": rng.random(n) < expit(-1 + 0.3 * rng.normal(size=len(sizes))[of] + 1.5 * signal),
     }
     for name, sight in (("stale", stale), ("fresh", fresh)):
         seen = np.clip(sight + between_days * rng.normal(size=len(sizes)), 0, 0.98)[of]
-        columns[name] = expit(-1 + 1.5 * (seen * signal + np.sqrt(1 - seen**2) * rng.normal(size=n)))
+        columns[name] = expit(
+            -1 + 1.5 * (seen * signal + np.sqrt(1 - seen**2) * rng.normal(size=n))
+        )
     return pl.DataFrame(columns)
 
 
 def judged(frame, **how):
     found = hw.backtest(
-        scores=hw.evaluation.Scores(frame, levels=("stale", "fresh")), evaluation=hw.Evaluation(metrics=["auc"], resamples=300, **how)
+        scores=hw.evaluation.Scores(frame, levels=("stale", "fresh")),
+        evaluation=hw.Evaluation(metrics=["auc"], resamples=300, **how),
     )
     return found.result, found.result.comparisons[0]
 
@@ -68,7 +74,10 @@ def test_a_gain_that_eight_of_eight_blocks_show_is_a_lift(sizes, blocks):
 def test_equal_levels_on_uneven_days_are_seldom_called_unequal(sizes):
     """With the error of a bootstrap of days, 12 to 14 % of such runs were."""
     runs = 200 if FULL else 60
-    claimed = sum(judged(scores(seed, sizes, stale=0.5, fresh=0.5))[1].verdict in ("LIFT", "harm") for seed in range(runs))
+    claimed = sum(
+        judged(scores(seed, sizes, stale=0.5, fresh=0.5))[1].verdict in ("LIFT", "harm")
+        for seed in range(runs)
+    )
     assert claimed <= 0.1 * runs  # of 5 %, more with a probability of 5 % (60 runs)
 
 
@@ -81,7 +90,9 @@ def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(blocks)
 
 
 def test_slices_read_many_intervals_together_and_still_have_one():
-    """Joint intervals of many slices ask for smaller shares than eight blocks have combinations of signs."""
+    """Joint intervals of many slices ask for smaller shares than eight blocks have combinations of
+    signs.
+    """
     frame = scores(0, SIZES, stale=0.2, fresh=0.8)
     result, gain = judged(frame, slices={f"but {n}": pl.col("id") != 1000 + n for n in range(10)})
     for part in result.slices:
@@ -113,7 +124,11 @@ def uneven(sizes, seed=1):
 
 
 @pytest.mark.parametrize("estimator", [None, "logistic"])
-@pytest.mark.parametrize("tested", [(300, 320, 280, 310, 290, 330, 350, 305), (6, 200, 90, 4952, 60, 1200, 9, 80)], ids=["even", "uneven"])
+@pytest.mark.parametrize(
+    "tested",
+    [(300, 320, 280, 310, 290, 330, 350, 305), (6, 200, 90, 4952, 60, 1200, 9, 80)],
+    ids=["even", "uneven"],
+)
 def test_one_day_with_most_of_the_training_rows_takes_no_lift_away(estimator, tested):
     """Half of the days is all of the rows or next to none: a model of none has learned nothing."""
     of = model(uneven((4952, 36, 7, 6, 13, 56, 32, 25, *tested)), estimator=estimator)

@@ -1,4 +1,6 @@
-"""A backtest trains each level again unless it is told not to, says what that took, and shows the fitted models separately."""
+"""A backtest trains each level again unless it is told not to, says what that took, and shows the
+fitted models separately.
+"""
 
 import io
 import math
@@ -43,14 +45,21 @@ def test_the_default_trains_again_and_keeps_the_values_of_the_first_fit(made):
 def test_the_page_says_what_intervals_cover_and_what_that_took(made):
     result = judge(model(made), **GIVEN)
     assert "They cover the lift of the training procedure" in result.intervals
-    found = re.search(r"Each level was trained 5 times: refits took ([\d.e-]+) s of ([\d.e-]+) s\.", result.intervals)
+    found = re.search(
+        r"Each level was trained 5 times: refits took ([\d.e-]+) s of ([\d.e-]+) s\.",
+        result.intervals,
+    )
     assert found, result.intervals
     assert 0 < float(found[1]) < float(found[2])
     assert 0 < result.seconds["refits"] < result.seconds["total"]
     for page in (to_html(result), to_notebook(result), printed(result)):
         assert "refits took" in " ".join(page.split())
         assert fixed_models.HEADING in " ".join(page.split())
-    assert fixed_models.to_table(result).headings == ["step", "training procedure", "fitted models only"]
+    assert fixed_models.to_table(result).headings == [
+        "step",
+        "training procedure",
+        "fitted models only",
+    ]
 
 
 def printed(result):
@@ -59,20 +68,32 @@ def printed(result):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("off", [0, 1, hw.evaluation.Refits(0), hw.evaluation.Refits(days=0, seeds=1)])
+@pytest.mark.parametrize(
+    "off", [0, 1, hw.evaluation.Refits(0), hw.evaluation.Refits(days=0, seeds=1)]
+)
 def test_without_refits_the_page_says_that_intervals_cover_the_fitted_models_only(made, off):
     result = judge(model(made), **GIVEN, refits=off)
-    assert "Each level was trained once: intervals cover the fitted models only." in result.intervals
+    assert (
+        "Each level was trained once: intervals cover the fitted models only." in result.intervals
+    )
     assert "refits" not in result.seconds
     assert fixed_models.to_table(result) is None
-    assert fixed_models.HEADING not in " ".join(printed(result).split()).replace(" ".join(result.intervals.split()), "")
+    assert fixed_models.HEADING not in " ".join(printed(result).split()).replace(
+        " ".join(result.intervals.split()), ""
+    )
 
 
 def test_a_fitted_estimator_is_not_trained_again(made):
     rows = made.rows.select("amount")
     fitted = clone(logistic()).fit(rows.to_pandas().to_numpy(), made.rows["bad"].to_numpy())
     of = model(made, estimator=fitted, members=[hw.RequestField("amount", float)])
-    result = judge(of, {"a": hw.Level(hw.never()), "b": hw.Level(hw.never())}, split=day(16), metrics=["auc"], resamples=100)
+    result = judge(
+        of,
+        {"a": hw.Level(hw.never()), "b": hw.Level(hw.never())},
+        split=day(16),
+        metrics=["auc"],
+        resamples=100,
+    )
     assert "fitted models only" in result.intervals
     assert "refits" not in result.seconds
 
@@ -90,7 +111,15 @@ def test_other_tasks_are_trained_again_too(made, task):
 
 def test_folds_and_a_column_as_blocks_are_trained_again(made):
     folds = hw.evaluation.rolling(day(16), every="5d", folds=2)
-    result = judge(model(made), STALE_AND_FRESH, split=folds, metrics=["auc"], resamples=100, blocks="user", refits=2)
+    result = judge(
+        model(made),
+        STALE_AND_FRESH,
+        split=folds,
+        metrics=["auc"],
+        resamples=100,
+        blocks="user",
+        refits=2,
+    )
     assert "2 refits on random halves of the training days" in result.intervals
     assert "trained 3 times" in result.intervals
 
@@ -108,18 +137,26 @@ def test_an_attribution_trains_each_set_once_unless_told(made):
     how = hw.Evaluation(split=day(14), metrics=["auc"], resamples=100)
     assert "trained once" in hw.evaluation.attribution(model(made), STALE_AND_FRESH, how).intervals
     again = hw.Evaluation(split=day(14), metrics=["auc"], resamples=100, refits=2)
-    assert "trained 3 times" in hw.evaluation.attribution(model(made), STALE_AND_FRESH, again).intervals
+    assert (
+        "trained 3 times"
+        in hw.evaluation.attribution(model(made), STALE_AND_FRESH, again).intervals
+    )
 
 
 @pytest.mark.slow
 def test_refits_are_the_same_with_any_number_of_threads(made):
     of = model(made, estimator=None)
-    assert repr(judge(of, **GIVEN, threads=1).comparisons) == repr(judge(of, **GIVEN, threads=4).comparisons)
+    assert repr(judge(of, **GIVEN, threads=1).comparisons) == repr(
+        judge(of, **GIVEN, threads=4).comparisons
+    )
 
 
 def test_a_class_that_a_draw_of_days_lacks_is_no_error(made):
     """One positive day: some draws of the training days have one class only."""
-    rare = made.rows.with_columns(bad=(made.rows["asked"].dt.date() == day(3).date()) | (made.rows["asked"] > day(16)) & made.rows["bad"])
+    rare = made.rows.with_columns(
+        bad=(made.rows["asked"].dt.date() == day(3).date())
+        | (made.rows["asked"] > day(16)) & made.rows["bad"]
+    )
     of = model(world_with(made, rare))
     result = judge(of, **GIVEN)
     assert "trained 5 times" in result.intervals
@@ -129,7 +166,10 @@ def world_with(made, rows):
     return type(made)(made.events, rows)
 
 
-@pytest.mark.parametrize(("wrong", "message"), [(-1, "at least 2, 0 for not at all"), (True, "at least 2"), (2.5, "at least 2")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(-1, "at least 2, 0 for not at all"), (True, "at least 2"), (2.5, "at least 2")],
+)
 def test_refits_that_cannot_be(wrong, message):
     with pytest.raises(UsageError, match=message):
         hw.Evaluation(refits=wrong)

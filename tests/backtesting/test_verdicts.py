@@ -19,11 +19,18 @@ AUC = resolve(["auc"], "binary")[0]
 MAE = resolve(["mae"], "regression")[0]
 
 
-def planted(metric: Metric, value: float, delta: float, low: float, high: float, blocks: int = 10**9) -> ResampledMetrics:
-    """Two levels whose difference in the metric (not yet signed) has just this value and interval."""
-    draws = np.linspace(low - (high - low) / 38, high + (high - low) / 38, 1001)  # 95 % of it: low to high
+def planted(
+    metric: Metric, value: float, delta: float, low: float, high: float, blocks: int = 10**9
+) -> ResampledMetrics:
+    """Two levels whose difference in the metric (not yet signed) has just this value and
+    interval.
+    """
+    # 95 % of it: low to high
+    draws = np.linspace(low - (high - low) / 38, high + (high - low) / 38, 1001)
     replicates = np.stack([np.zeros(1001), draws])[:, None, :]
-    return ResampledMetrics(("daily", "hourly"), (metric,), np.array([[value], [value + delta]]), replicates, blocks)
+    return ResampledMetrics(
+        ("daily", "hourly"), (metric,), np.array([[value], [value + delta]]), replicates, blocks
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +61,10 @@ def test_verdict(low: float, high: float, min_lift: float, verdict: str) -> None
         (planted(AUC, 0.66, -0.012, -0.020, -0.006), "harm of -0.012 [-0.020, -0.006]"),
         (
             planted(AUC, 0.684, 0.004, -0.013, 0.021),
-            "not proven: +0.004 [-0.013, +0.021], at most +0.021; a lift of 0.029 would have been detected",
+            (
+                "not proven: +0.004 [-0.013, +0.021], at most +0.021; a lift of 0.029 would have "
+                "been detected"
+            ),
         ),
         (
             planted(AUC, 0.776, 0.003, 0.001, 0.00499),
@@ -65,11 +75,17 @@ def test_verdict(low: float, high: float, min_lift: float, verdict: str) -> None
             "no lift worth having: +0.000 [+0.000, +0.000] lies inside +-0.005",
         ),
         (planted(MAE, 20.84, -1.98, -2.36, -1.61), "LIFT of +1.98 [+1.61, +2.36]"),
-        (planted(MAE, 18.56, 0.0, -0.01, 0.01), "no lift worth having: +0.00 [-0.01, +0.01] lies inside +-0.09"),
+        (
+            planted(MAE, 18.56, 0.0, -0.01, 0.01),
+            "no lift worth having: +0.00 [-0.01, +0.01] lies inside +-0.09",
+        ),
         (planted(MAE, 2e6, 3e4, 1e4, 4e4), "harm of -30000 [-40000, -10000]"),
         (
             planted(AUC, 0.684, 0.1, 0.05, 0.15, blocks=5),
-            "not proven: +0.100 without an interval: only 5 days have rows, and an interval needs 8",
+            (
+                "not proven: +0.100 without an interval: only 5 days have rows, and an interval "
+                "needs 8"
+            ),
         ),
         (
             planted(AUC, math.nan, 0.1, math.nan, math.nan),
@@ -77,7 +93,10 @@ def test_verdict(low: float, high: float, min_lift: float, verdict: str) -> None
         ),
         (
             planted(AUC, 0.6, 0.1, math.nan, math.nan),
-            "not proven: +0.100 without an interval: auc is undefined on more than 5% of the resamples",
+            (
+                "not proven: +0.100 without an interval: auc is undefined on more than 5% of the "
+                "resamples"
+            ),
         ),
     ],
 )
@@ -106,32 +125,53 @@ def named(found: list[Comparison]) -> list[tuple[str, str, str, float]]:
 
 def test_each_level_with_every_fresher_one_in_every_metric() -> None:
     expected = [("none", "daily", 0.5), ("none", "hourly", 2.0), ("daily", "hourly", 1.5)]
-    assert named(compare_levels(three_levels())) == [(a, b, m, delta) for m in ("mae", "rmse") for a, b, delta in expected]
+    assert named(compare_levels(three_levels())) == [
+        (a, b, m, delta) for m in ("mae", "rmse") for a, b, delta in expected
+    ]
     two = compare_levels(three_levels(), levels=["daily", "hourly"])
     assert named(two) == [("daily", "hourly", "mae", 1.5), ("daily", "hourly", "rmse", 1.5)]
     assert compare_levels(three_levels(), levels=["daily"]) == []
 
 
 @pytest.mark.parametrize(
-    ("baseline", "judged"), [(None, {("none", "daily"), ("none", "hourly")}), ("daily", {("daily", "hourly")}), ("hourly", set())]
+    ("baseline", "judged"),
+    [
+        (None, {("none", "daily"), ("none", "hourly")}),
+        ("daily", {("daily", "hourly")}),
+        ("hourly", set()),
+    ],
 )
 def test_one_family_is_judged(baseline: str | None, judged: set[tuple[str, str]]) -> None:
-    """Each fresher level against the baseline in the headline metric; all else has an interval and no verdict."""
+    """Each fresher level against the baseline in the headline metric; all else has an interval and
+    no verdict.
+    """
     found = compare_levels(three_levels(), baseline=baseline)
     assert {(step.from_, step.to) for step in found if step.verdict != "not judged"} == judged
-    assert all(step.metric == "mae" and step.family == len(judged) for step in found if step.verdict != "not judged")
+    assert all(
+        step.metric == "mae" and step.family == len(judged)
+        for step in found
+        if step.verdict != "not judged"
+    )
     others = [step for step in found if step.verdict == "not judged"]
-    assert all(not step.verdict_words and math.isfinite(step.low) and math.isnan(step.p) for step in others)
-    assert not any(word in step.sentence for step in others for word in ("LIFT", "harm", "proven", "worth"))
+    assert all(
+        not step.verdict_words and math.isfinite(step.low) and math.isnan(step.p) for step in others
+    )
+    assert not any(
+        word in step.sentence for step in others for word in ("LIFT", "harm", "proven", "worth")
+    )
 
 
 @settings(max_examples=tries(15), deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closed_test_of_bonferroni(p: list[float]) -> None:
-    """The adjusted p-value is the largest over all subsets that hold it, of their size times their smallest."""
+    """The adjusted p-value is the largest over all subsets that hold it, of their size times their
+    smallest.
+    """
     adjusted = holm(p)
     for i, value in enumerate(adjusted):
-        subsets = [s for size in range(1, len(p) + 1) for s in combinations(range(len(p)), size) if i in s]
+        subsets = [
+            s for size in range(1, len(p) + 1) for s in combinations(range(len(p)), size) if i in s
+        ]
         assert value == pytest.approx(min(1.0, max(len(s) * min(p[j] for j in s) for s in subsets)))
 
 
@@ -139,18 +179,27 @@ def test_judged_again_by_a_break_even() -> None:
     (step,) = compare_levels(planted(AUC, 0.7, 0.029, 0.017, 0.041))
     assert step.verdict == "LIFT"
     dear = judged_again(step, 0.05)
-    assert (dear.verdict, dear.sentence) == ("negligible", "no lift worth having: +0.029 [+0.017, +0.041] lies inside +-0.050")
+    assert (dear.verdict, dear.sentence) == (
+        "negligible",
+        "no lift worth having: +0.029 [+0.017, +0.041] lies inside +-0.050",
+    )
     assert judged_again(dear, 0.005) == step
 
 
 def test_min_lifts() -> None:
     found = three_levels()
-    assert min_lifts(found) == pytest.approx({"mae": 0.015, "rmse": 0.015})  # 0.5 % of the first level's 3.0
+    # 0.5 % of the first level's 3.0
+    assert min_lifts(found) == pytest.approx({"mae": 0.015, "rmse": 0.015})
     assert min_lifts(found, 0.6) == pytest.approx({"mae": 0.6, "rmse": 0.015})
     assert min_lifts(found, {"rmse": 0}) == pytest.approx({"mae": 0.015, "rmse": 0})
     assert compare_levels(found, 0.6)[0].verdict == "negligible"
     assert compare_levels(found)[0].verdict == "LIFT"
-    binary = evaluate(resolve(["auc", "calibration", "brier"], "binary"), [0, 1], {"a": [0, 0]}, resample_weights([1, 2]))
+    binary = evaluate(
+        resolve(["auc", "calibration", "brier"], "binary"),
+        [0, 1],
+        {"a": [0, 0]},
+        resample_weights([1, 2]),
+    )
     assert min_lifts(binary) == pytest.approx({"auc": 0.005, "calibration": 0.005, "brier": 0.0025})
 
 
@@ -177,7 +226,9 @@ def test_laws(seed: int, lift: float) -> None:
     thresholds = {"a": 0.5, "b": 0.5}
     blocks = resample_weights(days, 60, seed)
     found = evaluate(resolve(None, "binary"), y, {"a": one, "b": other}, blocks, thresholds)
-    for ahead, back in zip(compare_levels(found), compare_levels(found, levels=["b", "a"]), strict=True):
+    for ahead, back in zip(
+        compare_levels(found), compare_levels(found, levels=["b", "a"]), strict=True
+    ):
         assert ahead.delta == pytest.approx(-back.delta, rel=0, abs=0, nan_ok=True)
         assert (ahead.low, ahead.high) == pytest.approx((-back.high, -back.low), nan_ok=True)
         assert ahead.mde == pytest.approx(back.mde, nan_ok=True)

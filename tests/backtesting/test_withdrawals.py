@@ -1,4 +1,6 @@
-"""A withdrawn recommendation in the registry: which backtests read it, what ends it, and what does not."""
+"""A withdrawn recommendation in the registry: which backtests read it, what ends it, and what does
+not.
+"""
 
 import math
 
@@ -32,7 +34,9 @@ def keep(registry, delivery):
 @pytest.fixture(scope="module")
 def tested():
     result = hw.backtest(churn(), LEVELS, hw.Evaluation(resamples=50)).result
-    return recommended(msgspec.structs.replace(result, audit=msgspec.structs.replace(result.audit, findings=[])))
+    return recommended(
+        msgspec.structs.replace(result, audit=msgspec.structs.replace(result.audit, findings=[]))
+    )
 
 
 @pytest.fixture
@@ -45,10 +49,13 @@ def registry(tmp_path, tested):
 
 def delivered(tested, state="missed", level="as defined", week="2024-06-03"):
     judged = Estimate(0.51, 0.45, 0.57)
-    of_week = WeekDelivered(week, 100, 100, 0, 0.51, "2024-05-13", judged, judged, 0.001, 0.01, state)
+    of_week = WeekDelivered(
+        week, 100, 100, 0, 0.51, "2024-05-13", judged, judged, 0.001, 0.01, state
+    )
     withdrawn = state == "missed"
     result = DeliveryResult(
-        hw.evaluation.promised(tested, "instant"), level, ["1"], "withdrawn" if withdrawn else "no miss shown", week if withdrawn else "",
+        hw.evaluation.promised(tested, "instant"), level, ["1"], "withdrawn" if withdrawn else ("no miss "
+            "shown"), week if withdrawn else "",
         [of_week], {}, "2024-06-12T00:00:00+00:00", "",
     )  # fmt: skip
     return delivery_words.with_first_line(result)
@@ -65,7 +72,9 @@ def test_a_withdrawal_stands_first_on_every_rendering(tested, registry):
     assert found.recommendation.withheld
     assert found.verdict.startswith("The recommendation on data until")
     assert line in found.verdict
-    assert found.verdict.endswith("delivered 0.510 in the weeks from 2024-05-13 to that of 2024-06-03.")
+    assert found.verdict.endswith(
+        "delivered 0.510 in the weeks from 2024-05-13 to that of 2024-06-03."
+    )
     remedy = "Check first: a leak that no audit can see"
     assert remedy in to_html(found)
     assert remedy in " ".join(to_text(found).split())
@@ -77,7 +86,9 @@ def test_a_withdrawal_stands_first_on_every_rendering(tested, registry):
 
 def test_it_is_acknowledged_with_a_reason_and_an_author_for_its_week_alone(tested, registry):
     keep(registry, delivered(tested))
-    known = hw.evaluation.Acknowledgement(DELIVERY, SUBJECT, "stamps of the reviews were early; corrected", "Ada")
+    known = hw.evaluation.Acknowledgement(
+        DELIVERY, SUBJECT, "stamps of the reviews were early; corrected", "Ada"
+    )
     found = read(tested, registry, known)
     assert found.verdict == recommended(tested).verdict
     assert "Ada: stamps of the reviews were early; corrected" in to_html(found)
@@ -89,10 +100,13 @@ def test_only_a_new_promise_ends_it(tested, registry):
     keep(registry, delivered(tested))
     hw.train(churn()).register(registry)  # takes the promise over
     assert read(tested, registry).recommendation.withheld
-    (registry.current("churn").folder / "promise.json").unlink()  # as for other definitions, without a promise
+    # as for other definitions, without a promise
+    (registry.current("churn").folder / "promise.json").unlink()
     assert delivery_of(registry, "churn", "as defined").withdrawn
     assert read(tested, registry).recommendation.withheld
-    new = msgspec.structs.replace(hw.evaluation.promised(tested, "instant"), tested_until="2024-09-01T00:00:00+00:00")
+    new = msgspec.structs.replace(
+        hw.evaluation.promised(tested, "instant"), tested_until="2024-09-01T00:00:00+00:00"
+    )
     hw.train(churn()).register(registry, promise=new)
     ended = read(read(tested, registry), registry)
     assert not ended.recommendation.withheld
@@ -132,7 +146,11 @@ def test_levels_are_named_and_a_broken_file_is_an_error_before_training(tested, 
 def test_a_leak_is_named_after_the_withdrawal(tested, registry):
 
     keep(registry, delivered(tested))
-    leak = AuditFinding("own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp")
-    leaking = msgspec.structs.replace(tested, audit=msgspec.structs.replace(tested.audit, findings=[leak]))
+    leak = AuditFinding(
+        "own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp"
+    )
+    leaking = msgspec.structs.replace(
+        tested, audit=msgspec.structs.replace(tested.audit, findings=[leak])
+    )
     verdict = read(leaking, registry).verdict
     assert verdict.index("was withdrawn") < verdict.index("No verdict: a leak in 'trips'.")

@@ -29,7 +29,8 @@ def day(number):
 
 @dataclass(frozen=True)
 class World:
-    """Three machines, each good or bad; the state lasts hours, is read every 10 minutes, and drives what becomes of requests.
+    """Three machines, each good or bad; the state lasts hours, is read every 10 minutes, and drives
+    what becomes of requests.
 
     events: machine, at, state (0 or 1), mood (the state as text).
     rows: machine, user, amount, asked, bad (bool), cost (float), known (half an hour after asked).
@@ -40,7 +41,9 @@ class World:
 
 
 def world(seed=0, *, days=30, per_day=120, effect=0.6, flip=0.12, users=40):
-    """`effect`: how much likelier a bad outcome is on a bad machine; 0 for a world in which nothing that is read tells anything."""
+    """`effect`: how much likelier a bad outcome is on a bad machine; 0 for a world in which nothing
+    that is read tells anything.
+    """
     rng = np.random.default_rng(seed)
     hours = days * 24
     flips = rng.random((hours, 3)) < flip
@@ -77,19 +80,32 @@ def world(seed=0, *, days=30, per_day=120, effect=0.6, flip=0.12, users=40):
 
 
 def _times(seconds):
-    return pl.Series(np.rint(np.asarray(seconds) * 1e6).astype(np.int64)).cast(pl.Duration("us")) + START
+    return (
+        pl.Series(np.rint(np.asarray(seconds) * 1e6).astype(np.int64)).cast(pl.Duration("us"))
+        + START
+    )
 
 
 def readings(history, **rules):
     """The source of a world's events."""
-    return hw.Source("readings", history=history, timestamp_field="at", **({"select": ["machine", "state", "mood"]} | rules))
+    return hw.Source(
+        "readings",
+        history=history,
+        timestamp_field="at",
+        **({"select": ["machine", "state", "mood"]} | rules),
+    )
 
 
 def by_machine(history, **rules):
     """The view that tells a machine's state."""
     features = rules.pop("features", [hw.last("state"), hw.mean("state", windows=["6h"])])
     return hw.FeatureView(
-        "machine", source=readings(history), keys=["machine"], features=features, freshness=LEVELS["daily"].features, **rules
+        "machine",
+        source=readings(history),
+        keys=["machine"],
+        features=features,
+        freshness=LEVELS["daily"].features,
+        **rules,
     )
 
 
@@ -104,12 +120,21 @@ def model(made, *, estimator="logistic", task="binary", members=None, label=None
     members = members or [by_machine(made.events), hw.RequestField("amount", float)]
     outcome = labels(made.rows, label or ("bad" if task == "binary" else "cost"))
     chosen = logistic() if estimator == "logistic" else estimator
-    return hw.Model("breaks", task=task, features=hw.FeatureService("svc", members), labels=outcome, estimator=chosen, **rules)
+    return hw.Model(
+        "breaks",
+        task=task,
+        features=hw.FeatureService("svc", members),
+        labels=outcome,
+        estimator=chosen,
+        **rules,
+    )
 
 
 def logistic():
     """A pipeline that takes missing values."""
-    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression())
+    return make_pipeline(
+        SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression()
+    )
 
 
 def step(result, from_, to, metric="auc"):
@@ -124,4 +149,6 @@ def level(result, name):
 
 def judge(of, levels=None, *, threads=None, **how):
     """The result of hw.backtest, with the fields of an Evaluation as keywords."""
-    return hw.backtest(of, levels, hw.Evaluation(**how), resources=hw.Resources(threads=threads)).result
+    return hw.backtest(
+        of, levels, hw.Evaluation(**how), resources=hw.Resources(threads=threads)
+    ).result

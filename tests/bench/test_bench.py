@@ -1,4 +1,6 @@
-"""The bench package runs, at a size where its figures mean nothing, and writes what others read. No speed is asserted."""
+"""The bench package runs, at a size where its figures mean nothing, and writes what others read. No
+speed is asserted.
+"""
 
 import importlib.util
 import json
@@ -17,11 +19,36 @@ from bench.measure import child
 from headwater.aggregations.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = {"name", "ours", "peer", "ratio", "unit", "goal", "command", "row", "threads", "scale", "machine", "date", "commit"}
+NEEDED = {
+    "name",
+    "ours",
+    "peer",
+    "ratio",
+    "unit",
+    "goal",
+    "command",
+    "row",
+    "threads",
+    "scale",
+    "machine",
+    "date",
+    "commit",
+}
 
 
 def _bench(output, *arguments):
-    command = [sys.executable, "-m", "bench", "--scale", "0.0002", "--repeats", "1", "--output", str(output), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--scale",
+        "0.0002",
+        "--repeats",
+        "1",
+        "--output",
+        str(output),
+        *arguments,
+    ]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(output.read_text(encoding="utf-8"))
@@ -29,13 +56,22 @@ def _bench(output, *arguments):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    chosen = [argument for row in ("windows_semantics", "windows_duckdb", "levels", "join_feast") for argument in ("--only", row)]
+    chosen = [
+        argument
+        for row in ("windows_semantics", "windows_duckdb", "levels", "join_feast")
+        for argument in ("--only", row)
+    ]
     return _bench(tmp_path_factory.mktemp("bench") / "results.json", *chosen)
 
 
 @pytest.mark.slow
 def test_every_row_says_what_was_measured(results):
-    assert [row["row"] for row in results] == ["windows_semantics", "windows_duckdb", "join_feast", "levels"]
+    assert [row["row"] for row in results] == [
+        "windows_semantics",
+        "windows_duckdb",
+        "join_feast",
+        "levels",
+    ]
     for row in results:
         assert set(row) >= NEEDED
         assert row["command"].startswith(f"python -m bench --only {row['row']}")
@@ -75,8 +111,13 @@ def test_a_row_that_fails_or_lacks_something_costs_no_other_row(tmp_path, monkey
         "fails": of("import sys; sys.exit('out of luck')"),
         "package": of("import no_such_package"),
         "program": of("from bench.measure import Skipped\nraise Skipped('needs wrk')"),
-        "extra": of("from headwater.errors import MissingExtraError\nraise MissingExtraError('confluent-kafka', 'kafka')"),
-        "works": of("""print('[{"name": "works", "ours": 1, "peer": null, "ratio": null, "unit": "s", "goal": null}]')"""),
+        "extra": of(
+            "from headwater.errors import MissingExtraError\nraise "
+            "MissingExtraError('confluent-kafka', 'kafka')"
+        ),
+        "works": of(
+            """print('[{"name": "works", "ours": 1, "peer": null, "ratio": null, "unit": "s", "goal": null}]')"""
+        ),
     }
     monkeypatch.setattr(bench, "ROWS", rows)
     output = tmp_path / "results.json"
@@ -95,9 +136,22 @@ def test_a_row_that_fails_or_lacks_something_costs_no_other_row(tmp_path, monkey
 
 
 def test_definitions_has_every_function_and_every_type_of_integer():
-    assert {aggregation.function for functions in definitions.FUNCTIONS.values() for aggregation in functions} == set(TABLE)
+    assert {
+        aggregation.function
+        for functions in definitions.FUNCTIONS.values()
+        for aggregation in functions
+    } == set(TABLE)
     measured = {dtype for dtype, _ in definitions.KEYS.values()}
-    assert measured >= {pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64()}
+    assert measured >= {
+        pl.Int8(),
+        pl.Int16(),
+        pl.Int32(),
+        pl.Int64(),
+        pl.UInt8(),
+        pl.UInt16(),
+        pl.UInt32(),
+        pl.UInt64(),
+    }
     assert measured >= {pl.Boolean(), pl.Date(), pl.String(), pl.Decimal(12, 2)}
 
 
@@ -117,7 +171,10 @@ def test_ids_are_measured_in_memory_and_at_a_takeover(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not all(map(shutil.which, ("java", "mvn"))), reason="needs java and mvn, for a broker of Apache Kafka")
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("java", "mvn"))),
+    reason="needs java and mvn, for a broker of Apache Kafka",
+)
 @pytest.mark.parametrize(("row", "count"), [("kafka", 3), ("visibility", 4)])
 def test_a_broker_is_measured_beside_a_consumer_that_makes_nothing_of_it(tmp_path, row, count):
     found = _bench(tmp_path / "results.json", "--only", row)
@@ -126,27 +183,56 @@ def test_a_broker_is_measured_beside_a_consumer_that_makes_nothing_of_it(tmp_pat
 
 
 def test_a_group_of_rows_is_chosen_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "ROWS", {name: lambda _: [] for name in ("levels", *bench.GROUPS["curves"])})
+    monkeypatch.setattr(
+        bench, "ROWS", {name: lambda _: [] for name in ("levels", *bench.GROUPS["curves"])}
+    )
     output = tmp_path / "results.json"
     monkeypatch.setattr(bench, "commit", lambda: "0123456789-dirty")
-    monkeypatch.setitem(bench.ROWS, "spark", lambda _: [{"name": "x", "ours": 1, "peer": None, "ratio": None, "unit": "s", "goal": None}])
+    monkeypatch.setitem(
+        bench.ROWS,
+        "spark",
+        lambda _: [
+            {"name": "x", "ours": 1, "peer": None, "ratio": None, "unit": "s", "goal": None}
+        ],
+    )
     assert bench.main(["--output", str(output), "--only", "curves"]) == 0
     (row,) = json.loads(output.read_text("utf-8"))
-    assert (row["row"], row["command"], row["commit"]) == ("spark", "python -m bench --only spark", "0123456789-dirty")
+    assert (row["row"], row["command"], row["commit"]) == (
+        "spark",
+        "python -m bench --only spark",
+        "0123456789-dirty",
+    )
     assert row["date"] == datetime.now(UTC).date().isoformat()
 
 
 @pytest.mark.slow
 def test_results_of_other_rows_are_kept_when_asked(tmp_path):
     output = tmp_path / "results.json"
-    output.write_text(json.dumps([{"row": "starts", "name": "import headwater"}, {"row": "levels", "name": "old"}]), encoding="utf-8")
-    assert [row["name"][:8] for row in _bench(output, "--only", "levels", "--keep")] == ["4 levels", "import h"]
+    output.write_text(
+        json.dumps(
+            [{"row": "starts", "name": "import headwater"}, {"row": "levels", "name": "old"}]
+        ),
+        encoding="utf-8",
+    )
+    assert [row["name"][:8] for row in _bench(output, "--only", "levels", "--keep")] == [
+        "4 levels",
+        "import h",
+    ]
 
 
 @pytest.mark.slow
 def test_an_earlier_checkout_is_measured_in_turns_with_this_one(tmp_path):
     output = tmp_path / "earlier.json"
-    options = ["--python", sys.executable, "--turns", "3", "--only", "import headwater", "--output", str(output)]
+    options = [
+        "--python",
+        sys.executable,
+        "--turns",
+        "3",
+        "--only",
+        "import headwater",
+        "--output",
+        str(output),
+    ]
     command = [sys.executable, "-m", "bench.earlier", str(ROOT), *options]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -159,7 +245,18 @@ def test_an_earlier_checkout_is_measured_in_turns_with_this_one(tmp_path):
 
 @pytest.mark.slow
 def test_an_earlier_checkout_that_cannot_be_measured_says_why(tmp_path):
-    command = [sys.executable, "-m", "bench.earlier", str(tmp_path), "--python", sys.executable, "--only", "levels", "--scale", "0.001"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.earlier",
+        str(tmp_path),
+        "--python",
+        sys.executable,
+        "--only",
+        "levels",
+        "--scale",
+        "0.001",
+    ]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
     assert "failed in" in done.stderr

@@ -1,11 +1,20 @@
-"""The validation of experiments in short: errors of every estimator, looks, worlds, faults, false alarms, and how the page counts."""
+"""The validation of experiments in short: errors of every estimator, looks, worlds, faults, false
+alarms, and how the page counts.
+"""
 
 import math
 
 import pytest
 
 from bench.validation import __main__ as command
-from bench.validation import experiment_estimators, experiment_health, experiment_looks, experiment_worlds, questions, runner
+from bench.validation import (
+    experiment_estimators,
+    experiment_health,
+    experiment_looks,
+    experiment_worlds,
+    questions,
+    runner,
+)
 from bench.validation.experiment_page import COVERAGE, NEAR
 from bench.validation.page import page, with_sections
 from bench.validation.page_text import AFTER, BEFORE, TEXTS
@@ -13,7 +22,12 @@ from tests.effort import FULL
 
 ASKED = {question.name: question for question in questions.questions()}
 SHORT = ("mean", "mean with CUPED", "ratio", "switchback, 20 regions, 48 buckets, t")
-LONGER = ("switchback, 6 regions, 48 buckets, randomisation", "off-policy, IPS", "off-policy, SNIPS", "off-policy, DR with a wrong model")
+LONGER = (
+    "switchback, 6 regions, 48 buckets, randomisation",
+    "off-policy, IPS",
+    "off-policy, SNIPS",
+    "off-policy, DR with a wrong model",
+)
 SEEDS = 10
 
 
@@ -22,13 +36,21 @@ def _sums(answers):
 
 
 def _near(rate, expected, runs):
-    return abs(rate - expected) <= 3.3 * math.sqrt(expected * (1 - expected) / runs)  # sixty such checks, of seeds that are fixed
+    # sixty such checks, of seeds that are fixed
+    return abs(rate - expected) <= 3.3 * math.sqrt(expected * (1 - expected) / runs)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.long] if name in LONGER else [] if name in SHORT else [pytest.mark.slow])
+        pytest.param(
+            name,
+            marks=[pytest.mark.long]
+            if name in LONGER
+            else []
+            if name in SHORT
+            else [pytest.mark.slow],
+        )
         for name in experiment_estimators.ESTIMATORS
     ],
 )
@@ -47,7 +69,11 @@ def test_twenty_looks_have_the_error_of_one(name):
     of = _sums([ASKED[f"looks: {name}"].ask(seed) for seed in range(20)])
     rule = experiment_looks.RULES[name]
     assert of["of"] >= 2_000
-    assert of["false"] / of["of"] <= 0.02 if rule.sequence else _near(of["false"] / of["of"], 0.05, of["of"])
+    assert (
+        of["false"] / of["of"] <= 0.02
+        if rule.sequence
+        else _near(of["false"] / of["of"], 0.05, of["of"])
+    )
     assert min(of["covered"], of["always"]) / of["of"] >= COVERAGE
     assert rule.power is None or abs(of["found"] / of["of"] - rule.power) <= NEAR
 
@@ -70,9 +96,13 @@ def test_the_worlds_are_those_of_the_tables(name):
     for design, (_, mean, goal) in case.designs.items():
         lifts = [lift for answer in answers for lift in answer["designs"][design]]
         if mean is not None:
-            assert sum(lift[0] for lift in lifts) / len(lifts) == pytest.approx(mean, abs=0.02), design
+            assert sum(lift[0] for lift in lifts) / len(lifts) == pytest.approx(mean, abs=0.02), (
+                design
+            )
         covered = sum(low <= truth <= high for _, low, high in lifts) / len(lifts)
-        assert goal is None or covered >= goal - 3 * math.sqrt(goal * (1 - goal) / len(lifts)), design
+        assert goal is None or covered >= goal - 3 * math.sqrt(goal * (1 - goal) / len(lifts)), (
+            design
+        )
 
 
 @pytest.mark.parametrize("name", experiment_health.FAULTS)
@@ -99,8 +129,13 @@ def test_the_page_says_what_is_outside_the_goals():
     text = page([question], {question.name: [good, good]}, "tuning")
     assert "| proportion | 400 each | 5.00 % | 50 % | 95.0 % | 12.5 % | 12.4 % |" in text
     assert "All are within the goals." in text
-    text = page([question], {question.name: [good | {"false": 25, "covered": 180, "found": 50}]}, "tuning")
-    assert "Outside the goals: proportion: false positives of 12.50 %; proportion: coverage of 90.0 %; proportion: power of 25.0 %." in text
+    text = page(
+        [question], {question.name: [good | {"false": 25, "covered": 180, "found": 50}]}, "tuning"
+    )
+    assert (
+        "Outside the goals: proportion: false positives of 12.50 %; proportion: coverage of 90.0 "
+        "%; proportion: power of 25.0 %."
+    ) in text
 
 
 def test_the_page_counts_looks_worlds_faults_and_alarms():
@@ -112,7 +147,9 @@ def test_the_page_counts_looks_worlds_faults_and_alarms():
     assert "| 100 each | 20.00 % | 57.0 % | 57.8 % | 99.0 % | 95.0 % | 80 % |" in text
     assert "Outside the goals: O'Brien-Fleming, proportion: false positives of 20.00 %." in text
     designs = {"A/B by user": [[0.11, 0.08, 0.14], [0.12, -0.01, 0.25]]}
-    text = shown("worlds: recommender loop, log split by arm", [{"truth": 0.12, "designs": designs}])
+    text = shown(
+        "worlds: recommender loop, log split by arm", [{"truth": 0.12, "designs": designs}]
+    )
     assert "Recommender loop, log split by arm: the true lift is +12.0% (research: +12.0%)." in text
     assert "| A/B by user | 2 | +11.5% | +11.3% | -0.5 | 0.7 | 100.0 % | 90 % | 50 % |" in text
     text = shown("faults: outcomes arrive late", [{"flagged": False, "blocking": ["bots"]}])
@@ -127,10 +164,16 @@ def test_the_sections_of_one_part_replace_their_own_alone(tmp_path, monkeypatch,
     monkeypatch.setattr(command, "PAGE", tmp_path / "validation.md")
     monkeypatch.setattr(command, "ROOT", tmp_path)
     cost, sound = (TEXTS[group].partition("\n")[0] for group in ("cost", "sound"))
-    command.PAGE.write_text(f"{BEFORE}\n\n{cost}\n\nkept\n\n{sound}\n\nold\n\n{AFTER}\n", encoding="utf-8")
+    command.PAGE.write_text(
+        f"{BEFORE}\n\n{cost}\n\nkept\n\n{sound}\n\nold\n\n{AFTER}\n", encoding="utf-8"
+    )
     few = dict.fromkeys(questions.RUNS, 1)
     monkeypatch.setattr(command, "RUNS", few)
-    monkeypatch.setattr(command, "questions", lambda: [ASKED["sound: A/B test"], ASKED["faults: outcomes arrive late"]])
+    monkeypatch.setattr(
+        command,
+        "questions",
+        lambda: [ASKED["sound: A/B test"], ASKED["faults: outcomes arrive late"]],
+    )
     assert command.main(["--part", "experiments", "--processes", "1", "--write"]) == 0
     text = command.PAGE.read_text(encoding="utf-8")
     assert "kept" in text
@@ -148,9 +191,15 @@ def test_the_sections_of_one_part_replace_their_own_alone(tmp_path, monkeypatch,
 
 def test_a_page_without_the_part_gets_it_before_the_last_section():
     cost, sound = (TEXTS[group].partition("\n")[0] for group in ("cost", "sound"))
-    text = with_sections(f"begin\n\n{cost}\n\nkept\n\n{AFTER}\n", f"other begin\n\n{sound}\n\nnew\n\n{AFTER}\n", ["sound"])
+    text = with_sections(
+        f"begin\n\n{cost}\n\nkept\n\n{AFTER}\n",
+        f"other begin\n\n{sound}\n\nnew\n\n{AFTER}\n",
+        ["sound"],
+    )
     assert text == f"begin\n\n{cost}\n\nkept\n\n{sound}\n\nnew\n\n{AFTER}\n"
 
 
 def test_each_part_has_a_digest_of_its_own():
-    assert runner.code("sound") == runner.code("worlds") != runner.code("leaks") == runner.code("cost")
+    assert (
+        runner.code("sound") == runner.code("worlds") != runner.code("leaks") == runner.code("cost")
+    )

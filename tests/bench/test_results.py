@@ -21,6 +21,9 @@ def test_no_row_is_kept_whose_sides_differ():
 
 
 def test_the_page_has_the_rows_of_the_results():
-    text, rows = performance_table.PAGE.read_text("utf-8"), json.loads(performance_table.RESULTS.read_text("utf-8"))
+    text, rows = (
+        performance_table.PAGE.read_text("utf-8"),
+        json.loads(performance_table.RESULTS.read_text("utf-8")),
+    )
     assert performance_table.page(text, rows) == text
     assert performance_table.page(text, rows[1:]) != text

@@ -52,7 +52,9 @@ def test_every_input_says_its_unit_and_source(results):
 def test_twice_the_events_take_twice_the_processors(inputs):
     twice = {**inputs, "events": 2 * inputs["events"]}
     for what in ("vCPU of ingest processes", "vCPU of brokers", "disk of brokers"):
-        assert _value(figures.ingest(twice), what) == pytest.approx(2 * _value(figures.ingest(inputs), what))
+        assert _value(figures.ingest(twice), what) == pytest.approx(
+            2 * _value(figures.ingest(inputs), what)
+        )
 
 
 def test_each_region_reads_all_events_and_two_serve_all_requests(inputs):
@@ -62,7 +64,9 @@ def test_each_region_reads_all_events_and_two_serve_all_requests(inputs):
 
 def test_the_sum_of_the_parts_is_the_cost(inputs):
     rows = figures.cost(inputs)
-    regions = inputs["regions"] * sum(row.value for row in rows if row.what.startswith("a region: "))
+    regions = inputs["regions"] * sum(
+        row.value for row in rows if row.what.startswith("a region: ")
+    )
     once = sum(row.value for row in rows if not row.what.startswith(("a region", "all regions")))
     assert rows[-1].value == pytest.approx(regions + once)
 
@@ -77,7 +81,9 @@ def test_a_row_that_was_not_measured_is_named():
         Results([]).row("POST features from lmdb, one worker")
 
 
-@pytest.mark.parametrize(("value", "text"), [(1234567.0, "1,230,000"), (0.012345, "0.0123"), (42.0, "42"), (0, "0")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1234567.0, "1,230,000"), (0.012345, "0.0123"), (42.0, "42"), (0, "0")]
+)
 def test_numbers_have_three_digits(value, text):
     assert scale.number(value) == text
 
@@ -95,9 +101,13 @@ def test_a_share_of_a_region_has_as_large_a_share_of_each_part(results, inputs):
         all_of_it, some = getattr(whole, part), getattr(share, part)
         assert some.rate == pytest.approx(all_of_it.rate / of, rel=0.05)
         assert some.shards == pytest.approx(all_of_it.shards / of, rel=0.05)
-    assert whole.serving.rate * inputs["utilisation"] == pytest.approx(figures.serving_rate(inputs), rel=0.02)
+    assert whole.serving.rate * inputs["utilisation"] == pytest.approx(
+        figures.serving_rate(inputs), rel=0.02
+    )
     assert whole.ingest.rate * inputs["utilisation"] == pytest.approx(inputs["events"], rel=0.02)
-    assert whole.ingest.partitions == pytest.approx(_value(figures.ingest(inputs), "partitions"), rel=0.01)
+    assert whole.ingest.partitions == pytest.approx(
+        _value(figures.ingest(inputs), "partitions"), rel=0.01
+    )
 
 
 def test_the_summary_has_the_figures_of_the_other_tables(inputs):
@@ -116,7 +126,8 @@ def test_fleets_that_are_kept_are_those_of_the_simulation(results):
 def test_hours_are_those_of_executors_where_they_were_measured(inputs):
     local = {name: value for name, value in inputs.items() if name != "executor_pass"}
     (mine,), (theirs,) = (
-        [row for row in figures.history(x) if row.what.startswith("one pass")] for x in (local, {**local, "executor_pass": 3e-6})
+        [row for row in figures.history(x) if row.what.startswith("one pass")]
+        for x in (local, {**local, "executor_pass": 3e-6})
     )
     assert (mine.unit, theirs.unit) == ("vCPU-hours", "executor-hours")
     assert theirs.value / mine.value == pytest.approx(3e-6 / local["pass"])

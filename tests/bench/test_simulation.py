@@ -13,7 +13,13 @@ from bench.simulation.serving_fleet import ServingPlan, Slow, serve
 FILES = ServingUnits(Cost(20e-6, 40e-6), Cost(0.0, 15e-6))
 REMOTE = ServingUnits(Cost(100e-6, 90e-6), Cost(0.0, 15e-6), Cost(10e-6, 7e-6))
 EVENTS = IngestUnits(
-    decode=0.7e-6, broker=0.3e-6, commit=Cost(1e-3, 1e-6), store=Cost(0.2e-3, 0.5e-6), partitions=12, together=12.0, locked=0.0
+    decode=0.7e-6,
+    broker=0.3e-6,
+    commit=Cost(1e-3, 1e-6),
+    store=Cost(0.2e-3, 0.5e-6),
+    partitions=12,
+    together=12.0,
+    locked=0.0,
 )
 
 
@@ -69,7 +75,9 @@ def test_threads_in_one_line_share_a_processor_by_ticks():
 
 
 def test_an_idle_processor_takes_from_the_line_of_another_at_a_tick():
-    """The third waits for the first, although the second's processor is idle from .002 on; the next tick is at .004."""
+    """The third waits for the first, although the second's processor is idle from .002 on; the next
+    tick is at .004.
+    """
     assert _ends((0.001, 0.020), (0, 0.002), (0.001, 0.002)) == pytest.approx([0.021, 0.002, 0.006])
 
 
@@ -102,7 +110,9 @@ def test_one_worker_is_bound_by_its_own_time_and_two_by_the_processors():
 
 
 def test_a_lone_request_takes_what_its_parts_take():
-    assert served(REMOTE, 1, 1, seconds=0.5)["p50"] == pytest.approx((190 + 17 + 15) / 1e3, rel=1e-3)
+    assert served(REMOTE, 1, 1, seconds=0.5)["p50"] == pytest.approx(
+        (190 + 17 + 15) / 1e3, rel=1e-3
+    )
 
 
 def test_one_process_is_bound_by_its_commits_and_three_by_the_processors():
@@ -113,38 +123,64 @@ def test_one_process_is_bound_by_its_commits_and_three_by_the_processors():
 
 
 def test_a_store_with_a_process_for_each_of_ours_waits_for_its_disk_side_by_side():
-    disk = replace(EVENTS, decode=1e-8, broker=1e-8, commit=Cost(0.0, 0.0), store=Cost(0.0, 0.0), wait=Cost(10e-3, 0.0))
-    shared, apart = (ingested(replace(disk, apart=apart), 3, events=15e6, processors=4)["rate"] for apart in (False, True))
-    assert shared == pytest.approx(150_000 / (12 * 10e-3), rel=0.03)  # 12 commits of a poll of each, one after the other
+    disk = replace(
+        EVENTS,
+        decode=1e-8,
+        broker=1e-8,
+        commit=Cost(0.0, 0.0),
+        store=Cost(0.0, 0.0),
+        wait=Cost(10e-3, 0.0),
+    )
+    shared, apart = (
+        ingested(replace(disk, apart=apart), 3, events=15e6, processors=4)["rate"]
+        for apart in (False, True)
+    )
+    # 12 commits of a poll of each, one after the other
+    assert shared == pytest.approx(150_000 / (12 * 10e-3), rel=0.03)
     assert apart == pytest.approx(50_000 * 3 / (4 * 10e-3), rel=0.03)
 
 
-SIZES = {"commit_10000": {"events": 50_000, "commits": 10}, "commit_50000": {"events": 100_000, "commits": 10}}
+SIZES = {
+    "commit_10000": {"events": 50_000, "commits": 10},
+    "commit_50000": {"events": 100_000, "commits": 10},
+}
 TIMES = {"wall": 30.0, "busy": 9.0, "store": 8.0, "waits": 7.4}
-APART = {name: each | TIMES for name, each in SIZES.items()} | {"decode": {"busy": 1.0, "broker": 0.3}, "partitions": 12}
+APART = {name: each | TIMES for name, each in SIZES.items()} | {
+    "decode": {"busy": 1.0, "broker": 0.3},
+    "partitions": 12,
+}
 ALONE = {"busy": 1.9, "committer": 0.9, "store": 0.8, "broker": 0.2, "commit_events": 10_000.0}
 
 
 def test_what_no_processor_does_of_a_commit_is_the_wait_for_its_disk():
     assert IngestUnits.measured(APART, ALONE, apart=True).wait.of(5_000) == pytest.approx(13e-3)
-    assert IngestUnits.measured({**APART, **{name: each | TIMES | {"wall": 16.0} for name, each in SIZES.items()}}, ALONE).wait == Cost(
-        0.0, 0.0
-    )
+    assert IngestUnits.measured(
+        {**APART, **{name: each | TIMES | {"wall": 16.0} for name, each in SIZES.items()}}, ALONE
+    ).wait == Cost(0.0, 0.0)
 
 
 def test_parts_take_together_what_one_process_takes():
     units = IngestUnits.measured(APART, ALONE)
-    assert (units.decode, units.commit.of(10_000), units.store.of(10_000)) == pytest.approx((1e-6, 9e-3, 8e-3))
+    assert (units.decode, units.commit.of(10_000), units.store.of(10_000)) == pytest.approx(
+        (1e-6, 9e-3, 8e-3)
+    )
     assert (units.together, units.trips) == (5.0, 7)
-    dearer = IngestUnits.measured(APART, ALONE | {"busy": 3.8, "committer": 1.8, "store": 1.6, "broker": 0.4})
-    assert (dearer.decode, dearer.commit.of(10_000), dearer.store.of(10_000)) == pytest.approx((2e-6, 18e-3, 16e-3))
+    dearer = IngestUnits.measured(
+        APART, ALONE | {"busy": 3.8, "committer": 1.8, "store": 1.6, "broker": 0.4}
+    )
+    assert (dearer.decode, dearer.commit.of(10_000), dearer.store.of(10_000)) == pytest.approx(
+        (2e-6, 18e-3, 16e-3)
+    )
     assert dearer.broker == pytest.approx(0.4e-6)
 
 
 @pytest.mark.slow
 def test_a_commit_that_gives_up_the_lock_often_waits_for_the_reader_each_time():
     shared = replace(EVENTS, locked=1.0, commit=Cost(5e-3, 0.0), store=Cost(5e-3, 0.0))
-    rates = [ingested(replace(shared, trips=trips), 1, events=15e6, processors=4)["rate"] for trips in (1, 30)]
+    rates = [
+        ingested(replace(shared, trips=trips), 1, events=15e6, processors=4)["rate"]
+        for trips in (1, 30)
+    ]
     assert rates[1] < 0.9 * rates[0]
 
 
@@ -196,11 +232,15 @@ def test_events_are_committed_or_behind(also):
 
 
 def test_partitions_of_lost_processes_wait_for_the_session_and_catch_up():
-    seen = ingest(IngestPlan(EVENTS, rate=3e6, session=2.0, handover=0.5, lost=(2.0, 4)), seconds=8.0)
+    seen = ingest(
+        IngestPlan(EVENTS, rate=3e6, session=2.0, handover=0.5, lost=(2.0, 4)), seconds=8.0
+    )
     assert seen.between(0.5, 2.0)["most"] < 500
     assert seen.between(4.5, 8.0)["most"] == pytest.approx(2500, rel=0.2)
     assert 2.5 <= seen.caught_up(2.0, within=1.0) < 5.0
 
 
 def test_more_than_they_can_is_never_caught_up():
-    assert ingest(IngestPlan(EVENTS, rate=12e6), seconds=5.0).caught_up(0.0, within=0.2) == float("inf")
+    assert ingest(IngestPlan(EVENTS, rate=12e6), seconds=5.0).caught_up(0.0, within=0.2) == float(
+        "inf"
+    )

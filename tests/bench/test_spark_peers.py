@@ -1,4 +1,6 @@
-"""The peer of features on Spark: Spark SQL gives the same answers, here on Sail. No speed is asserted."""
+"""The peer of features on Spark: Spark SQL gives the same answers, here on Sail. No speed is
+asserted.
+"""
 
 import json
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ class _Sail(spark.Cluster):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:memory=")
 def test_sql_and_the_local_engine_give_the_answers_of_spark(tmp_path, monkeypatch, capsys):
-    server = pytest.importorskip("pysail.spark", reason="needs pysail").SparkConnectServer("127.0.0.1", 0)
+    server = pytest.importorskip("pysail.spark", reason="needs pysail").SparkConnectServer(
+        "127.0.0.1", 0
+    )
     server.start(background=True)
 
     @contextmanager

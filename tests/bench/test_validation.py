@@ -1,4 +1,6 @@
-"""The validation in short: a few runs of each group, how answers are added up, and how an interrupted run goes on."""
+"""The validation in short: a few runs of each group, how answers are added up, and how an
+interrupted run goes on.
+"""
 
 import json
 
@@ -25,13 +27,19 @@ def kept(tmp_path, monkeypatch):
 def test_intervals_cover_the_true_lift():
     answers = [ASKED["coverage: days differ, 28 days"].ask(seed) for seed in range(150)]
     intervals = [answer[kind]["auc"] for answer in answers for kind in ("lift", "null")]
-    assert 0.91 <= sum(i["low"] <= i["truth"] <= i["high"] for i in intervals) / len(intervals) <= 0.98
-    assert sum(answer["null"]["auc"]["verdict"] == "LIFT" for answer in answers) <= 0.06 * len(answers)
+    assert (
+        0.91 <= sum(i["low"] <= i["truth"] <= i["high"] for i in intervals) / len(intervals) <= 0.98
+    )
+    assert sum(answer["null"]["auc"]["verdict"] == "LIFT" for answer in answers) <= 0.06 * len(
+        answers
+    )
 
 
 @pytest.mark.slow
 def test_two_days_give_no_lift():
-    assert {ASKED["coverage: 2 days"].ask(seed)["lift"]["auc"]["verdict"] for seed in range(10)} == {"inconclusive"}
+    assert {
+        ASKED["coverage: 2 days"].ask(seed)["lift"]["auc"]["verdict"] for seed in range(10)
+    } == {"inconclusive"}
 
 
 @pytest.mark.long
@@ -39,16 +47,27 @@ def test_verdicts_follow_from_how_long_a_state_lasts():
     for seed in range(5):
         assert ASKED["verdicts: decaying, half-life 3 hours"].ask(seed)["verdict"] == "LIFT"
         assert ASKED["verdicts: lasting, half-life 7 months"].ask(seed)["verdict"] == "negligible"
-    assert sum(ASKED["verdicts: null: readings carry no information"].ask(seed)["verdict"] == "LIFT" for seed in range(20)) <= 2
+    assert (
+        sum(
+            ASKED["verdicts: null: readings carry no information"].ask(seed)["verdict"] == "LIFT"
+            for seed in range(20)
+        )
+        <= 2
+    )
 
 
 @pytest.mark.long
 def test_intervals_that_include_training_cover_the_mean_lift():
-    """After so little training there is a lift or a loss of the fitted models, though none of the procedure."""
-    answers = [ASKED["training: 8 days of training, no information"].ask(seed) for seed in range(25)]
+    """After so little training there is a lift or a loss of the fitted models, though none of the
+    procedure.
+    """
+    answers = [
+        ASKED["training: 8 days of training, no information"].ask(seed) for seed in range(25)
+    ]
     mean = sum(answer["delta"] for answer in answers) / len(answers)
     covered, of_fitted = (
-        sum(of["low"] <= mean <= of["high"] for of in side) for side in (answers, [answer["fixed"] for answer in answers])
+        sum(of["low"] <= mean <= of["high"] for of in side)
+        for side in (answers, [answer["fixed"] for answer in answers])
     )
     assert covered >= 22
     assert covered > of_fitted
@@ -78,7 +97,11 @@ def test_the_audit_is_timed_within_a_backtest():
 
 
 def test_data_that_are_not_installed_are_not_measured(monkeypatch):
-    monkeypatch.setitem(audit_cost.DATA, "nowhere", audit_cost.Data(lambda _: pytest.fail("prepared"), "no_such_package"))
+    monkeypatch.setitem(
+        audit_cost.DATA,
+        "nowhere",
+        audit_cost.Data(lambda _: pytest.fail("prepared"), "no_such_package"),
+    )
     assert audit_cost.cost("nowhere", 0) == {"missing": "no_such_package"}
     question = questions.Question("cost", "nowhere", lambda seed: {})
     assert "| nowhere | not measured: no_such_package is not installed |" in page(
@@ -119,19 +142,27 @@ def test_held_out_seeds_are_no_tuning_seeds():
 
 def test_a_run_that_was_interrupted_goes_on(kept, monkeypatch):
     asked = []
-    question = questions.Question("coverage", "2 days", lambda seed: asked.append(seed) or {"seed": seed, "low": float("nan")})
+    question = questions.Question(
+        "coverage", "2 days", lambda seed: asked.append(seed) or {"seed": seed, "low": float("nan")}
+    )
     monkeypatch.setattr(runner, "questions", lambda: [question])
     runner.run([question], {"coverage": 2}, "tuning", processes=1)
     runner.run([question], {"coverage": 3}, "tuning", processes=1)
     assert asked == [0, 1, 2]
-    assert runner.answered(question, "tuning", 3) == [{"seed": seed, "low": None} for seed in range(3)]
+    assert runner.answered(question, "tuning", 3) == [
+        {"seed": seed, "low": None} for seed in range(3)
+    ]
     monkeypatch.setattr(runner, "_CODE", {"backtests": "other"})
     assert runner.answered(question, "tuning", 3) == []
 
 
 def test_answers_of_earlier_code_are_named_where_there_are_no_others(kept, monkeypatch):
     questions_of = [
-        questions.Question("equal", "two equal levels", lambda seed: dict.fromkeys(("auc", "log_loss", "average_precision"), "LIFT"))
+        questions.Question(
+            "equal",
+            "two equal levels",
+            lambda seed: dict.fromkeys(("auc", "log_loss", "average_precision"), "LIFT"),
+        )
     ]
     monkeypatch.setattr(runner, "questions", lambda: questions_of)
     for digest in ("first", "second"):
@@ -140,14 +171,22 @@ def test_answers_of_earlier_code_are_named_where_there_are_no_others(kept, monke
     assert answered_earlier(questions_of[0], "tuning", 5)[1] == "first"
     monkeypatch.setattr(runner, "_CODE", {"backtests": "third"})
     answers, digest = answered_earlier(questions_of[0], "tuning", 5)
-    assert (len(answers), digest, runner.answered(questions_of[0], "tuning", 5)) == (2, "second", [])
+    assert (len(answers), digest, runner.answered(questions_of[0], "tuning", 5)) == (
+        2,
+        "second",
+        [],
+    )
     name = questions_of[0].name
     assert "earlier version" not in page(questions_of, {name: answers}, "tuning")
-    assert "All rows are runs of an earlier version of the code, second." in page(questions_of, {name: answers}, "tuning", {name: digest})
+    assert "All rows are runs of an earlier version of the code, second." in page(
+        questions_of, {name: answers}, "tuning", {name: digest}
+    )
 
 
 def test_the_page_counts_what_is_wrong():
-    leak = next(question for question in of_group("leaks") if question.world.startswith("daily totals, 20"))
+    leak = next(
+        question for question in of_group("leaks") if question.world.startswith("daily totals, 20")
+    )
     found = [
         {"honest": 0.6, "auc": 0.7, "accused": [], "found": ["LEAK: own outcome"]},
         {"honest": 0.6, "auc": 0.7, "accused": ["LEAK: own outcome"], "found": []},
@@ -156,48 +195,94 @@ def test_the_page_counts_what_is_wrong():
     text = page([leak], {leak.name: found}, "tuning")
     assert "| daily totals, 20 machines | 3 | +0.070 | 33.3 % | LEAK: own outcome (1) |" in text
     assert "Of 2 detectable leaks that add 0.03 or more, 50.0 % are found" in text
-    assert "50.0 % get no verdict for it; the others found are questions below a verdict that stands." in text
+    assert (
+        "50.0 % get no verdict for it; the others found are questions below a verdict that stands."
+        in text
+    )
     assert "Missed: daily totals (1)." in text
     assert "Honest twins with a LEAK or SUSPECT: 1 of 3." in text
 
 
 def test_the_page_counts_false_lifts_and_coverage():
     null, lift = (
-        next(question for question in of_group("verdicts") if readings.WORLDS[question.world].lift == kind) for kind in ("none", "LIFT")
+        next(
+            question
+            for question in of_group("verdicts")
+            if readings.WORLDS[question.world].lift == kind
+        )
+        for kind in ("none", "LIFT")
     )
     auc = {"auc": {"daily": 0.6, "hourly": 0.66, "instant": 0.661}, "answer": "run", "found": []}
-    wrong = {"delta": 0.01, "low": 0.005, "high": 0.015, "verdict": "LIFT", "level": "instant"} | auc
+    wrong = {
+        "delta": 0.01,
+        "low": 0.005,
+        "high": 0.015,
+        "verdict": "LIFT",
+        "level": "instant",
+    } | auc
     wrong["fixed"] = wrong
-    missed = {"delta": 0.01, "low": 0.02, "high": 0.03, "verdict": "negligible", "level": "hourly"} | auc
+    missed = {
+        "delta": 0.01,
+        "low": 0.02,
+        "high": 0.03,
+        "verdict": "negligible",
+        "level": "hourly",
+    } | auc
     missed["fixed"] = missed | {"verdict": "harm"}
     text = page([null, lift], {null.name: [wrong], lift.name: [missed]}, "tuning")
-    assert "False LIFT, over the worlds without information: 100.0 % of 1 runs (goal: at most 5 %); false harm: 0.0 % of 1 runs" in text
-    assert 'False "no lift worth having", over the worlds with a mean lift above 0.005: 100.0 % of 1 runs' in text
+    assert (
+        "False LIFT, over the worlds without information: 100.0 % of 1 runs (goal: at most 5 %); "
+        "false harm: 0.0 % of 1 runs"
+    ) in text
+    assert (
+        'False "no lift worth having", over the worlds with a mean lift above 0.005: 100.0 % of 1 '
+        "runs"
+    ) in text
     assert f"| {lift.world} | 1 | +0.010 | 0 | 1 | 0 | 0 | 0.0 % | 0 | 1 |" in text
     assert f"| {null.world} | 1 | hourly | 0 | 0 | 1 | 0 | 0 |" in text
     assert f"| {lift.world} | 1 | hourly | 1 | 0 | 0 | 0 | 0 |" in text
     assert (
-        "Of 2 recommendations 100.0 % name a level; of these 50.0 % name the right one, 0.0 % a staler and 50.0 % a fresher one (1 wrong)."
-        in text
-    )
+        "Of 2 recommendations 100.0 % name a level; of these 50.0 % name the right one, 0.0 % a "
+        "staler and 50.0 % a fresher one (1 wrong)."
+    ) in text
 
 
 def test_a_page_that_cannot_decide_is_counted_apart():
     question = next(question for question in of_group("verdicts"))
-    run = {"delta": 0.0, "low": -0.1, "high": 0.1, "verdict": "inconclusive", "level": "", "answer": "cannot decide", "found": []}
+    run = {
+        "delta": 0.0,
+        "low": -0.1,
+        "high": 0.1,
+        "verdict": "inconclusive",
+        "level": "",
+        "answer": "cannot decide",
+        "found": [],
+    }
     run |= {"auc": {"daily": 0.6, "hourly": 0.6, "instant": 0.6}, "fixed": run}
-    text = page([question], {question.name: [run, run | {"answer": "run", "level": "daily"}]}, "tuning")
+    text = page(
+        [question], {question.name: [run, run | {"answer": "run", "level": "daily"}]}, "tuning"
+    )
     assert f"| {question.world} | 2 | daily | 1 | 0 | 0 | 1 | 0 |" in text
     assert "In 50.0 % the page cannot decide." in text
 
 
 def test_the_page_shows_both_intervals_of_training():
-    question = next(question for question in of_group("training") if readings.TRAINING[question.world].lift == "none")
+    question = next(
+        question
+        for question in of_group("training")
+        if readings.TRAINING[question.world].lift == "none"
+    )
     fixed = {"delta": 0.01, "low": 0.005, "high": 0.015, "verdict": "LIFT"}
     run = {"delta": 0.01, "low": -0.03, "high": 0.05, "verdict": "inconclusive", "fixed": fixed}
     text = page([question], {question.name: [run, run | {"delta": 0.05}]}, "tuning")
-    assert f"| {question.world} | 2 | +0.0300 | 0.0283 | 100.0 % | ±0.0400 | 0 | 0.0 % | ±0.0050 | 2 |" in text
-    assert "0.0 % of 2 runs have a LIFT or harm by the interval of the procedure, and 100.0 % by that of the fitted models" in text
+    assert (
+        f"| {question.world} | 2 | +0.0300 | 0.0283 | 100.0 % | ±0.0400 | 0 | 0.0 % | ±0.0050 | 2 |"
+        in text
+    )
+    assert (
+        "0.0 % of 2 runs have a LIFT or harm by the interval of the procedure, and 100.0 % by "
+        "that of the fitted models"
+    ) in text
 
 
 def test_metrics_that_are_not_judged_have_no_row():
@@ -210,7 +295,11 @@ def test_metrics_that_are_not_judged_have_no_row():
 
 def test_the_page_has_what_the_audit_adds():
     question = of_group("cost")[0]
-    text = page([question], {question.name: [{"total": 12.0, "audit": 2.0, "rows": 1000, "alarms": []}]}, "tuning")
+    text = page(
+        [question],
+        {question.name: [{"total": 12.0, "audit": 2.0, "rows": 1000, "alarms": []}]},
+        "tuning",
+    )
     assert f"| {question.world} | 1,000 | 12.0 | 2.00 | 20 % | none |" in text
     assert "At most it adds 20 % (goal: at most 50 %)." in text
 

@@ -1,4 +1,6 @@
-"""Where a catalog can lie: an SQLite file, and a PostgreSQL server that the tests start themselves."""
+"""Where a catalog can lie: an SQLite file, and a PostgreSQL server that the tests start
+themselves.
+"""
 
 import time
 
@@ -11,7 +13,9 @@ from tests.stores.servers import serving_postgres
 
 @pytest.fixture(scope="session")
 def postgres_server():
-    """The address of a PostgreSQL server of this session's own, `postgresql://headwater@127.0.0.1:port`."""
+    """The address of a PostgreSQL server of this session's own,
+    `postgresql://headwater@127.0.0.1:port`.
+    """
     with serving_postgres("-c", "fsync=off", "-c", "wal_level=logical") as server:
         yield server.address
 
@@ -45,12 +49,24 @@ def shop_files(tmp_path_factory):
         "known": time,
         "before": pl.Boolean,
     }
-    labels = {"user": pl.String, "friend": pl.String, "buddy": pl.String, "ip_address": pl.String, "distance": pl.Float64}
+    labels = {
+        "user": pl.String,
+        "friend": pl.String,
+        "buddy": pl.String,
+        "ip_address": pl.String,
+        "distance": pl.Float64,
+    }
     tables = {
         "clicks": clicks,
         "elsewhere": clicks,
         "labels": labels | {"amount": pl.Float64, "asked": time, "left": pl.Boolean},
-        "ip": {"ip_address": pl.String, "score": pl.Float64, "country": pl.String, "risk": pl.Float64, "fetched_at": time},
+        "ip": {
+            "ip_address": pl.String,
+            "score": pl.Float64,
+            "country": pl.String,
+            "risk": pl.Float64,
+            "fetched_at": time,
+        },
     }
     for name, schema in tables.items():
         pl.DataFrame(schema=schema).write_parquet(folder / f"{name}.parquet")
@@ -59,7 +75,9 @@ def shop_files(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def shop_home(shop_files, tmp_path, monkeypatch):
-    """Work in the folder of the tables; every model of the tests has a trained version in headwater's home."""
+    """Work in the folder of the tables; every model of the tests has a trained version in
+    headwater's home.
+    """
     monkeypatch.chdir(shop_files)
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     for name in ("churn", "fraud", "late"):

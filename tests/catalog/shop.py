@@ -1,4 +1,6 @@
-"""A small project, with any part replaced. Its tables (see conftest.py) have columns and no rows."""
+"""A small project, with any part replaced. Its tables (see conftest.py) have columns and no
+rows.
+"""
 
 import polars as pl
 
@@ -34,12 +36,22 @@ def view(**more):
 def http(**more):
     """Third party `ip`: the score of an address."""
     log = hw.Source("ip_log", history=hw.parquet("ip.parquet"), timestamp_field="fetched_at")
-    given = {"url": "https://ip.example/risk", "request": {"ip_address": str}, "response": {"score": float}, "history": log} | more
+    given = {
+        "url": "https://ip.example/risk",
+        "request": {"ip_address": str},
+        "response": {"score": float},
+        "history": log,
+    } | more
     return hw.HttpFeatures("ip", **given)
 
 
 def labels(**more):
-    given = {"table": hw.parquet("labels.parquet"), "timestamp_field": "asked", "label": "left", "known_after": "1d"} | more
+    given = {
+        "table": hw.parquet("labels.parquet"),
+        "timestamp_field": "asked",
+        "label": "left",
+        "known_after": "1d",
+    } | more
     return hw.Labels("leaving", **given)
 
 

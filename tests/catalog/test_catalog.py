@@ -1,4 +1,6 @@
-"""The catalog, on SQLite and PostgreSQL: one writer at a time, all or nothing, in real processes."""
+"""The catalog, on SQLite and PostgreSQL: one writer at a time, all or nothing, in real
+processes.
+"""
 
 import os
 import random
@@ -30,18 +32,25 @@ def of_hours(hours, **more):
 def hours_held(place):
     """The hours of both views."""
     found = Catalog(place).held("shop").live
-    features = [list(found[EntryKey("view", name)].definition["features"]) for name in ("one", "other")]
+    features = [
+        list(found[EntryKey("view", name)].definition["features"]) for name in ("one", "other")
+    ]
     return {int(name.rpartition("_")[2].removesuffix("h")) for names in features for name in names}
 
 
 def start(code, place):
     """A process of its own that runs `code`, which may print and knows `place`."""
-    head = "import sys, headwater as hw\nfrom tests.catalog.test_catalog import *\nplace = sys.argv[1]\n"
+    head = (
+        "import sys, headwater as hw\nfrom tests.catalog.test_catalog import *\nplace = "
+        "sys.argv[1]\n"
+    )
     paths = os.pathsep.join(
         filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     )  # it works where this process does: in the folder of the tables
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", head + code, place], env={**os.environ, "PYTHONPATH": paths}, **pipes)
+    return subprocess.Popen(
+        [sys.executable, "-c", head + code, place], env={**os.environ, "PYTHONPATH": paths}, **pipes
+    )
 
 
 def close(process):
@@ -54,7 +63,10 @@ def close(process):
 
 @pytest.mark.slow
 def test_applies_at_once_follow_each_other(place):
-    loop = "print('ready', flush=True)\ninput()\nfor i in range(7): hw.apply(of_hours({first} + i), place, allow_breaking=True)"
+    loop = (
+        "print('ready', flush=True)\ninput()\nfor i in range(7): hw.apply(of_hours({first} + i), "
+        "place, allow_breaking=True)"
+    )
     processes = [start(loop.replace("{first}", str(first)), place) for first in (1, 8, 15)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -69,8 +81,14 @@ def test_applies_at_once_follow_each_other(place):
     assert hw.plan(project(), place).version == 21
     had = None  # each was compared with what the one before it had left
     for line in log[1:]:
-        view_one = next(change for change in line.changes if change["name"] == "one" and change["kind"] == "view")
-        removed, added = (detail.partition(": ")[2].split(", ")[0] for detail in view_one["details"][:2])
+        view_one = next(
+            change
+            for change in line.changes
+            if change["name"] == "one" and change["kind"] == "view"
+        )
+        removed, added = (
+            detail.partition(": ")[2].split(", ")[0] for detail in view_one["details"][:2]
+        )
         assert removed != added
         assert had in (None, removed)
         had = added
@@ -81,7 +99,10 @@ def test_whoever_waits_too_long_is_told(place):
     hw.apply(of_hours(1), place)
     with Catalog(place).changing("shop"):
         began = time.monotonic()
-        with pytest.raises(CatalogError, match=r"another process has been applying to the catalog .* for more than 0\.3 s"):
+        with pytest.raises(
+            CatalogError,
+            match=r"another process has been applying to the catalog .* for more than 0\.3 s",
+        ):
             hw.apply(of_hours(2), Catalog(place, wait=0.3), allow_breaking=True)
         assert 0.2 < time.monotonic() - began < 5
         assert hw.plan(of_hours(1), place).changes == ()  # readers do not wait
@@ -120,7 +141,10 @@ def test_a_process_killed_midway_leaves_what_was(place):
 def test_kills_at_random_moments_leave_no_mixture(place):
     rand = random.Random(5)
     hw.apply(of_hours(1), place)
-    code = "for i in range(10**6): hw.apply(of_hours(i % 23 + 1), place, allow_breaking=True); print('applied', flush=True)"
+    code = (
+        "for i in range(10**6): hw.apply(of_hours(i % 23 + 1), place, allow_breaking=True); "
+        "print('applied', flush=True)"
+    )
     kills, went_through = 5, 0
     for _ in range(kills):
         process = start(code, place)
@@ -169,7 +193,10 @@ def test_nothing_is_removed_without_the_flag(place):
 
 def test_a_change_that_breaks_a_model_needs_the_flag(place):
     hw.apply(of_hours(1), place)
-    with pytest.raises(UsageError, match=r"model churn reads one__count_1h.* which would be gone.*allow_breaking \(--allow-breaking\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"model churn reads one__count_1h.* which would be gone.*allow_breaking \(--allow-breaking\)",
+    ):
         hw.apply(of_hours(2), place)
     assert hours_held(place) == {1}
     assert hw.apply(of_hours(2), place, allow_breaking=True).applied == 2
@@ -186,8 +213,13 @@ def test_another_version_than_expected_is_refused(place):
 
 
 def test_what_is_refused_is_refused_at_once_and_all_of_it(place):
-    one, other = (view(name=n, freshness=f, source=source(changes=None)) for n, f in (("one", hw.on_request()), ("other", hw.never())))
-    with pytest.raises(DefinitionError, match=r"\(1\) view one: on_request\(\).*\(2\) view other: never\(\)"):
+    one, other = (
+        view(name=n, freshness=f, source=source(changes=None))
+        for n, f in (("one", hw.on_request()), ("other", hw.never()))
+    )
+    with pytest.raises(
+        DefinitionError, match=r"\(1\) view one: on_request\(\).*\(2\) view other: never\(\)"
+    ):
         hw.apply(project(one, other), place)
     assert Catalog(place).held("shop").version == 0
 
@@ -196,11 +228,15 @@ def test_what_is_refused_is_refused_at_once_and_all_of_it(place):
 
 
 def test_what_was_applied_can_be_looked_up(place):
-    with pytest.raises(UsageError, match=r"project 'shop' was never applied .* run headwater apply"):
+    with pytest.raises(
+        UsageError, match=r"project 'shop' was never applied .* run headwater apply"
+    ):
         applied("shop", place)
     hw.apply(project(view(), view().alias("friend", keys={"user": "friend"})), place)
     found = applied("shop", place)
-    assert {name: entry.tiles for name, entry in found.items()} == dict.fromkeys(["friend", "user"], view().tiles_fingerprint)
+    assert {name: entry.tiles for name, entry in found.items()} == dict.fromkeys(
+        ["friend", "user"], view().tiles_fingerprint
+    )
     assert found["user"].fingerprint == view().fingerprint
     assert found["user"].version == 1
     assert found["user"].applied_at.utcoffset().total_seconds() == 0
@@ -209,7 +245,10 @@ def test_what_was_applied_can_be_looked_up(place):
 def test_what_was_not_applied_is_not_run(place):
     hw.apply(project(), place)
     check_applied(project(), [view(on_stale="null")], place)  # the stored state is the same
-    with pytest.raises(UsageError, match=r"view user differs from what was applied; view other is not in the catalog. .*headwater apply"):
+    with pytest.raises(
+        UsageError,
+        match=r"view user differs from what was applied; view other is not in the catalog. .*headwater apply",
+    ):
         check_applied(project(), [view(windows=["7d"]), view(name="other")], place)
 
 
@@ -247,7 +286,13 @@ def test_another_schema_is_refused(place):
     with Catalog(place)._engine.begin() as connection:
         connection.execute(sa.text("UPDATE headwater_schema SET version = 99"))
     for call in (hw.plan, hw.apply):
-        with pytest.raises(CatalogError, match="another version of headwater: its schema is 99, and this one reads 1; use that version"):
+        with pytest.raises(
+            CatalogError,
+            match=(
+                "another version of headwater: its schema is 99, and this one reads 1; use that "
+                "version"
+            ),
+        ):
             call(project(), place)
 
 
@@ -257,18 +302,29 @@ def test_another_schema_is_refused(place):
 @pytest.mark.parametrize(
     ("at", "error", "said"),
     [
-        ("mysql://me:secret@host/name", UsageError, "mysql://me:\\*\\*\\*@host/name.*SQLite file.*PostgreSQL"),
+        (
+            "mysql://me:secret@host/name",
+            UsageError,
+            "mysql://me:\\*\\*\\*@host/name.*SQLite file.*PostgreSQL",
+        ),
         ("sqlite://", UsageError, "SQLite file"),
         ("sqlite:///:memory:", UsageError, "SQLite file"),
         ("postgresql://me@host:port/name", UsageError, "cannot be read; write postgresql://"),
         ("{}/taken/catalog.sqlite", CatalogError, "the folder of the catalog .* cannot be made"),
         ("{}/text", CatalogError, "file is not a database"),
-        ("postgresql://me:secret@127.0.0.1:1/name", CatalogError, "postgresql://me:\\*\\*\\*@127.0.0.1:1/name cannot be used: .*refused"),
+        (
+            "postgresql://me:secret@127.0.0.1:1/name",
+            CatalogError,
+            "postgresql://me:\\*\\*\\*@127.0.0.1:1/name cannot be used: .*refused",
+        ),
     ],
 )
 def test_a_bad_place_is_told(tmp_path, at, error, said):
     (tmp_path / "taken").write_text("a file, where a folder is wanted", encoding="utf-8")
-    (tmp_path / "text").write_text("this is not a database, but a text that is long enough to be seen as one" * 20, encoding="utf-8")
+    (tmp_path / "text").write_text(
+        "this is not a database, but a text that is long enough to be seen as one" * 20,
+        encoding="utf-8",
+    )
     with pytest.raises(error, match=said) as raised:
         hw.apply(project(), at.format(tmp_path))
     assert "secret" not in str(raised.value)
@@ -295,7 +351,11 @@ def test_a_development_environment_applies_to_a_catalog_of_its_own(place, tmp_pa
         development.setenv("HEADWATER_READS", "redis://production:6379/0")
         development.setattr("headwater.catalog.plan.views_of_production", lambda _project: ())
         with pytest.raises(
-            UsageError, match="was not written by a development environment, and one writes to a catalog of its own; name a new"
+            UsageError,
+            match=(
+                "was not written by a development environment, and one writes to a catalog of its "
+                "own; name a new"
+            ),
         ):
             hw.apply(of_hours(2), place, allow_breaking=True)
         for hours in (2, 3):

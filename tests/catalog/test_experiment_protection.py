@@ -1,4 +1,6 @@
-"""A running experiment keeps what it needs: what changes it is refused, what does not is applied."""
+"""A running experiment keeps what it needs: what changes it is refused, what does not is
+applied.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     model = project(TABLE).models[0]
     hw.train(model, resources=hw.Resources(threads=1)).register(ModelRegistry(folder))
-    daily = hw.train(model, level=hw.Level(hw.batch("1d")), level_name="fresher-daily", resources=hw.Resources(threads=1))
+    daily = hw.train(
+        model,
+        level=hw.Level(hw.batch("1d")),
+        level_name="fresher-daily",
+        resources=hw.Resources(threads=1),
+    )
     daily.register(ModelRegistry(folder))
     return folder
 
@@ -39,7 +46,9 @@ def running(trained: Path, tmp_path: Path) -> tuple[ModelRegistry, str]:
     shop = project(TABLE)
     hw.apply(shop, catalog, registry=registry)
     now = clock.now_micros()
-    ExperimentStore(registry.folder).start(freeze(shop, shop.experiment("fresher"), registry, now), now, "ann")
+    ExperimentStore(registry.folder).start(
+        freeze(shop, shop.experiment("fresher"), registry, now), now, "ann"
+    )
     return registry, catalog
 
 
@@ -48,35 +57,53 @@ def _with(model: Callable[[hw.Model], hw.Model]) -> hw.Project:
     shop = project(TABLE)
     changed = model(shop.models[0])
     experiment = shop.experiment("fresher")
-    return replace(shop, models=[changed], experiments=[replace(experiment, arms=[replace(arm, model=changed) for arm in experiment.arms])])
+    return replace(
+        shop,
+        models=[changed],
+        experiments=[
+            replace(experiment, arms=[replace(arm, model=changed) for arm in experiment.arms])
+        ],
+    )
 
 
 def _without(arm: str) -> hw.Project:
     """The project with another arm in place of one."""
     shop = project(TABLE)
     experiment = shop.experiment("fresher")
-    arms = [replace(known, name="weekly") if known.name == arm else known for known in experiment.arms]
+    arms = [
+        replace(known, name="weekly") if known.name == arm else known for known in experiment.arms
+    ]
     return replace(shop, experiments=[replace(experiment, arms=arms)])
 
 
 def _views(model: hw.Model) -> hw.Model:
     user, region = model.features.views
-    return replace(model, features=replace(model.features, features=[replace(user, windows=["3d"]), region]))
+    return replace(
+        model, features=replace(model.features, features=[replace(user, windows=["3d"]), region])
+    )
 
 
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        (lambda: project(TABLE, plan=hw.experiments.ExperimentPlan(min_lift=0.5)), "experiment fresher"),
+        (
+            lambda: project(TABLE, plan=hw.experiments.ExperimentPlan(min_lift=0.5)),
+            "experiment fresher",
+        ),
         (lambda: project(TABLE, unit="region"), "experiment fresher"),
         (lambda: _with(lambda model: replace(model, default=1.0)), "model spend"),
         (lambda: _with(_views), "view user"),
-        (lambda: replace(project(TABLE), levels={"nightly": hw.Level(hw.batch("1d"))}), "level fresher-daily"),
+        (
+            lambda: replace(project(TABLE), levels={"nightly": hw.Level(hw.batch("1d"))}),
+            "level fresher-daily",
+        ),
         (lambda: _without("hourly"), "arm hourly (removed), experiment fresher"),
         (lambda: replace(project(TABLE), experiments=[]), "does not define it"),
     ],
 )
-def test_what_it_needs_cannot_change(running: tuple[ModelRegistry, str], changed: Callable[[], hw.Project], named: str) -> None:
+def test_what_it_needs_cannot_change(
+    running: tuple[ModelRegistry, str], changed: Callable[[], hw.Project], named: str
+) -> None:
     registry, catalog = running
     planned = hw.plan(changed(), catalog, registry=registry)
     assert len(planned.protected) == 1
@@ -93,16 +120,22 @@ def test_what_it_needs_cannot_change(running: tuple[ModelRegistry, str], changed
     "changed",
     [
         lambda: project(TABLE),
-        lambda: _with(lambda model: replace(model, labels=replace(model.labels, table=requests(61)))),
+        lambda: _with(
+            lambda model: replace(model, labels=replace(model.labels, table=requests(61)))
+        ),
         lambda: replace(project(TABLE), levels={"instant": hw.Level(hw.on_request())}),
     ],
 )
-def test_what_it_does_not_need_may_change(running: tuple[ModelRegistry, str], changed: Callable[[], hw.Project]) -> None:
+def test_what_it_does_not_need_may_change(
+    running: tuple[ModelRegistry, str], changed: Callable[[], hw.Project]
+) -> None:
     registry, catalog = running
     hw.apply(changed(), catalog, registry=registry, allow_breaking=True)
 
 
-def test_another_project_of_the_registry_is_free(running: tuple[ModelRegistry, str], tmp_path: Path) -> None:
+def test_another_project_of_the_registry_is_free(
+    running: tuple[ModelRegistry, str], tmp_path: Path
+) -> None:
     registry, _ = running
     other = replace(project(TABLE, plan=hw.experiments.ExperimentPlan(min_lift=0.5)), name="other")
     hw.apply(other, tmp_path / "other.sqlite", registry=registry)

@@ -16,16 +16,55 @@ _EVENTS = pl.DataFrame({"user": [1], "shop": [2], "amount": [1.0], "at": [0]})
 @pytest.fixture(scope="module")
 def found():
     payments = hw.Source(
-        "payments", history=_EVENTS, timestamp_field="at", timezone="UTC", known_after="0s", owner="Growth team", tags=["pii"]
+        "payments",
+        history=_EVENTS,
+        timestamp_field="at",
+        timezone="UTC",
+        known_after="0s",
+        owner="Growth team",
+        tags=["pii"],
     )
-    user = hw.FeatureView("user", source=payments, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.batch("1h"))
+    user = hw.FeatureView(
+        "user",
+        source=payments,
+        keys=["user"],
+        features=[hw.count()],
+        windows=["1d"],
+        freshness=hw.batch("1h"),
+    )
     rich = hw.enrich(payments, "rich_payments", [user])
-    shop = hw.FeatureView("shop", source=rich, keys=["shop"], features=[hw.mean("user__count_1d")], freshness=hw.batch("1h"))
+    shop = hw.FeatureView(
+        "shop",
+        source=rich,
+        keys=["shop"],
+        features=[hw.mean("user__count_1d")],
+        freshness=hw.batch("1h"),
+    )
     other = user.alias("receiver", keys={"user": "to_user"})
-    labels = hw.Labels("fraud", table=_EVENTS, timestamp_field="at", timezone="UTC", label="amount", known_after="1h")
-    model = hw.Model("risk", features=hw.FeatureService("risk_v1", [user, shop, other]), labels=labels, task="regression")
-    arms = [hw.experiments.Arm("a", model, hw.batch("1d")), hw.experiments.Arm("b", model, hw.batch("1h"))]
-    test = hw.Experiment("hourly", arms, unit="user", metrics=[hw.experiments.ExperimentMetric("amount", value="label")])
+    labels = hw.Labels(
+        "fraud",
+        table=_EVENTS,
+        timestamp_field="at",
+        timezone="UTC",
+        label="amount",
+        known_after="1h",
+    )
+    model = hw.Model(
+        "risk",
+        features=hw.FeatureService("risk_v1", [user, shop, other]),
+        labels=labels,
+        task="regression",
+    )
+    arms = [
+        hw.experiments.Arm("a", model, hw.batch("1d")),
+        hw.experiments.Arm("b", model, hw.batch("1h")),
+    ]
+    test = hw.Experiment(
+        "hourly",
+        arms,
+        unit="user",
+        metrics=[hw.experiments.ExperimentMetric("amount", value="label")],
+    )
     return lineage(hw.Project("shop", [model], experiments=[test]))
 
 
@@ -62,9 +101,20 @@ def test_search_looks_into_names_owners_tags_and_features(found, text, names):
 
 def test_around_a_node_is_what_feeds_it_and_what_it_feeds(found):
     assert {node.id for node in found.around("view shop").nodes} == {
-        *("source payments", "view user", "source rich_payments", "view shop", "service risk_v1", "model risk", "experiment hourly"),
+        *(
+            "source payments",
+            "view user",
+            "source rich_payments",
+            "view shop",
+            "service risk_v1",
+            "model risk",
+            "experiment hourly",
+        ),
     }
-    assert [node.id for node in found.consumers("service risk_v1")] == ["model risk", "experiment hourly"]
+    assert [node.id for node in found.consumers("service risk_v1")] == [
+        "model risk",
+        "experiment hourly",
+    ]
     with pytest.raises(UsageError, match="'view shops'; did you mean 'view shop'"):
         found.around("view shops")
 
@@ -72,6 +122,11 @@ def test_around_a_node_is_what_feeds_it_and_what_it_feeds(found):
 def test_a_description_travels_to_the_node():
     project = visiting(hw.streaming("1s"))
     (model,) = project.models
-    described = lineage(replace(project, models=[replace(model, description="<b>who leaves</b>", owner="CRM")]))
-    assert (described.node("model churn").description, described.node("model churn").owner) == ("<b>who leaves</b>", "CRM")
+    described = lineage(
+        replace(project, models=[replace(model, description="<b>who leaves</b>", owner="CRM")])
+    )
+    assert (described.node("model churn").description, described.node("model churn").owner) == (
+        "<b>who leaves</b>",
+        "CRM",
+    )
     assert lineage(project).edges == described.edges

@@ -70,13 +70,19 @@ CHANGES = {
         project(USER, http()),
         project(USER, http(url="https://other.example/risk")),
         {"http ip": {X}},
-        ["url: https://ip.example/risk → https://other.example/risk", "model churn reads ip__score, which would be requested differently"],
+        [
+            "url: https://ip.example/risk → https://other.example/risk",
+            "model churn reads ip__score, which would be requested differently",
+        ],
     ),
     "another part of the answer": (
         project(USER, http()),
         project(USER, http(response={"score": ("risk.score", float)})),
         {"http ip": {X}},
-        ["feature score: float at score → float at risk.score", "which would be another part of the response"],
+        [
+            "feature score: float at score → float at risk.score",
+            "which would be another part of the response",
+        ],
     ),
     "a third party's column is gone": (
         project(http(response={"score": float, "country": str})),
@@ -116,7 +122,13 @@ CHANGES = {
         project(view(features=[hw.mean("amount", name="spent")])),
         project(view(features=[hw.sum("amount", name="spent")])),
         {"view user": {B, X}},
-        ["feature spent_1h: mean(amount) over 1h, in steps of 1m → sum(amount) over 1h, in steps of 1m", "would mean something else"],
+        [
+            (
+                "feature spent_1h: mean(amount) over 1h, in steps of 1m → sum(amount) over 1h, in "
+                "steps of 1m"
+            ),
+            "would mean something else",
+        ],
     ),
     "another order of features": (
         project(view(features=[hw.count(), hw.mean("amount")])),
@@ -124,31 +136,57 @@ CHANGES = {
         {"view user": {B}, "service churn_v1": set()},
         ["features in another order"],
     ),
-    "another hop": (project(), project(view(hop="30s")), {"view user": {B, X}}, ["in steps of 1m → count() over 1h, in steps of 30s"]),
+    "another hop": (
+        project(),
+        project(view(hop="30s")),
+        {"view user": {B, X}},
+        ["in steps of 1m → count() over 1h, in steps of 30s"],
+    ),
     "other keys": (
         project(view(source=KEYED)),
         project(view(source=KEYED, keys=["user", "friend"])),
         {"view user": {B, X}},
         [
             "keys: user → user, friend",
-            "user__count_1h, user__count_1d, user__mean_amount_1h, user__mean_amount_1d, which would be of other keys",
+            (
+                "user__count_1h, user__count_1d, user__mean_amount_1h, user__mean_amount_1d, which "
+                "would be of other keys"
+            ),
         ],
     ),
-    "a ttl, which needs the time of the last event": (project(), project(view(ttl="7d")), {"view user": {B}}, ["ttl: none → 7d"]),
+    "a ttl, which needs the time of the last event": (
+        project(),
+        project(view(ttl="7d")),
+        {"view user": {B}},
+        ["ttl: none → 7d"],
+    ),
     "another ttl": (
         project(view(ttl="7d")),
         project(view(ttl="9d")),
         {"view user": set()},
         ["ttl: 7d → 9d", "the stored state stays"],
     ),
-    "on_stale": (project(), project(view(on_stale="null")), {"view user": set()}, ["on_stale: previous → null", "the stored state stays"]),
+    "on_stale": (
+        project(),
+        project(view(on_stale="null")),
+        {"view user": set()},
+        ["on_stale: previous → null", "the stored state stays"],
+    ),
     "batch to streaming": (
         project(),
         project(view(freshness=STREAM)),
         {"view user": {B}},
-        ["freshness: batch every 1d UTC, delay 4h → streaming 2s", "rebuilt for the stream, seeded from history"],
+        [
+            "freshness: batch every 1d UTC, delay 4h → streaming 2s",
+            "rebuilt for the stream, seeded from history",
+        ],
     ),
-    "streaming to batch": (project(view(freshness=STREAM)), project(), {"view user": {B}}, ["streaming 2s → batch every 1d UTC"]),
+    "streaming to batch": (
+        project(view(freshness=STREAM)),
+        project(),
+        {"view user": {B}},
+        ["streaming 2s → batch every 1d UTC"],
+    ),
     "another lag": (
         project(view(freshness=STREAM)),
         project(view(freshness=hw.streaming("1m"))),
@@ -165,12 +203,19 @@ CHANGES = {
         project(),
         project(view(source=source(filter=pl.col("amount") > 0))),
         {"source clicks": set(), "view user": {B, X}},
-        ['filter: none → [(col("amount")) > (dyn int: 0)]', "its source clicks has another filter", "which would count other events"],
+        [
+            'filter: none → [(col("amount")) > (dyn int: 0)]',
+            "its source clicks has another filter",
+            "which would count other events",
+        ],
     ),
     "a filter below every view": (
         project(view(), view(name="both", features=[hw.count(where="large")])),
         project(
-            *(view(source=source(filter=pl.col("amount") > 0), **v) for v in ({}, {"name": "both", "features": [hw.count(where="large")]}))
+            *(
+                view(source=source(filter=pl.col("amount") > 0), **v)
+                for v in ({}, {"name": "both", "features": [hw.count(where="large")]})
+            )
         ),
         {"source clicks": set(), "view user": {B, X}, "view both": {B, X}},
         [],
@@ -178,13 +223,22 @@ CHANGES = {
     "what a column is made of": (
         project(view(features=[hw.count(), hw.mean("large")])),
         project(
-            view(features=[hw.count(), hw.mean("large")], source=source(select=["user", "amount", (pl.col("amount") > 20).alias("large")]))
+            view(
+                features=[hw.count(), hw.mean("large")],
+                source=source(select=["user", "amount", (pl.col("amount") > 20).alias("large")]),
+            )
         ),
         {"source clicks": set(), "view user": {B, X}},
         [
-            'select large: [(col("amount")) > (dyn int: 10)].alias("large") → [(col("amount")) > (dyn int: 20)].alias("large")',
+            (
+                'select large: [(col("amount")) > (dyn int: 10)].alias("large") → '
+                '[(col("amount")) > (dyn int: 20)].alias("large")'
+            ),
             "its source clicks has another select",
-            "model churn reads user__mean_large_1h, user__mean_large_1d, which would be made of other values",
+            (
+                "model churn reads user__mean_large_1h, user__mean_large_1d, which would be made "
+                "of other values"
+            ),
         ],
     ),
     "a column that no model reads": (
@@ -206,8 +260,18 @@ CHANGES = {
         [],
     ),
     "what a text of an expression leaves out": (
-        project(view(source=source(filter=pl.col("at").dt.convert_time_zone("America/New_York").dt.hour() < 8))),
-        project(view(source=source(filter=pl.col("at").dt.convert_time_zone("Europe/Oslo").dt.hour() < 8))),
+        project(
+            view(
+                source=source(
+                    filter=pl.col("at").dt.convert_time_zone("America/New_York").dt.hour() < 8
+                )
+            )
+        ),
+        project(
+            view(
+                source=source(filter=pl.col("at").dt.convert_time_zone("Europe/Oslo").dt.hour() < 8)
+            )
+        ),
         {"source clicks": set(), "view user": {B, X}},
         ["filter: differs in what"],
     ),
@@ -233,13 +297,23 @@ CHANGES = {
         project(USER, view(name="more")),
         project(),
         {"view more": {X}, "service churn_v1": set()},
-        ["model churn reads more__count_1h, more__count_1d, more__mean_amount_1h, more__mean_amount_1d, of a view that is removed"],
+        [
+            (
+                "model churn reads more__count_1h, more__count_1d, more__mean_amount_1h, "
+                "more__mean_amount_1d, of a view that is removed"
+            )
+        ],
     ),
     "a service that reads less": (
         project(USER),
         project(USER["count_1h"]),
         {"service churn_v1": {X}},
-        ["model churn reads user__count_1d, user__mean_amount_1h, user__mean_amount_1d, which would be no longer served to it"],
+        [
+            (
+                "model churn reads user__count_1d, user__mean_amount_1h, user__mean_amount_1d, "
+                "which would be no longer served to it"
+            )
+        ],
     ),
     "another order in a service": (
         project(USER, DISTANCE),
@@ -247,12 +321,20 @@ CHANGES = {
         {"service churn_v1": set()},
         ["features in another order"],
     ),
-    "a request field": (project(USER), project(USER, DISTANCE), {"service churn_v1": set()}, ["features added: distance"]),
+    "a request field": (
+        project(USER),
+        project(USER, DISTANCE),
+        {"service churn_v1": set()},
+        ["features added: distance"],
+    ),
     "the body of a request feature": (
         project(USER, cents),
         project(USER, otherwise()),
         {"service churn_v1": {X}},
-        ["feature cents: differs in what cents(amount) -> int does not show", "model churn reads cents, which would mean something else"],
+        [
+            "feature cents: differs in what cents(amount) -> int does not show",
+            "model churn reads cents, which would mean something else",
+        ],
     ),
     "a model that is gone, with what only it read": (
         project(models=[model(), model([view(name="other")], name="late", service="late_v1")]),
@@ -260,8 +342,18 @@ CHANGES = {
         {"view other": set(), "service late_v1": set(), "model late": set()},
         ["model late", "stays live until it is applied with allow_destroy (--allow-destroy)"],
     ),
-    "labels": (project(), project(labels=labels(known_after="2d")), {"labels leaving": set()}, ["known_after: 1d → 2d"]),
-    "a model's default": (project(), project(default=0.5), {"model churn": set()}, ["default: none → 0.5"]),
+    "labels": (
+        project(),
+        project(labels=labels(known_after="2d")),
+        {"labels leaving": set()},
+        ["known_after: 1d → 2d"],
+    ),
+    "a model's default": (
+        project(),
+        project(default=0.5),
+        {"model churn": set()},
+        ["default: none → 0.5"],
+    ),
     "what events are enriched with": (
         project(view(name="chained", source=rated(windows=["1h"]))),
         project(view(name="chained", source=rated(windows=["2h"]))),
@@ -276,13 +368,20 @@ def test_a_change_is_told(before, after, expected, said, tmp_path):
     catalog = tmp_path / "catalog.sqlite"
     hw.apply(before, catalog)
     made = hw.plan(after, catalog)
-    found = {f"{c.kind} {c.name}": {B} & {B * c.needs_backfill} | {X} & {X * bool(c.breaking)} for c in made.changes}
+    found = {
+        f"{c.kind} {c.name}": {B} & {B * c.needs_backfill} | {X} & {X * bool(c.breaking)}
+        for c in made.changes
+    }
     assert found == expected
     text = str(made)
     blamed = {c.name for c in made.changes for detail in c.details if "its source" in detail}
-    assert not blamed or any(key.startswith("source ") for key in expected), "a source is blamed that did not change"
+    assert not blamed or any(key.startswith("source ") for key in expected), (
+        "a source is blamed that did not change"
+    )
     assert [part for part in said if part not in text] == []
-    assert set(made.needs_backfill) == {key.split()[1] for key, what in expected.items() if B in what}
+    assert set(made.needs_backfill) == {
+        key.split()[1] for key, what in expected.items() if B in what
+    }
     json.dumps(made.to_dict(), allow_nan=False)
 
 
@@ -299,7 +398,9 @@ def test_what_was_applied_is_no_change(before, after, expected, said, tmp_path):
 
 def test_all_is_added_at_first(tmp_path):
     made = hw.plan(project(), tmp_path / "catalog.sqlite")
-    assert [(c.action, c.kind) for c in made.changes] == [("added", kind) for kind in ("source", "view", "service", "labels", "model")]
+    assert [(c.action, c.kind) for c in made.changes] == [
+        ("added", kind) for kind in ("source", "view", "service", "labels", "model")
+    ]
     assert made.version == 0
     assert made.needs_backfill == ("user",)
     assert made.breaking == ()
@@ -309,16 +410,24 @@ def test_all_is_added_at_first(tmp_path):
 def test_a_model_of_another_project_is_broken_too(tmp_path):
     catalog = tmp_path / "catalog.sqlite"
     hw.apply(project(), catalog)
-    hw.apply(project(name="fraud", models=[model([USER["count_1h"]], name="fraud", service="fraud_v1")]), catalog)
+    hw.apply(
+        project(name="fraud", models=[model([USER["count_1h"]], name="fraud", service="fraud_v1")]),
+        catalog,
+    )
     made = hw.plan(project(view(windows=["1d"])), catalog)
-    assert any("model fraud of project fraud reads user__count_1h, which would be gone" in said for said in made.breaking)
+    assert any(
+        "model fraud of project fraud reads user__count_1h, which would be gone" in said
+        for said in made.breaking
+    )
 
 
 def test_another_project_s_view_of_the_same_name_is_another_view(tmp_path):
     catalog = tmp_path / "catalog.sqlite"
     hw.apply(project(view(windows=["1h"])), catalog)
     hw.apply(project(view(windows=["1h", "7d"]), name="fraud", models=None), catalog)
-    assert all("fraud" not in said for said in hw.plan(project(view(windows=["1d"])), catalog).breaking)
+    assert all(
+        "fraud" not in said for said in hw.plan(project(view(windows=["1d"])), catalog).breaking
+    )
 
 
 def test_two_services_of_one_name_are_refused(tmp_path):

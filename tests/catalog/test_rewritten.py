@@ -1,4 +1,6 @@
-"""Plans and applies that would have others write a stream than those who wrote what a store holds of it."""
+"""Plans and applies that would have others write a stream than those who wrote what a store holds
+of it.
+"""
 
 import pytest
 
@@ -13,21 +15,33 @@ CHANGES = [(IDS, PARTITION), (PARTITION, IDS), ({}, IDS), (IDS, {}), ({}, {"writ
 
 
 def project(*, streamed=True, topic="clicks", **rules):
-    schema = {"user": str, "friend": str, "amount": float, "page": str, "id": str, "at": hw.definitions.streams.datetime}
+    schema = {
+        "user": str,
+        "friend": str,
+        "amount": float,
+        "page": str,
+        "id": str,
+        "at": hw.definitions.streams.datetime,
+    }
     stream = hw.kafka(topic, servers="127.0.0.1:1", schema=schema)
     clicks = source(**{"select": ["user", "amount"], **rules}, stream=stream)
     given = {"freshness": hw.streaming("2s")} if streamed else {}
     return hw.Project("shop", [model([view(source=clicks, **given)])])
 
 
-@pytest.mark.parametrize(("before", "after"), CHANGES, ids=lambda rules: "-".join(map(str, rules)) or "without ids")
+@pytest.mark.parametrize(
+    ("before", "after"), CHANGES, ids=lambda rules: "-".join(map(str, rules)) or "without ids"
+)
 def test_a_change_of_who_writes_is_refused_with_the_steps(place, before, after):
     hw.apply(project(**before), place, store=REDIS)
     planned = hw.plan(project(**after), place, store=REDIS)
     (why,) = planned.rewritten.values()
     assert "source 'clicks' is written by" in why
     assert "Give it writers=" in why
-    assert "its state again: give the source another name, or ingest into a store with another prefix=" in why
+    assert (
+        "its state again: give the source another name, or ingest into a store with another prefix="
+        in why
+    )
     assert f"✗ refused: {why}" in str(planned)
     with pytest.raises(UsageError) as caught:
         hw.apply(project(**after), place, store=REDIS)
@@ -39,7 +53,10 @@ def test_a_change_of_who_writes_is_refused_with_the_steps(place, before, after):
 
 def test_the_advice_is_taken(place):
     hw.apply(project(), place, store=REDIS)
-    assert "Give it writers='partition'" in hw.plan(project(**IDS), place, store=REDIS).rewritten["clicks"]
+    assert (
+        "Give it writers='partition'"
+        in hw.plan(project(**IDS), place, store=REDIS).rewritten["clicks"]
+    )
     assert hw.apply(project(**PARTITION), place, store=REDIS).applied == 2
 
 
@@ -52,7 +69,13 @@ def test_the_advice_is_taken(place):
         ({**IDS, "streamed": False}, {**PARTITION, "streamed": False}, REDIS),
         ({**IDS, "streamed": False}, PARTITION, REDIS),
     ],
-    ids=["one process writes LMDB", "one writer by both", "another topic has its own state", "no stream is read", "none was read"],
+    ids=[
+        "one process writes LMDB",
+        "one writer by both",
+        "another topic has its own state",
+        "no stream is read",
+        "none was read",
+    ],
 )
 def test_what_has_no_state_of_others_is_applied(place, before, after, store):
     hw.apply(project(**before), place, store=store)

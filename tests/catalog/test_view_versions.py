@@ -1,4 +1,6 @@
-"""Plans and applies of a project with several versions of a view: what they say, and what they refuse."""
+"""Plans and applies of a project with several versions of a view: what they say, and what they
+refuse.
+"""
 
 import json
 
@@ -35,7 +37,11 @@ def trained(registry, number, *, promote=True):
         "task": "binary", "estimator": "x", "kept": {"format": "x", "file": "x", "digest": "x", "runs_code": False, "tolerance": 0.0},
         "features": list(pinned.features.feature_names), "kinds": [], "categories": {}, "view_versions": {"user": number},
     }  # fmt: skip
-    registry.add("churn", lambda folder: (folder / "manifest.json").write_text(json.dumps(manifest)), promote=promote)
+    registry.add(
+        "churn",
+        lambda folder: (folder / "manifest.json").write_text(json.dumps(manifest)),
+        promote=promote,
+    )
 
 
 def test_a_version_beside_another_breaks_nothing(place, registry):
@@ -47,8 +53,12 @@ def test_a_version_beside_another_breaks_nothing(place, registry):
         ("service", "churn_v1", "changed", False),
     ]
     assert (planned.breaking, planned.protected, planned.refused) == ((), (), ())
-    assert "  view user has several versions: user@1 (read by name), user@2 are all kept filled, each in tiles of its own" in str(planned)
-    assert {lint.rule for lint in planned.lints} & {"twins", "unread"} == set()  # an old version is kept on purpose
+    assert (
+        "  view user has several versions: user@1 (read by name), user@2 are all kept filled, "
+        "each in tiles of its own"
+    ) in str(planned)
+    # an old version is kept on purpose
+    assert {lint.rule for lint in planned.lints} & {"twins", "unread"} == set()
     assert hw.apply(BOTH, place).applied == 2
     assert set(applied("shop", place)) == {"user", "user@2"}
     assert not hw.plan(BOTH, place).changes
@@ -59,7 +69,10 @@ def test_a_version_that_a_served_model_reads_is_not_dropped(place, registry):
     hw.apply(BOTH, place)
     with pytest.raises(
         UsageError,
-        match="churn as defined, version 2, is served and reads user@1, which the project does not have; keep it in versions=",
+        match=(
+            "churn as defined, version 2, is served and reads user@1, which the project does not "
+            "have; keep it in versions="
+        ),
     ):
         hw.apply(project(V2), place, allow_destroy=True, allow_breaking=True)
     trained(registry, 2, promote=False)
@@ -94,7 +107,10 @@ def test_a_rollback_steps_over_a_version_that_was_dropped(registry):
 
 
 def test_a_level_is_not_named_like_a_version():
-    with pytest.raises(hw.errors.DefinitionError, match="the level '2' is named like a version of a view; rename it"):
+    with pytest.raises(
+        hw.errors.DefinitionError,
+        match="the level '2' is named like a version of a view; rename it",
+    ):
         project(V2, versions=[V1], levels={"2": hw.batch("1h")})
 
 
@@ -108,7 +124,9 @@ def test_a_level_is_not_named_like_a_version():
     ],
 )
 def test_a_label_of_no_version_is_refused_with_the_nearest(label, nearest):
-    with pytest.raises(UsageError, match=f"project 'shop' has no version '{label}' of a view.*{nearest}"):
+    with pytest.raises(
+        UsageError, match=f"project 'shop' has no version '{label}' of a view.*{nearest}"
+    ):
         chosen_versions(BOTH.view_versions, [label], "shop")
     with pytest.raises(UsageError, match="none of its views has several versions"):
         chosen_versions({}, ["user@2"], "shop")

@@ -42,7 +42,12 @@ def tables(rows=3000, users=40, seed=0):
     )
     asked = np.sort(random.uniform(5 * 86400, 59 * 86400, rows // 2))
     asker = random.integers(0, users + 1, rows // 2)  # one user has no event
-    recent = np.array([((who == w) & (at < t) & (at > t - 86400)).sum() for w, t in zip(asker, asked, strict=True)])
+    recent = np.array(
+        [
+            ((who == w) & (at < t) & (at > t - 86400)).sum()
+            for w, t in zip(asker, asked, strict=True)
+        ]
+    )
     labels = pl.DataFrame(
         {
             "user_id": [f"u{i:02}" for i in asker],

@@ -1,4 +1,6 @@
-"""A project with everything that a command may show: streams, refused records, versions of models, kept runs, an experiment."""
+"""A project with everything that a command may show: streams, refused records, versions of models,
+kept runs, an experiment.
+"""
 
 import json
 import os
@@ -37,9 +39,18 @@ project = hw.Project("shop", [model], levels=levels, experiments=[fresher])
 """.replace("\nimport headwater as hw", "\nfrom datetime import datetime\n\nimport headwater as hw")
 
 REFUSED = [
-    '{"event_id": "bad 1", "user_id": "u01", "amount": "much", "country": "no", "at": "2024-02-20T00:00:00Z"}',
-    '{"event_id": "bad 2 \\u202e \\u001b[2J", "user_id": "u01", "amount": 1.0, "country": "nø 数", "at": "soon"}',
-    "no json at all, of a sender that writes sentences: an error was caught while the record was written",
+    (
+        '{"event_id": "bad 1", "user_id": "u01", "amount": "much", "country": "no", "at": '
+        '"2024-02-20T00:00:00Z"}'
+    ),
+    (
+        '{"event_id": "bad 2 \\u202e \\u001b[2J", "user_id": "u01", "amount": 1.0, "country": "nø '
+        '数", "at": "soon"}'
+    ),
+    (
+        "no json at all, of a sender that writes sentences: an error was caught while the record "
+        "was written"
+    ),
 ]
 
 
@@ -58,8 +69,13 @@ def make_project(folder):
     events.write_parquet(folder / "events.parquet")
     labels.write_parquet(folder / "labels.parquet")
     (folder / "features.py").write_text(FEATURES, encoding="utf-8")
-    late = [{**row, "event_id": f"s{n}", "at": row["at"].isoformat()} for n, row in enumerate(events.tail(50).to_dicts())]
-    (folder / "clicks.jsonl").write_text("".join(f"{line}\n" for line in [*map(json.dumps, late), *REFUSED]), encoding="utf-8")
+    late = [
+        {**row, "event_id": f"s{n}", "at": row["at"].isoformat()}
+        for n, row in enumerate(events.tail(50).to_dicts())
+    ]
+    (folder / "clicks.jsonl").write_text(
+        "".join(f"{line}\n" for line in [*map(json.dumps, late), *REFUSED]), encoding="utf-8"
+    )
     os.environ["HEADWATER_RUNS"] = "on"
     try:
         for command in (*MADE, *(MORE if FULL else [])):

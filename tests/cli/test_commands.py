@@ -1,4 +1,6 @@
-"""The command line as a whole: help, completion, the nearest names, and one meaning for each option."""
+"""The command line as a whole: help, completion, the nearest names, and one meaning for each
+option.
+"""
 
 import os
 import shutil
@@ -32,7 +34,12 @@ def commands():
 
 
 def options():
-    return [(words, param) for words, command in commands() for param in command.params if isinstance(param, Flag)]
+    return [
+        (words, param)
+        for words, command in commands()
+        for param in command.params
+        if isinstance(param, Flag)
+    ]
 
 
 def test_an_option_is_the_same_in_every_command():
@@ -59,7 +66,9 @@ def _help(words):
         sub = command.make_context(name, words.split()[1:], parent=ctx, resilient_parsing=True)
         if isinstance(command, Actions):
             action = words.split()[1]
-            sub = command.commands[action].make_context(action, [], parent=sub, resilient_parsing=True)
+            sub = command.commands[action].make_context(
+                action, [], parent=sub, resilient_parsing=True
+            )
         return sub.get_help()
 
 
@@ -89,7 +98,9 @@ def test_help_lists_the_actions_of_a_command_that_has_a_default(capsys):
 
 def test_python_m_headwater_is_the_command_line():
     for module in ("headwater", "headwater.cli"):
-        done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True
+        )
         assert done.stdout.startswith("headwater ")
 
 
@@ -101,12 +112,21 @@ def test_python_m_headwater_is_the_command_line():
         (["store", "compct"], "headwater store has no action 'compct'; did you mean 'compact'?"),
         (["store"], "headwater store needs an action: create, compact, backup"),
         (["store", "--store", "lmdb:x"], "headwater store needs an action"),
-        (["models", "rolback"], "headwater models does not take 'rolback' here; did you mean 'rollback'?"),
-        (["models", "rollback", "--dryrun"], "headwater models rollback has no option --dryrun; did you mean '--dry-run'?"),
+        (
+            ["models", "rolback"],
+            "headwater models does not take 'rolback' here; did you mean 'rollback'?",
+        ),
+        (
+            ["models", "rollback", "--dryrun"],
+            "headwater models rollback has no option --dryrun; did you mean '--dry-run'?",
+        ),
         (["train", "--no-promot"], "did you mean '--no-promote'?"),
         (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
         (["token", "revok"], "did you mean 'revoke'?"),
-        (["init", "a.csv", "b.csv", "--known-at", "x", "--known-after", "1d"], "--known-at or --known-after"),
+        (
+            ["init", "a.csv", "b.csv", "--known-at", "x", "--known-after", "1d"],
+            "--known-at or --known-after",
+        ),
     ],
 )
 def test_the_nearest_name_is_offered(capsys, arguments, said):
@@ -115,7 +135,13 @@ def test_the_nearest_name_is_offered(capsys, arguments, said):
     assert (found.out, said in found.err) == ("", True), found.err
 
 
-@pytest.mark.parametrize("arguments", [["deadletters", "--rows", "3", "list", "clicks"], ["deadletters", "list", "clicks", "--rows", "3"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["deadletters", "--rows", "3", "list", "clicks"],
+        ["deadletters", "list", "clicks", "--rows", "3"],
+    ],
+)
 def test_options_may_stand_before_the_action(arguments):
     assert parse(arguments).options.rows == 3
 
@@ -140,8 +166,18 @@ def test_what_may_be_left_out():
 
 def complete(words):
     """What bash is answered for a command line that ends where the cursor is."""
-    env = {"HEADWATER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-    done = subprocess.run([sys.executable, "-m", "headwater"], capture_output=True, text=True, check=True, env=os.environ | env)
+    env = {
+        "HEADWATER_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "headwater"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | env,
+    )
     assert done.stderr == ""
     return done.stdout.split("\n")
 
@@ -178,17 +214,40 @@ def test_bash_completes_a_command(tmp_path):
     binary = tmp_path / "headwater"
     binary.write_text(f'#!/bin/sh\nexec {sys.executable} -m headwater "$@"\n', encoding="utf-8")
     binary.chmod(0o755)
-    typed = 'eval "$(headwater completion bash)"; COMP_WORDS=(headwater mater); COMP_CWORD=1; _headwater_completion headwater; echo "${COMPREPLY[@]}"'
+    typed = (
+        'eval "$(headwater completion bash)"; COMP_WORDS=(headwater mater); COMP_CWORD=1; '
+        '_headwater_completion headwater; echo "${COMPREPLY[@]}"'
+    )
     path = f"{tmp_path}:{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True, env=os.environ | {"PATH": path})
+    done = subprocess.run(
+        ["bash", "-c", typed],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PATH": path},
+    )
     assert done.stdout == "materialize\n"
 
 
 def test_help_and_completion_load_no_heavy_library():
     code = (
-        "import sys, headwater.cli as c; c.main([sys.argv[1], sys.argv[2]]); print('LOADED', *{n.partition('.')[0] for n in sys.modules})"
+        "import sys, headwater.cli as c; c.main([sys.argv[1], sys.argv[2]]); print('LOADED', "
+        "*{n.partition('.')[0] for n in sys.modules})"
     )
     for arguments in (["help", "serve"], ["completion", "bash"]):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
         loaded = set(done.stdout.rpartition("LOADED")[2].split())
-        assert not loaded & {"polars", "numpy", "numba", "lightgbm", "sklearn", "plotly", "rich", "scipy", "pandas", "msgspec"}
+        assert not loaded & {
+            "polars",
+            "numpy",
+            "numba",
+            "lightgbm",
+            "sklearn",
+            "plotly",
+            "rich",
+            "scipy",
+            "pandas",
+            "msgspec",
+        }

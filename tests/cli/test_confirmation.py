@@ -1,4 +1,6 @@
-"""Commands that take something away ask first: `--yes`, `--dry-run`, an answer at a terminal, and no terminal at all."""
+"""Commands that take something away ask first: `--yes`, `--dry-run`, an answer at a terminal, and
+no terminal at all.
+"""
 
 import io
 import json
@@ -32,15 +34,21 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A store with one key that no window reaches any more, its backup, two versions of a model and a token."""
+    """A store with one key that no window reaches any more, its backup, two versions of a model and
+    a token.
+    """
     folder = tmp_path_factory.mktemp("shop")
     now = datetime.now(UTC)
     at = [now - timedelta(hours=80), now - timedelta(hours=2), now - timedelta(hours=2)]
-    pl.DataFrame({"user": [1, 2, 3], "at": at, "pages": [3, 5, 7]}).write_parquet(folder / "visits.parquet")
+    pl.DataFrame({"user": [1, 2, 3], "at": at, "pages": [3, 5, 7]}).write_parquet(
+        folder / "visits.parquet"
+    )
     asked = {"user": [1, 2] * 20, "at": [now - timedelta(hours=1)] * 40, "left": [True, False] * 20}
     pl.DataFrame(asked).write_parquet(folder / "asked.parquet")
     (folder / "features.py").write_text(PROJECT, encoding="utf-8")
-    jobs = [["materialize", "--at", (now - timedelta(hours=hours)).isoformat()] for hours in (70, 30, 0)]
+    jobs = [
+        ["materialize", "--at", (now - timedelta(hours=hours)).isoformat()] for hours in (70, 30, 0)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("HEADWATER_HOME", raising=False)
@@ -102,7 +110,9 @@ def test_what_cannot_be_undone_needs_consent(shop, name, monkeypatch, capsys):
     assert state(shop, name, capsys) == before
 
 
-@pytest.mark.parametrize(("name", "more"), [("restore", []), ("rollback", []), ("compact", []), ("revoke", ["--yes"])])
+@pytest.mark.parametrize(
+    ("name", "more"), [("restore", []), ("rollback", []), ("compact", []), ("revoke", ["--yes"])]
+)
 def test_consent_at_the_terminal_or_by_flag_is_enough(shop, name, more, monkeypatch, capsys):
     before = state(shop, name, capsys)
     at_terminal(monkeypatch, "" if more else "y\n")

@@ -1,4 +1,6 @@
-"""How a model is judged, from the command line: each option is a field of the project's evaluation."""
+"""How a model is judged, from the command line: each option is a field of the project's
+evaluation.
+"""
 
 import subprocess
 import sys
@@ -8,7 +10,13 @@ import pytest
 
 import headwater as hw
 from headwater.backtesting.experiment_rows import judged_by
-from headwater.cli.evaluation_options import FLAGS, check_metrics, parse_costs, parse_value, with_options
+from headwater.cli.evaluation_options import (
+    FLAGS,
+    check_metrics,
+    parse_costs,
+    parse_value,
+    with_options,
+)
 from headwater.errors import UsageError
 from headwater.metrics import resolve
 from headwater.testing.examples import churn
@@ -25,19 +33,33 @@ NAMES = ["split", "min_lift", "seeds", "seed", *(flag.name for flag in FLAGS)]
 
 
 def judged(evaluation=None, **given):
-    return with_options(evaluation or hw.Evaluation(), SimpleNamespace(**{**dict.fromkeys(NAMES), **given}))
+    return with_options(
+        evaluation or hw.Evaluation(), SimpleNamespace(**{**dict.fromkeys(NAMES), **given})
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "field", "value"),
     [
-        ({"metrics": "average_precision, precision@1%"}, "metrics", ["average_precision", "precision@1%"]),
+        (
+            {"metrics": "average_precision, precision@1%"},
+            "metrics",
+            ["average_precision", "precision@1%"],
+        ),
         ({"headline": "average_precision"}, "headline", "average_precision"),
-        ({"costs": "false_positive=5,false_negative=amount"}, "costs", {"false_positive": 5.0, "false_negative": "amount"}),
+        (
+            {"costs": "false_positive=5,false_negative=amount"},
+            "costs",
+            {"false_positive": 5.0, "false_negative": "amount"},
+        ),
         ({"tune": 12}, "tune", 12),
         ({"blocks": "7d"}, "blocks", "7d"),
         ({"cold_start": 3}, "cold_start", 3),
-        ({"acknowledge": ["a | b | c | d"]}, "acknowledged", [hw.evaluation.Acknowledgement("a", "b", "c", "d")]),
+        (
+            {"acknowledge": ["a | b | c | d"]},
+            "acknowledged",
+            [hw.evaluation.Acknowledgement("a", "b", "c", "d")],
+        ),
         ({"baseline": "daily"}, "baseline", "daily"),
         ({"baseline": "nothing"}, "baseline", None),
     ],
@@ -60,10 +82,22 @@ def test_an_unknown_metric_is_named_before_a_model_is_chosen(metrics, message):
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize(("metrics", "message"), [("auk", "unknown metric 'auk'; did you mean 'auc'?"), ("auc", "churn, churn_2")])
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [("auk", "unknown metric 'auk'; did you mean 'auc'?"), ("auc", "churn, churn_2")],
+)
 def test_the_metric_comes_before_the_models_of_a_project(metrics, message, tmp_path):
     (tmp_path / "features.py").write_text(TWO_MODELS, encoding="utf-8")
-    asked = [sys.executable, "-m", "headwater.cli", "backtest", "--project", "features.py", "--metrics", metrics]
+    asked = [
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        "backtest",
+        "--project",
+        "features.py",
+        "--metrics",
+        metrics,
+    ]
     ran = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert message in " ".join(ran.stderr.split())
@@ -84,7 +118,18 @@ project = hw.Project("shop", [model, second])
 
 def backtested(folder, project, *arguments):
     (folder / "features.py").write_text(project, encoding="utf-8")
-    asked = [sys.executable, "-m", "headwater.cli", "backtest", "--model", "churn", "--yes", "--refits", "0", *arguments]
+    asked = [
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        "backtest",
+        "--model",
+        "churn",
+        "--yes",
+        "--refits",
+        "0",
+        *arguments,
+    ]
     ran = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
     return ran.returncode, " ".join((ran.stdout + ran.stderr).split())
 
@@ -93,17 +138,47 @@ def backtested(folder, project, *arguments):
 @pytest.mark.parametrize(
     ("verb", "answer", "says"),
     [
-        ("backtest", "own outcomes | visits | why | Ada", "no check has this name; did you mean 'own outcome'?"),
-        ("backtest", "own outcome | vists | why | Ada", "model 'churn' has nothing of this name; did you mean 'visits'?"),
-        ("backtest", "own outcome | calls | why | Ada", "model 'churn' has nothing of this name; known: "),
-        ("backtest", "promise against delivery | chrun | why | Ada", "a withdrawal is named like 'churn, week of 2024-06-03'"),
-        ("assess", "own outcome | vists | why | Ada", "model 'churn' has nothing of this name; did you mean 'visits'?"),
+        (
+            "backtest",
+            "own outcomes | visits | why | Ada",
+            "no check has this name; did you mean 'own outcome'?",
+        ),
+        (
+            "backtest",
+            "own outcome | vists | why | Ada",
+            "model 'churn' has nothing of this name; did you mean 'visits'?",
+        ),
+        (
+            "backtest",
+            "own outcome | calls | why | Ada",
+            "model 'churn' has nothing of this name; known: ",
+        ),
+        (
+            "backtest",
+            "promise against delivery | chrun | why | Ada",
+            "a withdrawal is named like 'churn, week of 2024-06-03'",
+        ),
+        (
+            "assess",
+            "own outcome | vists | why | Ada",
+            "model 'churn' has nothing of this name; did you mean 'visits'?",
+        ),
         ("backtest", "own outcome | visits | Ada", "give 'CHECK | SUBJECT | REASON | AUTHOR'"),
     ],
 )
 def test_a_wrong_acknowledgement_is_refused_before_the_run(verb, answer, says, tmp_path):
     (tmp_path / "features.py").write_text(OTHER_SOURCE, encoding="utf-8")
-    asked = [sys.executable, "-m", "headwater.cli", verb, "--model", "churn", "--yes", "--acknowledge", answer]
+    asked = [
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        verb,
+        "--model",
+        "churn",
+        "--yes",
+        "--acknowledge",
+        answer,
+    ]
     ran = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert says in " ".join(ran.stderr.split())
@@ -112,17 +187,31 @@ def test_a_wrong_acknowledgement_is_refused_before_the_run(verb, answer, says, t
 
 @pytest.mark.slow
 def test_an_acknowledgement_of_the_project_may_be_of_its_other_model(tmp_path):
-    known = 'evaluation=hw.Evaluation(acknowledged=[hw.evaluation.Acknowledgement("own outcome", "{}", "booked before", "Ada")])'
-    code, said = backtested(tmp_path, OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('calls')}"))
+    known = (
+        'evaluation=hw.Evaluation(acknowledged=[hw.evaluation.Acknowledgement("own outcome", '
+        '"{}", "booked before", "Ada")])'
+    )
+    code, said = backtested(
+        tmp_path,
+        OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('calls')}"),
+    )
     assert (code, "calls" in said) == (0, False)
-    code, said = backtested(tmp_path, OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('cals')}"))
+    code, said = backtested(
+        tmp_path,
+        OTHER_SOURCE.replace("[model, second]", f"[model, second], {known.format('cals')}"),
+    )
     assert code == 2
     assert "acknowledged 'own outcome' of 'cals': model 'churn' has nothing of this name" in said
 
 
 @pytest.mark.slow
 def test_an_acknowledgement_of_the_command_line_answers(tmp_path):
-    code, said = backtested(tmp_path, TWO_MODELS, "--acknowledge", "label rows | visits | pages are known immediately | Ada")
+    code, said = backtested(
+        tmp_path,
+        TWO_MODELS,
+        "--acknowledge",
+        "label rows | visits | pages are known immediately | Ada",
+    )
     assert code == 0, said
     assert "matches no finding" in said or "Ada: pages are known immediately" in said
 
@@ -139,7 +228,8 @@ def test_the_project_is_kept_where_no_option_is_given():
 
 def test_the_worth_of_a_decision_is_read():
     value = parse_value("volume=10000,acted_on=0.02,hit=100,false_alarm=5,late=0.01")
-    assert (value.metric, round(value.of_gain(0.1))) == ("precision@2%", 2079)  # 200 acted on x 105 x 0.1 x 0.99
+    # 200 acted on x 105 x 0.1 x 0.99
+    assert (value.metric, round(value.of_gain(0.1))) == ("precision@2%", 2079)
     assert judged(value="volume=100,acted_on=0.1,hit=3").value == hw.DecisionValue(100.0, 0.1, 3.0)
 
 
@@ -167,7 +257,13 @@ def test_average_precision_goes_by_name(name):
 def test_the_headline_is_the_one_that_was_named():
     model = churn()
     assert judged_by(model, hw.Evaluation()).headline.name == "auc"
-    assert judged_by(model, hw.Evaluation(headline="average_precision")).headline.name == "average_precision"
-    assert judged_by(model, hw.Evaluation(metrics=["auc"], headline="AP")).metrics[0].name == "average_precision"
+    assert (
+        judged_by(model, hw.Evaluation(headline="average_precision")).headline.name
+        == "average_precision"
+    )
+    assert (
+        judged_by(model, hw.Evaluation(metrics=["auc"], headline="AP")).metrics[0].name
+        == "average_precision"
+    )
     value = hw.DecisionValue(1_000, 0.05, 10)
     assert judged_by(model, hw.Evaluation(value=value)).headline.name == "precision@5%"

@@ -1,4 +1,5 @@
-"""Every verb in a terminal of 40 and of 80 columns, and in ASCII: nothing is cut, broken or hidden, and no error is raw.
+"""Every verb in a terminal of 40 and of 80 columns, and in ASCII: nothing is cut, broken or hidden,
+and no error is raw.
 
 The short form runs one verb of each kind; the full form all of them.
 """
@@ -14,8 +15,12 @@ from tests.effort import FULL, LONG
 from tests.pseudo_terminal import Terminal, rendered
 
 COMMANDS = {
-    "demo --output features.py": 2,  # a file: the demo itself runs in a terminal of its own, in .ci/run
-    "init events.parquet labels.parquet --output new.py --request-time asked --known-at settled --yes": 0,
+    # a file: the demo itself runs in a terminal of its own, in .ci/run
+    "demo --output features.py": 2,
+    (
+        "init events.parquet labels.parquet --output new.py --request-time asked --known-at "
+        "settled --yes"
+    ): 0,
     "dataset --output rows2.parquet": 0,
     "train": 0,
     "models": 0,
@@ -93,7 +98,9 @@ RAW = re.compile(
     r"\b(Traceback|KeyError|TypeError|ValueError|AttributeError|OSError|Unicode\w+Error|AssertionError|RuntimeError|panicked)\b"
 )
 WHOLE = re.compile(r"^\s*(- |[\w ]+: )?(\S|`[^`]+`)+$|^(next: |curl )|^\s*headwater ")
-"""A line that may be wider than the terminal: a command, a script, or one word, such as a path or a hash, with its heading."""
+"""A line that may be wider than the terminal: a command, a script, or one word, such as a path or a
+hash, with its heading.
+"""
 
 
 def other_run(place):
@@ -105,13 +112,21 @@ def checked(text, shown, columns):
     """Fail on what no terminal should show; `shown` is without the line that moves."""
     assert not RAW.search(text), text[-3000:]
     lines = shown.split("\n")
-    assert not [line for line in lines if re.search(r"\w(\.\.\.|…)(\s|$)", line) and "ACTION ..." not in line and "COMMAND ..." not in line]
+    assert not [
+        line
+        for line in lines
+        if re.search(r"\w(\.\.\.|…)(\s|$)", line)
+        and "ACTION ..." not in line
+        and "COMMAND ..." not in line
+    ]
     wide = [line for line in lines if len(line) > columns and not WHOLE.search(line)]
     assert not wide, wide
 
 
 def written(shown):
-    """The lines of a command as it has written them, each as long as it is; without what was drawn and erased."""
+    """The lines of a command as it has written them, each as long as it is; without what was drawn
+    and erased.
+    """
     return "\n".join(rendered(shown.text, 1_000_000)).strip("\n")
 
 
@@ -126,7 +141,8 @@ def test_it_shows_everything_whole(shop, command, columns, encoding):
     shown = terminal.result()
     assert shown.code == COMMANDS[command], shown.text[-3000:]
     assert shown.cursor
-    checked(shown.text, written(shown), 200 if command.startswith("completion") else columns)  # a script
+    # a script
+    checked(shown.text, written(shown), 200 if command.startswith("completion") else columns)
     assert encoding is None or shown.text.isascii()
     if command == "backtest --refits 0 --yes" and columns == 80:
         assert len(written(shown).split("\n")) <= 25
@@ -135,12 +151,24 @@ def test_it_shows_everything_whole(shop, command, columns, encoding):
 @pytest.mark.parametrize("columns", [20, 40, 80] if FULL else [40])
 @pytest.mark.parametrize(
     "command",
-    ["models", "status", "runs", "parity", "plan", "deadletters list clicks", "assess readiness", "help", "help init"]
+    [
+        "models",
+        "status",
+        "runs",
+        "parity",
+        "plan",
+        "deadletters list clicks",
+        "assess readiness",
+        "help",
+        "help init",
+    ]
     if FULL
     else ["models"],
 )
 def test_no_word_is_broken(shop, command, columns):
-    """Each word of a terminal, also of a heading, is one of those that a pipe gets; numbers and times differ."""
+    """Each word of a terminal, also of a heading, is one of those that a pipe gets; numbers and
+    times differ.
+    """
     piped = subprocess.run(
         [sys.executable, "-m", "headwater", *command.split()],
         cwd=shop,
@@ -151,11 +179,17 @@ def test_no_word_is_broken(shop, command, columns):
     )
     known = {word.rstrip(":") for word in (piped.stdout + piped.stderr).split()}
     shown = Terminal(shop, "-m", "headwater", *command.split(), columns=columns).result()
-    assert [word for word in written(shown).split() if word.rstrip(":") not in known and not re.search(r"\d|─", word)] == []
+    assert [
+        word
+        for word in written(shown).split()
+        if word.rstrip(":") not in known and not re.search(r"\d|─", word)
+    ] == []
 
 
 def test_every_verb_is_here():
-    assert {command.split()[0] for command in (*COMMANDS, *SERVING) if command} - {"statsu"} == set(VERBS)
+    assert {command.split()[0] for command in (*COMMANDS, *SERVING) if command} - {"statsu"} == set(
+        VERBS
+    )
 
 
 @pytest.mark.parametrize("columns", [40, 80] if FULL else [80])
@@ -167,5 +201,6 @@ def test_two_signals_leave_a_usable_terminal(shop, command, columns):
     terminal.type("\x03")
     shown = terminal.result(60)
     assert shown.cursor
-    assert "\x1b[?25l" not in shown.text  # so that no end of the process, not even a kill, can leave it hidden
+    # so that no end of the process, not even a kill, can leave it hidden
+    assert "\x1b[?25l" not in shown.text
     checked(shown.text, "", columns)

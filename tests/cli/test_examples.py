@@ -27,7 +27,9 @@ def test_examples_are_of_the_command_and_are_parsed(name, capsys):
     assert verb.examples
     for line in verb.examples:
         words = shlex.split(line, comments=True)
-        words = words[: next((n for n, word in enumerate(words) if word.startswith(">")), len(words))]
+        words = words[
+            : next((n for n, word in enumerate(words) if word.startswith(">")), len(words))
+        ]
         assert words[0] == "headwater"
         if verb.at_once:  # it runs when it is parsed
             assert words[1] == name

@@ -13,7 +13,9 @@ from tests.ingestion.world import World, free_port, wait_until
 
 @pytest.fixture
 def here(tmp_path):
-    made = World(tmp_path, f"lmdb:{tmp_path / 'online'}", 'hw.appended("log.ndjson", schema=schema)')
+    made = World(
+        tmp_path, f"lmdb:{tmp_path / 'online'}", 'hw.appended("log.ndjson", schema=schema)'
+    )
     lines = [made.event() for _ in range(200)]
     (tmp_path / "log.ndjson").write_bytes(b"".join(line + b"\n" for line, _ in lines))
     made.took([n for _, n in lines])
@@ -22,14 +24,25 @@ def here(tmp_path):
 
 def headwater(here, *arguments):
     command = [sys.executable, "-m", "headwater.cli", *arguments]
-    done = subprocess.run(command, cwd=here.folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command,
+        cwd=here.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     return done.returncode, " ".join(done.stderr.split())
 
 
 @pytest.mark.slow
 def test_it_runs_what_was_applied(here):
     code, said = headwater(here, "ingest", "--store", here.url, "--once")
-    assert (code, "is not in the catalog" in said, "next: headwater status" in said) == (0, True, True), said
+    assert (code, "is not in the catalog" in said, "next: headwater status" in said) == (
+        0,
+        True,
+        True,
+    ), said
     assert "200 records" in said
     assert "source visits: lines appended to log.ndjson" in said
     here.check()
@@ -66,7 +79,11 @@ def test_metrics(here):
 
     def read():
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-            lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if not line.startswith("#")]
+            lines = [
+                line.rpartition(" ")
+                for line in answer.read().decode().splitlines()
+                if not line.startswith("#")
+            ]
         return {name: float(value) for name, _, value in lines}
 
     wait_until(lambda: read().get('headwater_records_total{source="visits"}') == 200, "all records")

@@ -1,4 +1,6 @@
-"""Ctrl-C in a terminal: every command ends soon, with exit code 130 and one line, wherever it is."""
+"""Ctrl-C in a terminal: every command ends soon, with exit code 130 and one line, wherever it
+is.
+"""
 
 import os
 import signal
@@ -37,7 +39,9 @@ def stops(terminal, code=130):
 def slow_project(folder, body):
     text = (folder / "features.py").read_text(encoding="utf-8")
     own = SLOW.replace("BODY", body)
-    (folder / "features.py").write_text(own + text.replace("labels=labels)", "labels=labels, estimator=Slow())"), encoding="utf-8")
+    (folder / "features.py").write_text(
+        own + text.replace("labels=labels)", "labels=labels, estimator=Slow())"), encoding="utf-8"
+    )
 
 
 def test_at_a_question(folder):
@@ -59,7 +63,9 @@ def test_at_the_second_question(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["polars", "polars.series.series", "numba"])
 def test_while_a_library_is_imported(folder, module):
-    """An import that takes long is interrupted in the middle: a module is replaced by one that waits before it loads."""
+    """An import that takes long is interrupted in the middle: a module is replaced by one that
+    waits before it loads.
+    """
     waits = f"""
         import importlib.abc, sys, time
         class Waits(importlib.abc.MetaPathFinder):
@@ -84,10 +90,21 @@ def test_while_a_library_is_imported(folder, module):
     [
         "time.sleep(600)",
         "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",  # in a library that looks for no signals
-        "import polars as pl; one = pl.LazyFrame({'a': range(10**6)}); one.join(one, how='cross').select(pl.all().sin().sum()).collect()",
-        "import polars as pl; pl.Series([1]).map_elements(lambda _: time.sleep(600), return_dtype=pl.Int64)",  # a panic of Rust otherwise
-        # as a kernel is compiled: an exception in a function that a library calls is printed, and ignored
-        "import ctypes; wait = eval('lambda: time.sleep(600)', {'__name__': 'llvmlite.binding', 'time': time}); ctypes.CFUNCTYPE(None)(wait)()",
+        (
+            "import polars as pl; one = pl.LazyFrame({'a': range(10**6)}); one.join(one, "
+            "how='cross').select(pl.all().sin().sum()).collect()"
+        ),
+        # a panic of Rust otherwise
+        (
+            "import polars as pl; pl.Series([1]).map_elements(lambda _: time.sleep(600), "
+            "return_dtype=pl.Int64)"
+        ),
+        # as a kernel is compiled: an exception in a function that a library calls is printed, and
+        # ignored
+        (
+            "import ctypes; wait = eval('lambda: time.sleep(600)', {'__name__': "
+            "'llvmlite.binding', 'time': time}); ctypes.CFUNCTYPE(None)(wait)()"
+        ),
         "try:\n            time.sleep(600)\n        finally:\n            time.sleep(600)",
     ],
     ids=["python", "a library", "a query", "called by Rust", "called by LLVM", "cleaning up"],
@@ -115,9 +132,14 @@ def test_while_it_works(folder, body):
     ids=lambda arguments: arguments[0],
 )
 def test_before_and_while_a_command_begins(folder, arguments):
-    """The project file waits: all that the command has imported so far is there, and it has begun to work."""
+    """The project file waits: all that the command has imported so far is there, and it has begun
+    to work.
+    """
     with (folder / "features.py").open("a", encoding="utf-8") as file:
-        file.write("\nprint('READING', flush=True)\nimport time\nfor _ in range(60_000): time.sleep(0.01)\n")
+        file.write(
+            "\nprint('READING', flush=True)\nimport time\nfor _ in range(60_000): "
+            "time.sleep(0.01)\n"
+        )
     terminal = Terminal(folder, "-m", "headwater", *arguments)
     terminal.until("READING")
     assert stops(terminal)
@@ -126,7 +148,9 @@ def test_before_and_while_a_command_begins(folder, arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_watches_ends(folder, number):
-    """Also as the first process of a container, which no signal ends unless it handles it; being stopped is not an error."""
+    """Also as the first process of a container, which no signal ends unless it handles it; being
+    stopped is not an error.
+    """
     terminal = Terminal(folder, "-m", "headwater", "materialize", "--watch")
     terminal.until("keys written")
     terminal.process.send_signal(number)
@@ -135,7 +159,9 @@ def test_a_command_that_watches_ends(folder, number):
 
 
 def test_the_event_and_the_notice_come_after_the_handler():
-    """A notice prints, and setting an event takes a lock: the main thread may hold either when the signal arrives."""
+    """A notice prints, and setting an event takes a lock: the main thread may hold either when the
+    signal arrives.
+    """
     seen = []
     with stopped(lambda: seen.append(threading.current_thread())) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -144,7 +170,9 @@ def test_the_event_and_the_notice_come_after_the_handler():
 
 
 def test_a_signal_while_the_main_thread_prints(tmp_path):
-    """Ten thousand lines are being written when the signal comes: a handler that prints is a reentrant call into the buffer."""
+    """Ten thousand lines are being written when the signal comes: a handler that prints is a
+    reentrant call into the buffer.
+    """
     script = """
         import os, signal, sys, threading, time
         from headwater.cli.signals import stopped
@@ -153,13 +181,21 @@ def test_a_signal_while_the_main_thread_prints(tmp_path):
             while not stop.is_set():
                 sys.stderr.write("x" * 100 + "\\n")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert "notice\n" in done.stderr
 
 
 def test_a_signal_that_another_thread_gets_while_the_main_thread_waits(tmp_path):
-    """No handler of Python runs until the wait is over, and the wait is over when the command stops."""
+    """No handler of Python runs until the wait is over, and the wait is over when the command
+    stops.
+    """
     code = """
         import queue, signal, threading, time
         from headwater.cli.signals import stopped
@@ -172,22 +208,40 @@ def test_a_signal_that_another_thread_gets_while_the_main_thread_waits(tmp_path)
             threading.Thread(target=work).start()
             assert ended.get()
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_was_before_is_restored():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], signal.set_wakeup_fd(-1)
+    before = (
+        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        signal.set_wakeup_fd(-1),
+    )
     signal.set_wakeup_fd(before[1])
     with interruptible(), stopped():
         pass
-    assert ([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], signal.set_wakeup_fd(-1)) == before
+    assert (
+        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        signal.set_wakeup_fd(-1),
+    ) == before
     signal.set_wakeup_fd(before[1])
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
 def test_the_package_runs_as_a_module(arguments):
-    done = subprocess.run([sys.executable, "-m", "headwater", *arguments], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "headwater", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert "headwater" in done.stdout
 
 
@@ -206,7 +260,8 @@ AS_FIRST = ["unshare", "--pid", "--fork", "--kill-child"]
 
 
 @pytest.mark.skipif(
-    subprocess.run([*AS_FIRST, "true"], capture_output=True, check=False).returncode != 0, reason="needs the right to unshare"
+    subprocess.run([*AS_FIRST, "true"], capture_output=True, check=False).returncode != 0,
+    reason="needs the right to unshare",
 )
 @pytest.mark.parametrize(
     "body",

@@ -1,4 +1,6 @@
-"""Commands of a process that may not write, has little memory, no docstrings, or is stopped while it compiles."""
+"""Commands of a process that may not write, has little memory, no docstrings, or is stopped while
+it compiles.
+"""
 
 import os
 import re
@@ -96,7 +98,15 @@ def read_only(project):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command", [["status"], ["parity"], ["explain", "user__count_7d", "user_id=u01"], ["deadletters", "list"], ["models"], ["plan"]]
+    "command",
+    [
+        ["status"],
+        ["parity"],
+        ["explain", "user__count_7d", "user_id=u01"],
+        ["deadletters", "list"],
+        ["models"],
+        ["plan"],
+    ],
 )
 def test_reading_needs_no_right_to_write(read_only, command):
     done = run(read_only, *command, before=unprivileged())
@@ -106,14 +116,23 @@ def test_reading_needs_no_right_to_write(read_only, command):
 @pytest.mark.parametrize(
     ("command", "place"),
     [
-        (["models", "promote", "1"], r"models/churn/as defined/\.lock: Permission denied\. Give this user the right to read and write"),
-        (["dataset", "--output", "/dev/null/rows.parquet"], r"/dev/null.* (cannot be written|Not a directory)"),
+        (
+            ["models", "promote", "1"],
+            r"models/churn/as defined/\.lock: Permission denied\. Give this user the right to read and write",
+        ),
+        (
+            ["dataset", "--output", "/dev/null/rows.parquet"],
+            r"/dev/null.* (cannot be written|Not a directory)",
+        ),
         (
             ["dataset", "--output", f"{tempfile.gettempdir()}/rows.parquet"],
             r"datasets cannot be written: Permission denied\. .*Give this user the right to write",
         ),
         (["token", "new", "--scope", "read"], r"tokens.* cannot be written: Permission denied"),
-        (["ingest", "--once"], r"online.*: Permission denied\. Give the process the right to write there"),
+        (
+            ["ingest", "--once"],
+            r"online.*: Permission denied\. Give the process the right to write there",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_named_with_a_remedy(read_only, command, place):
@@ -171,7 +190,10 @@ def test_a_reader_that_may_not_lock_reads_whole_commits(tmp_path):
     folder = tmp_path / "online"
     (folder / "lock.mdb").chmod(0o400)
     reading = subprocess.Popen(
-        [*unprivileged(), sys.executable, "-c", READER, url, commits], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*unprivileged(), sys.executable, "-c", READER, url, commits],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert reading.stdout.readline() == "reading\n", reading.communicate()
     (folder / "lock.mdb").chmod(0o600)
@@ -185,20 +207,37 @@ def test_a_reader_that_may_not_lock_reads_whole_commits(tmp_path):
 def test_little_memory_is_named_as_the_cause(project):
     done = run(project, "status", limit=4_000_000_000)
     assert done.returncode == 1
-    assert "Cannot allocate memory. This process may not have as much address space as the store reserves, 64 GB" in done.stderr
+    assert (
+        "Cannot allocate memory. This process may not have as much address space as the store "
+        "reserves, 64 GB"
+    ) in done.stderr
     assert "ulimit -v" in done.stderr
-    done = run(project, "status", "--store", "lmdb:.headwater/online?size=500MB", limit=4_000_000_000)
+    done = run(
+        project, "status", "--store", "lmdb:.headwater/online?size=500MB", limit=4_000_000_000
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [*(pytest.param([verb], marks=pytest.mark.slow) for verb in ("train", "doctor")), ["status", "--help"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(pytest.param([verb], marks=pytest.mark.slow) for verb in ("train", "doctor")),
+        ["status", "--help"],
+    ],
+)
 def test_without_docstrings(project, command):
     done = run(project, *command, PYTHONOPTIMIZE="2")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--debug", "status", "--store", "lmdb:absent"], ["status", "--store", "lmdb:absent", "--debug"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--debug", "status", "--store", "lmdb:absent"],
+        ["status", "--store", "lmdb:absent", "--debug"],
+    ],
+)
 def test_debug_is_taken_before_and_after_the_command(folder, arguments):
     done = run(folder, *arguments)
     assert done.returncode == 1

@@ -54,13 +54,23 @@ def start(folder, *arguments, through=None, **more):
         "--json",
         *arguments,
     ]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, **more)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+        **more,
+    )
 
 
 @pytest.mark.slow
 def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
     now = datetime.now(UTC)
-    write(tmp_path, pl.DataFrame({"key": [1], "amount": [1.0], "at": [now - timedelta(days=1)]}), "5s")
+    write(
+        tmp_path, pl.DataFrame({"key": [1], "amount": [1.0], "at": [now - timedelta(days=1)]}), "5s"
+    )
     with start(tmp_path, "--watch") as watching:
         cuts, told, text = [], [], ""
         while len(cuts) < 3:
@@ -72,7 +82,8 @@ def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
                 told.append(datetime.now(UTC))
                 text = ""
         watching.send_signal(signal.SIGTERM)
-        assert watching.wait(60) == 0  # it has a handler, without which SIGTERM does nothing to the first process of a container
+        # it has a handler, without which SIGTERM does nothing to the first process of a container
+        assert watching.wait(60) == 0
     steps = [(b - a).total_seconds() for a, b in itertools.pairwise(cuts)]
     assert min(steps) >= 5  # more, where the machine had no time for one
     assert [step % 5 for step in steps] == [0, 0]
@@ -84,10 +95,18 @@ def test_watch_makes_each_cut_when_it_can_be_made(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [int(os.environ.get("HEADWATER_MATERIALIZE_ROWS", "600_000"))])
 def test_memory_stays_bounded(rows, tmp_path):
-    """The same run with a tenth of the memory; the peak is that of the process, including polars, numba and the code."""
+    """The same run with a tenth of the memory; the peak is that of the process, including polars,
+    numba and the code.
+    """
     random = np.random.default_rng(0)
     at = np.sort(random.integers(0, 86400 * 30, rows)) * 1_000_000 + 1_700_000_000_000_000
-    events = pl.DataFrame({"key": random.integers(0, rows // 20, rows), "amount": random.exponential(1, rows), "at": at})
+    events = pl.DataFrame(
+        {
+            "key": random.integers(0, rows // 20, rows),
+            "amount": random.exponential(1, rows),
+            "at": at,
+        }
+    )
     write(tmp_path, events.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))), "1d")
     peaks, sums = {}, []
     for memory in ("60MB", None):
@@ -100,7 +119,10 @@ def test_memory_stays_bounded(rows, tmp_path):
         peaks[memory] = int(said.split()[-1]) >> 10
         sums.append(round(time.perf_counter() - began, 1))
         (tmp_path / "online").rename(tmp_path / f"online{memory}")
-    figure(f"{rows:,} events: peak {peaks['60MB']} MB in buckets of 60 MB ({sums[0]} s), {peaks[None]} MB without a bound ({sums[1]} s)")
+    figure(
+        f"{rows:,} events: peak {peaks['60MB']} MB in buckets of 60 MB ({sums[0]} s), "
+        f"{peaks[None]} MB without a bound ({sums[1]} s)"
+    )
     assert peaks["60MB"] < 400
 
 
@@ -116,12 +138,29 @@ sys.exit(main())
 
 @pytest.mark.slow
 def test_a_job_of_the_present_asks_the_clock(tmp_path):
-    """A cut of the future is there, made by a clock that was ahead, so that the wall clock is behind it; with --at it is not asked."""
+    """A cut of the future is there, made by a clock that was ahead, so that the wall clock is
+    behind it; with --at it is not asked.
+    """
     now = datetime.now(UTC)
-    write(tmp_path, pl.DataFrame({"key": [1], "amount": [1.0], "at": [now - timedelta(hours=1)]}), "10m")
-    made = [sys.executable, "-c", AHEAD, "materialize", "--store", f"lmdb:{tmp_path}/online?size=4GB"]
+    write(
+        tmp_path,
+        pl.DataFrame({"key": [1], "amount": [1.0], "at": [now - timedelta(hours=1)]}),
+        "10m",
+    )
+    made = [
+        sys.executable,
+        "-c",
+        AHEAD,
+        "materialize",
+        "--store",
+        f"lmdb:{tmp_path}/online?size=4GB",
+    ]
     subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
-    for arguments, code in (([], 1), (["--at", now.isoformat()], 0), (["view", "--full-refresh"], 0)):
+    for arguments, code in (
+        ([], 1),
+        (["--at", now.isoformat()], 0),
+        (["view", "--full-refresh"], 0),
+    ):
         process = start(tmp_path, *arguments)
         _, said = process.communicate(timeout=120)
         assert (process.returncode != 0) == bool(code), said

@@ -20,8 +20,12 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     done = run("train", *UNTIL, "--holdout", "2024-01-20T00:00Z")
     assert done.returncode == 0, done.stderr
     assert "holdout: auc " in done.stderr
-    assert "model: churn as defined, version 1, which is current, in .headwater/models/churn/as defined/1" in done.stderr
-    assert "next: headwater serve --project features.py --materialize\n" in done.stderr  # no online store to serve from yet
+    assert (
+        "model: churn as defined, version 1, which is current, in .headwater/models/churn/as "
+        "defined/1"
+    ) in done.stderr
+    # no online store to serve from yet
+    assert "next: headwater serve --project features.py --materialize\n" in done.stderr
     assert "/v1/predict/churn " in done.stderr.splitlines()[-1]
     done = run("train", *UNTIL, "--no-promote")
     assert "version 2, which waits to be promoted" in done.stderr
@@ -29,13 +33,23 @@ def test_versions_are_kept_promoted_and_rolled_back(folder, run):
     (folder / "headwater.toml").write_text('[serve]\nlisten = "0.0.0.0:9001"\n', encoding="utf-8")
     done = run("train", *UNTIL, "--level", "instant")
     assert "http://127.0.0.1:9001/v1/predict/churn " in done.stderr.splitlines()[-1]
-    assert _versions(run) == [("as defined", 1, True), ("as defined", 2, False), ("instant", 1, True)]
+    assert _versions(run) == [
+        ("as defined", 1, True),
+        ("as defined", 2, False),
+        ("instant", 1, True),
+    ]
     assert _versions(run, "--level", "instant") == [("instant", 1, True)]
 
     done = run("models", "promote", "2")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "churn as defined, version 2, is current from now on")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        0,
+        "churn as defined, version 2, is current from now on",
+    )
     assert "no service that runs takes this model" in done.stderr
-    assert _versions(run, "--level", "as defined") == [("as defined", 1, False), ("as defined", 2, True)]
+    assert _versions(run, "--level", "as defined") == [
+        ("as defined", 1, False),
+        ("as defined", 2, True),
+    ]
     done = run("models", "rollback", "--json")
     assert json.loads(done.stdout)["version"] == 1
     done = run("models", "rollback")
@@ -66,16 +80,27 @@ def test_a_model_without_versions_says_what_to_do(folder, run):
 
 
 def test_a_version_that_the_definitions_cannot_serve_is_not_made_current(folder, run):
-    """A feature is added, the model is trained again, and rolled back: a service could not start with the result."""
-    events, labels = pl.read_parquet(folder / "events.parquet"), pl.read_parquet(folder / "labels.parquet")
+    """A feature is added, the model is trained again, and rolled back: a service could not start
+    with the result.
+    """
+    events, labels = (
+        pl.read_parquet(folder / "events.parquet"),
+        pl.read_parquet(folder / "labels.parquet"),
+    )
     events.head(400).write_parquet(folder / "events.parquet")
     labels.head(100).write_parquet(folder / "labels.parquet")
     assert run("apply").returncode == 0
     assert run("train", *UNTIL).returncode == 0
     before = (folder / "features.py").read_text(encoding="utf-8")
-    (folder / "features.py").write_text(before.replace('hw.mean("amount")]', 'hw.mean("amount"), hw.max("amount")]'), encoding="utf-8")
+    (folder / "features.py").write_text(
+        before.replace('hw.mean("amount")]', 'hw.mean("amount"), hw.max("amount")]'),
+        encoding="utf-8",
+    )
     planned = run("plan")
-    assert "model churn as defined cannot be served with these definitions: version 1: " in " ".join(planned.stdout.split())
+    assert (
+        "model churn as defined cannot be served with these definitions: version 1: "
+        in " ".join(planned.stdout.split())
+    )
     assert planned.stderr == "next: headwater apply --project features.py --expect 1\n"
     applied = run("apply", "--expect", "1")
     assert "next: headwater train --model churn --project features.py" in applied.stderr
@@ -84,15 +109,24 @@ def test_a_version_that_the_definitions_cannot_serve_is_not_made_current(folder,
         refused = run("models", *command)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "'user__max_amount_1d' is served, and it does not know it" in refused.stderr
-        assert "Nothing was changed. To serve it, put the definitions that it was trained with back into features.py" in refused.stderr
+        assert (
+            "Nothing was changed. To serve it, put the definitions that it was trained with back "
+            "into features.py"
+        ) in refused.stderr
     assert _versions(run) == [("as defined", 1, False), ("as defined", 2, True)]
     (folder / "features.py").write_text(before, encoding="utf-8")
     planned = run("plan")
-    assert planned.stderr.splitlines()[-1] == "next: headwater apply --project features.py --expect 2 --allow-breaking"
+    assert (
+        planned.stderr.splitlines()[-1]
+        == "next: headwater apply --project features.py --expect 2 --allow-breaking"
+    )
     assert run("apply", "--expect", "2", "--allow-breaking").returncode == 0
     done = run("models", "rollback")
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines() == [
         "churn as defined, version 1, is current from now on",
-        "no service that runs takes this model from .headwater/models; the next one that starts serves it",
+        (
+            "no service that runs takes this model from .headwater/models; the next one that "
+            "starts serves it"
+        ),
     ]

@@ -49,7 +49,12 @@ def test_a_night_of_operation(run, tmp_path):
     code, out, err = run("materialize", "--at", "2024-05-01T01:00Z", "--json")
     assert code == 0, err
     (made,) = json.loads(out)["views"]
-    assert (made["view"], made["cut"], made["events_added"], made["was_there"]) == ("view", "2024-05-01T01:00:00+00:00", 3, False)
+    assert (made["view"], made["cut"], made["events_added"], made["was_there"]) == (
+        "view",
+        "2024-05-01T01:00:00+00:00",
+        3,
+        False,
+    )
     code, out, err = run("materialize", "--at", "2024-05-01T01:30Z")
     assert code == 0
     assert "was there" in out
@@ -60,7 +65,9 @@ def test_a_night_of_operation(run, tmp_path):
     assert (code, json.loads(out)["mismatches"]) == (0, 0), err
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/online")) as store:
         ((place, record),) = [(k, v) for k, v in store.scan(keyspace.RECORD) if b"a, b=c" in k]
-        store.commit({place: record.replace(np.array([3.5]).tobytes(), np.array([4.5]).tobytes())}, {})
+        store.commit(
+            {place: record.replace(np.array([3.5]).tobytes(), np.array([4.5]).tobytes())}, {}
+        )
     code, out, err = run("parity", "--at", "2024-05-01T01:30Z", "--json")
     assert code == 1
     assert json.loads(out)["views"][0]["mismatches"] == [
@@ -79,8 +86,14 @@ def test_a_night_of_operation(run, tmp_path):
     code, out, err = run("explain", "view__sum_amount_1d", "key=1", "word=a, b=c", "--json")
     assert code == 0, err
     said = json.loads(out)
-    assert (said["online"], said["offline"], [e["why"] for e in said["events"]]) == (4.5, 3.5, ["it counts", "it counts"])
-    code, out, err = run("explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z")
+    assert (said["online"], said["offline"], [e["why"] for e in said["events"]]) == (
+        4.5,
+        3.5,
+        ["it counts", "it counts"],
+    )
+    code, out, err = run(
+        "explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z"
+    )
     assert code == 0, err
     assert "0 of 1 events of the key count" in out
 
@@ -105,7 +118,9 @@ def test_a_view_is_made_anew_of_a_history_that_was_mended(run, tmp_path):
     assert (code, "was there" in out) == (0, True), err
     code, _, err = run("materialize", "--full-refresh", "--at", "2024-05-01T01:00Z")
     assert (code, "needs the names of the views" in err) == (2, True)
-    code, out, err = run("materialize", "view", "--full-refresh", "--at", "2024-05-01T01:00Z", "--json")
+    code, out, err = run(
+        "materialize", "view", "--full-refresh", "--at", "2024-05-01T01:00Z", "--json"
+    )
     assert (code, json.loads(out)["views"][0]["events_added"]) == (0, 1), err
     assert run("parity", "--at", "2024-05-01T01:30Z")[0] == 0
 
@@ -115,7 +130,12 @@ def test_no_command_leads_back_to_where_it_was_advised(run):
     run("materialize", "--at", "2024-05-01T01:00Z")
     assert "next: headwater materialize" in run("status")[2]  # the cut is of two years ago
     assert "next: headwater serve" in run("parity", "--at", "2024-05-01T01:30Z")[2]
-    assert "next:" not in run("explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z")[2]
+    assert (
+        "next:"
+        not in run(
+            "explain", "view__sum_amount_1d", "key=1", "word=d", "--at", "2024-05-01T02:00Z"
+        )[2]
+    )
 
 
 def test_a_comparison_of_nothing_is_no_success(run):

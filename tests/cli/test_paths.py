@@ -1,4 +1,6 @@
-"""Paths on the command line: outputs are checked before a long run; paths in a project file are relative to it."""
+"""Paths on the command line: outputs are checked before a long run; paths in a project file are
+relative to it.
+"""
 
 import json
 import os
@@ -39,7 +41,9 @@ project = hw.Project("shop", [model])
     ],
     ids=" ".join,
 )
-def test_an_output_that_cannot_be_written_fails_before_the_run(folder, monkeypatch, capsys, arguments):
+def test_an_output_that_cannot_be_written_fails_before_the_run(
+    folder, monkeypatch, capsys, arguments
+):
     (folder / "events.parquet").unlink()  # a run would fail of this
     monkeypatch.chdir(folder)
     assert main(arguments) == 2
@@ -75,18 +79,26 @@ def test_a_project_runs_from_another_folder(folder, monkeypatch, capsys, tmp_pat
     assert (folder / ".headwater").is_dir()
     assert list((elsewhere / ".headwater").iterdir()) == []
     relative = os.path.relpath(folder / "features.py", elsewhere)
-    assert main(["dataset", "--output", "again.parquet", "--project", relative]) == 0, capsys.readouterr().err
-    assert pl.read_parquet(elsewhere / "again.parquet").equals(pl.read_parquet(elsewhere / "rows.parquet"))
+    assert main(["dataset", "--output", "again.parquet", "--project", relative]) == 0, (
+        capsys.readouterr().err
+    )
+    assert pl.read_parquet(elsewhere / "again.parquet").equals(
+        pl.read_parquet(elsewhere / "rows.parquet")
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_files_of_a_stream_are_the_same_from_another_folder(tmp_path, tmp_path_factory, monkeypatch, capsys):
+def test_files_of_a_stream_are_the_same_from_another_folder(
+    tmp_path, tmp_path_factory, monkeypatch, capsys
+):
     """Offsets are by file: under another name, all of it would be read again and count twice."""
     (tmp_path / "log").mkdir()
     (tmp_path / "features.py").write_text(STREAM, encoding="utf-8")
     now = datetime.now(UTC)
-    (tmp_path / "log" / "one.ndjson").write_text(json.dumps({"user": "a", "at": now.isoformat()}) + "\n", encoding="utf-8")
+    (tmp_path / "log" / "one.ndjson").write_text(
+        json.dumps({"user": "a", "at": now.isoformat()}) + "\n", encoding="utf-8"
+    )
     monkeypatch.delenv("HEADWATER_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     assert main(["ingest", "--once"]) == 0
@@ -100,7 +112,9 @@ def test_a_batch_run_that_writes_no_key_gives_the_reason(folder, monkeypatch, ca
     monkeypatch.chdir(folder)
     assert main(["materialize"]) == 0  # the events are of 2024
     said = capsys.readouterr().err
-    assert "no key was written: no event lies within the view's longest window before the cut" in said
+    assert (
+        "no key was written: no event lies within the view's longest window before the cut" in said
+    )
 
 
 def precomputed(folder):
@@ -110,7 +124,9 @@ def precomputed(folder):
     (folder / "features.py").write_text(text.replace("labels=labels)", ahead), encoding="utf-8")
 
 
-def test_keys_that_are_typed_lie_in_the_working_folder(folder, monkeypatch, capsys, tmp_path_factory):
+def test_keys_that_are_typed_lie_in_the_working_folder(
+    folder, monkeypatch, capsys, tmp_path_factory
+):
     precomputed(folder)
     monkeypatch.setenv("HEADWATER_HOME", str(folder / "home"))
     monkeypatch.chdir(folder)
@@ -119,15 +135,27 @@ def test_keys_that_are_typed_lie_in_the_working_folder(folder, monkeypatch, caps
     pl.DataFrame({"user_id": ["u01", "u02"]}).write_parquet(elsewhere / "keys.parquet")
     monkeypatch.chdir(elsewhere)
     project = ["--project", str(folder / "features.py")]
-    assert main(["materialize", "churn", "--keys-file", "keys.parquet", "--files", "scores", *project]) == 0, capsys.readouterr().err
-    assert pl.read_parquet(elsewhere / "scores" / "**" / "*.parquet")["user_id"].sort().to_list() == ["u01", "u02"]
+    assert (
+        main(["materialize", "churn", "--keys-file", "keys.parquet", "--files", "scores", *project])
+        == 0
+    ), capsys.readouterr().err
+    assert pl.read_parquet(elsewhere / "scores" / "**" / "*.parquet")[
+        "user_id"
+    ].sort().to_list() == ["u01", "u02"]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["train"], ["materialize", "churn", "--files", "s3://bucket/scores"], ["train", "--models", "s3://b/models"]]
+    "arguments",
+    [
+        ["train"],
+        ["materialize", "churn", "--files", "s3://bucket/scores"],
+        ["train", "--models", "s3://b/models"],
+    ],
 )
 def test_what_is_kept_is_kept_on_this_machine(folder, monkeypatch, capsys, arguments):
-    monkeypatch.setenv("HEADWATER_HOME", "s3://bucket/home" if len(arguments) == 1 else str(folder / "home"))
+    monkeypatch.setenv(
+        "HEADWATER_HOME", "s3://bucket/home" if len(arguments) == 1 else str(folder / "home")
+    )
     monkeypatch.chdir(folder)
     if arguments[0] == "materialize":
         precomputed(folder)

@@ -47,7 +47,12 @@ def test_a_breaking_change_needs_its_flag(folder, run):
     planned = run("plan", "--json")
     assert json.loads(planned.stdout)["needs_backfill"] == ["user"]
     assert "models read what changes: model churn reads user__count_7d" in planned.stderr
-    assert fails(run("apply"), 2, "model churn reads user__count_7d, user__mean_amount_7d, which would be gone", "--allow-breaking")
+    assert fails(
+        run("apply"),
+        2,
+        "model churn reads user__count_7d, user__mean_amount_7d, which would be gone",
+        "--allow-breaking",
+    )
     done = run("apply", "--allow-breaking", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["applied"] == 2
@@ -67,7 +72,9 @@ def test_what_is_refused_is_red_and_complete(folder, run):
 def test_another_catalog_stays_in_the_next_command(folder, run):
     done = run("apply", "--catalog", "other.sqlite")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith("next: headwater materialize --project features.py --catalog other.sqlite\n")
+    assert done.stderr.endswith(
+        "next: headwater materialize --project features.py --catalog other.sqlite\n"
+    )
     assert (folder / "other.sqlite").is_file()
 
 
@@ -78,8 +85,18 @@ def test_a_streaming_view_is_ingested_next(folder, run):
 
 @pytest.mark.slow
 def test_a_bad_catalog_is_told(folder, run):
-    assert fails(run("plan", "--catalog", "features.py"), 1, "the catalog features.py cannot be used: file is not a database", "--catalog")
-    assert fails(run("plan", "--catalog", "oracle://me:secret@host/name"), 2, "oracle://me:***@host/name", "PostgreSQL")
+    assert fails(
+        run("plan", "--catalog", "features.py"),
+        1,
+        "the catalog features.py cannot be used: file is not a database",
+        "--catalog",
+    )
+    assert fails(
+        run("plan", "--catalog", "oracle://me:secret@host/name"),
+        2,
+        "oracle://me:***@host/name",
+        "PostgreSQL",
+    )
     assert fails(run("apply", "--expect", "3"), 2, "version 0", "3 was expected")
     assert fails(run("plan", "--chek"), 2, "did you mean '--check'?")
 
@@ -98,8 +115,15 @@ def test_a_wrong_definition_is_named_before_anything_is_applied(folder, run):
     rewrite(folder, ', select=["user_id", "amount"]', "")
     rewrite(folder, 'hw.mean("amount")', 'hw.mean("amuont")')
     rewrite(folder, 'timestamp_field="asked"', 'timestamp_field="aksed"')
-    line = next(i for i, text in enumerate((folder / "features.py").read_text().splitlines(), 1) if text.startswith("view ="))
-    said = f"feature view 'user' (features.py:{line}): mean() over source 'events': no column 'amuont'; did you mean 'amount'?"
+    line = next(
+        i
+        for i, text in enumerate((folder / "features.py").read_text().splitlines(), 1)
+        if text.startswith("view =")
+    )
+    said = (
+        f"feature view 'user' (features.py:{line}): mean() over source 'events': no column "
+        "'amuont'; did you mean 'amount'?"
+    )
     planned = run("plan")
     assert planned.returncode == 0, planned.stderr
     shown = " ".join(planned.stdout.split())

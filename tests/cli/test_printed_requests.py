@@ -1,4 +1,6 @@
-"""The curl lines that `headwater ingest` and `headwater serve` print are accepted by these servers, for all types and units."""
+"""The curl lines that `headwater ingest` and `headwater serve` print are accepted by these servers,
+for all types and units.
+"""
 
 import json
 import os
@@ -72,8 +74,31 @@ model = hw.Model("m", task="binary", features=hw.FeatureService("m_v1", views), 
 project = hw.Project("shop", [model])
 """
 NAMES = [
-    *("of_text", "of_integer", "of_number", "of_flag", "of_binary", "of_day", "of_moment", "of_time", "of_int8", "of_int16", "of_int32"),
-    *("of_uint8", "of_uint16", "of_uint32", "of_uint64", "of_float32", "of_millis", "of_nanos", "of_decimal", "of_whole", "of_fraction"),
+    *(
+        "of_text",
+        "of_integer",
+        "of_number",
+        "of_flag",
+        "of_binary",
+        "of_day",
+        "of_moment",
+        "of_time",
+        "of_int8",
+        "of_int16",
+        "of_int32",
+    ),
+    *(
+        "of_uint8",
+        "of_uint16",
+        "of_uint32",
+        "of_uint64",
+        "of_float32",
+        "of_millis",
+        "of_nanos",
+        "of_decimal",
+        "of_whole",
+        "of_fraction",
+    ),
     *(
         "of_category",
         "of_choice",
@@ -112,7 +137,13 @@ def started(folder, *arguments):
     log = folder / f"{arguments[0]}.log"
     environment = os.environ | {"HEADWATER_HOME": str(folder / "home")}
     with log.open("wb") as out:
-        process = subprocess.Popen([sys.executable, "-m", "headwater.cli", *arguments], cwd=folder, env=environment, stdout=out, stderr=out)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headwater.cli", *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=out,
+            stderr=out,
+        )
     try:
         yield process, lambda: log.read_text(encoding="utf-8")
     finally:
@@ -130,29 +161,46 @@ def until(holds, process, said):
 
 def run(line):
     """The status and the body of a printed line, run by a shell."""
-    done = subprocess.run(["bash", "-c", line + " -s -w '\\n%{http_code}'"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", line + " -s -w '\\n%{http_code}'"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     body, _, status = done.stdout.rpartition("\n")
     return int(status), json.loads(body)
 
 
 @pytest.fixture(scope="module")
 def ingesting(tmp_path_factory):
-    """`headwater ingest` of a source for every type and unit: the lines that it prints by source, and its URL."""
+    """`headwater ingest` of a source for every type and unit: the lines that it prints by source,
+    and its URL.
+    """
     folder = tmp_path_factory.mktemp("ingesting")
     (folder / "features.py").write_text(SOURCES, encoding="utf-8")
     port = free_port()
-    with started(folder, "ingest", "--store=lmdb:online?size=1GB", f"--listen=127.0.0.1:{port}") as (process, said):
+    with started(
+        folder, "ingest", "--store=lmdb:online?size=1GB", f"--listen=127.0.0.1:{port}"
+    ) as (process, said):
 
         def answers():
             try:
-                return httpx.post(f"http://127.0.0.1:{port}/v1/events/none", json={}, trust_env=False).status_code == 404
+                return (
+                    httpx.post(
+                        f"http://127.0.0.1:{port}/v1/events/none", json={}, trust_env=False
+                    ).status_code
+                    == 404
+                )
             except httpx.HTTPError:
                 return False
 
         until(answers, process, said)
         lines = re.findall(r"^curl .*/v1/events/(\w+) .*$", said(), re.MULTILINE)
         yield (
-            {name: next(line for line in said().splitlines() if f"/v1/events/{name} " in line) for name in lines},
+            {
+                name: next(line for line in said().splitlines() if f"/v1/events/{name} " in line)
+                for name in lines
+            },
             f"http://127.0.0.1:{port}",
         )
 
@@ -173,10 +221,17 @@ SENT = {"s": int(NOW), "ms": int(NOW * 1e3), "us": int(NOW * 1e6), "ns": int(NOW
 
 
 @pytest.mark.parametrize("sent", SENT)
-@pytest.mark.parametrize("name", ["in_s", "in_ms", "in_us", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "same_name"])
+@pytest.mark.parametrize(
+    "name", ["in_s", "in_ms", "in_us", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "same_name"]
+)
 def test_a_time_in_another_unit_is_refused_with_the_units_and_an_example(ingesting, name, sent):
-    own, column = {"same_name": "ms"}.get(name, name.partition("_")[2]), "at" if name.startswith("in") else "ts"
-    answer = httpx.post(f"{ingesting[1]}/v1/events/{name}", json={"user": 1, column: SENT[sent]}, trust_env=False)
+    own, column = (
+        {"same_name": "ms"}.get(name, name.partition("_")[2]),
+        "at" if name.startswith("in") else "ts",
+    )
+    answer = httpx.post(
+        f"{ingesting[1]}/v1/events/{name}", json={"user": 1, column: SENT[sent]}, trust_env=False
+    )
     if sent == own:
         assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
         return
@@ -185,27 +240,56 @@ def test_a_time_in_another_unit_is_refused_with_the_units_and_an_example(ingesti
     assert re.search(rf"\b{own}\b", refused["reason"]), refused
     example = re.search(r"(?:send|such as) (\d+)", refused["reason"])[1]
     assert len(example) == len(str(SENT[own])), refused
-    again = httpx.post(f"{ingesting[1]}/v1/events/{name}", json={"user": 1, column: int(example)}, trust_env=False)
+    again = httpx.post(
+        f"{ingesting[1]}/v1/events/{name}", json={"user": 1, column: int(example)}, trust_env=False
+    )
     assert (again.status_code, again.json()["accepted"]) == (200, 1), again.json()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("in_ms", "2026-11-30T14:25:26Z", "a string is not a timestamp in ms since 1970, such as 1773324900000 - at `$.at`"),
-        ("epoch_ms", "2026-11-30T14:25:26Z", "a string is not a timestamp in ms since 1970, such as 1773324900000 - at `$.ts`"),
-        ("in_iso", 1764512726, "a number is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `$.at`"),
+        (
+            "in_ms",
+            "2026-11-30T14:25:26Z",
+            "a string is not a timestamp in ms since 1970, such as 1773324900000 - at `$.at`",
+        ),
+        (
+            "epoch_ms",
+            "2026-11-30T14:25:26Z",
+            "a string is not a timestamp in ms since 1970, such as 1773324900000 - at `$.ts`",
+        ),
+        (
+            "in_iso",
+            1764512726,
+            (
+                "a number is not a timestamp in ISO 8601 with an offset, such as "
+                "2026-03-12T14:15:00Z - at `$.at`"
+            ),
+        ),
         (
             "naive",
             [1],
-            "an array is not a timestamp in ISO 8601 with an offset, or in Europe/Oslo without one, such as 2026-03-12T14:15:00Z - at `$.at`",
+            (
+                "an array is not a timestamp in ISO 8601 with an offset, or in Europe/Oslo without "
+                "one, such as 2026-03-12T14:15:00Z - at `$.at`"
+            ),
         ),
-        ("in_iso", "noon", "'noon' is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `$.at`"),
+        (
+            "in_iso",
+            "noon",
+            (
+                "'noon' is not a timestamp in ISO 8601 with an offset, such as "
+                "2026-03-12T14:15:00Z - at `$.at`"
+            ),
+        ),
     ],
 )
 def test_a_time_of_another_form_is_refused_with_an_example(ingesting, name, value, reason):
     column = "ts" if name == "epoch_ms" else "at"
-    answer = httpx.post(f"{ingesting[1]}/v1/events/{name}", json={"user": 1, column: value}, trust_env=False)
+    answer = httpx.post(
+        f"{ingesting[1]}/v1/events/{name}", json={"user": 1, column: value}, trust_env=False
+    )
     assert (answer.status_code, answer.json()["refused"][0]["reason"]) == (422, reason)
 
 
@@ -218,12 +302,25 @@ def test_a_time_of_another_form_is_refused_with_an_example(ingesting, name, valu
             "nonsense",
             "select or filter fails: conversion from `str` to `datetime[μs]` failed in column 'ts'",
         ),
-        ("numeric_text", str(SENT["ms"]), "a", "select or filter fails: conversion from `str` to `i64` failed in column 'ts'"),
-        ("floating", NOW, SENT["ns"], "select or filter fails: conversion from `f64` to `i64` failed in column 'ts'"),
+        (
+            "numeric_text",
+            str(SENT["ms"]),
+            "a",
+            "select or filter fails: conversion from `str` to `i64` failed in column 'ts'",
+        ),
+        (
+            "floating",
+            NOW,
+            SENT["ns"],
+            "select or filter fails: conversion from `f64` to `i64` failed in column 'ts'",
+        ),
     ],
-    ids=["text", "text of a number", "float"],  # the times differ between workers, and the names of tests may not
+    # the times differ between workers, and the names of tests may not
+    ids=["text", "text of a number", "float"],
 )
-def test_a_value_that_select_cannot_read_is_refused_and_the_others_are_taken(ingesting, name, good, bad, reason):
+def test_a_value_that_select_cannot_read_is_refused_and_the_others_are_taken(
+    ingesting, name, good, bad, reason
+):
     events = [{"user": user, "ts": bad if user in (2, 5) else good} for user in range(7)]
     answer = httpx.post(f"{ingesting[1]}/v1/events/{name}", json=events, trust_env=False).json()
     assert answer["accepted"] == 5
@@ -236,7 +333,9 @@ def test_a_value_that_select_cannot_read_is_refused_and_the_others_are_taken(ing
 def test_old_times_are_times(ingesting):
     """A time of 1970 that is not the present in another unit is taken as it is."""
     for value in (0, 5_000_000_000, -86_400_000, 946_684_800_000):
-        answer = httpx.post(f"{ingesting[1]}/v1/events/epoch_ms", json={"user": 1, "ts": value}, trust_env=False)
+        answer = httpx.post(
+            f"{ingesting[1]}/v1/events/epoch_ms", json={"user": 1, "ts": value}, trust_env=False
+        )
         assert (answer.status_code, answer.json()["accepted"]) == (200, 1), answer.json()
 
 
@@ -283,14 +382,22 @@ def test_the_printed_prediction_is_answered(tmp_path):
 
     def headwater(*arguments):
         command = [sys.executable, "-m", "headwater.cli", *arguments]
-        done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    code = f"import headwater as hw; from features import project; hw.materialize(project, store={store!r})"
+    code = (
+        "import headwater as hw; from features import project; hw.materialize(project, "
+        f"store={store!r})"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
     trained = headwater("train")
-    with started(tmp_path, "serve", f"--store={store}", f"--listen=127.0.0.1:{port}") as (process, said):
+    with started(tmp_path, "serve", f"--store={store}", f"--listen=127.0.0.1:{port}") as (
+        process,
+        said,
+    ):
         until(lambda: "curl" in said(), process, said)
         (line,) = (line for line in said().splitlines() if line.startswith("curl"))
         status, body = run(line)

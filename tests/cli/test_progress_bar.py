@@ -1,4 +1,6 @@
-"""The bar of a command in a terminal: many threads report work concurrently, and nothing that it does ends the work."""
+"""The bar of a command in a terminal: many threads report work concurrently, and nothing that it
+does ends the work.
+"""
 
 import pytest
 
@@ -44,15 +46,30 @@ labels ="""
 
 @pytest.fixture
 def busy(folder):
-    """A project of five views, and in HEADWATER_ENGINE an engine that reports from four threads concurrently."""
-    text = (folder / "features.py").read_text(encoding="utf-8").replace("\nlabels =", VIEWS).replace("[view]", "[view, *views]")
+    """A project of five views, and in HEADWATER_ENGINE an engine that reports from four threads
+    concurrently.
+    """
+    text = (
+        (folder / "features.py")
+        .read_text(encoding="utf-8")
+        .replace("\nlabels =", VIEWS)
+        .replace("[view]", "[view, *views]")
+    )
     (folder / "features.py").write_text(text, encoding="utf-8")
     about = folder / "plugin" / "busy-1.0.dist-info"
     about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: busy\nVersion: 1.0\n", encoding="utf-8")
-    (about / "entry_points.txt").write_text("[headwater.plugins]\nbusy = busy_engine:register\n", encoding="utf-8")
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: busy\nVersion: 1.0\n", encoding="utf-8"
+    )
+    (about / "entry_points.txt").write_text(
+        "[headwater.plugins]\nbusy = busy_engine:register\n", encoding="utf-8"
+    )
     (folder / "plugin" / "busy_engine.py").write_text(ENGINE, encoding="utf-8")
-    return {"PYTHONPATH": str(folder / "plugin"), "HEADWATER_ENGINE": "busy", "HEADWATER_THREADS": "4"}
+    return {
+        "PYTHONPATH": str(folder / "plugin"),
+        "HEADWATER_ENGINE": "busy",
+        "HEADWATER_THREADS": "4",
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,20 +109,39 @@ print("equal:", values.equals(still))
     ("body", "progress", "says"),
     [
         ("", "progress=None", ""),
-        ("def fails(*_): raise KeyError(4)", "progress=fails", "the function of progress= ended with KeyError: 4. The computation goes on"),
-        ("import rich.live; rich.live.Live.update = None", "progress=None", "the progress bar ended with TypeError"),
+        (
+            "def fails(*_): raise KeyError(4)",
+            "progress=fails",
+            "the function of progress= ended with KeyError: 4. The computation goes on",
+        ),
+        (
+            "import rich.live; rich.live.Live.update = None",
+            "progress=None",
+            "the progress bar ended with TypeError",
+        ),
         ("warnings.simplefilter('error')\ndef fails(*_): raise KeyError(4)", "progress=fails", ""),
         ("sys.stderr = None", "progress=None", ""),
         ("sys.stderr = open('/dev/full', 'w')", "progress=True", ""),
         ("sys.stderr.close()", "progress=True", ""),
     ],
-    ids=["four threads", "a function that fails", "a bar that fails", "warnings are errors", "no stderr", "full", "closed"],
+    ids=[
+        "four threads",
+        "a function that fails",
+        "a bar that fails",
+        "warnings are errors",
+        "no stderr",
+        "full",
+        "closed",
+    ],
 )
 def test_no_display_ends_or_changes_a_computation(folder, busy, body, progress, says):
-    (folder / "stress.py").write_text(STRESS.replace("BODY", body).replace("PROGRESS", progress), encoding="utf-8")
+    (folder / "stress.py").write_text(
+        STRESS.replace("BODY", body).replace("PROGRESS", progress), encoding="utf-8"
+    )
     shown = on_terminal(folder, "stress.py", environment=busy)
     assert "equal: True" in shown.text, shown.text[-2000:]
-    assert "".join(says.split()) in "".join("".join(shown.lines).split())  # a terminal breaks lines anywhere
+    # a terminal breaks lines anywhere
+    assert "".join(says.split()) in "".join("".join(shown.lines).split())
     assert shown.code in {0, 120}  # 120: the interpreter could not flush a closed stream
     assert shown.cursor
     assert "Traceback" not in shown.text
@@ -113,7 +149,17 @@ def test_no_display_ends_or_changes_a_computation(folder, busy, body, progress, 
 
 @pytest.mark.slow
 def test_a_narrow_terminal_has_a_bar_of_one_line(folder, busy):
-    shown = on_terminal(folder, "-m", "headwater", "backtest", "--refits", "0", "--yes", columns=40, environment=busy)
+    shown = on_terminal(
+        folder,
+        "-m",
+        "headwater",
+        "backtest",
+        "--refits",
+        "0",
+        "--yes",
+        columns=40,
+        environment=busy,
+    )
     assert shown.code == 0
     assert "step 1 of 3: features" in shown.text
     assert " of 3: " not in "\n".join(shown.lines)

@@ -1,4 +1,6 @@
-"""headwater.toml next to the project's file: its contents, its precedence, and how an error names it."""
+"""headwater.toml next to the project's file: its contents, its precedence, and how an error names
+it.
+"""
 
 import json
 import subprocess
@@ -45,7 +47,8 @@ VARIABLES = (
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch, tmp_path):
     for name in VARIABLES:
-        monkeypatch.setenv(name, "")  # so that a command which sets it leaves nothing after the test
+        # so that a command which sets it leaves nothing after the test
+        monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -60,12 +63,27 @@ def given(*arguments):
 
 def test_values_are_those_of_the_file(tmp_path):
     write(tmp_path, FILE)
-    serve, ingest, made, status = given("serve"), given("ingest"), given("materialize"), given("status")
+    serve, ingest, made, status = (
+        given("serve"),
+        given("ingest"),
+        given("materialize"),
+        given("status"),
+    )
     assert {one.store for one in (serve, ingest, made, status)} == {"lmdb:kept/online"}
     assert {one.data_dir for one in (serve, ingest, made, status)} == {"kept"}
     assert (given("plan").catalog, ingest.catalog) == ("catalog.sqlite", "catalog.sqlite")
-    assert (serve.listen, serve.workers, serve.ingest, serve.graceful_timeout) == ("127.0.0.1:9001", 2, "", 3.0)
-    assert (serve.level, serve.tokens, serve.models, serve.log_third_party) == (["daily"], "tokens.json", "/srv/models", True)
+    assert (serve.listen, serve.workers, serve.ingest, serve.graceful_timeout) == (
+        "127.0.0.1:9001",
+        2,
+        "",
+        3.0,
+    )
+    assert (serve.level, serve.tokens, serve.models, serve.log_third_party) == (
+        ["daily"],
+        "tokens.json",
+        "/srv/models",
+        True,
+    )
     assert (ingest.listen, ingest.batch, ingest.max_future_skew) == ("none", 500, "2d")
     assert (made.memory, made.allow_pickle) == ("2GB", True)
     assert (serve.materialize, ingest.linger) == (None, 0.02)  # defaults
@@ -88,7 +106,13 @@ def test_paths_lie_beside_the_project(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://cache:6379/0", "rediss://cache/1?prefix=a", "redis://a:1,b:2?cluster=true", "lmdb:/srv/online?size=1GB"]
+    "url",
+    [
+        "redis://cache:6379/0",
+        "rediss://cache/1?prefix=a",
+        "redis://a:1,b:2?cluster=true",
+        "lmdb:/srv/online?size=1GB",
+    ],
 )
 def test_urls_and_full_paths_stay(tmp_path, url):
     (tmp_path / "shop").mkdir()
@@ -104,17 +128,27 @@ def test_urls_and_full_paths_stay(tmp_path, url):
         ("status", "--data-dir", "HEADWATER_DATA_DIR", "data_dir", "kept"),
         ("plan", "--catalog", "HEADWATER_CATALOG", "catalog", "catalog.sqlite"),
         ("serve", "--listen", "HEADWATER_SERVE_LISTEN", "listen", "127.0.0.1:9001"),
-        ("ingest", "--max-future-skew", "HEADWATER_INGEST_MAX_FUTURE_SKEW", "max_future_skew", "2d"),
+        (
+            "ingest",
+            "--max-future-skew",
+            "HEADWATER_INGEST_MAX_FUTURE_SKEW",
+            "max_future_skew",
+            "2d",
+        ),
         ("materialize", "--memory", "HEADWATER_MATERIALIZE_MEMORY", "memory", "2GB"),
     ],
 )
-def test_a_flag_goes_before_a_variable_and_that_before_the_file(tmp_path, monkeypatch, command, flag, variable, name, of_file):
+def test_a_flag_goes_before_a_variable_and_that_before_the_file(
+    tmp_path, monkeypatch, command, flag, variable, name, of_file
+):
     write(tmp_path, FILE)
     assert getattr(given(command), name) == of_file
     monkeypatch.setenv(variable, "lmdb:of-variable")
     found = getattr(given(command), name)
     # the library reads two of them itself, also where it is called from Python
-    assert found == (None if variable in {"HEADWATER_STORE", "HEADWATER_CATALOG"} else "lmdb:of-variable")
+    assert found == (
+        None if variable in {"HEADWATER_STORE", "HEADWATER_CATALOG"} else "lmdb:of-variable"
+    )
     assert getattr(given(command, flag, "lmdb:of-flag"), name) == "lmdb:of-flag"
     monkeypatch.setenv(variable, "")
     assert getattr(given(command), name) == of_file
@@ -125,7 +159,8 @@ def test_headwater_home_goes_before_the_data_directory_of_the_file(tmp_path, mon
 
     write(tmp_path, FILE)
     assert data_dir(given("status")) == Path("kept")
-    assert data_dir(given("train")) == Path("kept")  # a command without the option: its serving log lies there
+    # a command without the option: its serving log lies there
+    assert data_dir(given("train")) == Path("kept")
     monkeypatch.setenv("HEADWATER_HOME", "home")
     assert data_dir(given("status")) == Path("home")
     monkeypatch.setenv("HEADWATER_DATA_DIR", "data")
@@ -139,7 +174,10 @@ def test_headwater_home_goes_before_the_data_directory_of_the_file(tmp_path, mon
         ('data_dir = "x"', "did you mean 'data-dir'?"),
         ('engin = "local"', "has no key 'engin'; did you mean 'engine'"),
         ("[sever]\nworkers = 2", "has no key 'sever'; did you mean 'serve'?"),
-        ("[serve]\nworker = 2", "headwater.toml: [serve] has no key 'worker'; did you mean 'workers'?"),
+        (
+            "[serve]\nworker = 2",
+            "headwater.toml: [serve] has no key 'worker'; did you mean 'workers'?",
+        ),
         ('[serve]\nhttp = "x"', "[serve] has no key 'http'"),
         ("[ingest]\nallow_unapplied = true", "did you mean 'allow-unapplied'?"),
         ('[serve]\nstore = "lmdb:x"', "store is for every command; write it above the sections"),
@@ -194,7 +232,10 @@ def test_an_error_says_where_the_value_comes_from(folder, capsys, text, argument
 def test_an_error_names_the_variable_of_a_value(folder, capsys, monkeypatch):
     monkeypatch.setenv("HEADWATER_SERVE_WORKERS", "many")
     assert main(["serve"]) == 2
-    assert "'many' is not a valid integer. It comes from HEADWATER_SERVE_WORKERS" in capsys.readouterr().err
+    assert (
+        "'many' is not a valid integer. It comes from HEADWATER_SERVE_WORKERS"
+        in capsys.readouterr().err
+    )
     monkeypatch.setenv("HEADWATER_SERVE_WORKERS", "")
     monkeypatch.setenv("HEADWATER_SERVE_LOG_SAMPLE", "3")
     assert main(["serve"]) == 2
@@ -205,7 +246,9 @@ def test_an_error_names_the_variable_of_a_value(folder, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_commands_work_on_the_store_of_the_file_and_do_not_repeat_it(folder, run):
-    write(folder, 'store = "lmdb:kept/online"\ndata-dir = "kept"\ncatalog = "kept/catalog.sqlite"\n')
+    write(
+        folder, 'store = "lmdb:kept/online"\ndata-dir = "kept"\ncatalog = "kept/catalog.sqlite"\n'
+    )
     assert run("apply").returncode == 0
     assert (folder / "kept/catalog.sqlite").is_file()
     done = run("materialize")
@@ -231,19 +274,38 @@ given.supervised = object() if {} else None
 serve.run(given, None)
 """
     for child, said in (("True", "loads"), ("False", "")):
-        done = subprocess.run([sys.executable, "-c", code.replace("{}", child)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("{}", child)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.stderr.strip() == said
 
 
 @pytest.mark.parametrize(
     ("line", "value", "variable", "other", "setting"),
     [
-        ('archive-url = "s3://bucket/prefix/"', "s3://bucket/prefix", "HEADWATER_ARCHIVE_URL", "gs://other/place", settings.archive_url),
-        ('engine = "spark:sc://host:15002"', "spark:sc://host:15002", "HEADWATER_ENGINE", "local", settings.engine),
+        (
+            'archive-url = "s3://bucket/prefix/"',
+            "s3://bucket/prefix",
+            "HEADWATER_ARCHIVE_URL",
+            "gs://other/place",
+            settings.archive_url,
+        ),
+        (
+            'engine = "spark:sc://host:15002"',
+            "spark:sc://host:15002",
+            "HEADWATER_ENGINE",
+            "local",
+            settings.engine,
+        ),
     ],
     ids=["archive-url", "engine"],
 )
-def test_what_every_command_reads_is_that_of_the_variable_or_else_of_the_file(tmp_path, monkeypatch, line, value, variable, other, setting):
+def test_what_every_command_reads_is_that_of_the_variable_or_else_of_the_file(
+    tmp_path, monkeypatch, line, value, variable, other, setting
+):
     write(tmp_path, line)
     given("materialize")
     assert setting() == value
@@ -267,4 +329,7 @@ def test_a_development_environment_ships_no_logs(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("HEADWATER_READS", reads)
         assert main(["serve"]) == 0
     assert shipped == ["s3://production/logs", None]
-    assert capsys.readouterr().err == "logs are not shipped: this is a development environment, and production's logs may be there\n"
+    assert capsys.readouterr().err == (
+        "logs are not shipped: this is a development environment, and production's logs may "
+        "be there\n"
+    )

@@ -1,4 +1,6 @@
-"""A terminal is asked before a backtest for what no table says; options, the project and --yes answer without questions."""
+"""A terminal is asked before a backtest for what no table says; options, the project and --yes
+answer without questions.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ class Terminal(io.StringIO):
 
 
 def asked(
-    monkeypatch: pytest.MonkeyPatch, typed: str, evaluation: hw.Evaluation, *, as_json: bool = False, yes: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    evaluation: hw.Evaluation,
+    *,
+    as_json: bool = False,
+    yes: bool = False,
 ) -> hw.Evaluation:
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     return ask(Arguments(yes=yes, baseline=None), Screen(as_json=as_json), evaluation, LEVELS)
@@ -58,7 +65,9 @@ def test_what_the_project_answers_is_not_asked(monkeypatch, capsys):
 
 
 def test_the_answers_are_sentences():
-    labels = hw.Labels("pay", table="pay.parquet", timestamp_field="at", label="fraud", known_after="30d")
+    labels = hw.Labels(
+        "pay", table="pay.parquet", timestamp_field="at", label="fraud", known_after="30d"
+    )
     lines = answered(hw.Evaluation(adversaries=True, delay_by_outcome=True), labels)
     assert "experiment with a burn-in" in lines[0]
     assert "one delay for all rows (known_after='30d')" in lines[1]

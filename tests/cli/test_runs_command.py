@@ -13,8 +13,12 @@ def test_runs_are_listed_shown_and_compared(folder, run, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert "next: headwater backtest" in done.stderr
     times = pl.datetime_range(START, interval="5h", end=START.replace(day=13), eager=True)
-    scores = pl.DataFrame({"id": range(len(times)), "time": times, "label": [n % 2 for n in range(len(times))]})
-    scores.with_columns(stale=pl.lit(0.5), fresh=pl.col("label") * 0.8 + 0.1).write_parquet(folder / "scores.parquet")
+    scores = pl.DataFrame(
+        {"id": range(len(times)), "time": times, "label": [n % 2 for n in range(len(times))]}
+    )
+    scores.with_columns(stale=pl.lit(0.5), fresh=pl.col("label") * 0.8 + 0.1).write_parquet(
+        folder / "scores.parquet"
+    )
     for _ in range(2):
         done = run("backtest", "--scores", "scores.parquet", "--output", "report.html")
         assert done.returncode == 0, done.stderr

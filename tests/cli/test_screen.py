@@ -1,4 +1,6 @@
-"""What a terminal is shown: strings of events and files never reach it as something that it obeys."""
+"""What a terminal is shown: strings of events and files never reach it as something that it
+obeys.
+"""
 
 import io
 
@@ -7,7 +9,18 @@ import pytest
 from headwater.cli.screen import Screen
 from headwater.terminal.text import visible
 
-HOSTILE = ["\x1b]0;owned\x07", "\x1b[2J", "\x07", "\x9b31m", "\u202egnp.exe", "\u2066x\u2069", "a\rb", "\x7f", "\u200e", "\x00"]
+HOSTILE = [
+    "\x1b]0;owned\x07",
+    "\x1b[2J",
+    "\x07",
+    "\x9b31m",
+    "\u202egnp.exe",
+    "\u2066x\u2069",
+    "a\rb",
+    "\x7f",
+    "\u200e",
+    "\x00",
+]
 
 
 class Terminal(io.StringIO):
@@ -40,8 +53,11 @@ def test_control_characters_are_written_out(monkeypatch, text, write):
         screen.next("headwater", text)
     else:
         getattr(screen, write)(f"key {text}")
-    shown = out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "")  # bold, of the table's own head
-    assert not [character for character in text if not character.isprintable() and character in shown]
+    # bold, of the table's own head
+    shown = out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert not [
+        character for character in text if not character.isprintable() and character in shown
+    ]
 
 
 def test_other_characters_stay():

@@ -1,4 +1,6 @@
-"""`headwater serve` as a process: it answers, keeps what it answered, and ends when it is told to."""
+"""`headwater serve` as a process: it answers, keeps what it answered, and ends when it is told
+to.
+"""
 
 import json
 import os
@@ -26,7 +28,9 @@ project = hw.Project("shop", [hw.Model("churn", features=hw.FeatureService("chur
 
 def written(folder):
     now = datetime.now(UTC)
-    pl.DataFrame({"user": [1, 1, 2], "at": [now - timedelta(hours=2)] * 3, "pages": [3, 5, 7]}).write_parquet(folder / "visits.parquet")
+    pl.DataFrame(
+        {"user": [1, 1, 2], "at": [now - timedelta(hours=2)] * 3, "pages": [3, 5, 7]}
+    ).write_parquet(folder / "visits.parquet")
     asked = {"user": [1, 2] * 20, "at": [now - timedelta(hours=1)] * 40, "left": [True, False] * 20}
     pl.DataFrame(asked).write_parquet(folder / "asked.parquet")
     (folder / "features.py").write_text(PROJECT)
@@ -38,7 +42,13 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("served")
     written(made)
     for verb in (["materialize"], ["train"]):
-        subprocess.run([sys.executable, "-m", "headwater.cli", *verb], cwd=made, check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            [sys.executable, "-m", "headwater.cli", *verb],
+            cwd=made,
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
     return made
 
 
@@ -52,7 +62,11 @@ def test_it_answers_and_ends(folder, number):
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, headers={"Authorization": f"Bearer {token}"}) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            trust_env=False,
+            headers={"Authorization": f"Bearer {token}"},
+        ) as client:
 
             def ready():
                 assert process.poll() is None, process.stderr.read()
@@ -62,10 +76,17 @@ def test_it_answers_and_ends(folder, number):
                     return False
 
             wait_until(ready, "readiness")
-            said = client.post("/v1/predict/churn", json={"row": {"user": 1}}, headers={"X-Request-Id": "mine"}).json()
+            said = client.post(
+                "/v1/predict/churn", json={"row": {"user": 1}}, headers={"X-Request-Id": "mine"}
+            ).json()
             assert said["version"] == "1"
             assert 0 < said["prediction"]["value"] < 1
-            assert httpx.post(f"http://127.0.0.1:{port}/v1/predict/churn", json={}, trust_env=False).status_code == 401
+            assert (
+                httpx.post(
+                    f"http://127.0.0.1:{port}/v1/predict/churn", json={}, trust_env=False
+                ).status_code
+                == 401
+            )
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     except BaseException:
@@ -73,7 +94,9 @@ def test_it_answers_and_ends(folder, number):
         process.communicate()
         raise
     assert process.returncode == 0, err
-    assert [json.loads(line)["status"] for line in out.splitlines() if json.loads(line)["id"] == "mine"] == [200]
+    assert [
+        json.loads(line)["status"] for line in out.splitlines() if json.loads(line)["id"] == "mine"
+    ] == [200]
     assert f"serving shop at http://127.0.0.1:{port}" in err
     assert list((folder / ".headwater" / "served").rglob("*.parquet"))
 
@@ -97,6 +120,11 @@ def test_others_are_not_served_without_tokens(folder, tmp_path):
 
 def _ran(folder, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "headwater.cli", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-m", "headwater.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return done.stdout

@@ -1,4 +1,6 @@
-"""Standard streams that are closed, full, a pipe, or of another encoding: a command does its work, and no error is raw."""
+"""Standard streams that are closed, full, a pipe, or of another encoding: a command does its work,
+and no error is raw.
+"""
 
 import os
 import re
@@ -19,8 +21,19 @@ HEADWATER = f"{shlex.quote(sys.executable)} -m headwater"
 def in_shell(folder, line, **environment):
     """A line of a shell, in which `headwater` is this one."""
     line = line.replace("headwater ", f"{HEADWATER} ", 1)
-    env = {name: value for name, value in os.environ.items() if name not in {"PYTHONUTF8", "PYTHONIOENCODING"}} | environment
-    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, env=env, check=False)
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"PYTHONUTF8", "PYTHONIOENCODING"}
+    } | environment
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env=env,
+        check=False,
+    )
 
 
 CLOSED = {
@@ -47,7 +60,14 @@ CLOSED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", list(CLOSED) if FULL else ["headwater erase --key user_id=u03 <&-", "headwater status >&-", "headwater status <&- >&- 2>&-"]
+    "line",
+    list(CLOSED)
+    if FULL
+    else [
+        "headwater erase --key user_id=u03 <&-",
+        "headwater status >&-",
+        "headwater status <&- >&- 2>&-",
+    ],
 )
 def test_a_stream_that_is_closed(shop, line):
     done = in_shell(shop, line)
@@ -57,19 +77,30 @@ def test_a_stream_that_is_closed(shop, line):
 
 @pytest.mark.slow
 def test_nothing_is_printed_into_a_file_that_got_the_number_of_a_closed_stream(shop):
-    """The store's database is opened after the start: without care it would be file 1, and hold the output."""
-    (shop / "prints.py").write_text("import os, sys\nos.write(1, b'printed')\nsys.stdout.write('printed')\n", encoding="utf-8")
-    (shop / "features.py").write_text("import prints\n" + (shop / "features.py").read_text(encoding="utf-8"), encoding="utf-8")
+    """The store's database is opened after the start: without care it would be file 1, and hold the
+    output.
+    """
+    (shop / "prints.py").write_text(
+        "import os, sys\nos.write(1, b'printed')\nsys.stdout.write('printed')\n", encoding="utf-8"
+    )
+    (shop / "features.py").write_text(
+        "import prints\n" + (shop / "features.py").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     assert in_shell(shop, "headwater materialize >&- 2>&-").returncode == 0
     done = in_shell(shop, "headwater status")
     assert done.returncode == 0, done.stderr
     assert not [
-        path for path in shop.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"} and b"printed" in path.read_bytes()
+        path
+        for path in shop.rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"} and b"printed" in path.read_bytes()
     ]
 
 
 @pytest.mark.parametrize(
-    "command", ["status", "status --json", "--help", "completion bash", "token list", "train"] if FULL else ["status", "--help"]
+    "command",
+    ["status", "status --json", "--help", "completion bash", "token list", "train"]
+    if FULL
+    else ["status", "--help"],
 )
 def test_a_full_device(shop, command):
     done = in_shell(shop, f"headwater {command} >/dev/full")
@@ -92,12 +123,25 @@ def test_a_full_standard_error_ends_nothing(shop):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"] if FULL else ["ascii"])
 @pytest.mark.parametrize(
     "command",
-    ["status", "models", "assess readiness", "assess cost", "deadletters list clicks", "parity", "plan", "runs", "doctor", "--help"]
+    [
+        "status",
+        "models",
+        "assess readiness",
+        "assess cost",
+        "deadletters list clicks",
+        "parity",
+        "plan",
+        "runs",
+        "doctor",
+        "--help",
+    ]
     if FULL
     else ["status", "models", "deadletters list clicks"],
 )
 def test_another_encoding(shop, command, encoding):
-    """The characters that it has stay, typographic ones become ASCII, and others are written out."""
+    """The characters that it has stay, typographic ones become ASCII, and others are written
+    out.
+    """
     done = in_shell(shop, f"headwater {command}", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode(encoding)
@@ -111,9 +155,15 @@ def test_a_pipe_gets_every_cell_in_one_line(shop):
     for command, whole in {
         "deadletters list clicks": [
             "headwater_partition",
-            "no json at all, of a sender that writes sentences: an error was caught while the record was written",
+            (
+                "no json at all, of a sender that writes sentences: an error was caught while the "
+                "record was written"
+            ),
         ],
-        "status": ["user_by_day_of_the_local_calendar", "every 1d at 00:00 UTC, published 0s later"],
+        "status": [
+            "user_by_day_of_the_local_calendar",
+            "every 1d at 00:00 UTC, published 0s later",
+        ],
         "runs": ["what came of it"],
         "models": ["average_precision", "80 trees of 48 leaves"],
     }.items():
@@ -127,15 +177,30 @@ def test_a_pipe_gets_every_cell_in_one_line(shop):
 
 def test_words_and_commands_stay_whole(shop):
     """The remarks of `init` and the next command of `train`, at 40 columns."""
-    init = ["init", "events.parquet", "labels.parquet", "--output", "new.py", "--request-time", "asked", "--known-at", "settled", "--yes"]
+    init = [
+        "init",
+        "events.parquet",
+        "labels.parquet",
+        "--output",
+        "new.py",
+        "--request-time",
+        "asked",
+        "--known-at",
+        "settled",
+        "--yes",
+    ]
     text = Terminal(shop, "-m", "headwater", *init, columns=40).result().text.replace("\r\n", "\n")
     assert "next: headwater backtest --project new.py\n" in text
-    assert not [line for line in text.split("\n") if len(line) > 40 and not line.startswith("next: ")]
+    assert not [
+        line for line in text.split("\n") if len(line) > 40 and not line.startswith("next: ")
+    ]
     assert "Its comments give the evidence of each guess" in " ".join(text.split())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["dai\x1b[2Jly\u202e", "dai\rly"] if FULL else ["dai\x1b[2Jly\u202e"])
+@pytest.mark.parametrize(
+    "level", ["dai\x1b[2Jly\u202e", "dai\rly"] if FULL else ["dai\x1b[2Jly\u202e"]
+)
 def test_control_characters_of_names_are_written_out(shop, level):
     text = (
         (shop / "features.py")
@@ -156,7 +221,13 @@ def test_control_characters_of_names_are_written_out(shop, level):
         for shown in (str(result), repr(result), repr(result.table()), result.summary(), repr(project)):
             assert not set({level!a}) & set(shown) - set("daily[2J"), shown
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=shop, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=shop,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -17,7 +17,9 @@ project = hw.Project("shop", [model], versions=[view])
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Run `headwater ARGUMENTS` in this process, which has the libraries and kernels: a process for each command took most of the time."""
+    """Run `headwater ARGUMENTS` in this process, which has the libraries and kernels: a process for
+    each command took most of the time.
+    """
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
@@ -36,27 +38,42 @@ def both(folder):
 def versions(run):
     done = run("views", "--json")
     assert done.returncode == 0, done.stderr
-    return [(v["version"], v["promoted"], set(v["state"].values()), v["models"]) for v in json.loads(done.stdout)["versions"]]
+    return [
+        (v["version"], v["promoted"], set(v["state"].values()), v["models"])
+        for v in json.loads(done.stdout)["versions"]
+    ]
 
 
 def test_a_project_without_versions_says_what_to_give(folder, run):
     assert run("materialize").returncode == 0
     done = run("views")
-    assert (done.returncode, done.stderr) == (0, "no view of project shop has several versions; give the project versions=[...]\n")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "no view of project shop has several versions; give the project versions=[...]\n",
+    )
     done = run("views", "promote", "user@2")
     assert done.returncode == 2
-    assert "project 'shop' has no version 'user@2' of a view; none of its views has several versions" in done.stderr
+    assert (
+        "project 'shop' has no version 'user@2' of a view; none of its views has several versions"
+        in done.stderr
+    )
 
 
 @pytest.mark.slow
 def test_versions_are_promoted_rolled_back_and_trained_on(both, run):
     done = run("plan")
-    assert "view user has several versions: user@1 (read by name), user@2 are all kept filled" in " ".join(done.stdout.split())
+    assert (
+        "view user has several versions: user@1 (read by name), user@2 are all kept filled"
+        in " ".join(done.stdout.split())
+    )
     done = run("materialize", "user@1")
     assert done.returncode == 0, done.stderr
     done = run("views", "promote", "user@2")
     assert done.returncode == 2
-    assert "user@2 cannot be read yet: user@2 is absent in the online store. Fill it with headwater materialize" in done.stderr
+    assert (
+        "user@2 cannot be read yet: user@2 is absent in the online store. Fill it with headwater "
+        "materialize"
+    ) in done.stderr
     assert run("materialize").returncode == 0
     assert versions(run) == [(1, True, {"current"}, []), (2, False, {"current"}, [])]
 
@@ -64,7 +81,10 @@ def test_versions_are_promoted_rolled_back_and_trained_on(both, run):
     assert done.returncode == 0, done.stderr
     done = run("views", "promote", "user@2", "--dry-run")
     assert (done.returncode, done.stdout) == (0, "user would read user@2\n")
-    assert versions(run) == [(1, True, {"current"}, []), (2, False, {"current"}, ["churn as defined, version 1"])]
+    assert versions(run) == [
+        (1, True, {"current"}, []),
+        (2, False, {"current"}, ["churn as defined, version 1"]),
+    ]
     done = run("views", "promote", "user@2", "--yes")
     assert (done.returncode, done.stderr) == (
         0,
@@ -78,8 +98,9 @@ def test_versions_are_promoted_rolled_back_and_trained_on(both, run):
     done = run("views", "rollback", "user")
     assert done.returncode == 2
     assert (
-        "no version of view 'user' was promoted before user@1; it has user@1, user@2. Run: headwater views promote VERSION" in done.stderr
-    )
+        "no version of view 'user' was promoted before user@1; it has user@1, user@2. Run: "
+        "headwater views promote VERSION"
+    ) in done.stderr
     done = run("train", "--view", "user@7")
     assert done.returncode == 2
     assert "project 'shop' has no version 'user@7' of a view; did you mean 'user@" in done.stderr

@@ -20,7 +20,9 @@ class Asking(threading.Thread):
         super().__init__(daemon=True)
         self.port, self.over, self.answers = port, threading.Event(), []
         words = itertools.cycle("ab")
-        self.body = json.dumps({"rows": [{"user": f"u{n}", "word": next(words)} for n in range(20)]})
+        self.body = json.dumps(
+            {"rows": [{"user": f"u{n}", "word": next(words)} for n in range(20)]}
+        )
 
     def run(self):
         while not self.over.wait(0.05):
@@ -29,7 +31,9 @@ class Asking(threading.Thread):
     def ask(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request("POST", "/v1/features/s", self.body, {"content-type": "application/json"})
+            connection.request(
+                "POST", "/v1/features/s", self.body, {"content-type": "application/json"}
+            )
             return connection.getresponse().status
         except OSError:
             return 0
@@ -38,20 +42,42 @@ class Asking(threading.Thread):
 
     def answered(self, since):
         """Wait until a request that was sent later than `since` is answered."""
-        wait_until(lambda: any(status == 200 for at, status in list(self.answers) if at > since), "features")
+        wait_until(
+            lambda: any(status == 200 for at, status in list(self.answers) if at > since),
+            "features",
+        )
 
     def silence(self, since):
         """The seconds from `since` to the last request that was not answered."""
-        return max((at for at, status in list(self.answers) if at > since and status != 200), default=since) - since
+        return (
+            max(
+                (at for at, status in list(self.answers) if at > since and status != 200),
+                default=since,
+            )
+            - since
+        )
 
 
 @contextlib.contextmanager
 def asked(here):
-    """One process that serves a group's features, which are asked for while the context lasts; it has to outlive that."""
+    """One process that serves a group's features, which are asked for while the context lasts; it
+    has to outlive that.
+    """
     port, log = free_port(), here.folder / "serve.log"
-    command = [sys.executable, "-m", "headwater.cli", "serve", "--store", here.url, "--listen", f"127.0.0.1:{port}"]
+    command = [
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        "serve",
+        "--store",
+        here.url,
+        "--listen",
+        f"127.0.0.1:{port}",
+    ]
     with log.open("wb") as out:
-        service = subprocess.Popen(command, cwd=here.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        service = subprocess.Popen(
+            command, cwd=here.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+        )
     service.log = log
     asking = Asking(port)
     try:

@@ -1,4 +1,6 @@
-"""A broker behind a proxy, online stores of several machines, and groups of processes that ingest."""
+"""A broker behind a proxy, online stores of several machines, and groups of processes that
+ingest.
+"""
 
 import pytest
 
@@ -39,7 +41,10 @@ def group_at(network, topic, tmp_path):
 
     def made(url, **more):
         options = '{"session.timeout.ms": "3000", "heartbeat.interval.ms": "500"}'
-        stream = f'hw.kafka("{topic}", servers="{network.servers}", schema=schema, group="{topic}", options={options})'
+        stream = (
+            f'hw.kafka("{topic}", servers="{network.servers}", schema=schema, group="{topic}", '
+            f"options={options})"
+        )
         groups.append(Group(tmp_path, url, stream, **more))
         return groups[-1]
 
@@ -50,7 +55,9 @@ def group_at(network, topic, tmp_path):
 
 @pytest.fixture(params=["redis", "cluster", "postgres", *(DYNAMODB if LONG else DYNAMODB[:1])])
 def url(request, tmp_path):
-    """A store that several processes write to: Redis, a Redis cluster of three masters, PostgreSQL, DynamoDB."""
+    """A store that several processes write to: Redis, a Redis cluster of three masters, PostgreSQL,
+    DynamoDB.
+    """
     if request.param == "cluster":
         with clustered(tmp_path / "cluster", *DURABLE) as servers:
             yield f"redis+cluster://127.0.0.1:{servers[0].port}"

@@ -1,4 +1,6 @@
-"""A port in front of a server that delays, ends or blocks connections: of all clients, or of one process."""
+"""A port in front of a server that delays, ends or blocks connections: of all clients, or of one
+process.
+"""
 
 import contextlib
 import socket
@@ -8,9 +10,11 @@ from pathlib import Path
 
 
 class Link:
-    """Leads to a port of this machine. Data sent while it is blocked arrives when it is healed, as TCP would have it.
+    """Leads to a port of this machine. Data sent while it is blocked arrives when it is healed, as
+    TCP would have it.
 
-    delay: seconds that each piece of data takes, in both directions. target: the port, which may change.
+    delay: seconds that each piece of data takes, in both directions. target: the port, which may
+    change.
     """
 
     def __init__(self, target, port=0):
@@ -109,7 +113,9 @@ def owner(port):
     inodes = {f"socket:[{row[9]}]" for row in rows if int(row[1].partition(":")[2], 16) == port}
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if entry.name.isdecimal() and any(_leads_to(one) in inodes for one in (entry / "fd").iterdir()):
+            if entry.name.isdecimal() and any(
+                _leads_to(one) in inodes for one in (entry / "fd").iterdir()
+            ):
                 return int(entry.name)
     return None
 

@@ -1,4 +1,6 @@
-"""A primary of a Redis cluster is killed under load, and the cluster promotes its replica: ingestion and serving go on by themselves."""
+"""A primary of a Redis cluster is killed under load, and the cluster promotes its replica:
+ingestion and serving go on by themselves.
+"""
 
 import contextlib
 import time
@@ -26,19 +28,33 @@ class Cluster:
     """Three primaries, each behind a link that clients and its replica use, and three replicas."""
 
     def __init__(self, folder, stack):
-        self.servers = stack.enter_context(clustered(folder, *AOF, masters=MASTERS, replicas=MASTERS))
+        self.servers = stack.enter_context(
+            clustered(folder, *AOF, masters=MASTERS, replicas=MASTERS)
+        )
         self.replicas = self.servers[MASTERS:]
         self.links = [stack.enter_context(Link(server.port)) for server in self.servers[:MASTERS]]
         for server, link in zip(self.servers, self.links, strict=False):
-            announced = {"cluster-announce-port": link.port, "cluster-announce-bus-port": server.port + 10_000}
+            announced = {
+                "cluster-announce-port": link.port,
+                "cluster-announce-bus-port": server.port + 10_000,
+            }
             with server.client as client:
                 for name, value in announced.items():
                     client.config_set(name, value)
-            server.options += tuple(str(part) for name, value in announced.items() for part in (f"--{name}", value))
-        wait_until(lambda: all(self._by_link(n) for n in range(MASTERS)), "replicas that use the links")
-        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:2])
+            server.options += tuple(
+                str(part) for name, value in announced.items() for part in (f"--{name}", value)
+            )
+        wait_until(
+            lambda: all(self._by_link(n) for n in range(MASTERS)), "replicas that use the links"
+        )
+        self.url = "redis+cluster://" + ",".join(
+            f"127.0.0.1:{server.port}" for server in self.servers[:2]
+        )
         with self.servers[0].client as client:
-            self.state = client.execute_command("CLUSTER", "KEYSLOT", "{headwater}") * MASTERS // 16384  # the number of its primary
+            # the number of its primary
+            self.state = (
+                client.execute_command("CLUSTER", "KEYSLOT", "{headwater}") * MASTERS // 16384
+            )
 
     def _by_link(self, n):
         replica = self.replicas[n]
@@ -83,7 +99,9 @@ def servers(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_and_a_service_go_on_by_themselves(servers, network, group_at, topic):
-    """Commits wait for a replica; the primary of the state is killed, then one of records, and the last one falls silent."""
+    """Commits wait for a replica; the primary of the state is killed, then one of records, and the
+    last one falls silent.
+    """
     here = group_at(servers.url + "?replicas=1&timeout=10s")
     with producing(here, network.servers, topic):
         first, second = here.begin(None, None)
@@ -101,20 +119,27 @@ def test_two_processes_and_a_service_go_on_by_themselves(servers, network, group
                 gaps.append((seconds, asking.silence(begin)))
         assert [process.poll() for process in (first, second)] == [None, None]
     here.end()
-    promoted, silent = (", ".join(f"{seconds:.1f}" for seconds in column) for column in zip(*gaps, strict=True))
+    promoted, silent = (
+        ", ".join(f"{seconds:.1f}" for seconds in column) for column in zip(*gaps, strict=True)
+    )
     figure(
-        f"primaries of a Redis cluster: two killed, one silent; replaced after {promoted} s, features after {silent} s: {len(here.good):,} events exact"
+        f"primaries of a Redis cluster: two killed, one silent; replaced after {promoted} s, "
+        f"features after {silent} s: {len(here.good):,} events exact"
     )
 
 
 @pytest.mark.slow
-def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(servers):
+def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(
+    servers,
+):
     with contextlib.closing(hw.operations.open_store(servers.url)):
         pass
     for link in servers.links:
         link.delay = 0.15  # in each direction
     by_links = "redis+cluster://" + ",".join(f"127.0.0.1:{link.port}" for link in servers.links)
-    with contextlib.closing(hw.operations.open_store(f"{by_links}?timeout=60s", readonly=True, for_requests=True)) as store:
+    with contextlib.closing(
+        hw.operations.open_store(f"{by_links}?timeout=60s", readonly=True, for_requests=True)
+    ) as store:
         with pytest.raises(StoreError, match="does not answer"):
             store.get([keyspace.FORMAT_KEY])
         for link in servers.links:
@@ -124,15 +149,23 @@ def test_a_cluster_that_answers_too_slowly_for_requests_is_opened_and_read_when_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["state", "records"])
-def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(lost, servers, network, group_at, topic):
-    """By the running process, and by each new one, while the archive has files of them; until `store rewind` removed all records."""
+def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(
+    lost, servers, network, group_at, topic
+):
+    """By the running process, and by each new one, while the archive has files of them; until
+    `store rewind` removed all records.
+    """
     here = group_at(servers.url, script=SMALL_FILES)
     n = (servers.state + (lost == "records")) % MASTERS
     with producing(here, network.servers, topic):
         (process,) = here.begin(None)
         servers.part(n)
         files = {*here.folder.rglob("*.parquet")}
-        wait_until(lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8, "files of the archive", process)
+        wait_until(
+            lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8,
+            "files of the archive",
+            process,
+        )
         servers.kill(n)
         refused(process, "this process had made commit", "lost offsets of", "has lost commits of")
         for _ in range(2):
@@ -145,11 +178,16 @@ def test_commits_that_a_promoted_replica_lacks_are_refused_and_repaired(lost, se
     here.processes.clear()
     here.begin(None)
     here.end()
-    figure(f"a promoted replica without the last commits of {lost}, refused and repaired: {len(here.good):,} events exact")
+    figure(
+        f"a promoted replica without the last commits of {lost}, refused and repaired: "
+        f"{len(here.good):,} events exact"
+    )
 
 
 @pytest.mark.slow
 def test_acknowledged_pushes_that_a_promoted_replica_lacks_are_refused_and_named(servers, tmp_path):
     here = World(tmp_path, servers.url, "hw.push(schema=schema)")
     with losing(here, lambda: servers.part(servers.state), lambda: servers.kill(servers.state)):
-        refused(here.start(), "lost offsets of", "has lost commits of", "senders were told that commit")
+        refused(
+            here.start(), "lost offsets of", "has lost commits of", "senders were told that commit"
+        )

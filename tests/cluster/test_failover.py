@@ -1,4 +1,6 @@
-"""A server of the store is lost and its standby takes over: exact where commits wait for the standby, else refused and repaired."""
+"""A server of the store is lost and its standby takes over: exact where commits wait for the
+standby, else refused and repaired.
+"""
 
 import contextlib
 import re
@@ -26,7 +28,9 @@ class RedisPair:
     def __init__(self, folder, stack, *, waits):
         self.primary = stack.enter_context(contextlib.closing(Server(folder / "primary", *AOF)))
         self.way = stack.enter_context(Link(self.primary.port))
-        self.replica = stack.enter_context(contextlib.closing(self.primary.replica(folder / "replica", self.way.port)))
+        self.replica = stack.enter_context(
+            contextlib.closing(self.primary.replica(folder / "replica", self.way.port))
+        )
         self.link = stack.enter_context(Link(self.primary.port))
         self.url = f"redis://127.0.0.1:{self.link.port}/0" + ("?replicas=1" if waits else "")
 
@@ -42,12 +46,20 @@ class RedisPair:
 
 
 class PostgresPair:
-    """A primary behind a link, and a hot standby that replicates its stream. waits: whether commits wait until it has applied them."""
+    """A primary behind a link, and a hot standby that replicates its stream. waits: whether commits
+    wait until it has applied them.
+    """
 
     def __init__(self, folder, stack, *, waits):
-        more = ("-c", "synchronous_standby_names=standby", "-c", "synchronous_commit=remote_apply") if waits else ()
+        more = (
+            ("-c", "synchronous_standby_names=standby", "-c", "synchronous_commit=remote_apply")
+            if waits
+            else ()
+        )
         # A standby is asked to be there only once it is: the store is made, and copied, before.
-        self.primary = stack.enter_context(contextlib.closing(PostgresServer("-c", "wal_level=replica")))
+        self.primary = stack.enter_context(
+            contextlib.closing(PostgresServer("-c", "wal_level=replica"))
+        )
         self.way = stack.enter_context(Link(self.primary.port))
         self.standby = stack.enter_context(contextlib.closing(self.primary.standby(self.way.port)))
         if more:
@@ -70,7 +82,9 @@ class RedisChain(RedisPair):
 
     def __init__(self, folder, stack):
         super().__init__(folder, stack, waits=True)
-        self.second = stack.enter_context(contextlib.closing(self.replica.replica(folder / "second")))
+        self.second = stack.enter_context(
+            contextlib.closing(self.replica.replica(folder / "second"))
+        )
         self.url += "&timeout=20s"
 
     def interrupt(self):
@@ -80,16 +94,25 @@ class RedisChain(RedisPair):
 
 
 class RedisSentinel:
-    """Sentinel promotes one of two replicas, and makes the old primary a replica when it is back."""
+    """Sentinel promotes one of two replicas, and makes the old primary a replica when it is
+    back.
+    """
 
     def __init__(self, folder, stack):
         self.primary = stack.enter_context(contextlib.closing(Server(folder / "primary", *AOF)))
-        self.replicas = [stack.enter_context(contextlib.closing(self.primary.replica(folder / f"replica{n}"))) for n in range(2)]
-        self.sentinel = stack.enter_context(contextlib.closing(SentinelServer(folder / "sentinel", "shop", self.primary)))
+        self.replicas = [
+            stack.enter_context(contextlib.closing(self.primary.replica(folder / f"replica{n}")))
+            for n in range(2)
+        ]
+        self.sentinel = stack.enter_context(
+            contextlib.closing(SentinelServer(folder / "sentinel", "shop", self.primary))
+        )
         self.url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{self.sentinel.port}/shop?replicas=1&timeout=30s"
 
     def interrupt(self):
-        """For so long that a replica takes over; then there are two that were told to be primaries, for a short time."""
+        """For so long that a replica takes over; then there are two that were told to be primaries,
+        for a short time.
+        """
         self.primary.pause()
         time.sleep(4)
         self.primary.resume()
@@ -119,12 +142,16 @@ class PostgresHosts(PostgresMoved):
     def __init__(self, folder, stack):
         super().__init__(folder, stack)
         hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
-        self.url = f"postgresql://headwater@{hosts}/postgres?target_session_attrs=read-write&timeout=20s"
+        self.url = (
+            f"postgresql://headwater@{hosts}/postgres?target_session_attrs=read-write&timeout=20s"
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [RedisChain, RedisSentinel, PostgresMoved, PostgresHosts])
-def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(kind, network, group_at, topic, tmp_path):
+def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(
+    kind, network, group_at, topic, tmp_path
+):
     """Before that, the old one is stopped for a while (Redis), or restarted (PostgreSQL)."""
     with contextlib.ExitStack() as stack:
         servers = kind(tmp_path / "servers", stack)
@@ -142,7 +169,8 @@ def test_processes_and_a_service_go_on_with_a_new_primary_by_themselves(kind, ne
             assert [process.poll() for process in processes] == [None, None]
         here.end()
         figure(
-            f"{kind.__name__}: features again {silent[0]} s after the interruption, {silent[1]} s after the failover: {len(here.good):,} events exact"
+            f"{kind.__name__}: features again {silent[0]} s after the interruption, {silent[1]} s "
+            f"after the failover: {len(here.good):,} events exact"
         )
 
 
@@ -183,8 +211,19 @@ def test_a_standby_that_commits_wait_for_takes_over_without_loss(pair, network, 
 
 def repaired(here, *arguments):
     """What `headwater store rewind` prints."""
-    command = [sys.executable, "-m", "headwater.cli", "store", "rewind", "--store", here.url, *arguments]
-    done = subprocess.run(command, cwd=here.folder, capture_output=True, text=True, check=False, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        "store",
+        "rewind",
+        "--store",
+        here.url,
+        *arguments,
+    ]
+    done = subprocess.run(
+        command, cwd=here.folder, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -204,23 +243,34 @@ def test_commits_that_a_standby_lacks_are_refused_and_read_again(pair, network, 
         (process,) = here.begin(None)
         servers.part()
         files = {*here.folder.rglob("*.parquet")}
-        wait_until(lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8, "files of the archive", process)
+        wait_until(
+            lambda: len({*here.folder.rglob("*.parquet")} - files) >= 8,
+            "files of the archive",
+            process,
+        )
         servers.fail_over()
         refused(process, "this process had made commit", "holds events up to commit")
         again = here.start()
         refused(again, "store rewind --dry-run")
     told = repaired(here, "--dry-run")
-    assert re.search(r"[1-9][\d,]* events leave the archive, and are read from the stream again", told), told
+    assert re.search(
+        r"[1-9][\d,]* events leave the archive, and are read from the stream again", told
+    ), told
     repaired(here, "--yes")
     assert "nothing is lost" in repaired(here, "--dry-run")
     here.processes.clear()  # they were refused
     here.end()
-    figure(f"failover to a standby without the last commits, refused and repaired: {len(here.good):,} events exact")
+    figure(
+        "failover to a standby without the last commits, refused and repaired: "
+        f"{len(here.good):,} events exact"
+    )
 
 
 @contextlib.contextmanager
 def losing(here, part, fail_over):
-    """Lose acknowledged pushes; what happens in the context happens before they are repaired. All others are exact afterwards."""
+    """Lose acknowledged pushes; what happens in the context happens before they are repaired. All
+    others are exact afterwards.
+    """
     process = last = here.start()
     senders = [here.sender(0)]
     senders[0].start()
@@ -230,10 +280,17 @@ def losing(here, part, fail_over):
         before = len(here.good)
         wait_until(lambda: len(here.good) > before + 50, "acknowledged pushes", process)
         fail_over()
-        refused(process, "this process had made commit", "lost offsets of", "senders were told that commit")
+        refused(
+            process,
+            "this process had made commit",
+            "lost offsets of",
+            "senders were told that commit",
+        )
         yield
         told = repaired(here, "--yes")
-        lost = int(re.search(r"([\d,]+) pushed records at most are in no file", told)[1].replace(",", ""))
+        lost = int(
+            re.search(r"([\d,]+) pushed records at most are in no file", told)[1].replace(",", "")
+        )
         last = here.start()
         here.begun(last)
         reached = senders[0].batches + 3
@@ -250,7 +307,10 @@ def losing(here, part, fail_over):
     here.good = archived
     here.incomplete = True
     assert here.found() == here.expected()
-    figure(f"failover to a standby without {len(missing):,} acknowledged pushes: refused, at most {lost:,} named; the others exact")
+    figure(
+        f"failover to a standby without {len(missing):,} acknowledged pushes: refused, at most "
+        f"{lost:,} named; the others exact"
+    )
 
 
 @pytest.mark.slow

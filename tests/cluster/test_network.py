@@ -1,4 +1,6 @@
-"""The network between ingestion, its broker and its store delays, loses and parts: exact, or ended with an error that says why."""
+"""The network between ingestion, its broker and its store delays, loses and parts: exact, or ended
+with an error that says why.
+"""
 
 import contextlib
 import re
@@ -30,9 +32,15 @@ def direct(request, tmp_path):
 
 @pytest.fixture
 def ways(direct):
-    """Three ways to the store, each with its URL; of DynamoDB, to the emulator, and not to a state in PostgreSQL."""
+    """Three ways to the store, each with its URL; of DynamoDB, to the emulator, and not to a state
+    in PostgreSQL.
+    """
     (port,) = re.findall(r":(\d+)", direct.partition("&state=")[0])
-    through = direct.replace("timeout=60s", "timeout=3s") if "timeout=" in direct else f"{direct}?timeout=3s"
+    through = (
+        direct.replace("timeout=60s", "timeout=3s")
+        if "timeout=" in direct
+        else f"{direct}?timeout=3s"
+    )
     with contextlib.ExitStack() as stack:
         links = [stack.enter_context(Link(int(port))) for _ in range(3)]
         yield links, [through.replace(f":{port}", f":{link.port}", 1) for link in links]
@@ -53,7 +61,8 @@ def test_delays_losses_and_partitions(direct, ways, network, group_at, topic):
         links[1].block()  # shorter than its timeout: it waits
         time.sleep(1)
         links[1].heal()
-        network.link.block(first.pid)  # its partitions go to the others, and it still reaches the store
+        # its partitions go to the others, and it still reaches the store
+        network.link.block(first.pid)
         time.sleep(5)
         network.link.heal()
         links[2].block()  # longer: it ends
@@ -66,18 +75,27 @@ def test_delays_losses_and_partitions(direct, ways, network, group_at, topic):
         assert first.poll() is None, first.log.read_text()
         assert second.poll() is None, second.log.read_text()
     here.end()
-    figure(f"delays, cut connections, and partitions from broker and store: {len(here.good):,} events exact")
+    figure(
+        f"delays, cut connections, and partitions from broker and store: {len(here.good):,} "
+        "events exact"
+    )
 
 
 @pytest.mark.slow
-def test_a_store_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(direct, ways):
-    """By a service that starts meanwhile; a request waits for 200 ms, what opens the store for `timeout`."""
+def test_a_store_that_answers_too_slowly_for_requests_is_opened_and_read_when_it_is_fast_again(
+    direct, ways
+):
+    """By a service that starts meanwhile; a request waits for 200 ms, what opens the store for
+    `timeout`.
+    """
     links, urls = ways
     url, key = urls[0].replace("timeout=3s", "timeout=60s"), keyspace.FORMAT_KEY
     with contextlib.closing(hw.operations.open_store(direct)):
         pass
     links[0].delay = 0.15  # in each direction
-    with contextlib.closing(hw.operations.open_store(url, readonly=True, for_requests=True)) as store:
+    with contextlib.closing(
+        hw.operations.open_store(url, readonly=True, for_requests=True)
+    ) as store:
         with pytest.raises(StoreError, match=r"does not answer|no answer|timed out"):
             store.get([key])
         links[0].delay = 0.0
@@ -115,7 +133,9 @@ sys.exit(cli.main())
 
 
 @pytest.mark.slow
-def test_a_process_whose_clock_is_wrong_commits_nothing_and_one_that_is_a_little_off_is_exact(direct, network, group_at, topic):
+def test_a_process_whose_clock_is_wrong_commits_nothing_and_one_that_is_a_little_off_is_exact(
+    direct, network, group_at, topic
+):
     """By the clocks of the store's server and of the broker; limits are 5 minutes."""
     here = group_at(direct)
     off = {}
@@ -128,7 +148,11 @@ def test_a_process_whose_clock_is_wrong_commits_nothing_and_one_that_is_a_little
         (little,) = here.begin(None)
         here.script = off["much"]
         much = here.start()
-        wait_until(lambda: said(much, "at most 5m is allowed (max_clock_jump). Nothing was committed"), "the refusal", much)
+        wait_until(
+            lambda: said(much, "at most 5m is allowed (max_clock_jump). Nothing was committed"),
+            "the refusal",
+            much,
+        )
         time.sleep(2)
         assert not said(much, "first commit")
         for process in (right, little):

@@ -1,4 +1,6 @@
-"""Three processes of one group, under load: killed, stopped, joined again; in the end every feature is exact."""
+"""Three processes of one group, under load: killed, stopped, joined again; in the end every feature
+is exact.
+"""
 
 import signal
 import time
@@ -26,7 +28,10 @@ def test_processes_that_are_killed_stopped_and_started_again(url, network, group
             time.sleep(1)
             kill(third)
     here.end()
-    figure(f"three processes, three killed, one stopped, two joined: {len(here.good):,} events and their copies exact")
+    figure(
+        f"three processes, three killed, one stopped, two joined: {len(here.good):,} events and "
+        "their copies exact"
+    )
 
 
 def kill(process):

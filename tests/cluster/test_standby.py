@@ -1,4 +1,6 @@
-"""Two processes of a source with ids: one writes all partitions, the other stands by, and goes on when the first one is killed."""
+"""Two processes of a source with ids: one writes all partitions, the other stands by, and goes on
+when the first one is killed.
+"""
 
 import random
 import signal
@@ -23,12 +25,15 @@ def test_a_process_that_stands_by_goes_on_for_one_that_was_killed(url, network, 
             made, since = here.commits(), time.perf_counter()
             first.send_signal(signal.SIGKILL)
             first.wait()
-            wait_until(lambda made=made: here.commits() > made, "a commit of the one that stood by", second)
+            wait_until(
+                lambda made=made: here.commits() > made, "a commit of the one that stood by", second
+            )
             waits.append(time.perf_counter() - since)
             first = second
     here.end()
     figure(
-        f"a process that stood by: {len(waits)} kills, its first commit after {max(waits):.1f} s at most; {len(here.good):,} events exact"
+        f"a process that stood by: {len(waits)} kills, its first commit after {max(waits):.1f} s "
+        f"at most; {len(here.good):,} events exact"
     )
 
 
@@ -37,5 +42,7 @@ def stood_by(here):
     here.port += 1
     process = here.start()
     here.processes.append(process)
-    wait_until(lambda: "Standing by" in process.log.read_text(), "that it stands by", process, seconds=180)
+    wait_until(
+        lambda: "Standing by" in process.log.read_text(), "that it stands by", process, seconds=180
+    )
     return process

@@ -1,4 +1,6 @@
-"""Several processes of one consumer group, events that keep coming, and what must have been counted in the end."""
+"""Several processes of one consumer group, events that keep coming, and what must have been counted
+in the end.
+"""
 
 import contextlib
 import json
@@ -37,19 +39,24 @@ WORDS = ["a", "b", "ü", "dd", ""]
 
 
 class Group(World):
-    """A project of two views over a source with ids, the processes that ingest it, and all events that were sent.
+    """A project of two views over a source with ids, the processes that ingest it, and all events
+    that were sent.
 
     writers: as of `hw.Source`; equal ids share a partition.
     """
 
     def __init__(self, folder, url, stream, *, writers=', writers="partition"', **options):
         super().__init__(folder, url, stream, **options)
-        (folder / "features.py").write_text(PROJECT.format(stream=stream, writers=writers), encoding="utf-8")
+        (folder / "features.py").write_text(
+            PROJECT.format(stream=stream, writers=writers), encoding="utf-8"
+        )
         self.sent_rows = []
         self.processes = []
 
     def begin(self, *urls):
-        """Start a process for each URL of the store, one after the other; each has joined and committed when the next one starts."""
+        """Start a process for each URL of the store, one after the other; each has joined and
+        committed when the next one starts.
+        """
         started = []
         for url in urls or [None]:
             started.append(self.start(*(["--store", url] if url else [])))
@@ -88,18 +95,29 @@ class Group(World):
         self.check()
 
     def check(self):
-        """Every feature of every key is that of the naive reference; archive and dead letters have each record once."""
+        """Every feature of every key is that of the naive reference; archive and dead letters have
+        each record once.
+        """
         store = hw.operations.open_store(self.url, readonly=True)
         try:
             for name, keys in (("view", [*names(), "nobody"]), ("words", [*WORDS, "none"])):
                 view = self.view(name)
-                served = OnlineView(view, store).read(pl.DataFrame({view.keys[0]: keys}), int(time.time() * 1e6))
+                served = OnlineView(view, store).read(
+                    pl.DataFrame({view.keys[0]: keys}), int(time.time() * 1e6)
+                )
                 assert not served.read_version.incomplete
-                asked = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=served.read_version.T)
+                asked = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+                    microseconds=served.read_version.T
+                )
                 wanted = [_wanted(view, self.sent_rows, key, asked) for key in keys]
                 for feature, values in zip(view.outputs, served.features, strict=True):
                     for key, value, answer in zip(keys, values.to_list(), wanted, strict=True):
-                        assert agree(answer[f"{view.name}__{feature.name}"], value), (feature.name, key, value, answer)
+                        assert agree(answer[f"{view.name}__{feature.name}"], value), (
+                            feature.name,
+                            key,
+                            value,
+                            answer,
+                        )
         finally:
             store.close()
         super().check()
@@ -113,24 +131,44 @@ def _wanted(view, rows, key, asked):
 
 
 class Producer(threading.Thread):
-    """Sends events until it is stopped, one of ten twice; equal ids share a partition. pause: seconds between thirty of them."""
+    """Sends events until it is stopped, one of ten twice; equal ids share a partition. pause:
+    seconds between thirty of them.
+    """
 
     def __init__(self, group, servers, topic, pause=0.1):
         super().__init__(daemon=True)
-        self.group, self.servers, self.topic, self.pause, self.over = group, servers, topic, pause, threading.Event()
+        self.group, self.servers, self.topic, self.pause, self.over = (
+            group,
+            servers,
+            topic,
+            pause,
+            threading.Event(),
+        )
         self.failed = []
 
     def run(self):
         from confluent_kafka import Producer as Client
 
-        client = Client({"bootstrap.servers": self.servers, "log_level": 0, "enable.idempotence": True, "delivery.timeout.ms": 120_000})
+        client = Client(
+            {
+                "bootstrap.servers": self.servers,
+                "log_level": 0,
+                "enable.idempotence": True,
+                "delivery.timeout.ms": 120_000,
+            }
+        )
         chance, recent = random.Random(3), deque(maxlen=2_000)
         while not self.over.wait(self.pause):
             made = [self.group.event() for _ in range(30)]
             recent.extend((line, n) for line, n in made if n is not None)
             again = [chance.choice(recent) for _ in range(3)]
             for line, n in [*made, *again]:
-                client.produce(self.topic, line, partition=(n or 0) % PARTITIONS, on_delivery=lambda e, _: e and self.failed.append(e))
+                client.produce(
+                    self.topic,
+                    line,
+                    partition=(n or 0) % PARTITIONS,
+                    on_delivery=lambda e, _: e and self.failed.append(e),
+                )
             client.poll(0)
             self.group.took([n for _, n in made])
         assert client.flush(60) == 0

@@ -1,4 +1,6 @@
-"""Servers of one's own: a schema registry, which speaks what headwater asks of the Confluent kind, and an S3 server."""
+"""Servers of one's own: a schema registry, which speaks what headwater asks of the Confluent kind,
+and an S3 server.
+"""
 
 import atexit
 import functools
@@ -32,7 +34,9 @@ PAYMENT = {  # the schema of the secure registry
 
 
 class Registry:
-    """schemas: what it answers by number, or by subject and version. asked: the paths, in order. wanted: the Authorization it asks for."""
+    """schemas: what it answers by number, or by subject and version. asked: the paths, in order.
+    wanted: the Authorization it asks for.
+    """
 
     def __init__(self):
         self.schemas, self.asked, self.seen, self.wanted, self.broken = {}, [], [], None, False
@@ -54,10 +58,20 @@ class Registry:
         self.asked.append(asked.path)
         self.seen.append(handler.headers.get("Authorization"))
         found = self.schemas.get(asked.path)
-        status = 500 if self.broken else 401 if self.seen[-1] != self.wanted else 404 if found is None else 200
+        status = (
+            500
+            if self.broken
+            else 401
+            if self.seen[-1] != self.wanted
+            else 404
+            if found is None
+            else 200
+        )
         if status == 200 and found.get("schemaType") == "PROTOBUF":
             assert parse_qs(asked.query)["format"] == ["serialized"]
-        body = json.dumps(found if status == 200 else {"error_code": status, "message": "no"}).encode()
+        body = json.dumps(
+            found if status == 200 else {"error_code": status, "message": "no"}
+        ).encode()
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
@@ -85,9 +99,16 @@ def registry(monkeypatch):
 
 @pytest.fixture(scope="session")
 def secure_registry(tmp_path_factory):
-    """A schema registry that wants a client certificate and OAuth, in a process of its own: addresses, and the folder of certificates."""
+    """A schema registry that wants a client certificate and OAuth, in a process of its own:
+    addresses, and the folder of certificates.
+    """
     folder = tmp_path_factory.mktemp("certificates")
-    server = [sys.executable, str(Path(__file__).with_name("secure_registry.py")), str(folder), json.dumps(PAYMENT)]
+    server = [
+        sys.executable,
+        str(Path(__file__).with_name("secure_registry.py")),
+        str(folder),
+        json.dumps(PAYMENT),
+    ]
     with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield {**json.loads(process.stdout.readline()), "folder": folder}
@@ -115,15 +136,24 @@ class Store:
             made = io.BytesIO()
             content.write_csv(made) if key.endswith(".csv") else content.write_parquet(made)
             content = made.getvalue()
-        own = {"Authorization": "AWS4-HMAC-SHA256 Credential=AKIATEST/20240501/us-east-1/s3/aws4_request", "Content-Type": "text/plain"}
-        asked = urllib.request.Request(f"{self.url}/{bucket}/{quote(key)}", data=content, headers=own, method="PUT")
+        own = {
+            "Authorization": (
+                "AWS4-HMAC-SHA256 Credential=AKIATEST/20240501/us-east-1/s3/aws4_request"
+            ),
+            "Content-Type": "text/plain",
+        }
+        asked = urllib.request.Request(
+            f"{self.url}/{bucket}/{quote(key)}", data=content, headers=own, method="PUT"
+        )
         urllib.request.urlopen(asked, timeout=60).close()
         return f"s3://{bucket}/{key}"
 
 
 @pytest.fixture(scope="session")
 def s3():
-    """An S3 server (moto's) with the bucket `shop`, in a process of its own: one for all modules, as polars keeps a bucket's endpoint."""
+    """An S3 server (moto's) with the bucket `shop`, in a process of its own: one for all modules,
+    as polars keeps a bucket's endpoint.
+    """
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask_cors") is None:
         if os.environ.get("HEADWATER_NO_SKIPS") == "1":
             pytest.fail("moto is not installed; `make dev` installs it")

@@ -1,4 +1,6 @@
-"""Rows that a lake table deletes without writing their files again, as Spark writes them: by deletion vectors and by delete files."""
+"""Rows that a lake table deletes without writing their files again, as Spark writes them: by
+deletion vectors and by delete files.
+"""
 
 import base64
 import json
@@ -17,12 +19,22 @@ Z85 = bytes.maketrans(
 
 
 def deletion_vector(path, file, positions):
-    """Delete rows of a file of a Delta table by an inline deletion vector: a new version of the table."""
+    """Delete rows of a file of a Delta table by an inline deletion vector: a new version of the
+    table.
+    """
     log = Path(path) / "_delta_log"
-    actions = [json.loads(line) for part in sorted(log.glob("*.json")) for line in part.read_text().splitlines()]
-    add = next(action["add"] for action in actions if "add" in action and action["add"]["path"] == file)
+    actions = [
+        json.loads(line)
+        for part in sorted(log.glob("*.json"))
+        for line in part.read_text().splitlines()
+    ]
+    add = next(
+        action["add"] for action in actions if "add" in action and action["add"]["path"] == file
+    )
     metadata = next(action["metaData"] for action in actions if "metaData" in action)
-    roaring = struct.pack("<iiHHi", 12346, 1, 0, len(positions) - 1, 16) + struct.pack(f"<{len(positions)}H", *sorted(positions))
+    roaring = struct.pack("<iiHHi", 12346, 1, 0, len(positions) - 1, 16) + struct.pack(
+        f"<{len(positions)}H", *sorted(positions)
+    )
     content = struct.pack("<iqi", 1681511377, 1, 0) + roaring
     padded = content + b"\0" * (-len(content) % 4)
     vector = {
@@ -41,7 +53,10 @@ def deletion_vector(path, file, positions):
                 "writerFeatures": ["deletionVectors"],
             }
         },
-        {"metaData": metadata | {"configuration": metadata["configuration"] | {"delta.enableDeletionVectors": "true"}}},
+        {
+            "metaData": metadata
+            | {"configuration": metadata["configuration"] | {"delta.enableDeletionVectors": "true"}}
+        },
         {
             "remove": {
                 "path": file,
@@ -55,11 +70,15 @@ def deletion_vector(path, file, positions):
         {"add": add | {"deletionVector": vector, "modificationTime": now, "dataChange": True}},
         {"commitInfo": {"timestamp": now, "operation": "DELETE", "operationParameters": {}}},
     ]
-    (log / f"{len(list(log.glob('*.json'))):020}.json").write_text("\n".join(map(json.dumps, new)) + "\n")
+    (log / f"{len(list(log.glob('*.json'))):020}.json").write_text(
+        "\n".join(map(json.dumps, new)) + "\n"
+    )
 
 
 def delete_file(table, columns, *, equality=()):
-    """Add a delete file to an Iceberg table: of positions (file_path, pos), or of equal values of the fields with these ids."""
+    """Add a delete file to an Iceberg table: of positions (file_path, pos), or of equal values of
+    the fields with these ids.
+    """
     from pyiceberg.manifest import (
         DataFile,
         DataFileContent,
@@ -93,14 +112,26 @@ def delete_file(table, columns, *, equality=()):
         equality_ids=list(equality) or None,
     )
     file.spec_id = 0
-    with DeletesWriter(UNPARTITIONED_PARTITION_SPEC, table.schema(), table.io.new_output(base + "-m.avro"), number, "null") as writer:
+    with DeletesWriter(
+        UNPARTITIONED_PARTITION_SPEC,
+        table.schema(),
+        table.io.new_output(base + "-m.avro"),
+        number,
+        "null",
+    ) as writer:
         writer.add_entry(
             ManifestEntry.from_args(
-                status=ManifestEntryStatus.ADDED, snapshot_id=number, sequence_number=None, file_sequence_number=None, data_file=file
+                status=ManifestEntryStatus.ADDED,
+                snapshot_id=number,
+                sequence_number=None,
+                file_sequence_number=None,
+                data_file=file,
             )
         )
     manifests = [*parent.manifests(table.io), writer.to_manifest_file()]
-    with write_manifest_list(2, table.io.new_output(base + "-snap.avro"), number, parent.snapshot_id, sequence, "null") as lists:
+    with write_manifest_list(
+        2, table.io.new_output(base + "-snap.avro"), number, parent.snapshot_id, sequence, "null"
+    ) as lists:
         lists.add_manifests(manifests)
     snapshot = Snapshot(
         snapshot_id=number,
@@ -112,7 +143,12 @@ def delete_file(table, columns, *, equality=()):
         schema_id=table.schema().schema_id,
     )
     main = SetSnapshotRefUpdate(
-        ref_name="main", type="branch", snapshot_id=number, max_ref_age_ms=None, max_snapshot_age_ms=None, min_snapshots_to_keep=None
+        ref_name="main",
+        type="branch",
+        snapshot_id=number,
+        max_ref_age_ms=None,
+        max_snapshot_age_ms=None,
+        min_snapshots_to_keep=None,
     )
     table.catalog.commit_table(table, (), (AddSnapshotUpdate(snapshot=snapshot), main))
 
@@ -121,8 +157,15 @@ def positions(file, of):
     """The columns of a position delete file."""
     schema = pa.schema(
         [
-            pa.field("file_path", pa.string(), nullable=False, metadata={"PARQUET:field_id": "2147483546"}),
-            pa.field("pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": "2147483545"}),
+            pa.field(
+                "file_path",
+                pa.string(),
+                nullable=False,
+                metadata={"PARQUET:field_id": "2147483546"},
+            ),
+            pa.field(
+                "pos", pa.int64(), nullable=False, metadata={"PARQUET:field_id": "2147483545"}
+            ),
         ]
     )
     return pa.table({"file_path": [file] * len(of), "pos": of}, schema=schema)

@@ -1,4 +1,6 @@
-"""An S3 server on loopback: that of moto, which keeps objects in memory, and refuses keys other than KEY. Prints its port."""
+"""An S3 server on loopback: that of moto, which keeps objects in memory, and refuses keys other
+than KEY. Prints its port.
+"""
 
 import logging
 import sys
@@ -8,8 +10,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 KEY = "AKIATEST"
 WRONG = (
-    "<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>The AWS Access Key Id you provided does not exist in our records."
-    "</Message><AWSAccessKeyId>{}</AWSAccessKeyId></Error>"
+    "<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>The AWS Access Key Id "
+    "you provided does not exist in our "
+    "records.</Message><AWSAccessKeyId>{}</AWSAccessKeyId></Error>"
 )
 
 
@@ -32,7 +35,13 @@ class Handler(WSGIRequestHandler):
 
 if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, checked(DomainDispatcherApplication(create_backend_app)), threaded=True, request_handler=Handler)
+    server = make_server(
+        "127.0.0.1",
+        0,
+        checked(DomainDispatcherApplication(create_backend_app)),
+        threaded=True,
+        request_handler=Handler,
+    )
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()

@@ -1,7 +1,9 @@
-"""A schema registry over TLS that wants a client certificate and a bearer token, and the OAuth endpoint that issues such tokens.
+"""A schema registry over TLS that wants a client certificate and a bearer token, and the OAuth
+endpoint that issues such tokens.
 
-Called with a folder and a schema, it prints its addresses as JSON, and writes into the folder: ca.pem; client.pem and client.key, encrypted
-with "hunter2"; stranger.pem, of another authority, with its key. A token lives for four seconds. The schema has the id 1.
+Called with a folder and a schema, it prints its addresses as JSON, and writes into the folder:
+ca.pem; client.pem and client.key, encrypted with "hunter2"; stranger.pem, of another authority,
+with its key. A token lives for four seconds. The schema has the id 1.
 """
 
 import datetime as dt
@@ -38,16 +40,25 @@ def certificate(name, issuer=None, authority=False):
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
     )
     return builder.sign(issuer[1] if issuer else key, hashes.SHA256()), key
 
 
 def pem(made, password=None, *, both=False):
     """The certificate and the key as PEM; `both` in one."""
-    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    encryption = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
     cert = made[0].public_bytes(serialization.Encoding.PEM)
-    key = made[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+    key = made[1].private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
     return (cert + key,) if both else (cert, key)
 
 
@@ -68,11 +79,17 @@ class Tokens(Quiet):
     def do_POST(self):
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         basic = self.headers.get("Authorization", "")
-        if form.get("grant_type") != ["client_credentials"] or form.get("scope") != ["registry"] or basic != "Basic YXBwOmh1bnRlcjI=":
+        if (
+            form.get("grant_type") != ["client_credentials"]
+            or form.get("scope") != ["registry"]
+            or basic != "Basic YXBwOmh1bnRlcjI="
+        ):
             return self.answer(401, {"error": "invalid_client"})
         token = f"token-{len(tokens)}"
         tokens[token] = time.monotonic() + SECONDS
-        return self.answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": SECONDS})
+        return self.answer(
+            200, {"access_token": token, "token_type": "Bearer", "expires_in": SECONDS}
+        )
 
 
 class Registry(Quiet):
@@ -88,7 +105,9 @@ class Registry(Quiet):
 def serve(handler, context=None):
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server.server_port
 
@@ -108,6 +127,14 @@ if __name__ == "__main__":
     tls.load_cert_chain(folder / "server.pem")
     tls.load_verify_locations(folder / "ca.pem")
     tls.verify_mode = ssl.CERT_REQUIRED
-    sys.stdout.write(json.dumps({"url": f"https://127.0.0.1:{serve(Registry, tls)}", "tokens": f"http://127.0.0.1:{serve(Tokens)}"}) + "\n")
+    sys.stdout.write(
+        json.dumps(
+            {
+                "url": f"https://127.0.0.1:{serve(Registry, tls)}",
+                "tokens": f"http://127.0.0.1:{serve(Tokens)}",
+            }
+        )
+        + "\n"
+    )
     sys.stdout.flush()
     threading.Event().wait()

@@ -1,4 +1,6 @@
-"""Dates of CSV that may have the day or the month first: refused until the definition says which."""
+"""Dates of CSV that may have the day or the month first: refused until the definition says
+which.
+"""
 
 from datetime import UTC, date, datetime
 
@@ -11,24 +13,47 @@ from headwater.errors import DataError, DefinitionError
 
 def csv(tmp_path, *dates, name="events.csv"):
     path = tmp_path / name
-    path.write_text("\n".join(["user,x,at", *(f"a,{n + 1},{text}" for n, text in enumerate(dates))]) + "\n", encoding="utf-8")
+    path.write_text(
+        "\n".join(["user,x,at", *(f"a,{n + 1},{text}" for n, text in enumerate(dates))]) + "\n",
+        encoding="utf-8",
+    )
     return path
 
 
 def summed(table, at, **more):
     source = hw.Source("p", history=table, timestamp_field="at", timezone="UTC", **more)
-    view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.sum("x")], windows=["400d"], freshness=hw.on_request())
-    return hw.get_historical_features(view, pl.DataFrame({"user": ["a"], "timestamp": [at]})).row(0)[-1]
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["user"],
+        features=[hw.sum("x")],
+        windows=["400d"],
+        freshness=hw.on_request(),
+    )
+    return hw.get_historical_features(view, pl.DataFrame({"user": ["a"], "timestamp": [at]})).row(
+        0
+    )[-1]
 
 
 FEBRUARY = datetime(2026, 2, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    "text", ["01/02/2026", "1/2/2026", "01-02-2026", "01/02/2026 10:00", "01/02/2026 10:00:00.5", "01/02/26", "01.02.26"]
+    "text",
+    [
+        "01/02/2026",
+        "1/2/2026",
+        "01-02-2026",
+        "01/02/2026 10:00",
+        "01/02/2026 10:00:00.5",
+        "01/02/26",
+        "01.02.26",
+    ],
 )
 def test_dates_that_may_be_both_are_refused_and_named(tmp_path, text):
-    """2 January and 1 May in the United States: with the day first, a request of 10 February would see the event of May."""
+    """2 January and 1 May in the United States: with the day first, a request of 10 February would
+    see the event of May.
+    """
     path = csv(tmp_path, text, text.replace("01", "05", 1).replace("1/2", "5/1", 1))
     for table in (path, str(path), hw.csv(path)):
         with pytest.raises(DataError) as raised:
@@ -39,7 +64,15 @@ def test_dates_that_may_be_both_are_refused_and_named(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "form", ["{}/{}/2026", "{}-{}-2026", "{}/{}/2026 10:00", "{}/{}/2026T10:00:00", "{}/{}/2026 10:00:00.25", "{}/{}/26"]
+    "form",
+    [
+        "{}/{}/2026",
+        "{}-{}-2026",
+        "{}/{}/2026 10:00",
+        "{}/{}/2026T10:00:00",
+        "{}/{}/2026 10:00:00.25",
+        "{}/{}/26",
+    ],
 )
 def test_the_declared_order_is_read(tmp_path, form):
     path = csv(tmp_path, form.format("01", "02"), form.format("05", "01"))
@@ -47,14 +80,23 @@ def test_the_declared_order_is_read(tmp_path, form):
     assert summed(hw.csv(path, dates="day-first"), FEBRUARY) == 3
 
 
-@pytest.mark.parametrize(("text", "seen"), [("01/02/2026 11:00 AM", 1), ("01/02/2026 01:00:00 PM", 0), ("01/02/2026 10:00:00Z", 1)])
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("01/02/2026 11:00 AM", 1), ("01/02/2026 01:00:00 PM", 0), ("01/02/2026 10:00:00Z", 1)],
+)
 def test_clocks_of_twelve_hours_and_offsets_are_read_with_a_declared_order(tmp_path, text, seen):
     noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
     assert (summed(hw.csv(csv(tmp_path, text), dates="month-first"), noon) or 0) == seen
 
 
 @pytest.mark.parametrize(
-    "dates", [["2026-02-01", "2026-01-05"], ["2026/02/01", "2026/01/05"], ["01.02.2026", "05.01.2026"], ["13/01/2026", "01/02/2026"]]
+    "dates",
+    [
+        ["2026-02-01", "2026-01-05"],
+        ["2026/02/01", "2026/01/05"],
+        ["01.02.2026", "05.01.2026"],
+        ["13/01/2026", "01/02/2026"],
+    ],
 )
 def test_dates_that_are_no_question_need_no_order(tmp_path, dates):
     """ISO 8601, dots, and a day above 12, which says that the day is first."""
@@ -77,10 +119,14 @@ def test_a_later_value_of_another_order_is_an_error(tmp_path):
 
 def test_other_columns_and_labels_are_judged_too(tmp_path):
     path = tmp_path / "labels.csv"
-    path.write_text("user,born,asked,y\na,01/02/1990,2026-01-02T00:00:00Z,1\nb,03/04/1991,2026-01-03T00:00:00Z,0\n")
+    path.write_text(
+        "user,born,asked,y\na,01/02/1990,2026-01-02T00:00:00Z,1\nb,03/04/1991,2026-01-03T00:00:00Z,0\n"
+    )
     view = hw.FeatureView(
         "v",
-        source=hw.Source("p", history=pl.DataFrame({"user": ["a"], "at": [FEBRUARY]}), timestamp_field="at"),
+        source=hw.Source(
+            "p", history=pl.DataFrame({"user": ["a"], "at": [FEBRUARY]}), timestamp_field="at"
+        ),
         keys=["user"],
         features=[hw.count()],
         freshness=hw.on_request(),
@@ -89,7 +135,14 @@ def test_other_columns_and_labels_are_judged_too(tmp_path):
     with pytest.raises(DataError, match=r"'born' \(such as 01/02/1990\)"):
         hw.get_historical_features(view, labels)
     read = hw.get_historical_features(
-        view, hw.Labels("l", table=hw.csv(path, dates="month-first"), timestamp_field="asked", label="y", known_after="1h")
+        view,
+        hw.Labels(
+            "l",
+            table=hw.csv(path, dates="month-first"),
+            timestamp_field="asked",
+            label="y",
+            known_after="1h",
+        ),
     )
     assert read["born"].to_list() == [date(1990, 1, 2), date(1991, 3, 4)]
 
@@ -101,11 +154,18 @@ def test_files_of_a_folder_and_of_a_store_have_one_order(tmp_path, s3):
         summed(hw.csv("s3://shop/dates/", storage_options=s3.options), FEBRUARY)
     for dates, total in (("month-first", 1), ("day-first", 2)):
         assert summed(hw.csv(tmp_path, dates=dates), FEBRUARY) == total
-        assert summed(hw.csv("s3://shop/dates/", dates=dates, storage_options=s3.options), FEBRUARY) == total
+        assert (
+            summed(hw.csv("s3://shop/dates/", dates=dates, storage_options=s3.options), FEBRUARY)
+            == total
+        )
 
 
 def test_the_order_is_part_of_the_definition():
-    first, other, none = hw.csv("a.csv", dates="day-first"), hw.csv("a.csv", dates="month-first"), hw.csv("a.csv")
+    first, other, none = (
+        hw.csv("a.csv", dates="day-first"),
+        hw.csv("a.csv", dates="month-first"),
+        hw.csv("a.csv"),
+    )
     assert len({table.fingerprint for table in (first, other, none)}) == 3
     for wrong in ("dayfirst", "", True, 1):
         with pytest.raises(DefinitionError, match="give 'day-first' or 'month-first'"):

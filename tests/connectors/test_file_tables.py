@@ -14,7 +14,9 @@ from headwater.cli import main
 from headwater.errors import DataError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-EVENTS = pl.DataFrame({"user": ["a"] * 4, "x": [1, 2, 4, 8], "at": [START + timedelta(hours=n) for n in range(4)]})
+EVENTS = pl.DataFrame(
+    {"user": ["a"] * 4, "x": [1, 2, 4, 8], "at": [START + timedelta(hours=n) for n in range(4)]}
+)
 LATER = START + timedelta(days=9)
 NEW_YORK = pl.col("at").dt.convert_time_zone("America/New_York").dt.replace_time_zone(None)
 
@@ -22,8 +24,17 @@ NEW_YORK = pl.col("at").dt.convert_time_zone("America/New_York").dt.replace_time
 def summed(history, key="user", asked="a", at=LATER, features=None, **source):
     """The features of one request, by default the sum of x."""
     visits = hw.Source("visits", history=history, timestamp_field="at", **source)
-    view = hw.FeatureView("v", source=visits, keys=[key], features=features or [hw.sum("x")], windows=["40d"], freshness=hw.on_request())
-    found = hw.get_historical_features(view, pl.DataFrame({key: [asked], "timestamp": [at]})).row(0)[2:]
+    view = hw.FeatureView(
+        "v",
+        source=visits,
+        keys=[key],
+        features=features or [hw.sum("x")],
+        windows=["40d"],
+        freshness=hw.on_request(),
+    )
+    found = hw.get_historical_features(view, pl.DataFrame({key: [asked], "timestamp": [at]})).row(
+        0
+    )[2:]
     return found[0] if features is None else found
 
 
@@ -42,7 +53,9 @@ def folder(root, **frames):
 @pytest.mark.parametrize("first", ["utc", "local"])
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_local_times_beside_utc_are_refused_and_name_the_files(tmp_path, first, kind):
-    """As one column, polars takes the local ones for UTC, so events of the next hours would count."""
+    """As one column, polars takes the local ones for UTC, so events of the next hours would
+    count.
+    """
     names = ["a", "b"] if first == "utc" else ["b", "a"]
     for name, frame in zip(names, (EVENTS[:2], EVENTS[2:].with_columns(NEW_YORK)), strict=True):
         path = tmp_path / f"{name}.{kind}"
@@ -53,7 +66,8 @@ def test_local_times_beside_utc_are_refused_and_name_the_files(tmp_path, first, 
             summed(table, timezone=zone)
         said = str(raised.value)
         utc, local = (f"{name}.{kind}" for name in names)
-        assert said.index(local) < said.index(utc)  # "have no time zone in ..., and have one in ..."
+        # "have no time zone in ..., and have one in ..."
+        assert said.index(local) < said.index(utc)
         assert "replace_time_zone" in said
 
 
@@ -62,11 +76,17 @@ def test_rows_and_labels_over_such_a_folder_are_refused_too(tmp_path):
     local = pl.col("timestamp").dt.convert_time_zone("Asia/Kolkata").dt.replace_time_zone(None)
     path = folder(tmp_path / "rows", a=rows, b=rows.with_columns(local))
     view = hw.FeatureView(
-        "v", source=hw.Source("p", history=EVENTS, timestamp_field="at"), keys=["user"], features=[hw.count()], freshness=hw.on_request()
+        "v",
+        source=hw.Source("p", history=EVENTS, timestamp_field="at"),
+        keys=["user"],
+        features=[hw.count()],
+        freshness=hw.on_request(),
     )
     labels = hw.Labels("l", table=path, timestamp_field="timestamp", label="y", known_after="1h")
     for asked in (path, labels):
-        with pytest.raises(DataError, match=r"have no time zone in .*b\.parquet, and have one in .*a\.parquet"):
+        with pytest.raises(
+            DataError, match=r"have no time zone in .*b\.parquet, and have one in .*a\.parquet"
+        ):
             hw.get_historical_features(view, asked)
 
 
@@ -84,18 +104,28 @@ def test_init_refuses_such_a_folder(tmp_path, monkeypatch, capsys):
 def test_the_folder_of_a_delta_table_is_refused_and_names_the_reader(tmp_path):
     deltalake = pytest.importorskip("deltalake")
     path = tmp_path / "dl"
-    deltalake.write_deltalake(str(path), EVENTS.with_columns(day=pl.col("at").dt.hour()).to_arrow(), partition_by=["day"])
+    deltalake.write_deltalake(
+        str(path), EVENTS.with_columns(day=pl.col("at").dt.hour()).to_arrow(), partition_by=["day"]
+    )
     deltalake.DeltaTable(str(path)).delete("x = 8")
     assert summed(hw.delta(str(path))) == 7
     for given in (path, f"{path}/*", f"{path}/day=1", tmp_path, f"{tmp_path}/*"):
-        with pytest.raises(DataError, match=r"holds a Delta table: .*dl has a _delta_log.*Give hw\.delta\('.*dl'\)"):
+        with pytest.raises(
+            DataError, match=r"holds a Delta table: .*dl has a _delta_log.*Give hw\.delta\('.*dl'\)"
+        ):
             summed(hw.parquet(given))
 
 
 def test_init_writes_the_reader_of_a_delta_table(tmp_path, monkeypatch, capsys):
     deltalake = pytest.importorskip("deltalake")
     monkeypatch.chdir(tmp_path)
-    many = pl.DataFrame({"user": ["a", "b"] * 50, "x": range(100), "at": [START + timedelta(hours=n) for n in range(100)]})
+    many = pl.DataFrame(
+        {
+            "user": ["a", "b"] * 50,
+            "x": range(100),
+            "at": [START + timedelta(hours=n) for n in range(100)],
+        }
+    )
     deltalake.write_deltalake("dl", many.to_arrow())
     deltalake.DeltaTable("dl").delete("x >= 50")
     assert main(["init", "dl", "--label", "none", "--yes"]) == 0, capsys.readouterr().err
@@ -109,7 +139,9 @@ def test_the_folder_of_an_iceberg_table_is_refused(tmp_path, monkeypatch, capsys
     (tmp_path / "t" / "metadata").mkdir(parents=True)
     (tmp_path / "t" / "metadata" / "00000-abc.metadata.json").write_text("{}")
     folder(tmp_path / "t", **{"data__day=1__a": EVENTS})
-    with pytest.raises(DataError, match=r"holds an Iceberg table: .*Give hw\.iceberg\('namespace\.table'"):
+    with pytest.raises(
+        DataError, match=r"holds an Iceberg table: .*Give hw\.iceberg\('namespace\.table'"
+    ):
         summed(hw.parquet(tmp_path / "t" / below))
     monkeypatch.chdir(tmp_path)
     assert main(["init", f"t/{below}", "--label", "none", "--yes"]) == 1
@@ -125,13 +157,23 @@ def test_a_single_file_is_read_wherever_it_lies(tmp_path):
 # ---------------------------------------------------------------- names
 
 
-HIDDEN = ["_temporary__0__part-0", ".part-0", "_SUCCESS", "day__.tmp__part-0", "_delta__part-0", "__pycache__", "._mac"]
+HIDDEN = [
+    "_temporary__0__part-0",
+    ".part-0",
+    "_SUCCESS",
+    "day__.tmp__part-0",
+    "_delta__part-0",
+    "__pycache__",
+    "._mac",
+]
 
 
 @pytest.mark.parametrize("pattern", ["", "*", "**/*.parquet"])
 def test_names_that_begin_with_an_underscore_or_a_dot_are_no_events(tmp_path, pattern):
     for name in HIDDEN:
-        path = tmp_path / "t" / f"{name.replace('__', '/') if name != '__pycache__' else name}.parquet"
+        path = (
+            tmp_path / "t" / f"{name.replace('__', '/') if name != '__pycache__' else name}.parquet"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         EVENTS.write_parquet(path)
     (tmp_path / "t" / "_SUCCESS").touch()
@@ -144,16 +186,22 @@ def test_a_table_may_lie_below_such_a_name_and_a_pattern_may_ask_for_one(tmp_pat
     path = folder(tmp_path / "t", _part=EVENTS, part_1=EVENTS)
     assert summed(hw.parquet(f"{path}/_*.parquet")) == 15
     (tmp_path / "t" / "part_1.parquet").unlink()
-    with pytest.raises(DataError, match=r"holds _part\.parquet; names that begin with _ or \. are left out"):
+    with pytest.raises(
+        DataError, match=r"holds _part\.parquet; names that begin with _ or \. are left out"
+    ):
         summed(hw.parquet(path))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_a_file_without_bytes_is_named(tmp_path, kind):
     for n in range(3):
-        EVENTS.write_parquet(tmp_path / f"{n}.parquet") if kind == "parquet" else EVENTS.write_csv(tmp_path / f"{n}.csv")
+        EVENTS.write_parquet(tmp_path / f"{n}.parquet") if kind == "parquet" else EVENTS.write_csv(
+            tmp_path / f"{n}.csv"
+        )
     (tmp_path / f"1.{kind}").write_bytes(b"")
-    with pytest.raises(DataError, match=rf"1\.{kind} is empty: it has no bytes.*write it again, or remove it"):
+    with pytest.raises(
+        DataError, match=rf"1\.{kind} is empty: it has no bytes.*write it again, or remove it"
+    ):
         summed(hw.csv(tmp_path) if kind == "csv" else hw.parquet(tmp_path))
 
 
@@ -200,20 +248,36 @@ def test_partitions_have_the_types_of_their_values(tmp_path):
     """Dates with the month first are not guessed; what Spark writes for null is null."""
     values = {"n": "07", "day": "2026-01-02", "us": "01-02-2026", "city": "S%C3%A3o Paulo"}
     for above in ("t", "x=1/t"):
-        for name, more in (("a", values), ("b", dict.fromkeys(values, "__HIVE_DEFAULT_PARTITION__"))):
-            place = tmp_path.joinpath(above, *(f"{column}={value}" for column, value in more.items()))
+        for name, more in (
+            ("a", values),
+            ("b", dict.fromkeys(values, "__HIVE_DEFAULT_PARTITION__")),
+        ):
+            place = tmp_path.joinpath(
+                above, *(f"{column}={value}" for column, value in more.items())
+            )
             place.mkdir(parents=True)
             EVENTS.write_parquet(place / f"{name}.parquet")
-        got = summed(hw.parquet(tmp_path / above), features=[f(name) for name in values for f in (hw.last, hw.count)])
+        got = summed(
+            hw.parquet(tmp_path / above),
+            features=[f(name) for name in values for f in (hw.last, hw.count)],
+        )
         assert got == (7, 4, date(2026, 1, 2), 4, "01-02-2026", 4, "São Paulo", 4)
 
 
 def test_a_partition_that_is_also_a_column_must_agree(tmp_path):
-    frames = {f"status={name}__p": EVENTS.with_columns(status=pl.lit(name)) for name in ("ok", "no")}
+    frames = {
+        f"status={name}__p": EVENTS.with_columns(status=pl.lit(name)) for name in ("ok", "no")
+    }
     path = folder(tmp_path / "t", **frames)
     assert summed(hw.parquet(path), filter=pl.col("status") == "ok") == 15
-    folder(tmp_path / "t", **{"status=ok__p": EVENTS.with_columns(status=pl.Series(["ok", "ok", "no", "ok"]))})
-    with pytest.raises(DataError, match=r"'status' is a partition and also a column of the files.*status=ok/p\.parquet has the value 'no'"):
+    folder(
+        tmp_path / "t",
+        **{"status=ok__p": EVENTS.with_columns(status=pl.Series(["ok", "ok", "no", "ok"]))},
+    )
+    with pytest.raises(
+        DataError,
+        match=r"'status' is a partition and also a column of the files.*status=ok/p\.parquet has the value 'no'",
+    ):
         summed(hw.parquet(path))
 
 
@@ -227,13 +291,21 @@ def test_files_beside_partitions_are_refused(tmp_path):
 
 
 CHANGES = {
-    "a column that was added": (EVENTS.drop("x"), EVENTS.with_columns(x=pl.col("x").cast(pl.Float64)), 15.0),
+    "a column that was added": (
+        EVENTS.drop("x"),
+        EVENTS.with_columns(x=pl.col("x").cast(pl.Float64)),
+        15.0,
+    ),
     "a column that was dropped": (EVENTS, EVENTS.drop("x"), 15),
     "wider integers": (EVENTS.cast({"x": pl.Int16}), EVENTS, 30),
     "signed and unsigned": (EVENTS.cast({"x": pl.UInt32}), EVENTS.cast({"x": pl.Int32}), 30),
     "unsigned of 64 bits": (EVENTS.cast({"x": pl.UInt64}), EVENTS, 30),
     "wider floats": (EVENTS.cast({"x": pl.Float32}), EVENTS.cast({"x": pl.Float64}), 30.0),
-    "wider decimals": (EVENTS.cast({"x": pl.Decimal(10, 0)}), EVENTS.cast({"x": pl.Decimal(20, 0)}), 30),
+    "wider decimals": (
+        EVENTS.cast({"x": pl.Decimal(10, 0)}),
+        EVENTS.cast({"x": pl.Decimal(20, 0)}),
+        30,
+    ),
     "nulls alone": (EVENTS.with_columns(x=None), EVENTS, 15),
     "nanoseconds": (EVENTS, EVENTS.cast({"at": pl.Datetime("ns", "UTC")}), 30),
     "milliseconds": (EVENTS.cast({"at": pl.Datetime("ms", "UTC")}), EVENTS, 30),
@@ -241,14 +313,20 @@ CHANGES = {
     "names of UTC": (EVENTS, EVENTS.with_columns(pl.col("at").dt.convert_time_zone("Etc/UTC")), 30),
     "categories": (EVENTS.cast({"user": pl.Categorical}), EVENTS, 30),
     "order of columns": (EVENTS, EVENTS.select("at", "x", "user"), 30),
-    "fields of a struct": (EVENTS.with_columns(s=pl.struct(a=1)), EVENTS.with_columns(s=pl.struct(a=1, b=2)), 30),
+    "fields of a struct": (
+        EVENTS.with_columns(s=pl.struct(a=1)),
+        EVENTS.with_columns(s=pl.struct(a=1, b=2)),
+        30,
+    ),
 }
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_may_change_in_a_table(tmp_path, change, turned):
-    """Also with a filter and a window that row groups can be left out by, which the new types must not change."""
+    """Also with a filter and a window that row groups can be left out by, which the new types must
+    not change.
+    """
     one, other, total = CHANGES[change]
     frames = (other, one) if turned else (one, other)
     path = tmp_path / "t"
@@ -262,15 +340,24 @@ def test_what_may_change_in_a_table(tmp_path, change, turned):
 
 
 def test_files_of_two_tables_are_refused(tmp_path):
-    path = folder(tmp_path / "t", events=EVENTS, labels=pl.DataFrame({"user": ["a"], "asked": [LATER], "y": [1]}))
-    with pytest.raises(DataError, match=r"no file has all of them: .*events\.parquet has no asked, y; .*labels\.parquet has no x, at"):
+    path = folder(
+        tmp_path / "t",
+        events=EVENTS,
+        labels=pl.DataFrame({"user": ["a"], "asked": [LATER], "y": [1]}),
+    )
+    with pytest.raises(
+        DataError,
+        match=r"no file has all of them: .*events\.parquet has no asked, y; .*labels\.parquet has no x, at",
+    ):
         summed(hw.parquet(path))
 
 
 def test_types_that_have_nothing_in_common_fail_where_they_are_read(tmp_path):
     path = folder(tmp_path / "t", a=EVENTS, b=EVENTS.with_columns(x=pl.lit("one")))
     assert summed(hw.parquet(path), features=[hw.count()]) == (8,)
-    with pytest.raises(DataError, match=r"column x.*The files of a table hold a column with one type"):
+    with pytest.raises(
+        DataError, match=r"column x.*The files of a table hold a column with one type"
+    ):
         summed(hw.parquet(path))
 
 
@@ -304,8 +391,16 @@ def test_json_lines_that_are_hidden_do_not_count(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"user,x,at\n\xe4,1,2026-01-01T00:00:00Z\n", "Write the file again in UTF-8, such as iconv"),
-        (b"user,x,at\n" + b"a,1,2026-01-01T00:00:00Z\n" * 10_001 + b"a,NULL,2026-01-01T00:00:00Z\n", "leave the field empty where"),
+        (
+            b"user,x,at\n\xe4,1,2026-01-01T00:00:00Z\n",
+            "Write the file again in UTF-8, such as iconv",
+        ),
+        (
+            b"user,x,at\n"
+            + b"a,1,2026-01-01T00:00:00Z\n" * 10_001
+            + b"a,NULL,2026-01-01T00:00:00Z\n",
+            "leave the field empty where",
+        ),
     ],
 )
 def test_errors_of_the_reader_have_a_remedy_of_ours(tmp_path, text, says):
@@ -325,19 +420,35 @@ def test_the_same_rules_hold_on_a_store(s3):
             s3.put(f"{prefix}/{name}", frame)
         return hw.parquet(f"s3://shop/{prefix}/", storage_options=s3.options)
 
-    assert summed(put("rules/hidden", "a.parquet", "_temporary/0/a.parquet", ".a.parquet", "day/_x/a.parquet")) == 15
+    assert (
+        summed(
+            put(
+                "rules/hidden",
+                "a.parquet",
+                "_temporary/0/a.parquet",
+                ".a.parquet",
+                "day/_x/a.parquet",
+            )
+        )
+        == 15
+    )
     assert summed(hw.parquet("s3://shop/rules/hidden/*.parquet", storage_options=s3.options)) == 15
     assert summed(put("rules/x=7/t", "a.parquet")) == 15
     assert summed(put("rules/x=7/h", "user=a/a.parquet", frame=EVENTS.drop("user"))) == 15
     local = put("rules/mixed", "a.parquet")
     put("rules/mixed", "b.parquet", frame=EVENTS.with_columns(NEW_YORK))
-    with pytest.raises(DataError, match=r"have no time zone in .*b\.parquet, and have one in .*a\.parquet"):
+    with pytest.raises(
+        DataError, match=r"have no time zone in .*b\.parquet, and have one in .*a\.parquet"
+    ):
         summed(local)
     put("rules/added", "b.parquet")
     assert summed(put("rules/added", "a.parquet", frame=EVENTS.drop("x"))) == 15
     delta = put("rules/delta", "a.parquet", "day=1/b.parquet")
     s3.put("rules/delta/_delta_log/00000000000000000000.json", b"{}\n")
-    for table in (delta, hw.parquet("s3://shop/rules/delta/day=1/*.parquet", storage_options=s3.options)):
+    for table in (
+        delta,
+        hw.parquet("s3://shop/rules/delta/day=1/*.parquet", storage_options=s3.options),
+    ):
         with pytest.raises(DataError, match=r"hw\.delta\('s3://shop/rules/delta'\)"):
             summed(table)
     ice = put("rules/ice", "data/a.parquet")
@@ -350,7 +461,13 @@ def test_the_same_rules_hold_on_a_store(s3):
     for name in ("a", ".b"):
         s3.put(f"rules/json/{name}.jsonl", b'{"user": "a", "x": 5, "at": 1767225600}\n')
     at = pl.from_epoch("at").dt.replace_time_zone("UTC").alias("at")
-    assert summed(hw.json_lines("s3://shop/rules/json/", storage_options=s3.options), select=["user", "x", at]) == 5
+    assert (
+        summed(
+            hw.json_lines("s3://shop/rules/json/", storage_options=s3.options),
+            select=["user", "x", at],
+        )
+        == 5
+    )
 
 
 def test_a_replaced_table_is_read_again(tmp_path):

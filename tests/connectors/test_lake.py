@@ -1,4 +1,6 @@
-"""Delta and Iceberg tables: the rows of a snapshot, read without the files and columns that are not needed, and named in manifests."""
+"""Delta and Iceberg tables: the rows of a snapshot, read without the files and columns that are not
+needed, and named in manifests.
+"""
 
 import json
 import shutil
@@ -27,7 +29,14 @@ DAYS = 4
 def rows(day, count=40):
     at = [START + timedelta(days=day, minutes=30 * n) for n in range(count)]
     users = [n % 5 for n in range(count)]
-    return pl.DataFrame({"user": users, "at": at, "amount": [float(day * 100 + n) for n in range(count)], "note": ["x" * 40] * count})
+    return pl.DataFrame(
+        {
+            "user": users,
+            "at": at,
+            "amount": [float(day * 100 + n) for n in range(count)],
+            "note": ["x" * 40] * count,
+        }
+    )
 
 
 EVERY = pl.concat([rows(day) for day in range(DAYS)])
@@ -54,7 +63,9 @@ class Delta:
         DeltaTable(self.path).delete(condition)
 
     def rename(self):
-        EVERY.rename({"amount": "price"}).write_delta(self.path, mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
+        EVERY.rename({"amount": "price"}).write_delta(
+            self.path, mode="overwrite", delta_write_options={"schema_mode": "overwrite"}
+        )
 
     def recreate(self):
         shutil.rmtree(self.path)
@@ -79,14 +90,20 @@ class Iceberg:
     def __init__(self, folder):
         catalogs = pytest.importorskip("pyiceberg.catalog", reason="needs the extra iceberg")
         self.folder = folder
-        self.properties = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db", "warehouse": f"file://{folder}/warehouse"}
+        self.properties = {
+            "type": "sql",
+            "uri": f"sqlite:///{folder}/catalog.db",
+            "warehouse": f"file://{folder}/warehouse",
+        }
         (folder / "warehouse").mkdir()
         self.catalog = catalogs.load_catalog("lake", **self.properties)
         self.catalog.create_namespace("shop")
         self.create()
 
     def create(self):
-        self.iceberg = self.catalog.create_table("shop.events", schema=rows(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
+        self.iceberg = self.catalog.create_table(
+            "shop.events", schema=rows(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        )
         for day in range(DAYS):
             self.append(rows(day))
 
@@ -94,7 +111,9 @@ class Iceberg:
         self.iceberg.append(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
     def table(self, version=None):
-        return hw.iceberg("shop.events", catalog="lake", properties=self.properties, snapshot_id=version)
+        return hw.iceberg(
+            "shop.events", catalog="lake", properties=self.properties, snapshot_id=version
+        )
 
     def delete(self, condition):
         with warnings.catch_warnings():
@@ -112,11 +131,17 @@ class Iceberg:
 
     def forget(self):
         kept = self.iceberg.refresh().current_snapshot().snapshot_id
-        old = [snapshot.snapshot_id for snapshot in self.iceberg.metadata.snapshots if snapshot.snapshot_id != kept]
+        old = [
+            snapshot.snapshot_id
+            for snapshot in self.iceberg.metadata.snapshots
+            if snapshot.snapshot_id != kept
+        ]
         self.iceberg.maintenance.expire_snapshots().by_ids(old).commit()
 
     def files(self):
-        return sorted((self.folder / "warehouse").rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+        return sorted(
+            (self.folder / "warehouse").rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns
+        )
 
 
 @pytest.fixture(params=[Delta, Iceberg], ids=["delta", "iceberg"])
@@ -127,12 +152,25 @@ def lake(request, tmp_path):
 def model_of(table):
     events = hw.Source("events", history=table, timestamp_field="at", known_after="0s")
     view = hw.FeatureView(
-        "user", source=events, keys=["user"], features=[hw.sum("amount"), hw.count()], windows=["6h"], freshness=hw.on_request()
+        "user",
+        source=events,
+        keys=["user"],
+        features=[hw.sum("amount"), hw.count()],
+        windows=["6h"],
+        freshness=hw.on_request(),
     )
     asked = [START + timedelta(days=1, hours=hour) for hour in range(40)]
-    table = pl.DataFrame({"user": [n % 5 for n in range(40)], "asked": asked, "left": [n % 3 == 0 for n in range(40)]})
+    table = pl.DataFrame(
+        {
+            "user": [n % 5 for n in range(40)],
+            "asked": asked,
+            "left": [n % 3 == 0 for n in range(40)],
+        }
+    )
     labels = hw.Labels("left", table=table, timestamp_field="asked", label="left", known_after="1h")
-    return hw.Model("leaving", features=hw.FeatureService("all", [view]), labels=labels, task="binary")
+    return hw.Model(
+        "leaving", features=hw.FeatureService("all", [view]), labels=labels, task="binary"
+    )
 
 
 def sorted_rows(table):
@@ -148,7 +186,9 @@ def test_rows_are_those_that_were_written(lake):
 
 def test_deleted_rows_are_left_out(lake):
     lake.delete("user = 3" if isinstance(lake, Delta) else "user == 3")
-    assert_frame_equal(sorted_rows(lake.table()), EVERY.filter(pl.col("user") != 3).sort("at", "user"))
+    assert_frame_equal(
+        sorted_rows(lake.table()), EVERY.filter(pl.col("user") != 3).sort("at", "user")
+    )
 
 
 def test_rows_under_a_deletion_vector_are_left_out(tmp_path):
@@ -156,7 +196,10 @@ def test_rows_under_a_deletion_vector_are_left_out(tmp_path):
     lake = Delta(tmp_path)
     deletion_vector(lake.path, lake.files()[1].name, [0, 3, 39])
     gone = rows(1)[[0, 3, 39]]
-    assert_frame_equal(sorted_rows(lake.table()), EVERY.join(gone, on=["at", "user"], how="anti").sort("at", "user"))
+    assert_frame_equal(
+        sorted_rows(lake.table()),
+        EVERY.join(gone, on=["at", "user"], how="anti").sort("at", "user"),
+    )
     assert lake.table().scan().filter(pl.col("amount") == 103).collect().height == 0
     assert_frame_equal(sorted_rows(lake.table(3)), EVERY.sort("at", "user"))
 
@@ -164,17 +207,26 @@ def test_rows_under_a_deletion_vector_are_left_out(tmp_path):
 def test_rows_of_position_deletes_are_left_out(tmp_path):
     pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
     lake = Iceberg(tmp_path)
-    path = next(task.file.file_path for task in lake.iceberg.scan(row_filter=f"amount == {rows(1)['amount'][0]}").plan_files())
+    path = next(
+        task.file.file_path
+        for task in lake.iceberg.scan(row_filter=f"amount == {rows(1)['amount'][0]}").plan_files()
+    )
     delete_file(lake.iceberg, positions(path, [0, 3, 39]))
     gone = rows(1)[[0, 3, 39]]
-    assert_frame_equal(sorted_rows(lake.table()), EVERY.join(gone, on=["at", "user"], how="anti").sort("at", "user"))
+    assert_frame_equal(
+        sorted_rows(lake.table()),
+        EVERY.join(gone, on=["at", "user"], how="anti").sort("at", "user"),
+    )
     assert lake.table().scan().filter(pl.col("amount") == 103).collect().height == 0
 
 
 def test_deletes_by_value_are_refused(tmp_path):
     pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
     lake = Iceberg(tmp_path)
-    users = pa.table({"user": [3]}, schema=pa.schema([pa.field("user", pa.int64(), metadata={"PARQUET:field_id": "1"})]))
+    users = pa.table(
+        {"user": [3]},
+        schema=pa.schema([pa.field("user", pa.int64(), metadata={"PARQUET:field_id": "1"})]),
+    )
     delete_file(lake.iceberg, users, equality=[1])
     with pytest.raises(DataError, match="equality delete"):
         hw.get_historical_features(
@@ -191,8 +243,12 @@ def test_an_earlier_version_has_its_rows_and_columns(lake):
 
 
 def test_features_are_those_of_a_frame(lake):
-    request = pl.DataFrame({"user": [0, 1, 7], "timestamp": [START + timedelta(days=2, hours=5)] * 3})
-    views = [hw.FeatureService("all", model_of(table).views_within) for table in (lake.table(), EVERY)]
+    request = pl.DataFrame(
+        {"user": [0, 1, 7], "timestamp": [START + timedelta(days=2, hours=5)] * 3}
+    )
+    views = [
+        hw.FeatureService("all", model_of(table).views_within) for table in (lake.table(), EVERY)
+    ]
     assert_frame_equal(*[hw.get_historical_features(view, request) for view in views])
 
 
@@ -212,7 +268,9 @@ def test_features_of_a_day_open_the_files_of_that_day(lake):
     request = pl.DataFrame({"user": [1], "timestamp": [START + timedelta(days=DAYS - 1, hours=12)]})
     for path in lake.files()[:-1]:
         path.unlink()
-    got = hw.get_historical_features(hw.FeatureService("all", model_of(lake.table()).views_within), request)
+    got = hw.get_historical_features(
+        hw.FeatureService("all", model_of(lake.table()).views_within), request
+    )
     assert got["user__count_6h"].to_list() == [2]
 
 
@@ -222,7 +280,9 @@ def test_columns_that_nothing_needs_are_not_read(lake):
         assert column.path_in_schema == "note"
         content = bytearray(path.read_bytes())
         begin = column.dictionary_page_offset or column.data_page_offset
-        content[begin : begin + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+        content[begin : begin + column.total_compressed_size] = (
+            b"\xff" * column.total_compressed_size
+        )
         path.write_bytes(content)
     assert lake.table().scan().select("user", "amount").collect().height == EVERY.height
     with pytest.raises((OSError, pl.exceptions.PolarsError)):
@@ -261,7 +321,13 @@ def test_a_version_that_is_gone_is_named(lake, tmp_path):
     lake.append(rows(8))
     lake.forget()
     version = made.manifest["tables"]["source events"]["version"]
-    with pytest.raises(DataError, match=f"version {version} of .* cannot be read any more|has no snapshot {version}; the last of its 1 "):
+    with pytest.raises(
+        DataError,
+        match=(
+            f"version {version} of .* cannot be read any more|has no snapshot {version}; the last "
+            "of its 1 "
+        ),
+    ):
         hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
 
 
@@ -277,7 +343,8 @@ def test_a_column_that_was_renamed_is_named(lake):
     lake.rename()
     with pytest.raises(DataError, match="no column 'amount'"):
         hw.get_historical_features(
-            hw.FeatureService("all", model_of(lake.table()).views_within), pl.DataFrame({"user": [1], "timestamp": [START]})
+            hw.FeatureService("all", model_of(lake.table()).views_within),
+            pl.DataFrame({"user": [1], "timestamp": [START]}),
         )
 
 
@@ -288,7 +355,9 @@ def test_trained_models_and_kept_runs_name_the_version(lake, tmp_path, monkeypat
     version = lake.table().version_read()
     trained = hw.train(model, as_of=START + timedelta(days=9))
     assert trained.data["tables"] == {"source events": lake.table().contents()}
-    hw.backtest(model, {"hourly": hw.batch("1h"), "instant": hw.on_request()}, hw.Evaluation(resamples=20))
+    hw.backtest(
+        model, {"hourly": hw.batch("1h"), "instant": hw.on_request()}, hw.Evaluation(resamples=20)
+    )
     (record,) = StoredRuns().records(kind="backtest")
     assert record.data["source events"].endswith(f", version {version}")
 
@@ -332,14 +401,18 @@ def test_iceberg_on_s3(s3, tmp_path):
     }
     catalog = catalogs.load_catalog("lake", **properties)
     catalog.create_namespace("shop")
-    table = catalog.create_table("shop.events", schema=rows(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
+    table = catalog.create_table(
+        "shop.events", schema=rows(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    )
     for day in range(2):
         table.append(rows(day).to_arrow(compat_level=pl.CompatLevel.oldest()))
     read = hw.iceberg("shop.events", catalog="lake", properties=properties)
     assert sorted_rows(read).height == 80
     assert read.scan().filter(pl.col("at") >= START + timedelta(days=1)).collect().height == 40
     assert hw.iceberg(table.metadata_location, properties=properties).scan().collect().height == 80
-    wrong = hw.iceberg("shop.events", catalog="lake", properties=properties | {"s3.access-key-id": "AKIAWRONG"})
+    wrong = hw.iceberg(
+        "shop.events", catalog="lake", properties=properties | {"s3.access-key-id": "AKIAWRONG"}
+    )
     with pytest.raises(ConnectError) as raised:
         wrong.scan()
     assert "the-secret-of-the-test" not in str(raised.value)
@@ -358,7 +431,10 @@ def test_iceberg_on_s3(s3, tmp_path):
         (lambda: hw.iceberg("events"), "give namespace.table"),
         (lambda: hw.iceberg("warehouse/shop.events"), "give namespace.table"),
         (lambda: hw.iceberg("shop.events", snapshot_id=0), "give the id of a snapshot"),
-        (lambda: hw.iceberg("shop.events", properties=["uri"]), "properties is list; give a mapping"),
+        (
+            lambda: hw.iceberg("shop.events", properties=["uri"]),
+            "properties is list; give a mapping",
+        ),
     ],
 )
 def test_definitions_that_cannot_be(make, said):
@@ -386,21 +462,28 @@ def test_a_table_that_the_catalog_does_not_have(tmp_path):
     lake = Iceberg(tmp_path)
     with pytest.raises(DataError, match=r"no table 'shop.event'; did you mean 'shop.events'"):
         hw.iceberg("shop.event", catalog="lake", properties=lake.properties).scan()
-    with pytest.raises(DataError, match=r"no table 'store.events'; nor a namespace 'store'; it has shop"):
+    with pytest.raises(
+        DataError, match=r"no table 'store.events'; nor a namespace 'store'; it has shop"
+    ):
         hw.iceberg("store.events", catalog="lake", properties=lake.properties).scan()
     with pytest.raises(DataError, match="has no snapshot 77; the last of its 4 snapshots is"):
         lake.table(77).scan()
     with pytest.raises(DataError, match="nothing says where the catalog 'unknown' is"):
         hw.iceberg("shop.events", catalog="unknown").scan()
     with pytest.raises(ConnectError, match="Check catalog= and properties=") as raised:
-        hw.iceberg("shop.events", properties={"uri": "http://127.0.0.1:1", "token": "the-token-of-the-test"}).scan()
+        hw.iceberg(
+            "shop.events",
+            properties={"uri": "http://127.0.0.1:1", "token": "the-token-of-the-test"},
+        ).scan()
     assert "the-token-of-the-test" not in str(raised.value)
 
 
 def test_an_empty_table_has_no_rows(tmp_path):
     pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
     lake = Iceberg(tmp_path)
-    lake.catalog.create_table("shop.empty", schema=rows(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
+    lake.catalog.create_table(
+        "shop.empty", schema=rows(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    )
     table = hw.iceberg("shop.empty", catalog="lake", properties=lake.properties)
     assert table.scan().collect().schema == EVERY.schema
     assert table.version_read() == 0
@@ -410,10 +493,14 @@ def test_a_loaded_delta_table_is_its_version(tmp_path):
     deltalake = pytest.importorskip("deltalake", reason="needs the extra delta")
     lake = Delta(tmp_path)
     loaded = deltalake.DeltaTable(lake.path, version=1)
-    assert_frame_equal(sorted_rows(hw.delta(loaded)), pl.concat([rows(0), rows(1)]).sort("at", "user"))
+    assert_frame_equal(
+        sorted_rows(hw.delta(loaded)), pl.concat([rows(0), rows(1)]).sort("at", "user")
+    )
 
 
-@pytest.mark.parametrize(("library", "table"), [("deltalake", "hw.delta('x')"), ("pyiceberg", "hw.iceberg('a.b')")])
+@pytest.mark.parametrize(
+    ("library", "table"), [("deltalake", "hw.delta('x')"), ("pyiceberg", "hw.iceberg('a.b')")]
+)
 def test_without_the_extra(library, table):
     code = f"import sys; sys.modules[{library!r}] = None; import headwater as hw; {table}.scan()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -422,15 +509,26 @@ def test_without_the_extra(library, table):
 
 
 def test_a_schema_that_changed_without_a_write_is_the_schema(tmp_path):
-    """The current snapshot is read with the columns of the table today, as pyiceberg does; a fixed one with those of its time."""
+    """The current snapshot is read with the columns of the table today, as pyiceberg does; a fixed
+    one with those of its time.
+    """
     table = Iceberg(tmp_path)
     from pyiceberg.types import DoubleType
 
     fixed = table.table(table.iceberg.refresh().current_snapshot().snapshot_id)
 
     def summed(column, of=None):
-        source = hw.Source("events", history=of or table.table(), timestamp_field="at", select=["user", column])
-        view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count(column)], windows=["40d"], freshness=hw.on_request())
+        source = hw.Source(
+            "events", history=of or table.table(), timestamp_field="at", select=["user", column]
+        )
+        view = hw.FeatureView(
+            "v",
+            source=source,
+            keys=["user"],
+            features=[hw.count(column)],
+            windows=["40d"],
+            freshness=hw.on_request(),
+        )
         asked = pl.DataFrame({"user": [1], "timestamp": [START + timedelta(days=30)]})
         return hw.get_historical_features(view, asked)[f"v__count_{column}_40d"].to_list()
 
@@ -444,7 +542,9 @@ def test_a_schema_that_changed_without_a_write_is_the_schema(tmp_path):
         change.delete_column("price")
     with table.iceberg.refresh().update_schema() as change:
         change.add_column("price", DoubleType())
-    assert summed("price") == [0], "a column that was dropped and added again has none of its old values"
+    assert summed("price") == [0], (
+        "a column that was dropped and added again has none of its old values"
+    )
     assert summed("amount", fixed) == [32]
     table.append(rows(9).rename({"amount": "price"}))
     assert summed("price") == [8]

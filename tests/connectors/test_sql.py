@@ -1,4 +1,6 @@
-"""SQL queries and dbt models as tables: PostgreSQL and DuckDB give the rows that a frame in memory gives, for any filter."""
+"""SQL queries and dbt models as tables: PostgreSQL and DuckDB give the rows that a frame in memory
+gives, for any filter.
+"""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -29,7 +31,10 @@ ROWS = pl.DataFrame(
 
 def sql_of(rows):
     for user, at, amount, n in rows.iter_rows():
-        yield f"('{user.replace(chr(39), chr(39) * 2)}', '{at.isoformat()}', {'NULL' if amount is None else amount}, {n})"
+        yield (
+            f"('{user.replace(chr(39), chr(39) * 2)}', '{at.isoformat()}', "
+            f"{'NULL' if amount is None else amount}, {n})"
+        )
 
 
 @pytest.fixture(scope="module", params=["postgresql", "duckdb"])
@@ -61,28 +66,72 @@ def read(url, query="orders"):
 
 times = st.integers(-10, 510).map(lambda n: START + timedelta(minutes=7 * n, microseconds=n % 3))
 comparisons = st.one_of(
-    st.builds(lambda t, op: getattr(pl.col("at"), op)(t), times, st.sampled_from(["__lt__", "__le__", "__gt__", "__ge__", "__eq__"])),
-    st.builds(lambda n, op: getattr(pl.col("n"), op)(n), st.integers(-5, 600), st.sampled_from(["__lt__", "__ge__", "__eq__", "__ne__"])),
+    st.builds(
+        lambda t, op: getattr(pl.col("at"), op)(t),
+        times,
+        st.sampled_from(["__lt__", "__le__", "__gt__", "__ge__", "__eq__"]),
+    ),
+    st.builds(
+        lambda n, op: getattr(pl.col("n"), op)(n),
+        st.integers(-5, 600),
+        st.sampled_from(["__lt__", "__ge__", "__eq__", "__ne__"]),
+    ),
     st.builds(lambda u: pl.col("user") == u, st.sampled_from(["u'1", "u'", "u'' OR 1=1", 'x"'])),
-    st.builds(lambda a, b: pl.col("n").is_between(min(a, b), max(a, b)), st.integers(0, 500), st.integers(0, 500)),
+    st.builds(
+        lambda a, b: pl.col("n").is_between(min(a, b), max(a, b)),
+        st.integers(0, 500),
+        st.integers(0, 500),
+    ),
     st.just(pl.col("Amount").is_null()),
     st.builds(lambda a: pl.col("Amount") > a, st.floats(0, 130)),
     st.just(pl.col("user").str.len_chars() > 2),
 )
-predicates = st.recursive(comparisons, lambda inner: st.builds(lambda a, b, both: a & b if both else a | b, inner, inner, st.booleans()))
+predicates = st.recursive(
+    comparisons,
+    lambda inner: st.builds(
+        lambda a, b, both: a & b if both else a | b, inner, inner, st.booleans()
+    ),
+)
 
 
-@settings(max_examples=25 if FULL else 8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(predicate=predicates, columns=st.sampled_from([["n"], ["user", "Amount"], ["at", "n"], ["user", "at", "Amount", "n"]]))
+@settings(
+    max_examples=25 if FULL else 8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    predicate=predicates,
+    columns=st.sampled_from(
+        [["n"], ["user", "Amount"], ["at", "n"], ["user", "at", "Amount", "n"]]
+    ),
+)
 def test_rows_are_those_of_a_frame(orders, predicate, columns):
-    got = read(orders).filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order").collect()
-    assert_frame_equal(got, ROWS.filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order"), check_dtypes=True)
+    got = (
+        read(orders)
+        .filter(predicate)
+        .select(*columns, pl.col("n").alias("order"))
+        .sort("order")
+        .collect()
+    )
+    assert_frame_equal(
+        got,
+        ROWS.filter(predicate).select(*columns, pl.col("n").alias("order")).sort("order"),
+        check_dtypes=True,
+    )
 
 
 def typed(url):
-    """A row of the types of each database that a string or a number stands for, or that polars has no word for."""
+    """A row of the types of each database that a string or a number stands for, or that polars has
+    no word for.
+    """
     number = "1.50::numeric(12, 2)"
-    given = {"id": f"'{UUID}'::uuid", "mood": "'ok'::mood", "document": "'{\"a\": 1}'::json", "amount": number, "tags": "array['x', null]"}
+    given = {
+        "id": f"'{UUID}'::uuid",
+        "mood": "'ok'::mood",
+        "document": "'{\"a\": 1}'::json",
+        "amount": number,
+        "tags": "array['x', null]",
+    }
     if url.startswith("post"):
         given |= {"code": "'ab'::char(4)", "binary": "'{\"a\": 1}'::jsonb"}
     return f"select {', '.join(f'{value} as {name}' for name, value in given.items())}"
@@ -106,19 +155,34 @@ def moods(orders):
 
 def test_types_of_databases_are_plain_ones(moods):
     got = hw.sql(typed(moods), url=moods).scan().collect()
-    expected = {"id": UUID, "mood": "ok", "document": '{"a": 1}', "amount": "1.50", "tags": ["x", None]}
+    expected = {
+        "id": UUID,
+        "mood": "ok",
+        "document": '{"a": 1}',
+        "amount": "1.50",
+        "tags": ["x", None],
+    }
     if moods.startswith("post"):
         expected |= {"code": "ab  ", "binary": '{"a": 1}'}
-        assert {name: dtype for name, dtype in got.schema.items() if name != "tags"} == dict.fromkeys(
-            ["id", "mood", "document", "code", "binary"], pl.String
-        ) | {"amount": pl.Decimal(38, 2)}
+        assert {
+            name: dtype for name, dtype in got.schema.items() if name != "tags"
+        } == dict.fromkeys(["id", "mood", "document", "code", "binary"], pl.String) | {
+            "amount": pl.Decimal(38, 2)
+        }
     assert got.with_columns(pl.col("mood", "amount").cast(pl.String)).row(0, named=True) == expected
 
 
 def numbers(orders, *values):
     """A column of each kind; DuckDB's have digits always, and at most 38."""
-    kinds = ["numeric(10, 2)", "numeric", "numeric(60, 30)"] if orders.startswith("post") else ["numeric(10, 2)"]
-    rows = (f"select {', '.join(f'CAST({value} AS {kind}) as n{n}' for n, kind in enumerate(kinds))}" for value in values)
+    kinds = (
+        ["numeric(10, 2)", "numeric", "numeric(60, 30)"]
+        if orders.startswith("post")
+        else ["numeric(10, 2)"]
+    )
+    rows = (
+        f"select {', '.join(f'CAST({value} AS {kind}) as n{n}' for n, kind in enumerate(kinds))}"
+        for value in values
+    )
     return hw.sql(" union all ".join(rows), url=orders).scan()
 
 
@@ -127,13 +191,20 @@ def test_a_numeric_is_a_number(orders):
     rows = numbers(orders, "1.25", "null", "-12345678.5").collect()
     kinds = [pl.Decimal(38 if orders.startswith("post") else 10, 2), pl.Float64, pl.Float64]
     assert rows.dtypes == kinds[: rows.width]
-    assert [rows[name].cast(pl.Float64).to_list() for name in rows.columns] == [[1.25, None, -12345678.5]] * rows.width
+    assert [rows[name].cast(pl.Float64).to_list() for name in rows.columns] == [
+        [1.25, None, -12345678.5]
+    ] * rows.width
 
 
 def test_a_numeric_may_be_no_number(orders):
     if orders.startswith("post"):
         assert hw.sql("select 'NaN'::numeric as n", url=orders).scan().collect()["n"].is_nan().all()
-        with pytest.raises(Exception, match="'n0' is NUMERIC and has the value nan; convert it in the query: n0::float8 AS n0"):
+        with pytest.raises(
+            Exception,
+            match=(
+                "'n0' is NUMERIC and has the value nan; convert it in the query: n0::float8 AS n0"
+            ),
+        ):
             numbers(orders, "1", "'NaN'").collect()
 
 
@@ -146,36 +217,65 @@ def test_a_numeric_that_is_rounded_here_is_compared_here(orders):
 
 @pytest.mark.parametrize("value", ["it's none", UUID, '{"a": 1}', "ab", "1.5"])
 def test_columns_are_compared_as_polars_compares(moods, value):
-    """PostgreSQL refuses to compare a UUID, an enumeration or JSON with other strings, and pads those of a given length."""
+    """PostgreSQL refuses to compare a UUID, an enumeration or JSON with other strings, and pads
+    those of a given length.
+    """
     table = hw.sql(typed(moods), url=moods).scan()
     names = [name for name, dtype in table.collect_schema().items() if dtype == pl.String]
-    assert len(names) == (5 if moods.startswith("post") else 2)  # DuckDB's others are decimals and categories of polars
+    # DuckDB's others are decimals and categories of polars
+    assert len(names) == (5 if moods.startswith("post") else 2)
     rows = table.collect()
     for name in names:
-        for predicate in (pl.col(name) == value, pl.col(name) > value, pl.col(name).is_null() | (pl.col(name) == rows[name][0])):
+        for predicate in (
+            pl.col(name) == value,
+            pl.col(name) > value,
+            pl.col(name).is_null() | (pl.col(name) == rows[name][0]),
+        ):
             assert_frame_equal(table.filter(predicate).collect(), rows.filter(predicate))
 
 
 def test_strings_are_compared_in_columns_of_strings_and_never_by_order():
     assert sql_filter(pl.col("city") == "Bø", Dialect(strings=["city"])) == "\"city\" = 'Bø'"
-    assert sql_filter(pl.col("city") == "Bø", Dialect(cast="VARCHAR", strings=["city"])) == "CAST(\"city\" AS VARCHAR) = 'Bø'"
+    assert (
+        sql_filter(pl.col("city") == "Bø", Dialect(cast="VARCHAR", strings=["city"]))
+        == "CAST(\"city\" AS VARCHAR) = 'Bø'"
+    )
     assert sql_filter(pl.col("id") == "Bø", Dialect(strings=["city"])) is None
-    assert sql_filter(pl.col("city") >= "Bø", Dialect(strings=["city"])) is None  # collations differ
+    # collations differ
+    assert sql_filter(pl.col("city") >= "Bø", Dialect(strings=["city"])) is None
 
 
 def test_an_interval_is_refused_by_name(orders):
-    with pytest.raises(DataError, match=r"has the columns \['wait'\] of type INTERVAL.*extract\(epoch from wait\) AS wait"):
+    with pytest.raises(
+        DataError,
+        match=r"has the columns \['wait'\] of type INTERVAL.*extract\(epoch from wait\) AS wait",
+    ):
         hw.sql("select n, interval '1 day' as wait from orders", url=orders).scan()
 
 
 def test_the_database_is_asked_for_columns_and_times_that_are_needed(orders, monkeypatch):
     asked = []
     run = sql_module._QueryRows._run
-    monkeypatch.setattr(sql_module._QueryRows, "_run", lambda rows, cursor, text: (asked.append(text), run(rows, cursor, text))[1])
-    source = hw.Source(
-        "orders", history=hw.sql("orders", url=orders), timestamp_field="at", select=["user", "Amount"], filter=pl.col("user") != "u'1"
+    monkeypatch.setattr(
+        sql_module._QueryRows,
+        "_run",
+        lambda rows, cursor, text: (asked.append(text), run(rows, cursor, text))[1],
     )
-    view = hw.FeatureView("u", source=source, keys=["user"], windows=["1h"], features=[hw.count()], freshness=hw.on_request())
+    source = hw.Source(
+        "orders",
+        history=hw.sql("orders", url=orders),
+        timestamp_field="at",
+        select=["user", "Amount"],
+        filter=pl.col("user") != "u'1",
+    )
+    view = hw.FeatureView(
+        "u",
+        source=source,
+        keys=["user"],
+        windows=["1h"],
+        features=[hw.count()],
+        freshness=hw.on_request(),
+    )
     rows = pl.DataFrame({"user": ["u'2"], "at": [START + timedelta(hours=30)]})
     hw.get_historical_features(hw.FeatureService("f", [view]), rows, timestamp_field="at")
     (statement,) = (text for text in asked if not text.endswith("LIMIT 0"))
@@ -188,7 +288,12 @@ def test_the_database_is_asked_for_columns_and_times_that_are_needed(orders, mon
 def test_a_table_that_has_changed_is_an_error_that_names_the_column(orders):
     view = hw.FeatureView(
         "u",
-        source=hw.Source("orders", history=hw.sql("changing", url=orders), timestamp_field="at", select=["user", "Amount"]),
+        source=hw.Source(
+            "orders",
+            history=hw.sql("changing", url=orders),
+            timestamp_field="at",
+            select=["user", "Amount"],
+        ),
         keys=["user"],
         windows=["1h"],
         features=[hw.sum("Amount")],
@@ -210,7 +315,9 @@ def test_a_table_that_has_changed_is_an_error_that_names_the_column(orders):
 
 def change(url, statement):
     """Put a view in the place of `changing`."""
-    module, target = ("psycopg", url) if url.startswith("post") else ("duckdb", url.partition(":")[2])
+    module, target = (
+        ("psycopg", url) if url.startswith("post") else ("duckdb", url.partition(":")[2])
+    )
     with pytest.importorskip(module).connect(target) as connection:
         for text in ("DROP VIEW IF EXISTS changing", statement):
             if text:
@@ -218,20 +325,29 @@ def change(url, statement):
 
 
 def test_limits_and_queries(orders):
-    assert read(orders, "select * from orders where \"user\" = 'u''1' order by n;").head(3).collect()["n"].to_list() == [1, 8, 15]
-    assert hw.sql("orders", url=orders).scan().filter(pl.col("n") > 400).head(2).collect().height == 2
+    assert read(orders, "select * from orders where \"user\" = 'u''1' order by n;").head(
+        3
+    ).collect()["n"].to_list() == [1, 8, 15]
+    assert (
+        hw.sql("orders", url=orders).scan().filter(pl.col("n") > 400).head(2).collect().height == 2
+    )
     assert hw.sql("select n from orders where false", url=orders).scan().collect().is_empty()
 
 
 @pytest.mark.parametrize("zone", ["UTC", None])
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 def test_a_condition_lets_through_what_the_predicate_does(unit, zone):
-    literal = pl.lit(1_700_000_000_123_456_789 // {"ms": 10**6, "us": 10**3, "ns": 1}[unit], dtype=pl.Int64).cast(pl.Datetime(unit, zone))
+    literal = pl.lit(
+        1_700_000_000_123_456_789 // {"ms": 10**6, "us": 10**3, "ns": 1}[unit], dtype=pl.Int64
+    ).cast(pl.Datetime(unit, zone))
     text = sql_filter((pl.col("at") >= literal) & (pl.col("at").dt.hour() > 3), Dialect())
     assert text == (
         None
         if unit == "ns"  # between two microseconds
-        else f"\"at\" >= CAST('2023-11-14 22:13:20.{'123000' if unit == 'ms' else '123456'}+00:00' AS TIMESTAMP WITH TIME ZONE)"
+        else (
+            f"\"at\" >= CAST('2023-11-14 22:13:20.{'123000' if unit == 'ms' else '123456'}+00:00' "
+            "AS TIMESTAMP WITH TIME ZONE)"
+        )
         if zone
         else f"\"at\" >= TIMESTAMP '2023-11-14 22:13:20.{'123000' if unit == 'ms' else '123456'}'"
     )
@@ -240,14 +356,23 @@ def test_a_condition_lets_through_what_the_predicate_does(unit, zone):
 
 def test_features_are_those_of_a_frame(orders):
     def view(history):
-        source = hw.Source("orders", history=history, timestamp_field="at", select=["user", "Amount", "at"])
+        source = hw.Source(
+            "orders", history=history, timestamp_field="at", select=["user", "Amount", "at"]
+        )
         return hw.FeatureView(
-            "u", source=source, keys=["user"], windows=["1h", "1d"], features=[hw.count(), hw.sum("Amount")], freshness=hw.on_request()
+            "u",
+            source=source,
+            keys=["user"],
+            windows=["1h", "1d"],
+            features=[hw.count(), hw.sum("Amount")],
+            freshness=hw.on_request(),
         )
 
     rows = ROWS.sample(50, seed=1).select("user", at=pl.col("at") + timedelta(minutes=3))
     got, expected = (
-        hw.get_historical_features(hw.FeatureService("f", [view(history)]), rows, timestamp_field="at")
+        hw.get_historical_features(
+            hw.FeatureService("f", [view(history)]), rows, timestamp_field="at"
+        )
         for history in (hw.sql("orders", url=orders), ROWS)
     )
     assert_frame_equal(got, expected)
@@ -258,10 +383,18 @@ def test_a_database_that_does_not_answer_or_refuses(orders, tmp_path):
         hw.sql("none", url=orders).scan()
     with pytest.raises((ConnectError, DataError)):
         hw.sql(
-            "orders", url="postgresql://127.0.0.1:1/x" if orders.startswith("post") else f"{orders.partition(':')[0]}:{tmp_path}/no/file"
+            "orders",
+            url="postgresql://127.0.0.1:1/x"
+            if orders.startswith("post")
+            else f"{orders.partition(':')[0]}:{tmp_path}/no/file",
         ).scan()
     with pytest.raises(DataError):  # read-only
-        hw.sql("insert into orders (n) values (1) returning n" if orders.startswith("post") else "drop_all()", url=orders).scan()
+        hw.sql(
+            "insert into orders (n) values (1) returning n"
+            if orders.startswith("post")
+            else "drop_all()",
+            url=orders,
+        ).scan()
 
 
 def test_bad_definitions(monkeypatch):
@@ -270,14 +403,22 @@ def test_bad_definitions(monkeypatch):
             hw.sql(query, url="duckdb:x")
     with pytest.raises(DefinitionError, match="did you mean 'postgresql'"):
         hw.sql("orders", url="postgresq://localhost/x")
-    assert "secret" not in repr(hw.sql("orders", url="postgresql://me:secret@db:5432/shop?options=secret"))
-    assert str(hw.sql("orders", url="postgresql://me:secret@db:5432/shop")) == "orders of postgresql://db:5432/shop"
+    assert "secret" not in repr(
+        hw.sql("orders", url="postgresql://me:secret@db:5432/shop?options=secret")
+    )
+    assert (
+        str(hw.sql("orders", url="postgresql://me:secret@db:5432/shop"))
+        == "orders of postgresql://db:5432/shop"
+    )
     with pytest.raises(MissingExtraError, match=r"pip install adbc-driver-snowflake"):
         hw.sql("orders", url="snowflake://x").scan()
     monkeypatch.setenv("SHOP_URL", "mysql://x")
     with pytest.raises(DefinitionError, match="'mysql'"):
         hw.sql("orders", url=hw.env("SHOP_URL")).scan()
-    assert hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint == hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint
+    assert (
+        hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint
+        == hw.sql("orders", url=hw.env("SHOP_URL")).fingerprint
+    )
 
 
 def manifest(path, **nodes):
@@ -286,7 +427,13 @@ def manifest(path, **nodes):
 
 
 def node(name, kind="model", package="shop", **more):
-    return {"unique_id": f"{kind}.{package}.{name}", "name": name, "resource_type": kind, "config": {"materialized": "table"}, **more}
+    return {
+        "unique_id": f"{kind}.{package}.{name}",
+        "name": name,
+        "resource_type": kind,
+        "config": {"materialized": "table"},
+        **more,
+    }
 
 
 def test_models_of_dbt(orders, tmp_path):
@@ -294,7 +441,10 @@ def test_models_of_dbt(orders, tmp_path):
     manifest(
         tmp_path / "manifest.json",
         a=node("orders", relation_name="orders"),
-        b=node("daily", config={"materialized": "external", "location": str(tmp_path / "{name}.parquet")}),
+        b=node(
+            "daily",
+            config={"materialized": "external", "location": str(tmp_path / "{name}.parquet")},
+        ),
         c=node("raw", kind="source", source_name="shop", identifier="orders"),
         d=node("helper", config={"materialized": "ephemeral"}),
         e=node("raw", kind="seed", alias="orders"),
@@ -323,10 +473,26 @@ def test_models_of_dbt(orders, tmp_path):
 @pytest.mark.parametrize(
     ("url", "error", "said"),
     [
-        ("duckdb:shop.duckdb", DataError, "no file at shop.duckdb; in .*: did you mean 'shops.duckdb'"),
-        ("duckdb:none/shop.duckdb", DataError, "no file at none/shop.duckdb; its folder does not exist"),
-        ("duckdb:shops.duckdb", DataError, "shops.duckdb cannot be opened by DuckDB: .* not a valid DuckDB database file"),
-        ("mysql://shop/orders", DefinitionError, "begins with 'mysql'; known: bigquery.*pl.read_database"),
+        (
+            "duckdb:shop.duckdb",
+            DataError,
+            "no file at shop.duckdb; in .*: did you mean 'shops.duckdb'",
+        ),
+        (
+            "duckdb:none/shop.duckdb",
+            DataError,
+            "no file at none/shop.duckdb; its folder does not exist",
+        ),
+        (
+            "duckdb:shops.duckdb",
+            DataError,
+            "shops.duckdb cannot be opened by DuckDB: .* not a valid DuckDB database file",
+        ),
+        (
+            "mysql://shop/orders",
+            DefinitionError,
+            "begins with 'mysql'; known: bigquery.*pl.read_database",
+        ),
         ("snowflake://shop/orders", MissingExtraError, "pip install adbc-driver-snowflake$"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Types of PostgreSQL, alone and within arrays and composites: a plain value, or an error that names the column and the cast."""
+"""Types of PostgreSQL, alone and within arrays and composites: a plain value, or an error that
+names the column and the cast.
+"""
 
 from datetime import UTC, date, datetime
 
@@ -15,7 +17,10 @@ TYPES = (
     "CREATE TYPE pair AS (id uuid, price numeric, waits int[])",
     "CREATE DOMAIN price AS numeric(8, 2)",
     "CREATE DOMAIN word AS text",
-    "CREATE TABLE orders AS SELECT n, array[n, null]::numeric[] AS prices, '10.0.0.1'::inet AS address, array[n] AS grid FROM generate_series(1, 3) AS n",
+    (
+        "CREATE TABLE orders AS SELECT n, array[n, null]::numeric[] AS prices, '10.0.0.1'::inet AS "
+        "address, array[n] AS grid FROM generate_series(1, 3) AS n"
+    ),
     "UPDATE orders SET grid = array[[1, 2], [3, 4]] WHERE n = 3",
 )
 
@@ -75,10 +80,28 @@ def test_arrays_and_composites_have_plain_values(database, expression, dtype, ex
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("array['1 day']::interval[]", r"columns \['x'\] of type INTERVAL, .* convert them to a string: x::text AS x"),
-        ("array[[1, 2], [3, 4]]", "'x' has arrays of 2 dimensions, and a list has one; convert it in the query: x::text AS x"),
-        ("'10.0.0.1'::inet", "'x' has the type inet, whose values cannot be read; convert it in the query: x::text AS x, or leave it out"),
-        ("array['10.0.0.1']::inet[]", r"'x' has the type inet, .*: x::text\[\] AS x, or leave it out"),
+        (
+            "array['1 day']::interval[]",
+            r"columns \['x'\] of type INTERVAL, .* convert them to a string: x::text AS x",
+        ),
+        (
+            "array[[1, 2], [3, 4]]",
+            (
+                "'x' has arrays of 2 dimensions, and a list has one; convert it in the query: "
+                "x::text AS x"
+            ),
+        ),
+        (
+            "'10.0.0.1'::inet",
+            (
+                "'x' has the type inet, whose values cannot be read; convert it in the query: "
+                "x::text AS x, or leave it out"
+            ),
+        ),
+        (
+            "array['10.0.0.1']::inet[]",
+            r"'x' has the type inet, .*: x::text\[\] AS x, or leave it out",
+        ),
         ("'1.50'::money", "'x' has the type money, .*: x::numeric AS x"),
         (
             "'infinity'::timestamptz",
@@ -86,7 +109,10 @@ def test_arrays_and_composites_have_plain_values(database, expression, dtype, ex
         ),
         ("'-infinity'::timestamp", "'x' has a time that is infinite"),
         ("'infinity'::date", "'x' has a time that is infinite"),
-        ("row(1, 2)", r"the rows of the query .* cannot be read: .*A record needs a type: row\(\.\.\.\)::type"),
+        (
+            "row(1, 2)",
+            r"the rows of the query .* cannot be read: .*A record needs a type: row\(\.\.\.\)::type",
+        ),
     ],
 )
 def test_other_types_are_errors_that_name_the_cast(database, expression, said):
@@ -102,17 +128,31 @@ def test_the_cast_of_an_error_is_read(database):
         ("array['10.0.0.1']::inet[]::text[]", ["10.0.0.1/32"]),
         ("'1.50'::money::numeric", 1.5),
         ("extract(epoch from interval '1 day')", 86400.0),
-        ("(SELECT CASE WHEN isfinite(x) THEN x END FROM (SELECT 'infinity'::timestamptz) AS t(x))", None),
+        (
+            (
+                "(SELECT CASE WHEN isfinite(x) THEN x END FROM (SELECT 'infinity'::timestamptz) AS "
+                "t(x))"
+            ),
+            None,
+        ),
     ):
-        assert hw.sql(f"select {column} as x", url=database).scan().collect()["x"].to_list() == [value], column
+        assert hw.sql(f"select {column} as x", url=database).scan().collect()["x"].to_list() == [
+            value
+        ], column
 
 
 @pytest.mark.services
 def test_only_columns_and_rows_that_are_read_are_checked(database):
-    """The others of the table may have any type; a value is compared here where the database compares otherwise."""
+    """The others of the table may have any type; a value is compared here where the database
+    compares otherwise.
+    """
     orders = hw.sql("orders", url=database).scan()
-    assert orders.select("prices", "n").filter(pl.col("n") > 1).sort("n").collect()["prices"].to_list() == [[2.0, None], [3.0, None]]
-    assert orders.select("grid", "n").filter(pl.col("n") < 3).sort("n").collect()["grid"].to_list() == [[1], [2]]
+    assert orders.select("prices", "n").filter(pl.col("n") > 1).sort("n").collect()[
+        "prices"
+    ].to_list() == [[2.0, None], [3.0, None]]
+    assert orders.select("grid", "n").filter(pl.col("n") < 3).sort("n").collect()[
+        "grid"
+    ].to_list() == [[1], [2]]
     with pytest.raises(DataError, match="'grid' has arrays of 2 dimensions"):
         orders.select("grid").collect()
     with pytest.raises(DataError, match="'address' has the type inet"):

@@ -44,7 +44,9 @@ def values(query, url, features, key="user", asked="a", **source):
         windows=["1d"],
         freshness=hw.on_request(),
     )
-    return hw.get_historical_features(view, pl.DataFrame({key: [asked], "timestamp": [NOON]})).row(0)[2:]
+    return hw.get_historical_features(view, pl.DataFrame({key: [asked], "timestamp": [NOON]})).row(
+        0
+    )[2:]
 
 
 ZONES = """
@@ -62,7 +64,9 @@ print(values(query, sys.argv[1], [hw.count(), hw.last("hour")], **early), hw.sql
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Etc/UTC", "Asia/Kolkata"])
 @pytest.mark.parametrize("database", ["duckdb"], indirect=True)
 def test_times_of_duckdb_do_not_depend_on_the_zone_of_the_machine(database, zone):
-    """Neither their hour in a filter, nor what the query makes of them; a server of PostgreSQL has a zone of its own."""
+    """Neither their hour in a filter, nor what the query makes of them; a server of PostgreSQL has
+    a zone of its own.
+    """
     root = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", ZONES, database, ROWS],
@@ -83,17 +87,24 @@ def test_numeric_ids_are_integers(database, cast):
 
 
 def test_sums_in_the_query_are_integers_or_an_error(database):
-    """HUGEINT of DuckDB is exact; NUMERIC without digits of PostgreSQL is a double, and refused where no double holds the value."""
+    """HUGEINT of DuckDB is exact; NUMERIC without digits of PostgreSQL is a double, and refused
+    where no double holds the value.
+    """
     query = f'select "user", sum(x) as x, max("at") as "at" from ({ROWS}) as rows group by "user"'
     if database.startswith("duckdb"):
         assert values(query, database, [hw.last("x")]) == (2**54 + 1,)
-        assert values(query.replace("sum(x)", "cast(sum(x) as hugeint)"), database, [hw.last("x")]) == (2**54 + 1,)
+        assert values(
+            query.replace("sum(x)", "cast(sum(x) as hugeint)"), database, [hw.last("x")]
+        ) == (2**54 + 1,)
         return
     with pytest.raises(
-        DataError, match=r"'x' is NUMERIC without declared digits.* the integer 18014398509481985.*x::bigint AS x.*x::float8 AS x"
+        DataError,
+        match=r"'x' is NUMERIC without declared digits.* the integer 18014398509481985.*x::bigint AS x.*x::float8 AS x",
     ):
         values(query, database, [hw.last("x")])
-    assert values(query.replace("sum(x)", "sum(x)::bigint"), database, [hw.last("x")]) == (2**54 + 1,)
+    assert values(query.replace("sum(x)", "sum(x)::bigint"), database, [hw.last("x")]) == (
+        2**54 + 1,
+    )
     for total in (
         "2::numeric",
         "9007199254740992::numeric",
@@ -106,9 +117,25 @@ def test_sums_in_the_query_are_integers_or_an_error(database):
 
 
 def test_a_query_may_end_with_a_comment(database):
-    for end in (" -- all", "; -- done", " -- a; b", ";\n/* ; */ -- it's\n", " where x::varchar <> 'a; -- b' ;", " --'; drop table x"):
-        assert values(f"{ROWS}{end}" if "where" not in end else f"select * from ({ROWS}) as rows{end}", database, [hw.count()]) == (2,)
-    for query in ("select 1; select 2", "select 1; -- x\ndrop table x", "-- nothing", " ; -- nothing"):
+    for end in (
+        " -- all",
+        "; -- done",
+        " -- a; b",
+        ";\n/* ; */ -- it's\n",
+        " where x::varchar <> 'a; -- b' ;",
+        " --'; drop table x",
+    ):
+        assert values(
+            f"{ROWS}{end}" if "where" not in end else f"select * from ({ROWS}) as rows{end}",
+            database,
+            [hw.count()],
+        ) == (2,)
+    for query in (
+        "select 1; select 2",
+        "select 1; -- x\ndrop table x",
+        "-- nothing",
+        " ; -- nothing",
+    ):
         with pytest.raises(DefinitionError, match="give one SELECT"):
             hw.sql(query, url=database)
     kept = hw.sql("""select "a;b", 'c;d' from t where x = 'e;f'; -- g""", url=database)
@@ -129,4 +156,6 @@ def test_an_infinite_known_time_has_a_remedy_that_keeps_the_row(database):
     with pytest.raises(DataError, match="'known' has a time that is infinite") as raised:
         values(query, database, [hw.count()], **rules)
     remedy = str(raised.value).partition("early time: ")[2]
-    assert values(f'select "user", x, "at", {remedy} from ({query}) as rows', database, [hw.count()], **rules) == (2,)
+    assert values(
+        f'select "user", x, "at", {remedy} from ({query}) as rows', database, [hw.count()], **rules
+    ) == (2,)

@@ -1,4 +1,6 @@
-"""A project as the console shows it after some months: runs, models, experiments, deliveries; and one with hostile names."""
+"""A project as the console shows it after some months: runs, models, experiments, deliveries; and
+one with hostile names.
+"""
 
 import datetime as dt
 import math
@@ -17,7 +19,14 @@ from headwater.results.assessment_result import AssessmentResult
 from headwater.results.cost_result import Cost, CostPart, LevelCost, Swing, Way
 from headwater.results.decision_result import Decision
 from headwater.results.estimate import Estimate
-from headwater.results.experiment_result import ArmResult, AxisEstimate, ExperimentResult, HealthLine, LiftLook, MetricLift
+from headwater.results.experiment_result import (
+    ArmResult,
+    AxisEstimate,
+    ExperimentResult,
+    HealthLine,
+    LiftLook,
+    MetricLift,
+)
 from headwater.results.level_lift_result import Alternative, LevelLiftResult, LiftDay
 from headwater.results.measurement import Missing, Number
 from headwater.results.readiness_result import Finding, Ladder, Readiness
@@ -31,17 +40,26 @@ AT = dt.datetime(2026, 3, 12, 14, 15, 2, tzinfo=dt.UTC)
 
 def empty_context(folder):
     """A project, and nothing else."""
-    context = ConsoleContext(hw.Project("shop", [churn()]), folder / "data", store=f"lmdb:{folder}/online", models=folder / "models")
+    context = ConsoleContext(
+        hw.Project("shop", [churn()]),
+        folder / "data",
+        store=f"lmdb:{folder}/online",
+        models=folder / "models",
+    )
     context.data_dir.mkdir(parents=True)
     return context
 
 
 def seeded_context(folder, text=""):
-    """The same project with everything that a page shows; `text` is in each field that users write."""
+    """The same project with everything that a page shows; `text` is in each field that users
+    write.
+    """
     context = empty_context(folder)
     runs, model = StoredRuns(context.data_dir), context.project.models[0].name
     backtest = msgspec.structs.replace(flights(), model=model + text)
-    earlier = msgspec.structs.replace(backtest, levels=backtest.levels[:3], comparisons=backtest.comparisons[:3])
+    earlier = msgspec.structs.replace(
+        backtest, levels=backtest.levels[:3], comparisons=backtest.comparisons[:3]
+    )
     for days, kind, subject, result in (
         (40, "backtest", model, earlier),
         (20, "backtest", model, backtest),
@@ -50,7 +68,9 @@ def seeded_context(folder, text=""):
         (2, "parity", context.project.name, _parity(text)),
     ):
         at = AT - dt.timedelta(days=days)
-        figures = {name + text: value for name, value in result.figures.items() if math.isfinite(value)}
+        figures = {
+            name + text: value for name, value in result.figures.items() if math.isfinite(value)
+        }
         sentence = f"{result}{text}" if kind != "backtest" else f"Run it hourly.{text}"
         record = RunRecord(
             f"{kind}-{at:%Y%m%d-%H%M%S}-3f2a", kind, subject, at.isoformat(), f"ann{text}@laptop", sentence, 12.5, figures,
@@ -62,7 +82,10 @@ def seeded_context(folder, text=""):
 
 
 def _models(context, model, text):
-    registry, features = ModelRegistry(context.models), list(context.project.models[0].features.feature_names)
+    registry, features = (
+        ModelRegistry(context.models),
+        list(context.project.models[0].features.feature_names),
+    )
     for number in range(3):
         manifest = {
             "model": model, "fingerprint": "ab", "created_at": (AT + dt.timedelta(days=number)).isoformat(), "rows": 12_345 + number,
@@ -70,7 +93,12 @@ def _models(context, model, text):
             "features": features, "kinds": ["number"] * len(features), "categories": {},
             "kept": {"format": "lightgbm", "file": "model.txt", "digest": "ab", "runs_code": False, "tolerance": 0.0},
         }  # fmt: skip
-        registry.add(model, lambda folder, data=manifest: (folder / "manifest.json").write_bytes(msgspec.json.encode(data)))
+        registry.add(
+            model,
+            lambda folder, data=manifest: (folder / "manifest.json").write_bytes(
+                msgspec.json.encode(data)
+            ),
+        )
     lift = _level_lift(model, text)
     LATEST_LEVEL_LIFT.write(registry, lift.model, lift.served, lift)
     place = registry.folder / EXPERIMENTS / "fresher" / "1"
@@ -86,23 +114,40 @@ def _models(context, model, text):
         "stage": 86_400_000_000, "enrolled": [1.0], "looks": 5, "alpha": 0.05, "power": 0.8, "min_lift": 0.01, "project": context.project.name,
     }  # fmt: skip
     (place / "plan.json").write_bytes(msgspec.json.encode(plan))
-    change = {"change": "started", "at": start, "by": f"ann{text}", "reason": f"planned{text}", "enrolled": 1.0}
+    change = {
+        "change": "started",
+        "at": start,
+        "by": f"ann{text}",
+        "reason": f"planned{text}",
+        "enrolled": 1.0,
+    }
     (place / "changes.jsonl").write_bytes(msgspec.json.encode(change) + b"\n")
 
 
 def _assessment(model, backtest, text):
     nothing = Missing("it was not measured")
     decision = Decision(
-        "go hourly", ["user"], "daily", "hourly", 0.1, "not decided", Number(120.0, "USD/day", "computed", "lift x worth"),
+        "go hourly", ["user"], "daily", "hourly", 0.1, "not decided", Number(120.0, "USD/day", "computed", ("lift x "
+            "worth")),
         Number(14.5, "USD/day", "computed", "runs"), [], [("views", "Make user fresh")],
         f"Run {model} hourly. It earns 120 USD a day.{text}", f"Run {model} hourly.{text}",
     )  # fmt: skip
     stages = [
-        Stage(2, f"fresher user{text}", "run the view hourly", "+0.10 auc", decision.extra, "ready", "", ""),
+        Stage(
+            2,
+            f"fresher user{text}",
+            "run the view hourly",
+            "+0.10 auc",
+            decision.extra,
+            "ready",
+            "",
+            "",
+        ),
         Stage(2, "stream it", "stream the view", "+0.01 auc", nothing, "not needed", "", ""),
     ]
     return AssessmentResult(
-        "shop", model, AT.isoformat(), f"{decision.first_line} It earns 120 USD a day.", decision, StagedPlan(stages, [], "Stop after any."),
+        "shop", model, AT.isoformat(), (f"{decision.first_line} It earns 120 USD a "
+            "day."), decision, StagedPlan(stages, [], "Stop after any."),
         [], [f"A leak{text}"], backtest, Missing("it was not asked for"), _cost(model, text), _readiness(text), nothing, nothing, [],
         Network([], "an A/B test", "units do not touch", []),
     )  # fmt: skip
@@ -118,7 +163,19 @@ def _cost(model, text):
     ]
     levels = [LevelCost("daily", 1.0, money), LevelCost("hourly", 24.0, money)]
     swings = [Swing("on request", f"requests{text}", 1.0, 2.0, 10.0, 20.0)]
-    return Cost(model, "USD", {"R": money}, ways, money, money, [], {}, swings, levels, "On request is cheapest.")
+    return Cost(
+        model,
+        "USD",
+        {"R": money},
+        ways,
+        money,
+        money,
+        [],
+        {},
+        swings,
+        levels,
+        "On request is cheapest.",
+    )
 
 
 def _readiness(text):
@@ -137,16 +194,40 @@ def _readiness(text):
             {},
         )
 
-    findings = [finding("E1", "green"), finding("E2", "amber"), finding("E3", "red"), finding("E4", "unknown")]
-    online, learning = Ladder("online", ["O0", "O1"], 0, 1, ["E3"]), Ladder("learning", ["C0", "C1"], 0, 1, [])
+    findings = [
+        finding("E1", "green"),
+        finding("E2", "amber"),
+        finding("E3", "red"),
+        finding("E4", "unknown"),
+    ]
+    online, learning = (
+        Ladder("online", ["O0", "O1"], 0, 1, ["E3"]),
+        Ladder("learning", ["C0", "C1"], 0, 1, []),
+    )
     return Readiness("shop", AT.isoformat(), [], findings, online, learning, {})
 
 
 def _experiment(text):
     lift = Estimate(0.042, 0.011, 0.073)
-    over_time = [LiftLook(f"2026-03-0{n}T00:00:00+00:00", Estimate(0.04, 0.04 - 0.1 / n, 0.04 + 0.1 / n), 100 * n) for n in range(1, 8)]
+    over_time = [
+        LiftLook(
+            f"2026-03-0{n}T00:00:00+00:00", Estimate(0.04, 0.04 - 0.1 / n, 0.04 + 0.1 / n), 100 * n
+        )
+        for n in range(1, 8)
+    ]
     metric = MetricLift(
-        "revenue", f"hourly{text}", "deciding", True, 1.0, 1.042, lift, "group sequential", 0.01, 1000, 3, over_time=over_time
+        "revenue",
+        f"hourly{text}",
+        "deciding",
+        True,
+        1.0,
+        1.042,
+        lift,
+        "group sequential",
+        0.01,
+        1000,
+        3,
+        over_time=over_time,
     )
     arms = [
         ArmResult("daily", "churn", "daily", 0.5, 1, "", False, 500, 400),
@@ -183,5 +264,6 @@ def _level_lift(model, text):
     )  # fmt: skip
     return LevelLiftResult(
         model, "auc", True, "as defined", "daily", {"daily": f"each day{text}", "hourly": "each hour"}, days, {"daily": Estimate(0.66, 0.6, 0.7)},
-        [], [one], [], 1, 0.05, 19_000, 19_000.0, {}, [], {}, 1.0, [f"a note{text}"], AT.isoformat(), f"Hourly earned nothing.{text}",
+        [], [one], [], 1, 0.05, 19_000, 19_000.0, {}, [], {}, 1.0, [f"a note{text}"], AT.isoformat(), ((("Hourly earned "  # noqa: UP034
+            f"nothing.{text}"))),
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Every page in a real browser: no errors, no requests to elsewhere, accessible, and names shown as text.
+"""Every page in a real browser: no errors, no requests to elsewhere, accessible, and names shown as
+text.
 
 Screenshots are written to build/console/, to be looked at; not in the short form.
 """
@@ -18,11 +19,14 @@ from tests import services
 from tests.console.seeded import HOSTILE, empty_context, seeded_context
 from tests.effort import FULL
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "console"
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 NAVIGATION = {page.path for page in PAGES if page.in_navigation}
-OF_THE_PROJECT = {"features", "feature", "definition", "lineage", "freshness", "serving"}  # whose names the project checks
+# whose names the project checks
+OF_THE_PROJECT = {"features", "feature", "definition", "lineage", "freshness", "serving"}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 
@@ -32,7 +36,12 @@ def browser():
     services.starts("a browser")
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright, closing(playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])) as browser:
+    with (
+        sync_playwright() as playwright,
+        closing(
+            playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        ) as browser,
+    ):
         yield browser
 
 
@@ -72,11 +81,24 @@ class Watched:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.wrong = []
-        self.page.on("console", lambda message: self.wrong.append(message.text) if message.type in ("error", "warning") else None)
+        self.page.on(
+            "console",
+            lambda message: (
+                self.wrong.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.wrong.append(dialog.message), dialog.dismiss()))
-        self.page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else self.wrong.append(r.url))
-        self.page.on("response", lambda r: self.wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        self.page.on(
+            "request",
+            lambda r: (
+                None if r.url.startswith((url, "data:", "blob:")) else self.wrong.append(r.url)
+            ),
+        )
+        self.page.on(
+            "response",
+            lambda r: self.wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None,
+        )
 
     def __enter__(self):
         return self
@@ -95,7 +117,9 @@ class Watched:
 
 def _paths(context):
     ids = [record.id for record in context.runs().records]
-    started = [experiment.name for experiment in context.project.experiments] or (["fresher"] if ids else [])
+    started = [experiment.name for experiment in context.project.experiments] or (
+        ["fresher"] if ids else []
+    )
     for page in PAGES:
         if page.path == "/runs/{run}":
             kinds = {one.partition("-")[0]: one for one in ids}
@@ -116,15 +140,25 @@ def _axe(page, only=None):
     """The serious and critical findings, of some rules or all."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"resultTypes": ["violations"], **({"runOnly": only} if only else {})}).response["violations"]
+    found = (
+        Axe()
+        .run(page, options={"resultTypes": ["violations"], **({"runOnly": only} if only else {})})
+        .response["violations"]
+    )
     return [
-        f"{one['id']}: {[node['html'][:160] for node in one['nodes']][:3]}" for one in found if one["impact"] in ("serious", "critical")
+        f"{one['id']}: {[node['html'][:160] for node in one['nodes']][:3]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
     ]
 
 
-@pytest.mark.parametrize("state", [pytest.param("seeded", marks=pytest.mark.smoke), "hostile", "empty"])
+@pytest.mark.parametrize(
+    "state", [pytest.param("seeded", marks=pytest.mark.smoke), "hostile", "empty"]
+)
 def test_every_page_is_sound(browser, state, request):
-    """On a desktop, in the dark and on a phone. Names that are markup, or very long, or right to left, are shown as text."""
+    """On a desktop, in the dark and on a phone. Names that are markup, or very long, or right to
+    left, are shown as text.
+    """
     url, context = request.getfixturevalue(state)
     SHOTS.mkdir(parents=True, exist_ok=True)
     problems = {}
@@ -167,12 +201,17 @@ def _shoot(page, name):
 
 def _flat(page):
     """Figures that are lower than what they draw."""
-    low = "[...document.querySelectorAll('.plot.drawn')].filter(e => e.offsetHeight < e.querySelector('.main-svg').clientHeight - 1).length"
+    low = (
+        "[...document.querySelectorAll('.plot.drawn')].filter(e => e.offsetHeight < "
+        "e.querySelector('.main-svg').clientHeight - 1).length"
+    )
     return [f"{count} figures are covered by what follows"] if (count := page.evaluate(low)) else []
 
 
 def _too_wide(page, look):
-    """How wide the page is, if it scrolls sideways; figures follow a new width after a short time."""
+    """How wide the page is, if it scrolls sideways; figures follow a new width after a short
+    time.
+    """
     for _ in range(20):
         width = page.evaluate("document.documentElement.scrollWidth")
         if width <= SIZES[look]["width"]:

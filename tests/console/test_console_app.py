@@ -1,4 +1,6 @@
-"""The console over HTTP: sessions, rights, errors. The pages in a browser are in test_browser.py."""
+"""The console over HTTP: sessions, rights, errors. The pages in a browser are in
+test_browser.py.
+"""
 
 import asyncio
 import itertools
@@ -53,12 +55,20 @@ PAGES_HERE = (
     ConsolePage("/broken", "Broken", "error.html.j2", _fails(ZeroDivisionError())),
 )
 ACTIONS_HERE = (*ACTIONS, ConsoleAction("/act", _act), ConsoleAction("/breaks", _breaks))
-DATA_HERE = (*DATA_ROUTES, DataRoute("/api/test", "A test", lambda _context, _request: {"models": ["a"]}))
+DATA_HERE = (
+    *DATA_ROUTES,
+    DataRoute("/api/test", "A test", lambda _context, _request: {"models": ["a"]}),
+)
 
 
 @pytest.fixture
 def context(tmp_path):
-    context = ConsoleContext(visiting(batch("1h")), tmp_path / "data", store=f"lmdb:{tmp_path}/online", models=tmp_path / "models")
+    context = ConsoleContext(
+        visiting(batch("1h")),
+        tmp_path / "data",
+        store=f"lmdb:{tmp_path}/online",
+        models=tmp_path / "models",
+    )
     yield context
     context.close()
 
@@ -70,14 +80,20 @@ def tokens(tmp_path):
 
 
 def _client(context, tokens=None):
-    app = console_app(context, tokens, pages=PAGES_HERE, actions=ACTIONS_HERE, data_routes=DATA_HERE)
+    app = console_app(
+        context, tokens, pages=PAGES_HERE, actions=ACTIONS_HERE, data_routes=DATA_HERE
+    )
     return TestClient(app, base_url=HOST, follow_redirects=False, raise_server_exceptions=False)
 
 
 def _logged_in(context, tokens, scope):
     path, known = tokens
     client = _client(context, path)
-    response = client.post("/console/login", data={"token": known[scope], "next": "/console/text?text=x"}, headers={"origin": HOST})
+    response = client.post(
+        "/console/login",
+        data={"token": known[scope], "next": "/console/text?text=x"},
+        headers={"origin": HOST},
+    )
     assert (response.status_code, response.headers["location"]) == (303, "/console/text?text=x")
     return client
 
@@ -87,7 +103,9 @@ def _csrf(client):
     return found[1]
 
 
-EVERY_PATH = [page.path for page in PAGES_HERE] + [row.path for row in DATA_HERE] + ["/events", "/nothing"]
+EVERY_PATH = (
+    [page.path for page in PAGES_HERE] + [row.path for row in DATA_HERE] + ["/events", "/nothing"]
+)
 
 
 @pytest.mark.parametrize("path", EVERY_PATH)
@@ -105,10 +123,18 @@ def test_no_action_without_a_session_its_csrf_token_and_admin(context, tokens, r
     path = f"/console{row.path}".replace("{", "").replace("}", "")
     assert _client(context, tokens[0]).post(path, data={"csrf": "x"}).status_code == 303
     bearer = {"authorization": f"Bearer {tokens[1]['admin']}"}
-    assert _client(context, tokens[0]).post(path, data={"csrf": "x"}, headers=bearer).status_code == 403
+    assert (
+        _client(context, tokens[0]).post(path, data={"csrf": "x"}, headers=bearer).status_code
+        == 403
+    )
     admin = _logged_in(context, tokens, "admin")
     assert admin.post(path, data={"csrf": "x"}).status_code == 403
-    assert admin.post(path, data={"csrf": _csrf(admin)}, headers={"origin": "http://evil.example"}).status_code == 403
+    assert (
+        admin.post(
+            path, data={"csrf": _csrf(admin)}, headers={"origin": "http://evil.example"}
+        ).status_code
+        == 403
+    )
     reader = _logged_in(context, tokens, "read")
     assert reader.post(path, data={"csrf": _csrf(reader)}).status_code == 403
     assert DONE == []
@@ -117,8 +143,14 @@ def test_no_action_without_a_session_its_csrf_token_and_admin(context, tokens, r
 def test_an_action_is_done_and_said_once(context, tokens):
     DONE.clear()
     admin = _logged_in(context, tokens, "admin")
-    response = admin.post("/console/act", data={"csrf": _csrf(admin), "what": "2"}, headers={"origin": HOST})
-    assert (response.status_code, response.headers["location"], DONE) == (303, "/console/text?text=done", ["2"])
+    response = admin.post(
+        "/console/act", data={"csrf": _csrf(admin), "what": "2"}, headers={"origin": HOST}
+    )
+    assert (response.status_code, response.headers["location"], DONE) == (
+        303,
+        "/console/text?text=done",
+        ["2"],
+    )
     assert "promoted &lt;b&gt;2&lt;/b&gt;" in admin.get("/console/text").text
     assert "promoted" not in admin.get("/console/text").text
 
@@ -126,7 +158,10 @@ def test_an_action_is_done_and_said_once(context, tokens):
 def test_an_action_that_fails_is_a_page(context, tokens):
     admin = _logged_in(context, tokens, "admin")
     response = admin.post("/console/breaks", data={"csrf": _csrf(admin)})
-    assert (response.status_code, "the log of the console has the reason" in response.text) == (500, True)
+    assert (response.status_code, "the log of the console has the reason" in response.text) == (
+        500,
+        True,
+    )
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(context, tokens):
@@ -137,13 +172,17 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(context, tokens):
     assert "SameSite=strict" in cookie
     assert "Path=/console" in cookie
     assert tokens[1]["read"] not in cookie
-    secure = client.post("/console/login", data={"token": tokens[1]["read"]}, headers={"x-forwarded-proto": "https"})
+    secure = client.post(
+        "/console/login", data={"token": tokens[1]["read"]}, headers={"x-forwarded-proto": "https"}
+    )
     assert "Secure" in secure.headers["set-cookie"]
 
 
 @pytest.mark.parametrize("scope", ["predict", None])
 def test_a_login_needs_a_known_token_that_may_read(context, tokens, scope):
-    response = _client(context, tokens[0]).post("/console/login", data={"token": tokens[1].get(scope, "hw_0_0<script>")})
+    response = _client(context, tokens[0]).post(
+        "/console/login", data={"token": tokens[1].get(scope, "hw_0_0<script>")}
+    )
     assert response.status_code == (403 if scope else 401)
     assert 'role="alert"' in response.text
     assert "<script>" not in response.text
@@ -151,15 +190,34 @@ def test_a_login_needs_a_known_token_that_may_read(context, tokens, scope):
 
 def test_failed_logins_are_limited(context, tokens):
     client = _client(context, tokens[0])
-    statuses = [client.post("/console/login", data={"token": "hw_1_1"}).status_code for _ in range(11)]
+    statuses = [
+        client.post("/console/login", data={"token": "hw_1_1"}).status_code for _ in range(11)
+    ]
     assert statuses == [401] * 10 + [429]
     assert client.post("/console/login", data={"token": tokens[1]["predict"]}).status_code == 429
-    assert client.post("/console/login", data={"token": tokens[1]["read"]}).status_code == 303  # a token that may read is enough
+    # a token that may read is enough
+    assert client.post("/console/login", data={"token": tokens[1]["read"]}).status_code == 303
 
 
 ODD_PATHS = (
-    *("/", "/nothing", "/console", "/console/nothing", "/console/a%0d%0ab", "/console/%00", "/console/%E2%82%AC", "/console/%25?a=%0d"),
-    *("/console/static/nothing", "/console/static/console.css", "/console/login", "/console/logout", "/console/act", "/console/broken"),
+    *(
+        "/",
+        "/nothing",
+        "/console",
+        "/console/nothing",
+        "/console/a%0d%0ab",
+        "/console/%00",
+        "/console/%E2%82%AC",
+        "/console/%25?a=%0d",
+    ),
+    *(
+        "/console/static/nothing",
+        "/console/static/console.css",
+        "/console/login",
+        "/console/logout",
+        "/console/act",
+        "/console/broken",
+    ),
 )
 
 
@@ -172,7 +230,9 @@ def test_every_response_has_the_security_headers_and_none_fails(context, tokens,
             assert response.status_code != 500 or path == "/console/broken", (method, path)
             assert response.headers.get_list("content-security-policy") == [POLICY], (method, path)
             assert response.headers["x-content-type-options"] == "nosniff"
-            assert "\n" not in response.headers.get("location", "") + response.headers.get("refresh", "")
+            assert "\n" not in response.headers.get("location", "") + response.headers.get(
+                "refresh", ""
+            )
 
 
 @pytest.mark.parametrize(
@@ -220,34 +280,62 @@ def test_without_tokens_a_form_needs_the_csrf_token_of_its_session(context):
 
 
 def test_forms_are_bounded(context, tokens):
-    response = _client(context, tokens[0]).post("/console/login", data={"token": "x" * LARGEST_FORM})
+    response = _client(context, tokens[0]).post(
+        "/console/login", data={"token": "x" * LARGEST_FORM}
+    )
     assert response.status_code == 413
-    assert _client(context, tokens[0]).post("/console/login", json={"token": "x"}).status_code == 415
+    assert (
+        _client(context, tokens[0]).post("/console/login", json={"token": "x"}).status_code == 415
+    )
 
 
 def test_data_routes_take_a_bearer_token_and_answer_in_json(context, tokens):
     client = _client(context, tokens[0])
     assert client.get("/console/api/test").json() == {"error": "log in with a token"}
-    response = client.get("/console/api/test", headers={"authorization": f"Bearer {tokens[1]['read']}"})
+    response = client.get(
+        "/console/api/test", headers={"authorization": f"Bearer {tokens[1]['read']}"}
+    )
     assert (response.status_code, response.json()) == (200, {"models": ["a"]})
     assert "set-cookie" not in response.headers
-    assert client.get("/console/api/test", headers={"authorization": f"Bearer {tokens[1]['predict']}"}).status_code == 403
-
-
-@pytest.mark.parametrize("path", ["/console/text?text=a", "/console/%E2%82%AC", "/console/a%3Fb?c=%0A", "/console/a%0D%0Ab"])
-def test_a_link_on_another_site_is_loaded_again_with_the_cookie(context, tokens, path):
-    client = _client(context, tokens[0])
-    response = client.get(path, headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
-    assert (response.status_code, response.headers["refresh"]) == (200, f"0; url={path}")
-    after = client.get(path)
-    assert (after.status_code, parse_qs(after.headers["location"].partition("?")[2])["next"]) == (303, [path])
+    assert (
+        client.get(
+            "/console/api/test", headers={"authorization": f"Bearer {tokens[1]['predict']}"}
+        ).status_code
+        == 403
+    )
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil.example", "//evil.example", "/console\\@evil.example", "/consolexyz", "/console/\r\nx: y"]
+    "path",
+    ["/console/text?text=a", "/console/%E2%82%AC", "/console/a%3Fb?c=%0A", "/console/a%0D%0Ab"],
+)
+def test_a_link_on_another_site_is_loaded_again_with_the_cookie(context, tokens, path):
+    client = _client(context, tokens[0])
+    response = client.get(
+        path, headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    )
+    assert (response.status_code, response.headers["refresh"]) == (200, f"0; url={path}")
+    after = client.get(path)
+    assert (after.status_code, parse_qs(after.headers["location"].partition("?")[2])["next"]) == (
+        303,
+        [path],
+    )
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/console\\@evil.example",
+        "/consolexyz",
+        "/console/\r\nx: y",
+    ],
 )
 def test_a_login_returns_to_the_console_only(context, tokens, target):
-    response = _client(context, tokens[0]).post("/console/login", data={"token": tokens[1]["read"], "next": target})
+    response = _client(context, tokens[0]).post(
+        "/console/login", data={"token": tokens[1]["read"], "next": target}
+    )
     assert response.headers["location"] == "/console"
 
 
@@ -272,7 +360,9 @@ def test_a_store_that_is_down_is_said_once_and_not_waited_for_again(context, mon
     monkeypatch.setattr("headwater.console.console_context.opened_for", opened)
     context.store = "redis://127.0.0.1:1"
     client = _client(context)
-    assert "The online store cannot be read: the store does not answer" in client.get("/console").text
+    assert (
+        "The online store cannot be read: the store does not answer" in client.get("/console").text
+    )
     client.get("/console/freshness")
     assert len(tried) == 1
 
@@ -285,8 +375,13 @@ def test_an_acknowledged_item_is_shown_with_who_and_goes_last(context, tokens, m
     context.store = "redis://127.0.0.1:1"
     admin = _logged_in(context, tokens, "admin")
     csrf = _csrf(admin)
-    assert admin.post("/console/acknowledge", data={"csrf": csrf, "key": "nothing"}).status_code == 400
-    assert admin.post("/console/acknowledge", data={"csrf": csrf, "key": "online store"}).status_code == 303
+    assert (
+        admin.post("/console/acknowledge", data={"csrf": csrf, "key": "nothing"}).status_code == 400
+    )
+    assert (
+        admin.post("/console/acknowledge", data={"csrf": csrf, "key": "online store"}).status_code
+        == 303
+    )
     shown = admin.get("/console").text
     assert "acknowledged for a week" in shown
     assert "acknowledged by" in shown
@@ -311,12 +406,18 @@ def test_a_page_that_is_kept_up_to_date_ends_without_an_error_when_the_server_st
                 begun.set()
 
         running = asyncio.create_task(
-            EventsResponse(forever(), {})({"type": "http", "asgi": {"spec_version": "2.3"}}, asyncio.Event().wait, send)
+            EventsResponse(forever(), {})(
+                {"type": "http", "asgi": {"spec_version": "2.3"}}, asyncio.Event().wait, send
+            )
         )
         await begun.wait()
         running.cancel()
         await running
 
     asyncio.run(ask())
-    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body", "http.response.body"]
+    assert [message["type"] for message in sent] == [
+        "http.response.start",
+        "http.response.body",
+        "http.response.body",
+    ]
     assert (sent[-1]["body"], sent[-1]["more_body"]) == (b"", False)

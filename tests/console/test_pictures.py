@@ -14,7 +14,9 @@ DAYS = [date(2026, 3, 1) + timedelta(days=n) for n in range(5)]
 
 
 def chart(values, **more):
-    return day_chart("ages", DAYS[: len(values)], [DayLine("median", "a", values)], "{:g}".format, **more)
+    return day_chart(
+        "ages", DAYS[: len(values)], [DayLine("median", "a", values)], "{:g}".format, **more
+    )
 
 
 def test_a_gap_breaks_the_line_and_a_lone_day_is_a_dot():
@@ -53,8 +55,13 @@ def test_every_edge_of_a_lineage_goes_to_the_right_and_no_box_covers_another():
     views = [LineageNode(f"view v{n}", "view", f"v{n}" * 20) for n in range(40)]
     sources = [LineageNode("source s", "source", "s"), LineageNode("source rich", "source", "rich")]
     service = LineageNode("service all", "service", "all")
-    edges = [LineageEdge("source s", view.id) for view in views[:39]] + [LineageEdge("source rich", "view v39")]
-    edges += [LineageEdge("view v0", "source rich"), *(LineageEdge(view.id, "service all") for view in views)]
+    edges = [LineageEdge("source s", view.id) for view in views[:39]] + [
+        LineageEdge("source rich", "view v39")
+    ]
+    edges += [
+        LineageEdge("view v0", "source rich"),
+        *(LineageEdge(view.id, "service all") for view in views),
+    ]
     picture = lineage_picture(Lineage("p", [*sources, *views, service], edges))
     at = {box.node.id: (box.x, box.y) for box in picture.boxes}
     assert all(at[edge.start][0] + picture.box_width < at[edge.end][0] for edge in edges)
@@ -66,7 +73,13 @@ def test_every_edge_of_a_lineage_goes_to_the_right_and_no_box_covers_another():
 def test_events_that_count_stand_above_the_line_and_near_ones_on_each_other():
     noon = datetime(2026, 3, 12, 12, tzinfo=UTC)
     times = [noon - timedelta(seconds=n) for n in range(3)] + [noon - timedelta(hours=3), None]
-    events = pl.DataFrame({"timestamp": times, "why": ["it counts"] * 3 + ["outside", "no time"], "counts": [True] * 3 + [False] * 2})
+    events = pl.DataFrame(
+        {
+            "timestamp": times,
+            "why": ["it counts"] * 3 + ["outside", "no time"],
+            "counts": [True] * 3 + [False] * 2,
+        }
+    )
     line = timeline(events, noon)
     above = [event for event in line.events if event.counts]
     assert len({event.y for event in above}) == 3

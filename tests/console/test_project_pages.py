@@ -1,4 +1,6 @@
-"""The pages of features, lineage, freshness and serving: what they show, of a seeded project and of an empty one."""
+"""The pages of features, lineage, freshness and serving: what they show, of a seeded project and of
+an empty one.
+"""
 
 import json
 import re
@@ -39,42 +41,98 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def payments_project(folder):
-    """A batch view over history, a streaming view over a file, a model, and an experiment; hostile strings."""
+    """A batch view over history, a streaming view over a file, a model, and an experiment; hostile
+    strings.
+    """
     at = [NOW - timedelta(hours=n) for n in range(1, 60)]
-    events = pl.DataFrame({"card": [n % 3 for n in range(59)], "amount": [float(n) for n in range(59)], "at": at})
+    events = pl.DataFrame(
+        {"card": [n % 3 for n in range(59)], "amount": [float(n) for n in range(59)], "at": at}
+    )
     payments = hw.Source(
-        "payments", history=events, timestamp_field="at", known_after="0s", owner=HOSTILE, tags=[HOSTILE], description=HOSTILE
+        "payments",
+        history=events,
+        timestamp_field="at",
+        known_after="0s",
+        owner=HOSTILE,
+        tags=[HOSTILE],
+        description=HOSTILE,
     )
     clicks = hw.Source(
         "clicks",
         timestamp_field="at",
-        stream=hw.appended(folder / "clicks.jsonl", schema={"user": str, "at": datetime, "amount": float}),
+        stream=hw.appended(
+            folder / "clicks.jsonl", schema={"user": str, "at": datetime, "amount": float}
+        ),
         id_field=None,
     )
     card = hw.FeatureView(
-        "card", source=payments, keys=["card"], windows=["1d"], freshness=hw.batch("1h"), features=[hw.count(), hw.mean("amount")]
+        "card",
+        source=payments,
+        keys=["card"],
+        windows=["1d"],
+        freshness=hw.batch("1h"),
+        features=[hw.count(), hw.mean("amount")],
     )
-    user = hw.FeatureView("user", source=clicks, keys=["user"], windows=["1h"], freshness=hw.streaming("5s"), features=[hw.count()])
-    labels = hw.Labels("fraud", table=events.with_columns(user=pl.lit("u")), timestamp_field="at", label="amount", known_after="1h")
-    model = hw.Model("risk", features=hw.FeatureService("risk_v1", [card, user]), labels=labels, task="regression", description=HOSTILE)
-    arms = [hw.experiments.Arm("old", model, hw.batch("1d")), hw.experiments.Arm("new", model, hw.batch("1h"))]
-    test = hw.Experiment("hourly", arms, unit="card", metrics=[hw.experiments.ExperimentMetric("amount", value="label")])
+    user = hw.FeatureView(
+        "user",
+        source=clicks,
+        keys=["user"],
+        windows=["1h"],
+        freshness=hw.streaming("5s"),
+        features=[hw.count()],
+    )
+    labels = hw.Labels(
+        "fraud",
+        table=events.with_columns(user=pl.lit("u")),
+        timestamp_field="at",
+        label="amount",
+        known_after="1h",
+    )
+    model = hw.Model(
+        "risk",
+        features=hw.FeatureService("risk_v1", [card, user]),
+        labels=labels,
+        task="regression",
+        description=HOSTILE,
+    )
+    arms = [
+        hw.experiments.Arm("old", model, hw.batch("1d")),
+        hw.experiments.Arm("new", model, hw.batch("1h")),
+    ]
+    test = hw.Experiment(
+        "hourly",
+        arms,
+        unit="card",
+        metrics=[hw.experiments.ExperimentMetric("amount", value="label")],
+    )
     return hw.Project("shop", [model], experiments=[test])
 
 
 def ingested(project, store, folder):
     """Two good events, two refused ones and one of the future, ingested from a file."""
-    events = [{"user": "u1", "at": (NOW - timedelta(minutes=n)).isoformat(), "amount": 1.0} for n in (1, 2)]
+    events = [
+        {"user": "u1", "at": (NOW - timedelta(minutes=n)).isoformat(), "amount": 1.0}
+        for n in (1, 2)
+    ]
     future = {"user": "u1", "at": (NOW + timedelta(minutes=4)).isoformat(), "amount": 1.0}
-    lines = [json.dumps(event) for event in [*events, {"user": HOSTILE, "at": "yesterday", "amount": 1}, future]]
+    lines = [
+        json.dumps(event)
+        for event in [*events, {"user": HOSTILE, "at": "yesterday", "amount": 1}, future]
+    ]
     (folder / "clicks.jsonl").write_text("\n".join([*lines, f"not json {HOSTILE}\x1b"]) + "\n")
     stop = threading.Event()
-    options = {"data_dir": folder / "data", "options": hw.operations.IngestOptions(allow_unapplied=True), "stop": stop}
+    options = {
+        "data_dir": folder / "data",
+        "options": hw.operations.IngestOptions(allow_unapplied=True),
+        "stop": stop,
+    }
     ingesting = threading.Thread(target=lambda: hw.ingest(project, store, **options))
     ingesting.start()
     try:
         wait_until(
-            lambda: [s for s in status(project, store=store, data_dir=folder / "data").streams if s.dead],
+            lambda: [
+                s for s in status(project, store=store, data_dir=folder / "data").streams if s.dead
+            ],
             "the refused records",
             seconds=240,
         )
@@ -91,13 +149,26 @@ def served(project, folder):
         for day in range(3):
             for n in range(10):
                 at = t - day * 86_400_000_000 - n * 1000
-                statuses = bytes(STATUSES.index("fallback" if n == 0 else "present") for _ in service.feature_names)
+                statuses = bytes(
+                    STATUSES.index("fallback" if n == 0 else "present")
+                    for _ in service.feature_names
+                )
                 moments = [(at, at - 90_000_000, {None: 1}, n == 0, False) for _ in service.views]
                 how = "default" if n == 0 else "on_request"
                 values = [float(n + day)] * len(service.feature_names)
                 log.put(
                     RowEntry(
-                        about, f"r{day}-{n}", at, {"card": 1}, values, statuses, moments, 0.5, how, seconds=0.002, stages={"read": 0.001}
+                        about,
+                        f"r{day}-{n}",
+                        at,
+                        {"card": 1},
+                        values,
+                        statuses,
+                        moments,
+                        0.5,
+                        how,
+                        seconds=0.002,
+                        stages={"read": 0.001},
                     )
                 )
     convert(folder / "data", close=True, wait=20)
@@ -127,7 +198,12 @@ def client(seeded):
 
 @pytest.fixture
 def empty(tmp_path):
-    context = ConsoleContext(visiting(hw.batch("1h")), tmp_path / "data", store=f"lmdb:{tmp_path}/online", models=tmp_path / "models")
+    context = ConsoleContext(
+        visiting(hw.batch("1h")),
+        tmp_path / "data",
+        store=f"lmdb:{tmp_path}/online",
+        models=tmp_path / "models",
+    )
     yield TestClient(console_app(context, None), base_url=HOST, follow_redirects=False)
     context.close()
 
@@ -143,7 +219,10 @@ def text_of(client, path):
     ("path", "says"),
     [
         ("/features", ["7 definitions", "payments", "&gt;&lt;script&gt;", "2 features"]),
-        ("/features?q=mean", ["2 definitions with", "1 of 2 features", "card__mean_amount_1d", "risk_v1"]),
+        (
+            "/features?q=mean",
+            ["2 definitions with", "1 of 2 features", "card__mean_amount_1d", "risk_v1"],
+        ),
         ("/features?q=mean&kind=view", ["1 definition with"]),
         ("/features?q=nothing%20like%20it", ["No definition matches"]),
         ("/features?page=99999999999", ["7 definitions"]),
@@ -152,12 +231,34 @@ def text_of(client, path):
         ("/lineage", ["2 sources, 2 views, 1 service, 1 model, 1 experiment; 3 features"]),
         (
             "/features/card__mean_amount_1d",
-            ["at most 1 h old", "model risk", "1.5 min (median)", "not compared yet", "Drift from training", "risk:", "curl -X POST"],
+            [
+                "at most 1 h old",
+                "model risk",
+                "1.5 min (median)",
+                "not compared yet",
+                "Drift from training",
+                "risk:",
+                "curl -X POST",
+            ],
         ),
         ("/freshness", ["card", "current", "Newest event", "clicks", "10 reads on"]),
-        ("/freshness/clicks", ["2 records refused; 2 not replayed", "not a timestamp", "not json", "Replay all"]),
+        (
+            "/freshness/clicks",
+            ["2 records refused; 2 not replayed", "not a timestamp", "not json", "Replay all"],
+        ),
         ("/freshness/clicks?reason=malformed", ["1 record refused", "Replay these", "All reasons"]),
-        ("/serving", ["model risk", "2 ms median", "10 %", "of 30 predictions", "read", "Features with fallbacks", "card__count_1d"]),
+        (
+            "/serving",
+            [
+                "model risk",
+                "2 ms median",
+                "10 %",
+                "of 30 predictions",
+                "read",
+                "Features with fallbacks",
+                "card__count_1d",
+            ],
+        ),
     ],
 )
 def test_a_page_shows_the_project(client, path, says):
@@ -176,7 +277,12 @@ def test_a_value_is_explained_by_its_events(client):
     assert "it counts" in text
     assert "outside: it happened before" in text
     at = (NOW - timedelta(days=1)).isoformat().replace("+00:00", "Z")
-    assert "Served" not in text_of(client, f"/features/card__count_1d?explain=1&key.card=1&at={at}").partition("Explain a value")[2][:600]
+    assert (
+        "Served"
+        not in text_of(client, f"/features/card__count_1d?explain=1&key.card=1&at={at}").partition(
+            "Explain a value"
+        )[2][:600]
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,7 +298,10 @@ def test_a_wrong_key_is_refused_beside_the_form(client, query, says):
     assert says in text
 
 
-@pytest.mark.parametrize("path", ["/features/card__cont_1d", "/definition?of=view%20crad", "/definition", "/freshness/nothing"])
+@pytest.mark.parametrize(
+    "path",
+    ["/features/card__cont_1d", "/definition?of=view%20crad", "/definition", "/freshness/nothing"],
+)
 def test_what_there_is_not_is_not_found(client, path):
     answer = client.get(f"/console{path}")
     assert (answer.status_code, "Not found" in answer.text) == (404, True)
@@ -201,21 +310,32 @@ def test_what_there_is_not_is_not_found(client, path):
 def test_records_are_replayed_by_admins_with_a_form_of_the_session(client):
     form = {"source": "clicks", "reason": ""}
     assert client.post("/console/replay", data=form).status_code == 403
-    csrf = re.search(r'name="csrf" value="([^"]+)"', client.get("/console/freshness/clicks").text)[1]
+    csrf = re.search(r'name="csrf" value="([^"]+)"', client.get("/console/freshness/clicks").text)[
+        1
+    ]
     answer = client.post("/console/replay", data={**form, "csrf": csrf})
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/freshness/clicks")
     assert "2 refused records: 2 refused" in text_of(client, "/freshness/clicks")
 
 
 def test_a_replay_beside_ingestion_is_refused_at_once_with_what_to_do(client, seeded):
-    """LMDB has one writer: the button does not wait for it, and the page says what the command line says."""
-    csrf = re.search(r'name="csrf" value="([^"]+)"', client.get("/console/freshness/clicks").text)[1]
+    """LMDB has one writer: the button does not wait for it, and the page says what the command line
+    says.
+    """
+    csrf = re.search(r'name="csrf" value="([^"]+)"', client.get("/console/freshness/clicks").text)[
+        1
+    ]
     with subprocess.Popen(
-        [sys.executable, "-c", INGESTING, seeded.store], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", INGESTING, seeded.store],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as other:
         assert other.stdout.readline() == "held\n"
         begin = time.monotonic()
-        answer = client.post("/console/replay", data={"source": "clicks", "reason": "", "csrf": csrf})
+        answer = client.post(
+            "/console/replay", data={"source": "clicks", "reason": "", "csrf": csrf}
+        )
         assert time.monotonic() - begin < 30  # it waited 60 s for the lease
         other.stdin.close()
     assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")

@@ -45,5 +45,10 @@ def test_resources(given, words):
 
 
 def test_what_is_right_is_taken():
-    assert hw.Resources(threads=1, memory=2_000_000, progress=lambda *_: None, cache=True).bytes == 2_000_000
-    assert hw.Evaluation(metrics=("auc",), refits=hw.evaluation.Refits(seeds=2), tune=3, slices={}).refits == hw.evaluation.Refits(seeds=2)
+    assert (
+        hw.Resources(threads=1, memory=2_000_000, progress=lambda *_: None, cache=True).bytes
+        == 2_000_000
+    )
+    assert hw.Evaluation(
+        metrics=("auc",), refits=hw.evaluation.Refits(seeds=2), tune=3, slices={}
+    ).refits == hw.evaluation.Refits(seeds=2)

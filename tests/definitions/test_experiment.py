@@ -35,7 +35,10 @@ def test_arms_share_alike_and_a_bare_freshness_is_a_level() -> None:
         ({"arms": [ARMS[0], ARMS[0]]}, "two arms are named 'daily'"),
         ({"arms": [replace(ARMS[0], weight=0.5), ARMS[1]]}, "1 of 2 arms have a weight"),
         ({"arms": [replace(ARMS[0], weight=0.5), replace(ARMS[1], weight=0.6)]}, "sum to 1.1"),
-        ({"arms": [ARMS[0], Arm("other", replace(MODEL, name="other", task="regression"))]}, "binary, regression"),
+        (
+            {"arms": [ARMS[0], Arm("other", replace(MODEL, name="other", task="regression"))]},
+            "binary, regression",
+        ),
         ({"unit": "usr"}, "does not carry; did you mean 'user'"),
         ({"kind": hw.experiments.Switchback("city")}, "region is 'city'"),
         ({"kind": hw.experiments.ClusterTest("market", burn_in="28d")}, "cluster is 'market'"),
@@ -56,7 +59,12 @@ def test_what_cannot_be_is_refused(options: dict, words: str) -> None:
     [
         (lambda: hw.experiments.Switchback("user", length="6h", washout="3h"), "never observed"),
         (lambda: hw.experiments.Switchback("user", length="7h", washout="7h"), "must be shorter"),
-        (lambda: hw.experiments.Switchback("user", length="8h", washout="5h", random_bounds=True), "as short as 4h"),
+        (
+            lambda: hw.experiments.Switchback(
+                "user", length="8h", washout="5h", random_bounds=True
+            ),
+            "as short as 4h",
+        ),
         (lambda: hw.experiments.Switchback(""), "name of a column"),
         (lambda: Arm("x", MODEL, weight=1.5), "give a share above 0 and below 1"),
         (lambda: Arm("x", "model"), "give a Model"),
@@ -82,7 +90,9 @@ def test_a_start_has_a_time_zone() -> None:
 
 def test_buckets_that_divide_the_day_need_no_washout_or_random_bounds() -> None:
     assert hw.experiments.Switchback("user", length="6h").washout == "0s"
-    assert hw.experiments.Switchback("user", length="6h", washout="2h", random_bounds=True).random_bounds
+    assert hw.experiments.Switchback(
+        "user", length="6h", washout="2h", random_bounds=True
+    ).random_bounds
 
 
 def test_a_project_checks_models_names_and_layers() -> None:
@@ -104,11 +114,22 @@ def test_a_project_checks_models_names_and_layers() -> None:
 
 def test_undeclared_parts_leave_old_fingerprints_alone() -> None:
     assert replace(MODEL, outcomes="independent").fingerprint != MODEL.fingerprint
-    assert hw.Project("p", [MODEL], experiments=[]).fingerprint == hw.Project("p", [MODEL]).fingerprint
+    assert (
+        hw.Project("p", [MODEL], experiments=[]).fingerprint == hw.Project("p", [MODEL]).fingerprint
+    )
 
 
 def test_an_arm_answers_at_the_level_of_that_name_or_at_one_of_its_own() -> None:
-    project = hw.Project("p", models=[MODEL], levels={"nightly": hw.batch("1d")}, experiments=[_experiment()])
+    project = hw.Project(
+        "p", models=[MODEL], levels={"nightly": hw.batch("1d")}, experiments=[_experiment()]
+    )
     experiment = project.experiments[0]
-    assert [project.arm_variant(experiment, arm).name for arm in experiment.arms] == ["nightly", "fresher-streaming"]
-    assert [variant.name for variant in project.variants] == ["as defined", "nightly", "fresher-streaming"]
+    assert [project.arm_variant(experiment, arm).name for arm in experiment.arms] == [
+        "nightly",
+        "fresher-streaming",
+    ]
+    assert [variant.name for variant in project.variants] == [
+        "as defined",
+        "nightly",
+        "fresher-streaming",
+    ]

@@ -16,7 +16,10 @@ COLUMN = pl.col
         (COLUMN("hour") < 17, "hour < 17"),
         (COLUMN("share") >= 0.5, "share >= 0.5"),
         ((COLUMN("country") == "no") & (COLUMN("fee") > 1.5), '(country == "no") & (fee > 1.5)'),
-        ((COLUMN("a") > 1) | (COLUMN("b") > 2) & (COLUMN("c") < 3), "(a > 1) | ((b > 2) & (c < 3))"),
+        (
+            (COLUMN("a") > 1) | (COLUMN("b") > 2) & (COLUMN("c") < 3),
+            "(a > 1) | ((b > 2) & (c < 3))",
+        ),
         ((COLUMN("a") + COLUMN("b") * 2) > -10, "(a + (b * 2)) > -10"),
         (COLUMN("at").dt.hour().is_between(6, 17), "at.dt.hour().is_between(6, 17)"),
         (COLUMN("at").dt.convert_time_zone("America/New_York").dt.hour() >= 17, "hour of at >= 17"),

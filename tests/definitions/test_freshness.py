@@ -10,17 +10,42 @@ MEASURED = hw.measured(["1s", None, "90s"])
 
 #  freshness, kind, scheduled, streamed, servable, reads events, command, as it is written
 ROWS = [
-    (BATCH, "batch", True, False, True, True, "materialize", "batch every 1d from 150m after midnight America/New_York, delay 4h, wait 1h"),
+    (
+        BATCH,
+        "batch",
+        True,
+        False,
+        True,
+        True,
+        "materialize",
+        "batch every 1d from 150m after midnight America/New_York, delay 4h, wait 1h",
+    ),
     (hw.streaming("2s"), "streaming", False, True, True, True, "ingest", "streaming 2s"),
     (hw.on_request(), "on_request", False, False, True, True, "ingest", "on_request"),
-    (MEASURED, "measured", False, False, False, True, "ingest", f"{MEASURED} ({MEASURED.fingerprint[:6]})"),
+    (
+        MEASURED,
+        "measured",
+        False,
+        False,
+        False,
+        True,
+        "ingest",
+        f"{MEASURED} ({MEASURED.fingerprint[:6]})",
+    ),
     (hw.never(), "never", False, False, False, False, "ingest", "never"),
 ]
 
 
 @pytest.mark.parametrize(("freshness", *"abcdefg"), ROWS)
 def test_what_it_says(freshness, a, b, c, d, e, f, g):
-    said = (freshness.kind, freshness.scheduled, freshness.streamed, freshness.servable, freshness.reads_events, freshness.command)
+    said = (
+        freshness.kind,
+        freshness.scheduled,
+        freshness.streamed,
+        freshness.servable,
+        freshness.reads_events,
+        freshness.command,
+    )
     assert (*said, freshness.written) == (a, b, c, d, e, f, g)
     assert freshness.stored == (b or c)
     assert freshness.asked == (a == "on_request")

@@ -14,7 +14,12 @@ def test_a_probe_is_an_experiment_of_two_arms():
     assert (known.name, known.unit, known.control.name) == ("probe_nightly", "user", "served")
     assert [arm.weight for arm in known.arms] == [0.98, 0.02]
     assert isinstance(known.kind, hw.experiments.ABTest)
-    assert known.fingerprint != hw.experiments.probe("nightly", churn(), hw.batch("1d"), **{**GIVEN, "loss_budget": 51}).fingerprint
+    assert (
+        known.fingerprint
+        != hw.experiments.probe(
+            "nightly", churn(), hw.batch("1d"), **{**GIVEN, "loss_budget": 51}
+        ).fingerprint
+    )
 
 
 @pytest.mark.parametrize(
@@ -25,7 +30,10 @@ def test_a_probe_is_an_experiment_of_two_arms():
         ({"loss_budget": 0}, "loss_budget is 0"),
         ({"loss_budget": True}, "loss_budget is True"),
         ({"unit": "usr"}, "did you mean 'user'"),
-        ({"metrics": [hw.experiments.ExperimentMetric("rate", base="requests")]}, "leave its base out"),
+        (
+            {"metrics": [hw.experiments.ExperimentMetric("rate", base="requests")]},
+            "leave its base out",
+        ),
         ({"shar": 0.1}, "did you mean 'share'"),
     ],
 )

@@ -7,7 +7,15 @@ import pytest
 import headwater as hw
 from headwater.errors import DefinitionError
 
-ROWS = {"request": ["r"], "user": ["u"], "item": ["i"], "previous": ["p"], "session": ["s"], "at": [0], "clicked": [True]}
+ROWS = {
+    "request": ["r"],
+    "user": ["u"],
+    "item": ["i"],
+    "previous": ["p"],
+    "session": ["s"],
+    "at": [0],
+    "clicked": [True],
+}
 CLICKS = hw.Source("clicks", history=pl.DataFrame(ROWS), timestamp_field="at")
 
 
@@ -15,17 +23,32 @@ TOP = (hw.top_k("item", k=3),)
 
 
 def view(name="popular", keys=(), features=TOP):
-    return hw.FeatureView(name, source=CLICKS, keys=keys, features=features, windows=["1d"], freshness=hw.streaming("1s"))
+    return hw.FeatureView(
+        name,
+        source=CLICKS,
+        keys=keys,
+        features=features,
+        windows=["1d"],
+        freshness=hw.streaming("1s"),
+    )
 
 
 POPULAR = view()
 
 
 def model(task=None, **labels):
-    given = {"table": pl.DataFrame(ROWS), "timestamp_field": "at", "label": "clicked", "known_after": "1h"} | labels
+    given = {
+        "table": pl.DataFrame(ROWS),
+        "timestamp_field": "at",
+        "label": "clicked",
+        "known_after": "1h",
+    } | labels
     service = hw.FeatureService("svc", [view("user", ["user"], [hw.count()])])
     return hw.Model(
-        "feed", task=task or hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]]), features=service, labels=hw.Labels("shown", **given)
+        "feed",
+        task=task or hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]]),
+        features=service,
+        labels=hw.Labels("shown", **given),
     )
 
 
@@ -38,7 +61,14 @@ def test_the_sessions_of_the_design_are_definable(shared):
     finally:
         del sys.modules["sessions"]
     assert module.feed.task_kind == "ranking"
-    assert {v.name for v in module.project.views} == {"popular", "item", "user", "session", "next_items", "covisited"} - {"next_items"}
+    assert {v.name for v in module.project.views} == {
+        "popular",
+        "item",
+        "user",
+        "session",
+        "next_items",
+        "covisited",
+    } - {"next_items"}
     assert [service.name for service in module.feed.services] == ["candidates", "feed_v1"]
 
 
@@ -50,22 +80,35 @@ def test_what_candidates_are_found_in_belongs_to_the_project():
 
 
 @pytest.mark.parametrize(
-    "made", [hw.last_n("item", k=3), hw.first_n("item", k=3), hw.top_k("item", k=3), hw.collect_set("item", max_size=3)]
+    "made",
+    [
+        hw.last_n("item", k=3),
+        hw.first_n("item", k=3),
+        hw.top_k("item", k=3),
+        hw.collect_set("item", max_size=3),
+    ],
 )
 def test_any_list_proposes_candidates(made):
     of = view(features=[made])
-    assert hw.Ranking("request", "item", [of[of.outputs[0].name]]).retrieval.feature_names == of.feature_names
+    assert (
+        hw.Ranking("request", "item", [of[of.outputs[0].name]]).retrieval.feature_names
+        == of.feature_names
+    )
 
 
 def test_a_candidate_is_found_through_another_feature():
     session = view("session", ["session"], [hw.last("item")])
-    follows = view("follows", ["previous"]).alias("next", keys={"previous": session["last_item_1d"]})
+    follows = view("follows", ["previous"]).alias(
+        "next", keys={"previous": session["last_item_1d"]}
+    )
     ranking = hw.Ranking("request", "item", [follows["top_k_item_1d"]])
     assert [v.name for v in ranking.retrieval.views] == ["session", "next"]
 
 
 def test_rankings_are_equal_by_what_they_say():
-    assert hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]]) == hw.Ranking("request", "item", (view()["top_k_item_1d"],))
+    assert hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]]) == hw.Ranking(
+        "request", "item", (view()["top_k_item_1d"],)
+    )
     assert model().fingerprint != model(hw.Ranking("request", "item")).fingerprint
 
 
@@ -75,17 +118,43 @@ def test_rankings_are_equal_by_what_they_say():
         (lambda: hw.Ranking("", "item"), "group is ''"),
         (lambda: hw.Ranking("request", None), "item is None"),
         (lambda: hw.Ranking("item", "item"), "both group and item"),
-        (lambda: hw.Ranking("request", "item", POPULAR["top_k_item_1d"]), "give a list of features"),
-        (lambda: hw.Ranking("request", "item", [POPULAR]), "candidates holds FeatureView"),
-        (lambda: hw.Ranking("request", "item", [view(features=[hw.last("item")])["last_item_1d"]]), "which gives no list"),
-        (lambda: hw.Ranking("request", "item", [view(features=[hw.count().by("user")])["count_by_user_1d"]]), "which gives no list"),
-        (lambda: hw.Ranking("request", "item", [view("i", ["item"])["top_k_item_1d"]]), "the item that it should propose"),
         (
-            lambda: hw.Ranking("request", "item", [view("f", ["previous"]).alias("n", keys={"previous": "item"})["top_k_item_1d"]]),
+            lambda: hw.Ranking("request", "item", POPULAR["top_k_item_1d"]),
+            "give a list of features",
+        ),
+        (lambda: hw.Ranking("request", "item", [POPULAR]), "candidates holds FeatureView"),
+        (
+            lambda: hw.Ranking(
+                "request", "item", [view(features=[hw.last("item")])["last_item_1d"]]
+            ),
+            "which gives no list",
+        ),
+        (
+            lambda: hw.Ranking(
+                "request", "item", [view(features=[hw.count().by("user")])["count_by_user_1d"]]
+            ),
+            "which gives no list",
+        ),
+        (
+            lambda: hw.Ranking("request", "item", [view("i", ["item"])["top_k_item_1d"]]),
             "the item that it should propose",
         ),
-        (lambda: hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]] * 2), "is repeated among"),
-        (lambda: model(select=["user", "item", "clicked"]), "the group 'request' of the ranking is not selected"),
+        (
+            lambda: hw.Ranking(
+                "request",
+                "item",
+                [view("f", ["previous"]).alias("n", keys={"previous": "item"})["top_k_item_1d"]],
+            ),
+            "the item that it should propose",
+        ),
+        (
+            lambda: hw.Ranking("request", "item", [POPULAR["top_k_item_1d"]] * 2),
+            "is repeated among",
+        ),
+        (
+            lambda: model(select=["user", "item", "clicked"]),
+            "the group 'request' of the ranking is not selected",
+        ),
         (lambda: model(select=["request", "itm", "clicked"]), "did you mean 'itm'"),
         (lambda: model("ranking"), "hw.Ranking"),
         (lambda: model("multiclas"), "did you mean 'multiclass'"),

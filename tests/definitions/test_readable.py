@@ -1,4 +1,6 @@
-"""What definitions and results show of themselves at a prompt: a few readable lines for any contents."""
+"""What definitions and results show of themselves at a prompt: a few readable lines for any
+contents.
+"""
 
 import dataclasses
 import inspect
@@ -18,7 +20,13 @@ from headwater.errors import DefinitionError
 from tests.backtesting.sample_result import flights
 
 AT = datetime(2024, 5, 1, 12, tzinfo=UTC)
-EVENTS = pl.DataFrame({"user": ["a", "b"] * 50, "price": [1.0, 2.0] * 50, "at": [AT + timedelta(hours=i) for i in range(100)]})
+EVENTS = pl.DataFrame(
+    {
+        "user": ["a", "b"] * 50,
+        "price": [1.0, 2.0] * 50,
+        "at": [AT + timedelta(hours=i) for i in range(100)],
+    }
+)
 LABELS = EVENTS.select("user", asked="at", left=pl.col("price") > 1)
 DAILY = hw.batch("1d", delay="4h")
 
@@ -41,11 +49,23 @@ def definitions():
         freshness=DAILY,
         ttl="30d",
     )
-    labels = hw.Labels("leaving", table=LABELS, timestamp_field="asked", label="left", known_after="1d")
-    small = hw.FeatureView(
-        "small", source=hw.Source("s", history=EVENTS, timestamp_field="at"), keys=["user"], features=[hw.count()], freshness=DAILY
+    labels = hw.Labels(
+        "leaving", table=LABELS, timestamp_field="asked", label="left", known_after="1d"
     )
-    model = hw.Model("churn", features=hw.FeatureService("churn_v1", [small]), labels=labels, task="binary", latency_budget="50ms")
+    small = hw.FeatureView(
+        "small",
+        source=hw.Source("s", history=EVENTS, timestamp_field="at"),
+        keys=["user"],
+        features=[hw.count()],
+        freshness=DAILY,
+    )
+    model = hw.Model(
+        "churn",
+        features=hw.FeatureService("churn_v1", [small]),
+        labels=labels,
+        task="binary",
+        latency_budget="50ms",
+    )
     made = [
         clicks,
         view,
@@ -71,7 +91,9 @@ def definitions():
         hw.push(),
     ]
     made += [
-        hw.Registry("https://r", user="u", password="hunter2", options={"ssl.key.password": "hunter2"}),
+        hw.Registry(
+            "https://r", user="u", password="hunter2", options={"ssl.key.password": "hunter2"}
+        ),
         hw.parquet("x.parquet"),
         hw.csv("x.csv"),
         hw.precomputed(DAILY, keys=["user"]),
@@ -88,10 +110,19 @@ def definitions():
     ]
     made += [
         hw.HttpFeatures(
-            "ip", url="https://ip.example/", request={"user": str}, response={"score": float}, headers={"Authorization": "hunter2"}
+            "ip",
+            url="https://ip.example/",
+            request={"user": str},
+            response={"score": float},
+            headers={"Authorization": "hunter2"},
         )
     ]
-    return [*made, hw.evaluation.Refits(seeds=3), hw.evaluation.Tuning(trials=3), hw.evaluation.metric("mine", lambda y, s: 0.0)]
+    return [
+        *made,
+        hw.evaluation.Refits(seeds=3),
+        hw.evaluation.Tuning(trials=3),
+        hw.evaluation.metric("mine", lambda y, s: 0.0),
+    ]
 
 
 def results(folder):
@@ -119,7 +150,12 @@ def results(folder):
         hw.operations.OnlineFeatures(model.features, store),
         hw.operations.Outcomes(folder, model.labels),
     )
-    yield from (store, *made, hw.status(project, store=store), *hw.parity(project, store=store, data_dir=folder))
+    yield from (
+        store,
+        *made,
+        hw.status(project, store=store),
+        *hw.parity(project, store=store, data_dir=folder),
+    )
     result = flights()
     yield from (
         hw.evaluation.Backtest(result),
@@ -135,7 +171,10 @@ def bounded(value):
     text = repr(value)
     assert len(text.splitlines()) <= LINES, text
     assert max(map(len, text.splitlines())) <= WIDTH, text
-    assert not re.search(r"(?<![.\d])[1-9]\d{7,}", text.replace(str(getattr(value, "folder", "")), "")), text  # microseconds
+    # microseconds
+    assert not re.search(
+        r"(?<![.\d])[1-9]\d{7,}", text.replace(str(getattr(value, "folder", "")), "")
+    ), text
     assert "hunter2" not in text
     assert " object at 0x" not in text
     return text
@@ -152,7 +191,9 @@ def test_every_result_is_readable(tmp_path):
 
 
 def test_no_public_dataclass_dumps_its_fields():
-    """The dataclasses of the public names, and those that their fields are annotated with by name."""
+    """The dataclasses of the public names, and those that their fields are annotated with by
+    name.
+    """
     public = [getattr(hw, name) for name in hw.__all__]
     dumped = [
         one
@@ -167,13 +208,21 @@ def test_no_public_dataclass_dumps_its_fields():
 
 SHOWN = {
     "a source": (
-        lambda: hw.Source("clicks", history=hw.csv("c.csv"), timestamp_field="at", known_after="60m"),
+        lambda: hw.Source(
+            "clicks", history=hw.csv("c.csv"), timestamp_field="at", known_after="60m"
+        ),
         "Source('clicks', timestamp_field='at', history=c.csv, known_after='1h')",
     ),
     "a window": (lambda: hw.window("7d"), "Window(7d, hop 1h)"),
-    "an aggregation": (lambda: hw.mean("price", windows=["1h"]), "Aggregation(mean('price', windows=['1h']))"),
+    "an aggregation": (
+        lambda: hw.mean("price", windows=["1h"]),
+        "Aggregation(mean('price', windows=['1h']))",
+    ),
     "a batch": (lambda: DAILY, "Batch(every 1d at 00:00 UTC, published 4h later)"),
-    "a registry": (lambda: hw.Registry("https://r", password="hunter2"), "Registry('https://r', password=...)"),
+    "a registry": (
+        lambda: hw.Registry("https://r", password="hunter2"),
+        "Registry('https://r', password=...)",
+    ),
 }
 
 
@@ -221,7 +270,9 @@ NAMES = {
 
 @pytest.mark.parametrize(("name", "near"), NAMES.items(), ids=NAMES)
 def test_a_misspelt_name_gets_a_suggestion(name, near):
-    with pytest.raises(AttributeError, match=f"module 'headwater' has no attribute '{name}'; did you mean '{near}'"):
+    with pytest.raises(
+        AttributeError, match=f"module 'headwater' has no attribute '{name}'; did you mean '{near}'"
+    ):
         getattr(hw, name)
     with pytest.raises(ImportError, match=f"'{name}'; did you mean '{near}'"):
         exec(f"from headwater import {name}", {})
@@ -231,20 +282,40 @@ def test_a_misspelt_name_gets_a_suggestion(name, near):
 def test_what_is_like_nothing_lists_where_to_look():
     with pytest.raises(AttributeError, match=r"has no attribute 'qqqqq'; dir\(headwater\) lists"):
         _ = hw.qqqqq
-    done = subprocess.run([sys.executable, "-c", "import headwater.nothing"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "import headwater.nothing"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "No module named 'headwater.nothing'" in done.stderr
 
 
 ARGUMENTS = {
-    "a class": (lambda: hw.FeatureView("user", freshnes=DAILY), r"FeatureView\(\) takes no argument 'freshnes'; did you mean 'freshness'"),
+    "a class": (
+        lambda: hw.FeatureView("user", freshnes=DAILY),
+        r"FeatureView\(\) takes no argument 'freshnes'; did you mean 'freshness'",
+    ),
     "a source": (
         lambda: hw.Source("a", timestmp_field="at"),
         r"Source\(\) takes no argument 'timestmp_field'; did you mean 'timestamp_field'",
     ),
-    "an aggregation": (lambda: hw.mean("a", windws=["1h"]), r"mean\(\) takes no argument 'windws'; did you mean 'windows'"),
-    "a freshness": (lambda: hw.batch("1d", dealy="4h"), r"batch\(\) takes no argument 'dealy'; did you mean 'delay'"),
-    "a stream": (lambda: hw.kafka("t", schma={}), r"kafka\(\) takes no argument 'schma'; did you mean 'schema'"),
-    "like nothing": (lambda: hw.window("1h", zzz=1), r"window\(\) takes no argument 'zzz'; known: hop, length, offset"),
+    "an aggregation": (
+        lambda: hw.mean("a", windws=["1h"]),
+        r"mean\(\) takes no argument 'windws'; did you mean 'windows'",
+    ),
+    "a freshness": (
+        lambda: hw.batch("1d", dealy="4h"),
+        r"batch\(\) takes no argument 'dealy'; did you mean 'delay'",
+    ),
+    "a stream": (
+        lambda: hw.kafka("t", schma={}),
+        r"kafka\(\) takes no argument 'schma'; did you mean 'schema'",
+    ),
+    "like nothing": (
+        lambda: hw.window("1h", zzz=1),
+        r"window\(\) takes no argument 'zzz'; known: hop, length, offset",
+    ),
 }
 
 
@@ -255,5 +326,8 @@ def test_a_misspelt_argument_names_the_nearest(made, said):
 
 
 def test_a_missing_argument_is_named_with_those_that_are_needed():
-    with pytest.raises(DefinitionError, match=r"Source\(\) is called without timestamp_field=; it needs name, timestamp_field="):
+    with pytest.raises(
+        DefinitionError,
+        match=r"Source\(\) is called without timestamp_field=; it needs name, timestamp_field=",
+    ):
         hw.Source("a")

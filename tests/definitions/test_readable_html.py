@@ -1,4 +1,6 @@
-"""Definitions and results show themselves in a notebook: small HTML, words of users escaped, and no numbers of microseconds."""
+"""Definitions and results show themselves in a notebook: small HTML, words of users escaped, and no
+numbers of microseconds.
+"""
 
 import importlib
 import re
@@ -12,8 +14,17 @@ from headwater.results.result import Result
 from tests.public_modules import NAMES
 
 EVENTS = pl.DataFrame({"user": [1], "at": [0], "kind": ["a"]})
-SOURCE = hw.Source("clicks", history=EVENTS, timestamp_field="at", filter=pl.col("kind") == "<b>", known_after="1h")
-VIEW = hw.FeatureView("user", source=SOURCE, keys=["user"], windows=["2d"], features=[hw.count()], freshness=hw.batch("1d", delay="4h"))
+SOURCE = hw.Source(
+    "clicks", history=EVENTS, timestamp_field="at", filter=pl.col("kind") == "<b>", known_after="1h"
+)
+VIEW = hw.FeatureView(
+    "user",
+    source=SOURCE,
+    keys=["user"],
+    windows=["2d"],
+    features=[hw.count()],
+    freshness=hw.batch("1d", delay="4h"),
+)
 
 
 class Measured(Result, frozen=True):
@@ -25,7 +36,16 @@ class Measured(Result, frozen=True):
 
 
 @pytest.mark.parametrize(
-    "value", [SOURCE, VIEW, hw.batch("1h"), hw.streaming("2s"), hw.Level(hw.never()), hw.Evaluation(refits=5), hw.count()]
+    "value",
+    [
+        SOURCE,
+        VIEW,
+        hw.batch("1h"),
+        hw.streaming("2s"),
+        hw.Level(hw.never()),
+        hw.Evaluation(refits=5),
+        hw.count(),
+    ],
 )
 def test_a_definition_shows_itself(value):
     page = value._repr_html_()
@@ -43,12 +63,18 @@ def test_a_result_shows_its_fields_and_its_frames():
     assert "<th scope='row'" in page
 
 
-PUBLIC = {f"{module}.{name}": (module, name) for module in NAMES for name in importlib.import_module(module).__all__}
+PUBLIC = {
+    f"{module}.{name}": (module, name)
+    for module in NAMES
+    for name in importlib.import_module(module).__all__
+}
 
 
 @pytest.mark.parametrize(("module", "name"), PUBLIC.values(), ids=PUBLIC)
 def test_every_public_class_of_values_shows_itself(module, name):
-    """Services, clients and readers are no values; of all others a notebook shows more than an address."""
+    """Services, clients and readers are no values; of all others a notebook shows more than an
+    address.
+    """
     public = getattr(importlib.import_module(module), name)
     if not isinstance(public, type) or name in NO_VALUES:
         return
@@ -56,6 +82,14 @@ def test_every_public_class_of_values_shows_itself(module, name):
 
 
 NO_VALUES = {
-    *("AsyncClient", "Client", "Metric", "ModelRegistry", "OnlineFeatures", "OnlineStore", "Outcomes"),
+    *(
+        "AsyncClient",
+        "Client",
+        "Metric",
+        "ModelRegistry",
+        "OnlineFeatures",
+        "OnlineStore",
+        "Outcomes",
+    ),
     *("PrecomputedReader", "ServedLog", "Service"),
 }

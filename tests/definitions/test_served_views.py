@@ -1,4 +1,6 @@
-"""Levels of a project next to its own definitions: planned, materialized, ingested, served, and named as for backtests only."""
+"""Levels of a project next to its own definitions: planned, materialized, ingested, served, and
+named as for backtests only.
+"""
 
 import polars as pl
 import pytest
@@ -13,15 +15,36 @@ EVENTS = frame([(1, 10, 1.0), (1, 4000, 2.0), (2, 5000, 4.0), (2, 7210, 8.0)], f
 
 
 def project_at(levels, *views, features=None, predictions=None):
-    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
+    labels = hw.Labels(
+        "labels",
+        table=frame([(1, 10, 1.0)]),
+        timestamp_field="at",
+        label="amount",
+        known_after="1h",
+    )
     service = hw.FeatureService("service", features or list(views))
-    return hw.Project("project", [hw.Model("model", task="regression", features=service, labels=labels, predictions=predictions)], levels)
+    return hw.Project(
+        "project",
+        [
+            hw.Model(
+                "model", task="regression", features=service, labels=labels, predictions=predictions
+            )
+        ],
+        levels,
+    )
 
 
 def roles():
     """A view, the same for the friend that its last event names, and a function of that."""
     source = hw.Source("events", history=EVENTS, timestamp_field="at")
-    user = hw.FeatureView("user", source=source, keys=["key"], features=[hw.count(), hw.last("friend")], windows=["1d"], freshness=HOURLY)
+    user = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["key"],
+        features=[hw.count(), hw.last("friend")],
+        windows=["1d"],
+        freshness=HOURLY,
+    )
     friend = user.alias("friend", keys={"key": user["last_friend_1d"]})
 
     @hw.request_feature
@@ -40,7 +63,11 @@ def test_a_level_changes_every_view_and_no_name():
     service = hw.Level(MINUTELY).service(model)
     assert service.feature_names == model.features.feature_names
     sites = {view.name: view.site for view in model.features.views}
-    for view in (*service.views, service.features[0].inputs["count"].view, service.views[1].request_keys["key"].view):
+    for view in (
+        *service.views,
+        service.features[0].inputs["count"].view,
+        service.views[1].request_keys["key"].view,
+    ):
         assert view.freshness == view.root.freshness == MINUTELY
         assert view.site == sites[view.name]
     assert hw.Level().service(model) is model.features
@@ -52,32 +79,69 @@ def test_an_alias_follows_its_view_unless_it_is_named(named, alias):
     level = hw.Level({user: MINUTELY} | ({friend: hw.batch("1d")} if named else {}))
     service = level.service(project_at({}, features=features).models[0])
     assert service.view("user").freshness == MINUTELY
-    assert service.view("friend").freshness == service.view("friend").root.freshness == hw.batch(alias)
-    assert (service.view("friend").tiles_fingerprint == service.view("user").tiles_fingerprint) is not named
+    assert (
+        service.view("friend").freshness == service.view("friend").root.freshness == hw.batch(alias)
+    )
+    assert (
+        service.view("friend").tiles_fingerprint == service.view("user").tiles_fingerprint
+    ) is not named
 
 
 def test_a_variant_is_a_model_at_a_level():
     project = project_at({"live": hw.Level(MINUTELY)}, view_of(EVENTS, freshness=HOURLY))
     variants = project.variants
     assert [variant.name for variant in variants] == ["as defined", "live"]
-    assert project.variant("model", "live") == variants[1] == hw.operations.ModelVariant("live", project.models[0], hw.Level(MINUTELY))
-    assert project.variant() == variants[0] != hw.operations.ModelVariant("other", project.models[0])
+    assert (
+        project.variant("model", "live")
+        == variants[1]
+        == hw.operations.ModelVariant("live", project.models[0], hw.Level(MINUTELY))
+    )
+    assert (
+        project.variant() == variants[0] != hw.operations.ModelVariant("other", project.models[0])
+    )
     assert variants[1].service.views[0].freshness == MINUTELY
 
 
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda m: hw.operations.ModelVariant(" ", m), "a variant: name is ' '; give a string that is not blank"),
-        (lambda m: hw.operations.ModelVariant("live", "model"), "variant 'live': model is 'model'; give a Model"),
-        (lambda m: hw.operations.ModelVariant("live", m, HOURLY), r"variant 'live': level is Batch.*; give a hw.Level"),
-        (lambda m: hw.Project("p", [m], {"live": "1h"}), "project 'p': the level 'live' is '1h'; give a Level or a freshness"),
-        (lambda m: hw.Project("p", [m], evaluation={"split": "2024-01-01T00:00Z"}), r"evaluation is .*; give hw.Evaluation\(split="),
+        (
+            lambda m: hw.operations.ModelVariant(" ", m),
+            "a variant: name is ' '; give a string that is not blank",
+        ),
+        (
+            lambda m: hw.operations.ModelVariant("live", "model"),
+            "variant 'live': model is 'model'; give a Model",
+        ),
+        (
+            lambda m: hw.operations.ModelVariant("live", m, HOURLY),
+            r"variant 'live': level is Batch.*; give a hw.Level",
+        ),
+        (
+            lambda m: hw.Project("p", [m], {"live": "1h"}),
+            "project 'p': the level 'live' is '1h'; give a Level or a freshness",
+        ),
+        (
+            lambda m: hw.Project("p", [m], evaluation={"split": "2024-01-01T00:00Z"}),
+            r"evaluation is .*; give hw.Evaluation\(split=",
+        ),
         (lambda m: hw.Project("p", [m], [hw.Level()]), "give a mapping from names to Levels"),
-        (lambda m: hw.Project("p", [m], {"as defined": hw.Level()}), "a level is named 'as defined', as each model's own is"),
-        (lambda m: hw.Level(predictions=HOURLY), r"predictions is Batch.*; give hw.precomputed\(.*\) or hw.on_request\(\)"),
-        (lambda m: hw.precomputed(HOURLY, keys=["key"], otherwise="guess"), "otherwise is 'guess'; give 'default' or 'on_request'"),
-        (lambda m: hw.precomputed(HOURLY, keys=["key"], on_stale="wait"), "on_stale is 'wait'; give 'previous', 'null' or 'refuse'"),
+        (
+            lambda m: hw.Project("p", [m], {"as defined": hw.Level()}),
+            "a level is named 'as defined', as each model's own is",
+        ),
+        (
+            lambda m: hw.Level(predictions=HOURLY),
+            r"predictions is Batch.*; give hw.precomputed\(.*\) or hw.on_request\(\)",
+        ),
+        (
+            lambda m: hw.precomputed(HOURLY, keys=["key"], otherwise="guess"),
+            "otherwise is 'guess'; give 'default' or 'on_request'",
+        ),
+        (
+            lambda m: hw.precomputed(HOURLY, keys=["key"], on_stale="wait"),
+            "on_stale is 'wait'; give 'previous', 'null' or 'refuse'",
+        ),
     ],
 )
 def test_what_is_no_level_is_refused(made, says):
@@ -107,7 +171,12 @@ def test_a_level_or_a_variant_that_is_misspelt():
 VIEW = view_of(EVENTS, freshness=HOURLY)
 STREAMED = streaming_view()
 ENRICHED = hw.FeatureView(
-    "rich", source=hw.enrich(VIEW.source, "told", [VIEW]), keys=["key"], features=[hw.count()], windows=["1h"], freshness=HOURLY
+    "rich",
+    source=hw.enrich(VIEW.source, "told", [VIEW]),
+    keys=["key"],
+    features=[hw.count()],
+    windows=["1h"],
+    freshness=HOURLY,
 )
 
 
@@ -119,15 +188,35 @@ ENRICHED = hw.FeatureView(
         (VIEW, hw.Level(hw.on_request()), "cannot be queried for one key"),
         (VIEW, hw.Level(hw.measured(["1s"])), "measured"),
         (VIEW, hw.Level(hw.never()), "never"),
-        (VIEW, hw.Level(hw.streaming("2s")), "view view would be streaming, and source events has no stream"),
+        (
+            VIEW,
+            hw.Level(hw.streaming("2s")),
+            "view view would be streaming, and source events has no stream",
+        ),
         (STREAMED, hw.Level(HOURLY), "view view would be batch, and source events has no history"),
         (ENRICHED, hw.Level(hw.streaming("2s")), "its source told is enriched"),
         (VIEW, hw.Level(known_after={VIEW.source: "1m"}), "known_after of events"),
         (VIEW, hw.Level(predictions=hw.precomputed(HOURLY, keys=["key"])), None),
-        (VIEW, hw.Level(hw.on_request(), predictions=hw.precomputed(HOURLY, keys=["key"])), None),  # the job reads the history
-        (VIEW, hw.Level(hw.on_request(), predictions=hw.precomputed(HOURLY, keys=["key"], otherwise="on_request")), "cannot be queried"),
-        (VIEW, hw.Level(hw.measured(["1s"]), predictions=hw.precomputed(HOURLY, keys=["key"])), "is for backtests only"),
-        (VIEW, hw.Level(predictions=hw.precomputed(hw.streaming("1m"), keys=["key"])), "a job computes them at cuts"),
+        # the job reads the history
+        (VIEW, hw.Level(hw.on_request(), predictions=hw.precomputed(HOURLY, keys=["key"])), None),
+        (
+            VIEW,
+            hw.Level(
+                hw.on_request(),
+                predictions=hw.precomputed(HOURLY, keys=["key"], otherwise="on_request"),
+            ),
+            "cannot be queried",
+        ),
+        (
+            VIEW,
+            hw.Level(hw.measured(["1s"]), predictions=hw.precomputed(HOURLY, keys=["key"])),
+            "is for backtests only",
+        ),
+        (
+            VIEW,
+            hw.Level(predictions=hw.precomputed(hw.streaming("1m"), keys=["key"])),
+            "a job computes them at cuts",
+        ),
     ],
 )
 def test_what_only_a_backtest_can_replay(view, level, says):
@@ -135,7 +224,9 @@ def test_what_only_a_backtest_can_replay(view, level, says):
     why = backtest_only(project.variants[1])
     assert (why is None) == (says is None)
     assert says is None or says in why
-    assert [variant.name for variant in served(project)] == ["as defined"] + ["other"] * (says is None)
+    assert [variant.name for variant in served(project)] == ["as defined"] + ["other"] * (
+        says is None
+    )
     assert next(one.name for one in stored(project)) == view.name
 
 
@@ -148,7 +239,10 @@ def test_what_is_kept_is_kept_once():
         "too": hw.Level({user: MINUTELY}),
         "friend": hw.Level({friend: hw.batch("1d")}),
         "ahead": hw.Level(hw.batch("5m"), predictions=ahead),
-        "ahead or now": hw.Level(hw.batch("10m"), predictions=hw.precomputed(HOURLY, keys=["key"], otherwise="on_request")),
+        "ahead or now": hw.Level(
+            hw.batch("10m"),
+            predictions=hw.precomputed(HOURLY, keys=["key"], otherwise="on_request"),
+        ),
         "never": hw.Level(hw.never()),
     }
     found = {one.name: one for one in stored(project_at(levels, features=features))}
@@ -173,8 +267,13 @@ def test_each_level_is_materialized_served_and_told_of(store):
     project = project_at(levels, features=features)
     made = hw.materialize(project, store=store, at=at(7265))
     assert [(m.view, m.events) for m in made] == [("user", 3), ("user@minute", 4)]
-    assert [m.view for m in hw.materialize(project, ["user@minute"], store=store, at=at(7265))] == ["user@minute"]
-    assert [m.view for m in hw.materialize(project, ["user"], store=store, at=at(7265))] == ["user", "user@minute"]
+    assert [m.view for m in hw.materialize(project, ["user@minute"], store=store, at=at(7265))] == [
+        "user@minute"
+    ]
+    assert [m.view for m in hw.materialize(project, ["user"], store=store, at=at(7265))] == [
+        "user",
+        "user@minute",
+    ]
     rows = pl.DataFrame({"key": [1, 2]})
     asked = rows.with_columns(pl.lit(at(7290)).alias("timestamp"))
     model = project.models[0]
@@ -194,15 +293,22 @@ def test_each_level_is_materialized_served_and_told_of(store):
 
 def test_a_level_of_streams_is_ingested_beside_what_is_defined(store, tmp_path):
     """The view is batch as defined, and streaming at a level: the stream's tiles are its own."""
-    view = streaming_view(freshness=HOURLY, source={"history": EVENTS.select("key", "amount", "at")})
+    view = streaming_view(
+        freshness=HOURLY, source={"history": EVENTS.select("key", "amount", "at")}
+    )
     project = project_at({"live": hw.Level(hw.streaming("2s"))}, view)
-    found = [one.view for one in stored(project) if isinstance(one.view.freshness, type(hw.streaming("2s")))]
+    found = [
+        one.view
+        for one in stored(project)
+        if isinstance(one.view.freshness, type(hw.streaming("2s")))
+    ]
     assert [one.name for one in stored(project)] == ["view", "view@live"]
     Flow(found, store, tmp_path).send([{"key": 1, "amount": 5.0, "at": 7220}], 7221)
     hw.materialize(project, store=store, at=at(7230))
     service = project.variant("model", "live").service
     live, daily = (
-        hw.get_online_features(of, [{"key": 1}], store=store, at=at(7230), details=True) for of in (service, project.models[0].features)
+        hw.get_online_features(of, [{"key": 1}], store=store, at=at(7230), details=True)
+        for of in (service, project.models[0].features)
     )
     assert (live["view__sum_amount_1h"][0], daily["view__sum_amount_1h"][0]) == (5.0, 2.0)
 
@@ -210,7 +316,14 @@ def test_a_level_of_streams_is_ingested_beside_what_is_defined(store, tmp_path):
 def test_a_plan_names_what_levels_add_and_what_is_for_backtests_only(tmp_path):
     place = str(tmp_path / "catalog.sqlite")
     view = view_of(EVENTS, freshness=HOURLY)
-    project = project_at({"minute": hw.Level(MINUTELY), "instant": hw.Level(hw.on_request()), "same": hw.Level(HOURLY)}, view)
+    project = project_at(
+        {
+            "minute": hw.Level(MINUTELY),
+            "instant": hw.Level(hw.on_request()),
+            "same": hw.Level(HOURLY),
+        },
+        view,
+    )
     plan = hw.plan(project, place)
     assert [c.name for c in plan.changes if c.kind == "view"] == ["view", "view@minute"]
     assert [c.name for c in plan.changes if c.kind == "level"] == ["instant", "minute", "same"]

@@ -22,31 +22,55 @@ SCHEMA = {"card": str, "at": datetime}
     [
         (lambda: hw.kafka("my topic"), "give a name of 1 to 249 letters"),
         (lambda: hw.kafka(""), "give a name of 1 to 249 letters"),
-        (lambda: hw.kafka("t", format="jsn"), "format is 'jsn'; give 'json', 'avro', 'protobuf' or 'debezium'; did you mean 'json'"),
+        (
+            lambda: hw.kafka("t", format="jsn"),
+            "format is 'jsn'; give 'json', 'avro', 'protobuf' or 'debezium'; did you mean 'json'",
+        ),
         (lambda: hw.kafka("t", timestamps="ns"), "timestamps is 'ns'"),
         (lambda: hw.kafka("t", start="end"), "start is 'end'; give 'earliest' or 'latest'"),
         (lambda: hw.kafka("t", schema={}), "schema is {}; give columns"),
         (lambda: hw.kafka("t", schema={"a": "str"}), "the schema gives 'a' the type 'str'"),
         (lambda: hw.kafka("t", schema={"a": list}), "the schema gives 'a' the type <class 'list'>"),
         (lambda: hw.kafka("t", schema={1: str}), "the schema gives 1 the type"),
-        (lambda: hw.kafka("t", options={"enable.auto.commit": "true"}), "'enable.auto.commit', which headwater decides"),
+        (
+            lambda: hw.kafka("t", options={"enable.auto.commit": "true"}),
+            "'enable.auto.commit', which headwater decides",
+        ),
         (lambda: hw.kafka("t", options={"group.id": "g"}), "give group="),
         (lambda: hw.kafka("t", options={"linger.ms": 5}), "'linger.ms' is 5; give a string"),
         (lambda: hw.kafka("t", format="avro"), "needs either registry=.* or avro="),
-        (lambda: hw.kafka("t", format="avro", avro="a.avsc", registry="http://r"), "needs either registry="),
+        (
+            lambda: hw.kafka("t", format="avro", avro="a.avsc", registry="http://r"),
+            "needs either registry=",
+        ),
         (lambda: hw.kafka("t", format="protobuf"), "needs either registry=.* or message="),
-        (lambda: hw.kafka("t", avro="a.avsc"), "avro= is for format='avro' or 'debezium', and format is 'json'"),
+        (
+            lambda: hw.kafka("t", avro="a.avsc"),
+            "avro= is for format='avro' or 'debezium', and format is 'json'",
+        ),
         (lambda: hw.kafka("t", registry="http://r"), "JSON is read by schema="),
         (lambda: hw.kafka("t", format="avro", registry=5), "registry is 5"),
-        (lambda: hw.Registry("https://me:hunter2@r"), "holds a user or a password; give hw.Registry"),
+        (
+            lambda: hw.Registry("https://me:hunter2@r"),
+            "holds a user or a password; give hw.Registry",
+        ),
         (lambda: hw.Registry("https://r", options=5), "options is int"),
-        (lambda: hw.Registry("https://r", options={"basic.auth.user.info": "me:x"}), "give user= and password="),
+        (
+            lambda: hw.Registry("https://r", options={"basic.auth.user.info": "me:x"}),
+            "give user= and password=",
+        ),
         (lambda: hw.Registry("https://r", options={"timeout": None}), "'timeout' is NoneType"),
         (lambda: hw.env("A B"), "give the name of an environment variable"),
         (lambda: hw.push(format="csv"), "format is 'csv'; give 'json'"),
         (lambda: hw.appended("x", format="parquet"), "format is 'parquet'"),
-        (lambda: hw.Source("s", timestamp_field="at", stream="payments"), "stream is 'payments'; give hw.kafka"),
-        (lambda: hw.Source("s", timestamp_field="at", stream=hw.kafka("t")), "the columns of the Kafka topic 't' are not known"),
+        (
+            lambda: hw.Source("s", timestamp_field="at", stream="payments"),
+            "stream is 'payments'; give hw.kafka",
+        ),
+        (
+            lambda: hw.Source("s", timestamp_field="at", stream=hw.kafka("t")),
+            "the columns of the Kafka topic 't' are not known",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(make, said):
@@ -79,7 +103,9 @@ def test_pushed_events_are_not_read_from_anywhere():
     with pytest.raises(DefinitionError, match="events pushed over HTTP"):
         open_feed(hw.Source("s", timestamp_field="at", stream=hw.push(schema=SCHEMA)), dict, list)
     with pytest.raises(DefinitionError, match="it has no stream"):
-        open_feed(hw.Source("s", timestamp_field="at", history=pl.DataFrame({"at": [AT]})), dict, list)
+        open_feed(
+            hw.Source("s", timestamp_field="at", history=pl.DataFrame({"at": [AT]})), dict, list
+        )
 
 
 # ---------------------------------------------------------------- columns
@@ -108,48 +134,80 @@ def test_without_a_schema_columns_are_those_of_the_history():
         filter=pl.col("ok"),
         select=["card", (pl.col("amount") * 2).alias("double")],
     )
-    assert stream_schema(some) == {name: HISTORY.schema[name] for name in ("card", "amount", "ok", "at")}
+    assert stream_schema(some) == {
+        name: HISTORY.schema[name] for name in ("card", "amount", "ok", "at")
+    }
     assert list(stream_schema(some, also=["day"])) == ["card", "amount", "ok", "at", "day"]
 
 
 def test_rows_have_the_dtypes_of_the_history_so_that_expressions_say_the_same():
     found = decoder(hw.Source("s", timestamp_field="at", history=HISTORY, stream=hw.push()))(
-        [b'{"card":"a","amount":1,"unused":1.5,"ok":true,"at":"2024-05-01T10:00:00Z","day":"2024-05-01"}']
+        [
+            b'{"card":"a","amount":1,"unused":1.5,"ok":true,"at":"2024-05-01T10:00:00Z","day":"2024-05-01"}'
+        ]
     )
     assert found.frame.equals(HISTORY)
     assert found.frame.schema == HISTORY.schema
 
 
-@pytest.mark.parametrize("text", ["2024-05-01T06:00:00", "2024-05-01T10:00:00Z", "2024-05-01T12:00:00+02:00"])
+@pytest.mark.parametrize(
+    "text", ["2024-05-01T06:00:00", "2024-05-01T10:00:00Z", "2024-05-01T12:00:00+02:00"]
+)
 def test_a_naive_history_stays_naive_in_the_zone_of_its_source(text):
     naive = pl.DataFrame({"at": [datetime(2024, 5, 1, 6)]})  # noqa: DTZ001 (it is about such)
-    source = hw.Source("s", timestamp_field="at", history=naive, stream=hw.push(), timezone="America/New_York")
+    source = hw.Source(
+        "s", timestamp_field="at", history=naive, stream=hw.push(), timezone="America/New_York"
+    )
     assert decoder(source)([b'{"at":"%s"}' % text.encode()]).frame.equals(naive)
 
 
 def test_a_naive_timestamp_without_a_zone_is_refused():
-    with pytest.raises(DefinitionError, match=r"the timestamp 'at' has no time zone; give the source a timezone="):
-        stream_schema(hw.Source("s", timestamp_field="at", stream=hw.push(schema={"at": pl.Datetime("us")})))
+    with pytest.raises(
+        DefinitionError, match=r"the timestamp 'at' has no time zone; give the source a timezone="
+    ):
+        stream_schema(
+            hw.Source("s", timestamp_field="at", stream=hw.push(schema={"at": pl.Datetime("us")}))
+        )
 
 
 def test_a_schema_must_have_what_the_source_reads():
-    with pytest.raises(DataError, match=r"has no column 'crd', which the source reads; did you mean 'card'"):
-        stream_schema(hw.Source("s", timestamp_field="at", stream=hw.push(schema=SCHEMA), select=["crd"]))
+    with pytest.raises(
+        DataError, match=r"has no column 'crd', which the source reads; did you mean 'card'"
+    ):
+        stream_schema(
+            hw.Source("s", timestamp_field="at", stream=hw.push(schema=SCHEMA), select=["crd"])
+        )
     with pytest.raises(DataError, match="has no column 'paid_at'"):
         stream_schema(hw.Source("s", timestamp_field="paid_at", stream=hw.push(schema=SCHEMA)))
-    made = hw.Source("s", timestamp_field="t", stream=hw.push(schema=SCHEMA), select=["card", pl.col("at").alias("t")])
+    made = hw.Source(
+        "s",
+        timestamp_field="t",
+        stream=hw.push(schema=SCHEMA),
+        select=["card", pl.col("at").alias("t")],
+    )
     assert list(stream_schema(made)) == ["card", "at"]
 
 
 def test_a_history_that_is_not_there_yet_says_what_to_do(tmp_path):
-    source = hw.Source("s", timestamp_field="at", history=hw.parquet(tmp_path / "none"), stream=hw.push())
+    source = hw.Source(
+        "s", timestamp_field="at", history=hw.parquet(tmp_path / "none"), stream=hw.push()
+    )
     with pytest.raises(DataError, match="or give the stream a schema="):
         stream_schema(source)
 
 
 def test_an_enriched_source_has_the_stream_of_the_events_below_it():
-    base = hw.Source("s", timestamp_field="at", history=HISTORY, stream=hw.push(), select=["card", "amount"])
-    card = hw.FeatureView("c", source=base, keys=["card"], features=[hw.count()], windows=["1d"], freshness=hw.streaming("1s"))
+    base = hw.Source(
+        "s", timestamp_field="at", history=HISTORY, stream=hw.push(), select=["card", "amount"]
+    )
+    card = hw.FeatureView(
+        "c",
+        source=base,
+        keys=["card"],
+        features=[hw.count()],
+        windows=["1d"],
+        freshness=hw.streaming("1s"),
+    )
     assert stream_schema(hw.enrich(base, "rated", [card])) == stream_schema(base)
 
 

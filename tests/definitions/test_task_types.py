@@ -9,7 +9,11 @@ from headwater.metrics import resolve
 
 TABLE = pl.DataFrame({"user": ["u"], "item": ["i"], "at": [0], "label": [1]})
 VIEW = hw.FeatureView(
-    "v", source=hw.Source("s", history=TABLE, timestamp_field="at"), keys=["user"], features=[hw.count()], freshness=hw.streaming("1s")
+    "v",
+    source=hw.Source("s", history=TABLE, timestamp_field="at"),
+    keys=["user"],
+    features=[hw.count()],
+    freshness=hw.streaming("1s"),
 )
 GIVEN = {name: name for name in written()} | {"ranking": hw.Ranking("user", "item")}
 
@@ -28,7 +32,9 @@ def test_a_model_says_its_task(name):
 
 
 def test_every_task_is_told_apart_by_one_fact():
-    assert {name: (row.positives, row.classes, row.values, row.lists) for name, row in TASKS.items()} == {
+    assert {
+        name: (row.positives, row.classes, row.values, row.lists) for name, row in TASKS.items()
+    } == {
         "binary": (True, False, False, False),
         "multiclass": (False, True, False, False),
         "regression": (False, False, True, False),

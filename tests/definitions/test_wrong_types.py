@@ -1,4 +1,6 @@
-"""Any value of a field of a definition is taken or refused in one form: never does an error of Python's own come out."""
+"""Any value of a field of a definition is taken or refused in one form: never does an error of
+Python's own come out.
+"""
 
 import contextlib
 import inspect
@@ -14,9 +16,18 @@ import headwater_aws
 from headwater.errors import HeadwaterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
-EVENTS = pl.DataFrame({"user": [1], "amount": [1.0], "y": [1], "at": [datetime(2024, 5, 1, tzinfo=UTC)]})
+EVENTS = pl.DataFrame(
+    {"user": [1], "amount": [1.0], "y": [1], "at": [datetime(2024, 5, 1, tzinfo=UTC)]}
+)
 SOURCE = hw.Source("pay", history=EVENTS, timestamp_field="at", select=["user", "amount", "y"])
-VIEW = hw.FeatureView("user", source=SOURCE, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.batch("1d"))
+VIEW = hw.FeatureView(
+    "user",
+    source=SOURCE,
+    keys=["user"],
+    features=[hw.count()],
+    windows=["1h"],
+    freshness=hw.batch("1d"),
+)
 SERVICE = hw.FeatureService("f", [VIEW])
 LABELS = hw.Labels("l", table=EVENTS, timestamp_field="at", label="y", known_after="1h")
 MODEL = hw.Model("m", features=SERVICE, labels=LABELS, task="binary")
@@ -24,10 +35,22 @@ ARMS = [hw.experiments.Arm("a", MODEL), hw.experiments.Arm("b", MODEL, hw.stream
 
 RIGHT = [
     (hw.Source, {"name": "s", "history": EVENTS, "timestamp_field": "at"}),
-    (hw.FeatureView, {"name": "v", "source": SOURCE, "keys": ["user"], "features": [hw.count()], "freshness": hw.batch("1d")}),
+    (
+        hw.FeatureView,
+        {
+            "name": "v",
+            "source": SOURCE,
+            "keys": ["user"],
+            "features": [hw.count()],
+            "freshness": hw.batch("1d"),
+        },
+    ),
     (VIEW.alias, {"name": "x", "keys": {"user": "u"}}),
     (hw.FeatureService, {"name": "f", "features": [VIEW]}),
-    (hw.Labels, {"name": "l", "table": EVENTS, "timestamp_field": "at", "label": "y", "known_after": "1h"}),
+    (
+        hw.Labels,
+        {"name": "l", "table": EVENTS, "timestamp_field": "at", "label": "y", "known_after": "1h"},
+    ),
     (hw.outcome, {"source": SOURCE, "aggregation": hw.count(), "keys": ["user"], "within": "1h"}),
     (hw.Model, {"name": "m", "features": SERVICE, "labels": LABELS, "task": "binary"}),
     (hw.Project, {"name": "p", "models": [MODEL]}),
@@ -44,7 +67,15 @@ RIGHT = [
     (hw.Expect, {"column": "a", "not_null": True}),
     (hw.ExpectRows, {"at_least": 1}),
     (hw.RequestField, {"name": "a", "dtype": float}),
-    (hw.HttpFeatures, {"name": "ip", "url": "https://ip.example/{ip}", "request": {"ip": str}, "response": {"score": float}}),
+    (
+        hw.HttpFeatures,
+        {
+            "name": "ip",
+            "url": "https://ip.example/{ip}",
+            "request": {"ip": str},
+            "response": {"score": float},
+        },
+    ),
     (hw.kafka, {"topic": "t"}),
     (headwater_aws.kinesis, {"stream": "t"}),
     (hw.push, {}),
@@ -107,7 +138,9 @@ WRONG += [
 ]
 
 
-@pytest.mark.parametrize(("define", "right"), RIGHT, ids=lambda value: getattr(value, "__qualname__", ""))
+@pytest.mark.parametrize(
+    ("define", "right"), RIGHT, ids=lambda value: getattr(value, "__qualname__", "")
+)
 def test_a_value_of_another_type_is_taken_or_refused(define, right):
     define(**right)
     for field in inspect.signature(define).parameters:
@@ -118,17 +151,44 @@ def test_a_value_of_another_type_is_taken_or_refused(define, right):
 
 REFUSED = [
     (hw.evaluation.Refits, "days", 1.5, "Refits: days is 1.5; give an integer of at least 0"),
-    (hw.evaluation.Scores, "levels", "hourly", "Scores: levels is the string 'hourly'; give a list, such as ['hourly']"),
+    (
+        hw.evaluation.Scores,
+        "levels",
+        "hourly",
+        "Scores: levels is the string 'hourly'; give a list, such as ['hourly']",
+    ),
     (hw.Expect, "not_null", 1, "the expectation of 'a': not_null is 1; give True or False"),
-    (hw.Expect, "on_violation", "rejct", "on_violation is 'rejct'; give 'warn' or 'reject'; did you mean 'reject'?"),
-    (hw.Evaluation, "value", {"volume": 3}, "Evaluation: value is {'volume': 3}; give hw.DecisionValue(volume="),
-    (hw.experiments.ExperimentPlan, "alpha", 5, "ExperimentPlan: alpha is 5; give a number above 0 and below 1"),
-    (hw.precomputed, "keys", [3], "precomputed(): keys holds 3; give a list of at least one column, such as ['user']"),
+    (
+        hw.Expect,
+        "on_violation",
+        "rejct",
+        "on_violation is 'rejct'; give 'warn' or 'reject'; did you mean 'reject'?",
+    ),
+    (
+        hw.Evaluation,
+        "value",
+        {"volume": 3},
+        "Evaluation: value is {'volume': 3}; give hw.DecisionValue(volume=",
+    ),
+    (
+        hw.experiments.ExperimentPlan,
+        "alpha",
+        5,
+        "ExperimentPlan: alpha is 5; give a number above 0 and below 1",
+    ),
+    (
+        hw.precomputed,
+        "keys",
+        [3],
+        "precomputed(): keys holds 3; give a list of at least one column, such as ['user']",
+    ),
     (hw.batch, "wait", 3, "batch(): wait is 3; give an integer and a unit, such as '500ms'"),
 ]
 
 
-@pytest.mark.parametrize(("define", "field", "value", "says"), REFUSED, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("define", "field", "value", "says"), REFUSED, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_a_refusal_says_whose_field_it_is_its_value_and_what_to_give(define, field, value, says):
     right = next(given for known, given in RIGHT if known is define)
     with pytest.raises(HeadwaterError, match=re.escape(says)):

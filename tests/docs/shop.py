@@ -1,4 +1,6 @@
-"""A small shop for pages whose examples need a project: payments of cards, its definitions, and the files of a project."""
+"""A small shop for pages whose examples need a project: payments of cards, its definitions, and the
+files of a project.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,11 +27,18 @@ project = hw.Project("shop", [fraud], levels={"daily": hw.batch("1d"), "hourly":
 
 
 def payments(rows=1_500):
-    """Payments of thirty days up to now; those of an hour with many payments of the card are fraud more often."""
+    """Payments of thirty days up to now; those of an hour with many payments of the card are fraud
+    more often.
+    """
     random = np.random.default_rng(0)
     seconds = np.sort(random.uniform(0, 30 * 86_400, rows))
     card = random.integers(0, 20, rows)
-    recent = np.array([((card == who) & (seconds < at) & (seconds > at - 86_400)).sum() for who, at in zip(card, seconds, strict=True)])
+    recent = np.array(
+        [
+            ((card == who) & (seconds < at) & (seconds > at - 86_400)).sum()
+            for who, at in zip(card, seconds, strict=True)
+        ]
+    )
     at = pl.Series(seconds * 1e6).cast(pl.Duration("us")) + (datetime.now(UTC) - timedelta(days=30))
     return pl.DataFrame(
         {
@@ -43,7 +52,9 @@ def payments(rows=1_500):
 
 
 def project_files():
-    """Write payments.parquet and features.py into the working folder, and return the module's names."""
+    """Write payments.parquet and features.py into the working folder, and return the module's
+    names.
+    """
     payments().write_parquet("payments.parquet")
     Path("features.py").write_text(FEATURES, encoding="utf-8")
     names = {"pl": pl, "hw": hw}

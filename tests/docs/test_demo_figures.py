@@ -1,4 +1,6 @@
-"""What README and docs say and draw of the demo is its own result, as tests/golden/demo.json keeps it (scripts/demo_figures.py)."""
+"""What README and docs say and draw of the demo is its own result, as tests/golden/demo.json keeps
+it (scripts/demo_figures.py).
+"""
 
 import re
 
@@ -10,7 +12,8 @@ from tests.docs.pages import ROOT
 
 RESULT = kept()
 AUC = {level.name: level.metrics["auc"] for level in RESULT.levels}
-AGED = [level.name for level in RESULT.levels if level.age_seconds is not None]  # the curve has no level without history
+# the curve has no level without history
+AGED = [level.name for level in RESULT.levels if level.age_seconds is not None]
 NUMBER = r"[+−-]?\d?\.\d{3}"
 
 
@@ -19,15 +22,25 @@ def number(text):
 
 
 def intervals(svg):
-    """Of each level, the interval that is drawn: the ends of its vertical line by the labels of the axis next to it."""
+    """Of each level, the interval that is drawn: the ends of its vertical line by the labels of the
+    axis next to it.
+    """
     labels = re.findall(r'<text x="48\.0" y="([\d.]+)"[^>]*>(0\.\d+)</text>', svg)
     (y0, v0), (y1, v1) = ((float(y) - 4, float(value)) for y, value in (labels[0], labels[-1]))
 
     def value(y):
         return v0 + (float(y) - y0) * (v1 - v0) / (y1 - y0)
 
-    ends = {x: (value(low), value(high)) for x, high, low in re.findall(r'<line x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="([\d.]+)"', svg)}
-    names = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle" opacity="1.0">([^<]+) 0\.\d+</text>', svg)
+    ends = {
+        x: (value(low), value(high))
+        for x, high, low in re.findall(
+            r'<line x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="([\d.]+)"', svg
+        )
+    }
+    names = re.findall(
+        r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle" opacity="1.0">([^<]+) 0\.\d+</text>',
+        svg,
+    )
     return {name: ends[x] for x, name in names}
 
 
@@ -44,21 +57,29 @@ def test_the_picture_of_the_lift_is_that_of_its_script():
 
 def test_the_table_of_the_demo_has_the_figures_of_the_result():
     rows = re.findall(
-        r"^\| (\S[^|]*?) \|[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$", (ROOT / "docs" / "demo.md").read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| (\S[^|]*?) \|[^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|$",
+        (ROOT / "docs" / "demo.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
     rows = [row for row in rows if row[0] in AUC]
     assert [row[0] for row in rows] == list(AUC)
     before = [None, *(row[0] for row in rows)]
     for (name, auc, precision, gain), above in zip(rows, before, strict=False):
         value = AUC[name]
-        assert list(map(number, re.findall(NUMBER, auc))) == [round(x, 3) for x in (value.value, value.low, value.high)], name
+        assert list(map(number, re.findall(NUMBER, auc))) == [
+            round(x, 3) for x in (value.value, value.low, value.high)
+        ], name
         level = next(level for level in RESULT.levels if level.name == name)
         assert number(precision.strip()) == round(level.metrics["precision@10%"].value, 3), name
         if above is None:
             assert not gain.strip()
             continue
-        step = next(s for s in RESULT.comparisons if (s.from_, s.to, s.metric) == (above, name, "auc"))
-        assert list(map(number, re.findall(NUMBER, gain))) == pytest.approx([step.delta, step.low, step.high], abs=0.00051), name
+        step = next(
+            s for s in RESULT.comparisons if (s.from_, s.to, s.metric) == (above, name, "auc")
+        )
+        assert list(map(number, re.findall(NUMBER, gain))) == pytest.approx(
+            [step.delta, step.low, step.high], abs=0.00051
+        ), name
         assert ("LIFT" in gain) == (step.verdict == "LIFT"), name
 
 
@@ -69,8 +90,9 @@ def test_each_page_with_the_picture_says_what_it_shows(page):
     rounded = {name: f"{value.value:.2f}" for name, value in AUC.items()}
     assert rounded["minute"] == rounded["instant"]
     assert alt == (
-        f"AUC against the age of features, with 95 % intervals: {rounded['request only']} from the request alone, {rounded['daily']} with daily features, "
-        f"{rounded['hourly']} hourly, {rounded['minute']} each minute and at request time"
+        f"AUC against the age of features, with 95 % intervals: {rounded['request only']} from "
+        f"the request alone, {rounded['daily']} with daily features, {rounded['hourly']} hourly, "
+        f"{rounded['minute']} each minute and at request time"
     )
     if page != "docs/index.md":
         assert RESULT.verdict in text

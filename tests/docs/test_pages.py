@@ -11,9 +11,13 @@ from headwater.cli.parser import parse
 from scripts import ten_ways
 from tests.docs.pages import PRELUDES, ROOT, Runner, blocks, prelude, same
 
-MADE = {"reference.md", "cli.md", "configuration.md", "errors.md", "changelog.md"}  # from the code, whose tests run their examples
+# from the code, whose tests run their examples
+MADE = {"reference.md", "cli.md", "configuration.md", "errors.md", "changelog.md"}
 ELSEWHERE = {ten_ways.PAGE.name}  # run by tests/examples/test_ten_ways.py
-PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in MADE)]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in MADE),
+]
 NOT_RUN = {  # by page, why a block does not run: one reason for each
     "README.md": ["installs a package and takes minutes"],
     "console.md": ["serves until it is stopped"],
@@ -40,7 +44,11 @@ NOT_RUN = {  # by page, why a block does not run: one reason for each
     "howto_spark.md": ["needs a server of Spark Connect"] * 5,
     "howto_versions.md": ["needs a served project", "needs a server", "needs a server"],
     "index.md": ["installs a package and takes minutes"],
-    "monitoring.md": ["needs weeks of served predictions", "needs weeks of served predictions", "installs a package"],
+    "monitoring.md": [
+        "needs weeks of served predictions",
+        "needs weeks of served predictions",
+        "installs a package",
+    ],
     "extending.md": ["needs a store of yours"],
     "operations.md": [
         "needs a running service",
@@ -72,7 +80,12 @@ def marked(path):
     return pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in SLOW else [])
 
 
-RUN = [path for path in PAGES if path.name not in ELSEWHERE and any(block.runs for block in blocks(path.read_text(encoding="utf-8")))]
+RUN = [
+    path
+    for path in PAGES
+    if path.name not in ELSEWHERE
+    and any(block.runs for block in blocks(path.read_text(encoding="utf-8")))
+]
 
 
 @pytest.mark.parametrize("page", [marked(page) for page in RUN])
@@ -88,7 +101,13 @@ def test_blocks_that_do_not_run_are_listed():
     found = {
         page.name: reasons
         for page in PAGES
-        if (reasons := [block.value for block in blocks(page.read_text(encoding="utf-8")) if block.mark == "not run"])
+        if (
+            reasons := [
+                block.value
+                for block in blocks(page.read_text(encoding="utf-8"))
+                if block.mark == "not run"
+            ]
+        )
     }
     assert found == NOT_RUN
 
@@ -104,7 +123,11 @@ COMMAND = re.compile(r"headwater [a-z][^\n\"&|#`]*")
 
 @pytest.mark.parametrize("name", ["howto_airflow.md"])
 def test_files_of_a_page_that_does_not_run_are_valid(name):
-    files = [block for block in blocks((ROOT / "docs" / name).read_text(encoding="utf-8")) if block.title is not None]
+    files = [
+        block
+        for block in blocks((ROOT / "docs" / name).read_text(encoding="utf-8"))
+        if block.title is not None
+    ]
     calls = []
     for file in files:
         if file.language == "python":
@@ -125,5 +148,12 @@ def test_every_prelude_has_a_page():
 def test_pictures_of_concepts_are_those_of_their_script():
     script = runpy.run_path(str(ROOT / "scripts/concept_pictures.py"))
     drawn = {f"{name}.svg": drawing().svg() for name, drawing in script["PICTURES"].items()}
-    assert {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs/pictures").glob("*.svg")} == drawn
-    assert set(re.findall(r"\(pictures/(\w+\.svg)\)", (ROOT / "docs/concepts.md").read_text(encoding="utf-8"))) == set(drawn)
+    assert {
+        path.name: path.read_text(encoding="utf-8")
+        for path in (ROOT / "docs/pictures").glob("*.svg")
+    } == drawn
+    assert set(
+        re.findall(
+            r"\(pictures/(\w+\.svg)\)", (ROOT / "docs/concepts.md").read_text(encoding="utf-8")
+        )
+    ) == set(drawn)

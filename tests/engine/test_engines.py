@@ -1,4 +1,6 @@
-"""Which engine a call uses: that of its resources for all that it reads and computes, else that of the settings."""
+"""Which engine a call uses: that of its resources for all that it reads and computes, else that of
+the settings.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -42,13 +44,20 @@ def watched(monkeypatch):
 
 def payments():
     at = [NOON + timedelta(minutes=10 * i) for i in range(30)]
-    table = pl.DataFrame({"user": [i % 3 for i in range(30)], "amount": [float(i) for i in range(30)], "at": at})
+    table = pl.DataFrame(
+        {"user": [i % 3 for i in range(30)], "amount": [float(i) for i in range(30)], "at": at}
+    )
     return hw.Source("paid", history=table, timestamp_field="at", select=["user", "amount"])
 
 
 def view_of(source, *features, freshness=None, name="user"):
     return hw.FeatureView(
-        name, source=source, keys=["user"], features=list(features), windows=["1h"], freshness=freshness or hw.on_request()
+        name,
+        source=source,
+        keys=["user"],
+        features=list(features),
+        windows=["1h"],
+        freshness=freshness or hw.on_request(),
     )
 
 
@@ -60,7 +69,13 @@ def test_training_rows_enriched_events_and_outcomes(watched):
     labels = hw.Labels("more", table=requests, timestamp_field="at", label=outcome)
     view = view_of(rated, hw.max("user__count_1h"), name="of_rated")
     rows = hw.get_historical_features(view, labels, resources=hw.Resources(engine=watched))
-    assert watched.calls == [("events", "paid"), ("features", "rated"), ("events", "paid"), ("features", "paid"), ("features", "rated")]
+    assert watched.calls == [
+        ("events", "paid"),
+        ("features", "rated"),
+        ("events", "paid"),
+        ("features", "paid"),
+        ("features", "rated"),
+    ]
     assert rows.select("of_rated__max_user__count_1h_1h").to_series().to_list() == [2, 2]
 
 
@@ -68,14 +83,21 @@ def test_cuts_and_parity(watched, tmp_path):
     view = view_of(payments(), hw.sum("amount"), freshness=hw.batch("1h"))
     requests = pl.DataFrame({"user": [0], "at": [NOON], "y": [1]})
     labels = hw.Labels("y_of", table=requests, timestamp_field="at", label="y", known_after="1h")
-    model = hw.Model("m", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
+    model = hw.Model(
+        "m", task="regression", features=hw.FeatureService("service", [view]), labels=labels
+    )
     project, store = hw.Project("shop", [model]), f"lmdb:{tmp_path}/online?size=100MB"
     at, mine = NOON + timedelta(hours=3), hw.Resources(engine=watched)
     hw.materialize(project, store=store, at=at, resources=mine)
     (compared,) = hw.parity(project, store=store, at=at, resources=mine)
     assert compared.mismatches == []
     assert compared.rows == 4
-    assert watched.calls == [("states", "paid"), ("events", "paid"), ("events", "paid"), ("features", "paid")]
+    assert watched.calls == [
+        ("states", "paid"),
+        ("events", "paid"),
+        ("events", "paid"),
+        ("features", "paid"),
+    ]
 
 
 def test_an_engine_by_name_or_as_an_object(monkeypatch):

@@ -1,4 +1,6 @@
-"""Erasing a unit from the log of exposures: its rows go, the others stay, and what cannot be searched is named."""
+"""Erasing a unit from the log of exposures: its rows go, the others stay, and what cannot be
+searched is named.
+"""
 
 import dataclasses
 import hashlib
@@ -39,20 +41,36 @@ sys.stdin.readline()
 print(service.exposures("fresh", [{"unit": int(unit)} for unit in units]).accepted, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-"""A process that posts exposures as a service does, and is then killed, immediately or after a line."""
+"""A process that posts exposures as a service does, and is then killed, immediately or after a
+line.
+"""
 
 
 @pytest.fixture
 def project():
     shop = visiting(hw.batch("1h"))
-    arms = [hw.experiments.Arm("hourly", shop.models[0]), hw.experiments.Arm("daily", shop.models[0], hw.batch("1d"))]
+    arms = [
+        hw.experiments.Arm("hourly", shop.models[0]),
+        hw.experiments.Arm("daily", shop.models[0], hw.batch("1d")),
+    ]
     return dataclasses.replace(shop, experiments=[hw.Experiment("fresh", arms=arms, unit="user")])
 
 
 def _log(folder, experiment="fresh"):
     with ExposureLog(folder) as log:
-        log.put(experiment, 1, [Exposure(str(user), "hourly", T + user, request=f"r{user}", propensity=0.5) for user in range(100)])
-        log.put(experiment, 1, [Exposure("7", "hourly", T + 500, request="r500", items=["a", "b"], teams=[0, 1])])
+        log.put(
+            experiment,
+            1,
+            [
+                Exposure(str(user), "hourly", T + user, request=f"r{user}", propensity=0.5)
+                for user in range(100)
+            ],
+        )
+        log.put(
+            experiment,
+            1,
+            [Exposure("7", "hourly", T + 500, request="r500", items=["a", "b"], teams=[0, 1])],
+        )
 
 
 def _erase(project, folder, *, dry_run=False, **key):
@@ -113,7 +131,13 @@ def url(tmp_path_factory):
 def posting(url, folder, then, *units):
     """A process that has posted exposures of these units."""
     command = [sys.executable, "-c", POSTS, url, str(folder), then, *map(str, units)]
-    child = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert child.stdout.readline() == f"{len(units)}\n"
     return child
 
@@ -121,7 +145,9 @@ def posting(url, folder, then, *units):
 def holding(folder, text):
     """The files that hold a text, and those that are still open."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if text.encode() in path.read_bytes()], [path for path in files if path.suffix == ".open"]
+    return [path for path in files if text.encode() in path.read_bytes()], [
+        path for path in files if path.suffix == ".open"
+    ]
 
 
 @pytest.mark.slow
@@ -160,7 +186,8 @@ def test_a_worker_that_lives_goes_on_in_another_file(url, tmp_path):
         assert receipt.rows["exposures"] == 1
         assert holding(tmp_path, str(KEY))[0] == []
         child.communicate("\n")
-    assert sorted(read_exposures(tmp_path, "fresh")["unit"]) == [str(OTHER), str(OTHER), str(KEY)]  # what comes later counts as new
+    # what comes later counts as new
+    assert sorted(read_exposures(tmp_path, "fresh")["unit"]) == [str(OTHER), str(OTHER), str(KEY)]
 
 
 @pytest.mark.slow
@@ -169,11 +196,16 @@ def test_no_post_is_lost_while_files_are_closed(url, tmp_path):
     started(tmp_path / "models")
     code = POSTS.replace("sys.stdin.readline()", "sys.exit()").replace(
         'added = service.exposures("fresh", [{"unit": int(unit)} for unit in units])',
-        'added = [service.exposures("fresh", [{"unit": int(unit)}]) for unit in range(int(units[0]), int(units[1]))][-1]',
+        'added = [service.exposures("fresh", [{"unit": int(unit)}]) for unit in '
+        "range(int(units[0]), int(units[1]))][-1]",
     )
     command = [sys.executable, "-c", code, url, str(tmp_path), "ends"]
     children = [
-        subprocess.Popen([*command, str(n * 300), str(n * 300 + 300)], cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*command, str(n * 300), str(n * 300 + 300)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+        )
         for n in range(2)
     ]
     closed = 0
@@ -202,5 +234,13 @@ def test_a_receipt_tells_its_key_only_with_the_secret(url, tmp_path):
     texts = [part for part in written.split('"') if len(part) >= 16]
     tried = itertools.product([b"", *(text.encode() for text in texts)], [b'[["user", "5"]]'])
     assert receipt.key_hash not in {hashlib.sha256(salt + key).hexdigest() for salt, key in tried}
-    assert hw.operations.erase(EXPERIMENTED, {"user": OTHER}, store=url, data_dir=tmp_path).key_hash == expected
-    assert hw.operations.erase(EXPERIMENTED, {"user": OTHER}, store=url, data_dir=tmp_path, dry_run=True).key_hash == ""
+    assert (
+        hw.operations.erase(EXPERIMENTED, {"user": OTHER}, store=url, data_dir=tmp_path).key_hash
+        == expected
+    )
+    assert (
+        hw.operations.erase(
+            EXPERIMENTED, {"user": OTHER}, store=url, data_dir=tmp_path, dry_run=True
+        ).key_hash
+        == ""
+    )

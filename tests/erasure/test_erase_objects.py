@@ -18,7 +18,17 @@ from headwater.ingestion import archive_objects
 from headwater.ingestion.archive_files import SEQUENCE
 from headwater.ingestion.archive_objects import ArchiveObject, ObjectArchive, every_object
 from tests.connectors.conftest import s3  # noqa: F401 (a fixture)
-from tests.erasure.test_erase import KILLED, MARK, counted, fill, project, shop, texts, values, views_of  # noqa: F401 (a fixture)
+from tests.erasure.test_erase import (
+    KILLED,
+    MARK,
+    counted,
+    fill,
+    project,
+    shop,  # noqa: F401
+    texts,
+    values,
+    views_of,
+)
 from tests.flow import home, store  # noqa: F401 (fixtures)
 from tests.ingestion.test_archive_objects import bucket  # noqa: F401 (a fixture)
 from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
@@ -28,25 +38,49 @@ KEPT = ("archive", "filtered", "dead_letters")
 
 def stored_texts(url):
     """Every row of every object."""
-    return [repr(part.read().to_dicts()) for place in KEPT for part in every_object(f"{url}/{place}/events")]
+    return [
+        repr(part.read().to_dicts())
+        for place in KEPT
+        for part in every_object(f"{url}/{place}/events")
+    ]
 
 
 @pytest.mark.parametrize("make_store", ["lmdb", "redis"], indirect=True)
 def test_what_is_left_is_as_if_the_key_had_never_been(make_store, tmp_path, bucket, monkeypatch):
     views, users = views_of(str), [MARK, "zq", "b"]
-    with closing(make_store()) as store, closing(hw.operations.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never:
+    with (
+        closing(make_store()) as store,
+        closing(hw.operations.open_store(f"lmdb:{tmp_path}/never?size=1GB")) as never,
+    ):
         flow = fill(store, tmp_path / "data", views, users)
         flow.ingestor.roll(least=1)
         assert sum(MARK in text for text in stored_texts(bucket)) == 3
-        counts = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path / "data", dry_run=True)
+        counts = hw.operations.erase(
+            project(views), {"user": MARK}, store=store, data_dir=tmp_path / "data", dry_run=True
+        )
         assert sum(MARK in text for text in stored_texts(bucket)) == 3
-        receipt = hw.operations.erase(project(views), {"user": MARK}, store=store, data_dir=tmp_path / "data")
-        assert [text[:200] for text in [*texts(store, tmp_path / "data"), *stored_texts(bucket)] if MARK in text] == []
-        assert (receipt.rows["archive"], receipt.rows["filtered"], receipt.rows["dead_letters"]) == (6, 1, 1)
+        receipt = hw.operations.erase(
+            project(views), {"user": MARK}, store=store, data_dir=tmp_path / "data"
+        )
+        assert [
+            text[:200]
+            for text in [*texts(store, tmp_path / "data"), *stored_texts(bucket)]
+            if MARK in text
+        ] == []
+        assert (
+            receipt.rows["archive"],
+            receipt.rows["filtered"],
+            receipt.rows["dead_letters"],
+        ) == (6, 1, 1)
         assert receipt.rows == counts.rows
         assert {file.place for file in receipt.files} == set(KEPT)
-        assert all(file.path.startswith(f"{bucket}/{file.place}/events/headwater_date=") for file in receipt.files)
-        unlocked = [noted for noted in receipt.not_searched if "that ingestion was writing" in noted.place]
+        assert all(
+            file.path.startswith(f"{bucket}/{file.place}/events/headwater_date=")
+            for file in receipt.files
+        )
+        unlocked = [
+            noted for noted in receipt.not_searched if "that ingestion was writing" in noted.place
+        ]
         assert len(unlocked) == (1 if store.capabilities.multi_process else 0)
         monkeypatch.delenv("HEADWATER_ARCHIVE_URL")
         fill(never, tmp_path / "other", views, users[1:])
@@ -55,8 +89,17 @@ def test_what_is_left_is_as_if_the_key_had_never_been(make_store, tmp_path, buck
 
 def test_an_object_that_a_wider_one_hides_is_rewritten_too(shop, home, bucket):
     archive = ObjectArchive(f"{bucket}/archive/events")
-    rows = pl.DataFrame({"user": [MARK, "b"], "amount": 1.0, "id": ["x", "y"], "at": pl.Series([0, 0]).cast(pl.Datetime("us", "UTC"))})
-    rows = rows.with_columns(pl.lit(1, pl.Int64).alias(SEQUENCE), pl.col("at").alias("headwater_known_at"))
+    rows = pl.DataFrame(
+        {
+            "user": [MARK, "b"],
+            "amount": 1.0,
+            "id": ["x", "y"],
+            "at": pl.Series([0, 0]).cast(pl.Datetime("us", "UTC")),
+        }
+    )
+    rows = rows.with_columns(
+        pl.lit(1, pl.Int64).alias(SEQUENCE), pl.col("at").alias("headwater_known_at")
+    )
     for last in (1, 4):
         archive.append(rows, date(2024, 5, 1), 1, last)
     assert main([*shop, "--yes"]) == 0
@@ -73,12 +116,17 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, bucket,
         monkeypatch.setenv("HEADWATER_ARCHIVE_URL", f"{bucket}/{name}")
         with closing(hw.operations.open_store(url)) as store:
             fill(store, folder, views, [MARK, "b"]).ingestor.roll(least=1)
-        return partial(hw.operations.erase, project(views), {"user": MARK}, store=url, data_dir=folder)
+        return partial(
+            hw.operations.erase, project(views), {"user": MARK}, store=url, data_dir=folder
+        )
 
     erase = filled("whole")
-    monkeypatch.setattr(ErasureJournal, "save", lambda self: (save(self), saves.append(len(self.receipt.files))))
+    monkeypatch.setattr(
+        ErasureJournal, "save", lambda self: (save(self), saves.append(len(self.receipt.files)))
+    )
     whole = erase()
-    noted = [n for n, files in enumerate(saves) if n and files > saves[n - 1]]  # and not replaced yet
+    # and not replaced yet
+    noted = [n for n, files in enumerate(saves) if n and files > saves[n - 1]]
     assert len(noted) == len(whole.files) == 3
     for stop in noted:
         left = iter([None] * stop)
@@ -95,11 +143,15 @@ def test_a_run_that_stops_anywhere_goes_on_and_counts_the_same(tmp_path, bucket,
         assert any(MARK in text for text in stored_texts(f"{bucket}/stopped{stop}"))
         monkeypatch.setattr(ErasureJournal, "save", save)
         assert counted(erase()) == counted(whole), stop
-        assert [text[:200] for text in stored_texts(f"{bucket}/stopped{stop}") if MARK in text] == []
+        assert [
+            text[:200] for text in stored_texts(f"{bucket}/stopped{stop}") if MARK in text
+        ] == []
 
 
 def test_a_killed_process_is_gone_on_from(bucket, shop, home):
-    killed = subprocess.run([sys.executable, "-c", KILLED, "4", *shop, "--yes"], capture_output=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "4", *shop, "--yes"], capture_output=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert main([*shop, "--yes"]) == 0
     (path,) = (home / "erasures").glob("*.json")
@@ -108,7 +160,9 @@ def test_a_killed_process_is_gone_on_from(bucket, shop, home):
     assert [text[:200] for text in stored_texts(bucket) if MARK in text] == []
 
 
-def test_a_store_that_goes_away_is_said_and_the_run_goes_on_later(bucket, shop, home, monkeypatch, capsys):
+def test_a_store_that_goes_away_is_said_and_the_run_goes_on_later(
+    bucket, shop, home, monkeypatch, capsys
+):
     def away(address, body):
         raise ConnectError(f"{address}: the store does not answer")
 
@@ -124,8 +178,13 @@ def test_a_store_that_goes_away_is_said_and_the_run_goes_on_later(bucket, shop, 
 
 
 def test_bytes_of_an_object(bucket):
-    address = f"{bucket}/archive/events/headwater_date=2024-05-01/all-000000000001-000000000001.parquet"
+    address = (
+        f"{bucket}/archive/events/headwater_date=2024-05-01/all-000000000001-000000000001.parquet"
+    )
     assert archive_objects.content(address) is None
     archive_objects.put(address, b"one")
     assert archive_objects.content(address) == b"one"
-    assert ArchiveObject(f"{bucket}/archive/events", address.partition("/events/")[2]).address == address
+    assert (
+        ArchiveObject(f"{bucket}/archive/events", address.partition("/events/")[2]).address
+        == address
+    )

@@ -14,7 +14,9 @@ from headwater.errors import DataError
 from headwater.events.key_lists import key_lists, plain_key_lists
 from headwater.events.statuses import EMPTY, EXPIRED, FALLBACK, MISSING, OVERFLOW, PRESENT
 
-LISTS = st.lists(st.one_of(st.none(), st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=4)), max_size=6)
+LISTS = st.lists(
+    st.one_of(st.none(), st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=4)), max_size=6
+)
 
 
 @given(LISTS)
@@ -66,7 +68,8 @@ def test_the_status_of_a_list_is_the_first_of_its_elements(codes, expected):
 
 def test_lists_that_are_too_long_are_refused_by_row():
     with pytest.raises(
-        DataError, match=r"row 1: 'ids' holds 3 keys, and feature view 'v' takes up to 2; give a shorter list, or raise each\(max_length=\)"
+        DataError,
+        match=r"row 1: 'ids' holds 3 keys, and feature view 'v' takes up to 2; give a shorter list, or raise each\(max_length=\)",
     ):
         key_lists(pl.Series("ids", [[1], [1, 2, 3]]), 2, "feature view 'v'")
     with pytest.raises(DataError, match=r"^'ids' holds 3 keys"):

@@ -1,4 +1,6 @@
-"""The audit accuses none of the examples, nor the demo, which is the flights example: a LEAK or SUSPECT there is a false alarm."""
+"""The audit accuses none of the examples, nor the demo, which is the flights example: a LEAK or
+SUSPECT there is a false alarm.
+"""
 
 import dataclasses
 import runpy
@@ -43,7 +45,15 @@ def prepared(name):
 def audit(project, model):
     """The audit at the freshest level, of a model that is trained once."""
     *_, (name, freshest) = project.levels.items()
-    how = dataclasses.replace(project.evaluation, refits=0, resamples=0, slices={}, cold_start=0, baseline=None, value=None)
+    how = dataclasses.replace(
+        project.evaluation,
+        refits=0,
+        resamples=0,
+        slices={},
+        cold_start=0,
+        baseline=None,
+        value=None,
+    )
     return hw.backtest(model, {name: freshest}, how).result.audit
 
 
@@ -52,7 +62,10 @@ def test_every_example_is_audited():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.long if name == "flights" else ()) for name in SIZES])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name == "flights" else ()) for name in SIZES],
+)
 def test_the_audit_accuses_no_example(name, tmp_path, monkeypatch):
     if name in PACKAGES and find_spec(PACKAGES[name]) is None:
         pytest.skip(f"the data are in {PACKAGES[name]}, which is not installed")

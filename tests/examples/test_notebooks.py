@@ -1,4 +1,6 @@
-"""The notebooks of examples/ run from top to bottom, and each result that a cell ends with shows itself as HTML."""
+"""The notebooks of examples/ run from top to bottom, and each result that a cell ends with shows
+itself as HTML.
+"""
 
 import ast
 import json
@@ -57,4 +59,6 @@ def test_each_cell_runs_and_shows_its_result(notebook, tmp_path, monkeypatch):
                 assert "<div" in page
                 assert "<script" not in page
                 assert len(page) < 60_000
-    assert isinstance(names.get("result", names).levels if "result" in names else pl.DataFrame(), pl.DataFrame)
+    assert isinstance(
+        names.get("result", names).levels if "result" in names else pl.DataFrame(), pl.DataFrame
+    )

@@ -1,4 +1,6 @@
-"""`headwater plan` refuses nothing of an example, nor of the definitions in the documentation, over tables such as they speak of."""
+"""`headwater plan` refuses nothing of an example, nor of the definitions in the documentation, over
+tables such as they speak of.
+"""
 
 import re
 import runpy
@@ -50,7 +52,9 @@ def refused(project):
 
 
 def test_every_example_is_planned():
-    assert sorted(EXAMPLES) == sorted(path.parent.name for path in ROOT.glob("examples/*/README.md"))
+    assert sorted(EXAMPLES) == sorted(
+        path.parent.name for path in ROOT.glob("examples/*/README.md")
+    )
 
 
 @pytest.mark.slow
@@ -70,7 +74,9 @@ def test_a_plan_of_an_example_refuses_nothing(folder, name):
         prepare(folder)
     else:
         made = runpy.run_path("data.py")
-        made["payments"](**sizes).write_parquet(data / "payments.parquet") if name == "fraud" else made["write"](data, **sizes)
+        made["payments"](**sizes).write_parquet(
+            data / "payments.parquet"
+        ) if name == "fraud" else made["write"](data, **sizes)
     assert refused(load("features.py").project) == []
     there = [path for path in data.glob("*.parquet") if column in pl.read_parquet_schema(path)]
     assert there
@@ -81,7 +87,11 @@ def test_a_plan_of_an_example_refuses_nothing(folder, name):
 
 
 def blocks(page):
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^```python\n(.*?)^```",
+        (ROOT / page).read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
 
 
 def named(code, until=None):
@@ -101,13 +111,30 @@ def test_the_thirty_lines_of_the_readme(folder):
     ("page", "begins", "until", "view", "place"),
     [
         ("docs/streams.md", "payments = hw.Source(", None, "card", "archive/payments/one.parquet"),
-        ("docs/assess.md", "payments_events = hw.Source(", "fields =", "card_id_payments_view", "payments.parquet"),
+        (
+            "docs/assess.md",
+            "payments_events = hw.Source(",
+            "fields =",
+            "card_id_payments_view",
+            "payments.parquet",
+        ),
     ],
 )
 def test_the_views_of_a_page(folder, page, begins, until, view, place):
     Path(place).parent.mkdir(parents=True, exist_ok=True)
     PAYMENTS.write_parquet(place)
     [code] = [block for block in blocks(page) if block.startswith(begins)]
-    labels = hw.Labels("disputed", table=PAYMENTS, timestamp_field="paid_at", label="is_fraud", known_at_field="settled_at")
+    labels = hw.Labels(
+        "disputed",
+        table=PAYMENTS,
+        timestamp_field="paid_at",
+        label="is_fraud",
+        known_at_field="settled_at",
+    )
     service = hw.FeatureService("fraud_v1", [named(code, until)[view]])
-    assert refused(hw.Project("shop", [hw.Model("fraud", task="binary", features=service, labels=labels)])) == []
+    assert (
+        refused(
+            hw.Project("shop", [hw.Model("fraud", task="binary", features=service, labels=labels)])
+        )
+        == []
+    )

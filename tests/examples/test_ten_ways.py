@@ -1,4 +1,6 @@
-"""The page "Ten ways to fool yourself": its code runs, each example has its picture, and headwater says what the page claims."""
+"""The page "Ten ways to fool yourself": its code runs, each example has its picture, and headwater
+says what the page claims.
+"""
 
 import re
 import subprocess
@@ -14,7 +16,10 @@ TEXT = ten_ways.PAGE.read_text(encoding="utf-8")
 
 
 def test_each_way_has_a_heading_code_and_a_picture():
-    headings, pictures = re.findall(r"^## \d+\.", TEXT, re.MULTILINE), re.findall(r"!\[[^\]]+\]\((ten_ways/\d\d\.svg)\)", TEXT)
+    headings, pictures = (
+        re.findall(r"^## \d+\.", TEXT, re.MULTILINE),
+        re.findall(r"!\[[^\]]+\]\((ten_ways/\d\d\.svg)\)", TEXT),
+    )
     assert len(headings) == 10
     assert len(ten_ways.blocks()) == len(pictures) == 11
     assert pictures == [f"ten_ways/{number:02}.svg" for number in range(11)]
@@ -37,13 +42,20 @@ def words(svg: str) -> str:
 
 def figures(svg: str) -> list[float]:
     """The values and intervals of its curve."""
-    return [float(figure) for figure in re.findall(r"\d\.\d{3}", re.search(r'aria-label="([^"]*)"', svg)[1])]
+    return [
+        float(figure)
+        for figure in re.findall(r"\d\.\d{3}", re.search(r'aria-label="([^"]*)"', svg)[1])
+    ]
 
 
 def test_the_command_of_the_page_is_one_that_runs():
     module = re.search(r"`python -m ([\w.]+)`", TEXT)[1]
     run = subprocess.run(
-        [sys.executable, "-c", f"import {module}"], check=False, cwd=ten_ways.PAGE.parents[1], capture_output=True, text=True
+        [sys.executable, "-c", f"import {module}"],
+        check=False,
+        cwd=ten_ways.PAGE.parents[1],
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stderr
 
@@ -53,9 +65,14 @@ def test_the_code_of_the_page_runs_and_headwater_says_so(monkeypatch):
     monkeypatch.setattr(fit_options, "USUAL_REFITS", hw.evaluation.Refits())
     examples = list(ten_ways.examples())
     for number, (backtested, says) in enumerate(examples):
-        drawn, kept = ten_ways.picture(backtested.result, says), (ten_ways.PAGE.parent / f"ten_ways/{number:02}.svg").read_text("utf-8")
+        drawn, kept = (
+            ten_ways.picture(backtested.result, says),
+            (ten_ways.PAGE.parent / f"ten_ways/{number:02}.svg").read_text("utf-8"),
+        )
         assert (words(kept), number) == (words(drawn), number), "run python -m scripts.ten_ways"
-        assert figures(kept) == pytest.approx(figures(drawn), abs=0.004), f"{number}: run python -m scripts.ten_ways"
+        assert figures(kept) == pytest.approx(figures(drawn), abs=0.004), (
+            f"{number}: run python -m scripts.ten_ways"
+        )
     shown = [" ".join(says) for _, says in examples]
     assert shown[0].startswith("Compute features at request time (instant). Of 100 pairs")
     expected = (
@@ -63,7 +80,13 @@ def test_the_code_of_the_page_runs_and_headwater_says_so(monkeypatch):
         (3, "^No verdict: a leak in 'reports'"),
         (4, "Holds if 'priority' is written before the outcome"),
         (5, "Holds if 'usual' of source 'machines' was known before the requests"),
-        (6, "instant cannot be told from hourly, since the timestamps 'ended' .* resolution of one day"),
+        (
+            6,
+            (
+                "instant cannot be told from hourly, since the timestamps 'ended' .* resolution of "
+                "one day"
+            ),
+        ),
         (7, "these 2 days only"),
         (8, " 0 are called a LIFT"),
         (9, "Cold start"),

@@ -24,7 +24,9 @@ def exposures(
     fallbacks: float = 0.0,
     stale: float = 0.0,
 ) -> pl.DataFrame:
-    """Exposures of units in two arms; shares of lost, copied and moved ones, and of fallbacks and stale answers of the treated arm."""
+    """Exposures of units in two arms; shares of lost, copied and moved ones, and of fallbacks and
+    stale answers of the treated arm.
+    """
     unit = np.repeat(np.arange(units), 1 + random.poisson(1.5, units))
     treated = random.random(units) < 0.5
     at = random.integers(0, days * 86_400, len(unit))
@@ -45,7 +47,15 @@ def exposures(
         },
         schema=EXPOSURE_SCHEMA,
     )
-    kept = frame.filter(pl.Series((frame["arm"] == "daily").to_numpy() | (random.random(frame.height) >= lost)))
+    kept = frame.filter(
+        pl.Series((frame["arm"] == "daily").to_numpy() | (random.random(frame.height) >= lost))
+    )
     copies = kept.sample(fraction=copied, seed=int(random.integers(1 << 30)))
-    crawlers = kept.head(bots).select(pl.all().repeat_by(3_000).explode()).with_columns(request=pl.format("b{}", pl.int_range(pl.len())))
-    return pl.concat([kept, copies, crawlers]).sample(fraction=1.0, shuffle=True, seed=int(random.integers(1 << 30)))
+    crawlers = (
+        kept.head(bots)
+        .select(pl.all().repeat_by(3_000).explode())
+        .with_columns(request=pl.format("b{}", pl.int_range(pl.len())))
+    )
+    return pl.concat([kept, copies, crawlers]).sample(
+        fraction=1.0, shuffle=True, seed=int(random.integers(1 << 30))
+    )

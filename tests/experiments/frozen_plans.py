@@ -11,7 +11,10 @@ BASE: dict[str, Any] = {
     "experiment": "checkout",
     "version": 1,
     "fingerprint": "",
-    "arms": (FrozenArm("daily", "churn", "daily", 0.5), FrozenArm("streaming", "churn", "as defined", 0.5)),
+    "arms": (
+        FrozenArm("daily", "churn", "daily", 0.5),
+        FrozenArm("streaming", "churn", "as defined", 0.5),
+    ),
     "unit": "user",
     "kind": "ab",
     "columns": {},
@@ -33,5 +36,7 @@ BASE: dict[str, Any] = {
 
 
 def frozen_plan(**changes: Any) -> FrozenPlan:
-    """An A/B test of two levels of the model `churn` for 14 days, from time 0 on; changes: other fields."""
+    """An A/B test of two levels of the model `churn` for 14 days, from time 0 on; changes: other
+    fields.
+    """
     return FrozenPlan(**{**BASE, **changes})

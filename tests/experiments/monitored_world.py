@@ -1,4 +1,6 @@
-"""A model that is trained, and served for some weeks over HTTP from events that are archived; outcomes come an hour after the request."""
+"""A model that is trained, and served for some weeks over HTTP from events that are archived;
+outcomes come an hour after the request.
+"""
 
 import datetime as dt
 import socket
@@ -19,11 +21,18 @@ def bank(folder, until=LIVE + dt.timedelta(days=SERVED), **more):
     requests, readings, reviews = tables()
     requests = requests.filter(pl.col("asked") < until).with_columns(_named)
     known = project(
-        folder, requests, readings.filter(pl.col("at") < until), reviews["late"].filter(pl.col("at") < until).with_columns(_named)
+        folder,
+        requests,
+        readings.filter(pl.col("at") < until),
+        reviews["late"].filter(pl.col("at") < until).with_columns(_named),
     )
     model = replace(known.models[0], outcomes="independent", **more)
-    # A cut reads what was known four hours after it: requests come every six hours, and events are committed with them.
-    levels = {"daily": hw.Level(hw.batch("1d", delay="4h", wait="4h")), "live": known.levels["live"]}
+    # A cut reads what was known four hours after it: requests come every six hours, and events are
+    # committed with them.
+    levels = {
+        "daily": hw.Level(hw.batch("1d", delay="4h", wait="4h")),
+        "live": known.levels["live"],
+    }
     return hw.Project("bank", [model], levels=levels, evaluation=known.evaluation), requests
 
 

@@ -1,4 +1,6 @@
-"""From exposures to a verdict: outcomes against a slow reference, covariates, looks, health and every kind, end to end from frames."""
+"""From exposures to a verdict: outcomes against a slow reference, covariates, looks, health and
+every kind, end to end from frames.
+"""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -22,13 +24,30 @@ HOUR = DAY // 24
 
 
 def reference(orders, units, within, at):
-    """By plain loops: of each unit (name, first exposure) the number and the sum of amounts after it, and the number before it."""
+    """By plain loops: of each unit (name, first exposure) the number and the sum of amounts after
+    it, and the number before it.
+    """
     found = {}
     for unit, first in units:
-        after = [o for o in orders if o["user"] == unit and first <= o["at"] < first + within and o["known"] <= first + within]
-        before = [o for o in orders if o["user"] == unit and first - 28 * DAY <= o["at"] < first and o["known"] <= first]
+        after = [
+            o
+            for o in orders
+            if o["user"] == unit
+            and first <= o["at"] < first + within
+            and o["known"] <= first + within
+        ]
+        before = [
+            o
+            for o in orders
+            if o["user"] == unit and first - 28 * DAY <= o["at"] < first and o["known"] <= first
+        ]
         if first + within <= at:
-            found[str(unit)] = (len(after), sum(o["amount"] for o in after), len(before), sum(o["amount"] for o in before))
+            found[str(unit)] = (
+                len(after),
+                sum(o["amount"] for o in after),
+                len(before),
+                sum(o["amount"] for o in before),
+            )
     return found
 
 
@@ -39,19 +58,30 @@ def reference(orders, units, within, at):
     ints=st.booleans(),
     ended=st.integers(1, 14),
 )
-def test_outcomes_and_covariates_are_those_of_plain_loops(tmp_path_factory, seed, aggregation, never, ints, ended):
+def test_outcomes_and_covariates_are_those_of_plain_loops(
+    tmp_path_factory, seed, aggregation, never, ints, ended
+):
     world = World(seed=seed, users=40, days=8, rate=0.5, late=0.3, ints=ints)
     made = hw.count() if aggregation == "count" else hw.sum("amount")
     at = START + timedelta(days=ended)
     metric = hw.experiments.ExperimentMetric("orders", value=world.outcome(made), never=never)
     analysis = world.analyse(tmp_path_factory.mktemp("models"), at=at, metric=metric)
     then = micros(datetime.fromisoformat(analysis.result.data_at))
-    seen = world.exposures.filter(pl.col("at") <= at).group_by("unit").agg(pl.col("at").min().dt.epoch("us"))
+    seen = (
+        world.exposures.filter(pl.col("at") <= at)
+        .group_by("unit")
+        .agg(pl.col("at").min().dt.epoch("us"))
+    )
     units = [(int(unit) if ints else unit, first) for unit, first in seen.iter_rows()]
     rows = world.orders.with_columns(pl.col("at", "known").dt.epoch("us")).to_dicts()
     expected = {
-        unit: (float(count if aggregation == "count" else total), float(before if aggregation == "count" else sum_before))
-        for unit, (count, total, before, sum_before) in reference(rows, units, 2 * DAY, then).items()
+        unit: (
+            float(count if aggregation == "count" else total),
+            float(before if aggregation == "count" else sum_before),
+        )
+        for unit, (count, total, before, sum_before) in reference(
+            rows, units, 2 * DAY, then
+        ).items()
         if never == "zero" or count
     }
     got = {row["unit"]: (row["value"], row["before"]) for row in analysis.outcomes.to_dicts()}
@@ -59,7 +89,9 @@ def test_outcomes_and_covariates_are_those_of_plain_loops(tmp_path_factory, seed
 
 
 def test_corrections_and_late_events_count_as_in_training(tmp_path):
-    """An order that is corrected later counts as it was known when the window closed; one that is known later does not."""
+    """An order that is corrected later counts as it was known when the window closed; one that is
+    known later does not.
+    """
     at = micros(START)
     orders = pl.DataFrame(
         {
@@ -79,19 +111,29 @@ def test_corrections_and_late_events_count_as_in_training(tmp_path):
         id_field="order",
         id_horizon="7d",
     )
-    metric = hw.experiments.ExperimentMetric("amount", value=hw.outcome(source, hw.sum("amount"), keys=["user"], within="1d"))
+    metric = hw.experiments.ExperimentMetric(
+        "amount", value=hw.outcome(source, hw.sum("amount"), keys=["user"], within="1d")
+    )
     world = World(users=4, exposures=exposures_of(["a", "b"], ["daily", "streaming"], [at, at]))
     analysis = world.analyse(tmp_path, metric=metric)
     assert analysis.outcomes.sort("unit")["value"].to_list() == [1.0, 7.0]
 
 
 def test_covariates_are_equal_in_all_arms_and_from_before_the_first_exposure(tmp_path):
-    """What the experiment changed cannot show in a covariate: with the arms swapped and the effect planted, they stay the same."""
+    """What the experiment changed cannot show in a covariate: with the arms swapped and the effect
+    planted, they stay the same.
+    """
     plain, moved = World(seed=5, users=400), World(seed=5, users=400, effect=0.9)
-    swapped = moved.exposures.with_columns(arm=pl.when(pl.col("arm") == "daily").then(pl.lit("streaming")).otherwise(pl.lit("daily")))
+    swapped = moved.exposures.with_columns(
+        arm=pl.when(pl.col("arm") == "daily").then(pl.lit("streaming")).otherwise(pl.lit("daily"))
+    )
     rows = [
-        world.analyse(tmp_path / str(number), exposures=exposures).outcomes.sort("unit").select("unit", "before", "cold")
-        for number, (world, exposures) in enumerate([(plain, plain.exposures), (moved, moved.exposures), (moved, swapped)])
+        world.analyse(tmp_path / str(number), exposures=exposures)
+        .outcomes.sort("unit")
+        .select("unit", "before", "cold")
+        for number, (world, exposures) in enumerate(
+            [(plain, plain.exposures), (moved, moved.exposures), (moved, swapped)]
+        )
     ]
     assert rows[0]["before"].sum() > 0
     assert rows[0].equals(rows[1])
@@ -101,7 +143,9 @@ def test_covariates_are_equal_in_all_arms_and_from_before_the_first_exposure(tmp
 # ---------------------------------------------------------------- the lift and the verdict
 
 
-@pytest.mark.parametrize(("effect", "decision"), [(0.4, "real-time"), (-0.4, "harm"), (0.0, "inconclusive")])
+@pytest.mark.parametrize(
+    ("effect", "decision"), [(0.4, "real-time"), (-0.4, "harm"), (0.0, "inconclusive")]
+)
 def test_a_known_effect_is_decided(tmp_path, effect, decision):
     result = World(seed=3, users=3_000, effect=effect).analyse(tmp_path).result
     assert result.decision == decision
@@ -111,7 +155,9 @@ def test_a_known_effect_is_decided(tmp_path, effect, decision):
 
 def test_lower_is_better_turns_the_verdict_round(tmp_path):
     world = World(seed=3, users=3_000, effect=-0.4)
-    metric = hw.experiments.ExperimentMetric("orders", value=world.outcome(), higher_is_better=False)
+    metric = hw.experiments.ExperimentMetric(
+        "orders", value=world.outcome(), higher_is_better=False
+    )
     result = world.analyse(tmp_path, metric=metric).result
     assert result.decision == "real-time"
     assert result.axis[-1].lift.value > 0
@@ -125,18 +171,32 @@ def test_a_gain_below_break_even_stays_batch(tmp_path):
 
 @pytest.mark.slow
 def test_a_tests_and_coverage_hold_through_the_whole_analysis(tmp_path):
-    """A/A: 5 % of 120 runs is 6, and 13 or more would be a chance of 1 in 200; a known lift is in its interval in 93 % or more."""
-    found = [World(seed=1_000 + seed, users=300, looks=1).analyse(tmp_path / str(seed)).result for seed in range(120)]
+    """A/A: 5 % of 120 runs is 6, and 13 or more would be a chance of 1 in 200; a known lift is in
+    its interval in 93 % or more.
+    """
+    found = [
+        World(seed=1_000 + seed, users=300, looks=1).analyse(tmp_path / str(seed)).result
+        for seed in range(120)
+    ]
     assert sum(result.decision in ("real-time", "harm") for result in found) <= 12
-    lifted = [World(seed=2_000 + seed, users=300, effect=0.3, looks=1).analyse(tmp_path / f"l{seed}").result for seed in range(60)]
-    covered = sum(result.deciding[0].lift.low < 0.3 < result.deciding[0].lift.high for result in lifted)
+    lifted = [
+        World(seed=2_000 + seed, users=300, effect=0.3, looks=1)
+        .analyse(tmp_path / f"l{seed}")
+        .result
+        for seed in range(60)
+    ]
+    covered = sum(
+        result.deciding[0].lift.low < 0.3 < result.deciding[0].lift.high for result in lifted
+    )
     assert covered >= 51  # of 60 at 95 %: fewer is a chance of 1 in 500
     assert sum(result.decision == "invalid" for result in [*found, *lifted]) <= 6
 
 
 @pytest.mark.slow
 def test_looks_come_with_matured_units_whenever_somebody_looks(tmp_path):
-    """Between two looks nothing changes, however often the analysis runs; the verdict is of the newest look."""
+    """Between two looks nothing changes, however often the analysis runs; the verdict is of the
+    newest look.
+    """
     world = World(seed=4, users=1_000, days=10, units_needed=400, looks=4)
     at = [START + timedelta(hours=hour) for hour in range(36, 14 * 24, 6)]
     results = [world.analyse(tmp_path, at=time).result for time in at]
@@ -154,7 +214,12 @@ def test_outcomes_that_mature_after_a_stop_are_included(tmp_path):
     stopped = START + timedelta(days=4)
     exposed = world.exposures.filter(pl.col("at") < stopped)
     results = [
-        world.analyse(tmp_path, stopped=stopped if not days else None, at=stopped + timedelta(days=days), exposures=exposed).result
+        world.analyse(
+            tmp_path,
+            stopped=stopped if not days else None,
+            at=stopped + timedelta(days=days),
+            exposures=exposed,
+        ).result
         for days in (0, 3)
     ]
     matured = [sum(arm.matured for arm in result.arms) for result in results]
@@ -163,14 +228,32 @@ def test_outcomes_that_mature_after_a_stop_are_included(tmp_path):
 
 
 @pytest.mark.parametrize("better", [False, True])
-def test_of_several_winners_the_first_is_served_unless_a_later_one_is_shown_to_be_better(tmp_path, better):
-    """Costs are not known: what a fresher arm gains over the first winner decides, not how lucky it was against the control."""
+def test_of_several_winners_the_first_is_served_unless_a_later_one_is_shown_to_be_better(
+    tmp_path, better
+):
+    """Costs are not known: what a fresher arm gains over the first winner decides, not how lucky it
+    was against the control.
+    """
     world = World(seed=6, users=3_000, effect=0.5, arms=("daily", "hourly", "streaming"))
-    first = world.exposures.filter(pl.col("arm") == "streaming").group_by("unit").agg(pl.col("at").min().alias("first"))
-    theirs = world.orders.join(first, left_on="user", right_on="unit").filter(pl.col("at") >= pl.col("first")).drop("first")
+    first = (
+        world.exposures.filter(pl.col("arm") == "streaming")
+        .group_by("unit")
+        .agg(pl.col("at").min().alias("first"))
+    )
+    theirs = (
+        world.orders.join(first, left_on="user", right_on="unit")
+        .filter(pl.col("at") >= pl.col("first"))
+        .drop("first")
+    )
     if better:  # each order of the streaming arm twice
         again = theirs.with_columns(pl.col("at") + pl.duration(seconds=1))
-        world = World(seed=6, users=3_000, effect=0.5, arms=world.arms, orders=pl.concat([world.orders, again]))
+        world = World(
+            seed=6,
+            users=3_000,
+            effect=0.5,
+            arms=world.arms,
+            orders=pl.concat([world.orders, again]),
+        )
     analysis = world.analyse(tmp_path)
     lifts = {metric.arm: metric.lift for metric in analysis.result.deciding}
     assert all(lift.low > 0 for lift in lifts.values())
@@ -184,7 +267,9 @@ def test_several_arms_are_corrected_by_holm_and_the_one_that_earns_most_wins(tmp
 
     world = World(seed=2, users=5_000, effect=0.5, arms=("daily", "hourly", "streaming"))
     costs = {"daily": 0.0, "hourly": 10.0, "streaming": 90.0}
-    result = world.analyse(tmp_path, break_even=ExperimentEvidence(worth=1_000.0, costs=costs, source="given")).result
+    result = world.analyse(
+        tmp_path, break_even=ExperimentEvidence(worth=1_000.0, costs=costs, source="given")
+    ).result
     assert (result.decision, result.arm) == ("real-time", "hourly")
     assert [net.arm for net in result.money] == ["hourly", "streaming"]
     assert result.break_even == pytest.approx(0.09)
@@ -218,16 +303,25 @@ def planted(world: World, fault: str) -> pl.DataFrame:
         case "age":
             return frame.with_columns(age=pl.when(treated & some).then(100.0).otherwise(1.0))
         case "assignment":
-            return frame.with_columns(arm=pl.when(some).then(pl.lit("daily")).otherwise(pl.col("arm")))
+            return frame.with_columns(
+                arm=pl.when(some).then(pl.lit("daily")).otherwise(pl.col("arm"))
+            )
         case "before exposure":
             orders = world.orders.filter(pl.col("at") < START).group_by("user").len()
             often = orders.filter(pl.col("len") > orders["len"].median())["user"].to_list()
-            first = pl.when(pl.col("unit").is_in(often)).then(pl.lit("streaming")).otherwise(pl.lit("daily"))
+            first = (
+                pl.when(pl.col("unit").is_in(often))
+                .then(pl.lit("streaming"))
+                .otherwise(pl.lit("daily"))
+            )
             return frame.with_columns(arm=first)
     raise ValueError(fault)
 
 
-@pytest.mark.parametrize("fault", ["sample ratio", "duplicates", "bots", "fallback", "age", "assignment", "before exposure"])
+@pytest.mark.parametrize(
+    "fault",
+    ["sample ratio", "duplicates", "bots", "fallback", "age", "assignment", "before exposure"],
+)
 def test_every_planted_fault_blocks_the_verdict(tmp_path, fault):
     world = World(seed=8, users=2_000, effect=0.5)
     result = world.analyse(tmp_path, exposures=planted(world, fault)).result
@@ -245,7 +339,9 @@ def test_late_outcomes_block_the_verdict(tmp_path):
 def test_an_arm_that_decides_which_outcomes_are_seen_blocks_the_verdict(tmp_path):
     world = World(seed=8, users=2_000, never="unknown")
     treated = world.exposures.filter(pl.col("arm") == "streaming")["unit"].unique().sort().to_list()
-    world.orders = world.orders.filter(~((pl.col("at") >= START) & pl.col("user").is_in(treated[::2])))
+    world.orders = world.orders.filter(
+        ~((pl.col("at") >= START) & pl.col("user").is_in(treated[::2]))
+    )
     result = world.analyse(tmp_path).result
     assert "outcomes seen" in {line.check for line in result.health if line.status == "broken"}
 
@@ -255,7 +351,9 @@ def test_an_arm_that_decides_which_outcomes_are_seen_blocks_the_verdict(tmp_path
 
 def test_an_experiment_without_exposures_keeps_running(tmp_path):
     world = World(users=20)
-    result = world.analyse(tmp_path, exposures=world.exposures.head(0), at=START + timedelta(days=9)).result
+    result = world.analyse(
+        tmp_path, exposures=world.exposures.head(0), at=START + timedelta(days=9)
+    ).result
     assert result.decision == "keep running"
     assert "no unit was exposed yet" in result.first_line
     assert result.to_dict()
@@ -273,34 +371,49 @@ def test_an_arm_without_units_keeps_running_or_is_invalid(tmp_path):
 
 def test_no_outcome_at_all_is_refused_as_a_relative_lift(tmp_path):
     world = World(users=500)
-    result = World(users=500, orders=world.orders.filter(pl.col("at") < START)).analyse(tmp_path).result
+    result = (
+        World(users=500, orders=world.orders.filter(pl.col("at") < START)).analyse(tmp_path).result
+    )
     assert result.decision == "invalid"
-    assert "positive means" in next(line.evidence for line in result.health if line.check == "relative lift")
+    assert "positive means" in next(
+        line.evidence for line in result.health if line.check == "relative lift"
+    )
 
 
 def test_units_without_an_outcome_are_left_out_where_never_means_unknown(tmp_path):
-    zero, unknown = (World(users=400, rate=0.3, never=never).analyse(tmp_path / never) for never in ("zero", "unknown"))
+    zero, unknown = (
+        World(users=400, rate=0.3, never=never).analyse(tmp_path / never)
+        for never in ("zero", "unknown")
+    )
     assert zero.outcomes.height == 400
     assert unknown.outcomes.height == int((zero.outcomes["value"] > 0).sum()) < 400
     assert unknown.result.deciding[0].unknown == 400 - unknown.outcomes.height
 
 
 def test_units_that_are_integers_find_their_outcomes(tmp_path):
-    texts, numbers = (World(seed=6, users=300, ints=ints).analyse(tmp_path / str(ints)).outcomes for ints in (False, True))
+    texts, numbers = (
+        World(seed=6, users=300, ints=ints).analyse(tmp_path / str(ints)).outcomes
+        for ints in (False, True)
+    )
     assert texts["value"].to_list() == numbers["value"].to_list()
     assert numbers["value"].sum() > 0
 
 
 def test_without_history_there_is_no_covariate_and_still_a_lift(tmp_path):
     world = World(seed=6, users=2_000, effect=0.5)
-    result = World(seed=6, users=2_000, effect=0.5, orders=world.orders.filter(pl.col("at") >= START)).analyse(tmp_path).result
+    result = (
+        World(seed=6, users=2_000, effect=0.5, orders=world.orders.filter(pl.col("at") >= START))
+        .analyse(tmp_path)
+        .result
+    )
     assert result.deciding[0].lift.value == pytest.approx(0.5, abs=0.2)
 
 
 def test_what_a_tester_chose_and_what_is_flagged_is_left_out(tmp_path):
     world = World(seed=6, users=300)
     flagged = world.exposures.with_row_index("n").with_columns(
-        override=pl.col("n") < 10, flag=pl.when(pl.col("n").is_between(10, 19)).then(pl.lit("no room")).otherwise(pl.lit(""))
+        override=pl.col("n") < 10,
+        flag=pl.when(pl.col("n").is_between(10, 19)).then(pl.lit("no room")).otherwise(pl.lit("")),
     )
     left_out = world.analyse(tmp_path, exposures=flagged.drop("n")).result.left_out
     assert left_out["exposures that a tester chose"] == 10
@@ -310,14 +423,24 @@ def test_what_a_tester_chose_and_what_is_flagged_is_left_out(tmp_path):
 def test_a_quantile_guardrail_is_shown_to_be_worse(tmp_path):
     world = World(seed=6, users=4_000, effect=0.0)
     treated = (
-        world.exposures.filter(pl.col("arm") == "streaming").group_by(pl.col("unit").alias("user")).agg(pl.col("at").min().alias("first"))
+        world.exposures.filter(pl.col("arm") == "streaming")
+        .group_by(pl.col("unit").alias("user"))
+        .agg(pl.col("at").min().alias("first"))
     )
-    slow = world.orders.join(treated, on="user").filter(pl.col("at") >= pl.col("first")).drop("first")
+    slow = (
+        world.orders.join(treated, on="user").filter(pl.col("at") >= pl.col("first")).drop("first")
+    )
     world.orders = pl.concat([world.orders, slow.with_columns(pl.col("amount") * 3)]).with_columns(
-        amount=pl.col("amount") * 1.0 + pl.Series(np.random.default_rng(1).random(world.orders.height + slow.height))
+        amount=pl.col("amount") * 1.0
+        + pl.Series(np.random.default_rng(1).random(world.orders.height + slow.height))
     )
     rail = hw.experiments.ExperimentMetric(
-        "slowest", value=world.outcome(hw.max("amount")), quantile=0.9, margin=0.05, higher_is_better=False, never="unknown"
+        "slowest",
+        value=world.outcome(hw.max("amount")),
+        quantile=0.9,
+        margin=0.05,
+        higher_is_better=False,
+        never="unknown",
     )
     world.guardrails = (rail,)
     result = world.analyse(tmp_path).result
@@ -345,8 +468,12 @@ def test_errors_name_what_is_wrong(tmp_path):
 # ---------------------------------------------------------------- other kinds, from frames of exposures
 
 
-def regions(world: World, kind: str, *, cities: int = 20, effect: float = 0.0, seed: int = 1) -> World:
-    """The world's users in cities; orders of a user's next two hours by the arm of the city then, or of the city for good."""
+def regions(
+    world: World, kind: str, *, cities: int = 20, effect: float = 0.0, seed: int = 1
+) -> World:
+    """The world's users in cities; orders of a user's next two hours by the arm of the city then,
+    or of the city for good.
+    """
     random = np.random.default_rng(seed)
     length, first = 7 * HOUR, micros(START)
     n = world.users
@@ -360,11 +487,14 @@ def regions(world: World, kind: str, *, cities: int = 20, effect: float = 0.0, s
     user = np.repeat(np.arange(n), count)
     names = [f"u{number}" for number in user]
     when = np.repeat(at, count) + random.integers(1, 2 * HOUR, len(user))
-    world.orders = pl.DataFrame({"user": names, "at": when, "known": when + 1, "amount": [1] * len(user)}).with_columns(
-        pl.col("at", "known").cast(AT)
-    )
+    world.orders = pl.DataFrame(
+        {"user": names, "at": when, "known": when + 1, "amount": [1] * len(user)}
+    ).with_columns(pl.col("at", "known").cast(AT))
     arms = np.where(treated, "streaming", "daily").tolist()
-    places = {"cluster": [f"c{number}" for number in city], "bucket": bucket if kind == "switchback" else [None] * n}
+    places = {
+        "cluster": [f"c{number}" for number in city],
+        "bucket": bucket if kind == "switchback" else [None] * n,
+    }
     world.exposures = exposures_of([f"u{number}" for number in range(n)], arms, at, **places)
     return world
 
@@ -377,7 +507,10 @@ def test_regions_and_clusters_are_decided_end_to_end(tmp_path, kind, effect, dec
     assert result.decision in decision, result.health
     low, high = result.deciding[0].lift.low, result.deciding[0].lift.high
     assert low < effect < high
-    assert [each.method for each in result.axis] == ["A/B test by user", {"cluster": "cluster test"}.get(kind, kind)]
+    assert [each.method for each in result.axis] == [
+        "A/B test by user",
+        {"cluster": "cluster test"}.get(kind, kind),
+    ]
     assert bool(result.schedule) == (kind == "switchback")
 
 
@@ -394,12 +527,16 @@ def test_a_burn_in_leaves_exposures_out(tmp_path):
     world = regions(World(users=2_000, kind="cluster", within="3h", looks=2), "cluster")
     world.changes = {"settings": {"burn_in": 4 * DAY}}
     result = world.analyse(tmp_path).result
-    assert sum(arm.units for arm in result.arms) == int((world.exposures["at"].dt.epoch("us") >= micros(START) + 4 * DAY).sum())
+    assert sum(arm.units for arm in result.arms) == int(
+        (world.exposures["at"].dt.epoch("us") >= micros(START) + 4 * DAY).sum()
+    )
 
 
 @pytest.mark.parametrize(("cities", "status"), [(4, "broken"), (8, "warning"), (20, "ok")])
 def test_few_clusters_warn_or_refuse(tmp_path, cities, status):
-    world = regions(World(users=2_000, kind="cluster", within="3h", looks=2), "cluster", cities=cities)
+    world = regions(
+        World(users=2_000, kind="cluster", within="3h", looks=2), "cluster", cities=cities
+    )
     result = world.analyse(tmp_path).result
     assert {line.status for line in result.health if line.check == "cluster count"} == {status}
     assert (result.decision == "invalid") == (status == "broken")
@@ -407,10 +544,21 @@ def test_few_clusters_warn_or_refuse(tmp_path, cities, status):
 
 def test_carry_over_blocks_the_verdict(tmp_path):
     """Orders by the arm of the bucket before as much as by its own."""
-    world = regions(World(users=20_000, kind="switchback", within="3h", looks=2), "switchback", effect=0.0, seed=3)
+    world = regions(
+        World(users=20_000, kind="switchback", within="3h", looks=2),
+        "switchback",
+        effect=0.0,
+        seed=3,
+    )
     cells = world.exposures.group_by("cluster", "bucket").agg(pl.col("arm").first())
-    before = cells.with_columns(bucket=pl.col("bucket") + 1, was=pl.col("arm") == "streaming").drop("arm")
-    after = world.exposures.join(before, on=["cluster", "bucket"], how="left").filter(pl.col("was"))["unit"].to_list()
+    before = cells.with_columns(bucket=pl.col("bucket") + 1, was=pl.col("arm") == "streaming").drop(
+        "arm"
+    )
+    after = (
+        world.exposures.join(before, on=["cluster", "bucket"], how="left")
+        .filter(pl.col("was"))["unit"]
+        .to_list()
+    )
     more = world.orders.filter(pl.col("user").is_in(after))
     world.orders = pl.concat([world.orders, more, more])
     result = world.analyse(tmp_path).result
@@ -434,21 +582,57 @@ def test_an_interleaving_says_which_and_never_how_much(tmp_path):
     ]
     items = pl.DataFrame(rows).with_columns(pl.col("at").cast(AT))
     clicked = pl.Series(random.random(items.height) < np.where(items["team"] == 1, 0.12, 0.06))
-    table = items.select(pl.col("unit").alias("user"), "item", "at").with_columns(clicked=clicked.cast(pl.Float64), list=items["list"])
-    source = hw.Source("clicks", history=table, timestamp_field="at", select=["user", "item"], known_after="1m")
-    view = hw.FeatureView("items", source=source, keys=["item"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
-    labels = hw.Labels("clicked", table=table, timestamp_field="at", label="clicked", known_after="1h")
+    table = items.select(pl.col("unit").alias("user"), "item", "at").with_columns(
+        clicked=clicked.cast(pl.Float64), list=items["list"]
+    )
+    source = hw.Source(
+        "clicks", history=table, timestamp_field="at", select=["user", "item"], known_after="1m"
+    )
+    view = hw.FeatureView(
+        "items",
+        source=source,
+        keys=["item"],
+        features=[hw.count()],
+        windows=["1d"],
+        freshness=hw.on_request(),
+    )
+    labels = hw.Labels(
+        "clicked", table=table, timestamp_field="at", label="clicked", known_after="1h"
+    )
     fields = [hw.RequestField("user", str), hw.RequestField("list", str)]
     service = hw.FeatureService("ranked", [view, *fields])
-    model = hw.Model("feed", task=hw.Ranking(group="list", item="item"), features=service, labels=labels, outcomes="caused")
-    arms = [hw.experiments.Arm("daily", model, hw.Level(hw.batch("1d"))), hw.experiments.Arm("streaming", model)]
+    model = hw.Model(
+        "feed",
+        task=hw.Ranking(group="list", item="item"),
+        features=service,
+        labels=labels,
+        outcomes="caused",
+    )
+    arms = [
+        hw.experiments.Arm("daily", model, hw.Level(hw.batch("1d"))),
+        hw.experiments.Arm("streaming", model),
+    ]
     experiment = hw.Experiment("fresh", arms, unit="user", kind=hw.experiments.Interleaving())
     project = hw.Project("shop", [model], experiments=[experiment])
     world = World(users=20)
     ExperimentStore(tmp_path).start(world.plan(kind="interleaving"), at, "test")
-    running = analyse(project, "fresh", models=tmp_path, data_dir=tmp_path, at=START + timedelta(days=9, hours=12), exposures=items)
+    running = analyse(
+        project,
+        "fresh",
+        models=tmp_path,
+        data_dir=tmp_path,
+        at=START + timedelta(days=9, hours=12),
+        exposures=items,
+    )
     assert running.decision == "keep running"
-    result = analyse(project, "fresh", models=tmp_path, data_dir=tmp_path, at=START + timedelta(days=14), exposures=items).result
+    result = analyse(
+        project,
+        "fresh",
+        models=tmp_path,
+        data_dir=tmp_path,
+        at=START + timedelta(days=14),
+        exposures=items,
+    ).result
     assert (result.decision, result.arm) == ("real-time", "streaming")
     assert result.preference is not None
     assert result.preference.share.low > 0.5

@@ -20,7 +20,12 @@ NAMES = ["value", "base", "before", "before_base"]
 def _arm(random: np.random.Generator, units: int, effect: float) -> list[np.ndarray]:
     base = 1.0 + random.poisson(3, units)
     before = random.gamma(2, 1, units)
-    return [base * random.beta(2, 8, units) * effect * (1 + before), base, before, 1.0 + random.poisson(2, units)]
+    return [
+        base * random.beta(2, 8, units) * effect * (1 + before),
+        base,
+        before,
+        1.0 + random.poisson(2, units),
+    ]
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
@@ -34,14 +39,25 @@ def test_it_equals_tea_tasting(columns: int) -> None:
         covariances = np.cov(np.stack(arm))
         pairs = {(NAMES[i], NAMES[j]): float(covariances[i, j]) for i in range(4) for j in range(i)}
         spreads = {name: float(covariances[i, i]) for i, name in enumerate(NAMES)}
-        return aggr.Aggregates(len(arm[0]), {name: float(c.mean()) for name, c in zip(NAMES, arm, strict=True)}, spreads, pairs)
+        return aggr.Aggregates(
+            len(arm[0]),
+            {name: float(c.mean()) for name, c in zip(NAMES, arm, strict=True)},
+            spreads,
+            pairs,
+        )
 
     names = [name if place < columns else None for place, name in enumerate(NAMES)]
-    theirs = tea_tasting.RatioOfMeans(*names, equal_var=False).analyze_aggregates(*map(aggregates, arms))
+    theirs = tea_tasting.RatioOfMeans(*names, equal_var=False).analyze_aggregates(
+        *map(aggregates, arms)
+    )
     ours = unit_lift(*(arm_moments(*arm[:columns]) for arm in arms))
     assert ours.lift == pytest.approx(theirs.rel_effect_size, rel=1e-9)
-    assert ours.interval() == pytest.approx((theirs.rel_effect_size_ci_lower, theirs.rel_effect_size_ci_upper), rel=1e-8)
-    assert (ours.control, ours.treated) == pytest.approx((theirs.control, theirs.treatment), rel=1e-12)
+    assert ours.interval() == pytest.approx(
+        (theirs.rel_effect_size_ci_lower, theirs.rel_effect_size_ci_upper), rel=1e-8
+    )
+    assert (ours.control, ours.treated) == pytest.approx(
+        (theirs.control, theirs.treatment), rel=1e-12
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 40), min_size=1, max_size=6))
@@ -64,7 +80,8 @@ def test_one_stratum_is_no_stratum_and_strata_that_explain_the_outcome_narrow_it
     pairs = [tuple(arm_moments(arm[part]) for arm in arms) for part in (cold, ~cold)]
     stratified = post_stratified(pairs)
     assert stratified.se < 0.75 * plain.se
-    assert stratified.lift == pytest.approx(plain.lift, abs=1e-9)  # both arms have the same shares here
+    # both arms have the same shares here
+    assert stratified.lift == pytest.approx(plain.lift, abs=1e-9)
     assert post_stratified([tuple(map(arm_moments, arms))]) == plain
 
 
@@ -96,7 +113,13 @@ def _simulated(random: np.random.Generator, kind: str, effect: float) -> list:
         return [(before + 3 * random.standard_normal(2000)) * effect, None, before]
     base = 1 + random.poisson(np.exp(1 + 0.8 * random.standard_normal(2000)))
     return [
-        random.binomial(base, random.beta(1, 9, 2000) * effect if effect <= 1 else np.minimum(random.beta(1, 9, 2000) * effect, 1)) * 1.0,
+        random.binomial(
+            base,
+            random.beta(1, 9, 2000) * effect
+            if effect <= 1
+            else np.minimum(random.beta(1, 9, 2000) * effect, 1),
+        )
+        * 1.0,
         base,
     ]
 

@@ -16,14 +16,24 @@ STARTED = (ExperimentChange("started", 0),)
 
 def started(kind="ab", changes=STARTED, **own):
     columns = {"cluster": {"cluster": "town"}, "switchback": {"region": "town"}}.get(kind, {})
-    settings = {"length": 7 * HOUR, "washout": HOUR, "random_bounds": False} if kind == "switchback" else {}
-    frozen = frozen_plan(**{"kind": kind, "columns": columns, "settings": settings, "seed": 7, **own})
+    settings = (
+        {"length": 7 * HOUR, "washout": HOUR, "random_bounds": False}
+        if kind == "switchback"
+        else {}
+    )
+    frozen = frozen_plan(
+        **{"kind": kind, "columns": columns, "settings": settings, "seed": 7, **own}
+    )
     return StartedExperiment(frozen, changes)
 
 
 def test_vectors():
     assign = assigner_of(started())
-    assert [assign(unit, None, HOUR).arm for unit in ("u1", "u2", "Zoë")] == ["streaming", "daily", "daily"]
+    assert [assign(unit, None, HOUR).arm for unit in ("u1", "u2", "Zoë")] == [
+        "streaming",
+        "daily",
+        "daily",
+    ]
     settings = {"length": 7 * HOUR, "washout": HOUR, "random_bounds": True}
     switchback = ArmsByBucket(started("switchback", settings=settings))
     number, begin = switchback.bucket_at("oslo", 9 * HOUR)
@@ -40,7 +50,10 @@ def test_nobody_before_the_start_and_after_the_end(kind):
 
 
 def test_a_stage_moves_nobody():
-    changes = ExperimentChange("started", 0, enrolled=0.1), ExperimentChange("enrolled", HOUR, enrolled=1.0)
+    changes = (
+        ExperimentChange("started", 0, enrolled=0.1),
+        ExperimentChange("enrolled", HOUR, enrolled=1.0),
+    )
     assign = assigner_of(started(changes=changes, enrolled=(0.1, 1.0)))
     before = {n: assign(str(n), None, HOUR - 1) for n in range(3000)}
     after = {n: assign(str(n), None, HOUR) for n in range(3000)}
@@ -48,7 +61,8 @@ def test_a_stage_moves_nobody():
     assert 230 < len(inside) < 370
     assert all(before[n] == after[n] for n in inside)
     assert None not in after.values()
-    assert before == {n: assign(str(n), None, HOUR - 1) for n in range(3000)}  # after any calls in between
+    # after any calls in between
+    assert before == {n: assign(str(n), None, HOUR - 1) for n in range(3000)}
 
 
 def test_a_region_has_one_arm_in_a_bucket_and_each_bucket_a_coin():
@@ -57,7 +71,11 @@ def test_a_region_has_one_arm_in_a_bucket_and_each_bucket_a_coin():
     assert all(len(of_bucket) == 1 for of_bucket in arms)
     assert 12 < sum(of_bucket == {"daily"} for of_bucket in arms) < 31
     assert [assign("u", "oslo", t).bucket for t in (0, 7 * HOUR - 1, 7 * HOUR)] == [0, 0, 1]
-    assert [assign("u", "oslo", t).flag for t in (7 * HOUR, 8 * HOUR - 1, 8 * HOUR)] == ["washout", "washout", ""]
+    assert [assign("u", "oslo", t).flag for t in (7 * HOUR, 8 * HOUR - 1, 8 * HOUR)] == [
+        "washout",
+        "washout",
+        "",
+    ]
     assert assign("u", None, HOUR) is None
 
 
@@ -81,5 +99,8 @@ def test_clusters():
     arms = shuffled_clusters(sizes, {"daily": 0.5, "streaming": 0.5}, 3)
     assert list(arms.values()).count("daily") == 20
     assert arms != shuffled_clusters(sizes, {"daily": 0.5, "streaming": 0.5}, 4)
-    sums = [sum(size for town, size in sizes.items() if arms[town] == arm) for arm in ("daily", "streaming")]
+    sums = [
+        sum(size for town, size in sizes.items() if arms[town] == arm)
+        for arm in ("daily", "streaming")
+    ]
     assert abs(sums[0] - sums[1]) <= 20

@@ -1,4 +1,6 @@
-"""Assignment: the same in every process and language, sticky under ramps, layers and holdouts that never overlap."""
+"""Assignment: the same in every process and language, sticky under ramps, layers and holdouts that
+never overlap.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,16 @@ from hypothesis import strategies as st
 from headwater.errors import DefinitionError, UsageError
 from headwater.experiments.assignment import BUCKETS, Assignment, bucket, buckets, unit_text
 
-VECTORS = [("checkout/1/arm", "u1", 6882), ("checkout/1/arm", "Zoë", 2707), ("", "17", 9586), ("holdout", "true", 8704)]
-VECTORS += [("pricing/layer", "2026-03-01", 3933), ("checkout/1/enrolled", "18446744073709551615", 8771)]
+VECTORS = [
+    ("checkout/1/arm", "u1", 6882),
+    ("checkout/1/arm", "Zoë", 2707),
+    ("", "17", 9586),
+    ("holdout", "true", 8704),
+]
+VECTORS += [
+    ("pricing/layer", "2026-03-01", 3933),
+    ("checkout/1/enrolled", "18446744073709551615", 8771),
+]
 HALF = {"daily": 0.5, "streaming": 0.5}
 
 
@@ -40,22 +50,41 @@ def _block(language: str) -> str:
     return after.partition(f"```{language}\n")[2].partition("```")[0]
 
 
-@pytest.mark.parametrize("program", [program for program in ("sha256sum", "node") if shutil.which(program)])
+@pytest.mark.parametrize(
+    "program", [program for program in ("sha256sum", "node") if shutil.which(program)]
+)
 def test_the_code_of_the_docs_gives_the_vectors_in_other_languages(program: str) -> None:
-    rows = [*[(salt, unit) for salt, unit, _ in VECTORS], *[("spread/1/arm", f"unit {n} é") for n in range(40)]]
+    rows = [
+        *[(salt, unit) for salt, unit, _ in VECTORS],
+        *[("spread/1/arm", f"unit {n} é") for n in range(40)],
+    ]
     if program == "node":
-        code = _block("js") + f"console.log({json.dumps(rows)}.map(([s, u]) => bucket(s, u)).join(' '))"
+        code = (
+            _block("js")
+            + f"console.log({json.dumps(rows)}.map(([s, u]) => bucket(s, u)).join(' '))"
+        )
         command = ["node", "-e", code]
     else:
         calls = "".join(f"bucket {shlex.quote(salt)} {shlex.quote(unit)}\n" for salt, unit in rows)
         command = ["sh", "-c", _block("sh") + calls]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert [int(number) for number in done.stdout.split()] == [bucket(salt, unit) for salt, unit in rows]
+    assert [int(number) for number in done.stdout.split()] == [
+        bucket(salt, unit) for salt, unit in rows
+    ]
 
 
 def test_another_process_assigns_alike() -> None:
-    code = "from headwater.experiments.assignment import bucket; print([bucket('s', str(n)) for n in range(50)])"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"})
+    code = (
+        "from headwater.experiments.assignment import bucket; print([bucket('s', str(n)) for n in "
+        "range(50)])"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": "5"},
+    )
     assert other.stdout.strip() == str([bucket("s", str(n)) for n in range(50)])
 
 
@@ -67,7 +96,13 @@ def test_many_buckets_equal_single_ones_and_are_uniform() -> None:
 
 
 def test_units_of_every_type_have_one_text() -> None:
-    assert [unit_text(unit) for unit in ("a", 3, np.int32(3), True, date(2026, 1, 2))] == ["a", "3", "3", "true", "2026-01-02"]
+    assert [unit_text(unit) for unit in ("a", 3, np.int32(3), True, date(2026, 1, 2))] == [
+        "a",
+        "3",
+        "3",
+        "true",
+        "2026-01-02",
+    ]
     for bad in (None, "", 1.5, datetime(2026, 1, 2, tzinfo=UTC), b"a"):
         with pytest.raises(UsageError, match="unit"):
             unit_text(bad)
@@ -75,14 +110,18 @@ def test_units_of_every_type_have_one_text() -> None:
 
 @given(st.floats(0, 1), st.floats(0, 1), st.lists(st.text(min_size=1), min_size=1, max_size=50))
 def test_a_wider_enrolment_moves_no_unit(first: float, second: float, units: list[str]) -> None:
-    small, large = (Assignment("checkout/1", HALF, enrolled=share) for share in sorted((first, second)))
+    small, large = (
+        Assignment("checkout/1", HALF, enrolled=share) for share in sorted((first, second))
+    )
     for unit in units:
         if small.arm(unit) is not None:
             assert large.arm(unit) == small.arm(unit)
 
 
 @given(st.floats(0.05, 0.95), st.floats(0, 0.5))
-def test_experiments_of_a_layer_share_no_unit_and_holdouts_are_in_none(cut: float, holdout: float) -> None:
+def test_experiments_of_a_layer_share_no_unit_and_holdouts_are_in_none(
+    cut: float, holdout: float
+) -> None:
     left = Assignment("left/1", HALF, layer="home page", span=(0.0, cut), holdout=holdout)
     right = Assignment("right/1", HALF, layer="home page", span=(cut, 1.0), holdout=holdout)
     for n in range(300):

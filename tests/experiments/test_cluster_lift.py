@@ -1,4 +1,6 @@
-"""Clusters: one value each, nominal error from few of them on, and designs that could never decide."""
+"""Clusters: one value each, nominal error from few of them on, and designs that could never
+decide.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ import numpy as np
 import pytest
 
 from headwater.errors import DataError
-from headwater.experiments.cluster_lift import check_clusters, cluster_lift, least_p, randomisation_p, within_cluster_lift
+from headwater.experiments.cluster_lift import (
+    check_clusters,
+    cluster_lift,
+    least_p,
+    randomisation_p,
+    within_cluster_lift,
+)
 
 
 @pytest.mark.parametrize("clusters", [6, 10, 20, 40])
@@ -16,7 +24,10 @@ def test_aa_clusters_reject_at_most_at_their_level(clusters: int) -> None:
     rejected = 0
     for _ in range(2_000):
         base = random.poisson(1000, clusters).astype(float)
-        rejected += cluster_lift(base * (10 + random.standard_normal(clusters)), base, treated).p_value < 0.05
+        rejected += (
+            cluster_lift(base * (10 + random.standard_normal(clusters)), base, treated).p_value
+            < 0.05
+        )
     assert rejected / 2_000 <= 0.065  # 5 % and three standard errors; few clusters are conservative
 
 
@@ -26,7 +37,9 @@ def test_a_known_lift_is_covered() -> None:
     for _ in range(1_000):
         treated = random.permutation(20) < 10
         base = random.poisson(1000, 20).astype(float)
-        low, high = cluster_lift(base * (10 + random.standard_normal(20)) * (1 + 0.1 * treated), base, treated).interval()
+        low, high = cluster_lift(
+            base * (10 + random.standard_normal(20)) * (1 + 0.1 * treated), base, treated
+        ).interval()
         covered += low <= 0.1 <= high
     assert covered >= 930
 

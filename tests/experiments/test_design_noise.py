@@ -20,7 +20,9 @@ NEAR = 0.03
 
 
 def histories(world: World) -> list[tuple[F64, F64]]:
-    """Numerators and denominators by market and step, of a world that is not treated and of one that is."""
+    """Numerators and denominators by market and step, of a world that is not treated and of one
+    that is.
+    """
     random = np.random.default_rng(4)
     made = [world.simulate(np.full((MARKETS, world.steps), share), random) for share in (0.0, 1.0)]
     return [(totals.value, totals.base) for totals in made]
@@ -40,7 +42,11 @@ def of_clusters(world: World, of: list[tuple[F64, F64]], lift: float) -> float:
         windows = []
         for parts in (1, 2, 4):
             for value_part, base_part in zip(
-                *(np.array_split(of_steps[:, world.burn_in :], parts, axis=1) for of_steps in (value, base)), strict=True
+                *(
+                    np.array_split(of_steps[:, world.burn_in :], parts, axis=1)
+                    for of_steps in (value, base)
+                ),
+                strict=True,
             ):
                 windows.append((days / parts, value_part.sum(axis=1), base_part.sum(axis=1)))
         noises.append(cluster_noise(windows, (half, half), 0.0))
@@ -49,8 +55,12 @@ def of_clusters(world: World, of: list[tuple[F64, F64]], lift: float) -> float:
 
 
 @pytest.mark.slow
-def test_power_of_cluster_tests_is_within_three_points_of_simulated_experiments(supply: list[tuple[F64, F64]]) -> None:
-    """84 % of 600 experiments in the world with shared supply (the research table has 79 % of 200), 50 % in the recommender loop."""
+def test_power_of_cluster_tests_is_within_three_points_of_simulated_experiments(
+    supply: list[tuple[F64, F64]],
+) -> None:
+    """84 % of 600 experiments in the world with shared supply (the research table has 79 % of 200),
+    50 % in the recommender loop.
+    """
     assert of_clusters(SharedSupply(), supply, 0.041) == pytest.approx(0.84, abs=NEAR)
     loop = RecommenderLoop()
     assert of_clusters(loop, histories(loop), 0.118) == pytest.approx(0.50, abs=NEAR)
@@ -59,7 +69,8 @@ def test_power_of_cluster_tests_is_within_three_points_of_simulated_experiments(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("length", "washout", "lift", "researched"),
-    [(6, 3, 0.039, 0.96), (7, 3, 0.040, 0.96), (7, 0, 0.042, 0.98), (11, 4, 0.040, 0.894)],  # the last of 900 experiments; 92 % of 200
+    # the last of 900 experiments; 92 % of 200
+    [(6, 3, 0.039, 0.96), (7, 3, 0.040, 0.96), (7, 0, 0.042, 0.98), (11, 4, 0.040, 0.894)],
 )
 def test_power_of_switchbacks_is_within_three_points_of_the_research_tables(
     supply: list[tuple[F64, F64]], length: int, washout: int, lift: float, researched: float
@@ -74,17 +85,31 @@ def test_power_of_switchbacks_is_within_three_points_of_the_research_tables(
             .sum(axis=3)
             for of in zip(*supply, strict=True)
         )
-        squares += [switchback_noise(value[arm], base[arm], 0.5, length / 24).se((count - first) * length / 24) ** 2 for arm in (0, 1)]
-    power = SequentialPlan(1, degrees=world.markets - 1).found(math.log1p(lift) / math.sqrt(np.mean(squares)))
+        squares += [
+            switchback_noise(value[arm], base[arm], 0.5, length / 24).se(
+                (count - first) * length / 24
+            )
+            ** 2
+            for arm in (0, 1)
+        ]
+    power = SequentialPlan(1, degrees=world.markets - 1).found(
+        math.log1p(lift) / math.sqrt(np.mean(squares))
+    )
     assert power == pytest.approx(researched, abs=NEAR)
 
 
 def test_parts_of_the_variance_are_told_apart() -> None:
     """Clusters that differ by 10 % for good, and by 30 % from day to day."""
     random = np.random.default_rng(1)
-    daily = 1_000 * (1 + 0.1 * random.standard_normal((2_000, 1)) + 0.3 * random.standard_normal((2_000, 28)))
+    daily = 1_000 * (
+        1 + 0.1 * random.standard_normal((2_000, 1)) + 0.3 * random.standard_normal((2_000, 28))
+    )
     windows = [
-        (28 / parts, daily[:, part * 28 // parts : (part + 1) * 28 // parts].sum(axis=1), np.full(2_000, 28_000.0 / parts))
+        (
+            28 / parts,
+            daily[:, part * 28 // parts : (part + 1) * 28 // parts].sum(axis=1),
+            np.full(2_000, 28_000.0 / parts),
+        )
         for parts in (1, 2, 4)
         for part in range(parts)
     ]
@@ -113,6 +138,8 @@ def test_few_degrees_cost_power_and_keep_the_error(degrees: float) -> None:
 
     one = SequentialPlan(1, degrees=degrees)
     edge = stats.t.ppf(0.975, degrees)
-    assert one.found(3.0) == pytest.approx(stats.nct.sf(edge, degrees, 3.0) + stats.nct.cdf(-edge, degrees, 3.0), abs=0.01)
+    assert one.found(3.0) == pytest.approx(
+        stats.nct.sf(edge, degrees, 3.0) + stats.nct.cdf(-edge, degrees, 3.0), abs=0.01
+    )
     assert SequentialPlan(5, degrees=degrees).found(0.0) < 0.055
     assert SequentialPlan(5, degrees=degrees).drift > SequentialPlan(5).drift

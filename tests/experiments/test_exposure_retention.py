@@ -1,4 +1,6 @@
-"""Exposures of an experiment are kept while it runs and its outcomes mature, and for a time after that; then they go together."""
+"""Exposures of an experiment are kept while it runs and its outcomes mature, and for a time after
+that; then they go together.
+"""
 
 import os
 import time
@@ -38,7 +40,9 @@ def log(folder, *versions, written=BEGIN):
         (ENDED, None, None),
     ],
 )
-def test_they_are_kept_until_outcomes_are_final_and_for_a_time_after_that(tmp_path, state, matures, last):
+def test_they_are_kept_until_outcomes_are_final_and_for_a_time_after_that(
+    tmp_path, state, matures, last
+):
     store = started(tmp_path / "models", start=BEGIN, matures=matures)
     if state == STOPPED:
         store.stop("fresh", BEGIN + 3 * DAY, "test", "enough")
@@ -49,7 +53,9 @@ def test_they_are_kept_until_outcomes_are_final_and_for_a_time_after_that(tmp_pa
     assert expire_exposures(tmp_path, store, "30d", BEGIN + kept * DAY) == []
     assert read_exposures(tmp_path, "fresh").height == 1
     if last is not None:
-        assert expire_exposures(tmp_path, store, "30d", BEGIN + kept * DAY + 1) == ["fresh, version 1"]
+        assert expire_exposures(tmp_path, store, "30d", BEGIN + kept * DAY + 1) == [
+            "fresh, version 1"
+        ]
         assert read_exposures(tmp_path, "fresh", 1).height == 0
         assert expire_exposures(tmp_path, store, "30d", BEGIN + kept * DAY + 1) == []
 
@@ -89,7 +95,10 @@ def test_a_server_expires_them_by_itself(tmp_path):
         while read_exposures(tmp_path, "fresh").height:
             assert time.monotonic() < until
             time.sleep(0.02)
-    with pytest.raises(DefinitionError, match="exposures: keep"), exposures_kept(tmp_path, store, "soon"):
+    with (
+        pytest.raises(DefinitionError, match="exposures: keep"),
+        exposures_kept(tmp_path, store, "soon"),
+    ):
         pass
 
 
@@ -99,7 +108,12 @@ def test_a_plan_has_when_its_outcomes_are_known(tmp_path):
     shop = project(requests(60))
     experiment, registry = shop.experiment("fresher"), ModelRegistry(tmp_path)
     for level in (None, hw.Level(hw.batch("1d"))):
-        trained = hw.train(shop.models[0], level=level, level_name="fresher-daily" if level else None, resources=hw.Resources(threads=1))
+        trained = hw.train(
+            shop.models[0],
+            level=level,
+            level_name="fresher-daily" if level else None,
+            resources=hw.Resources(threads=1),
+        )
         trained.register(registry)
     frozen = freeze(shop, experiment, registry, BEGIN)
     assert frozen.matures == 3_600_000_000  # labels are known after an hour

@@ -1,4 +1,6 @@
-"""Exposures of other systems: rows like GrowthBook's and Statsig's become ours; what cannot be is refused before anything is written."""
+"""Exposures of other systems: rows like GrowthBook's and Statsig's become ours; what cannot be is
+refused before anything is written.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,24 @@ from tests.experiments.frozen_plans import frozen_plan
 
 DAY = 86_400_000_000
 START = datetime(2026, 3, 1, tzinfo=UTC)
-GROWTHBOOK = ExternalColumns("user_id", "variation_id", "timestamp", arms={"0": "daily", "1": "streaming"})
-STATSIG = ExternalColumns("userID", "groupName", "exposure_time", arms={"Control": "daily", "Test": "streaming"}, request="exposure_id")
+GROWTHBOOK = ExternalColumns(
+    "user_id", "variation_id", "timestamp", arms={"0": "daily", "1": "streaming"}
+)
+STATSIG = ExternalColumns(
+    "userID",
+    "groupName",
+    "exposure_time",
+    arms={"Control": "daily", "Test": "streaming"},
+    request="exposure_id",
+)
 
 
 def started(folder: Path, **changes: Any) -> StartedExperiment:
     begins = int(START.timestamp() * 1e6)
     arms = tuple(FrozenArm(name, "churn", "as defined", 0.5) for name in ("daily", "streaming"))
-    return ExperimentStore(folder / "models").start(frozen_plan(**{"version": 2, "arms": arms, "start": begins, **changes}), begins, "test")
+    return ExperimentStore(folder / "models").start(
+        frozen_plan(**{"version": 2, "arms": arms, "start": begins, **changes}), begins, "test"
+    )
 
 
 def growthbook(units: int = 400) -> pl.DataFrame:
@@ -34,7 +46,9 @@ def growthbook(units: int = 400) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "user_id": [f"u{number}" for number in range(units)],
-            "timestamp": [(START + timedelta(minutes=number)).replace(tzinfo=None) for number in range(units)],
+            "timestamp": [
+                (START + timedelta(minutes=number)).replace(tzinfo=None) for number in range(units)
+            ],
             "experiment_id": ["exp-7"] * units,
             "variation_id": [str(number % 2) for number in range(units)],
         }
@@ -43,7 +57,12 @@ def growthbook(units: int = 400) -> pl.DataFrame:
 
 def test_rows_of_growthbook(tmp_path):
     frame = growthbook()
-    assert log_external_exposures(frame, started(tmp_path), GROWTHBOOK, source="growthbook", data_dir=tmp_path) == 400
+    assert (
+        log_external_exposures(
+            frame, started(tmp_path), GROWTHBOOK, source="growthbook", data_dir=tmp_path
+        )
+        == 400
+    )
     logged = read_exposures(tmp_path, "checkout", 2)
     assert logged["unit"].to_list() == frame["user_id"].to_list()
     assert logged["at"].dt.replace_time_zone(None).to_list() == frame["timestamp"].to_list()
@@ -57,7 +76,9 @@ def test_rows_of_growthbook(tmp_path):
 
 
 def test_rows_of_statsig(tmp_path):
-    """Strings with an offset, several rows of a unit, one of them logged twice; units may be numbers."""
+    """Strings with an offset, several rows of a unit, one of them logged twice; units may be
+    numbers.
+    """
     frame = pl.DataFrame(
         {
             "userID": [7, 7, 7, 8],
@@ -71,28 +92,56 @@ def test_rows_of_statsig(tmp_path):
             "exposure_id": [1, 2, 2, 3],
         }
     )
-    assert log_external_exposures(frame, started(tmp_path), STATSIG, source="statsig", data_dir=tmp_path) == 4
+    assert (
+        log_external_exposures(
+            frame, started(tmp_path), STATSIG, source="statsig", data_dir=tmp_path
+        )
+        == 4
+    )
     units = exposed_units(read_exposures(tmp_path, "checkout"))
-    assert units.frame.select("unit", "arm", "exposures").rows() == [("7", "streaming", 2), ("8", "daily", 1)]
+    assert units.frame.select("unit", "arm", "exposures").rows() == [
+        ("7", "streaming", 2),
+        ("8", "daily", 1),
+    ]
     assert units.frame["at"][0] == datetime(2026, 3, 1, 8, tzinfo=UTC)
     assert units.copies == 1
 
 
 def test_clusters_buckets_and_propensities(tmp_path):
-    own = started(tmp_path, kind="switchback", columns={"region": "city"}, settings={"length": DAY, "washout": 0, "random_bounds": False})
-    frame = growthbook(4).with_columns(city=pl.lit("oslo"), slot=pl.int_range(pl.len()), p=pl.lit(0.25))
+    own = started(
+        tmp_path,
+        kind="switchback",
+        columns={"region": "city"},
+        settings={"length": DAY, "washout": 0, "random_bounds": False},
+    )
+    frame = growthbook(4).with_columns(
+        city=pl.lit("oslo"), slot=pl.int_range(pl.len()), p=pl.lit(0.25)
+    )
     with pytest.raises(UsageError, match="assigns by region; name its column"):
         log_external_exposures(frame, own, GROWTHBOOK, source="growthbook", data_dir=tmp_path)
-    columns = ExternalColumns("user_id", "variation_id", "timestamp", arms=GROWTHBOOK.arms, cluster="city", bucket="slot", propensity="p")
+    columns = ExternalColumns(
+        "user_id",
+        "variation_id",
+        "timestamp",
+        arms=GROWTHBOOK.arms,
+        cluster="city",
+        bucket="slot",
+        propensity="p",
+    )
     log_external_exposures(frame, own, columns, source="growthbook", data_dir=tmp_path)
     logged = read_exposures(tmp_path, "checkout")
-    assert logged.select("cluster", "bucket", "propensity").rows() == [("oslo", slot, 0.25) for slot in range(4)]
+    assert logged.select("cluster", "bucket", "propensity").rows() == [
+        ("oslo", slot, 0.25) for slot in range(4)
+    ]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"variation_id": pl.lit("2")}, "row 0 of the exposures: '2' is not an arm of experiment 'checkout'"),
+        (
+            {"variation_id": pl.lit("2")},
+            "row 0 of the exposures: '2' is not an arm of experiment 'checkout'",
+        ),
         ({"variation_id": pl.lit(None, pl.String)}, "None is not an arm"),
         ({"user_id": pl.lit(None, pl.String)}, "units are strings that are not empty"),
         ({"user_id": pl.lit(1.5)}, "units are strings that are not empty"),
@@ -103,27 +152,50 @@ def test_clusters_buckets_and_propensities(tmp_path):
 )
 def test_rows_that_cannot_be_are_refused_and_nothing_is_written(tmp_path, change, words):
     with pytest.raises(DataError, match=words):
-        log_external_exposures(growthbook(3).with_columns(**change), started(tmp_path), GROWTHBOOK, source="g", data_dir=tmp_path)
+        log_external_exposures(
+            growthbook(3).with_columns(**change),
+            started(tmp_path),
+            GROWTHBOOK,
+            source="g",
+            data_dir=tmp_path,
+        )
     assert read_exposures(tmp_path, "checkout").is_empty()
 
 
 @pytest.mark.parametrize(
     ("columns", "source", "words"),
     [
-        (ExternalColumns("user", "variation_id", "timestamp"), "g", "no column 'user' \\(unit\\); did you mean 'user_id'"),
-        (ExternalColumns("user_id", "variation_id", "timestamp", arms={"0": "dayly"}), "g", "no arm 'dayly'; did you mean 'daily'"),
+        (
+            ExternalColumns("user", "variation_id", "timestamp"),
+            "g",
+            "no column 'user' \\(unit\\); did you mean 'user_id'",
+        ),
+        (
+            ExternalColumns("user_id", "variation_id", "timestamp", arms={"0": "dayly"}),
+            "g",
+            "no arm 'dayly'; did you mean 'daily'",
+        ),
         (GROWTHBOOK, "", "give the name of the system"),
         (GROWTHBOOK, "served", "give the name of the system"),
     ],
 )
 def test_what_is_asked_wrongly_is_refused(tmp_path, columns, source, words):
     with pytest.raises(UsageError, match=words):
-        log_external_exposures(growthbook(3), started(tmp_path), columns, source=source, data_dir=tmp_path)
+        log_external_exposures(
+            growthbook(3), started(tmp_path), columns, source=source, data_dir=tmp_path
+        )
 
 
 def test_no_rows_and_a_folder_that_cannot_be_written(tmp_path):
     own = started(tmp_path)
-    assert log_external_exposures(growthbook(0), own, GROWTHBOOK, source="growthbook", data_dir=tmp_path) == 0
+    assert (
+        log_external_exposures(
+            growthbook(0), own, GROWTHBOOK, source="growthbook", data_dir=tmp_path
+        )
+        == 0
+    )
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises((StoreError, DataError)):
-        log_external_exposures(growthbook(3), own, GROWTHBOOK, source="growthbook", data_dir=tmp_path / "file")
+        log_external_exposures(
+            growthbook(3), own, GROWTHBOOK, source="growthbook", data_dir=tmp_path / "file"
+        )

@@ -1,4 +1,6 @@
-"""What an experiment says where it does not know: a guardrail that is not proven, and an end that shows nothing."""
+"""What an experiment says where it does not know: a guardrail that is not proven, and an end that
+shows nothing.
+"""
 
 import json
 import re
@@ -24,9 +26,21 @@ project = world.project()
 
 @pytest.fixture
 def analysed(tmp_path, monkeypatch, capsys):
-    """Analyse an experiment that ran in a folder, as a user does: its JSON, the output without --json, the exit code, the page."""
+    """Analyse an experiment that ran in a folder, as a user does: its JSON, the output without
+    --json, the exit code, the page.
+    """
 
-    def run(*, effect, users=2_000, seed=3, margin=0.05, better=True, at="2026-03-15T00:00Z", stopped=None, exposed=True):
+    def run(
+        *,
+        effect,
+        users=2_000,
+        seed=3,
+        margin=0.05,
+        better=True,
+        at="2026-03-15T00:00Z",
+        stopped=None,
+        exposed=True,
+    ):
         text = PROJECT.format(seed=seed, users=users, effect=effect, margin=margin, better=better)
         (tmp_path / "features.py").write_text(text, encoding="utf-8")
         world = World(seed=seed, users=users, effect=effect, looks=2)
@@ -38,18 +52,45 @@ def analysed(tmp_path, monkeypatch, capsys):
             shown = shown.filter(shown["at"] < stopped)
         if exposed:
             with ExposureLog(tmp_path) as log:
-                rows = shown.select("unit", "arm", "at", "request", "propensity", "age", "promised_age").rows()
-                log.put("fresh", 1, [Exposure(unit, arm, round(then.timestamp() * 1e6), *more) for unit, arm, then, *more in rows])
+                rows = shown.select(
+                    "unit", "arm", "at", "request", "propensity", "age", "promised_age"
+                ).rows()
+                log.put(
+                    "fresh",
+                    1,
+                    [
+                        Exposure(unit, arm, round(then.timestamp() * 1e6), *more)
+                        for unit, arm, then, *more in rows
+                    ],
+                )
         monkeypatch.chdir(tmp_path)
-        command = ["experiment", "analyse", "fresh", "--models", "models", "--data-dir", str(tmp_path), "--at", at]
+        command = [
+            "experiment",
+            "analyse",
+            "fresh",
+            "--models",
+            "models",
+            "--data-dir",
+            str(tmp_path),
+            "--at",
+            at,
+        ]
         code = main([*command, "--json", "--markdown", "page.md"])
         printed = capsys.readouterr()
         assert printed.out, printed.err
         result = json.loads(printed.out)
         assert main(command) == code
         printed = capsys.readouterr()
-        page = re.sub(r"<script>.*?</script>", "", (tmp_path / "experiment.html").read_text(encoding="utf-8"), flags=re.DOTALL)
-        texts = [" ".join(text.split()) for text in (printed.out, page, (tmp_path / "page.md").read_text(encoding="utf-8"))]
+        page = re.sub(
+            r"<script>.*?</script>",
+            "",
+            (tmp_path / "experiment.html").read_text(encoding="utf-8"),
+            flags=re.DOTALL,
+        )
+        texts = [
+            " ".join(text.split())
+            for text in (printed.out, page, (tmp_path / "page.md").read_text(encoding="utf-8"))
+        ]
         return result, texts, printed.err, code
 
     return run
@@ -57,7 +98,11 @@ def analysed(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("margin", "state", "decision", "code"),
-    [(0.9, "within", "real-time", 0), (0.4, "not proven", "real-time", 0), (0.02, "worse", "harm", 1)],
+    [
+        (0.9, "within", "real-time", 0),
+        (0.4, "not proven", "real-time", 0),
+        (0.02, "worse", "harm", 1),
+    ],
 )
 def test_a_guardrail_is_within_worse_or_not_proven(analysed, margin, state, decision, code):
     """Orders rise by 40 %, and so does the spending; here a rise of that is harm."""
@@ -69,7 +114,11 @@ def test_a_guardrail_is_within_worse_or_not_proven(analysed, margin, state, deci
     for text in texts:
         assert state in text
     named = f"amount is not proven: it may be as bad as {100 * high:+.1f} %"
-    assert (named in result["first_line"]) == (f"warning: guardrail {named}" in err) == (state == "not proven")
+    assert (
+        (named in result["first_line"])
+        == (f"warning: guardrail {named}" in err)
+        == (state == "not proven")
+    )
     chip = {"within": "chip lift", "worse": "chip harm", "not proven": "chip warn"}[state]
     assert f'<span class="{chip}">{state}</span>' in texts[1]
 
@@ -98,7 +147,9 @@ def test_an_end_that_shows_nothing_is_inconclusive(analysed, more, reason):
         assert words in result["advice"]
     for text in texts:
         assert result["advice"] in text.replace("\\", "").replace("&#39;", "'")
-    assert err.splitlines()[-1].startswith("next: headwater experiment plan fresh --project features.py")
+    assert err.splitlines()[-1].startswith(
+        "next: headwater experiment plan fresh --project features.py"
+    )
 
 
 @pytest.mark.slow

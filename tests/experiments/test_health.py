@@ -1,4 +1,6 @@
-"""Health checks: planted problems are seen, honest experiments are left alone, and units are counted by one rule."""
+"""Health checks: planted problems are seen, honest experiments are left alone, and units are
+counted by one rule.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ PLANTED = {
 }
 
 
-def _checks(seed: int, biased: float = 0.0, matured: float = 1.0, **planted: float) -> dict[str, HealthCheck]:
+def _checks(
+    seed: int, biased: float = 0.0, matured: float = 1.0, **planted: float
+) -> dict[str, HealthCheck]:
     random = np.random.default_rng(seed)
     units = exposed_units(exposures(random, **planted))
     counts = units.counts(list(WEIGHTS))
@@ -32,7 +36,9 @@ def _checks(seed: int, biased: float = 0.0, matured: float = 1.0, **planted: flo
         "visits": (random.poisson(0.3, counts[0]), random.poisson(0.3, counts[1])),
         "nothing": (np.zeros(counts[0]), np.zeros(counts[1])),
     }
-    return {check.name: check for check in unit_checks(units, WEIGHTS, before=before, matured=matured)}
+    return {
+        check.name: check for check in unit_checks(units, WEIGHTS, before=before, matured=matured)
+    }
 
 
 @pytest.mark.slow
@@ -52,7 +58,9 @@ def test_planted_problems_are_seen(name: str) -> None:
         (np.full(6, 5.0), np.array([5.0, 5.0, 6.0]), 0.1, 1),
     ],
 )
-def test_arms_without_variance_before_exposure_have_a_p_value(control, treated, least, most) -> None:
+def test_arms_without_variance_before_exposure_have_a_p_value(
+    control, treated, least, most
+) -> None:
     assert least <= _difference_p(control, treated) <= most
 
 
@@ -68,7 +76,9 @@ def test_outcomes_that_are_not_final_block_the_verdict() -> None:
 
 @pytest.mark.slow
 def test_honest_experiments_are_left_alone() -> None:
-    alarms = [check for seed in range(60) for check in _checks(1_000 + seed).values() if check.blocks]
+    alarms = [
+        check for seed in range(60) for check in _checks(1_000 + seed).values() if check.blocks
+    ]
     assert len(alarms) <= 2, alarms
 
 
@@ -76,7 +86,9 @@ def test_units_count_once_from_their_first_exposure() -> None:
     frame = exposures(np.random.default_rng(1), copied=0.1, moved=0.05)
     units = exposed_units(frame)
     chosen = frame.filter(~pl.col("override"))
-    first = chosen.sort("at", "unit", "request", "arm").unique("unit", keep="first").sort("at", "unit")
+    first = (
+        chosen.sort("at", "unit", "request", "arm").unique("unit", keep="first").sort("at", "unit")
+    )
     assert units.frame["unit"].to_list() == first["unit"].to_list()
     assert units.frame["arm"].to_list() == first["arm"].to_list()
     assert units.exposures == frame.height
@@ -91,6 +103,8 @@ def test_no_exposure_yet_is_no_problem_and_bad_ones_are_refused() -> None:
     with pytest.raises(DataError, match="no column 'propensity'"):
         exposed_units(empty.drop("propensity"))
     with pytest.raises(DataError, match="have no unit"):
-        exposed_units(exposures(np.random.default_rng(1), units=10).with_columns(unit=pl.lit(None, pl.String)))
+        exposed_units(
+            exposures(np.random.default_rng(1), units=10).with_columns(unit=pl.lit(None, pl.String))
+        )
     other = exposed_units(exposures(np.random.default_rng(1), units=50))
     assert "no arm of the plan" in unit_checks(other, {"daily": 0.5, "hourly": 0.5})[0].evidence

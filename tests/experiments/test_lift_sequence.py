@@ -1,15 +1,29 @@
-"""Confidence sequences over days: false alarms of a year, decays of twice break-even, and what they are read off."""
+"""Confidence sequences over days: false alarms of a year, decays of twice break-even, and what they
+are read off.
+"""
 
 import numpy as np
 import pytest
 
 from bench.validation import experiment_decay
-from headwater.experiments.lift_sequence import FEWEST, LENGTHS, LOOKS, decayed, lift_windows, share_of_error
+from headwater.experiments.lift_sequence import (
+    FEWEST,
+    LENGTHS,
+    LOOKS,
+    decayed,
+    lift_windows,
+    share_of_error,
+)
 
 
 def windows(lift, error=1e-6, rows=None, day=None):
     lift = np.asarray(lift, np.float64)
-    return lift_windows(np.arange(len(lift)) if day is None else day, lift, np.full(len(lift), 1e4) if rows is None else rows, error)
+    return lift_windows(
+        np.arange(len(lift)) if day is None else day,
+        lift,
+        np.full(len(lift), 1e4) if rows is None else rows,
+        error,
+    )
 
 
 def autoregression(rng, days, rho):
@@ -50,7 +64,10 @@ def test_days_count_by_the_requests_that_they_stand_for():
 
 def test_dependent_days_widen_the_interval():
     rng = np.random.default_rng(1)
-    widths = {rho: np.mean([windows(autoregression(rng, 84, rho))[-1].error for _ in range(50)]) for rho in (0.0, 0.5)}
+    widths = {
+        rho: np.mean([windows(autoregression(rng, 84, rho))[-1].error for _ in range(50)])
+        for rho in (0.0, 0.5)
+    }
     assert widths[0.5] > 1.3 * widths[0.0]
 
 
@@ -67,13 +84,18 @@ def test_few_years_at_break_even_have_a_false_alarm(rho):
     rng, error, alarms = np.random.default_rng(3), share_of_error(0.05, 44), 0
     for _ in range(6):
         lift = autoregression(rng, 365, rho)
-        alarms += any(decayed(windows(lift[:today], error), 0.0) is not None for today in range(FEWEST, 366, 3))
+        alarms += any(
+            decayed(windows(lift[:today], error), 0.0) is not None
+            for today in range(FEWEST, 366, 3)
+        )
     assert alarms == 0
 
 
 @pytest.mark.slow
 def test_a_decay_of_twice_break_even_is_reported_within_two_weeks():
     """The long form is `python -m bench.validation --only freshness`."""
-    answers = [experiment_decay.run("decay, the model stays, days independent", seed) for seed in range(3)]
+    answers = [
+        experiment_decay.run("decay, the model stays, days independent", seed) for seed in range(3)
+    ]
     assert all(answer["in_time"] for answer in answers)
     assert sum(answer["false"] for answer in answers) == 0

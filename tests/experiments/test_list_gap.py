@@ -1,4 +1,6 @@
-"""Served lists next to another order: how many change, and a metric only where outcomes permit it."""
+"""Served lists next to another order: how many change, and a metric only where outcomes permit
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from tests.serving.world import feed
 HOUR = 3_600_000_000
 
 
-def served(groups: list[int], place: list[int], y: list[float], known: list[bool] | None = None) -> DeliveredRows:
+def served(
+    groups: list[int], place: list[int], y: list[float], known: list[bool] | None = None
+) -> DeliveredRows:
     count = len(groups)
     return DeliveredRows(
         np.arange(count) * 20 * HOUR,
@@ -34,12 +38,16 @@ def served(groups: list[int], place: list[int], y: list[float], known: list[bool
 
 
 def model(outcomes: str | None) -> hw.Model:
-    return hw.Model("feed", task=feed.task, features=feed.features, labels=feed.labels, outcomes=outcomes)
+    return hw.Model(
+        "feed", task=feed.task, features=feed.features, labels=feed.labels, outcomes=outcomes
+    )
 
 
 LISTS = served([0, 0, 0, 1, 1, 2], [1, 2, 3, 1, 2, 1], [0, 1, 0, 1, 0, 1])
 OTHER = np.array([0.1, 0.9, 0.5, 0.8, 0.2, 0.3])
-"""The first list begins with another item, the second stays; the third has one item, and cannot change."""
+"""The first list begins with another item, the second stays; the third has one item, and cannot
+change.
+"""
 
 
 def test_orders_are_compared_list_by_list_and_the_metric_is_of_the_shown_items() -> None:
@@ -49,7 +57,10 @@ def test_orders_are_compared_list_by_list_and_the_metric_is_of_the_shown_items()
     assert gap.lists.mean_shift == pytest.approx((4 / 3 + 0) / 2)
     assert gap.metric is not None
     assert (gap.metric.served, gap.metric.other) == pytest.approx(((0.5 + 1 + 1) / 3, 1.0))
-    assert "of 2 lists, 50 % would have begun with another of the shown items" in replay_words.lists(gap.lists)
+    assert (
+        "of 2 lists, 50 % would have begun with another of the shown items"
+        in replay_words.lists(gap.lists)
+    )
 
 
 def test_equal_scores_keep_the_served_order() -> None:
@@ -58,7 +69,9 @@ def test_equal_scores_keep_the_served_order() -> None:
     assert gap.lists.order_changed == 0
 
 
-@pytest.mark.parametrize(("outcomes", "why"), [("caused", "logged action propensities"), (None, "does not declare")])
+@pytest.mark.parametrize(
+    ("outcomes", "why"), [("caused", "logged action propensities"), (None, "does not declare")]
+)
 def test_outcomes_that_cannot_judge_say_why(outcomes: str | None, why: str) -> None:
     gap = list_gap(model(outcomes), None, LISTS, OTHER)
     assert gap.metric is None
@@ -67,7 +80,12 @@ def test_outcomes_that_cannot_judge_say_why(outcomes: str | None, why: str) -> N
 
 
 def test_lists_without_every_score_or_outcome_do_not_count() -> None:
-    gap = list_gap(model("independent"), hw.Evaluation(headline="mrr@10"), LISTS, np.where(np.arange(6) == 1, np.nan, OTHER))
+    gap = list_gap(
+        model("independent"),
+        hw.Evaluation(headline="mrr@10"),
+        LISTS,
+        np.where(np.arange(6) == 1, np.nan, OTHER),
+    )
     assert gap.lists is not None
     assert gap.lists.lists == 1
     assert any("1 of 3 lists have an item without a score" in note for note in gap.notes)
@@ -80,7 +98,9 @@ def test_lists_without_every_score_or_outcome_do_not_count() -> None:
     )
     assert part.metric is not None
     assert part.metric.rows == 3
-    alone = list_gap(model("independent"), None, served([0, 1], [1, 1], [1, 0]), np.array([0.1, 0.2]))
+    alone = list_gap(
+        model("independent"), None, served([0, 1], [1, 1], [1, 0]), np.array([0.1, 0.2])
+    )
     assert alone.lists is not None
     assert alone.lists.lists == 0
     assert math.isnan(alone.lists.order_changed)

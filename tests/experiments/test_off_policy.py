@@ -1,4 +1,6 @@
-"""Off-policy estimates: unbiased where propensities are logged, refused where the log cannot know."""
+"""Off-policy estimates: unbiased where propensities are logged, refused where the log cannot
+know.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ SLOPES, STARTS = np.array([0.2, 0.8, -0.8, 0.0]), np.array([-2.0, -2.0, -1.8, -2
 
 
 def _log(random: np.random.Generator, rows: int = 5_000) -> tuple[LoggedActions, float, np.ndarray]:
-    """The log of research: 10 % uniform and 90 % softmax behind it, 5 % uniform and 95 % the best action in question."""
+    """The log of research: 10 % uniform and 90 % softmax behind it, 5 % uniform and 95 % the best
+    action in question.
+    """
     x = random.standard_normal(rows)
     chance = 1 / (1 + np.exp(-(x[:, None] * SLOPES + STARTS)))
     scores = np.exp(np.stack([x, 0.5 * x, -x, 0 * x], axis=1))
@@ -46,7 +50,12 @@ def test_estimates_are_unbiased_and_cover(estimator: str) -> None:
 
 
 def test_the_plain_sums() -> None:
-    rows = LoggedActions(np.tile([0, 1], 200), np.tile([1.0, 0.0], 200), np.full((400, 2), 0.5), np.tile([0.8, 0.2], (400, 1)))
+    rows = LoggedActions(
+        np.tile([0, 1], 200),
+        np.tile([1.0, 0.0], 200),
+        np.full((400, 2), 0.5),
+        np.tile([0.8, 0.2], (400, 1)),
+    )
     assert policy_value(rows, "ips").value == pytest.approx(0.8)
     found = policy_value(rows, "snips")
     assert found.value == pytest.approx(0.8)
@@ -59,10 +68,14 @@ def test_what_the_log_cannot_know_is_refused() -> None:
     with pytest.raises(DataError, match=r"100.0% of the logged rows"):
         policy_value(LoggedActions(action, reward, never, np.full((400, 2), 0.5)))
     with pytest.raises(DataError, match="effective rows"):
-        policy_value(LoggedActions(action[:50], reward[:50], np.full((50, 2), 0.5), np.full((50, 2), 0.5)))
+        policy_value(
+            LoggedActions(action[:50], reward[:50], np.full((50, 2), 0.5), np.full((50, 2), 0.5))
+        )
     with pytest.raises(DataError, match="probability 0"):
         LoggedActions(action, reward, np.tile([0.0, 1.0], (400, 1)), never)
     with pytest.raises(DataError, match="sum to 1"):
         LoggedActions(action, reward, never * 0.5, never)
     with pytest.raises(DataError, match="predicted reward"):
-        policy_value(LoggedActions(action, reward, np.full((400, 2), 0.5), np.full((400, 2), 0.5)), "dr")
+        policy_value(
+            LoggedActions(action, reward, np.full((400, 2), 0.5), np.full((400, 2), 0.5)), "dr"
+        )

@@ -23,11 +23,15 @@ from tests.journal.conftest import about, at, model, one
 def test_the_plan_keeps_the_budget(tmp_path):
     known, _ = bank(tmp_path)
     risk = known.models[0]
-    fresh = hw.experiments.probe("nightly", risk, known.named_levels["daily"], unit="user", share=0.05, loss_budget=2.5)
+    fresh = hw.experiments.probe(
+        "nightly", risk, known.named_levels["daily"], unit="user", share=0.05, loss_budget=2.5
+    )
     project = hw.Project("bank", [risk], levels=known.levels, experiments=[fresh])
     registry = ModelRegistry(tmp_path / "models")
     hw.train(risk, as_of=AFTER).register(registry)
-    hw.train(risk, as_of=AFTER, level=known.named_levels["daily"], level_name="daily").register(registry)
+    hw.train(risk, as_of=AFTER, level=known.named_levels["daily"], level_name="daily").register(
+        registry
+    )
     plan = freeze(project, fresh, registry, micros(START))
     assert (plan.kind, plan.settings[LOSS_BUDGET]) == ("ab", 2_500_000)
     assert [arm.weight for arm in plan.arms] == [0.95, 0.05]
@@ -35,11 +39,25 @@ def test_the_plan_keeps_the_budget(tmp_path):
 
 def probing(folder, effect, budget, *, ints=False):
     """A world whose experiment is a probe with this budget, its exposures in the log."""
-    world = World(seed=3, effect=effect, ints=ints, users=1_500, changes={"settings": {LOSS_BUDGET: round(budget * 1e6)}})
+    world = World(
+        seed=3,
+        effect=effect,
+        ints=ints,
+        users=1_500,
+        changes={"settings": {LOSS_BUDGET: round(budget * 1e6)}},
+    )
     ExperimentStore(folder).start(world.plan(), micros(START), "tests")
     with ExposureLog(folder) as log:
         for row in world.exposures.iter_rows(named=True):
-            log.put("fresh", 1, [Exposure(row["unit"], row["arm"], micros(row["at"]), row["request"], propensity=0.5)])
+            log.put(
+                "fresh",
+                1,
+                [
+                    Exposure(
+                        row["unit"], row["arm"], micros(row["at"]), row["request"], propensity=0.5
+                    )
+                ],
+            )
     return world
 
 
@@ -50,7 +68,9 @@ def test_a_loss_beyond_the_budget_stops_it(tmp_path, ints):
     places = ExperimentPlaces(models=tmp_path, data_dir=tmp_path)
     found = world.analyse(tmp_path).result
     arms = {arm.name: arm.matured for arm in found.arms}
-    assert probe_loss(found) == pytest.approx((found.deciding[0].control - found.deciding[0].treated) * arms["streaming"])
+    assert probe_loss(found) == pytest.approx(
+        (found.deciding[0].control - found.deciding[0].treated) * arms["streaming"]
+    )
     assert probe_loss(found) > 100
     assert CAPTION in found.rule
     step = ramp(world.project(), "fresh", places=places, at=micros(START + timedelta(days=9)))
@@ -60,7 +80,9 @@ def test_a_loss_beyond_the_budget_stops_it(tmp_path, ints):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("effect", "budget"), [(-0.5, 1e6), (0.5, 1)], ids=["within its budget", "a gain"])
+@pytest.mark.parametrize(
+    ("effect", "budget"), [(-0.5, 1e6), (0.5, 1)], ids=["within its budget", "a gain"]
+)
 def test_a_probe_within_its_budget_goes_on(tmp_path, effect, budget):
     world = probing(tmp_path, effect, budget)
     found = world.analyse(tmp_path).result
@@ -73,13 +95,23 @@ def test_a_probe_within_its_budget_goes_on(tmp_path, effect, budget):
 def test_training_leaves_out_what_a_probe_served(tmp_path):
     of, context = model(), about(features=("user__visits_1d",))
     entries = [one(context, n) for n in range(10)]
-    outcomes = [{"request_id": f"r{n}", "outcome": n % 2 == 0, "known_at": at(100).isoformat()} for n in range(10)]
+    outcomes = [
+        {"request_id": f"r{n}", "outcome": n % 2 == 0, "known_at": at(100).isoformat()}
+        for n in range(10)
+    ]
     written(tmp_path, entries, outcomes, of)
     until = round(at(200).timestamp() * 1e6)
     assert len(logged(of, FromLog.of(tmp_path, of), until).requests.t) == 10
     with ExposureLog(tmp_path) as log:
         for n in range(3):
-            log.put("probe_x", 1, [Exposure(str(n), "probed", until, f"r{n}"), Exposure(str(n + 5), "served", until, f"r{n + 5}")])
+            log.put(
+                "probe_x",
+                1,
+                [
+                    Exposure(str(n), "probed", until, f"r{n}"),
+                    Exposure(str(n + 5), "served", until, f"r{n + 5}"),
+                ],
+            )
     rows = logged(of, FromLog.of(tmp_path, of), until)
     assert len(rows.requests.t) == 7
     assert rows.left_out["served by a probe"] == 3

@@ -1,4 +1,6 @@
-"""A day replayed: at the served level it is what was served; at others, and with failures, what the definitions say."""
+"""A day replayed: at the served level it is what was served; at others, and with failures, what the
+definitions say.
+"""
 
 import datetime as dt
 import json
@@ -26,7 +28,9 @@ def served(tmp_path_factory):
 
 def options(folder, **more):
     store = f"lmdb:{folder / 'online'}?size=1GB"
-    return hw.experiments.ReplayOptions(data_dir=folder, **{"at": AFTER, "models": folder / "models", "store": store, **more})
+    return hw.experiments.ReplayOptions(
+        data_dir=folder, **{"at": AFTER, "models": folder / "models", "store": store, **more}
+    )
 
 
 def replayed(served, day=DAY, **more):
@@ -50,7 +54,9 @@ def test_at_the_served_level_nothing_changes(served):
 
 
 def test_at_another_level_features_are_as_old_as_it_says(served):
-    """The scores are those of the daily model on daily features, computed of the tables as a training row is."""
+    """The scores are those of the daily model on daily features, computed of the tables as a
+    training row is.
+    """
     folder, known = served
     found = replayed(served, level="daily")
     assert found.gap.changed > 0.5
@@ -58,7 +64,10 @@ def test_at_another_level_features_are_as_old_as_it_says(served):
     assert found.gap.metric.other < found.gap.metric.served
     assert 0 < found.gap.flips.flipped <= 16
     cells = found.gap.flips
-    assert sum(cell.rows for cell in (cells.both, cells.served_only, cells.other_only, cells.neither)) == 80
+    assert (
+        sum(cell.rows for cell in (cells.both, cells.served_only, cells.other_only, cells.neither))
+        == 80
+    )
     assert found.gap.money.other_level_a_day == 1.0
     assert "no interval: one interval needs 8 days" in found.gap.metric.note
     model, level = known.models[0], known.named_levels["daily"]
@@ -66,7 +75,9 @@ def test_at_another_level_features_are_as_old_as_it_says(served):
     asked = pl.read_parquet(folder / "requests.parquet").filter(
         pl.col("asked").is_between(start, start + dt.timedelta(days=1), closed="left")
     )
-    rows = hw.get_historical_features(model.features, asked.select("user", "machine", "amount", timestamp="asked"), level=level)
+    rows = hw.get_historical_features(
+        model.features, asked.select("user", "machine", "amount", timestamp="asked"), level=level
+    )
     scores = ModelRegistry(folder / "models").open(model, "daily").score(rows)
     order, worst = np.argsort(-scores, kind="stable"), round(0.1 * 80)
     assert set(asked["bad"].to_numpy()[order[:worst]]) <= {True, False}
@@ -91,23 +102,48 @@ def test_a_view_that_refuses_stale_values_gives_no_answer(served, tmp_path):
         "machine", source=machine.source, keys=["machine"], features=[hw.last("state")], windows=["6h"], freshness=machine.freshness,
         on_stale="refuse",
     )  # fmt: skip
-    service = hw.FeatureService("payments_v1", [strict, model.features.view("user"), hw.RequestField("amount", float)])
-    other = hw.Project("bank", [hw.Model("risk", features=service, labels=model.labels, task="binary", outcomes="independent")])
+    service = hw.FeatureService(
+        "payments_v1", [strict, model.features.view("user"), hw.RequestField("amount", float)]
+    )
+    other = hw.Project(
+        "bank",
+        [
+            hw.Model(
+                "risk", features=service, labels=model.labels, task="binary", outcomes="independent"
+            )
+        ],
+    )
     found = hw.experiments.replay_day(other, DAY, fail=["machine"], options=options(folder)).result
     assert found.replayed.how == {"none": 80}
     assert found.replayed.errors == 80
     assert found.gap.metric is None
     assert "80 requests have no answer" in found.gap.notes[0]
     with_default = hw.Project(
-        "bank", [hw.Model("risk", features=service, labels=model.labels, task="binary", outcomes="independent", default=0.2)]
+        "bank",
+        [
+            hw.Model(
+                "risk",
+                features=service,
+                labels=model.labels,
+                task="binary",
+                outcomes="independent",
+                default=0.2,
+            )
+        ],
     )
-    assert hw.experiments.replay_day(with_default, DAY, fail=["machine"], options=options(folder)).result.replayed.how == {"default": 80}
+    assert hw.experiments.replay_day(
+        with_default, DAY, fail=["machine"], options=options(folder)
+    ).result.replayed.how == {"default": 80}
 
 
 @pytest.mark.parametrize(
     ("given", "error", "match"),
     [
-        ({"day": "2020-01-01"}, DataError, "no request of model 'risk' was logged .*the log holds 2024-04-15 to 2024-04-18"),
+        (
+            {"day": "2020-01-01"},
+            DataError,
+            "no request of model 'risk' was logged .*the log holds 2024-04-15 to 2024-04-18",
+        ),
         ({"day": "yesterday"}, UsageError, "give a date"),
         ({"level": "dayly"}, UsageError, "did you mean 'daily'"),
         ({"fail": ["machin"]}, UsageError, "did you mean 'machine'"),
@@ -123,14 +159,20 @@ def test_errors_say_what_to_do(served, given, error, match):
 def test_without_a_log_or_an_unknown_timezone(served, tmp_path):
     folder, known = served
     with pytest.raises(DataError, match=r"no request of model 'risk' was logged .*no serving log"):
-        hw.experiments.replay_day(known, DAY, options=hw.experiments.ReplayOptions(data_dir=tmp_path, models=folder / "models"))
+        hw.experiments.replay_day(
+            known,
+            DAY,
+            options=hw.experiments.ReplayOptions(data_dir=tmp_path, models=folder / "models"),
+        )
     with pytest.raises(UsageError, match="timezone 'Mars' is not known"):
         hw.experiments.replay_day(known, DAY, options=hw.experiments.ReplayOptions(timezone="Mars"))
 
 
 def test_a_day_has_a_timezone(served):
     folder, known = served
-    there = hw.experiments.replay_day(known, DAY, options=options(folder, timezone="Asia/Tokyo")).result
+    there = hw.experiments.replay_day(
+        known, DAY, options=options(folder, timezone="Asia/Tokyo")
+    ).result
     assert (there.requests, there.timezone) == (80, "Asia/Tokyo")
     assert there.gap.changed == 0
 
@@ -141,16 +183,23 @@ def test_a_version_that_is_gone_is_named(served, tmp_path):
     registry = ModelRegistry(tmp_path / "models")
     hw.train(known.models[0], as_of=AFTER, seed=5).register(registry)
     shutil.rmtree(registry.version(1, "risk").folder)
-    found = hw.experiments.replay_day(known, DAY, options=options(folder, models=tmp_path / "models"))
+    found = hw.experiments.replay_day(
+        known, DAY, options=options(folder, models=tmp_path / "models")
+    )
     assert found.result.replayed.version == "2"
-    assert any("version 1 of that time is gone from the registry; version 2 is used" in note for note in found.result.notes)
+    assert any(
+        "version 1 of that time is gone from the registry; version 2 is used" in note
+        for note in found.result.notes
+    )
     assert any("its figures are too good" in note for note in found.result.notes)
 
 
 def test_undeclared_outcomes_compare_decisions_and_no_metric(served):
     folder, _ = served
     undeclared, _ = bank(folder, outcomes=None)
-    found = hw.experiments.replay_day(undeclared, DAY, level="daily", options=options(folder)).result
+    found = hw.experiments.replay_day(
+        undeclared, DAY, level="daily", options=options(folder)
+    ).result
     assert found.gap.metric is None
     assert found.gap.flips.flipped > 0
     assert any("does not declare what its outcomes depend on" in note for note in found.notes)
@@ -159,7 +208,10 @@ def test_undeclared_outcomes_compare_decisions_and_no_metric(served):
 def test_outcomes_that_are_not_known_yet(served):
     folder, known = served
     early = hw.experiments.replay_day(
-        known, DAY, level="daily", options=options(folder, at=LIVE + dt.timedelta(days=1, hours=9, minutes=30))
+        known,
+        DAY,
+        level="daily",
+        options=options(folder, at=LIVE + dt.timedelta(days=1, hours=9, minutes=30)),
     ).result
     assert (early.requests, early.with_outcome) == (40, 20)
     with pytest.raises(UsageError, match="is before the day"):
@@ -168,7 +220,9 @@ def test_outcomes_that_are_not_known_yet(served):
 
 def test_pages_and_the_command(served, run, tmp_path):
     folder, known = served
-    found = hw.experiments.replay_day(known, DAY, level="daily", fail=["machine"], options=options(folder))
+    found = hw.experiments.replay_day(
+        known, DAY, level="daily", fail=["machine"], options=options(folder)
+    )
     line = found.result.first_line
     assert line.startswith(f"On {DAY}, risk at daily with machine failing: ")
     assert line in " ".join(repr(found).split())
@@ -177,12 +231,38 @@ def test_pages_and_the_command(served, run, tmp_path):
     assert found.to_markdown().startswith("# On ")
     assert type(found.result).from_dict(json.loads(json.dumps(found.to_dict()))).first_line == line
     (folder / "features.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})\nfrom pathlib import Path\n"
-        "from tests.experiments.replayed_world import bank\nproject, _ = bank(Path(__file__).parent)\n"
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r})\nfrom "
+        "pathlib import Path\nfrom tests.experiments.replayed_world import bank\nproject, _ = "
+        "bank(Path(__file__).parent)\n"
     )
-    where = ["--project", folder / "features.py", "--models", folder / "models", "--data-dir", folder]
-    where += ["--store", f"lmdb:{folder / 'online'}?size=1GB", "--at", AFTER, "--output", tmp_path / "cli.html"]
-    done = run("replay", str(DAY), *where, "--level", "daily", "--fail", "machine", "--json", "--markdown", tmp_path / "cli.md")
+    where = [
+        "--project",
+        folder / "features.py",
+        "--models",
+        folder / "models",
+        "--data-dir",
+        folder,
+    ]
+    where += [
+        "--store",
+        f"lmdb:{folder / 'online'}?size=1GB",
+        "--at",
+        AFTER,
+        "--output",
+        tmp_path / "cli.html",
+    ]
+    done = run(
+        "replay",
+        str(DAY),
+        *where,
+        "--level",
+        "daily",
+        "--fail",
+        "machine",
+        "--json",
+        "--markdown",
+        tmp_path / "cli.md",
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["first_line"] == line
     assert (tmp_path / "cli.md").read_text().startswith("# On ")

@@ -1,4 +1,6 @@
-"""A day of a model with a third party: no stream, no archive, integer ids, and a log that no process has converted."""
+"""A day of a model with a third party: no stream, no archive, integer ids, and a log that no
+process has converted.
+"""
 
 import numpy as np
 import polars as pl
@@ -19,7 +21,11 @@ def project(*, computed=False, **more):
     users = np.arange(N) % 7
     visits = pl.DataFrame({"user": users, "at": [at(-1000 + n) for n in range(N)]})
     answers = pl.DataFrame(
-        {"address": [f"10.0.0.{u}" for u in range(7)], "score": (np.arange(7) / 10).tolist(), "fetched": [at(-5000)] * 7}
+        {
+            "address": [f"10.0.0.{u}" for u in range(7)],
+            "score": (np.arange(7) / 10).tolist(),
+            "fetched": [at(-5000)] * 7,
+        }
     )
     view = hw.FeatureView(
         "user",
@@ -54,7 +60,9 @@ def project(*, computed=False, **more):
     model = hw.Model(
         "churn",
         features=hw.FeatureService("user_v1", members),
-        labels=hw.Labels("leaving", table=labels, timestamp_field="at", label="left", known_after="1m"),
+        labels=hw.Labels(
+            "leaving", table=labels, timestamp_field="at", label="left", known_after="1m"
+        ),
         task="binary",
         outcomes="independent",
         **more,
@@ -72,10 +80,25 @@ def logged(folder, shop, *, close=True):
     log = hw.operations.ServedLog(folder)
     for n in range(30):
         user = n % 7
-        rows = pl.DataFrame({"user": [user], "address": [f"10.0.0.{user}"], "timestamp": [at(1000 + 120 * n)]})
-        values = list(hw.get_historical_features(model.features, rows).select(model.features.feature_names).row(0))
+        rows = pl.DataFrame(
+            {"user": [user], "address": [f"10.0.0.{user}"], "timestamp": [at(1000 + 120 * n)]}
+        )
+        values = list(
+            hw.get_historical_features(model.features, rows)
+            .select(model.features.feature_names)
+            .row(0)
+        )
         request = {"user": user, "address": f"10.0.0.{user}"}
-        log.put(one(context, n, values, second=1000 + 120 * n, request=request, prediction=scorer.one(values)))
+        log.put(
+            one(
+                context,
+                n,
+                values,
+                second=1000 + 120 * n,
+                request=request,
+                prediction=scorer.one(values),
+            )
+        )
     assert log.flush()
     if close:
         log.close()
@@ -83,7 +106,9 @@ def logged(folder, shop, *, close=True):
 
 
 def replayed(folder, shop, day="2024-05-01", **more):
-    options = hw.experiments.ReplayOptions(data_dir=folder, models=folder / "models", at="2024-05-03T00:00Z")
+    options = hw.experiments.ReplayOptions(
+        data_dir=folder, models=folder / "models", at="2024-05-03T00:00Z"
+    )
     return hw.experiments.replay_day(shop, day, options=options, **more).result
 
 
@@ -113,7 +138,9 @@ def test_an_unconverted_log_of_one_process_is_read(tmp_path):
 def test_a_day_before_the_log_is_refused_with_the_days_it_has(tmp_path):
     shop = project()
     logged(tmp_path, shop)
-    with pytest.raises(HeadwaterError, match=r"the log holds 2024-05-01 to 2024-05-01|segments of today"):
+    with pytest.raises(
+        HeadwaterError, match=r"the log holds 2024-05-01 to 2024-05-01|segments of today"
+    ):
         replayed(tmp_path, shop, day="2024-04-20")
 
 

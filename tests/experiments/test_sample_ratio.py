@@ -1,4 +1,6 @@
-"""Sample ratio mismatch: rare false alarms at any number of looks, and planted losses that are seen."""
+"""Sample ratio mismatch: rare false alarms at any number of looks, and planted losses that are
+seen.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +11,30 @@ from headwater.errors import UsageError
 from headwater.experiments.sample_ratio import sample_ratio_p, sequential_sample_ratio_p
 
 
-def _looks(random: np.random.Generator, treated: float, looks: int = 20, each: int = 5_000) -> list[list[int]]:
+def _looks(
+    random: np.random.Generator, treated: float, looks: int = 20, each: int = 5_000
+) -> list[list[int]]:
     counts = np.cumsum(random.multinomial(each, [1 - treated, treated], looks), axis=0)
     return counts.tolist()
 
 
 def test_false_alarms_are_rare_at_any_look() -> None:
     random = np.random.default_rng(1)
-    alarms = sum(sequential_sample_ratio_p(_looks(random, 0.5), [0.5, 0.5]) < 0.01 for _ in range(500))
+    alarms = sum(
+        sequential_sample_ratio_p(_looks(random, 0.5), [0.5, 0.5]) < 0.01 for _ in range(500)
+    )
     assert alarms <= 5
 
 
 def test_a_planted_mismatch_is_seen() -> None:
     random = np.random.default_rng(2)
-    assert sum(sequential_sample_ratio_p(_looks(random, 0.48), [0.5, 0.5]) < 0.01 for _ in range(100)) >= 95
-    assert sum(sample_ratio_p(_looks(random, 0.48)[-1], [0.5, 0.5]) < 0.001 for _ in range(100)) >= 95
+    assert (
+        sum(sequential_sample_ratio_p(_looks(random, 0.48), [0.5, 0.5]) < 0.01 for _ in range(100))
+        >= 95
+    )
+    assert (
+        sum(sample_ratio_p(_looks(random, 0.48)[-1], [0.5, 0.5]) < 0.001 for _ in range(100)) >= 95
+    )
 
 
 def test_weights_other_than_halves_are_the_plan() -> None:

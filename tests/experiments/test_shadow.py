@@ -26,7 +26,12 @@ def served(tmp_path_factory):
 
 def analysed(served, **more):
     folder, known = served
-    given = {"data_dir": folder, "models": folder / "models", "store": f"lmdb:{folder / 'online'}?size=1GB", "at": AFTER}
+    given = {
+        "data_dir": folder,
+        "models": folder / "models",
+        "store": f"lmdb:{folder / 'online'}?size=1GB",
+        "at": AFTER,
+    }
     return hw.experiments.shadow(known, "beside", **{**given, **more})
 
 
@@ -47,10 +52,15 @@ def test_challengers_are_scored_and_never_served(served):
         DAY,
         level="daily",
         options=hw.experiments.ReplayOptions(
-            at=AFTER, data_dir=folder, models=folder / "models", store=f"lmdb:{folder / 'online'}?size=1GB"
+            at=AFTER,
+            data_dir=folder,
+            models=folder / "models",
+            store=f"lmdb:{folder / 'online'}?size=1GB",
         ),
     )
-    assert day.result.gap.changed == pytest.approx(nightly.gap.changed, abs=0.3), "the same features as a replay"
+    assert day.result.gap.changed == pytest.approx(nightly.gap.changed, abs=0.3), (
+        "the same features as a replay"
+    )
 
 
 def test_a_challenger_that_cannot_be_scored_says_why(served):
@@ -61,15 +71,27 @@ def test_a_challenger_that_cannot_be_scored_says_why(served):
 
 
 def test_outcomes_that_the_champion_hides_are_unknown(served):
-    """Where the champion acts and no unit is held out, flips count unknown outcomes and no metric is compared."""
+    """Where the champion acts and no unit is held out, flips count unknown outcomes and no metric
+    is compared.
+    """
     folder, _ = served
-    for rule, match in (("caused", "only logged action propensities"), (hw.censored(above=0.5), "approve-anyway holdout")):
+    for rule, match in (
+        ("caused", "only logged action propensities"),
+        (hw.censored(above=0.5), "approve-anyway holdout"),
+    ):
         hidden, _ = bank(folder, outcomes=rule)
         found = hw.experiments.shadow(
-            hidden, "beside", data_dir=folder, models=folder / "models", store=f"lmdb:{folder / 'online'}?size=1GB", at=AFTER
+            hidden,
+            "beside",
+            data_dir=folder,
+            models=folder / "models",
+            store=f"lmdb:{folder / 'online'}?size=1GB",
+            at=AFTER,
         ).result
         arm = found.arms[0]
-        assert arm.gap is not None or "other features" in arm.error or "fingerprint" in arm.error, arm.error
+        assert arm.gap is not None or "other features" in arm.error or "fingerprint" in arm.error, (
+            arm.error
+        )
         assert arm.gap.metric is None
         assert any(match in note for note in arm.notes)
 
@@ -97,10 +119,20 @@ def test_renderings(served, tmp_path):
 def test_errors_say_what_to_do(served, name, error, match):
     folder, known = served
     model = known.models[0]
-    arms = [hw.experiments.Arm("a", model), hw.experiments.Arm("b", model, known.named_levels["daily"])]
+    arms = [
+        hw.experiments.Arm("a", model),
+        hw.experiments.Arm("b", model, known.named_levels["daily"]),
+    ]
     spans = {"halves": (0.0, 0.3), "new": (0.3, 0.6), "beside": (0.6, 1.0)}
-    kinds = {"halves": hw.experiments.ABTest(), "new": hw.experiments.Shadow(), "beside": hw.experiments.Shadow()}
-    more = [hw.Experiment(n, arms, unit="user", kind=kinds[n], layer="one", span=span) for n, span in spans.items()]
+    kinds = {
+        "halves": hw.experiments.ABTest(),
+        "new": hw.experiments.Shadow(),
+        "beside": hw.experiments.Shadow(),
+    }
+    more = [
+        hw.Experiment(n, arms, unit="user", kind=kinds[n], layer="one", span=span)
+        for n, span in spans.items()
+    ]
     project = hw.Project("bank", [model], levels=known.levels, experiments=more)
     with pytest.raises(error, match=match):
         hw.experiments.shadow(project, name, data_dir=folder, models=folder / "models", at=AFTER)

@@ -11,8 +11,12 @@ from headwater.errors import DataError
 from headwater.experiments.team_draft import interleaved, preference
 
 
-@given(st.permutations(range(8)), st.permutations(range(8)), st.integers(0, 12), st.text(max_size=5))
-def test_lists_have_no_item_twice_and_teams_take_turns(first: list[int], second: list[int], length: int, salt: str) -> None:
+@given(
+    st.permutations(range(8)), st.permutations(range(8)), st.integers(0, 12), st.text(max_size=5)
+)
+def test_lists_have_no_item_twice_and_teams_take_turns(
+    first: list[int], second: list[int], length: int, salt: str
+) -> None:
     drafted = interleaved(first, second, length, salt)
     items = [entry.item for entry in drafted]
     assert len(items) == len(set(items)) == min(length, 8)
@@ -40,7 +44,9 @@ def test_no_preference_is_found_at_its_level_and_one_is_found() -> None:
         for _ in range(400):
             lists = 1 + random.poisson(2, 500)
             second = random.binomial(lists, share)
-            found[share] += preference((lists - second).astype(float), second.astype(float)).p_value < 0.05
+            found[share] += (
+                preference((lists - second).astype(float), second.astype(float)).p_value < 0.05
+            )
     assert 7 <= found[0.5] <= 33
     assert found[0.57] >= 380
     with pytest.raises(DataError, match="1 units"):

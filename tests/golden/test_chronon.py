@@ -1,11 +1,13 @@
-"""Chronon's own cases for mutated rows: snapshots of a table, the changes of a day, and the averages that each query must see.
+"""Chronon's own cases for mutated rows: snapshots of a table, the changes of a day, and the
+averages that each query must see.
 
-Its rows have no id. In all seven cases a listing has one row a timestamp, so listing and timestamp are one; a change of the listing (or of
-the timestamp) is then a deletion of one id and an insertion of another. A snapshot's rows are known when its day ends. Rows of the next
-day's snapshot too is stated again, which changes nothing, so all snapshots go in as they are.
+Its rows have no id. In all seven cases a listing has one row a timestamp, so listing and timestamp
+are one; a change of the listing (or of the timestamp) is then a deletion of one id and an insertion
+of another. A snapshot's rows are known when its day ends. Rows of the next day's snapshot too is
+stated again, which changes nothing, so all snapshots go in as they are.
 
-The header of `eventData` (where there is one) says listing, ts, event, ds; its rows are listing, event, ts, ds, as `expected` shows,
-which repeats listing, ts and event of each.
+The header of `eventData` (where there is one) says listing, ts, event, ds; its rows are listing,
+event, ts, ds, as `expected` shows, which repeats listing, ts and event of each.
 """
 
 import json
@@ -26,7 +28,13 @@ NAMES = [
     "testNoSnapshotJustMutation",
 ]
 TIME = pl.Datetime("us", "UTC")
-IMAGES = {"listing": pl.Int64, "ts": TIME, "rating": pl.Int64, "known": TIME, "is_before": pl.Boolean}
+IMAGES = {
+    "listing": pl.Int64,
+    "ts": TIME,
+    "rating": pl.Int64,
+    "known": TIME,
+    "is_before": pl.Boolean,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +53,14 @@ def images(case):
     """Snapshot and changes as one table of images, each with when it was known."""
     assert case["snapshotData"]["columns"] == "listing_id, ts, rating, ds"
     assert case["mutationData"]["columns"] == "listing_id, ts, rating, mutation_ts, is_before, ds"
-    rows = [(i, moment(ts), rating, moment(ds) + timedelta(days=1), False) for i, ts, rating, ds in case["snapshotData"]["rows"]]
-    rows += [(i, moment(ts), rating, moment(known), before) for i, ts, rating, known, before, _ in case["mutationData"]["rows"]]
+    rows = [
+        (i, moment(ts), rating, moment(ds) + timedelta(days=1), False)
+        for i, ts, rating, ds in case["snapshotData"]["rows"]
+    ]
+    rows += [
+        (i, moment(ts), rating, moment(known), before)
+        for i, ts, rating, known, before, _ in case["mutationData"]["rows"]
+    ]
     return pl.DataFrame(rows, schema=IMAGES, orient="row")
 
 
@@ -64,10 +78,18 @@ def averages(case, table):
     window = "lifetime" if case["window"] is None else "4d"
     assert case["window"] in (None, ["4", "DAYS"])
     view = hw.FeatureView(
-        "listing", source=source, keys=["listing"], features=[hw.mean("rating")], windows=[window], freshness=hw.on_request()
+        "listing",
+        source=source,
+        keys=["listing"],
+        features=[hw.mean("rating")],
+        windows=[window],
+        freshness=hw.on_request(),
     )
     queries = pl.DataFrame(
-        {"listing": [r[0] for r in case["eventData"]["rows"]], "timestamp": [moment(r[2]) for r in case["eventData"]["rows"]]}
+        {
+            "listing": [r[0] for r in case["eventData"]["rows"]],
+            "timestamp": [moment(r[2]) for r in case["eventData"]["rows"]],
+        }
     )
     return hw.get_historical_features(view, queries)[view.feature_names[0]].to_list()
 
@@ -92,7 +114,9 @@ def test_every_average_is_chronons(cases, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_before_a_change_says_nothing_that_the_image_after_does_not(cases, name):
-    """Where a row keeps its id, images after a change alone come to the same. Only a change of key needs the one before."""
+    """Where a row keeps its id, images after a change alone come to the same. Only a change of key
+    needs the one before.
+    """
     case = cases[name]
     without = averages(case, images(case).filter(~pl.col("is_before")))
     assert (without == expected(case)) == (name != "testUpdateKeyCase")

@@ -1,4 +1,6 @@
-"""OpenMLDB's own window cases: what headwater can say agrees, and what it cannot say is counted by reason."""
+"""OpenMLDB's own window cases: what headwater can say agrees, and what it cannot say is counted by
+reason.
+"""
 
 import json
 import math
@@ -13,7 +15,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "oracles.md"
 
 AGREE = "agrees"
 IN_PART, SEVERAL = "agrees in part, the rest cannot be said", "several of these reasons"
-COLUMNS = {AGREE: 165, ROWS: 122, MAXSIZE: 54, PLACE: 29, ARRIVAL: 1}  # what becomes of each column computed over a window
+# what becomes of each column computed over a window
+COLUMNS = {AGREE: 165, ROWS: 122, MAXSIZE: 54, PLACE: 29, ARRIVAL: 1}
 CASES = {AGREE: 81, IN_PART: 27, ROWS: 62, MAXSIZE: 21, PLACE: 4, SEVERAL: 13}  # and of each case
 USES = {  # the columns that agree, by what their frame asks of headwater
     NUMBERED: 61,
@@ -29,7 +32,8 @@ USES = {  # the columns that agree, by what their frame asks of headwater
     "an open end": 4,
     "several keys": 2,
 }
-# By the time alone, these columns differ: of rows at one moment, only those that had arrived count, and headwater knows no arrival.
+# By the time alone, these columns differ: of rows at one moment, only those that had arrived count,
+# and headwater knows no arrival.
 BY_ARRIVAL = {
     "function/window/test_current_row.yaml#3": {"w1_c4_sum"},
     "function/window/test_current_row.yaml#7": {"w1_c4_sum"},
@@ -65,12 +69,20 @@ def found(cases):
 
 
 def differences(case, name, values):
-    """The rows where `values` are not what OpenMLDB expects; its rows come in any order, so both sides are sorted."""
+    """The rows where `values` are not what OpenMLDB expects; its rows come in any order, so both
+    sides are sorted.
+    """
     have = [column for column, _ in case["tables"][0]["columns"]]
     want = [column for column, _ in case["expect_columns"]]
     plain = [s for s in case["window"]["select"] if "col" in s]
-    mine = [(*(row[have.index(s["col"])] for s in plain), value) for row, value in zip(case["tables"][0]["rows"], values, strict=True)]
-    theirs = [(*(row[want.index(s["as"])] for s in plain), row[want.index(name)]) for row in case["expect_rows"]]
+    mine = [
+        (*(row[have.index(s["col"])] for s in plain), value)
+        for row, value in zip(case["tables"][0]["rows"], values, strict=True)
+    ]
+    theirs = [
+        (*(row[want.index(s["as"])] for s in plain), row[want.index(name)])
+        for row in case["expect_rows"]
+    ]
     pairs = zip(sorted(mine, key=nulls_first), sorted(theirs, key=nulls_first), strict=True)
     return [f"{a}, not {b}" for a, b in pairs if not (a[:-1] == b[:-1] and same(a[-1], b[-1]))]
 
@@ -81,12 +93,16 @@ def nulls_first(row):
 
 def same(mine, theirs):
     if isinstance(mine, float) and isinstance(theirs, float):
-        return math.isclose(mine, theirs, rel_tol=1e-6)  # theirs are written to five decimals, and add up float32 as such
+        # theirs are written to five decimals, and add up float32 as such
+        return math.isclose(mine, theirs, rel_tol=1e-6)
     return type(mine) is type(theirs) and mine == theirs
 
 
 def verdicts(found):
-    return {case: [answer.reason or AGREE for answer in columns.values()] for case, columns in found.items()}
+    return {
+        case: [answer.reason or AGREE for answer in columns.values()]
+        for case, columns in found.items()
+    }
 
 
 def whole(reasons):
@@ -96,19 +112,33 @@ def whole(reasons):
 
 
 def wrong(case, columns):
-    said = {name: differences(case, name, answer.values) for name, answer in columns.items() if answer.values is not None}
+    said = {
+        name: differences(case, name, answer.values)
+        for name, answer in columns.items()
+        if answer.values is not None
+    }
     return {name: rows for name, rows in said.items() if rows}
 
 
 @pytest.mark.slow
 def test_every_value_that_can_be_said_agrees(cases, found):
-    assert {case["id"]: columns for case in cases if (columns := wrong(case, found[case["id"]]))} == {}
+    assert {
+        case["id"]: columns for case in cases if (columns := wrong(case, found[case["id"]]))
+    } == {}
 
 
 @pytest.mark.slow
 def test_the_time_alone_differs_only_where_rows_share_a_moment(cases, found):
-    tied = [case for case in cases if any(NUMBERED in answer.uses for answer in found[case["id"]].values())]
-    assert {case["id"]: set(columns) for case in tied if (columns := wrong(case, answers(case, number=False)))} == BY_ARRIVAL
+    tied = [
+        case
+        for case in cases
+        if any(NUMBERED in answer.uses for answer in found[case["id"]].values())
+    ]
+    assert {
+        case["id"]: set(columns)
+        for case in tied
+        if (columns := wrong(case, answers(case, number=False)))
+    } == BY_ARRIVAL
 
 
 def test_how_much_can_be_said(found):
@@ -118,7 +148,12 @@ def test_how_much_can_be_said(found):
 
 
 def test_what_the_agreement_covers(found):
-    assert Counter(use for columns in found.values() for answer in columns.values() for use in answer.uses) == USES
+    assert (
+        Counter(
+            use for columns in found.values() for answer in columns.values() for use in answer.uses
+        )
+        == USES
+    )
 
 
 def test_the_page_says_the_same(found):

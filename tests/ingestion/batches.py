@@ -1,4 +1,6 @@
-"""Micro batches of a Spark query without Spark: frames with as much of Spark's DataFrame as is read of one."""
+"""Micro batches of a Spark query without Spark: frames with as much of Spark's DataFrame as is read
+of one.
+"""
 
 import re
 from contextlib import closing
@@ -14,7 +16,15 @@ import headwater_spark
 
 QUERY = "6c1f0a52-0d5c-4f6e-9d0e-1a2b3c4d5e6f"
 SCHEMA = {"id": int, "user": str, "n": int, "real": float, "word": str, "at": datetime}
-FEATURES = [hw.count(), hw.sum("n"), hw.sum("real"), hw.min("real"), hw.last("word"), hw.count_distinct("word"), hw.last_n("n", k=3)]
+FEATURES = [
+    hw.count(),
+    hw.sum("n"),
+    hw.sum("real"),
+    hw.min("real"),
+    hw.last("word"),
+    hw.count_distinct("word"),
+    hw.last_n("n", k=3),
+]
 USERS = [f"u{i}" for i in range(7)]
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -29,7 +39,9 @@ class Frame:
 
     @property
     def sparkSession(self):  # noqa: N802 (of Spark)
-        return SimpleNamespace(sparkContext=SimpleNamespace(getLocalProperty={"sql.streaming.queryId": self.query}.get))
+        return SimpleNamespace(
+            sparkContext=SimpleNamespace(getLocalProperty={"sql.streaming.queryId": self.query}.get)
+        )
 
     @property
     def columns(self):
@@ -42,8 +54,14 @@ class Frame:
         return Frame(self.rows.head(n))
 
     def where(self, condition):
-        pieces, piece = map(int, re.fullmatch(r"pmod\(xxhash64\(.*\), (\d+)\) = (\d+)", condition).groups())
-        return Frame(self.rows.filter(self.rows.hash_rows(seed=1) % pieces == piece).sample(fraction=1, shuffle=True))
+        pieces, piece = map(
+            int, re.fullmatch(r"pmod\(xxhash64\(.*\), (\d+)\) = (\d+)", condition).groups()
+        )
+        return Frame(
+            self.rows.filter(self.rows.hash_rows(seed=1) % pieces == piece).sample(
+                fraction=1, shuffle=True
+            )
+        )
 
     def count(self):
         return self.rows.height
@@ -60,12 +78,20 @@ class Frame:
 def source(stream=None, **rules):
     """The source of the batches."""
     rules = {"timestamp_field": "at", "id_field": "id"} | rules
-    return hw.Source("payments", stream=stream or headwater_spark.spark_stream("payments", schema=SCHEMA), **rules)
+    return hw.Source(
+        "payments",
+        stream=stream or headwater_spark.spark_stream("payments", schema=SCHEMA),
+        **rules,
+    )
 
 
 def view(of, **more):
     """Its view by user."""
-    more = {"freshness": hw.streaming("1m"), "windows": ["1h", "7d"], "on_incomplete": "value"} | more
+    more = {
+        "freshness": hw.streaming("1m"),
+        "windows": ["1h", "7d"],
+        "on_incomplete": "value",
+    } | more
     return hw.FeatureView("user", source=of, keys=["user"], features=FEATURES, **more)
 
 
@@ -73,21 +99,42 @@ def project(*views):
     """A project over some views."""
     table = pl.DataFrame({"user": ["u0"], "asked": [NOW], "y": [1]})
     labels = hw.Labels("left", table=table, timestamp_field="asked", label="y", known_after="1d")
-    return hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureService("s", list(views)), labels=labels)])
+    return hw.Project(
+        "shop",
+        [hw.Model("m", task="binary", features=hw.FeatureService("s", list(views)), labels=labels)],
+    )
 
 
 def rows(first, count):
-    """Rows of some ids, each the same whenever it is made; reals are binary fractions, so that sums have no rounding."""
-    return pl.DataFrame([row(number) for number in range(first, first + count)], schema=POLARS, orient="row")
+    """Rows of some ids, each the same whenever it is made; reals are binary fractions, so that sums
+    have no rounding.
+    """
+    return pl.DataFrame(
+        [row(number) for number in range(first, first + count)], schema=POLARS, orient="row"
+    )
 
 
 def row(number):
     """The row of an id."""
     at = NOW - timedelta(seconds=60 + number * 7919 % 1800)
-    return (number, USERS[number * 31 % 7], number % 1000, (number % 64) / 8, "abcdé"[number % 5], at)
+    return (
+        number,
+        USERS[number * 31 % 7],
+        number % 1000,
+        (number % 64) / 8,
+        "abcdé"[number % 5],
+        at,
+    )
 
 
-POLARS = {"id": pl.Int64, "user": pl.String, "n": pl.Int64, "real": pl.Float64, "word": pl.String, "at": pl.Datetime("us", "UTC")}
+POLARS = {
+    "id": pl.Int64,
+    "user": pl.String,
+    "n": pl.Int64,
+    "real": pl.Float64,
+    "word": pl.String,
+    "at": pl.Datetime("us", "UTC"),
+}
 
 
 def online(url, of):
@@ -98,7 +145,9 @@ def online(url, of):
 
 def offline(events):
     """The values of all users over events, computed from history."""
-    offline_view = view(source(history=events, stream=None, id_field=None), freshness=hw.on_request())
+    offline_view = view(
+        source(history=events, stream=None, id_field=None), freshness=hw.on_request()
+    )
     asked = pl.DataFrame({"user": USERS, "timestamp": [datetime.now(UTC)] * len(USERS)})
     return hw.get_historical_features(offline_view, asked)
 

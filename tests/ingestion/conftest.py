@@ -22,7 +22,9 @@ def url(request, tmp_path):
 @pytest.fixture
 def kills(request):
     """How often to kill; more seldom on an emulator, which is slow."""
-    emulated = "url" in request.fixturenames and request.getfixturevalue("url").startswith("dynamodb:")
+    emulated = "url" in request.fixturenames and request.getfixturevalue("url").startswith(
+        "dynamodb:"
+    )
     return (24 if emulated else 200) if LONG else 6
 
 

@@ -1,4 +1,6 @@
-"""Envelopes of Debezium as its connectors write them: JSON with and without the schema, and Avro as Confluent's converter makes it."""
+"""Envelopes of Debezium as its connectors write them: JSON with and without the schema, and Avro as
+Confluent's converter makes it.
+"""
 
 import base64
 import io
@@ -20,16 +22,32 @@ POSTGRES = {
     "lsn": 24023128,
     "xmin": None,
 }
-_AVRO = {"int16": "int", "int32": "int", "int64": "long"}  # other types of Kafka Connect have the same name in Avro
-_LOGICAL = {"Decimal": "decimal", "Date": "date", "Time": "time-millis", "Timestamp": "timestamp-millis"}  # of Kafka Connect's own types
+# other types of Kafka Connect have the same name in Avro
+_AVRO = {"int16": "int", "int32": "int", "int64": "long"}
+# of Kafka Connect's own types
+_LOGICAL = {
+    "Decimal": "decimal",
+    "Date": "date",
+    "Time": "time-millis",
+    "Timestamp": "timestamp-millis",
+}
 
 
 def envelope(op, before=None, after=None, source=POSTGRES, **more):
-    return {"before": before, "after": after, "source": source, "op": op, "ts_ms": 1559033904961, "ts_us": 1559033904961654} | more
+    return {
+        "before": before,
+        "after": after,
+        "source": source,
+        "op": op,
+        "ts_ms": 1559033904961,
+        "ts_us": 1559033904961654,
+    } | more
 
 
 def with_schema(payload, *fields):
-    """As a converter with schemas.enable=true writes it. fields: name, type and name of the type, with its parameters."""
+    """As a converter with schemas.enable=true writes it. fields: name, type and name of the type,
+    with its parameters.
+    """
     row = [
         {"type": kind, "optional": True, "field": name}
         | ({"name": form, "version": 1} if form else {})
@@ -39,8 +57,20 @@ def with_schema(payload, *fields):
     schema = {
         "type": "struct",
         "fields": [
-            {"type": "struct", "fields": row, "optional": True, "name": "server.customers.Value", "field": "before"},
-            {"type": "struct", "fields": row, "optional": True, "name": "server.customers.Value", "field": "after"},
+            {
+                "type": "struct",
+                "fields": row,
+                "optional": True,
+                "name": "server.customers.Value",
+                "field": "before",
+            },
+            {
+                "type": "struct",
+                "fields": row,
+                "optional": True,
+                "name": "server.customers.Value",
+                "field": "after",
+            },
             {"type": "string", "optional": False, "field": "op"},
             {"type": "int64", "optional": True, "field": "ts_ms"},
         ],
@@ -51,12 +81,28 @@ def with_schema(payload, *fields):
 
 
 def avro_schema(*fields, names=True):
-    """The schema that Confluent's converter registers. fields: as of `with_schema`. names: whether it has those of Kafka Connect."""
-    row = [{"name": name, "type": ["null", _avro_type(*kind, names=names)], "default": None} for name, *kind in fields]
-    value = {"type": "record", "name": "Value", "fields": row, "connect.name": "server.customers.Value"}
+    """The schema that Confluent's converter registers. fields: as of `with_schema`. names: whether
+    it has those of Kafka Connect.
+    """
+    row = [
+        {"name": name, "type": ["null", _avro_type(*kind, names=names)], "default": None}
+        for name, *kind in fields
+    ]
+    value = {
+        "type": "record",
+        "name": "Value",
+        "fields": row,
+        "connect.name": "server.customers.Value",
+    }
     source = [
-        *({"name": name, "type": ["null", "string"], "default": None} for name in ("connector", "db", "table", "file")),
-        *({"name": name, "type": ["null", "long"], "default": None} for name in ("ts_ms", "ts_us", "lsn", "pos")),
+        *(
+            {"name": name, "type": ["null", "string"], "default": None}
+            for name in ("connector", "db", "table", "file")
+        ),
+        *(
+            {"name": name, "type": ["null", "long"], "default": None}
+            for name in ("ts_ms", "ts_us", "lsn", "pos")
+        ),
     ]
     return {
         "type": "record",
@@ -65,7 +111,15 @@ def avro_schema(*fields, names=True):
         "fields": [
             {"name": "before", "type": ["null", value], "default": None},
             {"name": "after", "type": ["null", "Value"], "default": None},
-            {"name": "source", "type": {"type": "record", "name": "Source", "namespace": "io.debezium.connector", "fields": source}},
+            {
+                "name": "source",
+                "type": {
+                    "type": "record",
+                    "name": "Source",
+                    "namespace": "io.debezium.connector",
+                    "fields": source,
+                },
+            },
             {"name": "op", "type": "string"},
             {"name": "ts_ms", "type": ["null", "long"], "default": None},
             {"name": "ts_us", "type": ["null", "long"], "default": None},
@@ -80,18 +134,30 @@ def _avro_type(kind, form, parameters, *, names):
         return {"type": "array", "items": ["null", "long"]}
     if kind == "struct":
         inner = [{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}]
-        return {"type": "record", "name": "VariableScaleDecimal", "namespace": "io.debezium.data", "fields": inner, "connect.name": form}
+        return {
+            "type": "record",
+            "name": "VariableScaleDecimal",
+            "namespace": "io.debezium.data",
+            "fields": inner,
+            "connect.name": form,
+        }
     made = {"type": _AVRO.get(kind, kind)}
     if names and form:
-        made |= {"connect.version": 1, "connect.name": form} | ({"connect.parameters": parameters} if parameters else {})
+        made |= {"connect.version": 1, "connect.name": form} | (
+            {"connect.parameters": parameters} if parameters else {}
+        )
     own = form.rpartition(".")[2]
     if form.startswith("org.apache.kafka.connect.data."):
-        made |= {"logicalType": _LOGICAL[own]} | ({"scale": int(parameters["scale"]), "precision": 38} if own == "Decimal" else {})
+        made |= {"logicalType": _LOGICAL[own]} | (
+            {"scale": int(parameters["scale"]), "precision": 38} if own == "Decimal" else {}
+        )
     return made if len(made) > 1 else made["type"]
 
 
 def in_avro(payload, schema, number=None):
-    """An envelope as one record; number: the id of its schema in a registry. What JSON has in base 64 is bytes here."""
+    """An envelope as one record; number: the id of its schema in a registry. What JSON has in base
+    64 is bytes here.
+    """
     import fastavro
 
     raw = _without_logical(schema)
@@ -105,7 +171,11 @@ def _without_logical(schema):
     if isinstance(schema, list):
         return [_without_logical(member) for member in schema]
     if isinstance(schema, dict):
-        return {name: _without_logical(member) for name, member in schema.items() if name != "logicalType"}
+        return {
+            name: _without_logical(member)
+            for name, member in schema.items()
+            if name != "logicalType"
+        }
     return schema
 
 

@@ -1,4 +1,6 @@
-"""`headwater ingest` that rolls its archive into a file after each commit, so that kills fall into that, too."""
+"""`headwater ingest` that rolls its archive into a file after each commit, so that kills fall into
+that, too.
+"""
 
 import functools
 import sys

@@ -1,4 +1,6 @@
-"""`headwater ingest` with a store that writes offsets in a transaction of their own: the mistake that the trust tests must see."""
+"""`headwater ingest` with a store that writes offsets in a transaction of their own: the mistake
+that the trust tests must see.
+"""
 
 import sys
 import time

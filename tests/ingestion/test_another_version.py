@@ -24,11 +24,16 @@ def test_a_running_process_stops_where_another_version_wrote(store, tmp_path, cl
     store.commit({keyspace.FORMAT_KEY: b"4"}, {})
     kept = (keyspace.RECORD, keyspace.OFFSET, keyspace.PROGRESS)
     before = [sorted(store.scan(prefix)) for prefix in kept]
-    refused = r"has format b'4' now, and this process reads b'3': .* Start this process with that version"
+    refused = (
+        r"has format b'4' now, and this process reads b'3': .* Start this process with that version"
+    )
     with pytest.raises(StoreError, match=refused):
         history.send(1)
     assert [sorted(store.scan(prefix)) for prefix in kept] == before
     served._readers[0]._until = 0.0  # a second later
-    for read in (lambda: served.row(asked[0], t=asked[1]), lambda: served.rows({"key": KEYS}, t=asked[1])):
+    for read in (
+        lambda: served.row(asked[0], t=asked[1]),
+        lambda: served.rows({"key": KEYS}, t=asked[1]),
+    ):
         with pytest.raises(StoreError, match=refused):
             read()

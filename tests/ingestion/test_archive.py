@@ -23,7 +23,8 @@ def put(store, sequence, numbers, partition=None, source="events"):
     """A block, as a commit leaves it."""
     name = source if partition is None else f"{source}\0{partition}"
     rows = pl.DataFrame({"n": list(numbers)}).with_columns(
-        pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(at(sequence)).alias(KNOWN_AT).cast(pl.Datetime("us", "UTC"))
+        pl.lit(sequence, pl.Int64).alias(SEQUENCE),
+        pl.lit(at(sequence)).alias(KNOWN_AT).cast(pl.Datetime("us", "UTC")),
     )
     out = io.BytesIO()
     rows.write_ipc_stream(out)
@@ -46,7 +47,13 @@ def test_blocks_become_one_file_and_are_gone(store, tmp_path):
         put(store, sequence, [sequence * 10, sequence * 10 + 1])
     before = numbers(mine)
     path = mine.roll()
-    assert path == tmp_path / "events" / "headwater_date=2024-05-01" / "all-000000000001-000000000005.parquet"
+    assert (
+        path
+        == tmp_path
+        / "events"
+        / "headwater_date=2024-05-01"
+        / "all-000000000001-000000000005.parquet"
+    )
     assert list(store.scan(keyspace.ARCHIVE)) == []
     assert numbers(mine) == before == [10, 11, 20, 21, 50, 51]
     put(store, 6, [60])
@@ -54,7 +61,9 @@ def test_blocks_become_one_file_and_are_gone(store, tmp_path):
 
 
 def test_each_block_is_read_once(store, tmp_path, monkeypatch):
-    """Other threads wait while blocks are copied; and one that is removed meanwhile is not mistaken for the next one."""
+    """Other threads wait while blocks are copied; and one that is removed meanwhile is not mistaken
+    for the next one.
+    """
     read, scan = [], store.scan
 
     def noted(prefix):
@@ -77,7 +86,14 @@ def test_blocks_wait_until_they_are_worth_a_file(store, tmp_path):
     view = streaming_view(source={"filter": pl.col("amount") > 0})
     for n in range(2):
         flow = Flow([view], store, tmp_path)  # again
-        flow.send([{"key": 1, "at": n, "amount": 1.0}, {"key": 2, "at": n, "amount": -1.0 if n else 1.0}, {"key": "bad"}], 10)
+        flow.send(
+            [
+                {"key": 1, "at": n, "amount": 1.0},
+                {"key": 2, "at": n, "amount": -1.0 if n else 1.0},
+                {"key": "bad"},
+            ],
+            10,
+        )
     sizes = {space: sum(len(block) for _, block in store.scan(space)) for space in FOLDERS}
     assert sizes == flow.ingestor.writer(None).blocks
     assert 0 < sizes[keyspace.FILTERED] < sizes[keyspace.ARCHIVE]
@@ -104,7 +120,11 @@ def slow(monkeypatch):
 
 
 def amounts(folder):
-    return sorted(a for path in (folder / "archive").rglob("*.parquet") for a in pl.read_parquet(path)["amount"])
+    return sorted(
+        a
+        for path in (folder / "archive").rglob("*.parquet")
+        for a in pl.read_parquet(path)["amount"]
+    )
 
 
 def test_commits_go_on_while_a_file_is_made(store, tmp_path, slow):
@@ -174,7 +194,11 @@ def test_a_crash_between_the_file_and_the_deletion(store, tmp_path, monkeypatch)
     assert mine.roll() is not None
     assert numbers(mine) == [1, 2, 3]
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
-    monkeypatch.setattr(archive_files, "durable", lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0])
+    monkeypatch.setattr(
+        archive_files,
+        "durable",
+        lambda frame, path: (real(frame, path), path.rename(path.with_suffix(".draft")))[0],
+    )
     put(store, 4, [4])
     monkeypatch.setattr(store, "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -233,7 +257,19 @@ def test_reading_while_another_thread_rolls(store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "partition", ["0", "1-2", "a/b", "../up", "é ü", "x%41", "-", "all", "C:\\logs\\a.csv", "/var/log/events-2024-05-01-000000000001.json"]
+    "partition",
+    [
+        "0",
+        "1-2",
+        "a/b",
+        "../up",
+        "é ü",
+        "x%41",
+        "-",
+        "all",
+        "C:\\logs\\a.csv",
+        "/var/log/events-2024-05-01-000000000001.json",
+    ],
 )
 def test_partitions_of_any_name(partition, store, tmp_path):
     mine, other = roller(store, tmp_path, partition), roller(store, tmp_path, partition + "x")

@@ -1,4 +1,6 @@
-"""Parity and explain over archives that were written while the source was another, or that are broken."""
+"""Parity and explain over archives that were written while the source was another, or that are
+broken.
+"""
 
 import dataclasses
 from datetime import datetime
@@ -12,7 +14,11 @@ from headwater.ingestion.archive_columns import as_today
 from headwater.monitoring.parity import check_view
 from tests.flow import Flow, at, clock, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
 
-EVENTS = [{"key": 1, "at": 10, "amount": 1}, {"key": 1, "at": 20, "amount": 2}, {"key": 2, "at": 30, "amount": 3}]
+EVENTS = [
+    {"key": 1, "at": 10, "amount": 1},
+    {"key": 1, "at": 20, "amount": 2},
+    {"key": 2, "at": 30, "amount": 3},
+]
 WHOLE = {"key": int, "amount": int, "at": datetime}
 
 
@@ -27,14 +33,22 @@ def kept(store, folder, schema=WHOLE, *, roll=True):
 
 
 def over(view, schema=WHOLE, **rules):
-    """The view over a stream that is another now; its state stands, so that only the read of the archive differs."""
+    """The view over a stream that is another now; its state stands, so that only the read of the
+    archive differs.
+    """
     stream = hw.push(schema=schema, at_least_once=True)
-    return dataclasses.replace(view, source=dataclasses.replace(view.source, stream=stream, **rules))
+    return dataclasses.replace(
+        view, source=dataclasses.replace(view.source, stream=stream, **rules)
+    )
 
 
 NOW = {
     "the same": (WHOLE, {}, {}),
-    "a column more": ({**WHOLE, "word": str}, {}, {"events from before the column 'word' was kept": 3}),
+    "a column more": (
+        {**WHOLE, "word": str},
+        {},
+        {"events from before the column 'word' was kept": 3},
+    ),
     "a column less": ({"key": int, "amount": int, "at": datetime}, {}, {}),
     "a wider integer": (WHOLE, {}, {}),
     "a smaller integer": ({**WHOLE, "amount": pl.Int8()}, {}, {}),
@@ -48,10 +62,18 @@ NOW = {
 def test_explain_reads_what_was_written_by_another_schema(now, roll, store, tmp_path, clock):
     clock(100)
     schema, rules, notes = NOW[now]
-    before = {"a column less": {**WHOLE, "word": str}, "a wider integer": {**WHOLE, "amount": pl.Int8()}}.get(now, WHOLE)
+    before = {
+        "a column less": {**WHOLE, "word": str},
+        "a wider integer": {**WHOLE, "amount": pl.Int8()},
+    }.get(now, WHOLE)
     view, _ = kept(store, tmp_path, before, roll=roll)
     found = hw.operations.explain(
-        project_of(over(view, schema, **rules)), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110)
+        project_of(over(view, schema, **rules)),
+        "view__sum_amount_1h",
+        {"key": 1},
+        store=store,
+        data_dir=tmp_path,
+        at=at(110),
     )
     assert (found.offline, dict(found.notes)) == (3, notes)
     assert found.events["counts"].to_list() == [True, True]
@@ -62,10 +84,19 @@ def test_files_of_several_schemas_are_read_together(store, tmp_path, clock):
     view, flow = kept(store, tmp_path)
     archive = next((tmp_path / "archive").rglob("*.parquet"))
     flow.send([{"key": 1, "at": 40, "amount": 7}], 100)
-    pl.read_parquet(archive).with_columns(pl.col("amount").cast(pl.Float64), word=pl.lit("x")).write_parquet(archive)
+    pl.read_parquet(archive).with_columns(
+        pl.col("amount").cast(pl.Float64), word=pl.lit("x")
+    ).write_parquet(archive)
     made = check_view(view, store, tmp_path, at=micros(110))
     assert (made.mismatches, dict(made.notes)) == ([], {})
-    found = hw.operations.explain(project_of(view), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110))
+    found = hw.operations.explain(
+        project_of(view),
+        "view__sum_amount_1h",
+        {"key": 1},
+        store=store,
+        data_dir=tmp_path,
+        at=at(110),
+    )
     assert found.offline == 10
 
 
@@ -75,7 +106,9 @@ def test_values_that_the_type_of_now_does_not_hold_are_named(store, tmp_path, cl
     archive = next((tmp_path / "archive").rglob("*.parquet"))
     pl.read_parquet(archive).with_columns(pl.col("amount") + 0.5).write_parquet(archive)
     made = check_view(view, store, tmp_path, at=micros(110))
-    assert dict(made.notes) == {"events whose column 'amount' was Float64, with values that Int64 does not hold": 3}
+    assert dict(made.notes) == {
+        "events whose column 'amount' was Float64, with values that Int64 does not hold": 3
+    }
     assert made.to_dict()["not_compared"] == made.notes
     pl.read_parquet(archive).drop("amount").write_parquet(archive)
     made = check_view(view, store, tmp_path, at=micros(110))
@@ -89,13 +122,28 @@ def test_a_filter_that_was_tightened_says_what_it_leaves_out(store, tmp_path, cl
     now = over(view, filter=pl.col("amount") > 1)
     Flow([now], store, tmp_path).send([{"key": 2, "at": 50, "amount": 5}], 100)
     assert check_view(now, store, tmp_path, at=micros(110)).mismatches == []
-    found = hw.operations.explain(project_of(now), "view__sum_amount_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110))
+    found = hw.operations.explain(
+        project_of(now),
+        "view__sum_amount_1h",
+        {"key": 1},
+        store=store,
+        data_dir=tmp_path,
+        at=at(110),
+    )
     assert found.offline == 2
-    assert found.events["why"].to_list() == ["it counts", "filtered: the source's filter leaves it out"]
+    assert found.events["why"].to_list() == [
+        "it counts",
+        "filtered: the source's filter leaves it out",
+    ]
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda p: p.write_bytes(p.read_bytes()[:-40]), lambda p: p.write_bytes(b"PAR1" * 50), lambda p: p.write_bytes(b"")]
+    "spoil",
+    [
+        lambda p: p.write_bytes(p.read_bytes()[:-40]),
+        lambda p: p.write_bytes(b"PAR1" * 50),
+        lambda p: p.write_bytes(b""),
+    ],
 )
 def test_a_broken_file_is_named(spoil, store, tmp_path, clock):
     clock(100)
@@ -104,10 +152,19 @@ def test_a_broken_file_is_named(spoil, store, tmp_path, clock):
     spoil(archive)
     calls = [
         lambda: hw.parity(project_of(view), store=store, data_dir=tmp_path, at=at(110)),
-        lambda: hw.operations.explain(project_of(view), "view__count_1h", {"key": 1}, store=store, data_dir=tmp_path, at=at(110)),
+        lambda: hw.operations.explain(
+            project_of(view),
+            "view__count_1h",
+            {"key": 1},
+            store=store,
+            data_dir=tmp_path,
+            at=at(110),
+        ),
     ]
     for call in calls:
-        with pytest.raises(HeadwaterError, match=r"\.parquet cannot be read: .*Put it back from a backup") as error:
+        with pytest.raises(
+            HeadwaterError, match=r"\.parquet cannot be read: .*Put it back from a backup"
+        ) as error:
             call()
         assert str(archive) in str(error.value)
 

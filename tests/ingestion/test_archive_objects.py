@@ -1,4 +1,6 @@
-"""An archive on an object store (an S3 server): nothing lost, nothing twice, whenever a process ends or the store is away."""
+"""An archive on an object store (an S3 server): nothing lost, nothing twice, whenever a process
+ends or the store is away.
+"""
 
 import io
 import socket
@@ -48,7 +50,8 @@ def put(store, sequence, numbers, partition=None):
 
 def stamped(numbers, sequence):
     return pl.DataFrame({"n": list(numbers)}).with_columns(
-        pl.lit(sequence, pl.Int64).alias(SEQUENCE), pl.lit(at(sequence)).alias(KNOWN_AT).cast(pl.Datetime("us", "UTC"))
+        pl.lit(sequence, pl.Int64).alias(SEQUENCE),
+        pl.lit(at(sequence)).alias(KNOWN_AT).cast(pl.Datetime("us", "UTC")),
     )
 
 
@@ -66,7 +69,10 @@ def test_blocks_become_one_object_and_are_gone(store, tmp_path, bucket):
     assert (mine.roll(), numbers(mine)) == (None, [])
     for sequence in (1, 2, 5):
         put(store, sequence, [sequence * 10, sequence * 10 + 1])
-    assert mine.roll() == f"{bucket}/archive/events/headwater_date=2024-05-01/all-000000000001-000000000005.parquet"
+    assert (
+        mine.roll()
+        == f"{bucket}/archive/events/headwater_date=2024-05-01/all-000000000001-000000000005.parquet"
+    )
     assert list(store.scan(keyspace.ARCHIVE)) == []
     assert numbers(mine) == [10, 11, 20, 21, 50, 51]
     assert [part().height for part in mine.parts()] == [6]
@@ -80,18 +86,34 @@ def test_partitions_of_any_name(store, tmp_path, bucket):
     for number, name in enumerate(names):
         put(store, 1, [number], name)
         roller(store, tmp_path, name).roll()
-    assert [numbers(roller(store, tmp_path, name)) for name in names] == [[number] for number in range(len(names))]
+    assert [numbers(roller(store, tmp_path, name)) for name in names] == [
+        [number] for number in range(len(names))
+    ]
 
 
 def test_commits_that_two_processes_wrote_are_read_once(store, tmp_path, bucket):
-    """A process that lost its partition while it wrote an object, and the new owner, move the same blocks in different pieces."""
+    """A process that lost its partition while it wrote an object, and the new owner, move the same
+    blocks in different pieces.
+    """
     archive = ObjectArchive(f"{bucket}/archive/events")
     rows = {number: stamped([number], number) for number in range(1, 13)}
     for first, last in ((1, 4), (3, 6), (5, 6), (5, 9), (7, 12), (1, 4)):
-        archive.append(pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last)
-    assert [(part.first, part.last) for part in archive.parts()] == [(1, 4), (5, 6), (7, 9), (10, 12)]
+        archive.append(
+            pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last
+        )
+    assert [(part.first, part.last) for part in archive.parts()] == [
+        (1, 4),
+        (5, 6),
+        (7, 9),
+        (10, 12),
+    ]
     assert numbers(roller(store, tmp_path)) == list(range(1, 13))
-    assert [part.read()["n"].to_list() for part in archive.parts()] == [[1, 2, 3, 4], [5, 6], [7, 8, 9], [10, 11, 12]]
+    assert [part.read()["n"].to_list() for part in archive.parts()] == [
+        [1, 2, 3, 4],
+        [5, 6],
+        [7, 8, 9],
+        [10, 11, 12],
+    ]
 
 
 def test_old_days_are_removed_and_the_last_commit_stays_known(store, tmp_path, bucket):
@@ -135,11 +157,15 @@ def test_dead_letters_that_two_processes_wrote_are_read_once(store, tmp_path, bu
 
 
 def test_commits_that_the_store_has_lost_are_cut(store, tmp_path, bucket):
-    """Also in objects that a wider one hides, with a row of before and without one; and again, where a run was stopped."""
+    """Also in objects that a wider one hides, with a row of before and without one; and again,
+    where a run was stopped.
+    """
     mine = roller(store, tmp_path)
     rows = {number: stamped([number], number) for number in range(1, 8)}
     for first, last in ((1, 2), (3, 7), (4, 5), (4, 6), (6, 7)):
-        mine.archive.append(pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last)
+        mine.archive.append(
+            pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last
+        )
     ObjectArchive(f"{bucket}/archive/events", "other").append(rows[7], at(1).date(), 7, 7)
     assert sorted(mine.lost(4)["n"].to_list()) == [5, 6, 7]
     for _ in range(2):
@@ -152,12 +178,16 @@ def test_commits_that_the_store_has_lost_are_cut(store, tmp_path, bucket):
 
 
 @pytest.mark.parametrize("requests", [1, 2, 3])
-def test_a_cut_that_is_stopped_before_a_request_is_made_again(requests, store, tmp_path, bucket, monkeypatch):
+def test_a_cut_that_is_stopped_before_a_request_is_made_again(
+    requests, store, tmp_path, bucket, monkeypatch
+):
     """Each object is put in its shorter form, and then deleted."""
     mine = roller(store, tmp_path)
     rows = {number: stamped([number], number) for number in range(1, 8)}
     for first, last in ((1, 6), (3, 7)):
-        mine.archive.append(pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last)
+        mine.archive.append(
+            pl.concat([rows[n] for n in range(first, last + 1)]), at(1).date(), first, last
+        )
     real, made = archive_objects._store(mine.where), []
 
     def counted(name):
@@ -182,13 +212,17 @@ def test_a_cut_that_is_stopped_before_a_request_is_made_again(requests, store, t
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5] if FULL else [2, 3])
 def test_killed_while_rolling(steps, tmp_path, bucket):
-    """Before, in the middle of and after the request that writes the object, and when the blocks are gone."""
+    """Before, in the middle of and after the request that writes the object, and when the blocks
+    are gone.
+    """
     url = f"lmdb:{tmp_path}/online?size=1GB"
     with closing(hw.operations.open_store(url)) as store:
         for sequence in (1, 2, 3):
             put(store, sequence, [sequence])
     child = Process(roll_objects_and_say, url, str(tmp_path / "archive"), 30 if steps == 2 else 0)
-    assert [child.wait() for _ in range(steps)] == ["before", "half", "half", "object", "deleted"][:steps]
+    assert [child.wait() for _ in range(steps)] == ["before", "half", "half", "object", "deleted"][
+        :steps
+    ]
     child.kill()
     with closing(hw.operations.open_store(url)) as store:
         mine = roller(store, tmp_path)
@@ -207,7 +241,8 @@ def test_a_store_that_is_away_loses_nothing(store, tmp_path, bucket, monkeypatch
         away.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
         away.setenv("HEADWATER_ARCHIVE_URL", f"{bucket}/away")
         with pytest.raises(
-            StoreError, match=r"the store does not answer: .* Nothing is lost, what belongs there stays in the online store"
+            StoreError,
+            match=r"the store does not answer: .* Nothing is lost, what belongs there stays in the online store",
         ):
             mine.roll()
         with pytest.raises(ConnectError, match="the store does not answer"):
@@ -236,13 +271,24 @@ def test_a_view_is_filled_from_it_and_parity_reads_it(store, tmp_path, bucket, c
     assert list(store.scan(keyspace.ARCHIVE)) == []
     clock(8)
     Flow([old, new], store, tmp_path).ingestor.writer("0")
-    served = [OnlineView(view, store).read(pl.DataFrame({"key": [0, 1]}), micros(9)).features[0].to_list() for view in (old, new)]
+    served = [
+        OnlineView(view, store).read(pl.DataFrame({"key": [0, 1]}), micros(9)).features[0].to_list()
+        for view in (old, new)
+    ]
     assert served == [[85.0, 170.0]] * 2
     assert check_view(new, store, tmp_path, at=micros(9)).mismatches == []
 
 
 @pytest.mark.parametrize(
-    "url", ["bucket/prefix", "http://host/x", "s3://", "s3://key:secret@bucket/x", "s3://bucket/x?token=1", "file:///tmp/x"]
+    "url",
+    [
+        "bucket/prefix",
+        "http://host/x",
+        "s3://",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/x?token=1",
+        "file:///tmp/x",
+    ],
 )
 def test_urls_that_are_none_of_an_object_store(url, monkeypatch):
     monkeypatch.setenv("HEADWATER_ARCHIVE_URL", url)

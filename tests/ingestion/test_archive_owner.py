@@ -1,4 +1,6 @@
-"""A folder of the archive belongs to the project, or the development environment, that first wrote to it."""
+"""A folder of the archive belongs to the project, or the development environment, that first wrote
+to it.
+"""
 
 from contextlib import closing
 
@@ -32,7 +34,8 @@ def test_two_projects_with_sources_of_one_name_do_not_share_a_folder(tmp_path):
         with pytest.raises(UsageError, match=refusal):
             sent(scoped(two, "bank", write=True), tmp_path)
         sent(scoped(two, "bank"), tmp_path / "another")
-        sent(scoped(one, "bank", write=True, shared=True), tmp_path)  # in the store of the other, where its sources have names of their own
+        # in the store of the other, where its sources have names of their own
+        sent(scoped(one, "bank", write=True, shared=True), tmp_path)
         folder = tmp_path / "archive" / "events"
         (folder / "owner").unlink()  # as the error says, where the project was renamed
         claim_folder(folder, scoped(two, "bank"))
@@ -69,7 +72,8 @@ def test_production_and_development_environments_have_folders_of_their_own(tmp_p
 
             if refused:
                 with pytest.raises(
-                    UsageError, match=r"development.events is that of project 'shop', development environment .* and this is project 'shop'"
+                    UsageError,
+                    match=r"development.events is that of project 'shop', development environment .* and this is project 'shop'",
                 ):
                     write()
             else:

@@ -1,4 +1,6 @@
-"""A wall clock that cannot be right: nothing is committed, nothing is lost, and a store that is ahead can be repaired."""
+"""A wall clock that cannot be right: nothing is committed, nothing is lost, and a store that is
+ahead can be repaired.
+"""
 
 import json
 import threading
@@ -14,7 +16,18 @@ from headwater.ingestion.clock_check import Anchor, ClockCheck
 from headwater.ingestion.ingest import ingest
 from headwater.ingestion.source_ingestor import IngestLimits
 from headwater.jobs.schedule import schedule
-from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
+from tests.flow import (
+    Flow,
+    at,
+    clock,  # noqa: F401
+    frame,
+    home,  # noqa: F401
+    micros,
+    project_of,
+    store,  # noqa: F401
+    streaming_view,
+    view_of,
+)
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 YEAR = 365 * DAY
@@ -28,10 +41,14 @@ class Clocks:
         self.steady = [0.0, 0.0]  # the second counts while the machine sleeps
         monkeypatch.setattr("headwater.clock.now_micros", lambda: micros(self.wall))
         monkeypatch.setattr("headwater.clock.now", lambda: at(self.wall))
-        monkeypatch.setattr("headwater.clock.steady_micros", lambda: tuple(round(s * 1e6) for s in self.steady))
+        monkeypatch.setattr(
+            "headwater.clock.steady_micros", lambda: tuple(round(s * 1e6) for s in self.steady)
+        )
 
     def on(self, wall=0, awake=None, asleep=None):
-        """Let time pass: on the wall clock, on the clock that stops while the machine sleeps, and on the one that does not."""
+        """Let time pass: on the wall clock, on the clock that stops while the machine sleeps, and
+        on the one that does not.
+        """
         self.wall += wall
         self.steady[0] += wall if awake is None else awake
         self.steady[1] += (wall if awake is None else awake) if asleep is None else asleep
@@ -49,20 +66,48 @@ def clocks(monkeypatch):
     ("passed", "more", "refused"),
     [
         pytest.param({"wall": 3600}, {}, None, id="an hour without a commit (SIGSTOP)"),
-        pytest.param({"wall": 8 * 3600, "awake": 0, "asleep": 8 * 3600}, {}, None, id="a suspended machine, by the clock that goes on"),
-        pytest.param({"wall": 30 * DAY, "awake": 30 * DAY, "asleep": 0}, {}, None, id="or by the other one alone"),
-        pytest.param({"wall": 4 * MINUTE, "awake": 0}, {}, None, id="set forward by less than is allowed"),
-        pytest.param({"wall": 6 * MINUTE, "awake": 0}, {}, "set forward by 6m", id="set forward by more"),
-        pytest.param({"wall": -6 * MINUTE, "awake": 0}, {"committed": -HOUR}, "set back by 6m", id="set back"),
+        pytest.param(
+            {"wall": 8 * 3600, "awake": 0, "asleep": 8 * 3600},
+            {},
+            None,
+            id="a suspended machine, by the clock that goes on",
+        ),
+        pytest.param(
+            {"wall": 30 * DAY, "awake": 30 * DAY, "asleep": 0},
+            {},
+            None,
+            id="or by the other one alone",
+        ),
+        pytest.param(
+            {"wall": 4 * MINUTE, "awake": 0}, {}, None, id="set forward by less than is allowed"
+        ),
+        pytest.param(
+            {"wall": 6 * MINUTE, "awake": 0}, {}, "set forward by 6m", id="set forward by more"
+        ),
+        pytest.param(
+            {"wall": -6 * MINUTE, "awake": 0}, {"committed": -HOUR}, "set back by 6m", id="set back"
+        ),
         pytest.param({"wall": YEAR, "awake": 1}, {}, "set forward by 365d", id="a year ahead"),
-        pytest.param({"wall": 6 * MINUTE, "awake": 0}, {"server": 6 * MINUTE}, None, id="set forward, and a server says that it is right"),
+        pytest.param(
+            {"wall": 6 * MINUTE, "awake": 0},
+            {"server": 6 * MINUTE},
+            None,
+            id="set forward, and a server says that it is right",
+        ),
         pytest.param({}, {"server": 6 * MINUTE}, "server by 6m", id="behind a server"),
         pytest.param({}, {"server": -6 * MINUTE}, "server by 6m", id="ahead of a server"),
         pytest.param({}, {"server": 4 * MINUTE}, None, id="near a server's clock"),
-        pytest.param({}, {"committed": 6 * MINUTE}, "6m behind the last commit", id="behind the last commit"),
+        pytest.param(
+            {}, {"committed": 6 * MINUTE}, "6m behind the last commit", id="behind the last commit"
+        ),
         pytest.param({}, {"committed": 4 * MINUTE}, None, id="a little behind the last commit"),
         pytest.param({}, {"committed": -YEAR}, None, id="after a year without ingestion"),
-        pytest.param({}, {"received": 6 * MINUTE}, "behind a record that the broker took in", id="behind a broker"),
+        pytest.param(
+            {},
+            {"received": 6 * MINUTE},
+            "behind a record that the broker took in",
+            id="behind a broker",
+        ),
         pytest.param({}, {"received": -YEAR}, None, id="a backlog of a year"),
     ],
 )
@@ -73,7 +118,9 @@ def test_which_clocks_are_refused(clocks, passed, more, refused):
         right = ClockCheck(300_000_000, lambda: None, check.anchor)
         assert right.refusal(micros(0)) is None
     clocks.on(**passed)
-    why = check.refusal(micros(more.get("committed", 0)), micros(more["received"]) if "received" in more else 0)
+    why = check.refusal(
+        micros(more.get("committed", 0)), micros(more["received"]) if "received" in more else 0
+    )
     assert (why is None) == (refused is None), why
     for words in [] if refused is None else [refused, "at most 5m", "Nothing was committed"]:
         assert words in why
@@ -100,18 +147,25 @@ def test_a_clock_that_is_right_again_is_accepted(clocks):
 
 def world(tmp_path):
     path = tmp_path / "events.ndjson"
-    stream = hw.appended(str(path), schema={"key": int, "amount": float, "at": hw.definitions.streams.datetime})
+    stream = hw.appended(
+        str(path), schema={"key": int, "amount": float, "at": hw.definitions.streams.datetime}
+    )
     view = streaming_view(source={"stream": stream}, windows=["1d"], freshness=hw.streaming("10s"))
 
     def write(second, n):
         with path.open("a") as file:
-            file.writelines(json.dumps({"key": 1, "amount": 1.0, "at": at(second).isoformat()}) + "\n" for _ in range(n))
+            file.writelines(
+                json.dumps({"key": 1, "amount": 1.0, "at": at(second).isoformat()}) + "\n"
+                for _ in range(n)
+            )
 
     return view, write
 
 
 def counted(store, view, second):
-    found = hw.get_online_features(view, [{"key": 1}], store=store, at=at(second), details=True).row(0, named=True)
+    found = hw.get_online_features(
+        view, [{"key": 1}], store=store, at=at(second), details=True
+    ).row(0, named=True)
     return found["view__count_1d"], found["view__count_1d__stale"]
 
 
@@ -138,7 +192,9 @@ def test_a_wrong_clock_stops_a_run_and_loses_nothing(store, tmp_path, clocks, be
 
 @pytest.mark.slow
 def test_a_running_ingestion_waits_for_the_right_clock(store, tmp_path, clocks, caplog):
-    """What was read by the wrong clock is read again: a time of receipt that is days behind would refuse events as from the future."""
+    """What was read by the wrong clock is read again: a time of receipt that is days behind would
+    refuse events as from the future.
+    """
     view, write = world(tmp_path)
     write(0, 10)
     clocks.on(wall=1)
@@ -146,7 +202,13 @@ def test_a_running_ingestion_waits_for_the_right_clock(store, tmp_path, clocks, 
 
     def run():
         try:
-            ingest(project_of(view), store, data_dir=tmp_path, stop=stop, on_commit=lambda _, made, __: seen.append(made))
+            ingest(
+                project_of(view),
+                store,
+                data_dir=tmp_path,
+                stop=stop,
+                on_commit=lambda _, made, __: seen.append(made),
+            )
         except BaseException as error:  # noqa: BLE001 (raised below)
             failed.append(error)
 
@@ -192,22 +254,40 @@ def test_one_run_over_a_file_without_a_last_newline_ends(store, tmp_path, clocks
 def test_a_limit_that_is_no_duration_is_said(store, tmp_path):
     view, _ = world(tmp_path)
     with pytest.raises(hw.errors.HeadwaterError, match="max_clock_jump"):
-        ingest(project_of(view), store, data_dir=tmp_path, once=True, limits=IngestLimits(max_clock_jump="soon"))
+        ingest(
+            project_of(view),
+            store,
+            data_dir=tmp_path,
+            once=True,
+            limits=IngestLimits(max_clock_jump="soon"),
+        )
 
 
 # ---------------------------------------------------------------- jobs
 
 
-@pytest.mark.parametrize(("off", "refused"), [(6 * MINUTE, True), (-6 * MINUTE, True), (4 * MINUTE, False), (None, False)])
-def test_what_is_due_is_not_made_by_a_clock_that_a_server_contradicts(store, clock, monkeypatch, off, refused):
+@pytest.mark.parametrize(
+    ("off", "refused"),
+    [(6 * MINUTE, True), (-6 * MINUTE, True), (4 * MINUTE, False), (None, False)],
+)
+def test_what_is_due_is_not_made_by_a_clock_that_a_server_contradicts(
+    store, clock, monkeypatch, off, refused
+):
     view = view_of(frame([(1, 10.0, 1.0)]), freshness=hw.batch("1h"))
     clock(2 * 3600)
-    monkeypatch.setattr(type(store), "server_time", lambda _: None if off is None else micros(2 * 3600 + off))
+    monkeypatch.setattr(
+        type(store), "server_time", lambda _: None if off is None else micros(2 * 3600 + off)
+    )
     if refused:
-        with pytest.raises(ClockError, match=r"differs from the clock of the online store's server by 6m.*Nothing was committed"):
+        with pytest.raises(
+            ClockError,
+            match=r"differs from the clock of the online store's server by 6m.*Nothing was committed",
+        ):
             hw.materialize(project_of(view), store=store)
     else:
-        assert [made.cut.T for made in hw.materialize(project_of(view), store=store)] == [micros(2 * 3600)]
+        assert [made.cut.T for made in hw.materialize(project_of(view), store=store)] == [
+            micros(2 * 3600)
+        ]
     (given,) = hw.materialize(project_of(view), store=store, at=at(2 * 3600))
     assert micros(2 * 3600) == given.cut.T
     stop = threading.Event()
@@ -226,7 +306,9 @@ def made_by(jobs):
 
 @pytest.mark.parametrize("what", ["a cut", "a stream"])
 @pytest.mark.parametrize(("behind", "refused"), [(6 * MINUTE, True), (4 * MINUTE, False)])
-def test_a_job_makes_nothing_by_a_clock_behind_what_the_store_holds(what, behind, refused, store, tmp_path, clock):
+def test_a_job_makes_nothing_by_a_clock_behind_what_the_store_holds(
+    what, behind, refused, store, tmp_path, clock
+):
     """A store without a server says by its last commit that the clock went back."""
     batch = view_of(frame([(1, 10.0, 1.0)]), freshness=hw.batch("1h"))
     live = streaming_view([hw.count()], name="live")
@@ -243,9 +325,18 @@ def test_a_job_makes_nothing_by_a_clock_behind_what_the_store_holds(what, behind
         assert error is None
         return
     assert isinstance(error, ClockError)
-    for words in ("is 6m behind the last commit", "store rewind", "--full-refresh", "Nothing was committed"):
+    for words in (
+        "is 6m behind the last commit",
+        "store rewind",
+        "--full-refresh",
+        "Nothing was committed",
+    ):
         assert words in str(error)
     with pytest.raises(ClockError, match="6m behind the last commit"):
         hw.materialize(project, store=store)
-    with pytest.warns(HeadwaterWarning, match="nothing was done") if what == "a cut" else nullcontext():
+    with (
+        pytest.warns(HeadwaterWarning, match="nothing was done")
+        if what == "a cut"
+        else nullcontext()
+    ):
         hw.materialize(project, store=store, at=at(9 * HOUR))

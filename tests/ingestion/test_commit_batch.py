@@ -1,4 +1,6 @@
-"""Micro batches of Spark are committed as every other stream: each once, in any number and order of repeats."""
+"""Micro batches of Spark are committed as every other stream: each once, in any number and order of
+repeats.
+"""
 
 import pickle
 from contextlib import closing
@@ -36,7 +38,9 @@ def lmdb(tmp_path):
 
 
 def committer(url, shop=SHOP, **limits):
-    return headwater_spark.commit_batches(shop, "payments", store=url, allow_unapplied=True, limits=IngestLimits(**limits))
+    return headwater_spark.commit_batches(
+        shop, "payments", store=url, allow_unapplied=True, limits=IngestLimits(**limits)
+    )
 
 
 def commit(url, number, frame, **limits):
@@ -50,7 +54,11 @@ def sources(url):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("url", [*STORES, *([] if LONG else [pytest.param("ministack", marks=pytest.mark.slow)])], indirect=True)
+@pytest.mark.parametrize(
+    "url",
+    [*STORES, *([] if LONG else [pytest.param("ministack", marks=pytest.mark.slow)])],
+    indirect=True,
+)
 def test_batches_in_every_store_count_once_each(url):
     """Copies across batches, a repeated batch, and rows that are no events."""
     bad = rows(0, 3).with_columns(
@@ -61,7 +69,14 @@ def test_batches_in_every_store_count_once_each(url):
     )
     with closing(committer(url)) as commits:
         commits(Frame(rows(0, 300)), 0)
-        commits(Frame(pl.concat([rows(250, 100), rows(0, 20), bad]).sample(fraction=1, shuffle=True, seed=1)), 1)
+        commits(
+            Frame(
+                pl.concat([rows(250, 100), rows(0, 20), bad]).sample(
+                    fraction=1, shuffle=True, seed=1
+                )
+            ),
+            1,
+        )
         commits(Frame(pl.concat([rows(250, 100), rows(0, 20), bad])), 1)
         commits(Frame(rows(0, 0)), 2)
     commit(url, 2, Frame(rows(0, 0)))
@@ -72,13 +87,23 @@ def test_batches_in_every_store_count_once_each(url):
     dead = hw.operations.dead_letters(SHOP, "payments", store=url)
     reasons = dict(dead.group_by("reason").len().iter_rows())
     assert reasons.pop("a duplicate of an accepted event") == 70
-    assert reasons == {"no key of any view": 1, "real is infinite": 1, "at is more than 1d after it was received": 1}
+    assert reasons == {
+        "no key of any view": 1,
+        "real is infinite": 1,
+        "at is more than 1d after it was received": 1,
+    }
     assert dead["headwater_offset"].n_unique() == 73
 
 
 def test_a_store_that_fails_in_any_commit_of_a_large_batch(lmdb, monkeypatch):
-    """Two batches in pieces of about 40 rows; two of three commits fail, before or after they are made, and another process goes on."""
-    commits, made, position = [0], LmdbStore.commit, keyspace.offset("payments", commit_batch.PARTITION)
+    """Two batches in pieces of about 40 rows; two of three commits fail, before or after they are
+    made, and another process goes on.
+    """
+    commits, made, position = (
+        [0],
+        LmdbStore.commit,
+        keyspace.offset("payments", commit_batch.PARTITION),
+    )
 
     def failing(self, changes, expect):
         if position not in changes:
@@ -96,7 +121,12 @@ def test_a_store_that_fails_in_any_commit_of_a_large_batch(lmdb, monkeypatch):
     for batch in range(2):
         for _ in range(20):
             try:
-                commit(lmdb, batch, Frame(rows(batch * 90, 120).sample(fraction=1, shuffle=True)), batch=40)
+                commit(
+                    lmdb,
+                    batch,
+                    Frame(rows(batch * 90, 120).sample(fraction=1, shuffle=True)),
+                    batch=40,
+                )
                 break
             except StoreError:
                 continue
@@ -112,7 +142,11 @@ def test_a_store_that_fails_in_any_commit_of_a_large_batch(lmdb, monkeypatch):
 def test_pieces_are_bounded_and_a_small_batch_is_read_once(lmdb, monkeypatch):
     sizes = []
     real = commit_batch._records
-    monkeypatch.setattr(commit_batch, "_records", lambda piece, *more: [sizes.append(piece.rows.height), real(piece, *more)][1])
+    monkeypatch.setattr(
+        commit_batch,
+        "_records",
+        lambda piece, *more: [sizes.append(piece.rows.height), real(piece, *more)][1],
+    )
     commit(lmdb, 0, Frame(rows(0, 50)), batch=50)
     assert sizes == [50]
     commit(lmdb, 1, Frame(rows(50, 1000)), batch=100)
@@ -124,10 +158,13 @@ def test_pieces_are_bounded_and_a_small_batch_is_read_once(lmdb, monkeypatch):
 @pytest.mark.parametrize(
     ("query", "batch", "message"),
     [
-        (QUERY, 4, "batch 4 .* does not follow: the online store has its batches up to batch 2. The store has lost its last commits"),
+        (QUERY, 4, ((("batch 4 .* does not follow: the online store has its batches up to batch 2. The "  # noqa: UP034
+            "store has lost its last commits")))),
         (QUERY, 1, "batch 1 .* comes again, .* up to batch 2: the checkpoint is an older copy"),
-        (OTHER, 0, f"batch 0 is of the Spark query {OTHER}, and the online store has .* of the query {QUERY} up to batch 2: .* another checkpoint"),
-        (OTHER, 3, "runs from another checkpoint. Start it with the checkpointLocation of the other one. To go on with this checkpoint"),
+        (OTHER, 0, (((f"batch 0 is of the Spark query {OTHER}, and the online store has .* of the query "  # noqa: UP034
+            f"{QUERY} up to batch 2: .* another checkpoint")))),
+        (OTHER, 3, ((("runs from another checkpoint. Start it with the checkpointLocation of the other one. "  # noqa: UP034
+            "To go on with this checkpoint")))),
         (OTHER, 2, "another checkpoint"),
     ],
 )  # fmt: skip
@@ -147,7 +184,10 @@ def test_a_batch_that_does_not_follow_is_refused(lmdb, query, batch, message):
 
 
 def test_a_checkpoint_that_is_older_than_the_store(lmdb):
-    with pytest.raises(DataError, match=r"batch 7 .* is the first one that comes, .* Start the query with a new checkpointLocation"):
+    with pytest.raises(
+        DataError,
+        match=r"batch 7 .* is the first one that comes, .* Start the query with a new checkpointLocation",
+    ):
         commit(lmdb, 7, Frame(rows(0, 10)))
     commit(lmdb, 7, Frame(rows(0, 10)), accept_loss=True)
     commit(lmdb, 8, Frame(rows(10, 10)))
@@ -166,19 +206,32 @@ def test_another_process_that_commits_the_same_batch(lmdb, monkeypatch):
 
 
 def test_columns_are_those_of_the_stream(lmdb):
-    narrow = rows(0, 20).with_columns(pl.col("id").cast(pl.Int32), pl.col("real").cast(pl.Float32), other=pl.lit(1))
+    narrow = rows(0, 20).with_columns(
+        pl.col("id").cast(pl.Int32), pl.col("real").cast(pl.Float32), other=pl.lit(1)
+    )
     commit(lmdb, 0, Frame(narrow))
     check(lmdb, VIEW, rows(0, 20))
-    with pytest.raises(DataError, match="has no column 'real', which the stream has; did you mean 'reel'"):
+    with pytest.raises(
+        DataError, match="has no column 'real', which the stream has; did you mean 'reel'"
+    ):
         commit(lmdb, 1, Frame(rows(0, 1).rename({"real": "reel"})))
-    with pytest.raises(DataError, match="column 'n' is String, and the stream has Int64; cast it in the query"):
+    with pytest.raises(
+        DataError, match="column 'n' is String, and the stream has Int64; cast it in the query"
+    ):
         commit(lmdb, 1, Frame(rows(0, 1).with_columns(n=pl.lit("1"))))
-    with pytest.raises(DataError, match=r"column 'at' is Datetime\(time_unit='us', time_zone=None\)"):
+    with pytest.raises(
+        DataError, match=r"column 'at' is Datetime\(time_unit='us', time_zone=None\)"
+    ):
         commit(lmdb, 1, Frame(rows(0, 1).with_columns(pl.col("at").dt.replace_time_zone(None))))
 
 
 def test_refused_rows_are_replayed(lmdb):
-    commit(lmdb, 0, Frame(rows(0, 10).with_columns(at=pl.lit(NOW + timedelta(hours=2)))), max_future_skew="1h")
+    commit(
+        lmdb,
+        0,
+        Frame(rows(0, 10).with_columns(at=pl.lit(NOW + timedelta(hours=2)))),
+        max_future_skew="1h",
+    )
     commit(lmdb, 1, Frame(rows(10, 10)))
     assert sources(lmdb)[0].counts["dead"] == 10
     done = hw.operations.replay_dead_letters(SHOP, "payments", store=lmdb)
@@ -201,8 +254,13 @@ def test_it_travels_to_another_process(lmdb, monkeypatch):
             arrived(Frame(rows(10, 10)), 1)
         sent = pickle.dumps(commits)
     check(lmdb, VIEW, rows(0, 20))
-    monkeypatch.setattr("headwater.engine.spark.worker_tasks.versions", lambda: ["headwater 9.9", "polars 1"])
-    with pytest.raises(UsageError, match=r"the Spark workers have headwater 9\.9 and polars 1, and this process headwater"):
+    monkeypatch.setattr(
+        "headwater.engine.spark.worker_tasks.versions", lambda: ["headwater 9.9", "polars 1"]
+    )
+    with pytest.raises(
+        UsageError,
+        match=r"the Spark workers have headwater 9\.9 and polars 1, and this process headwater",
+    ):
         pickle.loads(sent)
 
 
@@ -210,7 +268,8 @@ def test_a_folder_that_the_driver_does_not_have(tmp_path, lmdb):
     commits = committer(lmdb)
     (tmp_path / "online").rename(tmp_path / "elsewhere")
     with pytest.raises(
-        UsageError, match=r"the machine of Spark's driver, where batches are committed, has none there. Give a store with a server"
+        UsageError,
+        match=r"the machine of Spark's driver, where batches are committed, has none there. Give a store with a server",
     ):
         commits(Frame(rows(0, 1)), 0)
 
@@ -229,7 +288,10 @@ def test_what_cannot_be_committed_is_said_before_the_query_starts(lmdb):
     ]:
         with pytest.raises(UsageError, match=message):
             headwater_spark.commit_batches(shop, name, store=lmdb, allow_unapplied=True)
-    with closing(hw.operations.open_store(lmdb)) as store, pytest.raises(UsageError, match="give its URL"):
+    with (
+        closing(hw.operations.open_store(lmdb)) as store,
+        pytest.raises(UsageError, match="give its URL"),
+    ):
         headwater_spark.commit_batches(SHOP, "payments", store=store, allow_unapplied=True)
     for name in ("", 7, "a\nb"):
         with pytest.raises(DefinitionError, match=r"spark_stream\(\): query is"):
@@ -238,13 +300,18 @@ def test_what_cannot_be_committed_is_said_before_the_query_starts(lmdb):
 
 
 def test_ingest_leaves_the_source_out(lmdb):
-    with closing(hw.operations.open_store(lmdb)) as store, pytest.raises(UsageError, match=r"every stream .* is a query of Spark"):
+    with (
+        closing(hw.operations.open_store(lmdb)) as store,
+        pytest.raises(UsageError, match=r"every stream .* is a query of Spark"),
+    ):
         ingest(SHOP, store, data_dir=None, once=True)
 
 
 def test_another_name_of_the_query_begins_a_new_stream(lmdb):
     commit(lmdb, 0, Frame(rows(0, 10)))
-    renamed = view(source(stream=headwater_spark.spark_stream("payments-2", schema=source().stream.schema)))
+    renamed = view(
+        source(stream=headwater_spark.spark_stream("payments-2", schema=source().stream.schema))
+    )
     with closing(committer(lmdb, project(renamed))) as commits:
         commits(Frame(rows(100, 10), OTHER), 0)
     assert online(lmdb, renamed)["user__count_7d"].sum() == 10

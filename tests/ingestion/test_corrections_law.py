@@ -1,4 +1,5 @@
-"""Random images of events through a writer into a real store: the online state equals the naive reference for all that was sent.
+"""Random images of events through a writer into a real store: the online state equals the naive
+reference for all that was sent.
 
 In any order, with copies, ties and restarts, for every aggregation; and parity finds nothing.
 """
@@ -36,7 +37,9 @@ EVERY = aggregations()
 FUNCTIONS = sorted({a.function for a in EVERY})
 
 waits = st.sampled_from([0, 0, 0.001, 1, 1, 5, 9.9, 60])
-seconds = st.one_of(st.sampled_from([0, 1, 5, 10, 40, 60]), st.floats(0, 90).map(lambda s: round(s, 3)))
+seconds = st.one_of(
+    st.sampled_from([0, 1, 5, 10, 40, 60]), st.floats(0, 90).map(lambda s: round(s, 3))
+)
 images = st.fixed_dictionaries(
     {
         "id": st.integers(0, 3),
@@ -46,7 +49,8 @@ images = st.fixed_dictionaries(
         "word": st.sampled_from([None, "a", "b", "é", ""]),
         "flag": st.sampled_from([None, True, False]),
         "moment": st.one_of(st.none(), seconds),
-        "at": st.one_of(*[seconds] * 4, st.just(-1.5), st.none()),  # so long before; negative: it is still to happen
+        # so long before; negative: it is still to happen
+        "at": st.one_of(*[seconds] * 4, st.just(-1.5), st.none()),
         "known": st.integers(0, 9),  # the version; rows of one are tied
         "before": st.sampled_from([False, False, False, False, True]),
     }
@@ -62,11 +66,18 @@ more = st.one_of(
     st.tuples(st.just("again"), waits, st.integers(0, 50)),
     st.tuples(st.sampled_from(["restart", "ask"]), waits, st.none()),
 )
-steps = st.tuples(stated, changed, st.lists(more, min_size=3, max_size=12)).map(lambda parts: [*parts[:2], *parts[2]])
+steps = st.tuples(stated, changed, st.lists(more, min_size=3, max_size=12)).map(
+    lambda parts: [*parts[:2], *parts[2]]
+)
 
 
 def source(stream=True, **more):
-    rules = {"timestamp_field": "at", "known_at_field": "known", "id_field": "id", "changes": "before"} | more
+    rules = {
+        "timestamp_field": "at",
+        "known_at_field": "known",
+        "id_field": "id",
+        "changes": "before",
+    } | more
     return hw.Source("s", **rules, **({"stream": hw.push(schema=SCHEMA)} if stream else {}))
 
 
@@ -82,14 +93,22 @@ class World:
 
     def __init__(self, url, folder, features):
         self.url, self.folder, self.now, self.offset = url, folder, START, 0
-        self.view, self.model = view_of(features, hw.streaming("2s")), view_of(features, hw.on_request(), stream=False)
+        self.view, self.model = (
+            view_of(features, hw.streaming("2s")),
+            view_of(features, hw.on_request(), stream=False),
+        )
         self.sent, self.commits = [], 0
         self.open()
 
     def open(self):
         self.store = hw.operations.open_store(self.url)
         self.ingestor = SourceIngestor(
-            self.view.source, [self.view], self.store, self.folder, IngestLimits(max_future_skew="10s"), replayed_from=self.now
+            self.view.source,
+            [self.view],
+            self.store,
+            self.folder,
+            IngestLimits(max_future_skew="10s"),
+            replayed_from=self.now,
         )
         self.ingestor.writer("0")
 
@@ -102,17 +121,24 @@ class World:
         self.commit([self.timed(image) for image in made])
 
     def timed(self, image):
-        past = {name: None if image[name] is None else self.now - round(image[name] * SECOND) for name in ("at", "moment")}
+        past = {
+            name: None if image[name] is None else self.now - round(image[name] * SECOND)
+            for name in ("at", "moment")
+        }
         return {**image, **past, "known": START - 100 + image["known"]}
 
     def change(self, given):
-        """A change of something sent, of its values, key, time or all, or a deletion; of an event's newest image, or of any."""
+        """A change of something sent, of its values, key, time or all, or a deletion; of an event's
+        newest image, or of any.
+        """
         number, fresh, what, newest = given
         if not self.sent:
             return
         was, fresh = self.sent[number % len(self.sent)], self.timed(fresh)
         if newest:
-            was = max((row for row in self.sent if row["id"] == was["id"]), key=lambda row: row["known"])
+            was = max(
+                (row for row in self.sent if row["id"] == was["id"]), key=lambda row: row["known"]
+            )
         kept = {
             "values": ["key", "at"],
             "key": [n for n in SCHEMA if n != "key"],
@@ -130,11 +156,21 @@ class World:
             self.commit([self.sent[number % len(self.sent)]])
 
     def commit(self, rows):
-        payloads = [json.dumps({k: iso(v) if k in TIMES and v is not None else v for k, v in row.items()}).encode() for row in rows]
+        payloads = [
+            json.dumps(
+                {k: iso(v) if k in TIMES and v is not None else v for k, v in row.items()}
+            ).encode()
+            for row in rows
+        ]
         n = len(rows)
         end = self.offset + n
         records = RecordBatch(
-            ["0"], np.zeros(n, np.int64), np.arange(self.offset, end), np.full(n, self.now), {"0": between(self.offset, end)}, payloads
+            ["0"],
+            np.zeros(n, np.int64),
+            np.arange(self.offset, end),
+            np.full(n, self.now),
+            {"0": between(self.offset, end)},
+            payloads,
         )
         self.ingestor.commit([(records, dict(self.ingestor.turns))], self.now)
         self.offset = end
@@ -144,12 +180,26 @@ class World:
         self.now += 1  # a commit has a time of its own
         self.ingestor.commit([], self.now)  # what was held and is due
         served = OnlineView(self.view, self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
-        known = [row for row in self.sent if row["before"] or row["at"] is None or row["at"] < self.now]  # the others wait for their time
-        model = [{**row, **{n: None if row[n] is None else moment(row[n]) for n in TIMES}} for row in known]
-        answers = evaluate(self.model, model, [{"key": key, "timestamp": moment(served.read_version.T)} for key in [*KEYS, 9]])
-        for feature, values, status in zip(self.view.outputs, served.features, served.statuses, strict=True):
+        # the others wait for their time
+        known = [
+            row for row in self.sent if row["before"] or row["at"] is None or row["at"] < self.now
+        ]
+        model = [
+            {**row, **{n: None if row[n] is None else moment(row[n]) for n in TIMES}}
+            for row in known
+        ]
+        answers = evaluate(
+            self.model,
+            model,
+            [{"key": key, "timestamp": moment(served.read_version.T)} for key in [*KEYS, 9]],
+        )
+        for feature, values, status in zip(
+            self.view.outputs, served.features, served.statuses, strict=True
+        ):
             squared = feature.aggregation.function == "std"
-            for place, (value, said) in enumerate(zip(values.to_list(), status.to_list(), strict=True)):
+            for place, (value, said) in enumerate(
+                zip(values.to_list(), status.to_list(), strict=True)
+            ):
                 answer = answers[place][f"v__{feature.name}"]
                 assert agree(answer, value, squared=squared), (feature.name, place, value, answer)
                 assert said == answer.status, (feature.name, place, said, answer)
@@ -181,7 +231,9 @@ def test_online_equals_offline(function):
     mine = [a for a in EVERY if a.function == function]
 
     @settings(max_examples=200 if LONG else 8)
-    @given(steps=steps, features=st.lists(st.sampled_from(mine), min_size=1, max_size=3, unique_by=id))
+    @given(
+        steps=steps, features=st.lists(st.sampled_from(mine), min_size=1, max_size=3, unique_by=id)
+    )
     def law(steps, features):
         with tempfile.TemporaryDirectory() as folder:
             run(f"lmdb:{folder}/online?size=100MB", Path(folder), features, steps)

@@ -15,7 +15,9 @@ WITH_ID = {"key": int, "amount": float, "at": datetime, "id": str}
 
 
 def count(store, view, second):
-    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second), details=True)["view__count_1d"][0]
+    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second), details=True)[
+        "view__count_1d"
+    ][0]
 
 
 def event(n, second=1.0, **more):
@@ -26,7 +28,9 @@ def event(n, second=1.0, **more):
 @pytest.mark.parametrize("rolled", [True, False], ids=["in files", "in the store"])
 def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, rolled):
     """Events from the future of a clock that was behind: later they are none."""
-    view = streaming_view(windows=["1d"], schema=WITH_ID, source={"id_field": "id", "select": ["key", "amount"]})
+    view = streaming_view(
+        windows=["1d"], schema=WITH_ID, source={"id_field": "id", "select": ["key", "amount"]}
+    )
     project = project_of(view)
     flow = Flow([view], either, tmp_path)
     flow.send([event(0)], 2)
@@ -36,21 +40,32 @@ def test_what_a_wrong_limit_refused_is_taken_in_once(either, tmp_path, clock, ro
         flow.ingestor.roll(least=1)
     assert count(either, view, 5) == 1
     clock(200_001)
-    tried = hw.operations.replay_dead_letters(project, "events", store=either, data_dir=tmp_path, dry_run=True)
+    tried = hw.operations.replay_dead_letters(
+        project, "events", store=either, data_dir=tmp_path, dry_run=True
+    )
     assert (tried.records, dict(tried.outcomes)) == (6, {"accepted": 5, "refused": 1})
-    assert hw.operations.dead_letters(project, "events", store=either, data_dir=tmp_path)["replayed"].sum() == 0
+    assert (
+        hw.operations.dead_letters(project, "events", store=either, data_dir=tmp_path)[
+            "replayed"
+        ].sum()
+        == 0
+    )
     done = hw.operations.replay_dead_letters(project, "events", store=either, data_dir=tmp_path)
     assert (done.records, done.before, dict(done.outcomes)) == (6, 0, {"accepted": 5, "refused": 1})
     assert count(either, view, 200_002) == 5
     again = hw.operations.replay_dead_letters(project, "events", store=either, data_dir=tmp_path)
-    assert (again.records, again.before, dict(again.outcomes)) == (1, 5, {"refused": 1}), "a record refused again may be tried again"
+    assert (again.records, again.before, dict(again.outcomes)) == (1, 5, {"refused": 1}), (
+        "a record refused again may be tried again"
+    )
     assert count(either, view, 200_002) == 5
     listed = hw.operations.dead_letters(project, "events", store=either, data_dir=tmp_path)
     assert listed["replayed"].sum() == 5
     assert listed.height == 7, "each record once, however often it was refused"
     after = Flow([view], either, tmp_path)
     (made,) = after.send([event(3, 200_000.0), event(7, 200_000.0)], 200_003)
-    assert (made.counts["copies"], made.counts["accepted"]) == (1, 1), "a replayed event is known by its id, and offsets have not moved"
+    assert (made.counts["copies"], made.counts["accepted"]) == (1, 1), (
+        "a replayed event is known by its id, and offsets have not moved"
+    )
     assert count(either, view, 200_004) == 6
     assert hw.parity(project, store=either, data_dir=tmp_path, at=at(200_004))[0].mismatches == []
 
@@ -62,8 +77,12 @@ def test_a_replay_that_fails_marks_nothing(store, tmp_path, clock, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "commit", _fails)
         with pytest.raises(StoreError, match="no room"):
-            hw.operations.replay_dead_letters(project_of(view), "events", store=store, data_dir=tmp_path)
-    assert hw.operations.replay_dead_letters(project_of(view), "events", store=store, data_dir=tmp_path).outcomes == {"accepted": 1}
+            hw.operations.replay_dead_letters(
+                project_of(view), "events", store=store, data_dir=tmp_path
+            )
+    assert hw.operations.replay_dead_letters(
+        project_of(view), "events", store=store, data_dir=tmp_path
+    ).outcomes == {"accepted": 1}
     assert count(store, view, 200_002) == 1
 
 
@@ -87,8 +106,17 @@ def test_some_of_them(store, tmp_path, clock, which, found):
     flow.send([event(3, amount="bad")], 30)
     clock(200_001)
     chosen = hw.operations.DeadLetterFilter(**which)
-    assert set(hw.operations.dead_letters(project, "events", chosen, store=store, data_dir=tmp_path)["headwater_offset"]) == found
-    done = hw.operations.replay_dead_letters(project, "events", chosen, store=store, data_dir=tmp_path)
+    assert (
+        set(
+            hw.operations.dead_letters(project, "events", chosen, store=store, data_dir=tmp_path)[
+                "headwater_offset"
+            ]
+        )
+        == found
+    )
+    done = hw.operations.replay_dead_letters(
+        project, "events", chosen, store=store, data_dir=tmp_path
+    )
     assert done.records == len(found)
     assert done.outcomes.get("accepted", 0) == len(found - {3})
 
@@ -98,9 +126,16 @@ def test_what_cannot_be_replayed_is_said(store, tmp_path):
     Flow([view], store, tmp_path).send([event(1, 200_000.0)], 3)
     with pytest.raises(UsageError, match=r"no source 'event'.*did you mean 'events'"):
         hw.operations.replay_dead_letters(project_of(view), "event", store=store, data_dir=tmp_path)
-    with store.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds the lease"):
+    with (
+        store.lease("ingest", wait=0),
+        pytest.raises(StoreError, match="another process holds the lease"),
+    ):
         hw.operations.replay_dead_letters(
-            project_of(view), "events", store=store, data_dir=tmp_path, limits=hw.ingestion.source_ingestor.IngestLimits(wait=0.0)
+            project_of(view),
+            "events",
+            store=store,
+            data_dir=tmp_path,
+            limits=hw.ingestion.source_ingestor.IngestLimits(wait=0.0),
         )
 
 
@@ -109,20 +144,33 @@ def test_the_command(tmp_path, clock, monkeypatch):
 
     (tmp_path / "features.py").write_text(
         "import datetime, polars as pl, headwater as hw\n"
-        "source = hw.Source('events', timestamp_field='at', stream=hw.push(schema={'key': int, 'amount': float, 'at': datetime.datetime},"
-        " at_least_once=True))\n"
-        "view = hw.FeatureView('view', source=source, keys=['key'], features=[hw.count()], windows=['1d'], freshness=hw.streaming('2s'))\n"
-        "rows = pl.DataFrame({'key': [1], 'at': [datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)], 'y': [1.0]})\n"
-        "labels = hw.Labels('labels', table=rows, timestamp_field='at', label='y', known_after='1h')\n"
-        "model = hw.Model('m', task='regression', features=hw.FeatureService('s', [view]), labels=labels)\n"
-        "project = hw.Project('project', [model])\n"
+        "source = hw.Source('events', timestamp_field='at', stream=hw.push(schema={'key': int, "
+        "'amount': float, 'at': datetime.datetime}, at_least_once=True))\nview = "
+        "hw.FeatureView('view', source=source, keys=['key'], features=[hw.count()], "
+        "windows=['1d'], freshness=hw.streaming('2s'))\nrows = pl.DataFrame({'key': [1], 'at': "
+        "[datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)], 'y': [1.0]})\nlabels = "
+        "hw.Labels('labels', table=rows, timestamp_field='at', label='y', "
+        "known_after='1h')\nmodel = hw.Model('m', task='regression', "
+        "features=hw.FeatureService('s', [view]), labels=labels)\nproject = hw.Project('project', "
+        "[model])\n"
     )
     url = f"lmdb:{tmp_path}/online"
     with closing(hw.operations.open_store(url)) as store:
-        Flow([streaming_view(windows=["1d"], features=[hw.count()])], store, tmp_path).send([event(1, 200_000.0)], 3)
+        Flow([streaming_view(windows=["1d"], features=[hw.count()])], store, tmp_path).send(
+            [event(1, 200_000.0)], 3
+        )
     clock(200_001)
     monkeypatch.chdir(tmp_path)
-    same = ["events", "--project", "features.py", "--store", url, "--data-dir", str(tmp_path), "--json"]
+    same = [
+        "events",
+        "--project",
+        "features.py",
+        "--store",
+        url,
+        "--data-dir",
+        str(tmp_path),
+        "--json",
+    ]
 
     def run(*arguments):
         with redirect_stdout(io.StringIO()) as out:

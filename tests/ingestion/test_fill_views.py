@@ -13,7 +13,18 @@ from headwater.ingestion import past_events
 from headwater.ingestion.ingest import IngestLimits, SourceIngestor
 from headwater.monitoring.parity import check_view
 from headwater.state.view_state import read_stream
-from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view  # noqa: F401 (fixtures)
+from tests.flow import (
+    SCHEMA,
+    Flow,
+    at,
+    clock,  # noqa: F401
+    frame,
+    home,  # noqa: F401
+    micros,
+    project_of,
+    store,  # noqa: F401
+    streaming_view,
+)
 from tests.stores.servers import serving
 
 HOUR = 3600
@@ -23,7 +34,10 @@ SUMS = [hw.sum("amount"), hw.last_n("amount", k=3)]
 
 def events(numbers, **more):
     """Of 5 keys, event n at second n."""
-    return [{"key": n % 5, "at": n, "amount": 2.0**n, **({"id": f"e{n}"} if more.get("ids") else {})} for n in numbers]
+    return [
+        {"key": n % 5, "at": n, "amount": 2.0**n, **({"id": f"e{n}"} if more.get("ids") else {})}
+        for n in numbers
+    ]
 
 
 def rows(numbers):
@@ -40,11 +54,17 @@ def values(view, store, second):
 @pytest.mark.slow
 @pytest.mark.parametrize("rolled", [False, True])
 @pytest.mark.parametrize("small", [False, True], ids=["at once", "in parts"])
-def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, either, tmp_path, clock, monkeypatch):
+def test_a_new_view_equals_one_that_was_there_from_the_start(
+    rolled, small, either, tmp_path, clock, monkeypatch
+):
     old = streaming_view(SUMS)
     flow = Flow([old], either, tmp_path)
     for n in range(0, 40, 4):
-        flow.send(events(range(n, n + 4)), n + 4, partition=str(0 if not either.capabilities.multi_process else n % 3))
+        flow.send(
+            events(range(n, n + 4)),
+            n + 4,
+            partition=str(0 if not either.capabilities.multi_process else n % 3),
+        )
         if rolled:
             flow.ingestor.roll(least=1)
     monkeypatch.setattr(past_events, "ROWS", 3 if small else 500_000)
@@ -59,15 +79,22 @@ def test_a_new_view_equals_one_that_was_there_from_the_start(rolled, small, eith
     for view in (old, new):
         assert check_view(view, either, tmp_path, at=micros(46)).mismatches == []
     assert (
-        values(old, either, 46)[0][0] == values(new, either, 46)[0][0] == [sum(2.0**n for n in range(44) if n % 5 == k) for k in range(6)]
+        values(old, either, 46)[0][0]
+        == values(new, either, 46)[0][0]
+        == [sum(2.0**n for n in range(44) if n % 5 == k) for k in range(6)]
     )
 
 
 @pytest.mark.services
 def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock):
-    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
+    with (
+        serving(tmp_path / "redis") as server,
+        closing(hw.operations.open_store(server.url)) as store,
+    ):
         stream = hw.kafka("events", servers="127.0.0.1:1", schema=SCHEMA)
-        old, new = (streaming_view(name=name, source={"stream": stream}) for name in ("view", "new"))
+        old, new = (
+            streaming_view(name=name, source={"stream": stream}) for name in ("view", "new")
+        )
         flow = Flow([old], store, tmp_path)
         flow.send(events(range(5)), 10, partition="0")
         flow.send(events(range(5, 10)), 10, partition="1")
@@ -75,15 +102,24 @@ def test_a_view_is_filling_until_every_partition_has_been_seeded(tmp_path, clock
         assert read_stream(store, new.tiles_fingerprint, "events").seeded is None
         with pytest.raises(StoreError, match="is not filled yet"):
             values(new, store, 11)
-        said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(11)).views}
+        said = {
+            v.view: v.state
+            for v in hw.status(
+                project_of(old, new), store=store, data_dir=tmp_path, at=at(11)
+            ).views
+        }
         assert said == {"view": "current", "new": "filling"}
         both.ingestor.writer("1")
         assert values(new, store, 11) == values(old, store, 11)
 
 
 @pytest.mark.services
-def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(tmp_path, clock, monkeypatch):
-    """Between two parts the partition goes to another process, which goes on with the fill: each event counts once."""
+def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(
+    tmp_path, clock, monkeypatch
+):
+    """Between two parts the partition goes to another process, which goes on with the fill: each
+    event counts once.
+    """
     with (
         serving(tmp_path / "redis") as server,
         closing(hw.operations.open_store(server.url)) as store,
@@ -93,7 +129,10 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
         monkeypatch.setattr(past_events, "ROWS", 4)
-        first, other = (SourceIngestor(old.source, [old, new], s, tmp_path, IngestLimits()) for s in (store, its))
+        first, other = (
+            SourceIngestor(old.source, [old, new], s, tmp_path, IngestLimits())
+            for s in (store, its)
+        )
         add, parts = filling._added, []
 
         def interrupted(*given):
@@ -111,12 +150,19 @@ def test_a_writer_that_lost_its_partition_while_it_filled_views_writes_no_more(t
 
 @pytest.mark.services
 def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
-    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
+    with (
+        serving(tmp_path / "redis") as server,
+        closing(hw.operations.open_store(server.url)) as store,
+    ):
         old, new = streaming_view(SUMS), streaming_view(SUMS, name="new")
         Flow([old], store, tmp_path).send(events(range(20)), 20)
         clock(20)
         monkeypatch.setattr(past_events, "ROWS", 4)
-        ingestor, add, parts = SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()), filling._added, []
+        ingestor, add, parts = (
+            SourceIngestor(old.source, [old, new], store, tmp_path, IngestLimits()),
+            filling._added,
+            [],
+        )
 
         def revoked(*given):
             parts.append(1)
@@ -132,25 +178,37 @@ def test_filling_is_given_up_between_two_parts(tmp_path, clock, monkeypatch):
         assert values(new, store, 21) == values(old, store, 21)
 
 
-def test_a_history_of_many_parts_is_whole_before_the_first_commit(either, tmp_path, clock, monkeypatch):
+def test_a_history_of_many_parts_is_whole_before_the_first_commit(
+    either, tmp_path, clock, monkeypatch
+):
     monkeypatch.setattr(past_events, "ROWS", 3)
     clock(20)
     view = streaming_view(SUMS, source={"history": rows(range(20)), "select": ["key", "amount"]})
     Flow([view], either, tmp_path).send([], 21)
-    assert values(view, either, 21)[0][0] == [sum(2.0**n for n in range(20) if n % 5 == k) for k in range(6)]
+    assert values(view, either, 21)[0][0] == [
+        sum(2.0**n for n in range(20) if n % 5 == k) for k in range(6)
+    ]
 
 
 def test_the_history_before_the_stream_is_in_every_view_once(either, tmp_path, clock):
     """Two partitions, two views, one of them added later: the history is in each view once."""
     clock(20)
-    source = {"history": rows(range(10)), "id_field": "id", "id_horizon": "1h", "select": ["key", "amount"]}
-    views = [streaming_view(SUMS, schema=WITH_ID, source=source, name=name) for name in ("view", "later")]
+    source = {
+        "history": rows(range(10)),
+        "id_field": "id",
+        "id_horizon": "1h",
+        "select": ["key", "amount"],
+    }
+    views = [
+        streaming_view(SUMS, schema=WITH_ID, source=source, name=name) for name in ("view", "later")
+    ]
     expected = [sum(2.0**n for n in range(30) if n % 5 == k) for k in range(6)]
     first = Flow(views[:1], either, tmp_path)
     parts = ("0",) if not either.capabilities.multi_process else ("0", "1")
     for partition in parts:
         first.ingestor.writer(partition)
-    first.send(events(range(5, 20), ids=True), 25, partition=parts[0])  # ten of them are in the history too
+    # ten of them are in the history too
+    first.send(events(range(5, 20), ids=True), 25, partition=parts[0])
     first.send(events(range(20, 30), ids=True), 35, partition=parts[-1])
     assert values(views[0], either, 40)[0][0] == expected
     clock(45)
@@ -162,15 +220,21 @@ def test_the_history_before_the_stream_is_in_every_view_once(either, tmp_path, c
         assert check_view(view, either, tmp_path, at=micros(50)).mismatches == []
 
 
-def test_a_stream_without_ids_beside_a_history_is_approximate_until_the_longest_window_has_passed(store, tmp_path, clock):
+def test_a_stream_without_ids_beside_a_history_is_approximate_until_the_longest_window_has_passed(
+    store, tmp_path, clock
+):
     clock(100)
-    view = streaming_view(source={"history": rows(range(10)), "select": ["key", "amount"]}, windows=["10m", "1h"])
+    view = streaming_view(
+        source={"history": rows(range(10)), "select": ["key", "amount"]}, windows=["10m", "1h"]
+    )
     flow = Flow([view], store, tmp_path)
     project = project_of(view)
     seen = []
     for second in (101, 100 + HOUR - 1, 100 + HOUR + 200):
         flow.send([], second)
-        served = hw.get_online_features(hw.FeatureService("s", [view]), [{"key": 1}], store=store, at=at(second), details=True)
+        served = hw.get_online_features(
+            hw.FeatureService("s", [view]), [{"key": 1}], store=store, at=at(second), details=True
+        )
         (said,) = hw.status(project, store=store, data_dir=tmp_path, at=at(second)).views
         seen.append((said.state, served["view__count_1h__stale"][0]))
     assert seen == [("approximate", True), ("approximate", True), ("current", False)]
@@ -181,7 +245,10 @@ def test_ingestion_that_kept_no_archive_says_that_a_new_view_is_incomplete(store
     Flow([old], store, None).send(events(range(10)), 20)
     clock(30)
     Flow([old, new], store, None).send([], 31)
-    said = {v.view: v.state for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(31)).views}
+    said = {
+        v.view: v.state
+        for v in hw.status(project_of(old, new), store=store, data_dir=tmp_path, at=at(31)).views
+    }
     assert said == {"view": "current", "new": "incomplete"}
 
 
@@ -203,7 +270,9 @@ def test_a_view_that_was_forgotten_is_made_anew_and_others_stay(either, tmp_path
 
 
 def test_a_store_that_was_lost_begins_anew_from_its_archive_as_history(tmp_path, clock):
-    """The recipe of the page on operations: the old archive is the history of a new one, and ids tell what both hold."""
+    """The recipe of the page on operations: the old archive is the history of a new one, and ids
+    tell what both hold.
+    """
     source = {"id_field": "id", "id_horizon": "1h", "select": ["key", "amount"]}
     first = streaming_view(SUMS, schema=WITH_ID, source=source)
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/lost?size=1GB")) as store:
@@ -211,9 +280,15 @@ def test_a_store_that_was_lost_begins_anew_from_its_archive_as_history(tmp_path,
         flow.send(events(range(20), ids=True), 25)
         flow.ingestor.roll(least=1)
     clock(30)
-    again = streaming_view(SUMS, schema=WITH_ID, source=source | {"history": hw.parquet(tmp_path / "old" / "archive" / "events")})
+    again = streaming_view(
+        SUMS,
+        schema=WITH_ID,
+        source=source | {"history": hw.parquet(tmp_path / "old" / "archive" / "events")},
+    )
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/new?size=1GB")) as store:
         flow = Flow([again], store, tmp_path / "new")
         flow.send(events(range(5, 25), ids=True), 35)  # the stream holds less than all of it
-        assert values(again, store, 40)[0][0] == [sum(2.0**n for n in range(25) if n % 5 == k) for k in range(6)]
+        assert values(again, store, 40)[0][0] == [
+            sum(2.0**n for n in range(25) if n % 5 == k) for k in range(6)
+        ]
         assert check_view(again, store, tmp_path / "new", at=micros(40)).mismatches == []

@@ -1,4 +1,6 @@
-"""A process that writes streams keeps the memory that a commit frees, instead of getting it back from the system page by page."""
+"""A process that writes streams keeps the memory that a commit frees, instead of getting it back
+from the system page by page.
+"""
 
 import platform
 import subprocess
@@ -36,8 +38,12 @@ def test_a_writer_keeps_freed_memory(tmp_path):
     faults = [int(line) for line in _printed(str(tmp_path / "store"))]
     assert max(faults[1:]) < PAGES // 10, faults
     if platform.machine() == "x86_64":  # where pages are larger there are fewer
-        assert min(int(line) for line in _printed()[1:]) > PAGES // 2, "the allocator keeps it by itself: the call is needless"
+        assert min(int(line) for line in _printed()[1:]) > PAGES // 2, (
+            "the allocator keeps it by itself: the call is needless"
+        )
 
 
 def _printed(*arguments):
-    return subprocess.run([sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True
+    ).stdout.split()

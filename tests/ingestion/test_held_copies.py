@@ -1,4 +1,6 @@
-"""An event of the future is known at its release, for its id too: serving of it and its copies equals training."""
+"""An event of the future is known at its release, for its id too: serving of it and its copies
+equals training.
+"""
 
 import itertools
 import json
@@ -14,7 +16,10 @@ from headwater.ingestion.ingest import IngestLimits
 HOUR = 3_600_000_000
 UTC = pl.Datetime("us", "UTC")
 _NUMBERS = itertools.count()
-STORES = ["lmdb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "cluster", "postgres"))]
+STORES = [
+    "lmdb",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("redis", "cluster", "postgres")),
+]
 
 
 @pytest.fixture(params=STORES)
@@ -55,8 +60,22 @@ class World:
     def project(self, view):
         asked = pl.Series("asked", [clock.timestamp(self.start)]).cast(UTC)
         table = pl.DataFrame({"asked": asked, "y": [1], "key": ["a"]})
-        labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1d", select=["key"])
-        return hw.Project("project", [hw.Model("m", task="binary", features=hw.FeatureService("service", [view]), labels=labels)])
+        labels = hw.Labels(
+            "labels",
+            table=table,
+            timestamp_field="asked",
+            label="y",
+            known_after="1d",
+            select=["key"],
+        )
+        return hw.Project(
+            "project",
+            [
+                hw.Model(
+                    "m", task="binary", features=hw.FeatureService("service", [view]), labels=labels
+                )
+            ],
+        )
 
     def put(self, event_id, hour, n=1):
         """An event of this id, at this hour after the start."""
@@ -69,7 +88,15 @@ class World:
         self.hour = hour
         limits = IngestLimits(max_clock_jump="3650d")  # a server's clock stays where it is
         options = hw.operations.IngestOptions(allow_unapplied=True)
-        hw.ingest(self.project(view), self.url, data_dir=self.folder / "home", listen=None, once=True, limits=limits, options=options)
+        hw.ingest(
+            self.project(view),
+            self.url,
+            data_dir=self.folder / "home",
+            listen=None,
+            once=True,
+            limits=limits,
+            options=options,
+        )
 
     def served(self, view):
         """How many events count, and their sum: as served, and by training where these differ."""
@@ -81,7 +108,9 @@ class World:
         return found["view__count_30d"].item(), found["view__sum_n_30d"].item()
 
     def refused(self, view):
-        rows = hw.operations.dead_letters(self.project(view), "events", store=self.url, data_dir=self.folder / "home")
+        rows = hw.operations.dead_letters(
+            self.project(view), "events", store=self.url, data_dir=self.folder / "home"
+        )
         return rows["reason"].to_list()
 
 
@@ -91,13 +120,19 @@ def world(tmp_path, url, monkeypatch):
 
 
 COPIES = {
-    # what came: (hour, event time, n); further hours of commits; id_horizon; how many count, and their sum
+    # what came: (hour, event time, n); further hours of commits; id_horizon; how many count, and
+    # their sum
     "a copy after the release": ([(0, 23, 1), (30, 29, 2)], [23.5], "1d", (1, 1)),
     "a copy id_horizon after the release": ([(0, 23, 1), (48, 47, 2)], [23.5], "1d", (2, 3)),
     "an earlier event of the id, while one is held": ([(0, 23, 1), (5, 4, 2)], [24], "1d", (1, 2)),
     "the same, known more than id_horizon before": ([(0, 23, 1), (5, 4, 2)], [24], "2h", (2, 3)),
     "a held event after an accepted one": ([(0, -1, 1), (1, 23, 2)], [23.5], "1d", (1, 1)),
-    "the same, known more than id_horizon before it": ([(0, -1, 1), (1, 23, 2)], [25], "1d", (2, 3)),
+    "the same, known more than id_horizon before it": (
+        [(0, -1, 1), (1, 23, 2)],
+        [25],
+        "1d",
+        (2, 3),
+    ),
     "two held copies": ([(0, 9, 1), (1, 9, 1)], [10], "1d", (1, 1)),
     "two of one commit": ([(0, 9, 1), (0, 9, 1)], [10], "1d", (1, 1)),
     "two held events of one id": ([(0, 10, 1), (1, 9, 2)], [11], "1d", (1, 2)),
@@ -147,16 +182,29 @@ def test_id_field_is_added_while_copies_are_held(world):
 
 
 def test_rules_that_change_while_events_are_held(tmp_path, lmdb, monkeypatch):
-    """A filter leaves some out, an id becomes required, and another column says when they happen."""
+    """A filter leaves some out, an id becomes required, and another column says when they
+    happen.
+    """
     world = World(tmp_path, lmdb, monkeypatch)
     schema = {"t": datetime, "u": datetime, "key": str, "id": str, "n": int}
     stream = hw.appended(world.path, schema=schema)
     first = view_of(world.path, stream=stream, id_field=None)
     then = view_of(world.path, stream=stream, filter=pl.col("n") > 1, timestamp_field="u")
-    for event_id, u, n in (("low", 4, 1), ("early", 1, 2), ("late", 20, 3), (None, 4, 4), ("no time", None, 5)):
-        times = {"t": clock.timestamp(world.start + 5 * HOUR), "u": None if u is None else clock.timestamp(world.start + u * HOUR)}
+    for event_id, u, n in (
+        ("low", 4, 1),
+        ("early", 1, 2),
+        ("late", 20, 3),
+        (None, 4, 4),
+        ("no time", None, 5),
+    ):
+        times = {
+            "t": clock.timestamp(world.start + 5 * HOUR),
+            "u": None if u is None else clock.timestamp(world.start + u * HOUR),
+        }
         with world.path.open("a") as file:
-            file.write(json.dumps({"key": "a", "id": event_id, "n": n, **times}, default=str) + "\n")
+            file.write(
+                json.dumps({"key": "a", "id": event_id, "n": n, **times}, default=str) + "\n"
+            )
     world.ingest(first, 0)
     world.ingest(then, 2)
     assert world.served(then) == (1, 2)

@@ -13,7 +13,9 @@ from tests.flow import Flow, at, frame, home, store, streaming_view  # noqa: F40
 
 
 def count_of(store, view, second):
-    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second))["view__count_1d"][0]
+    return hw.get_online_features(view, [{"key": 1}], store=store, at=at(second))["view__count_1d"][
+        0
+    ]
 
 
 def held_blocks(store):
@@ -26,11 +28,18 @@ def held_blocks(store):
 @settings(max_examples=tries(60), deadline=None)
 @given(
     st.lists(
-        st.tuples(st.lists(st.integers(0, 40), max_size=5), st.integers(0, 6), st.sampled_from(["go", "restart", "fail"])), max_size=60
+        st.tuples(
+            st.lists(st.integers(0, 40), max_size=5),
+            st.integers(0, 6),
+            st.sampled_from(["go", "restart", "fail"]),
+        ),
+        max_size=60,
     )
 )
 def test_every_held_event_is_released_once_at_its_time(steps):
-    """Any held events, restarted, or committed for nothing: as a list that is filtered at each commit says."""
+    """Any held events, restarted, or committed for nothing: as a list that is filtered at each
+    commit says.
+    """
     values, now, expected, number = {}, 0, [], 0
     held = HeldEvents.load(values, now)
     for step, (ahead, later, how) in enumerate(steps):
@@ -39,7 +48,11 @@ def test_every_held_event_is_released_once_at_its_time(steps):
         came = sorted(n for rows in released for n in rows["n"].to_list())
         assert came == sorted(n for n, due in expected if due < then)
         fresh = [(number + i, then + a) for i, a in enumerate(ahead)]
-        rows = pl.DataFrame(fresh, schema={"n": pl.Int64, DUE: pl.Int64}, orient="row") if fresh else None
+        rows = (
+            pl.DataFrame(fresh, schema={"n": pl.Int64, DUE: pl.Int64}, orient="row")
+            if fresh
+            else None
+        )
         changes, after = without.put(b"%08d" % step, rows)
         if how == "fail":  # the value is as it was
             continue
@@ -50,7 +63,11 @@ def test_every_held_event_is_released_once_at_its_time(steps):
             held = HeldEvents.load(values, now)
         assert held.due == min((due for _, due in expected), default=None)
         assert held.latest >= max((due for _, due in expected), default=0)
-        assert sum(waiting(value, now).height for value in values.values()) == len(held) == len(expected)
+        assert (
+            sum(waiting(value, now).height for value in values.values())
+            == len(held)
+            == len(expected)
+        )
 
 
 def test_a_commit_reads_the_events_that_are_due_however_many_wait():
@@ -118,5 +135,14 @@ def _fails(*_):
 
 
 def _project(view):
-    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
-    return hw.Project("project", [hw.Model("m", task="regression", features=hw.FeatureService("s", [view]), labels=labels)])
+    labels = hw.Labels(
+        "labels",
+        table=frame([(1, 10, 1.0)]),
+        timestamp_field="at",
+        label="amount",
+        known_after="1h",
+    )
+    return hw.Project(
+        "project",
+        [hw.Model("m", task="regression", features=hw.FeatureService("s", [view]), labels=labels)],
+    )

@@ -1,4 +1,6 @@
-"""Ids of accepted events: duplicates as a dictionary finds them, in at most 32 bytes an id; a store of many small commits stays small."""
+"""Ids of accepted events: duplicates as a dictionary finds them, in at most 32 bytes an id; a store
+of many small commits stays small.
+"""
 
 import numpy as np
 import polars as pl
@@ -38,18 +40,36 @@ class Naive:
 
 @st.composite
 def batches(draw):
-    """Events of a commit: few ids or many, strings or integers, known at one time or each at its time."""
+    """Events of a commit: few ids or many, strings or integers, known at one time or each at its
+    time.
+    """
     count, space = draw(st.sampled_from([(3, 4), (8, 30), (40, 30), (700, 5_000), (1_500, 600)]))
     chance = np.random.default_rng(draw(st.integers(0, 2**32)))
     ids = chance.integers(-space, space, count)
-    each = np.sort(chance.integers(0, 2 * HORIZON, count)) if draw(st.booleans()) else np.zeros(count, np.int64)
-    return ids, chance.integers(0, 3, count), each, draw(st.sampled_from([0, 1, 7, HORIZON - 1, HORIZON, HORIZON + 1]))
+    each = (
+        np.sort(chance.integers(0, 2 * HORIZON, count))
+        if draw(st.booleans())
+        else np.zeros(count, np.int64)
+    )
+    return (
+        ids,
+        chance.integers(0, 3, count),
+        each,
+        draw(st.sampled_from([0, 1, 7, HORIZON - 1, HORIZON, HORIZON + 1])),
+    )
 
 
 @settings(max_examples=tries(60), deadline=None)
-@given(st.lists(st.tuples(batches(), st.sampled_from(["go", "go", "go", "fail", "older"])), max_size=25), st.booleans())
+@given(
+    st.lists(
+        st.tuples(batches(), st.sampled_from(["go", "go", "go", "fail", "older"])), max_size=25
+    ),
+    st.booleans(),
+)
 def test_duplicates_are_those_that_a_dictionary_finds(steps, text):
-    """In a batch and between batches; at exactly the horizon; while tables grow; after commits that failed, and from older versions."""
+    """In a batch and between batches; at exactly the horizon; while tables grow; after commits that
+    failed, and from older versions.
+    """
     versions = [(DedupIndex(HORIZON), Naive(), 0)]
     for (ids, contents, each, later), how in steps:
         index, naive, now = versions[len(versions) // 2 if how == "older" else -1]
@@ -77,8 +97,14 @@ def test_an_id_is_free_at_exactly_the_horizon_and_a_copy_does_not_prolong_it():
 def test_integers_of_any_type_are_their_value():
     """The least, the greatest and those around zero, of signed and unsigned types."""
     for dtype in (pl.Int8, pl.Int64, pl.UInt64):
-        low, high = {pl.Int8: (-128, 127), pl.Int64: (-(2**63), 2**63 - 1), pl.UInt64: (0, 2**64 - 1)}[dtype]
-        some = pl.Series([low, high, 0, 1, low, high, 0, 1], dtype=dtype).unique(maintain_order=True)
+        low, high = {
+            pl.Int8: (-128, 127),
+            pl.Int64: (-(2**63), 2**63 - 1),
+            pl.UInt64: (0, 2**64 - 1),
+        }[dtype]
+        some = pl.Series([low, high, 0, 1, low, high, 0, 1], dtype=dtype).unique(
+            maintain_order=True
+        )
         twice = DedupIndex(10).accept(pl.concat([some, some]), np.zeros(2 * len(some), np.int64), 5)
         assert twice.accepted.tolist() == [True] * len(some) + [False] * len(some)
 
@@ -96,12 +122,16 @@ def filled(count, batch, *, step=1, index=None, first=0):
 
 
 def test_an_id_takes_at_most_32_bytes_while_the_tables_grow():
-    most = max(index.nbytes / len(index) for index in filled(300_000, 2_000) if len(index) > 100_000)
+    most = max(
+        index.nbytes / len(index) for index in filled(300_000, 2_000) if len(index) > 100_000
+    )
     assert 24 < most <= 32
 
 
 def test_growth_needs_no_memory_for_all_ids_twice():
-    """Additional tables, so that the version before a commit stays valid: the tables that this commit has replaced."""
+    """Additional tables, so that the version before a commit stays valid: the tables that this
+    commit has replaced.
+    """
     before, most = None, 0.0
     for index in filled(300_000, 2_000):
         if before is not None and len(index) > 100_000:
@@ -111,7 +141,9 @@ def test_growth_needs_no_memory_for_all_ids_twice():
 
 
 def test_ids_that_pass_make_room_for_new_ones():
-    """Two horizons at one rate, then a tenth of it: the tables follow what lives, and not what ever came."""
+    """Two horizons at one rate, then a tenth of it: the tables follow what lives, and not what ever
+    came.
+    """
     batch, commits = 2_000, 100
     step = DAY // commits
     for index in filled(2 * commits * batch, batch, step=step):
@@ -129,7 +161,9 @@ def test_many_commits_of_one_id_are_in_order_and_their_times_pass():
         found = index.accept(pl.Series([known % 700]), np.array([known % 3]), known)
         assert found.accepted.item()
         index = found.index
-        assert not index.accept(pl.Series([(known - 400) % 700 if known > 400 else 0]), np.array([0]), known).accepted.item()
+        assert not index.accept(
+            pl.Series([(known - 400) % 700 if known > 400 else 0]), np.array([0]), known
+        ).accepted.item()
     assert index.nbytes < 100_000
 
 
@@ -137,9 +171,16 @@ def test_many_commits_of_one_id_are_in_order_and_their_times_pass():
 
 
 @settings(max_examples=tries(40), deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(0, 9), max_size=6), st.booleans()), max_size=120))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.lists(st.integers(0, 9), max_size=6), st.booleans()),
+        max_size=120,
+    )
+)
 def test_ids_within_the_horizon_are_known_however_blocks_were_merged(steps):
-    """With restarts, which read the blocks: as a dictionary of the time when each id was accepted says."""
+    """With restarts, which read the blocks: as a dictionary of the time when each id was accepted
+    says.
+    """
     values, now, horizon, accepted = {}, 0, 96, {}
     read = lambda keys: [values.get(key) for key in keys]  # noqa: E731
     ids, blocks = DedupIndex(horizon), IdBlocks(horizon)
@@ -164,11 +205,16 @@ def test_ids_within_the_horizon_are_known_however_blocks_were_merged(steps):
 
 
 def test_a_day_of_small_commits_is_a_few_blocks_of_ids():
-    """20 commits a second for a tenth of a day: the work per commit and the blocks left do not grow with their number."""
+    """20 commits a second for a tenth of a day: the work per commit and the blocks left do not grow
+    with their number.
+    """
     found = {}
     for n in (5_000, 80_000):
         values = {}
-        blocks, read = IdBlocks(DAY * 10**6), lambda keys, values=values: [values[key] for key in keys]
+        blocks, read = (
+            IdBlocks(DAY * 10**6),
+            lambda keys, values=values: [values[key] for key in keys],
+        )
         row = np.array([[0, 1, 0, 2]], np.int64)
         for i in range(n):
             row[0, 2] = i * 50_000
@@ -185,14 +231,19 @@ def test_a_day_of_small_commits_is_a_few_blocks_of_ids():
 
 
 def test_every_version_of_the_ids_stays_valid_whichever_was_used_last():
-    """Versions share a table: against a dictionary for each, with branches, ids that are accepted again, and growth."""
+    """Versions share a table: against a dictionary for each, with branches, ids that are accepted
+    again, and growth.
+    """
     chance, horizon = np.random.default_rng(3), 50
     versions = [(DedupIndex(horizon), {}, 0)]
     for _ in range(400):
         index, accepted, now = versions[int(chance.integers(len(versions)))]
         now += int(chance.integers(0, 40))
         some = chance.integers(0, 3_000, int(chance.integers(1, 60)))
-        found, after = index.accept(pl.Series(some), np.zeros(len(some), np.int64), now), dict(accepted)
+        found, after = (
+            index.accept(pl.Series(some), np.zeros(len(some), np.int64), now),
+            dict(accepted),
+        )
         for one, fresh in zip(some.tolist(), found.accepted.tolist(), strict=True):
             assert fresh == (now - after.get(one, -horizon) >= horizon)
             after |= {one: now} if fresh else {}

@@ -1,4 +1,6 @@
-"""Ingestion is killed at random times, again and again: every event counts once, and the control shows that the test would see it."""
+"""Ingestion is killed at random times, again and again: every event counts once, and the control
+shows that the test would see it.
+"""
 
 import signal
 import statistics
@@ -14,7 +16,8 @@ SPLIT = Path(__file__).with_name("split_commits.py")
 def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
     here = world('hw.appended("log-*.ndjson", schema=schema)')
     writers = [
-        here.appender(tmp_path / f"log-{n}.ndjson", rate=200 if kills > 20 else 2000) for n in range(2)
+        here.appender(tmp_path / f"log-{n}.ndjson", rate=200 if kills > 20 else 2000)
+        for n in range(2)
     ]  # what waits grows while processes start
     for writer in writers:
         writer.start()
@@ -23,7 +26,10 @@ def test_lines_of_a_file_count_once(world, tmp_path, kills, report):
         writer.end()
     here.once()
     here.check()
-    report(f"{kills} kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; {begun(starts)}")
+    report(
+        f"{kills} kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; "
+        f"{begun(starts)}"
+    )
 
 
 @pytest.mark.slow
@@ -37,7 +43,9 @@ def test_on_dynamodb_lines_of_a_file_count_once(world, tmp_path, report):
     writer.end()
     here.once()
     here.check()
-    report(f"2 kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; {begun(starts)}")
+    report(
+        f"2 kills, {len(here.good):,} lines and {here.refused:,} bad ones: exact; {begun(starts)}"
+    )
 
 
 @pytest.mark.slow
@@ -56,7 +64,11 @@ def test_killed_while_the_archive_is_rolled_into_files(world, tmp_path, kills, r
 @pytest.mark.slow
 def test_rows_that_the_filter_leaves_out_are_kept_once(world, tmp_path, kills, report):
     """As the archive is; and nothing of them is in the archive or counted."""
-    here = world('hw.appended("log-*.ndjson", schema=schema)', ", filter=pl.col('n') % 10 != 3", script=SMALL_FILES)
+    here = world(
+        'hw.appended("log-*.ndjson", schema=schema)',
+        ", filter=pl.col('n') % 10 != 3",
+        script=SMALL_FILES,
+    )
     writer = here.appender(tmp_path / "log-0.ndjson", rate=2000)
     writer.start()
     here.killed(kills // 4, pause=0.5)
@@ -87,14 +99,21 @@ def test_pushed_events_count_once(world, kills, report):
     last.send_signal(signal.SIGTERM)
     assert last.wait(30) == 0, last.log.read_text()
     here.check()
-    tries, batches, hung_up = (sum(getattr(s, name) for s in senders) for name in ("tries", "batches", "hung_up"))
+    tries, batches, hung_up = (
+        sum(getattr(s, name) for s in senders) for name in ("tries", "batches", "hung_up")
+    )
     sent = f"{batches:,} batches sent {tries:,} times, {hung_up:,} answers not heard"
-    report(f"{kills} kills, {len(here.good):,} pushed events and {here.refused:,} bad ones, {sent}: exact; {begun(starts)}")
+    report(
+        f"{kills} kills, {len(here.good):,} pushed events and {here.refused:,} bad ones, {sent}: "
+        f"exact; {begun(starts)}"
+    )
 
 
 @pytest.mark.long
 def test_offsets_in_another_transaction_are_found_out(tmp_path, kills, report, world_at):
-    here = world_at(f"lmdb:{tmp_path / 'online'}", 'hw.appended("log.ndjson", schema=schema)', script=SPLIT)
+    here = world_at(
+        f"lmdb:{tmp_path / 'online'}", 'hw.appended("log.ndjson", schema=schema)', script=SPLIT
+    )
     for done in range(1, kills + 1):
         writer = here.appender(tmp_path / "log.ndjson")
         writer.start()
@@ -105,7 +124,10 @@ def test_offsets_in_another_transaction_are_found_out(tmp_path, kills, report, w
             break
     counted = sum(count for count, _ in here.found().values())
     assert counted > len(here.good), f"{kills} kills, and nothing was counted twice"
-    report(f"the control, offsets in a transaction of their own: {counted - len(here.good):,} events counted twice after {done} kills")
+    report(
+        f"the control, offsets in a transaction of their own: {counted - len(here.good):,} events "
+        f"counted twice after {done} kills"
+    )
 
 
 def begun(starts):

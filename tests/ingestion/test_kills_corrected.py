@@ -1,4 +1,6 @@
-"""Ingestion of a stream of changes is killed at random times: every event counts as its last image says, or not at all."""
+"""Ingestion of a stream of changes is killed at random times: every event counts as its last image
+says, or not at all.
+"""
 
 import json
 import random
@@ -32,7 +34,9 @@ project = hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureSe
 
 
 class Changes(Appender):
-    """Appends what happens to events of its own: they are stated, corrected, moved, deleted, stated again, told again and out of turn."""
+    """Appends what happens to events of its own: they are stated, corrected, moved, deleted, stated
+    again, told again and out of turn.
+    """
 
     def __init__(self, world, path, number, rate):
         super().__init__(world, path, rate)
@@ -74,7 +78,11 @@ class Changes(Appender):
     def images(self, ident, was):
         self.version += 1
         known = (self.since + timedelta(microseconds=self.version)).isoformat()
-        kind = "stated" if was is None else self.chance.choice(["deleted", "value", "value", "user", "time", "all"])
+        kind = (
+            "stated"
+            if was is None
+            else self.chance.choice(["deleted", "value", "value", "user", "time", "all"])
+        )
         self.kinds[kind] += 1
         fresh = {
             "user": f"u{self.chance.randrange(USERS)}",
@@ -82,11 +90,22 @@ class Changes(Appender):
             "at": (self.since + timedelta(seconds=self.chance.randrange(3000))).isoformat(),
         }
         changed = {"value": ["n"], "user": ["user"], "time": ["at"]}.get(kind, ["user", "n", "at"])
-        now = None if kind == "deleted" else {**(was or fresh), **{name: fresh[name] for name in changed}}
+        now = (
+            None
+            if kind == "deleted"
+            else {**(was or fresh), **{name: fresh[name] for name in changed}}
+        )
         self.holds[ident] = now
-        before = [] if was is None or (now is not None and self.chance.random() < 0.3) else [{**was, "gone": True}]
+        before = (
+            []
+            if was is None or (now is not None and self.chance.random() < 0.3)
+            else [{**was, "gone": True}]
+        )
         after = [] if now is None else [{**now, "gone": False}]
-        return [json.dumps({**image, "id": ident, "known": known}).encode() for image in [*before, *after]]
+        return [
+            json.dumps({**image, "id": ident, "known": known}).encode()
+            for image in [*before, *after]
+        ]
 
 
 class Corrected(World):
@@ -102,16 +121,24 @@ class Corrected(World):
         self.writers[-1].start()
 
     def expected(self):
-        held = [event for writer in self.writers for event in writer.holds.values() if event is not None]
-        by_user = {user: [event["n"] for event in held if event["user"] == user] for user in names()}
+        held = [
+            event for writer in self.writers for event in writer.holds.values() if event is not None
+        ]
+        by_user = {
+            user: [event["n"] for event in held if event["user"] == user] for user in names()
+        }
         return {user: (len(ns), sum(ns), max(ns, default=None)) for user, ns in by_user.items()}
 
     def found(self, name="view"):
         view = self.view(name)
         with closing(hw.operations.open_store(self.url, readonly=True)) as store:
-            served = OnlineView(view, store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
+            served = OnlineView(view, store).read(
+                pl.DataFrame({"user": names()}), int(time.time() * 1e6)
+            )
         columns = dict(zip([f.name for f in view.outputs], served.features, strict=True))
-        found = zip(columns["count_7d"], columns["sum_n_7d"].fill_null(0), columns["max_n_7d"], strict=True)
+        found = zip(
+            columns["count_7d"], columns["sum_n_7d"].fill_null(0), columns["max_n_7d"], strict=True
+        )
         return dict(zip(names(), found, strict=True))
 
 

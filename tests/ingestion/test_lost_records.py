@@ -1,4 +1,6 @@
-"""Records that cannot be read any more: values whose windows may lack them are incomplete until the loss has left the windows."""
+"""Records that cannot be read any more: values whose windows may lack them are incomplete until the
+loss has left the windows.
+"""
 
 import pytest
 
@@ -26,7 +28,10 @@ class Reader:
     """A process that serves: it opens views once, and reads them by every way there is."""
 
     def __init__(self, store, *views):
-        self.views, self.features = views, hw.operations.OnlineFeatures(hw.FeatureService("s", list(views)), store)
+        self.views, self.features = (
+            views,
+            hw.operations.OnlineFeatures(hw.FeatureService("s", list(views)), store),
+        )
 
     def read(self, second):
         """By view: its value, and whether it is incomplete."""
@@ -34,7 +39,9 @@ class Reader:
         several = self.features.rows({"key": [1, 2]}, t=micros(second))
         frame = self.features.read([{"key": 1}], at=at(second), details=True)
         found = []
-        for n, (view, name, moment) in enumerate(zip(self.views, self.features.names, answer.read_versions, strict=True)):
+        for n, (view, name, moment) in enumerate(
+            zip(self.views, self.features.names, answer.read_versions, strict=True)
+        ):
             assert view.feature_names == (name,)
             said = answer.values[n], moment.incomplete
             assert (several.values[n][0], several.read_versions[n].incomplete) == said
@@ -44,14 +51,23 @@ class Reader:
 
 
 def sent(flow, *seconds, known=None):
-    flow.send([{"key": 1, "at": second, "amount": 1.0} for second in seconds], known or max(seconds) + 1)
+    flow.send(
+        [{"key": 1, "at": second, "amount": 1.0} for second in seconds], known or max(seconds) + 1
+    )
 
 
 def lose(flow, second, records=5, how="retention"):
     """What `--accept-loss` does where the records that come next are gone."""
     if how == "retention":
         position = integer_position(flow.offset + records)
-        error = RetentionError("the topic", "0", wanted=flow.offset, first=flow.offset + records, position=position, lost=records)
+        error = RetentionError(
+            "the topic",
+            "0",
+            wanted=flow.offset,
+            first=flow.offset + records,
+            position=position,
+            lost=records,
+        )
         flow.offset += records
     else:
         error = RecreatedError("the topic", {"0": "new"}, was="old", now="new")
@@ -60,7 +76,9 @@ def lose(flow, second, records=5, how="retention"):
 
 @pytest.mark.parametrize("kept", [True, False], ids=["archive", "no archive"])
 @pytest.mark.parametrize("how", ["retention", "recreated"])
-def test_views_are_incomplete_until_the_loss_has_left_their_windows(store, tmp_path, clock, how, kept):
+def test_views_are_incomplete_until_the_loss_has_left_their_windows(
+    store, tmp_path, clock, how, kept
+):
     long, short = view("long", windows=["1h"]), view("short", windows=["10m"])
     flow, reader = Flow([long, short], store, tmp_path if kept else None), None
     sent(flow, 1, 2)
@@ -79,11 +97,21 @@ def test_views_are_incomplete_until_the_loss_has_left_their_windows(store, tmp_p
         sent(flow, second - 1, known=second)
         found = reader.read(second)
         assert found == Reader(store, long, short).read(second)
-        assert [incomplete for _, incomplete in found] == [incomplete for _, incomplete in expected], second
-        stands = [one.state for one in hw.status(project_of(long, short), store=store, data_dir=tmp_path, at=at(second)).views]
+        assert [incomplete for _, incomplete in found] == [
+            incomplete for _, incomplete in expected
+        ], second
+        stands = [
+            one.state
+            for one in hw.status(
+                project_of(long, short), store=store, data_dir=tmp_path, at=at(second)
+            ).views
+        ]
         assert stands == ["incomplete" if incomplete else "current" for _, incomplete in expected]
         if kept:
-            notes = [bool(check_view(one, store, tmp_path, at=micros(second)).notes) for one in (long, short)]
+            notes = [
+                bool(check_view(one, store, tmp_path, at=micros(second)).notes)
+                for one in (long, short)
+            ]
             assert notes == [incomplete for _, incomplete in expected]
 
 
@@ -109,7 +137,9 @@ def test_a_view_that_comes_later_lacks_the_same_records(store, tmp_path, clock):
 
 
 def test_a_lifetime_lacks_them_for_good(store, clock):
-    of = streaming_view(name="view", features=[hw.count()], windows=None, freshness=hw.streaming("10s"))
+    of = streaming_view(
+        name="view", features=[hw.count()], windows=None, freshness=hw.streaming("10s")
+    )
     flow = Flow([of], store, None)
     sent(flow, 1)
     lose(flow, 5)
@@ -122,7 +152,8 @@ def test_a_stream_whose_events_may_be_of_the_future_may_have_lost_such(store, cl
     sent(flow, 1)
     sent(flow, 20, known=2)
     lose(flow, 25)
-    late = 25 + 86_400 + 10 * MINUTE + 10  # events of up to a day later are accepted, and the window moves in steps of 10 s
+    # events of up to a day later are accepted, and the window moves in steps of 10 s
+    late = 25 + 86_400 + 10 * MINUTE + 10
     sent(flow, late - 2)
     assert Reader(store, view(windows=["10m"])).read(late - 1) == [(None, True)]
     assert Reader(store, view(windows=["10m"])).read(late) == [(1, False)]
@@ -138,7 +169,9 @@ def test_it_is_served_as_the_view_says(store, clock, says, value):
 
 
 def test_what_a_repaired_clock_has_cost_is_incomplete(store, tmp_path, clock):
-    """Without an archive the tiles that a commit of the future dropped are gone, also for a process that has been serving all the time."""
+    """Without an archive the tiles that a commit of the future dropped are gone, also for a process
+    that has been serving all the time.
+    """
     of = view()
     flow, reader = Flow([of], store, None), None
     sent(flow, 1)
@@ -153,7 +186,11 @@ def test_what_a_repaired_clock_has_cost_is_incomplete(store, tmp_path, clock):
     sent(again, 12)
     assert reader.read(13) == [(None, True)]
     sent(again, 10 + HOUR + MINUTE - 1)
-    assert reader.read(10 + HOUR + MINUTE) == Reader(store, of).read(10 + HOUR + MINUTE) == [(1, False)]
+    assert (
+        reader.read(10 + HOUR + MINUTE)
+        == Reader(store, of).read(10 + HOUR + MINUTE)
+        == [(1, False)]
+    )
 
 
 def test_a_process_that_serves_sees_that_a_repaired_view_is_to_be_filled(store, tmp_path, clock):

@@ -1,4 +1,6 @@
-"""Random streams through a writer into a real store: online values always equal the naive reference over all that was sent."""
+"""Random streams through a writer into a real store: online values always equal the naive reference
+over all that was sent.
+"""
 
 import json
 import tempfile
@@ -20,7 +22,15 @@ from headwater.testing.naive import agree, evaluate
 START = 1_710_000_000_000_000  # on the grid of every hop below an hour
 SECOND = 1_000_000
 KEYS = [1, 2, 3]
-SCHEMA = {"id": int, "key": int, "whole": int, "real": float, "word": str, "kept": bool, "at": datetime}
+SCHEMA = {
+    "id": int,
+    "key": int,
+    "whole": int,
+    "real": float,
+    "word": str,
+    "kept": bool,
+    "at": datetime,
+}
 FEATURES = [
     hw.count(),
     hw.count("real", where="kept"),
@@ -46,19 +56,34 @@ FEATURES = [
 
 def source(ids):
     stream = hw.push(schema=SCHEMA, at_least_once=True)
-    return hw.Source("s", timestamp_field="at", stream=stream, **({"id_field": "id", "id_horizon": "40s"} if ids else {}))
+    return hw.Source(
+        "s",
+        timestamp_field="at",
+        stream=stream,
+        **({"id_field": "id", "id_horizon": "40s"} if ids else {}),
+    )
 
 
 VIEWS = {
     ids: hw.FeatureView(
-        "v", source=source(ids), keys=["key"], windows=["10s", "1m", "10m"], features=FEATURES, freshness=hw.streaming("2s")
+        "v",
+        source=source(ids),
+        keys=["key"],
+        windows=["10s", "1m", "10m"],
+        features=FEATURES,
+        freshness=hw.streaming("2s"),
     )
     for ids in (True, False)
 }
 MODELS = {
     ids: hw.FeatureView(
         "v",
-        source=hw.Source("s", timestamp_field="at", known_at_field="known", **({"id_field": "id", "id_horizon": "40s"} if ids else {})),
+        source=hw.Source(
+            "s",
+            timestamp_field="at",
+            known_at_field="known",
+            **({"id_field": "id", "id_horizon": "40s"} if ids else {}),
+        ),
         keys=["key"],
         windows=["10s", "1m", "10m"],
         features=FEATURES,
@@ -67,7 +92,9 @@ MODELS = {
     for ids in (True, False)
 }
 
-seconds = st.one_of(st.sampled_from([0, 1, 5, 10, 40, 60]), st.floats(0, 90).map(lambda s: round(s, 3)))
+seconds = st.one_of(
+    st.sampled_from([0, 1, 5, 10, 40, 60]), st.floats(0, 90).map(lambda s: round(s, 3))
+)
 events = st.fixed_dictionaries(
     {
         "key": st.sampled_from(KEYS),
@@ -75,7 +102,8 @@ events = st.fixed_dictionaries(
         "real": st.sampled_from([None, 0.5, -1.25, 1e9, 0.01]),
         "word": st.sampled_from([None, "a", "b", "é", ""]),
         "kept": st.sampled_from([None, True, False]),
-        "before": st.one_of(seconds, seconds.map(lambda s: -s / 4)),  # negative: it happens after it was received
+        # negative: it happens after it was received
+        "before": st.one_of(seconds, seconds.map(lambda s: -s / 4)),
     }
 )
 steps = st.lists(
@@ -99,7 +127,12 @@ class World:
     def open(self):
         self.store = hw.operations.open_store(f"lmdb:{self.folder / 'online'}?size=100MB")
         self.ingestor = SourceIngestor(
-            source(self.ids), [VIEWS[self.ids]], self.store, self.folder, IngestLimits(max_future_skew="10s"), replayed_from=self.now
+            source(self.ids),
+            [VIEWS[self.ids]],
+            self.store,
+            self.folder,
+            IngestLimits(max_future_skew="10s"),
+            replayed_from=self.now,
         )
 
     def restart(self, _):
@@ -108,12 +141,17 @@ class World:
         self.open()
 
     def events(self, made):
-        rows = [{**event, "id": len(self.lines) + n, "at": self.now - round(event["before"] * SECOND)} for n, event in enumerate(made)]
+        rows = [
+            {**event, "id": len(self.lines) + n, "at": self.now - round(event["before"] * SECOND)}
+            for n, event in enumerate(made)
+        ]
         self.lines += rows
         self.commit(rows)
 
     def again(self, number):
-        """One that was sent before, at a new offset, or at its old one where nothing else would tell that it is a copy."""
+        """One that was sent before, at a new offset, or at its old one where nothing else would
+        tell that it is a copy.
+        """
         if self.lines:
             row = self.lines[number % len(self.lines)]
             self.commit([row], first=None if self.ids else number % len(self.lines))
@@ -121,11 +159,21 @@ class World:
     def commit(self, rows, first=None):
         fresh = first is None
         first = self.offset if fresh else first
-        payloads = [json.dumps({k: iso(v) if k == "at" else v for k, v in row.items() if k != "before"}).encode() for row in rows]
+        payloads = [
+            json.dumps(
+                {k: iso(v) if k == "at" else v for k, v in row.items() if k != "before"}
+            ).encode()
+            for row in rows
+        ]
         n = len(rows)
         end = first + n
         records = RecordBatch(
-            ["0"], np.zeros(n, np.int64), np.arange(first, end), np.full(n, self.now), {"0": between(first, end)}, payloads
+            ["0"],
+            np.zeros(n, np.int64),
+            np.arange(first, end),
+            np.full(n, self.now),
+            {"0": between(first, end)},
+            payloads,
         )
         self.ingestor.commit([(records, {})], self.now)
         self.commits.append(self.now)
@@ -141,12 +189,29 @@ class World:
     def ask(self, _):
         self.ingestor.commit([], self.now)  # what was held and is due
         self.commits.append(self.now)
-        served = OnlineView(VIEWS[self.ids], self.store).read(pl.DataFrame({"key": [*KEYS, 9]}), self.now)
-        known = [self.known(row, received) for row, received in zip(self.sent, self.received, strict=True)]
-        model = [{**row, "at": moment(row["at"]), "known": moment(at)} for row, at in zip(self.sent, known, strict=True) if at is not None]
-        answers = evaluate(MODELS[self.ids], model, [{"key": key, "timestamp": moment(self.now)} for key in [*KEYS, 9]])
-        for feature, values, status in zip(VIEWS[self.ids].outputs, served.features, served.statuses, strict=True):
-            for place, (value, said) in enumerate(zip(values.to_list(), status.to_list(), strict=True)):
+        served = OnlineView(VIEWS[self.ids], self.store).read(
+            pl.DataFrame({"key": [*KEYS, 9]}), self.now
+        )
+        known = [
+            self.known(row, received)
+            for row, received in zip(self.sent, self.received, strict=True)
+        ]
+        model = [
+            {**row, "at": moment(row["at"]), "known": moment(at)}
+            for row, at in zip(self.sent, known, strict=True)
+            if at is not None
+        ]
+        answers = evaluate(
+            MODELS[self.ids],
+            model,
+            [{"key": key, "timestamp": moment(self.now)} for key in [*KEYS, 9]],
+        )
+        for feature, values, status in zip(
+            VIEWS[self.ids].outputs, served.features, served.statuses, strict=True
+        ):
+            for place, (value, said) in enumerate(
+                zip(values.to_list(), status.to_list(), strict=True)
+            ):
                 answer = answers[place][f"v__{feature.name}"]
                 assert agree(answer, value), (feature.name, place, value, answer)
                 assert said == answer.status, (feature.name, place, said, answer)

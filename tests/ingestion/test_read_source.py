@@ -74,4 +74,8 @@ def test_what_is_drained_is_not_waited_for():
         queue.put(PolledBatch(0))
     taken = queue.get()
     assert len(queue.drain()) == 2
-    assert 0.19 < seconds(lambda: queue.wait_until_done(LONG), meanwhile=lambda: queue.done([taken])) < LONG / 2
+    assert (
+        0.19
+        < seconds(lambda: queue.wait_until_done(LONG), meanwhile=lambda: queue.done([taken]))
+        < LONG / 2
+    )

@@ -1,4 +1,6 @@
-"""A position in a file is of what was read there: a file that was replaced is never read on from a byte of another one."""
+"""A position in a file is of what was read there: a file that was replaced is never read on from a
+byte of another one.
+"""
 
 import itertools
 import json
@@ -13,7 +15,11 @@ from headwater.errors import RetentionError
 from headwater.ingestion.ingest import IngestLimits
 
 _NUMBERS = itertools.count()
-STORES = ["lmdb", pytest.param("redis", marks=pytest.mark.slow), pytest.param("postgres", marks=pytest.mark.slow)]
+STORES = [
+    "lmdb",
+    pytest.param("redis", marks=pytest.mark.slow),
+    pytest.param("postgres", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(params=STORES)
@@ -32,7 +38,10 @@ class World:
         self.view = hw.FeatureView(
             "view",
             source=hw.Source(
-                "events", stream=hw.appended(folder / pattern, schema=schema, format=kind), timestamp_field="t", select=["key"]
+                "events",
+                stream=hw.appended(folder / pattern, schema=schema, format=kind),
+                timestamp_field="t",
+                select=["key"],
             ),
             keys=["key"],
             features=[hw.count()],
@@ -41,16 +50,29 @@ class World:
         )
         asked = pl.Series("asked", [datetime.now(UTC)])
         table = pl.DataFrame({"asked": asked, "y": [1], "key": ["a"]})
-        labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1d", select=["key"])
+        labels = hw.Labels(
+            "labels",
+            table=table,
+            timestamp_field="asked",
+            label="y",
+            known_after="1d",
+            select=["key"],
+        )
         service = hw.FeatureService("service", [self.view])
-        self.project = hw.Project("project", [hw.Model("m", task="binary", features=service, labels=labels)])
+        self.project = hw.Project(
+            "project", [hw.Model("m", task="binary", features=service, labels=labels)]
+        )
         self.written = 0
 
     def put(self, count):
         lines = []
         for _ in range(count):
             self.written += 1
-            at = (datetime.now(UTC) - timedelta(minutes=5)).replace(microsecond=self.written).isoformat(timespec="microseconds")
+            at = (
+                (datetime.now(UTC) - timedelta(minutes=5))
+                .replace(microsecond=self.written)
+                .isoformat(timespec="microseconds")
+            )
             lines.append(json.dumps({"t": at, "key": "a"}) if self.kind == "json" else f"{at},a")
         if self.kind == "csv" and not self.path.exists():
             lines.insert(0, "t,key")
@@ -58,15 +80,29 @@ class World:
             file.writelines(line + "\n" for line in lines)
 
     def ingest(self, *, accept_loss=False, stop=None, on_commit=None):
-        limits, options = IngestLimits(accept_loss=accept_loss), hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit)
-        given = {"data_dir": self.folder / "home", "listen": None, "limits": limits, "options": options}
+        limits, options = (
+            IngestLimits(accept_loss=accept_loss),
+            hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit),
+        )
+        given = {
+            "data_dir": self.folder / "home",
+            "listen": None,
+            "limits": limits,
+            "options": options,
+        }
         hw.ingest(self.project, self.url, once=stop is None, stop=stop, **given)
 
     def count(self):
-        return hw.get_online_features(self.view, [{"key": "a"}], store=self.url)["view__count_1d"].item()
+        return hw.get_online_features(self.view, [{"key": "a"}], store=self.url)[
+            "view__count_1d"
+        ].item()
 
     def mismatches(self):
-        return [m for one in hw.parity(self.project, store=self.url, data_dir=self.folder / "home") for m in one.mismatches]
+        return [
+            m
+            for one in hw.parity(self.project, store=self.url, data_dir=self.folder / "home")
+            for m in one.mismatches
+        ]
 
 
 @pytest.mark.parametrize("kind", ["json", "csv"])
@@ -77,13 +113,18 @@ def test_a_file_that_was_replaced_is_refused_or_read_from_its_beginning(tmp_path
     world.path.rename(tmp_path / "old")
     world.put(5)
     for _ in range(2):
-        with pytest.raises(RetentionError, match=r"replaced, truncated or rewritten.*events\.ndjson\*, these are read.*--accept-loss"):
+        with pytest.raises(
+            RetentionError,
+            match=r"replaced, truncated or rewritten.*events\.ndjson\*, these are read.*--accept-loss",
+        ):
             world.ingest()
         assert world.count() == 2
     world.ingest(accept_loss=True)
     found = hw.get_online_features(world.view, [{"key": "a"}], store=url, details=True)
     assert found["view__count_1d__incomplete"].item()
-    archive = pl.read_parquet(tmp_path / "home" / "archive" / "**" / "*.parquet", hive_partitioning=False)
+    archive = pl.read_parquet(
+        tmp_path / "home" / "archive" / "**" / "*.parquet", hive_partitioning=False
+    )
     assert archive.height == archive["t"].n_unique() == archive["headwater_offset"].n_unique() == 7
     world.put(1)
     world.ingest()
@@ -91,14 +132,18 @@ def test_a_file_that_was_replaced_is_refused_or_read_from_its_beginning(tmp_path
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_renamed_files_of_the_path_are_read_on(tmp_path, url, times):
-    """As logrotate numbers them, between two runs, with lines that were not read yet; nothing is lost, and nothing counts twice."""
+    """As logrotate numbers them, between two runs, with lines that were not read yet; nothing is
+    lost, and nothing counts twice.
+    """
     world = World(tmp_path, url, "events.ndjson*")
     for turn in range(times):
         world.put(2)
         world.ingest()
         world.put(1)
         for number in range(turn, 0, -1):
-            world.path.with_suffix(f".ndjson.{number}").rename(world.path.with_suffix(f".ndjson.{number + 1}"))
+            world.path.with_suffix(f".ndjson.{number}").rename(
+                world.path.with_suffix(f".ndjson.{number + 1}")
+            )
         world.path.rename(world.path.with_suffix(".ndjson.1"))
     world.put(4)
     world.ingest()

@@ -1,4 +1,6 @@
-"""A replay shows at each step what training says was known by then, and nothing of what came later."""
+"""A replay shows at each step what training says was known by then, and nothing of what came
+later.
+"""
 
 import time
 from contextlib import closing
@@ -20,7 +22,9 @@ HOUR = 3600
 
 
 def history(seed=0, count=300):
-    """Events of four keys over three hours; some are known late, some before they happen, some come twice."""
+    """Events of four keys over three hours; some are known late, some before they happen, some come
+    twice.
+    """
     random = Random(seed)
     rows, known, ids, passes = [], [], [], []
     for n in range(count):
@@ -36,7 +40,12 @@ SOURCES = {
     "plain": {"select": ["key", "amount"]},
     "late": {"known_at_field": "known", "select": ["key", "amount"]},
     "known after": {"known_after": "90s", "select": ["key", "amount"]},
-    "known after, ids": {"known_after": "90s", "id_field": "id", "id_horizon": "2d", "select": ["key", "amount"]},
+    "known after, ids": {
+        "known_after": "90s",
+        "id_field": "id",
+        "id_horizon": "2d",
+        "select": ["key", "amount"],
+    },
     "filter and ids": {
         "known_at_field": "known",
         "id_field": "id",
@@ -44,37 +53,63 @@ SOURCES = {
         "filter": pl.col("passes"),
         "select": ["key", "amount"],
     },
-    "by known time": {"known_at_field": "known", "window_on": "known_at", "select": ["key", "amount"]},
+    "by known time": {
+        "known_at_field": "known",
+        "window_on": "known_at",
+        "select": ["key", "amount"],
+    },
 }
 
 
 def live(events, kind, name="view", **more):
     features = [hw.count(), hw.sum("amount"), hw.last_n("amount", k=3)]
-    return view_of(events, freshness=hw.streaming("2s"), features=features, windows=["1h", "10m"], source=SOURCES[kind], name=name, **more)
+    return view_of(
+        events,
+        freshness=hw.streaming("2s"),
+        features=features,
+        windows=["1h", "10m"],
+        source=SOURCES[kind],
+        name=name,
+        **more,
+    )
 
 
 def at_once(view, moments):
     """What training says for every key at every moment."""
-    asked = pl.DataFrame({"key": [k for _ in moments for k in range(5)], "timestamp": [m for m in moments for _ in range(5)]})
+    asked = pl.DataFrame(
+        {
+            "key": [k for _ in moments for k in range(5)],
+            "timestamp": [m for m in moments for _ in range(5)],
+        }
+    )
     level = hw.Level(hw.on_request())
     return hw.get_historical_features(view, asked, level=level, statuses=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "late", "known after", "known after, ids", "filter and ids"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "late", "known after", "known after, ids", "filter and ids"]
+)
 @pytest.mark.parametrize("step", ["7m", "1h", "1d"])
 def test_every_step_is_what_training_says(kind, step, store):
     view = live(history(), kind)
     moments, found = [], []
-    for now in hw.operations.replay([view], store, start=at(HOUR / 2), end=at(3 * HOUR + 4000), step=step):
+    for now in hw.operations.replay(
+        [view], store, start=at(HOUR / 2), end=at(3 * HOUR + 4000), step=step
+    ):
         asked = [{"key": key} for key in range(5)]
         moments.append(now.timestamp)
-        found.append(hw.get_online_features(view, asked, store=store, at=now.timestamp, details=True))
+        found.append(
+            hw.get_online_features(view, asked, store=store, at=now.timestamp, details=True)
+        )
     expected = at_once(view, moments)
     online = pl.concat(found)
     for name in view.feature_names:
         assert online[f"{name}__status"].to_list() == expected[f"{name}__status"].to_list(), name
-        rows = [{"key": k, "timestamp": t} for k, t in zip(expected["key"], expected["timestamp"], strict=True)]
+        rows = [
+            {"key": k, "timestamp": t}
+            for k, t in zip(expected["key"], expected["timestamp"], strict=True)
+        ]
         passing = history().filter("passes") if "filter" in kind else history()
         answers = evaluate(view, passing.to_dicts(), rows, freshness=hw.on_request())
         for value, answer in zip(online[name].to_list(), answers, strict=True):
@@ -87,11 +122,20 @@ def test_steps_of_any_size_end_alike(tmp_path):
     view, ends = live(history(), "filter and ids"), []
     for step in ("1s", "11m", "10h"):
         with closing(hw.operations.open_store(f"lmdb:{tmp_path}/{step}?size=1GB")) as store:
-            commits = sum(1 for _ in hw.operations.replay([view], store, start=at(0), end=at(4 * HOUR if step != "1s" else 600), step=step))
+            commits = sum(
+                1
+                for _ in hw.operations.replay(
+                    [view], store, start=at(0), end=at(4 * HOUR if step != "1s" else 600), step=step
+                )
+            )
             if step == "1s":
                 assert commits == 600
                 continue
-            ends.append(hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=at(4 * HOUR)))
+            ends.append(
+                hw.get_online_features(
+                    view, [{"key": k} for k in range(5)], store=store, at=at(4 * HOUR)
+                )
+            )
     assert ends[0].equals(ends[1])
 
 
@@ -99,7 +143,13 @@ def test_several_sources_share_one_clock(store):
     one = live(history(1), "late", name="one")
     other = hw.FeatureView(
         "other",
-        source=hw.Source("others", history=history(2), timestamp_field="at", known_at_field="known", select=["key", "amount"]),
+        source=hw.Source(
+            "others",
+            history=history(2),
+            timestamp_field="at",
+            known_at_field="known",
+            select=["key", "amount"],
+        ),
         keys=["key"],
         features=[hw.count()],
         windows=["1h"],
@@ -107,9 +157,14 @@ def test_several_sources_share_one_clock(store):
     )
     for now in hw.operations.replay([one, other], store, start=at(0), end=at(2 * HOUR), step="20m"):
         for view in (one, other):
-            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp, details=True)
+            found = hw.get_online_features(
+                view, [{"key": k} for k in range(5)], store=store, at=now.timestamp, details=True
+            )
             expected = at_once(view, [now.timestamp])
-            assert found[f"{view.name}__count_1h"].to_list() == expected[f"{view.name}__count_1h"].to_list()
+            assert (
+                found[f"{view.name}__count_1h"].to_list()
+                == expected[f"{view.name}__count_1h"].to_list()
+            )
             assert found[f"{view.name}__count_1h__age"].to_list() == [0.0] * 5
 
 
@@ -117,7 +172,9 @@ def test_what_was_known_before_the_start_and_happens_after_it(store):
     events = frame([(1, 100, 1.0), (1, 200, 2.0)], known=[at(-10), at(-10)])
     view = live(events, "late")
     steps = [
-        hw.get_online_features(view, [{"key": 1}], store=store, at=now.timestamp)["view__count_1h"][0]
+        hw.get_online_features(view, [{"key": 1}], store=store, at=now.timestamp)["view__count_1h"][
+            0
+        ]
         for now in hw.operations.replay([view], store, start=at(0), end=at(300), step="100s")
     ]
     assert steps == [0, 1, 2]  # at T itself an event has not happened
@@ -127,7 +184,9 @@ def test_speed_paces_the_clock(store):
     began = time.perf_counter()
     seen = [
         (now.now, time.perf_counter() - began)
-        for now in hw.operations.replay([live(history(), "plain")], store, start=at(0), end=at(60), step="20s", speed=60)
+        for now in hw.operations.replay(
+            [live(history(), "plain")], store, start=at(0), end=at(60), step="20s", speed=60
+        )
     ]
     waited = [round(second - seen[0][1], 1) for _, second in seen]
     assert [t for t, _ in seen] == [micros(s) for s in (20, 40, 60)]
@@ -137,11 +196,21 @@ def test_speed_paces_the_clock(store):
 
 @pytest.mark.services
 def test_a_replay_into_a_store_of_several_writers(tmp_path):
-    with serving(tmp_path / "redis") as server, closing(hw.operations.open_store(server.url)) as store:
+    with (
+        serving(tmp_path / "redis") as server,
+        closing(hw.operations.open_store(server.url)) as store,
+    ):
         view = live(history(), "filter and ids")
-        for now in hw.operations.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step="20m"):
-            found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp)
-            assert found["view__count_1h"].to_list() == at_once(view, [now.timestamp])["view__count_1h"].to_list()
+        for now in hw.operations.replay(
+            [view], store, start=at(HOUR), end=at(2 * HOUR), step="20m"
+        ):
+            found = hw.get_online_features(
+                view, [{"key": k} for k in range(5)], store=store, at=now.timestamp
+            )
+            assert (
+                found["view__count_1h"].to_list()
+                == at_once(view, [now.timestamp])["view__count_1h"].to_list()
+            )
 
 
 def test_the_clock_stops_where_it_is_told(store):
@@ -149,18 +218,31 @@ def test_the_clock_stops_where_it_is_told(store):
     seen = []
     for now in hw.operations.replay([view], store, start=at(HOUR), end=at(2 * HOUR), step=stops):
         seen.append(now.timestamp)
-        found = hw.get_online_features(view, [{"key": k} for k in range(5)], store=store, at=now.timestamp)
-        assert found["view__count_1h"].to_list() == at_once(view, [now.timestamp])["view__count_1h"].to_list()
+        found = hw.get_online_features(
+            view, [{"key": k} for k in range(5)], store=store, at=now.timestamp
+        )
+        assert (
+            found["view__count_1h"].to_list()
+            == at_once(view, [now.timestamp])["view__count_1h"].to_list()
+        )
     assert seen == [*stops, at(2 * HOUR)]
 
 
 def test_the_archive_of_a_replay_is_what_was_played(store, tmp_path):
     view = live(history(), "filter and ids")
-    for _ in hw.operations.replay([view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", data_dir=tmp_path):
+    for _ in hw.operations.replay(
+        [view], store, start=at(HOUR), end=at(4 * HOUR), step="10m", data_dir=tmp_path
+    ):
         pass
     assert store.get([keyspace.block(keyspace.ARCHIVE, "events", 3)]) == [None]
-    kept = pl.concat([pl.read_parquet(p) for p in sorted((tmp_path / "archive").rglob("*.parquet"))])
-    played = history().filter((pl.col("known") > at(HOUR)) | (pl.col("at") >= at(HOUR)), "passes").unique("id")
+    kept = pl.concat(
+        [pl.read_parquet(p) for p in sorted((tmp_path / "archive").rglob("*.parquet"))]
+    )
+    played = (
+        history()
+        .filter((pl.col("known") > at(HOUR)) | (pl.col("at") >= at(HOUR)), "passes")
+        .unique("id")
+    )
     assert set(kept["id"]) <= set(played["id"])
     (found,) = hw.parity(project_of(view), store=store, data_dir=tmp_path, at=at(4 * HOUR))
     assert found.mismatches == []

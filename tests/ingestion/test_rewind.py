@@ -1,4 +1,6 @@
-"""A store that has lost its last commits is refused until `store rewind` has made archive and store fit again."""
+"""A store that has lost its last commits is refused until `store rewind` has made archive and store
+fit again.
+"""
 
 import threading
 from contextlib import closing
@@ -26,16 +28,26 @@ from tests.ingestion.test_fill_views import SUMS, WITH_ID, events, values
 
 
 def view_of(*, pushed, ids=False):
-    stream = hw.push(schema=WITH_ID, at_least_once=True) if pushed else hw.appended("nowhere", schema=WITH_ID)
-    return streaming_view(SUMS, source={"stream": stream, **({"id_field": "id", "id_horizon": "1h"} if ids else {})})
+    stream = (
+        hw.push(schema=WITH_ID, at_least_once=True)
+        if pushed
+        else hw.appended("nowhere", schema=WITH_ID)
+    )
+    return streaming_view(
+        SUMS, source={"stream": stream, **({"id_field": "id", "id_horizon": "1h"} if ids else {})}
+    )
 
 
 def sent(view, folder, *, commits, rolled, kept):
-    """Commits of ten events each; the archive has files up to some of them. A copy of the store holds fewer: its URL, and all values."""
+    """Commits of ten events each; the archive has files up to some of them. A copy of the store
+    holds fewer: its URL, and all values.
+    """
     with closing(hw.operations.open_store(f"lmdb:{folder}/online?size=1GB")) as store:
         flow = flow_of(view, store, folder)
         for n in range(commits):
-            flow.send(events(range(10 * n, 10 * n + 10), ids=True), 10 * n + 10, partition=PARTITION)
+            flow.send(
+                events(range(10 * n, 10 * n + 10), ids=True), 10 * n + 10, partition=PARTITION
+            )
             if n + 1 == kept:
                 store.backup(folder / "behind")
             if n + 1 in rolled:
@@ -45,22 +57,33 @@ def sent(view, folder, *, commits, rolled, kept):
 
 def flow_of(view, store, folder):
     flow = Flow([view], store, folder)
-    flow.ingestor.inbox = Inbox(view.source) if view.source.stream == view_of(pushed=True).source.stream else None
+    flow.ingestor.inbox = (
+        Inbox(view.source) if view.source.stream == view_of(pushed=True).source.stream else None
+    )
     flow.offset = flow.ingestor.writer(PARTITION).progress.counts.get("records", 0)
     return flow
 
 
 def archived(folder):
-    return sorted(row for path in (folder / "archive").rglob("*.parquet") for row in pl.read_parquet(path)["amount"].to_list())
+    return sorted(
+        row
+        for path in (folder / "archive").rglob("*.parquet")
+        for row in pl.read_parquet(path)["amount"].to_list()
+    )
 
 
 def test_batches_that_spark_does_not_repeat_stay_in_the_archive(tmp_path, clock):
-    view = streaming_view(SUMS, source={"stream": headwater_spark.spark_stream("query", schema=WITH_ID)})
+    view = streaming_view(
+        SUMS, source={"stream": headwater_spark.spark_stream("query", schema=WITH_ID)}
+    )
     url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
     with closing(hw.operations.open_store(url)) as store:
         (found,) = rewind(project_of(view), store=store, data_dir=tmp_path, dry_run=True).sources
         assert (found.made, found.archived) == (2, 4)
-        with pytest.raises(LostError, match=r"Spark does not repeat the lost batches of source 'events'.*rebuild it from the archive"):
+        with pytest.raises(
+            LostError,
+            match=r"Spark does not repeat the lost batches of source 'events'.*rebuild it from the archive",
+        ):
             rewind(project_of(view), store=store, data_dir=tmp_path)
     assert archived(tmp_path) == [2.0**n for n in range(40)]
 
@@ -70,14 +93,19 @@ def test_senders_are_told_that_commits_were_lost(tmp_path, clock):
     view = view_of(pushed=True)
     url, _ = sent(view, tmp_path, commits=4, rolled=[4], kept=2)
     with closing(hw.operations.open_store(url)) as store:
-        ingestor = SourceIngestor(view.source, [view], store, tmp_path, IngestLimits(), filled=False)
+        ingestor = SourceIngestor(
+            view.source, [view], store, tmp_path, IngestLimits(), filled=False
+        )
         ingestor.inbox = Inbox(view.source)
         waiting = ingestor.inbox.put([b"{}"], None)
         reader = SourceReader(ingestor, threading.Event())
         reader.start()
         with pytest.raises(LostError, match="senders were told that commit 4 is made"):
             commit_all([reader], ClockCheck(10**15, lambda: None), reader.stop, None)
-        told = "these events were not committed, and earlier ones may be lost: .*store rewind.*Send them again once"
+        told = (
+            "these events were not committed, and earlier ones may be lost: .*store rewind.*Send "
+            "them again once"
+        )
         with pytest.raises(LostError, match=told):
             waiting.result(10)
         with pytest.raises(LostError, match=told):
@@ -95,7 +123,9 @@ def test_an_archive_on_an_object_store(pushed, tmp_path, clock, bucket):
         with pytest.raises(LostError, match="store rewind"):
             flow_of(view, store, tmp_path)
         (found,) = rewind(project_of(view), store=store, data_dir=tmp_path).sources
-        assert (found.read_again, found.committed_again, found.lost) == ((0, 20, 0) if pushed else (20, 0, 0))
+        assert (found.read_again, found.committed_again, found.lost) == (
+            (0, 20, 0) if pushed else (20, 0, 0)
+        )
         assert not rewind(project_of(view), store=store, data_dir=tmp_path)
         flow = flow_of(view, store, tmp_path)
         if not pushed:
@@ -119,5 +149,14 @@ def test_pushed_events_that_no_file_has_are_named_and_views_are_incomplete(tmp_p
         flow = flow_of(view, store, tmp_path)
         flow.offset = 40
         for second, incomplete in ((60, True), (3_800, False)):
-            flow.send([{"key": 0, "at": second - 1, "amount": 1.0, "id": f"{second}"}], second, partition=PARTITION)
-            assert OnlineView(view, store).read(pl.DataFrame({"key": [0]}), micros(second)).read_version.incomplete is incomplete
+            flow.send(
+                [{"key": 0, "at": second - 1, "amount": 1.0, "id": f"{second}"}],
+                second,
+                partition=PARTITION,
+            )
+            assert (
+                OnlineView(view, store)
+                .read(pl.DataFrame({"key": [0]}), micros(second))
+                .read_version.incomplete
+                is incomplete
+            )

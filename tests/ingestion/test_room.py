@@ -1,4 +1,6 @@
-"""No room for the store or the archive: ingestion ends with an error that says what to do, and nothing is lost: it can go on later."""
+"""No room for the store or the archive: ingestion ends with an error that says what to do, and
+nothing is lost: it can go on later.
+"""
 
 import functools
 import resource
@@ -35,7 +37,9 @@ def test_a_full_map(tmp_path, world_at):
 def test_a_disk_that_takes_no_more(tmp_path, world_at):
     here = world_at(f"lmdb:{tmp_path / 'online'}", FILE)
     write(here, 60_000)
-    bounded = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+    bounded = functools.partial(
+        resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY)
+    )
     fails(here.start("--once", preexec_fn=bounded), "cannot be written", "Nothing was written")
     here.once()
     here.check()

@@ -1,4 +1,6 @@
-"""A view that is new in a store begins with the whole past: on stores of one writer and of several, and after a kill halfway."""
+"""A view that is new in a store begins with the whole past: on stores of one writer and of several,
+and after a kill halfway.
+"""
 
 import random
 import signal
@@ -59,7 +61,10 @@ def test_killed_while_a_view_is_filled(world, tmp_path, kills, report):
     here.once()
     here.check()
     assert here.found("more") == here.expected()
-    report(f"{kills // 2} kills while a view was filled with {len(here.good):,} events, {halfway} before it was whole: exact")
+    report(
+        f"{kills // 2} kills while a view was filled with {len(here.good):,} events, {halfway} "
+        "before it was whole: exact"
+    )
 
 
 @pytest.mark.slow
@@ -70,11 +75,18 @@ def test_history_and_stream_that_overlap(world, tmp_path, ids):
     made = [here.event() for _ in range(900)]
     lines = [line for line, n in made if n is not None]
     here.took([n for _, n in made if n is not None])
-    past = pl.concat([pl.read_json(line).select("user", "n", pl.col("at").str.to_datetime(time_zone="UTC")) for line in lines[:600]])
+    past = pl.concat(
+        [
+            pl.read_json(line).select("user", "n", pl.col("at").str.to_datetime(time_zone="UTC"))
+            for line in lines[:600]
+        ]
+    )
     past.write_parquet(tmp_path / "past.parquet")
     begin = 300 if ids else 600  # with ids, the stream tells again of what the history holds
     for n in range(3):
-        (tmp_path / f"log-{n}.ndjson").write_bytes(b"".join(line + b"\n" for line in lines[begin + n :: 3]))
+        (tmp_path / f"log-{n}.ndjson").write_bytes(
+            b"".join(line + b"\n" for line in lines[begin + n :: 3])
+        )
     here.once()
     assert here.found() == here.expected()
     for _ in range(2):
@@ -100,4 +112,7 @@ def test_a_stop_loses_nothing(world, tmp_path, kills, report):
     writer.end()
     here.once()
     here.check()
-    report(f"{kills // 5} stops, {len(here.good):,} events exact; the longest took {max(seconds):.2f} s")
+    report(
+        f"{kills // 5} stops, {len(here.good):,} events exact; the longest took "
+        f"{max(seconds):.2f} s"
+    )

@@ -1,4 +1,6 @@
-"""Several sources of several partitions, ingested by one process into one store: each has a reader, a committer, fillers and rollers."""
+"""Several sources of several partitions, ingested by one process into one store: each has a reader,
+a committer, fillers and rollers.
+"""
 
 import json
 import random
@@ -34,12 +36,17 @@ class Topics:
 
     def __init__(self, monkeypatch):
         self.records = {}
-        monkeypatch.setattr(source_ingestor, "open_feed", lambda source, assigned, *_: Topic(self.records[source.name], assigned))
+        monkeypatch.setattr(
+            source_ingestor,
+            "open_feed",
+            lambda source, assigned, *_: Topic(self.records[source.name], assigned),
+        )
 
     def write(self, source, rows, chance):
         parts = self.records.setdefault(source, {name: [] for name in PARTITIONS})
         for row in rows:
-            name = PARTITIONS[row["key"] % 3] if "id" in row else chance.choice(PARTITIONS)  # copies share a partition
+            # copies share a partition
+            name = PARTITIONS[row["key"] % 3] if "id" in row else chance.choice(PARTITIONS)
             parts[name].append(json.dumps({**row, "at": row["at"].isoformat()}).encode())
 
 
@@ -48,7 +55,9 @@ class Topic:
 
     def __init__(self, parts, assigned):
         self.parts, self.chance = parts, random.Random(len(parts["0"]))
-        self.ends = dict.fromkeys(parts, 0) | {name: offset_at(position) for name, position in assigned(list(parts)).items()}
+        self.ends = dict.fromkeys(parts, 0) | {
+            name: offset_at(position) for name, position in assigned(list(parts)).items()
+        }
 
     def poll(self, most, timeout):
         names = [name for name in self.parts if self.lag()[name]]
@@ -61,7 +70,12 @@ class Topic:
         n, now = len(payloads), round(time.time() * 1e6)
         self.ends[name] = begin + n
         return RecordBatch(
-            [name], np.zeros(n, np.int64), np.arange(begin, begin + n), np.full(n, now), {name: between(begin, begin + n)}, payloads
+            [name],
+            np.zeros(n, np.int64),
+            np.arange(begin, begin + n),
+            np.full(n, now),
+            {name: between(begin, begin + n)},
+            payloads,
         )
 
     def lag(self):
@@ -79,17 +93,34 @@ class Topic:
 
 def views_of(number, *more):
     rules = {"id_field": "id"} if number % 2 else {}
-    source = hw.Source(f"s{number}", stream=hw.appended(f"nowhere{number}", schema=SCHEMA), timestamp_field="at", **rules)
+    source = hw.Source(
+        f"s{number}",
+        stream=hw.appended(f"nowhere{number}", schema=SCHEMA),
+        timestamp_field="at",
+        **rules,
+    )
     features = [hw.count(), hw.sum("n"), hw.max("n")]
     return [
-        hw.FeatureView(f"v{number}{name}", source=source, keys=["key"], features=features, windows=["2d"], freshness=hw.streaming("2s"))
+        hw.FeatureView(
+            f"v{number}{name}",
+            source=source,
+            keys=["key"],
+            features=features,
+            windows=["2d"],
+            freshness=hw.streaming("2s"),
+        )
         for name in ("", *more)
     ]
 
 
 def rows_of(number, count, chance):
     made = [
-        {"key": chance.randrange(7), "n": n, "id": f"{n}", "at": NOW - timedelta(seconds=60 + chance.randrange(80_000))}
+        {
+            "key": chance.randrange(7),
+            "n": n,
+            "id": f"{n}",
+            "at": NOW - timedelta(seconds=60 + chance.randrange(80_000)),
+        }
         for n in range(count)
     ]
     if number % 2:
@@ -119,11 +150,22 @@ def test_every_commit_of_every_source_counts_once(store, tmp_path, monkeypatch):
     for run in range(3):  # views that are new are filled while other sources are committed
         views += [view for number in range(4) if run == 1 for view in views_of(number, "again")[1:]]
         for number in range(4):
-            rows = rows_of(number, 500, chance) if run == 0 or number else rows_of(number, 3_000, chance)
+            rows = (
+                rows_of(number, 500, chance)
+                if run == 0 or number
+                else rows_of(number, 3_000, chance)
+            )
             rows = [{**row, "id": f"{run} {row['id']}"} if "id" in row else row for row in rows]
             sent.setdefault(f"s{number}", []).extend(rows)
             topics.write(f"s{number}", rows, chance)
-        ingest(project_of(*views), store, data_dir=tmp_path, limits=limits, once=True, on_commit=lambda s, *_: commits.update([s.name]))
+        ingest(
+            project_of(*views),
+            store,
+            data_dir=tmp_path,
+            limits=limits,
+            once=True,
+            on_commit=lambda s, *_: commits.update([s.name]),
+        )
         check(store, views, sent)
     assert min(commits.values()) > 10
 
@@ -134,7 +176,12 @@ def test_a_source_whose_views_take_long_to_fill_holds_no_other_up(store, tmp_pat
     for number in (0, 2):
         sent[f"s{number}"] = rows_of(number, 100, chance)
         topics.write(f"s{number}", sent[f"s{number}"], chance)
-    filled, committed, stop, run = threading.Event(), threading.Event(), threading.Event(), source_ingestor.Fill.run
+    filled, committed, stop, run = (
+        threading.Event(),
+        threading.Event(),
+        threading.Event(),
+        source_ingestor.Fill.run,
+    )
 
     def slowly(fill, *more):
         if fill.writer.source.name == "s0":
@@ -149,7 +196,9 @@ def test_a_source_whose_views_take_long_to_fill_holds_no_other_up(store, tmp_pat
 
     monkeypatch.setattr(source_ingestor.Fill, "run", slowly)
     thread = threading.Thread(
-        target=ingest, args=(project_of(*slow, *quick), store), kwargs={"data_dir": tmp_path, "stop": stop, "on_commit": on_commit}
+        target=ingest,
+        args=(project_of(*slow, *quick), store),
+        kwargs={"data_dir": tmp_path, "stop": stop, "on_commit": on_commit},
     )
     thread.start()
     assert committed.wait(120)
@@ -162,7 +211,12 @@ class Held:
     """A store whose commits of one source's records wait until `go` is set, or fail."""
 
     def __init__(self, store, source, go, failure=None):
-        self.store, self.begin, self.go, self.failure = store, keyspace.offset(source, ""), go, failure
+        self.store, self.begin, self.go, self.failure = (
+            store,
+            keyspace.offset(source, ""),
+            go,
+            failure,
+        )
         self.waits = threading.Event()
 
     def commit(self, changes, expect):
@@ -235,7 +289,9 @@ def test_a_source_whose_commit_takes_long_holds_no_other_up(store, tmp_path, mon
     check(store, [*slow, *quick], sent)
 
 
-def test_what_goes_wrong_with_one_source_ends_ingestion_and_names_it(store, tmp_path, monkeypatch, caplog):
+def test_what_goes_wrong_with_one_source_ends_ingestion_and_names_it(
+    store, tmp_path, monkeypatch, caplog
+):
     chance, topics, sent = random.Random(4), Topics(monkeypatch), {}
     bad, good, arrivals = views_of(0), views_of(2), Arrivals(sent)
     for number in (0, 2):

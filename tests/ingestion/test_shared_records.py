@@ -1,4 +1,6 @@
-"""Views that share records: one is added, changed, dropped or filled while the others are live, and no update is lost."""
+"""Views that share records: one is added, changed, dropped or filled while the others are live, and
+no update is lost.
+"""
 
 from contextlib import closing
 from random import Random
@@ -44,7 +46,14 @@ class History:
     """All that was sent to a store, by key, and the process that ingests."""
 
     def __init__(self, store, folder, clock):
-        self.store, self.folder, self.clock, self.second, self.offset, self.names = store, folder, clock, 100, 0, ()
+        self.store, self.folder, self.clock, self.second, self.offset, self.names = (
+            store,
+            folder,
+            clock,
+            100,
+            0,
+            (),
+        )
         self.sent = {key: [] for key in KEYS}
 
     def ingest(self, *names):
@@ -60,7 +69,10 @@ class History:
     def send(self, *keys, partition="0", flow=None):
         self.second += 1
         self.clock(self.second)
-        rows = [{"key": key, "at": self.second - 1 + n / 100, "amount": float(self.second + n)} for n, key in enumerate(keys)]
+        rows = [
+            {"key": key, "at": self.second - 1 + n / 100, "amount": float(self.second + n)}
+            for n, key in enumerate(keys)
+        ]
         flow = flow or self.flow
         flow.offset = self.offset
         flow.send(rows, self.second, partition)
@@ -70,19 +82,30 @@ class History:
 
     def read(self, *names):
         """The values of views for each key, in one read; whether each is incomplete."""
-        served = hw.operations.OnlineFeatures(hw.FeatureService("s", [view(name) for name in names]), self.store)
+        served = hw.operations.OnlineFeatures(
+            hw.FeatureService("s", [view(name) for name in names]), self.store
+        )
         columns, _, versions = served.rows({"key": KEYS}, t=micros(self.second))
-        return [list(row) for row in zip(*columns, strict=True)], [version.incomplete for version in versions]
+        return [list(row) for row in zip(*columns, strict=True)], [
+            version.incomplete for version in versions
+        ]
 
     def check(self):
-        expected = [[value for name in self.names for value in REFERENCE[name](self.sent[key])] for key in KEYS]
+        expected = [
+            [value for name in self.names for value in REFERENCE[name](self.sent[key])]
+            for key in KEYS
+        ]
         assert self.read(*self.names) == (expected, [False] * len(self.names))
 
     def sections(self):
         """The views that have a section in some record."""
         names = {placed(self.store, view(name)).tiles_fingerprint: name for name in FEATURES}
         group = placed(self.store, view("a")).record_group
-        return {names[tiles] for _, record in self.store.scan(keyspace.records(group)) for tiles in fingerprints(record)}
+        return {
+            names[tiles]
+            for _, record in self.store.scan(keyspace.records(group))
+            for tiles in fingerprints(record)
+        }
 
 
 @pytest.fixture
@@ -119,7 +142,9 @@ def test_a_view_is_added_changed_and_dropped_while_the_others_are_live(history):
     history.ingest("a", "b")  # back to the first
     history.send(1)
     history.check()
-    assert server.row({"key": 1}, t=micros(history.second)).values == REFERENCE["b"](history.sent[1])
+    assert server.row({"key": 1}, t=micros(history.second)).values == REFERENCE["b"](
+        history.sent[1]
+    )
     history.ingest("b")  # a and c are dropped
     history.send(2)
     history.check()
@@ -132,15 +157,28 @@ def test_sections_of_dropped_views_go_at_the_next_write_or_by_compaction(history
     history.ingest("a", "b2")
     history.send(1)
     assert history.sections() == {"a", "b", "b2", "c"}
-    rows = compact_store(project_of(view("a"), view("b2")), store=history.store, now=micros(history.second), dry_run=True)
-    assert [row.view for row in rows] == ["a", "b", "b (earlier definition)", "c (earlier definition)"]
+    rows = compact_store(
+        project_of(view("a"), view("b2")),
+        store=history.store,
+        now=micros(history.second),
+        dry_run=True,
+    )
+    assert [row.view for row in rows] == [
+        "a",
+        "b",
+        "b (earlier definition)",
+        "c (earlier definition)",
+    ]
     assert history.sections() == {"a", "b", "b2", "c"}
-    compact_store(project_of(view("a"), view("b2")), store=history.store, now=micros(history.second))
+    compact_store(
+        project_of(view("a"), view("b2")), store=history.store, now=micros(history.second)
+    )
     assert history.sections() == {"a", "b2"}
     history.check()
     history.ingest("a", "b2", "c")
     state = keyspace.stream_state(placed(history.store, view("c")).tiles_fingerprint)
-    history.store.commit(dict.fromkeys(key for key, _ in history.store.scan(state)), {})  # as a drop that was killed after its first step
+    # as a drop that was killed after its first step
+    history.store.commit(dict.fromkeys(key for key, _ in history.store.scan(state)), {})
     history.ingest("a", "b2")
     history.send(1, 2, 3)
     assert history.sections() == {"a", "b2"}
@@ -150,7 +188,9 @@ def test_sections_of_dropped_views_go_at_the_next_write_or_by_compaction(history
 def test_forget_leaves_the_other_sections(history):
     history.ingest("a", "b")
     history.send(1, 2, 2)
-    assert hw.operations.forget(project_of(view("a"), view("b")), ["b"], store=history.store) == {"b": 2}
+    assert hw.operations.forget(project_of(view("a"), view("b")), ["b"], store=history.store) == {
+        "b": 2
+    }
     history.names = ("a",)
     history.check()
     assert history.sections() == {"a"}
@@ -160,7 +200,9 @@ def test_forget_leaves_the_other_sections(history):
 
 @pytest.mark.parametrize("make_store", [name for name in STORES if name != "lmdb"], indirect=True)
 def test_a_commit_and_a_fill_of_two_processes_lose_no_update(history, monkeypatch):
-    """Whichever of the two commits first, the other is fenced, and begins again; on LMDB a lease lets one process ingest."""
+    """Whichever of the two commits first, the other is fenced, and begins again; on LMDB a lease
+    lets one process ingest.
+    """
     history.ingest("a")
     history.send(1, 2)
     live, commit, fills = history.flow, history.store.commit, []
@@ -194,7 +236,9 @@ def test_a_commit_and_a_fill_of_two_processes_lose_no_update(history, monkeypatc
 
 @pytest.mark.parametrize("seed", range(2))
 def test_random_histories(history, monkeypatch, seed):
-    """Views come, change and go, fills are cut short, records are compacted: complete values are exact."""
+    """Views come, change and go, fills are cut short, records are compacted: complete values are
+    exact.
+    """
     random, commit = Random(seed), history.store.commit
     history.ingest("a")
     history.send(1)
@@ -212,7 +256,9 @@ def test_random_histories(history, monkeypatch, seed):
                     raise StoreError("killed")
                 commit(changes, expect)
 
-            names = [n for n in ("a", random.choice(["b", "b2"]), "c") if random.random() < 0.7] or ["a"]
+            names = [
+                n for n in ("a", random.choice(["b", "b2"]), "c") if random.random() < 0.7
+            ] or ["a"]
             monkeypatch.setattr(history.store, "commit", cut_short)
             try:
                 history.ingest(*names)
@@ -221,5 +267,9 @@ def test_random_histories(history, monkeypatch, seed):
                 history.ingest(*names)
             monkeypatch.setattr(history.store, "commit", commit)
         else:
-            compact_store(project_of(*map(view, history.names)), store=history.store, now=micros(history.second))
+            compact_store(
+                project_of(*map(view, history.names)),
+                store=history.store,
+                now=micros(history.second),
+            )
         history.check()

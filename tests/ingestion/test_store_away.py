@@ -1,4 +1,6 @@
-"""A store that is away for longer than its timeout= ends ingestion; started again until the store is back, it counts each event once."""
+"""A store that is away for longer than its timeout= ends ingestion; started again until the store
+is back, it counts each event once.
+"""
 
 import contextlib
 import signal
@@ -17,7 +19,11 @@ AWAY = 30 if LONG else 4
 @pytest.fixture(params=["redis", "postgres"])
 def store(request, tmp_path):
     """A server that keeps what it has confirmed, and its URL."""
-    made = Server(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always") if request.param == "redis" else PostgresServer()
+    made = (
+        Server(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always")
+        if request.param == "redis"
+        else PostgresServer()
+    )
     with contextlib.closing(made):
         yield made, made.url if request.param == "redis" else f"{made.address}/postgres"
 
@@ -39,8 +45,13 @@ def test_ingestion_is_started_again_until_the_store_is_back(store, tmp_path):
                 server.start()
             if process.poll() is not None:  # as Restart=always of systemd does
                 assert process.returncode == 1, process.log.read_text()
-                assert process.log.read_text().strip().splitlines()[-1].startswith("error: "), process.log.read_text()
-                assert said(process, "Started again (a supervisor does that), it goes on from its last commit"), process.log.read_text()
+                assert process.log.read_text().strip().splitlines()[-1].startswith("error: "), (
+                    process.log.read_text()
+                )
+                assert said(
+                    process,
+                    "Started again (a supervisor does that), it goes on from its last commit",
+                ), process.log.read_text()
                 ended += 1
                 process = here.start()
             if server.process.poll() is None and said(process, "first commit"):

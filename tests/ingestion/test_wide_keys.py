@@ -1,4 +1,6 @@
-"""Keys that are hashes of 64 bits: accepted, archived and read as smaller ones are; values beyond int64 are still refused."""
+"""Keys that are hashes of 64 bits: accepted, archived and read as smaller ones are; values beyond
+int64 are still refused.
+"""
 
 from datetime import datetime
 
@@ -16,7 +18,9 @@ def events(keys, second=1.0):
 
 
 def counts(store, view, second=3):
-    return hw.get_online_features(view, [{"key": key} for key in KEYS], store=store, at=at(second))["view__count_1h"].to_list()
+    return hw.get_online_features(view, [{"key": key} for key in KEYS], store=store, at=at(second))[
+        "view__count_1h"
+    ].to_list()
 
 
 def test_a_hash_of_64_bits_is_a_key(store, tmp_path):
@@ -26,7 +30,13 @@ def test_a_hash_of_64_bits_is_a_key(store, tmp_path):
     flow.ingestor.roll(least=1)
     assert counts(store, view) == [2, 1, 1, 1]
     (archived,) = (tmp_path / "archive").rglob("*.parquet")
-    assert pl.read_parquet(archived)["key"].to_list() == [KEYS[0], KEYS[1], KEYS[0], KEYS[2], KEYS[3]]
+    assert pl.read_parquet(archived)["key"].to_list() == [
+        KEYS[0],
+        KEYS[1],
+        KEYS[0],
+        KEYS[2],
+        KEYS[3],
+    ]
 
 
 def test_a_key_that_a_feature_is_made_of_is_refused_beyond_int64(store, tmp_path):

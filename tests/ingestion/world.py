@@ -1,4 +1,6 @@
-"""Processes that ingest and are killed, senders that never give up, and what must have been counted in the end."""
+"""Processes that ingest and are killed, senders that never give up, and what must have been counted
+in the end.
+"""
 
 import http.client
 import itertools
@@ -52,7 +54,9 @@ class World:
         self.good, self.refused = [], 0
         self.incomplete = False  # whether records were lost that cannot be read any more
         self.lock = threading.Lock()
-        (folder / "features.py").write_text(PROJECT.format(stream=stream, more=more), encoding="utf-8")
+        (folder / "features.py").write_text(
+            PROJECT.format(stream=stream, more=more), encoding="utf-8"
+        )
         self.runs = 0
 
     # ---- processes
@@ -60,11 +64,32 @@ class World:
     def start(self, *more, **options):
         """Start `headwater ingest`; stdout and stderr go to a file."""
         self.runs += 1
-        arguments = ["--store", self.url, "--listen", f"127.0.0.1:{self.port}", "--allow-unapplied", "--batch", "500", *more]
-        command = [sys.executable, *(["-m", "headwater.cli"] if self.script is None else [str(self.script)]), "ingest", *arguments]
+        arguments = [
+            "--store",
+            self.url,
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--allow-unapplied",
+            "--batch",
+            "500",
+            *more,
+        ]
+        command = [
+            sys.executable,
+            *(["-m", "headwater.cli"] if self.script is None else [str(self.script)]),
+            "ingest",
+            *arguments,
+        ]
         log = self.folder / f"run-{self.runs}.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL, **options)
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                **options,
+            )
         process.log = log
         return process
 
@@ -139,12 +164,20 @@ class World:
         view = self.view(name)
         store = hw.operations.open_store(self.url, readonly=True)
         try:
-            served = OnlineView(view, store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
+            served = OnlineView(view, store).read(
+                pl.DataFrame({"user": names()}), int(time.time() * 1e6)
+            )
         finally:
             store.close()
         assert served.read_version.incomplete == self.incomplete
         columns = dict(zip([f.name for f in view.outputs], served.features, strict=True))
-        return dict(zip(names(), zip(columns["count_7d"], columns["sum_n_7d"].fill_null(0), strict=True), strict=True))
+        return dict(
+            zip(
+                names(),
+                zip(columns["count_7d"], columns["sum_n_7d"].fill_null(0), strict=True),
+                strict=True,
+            )
+        )
 
     def view(self, name):
         return load(str(self.folder / "features.py")).names[name]
@@ -163,7 +196,9 @@ class World:
         tiles = self.view(name).tiles_fingerprint
         store = hw.operations.open_store(self.url)
         try:
-            store.commit(dict.fromkeys([key for key, _ in store.scan(keyspace.stream_state(tiles))]), {})
+            store.commit(
+                dict.fromkeys([key for key, _ in store.scan(keyspace.stream_state(tiles))]), {}
+            )
         finally:
             store.close()
 
@@ -195,7 +230,9 @@ class Appender(threading.Thread):
 
 
 class Sender(threading.Thread):
-    """Pushes batches, each until it is answered for; now and then it hangs up before it hears the answer, and sends the same again."""
+    """Pushes batches, each until it is answered for; now and then it hangs up before it hears the
+    answer, and sends the same again.
+    """
 
     def __init__(self, world, number):
         super().__init__(daemon=True)
@@ -263,6 +300,8 @@ def wait_until(holds, what, process=None, seconds=60):
     until = time.monotonic() + seconds
     while not holds():
         if process is not None and process.poll() is not None:
-            raise AssertionError(f"it ended with {process.returncode} before {what}: {process.log.read_text()}")
+            raise AssertionError(
+                f"it ended with {process.returncode} before {what}: {process.log.read_text()}"
+            )
         assert time.monotonic() < until, f"no {what} within {seconds} s"
         time.sleep(0.01)

@@ -1,4 +1,6 @@
-"""`headwater init --feast`: the file that is written gives Feast's own training values, and what was not carried over is said."""
+"""`headwater init --feast`: the file that is written gives Feast's own training values, and what
+was not carried over is said.
+"""
 
 import importlib.util
 import os
@@ -18,9 +20,15 @@ from headwater.errors import DataError, UsageError
 from headwater.init.feast_repo import read_feast_repo
 
 HERE = Path(__file__).parent / "feast"
-ORACLE = Path(os.environ.get("HEADWATER_ORACLES", Path(__file__).parents[2] / "build" / "oracles")) / "feast"
+ORACLE = (
+    Path(os.environ.get("HEADWATER_ORACLES", Path(__file__).parents[2] / "build" / "oracles"))
+    / "feast"
+)
 START = datetime(2026, 3, 1, tzinfo=UTC)
-CONFIG = "project: shop\nregistry: registry.db\nprovider: local\nonline_store:\n  type: sqlite\n  path: online.db\nentity_key_serialization_version: 3\n"
+CONFIG = (
+    "project: shop\nregistry: registry.db\nprovider: local\nonline_store:\n  type: sqlite\n  "
+    "path: online.db\nentity_key_serialization_version: 3\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +48,19 @@ def repo(tmp_path_factory) -> Path:
     orders = pl.DataFrame(
         {
             "user_id": [f"u{n}" for n in random.integers(0, 20, 400)],
-            "ordered_at": [START + timedelta(minutes=int(m)) for m in random.choice(20_000, 400, replace=False) * 2],
+            "ordered_at": [
+                START + timedelta(minutes=int(m))
+                for m in random.choice(20_000, 400, replace=False) * 2
+            ],
             "amt": np.round(random.gamma(2, 20, 400), 2),
             "items": random.integers(1, 9, 400),
             "city": [["Oslo", "Bergen", 'Tr"ondheim'][n] for n in random.integers(0, 3, 400)],
         }
-    ).with_columns(loaded_at=pl.col("ordered_at") + timedelta(hours=2), basket=pl.Series([["a"]] * 400), city=pl.col("city"))
+    ).with_columns(
+        loaded_at=pl.col("ordered_at") + timedelta(hours=2),
+        basket=pl.Series([["a"]] * 400),
+        city=pl.col("city"),
+    )
     orders.write_parquet(folder / "orders.parquet")
     return folder
 
@@ -54,7 +69,18 @@ def repo(tmp_path_factory) -> Path:
 def written(feast, repo) -> tuple[Path, str]:
     target = repo.parent / "ours" / "features.py"
     done = subprocess.run(
-        [sys.executable, "-m", "headwater", "init", "--feast", repo, "--feast-python", feast, "--output", target],
+        [
+            sys.executable,
+            "-m",
+            "headwater",
+            "init",
+            "--feast",
+            repo,
+            "--feast-python",
+            feast,
+            "--output",
+            target,
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -80,19 +106,46 @@ def test_values_are_those_of_feast(feast, repo, module, tmp_path):
     rows = pl.DataFrame(
         {
             "user_id": [f"u{n}" for n in random.integers(0, 20, 200)],
-            "event_timestamp": [START + timedelta(minutes=int(m)) for m in random.choice(20_000, 200, replace=False) * 2 + 1],  # no ties
+            # no ties
+            "event_timestamp": [
+                START + timedelta(minutes=int(m))
+                for m in random.choice(20_000, 200, replace=False) * 2 + 1
+            ],
             "offered": random.uniform(1, 90, 200),
         }
     )
     rows.write_parquet(tmp_path / "rows.parquet")
-    command = [feast, HERE / "ask_feast.py", repo, tmp_path / "rows.parquet", tmp_path / "out.parquet"]
+    command = [
+        feast,
+        HERE / "ask_feast.py",
+        repo,
+        tmp_path / "rows.parquet",
+        tmp_path / "out.parquet",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    theirs = pl.read_parquet(tmp_path / "out.parquet").with_columns(pl.col("event_timestamp").cast(pl.Datetime("us", "UTC")))
-    service = hw.FeatureService("all", [module.user_orders, module.lasting, module.of_frames_over, module.twice, module.ratio, module.many])
-    ours = hw.get_historical_features(service, rows, timestamp_field="event_timestamp", level=hw.on_request())
-    both = theirs.join(ours, on=["user_id", "event_timestamp"], suffix="_ours", maintain_order="left")
-    assert theirs.height > 120  # Feast drops rows whose entity has nothing within the ttl; every row that it answers is here
+    theirs = pl.read_parquet(tmp_path / "out.parquet").with_columns(
+        pl.col("event_timestamp").cast(pl.Datetime("us", "UTC"))
+    )
+    service = hw.FeatureService(
+        "all",
+        [
+            module.user_orders,
+            module.lasting,
+            module.of_frames_over,
+            module.twice,
+            module.ratio,
+            module.many,
+        ],
+    )
+    ours = hw.get_historical_features(
+        service, rows, timestamp_field="event_timestamp", level=hw.on_request()
+    )
+    both = theirs.join(
+        ours, on=["user_id", "event_timestamp"], suffix="_ours", maintain_order="left"
+    )
+    # Feast drops rows whose entity has nothing within the ttl; every row that it answers is here
+    assert theirs.height > 120
     assert both.height == theirs.height
     assert both["many"].equals(
         (both["user_orders__items"].fill_null(0) > 3).cast(pl.Int64), check_names=False
@@ -107,7 +160,9 @@ def test_values_are_those_of_feast(feast, repo, module, tmp_path):
         "of_lists__ratio": "ratio",
     }
     for name, own in names.items():
-        expected, got = (both[c].fill_nan(None) if both[c].dtype.is_float() else both[c] for c in (name, own))
+        expected, got = (
+            both[c].fill_nan(None) if both[c].dtype.is_float() else both[c] for c in (name, own)
+        )
         if got.dtype.is_numeric():
             expected = expected.cast(pl.Float64)
             assert ((expected - got).abs().fill_null(0) < 1e-9).all()
@@ -120,7 +175,11 @@ def test_definitions(module):
     assert module.user_orders.keys == ("user_id",)
     assert module.user_orders.ttl == "36h"
     assert module.lasting.ttl is None
-    assert module.totals.feature_names == ("totals__sum_amount_1h", "totals__orders_7d", "totals__mean_amount_7d")
+    assert module.totals.feature_names == (
+        "totals__sum_amount_1h",
+        "totals__orders_7d",
+        "totals__mean_amount_7d",
+    )
     assert module.everywhere.keys == ()
     assert module.user_fresh.freshness == hw.streaming("2s")
     assert module.user_fresh.source.stream == hw.push()

@@ -1,4 +1,6 @@
-"""The interview: answers from a terminal or a file become a project that loads, and a wrong answer is named."""
+"""The interview: answers from a terminal or a file become a project that loads, and a wrong answer
+is named.
+"""
 
 import pytest
 
@@ -66,10 +68,26 @@ def test_the_laziest_freshness_that_still_helps(tmp_path, fresh, freshness, stre
 
 
 def test_each_look_becomes_a_view_and_sources_are_shared(tmp_path):
-    path = answers(tmp_path, ("a", "card_id", "1m"), ("b", "card_id", "1d"), ("c", "merchant_id", "1h"), ("d", "", "1d"))
+    path = answers(
+        tmp_path,
+        ("a", "card_id", "1m"),
+        ("b", "card_id", "1d"),
+        ("c", "merchant_id", "1h"),
+        ("d", "", "1d"),
+    )
     _, found = drafted(tmp_path, path)
-    assert [view.name for view in found.views] == ["card_id_payments", "card_id_payments_look2", "merchant_id_payments", "all_payments"]
-    assert [list(view.keys) for view in found.views] == [["card_id"], ["card_id"], ["merchant_id"], []]
+    assert [view.name for view in found.views] == [
+        "card_id_payments",
+        "card_id_payments_look2",
+        "merchant_id_payments",
+        "all_payments",
+    ]
+    assert [list(view.keys) for view in found.views] == [
+        ["card_id"],
+        ["card_id"],
+        ["merchant_id"],
+        [],
+    ]
     (source,) = found.sources
     assert {"card_id", "merchant_id", "amount", "country"} <= set(source.select)
     (model,) = found.models
@@ -84,7 +102,15 @@ def test_words_that_would_break_python_do_not(tmp_path):
 
 
 def test_an_interview_at_a_terminal_is_the_file_of_the_same_answers(tmp_path):
-    lines = ["card_fraud", "is_fraud", "binary", "asked_at", "7d", "card_id, merchant_id", "amount:float, country:str"]
+    lines = [
+        "card_fraud",
+        "is_fraud",
+        "binary",
+        "asked_at",
+        "7d",
+        "card_id, merchant_id",
+        "amount:float, country:str",
+    ]
     lines += ["", "", ""]  # network effects: not known
     lines += ["what it spent", "payments", "card_id", "amount", "country", "1h, 7d", "0s", "1m", ""]
     said = iter(lines)
@@ -94,7 +120,9 @@ def test_an_interview_at_a_terminal_is_the_file_of_the_same_answers(tmp_path):
         questions.append(question)
         return next(said)
 
-    assert interview.asked(ask) == interview.read(answers(tmp_path, ("what it spent", "card_id", "1m")))
+    assert interview.asked(ask) == interview.read(
+        answers(tmp_path, ("what it spent", "card_id", "1m"))
+    )
     assert sum("With all the time in the world" in question for question in questions) == 2
     assert next(said, None) is None
 
@@ -114,10 +142,18 @@ def test_the_questions_are_answers_that_can_be_read(tmp_path):
         ('kind = "binary"', 'kind = "binry"', "binary"),
         ('known_after = "7d"', 'known_after = "soon"', "known_after"),
         ('known_after = "7d"', "known_after = 7", "known_after is 7"),
-        ('keys = ["card_id", "merchant_id"]', 'keys = ["card"]', "which is not a key of the request"),
+        (
+            'keys = ["card_id", "merchant_id"]',
+            'keys = ["card"]',
+            "which is not a key of the request",
+        ),
         ('keys = ["card_id", "merchant_id"]', 'keys = ["card id"]', "cannot be a column"),
         ('predict = "is_fraud"', 'predcit = "is_fraud"', "predict"),
-        ('kind = "binary"', 'kind = "binary"\nsupply = "maybe"', "supply is 'maybe'; give yes or no, or nothing"),
+        (
+            'kind = "binary"',
+            'kind = "binary"\nsupply = "maybe"',
+            "supply is 'maybe'; give yes or no, or nothing",
+        ),
         ("[task]", "[tsak]", "task"),
         ('over = ["1h", "7d"]', "over = []", "over is empty"),
         ('"country:str"', '"country:text"', "country is of type 'text'"),
@@ -134,16 +170,47 @@ def test_wrong_answers_are_named(tmp_path, old, new, words):
 
 
 def test_network_effects_are_asked_and_name_the_experiment(tmp_path, run):
-    """The same three questions as `headwater assess` asks; a question without an answer stays unknown."""
+    """The same three questions as `headwater assess` asks; a question without an answer stays
+    unknown.
+    """
     path = answers(tmp_path, ("a", "card_id", "1m"))
     assert interview.read(path).effects == {}
     questions = []
-    interview_lines = iter(["n", "y", "binary", "at", "7d", "k", "", "yes", "no", "no", "spent", "e", "k", "", "", "1h", "0s", "1m", ""])
+    interview_lines = iter(
+        [
+            "n",
+            "y",
+            "binary",
+            "at",
+            "7d",
+            "k",
+            "",
+            "yes",
+            "no",
+            "no",
+            "spent",
+            "e",
+            "k",
+            "",
+            "",
+            "1h",
+            "0s",
+            "1m",
+            "",
+        ]
+    )
     found = interview.asked(lambda question: (questions.append(question), next(interview_lines))[1])
     assert found.effects == {"supply": True, "adversaries": False, "feedback": False}
-    assert [sum(kind.question in question for question in questions) for kind in KINDS.values()] == [1, 1, 1]
+    assert [
+        sum(kind.question in question for question in questions) for kind in KINDS.values()
+    ] == [1, 1, 1]
     task = TASK + 'supply = "yes"\nadversaries = "no"\nfeedback = "no"\n'
-    said = run("assess", "interview", "--answers", str(answers(tmp_path, ("a", "card_id", "1m"), task=task)))
+    said = run(
+        "assess",
+        "interview",
+        "--answers",
+        str(answers(tmp_path, ("a", "card_id", "1m"), task=task)),
+    )
     assert "experiment after the backtest: switchback by region and time" in said.stderr
     assert "--network supply\n" in said.stderr
 

@@ -1,4 +1,6 @@
-"""When an event is known in full, by the guesses of init; the averaged columns; and the windows that it proposes."""
+"""When an event is known in full, by the guesses of init; the averaged columns; and the windows
+that it proposes.
+"""
 
 import datetime as dt
 
@@ -24,15 +26,21 @@ def times(seconds):
 
 
 def totals():
-    """One row per key and day with the day's total, and requests of each day whose outcome follows the total of that same day."""
+    """One row per key and day with the day's total, and requests of each day whose outcome follows
+    the total of that same day.
+    """
     rng = np.random.default_rng(5)
     day, key = np.divmod(np.arange(DAYS * KEYS), KEYS)
     total = rng.poisson(3.0, DAYS * KEYS)
-    table = pl.DataFrame({"store": [f"s{k}" for k in key], "day": times(day * 86_400.0), "visits": total})
+    table = pl.DataFrame(
+        {"store": [f"s{k}" for k in key], "day": times(day * 86_400.0), "visits": total}
+    )
     asked = np.sort(rng.uniform(5, DAYS, 3_000)) * 86_400
     who = rng.integers(0, KEYS, len(asked))
     today = total[(asked // 86_400).astype(int) * KEYS + who]
-    labels = pl.DataFrame({"store": [f"s{k}" for k in who], "asked": times(asked), "busy": (today > 3).astype(int)})
+    labels = pl.DataFrame(
+        {"store": [f"s{k}" for k in who], "asked": times(asked), "busy": (today > 3).astype(int)}
+    )
     return table, labels
 
 
@@ -66,7 +74,9 @@ def lift(project, known_after):
 
 @pytest.mark.slow
 def test_daily_totals_give_no_false_lift(tmp_path):
-    """At midnight, the total of the whole day is not known: taken as known, it lifts AUC; as init writes it, it does not."""
+    """At midnight, the total of the whole day is not known: taken as known, it lifts AUC; as init
+    writes it, it does not.
+    """
     _, text, project = drafted(tmp_path, *totals())
     assert 'known_after="1d"' in text
     assert "one row per store and day, so a row is a total" in text
@@ -79,7 +89,10 @@ def test_daily_totals_give_no_false_lift(tmp_path):
 def test_totals_of_dates_are_known_at_the_end_of_the_day(tmp_path):
     table, labels = totals()
     guesses, text, project = drafted(
-        tmp_path, table.with_columns(pl.col("day").dt.date()), labels, InitAnswers("asked", known_after="1h", timezone="Europe/Oslo")
+        tmp_path,
+        table.with_columns(pl.col("day").dt.date()),
+        labels,
+        InitAnswers("asked", known_after="1h", timezone="Europe/Oslo"),
     )
     source = next(s for s in project.sources if s.name == "events")
     assert (source.timezone, source.timestamp_field) == ("Europe/Oslo", "day")
@@ -91,7 +104,8 @@ def test_the_proposed_event_time_is_earlier_than_no_other(tmp_path):
     table, labels = totals()
     late = np.where(np.arange(table.height) % 3 == 0, 7_200, -7_200)
     odd = table.with_columns(
-        pl.col("day").alias("opened_at"), (pl.col("day") + pl.Series(late * 10**6).cast(pl.Duration("us"))).alias("closed_at")
+        pl.col("day").alias("opened_at"),
+        (pl.col("day") + pl.Series(late * 10**6).cast(pl.Duration("us"))).alias("closed_at"),
     )
     guesses, text, _ = drafted(tmp_path, odd.drop("day"), labels)
     assert guesses.time.name == COMPLETE
@@ -131,7 +145,11 @@ def test_codes_by_name_and_by_form(name, values, code):
 def test_a_key_of_integers_that_every_row_joins_is_found_without_its_name(tmp_path):
     table, labels = totals()
     as_number = pl.col("store").str.slice(1).cast(pl.Int64).alias("branch")
-    guesses, _, _ = drafted(tmp_path, table.select(as_number, "day", "visits"), labels.select(as_number, "asked", "busy"))
+    guesses, _, _ = drafted(
+        tmp_path,
+        table.select(as_number, "day", "visits"),
+        labels.select(as_number, "asked", "busy"),
+    )
     assert [key.name for key in guesses.keys] == ["branch"]
     apart = labels.select((as_number + 1_000).alias("branch"), "asked", "busy")
     with pytest.raises(UsageError, match="no column"):
@@ -150,4 +168,7 @@ def test_repeated_requests_are_reported(tmp_path):
     table, labels = totals()
     twice = pl.concat([labels, labels.head(7)])
     guesses, _, _ = drafted(tmp_path, table, twice)
-    assert "7 rows are duplicates" in label_remarks(TableProfile(str(tmp_path / "labels.parquet")), guesses)[0]
+    assert (
+        "7 rows are duplicates"
+        in label_remarks(TableProfile(str(tmp_path / "labels.parquet")), guesses)[0]
+    )

@@ -1,4 +1,6 @@
-"""Upkeep: what no window reaches goes, exactly then, and no value changes; and the command that does it."""
+"""Upkeep: what no window reaches goes, exactly then, and no value changes; and the command that
+does it.
+"""
 
 import json
 
@@ -34,7 +36,8 @@ def test_a_stream_loses_a_key_when_the_last_window_has_passed_it(store, tmp_path
     view = streaming_view()
     flow = Flow([view], store, tmp_path)
     flow.send([{"key": 1, "at": 60, "amount": 1.0}, {"key": 2, "at": 120, "amount": 1.0}], 130)
-    end = HOUR + 120  # the tail of an hour moves by minutes: key 1's tile ends at 120, and is passed at an hour after
+    # the tail of an hour moves by minutes: key 1's tile ends at 120, and is passed at an hour after
+    end = HOUR + 120
     for second, left in ((end - 1e-6, 2), (end, 1)):
         flow.send([], second)
         before = counts(store, view, [1, 2], second)
@@ -46,7 +49,8 @@ def test_a_stream_loses_a_key_when_the_last_window_has_passed_it(store, tmp_path
 def test_a_stream_is_compacted_as_of_its_last_commit(store, tmp_path):
     view = streaming_view()
     Flow([view], store, tmp_path).send([{"key": 1, "at": 60, "amount": 1.0}], 130)
-    assert compacted(store, view, 100 * HOUR).after.records == 1  # a reader of that commit may still ask
+    # a reader of that commit may still ask
+    assert compacted(store, view, 100 * HOUR).after.records == 1
 
 
 def test_a_lifetime_keeps_its_key(store, tmp_path):
@@ -64,12 +68,16 @@ def test_a_batch_view_loses_a_key_that_no_cut_reads(store):
     events = frame([(1, 60, 1.0), (2, 60, 1.0), (2, 2.5 * HOUR, 1.0)])
     view = view_of(events, freshness=hw.batch("1h", delay="10m"))
     for cut, left in ((1, {1, 2}), (2, {1, 2}), (3, {2}), (4, {2}), (5, set())):
-        materialize_view(view, store, micros(cut * HOUR))  # read from ten minutes later on; until then, the cut before
+        # read from ten minutes later on; until then, the cut before
+        materialize_view(view, store, micros(cut * HOUR))
         moments = [cut * HOUR + 599, cut * HOUR + 600][cut == 1 :]
         seen = [counts(store, view, [1, 2], moment) for moment in moments]
         compacted(store, view, cut * HOUR)
         assert [counts(store, view, [1, 2], moment) for moment in moments] == seen
-        stems = {int.from_bytes(key[9:17], "big") for key, _ in store.scan(keyspace.records(view.record_group))}
+        stems = {
+            int.from_bytes(key[9:17], "big")
+            for key, _ in store.scan(keyspace.records(view.record_group))
+        }
         assert stems == left, f"after the cut of {cut}:00"
 
 
@@ -117,7 +125,8 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["store", "backup", "copy"]) == 0
     assert main(["store", "compact", "--json"]) == 0
     (said,) = json.loads(capsys.readouterr().out)["views"]
-    assert (said["records_before"], said["records"], said["busy"]) == (0, 0, 0)  # events of 2024 are outside every window now
+    # events of 2024 are outside every window now
+    assert (said["records_before"], said["records"], said["busy"]) == (0, 0, 0)
     assert main(["store", "restore", "copy", "--store", f"lmdb:{tmp_path}/again", "--yes"]) == 0
     assert main(["store", "restore", "copy", "--store", f"lmdb:{tmp_path}/again", "--yes"]) == 1
     assert "is not empty" in capsys.readouterr().err

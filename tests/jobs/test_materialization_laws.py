@@ -11,7 +11,8 @@ from tests.flow import home, store  # noqa: F401 (fixtures)
 
 AGGREGATIONS = cases.aggregations()
 
-pytestmark = pytest.mark.filterwarnings("ignore:feature view 'view\\d*'")  # cases have windows shorter than a delay
+# cases have windows shorter than a delay
+pytestmark = pytest.mark.filterwarnings("ignore:feature view 'view\\d*'")
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,9 @@ def _large_events(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(AGGREGATIONS)), ids=lambda n: f"{n}-{AGGREGATIONS[n].function}")
+@pytest.mark.parametrize(
+    "number", range(len(AGGREGATIONS)), ids=lambda n: f"{n}-{AGGREGATIONS[n].function}"
+)
 def test_cuts_are_naive(number, store):
     cuts_are_naive(AGGREGATIONS[number], Random(number), store, memories=[None, None, "1MB"])
 

@@ -1,4 +1,6 @@
-"""Cuts: which events are in them, when they are seen, and what happens when a run does not end, or comes late, or comes twice."""
+"""Cuts: which events are in them, when they are seen, and what happens when a run does not end, or
+comes late, or comes twice.
+"""
 
 import os
 from contextlib import closing
@@ -23,7 +25,9 @@ US = 1e-6
 
 
 def read(view, store, second, keys=(1,)):
-    return OnlineView(view, store).read(pl.DataFrame({"key": list(keys)}, schema={"key": pl.Int64}), micros(second))
+    return OnlineView(view, store).read(
+        pl.DataFrame({"key": list(keys)}, schema={"key": pl.Int64}), micros(second)
+    )
 
 
 def counts(view, store, second, keys=(1,)):
@@ -41,7 +45,9 @@ def counts(view, store, second, keys=(1,)):
 def test_an_event_is_in_the_first_cut_whose_k_it_was_known_by(known, first, second, store):
     source = {"known_at_field": "known", "select": ["key", "amount"]}
     events = frame([(1, 1000, 1.0)], known=[at(known)])
-    view = view_of(events, freshness=hw.batch("1h", delay="10m", wait="5m"), windows=["1d"], source=source)
+    view = view_of(
+        events, freshness=hw.batch("1h", delay="10m", wait="5m"), windows=["1d"], source=source
+    )
     found = []
     for hour in (1, 2):
         materialize_view(view, store, micros(hour * HOUR + 300))
@@ -51,7 +57,9 @@ def test_an_event_is_in_the_first_cut_whose_k_it_was_known_by(known, first, seco
 
 @pytest.mark.parametrize(("second", "counted"), [(HOUR - US, 1), (HOUR, 0)])
 def test_an_event_at_the_cut_is_not_in_it(second, counted, store):
-    view = view_of(frame([(1, second, 1.0), (1, 2 * HOUR, 0.0)]), freshness=hw.batch("1h"), windows=["1d"])
+    view = view_of(
+        frame([(1, second, 1.0), (1, 2 * HOUR, 0.0)]), freshness=hw.batch("1h"), windows=["1d"]
+    )
     materialize_view(view, store, micros(HOUR))
     assert counts(view, store, HOUR) == [counted]
     materialize_view(view, store, micros(2 * HOUR))
@@ -66,13 +74,28 @@ def test_a_run_adds_exactly_what_the_cut_before_did_not_have(memory, ids, store,
     random = Random(7)
     rows = [(random.randrange(5), random.uniform(0, 5 * HOUR), 1.0) for _ in range(400)]
     lateness = [random.choice([0, 0, 10, 400, 4000]) for _ in rows]
-    events = frame(rows, known=[at(second + late) for (_, second, _), late in zip(rows, lateness, strict=True)], id=list(range(400)))
-    source = {"known_at_field": "known", "select": ["key", "amount"], **({"id_field": "id"} if ids else {})}
-    view = view_of(events, freshness=hw.batch("1h", delay="10m", wait="5m"), windows=["300d", "2h"], source=source)
+    events = frame(
+        rows,
+        known=[at(second + late) for (_, second, _), late in zip(rows, lateness, strict=True)],
+        id=list(range(400)),
+    )
+    source = {
+        "known_at_field": "known",
+        "select": ["key", "amount"],
+        **({"id_field": "id"} if ids else {}),
+    }
+    view = view_of(
+        events,
+        freshness=hw.batch("1h", delay="10m", wait="5m"),
+        windows=["300d", "2h"],
+        source=source,
+    )
     before = 0
     for hour in range(1, 7):
         T, K = hour * HOUR, hour * HOUR + 300
-        visible = sum(s < T and s + late <= K for (_, s, _), late in zip(rows, lateness, strict=True))
+        visible = sum(
+            s < T and s + late <= K for (_, s, _), late in zip(rows, lateness, strict=True)
+        )
         made = materialize_view(view, store, micros(K), resources=hw.Resources(memory=memory))
         assert (made.cut.T, made.cut.K, made.events) == (micros(T), micros(K), visible - before)
         before = visible
@@ -90,7 +113,9 @@ def test_rows_without_a_time_are_counted_in_memory_and_on_disk(store, monkeypatc
         view = view_of(events, freshness=hw.batch("1h"), name=name, source=source)
         made = materialize_view(view, store, micros(HOUR), resources=hw.Resources(memory=memory))
         said.append((made.events, made.left_out))
-    assert said == [(1, {"source events: no at": 1, "source events: no known, so never known": 1})] * 2
+    assert (
+        said == [(1, {"source events: no at": 1, "source events: no known, so never known": 1})] * 2
+    )
 
 
 def test_corrections_and_deletions_make_every_cut_anew(store):
@@ -112,7 +137,9 @@ def test_corrections_and_deletions_make_every_cut_anew(store):
 
 
 def test_keys_that_lost_their_events_are_buried_once_and_only_with_the_new_cut(store):
-    images = frame([(1, 10, 1.0), (1, 10, 1.0)], id=[1, 1], before=[False, True], known=[at(10), at(HOUR + 1)])
+    images = frame(
+        [(1, 10, 1.0), (1, 10, 1.0)], id=[1, 1], before=[False, True], known=[at(10), at(HOUR + 1)]
+    )
     view = view_of(
         images,
         freshness=hw.batch("1h", delay="10m"),
@@ -142,7 +169,9 @@ def test_keys_that_lost_their_events_are_buried_once_and_only_with_the_new_cut(s
 )
 def test_a_job_makes_the_cut_that_is_due_and_the_next_one_at_most(freshness, second, expected):
     view = view_of(frame([(1, 0, 1.0)]), freshness=freshness)
-    assert [T for T, _ in cuts_at(view, micros(second))] == [micros(hour * HOUR) for hour in expected]
+    assert [T for T, _ in cuts_at(view, micros(second))] == [
+        micros(hour * HOUR) for hour in expected
+    ]
 
 
 def test_values_can_be_read_at_once_after_the_first_run(store):
@@ -154,7 +183,11 @@ def test_values_can_be_read_at_once_after_the_first_run(store):
 
 
 def test_a_delay_longer_than_the_step_still_shows_each_cut_at_its_time(store):
-    view = view_of(frame([(1, 60 * n + 30, 1.0) for n in range(30)]), freshness=hw.batch("1m", delay="5m"), windows=["300d"])
+    view = view_of(
+        frame([(1, 60 * n + 30, 1.0) for n in range(30)]),
+        freshness=hw.batch("1m", delay="5m"),
+        windows=["300d"],
+    )
     for minute in range(6, 30):
         materialize_view(view, store, micros(60 * minute))
         served = read(view, store, 60 * minute + 59)
@@ -168,16 +201,30 @@ def test_a_delay_longer_than_the_step_still_shows_each_cut_at_its_time(store):
 def test_a_late_job_leaves_the_previous_cuts_exact_value_and_says_so(store):
     rows = [(1, 10, 2.0), (1, HOUR + 10, 3.0)]
     previous, null, refuse = (
-        view_of(frame(rows), freshness=hw.batch("1h", delay="10m"), windows=["1d"], on_stale=how, name=how)
+        view_of(
+            frame(rows),
+            freshness=hw.batch("1h", delay="10m"),
+            windows=["1d"],
+            on_stale=how,
+            name=how,
+        )
         for how in ("previous", "null", "refuse")
     )
     for view in (previous, null, refuse):
         materialize_view(view, store, micros(HOUR))
         assert not read(view, store, 2 * HOUR + 599).read_version.stale
     served = read(previous, store, 2 * HOUR + 600)
-    assert (served.features[1].to_list(), served.read_version.T, served.read_version.stale) == ([2.0], micros(HOUR), True)
+    assert (served.features[1].to_list(), served.read_version.T, served.read_version.stale) == (
+        [2.0],
+        micros(HOUR),
+        True,
+    )
     nothing = read(null, store, 2 * HOUR + 600)
-    assert (nothing.features[1].to_list(), nothing.statuses[1].to_list(), nothing.read_version.stale) == ([None], ["fallback"], True)
+    assert (
+        nothing.features[1].to_list(),
+        nothing.statuses[1].to_list(),
+        nothing.read_version.stale,
+    ) == ([None], ["fallback"], True)
     with pytest.raises(StaleError, match="older than it promises"):
         read(refuse, store, 2 * HOUR + 600)
     for view in (previous, null, refuse):
@@ -190,7 +237,10 @@ def test_a_changed_definition_is_not_read_until_it_is_materialized(store):
     old = view_of(events, freshness=hw.batch("1h"))
     new = view_of(events, freshness=hw.batch("1h"), features=[hw.count(), hw.max("amount")])
     materialize_view(old, store, micros(HOUR))
-    with pytest.raises(StoreError, match=r"not in the online store, or its definition has changed since; run `headwater materialize`"):
+    with pytest.raises(
+        StoreError,
+        match=r"not in the online store, or its definition has changed since; run `headwater materialize`",
+    ):
         read(new, store, HOUR)
     materialize_view(new, store, micros(HOUR))
     assert read(new, store, HOUR).features[1].to_list() == [2.0]
@@ -203,7 +253,10 @@ def test_a_column_that_changed_its_type_is_refused(store, tmp_path):
     events.with_columns(pl.col("amount").cast(pl.Int64)).write_parquet(path)
     materialize_view(view, store, micros(HOUR))
     events.write_parquet(path)
-    with pytest.raises(DataError, match=r"'amount' is Float64, and was Int64 when 'view' was materialized before; cast it"):
+    with pytest.raises(
+        DataError,
+        match=r"'amount' is Float64, and was Int64 when 'view' was materialized before; cast it",
+    ):
         materialize_view(view, store, micros(2 * HOUR))
     assert read(view, store, HOUR).features[1].to_list() == [2]
 
@@ -232,7 +285,8 @@ def test_a_run_that_is_killed_changes_nothing_and_the_next_goes_on(tmp_path):
     while child.wait() != "done":
         pass
     with closing(hw.operations.open_store(url)) as store:
-        assert counts_of(store, 3 * HOUR) == [11.0] * KEYS  # due at 3:00 is the cut of 2:00, made first
+        # due at 3:00 is the cut of 2:00, made first
+        assert counts_of(store, 3 * HOUR) == [11.0] * KEYS
         assert counts_of(store, 3 * HOUR + 600) == [111.0] * KEYS
     figure(f"{total} runs killed after {killed} commits")
 
@@ -251,7 +305,9 @@ def test_a_reader_never_sees_two_cuts_mixed_and_the_new_one_only_when_it_is_due(
         assert reader.wait() == "reading"
         states.EVENT_BYTES, event = 1_000_000, states.EVENT_BYTES
         try:
-            materialize_view(many(), store, micros(2 * HOUR), resources=hw.Resources(memory="1000MB"))
+            materialize_view(
+                many(), store, micros(2 * HOUR), resources=hw.Resources(memory="1000MB")
+            )
         finally:
             states.EVENT_BYTES = event
         store.commit({b"end": b""}, {})
@@ -259,7 +315,10 @@ def test_a_reader_never_sees_two_cuts_mixed_and_the_new_one_only_when_it_is_due(
     early = {row for row in seen if row[0] == moments[1]}
     assert early == {(moments[1], micros(HOUR), False, 1.0)}
     late = seen - early
-    assert late == {(moments[0], micros(HOUR), True, 1.0), (moments[0], micros(2 * HOUR), False, 11.0)}
+    assert late == {
+        (moments[0], micros(HOUR), True, 1.0),
+        (moments[0], micros(2 * HOUR), False, 11.0),
+    }
 
 
 @pytest.mark.slow
@@ -275,7 +334,10 @@ def test_a_run_that_does_not_get_its_turn_says_who_holds_it(store):
     view = many()
     with (
         store.lease(f"materialize-{view.tiles_fingerprint}", wait=0),
-        pytest.raises(StoreError, match=rf"another process holds the lease 'materialize-\w+' of .*: process {os.getpid()}; stop it"),
+        pytest.raises(
+            StoreError,
+            match=rf"another process holds the lease 'materialize-\w+' of .*: process {os.getpid()}; stop it",
+        ),
     ):
         materialize_view(view, store, micros(HOUR), wait=0.1)
 
@@ -298,7 +360,11 @@ def test_work_that_is_done_is_that_of_its_store(tmp_path, monkeypatch):
 def test_keys_are_written_in_chunks_and_in_parts(store, monkeypatch):
     monkeypatch.setattr(materialize, "_KEYS", 700)
     sizes, commit = [], store.commit
-    monkeypatch.setattr(store, "commit", lambda changes, expect: (sizes.append(len(changes)), commit(changes, expect)))
+    monkeypatch.setattr(
+        store,
+        "commit",
+        lambda changes, expect: (sizes.append(len(changes)), commit(changes, expect)),
+    )
     made = materialize_view(many(), store, micros(HOUR))
     assert (made.events, made.keys) == (KEYS, KEYS)
     assert max(sizes) < 1000
@@ -313,7 +379,8 @@ def test_keys_are_written_in_chunks_and_in_parts(store, monkeypatch):
     [
         (hw.batch("1m"), 30, 60),
         (hw.batch("1h", delay="10m", wait="5m"), HOUR, HOUR + 300),
-        (hw.batch("1h", delay="10m", wait="5m"), HOUR + 300, HOUR + 600),  # publishing one does not make the next
+        # publishing one does not make the next
+        (hw.batch("1h", delay="10m", wait="5m"), HOUR + 300, HOUR + 600),
         (hw.batch("1d", at="02:30", timezone="Europe/Berlin"), 0, 1800),
     ],
 )
@@ -340,7 +407,8 @@ def test_a_job_of_an_earlier_time_says_that_it_did_nothing(store):
     hw.materialize(project_of(view), store=store, at=at(7200))
     hw.materialize(project_of(view), store=store, at=at(7300))  # again, of the same cut
     with pytest.warns(
-        HeadwaterWarning, match=r"nothing was done for at=2024-05-01T00:10:00\+00:00: 'view' has the cut 2024-05-01T02:00:00"
+        HeadwaterWarning,
+        match=r"nothing was done for at=2024-05-01T00:10:00\+00:00: 'view' has the cut 2024-05-01T02:00:00",
     ):
         hw.materialize(project_of(view), store=store, at=at(600))
 

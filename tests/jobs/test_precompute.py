@@ -1,4 +1,6 @@
-"""Precomputed predictions: their cut, their events, the version of the model; and what becomes of a request without one."""
+"""Precomputed predictions: their cut, their events, the version of the model; and what becomes of a
+request without one.
+"""
 
 import time
 from datetime import timedelta
@@ -35,32 +37,56 @@ class Doubled:
 
 
 def model_of(*views, members=(), **more):
-    labels = hw.Labels("labels", table=frame([(1, 10, 1.0)]), timestamp_field="at", label="amount", known_after="1h")
+    labels = hw.Labels(
+        "labels",
+        table=frame([(1, 10, 1.0)]),
+        timestamp_field="at",
+        label="amount",
+        known_after="1h",
+    )
     service = hw.FeatureService("service", [*views, *members])
-    return hw.Model("model", **({"task": "regression", "features": service, "labels": labels} | more))
+    return hw.Model(
+        "model", **({"task": "regression", "features": service, "labels": labels} | more)
+    )
 
 
 def total(events, **more):
-    return view_of(events, freshness=more.pop("freshness", hw.on_request()), features=[hw.sum("amount")], windows=["300d"], **more)
+    return view_of(
+        events,
+        freshness=more.pop("freshness", hw.on_request()),
+        features=[hw.sum("amount")],
+        windows=["300d"],
+        **more,
+    )
 
 
 def variant_of(events, freshness=HOURLY, *, members=(), model=None, **more):
     """A variant whose scores are twice the sum of a key's amounts."""
     keys = more.pop("keys", ["key"])
     of = model or model_of(total(events), members=members)
-    return hw.operations.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(freshness, keys=keys, **more)))
+    return hw.operations.ModelVariant(
+        "ahead", of, hw.Level(predictions=hw.precomputed(freshness, keys=keys, **more))
+    )
 
 
 def fitted_of(variant, times=2.0, kind="regression", **more):
     names = variant.level.feature_names(variant.model)
-    return Fitted(Doubled(times), fit_encoding(pl.DataFrame({name: [1.0] for name in names})), kind, "doubled", **more)
+    return Fitted(
+        Doubled(times),
+        fit_encoding(pl.DataFrame({name: [1.0] for name in names})),
+        kind,
+        "doubled",
+        **more,
+    )
 
 
 EVENTS = frame([(1, 10, 1.0), (1, H + 10, 10.0), (2, H + 20, 5.0), (1, 2 * H + 10, 100.0)])
 
 
 def looked_up(variant, store, second, *keys):
-    found = hw.operations.PrecomputedReader(variant, store).many({"key": list(keys)}, len(keys), micros(second))
+    found = hw.operations.PrecomputedReader(variant, store).many(
+        {"key": list(keys)}, len(keys), micros(second)
+    )
     return dict(zip(keys, found.values, strict=True))
 
 
@@ -68,7 +94,9 @@ def looked_up(variant, store, second, *keys):
 
 
 def test_what_is_known_one_microsecond_after_the_cut_does_not_count(store):
-    """Of an event at the cut, and of one known just after it, no score says anything; of those just before it does."""
+    """Of an event at the cut, and of one known just after it, no score says anything; of those just
+    before it does.
+    """
     tick = 1e-6
     rows = [(1, H - tick, 1.0), (2, H, 1.0), (3, 10, 1.0), (4, 10, 1.0), (1, 10, 2.0), (1, 20, 4.0)]
     known = [H - tick, H, H, H + tick, H, H + tick]
@@ -76,7 +104,8 @@ def test_what_is_known_one_microsecond_after_the_cut_does_not_count(store):
     view = total(events, source={"select": ["key", "amount"], "known_at_field": "known"})
     variant = variant_of(events, model=model_of(view))
     made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(H + 600))
-    assert (made.cut.T, made.cut.K, made.cut.keys) == (micros(H), micros(H + 120), 2)  # `wait` is for the job alone
+    # `wait` is for the job alone
+    assert (made.cut.T, made.cut.K, made.cut.keys) == (micros(H), micros(H + 120), 2)
     assert looked_up(variant, store, H + 600, 1, 2, 3, 4) == {1: 6.0, 2: None, 3: 2.0, 4: None}
 
 
@@ -84,11 +113,16 @@ def test_a_cut_is_read_when_its_delay_is_over(store):
     variant = variant_of(EVENTS)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H - 1))
     assert looked_up(variant, store, 2 * H, 1, 2) == {1: 2.0, 2: None}
-    made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 120))  # as soon as it can be
+    # as soon as it can be
+    made = hw.operations.materialize_model(
+        variant, fitted_of(variant), store=store, at=at(2 * H + 120)
+    )
     assert (micros(2 * H), micros(H)) == (made.cut.T, made.before.T)
     assert looked_up(variant, store, 2 * H + 600 - 1e-6, 1, 2) == {1: 2.0, 2: None}
     assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: 10.0}
-    again = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 700))
+    again = hw.operations.materialize_model(
+        variant, fitted_of(variant), store=store, at=at(2 * H + 700)
+    )
     assert again.done_before
     found = hw.operations.PrecomputedReader(variant, store).one({"key": 1}, micros(2 * H + 600))
     assert (found.how, found.age, found.stale, found.cut) == ("precomputed", 480.0, False, made.cut)
@@ -98,12 +132,21 @@ def test_a_late_job_leaves_the_exact_scores_of_the_cut_before(store):
     variant = variant_of(EVENTS)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
     found = hw.operations.PrecomputedReader(variant, store).one({"key": 1}, micros(5 * H))
-    assert (found.value, found.how, found.stale, found.age) == (2.0, "precomputed", True, 4 * H - 120)
+    assert (found.value, found.how, found.stale, found.age) == (
+        2.0,
+        "precomputed",
+        True,
+        4 * H - 120,
+    )
 
 
 @pytest.mark.parametrize(
     ("more", "how"),
-    [({"on_stale": "null"}, "default"), ({"on_stale": "null", "otherwise": "on_request"}, "on_request"), ({"on_stale": "refuse"}, None)],
+    [
+        ({"on_stale": "null"}, "default"),
+        ({"on_stale": "null", "otherwise": "on_request"}, "on_request"),
+        ({"on_stale": "refuse"}, None),
+    ],
 )
 def test_what_is_told_of_stale_scores(store, more, how):
     view = total(EVENTS, freshness=hw.batch("1h"))
@@ -111,7 +154,10 @@ def test_what_is_told_of_stale_scores(store, more, how):
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
     reader = hw.operations.PrecomputedReader(variant, store)
     assert reader.one({"key": 1}, micros(2 * H)).value == 2.0
-    for read in (lambda: reader.one({"key": 1}, micros(3 * H)), lambda: reader.many({"key": [1]}, 1, micros(3 * H))):
+    for read in (
+        lambda: reader.one({"key": 1}, micros(3 * H)),
+        lambda: reader.many({"key": [1]}, 1, micros(3 * H)),
+    ):
         if how is None:
             with pytest.raises(StaleError, match="older than promised"):
                 read()
@@ -125,11 +171,16 @@ def test_another_version_of_the_model_makes_a_cut_again(store):
     variant = variant_of(EVENTS)
     old, new = fitted_of(variant), fitted_of(variant, 3.0)
     hw.operations.materialize_model(variant, old, version="1", store=store, at=at(2 * H + 600))
-    assert hw.operations.materialize_model(variant, old, version="1", store=store, at=at(2 * H + 601)).done_before
-    made = hw.operations.materialize_model(variant, new, version="2", store=store, at=at(2 * H + 602))
+    assert hw.operations.materialize_model(
+        variant, old, version="1", store=store, at=at(2 * H + 601)
+    ).done_before
+    made = hw.operations.materialize_model(
+        variant, new, version="2", store=store, at=at(2 * H + 602)
+    )
     assert (made.cut.T, made.cut.version, made.before.version) == (micros(2 * H), "2", "1")
     assert looked_up(variant, store, 2 * H + 602, 1) == {1: 33.0}
-    hw.operations.materialize_model(variant, new, version="2", store=store, at=at(3 * H + 130))  # the next cut, before its time
+    # the next cut, before its time
+    hw.operations.materialize_model(variant, new, version="2", store=store, at=at(3 * H + 130))
     hw.operations.materialize_model(variant, old, version="3", store=store, at=at(3 * H + 140))
     assert looked_up(variant, store, 3 * H + 140, 1) == {1: 33.0}  # open reads are not overwritten
     hw.operations.materialize_model(variant, old, version="3", store=store, at=at(3 * H + 600))
@@ -138,10 +189,19 @@ def test_another_version_of_the_model_makes_a_cut_again(store):
 
 def test_a_model_without_a_version_is_told_from_another(store):
     variant = variant_of(EVENTS)
-    one = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600))
-    two = hw.operations.materialize_model(variant, fitted_of(variant, 3.0), store=store, at=at(2 * H + 600))
+    one = hw.operations.materialize_model(
+        variant, fitted_of(variant), store=store, at=at(2 * H + 600)
+    )
+    two = hw.operations.materialize_model(
+        variant, fitted_of(variant, 3.0), store=store, at=at(2 * H + 600)
+    )
     assert one.cut.version != two.cut.version
-    assert hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600)).cut.version == one.cut.version
+    assert (
+        hw.operations.materialize_model(
+            variant, fitted_of(variant), store=store, at=at(2 * H + 600)
+        ).cut.version
+        == one.cut.version
+    )
 
 
 # ---------------------------------------------------------------- which keys
@@ -150,10 +210,17 @@ def test_a_model_without_a_version_is_told_from_another(store):
 def test_keys_that_are_idle_are_counted_or_left_out(store):
     variant = variant_of(frame([(1, 10, 1.0), (2, 86400 * 40, 1.0), (3, 86400 * 40 + 10, 1.0)]))
     now = at(86400 * 41)
-    made = hw.operations.materialize_model(variant, fitted_of(variant), version="all", store=store, at=now)
+    made = hw.operations.materialize_model(
+        variant, fitted_of(variant), version="all", store=store, at=now
+    )
     assert (made.cut.keys, made.inactive, made.skipped, made.unknown) == (3, 1, 0, 0)
     made = hw.operations.materialize_model(
-        variant, fitted_of(variant), version="day", store=store, at=now, keys=hw.operations.ActiveKeys("1d")
+        variant,
+        fitted_of(variant),
+        version="day",
+        store=store,
+        at=now,
+        keys=hw.operations.ActiveKeys("1d"),
     )
     assert (made.cut.keys, made.inactive, made.skipped, made.window) == (2, 0, 1, 86400 * 10**6)
     assert looked_up(variant, store, 86400 * 41, 1, 2, 3) == {1: None, 2: 2.0, 3: 2.0}
@@ -162,24 +229,44 @@ def test_keys_that_are_idle_are_counted_or_left_out(store):
 @pytest.mark.parametrize("kind", ["frame", "parquet", "csv"])
 def test_keys_can_be_listed(kind, store, tmp_path):
     variant = variant_of(EVENTS)
-    listed = pl.DataFrame({"key": [2, 9, 2, None], "other": "x"}, schema_overrides={"key": pl.Int32})
+    listed = pl.DataFrame(
+        {"key": [2, 9, 2, None], "other": "x"}, schema_overrides={"key": pl.Int32}
+    )
     listed.write_parquet(tmp_path / "keys.parquet")
     listed.write_csv(tmp_path / "keys.csv")
-    given = {"frame": listed, "parquet": hw.parquet(tmp_path / "keys.parquet"), "csv": hw.csv(tmp_path / "keys.csv")}[kind]
-    made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600), keys=given)
+    given = {
+        "frame": listed,
+        "parquet": hw.parquet(tmp_path / "keys.parquet"),
+        "csv": hw.csv(tmp_path / "keys.csv"),
+    }[kind]
+    made = hw.operations.materialize_model(
+        variant, fitted_of(variant), store=store, at=at(2 * H + 600), keys=given
+    )
     assert (made.cut.keys, made.unknown) == (1, 1)
     assert looked_up(variant, store, 2 * H + 600, 1, 2, 9) == {1: None, 2: 10.0, 9: None}
-    with pytest.raises(DataError, match=r"the list of keys has no column 'key'.*it has \['other'\]"):
+    with pytest.raises(
+        DataError, match=r"the list of keys has no column 'key'.*it has \['other'\]"
+    ):
         hw.operations.materialize_model(
-            variant, fitted_of(variant), version="2", store=store, at=at(2 * H + 600), keys=listed.select("other")
+            variant,
+            fitted_of(variant),
+            version="2",
+            store=store,
+            at=at(2 * H + 600),
+            keys=listed.select("other"),
         )
 
 
 def test_pairs_of_keys_are_those_whose_parts_are_known(store):
     events = frame([(1, 10, 1.0), (2, 20, 2.0)], shop=["a", "b"])
-    source = hw.Source("events", history=events, timestamp_field="at", select=["key", "shop", "amount"])
+    source = hw.Source(
+        "events", history=events, timestamp_field="at", select=["key", "shop", "amount"]
+    )
     rules = {"source": source, "features": [hw.sum("amount")], "freshness": hw.on_request()}
-    views = [hw.FeatureView("user", keys=["key"], **rules), hw.FeatureView("shop", keys=["shop"], **rules)]
+    views = [
+        hw.FeatureView("user", keys=["key"], **rules),
+        hw.FeatureView("shop", keys=["shop"], **rules),
+    ]
     variant = variant_of(events, model=model_of(*views), keys=["key", "store"])
     with pytest.raises(UsageError, match="no view of these keys alone has the key 'store'"):
         hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
@@ -187,11 +274,20 @@ def test_pairs_of_keys_are_those_whose_parts_are_known(store):
     variant = variant_of(events, model=model_of(*views), keys=["key", "store"])
     made = hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
     assert made.cut.keys == 4
-    found = hw.operations.PrecomputedReader(variant, store).many({"key": [1, 1, 2, 3], "store": ["a", "b", "a", "a"]}, 4, micros(2 * H))
+    found = hw.operations.PrecomputedReader(variant, store).many(
+        {"key": [1, 1, 2, 3], "store": ["a", "b", "a", "a"]}, 4, micros(2 * H)
+    )
     assert found.values == [2.0, 4.0, 2.0, None]
-    pair = hw.FeatureView("pair", keys=["key", "shop"], **rules).alias("both", keys={"shop": "store"})
+    pair = hw.FeatureView("pair", keys=["key", "shop"], **rules).alias(
+        "both", keys={"shop": "store"}
+    )
     variant = variant_of(events, model=model_of(pair), keys=["key", "store"])
-    assert hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H)).cut.keys == 2
+    assert (
+        hw.operations.materialize_model(
+            variant, fitted_of(variant), store=store, at=at(2 * H)
+        ).cut.keys
+        == 2
+    )
 
 
 LONG = "x" * 600
@@ -215,8 +311,13 @@ def test_keys_of_any_type_are_found(keys, ask, value, store):
     events = pl.DataFrame({"key": keys, "amount": [1.0, 2.0], "at": [at(10), at(20)]})
     variant = variant_of(events)
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
-    assert hw.operations.PrecomputedReader(variant, store).one({"key": ask}, micros(2 * H)).value == value
-    assert hw.operations.PrecomputedReader(variant, store).many({"key": [ask, keys[0]]}, 2, micros(2 * H)).values == [value, 2.0]
+    assert (
+        hw.operations.PrecomputedReader(variant, store).one({"key": ask}, micros(2 * H)).value
+        == value
+    )
+    assert hw.operations.PrecomputedReader(variant, store).many(
+        {"key": [ask, keys[0]]}, 2, micros(2 * H)
+    ).values == [value, 2.0]
 
 
 def test_keys_that_cannot_be(store):
@@ -226,7 +327,8 @@ def test_keys_that_cannot_be(store):
     with pytest.raises(DataError, match="key"):
         reader.one({"key": "one"}, micros(2 * H))
     with pytest.raises(
-        DataError, match=r"the request has no 'key', which the prediction of model 'model' is looked up by; did you mean 'kex'"
+        DataError,
+        match=r"the request has no 'key', which the prediction of model 'model' is looked up by; did you mean 'kex'",
     ):
         reader.one({"kex": 1}, micros(2 * H))
 
@@ -237,14 +339,21 @@ def test_keys_that_cannot_be(store):
 def test_nothing_was_made_yet(store):
     variant = variant_of(EVENTS)
     with pytest.raises(
-        StoreError, match="no predictions of model 'model' at level 'ahead' were made yet; run `headwater materialize model`"
+        StoreError,
+        match=(
+            "no predictions of model 'model' at level 'ahead' were made yet; run `headwater "
+            "materialize model`"
+        ),
     ):
         hw.operations.PrecomputedReader(variant, store).one({"key": 1}, micros(H))
-    chain = variant_of(EVENTS, model=model_of(total(EVENTS, freshness=hw.batch("1h"))), otherwise="on_request")
+    chain = variant_of(
+        EVENTS, model=model_of(total(EVENTS, freshness=hw.batch("1h"))), otherwise="on_request"
+    )
     reader = hw.operations.PrecomputedReader(chain, store)
     assert reader.one({"key": 1}, micros(2 * H)) == (None, "on_request", None, 0.0, True)
     hw.operations.materialize_model(chain, fitted_of(chain), store=store, at=at(2 * H))
-    assert reader.one({"key": 1}, micros(2 * H))[:2] == (2.0, "precomputed")  # the same reader finds them
+    # the same reader finds them
+    assert reader.one({"key": 1}, micros(2 * H))[:2] == (2.0, "precomputed")
 
 
 def test_keys_of_another_type_are_found_by_the_same_reader(store, tmp_path):
@@ -270,8 +379,17 @@ def test_a_score_for_each_class(store):
             return np.stack([X[:, 0], 1 - X[:, 0]], axis=1)
 
     variant = variant_of(EVENTS, model=model_of(total(EVENTS), task="multiclass"))
-    fitted = Fitted(Shares(), fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})), "multiclass", "shares", classes=("a", "b"))
-    with pytest.raises(UsageError, match=r"shares cannot be distinguished from other models: .*Shares.*; name it with version="):
+    fitted = Fitted(
+        Shares(),
+        fit_encoding(pl.DataFrame({"view__sum_amount_300d": [1.0]})),
+        "multiclass",
+        "shares",
+        classes=("a", "b"),
+    )
+    with pytest.raises(
+        UsageError,
+        match=r"shares cannot be distinguished from other models: .*Shares.*; name it with version=",
+    ):
         hw.operations.materialize_model(variant, fitted, store=store, at=at(2 * H))
     made = hw.operations.materialize_model(variant, fitted, version="1", store=store, at=at(2 * H))
     assert made.cut.names == ["score_a", "score_b"]
@@ -279,7 +397,9 @@ def test_a_score_for_each_class(store):
 
 
 def test_a_list_for_each_key(store):
-    """Candidates in order of their scores, those of one score as they were found, as of the cut; a key without candidates has no list."""
+    """Candidates in order of their scores, those of one score as they were found, as of the cut; a
+    key without candidates has no list.
+    """
     clicks = pl.DataFrame(
         {
             "user": [1, 1, 2, 2, 2, 3],
@@ -288,22 +408,36 @@ def test_a_list_for_each_key(store):
             "at": [at(s) for s in (10, 20, 30, H + 10, 2 * H + 10, 5)],
         }
     )
-    source = hw.Source("clicks", history=clicks, timestamp_field="at", select=["user", "item", "price"])
+    source = hw.Source(
+        "clicks", history=clicks, timestamp_field="at", select=["user", "item", "price"]
+    )
     rules = {"source": source, "freshness": hw.on_request()}
     recent = hw.FeatureView("recent", keys=["user"], features=[hw.last_n("item", k=3)], **rules)
     item = hw.FeatureView("item", keys=["item"], features=[hw.sum("price")], **rules)
-    labels = hw.Labels("l", table=clicks.with_columns(request=1), timestamp_field="at", label="price", known_after="1h")
+    labels = hw.Labels(
+        "l",
+        table=clicks.with_columns(request=1),
+        timestamp_field="at",
+        label="price",
+        known_after="1h",
+    )
     task = hw.Ranking(group="request", item="item", candidates=[recent["last_n_item"]])
     of = hw.Model("feed", task=task, features=hw.FeatureService("feed_v1", [item]), labels=labels)
-    variant = hw.operations.ModelVariant("ahead", of, hw.Level(predictions=hw.precomputed(HOURLY, keys=["user"])))
+    variant = hw.operations.ModelVariant(
+        "ahead", of, hw.Level(predictions=hw.precomputed(HOURLY, keys=["user"]))
+    )
     assert variant.level.feature_names(of) == ("item__sum_price",)
     fitted = fitted_of(variant, 1.0, "ranking")
     made = hw.operations.materialize_model(variant, fitted, store=store, at=at(2 * H))
     assert (made.cut.names, made.cut.keys, made.unknown) == ([], 2, 1)
-    found = hw.operations.PrecomputedReader(variant, store).many({"user": [1, 2, 3]}, 3, micros(2 * H))
+    found = hw.operations.PrecomputedReader(variant, store).many(
+        {"user": [1, 2, 3]}, 3, micros(2 * H)
+    )
     assert found.values == [(["b", "a"], [5.0, 1.0]), (["c"], [2.0]), None]
     hw.operations.materialize_model(variant, fitted, store=store, at=at(3 * H))
-    assert hw.operations.PrecomputedReader(variant, store).one({"user": 2}, micros(3 * H)).value == (["a", "c"], [4.0, 2.0])
+    assert hw.operations.PrecomputedReader(variant, store).one(
+        {"user": 2}, micros(3 * H)
+    ).value == (["a", "c"], [4.0, 2.0])
 
 
 # ---------------------------------------------------------------- refusals
@@ -322,17 +456,27 @@ def fee(amount: float) -> float:
             UsageError,
             "at level 'now' is predicted on request; give the level predictions=",
         ),
-        (lambda: variant_of(EVENTS, hw.streaming("1m")), UsageError, r"is for backtests only: .*a job computes them at cuts"),
+        (
+            lambda: variant_of(EVENTS, hw.streaming("1m")),
+            UsageError,
+            r"is for backtests only: .*a job computes them at cuts",
+        ),
         (
             lambda: hw.operations.ModelVariant(
-                "x", model_of(v := total(EVENTS)), hw.Level(predictions=hw.precomputed(HOURLY, keys=["key"]), known_after={v.source: "1h"})
+                "x",
+                model_of(v := total(EVENTS)),
+                hw.Level(
+                    predictions=hw.precomputed(HOURLY, keys=["key"]), known_after={v.source: "1h"}
+                ),
             ),
             UsageError,
             "is for backtests only: known_after of events",
         ),
         (
             lambda: variant_of(
-                EVENTS.rename({"key": "score"}), model=model_of(total(EVENTS, keys=["key"]).alias("v", {"key": "score"})), keys=["score"]
+                EVENTS.rename({"key": "score"}),
+                model=model_of(total(EVENTS, keys=["key"]).alias("v", {"key": "score"})),
+                keys=["score"],
             ),
             UsageError,
             "'score' is also the name of a column that is written with the keys",
@@ -349,7 +493,8 @@ def test_a_model_that_reads_the_request_is_refused(store):
     variant = variant_of(EVENTS, members=[hw.RequestField("size", float)])
     every = hw.operations.ModelVariant("now", variant.model, hw.Level())
     with pytest.raises(
-        DataError, match=r"was trained on size, which a job that precomputes for \['key'\] does not know; train it at this level"
+        DataError,
+        match=r"was trained on size, which a job that precomputes for \['key'\] does not know; train it at this level",
     ):
         hw.operations.materialize_model(variant, fitted_of(every), store=store, at=at(2 * H))
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
@@ -361,7 +506,9 @@ def test_a_model_that_reads_the_request_is_refused(store):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
-    """Reads stay at the cut before; the next run makes only the parts that are missing, and every score is exact."""
+    """Reads stay at the cut before; the next run makes only the parts that are missing, and every
+    score is exact.
+    """
     url, made = f"lmdb:{tmp_path}/killed?size=1GB", 0
     first = Process(score_slowly, url, 1)
     while first.wait() != "done":
@@ -375,7 +522,9 @@ def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
         assert len(parts) >= made
         made = len(parts)
         read = hw.operations.open_store(url, readonly=True)
-        found = hw.operations.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
+        found = hw.operations.PrecomputedReader(known_late(), read).many(
+            {"key": list(range(KEYS))}, KEYS, micros(2 * H + 600)
+        )
         assert (set(found.values), found.stale) == ({2.0}, True)
         read.close()
     last = Process(score_slowly, url, 2)
@@ -386,14 +535,17 @@ def test_a_run_that_is_killed_is_gone_on_with(store, tmp_path, home):
     assert 0 < made < 8
     assert said == 8 - made
     read = hw.operations.open_store(url, readonly=True)
-    found = hw.operations.PrecomputedReader(known_late(), read).many({"key": list(range(KEYS))}, KEYS, micros(2 * H + 600))
+    found = hw.operations.PrecomputedReader(known_late(), read).many(
+        {"key": list(range(KEYS))}, KEYS, micros(2 * H + 600)
+    )
     assert (set(found.values), found.stale) == ({22.0}, False)
     read.close()
     assert not list((home / "work").rglob("part*"))
 
 
 def test_a_killed_run_of_other_keys_leaves_no_score(store, monkeypatch):
-    """A cut was written for all keys when the process died; the run that follows scores fewer, and only those are found.
+    """A cut was written for all keys when the process died; the run that follows scores fewer, and
+    only those are found.
 
     Even before it has dropped what the first one left.
     """
@@ -404,21 +556,33 @@ def test_a_killed_run_of_other_keys_leaves_no_score(store, monkeypatch):
         raise KeyboardInterrupt
 
     commit = store.commit
-    monkeypatch.setattr(precompute, "PrecomputedCut", dies)  # all records are written, and the cut is not published
+    # all records are written, and the cut is not published
+    monkeypatch.setattr(precompute, "PrecomputedCut", dies)
     with pytest.raises(KeyboardInterrupt):
-        hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600))
+        hw.operations.materialize_model(
+            variant, fitted_of(variant), store=store, at=at(2 * H + 600)
+        )
     monkeypatch.undo()
     assert store.commit == commit
     assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 2.0, 2: None}
     monkeypatch.setattr(precompute, "_sweep", lambda *_: None)
-    hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H + 600), keys=pl.DataFrame({"key": [1]}))
+    hw.operations.materialize_model(
+        variant,
+        fitted_of(variant),
+        store=store,
+        at=at(2 * H + 600),
+        keys=pl.DataFrame({"key": [1]}),
+    )
     assert looked_up(variant, store, 2 * H + 600, 1, 2) == {1: 22.0, 2: None}
 
 
 def test_one_run_at_a_time(store):
     variant = variant_of(EVENTS)
     job = precompute.PrecomputeJob(variant, fitted_of(variant), "1", store)
-    with store.lease(f"score-{job.fingerprint}", wait=0), pytest.raises(StoreError, match="another process holds the lease"):
+    with (
+        store.lease(f"score-{job.fingerprint}", wait=0),
+        pytest.raises(StoreError, match="another process holds the lease"),
+    ):
         job.run(micros(2 * H), wait=0.1)
     assert job.run(micros(2 * H), wait=0.1).cut.keys == 1
 
@@ -428,30 +592,65 @@ def test_one_run_at_a_time(store):
 
 def test_files_appear_whole(store, tmp_path):
     variant, folder = variant_of(EVENTS), tmp_path / "scores"
-    hw.operations.materialize_model(variant, fitted_of(variant), version="1", store=store, at=at(H + 600))
+    hw.operations.materialize_model(
+        variant, fitted_of(variant), version="1", store=store, at=at(H + 600)
+    )
     made = hw.operations.materialize_model(
         variant, fitted_of(variant), version="1", store=store, at=at(H + 600), sinks=[folder]
     )  # the store has it already
     assert made.cut == made.before
     assert sorted(path.name for path in folder.iterdir()) == ["20240501T010000Z"]
-    hw.operations.materialize_model(variant, fitted_of(variant), version="1", store=store, at=at(2 * H + 600), sinks=[folder])
-    hw.operations.materialize_model(variant, fitted_of(variant, 3.0), version="2", store=store, at=at(2 * H + 600), sinks=[folder])
-    assert sorted(path.name for path in folder.iterdir()) == ["20240501T010000Z", "20240501T020000Z"]
+    hw.operations.materialize_model(
+        variant, fitted_of(variant), version="1", store=store, at=at(2 * H + 600), sinks=[folder]
+    )
+    hw.operations.materialize_model(
+        variant,
+        fitted_of(variant, 3.0),
+        version="2",
+        store=store,
+        at=at(2 * H + 600),
+        sinks=[folder],
+    )
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "20240501T010000Z",
+        "20240501T020000Z",
+    ]
     found = pl.read_parquet(folder / "*/*.parquet").sort("cut", "key")
-    assert found.select("key", "score", "model_version").rows() == [(1, 2.0, "1"), (1, 33.0, "2"), (2, 15.0, "2")]
+    assert found.select("key", "score", "model_version").rows() == [
+        (1, 2.0, "1"),
+        (1, 33.0, "2"),
+        (2, 15.0, "2"),
+    ]
     assert found["cut"].to_list() == [at(H), at(2 * H), at(2 * H)]
     assert (found["known_until"] - found["cut"]).unique().to_list() == [timedelta(minutes=2)]
-    again = hw.operations.materialize_model(variant, fitted_of(variant, 3.0), version="2", store=store, at=at(2 * H + 600), sinks=[folder])
+    again = hw.operations.materialize_model(
+        variant,
+        fitted_of(variant, 3.0),
+        version="2",
+        store=store,
+        at=at(2 * H + 600),
+        sinks=[folder],
+    )
     assert (again.done_before, again.parts) == (True, (0, 0))
 
 
 def test_one_key_is_looked_up_in_microseconds(store):
     n = 20_000
-    variant = variant_of(pl.DataFrame({"key": np.arange(n), "amount": np.ones(n), "at": [BASE] * n}))
+    variant = variant_of(
+        pl.DataFrame({"key": np.arange(n), "amount": np.ones(n), "at": [BASE] * n})
+    )
     hw.operations.materialize_model(variant, fitted_of(variant), store=store, at=at(2 * H))
     reader, t = hw.operations.PrecomputedReader(variant, store), micros(2 * H)
-    best = min(_seconds(lambda: [reader.one({"key": key}, t) for key in range(1000)]) for _ in range(5)) / 1000
-    many = min(_seconds(lambda: reader.many({"key": list(range(1000))}, 1000, t)) for _ in range(5)) / 1000
+    best = (
+        min(
+            _seconds(lambda: [reader.one({"key": key}, t) for key in range(1000)]) for _ in range(5)
+        )
+        / 1000
+    )
+    many = (
+        min(_seconds(lambda: reader.many({"key": list(range(1000))}, 1000, t)) for _ in range(5))
+        / 1000
+    )
     figure(f"a score is looked up in {best * 1e6:.1f} us, and in {many * 1e6:.2f} us among 1,000")
     assert best < 100e-6
 

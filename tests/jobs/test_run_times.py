@@ -28,7 +28,12 @@ def test_a_run_is_timed_and_a_cut_that_was_there_is_not(tmp_path):
 
 
 def test_the_file_keeps_the_latest_runs_and_survives_a_cut_line(tmp_path):
-    line = json.dumps({"view": "user", "T": 1, "events": 2, "keys": 3, "cpu_seconds": 0.5, "after": True}) + "\n"
+    line = (
+        json.dumps(
+            {"view": "user", "T": 1, "events": 2, "keys": 3, "cpu_seconds": 0.5, "after": True}
+        )
+        + "\n"
+    )
     path = tmp_path / "jobs" / "runs.jsonl"
     path.parent.mkdir()
     path.write_text(line * 4_000 + line[:20] + "\n")
@@ -62,14 +67,31 @@ def test_the_cost_of_a_job_uses_measured_seconds(tmp_path):
 
 def _runs():
     for events, seconds, after in ((9_000, 60.0, False), (100, 1.0, True), (200, 3.0, True)):
-        yield {"view": "user", "T": 1, "events": events, "keys": 3, "cpu_seconds": seconds, "after": after}
+        yield {
+            "view": "user",
+            "T": 1,
+            "events": events,
+            "keys": 3,
+            "cpu_seconds": seconds,
+            "after": after,
+        }
 
 
 def test_the_command_keeps_times_in_the_data_folder(tmp_path, run, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     file = tmp_path / "features.py"
-    file.write_text("import headwater as hw\nfrom headwater.testing.examples import visiting\nproject = visiting(hw.batch('1h'))\n")
-    where = ["--project", file, "--store", f"lmdb:{tmp_path / 'online'}?size=100MB", "--data-dir", tmp_path / "data"]
+    file.write_text(
+        "import headwater as hw\nfrom headwater.testing.examples import visiting\nproject = "
+        "visiting(hw.batch('1h'))\n"
+    )
+    where = [
+        "--project",
+        file,
+        "--store",
+        f"lmdb:{tmp_path / 'online'}?size=100MB",
+        "--data-dir",
+        tmp_path / "data",
+    ]
     done = run("materialize", *where, "--at", "2024-05-01T12:00Z", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["views"][0]["cpu_seconds"] > 0

@@ -1,4 +1,6 @@
-"""All jobs of a project in one process: due jobs run, views first; a failed one is tried again and holds up nothing."""
+"""All jobs of a project in one process: due jobs run, views first; a failed one is tried again and
+holds up nothing.
+"""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,9 @@ from tests.flow import home  # noqa: F401 (fixtures)
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 AT = [NOW - timedelta(hours=1, minutes=7 * i) for i in range(60)]
 VISITS = pl.DataFrame({"user": [i % 5 for i in range(60)], "at": AT})
-LABELS = pl.DataFrame({"user": [i % 5 for i in range(60)], "asked_at": AT, "gone": [i % 3 == 0 for i in range(60)]})
+LABELS = pl.DataFrame(
+    {"user": [i % 5 for i in range(60)], "asked_at": AT, "gone": [i % 3 == 0 for i in range(60)]}
+)
 
 EMPTY = """
 import headwater as hw
@@ -37,13 +41,25 @@ def project(history):
     other = hw.Source("orders", history=history, timestamp_field="at")
     batch = hw.batch("1h")
     user, order = (
-        hw.FeatureView(name, source=of, keys=["user"], windows=["2d"], freshness=batch, features=[hw.count()])
+        hw.FeatureView(
+            name, source=of, keys=["user"], windows=["2d"], freshness=batch, features=[hw.count()]
+        )
         for name, of in (("user", source), ("order", other))
     )
-    labels = hw.Labels("left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m")
+    labels = hw.Labels(
+        "left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m"
+    )
     ahead = hw.precomputed(hw.batch("1h"), keys=["user"])
-    churn = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", [user]), labels=labels, predictions=ahead)
-    late = hw.Model("late", task="binary", features=hw.FeatureService("late_v1", [order]), labels=labels)
+    churn = hw.Model(
+        "churn",
+        task="binary",
+        features=hw.FeatureService("churn_v1", [user]),
+        labels=labels,
+        predictions=ahead,
+    )
+    late = hw.Model(
+        "late", task="binary", features=hw.FeatureService("late_v1", [order]), labels=labels
+    )
     return hw.Project("shop", [churn, late])
 
 
@@ -51,7 +67,9 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
     monkeypatch.setattr("headwater.jobs.schedule._BACKOFF", Backoff(0.05, 300))
     place = tmp_path / "orders.parquet"
     shop = project(hw.parquet(str(place)))
-    hw.train(shop.model("churn"), as_of=datetime.now(UTC)).register(hw.operations.ModelRegistry(tmp_path / "models"))
+    hw.train(shop.model("churn"), as_of=datetime.now(UTC)).register(
+        hw.operations.ModelRegistry(tmp_path / "models")
+    )
     stop, done = threading.Event(), []
     with temporary_store() as store:
         for one in schedule(shop, store, models=tmp_path / "models", stop=stop):
@@ -60,9 +78,9 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
                 VISITS.write_parquet(place)
             if one.name == "order" and one.error is None:
                 stop.set()
-        assert hw.get_online_features(shop.model("late").features, pl.DataFrame({"user": [1]}), store=store)[
-            "order__count_2d"
-        ].to_list() == [12]
+        assert hw.get_online_features(
+            shop.model("late").features, pl.DataFrame({"user": [1]}), store=store
+        )["order__count_2d"].to_list() == [12]
     names = [one.name for one in done]
     assert (names[0], set(names)) == ("user", {"user", "order", "churn as defined"})
     assert names.index("churn as defined") > names.index("user")
@@ -70,10 +88,18 @@ def test_views_and_predictions_are_made_and_what_fails_is_tried_again(tmp_path, 
     assert isinstance(first.error, DataError)
     assert first.again == 0.05
     assert next(one for one in done if one.name.startswith("churn")).outcome.cut.keys == 5
-    assert [one.name for one in done if one.name == "user"] == ["user"]  # the next cut is an hour away
+    # the next cut is an hour away
+    assert [one.name for one in done if one.name == "user"] == ["user"]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), pl.exceptions.ComputeError("of polars")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        MemoryError(),
+        pl.exceptions.ComputeError("of polars"),
+    ],
+)
 def test_no_error_of_a_job_ends_the_others(tmp_path, monkeypatch, error):
     monkeypatch.setattr("headwater.jobs.schedule._BACKOFF", Backoff(0.05, 300))
     real, fails, stop, done = schedule_module.materialize_view, [2], threading.Event(), []
@@ -93,7 +119,9 @@ def test_no_error_of_a_job_ends_the_others(tmp_path, monkeypatch, error):
                 "plain",
                 task="binary",
                 features=project(VISITS).model("churn").features,
-                labels=hw.Labels("left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m"),
+                labels=hw.Labels(
+                    "left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m"
+                ),
             ),
         ],
     )
@@ -128,9 +156,20 @@ def test_predictions_wait_for_a_model(tmp_path, monkeypatch):
 
 def test_nothing_to_make_is_an_error():
     source = hw.Source("visits", history=VISITS, timestamp_field="at")
-    view = hw.FeatureView("user", source=source, keys=["user"], windows=["2d"], freshness=hw.on_request(), features=[hw.count()])
-    labels = hw.Labels("left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m")
-    model = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", [view]), labels=labels)
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        windows=["2d"],
+        freshness=hw.on_request(),
+        features=[hw.count()],
+    )
+    labels = hw.Labels(
+        "left", table=LABELS, timestamp_field="asked_at", label="gone", known_after="1m"
+    )
+    model = hw.Model(
+        "churn", task="binary", features=hw.FeatureService("churn_v1", [view]), labels=labels
+    )
     with temporary_store() as store, pytest.raises(UsageError, match="nothing to schedule"):
         next(iter(schedule(hw.Project("shop", [model]), store, stop=threading.Event())))
 

@@ -1,4 +1,6 @@
-"""Predictions in a PostgreSQL table: replaced by one transaction, so that no reader ever sees half."""
+"""Predictions in a PostgreSQL table: replaced by one transaction, so that no reader ever sees
+half.
+"""
 
 import threading
 import time
@@ -53,10 +55,16 @@ def store(tmp_path):
 
 def variant_of(events, key="user"):
     source = hw.Source("events", history=events, timestamp_field="at", select=[key, "amount"])
-    view = hw.FeatureView("user", source=source, keys=[key], features=[hw.sum("amount")], freshness=hw.on_request())
+    view = hw.FeatureView(
+        "user", source=source, keys=[key], features=[hw.sum("amount")], freshness=hw.on_request()
+    )
     labels = hw.Labels("paid", table=events, timestamp_field="at", label="amount", known_after="1h")
-    model = hw.Model("pays", task="regression", features=hw.FeatureService("svc", [view]), labels=labels)
-    return hw.operations.ModelVariant("ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=[key])))
+    model = hw.Model(
+        "pays", task="regression", features=hw.FeatureService("svc", [view]), labels=labels
+    )
+    return hw.operations.ModelVariant(
+        "ahead", model, hw.Level(predictions=hw.precomputed(hw.batch("1h"), keys=[key]))
+    )
 
 
 FITTED = Fitted(Sum(), fit_encoding(pl.DataFrame({"user__sum_amount": [1.0]})), "regression", "sum")
@@ -76,9 +84,12 @@ def rows_of(url, statement):
 def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkeypatch):
     monkeypatch.setattr(precompute, "_KEYS", 500)
     variant, table = variant_of(hourly()), hw.operations.PredictionTable(url, "scores_pays")
-    hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(1), sinks=[table])
+    hw.operations.materialize_model(
+        variant, FITTED, version="1", store=store, at=at(1), sinks=[table]
+    )
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE VIEW best AS SELECT * FROM scores_pays WHERE score > 0")  # what others have made of it stays
+        # what others have made of it stays
+        connection.execute("CREATE VIEW best AS SELECT * FROM scores_pays WHERE score > 0")
     seen, slowest, ended = set(), 0.0, threading.Event()
 
     def read():
@@ -86,7 +97,11 @@ def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkey
         with psycopg.connect(url, autocommit=True) as connection:
             while not ended.is_set():
                 begin = time.perf_counter()
-                seen.add(connection.execute("SELECT count(*), min(score), max(score), count(DISTINCT cut) FROM best").fetchone())
+                seen.add(
+                    connection.execute(
+                        "SELECT count(*), min(score), max(score), count(DISTINCT cut) FROM best"
+                    ).fetchone()
+                )
                 slowest = max(slowest, time.perf_counter() - begin)
 
     real = sinks.PredictionTable._copy
@@ -100,23 +115,30 @@ def test_a_reader_sees_one_cut_or_the_next_and_waits_for_none(url, store, monkey
     reader.start()
     began = time.perf_counter()
     for hour in (2, 3):
-        hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(hour), sinks=[table])
+        hw.operations.materialize_model(
+            variant, FITTED, version="1", store=store, at=at(hour), sinks=[table]
+        )
     took = time.perf_counter() - began
     until = time.monotonic() + 20
-    while (KEYS, 3.0, 3.0, 1) not in set(seen) and time.monotonic() < until:  # the reader may not have looked since
+    # the reader may not have looked since
+    while (KEYS, 3.0, 3.0, 1) not in set(seen) and time.monotonic() < until:
         time.sleep(0.01)
     ended.set()
     reader.join()
     assert took > 1.8
     assert seen == {(KEYS, n, n, 1) for n in (1.0, 2.0, 3.0)}
     assert slowest < took / 3  # less than one of two transactions took
-    assert rows_of(url, "SELECT DISTINCT cut, known_until, model_version FROM scores_pays") == [(at(3), at(3), "1")]
+    assert rows_of(url, "SELECT DISTINCT cut, known_until, model_version FROM scores_pays") == [
+        (at(3), at(3), "1")
+    ]
 
 
 def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeypatch):
     monkeypatch.setattr(precompute, "_KEYS", 500)
     variant, table = variant_of(hourly()), hw.operations.PredictionTable(url, "scores_pays")
-    hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(1), sinks=[table])
+    hw.operations.materialize_model(
+        variant, FITTED, version="1", store=store, at=at(1), sinks=[table]
+    )
     real, written = sinks.PredictionTable._copy, 0
 
     def stops(self, connection, *given):
@@ -128,27 +150,42 @@ def test_a_run_that_fails_halfway_leaves_the_table_as_it_was(url, store, monkeyp
 
     monkeypatch.setattr(sinks.PredictionTable, "_copy", stops)
     with pytest.raises(
-        ConnectError, match=r"the table scores_pays in postgresql://headwater@127.0.0.1:\d+/.* cannot be written: .*repeat the same call"
+        ConnectError,
+        match=r"the table scores_pays in postgresql://headwater@127.0.0.1:\d+/.* cannot be written: .*repeat the same call",
     ):
-        hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(2), sinks=[table])
+        hw.operations.materialize_model(
+            variant, FITTED, version="1", store=store, at=at(2), sinks=[table]
+        )
     assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 1.0)]
     monkeypatch.setattr(sinks.PredictionTable, "_copy", real)
-    made = hw.operations.materialize_model(variant, FITTED, version="1", store=store, at=at(2), sinks=[table])
+    made = hw.operations.materialize_model(
+        variant, FITTED, version="1", store=store, at=at(2), sinks=[table]
+    )
     assert made.cut == made.before  # the store had it
     assert made.parts == (0, 1)  # and nothing was scored again
     assert rows_of(url, "SELECT count(*), max(score) FROM scores_pays") == [(KEYS, 2.0)]
 
 
 def test_a_table_holds_what_the_keys_are(url, store):
-    texts = pl.DataFrame({"user": ["a'b", 'c"d\\', "e\tf\n"], "amount": [1.0, 2.0, float("nan")], "at": [at(0)] * 3})
+    texts = pl.DataFrame(
+        {"user": ["a'b", 'c"d\\', "e\tf\n"], "amount": [1.0, 2.0, float("nan")], "at": [at(0)] * 3}
+    )
     hw.operations.materialize_model(
-        variant_of(texts), FITTED, store=store, at=at(1), sinks=[hw.operations.PredictionTable(url, "public.of texts")]
+        variant_of(texts),
+        FITTED,
+        store=store,
+        at=at(1),
+        sinks=[hw.operations.PredictionTable(url, "public.of texts")],
     )
     found = rows_of(url, 'SELECT "user", score FROM "of texts" ORDER BY 1')
     assert sorted(found) == [("a'b", 1.0), ('c"d\\', 2.0), ("e\tf\n", 0.0)]
     times = pl.DataFrame({"user": [at(5), at(6)], "amount": [1.0, 2.0], "at": [at(0)] * 2})
     hw.operations.materialize_model(
-        variant_of(times), FITTED, store=store, at=at(1), sinks=[hw.operations.PredictionTable(url, "of_times")]
+        variant_of(times),
+        FITTED,
+        store=store,
+        at=at(1),
+        sinks=[hw.operations.PredictionTable(url, "of_times")],
     )
     assert rows_of(url, 'SELECT "user" FROM of_times ORDER BY 1') == [(at(5),), (at(6),)]
 
@@ -158,7 +195,9 @@ def test_a_table_of_lists(url, store):
     cut = precompute.PrecomputedCut(1, 0, 0, 0, "1", 1, [])
     table = hw.operations.PredictionTable(url, "lists")
     table.write(iter([frame]), cut)
-    assert rows_of(url, 'SELECT "user", items, scores, model_version FROM lists') == [(1, ["a", 'b",{'], [2.0, 1.0], "1")]
+    assert rows_of(url, 'SELECT "user", items, scores, model_version FROM lists') == [
+        (1, ["a", 'b",{'], [2.0, 1.0], "1")
+    ]
     assert table.holds(cut)
     table.write(iter([]), cut)
     assert rows_of(url, "SELECT * FROM lists") == []
@@ -173,7 +212,9 @@ def test_a_table_of_lists(url, store):
             "the database is 'mysql://localhost/x'; give PostgreSQL",
         ),
         (
-            lambda url: hw.operations.PredictionTable("postgresql://user:secret@127.0.0.1:9/x", "t"),
+            lambda url: hw.operations.PredictionTable(
+                "postgresql://user:secret@127.0.0.1:9/x", "t"
+            ),
             ConnectError,
             r"t in postgresql://user:\*\*\*@127.0.0.1:9/x cannot",
         ),
@@ -189,7 +230,9 @@ def test_a_table_that_cannot_be_written(made, error, says, url, store):
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE others (a integer)")
     with pytest.raises(error, match=says) as raised:
-        hw.operations.materialize_model(variant_of(hourly(3)), FITTED, store=store, at=at(1), sinks=[made(url)])
+        hw.operations.materialize_model(
+            variant_of(hourly(3)), FITTED, store=store, at=at(1), sinks=[made(url)]
+        )
     assert "secret" not in str(raised.value)
 
 
@@ -197,5 +240,9 @@ def test_without_the_extra_its_name_is_told(url, store, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "psycopg", None)
     with pytest.raises(MissingExtraError, match=r"headwater\[postgres\]"):
         hw.operations.materialize_model(
-            variant_of(hourly(3)), FITTED, store=store, at=at(1), sinks=[hw.operations.PredictionTable(url, "t")]
+            variant_of(hourly(3)),
+            FITTED,
+            store=store,
+            at=at(1),
+            sinks=[hw.operations.PredictionTable(url, "t")],
         )

@@ -28,19 +28,53 @@ def micros(seconds):
     return round(BASE.timestamp() * 1_000_000) + round(seconds * 1_000_000)
 
 
-def about(features=("user__visits",), *, views=("user",), request=("user",), kind="predict", model="churn", **more):
+def about(
+    features=("user__visits",),
+    *,
+    views=("user",),
+    request=("user",),
+    kind="predict",
+    model="churn",
+    **more,
+):
     said = {"service": "user_v1", "version": "1"} | more
     return EntryContext(
-        kind, "shop", model=model, features=tuple(features), views=dict.fromkeys(views, "f"), request=tuple(request), **said
+        kind,
+        "shop",
+        model=model,
+        features=tuple(features),
+        views=dict.fromkeys(views, "f"),
+        request=tuple(request),
+        **said,
     )
 
 
 def as_of(second, *, age=2.0, cut=0.0, commits=None, stale=False, incomplete=False):
-    return micros(second - cut), micros(second - age), {None: 7} if commits is None else commits, stale, incomplete
+    return (
+        micros(second - cut),
+        micros(second - age),
+        {None: 7} if commits is None else commits,
+        stale,
+        incomplete,
+    )
 
 
-def one(of, number, values=(3,), *, second=None, request=None, statuses=None, moments=None, prediction=0.25, how="on_request", **more):
-    """A request of one row, asked `number` seconds after midnight unless `second` says otherwise."""
+def one(
+    of,
+    number,
+    values=(3,),
+    *,
+    second=None,
+    request=None,
+    statuses=None,
+    moments=None,
+    prediction=0.25,
+    how="on_request",
+    **more,
+):
+    """A request of one row, asked `number` seconds after midnight unless `second` says
+    otherwise.
+    """
     second = number if second is None else second
     said = statuses or ["present"] * len(values)
     return RowEntry(
@@ -77,7 +111,9 @@ def many(of, number, values, *, request, prediction, second=None):
 
 def model(*, label="left", task="binary", table=None, name="churn", features=None, **more):
     """A model of whether users leave, over a view of their visits."""
-    visits = pl.DataFrame({"user": [1, 1, 2], "pages": [1.0, 2.0, 3.0], "at": [at(-30), at(-20), at(-10)]})
+    visits = pl.DataFrame(
+        {"user": [1, 1, 2], "pages": [1.0, 2.0, 3.0], "at": [at(-30), at(-20), at(-10)]}
+    )
     view = hw.FeatureView(
         "user",
         source=hw.Source("visits", history=visits, timestamp_field="at", select=["user", "pages"]),
@@ -87,12 +123,26 @@ def model(*, label="left", task="binary", table=None, name="churn", features=Non
         freshness=hw.on_request(),
     )
     asked = pl.DataFrame({"user": [1], "at": [at(0)], "left": [True]}) if table is None else table
-    labels = hw.Labels("leaving", table=asked, timestamp_field="at", label=label, **({"known_after": "1d"} | more))
+    labels = hw.Labels(
+        "leaving", table=asked, timestamp_field="at", label=label, **({"known_after": "1d"} | more)
+    )
     return hw.Model(name, features=hw.FeatureService("user_v1", [view]), labels=labels, task=task)
 
 
 def serve(log, features, of, number, request, second):
     """Read the features of one request as they are at `second`, and log what was answered."""
     got = features.row(request, t=micros(second))
-    log.put(RowEntry(of, f"r{number}", micros(second), request, got.values, got.statuses, got.read_versions, 0.5, "on_request"))
+    log.put(
+        RowEntry(
+            of,
+            f"r{number}",
+            micros(second),
+            request,
+            got.values,
+            got.statuses,
+            got.read_versions,
+            0.5,
+            "on_request",
+        )
+    )
     return got

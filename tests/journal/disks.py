@@ -1,4 +1,6 @@
-"""Disks that journals are written to, and that do not keep up: full ones, and ones that answer nothing."""
+"""Disks that journals are written to, and that do not keep up: full ones, and ones that answer
+nothing.
+"""
 
 import errno
 import os
@@ -8,11 +10,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def writing(instead):
-    """While the context lasts, threads of journals call this in place of `os.write`, with the real one."""
+    """While the context lasts, threads of journals call this in place of `os.write`, with the real
+    one.
+    """
     real = os.write
 
     def write(number, data):
-        return instead(real, number, data) if threading.current_thread().name == "journal" else real(number, data)
+        return (
+            instead(real, number, data)
+            if threading.current_thread().name == "journal"
+            else real(number, data)
+        )
 
     os.write = write
     try:

@@ -1,4 +1,6 @@
-"""What serving was answered for, and what it has answered, is there after kill -9, a torn end and damaged bytes, once and in one order."""
+"""What serving was answered for, and what it has answered, is there after kill -9, a torn end and
+damaged bytes, once and in one order.
+"""
 
 import itertools
 import shutil
@@ -35,7 +37,9 @@ def service(store, folder):
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline() == "ready\n"
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60
+        ) as client:
             yield child, client
     finally:
         child.kill()
@@ -55,7 +59,9 @@ def posted_outcomes(folder):
 def exposed(folder):
     """How many exposures of the experiment are logged, by arm."""
     places = hw.experiments.ExperimentPlaces(models=folder / "models", data_dir=folder)
-    return sum(hw.experiments.experiment_status(EXPERIMENTED, "fresh", places=places).exposed.values())
+    return sum(
+        hw.experiments.experiment_status(EXPERIMENTED, "fresh", places=places).exposed.values()
+    )
 
 
 def served_ids(folder):
@@ -66,7 +72,10 @@ def served_ids(folder):
 
 def sending(url, route, bodies, answered):
     """Post until the service is gone; each body that was answered for."""
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client, suppress(httpx.HTTPError):
+    with (
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
+        suppress(httpx.HTTPError),
+    ):
         for name, body in bodies:
             if client.post(route, json=body).status_code == 200:
                 answered.append(name)
@@ -81,9 +90,16 @@ def test_what_was_posted_and_answered_for_is_there_after_kill_9(store, tmp_path)
             numbers = [f"{sender}-{n}" for n in range(100_000)]
             work = [
                 ("/v1/outcomes/left", ((name, outcome(name)) for name in numbers), outcomes),
-                ("/v1/exposures/fresh", ((name, {"unit": name, "arm": "hourly"}) for name in numbers), exposures),
+                (
+                    "/v1/exposures/fresh",
+                    ((name, {"unit": name, "arm": "hourly"}) for name in numbers),
+                    exposures,
+                ),
             ]
-            threads += [threading.Thread(target=sending, args=(str(client.base_url), *each)) for each in work]
+            threads += [
+                threading.Thread(target=sending, args=(str(client.base_url), *each))
+                for each in work
+            ]
         for thread in threads:
             thread.start()
         end = time.monotonic() + 60
@@ -102,7 +118,12 @@ def test_what_was_served_longer_ago_than_a_moment_is_there_after_kill_9(store, t
     started(tmp_path / "models")
     with service(store, tmp_path) as (child, client):
         for n in range(20):
-            assert client.post("/v1/predict/churn", json={"row": ROW}, headers={"x-request-id": f"r{n}"}).status_code == 200
+            assert (
+                client.post(
+                    "/v1/predict/churn", json={"row": ROW}, headers={"x-request-id": f"r{n}"}
+                ).status_code
+                == 200
+            )
         end = time.monotonic() + 30
         while (len(served_ids(tmp_path)), exposed(tmp_path)) != (20, 20) and time.monotonic() < end:
             time.sleep(0.05)
@@ -113,15 +134,27 @@ def test_what_was_served_longer_ago_than_a_moment_is_there_after_kill_9(store, t
 
 @pytest.fixture(scope="module")
 def killed(store, tmp_path_factory):
-    """A data directory of a killed service: requests that were served, and outcomes and exposures that were posted, five of each."""
+    """A data directory of a killed service: requests that were served, and outcomes and exposures
+    that were posted, five of each.
+    """
     folder = tmp_path_factory.mktemp("killed")
     started(folder / "models")
     with service(store, folder) as (child, client):
         for n in range(5):
-            assert client.post("/v1/predict/churn", json={"row": ROW}, headers={"x-request-id": f"served-{n}"}).status_code == 200
+            assert (
+                client.post(
+                    "/v1/predict/churn", json={"row": ROW}, headers={"x-request-id": f"served-{n}"}
+                ).status_code
+                == 200
+            )
             assert client.post("/v1/outcomes/left", json=outcome(f"posted-{n}")).status_code == 200
             time.sleep(0.2)  # a record of each
-            assert client.post("/v1/exposures/fresh", json={"unit": f"exposed-{n}", "arm": "hourly"}).status_code == 200
+            assert (
+                client.post(
+                    "/v1/exposures/fresh", json={"unit": f"exposed-{n}", "arm": "hourly"}
+                ).status_code
+                == 200
+            )
         child.kill()
     return folder
 
@@ -181,11 +214,33 @@ def test_another_process_goes_on_where_a_killed_one_stopped(store, killed, tmp_p
     left = set(folder.rglob("*.open"))
     assert left
     with service(store, folder) as (child, client):
-        assert client.post("/v1/outcomes/left", json=[outcome("posted-2"), outcome("posted-5")]).status_code == 200
-        assert client.post("/v1/exposures/fresh", json={"unit": "exposed-5", "arm": "hourly"}).status_code == 200
+        assert (
+            client.post(
+                "/v1/outcomes/left", json=[outcome("posted-2"), outcome("posted-5")]
+            ).status_code
+            == 200
+        )
+        assert (
+            client.post(
+                "/v1/exposures/fresh", json={"unit": "exposed-5", "arm": "hourly"}
+            ).status_code
+            == 200
+        )
         assert sorted(posted_outcomes(folder)) == [f"posted-{n}" for n in range(6)]
         child.communicate("")
-    subprocess.run([sys.executable, "-m", "headwater", "logs", "ship", f"file://{tmp_path}/shared", "--data-dir", str(folder)], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "headwater",
+            "logs",
+            "ship",
+            f"file://{tmp_path}/shared",
+            "--data-dir",
+            str(folder),
+        ],
+        check=True,
+    )
     assert not left & set(folder.rglob("*.open"))
     assert sorted(posted_outcomes(folder)) == [f"posted-{n}" for n in range(6)]
     assert exposed(folder) == before + 1
@@ -194,12 +249,16 @@ def test_another_process_goes_on_where_a_killed_one_stopped(store, killed, tmp_p
 
 def said(folder):
     frame = hw.operations.outcomes(folder, LABELS)
-    return frame.select("headwater_request", "headwater_outcome", pl.col("headwater_known_at").dt.day()).rows()
+    return frame.select(
+        "headwater_request", "headwater_outcome", pl.col("headwater_known_at").dt.day()
+    ).rows()
 
 
 @pytest.mark.parametrize("writers", [1, 2])
 def test_outcomes_are_ordered_by_when_they_were_known(writers, tmp_path):
-    """Then by when they were posted; the same again is one, a correction is kept, and a repeated post takes none back."""
+    """Then by when they were posted; the same again is one, a correction is kept, and a repeated
+    post takes none back.
+    """
     posts = [
         outcome("a", known_at="2024-05-03T00:00:00Z"),
         outcome("b", known_at="2024-05-02T00:00:00Z"),
@@ -218,4 +277,6 @@ def test_outcomes_are_ordered_by_when_they_were_known(writers, tmp_path):
     assert sorted(said(tmp_path)) == sorted(expected)
     with closing(hw.operations.Outcomes(tmp_path, LABELS)) as again:
         again.add([{"request_id": "a", "outcome": True}])
-    assert len(said(tmp_path)) == len(expected), "what does not say when it was known repeats what was said before"
+    assert len(said(tmp_path)) == len(expected), (
+        "what does not say when it was known repeats what was said before"
+    )

@@ -1,4 +1,6 @@
-"""Outcomes that are answered for are on disk; the same again is one; another is a correction, and a bad row harms no good one."""
+"""Outcomes that are answered for are on disk; the same again is one; another is a correction, and a
+bad row harms no good one.
+"""
 
 import errno
 import gc
@@ -42,7 +44,13 @@ def said(posted, tmp_path):
 
 
 def test_a_row_is_kept_with_when_it_was_known(posted, tmp_path):
-    row = {"request_id": "r1", "user": 7, "timestamp": at(10).isoformat(), "outcome": False, "known_at": "2024-05-02T02:00:00+02:00"}
+    row = {
+        "request_id": "r1",
+        "user": 7,
+        "timestamp": at(10).isoformat(),
+        "outcome": False,
+        "known_at": "2024-05-02T02:00:00+02:00",
+    }
     assert posted.add([row]).accepted == 1
     (found,) = hw.operations.outcomes(tmp_path, posted.labels).to_dicts()
     assert clock.now() - found.pop("headwater_posted_at") < timedelta(minutes=1)
@@ -70,18 +78,36 @@ def test_without_a_known_at_it_is_known_now(posted, tmp_path):
         ({"request_id": "r1", "outcome": None}, "it has no 'outcome'"),
         ({"request_id": "", "outcome": True}, "its request_id is ''"),
         ({"request_id": 5, "outcome": True}, "its request_id is 5"),
-        ({"request_id": "r1", "outcome": "yes"}, "its outcome is 'yes', and the label 'left' is Boolean"),
+        (
+            {"request_id": "r1", "outcome": "yes"},
+            "its outcome is 'yes', and the label 'left' is Boolean",
+        ),
         ({"request_id": "r1", "outcome": 2}, "its outcome is 2, and the label 'left' is a boolean"),
         ({"request_id": "r1", "outcome": float("nan")}, "its outcome is nan"),
         ({"request_id": "r1", "outcom": True}, "it has 'outcom'; did you mean 'outcome'?"),
-        ({"user": "seven", "outcome": True}, "its 'user' is 'seven', and in the labels it is Int64"),
+        (
+            {"user": "seven", "outcome": True},
+            "its 'user' is 'seven', and in the labels it is Int64",
+        ),
         ({"user": True, "outcome": True}, "its 'user' is True"),
         ({"user": 1.5, "outcome": True}, "its 'user' is 1.5"),
-        ({"request_id": "r1", "outcome": True, "known_at": "yesterday"}, "its known_at is 'yesterday'"),
-        ({"request_id": "r1", "outcome": True, "known_at": "2024-05-01T00:00:00"}, "has no time zone"),
+        (
+            {"request_id": "r1", "outcome": True, "known_at": "yesterday"},
+            "its known_at is 'yesterday'",
+        ),
+        (
+            {"request_id": "r1", "outcome": True, "known_at": "2024-05-01T00:00:00"},
+            "has no time zone",
+        ),
         ({"request_id": "r1", "outcome": True, "known_at": 5}, "its known_at is 5"),
-        ({"request_id": "r1", "outcome": True, "known_at": "2999-01-01T00:00Z"}, "its known_at lies in the future"),
-        (ROW | {"timestamp": "2024-05-02T00:00Z", "known_at": "2024-05-01T00:00Z"}, "before its timestamp"),
+        (
+            {"request_id": "r1", "outcome": True, "known_at": "2999-01-01T00:00Z"},
+            "its known_at lies in the future",
+        ),
+        (
+            ROW | {"timestamp": "2024-05-02T00:00Z", "known_at": "2024-05-01T00:00Z"},
+            "before its timestamp",
+        ),
         (["r1", True], "it is list; send an object"),
     ],
 )
@@ -109,7 +135,11 @@ def test_another_outcome_is_a_correction_known_later(posted, tmp_path):
     posted.add([ROW])  # as is one that does not say when
     posted.add([ROW | {"known_at": at(30)}])  # back to what was said first
     frame = hw.operations.outcomes(tmp_path, posted.labels)
-    assert frame.select("headwater_outcome", "headwater_known_at").rows() == [(True, at(10)), (False, at(20)), (True, at(30))]
+    assert frame.select("headwater_outcome", "headwater_known_at").rows() == [
+        (True, at(10)),
+        (False, at(20)),
+        (True, at(30)),
+    ]
     assert frame["headwater_sequence"].to_list() == [1, 2, 3]
 
 
@@ -159,7 +189,12 @@ def test_labels_made_of_events_take_none(tmp_path):
 
 def test_of_a_project_by_the_keys_of_its_models(tmp_path):
     project = hw.Project("shop", [model()])
-    assert hw.operations.Outcomes.of(tmp_path, project, "leaving").add([{"user": 1, "outcome": True}]).accepted == 1
+    assert (
+        hw.operations.Outcomes.of(tmp_path, project, "leaving")
+        .add([{"user": 1, "outcome": True}])
+        .accepted
+        == 1
+    )
     with pytest.raises(UsageError, match="no labels 'leavin'; did you mean 'leaving'"):
         hw.operations.Outcomes.of(tmp_path, project, "leavin")
 
@@ -192,7 +227,10 @@ def test_none_was_posted(tmp_path):
 
 
 def test_a_journal_that_cannot_be_written_says_so_and_takes_nothing(posted, tmp_path):
-    with full_disk(), pytest.raises(StoreError, match=r"No space left on device; nothing of this call was taken"):
+    with (
+        full_disk(),
+        pytest.raises(StoreError, match=r"No space left on device; nothing of this call was taken"),
+    ):
         posted.add([ROW, ROW | {"request_id": "r2"}])
     with pytest.raises(DataError):
         hw.operations.outcomes(tmp_path, posted.labels)
@@ -251,7 +289,12 @@ def test_a_killed_process_loses_nothing_that_was_answered(tmp_path, after):
 def _add(folder, number, results):
     posted = hw.operations.Outcomes(folder, model().labels, keys=["user"])
     for n in range(40):
-        posted.add([{"request_id": f"r{n}", "outcome": True}, {"request_id": f"own{number}-{n}", "outcome": False}])
+        posted.add(
+            [
+                {"request_id": f"r{n}", "outcome": True},
+                {"request_id": f"own{number}-{n}", "outcome": False},
+            ]
+        )
         if n % 10 == number:
             posted.roll()
     results.put(number)
@@ -261,7 +304,9 @@ def _add(folder, number, results):
 def test_processes_add_side_by_side_and_what_all_say_counts_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    children = [context.Process(target=_add, args=(tmp_path, number, results)) for number in range(3)]
+    children = [
+        context.Process(target=_add, args=(tmp_path, number, results)) for number in range(3)
+    ]
     for child in children:
         child.start()
     assert sorted(results.get(timeout=120) for _ in children) == [0, 1, 2]
@@ -276,7 +321,12 @@ def test_processes_add_side_by_side_and_what_all_say_counts_once(tmp_path):
 def test_threads_add_side_by_side(posted, tmp_path):
     def work(number):
         for n in range(30):
-            posted.add([{"request_id": f"r{n}", "outcome": True}, {"request_id": f"{number}-{n}", "outcome": True}])
+            posted.add(
+                [
+                    {"request_id": f"r{n}", "outcome": True},
+                    {"request_id": f"{number}-{n}", "outcome": True},
+                ]
+            )
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -292,7 +342,13 @@ def test_threads_that_wait_share_a_sync(posted, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: syncs.append(number) or real(number))
 
     def work(number):
-        results[number] = posted.add([{"request_id": f"{number}", "outcome": True}, {"request_id": "all", "outcome": True}, {"outcome": 1}])
+        results[number] = posted.add(
+            [
+                {"request_id": f"{number}", "outcome": True},
+                {"request_id": "all", "outcome": True},
+                {"outcome": 1},
+            ]
+        )
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     with stuck_disk():
@@ -336,7 +392,10 @@ def test_a_failed_sync_fails_for_all_that_share_it(posted, tmp_path, monkeypatch
 
 def test_whatever_ends_a_write_fails_for_all_that_share_it(posted, tmp_path, monkeypatch):
     """Nobody waits for ever, and the same again is taken."""
-    with writing(lambda *_: (_ for _ in ()).throw(MemoryError())), pytest.raises(StoreError, match="MemoryError"):
+    with (
+        writing(lambda *_: (_ for _ in ()).throw(MemoryError())),
+        pytest.raises(StoreError, match="MemoryError"),
+    ):
         posted.add([ROW])
     assert posted.add([ROW]).accepted == 1
 

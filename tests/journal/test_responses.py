@@ -1,4 +1,6 @@
-"""Responses of third parties become the history that training reads, whatever ends the process or damages the file."""
+"""Responses of third parties become the history that training reads, whatever ends the process or
+damages the file.
+"""
 
 import datetime as dt
 import shutil
@@ -11,12 +13,19 @@ import headwater as hw
 from headwater.serving.third_party.response_log import AnswerLog
 from tests.journal.conftest import at, micros
 
-HTTP = hw.HttpFeatures("ip", url="https://ip.example", request={"address": str}, response={"score": float, "at": dt.datetime})
+HTTP = hw.HttpFeatures(
+    "ip",
+    url="https://ip.example",
+    request={"address": str},
+    response={"score": float, "at": dt.datetime},
+)
 
 
 @pytest.fixture
 def killed(tmp_path):
-    """A data directory as a process leaves it that was killed after five responses, and the file that it wrote."""
+    """A data directory as a process leaves it that was killed after five responses, and the file
+    that it wrote.
+    """
     log = AnswerLog(tmp_path / "living")
     for n in range(5):
         log.add(HTTP, (f"address-{n}",), (n / 2, at(n)), micros(10 + n))
@@ -41,7 +50,9 @@ def test_what_a_killed_process_left_is_converted(killed, run):
     frame = history(folder, run)
     assert frame["address"].to_list() == [f"address-{n}" for n in range(5)]
     assert frame["at"].to_list() == [at(n) for n in range(5)]
-    assert frame["fetched_at"].to_list() == [at(10 + n) - dt.timedelta(microseconds=1) for n in range(5)]
+    assert frame["fetched_at"].to_list() == [
+        at(10 + n) - dt.timedelta(microseconds=1) for n in range(5)
+    ]
     assert not list(folder.rglob("*.open")) + list(folder.rglob("*.segment"))
     assert history(folder, run).height == 5
 
@@ -66,7 +77,10 @@ def test_another_format_is_refused_and_stays(killed, run):
     path.write_bytes(data)
     answer = run("logs", "ship", f"file://{folder}-shared", "--data-dir", folder)
     assert answer.returncode == 1
-    assert "is of version 9 of the journal's format; this headwater reads 1: use the headwater that wrote it" in answer.stderr
+    assert (
+        "is of version 9 of the journal's format; this headwater reads 1: use the headwater that "
+        "wrote it"
+    ) in answer.stderr
     assert len(list(folder.rglob(f"{path.stem}.*"))) == 1
 
 

@@ -1,4 +1,6 @@
-"""Each log has a time of its own for which it is kept: older rows go, others stay, and nothing is read twice because of it."""
+"""Each log has a time of its own for which it is kept: older rows go, others stay, and nothing is
+read twice because of it.
+"""
 
 import os
 import time
@@ -27,14 +29,22 @@ def send(flow, day):
 
 def days(folder, name):
     files = (folder / name).rglob("*.parquet")
-    return sorted({path.parent.name[-5:] for path in files if pl.read_parquet(path, hive_partitioning=False).height})
+    return sorted(
+        {
+            path.parent.name[-5:]
+            for path in files
+            if pl.read_parquet(path, hive_partitioning=False).height
+        }
+    )
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("rolled_each_day", [True, False])
 def test_each_log_of_a_stream_is_kept_for_its_own_time(setting, rolled_each_day, store, tmp_path):
     view = streaming_view(source={"filter": pl.col("amount") >= 0})
-    limits = IngestLimits(**{"archive": None, "filtered": "400d", "dead_letters": None, setting: "2d"})
+    limits = IngestLimits(
+        **{"archive": None, "filtered": "400d", "dead_letters": None, setting: "2d"}
+    )
     flow = Flow([view], store, tmp_path, limits=limits)
     for day in range(6):
         send(flow, day)
@@ -50,9 +60,15 @@ def test_each_log_of_a_stream_is_kept_for_its_own_time(setting, rolled_each_day,
         assert others == [["05-01", "05-02", "05-03", "05-04", "05-05", "05-06"]] * 2
     blocks = {
         name: sum(1 for _ in store.scan(space))
-        for space, name in ((keyspace.ARCHIVE, "archive"), (keyspace.FILTERED, "filtered"), (keyspace.DEAD, "dead_letters"))
+        for space, name in (
+            (keyspace.ARCHIVE, "archive"),
+            (keyspace.FILTERED, "filtered"),
+            (keyspace.DEAD, "dead_letters"),
+        )
     }
-    assert blocks == {name: 0 if rolled_each_day else 2 if name == setting else 6 for name in blocks}
+    assert blocks == {
+        name: 0 if rolled_each_day else 2 if name == setting else 6 for name in blocks
+    }
 
 
 def test_a_stream_that_has_stopped_keeps_the_name_of_its_last_commit(store, tmp_path):
@@ -79,9 +95,16 @@ def test_outcomes_are_kept_for_their_time(home, clock):
             os.utime(path, (micros(day * DAY) / 1e6,) * 2)
     assert expire_outcomes(home, "400d", micros(5 * DAY)) == 0
     assert expire_outcomes(home, "2d", micros(5 * DAY)) == 3
-    assert hw.operations.outcomes(home, churn().labels)["headwater_request"].to_list() == ["r3", "r4"]
+    assert hw.operations.outcomes(home, churn().labels)["headwater_request"].to_list() == [
+        "r3",
+        "r4",
+    ]
     posted.roll()
-    assert hw.operations.outcomes(home, churn().labels)["headwater_request"].to_list() == ["r3", "r4"]  # none came back, none twice
+    # none came back, none twice
+    assert hw.operations.outcomes(home, churn().labels)["headwater_request"].to_list() == [
+        "r3",
+        "r4",
+    ]
     posted.close()
 
 
@@ -111,7 +134,13 @@ def test_a_bad_duration_is_refused_at_once(home, store, tmp_path):
 
 
 def test_each_setting_is_an_option():
-    ingest = parse(["ingest", "--keep-archive", "400d", "--keep-dead-letters", "30d", "--keep-filtered", "1d"]).options
-    assert (ingest.keep_archive, ingest.keep_dead_letters, ingest.keep_filtered) == ("400d", "30d", "1d")
+    ingest = parse(
+        ["ingest", "--keep-archive", "400d", "--keep-dead-letters", "30d", "--keep-filtered", "1d"]
+    ).options
+    assert (ingest.keep_archive, ingest.keep_dead_letters, ingest.keep_filtered) == (
+        "400d",
+        "30d",
+        "1d",
+    )
     serve = parse(["serve", "--keep", "1d", "--keep-outcomes", "2d"]).options
     assert (serve.keep, serve.keep_outcomes) == ("1d", "2d")

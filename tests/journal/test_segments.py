@@ -1,4 +1,6 @@
-"""Segments of the serving log: what they hold, how they are read, and that no request is lost or doubled on their way to parquet."""
+"""Segments of the serving log: what they hold, how they are read, and that no request is lost or
+doubled on their way to parquet.
+"""
 
 import contextlib
 import itertools
@@ -35,7 +37,9 @@ from tests.journal.conftest import about, as_of, at, many, one
 
 DAY = 86_400
 NAMES = ["user__a", "user__b", "user__c", "user__d"]
-LAYOUT = WordLayout(["user__c", "user__a", "user__hidden", "user__b"], ["bool", "int", "float", "float"])
+LAYOUT = WordLayout(
+    ["user__c", "user__a", "user__hidden", "user__b"], ["bool", "int", "float", "float"]
+)
 
 
 def unconverted(folder, *entries, **more):
@@ -56,12 +60,18 @@ def words(values, statuses, n=1):
             kind = np.float64 if LAYOUT.meanings[place] == "float" else np.int64
             out[place * n + row] = np.array([0 if value is None else value], kind).view(np.int64)[0]
             out[len(values) * n :].view(np.uint8)[len(values) * n + place * n + row] = value is None
-    out[len(values) * n :].view(np.uint8)[: len(values) * n] = [STATUSES.index(word) for word in itertools.chain(*statuses)]
+    out[len(values) * n :].view(np.uint8)[: len(values) * n] = [
+        STATUSES.index(word) for word in itertools.chain(*statuses)
+    ]
     return LAYOUT, out
 
 
 def rows(folder, **which):
-    return hw.operations.served(folder, **which).sort("headwater_at", "headwater_request", "headwater_row").collect()
+    return (
+        hw.operations.served(folder, **which)
+        .sort("headwater_at", "headwater_request", "headwater_row")
+        .collect()
+    )
 
 
 # ---------------------------------------------------------------- what they hold
@@ -71,17 +81,33 @@ def entries_of_each_kind(*, with_words):
     """A request of one row and one of three, with the words of their read or without."""
     of = about(NAMES, stages=("read",), request=("user",))
     said = ["present", "empty", "missing", "present"]
-    single = one(of, 1, (5, None, True, ["x", "y"]), statuses=said, age=2.5, seconds=1e-3, stages={"read": 1e-4})
+    single = one(
+        of,
+        1,
+        (5, None, True, ["x", "y"]),
+        statuses=said,
+        age=2.5,
+        seconds=1e-3,
+        stages={"read": 1e-4},
+    )
     columns = [[1, None, 2**62], [0.5, float("inf"), None], [True, False, None], [["a"], None, []]]
     batch = many(of, 2, columns, request={"user": [1, 2, None]}, prediction=[0.1, None, 0.3])
     codes = [[0, 1, 0], [0, 5, 1], [0, 0, 2], [0, 1, 0]]
     batch = batch._replace(
-        statuses=[bytes(column) for column in codes], how=["precomputed", "on_request", "default"], age=[1.5, None, 0.25]
+        statuses=[bytes(column) for column in codes],
+        how=["precomputed", "on_request", "default"],
+        age=[1.5, None, 0.25],
     )
     if with_words:
-        single = single._replace(words=words([[True], [5], [7.5], [None]], [[said[2]], [said[0]], ["present"], [said[1]]]))
+        single = single._replace(
+            words=words(
+                [[True], [5], [7.5], [None]], [[said[2]], [said[0]], ["present"], [said[1]]]
+            )
+        )
         of_words = [[STATUSES[code] for code in codes[place]] for place in (2, 0, 3, 1)]
-        batch = batch._replace(words=words([columns[2], columns[0], [9.0] * 3, columns[1]], of_words, 3))
+        batch = batch._replace(
+            words=words([columns[2], columns[0], [9.0] * 3, columns[1]], of_words, 3)
+        )
     return [single, batch]
 
 
@@ -95,9 +121,16 @@ def test_words_are_read_as_the_values_that_were_made_of_them(tmp_path):
     assert frame["user__c"].to_list() == [True, True, False, None]
     assert frame["user__d"].to_list() == [["x", "y"], ["a"], None, []]
     assert frame["user__b__status"].to_list() == ["empty", "present", "overflow", "empty"]
-    assert frame["headwater_how"].to_list() == ["on_request", "precomputed", "on_request", "default"]
+    assert frame["headwater_how"].to_list() == [
+        "on_request",
+        "precomputed",
+        "on_request",
+        "default",
+    ]
     assert frame["headwater_prediction"].to_list() == [0.25, 0.1, None, 0.3]
-    assert frame["headwater_prediction_age"].to_list() == [timedelta(seconds=s) if s else None for s in (2.5, 1.5, None, 0.25)]
+    assert frame["headwater_prediction_age"].to_list() == [
+        timedelta(seconds=s) if s else None for s in (2.5, 1.5, None, 0.25)
+    ]
     assert frame["headwater_latency_us__read"].to_list() == [100, None, None, None]
 
 
@@ -137,17 +170,29 @@ def test_integers_of_more_than_64_bits_are_kept(tmp_path):
 
 def test_commits_of_several_partitions_are_texts(tmp_path):
     of = about(["user__a"], views=("user", "item", "day"))
-    moments = [as_of(1, commits={"0": 4, "1": 9}), as_of(1, commits={None: 7}, stale=True), as_of(1, commits={}, incomplete=True)]
+    moments = [
+        as_of(1, commits={"0": 4, "1": 9}),
+        as_of(1, commits={None: 7}, stale=True),
+        as_of(1, commits={}, incomplete=True),
+    ]
     unconverted(tmp_path, one(of, 1, moments=moments), one(of, 2, moments=[as_of(2)] * 3))
     frame = rows(tmp_path)
-    assert [json.loads(text) if text else None for text in frame["user__sequence"]] == [{"0": 4, "1": 9}, 7]
+    assert [json.loads(text) if text else None for text in frame["user__sequence"]] == [
+        {"0": 4, "1": 9},
+        7,
+    ]
     assert frame["item__sequence"].to_list() == ["7", "7"]
     assert frame["day__sequence"].to_list() == [None, "7"]
-    assert frame.select("user__stale", "item__stale", "item__incomplete", "day__incomplete").row(0) == (False, True, False, True)
+    assert frame.select("user__stale", "item__stale", "item__incomplete", "day__incomplete").row(
+        0
+    ) == (False, True, False, True)
 
 
 def test_equal_contexts_share_their_segment(tmp_path):
-    assert len(unconverted(tmp_path, one(about(), 1), one(about(), 2), one(about(version="2"), 3))) == 2
+    assert (
+        len(unconverted(tmp_path, one(about(), 1), one(about(), 2), one(about(version="2"), 3)))
+        == 2
+    )
 
 
 # ---------------------------------------------------------------- damage
@@ -167,7 +212,9 @@ def test_a_segment_that_ends_anywhere_has_what_is_whole():
         found = rows_of(data[:end], "torn")
         assert found.requests == whole
         assert sum(frame.height for frame in found.days.values()) == whole
-        assert found.damaged == (end - ends[whole] if end >= ends[0] else max(0, end - len(SERVED_ROWS.magic)))
+        assert found.damaged == (
+            end - ends[whole] if end >= ends[0] else max(0, end - len(SERVED_ROWS.magic))
+        )
 
 
 def test_a_changed_byte_costs_its_entry_alone():
@@ -187,7 +234,11 @@ def test_bytes_that_are_gone_or_put_in_cost_their_entries_alone():
     header, parts = segment_of(*(one(about(), number) for number in range(6)))
     data = header + b"".join(parts)
     begin, end = (len(header) + sum(map(len, parts[:n])) + 5 for n in (1, 3))
-    for changed in (data[:begin] + data[end:], data[:begin] + bytes(4096) + data[begin:], data[:begin] + b"\xff" * 999 + data[end:]):
+    for changed in (
+        data[:begin] + data[end:],
+        data[:begin] + bytes(4096) + data[begin:],
+        data[:begin] + b"\xff" * 999 + data[end:],
+    ):
         (frame,) = rows_of(changed, "changed").days.values()
         ids = frame["headwater_request"].to_list()
         assert ids[0] == "r0"
@@ -201,7 +252,10 @@ def test_a_segment_with_a_damaged_header_is_kept(tmp_path, caplog):
     data[len(SERVED_ROWS.magic) + PREFIX.size] ^= 1
     path.write_bytes(data)
     convert(tmp_path)
-    assert f"{path}: its header is damaged, so its 3 entries cannot be read; it is kept as {path.stem}.damaged" in caplog.text
+    assert (
+        f"{path}: its header is damaged, so its 3 entries cannot be read; it is kept as "
+        f"{path.stem}.damaged"
+    ) in caplog.text
     assert path.with_suffix(".damaged").read_bytes() == data
     assert raw_segments(tmp_path / "served") == []
 
@@ -209,9 +263,14 @@ def test_a_segment_with_a_damaged_header_is_kept(tmp_path, caplog):
 def test_a_later_version_is_refused_by_name(tmp_path):
     (path,) = unconverted(tmp_path, one(about(), 1))
     later = path.with_name("later.segment")
-    later.write_bytes(path.read_bytes().replace(SERVED_ROWS.magic, SERVED_ROWS.magic[:-2] + b"\x02\x00", 1))
+    later.write_bytes(
+        path.read_bytes().replace(SERVED_ROWS.magic, SERVED_ROWS.magic[:-2] + b"\x02\x00", 1)
+    )
     for call in (lambda: hw.operations.served(tmp_path), lambda: convert(tmp_path)):
-        with pytest.raises(StoreError, match=r"later\.segment is of version 2 of the journal's format; this headwater reads 1"):
+        with pytest.raises(
+            StoreError,
+            match=r"later\.segment is of version 2 of the journal's format; this headwater reads 1",
+        ):
             call()
     assert raw_segments(tmp_path / "served") == [later], "the other one is converted"
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
@@ -255,14 +314,18 @@ def test_a_conversion_killed_between_any_two_steps_loses_and_doubles_nothing(tmp
     steps = [(conversion, "durable"), (Path, "replace"), (Path, "unlink"), (conversion, "sync")]
     for number, (stop, before) in enumerate(itertools.product(range(6), (True, False))):
         folder = tmp_path / str(number)
-        assert len(unconverted(folder, *(one(about(), n, second=n // 2 * DAY) for n in range(6)))) == 1
+        assert (
+            len(unconverted(folder, *(one(about(), n, second=n // 2 * DAY) for n in range(6)))) == 1
+        )
         count = itertools.count()
         with monkeypatch.context() as patched:
             for owner, name in steps:
                 patched.setattr(owner, name, stopping(getattr(owner, name), count, stop, before))
             with pytest.raises(Killed):
                 convert(folder)
-        assert rows(folder)["headwater_request"].to_list() == expected, "a reader finds each request once"
+        assert rows(folder)["headwater_request"].to_list() == expected, (
+            "a reader finds each request once"
+        )
         assert convert(folder) == []
         assert raw_segments(folder / "served") == []
         assert rows(folder)["headwater_request"].to_list() == expected
@@ -296,8 +359,13 @@ def test_a_killed_converter_leaves_its_lock_and_the_next_one_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_the_process_that_converts_has_the_lowest_priority(tmp_path):
-    code = "import os; from headwater.journal.convert_segments import run_idle; run_idle(); print(os.sched_getscheduler(0), os.nice(0))"
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    code = (
+        "import os; from headwater.journal.convert_segments import run_idle; run_idle(); "
+        "print(os.sched_getscheduler(0), os.nice(0))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
     assert said == [str(os.SCHED_IDLE), "19"] if hasattr(os, "SCHED_IDLE") else said[1] == "19"
     unconverted(tmp_path, one(about(), 1))
     subprocess.run(conversion.command("idle", tmp_path, None), check=True)
@@ -365,7 +433,9 @@ for number in range(10_000_000):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
 def test_a_killed_worker_loses_nothing_that_it_has_written(tmp_path, seconds):
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     while worker.stdout.readline() == "0\n":  # nothing is written yet
         pass
     time.sleep(seconds)
@@ -385,7 +455,12 @@ def test_a_killed_worker_loses_nothing_that_it_has_written(tmp_path, seconds):
 def mounted(folder, *arguments):
     """A file system in a folder, where this user may mount one."""
     folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", *arguments, folder], check=False, capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", *arguments, folder], check=False, capture_output=True
+        ).returncode
+    ):
         pytest.skip("file systems can only be mounted by root")
     try:
         yield folder
@@ -413,7 +488,12 @@ def test_a_disk_without_room(tmp_path):
             assert time.monotonic() < deadline
         log.close()
         counts = log.counts()
-        assert counts.written == 10_000 - sum(counts.dropped.values()) == hw.operations.served(disk).collect().height > kept
+        assert (
+            counts.written
+            == 10_000 - sum(counts.dropped.values())
+            == hw.operations.served(disk).collect().height
+            > kept
+        )
 
 
 def test_a_limit_of_the_size_of_files_makes_more_segments(tmp_path):
@@ -461,4 +541,8 @@ def test_a_frozen_file_system_holds_up_no_request(tmp_path):
         assert log.flush()
         log.close()
         assert log.counts().dropped == counts.dropped
-        assert log.counts().written == 30_000 - sum(counts.dropped.values()) == hw.operations.served(disk).collect().height
+        assert (
+            log.counts().written
+            == 30_000 - sum(counts.dropped.values())
+            == hw.operations.served(disk).collect().height
+        )

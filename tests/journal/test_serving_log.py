@@ -1,4 +1,6 @@
-"""The serving log says what was answered, and costs those who answer nothing: not time, not memory, not a disk that is full or stuck."""
+"""The serving log says what was answered, and costs those who answer nothing: not time, not memory,
+not a disk that is full or stuck.
+"""
 
 import gc
 import json
@@ -45,7 +47,13 @@ def until(holds, seconds=20):
 
 
 def test_a_row_says_all_that_was_answered(tmp_path):
-    of = about(["user__visits", "user__mean"], arm="stream", level="fast", stages=("read", "model"), request=("user", "amount"))
+    of = about(
+        ["user__visits", "user__mean"],
+        arm="stream",
+        level="fast",
+        stages=("read", "model"),
+        request=("user", "amount"),
+    )
     moments = [as_of(10, age=3.5, cut=1, commits={"0": 4, "1": 9}, stale=True, incomplete=True)]
     entry = one(
         of,
@@ -102,13 +110,28 @@ def test_a_row_says_all_that_was_answered(tmp_path):
         (["a", None, "é,="], pl.String),
         ([[1, 2], None, []], pl.List(pl.Int64)),
         ([["a"], [], None], pl.List(pl.String)),
-        ([[{"key": "a", "value": 1.5}], None, []], pl.List(pl.Struct({"key": pl.String, "value": pl.Float64}))),
+        (
+            [[{"key": "a", "value": 1.5}], None, []],
+            pl.List(pl.Struct({"key": pl.String, "value": pl.Float64})),
+        ),
         ([at(1), None, at(2)], pl.Datetime("us", "UTC")),
         ([None, None, None], pl.Null),
         ([1, 2.5, None], pl.Float64),
         ([float("nan"), -0.0, None], pl.Float64),
     ],
-    ids=["ints", "floats", "booleans", "strings", "lists", "lists of strings", "maps", "times", "nulls", "ints and floats", "nan and -0"],
+    ids=[
+        "ints",
+        "floats",
+        "booleans",
+        "strings",
+        "lists",
+        "lists of strings",
+        "maps",
+        "times",
+        "nulls",
+        "ints and floats",
+        "nan and -0",
+    ],
 )
 @pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
 def test_values_keep_their_types_and_bits(tmp_path, values, dtype, apart):
@@ -126,37 +149,76 @@ def test_values_keep_their_types_and_bits(tmp_path, values, dtype, apart):
 
 
 def test_a_declared_dtype_is_kept_where_nothing_was_there(tmp_path):
-    written(tmp_path, one(about(["user__value"], schema={"user__value": pl.List(pl.String), "user": pl.Int32}), 1, (None,)))
+    written(
+        tmp_path,
+        one(
+            about(["user__value"], schema={"user__value": pl.List(pl.String), "user": pl.Int32}),
+            1,
+            (None,),
+        ),
+    )
     frame = hw.operations.served(tmp_path).collect()
     assert (frame.schema["user__value"], frame.schema["user"]) == (pl.List(pl.String), pl.Int32)
 
 
 def test_values_of_no_one_type_become_text(tmp_path):
     of = about()
-    written(tmp_path, one(of, 1, request={"user": 5}), one(of, 2, request={"user": "x"}), one(of, 3, request={"user": None}))
-    assert hw.operations.served(tmp_path).sort("headwater_at").collect()["user"].to_list() == ["5", "x", None]
+    written(
+        tmp_path,
+        one(of, 1, request={"user": 5}),
+        one(of, 2, request={"user": "x"}),
+        one(of, 3, request={"user": None}),
+    )
+    assert hw.operations.served(tmp_path).sort("headwater_at").collect()["user"].to_list() == [
+        "5",
+        "x",
+        None,
+    ]
 
 
 def test_a_ranking_is_a_row_for_each_candidate(tmp_path):
-    of = about(["item__seen", "user__visits"], kind="rank", views=("user", "item"), request=("user", "item"))
-    entry = many(of, 1, [[1, 2, None], [9, 9, 9]], request={"user": [4, 4, 4], "item": ["a", "b", "c"]}, prediction=[0.3, 0.2, 0.1])
+    of = about(
+        ["item__seen", "user__visits"],
+        kind="rank",
+        views=("user", "item"),
+        request=("user", "item"),
+    )
+    entry = many(
+        of,
+        1,
+        [[1, 2, None], [9, 9, 9]],
+        request={"user": [4, 4, 4], "item": ["a", "b", "c"]},
+        prediction=[0.3, 0.2, 0.1],
+    )
     counts = written(tmp_path, entry)
     assert (counts.taken, counts.written) == (1, 1)
     frame = hw.operations.served(tmp_path).collect()
     names = ["headwater_row", "user", "item", "item__seen", "user__visits", "headwater_prediction"]
-    assert frame.select(names).rows() == [(0, 4, "a", 1, 9, 0.3), (1, 4, "b", 2, 9, 0.2), (2, 4, "c", None, 9, 0.1)]
+    assert frame.select(names).rows() == [
+        (0, 4, "a", 1, 9, 0.3),
+        (1, 4, "b", 2, 9, 0.2),
+        (2, 4, "c", None, 9, 0.1),
+    ]
 
 
 def test_a_field_that_is_a_feature_too_is_kept_as_both(tmp_path):
     of = about(["distance"], views=(), request=("distance",))
     written(tmp_path, one(of, 1, (3.0,), request={"distance": 3}))
-    assert hw.operations.served(tmp_path).select("distance", "headwater_given_distance").collect().rows() == [(3.0, 3)]
+    assert hw.operations.served(tmp_path).select(
+        "distance", "headwater_given_distance"
+    ).collect().rows() == [(3.0, 3)]
 
 
 def test_versions_with_other_features_are_read_together(tmp_path):
-    written(tmp_path, one(about(["user__visits"]), 1, (3,)), one(about(["user__visits", "user__mean"], version="2"), 2, (4, 1.5)))
+    written(
+        tmp_path,
+        one(about(["user__visits"]), 1, (3,)),
+        one(about(["user__visits", "user__mean"], version="2"), 2, (4, 1.5)),
+    )
     frame = hw.operations.served(tmp_path).sort("headwater_at").collect()
-    assert frame.select("user__visits", "user__mean", "user__mean__status", "headwater_version").rows() == [
+    assert frame.select(
+        "user__visits", "user__mean", "user__mean__status", "headwater_version"
+    ).rows() == [
         (3, None, None, "1"),
         (4, 1.5, "present", "2"),
     ]
@@ -164,14 +226,22 @@ def test_versions_with_other_features_are_read_together(tmp_path):
 
 def test_days_models_and_services_lie_apart(tmp_path):
     of, features = about(), about(kind="features", model=None)
-    written(tmp_path, one(of, 1), one(of, 2, second=DAY + 2), one(features, 3, prediction=None, how=None), one(about(model="other"), 4))
+    written(
+        tmp_path,
+        one(of, 1),
+        one(of, 2, second=DAY + 2),
+        one(features, 3, prediction=None, how=None),
+        one(about(model="other"), 4),
+    )
     assert {str(path.parent.relative_to(tmp_path)) for path in segments(tmp_path)} == {
         "served/headwater_date=2024-05-01/model=churn",
         "served/headwater_date=2024-05-02/model=churn",
         "served/headwater_date=2024-05-01/service=user_v1",
         "served/headwater_date=2024-05-01/model=other",
     }
-    ids = lambda **which: sorted(hw.operations.served(tmp_path, **which).collect()["headwater_request"])  # noqa: E731
+    ids = lambda **which: sorted(  # noqa: E731
+        hw.operations.served(tmp_path, **which).collect()["headwater_request"]
+    )
     assert ids(model="churn") == ["r1", "r2"]
     assert ids(service="user_v1") == ["r3"]
     assert ids(model="churn", since=at(2)) == ["r2"]
@@ -220,7 +290,12 @@ def test_a_sample_that_is_no_share(tmp_path, sample):
 
 @pytest.mark.slow
 def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_path):
-    of, log, slowest, most = about([f"user__f{i}" for i in range(20)]), hw.operations.ServedLog(tmp_path, memory="1MB"), [], 0
+    of, log, slowest, most = (
+        about([f"user__f{i}" for i in range(20)]),
+        hw.operations.ServedLog(tmp_path, memory="1MB"),
+        [],
+        0,
+    )
     log.put(one(of, 0, tuple(range(20))))
     assert log.flush()
     with stuck_disk():
@@ -231,15 +306,23 @@ def test_a_stuck_disk_costs_no_request_time_and_no_memory_beyond_the_limit(tmp_p
             slowest.append(time.perf_counter() - start)
             most = max(most, log.counts().memory)
         counts = log.counts()
-    figure(f"put while the disk is stuck: median {sorted(slowest)[10_000] * 1e6:.1f} us; {counts.dropped} dropped of {counts.taken}")
+    figure(
+        f"put while the disk is stuck: median {sorted(slowest)[10_000] * 1e6:.1f} us; "
+        f"{counts.dropped} dropped of {counts.taken}"
+    )
     assert most <= 1_000_000
-    assert sorted(slowest)[-20] < 0.005  # the machine may have other things to do, but not for each of them
+    # the machine may have other things to do, but not for each of them
+    assert sorted(slowest)[-20] < 0.005
     assert set(counts.dropped) == {FULL}
     assert counts.dropped[FULL] > 5_000
     assert (counts.taken, counts.waiting) == (20_001, 20_000 - counts.dropped[FULL])
     log.close()
     counts = log.counts()
-    assert counts.written == 20_001 - counts.dropped[FULL] == hw.operations.served(tmp_path).collect().height
+    assert (
+        counts.written
+        == 20_001 - counts.dropped[FULL]
+        == hw.operations.served(tmp_path).collect().height
+    )
     assert counts.memory == 0
 
 
@@ -263,13 +346,19 @@ def test_a_full_disk_keeps_what_waits_and_goes_on_when_there_is_room(tmp_path):
         assert not log.flush()
         assert "No space left" in log.counts().error
         assert log.counts().waiting == 1
-        assert hw.operations.served(tmp_path).collect()["headwater_request"].to_list() == ["r1"], "what was half written is taken back"
+        assert hw.operations.served(tmp_path).collect()["headwater_request"].to_list() == ["r1"], (
+            "what was half written is taken back"
+        )
     log.put(one(about(), 3))
     until(lambda: log.counts().error is None)
     assert log.flush()
     log.close()
     assert log.counts().dropped == {}
-    assert sorted(hw.operations.served(tmp_path).collect()["headwater_request"]) == ["r1", "r2", "r3"]
+    assert sorted(hw.operations.served(tmp_path).collect()["headwater_request"]) == [
+        "r1",
+        "r2",
+        "r3",
+    ]
 
 
 def test_a_disk_that_stays_full_is_told_apart(tmp_path):
@@ -304,7 +393,11 @@ def test_a_malformed_entry_costs_the_others_nothing(tmp_path):
         log.put(one(of, 3)._replace(values=[1, 2, 3]))
         log.put(one(of, 4))
         log.put(one(of, 5)._replace(how="by chance"))
-        log.put(one(of, 6)._replace(words=(WordLayout(["user__visits"], ["int"]), np.zeros(1, np.int64))))
+        log.put(
+            one(of, 6)._replace(
+                words=(WordLayout(["user__visits"], ["int"]), np.zeros(1, np.int64))
+            )
+        )
     assert log.counts().dropped == {MALFORMED: 4}
     assert sorted(hw.operations.served(tmp_path).collect()["headwater_request"]) == ["r1", "r4"]
 
@@ -381,10 +474,14 @@ def test_old_days_go(tmp_path):
     of = about()
     written(tmp_path, *(one(of, n, second=n * DAY) for n in range(4)), keep=None)
     now = micros(3 * DAY + 5)
-    assert prune(tmp_path / "served", 2 * DAY * 1_000_000, now) == [], "of days long past, as a replay asks for, all was written just now"
+    assert prune(tmp_path / "served", 2 * DAY * 1_000_000, now) == [], (
+        "of days long past, as a replay asks for, all was written just now"
+    )
     for path in (tmp_path / "served").rglob("*"):
         os.utime(path, (at(0).timestamp(),) * 2)
-    assert [p.name for p in prune(tmp_path / "served", 2 * DAY * 1_000_000, now)] == ["headwater_date=2024-05-01"]
+    assert [p.name for p in prune(tmp_path / "served", 2 * DAY * 1_000_000, now)] == [
+        "headwater_date=2024-05-01"
+    ]
     assert [p.parent.parent.name[-2:] for p in segments(tmp_path)] == ["02", "03", "04"]
     with hw.operations.ServedLog(tmp_path, keep="90d"):
         until(lambda: not list((tmp_path / "served").glob("headwater_date=*")))

@@ -1,4 +1,6 @@
-"""Logs of several machines arrive at one destination, and from there in one folder: each row once, despite kills and absences."""
+"""Logs of several machines arrive at one destination, and from there in one folder: each row once,
+despite kills and absences.
+"""
 
 import json
 import os
@@ -72,14 +74,30 @@ def test_the_logs_of_two_machines_come_together(url, tmp_path):
     for machine, number in (("a", 0), ("b", 10)):
         folder = tmp_path / machine
         with ExposureLog(folder) as log:
-            log.put("checkout", 1, [Exposure(f"u{number}", "daily", micros(number), propensity=0.5)])
+            log.put(
+                "checkout", 1, [Exposure(f"u{number}", "daily", micros(number), propensity=0.5)]
+            )
         posted = ExposureLog(folder)
-        posted.add("checkout", 1, [Exposure(f"p{number}", "daily", micros(number), source="external")])
+        posted.add(
+            "checkout", 1, [Exposure(f"p{number}", "daily", micros(number), source="external")]
+        )
         own = Outcomes(folder, labels, keys=["user"])
-        own.add([{"request_id": f"r{number}", "outcome": True}, {"request_id": "both", "outcome": False}])
+        own.add(
+            [
+                {"request_id": f"r{number}", "outcome": True},
+                {"request_id": "both", "outcome": False},
+            ]
+        )
         rows = [one(about(), number + n, (n,), second=number + n) for n in range(4)]
-        served(folder, *rows, one(about(["user__visits", "user__mean"], model="other"), number, (3, None)), ship_to=url)
-        posted.add("checkout", 1, [Exposure(f"q{number}", "daily", micros(number), source="external")])
+        served(
+            folder,
+            *rows,
+            one(about(["user__visits", "user__mean"], model="other"), number, (3, None)),
+            ship_to=url,
+        )
+        posted.add(
+            "checkout", 1, [Exposure(f"q{number}", "daily", micros(number), source="external")]
+        )
         posted.close()
         own.close()
         assert ship(folder, url, most=MOST).error is None
@@ -88,13 +106,23 @@ def test_the_logs_of_two_machines_come_together(url, tmp_path):
     fetched = fetch(together, url)
     assert (fetched.rows, fetched.exposures, fetched.outcomes) == (10, 4, 2)
     assert_frame_equal(
-        hw.operations.served(together).collect().sort("headwater_model", "headwater_at", maintain_order=True),
-        pl.concat([hw.operations.served(tmp_path / machine).collect() for machine in "ab"], how="diagonal_relaxed").sort(
-            "headwater_model", "headwater_at", maintain_order=True
-        ),
+        hw.operations.served(together)
+        .collect()
+        .sort("headwater_model", "headwater_at", maintain_order=True),
+        pl.concat(
+            [hw.operations.served(tmp_path / machine).collect() for machine in "ab"],
+            how="diagonal_relaxed",
+        ).sort("headwater_model", "headwater_at", maintain_order=True),
         check_column_order=False,
     )
-    assert sorted(read_exposures(together, "checkout")["unit"]) == ["p0", "p10", "q0", "q10", "u0", "u10"]
+    assert sorted(read_exposures(together, "checkout")["unit"]) == [
+        "p0",
+        "p10",
+        "q0",
+        "q10",
+        "u0",
+        "u10",
+    ]
     assert sorted(outcomes(together, labels)["headwater_request"]) == ["both", "r0", "r10"]
     again = fetch(together, url)
     assert (again.rows, again.exposures, again.outcomes) == (0, 0, 0)
@@ -114,12 +142,19 @@ def test_training_takes_the_same_rows_from_what_was_fetched(shared, tmp_path):
         folder = tmp_path / f"m{machine}"
         own = Outcomes(folder, of.labels, keys=["user"])
         numbers = range(machine, 20, 2)
-        own.add([{"request_id": f"r{n}", "outcome": n % 3 == 0, "known_at": at(DAY + n)} for n in numbers])
+        own.add(
+            [
+                {"request_id": f"r{n}", "outcome": n % 3 == 0, "known_at": at(DAY + n)}
+                for n in numbers
+            ]
+        )
         own.close()
         served(folder, *(one(about(["user__visits_1d"]), n) for n in numbers), ship_to=shared)
     one_machine = tmp_path / "one"
     own = Outcomes(one_machine, of.labels, keys=["user"])
-    own.add([{"request_id": f"r{n}", "outcome": n % 3 == 0, "known_at": at(DAY + n)} for n in range(20)])
+    own.add(
+        [{"request_id": f"r{n}", "outcome": n % 3 == 0, "known_at": at(DAY + n)} for n in range(20)]
+    )
     own.close()
     served(one_machine, *(one(about(["user__visits_1d"]), n) for n in range(20)))
     fetch(tmp_path / "together", shared)
@@ -135,13 +170,18 @@ def test_training_takes_the_same_rows_from_what_was_fetched(shared, tmp_path):
 def test_outcomes_are_shipped_where_nothing_is_served(shared, tmp_path, monkeypatch):
     monkeypatch.setattr("headwater.journal.writer._IDLE", 0.1)
     monkeypatch.setattr("headwater.journal.serving_log._CONVERT", 0.1)
-    monkeypatch.setattr("headwater.journal.serving_log.command", lambda _, *more: command("normal", *more))
+    monkeypatch.setattr(
+        "headwater.journal.serving_log.command", lambda _, *more: command("normal", *more)
+    )
     own = Outcomes(tmp_path / "a", model().labels, keys=["user"])
     own.add([{"request_id": "r1", "outcome": True}])
     own.close()
     with hw.operations.ServedLog(tmp_path / "a", ship_to=shared):
         end = time.monotonic() + 60
-        while not list((tmp_path / "shared").rglob("outcomes/leaving/*.parquet")) and time.monotonic() < end:
+        while (
+            not list((tmp_path / "shared").rglob("outcomes/leaving/*.parquet"))
+            and time.monotonic() < end
+        ):
             time.sleep(0.05)
         assert fetch(tmp_path / "b", shared).outcomes == 1
 
@@ -150,7 +190,8 @@ def test_outcomes_are_shipped_where_nothing_is_served(shared, tmp_path, monkeypa
 
 
 def test_what_waits_is_shipped_when_the_store_is_back(credentials, tmp_path, monkeypatch):
-    there = credentials.put("", bucket="returns") + tmp_path.name  # polars keeps a client of a bucket, with the endpoint that it had
+    # polars keeps a client of a bucket, with the endpoint that it had
+    there = credentials.put("", bucket="returns") + tmp_path.name
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     served(tmp_path / "a", one(about(), 1), ship_to=there)
     state = shipping_state(tmp_path / "a")
@@ -264,8 +305,19 @@ def test_a_killed_shipment_goes_on_where_it_was(module, owner, name, after, shar
     posted.add("checkout", 1, [Exposure("u1", "daily", micros(1), source="external")])
     assert log.flush()
     log._writer.close(5)  # the segments are complete, and not converted
-    code = KILLED.format(module=module, owner=owner, name=name, after=after, before="kept(*arguments, **more); " if name == "put" else "")
-    killed = subprocess.run([sys.executable, "-c", code, str(folder), shared], check=False, capture_output=True, text=True)
+    code = KILLED.format(
+        module=module,
+        owner=owner,
+        name=name,
+        after=after,
+        before="kept(*arguments, **more); " if name == "put" else "",
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(folder), shared],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     posted.add("checkout", 1, [Exposure("u2", "daily", micros(2), source="external")])
     posted.close()
@@ -340,9 +392,18 @@ def test_days_before_since_stay_away(shared, tmp_path):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (pl.all().exclude("headwater_request"), "its column 'headwater_request' is missing, and has to be String"),
-        (pl.all().exclude("headwater_at"), "its column 'headwater_at' is missing, and has to be Datetime"),
-        ([pl.all().exclude("headwater_at"), pl.col("headwater_at").cast(pl.String)], "is String, and has to be Datetime"),
+        (
+            pl.all().exclude("headwater_request"),
+            "its column 'headwater_request' is missing, and has to be String",
+        ),
+        (
+            pl.all().exclude("headwater_at"),
+            "its column 'headwater_at' is missing, and has to be Datetime",
+        ),
+        (
+            [pl.all().exclude("headwater_at"), pl.col("headwater_at").cast(pl.String)],
+            "is String, and has to be Datetime",
+        ),
     ],
 )
 def test_a_part_of_another_version_is_refused_by_name(change, why, shared, tmp_path):
@@ -351,7 +412,10 @@ def test_a_part_of_another_version_is_refused_by_name(change, why, shared, tmp_p
     (part,) = (tmp_path / "shared").rglob("*.parquet")
     rows = pl.read_parquet(part)
     rows.select(change).write_parquet(part)
-    with pytest.raises(DataError, match=rf"the part served/.*{part.name} of file:.* is not one that this version reads: .*{why}"):
+    with pytest.raises(
+        DataError,
+        match=rf"the part served/.*{part.name} of file:.* is not one that this version reads: .*{why}",
+    ):
         fetch(tmp_path / "b", shared)
     assert not list((tmp_path / "b").rglob("*.parquet"))
     rows.with_columns(headwater_later=1).write_parquet(part)
@@ -365,14 +429,19 @@ def test_a_part_that_is_cut_off_is_an_error_until_it_is_written_again(shared, tm
     (part,) = (tmp_path / "shared").rglob("*.parquet")
     content = part.read_bytes()
     part.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"a file that matches .*shared/.* is cut off, or is no parquet"):
+    with pytest.raises(
+        DataError, match=r"a file that matches .*shared/.* is cut off, or is no parquet"
+    ):
         fetch(tmp_path / "b", shared)
     part.write_bytes(content)
     assert fetch(tmp_path / "b", shared).rows == 1
 
 
 def test_a_bucket_that_does_not_exist_is_named(credentials, tmp_path):
-    with pytest.raises(DataError, match=r"s3://nobucket/logs/.*: there is no such bucket; correct its name, or create it"):
+    with pytest.raises(
+        DataError,
+        match=r"s3://nobucket/logs/.*: there is no such bucket; correct its name, or create it",
+    ):
         fetch(tmp_path / "b", "s3://nobucket/logs")
 
 
@@ -385,8 +454,13 @@ def test_foreign_names_are_no_parts(shared, tmp_path):
 
 @pytest.mark.slow
 def test_a_log_that_closes_ships_on_a_busy_machine(shared, tmp_path):
-    """What waits for a shipment is not as patient as the conversions of each minute, which run while no other process does."""
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    """What waits for a shipment is not as patient as the conversions of each minute, which run
+    while no other process does.
+    """
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
     try:
         served(tmp_path / "a", one(about(), 1), ship_to=shared)
     finally:

@@ -16,7 +16,9 @@ pytest.importorskip("mlflow", reason="needs mlflow")
 
 @pytest.fixture(autouse=True)
 def _no_spark(monkeypatch):
-    """mlflow looks for a session of pyspark, which takes a process of pytest-xdist for a doctest and ends it."""
+    """mlflow looks for a session of pyspark, which takes a process of pytest-xdist for a doctest
+    and ends it.
+    """
     monkeypatch.setitem(sys.modules, "pyspark", None)
 
 
@@ -26,7 +28,15 @@ def test_a_run_is_logged_once(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     figures = {"auc daily": 0.7, "precision@10% daily": 0.4}
     record = RunRecord(
-        "backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "Run it hourly.", 1.0, figures, {"view user": "ab"}
+        "backtest-1",
+        "backtest",
+        "m",
+        "2024-05-01T00:00:00+00:00",
+        "ann",
+        "Run it hourly.",
+        1.0,
+        figures,
+        {"view user": "ab"},
     )
     StoredRuns(tmp_path).add(record, {"model": "m"})
     uri = f"file:{tmp_path}/tracking"
@@ -44,6 +54,8 @@ def test_a_run_is_logged_once(tmp_path, monkeypatch):
 
 def test_a_server_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    StoredRuns(tmp_path).add(RunRecord("backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "done"), {})
+    StoredRuns(tmp_path).add(
+        RunRecord("backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "done"), {}
+    )
     with pytest.raises(ConnectError, match="refused the run"):
         log_to_mlflow(runs(tmp_path)["latest"], "http://127.0.0.1:9")

@@ -45,7 +45,10 @@ def test_a_model_is_kept_with_its_definitions_and_data(home):
     hw.backtest(model, {"daily": hw.batch("1d"), "live": hw.streaming("2s")})
     record = hw.runs()[0].record
     assert record.definitions["model churn"] == model.fingerprint
-    assert set(record.data) == {f"labels {model.labels.name}", *(f"source {source.name}" for source in model.sources)}
+    assert set(record.data) == {
+        f"labels {model.labels.name}",
+        *(f"source {source.name}" for source in model.sources),
+    }
     assert record.seconds > 0
     assert record.engine == "local"
     assert hw.runs().frame()["engine"].to_list() == ["local"]
@@ -63,7 +66,11 @@ def test_runs_are_compared_by_their_figures_and_by_what_differs(home):
     keep_run("backtest", "done", ParityRun("p", served=False, views=[]), churn())
     other = hw.runs(kind="backtest")[0].record
     compared = hw.runs().compare(first.id, second.id, other.id)
-    assert compared.rows() == [("views", 1.0, 1.0, 0.0), ("values", 3.0, 4.0, 0.0), ("mismatches", 0.0, 1.0, 0.0)]
+    assert compared.rows() == [
+        ("views", 1.0, 1.0, 0.0),
+        ("values", 3.0, 4.0, 0.0),
+        ("mismatches", 0.0, 1.0, 0.0),
+    ]
     assert hw.runs().differences(first.id, other.id)["model churn"] == ["", churn().fingerprint]
     with pytest.raises(UsageError, match="two runs or more"):
         hw.runs().compare(first.id)
@@ -73,7 +80,9 @@ def test_runs_are_compared_by_their_figures_and_by_what_differs(home):
 
 def test_a_run_is_found_by_the_beginning_of_its_id(home):
     for number in ("parity-1", "parity-2", "backtest-1"):
-        StoredRuns().add(RunRecord(number, number[:-2], "p", "2024-05-01T00:00:00+00:00", "ann", "done"), {})
+        StoredRuns().add(
+            RunRecord(number, number[:-2], "p", "2024-05-01T00:00:00+00:00", "ann", "done"), {}
+        )
     assert hw.runs()["back"].id == "backtest-1"
     with pytest.raises(UsageError, match="2 runs begin with 'parity'"):
         hw.runs()["parity"]
@@ -85,8 +94,21 @@ def test_a_run_is_found_by_the_beginning_of_its_id(home):
 
 
 def test_a_result_of_another_version_is_said_and_the_record_stays(home):
-    StoredRuns().add(RunRecord("backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "done", headwater="0.0.1"), {"model": 3})
-    StoredRuns().add(RunRecord("other-1", "other", "m", "2024-05-01T00:00:00+00:00", "ann", "done"), {})
+    StoredRuns().add(
+        RunRecord(
+            "backtest-1",
+            "backtest",
+            "m",
+            "2024-05-01T00:00:00+00:00",
+            "ann",
+            "done",
+            headwater="0.0.1",
+        ),
+        {"model": 3},
+    )
+    StoredRuns().add(
+        RunRecord("other-1", "other", "m", "2024-05-01T00:00:00+00:00", "ann", "done"), {}
+    )
     with pytest.raises(DataError, match=r"written by headwater 0\.0\.1"):
         _ = hw.runs()["backtest-1"].result
     with pytest.raises(DataError, match="kind that this version"):
@@ -94,7 +116,10 @@ def test_a_result_of_another_version_is_said_and_the_record_stays(home):
 
 
 def test_a_backtest_of_another_format_is_refused(home):
-    StoredRuns().add(RunRecord("backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "done"), {"format": 3})
+    StoredRuns().add(
+        RunRecord("backtest-1", "backtest", "m", "2024-05-01T00:00:00+00:00", "ann", "done"),
+        {"format": 3},
+    )
     with pytest.raises(DataError, match=r"result is read no more: .*format"):
         _ = hw.runs()["backtest-1"].result
 
@@ -134,7 +159,9 @@ def test_the_commit_of_the_project_is_kept_with_a_mark_where_files_changed(home,
         subprocess.run([*git, *command], check=True)
     with settings.project_folder(place):
         clean = _parity(3)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout
     assert head.startswith(clean.commit)
     assert len(clean.commit) == 12
     (place / "features.py").write_text("2")

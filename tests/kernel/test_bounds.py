@@ -16,4 +16,6 @@ def test_seek_finds_what_a_bisection_finds(entries: int) -> None:
         first = int(random.integers(0, entries + 1))
         end = int(random.integers(first, entries + 1))
         position, bound = int(random.integers(first, end + 1)), int(random.integers(-22, 23))
-        assert seek(x, position, first, end, bound) == first + int(np.searchsorted(x[first:end], bound))
+        assert seek(x, position, first, end, bound) == first + int(
+            np.searchsorted(x[first:end], bound)
+        )

@@ -6,8 +6,13 @@ from headwater.kernel.compile_cache import drop_stale_kernels
 
 
 def _package(folder):
-    """A package as `uv pip install` leaves it: no folder of bytecode next to the sources; numba makes one where a kernel is."""
-    source, index = folder / "kernel" / "a.py", folder / "kernel" / "__pycache__" / "a.f-1.py311.nbi"
+    """A package as `uv pip install` leaves it: no folder of bytecode next to the sources; numba
+    makes one where a kernel is.
+    """
+    source, index = (
+        folder / "kernel" / "a.py",
+        folder / "kernel" / "__pycache__" / "a.f-1.py311.nbi",
+    )
     index.parent.mkdir(parents=True)
     source.write_text("x = 1")
     index.write_text("")

@@ -1,4 +1,6 @@
-"""Requests of one key with equal T and K are computed once; every row gets the result of its own request."""
+"""Requests of one key with equal T and K are computed once; every row gets the result of its own
+request.
+"""
 
 import itertools
 
@@ -42,7 +44,10 @@ def test_an_equal_end_with_another_cutoff_is_another_request():
 
 @settings(max_examples=tries(300))
 @given(
-    keys=st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=6).map(sorted), max_size=5),
+    keys=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), max_size=6).map(sorted),
+        max_size=5,
+    ),
     seed=st.integers(0, 9),
     data=st.data(),
 )
@@ -51,7 +56,11 @@ def test_every_row_gets_the_result_of_its_own_request(keys, seed, data):
     rows, starts = np.random.default_rng(seed).permutation(len(T)), np.cumsum([0, *map(len, keys)])
     key = np.repeat(np.arange(len(keys)), np.diff(starts))
     distinct = distinct_requests(RequestTimes(starts, T, K), rows)
-    result = np.repeat(np.arange(len(keys)), np.diff(distinct.times.starts)) * 100 + distinct.times.T * 10 + distinct.times.K
+    result = (
+        np.repeat(np.arange(len(keys)), np.diff(distinct.times.starts)) * 100
+        + distinct.times.T * 10
+        + distinct.times.K
+    )
     buffer = ResultBuffer([np.dtype(np.int64), np.dtype(np.float64)], distinct)
     cuts = sorted({0, len(result), *data.draw(st.lists(st.integers(0, len(result))))})
     for first, last in reversed(list(itertools.pairwise(cuts))):
@@ -63,4 +72,6 @@ def test_every_row_gets_the_result_of_its_own_request(keys, seed, data):
     assert numbers.values.tolist() == expected.tolist()
     assert halves.values.tolist() == (expected / 2).tolist()
     assert halves.valid is None
-    assert ([True] * len(T) if numbers.valid is None else numbers.valid.tolist()) == (expected % 10 == 0).tolist()
+    assert ([True] * len(T) if numbers.valid is None else numbers.valid.tolist()) == (
+        expected % 10 == 0
+    ).tolist()

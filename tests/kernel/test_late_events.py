@@ -1,4 +1,6 @@
-"""Layers, ranges and blocks against plain sets: which events an ask sees, and how folds may cut them."""
+"""Layers, ranges and blocks against plain sets: which events an ask sees, and how folds may cut
+them.
+"""
 
 import numpy as np
 import pytest
@@ -28,9 +30,13 @@ def made(random, n, *, delays, lives):
     lasting = np.array([random.choice(lives) for _ in range(n)])
     gone = np.where(lasting < 0, LASTS, known + lasting)
     starts = np.searchsorted(key, np.arange(4))
-    T = np.sort(np.array([[random.randrange(160) for _ in range(20)] for _ in range(3)], np.int64)).ravel()
+    T = np.sort(
+        np.array([[random.randrange(160) for _ in range(20)] for _ in range(3)], np.int64)
+    ).ravel()
     K = T - np.array([random.choice([0, 0, 3, 30, -5]) for _ in T], np.int64)
-    return Events(starts, t, known, 0, NOTHING, {}, gone=gone), RequestTimes(np.arange(4) * 20, T, K)
+    return Events(starts, t, known, 0, NOTHING, {}, gone=gone), RequestTimes(
+        np.arange(4) * 20, T, K
+    )
 
 
 def visible(events, asks, window, j):
@@ -39,7 +45,11 @@ def visible(events, asks, window, j):
     head = asks.T[j] if window.offset == 0 else T // window.hop * window.hop
     tail = -(10**9) if window.length is None else (T - window.length) // window.hop * window.hop
     a, b = events.starts[key], events.starts[key + 1]
-    return {i for i in range(a, b) if tail <= events.t[i] < head and events.known[i] <= K < events.gone[i]}
+    return {
+        i
+        for i in range(a, b)
+        if tail <= events.t[i] < head and events.known[i] <= K < events.gone[i]
+    }
 
 
 @pytest.mark.slow
@@ -67,7 +77,9 @@ def test_the_layers_of_an_ask_hold_what_it_sees_each_in_one_range(window, random
 
 @pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@given(random=st.randoms(use_true_random=False), lives=st.sampled_from([[10], [3, 60], [-1, 0, 1, 40]]))
+@given(
+    random=st.randoms(use_true_random=False), lives=st.sampled_from([[10], [3, 60], [-1, 0, 1, 40]])
+)
 def test_a_range_reaches_into_two_blocks_at_most_and_folds_right(window, random, lives):
     events, asks = made(random, 60, delays=[1], lives=lives)
     for layer in layers(events):
@@ -85,7 +97,9 @@ def test_a_range_reaches_into_two_blocks_at_most_and_folds_right(window, random,
 
 
 def test_where_each_event_is_gone_some_time_later_no_range_lies_inside_a_block():
-    """A fold walks such ranges: a history whose events are all deleted in the end would take the square of its length."""
+    """A fold walks such ranges: a history whose events are all deleted in the end would take the
+    square of its length.
+    """
     t = np.arange(1000) * 10
     events = Events(np.array([0, 1000]), t, t + 1, 0, NOTHING, {}, gone=t + 1 + 2000)
     asks = RequestTimes(np.array([0, 3000]), np.arange(3000) * 4, np.arange(3000) * 4)
@@ -102,7 +116,9 @@ def test_where_each_event_is_gone_some_time_later_no_range_lies_inside_a_block()
 def test_events_that_last_need_as_few_layers_as_they_do_without_corrections():
     """Those that are taken back come in layers of their own."""
     t = np.arange(100)
-    events = Events(np.array([0, 100]), t, t, 0, NOTHING, {}, gone=np.where(t % 10 == 0, t + 30, LASTS))
+    events = Events(
+        np.array([0, 100]), t, t, 0, NOTHING, {}, gone=np.where(t % 10 == 0, t + 30, LASTS)
+    )
     assert [len(layer.t) for layer in layers(events)] == [90, 10]
     assert [len(layer.gone) for layer in layers(events)] == [0, 10]
 

@@ -1,4 +1,6 @@
-"""The loading of numba in a fresh process: without scipy.linalg, and with the linear algebra of kernels as it was."""
+"""The loading of numba in a fresh process: without scipy.linalg, and with the linear algebra of
+kernels as it was.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ print("went on")
 
 
 def _printed(code: str) -> list[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
 
 
 @pytest.mark.slow

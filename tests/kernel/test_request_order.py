@@ -10,7 +10,11 @@ from headwater.kernel.request_order import RequestOrder
 from headwater.kernel.sorting import order_of
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 6)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 6)), min_size=1, max_size=6
+    )
+)
 def test_orders_are_those_of_each_call_alone(calls: list[tuple[int, int, int]]) -> None:
     shared = RequestOrder()
     for codes_of, times_of, more in calls:

@@ -13,10 +13,20 @@ SPANS = {"equal": 1, "few": 10, "seconds": 10**6, "years": 10**15, "all": 2**62}
 
 
 @pytest.mark.parametrize("span", SPANS)
-@given(st.sampled_from([0, 1, 2, 1000, 40_000]), st.sampled_from([1, 2, 7, 3000]), st.integers(1, 3), st.integers(0, 99))
-def test_order_is_that_of_a_stable_sort_for_any_number_of_threads(span: str, entries: int, keys: int, threads: int, seed: int) -> None:
+@given(
+    st.sampled_from([0, 1, 2, 1000, 40_000]),
+    st.sampled_from([1, 2, 7, 3000]),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
+def test_order_is_that_of_a_stable_sort_for_any_number_of_threads(
+    span: str, entries: int, keys: int, threads: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
-    code, t = random.integers(0, keys, entries), random.integers(-SPANS[span] // 2, SPANS[span], entries)
+    code, t = (
+        random.integers(0, keys, entries),
+        random.integers(-SPANS[span] // 2, SPANS[span], entries),
+    )
     expected = np.lexsort((t, code))
     order, starts, sorted_t = order_and_times(code, t, keys, threads)
     assert order.tolist() == expected.tolist()
@@ -32,8 +42,16 @@ def test_order_of_one_crowded_key_is_that_of_a_stable_sort() -> None:
     assert (order == np.argsort(t, kind="stable")).all()
 
 
-@given(st.sampled_from([0, 1, 1000, 40_000]), st.sampled_from([1, 7, 3000]), st.integers(1, 10_000), st.integers(1, 3), st.integers(0, 99))
-def test_ties_are_the_neighbours_of_equal_key_and_time(entries: int, keys: int, span: int, threads: int, seed: int) -> None:
+@given(
+    st.sampled_from([0, 1, 1000, 40_000]),
+    st.sampled_from([1, 7, 3000]),
+    st.integers(1, 10_000),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
+def test_ties_are_the_neighbours_of_equal_key_and_time(
+    entries: int, keys: int, span: int, threads: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     code, t = np.sort(random.integers(0, keys, entries)), random.integers(0, span, entries)
     t = t[np.lexsort((t, code))]
@@ -47,7 +65,9 @@ def test_ties_are_the_neighbours_of_equal_key_and_time(entries: int, keys: int, 
 
 
 @given(st.sampled_from([0, 1, 100, 40_000]), st.integers(1, 3), st.integers(0, 99))
-def test_every_repeated_hash_is_suspected_and_few_others(entries: int, threads: int, seed: int) -> None:
+def test_every_repeated_hash_is_suspected_and_few_others(
+    entries: int, threads: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     hashes = random.integers(0, 2**64, entries, np.uint64)
     hashes[entries // 2 :: 50] = hashes[: len(hashes[entries // 2 :: 50])]

@@ -1,4 +1,6 @@
-"""Codes of strings, compared with a dictionary: strings on both sides of twelve bytes, nulls, and tables that have to grow."""
+"""Codes of strings, compared with a dictionary: strings on both sides of twelve bytes, nulls, and
+tables that have to grow.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def test_codes_are_those_of_a_dictionary(width: int, distinct: int, threads: int
 
     requested, events = [side(70_000, 0), side(100, distinct // 2)], side(40_000, distinct // 3)
     codes: dict[str, int] = {}
-    expected = [[-1 if s is None else codes.setdefault(s, len(codes)) for s in of] for of in requested]
+    expected = [
+        [-1 if s is None else codes.setdefault(s, len(codes)) for s in of] for of in requested
+    ]
     views = [string_views(of) for of in (*requested, events)]
     *sides, mine = ((v.views, v.buffers, v.valid) for v in views)
     of_requests, of_events, count = code_strings(sides, mine, threads)

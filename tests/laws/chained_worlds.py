@@ -13,7 +13,13 @@ from tests.laws.definitions import UTC, Schema
 from tests.laws.oracle import DAY, HOUR, MINUTE, SECOND
 from tests.laws.worlds import instant
 
-SCHEMA: Schema = {"at": UTC, "known": UTC, "u": UTC, "id": pl.Int64(), **dict.fromkeys("abv", pl.Int64())}
+SCHEMA: Schema = {
+    "at": UTC,
+    "known": UTC,
+    "u": UTC,
+    "id": pl.Int64(),
+    **dict.fromkeys("abv", pl.Int64()),
+}
 ASKED: Schema = {"timestamp": UTC, "a": pl.Int64(), "b": pl.Int64(), "list": pl.List(pl.Int64())}
 
 
@@ -33,7 +39,17 @@ class Chain:
 def make_chain(seed: int) -> Chain:
     r = random.Random(seed)
     noon = 1_700_000_000_000_000 // DAY * DAY + r.choice([0, 5 * HOUR, HOUR - 1])
-    windows = [o.Window(*given) for given in [(HOUR,), (HOUR, 0, HOUR), (10 * MINUTE,), (DAY,), (3 * HOUR, 0, 1), (HOUR, 10 * MINUTE)]]
+    windows = [
+        o.Window(*given)
+        for given in [
+            (HOUR,),
+            (HOUR, 0, HOUR),
+            (10 * MINUTE,),
+            (DAY,),
+            (3 * HOUR, 0, 1),
+            (HOUR, 10 * MINUTE),
+        ]
+    ]
     one, two = r.sample(windows, 2)
     small = min(int(one.length or 0), int(two.length or 0))
     times = [0, 1, small, o.hop_of(one), MINUTE, SECOND]
@@ -41,17 +57,36 @@ def make_chain(seed: int) -> Chain:
     def rows(n: int, *, late: bool) -> list[o.Row]:
         made = []
         for number in range(n):
-            at = noon - r.choice([r.randint(0, 2 * small), r.choice(times) + r.choice([-1, 0, 1]), r.randint(0, small // 4)])
-            lag = r.choice([0, 0, 0, SECOND, MINUTE, HOUR, -SECOND, -MINUTE, -HOUR, -1, 1]) if late else 0
+            at = noon - r.choice(
+                [
+                    r.randint(0, 2 * small),
+                    r.choice(times) + r.choice([-1, 0, 1]),
+                    r.randint(0, small // 4),
+                ]
+            )
+            lag = (
+                r.choice([0, 0, 0, SECOND, MINUTE, HOUR, -SECOND, -MINUTE, -HOUR, -1, 1])
+                if late
+                else 0
+            )
             ended = None if r.random() < 0.3 else instant(at + r.choice([0, 1, MINUTE, small]))
             known = None if r.random() < 0.03 else instant(at + lag)
-            values = {"a": r.choice([0, 1, None]), "b": r.choice([0, 1, 1]), "v": r.choice([1, 2, 3, 10, None])}
+            values = {
+                "a": r.choice([0, 1, None]),
+                "b": r.choice([0, 1, 1]),
+                "v": r.choice([1, 2, 3, 10, None]),
+            }
             made.append({"at": instant(at), "known": known, "id": number, "u": ended, **values})
         return made
 
     def source(name: str) -> o.Source:
         late = r.random() < 0.6
-        made = o.Source(name, rows(r.choice([5, 20, 40]), late=late), ("a", "b", "v", "u"), known_at_field="known" if late else None)
+        made = o.Source(
+            name,
+            rows(r.choice([5, 20, 40]), late=late),
+            ("a", "b", "v", "u"),
+            known_at_field="known" if late else None,
+        )
         made = replace(made, known_after=0 if late else r.choice([0, 0, SECOND, HOUR]))
         if r.random() < 0.3:
             made = replace(made, id_field="id", id_horizon=r.choice([SECOND, HOUR, DAY]))
@@ -78,7 +113,14 @@ def make_chain(seed: int) -> Chain:
         windows=(one,),
         ttl=r.choice([None, None, 10 * MINUTE]),
     )
-    second = o.View("vb", other, ("b",), (o.Aggregation("max", ("v",), name="m"),), r.choice(fresh), windows=(two,))
+    second = o.View(
+        "vb",
+        other,
+        ("b",),
+        (o.Aggregation("max", ("v",), name="m"),),
+        r.choice(fresh),
+        windows=(two,),
+    )
     of = "b" if r.random() < 0.6 else o.FeatureOf(second, o.features_of(second)[0].name)
     third = replace(first, name="al", fills={"a": of})
     enriched = o.Source(
@@ -92,17 +134,44 @@ def make_chain(seed: int) -> Chain:
         base=base,
         members=(first, third, second),
     )
-    if enriched.window_on == "known_at":  # as its base, whose events are then placed by their known times
+    # as its base, whose events are then placed by their known times
+    if enriched.window_on == "known_at":
         base = replace(base, window_on="known_at")
         enriched = replace(enriched, base=base)
-    reads = [("sum", "va__s"), ("sum", "al__s"), ("last", "vb__m"), ("max", "va__l"), *([("sum", "va__q")] if queue else [])]
+    reads = [
+        ("sum", "va__s"),
+        ("sum", "al__s"),
+        ("last", "vb__m"),
+        ("max", "va__l"),
+        *([("sum", "va__q")] if queue else []),
+    ]
     suffix = {"va": o.window_text(one), "al": o.window_text(one), "vb": o.window_text(two)}
-    aggregations = [o.Aggregation(f, (f"{c}_{suffix[c[:2]]}",), name=f"x{n}") for n, (f, c) in enumerate(reads)]
-    view = o.View("ve", enriched, ("a",), (*aggregations, o.Aggregation("count", name="n")), r.choice(fresh), windows=(two,))
+    aggregations = [
+        o.Aggregation(f, (f"{c}_{suffix[c[:2]]}",), name=f"x{n}") for n, (f, c) in enumerate(reads)
+    ]
+    view = o.View(
+        "ve",
+        enriched,
+        ("a",),
+        (*aggregations, o.Aggregation("count", name="n")),
+        r.choice(fresh),
+        windows=(two,),
+    )
     asked = []
     for _ in range(8):
-        at = noon + r.choice([0, 1, -1, MINUTE, HOUR, 10 * MINUTE, 11 * MINUTE]) - r.choice([0, 0, small, small // 2, r.randint(0, small)])
+        at = (
+            noon
+            + r.choice([0, 1, -1, MINUTE, HOUR, 10 * MINUTE, 11 * MINUTE])
+            - r.choice([0, 0, small, small // 2, r.randint(0, small)])
+        )
         keys = r.choice([None, [], [0, 1], [1, None, 7, 1]])
-        asked.append({"timestamp": instant(at), "a": r.choice([0, 1, None]), "b": r.choice([0, 1, 5]), "list": keys})
+        asked.append(
+            {
+                "timestamp": instant(at),
+                "a": r.choice([0, 1, None]),
+                "b": r.choice([0, 1, 5]),
+                "list": keys,
+            }
+        )
     listed = replace(first, name="li", fills={"a": "list"}, list_key="a")
     return Chain(seed, base, other, (first, third, second), listed, view, asked)

@@ -13,7 +13,9 @@ _NUMBERS = itertools.count()
 _SERVERS = {"redis": "redis_url", "postgres": "postgres_url"}
 
 
-@pytest.fixture(params=["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in _SERVERS)])
+@pytest.fixture(
+    params=["lmdb", *(pytest.param(name, marks=pytest.mark.services) for name in _SERVERS)]
+)
 def places(request, tmp_path):
     """Makes places, each with a store of its own."""
     server = None if request.param == "lmdb" else request.getfixturevalue(_SERVERS[request.param])
@@ -21,7 +23,12 @@ def places(request, tmp_path):
     def place():
         folder = tmp_path / f"place{next(_NUMBERS)}"
         folder.mkdir()
-        return Place(folder, f"lmdb:{folder}/store?size=64MB" if server is None else f"{server}?prefix=law{os.getpid()}x{next(_NUMBERS)}")
+        return Place(
+            folder,
+            f"lmdb:{folder}/store?size=64MB"
+            if server is None
+            else f"{server}?prefix=law{os.getpid()}x{next(_NUMBERS)}",
+        )
 
     return place
 
@@ -36,8 +43,15 @@ class Aws:
 
     def kinesis(self, action, **given):
         """Call an action; what the emulator answers."""
-        signed = f"AWS4-HMAC-SHA256 Credential=test/20240101/{self.region}/kinesis/aws4_request, SignedHeaders=host, Signature=0"
-        headers = {"X-Amz-Target": f"Kinesis_20131202.{action}", "Content-Type": "application/x-amz-json-1.1", "Authorization": signed}
+        signed = (
+            f"AWS4-HMAC-SHA256 Credential=test/20240101/{self.region}/kinesis/aws4_request, "
+            "SignedHeaders=host, Signature=0"
+        )
+        headers = {
+            "X-Amz-Target": f"Kinesis_20131202.{action}",
+            "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": signed,
+        }
         answer = httpx.post(self.url, headers=headers, json=given, timeout=60, trust_env=False)
         assert answer.status_code == 200, answer.text
         return answer.json() if answer.content else None
@@ -46,15 +60,26 @@ class Aws:
         """A new stream's name."""
         name = f"law{os.getpid()}x{next(_NUMBERS)}"
         self.kinesis("CreateStream", StreamName=name, ShardCount=shards)
-        while self.kinesis("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"]["StreamStatus"] != "ACTIVE":
+        while (
+            self.kinesis("DescribeStreamSummary", StreamName=name)["StreamDescriptionSummary"][
+                "StreamStatus"
+            ]
+            != "ACTIVE"
+        ):
             pass
         return name
 
     def put(self, stream, payloads, key="k"):
         """Write records; the shard is that of the key."""
-        records = [{"Data": base64.b64encode(payload).decode(), "PartitionKey": key} for payload in payloads]
+        records = [
+            {"Data": base64.b64encode(payload).decode(), "PartitionKey": key}
+            for payload in payloads
+        ]
         if records:
-            assert self.kinesis("PutRecords", StreamName=stream, Records=records)["FailedRecordCount"] == 0
+            assert (
+                self.kinesis("PutRecords", StreamName=stream, Records=records)["FailedRecordCount"]
+                == 0
+            )
 
     def table(self):
         """The URL of a store that is not there yet."""
@@ -63,7 +88,11 @@ class Aws:
 
 @pytest.fixture
 def aws(aws_url, monkeypatch):
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
         monkeypatch.setenv(name, value)
     yield Aws(aws_url)
     httpx.post(f"{aws_url}/moto-api/reset", trust_env=False)

@@ -16,7 +16,10 @@ Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
 def frame_of(rows: Sequence[o.Row], schema: Schema) -> pl.DataFrame:
     """Rows as a frame; columns that the schema does not name are left out."""
-    columns = {name: pl.Series(name, [row[name] for row in rows], dtype=dtype) for name, dtype in schema.items()}
+    columns = {
+        name: pl.Series(name, [row[name] for row in rows], dtype=dtype)
+        for name, dtype in schema.items()
+    }
     return pl.DataFrame(columns)
 
 
@@ -34,7 +37,9 @@ def freshness_of(freshness: o.Freshness) -> object:
         return hw.streaming(duration(freshness.lag))
     if isinstance(freshness, o.Measured):
         ages = [None if age is None else duration(age) for age in freshness.ages]
-        return hw.measured(ages, cuts=None if freshness.cuts is None else [*map(duration, freshness.cuts)])
+        return hw.measured(
+            ages, cuts=None if freshness.cuts is None else [*map(duration, freshness.cuts)]
+        )
     at = f"{freshness.at // o.HOUR:02}:{freshness.at // o.MINUTE % 60:02}:{freshness.at // o.SECOND % 60:02}"
     late = {"delay": duration(freshness.delay), "wait": duration(freshness.wait)}
     return hw.batch(duration(freshness.every), at=at, timezone=freshness.timezone, **late)
@@ -42,13 +47,20 @@ def freshness_of(freshness: o.Freshness) -> object:
 
 def window_of(window: o.Window) -> object:
     length = "lifetime" if window.length is None else duration(window.length)
-    hop = {} if window.given_hop is None or (window.length is None and not window.offset) else {"hop": duration(window.given_hop)}
+    hop = (
+        {}
+        if window.given_hop is None or (window.length is None and not window.offset)
+        else {"hop": duration(window.given_hop)}
+    )
     return hw.window(length, offset=duration(window.offset), **hop)
 
 
 def aggregation_of(agg: o.Aggregation) -> hw.operations.Aggregation:
     """`count()` and its like."""
-    more = {name: duration(value) if name == "half_life" else value for name, value in agg.params.items()}
+    more = {
+        name: duration(value) if name == "half_life" else value
+        for name, value in agg.params.items()
+    }
     more |= {"where": agg.where, "name": agg.name}
     more["windows"] = None if agg.windows is None else [window_of(w) for w in agg.windows]
     function = getattr(hw, agg.function)
@@ -63,7 +75,13 @@ class Definitions:
     tables: by name of a source, its history. filters: by name of a source, its `filter=`.
     """
 
-    def __init__(self, tables: Mapping[str, object], filters: Mapping[str, pl.Expr] | None = None, *, whole: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, object],
+        filters: Mapping[str, pl.Expr] | None = None,
+        *,
+        whole: Sequence[str] = (),
+    ) -> None:
         self.tables, self.filters, self.whole, self.made = tables, filters or {}, whole, {}
 
     def source(self, source: o.Source) -> hw.Source:
@@ -74,11 +92,20 @@ class Definitions:
     def _source(self, source: o.Source) -> hw.Source:
         filtered = self.filters.get(source.name)
         if source.base is not None:
-            return hw.enrich(self.source(source.base), source.name, [self.view(v) for v in source.members], filter=filtered)
+            return hw.enrich(
+                self.source(source.base),
+                source.name,
+                [self.view(v) for v in source.members],
+                filter=filtered,
+            )
         known = {"known_after": duration(source.known_after)} if source.known_after else {}
         known |= {"known_at_field": source.known_at_field} if source.known_at_field else {}
         ids = {"id_field": source.id_field, "changes": source.changes} if source.id_field else {}
-        ids |= {"id_horizon": duration(source.id_horizon)} if source.id_field and not source.changes else {}
+        ids |= (
+            {"id_horizon": duration(source.id_horizon)}
+            if source.id_field and not source.changes
+            else {}
+        )
         return hw.Source(
             source.name,
             history=self.tables[source.name],
@@ -104,7 +131,9 @@ class Definitions:
                 ttl=None if view.ttl is None else duration(view.ttl),
             )
             if view.fills or view.list_key:
-                made = made.alias(view.name, keys={key: self._filler(view, key) for key in view.keys})
+                made = made.alias(
+                    view.name, keys={key: self._filler(view, key) for key in view.keys}
+                )
             self.made[view.name] = made
         return self.made[view.name]
 
@@ -122,7 +151,14 @@ class Definitions:
             label, known = hw.outcome(*of, keys=[*label.keys], within=duration(label.within)), {}
         elif labels.known_at_field is None:
             known = {"known_after": duration(labels.known_after)}
-        return hw.Labels(labels.name, table=table, timestamp_field=labels.timestamp_field, label=label, weight=labels.weight, **known)
+        return hw.Labels(
+            labels.name,
+            table=table,
+            timestamp_field=labels.timestamp_field,
+            label=label,
+            weight=labels.weight,
+            **known,
+        )
 
 
 def dtype_of(feature: o.Feature, schema: Schema) -> pl.DataType:

@@ -45,7 +45,10 @@ def wall_clock(instant: int, zone: str) -> datetime:
 def instants_of(wall: datetime, zone: str) -> tuple[int, ...]:
     """The instants at which a clock of the zone shows `wall`: none in a gap, two in a fold."""
     as_utc = micros(wall.replace(tzinfo=UTC))
-    offsets = {micros(wall_clock(as_utc + n * HOUR, zone).replace(tzinfo=UTC)) - as_utc - n * HOUR for n in range(-36, 37)}
+    offsets = {
+        micros(wall_clock(as_utc + n * HOUR, zone).replace(tzinfo=UTC)) - as_utc - n * HOUR
+        for n in range(-36, 37)
+    }
     return tuple(sorted(as_utc - o for o in offsets if wall_clock(as_utc - o, zone) == wall))
 
 
@@ -80,7 +83,14 @@ def event_instant(value: Value, zone: str | None) -> int | None:
 def duration_text(duration: int) -> str:
     """A duration in the largest unit that divides it, as it stands in names: 1h, 90m, 7d."""
     units = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND, "us": 1}
-    return next((f"{duration // size}{unit}" for unit, size in units.items() if duration and duration % size == 0), "0s")
+    return next(
+        (
+            f"{duration // size}{unit}"
+            for unit, size in units.items()
+            if duration and duration % size == 0
+        ),
+        "0s",
+    )
 
 
 # ------------------------------------------------------------------------------------- freshness
@@ -130,7 +140,10 @@ def moments(freshness: Freshness, t: int) -> list[Moment]:
         return [(t, t - freshness.lag)]
     if isinstance(freshness, Measured):
         cuts = freshness.cuts or (0,) * len(freshness.ages)
-        return [None if age is None else (t - cut, t - age) for age, cut in zip(freshness.ages, cuts, strict=True)]
+        return [
+            None if age is None else (t - cut, t - age)
+            for age, cut in zip(freshness.ages, cuts, strict=True)
+        ]
     cut = last_cut(freshness, t - freshness.delay)  # the last cut c with c + delay <= t
     return [(cut, cut + freshness.wait)]
 
@@ -217,9 +230,14 @@ def known_of(source: Source, row: Row) -> int | None:
 
 
 def content(source: Source, row: Row) -> tuple[object, ...]:
-    """Ties are decided by (event time, all columns that the source declares, by name), nulls first."""
+    """Ties are decided by (event time, all columns that the source declares, by name), nulls
+    first.
+    """
     own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes}
-    return (rank(time_of(source, row)), *(rank(row[name]) for name in sorted({*source.columns} - own)))
+    return (
+        rank(time_of(source, row)),
+        *(rank(row[name]) for name in sorted({*source.columns} - own)),
+    )
 
 
 @lru_cache(maxsize=100)
@@ -240,7 +258,9 @@ def timed_events(source: Source) -> list[Event]:
         time, known = time_of(source, row), known_of(source, row)
         if time is not None and known is not None:
             placed = known if source.window_on == "known_at" else time  # windows by the known time
-            events.append(Event(placed, known, None if source.id_field is None else row[source.id_field], row))
+            events.append(
+                Event(placed, known, None if source.id_field is None else row[source.id_field], row)
+            )
     return events
 
 
@@ -249,7 +269,9 @@ def without_duplicates(source: Source, events: list[Event]) -> list[Event]:
     less than `id_horizon` before; of one known time, the one with the least content is first."""
     accepted: list[Event] = []
     for event in sorted(events, key=lambda e: (e.known, content(source, e.row))):
-        if not any(a.ident == event.ident and event.known - a.known < source.id_horizon for a in accepted):
+        if not any(
+            a.ident == event.ident and event.known - a.known < source.id_horizon for a in accepted
+        ):
             accepted.append(event)
     return accepted
 
@@ -259,12 +281,18 @@ def versions(source: Source) -> list[Event]:
     found: list[Event] = []
     known_rows = [(known_of(source, row), row) for row in kept_rows(source)]
     for ident in dict.fromkeys(row[str(source.id_field)] for row in source.rows):
-        images = [(known, row) for known, row in known_rows if known is not None and row[str(source.id_field)] == ident]
+        images = [
+            (known, row)
+            for known, row in known_rows
+            if known is not None and row[str(source.id_field)] == ident
+        ]
         current, since = None, 0
         for known in sorted({known for known, _ in images}):
             following = version_after(source, current, [row for at, row in images if at == known])
             same = (
-                following is current if None in (following, current) else content(source, following) == content(source, current)  # type: ignore[arg-type]
+                following is current
+                if None in (following, current)
+                else content(source, following) == content(source, current)  # type: ignore[arg-type]
             )
             if same:
                 continue  # an image after that equals the current version creates no new version
@@ -298,7 +326,17 @@ class Window:
     given_hop: int | None = None
 
 
-STEPS = [10 * MILLISECOND, 100 * MILLISECOND, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR, 6 * HOUR, DAY]
+STEPS = [
+    10 * MILLISECOND,
+    100 * MILLISECOND,
+    SECOND,
+    10 * SECOND,
+    MINUTE,
+    10 * MINUTE,
+    HOUR,
+    6 * HOUR,
+    DAY,
+]
 
 
 def hop_of(window: Window) -> int:
@@ -307,7 +345,10 @@ def hop_of(window: Window) -> int:
     if window.given_hop is not None:
         return window.given_hop
     fitting = [
-        s for s in STEPS if window.offset % s == 0 and (window.length is None or (window.length % s == 0 and s * 48 <= window.length))
+        s
+        for s in STEPS
+        if window.offset % s == 0
+        and (window.length is None or (window.length % s == 0 and s * 48 <= window.length))
     ]
     return fitting[-1] if fitting else 1
 
@@ -427,10 +468,14 @@ def counted(feature: Feature, events: Sequence[Event], T: int, K: int) -> list[E
     if agg.where is not None:
         found = [event for event in found if event.row[agg.where] is True]
     if agg.function in A_FEATURE_A_COLUMN or agg.function in ("min_by", "max_by"):
-        found = [event for event in found if None not in [plain(event.row[c]) for c in feature.columns]]
+        found = [
+            event for event in found if None not in [plain(event.row[c]) for c in feature.columns]
+        ]
     if agg.by is not None:
         found = [event for event in found if event.row[agg.by] is not None]
-    return sorted(found, key=lambda e: (e.time, rank(e.ident), [rank(e.row[c]) for c in feature.columns]))
+    return sorted(
+        found, key=lambda e: (e.time, rank(e.ident), [rank(e.row[c]) for c in feature.columns])
+    )
 
 
 # -------------------------------------------------------------------------------------- functions
@@ -472,11 +517,15 @@ def sum_(values: Sequence[Value], context: Context) -> Answer:
 
 def mean(values: Sequence[Value], context: Context) -> Answer:
     """The mean, of integers too a float, within 1e-9 of the mean of absolute values."""
-    return close(sum(numbers(values)) / len(values), sum(map(abs, numbers(values))) / Fraction(len(values)))
+    return close(
+        sum(numbers(values)) / len(values), sum(map(abs, numbers(values))) / Fraction(len(values))
+    )
 
 
 def variance(values: Sequence[Value], context: Context) -> Answer:
-    """Null where there are not more than `ddof` values; within 1e-9 of variance plus squared mean."""
+    """Null where there are not more than `ddof` values; within 1e-9 of variance plus squared
+    mean.
+    """
     exact, ddof = numbers(values), int(context.params["ddof"])  # type: ignore[call-overload]
     if len(exact) <= ddof:
         return Answer(None)
@@ -539,7 +588,11 @@ def open_count(values: Sequence[Value], context: Context) -> Answer:
 def open_age(values: Sequence[Value], context: Context) -> Answer:
     """The mean seconds from the event time to T of those that `open_count` counts."""
     ages = [Fraction(context.T - event.time, SECOND) for event in still_open(context)]
-    return close(sum(ages) / len(ages), sum(ages) / Fraction(len(ages))) if ages else Answer(None, "empty")
+    return (
+        close(sum(ages) / len(ages), sum(ages) / Fraction(len(ages)))
+        if ages
+        else Answer(None, "empty")
+    )
 
 
 def first_n(values: Sequence[Value], context: Context) -> Answer:
@@ -597,12 +650,16 @@ def value_where(values: Sequence[Value], context: Context, extreme: Value) -> An
 
 def min_by(values: Sequence[Value], context: Context) -> Answer:
     """The value of a column in the event where another one is least."""
-    return value_where(values, context, min((plain(e.row[context.columns[1]]) for e in context.events), key=rank))
+    return value_where(
+        values, context, min((plain(e.row[context.columns[1]]) for e in context.events), key=rank)
+    )
 
 
 def max_by(values: Sequence[Value], context: Context) -> Answer:
     """The value of a column in the event where another one is greatest."""
-    return value_where(values, context, max((plain(e.row[context.columns[1]]) for e in context.events), key=rank))
+    return value_where(
+        values, context, max((plain(e.row[context.columns[1]]) for e in context.events), key=rank)
+    )
 
 
 def weights(context: Context, end: int) -> list[Fraction]:
@@ -621,7 +678,9 @@ def decayed_mean(values: Sequence[Value], context: Context) -> Answer:
     """The mean, each value weighted; the weights as of the last event, so that none is lost."""
     share = weights(context, context.events[-1].time)
     terms = [x * w for x, w in zip(numbers(values), share, strict=True)]
-    return close(sum(terms, Fraction(0)) / sum(share), sum(map(abs, terms), Fraction(0)) / sum(share))
+    return close(
+        sum(terms, Fraction(0)) / sum(share), sum(map(abs, terms), Fraction(0)) / sum(share)
+    )
 
 
 def rate(values: Sequence[Value], context: Context) -> Answer:
@@ -642,7 +701,10 @@ def ratio(values: Sequence[Value], context: Context) -> Answer:
     """The sum of one column over the sum of another, nulls skipped in each; null where the second
     sum is 0 or of nothing."""
     above, below = (
-        numbers([value for event in context.events if (value := plain(event.row[column])) is not None]) for column in context.columns
+        numbers(
+            [value for event in context.events if (value := plain(event.row[column])) is not None]
+        )
+        for column in context.columns
     )
     over = sum(below, Fraction(0))
     if over == 0:
@@ -714,7 +776,9 @@ class Context:
 def value_of(feature: Feature, events: Sequence[Event], T: int, K: int, source: Source) -> Answer:
     """What the function makes of the events that count."""
     agg = feature.aggregation
-    context = Context(events, feature.columns, feature.position, agg.params, feature.window.length, T, K, source)
+    context = Context(
+        events, feature.columns, feature.position, agg.params, feature.window.length, T, K, source
+    )
     values = [plain(event.row[feature.columns[0]]) for event in events] if feature.columns else []
     return FUNCTIONS[agg.function](values, context)
 
@@ -730,7 +794,9 @@ def map_of(feature: Feature, events: Sequence[Event], T: int, K: int, source: So
     return Answer({c: value_of(feature, categories[c], T, K, source) for c in kept})
 
 
-def answer_of(feature: Feature, view: View, events: Sequence[Event], T: int, K: int, *, retained: bool) -> Answer:
+def answer_of(
+    feature: Feature, view: View, events: Sequence[Event], T: int, K: int, *, retained: bool
+) -> Answer:
     """present; empty, no event of its window counts; missing, no event of the key in any window of
     the whole view; expired, the last counted event is older than `ttl` at T; overflow."""
     counting = counted(feature, events, T, K)
@@ -747,16 +813,24 @@ def events_of_key(view: View, events: Sequence[Event], keys: Sequence[Value]) ->
     """A row with a null key, or a key without events, counts nothing."""
     if None in keys:
         return []
-    return [event for event in events if [plain(event.row[k]) for k in view.keys] == [plain(key) for key in keys]]
+    return [
+        event
+        for event in events
+        if [plain(event.row[k]) for k in view.keys] == [plain(key) for key in keys]
+    ]
 
 
-def features_at(view: View, events: Sequence[Event], keys: Sequence[Value], moment: Moment) -> dict[str, Answer]:
+def features_at(
+    view: View, events: Sequence[Event], keys: Sequence[Value], moment: Moment
+) -> dict[str, Answer]:
     """Every feature of a view for one key at T and K."""
     features = features_of(view)
     if moment is None:
         return {feature.name: Answer(empty_value(feature), "missing") for feature in features}
     mine = events_of_key(view, events, keys)
-    retained = any(visible(feature.window, event, *moment) for feature in features for event in mine)
+    retained = any(
+        visible(feature.window, event, *moment) for feature in features for event in mine
+    )
     return {f.name: answer_of(f, view, mine, *moment, retained=retained) for f in features}
 
 
@@ -778,8 +852,13 @@ def answers(view: View, events: Sequence[Event], row: Row, t: int) -> list[dict[
     elements = keys[place]
     found = []
     for moment in moments(view.freshness, t):
-        each = [features_at(view, events, [*keys[:place], e, *keys[place + 1 :]], moment) for e in elements or ()]  # type: ignore[attr-defined]
-        found.append({f.name: list_answer(elements, [a[f.name] for a in each]) for f in features_of(view)})  # type: ignore[arg-type]
+        each = [
+            features_at(view, events, [*keys[:place], e, *keys[place + 1 :]], moment)
+            for e in elements or ()
+        ]  # type: ignore[attr-defined]
+        found.append(
+            {f.name: list_answer(elements, [a[f.name] for a in each]) for f in features_of(view)}
+        )  # type: ignore[arg-type]
     return found
 
 
@@ -791,7 +870,9 @@ def filled(of: str | FeatureOf, row: Row, t: int) -> Value:
     return found[of.name].value
 
 
-def request_value(function: Callable[..., Value], arguments: Mapping[str, Value], required: Sequence[str]) -> Answer:
+def request_value(
+    function: Callable[..., Value], arguments: Mapping[str, Value], required: Sequence[str]
+) -> Answer:
     """On a row where a parameter is null the value is null (status empty) and the function is not
     called, unless the parameter is annotated with `| None`."""
     if any(arguments[name] is None for name in required):
@@ -816,7 +897,10 @@ def enriched_events(source: Source) -> list[Event]:
         row, known = dict(event.row), event.known
         for view in source.members:
             events = events_of(view.source)
-            ((moment,), (values,)) = moments(view.freshness, happened), answers(view, events, row, happened)
+            ((moment,), (values,)) = (
+                moments(view.freshness, happened),
+                answers(view, events, row, happened),
+            )
             row |= {name: answer.value for name, answer in values.items()}
             if bottom(base).known_at_field is not None and moment is not None:
                 known = max([known, *known_of_counted(view, events, event.row, happened, moment)])
@@ -831,7 +915,9 @@ def bottom(source: Source) -> Source:
     return source if source.base is None else bottom(source.base)
 
 
-def known_of_counted(view: View, events: Sequence[Event], row: Row, t: int, moment: tuple[int, int]) -> list[int]:
+def known_of_counted(
+    view: View, events: Sequence[Event], row: Row, t: int, moment: tuple[int, int]
+) -> list[int]:
     """When the events that any feature counts became known; for a queue it is K."""
     keys = [filled(view.fills.get(key, key), row, t) for key in view.keys]
     known = []
@@ -853,7 +939,9 @@ def known_of_counted(view: View, events: Sequence[Event], row: Row, t: int, mome
 def at_level(view: View, freshness: Freshness | None, known_after: Mapping[str, int]) -> View:
     """A level changes the freshness of the read, not the contents of events; `known_after=` of a
     source, of a base or of an enriching view applies inside."""
-    return replace(view, freshness=freshness or view.freshness, source=sooner(view.source, known_after))
+    return replace(
+        view, freshness=freshness or view.freshness, source=sooner(view.source, known_after)
+    )
 
 
 def sooner(source: Source, known_after: Mapping[str, int]) -> Source:
@@ -861,7 +949,13 @@ def sooner(source: Source, known_after: Mapping[str, int]) -> Source:
     if source.base is not None:
         members = tuple(replace(v, source=sooner(v.source, known_after)) for v in source.members)
         base = sooner(source.base, known_after)
-        return replace(source, base=base, members=members, known_after=base.known_after, known_at_field=base.known_at_field)
+        return replace(
+            source,
+            base=base,
+            members=members,
+            known_after=base.known_after,
+            known_at_field=base.known_at_field,
+        )
     if source.name not in known_after:
         return source
     return replace(source, known_at_field=None, known_after=known_after[source.name])
@@ -901,11 +995,17 @@ def outcome_of(outcome: Outcome, row: Row, t: int) -> Answer:
     It is known `within` plus the source's `known_after` after the request; events known later than
     that do not count."""
     known_by = t + outcome.within + outcome.source.known_after
-    events = [e for e in events_of(outcome.source) if [e.row[k] for k in outcome.keys] == [row[k] for k in outcome.keys]]
+    events = [
+        e
+        for e in events_of(outcome.source)
+        if [e.row[k] for k in outcome.keys] == [row[k] for k in outcome.keys]
+    ]
     inside = [
         e
         for e in events
-        if t <= e.time < t + outcome.within and e.known <= known_by < e.gone and None not in [row[k] for k in outcome.keys]
+        if t <= e.time < t + outcome.within
+        and e.known <= known_by < e.gone
+        and None not in [row[k] for k in outcome.keys]
     ]
     feature = Feature("", outcome.aggregation, outcome.aggregation.columns, Window(None))
     counting = counted(feature, inside, t + outcome.within, known_by)
@@ -948,10 +1048,16 @@ def says(answer: Answer, value: Value) -> bool:
     expected = answer.value
     if isinstance(expected, dict):
         return (
-            isinstance(value, dict) and [*map(rank, expected)] == [*map(rank, value)] and all(map(says, expected.values(), value.values()))
+            isinstance(value, dict)
+            and [*map(rank, expected)] == [*map(rank, value)]
+            and all(map(says, expected.values(), value.values()))
         )
     if isinstance(expected, list) and expected and isinstance(expected[0], Answer):
-        return isinstance(value, list) and len(value) == len(expected) and all(map(says, expected, value))
+        return (
+            isinstance(value, list)
+            and len(value) == len(expected)
+            and all(map(says, expected, value))
+        )
     if isinstance(expected, list):
         return isinstance(value, list) and [*map(same_kind, value)] == [*map(same_kind, expected)]
     if isinstance(expected, Fraction):
@@ -959,11 +1065,18 @@ def says(answer: Answer, value: Value) -> bool:
             return False
         power = 2 if answer.squared else 1
         exact = float(expected) == value if power == 1 and answer.tolerance == 0 else False
-        return exact or abs(Fraction(value) ** power - expected) <= answer.tolerance + Fraction(1, 10**290)
+        return exact or abs(Fraction(value) ** power - expected) <= answer.tolerance + Fraction(
+            1, 10**290
+        )
     return same_kind(value) == same_kind(expected)
 
 
 def same_kind(value: Value) -> tuple[object, object]:
     """A value with what tells it from others that Python calls equal, such as True and 1."""
-    kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
-    return (kind, micros(value) if isinstance(value, datetime) and value.tzinfo is not None else value)
+    kind = (
+        "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
+    )
+    return (
+        kind,
+        micros(value) if isinstance(value, datetime) and value.tzinfo is not None else value,
+    )

@@ -1,4 +1,6 @@
-"""A shop whose visits are streamed, for laws about faults: small, and each event is a bit of a sum, so that a value says what it counts."""
+"""A shop whose visits are streamed, for laws about faults: small, and each event is a bit of a sum,
+so that a value says what it counts.
+"""
 
 import json
 import shutil
@@ -23,7 +25,9 @@ AT = datetime(2024, 5, 1, tzinfo=UTC)
 SCHEMA = {"id": str, "user": str, "n": int, "at": pl.Datetime("us", "UTC")}
 LIMITS = hw.operations.IngestLimits(batch=4, linger=0.0, max_clock_jump="365d")
 SINCE = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
-"""The beginning of an hour of late, which all of a law's events come after. A process that starts in another hour has it from its place."""
+"""The beginning of an hour of late, which all of a law's events come after. A process that starts
+in another hour has it from its place.
+"""
 _NOTHING = ("no online store", "not in the online store", "not filled yet")
 
 
@@ -45,32 +49,59 @@ class Place:
 
 
 def shop(place, *, stream=None, history=None, more=(), **rules):
-    """The project, and its views: by user, of files that visits are appended to, or of another stream; and more of the same source.
+    """The project, and its views: by user, of files that visits are appended to, or of another
+    stream; and more of the same source.
 
     rules: what its source is defined by otherwise.
     """
-    usual = {"timestamp_field": "at", "id_field": "id", "select": ["id", "user", "n"], "filter": pl.col("n") >= 0}
+    usual = {
+        "timestamp_field": "at",
+        "id_field": "id",
+        "select": ["id", "user", "n"],
+        "filter": pl.col("n") >= 0,
+    }
     stream = stream or hw.appended(f"{place.folder}/visits*.jsonl", schema=SCHEMA)
     source = hw.Source("visits", history=history, stream=stream, **(usual | rules))
     features = [hw.count(), hw.sum("n"), hw.last("n")]
-    view = hw.FeatureView("user", source=source, keys=["user"], windows=["30d"], features=features, freshness=hw.streaming("2s"))
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        windows=["30d"],
+        features=features,
+        freshness=hw.streaming("2s"),
+    )
     table = pl.DataFrame({"user": USERS[:1], "asked": [AT], "left": [True]})
     labels = hw.Labels("left", table=table, timestamp_field="asked", label="left", known_after="1d")
     views = [view, *(make(source) for make in more)]
-    return hw.Project("shop", [hw.Model("leaves", task="binary", features=hw.FeatureService("s", views), labels=labels)]), views
+    return hw.Project(
+        "shop",
+        [hw.Model("leaves", task="binary", features=hw.FeatureService("s", views), labels=labels)],
+    ), views
 
 
 def event(number, *, since):
-    return {"id": f"e{number}", "user": USERS[number % 3], "n": 1 << number, "at": (since + timedelta(minutes=number)).isoformat()}
+    return {
+        "id": f"e{number}",
+        "user": USERS[number % 3],
+        "n": 1 << number,
+        "at": (since + timedelta(minutes=number)).isoformat(),
+    }
 
 
 def visits(first, last, *, since):
-    """Lines of these visits, after each fourth a copy of one before, one that the filter leaves out, and one without a time."""
+    """Lines of these visits, after each fourth a copy of one before, one that the filter leaves
+    out, and one without a time.
+    """
     lines = []
     for number in range(first, last):
         lines.append(event(number, since=since))
         if number % 4 == 3:
-            lines += [lines[-1], event(number, since=since) | {"id": f"f{number}", "n": -1}, {"id": f"g{number}", "user": USERS[0], "n": 1}]
+            lines += [
+                lines[-1],
+                event(number, since=since) | {"id": f"f{number}", "n": -1},
+                {"id": f"g{number}", "user": USERS[0], "n": 1},
+            ]
     return [json.dumps(line) for line in lines]
 
 
@@ -83,7 +114,15 @@ def ingest(watch, place, project, *, on_commit=None):
     """All that the streams hold, into the store and the archive."""
     options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit)
     with opened(watch, place) as store, watch.disk(place.home), watch.streams():
-        hw.ingest(project, store, data_dir=place.home, once=True, listen=None, limits=LIMITS, options=options)
+        hw.ingest(
+            project,
+            store,
+            data_dir=place.home,
+            once=True,
+            listen=None,
+            limits=LIMITS,
+            options=options,
+        )
 
 
 @contextmanager
@@ -106,7 +145,14 @@ def push(place, project, *batches):
     options = hw.operations.IngestOptions(allow_unapplied=True)
     with opened(faults.Watch(), place) as store, ThreadPoolExecutor(1) as threads:
         ingesting = threads.submit(
-            hw.ingest, project, store, data_dir=place.home, listen=address, stop=stop, limits=LIMITS, options=options
+            hw.ingest,
+            project,
+            store,
+            data_dir=place.home,
+            listen=address,
+            stop=stop,
+            limits=LIMITS,
+            options=options,
         )
         try:
             for lines in batches:
@@ -152,23 +198,35 @@ def contents(place):
 
 
 def hold(place, held):
-    """Have the store of a place hold this, and nothing else, as a copy of a store that is put back does."""
+    """Have the store of a place hold this, and nothing else, as a copy of a store that is put back
+    does.
+    """
     with closing(hw.operations.open_store(place.url)) as store:
         store.commit(dict.fromkeys(key for key, _ in store.scan(b"")), {})
-        store.commit(held, {})  # a store that is there keeps the later of two records, so they are gone first
+        # a store that is there keeps the later of two records, so they are gone first
+        store.commit(held, {})
 
 
 def readable(place):
     """The store, which may be open in this process already."""
-    return nullcontext(place.store) if place.store else closing(hw.operations.open_store(place.url, readonly=True))
+    return (
+        nullcontext(place.store)
+        if place.store
+        else closing(hw.operations.open_store(place.url, readonly=True))
+    )
 
 
 def values(place, views, *, at=None):
-    """The served values of each user, with its status, by view; None where the store has nothing to serve."""
+    """The served values of each user, with its status, by view; None where the store has nothing to
+    serve.
+    """
     try:
         with readable(place) as store:
             asked = pl.DataFrame({"user": USERS})
-            found = [hw.get_online_features(view, asked, store=store, at=at, details=True) for view in views]
+            found = [
+                hw.get_online_features(view, asked, store=store, at=at, details=True)
+                for view in views
+            ]
     except hw.errors.StoreError as error:
         if not any(reason in str(error) for reason in _NOTHING):
             raise
@@ -180,18 +238,25 @@ def files(place):
     """The rows of archive, filtered rows and dead letters, without when they were committed."""
     found = {}
     for name in ("archive", "filtered", "dead_letters"):
-        frames = [pl.read_parquet(path, hive_partitioning=False) for path in sorted((place.home / name).glob("visits/*/*.parquet"))]
+        frames = [
+            pl.read_parquet(path, hive_partitioning=False)
+            for path in sorted((place.home / name).glob("visits/*/*.parquet"))
+        ]
         rows = [
             str(row)
             for frame in frames
-            for row in frame.select(pl.exclude("headwater_known_at", "headwater_sequence", "headwater_received_at")).rows()
+            for row in frame.select(
+                pl.exclude("headwater_known_at", "headwater_sequence", "headwater_received_at")
+            ).rows()
         ]
         found[name] = sorted(row.replace(str(place.folder), "") for row in rows)
     return found
 
 
 def counted(served, name="user"):
-    """Which events the values of a view count, by number; each user's values agree. None where it is incomplete, and has no values."""
+    """Which events the values of a view count, by number; each user's values agree. None where it
+    is incomplete, and has no values.
+    """
     numbers = set()
     for user, row in zip(USERS, served, strict=True):
         total, count = row[f"{name}__sum_n_30d"], row[f"{name}__count_30d"]

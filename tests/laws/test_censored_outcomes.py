@@ -1,4 +1,6 @@
-"""Outcomes that are seen only where a prediction was not acted on: whose, by the rule of the page, in another program's words."""
+"""Outcomes that are seen only where a prediction was not acted on: whose, by the rule of the page,
+in another program's words.
+"""
 
 import hashlib
 import random
@@ -30,7 +32,11 @@ def test_a_score_is_acted_on_from_the_bound_on(bound):
 def test_units_of_the_lowest_buckets_are_left_alone(share):
     chance, rule = random.Random(3), hw.censored(above=0.9, holdout=share, unit="card")
     limit = Fraction(str(share)) * 10_000
-    units = [chance.randint(-(2**63), 2**63 - 1) for _ in range(300)] + [f"card {chance.random()}" for _ in range(300)] + ["ü", " ", "0"]
+    units = (
+        [chance.randint(-(2**63), 2**63 - 1) for _ in range(300)]
+        + [f"card {chance.random()}" for _ in range(300)]
+        + ["ü", " ", "0"]
+    )
     expected = [bucket(unit) < limit for unit in units]
     assert [rule.approves_anyway(unit) for unit in units] == expected
     assert rule.held_out([None, *units, units[0]]) == [False, *expected, expected[0]]
@@ -38,7 +44,13 @@ def test_units_of_the_lowest_buckets_are_left_alone(share):
 
 def test_units_that_are_written_alike_are_left_alone_alike():
     rule = hw.censored(above=0.9, holdout=0.5, unit="card")
-    for unit, text in [(17, "17"), (-3, "-3"), (True, "true"), (False, "false"), (date(2024, 2, 29), "2024-02-29")]:
+    for unit, text in [
+        (17, "17"),
+        (-3, "-3"),
+        (True, "true"),
+        (False, "false"),
+        (date(2024, 2, 29), "2024-02-29"),
+    ]:
         assert rule.approves_anyway(unit) == rule.approves_anyway(text) == (bucket(text) < 5_000)
 
 
@@ -60,7 +72,10 @@ REFUSED = {
     "true": ({"below": True}, ["below"]),
     "a share of all": ({"above": 0.9, "holdout": 1, "unit": "card"}, ["holdout", "share"]),
     "a negative share": ({"above": 0.9, "holdout": -0.1, "unit": "card"}, ["holdout", "share"]),
-    "less than a bucket": ({"above": 0.9, "holdout": 0.00005, "unit": "card"}, ["holdout", "ten-thousandths"]),
+    "less than a bucket": (
+        {"above": 0.9, "holdout": 0.00005, "unit": "card"},
+        ["holdout", "ten-thousandths"],
+    ),
     "a holdout of nothing": ({"above": 0.9, "holdout": 0.02}, ["holdout", "unit"]),
     "a unit without a holdout": ({"above": 0.9, "unit": "card"}, ["holdout", "unit"]),
     "a unit without a name": ({"above": 0.9, "holdout": 0.02, "unit": ""}, ["unit", "column"]),

@@ -1,7 +1,9 @@
-"""A definition is changed under a running stream: it is served right from the next run on, or refused with a remedy; never silently wrong.
+"""A definition is changed under a running stream: it is served right from the next run on, or
+refused with a remedy; never silently wrong.
 
-Right means the values that training computes under the new definition, of all records that the stream had and keeps. Each test changes one
-thing, most of them there and back, and parity judges every step too.
+Right means the values that training computes under the new definition, of all records that the
+stream had and keeps. Each test changes one thing, most of them there and back, and parity judges
+every step too.
 """
 
 import json
@@ -18,7 +20,14 @@ from headwater.errors import HeadwaterError
 from headwater.testing import clock
 from tests.laws.streams import TIME, project
 
-SCHEMA = {"at": TIME, "key": pl.String, "k2": pl.Int64, "v": pl.Int64, "f": pl.Float64, "id": pl.String}
+SCHEMA = {
+    "at": TIME,
+    "key": pl.String,
+    "k2": pl.Int64,
+    "v": pl.Int64,
+    "f": pl.Float64,
+    "id": pl.String,
+}
 SCHEMA |= {"before": pl.Boolean, "known": TIME, "at2": TIME}
 AGO = timedelta(seconds=5)
 
@@ -32,11 +41,30 @@ class Shop:
 
     # ---- definitions
 
-    def source(self, name="visits", *, select=("key", "k2", "v", "f"), schema=SCHEMA, file="visits*.jsonl", **more):
+    def source(
+        self,
+        name="visits",
+        *,
+        select=("key", "k2", "v", "f"),
+        schema=SCHEMA,
+        file="visits*.jsonl",
+        **more,
+    ):
         stream = hw.appended(f"{self.folder}/{file}", schema=schema)
-        return hw.Source(name, stream=stream, select=list(select), **({"timestamp_field": "at"} | more))
+        return hw.Source(
+            name, stream=stream, select=list(select), **({"timestamp_field": "at"} | more)
+        )
 
-    def view(self, *features, source=None, name="user", keys=("key",), windows=("1d",), freshness=None, **more):
+    def view(
+        self,
+        *features,
+        source=None,
+        name="user",
+        keys=("key",),
+        windows=("1d",),
+        freshness=None,
+        **more,
+    ):
         given = {
             "source": source or self.source(),
             "keys": list(keys),
@@ -48,13 +76,27 @@ class Shop:
     # ---- what happens
 
     def put(self, *rows, file="visits.jsonl"):
-        """Append lines: each a visit of five seconds ago of key "a" with the value 1, except for the given fields."""
+        """Append lines: each a visit of five seconds ago of key "a" with the value 1, except for
+        the given fields.
+        """
         with (self.folder / file).open("a", encoding="utf-8") as out:
             for row in rows:
                 self.number += 1
                 at = self.now.time() - AGO + timedelta(microseconds=self.number)
-                usual = {"at": at, "key": "a", "k2": 1, "v": 1, "f": 1.0, "id": f"n{self.number}", "before": False, "known": at}
-                shown = {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in (usual | row).items()}
+                usual = {
+                    "at": at,
+                    "key": "a",
+                    "k2": 1,
+                    "v": 1,
+                    "f": 1.0,
+                    "id": f"n{self.number}",
+                    "before": False,
+                    "known": at,
+                }
+                shown = {
+                    name: value.isoformat() if hasattr(value, "isoformat") else value
+                    for name, value in (usual | row).items()
+                }
                 out.write(json.dumps(shown) + "\n")
 
     def ago(self, **duration):
@@ -89,11 +131,16 @@ class Shop:
             assert not found.mismatches, (found, found.mismatches[0])
 
     def expect_said(self, view, asked=None, **values):
-        """These values, or null and said to be incomplete, as what was refused or kept elsewhere cannot be counted."""
+        """These values, or null and said to be incomplete, as what was refused or kept elsewhere
+        cannot be counted.
+        """
         row = self.read(view, asked)
         for name, value in values.items():
             full = name_of(view, name)
-            assert row[full] == value or (row[f"{full}__incomplete"] and row[full] is None), (full, row)
+            assert row[full] == value or (row[f"{full}__incomplete"] and row[full] is None), (
+                full,
+                row,
+            )
 
 
 def name_of(view, name):
@@ -111,7 +158,10 @@ def shop(tmp_path, monkeypatch):
 
 
 def test_features_are_added_and_removed(shop):
-    few, many = shop.view(hw.count(), hw.sum("v")), shop.view(hw.count(), hw.sum("v"), hw.max("v"), hw.mean("v"), windows=("1d", "1h"))
+    few, many = (
+        shop.view(hw.count(), hw.sum("v")),
+        shop.view(hw.count(), hw.sum("v"), hw.max("v"), hw.mean("v"), windows=("1d", "1h")),
+    )
     shop.put({"v": 5}, {"v": 7})
     shop.run(few)
     shop.put({"v": 1})
@@ -157,8 +207,16 @@ def test_hops_offsets_and_ttl(shop):
         (name,) = (full.split("__", 1)[1] for full in view.feature_names)
         (output,) = view.outputs
         t = shop.now.wall()
-        end = (t - output.window.offset) // output.window.hop * output.window.hop if output.window.offset else t
-        start = (t - output.window.offset - output.window.length) // output.window.hop * output.window.hop
+        end = (
+            (t - output.window.offset) // output.window.hop * output.window.hop
+            if output.window.offset
+            else t
+        )
+        start = (
+            (t - output.window.offset - output.window.length)
+            // output.window.hop
+            * output.window.hop
+        )
         times = [round((begun - i * minute).timestamp() * 1_000_000) for i in range(1, 75)]
         shop.expect(view, **{name: sum(start <= at < end for at in times)})
     aged = shop.view(hw.last("v"), ttl="10s")
@@ -193,7 +251,8 @@ def test_parameters_of_an_aggregation_under_one_name(shop):
 
 def test_a_filter_is_turned_round_removed_and_put_back(shop):
     above, below, none = (
-        shop.view(hw.count(), hw.sum("v"), source=shop.source(filter=rule)) for rule in (pl.col("v") > 1, pl.col("v") <= 1, None)
+        shop.view(hw.count(), hw.sum("v"), source=shop.source(filter=rule))
+        for rule in (pl.col("v") > 1, pl.col("v") <= 1, None)
     )
     shop.put({"v": 1}, {"v": 2}, {"v": 3})
     shop.run(above)
@@ -210,7 +269,10 @@ def test_a_filter_is_turned_round_removed_and_put_back(shop):
 
 
 def test_ids_are_declared_are_another_column_and_are_not_any_more(shop):
-    by_id, by_k2, without = (shop.view(source=shop.source(**more)) for more in ({"id_field": "id"}, {"id_field": "k2"}, {}))
+    by_id, by_k2, without = (
+        shop.view(source=shop.source(**more))
+        for more in ({"id_field": "id"}, {"id_field": "k2"}, {})
+    )
     shop.put({"id": "x", "k2": 1}, {"id": "y", "k2": 1}, {"id": "x", "k2": 2})
     shop.run(by_id)
     shop.expect(by_id, count_1d=2)
@@ -227,7 +289,9 @@ def test_ids_are_declared_are_another_column_and_are_not_any_more(shop):
 
 
 def test_ids_are_remembered_for_longer_and_shorter(shop):
-    short, long = (shop.view(source=shop.source(id_field="id", id_horizon=horizon)) for horizon in ("1h", "1d"))
+    short, long = (
+        shop.view(source=shop.source(id_field="id", id_horizon=horizon)) for horizon in ("1h", "1d")
+    )
     shop.put({"id": "x"})
     shop.run(short)
     shop.put({"id": "y"})
@@ -282,7 +346,10 @@ def test_the_type_of_a_key(shop):
 
 
 def test_a_key_of_more_bits(shop):
-    narrow, wide = (shop.view(source=shop.source(schema=SCHEMA | {"k2": kind}), keys=("k2",)) for kind in (pl.Int32, pl.Int64))
+    narrow, wide = (
+        shop.view(source=shop.source(schema=SCHEMA | {"k2": kind}), keys=("k2",))
+        for kind in (pl.Int32, pl.Int64)
+    )
     shop.put({})
     shop.run(narrow)
     shop.put({"k2": 1}, {"k2": 2**40})
@@ -326,8 +393,12 @@ def test_the_type_of_a_column(shop):
 
 def test_a_column_is_selected_and_computed_anew(shop):
     shop.put({"v": 1, "f": 10.0})
-    double = shop.view(hw.sum("v"), source=shop.source(select=["key", (pl.col("v") * 2).alias("v")]))
-    other = shop.view(hw.sum("v"), source=shop.source(select=["key", (pl.col("f") * 1.0).alias("v")]))
+    double = shop.view(
+        hw.sum("v"), source=shop.source(select=["key", (pl.col("v") * 2).alias("v")])
+    )
+    other = shop.view(
+        hw.sum("v"), source=shop.source(select=["key", (pl.col("f") * 1.0).alias("v")])
+    )
     shop.run(double)
     shop.expect(double, sum_v_1d=2)
     shop.put({"v": 1, "f": 10.0})
@@ -347,7 +418,10 @@ def test_a_column_is_selected_and_computed_anew(shop):
 
 def test_the_column_of_the_event_time(shop):
     select = ["key", "v", "at", "at2"]
-    one, two = (shop.view(hw.count(), hw.sum("v"), source=shop.source(select=select, timestamp_field=field)) for field in ("at", "at2"))
+    one, two = (
+        shop.view(hw.count(), hw.sum("v"), source=shop.source(select=select, timestamp_field=field))
+        for field in ("at", "at2")
+    )
     old, new = shop.ago(days=3), shop.ago(seconds=7)
     shop.put({"at2": new}, {"at2": old}, {"at": old, "at2": new})
     shop.run(one)
@@ -362,7 +436,10 @@ def test_the_column_of_the_event_time(shop):
 
 def test_the_timezone_of_naive_times(shop):
     def zoned(zone):
-        return shop.view(source=shop.source(schema=SCHEMA | {"at": pl.Datetime("us")}, timezone=zone), windows=("1h",))
+        return shop.view(
+            source=shop.source(schema=SCHEMA | {"at": pl.Datetime("us")}, timezone=zone),
+            windows=("1h",),
+        )
 
     shop.put(*({"at": shop.ago(seconds=s).replace(tzinfo=None)} for s in (600, 1800)))
     shop.run(zoned("UTC"))
@@ -375,7 +452,9 @@ def test_the_timezone_of_naive_times(shop):
 
 
 def test_known_after(shop):
-    """Online an event is known at its commit; the end of an interval is known at `until` and the delay."""
+    """Online an event is known at its commit; the end of an interval is known at `until` and the
+    delay.
+    """
 
     def of(delay):
         source = shop.source(select=["key", "v", "at2"], known_after=delay)
@@ -393,7 +472,11 @@ def test_known_after(shop):
 
 
 def test_views_and_sources_are_renamed(shop):
-    view, renamed, other = shop.view(), shop.view(name="person"), shop.view(source=shop.source("calls"))
+    view, renamed, other = (
+        shop.view(),
+        shop.view(name="person"),
+        shop.view(source=shop.source("calls")),
+    )
     shop.put({}, {})
     shop.run(view)
     shop.put({})
@@ -428,7 +511,10 @@ def test_a_second_version_beside_the_first(shop):
 
 
 def test_a_source_is_left_out_and_comes_back(shop):
-    first, second = (shop.view(source=shop.source(name, file=f"{name}*.jsonl"), name=f"of_{name}") for name in ("xs", "ys"))
+    first, second = (
+        shop.view(source=shop.source(name, file=f"{name}*.jsonl"), name=f"of_{name}")
+        for name in ("xs", "ys")
+    )
     for _ in range(2):
         shop.put({}, file="xs.jsonl")
         shop.put({}, file="ys.jsonl")
@@ -442,7 +528,10 @@ def test_a_source_is_left_out_and_comes_back(shop):
 def test_two_sources_swap_their_streams(shop):
     def views(first, second):
         pairs = (("first", first), ("second", second))
-        return [shop.view(source=shop.source(name, file=f"{file}*.jsonl"), name=f"of_{name}") for name, file in pairs]
+        return [
+            shop.view(source=shop.source(name, file=f"{file}*.jsonl"), name=f"of_{name}")
+            for name, file in pairs
+        ]
 
     shop.put(*[{}] * 10, file="xs.jsonl")
     shop.put(*[{}] * 4, file="ys.jsonl")
@@ -460,7 +549,11 @@ def test_two_sources_swap_their_streams(shop):
 
 
 def test_a_view_that_was_left_out_of_a_shared_record(shop):
-    count, total, other = shop.view(), shop.view(hw.sum("v"), name="spent"), shop.view(hw.max("v"), name="shop", keys=("k2",))
+    count, total, other = (
+        shop.view(),
+        shop.view(hw.sum("v"), name="spent"),
+        shop.view(hw.max("v"), name="shop", keys=("k2",)),
+    )
     shop.put({"v": 2})
     shop.run(count, total)
     shop.put({"v": 3})
@@ -476,7 +569,10 @@ def test_a_view_that_was_left_out_of_a_shared_record(shop):
 
 def test_from_batch_to_streaming_and_back(shop):
     begun = shop.now.time()
-    rows = [{"at": begun - timedelta(days=2) + timedelta(hours=i), "key": "a", "v": 1, "id": f"h{i}"} for i in range(20)]
+    rows = [
+        {"at": begun - timedelta(days=2) + timedelta(hours=i), "key": "a", "v": 1, "id": f"h{i}"}
+        for i in range(20)
+    ]
     pl.DataFrame(rows).write_parquet(shop.folder / "history.parquet")
 
     def of(freshness):
@@ -506,7 +602,10 @@ def test_from_batch_to_streaming_and_back(shop):
 
 def test_features_and_filters_over_corrections(shop):
     def of(*features, **more):
-        return shop.view(*features, source=shop.source(id_field="id", known_at_field="known", changes="before", **more))
+        return shop.view(
+            *features,
+            source=shop.source(id_field="id", known_at_field="known", changes="before", **more),
+        )
 
     first, second = of(hw.count(), hw.sum("v")), of(hw.sum("v"), hw.max("v"))
     large = of(hw.count(), hw.sum("v"), filter=pl.col("v") > 1)
@@ -532,7 +631,9 @@ def refused(shop, *views, **more):
     """Run, and return the error, which says what to do."""
     with pytest.raises(HeadwaterError) as error:
         shop.run(*views, **more)
-    assert any(word in str(error.value) for word in ("--", "`headwater", "give", "accept")), error.value
+    assert any(word in str(error.value) for word in ("--", "`headwater", "give", "accept")), (
+        error.value
+    )
     return str(error.value)
 
 

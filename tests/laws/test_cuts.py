@@ -1,4 +1,6 @@
-"""Batch views: from the very moment of a cut on its values are read, one reader asked again and again, as training has them."""
+"""Batch views: from the very moment of a cut on its values are read, one reader asked again and
+again, as training has them.
+"""
 
 import random
 from contextlib import closing
@@ -19,18 +21,38 @@ USERS = ["a", "b", "never"]
 def view(freshness, **more):
     """A view of visits that came every few minutes for days, also in the future."""
     chance = random.Random(1)
-    at = [NOON + timedelta(minutes=chance.randint(-6000, 6000), microseconds=chance.choice([0, 1, 500_000])) for _ in range(3000)]
-    table = pl.DataFrame({"user": [chance.choice("ab") for _ in at], "n": range(3000), "at": at}, schema_overrides={"at": TIME})
+    at = [
+        NOON
+        + timedelta(
+            minutes=chance.randint(-6000, 6000), microseconds=chance.choice([0, 1, 500_000])
+        )
+        for _ in range(3000)
+    ]
+    table = pl.DataFrame(
+        {"user": [chance.choice("ab") for _ in at], "n": range(3000), "at": at},
+        schema_overrides={"at": TIME},
+    )
     source = hw.Source("visits", history=table, timestamp_field="at")
     features = [hw.count(), hw.sum("n"), hw.last("n")]
-    return hw.FeatureView("user", source=source, keys=["user"], features=features, windows=["1d"], freshness=freshness, **more)
+    return hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=features,
+        windows=["1d"],
+        freshness=freshness,
+        **more,
+    )
 
 
 SCHEDULES = {
     "each hour": (hw.batch("1h"), timedelta(hours=1)),
     "each hour, late": (hw.batch("1h", delay="20m", at="00:10"), timedelta(hours=1)),
     "each quarter": (hw.batch("15m"), timedelta(minutes=15)),
-    "each day where the clock is put forward": (hw.batch("1d", at="02:30", timezone="Europe/Oslo"), timedelta(days=1)),
+    "each day where the clock is put forward": (
+        hw.batch("1d", at="02:30", timezone="Europe/Oslo"),
+        timedelta(days=1),
+    ),
 }
 
 
@@ -44,11 +66,16 @@ def test_a_cut_is_read_from_its_moment_on(schedule, every, tmp_path, monkeypatch
         hw.materialize(project([made]), store=store, at=NOON)
         reader = hw.operations.OnlineFeatures(hw.FeatureService("s", [made]), store)
         start, cuts = NOON, []
-        for _ in range(3):  # the moment of the next cut, to the microsecond, is where training changes
+        # the moment of the next cut, to the microsecond, is where training changes
+        for _ in range(3):
             low, high = start, start + every * 2
             while high - low > timedelta(microseconds=1):
                 middle = low + (high - low) // 2
-                low, high = (middle, high) if of_training(made, frame, middle) == of_training(made, frame, start) else (low, middle)
+                low, high = (
+                    (middle, high)
+                    if of_training(made, frame, middle) == of_training(made, frame, start)
+                    else (low, middle)
+                )
             cuts.append(high)
             start = high
         for cut in cuts:
@@ -65,24 +92,57 @@ def test_a_cut_is_read_from_its_moment_on(schedule, every, tmp_path, monkeypatch
 
 
 def test_a_correction_that_is_known_at_a_cut_is_in_it(tmp_path, monkeypatch):
-    """To the microsecond: what replaces a row, and what withdraws it, is known at the cut, before it, or after it."""
+    """To the microsecond: what replaces a row, and what withdraws it, is known at the cut, before
+    it, or after it.
+    """
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     rows = []
     for number, late in enumerate((-1, 0, 1)):
-        user, at, known = "abc"[number], NOON - timedelta(hours=1), NOON + timedelta(microseconds=late)
+        user, at, known = (
+            "abc"[number],
+            NOON - timedelta(hours=1),
+            NOON + timedelta(microseconds=late),
+        )
         rows.append({"id": f"replaced{number}", "user": user, "n": 1, "before": False, "known": at})
-        rows.append({"id": f"replaced{number}", "user": user, "n": 1, "before": True, "known": known})
-        rows.append({"id": f"replaced{number}", "user": user, "n": 100, "before": False, "known": known})
-        rows.append({"id": f"withdrawn{number}", "user": user, "n": 10_000, "before": False, "known": at})
-        rows.append({"id": f"withdrawn{number}", "user": user, "n": 10_000, "before": True, "known": known})
-    table = pl.DataFrame([{**row, "at": NOON - timedelta(hours=1)} for row in rows], schema_overrides={"at": TIME, "known": TIME})
+        rows.append(
+            {"id": f"replaced{number}", "user": user, "n": 1, "before": True, "known": known}
+        )
+        rows.append(
+            {"id": f"replaced{number}", "user": user, "n": 100, "before": False, "known": known}
+        )
+        rows.append(
+            {"id": f"withdrawn{number}", "user": user, "n": 10_000, "before": False, "known": at}
+        )
+        rows.append(
+            {"id": f"withdrawn{number}", "user": user, "n": 10_000, "before": True, "known": known}
+        )
+    table = pl.DataFrame(
+        [{**row, "at": NOON - timedelta(hours=1)} for row in rows],
+        schema_overrides={"at": TIME, "known": TIME},
+    )
     source = hw.Source(
-        "visits", history=table, timestamp_field="at", id_field="id", known_at_field="known", changes="before", select=["user", "n"]
+        "visits",
+        history=table,
+        timestamp_field="at",
+        id_field="id",
+        known_at_field="known",
+        changes="before",
+        select=["user", "n"],
     )
     features = [hw.count(), hw.sum("n")]
-    made = hw.FeatureView("user", source=source, keys=["user"], features=features, windows=["1d"], freshness=hw.batch("1h"))
+    made = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=features,
+        windows=["1d"],
+        freshness=hw.batch("1h"),
+    )
     frame = pl.DataFrame({"user": ["a", "b", "c"]})
-    with clock.at(NOON + timedelta(days=9)), closing(hw.operations.open_store(f"lmdb:{tmp_path}/store?size=64MB")) as store:
+    with (
+        clock.at(NOON + timedelta(days=9)),
+        closing(hw.operations.open_store(f"lmdb:{tmp_path}/store?size=64MB")) as store,
+    ):
         hw.materialize(project([made]), store=store, at=NOON)
         reader = hw.operations.OnlineFeatures(hw.FeatureService("s", [made]), store)
         found = read(reader, frame, NOON)
@@ -92,7 +152,9 @@ def test_a_correction_that_is_known_at_a_cut_is_in_it(tmp_path, monkeypatch):
 
 
 def of_training(made, frame, at):
-    found = hw.get_historical_features(made, frame.with_columns(pl.lit(at).cast(TIME).alias("asked")), timestamp_field="asked")
+    found = hw.get_historical_features(
+        made, frame.with_columns(pl.lit(at).cast(TIME).alias("asked")), timestamp_field="asked"
+    )
     return found.select(made.feature_names).rows()
 
 
@@ -102,13 +164,17 @@ def read(reader, frame, at):
 
 @pytest.mark.parametrize("on_stale", ["previous", "null", "refuse"])
 def test_a_cut_that_is_late_is_told(on_stale, tmp_path, monkeypatch):
-    """Until the job ran, values are those of the cut before, marked, or none, or the request is refused."""
+    """Until the job ran, values are those of the cut before, marked, or none, or the request is
+    refused.
+    """
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path / "home"))
     made, url = view(hw.batch("1h"), on_stale=on_stale), f"lmdb:{tmp_path}/store?size=64MB"
     frame = pl.DataFrame({"user": USERS})
     with clock.at(NOON + timedelta(days=9)), closing(hw.operations.open_store(url)) as store:
         hw.materialize(project([made]), store=store, at=NOON)
-        before = hw.get_online_features(made, frame, store=store, at=NOON + timedelta(minutes=59), details=True)
+        before = hw.get_online_features(
+            made, frame, store=store, at=NOON + timedelta(minutes=59), details=True
+        )
         assert before["user__count_1d__status"].to_list() == ["present", "present", "missing"]
         late = NOON + timedelta(hours=1, minutes=1)
         if on_stale == "refuse":
@@ -117,9 +183,16 @@ def test_a_cut_that_is_late_is_told(on_stale, tmp_path, monkeypatch):
         else:
             found = hw.get_online_features(made, frame, store=store, at=late, details=True)
             names = list(made.feature_names)
-            assert found.select(names).rows() == (before.select(names).rows() if on_stale == "previous" else [(None,) * 3] * 3)
-            assert (set(found["user__count_1d__status"].to_list()) == {"fallback"}) is (on_stale == "null")
-            assert all(found["user__count_1d__stale"]) is (on_stale == "previous") or on_stale == "null"
+            assert found.select(names).rows() == (
+                before.select(names).rows() if on_stale == "previous" else [(None,) * 3] * 3
+            )
+            assert (set(found["user__count_1d__status"].to_list()) == {"fallback"}) is (
+                on_stale == "null"
+            )
+            assert (
+                all(found["user__count_1d__stale"]) is (on_stale == "previous")
+                or on_stale == "null"
+            )
         hw.materialize(project([made]), store=store, at=late)
         found = hw.get_online_features(made, frame, store=store, at=late, details=True)
         assert found.select(made.feature_names).rows() == of_training(made, frame, late)

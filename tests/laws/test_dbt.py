@@ -1,4 +1,6 @@
-"""Tables that dbt has made: a name leads to the file or the table of the manifest, or to an error that says what to do."""
+"""Tables that dbt has made: a name leads to the file or the table of the manifest, or to an error
+that says what to do.
+"""
 
 import json
 
@@ -8,7 +10,9 @@ import pytest
 import headwater as hw
 from headwater.errors import DataError, DefinitionError
 
-ROWS = pl.DataFrame({"user": ["a", "b", "a"], "n": [1, 2, 3]}).with_columns(at=pl.datetime(2024, 5, 1, pl.col("n"), time_zone="UTC"))
+ROWS = pl.DataFrame({"user": ["a", "b", "a"], "n": [1, 2, 3]}).with_columns(
+    at=pl.datetime(2024, 5, 1, pl.col("n"), time_zone="UTC")
+)
 
 
 def node(name, kind="model", **more):
@@ -36,7 +40,9 @@ def manifest(tmp_path, monkeypatch):
     sources = [
         node("raw", "source", source_name="shop", config={"external": {"location": "raw.parquet"}}),
         node("remote", "source", source_name="shop", schema="main"),
-        node("by_meta", "source", source_name="shop", meta={"external_location": "by_meta.parquet"}),
+        node(
+            "by_meta", "source", source_name="shop", meta={"external_location": "by_meta.parquet"}
+        ),
     ]
     path = tmp_path / "manifest.json"
     keyed = [{one["unique_id"]: one for one in part} for part in (nodes, sources)]
@@ -58,9 +64,19 @@ FILES = {
 
 @pytest.mark.parametrize(("name", "file"), FILES.items(), ids=FILES)
 def test_a_name_leads_to_its_file(manifest, name, file):
-    source = hw.Source("s", history=hw.dbt(manifest, name), timestamp_field="at", select=["user", "of"])
-    view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count(), hw.last("of")], freshness=hw.on_request())
-    asked = pl.DataFrame({"user": ["a", "b", "c"]}).with_columns(timestamp=pl.datetime(2024, 5, 2, time_zone="UTC"))
+    source = hw.Source(
+        "s", history=hw.dbt(manifest, name), timestamp_field="at", select=["user", "of"]
+    )
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["user"],
+        features=[hw.count(), hw.last("of")],
+        freshness=hw.on_request(),
+    )
+    asked = pl.DataFrame({"user": ["a", "b", "c"]}).with_columns(
+        timestamp=pl.datetime(2024, 5, 2, time_zone="UTC")
+    )
     found = hw.get_historical_features(view, asked)
     assert found["v__count"].to_list() == [2, 1, 0]
     assert found["v__last_of"].to_list() == [file, file, None]
@@ -77,7 +93,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "error", "words"), [(name, *rest) for name, rest in WRONG.items()], ids=WRONG)
+@pytest.mark.parametrize(
+    ("name", "error", "words"), [(name, *rest) for name, rest in WRONG.items()], ids=WRONG
+)
 def test_what_is_no_table_is_refused_when_it_is_read(manifest, name, error, words):
     with pytest.raises(error) as raised:
         read(manifest, name)
@@ -86,7 +104,9 @@ def test_what_is_no_table_is_refused_when_it_is_read(manifest, name, error, word
 
 def read(manifest, name):
     source = hw.Source("s", history=hw.dbt(manifest, name), timestamp_field="at", select=["user"])
-    view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count()], freshness=hw.on_request())
+    view = hw.FeatureView(
+        "v", source=source, keys=["user"], features=[hw.count()], freshness=hw.on_request()
+    )
     return hw.get_historical_features(view, ROWS.select("user", timestamp="at"))
 
 
@@ -94,11 +114,25 @@ def read(manifest, name):
 def test_a_table_of_a_database_is_read_there(manifest, tmp_path, name):
     table = "remote" if name == "shop.remote" else "orders"
     with pytest.importorskip("duckdb").connect(str(tmp_path / "shop.duckdb")) as database:
-        at = ", ".join(f"('{user}', timestamptz '{at.isoformat()}')" for user, at in ROWS.select("user", "at").rows())
-        database.execute(f'create table main."{table}" as select * from (values {at}) as t("user", "at")')
-    source = hw.Source("s", history=hw.dbt(manifest, name, url=f"duckdb:{tmp_path}/shop.duckdb"), timestamp_field="at", select=["user"])
-    view = hw.FeatureView("v", source=source, keys=["user"], features=[hw.count()], freshness=hw.on_request())
-    asked = pl.DataFrame({"user": ["a", "b", "c"]}).with_columns(timestamp=pl.datetime(2024, 5, 2, time_zone="UTC"))
+        at = ", ".join(
+            f"('{user}', timestamptz '{at.isoformat()}')"
+            for user, at in ROWS.select("user", "at").rows()
+        )
+        database.execute(
+            f'create table main."{table}" as select * from (values {at}) as t("user", "at")'
+        )
+    source = hw.Source(
+        "s",
+        history=hw.dbt(manifest, name, url=f"duckdb:{tmp_path}/shop.duckdb"),
+        timestamp_field="at",
+        select=["user"],
+    )
+    view = hw.FeatureView(
+        "v", source=source, keys=["user"], features=[hw.count()], freshness=hw.on_request()
+    )
+    asked = pl.DataFrame({"user": ["a", "b", "c"]}).with_columns(
+        timestamp=pl.datetime(2024, 5, 2, time_zone="UTC")
+    )
     assert hw.get_historical_features(view, asked)["v__count"].to_list() == [2, 1, 0]
 
 

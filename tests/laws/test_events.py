@@ -52,9 +52,17 @@ def test_what_is_served_is_what_training_computes(seed, tmp_path, monkeypatch):
 
 
 def refused(here, stream):
-    """How many records are kept as refused, without copies of accepted ones; of change images, more are."""
-    found = hw.operations.dead_letters(here.project, stream.name, store=here.url, data_dir=here.folder / "home")
-    return 0 if not found.height else found.filter(pl.col("reason") != "a duplicate of an accepted event").height
+    """How many records are kept as refused, without copies of accepted ones; of change images, more
+    are.
+    """
+    found = hw.operations.dead_letters(
+        here.project, stream.name, store=here.url, data_dir=here.folder / "home"
+    )
+    return (
+        0
+        if not found.height
+        else found.filter(pl.col("reason") != "a duplicate of an accepted event").height
+    )
 
 
 @pytest.mark.parametrize("seed", range(100, 100 + 2 * MORE))
@@ -72,14 +80,19 @@ def test_what_was_taken_in_is_not_taken_in_again(seed, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(200, 200 + 2 * MORE))
 def test_order_and_deliveries_of_the_same_records_change_nothing(seed, tmp_path, monkeypatch):
-    """The same records once each, and shuffled, each one to three times, in other files and commits: the same answers."""
+    """The same records once each, and shuffled, each one to three times, in other files and
+    commits: the same answers.
+    """
     answers = []
     for again in (1, 3):
         folder = tmp_path / str(again)
         folder.mkdir()
         with world(seed, folder, monkeypatch, ids=True) as here:
             here.wait()
-            rows = {stream.name: [row for row in here.rows(stream, 60) if row is not None] for stream in here.streams}
+            rows = {
+                stream.name: [row for row in here.rows(stream, 60) if row is not None]
+                for stream in here.streams
+            }
             for stream in here.streams:
                 here.sent(stream, rows[stream.name])
                 sent = [row for row in rows[stream.name] for _ in range(again)]
@@ -93,7 +106,12 @@ def test_order_and_deliveries_of_the_same_records_change_nothing(seed, tmp_path,
             here.check()
             with closing(hw.operations.open_store(here.url, readonly=True)) as store:
                 at = here.clock.wall() + HOUR
-                read = [hw.get_online_features(view, here.every_key(view), store=store, at=moment(at), details=True) for view in here.views]
+                read = [
+                    hw.get_online_features(
+                        view, here.every_key(view), store=store, at=moment(at), details=True
+                    )
+                    for view in here.views
+                ]
             answers.append([frame.select(pl.exclude("^.*__near.*$")) for frame in read])
     assert all(one.equals(other) for one, other in zip(*answers, strict=True))
 
@@ -102,7 +120,9 @@ def test_order_and_deliveries_of_the_same_records_change_nothing(seed, tmp_path,
 
 
 class Failing:
-    """A store one of whose commits fails: before it is applied, or after it, as when the answer is lost."""
+    """A store one of whose commits fails: before it is applied, or after it, as when the answer is
+    lost.
+    """
 
     def __init__(self, store, number, *, applied):
         self._store, self._left, self._applied = store, number, applied
@@ -123,7 +143,9 @@ class Failing:
 
 @pytest.mark.parametrize("seed", range(300, 300 + 3 * MORE))
 def test_a_commit_is_all_or_nothing(seed, tmp_path, monkeypatch):
-    """Each commit of a run fails once, applied or not; ingestion is started again, and every record counts once."""
+    """Each commit of a run fails once, applied or not; ingestion is started again, and every record
+    counts once.
+    """
     with world(seed, tmp_path, monkeypatch, ids=None) as here:
         failed = 0
         with closing(hw.operations.open_store(here.url)) as store:
@@ -138,7 +160,8 @@ def test_a_commit_is_all_or_nothing(seed, tmp_path, monkeypatch):
                         assert failing.failed
                     failed += failing.failed
                 for stream in here.streams:
-                    stream.commits.append(here.clock.wall())  # one that was applied and failed is not told
+                    # one that was applied and failed is not told
+                    stream.commits.append(here.clock.wall())
                 here.ingest(store)
         here.check()
         here.check_parity()
@@ -160,7 +183,8 @@ def killed(here, seed, times):
     """Ingest in processes that are killed while records come; this one takes in the rest."""
     chance = random.Random(seed)
     (here.folder / "features.py").write_text(
-        PROJECT.format(root=str(ROOT), seed=seed, folder=str(here.folder), url=here.url), encoding="utf-8"
+        PROJECT.format(root=str(ROOT), seed=seed, folder=str(here.folder), url=here.url),
+        encoding="utf-8",
     )
     command = [
         sys.executable,
@@ -171,14 +195,26 @@ def killed(here, seed, times):
         "--project",
         str(here.folder / "features.py"),
     ]
-    command += ["--store", here.url, "--data-dir", str(here.folder / "home"), "--allow-unapplied", "--linger", "0.002"]
+    command += [
+        "--store",
+        here.url,
+        "--data-dir",
+        str(here.folder / "home"),
+        "--allow-unapplied",
+        "--linger",
+        "0.002",
+    ]
     command += ["--max-clock-jump", "30000d", "--no-broker-clock"]
     here.wait()
     for number in range(times):
         log = here.folder / f"log-{number}"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*command, "--batch", str(chance.choice([2, 20, 200]))], stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=here.folder
+                [*command, "--batch", str(chance.choice([2, 20, 200]))],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                cwd=here.folder,
             )
         try:
             here.send(most=40)
@@ -195,7 +231,8 @@ def killed(here, seed, times):
             process.wait()
     for stream in here.streams:
         stream.commits.append(here.clock.wall())
-    here.ingest()  # what the last process had not come to, at the same time: copies of it lie within `id_horizon`
+    # what the last process had not come to, at the same time: copies of it lie within `id_horizon`
+    here.ingest()
     here.wait()
     here.send()
     here.ingest()
@@ -204,7 +241,9 @@ def killed(here, seed, times):
 
 
 @pytest.mark.parametrize("seed", range(401, 416 if LONG else 405 if FULL else 402))
-def test_a_process_that_is_killed_loses_nothing_and_counts_nothing_twice(seed, tmp_path, monkeypatch):
+def test_a_process_that_is_killed_loses_nothing_and_counts_nothing_twice(
+    seed, tmp_path, monkeypatch
+):
     with world(seed, tmp_path, monkeypatch) as here:
         killed(here, seed, 2 if not FULL else 4 * MORE)
 
@@ -228,7 +267,15 @@ def receiving(here, store, port):
             limits = hw.operations.IngestLimits(linger=0.002, max_clock_jump="36000d")
             options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=here.committed)
             where = f"127.0.0.1:{port}"
-            hw.ingest(here.project, store, data_dir=here.folder / "home", listen=where, limits=limits, stop=stop, options=options)
+            hw.ingest(
+                here.project,
+                store,
+                data_dir=here.folder / "home",
+                listen=where,
+                limits=limits,
+                stop=stop,
+                options=options,
+            )
         except BaseException as error:  # noqa: BLE001 (told to the test)
             failed.append(error)
 
@@ -247,7 +294,9 @@ def post(client, stream, body, key):
     for _ in range(400):
         try:
             answer = client.post(
-                f"/v1/events/{stream.name}", content=body, headers={"Idempotency-Key": key, "content-type": "application/x-ndjson"}
+                f"/v1/events/{stream.name}",
+                content=body,
+                headers={"Idempotency-Key": key, "content-type": "application/x-ndjson"},
             )
         except httpx.TransportError:
             time.sleep(0.05)
@@ -260,7 +309,9 @@ def post(client, stream, body, key):
 
 @pytest.mark.parametrize("seed", range(500, 500 + 2 * MORE))
 def test_pushed_events_count_once(seed, tmp_path, monkeypatch):
-    """Batches are sent again under their keys, also after ingestion was started again; the answer names what was refused."""
+    """Batches are sent again under their keys, also after ingestion was started again; the answer
+    names what was refused.
+    """
     answers = {}
 
     def pushed(_, stream):
@@ -272,20 +323,33 @@ def test_pushed_events_count_once(seed, tmp_path, monkeypatch):
         good = sum(row is not None for row in rows)
         assert answer.status_code == (200 if good else 422)
         assert sum(said[name] for name in ("accepted", "copies", "held", "filtered")) == good
-        assert [one["index"] for one in said["refused"]] == [n for n, row in enumerate(rows) if row is None]
+        assert [one["index"] for one in said["refused"]] == [
+            n for n, row in enumerate(rows) if row is None
+        ]
 
-    with world(seed, tmp_path, monkeypatch, stream=pushed) as here, closing(hw.operations.open_store(here.url)) as store:
+    with (
+        world(seed, tmp_path, monkeypatch, stream=pushed) as here,
+        closing(hw.operations.open_store(here.url)) as store,
+    ):
         port = free_port()
         for _ in range(3):
             here.wait()
             answers.clear()
             for restarted in (False, True):
-                with receiving(here, store, port), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+                with (
+                    receiving(here, store, port),
+                    httpx.Client(
+                        base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False
+                    ) as client,
+                ):
                     for key, (stream, body, rows) in answers.items():
                         send(client, stream, body, key, rows)
                     for stream in [] if restarted else here.streams * 3:
                         rows = here.rows(stream, here.chance.randint(1, 15))
-                        key, body = f"k{here.clock.wall()}-{len(answers)}", "\n".join(here.lines(rows)).encode()
+                        key, body = (
+                            f"k{here.clock.wall()}-{len(answers)}",
+                            "\n".join(here.lines(rows)).encode(),
+                        )
                         for _ in range(here.chance.choice([1, 1, 2])):
                             send(client, stream, body, key, rows)
                         here.sent(stream, rows)
@@ -337,7 +401,9 @@ def test_records_of_kafka_count_once(seed, broker, tmp_path, monkeypatch):
             for stream in here.streams:
                 rows = here.rows(stream, 30)
                 for row, text in zip(rows, here.lines(rows), strict=True):
-                    broker.produce(topics[stream.name], [text.encode()], here.partition(stream, row, 3))
+                    broker.produce(
+                        topics[stream.name], [text.encode()], here.partition(stream, row, 3)
+                    )
                 here.sent(stream, rows)
             here.ingest()
             here.check()
@@ -351,7 +417,9 @@ def test_records_of_kinesis_count_once(aws, tmp_path, monkeypatch):
     def kinesis(here, stream):
         if stream.name not in streams:  # asked for by each view
             streams[stream.name] = aws.stream(1 if stream.changes else 2)
-        return headwater_aws.kinesis(streams[stream.name], region=aws.region, endpoint_url=aws.url, schema=stream.schema)
+        return headwater_aws.kinesis(
+            streams[stream.name], region=aws.region, endpoint_url=aws.url, schema=stream.schema
+        )
 
     with world(702, tmp_path, monkeypatch, stream=kinesis, parted=True) as here:
         for _ in range(2):
@@ -360,7 +428,11 @@ def test_records_of_kinesis_count_once(aws, tmp_path, monkeypatch):
                 rows = here.rows(stream, 20)
                 for key in (0, 1, 2):
                     records = zip(rows, here.lines(rows), strict=True)
-                    texts = [text.encode() for row, text in records if here.partition(stream, row, 3) == key]
+                    texts = [
+                        text.encode()
+                        for row, text in records
+                        if here.partition(stream, row, 3) == key
+                    ]
                     aws.put(streams[stream.name], texts, str(key))
                 here.sent(stream, rows)
             here.ingest()

@@ -1,4 +1,6 @@
-"""Experiments in production: a unit has one arm, each answer is that of its arm, and what was exposed is logged once."""
+"""Experiments in production: a unit has one arm, each answer is that of its arm, and what was
+exposed is logged once.
+"""
 
 from collections import Counter
 from contextlib import ExitStack, contextmanager
@@ -16,14 +18,18 @@ from tests.laws.test_roads import free_port
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
 AT = [START - timedelta(hours=30, minutes=7 * n) for n in range(80)]
-EVENTS = pl.DataFrame({"user": [n % 5 for n in range(80)], "item": [f"i{n * n % 7}" for n in range(80)], "at": AT})
+EVENTS = pl.DataFrame(
+    {"user": [n % 5 for n in range(80)], "item": [f"i{n * n % 7}" for n in range(80)], "at": AT}
+)
 HOURLY, NIGHTLY = hw.batch("1h"), hw.Level(hw.batch("1d"))
 LATER = [START - timedelta(hours=1)] * 60
 
 
 def view(name, keys, *features):
     source = hw.Source("visits", history=EVENTS, timestamp_field="at")
-    return hw.FeatureView(name, source=source, keys=keys, windows=["9d"], freshness=HOURLY, features=list(features))
+    return hw.FeatureView(
+        name, source=source, keys=keys, windows=["9d"], freshness=HOURLY, features=list(features)
+    )
 
 
 def labels(name, **columns):
@@ -35,13 +41,22 @@ USER = [n % 5 for n in range(60)]
 user, item = view("user", ["user"], hw.count()), view("item", ["item"], hw.count(), hw.last("user"))
 recent = view("recent", ["user"], hw.last_n("item", k=3))
 churn = hw.Model(
-    "churn", task="binary", features=hw.FeatureService("churn_v1", [user]), labels=labels("left", user=USER), outcomes="independent"
+    "churn",
+    task="binary",
+    features=hw.FeatureService("churn_v1", [user]),
+    labels=labels("left", user=USER),
+    outcomes="independent",
 )
 feed = hw.Model(
     "feed",
     task=hw.Ranking(group="request", item="item", candidates=[recent["last_n_item_9d"]]),
     features=hw.FeatureService("feed_v1", [user, item]),
-    labels=labels("clicked", user=USER, item=[f"i{n % 6}" for n in range(60)], request=[n // 6 for n in range(60)]),
+    labels=labels(
+        "clicked",
+        user=USER,
+        item=[f"i{n % 6}" for n in range(60)],
+        request=[n // 6 for n in range(60)],
+    ),
     outcomes="independent",
 )
 LEVELS = {"hourly": None, "nightly": "nightly"}
@@ -72,7 +87,9 @@ class World:
 
     @property
     def places(self):
-        return hw.experiments.ExperimentPlaces(models=self.home / "models", store=self.store, data_dir=self.home, history=False)
+        return hw.experiments.ExperimentPlaces(
+            models=self.home / "models", store=self.store, data_dir=self.home, history=False
+        )
 
     @contextmanager
     def running(self, name, made=None):
@@ -82,10 +99,17 @@ class World:
         with ExitStack() as stack:
             log = stack.enter_context(hw.operations.ServedLog(self.home))
             where, options = f"127.0.0.1:{free_port()}", hw.operations.ServeOptions(serving_log=log)
-            given = {"models": self.home / "models", "levels": ("nightly",), "data_dir": self.home, "options": options}
+            given = {
+                "models": self.home / "models",
+                "levels": ("nightly",),
+                "data_dir": self.home,
+                "options": options,
+            }
             url = stack.enter_context(hw.operations.serve(made, self.store, listen=where, **given))
             yield stack.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
-        hw.experiments.stop_experiment(made, name, by="law", reason="enough", models=self.home / "models")
+        hw.experiments.stop_experiment(
+            made, name, by="law", reason="enough", models=self.home / "models"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +126,9 @@ def good(answer):
 
 
 def arm_of(unit, salt="fresh/1"):
-    """The arm of a unit, as the semantics have it: SHA-256 of salt and unit, its first 8 bytes modulo 10,000, halved."""
+    """The arm of a unit, as the semantics have it: SHA-256 of salt and unit, its first 8 bytes
+    modulo 10,000, halved.
+    """
     bucket = int.from_bytes(sha256(f"{salt}/arm:{unit}".encode()).digest()[:8], "big") % 10_000
     return "hourly" if bucket < 5000 else "nightly"
 
@@ -137,17 +163,38 @@ def test_each_unit_has_its_arm_and_each_exposure_is_logged_once(world):
         (plan,) = good(client.get("/v1/experiments"))["experiments"]
         assert (plan["experiment"], plan["salt"], plan["unit"]) == ("fresh", "fresh/1", "user")
         for user in range(20):
-            answer = good(client.post("/v1/predict/churn", json={"row": {"user": user}}, headers={"x-request-id": f"r{user}"}))
-            assert (answer["experiment"], answer["arm"], answer["level"]) == ("fresh", arm_of(user), LEVELS[arm_of(user)])
-        several = good(client.post("/v1/predict/churn", json={"rows": [{"user": user} for user in range(20)]}))
+            answer = good(
+                client.post(
+                    "/v1/predict/churn",
+                    json={"row": {"user": user}},
+                    headers={"x-request-id": f"r{user}"},
+                )
+            )
+            assert (answer["experiment"], answer["arm"], answer["level"]) == (
+                "fresh",
+                arm_of(user),
+                LEVELS[arm_of(user)],
+            )
+        several = good(
+            client.post("/v1/predict/churn", json={"rows": [{"user": user} for user in range(20)]})
+        )
         assert [one["arm"] for one in several["arms"]] == [arm_of(user) for user in range(20)]
         for unit in UNITS:  # each is a batch of its own
-            assert good(client.post("/v1/exposures/fresh", json={"unit": unit, "at": at})) == {"accepted": 1, "refused": []}
+            assert good(client.post("/v1/exposures/fresh", json={"unit": unit, "at": at})) == {
+                "accepted": 1,
+                "refused": [],
+            }
         external = {"arm": "nightly", "propensity": 0.1, "cluster": "oslo", "bucket": 3, "at": at}
-        given = [{"unit": "x", **external}, {"unit": "y", **external, "source": "other", "request_id": "q", "override": True}]
+        given = [
+            {"unit": "x", **external},
+            {"unit": "y", **external, "source": "other", "request_id": "q", "override": True},
+        ]
         mixed = [given[0], *(row for row, _ in REFUSED.values()), given[1]]
         answer = good(client.post("/v1/exposures/fresh", json=mixed))
-        assert (answer["accepted"], [one["index"] for one in answer["refused"]]) == (2, list(range(1, len(mixed) - 1)))
+        assert (answer["accepted"], [one["index"] for one in answer["refused"]]) == (
+            2,
+            list(range(1, len(mixed) - 1)),
+        )
         for one, (row, word) in zip(answer["refused"], REFUSED.values(), strict=True):
             assert word in one["reason"], (row, one)
         world.now.advance("1m")
@@ -156,10 +203,19 @@ def test_each_unit_has_its_arm_and_each_exposure_is_logged_once(world):
         assert client.post("/v1/exposures/fresh", json={"unit": None}).status_code == 422
         assert client.post("/v1/exposures/other", json={"unit": "u"}).status_code == 404
     status = hw.experiments.experiment_status(project(), "fresh", places=world.places)
-    units = {**{str(user): arm_of(user) for user in range(20)}, **{str(unit): arm_of(unit) for unit in UNITS}, "x": "nightly"}
+    units = {
+        **{str(user): arm_of(user) for user in range(20)},
+        **{str(unit): arm_of(unit) for unit in UNITS},
+        "x": "nightly",
+    }
     assert (status.state, status.units) == ("stopped", Counter(units.values()))
-    assert status.exposed == Counter([*(arm_of(user) for user in [*range(20)] * 2), *map(arm_of, UNITS), "nightly", "nightly"])
-    assert {source: logged(world, "fresh", source) for source in ("served", "reported", "external", "other")} == {
+    assert status.exposed == Counter(
+        [*(arm_of(user) for user in [*range(20)] * 2), *map(arm_of, UNITS), "nightly", "nightly"]
+    )
+    assert {
+        source: logged(world, "fresh", source)
+        for source in ("served", "reported", "external", "other")
+    } == {
         "served": 40,
         "reported": len(UNITS),
         "external": 1,
@@ -167,30 +223,54 @@ def test_each_unit_has_its_arm_and_each_exposure_is_logged_once(world):
     }
     assert logged(world, "fresh", "oslo") == 2
     served = hw.operations.served(world.home, model="churn").collect()
-    assert Counter(zip(served["user"], served["headwater_arm"], strict=True)) == {(user, f"fresh/{arm_of(user)}"): 2 for user in range(20)}
+    assert Counter(zip(served["user"], served["headwater_arm"], strict=True)) == {
+        (user, f"fresh/{arm_of(user)}"): 2 for user in range(20)
+    }
     tomorrow, trained = START + timedelta(days=1), Counter(map(arm_of, range(20)))
     for arm in LEVELS:
-        assert hw.train(churn, from_log=hw.experiments.ArmLog("fresh", arm, world.home), as_of=tomorrow).rows == trained[arm]
+        assert (
+            hw.train(
+                churn, from_log=hw.experiments.ArmLog("fresh", arm, world.home), as_of=tomorrow
+            ).rows
+            == trained[arm]
+        )
     with pytest.raises(DataError, match="'nightly'"):
-        hw.train(churn, from_log=hw.experiments.ArmLog("fresh", "nightli", world.home), as_of=tomorrow)
-    assert len(list((world.home / "exposures" / "fresh").rglob("posted-*"))) == 1  # what was reported, in few files
+        hw.train(
+            churn, from_log=hw.experiments.ArmLog("fresh", "nightli", world.home), as_of=tomorrow
+        )
+    # what was reported, in few files
+    assert len(list((world.home / "exposures" / "fresh").rglob("posted-*"))) == 1
 
 
 def test_rankings_take_turns_in_an_interleaved_list(world):
-    """An answer has each item once, with the features of the ranking that placed it, in the order in which they were drafted."""
+    """An answer has each item once, with the features of the ranking that placed it, in the order
+    in which they were drafted.
+    """
     shown, candidates = {}, [f"i{n}" for n in range(7)]
     with world.running("lists") as client:
         for user in range(8):
             asked = {"row": {"user": user}, "candidates": candidates, "k": 5, "features": True}
             answer = good(client.post("/v1/rank/feed", json=asked))
-            assert (answer["experiment"], answer["arm"], answer["candidates"]) == ("lists", "interleaved", 7)
+            assert (answer["experiment"], answer["arm"], answer["candidates"]) == (
+                "lists",
+                "interleaved",
+                7,
+            )
             shown[str(user)] = [one["item"] for one in answer["items"]]
             assert len(set(shown[str(user)])) == 5
-            assert all(one["features"]["item__count_9d"]["value"] > 0 for one in answer["items"] if one["item"] in set(EVENTS["item"]))
+            assert all(
+                one["features"]["item__count_9d"]["value"] > 0
+                for one in answer["items"]
+                if one["item"] in set(EVENTS["item"])
+            )
             plain = good(client.post("/v1/rank/feed", json=asked | {"features": False}))
             assert [one["item"] for one in plain["items"]] == shown[str(user)]
             assert all(one.get("features") is None for one in plain["items"])
     served = hw.operations.served(world.home, model="feed").collect()
-    assert Counter(served["headwater_arm"]) == {"team 0": served.height // 2, "team 1": served.height // 2} or served.height == 80
+    assert (
+        Counter(served["headwater_arm"])
+        == {"team 0": served.height // 2, "team 1": served.height // 2}
+        or served.height == 80
+    )
     assert set(served["headwater_arm"]) == {"team 0", "team 1"}
     assert logged(world, "lists", "interleaved") == 16

@@ -1,4 +1,6 @@
-"""For any fault at any call of a commit: started again, ingestion ends with what it would have had without."""
+"""For any fault at any call of a commit: started again, ingestion ends with what it would have had
+without.
+"""
 
 from functools import partial
 
@@ -38,7 +40,9 @@ def test_a_commit_whose_call_goes_wrong_counts_each_event_once(places):
         found = served(place)
         assert found is None or shop.counted(found[0]) in commits
 
-    for fault in faults.every(partial(prepared, places), ingested, in_turn=not LONG, meanwhile=reads):
+    for fault in faults.every(
+        partial(prepared, places), ingested, in_turn=not LONG, meanwhile=reads
+    ):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         reads(fault.place)
         ingested(faults.Watch(), fault.place)

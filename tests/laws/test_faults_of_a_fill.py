@@ -1,4 +1,6 @@
-"""Whatever goes wrong at whatever call while a new view is filled: it is served when it is whole, and the others are all the time."""
+"""Whatever goes wrong at whatever call while a new view is filled: it is served when it is whole,
+and the others are all the time.
+"""
 
 from functools import partial
 
@@ -12,15 +14,22 @@ from tests.laws import shop
 
 def history(place):
     """Events from before the stream, and two that the stream has too."""
-    return pl.DataFrame([shop.event(number, since=place.since) for number in range(5)]).with_columns(
-        pl.col("at").str.to_datetime(time_zone="UTC")
-    )
+    return pl.DataFrame(
+        [shop.event(number, since=place.since) for number in range(5)]
+    ).with_columns(pl.col("at").str.to_datetime(time_zone="UTC"))
 
 
 def spent(source):
     """The new view, by the same key."""
     features = [hw.count(), hw.sum("n"), hw.last("n"), hw.max("n")]
-    return hw.FeatureView("spent", source=source, keys=["user"], windows=["30d"], features=features, freshness=hw.streaming("2s"))
+    return hw.FeatureView(
+        "spent",
+        source=source,
+        keys=["user"],
+        windows=["30d"],
+        features=features,
+        freshness=hw.streaming("2s"),
+    )
 
 
 def prepared(places):

@@ -1,4 +1,6 @@
-"""Whatever goes wrong at whatever call of a repair: done again, it ends as one without a fault, and nothing is lost or doubled."""
+"""Whatever goes wrong at whatever call of a repair: done again, it ends as one without a fault, and
+nothing is lost or doubled.
+"""
 
 from functools import partial
 
@@ -13,7 +15,9 @@ BEFORE, AFTER = shop.visits(0, 4, since=shop.SINCE), shop.visits(4, 8, since=sho
 
 
 def an_older_copy(places):
-    """A store without the last commits, whose events the archive has in files, and the stream still has."""
+    """A store without the last commits, whose events the archive has in files, and the stream still
+    has.
+    """
     place = places()
     shop.append(place, BEFORE)
     shop.ingest(faults.Watch(), place, shop.shop(place)[0])
@@ -37,7 +41,8 @@ def started_again(place, stream=None):
         if stream is None:
             shop.ingest(faults.Watch(), place, project)
         else:
-            shop.push(place, project, BEFORE[5:6])  # which opens the partition; the filter leaves it out
+            # which opens the partition; the filter leaves it out
+            shop.push(place, project, BEFORE[5:6])
 
     try:
         start()
@@ -79,7 +84,9 @@ PUSHED = hw.push(schema=shop.SCHEMA)
 
 @pytest.fixture
 def pushed_copies(places):
-    """As of an older copy; senders were told that the lost events are committed, and do not send them again."""
+    """As of an older copy; senders were told that the lost events are committed, and do not send
+    them again.
+    """
     place = places()
     project = shop.shop(place, stream=PUSHED)[0]
     shop.push(place, project, BEFORE)
@@ -90,5 +97,7 @@ def pushed_copies(places):
 
 
 def test_pushed_events_that_a_store_has_lost_are_committed_again_once(pushed_copies):
-    work, again, read = (partial(function, stream=PUSHED) for function in (repaired, started_again, results))
+    work, again, read = (
+        partial(function, stream=PUSHED) for function in (repaired, started_again, results)
+    )
     goes_on(pushed_copies, work, again, read, set(range(4)))

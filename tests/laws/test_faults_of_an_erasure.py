@@ -1,4 +1,6 @@
-"""For any fault at any call of an erasure: the same command ends it; the key is nowhere, and other keys keep their values."""
+"""For any fault at any call of an erasure: the same command ends it; the key is nowhere, and other
+keys keep their values.
+"""
 
 from pathlib import Path
 
@@ -21,22 +23,47 @@ def project(place):
 def everybody(source):
     """A view by another column, whose records count events of the key too."""
     features = [hw.count(), hw.sum("n")]
-    return hw.FeatureView("kind", source=source, keys=["n"], windows=["30d"], features=features, freshness=hw.streaming("2s"))
+    return hw.FeatureView(
+        "kind",
+        source=source,
+        keys=["n"],
+        windows=["30d"],
+        features=features,
+        freshness=hw.streaming("2s"),
+    )
 
 
 @pytest.fixture
 def copies(places):
-    """Places with an archive of two files, refused and filtered rows, and outcomes that were posted."""
+    """Places with an archive of two files, refused and filtered rows, and outcomes that were
+    posted.
+    """
     place = places()
     shop.push(place, project(place)[0], shop.visits(0, 4, since=shop.SINCE))
     shop.push(place, project(place)[0], shop.visits(4, 6, since=shop.SINCE))
     outcomes = hw.operations.Outcomes(place.home, project(place)[0].models[0].labels, keys=["user"])
     outcomes.add(
-        [{"user": user, "timestamp": "2024-05-01T00:00:00Z", "outcome": True, "known_at": "2024-05-02T00:00:00Z"} for user in shop.USERS]
+        [
+            {
+                "user": user,
+                "timestamp": "2024-05-01T00:00:00Z",
+                "outcome": True,
+                "known_at": "2024-05-02T00:00:00Z",
+            }
+            for user in shop.USERS
+        ]
     )
     outcomes.roll()
     outcomes.add(
-        [{"user": user, "timestamp": "2024-05-03T00:00:00Z", "outcome": True, "known_at": "2024-05-04T00:00:00Z"} for user in shop.USERS]
+        [
+            {
+                "user": user,
+                "timestamp": "2024-05-03T00:00:00Z",
+                "outcome": True,
+                "known_at": "2024-05-04T00:00:00Z",
+            }
+            for user in shop.USERS
+        ]
     )
     outcomes.close()
     return shop.Copies(places, place)
@@ -52,7 +79,12 @@ def served(place):
     by_user, by_number = project(place)[1]
     (rows,) = shop.values(place, [by_user])
     with shop.readable(place) as store:
-        counts = hw.get_online_features(by_number, pl.DataFrame({"n": [1 << number for number in range(6)]}), store=store, details=True)
+        counts = hw.get_online_features(
+            by_number,
+            pl.DataFrame({"n": [1 << number for number in range(6)]}),
+            store=store,
+            details=True,
+        )
     return dict(zip(shop.USERS, rows, strict=True)), counts["kind__count_30d"].to_list()
 
 
@@ -65,11 +97,17 @@ def outcomes(place):
 
 
 def traces(place):
-    """Where the key is still found: values of the store, files as they are, and the rows of parquet files."""
+    """Where the key is still found: values of the store, files as they are, and the rows of parquet
+    files.
+    """
     name = ERASED.encode()
     found = [key for key, value in shop.contents(place).items() if name in key or name in value]
     for path in (path for path in Path(place.home).rglob("*") if path.is_file()):
-        rows = str(pl.read_parquet(path, hive_partitioning=False).rows()) if path.suffix == ".parquet" else ""
+        rows = (
+            str(pl.read_parquet(path, hive_partitioning=False).rows())
+            if path.suffix == ".parquet"
+            else ""
+        )
         if ERASED in rows or name in path.read_bytes():
             found.append(path)
     return found
@@ -90,7 +128,9 @@ def test_an_erasure_is_ended_by_the_same_command(copies):
         values, counts = served(place)
         for user in shop.USERS:
             assert values[user] in (before[0][user], after[0][user])
-        assert all(count in (old, new) for count, old, new in zip(counts, before[1], after[1], strict=True))
+        assert all(
+            count in (old, new) for count, old, new in zip(counts, before[1], after[1], strict=True)
+        )
 
     for fault in faults.every(copies, erased, in_turn=not LONG, meanwhile=reads):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault

@@ -1,4 +1,6 @@
-"""For any fault at any call of the journal of outcomes: what its caller was answered for is there, once."""
+"""For any fault at any call of the journal of outcomes: what its caller was answered for is there,
+once.
+"""
 
 import json
 from functools import partial
@@ -11,7 +13,11 @@ from tests.effort import LONG
 from tests.laws.shop import Place
 
 POSTS = [
-    [{"request_id": f"r{post}{n}", "outcome": n == 1, "known_at": f"2024-05-0{post}T00:00:00Z"} for n in range(2)] for post in (1, 2, 3)
+    [
+        {"request_id": f"r{post}{n}", "outcome": n == 1, "known_at": f"2024-05-0{post}T00:00:00Z"}
+        for n in range(2)
+    ]
+    for post in (1, 2, 3)
 ]
 
 
@@ -22,7 +28,9 @@ def prepared(tmp_path, numbers):
 
 
 def posted(watch, place):
-    """Three posts, each noted when it is answered, with the journal rolled into a file in between."""
+    """Three posts, each noted when it is answered, with the journal rolled into a file in
+    between.
+    """
     labels = examples.churn().labels
     with watch.disk(place.home):
         journal = hw.operations.Outcomes(place.home, labels)
@@ -54,7 +62,15 @@ def found(place):
 
 def answered(place):
     notes = place.folder / "answered"
-    return [request for line in notes.read_text(encoding="utf-8").splitlines() for request in json.loads(line)] if notes.exists() else []
+    return (
+        [
+            request
+            for line in notes.read_text(encoding="utf-8").splitlines()
+            for request in json.loads(line)
+        ]
+        if notes.exists()
+        else []
+    )
 
 
 @pytest.fixture

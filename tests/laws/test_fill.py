@@ -1,4 +1,6 @@
-"""A fill is made in parts, goes on after a stop, and is asked for where the past has changed: exact, or said to be incomplete."""
+"""A fill is made in parts, goes on after a stop, and is asked for where the past has changed:
+exact, or said to be incomplete.
+"""
 
 import json
 import threading
@@ -18,7 +20,14 @@ EVENTS = 40
 
 def spent(source):
     features = [hw.count(), hw.sum("n"), hw.last("n")]
-    return hw.FeatureView("spent", source=source, keys=["user"], windows=["30d"], features=features, freshness=hw.streaming("2s"))
+    return hw.FeatureView(
+        "spent",
+        source=source,
+        keys=["user"],
+        windows=["30d"],
+        features=features,
+        freshness=hw.streaming("2s"),
+    )
 
 
 def with_new_view(place):
@@ -43,7 +52,11 @@ def values(place):
 
 
 def status(place):
-    (state,) = [view for view in hw.status(with_new_view(place)[0], store=place.url, data_dir=place.home).views if view.view == "spent"]
+    (state,) = [
+        view
+        for view in hw.status(with_new_view(place)[0], store=place.url, data_dir=place.home).views
+        if view.view == "spent"
+    ]
     return state
 
 
@@ -52,7 +65,9 @@ def commits(watch):
 
 
 def test_a_fill_that_is_stopped_goes_on_behind_its_last_part(places):
-    """It is stopped after each commit: status says how far it is, and the next run makes no part again."""
+    """It is stopped after each commit: status says how far it is, and the next run makes no part
+    again.
+    """
     place = prepared(places)
     watch = faults.Watch()
     filled(watch, place)
@@ -85,7 +100,9 @@ def test_a_view_is_filled_again_when_its_archive_was_put_back(places):
     (place.home / "archive").rename(place.home / "new")
     (place.home / "elsewhere").rename(place.home / "archive")
     project = with_new_view(place)[0]
-    assert hw.operations.fill(project, ["spent"], store=place.url, data_dir=place.home) == {"spent": EVENTS}
+    assert hw.operations.fill(project, ["spent"], store=place.url, data_dir=place.home) == {
+        "spent": EVENTS
+    }
     assert shop.counted(values(place), "spent") == set(range(EVENTS))
     assert status(place).state in ("current", "stale")
     assert shop.values(place, shop.shop(place)[1]) == expected
@@ -97,7 +114,11 @@ def test_a_view_is_filled_again_when_its_archive_was_put_back(places):
 def test_what_cannot_be_filled_is_refused(places):
     place = places()
     project = shop.shop(place)[0]
-    for views, says in (([], "name the streaming views"), (["usr"], "no feature view 'usr'.*'user'"), (["user"], "never ingested")):
+    for views, says in (
+        ([], "name the streaming views"),
+        (["usr"], "no feature view 'usr'.*'user'"),
+        (["user"], "never ingested"),
+    ):
         with pytest.raises(hw.errors.UsageError, match=says):
             hw.operations.fill(project, views, store=place.url, data_dir=place.home)
 
@@ -131,7 +152,13 @@ def ingesting(place):
         slow = Slow(opened)
         place.store = slow
         options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=slow.committed)
-        how = {"data_dir": place.home, "stop": stop, "listen": None, "limits": shop.LIMITS, "options": options}
+        how = {
+            "data_dir": place.home,
+            "stop": stop,
+            "listen": None,
+            "limits": shop.LIMITS,
+            "options": options,
+        }
         running = threads.submit(hw.ingest, with_new_view(place)[0], slow, **how)
         try:
             yield running
@@ -142,8 +169,14 @@ def ingesting(place):
 
 def seen(place):
     """The state of the new view, and how many of its parts are done."""
-    (state,) = [view for view in hw.status(with_new_view(place)[0], store=place.store, data_dir=place.home).views if view.view == "spent"]
-    return state.state, int(state.note.split(" of ")[0]) if state.state == "filling" and state.note else 0
+    (state,) = [
+        view
+        for view in hw.status(with_new_view(place)[0], store=place.store, data_dir=place.home).views
+        if view.view == "spent"
+    ]
+    return state.state, int(
+        state.note.split(" of ")[0]
+    ) if state.state == "filling" and state.note else 0
 
 
 def first_view(place):
@@ -152,7 +185,9 @@ def first_view(place):
 
 
 def test_the_stream_goes_on_while_a_view_is_filled(places):
-    """Each event that comes meanwhile is served by the first view at once, and by the new one when it is whole."""
+    """Each event that comes meanwhile is served by the first view at once, and by the new one when
+    it is whole.
+    """
     place, sent, meanwhile = prepared(places), EVENTS, 0
     with ingesting(place) as running:
         while seen(place)[0] in ("absent", "filling") and not running.done():

@@ -1,4 +1,6 @@
-"""A record says the same in each format: rows in JSON, Avro, Protobuf, CSV and aggregates of Kinesis become the same features."""
+"""A record says the same in each format: rows in JSON, Avro, Protobuf, CSV and aggregates of
+Kinesis become the same features.
+"""
 
 import base64
 import hashlib
@@ -36,7 +38,8 @@ def rows(count=60, seed=0):
             "n": chance.choice([0, -1, 2**62, -(2**62), chance.randint(-99, 99)]),
             "share": chance.choice([0.0, -1.5, 1e300, chance.random()]),
             "good": chance.random() < 0.5,
-            "at": NOON - timedelta(seconds=chance.randint(1, 3000), microseconds=chance.randint(0, 999)),
+            "at": NOON
+            - timedelta(seconds=chance.randint(1, 3000), microseconds=chance.randint(0, 999)),
         }
         for n in range(count)
     ]
@@ -55,7 +58,14 @@ AVRO = {
         {"name": "tags", "type": {"type": "map", "values": ["null", "double"]}},
         {
             "name": "more",
-            "type": {"type": "array", "items": {"type": "record", "name": "More", "fields": [{"name": "x", "type": "float"}]}},
+            "type": {
+                "type": "array",
+                "items": {
+                    "type": "record",
+                    "name": "More",
+                    "fields": [{"name": "x", "type": "float"}],
+                },
+            },
         },
         {"name": "other", "type": ["null", "Digest", "boolean", "bytes"]},
         {"name": "n", "type": "long"},
@@ -68,7 +78,13 @@ AVRO = {
 
 def avro(row):
     n = int(row["id"][1:])
-    more = {"kind": "old", "digest": b"abc", "nothings": [None] * (n % 4), "tags": {"a": None, "b": 0.5}, "more": [{"x": 1.5}] * (n % 3)}
+    more = {
+        "kind": "old",
+        "digest": b"abc",
+        "nothings": [None] * (n % 4),
+        "tags": {"a": None, "b": 0.5},
+        "more": [{"x": 1.5}] * (n % 3),
+    }
     more |= {"other": [None, b"abc", True, b"\x00" * 9][n % 4]}
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(AVRO), row | more)
@@ -93,7 +109,11 @@ def described():
     for number, (name, kind) in enumerate(types.items(), 1):
         visit.field.add(name=name, number=number, type=kind, label=kinds.LABEL_OPTIONAL)
     file.dependency.append("google/protobuf/timestamp.proto")
-    where = {"type": kinds.TYPE_MESSAGE, "type_name": ".google.protobuf.Timestamp", "label": kinds.LABEL_OPTIONAL}
+    where = {
+        "type": kinds.TYPE_MESSAGE,
+        "type_name": ".google.protobuf.Timestamp",
+        "label": kinds.LABEL_OPTIONAL,
+    }
     visit.field.add(name="at", number=9, **where)
     return file
 
@@ -113,7 +133,9 @@ def protobuf(row):
 
 
 def shown(row):
-    return json.dumps({name: value.isoformat() if name == "at" else value for name, value in row.items()}).encode()
+    return json.dumps(
+        {name: value.isoformat() if name == "at" else value for name, value in row.items()}
+    ).encode()
 
 
 class Registry:
@@ -121,7 +143,10 @@ class Registry:
 
     def __init__(self):
         encoded = base64.b64encode(described().SerializeToString()).decode()
-        known = {"1": {"schema": json.dumps(AVRO)}, "2": {"schema": encoded, "schemaType": "PROTOBUF"}}
+        known = {
+            "1": {"schema": json.dumps(AVRO)},
+            "2": {"schema": encoded, "schemaType": "PROTOBUF"},
+        }
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
@@ -166,23 +191,47 @@ def aggregated(payloads):
     """Records as the Kinesis Producer Library puts them into one."""
     keys = ["k" * (1 + n % 3) * 100 for n in range(3)]
     body = b"".join(field(1, key.encode()) for key in keys)
-    body += b"".join(field(3, field(1, n % 3) + field(3, payload)) for n, payload in enumerate(payloads))
+    body += b"".join(
+        field(3, field(1, n % 3) + field(3, payload)) for n, payload in enumerate(payloads)
+    )
     return b"\xf3\x89\x9a\xc2" + body + hashlib.md5(body).digest()
 
 
 def served(folder, stream):
     """What is read of a view over a stream, in every row that counts."""
-    source = hw.Source("visits", stream=stream, timestamp_field="at", select=[name for name in SCHEMA if name != "at"], id_field="id")
+    source = hw.Source(
+        "visits",
+        stream=stream,
+        timestamp_field="at",
+        select=[name for name in SCHEMA if name != "at"],
+        id_field="id",
+    )
     features = [hw.count(), hw.last_n("n", k=60), hw.max("share"), hw.last("at")]
     features += [hw.fraction("good"), hw.collect_set("id", max_size=99)]
-    view = hw.FeatureView("user", source=source, keys=["user"], features=features, windows=["1h"], freshness=hw.streaming("2s"))
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=features,
+        windows=["1h"],
+        freshness=hw.streaming("2s"),
+    )
     store = f"lmdb:{folder}/store?size=64MB"
     options = hw.operations.IngestOptions(allow_unapplied=True)
     limits = hw.operations.IngestLimits(max_clock_jump="36000d", broker_clock=False)
     with clock.at(NOON):
-        hw.ingest(project([view]), store, data_dir=folder / "home", once=True, options=options, limits=limits)
+        hw.ingest(
+            project([view]),
+            store,
+            data_dir=folder / "home",
+            once=True,
+            options=options,
+            limits=limits,
+        )
         with closing(hw.operations.open_store(store, readonly=True)) as opened:
-            return hw.get_online_features(view, pl.DataFrame({"user": ["a", "b", "c"]}), store=opened)
+            return hw.get_online_features(
+                view, pl.DataFrame({"user": ["a", "b", "c"]}), store=opened
+            )
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +241,9 @@ def expected(tmp_path_factory):
     (folder / "visits.jsonl").write_bytes(b"".join(shown(row) + b"\n" for row in rows()))
     found = served(folder, hw.appended(f"{folder}/visits.jsonl", schema=SCHEMA))
     assert found["user__count_1h"].sum() == 60
-    assert sorted(one for ids in found["user__collect_set_id_1h"] for one in ids) == sorted(row["id"] for row in rows())
+    assert sorted(one for ids in found["user__collect_set_id_1h"] for one in ids) == sorted(
+        row["id"] for row in rows()
+    )
     return found
 
 
@@ -209,22 +260,41 @@ def test_empty_lines_end_no_record(tmp_path, expected):
 
 
 INTEGERS = {
-    **{f"int{bits}": (getattr(pl, f"Int{bits}"), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": (getattr(pl, f"UInt{bits}"), 0, min(2**bits, 2**63) - 1) for bits in (8, 16, 32, 64)},
+    **{
+        f"int{bits}": (getattr(pl, f"Int{bits}"), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        for bits in (8, 16, 32, 64)
+    },
+    **{
+        f"uint{bits}": (getattr(pl, f"UInt{bits}"), 0, min(2**bits, 2**63) - 1)
+        for bits in (8, 16, 32, 64)
+    },
 }
 
 
 def refused_and_read(folder, source, features, lines):
     """Why lines are refused, and the values of the rest."""
-    (folder / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    view = hw.FeatureView("v", source=source, keys=["user"], features=features, windows=["1d"], freshness=hw.streaming("2s"))
+    (folder / "lines.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["user"],
+        features=features,
+        windows=["1d"],
+        freshness=hw.streaming("2s"),
+    )
     made, store = project([view]), f"lmdb:{folder}/store?size=64MB"
     with clock.at(NOON):
         options = hw.operations.IngestOptions(allow_unapplied=True)
         hw.ingest(made, store, data_dir=folder / "home", once=True, options=options)
         with closing(hw.operations.open_store(store, readonly=True)) as opened:
-            found = hw.get_online_features(view, pl.DataFrame({"user": ["a"]}), store=opened).row(0, named=True)
-        refused = hw.operations.dead_letters(made, source.name, store=store, data_dir=folder / "home")
+            found = hw.get_online_features(view, pl.DataFrame({"user": ["a"]}), store=opened).row(
+                0, named=True
+            )
+        refused = hw.operations.dead_letters(
+            made, source.name, store=store, data_dir=folder / "home"
+        )
     return refused["reason"].to_list() if refused.height else [], found
 
 
@@ -235,23 +305,48 @@ def test_integers_of_records_lie_in_their_type(tmp_path):
     stream = hw.appended(tmp_path / "lines.jsonl", schema=schema)
     source = hw.Source("s", stream=stream, timestamp_field="at", select=["user", *INTEGERS])
     features = [hw.min(*INTEGERS), hw.max(*INTEGERS), *(hw.count(name) for name in INTEGERS)]
-    lines = [base | {name: value} for name, (_, low, high) in INTEGERS.items() for value in (low, high, low - 1, high + 1)]
+    lines = [
+        base | {name: value}
+        for name, (_, low, high) in INTEGERS.items()
+        for value in (low, high, low - 1, high + 1)
+    ]
     refused, found = refused_and_read(tmp_path, source, features, lines)
     for name, (_, low, high) in INTEGERS.items():
-        assert (found[f"v__min_{name}_1d"], found[f"v__max_{name}_1d"], found[f"v__count_{name}_1d"]) == (low, high, 2), name
+        assert (
+            found[f"v__min_{name}_1d"],
+            found[f"v__max_{name}_1d"],
+            found[f"v__count_{name}_1d"],
+        ) == (low, high, 2), name
     assert len(refused) == 2 * len(INTEGERS)
 
 
 def test_a_column_that_nothing_reads_refuses_no_change(tmp_path):
     """Of rows that are corrected: a number that is too large for a feature is none."""
     base = {"user": "a", "at": (NOON - timedelta(hours=1)).isoformat(), "before": False}
-    schema = {"id": str, "user": str, "n": int, "large": pl.UInt64, "before": bool, "at": datetime, "known": datetime}
+    schema = {
+        "id": str,
+        "user": str,
+        "n": int,
+        "large": pl.UInt64,
+        "before": bool,
+        "at": datetime,
+        "known": datetime,
+    }
     stream = hw.appended(tmp_path / "lines.jsonl", schema=schema)
     source = hw.Source(
-        "s", stream=stream, timestamp_field="at", id_field="id", known_at_field="known", changes="before", select=["user", "n", "large"]
+        "s",
+        stream=stream,
+        timestamp_field="at",
+        id_field="id",
+        known_at_field="known",
+        changes="before",
+        select=["user", "n", "large"],
     )
     times = [(NOON - timedelta(minutes=minutes)).isoformat() for minutes in (9, 8)]
-    lines = [base | {"id": "x", "n": n, "large": 2**64 - 1, "known": known} for n, known in zip((3, 5), times, strict=True)]
+    lines = [
+        base | {"id": "x", "n": n, "large": 2**64 - 1, "known": known}
+        for n, known in zip((3, 5), times, strict=True)
+    ]
     lines.insert(1, lines[0] | {"before": True, "known": times[1]})
     refused, found = refused_and_read(tmp_path, source, [hw.sum("n"), hw.count()], lines)
     assert refused == ["a change that a later one in the same commit replaced"]
@@ -261,7 +356,12 @@ def test_a_column_that_nothing_reads_refuses_no_change(tmp_path):
 PARSED = "%Y-%m-%dT%H:%M:%S%.6f"
 FILES = {  # what writes a frame to a path, and what reads it
     "csv": (lambda frame, path: frame.write_csv(path), hw.csv),
-    "json": (lambda frame, path: frame.with_columns(pl.col("at").dt.to_string(PARSED)).write_ndjson(path), hw.json_lines),
+    "json": (
+        lambda frame, path: frame.with_columns(pl.col("at").dt.to_string(PARSED)).write_ndjson(
+            path
+        ),
+        hw.json_lines,
+    ),
     "parquet": (lambda frame, path: frame.write_parquet(path), hw.parquet),
     "delta": (lambda frame, path: frame.write_delta(path), hw.delta),
 }
@@ -270,16 +370,35 @@ FILES = {  # what writes a frame to a path, and what reads it
 @pytest.mark.parametrize("kind", FILES)
 def test_files_of_a_history(tmp_path, kind):
     """Training reads the same of each; a column that is not there is named."""
-    frame = pl.DataFrame([{name: row[name] for name in SCHEMA} for row in rows()], schema_overrides={"at": TIME})
+    frame = pl.DataFrame(
+        [{name: row[name] for name in SCHEMA} for row in rows()], schema_overrides={"at": TIME}
+    )
     asked = pl.DataFrame({"user": ["a", "b", "c"], "timestamp": [NOON] * 3})
 
     def of(history, **more):
         names = [name for name in SCHEMA if name != "at"]
-        parsed = [pl.col("at").str.to_datetime(PARSED, time_zone="UTC")] if history is not frame and kind == "json" else []
+        parsed = (
+            [pl.col("at").str.to_datetime(PARSED, time_zone="UTC")]
+            if history is not frame and kind == "json"
+            else []
+        )
         given = {"timestamp_field": "at", "select": [*names, *parsed], "id_field": "id"} | more
         source = hw.Source("visits", history=history, **given)
-        features = [hw.count(), hw.last_n("n", k=60), hw.max("share"), hw.last("at"), hw.fraction("good")]
-        view = hw.FeatureView("user", source=source, keys=["user"], features=features, windows=["1h"], freshness=hw.on_request())
+        features = [
+            hw.count(),
+            hw.last_n("n", k=60),
+            hw.max("share"),
+            hw.last("at"),
+            hw.fraction("good"),
+        ]
+        view = hw.FeatureView(
+            "user",
+            source=source,
+            keys=["user"],
+            features=features,
+            windows=["1h"],
+            freshness=hw.on_request(),
+        )
         return hw.get_historical_features(view, asked)
 
     write, read = FILES[kind]
@@ -298,26 +417,44 @@ def written(tmp_path, registry):
     (tmp_path / "visit.avsc").write_text(json.dumps(AVRO), encoding="utf-8")
     from google.protobuf import timestamp_pb2
 
-    dependency = descriptor_pb2.FileDescriptorProto.FromString(timestamp_pb2.DESCRIPTOR.serialized_pb)
-    (tmp_path / "shop.desc").write_bytes(descriptor_pb2.FileDescriptorSet(file=[dependency, described()]).SerializeToString())
-    nested = b"\x00" + struct.pack(">I", 2) + b"\x04\x02\x02"  # the second type, and the second within it
+    dependency = descriptor_pb2.FileDescriptorProto.FromString(
+        timestamp_pb2.DESCRIPTOR.serialized_pb
+    )
+    (tmp_path / "shop.desc").write_bytes(
+        descriptor_pb2.FileDescriptorSet(file=[dependency, described()]).SerializeToString()
+    )
+    # the second type, and the second within it
+    nested = b"\x00" + struct.pack(">I", 2) + b"\x04\x02\x02"
     return {
         "json": (shown, {}),
         "avro": (avro, {"format": "avro", "avro": tmp_path / "visit.avsc"}),
-        "avro, registered": (lambda row: b"\x00" + struct.pack(">I", 1) + avro(row), {"format": "avro", "registry": registry.url}),
-        "protobuf": (protobuf, {"format": "protobuf", "message": (tmp_path / "shop.desc", "shop.Outer.Visit")}),
-        "protobuf, registered": (lambda row: nested + protobuf(row), {"format": "protobuf", "registry": registry.url}),
+        "avro, registered": (
+            lambda row: b"\x00" + struct.pack(">I", 1) + avro(row),
+            {"format": "avro", "registry": registry.url},
+        ),
+        "protobuf": (
+            protobuf,
+            {"format": "protobuf", "message": (tmp_path / "shop.desc", "shop.Outer.Visit")},
+        ),
+        "protobuf, registered": (
+            lambda row: nested + protobuf(row),
+            {"format": "protobuf", "registry": registry.url},
+        ),
     }
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("kind", ["json", "avro", "avro, registered", "protobuf", "protobuf, registered"])
+@pytest.mark.parametrize(
+    "kind", ["json", "avro", "avro, registered", "protobuf", "protobuf, registered"]
+)
 def test_records_of_kafka(broker, tmp_path, expected, written, kind):
     write, more = written[kind]
     topic = broker.topic(partitions=2)
     for row in rows():
         broker.produce(topic, [write(row)], len(row["user"]) % 2)
-    assert served(tmp_path, hw.kafka(topic, servers=broker.servers, schema=SCHEMA, **more)).equals(expected)
+    assert served(tmp_path, hw.kafka(topic, servers=broker.servers, schema=SCHEMA, **more)).equals(
+        expected
+    )
 
 
 @pytest.mark.services
@@ -327,7 +464,12 @@ def test_aggregates_of_kinesis(aws, tmp_path, expected, written, kind):
     stream, all_of = aws.stream(1), rows()
     for first in range(0, 60, 20):
         aws.put(stream, [aggregated([write(row) for row in all_of[first : first + 20]])])
-    found = served(tmp_path, headwater_aws.kinesis(stream, region=aws.region, endpoint_url=aws.url, schema=SCHEMA, **more))
+    found = served(
+        tmp_path,
+        headwater_aws.kinesis(
+            stream, region=aws.region, endpoint_url=aws.url, schema=SCHEMA, **more
+        ),
+    )
     assert found.equals(expected)
 
 
@@ -357,20 +499,44 @@ def test_numbers_of_postgresql_are_exact_where_they_are_declared(postgres_url):
     }
     for (kind, numbers), total in sums.items():
         listed = ", ".join(f"({n}, {text})" for n, text in enumerate(numbers.split(", ")))
-        query = f"select 1 as k, timestamptz '2024-05-01 11:00+00' as at, x::{kind} as x from (values {listed}) as t(n, x)"
+        query = (
+            f"select 1 as k, timestamptz '2024-05-01 11:00+00' as at, x::{kind} as x from (values "
+            f"{listed}) as t(n, x)"
+        )
         source = hw.Source("s", history=hw.sql(query, url=postgres_url), timestamp_field="at")
-        view = hw.FeatureView("v", source=source, keys=["k"], features=[hw.sum("x")], windows=["1d"], freshness=hw.on_request())
+        view = hw.FeatureView(
+            "v",
+            source=source,
+            keys=["k"],
+            features=[hw.sum("x")],
+            windows=["1d"],
+            freshness=hw.on_request(),
+        )
         found = hw.get_historical_features(view, pl.DataFrame({"k": [1], "timestamp": [NOON]}))
         assert found["v__sum_x_1d"].to_list() == [total], kind
 
 
 def test_a_table_is_named_in_what_is_said_of_it():
-    assert str(hw.iceberg("shop.payments", properties={"uri": "http://127.0.0.1:9"})) == "shop.payments"
+    assert (
+        str(hw.iceberg("shop.payments", properties={"uri": "http://127.0.0.1:9"}))
+        == "shop.payments"
+    )
     assert "7" in str(hw.iceberg("shop.payments", snapshot_id=7))
     assert "shop.payments" in str(hw.iceberg("shop.payments", snapshot_id=7))
     source = hw.Source(
-        "s", history=hw.iceberg("shop.payments", properties={"type": "rest", "uri": "http://127.0.0.1:9"}), timestamp_field="at"
+        "s",
+        history=hw.iceberg(
+            "shop.payments", properties={"type": "rest", "uri": "http://127.0.0.1:9"}
+        ),
+        timestamp_field="at",
     )
-    view = hw.FeatureView("v", source=source, keys=["n"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["n"],
+        features=[hw.count()],
+        windows=["1d"],
+        freshness=hw.on_request(),
+    )
     with pytest.raises(hw.errors.HeadwaterError, match=r"shop\.payments|127\.0\.0\.1:9"):
         hw.get_historical_features(view, pl.DataFrame({"n": [1], "timestamp": [NOON]}))

@@ -1,4 +1,6 @@
-"""Each route answers as /openapi.json describes it, limits hold just inside and just past them, and requests are in the access log."""
+"""Each route answers as /openapi.json describes it, limits hold just inside and just past them, and
+requests are in the access log.
+"""
 
 import io
 import json
@@ -21,7 +23,11 @@ ASKED = {  # of each route that is described: what is sent, the status, and a pa
     "post /v1/features/taste_v1": ({"row": ROW}, 200, "features"),
     "post /v1/features/lapse_v1": ({"rows": [COST, {"user": 77}], "compact": True}, 200, "names"),
     "post /v1/predict/taste": ({"rows": [ROW, ROW]}, 200, "predictions"),
-    "post /v1/predict/lapse": ({"row": COST, "level": "nightly", "features": True}, 200, "prediction"),
+    "post /v1/predict/lapse": (
+        {"row": COST, "level": "nightly", "features": True},
+        200,
+        "prediction",
+    ),
     "post /v1/outcomes/labels": ([{"request_id": "r1", "outcome": 1.5}], 200, "accepted"),
     "post /v1/outcomes/paid": ({"request_id": "r2"}, 422, "refused"),
     "get /v1/experiments": ({}, 200, "experiments"),
@@ -74,23 +80,52 @@ def faults(value, schema, document, where="it"):
         if form in schema:
             found = [faults(value, one, document, where) for one in schema[form]]
             fitting = sum(not each for each in found)
-            return [] if fitting == 1 or (fitting and form == "anyOf") else [f"{where} fits {fitting} forms: {found}"]
+            return (
+                []
+                if fitting == 1 or (fitting and form == "anyOf")
+                else [f"{where} fits {fitting} forms: {found}"]
+            )
     if "enum" in schema and value not in schema["enum"]:
         return [f"{where} is {value!r}"]
-    types = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "integer": int, "number": int | float}
+    types = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "boolean": bool,
+        "null": type(None),
+        "integer": int,
+        "number": int | float,
+    }
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
-    if kinds and not any(isinstance(value, types[kind]) and (kind == "boolean" or not isinstance(value, bool)) for kind in kinds):
+    if kinds and not any(
+        isinstance(value, types[kind]) and (kind == "boolean" or not isinstance(value, bool))
+        for kind in kinds
+    ):
         return [f"{where} is {value!r}, and no {kinds}"]
     if isinstance(value, list):
-        inner = [fault for n, one in enumerate(value) for fault in faults(one, schema.get("items", {}), document, f"{where}[{n}]")]
-        return inner if schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9) else [f"{where} has {len(value)}"]
+        inner = [
+            fault
+            for n, one in enumerate(value)
+            for fault in faults(one, schema.get("items", {}), document, f"{where}[{n}]")
+        ]
+        return (
+            inner
+            if schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9)
+            else [f"{where} has {len(value)}"]
+        )
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
-        missing = [f"{where} lacks {name}" for name in schema.get("required", []) if name not in value]
+        missing = [
+            f"{where} lacks {name}" for name in schema.get("required", []) if name not in value
+        ]
         unknown = [f"{where} has {name}" for name in value if name not in known and others is False]
         rest = others if isinstance(others, dict) else {}
-        inner = [fault for name, one in value.items() for fault in faults(one, known.get(name, rest), document, f"{where}.{name}")]
+        inner = [
+            fault
+            for name, one in value.items()
+            for fault in faults(one, known.get(name, rest), document, f"{where}.{name}")
+        ]
         return missing + unknown + inner
     return []
 
@@ -106,7 +141,9 @@ def described(document, route):
 
 
 def test_each_route_is_described(document):
-    assert {f"{method} {path}" for path, methods in document["paths"].items() for method in methods} == set(ASKED)
+    assert {
+        f"{method} {path}" for path, methods in document["paths"].items() for method in methods
+    } == set(ASKED)
 
 
 @pytest.mark.parametrize("route", ASKED)
@@ -114,7 +151,10 @@ def test_a_route_answers_as_it_is_described(shop, document, route):
     sent, status, part = ASKED[route]
     about = described(document, route)
     if route.startswith("post"):
-        assert faults(sent, about["requestBody"]["content"]["application/json"]["schema"], document) == []
+        assert (
+            faults(sent, about["requestBody"]["content"]["application/json"]["schema"], document)
+            == []
+        )
     else:
         names = {one["name"]: one["schema"] for one in about.get("parameters", [])}
         assert sent.keys() <= names.keys()
@@ -134,12 +174,22 @@ WRONG = {  # a request that no route takes, its status, and words of the error
     "an unknown field": ("post /v1/features/lapse_v1", {"row": {"user": 1, "usr": 2}}, 422, "usr"),
     "a text for a number": ("post /v1/features/lapse_v1", {"row": {"user": "one"}}, 422, "user"),
     "an unknown option": ("post /v1/predict/lapse", {"row": COST, "levels": None}, 422, "levels"),
-    "an undeclared level": ("post /v1/predict/lapse", {"row": COST, "level": "weekly"}, 422, "weekly"),
+    "an undeclared level": (
+        "post /v1/predict/lapse",
+        {"row": COST, "level": "weekly"},
+        422,
+        "weekly",
+    ),
     "a row and rows": ("post /v1/predict/lapse", {"row": COST, "rows": [COST]}, 422, "row"),
     "no rows": ("post /v1/predict/lapse", {"rows": []}, 422, "10,000"),
     "10,001 rows": ("post /v1/predict/lapse", {"rows": [COST] * 10_001}, 422, "10,001"),
     "no feature": ("get /v1/explain", {"user": "1"}, 422, "feature"),
-    "1,001 events": ("get /v1/explain", {"feature": "user__count_1h", "user": "1", "events": "1001"}, 422, "events"),
+    "1,001 events": (
+        "get /v1/explain",
+        {"feature": "user__count_1h", "user": "1", "events": "1001"},
+        422,
+        "events",
+    ),
     "401 days": ("get /v1/served", {"days": "401"}, 422, "days"),
     "an unknown service": ("post /v1/features/taste", {"row": ROW}, 404, "taste_v1"),
     "another method": ("get /v1/features/taste_v1", {}, 405, "POST"),
@@ -153,18 +203,32 @@ def test_what_is_wrong_is_refused_and_named(shop, document, route, sent, status,
     assert word in answer.text
     assert faults(answer.json(), {"$ref": "#/components/schemas/Error"}, document) == []
     if route in ASKED and route.startswith("post"):
-        assert faults(sent, described(document, route)["requestBody"]["content"]["application/json"]["schema"], document) != []
+        assert (
+            faults(
+                sent,
+                described(document, route)["requestBody"]["content"]["application/json"]["schema"],
+                document,
+            )
+            != []
+        )
 
 
 def test_10_000_rows_are_answered(shop):
     rows = [{"user": n % 9} for n in range(10_000)]
     several = shop.post("/v1/predict/lapse", json={"rows": rows}).json()["predictions"]
-    alone = [shop.post("/v1/predict/lapse", json={"row": row}).json()["prediction"]["value"] for row in rows[:9]]
+    alone = [
+        shop.post("/v1/predict/lapse", json={"row": row}).json()["prediction"]["value"]
+        for row in rows[:9]
+    ]
     assert [one["value"] for one in several] == [alone[n % 9] for n in range(10_000)]
 
 
 def test_the_documents_levels_are_those_of_the_project(document):
-    (form,) = [one for name, one in document["components"]["schemas"].items() if name == "PredictionRequest_lapse_v1_row"]
+    (form,) = [
+        one
+        for name, one in document["components"]["schemas"].items()
+        if name == "PredictionRequest_lapse_v1_row"
+    ]
     assert form["properties"]["level"]["enum"] == [None, "nightly"]
     answered = document["components"]["schemas"]["Prediction_of_lapse"]["properties"]
     assert "enum" not in answered.get("level", {})
@@ -226,7 +290,12 @@ def test_a_body_is_json_of_some_size(shop):
     assert shop.post(**post, content=b'{"row": {"user": 1}').status_code == 400
     assert shop.post(**post, content=b"[" * 100_000).status_code in {400, 422}
     assert shop.post(**post, content=b"\xff").status_code == 400
-    assert shop.post("/v1/predict/lapse", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415
+    assert (
+        shop.post(
+            "/v1/predict/lapse", content=b"x", headers={"content-encoding": "gzip"}
+        ).status_code
+        == 415
+    )
 
 
 # ---------------------------------------------------------------- the access log
@@ -242,12 +311,25 @@ def test_the_access_log_has_every_failure_and_a_share_of_the_rest(shop, tmp_path
             url = serving(inner, asked, store, models=TOTALS, log=log, log_sample=share)
             client = inner.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
             for n in range(12):
-                request = client.post("/v1/predict/lapse", json={"rows": [COST] * (n + 1)}, headers={"x-request-id": f"r{n}"})
+                request = client.post(
+                    "/v1/predict/lapse",
+                    json={"rows": [COST] * (n + 1)},
+                    headers={"x-request-id": f"r{n}"},
+                )
                 assert request.status_code == 200
             for n in range(5):
-                assert client.post("/v1/predict/lapse", json={"row": {"user": "?"}}, headers={"x-request-id": f"w{n}"}).status_code == 422
+                assert (
+                    client.post(
+                        "/v1/predict/lapse",
+                        json={"row": {"user": "?"}},
+                        headers={"x-request-id": f"w{n}"},
+                    ).status_code
+                    == 422
+                )
         lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    good, bad = ([line for line in lines if (line["status"] >= 400) is failed] for failed in (False, True))
+    good, bad = (
+        [line for line in lines if (line["status"] >= 400) is failed] for failed in (False, True)
+    )
     assert (len(good), sorted(line["id"] for line in bad)) == (kept, [f"w{n}" for n in range(5)])
     for line in lines:
         assert set(line) == {"at", "id", "route", "name", "status", "ms", "rows"}

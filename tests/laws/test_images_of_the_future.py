@@ -1,4 +1,6 @@
-"""A change whose event time is yet to come: what it replaces stays valid until then, unless an image before has retracted it."""
+"""A change whose event time is yet to come: what it replaces stays valid until then, unless an
+image before has retracted it.
+"""
 
 from datetime import timedelta
 

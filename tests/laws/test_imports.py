@@ -1,4 +1,6 @@
-"""The laws outlive the code that they judge: they import its public names, and modules of their own folder."""
+"""The laws outlive the code that they judge: they import its public names, and modules of their own
+folder.
+"""
 
 import ast
 import sys
@@ -9,12 +11,28 @@ import pytest
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 PUBLIC = (
-    *("headwater", "headwater.client", "headwater.errors", "headwater.evaluation", "headwater.experiments"),
+    *(
+        "headwater",
+        "headwater.client",
+        "headwater.errors",
+        "headwater.evaluation",
+        "headwater.experiments",
+    ),
     *("headwater.operations", "headwater.testing", "headwater_aws", "headwater_spark"),
 )
 BESIDE = ("tests.effort", "tests.figures", "tests.laws")
 LIBRARIES = {"polars", "numpy", "httpx", "hypothesis", "pytest", "sklearn", "fastavro", "google"}
-OF_THE_ORACLE = {"__future__", "math", "collections", "dataclasses", "datetime", "decimal", "fractions", "functools", "zoneinfo"}
+OF_THE_ORACLE = {
+    "__future__",
+    "math",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "fractions",
+    "functools",
+    "zoneinfo",
+}
 
 
 def imported(source):
@@ -39,11 +57,15 @@ def allowed(module):
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.name)
 def test_a_law_imports_public_names_alone(file):
-    assert [module for module in imported(file.read_text(encoding="utf-8")) if not allowed(module)] == []
+    assert [
+        module for module in imported(file.read_text(encoding="utf-8")) if not allowed(module)
+    ] == []
 
 
 def test_the_oracle_imports_the_standard_library_alone():
-    """No numpy, no polars, nothing of headwater: what it shares with the code is the text of the semantics."""
+    """No numpy, no polars, nothing of headwater: what it shares with the code is the text of the
+    semantics.
+    """
     source = (FOLDER / "oracle.py").read_text(encoding="utf-8")
     assert {module.partition(".")[0] for module in imported(source)} <= OF_THE_ORACLE
 

@@ -1,4 +1,6 @@
-"""Topics of Kafka: where reading begins, that it goes on where it ended, and what is said of records that are gone."""
+"""Topics of Kafka: where reading begins, that it goes on where it ended, and what is said of
+records that are gone.
+"""
 
 import json
 import subprocess
@@ -20,7 +22,9 @@ SINCE = datetime.now(UTC) - timedelta(minutes=30)
 
 
 class Counted:
-    """A view of one topic, and how often each of its records has counted: a record is a bit of a sum."""
+    """A view of one topic, and how often each of its records has counted: a record is a bit of a
+    sum.
+    """
 
     def __init__(self, broker, folder, *, partitions=2, **given):
         self.broker, self.folder, self.sent = broker, folder, 0
@@ -42,18 +46,29 @@ class Counted:
         """Write records; their numbers."""
         numbers = range(self.sent, self.sent + count)
         self.sent += count
-        lines = [json.dumps({"user": "a", "n": 1 << n, "at": (SINCE + timedelta(seconds=n)).isoformat()}) for n in numbers]
+        lines = [
+            json.dumps({"user": "a", "n": 1 << n, "at": (SINCE + timedelta(seconds=n)).isoformat()})
+            for n in numbers
+        ]
         self.broker.produce(self.topic, [line.encode() for line in lines], partition)
         return set(numbers)
 
     def ingest(self):
         options = hw.operations.IngestOptions(allow_unapplied=True)
-        hw.ingest(project([self.view]), self.url, data_dir=self.folder / "home", once=True, options=options)
+        hw.ingest(
+            project([self.view]),
+            self.url,
+            data_dir=self.folder / "home",
+            once=True,
+            options=options,
+        )
 
     def counted(self):
         """Which records counted; each once."""
         with closing(hw.operations.open_store(self.url, readonly=True)) as store:
-            row = hw.get_online_features(self.view, pl.DataFrame({"user": ["a"]}), store=store, details=True).row(0, named=True)
+            row = hw.get_online_features(
+                self.view, pl.DataFrame({"user": ["a"]}), store=store, details=True
+            ).row(0, named=True)
         total = row["user__sum_n_1h"] or 0
         found = {n for n in range(62) if total >> n & 1}
         assert len(found) == row["user__count_1h"]
@@ -143,9 +158,17 @@ for extra, call in calls.items():
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(home):
-    done = subprocess.run([sys.executable, "-c", MISSING, str(home)], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", MISSING, str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 4, done.stdout
     for line in lines:
-        assert f"headwater[{line.split()[0]}]" in line.replace("headwater[aws]", "headwater[dynamodb]"), line
+        assert f"headwater[{line.split()[0]}]" in line.replace(
+            "headwater[aws]", "headwater[dynamodb]"
+        ), line

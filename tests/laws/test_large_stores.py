@@ -1,4 +1,6 @@
-"""A store of many records is the map that a small one is: what is put is got, in order, by whoever opens it, also in a copy."""
+"""A store of many records is the map that a small one is: what is put is got, in order, by whoever
+opens it, also in a copy.
+"""
 
 import random
 import subprocess
@@ -29,19 +31,26 @@ def filled(url):
 def same(store, held, chance):
     """Single keys, a few and many, and all of them in order."""
     for count in (1, 1, 5, 15, 16, 17, 200):
-        keys = [key(chance.randrange(7 * OLD)) if chance.random() < 0.5 else chance.choice(list(held)) for _ in range(count)]
+        keys = [
+            key(chance.randrange(7 * OLD)) if chance.random() < 0.5 else chance.choice(list(held))
+            for _ in range(count)
+        ]
         assert store.get(keys) == [held.get(one) for one in keys]
 
 
 def scanned(store, held):
     for prefix in (b"t", key(0)[:5], key(123_400)[:7]):
-        assert list(store.scan(prefix)) == sorted((one, value) for one, value in held.items() if one.startswith(prefix))
+        assert list(store.scan(prefix)) == sorted(
+            (one, value) for one, value in held.items() if one.startswith(prefix)
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_a_large_store_is_a_map(seed, tmp_path):
-    """Commits of any size, new keys and old ones, deletions, comparisons, and the store opened again and copied."""
+    """Commits of any size, new keys and old ones, deletions, comparisons, and the store opened
+    again and copied.
+    """
     chance, url = random.Random(seed), f"lmdb:{tmp_path}/store?size=2GB"
     held = filled(url)
     store = hw.operations.open_store(url)
@@ -49,8 +58,14 @@ def test_a_large_store_is_a_map(seed, tmp_path):
     for step in range(60):
         changes = {}
         for _ in range(chance.choice([1, 3, 40, 400, 1200])):
-            one = chance.choice(recent) if recent and chance.random() < 0.3 else key(chance.randrange(7 * OLD))
-            value = chance.choice([None, b"", *(b"%d" % step + bytes(chance.choice([8, 60, 900])) for _ in range(6))])
+            one = (
+                chance.choice(recent)
+                if recent and chance.random() < 0.3
+                else key(chance.randrange(7 * OLD))
+            )
+            value = chance.choice(
+                [None, b"", *(b"%d" % step + bytes(chance.choice([8, 60, 900])) for _ in range(6))]
+            )
             changes[one] = value
             recent.append(one)
         recent = recent[-2000:]
@@ -66,7 +81,16 @@ def test_a_large_store_is_a_map(seed, tmp_path):
             store.close()
             store = hw.operations.open_store(url)
     store.close()
-    command = [sys.executable, "-m", "headwater", "store", "backup", str(tmp_path / "copy"), "--store", url]
+    command = [
+        sys.executable,
+        "-m",
+        "headwater",
+        "store",
+        "backup",
+        str(tmp_path / "copy"),
+        "--store",
+        url,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/copy", readonly=True)) as copied:
         scanned(copied, held)

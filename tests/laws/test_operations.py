@@ -1,4 +1,6 @@
-"""What an operator does: compaction changes no value, logs arrive elsewhere once, samples are weighted, a plan says what changes."""
+"""What an operator does: compaction changes no value, logs arrive elsewhere once, samples are
+weighted, a plan says what changes.
+"""
 
 import json
 import os
@@ -34,7 +36,13 @@ def home(tmp_path, monkeypatch):
 
 def command(*words, cwd=None, ok=True):
     """What a command prints."""
-    done = subprocess.run([sys.executable, "-m", "headwater", *words], capture_output=True, text=True, check=False, cwd=cwd)
+    done = subprocess.run(
+        [sys.executable, "-m", "headwater", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done.stdout + ("" if ok else done.stderr)
 
@@ -76,7 +84,12 @@ def append(folder, now, count, seed):
     with (folder / "visits.jsonl").open("a", encoding="utf-8") as file:
         for n in range(count):
             at = now - timedelta(seconds=chance.randint(1, 9000))
-            row = {"id": f"{seed}-{n}", "user": f"u{chance.randint(0, 80)}", "n": chance.randint(0, 9), "at": at.isoformat()}
+            row = {
+                "id": f"{seed}-{n}",
+                "user": f"u{chance.randint(0, 80)}",
+                "n": chance.randint(0, 9),
+                "at": at.isoformat(),
+            }
             file.write(json.dumps(row) + "\n")
 
 
@@ -91,10 +104,25 @@ def test_compaction_drops_what_no_window_reaches_and_changes_no_value(tmp_path, 
 
         def read(minutes):
             with closing(hw.operations.open_store(url, readonly=True)) as store:
-                return hw.get_online_features(view, users, store=store, at=now.time() + timedelta(minutes=minutes), details=True)
+                return hw.get_online_features(
+                    view,
+                    users,
+                    store=store,
+                    at=now.time() + timedelta(minutes=minutes),
+                    details=True,
+                )
 
         def compacted(*more):
-            words = [sys.executable, "-m", "headwater.testing.clock", str(tmp_path / "time"), "store", "compact", *given, *more]
+            words = [
+                sys.executable,
+                "-m",
+                "headwater.testing.clock",
+                str(tmp_path / "time"),
+                "store",
+                "compact",
+                *given,
+                *more,
+            ]
             done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=tmp_path)
             return json.loads(done.stdout)
 
@@ -105,7 +133,9 @@ def test_compaction_drops_what_no_window_reaches_and_changes_no_value(tmp_path, 
         before = [read(minutes) for minutes in (0, 1, 59, 240)]
         dry, told = compacted("--dry-run"), compacted()
         assert (told.pop("dry_run"), dry.pop("dry_run"), told) == (False, True, dry)
-        assert [read(minutes).equals(one) for minutes, one in zip((0, 1, 59, 240), before, strict=True)] == [True] * 4
+        assert [
+            read(minutes).equals(one) for minutes, one in zip((0, 1, 59, 240), before, strict=True)
+        ] == [True] * 4
         now.advance("300h")
         append(tmp_path, now.time(), 5, 9)
         hw.ingest(made, url, data_dir=home, once=True, limits=FOREVER, options=UNAPPLIED)
@@ -127,15 +157,31 @@ def asked_of(stack, folder, log, count):
     asked = Asked(folder, now)
     store = stack.enter_context(closing(hw.operations.open_store(asked.url)))
     hw.materialize(asked.project, store=store)
-    url = serving(stack, asked, store, models={"taste": roads.Total(), "lapse": roads.Total()}, serving_log=log)
+    url = serving(
+        stack,
+        asked,
+        store,
+        models={"taste": roads.Total(), "lapse": roads.Total()},
+        serving_log=log,
+    )
     client = stack.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
     for n in range(count):
-        answer = client.post("/v1/predict/lapse", json={"rows": [{"user": n % 5}, {"user": 77}]}, headers={"x-request-id": f"r{n}"})
+        answer = client.post(
+            "/v1/predict/lapse",
+            json={"rows": [{"user": n % 5}, {"user": 77}]},
+            headers={"x-request-id": f"r{n}"},
+        )
         assert answer.status_code == 200, answer.text
     return [f"r{n}" for n in range(count)]
 
 
-@pytest.mark.parametrize("kind", [pytest.param("folder", marks=pytest.mark.slow), pytest.param("kafka", marks=pytest.mark.services)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("folder", marks=pytest.mark.slow),
+        pytest.param("kafka", marks=pytest.mark.services),
+    ],
+)
 def test_logs_arrive_elsewhere_once(tmp_path, home, kind, request):
     """Shipped twice, with more in between, and fetched twice: each row is there once."""
     to = f"file://{tmp_path}/shared"
@@ -151,7 +197,9 @@ def test_logs_arrive_elsewhere_once(tmp_path, home, kind, request):
         command("logs", "ship", to, "--data-dir", str(home))
         command("logs", "ship", to, "--data-dir", str(home))
     here = hw.operations.served(home).collect()
-    assert Counter(here["headwater_request"]) == {one: 2 * count for one, count in Counter(ids).items()}
+    assert Counter(here["headwater_request"]) == {
+        one: 2 * count for one, count in Counter(ids).items()
+    }
     for _ in range(2):
         command("logs", "fetch", to, "--data-dir", str(tmp_path / "there"))
     there = hw.operations.served(tmp_path / "there").collect()
@@ -188,7 +236,16 @@ def test_a_sampled_log_counts_each_request_for_those_left_out(tmp_path, home, sh
             assert (day.rows, round(day.weight, 6)) == (kept.height, kept.height / share)
 
 
-@pytest.mark.parametrize("note", ["0", *(pytest.param(note, marks=pytest.mark.slow) for note in ("-0.5", "1.5", "half", "nan", ""))])
+@pytest.mark.parametrize(
+    "note",
+    [
+        "0",
+        *(
+            pytest.param(note, marks=pytest.mark.slow)
+            for note in ("-0.5", "1.5", "half", "nan", "")
+        ),
+    ],
+)
 def test_a_wrong_note_of_the_share_is_refused(tmp_path, home, note):
     lapse = trained(home)
     with ExitStack() as stack:
@@ -198,10 +255,14 @@ def test_a_wrong_note_of_the_share_is_refused(tmp_path, home, note):
     assert path.read_text() == "0.5"
     path.write_text(note)
     with pytest.raises(DataError, match="above 0 and up to 1"):
-        hw.operations.drift(lapse, data_dir=home, models=home / "models", at=roads.START + timedelta(days=1))
+        hw.operations.drift(
+            lapse, data_dir=home, models=home / "models", at=roads.START + timedelta(days=1)
+        )
     for good in ("1", "1e-9", "0.25"):
         path.write_text(good)
-        hw.operations.drift(lapse, data_dir=home, models=home / "models", at=roads.START + timedelta(days=1))
+        hw.operations.drift(
+            lapse, data_dir=home, models=home / "models", at=roads.START + timedelta(days=1)
+        )
 
 
 # ---------------------------------------------------------------- a store across the network, over HTTP
@@ -218,7 +279,11 @@ def test_a_request_of_several_rows_is_answered_as_each_alone(tmp_path, home, fix
         store = stack.enter_context(closing(hw.operations.open_store(url)))
         hw.ingest(made, store, data_dir=home, once=True, limits=FOREVER, options=UNAPPLIED)
         listen = f"127.0.0.1:{free_port()}"
-        served = stack.enter_context(hw.operations.serve(made, store, listen=listen, models={"model": roads.Total()}, data_dir=home))
+        served = stack.enter_context(
+            hw.operations.serve(
+                made, store, listen=listen, models={"model": roads.Total()}, data_dir=home
+            )
+        )
         client = stack.enter_context(httpx.Client(base_url=served, timeout=60, trust_env=False))
         rows = [{"user": f"u{n}"} for n in (0, 3, 5, 5, 99, 7, 11, 13)]
         for path, several, one in (
@@ -227,12 +292,21 @@ def test_a_request_of_several_rows_is_answered_as_each_alone(tmp_path, home, fix
         ):
             whole = client.post(path, json={"rows": rows}).json()[several]
             with ThreadPoolExecutor(6) as threads:
-                alone = [answer.json()[one] for answer in threads.map(lambda row, path=path: client.post(path, json={"row": row}), rows)]
+                alone = [
+                    answer.json()[one]
+                    for answer in threads.map(
+                        lambda row, path=path: client.post(path, json={"row": row}), rows
+                    )
+                ]
             assert whole == alone
             assert "present" in json.dumps(whole) or path.endswith("model")
-        read = hw.get_online_features(made.models[0].features.views[0], pl.DataFrame(rows), store=store)
+        read = hw.get_online_features(
+            made.models[0].features.views[0], pl.DataFrame(rows), store=store
+        )
         answered = client.post("/v1/features/service", json={"rows": rows}).json()["rows"]
-        assert [row["user__count_3h"]["value"] for row in answered] == read["user__count_3h"].to_list()
+        assert [row["user__count_3h"]["value"] for row in answered] == read[
+            "user__count_3h"
+        ].to_list()
 
 
 # ---------------------------------------------------------------- a plan
@@ -256,4 +330,6 @@ def test_a_plan_says_what_changes_and_apply_makes_it_so(tmp_path, home):
     assert (view["action"], view["needs_backfill"]) == ("changed", True)
     assert "5h" in json.dumps(view)
     with pytest.raises(HeadwaterError, match="plan"):
-        hw.ingest(made, f"lmdb:{tmp_path}/store?size=64MB", data_dir=home, once=True, limits=FOREVER)
+        hw.ingest(
+            made, f"lmdb:{tmp_path}/store?size=64MB", data_dir=home, once=True, limits=FOREVER
+        )

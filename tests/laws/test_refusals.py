@@ -36,13 +36,20 @@ def source(history=EVENTS, **given):
 
 
 def view(*features, **given):
-    usual = {"source": source(), "keys": ["user"], "features": [*features] or [hw.count()], "windows": ["1d"]}
+    usual = {
+        "source": source(),
+        "keys": ["user"],
+        "features": [*features] or [hw.count()],
+        "windows": ["1d"],
+    }
     return hw.FeatureView(**({"name": "card"} | usual | {"freshness": hw.on_request()} | given))
 
 
 def ask(*features, rows=ROWS, given=None, **of_source):
     """The features of a view over a source with these arguments."""
-    return hw.get_historical_features(view(*features, source=source(**of_source)), rows, **(given or {}))
+    return hw.get_historical_features(
+        view(*features, source=source(**of_source)), rows, **(given or {})
+    )
 
 
 def column(series, feature):
@@ -58,15 +65,32 @@ def keyed(values, requested):
 
 def labels(table=None, **given):
     table = ROWS.with_columns(y=pl.Series([1.0, 0.0])) if table is None else table
-    return hw.Labels("bought", **({"table": table, "timestamp_field": "timestamp", "label": "y", "known_after": "1m"} | given))
+    return hw.Labels(
+        "bought",
+        **(
+            {"table": table, "timestamp_field": "timestamp", "label": "y", "known_after": "1m"}
+            | given
+        ),
+    )
 
 
 def model(**given):
-    return hw.Model("m", **({"features": hw.FeatureService("f", [view()]), "labels": labels(), "task": "binary"} | given))
+    return hw.Model(
+        "m",
+        **(
+            {"features": hw.FeatureService("f", [view()]), "labels": labels(), "task": "binary"}
+            | given
+        ),
+    )
 
 
 def images(**given):
-    rules = {"changes": "flag", "id_field": "id", "known_at_field": "at", "select": ["user", "price"]}
+    rules = {
+        "changes": "flag",
+        "id_field": "id",
+        "known_at_field": "at",
+        "select": ["user", "price"],
+    }
     return source(EVENTS.with_columns(flag=pl.Series([False, True, False])), **(rules | given))
 
 
@@ -78,68 +102,130 @@ DEFINITIONS = {
     # names and plain arguments
     "a name with a space": (lambda: view(name="my view"), ["my view", "letters"]),
     "a name with two underscores": (lambda: view(name="my__view"), ["my__view", "underscore"]),
-    "a name that ends with an underscore": (lambda: hw.Source("s_", timestamp_field="at"), ["s_", "underscore"]),
+    "a name that ends with an underscore": (
+        lambda: hw.Source("s_", timestamp_field="at"),
+        ["s_", "underscore"],
+    ),
     "a name of another type": (lambda: hw.FeatureService(3, [view()]), ["3", "name"]),
     "a misspelt argument": (lambda: view(freshnes=1), ["freshnes", "freshness"]),
-    "an argument too few": (lambda: hw.FeatureView("u", source=source(), keys=[], features=[hw.count()]), ["freshness"]),
+    "an argument too few": (
+        lambda: hw.FeatureView("u", source=source(), keys=[], features=[hw.count()]),
+        ["freshness"],
+    ),
     "no event time": (lambda: hw.Source("s", timestamp_field=None), ["timestamp_field", "None"]),
     "a source that is none": (lambda: view(source=EVENTS), ["source", "Source"]),
     "a history that is a list": (lambda: source([{"at": 1}]), ["list", "DataFrame"]),
-    "window_on another time": (lambda: source(window_on="arrival"), ["arrival", "timestamp", "known_at"]),
+    "window_on another time": (
+        lambda: source(window_on="arrival"),
+        ["arrival", "timestamp", "known_at"],
+    ),
     "an unknown zone": (lambda: source(timezone="Berlin"), ["Berlin", "Europe/Berlin"]),
-    "two rules for known times": (lambda: source(known_at_field="at", known_after="1h"), ["known_at_field", "known_after"]),
+    "two rules for known times": (
+        lambda: source(known_at_field="at", known_after="1h"),
+        ["known_at_field", "known_after"],
+    ),
     "a period in words": (lambda: source(known_after="an hour"), ["an hour", "1h"]),
     "a negative period": (lambda: source(known_after=-MINUTE), ["known_after"]),
     "a select that is not a list": (lambda: source(select="user"), ["user"]),
-    "a select of other rows": (lambda: source(select=["user", pl.col("price").shift(1).alias("before")]), ["before", "row"]),
-    "a select that counts": (lambda: source(select=["user", pl.col("price").mean().alias("m")]), ["m", "row"]),
-    "a select of neighbours": (lambda: source(select=["user", pl.col("price").cum_sum().alias("m")]), ["m", "row"]),
-    "a filter of other rows": (lambda: source(filter=pl.col("price") > pl.col("price").mean()), ["filter", "row"]),
+    "a select of other rows": (
+        lambda: source(select=["user", pl.col("price").shift(1).alias("before")]),
+        ["before", "row"],
+    ),
+    "a select that counts": (
+        lambda: source(select=["user", pl.col("price").mean().alias("m")]),
+        ["m", "row"],
+    ),
+    "a select of neighbours": (
+        lambda: source(select=["user", pl.col("price").cum_sum().alias("m")]),
+        ["m", "row"],
+    ),
+    "a filter of other rows": (
+        lambda: source(filter=pl.col("price") > pl.col("price").mean()),
+        ["filter", "row"],
+    ),
     "a filter by name": (lambda: source(filter="price > 1"), ["filter", "price > 1"]),
     # changes
     "changes without ids": (lambda: images(id_field=None), ["changes", "id_field"]),
-    "changes without known times": (lambda: images(known_at_field=None), ["changes", "known_at_field"]),
-    "changes in windows of known times": (lambda: images(window_on="known_at"), ["window_on", "known_at"]),
+    "changes without known times": (
+        lambda: images(known_at_field=None),
+        ["changes", "known_at_field"],
+    ),
+    "changes in windows of known times": (
+        lambda: images(window_on="known_at"),
+        ["window_on", "known_at"],
+    ),
     "changes with a horizon": (lambda: images(id_horizon="2d"), ["id_horizon"]),
     "writers of partitions whose images change each other's events": (
         lambda: images(writers="partition"),
         ["writers", "partition", "flag"],
     ),
-    "writers of partitions that there are not": (lambda: source(stream=hw.push(), writers="partition"), ["writers", "Kafka", "pushed"]),
+    "writers of partitions that there are not": (
+        lambda: source(stream=hw.push(), writers="partition"),
+        ["writers", "Kafka", "pushed"],
+    ),
     "writers of another kind": (lambda: source(writers="two"), ["two", "one", "partition"]),
     "changes by a boolean": (lambda: images(changes=True), ["changes", "True"]),
-    "a level of changes": (lambda: hw.Level(known_after={images(): "1h"}), ["known_after", "changes", "pay"]),
+    "a level of changes": (
+        lambda: hw.Level(known_after={images(): "1h"}),
+        ["known_after", "changes", "pay"],
+    ),
     "enriched changes": (lambda: hw.enrich(images(), "e", [view()]), ["changes", "pay"]),
     # views
     "no list of keys": (lambda: view(keys="user"), ["user", "list"]),
     "keys that are none": (lambda: view(keys=None), ["keys", "None"]),
     "an empty key": (lambda: view(keys=[""]), ["key"]),
     "a key twice": (lambda: view(keys=["user", "user"]), ["user"]),
-    "a key that is not selected": (lambda: view(source=source(select=["user"]), keys=["usr"]), ["usr", "user", "pay"]),
-    "a column that is not selected": (lambda: view(hw.sum("prise"), source=source(select=["user", "price"])), ["prise", "price", "pay"]),
+    "a key that is not selected": (
+        lambda: view(source=source(select=["user"]), keys=["usr"]),
+        ["usr", "user", "pay"],
+    ),
+    "a column that is not selected": (
+        lambda: view(hw.sum("prise"), source=source(select=["user", "price"])),
+        ["prise", "price", "pay"],
+    ),
     "no features": (lambda: view(features=[]), ["features", "count()"]),
     "a feature by name": (lambda: view("count"), ["count", "features"]),
     "a function that is not called": (lambda: view(hw.count), ["count", "called"]),
-    "two features of one name": (lambda: view(hw.sum("price"), hw.sum("price")), ["sum_price_1d", "name="]),
+    "two features of one name": (
+        lambda: view(hw.sum("price"), hw.sum("price")),
+        ["sum_price_1d", "name="],
+    ),
     "no windows": (lambda: view(windows=[]), ["windows", "empty"]),
     "windows as text": (lambda: view(windows="1d"), ["1d", "list"]),
     "a window of nothing": (lambda: view(windows=["0s"]), ["window"]),
     "a window without a unit": (lambda: view(windows=["60"]), ["60", "1h"]),
     "a window that no hop divides": (lambda: view(windows=["7us"]), ["7us", "hop"]),
     "a hop that does not divide": (lambda: hw.window("1h", hop="7m"), ["7m", "1h"]),
-    "a hop that does not divide the offset": (lambda: hw.window("1h", offset="90s", hop="1m"), ["90s", "1m"]),
+    "a hop that does not divide the offset": (
+        lambda: hw.window("1h", offset="90s", hop="1m"),
+        ["90s", "1m"],
+    ),
     "a hop of nothing": (lambda: hw.window("1h", hop="0s"), ["0s"]),
-    "no freshness": (lambda: view(freshness="1d"), ["1d", "batch", "streaming", "on_request", "never"]),
+    "no freshness": (
+        lambda: view(freshness="1d"),
+        ["1d", "batch", "streaming", "on_request", "never"],
+    ),
     "a freshness that is not called": (lambda: view(freshness=hw.batch), ["batch", "called"]),
     "another on_stale": (lambda: view(on_stale="drop"), ["drop", "previous", "null", "refuse"]),
-    "another on_incomplete": (lambda: view(on_incomplete="nul"), ["nul", "null", "value", "refuse"]),
+    "another on_incomplete": (
+        lambda: view(on_incomplete="nul"),
+        ["nul", "null", "value", "refuse"],
+    ),
     "a version below one": (lambda: view(version=0), ["version", "0", "1"]),
     "a feature that is not there": (lambda: view()["cuont_1d"], ["cuont_1d", "count_1d", "card"]),
-    "an alias of another key": (lambda: view().alias("a", keys={"usr": "x"}), ["usr", "user", "card"]),
+    "an alias of another key": (
+        lambda: view().alias("a", keys={"usr": "x"}),
+        ["usr", "user", "card"],
+    ),
     "an alias filled with a number": (lambda: view().alias("a", keys={"user": 3}), ["user", "3"]),
-    "an alias filled with each of no list": (lambda: view().alias("a", keys={"user": hw.each(view()["count_1d"])}), ["count_1d", "list"]),
+    "an alias filled with each of no list": (
+        lambda: view().alias("a", keys={"user": hw.each(view()["count_1d"])}),
+        ["count_1d", "list"],
+    ),
     "an alias filled with two lists": (
-        lambda: view(keys=["user", "id"]).alias("a", keys={"user": hw.each("x"), "id": hw.each("y")}),
+        lambda: view(keys=["user", "id"]).alias(
+            "a", keys={"user": hw.each("x"), "id": hw.each("y")}
+        ),
         ["id", "user", "list"],
     ),
     # aggregations
@@ -151,13 +237,19 @@ DEFINITIONS = {
     "by an expression": (lambda: hw.count().by(pl.col("word")), ["count", "select"]),
     "by two columns": (lambda: hw.count().by("word").by("flag"), ["word", "select"]),
     "a ddof of two": (lambda: hw.std("price", ddof=2), ["ddof", "2", "1", "0"]),
-    "a half-life of nothing": (lambda: hw.decayed_sum("price", half_life="0s"), ["half_life", "0s"]),
+    "a half-life of nothing": (
+        lambda: hw.decayed_sum("price", half_life="0s"),
+        ["half_life", "0s"],
+    ),
     # freshness
     "a batch of five hours": (lambda: hw.batch("5h"), ["5h", "day"]),
     "a batch of no time": (lambda: hw.batch("0s"), ["every"]),
     "a cut after the period": (lambda: hw.batch("1h", at="02:00"), ["02:00", "1h"]),
     "a cut at no time of day": (lambda: hw.batch("1d", at="25:00"), ["25:00", "02:30"]),
-    "a job that waits longer than it takes": (lambda: hw.batch("1d", delay="1h", wait="2h"), ["wait", "2h", "1h"]),
+    "a job that waits longer than it takes": (
+        lambda: hw.batch("1d", delay="1h", wait="2h"),
+        ["wait", "2h", "1h"],
+    ),
     "a batch in no zone": (lambda: hw.batch("1d", timezone="Nowhere"), ["Nowhere"]),
     "a lag in words": (lambda: hw.streaming("soon"), ["soon"]),
     "no ages": (lambda: hw.measured([]), ["ages"]),
@@ -167,15 +259,30 @@ DEFINITIONS = {
     "a request field of no type": (lambda: hw.RequestField("x", list), ["x", "float", "str"]),
     "a lambda": (lambda: hw.request_feature(lambda a: a), ["lambda", "def"]),
     "each of nothing": (lambda: hw.each("x", max_length=0), ["max_length", "0"]),
-    "labels known at no time": (lambda: labels(known_after=None), ["known_at_field", "known_after"]),
+    "labels known at no time": (
+        lambda: labels(known_after=None),
+        ["known_at_field", "known_after"],
+    ),
     "an outcome with a known time": (
         lambda: labels(label=hw.outcome(source(), hw.count(), keys=["user"], within="1h")),
         ["known_after", "outcome"],
     ),
-    "an outcome of no time": (lambda: hw.outcome(source(), hw.count(), keys=["user"], within="0s"), ["within"]),
-    "an outcome of two columns": (lambda: hw.outcome(source(), hw.sum("a", "b"), keys=["user"], within="1h"), ["sum", "2"]),
-    "an outcome by another key": (lambda: hw.outcome(source(select=["user"]), hw.count(), keys=["usr"], within="1h"), ["usr", "user"]),
-    "an outcome by one key as text": (lambda: hw.outcome(source(), hw.count(), keys="user", within="1h"), ["user", "list"]),
+    "an outcome of no time": (
+        lambda: hw.outcome(source(), hw.count(), keys=["user"], within="0s"),
+        ["within"],
+    ),
+    "an outcome of two columns": (
+        lambda: hw.outcome(source(), hw.sum("a", "b"), keys=["user"], within="1h"),
+        ["sum", "2"],
+    ),
+    "an outcome by another key": (
+        lambda: hw.outcome(source(select=["user"]), hw.count(), keys=["usr"], within="1h"),
+        ["usr", "user"],
+    ),
+    "an outcome by one key as text": (
+        lambda: hw.outcome(source(), hw.count(), keys="user", within="1h"),
+        ["user", "list"],
+    ),
     "a level by a view's name": (lambda: hw.Level({"card": hw.batch("1d")}), ["card"]),
     "a level of another kind": (lambda: hw.Level("daily"), ["daily", "batch"]),
     "a level known after by name": (lambda: hw.Level(known_after={"pay": "1h"}), ["pay"]),
@@ -186,17 +293,27 @@ DEFINITIONS = {
     "enriched by a field": (lambda: hw.enrich(source(), "e", [hw.RequestField("x", int)]), ["x"]),
     "enriched by nothing": (lambda: hw.enrich(source(), "e", []), ["features"]),
     "enriched by a view of other keys": (
-        lambda: hw.enrich(source(select=["user"]), "e", [view(keys=["shop"], source=source(select=["shop"]))]),
+        lambda: hw.enrich(
+            source(select=["user"]), "e", [view(keys=["shop"], source=source(select=["shop"]))]
+        ),
         ["shop", "pay", "alias"],
     ),
     "a feature like a column": (
-        lambda: hw.enrich(source(select=["user", pl.col("price").alias("card__count_1d")]), "e", [view()]),
+        lambda: hw.enrich(
+            source(select=["user", pl.col("price").alias("card__count_1d")]), "e", [view()]
+        ),
         ["card__count_1d", "select"],
     ),
-    "a known_after of enriched events": (lambda: hw.Level(known_after={hw.enrich(source(), "e", [view()]): "1h"}), ["e", "pay"]),
+    "a known_after of enriched events": (
+        lambda: hw.Level(known_after={hw.enrich(source(), "e", [view()]): "1h"}),
+        ["e", "pay"],
+    ),
     # files
     "a separator of two characters": (lambda: hw.csv("x.csv", separator="::"), ["::", ";"]),
-    "another order of dates": (lambda: hw.csv("x.csv", dates="year-first"), ["year-first", "day-first", "month-first"]),
+    "another order of dates": (
+        lambda: hw.csv("x.csv", dates="year-first"),
+        ["year-first", "day-first", "month-first"],
+    ),
     "several paths": (lambda: hw.parquet(["a", "b"]), ["a", "path"]),
 }
 
@@ -214,49 +331,125 @@ DATA = {
         DataError,
         ["timestamp", "timezone"],
     ),
-    "a date without a zone": (lambda: ask(history=EVENTS.with_columns(pl.col("at").dt.date())), DataError, ["at", "timezone", "Europe"]),
-    "a request on a date": (lambda: ask(rows=ROWS.with_columns(pl.col("timestamp").dt.date())), DataError, ["timestamp", "date"]),
+    "a date without a zone": (
+        lambda: ask(history=EVENTS.with_columns(pl.col("at").dt.date())),
+        DataError,
+        ["at", "timezone", "Europe"],
+    ),
+    "a request on a date": (
+        lambda: ask(rows=ROWS.with_columns(pl.col("timestamp").dt.date())),
+        DataError,
+        ["timestamp", "date"],
+    ),
     "a time of text": (lambda: ask(timestamp_field="word"), DataError, ["word", "select"]),
     "a time of numbers": (lambda: ask(timestamp_field="price"), DataError, ["price", "select"]),
     "a known time of text": (lambda: ask(known_at_field="word"), DataError, ["word", "select"]),
     "no column of that name": (lambda: ask(timestamp_field="att"), DataError, ["att", "at"]),
-    "no request time": (lambda: ask(rows=ROWS.rename({"timestamp": "ts"})), DataError, ["timestamp", "ts"]),
+    "no request time": (
+        lambda: ask(rows=ROWS.rename({"timestamp": "ts"})),
+        DataError,
+        ["timestamp", "ts"],
+    ),
     "a null request time": (
         lambda: ask(rows=ROWS.with_columns(timestamp=pl.lit(None, pl.Datetime("us", "UTC")))),
         DataError,
         ["2", "timestamp"],
     ),
-    "a queue that ends at a number": (lambda: ask(hw.open_count(until="price")), DataError, ["price", "open_count"]),
+    "a queue that ends at a number": (
+        lambda: ask(hw.open_count(until="price")),
+        DataError,
+        ["price", "open_count"],
+    ),
     # keys
-    "strings for integers": (lambda: keyed([1, 1, 2], ["1", "2"]), DataError, ["user", "Int64", "String"]),
-    "integers for strings": (lambda: keyed(["1", "1", "2"], [1, 2]), DataError, ["user", "Int64", "String"]),
-    "dates for integers": (lambda: keyed([1, 1, 2], [date(2024, 1, 1)]), DataError, ["user", "Date", "Int64"]),
-    "booleans for integers": (lambda: keyed([1, 1, 2], [True]), DataError, ["user", "Boolean", "Int64"]),
+    "strings for integers": (
+        lambda: keyed([1, 1, 2], ["1", "2"]),
+        DataError,
+        ["user", "Int64", "String"],
+    ),
+    "integers for strings": (
+        lambda: keyed(["1", "1", "2"], [1, 2]),
+        DataError,
+        ["user", "Int64", "String"],
+    ),
+    "dates for integers": (
+        lambda: keyed([1, 1, 2], [date(2024, 1, 1)]),
+        DataError,
+        ["user", "Date", "Int64"],
+    ),
+    "booleans for integers": (
+        lambda: keyed([1, 1, 2], [True]),
+        DataError,
+        ["user", "Boolean", "Int64"],
+    ),
     "floats as keys": (lambda: keyed([1.0, 1.0, 2.0], [1.0]), DataError, ["user", "float", "cast"]),
     "a key that the rows lack": (lambda: ask(rows=ROWS.drop("user")), DataError, ["user"]),
-    "a key that the table lacks": (lambda: ask(history=EVENTS.drop("user")), DataError, ["user", "pay"]),
-    "a list that is too long": (lambda: hw.get_historical_features(ITEMS, LISTS), DataError, ["basket", "3", "2"]),
-    "no list of keys": (lambda: hw.get_historical_features(ITEMS, ROWS.rename({"user": "list"})), DataError, ["basket", "list"]),
+    "a key that the table lacks": (
+        lambda: ask(history=EVENTS.drop("user")),
+        DataError,
+        ["user", "pay"],
+    ),
+    "a list that is too long": (
+        lambda: hw.get_historical_features(ITEMS, LISTS),
+        DataError,
+        ["basket", "3", "2"],
+    ),
+    "no list of keys": (
+        lambda: hw.get_historical_features(ITEMS, ROWS.rename({"user": "list"})),
+        DataError,
+        ["basket", "list"],
+    ),
     # values
-    "an infinite number": (lambda: column([1.0, float("inf"), float("-inf")], hw.sum("x")), DataError, ["x", "2", "infinite"]),
-    "an infinite number that is counted": (lambda: column([1.0, float("inf"), 2.0], hw.count("x")), DataError, ["x", "1", "infinite"]),
+    "an infinite number": (
+        lambda: column([1.0, float("inf"), float("-inf")], hw.sum("x")),
+        DataError,
+        ["x", "2", "infinite"],
+    ),
+    "an infinite number that is counted": (
+        lambda: column([1.0, float("inf"), 2.0], hw.count("x")),
+        DataError,
+        ["x", "1", "infinite"],
+    ),
     "a mean of text": (lambda: ask(hw.mean("word")), DataError, ["word", "mean", "String"]),
     "a sum of times": (lambda: ask(hw.sum("at")), DataError, ["at", "sum"]),
-    "a share of numbers": (lambda: ask(hw.fraction("price")), DataError, ["price", "fraction", "Float64"]),
+    "a share of numbers": (
+        lambda: ask(hw.fraction("price")),
+        DataError,
+        ["price", "fraction", "Float64"],
+    ),
     "where a number": (lambda: ask(hw.count(where="price")), DataError, ["price", "where"]),
-    "a percentile of text": (lambda: ask(hw.approx_percentile("word", q=0.5)), DataError, ["word", "approx_percentile"]),
+    "a percentile of text": (
+        lambda: ask(hw.approx_percentile("word", q=0.5)),
+        DataError,
+        ["word", "approx_percentile"],
+    ),
     "a ratio of text": (lambda: ask(hw.ratio("price", "word")), DataError, ["word", "ratio"]),
     "by a float": (lambda: ask(hw.count().by("price")), DataError, ["price", "float"]),
-    "by a decimal with a fraction": (lambda: column([Decimal("1.50")] * 3, hw.count().by("x")), DataError, ["x", "Decimal", "select"]),
+    "by a decimal with a fraction": (
+        lambda: column([Decimal("1.50")] * 3, hw.count().by("x")),
+        DataError,
+        ["x", "Decimal", "select"],
+    ),
     "bytes": (lambda: column([b"a"] * 3, hw.last("x")), DataError, ["x", "Binary"]),
     "a struct": (lambda: column([{"a": 1}] * 3, hw.last("x")), DataError, ["x", "Struct"]),
     "a decimal of too many digits": (lambda: column(PRECISE, hw.last("x")), DataError, ["x", "15"]),
-    "a distinct count of such": (lambda: column(PRECISE, hw.count_distinct("x")), DataError, ["x", "15"]),
-    "an integer beyond int64": (lambda: column(pl.Series([2**64 - 1] * 3, dtype=pl.UInt64), hw.max("x")), DataError, ["x", "int64"]),
+    "a distinct count of such": (
+        lambda: column(PRECISE, hw.count_distinct("x")),
+        DataError,
+        ["x", "15"],
+    ),
+    "an integer beyond int64": (
+        lambda: column(pl.Series([2**64 - 1] * 3, dtype=pl.UInt64), hw.max("x")),
+        DataError,
+        ["x", "int64"],
+    ),
     "a misspelt column": (lambda: ask(hw.mean("prise")), DataError, ["prise", "price", "pay"]),
     "a misspelt filter": (lambda: ask(filter=pl.col("prise") > 1), DataError, ["prise", "price"]),
     "a filter of numbers": (lambda: ask(filter=pl.col("price") * 2), DataError, ["filter"]),
-    "an id that is missing": (lambda: ask(history=EVENTS.with_columns(id=pl.Series([1, None, 2])), id_field="id"), DataError, ["id", "1"]),
+    "an id that is missing": (
+        lambda: ask(history=EVENTS.with_columns(id=pl.Series([1, None, 2])), id_field="id"),
+        DataError,
+        ["id", "1"],
+    ),
     "changes of numbers": (
         lambda: ask(known_at_field="at", id_field="id", changes="price", select=["user"]),
         DataError,
@@ -268,45 +461,73 @@ DATA = {
         ["flag", "1"],
     ),
     # leaks
-    "a table with later times": (lambda: ask(history=LATER), LeakError, ["paid", "pay", "select", "100"]),
+    "a table with later times": (
+        lambda: ask(history=LATER),
+        LeakError,
+        ["paid", "pay", "select", "100"],
+    ),
     "a label's column that is known before the label": (
         lambda: hw.dataset(early_label(), "unused.parquet", as_of=NOON + timedelta(days=2)),
         LeakError,
         ["y", "pay"],
     ),
     # names that shadow
-    "a column like a feature": (lambda: ask(rows=ROWS.with_columns(card__count_1d=1)), DataError, ["card__count_1d"]),
+    "a column like a feature": (
+        lambda: ask(rows=ROWS.with_columns(card__count_1d=1)),
+        DataError,
+        ["card__count_1d"],
+    ),
     "a column like a status": (
         lambda: ask(rows=ROWS.with_columns(card__count_1d__status=1), given={"statuses": True}),
         DataError,
         ["card__count_1d__status"],
     ),
     "a label like a feature": (
-        lambda: hw.dataset(model(labels=labels(ROWS.with_columns(card__count_1d=1.0), label="card__count_1d")), "unused.parquet"),
+        lambda: hw.dataset(
+            model(labels=labels(ROWS.with_columns(card__count_1d=1.0), label="card__count_1d")),
+            "unused.parquet",
+        ),
         HeadwaterError,
         ["card__count_1d"],
     ),
     # labels
     "a label of text": (
-        lambda: hw.dataset(model(labels=labels(ROWS.with_columns(y=pl.lit("yes")))), "unused.parquet"),
+        lambda: hw.dataset(
+            model(labels=labels(ROWS.with_columns(y=pl.lit("yes")))), "unused.parquet"
+        ),
         DataError,
         ["y", "String"],
     ),
-    "a label that is not there": (lambda: hw.dataset(model(labels=labels(label="yy")), "unused.parquet"), DataError, ["yy", "y"]),
-    "labels of no rows": (lambda: hw.get_historical_features(view(), labels(ROWS.with_columns(y=1.0).clear())), DataError, ["bought"]),
+    "a label that is not there": (
+        lambda: hw.dataset(model(labels=labels(label="yy")), "unused.parquet"),
+        DataError,
+        ["yy", "y"],
+    ),
+    "labels of no rows": (
+        lambda: hw.get_historical_features(view(), labels(ROWS.with_columns(y=1.0).clear())),
+        DataError,
+        ["bought"],
+    ),
     "labels known later than asked": (
         lambda: hw.dataset(model(), "unused.parquet", as_of=NOON - MINUTE),
         DataError,
         ["bought", "2024-05-01"],
     ),
     "a negative weight": (
-        lambda: hw.get_historical_features(view(), labels(ROWS.with_columns(y=1.0, w=-1.0), weight="w")),
+        lambda: hw.get_historical_features(
+            view(), labels(ROWS.with_columns(y=1.0, w=-1.0), weight="w")
+        ),
         DataError,
         ["w", "-1", "0"],
     ),
     "an outcome of text": (
         lambda: hw.dataset(
-            model(labels=labels(known_after=None, label=hw.outcome(source(), hw.last("word"), keys=["user"], within="1h"))),
+            model(
+                labels=labels(
+                    known_after=None,
+                    label=hw.outcome(source(), hw.last("word"), keys=["user"], within="1h"),
+                )
+            ),
             "unused.parquet",
         ),
         DataError,
@@ -314,38 +535,92 @@ DATA = {
     ),
     # calls
     "a level by name": (lambda: ask(given={"level": "daily"}), HeadwaterError, ["daily", "Level"]),
-    "a level of another view": (lambda: ask(given={"level": hw.Level({view(windows=["2d"]): hw.batch("1d")})}), DefinitionError, ["card"]),
-    "a misspelt argument": (lambda: ask(given={"timestamp_feild": "at"}), HeadwaterError, ["timestamp_feild", "timestamp_field"]),
-    "a frame as features": (lambda: hw.get_historical_features(ROWS, ROWS), HeadwaterError, ["DataFrame"]),
-    "a feature by its name": (lambda: hw.get_historical_features("card", ROWS), HeadwaterError, ["card"]),
+    "a level of another view": (
+        lambda: ask(given={"level": hw.Level({view(windows=["2d"]): hw.batch("1d")})}),
+        DefinitionError,
+        ["card"],
+    ),
+    "a misspelt argument": (
+        lambda: ask(given={"timestamp_feild": "at"}),
+        HeadwaterError,
+        ["timestamp_feild", "timestamp_field"],
+    ),
+    "a frame as features": (
+        lambda: hw.get_historical_features(ROWS, ROWS),
+        HeadwaterError,
+        ["DataFrame"],
+    ),
+    "a feature by its name": (
+        lambda: hw.get_historical_features("card", ROWS),
+        HeadwaterError,
+        ["card"],
+    ),
     "rows as a list": (lambda: ask(rows=[{"user": 1}]), HeadwaterError, ["list", "DataFrame"]),
     "a source without a history": (lambda: ask(history=None), DefinitionError, ["pay", "history"]),
-    "another ending": (lambda: hw.dataset(model(), "rows.xlsx"), UsageError, [".xlsx", ".parquet", ".csv"]),
+    "another ending": (
+        lambda: hw.dataset(model(), "rows.xlsx"),
+        UsageError,
+        [".xlsx", ".parquet", ".csv"],
+    ),
     "lists in a CSV file": (
         lambda: hw.dataset(
-            model(features=hw.FeatureService("f", [view(hw.last_n("word", k=2))])), "unused.csv", as_of=NOON + timedelta(days=2)
+            model(features=hw.FeatureService("f", [view(hw.last_n("word", k=2))])),
+            "unused.csv",
+            as_of=NOON + timedelta(days=2),
         ),
         UsageError,
         ["card__last_n_word_1d", ".parquet"],
     ),
     "no threads": (lambda: hw.Resources(threads=0), UsageError, ["threads", "0", "1"]),
     "memory in words": (lambda: hw.Resources(memory="lots"), UsageError, ["lots", "4GB"]),
-    "a file that is not there": (lambda: ask(history=hw.parquet("evs.parquet")), DataError, ["evs.parquet", "events.parquet"]),
-    "parquet read as CSV": (lambda: ask(history=hw.csv("events.parquet")), DataError, ["events.parquet", "hw.parquet"]),
-    "CSV read as parquet": (lambda: ask(history=hw.parquet("semicolons.csv")), DataError, ["semicolons.csv", "hw.csv"]),
-    "another separator": (lambda: ask(history=hw.csv("semicolons.csv")), DataError, ["semicolons.csv", "';'", "separator"]),
-    "a CSV file of nothing": (lambda: ask(history=hw.csv("empty.csv")), DataError, ["empty.csv", "empty"]),
-    "JSON lines that are none": (lambda: ask(history=hw.json_lines("semicolons.csv")), DataError, ["semicolons.csv"]),
-    "an empty folder": (lambda: ask(history=hw.parquet("folder")), DataError, ["folder", ".parquet"]),
+    "a file that is not there": (
+        lambda: ask(history=hw.parquet("evs.parquet")),
+        DataError,
+        ["evs.parquet", "events.parquet"],
+    ),
+    "parquet read as CSV": (
+        lambda: ask(history=hw.csv("events.parquet")),
+        DataError,
+        ["events.parquet", "hw.parquet"],
+    ),
+    "CSV read as parquet": (
+        lambda: ask(history=hw.parquet("semicolons.csv")),
+        DataError,
+        ["semicolons.csv", "hw.csv"],
+    ),
+    "another separator": (
+        lambda: ask(history=hw.csv("semicolons.csv")),
+        DataError,
+        ["semicolons.csv", "';'", "separator"],
+    ),
+    "a CSV file of nothing": (
+        lambda: ask(history=hw.csv("empty.csv")),
+        DataError,
+        ["empty.csv", "empty"],
+    ),
+    "JSON lines that are none": (
+        lambda: ask(history=hw.json_lines("semicolons.csv")),
+        DataError,
+        ["semicolons.csv"],
+    ),
+    "an empty folder": (
+        lambda: ask(history=hw.parquet("folder")),
+        DataError,
+        ["folder", ".parquet"],
+    ),
 }
 
 
 def early_label():
-    """A model whose view counts the label's column, known at the request, over the labels' own table."""
+    """A model whose view counts the label's column, known at the request, over the labels' own
+    table.
+    """
     table = EVENTS.with_columns(timestamp=pl.col("at"), y=pl.col("price"))
     counted = hw.Source("pay", history=table, timestamp_field="at", select=["user", "y"])
     return model(
-        features=hw.FeatureService("f", [view(hw.sum("y"), source=counted)]), labels=labels(table, known_after="1h"), task="regression"
+        features=hw.FeatureService("f", [view(hw.sum("y"), source=counted)]),
+        labels=labels(table, known_after="1h"),
+        task="regression",
     )
 
 
@@ -371,7 +646,10 @@ KINESIS = {
     "no name": ({"stream": ""}, ["stream", "1 to 128"]),
     "a long name": ({"stream": "s" * 129}, ["stream", "1 to 128"]),
     "an ARN": ({"stream": "arn:aws:kinesis:eu-central-1:1:stream/s"}, ["stream", "no ARN"]),
-    "an endpoint without a scheme": ({"endpoint_url": "localhost:4566"}, ["endpoint_url", "http://"]),
+    "an endpoint without a scheme": (
+        {"endpoint_url": "localhost:4566"},
+        ["endpoint_url", "http://"],
+    ),
     "a consumer": ({"consumer": "a b"}, ["consumer", "ARN"]),
     "a start": ({"start": "first"}, ["start", "earliest", "latest"]),
     "a start without an offset": ({"start": "2026-01-31T08:00"}, ["start", "offset"]),
@@ -381,12 +659,20 @@ KINESIS = {
 
 @pytest.mark.parametrize(("more", "words"), KINESIS.values(), ids=KINESIS)
 def test_a_wrong_stream_of_kinesis_is_refused(more, words):
-    assert_refused(lambda: headwater_aws.kinesis(**({"stream": "s"} | more)), DefinitionError, words)
+    assert_refused(
+        lambda: headwater_aws.kinesis(**({"stream": "s"} | more)), DefinitionError, words
+    )
 
 
-@pytest.mark.parametrize("start", ["earliest", "latest", "2026-01-31T08:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)], ids=str)
+@pytest.mark.parametrize(
+    "start",
+    ["earliest", "latest", "2026-01-31T08:00Z", datetime(2026, 1, 31, 8, tzinfo=UTC)],
+    ids=str,
+)
 def test_a_stream_of_kinesis_begins_where_it_says(start):
-    stream = headwater_aws.kinesis("s" * 128, start=start, endpoint_url="https://localhost", consumer="features")
+    stream = headwater_aws.kinesis(
+        "s" * 128, start=start, endpoint_url="https://localhost", consumer="features"
+    )
     moment = 1_769_846_400_000_000
     assert stream.start == (start if start in ("earliest", "latest") else moment)
 
@@ -395,18 +681,28 @@ PIPELINES = {
     "a streaming view of enriched events": (
         lambda: view(
             source=hw.enrich(
-                source(stream=hw.push()), "rated", [view(name="inner", source=source(stream=hw.push()), freshness=hw.batch("1d"))]
+                source(stream=hw.push()),
+                "rated",
+                [view(name="inner", source=source(stream=hw.push()), freshness=hw.batch("1d"))],
             ),
             freshness=hw.streaming("2s"),
         ),
         ["rated", "enriched"],
     ),
     "a streaming view by known times": (
-        lambda: view(source=source(stream=hw.push(), window_on="known_at"), freshness=hw.streaming("2s")),
+        lambda: view(
+            source=source(stream=hw.push(), window_on="known_at"), freshness=hw.streaming("2s")
+        ),
         ["pay", "window_on", "known_at"],
     ),
-    "a window on request": (lambda: view(freshness=hw.on_request()), ["on_request", "pay", "streaming"]),
-    "measured ages": (lambda: view(freshness=hw.measured(["1s"])), ["measured", "batch", "streaming"]),
+    "a window on request": (
+        lambda: view(freshness=hw.on_request()),
+        ["on_request", "pay", "streaming"],
+    ),
+    "measured ages": (
+        lambda: view(freshness=hw.measured(["1s"])),
+        ["measured", "batch", "streaming"],
+    ),
     "nothing that is kept": (lambda: view(freshness=hw.never()), ["never", "batch"]),
 }
 
@@ -419,13 +715,19 @@ def test_views_that_no_pipeline_can_keep_are_refused(make, words, folder, monkey
     assert_refused(lambda: hw.apply(project), HeadwaterError, words)
 
 
-def test_a_streaming_view_without_a_stream_is_warned_of_by_a_plan_and_refused_by_ingestion(folder, monkeypatch):
+def test_a_streaming_view_without_a_stream_is_warned_of_by_a_plan_and_refused_by_ingestion(
+    folder, monkeypatch
+):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HEADWATER_HOME", str(folder / "home"))
-    project = hw.Project("p", [model(features=hw.FeatureService("f", [view(freshness=hw.streaming("2s"))]))])
+    project = hw.Project(
+        "p", [model(features=hw.FeatureService("f", [view(freshness=hw.streaming("2s"))]))]
+    )
     assert "no stream" in str(hw.apply(project))
     assert_refused(
-        lambda: hw.ingest(project, f"lmdb:{folder}/none?size=10MB", once=True), DefinitionError, ["card", "pay", "stream=", "batch"]
+        lambda: hw.ingest(project, f"lmdb:{folder}/none?size=10MB", once=True),
+        DefinitionError,
+        ["card", "pay", "stream=", "batch"],
     )
 
 
@@ -440,7 +742,11 @@ def test_another_writer_of_a_stream_than_before_is_refused(folder, tmp_path, mon
         return hw.apply(hw.Project("p", [model(features=features)]), store="redis://127.0.0.1:1/0")
 
     assert apply().applied == 1
-    assert_refused(lambda: apply(id_field="id"), UsageError, ["pay", "id", "one process", "writers='partition'", "another name", "prefix="])
+    assert_refused(
+        lambda: apply(id_field="id"),
+        UsageError,
+        ["pay", "id", "one process", "writers='partition'", "another name", "prefix="],
+    )
     assert apply(id_field="id", writers="partition").applied == 2
 
 
@@ -459,4 +765,6 @@ def test_what_the_refusals_are_variations_of_is_accepted():
     assert ask()["card__count_1d"].to_list() == [2, 1]
     assert images().changes == "flag"
     assert model().name == "m"
-    assert hw.get_historical_features(ITEMS, LISTS.with_columns(pl.col("list").list.head(2)))["basket__count_1d"].to_list() == [[2, 1]]
+    assert hw.get_historical_features(ITEMS, LISTS.with_columns(pl.col("list").list.head(2)))[
+        "basket__count_1d"
+    ].to_list() == [[2, 1]]

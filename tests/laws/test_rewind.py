@@ -1,4 +1,6 @@
-"""After a failover, a restored backup or a wrong clock, one command makes a store right: values are exact, or said to be incomplete."""
+"""After a failover, a restored backup or a wrong clock, one command makes a store right: values are
+exact, or said to be incomplete.
+"""
 
 import json
 import shutil
@@ -16,13 +18,20 @@ from tests.effort import LONG
 from tests.laws import shop
 
 BEFORE, AFTER = shop.visits(0, 4, since=shop.SINCE), shop.visits(4, 8, since=shop.SINCE)
-LATER = {"id": "later", "user": shop.USERS[0], "n": 1 << 9, "at": (shop.SINCE + timedelta(hours=4)).isoformat()}
+LATER = {
+    "id": "later",
+    "user": shop.USERS[0],
+    "n": 1 << 9,
+    "at": (shop.SINCE + timedelta(hours=4)).isoformat(),
+}
 
 
 def rewound(watch, place, **how):
     rules = how.pop("rules", {})
     with shop.opened(watch, place) as store, watch.disk(place.home):
-        return hw.operations.rewind(shop.shop(place, **rules)[0], store=store, data_dir=place.home, **how)
+        return hw.operations.rewind(
+            shop.shop(place, **rules)[0], store=store, data_dir=place.home, **how
+        )
 
 
 def ingested(place, *lines, **rules):
@@ -35,18 +44,25 @@ def results(place, **rules):
 
 
 def states(place):
-    return [view.state for view in hw.status(shop.shop(place)[0], store=place.url, data_dir=place.home).views]
+    return [
+        view.state
+        for view in hw.status(shop.shop(place)[0], store=place.url, data_dir=place.home).views
+    ]
 
 
 # ---------------------------------------------------------------- a store that has lost its last commits
 
 
 def headwater(*arguments):
-    subprocess.run([sys.executable, "-m", "headwater.cli", *arguments], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "headwater.cli", *arguments], check=True, capture_output=True
+    )
 
 
 def test_a_backup_that_is_restored(places):
-    """Commands make and restore it; the archive has files of later commits, and the stream is read again from the backup."""
+    """Commands make and restore it; the archive has files of later commits, and the stream is read
+    again from the backup.
+    """
     place, other = places(), places()
     ingested(place, *BEFORE)
     headwater("store", "backup", str(place.folder / "backup"), "--store", place.url)
@@ -73,7 +89,9 @@ def test_where_nothing_is_wrong_nothing_changes(places):
     assert not rewound(faults.Watch(), place, dry_run=True)
     assert not rewound(faults.Watch(), place)
     assert (shop.contents(place), results(place)) == (held, expected)
-    with pytest.raises(hw.errors.UsageError, match=r"no source 'visitz' with a streaming view.*'visits'"):
+    with pytest.raises(
+        hw.errors.UsageError, match=r"no source 'visitz' with a streaming view.*'visits'"
+    ):
         rewound(faults.Watch(), place, sources=["visitz"])
 
 
@@ -96,7 +114,9 @@ def after(place, **duration):
 
 
 def ahead(places):
-    """One commit by a clock that was 300 days ahead: it pruned tiles, released an event early, and stamped ids and rows with its time."""
+    """One commit by a clock that was 300 days ahead: it pruned tiles, released an event early, and
+    stamped ids and rows with its time.
+    """
     place = places()
     with after(place):
         ingested(place, *BEFORE, json.dumps(LATER))
@@ -127,7 +147,10 @@ def gone_on(place):
 
 def known(place):
     """When the last row of the archive was known."""
-    return max(pl.read_parquet(path)["headwater_known_at"].max() for path in place.home.glob("archive/visits/*/*.parquet"))
+    return max(
+        pl.read_parquet(path)["headwater_known_at"].max()
+        for path in place.home.glob("archive/visits/*/*.parquet")
+    )
 
 
 def test_a_store_that_is_ahead_is_said_and_set_back(places):
@@ -135,14 +158,22 @@ def test_a_store_that_is_ahead_is_said_and_set_back(places):
     with after(place, minutes=1):
         assert states(place) == ["ahead"]
         (found,) = rewound(faults.Watch(), place, dry_run=True).sources
-        assert (found.ahead > 299 * 86_400, found.filled_again, found.incomplete) == (True, ["user"], [])
+        assert (found.ahead > 299 * 86_400, found.filled_again, found.incomplete) == (
+            True,
+            ["user"],
+            [],
+        )
         assert states(place) == ["ahead"]
     assert set_back(faults.Watch(), place).sources == (found,)
     assert not set_back(faults.Watch(), place)
     assert known(place) <= place.since + timedelta(hours=3, minutes=1)
     first, last = gone_on(place)
-    assert shop.counted(first[0][0]) == set(range(8)), "copies of events of the future commit are known"
-    assert shop.counted(last[0][0]) == {*range(8), 9}, "the event that was released early counts at its time"
+    assert shop.counted(first[0][0]) == set(range(8)), (
+        "copies of events of the future commit are known"
+    )
+    assert shop.counted(last[0][0]) == {*range(8), 9}, (
+        "the event that was released early counts at its time"
+    )
     assert len(last[1]["archive"]) == 9
 
 
@@ -171,7 +202,11 @@ def test_what_still_waits_is_not_counted_as_released_by_a_second_rewind(places):
     with after(place, minutes=2):
         (found,) = rewound(faults.Watch(), place).sources
     assert (found.filled_again, found.incomplete) == (["user"], [])
-    (lost,) = [path for path in place.home.glob("archive/visits/*/*.parquet") if 1 << 5 in pl.read_parquet(path)["n"]]
+    (lost,) = [
+        path
+        for path in place.home.glob("archive/visits/*/*.parquet")
+        if 1 << 5 in pl.read_parquet(path)["n"]
+    ]
     lost.unlink()
     with after(place, minutes=3):
         ingested(place)
@@ -190,11 +225,26 @@ project = shop(Place(Path({folder!r}), {url!r}))[0]
 
 def test_while_ingestion_runs_nothing_is_rewound(places):
     place, said = places(), []
-    (place.folder / "features.py").write_text(PROJECT.format(folder=str(place.folder), url=place.url))
-    command = [sys.executable, "-m", "headwater.cli", "store", "rewind", "--project", str(place.folder / "features.py")]
+    (place.folder / "features.py").write_text(
+        PROJECT.format(folder=str(place.folder), url=place.url)
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "headwater.cli",
+        "store",
+        "rewind",
+        "--project",
+        str(place.folder / "features.py"),
+    ]
 
     def meanwhile(*_):
-        tried = subprocess.run([*command, "--store", place.url, "--data-dir", str(place.home)], capture_output=True, text=True, check=False)
+        tried = subprocess.run(
+            [*command, "--store", place.url, "--data-dir", str(place.home)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         said.append((tried.returncode, " ".join(tried.stderr.split())))
 
     ingested(place, *BEFORE)
@@ -231,7 +281,9 @@ def judged(watch, place):
 
 
 def test_whatever_goes_wrong_while_rows_are_judged_again(places):
-    """What a filter left out is accepted by a looser one, by the rewind or by the ingestion that follows it."""
+    """What a filter left out is accepted by a looser one, by the rewind or by the ingestion that
+    follows it.
+    """
     place = strict(places)
     before = results(place)
     (found,) = judged(faults.Watch(), place).sources
@@ -239,7 +291,10 @@ def test_whatever_goes_wrong_while_rows_are_judged_again(places):
     assert not judged(faults.Watch(), place)
     ingested(place, **LOOSER)
     expected = results(place, **LOOSER)
-    assert sum(row["user__count_30d"] for row in expected[0][0]) == sum(row["user__count_30d"] for row in before[0][0]) + 2
+    assert (
+        sum(row["user__count_30d"] for row in expected[0][0])
+        == sum(row["user__count_30d"] for row in before[0][0]) + 2
+    )
     for fault in faults.every(partial(strict, places), judged, in_turn=not LONG):
         assert fault.error is None or isinstance(fault.error, hw.errors.HeadwaterError), fault
         ingested(fault.place, **LOOSER)

@@ -1,4 +1,6 @@
-"""One request, one answer: in process, over HTTP, by both clients, as a frame, alone and among others, from the log, and in training."""
+"""One request, one answer: in process, over HTTP, by both clients, as a frame, alone and among
+others, from the log, and in training.
+"""
 
 import asyncio
 import json
@@ -40,7 +42,9 @@ class Asked:
                 for _ in range(self.chance.randint(5, most)):
                     self.number += 1
                     at = self.now.time() - timedelta(
-                        seconds=self.chance.choice([self.chance.randint(1, 60), self.chance.randint(1, 7 * 3600)])
+                        seconds=self.chance.choice(
+                            [self.chance.randint(1, 60), self.chance.randint(1, 7 * 3600)]
+                        )
                     )
                     row = {
                         "at": at,
@@ -52,15 +56,24 @@ class Asked:
                         "until": at + timedelta(seconds=self.chance.randint(1, 7200)),
                     }
                     if rows and self.chance.random() < 0.2:
-                        row = {name: value for name, value in self.chance.choice(rows).items() if name != "readable"}
-                    shown = {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}
+                        row = {
+                            name: value
+                            for name, value in self.chance.choice(rows).items()
+                            if name != "readable"
+                        }
+                    shown = {
+                        name: value.isoformat() if hasattr(value, "isoformat") else value
+                        for name, value in row.items()
+                    }
                     file.write(json.dumps(shown) + "\n")
                     rows.append({**row, "readable": self.now.time()})
 
     def ingest(self, store):
         limits = hw.operations.IngestLimits(max_clock_jump="36000d")
         options = hw.operations.IngestOptions(allow_unapplied=True)
-        hw.ingest(self.project, store, data_dir=self.home, once=True, limits=limits, options=options)
+        hw.ingest(
+            self.project, store, data_dir=self.home, once=True, limits=limits, options=options
+        )
         hw.materialize(self.project, store=store)
 
     def requests(self, count=6):
@@ -92,9 +105,19 @@ def free_port():
 def serving(stack, asked, store, **options):
     """The URL of the shop, served."""
     where = f"127.0.0.1:{free_port()}"
-    given = {"models": options.pop("models", {"taste": roads.Total(), "lapse": roads.Total()}), "levels": options.pop("levels", ())}
+    given = {
+        "models": options.pop("models", {"taste": roads.Total(), "lapse": roads.Total()}),
+        "levels": options.pop("levels", ()),
+    }
     return stack.enter_context(
-        hw.operations.serve(asked.project, store, listen=where, data_dir=asked.home, options=hw.operations.ServeOptions(**options), **given)
+        hw.operations.serve(
+            asked.project,
+            store,
+            listen=where,
+            data_dir=asked.home,
+            options=hw.operations.ServeOptions(**options),
+            **given,
+        )
     )
 
 
@@ -102,7 +125,9 @@ def serving(stack, asked, store, **options):
 
 
 def of_struct(row):
-    return {name: tuple(plain(getattr(value, part)) for part in PARTS) for name, value in row.items()}
+    return {
+        name: tuple(plain(getattr(value, part)) for part in PARTS) for name, value in row.items()
+    }
 
 
 def of_json(row):
@@ -111,7 +136,10 @@ def of_json(row):
 
 def of_frame(frame, names):
     parts = ("__status", "__age", "__stale", "__incomplete")
-    return [{name: (plain(row[name]), *(row[f"{name}{part}"] for part in parts)) for name in names} for row in frame.iter_rows(named=True)]
+    return [
+        {name: (plain(row[name]), *(row[f"{name}{part}"] for part in parts)) for name in names}
+        for row in frame.iter_rows(named=True)
+    ]
 
 
 def plain(value):
@@ -125,7 +153,11 @@ def of_compact(said):
     names, rows = said["names"], len(said["values"][0])
     return [
         {
-            name: (said["values"][n][row], said["statuses"][n][row], *(said["views"][owner][part] for part in PARTS[2:]))
+            name: (
+                said["values"][n][row],
+                said["statuses"][n][row],
+                *(said["views"][owner][part] for part in PARTS[2:]),
+            )
             for n, name in enumerate(names)
             if (owner := name.split("__")[0]) in said["views"]
         }
@@ -138,7 +170,13 @@ def equal(answers, wanted, road):
     assert len(answers) == len(wanted), road
     for number, (answer, want) in enumerate(zip(answers, wanted, strict=True)):
         for name in answer:
-            assert all(alike(a, b) for a, b in zip(answer[name], want[name], strict=True)), (road, number, name, answer[name], want[name])
+            assert all(alike(a, b) for a, b in zip(answer[name], want[name], strict=True)), (
+                road,
+                number,
+                name,
+                answer[name],
+                want[name],
+            )
 
 
 def test_every_road_gives_one_answer(asked):
@@ -153,11 +191,15 @@ def test_every_road_gives_one_answer(asked):
                 asked.send()
                 asked.ingest(store)
                 url = url or serving(stack, asked, store, serving_log=log)
-                for later in ("1us", "1500ms", "1s"):  # without a commit: values grow older than promised
+                # without a commit: values grow older than promised
+                for later in ("1us", "1500ms", "1s"):
                     asked.now.advance(later)
                     rows = asked.requests(3)
                     frame = pl.DataFrame(rows, schema=roads.FIELDS)
-                    wanted = of_frame(hw.get_online_features(service_of, frame, store=store, details=True), service_of.feature_names)
+                    wanted = of_frame(
+                        hw.get_online_features(service_of, frame, store=store, details=True),
+                        service_of.feature_names,
+                    )
                     served.append((asked.now.time(), rows, wanted))
                     roads_of_features(asked, store, url, rows, wanted)
                     roads_of_predictions(asked, store, url, rows, wanted)
@@ -168,10 +210,17 @@ def test_every_road_gives_one_answer(asked):
 def roads_of_features(asked, store, url, rows, wanted):
     name = "taste_v1"
     with hw.operations.Service(
-        asked.project, store, models={"taste": roads.Total(), "lapse": roads.Total()}, data_dir=asked.home
+        asked.project,
+        store,
+        models={"taste": roads.Total(), "lapse": roads.Total()},
+        data_dir=asked.home,
     ) as service:
-        equal([of_struct(service.features(name, row).rows[0]) for row in rows], wanted, "service, one")
-        equal([of_struct(row) for row in service.features(name, rows).rows], wanted, "service, many")
+        equal(
+            [of_struct(service.features(name, row).rows[0]) for row in rows], wanted, "service, one"
+        )
+        equal(
+            [of_struct(row) for row in service.features(name, rows).rows], wanted, "service, many"
+        )
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
 
         def post(**body):
@@ -190,7 +239,9 @@ def roads_of_features(asked, store, url, rows, wanted):
 
     async def together():
         async with hw.client.AsyncClient(url, timeout=60) as client:
-            return await asyncio.gather(*(client.features(name, row) for row in rows), client.features(name, rows))
+            return await asyncio.gather(
+                *(client.features(name, row) for row in rows), client.features(name, rows)
+            )
 
     *each, every = asyncio.run(together())
     equal([of_struct(answer.rows[0]) for answer in each], wanted, "asyncio, one")
@@ -201,7 +252,10 @@ def roads_of_predictions(asked, store, url, rows, wanted):
     names = asked.project.models[0].features.feature_names
     scores = [roads.Total().one([want[name][0] for name in names]) for want in wanted]
     with hw.operations.Service(
-        asked.project, store, models={"taste": roads.Total(), "lapse": roads.Total()}, data_dir=asked.home
+        asked.project,
+        store,
+        models={"taste": roads.Total(), "lapse": roads.Total()},
+        data_dir=asked.home,
     ) as service:
         answers = service.predict("taste", rows, features=True).predictions
         assert [one.value for one in answers] == scores
@@ -216,14 +270,19 @@ def roads_of_predictions(asked, store, url, rows, wanted):
 
 
 def what_was_logged(asked, store, served):
-    """The log has what was answered, parity over it finds nothing, and a value that is changed in it is found."""
+    """The log has what was answered, parity over it finds nothing, and a value that is changed in
+    it is found.
+    """
     logged = hw.operations.served(asked.home, service="taste_v1").collect()
-    names = [name for name in asked.project.models[0].features.feature_names if name in logged.columns]
+    names = [
+        name for name in asked.project.models[0].features.feature_names if name in logged.columns
+    ]
     assert len(names) > 20
     by_moment = {}
     for row in logged.iter_rows(named=True):
         key = tuple(
-            row.get(f"headwater_given_{name}" if name in names else name, row.get(name)) for name in ("user", "page", "peer", "amount")
+            row.get(f"headwater_given_{name}" if name in names else name, row.get(name))
+            for name in ("user", "page", "peer", "amount")
         )
         by_moment[row["headwater_at"], key] = row
     compared = 0
@@ -237,7 +296,11 @@ def what_was_logged(asked, store, served):
                 assert plain(row[name]) == value, (name, row[name], value)
                 owner = name.split("__")[0]
                 if "__" in name:
-                    assert [row[f"{owner}__age"].total_seconds(), row[f"{owner}__stale"], row[f"{owner}__incomplete"]] == version, name
+                    assert [
+                        row[f"{owner}__age"].total_seconds(),
+                        row[f"{owner}__stale"],
+                        row[f"{owner}__incomplete"],
+                    ] == version, name
                 assert row[f"{name}__status"] == status
                 compared += 1
     assert compared > 300
@@ -248,11 +311,15 @@ def what_was_logged(asked, store, served):
     for file in (asked.home / "served").rglob("*.parquet"):
         frame = pl.read_parquet(file)
         if "user__count_1h" in frame.columns:
-            frame.with_columns(pl.col("user__count_1h") + (pl.int_range(pl.len()) == 0)).write_parquet(file)
+            frame.with_columns(
+                pl.col("user__count_1h") + (pl.int_range(pl.len()) == 0)
+            ).write_parquet(file)
             changed += 1
     assert changed
     dirty = hw.operations.served_parity(asked.project, store=store, data_dir=asked.home)
-    assert {mismatch.feature for found in dirty for mismatch in found.mismatches} == {"user__count_1h"}
+    assert {mismatch.feature for found in dirty for mismatch in found.mismatches} == {
+        "user__count_1h"
+    }
 
 
 def equals_training(asked, served):
@@ -260,13 +327,23 @@ def equals_training(asked, served):
     service, level = roads.training(asked.folder, asked.sent)
     rows = [{**row, "asked": at} for at, requests, _ in served for row in requests]
     table = pl.DataFrame(rows, schema=roads.FIELDS | {"asked": pl.Datetime("us", "UTC")})
-    trained = hw.get_historical_features(service, table.rename({"country": "country"}), timestamp_field="asked", level=level, statuses=True)
+    trained = hw.get_historical_features(
+        service,
+        table.rename({"country": "country"}),
+        timestamp_field="asked",
+        level=level,
+        statuses=True,
+    )
     wanted = [want for _, _, answers in served for want in answers]
     compared = 0
     for name in service.feature_names:
         if name == "country":
             continue
-        statuses = trained[f"{name}__status"].to_list() if f"{name}__status" in trained.columns else [None] * trained.height
+        statuses = (
+            trained[f"{name}__status"].to_list()
+            if f"{name}__status" in trained.columns
+            else [None] * trained.height
+        )
         for row, (value, status) in enumerate(zip(trained[name].to_list(), statuses, strict=True)):
             answer = wanted[row][name]
             assert alike(plain(value), answer[0]), (name, table.row(row), value, answer)
@@ -293,22 +370,31 @@ def test_precomputed_predictions_are_those_of_their_cut(asked):
         cut = asked.now.time().replace(hour=0, minute=0, second=0)
         if cut > asked.now.time() - timedelta(hours=4):  # the job ran before midnight
             cut -= timedelta(days=1)
-        table = pl.DataFrame([{**row, "asked": cut} for row in rows], schema={"user": pl.Int64, "asked": pl.Datetime("us", "UTC")})
-        features = hw.get_historical_features(lapse.features, table, timestamp_field="asked", level=hw.on_request()).select(
-            lapse.features.feature_names
+        table = pl.DataFrame(
+            [{**row, "asked": cut} for row in rows],
+            schema={"user": pl.Int64, "asked": pl.Datetime("us", "UTC")},
         )
+        features = hw.get_historical_features(
+            lapse.features, table, timestamp_field="asked", level=hw.on_request()
+        ).select(lapse.features.feature_names)
         wanted = roads.Total().predict(features.fill_null(float("nan")).to_numpy()).tolist()[:4]
         with (
-            hw.operations.Service(asked.project, store, models=models, levels=("nightly",), data_dir=asked.home) as service,
+            hw.operations.Service(
+                asked.project, store, models=models, levels=("nightly",), data_dir=asked.home
+            ) as service,
             hw.client.Client(url, timeout=60) as client,
         ):
             for ask in (service.predict, client.predict):
                 one = [ask("lapse", row, level="nightly").predictions[0] for row in rows]
                 many = ask("lapse", rows, level="nightly").predictions
                 for answers in (one, many):
-                    assert [answer.how for answer in answers] == ["precomputed"] * 4 + ["on_request"]
+                    assert [answer.how for answer in answers] == ["precomputed"] * 4 + [
+                        "on_request"
+                    ]
                     assert [answer.value for answer in answers[:4]] == wanted
-                    assert [answer.age for answer in answers[:4]] == [(asked.now.time() - cut).total_seconds()] * 4
+                    assert [answer.age for answer in answers[:4]] == [
+                        (asked.now.time() - cut).total_seconds()
+                    ] * 4
 
 
 def test_a_command_and_explanations_give_it_too(asked):
@@ -317,18 +403,39 @@ def test_a_command_and_explanations_give_it_too(asked):
         asked.ingest(store)
         asked.now.advance("1s")
         view = asked.project.models[0].features.views[0]
-        row = hw.get_online_features(view, [{"user": 1}], store=store, details=True).row(0, named=True)
+        row = hw.get_online_features(view, [{"user": 1}], store=store, details=True).row(
+            0, named=True
+        )
         for name in view.feature_names:
-            explained = hw.operations.explain(asked.project, name, {"user": 1}, store=store, data_dir=asked.home)
+            explained = hw.operations.explain(
+                asked.project, name, {"user": 1}, store=store, data_dir=asked.home
+            )
             assert alike(plain(explained.online), plain(explained.offline)), name
             assert alike(plain(explained.online), plain(row[name])), name
             assert explained.status == row[f"{name}__status"]
     (asked.folder / "features.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.laws import roads\nproject = roads.project({str(asked.folder)!r})\n",
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.laws import roads\nproject = "
+        f"roads.project({str(asked.folder)!r})\n",
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "headwater.testing.clock", str(asked.folder / "time"), "explain", "user__count_1h", "user=1", "--json"]
-    command += ["--project", str(asked.folder / "features.py"), "--store", asked.url, "--data-dir", str(asked.home)]
+    command = [
+        sys.executable,
+        "-m",
+        "headwater.testing.clock",
+        str(asked.folder / "time"),
+        "explain",
+        "user__count_1h",
+        "user=1",
+        "--json",
+    ]
+    command += [
+        "--project",
+        str(asked.folder / "features.py"),
+        "--store",
+        asked.url,
+        "--data-dir",
+        str(asked.home),
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
     found = json.loads(said.stdout)
@@ -337,7 +444,9 @@ def test_a_command_and_explanations_give_it_too(asked):
 
 
 def test_a_request_reads_one_commit(asked):
-    """While commits are made: the features of an answer are all of one of them, and never go back."""
+    """While commits are made: the features of an answer are all of one of them, and never go
+    back.
+    """
     asked.project = counted(asked.folder)
     view = asked.project.models[0].features.views[0]
     stop, wrong, answers = threading.Event(), [], 0
@@ -350,13 +459,21 @@ def test_a_request_reads_one_commit(asked):
                 for _ in range(20):
                     number += 1
                     at = asked.now.time() - timedelta(seconds=100) + timedelta(microseconds=number)
-                    file.write(json.dumps({"at": at.isoformat(), "user": 1, "spent": float(number)}) + "\n")
+                    file.write(
+                        json.dumps({"at": at.isoformat(), "user": 1, "spent": float(number)}) + "\n"
+                    )
 
         send()
         ingest_only(asked, store)
         where = f"127.0.0.1:{free_port()}"
         url = stack.enter_context(
-            hw.operations.serve(asked.project, store, listen=where, data_dir=asked.home, models={"counted": roads.Total()})
+            hw.operations.serve(
+                asked.project,
+                store,
+                listen=where,
+                data_dir=asked.home,
+                models={"counted": roads.Total()},
+            )
         )
 
         def ask(read):
@@ -364,7 +481,9 @@ def test_a_request_reads_one_commit(asked):
             before = 0
             while not stop.is_set():
                 row = read()
-                count, total, last = (row[f"user__{name}_1h"] for name in ("count", "sum_spent", "last_spent"))
+                count, total, last = (
+                    row[f"user__{name}_1h"] for name in ("count", "sum_spent", "last_spent")
+                )
                 if not (last == count >= before and total == count * (count + 1) / 2):
                     wrong.append((count, total, last, before))
                 before = count
@@ -373,7 +492,10 @@ def test_a_request_reads_one_commit(asked):
         client = stack.enter_context(hw.client.Client(url, timeout=60))
         readers = [
             lambda: hw.get_online_features(view, [{"user": 1}], store=store).row(0, named=True),
-            lambda: {name: one.value for name, one in client.features("counted_v1", {"user": 1}).rows[0].items()},
+            lambda: {
+                name: one.value
+                for name, one in client.features("counted_v1", {"user": 1}).rows[0].items()
+            },
         ]
         threads = [threading.Thread(target=ask, args=(read,)) for read in readers]
         for thread in threads:
@@ -396,16 +518,45 @@ def counted(folder):
     """A project of one view, whose features are all made of one number."""
     source = hw.Source(
         "visits",
-        stream=hw.appended(f"{folder}/visits*.jsonl", schema={"at": pl.Datetime("us", "UTC"), "user": pl.Int64, "spent": pl.Float64}),
+        stream=hw.appended(
+            f"{folder}/visits*.jsonl",
+            schema={"at": pl.Datetime("us", "UTC"), "user": pl.Int64, "spent": pl.Float64},
+        ),
         timestamp_field="at",
     )
     features = [hw.count(), hw.sum("spent"), hw.last("spent")]
-    view = hw.FeatureView("user", source=source, keys=["user"], windows=["1h"], features=features, freshness=hw.streaming("1d"))
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        windows=["1h"],
+        features=features,
+        freshness=hw.streaming("1d"),
+    )
     rows = pl.DataFrame({"at": [roads.START], "label": [1.0], "user": [1]})
-    labels = hw.Labels("labels", table=rows, timestamp_field="at", label="label", known_after="1h", select=["user"])
-    return hw.Project("shop", [hw.Model("counted", task="regression", features=hw.FeatureService("counted_v1", [view]), labels=labels)])
+    labels = hw.Labels(
+        "labels", table=rows, timestamp_field="at", label="label", known_after="1h", select=["user"]
+    )
+    return hw.Project(
+        "shop",
+        [
+            hw.Model(
+                "counted",
+                task="regression",
+                features=hw.FeatureService("counted_v1", [view]),
+                labels=labels,
+            )
+        ],
+    )
 
 
 def ingest_only(asked, store, **limits):
     given = hw.operations.IngestLimits(**limits)
-    hw.ingest(asked.project, store, data_dir=asked.home, once=True, limits=given, options=hw.operations.IngestOptions(allow_unapplied=True))
+    hw.ingest(
+        asked.project,
+        store,
+        data_dir=asked.home,
+        once=True,
+        limits=given,
+        options=hw.operations.IngestOptions(allow_unapplied=True),
+    )

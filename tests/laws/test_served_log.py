@@ -1,4 +1,6 @@
-"""The log of what was served has each value as it was answered, and parity over it cries about nothing."""
+"""The log of what was served has each value as it was answered, and parity over it cries about
+nothing.
+"""
 
 import socket
 import time
@@ -32,7 +34,11 @@ def logged(shop, store, home, requests, *, between=lambda: None):
     with ExitStack() as stack:
         log = stack.enter_context(hw.operations.ServedLog(home))
         where, options = f"127.0.0.1:{free_port()}", hw.operations.ServeOptions(serving_log=log)
-        url = stack.enter_context(hw.operations.serve(shop, store, listen=where, models={}, data_dir=home, options=options))
+        url = stack.enter_context(
+            hw.operations.serve(
+                shop, store, listen=where, models={}, data_dir=home, options=options
+            )
+        )
         client = stack.enter_context(hw.client.Client(url, timeout=60))
         answers = []
         for request in requests:
@@ -49,12 +55,18 @@ def test_mappings_are_logged_with_all_of_their_keys(first, tmp_path, now):
     """Whichever answer comes first: one without a key, with one, or with two."""
     at = now.time()
     rows = [("a", 1, 2.5), ("a", 7, 4.0), ("b", 9, 1.5)]
-    table = pl.DataFrame([{"at": at, "key": key, "kind": kind, "v": v} for key, kind, v in rows], schema_overrides={"at": TIME})
+    table = pl.DataFrame(
+        [{"at": at, "key": key, "kind": kind, "v": v} for key, kind, v in rows],
+        schema_overrides={"at": TIME},
+    )
     view = hw.FeatureView(
         "user",
         source=hw.Source("visits", history=table, timestamp_field="at"),
         keys=["key"],
-        features=[hw.sum("v", name="spent").by("kind", max_keys=3), hw.last("at", name="when").by("kind", max_keys=3)],
+        features=[
+            hw.sum("v", name="spent").by("kind", max_keys=3),
+            hw.last("at", name="when").by("kind", max_keys=3),
+        ],
         windows=["1d"],
         freshness=hw.batch("1h"),
     )
@@ -63,27 +75,47 @@ def test_mappings_are_logged_with_all_of_their_keys(first, tmp_path, now):
         hw.materialize(project([view]), store=store)
         requests = [{"key": first}, *({"key": key} for key in ("a", "b", "never"))]
         log, answers = logged(project([view]), store, tmp_path / "home", requests)
-        assert [answer["user__spent_1d"].value for answer in answers[1:]] == [{"1": 2.5, "7": 4.0}, {"9": 1.5}, {}]
+        assert [answer["user__spent_1d"].value for answer in answers[1:]] == [
+            {"1": 2.5, "7": 4.0},
+            {"9": 1.5},
+            {},
+        ]
         found = dict(zip(log["key"], log["user__spent_1d"].to_list(), strict=True))
         assert found == {"a": {1: 2.5, 7: 4.0}, "b": {9: 1.5}, "never": {}}
         assert dict(zip(log["key"], log["user__when_1d"].to_list(), strict=True))["b"] == {9: at}
-        (compared,) = hw.operations.served_parity(project([view]), store=store, data_dir=tmp_path / "home")
+        (compared,) = hw.operations.served_parity(
+            project([view]), store=store, data_dir=tmp_path / "home"
+        )
         assert (compared.values, compared.mismatches) == (8, [])
 
 
 def test_intervals_that_end_between_requests(tmp_path, now):
     """The end of an interval is known at a time, not at a commit."""
     schema = {"at": TIME, "key": pl.String, "until": TIME}
-    source = hw.Source("visits", stream=hw.appended(f"{tmp_path}/visits.jsonl", schema=schema), timestamp_field="at")
+    source = hw.Source(
+        "visits",
+        stream=hw.appended(f"{tmp_path}/visits.jsonl", schema=schema),
+        timestamp_field="at",
+    )
     features = [hw.open_count(until="until"), hw.open_age(until="until"), hw.count()]
-    view = hw.FeatureView("user", source=source, keys=["key"], features=features, windows=["1d"], freshness=hw.streaming("1h"))
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["key"],
+        features=features,
+        windows=["1d"],
+        freshness=hw.streaming("1h"),
+    )
     home = tmp_path / "home"
 
     def visits(*minutes):
         with (tmp_path / "visits.jsonl").open("a", encoding="utf-8") as file:
             for n in minutes:
                 at = now.time() - timedelta(minutes=1)
-                file.write(f'{{"at": "{at.isoformat()}", "key": "a", "until": "{(at + timedelta(minutes=n)).isoformat()}"}}\n')
+                file.write(
+                    f'{{"at": "{at.isoformat()}", "key": "a", "until": '
+                    f'"{(at + timedelta(minutes=n)).isoformat()}"}}\n'
+                )
 
     with closing(hw.operations.open_store(f"lmdb:{tmp_path}/store?size=100MB")) as store:
         options = hw.operations.IngestOptions(allow_unapplied=True)

@@ -1,4 +1,6 @@
-"""Features of a third party: what it answers is served, a call that goes wrong costs its features alone, and training reads history."""
+"""Features of a third party: what it answers is served, a call that goes wrong costs its features
+alone, and training reads history.
+"""
 
 import json
 import random
@@ -19,13 +21,21 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 EVENTS = pl.DataFrame({"user": ["a"], "at": [NOON]})
 REQUEST = {"who": str, "n": int, "share": float, "member": bool, "since": datetime}
 ROW = {"who": "a", "n": 1, "share": 0.5, "member": True, "since": NOON}
-RESPONSE = {"echo": str, "count": int, "score": ("risk.scores.1", float), "good": bool, "when": ("dates.0", datetime)}
+RESPONSE = {
+    "echo": str,
+    "count": int,
+    "score": ("risk.scores.1", float),
+    "good": bool,
+    "when": ("dates.0", datetime),
+}
 SENT = {"who": str}
 TEXTS = ["a", "", "ü b", "a/b?c=d&e#f", "100%", "日本", "{who}", "+", "x" * 500, '"quoted"']
 
 
 class Party:
-    """A server on loopback that answers by `say(fields)`: a status and a body. `calls` counts what it was asked for."""
+    """A server on loopback that answers by `say(fields)`: a status and a body. `calls` counts what
+    it was asked for.
+    """
 
     def __init__(self):
         self.say, self.calls, self.kind = None, Counter(), "application/json"
@@ -36,7 +46,11 @@ class Party:
 
             def do_GET(self):
                 url = urlsplit(self.path)
-                party.answer(self, dict(parse_qsl(url.query, keep_blank_values=True)) | {"place": unquote(url.path.rpartition("/")[2])})
+                party.answer(
+                    self,
+                    dict(parse_qsl(url.query, keep_blank_values=True))
+                    | {"place": unquote(url.path.rpartition("/")[2])},
+                )
 
             def do_POST(self):
                 party.answer(self, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -71,8 +85,16 @@ def party():
 
 @contextmanager
 def served(folder, features):
-    """Asks for features of rows, in process: a list of rows by feature, each a value and its status."""
-    labels = hw.Labels("l", table=EVENTS.with_columns(y=pl.lit(1.0)), timestamp_field="at", label="y", known_after="1d")
+    """Asks for features of rows, in process: a list of rows by feature, each a value and its
+    status.
+    """
+    labels = hw.Labels(
+        "l",
+        table=EVENTS.with_columns(y=pl.lit(1.0)),
+        timestamp_field="at",
+        label="y",
+        known_after="1d",
+    )
     view = hw.FeatureView(
         "user", source=hw.Source("events", history=EVENTS, timestamp_field="at"), keys=["user"], windows=["1d"], features=[hw.count()],
         freshness=hw.batch("1d"),
@@ -90,13 +112,23 @@ def served(folder, features):
 
 
 def given(**more):
-    return hw.HttpFeatures("ip", **({"url": "https://ip.example/{who}", "request": SENT, "response": {"score": float}} | more))
+    return hw.HttpFeatures(
+        "ip",
+        **(
+            {"url": "https://ip.example/{who}", "request": SENT, "response": {"score": float}}
+            | more
+        ),
+    )
 
 
 def values(found, name="ip"):
     """By column, the value and the status of the one row that was asked for."""
     (row,) = found.rows
-    return {column.removeprefix(f"{name}__"): (one.value, one.status) for column, one in row.items() if column.startswith(f"{name}__")}
+    return {
+        column.removeprefix(f"{name}__"): (one.value, one.status)
+        for column, one in row.items()
+        if column.startswith(f"{name}__")
+    }
 
 
 def echo(fields):
@@ -127,12 +159,27 @@ def drawn(seed):
 def test_what_is_served_is_what_is_answered_for_the_fields_of_the_request(party, tmp_path, method):
     party.say = echo
     url = party.url + ("/of/{who}" if method == "GET" else "/of")
-    with served(tmp_path, [hw.HttpFeatures("ip", url=url, request=REQUEST, response=RESPONSE, method=method, timeout="10s")]) as ask:
+    with served(
+        tmp_path,
+        [
+            hw.HttpFeatures(
+                "ip", url=url, request=REQUEST, response=RESPONSE, method=method, timeout="10s"
+            )
+        ],
+    ) as ask:
         for row in map(drawn, range(40)):
             if method == "GET" and not row["who"]:
                 continue  # a path without a last part
-            expected = {"echo": row["who"], "count": row["n"], "score": row["share"], "good": row["member"], "when": row["since"]}
-            assert values(ask(row)) == {name: (value, "present") for name, value in expected.items()}, row
+            expected = {
+                "echo": row["who"],
+                "count": row["n"],
+                "score": row["share"],
+                "good": row["member"],
+                "when": row["since"],
+            }
+            assert values(ask(row)) == {
+                name: (value, "present") for name, value in expected.items()
+            }, row
     assert len(party.calls) > 30
 
 
@@ -156,9 +203,22 @@ WRONG = {
 def test_a_wrong_answer_costs_its_features_alone(party, tmp_path, answer):
     party.say = lambda fields: answer
     with_default = hw.HttpFeatures(
-        "ip", url=party.url, request=SENT, response={"score": float}, fallback={"score": 0.25}, retries=0, breaker=None
+        "ip",
+        url=party.url,
+        request=SENT,
+        response={"score": float},
+        fallback={"score": 0.25},
+        retries=0,
+        breaker=None,
     )
-    without = hw.HttpFeatures("bare", url=f"{party.url}/bare", request=SENT, response={"score": float}, retries=0, breaker=None)
+    without = hw.HttpFeatures(
+        "bare",
+        url=f"{party.url}/bare",
+        request=SENT,
+        response={"score": float},
+        retries=0,
+        breaker=None,
+    )
     with served(tmp_path, [with_default, without]) as ask:
         found = ask({"who": "a"})
         assert values(found) == {"score": (0.25, "fallback")}
@@ -189,7 +249,9 @@ def test_nothing_known_is_an_answer(party, tmp_path, answer):
 def test_a_slow_answer_is_not_waited_for(party, tmp_path):
     released = threading.Event()
     party.say = lambda fields: (released.wait(30), (200, b'{"score": 1.0}'))[1]
-    slow = hw.HttpFeatures("ip", url=party.url, request=SENT, response={"score": float}, timeout="100ms", retries=0)
+    slow = hw.HttpFeatures(
+        "ip", url=party.url, request=SENT, response={"score": float}, timeout="100ms", retries=0
+    )
     try:
         with served(tmp_path, [slow]) as ask:
             assert values(ask({"who": "a"})) == {"score": (None, "fallback")}
@@ -199,7 +261,9 @@ def test_a_slow_answer_is_not_waited_for(party, tmp_path):
 
 def test_an_answer_is_kept_for_as_long_as_it_says_and_by_the_fields_that_were_sent(party, tmp_path):
     party.say = lambda fields: (200, json.dumps({"score": len(party.calls)}).encode())
-    kept = hw.HttpFeatures("ip", url=f"{party.url}/{{who}}", request=SENT, response={"score": int}, cache="1h")
+    kept = hw.HttpFeatures(
+        "ip", url=f"{party.url}/{{who}}", request=SENT, response={"score": int}, cache="1h"
+    )
     with served(tmp_path, [kept]) as ask:
         first = [values(ask({"who": who})) for who in ("a", "b", "a", "b", "c")]
     assert [one["score"][0] for one in first] == [1, 2, 1, 2, 3]
@@ -212,34 +276,74 @@ def test_a_call_is_repeated_where_it_may_be(party, tmp_path):
 
     party.say = twice
     answers = {}
-    for name, more in {"get": {}, "post": {"method": "POST"}, "told": {"method": "POST", "idempotent": True}}.items():
+    for name, more in {
+        "get": {},
+        "post": {"method": "POST"},
+        "told": {"method": "POST", "idempotent": True},
+    }.items():
         party.calls.clear()
-        features = hw.HttpFeatures("ip", url=party.url, request=SENT, response={"score": float}, timeout="10s", breaker=None, **more)
+        features = hw.HttpFeatures(
+            "ip",
+            url=party.url,
+            request=SENT,
+            response={"score": float},
+            timeout="10s",
+            breaker=None,
+            **more,
+        )
         (tmp_path / name).mkdir()
         with served(tmp_path / name, [features]) as ask:
             answers[name] = values(ask({"who": "a"}))["score"], sum(party.calls.values())
-    assert answers == {"get": ((1.0, "present"), 2), "post": ((None, "fallback"), 1), "told": ((1.0, "present"), 2)}
+    assert answers == {
+        "get": ((1.0, "present"), 2),
+        "post": ((None, "fallback"), 1),
+        "told": ((1.0, "present"), 2),
+    }
 
 
 def test_training_reads_the_latest_earlier_answer_to_the_same_fields():
     """Against a loop over the answers."""
     chance = random.Random(5)
     answers = [
-        {"who": chance.choice("abc"), "n": chance.randint(0, 1), "fetched_at": NOON + timedelta(seconds=at), "score": chance.random()}
+        {
+            "who": chance.choice("abc"),
+            "n": chance.randint(0, 1),
+            "fetched_at": NOON + timedelta(seconds=at),
+            "score": chance.random(),
+        }
         for at in chance.sample(range(1000), 60)
     ]
     history = hw.Source("answers", history=pl.DataFrame(answers), timestamp_field="fetched_at")
-    features = hw.HttpFeatures("ip", url="https://ip.example", request={"who": str, "n": int}, response={"score": float}, history=history)
+    features = hw.HttpFeatures(
+        "ip",
+        url="https://ip.example",
+        request={"who": str, "n": int},
+        response={"score": float},
+        history=history,
+    )
     assert features.trains
     asked = [
-        {"who": chance.choice("abcd"), "n": chance.randint(0, 1), "timestamp": NOON + timedelta(seconds=chance.randint(0, 1000))}
+        {
+            "who": chance.choice("abcd"),
+            "n": chance.randint(0, 1),
+            "timestamp": NOON + timedelta(seconds=chance.randint(0, 1000)),
+        }
         for _ in range(200)
     ]
-    asked += [{"who": one["who"], "n": one["n"], "timestamp": one["fetched_at"]} for one in answers[:20]]
+    asked += [
+        {"who": one["who"], "n": one["n"], "timestamp": one["fetched_at"]} for one in answers[:20]
+    ]
     expected = []
     for row in asked:
-        earlier = [one for one in answers if (one["who"], one["n"]) == (row["who"], row["n"]) and one["fetched_at"] < row["timestamp"]]
-        expected.append(max(earlier, key=lambda one: one["fetched_at"])["score"] if earlier else None)
+        earlier = [
+            one
+            for one in answers
+            if (one["who"], one["n"]) == (row["who"], row["n"])
+            and one["fetched_at"] < row["timestamp"]
+        ]
+        expected.append(
+            max(earlier, key=lambda one: one["fetched_at"])["score"] if earlier else None
+        )
     found = hw.get_historical_features(features, pl.DataFrame(asked))
     assert found["ip__score"].to_list() == expected
     assert None in expected
@@ -266,7 +370,10 @@ REFUSED = {
     "calls": ({"concurrency": 0}, ["concurrency", "1"]),
     "entries": ({"cache_entries": 0}, ["cache_entries", "1"]),
     "idempotent": ({"idempotent": 1}, ["idempotent", "True"]),
-    "stale without a cache": ({"stale_while_revalidate": "1m"}, ["stale_while_revalidate", "cache="]),
+    "stale without a cache": (
+        {"stale_while_revalidate": "1m"},
+        ["stale_while_revalidate", "cache="],
+    ),
     "a header": ({"headers": {"a b": "x"}}, ["a b", "header"]),
     "two lines": ({"headers": {"a": "x\ny"}}, ["a", "one line"]),
     "a history without a column": (
@@ -280,7 +387,9 @@ REFUSED = {
 def test_a_wrong_definition_is_refused(more, words):
     with pytest.raises(DefinitionError) as raised:
         given(**more)
-    assert [word for word in ["ip", *words] if word not in str(raised.value)] == [], str(raised.value)
+    assert [word for word in ["ip", *words] if word not in str(raised.value)] == [], str(
+        raised.value
+    )
     assert "secret" not in str(raised.value)
 
 

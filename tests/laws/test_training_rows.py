@@ -50,9 +50,15 @@ def test_worlds(block):
     wrong = []
     for world in map(make_world, block):
         got = hw.get_historical_features(defined(world), asked(world), statuses=True)
-        assert got.select(list(world.asked_schema)).equals(asked(world)), "one row out for each row in, in order"
-        wrong += [f"seed {world.seed}: {cell}" for cell in differences(world.view, world.asked, got)]
-        wrong += [f"seed {world.seed}: {name}" for name in wrong_dtypes(world.view, world.schema, got)]
+        assert got.select(list(world.asked_schema)).equals(asked(world)), (
+            "one row out for each row in, in order"
+        )
+        wrong += [
+            f"seed {world.seed}: {cell}" for cell in differences(world.view, world.asked, got)
+        ]
+        wrong += [
+            f"seed {world.seed}: {name}" for name in wrong_dtypes(world.view, world.schema, got)
+        ]
     assert wrong == []
 
 
@@ -75,14 +81,19 @@ def test_worlds_at_levels(block):
         freshness = worlds.make_freshness(r)
         after = None if world.view.source.changes else r.choice([None, 0, o.MINUTE, o.HOUR])
         view = defined(world)
-        level = hw.Level(freshness_of(freshness), known_after={} if after is None else {view.source: duration(after)})
+        level = hw.Level(
+            freshness_of(freshness),
+            known_after={} if after is None else {view.source: duration(after)},
+        )
         got = hw.get_historical_features(view, asked(world), statuses=True, level=level)
         changed = o.at_level(world.view, freshness, {} if after is None else {"s": after})
         wrong += [f"seed {seed}: {cell}" for cell in differences(changed, world.asked, got)]
     assert wrong == []
 
 
-@pytest.mark.parametrize("block", [range(first, first + 5) for first in range(0, 30 if FULL else 10, 5)], ids=str)
+@pytest.mark.parametrize(
+    "block", [range(first, first + 5) for first in range(0, 30 if FULL else 10, 5)], ids=str
+)
 def test_spilled_worlds_are_those_in_memory_to_the_bit(block, tmp_path):
     """With too little memory for its events, a history is split by key on disk, under headwater's
     home; nothing else changes, in any order of its rows."""
@@ -91,8 +102,12 @@ def test_spilled_worlds_are_those_in_memory_to_the_bit(block, tmp_path):
         world = many(make_world(seed, changes=seed % 4 == 3))
         frame = frame_of(world.view.source.rows, world.schema)
         whole = hw.get_historical_features(defined(world, frame), asked(world), statuses=True)
-        assert [f"seed {seed}: {cell}" for cell in differences(world.view, world.asked, whole)] == []
-        seen = lambda *_, seed=seed: any(p.is_file() for p in (tmp_path / "home").rglob("*")) and on_disk.add(seed)  # noqa: E731
+        assert [
+            f"seed {seed}: {cell}" for cell in differences(world.view, world.asked, whole)
+        ] == []
+        seen = lambda *_, seed=seed: (  # noqa: E731
+            any(p.is_file() for p in (tmp_path / "home").rglob("*")) and on_disk.add(seed)
+        )
         split = hw.get_historical_features(
             defined(world, frame.sample(fraction=1, shuffle=True, seed=seed)),
             asked(world),
@@ -104,11 +119,15 @@ def test_spilled_worlds_are_those_in_memory_to_the_bit(block, tmp_path):
 
 
 def many(world):
-    """The world twelve times, each with keys of its own where there are keys, and times that differ."""
+    """The world twelve times, each with keys of its own where there are keys, and times that
+    differ.
+    """
     rows = []
     for number in range(12):
         for row in world.view.source.rows:
-            later = {c: row[c] and row[c] + timedelta(microseconds=7 * number) for c in ("at", "known")}
+            later = {
+                c: row[c] and row[c] + timedelta(microseconds=7 * number) for c in ("at", "known")
+            }
             rows.append(row | later | {"id": row["id"] * 12 + number})
     return replace(world, view=replace(world.view, source=replace(world.view.source, rows=rows)))
 
@@ -119,14 +138,23 @@ def many(world):
 def chain_definitions(chain):
     def table(source):
         own = {source.known_at_field, source.id_field}
-        return frame_of(source.rows, {c: t for c, t in chained_worlds.SCHEMA.items() if c not in ("known", "id") or c in own})
+        return frame_of(
+            source.rows,
+            {
+                c: t
+                for c, t in chained_worlds.SCHEMA.items()
+                if c not in ("known", "id") or c in own
+            },
+        )
 
     return Definitions({"base": table(chain.base), "other": table(chain.other)})
 
 
 @pytest.mark.parametrize("block", seeds(50), ids=str)
 def test_chains(block):
-    """Views next to each other, aliases, keys filled with features and lists, and a chained view."""
+    """Views next to each other, aliases, keys filled with features and lists, and a chained
+    view.
+    """
     wrong = []
     for seed in block:
         chain = chained_worlds.make_chain(seed)
@@ -134,7 +162,9 @@ def test_chains(block):
         made = chain_definitions(chain)
         rows = frame_of(chain.asked, chained_worlds.ASKED)
         got = hw.get_historical_features([made.view(v) for v in views], rows, statuses=True)
-        wrong += [f"seed {seed}: {cell}" for view in views for cell in differences(view, chain.asked, got)]
+        wrong += [
+            f"seed {seed}: {cell}" for view in views for cell in differences(view, chain.asked, got)
+        ]
     assert wrong == []
 
 
@@ -145,14 +175,25 @@ def test_chains_at_levels(block):
     wrong = []
     for seed in block:
         chain, r = chained_worlds.make_chain(seed), random.Random(seed)
-        freshness = r.choice([o.OnRequest(), o.Streaming(o.MINUTE), o.Batch(o.HOUR, delay=o.MINUTE)])
-        sooner = r.choice([{}, {"base": 0}, {"base": o.HOUR}, {"base": o.MINUTE, "other": o.SECOND}])
-        sooner = {name: d for name, d in sooner.items() if name in (chain.base.name, chain.other.name)}
+        freshness = r.choice(
+            [o.OnRequest(), o.Streaming(o.MINUTE), o.Batch(o.HOUR, delay=o.MINUTE)]
+        )
+        sooner = r.choice(
+            [{}, {"base": 0}, {"base": o.HOUR}, {"base": o.MINUTE, "other": o.SECOND}]
+        )
+        sooner = {
+            name: d for name, d in sooner.items() if name in (chain.base.name, chain.other.name)
+        }
         made = chain_definitions(chain)
         view = made.view(chain.view)
         sources = {"base": made.source(chain.base), "other": made.source(chain.other)}
-        level = hw.Level(freshness_of(freshness), known_after={sources[name]: duration(d) for name, d in sooner.items()})
-        got = hw.get_historical_features(view, frame_of(chain.asked, chained_worlds.ASKED), statuses=True, level=level)
+        level = hw.Level(
+            freshness_of(freshness),
+            known_after={sources[name]: duration(d) for name, d in sooner.items()},
+        )
+        got = hw.get_historical_features(
+            view, frame_of(chain.asked, chained_worlds.ASKED), statuses=True, level=level
+        )
         changed = o.at_level(chain.view, freshness, sooner)
         wrong += [f"seed {seed}: {cell}" for cell in differences(changed, chain.asked, got)]
     assert wrong == []
@@ -174,12 +215,28 @@ OUTCOMES = [
 
 
 def make_labels(world, seed):
-    """Labels over the rows that a world asks with: a column, or an outcome of the world's events."""
+    """Labels over the rows that a world asks with: a column, or an outcome of the world's
+    events.
+    """
     r = random.Random(seed)
     rows = [
         row
-        | {"y": r.choice([0.0, 1.0, 2.5, None, float("nan")]), "weight": r.choice([0.0, 1.0, None]), "number": n}
-        | {"known": r.choice([None, *[row["timestamp"] + timedelta(microseconds=d) for d in (0, 1, o.MINUTE, o.DAY)]])}
+        | {
+            "y": r.choice([0.0, 1.0, 2.5, None, float("nan")]),
+            "weight": r.choice([0.0, 1.0, None]),
+            "number": n,
+        }
+        | {
+            "known": r.choice(
+                [
+                    None,
+                    *[
+                        row["timestamp"] + timedelta(microseconds=d)
+                        for d in (0, 1, o.MINUTE, o.DAY)
+                    ],
+                ]
+            )
+        }
         for n, row in enumerate(world.asked)
     ]
     labels = o.Labels("label", rows, "y", weight=r.choice([None, "weight"]))
@@ -187,7 +244,11 @@ def make_labels(world, seed):
         within = r.choice([1, o.MINUTE, o.HOUR, o.HOUR + 7 * o.SECOND, o.DAY])
         label = o.Outcome(world.view.source, r.choice(OUTCOMES), world.view.keys, within)
         return replace(labels, label=label)
-    return replace(labels, known_at_field="known") if r.random() < 0.5 else replace(labels, known_after=r.choice([0, 1, o.HOUR]))
+    return (
+        replace(labels, known_at_field="known")
+        if r.random() < 0.5
+        else replace(labels, known_after=r.choice([0, 1, o.HOUR]))
+    )
 
 
 def label_frame(world, labels):
@@ -202,8 +263,14 @@ def test_labels_and_training_sets(block, tmp_path):
     wrong = []
     for seed in block:
         world = make_world(seed, changes=seed % 7 == 0)
-        labels, made = make_labels(world, seed), Definitions({"s": frame_of(world.view.source.rows, world.schema)})
-        view, defined_labels = made.view(world.view), made.labels(labels, label_frame(world, labels))
+        labels, made = (
+            make_labels(world, seed),
+            Definitions({"s": frame_of(world.view.source.rows, world.schema)}),
+        )
+        view, defined_labels = (
+            made.view(world.view),
+            made.labels(labels, label_frame(world, labels)),
+        )
         expected = o.labelled_rows(labels)
         if not expected:
             with pytest.raises(DataError, match="left out"):
@@ -211,17 +278,33 @@ def test_labels_and_training_sets(block, tmp_path):
             continue
         got = hw.get_historical_features(view, defined_labels, statuses=True)
         wrong += [f"seed {seed}: {cell}" for cell in wrong_labels(labels, expected, got)]
-        wrong += [f"seed {seed}: {cell}" for cell in differences(world.view, [each.row for each in expected], got)]
+        wrong += [
+            f"seed {seed}: {cell}"
+            for cell in differences(world.view, [each.row for each in expected], got)
+        ]
         as_of = random.Random(seed).choice([each.known for each in expected])
         trained = o.training_rows(labels, as_of)
-        model = hw.Model("m", features=hw.FeatureService("f", [view]), labels=defined_labels, task="regression")
-        written = hw.dataset(model, tmp_path / f"{seed}.parquet", as_of=instant(as_of), resources=hw.Resources(cache=False))
+        model = hw.Model(
+            "m", features=hw.FeatureService("f", [view]), labels=defined_labels, task="regression"
+        )
+        written = hw.dataset(
+            model,
+            tmp_path / f"{seed}.parquet",
+            as_of=instant(as_of),
+            resources=hw.Resources(cache=False),
+        )
         read = pl.read_parquet(written.path)
         assert read.height == written.manifest["rows"] == len(trained)
         wrong += [f"seed {seed} written: {cell}" for cell in wrong_labels(labels, trained, read)]
-        if not any(f.aggregation.by for f in o.features_of(world.view)):  # maps are lists of pairs in a file
-            wrong += [f"seed {seed} written: {cell}" for cell in differences(world.view, [each.row for each in trained], read)]
-        again = hw.operations.reproduce(model, written.manifest_path, tmp_path / f"{seed}.again.parquet")
+        # maps are lists of pairs in a file
+        if not any(f.aggregation.by for f in o.features_of(world.view)):
+            wrong += [
+                f"seed {seed} written: {cell}"
+                for cell in differences(world.view, [each.row for each in trained], read)
+            ]
+        again = hw.operations.reproduce(
+            model, written.manifest_path, tmp_path / f"{seed}.again.parquet"
+        )
         assert again.manifest["digest"] == written.manifest["digest"]
     assert wrong == []
 
@@ -232,12 +315,17 @@ def wrong_labels(labels, expected, got):
     if [each.row["number"] for each in expected] != got["number"].to_list():
         return [f"rows {got['number'].to_list()}, not {[each.row['number'] for each in expected]}"]
     found = zip(expected, got[name].to_list(), strict=True)
-    return [f"label {value!r}, not {each.label}" for each, value in found if not o.says(each.label, value)]
+    return [
+        f"label {value!r}, not {each.label}"
+        for each, value in found
+        if not o.says(each.label, value)
+    ]
 
 
 # ---------------------------------------------------------------------------------- files and forms
 
-READ = {  # of each form of file: how a frame is written, how it is read, and what `select` makes of text
+# of each form of file: how a frame is written, how it is read, and what `select` makes of text
+READ = {
     "parquet": (pl.DataFrame.write_parquet, hw.parquet, {}),
     "csv": (pl.DataFrame.write_csv, hw.csv, {}),
     "jsonl": (pl.DataFrame.write_ndjson, hw.json_lines, {"at", "known", "d", "u"}),
@@ -253,25 +341,50 @@ def test_files_say_what_frames_say(form, tmp_path):
     for seed in range(30 if FULL else 12):
         world = make_world(seed)
         own = {c for c in ("known", "id") if c in world.schema} | set(world.view.keys)
-        schema = {c: t for c, t in PLAIN.items() if c not in ("known", "id", "key", "key2") or c in own}
-        if not world.view.keys or any(PLAIN.get(key) != world.schema[key] for key in world.view.keys):
+        schema = {
+            c: t for c, t in PLAIN.items() if c not in ("known", "id", "key", "key2") or c in own
+        }
+        if not world.view.keys or any(
+            PLAIN.get(key) != world.schema[key] for key in world.view.keys
+        ):
             continue
         frame = whole_values(frame_of(world.view.source.rows, schema))
         write(frame, tmp_path / f"{seed}.{form}")
         rows = asked(world)
         rows.write_parquet(tmp_path / f"{seed}.rows.parquet")
-        parsed = [pl.col(c).str.to_datetime("%+", time_unit="us", time_zone="UTC").alias(c) if c in text else c for c in frame.columns]
-        plain = [agg for agg in world.view.aggregations if {*agg.columns, agg.where, agg.by} - {None} <= {*PLAIN}]
-        view = replace(world.view, aggregations=(*plain, o.Aggregation("count", name="events", where="b")))
-        made = Definitions({"s": frame}).view(replace(view, source=replace(view.source, columns=tuple(frame.columns))))
-        of_file = hw.Source("s", history=connect(tmp_path / f"{seed}.{form}"), select=parsed, **source_rules(world))
+        parsed = [
+            pl.col(c).str.to_datetime("%+", time_unit="us", time_zone="UTC").alias(c)
+            if c in text
+            else c
+            for c in frame.columns
+        ]
+        plain = [
+            agg
+            for agg in world.view.aggregations
+            if {*agg.columns, agg.where, agg.by} - {None} <= {*PLAIN}
+        ]
+        view = replace(
+            world.view, aggregations=(*plain, o.Aggregation("count", name="events", where="b"))
+        )
+        made = Definitions({"s": frame}).view(
+            replace(view, source=replace(view.source, columns=tuple(frame.columns)))
+        )
+        of_file = hw.Source(
+            "s", history=connect(tmp_path / f"{seed}.{form}"), select=parsed, **source_rules(world)
+        )
         in_memory = hw.get_historical_features(made, rows, statuses=True)
-        read = hw.get_historical_features(replace(made, source=of_file), hw.parquet(tmp_path / f"{seed}.rows.parquet"), statuses=True)
+        read = hw.get_historical_features(
+            replace(made, source=of_file),
+            hw.parquet(tmp_path / f"{seed}.rows.parquet"),
+            statuses=True,
+        )
         assert same_bits(in_memory, read), f"seed {seed}"
 
 
 def whole_values(frame):
-    """Values that every form can hold: words without a NUL or a line break, numbers that are numbers."""
+    """Values that every form can hold: words without a NUL or a line break, numbers that are
+    numbers.
+    """
     words = [pl.col(c).str.replace_all("[\x00\n]", "_").replace("", "e") for c in ("key", "s")]
     return frame.with_columns(*words, pl.col("f").fill_nan(None))
 
@@ -279,21 +392,42 @@ def whole_values(frame):
 def source_rules(world):
     source = world.view.source
     rules = {"timestamp_field": "at", "window_on": source.window_on}
-    rules |= {"known_at_field": "known"} if source.known_at_field else {"known_after": duration(source.known_after)}
-    return rules | ({"id_field": "id", "id_horizon": duration(source.id_horizon)} if source.id_field else {})
+    rules |= (
+        {"known_at_field": "known"}
+        if source.known_at_field
+        else {"known_after": duration(source.known_after)}
+    )
+    return rules | (
+        {"id_field": "id", "id_horizon": duration(source.id_horizon)} if source.id_field else {}
+    )
 
 
 @pytest.mark.parametrize("block", seeds(25), ids=str)
 def test_neither_order_nor_threads_nor_company_change_a_bit(block):
-    """Rows of the source in any order, more threads, other rows and views next to them: equal to the bit."""
+    """Rows of the source in any order, more threads, other rows and views next to them: equal to
+    the bit.
+    """
     for seed in block:
         world = make_world(seed, changes=seed % 3 == 0)
         frame = frame_of(world.view.source.rows, world.schema)
         view, rows = defined(world, frame), asked(world)
-        alone = hw.get_historical_features(view, rows, statuses=True, resources=hw.Resources(threads=1))
+        alone = hw.get_historical_features(
+            view, rows, statuses=True, resources=hw.Resources(threads=1)
+        )
         shuffled = defined(world, frame.sample(fraction=1, shuffle=True, seed=seed))
-        assert same_bits(alone, hw.get_historical_features(shuffled, rows, statuses=True, resources=hw.Resources(threads=2))), seed
-        beside = hw.FeatureView("beside", source=view.source, keys=view.keys, features=[hw.count()], freshness=view.freshness)
+        assert same_bits(
+            alone,
+            hw.get_historical_features(
+                shuffled, rows, statuses=True, resources=hw.Resources(threads=2)
+            ),
+        ), seed
+        beside = hw.FeatureView(
+            "beside",
+            source=view.source,
+            keys=view.keys,
+            features=[hw.count()],
+            freshness=view.freshness,
+        )
         order = list(range(len(rows)))[::-1]
         both = hw.get_historical_features([beside, view], rows[order + order], statuses=True)
         assert same_bits(alone, both.select(alone.columns)[len(rows) :][order]), seed

@@ -1,4 +1,6 @@
-"""Rows of the semantics as small cases by hand: names, statuses, limits of numbers, dates, labels."""
+"""Rows of the semantics as small cases by hand: names, statuses, limits of numbers, dates,
+labels.
+"""
 
 import math
 import random
@@ -29,7 +31,15 @@ def source_of(name="s", **columns):
 
 def view_of(source, *features, keys=("k",), windows=("1h",), freshness=None, **more):
     freshness = freshness or hw.on_request()
-    return hw.FeatureView("v", source=source, keys=[*keys], features=[*features], windows=windows, freshness=freshness, **more)
+    return hw.FeatureView(
+        "v",
+        source=source,
+        keys=[*keys],
+        features=[*features],
+        windows=windows,
+        freshness=freshness,
+        **more,
+    )
 
 
 def asked_at(*times, **columns):
@@ -37,10 +47,14 @@ def asked_at(*times, **columns):
 
 
 def values(feature, **columns):
-    """The value and the status of a feature over events a second apart, the last a second before noon."""
+    """The value and the status of a feature over events a second apart, the last a second before
+    noon.
+    """
     n = len(next(iter(columns.values())))
     table = {"k": [1] * n, "at": [NOON - timedelta(seconds=n - i) for i in range(n)]} | columns
-    got = hw.get_historical_features(view_of(source_of(**table), feature), asked_at(NOON), statuses=True)
+    got = hw.get_historical_features(
+        view_of(source_of(**table), feature), asked_at(NOON), statuses=True
+    )
     return got[got.columns[-2]][0], got[got.columns[-1]][0]
 
 
@@ -51,8 +65,13 @@ def test_a_request_meets_the_cut_that_is_published():
     """The picture of a daily cut with a delay of four hours: T moves when the delay is over."""
     events = source_of(k=[1] * 3, at=[NOON.replace(day=day, hour=0) - MINUTE for day in (1, 2, 3)])
     daily = hw.batch("1d", delay="4h")
-    times = [NOON.replace(day=2, hour=4) + d for d in (timedelta(microseconds=-1), timedelta(0), timedelta(days=1))]
-    got = hw.get_historical_features(view_of(events, hw.count(), windows=["lifetime"], freshness=daily), asked_at(*times))
+    times = [
+        NOON.replace(day=2, hour=4) + d
+        for d in (timedelta(microseconds=-1), timedelta(0), timedelta(days=1))
+    ]
+    got = hw.get_historical_features(
+        view_of(events, hw.count(), windows=["lifetime"], freshness=daily), asked_at(*times)
+    )
     assert got["v__count_lifetime"].to_list() == [1, 2, 3]
 
 
@@ -63,7 +82,9 @@ def test_the_wait_of_a_job_takes_late_events_in():
     events = source_of(**late, rules={"known_at_field": "known", "select": ["k"]})
     for wait, count in (("0s", 0), ("1h", 1), ("2h", 2)):
         daily = hw.batch("1d", delay="4h", wait=wait)
-        got = hw.get_historical_features(view_of(events, hw.count(), freshness=daily, windows=["1d"]), asked_at(NOON))
+        got = hw.get_historical_features(
+            view_of(events, hw.count(), freshness=daily, windows=["1d"]), asked_at(NOON)
+        )
         assert got["v__count_1d"].to_list() == [count]
 
 
@@ -71,8 +92,16 @@ def test_measured_ages_are_drawn_by_the_time_of_the_request():
     """Each age is drawn, in any order of the rows; views with as many ages are as old together."""
     events = source_of(k=[1] * 2000, at=[NOON - timedelta(seconds=s + 1) for s in range(2000)])
     ages = hw.measured(["0s", "100s", None])
-    young = hw.FeatureView("young", source=events, keys=["k"], features=[hw.count()], freshness=ages)
-    old = hw.FeatureView("old", source=events, keys=["k"], features=[hw.count()], freshness=hw.measured(["300s", "400s", None]))
+    young = hw.FeatureView(
+        "young", source=events, keys=["k"], features=[hw.count()], freshness=ages
+    )
+    old = hw.FeatureView(
+        "old",
+        source=events,
+        keys=["k"],
+        features=[hw.count()],
+        freshness=hw.measured(["300s", "400s", None]),
+    )
     rows = asked_at(*[NOON + timedelta(microseconds=i) for i in range(300)])
     got = hw.get_historical_features([young, old], rows)
     pairs = set(got.select("young__count", "old__count").rows())
@@ -111,11 +140,18 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_feature_is_named_by_function_column_and_window(name):
-    assert view_of(hw.Source("s", timestamp_field="at"), NAMES[name]).feature_names == (f"v__{name}",)
+    assert view_of(hw.Source("s", timestamp_field="at"), NAMES[name]).feature_names == (
+        f"v__{name}",
+    )
 
 
 def test_features_stand_in_the_order_written_aggregation_by_column_by_window():
-    view = view_of(hw.Source("s", timestamp_field="at"), hw.sum("b", "a"), hw.latest("d", "c"), windows=["2h", "1h"])
+    view = view_of(
+        hw.Source("s", timestamp_field="at"),
+        hw.sum("b", "a"),
+        hw.latest("d", "c"),
+        windows=["2h", "1h"],
+    )
     assert [name.removeprefix("v__") for name in view.feature_names] == [
         *("sum_b_2h", "sum_b_1h", "sum_a_2h", "sum_a_1h"),
         *("latest_d_2h", "latest_d_1h", "latest_c_2h", "latest_c_1h"),
@@ -143,7 +179,9 @@ def test_the_table_of_statuses(at, amount, expected):
         hw.count(),
         hw.count(windows=["1d"], name="n"),
     )
-    got = hw.get_historical_features([view["mean_amount_1h"], view["count_1h"]], asked_at(NOON), statuses=True)
+    got = hw.get_historical_features(
+        [view["mean_amount_1h"], view["count_1h"]], asked_at(NOON), statuses=True
+    )
     names = ["v__mean_amount_1h", "v__count_1h"]
     assert [got[f"{name}{end}"][0] for name in names for end in ("", "__status")] == expected
     unknown = hw.get_historical_features(view, asked_at(NOON, NOON, k=[2, None]), statuses=True)
@@ -152,10 +190,21 @@ def test_the_table_of_statuses(at, amount, expected):
 
 
 def test_ttl_counts_to_the_last_counted_event():
-    """Older than `ttl` at T is null, as old is not; what does not count does not make it younger."""
-    late = {"k": [1, 1], "at": [NOON - 10 * MINUTE, NOON - MINUTE], "x": [1.0, None], "word": ["a", "b"]}
-    view = view_of(source_of(**late), hw.sum("x"), hw.count(), hw.sum("x", name="m").by("word"), ttl="10m")
-    got = hw.get_historical_features(view, asked_at(NOON, NOON + timedelta(microseconds=1)), statuses=True)
+    """Older than `ttl` at T is null, as old is not; what does not count does not make it
+    younger.
+    """
+    late = {
+        "k": [1, 1],
+        "at": [NOON - 10 * MINUTE, NOON - MINUTE],
+        "x": [1.0, None],
+        "word": ["a", "b"],
+    }
+    view = view_of(
+        source_of(**late), hw.sum("x"), hw.count(), hw.sum("x", name="m").by("word"), ttl="10m"
+    )
+    got = hw.get_historical_features(
+        view, asked_at(NOON, NOON + timedelta(microseconds=1)), statuses=True
+    )
     assert got["v__sum_x_1h"].to_list() == [1.0, None]
     assert got["v__sum_x_1h__status"].to_list() == ["present", "expired"]
     assert got["v__m_1h"].to_list() == [{"a": 1.0}, None]
@@ -215,14 +264,20 @@ def test_the_picture_of_a_secondary_key():
     view = view_of(events, hw.sum("amount").by("word", max_keys=2))
     got = hw.get_historical_features(view, asked_at(NOON + 15 * MINUTE, NOON + 25 * MINUTE))
     maps = got["v__sum_amount_by_word_1h"].to_list()
-    assert [[*each.items()] for each in maps] == [[("fuel", 2), ("toys", 4)], [("toys", 4), ("food", 9)]]
+    assert [[*each.items()] for each in maps] == [
+        [("fuel", 2), ("toys", 4)],
+        [("toys", 4), ("food", 9)],
+    ]
 
 
 def test_a_distinct_count_is_exact_up_to_512_and_near_beyond():
     for n in (511, 512, 513, 2_000):
         for kind in (pl.Int64, pl.String):
             x = pl.Series(range(n), dtype=pl.Int64).cast(kind)
-            once, twice = values(hw.count_distinct("x"), x=x), values(hw.count_distinct("x"), x=pl.concat([x[n // 2 :], x]))
+            once, twice = (
+                values(hw.count_distinct("x"), x=x),
+                values(hw.count_distinct("x"), x=pl.concat([x[n // 2 :], x])),
+            )
             assert once == twice, "it depends on the values alone"
             assert once[0] == n if n <= 512 else abs(once[0] - n) < 4 * 0.016 * n
 
@@ -238,38 +293,67 @@ def test_a_percentile_is_within_its_error_and_depends_on_the_values_alone(q):
 
 def test_decimals_are_integers_or_floats():
     whole, cents = [Decimal(10**17), Decimal(1)], [Decimal("0.10"), Decimal("0.20")]
-    assert values(hw.sum("x"), x=pl.Series(whole, dtype=pl.Decimal(30, 0))) == (10**17 + 1, "present")
-    assert values(hw.last("x"), x=pl.Series(cents, dtype=pl.Decimal(30, 2))) == (0.2, "present")
-    assert values(hw.sum("x"), x=pl.Series([Decimal("123456789012345.67")] * 2, dtype=pl.Decimal(30, 2)))[0] == pytest.approx(
-        246913578024691.34
+    assert values(hw.sum("x"), x=pl.Series(whole, dtype=pl.Decimal(30, 0))) == (
+        10**17 + 1,
+        "present",
     )
+    assert values(hw.last("x"), x=pl.Series(cents, dtype=pl.Decimal(30, 2))) == (0.2, "present")
+    assert values(
+        hw.sum("x"), x=pl.Series([Decimal("123456789012345.67")] * 2, dtype=pl.Decimal(30, 2))
+    )[0] == pytest.approx(246913578024691.34)
 
 
 # ------------------------------------------------------------------------------------ dates and zones
 
 ZONED = ["UTC", "America/New_York", "America/Sao_Paulo", "Australia/Lord_Howe", "Pacific/Apia"]
-DAYS = [date(2024, 3, 9), date(2024, 3, 10), date(2018, 11, 3), date(2018, 11, 4), date(2024, 4, 6), date(2011, 12, 29), date(2011, 12, 31)]
+DAYS = [
+    date(2024, 3, 9),
+    date(2024, 3, 10),
+    date(2018, 11, 3),
+    date(2018, 11, 4),
+    date(2024, 4, 6),
+    date(2011, 12, 29),
+    date(2011, 12, 31),
+]
 
 
 @pytest.mark.parametrize("zone", ZONED)
-@pytest.mark.parametrize("kind", [pl.Date(), pl.Datetime("us"), pl.Datetime("ms", "Asia/Kathmandu")], ids=str)
+@pytest.mark.parametrize(
+    "kind", [pl.Date(), pl.Datetime("us"), pl.Datetime("ms", "Asia/Kathmandu")], ids=str
+)
 def test_dates_and_local_times(zone, kind):
     """A Date is the last microsecond of its day in the zone; a local time in a gap does not exist,
     in a fold it is the first of the two; a time with a zone of its own keeps it."""
     clocks = [timedelta(hours=h, minutes=m) for h in (0, 1, 2, 3) for m in (0, 15, 30)]
     walls = [datetime.combine(d, time()) + c for d in DAYS for c in clocks]
-    at = [*DAYS] if kind == pl.Date else walls if kind == pl.Datetime("us") else [wall.replace(tzinfo=UTC) for wall in walls]
+    at = (
+        [*DAYS]
+        if kind == pl.Date
+        else walls
+        if kind == pl.Datetime("us")
+        else [wall.replace(tzinfo=UTC) for wall in walls]
+    )
     rows = [{"k": 1, "at": value, "known": value, "n": n} for n, value in enumerate([*at, None])]
     table = frame_of(rows, {"k": pl.Int64(), "at": kind, "known": kind, "n": pl.Int64()})
     for known in (None, "known"):
         source = o.Source("s", rows, ("k", "n"), timezone=zone, known_at_field=known)
-        view = o.View("v", source, ("k",), (o.Aggregation("count"), o.Aggregation("last_n", ("n",), params={"k": 5, "distinct": False})))
+        view = o.View(
+            "v",
+            source,
+            ("k",),
+            (
+                o.Aggregation("count"),
+                o.Aggregation("last_n", ("n",), params={"k": 5, "distinct": False}),
+            ),
+        )
         events = o.events_of(source)
         times = sorted({event.time + d for event in events for d in (0, 1)})
         asked = [{"k": 1, "timestamp": o.EPOCH + timedelta(microseconds=t)} for t in times]
         with pytest.warns(RowsLeftOutWarning):
             got = hw.get_historical_features(
-                Definitions({"s": table}).view(view), frame_of(asked, {"k": pl.Int64(), "timestamp": INSTANT}), statuses=True
+                Definitions({"s": table}).view(view),
+                frame_of(asked, {"k": pl.Int64(), "timestamp": INSTANT}),
+                statuses=True,
             )
         assert differences(view, asked, got) == []
         assert sum(got.left_out.values()) == len(rows) - len(events)
@@ -277,12 +361,23 @@ def test_dates_and_local_times(zone, kind):
 
 def test_request_times_may_have_any_zone_and_unit():
     view = view_of(source_of(k=[1], at=[NOON]), hw.count())
-    for dtype in (pl.Datetime("ms", "UTC"), pl.Datetime("ns", "America/New_York"), pl.Datetime("us", "Asia/Kathmandu")):
+    for dtype in (
+        pl.Datetime("ms", "UTC"),
+        pl.Datetime("ns", "America/New_York"),
+        pl.Datetime("us", "Asia/Kathmandu"),
+    ):
         times = pl.Series([NOON, NOON + timedelta(milliseconds=1)]).cast(dtype)
         got = hw.get_historical_features(view, pl.DataFrame({"k": [1, 1], "timestamp": times}))
         assert (got["v__count_1h"].to_list(), got["timestamp"].dtype) == ([0, 1], dtype)
-    local = pl.DataFrame({"k": [1, 1], "when": [datetime.combine(date(2024, 5, 1), time(8, 0, second)) for second in (0, 1)]})
-    got = hw.get_historical_features(view, local, timestamp_field="when", timezone="America/New_York")
+    local = pl.DataFrame(
+        {
+            "k": [1, 1],
+            "when": [datetime.combine(date(2024, 5, 1), time(8, 0, second)) for second in (0, 1)],
+        }
+    )
+    got = hw.get_historical_features(
+        view, local, timestamp_field="when", timezone="America/New_York"
+    )
     assert got["v__count_1h"].to_list() == [0, 1]
 
 
@@ -292,7 +387,9 @@ def test_whole_days_are_not_reinterpreted_but_by_known_after():
     for after, counts in ((None, [0, 1, 2]), ("0s", [0, 1, 2]), ("1d", [0, 1, 1])):
         rules = {} if after is None else {"known_after": after}
         view = view_of(source_of(k=[1, 1], at=days, rules=rules), hw.count(), windows=["7d"])
-        got = hw.get_historical_features(view, asked_at(days[0], days[1], days[1] + timedelta(hours=1)))
+        got = hw.get_historical_features(
+            view, asked_at(days[0], days[1], days[1] + timedelta(hours=1))
+        )
         assert got["v__count_7d"].to_list() == counts
 
 
@@ -300,11 +397,20 @@ def test_whole_days_are_not_reinterpreted_but_by_known_after():
 
 
 def test_rows_that_are_left_out_are_counted_by_reason():
-    """Without a time, never known, duplicates and those that differ; unusable rows are a warning."""
+    """Without a time, never known, duplicates and those that differ; unusable rows are a
+    warning.
+    """
     at = [NOON, None, NOON, NOON + MINUTE, NOON + MINUTE, NOON + 2 * MINUTE]
     known = [NOON, NOON, None, NOON + MINUTE, NOON + MINUTE, NOON + 2 * MINUTE]
-    rules = {"known_at_field": "known", "id_field": "id", "select": ["k", "x"], "filter": pl.col("x") < 9}
-    events = source_of(k=[1] * 6, at=at, known=known, id=[1, 2, 3, 1, 1, 9], x=[1, 1, 1, 1, 2, 9], rules=rules)
+    rules = {
+        "known_at_field": "known",
+        "id_field": "id",
+        "select": ["k", "x"],
+        "filter": pl.col("x") < 9,
+    }
+    events = source_of(
+        k=[1] * 6, at=at, known=known, id=[1, 2, 3, 1, 1, 9], x=[1, 1, 1, 1, 2, 9], rules=rules
+    )
     with pytest.warns(RowsLeftOutWarning) as said:
         got = hw.get_historical_features(view_of(events, hw.count()), asked_at(NOON + 5 * MINUTE))
     assert got["v__count_1h"].to_list() == [1]
@@ -323,7 +429,12 @@ def test_rows_before_every_event_are_warned_of():
 
 
 def test_images_without_effect_are_counted():
-    images = {"k": [1] * 4, "at": [NOON] * 4, "known": [NOON + n * MINUTE for n in range(4)], "id": [1, 1, 2, 3]}
+    images = {
+        "k": [1] * 4,
+        "at": [NOON] * 4,
+        "known": [NOON + n * MINUTE for n in range(4)],
+        "id": [1, 1, 2, 3],
+    }
     rules = {"known_at_field": "known", "id_field": "id", "changes": "before", "select": ["k"]}
     events = source_of(**images, before=[False, False, True, False], rules=rules)
     got = hw.get_historical_features(view_of(events, hw.count()), asked_at(NOON + 5 * MINUTE))
@@ -334,8 +445,18 @@ def test_images_without_effect_are_counted():
 def test_the_picture_of_a_correction_and_a_deletion():
     known = [NOON + n * MINUTE for n in (1, 2, 2, 3)]
     rules = {"known_at_field": "known", "id_field": "id", "changes": "before", "select": ["k", "x"]}
-    events = source_of(k=[1] * 4, at=[NOON] * 4, known=known, id=[1] * 4, x=[5, 5, 7, 7], before=[False, True, False, True], rules=rules)
-    got = hw.get_historical_features(view_of(events, hw.sum("x")), asked_at(*[NOON + n * MINUTE for n in (0.5, 1, 2, 3)]))
+    events = source_of(
+        k=[1] * 4,
+        at=[NOON] * 4,
+        known=known,
+        id=[1] * 4,
+        x=[5, 5, 7, 7],
+        before=[False, True, False, True],
+        rules=rules,
+    )
+    got = hw.get_historical_features(
+        view_of(events, hw.sum("x")), asked_at(*[NOON + n * MINUTE for n in (0.5, 1, 2, 3)])
+    )
     assert got["v__sum_x_1h"].to_list() == [0, 5, 7, 0]
 
 
@@ -344,7 +465,11 @@ def test_the_picture_of_a_correction_and_a_deletion():
 
 def test_select_and_filter_make_the_columns_of_events():
     rules = {"select": ["k", (pl.col("x") * 2).alias("double")], "filter": pl.col("x") > 1}
-    view = view_of(source_of(k=[1] * 3, at=[NOON] * 3, x=[1, 2, None], rules=rules), hw.sum("double"), hw.count())
+    view = view_of(
+        source_of(k=[1] * 3, at=[NOON] * 3, x=[1, 2, None], rules=rules),
+        hw.sum("double"),
+        hw.count(),
+    )
     assert hw.get_historical_features(view, asked_at(NOON + MINUTE)).row(0)[2:] == (4, 1)
 
 
@@ -363,10 +488,18 @@ def test_request_features_are_null_where_a_parameter_is():
         return -1.0 if mean is None else None
 
     rows = asked_at(*[NOON + MINUTE] * 3, k=[1, 2, 1], price=[3.0, 3.0, None])
-    got = hw.get_historical_features([view, strict, lenient, hw.RequestField("price", float)], rows, statuses=True)
+    got = hw.get_historical_features(
+        [view, strict, lenient, hw.RequestField("price", float)], rows, statuses=True
+    )
     expected = {
-        name: [o.request_value(function, {"price": p, "mean": m}, needs) for p, m in ((3.0, 2.0), (3.0, None), (None, 2.0))]
-        for name, function, needs in (("strict", strict, ["price", "mean"]), ("lenient", lenient, ["price"]))
+        name: [
+            o.request_value(function, {"price": p, "mean": m}, needs)
+            for p, m in ((3.0, 2.0), (3.0, None), (None, 2.0))
+        ]
+        for name, function, needs in (
+            ("strict", strict, ["price", "mean"]),
+            ("lenient", lenient, ["price"]),
+        )
     }
     for name, answers in expected.items():
         assert got[name].to_list() == [answer.value for answer in answers]
@@ -386,19 +519,46 @@ def test_request_features_enrich_events():
         return price - mean
 
     rated = hw.enrich(base, "rated", [gap])
-    over = hw.FeatureView("w", source=rated, keys=["k"], features=[hw.sum("gap"), hw.count("gap")], freshness=hw.on_request())
-    assert hw.get_historical_features(over, asked_at(NOON + 5 * MINUTE)).row(0)[2:] == (2.0 + 15.0, 2)
+    over = hw.FeatureView(
+        "w",
+        source=rated,
+        keys=["k"],
+        features=[hw.sum("gap"), hw.count("gap")],
+        freshness=hw.on_request(),
+    )
+    assert hw.get_historical_features(over, asked_at(NOON + 5 * MINUTE)).row(0)[2:] == (
+        2.0 + 15.0,
+        2,
+    )
 
 
 def test_lists_of_keys_have_one_status():
-    sold = source_of(k=["tea", "tea", "jam"], at=[NOON - 2 * MINUTE, NOON - MINUTE, NOON - 120 * MINUTE], x=[MAX, 1, 5])
+    sold = source_of(
+        k=["tea", "tea", "jam"],
+        at=[NOON - 2 * MINUTE, NOON - MINUTE, NOON - 120 * MINUTE],
+        x=[MAX, 1, 5],
+    )
     product = view_of(sold, hw.sum("x"), hw.mean("x"), windows=["1h"])
     basket = product.alias("basket", keys={"k": hw.each("list", max_length=4)})
     lists = [["jam", "tea", None, "nuts"], ["jam"], [None], [], None]
-    got = hw.get_historical_features(basket, pl.DataFrame({"list": lists, "timestamp": [NOON] * 5}), statuses=True)
+    got = hw.get_historical_features(
+        basket, pl.DataFrame({"list": lists, "timestamp": [NOON] * 5}), statuses=True
+    )
     assert got["basket__sum_x_1h"].to_list() == [[0, None, 0, 0], [0], [0], [], None]
-    assert got["basket__sum_x_1h__status"].to_list() == ["overflow", "missing", "missing", "empty", "missing"]
-    assert got["basket__mean_x_1h__status"].to_list() == ["present", "missing", "missing", "empty", "missing"]
+    assert got["basket__sum_x_1h__status"].to_list() == [
+        "overflow",
+        "missing",
+        "missing",
+        "empty",
+        "missing",
+    ]
+    assert got["basket__mean_x_1h__status"].to_list() == [
+        "present",
+        "missing",
+        "missing",
+        "empty",
+        "missing",
+    ]
 
 
 # ------------------------------------------------------------------------------------------ labels
@@ -421,13 +581,20 @@ def test_a_row_whose_outcome_is_null_is_left_out_and_counted(tmp_path):
         got = hw.get_historical_features(view, labels)
     assert (got["label"].to_list(), list(got.left_out.values())) == ([1.5], [2])
     model = hw.Model("m", features=hw.FeatureService("f", [view]), labels=labels, task="regression")
-    made = hw.dataset(model, tmp_path / "rows.parquet", as_of=NOON + 60 * MINUTE, resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        model,
+        tmp_path / "rows.parquet",
+        as_of=NOON + 60 * MINUTE,
+        resources=hw.Resources(cache=False),
+    )
     assert (made.manifest["rows"], made.rows.frame["label"].to_list()) == (1, [1.5])
 
 
 def test_an_outcome_without_keys_counts_the_events_of_all():
     events = source_of(k=[1, 7], at=[NOON + MINUTE, NOON + 11 * MINUTE])
-    got = hw.get_historical_features(view_of(events, hw.count()), outcome_labels(events, hw.count(), keys=[]))
+    got = hw.get_historical_features(
+        view_of(events, hw.count()), outcome_labels(events, hw.count(), keys=[])
+    )
     assert got["label"].to_list() == [1.0, 1.0, 1.0]
 
 
@@ -436,10 +603,17 @@ def test_a_training_set_with_maps_and_decimals_is_made_again(tmp_path):
     key = pl.Series([Decimal(1), Decimal(2)], dtype=pl.Decimal(20, 0))
     events = source_of(k=key, at=[NOON] * 2, word=["a", "b"], x=[1, 2])
     view = view_of(events, hw.sum("x").by("word"), hw.last_n("word", k=2))
-    rows = asked_at(*[NOON + MINUTE] * 2, k=key, y=[1.0, 2.0], kind=pl.Series(["u", "v"], dtype=pl.Categorical))
+    rows = asked_at(
+        *[NOON + MINUTE] * 2, k=key, y=[1.0, 2.0], kind=pl.Series(["u", "v"], dtype=pl.Categorical)
+    )
     labels = hw.Labels("l", table=rows, timestamp_field="timestamp", label="y", known_after="1m")
     model = hw.Model("m", features=hw.FeatureService("f", [view]), labels=labels, task="regression")
-    made = hw.dataset(model, tmp_path / "rows.parquet", as_of=NOON + 60 * MINUTE, resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        model,
+        tmp_path / "rows.parquet",
+        as_of=NOON + 60 * MINUTE,
+        resources=hw.Resources(cache=False),
+    )
     again = hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet")
     assert made.manifest["digest"] == again.manifest["digest"]
     assert made.rows.frame["v__sum_x_by_word_1h"].to_list() == [{"a": 1}, {"b": 2}]
@@ -447,11 +621,20 @@ def test_a_training_set_with_maps_and_decimals_is_made_again(tmp_path):
 
 def test_weights_reach_the_estimator_and_nothing_else(tmp_path):
     """`weight=` is passed to `fit` as `sample_weight`; a row without one is left out."""
-    rows = asked_at(*[NOON + MINUTE] * 4, k=[1, 1, 2, 2], y=[0.0, 10.0, 1.0, 3.0], w=[1.0, 0.0, 1.0, None])
-    labels = hw.Labels("l", table=rows, timestamp_field="timestamp", label="y", known_after="1m", weight="w")
+    rows = asked_at(
+        *[NOON + MINUTE] * 4, k=[1, 1, 2, 2], y=[0.0, 10.0, 1.0, 3.0], w=[1.0, 0.0, 1.0, None]
+    )
+    labels = hw.Labels(
+        "l", table=rows, timestamp_field="timestamp", label="y", known_after="1m", weight="w"
+    )
     view = view_of(source_of(k=[1], at=[NOON]), hw.count())
     model = hw.Model("m", features=hw.FeatureService("f", [view]), labels=labels, task="regression")
-    made = hw.dataset(model, tmp_path / "rows.parquet", as_of=NOON + 60 * MINUTE, resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        model,
+        tmp_path / "rows.parquet",
+        as_of=NOON + 60 * MINUTE,
+        resources=hw.Resources(cache=False),
+    )
     assert made.rows.frame.select("y", "w").rows() == [(0.0, 1.0), (10.0, 0.0), (1.0, 1.0)]
     assert made.manifest["left_out"] == {"labels: no w": 1}
 
@@ -469,7 +652,14 @@ def test_a_hot_key_in_slices_of_time_is_summed_as_in_memory(tmp_path, monkeypatc
     rows = asked_at(*[NOON + timedelta(seconds=40 * i) for i in range(100)])
     for late in (True, False):
         events = source_of(k=[1] * n, at=at, known=known if late else at, x=amounts, rules=rules)
-        view = view_of(events, hw.sum("x"), hw.mean("x"), hw.std("x"), hw.decayed_sum("x", half_life="5m"), windows=["10m", "1m"])
+        view = view_of(
+            events,
+            hw.sum("x"),
+            hw.mean("x"),
+            hw.std("x"),
+            hw.decayed_sum("x", half_life="5m"),
+            windows=["10m", "1m"],
+        )
         whole = hw.get_historical_features(view, rows)
         split = hw.get_historical_features(view, rows, resources=hw.Resources(memory="1MB"))
         assert same_bits(whole, split)
@@ -479,10 +669,21 @@ def test_a_hot_key_in_slices_of_time_is_summed_as_in_memory(tmp_path, monkeypatc
 def test_a_column_of_a_file_has_the_type_that_holds_all_its_values(form, tmp_path):
     """Nulls and integers at the beginning do not decide that later values are cut."""
     x = [None, 1, 2, *[3] * 200, 2.5]
-    lines = [f'{{"k": 1, "x": {"null" if v is None else v}}}' if form == "jsonl" else f"1,{'' if v is None else v}" for v in x]
+    lines = [
+        f'{{"k": 1, "x": {"null" if v is None else v}}}'
+        if form == "jsonl"
+        else f"1,{'' if v is None else v}"
+        for v in x
+    ]
     file = tmp_path / f"events.{form}"
-    file.write_text("\n".join(lines if form == "jsonl" else ["k,x", *lines]) + "\n", encoding="utf-8")
+    file.write_text(
+        "\n".join(lines if form == "jsonl" else ["k,x", *lines]) + "\n", encoding="utf-8"
+    )
     table = hw.json_lines(file) if form == "jsonl" else hw.csv(file)
-    events = hw.Source("s", history=table, timestamp_field="at", select=["k", "x", pl.lit(NOON).alias("at")])
-    got = hw.get_historical_features(view_of(events, hw.sum("x"), hw.count("x")), asked_at(NOON + MINUTE))
+    events = hw.Source(
+        "s", history=table, timestamp_field="at", select=["k", "x", pl.lit(NOON).alias("at")]
+    )
+    got = hw.get_historical_features(
+        view_of(events, hw.sum("x"), hw.count("x")), asked_at(NOON + MINUTE)
+    )
     assert got.row(0)[2:] == (605.5, 203)

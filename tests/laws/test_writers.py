@@ -1,7 +1,8 @@
-"""Two processes of one source: one writes, the other stands by and goes on for it, and what is served is as of one that ran undisturbed.
+"""Two processes of one source: one writes, the other stands by and goes on for it, and what is
+served is as of one that ran undisturbed.
 
-The one that writes is killed, stopped for a while, or has a wrong clock, in the middle of its work. On LMDB, whose folder one process
-holds, a process that is only stopped keeps it.
+The one that writes is killed, stopped for a while, or has a wrong clock, in the middle of its work.
+On LMDB, whose folder one process holds, a process that is only stopped keeps it.
 """
 
 import random
@@ -42,13 +43,29 @@ class World:
     def __init__(self, place, stream=None):
         self.place, self.sent, self.processes, self.stream = place, 0, [], stream
         written = None if stream is None else "hw.push(schema=shop.SCHEMA)"
-        text = PROJECT.format(folder=str(place.folder), url=place.url, since=place.since.isoformat(), stream=written)
+        text = PROJECT.format(
+            folder=str(place.folder), url=place.url, since=place.since.isoformat(), stream=written
+        )
         (place.folder / "features.py").write_text(text, encoding="utf-8")
 
     def start(self, *by):
         """Start `headwater ingest`; by: the clock that it reads instead of the machine's."""
-        command = [sys.executable, "-m", *(("headwater.testing.clock", str(*by)) if by else ("headwater",)), "ingest"]
-        command += ["--store", self.place.url, "--data-dir", str(self.place.home), "--allow-unapplied", "--batch", "3", "--project"]
+        command = [
+            sys.executable,
+            "-m",
+            *(("headwater.testing.clock", str(*by)) if by else ("headwater",)),
+            "ingest",
+        ]
+        command += [
+            "--store",
+            self.place.url,
+            "--data-dir",
+            str(self.place.home),
+            "--allow-unapplied",
+            "--batch",
+            "3",
+            "--project",
+        ]
         port, log = free_port(), self.place.folder / f"log-{len(self.processes)}"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -68,7 +85,10 @@ class World:
         while not holds():
             for process in self.processes:
                 assert process.poll() in (None, -signal.SIGKILL), process.log.read_text()
-            assert time.monotonic() < until, (what, *(process.log.read_text() for process in self.processes))
+            assert time.monotonic() < until, (
+                what,
+                *(process.log.read_text() for process in self.processes),
+            )
             time.sleep(0.05)
 
     def said(self, process, what, times=1):
@@ -83,11 +103,15 @@ class World:
         """Push more visits to an address, again and again until they are committed."""
         first, self.sent = self.sent, self.sent + number
         lines = shop.visits(first, self.sent, since=self.place.since)
-        self.until(lambda: self.pushed(port, lines) in (200, 422), "that what is pushed is committed")
+        self.until(
+            lambda: self.pushed(port, lines) in (200, 422), "that what is pushed is committed"
+        )
 
     def pushed(self, port, lines):
         """The status of the answer; None without one."""
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/events/visits", "\n".join(lines).encode())
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/events/visits", "\n".join(lines).encode()
+        )
         request.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
@@ -105,7 +129,9 @@ class World:
     def taken_in(self):
         """Wait until all that was appended counts; the seconds."""
         since = time.monotonic()
-        self.until(lambda: self.counted() == set(range(self.sent)), f"that {self.sent} visits count")
+        self.until(
+            lambda: self.counted() == set(range(self.sent)), f"that {self.sent} visits count"
+        )
         return time.monotonic() - since
 
     def end(self):
@@ -163,7 +189,9 @@ def check(here, places):
     shop.append(other, shop.visits(0, here.sent, since=here.place.since))
     shop.ingest(faults.Watch(), other, shop.shop(other)[0])
     at = datetime.now(UTC)
-    served, undisturbed = (shop.values(place, shop.shop(place)[1], at=at) for place in (here.place, other))
+    served, undisturbed = (
+        shop.values(place, shop.shop(place)[1], at=at) for place in (here.place, other)
+    )
     assert served == undisturbed
     assert shop.counted(served[0]) == set(range(here.sent))
     assert shop.files(here.place) == shop.files(other)
@@ -183,12 +211,15 @@ def test_one_that_stands_by_goes_on_for_one_that_was_killed(places):
             first, second = second, stood_by(here)
         check(here, places)
     print(
-        f"figure: killed {len(waits)} times, all that was sent counts after {max(waits):.1f} s at most ({here.place.url.partition(':')[0]})"
+        f"figure: killed {len(waits)} times, all that was sent counts after {max(waits):.1f} s at "
+        f"most ({here.place.url.partition(':')[0]})"
     )
 
 
 def test_one_that_was_stopped_for_a_while_writes_no_more(places):
-    """The other one goes on; when the first one comes back, its commit is refused, and it stands by until the other one ends."""
+    """The other one goes on; when the first one comes back, its commit is refused, and it stands by
+    until the other one ends.
+    """
     chance, waits = random.Random(1), []
     with world(places()) as here:
         first, second = begun(here)
@@ -215,18 +246,26 @@ def test_one_that_was_stopped_for_a_while_writes_no_more(places):
         here.send(3)
         waits.append(here.taken_in())
         check(here, places)
-    print(f"figure: stopped or killed {len(waits)} times, all counts after {max(waits):.1f} s at most ({here.place.url.partition(':')[0]})")
+    print(
+        f"figure: stopped or killed {len(waits)} times, all counts after {max(waits):.1f} s at "
+        f"most ({here.place.url.partition(':')[0]})"
+    )
 
 
 @pytest.mark.parametrize("wrong", ["1h", "-1h"])
 def test_one_whose_clock_is_wrong_lets_another_one_write(places, wrong):
-    """It commits nothing, and lets go of the source; on LMDB it keeps the store, and nothing is committed until its clock is right."""
+    """It commits nothing, and lets go of the source; on LMDB it keeps the store, and nothing is
+    committed until its clock is right.
+    """
     place = places()
     with world(place) as here:
         now = clock.StandingClock(datetime.now(UTC), place.folder / "time")
         first = here.start(place.folder / "time")
         here.send(4)
-        here.until(lambda: (now.set(datetime.now(UTC)), here.counted() == set(range(4)))[1], "that 4 visits count")
+        here.until(
+            lambda: (now.set(datetime.now(UTC)), here.counted() == set(range(4)))[1],
+            "that 4 visits count",
+        )
         second = stood_by(here)
         now.set(datetime.now(UTC) + timedelta(hours=1 if wrong == "1h" else -1))
         here.said(first, "the wall clock")
@@ -241,17 +280,26 @@ def test_one_whose_clock_is_wrong_lets_another_one_write(places, wrong):
             assert here.counted() in (None, set(range(4)))
             now.set(datetime.now(UTC))
         here.send(4)
-        here.until(lambda: (now.set(datetime.now(UTC)), here.counted() == set(range(12)))[1], "that 12 visits count")
+        here.until(
+            lambda: (now.set(datetime.now(UTC)), here.counted() == set(range(12)))[1],
+            "that 12 visits count",
+        )
         check(here, places)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_pushed_events_go_to_the_one_that_writes(places, how):
-    """A service passes them on; what is pushed to one that writes no more is turned away, and counts nowhere."""
+    """A service passes them on; what is pushed to one that writes no more is turned away, and
+    counts nowhere.
+    """
     place, port = places(), free_port()
     project, views = shop.shop(place, stream=PUSHED)
     serving = partial(hw.operations.serve, project, listen=f"127.0.0.1:{port}", models={})
-    with world(place, PUSHED) as here, closing(hw.operations.open_store(place.url)) as store, serving(store):
+    with (
+        world(place, PUSHED) as here,
+        closing(hw.operations.open_store(place.url)) as store,
+        serving(store),
+    ):
         place.store = store
         first = here.start()
         here.push(port, 4)
@@ -268,6 +316,10 @@ def test_pushed_events_go_to_the_one_that_writes(places, how):
         assert here.counted() == set(range(here.sent))
         here.end()
         other = places()
-        shop.push(other, shop.shop(other, stream=PUSHED)[0], shop.visits(0, here.sent, since=place.since))
+        shop.push(
+            other, shop.shop(other, stream=PUSHED)[0], shop.visits(0, here.sent, since=place.since)
+        )
         at = datetime.now(UTC)
-        assert shop.values(place, views, at=at) == shop.values(other, shop.shop(other, stream=PUSHED)[1], at=at)
+        assert shop.values(place, views, at=at) == shop.values(
+            other, shop.shop(other, stream=PUSHED)[1], at=at
+        )

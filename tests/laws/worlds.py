@@ -1,4 +1,5 @@
-"""Seeded worlds: a source, a view over it and rows that ask, with planted edges next to random times.
+"""Seeded worlds: a source, a view over it and rows that ask, with planted edges next to random
+times.
 
 A world is made for the oracle; tests/laws/definitions.py makes headwater's definitions of it.
 Times cluster around one instant and lie exactly at, one microsecond before, and one after each
@@ -29,11 +30,22 @@ BASES = [  # spring and autumn in New York, no edge, before 1970, a leap day, th
     datetime(2024, 2, 29, tzinfo=ZONE),
     datetime(2025, 1, 1, tzinfo=ZONE),
 ]
-ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Sao_Paulo"]
+ZONES = [
+    "UTC",
+    "America/New_York",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "America/Sao_Paulo",
+]
 WORDS = ["a", "b", "", "é", "Z", "a\u0301", "日本", "x" * 300, "\n", "a\x00b", "🙂"]
 
 VALUES = {  # of each column: its dtype, values that are everywhere, and values at the edges
-    "f": (pl.Float64(), [1.0, 2.0, 3.5, -0.0, 0.0], [0.1, 0.3, -1.5, 1e15, -1e15, 1e-3, 4e9 + 0.25, NAN, 1e-300]),
+    "f": (
+        pl.Float64(),
+        [1.0, 2.0, 3.5, -0.0, 0.0],
+        [0.1, 0.3, -1.5, 1e15, -1e15, 1e-3, 4e9 + 0.25, NAN, 1e-300],
+    ),
     "g": (pl.Float32(), [1.25, 2.0], [0.5, -3.0, NAN]),
     "i": (pl.Int64(), [0, 1, 2, 3], [-1, 7, 2**62, -(2**62), 2**63 - 1, -(2**63), 2**53 + 1]),
     "j": (pl.Int8(), [0, 1, 2], [-1, 127, -128]),
@@ -43,9 +55,17 @@ VALUES = {  # of each column: its dtype, values that are everywhere, and values 
     "s": (pl.String(), ["a", "b", "c"], WORDS),
     "c": (pl.Categorical(), ["v", "u", "w"], ["a", ""]),
     "e": (pl.Date(), [date(2024, 2, 29), date(2024, 3, 1)], [date(1969, 12, 31), date(2200, 1, 1)]),
-    "l": (pl.Duration("us"), [timedelta(minutes=5), timedelta(0)], [timedelta(days=-1), timedelta(microseconds=1)]),
+    "l": (
+        pl.Duration("us"),
+        [timedelta(minutes=5), timedelta(0)],
+        [timedelta(days=-1), timedelta(microseconds=1)],
+    ),
     "m": (pl.Time(), [time(1), time(2)], [time(0), time(23, 59, 59, 999_999)]),
-    "p": (pl.Decimal(18, 2), [Decimal("1.50"), Decimal("2.25")], [Decimal("-0.01"), Decimal("9999999999999.99")]),
+    "p": (
+        pl.Decimal(18, 2),
+        [Decimal("1.50"), Decimal("2.25")],
+        [Decimal("-0.01"), Decimal("9999999999999.99")],
+    ),
     "h": (pl.Decimal(18, 0), [Decimal(1), Decimal(2)], [Decimal(-3), Decimal(10**17)]),
     "d": (UTC, [], []),  # times near those of the events
     "u": (UTC, [], []),
@@ -55,12 +75,34 @@ NUMBERS = ["f", "g", "i", "j", "n", "b", "p", "h"]
 ANY = [name for name in VALUES if name not in ("w", "u")]
 CATEGORIES = ["s", "i", "b", "d", "c", "j", "e", "h", "m"]
 ONE = ["sum", "mean", "std", "var", "approx_percentile", "decayed_sum", "decayed_mean"]
-EACH = ["min", "max", "first", "last", "first_n", "last_n", "count_distinct", "mode", "top_k", "collect_set"]
+EACH = [
+    "min",
+    "max",
+    "first",
+    "last",
+    "first_n",
+    "last_n",
+    "count_distinct",
+    "mode",
+    "top_k",
+    "collect_set",
+]
 SPLITS = [
     *("count", "sum", "mean", "min", "max", "std", "var", "first", "last", "since_last"),
     *("min_by", "max_by", "decayed_sum", "decayed_mean", "rate", "fraction", "ratio"),
 ]
-OTHERS = ["count", "latest", "since_last", "open_count", "open_age", "min_by", "max_by", "rate", "fraction", "ratio"]
+OTHERS = [
+    "count",
+    "latest",
+    "since_last",
+    "open_count",
+    "open_age",
+    "min_by",
+    "max_by",
+    "rate",
+    "fraction",
+    "ratio",
+]
 
 KEYS = {  # of each kind of key: its dtype and its values
     "int": (pl.Int64(), [0, 1, -(2**63)]),
@@ -97,12 +139,26 @@ class World:
 class Times:
     """Instants around a base, many of them exactly at a bound."""
 
-    def __init__(self, r: random.Random, base: int, windows: Sequence[o.Window], bounds: Sequence[int]) -> None:
+    def __init__(
+        self, r: random.Random, base: int, windows: Sequence[o.Window], bounds: Sequence[int]
+    ) -> None:
         lengths = [w.length for w in windows if w.length]
         self.r, self.base, self.small = r, base, min(lengths, default=HOUR)
         self.wide = max(lengths, default=3 * DAY)
-        steps = [0, 1, SECOND, MINUTE, HOUR, *lengths, *(o.hop_of(w) for w in windows), *(w.offset for w in windows), *bounds]
-        steps += [(w.length or 0) + o.hop_of(w) + w.offset for w in windows] + [(w.length or 0) + w.offset for w in windows]
+        steps = [
+            0,
+            1,
+            SECOND,
+            MINUTE,
+            HOUR,
+            *lengths,
+            *(o.hop_of(w) for w in windows),
+            *(w.offset for w in windows),
+            *bounds,
+        ]
+        steps += [(w.length or 0) + o.hop_of(w) + w.offset for w in windows] + [
+            (w.length or 0) + w.offset for w in windows
+        ]
         self.steps = steps if r.random() < 0.2 else [s for s in steps if s <= 2 * self.small]
 
     def near(self) -> int:
@@ -120,7 +176,12 @@ class Times:
         r = self.r
         if r.random() < 0.5:
             return self.base + behind + r.choice([0, 1, -1, self.small // 2, self.small // 9])
-        return self.base + r.choice([0, behind]) + r.choice([0, 0, *self.steps]) + r.choice([-1, 0, 0, 1])
+        return (
+            self.base
+            + r.choice([0, behind])
+            + r.choice([0, 0, *self.steps])
+            + r.choice([-1, 0, 0, 1])
+        )
 
 
 def make_world(seed: int, *, changes: bool = False) -> World:
@@ -141,7 +202,11 @@ def make_world(seed: int, *, changes: bool = False) -> World:
     known_after = 0 if late else r.choice([0, 0, 1, 10 * SECOND, HOUR])
     edges = r.random() < 0.5
     make_row = RowMaker(r, times, kind, late=late, edges=edges)
-    rows = make_row.images(r.choice([8, 30])) if changes else make_row.events(r.choice([1, 5, 20, 60]), copies=ids and r.random() < 0.7)
+    rows = (
+        make_row.images(r.choice([8, 30]))
+        if changes
+        else make_row.events(r.choice([1, 5, 20, 60]), copies=ids and r.random() < 0.7)
+    )
     source = o.Source(
         "s",
         rows=rows,
@@ -166,7 +231,11 @@ def make_world(seed: int, *, changes: bool = False) -> World:
     )
     asked = make_asked(r, times, rows, view, [*KEYS[kind][1], *make_row.keys * 10], behind)
     schema = key_schema | {name: dtype for name, (dtype, _, _) in VALUES.items()} | {"at": UTC}
-    schema |= ({"known": UTC} if late else {}) | ({"id": pl.Int64()} if ids else {}) | ({"before": pl.Boolean()} if changes else {})
+    schema |= (
+        ({"known": UTC} if late else {})
+        | ({"id": pl.Int64()} if ids else {})
+        | ({"before": pl.Boolean()} if changes else {})
+    )
     return World(seed, view, schema, asked, key_schema | {"timestamp": UTC})
 
 
@@ -181,7 +250,10 @@ def make_freshness(r: random.Random) -> o.Freshness:
     if kind < 0.65:
         ages = [r.choice([0, 1, SECOND, MINUTE, HOUR, None]) for _ in range(r.randint(1, 3))]
         ages[0] = MINUTE if set(ages) == {None} else ages[0]
-        return o.Measured(tuple(ages), None if r.random() < 0.5 else tuple(r.choice([0, 1, SECOND, HOUR]) for _ in ages))
+        return o.Measured(
+            tuple(ages),
+            None if r.random() < 0.5 else tuple(r.choice([0, 1, SECOND, HOUR]) for _ in ages),
+        )
     every = r.choice([15 * MINUTE, HOUR, 6 * HOUR, DAY, DAY, 2 * DAY, 7 * DAY])
     delay = r.choice([0, 0, 1, MINUTE, HOUR, 4 * HOUR, 25 * HOUR])
     at = r.choice([0, 0, 2 * HOUR + 30 * MINUTE, 2 * HOUR, 90 * MINUTE]) % every
@@ -194,10 +266,29 @@ def make_window(r: random.Random) -> o.Window:
         return o.Window(None)
     if kind < 0.22:
         return o.Window(None, offset=r.choice([MINUTE, 10 * SECOND, 7 * SECOND + 3]))
-    length = r.choice([10 * MINUTE, HOUR, MINUTE, DAY, 7 * DAY, 30 * DAY, 3 * HOUR, 50 * MINUTE, 8 * HOUR, 48 * SECOND])
+    length = r.choice(
+        [
+            10 * MINUTE,
+            HOUR,
+            MINUTE,
+            DAY,
+            7 * DAY,
+            30 * DAY,
+            3 * HOUR,
+            50 * MINUTE,
+            8 * HOUR,
+            48 * SECOND,
+        ]
+    )
     if kind < 0.55:
         return o.Window(length, offset=r.choice([0, 0, 0, HOUR, 10 * MINUTE, DAY]))
-    hop = r.choice([h for h in (1, SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, length // 2, length) if length % h == 0])
+    hop = r.choice(
+        [
+            h
+            for h in (1, SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, length // 2, length)
+            if length % h == 0
+        ]
+    )
     return o.Window(length, offset=r.choice([0, 0, hop, 3 * hop]), given_hop=hop)
 
 
@@ -214,7 +305,9 @@ def make_keys(r: random.Random) -> tuple[str, tuple[str, ...], dict[str, pl.Data
 class RowMaker:
     """Rows of a source."""
 
-    def __init__(self, r: random.Random, times: Times, kind: str, *, late: bool, edges: bool) -> None:
+    def __init__(
+        self, r: random.Random, times: Times, kind: str, *, late: bool, edges: bool
+    ) -> None:
         self.r, self.times, self.late, self.edges = r, times, late, edges
         self.keys = KEYS[kind][1][: r.choice([1, 1, 2, 3])]
 
@@ -223,34 +316,63 @@ class RowMaker:
 
     def event(self, ident: int) -> o.Row:
         r, at = self.r, self.times.near()
-        lag = r.choice([0, 0, 0, 1, SECOND, 10 * SECOND, MINUTE, HOUR, DAY, -1, -HOUR]) if self.late else 0
-        row: o.Row = {"at": None if r.random() < 0.02 else instant(at), "id": ident, "before": False}
-        row |= {"known": None if r.random() < 0.03 else instant(at + lag), "key": self.key(), "key2": r.choice([0, 1])}
+        lag = (
+            r.choice([0, 0, 0, 1, SECOND, 10 * SECOND, MINUTE, HOUR, DAY, -1, -HOUR])
+            if self.late
+            else 0
+        )
+        row: o.Row = {
+            "at": None if r.random() < 0.02 else instant(at),
+            "id": ident,
+            "before": False,
+        }
+        row |= {
+            "known": None if r.random() < 0.03 else instant(at + lag),
+            "key": self.key(),
+            "key2": r.choice([0, 1]),
+        }
         for name, (_, usual, edge) in VALUES.items():
             choice = [*usual, *(edge if self.edges else []), None]
-            row[name] = r.choice(choice) if usual else (None if r.random() < 0.25 else instant(self.times.near()))
+            row[name] = (
+                r.choice(choice)
+                if usual
+                else (None if r.random() < 0.25 else instant(self.times.near()))
+            )
         return row
 
     def events(self, n: int, *, copies: bool) -> list[o.Row]:
         rows = [self.event(k // 3 if copies else k) for k in range(n)]
         for row in rows:
-            if copies and self.r.random() < 0.3:  # of one known time as another copy: its content decides
+            # of one known time as another copy: its content decides
+            if copies and self.r.random() < 0.3:
                 twin = self.r.choice(rows)
                 row |= {"id": twin["id"], "known": twin["known"], "at": twin["at"]}
         self.r.shuffle(rows)
         return rows
 
     def images(self, n: int) -> list[o.Row]:
-        """Change images: corrections of values, keys and times, deletions, redeliveries, upserts."""
+        """Change images: corrections of values, keys and times, deletions, redeliveries,
+        upserts.
+        """
         r, rows = self.r, []
         while len(rows) < n:
             now = self.event(r.randint(0, 6)) | {"before": r.random() < 0.05}
             rows.append(now)
             while now["known"] is not None and r.random() < 0.6:
-                known = now["known"] + timedelta(microseconds=r.choice([0, 0, 1, -1, SECOND, 10 * SECOND, HOUR, -SECOND, DAY]))
+                known = now["known"] + timedelta(
+                    microseconds=r.choice([0, 0, 1, -1, SECOND, 10 * SECOND, HOUR, -SECOND, DAY])
+                )
                 fresh = self.event(0)
-                after = fresh | {c: v for c, v in now.items() if r.random() < 0.6} | {"id": now["id"], "known": known, "before": False}
-                before = r.choice([now, now, fresh]) | {"id": now["id"], "known": known, "before": True}
+                after = (
+                    fresh
+                    | {c: v for c, v in now.items() if r.random() < 0.6}
+                    | {"id": now["id"], "known": known, "before": False}
+                )
+                before = r.choice([now, now, fresh]) | {
+                    "id": now["id"],
+                    "known": known,
+                    "before": True,
+                }
                 again = now | {"known": known}
                 made = r.choice([[before, after], [after], [before], [before, again], [again]])
                 rows += made
@@ -261,20 +383,44 @@ class RowMaker:
 
 
 def make_aggregations(r: random.Random, n: int, windows: Sequence[o.Window]) -> list[o.Aggregation]:
-    """Aggregations of any function, each with some of the windows, by its own name or a given one."""
+    """Aggregations of any function, each with some of the windows, by its own name or a given
+    one.
+    """
     made: list[o.Aggregation] = []
     names: set[str] = set()
     for number in range(n):
         function = r.choice([*ONE, *EACH, *OTHERS])
-        own = None if r.random() < 0.3 else tuple(r.sample(windows, r.randint(1, min(2, len(windows)))))
+        own = (
+            None
+            if r.random() < 0.3
+            else tuple(r.sample(windows, r.randint(1, min(2, len(windows)))))
+        )
         if function == "rate":
             own = tuple(w for w in windows if w.length is not None)[:2]
         by = r.choice(CATEGORIES) if function in SPLITS and r.random() < 0.3 else None
-        agg = o.Aggregation(function, make_columns(r, function), own, r.choice([None, None, None, "b", "w"]), None, by)
+        agg = o.Aggregation(
+            function,
+            make_columns(r, function),
+            own,
+            r.choice([None, None, None, "b", "w"]),
+            None,
+            by,
+        )
         agg = replace(agg, max_keys=r.choice([1, 2, 3, 100]), params=make_params(r, function))
-        named = {f.name for f in o.features_of(o.View("v", None, (), (agg,), windows=tuple(windows)))}  # type: ignore[arg-type]
-        if named & names or len(set(named)) < len(o.features_of(o.View("v", None, (), (agg,), windows=tuple(windows)))) or r.random() < 0.3:  # type: ignore[arg-type]
-            agg = replace(agg, name=f"x{number}", columns=agg.columns if function not in EACH + ONE else agg.columns[:1])
+        named = {
+            f.name for f in o.features_of(o.View("v", None, (), (agg,), windows=tuple(windows)))
+        }  # type: ignore[arg-type]
+        if (
+            named & names
+            or len(set(named))
+            < len(o.features_of(o.View("v", None, (), (agg,), windows=tuple(windows))))
+            or r.random() < 0.3
+        ):  # type: ignore[arg-type]
+            agg = replace(
+                agg,
+                name=f"x{number}",
+                columns=agg.columns if function not in EACH + ONE else agg.columns[:1],
+            )
             windows_of_it = agg.windows or tuple(windows)
             if len({o.window_text(w) for w in windows_of_it}) < len(windows_of_it):
                 agg = replace(agg, windows=windows_of_it[:1])
@@ -299,7 +445,8 @@ def make_columns(r: random.Random, function: str) -> tuple[str, ...]:
     if function in ("min_by", "max_by"):
         return (r.choice(ANY), r.choice(ANY))
     if function == "ratio":
-        return (r.choice(NUMBERS), r.choice(["i", "j", "n", "b", "h"]))  # sums that do not cancel in floats
+        # sums that do not cancel in floats
+        return (r.choice(NUMBERS), r.choice(["i", "j", "n", "b", "h"]))
     return {"fraction": ("b",), "since_last": ()}.get(function, ("u",))
 
 
@@ -319,16 +466,31 @@ def make_params(r: random.Random, function: str) -> dict[str, object]:
     return {}
 
 
-def make_asked(r: random.Random, times: Times, rows: Sequence[o.Row], view: o.View, keys: Sequence[o.Value], behind: int) -> list[o.Row]:
+def make_asked(
+    r: random.Random,
+    times: Times,
+    rows: Sequence[o.Row],
+    view: o.View,
+    keys: Sequence[o.Value],
+    behind: int,
+) -> list[o.Row]:
     """Rows that ask: near times of events, at bounds, for known, unknown and null keys."""
     asked = []
     for _ in range(r.choice([1, 5, 12])):
-        at, key, key2 = times.asked(behind), r.choice([None, *keys]), r.choice([0, 1, 0, 1, 0, 1, 2, None])
+        at, key, key2 = (
+            times.asked(behind),
+            r.choice([None, *keys]),
+            r.choice([0, 1, 0, 1, 0, 1, 2, None]),
+        )
         event = r.choice(rows)
-        instants = [o.micros(event[name]) for name in ("at", "known", "u") if event[name] is not None]  # type: ignore[arg-type]
+        instants = [
+            o.micros(event[name]) for name in ("at", "known", "u") if event[name] is not None
+        ]  # type: ignore[arg-type]
         if r.random() < 0.5 and instants:
             key, key2 = event["key"], event["key2"]
             late = r.choice([0, behind, behind, view.source.known_after])
-            at = r.choice(instants) + late + r.choice([0, 0, *times.steps]) + r.choice([-1, 0, 0, 1])
+            at = (
+                r.choice(instants) + late + r.choice([0, 0, *times.steps]) + r.choice([-1, 0, 0, 1])
+            )
         asked.append({"key": key, "key2": key2, "timestamp": instant(at)})
     return asked

@@ -1,4 +1,6 @@
-"""Metrics against scikit-learn and against naive recomputation on the expanded rows of each resample."""
+"""Metrics against scikit-learn and against naive recomputation on the expanded rows of each
+resample.
+"""
 
 import math
 import subprocess
@@ -15,7 +17,15 @@ from sklearn.calibration import calibration_curve
 
 from headwater.backtesting.intervals import resample_weights
 from headwater.errors import DataError, UsageError
-from headwater.metrics import FAMILIES, Blocks, Metric, ScoredRows, curves, operating_threshold, resolve
+from headwater.metrics import (
+    FAMILIES,
+    Blocks,
+    Metric,
+    ScoredRows,
+    curves,
+    operating_threshold,
+    resolve,
+)
 from headwater.metrics.metric import Floats
 from tests.effort import tries
 
@@ -25,10 +35,14 @@ THRESHOLD = 0.5
 
 
 def cumulative(y: Floats, score: Floats, values: Floats, share: float) -> float:
-    """Expected sum of `values` over the top share, ties in random order: give each row its tie's mean, interpolate."""
+    """Expected sum of `values` over the top share, ties in random order: give each row its tie's
+    mean, interpolate.
+    """
     even = np.array([values[score == one].mean() for one in score])
     order = np.argsort(-score, kind="stable")
-    return float(np.interp(share * len(y), np.arange(len(y) + 1), np.append(0, np.cumsum(even[order]))))
+    return float(
+        np.interp(share * len(y), np.arange(len(y) + 1), np.append(0, np.cumsum(even[order])))
+    )
 
 
 def naive_calibration(y: Floats, score: Floats) -> float:
@@ -64,10 +78,16 @@ def compute(name: str, y: Floats, score: Floats, blocks: Blocks | None = None) -
         return metric(name).compute(rows)
 
 
-def random_rows(name: str, seed: int, rows: int, distinct: int) -> tuple[Floats, Floats, np.ndarray]:
+def random_rows(
+    name: str, seed: int, rows: int, distinct: int
+) -> tuple[Floats, Floats, np.ndarray]:
     rng = np.random.default_rng(seed)
     score = rng.integers(0, distinct + 1, rows) / distinct
-    y = rng.normal(size=rows) if name in REGRESSION else (rng.random(rows) < score * 0.6).astype(float)
+    y = (
+        rng.normal(size=rows)
+        if name in REGRESSION
+        else (rng.random(rows) < score * 0.6).astype(float)
+    )
     return y, score, rng.integers(0, 9, rows)
 
 
@@ -92,7 +112,9 @@ def test_ties_wider_than_a_segment_and_more_resamples_than_a_tile() -> None:
         found = compute(name, y, score, blocks)
         for draw in (0, 1, 127, 128, 300):
             times = blocks.weights[blocks.index, draw].astype(int)
-            assert found[draw] == pytest.approx(NAIVE[name](np.repeat(y, times), np.repeat(score, times)), rel=1e-10)
+            assert found[draw] == pytest.approx(
+                NAIVE[name](np.repeat(y, times), np.repeat(score, times)), rel=1e-10
+            )
 
 
 @pytest.mark.parametrize(("share", "rows"), [("10", 50), ("0.5", 200), ("37.5", 80), ("100", 30)])
@@ -101,7 +123,9 @@ def test_top_share_without_ties_is_the_precision_of_the_top_rows(share: str, row
     y, score = (rng.random(rows) < 0.4).astype(float), rng.permutation(rows) / rows
     top = round(rows * float(share) / 100)
     flagged = score >= np.sort(score)[-top]
-    assert compute(f"precision@{share}%", y, score)[0] == pytest.approx(sk.precision_score(y, flagged))
+    assert compute(f"precision@{share}%", y, score)[0] == pytest.approx(
+        sk.precision_score(y, flagged)
+    )
     assert compute(f"recall@{share}%", y, score)[0] == pytest.approx(sk.recall_score(y, flagged))
 
 
@@ -127,7 +151,8 @@ def test_calibration_bins_are_those_of_scikit_learn() -> None:
         ("recall@50%", [1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5], 0.5),
         ("precision", [1, 0, 1], [0.5, 0.6, 0.4], 0.5),  # a score at the threshold is flagged
         ("recall", [1, 0, 1], [0.5, 0.6, 0.4], 0.5),
-        ("calibration", [1, 0, 0, 0] * 5, [0.25] * 20, 0.0),  # a constant right on average is calibrated
+        # a constant right on average is calibrated
+        ("calibration", [1, 0, 0, 0] * 5, [0.25] * 20, 0.0),
         ("calibration", [1, 0, 0, 0] * 5, [0.35] * 20, 0.1),
         ("brier", [1, 0], [0.75, 0.25], 0.0625),
         ("log_loss", [1, 0], [0.5, 0.5], math.log(2)),
@@ -162,7 +187,9 @@ def test_no_rows_give_nan(name: str) -> None:
         ("wape", 0.0, True),
     ],
 )
-def test_one_class_gives_nan_where_the_metric_is_undefined(name: str, y: float, undefined: bool) -> None:
+def test_one_class_gives_nan_where_the_metric_is_undefined(
+    name: str, y: float, undefined: bool
+) -> None:
     assert math.isnan(compute(name, np.full(30, y), np.linspace(0, 1, 30))[0]) == undefined
 
 
@@ -170,8 +197,14 @@ def test_precision_is_undefined_where_nothing_is_flagged() -> None:
     assert math.isnan(compute("precision", np.array([1.0, 0.0]), np.array([0.1, 0.2]))[0])
 
 
-rows_with_ties = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8), st.integers(0, 3)), min_size=1, max_size=40).map(
-    lambda found: (np.array(found)[:, 0].astype(float), np.array(found)[:, 1] / 8, np.array(found)[:, 2])
+rows_with_ties = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 8), st.integers(0, 3)), min_size=1, max_size=40
+).map(
+    lambda found: (
+        np.array(found)[:, 0].astype(float),
+        np.array(found)[:, 1] / 8,
+        np.array(found)[:, 2],
+    )
 )
 
 
@@ -184,8 +217,12 @@ def test_laws(rows: tuple[Floats, Floats, np.ndarray], seed: int) -> None:
         plain = compute(name, y, score)[0]
         drawn = compute(name, y, score, resample_weights(days, 4, seed=3))
         ones = Blocks(np.unique(days, return_inverse=True)[1], np.ones((len(set(days)), 2)))
-        again = compute(name, y[shuffle], score[shuffle], resample_weights(days[shuffle], 4, seed=3))
-        assert compute(name, y, score, ones) == pytest.approx([plain, plain], rel=1e-12, nan_ok=True)
+        again = compute(
+            name, y[shuffle], score[shuffle], resample_weights(days[shuffle], 4, seed=3)
+        )
+        assert compute(name, y, score, ones) == pytest.approx(
+            [plain, plain], rel=1e-12, nan_ok=True
+        )
         assert drawn[0] == pytest.approx(plain, rel=1e-12, nan_ok=True)
         assert again == pytest.approx(drawn, rel=1e-9, abs=1e-12, nan_ok=True)
 
@@ -194,7 +231,12 @@ def test_default_metrics_are_in_display_order() -> None:
     head = ["precision", "recall", "precision@10%", "recall@10%", "auc", "average_precision"]
     assert [*head, "log_loss", "brier", "calibration"] == BINARY
     assert REGRESSION == ["mae", "rmse", "wape"]
-    lower = {found.name for family in FAMILIES.values() for found in family.metrics if not found.higher_is_better}
+    lower = {
+        found.name
+        for family in FAMILIES.values()
+        for found in family.metrics
+        if not found.higher_is_better
+    }
     assert lower == {"log_loss", "brier", "calibration", "mae", "rmse", "wape"}
 
 
@@ -244,7 +286,9 @@ def test_the_operating_threshold_maximises_f1(rows: tuple[Floats, Floats, np.nda
         return
     f1 = {cut: sk.f1_score(y, score >= cut) for cut in np.unique(score)}
     best = max(f1.values())
-    assert operating_threshold(y, score) == max(cut for cut, value in f1.items() if value == pytest.approx(best))
+    assert operating_threshold(y, score) == max(
+        cut for cut, value in f1.items() if value == pytest.approx(best)
+    )
 
 
 def test_the_operating_threshold_does_not_part_a_tie() -> None:
@@ -260,7 +304,9 @@ def test_curves_stay_short_and_lie_on_the_curve_of_scikit_learn() -> None:
     found = curves(y, score)
     precision, recall, _ = sk.precision_recall_curve(y, score)
     known = {(round(p, 9), round(r, 9)) for p, r in zip(precision, recall, strict=True)}
-    assert {(round(p, 9), round(r, 9)) for p, r in zip(found.precision, found.recall, strict=True)} <= known
+    assert {
+        (round(p, 9), round(r, 9)) for p, r in zip(found.precision, found.recall, strict=True)
+    } <= known
     assert 150 <= len(found.recall) <= 200
     assert found.recall[-1] == 1
     assert list(found.recall) == sorted(found.recall)
@@ -275,5 +321,13 @@ def test_curves_without_positives_or_rows() -> None:
 
 
 def test_importing_metrics_does_not_load_numba() -> None:
-    code = "import sys, headwater.backtesting.verdicts, headwater.metrics; print('numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    code = (
+        "import sys, headwater.backtesting.verdicts, headwater.metrics; print('numba' in "
+        "sys.modules)"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "False\n"
+    )

@@ -1,4 +1,6 @@
-"""Metrics of classes, lists, quantiles, cards and money, and a user's own, against naive recomputation on each resample."""
+"""Metrics of classes, lists, quantiles, cards and money, and a user's own, against naive
+recomputation on each resample.
+"""
 
 import math
 
@@ -26,7 +28,9 @@ def expanded(blocks, draw, *arrays):
 
 
 def _ovr(y, p):
-    known = [sk.roc_auc_score(y == c, p[:, c]) for c in range(CLASSES) if 0 < (y == c).sum() < len(y)]
+    known = [
+        sk.roc_auc_score(y == c, p[:, c]) for c in range(CLASSES) if 0 < (y == c).sum() < len(y)
+    ]
     return np.mean(known) if known else np.nan
 
 
@@ -47,7 +51,8 @@ def _f1(y, p):
 )
 def test_metrics_of_classes(name, naive):
     rng = np.random.default_rng(3)
-    y = rng.choice(3, 300, p=[0.7, 0.28, 0.02]).astype(float)  # the last class is missing from some resamples
+    # the last class is missing from some resamples
+    y = rng.choice(3, 300, p=[0.7, 0.28, 0.02]).astype(float)
     p = rng.dirichlet([1, 1, 1], 300)
     p[np.arange(300), y.astype(int)] += 0.4
     p /= p.sum(axis=1, keepdims=True)
@@ -93,7 +98,9 @@ def test_metrics_of_lists(name, k):
     order = rng.permutation(len(place))  # rows of a list need not stand together
     groups, place, y = groups[order], place[order], y[order]
     blocks = resample_weights(day[groups], 8, seed=1)
-    found = resolve([f"{name}@{k}"], "ranking")[0].compute(ScoredRows("a", y, place, blocks, context=RowContext(groups)))
+    found = resolve([f"{name}@{k}"], "ranking")[0].compute(
+        ScoredRows("a", y, place, blocks, context=RowContext(groups))
+    )
     by_list = {g: _list_value(name, k, y[groups == g], place[groups == g]) for g in range(lists)}
     for draw, value in enumerate(found):
         times = {g: blocks.weights[blocks.index[groups == g][0], draw] for g in range(lists)}
@@ -106,7 +113,13 @@ def test_ndcg_is_that_of_scikit_learn_where_all_is_ranked():
     rng = np.random.default_rng(5)
     relevance, score = rng.integers(0, 3, (40, 7)).astype(float), rng.random((40, 7))
     place = (-score).argsort(axis=1).argsort(axis=1) + 1.0
-    rows = ScoredRows("a", relevance.ravel(), place.ravel(), Blocks.whole(280), context=RowContext(np.repeat(np.arange(40), 7)))
+    rows = ScoredRows(
+        "a",
+        relevance.ravel(),
+        place.ravel(),
+        Blocks.whole(280),
+        context=RowContext(np.repeat(np.arange(40), 7)),
+    )
     some = relevance.any(axis=1)
     found = resolve(["ndcg@5"], "ranking")[0].compute(rows)[0]
     assert found == pytest.approx(sk.ndcg_score(relevance[some], score[some], k=5))
@@ -129,7 +142,10 @@ def test_names_that_are_refused(names, task, says):
 
 
 def test_one_name_may_be_of_two_tasks():
-    assert [resolve(["log_loss"], task)[0].task for task in ("binary", "multiclass")] == ["binary", "multiclass"]
+    assert [resolve(["log_loss"], task)[0].task for task in ("binary", "multiclass")] == [
+        "binary",
+        "multiclass",
+    ]
 
 
 # ---- regression
@@ -209,7 +225,12 @@ def _card_precision(day, card, y, score, k, drop):
     frame, caught, found = pl.DataFrame({"day": day, "card": card, "y": y, "score": score}), [], []
     for of_day in np.unique(day):
         rows = frame.filter(pl.col("day") == of_day, ~pl.col("card").is_in(caught))
-        top = rows.group_by("card").agg(pl.col("score").max(), pl.col("y").max()).sort(["score", "card"], descending=[True, False]).head(k)
+        top = (
+            rows.group_by("card")
+            .agg(pl.col("score").max(), pl.col("y").max())
+            .sort(["score", "card"], descending=[True, False])
+            .head(k)
+        )
         hit = top.filter(pl.col("y") > 0)["card"].to_list()
         found.append(len(hit) / k)
         caught += hit if drop else []
@@ -219,7 +240,10 @@ def _card_precision(day, card, y, score, k, drop):
 @pytest.mark.parametrize("drop", [True, False])
 def test_card_precision_is_that_of_the_handbook(drop):
     rng = np.random.default_rng(8)
-    day, card = np.sort(rng.integers(0, 9, 600)), np.array([f"c{c:03}" for c in rng.integers(0, 120, 600)])
+    day, card = (
+        np.sort(rng.integers(0, 9, 600)),
+        np.array([f"c{c:03}" for c in rng.integers(0, 120, 600)]),
+    )
     score = rng.integers(0, 40, 600) / 40
     y = (rng.random(600) < score * 0.5) * 1.0
     blocks = resample_weights(day, 20, seed=2)
@@ -246,17 +270,24 @@ def test_the_cheapest_threshold_costs_least_of_all():
     for _ in range(30):
         score, y = rng.integers(0, 12, 40) / 12, (rng.random(40) < 0.3) * 1.0
         flagged, passed = np.where(y > 0, 0, 5.0), np.where(y > 0, rng.integers(1, 30, 40), 0.0)
-        cost = {cut: np.where(score >= cut, flagged, passed).sum() for cut in (*np.unique(score), math.inf)}
+        cost = {
+            cut: np.where(score >= cut, flagged, passed).sum()
+            for cut in (*np.unique(score), math.inf)
+        }
         assert cost[cheapest_threshold(score, flagged, passed)] == min(cost.values())
 
 
 def test_the_cost_is_per_thousand_requests():
     frame = pl.DataFrame({"amount": [100.0, 200, 300, 400]})
-    costs = read_costs({"false_positive": 5, "false_negative": pl.col("amount") * 0.5, "true_positive": 1}, frame)
+    costs = read_costs(
+        {"false_positive": 5, "false_negative": pl.col("amount") * 0.5, "true_positive": 1}, frame
+    )
     y = np.array([1.0, 1, 0, 0])
     context = RowContext(columns=costs.columns(y))
     scores = {"a": [0.9, 0.1, 0.9, 0.1]}
-    found = evaluate([cost_metric()], y, scores, Blocks.whole(4), cheapest={"a": 0.5}, context=context)
+    found = evaluate(
+        [cost_metric()], y, scores, Blocks.whole(4), cheapest={"a": 0.5}, context=context
+    )
     assert found.values[0, 0] == pytest.approx(1000 * (1 + 100 + 5 + 0) / 4)
     assert costs.describes["false_positive"] == "5"
 

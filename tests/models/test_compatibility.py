@@ -31,20 +31,35 @@ def double(x: float | None) -> float | None:
 
 
 def source(**rules):
-    return hw.Source("events", **({"history": EVENTS, "timestamp_field": "at", "select": ["item", "noise", "clicked"]} | rules))
+    return hw.Source(
+        "events",
+        **(
+            {"history": EVENTS, "timestamp_field": "at", "select": ["item", "noise", "clicked"]}
+            | rules
+        ),
+    )
 
 
 def views(item=None, shop=None, of=None):
     """A view by item and one for all; rules of each."""
     made = of or source()
-    item = {"features": [hw.mean("noise"), hw.count()], "windows": ["1h"], "freshness": BATCH} | (item or {})
+    item = {"features": [hw.mean("noise"), hw.count()], "windows": ["1h"], "freshness": BATCH} | (
+        item or {}
+    )
     shop = {"features": [hw.count()], "windows": ["1d"], "freshness": LIVE} | (shop or {})
-    return [hw.FeatureView("item", source=made, keys=["item"], **item), hw.FeatureView("shop", source=made, keys=[], **shop)]
+    return [
+        hw.FeatureView("item", source=made, keys=["item"], **item),
+        hw.FeatureView("shop", source=made, keys=[], **shop),
+    ]
 
 
 def defined(members=None, **rules):
-    service = hw.FeatureService("svc", members or [*views(), hw.RequestField("noise", float), double])
-    labels = hw.Labels("clicks", table=ROWS, timestamp_field="asked", label="clicked", known_after="1h")
+    service = hw.FeatureService(
+        "svc", members or [*views(), hw.RequestField("noise", float), double]
+    )
+    labels = hw.Labels(
+        "clicks", table=ROWS, timestamp_field="asked", label="clicked", known_after="1h"
+    )
     return hw.Model("clicks", task="binary", features=service, labels=labels, **rules)
 
 
@@ -58,7 +73,9 @@ def trained(fitted, of=None, level=None):
     of = of or defined()
     from headwater.models.manifest import EstimatorFile, Manifest
 
-    kept = EstimatorFile(format="lightgbm", file="model.txt", digest="", runs_code=False, tolerance=0)
+    kept = EstimatorFile(
+        format="lightgbm", file="model.txt", digest="", runs_code=False, tolerance=0
+    )
     manifest = Manifest(
         **definitions_of(of, level or hw.Level(), "live"),
         task="binary",
@@ -69,7 +86,11 @@ def trained(fitted, of=None, level=None):
         categories={},
         dtypes=["Float64"] * len(of.features.feature_names),
     )
-    return ServedModel(fitted, manifest=msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest), version="3")
+    return ServedModel(
+        fitted,
+        manifest=msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest),
+        version="3",
+    )
 
 
 def refused(fitted, served, level=None, *, of=None, at=None, **more):
@@ -80,7 +101,8 @@ def refused(fitted, served, level=None, *, of=None, at=None, **more):
 
 def test_what_was_trained_as_defined_is_served_as_defined(fitted):
     assert check(defined(), hw.Level(), trained(fitted)) == []
-    assert check(defined(), hw.Level(), ServedModel(fitted)) == []  # not kept: nothing says what it was trained on
+    # not kept: nothing says what it was trained on
+    assert check(defined(), hw.Level(), ServedModel(fitted)) == []
 
 
 # ---- other features
@@ -96,32 +118,60 @@ OTHER = {
         ["it reads 'noise', which is not served (known: "],
     ),
     "a feature that is new": (
-        lambda: defined([*views(), hw.RequestField("noise", float), double, hw.RequestField("grade", int)]),
+        lambda: defined(
+            [*views(), hw.RequestField("noise", float), double, hw.RequestField("grade", int)]
+        ),
         ["'grade' is served, and it does not know it"],
     ),
-    "one that was renamed": (lambda: _named("noises"), ["it reads 'noise', which is not served (did you mean 'noises'?)"]),
+    "one that was renamed": (
+        lambda: _named("noises"),
+        ["it reads 'noise', which is not served (did you mean 'noises'?)"],
+    ),
     "another order": (
         lambda: defined([*views(), double, hw.RequestField("noise", float)]),
         ["the order of features differs: number 4 was 'noise', and is 'double'"],
     ),
     "another window": (
-        lambda: defined([*views(item={"windows": ["2h"]}), hw.RequestField("noise", float), double]),
-        ["it reads 'item__mean_noise_1h', which is not served (did you mean 'item__mean_noise_2h'?)", "'item__count_2h' is served"],
+        lambda: defined(
+            [*views(item={"windows": ["2h"]}), hw.RequestField("noise", float), double]
+        ),
+        [
+            (
+                "it reads 'item__mean_noise_1h', which is not served (did you mean "
+                "'item__mean_noise_2h'?)"
+            ),
+            "'item__count_2h' is served",
+        ],
     ),
     "a window under the same name": (
         lambda: defined([*views(item={"hop": "10m"}), hw.RequestField("noise", float), double]),
         ["view 'item' is defined differently"],
     ),
     "a filter": (
-        lambda: defined([*views(of=source(filter=pl.col("noise") > 0.5)), hw.RequestField("noise", float), double]),
+        lambda: defined(
+            [
+                *views(of=source(filter=pl.col("noise") > 0.5)),
+                hw.RequestField("noise", float),
+                double,
+            ]
+        ),
         ["view 'item' is defined differently", "view 'shop' is defined differently"],
     ),
     "when events are known": (
-        lambda: defined([*views(of=source(known_after="10m")), hw.RequestField("noise", float), double]),
+        lambda: defined(
+            [*views(of=source(known_after="10m")), hw.RequestField("noise", float), double]
+        ),
         ["view 'item' is defined differently"],
     ),
     "another key": (
-        lambda: defined([views()[0].alias("item", keys={"item": "request"}), views()[1], hw.RequestField("noise", float), double]),
+        lambda: defined(
+            [
+                views()[0].alias("item", keys={"item": "request"}),
+                views()[1],
+                hw.RequestField("noise", float),
+                double,
+            ]
+        ),
         ["view 'item' is defined differently"],
     ),
     "a ttl": (
@@ -139,7 +189,9 @@ OTHER = {
 def test_other_features_are_refused_by_name(fitted, case):
     make, says = OTHER[case]
     message = refused(fitted, make())
-    assert message.startswith("the fitted model of 'clicks', version 3, was trained on other features than are served: ")
+    assert message.startswith(
+        "the fitted model of 'clicks', version 3, was trained on other features than are served: "
+    )
     assert "Train it again (headwater train --model clicks)" in message
     for part in says:
         assert part in message
@@ -157,16 +209,28 @@ def test_a_function_that_was_changed_is_refused(fitted):
 def test_types_are_compared_where_they_are_known(fitted):
     same = dict.fromkeys(defined().features.feature_names, "Float64")
     assert check(defined(), hw.Level(), trained(fitted), dtypes=same) == []
-    assert "'noise' was Float64, and is String" in refused(fitted, defined(), dtypes=same | {"noise": "String"})
+    assert "'noise' was Float64, and is String" in refused(
+        fitted, defined(), dtypes=same | {"noise": "String"}
+    )
 
 
 SAME = {
-    "other tables": lambda: defined([*views(of=source(history=EVENTS.head(10))), hw.RequestField("noise", float), double]),
-    "a stream": lambda: defined([*views(of=source(stream=hw.push())), hw.RequestField("noise", float), double]),
-    "a column that is not read": lambda: defined(
-        [*views(of=source(select=["item", "noise", "clicked", "shade"])), hw.RequestField("noise", float), double]
+    "other tables": lambda: defined(
+        [*views(of=source(history=EVENTS.head(10))), hw.RequestField("noise", float), double]
     ),
-    "the served value when one is stale": lambda: defined([*views(shop={"on_stale": "null"}), hw.RequestField("noise", float), double]),
+    "a stream": lambda: defined(
+        [*views(of=source(stream=hw.push())), hw.RequestField("noise", float), double]
+    ),
+    "a column that is not read": lambda: defined(
+        [
+            *views(of=source(select=["item", "noise", "clicked", "shade"])),
+            hw.RequestField("noise", float),
+            double,
+        ]
+    ),
+    "the served value when one is stale": lambda: defined(
+        [*views(shop={"on_stale": "null"}), hw.RequestField("noise", float), double]
+    ),
     "another default": lambda: defined(default=0.5),
 }
 
@@ -177,15 +241,28 @@ def test_what_changes_no_value_is_no_difference(fitted, case):
 
 
 def test_a_feature_of_the_view_that_the_model_does_not_read_may_change(fitted):
-    (item, shop), (other, _) = views(), views(item={"features": [hw.mean("noise"), hw.sum("clicked")]})
+    (item, shop), (other, _) = (
+        views(),
+        views(item={"features": [hw.mean("noise"), hw.sum("clicked")]}),
+    )
     read = [item["mean_noise_1h"], shop]
-    assert check(defined([other["mean_noise_1h"], shop]), hw.Level(), trained(fitted, defined(read))) == []
+    assert (
+        check(defined([other["mean_noise_1h"], shop]), hw.Level(), trained(fitted, defined(read)))
+        == []
+    )
 
 
 def test_a_feature_that_fills_a_key_counts_too(fitted):
     def of(**rules):
         latest, shop = views(item={"features": [hw.last("item")], **rules})
-        filled = hw.FeatureView("next", source=source(), keys=["item"], features=[hw.count()], windows=["1h"], freshness=LIVE)
+        filled = hw.FeatureView(
+            "next",
+            source=source(),
+            keys=["item"],
+            features=[hw.count()],
+            windows=["1h"],
+            freshness=LIVE,
+        )
         return defined([filled.alias("next_one", keys={"item": latest["last_item_1h"]}), shop])
 
     assert check(of(), hw.Level(), trained(fitted, of())) == []
@@ -209,18 +286,31 @@ AGES = [
     (BATCH, HOURLY, ""),
     (BATCH, hw.batch("1d", delay="5h"), "up to 29h old, against 28h"),
     (BATCH, hw.batch("1d", delay="3h"), ""),
-    (BATCH, hw.batch("1d", at="12:00", delay="4h"), "at 2024-01-01T04:00:00+00:00 16h old, against 4h"),
+    (
+        BATCH,
+        hw.batch("1d", at="12:00", delay="4h"),
+        "at 2024-01-01T04:00:00+00:00 16h old, against 4h",
+    ),
     (BATCH, hw.batch("12h", delay="6h"), "at 2024-01-01T04:00:00+00:00 16h old, against 4h"),
     (BATCH, hw.batch("12h", delay="4h"), ""),
     (BATCH, hw.batch("6h", delay="4h"), ""),
-    (hw.batch("1d", delay="4h", wait="1h"), BATCH, "at 2024-01-01T04:00:00+00:00 4h old, against 3h"),  # late events do not count
+    # late events do not count
+    (
+        hw.batch("1d", delay="4h", wait="1h"),
+        BATCH,
+        "at 2024-01-01T04:00:00+00:00 4h old, against 3h",
+    ),
     (BATCH, hw.batch("1d", delay="4h", wait="1h"), ""),
     (
         hw.batch("1d", timezone="America/New_York"),
         hw.batch("1d", at="05:00"),
         "old, against 0s",
     ),  # an hour too early in winter, late in summer
-    (hw.batch("1d", at="02:30", timezone="Europe/Berlin"), hw.batch("1d", at="02:30", timezone="Europe/Berlin"), ""),
+    (
+        hw.batch("1d", at="02:30", timezone="Europe/Berlin"),
+        hw.batch("1d", at="02:30", timezone="Europe/Berlin"),
+        "",
+    ),
     (hw.batch("7d", delay="1h"), hw.batch("1d", delay="1h"), ""),
     (hw.batch("1m", delay="10s"), hw.batch("10s", delay="10s"), ""),
     (hw.measured(["1s", "9s"]), hw.streaming("9s"), ""),
@@ -246,7 +336,11 @@ def _cuts():
         at, delay = int(draw.integers(0, min(step, 1440))), int(draw.integers(0, 2 * step))
         zone = "UTC" if step > 1440 else str(draw.choice(["UTC", "America/New_York"]))
         yield hw.batch(
-            f"{step}m", at=f"{at // 60:02}:{at % 60:02}", delay=f"{delay}m", wait=f"{int(draw.integers(0, delay + 1))}m", timezone=zone
+            f"{step}m",
+            at=f"{at // 60:02}:{at % 60:02}",
+            delay=f"{delay}m",
+            wait=f"{int(draw.integers(0, delay + 1))}m",
+            timezone=zone,
         )
 
 
@@ -267,18 +361,27 @@ def test_batch_rules_are_compared_at_every_moment():
 def test_a_freshness_is_the_same_after_it_was_kept():
     for freshness in {f for row in AGES for f in row[:2]}:
         again = from_data(freshness.to_data())
-        assert (again == freshness) or (type(again), again.worst_age) == (type(freshness), freshness.worst_age)
+        assert (again == freshness) or (type(again), again.worst_age) == (
+            type(freshness),
+            freshness.worst_age,
+        )
 
 
 def test_every_view_that_would_be_staler_is_named_with_what_to_do(fitted):
     message = refused(fitted, defined(), hw.Level(hw.batch("1d", delay="6h")))
     assert (
-        "would be served staler features than it was trained on: view 'item' was trained every 1d at 00:00 UTC, published 4h later"
+        "would be served staler features than it was trained on: view 'item' was trained every 1d "
+        "at 00:00 UTC, published 4h later"
+    ) in message
+    assert (
+        "and is served every 1d at 00:00 UTC, published 6h later (up to 30h old, against 28h)"
         in message
     )
-    assert "and is served every 1d at 00:00 UTC, published 6h later (up to 30h old, against 28h)" in message
     assert "view 'shop' was trained streaming, 2s behind" in message
-    assert "Train it at the level that is served (headwater train --model clicks --level NAME)" in message
+    assert (
+        "Train it at the level that is served (headwater train --model clicks --level NAME)"
+        in message
+    )
 
 
 def test_a_model_of_a_level_is_compared_with_that(fitted):
@@ -292,8 +395,8 @@ def test_a_model_of_a_level_is_compared_with_that(fitted):
 def test_fresher_features_are_a_warning(fitted):
     (said,) = check(defined(), hw.Level(LIVE), trained(fitted))
     assert said == (
-        "view 'item' was trained every 1d at 00:00 UTC, published 4h later, and is served streaming, 2s behind: fresher than the model has "
-        "learned from"
+        "view 'item' was trained every 1d at 00:00 UTC, published 4h later, and is served "
+        "streaming, 2s behind: fresher than the model has learned from"
     )
     assert len(check(defined(), hw.Level(hw.on_request()), trained(fitted))) == 2
 
@@ -302,7 +405,10 @@ def test_events_that_training_knew_too_soon(fitted):
     late = defined([*views(of=source(known_after="10m")), hw.RequestField("noise", float), double])
     known = late.features.views[0].source
     message = refused(fitted, late, of=late, at=hw.Level(known_after={known: "0s"}))
-    assert "view 'item' was trained as if its events were known 0s after they happen, and they are known after 10m" in message
+    assert (
+        "view 'item' was trained as if its events were known 0s after they happen, and they are "
+        "known after 10m"
+    ) in message
 
 
 def test_predictions_precomputed(fitted):
@@ -312,12 +418,16 @@ def test_predictions_precomputed(fitted):
     of = defined(members)
     message = refused(fitted, of, ahead, of=of)
     assert (
-        "predictions are precomputed, every 1d at 00:00 UTC, published 4h later, but it was trained on features at the request time"
-        in message
-    )
+        "predictions are precomputed, every 1d at 00:00 UTC, published 4h later, but it was "
+        "trained on features at the request time"
+    ) in message
     assert check(of, ahead, trained(fitted, of, ahead)) == []
-    later = dataclasses.replace(ahead, predictions=hw.precomputed(hw.batch("1d", delay="5h"), keys=["item"]))
-    assert "predictions were made every 1d at 00:00 UTC, published 4h later in training" in refused(fitted, of, later, of=of, at=ahead)
+    later = dataclasses.replace(
+        ahead, predictions=hw.precomputed(hw.batch("1d", delay="5h"), keys=["item"])
+    )
+    assert "predictions were made every 1d at 00:00 UTC, published 4h later in training" in refused(
+        fitted, of, later, of=of, at=ahead
+    )
 
 
 MACHINES = world(days=6, per_day=60)
@@ -325,19 +435,26 @@ HOURLY_AHEAD = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"])
 
 
 def machines(**rules):
-    return machine_model(MACHINES, members=[by_machine(MACHINES.events), hw.RequestField("amount", float)], **rules)
+    return machine_model(
+        MACHINES, members=[by_machine(MACHINES.events), hw.RequestField("amount", float)], **rules
+    )
 
 
 def test_a_model_whose_scores_are_precomputed_is_trained_on_what_the_job_knows(tmp_path):
-    level = hw.Level(hw.batch("1h", delay="5m"), predictions=HOURLY_AHEAD)  # the job waits for features of its own cut
+    # the job waits for features of its own cut
+    level = hw.Level(hw.batch("1h", delay="5m"), predictions=HOURLY_AHEAD)
     found = training_set(machines(), level=level, as_of=day(5))
     assert found.features.columns == ["machine__last_state", "machine__mean_state_6h"]
     asked = MACHINES.rows.filter(pl.col("known") <= day(5))
-    early = asked.filter(pl.col("asked") < day(0).replace(hour=1, minute=5)).height  # before the first cut that an event is known by
+    # before the first cut that an event is known by
+    early = asked.filter(pl.col("asked") < day(0).replace(hour=1, minute=5)).height
     assert found.left_out["no prediction was precomputed"] == early > 0
     assert found.features.height == asked.height - early
     cut = (found.requests.frame["asked"].dt.offset_by("-5m")).dt.truncate("1h")
-    expected = hw.get_historical_features(by_machine(MACHINES.events).at(hw.on_request()), found.requests.frame.with_columns(timestamp=cut))
+    expected = hw.get_historical_features(
+        by_machine(MACHINES.events).at(hw.on_request()),
+        found.requests.frame.with_columns(timestamp=cut),
+    )
     assert found.features.equals(expected.select(found.features.columns))
 
 
@@ -355,16 +472,28 @@ def test_scores_precomputed_or_on_request_are_two_models(tmp_path):
 
 
 def test_scores_that_stand_in_for_one_another_are_one_model():
-    precomputed = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise="on_request")
+    precomputed = hw.precomputed(
+        hw.batch("1h", delay="5m"), keys=["machine"], otherwise="on_request"
+    )
     level = hw.Level(HOURLY, predictions=precomputed)
     trained_ = hw.train(machines(), level=level, as_of=day(5))
-    assert list(trained_.fitted.encoding.columns) == ["machine__last_state", "machine__mean_state_6h", "amount"]
+    assert list(trained_.fitted.encoding.columns) == [
+        "machine__last_state",
+        "machine__mean_state_6h",
+        "amount",
+    ]
     assert trained_.left_out["no prediction was precomputed"] == 0
 
 
 def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_path):
     def party(**rules):
-        return hw.HttpFeatures("ip", url="https://ip.example/v1/{item}", request={"item": str}, response={"score": float}, **rules)
+        return hw.HttpFeatures(
+            "ip",
+            url="https://ip.example/v1/{item}",
+            request={"item": str},
+            response={"score": float},
+            **rules,
+        )
 
     of = defined([*views(), party(), hw.RequestField("noise", float)])
     registry = hw.operations.ModelRegistry(tmp_path)
@@ -378,7 +507,12 @@ def test_what_a_third_party_says_without_a_history_is_no_feature_of_a_model(tmp_
 
 @pytest.mark.parametrize("otherwise", ["default", "on_request"])
 def test_nor_is_it_where_scores_are_precomputed(otherwise):
-    party = hw.HttpFeatures("ip", url="https://ip.example/v1/{machine}", request={"machine": str}, response={"score": float})
+    party = hw.HttpFeatures(
+        "ip",
+        url="https://ip.example/v1/{machine}",
+        request={"machine": str},
+        response={"score": float},
+    )
     of = machine_model(MACHINES, members=[by_machine(MACHINES.events), party])
     precomputed = hw.precomputed(hw.batch("1h", delay="5m"), keys=["machine"], otherwise=otherwise)
     found = hw.train(of, level=hw.Level(predictions=precomputed), as_of=day(5))
@@ -387,22 +521,38 @@ def test_nor_is_it_where_scores_are_precomputed(otherwise):
 
 def test_a_third_party_that_is_asked_otherwise_is_a_difference(fitted):
     def of(**rules):
-        answers = hw.Source("answers", history=EVENTS.with_columns(score="noise"), timestamp_field="at", select=["item", "score"])
+        answers = hw.Source(
+            "answers",
+            history=EVENTS.with_columns(score="noise"),
+            timestamp_field="at",
+            select=["item", "score"],
+        )
         party = hw.HttpFeatures(
-            "ip", url="https://ip.example/v1/{item}", request={"item": str}, response={"score": float}, history=answers, **rules
+            "ip",
+            url="https://ip.example/v1/{item}",
+            request={"item": str},
+            response={"score": float},
+            history=answers,
+            **rules,
         )
         return defined([*views(), party])
 
     assert check(of(), hw.Level(), trained(fitted, of())) == []
-    assert "the request of third party 'ip' is defined differently" in refused(fitted, of(fallback={"score": 0.5}), of=of())
+    assert "the request of third party 'ip' is defined differently" in refused(
+        fitted, of(fallback={"score": 0.5}), of=of()
+    )
 
 
 def test_a_model_that_was_trained_and_kept_passes_its_own_check(tmp_path):
     registry = hw.operations.ModelRegistry(tmp_path)
     of = defined()
-    hw.train(of, level=hw.Level(HOURLY), level_name="hourly", as_of=START.replace(day=20), resources=hw.Resources(threads=1)).register(
-        registry
-    )
+    hw.train(
+        of,
+        level=hw.Level(HOURLY),
+        level_name="hourly",
+        as_of=START.replace(day=20),
+        resources=hw.Resources(threads=1),
+    ).register(registry)
     served = registry.open(of, "hourly")
     assert check(of, hw.Level(HOURLY), served) == []
     with pytest.raises(DataError, match="view 'item'"):

@@ -32,12 +32,18 @@ def test_a_plan_is_frozen_and_its_enrolment_only_widens(tmp_path):
     assert store.stamp != before
     with pytest.raises(UsageError, match="only widens"):
         store.enrol("fresher", 0.5, 600, "ann")
-    with pytest.raises(UsageError, match="a plan never changes: stop it, and give the experiment version=2"):
+    with pytest.raises(
+        UsageError, match="a plan never changes: stop it, and give the experiment version=2"
+    ):
         store.start(msgspec.structs.replace(PLAN_1, min_lift=0.02), 700, "ann")
     with pytest.raises(UsageError, match="version 1 of experiment 'fresher' is running"):
         store.start(msgspec.structs.replace(PLAN_1, version=2), 700, "ann")
     stopped = store.stop("fresher", 900, "ann", "done")
-    assert (stopped.enrolled_at(899), stopped.enrolled_at(900), stopped.stopped_at) == (1.0, 0.0, 900)
+    assert (stopped.enrolled_at(899), stopped.enrolled_at(900), stopped.stopped_at) == (
+        1.0,
+        0.0,
+        900,
+    )
     assert store.start(msgspec.structs.replace(PLAN_1, version=2), 1000, "ann").plan.version == 2
     assert [e.plan.version for e in store.started()] == [1, 2]
 
@@ -81,7 +87,13 @@ def test_experiments_are_no_models_of_the_registry(tmp_path):
 def test_of_many_starts_at_once_one_is_written(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         starts = [
-            pool.submit(ExperimentStore(tmp_path).start, msgspec.structs.replace(PLAN_1, start=n), n, f"author {n}") for n in range(24)
+            pool.submit(
+                ExperimentStore(tmp_path).start,
+                msgspec.structs.replace(PLAN_1, start=n),
+                n,
+                f"author {n}",
+            )
+            for n in range(24)
         ]
     one, *others = [start.result() for start in starts]
     assert all(other == one for other in others)

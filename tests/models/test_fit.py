@@ -1,4 +1,6 @@
-"""How features become numbers, which estimator is fitted on them, and how a fitted model is kept."""
+"""How features become numbers, which estimator is fitted on them, and how a fitted model is
+kept.
+"""
 
 import datetime as dt
 import json
@@ -34,7 +36,10 @@ def made():
 @pytest.fixture(scope="module")
 def texts(made):
     """The default estimator on a text, a time and numbers."""
-    members = [by_machine(made.events, features=[hw.last("state", "mood", "at")]), hw.RequestField("machine", str)]
+    members = [
+        by_machine(made.events, features=[hw.last("state", "mood", "at")]),
+        hw.RequestField("machine", str),
+    ]
     return model(made, estimator=None, members=members)
 
 
@@ -69,7 +74,10 @@ def test_every_kind_of_feature_becomes_a_number(values, dtype, numbers):
 
 def test_a_list_is_no_number():
     frame = pl.DataFrame({"x": [[1, 2], []]})
-    with pytest.raises(DataError, match=r"the feature 'x' is List\(Int64\); a model takes numbers, booleans, times, strings and lists"):
+    with pytest.raises(
+        DataError,
+        match=r"the feature 'x' is List\(Int64\); a model takes numbers, booleans, times, strings and lists",
+    ):
         fit_encoding(frame).transform(frame)
 
 
@@ -97,16 +105,23 @@ def _texts(n=1200, categories=3, seed=0):
 
 
 def _of(estimator, frame, label, task="binary", **more):
-    fields = [hw.RequestField(name, str if frame.schema[name] == pl.String else float) for name in frame.columns]
+    fields = [
+        hw.RequestField(name, str if frame.schema[name] == pl.String else float)
+        for name in frame.columns
+    ]
     rows = pl.DataFrame({"asked": [AT], "bad": [True], "cost": [0.0], "known": [AT]})
     outcome = labels(rows, "bad" if task == "binary" else "cost")
-    of = hw.Model("m", task=task, features=hw.FeatureService("s", fields), labels=outcome, estimator=estimator)
+    of = hw.Model(
+        "m", task=task, features=hw.FeatureService("s", fields), labels=outcome, estimator=estimator
+    )
     return fit(of, frame, label, **({"threads": 1} | more))
 
 
 @pytest.fixture
 def slim(monkeypatch):
-    """An image on which LightGBM does not load. Few rows: scikit-learn's threads wait long for one another where others run."""
+    """An image on which LightGBM does not load. Few rows: scikit-learn's threads wait long for one
+    another where others run.
+    """
     monkeypatch.setitem(sys.modules, "lightgbm", None)
 
 
@@ -122,14 +137,18 @@ def test_the_default_estimator_learns_from_texts(categories):
 def test_without_lightgbm_scikit_learn_takes_its_place(slim, categories):
     frame, y = _texts(400, categories)
     fitted = _of(None, frame, y)
-    assert fitted.description.startswith("scikit-learn HistGradientBoosting (LightGBM does not load: ")
+    assert fitted.description.startswith(
+        "scikit-learn HistGradientBoosting (LightGBM does not load: "
+    )
     assert ((fitted.score(frame) > 0.5) == (y == 1)).mean() > (0.99 if categories == 3 else 0.5)
     assert fitted.estimator.categorical_features == ([0] if categories == 3 else None)
 
 
 def test_a_histogram_of_ones_own_is_told_of_texts_too():
     frame, y = _texts()
-    assert _of(HistGradientBoostingClassifier(max_iter=10), frame, y).estimator.categorical_features == [0]
+    assert _of(
+        HistGradientBoostingClassifier(max_iter=10), frame, y
+    ).estimator.categorical_features == [0]
     chosen = HistGradientBoostingClassifier(categorical_features=[1])
     assert fresh_copy(chosen, fit_encoding(frame), seed=0).categorical_features == [1]
     assert narrow(fit_encoding(_texts(4000, 300)[0])) == []
@@ -152,7 +171,10 @@ def test_the_default_estimator_is_the_same_whatever_the_threads(task):
 def test_the_seed_is_that_of_the_default_estimator():
     frame, y = _texts()
     noisy = np.where(np.arange(len(y)) % 3 == 0, 1 - y, y)
-    assert _of(None, frame, noisy, seed=1).score(frame).tobytes() != _of(None, frame, noisy, seed=2).score(frame).tobytes()
+    assert (
+        _of(None, frame, noisy, seed=1).score(frame).tobytes()
+        != _of(None, frame, noisy, seed=2).score(frame).tobytes()
+    )
 
 
 def test_an_estimator_without_probabilities_scores_by_its_decisions():
@@ -160,7 +182,10 @@ def test_an_estimator_without_probabilities_scores_by_its_decisions():
     fitted = _of(RidgeClassifier(), frame, y)
     score = fitted.score(frame)
     assert len(np.unique(score)) > 3
-    assert score.tolist() == fitted.estimator.decision_function(fitted.encoding.transform(frame)).tolist()
+    assert (
+        score.tolist()
+        == fitted.estimator.decision_function(fitted.encoding.transform(frame)).tolist()
+    )
     assert not fitted.in_units_of_label
 
 
@@ -205,7 +230,10 @@ def test_columns_in_another_order_are_refused():
     frame, y = _texts()
     taught = LogisticRegression().fit(frame.select(two="noise", one="noise").to_numpy(), y)
     taught.feature_names_in_ = np.array(["two", "one"])  # as a frame with names would have left it
-    with pytest.raises(DataError, match=r"it takes the columns \['two', 'one'\], and the features are \['one', 'two'\]"):
+    with pytest.raises(
+        DataError,
+        match=r"it takes the columns \['two', 'one'\], and the features are \['one', 'two'\]",
+    ):
         _of(taught, frame.select(one="noise", two="noise"), y)
 
 
@@ -218,9 +246,21 @@ def test_no_rows_score_nothing():
     ("values", "says"),
     [
         ([], "rows: there are no labels; both outcomes are needed"),
-        ([0, 0], "rows: all 2 labels are 0; both outcomes are needed. Check the label, the filter and the split"),
+        (
+            [0, 0],
+            (
+                "rows: all 2 labels are 0; both outcomes are needed. Check the label, the filter "
+                "and the split"
+            ),
+        ),
         ([1], "rows: all 1 labels are 1"),
-        ([0, 1, 2], "rows: a binary label is 0 or 1, and 2 is among them; make one in the labels' select, or set task='regression'"),
+        (
+            [0, 1, 2],
+            (
+                "rows: a binary label is 0 or 1, and 2 is among them; make one in the labels' "
+                "select, or set task='regression'"
+            ),
+        ),
         ([0, 1, 0.5], "and 0.5 is among them"),
         ([-1, 1], "and -1 is among them"),
     ],
@@ -284,12 +324,18 @@ def test_training_does_not_depend_on_the_order_of_the_table(made, texts):
 def test_labels_of_one_class_do_not_train(made):
     of = model(made)
     with pytest.raises(DataError, match=r"training rows: all \d+ labels are 1"):
-        hw.train(hw.Model("m", task="binary", features=of.features, labels=labels(made.rows.filter("bad"))))
+        hw.train(
+            hw.Model(
+                "m", task="binary", features=of.features, labels=labels(made.rows.filter("bad"))
+            )
+        )
 
 
 def test_training_refuses_a_leak(made):
     source = hw.Source("rows", history=made.rows, timestamp_field="asked", select=["user", "bad"])
-    view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.mean("bad")], freshness=hw.on_request())
+    view = hw.FeatureView(
+        "user", source=source, keys=["user"], features=[hw.mean("bad")], freshness=hw.on_request()
+    )
     with pytest.raises(LeakError, match="selects 'bad', which the label 'bad' is made of"):
         hw.train(model(made, members=[view]))
 
@@ -300,8 +346,16 @@ def test_training_refuses_a_leak(made):
 @pytest.mark.parametrize("task", ["binary", "regression"])
 @pytest.mark.parametrize("kind", ["lightgbm", "pickle"])
 def test_a_kept_model_scores_the_same(made, texts, tmp_path, task, kind):
-    members = list(texts.features.features) if kind == "lightgbm" else [by_machine(made.events), hw.RequestField("machine", str)]
-    estimator = None if kind == "lightgbm" else (HistGradientBoostingClassifier(max_iter=10) if task == "binary" else Plain())
+    members = (
+        list(texts.features.features)
+        if kind == "lightgbm"
+        else [by_machine(made.events), hw.RequestField("machine", str)]
+    )
+    estimator = (
+        None
+        if kind == "lightgbm"
+        else (HistGradientBoostingClassifier(max_iter=10) if task == "binary" else Plain())
+    )
     of = model(made, task=task, estimator=estimator, members=members)
     trained = hw.train(of, level=LEVELS["hourly"], as_of=day(8))
     manifest = json.loads(trained.save(tmp_path / "models" / "breaks").read_text())
@@ -320,19 +374,32 @@ def test_a_loaded_booster_is_fitted_and_not_trained_again(made, tmp_path):
     hw.train(model(made, estimator=None), as_of=day(8)).save(tmp_path)
     booster = load(tmp_path, model(made)).estimator
     assert is_fitted(booster)
-    with pytest.raises(UsageError, match="LightGbmClasses: a loaded model is not trained again; give an estimator that is not fitted"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            "LightGbmClasses: a loaded model is not trained again; give an estimator that is not "
+            "fitted"
+        ),
+    ):
         booster.fit(None, None)
 
 
 def test_what_cannot_be_loaded(made, tmp_path):
     of = model(made)
-    with pytest.raises(DataError, match=r"no model at .*: manifest.json is missing; run headwater train"):
+    with pytest.raises(
+        DataError, match=r"no model at .*: manifest.json is missing; run headwater train"
+    ):
         load(tmp_path, of)
     hw.train(of, as_of=day(8)).save(tmp_path)
-    with pytest.raises(UsageError, match="is pickled, and loading a pickle runs code; pass allow_pickle=True"):
+    with pytest.raises(
+        UsageError, match="is pickled, and loading a pickle runs code; pass allow_pickle=True"
+    ):
         load(tmp_path, of)
     other = model(made, members=[by_machine(made.events), hw.RequestField("user", int)])
-    with pytest.raises(DataError, match=r"it reads 'amount', which is not served \(known: .*\); 'user' is served, and it does not know it"):
+    with pytest.raises(
+        DataError,
+        match=r"it reads 'amount', which is not served \(known: .*\); 'user' is served, and it does not know it",
+    ):
         load(tmp_path, other, allow_pickle=True)
 
 
@@ -341,10 +408,15 @@ def test_saving_again_leaves_one_model(made, tmp_path):
     for estimator in (None, "logistic"):
         trained = hw.train(model(made, estimator=estimator), as_of=day(8))
         save(trained.fitted, tmp_path, {})
-    assert load(tmp_path, of, allow_pickle=True).score(frame).tobytes() == trained.fitted.score(frame).tobytes()
+    assert (
+        load(tmp_path, of, allow_pickle=True).score(frame).tobytes()
+        == trained.fitted.score(frame).tobytes()
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "model.pkl"]
 
 
 def test_the_default_estimator_says_what_it_is():
-    _, said = default_estimator(TASKS["binary"], fit_encoding(pl.DataFrame({"x": [1.0]})), seed=0, threads=1)
+    _, said = default_estimator(
+        TASKS["binary"], fit_encoding(pl.DataFrame({"x": [1.0]})), seed=0, threads=1
+    )
     assert said.endswith("80 trees of 48 leaves")

@@ -36,11 +36,17 @@ def kept(tmp_path):
 
 
 def test_a_manifest_says_what_the_model_was_made_of(machines, tmp_path):
-    of = machine_model(machines, members=[by_machine(machines.events), hw.RequestField("amount", float)])
+    of = machine_model(
+        machines, members=[by_machine(machines.events), hw.RequestField("amount", float)]
+    )
     trained = hw.train(of, level=LEVELS["hourly"], level_name="hourly", as_of=day(8))
     path = trained.save(tmp_path)
     said = json.loads(path.read_text())
-    assert (said["model"], said["fingerprint"], said["task"]) == ("breaks", of.fingerprint, "binary")
+    assert (said["model"], said["fingerprint"], said["task"]) == (
+        "breaks",
+        of.fingerprint,
+        "binary",
+    )
     assert said["features"] == ["machine__last_state", "machine__mean_state_6h", "amount"]
     assert said["dtypes"] == ["Float64", "Float64", "Float64"]
     assert said["feature_service"] == {"svc": of.features.fingerprint}
@@ -48,7 +54,14 @@ def test_a_manifest_says_what_the_model_was_made_of(machines, tmp_path):
     (view,) = said["views"].values()
     assert view["says"] == "every 1h, published 5m later"
     hour = 3_600_000_000
-    assert view["freshness"] == {"kind": "batch", "every": hour, "at": 0, "timezone": "UTC", "delay": hour // 12, "wait": 0}
+    assert view["freshness"] == {
+        "kind": "batch",
+        "every": hour,
+        "at": 0,
+        "timezone": "UTC",
+        "delay": hour // 12,
+        "wait": 0,
+    }
     assert said["level"]["name"] == "hourly"
     assert said["level"]["fingerprint"] == LEVELS["hourly"].fingerprint
     assert said["level"]["predictions"] is None
@@ -61,7 +74,13 @@ def test_a_manifest_says_what_the_model_was_made_of(machines, tmp_path):
 
 def test_the_digest_is_that_of_the_dataset(machines, tmp_path):
     of = machine_model(machines)
-    made = hw.dataset(of, tmp_path / "rows.parquet", level=LEVELS["hourly"], as_of=day(8), resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        of,
+        tmp_path / "rows.parquet",
+        level=LEVELS["hourly"],
+        as_of=day(8),
+        resources=hw.Resources(cache=False),
+    )
     data = hw.train(of, level=LEVELS["hourly"], as_of=day(8)).data
     assert data["digest"] == made.manifest["digest"]
     assert data["columns"] == made.manifest["columns"]
@@ -70,7 +89,10 @@ def test_the_digest_is_that_of_the_dataset(machines, tmp_path):
 
 def test_the_level_that_no_one_named_is_said_in_words(machines):
     assert hw.train(machine_model(machines), as_of=day(8)).level_name == "as defined"
-    assert hw.train(machine_model(machines), level=LEVELS["hourly"], as_of=day(8)).level_name == "every 1h, published 5m later"
+    assert (
+        hw.train(machine_model(machines), level=LEVELS["hourly"], as_of=day(8)).level_name
+        == "every 1h, published 5m later"
+    )
 
 
 # ---- metrics
@@ -83,23 +105,33 @@ def test_metrics_are_those_of_the_field():
     score, y = trained.fitted.score(x), rows["clicked"].to_numpy()
     assert trained.metrics == {
         "training": pytest.approx(
-            {"auc": roc_auc_score(y, score), "average_precision": average_precision_score(y, score), "log_loss": log_loss(y, score)}
+            {
+                "auc": roc_auc_score(y, score),
+                "average_precision": average_precision_score(y, score),
+                "log_loss": log_loss(y, score),
+            }
         )
     }
     trained = hw.train(model("regression"), as_of=UNTIL, resources=hw.Resources(threads=1))
     apart = trained.fitted.score(x) - rows["cost"].to_numpy()
-    assert trained.metrics["training"] == pytest.approx({"mae": np.abs(apart).mean(), "rmse": np.sqrt((apart**2).mean())})
+    assert trained.metrics["training"] == pytest.approx(
+        {"mae": np.abs(apart).mean(), "rmse": np.sqrt((apart**2).mean())}
+    )
     trained = hw.train(model("multiclass"), as_of=UNTIL, resources=hw.Resources(threads=1))
     score = trained.fitted.score(x)
     known = outcomes(model("multiclass"), rows["kind"], rows)
     right = (score.argmax(axis=1) == known.y).mean()
-    assert trained.metrics["training"] == pytest.approx({"accuracy": right, "log_loss": log_loss(known.y, score)})
+    assert trained.metrics["training"] == pytest.approx(
+        {"accuracy": right, "log_loss": log_loss(known.y, score)}
+    )
 
 
 def test_ndcg_is_scikit_learns():
-    items = pl.format("i{}", pl.int_range(pl.len()))  # one list of 40 across others: each item is its own
+    # one list of 40 across others: each item is its own
+    items = pl.format("i{}", pl.int_range(pl.len()))
     rows = table(per_list=15).with_columns(
-        request=pl.when(pl.int_range(pl.len()) < 40).then(pl.lit("long")).otherwise("request"), item=items
+        request=pl.when(pl.int_range(pl.len()) < 40).then(pl.lit("long")).otherwise("request"),
+        item=items,
     )
     of = model(RANKING, rows=rows, estimator=imputed(LinearRegression()), fields=FIELDS[:2])
     trained = hw.train(of, as_of=UNTIL)
@@ -119,9 +151,14 @@ def test_held_out_rows_are_judged_by_a_model_of_earlier_ones():
     late = rows.filter(pl.col("asked") >= HALF)
     earlier = hw.train(model(rows=early), as_of=UNTIL, resources=hw.Resources(threads=1))
     y = late["clicked"].to_numpy()
-    assert trained.metrics["holdout"]["auc"] == pytest.approx(roc_auc_score(y, earlier.fitted.score(late)))
+    assert trained.metrics["holdout"]["auc"] == pytest.approx(
+        roc_auc_score(y, earlier.fitted.score(late))
+    )
     assert trained.rows == rows.height  # the profile is of all
-    with pytest.raises(DataError, match="leaves 0 rows to train on and 1200 to measure on; the request times are from"):
+    with pytest.raises(
+        DataError,
+        match="leaves 0 rows to train on and 1200 to measure on; the request times are from",
+    ):
         hw.train(model(), as_of=UNTIL, holdout=START)
     with pytest.raises(DataError, match="leaves 1200 rows to train on and 0 to measure on"):
         hw.train(model(), as_of=UNTIL, holdout="2024-03-20T00:00Z")
@@ -141,9 +178,12 @@ def test_a_model_that_scores_otherwise_is_refused(kept):
     manifest = json.loads((kept / "manifest.json").read_text())
     for example in manifest["examples"]:
         example["prediction"] += 1e-9
-    _change(kept, examples=manifest["examples"], versions=manifest["versions"] | {"lightgbm": "3.0"})
+    _change(
+        kept, examples=manifest["examples"], versions=manifest["versions"] | {"lightgbm": "3.0"}
+    )
     with pytest.raises(
-        DataError, match=r"no longer scores as it did when it was kept: .* these libraries are not the same: lightgbm 3.0 then"
+        DataError,
+        match=r"no longer scores as it did when it was kept: .* these libraries are not the same: lightgbm 3.0 then",
     ):
         open_model(kept, model())
 
@@ -153,7 +193,9 @@ def test_a_row_that_scores_otherwise_than_the_frame_is_refused(kept, monkeypatch
 
     one = ServedModel.one
     monkeypatch.setattr(ServedModel, "one", lambda self, values: one(self, values) + 1e-6)
-    with pytest.raises(DataError, match=r"no longer scores as it did .* \(one row\); no library has changed"):
+    with pytest.raises(
+        DataError, match=r"no longer scores as it did .* \(one row\); no library has changed"
+    ):
         open_model(kept, model())
 
 
@@ -165,7 +207,9 @@ def test_a_file_that_was_changed_is_refused_before_it_is_read(tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(Runs()))
-    with pytest.raises(DataError, match=r"is not what was kept: model.pkl has changed; train it again"):
+    with pytest.raises(
+        DataError, match=r"is not what was kept: model.pkl has changed; train it again"
+    ):
         open_model(tmp_path, allow_pickle=True)
     assert not (tmp_path / "ran").exists()
     (tmp_path / "model.pkl").unlink()
@@ -189,19 +233,26 @@ def test_a_manifest_that_cannot_be_read(kept, text, says):
 
 def test_a_manifest_of_another_version(kept):
     _change(kept, format=99)
-    with pytest.raises(DataError, match=r"it is of format 99, and this version reads 2. Train the model again"):
+    with pytest.raises(
+        DataError, match=r"it is of format 99, and this version reads 2. Train the model again"
+    ):
         open_model(kept)
 
 
 def test_a_format_that_is_not_known_here(kept):
     manifest = json.loads((kept / "manifest.json").read_text())
     _change(kept, kept=manifest["kept"] | {"format": "onx"})
-    with pytest.raises(DataError, match="kept as 'onx', which this version of headwater does not know; did you mean 'onnx'"):
+    with pytest.raises(
+        DataError,
+        match="kept as 'onx', which this version of headwater does not know; did you mean 'onnx'",
+    ):
         open_model(kept)
 
 
 def test_features_in_another_order_are_refused(kept):
-    with pytest.raises(DataError, match="the order of features differs: number 1 was 'x', and is 'shade'"):
+    with pytest.raises(
+        DataError, match="the order of features differs: number 1 was 'x', and is 'shade'"
+    ):
         open_model(kept, model(fields=FIELDS[::-1]))
 
 
@@ -224,22 +275,35 @@ def test_a_file_of_python_needs_trust(tmp_path, name):
         joblib.dump(taught, tmp_path / name)
     else:
         (tmp_path / name).write_bytes(pickle.dumps(taught))
-    with pytest.raises(UsageError, match=r"runs code; pass allow_pickle=True if you trust where it comes from"):
+    with pytest.raises(
+        UsageError, match=r"runs code; pass allow_pickle=True if you trust where it comes from"
+    ):
         hw.operations.load_model(tmp_path / name)
-    of = model(estimator=hw.operations.load_model(tmp_path / name, allow_pickle=True), fields=[hw.RequestField("noise", float)])
+    of = model(
+        estimator=hw.operations.load_model(tmp_path / name, allow_pickle=True),
+        fields=[hw.RequestField("noise", float)],
+    )
     trained = hw.train(of, as_of=UNTIL)
     assert trained.fitted.replayed
-    assert trained.fitted.score(rows).tolist() == taught.predict_proba(rows.select("noise").to_numpy())[:, 1].tolist()
+    assert (
+        trained.fitted.score(rows).tolist()
+        == taught.predict_proba(rows.select("noise").to_numpy())[:, 1].tolist()
+    )
 
 
 def test_a_file_of_lightgbm(tmp_path):
     trained = hw.train(model(fields=FIELDS[:2]), as_of=UNTIL, resources=hw.Resources(threads=1))
     trained.fitted.estimator.booster_.save_model(tmp_path / "m.txt")
     of = model(estimator=hw.operations.load_model(tmp_path / "m.txt"), fields=FIELDS[:2])
-    assert hw.train(of, as_of=UNTIL).fitted.score(table()).tolist() == trained.fitted.score(table()).tolist()
+    assert (
+        hw.train(of, as_of=UNTIL).fitted.score(table()).tolist()
+        == trained.fitted.score(table()).tolist()
+    )
     with pytest.raises(DataError, match="it takes 2 columns, and the features are 1: noise"):
         hw.train(model(estimator=of.estimator, fields=FIELDS[1:2]), as_of=UNTIL)
-    with pytest.raises(DataError, match="the category numbers of 'shade' in its training are not known"):
+    with pytest.raises(
+        DataError, match="the category numbers of 'shade' in its training are not known"
+    ):
         hw.train(model(estimator=of.estimator), as_of=UNTIL)
 
 
@@ -249,31 +313,46 @@ def test_a_file_that_holds_no_model(tmp_path, ending):
     with pytest.raises(DataError, match="no model at"):
         hw.operations.load_model(place, allow_pickle=True)
     place.write_bytes(b"nothing that could be a model")
-    with pytest.raises(DataError, match=r"cannot be loaded|is not a model that|is not a readable LightGBM model"):
+    with pytest.raises(
+        DataError, match=r"cannot be loaded|is not a model that|is not a readable LightGBM model"
+    ):
         hw.operations.load_model(place, allow_pickle=True)
 
 
 def test_a_place_that_says_no_format():
     with pytest.raises(UsageError, match=r"load_model\('m.h5'\): unknown format; known: .txt"):
         hw.operations.load_model("m.h5")
-    with pytest.raises(UsageError, match="is kept by mlflow, and loading it runs code; pass allow_pickle=True"):
+    with pytest.raises(
+        UsageError, match="is kept by mlflow, and loading it runs code; pass allow_pickle=True"
+    ):
         hw.operations.load_model("models:/churn/3")
 
 
-@pytest.mark.parametrize(("place", "module", "extra"), [("m.onnx", "onnxruntime", "onnx"), ("models:/m/1", "mlflow", "mlflow")])
-def test_a_library_that_is_not_installed_names_its_extra(tmp_path, monkeypatch, place, module, extra):
+@pytest.mark.parametrize(
+    ("place", "module", "extra"),
+    [("m.onnx", "onnxruntime", "onnx"), ("models:/m/1", "mlflow", "mlflow")],
+)
+def test_a_library_that_is_not_installed_names_its_extra(
+    tmp_path, monkeypatch, place, module, extra
+):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     monkeypatch.setitem(__import__("sys").modules, f"{module}.artifacts", None)
     (tmp_path / "m.onnx").write_bytes(b"x")
     with pytest.raises(MissingExtraError, match=rf"headwater\[{extra}\]"):
-        hw.operations.load_model(tmp_path / place if place.endswith("onnx") else place, allow_pickle=True)
+        hw.operations.load_model(
+            tmp_path / place if place.endswith("onnx") else place, allow_pickle=True
+        )
 
 
 def test_every_format_is_in_the_table_once():
     names = [form.name for form in formats.FORMATS.values()]
     assert names == list(formats.FORMATS)
     assert names[-1] == "pickle"
-    assert {form.name for form in formats.FORMATS.values() if form.runs_code} == {"pickle", "joblib", "mlflow"}
+    assert {form.name for form in formats.FORMATS.values() if form.runs_code} == {
+        "pickle",
+        "joblib",
+        "mlflow",
+    }
     assert len({form.file for form in formats.FORMATS.values()}) == len(names)
 
 
@@ -282,5 +361,8 @@ def test_a_local_class_cannot_be_kept(tmp_path):
         pass
 
     of = model("regression", estimator=Local(), fields=FIELDS[1:2])
-    with pytest.raises(DataError, match=r"Local cannot be kept: .* Define it at the top of a module that serving can import"):
+    with pytest.raises(
+        DataError,
+        match=r"Local cannot be kept: .* Define it at the top of a module that serving can import",
+    ):
         hw.train(of, as_of=UNTIL).save(tmp_path)

@@ -1,4 +1,6 @@
-"""Estimators that ask for columns by name or as categories, and weights of rows: alike in training, in a backtest, served and loaded."""
+"""Estimators that ask for columns by name or as categories, and weights of rows: alike in training,
+in a backtest, served and loaded.
+"""
 
 import importlib.util
 import json
@@ -29,7 +31,9 @@ from headwater.training.schema_check import problems
 from tests.models.worlds import imputed, model, table
 
 NUMBERS = make_pipeline(SimpleImputer(), StandardScaler())
-TEXTS = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+TEXTS = make_pipeline(
+    SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
+)
 
 
 class ByName(ClassifierMixin, BaseEstimator):
@@ -65,26 +69,46 @@ def columns(*parts, **more):
 # the estimator, and the library of its frames
 ESTIMATORS = {
     "columns by name": (columns(("n", NUMBERS, ["x", "noise"]), ("t", TEXTS, ["shade"])), "pandas"),
-    "one column by name": (columns(("t", OneHotEncoder(handle_unknown="ignore"), ["shade"])), "pandas"),
-    "columns by selectors": (
-        columns(("n", NUMBERS, make_column_selector(dtype_include="number")), ("t", TEXTS, make_column_selector(dtype_include="category"))),
+    "one column by name": (
+        columns(("t", OneHotEncoder(handle_unknown="ignore"), ["shade"])),
         "pandas",
     ),
-    "columns by a function": (columns(("n", NUMBERS, lambda X: [c for c in X.columns if c != "shade"])), "pandas"),
+    "columns by selectors": (
+        columns(
+            ("n", NUMBERS, make_column_selector(dtype_include="number")),
+            ("t", TEXTS, make_column_selector(dtype_include="category")),
+        ),
+        "pandas",
+    ),
+    "columns by a function": (
+        columns(("n", NUMBERS, lambda X: [c for c in X.columns if c != "shade"])),
+        "pandas",
+    ),
     "the rest passed on": (columns(("t", TEXTS, ["shade"]), remainder=SimpleImputer()), "pandas"),
-    "below a search": (GridSearchCV(columns(("n", NUMBERS, ["x"])), {"logisticregression__C": [0.1, 1.0]}, cv=2), "pandas"),
+    "below a search": (
+        GridSearchCV(columns(("n", NUMBERS, ["x"])), {"logisticregression__C": [0.1, 1.0]}, cv=2),
+        "pandas",
+    ),
     "below a calibration": (CalibratedClassifierCV(columns(("n", NUMBERS, ["x"])), cv=2), "pandas"),
     "categories below a transformer": (
         make_pipeline(
-            ColumnTransformer([("n", "passthrough", ["x", "shade"])], verbose_feature_names_out=False).set_output(transform="pandas"),
+            ColumnTransformer(
+                [("n", "passthrough", ["x", "shade"])], verbose_feature_names_out=False
+            ).set_output(transform="pandas"),
             HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"),
         ),
         "pandas",
     ),
     "an estimator of one's own": (ByName(), "pandas"),
     "columns by position": (columns(("n", NUMBERS, [0, 1])), ""),
-    "categories of dtype": (HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"), ""),
-    "categories by name": (HistGradientBoostingClassifier(max_iter=5, categorical_features=["shade"]), ""),
+    "categories of dtype": (
+        HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"),
+        "",
+    ),
+    "categories by name": (
+        HistGradientBoostingClassifier(max_iter=5, categorical_features=["shade"]),
+        "",
+    ),
     "a parameter that changes": (CatBoostLike(["shade"]), ""),
     "a plain pipeline": (imputed(), ""),
     "a plain forest": (RandomForestClassifier(5), ""),
@@ -107,7 +131,8 @@ def test_offline_is_served_and_loaded(estimator, frames, tmp_path, monkeypatch):
     rows = table().select("x", "noise", "shade")[:20]
     offline = made.fitted.score(rows)
     served = ServedModel(made.fitted)
-    alike = partial(np.testing.assert_allclose, rtol=1e-12)  # BLAS may add up one row in another order than many
+    # BLAS may add up one row in another order than many
+    alike = partial(np.testing.assert_allclose, rtol=1e-12)
     alike([served.one(row) for row in rows.iter_rows()], offline)
     odd = pl.DataFrame(ODD, schema=rows.schema, orient="row")
     if not isinstance(estimator, RandomForestClassifier):
@@ -123,19 +148,34 @@ def test_offline_is_served_and_loaded(estimator, frames, tmp_path, monkeypatch):
 
 def test_a_backtest_takes_an_estimator_by_names():
     estimator = columns(("n", NUMBERS, ["x", "noise"]), ("t", TEXTS, ["shade"]))
-    found = hw.backtest(model(estimator=estimator), levels={"as defined": hw.Level()}, evaluation=hw.Evaluation(resamples=50))
+    found = hw.backtest(
+        model(estimator=estimator),
+        levels={"as defined": hw.Level()},
+        evaluation=hw.Evaluation(resamples=50),
+    )
     assert found.result.levels[0].metrics["auc"].value > 0.8
 
 
 def test_without_pandas_frames_are_of_polars(monkeypatch):
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pandas" else real(name, *more))
-    made = trained(columns(("n", NUMBERS, ["x", "noise"]), ("t", OneHotEncoder(handle_unknown="ignore"), ["shade"])))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == "pandas" else real(name, *more),
+    )
+    made = trained(
+        columns(
+            ("n", NUMBERS, ["x", "noise"]), ("t", OneHotEncoder(handle_unknown="ignore"), ["shade"])
+        )
+    )
     assert made.fitted.frames == "polars"
     assert [ServedModel(made.fitted).one(ROW)] == made.fitted.score(
         pl.DataFrame([ROW], schema=["x", "noise", "shade"], orient="row")
     ).tolist()
-    with pytest.raises(MissingExtraError, match=r"pandas, which make_column_selector needs, .* pip install 'headwater\[pandas\]'"):
+    with pytest.raises(
+        MissingExtraError,
+        match=r"pandas, which make_column_selector needs, .* pip install 'headwater\[pandas\]'",
+    ):
         trained(columns(("n", NUMBERS, make_column_selector(dtype_include="number"))))
 
 
@@ -149,9 +189,19 @@ def test_an_estimator_that_misses_names_is_told_how_to_get_them():
 
 def test_categories_of_text_reach_each_kind_of_estimator():
     encoding = fit_encoding(table().select("x", "shade"))
-    assert fresh_copy(HistGradientBoostingClassifier(categorical_features="from_dtype"), encoding, seed=1).categorical_features == [1]
-    assert fresh_copy(HistGradientBoostingClassifier(categorical_features=["shade"]), encoding, seed=1).categorical_features == [1]
-    with pytest.raises(DataError, match="categorical_features names 'shdae', which is not a feature of the model; did you mean 'shade'"):
+    assert fresh_copy(
+        HistGradientBoostingClassifier(categorical_features="from_dtype"), encoding, seed=1
+    ).categorical_features == [1]
+    assert fresh_copy(
+        HistGradientBoostingClassifier(categorical_features=["shade"]), encoding, seed=1
+    ).categorical_features == [1]
+    with pytest.raises(
+        DataError,
+        match=(
+            "categorical_features names 'shdae', which is not a feature of the model; did you "
+            "mean 'shade'"
+        ),
+    ):
         fresh_copy(HistGradientBoostingClassifier(categorical_features=["shdae"]), encoding, seed=1)
 
     class Boosted(LogisticRegression):
@@ -159,7 +209,10 @@ def test_categories_of_text_reach_each_kind_of_estimator():
             self.enable_categorical, self.feature_types = enable_categorical, feature_types
 
     assert fresh_copy(Boosted(), encoding, seed=1).feature_types is None
-    assert fresh_copy(Boosted(enable_categorical=True), encoding, seed=1).feature_types == ["q", "c"]
+    assert fresh_copy(Boosted(enable_categorical=True), encoding, seed=1).feature_types == [
+        "q",
+        "c",
+    ]
 
 
 def test_catboost_gets_texts_as_they_are():
@@ -186,7 +239,10 @@ def test_other_columns_than_the_manifest_s_are_refused_on_load(tmp_path):
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     manifest["features"][:2] = ["noise", "x"]
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=r"takes .*'x', 'noise', 'shade'.*, and its manifest says .*'noise', 'x', 'shade'"):
+    with pytest.raises(
+        DataError,
+        match=r"takes .*'x', 'noise', 'shade'.*, and its manifest says .*'noise', 'x', 'shade'",
+    ):
         open_model(tmp_path, allow_pickle=True)
 
 
@@ -211,7 +267,10 @@ def test_weights_reach_the_estimator(estimator):
     rows = table().select("x", "noise", "shade")[:50]
     plain = trained(estimator).fitted.score(rows)
     ones = hw.train(weighted(pl.lit(1), estimator=estimator), seed=1).fitted.score(rows)
-    few = hw.train(weighted(pl.when(pl.col("clicked") == 1).then(20.0).otherwise(1.0), estimator=estimator), seed=1).fitted.score(rows)
+    few = hw.train(
+        weighted(pl.when(pl.col("clicked") == 1).then(20.0).otherwise(1.0), estimator=estimator),
+        seed=1,
+    ).fitted.score(rows)
     np.testing.assert_allclose(ones, plain, atol=1e-6)
     assert few.mean() > plain.mean() + 0.05
 
@@ -223,22 +282,34 @@ def test_weights_of_a_ranking_follow_its_lists():
 
 def test_a_backtest_trains_with_weights_and_measures_without():
     levels = {"as defined": hw.Level()}
-    plain = hw.backtest(model(estimator=imputed()), levels=levels, evaluation=hw.Evaluation(resamples=50)).result.levels[0]
+    plain = hw.backtest(
+        model(estimator=imputed()), levels=levels, evaluation=hw.Evaluation(resamples=50)
+    ).result.levels[0]
     many = pl.when(pl.col("clicked") == 1).then(20.0).otherwise(1.0)
-    found = hw.backtest(weighted(many, estimator=imputed()), levels=levels, evaluation=hw.Evaluation(resamples=50)).result.levels[0]
-    assert found.metrics["log_loss"].value > plain.metrics["log_loss"].value  # scores are too high by design
+    found = hw.backtest(
+        weighted(many, estimator=imputed()), levels=levels, evaluation=hw.Evaluation(resamples=50)
+    ).result.levels[0]
+    # scores are too high by design
+    assert found.metrics["log_loss"].value > plain.metrics["log_loss"].value
     assert found.metrics["auc"].value == pytest.approx(plain.metrics["auc"].value, abs=0.05)
 
 
 def test_rows_without_a_weight_are_left_out_and_counted():
-    made = hw.train(weighted(pl.when(pl.int_range(pl.len()) < 100).then(None).otherwise(1.0), estimator=imputed()))
+    made = hw.train(
+        weighted(
+            pl.when(pl.int_range(pl.len()) < 100).then(None).otherwise(1.0), estimator=imputed()
+        )
+    )
     assert made.left_out["labels: no w"] == 100
     assert made.rows == 1100
 
 
 BAD = {
     "negative": (pl.lit(-1.0), "1200 weights of 'w' are negative or no numbers, such as -1.0"),
-    "not a number": (pl.lit(float("nan")), "1200 weights of 'w' are negative or no numbers, such as nan"),
+    "not a number": (
+        pl.lit(float("nan")),
+        "1200 weights of 'w' are negative or no numbers, such as nan",
+    ),
     "endless": (pl.lit(float("inf")), "such as inf"),
     "a text": (pl.lit("heavy"), "the weight 'w' is String; it must be a number of 0 or more"),
 }
@@ -252,7 +323,10 @@ def test_what_is_no_weight_is_refused(weight, said):
 
 def test_an_estimator_without_weights_is_refused_before_anything_is_read():
     said = r"the labels have weight=, and KNeighborsClassifier.fit takes no sample_weight; leave weight= out"
-    assert said.replace(r"\.", ".") in problems([weighted(pl.lit(1), estimator=imputed(KNeighborsClassifier()))])[0].message
+    assert (
+        said.replace(r"\.", ".")
+        in problems([weighted(pl.lit(1), estimator=imputed(KNeighborsClassifier()))])[0].message
+    )
     with pytest.raises(DataError, match=said):
         hw.train(weighted(pl.lit(1), estimator=imputed(KNeighborsClassifier())))
 

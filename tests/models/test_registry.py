@@ -1,4 +1,6 @@
-"""Versions of fitted models: written whole, one of them current, replaced atomically, and reloaded during requests."""
+"""Versions of fitted models: written whole, one of them current, replaced atomically, and reloaded
+during requests.
+"""
 
 import contextlib
 import json
@@ -86,7 +88,9 @@ def test_promote_and_rollback_go_through_what_was_current(versions):
     assert versions.promote(3, "shades").number == 3  # again is not a step
     versions.promote(1, "shades")
     assert [versions.rollback("shades").number for _ in range(3)] == [3, 2, 1]
-    with pytest.raises(UsageError, match="no version was current before version 1; promote one of 1 to 3"):
+    with pytest.raises(
+        UsageError, match="no version was current before version 1; promote one of 1 to 3"
+    ):
         versions.rollback("shades")
 
 
@@ -96,18 +100,22 @@ def test_one_at_a_time_says_what_is_current(versions, monkeypatch):
 
     def slow(place):
         found = read(place)
-        with contextlib.suppress(threading.BrokenBarrierError):  # a thread that has to wait for the lock never comes here meanwhile
+        # a thread that has to wait for the lock never comes here meanwhile
+        with contextlib.suppress(threading.BrokenBarrierError):
             both.wait()
         return found
 
     monkeypatch.setattr(registries, "read_pointer", slow)
-    threads = [threading.Thread(target=versions.promote, args=(number, "shades")) for number in (1, 3)]
+    threads = [
+        threading.Thread(target=versions.promote, args=(number, "shades")) for number in (1, 3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
     monkeypatch.undo()
-    assert len([versions.rollback("shades") for _ in range(3)]) == 3  # both steps, and the one before
+    # both steps, and the one before
+    assert len([versions.rollback("shades") for _ in range(3)]) == 3
 
 
 def test_the_first_version_is_current_whether_promoted_or_not(tmp_path):
@@ -123,7 +131,9 @@ def test_rollback_steps_over_a_version_that_was_removed(versions):
     assert versions.rollback("shades").number == 1
 
 
-@pytest.mark.parametrize("level", ["live", "request only", "..", "a/b", "ä.b", ".new-x", "7", "current"])
+@pytest.mark.parametrize(
+    "level", ["live", "request only", "..", "a/b", "ä.b", ".new-x", "7", "current"]
+)
 def test_a_level_may_have_any_name(tmp_path, level):
     made = hw.operations.ModelRegistry(tmp_path / "models")
     made.add("shades", constant(1.0), level=level)
@@ -136,14 +146,22 @@ def test_a_level_may_have_any_name(tmp_path, level):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda r: r.current("shade"), DataError, "no version of shade at 'as defined'; did you mean 'shades'?"),
+        (
+            lambda r: r.current("shade"),
+            DataError,
+            "no version of shade at 'as defined'; did you mean 'shades'?",
+        ),
         (
             lambda r: r.current("shades", "live"),
             DataError,
             "it has one at 'as defined'. Run: headwater train --model shades --level 'live'",
         ),
         (lambda r: r.rollback("shades", "live"), DataError, "no version of shades at 'live'"),
-        (lambda r: r.promote(7, "shades"), UsageError, "shades as defined has no version 7; it has 1 to 2"),
+        (
+            lambda r: r.promote(7, "shades"),
+            UsageError,
+            "shades as defined has no version 7; it has 1 to 2",
+        ),
         (lambda r: r.version(1, "other"), DataError, "no version of other"),
     ],
 )
@@ -155,7 +173,10 @@ def test_what_is_not_there_is_named(versions, call, error, message):
 def test_an_empty_registry(tmp_path):
     made = hw.operations.ModelRegistry(tmp_path / "none")
     assert (made.variants(), made.versions("shades"), made.stamp("shades")) == ([], [], None)
-    with pytest.raises(DataError, match=r"holds no version of shades at 'as defined'; there are none yet. Run: headwater train"):
+    with pytest.raises(
+        DataError,
+        match=r"holds no version of shades at 'as defined'; there are none yet. Run: headwater train",
+    ):
         made.current("shades")
 
 
@@ -167,8 +188,14 @@ def test_a_pointer_that_says_nothing(versions):
 
 def test_the_registry_lies_in_headwaters_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_HOME", str(tmp_path))
-    assert hw.train(model(), as_of=UNTIL).register().folder == tmp_path / "models" / "shades" / "as defined" / "1"
-    assert hw.train(model(), as_of=UNTIL, level_name="live").register().folder == tmp_path / "models" / "shades" / "live" / "1"
+    assert (
+        hw.train(model(), as_of=UNTIL).register().folder
+        == tmp_path / "models" / "shades" / "as defined" / "1"
+    )
+    assert (
+        hw.train(model(), as_of=UNTIL, level_name="live").register().folder
+        == tmp_path / "models" / "shades" / "live" / "1"
+    )
     assert hw.operations.ModelRegistry().open(model()).version == "1"
 
 
@@ -219,13 +246,17 @@ for _ in range(int(sys.argv[2])):
 
 
 def _writer(folder, times):
-    return subprocess.Popen([sys.executable, "-c", _WRITER, str(folder), str(times)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(folder), str(times)], stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.slow
 def test_processes_that_write_at_once_get_a_number_each(tmp_path):
     writers = [_writer(tmp_path, 5) for _ in range(3)]
-    numbers = [int(line) for writer in writers for line in writer.communicate(timeout=120)[0].split()]
+    numbers = [
+        int(line) for writer in writers for line in writer.communicate(timeout=120)[0].split()
+    ]
     assert sorted(numbers) == list(range(1, 16))
     made = hw.operations.ModelRegistry(tmp_path)
     assert [v.number for v in made.versions("m")] == list(range(1, 16))
@@ -245,7 +276,9 @@ def test_a_writer_that_is_killed_leaves_whole_versions_only(tmp_path):
         assert all(len(list(v.folder.iterdir())) == 201 for v in made.versions("m"))
         assert made.current("m").folder.is_dir()
     last = made.versions("m")[-1].number
-    assert made.add("m", lambda folder: (folder / "manifest.json").write_text("{}")).number == last + 1
+    assert (
+        made.add("m", lambda folder: (folder / "manifest.json").write_text("{}")).number == last + 1
+    )
 
 
 # ---- reloaded during requests
@@ -338,6 +371,8 @@ def test_default_models_load_without_trust(tmp_path):
     hw.train(of, as_of=UNTIL, resources=hw.Resources(threads=1)).register(made)
     assert Reloading(made, of).one(FRAME.row(0)) == made.open(of).one(FRAME.row(0))
     hw.train(model(estimator=imputed(), fields=FIELDS[:2]), as_of=UNTIL).register(made)
-    with pytest.raises(UsageError, match="is pickled, and loading a pickle runs code; pass allow_pickle=True"):
+    with pytest.raises(
+        UsageError, match="is pickled, and loading a pickle runs code; pass allow_pickle=True"
+    ):
         made.open(model(fields=FIELDS[:2]))
     assert Path(made.current("shades").folder / "model.pkl").is_file()

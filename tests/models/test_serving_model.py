@@ -1,4 +1,6 @@
-"""A row scores the same alone as in a frame, in every format, after it was kept and loaded, and from many threads concurrently."""
+"""A row scores the same alone as in a frame, in every format, after it was kept and loaded, and
+from many threads concurrently.
+"""
 
 import datetime as dt
 import math
@@ -25,7 +27,10 @@ from headwater.models.row_encoding import RowEncoding
 from headwater.models.serving_model import ServedModel
 from tests.models.worlds import FIELDS, KINDS, RANKING, imputed, model, table
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")  # MLflow's own
+# MLflow's own
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"
+)
 
 UNTIL = "2024-04-01T00:00Z"
 NUMBERS = [hw.RequestField("x", float), hw.RequestField("noise", float)]
@@ -40,7 +45,9 @@ EVERY = {
     "real": pl.Series([0.1, None, float("nan")]),
     "flag": pl.Series([True, None, False]),
     "text": pl.Series(["no", "se", None]),
-    "time": pl.Series([AT, None, dt.datetime(1960, 1, 1, tzinfo=dt.UTC)], dtype=pl.Datetime("us", "UTC")),
+    "time": pl.Series(
+        [AT, None, dt.datetime(1960, 1, 1, tzinfo=dt.UTC)], dtype=pl.Datetime("us", "UTC")
+    ),
     "day": pl.Series([AT.date(), None, dt.date(1960, 1, 1)]),
     "span": pl.Series([dt.timedelta(seconds=-1.5), None, dt.timedelta(days=400)]),
     "texts": pl.Series([["a", "b", "a"], None, []], dtype=pl.List(pl.String)),
@@ -82,14 +89,18 @@ def test_a_text_that_training_did_not_see_is_missing_in_a_row_too(kind):
 )
 def test_a_value_of_another_type_is_named(kind, value):
     one = RowEncoding(fit_encoding(pl.DataFrame({"first": [1.0] * 3, kind: EVERY[kind]})))
-    with pytest.raises(DataError, match=f"the feature '{kind}' is .* which is of another type than in training"):
+    with pytest.raises(
+        DataError, match=f"the feature '{kind}' is .* which is of another type than in training"
+    ):
         one([1.0, value])
 
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, 2.0, 3.0], []])
 def test_a_row_of_another_width_is_refused(values):
     one = RowEncoding(fit_encoding(pl.DataFrame({"a": [1.0], "b": [2.0]})))
-    with pytest.raises(DataError, match=f"a row has {len(values)} values, and the model takes 2: a, b"):
+    with pytest.raises(
+        DataError, match=f"a row has {len(values)} values, and the model takes 2: a, b"
+    ):
         one(values)
 
 
@@ -116,12 +127,23 @@ def _named_onnx(folder):
 
     rows = table().with_columns(pl.col("x").fill_null(0))
     made = make_pipeline(
-        ColumnTransformer([("n", "passthrough", ["x", "noise"]), ("t", OneHotEncoder(handle_unknown="ignore"), ["shade"])]),
+        ColumnTransformer(
+            [
+                ("n", "passthrough", ["x", "noise"]),
+                ("t", OneHotEncoder(handle_unknown="ignore"), ["shade"]),
+            ]
+        ),
         LogisticRegression(),
     )
     made.fit(rows.select("x", "noise", "shade").to_pandas(), rows["clicked"].to_numpy())
-    inputs = [("x", FloatTensorType([None, 1])), ("noise", FloatTensorType([None, 1])), ("shade", StringTensorType([None, 1]))]
-    (folder / "named.onnx").write_bytes(to_onnx(made, initial_types=inputs, options={"zipmap": False}).SerializeToString())
+    inputs = [
+        ("x", FloatTensorType([None, 1])),
+        ("noise", FloatTensorType([None, 1])),
+        ("shade", StringTensorType([None, 1])),
+    ]
+    (folder / "named.onnx").write_bytes(
+        to_onnx(made, initial_types=inputs, options={"zipmap": False}).SerializeToString()
+    )
     return hw.operations.load_model(folder / "named.onnx")
 
 
@@ -133,7 +155,11 @@ def _mlflow(folder, *, signed=True):
     fitted = LogisticRegression().fit(x, y)
     signature = infer_signature(x, fitted.predict_proba(x)) if signed else None
     mlflow.sklearn.save_model(
-        fitted, str(folder / "kept"), signature=signature, serialization_format="cloudpickle", pyfunc_predict_fn="predict_proba"
+        fitted,
+        str(folder / "kept"),
+        signature=signature,
+        serialization_format="cloudpickle",
+        pyfunc_predict_fn="predict_proba",
     )
     return hw.operations.load_model(folder / "kept", allow_pickle=True)
 
@@ -148,16 +174,30 @@ MADE = {
     "pickle binary": lambda _: (model(estimator=imputed()), FIELDS),
     "pickle multiclass": lambda _: (model("multiclass", estimator=imputed()), FIELDS),
     "pickle ranking": lambda _: (model(RANKING, estimator=imputed(LinearRegression())), FIELDS),
-    "onnx multiclass": lambda folder: (model("multiclass", estimator=_onnx(LogisticRegression(), folder), fields=NUMBERS), NUMBERS),
-    "onnx of maps": lambda folder: (
-        model("multiclass", estimator=_onnx(LogisticRegression(), folder, zipmap=True), fields=NUMBERS),
+    "onnx multiclass": lambda folder: (
+        model("multiclass", estimator=_onnx(LogisticRegression(), folder), fields=NUMBERS),
         NUMBERS,
     ),
-    "onnx forest": lambda folder: (model("multiclass", estimator=_onnx(RandomForestClassifier(30), folder), fields=NUMBERS), NUMBERS),
-    "onnx regression": lambda folder: (model("regression", estimator=_onnx(GradientBoostingRegressor(), folder), fields=NUMBERS), NUMBERS),
+    "onnx of maps": lambda folder: (
+        model(
+            "multiclass", estimator=_onnx(LogisticRegression(), folder, zipmap=True), fields=NUMBERS
+        ),
+        NUMBERS,
+    ),
+    "onnx forest": lambda folder: (
+        model("multiclass", estimator=_onnx(RandomForestClassifier(30), folder), fields=NUMBERS),
+        NUMBERS,
+    ),
+    "onnx regression": lambda folder: (
+        model("regression", estimator=_onnx(GradientBoostingRegressor(), folder), fields=NUMBERS),
+        NUMBERS,
+    ),
     "onnx by names": lambda folder: (model(estimator=_named_onnx(folder)), FIELDS),
     "mlflow": lambda folder: (model(estimator=_mlflow(folder), fields=NUMBERS), NUMBERS),
-    "mlflow without signature": lambda folder: (model(estimator=_mlflow(folder, signed=False), fields=NUMBERS), NUMBERS),
+    "mlflow without signature": lambda folder: (
+        model(estimator=_mlflow(folder, signed=False), fields=NUMBERS),
+        NUMBERS,
+    ),
 }
 
 
@@ -186,7 +226,11 @@ def served(tmp_path_factory):
     return make
 
 
-_number = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([0.0, -0.0, 1e300, float("inf"), float("nan"), 5]))
+_number = st.one_of(
+    st.none(),
+    st.floats(-1e6, 1e6),
+    st.sampled_from([0.0, -0.0, 1e300, float("inf"), float("nan"), 5]),
+)
 _text = st.one_of(st.none(), st.sampled_from(["dark", "mid", "light", "unseen", ""]))
 _gapless = st.floats(-1e6, 1e6)
 
@@ -201,8 +245,19 @@ def test_a_row_scores_as_in_a_frame(served, name, data):
     number = _number if gaps else _gapless
     texts = _text if gaps else st.sampled_from(["dark", "mid", "light", "unseen"])
     kinds = dict(zip(columns, kept.fitted.encoding.kinds, strict=True))
-    rows = data.draw(st.lists(st.tuples(*(texts if kinds[c] == "text" else number for c in columns)), min_size=1, max_size=9))
-    frame = pl.DataFrame({c: pl.Series(v, strict=False) for c, v in zip(columns, zip(*rows, strict=True), strict=True)})
+    rows = data.draw(
+        st.lists(
+            st.tuples(*(texts if kinds[c] == "text" else number for c in columns)),
+            min_size=1,
+            max_size=9,
+        )
+    )
+    frame = pl.DataFrame(
+        {
+            c: pl.Series(v, strict=False)
+            for c, v in zip(columns, zip(*rows, strict=True), strict=True)
+        }
+    )
     together = kept.score(frame)
     alone = np.array([kept.one(row) for row in rows])
     assert together.shape == alone.shape
@@ -219,7 +274,9 @@ def test_a_kept_model_scores_as_the_trained_one(served, name):
     apart = (
         1e-12 if name.startswith("pickle") else 0
     )  # a linear model's BLAS adds up one row in another order than many, on some processors
-    np.testing.assert_allclose([kept.one(row) for row in frame.iter_rows()], after, rtol=apart, atol=0)
+    np.testing.assert_allclose(
+        [kept.one(row) for row in frame.iter_rows()], after, rtol=apart, atol=0
+    )
     assert [example.prediction for example in kept.manifest.examples] == before.tolist()
     plain = kept.one(frame.row(0))
     assert all(type(value) is float for value in (plain if isinstance(plain, list) else [plain]))
@@ -256,9 +313,13 @@ def test_one_row_of_onnx_is_no_other_kernel(tmp_path):
     drawn = np.random.default_rng(0)
     x = drawn.normal(size=(300, 27)).astype(np.float32)
     fitted = LogisticRegression().fit(x, x[:, 0] + drawn.normal(0, 0.3, 300) > 0)
-    (tmp_path / "m.onnx").write_bytes(to_onnx(fitted, x[:1], options={"zipmap": False}).SerializeToString())
+    (tmp_path / "m.onnx").write_bytes(
+        to_onnx(fitted, x[:1], options={"zipmap": False}).SerializeToString()
+    )
     loaded = hw.operations.load_model(tmp_path / "m.onnx")
-    alone = np.concatenate([loaded.predict_proba(x[i : i + 1].astype(np.float64)) for i in range(300)])
+    alone = np.concatenate(
+        [loaded.predict_proba(x[i : i + 1].astype(np.float64)) for i in range(300)]
+    )
     assert alone.tobytes() == loaded.predict_proba(x.astype(np.float64)).tobytes()
     np.testing.assert_allclose(alone, fitted.predict_proba(x), atol=1e-6)
 
@@ -305,7 +366,11 @@ def test_the_plain_way_stands_in_where_the_fast_one_differs(served, monkeypatch)
     rows = list(trained.examples.iter_rows())
     one = ServedModel(trained.fitted).one
     encode = RowEncoding(trained.fitted.encoding)
-    assert [plain.row(encode(row))[0] for row in rows] == [one(row) for row in rows] == [kept.one(row) for row in rows]
+    assert (
+        [plain.row(encode(row))[0] for row in rows]
+        == [one(row) for row in rows]
+        == [kept.one(row) for row in rows]
+    )
 
 
 def test_the_fast_way_reads_no_further_than_the_row(served):
@@ -320,14 +385,16 @@ def test_the_fast_way_reads_no_further_than_the_row(served):
 
 @pytest.mark.slow
 def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyspark", None)  # mlflow looks for a session, and pyspark takes pytest-xdist for a doctest
+    # mlflow looks for a session, and pyspark takes pytest-xdist for a doctest
+    monkeypatch.setitem(sys.modules, "pyspark", None)
     import mlflow as library
     import mlflow.sklearn
     from mlflow.models import infer_signature
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     before, runs = library.get_tracking_uri(), (tmp_path / "runs").as_uri()
-    monkeypatch.setenv("MLFLOW_REGISTRY_URI", runs)  # or a session of Spark that another test left is asked for it
+    # or a session of Spark that another test left is asked for it
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", runs)
     library.set_tracking_uri(runs)
     try:
         rows = table().with_columns(pl.col("x").fill_null(0))
@@ -346,7 +413,8 @@ def test_a_registered_model_of_mlflow_is_read_by_its_uri(tmp_path, monkeypatch):
             hw.operations.load_model("models:/churn/7", allow_pickle=True)
     finally:
         library.set_tracking_uri(before)
-    of = model("regression", estimator=loaded, rows=rows, fields=NUMBERS)  # in another order: it reads by name
+    # in another order: it reads by name
+    of = model("regression", estimator=loaded, rows=rows, fields=NUMBERS)
     trained = hw.train(of, as_of=UNTIL, resources=hw.Resources(threads=1))
     np.testing.assert_allclose(trained.fitted.score(rows), fitted.predict(x))
     trained.save(tmp_path / "kept")

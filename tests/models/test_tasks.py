@@ -36,7 +36,13 @@ def _fit(of, rows, *, frame=None):
 
 @pytest.mark.parametrize(
     "estimator",
-    [None, imputed(), imputed(RidgeClassifier()), HistGradientBoostingClassifier(max_iter=20), imputed(SVC(kernel="linear"))],
+    [
+        None,
+        imputed(),
+        imputed(RidgeClassifier()),
+        HistGradientBoostingClassifier(max_iter=20),
+        imputed(SVC(kernel="linear")),
+    ],
     ids=["lightgbm", "logistic", "ridge", "histogram", "svc"],
 )
 @pytest.mark.parametrize("label", ["kind", "number"])
@@ -64,7 +70,9 @@ class Common:
 
 
 def test_two_classes_are_two_columns_whatever_tells_them_apart():
-    rows = table().with_columns(kind=pl.when(pl.col("kind") == "red").then(pl.lit("red")).otherwise(pl.lit("other")))
+    rows = table().with_columns(
+        kind=pl.when(pl.col("kind") == "red").then(pl.lit("red")).otherwise(pl.lit("other"))
+    )
     for estimator in (None, imputed(), imputed(RidgeClassifier()), Common()):
         of = model("multiclass", rows=rows, estimator=estimator)
         fitted = _train(of).fitted
@@ -76,7 +84,13 @@ def test_a_class_that_no_training_row_has_scores_nothing():
     rows, of = table(), model("multiclass")
     known = outcomes(of, rows["kind"], rows)
     without = np.flatnonzero(known.y != known.classes.index("green"))
-    fitted = fit(of, rows[without].select(of.features.feature_names), known.y[without], classes=known.classes, threads=1)
+    fitted = fit(
+        of,
+        rows[without].select(of.features.feature_names),
+        known.y[without],
+        classes=known.classes,
+        threads=1,
+    )
     scores = fitted.score(rows)
     assert scores.shape == (rows.height, 3)
     assert (scores[:, known.classes.index("green")] == 0).all()
@@ -91,8 +105,12 @@ def test_no_rows_have_no_scores_of_any_class():
 def test_a_fitted_classifier_says_its_classes():
     rows = table()
     x = rows.select("noise").to_numpy()
-    taught = RandomForestClassifier(3, random_state=0).fit(x, np.append(rows["kind"].to_numpy()[:-1], "violet"))
-    fitted = _train(model("multiclass", estimator=taught, fields=[hw.RequestField("noise", float)])).fitted
+    taught = RandomForestClassifier(3, random_state=0).fit(
+        x, np.append(rows["kind"].to_numpy()[:-1], "violet")
+    )
+    fitted = _train(
+        model("multiclass", estimator=taught, fields=[hw.RequestField("noise", float)])
+    ).fitted
     assert fitted.replayed
     assert fitted.classes == ("blue", "green", "red", "violet")
     assert fitted.score(rows).tolist() == taught.predict_proba(x).tolist()
@@ -112,14 +130,21 @@ def test_labels_that_are_no_classes(values, says):
 
 
 def test_a_text_is_no_label_of_another_task():
-    with pytest.raises(DataError, match=r"the label 'kind' is String; it must be a number or a boolean. Make one"):
+    with pytest.raises(
+        DataError, match=r"the label 'kind' is String; it must be a number or a boolean. Make one"
+    ):
         _train(model("binary", "kind"))
     with pytest.raises(DataError, match="or of a multiclass task a text"):
         _train(model("multiclass", "seen"))
 
 
 def test_a_training_set_of_texts_is_written(tmp_path):
-    made = hw.dataset(model("multiclass"), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        model("multiclass"),
+        tmp_path / "rows.parquet",
+        as_of=UNTIL,
+        resources=hw.Resources(cache=False),
+    )
     assert pl.read_parquet(made.path)["kind"].to_list() == table()["kind"].to_list()
 
 
@@ -144,7 +169,9 @@ def test_an_outcome_may_be_a_class():
 
 def _top(scores, rows, label):
     """The mean label of what each list puts first."""
-    best = rows.with_columns(score=pl.Series(scores)).sort("request", "score", descending=[False, True], maintain_order=True)
+    best = rows.with_columns(score=pl.Series(scores)).sort(
+        "request", "score", descending=[False, True], maintain_order=True
+    )
     return best.group_by("request", maintain_order=True).first()[label].mean()
 
 
@@ -162,12 +189,16 @@ def test_what_is_relevant_comes_first(label, estimator):
     assert not trained.fitted.in_units_of_label
     ideal = rows.group_by("request").agg(pl.col(label).max())[label].mean()
     assert _top(scores, rows, label) > rows[label].mean() + 0.7 * (ideal - rows[label].mean())
-    assert trained.fitted.description.endswith("each candidate by itself") == (estimator is not None)
+    assert trained.fitted.description.endswith("each candidate by itself") == (
+        estimator is not None
+    )
 
 
 def test_lists_stay_together_whatever_the_order_of_rows():
     rows = table()
-    scattered = rows.with_columns(asked=pl.lit(rows["asked"][0]) + pl.duration(seconds=pl.int_range(pl.len()).shuffle(seed=1)))
+    scattered = rows.with_columns(
+        asked=pl.lit(rows["asked"][0]) + pl.duration(seconds=pl.int_range(pl.len()).shuffle(seed=1))
+    )
     for of in (model(RANKING, rows=scattered), model(RANKING, rows=scattered.sort("asked"))):
         assert _top(_train(of).fitted.score(rows), rows, "grade") > 1.6
 
@@ -179,7 +210,9 @@ def test_group_sizes_reach_an_estimator_that_takes_them():
             return super().fit(X, y, group=group)
 
     rows = table(40).with_columns(request=pl.Series(["b", "a", "a", "c"] * 10))
-    fitted, known = _fit(model(RANKING, rows=rows, estimator=Told(min_child_samples=1, verbose=-1)), rows)
+    fitted, known = _fit(
+        model(RANKING, rows=rows, estimator=Told(min_child_samples=1, verbose=-1)), rows
+    )
     assert known.groups.tolist() == [0, 1, 1, 2] * 10
     assert fitted.estimator.told_.tolist() == [10, 20, 10]
     together = pl.concat(rows.filter(request=name) for name in "bac")
@@ -198,19 +231,27 @@ def test_a_ranking_without_lightgbm_judges_each_candidate(monkeypatch, label):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     rows = table()
     fitted, _ = _fit(model(RANKING, label), rows)
-    assert fitted.description.startswith("scikit-learn HistGradientBoosting, each candidate by itself (LightGBM does not load: ")
+    assert fitted.description.startswith(
+        "scikit-learn HistGradientBoosting, each candidate by itself (LightGBM does not load: "
+    )
     assert _top(fitted.score(rows), rows, label) > rows[label].mean() + 0.2
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"grade": pl.lit(0)}, "in none of the 20 lists one candidate is more relevant than another"),
+        (
+            {"grade": pl.lit(0)},
+            "in none of the 20 lists one candidate is more relevant than another",
+        ),
         ({"grade": pl.col("request").str.slice(1).cast(pl.Int64)}, "in none of the 20 lists"),
         ({"grade": pl.col("grade") - 1}, "0 or more, and -1 is among them"),
         ({"grade": pl.col("grade") + 0.5}, "integers from 0 to 30, and [012].5 is among them"),
         ({"grade": pl.col("grade") * 20}, "from 0 to 30, and 40 is among them"),
-        ({"request": pl.lit(None, pl.String)}, "120 rows have no 'request', the group of the ranking"),
+        (
+            {"request": pl.lit(None, pl.String)},
+            "120 rows have no 'request', the group of the ranking",
+        ),
     ],
 )
 def test_labels_that_rank_nothing(change, says):
@@ -220,7 +261,10 @@ def test_labels_that_rank_nothing(change, says):
 
 @pytest.mark.parametrize(
     ("column", "says"),
-    [("request", "no column 'request', which the ranking's group"), ("item", "no column 'item', which the ranking's item")],
+    [
+        ("request", "no column 'request', which the ranking's group"),
+        ("item", "no column 'item', which the ranking's item"),
+    ],
 )
 def test_a_ranking_needs_its_columns(column, says):
     with pytest.raises(DataError, match=says):
@@ -229,7 +273,9 @@ def test_a_ranking_needs_its_columns(column, says):
 
 def test_a_list_longer_than_lightgbm_ranks_is_told():
     rows = pl.concat([table(200)] * 55).with_columns(request=pl.lit("all"))
-    with pytest.raises(DataError, match="a list has 11,000 candidates, and LightGBM ranks at most 10,000"):
+    with pytest.raises(
+        DataError, match="a list has 11,000 candidates, and LightGBM ranks at most 10,000"
+    ):
         _fit(model(RANKING, rows=rows), rows)
 
 
@@ -247,4 +293,7 @@ def test_lists_of_texts_are_counted():
 def test_logistic_regression_of_a_ranking_is_by_probability():
     rows = table()
     fitted, _ = _fit(model(RANKING, "clicked", estimator=imputed(LogisticRegression())), rows)
-    assert fitted.score(rows).tolist() == fitted.estimator.predict_proba(fitted.encoding.transform(rows))[:, 1].tolist()
+    assert (
+        fitted.score(rows).tolist()
+        == fitted.estimator.predict_proba(fitted.encoding.transform(rows))[:, 1].tolist()
+    )

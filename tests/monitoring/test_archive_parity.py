@@ -17,11 +17,20 @@ _NUMBERS = itertools.count()
 SCHEMA = {"t": datetime, "card": str, "id": int, "n": int}
 
 
-@pytest.fixture(params=["lmdb", "redis", pytest.param("cluster", marks=pytest.mark.slow), pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[
+        "lmdb",
+        "redis",
+        pytest.param("cluster", marks=pytest.mark.slow),
+        pytest.param("postgres", marks=pytest.mark.slow),
+    ]
+)
 def url(request, tmp_path):
     if request.param == "lmdb":
         return f"lmdb:{tmp_path}/store?size=100MB"
-    return f"{request.getfixturevalue(f'{request.param}_url')}?prefix=archive_parity{next(_NUMBERS)}"
+    return (
+        f"{request.getfixturevalue(f'{request.param}_url')}?prefix=archive_parity{next(_NUMBERS)}"
+    )
 
 
 @pytest.fixture
@@ -30,7 +39,9 @@ def lmdb(tmp_path):
 
 
 class World:
-    """Files of events, a table that is to hold the same, a store, and a clock in minutes that tests advance."""
+    """Files of events, a table that is to hold the same, a store, and a clock in minutes that tests
+    advance.
+    """
 
     def __init__(self, folder, url, monkeypatch, *, keys=("card",), **rules):
         self.folder, self.url, self.minute, self.start = folder, url, 0, clock.now_micros()
@@ -56,8 +67,17 @@ class World:
 
     @property
     def project(self):
-        table = pl.DataFrame({"asked": pl.Series([clock.timestamp(self.start)]).cast(UTC), "y": [1], "card": ["a"]})
-        labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1d", select=["card"])
+        table = pl.DataFrame(
+            {"asked": pl.Series([clock.timestamp(self.start)]).cast(UTC), "y": [1], "card": ["a"]}
+        )
+        labels = hw.Labels(
+            "labels",
+            table=table,
+            timestamp_field="asked",
+            label="y",
+            known_after="1d",
+            select=["card"],
+        )
         service = hw.FeatureService("service", [self.view])
         return hw.Project("shop", [hw.Model("m", task="binary", features=service, labels=labels)])
 
@@ -72,12 +92,24 @@ class World:
     def load(self, *events):
         """Events in the table."""
         self.history += events
-        pl.DataFrame(self.history, schema={"t": UTC, "card": pl.String, "id": pl.Int64, "n": pl.Int64}).write_parquet(self.table)
+        pl.DataFrame(
+            self.history, schema={"t": UTC, "card": pl.String, "id": pl.Int64, "n": pl.Int64}
+        ).write_parquet(self.table)
 
     def ingest(self, minute):
         self.minute = minute
-        given = {"data_dir": self.folder / "home", "listen": None, "once": True, "limits": IngestLimits(max_clock_jump="3650d")}
-        hw.ingest(self.project, self.url, options=hw.operations.IngestOptions(allow_unapplied=True), **given)
+        given = {
+            "data_dir": self.folder / "home",
+            "listen": None,
+            "once": True,
+            "limits": IngestLimits(max_clock_jump="3650d"),
+        }
+        hw.ingest(
+            self.project,
+            self.url,
+            options=hw.operations.IngestOptions(allow_unapplied=True),
+            **given,
+        )
 
     def parity(self):
         (found,) = hw.parity(self.project, store=self.url, data_dir=self.folder / "home")
@@ -95,7 +127,9 @@ def test_copies_in_two_files_count_once(tmp_path, url, monkeypatch):
     (stream,) = hw.status(world.project, store=world.url, data_dir=tmp_path / "home").streams
     assert (stream.counts["accepted"], stream.counts["copies"]) == (201, 5)
     planned = hw.plan(world.project, tmp_path / "catalog", store=url)
-    says = {} if url.startswith("lmdb") else {"payments": "one process writes; further ones stand by"}
+    says = (
+        {} if url.startswith("lmdb") else {"payments": "one process writes; further ones stand by"}
+    )
     assert (planned.writers, planned.producers) == (says, {})
     assert all(f"source payments: {who}" in str(planned) for who in says.values())
 
@@ -113,10 +147,19 @@ def test_what_the_archive_lacks_is_seen(tmp_path, lmdb, monkeypatch, keys, rules
     world.send(*later[1:4])  # one of a, and that of c, never come
     world.ingest(30)
     found = world.parity()
-    lacking = [(dict(one.keys), one.online, one.offline) for one in found.mismatches if one.feature == "card"]
-    assert {one.reason for one in found.mismatches} == {"history= has events of the key that the archive lacks"}
+    lacking = [
+        (dict(one.keys), one.online, one.offline)
+        for one in found.mismatches
+        if one.feature == "card"
+    ]
+    assert {one.reason for one in found.mismatches} == {
+        "history= has events of the key that the archive lacks"
+    }
     if keys:
-        assert [(row["card"], online, offline) for row, online, offline in lacking] == [("a", 1, 2), ("c", 0, 1)]
+        assert [(row["card"], online, offline) for row, online, offline in lacking] == [
+            ("a", 1, 2),
+            ("c", 0, 1),
+        ]
     else:
         assert lacking == [({}, 3, 5)]
     (finding,) = found.findings
@@ -135,14 +178,18 @@ def test_what_an_archive_without_ids_has_again_is_seen(tmp_path, lmdb, monkeypat
     world.send(*later, later[0])
     world.ingest(30)
     found = world.parity()
-    assert [(one.keys, one.online, one.offline) for one in found.mismatches] == [({"card": "a"}, 2, 1)]
+    assert [(one.keys, one.online, one.offline) for one in found.mismatches] == [
+        ({"card": "a"}, 2, 1)
+    ]
     (finding,) = found.findings
     assert finding.endswith(": 1; without id_field= each copy counts")
 
 
 @pytest.mark.parametrize("rules", [{}, {"id_field": None}], ids=["ids", "no ids"])
 def test_what_may_be_on_its_way_is_no_difference(tmp_path, lmdb, monkeypatch, rules):
-    """A table that was loaded before the stream had it, or is not loaded yet; what was there before the stream; events beyond windows."""
+    """A table that was loaded before the stream had it, or is not loaded yet; what was there before
+    the stream; events beyond windows.
+    """
     world = World(tmp_path, lmdb, monkeypatch, **rules)
     world.load(*[world.event("a", minute) for minute in (-3000, -30)])
     world.ingest(0)

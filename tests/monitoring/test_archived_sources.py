@@ -1,4 +1,6 @@
-"""Archived events are read from the data directory or an object store; where the archive is somewhere else, that is refused."""
+"""Archived events are read from the data directory or an object store; where the archive is
+somewhere else, that is refused.
+"""
 
 import shutil
 
@@ -42,7 +44,9 @@ def test_a_model_over_its_archive(archived, tmp_path, store):
 
 def test_without_the_store_the_latest_events_are_missing_and_that_is_said(archived, tmp_path):
     place, view = archived
-    with pytest.raises(DataError, match="its latest events are in the online store; give store=") as raised:
+    with pytest.raises(
+        DataError, match="its latest events are in the online store; give store="
+    ) as raised:
         with_archive(project_of(view).models[0], tmp_path / "data", None)
     assert ("s3://shop" in str(raised.value)) == (place == "object store")
 
@@ -64,7 +68,8 @@ def test_logs_that_were_fetched_without_the_archive(waiting, archived, tmp_path,
         lambda: with_archive(project_of(view).models[0], together, store),
     ):
         with pytest.raises(
-            DataError, match=rf"{8 - waiting} events of source 'events' are archived, and no archive of it is in .*together/archive"
+            DataError,
+            match=rf"{8 - waiting} events of source 'events' are archived, and no archive of it is in .*together/archive",
         ):
             read()
     shutil.copytree(tmp_path / "data" / "archive", together / "archive")

@@ -1,4 +1,6 @@
-"""Expectations: of single values and whole days, of histories, of events that arrive and of served values; they rebuild nothing."""
+"""Expectations: of single values and whole days, of histories, of events that arrive and of served
+values; they rebuild nothing.
+"""
 
 import dataclasses
 import warnings
@@ -54,7 +56,8 @@ ROWS = [
         (hw.Expect("key", distinct=(2, None)), 0, ["2024-05-03"]),
         (hw.Expect("key", distinct=(None, 2)), 0, ["2024-05-01", "2024-05-02", "2024-05-04"]),
         (hw.ExpectRows(at_least=10), 0, ["2024-05-03"]),
-        (hw.ExpectRows(at_most=10), 0, ["2024-05-02"]),  # the first and the last day may be parts of days
+        # the first and the last day may be parts of days
+        (hw.ExpectRows(at_most=10), 0, ["2024-05-02"]),
     ],
     ids=lambda value: value.describe() if hasattr(value, "describe") else None,
 )
@@ -68,23 +71,51 @@ def test_a_history_is_checked_by_day(expected, broken, days):
 def test_a_history_of_dates_strings_and_no_rows():
     frame = pl.DataFrame({"day": [datetime(2024, 5, 1, tzinfo=UTC).date()], "country": ["no"]})
     source = hw.Source(
-        "daily", history=frame, timestamp_field="day", timezone="UTC", expectations=[hw.Expect("country", accepted_values=["se"])]
+        "daily",
+        history=frame,
+        timestamp_field="day",
+        timezone="UTC",
+        expectations=[hw.Expect("country", accepted_values=["se"])],
     )
     assert check_history(source)[0].broken == 1
     empty = dataclasses.replace(source, history=frame.clear())
     assert check_history(empty)[0].holds
     assert (
-        check_history(hw.Source("s", timestamp_field="at", stream=hw.push(schema=SCHEMA), expectations=[hw.ExpectRows(at_least=1)])) == []
+        check_history(
+            hw.Source(
+                "s",
+                timestamp_field="at",
+                stream=hw.push(schema=SCHEMA),
+                expectations=[hw.ExpectRows(at_least=1)],
+            )
+        )
+        == []
     )
 
 
 def view_of(source):
-    return hw.FeatureView("view", source=source, keys=["key"], features=[hw.count()], windows=["1h"], freshness=hw.batch("1h"))
+    return hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=[hw.count()],
+        windows=["1h"],
+        freshness=hw.batch("1h"),
+    )
 
 
 def test_dataset_backtest_and_materialize_warn_and_change_nothing(tmp_path, store):
-    plain, broken = (history(ROWS, **more) for more in ({}, {"expectations": [hw.Expect("amount", in_range=(0, 23))]}))
-    labels = pl.DataFrame({"key": [0, 1] * 20, "asked": [at(DAY + n * 600) for n in range(40)], "left": [n % 3 == 0 for n in range(40)]})
+    plain, broken = (
+        history(ROWS, **more)
+        for more in ({}, {"expectations": [hw.Expect("amount", in_range=(0, 23))]})
+    )
+    labels = pl.DataFrame(
+        {
+            "key": [0, 1] * 20,
+            "asked": [at(DAY + n * 600) for n in range(40)],
+            "left": [n % 3 == 0 for n in range(40)],
+        }
+    )
     message = r"source events, amount: in_range \(0, 23\): broken by 2 of 75 rows, on 1 of 4 days, the last 2024-05-03"
     written = []
     for source in (plain, broken):
@@ -92,7 +123,9 @@ def test_dataset_backtest_and_materialize_warn_and_change_nothing(tmp_path, stor
             "churn",
             task="binary",
             features=hw.FeatureService("f", [view_of(source)]),
-            labels=hw.Labels("l", table=labels, timestamp_field="asked", label="left", known_after="1m"),
+            labels=hw.Labels(
+                "l", table=labels, timestamp_field="asked", label="left", known_after="1m"
+            ),
         )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", HeadwaterWarning)
@@ -103,7 +136,9 @@ def test_dataset_backtest_and_materialize_warn_and_change_nothing(tmp_path, stor
         written.append(made.manifest["digest"])
         project = hw.Project("p", [model])
     assert written[0] == written[1]
-    with pytest.warns(HeadwaterWarning, match=message.replace("75 rows, on 1 of 4", "27 rows, on 1 of 2")):
+    with pytest.warns(
+        HeadwaterWarning, match=message.replace("75 rows, on 1 of 4", "27 rows, on 1 of 2")
+    ):
         hw.materialize(project, store=store, at=at(3 * DAY + 60))
 
 
@@ -112,14 +147,19 @@ def test_expectations_are_in_no_fingerprint():
     plain = streaming_view()
     more = dataclasses.replace(
         plain,
-        source=dataclasses.replace(plain.source, expectations=[*expected, hw.Expect("amount", not_null=True, on_violation="reject")]),
+        source=dataclasses.replace(
+            plain.source,
+            expectations=[*expected, hw.Expect("amount", not_null=True, on_violation="reject")],
+        ),
         expectations=[hw.Expect("count_1h", in_range=(0, 9))],
         slo=0.99,
     )
     for name in ("fingerprint", "tiles_fingerprint", "record_group"):
         assert getattr(more, name) == getattr(plain, name)
     assert more.source.fingerprint == plain.source.fingerprint
-    assert rules_of(Acceptance(plain.source, (plain,), 0)) == rules_of(Acceptance(more.source, (more,), 0))
+    assert rules_of(Acceptance(plain.source, (plain,), 0)) == rules_of(
+        Acceptance(more.source, (more,), 0)
+    )
 
 
 # ---------------------------------------------------------------- events that arrive
@@ -135,7 +175,12 @@ def events(*amounts):
 
 
 def test_a_warned_event_counts_and_a_rejected_one_is_a_dead_letter(store, tmp_path):
-    view, flow = flow_of(store, tmp_path, hw.Expect("amount", in_range=(0, 10)), hw.Expect("amount", not_null=True, on_violation="reject"))
+    view, flow = flow_of(
+        store,
+        tmp_path,
+        hw.Expect("amount", in_range=(0, 10)),
+        hw.Expect("amount", not_null=True, on_violation="reject"),
+    )
     (committed,) = flow.send(events(1.0, 11.0, None, 3.0), 60)
     assert committed.counts["accepted"] == 3
     assert committed.counts["dead"] == 1
@@ -145,12 +190,16 @@ def test_a_warned_event_counts_and_a_rejected_one_is_a_dead_letter(store, tmp_pa
     assert committed.dead["reason"].to_list() == ["unexpected amount: not_null"]
     metrics = IngestMetrics()
     metrics.committed(view.source, committed, {})
-    assert metrics.registry.get_sample_value("headwater_unexpected_total", {"source": "events"}) == 2
+    assert (
+        metrics.registry.get_sample_value("headwater_unexpected_total", {"source": "events"}) == 2
+    )
 
 
 def test_an_event_that_is_refused_anyway_breaks_nothing(store, tmp_path):
     _, flow = flow_of(store, tmp_path, hw.Expect("amount", in_range=(0, 10), on_violation="reject"))
-    (committed,) = flow.send([{"key": None, "at": 1.0, "amount": 50.0}, {"key": 1, "at": 2.0, "amount": 5.0}], 60)
+    (committed,) = flow.send(
+        [{"key": None, "at": 1.0, "amount": 50.0}, {"key": 1, "at": 2.0, "amount": 5.0}], 60
+    )
     assert "unexpected" not in committed.counts
     assert committed.dead["reason"].to_list() == ["no key of any view"]
 
@@ -163,8 +212,16 @@ def test_without_expectations_nothing_is_looked_at(store, tmp_path, monkeypatch)
 
 def test_a_column_that_no_view_reads_may_be_expected_of(store, tmp_path):
     schema = SCHEMA | {"country": str}
-    _, flow = flow_of(store, tmp_path, hw.Expect("country", accepted_values=["no", "se"], on_violation="reject"), schema=schema)
-    rows = [{**event, "country": country} for event, country in zip(events(1.0, 2.0, 3.0), ["no", "xx", None], strict=True)]
+    _, flow = flow_of(
+        store,
+        tmp_path,
+        hw.Expect("country", accepted_values=["no", "se"], on_violation="reject"),
+        schema=schema,
+    )
+    rows = [
+        {**event, "country": country}
+        for event, country in zip(events(1.0, 2.0, 3.0), ["no", "xx", None], strict=True)
+    ]
     (committed,) = flow.send(rows, 60)
     assert (committed.counts["accepted"], committed.counts["dead"]) == (2, 1)
 
@@ -187,8 +244,10 @@ def test_a_column_that_no_view_reads_may_be_expected_of(store, tmp_path):
         (hw.ExpectRows, "give at_least= or at_most="),
         (lambda: hw.ExpectRows(at_least=5, at_most=1), "give two numbers, the lower bound first"),
         (lambda: streaming_view(source={"expectations": ["amount > 0"]}), r"give a list of hw.Expect"),
-        (lambda: history([], select=["key", "amount"], expectations=[hw.Expect("amuont", not_null=True)]), "did you mean 'amount'"),
-        (lambda: streaming_view(expectations=[hw.Expect("count_2h", not_null=True)]), "which it does not have"),
+        (lambda: history([], select=["key", "amount"], expectations=[hw.Expect("amuont", not_null=True)]), ((("did you mean "  # noqa: UP034
+            "'amount'")))),
+        (lambda: streaming_view(expectations=[hw.Expect("count_2h", not_null=True)]), ((("which it does not "  # noqa: UP034
+            "have")))),
         (lambda: streaming_view(slo=99), "give a share of reads above 0 and below 1"),
         (lambda: streaming_view(slo=True), "give a share of reads"),
         (lambda: streaming_view(slo=0.9, freshness=hw.on_request()), "is of stored values"),

@@ -13,7 +13,18 @@ from headwater.monitoring.explain import explain_feature, typed_keys
 from headwater.monitoring.parity import check_view
 from headwater.online.view_reader import OnlineView
 from headwater.stores import keyspace
-from tests.flow import Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
+from tests.flow import (
+    Flow,
+    at,
+    clock,  # noqa: F401
+    frame,
+    home,  # noqa: F401
+    micros,
+    project_of,
+    store,  # noqa: F401
+    streaming_view,
+    view_of,
+)
 
 HOUR = 3600
 CUT = 5 * HOUR
@@ -26,7 +37,10 @@ def reasons(found):
 
 def history(rows):
     """Rows of (amount, second, known, id, flag, passes); the key is 1."""
-    made = frame([(1, second, amount) for amount, second, *_ in rows], known=[at(known) for _, _, known, *_ in rows])
+    made = frame(
+        [(1, second, amount) for amount, second, *_ in rows],
+        known=[at(known) for _, _, known, *_ in rows],
+    )
     return made.with_columns(
         pl.Series("id", [i for *_, i, _, _ in rows]),
         pl.Series("flag", [f for *_, f, _ in rows], dtype=pl.Boolean),
@@ -61,9 +75,20 @@ EXPECTED = {
 
 
 def planted_view(**more):
-    source = {"known_at_field": "known", "id_field": "id", "filter": pl.col("passes"), "select": ["key", "amount", "flag"]}
+    source = {
+        "known_at_field": "known",
+        "id_field": "id",
+        "filter": pl.col("passes"),
+        "select": ["key", "amount", "flag"],
+    }
     features = [hw.sum("amount", where="flag"), hw.count()]
-    return view_of(history(PLANTED), freshness=hw.batch("1h", delay="10m", wait="5m"), features=features, source=source, **more)
+    return view_of(
+        history(PLANTED),
+        freshness=hw.batch("1h", delay="10m", wait="5m"),
+        features=features,
+        source=source,
+        **more,
+    )
 
 
 @pytest.mark.parametrize("past", [False, True], ids=["now", "a past time"])
@@ -71,7 +96,14 @@ def test_each_reason_of_a_batch_view(past, store, clock):
     view = planted_view()
     materialize_view(view, store, micros(CUT + 300))
     clock(CUT + 601)
-    found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, None, at=micros(CUT + 600) if past else None)
+    found = explain_feature(
+        view,
+        "sum_amount_where_flag_1h",
+        {"key": 1},
+        store,
+        None,
+        at=micros(CUT + 600) if past else None,
+    )
     assert reasons(found) == EXPECTED
     assert (at(CUT), at(CUT + 300)) == (found.T, found.K)
     assert (found.offline, found.status, found.served) == (8.0, "present", not past)
@@ -113,7 +145,9 @@ def test_what_was_corrected_or_deleted(store):
     second = explain_feature(view, "sum_amount_1d", {"key": 1}, store, None, at=micros(2 * HOUR))
     assert second.offline == 9.0
     assert sorted(second.events.filter("counts")["amount"].to_list()) == [2.0, 7.0]
-    assert {(row["amount"], row["why"]) for row in second.events.filter(~pl.col("counts")).to_dicts()} == {
+    assert {
+        (row["amount"], row["why"]) for row in second.events.filter(~pl.col("counts")).to_dicts()
+    } == {
         (5.0, "corrected: K knows a later version of it"),
         (1.0, "deleted, as K knows"),
         (5.0, "corrected: it takes an event back, or changes nothing"),
@@ -124,7 +158,9 @@ def test_what_was_corrected_or_deleted(store):
 def test_events_by_the_time_they_were_known(store):
     events = frame([(1, 100, 1.0), (1, HOUR - 10, 2.0)], known=[at(HOUR - 5), at(HOUR + 5)])
     source = {"known_at_field": "known", "window_on": "known_at", "select": ["key", "amount"]}
-    view = view_of(events, freshness=hw.batch("1h", delay="10m", wait="10m"), windows=["10m"], source=source)
+    view = view_of(
+        events, freshness=hw.batch("1h", delay="10m", wait="10m"), windows=["10m"], source=source
+    )
     materialize_view(view, store, micros(HOUR + 600))
     found = explain_feature(view, "sum_amount_10m", {"key": 1}, store, None, at=micros(HOUR + 600))
     assert (reasons(found), found.offline) == ({1.0: "it counts", 2.0: "outside"}, 1.0)
@@ -134,10 +170,16 @@ def test_only_the_rows_of_the_key_are_read(store, tmp_path, monkeypatch):
     path = tmp_path / "events.parquet"
     frame([(n % 1000, n, 1.0) for n in range(20_000)]).write_parquet(path)
     select = [(pl.col("key") + 5).alias("key"), "amount"]
-    view = view_of(hw.parquet(path), freshness=hw.batch("1d"), source={"select": select}, windows=["1d"])
+    view = view_of(
+        hw.parquet(path), freshness=hw.batch("1d"), source={"select": select}, windows=["1d"]
+    )
     materialize_view(view, store, micros(86_400))
     heights, real = [], pl.LazyFrame.collect
-    monkeypatch.setattr(pl.LazyFrame, "collect", lambda self, **more: (heights.append((made := real(self, **more)).height), made)[1])
+    monkeypatch.setattr(
+        pl.LazyFrame,
+        "collect",
+        lambda self, **more: (heights.append((made := real(self, **more)).height), made)[1],
+    )
     found = explain_feature(view, "count_1d", {"key": 7}, store, None, at=micros(86_400))
     assert (found.offline, max(heights)) == (20, 20)
 
@@ -152,17 +194,36 @@ def event(amount, second, ident, flag=True, passes=True, key=1):
 @pytest.fixture
 def streamed(store, tmp_path, clock):
     source = {"id_field": "id", "filter": pl.col("passes"), "select": ["key", "amount", "flag"]}
-    view = streaming_view([hw.sum("amount", where="flag"), hw.count()], schema=SCHEMA, source=source)
+    view = streaming_view(
+        [hw.sum("amount", where="flag"), hw.count()], schema=SCHEMA, source=source
+    )
     flow = Flow([view], store, tmp_path)
     now = CUT
     flow.send(
-        [event(1.0, now - 100, 1), event(5.0, now - HOUR, 5), event(6.0, now - HOUR - 61, 6), event(9.0, now - 50, 9, flag=False)], now
+        [
+            event(1.0, now - 100, 1),
+            event(5.0, now - HOUR, 5),
+            event(6.0, now - HOUR - 61, 6),
+            event(9.0, now - 50, 9, flag=False),
+        ],
+        now,
     )
-    flow.send([event(None, now - 40, 10), event(7.0, now - 30, 1), event(8.0, now - 20, 8, passes=False)], now)
+    flow.send(
+        [event(None, now - 40, 10), event(7.0, now - 30, 1), event(8.0, now - 20, 8, passes=False)],
+        now,
+    )
     return view, flow
 
 
-STREAMED = {1.0: "it counts", 5.0: "it counts", 6.0: "outside", 9.0: "filtered", None: "filtered", 7.0: "duplicate", 8.0: "filtered"}
+STREAMED = {
+    1.0: "it counts",
+    5.0: "it counts",
+    6.0: "outside",
+    9.0: "filtered",
+    None: "filtered",
+    7.0: "duplicate",
+    8.0: "filtered",
+}
 
 
 def test_each_reason_of_a_streaming_view(streamed, store, tmp_path, clock):
@@ -174,49 +235,85 @@ def test_each_reason_of_a_streaming_view(streamed, store, tmp_path, clock):
     for roll in (False, True):
         if roll:
             flow.ingestor.roll(least=1)
-        past = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path, at=micros(CUT + 1))
+        past = explain_feature(
+            view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path, at=micros(CUT + 1)
+        )
         assert (reasons(past), past.online, past.offline) == (STREAMED | {2.0: "late"}, None, 6.0)
     flow.send([], CUT + 4)
     clock(CUT + 4)
     found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path)
-    assert (reasons(found), found.online, found.offline) == (STREAMED | {2.0: "it counts", 4.0: "it counts"}, 12.0, 12.0)
+    assert (reasons(found), found.online, found.offline) == (
+        STREAMED | {2.0: "it counts", 4.0: "it counts"},
+        12.0,
+        12.0,
+    )
 
 
 def test_what_the_filter_of_a_stream_leaves_out(streamed, store, tmp_path, clock):
-    """It is shown with its reason, of the key alone, and no call that makes values finds it, in files or not yet."""
+    """It is shown with its reason, of the key alone, and no call that makes values finds it, in
+    files or not yet.
+    """
     view, flow = streamed
-    flow.send([event(30.0, CUT - 5, 30, passes=False, key=2), event(31.0, CUT - 5, 31, passes=None)], CUT + 1)
+    flow.send(
+        [event(30.0, CUT - 5, 30, passes=False, key=2), event(31.0, CUT - 5, 31, passes=None)],
+        CUT + 1,
+    )
     clock(CUT + 1)
     for rolled in (False, True):
         if rolled:
             flow.ingestor.roll(least=1)
         found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, store, tmp_path)
-        whys = {r["amount"]: r["why"] for r in found.events.to_dicts() if r["why"] == "filtered: the source's filter leaves it out"}
+        whys = {
+            r["amount"]: r["why"]
+            for r in found.events.to_dicts()
+            if r["why"] == "filtered: the source's filter leaves it out"
+        }
         assert (set(whys), found.online, found.offline) == ({8.0, 31.0}, 6.0, 6.0)
         assert check_view(view, store, tmp_path, at=micros(CUT + 1)).mismatches == []
-    files = {folder: [pl.read_parquet(p) for p in (tmp_path / folder).rglob("*.parquet")] for folder in ("archive", "filtered")}
-    amounts = {folder: {amount for rows in found for amount in rows["amount"]} for folder, found in files.items()}
+    files = {
+        folder: [pl.read_parquet(p) for p in (tmp_path / folder).rglob("*.parquet")]
+        for folder in ("archive", "filtered")
+    }
+    amounts = {
+        folder: {amount for rows in found for amount in rows["amount"]}
+        for folder, found in files.items()
+    }
     assert amounts == {"archive": {1.0, 5.0, 6.0, 9.0, None}, "filtered": {8.0, 30.0, 31.0}}
 
 
 def test_filtered_rows_are_kept_as_long_as_one_says(store, tmp_path, clock):
-    view = streaming_view(schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]})
+    view = streaming_view(
+        schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]}
+    )
     day = 86_400
     flow = Flow([view], store, tmp_path, limits=IngestLimits(filtered="2d"))
     for n in (1, 2, 3, 4):
-        flow.send([event(float(n), n * day, n, passes=False), event(10.0 * n, n * day, n)], n * day + 1)
+        flow.send(
+            [event(float(n), n * day, n, passes=False), event(10.0 * n, n * day, n)], n * day + 1
+        )
         flow.ingestor.roll(least=1)
     clock(4 * day + 1)
     found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
-    assert {r["amount"] for r in found.events.to_dicts() if r["why"].startswith("filtered")} == {2.0, 3.0, 4.0}
+    assert {r["amount"] for r in found.events.to_dicts() if r["why"].startswith("filtered")} == {
+        2.0,
+        3.0,
+        4.0,
+    }
     assert len(list((tmp_path / "archive").rglob("*.parquet"))) == 4
     assert len(list((tmp_path / "filtered" / "events").glob("headwater_date=*"))) == 3
 
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_filtered_rows_that_one_does_not_want(kept, store, tmp_path):
-    view = streaming_view(schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]})
-    flow = Flow([view], store, tmp_path if kept else None, limits=IngestLimits(filtered="0s" if kept else "30d"))
+    view = streaming_view(
+        schema=SCHEMA, source={"filter": pl.col("passes"), "select": ["key", "amount"]}
+    )
+    flow = Flow(
+        [view],
+        store,
+        tmp_path if kept else None,
+        limits=IngestLimits(filtered="0s" if kept else "30d"),
+    )
     (made,) = flow.send([event(1.0, 10, 1, passes=False), event(2.0, 10, 2)], 20)
     assert made.counts["filtered"] == 1
     assert list(store.scan(keyspace.FILTERED)) == []
@@ -247,13 +344,19 @@ def test_what_is_committed_after_the_value_was_read_is_late(store, tmp_path, clo
 
     monkeypatch.setattr(OnlineView, "read", read_and_go_on)
     found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
-    assert (found.online, found.offline, reasons(found)) == (1.0, 1.0, {1.0: "it counts", 2.0: "late"})
+    assert (found.online, found.offline, reasons(found)) == (
+        1.0,
+        1.0,
+        {1.0: "it counts", 2.0: "late"},
+    )
 
 
 def test_refused_records_say_why(store, tmp_path, clock):
     view = streaming_view()
     flow = Flow([view], store, tmp_path)
-    flow.send([{"key": 1, "at": 50, "amount": 1.0}, {"key": 1, "at": 10 * 86400, "amount": 2.0}], 60)
+    flow.send(
+        [{"key": 1, "at": 50, "amount": 1.0}, {"key": 1, "at": 10 * 86400, "amount": 2.0}], 60
+    )
     clock(60)
     found = explain_feature(view, "sum_amount_1h", {"key": 1}, store, tmp_path)
     assert {r["amount"]: r["why"] for r in found.events.to_dicts()} == {
@@ -263,8 +366,15 @@ def test_refused_records_say_why(store, tmp_path, clock):
 
 
 def test_queues(store):
-    events = frame([(1, 10, 1.0), (1, 20, 2.0), (1, 30, 3.0)]).with_columns(pl.Series("until", [at(HOUR - 1), at(HOUR), None]))
-    view = view_of(events, freshness=hw.batch("1h"), features=[hw.open_count(until="until")], source={"select": ["key", "amount", "until"]})
+    events = frame([(1, 10, 1.0), (1, 20, 2.0), (1, 30, 3.0)]).with_columns(
+        pl.Series("until", [at(HOUR - 1), at(HOUR), None])
+    )
+    view = view_of(
+        events,
+        freshness=hw.batch("1h"),
+        features=[hw.open_count(until="until")],
+        source={"select": ["key", "amount", "until"]},
+    )
     materialize_view(view, store, micros(HOUR))
     found = explain_feature(view, view.outputs[0].name, {"key": 1}, store, None, at=micros(HOUR))
     whys = {r["timestamp"].second: r["why"].split(":")[0] for r in found.events.to_dicts()}
@@ -279,7 +389,9 @@ def test_what_is_served_is_what_is_explained(streamed, store, tmp_path, clock):
     served = hw.get_online_features(service, [{"key": 1}, {"key": 2}], store=store, at=at(CUT + 1))
     for place, key in enumerate((1, 2)):
         for feature in view.feature_names:
-            found = hw.operations.explain(project_of(view), feature, {"key": key}, store=store, data_dir=tmp_path)
+            found = hw.operations.explain(
+                project_of(view), feature, {"key": key}, store=store, data_dir=tmp_path
+            )
             assert found.online == found.offline == served[feature][place]
 
 
@@ -293,12 +405,16 @@ def test_a_view_without_keys(store, tmp_path, clock):
     assert found.tiles["events"].sum() == 2
     batch = view_of(frame([(1, 10, 1.0), (2, 20, 2.0)]), freshness=hw.batch("1h"), keys=[])
     materialize_view(batch, store, micros(HOUR))
-    assert explain_feature(batch, "sum_amount_1h", {}, store, tmp_path, at=micros(HOUR)).offline == 3.0
+    assert (
+        explain_feature(batch, "sum_amount_1h", {}, store, tmp_path, at=micros(HOUR)).offline == 3.0
+    )
 
 
 def test_without_a_store_the_history_alone_is_explained():
     view = planted_view()
-    found = explain_feature(view, "sum_amount_where_flag_1h", {"key": 1}, None, None, at=micros(CUT + 600))
+    found = explain_feature(
+        view, "sum_amount_where_flag_1h", {"key": 1}, None, None, at=micros(CUT + 600)
+    )
     assert (reasons(found), found.offline) == (EXPECTED, 8.0)
 
 
@@ -316,7 +432,10 @@ def test_names_that_there_are_not(store):
         typed_keys(project, "view__count_1h", {"kee": "1"})
     with pytest.raises(UsageError, match="'key' is Int64, and 'one' is not"):
         typed_keys(project, "view__count_1h", {"key": "one"})
-    with pytest.raises(UsageError, match=r"no value for 'key', of the keys of feature view 'view'; explain view__count_1h key=VALUE"):
+    with pytest.raises(
+        UsageError,
+        match=r"no value for 'key', of the keys of feature view 'view'; explain view__count_1h key=VALUE",
+    ):
         typed_keys(project, "view__count_1h", {})
 
 
@@ -331,7 +450,9 @@ def test_keys_of_all_types_from_texts(store):
         "kind": pl.Series(["x"], dtype=pl.Enum(["x", "y"])),
     }
     events = pl.DataFrame(values).with_columns(at=pl.lit(at(10)), amount=pl.lit(1.0))
-    view = view_of(events, freshness=hw.batch("1h"), keys=list(values), source={"select": [*values, "amount"]})
+    view = view_of(
+        events, freshness=hw.batch("1h"), keys=list(values), source={"select": [*values, "amount"]}
+    )
     texts = {
         "word": "a b=c,d",
         "whole": "-3",
@@ -344,24 +465,44 @@ def test_keys_of_all_types_from_texts(store):
     project = project_of(view)
     keys = typed_keys(project, "view__count_1h", texts)
     materialize_view(view, store, micros(HOUR))
-    assert hw.operations.explain(project, "view__count_1h", keys, store=store, at=at(HOUR)).offline == 1
-    for wrong in ({"day": "May"}, {"moment": "2024-05-01T12:00:00"}, {"flag": "yes"}, {"large": "-1"}, {"kind": "z"}):
+    assert (
+        hw.operations.explain(project, "view__count_1h", keys, store=store, at=at(HOUR)).offline
+        == 1
+    )
+    for wrong in (
+        {"day": "May"},
+        {"moment": "2024-05-01T12:00:00"},
+        {"flag": "yes"},
+        {"large": "-1"},
+        {"kind": "z"},
+    ):
         with pytest.raises(UsageError, match=f"the key '{next(iter(wrong))}' is "):
             typed_keys(project, "view__count_1h", texts | wrong)
 
 
 @pytest.mark.parametrize("horizon", ["1h", "7d"])
-def test_an_archive_without_ids_beside_a_history_that_the_stream_goes_on_from(horizon, store, tmp_path, clock):
-    """An id_field is added: what the archive holds of the history too counts once, here as where it is served."""
+def test_an_archive_without_ids_beside_a_history_that_the_stream_goes_on_from(
+    horizon, store, tmp_path, clock
+):
+    """An id_field is added: what the archive holds of the history too counts once, here as where it
+    is served.
+    """
     columns = {"key": int, "amount": float, "at": datetime, "id": str}
     before = frame([(1, n, 2.0**n) for n in range(5)], id=[f"e{n}" for n in range(5)])
     rules = {"history": before, "select": ["key", "amount"]}
     first = streaming_view(schema=columns, source=rules)
-    second = streaming_view(schema=columns, source=rules | {"id_field": "id", "id_horizon": horizon})
+    second = streaming_view(
+        schema=columns, source=rules | {"id_field": "id", "id_horizon": horizon}
+    )
     clock(10)
-    Flow([first], store, tmp_path).send([{"key": 1, "at": n, "amount": 2.0**n, "id": f"e{n}"} for n in range(3, 8)], 12)
+    Flow([first], store, tmp_path).send(
+        [{"key": 1, "at": n, "amount": 2.0**n, "id": f"e{n}"} for n in range(3, 8)], 12
+    )
     clock(20)
     Flow([second], store, tmp_path).send([{"key": 1, "at": 8, "amount": 2.0**8, "id": "e8"}], 20)
     found = explain_feature(second, "sum_amount_1h", {"key": 1}, store, tmp_path)
     assert (found.online, found.offline) == (2.0**9 - 1, 2.0**9 - 1)
-    assert found.events.filter(~pl.col("counts"))["why"].str.starts_with("duplicate").to_list() == [True, True]
+    assert found.events.filter(~pl.col("counts"))["why"].str.starts_with("duplicate").to_list() == [
+        True,
+        True,
+    ]

@@ -1,4 +1,6 @@
-"""Objectives of freshness: the error budget of 30 days, the burn rate, and the counters of the service."""
+"""Objectives of freshness: the error budget of 30 days, the burn rate, and the counters of the
+service.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,13 +24,22 @@ MICROS = round(NOW.timestamp() * 1e6)
 
 def project(slo=0.99):
     events = frame([(1, 10, 1.0)])
-    return project_of(view_of(events, freshness=hw.batch("1h"), slo=slo), view_of(events, freshness=hw.batch("1d"), name="other"))
+    return project_of(
+        view_of(events, freshness=hw.batch("1h"), slo=slo),
+        view_of(events, freshness=hw.batch("1d"), name="other"),
+    )
 
 
 def objectives(monkeypatch, folder, days):
     """Of a view that was read on days, as (days ago, reads, share of stale ones)."""
-    ages = [AgeDay((NOW - timedelta(days=ago)).date(), reads, None, None, None, stale, 0.0) for ago, reads, stale in days]
-    monkeypatch.setattr("headwater.monitoring.freshness_objectives.view_ages", lambda *_, **__: {"view": ages} if days else {})
+    ages = [
+        AgeDay((NOW - timedelta(days=ago)).date(), reads, None, None, None, stale, 0.0)
+        for ago, reads, stale in days
+    ]
+    monkeypatch.setattr(
+        "headwater.monitoring.freshness_objectives.view_ages",
+        lambda *_, **__: {"view": ages} if days else {},
+    )
     return freshness_objectives(project(), folder, MICROS)
 
 
@@ -43,7 +54,11 @@ def objectives(monkeypatch, folder, days):
 )
 def test_the_budget_and_the_burn_rate(monkeypatch, tmp_path, days, fresh, used, burn, missed):
     (found,) = objectives(monkeypatch, tmp_path, days)
-    assert (found.view, found.target, found.reads) == ("view", 0.99, sum(reads for _, reads, _ in days))
+    assert (found.view, found.target, found.reads) == (
+        "view",
+        0.99,
+        sum(reads for _, reads, _ in days),
+    )
     assert found.fresh == (None if fresh is None else pytest.approx(fresh))
     assert found.budget_used == (None if used is None else pytest.approx(used))
     assert found.burn == (None if burn is None else pytest.approx(burn))
@@ -76,8 +91,17 @@ def test_the_service_counts_reads_of_views_with_an_objective():
         vector = FeatureVector([1.0], b"\0", versions if n else versions[::-1])
         reads.count("features", ServingResult("service", None, 0, 1, {}, features=vector))
     reads.count("predict", ServingResult("model", None, 0, 1, {}))
-    values = {sample.name: sample.value for family in reads.collect() for sample in family.samples if sample.labels["view"] == "view"}
-    assert values == {"headwater_view_reads_total": 3, "headwater_view_stale_reads_total": 2, "headwater_view_slo": 0.99}
+    values = {
+        sample.name: sample.value
+        for family in reads.collect()
+        for sample in family.samples
+        if sample.labels["view"] == "view"
+    }
+    assert values == {
+        "headwater_view_reads_total": 3,
+        "headwater_view_stale_reads_total": 2,
+        "headwater_view_slo": 0.99,
+    }
 
 
 def test_status_shows_objectives_and_is_plain_json(tmp_path):
@@ -86,6 +110,8 @@ def test_status_shows_objectives_and_is_plain_json(tmp_path):
     shop = project()
     with temporary_store() as store:
         hw.materialize(shop, store=store, at="2024-05-01T12:00Z")
-        status = hw.status(shop, store=store, data_dir=tmp_path, at="2024-05-01T12:30Z", models=tmp_path / "models")
+        status = hw.status(
+            shop, store=store, data_dir=tmp_path, at="2024-05-01T12:30Z", models=tmp_path / "models"
+        )
     assert [objective.view for objective in status.objectives] == ["view"]
     assert pl.DataFrame(status.to_dict()["objectives"]).height == 1

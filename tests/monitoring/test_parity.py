@@ -17,7 +17,19 @@ from headwater.online.view_reader import OnlineView
 from headwater.state.key_record import alone, section
 from headwater.stores import keyspace
 from tests.figures import figure
-from tests.flow import SCHEMA, Flow, at, clock, frame, home, micros, project_of, store, streaming_view, view_of  # noqa: F401 (fixtures)
+from tests.flow import (
+    SCHEMA,
+    Flow,
+    at,
+    clock,  # noqa: F401
+    frame,
+    home,  # noqa: F401
+    micros,
+    project_of,
+    store,  # noqa: F401
+    streaming_view,
+    view_of,
+)
 
 HOUR = 3600
 
@@ -49,7 +61,8 @@ def streamed(store, tmp_path, clock):
 
 def found(view, store, folder, second=110, **more):
     return [
-        (m.feature, m.keys, m.online, m.offline, m.reason) for m in check_view(view, store, folder, at=micros(second), **more).mismatches
+        (m.feature, m.keys, m.online, m.offline, m.reason)
+        for m in check_view(view, store, folder, at=micros(second), **more).mismatches
     ]
 
 
@@ -65,7 +78,9 @@ def test_a_value_that_was_changed_in_the_store(streamed, store, tmp_path):
     view, _ = streamed
     place, record = record_of(view, store, 1)
     store.commit({place: raised(record)}, {})
-    assert found(view, store, tmp_path) == [("view__sum_amount_1h", {"key": 1}, 4.5, 3.5, "the value differs")]
+    assert found(view, store, tmp_path) == [
+        ("view__sum_amount_1h", {"key": 1}, 4.5, 3.5, "the value differs")
+    ]
 
 
 def test_a_record_that_was_lost(streamed, store, tmp_path):
@@ -133,19 +148,35 @@ def test_keys_of_all_types_are_spelt_out(store, tmp_path):
         "small": pl.Series([-1, 2], dtype=pl.Int8),
     }
     events = pl.DataFrame(keys).with_columns(at=pl.lit(at(10)), amount=pl.lit(1.0))
-    view = view_of(events, freshness=hw.batch("1h"), keys=list(keys), source={"select": [*keys, "amount"]}, features=[hw.count()])
+    view = view_of(
+        events,
+        freshness=hw.batch("1h"),
+        keys=list(keys),
+        source={"select": [*keys, "amount"]},
+        features=[hw.count()],
+    )
     materialize_view(view, store, micros(HOUR))
     emptied = view_of(
-        events.clear(), freshness=hw.batch("1h"), keys=list(keys), source={"select": [*keys, "amount"]}, features=[hw.count()]
+        events.clear(),
+        freshness=hw.batch("1h"),
+        keys=list(keys),
+        source={"select": [*keys, "amount"]},
+        features=[hw.count()],
     )
     materialize_view(emptied, store, micros(HOUR))
     moved = {
-        keyspace.records(emptied.record_group) + place[9:]: alone(section(record, view.tiles_fingerprint), emptied.tiles_fingerprint)
+        keyspace.records(emptied.record_group) + place[9:]: alone(
+            section(record, view.tiles_fingerprint), emptied.tiles_fingerprint
+        )
         for place, record in store.scan(keyspace.records(view.record_group))
     }
     store.commit(moved, {})
-    orphaned_records = [m.keys for m in check_view(emptied, store, tmp_path, at=micros(HOUR)).mismatches]
-    assert sorted(orphaned_records, key=lambda k: k["word"]) == sorted(events.select(list(keys)).to_dicts(), key=lambda k: k["word"])
+    orphaned_records = [
+        m.keys for m in check_view(emptied, store, tmp_path, at=micros(HOUR)).mismatches
+    ]
+    assert sorted(orphaned_records, key=lambda k: k["word"]) == sorted(
+        events.select(list(keys)).to_dicts(), key=lambda k: k["word"]
+    )
 
 
 def test_a_batch_view_is_compared_at_its_cut(store, tmp_path):
@@ -157,17 +188,34 @@ def test_a_batch_view_is_compared_at_its_cut(store, tmp_path):
     made = check_view(view, store, tmp_path, at=micros(HOUR + 5))
     assert (made.T, made.events, list(made.mismatches)) == (at(HOUR), 2, [])
     rows.filter(pl.col("amount") != 2.0).write_parquet(path)  # the history forgot an event
-    assert found(view, store, tmp_path, HOUR + 5)[1] == ("view__sum_amount_1d", {"key": 1}, 3.5, 1.5, "the value differs")
+    assert found(view, store, tmp_path, HOUR + 5)[1] == (
+        "view__sum_amount_1d",
+        {"key": 1},
+        3.5,
+        1.5,
+        "the value differs",
+    )
     rows.write_parquet(path)
     place, record = record_of(view, store, 1, "0")
     store.commit({place: raised(record)}, {})
-    assert found(view, store, tmp_path, HOUR + 5) == [("view__sum_amount_1d", {"key": 1}, 4.5, 3.5, "the value differs")]
+    assert found(view, store, tmp_path, HOUR + 5) == [
+        ("view__sum_amount_1d", {"key": 1}, 4.5, 3.5, "the value differs")
+    ]
 
 
 @pytest.mark.parametrize("kind", ["stream", "batch"])
 def test_rounding_is_no_mismatch_and_cents_beside_billions_are(kind, store, tmp_path, clock):
-    rows = [(1, 10 * n + 1, value) for n, value in enumerate([4e9 + 0.25, 0.01, -4e9, 0.1, 3e8, 0.7, -3e8])] + [(2, 5, 0.01), (2, 6, 0.02)]
-    features = [hw.sum("amount"), hw.mean("amount"), hw.std("amount"), hw.var("amount"), hw.max("amount")]
+    rows = [
+        (1, 10 * n + 1, value)
+        for n, value in enumerate([4e9 + 0.25, 0.01, -4e9, 0.1, 3e8, 0.7, -3e8])
+    ] + [(2, 5, 0.01), (2, 6, 0.02)]
+    features = [
+        hw.sum("amount"),
+        hw.mean("amount"),
+        hw.std("amount"),
+        hw.var("amount"),
+        hw.max("amount"),
+    ]
     if kind == "stream":
         view, second = streaming_view(features), 110
         flow = Flow([view], store, tmp_path)
@@ -179,8 +227,17 @@ def test_rounding_is_no_mismatch_and_cents_beside_billions_are(kind, store, tmp_
     assert found(view, store, tmp_path, second) == []
     place, record = record_of(view, store, 2, "0" if kind == "batch" else None)
     sums = [value for value in (0.03, 0.01 + 0.02) if np.array([value]).tobytes() in record]
-    store.commit({place: record.replace(np.array([sums[0]]).tobytes(), np.array([sums[0] + 1e-8]).tobytes())}, {})
-    assert "view__sum_amount_1h" in {feature for feature, *_ in found(view, store, tmp_path, second)}
+    store.commit(
+        {
+            place: record.replace(
+                np.array([sums[0]]).tobytes(), np.array([sums[0] + 1e-8]).tobytes()
+            )
+        },
+        {},
+    )
+    assert "view__sum_amount_1h" in {
+        feature for feature, *_ in found(view, store, tmp_path, second)
+    }
 
 
 def test_maps_lists_nulls_and_nan_compare_as_they_are(store, tmp_path, clock):
@@ -197,7 +254,14 @@ def test_maps_lists_nulls_and_nan_compare_as_they_are(store, tmp_path, clock):
     flow = Flow([view], store, tmp_path)
     words = ["a", "b", None, "", "c"]
     rows = [
-        {"key": n % 2, "at": n, "amount": [0.1, None, 3e9][n % 3], "word": words[n % 5], "flag": [True, None][n % 2]} for n in range(20)
+        {
+            "key": n % 2,
+            "at": n,
+            "amount": [0.1, None, 3e9][n % 3],
+            "word": words[n % 5],
+            "flag": [True, None][n % 2],
+        }
+        for n in range(20)
     ]
     flow.send(rows[:11], 50)
     flow.send(rows[11:], 60)
@@ -206,7 +270,9 @@ def test_maps_lists_nulls_and_nan_compare_as_they_are(store, tmp_path, clock):
     flow.ingestor.roll(least=1)
     (path,) = (tmp_path / "archive").rglob("*.parquet")
     table = pl.read_parquet(path)
-    table.with_columns(pl.when(pl.col("word") == "c").then(pl.lit("d")).otherwise("word").alias("word")).write_parquet(path)
+    table.with_columns(
+        pl.when(pl.col("word") == "c").then(pl.lit("d")).otherwise("word").alias("word")
+    ).write_parquet(path)
     differing = {m.feature for m in check_view(view, store, tmp_path, at=micros(70)).mismatches}
     assert differing == {"view__last_n_word_1h", "view__sum_amount_by_word_1h"}
 
@@ -222,7 +288,10 @@ def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
             n = 0
             while not stop.is_set():
                 n += 1
-                flow.send(events_of([(n % 300, 1000 + n / 100, 0.1), (n, 1000 + n / 100, 7.5)]), 9000)  # all commits at one moment
+                # all commits at one moment
+                flow.send(
+                    events_of([(n % 300, 1000 + n / 100, 0.1), (n, 1000 + n / 100, 7.5)]), 9000
+                )
                 flow.ingestor.roll(least=20_000)
                 commits[0] = n
         except BaseException as error:  # noqa: BLE001 (told below)
@@ -245,7 +314,9 @@ def test_nothing_differs_while_events_keep_coming(store, tmp_path, clock):
     assert sum(rounds) > 0
 
 
-def test_what_is_committed_after_the_values_were_read_is_not_compared(streamed, store, tmp_path, monkeypatch):
+def test_what_is_committed_after_the_values_were_read_is_not_compared(
+    streamed, store, tmp_path, monkeypatch
+):
     view, flow = streamed
     read = OnlineView.read
 
@@ -265,7 +336,9 @@ def test_a_view_without_keys(store, tmp_path, clock):
     assert check_view(view, store, tmp_path, at=micros(110)).mismatches == []
     place = keyspace.record(view.record_group, b"")
     store.commit({place: raised(store.get([place])[0])}, {})
-    assert found(view, store, tmp_path) == [("view__sum_amount_1h", {}, 4.5, 3.5, "the value differs")]
+    assert found(view, store, tmp_path) == [
+        ("view__sum_amount_1h", {}, 4.5, 3.5, "the value differs")
+    ]
 
 
 ADDING = {
@@ -278,7 +351,12 @@ ADDING = {
     "decayed_sum": hw.decayed_sum("amount", half_life="10m"),
     "decayed_mean": hw.decayed_mean("amount", half_life="10m"),
 }
-LISTED = {"count": hw.count("amount"), "max": hw.max("amount"), "last": hw.last("amount"), "fraction": hw.fraction("large")}
+LISTED = {
+    "count": hw.count("amount"),
+    "max": hw.max("amount"),
+    "last": hw.last("amount"),
+    "fraction": hw.fraction("large"),
+}
 
 
 @pytest.mark.slow
@@ -291,7 +369,12 @@ def test_floats_that_are_added_in_another_order_are_alike(function, store, tmp_p
     view = streaming_view([ADDING[function]], schema=schema, windows=["1h"])
     flow = Flow([view], store, tmp_path)
     for _ in range(12):
-        columns = (drawn.integers(0, 6, 40), drawn.uniform(1, 999, 40), drawn.uniform(0, 1, 40), drawn.uniform(1, 2, 40))
+        columns = (
+            drawn.integers(0, 6, 40),
+            drawn.uniform(1, 999, 40),
+            drawn.uniform(0, 1, 40),
+            drawn.uniform(1, 2, 40),
+        )
         rows = zip(*(column.tolist() for column in columns), strict=True)
         flow.send([{"key": k, "at": s, "amount": a, "other": o} for k, s, a, o in rows], 1000)
     made = check_view(view, store, tmp_path, at=micros(1010))
@@ -299,7 +382,10 @@ def test_floats_that_are_added_in_another_order_are_alike(function, store, tmp_p
     online, keys = OnlineView(view, store), pl.DataFrame({"key": range(6)})
     served = online.read(keys, micros(1010))
     offline = parity.answer(
-        view, view.outputs, parity.Offline(view, store, tmp_path).events(served), parity.OfflineRequests.at(keys, served, view)
+        view,
+        view.outputs,
+        parity.Offline(view, store, tmp_path).events(served),
+        parity.OfflineRequests.at(keys, served, view),
     )
     assert not served.features[0].equals(offline.values.to_series())
 
@@ -309,18 +395,33 @@ def test_only_functions_that_add_floats_may_differ():
     assert {name for name, entry in TABLE.items() if entry.adds} == set(ADDING)
     one, next_to_one = (pl.Series([value]) for value in (1.0, np.nextafter(1.0, 2.0)))
     for feature in [*ADDING.values(), *LISTED.values()]:
-        (made,) = streaming_view([feature], schema={**SCHEMA, "other": float, "large": bool}).outputs
-        assert agree(made, one, next_to_one, lambda: np.array([1.0])).tolist() == [feature.function in ADDING]
+        (made,) = streaming_view(
+            [feature], schema={**SCHEMA, "other": float, "large": bool}
+        ).outputs
+        assert agree(made, one, next_to_one, lambda: np.array([1.0])).tolist() == [
+            feature.function in ADDING
+        ]
 
 
 def test_folders_may_be_texts(streamed, store, tmp_path):
     view, _ = streamed
     project = project_of(view)
-    assert [p.mismatches for p in hw.parity(project, store=store, data_dir=str(tmp_path), at=at(110))] == [[]]
-    assert hw.operations.explain(project, "view__count_1h", {"key": 1}, store=store, data_dir=str(tmp_path), at=at(110)).offline == 2
+    assert [
+        p.mismatches for p in hw.parity(project, store=store, data_dir=str(tmp_path), at=at(110))
+    ] == [[]]
+    assert (
+        hw.operations.explain(
+            project, "view__count_1h", {"key": 1}, store=store, data_dir=str(tmp_path), at=at(110)
+        ).offline
+        == 2
+    )
     assert hw.status(project, store=store, data_dir=str(tmp_path), at=at(110)) is not None
 
 
 def test_a_view_that_was_never_ingested_is_not_compared(store, tmp_path):
     made = check_view(streaming_view(), store, tmp_path, at=micros(110))
-    assert (made.values, made.notes, made.mismatches) == (0, {"view that was never ingested; run `headwater ingest`": 1}, [])
+    assert (made.values, made.notes, made.mismatches) == (
+        0,
+        {"view that was never ingested; run `headwater ingest`": 1},
+        [],
+    )

@@ -30,14 +30,31 @@ def doubled(amount: float) -> float:
 
 def project_of(keys):
     events = pl.DataFrame({name: [_KEYS[name]] for name in keys} | {"amount": [1.0], "at": [_NOON]})
-    source = hw.Source("payments", history=events, timestamp_field="at", known_after="0s", select=[*keys, "amount"])
-    view = hw.FeatureView("v", source=source, keys=keys, features=[hw.sum("amount")], windows=["1d"], freshness=hw.batch("1h"))
-    labels = hw.Labels("fraud", table=events, timestamp_field="at", label="amount", known_after="1h")
+    source = hw.Source(
+        "payments", history=events, timestamp_field="at", known_after="0s", select=[*keys, "amount"]
+    )
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=keys,
+        features=[hw.sum("amount")],
+        windows=["1d"],
+        freshness=hw.batch("1h"),
+    )
+    labels = hw.Labels(
+        "fraud", table=events, timestamp_field="at", label="amount", known_after="1h"
+    )
     service = hw.FeatureService("all_of_it", [view, doubled, hw.RequestField("channel", str)])
-    return hw.Project("shop", [hw.Model("risk", features=service, labels=labels, task="regression")])
+    return hw.Project(
+        "shop", [hw.Model("risk", features=service, labels=labels, task="regression")]
+    )
 
 
-@pytest.mark.parametrize("keys", [["text"], ["number"], ["day"], ["moment"], ["naive"], ["flag"], ["text", "number", "day"]], ids=str)
+@pytest.mark.parametrize(
+    "keys",
+    [["text"], ["number"], ["day"], ["moment"], ["naive"], ["flag"], ["text", "number", "day"]],
+    ids=str,
+)
 def test_both_snippets_are_answered(keys, monkeypatch):
     project = project_of(keys)
     found = request_snippets(project, "v__sum_amount_1d")
@@ -74,8 +91,23 @@ def test_a_feature_that_no_service_has_has_no_snippet():
 
 def test_a_history_that_is_gone_leaves_texts():
     project = project_of(["number"])
-    source = hw.Source("payments", history="gone.parquet", timestamp_field="at", known_after="0s", select=["number", "amount"])
-    view = hw.FeatureView("v", source=source, keys=["number"], features=[hw.sum("amount")], windows=["1d"], freshness=hw.batch("1h"))
+    source = hw.Source(
+        "payments",
+        history="gone.parquet",
+        timestamp_field="at",
+        known_after="0s",
+        select=["number", "amount"],
+    )
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["number"],
+        features=[hw.sum("amount")],
+        windows=["1d"],
+        freshness=hw.batch("1h"),
+    )
     (model,) = project.models
-    other = hw.Model("risk", features=hw.FeatureService("s", [view]), labels=model.labels, task="regression")
+    other = hw.Model(
+        "risk", features=hw.FeatureService("s", [view]), labels=model.labels, task="regression"
+    )
     assert request_snippets(hw.Project("shop", [other]), "v__sum_amount_1d").row == {"number": "a"}

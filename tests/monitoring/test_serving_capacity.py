@@ -20,7 +20,9 @@ headwater_processor_seconds_total{worker="worker-2"} 0.2
 """
 
 
-@pytest.mark.parametrize(("rate", "workers"), [(1, 1), (1200, 1), (1201, 2), (12_000, 10), (1_000_000, 834)])
+@pytest.mark.parametrize(
+    ("rate", "workers"), [(1, 1), (1200, 1), (1201, 2), (12_000, 10), (1_000_000, 834)]
+)
 def test_workers(rate, workers):
     capacity = capacity_of(TEXT, "u", rate)
     assert (capacity.requests, capacity.processor_seconds) == (1000, pytest.approx(0.5))
@@ -32,7 +34,10 @@ def test_workers(rate, workers):
 def test_without_a_rate():
     capacity = ServingCapacity(1000, 0.5)
     assert capacity.workers is None
-    assert str(capacity) == "a request takes 500 us of a processor for each of 1,000 requests; a worker used to 60 % answers 1,200 a second"
+    assert str(capacity) == (
+        "a request takes 500 us of a processor for each of 1,000 requests; a worker used to "
+        "60 % answers 1,200 a second"
+    )
 
 
 def test_no_requests_yet():
@@ -40,7 +45,10 @@ def test_no_requests_yet():
         capacity_of("", "http://127.0.0.1:1", None)
 
 
-@pytest.mark.parametrize(("url", "rate", "why"), [("host:8320", None, "give its URL"), ("http://127.0.0.1:9", 0, "above 0")])
+@pytest.mark.parametrize(
+    ("url", "rate", "why"),
+    [("host:8320", None, "give its URL"), ("http://127.0.0.1:9", 0, "above 0")],
+)
 def test_wrong_calls(url, rate, why):
     with pytest.raises(UsageError, match=why):
         serving_capacity(url, rate)

@@ -1,4 +1,6 @@
-"""Alerts are sent once when they begin and once when they end, signed, and again after a failure that may pass."""
+"""Alerts are sent once when they begin and once when they end, signed, and again after a failure
+that may pass.
+"""
 
 import hashlib
 import hmac
@@ -14,7 +16,9 @@ from headwater.monitoring.webhook import STATE, WatchAlert, Webhook, notify
 ABOUT = {"project": "shop", "model": "churn", "level": "as defined"}
 MISSED = WatchAlert("HeadwaterPromiseMissed", ABOUT, "production delivers less")
 DRIFT = WatchAlert("HeadwaterDrift", {**ABOUT, "feature": "user__count_1d"}, "user__count_1d moved")
-OTHER = WatchAlert("HeadwaterDrift", {**ABOUT, "model": "fraud", "feature": "amount"}, "amount moved")
+OTHER = WatchAlert(
+    "HeadwaterDrift", {**ABOUT, "model": "fraud", "feature": "amount"}, "amount moved"
+)
 
 
 @pytest.fixture
@@ -50,14 +54,27 @@ def test_each_change_is_sent_once(receiver, tmp_path):
     assert notify(hook, [], ABOUT, tmp_path) == 1
     assert notify(hook, [], ABOUT, tmp_path) == 0
     bodies = [json.loads(body) for _, body, _ in got]
-    assert [[(a["labels"]["alertname"], a["status"]) for a in body["alerts"]] for body in bodies] == [
+    assert [
+        [(a["labels"]["alertname"], a["status"]) for a in body["alerts"]] for body in bodies
+    ] == [
         [("HeadwaterPromiseMissed", "firing"), ("HeadwaterDrift", "firing")],
         [("HeadwaterDrift", "resolved")],
         [("HeadwaterPromiseMissed", "resolved")],
     ]
     assert [body["status"] for body in bodies] == ["firing", "resolved", "resolved"]
-    assert bodies[0]["text"] == "FIRING HeadwaterPromiseMissed: production delivers less\nFIRING HeadwaterDrift: user__count_1d moved"
-    assert {"version", "groupKey", "receiver", "groupLabels", "commonLabels", "commonAnnotations", "externalURL"} <= bodies[0].keys()
+    assert bodies[0]["text"] == (
+        "FIRING HeadwaterPromiseMissed: production delivers less\nFIRING HeadwaterDrift: "
+        "user__count_1d moved"
+    )
+    assert {
+        "version",
+        "groupKey",
+        "receiver",
+        "groupLabels",
+        "commonLabels",
+        "commonAnnotations",
+        "externalURL",
+    } <= bodies[0].keys()
     first, last = bodies[0]["alerts"][1], bodies[1]["alerts"][0]
     assert first["startsAt"] == last["startsAt"]
     assert last["endsAt"] >= last["startsAt"] > first["endsAt"]
@@ -99,7 +116,10 @@ def test_a_failure_that_may_pass_is_tried_again_with_growing_pauses(receiver, tm
 def test_what_was_not_taken_is_sent_with_the_next_call(receiver, tmp_path, answers, calls):
     url, got, codes = receiver
     codes += answers
-    with pytest.raises(DataError, match=r"the webhook at 127.0.0.1 did not take the alerts: status \d+; they are sent again") as error:
+    with pytest.raises(
+        DataError,
+        match=r"the webhook at 127.0.0.1 did not take the alerts: status \d+; they are sent again",
+    ) as error:
         notify(Webhook(url), [MISSED], ABOUT, tmp_path, pause=lambda _: None)
     assert "key=1" not in str(error.value)
     assert len(got) == calls
@@ -109,7 +129,9 @@ def test_what_was_not_taken_is_sent_with_the_next_call(receiver, tmp_path, answe
 
 def test_a_receiver_that_is_not_there_is_an_error_without_the_path(tmp_path):
     with pytest.raises(DataError, match="ConnectError"):
-        notify(Webhook("http://127.0.0.1:9/secret"), [MISSED], ABOUT, tmp_path, pause=lambda _: None)
+        notify(
+            Webhook("http://127.0.0.1:9/secret"), [MISSED], ABOUT, tmp_path, pause=lambda _: None
+        )
 
 
 @pytest.mark.parametrize("url", ["hooks.example.org", "ftp://x/y", "https://", ""])

@@ -1,4 +1,6 @@
-"""Keys of requests become the bytes that those of events have, for any dtype and form of the request."""
+"""Keys of requests become the bytes that those of events have, for any dtype and form of the
+request.
+"""
 
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -28,7 +30,13 @@ VALUES = {
     pl.Datetime("ms", "Europe/Berlin"): [NOON, datetime(1969, 12, 31, tzinfo=UTC)],
     pl.Datetime("ns", "UTC"): [NOON],
     pl.Int128(): [1, -1, 2**63, -(2**63) - 1, 2**64, 2**126],
-    pl.Decimal(12, 2): [Decimal("1.50"), Decimal("-1.5"), Decimal("1.51"), Decimal(3), Decimal("1e3")],
+    pl.Decimal(12, 2): [
+        Decimal("1.50"),
+        Decimal("-1.5"),
+        Decimal("1.51"),
+        Decimal(3),
+        Decimal("1e3"),
+    ],
     pl.Decimal(38, 4): [Decimal(2**70), Decimal("-12345678901234567890.1234")],
     pl.Time(): [time(1, 2, 3, 4), time(0)],
     pl.Duration("ms"): [timedelta(days=-1, milliseconds=3), timedelta(0)],
@@ -38,11 +46,19 @@ VALUES = {
 
 
 def encoder(*dtypes):
-    return KeyEncoder([KeyColumn(f"k{n}", f"c{n}", dtype) for n, dtype in enumerate(dtypes)], "the view")
+    return KeyEncoder(
+        [KeyColumn(f"k{n}", f"c{n}", dtype) for n, dtype in enumerate(dtypes)], "the view"
+    )
 
 
 def stored(*columns):
-    return keyspace.shortened(key_bytes(pl.DataFrame([pl.Series(f"k{n}", values, dtype) for n, (dtype, values) in enumerate(columns)])))
+    return keyspace.shortened(
+        key_bytes(
+            pl.DataFrame(
+                [pl.Series(f"k{n}", values, dtype) for n, (dtype, values) in enumerate(columns)]
+            )
+        )
+    )
 
 
 @pytest.mark.parametrize("dtype", VALUES, ids=str)
@@ -78,12 +94,20 @@ def test_a_timestamp_is_the_same_key_in_any_zone():
     for dtype in (pl.Datetime("us", "UTC"), pl.Datetime("ms", "America/New_York")):
         expected = stored((dtype, [NOON]))
         made = encoder(dtype)
-        assert [made.one({"c0": NOON.astimezone(zone)}) for zone in (UTC, berlin, fixed)] == expected * 3
-        assert list(made.many({"c0": pl.Series([NOON], dtype=pl.Datetime("us", "Europe/Berlin"))}, 1)) == expected
+        assert [
+            made.one({"c0": NOON.astimezone(zone)}) for zone in (UTC, berlin, fixed)
+        ] == expected * 3
+        assert (
+            list(made.many({"c0": pl.Series([NOON], dtype=pl.Datetime("us", "Europe/Berlin"))}, 1))
+            == expected
+        )
 
 
 def test_a_decimal_that_the_source_cannot_hold_is_no_key():
-    assert [encoder(pl.Decimal(12, 2)).one({"c0": Decimal(text)}) for text in ("1.505", "NaN", "1e99", "1e-99")] == [None] * 4
+    assert [
+        encoder(pl.Decimal(12, 2)).one({"c0": Decimal(text)})
+        for text in ("1.505", "NaN", "1e99", "1e-99")
+    ] == [None] * 4
 
 
 def test_scalars_of_numpy_are_what_they_hold():

@@ -42,11 +42,31 @@ SOLD = pl.DataFrame(
 )
 SALES = hw.Source("sales", history=SOLD, timestamp_field="at")
 HOURLY = hw.batch("1h", delay="10m")
-FEATURES = [hw.count(), hw.mean("price"), hw.last_n("shop", k=2), hw.last("product"), hw.sum("price").by("shop")]
-PRODUCT = hw.FeatureView("product", source=SALES, keys=["product"], features=FEATURES, windows=["1d"], freshness=HOURLY)
-SHOP = hw.FeatureView("shop", source=SALES, keys=["shop"], features=[hw.last_n("product", k=3)], windows=["1d"], freshness=HOURLY)
+FEATURES = [
+    hw.count(),
+    hw.mean("price"),
+    hw.last_n("shop", k=2),
+    hw.last("product"),
+    hw.sum("price").by("shop"),
+]
+PRODUCT = hw.FeatureView(
+    "product", source=SALES, keys=["product"], features=FEATURES, windows=["1d"], freshness=HOURLY
+)
+SHOP = hw.FeatureView(
+    "shop",
+    source=SALES,
+    keys=["shop"],
+    features=[hw.last_n("product", k=3)],
+    windows=["1d"],
+    freshness=HOURLY,
+)
 BOTH = hw.FeatureView(
-    "both", source=SALES, keys=["shop", "product"], features=[hw.count(), hw.max("price")], windows=["1d"], freshness=HOURLY
+    "both",
+    source=SALES,
+    keys=["shop", "product"],
+    features=[hw.count(), hw.max("price")],
+    windows=["1d"],
+    freshness=HOURLY,
 )
 BASKET = PRODUCT.alias("basket", keys={"product": hw.each("products", max_length=3)})
 RECENT = PRODUCT.alias("recent", keys={"product": hw.each(SHOP["last_n_product_1d"])})
@@ -77,7 +97,9 @@ def online():
         label="y",
         known_after="1h",
     )
-    project = hw.Project("shop", models=[hw.Model("m", features=SERVICE, labels=labels, task="binary")])
+    project = hw.Project(
+        "shop", models=[hw.Model("m", features=SERVICE, labels=labels, task="binary")]
+    )
     with temporary_store() as store:
         hw.materialize(project, store=store, at=at(12))
         with opened(store, readonly=True) as read:
@@ -95,16 +117,34 @@ def test_lists_online_are_those_offline(online):
 
 def test_values_stand_in_the_order_of_the_list(online):
     read = online.read(ROWS, at=NOON)
-    assert read["basket__mean_price_1d"].to_list() == [[5.0, 3.0, None], [], None, [3.0, None, 3.0], [None]]
+    assert read["basket__mean_price_1d"].to_list() == [
+        [5.0, 3.0, None],
+        [],
+        None,
+        [3.0, None, 3.0],
+        [None],
+    ]
     assert read["basket__count_1d"].to_list() == [[1, 2, 0], [], None, [2, 0, 2], [0]]
-    assert read["recent__last_product_1d"].to_list() == [["tea", "tea"], ["jam"], [], ["tea", "tea"], []]
+    assert read["recent__last_product_1d"].to_list() == [
+        ["tea", "tea"],
+        ["jam"],
+        [],
+        ["tea", "tea"],
+        [],
+    ]
     assert read["there__count_1d"].to_list() == [[0, 2, 0], [], None, [2, 0, 2], [0]]
     assert read["dearest"].to_list() == [5.0, None, None, 3.0, None]
 
 
 def test_a_list_has_one_status(online):
     read = online.read(ROWS, at=NOON, details=True)
-    assert read["basket__mean_price_1d__status"].to_list() == ["present", "empty", "missing", "present", "missing"]
+    assert read["basket__mean_price_1d__status"].to_list() == [
+        "present",
+        "empty",
+        "missing",
+        "present",
+        "missing",
+    ]
 
 
 def test_one_row_many_rows_and_requests_of_one_turn_agree(online):
@@ -130,14 +170,27 @@ def test_a_key_of_many_rows_is_read_once(online, monkeypatch):
     for repeated in (1, 50):
         asked.clear()
         online.rows({"products": baskets * repeated, "shop": [1] * 3 * repeated}, t=T)
-        assert (asked.count(b"tea"), asked.count(b"jam")) == (2, 1)  # once for the baskets, and tea for what shop 1 sold last
+        # once for the baskets, and tea for what shop 1 sold last
+        assert (asked.count(b"tea"), asked.count(b"jam")) == (2, 1)
 
 
 @pytest.mark.parametrize(
     ("products", "message"),
     [
-        (["a"] * 4, "the field 'products' is a list of up to 3 keys; give a shorter one, or raise each(max_length=)"),
-        ("tea", "the field 'products': Expected `array | null`, got `str`; give a list of keys, such as [1, 2], or null"),
+        (
+            ["a"] * 4,
+            (
+                "the field 'products' is a list of up to 3 keys; give a shorter one, or raise "
+                "each(max_length=)"
+            ),
+        ),
+        (
+            "tea",
+            (
+                "the field 'products': Expected `array | null`, got `str`; give a list of keys, "
+                "such as [1, 2], or null"
+            ),
+        ),
         (["tea", 3], "the key 'product' is String in the source and Int64 in the requests"),
         ([["tea"]], "Expected `str | null`, got `array`"),
     ],
@@ -163,13 +216,24 @@ def test_frames_arrays_and_tuples_are_lists_too(online):
     for products in (("tea", "jam"), np.array(["tea", "jam"])):
         assert online.read([{"products": products, "shop": 1}], at=NOON).equals(expected)
     for dtype in (pl.List(pl.String), pl.Array(pl.String, 2), pl.List(pl.Categorical)):
-        frame = pl.DataFrame({"products": [["tea", "jam"]], "shop": [1]}, schema_overrides={"products": dtype})
+        frame = pl.DataFrame(
+            {"products": [["tea", "jam"]], "shop": [1]}, schema_overrides={"products": dtype}
+        )
         assert online.read(frame, at=NOON).equals(expected)
-    with pytest.raises(DataError, match=r"looked up by a list, and the column 'products' is String"):
+    with pytest.raises(
+        DataError, match=r"looked up by a list, and the column 'products' is String"
+    ):
         online.read(pl.DataFrame({"products": ["tea"], "shop": [1]}), at=NOON)
-    with pytest.raises(DataError, match=r"row 1: 'products' holds 4 keys, and feature view 'basket' takes up to 3"):
+    with pytest.raises(
+        DataError, match=r"row 1: 'products' holds 4 keys, and feature view 'basket' takes up to 3"
+    ):
         online.read(pl.DataFrame({"products": [["tea"], ["tea"] * 4], "shop": [1, 1]}), at=NOON)
-    none = online.read(pl.DataFrame({"products": [], "shop": []}, schema={"products": pl.List(pl.String), "shop": pl.Int64}), at=NOON)
+    none = online.read(
+        pl.DataFrame(
+            {"products": [], "shop": []}, schema={"products": pl.List(pl.String), "shop": pl.Int64}
+        ),
+        at=NOON,
+    )
     assert none.height == 0
     assert none.schema == expected.schema
 
@@ -178,7 +242,11 @@ def test_the_read_is_compiled_before_the_first_request(online):
     online.warm()
 
 
-LISTS = st.lists(st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None]), max_size=5)), min_size=1, max_size=5)
+LISTS = st.lists(
+    st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None]), max_size=5)),
+    min_size=1,
+    max_size=5,
+)
 
 
 @pytest.mark.filterwarnings("ignore:.*is not longer than the delay of source")
@@ -187,9 +255,20 @@ LISTS = st.lists(st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None]),
 def test_an_element_is_as_a_lookup_of_it_alone(seed, lists, kind):
     random = Random(seed)
     drawn = case(random, late=False, changes=False)
-    source = hw.Source("events", timestamp_field="at", stream=None, history=drawn.frame, id_field=drawn.view.source.id_field)
+    source = hw.Source(
+        "events",
+        timestamp_field="at",
+        stream=None,
+        history=drawn.frame,
+        id_field=drawn.view.source.id_field,
+    )
     view = hw.FeatureView(
-        "view", source=source, keys=["key"], features=drawn.view.features, windows=drawn.view.windows, freshness=hw.on_request()
+        "view",
+        source=source,
+        keys=["key"],
+        features=drawn.view.features,
+        windows=drawn.view.windows,
+        freshness=hw.on_request(),
     )
     row: Row = random.choice(drawn.rows)
     t = as_micros(row["timestamp"])  # type: ignore[arg-type]
@@ -206,7 +285,9 @@ def test_an_element_is_as_a_lookup_of_it_alone(seed, lists, kind):
             assert repr(value) == repr(None if keys is None else [one.values[n] for one in alone])
             assert repr(ones[number].values[n]) == repr(value)
             names = {hw_status(one.statuses[n]) for one in alone}
-            expected = next((s for s in PLACES if s in names), "missing" if keys is None else "empty")
+            expected = next(
+                (s for s in PLACES if s in names), "missing" if keys is None else "empty"
+            )
             assert hw_status(codes[number]) == hw_status(ones[number].statuses[n]) == expected
 
 

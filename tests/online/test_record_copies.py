@@ -1,4 +1,6 @@
-"""A read that copies records from LMDB's pages gives what one does that gets each record: to the bit, for keys of every type."""
+"""A read that copies records from LMDB's pages gives what one does that gets each record: to the
+bit, for keys of every type.
+"""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -51,26 +53,56 @@ def events(count, seed):
 def filled(store, frame, keys, parts):
     stream = hw.push(schema=dict(frame.schema))
     source = hw.Source("payments", stream=stream, timestamp_field="ts")
-    several = [hw.count(), hw.sum("amount"), hw.last("city"), hw.top_k("city", k=2), hw.sum("amount").by("city", max_keys=3)]
+    several = [
+        hw.count(),
+        hw.sum("amount"),
+        hw.last("city"),
+        hw.top_k("city", k=2),
+        hw.sum("amount").by("city", max_keys=3),
+    ]
     views = [
-        hw.FeatureView(f"v{n}", source=source, keys=[key], features=several, windows=["1h", "1d"], freshness=hw.streaming("2s"))
+        hw.FeatureView(
+            f"v{n}",
+            source=source,
+            keys=[key],
+            features=several,
+            windows=["1h", "1d"],
+            freshness=hw.streaming("2s"),
+        )
         for n, key in enumerate(keys)
     ]
     for number in range(parts):
         partition = None if parts == 1 else str(number)
-        writer = PartitionWriter(Acceptance(source, tuple(views), DAY), store, partition, archive=False, filtered=False)
+        writer = PartitionWriter(
+            Acceptance(source, tuple(views), DAY), store, partition, archive=False, filtered=False
+        )
         mine = frame.gather_every(parts, number)
         at = mine["ts"].dt.epoch("us").to_numpy()
         offsets = {str(number): between(0, mine.height)}
         writer.apply(
-            [RecordBatch([str(number)], at * 0, pl.arange(0, mine.height, eager=True).to_numpy(), at, offsets, frame=mine)],
+            [
+                RecordBatch(
+                    [str(number)],
+                    at * 0,
+                    pl.arange(0, mine.height, eager=True).to_numpy(),
+                    at,
+                    offsets,
+                    frame=mine,
+                )
+            ],
             int(at.max()) + 1,
         )
         values = {}
         for view, tiles in zip(views, writer.acceptance.tiles, strict=True):
             state = State(view.name, schema_bytes(tiles.schema), seeded=0, coverage="whole")
             values[keyspace.stream_state(view.tiles_fingerprint, partition)] = encoded(state)
-        writer.note(msgspec.structs.replace(writer.progress, views={view.tiles_fingerprint: "whole" for view in views}), values, {})
+        writer.note(
+            msgspec.structs.replace(
+                writer.progress, views={view.tiles_fingerprint: "whole" for view in views}
+            ),
+            values,
+            {},
+        )
     return hw.FeatureService("s", views)
 
 
@@ -83,7 +115,9 @@ def sides(store, service):
 
 
 def plain(vector):
-    return repr((vector.values, vector.statuses, [tuple(version) for version in vector.read_versions]))
+    return repr(
+        (vector.values, vector.statuses, [tuple(version) for version in vector.read_versions])
+    )
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -95,9 +129,15 @@ def test_copied_reads_are_gotten_reads(tmp_path, keys, parts):
     now = int(frame["ts"].dt.epoch("us").max()) + 1
     copying, getting = sides(store, service)
     names = list(dict.fromkeys(KEYS[keys]))
-    unknown = {"user": [10**6, None, 2**63, -1], "shop_id": [7, None, 2**64 - 1, 0], "large": [2**63 + 50, None, 3, 2**64 - 1]}
+    unknown = {
+        "user": [10**6, None, 2**63, -1],
+        "shop_id": [7, None, 2**64 - 1, 0],
+        "large": [2**63 + 50, None, 3, 2**64 - 1],
+    }
     unknown |= {key: ["nobody", None, "", "y" * 700] for key in ("name", "city")}
-    rows = frame.select(names).rows(named=True)[:60] + [{name: unknown[name][n] for name in names} for n in range(4)]
+    rows = frame.select(names).rows(named=True)[:60] + [
+        {name: unknown[name][n] for name in names} for n in range(4)
+    ]
     read = 0
     copies = copying._readers[0]._copies
     copies._copy = counted(copies._copy, done := [])
@@ -123,7 +163,9 @@ def outcome(read):
 
 @pytest.mark.parametrize("keys", ["integers", "one integer twice"])
 def test_columns_of_integers_are_packed_at_once(tmp_path, keys):
-    """Of any number, in turn; keys that are not integers of 64 bits, or mostly repeated, are read in another way, or refused as before."""
+    """Of any number, in turn; keys that are not integers of 64 bits, or mostly repeated, are read
+    in another way, or refused as before.
+    """
     store = LmdbStore(tmp_path / "s")
     frame = events(400, seed=3)
     service = filled(store, frame, KEYS[keys], 1)
@@ -131,7 +173,9 @@ def test_columns_of_integers_are_packed_at_once(tmp_path, keys):
     copying, getting = sides(store, service)
     reader = copying._readers[0]
     packed, pack = [], reader._copies.packed
-    reader._copies.packed = lambda layout, *more: packed.append(more[1] is layout._many[1]) or pack(layout, *more)
+    reader._copies.packed = lambda layout, *more: (
+        packed.append(more[1] is layout._many[1]) or pack(layout, *more)
+    )
     users = [3, 4, -1, 29, 0, 2**63 - 1, -(2**63)]
     for column in (users, users[:1], users[2:], [*users, *range(5, 25)], users[:1], []):
         request = {"user": column, "shop_id": [-n for n in range(len(column))]}

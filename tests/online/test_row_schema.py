@@ -1,4 +1,6 @@
-"""The struct that a feature service makes of its requests' rows: one judgement for JSON and for plain values."""
+"""The struct that a feature service makes of its requests' rows: one judgement for JSON and for
+plain values.
+"""
 
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
@@ -51,7 +53,9 @@ def test_a_number_is_a_float_where_it_is_declared_and_numpy_is_plain():
 def test_timestamps_are_in_utc_unless_their_zone_has_a_name():
     oslo = ZoneInfo("Europe/Oslo")
     assert SCHEMA.from_row({**ROW, "from": NOON.astimezone(oslo)})["from"].tzinfo is oslo
-    assert SCHEMA.from_row({**ROW, "from": "2024-05-01T14:00:00+02:00"})["from"].tzinfo == ZoneInfo("UTC")
+    assert SCHEMA.from_row({**ROW, "from": "2024-05-01T14:00:00+02:00"})["from"].tzinfo == ZoneInfo(
+        "UTC"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,9 +66,15 @@ def test_timestamps_are_in_utc_unless_their_zone_has_a_name():
         ({"user": "1"}, "feature view 'user': the key 'user' is Int64 in the source and String"),
         ({"user": 1.0}, "feature view 'user': the key 'user' is a float"),
         ({"amount": "5"}, "request field 'amount' is declared float, and the column is String"),
-        ({"amount": [1]}, "the field 'amount': .*; a field is a string, a number, true, false or null"),
+        (
+            {"amount": [1]},
+            "the field 'amount': .*; a field is a string, a number, true, false or null",
+        ),
         ({"a day": "2024-13-01"}, "the field 'a day': .*; give a date"),
-        ({"from": "2024-05-01T12:00:00"}, "the field 'from': .*; give a timestamp, ISO 8601 with a UTC offset"),
+        (
+            {"from": "2024-05-01T12:00:00"},
+            "the field 'from': .*; give a timestamp, ISO 8601 with a UTC offset",
+        ),
     ],
 )
 def test_errors_name_row_and_field(change, says):
@@ -78,15 +88,26 @@ def test_errors_name_row_and_field(change, says):
 def test_optional_fields_are_in_all_rows_or_in_none():
     some = SCHEMA.optional({"item": RowField(["the ranking"])}, "_some")
     assert some.from_row({"item": "a"}) == {"item": "a"}
-    with pytest.raises(DataError, match="row 1 and row 0 have different fields: only one has 'user'"):
+    with pytest.raises(
+        DataError, match="row 1 and row 0 have different fields: only one has 'user'"
+    ):
         some.from_rows([{"item": "a"}, {"item": "b", "user": 1}])
 
 
 def test_a_field_with_two_declarations_is_what_both_allow():
-    both = {"amount": [Declared("a", float), Declared("b", int)], "name": [Declared("a", str), Declared("b", int)]}
-    schema = RowSchema("shop", {name: RowField(["a"], (), declared) for name, declared in both.items()})
+    both = {
+        "amount": [Declared("a", float), Declared("b", int)],
+        "name": [Declared("a", str), Declared("b", int)],
+    }
+    schema = RowSchema(
+        "shop", {name: RowField(["a"], (), declared) for name, declared in both.items()}
+    )
     assert schema.from_row({"amount": 2, "name": None}) == {"amount": 2, "name": None}
     assert schema.whole == {"amount"}
-    for row in ({"amount": 2.5, "name": None}, {"amount": 2, "name": "a"}, {"amount": 2, "name": 1}):
+    for row in (
+        {"amount": 2.5, "name": None},
+        {"amount": 2, "name": "a"},
+        {"amount": 2, "name": 1},
+    ):
         with pytest.raises(DataError):
             schema.from_row(row)

@@ -44,7 +44,9 @@ def test_a_stale_value_is_served_with_one_warning(store, second, age):
 
 
 def test_who_asks_for_details_is_not_warned(store):
-    found = hw.get_online_features(stored(store), [{"key": 1}], store=store, at=at(DAY), details=True)
+    found = hw.get_online_features(
+        stored(store), [{"key": 1}], store=store, at=at(DAY), details=True
+    )
     assert found["view__count_1h__stale"].to_list() == [True]
 
 
@@ -55,7 +57,9 @@ def test_nor_is_who_is_not_served(store, on_stale):
         with pytest.raises(StaleError):
             hw.get_online_features(view, [{"key": 1}], store=store, at=at(DAY))
     else:
-        assert hw.get_online_features(view, [{"key": 1}], store=store, at=at(DAY))["view__count_1h"].to_list() == [None]
+        assert hw.get_online_features(view, [{"key": 1}], store=store, at=at(DAY))[
+            "view__count_1h"
+        ].to_list() == [None]
 
 
 def test_several_views_share_one_warning(store):
@@ -68,11 +72,16 @@ def test_several_views_share_one_warning(store):
 
 
 @pytest.mark.parametrize(
-    ("ahead", "age", "stale"), [(0, 0, False), (1, 0, False), (2, 0, False), (2.5, -2.5, True), (-1, 1, False), (-3, 3, True)]
+    ("ahead", "age", "stale"),
+    [(0, 0, False), (1, 0, False), (2, 0, False), (2.5, -2.5, True), (-1, 1, False), (-3, 3, True)],
 )
 def test_an_age_below_zero_is_stale(store, tmp_path, ahead, age, stale):
-    """A commit that is made while one asks has an age of 0; what lies further ahead than the view promises is of a wrong clock."""
+    """A commit that is made while one asks has an age of 0; what lies further ahead than the view
+    promises is of a wrong clock.
+    """
     view = streaming_view([hw.count()])
     Flow([view], store, tmp_path).send([{"key": 1, "at": HOUR - 60, "amount": 1.0}], HOUR)
-    found = hw.get_online_features(view, [{"key": 1}], store=store, at=at(HOUR - ahead), details=True)
+    found = hw.get_online_features(
+        view, [{"key": 1}], store=store, at=at(HOUR - ahead), details=True
+    )
     assert found.select("view__count_1h__age", "view__count_1h__stale").rows() == [(age, stale)]

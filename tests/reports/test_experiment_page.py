@@ -1,4 +1,6 @@
-"""The decision page: what stands first, that it is self-contained, and that its query repeats the main figure."""
+"""The decision page: what stands first, that it is self-contained, and that its query repeats the
+main figure.
+"""
 
 import json
 import re
@@ -19,9 +21,16 @@ from tests.experiments.test_analyse import regions
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory):
     world = World(seed=3, users=3_000, effect=0.4)
-    world.guardrails = (hw.experiments.ExperimentMetric("amount", value=world.outcome(hw.sum("amount")), margin=0.02),)
+    world.guardrails = (
+        hw.experiments.ExperimentMetric(
+            "amount", value=world.outcome(hw.sum("amount")), margin=0.02
+        ),
+    )
     evidence = ExperimentEvidence(
-        off_policy={"streaming": Estimate(0.6, 0.5, 0.7)}, worth=100_000.0, costs={"daily": 100.0, "streaming": 5_100.0}, source="as given"
+        off_policy={"streaming": Estimate(0.6, 0.5, 0.7)},
+        worth=100_000.0,
+        costs={"daily": 100.0, "streaming": 5_100.0},
+        source="as given",
     )
     return world.analyse(tmp_path_factory.mktemp("models"), break_even=evidence)
 
@@ -29,7 +38,10 @@ def analysis(tmp_path_factory):
 def test_the_page_is_self_contained_and_begins_with_the_verdict(analysis, tmp_path):
     page = analysis.write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     HTMLParser().feed(page)
-    assert not re.findall(r"""(?:src|href)=["']https?://""", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
+    assert not re.findall(
+        r"""(?:src|href)=["']https?://""",
+        re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL),
+    )
     assert "default-src 'none'" in page
     headings = re.findall(r"<h[12][^>]*>([^<]+)</h[12]>", page)
     assert headings[0] == analysis.result.first_line
@@ -53,7 +65,10 @@ def test_every_rendering_says_the_same(analysis):
     assert first in analysis.to_markdown().replace("\\", "")
     assert first in analysis._repr_html_()
     assert "<script" not in analysis._repr_html_()
-    assert ExperimentResult.from_dict(json.loads(json.dumps(analysis.to_dict()))).to_dict() == analysis.to_dict()
+    assert (
+        ExperimentResult.from_dict(json.loads(json.dumps(analysis.to_dict()))).to_dict()
+        == analysis.to_dict()
+    )
 
 
 def test_net_value_is_the_interval_times_the_worth_less_the_cost(analysis):
@@ -69,29 +84,42 @@ def test_the_exported_query_repeats_the_main_figure(tmp_path, kind):
     if kind in ("ab", "ratio"):
         world = World(seed=3, users=1_000, effect=0.4, base="requests" if kind == "ratio" else None)
     else:
-        world = regions(World(users=12_000, days=7, kind=kind, within="3h", looks=2), kind, effect=0.3)  # in every cell
+        # in every cell
+        world = regions(
+            World(users=12_000, days=7, kind=kind, within="3h", looks=2), kind, effect=0.3
+        )
     analysis = world.analyse(tmp_path / "models")
     folder = analysis.export(tmp_path / "export")
     database = duckdb.connect()
     for table in ("exposures", "outcomes"):
-        database.execute(f"CREATE TABLE {table} AS SELECT * FROM read_parquet('{folder / table}.parquet')")
+        database.execute(
+            f"CREATE TABLE {table} AS SELECT * FROM read_parquet('{folder / table}.parquet')"
+        )
     (lift,) = database.execute((folder / "query.sql").read_text(encoding="utf-8")).fetchone()
     assert lift == pytest.approx(analysis.result.deciding[0].lift.value, abs=1e-9)
-    assert json.loads((folder / "plan.json").read_text(encoding="utf-8"))["digest"] == analysis.result.digest
+    assert (
+        json.loads((folder / "plan.json").read_text(encoding="utf-8"))["digest"]
+        == analysis.result.digest
+    )
 
 
 def test_an_arm_that_serves_staler_than_it_was_trained_is_named(tmp_path):
     import msgspec
 
     world = World(seed=3, users=500)
-    arms = [msgspec.structs.replace(arm, allow_staler=arm.name == "daily", trained_level="streaming") for arm in world.plan().arms]
+    arms = [
+        msgspec.structs.replace(arm, allow_staler=arm.name == "daily", trained_level="streaming")
+        for arm in world.plan().arms
+    ]
     world.changes = {"arms": tuple(arms)}
     page = world.analyse(tmp_path).write_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert "allow_staler: daily serves a model that was trained at a fresher level" in page
 
 
 @pytest.mark.parametrize(("effect", "code"), [(0.4, 0), (-0.6, 1)])
-def test_the_command_writes_the_page_and_its_code_says_harm(tmp_path, monkeypatch, capsys, effect, code):
+def test_the_command_writes_the_page_and_its_code_says_harm(
+    tmp_path, monkeypatch, capsys, effect, code
+):
     world = World(seed=3, users=2_000, effect=effect)
     world.orders.write_parquet(tmp_path / "orders.parquet")
     world.analyse(tmp_path / "models")
@@ -99,15 +127,37 @@ def test_the_command_writes_the_page_and_its_code_says_harm(tmp_path, monkeypatc
     from headwater.journal.exposure_rows import Exposure
 
     with ExposureLog(tmp_path) as log:
-        rows = world.exposures.sort("at").select("unit", "arm", "at", "request", "propensity", "age", "promised_age").rows()
-        log.put("fresh", 1, [Exposure(unit, arm, round(at.timestamp() * 1e6), *more) for unit, arm, at, *more in rows])
+        rows = (
+            world.exposures.sort("at")
+            .select("unit", "arm", "at", "request", "propensity", "age", "promised_age")
+            .rows()
+        )
+        log.put(
+            "fresh",
+            1,
+            [
+                Exposure(unit, arm, round(at.timestamp() * 1e6), *more)
+                for unit, arm, at, *more in rows
+            ],
+        )
     (tmp_path / "features.py").write_text(
         "import polars as pl\nfrom tests.experiments.analysis_world import World\n"
         f"project = World(seed=3, users=2_000, effect={effect}).project()\n",
         encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
-    arguments = ["experiment", "analyse", "fresh", "--models", "models", "--data-dir", str(tmp_path), "--at", "2026-03-15T00:00Z", "--json"]
+    arguments = [
+        "experiment",
+        "analyse",
+        "fresh",
+        "--models",
+        "models",
+        "--data-dir",
+        str(tmp_path),
+        "--at",
+        "2026-03-15T00:00Z",
+        "--json",
+    ]
     assert main(arguments) == code
     shown = json.loads(capsys.readouterr().out)
     assert shown["decision"] == ("real-time" if effect > 0 else "harm")

@@ -7,9 +7,15 @@ from tests.backtesting.sample_result import flights
 
 
 def refitted(by=0.01):
-    """The flights result of levels that were trained again; intervals of the fitted models are narrower by so much on either side."""
+    """The flights result of levels that were trained again; intervals of the fitted models are
+    narrower by so much on either side.
+    """
     result = flights()
-    headline = [structs.replace(s, low=s.low + by, high=s.high - by) for s in result.comparisons if s.metric == result.headline]
+    headline = [
+        structs.replace(s, low=s.low + by, high=s.high - by)
+        for s in result.comparisons
+        if s.metric == result.headline
+    ]
     return structs.replace(result, fixed_models=tuple(headline), fits=5)
 
 

@@ -1,4 +1,6 @@
-"""The page that gets forwarded: plain words, one printed page, and honest where something is not known."""
+"""The page that gets forwarded: plain words, one printed page, and honest where something is not
+known.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,29 @@ from headwater.results.estimate import Estimate
 from tests.backtesting.sample_result import METRICS, flights
 from tests.reports.test_reports import HOSTILE, changed, every_shape, every_task
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WORTH = Value(1_000, 0.1, 20, 5, 0, {"request only": 0, "daily": 1, "hourly": 13, "minute": 90, "instant": 200})
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+WORTH = Value(
+    1_000,
+    0.1,
+    20,
+    5,
+    0,
+    {"request only": 0, "daily": 1, "hourly": 13, "minute": 90, "instant": 200},
+)
 
 
 def hourly(**changes: object) -> BacktestResult:
     """The flights, where an AUC of 0.02 more is the least that is worth having: run it hourly."""
     result = flights()
-    result = structs.replace(result, min_lift={**result.min_lift, "auc": 0.02}, at="2026-11-27T02:00:00+00:00", by="ada@desk", **changes)
+    result = structs.replace(
+        result,
+        min_lift={**result.min_lift, "auc": 0.02},
+        at="2026-11-27T02:00:00+00:00",
+        by="ada@desk",
+        **changes,
+    )
     return with_recommendation(result)
 
 
@@ -61,32 +78,63 @@ def test_the_summary_says_what_to_do_what_it_changes_and_what_it_earns():
         ("daily", 35, False), ("hourly", 63, True), ("minute", 66, False), ("instant", 66, False),
     ]  # fmt: skip
     said = dict(summary.points)
-    # 100 are acted on a day; a hit instead of a false alarm is worth 25: 0.2823 more of 100 are 28.23, and 706 a day.
-    assert said["Money"].startswith("It costs 12 a day more than daily. It earns 706 a day [569 to 828]")
-    assert said["How sure we are"].startswith("The gain is 23 to 33 of 100 in 95 of 100 such tests.")
-    assert said["Who checked"].startswith("headwater's audit for leaks ran 2 checks. Run by ada@desk.")
-    assert said["Next"].startswith("An A/B test in production, hourly against daily, for two weeks; `headwater experiment plan`")
+    # 100 are acted on a day; a hit instead of a false alarm is worth 25: 0.2823 more of 100 are
+    # 28.23, and 706 a day.
+    assert said["Money"].startswith(
+        "It costs 12 a day more than daily. It earns 706 a day [569 to 828]"
+    )
+    assert said["How sure we are"].startswith(
+        "The gain is 23 to 33 of 100 in 95 of 100 such tests."
+    )
+    assert said["Who checked"].startswith(
+        "headwater's audit for leaks ran 2 checks. Run by ada@desk."
+    )
+    assert said["Next"].startswith(
+        "An A/B test in production, hourly against daily, for two weeks; `headwater experiment "
+        "plan`"
+    )
     assert summary.about.endswith("2026-11-27")
 
 
 def test_the_most_that_a_fresher_level_adds_is_the_end_of_its_interval():
-    assert points(flights())["Fresher than that"] == "Instant features add at most 1 to each 100 flights that you flag: do not build it."
+    assert (
+        points(flights())["Fresher than that"]
+        == "Instant features add at most 1 to each 100 flights that you flag: do not build it."
+    )
     delays = points(flights("regression"))
-    assert delays["Fresher than that"] == "With instant features a prediction is at most 0.01 less off: do not build it."
+    assert (
+        delays["Fresher than that"]
+        == "With instant features a prediction is at most 0.01 less off: do not build it."
+    )
     assert delays["How sure we are"].startswith("The error falls by 1.90 to 2.66")
 
 
 def test_a_figure_that_is_not_judged_does_not_contradict_the_first_line():
-    """Minute features gain 0.0265 of precision over hourly ones: more than 0.01, so the count is left out; AUC decided."""
-    assert points(hourly())["Fresher than that"] == "Minute and instant features add less than is worth building."
+    """Minute features gain 0.0265 of precision over hourly ones: more than 0.01, so the count is
+    left out; AUC decided.
+    """
+    assert (
+        points(hourly())["Fresher than that"]
+        == "Minute and instant features add less than is worth building."
+    )
 
 
-@pytest.mark.parametrize(("rows", "weeks"), [(2.5, "three weeks"), (1.2, "six weeks"), (0.2, "two weeks or longer")])
+@pytest.mark.parametrize(
+    ("rows", "weeks"), [(2.5, "three weeks"), (1.2, "six weeks"), (0.2, "two weeks or longer")]
+)
 def test_the_next_step_has_the_weeks_that_find_the_gain(rows, weeks):
-    """35 and 63 of 100: (2.8 / 0.2823)^2 x (0.35 x 0.65 + 0.63 x 0.37) = 45 flagged rows of each arm, of a tenth of the rows a day."""
+    """35 and 63 of 100: (2.8 / 0.2823)^2 x (0.35 x 0.65 + 0.63 x 0.37) = 45 flagged rows of each
+    arm, of a tenth of the rows a day.
+    """
     result = hourly()
-    split = structs.replace(result.split, split="2026-01-01", test_end="2026-01-11", test_rows=round(rows * 20 * 10))
-    wanted = f"for {weeks};" if rows > 1 else f"for {weeks}; `headwater experiment plan` computes how long"
+    split = structs.replace(
+        result.split, split="2026-01-01", test_end="2026-01-11", test_rows=round(rows * 20 * 10)
+    )
+    wanted = (
+        f"for {weeks};"
+        if rows > 1
+        else f"for {weeks}; `headwater experiment plan` computes how long"
+    )
     assert wanted in points(structs.replace(result, split=split))["Next"]
 
 
@@ -94,7 +142,9 @@ def test_a_count_that_is_less_sure_than_the_verdict_says_so():
     """AUC is shown to gain, and the interval of precision includes 0."""
     result = hourly()
     steps = [
-        structs.replace(s, low=-0.06) if (s.from_, s.to, s.metric) == ("daily", "hourly", "precision@10%") else s
+        structs.replace(s, low=-0.06)
+        if (s.from_, s.to, s.metric) == ("daily", "hourly", "precision@10%")
+        else s
         for s in result.comparisons
     ]
     sure = points(structs.replace(result, comparisons=steps))["How sure we are"]
@@ -103,21 +153,38 @@ def test_a_count_that_is_less_sure_than_the_verdict_says_so():
 
 def test_what_is_not_known_is_said():
     assert points(hourly())["Money"].startswith("Not known")
-    assert "What it costs is not known" in points(hourly(value=structs.replace(WORTH, costs={})))["Money"]
-    undecided = points(changed(lambda result: structs.replace(result, levels=result.levels[1:2], comparisons=[], slices=[])))
+    assert (
+        "What it costs is not known"
+        in points(hourly(value=structs.replace(WORTH, costs={})))["Money"]
+    )
+    undecided = points(
+        changed(
+            lambda result: structs.replace(
+                result, levels=result.levels[1:2], comparisons=[], slices=[]
+            )
+        )
+    )
     assert undecided["Money"] == "Not computed: no decision was made yet."
     assert undecided["How sure we are"].startswith("Not sure enough")
 
 
 def test_a_ranking_without_counts_says_so():
     result = flights()
-    levels = [structs.replace(level, metrics={"ndcg@10": level.metrics["auc"]}) for level in result.levels]
-    steps = [structs.replace(step, metric="ndcg@10") for step in result.comparisons if step.metric == "auc"]
+    levels = [
+        structs.replace(level, metrics={"ndcg@10": level.metrics["auc"]}) for level in result.levels
+    ]
+    steps = [
+        structs.replace(step, metric="ndcg@10")
+        for step in result.comparisons
+        if step.metric == "auc"
+    ]
     ranked = structs.replace(
         result, task="ranking", headline="ndcg@10", higher_is_better={"ndcg@10": True}, min_lift={"ndcg@10": 0.005}, levels=levels, comparisons=steps, slices=[]
     )  # fmt: skip
     summary = of_backtest(with_recommendation(ranked))
-    assert summary.practice.startswith("What that changes for those who act on the predictions was not counted")
+    assert summary.practice.startswith(
+        "What that changes for those who act on the predictions was not counted"
+    )
     assert "ndcg" not in to_text(summary).lower()
     assert summary.bars == []
 
@@ -133,19 +200,35 @@ def test_harm_is_not_called_a_gain():
         structs.replace(level, metrics={**level.metrics, "auc": Estimate(0.714, 0.70, 0.73)}) if level.name == "instant" else level
         for level in result.levels if level.name != "minute"
     ]  # fmt: skip
-    harmed = with_recommendation(structs.replace(result, levels=levels, comparisons=steps, slices=[]))
+    harmed = with_recommendation(
+        structs.replace(result, levels=levels, comparisons=steps, slices=[])
+    )
     assert of_backtest(harmed).first.startswith("Run it hourly")
-    assert dict(of_backtest(harmed).points)["Fresher than that"] == "Instant features make it worse."
+    assert (
+        dict(of_backtest(harmed).points)["Fresher than that"] == "Instant features make it worse."
+    )
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, to print")
 @pytest.mark.services
 @pytest.mark.parametrize("paper", ["A4", "letter"])
 def test_the_summary_is_one_printed_page(tmp_path, paper):
-    longest = max((of_backtest(hourly(value=WORTH)), of_backtest(flights("regression"))), key=lambda summary: len(to_text(summary)))
-    page = to_html(longest).replace("@page { margin: 14mm; }", f"@page {{ margin: 14mm; size: {paper}; }}")
+    longest = max(
+        (of_backtest(hourly(value=WORTH)), of_backtest(flights("regression"))),
+        key=lambda summary: len(to_text(summary)),
+    )
+    page = to_html(longest).replace(
+        "@page { margin: 14mm; }", f"@page {{ margin: 14mm; size: {paper}; }}"
+    )
     file, printed = tmp_path / "summary.html", tmp_path / "summary.pdf"
     file.write_text(page, encoding="utf-8")
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", f"--print-to-pdf={printed}"]
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        f"--print-to-pdf={printed}",
+    ]
     subprocess.run([*command, file.as_uri()], check=True, capture_output=True, timeout=60)
     assert len(re.findall(rb"/Type /Page\b", printed.read_bytes())) == 1

@@ -18,7 +18,10 @@ for module in pkgutil.iter_modules(headwater.results.__path__, "headwater.result
 
 def below(kind):
     return [
-        found for child in kind.__subclasses__() for found in (child, *below(child)) if child.__module__.startswith("headwater.results.")
+        found
+        for child in kind.__subclasses__()
+        for found in (child, *below(child))
+        if child.__module__.startswith("headwater.results.")
     ]
 
 
@@ -70,4 +73,6 @@ def test_json_is_read_as_the_same_value(kind, full):
 
 
 def test_the_results_of_the_main_verbs_are_among_them():
-    assert {"AssessmentResult", "AttributionResult", "BacktestResult", "Decision", "Readiness"} <= {kind.__name__ for kind in RESULTS}
+    assert {"AssessmentResult", "AttributionResult", "BacktestResult", "Decision", "Readiness"} <= {
+        kind.__name__ for kind in RESULTS
+    }

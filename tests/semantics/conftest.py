@@ -1,4 +1,6 @@
-"""`planted`: rows of events in, values out, as headwater computes them and as the naive reference must too."""
+"""`planted`: rows of events in, values out, as headwater computes them and as the naive reference
+must too.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -49,7 +51,9 @@ def _planted(
         rules["known_at_field"] = None
     chosen = [c for c in frame.columns if c not in ("until", "known")] if select is None else select
     late = rules.pop("known_at_field", "known" if "known" in frame.columns else None)
-    source = hw.Source("events", history=frame, timestamp_field="at", known_at_field=late, select=chosen, **rules)
+    source = hw.Source(
+        "events", history=frame, timestamp_field="at", known_at_field=late, select=chosen, **rules
+    )
     view = hw.FeatureView(
         "view",
         source=source,
@@ -60,7 +64,11 @@ def _planted(
         ttl=ttl,
         hop=hop,
     )
-    asks = pl.DataFrame(rows, schema_overrides={"timestamp": pl.Datetime("us", "UTC")} | {k: frame.schema[k] for k in keys if k in rows[0]})
+    asks = pl.DataFrame(
+        rows,
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")}
+        | {k: frame.schema[k] for k in keys if k in rows[0]},
+    )
     found = hw.get_historical_features(view, asks, statuses=True)
     answers = evaluate(view, events, rows)
     names = view.feature_names
@@ -73,14 +81,27 @@ def _planted(
         assert found[f"{name}__status"].to_list() == [a[name].status for a in answers], name
     if statuses:
         return found[f"{names[0]}__status"].to_list()
-    return found[names[0]].to_list() if len(names) == 1 else [tuple(row) for row in found.select(names).rows()]
+    return (
+        found[names[0]].to_list()
+        if len(names) == 1
+        else [tuple(row) for row in found.select(names).rows()]
+    )
 
 
 def _timed(row, base):
     given = {"key": 1, **row}
-    return {k: base + timedelta(microseconds=v) if (k in TIMES or k == "timestamp") and isinstance(v, int) else v for k, v in given.items()}
+    return {
+        k: base + timedelta(microseconds=v)
+        if (k in TIMES or k == "timestamp") and isinstance(v, int)
+        else v
+        for k, v in given.items()
+    }
 
 
 def _schema(events, schema):
     names = {name for event in events for name in event} | {"at", "key"}
-    return {name: pl.Datetime("us", "UTC") for name in TIMES if name in names} | ({} if events else {"key": pl.Int64()}) | (schema or {})
+    return (
+        {name: pl.Datetime("us", "UTC") for name in TIMES if name in names}
+        | ({} if events else {"key": pl.Int64()})
+        | (schema or {})
+    )

@@ -1,4 +1,6 @@
-"""Corrections and deletions: what an image takes back counts no longer from its known time on, to the microsecond."""
+"""Corrections and deletions: what an image takes back counts no longer from its known time on, to
+the microsecond.
+"""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -50,7 +52,15 @@ def changed(planted, images, asked, feature=None, **more):
         ([after(10, 3), before(20)], [0, 3, 3, 0, 0]),
         ([after(10, 3), before(20, 99, at=-DAY)], [0, 3, 3, 0, 0]),
     ],
-    ids=["stated", "deleted", "corrected", "stated again", "gone for a short time", "no values before", "other values before"],
+    ids=[
+        "stated",
+        "deleted",
+        "corrected",
+        "stated again",
+        "gone for a short time",
+        "no values before",
+        "other values before",
+    ],
 )
 def test_a_version_counts_from_its_known_time_to_before_it_is_gone(planted, images, values):
     for order in itertools.permutations(images):
@@ -64,27 +74,46 @@ def test_a_deleted_event_comes_back_under_its_id(planted):
 
 def test_a_correction_known_between_two_requests_changes_the_second_alone(planted):
     asked = [20 * SECOND - 1, 20 * SECOND, 20 * SECOND]
-    assert changed(planted, [after(0, 3), after(10 * SECOND, 5)], asked, freshness=hw.streaming("10s")) == [3, 5, 5]
+    assert changed(
+        planted, [after(0, 3), after(10 * SECOND, 5)], asked, freshness=hw.streaming("10s")
+    ) == [3, 5, 5]
 
 
 @pytest.mark.parametrize(("known", "values"), [(10 * MINUTE, [5, 5]), (10 * MINUTE + 1, [3, 5])])
 def test_a_cut_counts_the_corrections_that_it_waited_for(planted, known, values):
     """T is the cut at 0 and then at an hour; K ten minutes later."""
     freshness = hw.batch("1h", delay="30m", wait="10m")
-    images = [after(-20 * MINUTE, 3, at=-20 * MINUTE), before(known, 3, at=-20 * MINUTE), after(known, 5, at=-20 * MINUTE)]
-    assert changed(planted, images, [45 * MINUTE, 100 * MINUTE], window="3h", freshness=freshness) == values
+    images = [
+        after(-20 * MINUTE, 3, at=-20 * MINUTE),
+        before(known, 3, at=-20 * MINUTE),
+        after(known, 5, at=-20 * MINUTE),
+    ]
+    assert (
+        changed(planted, images, [45 * MINUTE, 100 * MINUTE], window="3h", freshness=freshness)
+        == values
+    )
 
 
 def test_measured_ages_move_k_back_and_forth(planted):
-    """Each version is seen again by a later request that is served an older state; the naive reference checks which."""
-    images = [image for i in range(40) for image in (after(i * SECOND, i, id=i % 3), before((i + 2) * SECOND, id=i % 3))]
+    """Each version is seen again by a later request that is served an older state; the naive
+    reference checks which.
+    """
+    images = [
+        image
+        for i in range(40)
+        for image in (after(i * SECOND, i, id=i % 3), before((i + 2) * SECOND, id=i % 3))
+    ]
     for ages in (["0s"], ["5s"], ["0s", "1us", "3s", "20s"]):
-        found = changed(planted, images, [i * SECOND // 2 for i in range(100)], freshness=hw.measured(ages))
+        found = changed(
+            planted, images, [i * SECOND // 2 for i in range(100)], freshness=hw.measured(ages)
+        )
         assert len(set(found)) > 10
 
 
 def test_a_late_correction_of_what_has_left_the_window_changes_nothing(planted):
-    assert changed(planted, [after(0, 3), after(2 * HOUR, 5)], [HOUR, 2 * HOUR, 3 * HOUR], window="90m") == [3, 0, 0]
+    assert changed(
+        planted, [after(0, 3), after(2 * HOUR, 5)], [HOUR, 2 * HOUR, 3 * HOUR], window="90m"
+    ) == [3, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -107,10 +136,26 @@ def test_the_deletion_of_the_only_event_leaves_the_empty_value(planted, feature,
     images = [after(0, 3, until=None), before(10, 3, until=None)]
     schema = {"x": pl.Int64, "until": pl.Datetime("us", "UTC")}
     for window in ("1h", "lifetime"):
-        found = changed(planted, images, [9, 10], feature, window=window, schema=schema, select=["key", "x", "until"])
+        found = changed(
+            planted,
+            images,
+            [9, 10],
+            feature,
+            window=window,
+            schema=schema,
+            select=["key", "x", "until"],
+        )
         assert found[1] == empty
         assert found[0] != empty
-    assert changed(planted, images, [9, 10], feature, statuses=True, schema=schema, select=["key", "x", "until"]) == ["present", "missing"]
+    assert changed(
+        planted,
+        images,
+        [9, 10],
+        feature,
+        statuses=True,
+        schema=schema,
+        select=["key", "x", "until"],
+    ) == ["present", "missing"]
 
 
 # ---------------------------------------------------------------- what a correction may change
@@ -129,7 +174,9 @@ def test_a_correction_moves_an_event_to_another_time(planted):
 
 def test_an_image_outside_the_reach_corrects_one_inside(planted):
     """Events are read within the windows; retractions are read without bounds."""
-    assert changed(planted, [after(0, 3), after(10, 3, at=DAY), before(20, at=-9 * DAY)], [9, 10, 20]) == [3, 0, 0]
+    assert changed(
+        planted, [after(0, 3), after(10, 3, at=DAY), before(20, at=-9 * DAY)], [9, 10, 20]
+    ) == [3, 0, 0]
 
 
 def test_an_event_without_a_time_takes_back_what_it_was(planted):
@@ -144,13 +191,15 @@ def test_an_event_without_a_time_takes_back_what_it_was(planted):
 @pytest.mark.parametrize(
     ("images", "value"),
     [
-        ([after(0, 3), before(0, 3), after(0, 2)], 2),  # stated and corrected: 3 was passed through, though it is the greater
+        # stated and corrected: 3 was passed through, though it is the greater
+        ([after(0, 3), before(0, 3), after(0, 2)], 2),
         ([after(-9, 1), before(0, 1), after(0, 3), before(0, 3), after(0, 2)], 2),
         ([after(-9, 1), before(0, 1), after(0, 1)], 1),
         ([after(0, 3), after(0, 5)], 5),  # two statements and no image before: by time, then value
         ([after(0, 5), after(0, 3, at=-1)], 3),
         ([after(0, None), after(0, 3)], 3),
-        ([after(0, 3), before(0, 3)], 3),  # a statement and its retraction, or a change and back: the statement counts
+        # a statement and its retraction, or a change and back: the statement counts
+        ([after(0, 3), before(0, 3)], 3),
         ([after(-9, 3), before(0, 3), after(0, 3), before(0, 3)], 3),
     ],
 )
@@ -166,7 +215,15 @@ def test_a_retraction_known_before_its_statement_takes_back_nothing(planted):
 
 
 def test_an_event_stated_again_counts_once(planted):
-    images = [after(0, 3), after(0, 3), after(5, 3), after(DAY, 3), before(2 * DAY, 3), before(2 * DAY, 3), before(2 * DAY + 9, 3)]
+    images = [
+        after(0, 3),
+        after(0, 3),
+        after(5, 3),
+        after(DAY, 3),
+        before(2 * DAY, 3),
+        before(2 * DAY, 3),
+        before(2 * DAY + 9, 3),
+    ]
     for order in (images, images[::-1]):
         asked = [0, 5, DAY, 2 * DAY - 1, 2 * DAY, 2 * DAY + 9]
         assert changed(planted, order, asked, hw.count(), window="7d") == [1, 1, 1, 1, 0, 0]
@@ -180,21 +237,47 @@ KEPT = ["key", "x"]
 
 def table(images):
     """Images as a frame; their times are microseconds after noon."""
-    rows = [{"key": 1, **i} | {n: None if i[n] is None else NOON + timedelta(microseconds=i[n]) for n in ("at", "known")} for i in images]
+    rows = [
+        {"key": 1, **i}
+        | {
+            n: None if i[n] is None else NOON + timedelta(microseconds=i[n])
+            for n in ("at", "known")
+        }
+        for i in images
+    ]
     return pl.DataFrame(
-        rows, schema_overrides={"at": pl.Datetime("us", "UTC"), "known": pl.Datetime("us", "UTC")}, infer_schema_length=None
+        rows,
+        schema_overrides={"at": pl.Datetime("us", "UTC"), "known": pl.Datetime("us", "UTC")},
+        infer_schema_length=None,
     )
 
 
 def source_of(images, **rules):
     history = images if isinstance(images, pl.DataFrame) else table(images)
-    return hw.Source("pay", **({"history": history, "timestamp_field": "at", "known_at_field": "known", "select": KEPT} | RULES | rules))
+    return hw.Source(
+        "pay",
+        **(
+            {"history": history, "timestamp_field": "at", "known_at_field": "known", "select": KEPT}
+            | RULES
+            | rules
+        ),
+    )
 
 
 def notes_of(images, feature=None, at=DAY):
-    source, t = source_of(images), pl.Series([NOON + timedelta(microseconds=at)]).dt.epoch("us").to_numpy()
+    source, t = (
+        source_of(images),
+        pl.Series([NOON + timedelta(microseconds=at)]).dt.epoch("us").to_numpy(),
+    )
     features = [hw.sum("x") if feature is None else feature]
-    view = hw.FeatureView("v", source=source, keys=["key"], features=features, windows=["7d"], freshness=hw.on_request())
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["key"],
+        features=features,
+        windows=["7d"],
+        freshness=hw.on_request(),
+    )
     notes = Notes()
     compute(
         Query(source, ["key"], view.outputs),
@@ -213,21 +296,31 @@ def notes_of(images, feature=None, at=DAY):
         ([after(0, 3), after(5, 3), after(9, 3)], {"images that change nothing": 2}, 1),
         ([before(0, 3)], {"retractions of nothing": 1}, 0),
         ([before(0, 3), before(1, 3), after(2, 3)], {"retractions of nothing": 2}, 1),
-        ([after(0, 3), before(9, 3), before(10, 3), before(5, 1, id=8)], {"retractions of nothing": 2}, 1),
+        (
+            [after(0, 3), before(9, 3), before(10, 3), before(5, 1, id=8)],
+            {"retractions of nothing": 2},
+            1,
+        ),
         ([after(0, 3), before(9, 3), before(9, 3)], {}, 1),
         ([after(0, 3), before(0, 3), after(0, 4)], {"images that change nothing": 1}, 1),
         ([after(0, 3), after(9, 3, at=None)], {"no at": 1}, 1),
         ([after(0, 3), before(9, None, at=None)], {}, 1),
         ([after(0, 3), before(None, 3), after(None, 4)], {"no known, so never known": 2}, 1),
-        ([after(0, 3), before(2 * DAY, 3), before(2 * DAY, 3, id=8)], {}, 1),  # not yet known to any request
+        # not yet known to any request
+        ([after(0, 3), before(2 * DAY, 3), before(2 * DAY, 3, id=8)], {}, 1),
     ],
 )
 def test_what_changes_nothing_is_counted(images, left_out, events):
-    assert notes_of(images) == ({f"source pay: {reason}": rows for reason, rows in left_out.items()}, events)
+    assert notes_of(images) == (
+        {f"source pay: {reason}": rows for reason, rows in left_out.items()},
+        events,
+    )
 
 
 def test_a_change_of_what_is_not_read_is_no_new_version():
-    """Only the columns that a view reads make versions: a wide table that changes often costs a narrow view nothing."""
+    """Only the columns that a view reads make versions: a wide table that changes often costs a
+    narrow view nothing.
+    """
     images = [after(0, 3, y=1), before(9, 3, y=1), after(9, 3, y=2)]
     assert notes_of(images)[1] == 1
     assert notes_of(images, hw.count())[1] == 1
@@ -235,13 +328,22 @@ def test_a_change_of_what_is_not_read_is_no_new_version():
 
 
 def test_a_filter_looks_at_each_image_alone():
-    """An image after that it leaves out takes nothing back: that is what the image before is for."""
+    """An image after that it leaves out takes nothing back: that is what the image before is
+    for.
+    """
     images = [after(0, 3, ok=True), before(9, 3, ok=True), after(9, 4, ok=False)]
     asked = pl.DataFrame({"key": [1], "timestamp": [NOON + timedelta(seconds=1)]})
 
     def counted(given, feature, **rules):
         source = source_of(given, select=[*KEPT, "ok"], **rules)
-        view = hw.FeatureView("v", source=source, keys=["key"], features=[feature], windows=["1h"], freshness=hw.on_request())
+        view = hw.FeatureView(
+            "v",
+            source=source,
+            keys=["key"],
+            features=[feature],
+            windows=["1h"],
+            freshness=hw.on_request(),
+        )
         return hw.get_historical_features(view, asked)[view.feature_names[0]].to_list()
 
     assert counted(images, hw.count(), filter=pl.col("ok")) == [0]
@@ -251,10 +353,25 @@ def test_a_filter_looks_at_each_image_alone():
 
 
 def test_the_changes_column_may_be_made_in_select():
-    images = table([after(0, 3), before(9, 3)]).with_columns(op=pl.Series(["insert", "delete"])).drop("before")
-    source = source_of(images, select=[*KEPT, (pl.col("op") == "delete").alias("gone")], changes="gone")
-    view = hw.FeatureView("v", source=source, keys=["key"], features=[hw.sum("x")], windows=["1h"], freshness=hw.on_request())
-    asked = pl.DataFrame({"key": 1, "timestamp": [NOON + timedelta(microseconds=t) for t in (8, 9)]})
+    images = (
+        table([after(0, 3), before(9, 3)])
+        .with_columns(op=pl.Series(["insert", "delete"]))
+        .drop("before")
+    )
+    source = source_of(
+        images, select=[*KEPT, (pl.col("op") == "delete").alias("gone")], changes="gone"
+    )
+    view = hw.FeatureView(
+        "v",
+        source=source,
+        keys=["key"],
+        features=[hw.sum("x")],
+        windows=["1h"],
+        freshness=hw.on_request(),
+    )
+    asked = pl.DataFrame(
+        {"key": 1, "timestamp": [NOON + timedelta(microseconds=t) for t in (8, 9)]}
+    )
     assert hw.get_historical_features(view, asked)["v__sum_x_1h"].to_list() == [3, 0]
 
 
@@ -270,10 +387,17 @@ def test_a_source_with_changes_is_another_definition():
 
 @pytest.mark.parametrize(("known", "label"), [(30 * MINUTE, 0.0), (30 * MINUTE + 1, 1.0)])
 def test_an_outcome_is_what_was_known_of_it_at_its_horizon(known, label):
-    """A chargeback taken back by the horizon is none; one taken back later was one when the model could learn of it."""
+    """A chargeback taken back by the horizon is none; one taken back later was one when the model
+    could learn of it.
+    """
     source = source_of([after(5 * MINUTE, 3, at=5 * MINUTE), before(known, 3, at=5 * MINUTE)])
     asked = pl.DataFrame({"key": [1], "asked": [NOON]})
-    labels = hw.Labels("y", table=asked, timestamp_field="asked", label=hw.outcome(source, hw.count(), keys=["key"], within="30m"))
+    labels = hw.Labels(
+        "y",
+        table=asked,
+        timestamp_field="asked",
+        label=hw.outcome(source, hw.count(), keys=["key"], within="30m"),
+    )
     assert read_labels(labels).label.to_list() == [label]
 
 
@@ -299,7 +423,9 @@ SIZES = [hw.window("1m", hop="1s"), hw.window("10m", offset="1m"), hw.window("li
 
 
 def many(random, events):
-    """Images of events at whole seconds: most in order, some late, a third corrected or deleted, soon or long after."""
+    """Images of events at whole seconds: most in order, some late, a third corrected or deleted,
+    soon or long after.
+    """
     rows = []
     for number in range(events):
         second = random.randrange(1800)
@@ -317,42 +443,74 @@ def many(random, events):
         }
         rows.append(now)
         while random.random() < 0.35:
-            known = now["known"] + timedelta(seconds=random.choice([1, 20, random.randrange(900), random.randrange(900)]))
+            known = now["known"] + timedelta(
+                seconds=random.choice([1, 20, random.randrange(900), random.randrange(900)])
+            )
             rows.append(now | {"known": known, "before": True})
             if random.random() < 0.3:
                 break
-            now = now | {"known": known, "real": random.choice([0.3, 7e8 / 3, None]), "key": random.choice([now["key"], 1])}
+            now = now | {
+                "known": known,
+                "real": random.choice([0.3, 7e8 / 3, None]),
+                "key": random.choice([now["key"], 1]),
+            }
             rows.append(now)
     return rows
 
 
 def asking(random, rows):
-    return [{"key": random.randrange(5), "timestamp": cases.BASE + timedelta(seconds=random.randrange(2600))} for _ in range(rows)]
+    return [
+        {
+            "key": random.randrange(5),
+            "timestamp": cases.BASE + timedelta(seconds=random.randrange(2600)),
+        }
+        for _ in range(rows)
+    ]
 
 
 def view_of(freshness):
     source = hw.Source("events", timestamp_field="at", known_at_field="known", **RULES)
-    return hw.FeatureView("view", source=source, keys=["key"], features=FEATURES, windows=SIZES, freshness=freshness)
+    return hw.FeatureView(
+        "view", source=source, keys=["key"], features=FEATURES, windows=SIZES, freshness=freshness
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_hundreds_of_images_are_what_the_naive_reference_says(seed):
     random = Random(seed)
-    freshness = [hw.on_request(), hw.streaming("10s"), hw.batch("1m", delay="30s", wait="20s"), hw.measured(["0s", "30s", "5m"])][seed]
+    freshness = [
+        hw.on_request(),
+        hw.streaming("10s"),
+        hw.batch("1m", delay="30s", wait="20s"),
+        hw.measured(["0s", "30s", "5m"]),
+    ][seed]
     conformance.compare(cases.Case(view_of(freshness), many(random, 250), asking(random, 40)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asks", [20, 2000])
-@pytest.mark.parametrize("freshness", [hw.streaming("1s"), hw.measured(["0s", "30s", "5m"])], ids=["streaming", "measured"])
+@pytest.mark.parametrize(
+    "freshness",
+    [hw.streaming("1s"), hw.measured(["0s", "30s", "5m"])],
+    ids=["streaming", "measured"],
+)
 def test_bits_do_not_depend_on_order_threads_or_chunks(monkeypatch, asks, freshness):
     random = Random(5)
     given = cases.Case(view_of(freshness), many(random, 1500), asking(random, asks))
     rows, seen = given.asked.with_row_index("place"), []
     for chunk, threads in [(1 << 18, 1), (1 << 18, 4), (16, 2), (100, 4)]:
         monkeypatch.setattr(run, "_CHUNK", chunk)
-        mixed = given if not seen else given.with_events(random.sample(given.events, len(given.events)))
+        mixed = (
+            given if not seen else given.with_events(random.sample(given.events, len(given.events)))
+        )
         asked = rows if not seen else rows.sample(fraction=1, shuffle=True, seed=chunk)
-        found = hw.get_historical_features(mixed.readable(), asked, resources=hw.Resources(threads=threads)).sort("place")
-        seen.append([[repr(v) for v in column.to_list()] for column in found.select(given.view.feature_names)])
+        found = hw.get_historical_features(
+            mixed.readable(), asked, resources=hw.Resources(threads=threads)
+        ).sort("place")
+        seen.append(
+            [
+                [repr(v) for v in column.to_list()]
+                for column in found.select(given.view.feature_names)
+            ]
+        )
     assert all(bits == seen[0] for bits in seen)

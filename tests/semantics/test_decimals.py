@@ -1,4 +1,6 @@
-"""Decimals, integers of 128 bits and numeric ids: exact, or an error, offline, as a batch and as a stream; never two ids as one."""
+"""Decimals, integers of 128 bits and numeric ids: exact, or an error, offline, as a batch and as a
+stream; never two ids as one.
+"""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,7 +13,16 @@ from headwater.errors import DataError, HeadwaterError
 from tests.flow import BASE, Flow, at, clock, home, project_of, store, streaming_view  # noqa: F401 (fixtures)
 
 FIRST, SECOND = 2**53 + 1, 2**53  # which are one float
-EXACT = [hw.first("x"), hw.last("x"), hw.min("x"), hw.max("x"), hw.count_distinct("x"), hw.sum("x"), hw.mode("x"), hw.last_n("x", k=3)]
+EXACT = [
+    hw.first("x"),
+    hw.last("x"),
+    hw.min("x"),
+    hw.max("x"),
+    hw.count_distinct("x"),
+    hw.sum("x"),
+    hw.mode("x"),
+    hw.last_n("x", k=3),
+]
 WANTED = (FIRST, SECOND, SECOND, FIRST, 2, FIRST + SECOND, SECOND, [FIRST, SECOND])
 WHOLE = {
     "decimal": pl.Decimal(20, 0),
@@ -24,7 +35,9 @@ WHOLE = {
 
 def events(dtype, *values):
     times = [BASE + timedelta(seconds=n) for n in range(len(values))]
-    return pl.DataFrame({"key": [1] * len(values), "x": pl.Series(values, dtype=dtype), "at": times})
+    return pl.DataFrame(
+        {"key": [1] * len(values), "x": pl.Series(values, dtype=dtype), "at": times}
+    )
 
 
 def view(history, features, freshness=None, keys=("key",), **source):
@@ -39,7 +52,9 @@ def view(history, features, freshness=None, keys=("key",), **source):
 
 
 def values(of, rows=None):
-    asked = pl.DataFrame({"key": [1]} if rows is None else rows).with_columns(timestamp=pl.lit(BASE + timedelta(minutes=9)))
+    asked = pl.DataFrame({"key": [1]} if rows is None else rows).with_columns(
+        timestamp=pl.lit(BASE + timedelta(minutes=9))
+    )
     return hw.get_historical_features(of, asked).select(of.feature_names)
 
 
@@ -60,14 +75,28 @@ def test_integers_are_exact_whatever_type_holds_them(tmp_path, kind):
 def test_integers_are_keys_whatever_type_holds_them(tmp_path, store, kind):
     history = events(WHOLE[kind], FIRST, SECOND, SECOND)
     asked = pl.Series([FIRST, SECOND, 5, None], dtype=pl.Int64)
-    assert values(view(history, [hw.count()], keys=["x"]), {"x": asked}).to_series().to_list() == [1, 2, 0, 0]
+    assert values(view(history, [hw.count()], keys=["x"]), {"x": asked}).to_series().to_list() == [
+        1,
+        2,
+        0,
+        0,
+    ]
     if kind != "uint64":
         rows = {"x": pl.Series([FIRST, SECOND], dtype=WHOLE[kind])}
-        assert values(view(history.cast({"x": pl.Int64}), [hw.count()], keys=["x"]), rows).to_series().to_list() == [1, 2]
+        assert values(
+            view(history.cast({"x": pl.Int64}), [hw.count()], keys=["x"]), rows
+        ).to_series().to_list() == [1, 2]
     batch = view(history, [hw.count()], freshness=hw.batch("1h"), keys=["x"])
     hw.materialize(project_of(batch), store=store, at=BASE + timedelta(hours=1))
-    for given in ([FIRST, SECOND, 5], [Decimal(FIRST), Decimal(SECOND), Decimal(5)])[: 2 if "decimal" in kind else 1]:
-        read = hw.get_online_features(batch, [{"x": key} for key in given], store=store, at=BASE + timedelta(hours=1, minutes=1))
+    for given in ([FIRST, SECOND, 5], [Decimal(FIRST), Decimal(SECOND), Decimal(5)])[
+        : 2 if "decimal" in kind else 1
+    ]:
+        read = hw.get_online_features(
+            batch,
+            [{"x": key} for key in given],
+            store=store,
+            at=BASE + timedelta(hours=1, minutes=1),
+        )
         assert read["v__count_1h"].to_list() == [1, 2, 0]
 
 
@@ -80,7 +109,9 @@ def test_a_key_with_a_fraction_is_no_integer(store):
 
 
 @pytest.mark.parametrize("kind", ["decimal", "decimal of 38 digits", "int128", "uint64"])
-@pytest.mark.parametrize("freshness", [hw.on_request(), hw.batch("1h")], ids=["historical", "batch"])
+@pytest.mark.parametrize(
+    "freshness", [hw.on_request(), hw.batch("1h")], ids=["historical", "batch"]
+)
 def test_integers_beyond_int64_are_refused_with_the_column_and_a_remedy(store, kind, freshness):
     history = events(WHOLE[kind], 2**63, 2**63 + 1)
 
@@ -88,7 +119,9 @@ def test_integers_beyond_int64_are_refused_with_the_column_and_a_remedy(store, k
         of = view(history, features, freshness, **source)
         if isinstance(freshness, type(hw.batch("1h"))):
             hw.materialize(project_of(of), store=store, at=BASE + timedelta(hours=1))
-            return hw.get_online_features(of, [{"key": 1}], store=store, at=BASE + timedelta(hours=1, minutes=1)).row(0)[-1]
+            return hw.get_online_features(
+                of, [{"key": 1}], store=store, at=BASE + timedelta(hours=1, minutes=1)
+            ).row(0)[-1]
         return values(of).row(0)[0]
 
     for feature in (hw.last("x"), hw.sum("x"), hw.count_distinct("x")):
@@ -99,12 +132,17 @@ def test_integers_beyond_int64_are_refused_with_the_column_and_a_remedy(store, k
     assert call([hw.count_distinct("x")], select=["key", pl.col("x").cast(pl.String)]) == 2
 
 
-LONG = ["12345678901234.567", "12345678901234.568"]  # two floats; but of 17 digits, and a float holds 15
+# two floats; but of 17 digits, and a float holds 15
+LONG = ["12345678901234.567", "12345678901234.568"]
 
 
 def test_decimals_with_a_fraction_are_floats_while_a_float_tells_them_apart(store):
     short = events(pl.Decimal(12, 2), Decimal("12.34"), Decimal("-0.05"), Decimal("99999999.99"))
-    assert values(view(short, [hw.first("x"), hw.max("x"), hw.count_distinct("x")])).row(0) == (12.34, 99999999.99, 3)
+    assert values(view(short, [hw.first("x"), hw.max("x"), hw.count_distinct("x")])).row(0) == (
+        12.34,
+        99999999.99,
+        3,
+    )
     tiny = events(pl.Decimal(38, 30), Decimal("1.5"), Decimal("0.3"))
     assert values(view(tiny, [hw.last("x"), hw.count_distinct("x")])).row(0) == (0.3, 2)
     long = events(pl.Decimal(20, 3), *map(Decimal, LONG))
@@ -117,7 +155,9 @@ def test_decimals_with_a_fraction_are_floats_while_a_float_tells_them_apart(stor
         assert f"the column 'x': {feature.function}() is exact" in str(raised.value)
         assert "12345678901234.567 has more" in str(raised.value)
         assert "(pl.col('x') * 1000).cast(pl.Int64)" in str(raised.value)
-    remedied = view(long, [hw.count_distinct("x")], select=["key", (pl.col("x") * 1000).cast(pl.Int64)])
+    remedied = view(
+        long, [hw.count_distinct("x")], select=["key", (pl.col("x") * 1000).cast(pl.Int64)]
+    )
     assert values(remedied).row(0) == (2,)
 
 
@@ -128,7 +168,13 @@ def test_a_stream_refuses_the_records_that_history_refuses(store, tmp_path, cloc
     of = streaming_view([*EXACT, hw.last("price"), hw.sum("price")], schema=schema)
     flow = Flow([of], store, tmp_path)
     rows = [(FIRST, 1.5), (SECOND, 2.25), (2**63, 1.5), (7, LONG[0])]
-    flow.send([{"key": 1, "at": n, "x": x if x != 2**63 else str(x), "price": price} for n, (x, price) in enumerate(rows)], 50)
+    flow.send(
+        [
+            {"key": 1, "at": n, "x": x if x != 2**63 else str(x), "price": price}
+            for n, (x, price) in enumerate(rows)
+        ],
+        50,
+    )
     read = hw.get_online_features(of, [{"key": 1}], store=store, at=at(51))
     assert read.row(0) == (*WANTED, 2.25, 3.75)
     dead = hw.operations.dead_letters(project_of(of), "events", store=store, data_dir=tmp_path)

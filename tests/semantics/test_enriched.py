@@ -22,7 +22,11 @@ USUAL = [hw.mean("amount", windows=["30d"]), hw.std("amount", windows=["30d"])]
 
 def _z_score(view):
     @hw.request_feature
-    def z_score(amount: float, mean: float | None = view["mean_amount_30d"], std: float | None = view["std_amount_30d"]) -> float | None:
+    def z_score(
+        amount: float,
+        mean: float | None = view["mean_amount_30d"],
+        std: float | None = view["std_amount_30d"],
+    ) -> float | None:
         return None if mean is None or not std else (amount - mean) / std
 
     return z_score
@@ -30,7 +34,8 @@ def _z_score(view):
 
 DAY = 24 * 60
 PAID = [(0, 10), (DAY, 10), (2 * DAY, 13), (3 * DAY, 10), (33 * DAY + 1, 20), (34 * DAY, 20)]
-SCORES = [None, None, None, (10 - 11) / 3**0.5, None, None]  # no mean; one value; std 0; of 10, 10, 13; of 10 alone; of 20 alone
+# no mean; one value; std 0; of 10, 10, 13; of 10 alone; of 20 alone
+SCORES = [None, None, None, (10 - 11) / 3**0.5, None, None]
 
 
 def test_the_z_score_of_now_against_30_days():
@@ -46,7 +51,9 @@ def test_the_z_score_of_each_event_is_a_column_of_it():
     view = by_card(payments, *USUAL)
     unusual = (pl.col("z_score").abs() > 0.5).alias("unusual")
     scored = hw.enrich(payments, "scored", [_z_score(view)], select=["card", "z_score", unusual])
-    counts = by_card(scored, hw.count("z_score"), hw.count(where="unusual"), name="scored_card", windows=["30d"])
+    counts = by_card(
+        scored, hw.count("z_score"), hw.count(where="unusual"), name="scored_card", windows=["30d"]
+    )
     found = hw.get_historical_features([counts, view], asked(3 * DAY, 3 * DAY + 1, 35 * DAY))
     assert found.rows()[0][2:] == (0, 0, 11.0, pytest.approx(3**0.5))
     assert [row[2:4] for row in found.rows()[1:]] == [(1, 1), (0, 0)]
@@ -59,7 +66,12 @@ def test_several_levels_share_the_enriched_table(monkeypatch):
     queries = _watched(monkeypatch)
     payments, _, outer = rated_payments()
     again = by_card(outer.source, hw.max("card__count_1d"), name="again", windows=["1d"])
-    levels = {"a": hw.Level(), "b": hw.Level(hw.batch("1h")), "late": hw.Level(known_after={payments: "1h"}), "never": hw.Level(hw.never())}
+    levels = {
+        "a": hw.Level(),
+        "b": hw.Level(hw.batch("1h")),
+        "late": hw.Level(known_after={payments: "1h"}),
+        "never": hw.Level(hw.never()),
+    }
     service = hw.FeatureService("svc", [outer, again])
     rows = read_rows(asked(-1, 30), "timestamp")
     found = feature_frames(service, rows, levels, Notes())
@@ -73,7 +85,11 @@ def test_several_levels_share_the_enriched_table(monkeypatch):
 def _watched(monkeypatch):
     """The queries for events, if some can matter, as they come."""
     queries, events = [], LocalEngine.events
-    monkeypatch.setattr(LocalEngine, "events", lambda engine, query, run: (queries.append(query), events(engine, query, run))[1])
+    monkeypatch.setattr(
+        LocalEngine,
+        "events",
+        lambda engine, query, run: (queries.append(query), events(engine, query, run))[1],
+    )
     return queries
 
 
@@ -82,16 +98,35 @@ def test_a_diamond_of_enriched_sources_makes_each_table_once(monkeypatch):
     payments = payments_of([(i, i) for i in range(5)])
     one = hw.enrich(payments, "one", [by_card(payments, hw.count())])
     two = hw.enrich(
-        one, "two", [by_card(one, hw.sum("card__count_1h"), name="of_one"), by_card(payments, hw.sum("amount"), name="of_payments")]
+        one,
+        "two",
+        [
+            by_card(one, hw.sum("card__count_1h"), name="of_one"),
+            by_card(payments, hw.sum("amount"), name="of_payments"),
+        ],
     )
     three = hw.enrich(
-        two, "three", [by_card(two, hw.sum("of_one__sum_card__count_1h_1h"), name="of_two"), by_card(one, hw.max("amount"), name="more")]
+        two,
+        "three",
+        [
+            by_card(two, hw.sum("of_one__sum_card__count_1h_1h"), name="of_two"),
+            by_card(one, hw.max("amount"), name="more"),
+        ],
     )
     views = [
-        by_card(three, hw.sum("of_two__sum_of_one__sum_card__count_1h_1h_1h"), hw.sum("more__max_amount_1h"), name="end"),
+        by_card(
+            three,
+            hw.sum("of_two__sum_of_one__sum_card__count_1h_1h_1h"),
+            hw.sum("more__max_amount_1h"),
+            name="end",
+        ),
         by_card(one, hw.count(), name="n"),
     ]
-    assert hw.get_historical_features(views, asked(10)).row(0)[2:] == (0 + 0 + 0 + 1 + 5 - 1 - 0, 0.0 + 1 + 2 + 3, 5)
+    assert hw.get_historical_features(views, asked(10)).row(0)[2:] == (
+        0 + 0 + 0 + 1 + 5 - 1 - 0,
+        0.0 + 1 + 2 + 3,
+        5,
+    )
     assert [query.source.name for query in queries] == ["payments", "one", "two"]
 
 
@@ -101,33 +136,54 @@ def test_only_what_is_read_is_computed(monkeypatch):
     payments = payments_of([(-24 * 60 * d, d) for d in range(9)])
     wrong = by_card(payments, hw.sum("card"), name="wrong")
     rated = hw.enrich(payments, "rated", [wrong, by_card(payments, hw.count(), windows=["1d"])])
-    found = hw.get_historical_features(by_card(rated, hw.sum("card__count_1d"), name="seen"), asked(30))
+    found = hw.get_historical_features(
+        by_card(rated, hw.sum("card__count_1d"), name="seen"), asked(30)
+    )
     assert found.row(0)[2] == 1
     (query,) = queries
     assert query.keys == ["at", "card"]
     assert timedelta(microseconds=query.reach.last - query.reach.first) == timedelta(minutes=61)
     with pytest.raises(DataError, match=r"sum\(\) takes numbers"):
-        hw.get_historical_features(by_card(rated, hw.count("wrong__sum_card_1h"), name="seen"), asked(30))
+        hw.get_historical_features(
+            by_card(rated, hw.count("wrong__sum_card_1h"), name="seen"), asked(30)
+        )
 
 
 def test_where_nothing_can_count_nothing_is_read(tmp_path):
-    nowhere = hw.Source("payments", timestamp_field="at", history=hw.parquet(tmp_path / "none.parquet"))
+    nowhere = hw.Source(
+        "payments", timestamp_field="at", history=hw.parquet(tmp_path / "none.parquet")
+    )
     without = hw.Source("payments", timestamp_field="at")
     rated = hw.enrich(without, "rated", [by_card(without, hw.count())])
-    found = hw.get_historical_features(by_card(rated, hw.count(), name="seen"), asked(0), level=hw.Level(hw.never()))
+    found = hw.get_historical_features(
+        by_card(rated, hw.count(), name="seen"), asked(0), level=hw.Level(hw.never())
+    )
     assert found.row(0)[2] == 0
     with pytest.raises(DefinitionError, match="source 'payments' has no history"):
         hw.get_historical_features(by_card(rated, hw.count(), name="seen"), asked(0))
     with pytest.raises(DataError, match="no file at"):
-        hw.get_historical_features(by_card(hw.enrich(nowhere, "rated", [by_card(nowhere, hw.count())]), hw.count(), name="seen"), asked(0))
+        hw.get_historical_features(
+            by_card(
+                hw.enrich(nowhere, "rated", [by_card(nowhere, hw.count())]), hw.count(), name="seen"
+            ),
+            asked(0),
+        )
 
 
 def test_no_event_has_the_types_of_some():
     payments = payments_of([(0, 1)])
     rated = hw.enrich(payments, "rated", [by_card(payments, hw.last("card"), hw.count())])
     view = by_card(rated, hw.last("card__last_card_1h"), hw.max("card__count_1h"), name="seen")
-    for level, rows in ((None, asked(30)), (hw.Level(hw.never()), asked(30)), (None, asked(-500)), (None, asked())):
-        assert hw.get_historical_features(view, rows, level=level).dtypes[2:] == [pl.String, pl.Int64]
+    for level, rows in (
+        (None, asked(30)),
+        (hw.Level(hw.never()), asked(30)),
+        (None, asked(-500)),
+        (None, asked()),
+    ):
+        assert hw.get_historical_features(view, rows, level=level).dtypes[2:] == [
+            pl.String,
+            pl.Int64,
+        ]
 
 
 # ---- outcomes, projects, fingerprints
@@ -149,8 +205,17 @@ def test_an_outcome_of_enriched_events():
 
 def test_a_project_reaches_all_that_enriches():
     _, inner, outer = rated_payments()
-    labels = hw.Labels("y", table=asked(0, y=[1.0]), timestamp_field="timestamp", label="y", known_after="1h")
-    project = hw.Project("p", [hw.Model("m", task="regression", features=hw.FeatureService("svc", [outer]), labels=labels)])
+    labels = hw.Labels(
+        "y", table=asked(0, y=[1.0]), timestamp_field="timestamp", label="y", known_after="1h"
+    )
+    project = hw.Project(
+        "p",
+        [
+            hw.Model(
+                "m", task="regression", features=hw.FeatureService("svc", [outer]), labels=labels
+            )
+        ],
+    )
     assert [s.name for s in project.sources] == ["rated", "payments"]
     assert project.views == (outer, inner)
 
@@ -164,7 +229,12 @@ def test_a_fingerprint_says_what_enriches():
         len(
             {
                 s.fingerprint
-                for s in (rated, hw.enrich(payments, "rated", [other]), hw.enrich(payments, "rated", [inner["count_1d"]]), payments)
+                for s in (
+                    rated,
+                    hw.enrich(payments, "rated", [other]),
+                    hw.enrich(payments, "rated", [inner["count_1d"]]),
+                    payments,
+                )
             }
         )
         == 4
@@ -174,26 +244,60 @@ def test_a_fingerprint_says_what_enriches():
 # ---- errors
 
 
-USERS = hw.Source("paid", history=pl.DataFrame({"user": [1], "at": [NOON], "amount": [1.0]}), timestamp_field="at")
+USERS = hw.Source(
+    "paid", history=pl.DataFrame({"user": [1], "at": [NOON], "amount": [1.0]}), timestamp_field="at"
+)
 NAMED = replace(USERS, select=["user", "amount"])
-BY_USER = hw.FeatureView("user", source=USERS, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.on_request())
+BY_USER = hw.FeatureView(
+    "user",
+    source=USERS,
+    keys=["user"],
+    features=[hw.count()],
+    windows=["1h"],
+    freshness=hw.on_request(),
+)
 TYPO = BY_USER.alias("typo", keys={"user": "usr"})
 
 WRONG = {
-    "nothing": (NAMED, [], {}, "give a list of feature views, single features and request features"),
+    "nothing": (
+        NAMED,
+        [],
+        {},
+        "give a list of feature views, single features and request features",
+    ),
     "one view": (NAMED, BY_USER, {}, "give a list of feature views"),
-    "a request field": (NAMED, [hw.RequestField("amount", float)], {}, "what the event itself carries is a column already"),
-    "a key that is not there": (NAMED, [TYPO], {}, "source 'paid' have no column 'usr', which view 'typo' needs; did you mean 'user'"),
+    "a request field": (
+        NAMED,
+        [hw.RequestField("amount", float)],
+        {},
+        "what the event itself carries is a column already",
+    ),
+    "a key that is not there": (
+        NAMED,
+        [TYPO],
+        {},
+        "source 'paid' have no column 'usr', which view 'typo' needs; did you mean 'user'",
+    ),
     "a name": (NAMED, [BY_USER], {"name": "a__b"}, "source is named 'a__b'"),
     "twice": (NAMED, [BY_USER, BY_USER["count_1h"]], {}, "two features are named 'user__count_1h'"),
-    "a column of another name": (NAMED, [BY_USER], {"select": [pl.col("user__cuont_1h").alias("n")]}, "did you mean 'user__count_1h'"),
+    "a column of another name": (
+        NAMED,
+        [BY_USER],
+        {"select": [pl.col("user__cuont_1h").alias("n")]},
+        "did you mean 'user__count_1h'",
+    ),
     "a filter": (
         NAMED,
         [BY_USER],
         {"filter": pl.col("amuont") > 0},
         "uses 'amuont', which is neither a column of the events nor a feature",
     ),
-    "what spans rows": (NAMED, [BY_USER], {"select": [pl.col("user__count_1h").shift(1)]}, "not row-wise"),
+    "what spans rows": (
+        NAMED,
+        [BY_USER],
+        {"select": [pl.col("user__count_1h").shift(1)]},
+        "not row-wise",
+    ),
     "a clash": (
         replace(USERS, select=["user", pl.col("amount").alias("user__count_1h")]),
         [BY_USER],
@@ -211,17 +315,26 @@ def test_what_does_not_fit_is_refused_where_it_is_written(case):
 
 
 BROKEN = {
-    "a key that is not there": (USERS, [TYPO], {}, ["typo__count_1h"], "source 'paid' have no column 'usr', which view 'typo' needs; did you mean 'user'"),
-    "a column of another name": (USERS, [BY_USER], {}, ["amuont"], "source 'paid', which it enriches, has no column 'amuont'; did you mean 'amount'"),
-    "in a selection": (USERS, [BY_USER], {"select": ["user", pl.col("user__n").alias("n")]}, ["n"], "has no column 'user__n'"),
-    "a clash": (replace(USERS, history=USERS.history.data.rename({"amount": "user__count_1h"})), [BY_USER], {}, ["user__count_1h"], "is named like a feature"),
+    "a key that is not there": (USERS, [TYPO], {}, ["typo__count_1h"], ((("source 'paid' have no column 'usr', which view 'typo' needs; did you mean "  # noqa: UP034
+        "'user'")))),
+    "a column of another name": (USERS, [BY_USER], {}, ["amuont"], ((("source 'paid', which it enriches, has no column 'amuont'; did you mean "  # noqa: UP034
+        "'amount'")))),
+    "in a selection": (USERS, [BY_USER], {"select": ["user", pl.col("user__n").alias("n")]}, ["n"], ("has no column "
+        "'user__n'")),
+    "a clash": (replace(USERS, history=USERS.history.data.rename({"amount": "user__count_1h"})), [BY_USER], {}, ["user__count_1h"], ((("is named like a "  # noqa: UP034
+        "feature")))),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_the_table_shows_not_to_fit_is_refused_when_it_is_read(case):
     base, features, rules, columns, says = BROKEN[case]
-    view = replace(BY_USER, name="seen", source=hw.enrich(base, "rated", features, **rules), features=[hw.count(c) for c in columns])
+    view = replace(
+        BY_USER,
+        name="seen",
+        source=hw.enrich(base, "rated", features, **rules),
+        features=[hw.count(c) for c in columns],
+    )
     with pytest.raises(DataError, match=says):
         hw.get_historical_features(view, pl.DataFrame({"user": [1], "timestamp": [at(1)]}))
 
@@ -235,11 +348,17 @@ def test_later_timestamps_of_the_base_are_refused_still():
 
 
 def test_a_source_whose_events_are_taken_back_is_not_enriched():
-    payments = hw.Source("payments", timestamp_field="at", known_at_field="known", id_field="id", changes="is_before")
-    with pytest.raises(DefinitionError, match=r"'payments' has changes='is_before'.*aggregate this source itself"):
+    payments = hw.Source(
+        "payments", timestamp_field="at", known_at_field="known", id_field="id", changes="is_before"
+    )
+    with pytest.raises(
+        DefinitionError, match=r"'payments' has changes='is_before'.*aggregate this source itself"
+    ):
         hw.enrich(payments, "rated", [by_card(payments, hw.count())])
 
 
 def test_only_a_source_is_enriched():
-    with pytest.raises(DefinitionError, match=r"source 'rated': source of enrich\(\) is 3; give a hw.Source"):
+    with pytest.raises(
+        DefinitionError, match=r"source 'rated': source of enrich\(\) is 3; give a hw.Source"
+    ):
         hw.enrich(3, "rated", [BY_USER])

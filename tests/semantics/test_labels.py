@@ -1,4 +1,6 @@
-"""What follows a request: outcomes in [t, t + within), when they are known, and what moving one can change."""
+"""What follows a request: outcomes in [t, t + within), when they are known, and what moving one can
+change.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,10 +16,21 @@ HALF_HOUR = timedelta(minutes=30)
 
 
 def _labels(events, aggregation, keys=(1,), **rules):
-    history = pl.DataFrame({"key": [1] * len(events), "x": [float(i + 1) for i in range(len(events))], **_columns(events)})
+    history = pl.DataFrame(
+        {
+            "key": [1] * len(events),
+            "x": [float(i + 1) for i in range(len(events))],
+            **_columns(events),
+        }
+    )
     source = hw.Source("clicks", history=history, timestamp_field="at", **rules)
     table = pl.DataFrame({"key": pl.Series(keys, dtype=pl.Int64), "asked": [NOON] * len(keys)})
-    return hw.Labels("clicked", table=table, timestamp_field="asked", label=hw.outcome(source, aggregation, keys=["key"], within="30m"))
+    return hw.Labels(
+        "clicked",
+        table=table,
+        timestamp_field="asked",
+        label=hw.outcome(source, aggregation, keys=["key"], within="30m"),
+    )
 
 
 def _columns(events):
@@ -28,7 +41,13 @@ def _columns(events):
 
 @pytest.mark.parametrize(
     ("after", "counts"),
-    [(-MICROSECOND, False), (timedelta(0), True), (MICROSECOND, True), (HALF_HOUR - MICROSECOND, True), (HALF_HOUR, False)],
+    [
+        (-MICROSECOND, False),
+        (timedelta(0), True),
+        (MICROSECOND, True),
+        (HALF_HOUR - MICROSECOND, True),
+        (HALF_HOUR, False),
+    ],
     ids=str,
 )
 def test_an_outcome_counts_from_t_to_before_the_horizon(after, counts):
@@ -40,7 +59,12 @@ def test_the_window_of_an_outcome_has_no_hop():
     at = [NOON + timedelta(seconds=s) for s in (6, 7, 67 * 60 + 6, 67 * 60 + 7)]
     table = pl.DataFrame({"key": [1], "asked": [NOON + timedelta(seconds=7)]})
     clicks = hw.Source("clicks", history=pl.DataFrame({"key": 1, "at": at}), timestamp_field="at")
-    labels = hw.Labels("clicked", table=table, timestamp_field="asked", label=hw.outcome(clicks, hw.count(), keys=["key"], within="67m"))
+    labels = hw.Labels(
+        "clicked",
+        table=table,
+        timestamp_field="asked",
+        label=hw.outcome(clicks, hw.count(), keys=["key"], within="67m"),
+    )
     assert read_labels(labels).label.to_list() == [2.0]
 
 
@@ -51,7 +75,9 @@ def test_an_outcome_known_after_the_horizon_does_not_count(known, counts):
 
 
 def test_an_outcome_is_known_at_its_horizon_and_the_delay_of_its_source():
-    at = lambda labels: pl.Series(read_labels(labels).known_at).cast(pl.Datetime("us", "UTC")).to_list()  # noqa: E731
+    at = lambda labels: (  # noqa: E731
+        pl.Series(read_labels(labels).known_at).cast(pl.Datetime("us", "UTC")).to_list()
+    )
     assert at(_labels([NOON], hw.count())) == [NOON + HALF_HOUR]
     late = _labels([NOON + HALF_HOUR - MICROSECOND], hw.count(), known_after="10m")
     assert at(late) == [NOON + HALF_HOUR + timedelta(minutes=10)]
@@ -69,7 +95,9 @@ def test_an_outcome_is_known_at_its_horizon_and_the_delay_of_its_source():
     ],
     ids=lambda a: a.function if hasattr(a, "function") else "",
 )
-def test_a_request_without_an_outcome_has_the_empty_value_and_is_left_out_if_that_is_null(aggregation, values):
+def test_a_request_without_an_outcome_has_the_empty_value_and_is_left_out_if_that_is_null(
+    aggregation, values
+):
     found = read_labels(_labels([NOON, NOON + MICROSECOND], aggregation, keys=(1, 2, None)))
     assert found.label.to_list() == values
     assert found.left_out == ({} if len(values) == 3 else {"labels: no clicked": 2})
@@ -78,16 +106,36 @@ def test_a_request_without_an_outcome_has_the_empty_value_and_is_left_out_if_tha
 def test_rows_without_a_label_are_left_out_and_counted():
     nan, inf = float("nan"), float("inf")
     times = [NOON, NOON, None, NOON, NOON, NOON]
-    table = pl.DataFrame({"asked": times, "y": [1.0, None, 1.0, nan, inf, 0.0], "known": [NOON, NOON, NOON, NOON, NOON, None]})
-    found = read_labels(hw.Labels("y_label", table=table, timestamp_field="asked", label="y", known_at_field="known"))
+    table = pl.DataFrame(
+        {
+            "asked": times,
+            "y": [1.0, None, 1.0, nan, inf, 0.0],
+            "known": [NOON, NOON, NOON, NOON, NOON, None],
+        }
+    )
+    found = read_labels(
+        hw.Labels(
+            "y_label", table=table, timestamp_field="asked", label="y", known_at_field="known"
+        )
+    )
     assert found.label.to_list() == [1.0]
-    assert found.left_out == {"labels: no asked": 1, "labels: no y": 3, "labels: no known, so never known": 1}
+    assert found.left_out == {
+        "labels: no asked": 1,
+        "labels: no y": 3,
+        "labels: no known, so never known": 1,
+    }
 
 
 @pytest.mark.parametrize(("after", "known"), [("0s", NOON), ("2h", NOON + timedelta(hours=2))])
 def test_a_label_is_known_after_its_request(after, known):
     found = read_labels(
-        hw.Labels("y_label", table=pl.DataFrame({"asked": [NOON], "y": [True]}), timestamp_field="asked", label="y", known_after=after)
+        hw.Labels(
+            "y_label",
+            table=pl.DataFrame({"asked": [NOON], "y": [True]}),
+            timestamp_field="asked",
+            label="y",
+            known_after=after,
+        )
     )
     assert pl.Series(found.known_at).cast(pl.Datetime("us", "UTC")).to_list() == [known]
     assert found.label.to_list() == [1.0]
@@ -97,13 +145,24 @@ K = NOON - timedelta(seconds=10)
 
 
 @pytest.mark.parametrize("other", [None, "in order", "late"])
-@pytest.mark.parametrize("rules", [{"known_at_field": "known"}, {"known_at_field": "known", "id_field": "id"}], ids=["", "ids"])
+@pytest.mark.parametrize(
+    "rules",
+    [{"known_at_field": "known"}, {"known_at_field": "known", "id_field": "id"}],
+    ids=["", "ids"],
+)
 def test_moving_an_outcome_past_k_changes_no_feature(rules, other):
-    """What a row's features say must not depend on anything known after K: neither that it is there, nor what it says."""
+    """What a row's features say must not depend on anything known after K: neither that it is
+    there, nor what it says.
+    """
     fixed = {
         None: [],
-        "in order": [(NOON - timedelta(minutes=m), NOON - timedelta(minutes=m), 1.0, m) for m in (5, 4, 3)],
-        "late": [(NOON - timedelta(minutes=m), NOON - timedelta(minutes=9 - m), 1.0, m) for m in (6, 5, 4, 3)],
+        "in order": [
+            (NOON - timedelta(minutes=m), NOON - timedelta(minutes=m), 1.0, m) for m in (5, 4, 3)
+        ],
+        "late": [
+            (NOON - timedelta(minutes=m), NOON - timedelta(minutes=9 - m), 1.0, m)
+            for m in (6, 5, 4, 3)
+        ],
     }[other]
     seen = {}
     for name, moved in {
@@ -115,14 +174,38 @@ def test_moving_an_outcome_past_k_changes_no_feature(rules, other):
     }.items():
         history = pl.DataFrame(
             [*fixed, *moved],
-            schema={"at": pl.Datetime("us", "UTC"), "known": pl.Datetime("us", "UTC"), "x": pl.Float64, "id": pl.Int64},
+            schema={
+                "at": pl.Datetime("us", "UTC"),
+                "known": pl.Datetime("us", "UTC"),
+                "x": pl.Float64,
+                "id": pl.Int64,
+            },
             orient="row",
         ).with_columns(key=1)
-        features = [hw.count(), hw.sum("x"), hw.max("x"), hw.last("x"), hw.latest("x"), hw.since_last(), hw.std("x")]
-        source = hw.Source("events", history=history, timestamp_field="at", select=["key", "x"], **rules)
-        view = hw.FeatureView(
-            "view", source=source, keys=["key"], features=features, windows=["10m", "lifetime"], freshness=hw.streaming("10s")
+        features = [
+            hw.count(),
+            hw.sum("x"),
+            hw.max("x"),
+            hw.last("x"),
+            hw.latest("x"),
+            hw.since_last(),
+            hw.std("x"),
+        ]
+        source = hw.Source(
+            "events", history=history, timestamp_field="at", select=["key", "x"], **rules
         )
-        seen[name] = hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [NOON]})).select(view.feature_names).row(0)
+        view = hw.FeatureView(
+            "view",
+            source=source,
+            keys=["key"],
+            features=features,
+            windows=["10m", "lifetime"],
+            freshness=hw.streaming("10s"),
+        )
+        seen[name] = (
+            hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [NOON]}))
+            .select(view.feature_names)
+            .row(0)
+        )
     assert seen["absent"] == seen["after K"] == seen["much later"] == seen["a copy of another"]
     assert seen["at K"] != seen["absent"]

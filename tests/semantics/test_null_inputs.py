@@ -1,4 +1,6 @@
-"""A request feature is null on a row where a parameter that takes no null is null; the other rows of the call have their values."""
+"""A request feature is null on a row where a parameter that takes no null is null; the other rows
+of the call have their values.
+"""
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,14 @@ from headwater.errors import DataError
 from tests.serving.world import free_port
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-PAID = pl.DataFrame({"user": ["a", "b"], "at": [NOW - timedelta(days=5)] * 2, "amount": [10.0, 4.0], "shop": ["x", None]})
+PAID = pl.DataFrame(
+    {
+        "user": ["a", "b"],
+        "at": [NOW - timedelta(days=5)] * 2,
+        "amount": [10.0, 4.0],
+        "shop": ["x", None],
+    }
+)
 user = hw.FeatureView(
     "user",
     source=hw.Source("paid", history=PAID, timestamp_field="at"),
@@ -46,8 +55,18 @@ def known(price: float | None, mean: float | None = usual) -> bool:
 
 MEMBERS = [user, gap, unannotated, shouted, known]
 NAMES = ["gap", "unannotated", "shouted", "known"]
-ROWS = [{"user": "a", "price": 1.0}, {"user": "new", "price": 2.0}, {"user": "b", "price": None}, {"user": None, "price": 5.0}]
-EXPECTED = [(-9.0, -9.0, "X", True), (None, None, None, False), (None, None, None, False), (None, None, None, False)]
+ROWS = [
+    {"user": "a", "price": 1.0},
+    {"user": "new", "price": 2.0},
+    {"user": "b", "price": None},
+    {"user": None, "price": 5.0},
+]
+EXPECTED = [
+    (-9.0, -9.0, "X", True),
+    (None, None, None, False),
+    (None, None, None, False),
+    (None, None, None, False),
+]
 
 
 def project():
@@ -63,7 +82,10 @@ def project():
         }
     )
     labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1m")
-    return hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureService("s", MEMBERS), labels=labels)])
+    return hw.Project(
+        "shop",
+        [hw.Model("m", task="binary", features=hw.FeatureService("s", MEMBERS), labels=labels)],
+    )
 
 
 @pytest.fixture
@@ -101,11 +123,15 @@ def test_over_http(store):
         def one(self, values):
             return float(values[-1])
 
-    serving = hw.operations.serve(project(), store, listen=f"127.0.0.1:{free_port()}", models={"m": Known()})
+    serving = hw.operations.serve(
+        project(), store, listen=f"127.0.0.1:{free_port()}", models={"m": Known()}
+    )
     with serving as url, httpx.Client(base_url=url, timeout=60) as client:
         answer = client.post("/v1/features/s", json={"rows": ROWS})
         assert answer.status_code == 200, answer.text
-        assert [tuple(row[name]["value"] for name in NAMES) for row in answer.json()["rows"]] == EXPECTED
+        assert [
+            tuple(row[name]["value"] for name in NAMES) for row in answer.json()["rows"]
+        ] == EXPECTED
         alone = client.post("/v1/features/s", json={"row": ROWS[1]})
         assert alone.status_code == 200, alone.text
         scores = client.post("/v1/predict/m", json={"rows": ROWS})
@@ -123,6 +149,11 @@ def test_a_function_that_raises_names_the_row_and_its_values():
     def share(price: float, mean: float = usual) -> float:
         return mean / price
 
-    rows = pl.DataFrame([{"user": "a", "price": 1.0}, {"user": "b", "price": 0.0}]).with_columns(timestamp=pl.lit(NOW))
-    with pytest.raises(DataError, match=r"request feature 'share' failed on row 1 with price=0.0, mean=4.0: ZeroDivisionError"):
+    rows = pl.DataFrame([{"user": "a", "price": 1.0}, {"user": "b", "price": 0.0}]).with_columns(
+        timestamp=pl.lit(NOW)
+    )
+    with pytest.raises(
+        DataError,
+        match=r"request feature 'share' failed on row 1 with price=0.0, mean=4.0: ZeroDivisionError",
+    ):
         hw.get_historical_features([user, share], rows)

@@ -1,4 +1,6 @@
-"""Rows and features that a call is given in another form than ours: taken, or refused with what to give instead."""
+"""Rows and features that a call is given in another form than ours: taken, or refused with what to
+give instead.
+"""
 
 import warnings
 from datetime import UTC, datetime
@@ -12,7 +14,14 @@ from headwater.errors import DataError, DefinitionError, HeadwaterError, NoEvent
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 EVENTS = pl.DataFrame({"user": [1, 1, 2], "at": [NOON.replace(hour=h) for h in (8, 9, 10)]})
 VISITS = hw.Source("visits", history=EVENTS, timestamp_field="at")
-VIEW = hw.FeatureView("user", source=VISITS, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+VIEW = hw.FeatureView(
+    "user",
+    source=VISITS,
+    keys=["user"],
+    features=[hw.count()],
+    windows=["1d"],
+    freshness=hw.on_request(),
+)
 SERVICE = hw.FeatureService("shop", [VIEW])
 ROWS = pl.DataFrame({"user": [1, 2], "timestamp": [NOON, NOON]})
 NAIVE = ROWS.with_columns(pl.col("timestamp").dt.replace_time_zone(None))
@@ -35,11 +44,23 @@ def test_rows_are_taken_as_any_table(form, tmp_path):
             "timestamp_field='zone'",
             id="a time is meant, not a text",
         ),
-        pytest.param(ROWS.select("user"), "no column 'timestamp' with the request times", id="none"),
-        pytest.param(ROWS.with_columns(pl.lit("2024-05-01").alias("timestamp")), "parse it in rows.with_columns(...)", id="text"),
-        pytest.param(ROWS.with_columns(pl.lit(1).alias("timestamp")), "which in rows.with_columns(...)", id="number"),
         pytest.param(
-            ROWS.with_columns(pl.col("timestamp").dt.date()), "say in rows.with_columns(...) at which time of that day", id="date"
+            ROWS.select("user"), "no column 'timestamp' with the request times", id="none"
+        ),
+        pytest.param(
+            ROWS.with_columns(pl.lit("2024-05-01").alias("timestamp")),
+            "parse it in rows.with_columns(...)",
+            id="text",
+        ),
+        pytest.param(
+            ROWS.with_columns(pl.lit(1).alias("timestamp")),
+            "which in rows.with_columns(...)",
+            id="number",
+        ),
+        pytest.param(
+            ROWS.with_columns(pl.col("timestamp").dt.date()),
+            "say in rows.with_columns(...) at which time of that day",
+            id="date",
         ),
         pytest.param(NAIVE, "give timezone= in this call, the zone of the clock", id="naive"),
         pytest.param(ROWS.rename({"user": "usr"}), "did you mean 'usr'?", id="another key"),
@@ -55,8 +76,13 @@ def test_rows_that_cannot_be_used(rows, says):
 
 @pytest.mark.parametrize("features", ["user:count_1d", ["user__count_1d"], [VIEW, "user:count_1d"]])
 def test_features_by_name_are_refused_with_what_to_give(features):
-    for call in (lambda: hw.get_historical_features(features, ROWS), lambda: hw.get_online_features(features, ROWS)):
-        with pytest.raises(HeadwaterError, match=r"such as user\['count_1d'\], or a feature service"):
+    for call in (
+        lambda: hw.get_historical_features(features, ROWS),
+        lambda: hw.get_online_features(features, ROWS),
+    ):
+        with pytest.raises(
+            HeadwaterError, match=r"such as user\['count_1d'\], or a feature service"
+        ):
             call()
 
 
@@ -66,12 +92,27 @@ def store(tmp_path, monkeypatch):
     return f"lmdb:{tmp_path}/online?size=1GB"
 
 
-BATCH = hw.FeatureView("user", source=VISITS, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.batch("1d"))
+BATCH = hw.FeatureView(
+    "user",
+    source=VISITS,
+    keys=["user"],
+    features=[hw.count()],
+    windows=["1d"],
+    freshness=hw.batch("1d"),
+)
 
 
 def materialized(store):
-    labels = hw.Labels("labels", table=ROWS.with_columns(pl.lit(1.0).alias("y")), timestamp_field="timestamp", label="y", known_after="1h")
-    model = hw.Model("model", task="regression", features=hw.FeatureService("shop", [BATCH]), labels=labels)
+    labels = hw.Labels(
+        "labels",
+        table=ROWS.with_columns(pl.lit(1.0).alias("y")),
+        timestamp_field="timestamp",
+        label="y",
+        known_after="1h",
+    )
+    model = hw.Model(
+        "model", task="regression", features=hw.FeatureService("shop", [BATCH]), labels=labels
+    )
     hw.materialize(hw.Project("project", [model]), store=store, at="2024-05-02T00:00Z")
 
 
@@ -81,16 +122,28 @@ def test_online_rows_are_taken_as_any_table(form, tmp_path, store):
     path = tmp_path / "keys.parquet"
     keys = pl.DataFrame({"user": [1]})
     keys.write_parquet(path)
-    rows = {"frame": keys, "lazy": keys.lazy(), "path": path, "mappings": [{"user": 1}], "one mapping": {"user": 1}}[form]
-    assert hw.get_online_features(BATCH, rows, store=store, at="2024-05-02T00:00Z")["user__count_1d"].to_list() == [2]
+    rows = {
+        "frame": keys,
+        "lazy": keys.lazy(),
+        "path": path,
+        "mappings": [{"user": 1}],
+        "one mapping": {"user": 1},
+    }[form]
+    assert hw.get_online_features(BATCH, rows, store=store, at="2024-05-02T00:00Z")[
+        "user__count_1d"
+    ].to_list() == [2]
 
 
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        pytest.param([], "rows is empty and has no columns; features of 'features' need: user", id="no rows"),
+        pytest.param(
+            [], "rows is empty and has no columns; features of 'features' need: user", id="no rows"
+        ),
         pytest.param([1], "row 0 is int; give each row as a mapping", id="a key alone"),
-        pytest.param(pl.DataFrame({"usr": []}), "did you mean 'usr'?", id="no rows of another column"),
+        pytest.param(
+            pl.DataFrame({"usr": []}), "did you mean 'usr'?", id="no rows of another column"
+        ),
     ],
 )
 def test_online_rows_that_cannot_be_used(rows, says, store):
@@ -102,7 +155,12 @@ def test_online_rows_that_cannot_be_used(rows, says, store):
 
 @pytest.mark.parametrize(
     ("models", "says"),
-    [([SERVICE], "models holds FeatureService"), (SERVICE, "models is FeatureService"), ([], "models is []"), ("m", "models is 'm'")],
+    [
+        ([SERVICE], "models holds FeatureService"),
+        (SERVICE, "models is FeatureService"),
+        ([], "models is []"),
+        ("m", "models is 'm'"),
+    ],
 )
 def test_a_project_of_no_models_says_what_to_give(models, says):
     with pytest.raises(DefinitionError) as raised:
@@ -117,10 +175,19 @@ def test_a_table_may_be_a_file_url(form, tmp_path):
     folder = tmp_path / ("a b" if "space" in form else "ab")
     folder.mkdir()
     EVENTS.write_parquet(folder / "events.parquet")
-    where = str(folder / "events.parquet") if form == "path" else (folder / "events.parquet").as_uri()
+    where = (
+        str(folder / "events.parquet") if form == "path" else (folder / "events.parquet").as_uri()
+    )
     for history in (where, hw.parquet(where)):
         visits = hw.Source("visits", history=history, timestamp_field="at")
-        view = hw.FeatureView("user", source=visits, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+        view = hw.FeatureView(
+            "user",
+            source=visits,
+            keys=["user"],
+            features=[hw.count()],
+            windows=["1d"],
+            freshness=hw.on_request(),
+        )
         assert hw.get_historical_features(view, ROWS)["user__count_1d"].to_list() == [2, 1]
 
 
@@ -128,9 +195,17 @@ def test_a_table_may_be_a_file_url(form, tmp_path):
     ("rows", "warns"),
     [
         pytest.param(ROWS, False, id="some"),
-        pytest.param(pl.concat([ROWS, ROWS.with_columns(pl.col("timestamp") - pl.duration(days=9))]), False, id="before some of the rows"),
-        pytest.param(ROWS.with_columns(pl.col("timestamp") - pl.duration(days=9)), True, id="before none"),
-        pytest.param(ROWS.with_columns(pl.col("timestamp") + pl.duration(days=9)), True, id="in no window"),
+        pytest.param(
+            pl.concat([ROWS, ROWS.with_columns(pl.col("timestamp") - pl.duration(days=9))]),
+            False,
+            id="before some of the rows",
+        ),
+        pytest.param(
+            ROWS.with_columns(pl.col("timestamp") - pl.duration(days=9)), True, id="before none"
+        ),
+        pytest.param(
+            ROWS.with_columns(pl.col("timestamp") + pl.duration(days=9)), True, id="in no window"
+        ),
         pytest.param(ROWS.clear(), False, id="no rows"),
     ],
 )
@@ -141,4 +216,6 @@ def test_rows_before_any_event_are_warned_of(rows, warns):
     assert [one.category for one in caught] == [NoEventsWarning] * warns
     if warns:
         assert caught[0].filename == __file__
-        assert "no event of source 'visits' is known before any of the 2 rows" in str(caught[0].message)
+        assert "no event of source 'visits' is known before any of the 2 rows" in str(
+            caught[0].message
+        )

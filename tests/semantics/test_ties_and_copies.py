@@ -22,15 +22,45 @@ TIES = [
     (hw.last("x"), {}, [{"x": True}, {"x": False}], True),
     (hw.last("x"), {}, [{"x": None}, {"x": -1.5}], -1.5),
     (hw.first("x"), {}, [{"x": float("nan")}, {"x": 2.5}], 2.5),
-    (hw.last("x"), {"id_field": "id"}, [{"x": 3, "id": 9}, {"x": 7, "id": 2}, {"x": 5, "id": 4}], 3),
-    (hw.first("x"), {"id_field": "id"}, [{"x": 3, "id": 9}, {"x": 7, "id": 2}, {"x": 5, "id": 4}], 7),
+    (
+        hw.last("x"),
+        {"id_field": "id"},
+        [{"x": 3, "id": 9}, {"x": 7, "id": 2}, {"x": 5, "id": 4}],
+        3,
+    ),
+    (
+        hw.first("x"),
+        {"id_field": "id"},
+        [{"x": 3, "id": 9}, {"x": 7, "id": 2}, {"x": 5, "id": 4}],
+        7,
+    ),
     (hw.last("x"), {"id_field": "id"}, [{"x": 3, "id": "b"}, {"x": 7, "id": "B"}], 3),
     (hw.last("x"), {"id_field": "id"}, [{"x": None, "id": 9}, {"x": 7, "id": 2}], 7),
-    (hw.last("x", where="ok"), {}, [{"x": 3, "ok": True}, {"x": 7, "ok": False}, {"x": 9, "ok": None}], 3),
+    (
+        hw.last("x", where="ok"),
+        {},
+        [{"x": 3, "ok": True}, {"x": 7, "ok": False}, {"x": 9, "ok": None}],
+        3,
+    ),
     (hw.latest("x", "y"), {}, [{"x": 3, "y": 9}, {"x": 3, "y": 2}, {"x": 1, "y": 99}], (3, 9)),
-    (hw.latest("x", "y"), {}, [{"x": 3, "y": None}, {"x": 3, "y": -5}, {"x": None, "y": 99}], (3, -5)),
-    (hw.latest("x", "y"), {"id_field": "id"}, [{"x": 3, "y": 9, "id": 1}, {"x": None, "y": 2, "id": 2}], (None, 2)),
-    (hw.latest("x", "y", where="ok"), {}, [{"x": 3, "y": 9, "ok": False}, {"x": 1, "y": 2, "ok": True}], (1, 2)),
+    (
+        hw.latest("x", "y"),
+        {},
+        [{"x": 3, "y": None}, {"x": 3, "y": -5}, {"x": None, "y": 99}],
+        (3, -5),
+    ),
+    (
+        hw.latest("x", "y"),
+        {"id_field": "id"},
+        [{"x": 3, "y": 9, "id": 1}, {"x": None, "y": 2, "id": 2}],
+        (None, 2),
+    ),
+    (
+        hw.latest("x", "y", where="ok"),
+        {},
+        [{"x": 3, "y": 9, "ok": False}, {"x": 1, "y": 2, "ok": True}],
+        (1, 2),
+    ),
 ]
 
 
@@ -43,9 +73,15 @@ def test_ties_are_broken_by_id_then_value(planted, feature, rules, events, value
 @pytest.mark.slow
 @pytest.mark.parametrize(("feature", "rules", "events", "value"), TIES)
 def test_ties_are_broken_alike_among_late_events(planted, feature, rules, events, value):
-    """Every order in which the tied events, and one before them, become known: they lie in different layers then."""
+    """Every order in which the tied events, and one before them, become known: they lie in
+    different layers then.
+    """
     blank = dict.fromkeys(events[0])
-    before = {**blank, "at": -2 * HOUR, "known": -100, "id": 0} if "id" in blank else {**blank, "at": -2 * HOUR, "known": -100}
+    before = (
+        {**blank, "at": -2 * HOUR, "known": -100, "id": 0}
+        if "id" in blank
+        else {**blank, "at": -2 * HOUR, "known": -100}
+    )
     if before.get("id") == 0 and isinstance(events[0]["id"], str):
         before["id"] = "0"
     for known in itertools.permutations([-200, -101, -100, -99, -1], len(events)):
@@ -56,22 +92,35 @@ def test_ties_are_broken_alike_among_late_events(planted, feature, rules, events
 @pytest.mark.parametrize(
     ("copies", "values"),
     [
-        # (known after the first copy, x): a copy is dropped iff an accepted one was known less than 10 s before
+        # (known after the first copy, x): a copy is dropped iff an accepted one was known less than
+        # 10 s before
         ([(0, 1), (0, 1)], [1]),
         ([(0, 2), (0, 1)], [1]),  # known at one moment: the lesser value
         ([(0, 1), (10 * SECOND - 1, 2)], [1]),
         ([(0, 1), (10 * SECOND, 2)], [1, 2]),
         ([(0, 1), (10 * SECOND + 1, 2)], [1, 2]),
         ([(0, 5), (1, 3)], [5]),  # the first content wins
-        ([(0, 1), (6 * SECOND, 2), (12 * SECOND, 3)], [1, 3]),  # the dropped one starts no new horizon
-        ([(0, 1), (6 * SECOND, 2), (12 * SECOND, 3), (18 * SECOND, 4), (22 * SECOND, 5)], [1, 3, 5]),
+        # the dropped one starts no new horizon
+        ([(0, 1), (6 * SECOND, 2), (12 * SECOND, 3)], [1, 3]),
+        (
+            [(0, 1), (6 * SECOND, 2), (12 * SECOND, 3), (18 * SECOND, 4), (22 * SECOND, 5)],
+            [1, 3, 5],
+        ),
         ([(0, None), (1, 2)], []),
     ],
 )
 def test_copies_within_the_horizon_are_dropped(planted, copies, values):
     events = [{"at": -HOUR, "known": -HOUR + known, "x": x, "id": 7} for known, x in copies]
     for order in (events, events[::-1]):
-        found = planted(hw.sum("x"), order, [0], window="2h", id_field="id", id_horizon="10s", schema={"x": pl.Int64()})
+        found = planted(
+            hw.sum("x"),
+            order,
+            [0],
+            window="2h",
+            id_field="id",
+            id_horizon="10s",
+            schema={"x": pl.Int64()},
+        )
         assert found == [sum(values)]
 
 
@@ -87,15 +136,25 @@ def test_copies_are_dropped_by_id_whatever_else_they_say(planted):
 
 
 def test_a_copy_known_after_k_does_not_replace_what_was_known(planted):
-    events = [{"at": -HOUR, "known": -2 * SECOND, "x": 1, "id": 7}, {"at": -HOUR, "known": 10 * SECOND, "x": 2, "id": 7}]
+    events = [
+        {"at": -HOUR, "known": -2 * SECOND, "x": 1, "id": 7},
+        {"at": -HOUR, "known": 10 * SECOND, "x": 2, "id": 7},
+    ]
     feature = hw.latest("x")
-    assert planted(feature, events, [0, 20 * SECOND], window="2h", id_field="id", id_horizon="1s") == [1, 2]
-    assert planted(feature, events, [0, 20 * SECOND], window="2h", id_field="id", id_horizon="1h") == [1, 1]
+    assert planted(
+        feature, events, [0, 20 * SECOND], window="2h", id_field="id", id_horizon="1s"
+    ) == [1, 2]
+    assert planted(
+        feature, events, [0, 20 * SECOND], window="2h", id_field="id", id_horizon="1h"
+    ) == [1, 1]
 
 
 def test_a_copy_outside_the_window_still_drops_one_inside(planted):
     """Reads are bounded by the windows; the search for duplicates is not."""
-    events = [{"at": -5 * HOUR, "known": -5 * HOUR, "x": 1, "id": 7}, {"at": -SECOND, "known": -SECOND, "x": 2, "id": 7}]
+    events = [
+        {"at": -5 * HOUR, "known": -5 * HOUR, "x": 1, "id": 7},
+        {"at": -SECOND, "known": -SECOND, "x": 2, "id": 7},
+    ]
     assert planted(hw.count(), events, [0], id_field="id", id_horizon="1d") == [0]
     assert planted(hw.count(), events, [0], id_field="id", id_horizon="4h") == [1]
 
@@ -104,10 +163,25 @@ def test_copies_and_conflicts_are_counted():
     at = datetime(2024, 5, 1, tzinfo=UTC)
     rows = [(7, 0, 1.0), (7, 5, 1.0), (7, 9, 2.0), (8, 0, 1.0)]
     history = pl.DataFrame(
-        {"key": 1, "id": [r[0] for r in rows], "at": at, "known": [at + timedelta(seconds=r[1]) for r in rows], "x": [r[2] for r in rows]}
+        {
+            "key": 1,
+            "id": [r[0] for r in rows],
+            "at": at,
+            "known": [at + timedelta(seconds=r[1]) for r in rows],
+            "x": [r[2] for r in rows],
+        }
     )
-    source = hw.Source("events", history=history, timestamp_field="at", known_at_field="known", id_field="id")
-    view = hw.FeatureView("view", source=source, keys=["key"], features=[hw.sum("x")], windows=["1h"], freshness=hw.on_request())
+    source = hw.Source(
+        "events", history=history, timestamp_field="at", known_at_field="known", id_field="id"
+    )
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=[hw.sum("x")],
+        windows=["1h"],
+        freshness=hw.on_request(),
+    )
     t = pl.Series([at + timedelta(minutes=1)]).dt.epoch("us").to_numpy()
     notes = Notes()
     found = compute(

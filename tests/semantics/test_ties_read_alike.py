@@ -1,4 +1,6 @@
-"""Which of several copies or images known at one time counts depends on the declared source, never on the columns that are read."""
+"""Which of several copies or images known at one time counts depends on the declared source, never
+on the columns that are read.
+"""
 
 from contextlib import closing
 from dataclasses import replace
@@ -61,18 +63,42 @@ def table_of(rows):
 
 def view_of(history, rule, features=FEATURES, *, declared=True, freshness=None):
     names = ["key", *COLUMNS] if declared else None
-    source = hw.Source("s", history=history, timestamp_field="t", known_at_field="known", select=names, **RULES[rule])
-    return hw.FeatureView("v", source=source, keys=["key"], features=features, windows=["1d"], freshness=freshness or hw.on_request())
+    source = hw.Source(
+        "s",
+        history=history,
+        timestamp_field="t",
+        known_at_field="known",
+        select=names,
+        **RULES[rule],
+    )
+    return hw.FeatureView(
+        "v",
+        source=source,
+        keys=["key"],
+        features=features,
+        windows=["1d"],
+        freshness=freshness or hw.on_request(),
+    )
 
 
 def asked(hours=(0, 1, 2, 3)):
-    rows = [{"key": key, "timestamp": START + timedelta(hours=h, minutes=1)} for h in hours for key in ("x", "y")]
+    rows = [
+        {"key": key, "timestamp": START + timedelta(hours=h, minutes=1)}
+        for h in hours
+        for key in ("x", "y")
+    ]
     return pl.DataFrame(rows, schema={"key": pl.String, "timestamp": pl.Datetime("us", "UTC")})
 
 
 def alone(view):
     """The features, one call each."""
-    return pl.concat([hw.get_historical_features([view[f.name]], asked()).drop("key", "timestamp") for f in view.outputs], how="horizontal")
+    return pl.concat(
+        [
+            hw.get_historical_features([view[f.name]], asked()).drop("key", "timestamp")
+            for f in view.outputs
+        ],
+        how="horizontal",
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -84,12 +110,23 @@ def test_any_subset_of_the_features_says_the_same(rule, random):
     whole = hw.get_historical_features(view, asked()).drop("key", "timestamp")
     assert whole.equals(alone(view))
     some = random.sample([view[f.name] for f in view.outputs], 3)
-    assert whole.select(ref.name for ref in some).equals(hw.get_historical_features(some, asked()).drop("key", "timestamp"))
-    fewer = view_of(table_of(random.sample(rows, len(rows))), rule, features=FEATURES[2:3], declared=view.source.select is not None)
-    assert whole.select("v__sum_b_1d").equals(hw.get_historical_features(fewer, asked()).select("v__sum_b_1d"))
+    assert whole.select(ref.name for ref in some).equals(
+        hw.get_historical_features(some, asked()).drop("key", "timestamp")
+    )
+    fewer = view_of(
+        table_of(random.sample(rows, len(rows))),
+        rule,
+        features=FEATURES[2:3],
+        declared=view.source.select is not None,
+    )
+    assert whole.select("v__sum_b_1d").equals(
+        hw.get_historical_features(fewer, asked()).select("v__sum_b_1d")
+    )
     names = ["key", *COLUMNS] if view.source.select is not None else list(SCHEMA)
     seen = [{name: row[name] for name in {*names, "t", "known", "id", "before"}} for row in rows]
-    for row, answers in zip(whole.to_dicts(), evaluate(view, seen, asked().to_dicts()), strict=True):
+    for row, answers in zip(
+        whole.to_dicts(), evaluate(view, seen, asked().to_dicts()), strict=True
+    ):
         assert all(agree(answers[name], value) for name, value in row.items()), (row, answers, rows)
 
 
@@ -106,7 +143,9 @@ def test_in_buckets_from_files_as_in_memory(rule, seed, tmp_path, monkeypatch):
     assert whole.equals(hw.get_historical_features(view_of(table_of(rows), rule), asked()))
     for feature in view.outputs:
         ref = view[feature.name]
-        assert hw.get_historical_features([ref], asked(), resources=hw.Resources(memory="100GB"))[ref.name].equals(whole[ref.name])
+        assert hw.get_historical_features([ref], asked(), resources=hw.Resources(memory="100GB"))[
+            ref.name
+        ].equals(whole[ref.name])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -118,24 +157,46 @@ def test_enriched_events_are_those_that_the_source_accepts(seed):
         source = hw.enrich(plain.source, "e", [inner["count_1d"]], select=["key", *read])
         view = replace(plain, source=source, features=[hw.sum(name) for name in read])
         name = "v__sum_b_1d"
-        assert hw.get_historical_features(view, asked((23,)))[name].equals(hw.get_historical_features(plain, asked((23,)))[name])
+        assert hw.get_historical_features(view, asked((23,)))[name].equals(
+            hw.get_historical_features(plain, asked((23,)))[name]
+        )
 
 
 def test_only_rows_that_tie_and_differ_are_read_again(monkeypatch):
-    """Copies that are equal in the read columns need no further column, and neither does a change with its image before."""
+    """Copies that are equal in the read columns need no further column, and neither does a change
+    with its image before.
+    """
     from headwater.events import read_events
 
     read = []
     collect = read_events.collect
     monkeypatch.setattr(
-        read_events, "collect", lambda frame, *a, **more: read.append(frame.collect_schema().names()) or collect(frame, *a, **more)
+        read_events,
+        "collect",
+        lambda frame, *a, **more: (
+            read.append(frame.collect_schema().names()) or collect(frame, *a, **more)
+        ),
     )
-    one = {"key": "x", "t": START, "known": START, "id": 1, "before": False, "a": 1, "b": 1, "c": 0.5, "word": "é"}
+    one = {
+        "key": "x",
+        "t": START,
+        "known": START,
+        "id": 1,
+        "before": False,
+        "a": 1,
+        "b": 1,
+        "c": 0.5,
+        "word": "é",
+    }
     for rule, rows, times in [
         ("copies", [one, one], 1),
         ("copies", [one, {**one, "a": 2}], 1),
         ("copies", [one, {**one, "b": 2}], 2),
-        ("images", [one, {**one, "known": at(0), "before": True}, {**one, "known": at(0), "b": 2}], 1),
+        (
+            "images",
+            [one, {**one, "known": at(0), "before": True}, {**one, "known": at(0), "b": 2}],
+            1,
+        ),
         ("images", [one, {**one, "b": 2}, {**one, "before": True}], 2),
     ]:
         read.clear()
@@ -148,7 +209,17 @@ def test_only_rows_that_tie_and_differ_are_read_again(monkeypatch):
 @pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["é", "z"])])
 def test_categories_tie_as_texts_and_nested_values_as_json(kind):
     rows = [
-        {"key": "x", "t": START, "known": START, "id": 1, "before": False, "a": 1, "b": b, "c": 1.0, "word": w}
+        {
+            "key": "x",
+            "t": START,
+            "known": START,
+            "id": 1,
+            "before": False,
+            "a": 1,
+            "b": b,
+            "c": 1.0,
+            "word": w,
+        }
         for b, w in ((2, "z"), (1, "é"))
     ]
     for more in ([None, None], [[1], [2]], [{"p": 1}, {"p": 2}]):
@@ -156,7 +227,9 @@ def test_categories_tie_as_texts_and_nested_values_as_json(kind):
         for frame in (table, table.reverse()):
             view = view_of(frame, "copies", [hw.sum("b")])
             expected = 1 if more == [None, None] else 2
-            assert hw.get_historical_features(view, asked((3,)))["v__sum_b_1d"][0] == (1 if more == [None, None] else 2), (more, expected)
+            assert hw.get_historical_features(view, asked((3,)))["v__sum_b_1d"][0] == (
+                1 if more == [None, None] else 2
+            ), (more, expected)
 
 
 # ---------------------------------------------------------------- online
@@ -169,7 +242,16 @@ def store(tmp_path, monkeypatch):
         yield made
 
 
-STREAM = {"key": int, "amount": float, "a": int, "b": int, "at": datetime, "known": datetime, "id": int, "before": bool}
+STREAM = {
+    "key": int,
+    "amount": float,
+    "a": int,
+    "b": int,
+    "at": datetime,
+    "known": datetime,
+    "id": int,
+    "before": bool,
+}
 IMAGES = [
     [{"a": 1, "b": 2}, {"a": 2, "b": 1}],
     [{"a": 2, "b": 1}, {"a": 1, "b": 2}],
@@ -179,15 +261,41 @@ IMAGES = [
 
 @pytest.mark.parametrize("images", IMAGES)
 @pytest.mark.parametrize("together", [True, False], ids=["one commit", "a commit each"])
-def test_a_stream_of_images_counts_the_same_whatever_its_views_read(images, together, store, tmp_path, monkeypatch):
+def test_a_stream_of_images_counts_the_same_whatever_its_views_read(
+    images, together, store, tmp_path, monkeypatch
+):
     monkeypatch.setattr("headwater.clock.now_micros", lambda: micros(100))
-    rules = {"timestamp_field": "at", "known_at_field": "known", "id_field": "id", "changes": "before", "select": ["key", "a", "b"]}
+    rules = {
+        "timestamp_field": "at",
+        "known_at_field": "known",
+        "id_field": "id",
+        "changes": "before",
+        "select": ["key", "a", "b"],
+    }
     source = hw.Source("s", stream=hw.push(schema=STREAM, at_least_once=True), **rules)
     views = [
-        hw.FeatureView(name, source=source, keys=["key"], windows=["1h"], features=features, freshness=hw.streaming("2s"))
+        hw.FeatureView(
+            name,
+            source=source,
+            keys=["key"],
+            windows=["1h"],
+            features=features,
+            freshness=hw.streaming("2s"),
+        )
         for name, features in (("one", [hw.sum("b")]), ("two", [hw.sum("a"), hw.sum("b")]))
     ]
-    rows = [{"key": 1, "amount": 1.0, "id": 7, "before": False, "at": 10, "known": at(20).isoformat(), **image} for image in images]
+    rows = [
+        {
+            "key": 1,
+            "amount": 1.0,
+            "id": 7,
+            "before": False,
+            "at": 10,
+            "known": at(20).isoformat(),
+            **image,
+        }
+        for image in images
+    ]
     found = {}
     for name, mine in (("alone", views[:1]), ("both", views)):
         with closing(hw.operations.open_store(f"lmdb:{tmp_path}/{name}?size=1GB")) as own:
@@ -195,27 +303,43 @@ def test_a_stream_of_images_counts_the_same_whatever_its_views_read(images, toge
             for batch in [rows] if together else [[row] for row in rows]:
                 flow.send(batch, 100)
             for view in mine:
-                values = OnlineView(view, own).read(pl.DataFrame({"key": [1]}), micros(110)).features
+                values = (
+                    OnlineView(view, own).read(pl.DataFrame({"key": [1]}), micros(110)).features
+                )
                 found[name, view.name] = values[-1][0]
                 assert check_view(view, own, tmp_path / name, at=micros(110)).mismatches == []
     times = {"at": pl.Datetime("us", "UTC"), "known": pl.Datetime("us", "UTC")}
-    history = pl.DataFrame([{**row, "at": at(10), "known": at(20)} for row in rows], schema_overrides=times)
-    offline = replace(views[0], source=hw.Source("s", history=history, **rules), freshness=hw.on_request())
+    history = pl.DataFrame(
+        [{**row, "at": at(10), "known": at(20)} for row in rows], schema_overrides=times
+    )
+    offline = replace(
+        views[0], source=hw.Source("s", history=history, **rules), freshness=hw.on_request()
+    )
     ask = pl.DataFrame({"key": [1], "timestamp": [at(110)]})
-    assert {*found.values(), hw.get_historical_features(offline, ask)["one__sum_b_1h"][0]} == {found["alone", "one"]}
+    assert {*found.values(), hw.get_historical_features(offline, ask)["one__sum_b_1h"][0]} == {
+        found["alone", "one"]
+    }
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("memory", [None, "1MB"])
-def test_a_batch_view_is_made_of_the_same_events_and_explained_by_them(rule, memory, store, tmp_path):
+def test_a_batch_view_is_made_of_the_same_events_and_explained_by_them(
+    rule, memory, store, tmp_path
+):
     rows = rows_of(Random(4), 40)
     whole = view_of(table_of(rows), rule, freshness=hw.batch("1h"))
     view = replace(whole, name="w", features=[hw.sum("b")])
     cut = START + timedelta(hours=4)
-    hw.materialize(project_of(whole, view), store=store, at=cut, resources=hw.Resources(memory=memory))
+    hw.materialize(
+        project_of(whole, view), store=store, at=cut, resources=hw.Resources(memory=memory)
+    )
     both = hw.get_online_features(whole, [{"key": "x"}], store=store, at=cut)["v__sum_b_1d"][0]
-    assert hw.get_online_features(view, [{"key": "x"}], store=store, at=cut)["w__sum_b_1d"][0] == both
+    assert (
+        hw.get_online_features(view, [{"key": "x"}], store=store, at=cut)["w__sum_b_1d"][0] == both
+    )
     assert check_view(view, store, None, at=round(cut.timestamp() * 1e6)).mismatches == []
-    explained = hw.operations.explain(project_of(whole, view), "w__sum_b_1d", {"key": "x"}, store=store, at=cut)
+    explained = hw.operations.explain(
+        project_of(whole, view), "w__sum_b_1d", {"key": "x"}, store=store, at=cut
+    )
     assert explained.offline == both
     assert explained.events.filter("counts")["b"].sum() == both

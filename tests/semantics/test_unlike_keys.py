@@ -14,10 +14,22 @@ USERS = [f"u{n:02}" for n in range(40)]
 
 
 def view(keys=("user",), history=None, **source):
-    rows = pl.DataFrame({"user": USERS, "n": range(40), "city": ["Oslo"] * 40, "at": [BASE + timedelta(minutes=n) for n in range(40)]})
+    rows = pl.DataFrame(
+        {
+            "user": USERS,
+            "n": range(40),
+            "city": ["Oslo"] * 40,
+            "at": [BASE + timedelta(minutes=n) for n in range(40)],
+        }
+    )
     return hw.FeatureView(
         "v",
-        source=hw.Source("paid", history=rows if history is None else history(rows), timestamp_field="at", **source),
+        source=hw.Source(
+            "paid",
+            history=rows if history is None else history(rows),
+            timestamp_field="at",
+            **source,
+        ),
         keys=list(keys),
         features=[hw.count()],
         windows=["1d"],
@@ -30,10 +42,15 @@ def warned(of, rows, **more):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         hw.get_historical_features(of, asked, **more)
-    return [str(warning.message) for warning in caught if issubclass(warning.category, NoEventsWarning)]
+    return [
+        str(warning.message) for warning in caught if issubclass(warning.category, NoEventsWarning)
+    ]
 
 
-@pytest.mark.parametrize("write", [str.upper, lambda user: f"{user}   ", lambda user: f"user-{user}", lambda user: user[1:]])
+@pytest.mark.parametrize(
+    "write",
+    [str.upper, lambda user: f"{user}   ", lambda user: f"user-{user}", lambda user: user[1:]],
+)
 def test_keys_that_are_written_in_another_way_are_a_warning(write):
     """As of char(10), which keeps its blanks, or a UUID in capitals."""
     (message,) = warned(view(), {"user": [write(user) for user in USERS]})
@@ -44,7 +61,9 @@ def test_keys_that_are_written_in_another_way_are_a_warning(write):
 @pytest.mark.parametrize("memory", [None, "1GB"])
 def test_integers_and_composite_keys_are_judged_too(memory):
     resources = hw.Resources(memory=memory)
-    (message,) = warned(view(["n", "city"]), {"n": range(40), "city": ["oslo"] * 40}, resources=resources)
+    (message,) = warned(
+        view(["n", "city"]), {"n": range(40), "city": ["oslo"] * 40}, resources=resources
+    )
     assert "by n, city" in message
     assert "0, 'oslo' in the rows and 0, 'Oslo' in the source" in message
     spread = view(["n"], lambda rows: rows.with_columns(pl.col("n") * 1000 + 7))
@@ -75,12 +94,24 @@ def test_the_warning_comes_again_from_the_cache(tmp_path):
 
 def test_a_training_warns(recwarn):
     at = [BASE + timedelta(hours=n) for n in range(200)]
-    labels = pl.DataFrame({"user": [user.upper() for user in USERS] * 5, "asked": at, "y": [n % 3 == 0 for n in range(200)]})
+    labels = pl.DataFrame(
+        {
+            "user": [user.upper() for user in USERS] * 5,
+            "asked": at,
+            "y": [n % 3 == 0 for n in range(200)],
+        }
+    )
     model = hw.Model(
         "m",
         task="binary",
         features=hw.FeatureService("f", [view(), hw.RequestField("z", float)]),
-        labels=hw.Labels("l", table=labels.with_columns(z=1.0), timestamp_field="asked", label="y", known_after="1h"),
+        labels=hw.Labels(
+            "l",
+            table=labels.with_columns(z=1.0),
+            timestamp_field="asked",
+            label="y",
+            known_after="1h",
+        ),
     )
     warnings.simplefilter("always", NoEventsWarning)
     hw.train(model)

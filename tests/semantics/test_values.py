@@ -1,4 +1,6 @@
-"""What each aggregation makes of each kind of value: nulls, NaN, infinities, overflow, booleans, timestamps, strings."""
+"""What each aggregation makes of each kind of value: nulls, NaN, infinities, overflow, booleans,
+timestamps, strings.
+"""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -96,14 +98,23 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("feature", "values", "answer"), VALUES, ids=lambda v: v.function if hasattr(v, "function") else None)
+@pytest.mark.parametrize(
+    ("feature", "values", "answer"),
+    VALUES,
+    ids=lambda v: v.function if hasattr(v, "function") else None,
+)
 def test_values(planted, feature, values, answer):
     """One event a second, the last one a second before T."""
     n = len(values)
     events = [{"at": (i - n) * SECOND, "x": v} for i, v in enumerate(values)]
     everything_null = all(v is None or v != v for v in values)  # noqa: PLR0124 (NaN)
     timed = pl.Datetime("us", "UTC") if feature.function.startswith("open_") else pl.Float64()
-    found = planted(feature, events, [0], schema={"x": timed} if everything_null or feature.function.startswith("open_") else None)[0]
+    found = planted(
+        feature,
+        events,
+        [0],
+        schema={"x": timed} if everything_null or feature.function.startswith("open_") else None,
+    )[0]
     if isinstance(answer, float):
         assert found == pytest.approx(answer, rel=1e-9, abs=1e7 * 1e-9 if 4e15 in values else 0)
     else:
@@ -111,7 +122,14 @@ def test_values(planted, feature, values, answer):
 
 
 LISTS = ("first_n", "last_n", "top_k", "collect_set")
-NOTHING = {"count": 0, "sum": 0, "open_count": 0, "count_distinct": 0, "decayed_sum": 0.0, "rate": 0.0} | {name: [] for name in LISTS}
+NOTHING = {
+    "count": 0,
+    "sum": 0,
+    "open_count": 0,
+    "count_distinct": 0,
+    "decayed_sum": 0.0,
+    "rate": 0.0,
+} | {name: [] for name in LISTS}
 FLOATS = ("var", "approx_percentile", "decayed_sum", "decayed_mean", "rate", "fraction", "ratio")
 DTYPES = (
     dict.fromkeys(LISTS, pl.List(pl.Int32))
@@ -155,10 +173,22 @@ def _of(function):
 @pytest.mark.parametrize("freshness", [hw.on_request(), hw.never()], ids=["on_request", "never"])
 @pytest.mark.parametrize("function", TABLE)
 def test_the_value_and_dtype_of_nothing_are_declared(freshness, function):
-    history = pl.DataFrame({"key": [1], "at": [NOON], "x": [5], "ok": [True], "until": [HALF]}, schema_overrides={"x": pl.Int32})
+    history = pl.DataFrame(
+        {"key": [1], "at": [NOON], "x": [5], "ok": [True], "until": [HALF]},
+        schema_overrides={"x": pl.Int32},
+    )
     source = hw.Source("events", history=history, timestamp_field="at", select=["key", "x", "ok"])
-    view = hw.FeatureView("view", source=source, keys=["key"], features=[_of(function)], windows=["1h"], freshness=freshness)
-    found = hw.get_historical_features(view, pl.DataFrame({"key": [1, 2], "timestamp": [NOON, HALF]}))[view.feature_names[0]]
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=[_of(function)],
+        windows=["1h"],
+        freshness=freshness,
+    )
+    found = hw.get_historical_features(
+        view, pl.DataFrame({"key": [1, 2], "timestamp": [NOON, HALF]})
+    )[view.feature_names[0]]
     assert found.to_list() == [NOTHING.get(function)] * 2
     assert found.dtype == DTYPES.get(function, pl.Int32)
 
@@ -189,17 +219,29 @@ def test_values_keep_their_dtype(dtype, function):
     value = values.get(dtype, 1)
     series = pl.Series("x", [value]).cast(dtype)
     source = hw.Source(
-        "events", history=pl.DataFrame({"key": [1], "at": [NOON]}).with_columns(series), timestamp_field="at", select=["key", "x"]
+        "events",
+        history=pl.DataFrame({"key": [1], "at": [NOON]}).with_columns(series),
+        timestamp_field="at",
+        select=["key", "x"],
     )
     view = hw.FeatureView(
-        "view", source=source, keys=["key"], features=[getattr(hw, function)("x")], windows=["1h"], freshness=hw.on_request()
+        "view",
+        source=source,
+        keys=["key"],
+        features=[getattr(hw, function)("x")],
+        windows=["1h"],
+        freshness=hw.on_request(),
     )
-    found = hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [HALF]}))[view.feature_names[0]]
+    found = hw.get_historical_features(view, pl.DataFrame({"key": [1], "timestamp": [HALF]}))[
+        view.feature_names[0]
+    ]
     assert (found.dtype, found.to_list()) == (dtype, series.to_list())
 
 
 def test_decimals_are_floats():
-    history = pl.DataFrame({"key": [1, 1], "at": [NOON, NOON], "x": [Decimal("1.10"), Decimal("2.20")]})
+    history = pl.DataFrame(
+        {"key": [1, 1], "at": [NOON, NOON], "x": [Decimal("1.10"), Decimal("2.20")]}
+    )
     view = hw.FeatureView(
         "view",
         source=hw.Source("events", history=history, timestamp_field="at"),
@@ -211,11 +253,20 @@ def test_decimals_are_floats():
     assert found.row(0)[2:] == (pytest.approx(3.3), 2.2)
 
 
-@pytest.mark.parametrize("function", [f for f, e in TABLE.items() if e.accepts not in ("time", "flag") and f != "since_last"])
+@pytest.mark.parametrize(
+    "function",
+    [f for f, e in TABLE.items() if e.accepts not in ("time", "flag") and f != "since_last"],
+)
 @pytest.mark.parametrize("infinite", [math.inf, -math.inf])
 def test_infinite_values_are_refused_and_counted(planted, function, infinite):
-    with pytest.raises(DataError, match=r"source 'events'.*the column 'x' has 2 infinite values; filter them out"):
-        planted(_of(function), [{"at": -1, "x": infinite}, {"at": -2, "x": infinite}, {"at": -3, "x": 1.0}], [0])
+    with pytest.raises(
+        DataError, match=r"source 'events'.*the column 'x' has 2 infinite values; filter them out"
+    ):
+        planted(
+            _of(function),
+            [{"at": -1, "x": infinite}, {"at": -2, "x": infinite}, {"at": -3, "x": 1.0}],
+            [0],
+        )
 
 
 WHERE = [
@@ -266,7 +317,14 @@ def test_where_counts_the_events_where_it_is_true(planted, feature, answer):
 )
 def test_names(feature, windows, names):
     source = hw.Source("events", timestamp_field="at")
-    view = hw.FeatureView("view", source=source, keys=["key"], features=[feature], windows=windows, freshness=hw.on_request())
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=[feature],
+        windows=windows,
+        freshness=hw.on_request(),
+    )
     assert list(view.feature_names) == [f"view__{name}" for name in names]
 
 
@@ -290,12 +348,18 @@ def test_a_queue_ends_at_until_once_that_is_known(planted, until, after, T, is_o
     assert planted(hw.open_age(until="until"), [event], [T], known_after=after) == [age]
 
 
-@pytest.mark.parametrize(("T", "is_open"), [(29 * MINUTE, True), (30 * MINUTE + MINUTE - 1, True), (31 * MINUTE, False)])
+@pytest.mark.parametrize(
+    ("T", "is_open"), [(29 * MINUTE, True), (30 * MINUTE + MINUTE - 1, True), (31 * MINUTE, False)]
+)
 def test_a_queue_forgets_after_its_window(planted, T, is_open):
-    assert planted(hw.open_count(until="until"), [{"at": -30 * MINUTE, "until": None}], [T]) == [int(is_open)]
+    assert planted(hw.open_count(until="until"), [{"at": -30 * MINUTE, "until": None}], [T]) == [
+        int(is_open)
+    ]
 
 
-@pytest.mark.parametrize(("known", "T", "is_open"), [(-10 * SECOND, 0, False), (-1, 0, False), (0, 0, False)])
+@pytest.mark.parametrize(
+    ("known", "T", "is_open"), [(-10 * SECOND, 0, False), (-1, 0, False), (0, 0, False)]
+)
 def test_an_event_known_after_its_end_is_never_open(planted, known, T, is_open):
     event = {"at": -30 * MINUTE, "until": -20 * MINUTE, "known": known}
     assert planted(hw.open_count(until="until"), [event], [T]) == [int(is_open)]
@@ -304,19 +368,36 @@ def test_an_event_known_after_its_end_is_never_open(planted, known, T, is_open):
 @pytest.mark.parametrize(("until", "is_open"), [(-10 * MINUTE, False), (-10 * MINUTE + 1, True)])
 def test_the_end_of_a_queue_on_known_at_is_known_late_too(planted, until, is_open):
     event = {"at": -30 * MINUTE, "until": until}
-    assert planted(hw.open_count(until="until"), [event], [0], known_after="10m", window_on="known_at") == [int(is_open)]
+    assert planted(
+        hw.open_count(until="until"), [event], [0], known_after="10m", window_on="known_at"
+    ) == [int(is_open)]
 
 
 @pytest.mark.parametrize(("wall", "is_open"), [("06:59:59", False), ("07:00", True)])
 def test_a_naive_until_is_in_the_zone_of_its_source(wall, is_open):
     """08:00 in New York is noon UTC on that day."""
-    history = pl.DataFrame({"key": [1], "at": [datetime(2024, 3, 10, 6)], "until": [datetime.fromisoformat(f"2024-03-10T{wall}")]})  # noqa: DTZ001
-    source = hw.Source("events", history=history, timestamp_field="at", select=["key"], timezone="America/New_York")
+    history = pl.DataFrame(
+        {
+            "key": [1],
+            "at": [datetime(2024, 3, 10, 6)],  # noqa: DTZ001
+            "until": [datetime.fromisoformat(f"2024-03-10T{wall}")],
+        }
+    )
+    source = hw.Source(
+        "events", history=history, timestamp_field="at", select=["key"], timezone="America/New_York"
+    )
     view = hw.FeatureView(
-        "view", source=source, keys=["key"], features=[hw.open_count(until="until")], windows=["1d"], freshness=hw.on_request()
+        "view",
+        source=source,
+        keys=["key"],
+        features=[hw.open_count(until="until")],
+        windows=["1d"],
+        freshness=hw.on_request(),
     )
     asked = pl.DataFrame({"key": [1], "timestamp": [datetime(2024, 3, 10, 11, tzinfo=UTC)]})
-    assert hw.get_historical_features(view, asked)[view.feature_names[0]].to_list() == [int(is_open)]
+    assert hw.get_historical_features(view, asked)[view.feature_names[0]].to_list() == [
+        int(is_open)
+    ]
 
 
 @pytest.mark.slow
@@ -332,11 +413,15 @@ def test_a_naive_until_is_in_the_zone_of_its_source(wall, is_open):
     ],
 )
 @pytest.mark.parametrize("function", TABLE)
-def test_a_value_expires_when_the_last_counted_event_is_older_than_ttl(planted, function, ttl, last, T, status):
+def test_a_value_expires_when_the_last_counted_event_is_older_than_ttl(
+    planted, function, ttl, last, T, status
+):
     feature, events = _of(function), [{"at": last, "x": 3, "ok": True, "until": None}] * 2
     assert planted(feature, events, [T], ttl=ttl, statuses=True) == [status]
     value = planted(feature, events, [T], ttl=ttl)[0]
-    assert (value is None) == (status == "expired" or (status == "missing" and function not in NOTHING))
+    assert (value is None) == (
+        status == "expired" or (status == "missing" and function not in NOTHING)
+    )
 
 
 def test_a_null_is_no_counted_event_for_ttl(planted):

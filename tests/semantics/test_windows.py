@@ -1,4 +1,6 @@
-"""Which events count: the edges of windows, of knowledge and of hops, one microsecond either side."""
+"""Which events count: the edges of windows, of knowledge and of hops, one microsecond either
+side.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +27,9 @@ IN_AN_HOUR = [
 ]
 
 
-@pytest.mark.parametrize(("event", "T", "counts"), [row[1:] for row in IN_AN_HOUR], ids=[row[0] for row in IN_AN_HOUR])
+@pytest.mark.parametrize(
+    ("event", "T", "counts"), [row[1:] for row in IN_AN_HOUR], ids=[row[0] for row in IN_AN_HOUR]
+)
 def test_the_edges_of_a_window(planted, event, T, counts):
     assert planted(hw.count(), [{"at": event}], [T]) == [int(counts)]
 
@@ -59,11 +63,19 @@ def test_windows_of_every_length(planted, window, inside, outside):
     ],
 )
 def test_an_offset_floors_both_ends(planted, T, event, counts):
-    assert planted(hw.count(), [{"at": event}], [T], window=hw.window("1h", offset="1h")) == [int(counts)]
+    assert planted(hw.count(), [{"at": event}], [T], window=hw.window("1h", offset="1h")) == [
+        int(counts)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("hop", "T", "counts"), [("1h", 59 * MINUTE, True), ("1h", HOUR, False), ("30m", 29 * MINUTE, True), ("30m", 30 * MINUTE, False)]
+    ("hop", "T", "counts"),
+    [
+        ("1h", 59 * MINUTE, True),
+        ("1h", HOUR, False),
+        ("30m", 29 * MINUTE, True),
+        ("30m", 30 * MINUTE, False),
+    ],
 )
 def test_a_hop_of_ones_own(planted, hop, T, counts):
     assert planted(hw.count(), [{"at": -HOUR}], [T], hop=hop) == [int(counts)]
@@ -108,11 +120,16 @@ IN_KNOWLEDGE = [
 ]
 
 
-@pytest.mark.parametrize(("event", "counts"), [row[1:] for row in IN_KNOWLEDGE], ids=[row[0] for row in IN_KNOWLEDGE])
+@pytest.mark.parametrize(
+    ("event", "counts"), [row[1:] for row in IN_KNOWLEDGE], ids=[row[0] for row in IN_KNOWLEDGE]
+)
 def test_knowledge_by_a_column(planted, event, counts):
     ordered = {"at": -HOUR + 2 * MINUTE, "known": -HOUR}
-    for company in ([], [ordered], [ordered, {"at": -HOUR + MINUTE, "known": -MINUTE}]):  # alone, late, and deeper
-        assert planted(hw.count(), [event, *company], [0], freshness=hw.streaming("10s")) == [int(counts) + len(company)]
+    # alone, late, and deeper
+    for company in ([], [ordered], [ordered, {"at": -HOUR + MINUTE, "known": -MINUTE}]):
+        assert planted(hw.count(), [event, *company], [0], freshness=hw.streaming("10s")) == [
+            int(counts) + len(company)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +141,8 @@ def test_knowledge_by_a_column(planted, event, counts):
         (hw.streaming("10s"), -15 * SECOND + 1, False),
         (hw.batch("1h"), -5 * SECOND, True),
         (hw.batch("1h"), -5 * SECOND + 1, False),
-        (hw.batch("1h", delay="5s", wait="5s"), -HOUR - 1, True),  # at 12:00 the cut of 11:00 is the last published
+        # at 12:00 the cut of 11:00 is the last published
+        (hw.batch("1h", delay="5s", wait="5s"), -HOUR - 1, True),
         (hw.batch("1h", delay="5s", wait="5s"), -HOUR, False),
         (hw.measured(["10s"]), -15 * SECOND, True),
         (hw.measured(["10s"]), -15 * SECOND + 1, False),
@@ -133,7 +151,9 @@ def test_knowledge_by_a_column(planted, event, counts):
     ids=str,
 )
 def test_knowledge_by_a_delay(planted, freshness, event, counts):
-    assert planted(hw.count(), [{"at": event}], [0], freshness=freshness, known_after="5s", window="2h") == [int(counts)]
+    assert planted(
+        hw.count(), [{"at": event}], [0], freshness=freshness, known_after="5s", window="2h"
+    ) == [int(counts)]
 
 
 @pytest.mark.parametrize(
@@ -149,20 +169,48 @@ def test_a_window_on_known_at_sees_when_things_became_known(planted, event, T, c
     assert planted(hw.count(), [event], [T], window_on="known_at") == [int(counts)]
 
 
-@pytest.mark.parametrize(("event", "counts"), [(-DAY - 1, True), (-DAY, False), (-DAY - HOUR, True), (-DAY - HOUR - 1, False)])
+@pytest.mark.parametrize(
+    ("event", "counts"),
+    [(-DAY - 1, True), (-DAY, False), (-DAY - HOUR, True), (-DAY - HOUR - 1, False)],
+)
 def test_a_window_on_known_at_with_a_delay(planted, event, counts):
-    assert planted(hw.count(), [{"at": event}], [0], window_on="known_at", known_after="1d") == [int(counts)]
+    assert planted(hw.count(), [{"at": event}], [0], window_on="known_at", known_after="1d") == [
+        int(counts)
+    ]
 
 
-GAP, FOLD = datetime(2024, 3, 10, tzinfo=UTC), datetime(2024, 11, 3, tzinfo=UTC)  # New York loses an hour at 07:00, wins one at 06:00
+# New York loses an hour at 07:00, wins one at 06:00
+GAP, FOLD = datetime(2024, 3, 10, tzinfo=UTC), datetime(2024, 11, 3, tzinfo=UTC)
 NIGHTLY = {"at": "02:30", "timezone": "America/New_York"}
 CUTS = [
     # freshness, day, asked at, window, first and last moment that count
-    (hw.batch("1h", at="00:07:30"), GAP, 12 * HOUR, "1h", 10 * HOUR + 7 * MINUTE, 11 * HOUR + 7 * MINUTE + 30 * SECOND - 1),  # off the hop
+    # off the hop
+    (
+        hw.batch("1h", at="00:07:30"),
+        GAP,
+        12 * HOUR,
+        "1h",
+        10 * HOUR + 7 * MINUTE,
+        11 * HOUR + 7 * MINUTE + 30 * SECOND - 1,
+    ),
     (hw.batch("1d", **NIGHTLY), GAP, 7 * HOUR, "1d", -17 * HOUR, 7 * HOUR - 1),
-    (hw.batch("1d", **NIGHTLY), GAP, 7 * HOUR - 1, "1d", -DAY - 16 * HOUR - 30 * MINUTE, -16 * HOUR - 30 * MINUTE - 1),
+    (
+        hw.batch("1d", **NIGHTLY),
+        GAP,
+        7 * HOUR - 1,
+        "1d",
+        -DAY - 16 * HOUR - 30 * MINUTE,
+        -16 * HOUR - 30 * MINUTE - 1,
+    ),
     (hw.batch("1d", delay="5h", **NIGHTLY), GAP, 12 * HOUR, "1d", -17 * HOUR, 7 * HOUR - 1),
-    (hw.batch("1d", delay="5h", **NIGHTLY), GAP, 12 * HOUR - 1, "1d", -DAY - 16 * HOUR - 30 * MINUTE, -16 * HOUR - 30 * MINUTE - 1),
+    (
+        hw.batch("1d", delay="5h", **NIGHTLY),
+        GAP,
+        12 * HOUR - 1,
+        "1d",
+        -DAY - 16 * HOUR - 30 * MINUTE,
+        -16 * HOUR - 30 * MINUTE - 1,
+    ),
     (
         hw.batch("1d", at="01:30", timezone="America/New_York"),
         FOLD,
@@ -171,21 +219,49 @@ CUTS = [
         4 * HOUR + 30 * MINUTE,
         5 * HOUR + 30 * MINUTE - 1,
     ),
-    (hw.batch("1d", at="12:00:01"), datetime(2024, 2, 29, tzinfo=UTC), 12 * HOUR + SECOND, "1d", -12 * HOUR, 12 * HOUR + SECOND - 1),
+    (
+        hw.batch("1d", at="12:00:01"),
+        datetime(2024, 2, 29, tzinfo=UTC),
+        12 * HOUR + SECOND,
+        "1d",
+        -12 * HOUR,
+        12 * HOUR + SECOND - 1,
+    ),
     (hw.batch("1d"), datetime(2024, 3, 1, tzinfo=UTC), 1, "1d", -DAY, -1),  # all of the leap day
     (hw.on_request(), datetime(2, 1, 1, tzinfo=UTC), 0, "1h", -HOUR, -1),
-    (hw.on_request(), datetime(1969, 12, 31, 23, 59, tzinfo=UTC), 30 * SECOND, "1h", -HOUR, 30 * SECOND - 1),  # floors, before 1970 too
-    (hw.on_request(), datetime(9998, 1, 1, tzinfo=UTC), 30 * SECOND, "90d", -90 * DAY, 30 * SECOND - 1),
+    # floors, before 1970 too
+    (
+        hw.on_request(),
+        datetime(1969, 12, 31, 23, 59, tzinfo=UTC),
+        30 * SECOND,
+        "1h",
+        -HOUR,
+        30 * SECOND - 1,
+    ),
+    (
+        hw.on_request(),
+        datetime(9998, 1, 1, tzinfo=UTC),
+        30 * SECOND,
+        "90d",
+        -90 * DAY,
+        30 * SECOND - 1,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("freshness", "day", "asked", "window", "first", "last"), CUTS)
-def test_the_first_and_the_last_moment_that_count(planted, freshness, day, asked, window, first, last):
+def test_the_first_and_the_last_moment_that_count(
+    planted, freshness, day, asked, window, first, last
+):
     for at, counts in ((first - 1, 0), (first, 1), (last, 1), (last + 1, 0)):
-        assert planted(hw.count(), [{"at": at}], [asked], window=window, freshness=freshness, base=day) == [counts], at
+        assert planted(
+            hw.count(), [{"at": at}], [asked], window=window, freshness=freshness, base=day
+        ) == [counts], at
 
 
-@pytest.mark.parametrize(("known", "counts"), [(11 * HOUR + 5 * MINUTE, 1), (11 * HOUR + 5 * MINUTE + 1, 0)])
+@pytest.mark.parametrize(
+    ("known", "counts"), [(11 * HOUR + 5 * MINUTE, 1), (11 * HOUR + 5 * MINUTE + 1, 0)]
+)
 def test_a_job_takes_in_what_is_known_while_it_waits(planted, known, counts):
     freshness = hw.batch("1h", delay="10m", wait="5m")
     events = [{"at": 11 * HOUR - 1, "known": known}, {"at": 11 * HOUR, "known": 11 * HOUR}]
@@ -197,19 +273,33 @@ def test_a_lifetime_reaches_from_the_first_year_to_the_last(planted):
         (datetime(2, 1, 1, tzinfo=UTC) - GAP) // timedelta(microseconds=1),
         (datetime(9998, 1, 1, tzinfo=UTC) - GAP) // timedelta(microseconds=1),
     )
-    assert planted(hw.count(), [{"at": first}, {"at": 0}, {"at": last}], [first, 0, 1, last, last + 1], window="lifetime", base=GAP) == [
+    assert planted(
+        hw.count(),
+        [{"at": first}, {"at": 0}, {"at": last}],
+        [first, 0, 1, last, last + 1],
+        window="lifetime",
+        base=GAP,
+    ) == [
         0,
         1,
         2,
         2,
         3,
     ]
-    assert planted(hw.count(), [{"at": first}, {"at": last}], [first + 1, last + 1], window="1h", base=GAP) == [1, 1]
+    assert planted(
+        hw.count(), [{"at": first}, {"at": last}], [first + 1, last + 1], window="1h", base=GAP
+    ) == [1, 1]
 
 
 def test_several_windows_of_one_aggregation_beside_those_of_the_view(planted):
     feature = hw.count(windows=["10m", "1h", "lifetime", hw.window("1h", offset="1h")])
-    events = [{"at": -MINUTE}, {"at": -10 * MINUTE}, {"at": -10 * MINUTE - 1}, {"at": -HOUR - 1}, {"at": -DAY}]
+    events = [
+        {"at": -MINUTE},
+        {"at": -10 * MINUTE},
+        {"at": -10 * MINUTE - 1},
+        {"at": -HOUR - 1},
+        {"at": -DAY},
+    ]
     assert planted(feature, events, [0]) == [(2, 3, 5, 1)]
 
 

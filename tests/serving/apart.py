@@ -57,7 +57,14 @@ class Apart:
         return self._memory("VmHWM")
 
     def _memory(self, what):
-        return int(re.search(rf"{what}:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) // 1024
+        return (
+            int(
+                re.search(
+                    rf"{what}:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text()
+                )[1]
+            )
+            // 1024
+        )
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from tests.serving.world import MODELS, PROJECT, asking, filled
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    made = filled(hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('served') / 'online'}?size=1GB"))
+    made = filled(
+        hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('served') / 'online'}?size=1GB")
+    )
     yield made
     made.close()
 

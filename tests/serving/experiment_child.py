@@ -1,4 +1,6 @@
-"""The shop during an experiment, in a process of its own: (serve | ingest) STORE DATA_DIR PORT. It prints "ready" once it answers."""
+"""The shop during an experiment, in a process of its own: (serve | ingest) STORE DATA_DIR PORT. It
+prints "ready" once it answers.
+"""
 
 import functools
 import sys
@@ -21,10 +23,16 @@ if __name__ == "__main__":
     listen = f"127.0.0.1:{port}"
     with stopped() as stop:
         if role == "serve":
-            options = hw.operations.ServeOptions(experiments=ExperimentStore(f"{data_dir}/models"), now=lambda: T)
-            with hw.operations.serve(PUSHED, store, listen=listen, models=MODELS, data_dir=data_dir, options=options):
+            options = hw.operations.ServeOptions(
+                experiments=ExperimentStore(f"{data_dir}/models"), now=lambda: T
+            )
+            with hw.operations.serve(
+                PUSHED, store, listen=listen, models=MODELS, data_dir=data_dir, options=options
+            ):
                 ready()
                 stop.wait()
         else:
-            options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=lambda *_: ready())
+            options = hw.operations.IngestOptions(
+                allow_unapplied=True, on_commit=lambda *_: ready()
+            )
             hw.ingest(PUSHED, store, data_dir=data_dir, listen=listen, stop=stop, options=options)

@@ -10,13 +10,32 @@ from headwater.experiments.assigners import assigner_of
 from headwater.jobs.materialize import materialize_view
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from tests.experiments.frozen_plans import frozen_plan
-from tests.serving.world import ASKED_AT, EVENTS, MODELS, NOW, PROJECT, asking, churn, filled, labels, nightly
+from tests.serving.world import (
+    ASKED_AT,
+    EVENTS,
+    MODELS,
+    NOW,
+    PROJECT,
+    asking,
+    churn,
+    filled,
+    labels,
+    nightly,
+)
 
 EXPERIMENTED = dataclasses.replace(
     PROJECT,
-    experiments=[hw.Experiment("fresh", [hw.experiments.Arm("hourly", churn), hw.experiments.Arm("nightly", churn, nightly)], unit="user")],
+    experiments=[
+        hw.Experiment(
+            "fresh",
+            [hw.experiments.Arm("hourly", churn), hw.experiments.Arm("nightly", churn, nightly)],
+            unit="user",
+        )
+    ],
 )
-pushes = hw.Source("pushes", timestamp_field="at", stream=hw.push(schema={"user": int, "n": int, "at": datetime}))
+pushes = hw.Source(
+    "pushes", timestamp_field="at", stream=hw.push(schema={"user": int, "n": int, "at": datetime})
+)
 totals = hw.FeatureView(
     "totals",
     source=pushes,
@@ -27,13 +46,19 @@ totals = hw.FeatureView(
     on_incomplete="value",
 )
 counted = hw.Model(
-    "counted", task="binary", features=hw.FeatureService("counted_v1", [totals]), labels=labels("bought", "bought", user=EVENTS["user"])
+    "counted",
+    task="binary",
+    features=hw.FeatureService("counted_v1", [totals]),
+    labels=labels("bought", "bought", user=EVENTS["user"]),
 )
 PUSHED = dataclasses.replace(EXPERIMENTED, models=[churn, counted])
 """Of the shop the model of the experiment, and one whose events are pushed."""
 T = int(ASKED_AT.timestamp()) * 1_000_000
 DAY = 86_400_000_000
-ARMS = FrozenArm("hourly", "churn", "as defined", 0.5), FrozenArm("nightly", "churn", "nightly", 0.5)
+ARMS = (
+    FrozenArm("hourly", "churn", "as defined", 0.5),
+    FrozenArm("nightly", "churn", "nightly", 0.5),
+)
 
 
 def plan(**changes):
@@ -60,16 +85,28 @@ def both_levels(store):
 
 def expected(store, unit, group=None, t=T, name="fresh"):
     """The arm of a unit, by the store."""
-    assigned = assigner_of(next(known for known in store.started() if known.stopped_at is None and known.plan.experiment == name))(
-        str(unit), group, t
-    )
+    assigned = assigner_of(
+        next(
+            known
+            for known in store.started()
+            if known.stopped_at is None and known.plan.experiment == name
+        )
+    )(str(unit), group, t)
     return None if assigned is None else assigned.arm
 
 
 @contextmanager
 def serving(filled_store, data_dir, store, **options):
     """A client of the shop during experiments."""
-    with asking(filled_store, EXPERIMENTED, models=MODELS, data_dir=data_dir, experiments=store, levels=("nightly",), **options) as client:
+    with asking(
+        filled_store,
+        EXPERIMENTED,
+        models=MODELS,
+        data_dir=data_dir,
+        experiments=store,
+        levels=("nightly",),
+        **options,
+    ) as client:
         yield client
 
 

@@ -1,4 +1,6 @@
-"""A shop on disk that `headwater serve` runs with all its processes: a batch view, a view that is pushed to, and a model of both."""
+"""A shop on disk that `headwater serve` runs with all its processes: a batch view, a view that is
+pushed to, and a model of both.
+"""
 
 import os
 import signal
@@ -32,7 +34,8 @@ churn = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", 
 project = hw.Project("shop", [churn])
 """
 USERS = 20
-PATIENCE = 240.0  # as long as compiling takes on a machine that others use, where nothing was compiled before
+# as long as compiling takes on a machine that others use, where nothing was compiled before
+PATIENCE = 240.0
 
 
 class Operated:
@@ -45,10 +48,18 @@ class Operated:
         self.process, self.runs = None, 0
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         at = [now - timedelta(hours=1, minutes=7 * i) for i in range(120)]
-        table = pl.DataFrame({"user": [i % USERS for i in range(120)], "amount": [float(i % 17) for i in range(120)], "at": at})
+        table = pl.DataFrame(
+            {
+                "user": [i % USERS for i in range(120)],
+                "amount": [float(i % 17) for i in range(120)],
+                "at": at,
+            }
+        )
         table.write_parquet(folder / "visits.parquet")
         table.select("user", "at", n=pl.lit(1)).write_parquet(folder / "clicks.parquet")
-        table.select("user", asked_at="at", gone=pl.col("amount") > 8).write_parquet(folder / "labels.parquet")
+        table.select("user", asked_at="at", gone=pl.col("amount") > 8).write_parquet(
+            folder / "labels.parquet"
+        )
         (folder / "features.py").write_text(PROJECT, encoding="utf-8")
 
     def train(self, versions=1):
@@ -68,9 +79,19 @@ class Operated:
         """Start `headwater serve` with these options; what it prints goes to a file."""
         self.runs += 1
         self.log = self.folder / f"run-{self.runs}.log"
-        command = [sys.executable, "-m", "headwater.cli", "serve", f"--store={self.store}", f"--listen=127.0.0.1:{self.port}", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "headwater.cli",
+            "serve",
+            f"--store={self.store}",
+            f"--listen=127.0.0.1:{self.port}",
+            *arguments,
+        ]
         with self.log.open("wb") as out:
-            self.process = subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+            )
         return self.process
 
     def everything(self, *more, workers=2):
@@ -92,13 +113,18 @@ class Operated:
     def metric(self, name):
         """A number of /metrics by its name and labels; None where it is not there."""
         lines = httpx.get(f"{self.url}/metrics", timeout=10, trust_env=False).text.splitlines()
-        return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), None)
+        return next(
+            (float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name),
+            None,
+        )
 
     def until(self, holds, what, seconds=PATIENCE):
         """Wait for something, as long as the service lives."""
         end = time.monotonic() + seconds
         while not holds():
-            assert self.process.poll() is None, f"it ended with {self.process.returncode} before {what}: {self.said()}"
+            assert self.process.poll() is None, (
+                f"it ended with {self.process.returncode} before {what}: {self.said()}"
+            )
             assert time.monotonic() < end, f"no {what} within {seconds} s: {self.said()}"
             time.sleep(0.02)
 
@@ -125,7 +151,9 @@ def below(parent):
             try:
                 stat = (place / "stat").read_text().rpartition(")")[2].split()
                 if int(stat[1]) == parent and stat[0] != "Z":
-                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(place.name)] = (
+                        (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    )
             except (FileNotFoundError, ProcessLookupError):
                 continue
     return found

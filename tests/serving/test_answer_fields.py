@@ -1,4 +1,6 @@
-"""A field more in an answer is one line: added in a copy of the source tree, and found in Python, over HTTP, in OpenAPI and by clients."""
+"""A field more in an answer is one line: added in a copy of the source tree, and found in Python,
+over HTTP, in OpenAPI and by clients.
+"""
 
 import json
 
@@ -51,12 +53,16 @@ def test_a_field_is_one_line(tree):
     schema = "serving/http/response_schema.py"
     tree.put(schema, "incomplete: Annotated", "width: Annotated[int, Of(lambda version, t: 7)]")
     assert (tree.files, tree.lines) == (set(), {schema})
-    tree.put(schema, "age: Annotated[float, Of(lambda predicted", "half: Annotated[float, Of(lambda predicted: predicted.value / 2)]")
+    tree.put(
+        schema,
+        "age: Annotated[float, Of(lambda predicted",
+        "half: Annotated[float, Of(lambda predicted: predicted.value / 2)]",
+    )
     found = json.loads(tree.run(RUN))
     assert found.pop("openapi")[:3] == ["FeatureValue", "FeatureColumn", "ViewVersion"]
-    assert {name: value for name, value in found.items() if "prediction" not in name} == dict.fromkeys(
-        ("python", "http", "compact", "columns", "client"), 7
-    )
+    assert {
+        name: value for name, value in found.items() if "prediction" not in name
+    } == dict.fromkeys(("python", "http", "compact", "columns", "client"), 7)
     assert {name: value for name, value in found.items() if "prediction" in name} == dict.fromkeys(
         ("python prediction", "http prediction", "client prediction"), 0.5
     )

@@ -1,4 +1,6 @@
-"""A service of a project that an experiment does not run with: refused at the start, and not served where it is started later."""
+"""A service of a project that an experiment does not run with: refused at the start, and not served
+where it is started later.
+"""
 
 import subprocess
 import sys
@@ -17,7 +19,9 @@ from tests.serving.world import MODELS, ROW, asking, churn, free_port, nightly, 
 
 @pytest.fixture(scope="module")
 def levels(tmp_path_factory):
-    made = both_levels(hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('arms') / 'online'}?size=1GB"))
+    made = both_levels(
+        hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('arms') / 'online'}?size=1GB")
+    )
     yield made
     made.close()
 
@@ -35,7 +39,9 @@ def running(folder, **changes):
 
 
 def with_arms(*arms):
-    return replace(EXPERIMENTED, experiments=[replace(EXPERIMENTED.experiment("fresh"), arms=list(arms))])
+    return replace(
+        EXPERIMENTED, experiments=[replace(EXPERIMENTED.experiment("fresh"), arms=list(arms))]
+    )
 
 
 def with_model(**changes):
@@ -46,22 +52,37 @@ def with_model(**changes):
 
 
 def another_view():
-    return with_model(features=hw.FeatureService("churn_v1", [replace(user, windows=["3d"]), hw.RequestField("country", str)]))
+    return with_model(
+        features=hw.FeatureService(
+            "churn_v1", [replace(user, windows=["3d"]), hw.RequestField("country", str)]
+        )
+    )
 
 
 CHANGED = {
     "a view": (another_view, "view user"),
     "the model": (lambda: with_model(default=1.0), "model churn"),
-    "a level": (lambda: replace(EXPERIMENTED, levels={"nightly": hw.Level(hw.batch("1d", at="02:00"))}), "level nightly"),
+    "a level": (
+        lambda: replace(EXPERIMENTED, levels={"nightly": hw.Level(hw.batch("1d", at="02:00"))}),
+        "level nightly",
+    ),
     "an arm": (
-        lambda: with_arms(hw.experiments.Arm("hourly", churn), hw.experiments.Arm("weekly", churn, nightly)),
+        lambda: with_arms(
+            hw.experiments.Arm("hourly", churn), hw.experiments.Arm("weekly", churn, nightly)
+        ),
         "arm nightly (removed), experiment fresh",
     ),
     "the weights": (
-        lambda: with_arms(hw.experiments.Arm("hourly", churn, weight=0.9), hw.experiments.Arm("nightly", churn, nightly, weight=0.1)),
+        lambda: with_arms(
+            hw.experiments.Arm("hourly", churn, weight=0.9),
+            hw.experiments.Arm("nightly", churn, nightly, weight=0.1),
+        ),
         "experiment fresh",
     ),
-    "the experiment": (lambda: replace(EXPERIMENTED, experiments=[]), "the project does not define it"),
+    "the experiment": (
+        lambda: replace(EXPERIMENTED, experiments=[]),
+        "the project does not define it",
+    ),
 }
 
 
@@ -84,24 +105,41 @@ def test_a_changed_project_is_not_served(tmp_path, levels, what):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"start": 1_714_521_600_000_000}, {"project": "another"}], ids=["one that has ended", "of another project"]
+    "changes",
+    [{"start": 1_714_521_600_000_000}, {"project": "another"}],
+    ids=["one that has ended", "of another project"],
 )
 def test_other_experiments_are_no_hindrance(tmp_path, levels, changes):
     store = running(tmp_path / "models", **changes)
-    with hw.operations.Service(with_model(default=1.0), levels, models=MODELS, data_dir=tmp_path, experiments=store) as service:
-        assert service.predict("churn", {**ROW, "asked": clock.timestamp(clock.now_micros())}).experiment is None
+    with hw.operations.Service(
+        with_model(default=1.0), levels, models=MODELS, data_dir=tmp_path, experiments=store
+    ) as service:
+        assert (
+            service.predict(
+                "churn", {**ROW, "asked": clock.timestamp(clock.now_micros())}
+            ).experiment
+            is None
+        )
 
 
 def test_an_experiment_of_other_definitions_that_starts_later_is_not_served(tmp_path, levels):
     store = ExperimentStore(tmp_path / "models")
     with asking(
-        levels, replace(EXPERIMENTED, experiments=[]), models=MODELS, data_dir=tmp_path, experiments=store, levels=("nightly",)
+        levels,
+        replace(EXPERIMENTED, experiments=[]),
+        models=MODELS,
+        data_dir=tmp_path,
+        experiments=store,
+        levels=("nightly",),
     ) as client:
         own = frozen()
         store.start(own, own.start, "test")
         until(lambda: client.get("/readyz").json().get("warnings"))
         (warning,) = client.get("/readyz").json()["warnings"]
-        assert warning.startswith("experiment 'fresh' is not served: the project does not define it; serve the definitions")
+        assert warning.startswith(
+            "experiment 'fresh' is not served: the project does not define it; serve the "
+            "definitions"
+        )
         assert "arm" not in client.post("/v1/predict/churn", json={"row": ROW}).json()
         assert 'headwater_experiment_served{experiment="fresh"} 0.0' in client.get("/metrics").text
         store.stop("fresh", clock.now_micros(), "test", "changed")
@@ -113,7 +151,14 @@ def test_experiments_that_cannot_be_read_are_no_secret(tmp_path, levels):
     path = store.folder / "fresh" / "1" / "plan.json"
     plain = path.read_bytes()
     path.write_bytes(plain[:100])
-    with asking(levels, EXPERIMENTED, models=MODELS, data_dir=tmp_path, experiments=store, levels=("nightly",)) as client:
+    with asking(
+        levels,
+        EXPERIMENTED,
+        models=MODELS,
+        data_dir=tmp_path,
+        experiments=store,
+        levels=("nightly",),
+    ) as client:
         (warning,) = client.get("/readyz").json()["warnings"]
         assert "experiments were not read" in warning
         assert str(path.parent) in warning
@@ -136,10 +181,27 @@ def test_the_command_says_so(tmp_path, levels):
     both_levels(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB")).close()
     (tmp_path / "features.py").write_text(PROJECT, encoding="utf-8")
     command = [
-        *(sys.executable, "-m", "headwater.cli", "serve", "--project", str(tmp_path / "features.py")),
-        *("--store", f"lmdb:{tmp_path / 'online'}", "--models", str(tmp_path / "models"), "--data-dir", str(tmp_path)),
+        *(
+            sys.executable,
+            "-m",
+            "headwater.cli",
+            "serve",
+            "--project",
+            str(tmp_path / "features.py"),
+        ),
+        *(
+            "--store",
+            f"lmdb:{tmp_path / 'online'}",
+            "--models",
+            str(tmp_path / "models"),
+            "--data-dir",
+            str(tmp_path),
+        ),
         *("--listen", f"127.0.0.1:{free_port()}"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert "would serve other arms than its experiments were started with: experiment 'fresh'" in done.stderr
+    assert (
+        "would serve other arms than its experiments were started with: experiment 'fresh'"
+        in done.stderr
+    )

@@ -1,5 +1,6 @@
-"""Serving and ingestion are killed during an experiment: what clients were answered is logged, but for the last batch, and nothing twice;
-arms stay, and every event counts once."""
+"""Serving and ingestion are killed during an experiment: what clients were answered is logged, but
+for the last batch, and nothing twice; arms stay, and every event counts once.
+"""
 
 import itertools
 import random
@@ -34,7 +35,11 @@ class Shop:
     """The two processes, what clients were answered, and what senders were acknowledged."""
 
     def __init__(self, folder):
-        self.folder, self.url, self.chance = folder, f"lmdb:{folder / 'online'}?size=1GB", random.Random(0)
+        self.folder, self.url, self.chance = (
+            folder,
+            f"lmdb:{folder / 'online'}?size=1GB",
+            random.Random(0),
+        )
         self.children, self.port = {}, free_port()
         self.lives = []  # of each service, in order: user and arm by request
         self.numbers, self.acknowledged = itertools.count(), []
@@ -42,7 +47,15 @@ class Shop:
     def start(self, role):
         """Start "serve" or "ingest"; both are there when it answers."""
         port = free_port()
-        command = [sys.executable, "-m", "tests.serving.experiment_child", role, self.url, str(self.folder), str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.serving.experiment_child",
+            role,
+            self.url,
+            str(self.folder),
+            str(port),
+        ]
         child = self.children[role] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout.readline() == "ready\n"
         if role == "serve":
@@ -60,12 +73,21 @@ class Shop:
     def ask(self, most, over=lambda: False):
         """Ask for predictions, one after another."""
         answered = self.lives[-1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=30) as client, suppress(httpx.HTTPError):
+        with (
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=30
+            ) as client,
+            suppress(httpx.HTTPError),
+        ):
             for _ in range(most):
                 if over():
                     return
                 request, user = f"r{len(self.lives)}-{len(answered)}", len(answered) * 7 % USERS
-                answer = client.post("/v1/predict/churn", json={"row": {**ROW, "user": user}}, headers={"x-request-id": request})
+                answer = client.post(
+                    "/v1/predict/churn",
+                    json={"row": {**ROW, "user": user}},
+                    headers={"x-request-id": request},
+                )
                 answered[request] = user, answer.json()["arm"]
 
 
@@ -74,14 +96,22 @@ class Sender(threading.Thread):
 
     def __init__(self, shop, number):
         super().__init__(daemon=True)
-        self.shop, self.number, self.over, self.tries, self.batches = shop, number, threading.Event(), 0, 0
+        self.shop, self.number, self.over, self.tries, self.batches = (
+            shop,
+            number,
+            threading.Event(),
+            0,
+            0,
+        )
 
     def run(self):
         chance = random.Random(self.number)
         with httpx.Client(trust_env=False, timeout=10) as client:
             while not self.over.is_set():
                 numbers = [next(self.shop.numbers) for _ in range(chance.randint(1, 20))]
-                rows = [{"user": n % 5, "n": n, "at": datetime.now(UTC).isoformat()} for n in numbers]
+                rows = [
+                    {"user": n % 5, "n": n, "at": datetime.now(UTC).isoformat()} for n in numbers
+                ]
                 self.batches += 1
                 while not self.acknowledged(client, rows, f"{self.number}-{self.batches}"):
                     time.sleep(0.02)
@@ -90,7 +120,11 @@ class Sender(threading.Thread):
     def acknowledged(self, client, rows, key):
         self.tries += 1
         with suppress(httpx.HTTPError):
-            answer = client.post(f"http://127.0.0.1:{self.shop.port}/v1/events/pushes", json=rows, headers={"idempotency-key": key})
+            answer = client.post(
+                f"http://127.0.0.1:{self.shop.port}/v1/events/pushes",
+                json=rows,
+                headers={"idempotency-key": key},
+            )
             assert answer.status_code in (200, 503), answer.text
             return answer.status_code == 200
         return False
@@ -131,11 +165,16 @@ def test_kills(shop):
         shop.children[role].stdout.close()
     lost = _exposures(shop, store)
     _events(shop)
-    answers, tries, batches = sum(map(len, shop.lives)), sum(s.tries for s in senders), sum(s.batches for s in senders)
+    answers, tries, batches = (
+        sum(map(len, shop.lives)),
+        sum(s.tries for s in senders),
+        sum(s.batches for s in senders),
+    )
     figure(
-        f"{KILLS} kills of serving and ingestion, by turns, in {time.monotonic() - begun:.0f} s: {answers:,} answers, {lost:,} of them not "
-        f"logged and at most {LOST} of a killed process, none twice; {len(shop.acknowledged):,} events acknowledged in {batches:,} batches "
-        f"sent {tries:,} times, each counted once"
+        f"{KILLS} kills of serving and ingestion, by turns, in {time.monotonic() - begun:.0f} s: "
+        f"{answers:,} answers, {lost:,} of them not logged and at most {LOST} of a killed "
+        f"process, none twice; {len(shop.acknowledged):,} events acknowledged in {batches:,} "
+        f"batches sent {tries:,} times, each counted once"
     )
 
 
@@ -152,10 +191,15 @@ def _exposures(shop, store):
         kept = [request for request in requests if request in logged]
         assert kept == requests[: len(kept)]  # only the last ones are lost
         assert len(requests) - len(kept) <= (LOST if n < len(shop.lives) else 0)
-        assert all(logged[request] == (str(answered[request][0]), answered[request][1]) for request in kept)
+        assert all(
+            logged[request] == (str(answered[request][0]), answered[request][1]) for request in kept
+        )
         lost += len(requests) - len(kept)
     unheard = logged.keys() - {request for answered in shop.lives for request in answered}
-    assert all(count == 1 for count in Counter(request.partition("-")[0] for request in unheard).values())  # answered, and not received
+    # answered, and not received
+    assert all(
+        count == 1 for count in Counter(request.partition("-")[0] for request in unheard).values()
+    )
     return lost
 
 
@@ -167,9 +211,16 @@ def _events(shop):
         sums[n % 5] += n
     store = hw.operations.open_store(shop.url, readonly=True)
     try:
-        read = OnlineView(totals, store).read(pl.DataFrame({"user": list(range(5))}), int(time.time() * 1e6))
+        read = OnlineView(totals, store).read(
+            pl.DataFrame({"user": list(range(5))}), int(time.time() * 1e6)
+        )
     finally:
         store.close()
-    assert [column.to_list() for column in read.features] == [[counts[user] for user in range(5)], [sums[user] for user in range(5)]]
+    assert [column.to_list() for column in read.features] == [
+        [counts[user] for user in range(5)],
+        [sums[user] for user in range(5)],
+    ]
     files = sorted((shop.folder / "archive" / "pushes").glob("*/*.parquet"))
-    assert sorted(n for file in files for n in pl.read_parquet(file)["n"]) == sorted(shop.acknowledged)
+    assert sorted(n for file in files for n in pl.read_parquet(file)["n"]) == sorted(
+        shop.acknowledged
+    )

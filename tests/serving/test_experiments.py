@@ -10,16 +10,30 @@ from headwater.errors import UsageError
 from headwater.journal.exposure_log import read_exposures, read_interleaved
 from headwater.journal.serving_log import ServedLog
 from headwater.models.experiment_store import FrozenArm
-from tests.serving.experiment_world import DAY, T, both_levels, expected, plan, serving, started, until
+from tests.serving.experiment_world import (
+    DAY,
+    T,
+    both_levels,
+    expected,
+    plan,
+    serving,
+    started,
+    until,
+)
 from tests.serving.world import ASKED_AT, MODELS, PROJECT, ROW
 
-LIST_ARMS = (FrozenArm("hourly", "feed", "as defined", 0.5), FrozenArm("nightly", "feed", "nightly", 0.5))
+LIST_ARMS = (
+    FrozenArm("hourly", "feed", "as defined", 0.5),
+    FrozenArm("nightly", "feed", "nightly", 0.5),
+)
 LEVELS = {"hourly": None, "nightly": "nightly"}
 
 
 @pytest.fixture(scope="module")
 def levels(tmp_path_factory):
-    made = both_levels(hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('arms') / 'online'}?size=1GB"))
+    made = both_levels(
+        hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('arms') / 'online'}?size=1GB")
+    )
     yield made
     made.close()
 
@@ -55,13 +69,18 @@ def test_each_unit_gets_its_arm_and_is_logged(tmp_path, levels):
         frame = logged(tmp_path, 100)
     assert frame.height == 100
     assert frame["unit"].sort().to_list() == sorted(map(str, range(100)))
-    assert all(arm == expected(store, unit) for unit, arm in frame.select("unit", "arm").iter_rows())
+    assert all(
+        arm == expected(store, unit) for unit, arm in frame.select("unit", "arm").iter_rows()
+    )
     assert set(frame["level"]) == {"as defined", "nightly"}
-    assert set(frame.select("propensity", "override", "flag", "source", "model", "model_version").rows()) == {
-        (0.5, False, "", "served", "churn", "sum-1")
-    }
+    assert set(
+        frame.select("propensity", "override", "flag", "source", "model", "model_version").rows()
+    ) == {(0.5, False, "", "served", "churn", "sum-1")}
     assert frame["score"].null_count() == frame["age"].null_count() == 0
-    assert dict(frame.group_by("arm").agg(pl.col("promised_age").first()).iter_rows()) == {"hourly": 3600.0, "nightly": 86400.0}
+    assert dict(frame.group_by("arm").agg(pl.col("promised_age").first()).iter_rows()) == {
+        "hourly": 3600.0,
+        "nightly": 86400.0,
+    }
     assert not frame["fallback"].any()
 
 
@@ -69,24 +88,43 @@ def test_rows_of_one_request_have_arms_of_their_own(tmp_path, levels):
     store = started(tmp_path / "models", enrolled=(0.6,))
     with serving(levels, tmp_path, store) as client:
         users = list(range(40))
-        answer = good(client.post("/v1/predict/churn", json={"rows": [row(user) for user in users], "features": True}))
+        answer = good(
+            client.post(
+                "/v1/predict/churn", json={"rows": [row(user) for user in users], "features": True}
+            )
+        )
         arms = [expected(store, user) for user in users]
         assert set(arms) == {None, "hourly", "nightly"}
-        assert answer["arms"] == [None if arm is None else {"experiment": "fresh", "arm": arm} for arm in arms]
+        assert answer["arms"] == [
+            None if arm is None else {"experiment": "fresh", "arm": arm} for arm in arms
+        ]
         for user, prediction, arm in zip(users, answer["predictions"], arms, strict=True):
-            alone = predict(client, user, level=LEVELS[arm] if arm else None, features=True) if arm == "nightly" else None
+            alone = (
+                predict(client, user, level=LEVELS[arm] if arm else None, features=True)
+                if arm == "nightly"
+                else None
+            )
             if alone is not None:
                 assert prediction["value"] == alone["prediction"]["value"]
                 assert prediction["features"].keys() == alone["prediction"]["features"].keys()
         columns = {name: [row(user)[name] for user in users] for name in ROW}
-        assert good(client.post("/v1/predict/churn", json={"columns": columns}))["arms"] == answer["arms"]
-        frame = logged(tmp_path, 2 * sum(arm is not None for arm in arms)).filter(~pl.col("override"))
+        assert (
+            good(client.post("/v1/predict/churn", json={"columns": columns}))["arms"]
+            == answer["arms"]
+        )
+        frame = logged(tmp_path, 2 * sum(arm is not None for arm in arms)).filter(
+            ~pl.col("override")
+        )
     counts = Counter(frame["unit"])
-    assert counts == {str(user): 2 for user, arm in zip(users, arms, strict=True) if arm is not None}
+    assert counts == {
+        str(user): 2 for user, arm in zip(users, arms, strict=True) if arm is not None
+    }
 
 
 def test_units_that_do_not_take_part_get_the_default(tmp_path, levels):
-    store = started(tmp_path / "models", enrolled=(0.3,), holdout=0.2, layer="prices", span=(0.0, 0.5))
+    store = started(
+        tmp_path / "models", enrolled=(0.3,), holdout=0.2, layer="prices", span=(0.0, 0.5)
+    )
     with serving(levels, tmp_path, store) as client:
         for user in range(60):
             answer = predict(client, user)
@@ -104,7 +142,10 @@ def test_a_row_without_its_unit_gets_the_default_and_is_counted(tmp_path, levels
         assert "arm" not in predict(client, None)
         predict(client, 1)
         assert logged(tmp_path, 1).height == 1
-        assert 'headwater_experiment_rows_total{experiment="fresh",outcome="no unit"} 1.0' in client.get("/metrics").text
+        assert (
+            'headwater_experiment_rows_total{experiment="fresh",outcome="no unit"} 1.0'
+            in client.get("/metrics").text
+        )
 
 
 def test_a_level_or_an_arm_by_wish_is_marked(tmp_path, levels):
@@ -128,8 +169,15 @@ def test_an_arm_by_wish_needs_the_scope_admin(tmp_path, levels):
         for scope, status in (("predict", 403), ("admin", 200)):
             headers = {"authorization": f"Bearer {secrets[scope]}"}
             body = {"row": row(3), "arm": "hourly"}
-            assert client.post("/v1/predict/churn", json=body, headers=headers).status_code == status
-            assert client.post("/v1/predict/churn", json={**body, "arm": None}, headers=headers).status_code == 200
+            assert (
+                client.post("/v1/predict/churn", json=body, headers=headers).status_code == status
+            )
+            assert (
+                client.post(
+                    "/v1/predict/churn", json={**body, "arm": None}, headers=headers
+                ).status_code
+                == 200
+            )
 
 
 def test_an_error_is_no_exposure(tmp_path, levels):
@@ -164,10 +212,16 @@ def test_the_planned_end(tmp_path, levels):
 
 
 def test_an_arm_that_cannot_be_served_leaves_the_default(tmp_path, levels):
-    arms = (FrozenArm("hourly", "churn", "as defined", 0.5), FrozenArm("weekly", "churn", "never there", 0.5))
+    arms = (
+        FrozenArm("hourly", "churn", "as defined", 0.5),
+        FrozenArm("weekly", "churn", "never there", 0.5),
+    )
     with serving(levels, tmp_path, started(tmp_path / "models", arms=arms)) as client:
         assert "arm" not in predict(client, 1)
-        assert any("experiment 'fresh' is not served" in why for why in client.get("/readyz").json()["warnings"])
+        assert any(
+            "experiment 'fresh' is not served" in why
+            for why in client.get("/readyz").json()["warnings"]
+        )
 
 
 def test_rankings(tmp_path, levels):
@@ -188,14 +242,25 @@ def test_interleaved_lists(tmp_path, levels):
         shown = {}
         for user in range(5):
             answer = good(
-                client.post("/v1/rank/feed", json={"row": {"user": user}, "candidates": ["i0", "i1", "i2", "i4"], "k": 4, "features": True})
+                client.post(
+                    "/v1/rank/feed",
+                    json={
+                        "row": {"user": user},
+                        "candidates": ["i0", "i1", "i2", "i4"],
+                        "k": 4,
+                        "features": True,
+                    },
+                )
             )
             assert (answer["experiment"], answer["arm"]) == ("fresh", "interleaved")
             assert all(item["features"] for item in answer["items"])
             shown[str(user)] = [item["item"] for item in answer["items"]]
         logged(tmp_path, 5)
     frame = read_interleaved(tmp_path, "fresh")
-    assert {unit[0]: items["item"].to_list() for unit, items in frame.group_by("unit", maintain_order=True)} == shown
+    assert {
+        unit[0]: items["item"].to_list()
+        for unit, items in frame.group_by("unit", maintain_order=True)
+    } == shown
     assert set(frame["team"]) == {0, 1}
     served = hw.operations.served(tmp_path, model="feed").collect()
     assert sorted(served["headwater_arm"].unique()) == ["team 0", "team 1"]
@@ -205,7 +270,9 @@ def test_interleaved_lists(tmp_path, levels):
 def test_shadow_serves_the_control(tmp_path, levels):
     with serving(levels, tmp_path, started(tmp_path / "models", kind="shadow")) as client:
         answers = [predict(client, user) for user in range(10)]
-        assert {(answer["arm"], answer["flag"], answer["level"]) for answer in answers} == {("hourly", "shadow", None)}
+        assert {(answer["arm"], answer["flag"], answer["level"]) for answer in answers} == {
+            ("hourly", "shadow", None)
+        }
         assert set(logged(tmp_path, 10)["flag"]) == {"shadow"}
 
 
@@ -219,26 +286,43 @@ def test_switchback_and_cluster(tmp_path, levels):
     )
     with serving(levels, tmp_path, store) as client:
         for country in ("no", "se", "Zoë/ü"):
-            answer = good(client.post("/v1/predict/churn", json={"row": {**row(1), "country": country}}))
+            answer = good(
+                client.post("/v1/predict/churn", json={"row": {**row(1), "country": country}})
+            )
             assert answer["arm"] == expected(store, 1, country)
-        assert "arm" not in good(client.post("/v1/predict/churn", json={"row": {**row(1), "country": None}}))
+        assert "arm" not in good(
+            client.post("/v1/predict/churn", json={"row": {**row(1), "country": None}})
+        )
         frame = logged(tmp_path, 3)
     assert sorted(frame["cluster"]) == ["Zoë/ü", "no", "se"]
     assert set(frame["bucket"]) == {DAY // (7 * hour)}
-    store = started(tmp_path / "b", experiment="towns", kind="cluster", columns={"cluster": "country"}, clusters={"no": "nightly"})
+    store = started(
+        tmp_path / "b",
+        experiment="towns",
+        kind="cluster",
+        columns={"cluster": "country"},
+        clusters={"no": "nightly"},
+    )
     with serving(levels, tmp_path, store) as client:
-        arms = {c: good(client.post("/v1/predict/churn", json={"row": {**row(1), "country": c}}))["arm"] for c in ("no", "se")}
+        arms = {
+            c: good(client.post("/v1/predict/churn", json={"row": {**row(1), "country": c}}))["arm"]
+            for c in ("no", "se")
+        }
         assert arms == {"no": "nightly", "se": expected(store, 1, "se", name="towns")}
 
 
 def test_in_process(tmp_path, levels):
     store, at = started(tmp_path / "models"), ASKED_AT
     given = {**row(1), "asked": at}
-    with hw.operations.Service(PROJECT, levels, models=MODELS, data_dir=tmp_path, experiments=store) as service:
+    with hw.operations.Service(
+        PROJECT, levels, models=MODELS, data_dir=tmp_path, experiments=store
+    ) as service:
         one = service.predict("churn", given, at=at)
         assert (one.experiment, one.arm, one.arms) == ("fresh", expected(store, 1), None)
         several = service.predict("churn", [{**given, "user": user} for user in range(6)], at=at)
-        assert several.arms == [{"experiment": "fresh", "arm": expected(store, user)} for user in range(6)]
+        assert several.arms == [
+            {"experiment": "fresh", "arm": expected(store, user)} for user in range(6)
+        ]
         assert several.predictions[1].value == one.predictions[0].value
         assert service.predict("churn", given, at=at, arm="nightly").level == "nightly"
         with pytest.raises(UsageError, match="allowed: hourly, nightly"):
@@ -251,7 +335,9 @@ def test_in_process(tmp_path, levels):
 
 def test_without_an_experiment_nothing_is_opened(tmp_path, levels):
     with hw.operations.Service(PROJECT, levels, models=MODELS, data_dir=tmp_path) as service:
-        assert service.predict("churn", {**row(1), "asked": ASKED_AT}, at=ASKED_AT).experiment is None
+        assert (
+            service.predict("churn", {**row(1), "asked": ASKED_AT}, at=ASKED_AT).experiment is None
+        )
         with pytest.raises(UsageError, match="no experiment runs"):
             service.predict("churn", {**row(1), "asked": ASKED_AT}, at=ASKED_AT, arm="x")
     assert not (tmp_path / "exposures").exists()

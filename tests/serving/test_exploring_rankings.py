@@ -1,4 +1,6 @@
-"""Rankings that explore: a share of lists in random order, each item logged with the probability that its place had it."""
+"""Rankings that explore: a share of lists in random order, each item logged with the probability
+that its place had it.
+"""
 
 from dataclasses import replace
 from random import Random
@@ -19,13 +21,23 @@ def exploring(share):
 
 
 def logged(store, folder, share, requests=60, **body):
-    with hw.operations.ServedLog(folder) as served, asking(store, exploring(share), serving_log=served, data_dir=folder) as client:
-        answers = [client.post("/v1/rank/feed", json={"row": {"user": 1}, "k": 2, **body}).json() for _ in range(requests)]
+    with (
+        hw.operations.ServedLog(folder) as served,
+        asking(store, exploring(share), serving_log=served, data_dir=folder) as client,
+    ):
+        answers = [
+            client.post("/v1/rank/feed", json={"row": {"user": 1}, "k": 2, **body}).json()
+            for _ in range(requests)
+        ]
         assert served.flush()
-    return answers, serving_log_files.read(serving_log_files.segments(folder, model="feed")).collect()
+    return answers, serving_log_files.read(
+        serving_log_files.segments(folder, model="feed")
+    ).collect()
 
 
-@pytest.mark.parametrize("body", [{}, {"candidates": ["a", "b", "c", "new", "odd"]}], ids=["retrieved", "given"])
+@pytest.mark.parametrize(
+    "body", [{}, {"candidates": ["a", "b", "c", "new", "odd"]}], ids=["retrieved", "given"]
+)
 def test_a_share_of_lists_is_in_random_order_and_logged_so(store, tmp_path, body):
     share = 0.5
     answers, rows = logged(store, tmp_path, share, **body)
@@ -50,7 +62,9 @@ def test_a_share_of_lists_is_in_random_order_and_logged_so(store, tmp_path, body
 
 def test_a_ranking_that_does_not_explore_logs_no_propensity(store, tmp_path):
     answers, rows = logged(store, tmp_path, 0.0, requests=3)
-    assert not {"headwater_propensity", "headwater_explored", "headwater_candidates"} & set(rows.columns)
+    assert not {"headwater_propensity", "headwater_explored", "headwater_candidates"} & set(
+        rows.columns
+    )
     assert len({str([item["item"] for item in answer["items"]]) for answer in answers}) == 1
 
 
@@ -78,7 +92,10 @@ def test_propensities_are_the_frequencies(share, k):
             logged_as[place, n] = p
     for (place, n), p in logged_as.items():
         assert abs(counts[place, n] / draws - p) < 5 * np.sqrt(p * (1 - p) / draws)
-    assert all(sum(p for (at, _), p in logged_as.items() if at == place) == pytest.approx(1) for place in range(k))
+    assert all(
+        sum(p for (at, _), p in logged_as.items() if at == place) == pytest.approx(1)
+        for place in range(k)
+    )
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, True, "a", float("nan")])

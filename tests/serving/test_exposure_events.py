@@ -30,17 +30,30 @@ def posted(tmp_path, *rows, **changes):
     return added, read_exposures(tmp_path, "fresh"), store
 
 
-@pytest.mark.parametrize(("unit", "text"), [(7, "7"), (2**64 - 1, "18446744073709551615"), ("Zoë", "Zoë"), (True, "true")])
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [(7, "7"), (2**64 - 1, "18446744073709551615"), ("Zoë", "Zoë"), (True, "true")],
+)
 def test_a_unit_that_headwater_assigns(tmp_path, unit, text):
     added, frame, store = posted(tmp_path, {"unit": unit, "at": AT, "request_id": "r"})
     assert added == (1, [])
-    assert frame.select("unit", "arm", "request", "propensity", "source").rows() == [(text, expected(store, text), "r", 0.5, "reported")]
+    assert frame.select("unit", "arm", "request", "propensity", "source").rows() == [
+        (text, expected(store, text), "r", 0.5, "reported")
+    ]
     assert int(frame["at"][0].timestamp() * 1e6) == T
 
 
 def test_a_unit_that_another_system_has_assigned(tmp_path):
     _, frame, _ = posted(
-        tmp_path, {"unit": "u", "arm": "nightly", "propensity": 0.1, "source": "growthbook", "cluster": "oslo", "bucket": 3}
+        tmp_path,
+        {
+            "unit": "u",
+            "arm": "nightly",
+            "propensity": 0.1,
+            "source": "growthbook",
+            "cluster": "oslo",
+            "bucket": 3,
+        },
     )
     columns = ("arm", "propensity", "source", "cluster", "bucket", "override", "model")
     assert frame.select(columns).rows() == [("nightly", 0.1, "growthbook", "oslo", 3, False, None)]
@@ -75,7 +88,13 @@ def test_a_unit_outside_the_enrolment_is_refused(tmp_path):
 
 
 def test_an_experiment_that_does_not_run(tmp_path):
-    with pytest.raises(UsageError, match="experiment 'fresh' is not running, and none does; start it: headwater experiment start fresh"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            "experiment 'fresh' is not running, and none does; start it: headwater experiment "
+            "start fresh"
+        ),
+    ):
         add_exposures(ExposureLog(tmp_path), [], "fresh", [{"unit": "u"}])
 
 
@@ -86,11 +105,26 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_over_http(tmp_path, filled_store):
-    store = started(tmp_path / "models", enrolled=(0.5,), holdout=0.1, layer="prices", span=(0.0, 0.9))
-    with serving(filled_store, tmp_path, store) as http, hw.client.Client(str(http.base_url)) as client:
+    store = started(
+        tmp_path / "models", enrolled=(0.5,), holdout=0.1, layer="prices", span=(0.0, 0.9)
+    )
+    with (
+        serving(filled_store, tmp_path, store) as http,
+        hw.client.Client(str(http.base_url)) as client,
+    ):
         (running,) = client.experiments().experiments
-        assert (running.experiment, running.salt, running.kind, running.unit) == ("fresh", "fresh/1", "ab", "user")
-        assert (running.enrolled, running.holdout, running.layer, running.span) == (0.5, 0.1, "prices", [0.0, 0.9])
+        assert (running.experiment, running.salt, running.kind, running.unit) == (
+            "fresh",
+            "fresh/1",
+            "ab",
+            "user",
+        )
+        assert (running.enrolled, running.holdout, running.layer, running.span) == (
+            0.5,
+            0.1,
+            "prices",
+            [0.0, 0.9],
+        )
         assert [arm["weight"] for arm in running.arms] == [0.5, 0.5]
         counts = client.exposures("fresh", [{"unit": n, "at": AT} for n in range(20)])
         assert counts.accepted == read_exposures(tmp_path, "fresh").height
@@ -113,4 +147,6 @@ def test_the_store_gives_every_process_the_same_arms(tmp_path):
     store = started(tmp_path / "models")
     again = ExperimentStore(tmp_path / "models")
     one, other = assigner_of(store.started()[0]), assigner_of(again.started()[0])
-    assert [one(str(n), None, T) for n in range(200)] == [other(str(n), None, T) for n in range(200)]
+    assert [one(str(n), None, T) for n in range(200)] == [
+        other(str(n), None, T) for n in range(200)
+    ]

@@ -1,4 +1,6 @@
-"""A promoted version that the service cannot load: the one before stays in use, and the log says so."""
+"""A promoted version that the service cannot load: the one before stays in use, and the log says
+so.
+"""
 
 from types import SimpleNamespace
 
@@ -23,5 +25,10 @@ def test_a_promoted_version_that_is_refused_is_logged(caplog):
     models = LoadedModels(None)
     models._loaded["fraud", None] = Refused()
     models.refresh()
-    assert "model 'fraud': version 1 stays in use; the promoted one is refused: it reads max_amount_1d" in caplog.text
-    assert models.refused == {("fraud", None): "it reads max_amount_1d, which the service does not have"}
+    assert (
+        "model 'fraud': version 1 stays in use; the promoted one is refused: it reads max_amount_1d"
+        in caplog.text
+    )
+    assert models.refused == {
+        ("fraud", None): "it reads max_amount_1d, which the service does not have"
+    }

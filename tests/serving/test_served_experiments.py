@@ -1,4 +1,6 @@
-"""A served experiment in operation: full disks, several workers, every type of unit, changes while requests run, and third parties."""
+"""A served experiment in operation: full disks, several workers, every type of unit, changes while
+requests run, and third parties.
+"""
 
 import dataclasses
 import itertools
@@ -16,7 +18,16 @@ from headwater.experiments.experiment_ramp import ramp
 from headwater.journal.exposure_log import read_exposures
 from headwater.models.experiment_store import ExperimentStore, FrozenArm
 from tests.journal.disks import full_disk, stuck_disk
-from tests.serving.experiment_world import DAY, T, both_levels, expected, plan, serving, started, until
+from tests.serving.experiment_world import (
+    DAY,
+    T,
+    both_levels,
+    expected,
+    plan,
+    serving,
+    started,
+    until,
+)
 from tests.serving.test_endpoints import NUMBERS, risky
 from tests.serving.third_party.parties import Party, hangs, says
 from tests.serving.world import DAYS, PROJECT, ROW, Sum, asking, churn, filled, nightly
@@ -26,7 +37,9 @@ LEVELS = {None: None, "hourly": None, "nightly": "nightly"}
 
 @pytest.fixture(scope="module")
 def levels(tmp_path_factory):
-    made = both_levels(hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('arms') / 'online'}?size=1GB"))
+    made = both_levels(
+        hw.operations.open_store(f"lmdb:{tmp_path_factory.mktemp('arms') / 'online'}?size=1GB")
+    )
     yield made
     made.close()
 
@@ -44,24 +57,42 @@ class Asked:
 
     def __call__(self, unit, model="churn", column="user", row=ROW):
         request = f"{id(self)}-{next(self.numbers)}"
-        response = self.client.post(f"/v1/predict/{model}", json={"row": {**row, column: unit}}, headers={"x-request-id": request})
+        response = self.client.post(
+            f"/v1/predict/{model}",
+            json={"row": {**row, column: unit}},
+            headers={"x-request-id": request},
+        )
         self.answers[request] = answer = good(response)
         assert answer["level"] == LEVELS[answer.get("arm")]
         return answer
 
     def metric(self, name):
         lines = self.client.get("/metrics").text.splitlines()
-        return next(float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name)
+        return next(
+            float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name
+        )
 
 
 def logged_as_answered(data_dir, *asked, versions=(1,), experiment="fresh"):
-    """Check that every answer with an arm is logged once, as it was answered, and no other; the log."""
-    answers = {request: answer for each in asked for request, answer in each.answers.items() if "arm" in answer}
+    """Check that every answer with an arm is logged once, as it was answered, and no other; the
+    log.
+    """
+    answers = {
+        request: answer
+        for each in asked
+        for request, answer in each.answers.items()
+        if "arm" in answer
+    }
     frames = [read_exposures(data_dir, experiment, version) for version in versions]
     frame = pl.concat(frames)
-    logged = {request: (arm, flag) for request, arm, flag in frame.select("request", "arm", "flag").iter_rows()}
+    logged = {
+        request: (arm, flag)
+        for request, arm, flag in frame.select("request", "arm", "flag").iter_rows()
+    }
     assert frame.height == len(logged)
-    assert logged == {request: (answer["arm"], answer.get("flag", "")) for request, answer in answers.items()}
+    assert logged == {
+        request: (answer["arm"], answer.get("flag", "")) for request, answer in answers.items()
+    }
     return frame
 
 
@@ -79,17 +110,30 @@ def test_while_exposures_cannot_be_written_the_control_is_served(tmp_path, level
             for user in users:
                 answer = ask(user)
                 assert (answer["arm"], answer["flag"]) == ("hourly", "no room")
-            rows = good(client.post("/v1/predict/churn", json={"rows": [{**ROW, "user": user} for user in users]}))
-            assert rows["arms"] == [{"experiment": "fresh", "arm": "hourly", "flag": "no room"}] * len(users)
+            rows = good(
+                client.post(
+                    "/v1/predict/churn", json={"rows": [{**ROW, "user": user} for user in users]}
+                )
+            )
+            assert rows["arms"] == [
+                {"experiment": "fresh", "arm": "hourly", "flag": "no room"}
+            ] * len(users)
             assert ask.metric("headwater_exposure_room") == 0
-            assert ask.metric('headwater_experiment_rows_total{experiment="fresh",outcome="no room"}') > 80
+            assert (
+                ask.metric('headwater_experiment_rows_total{experiment="fresh",outcome="no room"}')
+                > 80
+            )
         until(lambda: "flag" not in ask(0))
         assert {user: ask(user)["arm"] for user in users} == arms
         assert ask.metric("headwater_exposure_room") == 1
         assert ask.metric("headwater_exposures_unlogged_total") == 0
     frame = read_exposures(tmp_path, "fresh")
     several = frame.filter(~pl.col("request").is_in(list(ask.answers)))
-    assert (several.height, set(several["flag"]), several["unit"].n_unique()) == (len(users), {"no room"}, len(users))
+    assert (several.height, set(several["flag"]), several["unit"].n_unique()) == (
+        len(users),
+        {"no room"},
+        len(users),
+    )
     assert frame.height == len(ask.answers) + len(users)
     assert all(
         ask.answers[request].get("flag", "") == flag
@@ -114,14 +158,21 @@ UNITS = {
     "dates": ("plain", "day", [day.isoformat() for day in DAYS] + ["1999-12-31", "2024-02-29"]),
     "integers": ("churn", "user", [0, -1, 17, 2**53 + 1, 2**63 - 1]),
     "strings": ("churn", "country", ["no", "Zoë", "ß/1", "💶", "17"]),
-    "days of many units": ("plain", "day", [f"20{year}-01-{day:02}" for year in range(10, 30) for day in range(1, 29)]),
+    "days of many units": (
+        "plain",
+        "day",
+        [f"20{year}-01-{day:02}" for year in range(10, 30) for day in range(1, 29)],
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", UNITS)
 def test_units_of_every_type(tmp_path, levels, kind):
     model, column, units = UNITS[kind]
-    arms = (FrozenArm("hourly", model, "as defined", 0.5), FrozenArm("nightly", model, "nightly", 0.5))
+    arms = (
+        FrozenArm("hourly", model, "as defined", 0.5),
+        FrozenArm("nightly", model, "nightly", 0.5),
+    )
     store = started(tmp_path / "models", unit=column, arms=arms)
     row = ROW if model == "churn" else {"user": 1, "day": "2024-05-01", "amount": 12.5}
     with serving(levels, tmp_path, store) as client:
@@ -137,7 +188,10 @@ def test_requests_go_on_while_experiments_start_and_stop(tmp_path, levels):
     store, over = ExperimentStore(tmp_path / "models"), threading.Event()
     arms, failed = {}, []
     with serving(levels, tmp_path, store) as client:
-        asked = [Asked(httpx.Client(base_url=client.base_url, timeout=30, trust_env=False)) for _ in range(3)]
+        asked = [
+            Asked(httpx.Client(base_url=client.base_url, timeout=30, trust_env=False))
+            for _ in range(3)
+        ]
 
         def go_on(ask):
             try:
@@ -169,7 +223,9 @@ def test_requests_go_on_while_experiments_start_and_stop(tmp_path, levels):
     frame = logged_as_answered(tmp_path, look, *asked, versions=(1, 2))
     for version in (1, 2):
         rows = read_exposures(tmp_path, "fresh", version)
-        assert all(arm == arms[version][int(unit)] for unit, arm in rows.select("unit", "arm").iter_rows())
+        assert all(
+            arm == arms[version][int(unit)] for unit, arm in rows.select("unit", "arm").iter_rows()
+        )
         assert 0 < rows.height < frame.height
     for ask in asked:
         ask.client.close()
@@ -184,8 +240,16 @@ def test_a_ramp_moves_no_unit(tmp_path, levels):
         for share in stages:
             if share > stages[0]:
                 store.enrol("fresh", share, T - 1, "ramp")
-                until(lambda share=share: good(client.get("/v1/experiments"))["experiments"][0]["enrolled"] == share)
-            answer = good(client.post("/v1/predict/churn", json={"rows": [{**ROW, "user": user} for user in users]}))
+                until(
+                    lambda share=share: (
+                        good(client.get("/v1/experiments"))["experiments"][0]["enrolled"] == share
+                    )
+                )
+            answer = good(
+                client.post(
+                    "/v1/predict/churn", json={"rows": [{**ROW, "user": user} for user in users]}
+                )
+            )
             arms = dict(zip(users, ((arm or {}).get("arm") for arm in answer["arms"]), strict=True))
             assert arms == {user: expected(store, user) for user in users}
             assert all(arms[user] == arm for user, arm in before.items() if arm is not None)
@@ -212,11 +276,19 @@ def test_a_guardrail_stops_what_is_served(tmp_path, levels):
         ask = Asked(client)
         harm = {user: (ask(user)["arm"] == "nightly") ^ (user % 10 == 0) for user in users}
         until(lambda: read_exposures(tmp_path, "fresh").height == len(users))
-        outcomes = [{"request_id": request, "outcome": harm[user]} for user, request in enumerate(ask.answers)]
-        assert good(client.post(f"/v1/outcomes/{churn.labels.name}", json=outcomes))["accepted"] == len(users)
+        outcomes = [
+            {"request_id": request, "outcome": harm[user]}
+            for user, request in enumerate(ask.answers)
+        ]
+        assert good(client.post(f"/v1/outcomes/{churn.labels.name}", json=outcomes))[
+            "accepted"
+        ] == len(users)
         assert ask(1)["arm"] == expected(store, 1)
         step = ramp(project, "fresh", places=places, at=clock.now_micros() + DAY)
-        assert (step.action, step.reason.partition(":")[0]) == ("stop", "guardrail beyond its margin")
+        assert (step.action, step.reason.partition(":")[0]) == (
+            "stop",
+            "guardrail beyond its margin",
+        )
         until(lambda: "arm" not in ask(1))
         assert all("arm" not in ask(user) for user in users)
         assert good(client.get("/v1/experiments"))["experiments"] == []
@@ -230,7 +302,10 @@ def test_arms_with_third_parties(tmp_path):
     with Party().serving() as party, ExitStack() as stack:
         model = risky(party, latency_budget="500ms")
         project = hw.Project("shop", [model], levels={"nightly": hw.Level(nightly)})
-        arms = (FrozenArm("hourly", "risky", "as defined", 0.5), FrozenArm("nightly", "risky", "nightly", 0.5))
+        arms = (
+            FrozenArm("hourly", "risky", "as defined", 0.5),
+            FrozenArm("nightly", "risky", "nightly", 0.5),
+        )
         store = started(tmp_path / "models", arms=arms)
         online = filled(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB"), NUMBERS)
         stack.callback(online.close)
@@ -241,13 +316,23 @@ def test_arms_with_third_parties(tmp_path):
 
         def asked(address):
             answers = [
-                good(client.post("/v1/predict/risky", json={"row": {"user": user, "address": address}, "features": True}))
+                good(
+                    client.post(
+                        "/v1/predict/risky",
+                        json={"row": {"user": user, "address": address}, "features": True},
+                    )
+                )
                 for user in range(8)
             ]
             assert {answer["arm"] for answer in answers} == {"hourly", "nightly"}
-            assert all(answer["arm"] == expected(store, user) for user, answer in enumerate(answers))
+            assert all(
+                answer["arm"] == expected(store, user) for user, answer in enumerate(answers)
+            )
             return {
-                (answer["prediction"]["features"]["ip__score"]["value"], answer["prediction"]["features"]["ip__score"]["status"])
+                (
+                    answer["prediction"]["features"]["ip__score"]["value"],
+                    answer["prediction"]["features"]["ip__score"]["status"],
+                )
                 for answer in answers
             }
 
@@ -260,7 +345,9 @@ def test_arms_with_third_parties(tmp_path):
         assert asked("c") == {(0.0, "fallback")}
         rows = [{**row, "user": user, "address": "d"} for user in range(8)]
         several = good(client.post("/v1/predict/risky", json={"rows": rows}))
-        assert [arm["arm"] for arm in several["arms"]] == [expected(store, user) for user in range(8)]
+        assert [arm["arm"] for arm in several["arms"]] == [
+            expected(store, user) for user in range(8)
+        ]
         until(lambda: read_exposures(tmp_path, "fresh").height == 32)
     frame = read_exposures(tmp_path, "fresh")
     assert dict(frame.group_by("fallback").len().iter_rows()) == {False: 8, True: 24}

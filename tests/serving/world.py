@@ -1,4 +1,6 @@
-"""A shop that is served: two feature services, a model that is trained, one that ranks, and a source whose events are pushed."""
+"""A shop that is served: two feature services, a model that is trained, one that ranks, and a
+source whose events are pushed.
+"""
 
 import dataclasses
 import os
@@ -14,8 +16,11 @@ import polars as pl
 import headwater as hw
 from headwater.jobs.materialize import materialize_view
 
-# When the shop is asked, in the processes that a test starts too: a run may last until after the next cut.
-ASKED_AT = datetime.fromisoformat(os.environ.setdefault("HEADWATER_TEST_ASKED_AT", datetime.now(UTC).isoformat()))
+# When the shop is asked, in the processes that a test starts too: a run may last until after the
+# next cut.
+ASKED_AT = datetime.fromisoformat(
+    os.environ.setdefault("HEADWATER_TEST_ASKED_AT", datetime.now(UTC).isoformat())
+)
 NOW = ASKED_AT.replace(minute=0, second=0, microsecond=0)  # the last cut of the hourly views
 AGO = [NOW - timedelta(hours=1, minutes=7 * i) for i in range(60)]
 DAYS = [date(2024, 5, 1), date(2024, 5, 2)]
@@ -30,16 +35,53 @@ EVENTS = pl.DataFrame(
 )
 hourly, nightly = hw.batch("1h"), hw.batch("1d")
 visits = hw.Source("visits", history=EVENTS, timestamp_field="at")
-clicks = hw.Source("clicks", timestamp_field="at", stream=hw.push(schema={"user": int, "at": datetime}))
+clicks = hw.Source(
+    "clicks", timestamp_field="at", stream=hw.push(schema={"user": int, "at": datetime})
+)
 
 user = hw.FeatureView(
-    "user", source=visits, keys=["user"], windows=["2d"], freshness=hourly, features=[hw.count(), hw.mean("amount"), hw.last("item")]
+    "user",
+    source=visits,
+    keys=["user"],
+    windows=["2d"],
+    freshness=hourly,
+    features=[hw.count(), hw.mean("amount"), hw.last("item")],
 )
-item = hw.FeatureView("item", source=visits, keys=["item"], windows=["2d"], freshness=hourly, features=[hw.count(), hw.max("amount")])
-day = hw.FeatureView("day", source=visits, keys=["day"], windows=["2d"], freshness=hourly, features=[hw.count()])
-popular = hw.FeatureView("popular", source=visits, keys=[], windows=["2d"], freshness=hourly, features=[hw.top_k("item", k=3)])
-recent = hw.FeatureView("recent", source=visits, keys=["user"], windows=["2d"], freshness=hourly, features=[hw.last_n("item", k=3)])
-live = hw.FeatureView("live", source=clicks, keys=["user"], windows=["1h"], freshness=hw.streaming("2s"), features=[hw.count()])
+item = hw.FeatureView(
+    "item",
+    source=visits,
+    keys=["item"],
+    windows=["2d"],
+    freshness=hourly,
+    features=[hw.count(), hw.max("amount")],
+)
+day = hw.FeatureView(
+    "day", source=visits, keys=["day"], windows=["2d"], freshness=hourly, features=[hw.count()]
+)
+popular = hw.FeatureView(
+    "popular",
+    source=visits,
+    keys=[],
+    windows=["2d"],
+    freshness=hourly,
+    features=[hw.top_k("item", k=3)],
+)
+recent = hw.FeatureView(
+    "recent",
+    source=visits,
+    keys=["user"],
+    windows=["2d"],
+    freshness=hourly,
+    features=[hw.last_n("item", k=3)],
+)
+live = hw.FeatureView(
+    "live",
+    source=clicks,
+    keys=["user"],
+    windows=["1h"],
+    freshness=hw.streaming("2s"),
+    features=[hw.count()],
+)
 
 
 @hw.request_feature
@@ -69,21 +111,40 @@ COLUMNS = {
     "asked": AGO,
     "country": ["no", "se"] * 30,
 }
-churn = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", MEMBERS), labels=labels("left", "gone", **COLUMNS))
+churn = hw.Model(
+    "churn",
+    task="binary",
+    features=hw.FeatureService("churn_v1", MEMBERS),
+    labels=labels("left", "gone", **COLUMNS),
+)
 plain = hw.Model(
-    "plain", task="regression", features=hw.FeatureService("plain_v1", [user, day, brittle]), labels=labels("spent", "spent", **COLUMNS)
+    "plain",
+    task="regression",
+    features=hw.FeatureService("plain_v1", [user, day, brittle]),
+    labels=labels("spent", "spent", **COLUMNS),
 )
 feed = hw.Model(
     "feed",
-    task=hw.Ranking(group="request", item="item", candidates=[recent["last_n_item_2d"], popular["top_k_item_2d"]]),
+    task=hw.Ranking(
+        group="request",
+        item="item",
+        candidates=[recent["last_n_item_2d"], popular["top_k_item_2d"]],
+    ),
     features=hw.FeatureService("feed_v1", [user, item]),
-    labels=labels("clicked", "clicked", user=EVENTS["user"], item=EVENTS["item"], request=list(range(60))),
+    labels=labels(
+        "clicked", "clicked", user=EVENTS["user"], item=EVENTS["item"], request=list(range(60))
+    ),
 )
 watched = hw.Model(
-    "watched", task="binary", features=hw.FeatureService("watched_v1", [live]), labels=labels("seen", "seen", user=EVENTS["user"])
+    "watched",
+    task="binary",
+    features=hw.FeatureService("watched_v1", [live]),
+    labels=labels("seen", "seen", user=EVENTS["user"]),
 )
 PROJECT = hw.Project(
-    "shop", [churn, plain, feed], levels={"nightly": hw.Level(nightly), "never there": hw.Level(hw.batch("1d", at="03:00"))}
+    "shop",
+    [churn, plain, feed],
+    levels={"nightly": hw.Level(nightly), "never there": hw.Level(hw.batch("1d", at="03:00"))},
 )
 ROW = {"user": 1, "amount": 12.5, "asked": "2024-05-01T12:30:00+02:00", "country": "no"}
 
@@ -120,8 +181,18 @@ def filled(store, *views):
 def asking(store, project=PROJECT, **options):
     """A client of the project, served, which is asked before the next cut, however late it is."""
     given = {"models": MODELS, "now": lambda: int(ASKED_AT.timestamp()) * 1_000_000, **options}
-    own = {field.name: given.pop(field.name) for field in dataclasses.fields(hw.operations.ServeOptions) if field.name in given}
-    serving = hw.operations.serve(project, store, listen=f"127.0.0.1:{free_port()}", options=hw.operations.ServeOptions(**own), **given)
+    own = {
+        field.name: given.pop(field.name)
+        for field in dataclasses.fields(hw.operations.ServeOptions)
+        if field.name in given
+    }
+    serving = hw.operations.serve(
+        project,
+        store,
+        listen=f"127.0.0.1:{free_port()}",
+        options=hw.operations.ServeOptions(**own),
+        **given,
+    )
     with serving as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         yield client
 

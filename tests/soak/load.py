@@ -1,4 +1,6 @@
-"""Load on a service, of all kinds together: steady requests on many connections, idle ones, slow senders, and those that leave."""
+"""Load on a service, of all kinds together: steady requests on many connections, idle ones, slow
+senders, and those that leave.
+"""
 
 import asyncio
 import contextlib
@@ -13,7 +15,10 @@ PATH = "/v1/predict/churn"
 
 
 def request(body):
-    head = f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: "
+        f"application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
@@ -28,7 +33,9 @@ class Connection:
         self.reader = self.writer = None
 
     async def ask(self, data):
-        """Send a request; the status of its answer. A connection that was ended before is replaced, and the request sent once more."""
+        """Send a request; the status of its answer. A connection that was ended before is replaced,
+        and the request sent once more.
+        """
         for again in (True, False):
             if self.writer is None:
                 self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -36,7 +43,9 @@ class Connection:
                 self.writer.write(data)
                 head = await self.reader.readuntil(b"\r\n\r\n")
                 lower = head.lower()
-                await self.reader.readexactly(int(lower.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+                await self.reader.readexactly(
+                    int(lower.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                )
             except (ConnectionError, asyncio.IncompleteReadError):
                 self.close()
                 if not again:
@@ -56,7 +65,8 @@ class Connection:
 class Load:
     """What a service is asked, and how it answers.
 
-    answers: for each request that was asked steadily, when it was due, the seconds from then to its answer, and its status (0: no answer).
+    answers: for each request that was asked steadily, when it was due, the seconds from then to its
+    answer, and its status (0: no answer).
     """
 
     def __init__(self, port, *, connections=1000, active=64):
@@ -86,7 +96,9 @@ class Load:
         for connection in idle:  # one that never sends a request is soon ended
             await connection.ask(REQUESTS[0])
         opened, used = [connection.writer for connection in idle], time.monotonic()
-        others = [asyncio.create_task(self._slowly(stop)) for _ in range(8)] + [asyncio.create_task(self._leaving(stop)) for _ in range(4)]
+        others = [asyncio.create_task(self._slowly(stop)) for _ in range(8)] + [
+            asyncio.create_task(self._leaving(stop)) for _ in range(4)
+        ]
         begin = time.monotonic()
         turns = asyncio.Queue()
         workers = [asyncio.create_task(self._steadily(turns)) for _ in range(self.active)]
@@ -102,7 +114,8 @@ class Load:
         await asyncio.gather(*workers)
         stop.set()
         await asyncio.gather(*others)
-        if time.monotonic() - used < ConnectionLimits().idle_seconds:  # each is still good for a request, on the same connection
+        # each is still good for a request, on the same connection
+        if time.monotonic() - used < ConnectionLimits().idle_seconds:
             for connection, writer in zip(idle[::20], opened[::20], strict=True):
                 status = await connection.ask(REQUESTS[0])
                 self.dropped_idle += status != 200 or connection.writer is not writer

@@ -1,7 +1,8 @@
-"""The service under load for long: at 70 % of its peak, with a thousand connections, slow and leaving clients, and a store that restarts.
+"""The service under load for long: at 70 % of its peak, with a thousand connections, slow and
+leaving clients, and a store that restarts.
 
-Ten minutes by `make soak` (HEADWATER_SOAK=long) with workers that are killed, some seconds otherwise, without;
-HEADWATER_SOAK=60 takes a minute for each.
+Ten minutes by `make soak` (HEADWATER_SOAK=long) with workers that are killed, some seconds
+otherwise, without; HEADWATER_SOAK=60 takes a minute for each.
 """
 
 import asyncio
@@ -25,20 +26,32 @@ ASKED = os.environ.get("HEADWATER_SOAK", "14")
 SECONDS = 600 if ASKED == "long" else int(ASKED)
 LONG = SECONDS >= 600
 KILLS = (0.5, 0.7)  # of the time, when a worker is killed
-CASES = [pytest.param(kills, id="killed" if kills else "none") for kills in ((), KILLS) if (SECONDS >= 60 if kills else not LONG)]
+CASES = [
+    pytest.param(kills, id="killed" if kills else "none")
+    for kills in ((), KILLS)
+    if (SECONDS >= 60 if kills else not LONG)
+]
 """A worker that was killed takes some seconds; ten minutes are for killed workers."""
 SHARE = 0.7
-RECOVERY = 4.0  # times as long as the store was away, until what piled up meanwhile is answered at 70 % of the peak
-STARTS = 10.0 if LONG else 5.0  # seconds in which a worker that replaces another one loads what it runs
-GROWTH = 1.0 if LONG else 60.0  # MB a minute of a worker's memory at most; in seconds, caches are still being filled
+# times as long as the store was away, until what piled up meanwhile is answered at 70 % of the peak
+RECOVERY = 4.0
+# seconds in which a worker that replaces another one loads what it runs
+STARTS = 10.0 if LONG else 5.0
+# MB a minute of a worker's memory at most; in seconds, caches are still being filled
+GROWTH = 1.0 if LONG else 60.0
 MEMORY = 40.0  # MB at most, all in all
-SLOWER = 2.0 if LONG else 6.0  # the last third's p99 over the first's at most, where other processes have the machine too
+# the last third's p99 over the first's at most, where other processes have the machine too
+SLOWER = 2.0 if LONG else 6.0
 
 
 def rss(pid):
     """Megabytes of a process; NaN where it has ended."""
     try:
-        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+        fields = dict(
+            line.split(":", 1)
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+            if ":" in line
+        )
         return int(fields["VmRSS"].split()[0]) / 1024
     except (FileNotFoundError, ProcessLookupError, KeyError):
         return float("nan")
@@ -132,34 +145,52 @@ def test_memory_and_latency_stay_flat(shop, kills):
     at, took, statuses = (np.array(column) for column in zip(*sorted(load.answers), strict=True))
     gone = down[1] - down[0]
     away = (at > down[0] - 0.5) & (at < down[1] + RECOVERY * gone)
-    starting = np.zeros(len(at), np.bool_)  # one worker less: it starts again, and both take the processors
+    # one worker less: it starts again, and both take the processors
+    starting = np.zeros(len(at), np.bool_)
     for begin, end in killings:
         starting |= (at > begin - 0.5) & (at < end + STARTS)
     thirds = [took[~away & ~starting & (at >= low) & (at <= high)] for low, high in _thirds(at)]
     p99s = [float(np.percentile(third, 99)) * 1e3 for third in thirds]
     slopes, growth = sizes.slopes(), sizes.growth()
     figure(
-        f"peak {peak:,.0f} predictions/s; {len(took):,} at {SHARE:.0%} of it over {SECONDS} s, {load.active + load.idle_count:,} connections"
+        f"peak {peak:,.0f} predictions/s; {len(took):,} at {SHARE:.0%} of it over {SECONDS} s, "
+        f"{load.active + load.idle_count:,} connections"
     )
-    figure(f"p99 {p99s[0]:.1f} ms in the first third, {p99s[1]:.1f} in the second, {p99s[2]:.1f} in the last")
-    figure(f"memory of workers: {', '.join(f'{one:+.2f} MB ({slope:+.2f} MB/min)' for one, slope in zip(growth, slopes, strict=True))}")
-    figure(f"memory by thirds: {'; '.join(' and '.join(f'{one:.1f}' for one in third) for third in sizes.thirds())} MB")
-    figure(f"{len(killings)} workers were killed: {int((statuses[starting] != 200).sum()):,} answers were not 200 meanwhile")
     figure(
-        f"the store was away for {gone:.1f} s: {int((statuses[away] == 503).sum()):,} answers were 503, the longest took {took[away].max():.2f} s"
+        f"p99 {p99s[0]:.1f} ms in the first third, {p99s[1]:.1f} in the second, {p99s[2]:.1f} in "
+        "the last"
+    )
+    figure(
+        "memory of workers: "
+        f"{', '.join(f'{one:+.2f} MB ({slope:+.2f} MB/min)' for one, slope in zip(growth, slopes, strict=True))}"
+    )
+    figure(
+        "memory by thirds: "
+        f"{'; '.join(' and '.join(f'{one:.1f}' for one in third) for third in sizes.thirds())} MB"
+    )
+    figure(
+        f"{len(killings)} workers were killed: {int((statuses[starting] != 200).sum()):,} answers "
+        "were not 200 meanwhile"
+    )
+    figure(
+        f"the store was away for {gone:.1f} s: {int((statuses[away] == 503).sum()):,} answers "
+        f"were 503, the longest took {took[away].max():.2f} s"
     )
 
     assert set(statuses[~away & ~starting].tolist()) == {200}
     assert set(statuses[away & ~starting].tolist()) <= {200, 503}
     assert set(statuses[starting].tolist()) <= {200, 503, 0}
-    assert (statuses[starting] == 0).sum() <= len(killings) * load.active  # at most what each connection waited for
+    # at most what each connection waited for
+    assert (statuses[starting] == 0).sum() <= len(killings) * load.active
     assert (statuses[away] == 503).any() or took[away].max() > gone / 2  # it was missed
     assert len(killings) == len(kills)
     assert shop.children(" serve ").keys() >= set(sizes.pids)  # no other process died
     assert len(shop.children(" serve ")) == len(workers)
     assert load.slow
     assert load.left > SECONDS
-    assert sum(status != 200 for status in load.slow) <= 8 * ((1 + RECOVERY) * gone + STARTS * len(killings))
+    assert sum(status != 200 for status in load.slow) <= 8 * (
+        (1 + RECOVERY) * gone + STARTS * len(killings)
+    )
     assert kills or load.dropped_idle == 0  # those of a killed worker are gone
     assert max(slopes) < GROWTH
     assert max(growth) < MEMORY

@@ -14,7 +14,9 @@ from headwater.online.read_layout import ViewPart
 from headwater.online.read_versions import ReadVersion
 from tests.state.test_compiled_reads import BEGIN, IDS, At, agrees, events_of, stored
 
-pytestmark = pytest.mark.filterwarnings(f"ignore::{HeadwaterWarning.__module__}.{HeadwaterWarning.__name__}")
+pytestmark = pytest.mark.filterwarnings(
+    f"ignore::{HeadwaterWarning.__module__}.{HeadwaterWarning.__name__}"
+)
 
 WORDS = {
     "short": ["a", "b", "c"],
@@ -31,8 +33,17 @@ FEATURES = [
 
 
 def view_of(name="view", **more):
-    source = hw.Source(f"events_{name}", timestamp_field="at", id_field="id")  # views of one source share a record
-    return hw.FeatureView(name, source=source, keys=["key"], features=FEATURES, windows=["10m", "1h"], freshness=hw.streaming("2s"), **more)
+    # views of one source share a record
+    source = hw.Source(f"events_{name}", timestamp_field="at", id_field="id")
+    return hw.FeatureView(
+        name,
+        source=source,
+        keys=["key"],
+        features=FEATURES,
+        windows=["10m", "1h"],
+        freshness=hw.streaming("2s"),
+        **more,
+    )
 
 
 def rows(words):
@@ -48,7 +59,9 @@ def rows(words):
 @pytest.mark.parametrize("partitions", [1, 2])
 def test_strings_are_what_frames_say(words, partitions):
     view = view_of()
-    tiles, store, T, ends = stored(view, events_of(rows(words), IDS["strings"]), 2, partitions, Random(1))
+    tiles, store, T, ends = stored(
+        view, events_of(rows(words), IDS["strings"]), 2, partitions, Random(1)
+    )
     for keys in ([1], [2, 1], [None, 2, 9, 1, 1]):
         assert agrees(view, tiles, store, T, T, ends, keys) == len(view.outputs)
 
@@ -87,7 +100,9 @@ def test_a_view_that_falls_back_takes_no_string_of_another():
     store.values |= more.values
     alone = CompiledReader(store, [part(fresh, tiles, At(T, T, ends))], fresh.feature_names)
     names = [*dropped.feature_names, *fresh.feature_names]
-    both = CompiledReader(store, [part(dropped, others, Stale(T, T, ends)), part(fresh, tiles, At(T, T, ends))], names)
+    both = CompiledReader(
+        store, [part(dropped, others, Stale(T, T, ends)), part(fresh, tiles, At(T, T, ends))], names
+    )
     expected = alone.one({"key": 1}, T).values
     assert any(expected)
     assert both.one({"key": 1}, T).values == [None] * len(expected) + expected

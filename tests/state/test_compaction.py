@@ -1,4 +1,6 @@
-"""Records go when the last window has passed, and not a microsecond sooner; writes meanwhile are left alone."""
+"""Records go when the last window has passed, and not a microsecond sooner; writes meanwhile are
+left alone.
+"""
 
 from datetime import UTC, datetime
 
@@ -20,7 +22,9 @@ NOON = int(datetime(2024, 3, 10, 12, tzinfo=UTC).timestamp()) * SECOND
 
 
 def tiles_of(*windows):
-    frame = pl.DataFrame({"user": ["a"], "at": [datetime(2024, 1, 1, tzinfo=UTC)], "amount": [1.0], "page": ["p"]})
+    frame = pl.DataFrame(
+        {"user": ["a"], "at": [datetime(2024, 1, 1, tzinfo=UTC)], "amount": [1.0], "page": ["p"]}
+    )
     view = hw.FeatureView(
         "user",
         source=hw.Source("clicks", history=frame, timestamp_field="at"),
@@ -35,7 +39,12 @@ def tiles_of(*windows):
 def events(*rows):
     """(user, time) each."""
     return pl.DataFrame(
-        {"user": [u for u, _ in rows], TIME: [t for _, t in rows], "amount": [0.1] * len(rows), "page": [f"page of {u}" for u, _ in rows]},
+        {
+            "user": [u for u, _ in rows],
+            TIME: [t for _, t in rows],
+            "amount": [0.1] * len(rows),
+            "page": [f"page of {u}" for u, _ in rows],
+        },
         schema_overrides={TIME: pl.Int64},
     )
 
@@ -51,11 +60,15 @@ class Kept:
         return keyspace.record(self.tiles.view.record_group, key, None)
 
     def fetch(self, keys):
-        return sections([value or b"" for value in self.store.get([self.place(key) for key in keys])], self.name)
+        return sections(
+            [value or b"" for value in self.store.get([self.place(key) for key in keys])], self.name
+        )
 
     def add(self, T, *rows, through=1):
         records = KeyRecords(self.store.get, self.tiles.view.record_group, None)
-        records.put(self.name, self.tiles.update(events(*rows), T, through, records.fetcher(self.name)))
+        records.put(
+            self.name, self.tiles.update(events(*rows), T, through, records.fetcher(self.name))
+        )
         self.store.commit(records.changes(through), {})
 
     def compact(self, T):
@@ -66,7 +79,8 @@ class Kept:
 
     def values(self, T, users="abcd"):
         features, _ = self.tiles.values(
-            [[record] if record else [] for record in self.fetch([u.encode() for u in users])], *[np.full(len(users), T)] * 2
+            [[record] if record else [] for record in self.fetch([u.encode() for u in users])],
+            *[np.full(len(users), T)] * 2,
         )
         return [series.to_list() for series in features]
 
@@ -84,7 +98,9 @@ def hop_of(kept):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("windows", [("1h",), ("10m", "1h", "1d"), ("1d", "30d")])
-@pytest.mark.parametrize("into", [0, 1, -1], ids=["at the start of a hop", "just after", "at the end"])
+@pytest.mark.parametrize(
+    "into", [0, 1, -1], ids=["at the start of a hop", "just after", "at the end"]
+)
 def test_a_record_goes_when_its_last_window_has_passed(store, windows, into):
     kept = Kept(store, *windows)
     hop = hop_of(kept)
@@ -118,7 +134,9 @@ def test_a_lifetime_keeps_one_tile(store):
     assert found.after.bytes < found.before.bytes
     after = kept.values(NOON + 30 * DAY)
     assert [column[0] for column in after][:2] == [0, 120]
-    assert [column for column in after if not isinstance(column[0], float)] == [c for c in before if not isinstance(c[0], float)]
+    assert [column for column in after if not isinstance(column[0], float)] == [
+        c for c in before if not isinstance(c[0], float)
+    ]
 
 
 def test_only_the_view_that_is_meant(store):
@@ -165,7 +183,11 @@ def test_what_is_written_meanwhile_is_left_alone(store, monkeypatch):
             store.commit = commit
         commit(changes, expect)
 
-    monkeypatch.setattr(store, "commit", lambda changes, expect: beaten(changes, expect) if expect else commit(changes, expect))
+    monkeypatch.setattr(
+        store,
+        "commit",
+        lambda changes, expect: beaten(changes, expect) if expect else commit(changes, expect),
+    )
     found = kept.compact(end)
     monkeypatch.undo()
     assert (found.before.records, found.after.records, found.busy) == (4, 1, 1)

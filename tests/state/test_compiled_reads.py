@@ -1,4 +1,6 @@
-"""Compiled loops answer, to the bit, what the evaluation by frames does: every function, ids of every kind, several records of a key."""
+"""Compiled loops answer, to the bit, what the evaluation by frames does: every function, ids of
+every kind, several records of a key.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -28,13 +30,22 @@ from headwater.testing.cases import SCHEMA, aggregations, case
 from headwater.testing.online import KeptState
 from tests.effort import tries
 
-pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")  # windows shorter than delays are meant
+# windows shorter than delays are meant
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 
 BEGIN = datetime(2024, 3, 10, 6, tzinfo=UTC)
-IDS = {"none": None, "integers": lambda ids: ids, "strings": lambda ids: pl.Series([f"{'éa'[i % 2]}{i:05}" for i in ids])}
+IDS = {
+    "none": None,
+    "integers": lambda ids: ids,
+    "strings": lambda ids: pl.Series([f"{'éa'[i % 2]}{i:05}" for i in ids]),
+}
 
 _BY_FUNCTION = {
-    (a.function, a.secondary is None): [b for b in aggregations() if (b.function, b.secondary is None) == (a.function, a.secondary is None)]
+    (a.function, a.secondary is None): [
+        b
+        for b in aggregations()
+        if (b.function, b.secondary is None) == (a.function, a.secondary is None)
+    ]
     for a in aggregations()
 }
 
@@ -63,40 +74,65 @@ class At:
 
 
 def stored(view, events, batches, partitions, random):
-    """The view's tiles and a store with the records of some partitions, which have taken in the events in batches; and T."""
+    """The view's tiles and a store with the records of some partitions, which have taken in the
+    events in batches; and T.
+    """
     tiles, store, T = ViewTiles(view, events.schema), KeptState(), 0
     ends = [f"\0{n}".encode() for n in range(partitions)]
     cell = [random.randrange(batches) for _ in range(events.height)]
     of = [random.randrange(partitions) for _ in range(events.height)]
     for number in range(batches):
         for partition, end in enumerate(ends):
-            part = events.filter(pl.Series([c == number and p == partition for c, p in zip(cell, of, strict=True)], dtype=pl.Boolean))
+            part = events.filter(
+                pl.Series(
+                    [c == number and p == partition for c, p in zip(cell, of, strict=True)],
+                    dtype=pl.Boolean,
+                )
+            )
             if not part.height:
                 continue
             T = max(T, part[TIME].max() + 1)
             records = KeyRecords(store.get, view.record_group, end[1:].decode())
-            records.put(view.tiles_fingerprint, tiles.update(part, T, number, records.fetcher(view.tiles_fingerprint)))
+            records.put(
+                view.tiles_fingerprint,
+                tiles.update(part, T, number, records.fetcher(view.tiles_fingerprint)),
+            )
             store.values |= records.changes(number)
     store.values = {key: record for key, record in store.values.items() if record}
     return tiles, store, T, ends
 
 
 def agrees(view, tiles, store, T, K, ends, keys):
-    """Assert that one key and many are read as frames evaluate them; how many features loops compute."""
+    """Assert that one key and many are read as frames evaluate them; how many features loops
+    compute.
+    """
     reader_of = CompiledReader(
         store,
-        [ViewPart(view, At(T, K, ends), tiles, KeyEncoder([KeyColumn("key", "key", pl.Int64())], "view"), tuple(range(len(view.outputs))))],
+        [
+            ViewPart(
+                view,
+                At(T, K, ends),
+                tiles,
+                KeyEncoder([KeyColumn("key", "key", pl.Int64())], "view"),
+                tuple(range(len(view.outputs))),
+            )
+        ],
         view.feature_names,
     )
     begin, name = keyspace.records(view.record_group), view.tiles_fingerprint
-    places = [[begin + key.to_bytes(8, "big") + end for end in ends] if key is not None else [b""] for key in keys]
+    places = [
+        [begin + key.to_bytes(8, "big") + end for end in ends] if key is not None else [b""]
+        for key in keys
+    ]
     records = [[section(store.values.get(place), name) for place in own] for own in places]
     known = view.freshness.known_by(T, K)
     features, statuses = tiles.values(records, np.full(len(keys), T), np.full(len(keys), known))
     expected = [series.to_list() for series in features]
     codes = [bytes(STATUSES.index(status) for status in series.to_list()) for series in statuses]
     found = reader_of.read({"key": keys}, len(keys), T)
-    for name, values, mine, status, code in zip(view.feature_names, expected, found.values, codes, found.statuses, strict=True):
+    for name, values, mine, status, code in zip(
+        view.feature_names, expected, found.values, codes, found.statuses, strict=True
+    ):
         assert repr(mine) == repr(values), f"{name}: loops {mine}, frames {values}"
         assert code == status, f"{name}: loops {code}, frames {status}"
     one = reader_of.one({"key": keys[0]}, T)
@@ -107,12 +143,22 @@ def agrees(view, tiles, store, T, K, ends, keys):
 
 def events_of(rows, ids):
     """Rows of a case as a source's events."""
-    frame = pl.DataFrame(rows, schema=SCHEMA).drop("before", "known").filter(pl.col("at").is_not_null())
-    frame = frame.with_columns(pl.col("at").dt.epoch("us").alias(TIME), pl.col("real").fill_nan(None))
-    return frame.drop("id") if ids is None else frame.with_columns(ids(frame["id"]).alias(IDENT)).drop("id")
+    frame = (
+        pl.DataFrame(rows, schema=SCHEMA).drop("before", "known").filter(pl.col("at").is_not_null())
+    )
+    frame = frame.with_columns(
+        pl.col("at").dt.epoch("us").alias(TIME), pl.col("real").fill_nan(None)
+    )
+    return (
+        frame.drop("id")
+        if ids is None
+        else frame.with_columns(ids(frame["id"]).alias(IDENT)).drop("id")
+    )
 
 
-@pytest.mark.parametrize("aggregation", aggregations(), ids=lambda a: f"{a.function}-{'-'.join(a.columns)}")
+@pytest.mark.parametrize(
+    "aggregation", aggregations(), ids=lambda a: f"{a.function}-{'-'.join(a.columns)}"
+)
 def test_every_function_of_the_table_is_compiled(aggregation):
     view = case(Random(1), [aggregation], late=False).view
     tiles = ViewTiles(view, events_of([], None).schema)
@@ -127,21 +173,31 @@ def test_the_cases_have_every_function():
 @given(random=st.randoms(use_true_random=False))
 def test_loops_read_what_frames_do(random):
     groups = random.sample(sorted(_BY_FUNCTION), random.randint(1, 4))
-    drawn = case(random, [random.choice(_BY_FUNCTION[group]) for group in groups], late=False, changes=False)
+    drawn = case(
+        random, [random.choice(_BY_FUNCTION[group]) for group in groups], late=False, changes=False
+    )
     ids = random.choice(list(IDS.values()))
-    source = replace(drawn.view.source, id_field=None if ids is None else "id", window_on="timestamp")
-    view = replace(drawn.view, source=source, freshness=random.choice([hw.streaming("2s"), hw.batch("1h")]))
+    source = replace(
+        drawn.view.source, id_field=None if ids is None else "id", window_on="timestamp"
+    )
+    view = replace(
+        drawn.view, source=source, freshness=random.choice([hw.streaming("2s"), hw.batch("1h")])
+    )
     events = events_of(drawn.events, ids)
     partitions = 1 if view.freshness.scheduled else random.choice([1, 2, 3])
     tiles, store, T, places = stored(view, events, random.choice([1, 2, 4]), partitions, random)
     ends = [end for end in events["moment"].dt.epoch("us").drop_nulls().to_list() if end >= T]
     T = random.choice([T, T + random.choice([1, 10**7, 6 * 10**8]), *ends[:2]])
     keys = [random.choice([1, 2, 3, None]) for _ in range(random.randint(1, 4))]
-    assert agrees(view, tiles, store, T, T + random.choice([0, 1, -(10**7), 10**7]), places, keys) == len(view.outputs)
+    assert agrees(
+        view, tiles, store, T, T + random.choice([0, 1, -(10**7), 10**7]), places, keys
+    ) == len(view.outputs)
 
 
 def history(count, seed):
-    """Many events of three keys: many values, categories and strings; times and values that repeat."""
+    """Many events of three keys: many values, categories and strings; times and values that
+    repeat.
+    """
     random = np.random.default_rng(seed)
     at = np.sort(random.integers(0, 3_000, count)) * 1_000_000
     of = [BEGIN + timedelta(microseconds=int(t)) for t in at]
@@ -167,8 +223,17 @@ def test_long_histories(ids, partitions):
         hw.max("word"), hw.min_by("word", by="real"), hw.latest("word", "whole"),
     ]  # fmt: skip
     source = hw.Source("events", timestamp_field="at", id_field=None if ids == "none" else "id")
-    view = hw.FeatureView("view", source=source, keys=["key"], features=features, windows=["10m", "1h"], freshness=hw.streaming("2s"))
-    tiles, store, T, ends = stored(view, events_of(history(3_000, 4), IDS[ids]), 2, partitions, Random(3))
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=features,
+        windows=["10m", "1h"],
+        freshness=hw.streaming("2s"),
+    )
+    tiles, store, T, ends = stored(
+        view, events_of(history(3_000, 4), IDS[ids]), 2, partitions, Random(3)
+    )
     assert agrees(view, tiles, store, T, T, ends, [1, 2, None, 3, 9]) == len(view.outputs)
 
 
@@ -176,7 +241,9 @@ def test_long_histories(ids, partitions):
 @settings(max_examples=tries(100), deadline=None)
 @given(random=st.randoms(use_true_random=False))
 def test_ties_and_edges(ids, random):
-    """Times, values, ends and counts that collide, in several records; with every family of a view in one read."""
+    """Times, values, ends and counts that collide, in several records; with every family of a view
+    in one read.
+    """
 
     def near(choices):
         return BEGIN + timedelta(microseconds=random.choice(choices))
@@ -193,25 +260,45 @@ def test_ties_and_edges(ids, random):
         hw.sum("real").by("word", max_keys=2), hw.last("word").by("whole", max_keys=2), hw.count_distinct("whole"),
         hw.approx_percentile("real", q=0.5), hw.mean("real").by("word", max_keys=3), hw.max("word"), hw.last("real"), hw.first("word"),
     ]  # fmt: skip
-    source = hw.Source("events", timestamp_field="at", id_field=None if ids == "none" else "id", known_after=random.choice(["0s", "1us"]))
+    source = hw.Source(
+        "events",
+        timestamp_field="at",
+        id_field=None if ids == "none" else "id",
+        known_after=random.choice(["0s", "1us"]),
+    )
     fresh = random.choice([hw.streaming("2s"), hw.batch("1h")])
-    view = hw.FeatureView("view", source=source, keys=["key"], features=features, windows=["1m"], freshness=fresh)
+    view = hw.FeatureView(
+        "view", source=source, keys=["key"], features=features, windows=["1m"], freshness=fresh
+    )
     partitions = 1 if fresh.scheduled else random.choice([1, 2, 3])
-    tiles, store, T, places = stored(view, events_of(rows, IDS[ids]), random.choice([1, 2]), partitions, random)
-    assert agrees(view, tiles, store, T, T + random.choice([0, 1, 2]), places, [1, None]) == len(view.outputs)
+    tiles, store, T, places = stored(
+        view, events_of(rows, IDS[ids]), random.choice([1, 2]), partitions, random
+    )
+    assert agrees(view, tiles, store, T, T + random.choice([0, 1, 2]), places, [1, None]) == len(
+        view.outputs
+    )
 
 
 def test_other_features_of_a_view_stay_compiled_beside_a_function_without_a_read(monkeypatch):
     monkeypatch.setattr(read_plan, "TABLE", {**TABLE, "mode": replace(TABLE["mode"], read=None)})
     source = hw.Source("events", timestamp_field="at", id_field="id")
     features = [hw.count(), hw.mode("word"), hw.last_n("word", k=3)]
-    view = hw.FeatureView("view", source=source, keys=["key"], features=features, windows=["1h"], freshness=hw.streaming("2s"))
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=features,
+        windows=["1h"],
+        freshness=hw.streaming("2s"),
+    )
     tiles, store, T, ends = stored(view, events_of(history(60, 5), IDS["strings"]), 1, 2, Random(3))
     assert agrees(view, tiles, store, T, T, ends, [1, 2]) == 2
 
 
 def test_what_is_read_by_entries():
-    """The functions whose states have entries, which the kernels of this folder read one family each."""
+    """The functions whose states have entries, which the kernels of this folder read one family
+    each.
+    """
     kinds = Counter()
     for aggregation in aggregations():
         view = case(Random(1), [aggregation], late=False).view

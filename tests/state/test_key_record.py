@@ -1,4 +1,6 @@
-"""Records of several views: each section is replaced, dropped and found by itself, and the others stay to the byte."""
+"""Records of several views: each section is replaced, dropped and found by itself, and the others
+stay to the byte.
+"""
 
 import struct
 
@@ -24,7 +26,8 @@ from headwater.state.tile_kernels import FORMAT as SECTION_FORMAT
 from headwater.stores import keyspace
 
 GROUP = "ab" * 8
-NAMES = ["00" * 8, "01" * 8, "7f" + "ff" * 7, "80" + "00" * 7, "ff" * 8]  # as integers, the last two are below zero
+# as integers, the last two are below zero
+NAMES = ["00" * 8, "01" * 8, "7f" + "ff" * 7, "80" + "00" * 7, "ff" * 8]
 
 
 def part(number, words=3):
@@ -39,7 +42,11 @@ def stored(values):
 commits = st.lists(
     st.dictionaries(
         st.sampled_from(NAMES),
-        st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), st.tuples(st.integers(0, 99), st.integers(0, 5)), min_size=1),
+        st.dictionaries(
+            st.sampled_from([b"a", b"b", b"c", b"d"]),
+            st.tuples(st.integers(0, 99), st.integers(0, 5)),
+            min_size=1,
+        ),
         min_size=1,
     ),
     max_size=6,
@@ -48,7 +55,9 @@ commits = st.lists(
 
 @given(commits=commits, kept=st.sets(st.sampled_from(NAMES)))
 def test_sections_are_replaced_as_a_dictionary_is(commits, kept):
-    """Commits that each replace sections of some views for some keys; a section of an even number is dropped."""
+    """Commits that each replace sections of some views for some keys; a section of an even number
+    is dropped.
+    """
     store, model = {}, {}
     for sequence, views in enumerate(commits, 1):
         records = KeyRecords(stored(store), GROUP, "7")
@@ -56,8 +65,12 @@ def test_sections_are_replaced_as_a_dictionary_is(commits, kept):
         for tiles, new in views.items():
             old = records.fetcher(tiles)(list(new))
             assert list(old) == [model.get((tiles, key), b"") for key in new]
-            records.put(tiles, {key: part(n, words) if n % 2 else b"" for key, (n, words) in new.items()})
-            model |= {(tiles, key): part(n, words) if n % 2 else b"" for key, (n, words) in new.items()}
+            records.put(
+                tiles, {key: part(n, words) if n % 2 else b"" for key, (n, words) in new.items()}
+            )
+            model |= {
+                (tiles, key): part(n, words) if n % 2 else b"" for key, (n, words) in new.items()
+            }
         for place, record in records.changes(sequence, kept).items():
             store.pop(place, None)
             if record is not None:
@@ -71,12 +84,18 @@ def test_sections_are_replaced_as_a_dictionary_is(commits, kept):
             for key in (b"a", b"b", b"c", b"d"):
                 record = store.get(keyspace.record(GROUP, key, "7"))
                 assert section(record, tiles) == model.get((tiles, key), b"")
-        assert set(store) == {keyspace.record(GROUP, key, "7") for (_, key), held in model.items() if held}
+        assert set(store) == {
+            keyspace.record(GROUP, key, "7") for (_, key), held in model.items() if held
+        }
 
 
-@given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 99), st.integers(0, 4)), max_size=8))
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), st.integers(0, 99), st.integers(0, 4)), max_size=8)
+)
 def test_one_section_is_replaced_as_many_are(changes):
-    """`with_section` and the loop write the same bytes; the loop that reads finds the same words."""
+    """`with_section` and the loop write the same bytes; the loop that reads finds the same
+    words.
+    """
     one, store = b"", {}
     place = keyspace.record(GROUP, b"k")
     for tiles, n, words in changes:
@@ -89,17 +108,28 @@ def test_one_section_is_replaced_as_many_are(changes):
     if one:
         words_of = np.frombuffer(one, np.int64)
         assert size_of(words_of[0]) == len(words_of)
-        assert fingerprints(one) == sorted(fingerprints(one), key=lambda name: int.from_bytes(bytes.fromhex(name), "big", signed=True))
+        assert fingerprints(one) == sorted(
+            fingerprints(one),
+            key=lambda name: int.from_bytes(bytes.fromhex(name), "big", signed=True),
+        )
         for tiles in NAMES:
-            begin = section_at(words_of, 0, int.from_bytes(bytes.fromhex(tiles), "big", signed=True))
+            begin = section_at(
+                words_of, 0, int.from_bytes(bytes.fromhex(tiles), "big", signed=True)
+            )
             held = section(one, tiles)
             assert (begin >= 0) == bool(held)
             assert not held or words_of[begin : begin + len(held) // 8].tobytes() == held
-        assert sections([one, b"", one], NAMES[0]) == [section(one, NAMES[0]), b"", section(one, NAMES[0])]
+        assert sections([one, b"", one], NAMES[0]) == [
+            section(one, NAMES[0]),
+            b"",
+            section(one, NAMES[0]),
+        ]
 
 
 def test_views_of_one_group_are_read_once():
-    """Three views read and write the records of the same keys: one read of the store, one record a key."""
+    """Three views read and write the records of the same keys: one read of the store, one record a
+    key.
+    """
     asked = []
 
     class View:
@@ -119,15 +149,26 @@ def test_views_of_one_group_are_read_once():
     assert [fingerprints(record) for record in changes.values()] == [NAMES[:3], NAMES[:3]]
 
 
-@pytest.mark.parametrize("record", [part(5), struct.pack("<4q", 3, 0, 0, 0)], ids=["earlier", "later"])
+@pytest.mark.parametrize(
+    "record", [part(5), struct.pack("<4q", 3, 0, 0, 0)], ids=["earlier", "later"]
+)
 def test_a_record_of_another_format_is_refused(record):
-    for read in (section, lambda record, tiles: sections([record], tiles), lambda record, tiles: with_section(record, tiles, b"")):
+    for read in (
+        section,
+        lambda record, tiles: sections([record], tiles),
+        lambda record, tiles: with_section(record, tiles, b""),
+    ):
         with pytest.raises(StoreError, match="a format that this version does not read"):
             read(record, NAMES[0])
 
 
 def test_nothing_has_no_sections():
-    assert (section(None, NAMES[0]), section(EMPTY, NAMES[0]), with_section(None, NAMES[0], b""), alone(b"", NAMES[0])) == (
+    assert (
+        section(None, NAMES[0]),
+        section(EMPTY, NAMES[0]),
+        with_section(None, NAMES[0], b""),
+        alone(b"", NAMES[0]),
+    ) == (
         b"",
         b"",
         b"",

@@ -1,4 +1,6 @@
-"""Which categories a map holds, whose latest events are in several records, tiles and ties: loops choose them as frames do."""
+"""Which categories a map holds, whose latest events are in several records, tiles and ties: loops
+choose them as frames do.
+"""
 
 from datetime import timedelta
 from random import Random
@@ -8,7 +10,16 @@ import pytest
 import headwater as hw
 from tests.state.test_compiled_reads import BEGIN, IDS, agrees, events_of, stored
 
-CATEGORIES = [0, -1, 1, 2**63 - 1, -(2**63), 2**62, *(n << 58 for n in range(1, 17)), *range(100, 118)]
+CATEGORIES = [
+    0,
+    -1,
+    1,
+    2**63 - 1,
+    -(2**63),
+    2**62,
+    *(n << 58 for n in range(1, 17)),
+    *range(100, 118),
+]
 
 
 def rows(times, seed):
@@ -24,7 +35,11 @@ def rows(times, seed):
 
 
 @pytest.mark.parametrize("ids", IDS)
-@pytest.mark.parametrize("times", [[0], [0, 1], [0, 70, 140], range(0, 3_000, 7)], ids=["one time", "two seconds", "three tiles", "apart"])
+@pytest.mark.parametrize(
+    "times",
+    [[0], [0, 1], [0, 70, 140], range(0, 3_000, 7)],
+    ids=["one time", "two seconds", "three tiles", "apart"],
+)
 @pytest.mark.parametrize("partitions", [1, 2, 3])
 def test_the_latest_of_all_records_are_chosen_at_every_size(times, ids, partitions):
     count = len(CATEGORIES)
@@ -32,8 +47,17 @@ def test_the_latest_of_all_records_are_chosen_at_every_size(times, ids, partitio
     maps = [hw.sum("real", name=f"sum_{size}").by("whole", max_keys=size) for size in sizes]
     maps += [hw.last("word", name=f"last_{size}").by("word", max_keys=size) for size in sizes]
     source = hw.Source("events", timestamp_field="at", id_field=None if ids == "none" else "id")
-    view = hw.FeatureView("view", source=source, keys=["key"], features=maps, windows=["1m", "1h"], freshness=hw.streaming("2s"))
-    tiles, store, T, ends = stored(view, events_of(rows(times, 3), IDS[ids]), 3, partitions, Random(5))
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=maps,
+        windows=["1m", "1h"],
+        freshness=hw.streaming("2s"),
+    )
+    tiles, store, T, ends = stored(
+        view, events_of(rows(times, 3), IDS[ids]), 3, partitions, Random(5)
+    )
     assert agrees(view, tiles, store, T, T, ends, [1, None, 2]) == len(view.outputs)
 
 
@@ -47,7 +71,14 @@ def test_a_category_of_one_record_keeps_its_place_when_another_record_has_its_la
     ]  # fmt: skip
     source = hw.Source("events", timestamp_field="at", id_field="id")
     maps = [hw.count().by("word", max_keys=2), hw.first("whole").by("word", max_keys=3)]
-    view = hw.FeatureView("view", source=source, keys=["key"], features=maps, windows=["1h"], freshness=hw.streaming("2s"))
+    view = hw.FeatureView(
+        "view",
+        source=source,
+        keys=["key"],
+        features=maps,
+        windows=["1h"],
+        freshness=hw.streaming("2s"),
+    )
     for seed in range(20):
         tiles, store, T, ends = stored(view, events_of(events, IDS["integers"]), 2, 2, Random(seed))
         assert agrees(view, tiles, store, T, T, ends, [1]) == 2

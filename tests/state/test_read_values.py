@@ -1,4 +1,6 @@
-"""Integers of the kernel become the values that polars makes of them; strings of several records are numbered together."""
+"""Integers of the kernel become the values that polars makes of them; strings of several records
+are numbered together.
+"""
 
 from random import Random
 
@@ -18,7 +20,10 @@ DTYPES = {
     pl.UInt64(): (0, 2**63 - 1),
     pl.Date(): (-30_000, 30_000),
     pl.Time(): (0, DAY),
-    **{pl.Datetime(unit, zone): (-2 * 10**15, 2 * 10**15) for unit, zone in [("us", "UTC"), ("ms", None), ("ns", "Europe/Berlin")]},
+    **{
+        pl.Datetime(unit, zone): (-2 * 10**15, 2 * 10**15)
+        for unit, zone in [("us", "UTC"), ("ms", None), ("ns", "Europe/Berlin")]
+    },
     **{pl.Duration(unit): (-(10**15), 10**15) for unit in ("ms", "us", "ns")},
 }
 
@@ -27,7 +32,9 @@ DTYPES = {
 def test_an_integer_is_the_value_that_polars_makes_of_it(dtype):
     random, (least, end) = Random(1), DTYPES[dtype]
     numbers = [least, end - 1, *(random.randrange(least, end) for _ in range(200))]
-    expected = decode(Column(np.array(numbers)), "last", encode(pl.Series(dtype=dtype))[1], "").to_list()
+    expected = decode(
+        Column(np.array(numbers)), "last", encode(pl.Series(dtype=dtype))[1], ""
+    ).to_list()
     convert = from_word(dtype) or (lambda number: number)
     assert repr([convert(number) for number in numbers]) == repr(expected)
 
@@ -36,7 +43,15 @@ def record(strings, ordinals):
     """A record of one array of ordinals, a tile each."""
     spelt = [text.encode() for text in strings]
     letters = b"".join(spelt)
-    head = [tile_kernels.FORMAT, 0, len(ordinals), len(strings), *range(len(ordinals)), *ordinals, *np.cumsum([len(s) for s in spelt])]
+    head = [
+        tile_kernels.FORMAT,
+        0,
+        len(ordinals),
+        len(strings),
+        *range(len(ordinals)),
+        *ordinals,
+        *np.cumsum([len(s) for s in spelt]),
+    ]
     return np.array(head, np.int64).tobytes() + letters + b"\0" * (-len(letters) % 8)
 
 
@@ -52,8 +67,12 @@ def test_strings_of_several_records_are_numbered_together():
     assert p == len(words)
     spans = np.zeros(7, np.int64)
     every = sorted({text for strings in own for text in strings}, key=str.encode)
-    assert record_layout.merge_strings(words, starts, places, kinds, spans, np.zeros(7, np.int64)) == len(every)
-    assert [record_layout.string_at(words.tobytes(), int(span)) for span in spans[: len(every)]] == every
+    assert record_layout.merge_strings(
+        words, starts, places, kinds, spans, np.zeros(7, np.int64)
+    ) == len(every)
+    assert [
+        record_layout.string_at(words.tobytes(), int(span)) for span in spans[: len(every)]
+    ] == every
     for strings, (begin, end) in zip(own, places, strict=True):
         assert words[begin:end].tolist() == [*(every.index(text) for text in strings), far]
 
@@ -63,6 +82,10 @@ def test_a_string_of_several_windows_is_made_once():
     strings = SpelledStrings(data)
     spans = [3, 0, (1 << 31) + 2, 3, (1 << 31) + 2]
     texts = [strings[span] for span in spans]
-    assert texts == ["aé", "", "é", "aé", "é"] == [record_layout.string_at(data, span) for span in spans]
+    assert (
+        texts
+        == ["aé", "", "é", "aé", "é"]
+        == [record_layout.string_at(data, span) for span in spans]
+    )
     assert texts[0] is texts[3]
     assert texts[2] is texts[4]

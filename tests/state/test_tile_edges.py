@@ -1,4 +1,6 @@
-"""Planted edges of tiles: events at the tail of a window, at T, and one microsecond off; tiles made coarser just when they may be."""
+"""Planted edges of tiles: events at the tail of a window, at T, and one microsecond off; tiles made
+coarser just when they may be.
+"""
 
 import numpy as np
 import polars as pl
@@ -21,21 +23,34 @@ class Stream:
     def __init__(self, *windows, features=None):
         source = hw.Source("s", timestamp_field="at")
         self.view = hw.FeatureView(
-            "v", source=source, keys=["k"], features=features or [hw.count(), hw.sum("x")], windows=list(windows), freshness=hw.on_request()
+            "v",
+            source=source,
+            keys=["k"],
+            features=features or [hw.count(), hw.sum("x")],
+            windows=list(windows),
+            freshness=hw.on_request(),
         )
         self.tiles = ViewTiles(self.view, {"k": pl.Int64(), "x": pl.Int64(), TIME: pl.Int64()})
         (self.key,) = key_bytes(pl.DataFrame({"k": [7]}))
         self.record = b""
 
     def add(self, times, T):
-        events = pl.DataFrame({"k": [7] * len(times), "x": [1] * len(times), TIME: [BASE + t for t in times]})
-        self.record = self.tiles.update(events, BASE + T, 0, lambda keys: [self.record for _ in keys])[self.key]
+        events = pl.DataFrame(
+            {"k": [7] * len(times), "x": [1] * len(times), TIME: [BASE + t for t in times]}
+        )
+        self.record = self.tiles.update(
+            events, BASE + T, 0, lambda keys: [self.record for _ in keys]
+        )[self.key]
         return self
 
     def counts(self, T):
         """The count of each window as of T."""
         features, _ = self.tiles.values([[self.record]], np.array([BASE + T]), np.array([BASE + T]))
-        return [f.to_list()[0] for f, name in zip(features, self.view.feature_names, strict=True) if "count" in name]
+        return [
+            f.to_list()[0]
+            for f, name in zip(features, self.view.feature_names, strict=True)
+            if "count" in name
+        ]
 
     @property
     def starts(self):
@@ -53,7 +68,8 @@ class Stream:
         (hw.window("10m"), 0, 10 * MIN + 10 * S, 0),
         (hw.window("10m"), 9, 10, 1),
         (hw.window("10m"), 10, 11, 1),
-        (hw.window("1h", offset="10m"), 0, 10 * MIN, 0),  # the head of a window with an offset is floored too
+        # the head of a window with an offset is floored too
+        (hw.window("1h", offset="10m"), 0, 10 * MIN, 0),
         (hw.window("1h", offset="10m"), 0, 11 * MIN - 1, 0),
         (hw.window("1h", offset="10m"), 0, 11 * MIN, 1),
         (hw.window("1h", offset="10m"), 0, 70 * MIN, 1),
@@ -68,14 +84,16 @@ def test_an_event_at_the_edges_of_a_window(given, at, T, counted):
     if counted is None:  # by the rule: the grid of 7 minutes does not begin at midnight
         counted = int(BASE + at >= (BASE + T - 70 * MIN) // (7 * MIN) * 7 * MIN)
     assert Stream(given).add([at], at + 1).counts(T) == [counted]
-    assert Stream(given).add([at], max(T, at + 1)).counts(T) == [counted]  # written as late as it is read
+    # written as late as it is read
+    assert Stream(given).add([at], max(T, at + 1)).counts(T) == [counted]
 
 
 def test_tiles_become_coarser_just_when_no_finer_tail_will_cut_them():
     stream = Stream("10m", "1h")  # hops of 10 s and 1 min
     stream.add([0, 10 * S, 50 * S], 51 * S)
     assert stream.starts == [0, 10 * S, 50 * S]
-    assert stream.add([11 * MIN - 11 * S], 11 * MIN - 10 * S).starts[:3] == [0, 10 * S, 50 * S]  # the 10 minutes may still begin at 0:50
+    # the 10 minutes may still begin at 0:50
+    assert stream.add([11 * MIN - 11 * S], 11 * MIN - 10 * S).starts[:3] == [0, 10 * S, 50 * S]
     assert stream.add([11 * MIN - 1], 11 * MIN).starts[0] == 0
     assert stream.starts[1] > 9 * MIN  # one tile for the first minute
     assert stream.counts(11 * MIN) == [2, 5]
@@ -89,7 +107,10 @@ def test_hops_that_do_not_nest_meet_in_a_finer_step():
     for n in range(0, 300, 20):
         stream.add(times[n : n + 20], times[n + 19] + 1)
     for T in (times[-1] + 1, times[-1] + 7 * MIN, times[-1] + 10 * MIN + 1, times[-1] + 64 * MIN):
-        expected = [sum((BASE + T - w.length) // w.hop * w.hop <= BASE + t < BASE + T for t in times) for w in given]
+        expected = [
+            sum((BASE + T - w.length) // w.hop * w.hop <= BASE + t < BASE + T for t in times)
+            for w in given
+        ]
         assert stream.counts(T) == expected
 
 
@@ -119,17 +140,26 @@ def test_a_late_event_goes_to_the_coarse_tile_that_its_time_is_in_by_now():
 
 @pytest.mark.parametrize("t", [ALL, -1, 0, 59 * S, MIN, 10 * MIN - 1, 10 * MIN, H - 1, H, D])
 def test_placing_again_changes_nothing_that_placing_later_would_not(t):
-    """Tiles move only upwards: placed as of an earlier T and again as of a later one is placed as of the later one."""
+    """Tiles move only upwards: placed as of an earlier T and again as of a later one is placed as
+    of the later one.
+    """
     ladder = of_windows([hw.window("10m"), hw.window("1h"), hw.window("1d")])
     for early in (D, D + 10 * S, D + H):
         for late in (early, early + 10 * S, early + MIN, early + 10 * MIN, early + 3 * D):
             once = ladder.tile_start(ladder.tile_start(np.array([t]), early), late)
-            assert once.tolist() == ladder.tile_start(np.array([t]), late).tolist() or ladder.tile_start(np.array([t]), early)[0] == GONE
+            assert (
+                once.tolist() == ladder.tile_start(np.array([t]), late).tolist()
+                or ladder.tile_start(np.array([t]), early)[0] == GONE
+            )
 
 
 def test_steps_divide_each_other():
-    ladder = of_windows([hw.window("10m"), hw.window("70m", hop="7m"), hw.window("1d"), hw.window("lifetime")])
-    assert all(coarse % fine == 0 for fine, coarse in zip(ladder.steps, ladder.steps[1:], strict=False))
+    ladder = of_windows(
+        [hw.window("10m"), hw.window("70m", hop="7m"), hw.window("1d"), hw.window("lifetime")]
+    )
+    assert all(
+        coarse % fine == 0 for fine, coarse in zip(ladder.steps, ladder.steps[1:], strict=False)
+    )
     assert ladders.of_windows([hw.window("lifetime")]).steps == ()
 
 

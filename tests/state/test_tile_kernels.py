@@ -1,4 +1,6 @@
-"""Records that compiled loops write are, to the byte, those that the general way writes; and the stored state is kept small."""
+"""Records that compiled loops write are, to the byte, those that the general way writes; and the
+stored state is kept small.
+"""
 
 from dataclasses import replace
 from random import Random
@@ -18,7 +20,8 @@ from headwater.state.view_tiles import ViewTiles
 from headwater.testing.cases import aggregations, case
 from tests.effort import tries
 
-pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")  # windows shorter than delays are meant
+# windows shorter than delays are meant
+pytestmark = pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning")
 
 _FAR = 2**60
 LOOPED = {
@@ -47,14 +50,22 @@ NUMBERS = [
     for a in aggregations()
     if a.secondary is None
     and a.function in LOOPED
-    and (not a.columns or ("word" not in a.columns if a.function in PAIRED else {*a.columns} - {"word"}))
+    and (
+        not a.columns
+        or ("word" not in a.columns if a.function in PAIRED else {*a.columns} - {"word"})
+    )
 ]
 
 
 def batches(aggregation, random):
     """The tiles of a view, and batches of its events with the moment of each."""
     found = case(random, [aggregation], late=False, changes=False)
-    source = replace(found.view.source, known_after="0s", window_on="timestamp", id_field=random.choice([None, "id"]))
+    source = replace(
+        found.view.source,
+        known_after="0s",
+        window_on="timestamp",
+        id_field=random.choice([None, "id"]),
+    )
     view = replace(found, view=replace(found.view, source=source)).readable()
     columns = sorted({c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns)})
     events = read_events(view.source, view.keys, columns, Reach(None, _FAR, _FAR), [], Notes())
@@ -108,16 +119,40 @@ def test_a_state_is_picked_whole(op, whole, left, right, picked):
     floats = words.view(np.float64)
     if not whole:
         floats[:, 0] = words[:, 0]
-    merge_program.merged(merge_program.program([[(op, whole, 0, 0), (merge_program.SOME, True, 1, 0)]]), words, floats, 0, 2)
+    merge_program.merged(
+        merge_program.program([[(op, whole, 0, 0), (merge_program.SOME, True, 1, 0)]]),
+        words,
+        floats,
+        0,
+        2,
+    )
     assert ((words if whole else floats)[0, 0], words[0, 1]) == picked
 
 
 @pytest.mark.parametrize(
-    "function", ["count", "sum", "mean", "min", "max", "std", "var", "first", "last", "since_last", "rate", "fraction", "ratio"]
+    "function",
+    [
+        "count",
+        "sum",
+        "mean",
+        "min",
+        "max",
+        "std",
+        "var",
+        "first",
+        "last",
+        "since_last",
+        "rate",
+        "fraction",
+        "ratio",
+    ],
 )
 def test_these_are_written_by_loops(function):
     aggregation = next(a for a in NUMBERS if a.function == function)
-    tiles, _ = batches(replace(aggregation, columns=tuple(c for c in aggregation.columns if c != "moment")), Random(1))
+    tiles, _ = batches(
+        replace(aggregation, columns=tuple(c for c in aggregation.columns if c != "moment")),
+        Random(1),
+    )
     assert tiles.records.how is not None
 
 
@@ -125,12 +160,18 @@ def test_counts_of_the_same_events_are_written_once():
     source = hw.Source(
         "s",
         timestamp_field="at",
-        history=pl.DataFrame({"k": [1], "x": [1.0], "at": [0]}).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))),
+        history=pl.DataFrame({"k": [1], "x": [1.0], "at": [0]}).with_columns(
+            pl.col("at").cast(pl.Datetime("us", "UTC"))
+        ),
     )
     features = [hw.count(), hw.sum("x"), hw.max("x"), hw.mean("x"), hw.rate()]
-    view = hw.FeatureView("v", source=source, keys=["k"], features=features, windows=["1h"], freshness=hw.on_request())
+    view = hw.FeatureView(
+        "v", source=source, keys=["k"], features=features, windows=["1h"], freshness=hw.on_request()
+    )
     tiles = ViewTiles(view, {"k": pl.Int64(), "x": pl.Float64(), TIME: pl.Int64()})
-    made = tiles.update(pl.DataFrame({"k": [1], "x": [1.0], TIME: [5]}), 6, 0, lambda keys: [b""] * len(keys))
+    made = tiles.update(
+        pl.DataFrame({"k": [1], "x": [1.0], TIME: [5]}), 6, 0, lambda keys: [b""] * len(keys)
+    )
     (record,) = made.values()
     columns = ["count", "count of x", "sum of x", "max of x"]
     assert len(np.frombuffer(record, np.int64)) == tile_kernels.HEAD + 1 + len(columns)

@@ -1,4 +1,6 @@
-"""Two emulators of DynamoDB, each a process of its own on 127.0.0.1 and a free port, which is killed by its own id."""
+"""Two emulators of DynamoDB, each a process of its own on 127.0.0.1 and a free port, which is
+killed by its own id.
+"""
 
 import os
 import subprocess
@@ -13,9 +15,13 @@ import pytest
 from tests import services
 from tests.stores.servers import free_port
 
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
-# moto's transactions are not isolated from other threads, so it computes one answer at a time. Each of them copies the table once for every
-# one of its items; here once.
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+# moto's transactions are not isolated from other threads, so it computes one answer at a time. Each
+# of them copies the table once for every one of its items; here once.
 _MOTO = """
 import copy, io, os, threading
 from moto.dynamodb import models
@@ -66,11 +72,20 @@ def emulating(name, folder):
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     environment = (
-        os.environ | CREDENTIALS | {"GATEWAY_PORT": str(port), "MOTO_PORT": str(port), "MINISTACK_HOST": "127.0.0.1", "HOME": str(folder)}
+        os.environ
+        | CREDENTIALS
+        | {
+            "GATEWAY_PORT": str(port),
+            "MOTO_PORT": str(port),
+            "MINISTACK_HOST": "127.0.0.1",
+            "HOME": str(folder),
+        }
     )
     with (folder / "log").open("wb") as log:
         command = [sys.executable, *COMMANDS[name]]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
     try:
         _await(f"http://127.0.0.1:{port}/", process, folder / "log")
         yield f"http://127.0.0.1:{port}"

@@ -1,4 +1,6 @@
-"""Real servers for tests: on 127.0.0.1 and a free port, in a folder of the test's, stopped by their own process id."""
+"""Real servers for tests: on 127.0.0.1 and a free port, in a folder of the test's, stopped by their
+own process id.
+"""
 
 import contextlib
 import os
@@ -23,11 +25,15 @@ try:
 except ImportError:
     redis = None
 
-BINARIES = {name: path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))}
+BINARIES = {
+    name: path for name in ("redis-server", "valkey-server") if (path := shutil.which(name))
+}
 
 
 def free_port():
-    """A port that nothing listens on, nor on the one 10000 above, which is that of a cluster's bus."""
+    """A port that nothing listens on, nor on the one 10000 above, which is that of a cluster's
+    bus.
+    """
     while True:
         port = random.randrange(12_000, 32_000)
         with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
@@ -37,7 +43,9 @@ def free_port():
 
 
 class Server:
-    """One server, which can be killed, stopped for a while, and started again with or without what it held."""
+    """One server, which can be killed, stopped for a while, and started again with or without what
+    it held.
+    """
 
     def __init__(self, folder, *options, binary="redis-server", port=None):
         if binary not in BINARIES:
@@ -133,7 +141,9 @@ class Server:
 
 
 class TlsServer(Server):
-    """A server that uses TLS at `tls_port`, to its replicas and within its cluster; `files` are its options for certificates."""
+    """A server that uses TLS at `tls_port`, to its replicas and within its cluster; `files` are its
+    options for certificates.
+    """
 
     files = ()
 
@@ -149,26 +159,48 @@ class TlsServer(Server):
 
 
 class SentinelServer(Server):
-    """A Sentinel that promotes a replica half a second after the primary of this name fell silent."""
+    """A Sentinel that promotes a replica half a second after the primary of this name fell
+    silent.
+    """
 
     def __init__(self, folder, name, primary, *lines):
         """primary: a server. lines: of its file."""
-        own = [f"monitor {name} 127.0.0.1 {primary.node_port} 1", f"down-after-milliseconds {name} 500", f"failover-timeout {name} 2000"]
+        own = [
+            f"monitor {name} 127.0.0.1 {primary.node_port} 1",
+            f"down-after-milliseconds {name} 500",
+            f"failover-timeout {name} 2000",
+        ]
         folder.mkdir(parents=True)
-        (folder / "sentinel.conf").write_text("\n".join([*(f"sentinel {line}" for line in own), *lines, ""]))
+        (folder / "sentinel.conf").write_text(
+            "\n".join([*(f"sentinel {line}" for line in own), *lines, ""])
+        )
         super().__init__(folder)
 
     def start(self):
-        self._start([self.binary, str(self.folder / "sentinel.conf"), "--sentinel", "--bind", "127.0.0.1", "--port", str(self.port)])
+        self._start(
+            [
+                self.binary,
+                str(self.folder / "sentinel.conf"),
+                "--sentinel",
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+            ]
+        )
 
 
 class PostgresServer:
-    """A PostgreSQL server of the test's own, with one database; it can be killed, stopped for a while, and started again."""
+    """A PostgreSQL server of the test's own, with one database; it can be killed, stopped for a
+    while, and started again.
+    """
 
     def __init__(self, *options, of=None):
         """of: the port of a primary, and this is its standby."""
         pytest.importorskip("psycopg", reason="needs the extra postgres")
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [p for p in [shutil.which("postgres")] if p]
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [
+            p for p in [shutil.which("postgres")] if p
+        ]
         if not found:
             pytest.skip("needs PostgreSQL's own binaries: apt-get install postgresql")
         self._binaries, self._options, self.port = Path(found[-1]).parent, options, free_port()
@@ -176,8 +208,15 @@ class PostgresServer:
         owner = _server_owner()
         if owner:
             os.chown(self.data, owner.pw_uid, owner.pw_gid)
-        as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
-        self._quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "cwd": self.data, **as_owner}
+        as_owner = (
+            {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
+        )
+        self._quiet = {
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.STDOUT,
+            "cwd": self.data,
+            **as_owner,
+        }
         made = [
             self._binaries / "initdb",
             "-D",
@@ -217,8 +256,18 @@ class PostgresServer:
         services.starts("PostgreSQL")
         import psycopg
 
-        options = ["-p", str(self.port), "-h", "127.0.0.1", "-c", "unix_socket_directories=", *self._options]
-        self.process = subprocess.Popen([self._binaries / "postgres", "-D", self.data / "db", *options], **self._quiet)
+        options = [
+            "-p",
+            str(self.port),
+            "-h",
+            "127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            *self._options,
+        ]
+        self.process = subprocess.Popen(
+            [self._binaries / "postgres", "-D", self.data / "db", *options], **self._quiet
+        )
         until = time.monotonic() + 30
         while True:
             try:
@@ -230,12 +279,18 @@ class PostgresServer:
                 time.sleep(0.05)
 
     def standby(self, port):
-        """A standby of this server, reached by another port of it; it has all by now, and follows."""
+        """A standby of this server, reached by another port of it; it has all by now, and
+        follows.
+        """
         return PostgresServer(of=port)
 
     def promote(self):
         """Make a standby a primary."""
-        subprocess.run([self._binaries / "pg_ctl", "promote", "-w", "-D", self.data / "db"], check=True, **self._quiet)
+        subprocess.run(
+            [self._binaries / "pg_ctl", "promote", "-w", "-D", self.data / "db"],
+            check=True,
+            **self._quiet,
+        )
 
     def restart(self, *options):
         """Start again with further options, nothing lost."""
@@ -245,7 +300,9 @@ class PostgresServer:
         self.start()
 
     def kill(self):
-        """End all of its processes without a word; they share memory, and the children end when the first of them has."""
+        """End all of its processes without a word; they share memory, and the children end when the
+        first of them has.
+        """
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         until = time.monotonic() + 30
@@ -272,7 +329,11 @@ class PostgresServer:
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if entry.name.isdecimal() and Path(entry / "cwd").readlink() == self.data / "db" and int(entry.name) != self.process.pid:
+                if (
+                    entry.name.isdecimal()
+                    and Path(entry / "cwd").readlink() == self.data / "db"
+                    and int(entry.name) != self.process.pid
+                ):
                     found.append(int(entry.name))
         return found
 
@@ -305,23 +366,36 @@ def serving(folder, *options, binary="redis-server"):
 
 @contextmanager
 def clustered(folder, *options, masters=3, replicas=0, binary="redis-server", kind=Server):
-    """The servers of a cluster: its masters, then its replicas, the first of the first master and so on."""
+    """The servers of a cluster: its masters, then its replicas, the first of the first master and
+    so on.
+    """
     servers, every = [], masters + replicas
     try:
         servers += (
-            kind(folder / str(number), "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options, binary=binary)
+            kind(
+                folder / str(number),
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "1000",
+                *options,
+                binary=binary,
+            )
             for number in range(every)
         )
         bounds = [16384 * number // masters for number in range(masters + 1)]
         for number, server in enumerate(servers):
             with server.client as client:
                 if number < masters:
-                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+                    client.execute_command(
+                        "CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1
+                    )
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         until, again = time.monotonic() + 30, 0.0
         while not all(whole(server, every) for server in servers):
             assert time.monotonic() < until, "the cluster does not come together"
-            if time.monotonic() > again:  # a handshake that a busy machine answers too late is given up, and never repeated
+            # a handshake that a busy machine answers too late is given up, and never repeated
+            if time.monotonic() > again:
                 again = time.monotonic() + 2
                 for server in servers[1:]:
                     with server.client as client:
@@ -329,7 +403,9 @@ def clustered(folder, *options, masters=3, replicas=0, binary="redis-server", ki
             time.sleep(0.05)
         for master, replica in zip(servers, servers[masters:], strict=False):
             with master.client as here, replica.client as there:
-                there.execute_command("CLUSTER", "REPLICATE", here.execute_command("CLUSTER", "MYID"))
+                there.execute_command(
+                    "CLUSTER", "REPLICATE", here.execute_command("CLUSTER", "MYID")
+                )
         for replica in servers[masters:]:
             replica.follows()
         yield servers
@@ -342,12 +418,18 @@ def whole(server, masters):
     """Whether a server sees all of its cluster."""
     with server.client as client:
         info = client.execute_command("CLUSTER", "INFO")
-        info = info if isinstance(info, dict) else dict(line.split(":") for line in info.decode().split("\r\n") if ":" in line)
+        info = (
+            info
+            if isinstance(info, dict)
+            else dict(line.split(":") for line in info.decode().split("\r\n") if ":" in line)
+        )
         return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == masters
 
 
 class Proxy:
-    """A port that leads to a server, and can be led to another one. So many answers can be cut off, or the next to a call with `cut_at`."""
+    """A port that leads to a server, and can be led to another one. So many answers can be cut off,
+    or the next to a call with `cut_at`.
+    """
 
     def __init__(self, port):
         self.target, self.cut_answers, self.cut_at = port, 0, None

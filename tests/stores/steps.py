@@ -17,8 +17,10 @@ class Dead(BaseException):
 
 
 class Steps:
-    """Counts what a store writes: each commit of the state, and each shard of the table (of a cluster, a third of the groups; of
-    DynamoDB, each transaction). of_table: which of the steps are the table's."""
+    """Counts what a store writes: each commit of the state, and each shard of the table (of a
+    cluster, a third of the groups; of DynamoDB, each transaction). of_table: which of the steps are
+    the table's.
+    """
 
     def __init__(self, store, die_at=None):
         self.count, self.table, self.die_at, self.of_table = 0, 0, die_at, []
@@ -26,7 +28,10 @@ class Steps:
             store.state.before, store.table.before = self.step, self.table_step
             return
         if isinstance(store.table, DynamoTable):
-            commit, store.table._items = store.state.commit, _TableItems(store.table._items, self.table_step)
+            commit, store.table._items = (
+                store.state.commit,
+                _TableItems(store.table._items, self.table_step),
+            )
 
             def committing(changes, expect, marks=NO_MARKS):
                 self.step()
@@ -37,7 +42,12 @@ class Steps:
         run = store.state._servers.run
 
         def stepping(calls, **how):
-            if not calls or calls[0].command not in (scripts.COMMIT, scripts.GROUP, scripts.FENCE, scripts.EMPTY):
+            if not calls or calls[0].command not in (
+                scripts.COMMIT,
+                scripts.GROUP,
+                scripts.FENCE,
+                scripts.EMPTY,
+            ):
                 return run(calls, **how)
             if calls[0].command is scripts.COMMIT:
                 self.step()
@@ -62,7 +72,9 @@ class Steps:
 
 
 class _TableItems:
-    """The items of a table, where `step` is called before each transaction; the state has the same items without it."""
+    """The items of a table, where `step` is called before each transaction; the state has the same
+    items without it.
+    """
 
     def __init__(self, items, step):
         self._items, self._step = items, step

@@ -1,4 +1,6 @@
-"""A development environment: it reads the views that production has, builds its own, and never writes to production."""
+"""A development environment: it reads the views that production has, builds its own, and never
+writes to production.
+"""
 
 import contextlib
 import dataclasses
@@ -43,7 +45,12 @@ NOBODY = 65_534
 
 def view(name, *features, freshness=None):
     return hw.FeatureView(
-        name, source=EVENTS, keys=["user"], features=list(features), windows=["1h"], freshness=freshness or hw.streaming("2s")
+        name,
+        source=EVENTS,
+        keys=["user"],
+        features=list(features),
+        windows=["1h"],
+        freshness=freshness or hw.streaming("2s"),
     )
 
 
@@ -70,14 +77,18 @@ def urls(request, tmp_path):
 def produce(url, second, amount):
     """Production goes on: it commits an event, and materializes."""
     with contextlib.closing(hw.operations.open_store(url)) as store:
-        Flow([LIVE, CHANGED], scoped(store, "project", write=True), None).send([{"user": "ä", "amount": amount, "at": second}], second + 1)
+        Flow([LIVE, CHANGED], scoped(store, "project", write=True), None).send(
+            [{"user": "ä", "amount": amount, "at": second}], second + 1
+        )
         hw.materialize(PRODUCTION, store=store, at=at(second + 1))
 
 
 def everything(url):
     """A digest of all that a store holds."""
     with contextlib.closing(hw.operations.open_store(url, readonly=True)) as store:
-        return hashlib.sha256(b"".join(key + value for key, value in sorted(store.scan(b"")))).hexdigest()
+        return hashlib.sha256(
+            b"".join(key + value for key, value in sorted(store.scan(b"")))
+        ).hexdigest()
 
 
 @pytest.fixture
@@ -96,13 +107,18 @@ def developing(urls, monkeypatch):
 
 
 def values(store):
-    return hw.get_online_features(DEVELOPMENT.models[0].features, ROW, store=store, details=True).select(NAMES).row(0)
+    return (
+        hw.get_online_features(DEVELOPMENT.models[0].features, ROW, store=store, details=True)
+        .select(NAMES)
+        .row(0)
+    )
 
 
 def test_it_reads_production_and_builds_what_changed(production, developing, clock):
     before = everything(production)
     with opened_for("project", None, write=True) as mine:
-        Flow([OURS], mine, None).send([{"user": "ä", "amount": 7.0, "at": 1}], 2)  # the changed view, from history and stream
+        # the changed view, from history and stream
+        Flow([OURS], mine, None).send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
         assert values(mine) == (2, 1.0, 7.0)
         assert len(environment(mine)) == 12
     assert everything(production) == before
@@ -112,7 +128,9 @@ def test_it_reads_production_and_builds_what_changed(production, developing, clo
         assert values(mine) == (3, 1.0, 7.0)
     planned = plan(DEVELOPMENT)
     assert planned.from_production == ("live", "hourly")
-    assert "  view live is read from the production store, and nothing is written there" in str(planned)
+    assert "  view live is read from the production store, and nothing is written there" in str(
+        planned
+    )
     states = {v.view: v.state for v in hw.status(DEVELOPMENT, at=at(4)).views}
     assert states == {"live": "approximate", "hourly": "current", "changed": "approximate"}
 
@@ -120,20 +138,37 @@ def test_it_reads_production_and_builds_what_changed(production, developing, clo
 def test_it_writes_nothing_to_production(production, developing):
     before = everything(production)
     assert hw.materialize(DEVELOPMENT, at=at(3)) == []
-    with pytest.raises(UsageError, match="hourly: read from production, so nothing is materialized in this development environment"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            "hourly: read from production, so nothing is materialized in this development "
+            "environment"
+        ),
+    ):
         hw.materialize(DEVELOPMENT, ["hourly"], at=at(3))
     with opened_for("project", None, write=True) as mine:
         with pytest.raises(
-            UsageError, match="every streaming view of project 'project' is read from production; there is nothing to ingest"
+            UsageError,
+            match=(
+                "every streaming view of project 'project' is read from production; there is "
+                "nothing to ingest"
+            ),
         ):
             ingest(project_of(LIVE, DAILY), mine, data_dir=None, once=True)
         with pytest.raises(
-            StoreError, match="a view is read from the production store, and a development environment writes nothing there"
+            StoreError,
+            match=(
+                "a view is read from the production store, and a development environment writes "
+                "nothing there"
+            ),
         ):
             mine.commit({keyspace.records(LIVE.record_group) + b"x": b"y"}, {})
         with pytest.raises(StoreError, match="a view is read from the production store"):
             hw.operations.forget(DEVELOPMENT, ["live"], store=mine)
-    with contextlib.closing(hw.operations.open_store(production, readonly=True)) as again, pytest.raises(StoreError):
+    with (
+        contextlib.closing(hw.operations.open_store(production, readonly=True)) as again,
+        pytest.raises(StoreError),
+    ):
         again.commit({b"nx": b"y"}, {})
     assert everything(production) == before
 
@@ -143,13 +178,16 @@ def compared(rows):
 
 
 def test_parity_leaves_streams_of_production_to_production(production, developing, tmp_path):
-    """Their archive is there, in part in its store: no matter which part is in the data directory, no value is said to differ."""
+    """Their archive is there, in part in its store: no matter which part is in the data directory,
+    no value is said to differ.
+    """
     elsewhere = {"the view is read from production, and its archive is there; compare it there": 1}
     with opened_for("project", None, write=True) as mine:
         Flow([OURS], mine, tmp_path / "data").send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
     expected = {"live": (0, 0, elsewhere), "hourly": (3, 0, {}), "changed": (3, 0, {})}
     assert compared(hw.parity(DEVELOPMENT, data_dir=tmp_path / "data", at=at(3))) == expected
-    with contextlib.closing(hw.operations.open_store(production)) as store:  # half of its archive comes to lie there
+    # half of its archive comes to lie there
+    with contextlib.closing(hw.operations.open_store(production)) as store:
         flow = Flow([LIVE, CHANGED], scoped(store, "project", write=True), tmp_path / "data")
         flow.ingestor.roll(least=1)
         flow.send([{"user": "b", "amount": 1.0, "at": 2}], 3)
@@ -170,7 +208,9 @@ def read_only(url):
         return f"redis://{name}:password@{host}"
     (grants,) = re.findall(r"(CREATE ROLE reader .*?\n)```", RIGHTS, re.DOTALL)
     with psycopg_connection(url) as connection:
-        connection.execute(grants.replace("reader", name).replace("headwater", url.partition("prefix=")[2]))
+        connection.execute(
+            grants.replace("reader", name).replace("headwater", url.partition("prefix=")[2])
+        )
     return f"postgresql://{name}@{host}"
 
 
@@ -183,16 +223,25 @@ def psycopg_connection(url):
 
 
 @pytest.mark.parametrize("urls", ["redis", "postgres"], indirect=True)
-def test_a_user_with_the_documented_rights_reads_production(urls, production, developing, monkeypatch):
+def test_a_user_with_the_documented_rights_reads_production(
+    urls, production, developing, monkeypatch
+):
     reader = read_only(production)
-    with pytest.raises(StoreError, match="refuses"), contextlib.closing(hw.operations.open_store(reader)) as store:
+    with (
+        pytest.raises(StoreError, match="refuses"),
+        contextlib.closing(hw.operations.open_store(reader)) as store,
+    ):
         store.commit({b"nx": b"y"}, {})
     monkeypatch.setenv("HEADWATER_READS", reader)
     with opened_for("project", None, write=True) as mine:
         Flow([OURS], mine, None).send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
         assert values(mine) == (2, 1.0, 7.0)
     assert plan(DEVELOPMENT).from_production == ("live", "hourly")
-    assert [view.state for view in hw.status(DEVELOPMENT, at=at(3)).views] == ["approximate", "current", "approximate"]
+    assert [view.state for view in hw.status(DEVELOPMENT, at=at(3)).views] == [
+        "approximate",
+        "current",
+        "approximate",
+    ]
 
 
 def test_compaction_and_erasure_leave_production_as_it_is(production, developing, clock, tmp_path):
@@ -200,9 +249,15 @@ def test_compaction_and_erasure_leave_production_as_it_is(production, developing
         Flow([OURS], mine, None).send([{"user": "ä", "amount": 7.0, "at": 1}], 2)
     before = everything(production)
     receipt = hw.operations.erase(DEVELOPMENT, {"user": "ä"}, data_dir=tmp_path / "data")
-    assert {name for name in receipt.rows if name.startswith("online records")} == {"online records of changed"}
-    elsewhere = {place.place: place.why for place in receipt.not_searched if place.place.startswith("view ")}
-    assert elsewhere == dict.fromkeys(["view live", "view hourly"], "read from the production store: erase the key there")
+    assert {name for name in receipt.rows if name.startswith("online records")} == {
+        "online records of changed"
+    }
+    elsewhere = {
+        place.place: place.why for place in receipt.not_searched if place.place.startswith("view ")
+    }
+    assert elsewhere == dict.fromkeys(
+        ["view live", "view hourly"], "read from the production store: erase the key there"
+    )
     assert everything(production) == before
     clock(9_000)  # no window reaches what there is
     with contextlib.closing(hw.operations.open_store(production)) as store:
@@ -210,16 +265,19 @@ def test_compaction_and_erasure_leave_production_as_it_is(production, developing
     with opened_for("project", None, write=True) as mine:
         Flow([OURS], mine, None).send([], 9_000)
     before = everything(production)
-    assert [(view.view, view.compaction.before.records, view.compaction.after.records) for view in compact_store(DEVELOPMENT)] == [
-        ("changed", 1, 0)
-    ]
+    assert [
+        (view.view, view.compaction.before.records, view.compaction.after.records)
+        for view in compact_store(DEVELOPMENT)
+    ] == [("changed", 1, 0)]
     assert everything(production) == before
 
 
 @pytest.mark.parametrize("urls", ["lmdb"], indirect=True)
 @pytest.mark.parametrize("stream", ["kafka", "kinesis"])
 def test_streams_are_read_beside_production(urls, production, developing, monkeypatch, stream):
-    """By another consumer group, so that production keeps its partitions; without its consumer, whose subscriptions would end."""
+    """By another consumer group, so that production keeps its partitions; without its consumer,
+    whose subscriptions would end.
+    """
     monkeypatch.setattr(source_ingestor, "open_feed", lambda source, *_: source.stream)
     schema = {"user": str, "amount": float, "at": datetime}
     given = hw.kafka("events", servers="a:9", schema=schema, group="ours")
@@ -263,12 +321,23 @@ print(read("second"))
 def test_a_store_whose_files_may_not_be_written_is_read(urls, production, monkeypatch):
     folder = Path(urls[0].removeprefix("lmdb:").partition("?")[0])
     own = Path(tempfile.mkdtemp(prefix="own-"))
-    for path, mode in ((folder.parent, 0o755), (folder, 0o555), (folder / "data.mdb", 0o444), (folder / "lock.mdb", 0o666), (own, 0o777)):
+    for path, mode in (
+        (folder.parent, 0o755),
+        (folder, 0o555),
+        (folder / "data.mdb", 0o444),
+        (folder / "lock.mdb", 0o666),
+        (own, 0o777),
+    ):
         path.chmod(mode)
     monkeypatch.setenv("HEADWATER_READS", urls[0])
     try:
         done = subprocess.run(
-            [sys.executable, "-c", READS, str(folder), str(own)], check=False, capture_output=True, text=True, cwd=ROOT, timeout=120
+            [sys.executable, "-c", READS, str(folder), str(own)],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=120,
         )
         assert (done.returncode, done.stdout) == (0, "(2, 1.0)\n"), done.stderr
     finally:
@@ -289,15 +358,23 @@ def test_both_environments_need_a_store_of_their_own(urls, production, monkeypat
     other = dataclasses.replace(DEVELOPMENT, name="other")
     monkeypatch.setenv("HEADWATER_READS", urls[0])
     monkeypatch.setenv("HEADWATER_STORE", f"lmdb:{tmp_path}/other?size=1GB")
-    with pytest.raises(StoreError, match="the online store belongs to project 'project', and this is project 'other'"):
+    with pytest.raises(
+        StoreError,
+        match="the online store belongs to project 'project', and this is project 'other'",
+    ):
         hw.status(other)
 
 
 def test_a_store_that_a_project_has_written_to_is_not_one_s_own(urls, production, monkeypatch):
     """Production's by another spelling of its URL, or any other."""
     before = everything(production)
-    monkeypatch.setenv("HEADWATER_READS", production + ("&timeout=9s" if "prefix" in production else "&runs=on"))
-    with pytest.raises((UsageError, StoreError), match=r"--store is the store of project 'project'|is already open in this process"):
+    monkeypatch.setenv(
+        "HEADWATER_READS", production + ("&timeout=9s" if "prefix" in production else "&runs=on")
+    )
+    with pytest.raises(
+        (UsageError, StoreError),
+        match=r"--store is the store of project 'project'|is already open in this process",
+    ):
         hw.status(DEVELOPMENT, store=production)
     assert everything(production) == before
 

@@ -23,7 +23,15 @@ from tests.stores.steps import Dead
 
 _NUMBERS = itertools.count()
 OWN = OFFSET + b"p"
-READS = {"describe_table", "describe_time_to_live", "batch_get_item", "transact_get_items", "query", "scan", "get_item"}
+READS = {
+    "describe_table",
+    "describe_time_to_live",
+    "batch_get_item",
+    "transact_get_items",
+    "query",
+    "scan",
+    "get_item",
+}
 
 
 @pytest.fixture(params=["ministack", *(["moto"] if LONG else [])])
@@ -37,7 +45,9 @@ def opened(url):
     with contextlib.ExitStack() as stack:
 
         def make(other=None, **options):
-            return stack.enter_context(contextlib.closing(hw.operations.open_store(other or url, **options)))
+            return stack.enter_context(
+                contextlib.closing(hw.operations.open_store(other or url, **options))
+            )
 
         yield make
 
@@ -64,15 +74,25 @@ def deadly(monkeypatch):
 
 
 SMALL = {b"o1": b"new", b"o2": b"N" * 20_000, b"o3": None}
-LARGE = {b"o1": b"new", b"o2": b"N" * 20_000, b"o3": None} | {b"a%d" % n: b"%d" % n for n in range(30)}
+LARGE = {b"o1": b"new", b"o2": b"N" * 20_000, b"o3": None} | {
+    b"a%d" % n: b"%d" % n for n in range(30)
+}
 BEFORE = {b"o1": b"old", b"o2": b"O" * 20_000, b"o3": b"P" * 20_000}
 
 
 @pytest.mark.parametrize(
-    "changes", [pytest.param(SMALL, id="in one transaction"), pytest.param(LARGE, id="behind gates", marks=pytest.mark.slow)]
+    "changes",
+    [
+        pytest.param(SMALL, id="in one transaction"),
+        pytest.param(LARGE, id="behind gates", marks=pytest.mark.slow),
+    ],
 )
-def test_a_commit_of_the_state_that_is_killed_at_any_request(changes, opened, url, deadly, monkeypatch):
-    """It is made as a whole or not at all, the next one is made, and what it left behind is swept."""
+def test_a_commit_of_the_state_that_is_killed_at_any_request(
+    changes, opened, url, deadly, monkeypatch
+):
+    """It is made as a whole or not at all, the next one is made, and what it left behind is
+    swept.
+    """
     monkeypatch.setattr(state, "_KEYS", 20)
     monkeypatch.setattr(gates, "_ABANDONED", 0.05)
     monkeypatch.setattr(gates, "GATES", 2)
@@ -106,7 +126,9 @@ def test_a_commit_of_the_state_that_is_killed_at_any_request(changes, opened, ur
 
 
 def test_a_reader_that_saw_a_commit_decided_goes_on_after_it(opened, deadly, monkeypatch):
-    """It reads the commit's values from its log; then another process finishes it, and the log is gone."""
+    """It reads the commit's values from its log; then another process finishes it, and the log is
+    gone.
+    """
     monkeypatch.setattr(state, "_KEYS", 20)
     monkeypatch.setattr(gates, "_ABANDONED", 0.05)
     changes = {b"a%d" % n: b"%d" % n for n in range(60)}
@@ -121,7 +143,10 @@ def test_a_reader_that_saw_a_commit_decided_goes_on_after_it(opened, deadly, mon
         if dict(reader.scan(b"a")) == changes:  # decided, and not written
             break
         opened().state.commit({b"b": b"1"}, {})  # gives up what was not decided
-    stored = {dynamodb_table.key_of(item)[1] for item in reader.table._items.all(reader.state._prefix + b"S")}
+    stored = {
+        dynamodb_table.key_of(item)[1]
+        for item in reader.table._items.all(reader.state._prefix + b"S")
+    }
     assert len(stored & changes.keys()) < 60
     opened().state.commit({b"a0": b"next"}, {})
     assert dict(reader.scan(b"a")) == changes | {b"a0": b"next"}
@@ -139,7 +164,9 @@ def swept(store, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_batch_of_spark_that_is_killed_at_any_request_counts_once(url, deadly, tmp_path, monkeypatch):
+def test_a_batch_of_spark_that_is_killed_at_any_request_counts_once(
+    url, deadly, tmp_path, monkeypatch
+):
     """It comes again, with its rows in another order, as often as Spark likes."""
     for at in itertools.count(step=1 if LONG else 3):
         there = url.replace("prefix=", f"prefix=batch{at}-")
@@ -168,7 +195,9 @@ def test_a_state_that_is_lost_is_refused(opened, url):
     store.commit({OWN: number(1), RECORD + b"k": record(1)}, {OWN: None})
     items = store.table._items
     items.drop_all([dynamodb_table.key_of(item) for item in items.all(store.state._prefix + b"S")])
-    with pytest.raises(LostError, match=r"records of another state of ingestion.*rebuild it from the archive"):
+    with pytest.raises(
+        LostError, match=r"records of another state of ingestion.*rebuild it from the archive"
+    ):
         opened()
 
 
@@ -193,11 +222,22 @@ def test_a_record_that_is_too_large_is_refused_before_its_commit_is_decided(open
     store = opened()
     store.mend(OWN)
     store.commit({OWN: number(1), RECORD + b"k" * 20: record(1)}, {OWN: None})
-    with pytest.raises(StoreError, match=r"record of the key 'k+' has 420,016 bytes, and an item of DynamoDB takes 407,552.*fewer windows"):
-        store.commit({OWN: number(2), RECORD + b"k" * 20: record(2, bytes(420_000))}, {OWN: number(1)})
+    with pytest.raises(
+        StoreError,
+        match=r"record of the key 'k+' has 420,016 bytes, and an item of DynamoDB takes 407,552.*fewer windows",
+    ):
+        store.commit(
+            {OWN: number(2), RECORD + b"k" * 20: record(2, bytes(420_000))}, {OWN: number(1)}
+        )
     named = RECORD + b"groupkey" + "Zoë".encode() + b"\0log-1"
-    with pytest.raises(StoreError, match=r"source 'visits', partition 'log-1': the record of the key 'Zoë' has 420,016 bytes"):
-        store.commit({OFFSET + b"visits\0log-1": number(1), named: record(1, bytes(420_000))}, {OFFSET + b"visits\0log-1": None})
+    with pytest.raises(
+        StoreError,
+        match=r"source 'visits', partition 'log-1': the record of the key 'Zoë' has 420,016 bytes",
+    ):
+        store.commit(
+            {OFFSET + b"visits\0log-1": number(1), named: record(1, bytes(420_000))},
+            {OFFSET + b"visits\0log-1": None},
+        )
     store.commit({OWN: number(2), RECORD + b"k" * 20: record(2, bytes(400_000))}, {OWN: number(1)})
     assert opened().get([OWN, RECORD + b"k" * 20]) == [number(2), record(2, bytes(400_000))]
 
@@ -232,7 +272,9 @@ def test_the_servers_clock_is_known(opened):
 
 
 def test_a_write_whose_answer_is_lost_is_made_once(opened, dynamodb_url):
-    """It is sent again, and neither a lease nor a change of records takes its first call for another process."""
+    """It is sent again, and neither a lease nor a change of records takes its first call for
+    another process.
+    """
     url = dynamodb_url("ministack", f"faults{next(_NUMBERS)}")
     port = re.search(r"127\.0\.0\.1:(\d+)", url).group(1)
     with contextlib.closing(Proxy(int(port))) as proxy:
@@ -240,7 +282,11 @@ def test_a_write_whose_answer_is_lost_is_made_once(opened, dynamodb_url):
         store.mend(OWN)
         store.commit({OWN: number(1), RECORD + b"k": record(1)}, {OWN: None})
         proxy.cut_at = b"TransactWriteItems"
-        with store.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds"), other.lease("ingest", wait=0):
+        with (
+            store.lease("ingest", wait=0),
+            pytest.raises(StoreError, match="another process holds"),
+            other.lease("ingest", wait=0),
+        ):
             pass
         assert proxy.cut_at is None
         for changed, held in ((record(1, b"less"), record(1)), (None, record(1, b"less"))):

@@ -1,6 +1,8 @@
-"""Jobs, replays, versions, erasures and development environments on DynamoDB: tests of other stores, run here on emulators.
+"""Jobs, replays, versions, erasures and development environments on DynamoDB: tests of other
+stores, run here on emulators.
 
-The full form has some of them on one emulator; the longest form has all on both, with the state in the table and in PostgreSQL.
+The full form has some of them on one emulator; the longest form has all on both, with the state in
+the table and in PostgreSQL.
 """
 
 import functools
@@ -70,7 +72,9 @@ in_full = pytest.mark.parametrize("make_store", _FULL, indirect=True)
 
 @pytest.fixture(params=_LONG)
 def make_store(request, dynamodb_url):
-    return functools.partial(hw.operations.open_store, dynamodb_url(request.param, f"operations{next(_NUMBERS)}"))
+    return functools.partial(
+        hw.operations.open_store, dynamodb_url(request.param, f"operations{next(_NUMBERS)}")
+    )
 
 
 @pytest.fixture
@@ -83,7 +87,9 @@ def store(make_store):
 def urls(make_store, dynamodb_url, request):
     """A production store, and where one's own is."""
     (url,) = make_store.args
-    return url, dynamodb_url(request.node.callspec.params["make_store"], f"operations{next(_NUMBERS)}")
+    return url, dynamodb_url(
+        request.node.callspec.params["make_store"], f"operations{next(_NUMBERS)}"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -101,21 +107,29 @@ def test_a_writer_elsewhere_is_fenced_and_goes_on_after_an_erasure(make_store, t
 
 @in_full
 def test_a_commit_and_a_fill_of_two_processes_lose_no_update(history, monkeypatch):
-    test_shared_records.test_a_commit_and_a_fill_of_two_processes_lose_no_update(history, monkeypatch)
+    test_shared_records.test_a_commit_and_a_fill_of_two_processes_lose_no_update(
+        history, monkeypatch
+    )
 
 
 @in_full
 def test_both_versions_of_a_view_are_filled_and_one_is_read_by_name(filled, tmp_path, clock):
-    test_view_versions.test_both_versions_are_filled_and_one_is_read_by_name(filled, tmp_path, clock)
+    test_view_versions.test_both_versions_are_filled_and_one_is_read_by_name(
+        filled, tmp_path, clock
+    )
 
 
 def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled, tmp_path):
-    test_view_versions.test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled, tmp_path)
+    test_view_versions.test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(
+        filled, tmp_path
+    )
 
 
 @in_full
 def test_a_running_process_stops_where_another_version_wrote(store, tmp_path, clock):
-    test_another_version.test_a_running_process_stops_where_another_version_wrote(store, tmp_path, clock)
+    test_another_version.test_a_running_process_stops_where_another_version_wrote(
+        store, tmp_path, clock
+    )
 
 
 @in_full

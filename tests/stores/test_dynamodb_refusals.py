@@ -1,4 +1,6 @@
-"""DynamoDB refuses, throttles, or is not what its URL says: each error names what to do, and nothing is lost."""
+"""DynamoDB refuses, throttles, or is not what its URL says: each error names what to do, and
+nothing is lost.
+"""
 
 import contextlib
 import itertools
@@ -21,7 +23,9 @@ OWN = OFFSET + b"p"
 
 
 def test_what_is_left_unprocessed_is_asked_for_again(opened, monkeypatch):
-    """As where a table's capacity is used up: one key of each batch is answered, one item of each is written."""
+    """As where a table's capacity is used up: one key of each batch is answered, one item of each
+    is written.
+    """
     call, counts = AwsClient.call, {"get": 0, "write": 0}
 
     def calling(self, operation, request, **options):
@@ -31,12 +35,18 @@ def test_what_is_left_unprocessed_is_asked_for_again(opened, monkeypatch):
         counts[kind] += 1
         ((table, wanted),) = request["RequestItems"].items()
         if kind == "get":
-            first, rest = {**wanted, "Keys": wanted["Keys"][:1]}, {**wanted, "Keys": wanted["Keys"][1:]}
+            first, rest = (
+                {**wanted, "Keys": wanted["Keys"][:1]},
+                {**wanted, "Keys": wanted["Keys"][1:]},
+            )
             left, name = bool(rest["Keys"]), "UnprocessedKeys"
         else:
             first, rest = wanted[:1], wanted[1:]
             left, name = bool(rest), "UnprocessedItems"
-        return {**call(self, operation, {"RequestItems": {table: first}}, **options), name: {table: rest} if left else {}}
+        return {
+            **call(self, operation, {"RequestItems": {table: first}}, **options),
+            name: {table: rest} if left else {},
+        }
 
     store = opened()
     keys = [RECORD + b"%d" % n for n in range(4)]
@@ -52,11 +62,32 @@ def test_what_is_left_unprocessed_is_asked_for_again(opened, monkeypatch):
 def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
     for other, options, error, text in (
         (url + "-none", {"readonly": True}, StoreError, r"no online store|there is no"),
-        ("dynamodb://x", {}, UsageError, r"names no table of DynamoDB: give dynamodb://TABLE\?region="),
-        (url + "&regon=x", {}, UsageError, r"the option 'regon' of dynamodb://.* is not known.*region"),
+        (
+            "dynamodb://x",
+            {},
+            UsageError,
+            r"names no table of DynamoDB: give dynamodb://TABLE\?region=",
+        ),
+        (
+            url + "&regon=x",
+            {},
+            UsageError,
+            r"the option 'regon' of dynamodb://.* is not known.*region",
+        ),
         *(
-            (f"{url}&state={given}", {}, UsageError, r"state= of dynamodb://.* names no database of PostgreSQL: give postgresql://")
-            for given in ("redis://cache", "postgresql://", "postgresql", "postgresql://user:secret@host", "postgresql://host/?prefix=x")
+            (
+                f"{url}&state={given}",
+                {},
+                UsageError,
+                r"state= of dynamodb://.* names no database of PostgreSQL: give postgresql://",
+            )
+            for given in (
+                "redis://cache",
+                "postgresql://",
+                "postgresql",
+                "postgresql://user:secret@host",
+                "postgresql://host/?prefix=x",
+            )
         ),
     ):
         if options:
@@ -76,7 +107,9 @@ def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
         ("ResourceInUseException",),
     )
     at = url.partition("?")[2]
-    with pytest.raises(StoreError, match=r"has the keys id \(S, HASH\), and headwater needs a partition key `p`"):
+    with pytest.raises(
+        StoreError, match=r"has the keys id \(S, HASH\), and headwater needs a partition key `p`"
+    ):
         opened(f"dynamodb://{name}?{at}")
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable)
@@ -86,7 +119,9 @@ def test_what_is_refused_says_what_to_do(opened, url, monkeypatch):
 
 
 def test_a_table_is_created_by_its_own_command_alone(opened, url, monkeypatch):
-    """A mistyped name or region is an error that names the tables that are there, and nothing is created."""
+    """A mistyped name or region is an error that names the tables that are there, and nothing is
+    created.
+    """
     items, call = opened().table._items, AwsClient.call
 
     def tables():
@@ -95,7 +130,11 @@ def test_a_table_is_created_by_its_own_command_alone(opened, url, monkeypatch):
     before = tables()
     elsewhere = url.replace("dynamodb://", "dynamodb://x")
     for other, readonly, text in (
-        (elsewhere, False, r"there is no table 'xtable-of-\w+' in dynamodb at http.* \(region eu-west-1\) \(did you mean 'table-of-"),
+        (
+            elsewhere,
+            False,
+            r"there is no table 'xtable-of-\w+' in dynamodb at http.* \(region eu-west-1\) \(did you mean 'table-of-",
+        ),
         (elsewhere, True, "did you mean 'table-of-.*`headwater store create`"),
         (
             url.replace("eu-west-1", "eu-west-3"),
@@ -116,7 +155,10 @@ def test_a_table_is_created_by_its_own_command_alone(opened, url, monkeypatch):
         patch.setattr(AwsClient, "call", refusing)
         with pytest.raises(StoreError, match="which tables are there may not be listed"):
             opened(elsewhere)
-        with pytest.raises(StoreError, match=r"may not be created \(not authorized: create_table\). Create it with a partition key `p`"):
+        with pytest.raises(
+            StoreError,
+            match=r"may not be created \(not authorized: create_table\). Create it with a partition key `p`",
+        ):
             hw.operations.create_store(elsewhere)
     made = hw.operations.create_store(elsewhere)
     assert made.table.startswith("arn:aws:dynamodb:eu-west-1:")
@@ -134,8 +176,12 @@ ABSENT = AwsRefusedError("ResourceNotFoundException", "no table", {})
     [
         (["CREATING", "CREATING", "ACTIVE"], None),
         (["UPDATING"], None),
-        ([ABSENT, ABSENT, "CREATING", "ACTIVE"], None),  # one who creates it may not see it at first
-        (["CREATING"], r"the table dynamodb://.* is still being created after 0.3 s; start again when it is ACTIVE"),
+        # one who creates it may not see it at first
+        ([ABSENT, ABSENT, "CREATING", "ACTIVE"], None),
+        (
+            ["CREATING"],
+            r"the table dynamodb://.* is still being created after 0.3 s; start again when it is ACTIVE",
+        ),
         (
             ["DELETING"],
             r"the table dynamodb://.* \(region eu-west-1\) is DELETING, and is used only while it is ACTIVE.*another name. Nothing",
@@ -150,7 +196,9 @@ def test_a_table_that_is_created_or_deleted_meanwhile(statuses, message, opened,
 
     def calling(self, operation, request, **options):
         if operation == "create_table":
-            raise AwsRefusedError("ResourceInUseException", "another process creates it, or it is being deleted", {})
+            raise AwsRefusedError(
+                "ResourceInUseException", "another process creates it, or it is being deleted", {}
+            )
         answer = call(self, operation, request, **options)
         if operation == "describe_table":
             status = left.pop(0) if len(left) > 1 else left[0]
@@ -160,7 +208,9 @@ def test_a_table_that_is_created_or_deleted_meanwhile(statuses, message, opened,
         return answer
 
     monkeypatch.setattr(AwsClient, "call", calling)
-    monkeypatch.setattr("headwater.stores.dynamodb.dynamodb_items._CREATED_WITHIN", 0.3 if message else 60.0)
+    monkeypatch.setattr(
+        "headwater.stores.dynamodb.dynamodb_items._CREATED_WITHIN", 0.3 if message else 60.0
+    )
     with pytest.raises(StoreError, match=message) if message else contextlib.nullcontext():
         hw.operations.create_store(url)
     if ABSENT not in statuses:
@@ -171,16 +221,24 @@ def test_a_table_that_is_created_or_deleted_meanwhile(statuses, message, opened,
 
 @pytest.mark.parametrize("attribute", ["n", "t", "u", "z", "a", "expires"])
 def test_a_time_to_live_on_an_attribute_of_the_store_is_refused(attribute, opened, monkeypatch):
-    """Records would be deleted by it, and values would lack their events. That of another table's items is harmless."""
+    """Records would be deleted by it, and values would lack their events. That of another table's
+    items is harmless.
+    """
     call, items = AwsClient.call, opened().table._items
     own = attribute != "expires"
     items._call(
         "update_time_to_live",
-        {"TableName": items.table, "TimeToLiveSpecification": {"Enabled": True, "AttributeName": attribute}},
+        {
+            "TableName": items.table,
+            "TimeToLiveSpecification": {"Enabled": True, "AttributeName": attribute},
+        },
     )
     for options in ({}, {"readonly": True}):
         with (
-            pytest.raises(StoreError, match=rf"has a time to live \(TTL\) on '{attribute}'.*Turn it off.*rebuild")
+            pytest.raises(
+                StoreError,
+                match=rf"has a time to live \(TTL\) on '{attribute}'.*Turn it off.*rebuild",
+            )
             if own
             else contextlib.nullcontext()
         ):
@@ -204,20 +262,33 @@ def test_a_table_that_is_deleted_under_a_store_is_named(opened):
         lambda: store.commit({OWN: number(1), RECORD + b"k": record(1)}, {OWN: None}),
         lambda: store.mend(OWN),
     ):
-        with pytest.raises(StoreError, match=r"the table dynamodb://.* is not there any more: .*Nothing was written"):
+        with pytest.raises(
+            StoreError,
+            match=r"the table dynamodb://.* is not there any more: .*Nothing was written",
+        ):
             use()
 
 
 def test_throttled_transactions_end_with_the_pauses_named(opened, url, monkeypatch, caplog):
-    """A transaction is throttled as a whole, or one of its items is; what was written before stays, and the same commit is made later."""
-    store, call, codes = opened(url.replace("timeout=60s", "timeout=300ms")), AwsClient.call, itertools.cycle([True, False])
+    """A transaction is throttled as a whole, or one of its items is; what was written before stays,
+    and the same commit is made later.
+    """
+    store, call, codes = (
+        opened(url.replace("timeout=60s", "timeout=300ms")),
+        AwsClient.call,
+        itertools.cycle([True, False]),
+    )
     store.mend(OWN)
 
     def calling(self, operation, request, **options):
         if operation != "transact_write_items":
             return call(self, operation, request, **options)
         if next(codes):
-            raise AwsRefusedError("TransactionCanceledException", "canceled", {"CancellationReasons": [{"Code": "ThrottlingError"}]})
+            raise AwsRefusedError(
+                "TransactionCanceledException",
+                "canceled",
+                {"CancellationReasons": [{"Code": "ThrottlingError"}]},
+            )
         raise AwsRefusedError(
             "TransactionCanceledException",
             "canceled",
@@ -227,7 +298,10 @@ def test_throttled_transactions_end_with_the_pauses_named(opened, url, monkeypat
     wanted = {OWN: number(1), RECORD + b"k": record(1)}, {OWN: None}
     with monkeypatch.context() as patch:
         patch.setattr(AwsClient, "call", calling)
-        with pytest.raises(StoreError, match=r"still leaves writes that met a transaction after 0.3 s. Is the table's capacity too small"):
+        with pytest.raises(
+            StoreError,
+            match=r"still leaves writes that met a transaction after 0.3 s. Is the table's capacity too small",
+        ):
             store.commit(*wanted)
     assert "requests were throttled so far, and are sent again" in caplog.text
     store.mend(OWN)
@@ -241,9 +315,15 @@ def test_a_state_in_postgresql_is_no_store_by_itself(dynamodb_url, postgres_url)
     url, plain = dynamodb_url("ministack_and_postgres", prefix), f"{postgres_url}?prefix={prefix}"
     hw.operations.open_store(url).close()
     for readonly in (False, True):
-        with pytest.raises(StoreError, match=r"the state of ingestion of a store whose records are elsewhere; give the URL of that store"):
+        with pytest.raises(
+            StoreError,
+            match=r"the state of ingestion of a store whose records are elsewhere; give the URL of that store",
+        ):
             hw.operations.open_store(plain, readonly=readonly)
-    with pytest.raises(LostError, match=r"either state= of its URL is not the one that it was made with, or that state was lost"):
+    with pytest.raises(
+        LostError,
+        match=r"either state= of its URL is not the one that it was made with, or that state was lost",
+    ):
         hw.operations.open_store(url.partition("&state=")[0])
     with contextlib.closing(hw.operations.open_store(plain + "-store")) as store:
         store.commit({OWN: number(1)}, {OWN: None})
@@ -255,9 +335,15 @@ def test_a_state_in_postgresql_is_no_store_by_itself(dynamodb_url, postgres_url)
     ("given", "address"),
     [
         ("postgresql://u:p@h:1/db", "postgresql://u:p@h:1/db"),
-        ("postgresql://u:p%40s+s%26%3F@h/db%3Fprefix=a%26sslmode=require", "postgresql://u:p%40s+s%26%3F@h/db?prefix=a&sslmode=require"),
+        (
+            "postgresql://u:p%40s+s%26%3F@h/db%3Fprefix=a%26sslmode=require",
+            "postgresql://u:p%40s+s%26%3F@h/db?prefix=a&sslmode=require",
+        ),
         ("postgresql://u@h/db?prefix=a", "postgresql://u@h/db?prefix=a"),
-        ("postgresql%3A%2F%2Fu%3Ap%2540s%40h%2Fdb%3Fprefix%3Da", "postgresql://u:p%40s@h/db?prefix=a"),
+        (
+            "postgresql%3A%2F%2Fu%3Ap%2540s%40h%2Fdb%3Fprefix%3Da",
+            "postgresql://u:p%40s@h/db?prefix=a",
+        ),
         ("postgresql:///db", "postgresql:///db"),
     ],
 )
@@ -272,7 +358,9 @@ def test_the_address_of_a_state_in_postgresql(given, address, monkeypatch, dynam
 
     monkeypatch.setattr("headwater.stores.postgres_state.open_state", opening)
     with pytest.raises(StoreError, match="seen"):
-        hw.operations.open_store(f"{dynamodb_url('ministack', 'address')}&state={given}&read_timeout=1s")
+        hw.operations.open_store(
+            f"{dynamodb_url('ministack', 'address')}&state={given}&read_timeout=1s"
+        )
     assert opened == [address]
 
 

@@ -9,7 +9,9 @@ import headwater as hw
 from headwater.errors import StoreError
 from headwater.stores.keyspace import FORMAT, FORMAT_KEY, OFFSET
 
-SERVERS = [pytest.param(kind, marks=pytest.mark.services) for kind in ("redis", "cluster", "postgres")]
+SERVERS = [
+    pytest.param(kind, marks=pytest.mark.services) for kind in ("redis", "cluster", "postgres")
+]
 
 
 @pytest.mark.parametrize("kind", ["lmdb", *SERVERS])
@@ -22,6 +24,7 @@ def test_a_store_of_another_format_is_refused_and_left_as_it_is(request, tmp_pat
         store.commit({FORMAT_KEY: b"2", OFFSET + b"p": b"7"}, {})
     for readonly in (False, True):
         with pytest.raises(
-            StoreError, match=r"has format b'2', and this version of headwater reads b'3'; use the version that wrote it, or re"
+            StoreError,
+            match=r"has format b'2', and this version of headwater reads b'3'; use the version that wrote it, or re",
         ):
             hw.operations.open_store(url, readonly=readonly)

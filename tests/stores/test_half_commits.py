@@ -1,6 +1,8 @@
-"""A writer that dies between any two steps of a commit, in stores that are log first: every count is exact, or the store is refused.
+"""A writer that dies between any two steps of a commit, in stores that are log first: every count
+is exact, or the store is refused.
 
-The stores are a cluster of Redis, DynamoDB with its state in the table or in PostgreSQL, and a table and a state in processes of their own.
+The stores are a cluster of Redis, DynamoDB with its state in the table or in PostgreSQL, and a
+table and a state in processes of their own.
 """
 
 import contextlib
@@ -23,7 +25,12 @@ from tests.stores.steps import KEYS, Dead, Steps, read, roll_back
 
 
 def event(n, *, second=None, key=None, **more):
-    return {"key": n % KEYS if key is None else key, "amount": float(2 ** (n % 20)), "at": 10 + n if second is None else second, **more}
+    return {
+        "key": n % KEYS if key is None else key,
+        "amount": float(2 ** (n % 20)),
+        "at": 10 + n if second is None else second,
+        **more,
+    }
 
 
 plain = [event(n) for n in range(120)]
@@ -31,7 +38,8 @@ held = [
     event(n, second=1050 + n) if n % 5 == 1 else event(n) for n in range(120)
 ]  # some wait when they come, some no more when they come again
 twice = [event(n % 70, id=f"e{n % 70}") for n in range(120)]
-images = [  # of fifty events, which move from key to key and from tile to tile, and some of them are taken back
+# of fifty events, which move from key to key and from tile to tile, and some of them are taken back
+images = [
     event(n % 50, second=10 + n % 50 + 400 * (n // 50), key=(n + 7 * (n // 50)) % KEYS)
     | {"amount": float(n), "id": f"e{n % 50}", "known": at(10 + n).isoformat(), "gone": n % 7 == 3}
     for n in range(120)
@@ -41,20 +49,32 @@ CASES = {
     "events": (plain, {}, {}),
     "events that wait": (held, {}, {}),
     "events with ids": (twice, {"id": str}, IDS),
-    "events that wait, with ids": ([e | {"id": f"e{n % 90}"} for n, e in enumerate(held)], {"id": str}, IDS),
-    "corrections": (images, {"id": str, "known": datetime, "gone": bool}, IDS | {"known_at_field": "known", "changes": "gone"}),
+    "events that wait, with ids": (
+        [e | {"id": f"e{n % 90}"} for n, e in enumerate(held)],
+        {"id": str},
+        IDS,
+    ),
+    "corrections": (
+        images,
+        {"id": str, "known": datetime, "gone": bool},
+        IDS | {"known_at_field": "known", "changes": "gone"},
+    ),
 }
 
 
 def view_of(schema, source):
-    stream = hw.push(schema={"key": int, "amount": float, "at": datetime} | schema, at_least_once=True)
+    stream = hw.push(
+        schema={"key": int, "amount": float, "at": datetime} | schema, at_least_once=True
+    )
     return streaming_view(source={"stream": stream} | source)
 
 
 SENT = {"then": [120], "in pieces": [85, 99, 120], "with nothing between": [80, 80, 120]}
 
 
-KINDS = [(kind, case) for kind in ("cluster", "split", *(DYNAMODB if LONG else [])) for case in CASES]
+KINDS = [
+    (kind, case) for kind in ("cluster", "split", *(DYNAMODB if LONG else [])) for case in CASES
+]
 
 
 @pytest.mark.slow
@@ -108,7 +128,9 @@ def go_on(flow, events, cuts):
 @pytest.mark.slow
 @pytest.mark.parametrize("commits", [1, 2])
 def test_a_state_that_is_rolled_back_is_refused_or_was_not_ahead(commits, opening, tmp_path):
-    """After each step of the last of the commits that are forgotten; by the process that goes on, and by every one that comes."""
+    """After each step of the last of the commits that are forgotten; by the process that goes on,
+    and by every one that comes.
+    """
     view, refused = view_of({}, {}), 0
     for die_at in itertools.count():
         store = opening(f"back{die_at}")
@@ -128,7 +150,9 @@ def test_a_state_that_is_rolled_back_is_refused_or_was_not_ahead(commits, openin
             with pytest.raises(FencedError):
                 flow.send(plain[80:], 1200)
             for _ in range(2):
-                with pytest.raises(LostError, match=r"holds records of commits that .* has lost.*store rewind"):
+                with pytest.raises(
+                    LostError, match=r"holds records of commits that .* has lost.*store rewind"
+                ):
                     Flow([view], opening(f"back{die_at}"), tmp_path / f"archive{die_at}")
         else:
             store = opening(f"back{die_at}")
@@ -195,7 +219,8 @@ def test_who_was_slow_writes_no_half_of_a_commit_later(opening):
             slow.state.before = slow.table.before = overtaken
         with pytest.raises(FencedError):
             commit(slow, 2, 1)
-        assert taken.wait(60)  # shards are written side by side, and the first that is refused ends the commit
+        # shards are written side by side, and the first that is refused ends the commit
+        assert taken.wait(60)
         assert records_of(other) == {record(3)}
         for expected in (1, 2, 3):
             with pytest.raises(FencedError):
@@ -217,7 +242,10 @@ def test_a_commit_of_no_writer_is_compared_shard_by_shard(opening):
     with pytest.raises(FencedError):
         store.commit(compact, dict.fromkeys(keys, record(1)))
     assert records_of(store) == {record(2)}
-    store.commit(dict.fromkeys(keys[:10]) | dict.fromkeys(keys[10:], record(2, b"less")), dict.fromkeys(keys, record(2)))
+    store.commit(
+        dict.fromkeys(keys[:10]) | dict.fromkeys(keys[10:], record(2, b"less")),
+        dict.fromkeys(keys, record(2)),
+    )
     assert records_of(store) == {record(2, b"less")}
     commit(store, 3, 2)
     assert (records_of(store), len(list(store.scan(RECORD))), store.outrun) == ({record(3)}, 50, 0)

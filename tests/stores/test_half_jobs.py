@@ -1,4 +1,6 @@
-"""Jobs that die between any two steps in stores that are log first: they go on, or refuse a state that has lost commits."""
+"""Jobs that die between any two steps in stores that are log first: they go on, or refuse a state
+that has lost commits.
+"""
 
 import itertools
 
@@ -15,16 +17,27 @@ from tests.stores.steps import KEYS, Dead, Steps, read, roll_back
 
 
 def event(n, *, second=None, key=None):
-    return {"key": n % KEYS if key is None else key, "amount": float(2 ** (n % 20)), "at": 10 + n if second is None else second}
+    return {
+        "key": n % KEYS if key is None else key,
+        "amount": float(2 ** (n % 20)),
+        "at": 10 + n if second is None else second,
+    }
 
 
 plain = [event(n) for n in range(120)]
 
 
 def hourly():
-    """A view of 90 events of 30 keys: three each, one of them before the first hour, of amount 1, 10 and 100."""
+    """A view of 90 events of 30 keys: three each, one of them before the first hour, of amount 1,
+    10 and 100.
+    """
     rows = [(key, 3600 * n + 0.1 + key, 10.0**n) for key in range(KEYS) for n in range(3)]
-    return view_of(frame(rows), freshness=hw.batch("1h", delay="10m"), features=[hw.sum("amount")], windows=["300d"])
+    return view_of(
+        frame(rows),
+        freshness=hw.batch("1h", delay="10m"),
+        features=[hw.sum("amount")],
+        windows=["300d"],
+    )
 
 
 def make(store, hours):
@@ -45,7 +58,9 @@ def job_killed_at(die_at, opening):
     make(store, 1)
     died = killed(Steps(store, die_at), make, store, 2)
     store = opening(f"job{die_at}")
-    assert read(hourly(), store, 4201)[0] == [1.0] * KEYS, "the cut before is read until the job is done"
+    assert read(hourly(), store, 4201)[0] == [1.0] * KEYS, (
+        "the cut before is read until the job is done"
+    )
     make(store, 2)
     assert read(hourly(), store, 7801)[0] == [11.0] * KEYS, f"killed before step {die_at}"
     make(store, 3)
@@ -59,7 +74,8 @@ def test_a_job_that_is_killed_while_its_records_are_written_is_gone_on_from(open
     make(store, 1)
     steps = Steps(store)
     make(store, 2)
-    assert job_killed_at(steps.of_table[-2], opening)  # the records are the last that a job writes to the table
+    # the records are the last that a job writes to the table
+    assert job_killed_at(steps.of_table[-2], opening)
 
 
 @pytest.mark.slow
@@ -69,7 +85,9 @@ def test_a_job_killed_between_every_two_steps(opening):
 
 @pytest.mark.parametrize("hours", [1, 2])
 def test_a_job_refuses_a_state_that_has_lost_its_cuts_until_it_is_repaired(hours, opening):
-    """Records in both slots may be of later cuts: added to again, they would count events twice or not at all."""
+    """Records in both slots may be of later cuts: added to again, they would count events twice or
+    not at all.
+    """
     store = opening()
     make(store, hours)
     before = list(store.state.snapshot())

@@ -1,4 +1,6 @@
-"""What goes wrong with files: the error says what to do, nothing is lost, and it works again once that is done."""
+"""What goes wrong with files: the error says what to do, nothing is lost, and it works again once
+that is done.
+"""
 
 import contextlib
 import functools
@@ -24,11 +26,14 @@ NOBODY = 65534
 
 
 def fill(store, most=200):
-    """Commit half a megabyte and an offset, again and again; how often that went well before the error, and the error."""
+    """Commit half a megabyte and an offset, again and again; how often that went well before the
+    error, and the error.
+    """
     for step in range(as_number(store.get([KEY])[0]) + 1, most):
         try:
             store.commit(
-                {RECORD + b"%d" % step: record(step, bytes(500_000)), KEY: number(step)}, {KEY: number(step - 1) if step > 1 else None}
+                {RECORD + b"%d" % step: record(step, bytes(500_000)), KEY: number(step)},
+                {KEY: number(step - 1) if step > 1 else None},
             )
         except StoreError as error:
             return step - 1, str(error)
@@ -47,7 +52,8 @@ def test_a_full_map(tmp_path):
     assert "Nothing was written. It has reached its size= limit: give more" in said
     holds(store, made)
     assert fill(store)[0] == made
-    store.commit({RECORD + b"1": None, RECORD + b"2": None}, {})  # dropping makes room, from the second commit on
+    # dropping makes room, from the second commit on
+    store.commit({RECORD + b"1": None, RECORD + b"2": None}, {})
     store.commit({KEY: number(made)}, {})
     store.commit({RECORD + b"1": record(1, bytes(500_000)), RECORD + b"2": b""}, {})
     store.close()
@@ -55,7 +61,8 @@ def test_a_full_map(tmp_path):
     holds(larger, made)
     assert fill(larger)[0] > made
     larger.close()
-    reader = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=1MB", readonly=True)  # only what writes is bounded
+    # only what writes is bounded
+    reader = hw.operations.open_store(f"lmdb:{tmp_path}/s?size=1MB", readonly=True)
     assert as_number(reader.get([KEY])[0]) > made
     reader.close()
 
@@ -63,7 +70,12 @@ def test_a_full_map(tmp_path):
 @contextlib.contextmanager
 def small_disk(folder):
     folder.mkdir()
-    if not is_root() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False).returncode:
+    if (
+        not is_root()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False
+        ).returncode
+    ):
         pytest.skip("needs root, and the right to mount a tmpfs")
     try:
         yield
@@ -105,7 +117,8 @@ def test_a_file_that_may_not_grow(tmp_path):
 
 
 def as_nobody(pipe, folder, readonly):
-    hw.operations.open_store(f"lmdb:{folder}-first").close()  # modules are imported while the process may still read them
+    # modules are imported while the process may still read them
+    hw.operations.open_store(f"lmdb:{folder}-first").close()
     os.seteuid(NOBODY)
     try:
         store = hw.operations.open_store(f"lmdb:{folder}", readonly=readonly)
@@ -185,7 +198,9 @@ def test_a_second_writer_waits_for_the_lease(tmp_path):
 
 @pytest.mark.slow
 def test_twenty_kills_amid_commits(tmp_path):
-    killed_commits_are_whole(functools.partial(hw.operations.open_store, f"lmdb:{tmp_path}/s"), Random(1), kills=20)
+    killed_commits_are_whole(
+        functools.partial(hw.operations.open_store, f"lmdb:{tmp_path}/s"), Random(1), kills=20
+    )
 
 
 def test_a_backup_while_commits_are_made(tmp_path):
@@ -214,7 +229,9 @@ def test_a_backup_while_commits_are_made(tmp_path):
 
 
 def test_a_scan_that_is_read_slowly_does_not_make_the_file_grow(tmp_path):
-    """Commits replace pages; an open read transaction would keep each of them, for the life of the file."""
+    """Commits replace pages; an open read transaction would keep each of them, for the life of the
+    file.
+    """
     with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
         for part in range(4):
             store.commit({b"o%d%04d" % (part, n): bytes(1000) for n in range(1000)}, {})
@@ -223,6 +240,8 @@ def test_a_scan_that_is_read_slowly_does_not_make_the_file_grow(tmp_path):
         scan = store.scan(b"o")
         next(scan)
         for step in range(30):
-            store.commit({b"o%d%04d" % (step % 4, n): bytes([step]) * 1000 for n in range(1000)}, {})
+            store.commit(
+                {b"o%d%04d" % (step % 4, n): bytes([step]) * 1000 for n in range(1000)}, {}
+            )
         assert store.size() < 3 * before
         assert sum(1 for _ in scan) == 3_999

@@ -1,4 +1,6 @@
-"""Records that a compiled loop copies from LMDB's pages are those that py-lmdb gets: every size, while others write, or not at all."""
+"""Records that a compiled loop copies from LMDB's pages are those that py-lmdb gets: every size,
+while others write, or not at all.
+"""
 
 import random
 import subprocess
@@ -43,7 +45,12 @@ def got(transaction, keys):
 
 def drawn(r):
     """A key and a value of each size that matters: up to and beyond a page, and none."""
-    key = b"t" + r.randbytes(r.choice([0, 1, 2, 8])) + b"\0" * r.choice([0, 0, 7]) + r.randbytes(r.choice([0, 1, 8, 9, 300]))
+    key = (
+        b"t"
+        + r.randbytes(r.choice([0, 1, 2, 8]))
+        + b"\0" * r.choice([0, 0, 7])
+        + r.randbytes(r.choice([0, 1, 8, 9, 300]))
+    )
     return key, r.randbytes(8 * r.choice([0, 1, 2, 27, 27, 27, 200, 255, 256, 400, 3000]))
 
 
@@ -60,12 +67,18 @@ def test_copies_are_gets(env, pages, seed):
                 transaction.delete(key)
                 if turn % 2:
                     del stored[key]
-        keys = r.sample(sorted(stored), min(len(stored), 300)) + [drawn(r)[0] for _ in range(40)] + [b"a", b"t", b"z" * 500]
+        keys = (
+            r.sample(sorted(stored), min(len(stored), 300))
+            + [drawn(r)[0] for _ in range(40)]
+            + [b"a", b"t", b"z" * 500]
+        )
         r.shuffle(keys)
         with env.begin() as transaction:
             assert copied(pages, transaction, keys, 1 << 20) == got(transaction, keys)
             for few in range(4):
-                assert copied(pages, transaction, keys[:few], 1 << 20) == got(transaction, keys[:few])
+                assert copied(pages, transaction, keys[:few], 1 << 20) == got(
+                    transaction, keys[:few]
+                )
 
 
 def test_a_store_without_keys_is_left_to_gets_or_has_none(env, pages):
@@ -111,13 +124,19 @@ def test_an_old_snapshot_is_left_to_gets(env, pages):
         assert copied(pages, transaction, [b"k"]) == b"4" * 8
 
 
-@pytest.mark.parametrize("content", [None, b"", b"short", bytes(1 << 14), b"\0" * 16 + b"\xde\xc0\xef\xbe\x02" + bytes(1 << 14)])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"short", bytes(1 << 14), b"\0" * 16 + b"\xde\xc0\xef\xbe\x02" + bytes(1 << 14)],
+)
 def test_another_format_is_left_to_gets(tmp_path, content):
     if content is not None:
         (tmp_path / "data.mdb").write_bytes(content)
     out = np.zeros(100, np.int64)
     file = file_identity(tmp_path / "data.mdb") if content is not None else (0, 0)
-    assert LmdbPages(tmp_path, file).copy(1, np.zeros(1, np.uint8), np.array([1]), NONE, out, 0) is None
+    assert (
+        LmdbPages(tmp_path, file).copy(1, np.zeros(1, np.uint8), np.array([1]), NONE, out, 0)
+        is None
+    )
 
 
 def test_a_file_that_took_the_place_of_the_open_one_is_left_to_gets(tmp_path, env, pages):
@@ -125,7 +144,10 @@ def test_a_file_that_took_the_place_of_the_open_one_is_left_to_gets(tmp_path, en
         transaction.put(b"k", b"1" * 8)
     (tmp_path / "restored").mkdir()
     env.copy(str(tmp_path / "restored"))
-    with lmdb.open(str(tmp_path / "restored"), map_size=1 << 30) as other, other.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(tmp_path / "restored"), map_size=1 << 30) as other,
+        other.begin(write=True) as transaction,
+    ):
         transaction.put(b"k", b"2" * 8)
     with env.begin(write=True) as transaction:
         transaction.put(b"j", b"3" * 8)
@@ -155,15 +177,23 @@ print(n, flush=True)
 @pytest.mark.slow
 def test_all_copies_of_a_read_are_of_one_commit_while_another_process_writes(tmp_path):
     store = LmdbStore(tmp_path / "s")
-    store.commit({b"p": (0).to_bytes(8, "little")} | {b"t%03d" % k: bytes(8) for k in range(200)}, {})
+    store.commit(
+        {b"p": (0).to_bytes(8, "little")} | {b"t%03d" % k: bytes(8) for k in range(200)}, {}
+    )
     seconds, r, copies, seen, known, head = 2.0, random.Random(1), 0, set(), -1, None
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "s"), str(seconds)], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "s"), str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
         assert writer.stdout.readline().strip() == "ready"
         until, out = time.monotonic() + seconds, np.empty(1 << 15, np.int64)
         while time.monotonic() < until:
             keys = [b"t%03d" % r.randrange(200) for _ in range(r.choice([1, 3, 40]))]
             letters = np.frombuffer(b"".join(keys), np.uint8)
-            snapshot, values, end = store.copy_records(known, [b"p"], letters, np.cumsum(list(map(len, keys))), NONE, out, 0)
+            snapshot, values, end = store.copy_records(
+                known, [b"p"], letters, np.cumsum(list(map(len, keys))), NONE, out, 0
+            )
             if values is not None:
                 known, head = snapshot, int.from_bytes(values[0], "little")
             if end is not None:

@@ -1,4 +1,6 @@
-"""Keys of entities of any length, and the longest names of projects, sources, partitions and prefixes, in every store."""
+"""Keys of entities of any length, and the longest names of projects, sources, partitions and
+prefixes, in every store.
+"""
 
 import json
 from contextlib import closing
@@ -19,7 +21,10 @@ KINDS = [
     "redis",
     "postgres",
     "ministack",
-    *(pytest.param(kind, marks=pytest.mark.long) for kind in ("cluster", "moto", "ministack_and_postgres", "moto_and_postgres")),
+    *(
+        pytest.param(kind, marks=pytest.mark.long)
+        for kind in ("cluster", "moto", "ministack_and_postgres", "moto_and_postgres")
+    ),
 ]
 LETTERS = [("é", 200), ("日", 133), ("日", 700), ("🙂", 2000), ("x", 399), ("x", 400), ("x", 2000)]
 USERS = ["", *(letter * count + end for letter, count in LETTERS for end in ("", "1", "2"))]
@@ -52,7 +57,10 @@ def written(folder, size):
     assert len(bytes(path)) == size
     path.parent.mkdir(parents=True)
     now = datetime.now(UTC)
-    rows = [{"user": user, "n": n, "at": (now - timedelta(seconds=60)).isoformat()} for n, user in enumerate(USERS)]
+    rows = [
+        {"user": user, "n": n, "at": (now - timedelta(seconds=60)).isoformat()}
+        for n, user in enumerate(USERS)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -83,7 +91,8 @@ def test_a_partition_with_a_longer_name_is_refused(make_store, url, tmp_path):
     path = written(tmp_path, ROOM + 1)
     with closing(hw.operations.open_store(url)) as store:
         with pytest.raises(
-            UsageError, match=rf"source '{NAME}': its partition '.*'... has a name of {ROOM + 1} bytes, and keys .* take {ROOM}. Give"
+            UsageError,
+            match=rf"source '{NAME}': its partition '.*'... has a name of {ROOM + 1} bytes, and keys .* take {ROOM}. Give",
         ):
             ingest(project_of(path, NAME)[0], store, data_dir=tmp_path / "data", once=True)
         assert not list(store.scan(keyspace.RECORD))
@@ -91,5 +100,8 @@ def test_a_partition_with_a_longer_name_is_refused(make_store, url, tmp_path):
 
 
 def test_a_longer_name_is_refused():
-    with pytest.raises(DefinitionError, match=r"a source has a name of 101 characters, 'n{40}'...; give one of at most 100"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"a source has a name of 101 characters, 'n{40}'...; give one of at most 100",
+    ):
         project_of("log.ndjson", NAME + "n")

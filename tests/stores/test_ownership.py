@@ -1,4 +1,6 @@
-"""One store and several projects, or streams: no project counts another's events, and whose a store is is said by name."""
+"""One store and several projects, or streams: no project counts another's events, and whose a store
+is is said by name.
+"""
 
 import polars as pl
 import pytest
@@ -29,32 +31,62 @@ def no_server_clock(monkeypatch):
 def view(folder, name="view", **more):
     source = hw.Source(
         "events",
-        stream=hw.appended(folder / "events.ndjson", schema={"at": pl.Datetime("us", "UTC"), "id": int, "key": str}),
+        stream=hw.appended(
+            folder / "events.ndjson", schema={"at": pl.Datetime("us", "UTC"), "id": int, "key": str}
+        ),
         timestamp_field="at",
         select=["key", "id"],
         **more,
     )
-    return hw.FeatureView(name, source=source, keys=["key"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("2s"))
+    return hw.FeatureView(
+        name,
+        source=source,
+        keys=["key"],
+        features=[hw.count()],
+        windows=["1h"],
+        freshness=hw.streaming("2s"),
+    )
 
 
 def project(name, of):
     table = pl.DataFrame({"asked": [at(0)], "y": [1], "key": ["a"]})
-    labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1h", select=["key"])
-    return hw.Project(name, [hw.Model("model", task="binary", features=hw.FeatureService("service", [of]), labels=labels)])
+    labels = hw.Labels(
+        "labels", table=table, timestamp_field="asked", label="y", known_after="1h", select=["key"]
+    )
+    return hw.Project(
+        name,
+        [
+            hw.Model(
+                "model", task="binary", features=hw.FeatureService("service", [of]), labels=labels
+            )
+        ],
+    )
 
 
 def send(folder, count, first=0):
     folder.mkdir(exist_ok=True)
     with (folder / "events.ndjson").open("a") as file:
-        file.writelines(f'{{"at": "{at(n).isoformat()}", "id": {n}, "key": "a"}}\n' for n in range(first, first + count))
+        file.writelines(
+            f'{{"at": "{at(n).isoformat()}", "id": {n}, "key": "a"}}\n'
+            for n in range(first, first + count)
+        )
 
 
 def count(of, store, project=None):
-    return hw.get_online_features(of, [{"key": "a"}], store=store, at=at(120), project=project, details=True)[f"{of.name}__count_1h"][0]
+    return hw.get_online_features(
+        of, [{"key": "a"}], store=store, at=at(120), project=project, details=True
+    )[f"{of.name}__count_1h"][0]
 
 
 def run(made, store, folder, **more):
-    hw.ingest(made, store, data_dir=folder, listen=None, once=True, options=hw.operations.IngestOptions(allow_unapplied=True, **more))
+    hw.ingest(
+        made,
+        store,
+        data_dir=folder,
+        listen=None,
+        once=True,
+        options=hw.operations.IngestOptions(allow_unapplied=True, **more),
+    )
 
 
 @pytest.mark.slow
@@ -63,18 +95,27 @@ def run(made, store, folder, **more):
 def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
     clock(100)
     ours, theirs = tmp_path / "ours", tmp_path / "ours" if alike else tmp_path / "theirs"
-    alice, bob = (project(name, view(place, **ids)) for name, place in (("alice", ours), ("bob", theirs)))
+    alice, bob = (
+        project(name, view(place, **ids)) for name, place in (("alice", ours), ("bob", theirs))
+    )
     mine, other = (one.models[0].features.views[0] for one in (alice, bob))
     send(ours, ALICE)
     if not alike:
         send(theirs, BOB)
     sent = ALICE if alike else BOB
     run(alice, store, tmp_path)
-    with pytest.raises(StoreError, match=r"belongs to project 'alice', and this is project 'bob'.*--allow-shared-store"):
+    with pytest.raises(
+        StoreError,
+        match=r"belongs to project 'alice', and this is project 'bob'.*--allow-shared-store",
+    ):
         run(bob, store, tmp_path)
     assert count(mine, store) == ALICE
     run(bob, store, tmp_path, shared=True)
-    assert (count(mine, store), count(other, store, "bob"), count(mine, store, "alice")) == (ALICE, sent, ALICE)
+    assert (count(mine, store), count(other, store, "bob"), count(mine, store, "alice")) == (
+        ALICE,
+        sent,
+        ALICE,
+    )
     send(theirs, 2, first=10)
     for one in (bob, alice, bob, alice):  # what was said once holds
         run(one, store, tmp_path)
@@ -83,14 +124,19 @@ def test_two_projects_share_nothing(store, tmp_path, clock, alike, ids):
         (parity,) = hw.parity(one, store=store, data_dir=tmp_path, at=at(120))
         assert (parity.mismatches, parity.events) == ([], expected)
         seen = hw.status(one, store=store, data_dir=tmp_path, at=at(100))
-        assert ([v.state for v in seen.views], [s.archived for s in seen.streams]) == (["current"], [expected])
+        assert ([v.state for v in seen.views], [s.archived for s in seen.streams]) == (
+            ["current"],
+            [expected],
+        )
     assert {place.name for place in (tmp_path / "archive").iterdir()} == {"events", "bob.events"}
     assert hw.operations.forget(bob, ["view"], store=store) == {"view": 1}
     assert count(mine, store) == ALICE + 2 * alike
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", ["status", "parity", "forget", "compact", "explain", "erase", "serve"])
+@pytest.mark.parametrize(
+    "call", ["status", "parity", "forget", "compact", "explain", "erase", "serve"]
+)
 def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clock, call):
     clock(100)
     send(tmp_path / "ours", ALICE)
@@ -101,7 +147,9 @@ def test_every_command_refuses_the_store_of_another_project(store, tmp_path, clo
         "parity": lambda: hw.parity(other, store=store, data_dir=tmp_path),
         "forget": lambda: hw.operations.forget(other, ["view"], store=store),
         "compact": lambda: compact_store(other, store=store),
-        "explain": lambda: hw.operations.explain(other, "view__count_1h", {"key": "a"}, store=store, data_dir=tmp_path),
+        "explain": lambda: hw.operations.explain(
+            other, "view__count_1h", {"key": "a"}, store=store, data_dir=tmp_path
+        ),
         "erase": lambda: hw.operations.erase(other, {"key": "a"}, store=store, data_dir=tmp_path),
         "serve": lambda: hw.operations.Service(other, store),
     }

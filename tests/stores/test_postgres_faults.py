@@ -1,4 +1,6 @@
-"""What PostgreSQL does at its worst, on a real server: nothing is written twice, and every fault is an error that says what to do."""
+"""What PostgreSQL does at its worst, on a real server: nothing is written twice, and every fault is
+an error that says what to do.
+"""
 
 import contextlib
 import itertools
@@ -47,14 +49,20 @@ def url(server, port=None, **options):
 @contextlib.contextmanager
 def opened(*urls, **options):
     with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(contextlib.closing(hw.operations.open_store(each, **options))) for each in urls]
+        stores = [
+            stack.enter_context(contextlib.closing(hw.operations.open_store(each, **options)))
+            for each in urls
+        ]
         yield stores if len(stores) > 1 else stores[0]
 
 
 def step(store, to):
     """One batch, as an ingest commits it."""
     (before,) = store.get([KEY])
-    store.commit({KEY: number(to), b"a%020d" % to: b""} | {key + b"\0p": record(to) for key in MANY}, {KEY: before})
+    store.commit(
+        {KEY: number(to), b"a%020d" % to: b""} | {key + b"\0p": record(to) for key in MANY},
+        {KEY: before},
+    )
 
 
 def offset(store):
@@ -85,7 +93,9 @@ def test_kills_of_the_server_amid_commits(server):
             server.start()
         stop.set()
         writer.result()
-    assert answered == list(range(1, len(answered) + 1)), "each is answered once, whether its answer came or was looked up"
+    assert answered == list(range(1, len(answered) + 1)), (
+        "each is answered once, whether its answer came or was looked up"
+    )
     assert len(answered) > 20
     with opened(url(server)) as store:
         assert {value for _, value in store.scan(RECORD)} == {record(offset(store))}
@@ -107,14 +117,27 @@ def test_a_commit_whose_answer_is_lost_is_made_once(server):
 
 @pytest.mark.services
 def test_a_connection_with_tls_that_breaks_is_made_again():
-    """The library names TLS in the error of a connection that breaks, as in that of one that is refused."""
+    """The library names TLS in the error of a connection that breaks, as in that of one that is
+    refused.
+    """
     openssl = shutil.which("openssl") or pytest.skip("needs openssl")
     with serving_postgres() as server:
         key, cert = (server.data / name for name in ("key.pem", "cert.pem"))
         subprocess.run(
             [
                 openssl,
-                *["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"],
+                *[
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "rsa:2048",
+                    "-nodes",
+                    "-days",
+                    "2",
+                    "-subj",
+                    "/CN=localhost",
+                    "-keyout",
+                ],
                 key,
                 "-out",
                 cert,
@@ -127,7 +150,10 @@ def test_a_connection_with_tls_that_breaks_is_made_again():
             file.chmod(0o600)
         server.restart("-c", "ssl=on", "-c", f"ssl_key_file={key}", "-c", f"ssl_cert_file={cert}")
         server.database = "postgres"
-        with contextlib.closing(Proxy(server.port)) as proxy, opened(url(server, proxy.port, sslmode="require")) as store:
+        with (
+            contextlib.closing(Proxy(server.port)) as proxy,
+            opened(url(server, proxy.port, sslmode="require")) as store,
+        ):
             for to in range(1, 4):
                 step(store, to)
                 proxy.switch(server.port)
@@ -140,7 +166,11 @@ def test_a_commit_that_was_given_up_is_not_made_later(server):
     with opened(url(server)) as store:
         store._count += 1
         assert not store._was_made()
-        with pytest.raises(StoreError, match="was given up"), store._connected() as connection, connection.transaction():
+        with (
+            pytest.raises(StoreError, match="was given up"),
+            store._connected() as connection,
+            connection.transaction(),
+        ):
             store._write(connection, {KEY: number(1)}, {})
         assert offset(store) == 0
         step(store, 1)
@@ -158,11 +188,22 @@ def test_commits_that_lock_each_other_are_made(server):
             def run(store, mine, other):
                 for n in range(50):
                     store.commit({other: number(n)}, {mine + b"!": None})
-                    store.commit(dict.fromkeys([mine, other], number(n)) | {mine + b"?": number(n)}, {other + b"!": None})
+                    store.commit(
+                        dict.fromkeys([mine, other], number(n)) | {mine + b"?": number(n)},
+                        {other + b"!": None},
+                    )
 
-            for done in [pool.submit(run, stores[0], b"o1", b"o2"), pool.submit(run, stores[1], b"o2", b"o1")]:
+            for done in [
+                pool.submit(run, stores[0], b"o1", b"o2"),
+                pool.submit(run, stores[1], b"o2", b"o1"),
+            ]:
                 done.result()
-        assert stores[0].get([b"o1?", b"o2?", b"o1!", b"o2!"]) == [number(49), number(49), None, None]
+        assert stores[0].get([b"o1?", b"o2?", b"o1!", b"o2!"]) == [
+            number(49),
+            number(49),
+            None,
+            None,
+        ]
         assert dict(stores[0].scan(b"o1!")) == {}
 
 
@@ -184,7 +225,10 @@ def test_of_two_that_expect_nothing_one_waits_and_is_fenced(server):
 @pytest.mark.services
 @pytest.mark.slow
 def test_a_server_that_hangs_is_given_up_in_time(server):
-    with opened(url(server, timeout="1s")) as store, opened(url(server, read_timeout="200ms"), for_requests=True) as reader:
+    with (
+        opened(url(server, timeout="1s")) as store,
+        opened(url(server, read_timeout="200ms"), for_requests=True) as reader,
+    ):
         step(store, 1)
         assert reader.get([KEY]) == [number(1)]
         server.pause()
@@ -207,7 +251,9 @@ def test_a_server_that_hangs_is_given_up_in_time(server):
 def test_the_holder_of_a_lease_is_named(server):
     with opened(url(server), url(server)) as (one, other), one.lease("ingest", wait=0):
         with (
-            pytest.raises(StoreError, match=r"another process holds the lease 'ingest' of .*: process \d+ on "),
+            pytest.raises(
+                StoreError, match=r"another process holds the lease 'ingest' of .*: process \d+ on "
+            ),
             other.lease("ingest", wait=0),
         ):
             raise AssertionError
@@ -235,7 +281,9 @@ def test_a_lease_that_is_released_is_free_at_once(server, monkeypatch):
 
 @pytest.mark.services
 def test_reading_only(server):
-    with pytest.raises(StoreError, match=r"there is no online store in .* under the prefix 'headwater'"):
+    with pytest.raises(
+        StoreError, match=r"there is no online store in .* under the prefix 'headwater'"
+    ):
         hw.operations.open_store(url(server), readonly=True)
     with opened(url(server)) as store:
         step(store, 1)
@@ -255,11 +303,23 @@ def test_two_prefixes_share_nothing(server):
 
 
 REFUSED = {
-    "no such database": ("postgresql://headwater@127.0.0.1:{port}/nowhere", "does not exist.*Create the database"),
+    "no such database": (
+        "postgresql://headwater@127.0.0.1:{port}/nowhere",
+        "does not exist.*Create the database",
+    ),
     "no such user": ("postgresql://stranger@127.0.0.1:{port}/postgres", "does not exist"),
-    "may not create": ("postgresql://guest@127.0.0.1:{port}/postgres", "permission denied.*Grant the user CREATE"),
-    "only reads": ("postgresql://standby@127.0.0.1:{port}/postgres", "read-only transaction.*give the address of the primary"),
-    "nobody there": ("postgresql://headwater@127.0.0.1:1/postgres?timeout=300ms", "does not answer.*Start it, or correct its address"),
+    "may not create": (
+        "postgresql://guest@127.0.0.1:{port}/postgres",
+        "permission denied.*Grant the user CREATE",
+    ),
+    "only reads": (
+        "postgresql://standby@127.0.0.1:{port}/postgres",
+        "read-only transaction.*give the address of the primary",
+    ),
+    "nobody there": (
+        "postgresql://headwater@127.0.0.1:1/postgres?timeout=300ms",
+        "does not answer.*Start it, or correct its address",
+    ),
 }
 
 
@@ -268,7 +328,9 @@ REFUSED = {
 def test_what_is_refused_says_what_to_do(server, address, said):
     with psycopg.connect(f"{server.address}/postgres", autocommit=True) as connection:
         for user in ("guest", "standby"):
-            connection.execute(f"DO $$ BEGIN CREATE ROLE {user} LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+            connection.execute(
+                f"DO $$ BEGIN CREATE ROLE {user} LOGIN; EXCEPTION WHEN duplicate_object THEN END $$"
+            )
         connection.execute("ALTER ROLE standby SET default_transaction_read_only = on")
     since = time.monotonic()
     with pytest.raises(StoreError, match=said):
@@ -284,10 +346,17 @@ def test_a_full_disk_is_an_error_and_writes_nothing(server):
         with psycopg.connect(url(server).rstrip("?"), autocommit=True) as connection:
             connection.execute(
                 "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+                "$$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = "
+                "'53100'; END $$"
             )
-            connection.execute("CREATE TRIGGER is_full BEFORE INSERT ON headwater.entries EXECUTE FUNCTION is_full()")
-            with pytest.raises(StoreError, match=r"No space left.*Nothing was written. Make room on the server's disk"):
+            connection.execute(
+                "CREATE TRIGGER is_full BEFORE INSERT ON headwater.entries EXECUTE FUNCTION "
+                "is_full()"
+            )
+            with pytest.raises(
+                StoreError,
+                match=r"No space left.*Nothing was written. Make room on the server's disk",
+            ):
                 step(store, 2)
             connection.execute("DROP TRIGGER is_full ON headwater.entries")
         assert offset(store) == 1
@@ -297,8 +366,14 @@ def test_a_full_disk_is_an_error_and_writes_nothing(server):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("postgresql://h/d?prefx=a", r"the option 'prefx' of postgresql://h/d is not known; .*'prefix'"),
-        ("postgresql://h/d?prefix=a%22b", r"prefix='a\"b' of postgresql://h/d: use up to 63 letters"),
+        (
+            "postgresql://h/d?prefx=a",
+            r"the option 'prefx' of postgresql://h/d is not known; .*'prefix'",
+        ),
+        (
+            "postgresql://h/d?prefix=a%22b",
+            r"prefix='a\"b' of postgresql://h/d: use up to 63 letters",
+        ),
     ],
 )
 def test_bad_urls(address, said):

@@ -1,4 +1,6 @@
-"""A log-first store whose servers have lost different commits is refused; after a repair it is filled again from the archive, exactly."""
+"""A log-first store whose servers have lost different commits is refused; after a repair it is
+filled again from the archive, exactly.
+"""
 
 import itertools
 
@@ -26,8 +28,12 @@ def view_of(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_a_state_that_has_lost_commits_goes_on_from_those_that_it_has(case, opening, tmp_path, clock):
-    """While the archive has files of the lost ones. The repair is stopped before each of its steps, and made again."""
+def test_a_state_that_has_lost_commits_goes_on_from_those_that_it_has(
+    case, opening, tmp_path, clock
+):
+    """While the archive has files of the lost ones. The repair is stopped before each of its steps,
+    and made again.
+    """
     clock(1105)
     view, events = view_of(case)
     whole = Flow([view], opening("whole"), tmp_path / "whole")
@@ -73,7 +79,9 @@ def test_a_state_that_has_lost_commits_goes_on_from_those_that_it_has(case, open
 
 @pytest.mark.parametrize("followed", [False, True])
 def test_a_writer_that_was_stopped_writes_no_records_after_the_repair(followed, opening):
-    """It was stopped before a step of a commit that was lost then, while the store was repaired. followed: another one goes on."""
+    """It was stopped before a step of a commit that was lost then, while the store was repaired.
+    followed: another one goes on.
+    """
     for stop_at in range(1, 5):
         slow = opening(f"slow{stop_at}")
         slow.mend(OWN)
@@ -101,7 +109,9 @@ def test_a_writer_that_was_stopped_writes_no_records_after_the_repair(followed, 
         if not followed and not repaired[0]:
             assert other.reconcile()  # now it has
             continue
-        assert (records_of(other), other.get([OWN])) == (({record(2)}, [number(2)]) if followed else (set(), [number(1)]))
+        assert (records_of(other), other.get([OWN])) == (
+            ({record(2)}, [number(2)]) if followed else (set(), [number(1)])
+        )
         assert not other.reconcile(dry_run=True)
 
 

@@ -31,7 +31,9 @@ def step(store, to, partition=b"p", records=MANY):
     """One batch, as an ingest commits it: the offset is expected to be where it was."""
     key = OFFSET + partition
     (before,) = store.get([key])
-    store.commit({key: number(to)} | {r + b"\0" + partition: record(to) for r in records}, {key: before})
+    store.commit(
+        {key: number(to)} | {r + b"\0" + partition: record(to) for r in records}, {key: before}
+    )
 
 
 def offset(store, partition=b"p"):
@@ -57,7 +59,9 @@ def closing():
 
 @pytest.fixture
 def failover(tmp_path, closing):
-    """A proxy before a primary; its replica; `cut`, which cuts the replica off; and `fail`, which puts it in the primary's place."""
+    """A proxy before a primary; its replica; `cut`, which cuts the replica off; and `fail`, which
+    puts it in the primary's place.
+    """
     primary = closing(Server(tmp_path / "primary"))
     proxy, link = closing(Proxy(primary.port)), closing(Proxy(primary.port))
     replica = closing(primary.replica(tmp_path / "replica", link.port))
@@ -93,7 +97,9 @@ def test_a_server_that_comes_back_empty_is_found(tmp_path):
         server.kill()
         server.start()
         for _ in range(2):
-            with pytest.raises(LostError, match=r"restarted empty: all 2 commits are lost.*prefix="):
+            with pytest.raises(
+                LostError, match=r"restarted empty: all 2 commits are lost.*prefix="
+            ):
                 store.commit({b"o": b""}, {})
         with server.client as client:
             assert client.dbsize() == 0, "a fenced writer has written"
@@ -139,7 +145,10 @@ def test_a_failover_that_loses_a_commit_fences_its_writer(failover):
         cut()
         step(store, 6)
         fail()
-        with pytest.raises(LostError, match=r"holds 2 commits; this process had made commit 3\..*Open the store again"):
+        with pytest.raises(
+            LostError,
+            match=r"holds 2 commits; this process had made commit 3\..*Open the store again",
+        ):
             store.commit({KEY: number(7)}, {})  # with any expectation
         with pytest.raises(LostError):
             store.check()
@@ -153,7 +162,9 @@ def test_a_failover_that_loses_a_commit_fences_its_writer(failover):
 
 @pytest.mark.services
 def test_a_writer_is_fenced_even_if_others_went_on_first(failover):
-    """Their commits must not make up for the number of those that are lost; nor must a second restart hide it."""
+    """Their commits must not make up for the number of those that are lost; nor must a second
+    restart hide it.
+    """
     proxy, replica, cut, fail = failover
     with opened(proxy.url, proxy.url) as (loser, other):
         step(loser, 5)
@@ -213,7 +224,9 @@ def test_a_primary_that_comes_back_from_being_a_replica_is_another(tmp_path, clo
 
 
 def count_on(url, stop, made):
-    """Commit batches until told to stop, as an ingest does: after an error it goes on from the offset that is stored."""
+    """Commit batches until told to stop, as an ingest does: after an error it goes on from the
+    offset that is stored.
+    """
     with opened(url) as store:
         to = 0
         while not stop.is_set():
@@ -230,7 +243,9 @@ def count_on(url, stop, made):
 
 @pytest.mark.services
 def test_kills_of_the_server_amid_commits(tmp_path):
-    """With `appendfsync always` nothing that was answered is lost, nothing is made twice, and the rest is whole."""
+    """With `appendfsync always` nothing that was answered is lost, nothing is made twice, and the
+    rest is whole.
+    """
     random, stop, made = Random(5), threading.Event(), []
 
     def made_so_far():
@@ -256,7 +271,9 @@ def test_kills_of_the_server_amid_commits(tmp_path):
             assert {value for _, value in store.scan(RECORD)} == {record(offset(store))}
             assert offset(store) >= answered[-1]
             with server.client as client:
-                assert int(client.hget("{headwater}:meta", "n")) == offset(store) + 1, "a commit was made twice"
+                assert int(client.hget("{headwater}:meta", "n")) == offset(store) + 1, (
+                    "a commit was made twice"
+                )
 
 
 # ---------------------------------------------------------------- answers that do not come
@@ -272,7 +289,9 @@ def test_a_commit_whose_answer_is_lost_is_made_once(tmp_path, closing):
                 store.commit({KEY: number(to)}, {KEY: number(to - 1) if to > 1 else None})
             assert proxy.cut_answers == 0
             with server.client as client:
-                assert client.hget("{headwater}:meta", "n") == b"20", "with the one that made the store"
+                assert client.hget("{headwater}:meta", "n") == b"20", (
+                    "with the one that made the store"
+                )
 
 
 @pytest.mark.services
@@ -308,8 +327,12 @@ def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
     """It may still lie in a buffer when its writer has looked it up."""
     with serving(tmp_path) as server, opened(server.url) as store:
         state, _ = scripts.parted(b"headwater", {KEY: number(1)}, {})
-        late = RedisCall(store._base, scripts.COMMIT, (store._epoch, store._writer, 7, state.packed()))
-        assert store._servers.run([RedisCall(store._base, scripts.RESOLVE, (store._writer, 7))]) == [[b"not"]]
+        late = RedisCall(
+            store._base, scripts.COMMIT, (store._epoch, store._writer, 7, state.packed())
+        )
+        assert store._servers.run(
+            [RedisCall(store._base, scripts.RESOLVE, (store._writer, 7))]
+        ) == [[b"not"]]
         assert store._servers.run([late]) == [[b"late"]]
         assert offset(store) == 0
         store._count = 7
@@ -322,7 +345,9 @@ def test_a_commit_that_was_given_up_is_not_made_later(tmp_path):
 
 @pytest.mark.services
 def test_a_lease_whose_answer_is_lost_is_held(tmp_path, closing):
-    """It is taken once, and a repeat of the same call finds that it has it; another one waits as ever."""
+    """It is taken once, and a repeat of the same call finds that it has it; another one waits as
+    ever.
+    """
     with serving(tmp_path) as server:
         proxy = closing(Proxy(server.port))
         with opened(proxy.url, server.url) as (store, other):
@@ -330,9 +355,16 @@ def test_a_lease_whose_answer_is_lost_is_held(tmp_path, closing):
             proxy.cut_answers = 1
             with store.lease("ingest", wait=0):
                 assert proxy.cut_answers == 0
-                with pytest.raises(StoreError, match="another process holds the lease 'ingest'"), other.lease("ingest", wait=0):
+                with (
+                    pytest.raises(StoreError, match="another process holds the lease 'ingest'"),
+                    other.lease("ingest", wait=0),
+                ):
                     pass
-            with other.lease("ingest", wait=0), pytest.raises(StoreError, match="another process holds"), store.lease("ingest", wait=0):
+            with (
+                other.lease("ingest", wait=0),
+                pytest.raises(StoreError, match="another process holds"),
+                store.lease("ingest", wait=0),
+            ):
                 pass
 
 
@@ -379,7 +411,9 @@ def test_a_server_that_hangs_is_an_error_and_the_next_commit_is_right(tmp_path):
         store.commit({KEY: number(1)}, {})
         server.pause()
         started = time.monotonic()
-        with pytest.raises(StoreError, match=r"does not answer.*Whether the last commit was made is not known"):
+        with pytest.raises(
+            StoreError, match=r"does not answer.*Whether the last commit was made is not known"
+        ):
             store.commit({KEY: number(2)}, {KEY: number(1)})
         with pytest.raises(StoreError, match="does not answer"):
             store.get([KEY])
@@ -408,7 +442,9 @@ def test_an_answer_that_comes_too_late_is_none_to_the_next_call(tmp_path):
 def test_a_server_that_is_not_there(tmp_path):
     with serving(tmp_path) as server:
         url = server.url
-    with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+/0 does not answer.*Is it running"):
+    with pytest.raises(
+        StoreError, match=r"^redis://127\.0\.0\.1:\d+/0 does not answer.*Is it running"
+    ):
         hw.operations.open_store(url + "?timeout=200ms")
 
 
@@ -424,7 +460,9 @@ def fill(store):
 def test_full_memory_is_an_error_and_writes_nothing(tmp_path):
     with serving(tmp_path, "--maxmemory", "8mb") as server, opened(server.url) as store:
         step(store, 1)
-        with pytest.raises(StoreError, match=r"Nothing was written\. Its memory is full: raise maxmemory"):
+        with pytest.raises(
+            StoreError, match=r"Nothing was written\. Its memory is full: raise maxmemory"
+        ):
             fill(store)
         held = offset(store)
         assert 2 <= held < 20
@@ -440,7 +478,9 @@ def test_full_memory_is_an_error_and_writes_nothing(tmp_path):
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
 def test_a_server_that_drops_keys_is_refused(tmp_path, policy):
     with serving(tmp_path, "--maxmemory", "50mb", "--maxmemory-policy", policy) as server:
-        with pytest.raises(StoreError, match=f"maxmemory-policy {policy}.*set `maxmemory-policy noeviction`"):
+        with pytest.raises(
+            StoreError, match=f"maxmemory-policy {policy}.*set `maxmemory-policy noeviction`"
+        ):
             hw.operations.open_store(server.url)
         with server.client as client:
             client.config_set("maxmemory", "0")  # never full
@@ -449,13 +489,19 @@ def test_a_server_that_drops_keys_is_refused(tmp_path, policy):
 
 @pytest.mark.services
 def test_a_replica_is_refused_and_a_primary_that_becomes_one_too(tmp_path):
-    with serving(tmp_path / "a") as server, serving(tmp_path / "b") as other, opened(server.url) as store:
+    with (
+        serving(tmp_path / "a") as server,
+        serving(tmp_path / "b") as other,
+        opened(server.url) as store,
+    ):
         step(store, 1)
         with server.client as client:
             client.execute_command("REPLICAOF", "127.0.0.1", other.port)
         with pytest.raises(StoreError, match="is a replica"):
             hw.operations.open_store(server.url)
-        with pytest.raises(StoreError, match=r"is a replica: give the address of the primary|restarted empty"):
+        with pytest.raises(
+            StoreError, match=r"is a replica: give the address of the primary|restarted empty"
+        ):
             step(store, 2)
 
 
@@ -474,7 +520,8 @@ def test_replicas_that_are_asked_for(tmp_path, closing):
 def test_a_replica_can_be_read_and_may_come_and_go(tmp_path, closing):
     with serving(tmp_path / "a") as server, opened(server.url) as store:
         step(store, 1)
-        replica = closing(server.replica(tmp_path / "b"))  # the first one gives the primary a new replication id
+        # the first one gives the primary a new replication id
+        replica = closing(server.replica(tmp_path / "b"))
         step(store, 2)
         catch_up(store, replica)
         with contextlib.closing(hw.operations.open_store(replica.url, readonly=True)) as reader:
@@ -495,7 +542,9 @@ def test_passwords_are_used_and_never_shown(tmp_path):
         for wrong in (url.format("wrong"), server.url):
             with pytest.raises(StoreError, match=r"^redis://127\.0\.0\.1:\d+/0 ") as caught:
                 hw.operations.open_store(wrong + "?timeout=300ms")
-            assert "wrong" not in str(caught.value).replace("wrong number", "").replace("WRONGPASS", "")
+            assert "wrong" not in str(caught.value).replace("wrong number", "").replace(
+                "WRONGPASS", ""
+            )
 
 
 @pytest.mark.services
@@ -503,7 +552,9 @@ def test_a_user_that_may_not_write(tmp_path):
     with serving(tmp_path) as server:
         hw.operations.open_store(server.url).close()
         with server.client as client:
-            client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+@connection", "+info")
+            client.execute_command(
+                "ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+@connection", "+info"
+            )
         with pytest.raises(StoreError, match=r"Allow the user EVAL"):
             hw.operations.open_store(server.url.replace("//", "//reader:pw@"))
 
@@ -530,7 +581,16 @@ def test_a_certificate(tmp_path):
     ]
     subprocess.run(["openssl", "req", "-x509", *how], check=True, capture_output=True)
     port = free_port()
-    more = ("--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-auth-clients", "no")
+    more = (
+        "--tls-port",
+        str(port),
+        "--tls-cert-file",
+        str(cert),
+        "--tls-key-file",
+        str(key),
+        "--tls-auth-clients",
+        "no",
+    )
     with serving(tmp_path / "server", *more):
         with opened(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={cert}") as store:
             step(store, 3)
@@ -541,7 +601,10 @@ def test_a_certificate(tmp_path):
 
 @pytest.mark.services
 def test_a_socket(tmp_path):
-    with serving(tmp_path, "--unixsocket", str(tmp_path / "s")), opened(f"unix://{tmp_path}/s?db=2&prefix=x") as store:
+    with (
+        serving(tmp_path, "--unixsocket", str(tmp_path / "s")),
+        opened(f"unix://{tmp_path}/s?db=2&prefix=x") as store,
+    ):
         step(store, 3)
         assert offset(store) == 3
 
@@ -565,7 +628,10 @@ def test_prefixes_and_databases_are_apart(tmp_path):
         ("redis://h/0?replicas=two", "give an integer"),
         ("redis+proxy://h/0", "redis\\+cluster"),
         ("redis://h/two", "the database 'two' of redis://h/two: give an integer"),
-        ("redis+sentinel://h/shop/two", "the database 'two' of redis\\+sentinel://h/shop/two: give an integer"),
+        (
+            "redis+sentinel://h/shop/two",
+            "the database 'two' of redis\\+sentinel://h/shop/two: give an integer",
+        ),
         ("redis+sentinel://h,/shop", "names no host, or an empty one"),
         ("redis:///0", "names no host, or an empty one"),
         ("unix+cluster:///s", "redis\\+cluster"),
@@ -603,7 +669,10 @@ def test_reading_where_there_is_no_store(tmp_path):
 
 @pytest.mark.services
 def test_a_backup_while_commits_are_made_has_records_that_are_no_older_than_its_offset(tmp_path):
-    with serving(tmp_path / "server") as server, opened(server.url, server.url + "?prefix=again") as (store, again):
+    with (
+        serving(tmp_path / "server") as server,
+        opened(server.url, server.url + "?prefix=again") as (store, again),
+    ):
         step(store, 1)
         stop = threading.Event()
 
@@ -630,13 +699,18 @@ def test_a_backup_while_commits_are_made_has_records_that_are_no_older_than_its_
 
 @pytest.mark.services
 def test_a_backup_of_another_kind_is_refused(tmp_path):
-    with serving(tmp_path / "server") as server, opened(server.url) as store, opened(f"lmdb:{tmp_path}/lmdb") as lmdb:
+    with (
+        serving(tmp_path / "server") as server,
+        opened(server.url) as store,
+        opened(f"lmdb:{tmp_path}/lmdb") as lmdb,
+    ):
         step(store, 1)
         lmdb.commit({KEY: number(1)}, {})
         store.backup(tmp_path / "a")
         lmdb.backup(tmp_path / "b")
         with pytest.raises(
-            StoreError, match=r"is a backup of Redis, PostgreSQL or DynamoDB.*restore it into Redis, PostgreSQL or DynamoDB"
+            StoreError,
+            match=r"is a backup of Redis, PostgreSQL or DynamoDB.*restore it into Redis, PostgreSQL or DynamoDB",
         ):
             restore(tmp_path / "a", f"lmdb:{tmp_path}/new")
         with pytest.raises(StoreError, match=r"is a backup of LMDB.*restore it into LMDB"):
@@ -659,7 +733,9 @@ def cluster(tmp_path):
 
 
 def restart(servers, number, forget=0):
-    """Kill a master and start it again, without the last `forget` bytes of what it has written down (None: without any)."""
+    """Kill a master and start it again, without the last `forget` bytes of what it has written down
+    (None: without any).
+    """
     server = servers[number]
     server.kill()
     if forget is None:
@@ -725,14 +801,29 @@ def test_all_servers_are_written_to_before_one_is_read():
         return [name]
 
     failure = StoreError("b")
-    assert redis_client._together([trip("a", 1), trip("b", 1, failure), trip("c", 2)]) == [["a"], failure, ["c"]]
-    assert steps == ["write a0", "write b0", "write c0", "read a0", "read b0", "read c0", "write c1", "read c1"]
+    assert redis_client._together([trip("a", 1), trip("b", 1, failure), trip("c", 2)]) == [
+        ["a"],
+        failure,
+        ["c"],
+    ]
+    assert steps == [
+        "write a0",
+        "write b0",
+        "write c0",
+        "read a0",
+        "read b0",
+        "read c0",
+        "write c1",
+        "read c1",
+    ]
 
 
 @pytest.mark.services
 @pytest.mark.slow
 def test_what_masters_have_answered_is_not_sent_again(cluster, monkeypatch):
-    """One of three is killed while commits are made; each group of records sees each of them once."""
+    """One of three is killed while commits are made; each group of records sees each of them
+    once.
+    """
     servers, url = cluster
     with opened(url) as store:
         step(store, 1)
@@ -791,7 +882,8 @@ def test_records_that_a_master_lost_are_found_by_everybody(cluster, forget):
         with pytest.raises(FencedError):
             step(store, 3)
         with opened(url) as new:
-            assert (offset(new), list(new.scan(RECORD))) == (3, [])  # which was decided before it was refused
+            # which was decided before it was refused
+            assert (offset(new), list(new.scan(RECORD))) == (3, [])
             step(new, 4)
             assert {value for _, value in new.scan(RECORD)} == {record(4)}
 
@@ -815,7 +907,10 @@ def test_kills_of_masters_amid_commits(cluster):
         answered = [to for to in made if to is not None]
         assert len(answered) > 10
         assert offset(store) >= answered[-1]
-        assert {as_number(value[8:16]) for _, value in store.scan(RECORD)} <= {offset(store), offset(store) + 1}
+        assert {as_number(value[8:16]) for _, value in store.scan(RECORD)} <= {
+            offset(store),
+            offset(store) + 1,
+        }
         assert min(as_number(value[8:16]) for _, value in store.scan(RECORD)) >= offset(store)
 
 
@@ -857,13 +952,17 @@ def test_a_fenced_writer_writes_no_records_either(cluster):
 
 @pytest.mark.services
 def test_records_of_no_writer_that_are_sent_again_are_changed_once(cluster):
-    """The answer to the first call is lost. What another process has written since is not taken for it."""
+    """The answer to the first call is lost. What another process has written since is not taken for
+    it.
+    """
     _, url = cluster
     first, second = RECORD + b"k\0p", RECORD + b"l\0p"
     with opened(url) as store:
         store.commit({first: record(1), second: record(1)}, {})
         for _ in range(2):
-            store.table.replace({first: record(1, b"less"), second: None}, {first: record(1), second: record(1)})
+            store.table.replace(
+                {first: record(1, b"less"), second: None}, {first: record(1), second: record(1)}
+            )
         assert store.get([first, second]) == [record(1, b"less"), None]
         store.table.replace({first: record(2)}, {})
         with pytest.raises(FencedError):
@@ -891,7 +990,9 @@ def test_logs_that_are_applied_take_no_memory(cluster):
 @pytest.mark.services
 @pytest.mark.slow
 def test_records_that_were_applied_already_wait_for_replicas_too(tmp_path):
-    """A commit that is finished from its log may have been applied by a process that ended before replicas had it."""
+    """A commit that is finished from its log may have been applied by a process that ended before
+    replicas had it.
+    """
     with (
         clustered(tmp_path, masters=3, replicas=3) as servers,
         opened(f"redis+cluster://127.0.0.1:{servers[0].port}?replicas=1&timeout=2s") as store,
@@ -944,10 +1045,25 @@ SECRET = ("--requirepass", "open", "--masterauth", "open")
 
 @pytest.fixture
 def shop(tmp_path, closing):
-    """A primary and two replicas with a password, and Sentinel with another one, that knows them as `shop`."""
+    """A primary and two replicas with a password, and Sentinel with another one, that knows them as
+    `shop`.
+    """
     primary = closing(Server(tmp_path / "primary", *SECRET))
-    replicas = [closing(Server(tmp_path / f"replica{n}", *SECRET, "--replicaof", "127.0.0.1", str(primary.port))) for n in range(2)]
-    sentinel = closing(SentinelServer(tmp_path / "sentinel", "shop", primary, "sentinel auth-pass shop open", "requirepass watch"))
+    replicas = [
+        closing(
+            Server(tmp_path / f"replica{n}", *SECRET, "--replicaof", "127.0.0.1", str(primary.port))
+        )
+        for n in range(2)
+    ]
+    sentinel = closing(
+        SentinelServer(
+            tmp_path / "sentinel",
+            "shop",
+            primary,
+            "sentinel auth-pass shop open",
+            "requirepass watch",
+        )
+    )
     return primary, replicas, sentinel
 
 
@@ -975,10 +1091,19 @@ def test_a_store_goes_on_with_the_primary_that_sentinel_promotes(shop):
 @pytest.mark.services
 def test_what_sentinel_does_not_lead_to_is_said(shop):
     for wrong, message in (
-        ({"name": "shp"}, "/shp: none of these Sentinels can be reached and has a primary of this name"),
-        ({"name": ""}, r"give the name by which Sentinel knows the primary, such as redis\+sentinel://host:26379/mymaster"),
+        (
+            {"name": "shp"},
+            "/shp: none of these Sentinels can be reached and has a primary of this name",
+        ),
+        (
+            {"name": ""},
+            r"give the name by which Sentinel knows the primary, such as redis\+sentinel://host:26379/mymaster",
+        ),
         ({"password": "shut"}, r"invalid username-password pair|WRONGPASS"),
-        ({"more": "&sentinel_pasword=1"}, r"the option 'sentinel_pasword' .* is not known; did you mean 'sentinel_password'"),
+        (
+            {"more": "&sentinel_pasword=1"},
+            r"the option 'sentinel_pasword' .* is not known; did you mean 'sentinel_password'",
+        ),
     ):
         with pytest.raises((StoreError, UsageError), match=message) as caught:
             hw.operations.open_store(sentinel_url(shop[2], **{"more": "&timeout=1s", **wrong}))

@@ -1,4 +1,6 @@
-"""Sorted runs of a large LMDB store: the same map as without them, after any kill, and for any reader meanwhile."""
+"""Sorted runs of a large LMDB store: the same map as without them, after any kill, and for any
+reader meanwhile.
+"""
 
 import contextlib
 import functools
@@ -23,7 +25,16 @@ from headwater.testing.processes import Process
 from tests.effort import tries
 
 OFFSET_KEY = OFFSET + b"p"
-SMALL = {"LARGE": 0, "_RUN": 40, "_SLICE": 5, "_MOST": 12, "_PAGES_A_RUN": 1, "_FEWEST": 6, "_SLOTS": 64, "_LONGEST": 100}
+SMALL = {
+    "LARGE": 0,
+    "_RUN": 40,
+    "_SLICE": 5,
+    "_MOST": 12,
+    "_PAGES_A_RUN": 1,
+    "_FEWEST": 6,
+    "_SLOTS": 64,
+    "_LONGEST": 100,
+}
 
 
 @pytest.fixture
@@ -43,17 +54,29 @@ def open_small(url, **options):
 def runs_of(store):
     with store._env.begin() as transaction:
         encoded = transaction.get(sorted_runs._STATE)
-    return sorted_runs._State() if encoded is None else sorted_runs.msgspec.msgpack.decode(encoded, type=sorted_runs._State)
+    return (
+        sorted_runs._State()
+        if encoded is None
+        else sorted_runs.msgspec.msgpack.decode(encoded, type=sorted_runs._State)
+    )
 
 
 def keyed(n):
     return RECORD + b"%06d" % n
 
 
-QUICK = ("what is put is got", "records are kept too", "scans rise", "nothing is written unless all is expected")
+QUICK = (
+    "what is put is got",
+    "records are kept too",
+    "scans rise",
+    "nothing is written unless all is expected",
+)
 
 
-@pytest.mark.parametrize("law", [pytest.param(law, marks=() if law in QUICK else pytest.mark.slow) for law in stores.LAWS])
+@pytest.mark.parametrize(
+    "law",
+    [pytest.param(law, marks=() if law in QUICK else pytest.mark.slow) for law in stores.LAWS],
+)
 def test_the_laws_of_stores_hold(small, law, tmp_path):
     stores.LAWS[law](functools.partial(open_small, f"lmdb:{tmp_path}/s?size=1GB"), random.Random(0))
 
@@ -61,26 +84,38 @@ def test_the_laws_of_stores_hold(small, law, tmp_path):
 @settings(max_examples=tries(60), suppress_health_check=list(HealthCheck), deadline=None)
 @given(source=st.randoms(use_true_random=False))
 def test_it_is_a_map(small, tmp_path_factory, source):
-    """Commits of any size, deletions, long values, compared records, scans from anywhere, and the store opened again."""
+    """Commits of any size, deletions, long values, compared records, scans from anywhere, and the
+    store opened again.
+    """
     url = f"lmdb:{tmp_path_factory.mktemp('map')}/s?size=1GB"
     store, expected = hw.operations.open_store(url), {}
     room = source.choice([30, 300, 3000])
     for step in range(source.choice([5, 30])):
         changes = {}
         for _ in range(source.choice([1, 7, 60, 130])):
-            value = source.choice([None, b"", b"x%d" % step, b"x%d" % step, b"x%d" % step, bytes(150)])
-            changes[source.choice([keyed, keyed, lambda n: b"o%d" % n])(source.randrange(room))] = value
+            value = source.choice(
+                [None, b"", b"x%d" % step, b"x%d" % step, b"x%d" % step, bytes(150)]
+            )
+            changes[source.choice([keyed, keyed, lambda n: b"o%d" % n])(source.randrange(room))] = (
+                value
+            )
         expect = {key: expected.get(key) for key in changes if source.random() < 0.1}
         store.commit(changes, expect)
-        expected = {key: value for key, value in {**expected, **changes}.items() if value is not None}
+        expected = {
+            key: value for key, value in {**expected, **changes}.items() if value is not None
+        }
         keys = [keyed(source.randrange(room)) for _ in range(source.choice([1, 5, 40]))]
         assert store.get(keys) == [expected.get(key) for key in keys]
         if step % 10 == 0:
             for prefix in (b"", RECORD, b"o", keyed(0)[:-2]):
-                rows = sorted((key, value) for key, value in expected.items() if key.startswith(prefix))
+                rows = sorted(
+                    (key, value) for key, value in expected.items() if key.startswith(prefix)
+                )
                 found = [(key, value) for key, value in store.scan(prefix) if key != b"mformat"]
                 assert found == rows
-                assert [(key, size) for key, size in store.sizes(prefix) if key != b"mformat"] == [(key, len(value)) for key, value in rows]
+                assert [(key, size) for key, size in store.sizes(prefix) if key != b"mformat"] == [
+                    (key, len(value)) for key, value in rows
+                ]
             with pytest.raises(FencedError):
                 store.commit({keyed(0): b"!"}, {keyed(0): b"?"})
             store.close()
@@ -89,12 +124,17 @@ def test_it_is_a_map(small, tmp_path_factory, source):
 
 
 def test_runs_come_and_go(small, tmp_path):
-    """The sweep goes round, runs are deleted, and their number stays bounded; a change of size or direction of commits does not matter."""
+    """The sweep goes round, runs are deleted, and their number stays bounded; a change of size or
+    direction of commits does not matter.
+    """
     with contextlib.closing(hw.operations.open_store(f"lmdb:{tmp_path}/s")) as store:
         expected = {}
         for step in range(160):
             draw = random.Random(step)
-            changes = {keyed(draw.randrange(2_000)): b"%d" % step for _ in range(1 if step % 7 == 0 else 35 if step % 50 else 400)}
+            changes = {
+                keyed(draw.randrange(2_000)): b"%d" % step
+                for _ in range(1 if step % 7 == 0 else 35 if step % 50 else 400)
+            }
             store.commit(changes, {})
             expected |= changes
             assert runs_of(store).last - runs_of(store).first < SMALL["_SLOTS"]
@@ -102,7 +142,8 @@ def test_runs_come_and_go(small, tmp_path):
         assert state.rounds > 2
         assert state.first > 30
         assert dict(store.scan(RECORD)) == expected
-        with store._env.begin() as transaction, transaction.cursor() as cursor:  # what was merged is in the tree, what was dropped is gone
+        # what was merged is in the tree, what was dropped is gone
+        with store._env.begin() as transaction, transaction.cursor() as cursor:
             cursor.set_range(sorted_runs._DATA)
             numbers = {key[2:6] for key in cursor.iternext(values=False)}
         assert len(numbers) == state.last - state.first
@@ -132,7 +173,11 @@ def test_what_is_deleted_or_compared_is_in_no_run(small, tmp_path):
         store.commit({keyed(8): b"clean"}, {keyed(8): b"secret3"})
         assert store.get([keyed(7), keyed(8)]) == [None, b"clean"]
         store.backup(tmp_path / "copy")
-    with lmdb.open(str(tmp_path / "copy")) as env, env.begin() as transaction, transaction.cursor() as cursor:
+    with (
+        lmdb.open(str(tmp_path / "copy")) as env,
+        env.begin() as transaction,
+        transaction.cursor() as cursor,
+    ):
         found = [(key, value) for key, value in cursor if key.endswith((keyed(7), keyed(8)))]
     assert found == [(keyed(8), b"clean")]
 
@@ -143,7 +188,10 @@ def commit_steps(pipe, url):
     for step in itertools.count(as_number(store.get([OFFSET_KEY])[0]) + 1):
         draw = random.Random(step)
         changes = {keyed(draw.randrange(1_000)): number(step) for _ in range(30)}
-        store.commit({**changes, OFFSET_KEY: number(step)}, {OFFSET_KEY: number(step - 1) if step > 1 else None})
+        store.commit(
+            {**changes, OFFSET_KEY: number(step)},
+            {OFFSET_KEY: number(step - 1) if step > 1 else None},
+        )
         pipe.send(step)
 
 
@@ -179,7 +227,9 @@ def runs_of_url(url):
 
 
 def test_readers_see_one_moment_while_runs_are_merged(small, tmp_path):
-    """A reader in another process, with a transaction that stays open as well: records are as the offset that is read with them says."""
+    """A reader in another process, with a transaction that stays open as well: records are as the
+    offset that is read with them says.
+    """
     url = f"lmdb:{tmp_path}/s"
     hw.operations.open_store(url).close()
     process = Process(commit_steps, url)
@@ -195,7 +245,8 @@ def test_readers_see_one_moment_while_runs_are_merged(small, tmp_path):
             expected = after(as_number(offset))
             assert values == [expected.get(keyed(n)) for n in range(0, 1_000, 7)]
             seen.append(as_number(offset))
-        assert store._runs.get(old, [OFFSET_KEY]) is None  # older than what was read meanwhile: `get` begins another transaction
+        # older than what was read meanwhile: `get` begins another transaction
+        assert store._runs.get(old, [OFFSET_KEY]) is None
         old.abort()
         assert held[0] == number(min(seen)) or as_number(held[0]) <= min(seen)
     process.kill()
@@ -219,7 +270,9 @@ def test_threads_of_a_process_read_while_it_commits(small, tmp_path):
         for thread in threads:
             thread.start()
         for step in range(60):
-            store.commit({keyed(n): number(step) for n in range(40)} | {OFFSET_KEY: number(step)}, {})
+            store.commit(
+                {keyed(n): number(step) for n in range(40)} | {OFFSET_KEY: number(step)}, {}
+            )
         stop.set()
         for thread in threads:
             thread.join()
@@ -228,6 +281,11 @@ def test_threads_of_a_process_read_while_it_commits(small, tmp_path):
 
 def test_a_small_store_does_not_load_more_than_before():
     """The filters of 16 MB are made with the first run that is read."""
-    code = "import os, tempfile, headwater as hw\nstore = hw.operations.open_store('lmdb:' + tempfile.mkdtemp())\nprint(len(store._runs._filter._table))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    code = (
+        "import os, tempfile, headwater as hw\nstore = hw.operations.open_store('lmdb:' + "
+        "tempfile.mkdtemp())\nprint(len(store._runs._filter._table))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
     assert done.stdout.strip() == "0"

@@ -1,4 +1,6 @@
-"""Every law of online stores, on LMDB, Redis, a cluster of three masters, PostgreSQL, DynamoDB, and Valkey where there is one."""
+"""Every law of online stores, on LMDB, Redis, a cluster of three masters, PostgreSQL, DynamoDB, and
+Valkey where there is one.
+"""
 
 from random import Random
 
@@ -11,21 +13,40 @@ from tests.effort import LONG, tries
 from tests.stores.conftest import STORES
 from tests.stores.emulators import DYNAMODB
 
-QUICK = {"what is put is got", "nothing is written unless all is expected", "a newer format is refused", "records never go back"}
+QUICK = {
+    "what is put is got",
+    "nothing is written unless all is expected",
+    "a newer format is refused",
+    "records never go back",
+}
 ON_MINISTACK = {*QUICK, "records are kept too", "scans rise", "reopening keeps all"}
-"""Emulators are slow: in all but the longest form ministack is held to these laws, and the others to the quick ones."""
+"""Emulators are slow: in all but the longest form ministack is held to these laws, and the others
+to the quick ones.
+"""
 
 
 def cases():
     for kind in (*STORES, *(DYNAMODB if LONG else DYNAMODB[:3])):
         for law in stores.LAWS:
             if (kind, law) == ("moto", "scans are read in pages"):
-                continue  # moto copies a table of 5,000 items at each transaction, which takes minutes; the other emulator has the law
+                # moto copies a table of 5,000 items at each transaction, which takes minutes; the
+                # other emulator has the law
+                continue
             emulated = kind in DYNAMODB
-            if emulated and not LONG and law not in (ON_MINISTACK if kind == "ministack" else QUICK):
+            if (
+                emulated
+                and not LONG
+                and law not in (ON_MINISTACK if kind == "ministack" else QUICK)
+            ):
                 continue
             quick = not emulated or (kind == "ministack" and law in QUICK)
-            marks = [pytest.mark.smoke] if (kind, law) == ("ministack", "what is put is got") else [] if quick else [pytest.mark.slow]
+            marks = (
+                [pytest.mark.smoke]
+                if (kind, law) == ("ministack", "what is put is got")
+                else []
+                if quick
+                else [pytest.mark.slow]
+            )
             yield pytest.param(law, kind, id=f"{kind}-{law}", marks=marks)
 
 

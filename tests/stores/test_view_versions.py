@@ -1,4 +1,6 @@
-"""Two versions of a view in one store: a stream fills both, names read one, fitted models the one that they were trained on."""
+"""Two versions of a view in one store: a stream fills both, names read one, fitted models the one
+that they were trained on.
+"""
 
 import contextlib
 import subprocess
@@ -28,7 +30,13 @@ from tests.flow import Flow, at, clock, home, micros
 FIXTURES = clock, home
 
 ROOT = Path(__file__).resolve().parents[2]
-HISTORY = pl.DataFrame({"user": ["ä", "b", "ä", "c"], "amount": [1.0, 2.0, 4.0, 8.0], "at": [at(s) for s in (-3000, -2000, -1000, -500)]})
+HISTORY = pl.DataFrame(
+    {
+        "user": ["ä", "b", "ä", "c"],
+        "amount": [1.0, 2.0, 4.0, 8.0],
+        "at": [at(s) for s in (-3000, -2000, -1000, -500)],
+    }
+)
 EVENTS = hw.Source(
     "events",
     history=HISTORY,
@@ -40,14 +48,22 @@ EVENTS = hw.Source(
 
 def version(number, features):
     more = {"windows": ["1h"], "freshness": hw.streaming("2s")}
-    return hw.FeatureView("user", source=EVENTS, keys=["user"], features=features, version=number, **more)
+    return hw.FeatureView(
+        "user", source=EVENTS, keys=["user"], features=features, version=number, **more
+    )
 
 
 V1 = version(1, [hw.sum("amount", name="spent")])
 V2 = version(2, [hw.count(name="spent"), hw.max("amount")])
 LABELS = hw.Labels(
     "labels",
-    table=pl.DataFrame({"user": ["ä", "b", "c"] * 4, "asked": [at(s) for s in range(-1200, 0, 100)], "left": [0.0, 1.0, 2.0] * 4}),
+    table=pl.DataFrame(
+        {
+            "user": ["ä", "b", "c"] * 4,
+            "asked": [at(s) for s in range(-1200, 0, 100)],
+            "left": [0.0, 1.0, 2.0] * 4,
+        }
+    ),
     timestamp_field="asked",
     label="left",
     known_after="1m",
@@ -67,7 +83,10 @@ class Total:
 def project_of(*views, versions=(), **more):
     """A project whose models are written with these views; the others are their `versions`."""
     service = hw.FeatureService("scores_v1", list(views))
-    models = [hw.Model(name, task="regression", features=service, labels=LABELS, estimator=Total()) for name in ("one", "two")]
+    models = [
+        hw.Model(name, task="regression", features=service, labels=LABELS, estimator=Total())
+        for name in ("one", "two")
+    ]
     return hw.Project("shop", models, versions=list(versions), **more)
 
 
@@ -128,7 +147,11 @@ def test_both_versions_are_filled_and_one_is_read_by_name(filled, tmp_path, cloc
         assert answers({"user": "ä"}) == (two, 45.0, 34.0)
         flow.send([{"user": "ä", "amount": 60.0, "at": 7}], 8)  # the stream goes on into both
         clock(8)
-        assert answers({"user": "ä"}) == ({"user__spent_1h": 5, "user__max_amount_1h": 60.0}, 105.0, 65.0)
+        assert answers({"user": "ä"}) == (
+            {"user__spent_1h": 5, "user__max_amount_1h": 60.0},
+            105.0,
+            65.0,
+        )
         assert answers({"user": "nobody"})[0] == {"user__spent_1h": 0, "user__max_amount_1h": None}
         assert service.explain("user__spent_1h", {"user": "b"}).online == 2
         assert hw.operations.rollback_view(PROJECT, "user", store=store, models=registry) == 1
@@ -140,7 +163,10 @@ def test_both_versions_are_filled_and_one_is_read_by_name(filled, tmp_path, cloc
         ("user@1", True, {"user": "approximate"}),
         ("user@2", False, {"user@2": "approximate"}),
     ]
-    assert [v.models for v in versions] == [("one as defined, version 1",), ("two as defined, version 1",)]
+    assert [v.models for v in versions] == [
+        ("one as defined, version 1",),
+        ("two as defined, version 1",),
+    ]
 
 
 @pytest.mark.parametrize("make_store", ["lmdb"], indirect=True)
@@ -155,8 +181,14 @@ def test_a_request_is_answered_by_the_version_that_parsed_it(filled, tmp_path):
         PromotedViews(PROJECT, hw.operations.ModelRegistry(registry)).promote("user", 2)
         service.refresh()
         after = handlers.read_features(service, "scores_v1", body, micros(7))
-        answered = [msgspec.json.decode(handlers.features("scores_v1", body, micros(7), parsed, None).body) for parsed in (before, after)]
-    assert [list(answer["features"]) for answer in answered] == [["user__spent_1h"], ["user__spent_1h", "user__max_amount_1h"]]
+        answered = [
+            msgspec.json.decode(handlers.features("scores_v1", body, micros(7), parsed, None).body)
+            for parsed in (before, after)
+        ]
+    assert [list(answer["features"]) for answer in answered] == [
+        ["user__spent_1h"],
+        ["user__spent_1h", "user__max_amount_1h"],
+    ]
     assert [answer["features"]["user__spent_1h"]["value"] for answer in answered] == [45.0, 4]
 
 
@@ -169,7 +201,9 @@ def test_no_answer_mixes_versions_while_they_are_promoted_and_rolled_back(filled
         hw.train(PROJECT.pinned(name, {"user": 1})).register(registry)
     right = ({"user__spent_1h": 45.0}, {"user__spent_1h": 4, "user__max_amount_1h": 30.0})
     wrong, seen, stop = [], [0, 0], threading.Event()
-    with hw.operations.Service(PROJECT, store, models=registry.folder, allow_pickle=True) as service:
+    with hw.operations.Service(
+        PROJECT, store, models=registry.folder, allow_pickle=True
+    ) as service:
         service.features("scores_v1", {"user": "ä"})
 
         def ask(lane):
@@ -206,7 +240,9 @@ def test_a_model_moves_to_another_version_by_its_own_promotion(filled, tmp_path)
     registry = hw.operations.ModelRegistry(tmp_path / "models")
     for name in ("one", "two"):
         hw.train(PROJECT.pinned(name, {"user": 1})).register(registry)
-    with hw.operations.Service(PROJECT, store, models=registry.folder, allow_pickle=True) as service:
+    with hw.operations.Service(
+        PROJECT, store, models=registry.folder, allow_pickle=True
+    ) as service:
 
         def predicted():
             service.refresh()
@@ -217,7 +253,8 @@ def test_a_model_moves_to_another_version_by_its_own_promotion(filled, tmp_path)
         assert predicted() == ("2", 34.0)
         registry.rollback("one")
         assert predicted() == ("1", 45.0)
-        assert columns_of(service.features("scores_v1", {"user": "ä"})) == {"user__spent_1h": 45.0}  # the bare name has not moved
+        # the bare name has not moved
+        assert columns_of(service.features("scores_v1", {"user": "ä"})) == {"user__spent_1h": 45.0}
 
 
 @pytest.mark.parametrize("make_store", ["lmdb"], indirect=True)
@@ -230,37 +267,57 @@ def test_a_version_that_cannot_be_read_is_not_promoted_and_not_served(make_store
         flow = Flow([V1], scoped(store, "shop", write=True), None)
         flow.send([SPENT[0][0]], 2)
         clock(3)
-        with pytest.raises(UsageError, match=r"user@2 cannot be read yet: user@2 is absent in the online store\. Fill it with"):
+        with pytest.raises(
+            UsageError,
+            match=r"user@2 cannot be read yet: user@2 is absent in the online store\. Fill it with",
+        ):
             hw.operations.promote_view(PROJECT, "user@2", store=store, models=registry.folder)
-        with hw.operations.Service(PROJECT, store, models=registry.folder, allow_pickle=True) as service:
+        with hw.operations.Service(
+            PROJECT, store, models=registry.folder, allow_pickle=True
+        ) as service:
             PromotedViews(PROJECT, registry).promote("user", 2)  # by hand, past the check
             service.refresh()
-            assert columns_of(service.features("scores_v1", {"user": "ä"})) == {"user__spent_1h": 15.0}
+            assert columns_of(service.features("scores_v1", {"user": "ä"})) == {
+                "user__spent_1h": 15.0
+            }
             assert "'user' is not in the online store" in service.refused["views", None]
 
 
 def test_training_reads_the_version_that_it_is_pinned_to(tmp_path):
     rows = pl.DataFrame({"user": ["ä", "b"], "timestamp": [at(0), at(0)]})
     pinned = {number: PROJECT.pinned("one", {"user": number}) for number in (1, 2)}
-    made = {number: hw.get_historical_features(model.features, rows) for number, model in pinned.items()}
+    made = {
+        number: hw.get_historical_features(model.features, rows) for number, model in pinned.items()
+    }
     assert made[1]["user__spent_1h"].to_list() == [5.0, 2.0]
     assert made[2]["user__spent_1h"].to_list() == [2, 1]
     manifest = hw.train(pinned[1]).register(hw.operations.ModelRegistry(tmp_path)).manifest
     assert manifest.view_versions == {"user": 1}
-    with pytest.raises(DataError, match="view 'user' is read at version 2, and it was trained at version 1"):
+    with pytest.raises(
+        DataError, match="view 'user' is read at version 2, and it was trained at version 1"
+    ):
         ages(PROJECT.model("one"), hw.Level(), manifest, "1")
 
 
 @pytest.mark.parametrize(
     ("versions", "reason"),
     [
-        ([replace(V1, version=2)], r"two views are version 2 of 'user'; give the newer one version=3"),
-        ([replace(V1, name="usr")], r"versions has 'usr', and no model reads a view 'usr'; did you mean 'user'\?"),
+        (
+            [replace(V1, version=2)],
+            r"two views are version 2 of 'user'; give the newer one version=3",
+        ),
+        (
+            [replace(V1, name="usr")],
+            r"versions has 'usr', and no model reads a view 'usr'; did you mean 'user'\?",
+        ),
         (
             [replace(V1, keys=["amount"])],
             r"'user' has the keys \['amount'\], and 'user@2' \['user'\]; versions of a view have the same keys",
         ),
-        ([V1.alias("buyer", {})], "give feature views, other versions of those that the models read"),
+        (
+            [V1.alias("buyer", {})],
+            "give feature views, other versions of those that the models read",
+        ),
         (["user@1"], "give feature views"),
     ],
 )
@@ -270,13 +327,18 @@ def test_versions_that_do_not_fit_are_refused(versions, reason):
 
 
 def test_a_single_feature_has_to_be_in_each_version():
-    with pytest.raises(hw.errors.DefinitionError, match="reads the feature 'user__max_amount_1h', which user@1 does not have"):
+    with pytest.raises(
+        hw.errors.DefinitionError,
+        match="reads the feature 'user__max_amount_1h', which user@1 does not have",
+    ):
         project_of(V2["max_amount_1h"], versions=[V1])
 
 
 @pytest.mark.parametrize("given", [0, -1, True, "2", 1.5])
 def test_a_version_is_an_integer_from_one_on(given):
-    with pytest.raises(hw.errors.DefinitionError, match=r"version is .*; give an integer of at least 1"):
+    with pytest.raises(
+        hw.errors.DefinitionError, match=r"version is .*; give an integer of at least 1"
+    ):
         version(given, [hw.count()])
 
 
@@ -299,7 +361,9 @@ def test_a_process_that_is_killed_while_it_promotes_leaves_one_version_promoted(
     registry = hw.operations.ModelRegistry(tmp_path / "models")
     promoted = PromotedViews(PROJECT, registry)
     assert promoted.current("user") == 1
-    child = subprocess.Popen([sys.executable, "-c", PROMOTES, str(registry.folder)], stdout=subprocess.PIPE, cwd=ROOT)
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROMOTES, str(registry.folder)], stdout=subprocess.PIPE, cwd=ROOT
+    )
     with child:
         assert child.stdout.readline() == b"ready\n"
         time.sleep(0.007)
@@ -311,19 +375,29 @@ def test_a_process_that_is_killed_while_it_promotes_leaves_one_version_promoted(
 
 @stores
 def test_a_version_that_was_dropped_leaves_the_store(filled, clock):
-    """Once no process fills it, compaction drops its sections and state, and the other version answers as before."""
+    """Once no process fills it, compaction drops its sections and state, and the other version
+    answers as before.
+    """
     store, _ = filled
     only = project_of(V2)
     row = [{"user": "ä"}]
     before = hw.get_online_features(only.models[0].features, row, store=store, details=True).row(0)
-    assert [compacted.view for compacted in compact_store(only, store=store)] == ["user@2"]  # ingestion maintains both until now
+    # ingestion maintains both until now
+    assert [compacted.view for compacted in compact_store(only, store=store)] == ["user@2"]
     Flow([V2], scoped(store, "shop", write=True), None).send([], 8)
-    assert [(compacted.view, compacted.compaction.after.records) for compacted in compact_store(only, store=store)] == [
+    assert [
+        (compacted.view, compacted.compaction.after.records)
+        for compacted in compact_store(only, store=store)
+    ] == [
         ("user@2", 3),
         ("user (earlier definition)", 0),
     ]
     assert list(store.scan(keyspace.stream_state(V1.tiles_fingerprint))) == []
     assert [key for key, _ in store.scan(keyspace.records(V2.record_group))] != []
-    assert hw.get_online_features(only.models[0].features, row, store=store, details=True).row(0)[:2] == before[:2] == (4, 30.0)
+    assert (
+        hw.get_online_features(only.models[0].features, row, store=store, details=True).row(0)[:2]
+        == before[:2]
+        == (4, 30.0)
+    )
     with pytest.raises(UsageError, match="has no version 'user@1' of a view"):
         hw.operations.promote_view(only, "user@1", store=store)

@@ -12,7 +12,11 @@ TABLE = ShownTable(
     ["view", "state\nas of now", "what to do"],
     [
         ["user_by_day", "current", ""],
-        ["a/very/long/path/of/a/file.parquet", (Shown("stale"), Shown("[0.1, 0.2]")), "run `headwater materialize --project a.py` again"],
+        [
+            "a/very/long/path/of/a/file.parquet",
+            (Shown("stale"), Shown("[0.1, 0.2]")),
+            "run `headwater materialize --project a.py` again",
+        ],
     ],
 )
 
@@ -34,7 +38,10 @@ def test_where_there_is_room_a_table_has_columns():
         "                                    as of now",
         "─" * 96,
         "user_by_day                         current",
-        "a/very/long/path/of/a/file.parquet  stale       run `headwater materialize --project a.py` again",
+        (
+            "a/very/long/path/of/a/file.parquet  stale       run `headwater materialize --project "
+            "a.py` again"
+        ),
         "                                    [0.1, 0.2]",
         "",
     ]
@@ -42,7 +49,10 @@ def test_where_there_is_room_a_table_has_columns():
 
 def test_where_there_is_less_cells_break_between_words_and_commands_stay_whole():
     lines = printed(TABLE, 90).split("\n")
-    assert "a/very/long/path/of/a/file.parquet  stale       run `headwater materialize --project a.py`" in lines
+    assert (
+        "a/very/long/path/of/a/file.parquet  stale       run `headwater materialize --project a.py`"
+        in lines
+    )
     assert "                                    [0.1, 0.2]  again" in lines
     assert max(map(len, lines)) <= 90
 
@@ -66,18 +76,29 @@ def test_a_sentence_breaks_between_words(columns):
     text = "one two-three `four five` six/seven/eight nine [0.1, 0.2] ten"
     lines = printed(Shown(text), columns).rstrip("\n").split("\n")
     assert " ".join(lines) == text
-    assert all(len(line) <= columns or " " not in line.replace("`four five`", "x") for line in lines)
+    assert all(
+        len(line) <= columns or " " not in line.replace("`four five`", "x") for line in lines
+    )
 
 
 def test_items_and_indents_are_kept():
-    assert printed(Shown("- one two three\n  four five six"), 11) == "- one two\n  three\n  four five\n  six\n"
+    assert (
+        printed(Shown("- one two three\n  four five six"), 11)
+        == "- one two\n  three\n  four five\n  six\n"
+    )
 
 
 def test_a_whole_line_is_never_broken():
-    assert printed(Shown("next: headwater train --project a.py", whole=True), 10) == "next: headwater train --project a.py\n"
+    assert (
+        printed(Shown("next: headwater train --project a.py", whole=True), 10)
+        == "next: headwater train --project a.py\n"
+    )
 
 
-@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "ø → 数 −1"), ("latin-1", "ø -> \\u6570 -1"), ("ascii", "\\xf8 -> \\u6570 -1")])
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("utf-8", "ø → 数 −1"), ("latin-1", "ø -> \\u6570 -1"), ("ascii", "\\xf8 -> \\u6570 -1")],
+)
 def test_the_encoding_of_the_stream_is_kept_and_columns_line_up(encoding, shown):
     table = ShownTable("", ["a", "b"], [["ø → 数 −1", "x"], ["longer than the others", "y"]])
     lines = printed(Group(table), encoding=encoding).split("\n")

@@ -1,4 +1,6 @@
-"""`headwater.testing.clock`: one clock for a test, its threads, and the processes that it starts."""
+"""`headwater.testing.clock`: one clock for a test, its threads, and the processes that it
+starts.
+"""
 
 import json
 import subprocess
@@ -77,11 +79,21 @@ def test_a_process_reads_the_clock_of_the_test(shop, tmp_path):
     with clock.at("2024-05-01T12:00Z", file=tmp_path / "time") as now:
         visit("2024-05-01T11:30Z")
         now.advance("5m")
-        command = [sys.executable, "-m", "headwater.testing.clock", str(tmp_path / "time"), "ingest", "--once", "--allow-unapplied"]
+        command = [
+            sys.executable,
+            "-m",
+            "headwater.testing.clock",
+            str(tmp_path / "time"),
+            "ingest",
+            "--once",
+            "--allow-unapplied",
+        ]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         now.advance("10m")
-        with closing(hw.operations.open_store(f"lmdb:{tmp_path}/home/online", readonly=True)) as store:
+        with closing(
+            hw.operations.open_store(f"lmdb:{tmp_path}/home/online", readonly=True)
+        ) as store:
             read = hw.get_online_features(shop["view"], [{"user": "a"}], store=store, details=True)
     assert (read["user__count_1h"][0], read["user__count_1h__age"][0]) == (1, 600.0)
 

@@ -10,7 +10,8 @@ from headwater.testing import engine_laws
 from tests.effort import FULL
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),  # cases have windows shorter than a delay
+    # cases have windows shorter than a delay
+    pytest.mark.filterwarnings("ignore::headwater.errors.HeadwaterWarning"),
 ]
 
 
@@ -21,12 +22,15 @@ def _home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(8 if FULL else 1))
 @pytest.mark.parametrize("law", engine_laws.LAWS)
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "spark"])  # which tests/engine/spark does, with servers
+# which tests/engine/spark does, with servers
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "spark"])
 def test_engines_obey(engine, law, seed):
     engine_laws.LAWS[law](open_engine(engine), Random(seed))
 
 
-@pytest.mark.parametrize("law", ["every aggregation", pytest.param("several levels", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "law", ["every aggregation", pytest.param("several levels", marks=pytest.mark.slow)]
+)
 def test_features_in_groups_of_few_columns(law, monkeypatch):
     monkeypatch.setattr(compute, "_COLUMNS", 1)
     engine_laws.LAWS[law](open_engine("local"), Random(1))

@@ -1,4 +1,6 @@
-"""What `headwater.testing.faults` does to each call: of a store that a plugin brings, of the disk, and of a process."""
+"""What `headwater.testing.faults` does to each call: of a store that a plugin brings, of the disk,
+and of a process.
+"""
 
 import threading
 from collections import Counter
@@ -64,18 +66,32 @@ def counted(folder):
 
 def test_calls_are_listed_in_their_order(places):
     found = [str(call) for call in faults.calls(places, count_up)]
-    assert found == ["store lease 1", "store get 1", "store commit 1", "store get 2", "store commit 2"]
+    assert found == [
+        "store lease 1",
+        "store get 1",
+        "store commit 1",
+        "store get 2",
+        "store commit 2",
+    ]
 
 
 @pytest.mark.parametrize(
     ("kind", "counts"),
-    [("fail", [0, 0, 0, 1, 1]), ("unanswered", [1, 2]), ("hang", [2, 2, 2, 2, 2]), ("end_before", [0, 1]), ("end_after", [1, 2])],
+    [
+        ("fail", [0, 0, 0, 1, 1]),
+        ("unanswered", [1, 2]),
+        ("hang", [2, 2, 2, 2, 2]),
+        ("end_before", [0, 1]),
+        ("end_after", [1, 2]),
+    ],
 )
 def test_each_call_goes_wrong_once(places, kind, counts):
     found = list(faults.every(places, count_up, kinds=[kind]))
     assert [counted(fault.place) for fault in found] == counts
     raises = kind in ("fail", "unanswered")
-    assert [isinstance(fault.error, hw.errors.StoreError) for fault in found] == [raises] * len(found)
+    assert [isinstance(fault.error, hw.errors.StoreError) for fault in found] == [raises] * len(
+        found
+    )
 
 
 def test_a_short_form_has_one_kind_of_each_call_that_writes(places):
@@ -85,7 +101,9 @@ def test_a_short_form_has_one_kind_of_each_call_that_writes(places):
 
 def test_what_is_done_meanwhile_is_done_while_the_call_hangs(places):
     seen = []
-    for fault in faults.every(places, count_up, kinds=["hang"], meanwhile=lambda folder: seen.append(counted(folder))):
+    for fault in faults.every(
+        places, count_up, kinds=["hang"], meanwhile=lambda folder: seen.append(counted(folder))
+    ):
         assert fault.error is None
     assert seen == [0, 0, 0, 1, 1]
 
@@ -116,7 +134,9 @@ def test_work_that_does_not_make_its_calls_again_is_told(places):
             store.get([b"count"])
         store.commit({}, {})
 
-    with pytest.raises(AssertionError, match="1 of 2 calls were recorded, and not made again: store get 1"):
+    with pytest.raises(
+        AssertionError, match="1 of 2 calls were recorded, and not made again: store get 1"
+    ):
         list(faults.every(places, work, kinds=["fail"]))
 
 
@@ -134,7 +154,12 @@ def write_in(watch, folder):
 
 def test_calls_to_the_disk_are_those_that_change_the_folder(places):
     found = [str(call) for call in faults.calls(places, write_in)]
-    assert found == ["disk mkdir . 1", "disk open draft-# 1", "disk replace result 1", "disk unlink result 1"]
+    assert found == [
+        "disk mkdir . 1",
+        "disk open draft-# 1",
+        "disk replace result 1",
+        "disk unlink result 1",
+    ]
 
 
 def test_the_disk_is_as_it_was_afterwards(places):

@@ -31,26 +31,45 @@ def served(tmp_path: Path) -> Path:
     write(tmp_path, *(one(of_model(), n) for n in range(10)))
     post(tmp_path, *(outcome(n, n % 2 == 0, 100) for n in range(10)))
     arms = [_exposed(n, "live" if n % 3 else "daily") for n in range(7)]
-    odd = [_exposed(7, "live", override=True), _exposed(8, "live", flag=NO_ROOM), _exposed(9, "live", flag=SHADOW)]
+    odd = [
+        _exposed(7, "live", override=True),
+        _exposed(8, "live", flag=NO_ROOM),
+        _exposed(9, "live", flag=SHADOW),
+    ]
     _expose(tmp_path, *arms, *odd[:2])
     _expose(tmp_path, odd[2])
     return tmp_path
 
 
 def _requests(folder: Path, arm: str) -> list[str]:
-    made = hw.dataset(model(), folder / f"{arm}.parquet", as_of=LATER, from_log=hw.experiments.ArmLog("fresher", arm, folder))
+    made = hw.dataset(
+        model(),
+        folder / f"{arm}.parquet",
+        as_of=LATER,
+        from_log=hw.experiments.ArmLog("fresher", arm, folder),
+    )
     assert made.manifest["left_out"][OTHER_ARM] == 10 - made.manifest["rows"]
     return pl.read_parquet(folder / f"{arm}.parquet")["headwater_request"].to_list()
 
 
 def test_each_arm_has_its_own_rows(served: Path) -> None:
     assert _requests(served, "daily") == ["r0", "r3", "r6"]
-    assert _requests(served, "live") == ["r1", "r2", "r4", "r5"]  # without a tester's, and those that got the control
+    # without a tester's, and those that got the control
+    assert _requests(served, "live") == ["r1", "r2", "r4", "r5"]
 
 
 def test_the_rows_are_made_again(served: Path) -> None:
-    made = hw.dataset(model(), served / "rows.parquet", as_of=LATER, from_log=hw.experiments.ArmLog("fresher", "live", served))
-    assert made.manifest["tables"]["serving log"]["arm"] == {"experiment": "fresher", "arm": "live", "version": 1}
+    made = hw.dataset(
+        model(),
+        served / "rows.parquet",
+        as_of=LATER,
+        from_log=hw.experiments.ArmLog("fresher", "live", served),
+    )
+    assert made.manifest["tables"]["serving log"]["arm"] == {
+        "experiment": "fresher",
+        "arm": "live",
+        "version": 1,
+    }
     _expose(served, _exposed(0, "live"), version=2)  # the next version shuffles all units
     again = hw.operations.reproduce(model(), made.manifest_path, served / "again.parquet")
     assert again.manifest["digest"] == made.manifest["digest"]
@@ -65,6 +84,12 @@ def test_the_rows_are_made_again(served: Path) -> None:
         (hw.experiments.ArmLog("fresher", "live", version=3), "version 3, has no exposures"),
     ],
 )
-def test_what_was_never_exposed_is_named(served: Path, arm: hw.experiments.ArmLog, words: str) -> None:
+def test_what_was_never_exposed_is_named(
+    served: Path, arm: hw.experiments.ArmLog, words: str
+) -> None:
     with pytest.raises(DataError, match=words):
-        hw.train(model(), as_of=LATER, from_log=hw.experiments.ArmLog(arm.experiment, arm.arm, served, arm.version))
+        hw.train(
+            model(),
+            as_of=LATER,
+            from_log=hw.experiments.ArmLog(arm.experiment, arm.arm, served, arm.version),
+        )

@@ -1,4 +1,6 @@
-"""What only data can tell: each message names the source or labels, the column, the allowed values, and the remedy."""
+"""What only data can tell: each message names the source or labels, the column, the allowed values,
+and the remedy.
+"""
 
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +22,14 @@ LABELS = pl.DataFrame({"user": [1], "asked": [AT], "y": [1.0], "known": [AT]})
 
 def _view(features=COUNT, keys=("user",), **rules):
     source = hw.Source("pay", **({"history": EVENTS, "timestamp_field": "at"} | rules))
-    return hw.FeatureView("user", source=source, keys=keys, features=features, windows=["1d"], freshness=hw.on_request())
+    return hw.FeatureView(
+        "user",
+        source=source,
+        keys=keys,
+        features=features,
+        windows=["1d"],
+        freshness=hw.on_request(),
+    )
 
 
 def _ask(view=None, rows=ROWS, **more):
@@ -28,12 +37,19 @@ def _ask(view=None, rows=ROWS, **more):
 
 
 def _labels(table=LABELS, **given):
-    default = {"timestamp_field": "asked", "label": "y"} | ({} if "known_at_field" in given else {"known_after": "1h"})
+    default = {"timestamp_field": "asked", "label": "y"} | (
+        {} if "known_at_field" in given else {"known_after": "1h"}
+    )
     return read_labels(hw.Labels("late", table=table, **(default | given)))
 
 
 def _history(**columns):
-    return EVENTS.with_columns(**{name: pl.lit(value) if isinstance(value, str | bytes) else value for name, value in columns.items()})
+    return EVENTS.with_columns(
+        **{
+            name: pl.lit(value) if isinstance(value, str | bytes) else value
+            for name, value in columns.items()
+        }
+    )
 
 
 CHANGES = {"id_field": "user", "known_at_field": "at", "changes": "old"}
@@ -52,10 +68,30 @@ def _retyped(frame, name, kind):
 
 
 MISSPELT = {
-    "the timestamp": (lambda: _ask(_view(timestamp_field="att")), "source 'pay'", "'att'", "did you mean 'at'?"),
-    "the known time": (lambda: _ask(_view(known_at_field="att")), "source 'pay'", "'att'", "did you mean 'at'?"),
-    "the id": (lambda: _ask(_view(id_field="usre")), "source 'pay'", "'usre'", "did you mean 'user'?"),
-    "an id next to a selection": (lambda: _ask(_view(id_field="usre", select=["user"])), "source 'pay'", "'usre'", "did you mean 'user'?"),
+    "the timestamp": (
+        lambda: _ask(_view(timestamp_field="att")),
+        "source 'pay'",
+        "'att'",
+        "did you mean 'at'?",
+    ),
+    "the known time": (
+        lambda: _ask(_view(known_at_field="att")),
+        "source 'pay'",
+        "'att'",
+        "did you mean 'at'?",
+    ),
+    "the id": (
+        lambda: _ask(_view(id_field="usre")),
+        "source 'pay'",
+        "'usre'",
+        "did you mean 'user'?",
+    ),
+    "an id next to a selection": (
+        lambda: _ask(_view(id_field="usre", select=["user"])),
+        "source 'pay'",
+        "'usre'",
+        "did you mean 'user'?",
+    ),
     "the changes": (
         lambda: _ask(_view(id_field="user", known_at_field="at", changes="usre")),
         "source 'pay'",
@@ -80,8 +116,18 @@ MISSPELT = {
         "filter: no column 'amuont'",
         "did you mean 'amount'?",
     ),
-    "an aggregated column": (lambda: _ask(_view([hw.sum("amuont")])), "source 'pay'", "no column 'amuont'", "did you mean 'amount'?"),
-    "a where": (lambda: _ask(_view([hw.count(where="txet")])), "source 'pay'", "no column 'txet'", "did you mean 'text'?"),
+    "an aggregated column": (
+        lambda: _ask(_view([hw.sum("amuont")])),
+        "source 'pay'",
+        "no column 'amuont'",
+        "did you mean 'amount'?",
+    ),
+    "a where": (
+        lambda: _ask(_view([hw.count(where="txet")])),
+        "source 'pay'",
+        "no column 'txet'",
+        "did you mean 'text'?",
+    ),
     "an until": (
         lambda: _ask(_view([hw.open_count(until="amuont")], select=["user"])),
         "source 'pay'",
@@ -110,9 +156,24 @@ MISSPELT = {
         "rows: no column 'timestamp'",
         "did you mean 'time_stamp'?",
     ),
-    "the label": (lambda: _labels(label="yy"), "labels 'late'", "no column 'yy'", "did you mean 'y'?"),
-    "the labels' timestamp": (lambda: _labels(timestamp_field="askd"), "labels 'late'", "no column 'askd'", "did you mean 'asked'?"),
-    "the labels' known time": (lambda: _labels(known_at_field="knwn"), "labels 'late'", "no column 'knwn'", "did you mean 'known'?"),
+    "the label": (
+        lambda: _labels(label="yy"),
+        "labels 'late'",
+        "no column 'yy'",
+        "did you mean 'y'?",
+    ),
+    "the labels' timestamp": (
+        lambda: _labels(timestamp_field="askd"),
+        "labels 'late'",
+        "no column 'askd'",
+        "did you mean 'asked'?",
+    ),
+    "the labels' known time": (
+        lambda: _labels(known_at_field="knwn"),
+        "labels 'late'",
+        "no column 'knwn'",
+        "did you mean 'known'?",
+    ),
     "the labels' filter": (
         lambda: _labels(filter=pl.col("askd").is_not_null()),
         "labels 'late'",
@@ -127,7 +188,9 @@ MISSPELT = {
     ),
     "an outcome's key": (
         lambda: _labels(
-            LABELS.rename({"user": "usr"}), known_after=None, label=hw.outcome(_view().source, hw.count(), keys=["user"], within="1h")
+            LABELS.rename({"user": "usr"}),
+            known_after=None,
+            label=hw.outcome(_view().source, hw.count(), keys=["user"], within="1h"),
         ),
         "labels 'late': outcome",
         "no column 'user'",
@@ -137,32 +200,66 @@ MISSPELT = {
 
 TIMES = {
     "naive": ["has no time zone; give timezone="],
-    "text": ["is text; parse it in select, such as pl.col(", ".str.to_datetime('%Y-%m-%d %H:%M:%S'), and give timezone="],
-    "number": ["is a number of unknown unit; say which in select, such as pl.from_epoch(", "time_unit='ms').dt.replace_time_zone('UTC')"],
+    "text": [
+        "is text; parse it in select, such as pl.col(",
+        ".str.to_datetime('%Y-%m-%d %H:%M:%S'), and give timezone=",
+    ],
+    "number": [
+        "is a number of unknown unit; say which in select, such as pl.from_epoch(",
+        "time_unit='ms').dt.replace_time_zone('UTC')",
+    ],
     "date": ["is a date"],
     "flag": ["is Boolean; a timestamp is a Datetime with a time zone"],
 }
 PLACES = {
-    "the event time": ("source 'pay'", "'at'", lambda kind: _ask(_view(history=_retyped(EVENTS, "at", kind)))),
+    "the event time": (
+        "source 'pay'",
+        "'at'",
+        lambda kind: _ask(_view(history=_retyped(EVENTS, "at", kind))),
+    ),
     "the known time": (
         "source 'pay'",
         "'known'",
-        lambda kind: _ask(_view(history=_retyped(EVENTS.with_columns(known="at"), "known", kind), known_at_field="known")),
+        lambda kind: _ask(
+            _view(
+                history=_retyped(EVENTS.with_columns(known="at"), "known", kind),
+                known_at_field="known",
+            )
+        ),
     ),
-    "the request time": ("rows", "'timestamp'", lambda kind: _ask(rows=_retyped(ROWS, "timestamp", kind))),
-    "the labels' time": ("labels 'late'", "'asked'", lambda kind: _labels(_retyped(LABELS, "asked", kind))),
-    "the labels' known time": ("labels 'late'", "'known'", lambda kind: _labels(_retyped(LABELS, "known", kind), known_at_field="known")),
+    "the request time": (
+        "rows",
+        "'timestamp'",
+        lambda kind: _ask(rows=_retyped(ROWS, "timestamp", kind)),
+    ),
+    "the labels' time": (
+        "labels 'late'",
+        "'asked'",
+        lambda kind: _labels(_retyped(LABELS, "asked", kind)),
+    ),
+    "the labels' known time": (
+        "labels 'late'",
+        "'known'",
+        lambda kind: _labels(_retyped(LABELS, "known", kind), known_at_field="known"),
+    ),
 }
 
 WRONG = {
     "null request times": (
-        lambda: _ask(rows=pl.concat([ROWS, ROWS.with_columns(timestamp=pl.lit(None, pl.Datetime("us", "UTC")))])),
+        lambda: _ask(
+            rows=pl.concat(
+                [ROWS, ROWS.with_columns(timestamp=pl.lit(None, pl.Datetime("us", "UTC")))]
+            )
+        ),
         "rows: 1 of 2 rows have no 'timestamp'",
         "Filter them out first",
     ),
     "a sum of strings": (
         lambda: _ask(_view([hw.sum("text")])),
-        "source 'pay': the column 'text': sum() takes numbers or booleans, and the column is String",
+        (
+            "source 'pay': the column 'text': sum() takes numbers or booleans, and the column is "
+            "String"
+        ),
         "cast it in the source's select",
     ),
     "a mean of times": (
@@ -181,47 +278,88 @@ WRONG = {
     ),
     "an until that is a number": (
         lambda: _ask(_view([hw.open_count(until="amount")])),
-        "source 'pay': the column 'amount': open_count(until=) takes a timestamp, and the column is Float64",
+        (
+            "source 'pay': the column 'amount': open_count(until=) takes a timestamp, and the "
+            "column is Float64"
+        ),
     ),
     "a naive until": (
-        lambda: _ask(_view([hw.open_age(until="end")], select=["user"], history=_history(end=pl.lit(datetime(2024, 5, 1))))),  # noqa: DTZ001
-        "the column 'end': open_age(until=) takes a timestamp with a time zone, and the column has none; give the source timezone='UTC'",
+        lambda: _ask(
+            _view(
+                [hw.open_age(until="end")],
+                select=["user"],
+                history=_history(end=pl.lit(datetime(2024, 5, 1))),  # noqa: DTZ001
+            )
+        ),
+        (
+            "the column 'end': open_age(until=) takes a timestamp with a time zone, and the column "
+            "has none; give the source timezone='UTC'"
+        ),
     ),
     "lists": (
         lambda: _ask(_view([hw.last("x")], history=_history(x=pl.concat_list("amount")))),
         "source 'pay'",
-        "the column 'x' is List(Float64); features are computed from numbers, booleans, times and strings",
+        (
+            "the column 'x' is List(Float64); features are computed from numbers, booleans, times "
+            "and strings"
+        ),
     ),
-    "bytes": (lambda: _ask(_view([hw.last("x")], history=_history(x=b"a"))), "the column 'x' is Binary; features are computed from"),
+    "bytes": (
+        lambda: _ask(_view([hw.last("x")], history=_history(x=b"a"))),
+        "the column 'x' is Binary; features are computed from",
+    ),
     "beyond int64": (
         lambda: _ask(_view([hw.sum("x")], history=_history(x=pl.lit(2**63, pl.UInt64)))),
-        "the column 'x' holds integers beyond int64, such as 9223372036854775808; cast it in the source's select, to a string where it is an id",
+        (
+            "the column 'x' holds integers beyond int64, such as 9223372036854775808; cast it in "
+            "the source's select, to a string where it is an id"
+        ),
     ),
     "infinite values": (
         lambda: _ask(_view([hw.sum("x")], history=_history(x=math.inf * pl.col("amount")))),
         "source 'pay'",
-        "the column 'x' has 2 infinite values; filter them out, or replace them in the source's select",
+        (
+            "the column 'x' has 2 infinite values; filter them out, or replace them in the "
+            "source's select"
+        ),
     ),
     "null ids": (
         lambda: _ask(_view(history=_history(id=pl.Series([None, 1])), id_field="id")),
-        "source 'pay': 1 rows have no 'id', which should identify each event; filter them out, or leave id_field out",
+        (
+            "source 'pay': 1 rows have no 'id', which should identify each event; filter them "
+            "out, or leave id_field out"
+        ),
     ),
     "null ids of changes": (
-        lambda: _ask(_view(history=_history(id=pl.Series([None, 1]), old=pl.lit(False)), **(CHANGES | {"id_field": "id"}))),
+        lambda: _ask(
+            _view(
+                history=_history(id=pl.Series([None, 1]), old=pl.lit(False)),
+                **(CHANGES | {"id_field": "id"}),
+            )
+        ),
         "source 'pay': 1 rows have no 'id', which should identify each event; filter them out",
     ),
     "neither before nor after": (
         lambda: _ask(_view(history=_history(old=pl.Series([None, True])), **CHANGES)),
-        "source 'pay': 1 rows do not say whether they are images before or after a change: 'old' is null. Fill it in the source's select",
+        (
+            "source 'pay': 1 rows do not say whether they are images before or after a change: "
+            "'old' is null. Fill it in the source's select"
+        ),
     ),
     "changes that are no booleans": (
         lambda: _ask(_view(history=_history(old=pl.Series([0, 1])), **CHANGES)),
         "source 'pay'",
-        "the changes column 'old' is Int64; it takes booleans, true for the image before a change: make one in select",
+        (
+            "the changes column 'old' is Int64; it takes booleans, true for the image before a "
+            "change: make one in select"
+        ),
     ),
     "a key of another type": (
         lambda: _ask(rows=ROWS.with_columns(pl.col("user").cast(pl.String))),
-        "source 'pay': the key 'user' is Int64 in the source and String in the requests; cast one of them",
+        (
+            "source 'pay': the key 'user' is Int64 in the source and String in the requests; cast "
+            "one of them"
+        ),
     ),
     "a float as a key": (
         lambda: _ask(rows=ROWS.with_columns(pl.col("user").cast(pl.Float64))),
@@ -239,7 +377,10 @@ WRONG = {
         "(pl.col('y') == 'yes').alias('y')",
     ),
     "an outcome that is text": (
-        lambda: _labels(known_after=None, label=hw.outcome(_view().source, hw.last("text"), keys=["user"], within="1h")),
+        lambda: _labels(
+            known_after=None,
+            label=hw.outcome(_view().source, hw.last("text"), keys=["user"], within="1h"),
+        ),
         "labels 'late'",
         "the outcome last('text') is String; it must be a number or a boolean",
         "Make one in the select of source 'pay'",
@@ -249,7 +390,11 @@ WRONG = {
         "labels 'late'",
         "no row is left of the table; check its filter and that the table has rows",
     ),
-    "no label in the table": (lambda: _labels(LABELS.clear()), "labels 'late'", "no row is left of the table"),
+    "no label in the table": (
+        lambda: _labels(LABELS.clear()),
+        "labels 'late'",
+        "no row is left of the table",
+    ),
     "only labels of NaN": (
         lambda: _labels(LABELS.with_columns(y=pl.lit(math.nan))),
         "labels 'late'",
@@ -282,7 +427,11 @@ def test_what_is_no_moment_is_refused(place, kind):
     with pytest.raises(DataError) as caught:
         call(kind)
     where = "rows.with_columns(...)" if place == "the request time" else "select"
-    says = [owner, f"the timestamp {column}", *(text.replace("in select", f"in {where}") for text in TIMES[kind])]
+    says = [
+        owner,
+        f"the timestamp {column}",
+        *(text.replace("in select", f"in {where}") for text in TIMES[kind]),
+    ]
     assert [text for text in says if text not in str(caught.value)] == [], str(caught.value)
 
 
@@ -298,16 +447,32 @@ def test_the_advice_for_text_and_numbers_is_taken():
         pl.col("at").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
     ]
     for kind, parsed in zip(("text", "number", "date"), made, strict=True):
-        assert _ask(_view(history=_retyped(EVENTS, "at", kind), select=["user", parsed]))["user__count_1d"].to_list() == [2]
+        assert _ask(_view(history=_retyped(EVENTS, "at", kind), select=["user", parsed]))[
+            "user__count_1d"
+        ].to_list() == [2]
 
 
-@pytest.mark.parametrize(("zone", "count"), [("UTC", 0), ("America/New_York", 2), ("Europe/Berlin", 0)])
+@pytest.mark.parametrize(
+    ("zone", "count"), [("UTC", 0), ("America/New_York", 2), ("Europe/Berlin", 0)]
+)
 def test_a_declared_zone_is_that_of_naive_times(zone, count):
-    """08:00 on the wall is 12:00 UTC in New York, and 06:00 in Berlin: only the first falls into the hour asked for."""
+    """08:00 on the wall is 12:00 UTC in New York, and 06:00 in Berlin: only the first falls into
+    the hour asked for.
+    """
     history = pl.DataFrame({"user": [1, 1], "at": [datetime(2024, 5, 1, 8)] * 2})  # noqa: DTZ001
     source = hw.Source("pay", history=history, timestamp_field="at", timezone=zone)
-    view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.on_request())
-    for rows, zone_of_rows in ((ROWS, None), (pl.DataFrame({"user": [1], "timestamp": [datetime(2024, 5, 1, 9)]}), "America/New_York")):  # noqa: DTZ001
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=[hw.count()],
+        windows=["1h"],
+        freshness=hw.on_request(),
+    )
+    for rows, zone_of_rows in (
+        (ROWS, None),
+        (pl.DataFrame({"user": [1], "timestamp": [datetime(2024, 5, 1, 9)]}), "America/New_York"),  # noqa: DTZ001
+    ):
         assert _ask(view, rows, timezone=zone_of_rows)["user__count_1h"].to_list() == [count]
 
 
@@ -339,7 +504,9 @@ def test_nan_in_events_is_null(feature, value):
 
 @pytest.fixture
 def files(tmp_path):
-    EVENTS.drop("at").with_columns(at=pl.lit("2024-05-01T12:00:00Z")).write_csv(tmp_path / "events.csv")
+    EVENTS.drop("at").with_columns(at=pl.lit("2024-05-01T12:00:00Z")).write_csv(
+        tmp_path / "events.csv"
+    )
     EVENTS.write_parquet(tmp_path / "events.parquet")
     for name in ("empty.csv", "empty.parquet"):
         (tmp_path / name).touch()
@@ -350,13 +517,34 @@ def files(tmp_path):
 @pytest.mark.parametrize(
     ("make", "name", "says"),
     [
-        (hw.parquet, "evnts.parquet", ["no file at", "evnts.parquet", "did you mean 'events.parquet'?"]),
+        (
+            hw.parquet,
+            "evnts.parquet",
+            ["no file at", "evnts.parquet", "did you mean 'events.parquet'?"],
+        ),
         (hw.csv, "evnts.csv", ["no file at", "did you mean 'events.csv'?"]),
-        (hw.parquet, "nowhere/events.parquet", ["no file at", "nowhere/events.parquet; its folder does not exist"]),
+        (
+            hw.parquet,
+            "nowhere/events.parquet",
+            ["no file at", "nowhere/events.parquet; its folder does not exist"],
+        ),
         (hw.csv, "nowhere/*.csv", ["no file at", "nowhere/*.csv; its folder does not exist"]),
         (hw.parquet, "*.pq", ["no file at", "*.pq"]),
-        (hw.parquet, "empty.parquet", ["empty.parquet is empty: it has no bytes, so no columns either; write the table again"]),
-        (hw.csv, "empty.csv", ["empty.csv is empty: it has no bytes, so no columns either; write the table again"]),
+        (
+            hw.parquet,
+            "empty.parquet",
+            [
+                (
+                    "empty.parquet is empty: it has no bytes, so no columns either; write the "
+                    "table again"
+                )
+            ],
+        ),
+        (
+            hw.csv,
+            "empty.csv",
+            ["empty.csv is empty: it has no bytes, so no columns either; write the table again"],
+        ),
         (hw.parquet, "text.parquet", ["text.parquet cannot be read as parquet"]),
     ],
 )
@@ -364,17 +552,28 @@ def files(tmp_path):
 def test_missing_and_empty_files(files, make, name, says, use):
     table = make(files / name)
     with pytest.raises(DataError) as caught:
-        {"history": lambda: _ask(_view(history=table)), "rows": lambda: _ask(rows=table), "labels": lambda: _labels(table)}[use]()
+        {
+            "history": lambda: _ask(_view(history=table)),
+            "rows": lambda: _ask(rows=table),
+            "labels": lambda: _labels(table),
+        }[use]()
     assert [text for text in says if text not in str(caught.value)] == [], str(caught.value)
 
 
 def test_files_that_are_there_are_read(files):
-    for table in (hw.parquet(files / "events.parquet"), hw.csv(files / "events.csv"), hw.csv(str(files / "ev*.csv"))):
+    for table in (
+        hw.parquet(files / "events.parquet"),
+        hw.csv(files / "events.csv"),
+        hw.csv(str(files / "ev*.csv")),
+    ):
         assert _ask(_view(history=table))["user__count_1d"].to_list() == [2]
 
 
 def test_a_source_without_history_is_read_nowhere():
-    with pytest.raises(DefinitionError, match=r"source 'pay' has no history: give history=hw.parquet\(path\) or a frame"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"source 'pay' has no history: give history=hw.parquet\(path\) or a frame",
+    ):
         _ask(_view(history=None))
     assert _ask(_view(history=None), level=hw.Level(hw.never()))["user__count_1d"].to_list() == [0]
 
@@ -396,9 +595,18 @@ LEAKS = [
 
 @pytest.mark.parametrize(("rules", "minutes", "share"), LEAKS)
 def test_later_timestamps_without_a_selection_are_a_leak(rules, minutes, share):
-    paid = pl.Series([None if m is None else AT + timedelta(minutes=m) for m in minutes], dtype=pl.Datetime("us", "UTC"))
+    paid = pl.Series(
+        [None if m is None else AT + timedelta(minutes=m) for m in minutes],
+        dtype=pl.Datetime("us", "UTC"),
+    )
     history = pl.DataFrame(
-        {"user": 1, "at": [AT] * 4, "known": [AT + timedelta(minutes=30)] * 4, "paid": paid, "birthday": [date(2050, 1, 1)] * 4}
+        {
+            "user": 1,
+            "at": [AT] * 4,
+            "known": [AT + timedelta(minutes=30)] * 4,
+            "paid": paid,
+            "birthday": [date(2050, 1, 1)] * 4,
+        }
     )
     view = _view(history=history if "known_at_field" in rules else history.drop("known"), **rules)
     if share is None:
@@ -411,7 +619,10 @@ def test_later_timestamps_without_a_selection_are_a_leak(rules, minutes, share):
         "source 'pay' (test_bad_data.py:",
         f"({by})",
         f"'paid' (in {share} of rows)",
-        "Name with select= the columns known at the event time; two times of one table are two sources",
+        (
+            "Name with select= the columns known at the event time; two times of one table are two "
+            "sources"
+        ),
     ]
     assert [text for text in says if text not in str(caught.value)] == [], str(caught.value)
     assert "birthday" not in str(caught.value)

@@ -21,7 +21,15 @@ START = datetime(2024, 5, 1, tzinfo=UTC)
 @pytest.fixture
 def project(tmp_path):
     """The model of `churn` over files, which a test may change."""
-    rows = [{"user": i % 7, "at": START + timedelta(hours=i), "pages": 0.1 * (i * 7 % 13), "left": i % 5 == 0} for i in range(300)]
+    rows = [
+        {
+            "user": i % 7,
+            "at": START + timedelta(hours=i),
+            "pages": 0.1 * (i * 7 % 13),
+            "left": i % 5 == 0,
+        }
+        for i in range(300)
+    ]
     frame = pl.DataFrame(rows)
     (tmp_path / "visits").mkdir()
     frame.drop("left")[:150].write_parquet(tmp_path / "visits" / "a.parquet")
@@ -38,14 +46,27 @@ def project(tmp_path):
             windows=["1d"],
             freshness=hw.on_request(),
         )
-        labels = hw.Labels("leaving", table=hw.csv(tmp_path / "labels.csv"), timestamp_field="at", label="left", known_after="1d")
-        return hw.Model("churn", features=hw.FeatureService("churn_v1", [view]), labels=labels, task="binary")
+        labels = hw.Labels(
+            "leaving",
+            table=hw.csv(tmp_path / "labels.csv"),
+            timestamp_field="at",
+            label="left",
+            known_after="1d",
+        )
+        return hw.Model(
+            "churn", features=hw.FeatureService("churn_v1", [view]), labels=labels, task="binary"
+        )
 
     return model
 
 
 def test_the_manifest_says_what_went_in(tmp_path, project):
-    made = hw.dataset(project(), tmp_path / "out" / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        project(),
+        tmp_path / "out" / "rows.parquet",
+        as_of=UNTIL,
+        resources=hw.Resources(cache=False),
+    )
     said = json.loads((tmp_path / "out" / "rows.manifest.json").read_text())
     assert said == made.manifest
     assert said["rows"] == 300
@@ -60,17 +81,29 @@ def test_the_manifest_says_what_went_in(tmp_path, project):
 
 def test_a_training_set_is_made_again_to_the_bit(tmp_path, project):
     made = hw.dataset(
-        project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=hw.operations.Cache(tmp_path / "cache"))
+        project(),
+        tmp_path / "rows.parquet",
+        as_of=UNTIL,
+        resources=hw.Resources(cache=hw.operations.Cache(tmp_path / "cache")),
     )
     again = hw.operations.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
-    assert_frame_equal(pl.read_parquet(tmp_path / "again.parquet"), pl.read_parquet(tmp_path / "rows.parquet"), check_exact=True)
+    assert_frame_equal(
+        pl.read_parquet(tmp_path / "again.parquet"),
+        pl.read_parquet(tmp_path / "rows.parquet"),
+        check_exact=True,
+    )
     assert again.manifest == made.manifest
     assert json.loads((tmp_path / "again.manifest.json").read_text()) == made.manifest
 
 
 def test_the_default_moment_is_kept(tmp_path):
     made = hw.dataset(churn(), tmp_path / "rows.parquet", resources=hw.Resources(cache=False))
-    assert hw.operations.reproduce(churn(), made.manifest_path, tmp_path / "again.parquet").manifest["until"] == made.manifest["until"]
+    assert (
+        hw.operations.reproduce(churn(), made.manifest_path, tmp_path / "again.parquet").manifest[
+            "until"
+        ]
+        == made.manifest["until"]
+    )
 
 
 def _defined_otherwise(tmp_path, project):
@@ -92,7 +125,9 @@ def _changed_file(tmp_path, project):
 
 
 def _more_files(tmp_path, project):
-    pl.read_parquet(tmp_path / "visits" / "a.parquet").write_parquet(tmp_path / "visits" / "c.parquet")
+    pl.read_parquet(tmp_path / "visits" / "a.parquet").write_parquet(
+        tmp_path / "visits" / "c.parquet"
+    )
     return project(), None, "1 of its files is new (c.parquet)"
 
 
@@ -101,9 +136,14 @@ def _other_labels(tmp_path, project):
     return project(), None, "labels leaving: 1 of its files is changed (labels.csv)"
 
 
-@pytest.mark.parametrize("change", [_defined_otherwise, _renamed, _other_level, _changed_file, _more_files, _other_labels])
+@pytest.mark.parametrize(
+    "change",
+    [_defined_otherwise, _renamed, _other_level, _changed_file, _more_files, _other_labels],
+)
 def test_what_has_changed_is_named(tmp_path, project, change):
-    made = hw.dataset(project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False)
+    )
     model, level, words = change(tmp_path, project)
     with pytest.raises(DataError, match="cannot be made again") as error:
         hw.operations.reproduce(model, made.manifest_path, tmp_path / "again.parquet", level=level)
@@ -112,21 +152,33 @@ def test_what_has_changed_is_named(tmp_path, project, change):
 
 
 def test_frames_are_compared_by_their_rows(tmp_path):
-    made = hw.dataset(churn(), tmp_path / "rows.parquet", as_of="2024-07-01T00:00+00:00", resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        churn(),
+        tmp_path / "rows.parquet",
+        as_of="2024-07-01T00:00+00:00",
+        resources=hw.Resources(cache=False),
+    )
     with pytest.raises(DataError, match=r"the rows of labels leaving are not what they were"):
         hw.operations.reproduce(churn(events=330), made.manifest_path, tmp_path / "again.parquet")
 
 
 def test_rows_that_differ_are_not_written(tmp_path, project):
-    made = hw.dataset(project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
+    made = hw.dataset(
+        project(), tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False)
+    )
     said = json.loads(made.manifest_path.read_text())
-    made.manifest_path.write_text(json.dumps(said | {"digest": "0" * 64, "versions": said["versions"] | {"polars": "0.1"}}))
+    made.manifest_path.write_text(
+        json.dumps(said | {"digest": "0" * 64, "versions": said["versions"] | {"polars": "0.1"}})
+    )
     with pytest.raises(DataError, match=r"300 rows came out that differ.*polars 0.1 then and"):
         hw.operations.reproduce(project(), made.manifest_path, tmp_path / "again.parquet")
     assert not (tmp_path / "again.parquet").exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [("{", "is not a manifest: "), ("[]", "not a manifest of format 1"), (None, "no manifest at")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "is not a manifest: "), ("[]", "not a manifest of format 1"), (None, "no manifest at")],
+)
 def test_something_else_is_no_manifest(tmp_path, project, text, words):
     path = tmp_path / "rows.manifest.json"
     if text is not None:
@@ -139,7 +191,12 @@ def test_lists_go_into_parquet_only(tmp_path, project):
     model = project(hw.last_n("pages", k=2))
     with pytest.raises(UsageError, match=r"holds lists.*write .parquet"):
         hw.dataset(model, tmp_path / "rows.csv", as_of=UNTIL, resources=hw.Resources(cache=False))
-    assert hw.dataset(model, tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False)).manifest["rows"] == 300
+    assert (
+        hw.dataset(
+            model, tmp_path / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False)
+        ).manifest["rows"]
+        == 300
+    )
 
 
 def test_another_ending_is_refused(tmp_path, project):
@@ -150,7 +207,12 @@ def test_another_ending_is_refused(tmp_path, project):
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path, project):
     (tmp_path / "rows").write_text("a file")
     with pytest.raises(DataError, match="cannot be written"):
-        hw.dataset(project(), tmp_path / "rows" / "rows.parquet", as_of=UNTIL, resources=hw.Resources(cache=False))
+        hw.dataset(
+            project(),
+            tmp_path / "rows" / "rows.parquet",
+            as_of=UNTIL,
+            resources=hw.Resources(cache=False),
+        )
 
 
 VALUES = {
@@ -160,10 +222,13 @@ VALUES = {
     pl.UInt8: st.integers(0, 255),
     pl.Boolean: st.booleans(),
     pl.String: st.text(max_size=3),
-    pl.Datetime("us", "UTC"): st.integers(-(2**50), 2**50).map(lambda t: START + timedelta(microseconds=t)),
+    pl.Datetime("us", "UTC"): st.integers(-(2**50), 2**50).map(
+        lambda t: START + timedelta(microseconds=t)
+    ),
     pl.List(pl.String): st.lists(st.none() | st.text(max_size=2), max_size=3),
     pl.List(pl.Struct({"key": pl.String, "value": pl.Float64})): st.lists(
-        st.fixed_dictionaries({"key": st.text(max_size=1), "value": st.none() | st.floats()}), max_size=2
+        st.fixed_dictionaries({"key": st.text(max_size=1), "value": st.none() | st.floats()}),
+        max_size=2,
     ),
 }
 
@@ -176,5 +241,7 @@ def test_a_digest_is_of_what_is_there(data, dtype):
     pieces = pl.concat([series[:cut], series[cut:]], rechunk=False)
     assert digest(pieces.to_frame()) == digest(series.to_frame())
     other = pl.Series("a", data.draw(st.lists(st.none() | VALUES[dtype], max_size=6)), dtype)
-    assert (repr(other.to_list()) == repr(series.to_list())) == (digest(other.to_frame()) == digest(series.to_frame()))
+    assert (repr(other.to_list()) == repr(series.to_list())) == (
+        digest(other.to_frame()) == digest(series.to_frame())
+    )
     assert digest(series.alias("b").to_frame()) != digest(series.to_frame())

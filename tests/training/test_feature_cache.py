@@ -13,20 +13,40 @@ from headwater.training.feature_frames import feature_frames
 from headwater.training.requests import read_rows
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
-ASKED = read_rows(pl.DataFrame({"user": [1, 2, 1, 9], "timestamp": [START + timedelta(hours=h) for h in (5, 6, 30, 31)]}), "timestamp")
+ASKED = read_rows(
+    pl.DataFrame(
+        {"user": [1, 2, 1, 9], "timestamp": [START + timedelta(hours=h) for h in (5, 6, 30, 31)]}
+    ),
+    "timestamp",
+)
 
 
 def events(rows=40):
     at = [START + timedelta(hours=h) for h in range(rows)]
     known = [t + timedelta(hours=3 * (i % 4 == 0)) for i, t in enumerate(at)]
     return pl.DataFrame(
-        {"user": [i % 3 for i in range(rows)], "at": at, "known": known, "amount": [0.1 * i for i in range(rows)], "n": range(rows)}
+        {
+            "user": [i % 3 for i in range(rows)],
+            "at": at,
+            "known": known,
+            "amount": [0.1 * i for i in range(rows)],
+            "n": range(rows),
+        }
     )
 
 
 def service(path, *features, select=("user", "amount", "n"), **source):
-    source = hw.Source("payments", history=hw.parquet(path), timestamp_field="at", select=list(select), **source)
-    made = hw.FeatureView("user", source=source, keys=["user"], features=list(features), windows=["6h", "1d"], freshness=hw.on_request())
+    source = hw.Source(
+        "payments", history=hw.parquet(path), timestamp_field="at", select=list(select), **source
+    )
+    made = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=list(features),
+        windows=["6h", "1d"],
+        freshness=hw.on_request(),
+    )
     return hw.FeatureService("all", [made])
 
 
@@ -56,7 +76,11 @@ def ask(tmp_path):
     def call(of, levels=None, rows=ASKED, cache=None):
         notes = Notes()
         found = feature_frames(
-            of, rows, levels or {"": hw.Level()}, notes, hw.Resources(cache=cache or hw.operations.Cache(tmp_path / "cache"))
+            of,
+            rows,
+            levels or {"": hw.Level()},
+            notes,
+            hw.Resources(cache=cache or hw.operations.Cache(tmp_path / "cache")),
         )
         return {name: bits(frame) for name, frame in found.items()}, notes
 
@@ -75,7 +99,12 @@ def test_only_what_is_new_is_computed(path, ask, computed):
     ask(service(path, hw.count(), hw.sum("amount")))
     found, _ = ask(service(path, hw.max("amount"), hw.count(), hw.sum("amount")))
     assert computed[1] == ["max_amount_6h", "max_amount_1d"]
-    fresh = feature_frames(service(path, hw.max("amount"), hw.count(), hw.sum("amount")), ASKED, {"": hw.Level()}, Notes())
+    fresh = feature_frames(
+        service(path, hw.max("amount"), hw.count(), hw.sum("amount")),
+        ASKED,
+        {"": hw.Level()},
+        Notes(),
+    )
     assert found[""] == bits(fresh[""])
 
 
@@ -96,8 +125,17 @@ def test_a_new_name_is_no_new_feature(path, ask, computed):
 def test_another_source_is_computed(path, ask, computed, changed):
     ask(service(path, hw.sum("amount")))
     source = {"timestamp_field": "at", **changed}
-    given = hw.Source("payments", history=hw.parquet(path), select=["user", "amount", "n"], **source)
-    view = hw.FeatureView("user", source=given, keys=["user"], features=[hw.sum("amount")], windows=["6h", "1d"], freshness=hw.on_request())
+    given = hw.Source(
+        "payments", history=hw.parquet(path), select=["user", "amount", "n"], **source
+    )
+    view = hw.FeatureView(
+        "user",
+        source=given,
+        keys=["user"],
+        features=[hw.sum("amount")],
+        windows=["6h", "1d"],
+        freshness=hw.on_request(),
+    )
     ask(hw.FeatureService("all", [view]))
     assert len(computed) == 2
 
@@ -106,7 +144,8 @@ def test_other_rows_levels_and_another_column_beside_it_are_computed(path, ask, 
     ask(service(path, hw.sum("amount")))
     ask(service(path, hw.sum("amount")), rows=ASKED.take([0, 1]))
     ask(service(path, hw.sum("amount")), levels={"": hw.Level(hw.batch("1d"))})
-    ask(service(path, hw.sum("amount"), hw.sum("n")))  # which of two tied events is first can depend on n
+    # which of two tied events is first can depend on n
+    ask(service(path, hw.sum("amount"), hw.sum("n")))
     assert len(computed) == 4
 
 
@@ -130,7 +169,8 @@ def test_a_new_file_of_a_folder_is_computed(tmp_path, path, ask, computed):
 
 def test_other_levels_with_the_same_moments_are_one(path, ask, computed):
     ask(service(path, hw.sum("amount")))
-    ask(service(path, hw.sum("amount")), levels={"": hw.Level(hw.batch("1h"))})  # every row asks on the hour
+    # every row asks on the hour
+    ask(service(path, hw.sum("amount")), levels={"": hw.Level(hw.batch("1h"))})
     assert len(computed) == 1
 
 
@@ -138,7 +178,9 @@ def test_late_events_are_computed_all_or_none(path, ask, computed):
     ask(service(path, hw.sum("amount"), known_at_field="known"))
     found, _ = ask(service(path, hw.max("amount"), hw.sum("amount"), known_at_field="known"))
     assert computed[1] == ["max_amount_6h", "max_amount_1d", "sum_amount_6h", "sum_amount_1d"]
-    assert found == ask(service(path, hw.max("amount"), hw.sum("amount"), known_at_field="known"))[0]
+    assert (
+        found == ask(service(path, hw.max("amount"), hw.sum("amount"), known_at_field="known"))[0]
+    )
     assert len(computed) == 2
 
 
@@ -159,7 +201,11 @@ def test_a_broken_file_is_computed_again(tmp_path, path, ask, computed):
 
 
 def test_all_levels_come_from_the_cache(path, ask, computed):
-    levels = {"daily": hw.Level(hw.batch("1d")), "instant": hw.Level(), "never": hw.Level(hw.never())}
+    levels = {
+        "daily": hw.Level(hw.batch("1d")),
+        "instant": hw.Level(),
+        "never": hw.Level(hw.never()),
+    }
     first, _ = ask(service(path, hw.sum("amount"), hw.last_n("amount", k=2)), levels)
     assert ask(service(path, hw.sum("amount"), hw.last_n("amount", k=2)), levels)[0] == first
     assert len(computed) == 1

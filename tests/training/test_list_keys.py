@@ -1,4 +1,6 @@
-"""Features looked up by a list of keys, offline: each element as if it were looked up alone, at every level."""
+"""Features looked up by a list of keys, offline: each element as if it were looked up alone, at
+every level.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ from headwater.testing.online import KEY_KINDS
 from headwater.training.resources import Resources
 from tests.effort import FULL
 
-LISTS = st.lists(st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None, 4]), max_size=4)), min_size=1, max_size=8)
+LISTS = st.lists(
+    st.one_of(st.none(), st.lists(st.sampled_from([1, 2, 3, None, 4]), max_size=4)),
+    min_size=1,
+    max_size=8,
+)
 
 
 @settings(max_examples=40 if FULL else 10, deadline=None)
@@ -35,26 +41,50 @@ def test_lists_are_lookups_of_each_element(seed, lists):
     view = drawn.readable()
     listed = view.alias("listed", keys={"key": hw.each("keys")})
     times = [random.choice(drawn.rows)["timestamp"] for _ in lists]
-    rows = pl.DataFrame({"keys": lists, "timestamp": times}, schema={"keys": pl.List(pl.Int64), "timestamp": pl.Datetime("us", "UTC")})
-    level = hw.Level(random.choice([hw.on_request(), hw.batch("1h", delay="10m"), hw.streaming("5s"), view.freshness]))
+    rows = pl.DataFrame(
+        {"keys": lists, "timestamp": times},
+        schema={"keys": pl.List(pl.Int64), "timestamp": pl.Datetime("us", "UTC")},
+    )
+    level = hw.Level(
+        random.choice(
+            [hw.on_request(), hw.batch("1h", delay="10m"), hw.streaming("5s"), view.freshness]
+        )
+    )
     still = Resources(progress=False)
     offline = hw.get_historical_features(
-        [view, listed], rows.with_columns(key=pl.lit(None, pl.Int64)), level=level, statuses=True, resources=still
+        [view, listed],
+        rows.with_columns(key=pl.lit(None, pl.Int64)),
+        level=level,
+        statuses=True,
+        resources=still,
     )
-    flat = rows.with_row_index("row").filter(pl.col("keys").list.len() > 0).explode("keys").rename({"keys": "key"})
+    flat = (
+        rows.with_row_index("row")
+        .filter(pl.col("keys").list.len() > 0)
+        .explode("keys")
+        .rename({"keys": "key"})
+    )
     alone = hw.get_historical_features(view, flat, level=level, statuses=True, resources=still)
     for name in view.feature_names:
         mine = offline[name.replace(view.name, "listed", 1)].to_list()
         for number, keys in enumerate(lists):
             values = alone.filter(pl.col("row") == number)[name].to_list()
             assert repr(mine[number]) == repr(None if keys is None else values)
-    given_rows = [{"keys": keys, "timestamp": time} for keys, time in zip(lists, times, strict=True)]
+    given_rows = [
+        {"keys": keys, "timestamp": time} for keys, time in zip(lists, times, strict=True)
+    ]
     of_events = drawn.view.alias("listed", keys={"key": hw.each("keys")})
     fresh = level.freshness(view)
-    for number, answers in enumerate(evaluate(of_events, drawn.events, given_rows, freshness=fresh)):
+    for number, answers in enumerate(
+        evaluate(of_events, drawn.events, given_rows, freshness=fresh)
+    ):
         for feature, name in zip(of_events.outputs, of_events.feature_names, strict=True):
             assert offline[f"{name}__status"][number] == answers[name].status
-            assert agree(answers[name], offline[name].to_list()[number], squared=feature.aggregation.function in ("std", "var"))
+            assert agree(
+                answers[name],
+                offline[name].to_list()[number],
+                squared=feature.aggregation.function in ("std", "var"),
+            )
 
 
 @pytest.mark.parametrize("kind", KEY_KINDS, ids=lambda kind: f"{kind.dtype}")
@@ -69,16 +99,40 @@ def test_keys_of_every_type(kind):
         freshness=hw.on_request(),
     )
     listed = view.alias("l", keys={"key": hw.each("ids")})
-    rows = pl.DataFrame({"ids": [[kind.of(2), kind.of(1), kind.of(3)], [], None], "shop": [1, 1, 2], "timestamp": [at.replace(day=2)] * 3})
+    rows = pl.DataFrame(
+        {
+            "ids": [[kind.of(2), kind.of(1), kind.of(3)], [], None],
+            "shop": [1, 1, 2],
+            "timestamp": [at.replace(day=2)] * 3,
+        }
+    )
     rows = rows.with_columns(rows["ids"].cast(pl.List(kind.dtype)))
     assert hw.get_historical_features(listed, rows)["l__count"].to_list() == [[1, 1, 0], [], None]
 
 
 def sold():
-    table = pl.DataFrame({"product": ["a", "b", "a"], "user": [1, 1, 2], "at": [datetime(2024, 5, d, tzinfo=UTC) for d in (1, 2, 3)]})
+    table = pl.DataFrame(
+        {
+            "product": ["a", "b", "a"],
+            "user": [1, 1, 2],
+            "at": [datetime(2024, 5, d, tzinfo=UTC) for d in (1, 2, 3)],
+        }
+    )
     source = hw.Source("sold", history=table, timestamp_field="at")
-    product = hw.FeatureView("product", source=source, keys=["product"], features=[hw.count(), hw.last("user")], freshness=hw.on_request())
-    user = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count(), hw.last_n("product", k=2)], freshness=hw.on_request())
+    product = hw.FeatureView(
+        "product",
+        source=source,
+        keys=["product"],
+        features=[hw.count(), hw.last("user")],
+        freshness=hw.on_request(),
+    )
+    user = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        features=[hw.count(), hw.last_n("product", k=2)],
+        freshness=hw.on_request(),
+    )
     return product, user
 
 
@@ -95,19 +149,30 @@ def test_a_list_of_values_is_a_list_of_keys_again():
 def test_a_row_with_a_list_that_is_too_long_is_refused():
     product, _ = sold()
     basket = product.alias("basket", keys={"product": hw.each("products", max_length=2)})
-    rows = pl.DataFrame({"products": [["a"], ["a", "b", "c"]], "timestamp": [datetime(2024, 5, 4, tzinfo=UTC)] * 2})
-    with pytest.raises(DataError, match=r"row 1: 'products' holds 3 keys, and feature view 'basket' takes up to 2"):
+    rows = pl.DataFrame(
+        {"products": [["a"], ["a", "b", "c"]], "timestamp": [datetime(2024, 5, 4, tzinfo=UTC)] * 2}
+    )
+    with pytest.raises(
+        DataError, match=r"row 1: 'products' holds 3 keys, and feature view 'basket' takes up to 2"
+    ):
         hw.get_historical_features(basket, rows)
-    with pytest.raises(DataError, match="is looked up by a list, and the column 'products' is String"):
+    with pytest.raises(
+        DataError, match="is looked up by a list, and the column 'products' is String"
+    ):
         hw.get_historical_features(basket, rows.with_columns(products=pl.lit("a")))
 
 
 def test_definitions_that_do_not_fit_are_refused():
     product, user = sold()
-    with pytest.raises(DefinitionError, match="is filled with each\\(user__count\\), which is no list"):
+    with pytest.raises(
+        DefinitionError, match="is filled with each\\(user__count\\), which is no list"
+    ):
         product.alias("x", keys={"product": hw.each(user["count"])})
     bought = product.alias("bought", keys={"product": hw.each(user["last_n_product"])})
-    with pytest.raises(DefinitionError, match=r"is filled with bought__last_user, which is a list; look it up with hw.each"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"is filled with bought__last_user, which is a list; look it up with hw.each",
+    ):
         user.alias("x", keys={"user": bought["last_user"]})
     lists = user.alias("lists", keys={"user": hw.each("users")})
     with pytest.raises(DefinitionError, match="which is a list of lists"):
@@ -115,9 +180,15 @@ def test_definitions_that_do_not_fit_are_refused():
     both = dataclasses.replace(user, name="both", keys=["user", "product"])
     with pytest.raises(DefinitionError, match="'user' is a second list, next to 'product'"):
         both.alias("x", keys={"product": hw.each("p"), "user": hw.each("u")})
-    with pytest.raises(DefinitionError, match="'users' is a list of keys, and view 'user' reads it as a single value"):
+    with pytest.raises(
+        DefinitionError,
+        match="'users' is a list of keys, and view 'user' reads it as a single value",
+    ):
         hw.FeatureService("x", [lists, user.alias("user", keys={"user": "users"})])
-    with pytest.raises(DefinitionError, match="'users' is a list of keys, and request field 'users' reads it as a single value"):
+    with pytest.raises(
+        DefinitionError,
+        match="'users' is a list of keys, and request field 'users' reads it as a single value",
+    ):
         hw.FeatureService("x", [lists, hw.RequestField("users", int)])
     with pytest.raises(DefinitionError, match="so it is a list of lists"):
         hw.Ranking(group="g", item="product", candidates=[lists["last_n_product"]])
@@ -130,7 +201,10 @@ def test_definitions_that_do_not_fit_are_refused():
 
 def test_a_list_changes_what_a_model_reads_and_no_stored_state():
     product, _ = sold()
-    basket, one = product.alias("basket", keys={"product": hw.each("p")}), product.alias("basket", keys={"product": "p"})
+    basket, one = (
+        product.alias("basket", keys={"product": hw.each("p")}),
+        product.alias("basket", keys={"product": "p"}),
+    )
     assert basket.fingerprint != one.fingerprint
     assert basket.values_fingerprint(basket.outputs) != one.values_fingerprint(one.outputs)
     assert basket.tiles_fingerprint == one.tiles_fingerprint == product.tiles_fingerprint
@@ -143,10 +217,17 @@ def test_a_backtest_reduces_lists_at_every_level():
     random = Random(1)
     start = datetime(2024, 5, 1, tzinfo=UTC)
     hours = [start.replace(day=1 + n // 24, hour=n % 24) for n in range(24 * 20)]
-    table = pl.DataFrame({"product": [random.choice("abcd") for _ in hours], "user": [1] * len(hours), "at": hours})
+    table = pl.DataFrame(
+        {"product": [random.choice("abcd") for _ in hours], "user": [1] * len(hours), "at": hours}
+    )
     source = hw.Source("sold", history=table, timestamp_field="at")
     product = hw.FeatureView(
-        "product", source=source, keys=["product"], features=[hw.count()], windows=["6h"], freshness=hw.streaming("1s")
+        "product",
+        source=source,
+        keys=["product"],
+        features=[hw.count()],
+        windows=["6h"],
+        freshness=hw.streaming("1s"),
     )
     basket = product.alias("basket", keys={"product": hw.each("products")})
 
@@ -154,19 +235,33 @@ def test_a_backtest_reduces_lists_at_every_level():
     def most(counts: list[int] | None = basket["count_6h"]) -> int | None:
         return max(counts) if counts else None
 
-    rows = pl.DataFrame({"products": [random.sample("abcd", random.randint(0, 3)) for _ in hours], "asked": hours})
+    rows = pl.DataFrame(
+        {"products": [random.sample("abcd", random.randint(0, 3)) for _ in hours], "asked": hours}
+    )
     rows = rows.with_columns(y=pl.Series([random.random() < 0.5 for _ in hours]))
     labels = hw.Labels("l", table=rows, timestamp_field="asked", label="y", known_after="1h")
     model = hw.Model("m", features=hw.FeatureService("s", [most]), labels=labels, task="binary")
     levels = {"daily": hw.Level(hw.batch("1d", delay="1h")), "live": hw.Level(hw.on_request())}
-    result = hw.backtest(model, levels, hw.Evaluation(split="2024-05-12T00:00Z", refits=None), resources=Resources(progress=False))
+    result = hw.backtest(
+        model,
+        levels,
+        hw.Evaluation(split="2024-05-12T00:00Z", refits=None),
+        resources=Resources(progress=False),
+    )
     assert [level.name for level in result.result.levels] == ["daily", "live"]
     assert "product = each of products" in result.result.definitions
     asked = rows.rename({"asked": "timestamp"})
-    by_level = [hw.get_historical_features(most, asked, level=level)["most"].to_list() for level in levels.values()]
+    by_level = [
+        hw.get_historical_features(most, asked, level=level)["most"].to_list()
+        for level in levels.values()
+    ]
     flat = asked.with_row_index("row").explode("products").rename({"products": "product"})
     for level, values in zip(levels.values(), by_level, strict=True):
-        alone = hw.get_historical_features(product, flat, level=level).group_by("row", maintain_order=True).agg(pl.max("product__count_6h"))
+        alone = (
+            hw.get_historical_features(product, flat, level=level)
+            .group_by("row", maintain_order=True)
+            .agg(pl.max("product__count_6h"))
+        )
         given_rows = [values[row] for row in alone["row"].to_list()]
         expected = [None if not rows["products"][row].len() else best for row, best in alone.rows()]
         assert given_rows == expected
@@ -178,7 +273,13 @@ def test_a_backtest_reduces_lists_at_every_level():
     [
         (["a"], ""),
         ("a", "feature view 'basket' (test_list_keys.py:"),
-        ("a", "it is looked up by a list, and the column 'products' is String; give lists of keys, such as [1, 2]"),
+        (
+            "a",
+            (
+                "it is looked up by a list, and the column 'products' is String; give lists of "
+                "keys, such as [1, 2]"
+            ),
+        ),
         ([1], "the key 'product' is String in the source and Int64 in the requests"),
     ],
 )
@@ -192,7 +293,11 @@ def test_a_plan_looks_at_the_types_of_elements(products, message, tmp_path):
 
     at = [datetime(2024, 5, day, tzinfo=UTC) for day in (5, 6)]
     labels = hw.Labels(
-        "l", table=pl.DataFrame({"products": [products] * 2, "at": at, "y": [1, 0]}), timestamp_field="at", label="y", known_after="1h"
+        "l",
+        table=pl.DataFrame({"products": [products] * 2, "at": at, "y": [1, 0]}),
+        timestamp_field="at",
+        label="y",
+        known_after="1h",
     )
     model = hw.Model("m", features=hw.FeatureService("s", [most]), labels=labels, task="binary")
     planned = str(hw.plan(hw.Project("p", [model]), catalog=f"sqlite:///{tmp_path}/catalog.sqlite"))
@@ -211,10 +316,18 @@ def test_events_are_enriched_with_lists():
         }
     )
     source = hw.Source("sold", history=table, timestamp_field="at")
-    product = hw.FeatureView("product", source=source, keys=["product"], features=[hw.count()], freshness=hw.on_request())
+    product = hw.FeatureView(
+        "product", source=source, keys=["product"], features=[hw.count()], freshness=hw.on_request()
+    )
     others = product.alias("others", keys={"product": hw.each("others")})
     seen = pl.col("others__count").list.sum().alias("seen")
     richer = hw.enrich(source, "richer", [others["count"]], select=["user", seen])
-    user = hw.FeatureView("u", source=richer, keys=["user"], features=[hw.last_n("seen", k=3)], freshness=hw.on_request())
+    user = hw.FeatureView(
+        "u",
+        source=richer,
+        keys=["user"],
+        features=[hw.last_n("seen", k=3)],
+        freshness=hw.on_request(),
+    )
     rows = pl.DataFrame({"user": [1], "timestamp": [start.replace(day=4)]})
     assert hw.get_historical_features(user, rows)["u__last_n_seen"].to_list() == [[1, 3]]

@@ -1,4 +1,6 @@
-"""Progress: a bar that moves to its end in a notebook, a line a step in a log, and a function that is called by one thread at a time."""
+"""Progress: a bar that moves to its end in a notebook, a line a step in a log, and a function that
+is called by one thread at a time.
+"""
 
 import sys
 import threading
@@ -11,7 +13,14 @@ import headwater as hw
 from headwater.errors import HeadwaterWarning
 from headwater.training.progress import BACKTEST, bar, lines, shown
 
-TWICE = [("origin", 0, 800), ("origin", 100, 800), ("origin", 0, 100), ("origin", 50, 100), ("origin", 100, 200), ("origin", 200, 200)]
+TWICE = [
+    ("origin", 0, 800),
+    ("origin", 100, 800),
+    ("origin", 0, 100),
+    ("origin", 50, 100),
+    ("origin", 100, 200),
+    ("origin", 200, 200),
+]
 """A view whose rows are computed in two runs; the second one is longer."""
 
 
@@ -54,7 +63,12 @@ def test_a_notebook_has_one_bar_that_names_the_step_and_ends_full(notebook):
     with shown(None, BACKTEST) as said:
         for call in TWICE:
             said(*call)
-    assert notebook == ["<div>step 1 of 3: features: origin <progress value=\"1.0000\" max='1'></progress> 100%</div>"]
+    assert notebook == [
+        (
+            "<div>step 1 of 3: features: origin <progress value=\"1.0000\" max='1'></progress> "
+            "100%</div>"
+        )
+    ]
 
 
 def test_a_name_in_a_notebook_is_text(notebook):
@@ -66,9 +80,18 @@ def test_a_name_in_a_notebook_is_text(notebook):
 
 
 def rows_and_view():
-    events = pl.DataFrame({"at": ["2024-05-01T00:00:00Z"], "user": ["a"]}).with_columns(pl.col("at").str.to_datetime(time_zone="UTC"))
+    events = pl.DataFrame({"at": ["2024-05-01T00:00:00Z"], "user": ["a"]}).with_columns(
+        pl.col("at").str.to_datetime(time_zone="UTC")
+    )
     source = hw.Source("events", history=events, timestamp_field="at", select=["user"])
-    view = hw.FeatureView("user", source=source, keys=["user"], windows=["1d"], features=[hw.count()], freshness=hw.batch("1d"))
+    view = hw.FeatureView(
+        "user",
+        source=source,
+        keys=["user"],
+        windows=["1d"],
+        features=[hw.count()],
+        freshness=hw.batch("1d"),
+    )
     return events.select("user", timestamp=pl.col("at").dt.offset_by("2d")), view
 
 
@@ -79,7 +102,9 @@ def test_a_notebook_that_cannot_display_ends_nothing(notebook, broken):
 
     setattr(sys.modules["IPython"].display, broken, fails)
     rows, view = rows_and_view()
-    with pytest.warns(HeadwaterWarning, match="the progress bar ended with KeyError: 4. The computation goes on"):
+    with pytest.warns(
+        HeadwaterWarning, match="the progress bar ended with KeyError: 4. The computation goes on"
+    ):
         found = hw.get_historical_features([view], rows)
     assert found["user__count_1d"].to_list() == [0]
 

@@ -1,4 +1,6 @@
-"""An item that is repeated in its group counts once, in training and in metrics of lists, and is counted as left out."""
+"""An item that is repeated in its group counts once, in training and in metrics of lists, and is
+counted as left out.
+"""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -17,7 +19,12 @@ START = datetime(2024, 5, 1, tzinfo=UTC)
 def log(lists: int = 200) -> pl.DataFrame:
     random = Random(3)
     rows = [
-        {"request": n, "item": item, "asked": START + timedelta(hours=2 * n), "chosen": int(item == n % 5)}
+        {
+            "request": n,
+            "item": item,
+            "asked": START + timedelta(hours=2 * n),
+            "chosen": int(item == n % 5),
+        }
         for n in range(lists)
         for item in random.sample(range(8), 6)
     ]
@@ -31,15 +38,32 @@ def ranker(table, group="request"):
         .select("item", at=pl.col("asked") + timedelta(hours=1))
     )
     source = hw.Source("sold", history=sold, timestamp_field="at")
-    item = hw.FeatureView("item", source=source, keys=["item"], features=[hw.count()], windows=["2d"], freshness=hw.on_request())
-    labels = hw.Labels("choices", table=table, timestamp_field="asked", label="chosen", known_after="1h")
-    return hw.Model("rank", features=hw.FeatureService("s", [item]), labels=labels, task=hw.Ranking(group=group, item="item"))
+    item = hw.FeatureView(
+        "item",
+        source=source,
+        keys=["item"],
+        features=[hw.count()],
+        windows=["2d"],
+        freshness=hw.on_request(),
+    )
+    labels = hw.Labels(
+        "choices", table=table, timestamp_field="asked", label="chosen", known_after="1h"
+    )
+    return hw.Model(
+        "rank",
+        features=hw.FeatureService("s", [item]),
+        labels=labels,
+        task=hw.Ranking(group=group, item="item"),
+    )
 
 
 def ndcg(model):
     evaluation = hw.Evaluation(split=START + timedelta(days=12), metrics=["ndcg@3"], refits=1)
     result = hw.backtest(
-        model, {"daily": hw.Level(hw.batch("1d")), "live": hw.Level(hw.on_request())}, evaluation, resources=Resources(progress=False)
+        model,
+        {"daily": hw.Level(hw.batch("1d")), "live": hw.Level(hw.on_request())},
+        evaluation,
+        resources=Resources(progress=False),
     )
     return [level.metrics["ndcg@3"].value for level in result.result.levels]
 
@@ -64,11 +88,16 @@ def test_the_first_row_in_time_counts_and_the_others_are_counted():
 def test_different_labels_of_one_item_in_one_list_are_refused():
     table = log(20)
     other = table.head(3).with_columns(chosen=1 - pl.col("chosen"))
-    with pytest.raises(DataError, match=r"labels 'choices': 3 of 120 pairs of 'request' and 'item' have rows with different labels"):
+    with pytest.raises(
+        DataError,
+        match=r"labels 'choices': 3 of 120 pairs of 'request' and 'item' have rows with different labels",
+    ):
         model_labels(ranker(pl.concat([table, other])))
 
 
 def test_the_same_item_in_other_lists_stays():
     table = log(20).with_columns(session=pl.col("request") // 2)
-    fewer = table.unique(["session", "item"], keep="first", maintain_order=True).filter(pl.col("request") >= 0)
+    fewer = table.unique(["session", "item"], keep="first", maintain_order=True).filter(
+        pl.col("request") >= 0
+    )
     assert len(model_labels(ranker(fewer, group="session")).t) == fewer.height

@@ -17,4 +17,6 @@ def test_t_and_k_of_all_rows_are_between_those_of_the_ends():
     assert len(ends) <= 5
     for every, some in zip(as_of(way, t), as_of(way, ends), strict=True):
         assert every.max() == some.max()
-    assert min(T for T in as_of(way, t)[0] if T > NEVER) == min(T for T in as_of(way, ends)[0] if T > NEVER)
+    assert min(T for T in as_of(way, t)[0] if T > NEVER) == min(
+        T for T in as_of(way, ends)[0] if T > NEVER
+    )

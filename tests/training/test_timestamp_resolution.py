@@ -16,8 +16,17 @@ SIZES = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 def times(seconds, zone="UTC"):
-    utc = pl.Series("at", (np.asarray(seconds) * 1e6).astype(np.int64)).cast(pl.Duration("us")) + START
-    return utc if zone == "UTC" else utc.dt.replace_time_zone(None).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    utc = (
+        pl.Series("at", (np.asarray(seconds) * 1e6).astype(np.int64)).cast(pl.Duration("us"))
+        + START
+    )
+    return (
+        utc
+        if zone == "UTC"
+        else utc.dt.replace_time_zone(None).dt.replace_time_zone(
+            zone, ambiguous="earliest", non_existent="null"
+        )
+    )
 
 
 def source(at, **rules):
@@ -52,13 +61,21 @@ def test_many_keys_a_day_are_days_too():
 def test_a_source_that_changed_midway_is_told_per_period():
     stamps = np.where(SECONDS < 30 * 86_400, SECONDS // 86_400 * 86_400, SECONDS)
     found = result(times(stamps))
-    assert [(period.resolution, period.start[:7]) for period in found.periods] == [("day", "2024-01"), ("finer", "2024-01")]
+    assert [(period.resolution, period.start[:7]) for period in found.periods] == [
+        ("day", "2024-01"),
+        ("finer", "2024-01"),
+    ]
     assert "from 2024-01-01 to 2024-01-" in found.question
 
 
 @pytest.mark.parametrize(
     ("rules", "asked"),
-    [({}, True), ({"known_after": "0s"}, False), ({"known_after": "1d"}, False), ({"known_after": "4h"}, True)],
+    [
+        ({}, True),
+        ({"known_after": "0s"}, False),
+        ({"known_after": "1d"}, False),
+        ({"known_after": "4h"}, True),
+    ],
 )
 def test_known_after_answers_the_question(rules, asked):
     assert bool(result(times(SECONDS // 86_400 * 86_400), **rules).question) is asked
@@ -87,6 +104,9 @@ def test_a_copied_definition_has_declared_as_much_as_the_first():
     from dataclasses import replace
 
     plain, exact = source(times(SECONDS)), source(times(SECONDS), known_after="0s")
-    assert [s.known_after_declared for s in (plain, exact, replace(plain, name="b"), copy.deepcopy(exact))] == [False, True, False, True]
+    assert [
+        s.known_after_declared
+        for s in (plain, exact, replace(plain, name="b"), copy.deepcopy(exact))
+    ] == [False, True, False, True]
     assert type(pickle.loads(pickle.dumps(plain.known_after))) is type(plain.known_after)
     assert plain.fingerprint == exact.fingerprint

@@ -1,9 +1,12 @@
-"""approx_percentile: counts by bucket, after DDSketch (Masson, Rim and Lee, 2019), with buckets that need no logarithm.
+"""approx_percentile: counts by bucket, after DDSketch (Masson, Rim and Lee, 2019), with buckets
+that need no logarithm.
 
-A bucket is the sign, the exponent and the first six bits of the mantissa of a float64: 64 to each power of two, so the middle of a bucket
-is within 2^-7 (0.79 %) of every value in it. Taking bits instead of logarithms (the paper's linear interpolation between powers of
-two) makes the bucket of a value the same on every machine, and buckets are never merged: states add up exactly. A factor of 100 between
-values needs 425 buckets. Values nearer to 0 than 2^-1022 count as 0. The libraries for it take values one by one.
+A bucket is the sign, the exponent and the first six bits of the mantissa of a float64: 64 to each
+power of two, so the middle of a bucket is within 2^-7 (0.79 %) of every value in it. Taking bits
+instead of logarithms (the paper's linear interpolation between powers of two) makes the bucket of a
+value the same on every machine, and buckets are never merged: states add up exactly. A factor of
+100 between values needs 425 buckets. Values nearer to 0 than 2^-1022 count as 0. The libraries for
+it take values one by one.
 
 State: (sizes, buckets, counts), ragged.
 """
@@ -47,16 +50,27 @@ class _Percentiles:
         ranks = before + _rank(total[ends] - before, context)
         bucket_index = np.searchsorted(total, ranks, side="left") - 1
         rank_buckets = (
-            np.where(nonempty, buckets[np.clip(bucket_index, 0, len(buckets) - 1)], 0) if len(buckets) else np.zeros(len(sizes), np.int64)
+            np.where(nonempty, buckets[np.clip(bucket_index, 0, len(buckets) - 1)], 0)
+            if len(buckets)
+            else np.zeros(len(sizes), np.int64)
         )
         return Column(_middles(rank_buckets), nonempty)
 
     def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:
         codes, buckets = visible.whole.derive(("buckets", use), lambda: _coded(visible.whole, use))
         out = np.full(len(visible.lo), -1, np.int64)
-        _slide(codes[visible.order], len(buckets), _millionths(context), visible.lo, visible.hi, out)
+        _slide(
+            codes[visible.order], len(buckets), _millionths(context), visible.lo, visible.hi, out
+        )
         nonempty = out >= 0
-        return Column(_middles(np.where(nonempty, buckets[out], 0) if len(buckets) else np.zeros(len(out), np.int64)), nonempty)
+        return Column(
+            _middles(
+                np.where(nonempty, buckets[out], 0)
+                if len(buckets)
+                else np.zeros(len(out), np.int64)
+            ),
+            nonempty,
+        )
 
 
 def _buckets(values: Values) -> I64:
@@ -73,7 +87,9 @@ def _middles(buckets: I64) -> F64:
 
 
 def _coded(layer: Layer, use: Use) -> tuple[I32, I64]:
-    """The bucket of each event as a code, int32 (n), -1 where it does not count; the buckets that the codes number."""
+    """The bucket of each event as a code, int32 (n), -1 where it does not count; the buckets that
+    the codes number.
+    """
     buckets, valid = _buckets(layer.events.columns[use.columns[0]].values), layer.valid(use)
     codes = np.full(len(buckets), -1, np.int32)
     distinct, inverse = np.unique(buckets[valid] if len(valid) else buckets, return_inverse=True)
@@ -100,7 +116,9 @@ def _count(tree, c, by):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _slide(codes, kinds, millionths, lo, hi, out):  # type: ignore[no-untyped-def]
-    """Counts by code in a binary indexed tree (Fenwick, 1994); the code of the wanted rank of each request."""
+    """Counts by code in a binary indexed tree (Fenwick, 1994); the code of the wanted rank of each
+    request.
+    """
     requests, depth = lo.shape
     tree = np.zeros(kinds + 1, np.int64)
     first, last = np.zeros(depth, np.int64), np.zeros(depth, np.int64)

@@ -1,7 +1,8 @@
 """The interface of aggregations: partial results over ranges, their merge, and the final value.
 
-States are arrays of one length, one entry a request (or a tile), or ragged: the sizes (l), then arrays of the entries of all rows one
-after the other (`ragged`). A function whose states are ragged, or whose windows have no fold, also has `sweep`.
+States are arrays of one length, one entry a request (or a tile), or ragged: the sizes (l), then
+arrays of the entries of all rows one after the other (`ragged`). A function whose states are
+ragged, or whose windows have no fold, also has `sweep`.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ Answers = Column | ListColumn
 class StateField:
     """One array of a state, of int64 or float64.
 
-    entry: one number an entry of each row, and not one a row; the sizes, which come first, say how many entries each row has.
-    column: the source column of the values, so that strings can be coded again for another state. ident: ids of events, likewise.
-    op: how `merge` makes one number of two, where it is one of the ways of `kernel.merge_program`; so that compiled loops do as `merge`
-    does. parameter: a number that goes with it.
-    counts: where the number is how many events count for this; states that hold the same number share it where they are stored.
+    entry: one number an entry of each row, and not one a row; the sizes, which come first, say how
+    many entries each row has.
+    column: the source column of the values, so that strings can be coded again for another state.
+    ident: ids of events, likewise.
+    op: how `merge` makes one number of two, where it is one of the ways of `kernel.merge_program`;
+    so that compiled loops do as `merge` does. parameter: a number that goes with it.
+    counts: where the number is how many events count for this; states that hold the same number
+    share it where they are stored.
     """
 
     whole: bool = True  # int64, else float64
@@ -51,7 +55,9 @@ Kinds = Mapping[str, bool]
 
 @dataclass(frozen=True)
 class GroupBy:
-    """A secondary key: `use`'s first column, over the events that count for `use`; a map of its `max_keys` latest values at most."""
+    """A secondary key: `use`'s first column, over the events that count for `use`; a map of its
+    `max_keys` latest values at most.
+    """
 
     use: Use
     max_keys: int
@@ -59,7 +65,9 @@ class GroupBy:
 
 @dataclass(frozen=True)
 class FinalizeContext:
-    """The inputs of a final value: the function, its parameters and window, T (l), and the events, for the dtypes of their columns."""
+    """The inputs of a final value: the function, its parameters and window, T (l), and the events,
+    for the dtypes of their columns.
+    """
 
     function: str
     params: Mapping[str, Parameter]
@@ -74,8 +82,8 @@ class FinalizeContext:
 class AggregateFunction(Protocol):
     """Aggregation functions that share a partial result.
 
-    Laws, which the conformance suite checks: `merge` is associative, and merging the states of any split of the
-    events (into tiles, batches or layers) comes to the state of all.
+    Laws, which the conformance suite checks: `merge` is associative, and merging the states of any
+    split of the events (into tiles, batches or layers) comes to the state of all.
     """
 
     def partial(self, use: Use, spans: Spans) -> State:
@@ -97,7 +105,8 @@ class AggregateFunction(Protocol):
 
 @runtime_checkable
 class SweepingFunction(AggregateFunction, Protocol):
-    """A function that answers all layers of some events in one pass: a sliding window, with events that enter and leave.
+    """A function that answers all layers of some events in one pass: a sliding window, with events
+    that enter and leave.
 
     Law: `sweep` equals, bit by bit, `finalize` of the layers' merged `partial` states.
     """

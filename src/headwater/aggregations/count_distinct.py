@@ -1,10 +1,12 @@
 """count_distinct: exact up to 512 values, beyond that HyperLogLog with 4096 registers.
 
-HyperLogLog: Flajolet, Fusy, Gandouet and Meunier (2007); 64-bit hashes and sparse registers as Heule, Nunkesser and Hall (2013);
-the estimate of Ertl (2017), which needs no tables of bias. The standard error is 1.04 / sqrt(4096) = 1.6 %. Up to 512 values the hashes
-themselves are kept, which take as much room as the registers would. The hash is SplitMix64's (Steele, Lea and Flood, 2014) of the
-value's 64 bits, which no two values share, or of a string (`kernel/hashes.py`): the same everywhere. Estimates are made of whole
-numbers, square roots and products only, so they too are the same everywhere. The libraries for it take values one by one.
+HyperLogLog: Flajolet, Fusy, Gandouet and Meunier (2007); 64-bit hashes and sparse registers as
+Heule, Nunkesser and Hall (2013); the estimate of Ertl (2017), which needs no tables of bias. The
+standard error is 1.04 / sqrt(4096) = 1.6 %. Up to 512 values the hashes themselves are kept, which
+take as much room as the registers would. The hash is SplitMix64's (Steele, Lea and Flood, 2014) of
+the value's 64 bits, which no two values share, or of a string (`kernel/hashes.py`): the same
+everywhere. Estimates are made of whole numbers, square roots and products only, so they too are the
+same everywhere. The libraries for it take values one by one.
 
 State: (sizes, whether exact, entries), ragged: sorted hashes, or sorted register * 64 + rank.
 """
@@ -37,11 +39,18 @@ class _Distinct:
         rows, index = ragged.gather(use, spans)
         column = spans.layer.events.columns[use.columns[0]]
         count = len(spans.lo)
-        return _state(rows, _hashes(column.values[index], column.hashes), np.ones(len(rows), np.bool_), np.ones(count, np.int64))
+        return _state(
+            rows,
+            _hashes(column.values[index], column.hashes),
+            np.ones(len(rows), np.bool_),
+            np.ones(count, np.int64),
+        )
 
     def merge(self, left: State, right: State) -> State:
         rows, entries = ragged.rows_of_both(left, right), np.concatenate([left[2], right[2]])
-        hashed = np.concatenate([np.repeat(side[1] == 1, cast("I64", side[0])) for side in (left, right)])
+        hashed = np.concatenate(
+            [np.repeat(side[1] == 1, cast("I64", side[0])) for side in (left, right)]
+        )
         return _state(rows, cast("I64", entries), hashed, cast("I64", left[1] * right[1]))
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
@@ -51,7 +60,9 @@ class _Distinct:
         sizes, exact, entries = cast("tuple[I64, I64, I64]", state)
         out, ends = sizes.copy(), np.cumsum(sizes)
         for row in np.flatnonzero(exact == 0):
-            registers = np.bincount(entries[ends[row] - sizes[row] : ends[row]] & 63, minlength=_RANKS)
+            registers = np.bincount(
+                entries[ends[row] - sizes[row] : ends[row]] & 63, minlength=_RANKS
+            )
             registers[0] = _REGISTERS - sizes[row]
             out[row] = estimate(registers)
         return Column(out)
@@ -66,19 +77,28 @@ class _Distinct:
 
 def _hashes(values: Values, hashes_of_strings: I64 | None) -> I64:
     if hashes_of_strings is not None:
-        return hashes_of_strings[values.astype(np.int64)] if len(hashes_of_strings) else np.zeros(len(values), np.int64)
+        return (
+            hashes_of_strings[values.astype(np.int64)]
+            if len(hashes_of_strings)
+            else np.zeros(len(values), np.int64)
+        )
     return mixed(plain(values).view(np.int64))
 
 
 def _packed(hashes: I64) -> I64:
-    """The register of each hash, its first 12 bits, times 64, plus the rank: one more than the zeros that the other 52 begin with."""
-    rest = (hashes & ((1 << (64 - _BITS)) - 1)).astype(np.float64)  # below 2^53: exact, and so is its exponent
+    """The register of each hash, its first 12 bits, times 64, plus the rank: one more than the
+    zeros that the other 52 begin with.
+    """
+    # below 2^53: exact, and so is its exponent
+    rest = (hashes & ((1 << (64 - _BITS)) - 1)).astype(np.float64)
     ranks = (64 - _BITS + 1 - np.frexp(rest)[1]).astype(np.int64)
     return cast("I64", ((hashes >> (64 - _BITS)) & (_REGISTERS - 1)) << 6 | ranks)
 
 
 def _state(rows: I64, entries: I64, hashed: Bool, exact: I64) -> State:
-    """A state of `exact.size` rows; `hashed` says which entries are hashes, `exact` (0 or 1) which rows may stay so."""
+    """A state of `exact.size` rows; `hashed` says which entries are hashes, `exact` (0 or 1) which
+    rows may stay so.
+    """
     order = np.lexsort((entries, hashed, rows))
     order = order[ragged.fresh(rows[order], hashed[order], entries[order])]
     rows, entries, hashed = rows[order], entries[order], hashed[order]
@@ -126,12 +146,16 @@ def estimate(registers):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compil
         y += y
     below = z + 4096 * s
     most = 2.0**62  # where (nearly) every register is full, which only made-up hashes can do
-    return round(_ALPHA * 4096 * 4096 / below) if below * most > _ALPHA * 4096 * 4096 else round(most)
+    return (
+        round(_ALPHA * 4096 * 4096 / below) if below * most > _ALPHA * 4096 * 4096 else round(most)
+    )
 
 
 @nb.njit(nogil=True, cache=True)
 def _slide(codes, hashes, packed, lo, hi, out):  # type: ignore[no-untyped-def]
-    """Count each code in the window, and the codes of each rank in each register; the greatest rank is the register's value."""
+    """Count each code in the window, and the codes of each rank in each register; the greatest rank
+    is the register's value.
+    """
     requests, depth = lo.shape
     estimated = len(hashes) > EXACT
     count = np.zeros(len(hashes), np.int32)

@@ -1,8 +1,9 @@
 """decayed_sum and decayed_mean: weights that halve with every half-life.
 
-State: (n, the time of the last value, the sum and the weights as of that time). Every weight is taken as of the last value of its
-part, so it is at most 1, and parts are merged by taking the earlier one down to the later one's time: nothing grows, and what
-underflows no longer counts. Folded from both sides as sums are (`kernel/folds.py`).
+State: (n, the time of the last value, the sum and the weights as of that time). Every weight is
+taken as of the last value of its part, so it is at most 1, and parts are merged by taking the
+earlier one down to the later one's time: nothing grows, and what underflows no longer counts.
+Folded from both sides as sums are (`kernel/folds.py`).
 """
 
 from __future__ import annotations
@@ -25,16 +26,22 @@ class _Decays:
     def partial(self, use: Use, spans: Spans) -> State:
         values, n = spans.layer.floats(use), spans.counted(use)
         last, total, weight = np.zeros(len(n), np.int64), np.zeros(len(n)), np.zeros(len(n))
-        _fold(values, spans.layer.events.t, float(self.half_life), *spans.ranges, last, total, weight)
+        _fold(
+            values, spans.layer.events.t, float(self.half_life), *spans.ranges, last, total, weight
+        )
         return n, last, total, weight
 
     def merge(self, left: State, right: State) -> State:
         merged = tuple(np.empty_like(column) for column in left)
-        _merge(tuple(left), tuple(right), self.half_life, merged)  # a sum that leaves float64 is null in the end
+        # a sum that leaves float64 is null in the end
+        _merge(tuple(left), tuple(right), self.half_life, merged)
         return merged
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)
-        return tuple(StateField(whole=whole, op=DECAY, parameter=self.half_life) for whole in (True, True, False, False))
+        return tuple(
+            StateField(whole=whole, op=DECAY, parameter=self.half_life)
+            for whole in (True, True, False, False)
+        )
 
     def finalize(self, state: State, context: FinalizeContext) -> Column:
         n, last, total, weight = state
@@ -54,7 +61,9 @@ def decays(half_life: int) -> _Decays:
 def _merge(left, right, half_life, merged):  # type: ignore[no-untyped-def]
     (n, t, total, weight), (k, u, more, heavier), (count, last, both, weights) = left, right, merged
     for i in range(len(n)):
-        count[i], last[i], both[i], weights[i] = decayed(n[i], t[i], total[i], weight[i], k[i], u[i], more[i], heavier[i], half_life)
+        count[i], last[i], both[i], weights[i] = decayed(
+            n[i], t[i], total[i], weight[i], k[i], u[i], more[i], heavier[i], half_life
+        )
 
 
 @nb.njit(nogil=True, cache=True)
@@ -85,14 +94,18 @@ def _fold(v, t, half_life, lo, hi, block, gone, last, total, weight):  # type: i
         if block[i] == i:
             left_t[i], left[i, 0], left[i, 1] = t[i], x, present
         else:
-            left_t[i], left[i, 0], left[i, 1] = _join(left_t[i - 1], left[i - 1, 0], left[i - 1, 1], t[i], x, present, half_life)
+            left_t[i], left[i, 0], left[i, 1] = _join(
+                left_t[i - 1], left[i - 1, 0], left[i - 1, 1], t[i], x, present, half_life
+            )
     for i in range(n - 1, -1, -1):
         present = 1.0 if v[i] == v[i] else 0.0
         x = v[i] if present else 0.0
         if i == n - 1 or block[i + 1] == i + 1:
             right_t[i], right[i, 0], right[i, 1] = t[i], x, present
         else:
-            right_t[i], right[i, 0], right[i, 1] = _join(t[i], x, present, right_t[i + 1], right[i + 1, 0], right[i + 1, 1], half_life)
+            right_t[i], right[i, 0], right[i, 1] = _join(
+                t[i], x, present, right_t[i + 1], right[i + 1, 0], right[i + 1, 1], half_life
+            )
     for j in range(len(lo)):
         a, b = lo[j], hi[j]
         if b <= a:
@@ -101,7 +114,15 @@ def _fold(v, t, half_life, lo, hi, block, gone, last, total, weight):  # type: i
         if middle == a:
             u, s, w = left_t[b - 1], left[b - 1, 0], left[b - 1, 1]
         elif middle > a:
-            u, s, w = _join(right_t[a], right[a, 0], right[a, 1], left_t[b - 1], left[b - 1, 0], left[b - 1, 1], half_life)
+            u, s, w = _join(
+                right_t[a],
+                right[a, 0],
+                right[a, 1],
+                left_t[b - 1],
+                left[b - 1, 0],
+                left[b - 1, 1],
+                half_life,
+            )
         elif not gone:
             u, s, w = np.int64(0), 0.0, 0.0
             for i in range(a, b):

@@ -10,7 +10,8 @@ from headwater.kernel.layer import Layer
 
 
 def in_time(layer: Layer, column: str) -> I64:
-    """The rank of each event of the layer, to compare within a key, by (time, id, value of `column`): int64 (n), 0 to n - 1.
+    """The rank of each event of the layer, to compare within a key, by (time, id, value of
+    `column`): int64 (n), 0 to n - 1.
 
     Events come sorted by (key, time, id, known, values), so only those of one time are moved.
     """
@@ -28,6 +29,10 @@ def _in_time(layer: Layer, column: str) -> I64:
     if len(tied) == 0:
         return rank
     group = np.cumsum(fresh[:-1])[tied]
-    keys = [plain(events.columns[column].values)[tied], *([events.ident[tied]] if len(events.ident) else []), group]
+    keys = [
+        plain(events.columns[column].values)[tied],
+        *([events.ident[tied]] if len(events.ident) else []),
+        group,
+    ]
     rank[tied[np.lexsort(keys)]] = tied
     return rank

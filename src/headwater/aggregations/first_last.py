@@ -1,7 +1,8 @@
 """first, last, latest, since_last: the event at an edge of the window, by (time, id, value).
 
-State: (time, id, the values, whether there is an event). The values break ties: that of the column, and for `latest` each column in turn,
-as whether it is not null and its value. Ranks would mean nothing to a state of other events.
+State: (time, id, the values, whether there is an event). The values break ties: that of the column,
+and for `latest` each column in turn, as whether it is not null and its value. Ranks would mean
+nothing to a state of other events.
 """
 
 from __future__ import annotations
@@ -27,15 +28,31 @@ class _FirstLast:
         layer, events = spans.layer, spans.layer.events
         counts = Use((), use.where) if self.whole_row else use
         if spans.shares and len(layer.valid(counts)) == 0 and layer.distinct_times():
-            edge = spans.derive(("edge", self.newest), lambda: _shared_edge(spans, newest=self.newest))
+            edge = spans.derive(
+                ("edge", self.newest), lambda: _shared_edge(spans, newest=self.newest)
+            )
             values = _parts(events, use.columns) if self.whole_row else [self._rank(layer, use)]
         else:
             rank = self._rank(layer, use)
             position = np.empty(len(spans.lo), np.int64)
-            folds.edge(layer.valid(counts), events.t, events.ident, rank, spans.lo, spans.hi, self.newest, position)
+            folds.edge(
+                layer.valid(counts),
+                events.t,
+                events.ident,
+                rank,
+                spans.lo,
+                spans.hi,
+                self.newest,
+                position,
+            )
             edge = _edge(events, position, position < 0)
             values = _parts(events, use.columns) if self.whole_row else [rank]
-        return edge.t, edge.ident, *(edge.of(column_values) for column_values in values), edge.nonempty
+        return (
+            edge.t,
+            edge.ident,
+            *(edge.of(column_values) for column_values in values),
+            edge.nonempty,
+        )
 
     def merge(self, left: State, right: State) -> State:
         *left_values, nonempty = left
@@ -53,7 +70,12 @@ class _FirstLast:
         values = [StateField(kinds[name], column=name, op=op) for name in names]
         if self.whole_row:
             values = [field for value in values for field in (StateField(op=op), value)]
-        return StateField(op=op), StateField(ident=True, op=op), *(values or [StateField(op=op)]), StateField(op=SOME)
+        return (
+            StateField(op=op),
+            StateField(ident=True, op=op),
+            *(values or [StateField(op=op)]),
+            StateField(op=SOME),
+        )
 
     def finalize(self, state: State, context: FinalizeContext) -> Column:
         nonempty = state[-1] > 0
@@ -74,7 +96,8 @@ class _FirstLast:
 
 @dataclass(frozen=True)
 class _Edge:
-    """The event at the edge of each range: its position, -1 where there is none; its time and id, 0 there; whether there is one (0 or 1).
+    """The event at the edge of each range: its position, -1 where there is none; its time and id, 0
+    there; whether there is one (0 or 1).
 
     All int64 (l).
     """
@@ -106,16 +129,22 @@ def _edge(events: Events, position: I64, empty: Bool) -> _Edge:
 
 
 def _shared_edge(spans: Spans, *, newest: bool) -> _Edge:
-    """The first or last event of each range; all columns share it, since all count and none has the time of another."""
+    """The first or last event of each range; all columns share it, since all count and none has the
+    time of another.
+    """
     empty = spans.hi <= spans.lo
-    edge = _edge(spans.layer.events, np.where(empty, -1, spans.hi - 1 if newest else spans.lo), empty)
+    edge = _edge(
+        spans.layer.events, np.where(empty, -1, spans.hi - 1 if newest else spans.lo), empty
+    )
     for array in (edge.t, edge.ident, edge.nonempty):
         array.flags.writeable = False
     return edge
 
 
 def _row_rank(events: Events, columns: tuple[str, ...]) -> Values:
-    """The order of events of one time (and id) by their columns in turn, nulls first; 0 where no other has the time."""
+    """The order of events of one time (and id) by their columns in turn, nulls first; 0 where no
+    other has the time.
+    """
     rank = np.zeros(len(events.t), np.int64)
     same = np.zeros(len(events.t) + 1, np.bool_)
     same[1:-1] = events.t[1:] == events.t[:-1]
@@ -130,7 +159,9 @@ def _row_rank(events: Events, columns: tuple[str, ...]) -> Values:
 
 
 def _parts(events: Events, columns: tuple[str, ...]) -> list[Values]:
-    """The columns in turn, as whether each is not null and its value: to compare rows by, nulls first."""
+    """The columns in turn, as whether each is not null and its value: to compare rows by, nulls
+    first.
+    """
     compared_columns: list[Values] = []
     for name in columns:
         column = events.columns[name]

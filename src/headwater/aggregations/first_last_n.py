@@ -1,4 +1,6 @@
-"""first_n and last_n. State: the values kept, by (time, id, value), as (sizes, time, id, value), ragged."""
+"""first_n and last_n. State: the values kept, by (time, id, value), as (sizes, time, id, value),
+ragged.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +26,34 @@ class _FirstLastN:
         rows, index = ragged.gather(use, spans)
         events = spans.layer.events
         ident = events.ident[index] if len(events.ident) else np.zeros(len(index), np.int64)
-        return self._kept(rows, events.t[index], ident, plain(events.columns[use.columns[0]].values[index]), len(spans.lo))
+        return self._kept(
+            rows,
+            events.t[index],
+            ident,
+            plain(events.columns[use.columns[0]].values[index]),
+            len(spans.lo),
+        )
 
     def merge(self, left: State, right: State) -> State:
         rows = ragged.rows_of_both(left, right)
-        t, ident, values = (np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True))
+        t, ident, values = (
+            np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True)
+        )
         return self._kept(rows, t, ident, values, len(left[0]))
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
-        return StateField(), StateField(entry=True), StateField(entry=True, ident=True), StateField(kinds[name], entry=True, column=name)
+        return (
+            StateField(),
+            StateField(entry=True),
+            StateField(entry=True, ident=True),
+            StateField(kinds[name], entry=True, column=name),
+        )
 
     def finalize(self, state: State, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
-        return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[3])
+        return ListColumn(
+            np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[3]
+        )
 
     def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         events = visible.whole.events
@@ -44,7 +61,9 @@ class _FirstLastN:
         if self.distinct:
             codes, values = visible.coded(use)
             ranks = (rank if self.newest else len(rank) - 1 - rank)[visible.order]
-            lists = sliding.best(visible, codes, len(values), sliding.NEWEST, self.k, ranks, flip=self.newest)
+            lists = sliding.best(
+                visible, codes, len(values), sliding.NEWEST, self.k, ranks, flip=self.newest
+            )
             return ListColumn(lists.of, lists.starts, values[lists.items])
         values = np.empty_like(events.columns[use.columns[0]].values)
         values[rank] = plain(events.columns[use.columns[0]].values)
@@ -55,12 +74,20 @@ class _FirstLastN:
         lists = sliding.best(visible, codes, len(rank), sliding.PRESENCE, self.k, flip=self.newest)
         return ListColumn(lists.of, lists.starts, values[lists.items])
 
-    def _kept(self, rows: I64, t: ragged.Entries, ident: ragged.Entries, values: ragged.Entries, count: int) -> State:
+    def _kept(
+        self,
+        rows: I64,
+        t: ragged.Entries,
+        ident: ragged.Entries,
+        values: ragged.Entries,
+        count: int,
+    ) -> State:
         if self.distinct:
             order = np.lexsort((values, ident, t, values, rows))
             if not self.newest:
                 order = order[::-1]
-            last = np.roll(ragged.fresh(rows[order], values[order]), -1)  # of each value, the occurrence that goes furthest
+            # of each value, the occurrence that goes furthest
+            last = np.roll(ragged.fresh(rows[order], values[order]), -1)
             order = order[last]
             rows, t, ident, values = rows[order], t[order], ident[order], values[order]
         order = np.lexsort((values, ident, t, rows))

@@ -10,7 +10,10 @@ from headwater.kernel.arrays import Column
 from headwater.kernel.layer import Spans, Use
 from headwater.kernel.merge_program import ADD
 
-_WORST = {folds.LEAST: (np.inf, np.iinfo(np.int64).max), folds.GREATEST: (-np.inf, np.iinfo(np.int64).min)}
+_WORST = {
+    folds.LEAST: (np.inf, np.iinfo(np.int64).max),
+    folds.GREATEST: (-np.inf, np.iinfo(np.int64).min),
+}
 
 
 class _Extremes:

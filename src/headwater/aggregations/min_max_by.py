@@ -1,4 +1,5 @@
-"""min_by and max_by: the value of one column where another is least or greatest, of several the latest by (time, id, value).
+"""min_by and max_by: the value of one column where another is least or greatest, of several the
+latest by (time, id, value).
 
 State: (n, the other's value, time, id, value).
 """
@@ -28,7 +29,11 @@ class _MinMaxBy:
         nonempty = best >= 0
 
         def at(values: Values) -> Values:
-            picked = np.where(nonempty, values[position[best]], 0) if len(values) else np.zeros(len(best), values.dtype)
+            picked = (
+                np.where(nonempty, values[position[best]], 0)
+                if len(values)
+                else np.zeros(len(best), values.dtype)
+            )
             return cast("Values", picked)
 
         column, by = (events.columns[name].values for name in use.columns)
@@ -39,7 +44,9 @@ class _MinMaxBy:
         for field_index, (a, b) in enumerate(zip(left[1:], right[1:], strict=True)):
             take |= equal & (b > a if self.greatest or field_index > 0 else b < a)
             equal &= a == b
-        return tuple(np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True))
+        return tuple(
+            np.where(take & (right[0] > 0), b, a) for a, b in zip(left, right, strict=True)
+        )
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         column, by = use.columns
@@ -56,7 +63,9 @@ class _MinMaxBy:
         return Column(state[4], state[0] > 0)
 
     def _scores(self, layer: Layer, use: Use) -> tuple[I64, I64]:
-        """A number for each event, greater for what goes before, -1 where it does not count; and the event of each number."""
+        """A number for each event, greater for what goes before, -1 where it does not count; and
+        the event of each number.
+        """
         rank = in_time(layer, use.columns[0])
         by_time = np.empty(len(rank), np.int64)
         by_time[rank] = np.arange(len(rank))

@@ -1,7 +1,8 @@
 """mode, top_k and collect_set: exact, by how often each value occurs.
 
-State of mode and top_k: each value with its count, in rising order (`ragged`): (sizes, values, counts); it is as large as there are
-different values. That of collect_set: (sizes, values), the `max_size` smallest at most.
+State of mode and top_k: each value with its count, in rising order (`ragged`): (sizes, values,
+counts); it is as large as there are different values. That of collect_set: (sizes, values), the
+`max_size` smallest at most.
 """
 
 from __future__ import annotations
@@ -31,14 +32,21 @@ class _Frequent:
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
-        return StateField(), StateField(kinds[name], entry=True, column=name), StateField(entry=True)
+        return (
+            StateField(),
+            StateField(kinds[name], entry=True, column=name),
+            StateField(entry=True),
+        )
 
     def finalize(self, state: State, context: FinalizeContext) -> Answers:
         sizes, values, counts = state
         rows = ragged.rows_of(sizes)  # type: ignore[arg-type]
         order = np.lexsort((values, -counts, rows))
         kept = ragged.places(sizes) < _list_length(context)  # type: ignore[arg-type]
-        return _answers(ListColumn(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]), context)
+        return _answers(
+            ListColumn(np.arange(len(sizes)), _starts(rows[kept], len(sizes)), values[order][kept]),
+            context,
+        )
 
     def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:
         codes, values = visible.coded(use)
@@ -52,7 +60,9 @@ class _Smallest:
 
     def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(use, spans)
-        return self._kept(rows, plain(spans.layer.events.columns[use.columns[0]].values[index]), len(spans.lo))
+        return self._kept(
+            rows, plain(spans.layer.events.columns[use.columns[0]].values[index]), len(spans.lo)
+        )
 
     def merge(self, left: State, right: State) -> State:
         rows = ragged.rows_of_both(left, right)
@@ -63,7 +73,9 @@ class _Smallest:
         return StateField(), StateField(kinds[name], entry=True, column=name)
 
     def finalize(self, state: State, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
-        return ListColumn(np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1])
+        return ListColumn(
+            np.arange(len(state[0])), np.concatenate([[0], np.cumsum(state[0])]), state[1]
+        )
 
     def sweep(self, use: Use, visible: VisibleRanges, context: FinalizeContext) -> Answers:  # noqa: ARG002 (the protocol's signature)
         codes, values = visible.coded(use)

@@ -1,6 +1,8 @@
-"""open_count and open_age: a queue. State: (open events, the sum of T minus their times in microseconds).
+"""open_count and open_age: a queue. State: (open events, the sum of T minus their times in
+microseconds).
 
-That state holds for one T. The stored state, which holds for any later T, is every event with its end: (sizes, time, end), ragged.
+That state holds for one T. The stored state, which holds for any later T, is every event with its
+end: (sizes, time, end), ragged.
 """
 
 from __future__ import annotations
@@ -25,7 +27,19 @@ class _OpenIntervals:
         started = layer.valid(Use((), use.where))
         count, age = np.zeros(len(spans.lo), np.int64), np.zeros(len(spans.lo), np.int64)
         late = (events.delay, events.ended_after)
-        _open(events.t, ends, events.known, *late, started, spans.requests.T, spans.requests.K, spans.lo, spans.hi, count, age)
+        _open(
+            events.t,
+            ends,
+            events.known,
+            *late,
+            started,
+            spans.requests.T,
+            spans.requests.K,
+            spans.lo,
+            spans.hi,
+            count,
+            age,
+        )
         return count, age
 
     def merge(self, left: State, right: State) -> State:
@@ -62,8 +76,12 @@ class _StoredIntervals:
 
     def finalize(self, state: State, context: FinalizeContext) -> Column:
         sizes, t, ends = (array.astype(np.int64, copy=False) for array in state)
-        T, K = (np.repeat(times, sizes) for times in (context.T, context.T if context.K is None else context.K))
-        still = (ends >= T) | (ends > K - context.events.ended_after)  # not `ends + ...`: what never ends is as late as int64 can say
+        T, K = (
+            np.repeat(times, sizes)
+            for times in (context.T, context.T if context.K is None else context.K)
+        )
+        # not `ends + ...`: what never ends is as late as int64 can say
+        still = (ends >= T) | (ends > K - context.events.ended_after)
         rows = ragged.rows_of(sizes)[still]
         count, age = ragged.sizes_of(rows, len(sizes)), np.zeros(len(sizes), np.int64)
         np.add.at(age, rows, (T - t)[still])

@@ -1,6 +1,8 @@
-"""States whose rows have entries of their own number: the sizes (l), then arrays of the entries, row after row.
+"""States whose rows have entries of their own number: the sizes (l), then arrays of the entries,
+row after row.
 
-For tiles and tests: ranges here are gathered, one entry an event, so they should not overlap much. Windows of history are swept instead.
+For tiles and tests: ranges here are gathered, one entry an event, so they should not overlap much.
+Windows of history are swept instead.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def fresh(*keys: Entries | Bool) -> Bool:
 
 
 def counted(rows: I64, values: Entries, counts: I64, count: int) -> tuple[I64, Entries, I64]:
-    """Entries as a state of `count` rows with each value once, in rising order, and its counts added up."""
+    """Entries as a state of `count` rows with each value once, in rising order, and its counts
+    added up.
+    """
     order = np.lexsort((values, rows))
     rows, values, counts = rows[order], values[order], counts[order]
     first = np.flatnonzero(fresh(rows, values))

@@ -1,6 +1,7 @@
 """rate, fraction and ratio: counts and sums (`counts`, `sums`) over something.
 
-State of rate: that of the count or of the sum. Of fraction: (events, those where the flag is true). Of ratio: those of both sums.
+State of rate: that of the count or of the sum. Of fraction: (events, those where the flag is true).
+Of ratio: those of both sums.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class _Added:
     """States that are merged by adding."""
 
     def merge(self, left: State, right: State) -> State:
-        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
+        # a sum that leaves float64 is null in the end
+        with np.errstate(over="ignore", invalid="ignore"):
             return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
@@ -36,7 +38,9 @@ class _Rates(_Added):
 
     def finalize(self, state: State, context: FinalizeContext) -> Column:
         assert context.window.length is not None, "refused at definition"
-        return Column((_total(state) if context.use.columns else state[0]) / (context.window.length / SECOND))
+        return Column(
+            (_total(state) if context.use.columns else state[0]) / (context.window.length / SECOND)
+        )
 
 
 class _Fractions(_Added):
@@ -57,7 +61,11 @@ class _Ratios(_Added):
         return *above, *below
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
-        return tuple(field for name in use.columns for field in SUMS.state_fields(Use((name,), use.where), kinds))
+        return tuple(
+            field
+            for name in use.columns
+            for field in SUMS.state_fields(Use((name,), use.where), kinds)
+        )
 
     def finalize(self, state: State, context: FinalizeContext) -> Column:
         split = 3 if context.events.columns[context.use.columns[0]].values.dtype == np.int64 else 2

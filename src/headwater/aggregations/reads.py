@@ -1,6 +1,7 @@
 """How compiled loops compute a function's value from the columns of its stored state.
 
-A read is an opcode and up to four operands: columns of the record, or numbers. `state.read_kernels` has the loops.
+A read is an opcode and up to four operands: columns of the record, or numbers. `state.read_kernels`
+has the loops.
 """
 
 from __future__ import annotations
@@ -12,10 +13,27 @@ from headwater.definitions.aggregate import Parameter
 from headwater.definitions.windows import Window
 from headwater.kernel.layer import Use
 
-WHOLE, REAL, SUM, MEAN, KEPT, LATEST, DEVIATION, VARIANCE, SINCE, RATE, FRACTION, RATIO, DECAYED_SUM, DECAYED_MEAN = range(14)
+(
+    WHOLE,
+    REAL,
+    SUM,
+    MEAN,
+    KEPT,
+    LATEST,
+    DEVIATION,
+    VARIANCE,
+    SINCE,
+    RATE,
+    FRACTION,
+    RATIO,
+    DECAYED_SUM,
+    DECAYED_MEAN,
+) = range(14)
 """The computation of a value from up to four columns of a window's state."""
 OPEN_COUNT, OPEN_AGE, DISTINCT, PERCENTILE, RECENT, FREQUENT, LEAST_VALUES, MAP = range(14, 22)
-"""The computation of a value from the entries of the tiles of a window: of a state's first column and up to two numbers."""
+"""The computation of a value from the entries of the tiles of a window: of a state's first column
+and up to two numbers.
+"""
 NEWEST, DIFFERENT = 1, 2
 """Flags of RECENT: the last values and not the first; each value once."""
 
@@ -24,7 +42,8 @@ NEWEST, DIFFERENT = 1, 2
 class StoredColumns:
     """The columns of the stored state that a value is read from.
 
-    columns: of the record, those that hold the state. whole: whether the feature's column is int64, and not float64.
+    columns: of the record, those that hold the state. whole: whether the feature's column is int64,
+    and not float64.
     ended_after: how long after its end, in microseconds, an event is known to have ended.
     """
 
@@ -39,7 +58,9 @@ class StoredColumns:
 
 @dataclass(frozen=True)
 class Read:
-    """An opcode and its operands; whether the value, or each of a list, is a float; and how many a list has at most, 0 where it is none."""
+    """An opcode and its operands; whether the value, or each of a list, is a float; and how many a
+    list has at most, 0 where it is none.
+    """
 
     words: tuple[int, ...]
     real: bool
@@ -56,7 +77,11 @@ def number(of: StoredColumns) -> Read:
 
 def total(of: StoredColumns) -> Read:
     """A sum, of state (n, total, and for integers the total as a float)."""
-    return Read((SUM, *_rough(of.columns)), real=False) if of.whole else Read((REAL, of.columns[1]), real=True)
+    return (
+        Read((SUM, *_rough(of.columns)), real=False)
+        if of.whole
+        else Read((REAL, of.columns[1]), real=True)
+    )
 
 
 def mean(of: StoredColumns) -> Read:
@@ -103,7 +128,10 @@ def variance(of: StoredColumns) -> Read:
 def rate(of: StoredColumns) -> Read:
     """A number of events, or a sum, per second of the window."""
     assert of.window.length is not None
-    return Read((RATE, *(_rough(of.columns) if of.use.columns else (of.columns[0], -2)), of.window.length), real=True)
+    return Read(
+        (RATE, *(_rough(of.columns) if of.use.columns else (of.columns[0], -2)), of.window.length),
+        real=True,
+    )
 
 
 def fraction(of: StoredColumns) -> Read:
@@ -178,7 +206,11 @@ def least_values(of: StoredColumns) -> Read:
 
 def _recent(of: StoredColumns, flags: int) -> Read:
     k = int(of.params["k"])
-    return Read((RECENT, of.columns[0], k, flags | (DIFFERENT if of.params["distinct"] else 0)), real=not of.whole, most=k)
+    return Read(
+        (RECENT, of.columns[0], k, flags | (DIFFERENT if of.params["distinct"] else 0)),
+        real=not of.whole,
+        most=k,
+    )
 
 
 def _kept(of: StoredColumns, value: int, count: int) -> Read:

@@ -9,7 +9,14 @@ from typing import cast
 
 import numpy as np
 
-from headwater.aggregations.base import AggregateFunction, Answers, FinalizeContext, GroupBy, State, SweepingFunction
+from headwater.aggregations.base import (
+    AggregateFunction,
+    Answers,
+    FinalizeContext,
+    GroupBy,
+    State,
+    SweepingFunction,
+)
 from headwater.aggregations.table import family
 from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Parameter
@@ -20,13 +27,17 @@ from headwater.kernel.late_events import layers, reached
 from headwater.kernel.layer import KnownRanges, Layer, Spans, Use, seen
 from headwater.kernel.result_buffer import ResultBuffer
 
-_CHUNK = 1 << 18  # events and requests of one chunk of a thread: its arrays fit into the processor's cache
-_FEATURES = 24  # with more features than these, a thread takes fewer events and requests, so that its memory stays the same
+# events and requests of one chunk of a thread: its arrays fit into the processor's cache
+_CHUNK = 1 << 18
+# with more features than these, a thread takes fewer events and requests, so that its memory stays
+# the same
+_FEATURES = 24
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """One feature: a function of what `use` names, over one window, of all events or for each value of a secondary key (`by`).
+    """One feature: a function of what `use` names, over one window, of all events or for each value
+    of a secondary key (`by`).
 
     `output` picks among several results.
     """
@@ -41,7 +52,8 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class _Task:
-    """Some keys with all their requests, or one key with some of its requests; `at` says where each set of requests begins and ends.
+    """Some keys with all their requests, or one key with some of its requests; `at` says where each
+    set of requests begins and ends.
 
     features: which of those that are wanted; `ticks`: whether its requests are done with it.
     """
@@ -69,16 +81,26 @@ def aggregate(
 
     Args:
         events: sorted events of m keys.
-        requests: sets of requests over the same m keys, such as one for each freshness; they share the events' sort and folds.
+        requests: sets of requests over the same m keys, such as one for each freshness; they share
+            the events' sort and folds.
         specs: the features.
         threads: how many threads work; the values do not depend on it.
         on_progress: called with the number of rows done, from any thread.
 
     Returns:
-        For each set of requests, one column, or lists, for each feature, in the order of the set's rows.
+        For each set of requests, one column, or lists, for each feature, in the order of the set's
+        rows.
     """
     everything, times = range(len(specs)), [a.times for a in requests]
-    kinds = _run(_Task(events.keys(0, 0), tuple(a.keys(0, 0) for a in times), ((0, 0),) * len(requests), everything), specs)
+    kinds = _run(
+        _Task(
+            events.keys(0, 0),
+            tuple(a.keys(0, 0) for a in times),
+            ((0, 0),) * len(requests),
+            everything,
+        ),
+        specs,
+    )
     out = [_AnswerBuffer(kinds, of) for of in requests]
 
     def work(task: _Task) -> None:
@@ -86,7 +108,13 @@ def aggregate(
         start = 0
         for into, (first, last) in zip(out, task.at, strict=True):
             stop = start + last - first
-            into.put(first, {i: answers.slice(start, stop) for i, answers in zip(task.features, task_answers, strict=True)})
+            into.put(
+                first,
+                {
+                    i: answers.slice(start, stop)
+                    for i, answers in zip(task.features, task_answers, strict=True)
+                },
+            )
             start = stop
         if on_progress is not None and task.ticks:
             on_progress(sum(len(of.rows_of(*at)) for of, at in zip(requests, task.at, strict=True)))
@@ -98,18 +126,29 @@ def aggregate(
 
 
 class _AnswerBuffer:
-    """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to no request."""
+    """Collects the answers to one set of requests from all tasks, in any order; `kinds`: answers to
+    no request.
+    """
 
     def __init__(self, kinds: Sequence[Answers], requests: DistinctRequests) -> None:
         self._kinds, self._requests = kinds, requests
         numbers = {i: kind for i, kind in enumerate(kinds) if isinstance(kind, Column)}
         self._index = {i: index for index, i in enumerate(numbers)}
         self._numbers = ResultBuffer([kind.values.dtype for kind in numbers.values()], requests)
-        self._lists = {i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, ListColumn)}
+        self._lists = {
+            i: {-1: kind} for i, kind in enumerate(kinds) if isinstance(kind, ListColumn)
+        }
 
     def put(self, first: int, by_feature: Mapping[int, Answers]) -> None:
         """The answers of some features from position `first` on."""
-        self._numbers.put(first, {index: cast("Column", by_feature[i]) for i, index in self._index.items() if i in by_feature})
+        self._numbers.put(
+            first,
+            {
+                index: cast("Column", by_feature[i])
+                for i, index in self._index.items()
+                if i in by_feature
+            },
+        )
         for i in self._lists.keys() & by_feature.keys():
             lists = cast("ListColumn", by_feature[i])
             if len(lists.of):
@@ -128,7 +167,9 @@ class _AnswerBuffer:
 
 
 def _shared(tasks: Sequence[_Task], specs: Sequence[FeatureSpec], threads: int) -> list[_Task]:
-    """The tasks with the heaviest first; those of more than their share, such as of a key with half of all events, window by window."""
+    """The tasks with the heaviest first; those of more than their share, such as of a key with half
+    of all events, window by window.
+    """
     share = max(sum(task.load for task in tasks) // (2 * threads), 4 * _CHUNK)
     by_window: dict[Window, list[int]] = {}
     for i, w in enumerate(specs):
@@ -136,33 +177,53 @@ def _shared(tasks: Sequence[_Task], specs: Sequence[FeatureSpec], threads: int) 
     shared_tasks = []
     for task in tasks:
         if threads > 1 and task.load > share:
-            shared_tasks += [replace(task, features=indexes, ticks=indexes is by_window[specs[0].window]) for indexes in by_window.values()]
+            shared_tasks += [
+                replace(task, features=indexes, ticks=indexes is by_window[specs[0].window])
+                for indexes in by_window.values()
+            ]
         else:
             shared_tasks.append(task)
     return sorted(shared_tasks, key=lambda task: -task.load)
 
 
-def _tasks(events: Events, requests: Sequence[RequestTimes], features: Sequence[int]) -> list[_Task]:
-    """Cut by keys into pieces of about one chunk; the requests of a key that has many are cut too."""
+def _tasks(
+    events: Events, requests: Sequence[RequestTimes], features: Sequence[int]
+) -> list[_Task]:
+    """Cut by keys into pieces of about one chunk; the requests of a key that has many are cut
+    too.
+    """
     chunk = max(_CHUNK * _FEATURES // max(len(features), _FEATURES), 1)
     request_starts = sum((a.starts for a in requests), np.zeros(len(events.starts), np.int64))
     load = events.starts + request_starts
     tasks, first, keys = [], 0, len(load) - 1
     while first < keys:
-        last = min(max(int(np.searchsorted(load, load[first] + chunk, side="right")) - 1, first + 1), keys)
+        last = min(
+            max(int(np.searchsorted(load, load[first] + chunk, side="right")) - 1, first + 1), keys
+        )
         if request_starts[last] > request_starts[first]:
-            tasks += _cut(events.keys(first, last), [(a.keys(first, last), int(a.starts[first])) for a in requests], features, 4 * chunk)
+            tasks += _cut(
+                events.keys(first, last),
+                [(a.keys(first, last), int(a.starts[first])) for a in requests],
+                features,
+                4 * chunk,
+            )
         first = last
     return tasks
 
 
-def _cut(events: Events, requests: list[tuple[RequestTimes, int]], features: Sequence[int], most: int) -> list[_Task]:
+def _cut(
+    events: Events, requests: list[tuple[RequestTimes, int]], features: Sequence[int], most: int
+) -> list[_Task]:
     pieces = max(1, *(-(-len(a.T) // most) for a, _ in requests))
     tasks = []
     for piece in range(pieces):
         ends = [(len(a.T) * piece // pieces, len(a.T) * (piece + 1) // pieces) for a, _ in requests]
-        parts = tuple(a.part(*e) if pieces > 1 else a for (a, _), e in zip(requests, ends, strict=True))
-        at = tuple((begin + e[0], begin + e[1]) for (_, begin), e in zip(requests, ends, strict=True))
+        parts = tuple(
+            a.part(*e) if pieces > 1 else a for (a, _), e in zip(requests, ends, strict=True)
+        )
+        at = tuple(
+            (begin + e[0], begin + e[1]) for (_, begin), e in zip(requests, ends, strict=True)
+        )
         tasks.append(_Task(events, parts, at, features))
     return tasks
 
@@ -172,7 +233,9 @@ def _run(task: _Task, specs: Sequence[FeatureSpec]) -> list[Answers]:
     T = np.concatenate([a.T for a in task.requests])
     states: dict[tuple[Window, AggregateFunction, Use], State] = {}
     families = [family(w.function, dict(w.params), w.by) for w in specs]
-    keys = dict.fromkeys((w.window, made_by, w.use) for w, made_by in zip(specs, families, strict=True))
+    keys = dict.fromkeys(
+        (w.window, made_by, w.use) for w, made_by in zip(specs, families, strict=True)
+    )
     folded = [key for key in keys if not isinstance(key[1], SweepingFunction)]
     parts = []
     for depth, events in enumerate(layers(task.events)):
@@ -189,23 +252,38 @@ def _run(task: _Task, specs: Sequence[FeatureSpec]) -> list[Answers]:
             for key in folded:
                 of, made_by, use = key
                 if of == window:
-                    states[key] = _merged(states.get(key), made_by.partial(use, hit_spans), index, made_by)
+                    states[key] = _merged(
+                        states.get(key), made_by.partial(use, hit_spans), index, made_by
+                    )
     whole = parts[0] if len(parts) == 1 else Layer(task.events)
-    contexts = [FinalizeContext(w.function, dict(w.params), T, task.events, w.use, w.window, w.output) for w in specs]
-    swept: dict[int, list[Answers]] = {i: [] for i, made_by in enumerate(families) if isinstance(made_by, SweepingFunction)}
+    contexts = [
+        FinalizeContext(w.function, dict(w.params), T, task.events, w.use, w.window, w.output)
+        for w in specs
+    ]
+    swept: dict[int, list[Answers]] = {
+        i: [] for i, made_by in enumerate(families) if isinstance(made_by, SweepingFunction)
+    }
     for window, breadth in dict.fromkeys(_sliding(specs[i]) for i in swept):
         for a, b, visible in visible_ranges(whole, parts, task.requests, window, breadth):
             for i, answers in swept.items():
                 if _sliding(specs[i]) == (window, breadth):
-                    answers.append(cast("SweepingFunction", families[i]).sweep(specs[i].use, visible, replace(contexts[i], T=T[a:b])))
+                    answers.append(
+                        cast("SweepingFunction", families[i]).sweep(
+                            specs[i].use, visible, replace(contexts[i], T=T[a:b])
+                        )
+                    )
     return [
-        _joined(swept[i]) if i in swept else families[i].finalize(states[w.window, families[i], w.use], contexts[i])
+        _joined(swept[i])
+        if i in swept
+        else families[i].finalize(states[w.window, families[i], w.use], contexts[i])
         for i, w in enumerate(specs)
     ]
 
 
 def _sliding(w: FeatureSpec) -> tuple[Window, int]:
-    """The key of features swept together: a window, and the breadth of a request (each pair of request and category has a state too)."""
+    """The key of features swept together: a window, and the breadth of a request (each pair of
+    request and category has a state too).
+    """
     return w.window, 1 if w.by is None else 4 * w.by.max_keys
 
 
@@ -213,12 +291,19 @@ def _joined(slices: list[Answers]) -> Answers:
     """The answers of slices, one after the other."""
     if len(slices) == 1:
         return slices[0]
-    lists, columns = [f for f in slices if isinstance(f, ListColumn)], [f for f in slices if isinstance(f, Column)]
+    lists, columns = (
+        [f for f in slices if isinstance(f, ListColumn)],
+        [f for f in slices if isinstance(f, Column)],
+    )
     return ListColumn.join(lists) if lists else Column.join(columns)
 
 
-def _seen(layer: Layer, requests: Sequence[RequestTimes], *, everywhere: bool) -> tuple[KnownRanges, I64] | None:
-    """The ranges of one layer known to all sets of requests, and the indexes of these requests (empty: all); None without any events."""
+def _seen(
+    layer: Layer, requests: Sequence[RequestTimes], *, everywhere: bool
+) -> tuple[KnownRanges, I64] | None:
+    """The ranges of one layer known to all sets of requests, and the indexes of these requests
+    (empty: all); None without any events.
+    """
     if everywhere:
         return seen(layer, requests), NOTHING
     parts, where, begin = [], [], 0
@@ -237,7 +322,10 @@ def _hit(spans: Spans, index: I64) -> tuple[Spans, I64]:
         return spans, index
     hit = spans.hi > spans.lo
     return replace(
-        spans, requests=RequestTimes(NOTHING, spans.requests.T[hit], spans.requests.K[hit]), lo=spans.lo[hit], hi=spans.hi[hit]
+        spans,
+        requests=RequestTimes(NOTHING, spans.requests.T[hit], spans.requests.K[hit]),
+        lo=spans.lo[hit],
+        hi=spans.hi[hit],
     ), index[hit]
 
 
@@ -245,7 +333,8 @@ def _merged(state: State | None, more: State, index: I64, by: AggregateFunction)
     if state is None:
         return more
     joined = by.merge(tuple(array[index] for array in state), more)
-    writable = tuple(array if array.flags.writeable else array.copy() for array in state)  # the read-only ones are shared with other states
+    # the read-only ones are shared with other states
+    writable = tuple(array if array.flags.writeable else array.copy() for array in state)
     for array, new in zip(writable, joined, strict=True):
         array[index] = new
     return writable

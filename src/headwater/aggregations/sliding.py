@@ -1,8 +1,10 @@
-"""A window that slides over events, and the best values in it: the walk behind mode, top_k, collect_set, first_n and last_n.
+"""A window that slides over events, and the best values in it: the walk behind mode, top_k,
+collect_set, first_n and last_n.
 
-Events come in and go out as each request's ranges move; a tournament tree over the codes of values keeps every score's greatest, so a
-change takes log(codes) steps and an answer a few steps for each value listed. Asks of one key are sorted by T, so over all of them the
-walk is proportional to events and requests (where K jitters, as measured ages do, to the events that come and go with it).
+Events come in and go out as each request's ranges move; a tournament tree over the codes of values
+keeps every score's greatest, so a change takes log(codes) steps and an answer a few steps for each
+value listed. Asks of one key are sorted by T, so over all of them the walk is proportional to
+events and requests (where K jitters, as measured ages do, to the events that come and go with it).
 """
 
 from __future__ import annotations
@@ -18,24 +20,37 @@ _NO_I32: I32 = np.empty(0, np.int32)
 
 
 def best(
-    visible: VisibleRanges, codes: I32, kinds: int, score: int, k: int, ranks: I64 = NOTHING, near: I64 | None = None, *, flip: bool = False
+    visible: VisibleRanges,
+    codes: I32,
+    kinds: int,
+    score: int,
+    k: int,
+    ranks: I64 = NOTHING,
+    near: I64 | None = None,
+    *,
+    flip: bool = False,
 ) -> ListColumn:
-    """The `k` codes of the greatest score for each request, the smaller code first among equals; `flip`: in reverse.
+    """The `k` codes of the greatest score for each request, the smaller code first among equals;
+    `flip`: in reverse.
 
     Args:
         visible: what each request sees.
         codes: int32 (n) in the order of `visible.order`, -1 for what does not count.
         kinds: how many codes there are.
-        score: COUNT the occurrences of a code, PRESENCE 1 where it occurs at all, NEWEST the greatest rank among its occurrences.
+        score: COUNT the occurrences of a code, PRESENCE 1 where it occurs at all, NEWEST the
+            greatest rank among its occurrences.
         k: how many codes at most.
         ranks: for NEWEST, int64 (n) in the same order, all different.
-        near: for NEWEST, where it is known already, for each event the one before it by rank of the same code, or -1.
+        near: for NEWEST, where it is known already, for each event the one before it by rank of the
+            same code, or -1.
         flip: whether the best comes last.
     """
     of, starts = np.empty(len(visible.lo), np.int64), np.zeros(len(visible.lo) + 1, np.int64)
     if near is None:
         near = NOTHING if score != NEWEST else _near(codes, ranks)
-    items, lists = _slide(codes, ranks, near, kinds, score, k, flip, visible.lo, visible.hi, of, starts)
+    items, lists = _slide(
+        codes, ranks, near, kinds, score, k, flip, visible.lo, visible.hi, of, starts
+    )
     return ListColumn(of, starts[: lists + 1].copy(), items)
 
 
@@ -141,7 +156,9 @@ def _pop(key, node, size):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
-    """The leaves of the greatest scores into out[begin:], best first; how many. The heap holds subtrees not yet looked into."""
+    """The leaves of the greatest scores into out[begin:], best first; how many. The heap holds
+    subtrees not yet looked into.
+    """
     if tree[1] == 0:
         return 0
     low = (1 << 32) - 1
@@ -161,7 +178,13 @@ def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
             if tree[p] < tree[other]:
                 p, other = other, p
             if tree[other] > 0:
-                _push(key, node, size, (np.int64(tree[other]) << 32) | (low - ((other << half) - base)), other)
+                _push(
+                    key,
+                    node,
+                    size,
+                    (np.int64(tree[other]) << 32) | (low - ((other << half) - base)),
+                    other,
+                )
                 size += 1
         out[begin + taken] = p - base
         taken += 1
@@ -229,7 +252,11 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # ty
                 longer = np.empty(max(2 * len(items), begin + k), np.int64)
                 longer[:begin] = items[:begin]
                 items = longer
-            taken = _leftmost(tree, base, k, items, begin) if score == PRESENCE else _top(tree, base, k, items, begin, key, node)
+            taken = (
+                _leftmost(tree, base, k, items, begin)
+                if score == PRESENCE
+                else _top(tree, base, k, items, begin, key, node)
+            )
             if flip:
                 items[begin : begin + taken] = items[begin : begin + taken][::-1].copy()
             lists += 1
@@ -240,7 +267,9 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # ty
 
 @nb.njit(nogil=True, cache=True)
 def stretch(section, a, b, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
-    """The changes as a window moves from a:b to x:y, in four sections: two stretches leave (-1), two enter (+1); some are empty."""
+    """The changes as a window moves from a:b to x:y, in four sections: two stretches leave (-1),
+    two enter (+1); some are empty.
+    """
     if section == 0:
         return a, min(b, x), -1
     if section == 1:

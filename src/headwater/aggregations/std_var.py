@@ -1,4 +1,6 @@
-"""std and var. State: (n, mean, sum of squared deviations), merged after Chan, Golub and LeVeque (1979)."""
+"""std and var. State: (n, mean, sum of squared deviations), merged after Chan, Golub and LeVeque
+(1979).
+"""
 
 from __future__ import annotations
 

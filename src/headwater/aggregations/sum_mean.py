@@ -1,7 +1,7 @@
 """sum and mean. State: (n, total, and for integers the total as float64).
 
-An integer total wraps around in int64; the float64 total is off by far less than 2^63, so the wrapped one is exact
-iff the two are close. Otherwise the sum has left int64: null.
+An integer total wraps around in int64; the float64 total is off by far less than 2^63, so the
+wrapped one is exact iff the two are close. Otherwise the sum has left int64: null.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ class _Sums:
         return n, total, folds.fold(floats, folds.ADD, 0, spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
-        with np.errstate(over="ignore", invalid="ignore"):  # a sum that leaves float64 is null in the end
+        # a sum that leaves float64 is null in the end
+        with np.errstate(over="ignore", invalid="ignore"):
             return tuple(a + b for a, b in zip(left, right, strict=True))
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         whole = kinds[use.columns[0]]
-        return StateField(op=ADD, counts=use), StateField(whole, op=ADD), *([StateField(whole=False, op=ADD)] if whole else [])
+        return (
+            StateField(op=ADD, counts=use),
+            StateField(whole, op=ADD),
+            *([StateField(whole=False, op=ADD)] if whole else []),
+        )
 
     def finalize(self, state: State, context: FinalizeContext) -> Column:
         n, total = state[0], state[1]

@@ -22,23 +22,25 @@ Adds = Literal["sum", "mean", "variance", "deviation"]
 class Entry:
     """One function: all that its computation, its storing and its checks go by.
 
-    What its definition goes by (what it gives, whether it may be split, ...) stands in `definitions.functions`, and is read through
-    `definition` here.
+    What its definition goes by (what it gives, whether it may be split, ...) stands in
+    `definitions.functions`, and is read through `definition` here.
 
     Args:
         name: as users write it.
-        family: "module:object", the module in this folder, or by its whole name in another package; the object a family, or made into
-            one with what shapes its state.
+        family: "module:object", the module in this folder, or by its whole name in another package;
+            the object a family, or made into one with what shapes its state.
         accepts: which columns it takes.
         empty: its value over nothing.
         shape: the parameters that shape its state; the others are for `finalize`.
         null: the status of a value that is null although events count.
-        adds: where floats are added up, so that two orders may differ in the last bits, what sets the size of that difference.
+        adds: where floats are added up, so that two orders may differ in the last bits, what sets
+            the size of that difference.
         stored: the family whose states are stored, where those of `family` are of one T.
         hashes: whether strings must be hashes, and not places in a sorted list.
         keeps_values: whether its state keeps every value that was seen.
         compares: whether it compares strings letter by letter, and keeps one whole.
-        read: how compiled loops read its stored state; None, as in a plugin that has no loop, where frames are evaluated.
+        read: how compiled loops read its stored state; None, as in a plugin that has no loop, where
+            frames are evaluated.
     """
 
     name: str
@@ -76,20 +78,66 @@ _ROWS = (
     Entry("last", "first_last:NEWEST", "any", read=reads.edge),
     Entry("latest", "first_last:NEWEST_ROW", "any", read=reads.latest),
     Entry("since_last", "first_last:NEWEST", "any", read=reads.since),
-    Entry("open_count", "open_intervals:OPEN_INTERVALS", "time", 0, stored="open_intervals:STORED_INTERVALS", read=reads.open_count),
-    Entry("open_age", "open_intervals:OPEN_INTERVALS", "time", null="empty", stored="open_intervals:STORED_INTERVALS", read=reads.open_age),
+    Entry(
+        "open_count",
+        "open_intervals:OPEN_INTERVALS",
+        "time",
+        0,
+        stored="open_intervals:STORED_INTERVALS",
+        read=reads.open_count,
+    ),
+    Entry(
+        "open_age",
+        "open_intervals:OPEN_INTERVALS",
+        "time",
+        null="empty",
+        stored="open_intervals:STORED_INTERVALS",
+        read=reads.open_age,
+    ),
     Entry("var", "std_var:MOMENTS", "number", adds="variance", read=reads.variance),
-    Entry("first_n", "first_last_n:first_n", "any", (), shape=("k", "distinct"), read=reads.first_values),
-    Entry("last_n", "first_last_n:last_n", "any", (), shape=("k", "distinct"), read=reads.last_values),
+    Entry(
+        "first_n",
+        "first_last_n:first_n",
+        "any",
+        (),
+        shape=("k", "distinct"),
+        read=reads.first_values,
+    ),
+    Entry(
+        "last_n", "first_last_n:last_n", "any", (), shape=("k", "distinct"), read=reads.last_values
+    ),
     Entry("count_distinct", "count_distinct:DISTINCT", "any", 0, hashes=True, read=reads.distinct),
     Entry("approx_percentile", "approx_percentile:PERCENTILES", "number", read=reads.percentile),
     Entry("mode", "mode_top_k:FREQUENT", "any", keeps_values=True, read=reads.mode),
     Entry("top_k", "mode_top_k:FREQUENT", "any", (), keeps_values=True, read=reads.frequent),
-    Entry("collect_set", "mode_top_k:collect_set", "any", (), shape=("max_size",), keeps_values=True, read=reads.least_values),
+    Entry(
+        "collect_set",
+        "mode_top_k:collect_set",
+        "any",
+        (),
+        shape=("max_size",),
+        keeps_values=True,
+        read=reads.least_values,
+    ),
     Entry("min_by", "min_max_by:LEAST", "any", read=reads.by),
     Entry("max_by", "min_max_by:GREATEST", "any", read=reads.by),
-    Entry("decayed_sum", "decayed:decays", "number", 0.0, shape=("half_life",), adds="sum", read=reads.decayed_sum),
-    Entry("decayed_mean", "decayed:decays", "number", shape=("half_life",), adds="sum", read=reads.decayed_mean),
+    Entry(
+        "decayed_sum",
+        "decayed:decays",
+        "number",
+        0.0,
+        shape=("half_life",),
+        adds="sum",
+        read=reads.decayed_sum,
+    ),
+    Entry(
+        "decayed_mean",
+        "decayed:decays",
+        "number",
+        shape=("half_life",),
+        adds="sum",
+        read=reads.decayed_mean,
+    ),
     Entry("rate", "rate_ratio:RATES", "number", 0.0, adds="sum", read=reads.rate),
     Entry("fraction", "rate_ratio:FRACTIONS", "flag", read=reads.fraction),
     Entry("ratio", "rate_ratio:RATIOS", "number", adds="sum", read=reads.ratio),
@@ -98,22 +146,38 @@ _ROWS = (
 TABLE = Rows({row.name: row for row in _ROWS})
 
 
-def family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: GroupBy | None = None) -> AggregateFunction:
-    """The family that makes `function`, `by` a secondary key; its kernels are loaded now. Equal where the states are the same."""
+def family(
+    function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: GroupBy | None = None
+) -> AggregateFunction:
+    """The family that makes `function`, `by` a secondary key; its kernels are loaded now. Equal
+    where the states are the same.
+    """
     if by is not None:
         grouped = importlib.import_module("headwater.aggregations.grouped")
         return cast("AggregateFunction", grouped.GroupedFunction(family(function, params), by))
     return _load(TABLE[function].family, function, params)
 
 
-def stored_family(function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: GroupBy | None = None) -> AggregateFunction:
+def stored_family(
+    function: str, params: Mapping[str, Parameter] = MappingProxyType({}), by: GroupBy | None = None
+) -> AggregateFunction:
     """The family whose states are stored for `function`: they can be finished at any T."""
     stored = TABLE[function].stored
-    return family(function, params, by) if stored is None or by is not None else _load(stored, function, params)
+    return (
+        family(function, params, by)
+        if stored is None or by is not None
+        else _load(stored, function, params)
+    )
 
 
 def _load(path: str, function: str, params: Mapping[str, Parameter]) -> AggregateFunction:
     entry = TABLE[function]
     module, _, name = path.partition(":")
-    implementation = getattr(importlib.import_module(module if "." in module else f"headwater.aggregations.{module}"), name)
-    return cast("AggregateFunction", implementation(**{p: params[p] for p in entry.shape}) if entry.shape else implementation)
+    implementation = getattr(
+        importlib.import_module(module if "." in module else f"headwater.aggregations.{module}"),
+        name,
+    )
+    return cast(
+        "AggregateFunction",
+        implementation(**{p: params[p] for p in entry.shape}) if entry.shape else implementation,
+    )

@@ -1,4 +1,6 @@
-"""The ranges of events visible to each request of a task, over all its layers, for functions that sweep."""
+"""The ranges of events visible to each request of a task, over all its layers, for functions that
+sweep.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from headwater.kernel.layer import Derived, Layer, Use
 
 I32 = NDArray[np.int32]
 
-_PLACES = 1 << 22  # ranges in memory: requests go in slices, so memory stays bounded for any number of requests and layers of late events
+# ranges in memory: requests go in slices, so memory stays bounded for any number of requests and
+# layers of late events
+_PLACES = 1 << 22
 _LEAST = 1024  # requests in a slice: each begins with all the events of its first window
 
 
@@ -37,13 +41,17 @@ class VisibleRanges:
     _derived: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
-        """The result of `make`, computed once for each key; results that do not depend on the requests are cached by `whole`."""
+        """The result of `make`, computed once for each key; results that do not depend on the
+        requests are cached by `whole`.
+        """
         if key not in self._derived:
             self._derived[key] = make()
         return cast("Derived", self._derived[key])
 
     def coded(self, use: Use) -> tuple[I32, Values]:
-        """The values of the first column as codes in the order of `order`, int32 (n), -1 where they do not count; what the codes number."""
+        """The values of the first column as codes in the order of `order`, int32 (n), -1 where they
+        do not count; what the codes number.
+        """
         codes, values = coded(self.whole, use)
         return codes[self.order], values
 
@@ -54,14 +62,21 @@ def plain(values: Values) -> Values:
 
 
 def coded(layer: Layer, use: Use) -> tuple[I32, Values]:
-    """The values of the first column as codes, int32 (n), -1 where events do not count for `use`; what the codes number, rising."""
+    """The values of the first column as codes, int32 (n), -1 where events do not count for `use`;
+    what the codes number, rising.
+    """
     return layer.derive(("codes", use), lambda: _coded(layer, use))
 
 
 def visible_ranges(
-    whole: Layer, parts: Sequence[Layer], requests: Sequence[RequestTimes], window: Window, breadth: int = 1
+    whole: Layer,
+    parts: Sequence[Layer],
+    requests: Sequence[RequestTimes],
+    window: Window,
+    breadth: int = 1,
 ) -> Iterator[tuple[int, int, VisibleRanges]]:
-    """Slices of all requests, set after set: where each begins and ends, and its visible ranges; at least one.
+    """Slices of all requests, set after set: where each begins and ends, and its visible ranges; at
+    least one.
 
     breadth: how many times the memory of its own range a request needs at most.
     """
@@ -71,8 +86,15 @@ def visible_ranges(
     step, begin = max(_LEAST, _PLACES // (len(parts) * breadth)), 0
     for request_set in requests:
         for first in range(0, max(len(request_set.T), 1), step):
-            few = request_set if len(request_set.T) <= step else request_set.part(first, min(first + step, len(request_set.T)))
-            lo, hi = np.empty((len(few.T), len(parts)), np.int64), np.empty((len(few.T), len(parts)), np.int64)
+            few = (
+                request_set
+                if len(request_set.T) <= step
+                else request_set.part(first, min(first + step, len(request_set.T)))
+            )
+            lo, hi = (
+                np.empty((len(few.T), len(parts)), np.int64),
+                np.empty((len(few.T), len(parts)), np.int64),
+            )
             for depth, layer in enumerate(parts):
                 a, b = bounds.spans(layer.events, few, window)
                 lo[:, depth], hi[:, depth] = a + begins[depth], b + begins[depth]

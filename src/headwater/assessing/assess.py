@@ -1,4 +1,6 @@
-"""hw.operations.assess: one verdict and a plan from lift, attribution, cost, readiness and latency of a model."""
+"""hw.operations.assess: one verdict and a plan from lift, attribution, cost, readiness and latency
+of a model.
+"""
 
 from __future__ import annotations
 
@@ -67,38 +69,62 @@ def assess(
 ) -> Assessment:
     """Whether real time is right for a model, for which views, at what cost, and what to do first.
 
-    A part without its inputs (no data, no store, no Kafka, no log, no prices) is Missing, with the reason. A backtest that is run here
-    compares the project's levels, or the usual ladder if it has none.
+    A part without its inputs (no data, no store, no Kafka, no log, no prices) is Missing, with the
+    reason. A backtest that is run here compares the project's levels, or the usual ladder if it has
+    none.
 
     Args:
         project: the project.
         model: the model's name; None if the project has only one.
-        backtest: the result of `hw.backtest()`, its `to_dict()`, or a JSON file of it; None runs one.
-        evaluation: how the model is judged where a backtest or an attribution is run here; None takes the project's own.
-        locations: where to measure: stores, logs, models, prices, databases; None takes the settings.
-        answers: to questions that cannot be measured, by the id of the question, such as {"supply": "yes", "S2": 0.08}. The questions are
-            written by `headwater assess readiness --write-questions`. Three are on network effects: "supply", "adversaries" and "feedback".
+        backtest: the result of `hw.backtest()`, its `to_dict()`, or a JSON file of it; None runs
+            one.
+        evaluation: how the model is judged where a backtest or an attribution is run here; None
+            takes the project's own.
+        locations: where to measure: stores, logs, models, prices, databases; None takes the
+            settings.
+        answers: to questions that cannot be measured, by the id of the question, such as {"supply":
+            "yes", "S2": 0.08}. The questions are written by `headwater assess readiness
+            --write-questions`. Three are on network effects: "supply", "adversaries" and
+            "feedback".
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        UsageError: an unknown model, an invalid backtest or that of another model, an invalid price file or an invalid answer.
+        UsageError: an unknown model, an invalid backtest or that of another model, an invalid price
+            file or an invalid answer.
     """
     checked_answers = (
         answers if isinstance(answers, Answers) else checked(answers or {})
     )  # invalid answers are refused before anything is run
-    how, checked_answers = _one_answer(evaluation or project.evaluation or Evaluation(), checked_answers)
+    how, checked_answers = _one_answer(
+        evaluation or project.evaluation or Evaluation(), checked_answers
+    )
     where = locations or Locations()
-    run = _AssessmentRun(project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where)
+    run = _AssessmentRun(
+        project, project.model(model), backtest, how, resources or DEFAULT_RESOURCES, where
+    )
     assessment = _joined(run, where, checked_answers)
-    return keep_run("assessment", assessment.verdict, assessment, run.model, folder=where.folder, engine=engine_name(run.resources.engine))
+    return keep_run(
+        "assessment",
+        assessment.verdict,
+        assessment,
+        run.model,
+        folder=where.folder,
+        engine=engine_name(run.resources.engine),
+    )
 
 
 def _one_answer(how: Evaluation, answers: Answers) -> tuple[Evaluation, Answers]:
-    """The question on adversaries is in both, and answered once: an answer to either counts for the other."""
+    """The question on adversaries is in both, and answered once: an answer to either counts for the
+    other.
+    """
     known = answers.effects.get("adversaries")
     if known is None and how.adversaries is not None:
         return how, Answers({**answers.by_id, "adversaries": "yes" if how.adversaries else "no"})
-    return (dataclasses.replace(how, adversaries=known) if how.adversaries is None and known is not None else how), answers
+    return (
+        dataclasses.replace(how, adversaries=known)
+        if how.adversaries is None and known is not None
+        else how
+    ), answers
 
 
 def _joined(run: _AssessmentRun, locations: Locations, answers: Answers) -> Assessment:
@@ -109,12 +135,19 @@ def _joined(run: _AssessmentRun, locations: Locations, answers: Answers) -> Asse
     lift, attributed = with_measured_late(run.lift, late), run.attribution
     spent = _cost(run, locations, lift)
     ready = _readiness(project, locations, answers)
-    evidence = judged_by_money(Evidence([view.name for view in model.features.views], lift, spent, ready))
+    evidence = judged_by_money(
+        Evidence([view.name for view in model.features.views], lift, spent, ready)
+    )
     decision = decide(evidence)
     request_time_features = _at_request(run, decision.base, decision.level, log)
     budget: Reading = Missing(f"model {model.name!r} has no latency_budget")
     if model.latency_budget is not None:
-        budget = Number(micros(model.latency_budget, "latency_budget") / 1e6, "s", "given", f"latency_budget of model {model.name!r}")
+        budget = Number(
+            micros(model.latency_budget, "latency_budget") / 1e6,
+            "s",
+            "given",
+            f"latency_budget of model {model.name!r}",
+        )
     return Assessment(
         project=project.name,
         model=model.name,
@@ -158,20 +191,31 @@ class _AssessmentRun:
         if self.given_backtest is not None:
             result = backtest_of(self.given_backtest)
             if result.model != self.model.name:
-                raise UsageError(f"the backtest is of model {result.model!r}, and the assessment of {self.model.name!r}; give that model's")
+                raise UsageError(
+                    f"the backtest is of model {result.model!r}, and the assessment of "
+                    f"{self.model.name!r}; give that model's"
+                )
             if result.value is None:
                 result = msgspec.structs.replace(result, value=value_of(self.evaluation))
             return self._with_withdrawals(result)
         models = self.locations.models
         try:
-            return backtest(self.model, self.compared, self.evaluation, models=models, resources=self.resources).result
+            return backtest(
+                self.model, self.compared, self.evaluation, models=models, resources=self.resources
+            ).result
         except HeadwaterError as error:
             return Missing(f"the backtest could not be run: {error}")
 
     def _with_withdrawals(self, result: BacktestResult) -> BacktestResult:
-        """A given backtest with what production delivered: it may be older than a withdrawal, or than the promise that ended it."""
-        current = known_deliveries(self.model.name, self.locations.models).on(result, self.evaluation.acknowledged)
-        findings = [[f for f in of.audit.findings if f.check == DELIVERY] for of in (result, current)]
+        """A given backtest with what production delivered: it may be older than a withdrawal, or
+        than the promise that ended it.
+        """
+        current = known_deliveries(self.model.name, self.locations.models).on(
+            result, self.evaluation.acknowledged
+        )
+        findings = [
+            [f for f in of.audit.findings if f.check == DELIVERY] for of in (result, current)
+        ]
         changed = [f.to_dict() for f in findings[0]] != [f.to_dict() for f in findings[1]]
         return recommended(current) if changed else current
 
@@ -190,12 +234,21 @@ class _AssessmentRun:
         return self._attributed()
 
     def _attributed(self) -> AttributionResult | Missing:
-        ends = [n for n, level in self.compared.items() if level.reads_history(self.model) and level.precomputed(self.model) is None]
+        ends = [
+            n
+            for n, level in self.compared.items()
+            if level.reads_history(self.model) and level.precomputed(self.model) is None
+        ]
         if len(ends) < 2:
             return Missing("it needs two levels that read history and predict on request")
         levels = {name: self.compared[name] for name in (ends[0], ends[-1])}
         try:
-            return attribution(self.model, levels, dataclasses.replace(self.evaluation, slices=None), resources=self.resources).plain
+            return attribution(
+                self.model,
+                levels,
+                dataclasses.replace(self.evaluation, slices=None),
+                resources=self.resources,
+            ).plain
         except HeadwaterError as error:
             return Missing(str(error))
 
@@ -208,7 +261,9 @@ class _AssessmentRun:
 
 def _cost(run: _AssessmentRun, locations: Locations, lift: Lift | Missing) -> Cost | Missing:
     try:
-        return cost(run.project, run.model.name, locations, None if isinstance(lift, Missing) else lift)
+        return cost(
+            run.project, run.model.name, locations, None if isinstance(lift, Missing) else lift
+        )
     except UsageError:
         raise
     except HeadwaterError as error:
@@ -224,8 +279,12 @@ def _readiness(project: Project, locations: Locations, answers: Answers) -> Read
         return Missing(str(error))
 
 
-def _at_request(run: _AssessmentRun, base: str, level: str, log: pl.DataFrame | None) -> Sequence[AtRequest]:
-    """The features computed at request time, between the verdict's levels if the project has them, else the first and last."""
+def _at_request(
+    run: _AssessmentRun, base: str, level: str, log: pl.DataFrame | None
+) -> Sequence[AtRequest]:
+    """The features computed at request time, between the verdict's levels if the project has them,
+    else the first and last.
+    """
     names = list(run.compared)
     stale = base if base in run.compared else names[0]
     fresh = level if level in run.compared and level != stale else names[-1]

@@ -10,20 +10,26 @@ from headwater.results.assessment_result import AssessmentResult
 class Assessment(AssessmentResult, frozen=True):
     """Lift, attribution, cost, readiness and latency of a model, and the verdict.
 
-    verdict: what to do, in a sentence. decision: the same, with the outcome of each rule. plan: the stages. risks: the remaining risks.
-    changes: what would change the verdict. attribution: if it was run here, with its tables. latency, budget: p99 of served
-    responses and the allowed one, in seconds. at_request: features computed at request time. backtest: the one
-    that the verdict is based on. A part that could not be computed is Missing, with the reason.
+    verdict: what to do, in a sentence. decision: the same, with the outcome of each rule. plan: the
+    stages. risks: the remaining risks.
+    changes: what would change the verdict. attribution: if it was run here, with its tables.
+    latency, budget: p99 of served responses and the allowed one, in seconds. at_request: features
+    computed at request time. backtest: the one that the verdict is based on. A part that could not
+    be computed is Missing, with the reason.
     """
 
     def to_markdown(self) -> str:
-        """The assessment as Markdown: the same sections as the page, without the tables of checks and of inputs."""
+        """The assessment as Markdown: the same sections as the page, without the tables of checks
+        and of inputs.
+        """
         from headwater.reports.assessment_page import to_markdown
 
         return to_markdown(self)
 
     def write_summary(self, path: str | Path) -> Path:
-        """Write the recommendation as one printable page without names of metrics, to be forwarded; return its path."""
+        """Write the recommendation as one printable page without names of metrics, to be forwarded;
+        return its path.
+        """
         from headwater.reports.page import write_page
         from headwater.reports.summary_page import of_assessment, to_html
 

@@ -1,4 +1,6 @@
-"""Cost: precompute for all, on request, or streaming, from inputs that are measured, given or assumed; and of each level of a backtest."""
+"""Cost: precompute for all, on request, or streaming, from inputs that are measured, given or
+assumed; and of each level of a backtest.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from headwater.assessing.cost_inputs import Inputs, inputs, plain
-from headwater.assessing.formulas import DAY, WAYS, Formula, Values, break_even, rows_per_window, streaming
+from headwater.assessing.formulas import (
+    DAY,
+    WAYS,
+    Formula,
+    Values,
+    break_even,
+    rows_per_window,
+    streaming,
+)
 from headwater.assessing.level_costs import level_costs
 from headwater.assessing.lift import GivenBacktest, lift_of
 from headwater.assessing.locations import Locations
@@ -19,11 +29,29 @@ from headwater.results.measurement import Missing, Number, Reading, amount
 
 CURRENCY = "USD"
 _SHARES = frozenset({"h", "rho"})
-_BREAK_EVEN = ("U", "f", "k", "c_b", "b", "c_o", "rho", "n_k", "n_r", "h", "p_cpu", "w", "g", "p_gb")
+_BREAK_EVEN = (
+    "U",
+    "f",
+    "k",
+    "c_b",
+    "b",
+    "c_o",
+    "rho",
+    "n_k",
+    "n_r",
+    "h",
+    "p_cpu",
+    "w",
+    "g",
+    "p_gb",
+)
 
 
 def cost(
-    project: Project, model: str | None = None, locations: Locations | None = None, backtest: GivenBacktest | Lift | None = None
+    project: Project,
+    model: str | None = None,
+    locations: Locations | None = None,
+    backtest: GivenBacktest | Lift | None = None,
 ) -> Cost:
     """The cost a day of each way to serve a model's requests.
 
@@ -31,7 +59,8 @@ def cost(
         project: the project.
         model: the model's name; None if the project has only one.
         locations: where to measure, and prices.
-        backtest: for the cost of each of its levels; a Backtest, or a file with the output of `headwater backtest --json`.
+        backtest: for the cost of each of its levels; a Backtest, or a file with the output of
+            `headwater backtest --json`.
 
     Raises:
         UsageError: an unknown model, or an invalid price file or backtest.
@@ -47,10 +76,17 @@ def costed(model: Model, values: Inputs, lift: Lift | None = None) -> Cost:
     ways = [way(name, values.readings) for name in WAYS]
     even: Reading = Missing(f"it needs {_list(s for s in _BREAK_EVEN if s not in x)}")
     if all(symbol in x for symbol in _BREAK_EVEN):
-        even = Number(break_even(x), "1/day", "computed", "precompute for all / (k·c_o/rho·p_cpu + reads a request·g), without warm cores")
+        even = Number(
+            break_even(x),
+            "1/day",
+            "computed",
+            "precompute for all / (k·c_o/rho·p_cpu + reads a request·g), without warm cores",
+        )
     views = [ViewCost(name, _of_view(values.readings, own)) for name, own in values.views.items()]
     per_read = {
-        f"{view.name} {window}": r for view in model.features.views for window, r in _rows(view.outputs, values.views[view.name]).items()
+        f"{view.name} {window}": r
+        for view in model.features.views
+        for window, r in _rows(view.outputs, values.views[view.name]).items()
     }
     swings = [swing for name in WAYS for swing in swings_of(name, x)]
     spent = Cost(
@@ -69,7 +105,11 @@ def costed(model: Model, values: Inputs, lift: Lift | None = None) -> Cost:
     if lift is None:
         return spent
     earned = lift.earned
-    fresh = earned.views_of(earned.chosen) if earned is not None and earned.chosen else [view.name for view in model.features.views]
+    fresh = (
+        earned.views_of(earned.chosen)
+        if earned is not None and earned.chosen
+        else [view.name for view in model.features.views]
+    )
     return msgspec.structs.replace(spent, levels=level_costs(lift.levels, spent, fresh))
 
 
@@ -78,14 +118,27 @@ def way(name: WayName, readings: Mapping[str, Reading]) -> Way:
     x = plain(readings)
     lacks = list(dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols if s not in x))
     if lacks:
-        return Way(name, Missing(f"it needs {_list(lacks)}; give them in the price file"), [], lacks)
-    parts = [CostPart(f.name, Number(f.of(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x)) for f in WAYS[name]]
+        return Way(
+            name, Missing(f"it needs {_list(lacks)}; give them in the price file"), [], lacks
+        )
+    parts = [
+        CostPart(f.name, Number(f.of(x), f"{CURRENCY}/day", "computed", f.text), _filled(f, x))
+        for f in WAYS[name]
+    ]
     total = sum(component.amount.value for component in parts)
-    return Way(name, Number(total, f"{CURRENCY}/day", "computed", " + ".join(component.name for component in parts)), parts)
+    return Way(
+        name,
+        Number(
+            total, f"{CURRENCY}/day", "computed", " + ".join(component.name for component in parts)
+        ),
+        parts,
+    )
 
 
 def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
-    """The cost of a way to serve with one input halved or doubled and the others unchanged; the most important input first."""
+    """The cost of a way to serve with one input halved or doubled and the others unchanged; the
+    most important input first.
+    """
     symbols = dict.fromkeys(s for formula in WAYS[name] for s in formula.symbols)
     if any(s not in x for s in symbols):
         return []
@@ -101,12 +154,21 @@ def swings_of(name: WayName, x: Values, factor: float = 2.0) -> list[Swing]:
 
 def _of_view(readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> Reading:
     """The cost a day of streaming one view alone, including the cores that always run."""
-    mine = {**readings, **{n: r for n, r in own.items() if n in ("E", "A", "tau")}, "v": Number(1, "views", "computed", "this view")}
+    mine = {
+        **readings,
+        **{n: r for n, r in own.items() if n in ("E", "A", "tau")},
+        "v": Number(1, "views", "computed", "this view"),
+    }
     x = plain(mine)
     lacks = [s for formula in WAYS["streaming"] for s in formula.symbols if s not in x]
     if lacks:
         return Missing(f"it needs {_list(dict.fromkeys(lacks))}")
-    return Number(streaming(x), f"{CURRENCY}/day", "computed", "streaming this view alone, with the cores that always run and all state")
+    return Number(
+        streaming(x),
+        f"{CURRENCY}/day",
+        "computed",
+        "streaming this view alone, with the cores that always run and all state",
+    )
 
 
 def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Reading]:
@@ -119,11 +181,18 @@ def _rows(outputs: Sequence[object], own: Mapping[str, Reading]) -> dict[str, Re
         assert isinstance(feature, Feature)
         if feature.window.length is None or feature.window.suffix in per_window:
             continue
-        if not (isinstance(E, Number) and isinstance(U, Number) and isinstance(tau, Number)) or not U.value:
-            per_window[feature.window.suffix] = Missing("events a day or the number of keys are not known")
+        if (
+            not (isinstance(E, Number) and isinstance(U, Number) and isinstance(tau, Number))
+            or not U.value
+        ):
+            per_window[feature.window.suffix] = Missing(
+                "events a day or the number of keys are not known"
+            )
             continue
         rows = rows_per_window(feature.window.length / 1e6, E.value / U.value / DAY, tau.value)
-        per_window[feature.window.suffix] = Number(rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), for a key with the mean rate")
+        per_window[feature.window.suffix] = Number(
+            rows, "rows", "computed", "min(⌈L·E/U/86400⌉, ⌈L/tau⌉), for a key with the mean rate"
+        )
     return per_window
 
 
@@ -137,18 +206,31 @@ def _sentence(ways: Sequence[Way], even: Reading, values: Inputs) -> str:
         )
     (least, cheap), (most, dear) = sorted(known)
     R = values.readings["R"]
-    sentence = f"{cheap[0].upper()}{cheap[1:]} costs {amount(least)} {CURRENCY} a day, {dear} {amount(most)}"
+    sentence = (
+        f"{cheap[0].upper()}{cheap[1:]} costs {amount(least)} {CURRENCY} a day, {dear} "
+        f"{amount(most)}"
+    )
     if isinstance(even, Number) and isinstance(R, Number):
-        sentence += f"; they break even at {even.value:,.0f} requests a day, and you have {R.value:,.0f}"
+        sentence += (
+            f"; they break even at {even.value:,.0f} requests a day, and you have {R.value:,.0f}"
+        )
     if isinstance(values.wasted, Number):
-        sentence += f". Of the precomputed predictions, {values.wasted.value:.1%} are never requested"
+        sentence += (
+            f". Of the precomputed predictions, {values.wasted.value:.1%} are never requested"
+        )
     streamed = ways[2].total
-    return f"{sentence}. Streaming adds {amount(streamed.value)} a day." if isinstance(streamed, Number) else f"{sentence}."
+    return (
+        f"{sentence}. Streaming adds {amount(streamed.value)} a day."
+        if isinstance(streamed, Number)
+        else f"{sentence}."
+    )
 
 
 def _filled(formula: Formula, x: Values) -> str:
     """A formula and the values of its symbols."""
-    return f"{formula.text}: " + ", ".join(f"{symbol} = {x[symbol]:,.6g}" for symbol in formula.symbols)
+    return f"{formula.text}: " + ", ".join(
+        f"{symbol} = {x[symbol]:,.6g}" for symbol in formula.symbols
+    )
 
 
 def _list(names: object) -> str:

@@ -32,7 +32,9 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True)
 class Inputs:
-    """Every input by its symbol, the `wasted` share of precomputed predictions, and for each view its events a day, keys and tile."""
+    """Every input by its symbol, the `wasted` share of precomputed predictions, and for each view
+    its events a day, keys and tile.
+    """
 
     readings: Mapping[str, Reading]
     wasted: Reading
@@ -64,23 +66,37 @@ def inputs(project: Project, model: Model, where: Locations) -> Inputs:
         **_run_times(views, folder),
         **_timed(model, where, labelled.frame if labelled is not None else None),
     }
-    own, user = prices.defaults(), {**(prices.given(Path(where.prices)) if where.prices is not None else {}), **where.overrides}
+    own, user = (
+        prices.defaults(),
+        {
+            **(prices.given(Path(where.prices)) if where.prices is not None else {}),
+            **where.overrides,
+        },
+    )
     if "s_run" in user and "e_run" not in user:
         by_symbol["e_run"] = Missing("s_run was given, and holds for each run")
     readings: dict[str, Reading] = {}
     for name in SYMBOLS:
-        here: Reading = by_symbol.get(name, Missing("it was not measured; give it in the price file"))
-        readings[name] = user.get(name) or (here if isinstance(here, Number) else own.get(name) or here)
+        here: Reading = by_symbol.get(
+            name, Missing("it was not measured; give it in the price file")
+        )
+        readings[name] = user.get(name) or (
+            here if isinstance(here, Number) else own.get(name) or here
+        )
     return Inputs(readings, _wasted(requests, what, model, readings), by_view)
 
 
 # ---------------------------------------------------------------- requests
 
 
-def _asked(model: Model, logged: pl.DataFrame | None, labelled: Requests | None) -> tuple[pl.DataFrame | None, str]:
+def _asked(
+    model: Model, logged: pl.DataFrame | None, labelled: Requests | None
+) -> tuple[pl.DataFrame | None, str]:
     """Requests with t (microseconds) and their columns: of the serving log, else labelled ones."""
     if logged is not None and logged.height:
-        return logged.with_columns(pl.col(AT).dt.epoch("us").alias("__t"), pl.col(REQUEST).alias("__request")), "the serving log"
+        return logged.with_columns(
+            pl.col(AT).dt.epoch("us").alias("__t"), pl.col(REQUEST).alias("__request")
+        ), "the serving log"
     if labelled is None:
         return None, ""
     frame = labelled.frame.with_columns(pl.Series("__t", labelled.t))
@@ -91,46 +107,77 @@ def _asked(model: Model, logged: pl.DataFrame | None, labelled: Requests | None)
 def _rates(requests: pl.DataFrame | None, what: str) -> dict[str, Reading]:
     if requests is None or requests.height < 2:
         return {
-            "R": Missing("the number of requests is not known, since there is neither a serving log nor labels; give [R] in the price file")
+            "R": Missing(
+                "the number of requests is not known, since there is neither a serving log nor "
+                "labels; give [R] in the price file"
+            )
         }
     t = requests["__t"].to_numpy()
     seconds = (int(t.max()) - int(t.min())) / _MICROS
     if seconds <= 0:
         return {"R": Missing(f"all requests of {what} have one timestamp")}
     number = requests["__request"].n_unique()
-    return {"R": measured(number / seconds * _DAY, "1/day", f"{number:,} requests of {what} in {seconds / _DAY:,.2f} days")}
+    return {
+        "R": measured(
+            number / seconds * _DAY,
+            "1/day",
+            f"{number:,} requests of {what} in {seconds / _DAY:,.2f} days",
+        )
+    }
 
 
-def _shape(model: Model, views: Sequence[FeatureView], requests: pl.DataFrame | None) -> dict[str, Reading]:
+def _shape(
+    model: Model, views: Sequence[FeatureView], requests: pl.DataFrame | None
+) -> dict[str, Reading]:
     """The number of keys, rows and candidates per request."""
     keys = {tuple(str(view.request_key(key)) for key in view.keys) for view in views}
     readings: dict[str, Reading] = {
-        "n_k": Number(len(keys), "keys", "given", f"distinct keys of the views of model {model.name!r}"),
-        "n_r": Number(len(views) / len(keys) if keys else 0.0, "rows", "given", "views a key: a record holds all features of a view"),
+        "n_k": Number(
+            len(keys), "keys", "given", f"distinct keys of the views of model {model.name!r}"
+        ),
+        "n_r": Number(
+            len(views) / len(keys) if keys else 0.0,
+            "rows",
+            "given",
+            "views a key: a record holds all features of a view",
+        ),
     }
     if model.ranking is None:
         none = f"model {model.name!r} is not a ranking, and reads no rows of candidates"
-        return {**readings, "k": Number(1, "pairs", "given", "one score a request"), "h": Number(1, "share", "given", none)}
+        return {
+            **readings,
+            "k": Number(1, "pairs", "given", "one score a request"),
+            "h": Number(1, "share", "given", none),
+        }
     if requests is None:
         return {**readings, "k": Missing("the number of candidates per request is not known")}
     each = requests.height / requests["__request"].n_unique()
     return {**readings, "k": measured(each, "pairs", "candidates a request")}
 
 
-def _wasted(requests: pl.DataFrame | None, what: str, model: Model, readings: Mapping[str, Reading]) -> Reading:
-    """The share of precomputed predictions that are never requested, over the refresh windows of the known requests."""
+def _wasted(
+    requests: pl.DataFrame | None, what: str, model: Model, readings: Mapping[str, Reading]
+) -> Reading:
+    """The share of precomputed predictions that are never requested, over the refresh windows of
+    the known requests.
+    """
     f, U = readings["f"], readings["U"]
     if requests is None or isinstance(f, Missing) or isinstance(U, Missing) or not U.value:
         return Missing("requests, refreshes or entities are not known")
     keys = _keyed(model)
     if not keys or any(key not in requests.columns for key in keys):
-        return Missing(f"{what} does not have the keys of the prediction lookup: {', '.join(keys) or 'none'}")
+        return Missing(
+            f"{what} does not have the keys of the prediction lookup: {', '.join(keys) or 'none'}"
+        )
     window = max(1, round(_DAY * _MICROS / f.value))
     each = requests.group_by(pl.col("__t") // window).agg(pl.struct(keys).n_unique().alias("n"))
     first, last = each["__t"].min(), each["__t"].max()
     whole = int(last) - int(first) + 1  # type: ignore[arg-type]
     counts = [*each["n"].to_list(), *[0] * (whole - each.height)]
-    source = f"{whole:,} refresh windows of {window / _MICROS:,.0f} s, distinct {', '.join(keys)} in each, of {what}"
+    source = (
+        f"{whole:,} refresh windows of {window / _MICROS:,.0f} s, distinct {', '.join(keys)} in "
+        f"each, of {what}"
+    )
     return measured(waste(counts, U.value), "share", source)
 
 
@@ -144,11 +191,23 @@ def _keyed(model: Model) -> list[str]:
 
 def _refreshes(model: Model, views: Sequence[FeatureView]) -> Reading:
     job = model.predictions.freshness if isinstance(model.predictions, Precomputed) else None
-    jobs = (fresh.schedule for fresh in (job, *(view.freshness for view in views)) if fresh is not None)
+    jobs = (
+        fresh.schedule for fresh in (job, *(view.freshness for view in views)) if fresh is not None
+    )
     every = [job.every for job in jobs if job is not None]
     if not every:
-        return Number(1, "1/day", "default", "an assumption: a nightly job; nothing in the definitions is computed in batch")
-    return Number(_DAY * _MICROS / every[0], "1/day", "given", f"a batch cut every {every[0] / _MICROS:,.0f} s, by the definitions")
+        return Number(
+            1,
+            "1/day",
+            "default",
+            "an assumption: a nightly job; nothing in the definitions is computed in batch",
+        )
+    return Number(
+        _DAY * _MICROS / every[0],
+        "1/day",
+        "given",
+        f"a batch cut every {every[0] / _MICROS:,.0f} s, by the definitions",
+    )
 
 
 # ---------------------------------------------------------------- views
@@ -156,26 +215,50 @@ def _refreshes(model: Model, views: Sequence[FeatureView]) -> Reading:
 
 def _of_view(view: FeatureView) -> dict[str, Reading]:
     """Events a day, keys with events in a typical tile, the tile, and the known entities."""
-    hop = min((f.window.hop for f in view.outputs if f.window.length is not None), default=60 * _MICROS)
-    tau = Number(hop / _MICROS, "s", "given", f"the smallest hop of the windows of view {view.name!r}")
+    hop = min(
+        (f.window.hop for f in view.outputs if f.window.length is not None), default=60 * _MICROS
+    )
+    tau = Number(
+        hop / _MICROS, "s", "given", f"the smallest hop of the windows of view {view.name!r}"
+    )
     if isinstance(view.source.history, Enriched):
         none = Missing(f"source {view.source.name!r} is enriched")
         return {"E": none, "A": none, "U": none, "tau": tau}
     try:
         past = archive_probe.history(view.source, [view])
         rate = archive_probe.of_source(past)["events_per_second"]
-        tiles = pl.struct([*view.keys, (pl.col(TIME) // hop).alias("__tile")]).n_unique().alias("tiles")
-        keys = pl.struct(list(view.keys)).n_unique().alias("keys") if view.keys else pl.lit(1).alias("keys")
+        tiles = (
+            pl.struct([*view.keys, (pl.col(TIME) // hop).alias("__tile")]).n_unique().alias("tiles")
+        )
+        keys = (
+            pl.struct(list(view.keys)).n_unique().alias("keys")
+            if view.keys
+            else pl.lit(1).alias("keys")
+        )
         first, last = pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")
         row = collect(past.frame.select(tiles, keys, first, last), past.where).row(0, named=True)
     except HeadwaterError as error:
-        return {"E": Missing(str(error)), "A": Missing(str(error)), "U": Missing(str(error)), "tau": tau}
+        return {
+            "E": Missing(str(error)),
+            "A": Missing(str(error)),
+            "U": Missing(str(error)),
+            "tau": tau,
+        }
     count = max(1, (row["b"] - row["a"]) // hop + 1) if row["a"] is not None else 1
     E: Reading = rate
     if isinstance(rate, Number):
         E = measured(rate.value * _DAY, "1/day", rate.source)
-    active = measured(row["tiles"] / count, "keys", f"mean of {count:,} tiles of {hop / _MICROS:,.0f} s of {past.where}")
-    return {"E": E, "A": active, "U": measured(row["keys"], "entities", f"distinct {', '.join(view.keys)} in {past.where}"), "tau": tau}
+    active = measured(
+        row["tiles"] / count,
+        "keys",
+        f"mean of {count:,} tiles of {hop / _MICROS:,.0f} s of {past.where}",
+    )
+    return {
+        "E": E,
+        "A": active,
+        "U": measured(row["keys"], "entities", f"distinct {', '.join(view.keys)} in {past.where}"),
+        "tau": tau,
+    }
 
 
 def _entities(views: Sequence[FeatureView]) -> Reading:
@@ -195,7 +278,11 @@ def _summed(rates: Sequence[Reading], views: Sequence[FeatureView]) -> Reading:
 
 def _greatest(readings: Sequence[Reading]) -> Reading:
     numbers = [reading for reading in readings if isinstance(reading, Number)]
-    return max(numbers, key=lambda n: n.value) if numbers else next(iter(readings), Missing("the model reads no view"))
+    return (
+        max(numbers, key=lambda n: n.value)
+        if numbers
+        else next(iter(readings), Missing("the model reads no view"))
+    )
 
 
 def _row_bytes(seen: of_store.StoreSeen) -> Reading:
@@ -206,27 +293,45 @@ def _row_bytes(seen: of_store.StoreSeen) -> Reading:
 
 
 def _timed(model: Model, where: Locations, requests: pl.DataFrame | None) -> dict[str, Reading]:
-    """CPU seconds of a prediction in batch and on request: the model alone, and reading its features if the store holds them."""
+    """CPU seconds of a prediction in batch and on request: the model alone, and reading its
+    features if the store holds them.
+    """
     timings = timing.of_model(model, where.registry)
     read = timing.of_reads(model, where.store, requests)
     alone = timings.pop("model")
     if not isinstance(alone, Number):
         return {**timings, "c_o": alone}
     if not isinstance(read, Number) or math.isnan(read.value):
-        return {**timings, "c_o": measured(alone.value, "s", f"{alone.source}; reading features not counted: {read}")}
-    return {**timings, "c_o": measured(alone.value + read.value, "s", f"{alone.source}, and {read.source}")}
+        return {
+            **timings,
+            "c_o": measured(
+                alone.value, "s", f"{alone.source}; reading features not counted: {read}"
+            ),
+        }
+    return {
+        **timings,
+        "c_o": measured(alone.value + read.value, "s", f"{alone.source}, and {read.source}"),
+    }
 
 
 def _run_times(views: Sequence[FeatureView], folder: Path) -> dict[str, Reading]:
-    """CPU seconds and events of one run of the job that keeps the views, as `headwater materialize` timed them."""
+    """CPU seconds and events of one run of the job that keeps the views, as `headwater materialize`
+    timed them.
+    """
     runs = runs_of(folder)
     timed = {view.name: run_time(runs, view.name) for view in views}
     lacking = [name for name, found in timed.items() if found is None]
     known = [found for found in timed.values() if found is not None]
     if lacking or not known:
-        reason = Missing(f"no run of {', '.join(lacking) or 'a view'} was timed, so it is computed from c_e; give it in the price file")
+        reason = Missing(
+            f"no run of {', '.join(lacking) or 'a view'} was timed, so it is computed from c_e; "
+            "give it in the price file"
+        )
         return {"s_run": reason, "e_run": reason}
-    what = f"mean of {sum(found.runs for found in known)} runs of `headwater materialize`, of {', '.join(timed)}"
+    what = (
+        f"mean of {sum(found.runs for found in known)} runs of `headwater materialize`, of "
+        f"{', '.join(timed)}"
+    )
     return {
         "s_run": measured(sum(found.cpu_seconds for found in known), "s", f"CPU, {what}"),
         "e_run": measured(sum(found.events for found in known), "events", what),
@@ -235,4 +340,8 @@ def _run_times(views: Sequence[FeatureView], folder: Path) -> dict[str, Reading]
 
 def plain(readings: Mapping[str, Reading]) -> dict[str, float]:
     """The values of those that are not Missing."""
-    return {name: reading.value for name, reading in readings.items() if isinstance(reading, Number) and np.isfinite(reading.value)}
+    return {
+        name: reading.value
+        for name, reading in readings.items()
+        if isinstance(reading, Number) and np.isfinite(reading.value)
+    }

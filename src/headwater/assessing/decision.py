@@ -1,8 +1,10 @@
-"""The verdict of an assessment: the recommendation of its backtest, with what it costs, which views it needs and what blocks it.
+"""The verdict of an assessment: the recommendation of its backtest, with what it costs, which views
+it needs and what blocks it.
 
 leak, unknown  no reliable backtest: no verdict
-recommendation the one of the backtest. Where the worth of a decision and the costs of levels are known, break-even is what a fresher level
-               costs more, as a gain of the metric; it replaces the least lift worth having, and every difference is judged by it
+recommendation the one of the backtest. Where the worth of a decision and the costs of levels are
+               known, break-even is what a fresher level costs more, as a gain of the metric; it
+               replaces the least lift worth having, and every difference is judged by it
 views          those that the attribution chose; all without an attribution
 readiness      never changes what pays, but names views that cannot be so fresh yet, and why
 """
@@ -36,7 +38,9 @@ _BY_MONEY = "what each level costs a day, and the worth of a decision"
 
 
 def judged_by_money(evidence: Evidence) -> Evidence:
-    """The evidence with its recommendation and its verdicts by break-even, where money is known; as it is otherwise."""
+    """The evidence with its recommendation and its verdicts by break-even, where money is known; as
+    it is otherwise.
+    """
     lift = evidence.lift
     if isinstance(lift, Missing):
         return evidence
@@ -59,14 +63,25 @@ def decide(evidence: Evidence) -> Decision:
     """The verdict on the evidence, as `judged_by_money` gives it."""
     lift = evidence.lift
     if isinstance(lift, Missing):
-        return _undecided("unknown", f"without a backtest the gain of fresher features is not known: {lift.reason}")
-    recommendation = lift.backtest.recommendation or with_recommendation(lift.backtest).recommendation
+        return _undecided(
+            "unknown",
+            f"without a backtest the gain of fresher features is not known: {lift.reason}",
+        )
+    recommendation = (
+        lift.backtest.recommendation or with_recommendation(lift.backtest).recommendation
+    )
     assert recommendation is not None
     if recommendation.answer != "run":
         rule = "leak" if recommendation.withheld else "recommendation"
-        why = [f"{finding.message.rstrip('.')}." for finding in lift.backtest.audit.blocking] if recommendation.withheld else []
+        why = (
+            [f"{finding.message.rstrip('.')}." for finding in lift.backtest.audit.blocking]
+            if recommendation.withheld
+            else []
+        )
         made = _undecided(rule, " ".join(why) or recommendation.sentence, recommendation)
-        return msgspec.structs.replace(made, base=recommendation.baseline, sentence=" ".join([made.sentence, *why]))
+        return msgspec.structs.replace(
+            made, base=recommendation.baseline, sentence=" ".join([made.sentence, *why])
+        )
     return _finished(evidence, lift, recommendation)
 
 
@@ -100,7 +115,10 @@ def _finished(evidence: Evidence, lift: Lift, found: Recommendation) -> Decision
     if isinstance(evidence.readiness, Missing):
         rules.append(("readiness", f"not known: {evidence.readiness.reason}"))
     elif views:
-        blockers = "; ".join(f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}" for names, b in alike(barred))
+        blockers = "; ".join(
+            f"{', '.join(names)}: {b.reachable}, by {b.blocker.check} {b.blocker.state}"
+            for names, b in alike(barred)
+        )
         rules.append(("readiness", blockers or "no blocker was found"))
     gain = next((step.delta for step in lift.steps if step.to == found.level), 0.0)
     decision = Decision(
@@ -118,7 +136,9 @@ def _finished(evidence: Evidence, lift: Lift, found: Recommendation) -> Decision
         first_line=found.first_line,
         attributed=attributed,
     )
-    return msgspec.structs.replace(decision, sentence=f"{found.first_line} {sentence(evidence, lift, decision)}".strip())
+    return msgspec.structs.replace(
+        decision, sentence=f"{found.first_line} {sentence(evidence, lift, decision)}".strip()
+    )
 
 
 def _views(evidence: Evidence, lift: Lift, mode: Mode) -> tuple[Sequence[str], bool]:
@@ -141,7 +161,12 @@ def _extra(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
     for name in (found.level, found.baseline):
         if name not in known:
             reason = next(
-                (cost.a_day.reason for cost in evidence.cost.levels if cost.level == name and isinstance(cost.a_day, Missing)), ""
+                (
+                    cost.a_day.reason
+                    for cost in evidence.cost.levels
+                    if cost.level == name and isinstance(cost.a_day, Missing)
+                ),
+                "",
             )
             return Missing(f"the cost of {name} is not known{': ' if reason else ''}{reason}")
     value = known[found.level] - known[found.baseline]
@@ -149,7 +174,8 @@ def _extra(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
         value,
         f"{evidence.cost.currency}/day",
         "computed",
-        f"{found.level} costs {amount(known[found.level])}, {found.baseline} {amount(known[found.baseline])}",
+        f"{found.level} costs {amount(known[found.level])}, {found.baseline} "
+        f"{amount(known[found.baseline])}",
     )
 
 
@@ -157,27 +183,57 @@ def _earns(evidence: Evidence, result: BacktestResult, found: Recommendation) ->
     """What the recommended level brings a day over the baseline, by the worth of a decision."""
     worth = result.value
     metric = result.headline if worth is None else worth_of(worth).metric
-    step = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)), None)
+    step = next(
+        (
+            s
+            for s in result.comparisons
+            if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)
+        ),
+        None,
+    )
     if step is None:
-        return Missing("nothing changes" if found.level == found.baseline else f"the backtest has no {metric}; name it in its metrics")
+        return Missing(
+            "nothing changes"
+            if found.level == found.baseline
+            else f"the backtest has no {metric}; name it in its metrics"
+        )
     if worth is not None:
         acted = worth.volume * worth.acted_on
         late = f", {worth.late:.1%} late" if worth.late else ""
-        source = f"{acted:,.6g} acted on a day{late}, {worth.hit:g} a hit, {worth.false_alarm:g} a false alarm"
+        source = (
+            f"{acted:,.6g} acted on a day{late}, {worth.hit:g} a hit, {worth.false_alarm:g} a "
+            "false alarm"
+        )
         return Number(worth_of(worth).of_gain(step.delta), "a day", "computed", source)
     return _saved(evidence, result, found)
 
 
 def _saved(evidence: Evidence, result: BacktestResult, found: Recommendation) -> Reading:
     """What the cost of errors saves a day, if the backtest has that metric."""
-    saved = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, "cost")), None)
+    saved = next(
+        (
+            s
+            for s in result.comparisons
+            if (s.from_, s.to, s.metric) == (found.baseline, found.level, "cost")
+        ),
+        None,
+    )
     if saved is None:
-        return Missing("the worth of a decision is not known; give value=hw.DecisionValue(...) or --value")
-    rate = Missing("the cost is not known") if isinstance(evidence.cost, Missing) else evidence.cost.inputs["R"]
+        return Missing(
+            "the worth of a decision is not known; give value=hw.DecisionValue(...) or --value"
+        )
+    rate = (
+        Missing("the cost is not known")
+        if isinstance(evidence.cost, Missing)
+        else evidence.cost.inputs["R"]
+    )
     if isinstance(rate, Missing):
         return Missing(f"requests a day are not known: {rate.reason}")
     return Number(
-        saved.delta / 1000 * rate.value, "a day", "computed", f"cost saved per 1,000 requests, times {rate.value:,.6g} requests a day"
+        saved.delta / 1000 * rate.value,
+        "a day",
+        "computed",
+        f"cost saved per 1,000 requests, times {rate.value:,.6g} requests a day",
     )
 
 
@@ -185,7 +241,11 @@ def _chosen(lift: Lift, *, attributed: bool) -> str:
     """How the views were chosen."""
     if attributed:
         return "by the attribution"
-    return "all, since nothing was attributed" if lift.earned is None else "all, since the attribution is not certain of any"
+    return (
+        "all, since nothing was attributed"
+        if lift.earned is None
+        else "all, since the attribution is not certain of any"
+    )
 
 
 def barriers(readiness: Readiness | Missing, views: Sequence[str], needed: Reach) -> list[Barred]:
@@ -196,14 +256,26 @@ def barriers(readiness: Readiness | Missing, views: Sequence[str], needed: Reach
     for view in readiness.views:
         wanted = [b for b in view.blockers if REACHES.index(b.level) <= REACHES.index(needed)]
         if view.view in views and wanted:
-            barred.append(Barred(view.view, view.reachable, next((b for b in wanted if b.state == "red"), wanted[0])))
+            barred.append(
+                Barred(
+                    view.view,
+                    view.reachable,
+                    next((b for b in wanted if b.state == "red"), wanted[0]),
+                )
+            )
     return barred
 
 
 def _until(lift: Lift, action: Action, barred: Sequence[Barred]) -> Action:
-    """What pays and is possible meanwhile: hourly, if it is a LIFT and no view that earns is blocked from it."""
+    """What pays and is possible meanwhile: hourly, if it is a LIFT and no view that earns is
+    blocked from it.
+    """
     if not barred:
         return action
     hourly = [step for step in lift.steps if step.lifts and lift.level(step.to).mode == "hourly"]
     reach = min(REACHES.index(b.reachable) for b in barred)
-    return "go hourly" if hourly and action != "go hourly" and reach >= REACHES.index("hourly") else "stay batch"
+    return (
+        "go hourly"
+        if hourly and action != "go hourly" and reach >= REACHES.index("hourly")
+        else "stay batch"
+    )

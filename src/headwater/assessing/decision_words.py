@@ -25,16 +25,28 @@ _THEN: dict[Mode, str] = {
 
 def sentence(evidence: Evidence, lift: Lift, decision: Decision) -> str:
     """What follows the recommendation: the views, the gain, the blockers, and the cost."""
-    return " ".join(clause for clause in (_gained(lift, decision), _ready(evidence, decision), _money(decision)) if clause)
+    return " ".join(
+        clause
+        for clause in (_gained(lift, decision), _ready(evidence, decision), _money(decision))
+        if clause
+    )
 
 
 def _gained(lift: Lift, decision: Decision) -> str:
     """The gain of the level over the baseline, and the views that it needs."""
     step = next((step for step in lift.steps if step.to == decision.level), None)
-    gain = "" if step is None else f"{decision.level} gives {shown(step)} over {decision.base}, {step.verdict_words}."
+    gain = (
+        ""
+        if step is None
+        else f"{decision.level} gives {shown(step)} over {decision.base}, {step.verdict_words}."
+    )
     if not decision.views:
         return gain
-    unknown = "" if decision.attributed or len(decision.views) < 2 else " (which of them earn is not known without an attribution)"
+    unknown = (
+        ""
+        if decision.attributed or len(decision.views) < 2
+        else " (which of them earn is not known without an attribution)"
+    )
     return f"{gain} Views to keep fresh: {listed(decision.views)}{unknown}.".strip()
 
 
@@ -50,7 +62,8 @@ def _ready(evidence: Evidence, decision: Decision) -> str:
         groups = alike([b for b in decision.barred if b.certain is certain])
         if groups:
             named = "; ".join(
-                f"{listed(names)} {'is' if len(names) == 1 else 'are'} only at {b.reachable}: {b.blocker.check}, {b.why}"
+                f"{listed(names)} {'is' if len(names) == 1 else 'are'} only at {b.reachable}: "
+                f"{b.blocker.check}, {b.why}"
                 for names, b in groups
             )
             clauses.append(f"{lead}: {named.rstrip('.')}.")
@@ -65,7 +78,9 @@ def _money(decision: Decision) -> str:
     currency = decision.extra.unit.partition("/")[0]
     price = f"It costs {amount(decision.extra.value)} {currency} a day more"
     if isinstance(decision.earns, Missing):
-        return f"{price}; whether that is worth it is not known: {decision.earns.reason.rstrip('.')}."
+        return (
+            f"{price}; whether that is worth it is not known: {decision.earns.reason.rstrip('.')}."
+        )
     return f"{price}, and brings {amount(decision.earns.value)} ({decision.earns.source})."
 
 
@@ -73,7 +88,9 @@ def changes(evidence: Evidence, decision: Decision) -> list[Change]:
     """What would change the verdict: each input, its value, and its threshold."""
     lift = evidence.lift
     if isinstance(lift, Missing):
-        return [Change("a backtest", "none", "one with two levels or more", "a verdict by its lifts")]
+        return [
+            Change("a backtest", "none", "one with two levels or more", "a verdict by its lifts")
+        ]
     if (
         decision.action == "not decided"
         and lift.backtest.recommendation is not None
@@ -81,10 +98,28 @@ def changes(evidence: Evidence, decision: Decision) -> list[Change]:
     ):
         return _of_lift(lift, decision)
     if decision.action == "not decided":
-        return [Change("the backtest", "not reliable", "no leak, and two levels or more", "a verdict by its lifts")]
-    parts = [*_of_lift(lift, decision), *_of_money(evidence, decision), *_of_readiness(evidence, decision)]
+        return [
+            Change(
+                "the backtest",
+                "not reliable",
+                "no leak, and two levels or more",
+                "a verdict by its lifts",
+            )
+        ]
+    parts = [
+        *_of_lift(lift, decision),
+        *_of_money(evidence, decision),
+        *_of_readiness(evidence, decision),
+    ]
     if len(decision.views) > 1 and not decision.attributed:
-        parts.append(Change("which views earn", "not attributed", "an attribution that chooses fewer", "fewer views to make fresh"))
+        parts.append(
+            Change(
+                "which views earn",
+                "not attributed",
+                "an attribution that chooses fewer",
+                "fewer views to make fresh",
+            )
+        )
     return parts
 
 
@@ -112,36 +147,77 @@ def _of_lift(lift: Lift, decision: Decision) -> list[Change]:
             )
         elif step.verdict == "not measurable":
             needs = "timestamps that are fine enough to tell"
-            changed.append(Change(_named(step), step.verdict_words, needs, _THEN[lift.level(step.to).mode]))
+            changed.append(
+                Change(_named(step), step.verdict_words, needs, _THEN[lift.level(step.to).mode])
+            )
         elif not step.lifts:
-            needs = f"an interval above 0; a lift of {step.mde:.3g} would have been detected" if math.isfinite(step.mde) else "more days"
-            changed.append(Change(_named(step), f"{shown(step)}, {step.verdict_words}", needs, _THEN[lift.level(step.to).mode]))
+            needs = (
+                f"an interval above 0; a lift of {step.mde:.3g} would have been detected"
+                if math.isfinite(step.mde)
+                else "more days"
+            )
+            changed.append(
+                Change(
+                    _named(step),
+                    f"{shown(step)}, {step.verdict_words}",
+                    needs,
+                    _THEN[lift.level(step.to).mode],
+                )
+            )
     return changed
 
 
 def _of_money(evidence: Evidence, decision: Decision) -> list[Change]:
     parts = []
     if isinstance(decision.extra, Number) and isinstance(decision.earns, Number):
-        now, most = f"{amount(decision.extra.value)} {decision.extra.unit}", f"above {amount(decision.earns.value)}"
-        parts.append(Change(f"what {decision.level} costs more", now, most, f"stay with {decision.base}"))
+        now, most = (
+            f"{amount(decision.extra.value)} {decision.extra.unit}",
+            f"above {amount(decision.earns.value)}",
+        )
+        parts.append(
+            Change(f"what {decision.level} costs more", now, most, f"stay with {decision.base}")
+        )
     if not isinstance(evidence.cost, Missing):
         even, rate = evidence.cost.break_even, evidence.cost.inputs.get("R")
         if isinstance(even, Number):
             now = str(rate) if isinstance(rate, Number) else "not measured"
             parts.append(
-                Change("requests a day (R)", now, f"{even.value:,.0f}", "above it, batch features cost less precomputed than on request")
+                Change(
+                    "requests a day (R)",
+                    now,
+                    f"{even.value:,.0f}",
+                    "above it, batch features cost less precomputed than on request",
+                )
             )
         swing = next((s for s in evidence.cost.swings if s.way == "streaming"), None)
-        if swing is not None and decision.action in ("stream these views", "compute these at request time"):
+        if swing is not None and decision.action in (
+            "stream these views",
+            "compute these at request time",
+        ):
             now = f"{(swing.low * 2):,.4g}"
-            tips = f"streaming costs {amount(swing.cost_low)} at half and {amount(swing.cost_high)} at twice"
-            parts.append(Change(f"{swing.input}, which moves streaming most", now, tips, "another break-even"))
+            tips = (
+                f"streaming costs {amount(swing.cost_low)} at half and {amount(swing.cost_high)} "
+                "at twice"
+            )
+            parts.append(
+                Change(
+                    f"{swing.input}, which moves streaming most", now, tips, "another break-even"
+                )
+            )
     return parts
 
 
 def _of_readiness(evidence: Evidence, decision: Decision) -> list[Change]:
     if isinstance(evidence.readiness, Missing):
-        return [Change("readiness", "not known", "no gate red or unknown", "the plan without blockers")] if decision.views else []
+        return (
+            [
+                Change(
+                    "readiness", "not known", "no gate red or unknown", "the plan without blockers"
+                )
+            ]
+            if decision.views
+            else []
+        )
     green = {finding.check: finding.green for finding in evidence.readiness.findings}
     return [
         Change(

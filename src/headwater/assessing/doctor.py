@@ -1,4 +1,6 @@
-"""Whether this machine, its packages, its engine, a project, its store, streams and models are ready to run. Nothing is written."""
+"""Whether this machine, its packages, its engine, a project, its store, streams and models are
+ready to run. Nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -77,10 +79,14 @@ def doctor(
     folder = settings.home() if data_dir is None else Path(data_dir)
     examined = _Examined(project, store, folder, None if models is None else Path(models), catalog)
     checks = [check for part, look in _PARTS.items() for check in _looked(part, look, examined)]
-    return DoctorResult(clock.now().isoformat(timespec="seconds"), "" if project is None else project.name, checks)
+    return DoctorResult(
+        clock.now().isoformat(timespec="seconds"), "" if project is None else project.name, checks
+    )
 
 
-def _looked(part: str, look: Callable[[_Examined], Iterator[Diagnosis]], examined: _Examined) -> Iterator[Diagnosis]:
+def _looked(
+    part: str, look: Callable[[_Examined], Iterator[Diagnosis]], examined: _Examined
+) -> Iterator[Diagnosis]:
     """The checks of a part; an error ends them, and is one."""
     if examined.project is None and part not in _WITHOUT_PROJECT:
         return
@@ -94,7 +100,9 @@ def _looked(part: str, look: Callable[[_Examined], Iterator[Diagnosis]], examine
 
 def _machine(examined: _Examined) -> Iterator[Diagnosis]:
     python = ".".join(map(str, sys.version_info[:3]))
-    yield Diagnosis("machine", "Python", "ok", f"{python} at {sys.executable}, headwater {version('headwater')}")
+    yield Diagnosis(
+        "machine", "Python", "ok", f"{python} at {sys.executable}, headwater {version('headwater')}"
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     few: Health = "ok" if memory >= _MEMORY else "warning"
     yield Diagnosis(
@@ -102,7 +110,12 @@ def _machine(examined: _Examined) -> Iterator[Diagnosis]:
         "processors and memory",
         few,
         f"{settings.threads()} threads, {memory / (1 << 30):.1f} GiB",
-        "" if few == "ok" else "give backtests and materializing --memory, so that larger histories are partitioned on disk",
+        ""
+        if few == "ok"
+        else (
+            "give backtests and materializing --memory, so that larger histories are partitioned "
+            "on disk"
+        ),
     )
     folder = _existing(examined.folder)
     free = shutil.disk_usage(folder).free
@@ -114,13 +127,18 @@ def _machine(examined: _Examined) -> Iterator[Diagnosis]:
         "machine",
         "data directory",
         "ok" if writable else "broken",
-        f"{examined.folder} {'is' if examined.folder.exists() else 'will be made, and'} {'' if writable else 'not '}writable",
+        f"{examined.folder} {'is' if examined.folder.exists() else 'will be made, and'} "
+        f"{'' if writable else 'not '}writable",
         "" if writable else f"give the right to write to {settings.who()}, or another --data-dir",
     )
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     files: Health = "ok" if soft == resource.RLIM_INFINITY or soft >= _FILES else "warning"
     yield Diagnosis(
-        "machine", "open files", files, f"at most {soft:,}", "" if files == "ok" else f"raise it for `headwater serve`: ulimit -n {_FILES}"
+        "machine",
+        "open files",
+        files,
+        f"at most {soft:,}",
+        "" if files == "ok" else f"raise it for `headwater serve`: ulimit -n {_FILES}",
     )
 
 
@@ -141,10 +159,16 @@ def _packages(_: _Examined) -> Iterator[Diagnosis]:
             "install OpenMP, such as apt install libgomp1; scikit-learn stands in",
         )
     extras = _extras()
-    installed = sorted(extra for extra, names in extras.items() if all(_version(name) for name in names))
+    installed = sorted(
+        extra for extra, names in extras.items() if all(_version(name) for name in names)
+    )
     missing = sorted(extras.keys() - set(installed))
     yield Diagnosis(
-        "packages", "extras", "ok", f"installed: {', '.join(installed) or 'none'}; not installed: {', '.join(missing) or 'none'}"
+        "packages",
+        "extras",
+        "ok",
+        f"installed: {', '.join(installed) or 'none'}; not installed: "
+        f"{', '.join(missing) or 'none'}",
     )
 
 
@@ -182,48 +206,99 @@ def _project(examined: _Examined) -> Iterator[Diagnosis]:
         yield Diagnosis("project", "definitions", health, str(lint))
     if not planned.lints:
         of = examined.project
-        counts = ", ".join(number_of(len(each), what) for each, what in ((of.sources, "source"), (of.views, "view"), (of.models, "model")))
-        yield Diagnosis("project", "definitions", "ok", f"{counts}; the tables have all columns that they read")
+        counts = ", ".join(
+            number_of(len(each), what)
+            for each, what in ((of.sources, "source"), (of.views, "view"), (of.models, "model"))
+        )
+        yield Diagnosis(
+            "project", "definitions", "ok", f"{counts}; the tables have all columns that they read"
+        )
     if planned.breaking:
-        yield Diagnosis("project", "catalog", "warning", f"applying would break: {planned.breaking[0]}", "see `headwater plan`")
+        yield Diagnosis(
+            "project",
+            "catalog",
+            "warning",
+            f"applying would break: {planned.breaking[0]}",
+            "see `headwater plan`",
+        )
     elif planned.changes:
-        changed = f"{len(planned.changes)} definitions differ from version {planned.version} of the catalog"
-        yield Diagnosis("project", "catalog", "warning", changed, "run `headwater plan`, then `headwater apply`")
+        changed = (
+            f"{len(planned.changes)} definitions differ from version {planned.version} of the "
+            "catalog"
+        )
+        yield Diagnosis(
+            "project", "catalog", "warning", changed, "run `headwater plan`, then `headwater apply`"
+        )
     else:
-        yield Diagnosis("project", "catalog", "ok", f"version {planned.version} is what the project says")
+        yield Diagnosis(
+            "project", "catalog", "ok", f"version {planned.version} is what the project says"
+        )
 
 
 def _store(examined: _Examined) -> Iterator[Diagnosis]:
     assert examined.project is not None
     begin = clock.stopwatch()
-    seen = status(examined.project, store=examined.store, data_dir=examined.folder, models=examined.models)
+    seen = status(
+        examined.project, store=examined.store, data_dir=examined.folder, models=examined.models
+    )
     yield Diagnosis(
-        "store", "connection", "ok", f"{seen.size / (1 << 20):,.1f} MiB; its state was read in {clock.stopwatch() - begin:.2f} s"
+        "store",
+        "connection",
+        "ok",
+        f"{seen.size / (1 << 20):,.1f} MiB; its state was read in {clock.stopwatch() - begin:.2f} "
+        "s",
     )
     streams = {each.view.name: each.view.root.source.stream for each in stored(examined.project)}
     by_spark = {name: stream for name, stream in streams.items() if isinstance(stream, SparkStream)}
-    bad = {"absent": "nothing is stored", "stale": "older than promised", "incomplete": "being filled again", "ahead": "ahead of the clock"}
+    bad = {
+        "absent": "nothing is stored",
+        "stale": "older than promised",
+        "incomplete": "being filled again",
+        "ahead": "ahead of the clock",
+    }
     for view in seen.views:
         if view.state in bad:
             verb = "materialize" if "every" in view.freshness else "ingest"
             if view.note:
-                yield Diagnosis("store", f"view {view.view}", "warning", f"{view.freshness}: {bad[view.state]}", view.note)
+                yield Diagnosis(
+                    "store",
+                    f"view {view.view}",
+                    "warning",
+                    f"{view.freshness}: {bad[view.state]}",
+                    view.note,
+                )
                 continue
-            remedy = f"see that {by_spark[view.view]} runs" if view.view in by_spark else f"run `headwater {verb}`"
+            remedy = (
+                f"see that {by_spark[view.view]} runs"
+                if view.view in by_spark
+                else f"run `headwater {verb}`"
+            )
             health: Health = "warning"
-            yield Diagnosis("store", f"view {view.view}", health, f"{view.freshness}: {bad[view.state]}", remedy)
+            yield Diagnosis(
+                "store", f"view {view.view}", health, f"{view.freshness}: {bad[view.state]}", remedy
+            )
     good = [view.view for view in seen.views if view.state not in bad]
     if good:
         yield Diagnosis("store", "views", "ok", f"served as promised: {', '.join(good)}")
     refused = sum(sum(stream.dead.values()) for stream in seen.streams)
     if refused:
-        yield Diagnosis("store", "refused records", "warning", f"{refused:,} records were refused", "see `headwater deadletters`")
+        yield Diagnosis(
+            "store",
+            "refused records",
+            "warning",
+            f"{refused:,} records were refused",
+            "see `headwater deadletters`",
+        )
 
 
 def _streams(examined: _Examined) -> Iterator[Diagnosis]:
     assert examined.project is not None
     sources = {source.name: source for source in map(bottom_of, examined.project.sources)}
-    topics = {name: source.stream for name, source in sources.items() if isinstance(source.stream, BrokerStream)}
+    topics = {
+        name: source.stream
+        for name, source in sources.items()
+        if isinstance(source.stream, BrokerStream)
+    }
     for name, topic in topics.items():
         from headwater.assessing.probes.stream_probe import look
 
@@ -237,16 +312,24 @@ def _streams(examined: _Examined) -> Iterator[Diagnosis]:
             "streams",
             name,
             "ok",
-            f"{topic}: {len(sample.first)} partitions, {'its last record was read' if records else 'without records'}",
+            f"{topic}: {len(sample.first)} partitions, "
+            f"{'its last record was read' if records else 'without records'}",
         )
         if isinstance(topic, KafkaTopic):
             yield from _topic(examined, sources[name], topic)
     if not topics:
-        yield Diagnosis("streams", "brokers", "not checked", "no source of the project reads a topic of Kafka or a stream of Kinesis")
+        yield Diagnosis(
+            "streams",
+            "brokers",
+            "not checked",
+            "no source of the project reads a topic of Kafka or a stream of Kinesis",
+        )
 
 
 def _topic(examined: _Examined, source: Source, topic: KafkaTopic) -> Iterator[Diagnosis]:
-    """Whether a topic keeps its records until they are read; and whether the members of its group write to this store."""
+    """Whether a topic keeps its records until they are read; and whether the members of its group
+    write to this store.
+    """
     from headwater.ingestion.sources.kafka_client import note_of, seen_group
     from headwater.ingestion.sources.kafka_inspect import lost_by_compaction
 
@@ -254,15 +337,19 @@ def _topic(examined: _Examined, source: Source, topic: KafkaTopic) -> Iterator[D
         yield Diagnosis("streams", f"{source.name}: cleanup.policy", "warning", why)
 
     assert examined.project is not None
-    with suppress(NoStoreError), opened_for(examined.project.name, examined.store, readonly=True) as store:
+    with (
+        suppress(NoStoreError),
+        opened_for(examined.project.name, examined.store, readonly=True) as store,
+    ):
         group, mine = group_of(store, source), note_of(identity(store))
         if group is not None and seen_group(topic, group).notes - {mine}:
             yield Diagnosis(
                 "streams",
                 f"{source.name}: consumer group",
                 "warning",
-                f"processes that write to another online store have committed offsets of {topic} in the group {group!r}: members of one group share the "
-                "partitions, so each store lacks those of the other one",
+                f"processes that write to another online store have committed offsets of {topic} "
+                f"in the group {group!r}: members of one group share the partitions, so each "
+                "store lacks those of the other one",
                 "give every project and environment a group= of its own, or leave group= out",
             )
 
@@ -274,7 +361,9 @@ def _models(examined: _Examined) -> Iterator[Diagnosis]:
     for model in examined.project.models:
         if (model.name, AS_DEFINED) not in trained:
             more = f"run `headwater train --model {model.name}`"
-            yield Diagnosis("models", model.name, "warning", f"no version is in {registry.folder}", more)
+            yield Diagnosis(
+                "models", model.name, "warning", f"no version is in {registry.folder}", more
+            )
     for variant in examined.project.variants:
         if (variant.model.name, variant.name) not in trained:
             continue
@@ -283,13 +372,22 @@ def _models(examined: _Examined) -> Iterator[Diagnosis]:
             served = as_served(examined.project, registry, variant)
             warned = check(served.model, served.level, registry.open(served.model, variant.name))
         except HeadwaterError as error:
-            yield Diagnosis("models", at_level(variant.model.name, variant.name), "broken", cut(str(error), 300))
+            yield Diagnosis(
+                "models", at_level(variant.model.name, variant.name), "broken", cut(str(error), 300)
+            )
             continue
         for line, follows in sentences(running_services(registry.folder), current):
             if not follows:
-                yield Diagnosis("services", at_level(variant.model.name, variant.name), "warning", cut(line, 400))
+                yield Diagnosis(
+                    "services",
+                    at_level(variant.model.name, variant.name),
+                    "warning",
+                    cut(line, 400),
+                )
         health: Health = "warning" if warned else "ok"
-        evidence = "; ".join(warned) or f"version {current.number}, made {current.manifest.created_at}"
+        evidence = (
+            "; ".join(warned) or f"version {current.number}, made {current.manifest.created_at}"
+        )
         yield Diagnosis("models", at_level(variant.model.name, variant.name), health, evidence)
 
 

@@ -42,7 +42,10 @@ def backtest_of(backtest: GivenBacktest) -> BacktestResult:
         return _read(_parsed(Path(backtest)), str(backtest))
     if isinstance(backtest, Mapping):
         return _read(backtest, "the backtest")
-    raise UsageError(f"backtest is {type(backtest).__name__}; give what hw.backtest() returns, its to_dict(), or a file of it; {_WRITE}")
+    raise UsageError(
+        f"backtest is {type(backtest).__name__}; give what hw.backtest() returns, its to_dict(), "
+        f"or a file of it; {_WRITE}"
+    )
 
 
 def _parsed(path: Path) -> Mapping[str, object]:
@@ -53,7 +56,9 @@ def _parsed(path: Path) -> Mapping[str, object]:
     except (msgspec.DecodeError, OSError) as error:
         raise UsageError(f"{path} is not the JSON of a backtest: {error}; {_WRITE}") from error
     if not isinstance(data, Mapping):
-        raise UsageError(f"{path} holds {type(data).__name__}, but the JSON of a backtest is an object; {_WRITE}")
+        raise UsageError(
+            f"{path} holds {type(data).__name__}, but the JSON of a backtest is an object; {_WRITE}"
+        )
     return data
 
 
@@ -61,8 +66,15 @@ def _read(data: Mapping[str, object], where: str) -> BacktestResult:
     try:
         result = BacktestResult.from_dict(data)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{where} is not the JSON of a backtest of this version: {error}; {_WRITE}") from error
-    unknown = next((level.name for level in result.levels if result.headline not in level.metrics), None)
+        raise UsageError(
+            f"{where} is not the JSON of a backtest of this version: {error}; {_WRITE}"
+        ) from error
+    unknown = next(
+        (level.name for level in result.levels if result.headline not in level.metrics), None
+    )
     if unknown is not None:
-        raise UsageError(f"{where} is not the JSON of a backtest: level {unknown!r} has no {result.headline}; {_WRITE}")
+        raise UsageError(
+            f"{where} is not the JSON of a backtest: level {unknown!r} has no {result.headline}; "
+            f"{_WRITE}"
+        )
     return result

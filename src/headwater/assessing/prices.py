@@ -1,4 +1,6 @@
-"""The price file: headwater's defaults, and a user's file, which takes precedence over them and over measurements."""
+"""The price file: headwater's defaults, and a user's file, which takes precedence over them and
+over measurements.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,14 @@ def given(path: Path) -> dict[str, Number]:
     """Read a user's price file.
 
     Raises:
-        UsageError: the file does not exist or is not TOML, a symbol is unknown, or a value is not a number of at least 0.
+        UsageError: the file does not exist or is not TOML, a symbol is unknown, or a value is not a
+            number of at least 0.
     """
-    return _numbers(read_toml(path, f"no price file at {path}; write one with --write-prices {path}"), "given", str(path))
+    return _numbers(
+        read_toml(path, f"no price file at {path}; write one with --write-prices {path}"),
+        "given",
+        str(path),
+    )
 
 
 def write(path: Path) -> None:
@@ -47,17 +54,28 @@ def write(path: Path) -> None:
 
 def _numbers(table: Mapping[str, object], origin: Origin, where: str) -> dict[str, Number]:
     own = {} if origin == "default" else defaults()
-    return {name: _number(name, entry, origin, where, own.get(name)) for name, entry in table.items()}
+    return {
+        name: _number(name, entry, origin, where, own.get(name)) for name, entry in table.items()
+    }
 
 
 def _number(name: str, entry: object, origin: Origin, where: str, default: Number | None) -> Number:
     if name not in SYMBOLS:
-        raise UsageError(f"{where}: {name!r} is not a symbol of the formulas; {nearest(name, SYMBOLS)}")
+        raise UsageError(
+            f"{where}: {name!r} is not a symbol of the formulas; {nearest(name, SYMBOLS)}"
+        )
     fields: Mapping[str, object] = entry if isinstance(entry, dict) else {"value": entry}
     value = fields.get("value")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value < float("inf")
+    ):
         raise UsageError(f"{where}: [{name}] value is {value!r}; give a number of at least 0")
     if (name in ("rho", "h") and value > 1) or (name == "rho" and value == 0):
-        raise UsageError(f"{where}: [{name}] value is {value!r}; give a share from 0 to 1{', above 0' * (name == 'rho')}")
+        raise UsageError(
+            f"{where}: [{name}] value is {value!r}; give a share from 0 to "
+            f"1{', above 0' * (name == 'rho')}"
+        )
     unit = str(fields.get("unit", "" if default is None else default.unit))
     return Number(float(value), unit, origin, str(fields.get("source", where)))

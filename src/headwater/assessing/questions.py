@@ -1,4 +1,6 @@
-"""Questions about what cannot be measured, and their answers: in a TOML file, or given in Python."""
+"""Questions about what cannot be measured, and their answers: in a TOML file, or given in
+Python.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,18 @@ from headwater.results.measurement import Missing, Number, Reading
 
 _SECONDS = "seconds"
 _HEAD = """\
-# What `headwater assess` cannot measure. Write an answer between the quotes, and pass the file as --answers.
-# An empty answer stays unknown; it never counts as a good one. A measurement takes precedence over an answer.
+# What `headwater assess` cannot measure. Write an answer between the quotes, and pass the file as
+# --answers. An empty answer stays unknown; it never counts as a good one. A measurement takes
+# precedence over an answer.
 """
 _YES_NO = ("yes", "no")
 _BY_ID: Mapping[str, tuple[str, Sequence[str]]] = {  # id -> the question, and its answers
     **{name: (kind.question, _YES_NO) for name, kind in KINDS.items()},
     **{
-        c.id: (c.question.text, [word for word in (c.question.green, c.question.amber, c.question.red) if word])
+        c.id: (
+            c.question.text,
+            [word for word in (c.question.green, c.question.amber, c.question.red) if word],
+        )
         for c in TABLE
         if c.question is not None
     },
@@ -39,7 +45,9 @@ class Answers:
     by_id: Mapping[str, str | float]
 
     def reading(self, check: Check) -> Reading:
-        """The answer to a check's question, as 1, 0.5 or 0 (or seconds); Missing without an answer."""
+        """The answer to a check's question, as 1, 0.5 or 0 (or seconds); Missing without an
+        answer.
+        """
         question = check.question
         if question is None or self.by_id.get(check.id, "") == "":
             return Missing("not answered")
@@ -73,10 +81,19 @@ def read_answers(path: Path) -> Answers:
     """The answers in a file.
 
     Raises:
-        UsageError: the file does not exist or is not TOML, a check has no question, or an answer is not allowed.
+        UsageError: the file does not exist or is not TOML, a check has no question, or an answer is
+            not allowed.
     """
-    table = read_toml(path, f"no answers at {path}; write the questions with --write-questions {path}")
-    return checked({name: entry.get("answer", "") if isinstance(entry, dict) else entry for name, entry in table.items()}, f"{path}: ")
+    table = read_toml(
+        path, f"no answers at {path}; write the questions with --write-questions {path}"
+    )
+    return checked(
+        {
+            name: entry.get("answer", "") if isinstance(entry, dict) else entry
+            for name, entry in table.items()
+        },
+        f"{path}: ",
+    )
 
 
 def checked(answers: Mapping[str, object], where: str = "answers: ") -> Answers:
@@ -91,16 +108,24 @@ def checked(answers: Mapping[str, object], where: str = "answers: ") -> Answers:
             raise UsageError(f"{where}no question is named {name!r}; {nearest(name, _BY_ID)}")
         words = list(_BY_ID[name][1])
         if words == [_SECONDS]:
-            if answer != "" and (isinstance(answer, bool) or not isinstance(answer, int | float) or answer < 0):
-                raise UsageError(f"{where}{name} is answered {answer!r}; give a number of seconds, such as 0.08")
+            if answer != "" and (
+                isinstance(answer, bool) or not isinstance(answer, int | float) or answer < 0
+            ):
+                raise UsageError(
+                    f"{where}{name} is answered {answer!r}; give a number of seconds, such as 0.08"
+                )
         elif answer != "" and answer not in words:
-            raise UsageError(f"{where}{name} is answered {answer!r}; give one of {', '.join(map(repr, words))}, or nothing")
+            raise UsageError(
+                f"{where}{name} is answered {answer!r}; give one of "
+                f"{', '.join(map(repr, words))}, or nothing"
+            )
         valid[name] = cast("str | float", answer)
     return Answers(valid)
 
 
 def with_effects(answers: Answers | None, effects: str) -> Answers:
-    """Answers in which the three questions on network effects are answered: yes for those named, with commas between them, no for others.
+    """Answers in which the three questions on network effects are answered: yes for those named,
+    with commas between them, no for others.
 
     Raises:
         UsageError: an unknown effect, or "none" together with another.
@@ -112,7 +137,14 @@ def with_effects(answers: Answers | None, effects: str) -> Answers:
     allowed = [*KINDS, "none"]
     for name in named:
         if name not in allowed:
-            raise UsageError(f"network effect {name!r}; {nearest(name, allowed)} (of {', '.join(allowed)})")
+            raise UsageError(
+                f"network effect {name!r}; {nearest(name, allowed)} (of {', '.join(allowed)})"
+            )
     if "none" in named and len(named) > 1:
         raise UsageError(f"network effects {effects}: 'none' cannot be combined with others")
-    return Answers({**(answers.by_id if answers else {}), **{name: "yes" if name in named else "no" for name in KINDS}})
+    return Answers(
+        {
+            **(answers.by_id if answers else {}),
+            **{name: "yes" if name in named else "no" for name in KINDS},
+        }
+    )

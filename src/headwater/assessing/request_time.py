@@ -1,4 +1,6 @@
-"""Features computed at request time: the latency of each, and the lift if some of its calls time out."""
+"""Features computed at request time: the latency of each, and the lift if some of its calls time
+out.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ _THIRD_PARTY = f"{LATENCY}__third party"
 
 @dataclass(frozen=True)
 class Asked:
-    """The request: the two levels of the lift (by name), how they are judged, and rows of the serving log."""
+    """The request: the two levels of the lift (by name), how they are judged, and rows of the
+    serving log.
+    """
 
     model: Model
     stale: tuple[str, Level]
@@ -56,10 +60,14 @@ class Asked:
 def at_request(job: Asked) -> Sequence[AtRequest]:
     """Every request feature and third party of the model; empty if it has none.
 
-    A function is timed here, on labelled rows; a third party is never called, and its latency is taken from the serving log.
+    A function is timed here, on labelled rows; a third party is never called, and its latency is
+    taken from the serving log.
     """
     service = job.model.features
-    features: Sequence[RequestFeature | HttpFeatures] = [*service.request_features, *service.http_features]
+    features: Sequence[RequestFeature | HttpFeatures] = [
+        *service.request_features,
+        *service.http_features,
+    ]
     if not features:
         return []
     try:
@@ -68,13 +76,30 @@ def at_request(job: Asked) -> Sequence[AtRequest]:
         trial = Missing(str(error))
     results = []
     for feature in features:
-        p50, p99 = _of_log(feature, job.log) if isinstance(feature, HttpFeatures) else _timed(feature, trial)
-        results.append(AtRequest(feature.name, _kind(feature), p50, p99, _fallback(feature), _timed_out(feature, trial, job)))
+        p50, p99 = (
+            _of_log(feature, job.log)
+            if isinstance(feature, HttpFeatures)
+            else _timed(feature, trial)
+        )
+        results.append(
+            AtRequest(
+                feature.name,
+                _kind(feature),
+                p50,
+                p99,
+                _fallback(feature),
+                _timed_out(feature, trial, job),
+            )
+        )
     return results
 
 
 def _kind(feature: RequestFeature | HttpFeatures) -> str:
-    return f"third party, timeout {feature.timeout}" if isinstance(feature, HttpFeatures) else "function of the request"
+    return (
+        f"third party, timeout {feature.timeout}"
+        if isinstance(feature, HttpFeatures)
+        else "function of the request"
+    )
 
 
 def _fallback(feature: RequestFeature | HttpFeatures) -> str:
@@ -97,7 +122,11 @@ def _of_log(http: HttpFeatures, log: pl.DataFrame | None) -> tuple[Reading, Read
 
 def _quantile(times: pl.Series, q: float, source: str) -> Reading:
     value = times.quantile(q, "linear")
-    return Missing(f"nothing of {source}") if value is None else measured(float(value), "s", f"p{100 * q:.0f} of {source}")
+    return (
+        Missing(f"nothing of {source}")
+        if value is None
+        else measured(float(value), "s", f"p{100 * q:.0f} of {source}")
+    )
 
 
 def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, Reading]:
@@ -120,8 +149,8 @@ def _timed(function: RequestFeature, trial: _Trial | Missing) -> tuple[Reading, 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Both levels trained at the last fold. stale: the features of its test rows; wide: the fresh level's of all rows, with those that feed
-    request features.
+    """Both levels trained at the last fold. stale: the features of its test rows; wide: the fresh
+    level's of all rows, with those that feed request features.
     """
 
     experiment: ExperimentRows
@@ -138,18 +167,27 @@ class _Trial:
     def arguments(self, function: RequestFeature) -> list[pl.Series]:
         """The arguments of a function, in its order, on all rows."""
         return [
-            self.wide[function.inputs[name].name] if name in function.inputs else self.experiment.requests.frame[name]
+            self.wide[function.inputs[name].name]
+            if name in function.inputs
+            else self.experiment.requests.frame[name]
             for name in function.parameters
         ]
 
     def without(self, feature: RequestFeature | HttpFeatures, out: Bool) -> pl.DataFrame:
-        """The fresh level's test rows, with the feature's fallback in the rows `out`: bool (test rows)."""
+        """The fresh level's test rows, with the feature's fallback in the rows `out`: bool (test
+        rows).
+        """
         frame = self.wide[self.test]
         lost = pl.Series(out)
         if isinstance(feature, RequestFeature):
             return self._narrow(frame.with_columns(_put(frame[feature.name], lost, None)))
-        columns = [(f"{feature.name}__{column}", feature.fallback.get(column)) for column in feature.columns]
-        frame = frame.with_columns(_put(frame[name], lost, value) for name, value in columns if name in frame.columns)
+        columns = [
+            (f"{feature.name}__{column}", feature.fallback.get(column))
+            for column in feature.columns
+        ]
+        frame = frame.with_columns(
+            _put(frame[name], lost, value) for name, value in columns if name in frame.columns
+        )
         test_rows = self.experiment.requests.frame[self.test]
         for function in self.model.features.request_features:
             if any(ref.view.third_party is feature for ref in function.inputs.values()):
@@ -165,14 +203,20 @@ class _Trial:
         score, groups = fitted.score(frame), self.experiment.outcomes.groups
         return score if groups is None else places(groups[self.test], score)
 
-    def steps(self, scores: Mapping[str, F64], steps: Sequence[tuple[str, str]]) -> Sequence[Comparison]:
+    def steps(
+        self, scores: Mapping[str, F64], steps: Sequence[tuple[str, str]]
+    ) -> Sequence[Comparison]:
         """Steps in the headline metric between scores of the test rows."""
         experiment = self.experiment
         outcomes, judged = experiment.outcomes, experiment.judged
         blocks = experiment.resampled(np.isin(experiment.test, self.test))
         groups = None if outcomes.groups is None else outcomes.groups[self.test]
-        evaluation = evaluate([judged.headline], outcomes.y[self.test], scores, blocks, context=RowContext(groups))
-        return in_metric(evaluation, steps, 0, min_lifts(evaluation, judged.min_lift)[judged.headline.name])
+        evaluation = evaluate(
+            [judged.headline], outcomes.y[self.test], scores, blocks, context=RowContext(groups)
+        )
+        return in_metric(
+            evaluation, steps, 0, min_lifts(evaluation, judged.min_lift)[judged.headline.name]
+        )
 
 
 def _put(column: pl.Series, where: pl.Series, value: object) -> pl.Series:
@@ -184,24 +228,47 @@ def _trial(job: Asked) -> _Trial:
     """Train the stale and the fresh level, as a backtest would."""
     definition = job.model
     if definition.ranking is not None and definition.ranking.candidates:
-        raise UsageError(f"model {definition.name!r} retrieves candidates separately at each level, so one feature alone cannot time out")
+        raise UsageError(
+            f"model {definition.name!r} retrieves candidates separately at each level, so one "
+            "feature alone cannot time out"
+        )
     model, how = trained_model(definition), job.evaluation
     headline = model.task_type.headline
     least = how.min_lift.get(headline) if isinstance(how.min_lift, Mapping) else how.min_lift
-    plain = dataclasses.replace(how, metrics=[headline], costs=None, min_lift=least, tune=None, refits=0, resamples=_RESAMPLES)
+    plain = dataclasses.replace(
+        how,
+        metrics=[headline],
+        costs=None,
+        min_lift=least,
+        tune=None,
+        refits=0,
+        resamples=_RESAMPLES,
+    )
     levels = {"stale": job.stale[1], "fresh": job.fresh[1]}
     with job.resources.shown() as used:
         experiment = prepare(model, levels, plain, used)
-        rows = experiment.level_rows(levels, dataclasses.replace(model, features=_with_inputs(model.features)))
+        rows = experiment.level_rows(
+            levels, dataclasses.replace(model, features=_with_inputs(model.features))
+        )
     requests, fold = experiment.requests, experiment.split.folds[-1]
     names = list(model.features.feature_names)
     order = in_time_order(requests, np.ones(len(requests.t), np.bool_))
     fitted = []
     for name, level in levels.items():
         train = order[fold.train(outcomes_known(model, level, requests))[order]]
-        fitted.append(experiment.fitter.fit(_frame(rows[name], names), train[rows[name].answered[train]], how.seed).fitted)
+        fitted.append(
+            experiment.fitter.fit(
+                _frame(rows[name], names), train[rows[name].answered[train]], how.seed
+            ).fitted
+        )
     test = np.flatnonzero(fold.test)
-    return _Trial(experiment, test, (fitted[0], fitted[1]), _frame(rows["stale"], names)[test], rows["fresh"].frame)
+    return _Trial(
+        experiment,
+        test,
+        (fitted[0], fitted[1]),
+        _frame(rows["stale"], names)[test],
+        rows["fresh"].frame,
+    )
 
 
 def _frame(rows: LevelRows, names: list[str]) -> pl.DataFrame:
@@ -211,24 +278,39 @@ def _frame(rows: LevelRows, names: list[str]) -> pl.DataFrame:
 def _with_inputs(service: FeatureService) -> FeatureService:
     """The service, and the inputs of its request features."""
     have = set(service.feature_names)
-    refs: dict[str, FeatureRef] = {ref.name: ref for function in service.request_features for ref in function.inputs.values()}
-    return FeatureService(service.name, [*service.features, *(ref for name, ref in refs.items() if name not in have)])
+    refs: dict[str, FeatureRef] = {
+        ref.name: ref for function in service.request_features for ref in function.inputs.values()
+    }
+    return FeatureService(
+        service.name, [*service.features, *(ref for name, ref in refs.items() if name not in have)]
+    )
 
 
-def _timed_out(feature: RequestFeature | HttpFeatures, trial: _Trial | Missing, job: Asked) -> Sequence[TimedOut] | Missing:
+def _timed_out(
+    feature: RequestFeature | HttpFeatures, trial: _Trial | Missing, job: Asked
+) -> Sequence[TimedOut] | Missing:
     if isinstance(trial, Missing):
         return trial
     shares = job.evaluation.timeouts
     if not shares:
         return Missing("no share of calls was requested")
     names = trial.model.features.feature_names
-    if not any(name in names for name in ([feature.name] if isinstance(feature, RequestFeature) else feature.feature_names)):
+    if not any(
+        name in names
+        for name in (
+            [feature.name] if isinstance(feature, RequestFeature) else feature.feature_names
+        )
+    ):
         return Missing("not in training: its values have no history")
-    drawn = np.random.default_rng([job.evaluation.seed, *feature.name.encode()]).random(len(trial.test))
+    drawn = np.random.default_rng([job.evaluation.seed, *feature.name.encode()]).random(
+        len(trial.test)
+    )
     stale = job.stale[0]
     scores: dict[str, F64] = {stale: trial.score(trial.fitted[0], trial.stale)}
     for share in shares:  # the rows of a smaller share are among those of a larger one
-        scores[_named(job, share)] = trial.score(trial.fitted[1], trial.without(feature, drawn < share))
+        scores[_named(job, share)] = trial.score(
+            trial.fitted[1], trial.without(feature, drawn < share)
+        )
     steps = trial.steps(scores, [(stale, _named(job, share)) for share in shares])
     return [TimedOut(share, step) for share, step in zip(shares, steps, strict=True)]
 
@@ -238,8 +320,14 @@ def _named(job: Asked, share: float) -> str:
 
 
 def lost_at(feature: AtRequest) -> float:
-    """The smallest tried share of calls at which the lift stops being a LIFT; NaN if it is one at none or at all of them."""
-    if isinstance(feature.timed_out, Missing) or not feature.timed_out or not feature.timed_out[0].lift.lifts:
+    """The smallest tried share of calls at which the lift stops being a LIFT; NaN if it is one at
+    none or at all of them.
+    """
+    if (
+        isinstance(feature.timed_out, Missing)
+        or not feature.timed_out
+        or not feature.timed_out[0].lift.lifts
+    ):
         return math.nan
     return next((timed.share for timed in feature.timed_out if not timed.lift.lifts), math.nan)
 

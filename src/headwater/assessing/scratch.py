@@ -19,7 +19,8 @@ from headwater.results.scratch_result import EventToLog, ScratchResult, Start
 _HOUR, _DAY = 3_600, 86_400
 _TEST_DAYS, _TRAIN_DAYS = 8, 24  # a verdict needs eight days of test, a quarter of the requests
 SURVIVORS = (
-    "Figures on cold starts will be too kind: logs hold only people who stayed. Log every request from today on, also of those who leave."
+    "Figures on cold starts will be too kind: logs hold only people who stayed. Log every request "
+    "from today on, also of those who leave."
 )
 
 
@@ -64,36 +65,64 @@ def assess_scratch(
     value: DecisionValue | None = None,
     effects: Mapping[Effect, bool] | None = None,
 ) -> ScratchAssessment:
-    """Where to begin without a model: precompute, or predict on request; what to log today; and the experiment to plan.
+    """Where to begin without a model: precompute, or predict on request; what to log today; and the
+    experiment to plan.
 
     Args:
-        deadline: how long after it is asked for a prediction is still of use, such as "200ms" or "8h".
-        known_before: how long before that it is known whom or what the prediction is about, such as "1d"; "0s" if only the request says.
+        deadline: how long after it is asked for a prediction is still of use, such as "200ms" or
+            "8h".
+        known_before: how long before that it is known whom or what the prediction is about, such as
+            "1d"; "0s" if only the request says.
         listable: whether everything that may be asked about can be listed ahead, such as all users.
         outcome_after: how long after the request its outcome is known, such as "30d".
-        events: kinds of events that happen to the one who is asked about, such as ["logins", "payments"].
+        events: kinds of events that happen to the one who is asked about, such as ["logins",
+            "payments"].
         key: what identifies that one, such as "user_id".
         value: what a decision is worth.
-        effects: network effects, by name, as far as they are known: "supply", "adversaries", "feedback".
+        effects: network effects, by name, as far as they are known: "supply", "adversaries",
+            "feedback".
 
     Raises:
         UsageError: no event, or an answer that cannot be.
 
-    >>> hw_start = assess_scratch(deadline="200ms", known_before="0s", listable=False, outcome_after="30d", events=["payments"])
+    >>> hw_start = assess_scratch(
+    ...     deadline="200ms",
+    ...     known_before="0s",
+    ...     listable=False,
+    ...     outcome_after="30d",
+    ...     events=["payments"],
+    ... )
     >>> print(hw_start)
     Predict on request, within 200ms, from the request alone; log payments from today on, and build no stream yet.
     >>> hw_start.first_backtest_days
     62.0
-    """
+    """  # noqa: E501 (output as it is printed)
     if isinstance(events, str) or not [event for event in events if event.strip()]:
-        raise UsageError("events: give the kinds of events that happen to the one who is asked about, such as ['logins', 'payments']")
+        raise UsageError(
+            "events: give the kinds of events that happen to the one who is asked about, such as "
+            "['logins', 'payments']"
+        )
     seconds = {
         name: micros(duration, name) / 1e6
-        for name, duration in (("deadline", deadline), ("known_before", known_before), ("outcome_after", outcome_after))
+        for name, duration in (
+            ("deadline", deadline),
+            ("known_before", known_before),
+            ("outcome_after", outcome_after),
+        )
     }
     named = [event.strip() for event in events if event.strip()]
-    asked = _Asked(seconds["deadline"], seconds["known_before"], listable, seconds["outcome_after"], value, named, key)
-    answers: Answers = checked({name: "yes" if yes else "no" for name, yes in (effects or {}).items()}, "effects: ")
+    asked = _Asked(
+        seconds["deadline"],
+        seconds["known_before"],
+        listable,
+        seconds["outcome_after"],
+        value,
+        named,
+        key,
+    )
+    answers: Answers = checked(
+        {name: "yes" if yes else "no" for name, yes in (effects or {}).items()}, "effects: "
+    )
     return _assessed(asked, network(answers.effects))
 
 
@@ -121,7 +150,10 @@ def _start(asked: _Asked) -> tuple[Start, bool, str]:
         return (
             "precompute",
             True,
-            f"all that may be asked about can be listed, {ahead} ahead: a job can predict for all of it before it is asked",
+            (
+                f"all that may be asked about can be listed, {ahead} ahead: a job can predict for "
+                "all of it before it is asked"
+            ),
         )
     lacking = (
         "the entities of requests cannot be listed ahead"
@@ -132,19 +164,36 @@ def _start(asked: _Asked) -> tuple[Start, bool, str]:
         return (
             "batch",
             False,
-            f"{lacking}; but an answer may take {_text(asked.deadline)}, so a job each hour can score what was asked since",
+            (
+                f"{lacking}; but an answer may take {_text(asked.deadline)}, so a job each hour "
+                "can score what was asked since"
+            ),
         )
-    return "on request", False, f"{lacking}, and the answer is due within {_text(asked.deadline)}: the request itself has to be scored"
+    return (
+        "on request",
+        False,
+        (
+            f"{lacking}, and the answer is due within {_text(asked.deadline)}: the request itself "
+            "has to be scored"
+        ),
+    )
 
 
 def _first_line(asked: _Asked, start: Start) -> str:
     events = listed(asked.events)
     if start == "precompute":
-        return f"Precompute predictions with a nightly job; log {events} from today on, and build no service and no stream yet."
+        return (
+            f"Precompute predictions with a nightly job; log {events} from today on, and build no "
+            "service and no stream yet."
+        )
     if start == "batch":
-        return f"Score requests with an hourly job; log {events} from today on, and build no service and no stream yet."
+        return (
+            f"Score requests with an hourly job; log {events} from today on, and build no service "
+            "and no stream yet."
+        )
     return (
-        f"Predict on request, within {_text(asked.deadline)}, from the request alone; log {events} from today on, and build no stream yet."
+        f"Predict on request, within {_text(asked.deadline)}, from the request alone; log "
+        f"{events} from today on, and build no stream yet."
     )
 
 
@@ -152,19 +201,28 @@ def _worth(value: DecisionValue | None) -> list[str]:
     """What a decision is worth, in sentences."""
     if value is None:
         return [
-            "Not known. Say what a hit is worth and a false alarm costs before anything is built: --value volume=...,acted_on=...,hit=..."
+            (
+                "Not known. Say what a hit is worth and a false alarm costs before anything is "
+                "built: --value volume=...,acted_on=...,hit=..."
+            )
         ]
     acted = value.volume * value.acted_on
     least = value.false_alarm / (value.hit + value.false_alarm)
     lines = [
         (
-            f"{acted:,.6g} decisions are acted on a day. Were all of them right, they would bring {_money(value.a_day(1.0))} a day: no model can "
-            "bring more."
+            f"{acted:,.6g} decisions are acted on a day. Were all of them right, they would bring "
+            f"{_money(value.a_day(1.0))} a day: no model can bring more."
         ),
-        f"One more right of 100 that are acted on brings {_money(value.of_gain(0.01))} a day. A stream has to cost less than that for each.",
+        (
+            f"One more right of 100 that are acted on brings {_money(value.of_gain(0.01))} a day. "
+            "A stream has to cost less than that for each."
+        ),
     ]
     if least > 0:
-        lines.append(f"It pays to act from {100 * least:.0f} right of 100 on; below that, false alarms cost more than hits bring.")
+        lines.append(
+            f"It pays to act from {100 * least:.0f} right of 100 on; below that, false alarms "
+            "cost more than hits bring."
+        )
     return lines
 
 
@@ -174,20 +232,27 @@ def _log(asked: _Asked) -> list[EventToLog]:
     requests = EventToLog(
         "requests",
         ["request_id", key, "asked_at", "every field of the request"],
-        "rows to train on: every request, acted on or not, with the fields as they were when it was asked",
+        "rows to train on: every request, acted on or not, with the fields as they were when it "
+        "was asked",
     )
     outcomes = EventToLog(
         "outcomes",
         ["request_id", "outcome", "known_at"],
-        "labels: when an outcome became known decides what may be trained on; a later correction is a new row",
+        "labels: when an outcome became known decides what may be trained on; a later correction "
+        "is a new row",
     )
     actions = EventToLog(
         "actions",
         ["request_id", "score", "action", "share at random"],
-        "what was done: a small share acted on at random keeps outcomes of what the model would have passed over",
+        "what was done: a small share acted on at random keeps outcomes of what the model would "
+        "have passed over",
     )
     events = [
-        EventToLog(name, ["event_id", key, "happened_at (UTC)", "known_at", "its values"], "features: append rows, and never overwrite one")
+        EventToLog(
+            name,
+            ["event_id", key, "happened_at (UTC)", "known_at", "its values"],
+            "features: append rows, and never overwrite one",
+        )
         for name in asked.events
     ]
     return [requests, outcomes, actions, *events]
@@ -197,16 +262,21 @@ def _cautions(asked: _Asked, start: Start) -> list[str]:
     days = _TRAIN_DAYS + _TEST_DAYS + asked.outcome_after / _DAY
     lines = [
         (
-            f"A first backtest is possible after about {days:,.0f} days of logs: {_TRAIN_DAYS} to train on, {_TEST_DAYS} to test on, and "
-            f"{_text(asked.outcome_after)} until the last outcome is known. It says which freshness pays."
+            f"A first backtest is possible after about {days:,.0f} days of logs: {_TRAIN_DAYS} to "
+            f"train on, {_TEST_DAYS} to test on, and {_text(asked.outcome_after)} until the last "
+            "outcome is known. It says which freshness pays."
         ),
         SURVIVORS,
     ]
     if start == "precompute":
-        lines.append("Who comes between two runs of the job has no prediction: decide what they get, and count them.")
+        lines.append(
+            "Who comes between two runs of the job has no prediction: decide what they get, and "
+            "count them."
+        )
     if start == "on request":
         lines.append(
-            f"Measure how much of {_text(asked.deadline)} is left after the network and the caller; decide what a late answer gets."
+            f"Measure how much of {_text(asked.deadline)} is left after the network and the "
+            "caller; decide what a late answer gets."
         )
     return lines
 

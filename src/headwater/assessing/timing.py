@@ -1,4 +1,6 @@
-"""CPU seconds of a prediction and of an event on this machine: a short timing of the real code, all threads together."""
+"""CPU seconds of a prediction and of an event on this machine: a short timing of the real code, all
+threads together.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,16 @@ def of_model(model: Model, folder: Path | None) -> dict[str, Reading]:
         return dict.fromkeys(("c_b", "model"), Missing(str(error)))
     examples = scorer.manifest.examples if scorer.manifest is not None else []
     if not examples:
-        return dict.fromkeys(("c_b", "model"), Missing(f"version {scorer.version} of model {model.name!r} has no example rows to score"))
+        return dict.fromkeys(
+            ("c_b", "model"),
+            Missing(
+                f"version {scorer.version} of model {model.name!r} has no example rows to score"
+            ),
+        )
     rows = [restored(example, scorer.fitted.encoding) for example in examples]
-    frame = pl.DataFrame(dict(zip(scorer.fitted.encoding.columns, map(list, zip(*rows, strict=True)), strict=True)))
+    frame = pl.DataFrame(
+        dict(zip(scorer.fitted.encoding.columns, map(list, zip(*rows, strict=True)), strict=True))
+    )
     frame = frame[np.arange(_BATCH) % frame.height]
     try:
         batch, alone = _cpu(lambda: scorer.score(frame)) / _BATCH, _cpu(lambda: scorer.one(rows[0]))
@@ -50,8 +59,12 @@ def of_model(model: Model, folder: Path | None) -> dict[str, Reading]:
     }
 
 
-def of_reads(model: Model, store: OnlineStore | str | None, requests: pl.DataFrame | None) -> Reading:
-    """CPU seconds of reading and computing the features of one request, from the store, opened read-only."""
+def of_reads(
+    model: Model, store: OnlineStore | str | None, requests: pl.DataFrame | None
+) -> Reading:
+    """CPU seconds of reading and computing the features of one request, from the store, opened
+    read-only.
+    """
     if requests is None or not requests.height:
         return Missing("no labelled request")
     try:
@@ -62,11 +75,15 @@ def of_reads(model: Model, store: OnlineStore | str | None, requests: pl.DataFra
             spent = _cpu(lambda: [features.row(row) for row in rows]) / len(rows)
     except HeadwaterError as error:
         return Missing(str(error))
-    return measured(spent, "s", f"CPU of reading the features of one request, {len(rows)} labelled requests")
+    return measured(
+        spent, "s", f"CPU of reading the features of one request, {len(rows)} labelled requests"
+    )
 
 
 def of_events(views: Sequence[FeatureView]) -> Reading:
-    """CPU seconds of an event of a view: events of the history are aggregated to tiles and merged into records; nothing is written."""
+    """CPU seconds of an event of a view: events of the history are aggregated to tiles and merged
+    into records; nothing is written.
+    """
     spent, count = 0.0, 0
     for view in views:
         try:
@@ -76,24 +93,36 @@ def of_events(views: Sequence[FeatureView]) -> Reading:
             tiles = ViewTiles(view.root, dict(events.schema))
             last = int(events[TIME].max()) + 1  # type: ignore[arg-type]
             tiles.update(events.head(1), last, 0, lambda keys: [b""] * len(keys))
-            spent += _cpu(lambda t=tiles, e=events, at=last: t.update(e, at, 0, lambda keys: [b""] * len(keys)))  # type: ignore[misc]
+            spent += _cpu(
+                lambda t=tiles, e=events, at=last: t.update(  # type: ignore[misc]
+                    e, at, 0, lambda keys: [b""] * len(keys)
+                )
+            )
             count += events.height
         except HeadwaterError as error:
             return Missing(str(error))
-    return measured(spent / count, "s", f"CPU of an event of a view, {count:,} events") if count else Missing("no history with events")
+    return (
+        measured(spent / count, "s", f"CPU of an event of a view, {count:,} events")
+        if count
+        else Missing("no history with events")
+    )
 
 
 def _events(view: FeatureView) -> pl.DataFrame:
     """Some events of the view's history, in order."""
     keys = list(view.keys)
     lazy = arrived(view.source, keys, sorted(view.read_columns - set(keys)), [])
-    rows = collect(lazy.head(_EVENTS), f"source {view.source.name!r}").filter(pl.col(TIME).is_not_null())
+    rows = collect(lazy.head(_EVENTS), f"source {view.source.name!r}").filter(
+        pl.col(TIME).is_not_null()
+    )
     needed = [*keys, *([IDENT] if IDENT in rows.columns else [])]
     return rows.drop_nulls(needed).sort(TIME) if needed else rows.sort(TIME)
 
 
 def _cpu(work: Callable[[], object]) -> float:
-    """CPU seconds of one call, the mean over at least half a second; the first call, which may compile, is not counted."""
+    """CPU seconds of one call, the mean over at least half a second; the first call, which may
+    compile, is not counted.
+    """
     work()
     began, since, calls = time.process_time(), clock.stopwatch(), 0
     while calls == 0 or clock.stopwatch() - since < SECONDS:

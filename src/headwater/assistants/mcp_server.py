@@ -1,4 +1,6 @@
-"""A read-only MCP server over a project. The extra [mcp] is imported here, when the server starts."""
+"""A read-only MCP server over a project. The extra [mcp] is imported here, when the server
+starts.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from headwater.errors import HeadwaterError, MissingExtraError, nearest
 from headwater.serving.http.auth import Access, Denied
 
 _INSTRUCTIONS: Final = (
-    "headwater computes features for machine learning at a declared freshness. These tools read one project: its features and how old their "
-    "values are, why a value is what it is, and results that were kept. Nothing can be changed."
+    "headwater computes features for machine learning at a declared freshness. These tools read "
+    "one project: its features and how old their values are, why a value is what it is, and "
+    "results that were kept. Nothing can be changed."
 )
 
 _LOG: Final = logging.getLogger(__name__)
@@ -38,12 +41,23 @@ def mcp_server(reader: ProjectReader) -> Any:  # noqa: ANN401 (the type is the e
         from pydantic import ValidationError
     except ImportError as error:
         raise MissingExtraError(str(error.name), "mcp") from error
-    methods = (reader.features, reader.status, reader.explain, reader.runs, reader.run, reader.recommendation)
-    tools: Mapping[str, Callable[..., dict[str, object]]] = {method.__name__: method for method in methods}
+    methods = (
+        reader.features,
+        reader.status,
+        reader.explain,
+        reader.runs,
+        reader.run,
+        reader.recommendation,
+    )
+    tools: Mapping[str, Callable[..., dict[str, object]]] = {
+        method.__name__: method for method in methods
+    }
 
     class Server(FastMCP):  # type: ignore[misc,unused-ignore]  # without the extra it has no type
         async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 (as the extra has it)
-            """The result of a tool; its error is a sentence of headwater's, never a library's text."""
+            """The result of a tool; its error is a sentence of headwater's, never a library's
+            text.
+            """
             if name not in tools:
                 raise ToolError(f"no tool is named {name[:100]!r}; {nearest(name[:100], tools)}")
             try:
@@ -53,14 +67,34 @@ def mcp_server(reader: ProjectReader) -> Any:  # noqa: ANN401 (the type is the e
                     if isinstance(cause, HeadwaterError):
                         raise ToolError(str(cause)) from error
                     if isinstance(cause, ValidationError):
-                        wrong = ", ".join(sorted({str(problem["loc"][0]) for problem in cause.errors() if problem["loc"]}))
-                        raise ToolError(f"{name} takes {_parameters(tools[name])}; missing or of another type: {wrong}") from error
+                        wrong = ", ".join(
+                            sorted(
+                                {
+                                    str(problem["loc"][0])
+                                    for problem in cause.errors()
+                                    if problem["loc"]
+                                }
+                            )
+                        )
+                        raise ToolError(
+                            f"{name} takes {_parameters(tools[name])}; missing or of another "
+                            f"type: {wrong}"
+                        ) from error
                 _LOG.exception("the tool %s failed", name)
-                raise ToolError(f"{name} failed with an unexpected error; the server's log has the reason") from error
+                raise ToolError(
+                    f"{name} failed with an unexpected error; the server's log has the reason"
+                ) from error
 
-    server = Server("headwater", instructions=_INSTRUCTIONS, stateless_http=True, log_level="WARNING")
+    server = Server(
+        "headwater", instructions=_INSTRUCTIONS, stateless_http=True, log_level="WARNING"
+    )
     for method in tools.values():
-        server.add_tool(method, annotations=ToolAnnotations(readOnlyHint=True, destructiveHint=False, openWorldHint=False))
+        server.add_tool(
+            method,
+            annotations=ToolAnnotations(
+                readOnlyHint=True, destructiveHint=False, openWorldHint=False
+            ),
+        )
     return server
 
 
@@ -77,12 +111,20 @@ def _parameters(method: Callable[..., object]) -> str:
     >>> _parameters(ProjectReader.explain)
     'feature, keys, at (optional)'
     """
-    parameters = [parameter for parameter in inspect.signature(method).parameters.values() if parameter.name != "self"]
-    return ", ".join(f"{each.name}{'' if each.default is each.empty else ' (optional)'}" for each in parameters)
+    parameters = [
+        parameter
+        for parameter in inspect.signature(method).parameters.values()
+        if parameter.name != "self"
+    ]
+    return ", ".join(
+        f"{each.name}{'' if each.default is each.empty else ' (optional)'}" for each in parameters
+    )
 
 
 def http_app(server: Any, access: Access) -> AsgiApp:  # noqa: ANN401 (the type is the extra's)
-    """The server over HTTP at /mcp: each request needs a token with the scope `read`, as those of `headwater serve` do."""
+    """The server over HTTP at /mcp: each request needs a token with the scope `read`, as those of
+    `headwater serve` do.
+    """
     app: AsgiApp = server.streamable_http_app()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,8 +133,13 @@ def http_app(server: Any, access: Access) -> AsgiApp:  # noqa: ANN401 (the type 
                 access.allow(dict(scope["headers"]), "read")
             except Denied as refused:
                 body = str(refused).encode()
-                headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-                await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+                headers = [
+                    (b"content-type", b"text/plain; charset=utf-8"),
+                    (b"content-length", b"%d" % len(body)),
+                ]
+                await send(
+                    {"type": "http.response.start", "status": refused.status, "headers": headers}
+                )
                 await send({"type": "http.response.body", "body": body})
                 return
         await app(scope, receive, send)

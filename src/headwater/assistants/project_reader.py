@@ -1,4 +1,6 @@
-"""What an assistant may read of a project: features, their state, explanations and kept runs. It computes little and writes nothing."""
+"""What an assistant may read of a project: features, their state, explanations and kept runs. It
+computes little and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class ProjectReader:
     values: bool = False
 
     def features(self, contains: str = "") -> dict[str, object]:
-        """Every feature with its view, keys, freshness, and the models that read it; only names that contain a text, where one is given."""
+        """Every feature with its view, keys, freshness, and the models that read it; only names
+        that contain a text, where one is given.
+        """
         rows: list[dict[str, object]] = []
         for view in self.project.views:
             readers = [model.name for model in self.project.models if view in model.features.views]
@@ -59,41 +63,70 @@ class ProjectReader:
         return _marked({"project": self.project.name, "features": rows})
 
     def status(self) -> dict[str, object]:
-        """How streams, views and precomputed predictions stand now, and each served model's promise against its delivery."""
-        return _marked(status(self.project, store=self.store, data_dir=self.data_dir, models=self.models).to_dict())
+        """How streams, views and precomputed predictions stand now, and each served model's promise
+        against its delivery.
+        """
+        return _marked(
+            status(
+                self.project, store=self.store, data_dir=self.data_dir, models=self.models
+            ).to_dict()
+        )
 
-    def explain(self, feature: str, keys: Mapping[str, Any], at: str | None = None) -> dict[str, object]:
-        """Why a feature has, or had, its value: the events that counted and those that did not, with reasons. Values only where allowed."""
-        named = typed_keys(self.project, feature, {name: _text(name, value) for name, value in keys.items()})
-        explanation = explain(self.project, feature, named, store=self.store, data_dir=self.data_dir, at=at).first(_MOST)
+    def explain(
+        self, feature: str, keys: Mapping[str, Any], at: str | None = None
+    ) -> dict[str, object]:
+        """Why a feature has, or had, its value: the events that counted and those that did not,
+        with reasons. Values only where allowed.
+        """
+        named = typed_keys(
+            self.project, feature, {name: _text(name, value) for name, value in keys.items()}
+        )
+        explanation = explain(
+            self.project, feature, named, store=self.store, data_dir=self.data_dir, at=at
+        ).first(_MOST)
         data = explanation.to_dict()
         if not self.values:
             shown = ("timestamp", "known_at", "why", "counts")
-            data["events"] = [dict(zip(shown, row, strict=True)) for row in explanation.events.select(shown).rows()]
+            data["events"] = [
+                dict(zip(shown, row, strict=True))
+                for row in explanation.events.select(shown).rows()
+            ]
             data |= {"online": HIDDEN, "offline": HIDDEN, "keys": dict.fromkeys(keys, HIDDEN)}
         return _marked(_plain(data))
 
     def runs(self, kind: str | None = None) -> dict[str, object]:
-        """Kept results, the latest first: backtests, attributions, assessments, comparisons; each with a sentence and its figures."""
+        """Kept results, the latest first: backtests, attributions, assessments, comparisons; each
+        with a sentence and its figures.
+        """
         kept = runs(self.data_dir, kind=kind)
-        return _marked({"runs": [record.to_dict() for record in list(kept.records)[:_MOST]], "of": len(kept)})
+        return _marked(
+            {"runs": [record.to_dict() for record in list(kept.records)[:_MOST]], "of": len(kept)}
+        )
 
     def run(self, run: str) -> dict[str, object]:
-        """One kept result, by its id, the beginning of it, or "latest": who made it, when, of what, and all of its numbers."""
+        """One kept result, by its id, the beginning of it, or "latest": who made it, when, of what,
+        and all of its numbers.
+        """
         return _marked(runs(self.data_dir)[run].to_dict())
 
     def recommendation(self, model: str) -> dict[str, object]:
-        """What the latest kept assessment and backtest of a model say, each in a sentence with its figures.
+        """What the latest kept assessment and backtest of a model say, each in a sentence with its
+        figures.
 
         Raises:
             UsageError: an unknown model, or none is kept.
         """
         name = self.project.model(model).name
         latest = [
-            kept[0].record.to_dict() for kind in ("assessment", "backtest") if len(kept := runs(self.data_dir, kind=kind, subject=name))
+            kept[0].record.to_dict()
+            for kind in ("assessment", "backtest")
+            if len(kept := runs(self.data_dir, kind=kind, subject=name))
         ]
         if not latest:
-            raise UsageError(f"no backtest or assessment of model {name!r} is kept; run `headwater backtest` or `headwater assess`")
+            raise UsageError(
+                f"no backtest or assessment of model {name!r} is kept; run `headwater backtest` "
+                "or `headwater assess`"
+            )
         return _marked({"model": name, "latest": latest})
 
 
@@ -112,7 +145,8 @@ def _text(name: str, value: object) -> str:
     """
     if not isinstance(value, str | int | float):
         raise UsageError(
-            f"the key {name!r} is {'null' if value is None else 'an array or an object'}; give a string, a number or a boolean"
+            f"the key {name!r} is {'null' if value is None else 'an array or an object'}; give a "
+            "string, a number or a boolean"
         )
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -1,1 +1,3 @@
-"""The lift of fresher features: one model at several freshness levels, with confidence intervals."""
+"""The lift of fresher features: one model at several freshness levels, with confidence
+intervals.
+"""

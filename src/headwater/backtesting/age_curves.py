@@ -1,11 +1,13 @@
 """Lift as a function of the age of one view's features, all other views as fresh as at one level.
 
-The model is trained again at each age, as it would be if its features were that old: a model that was trained on fresh features and
-reads stale ones does worse than it must. The lift is over the same model without the view, on the same requests, blocks and resamples, so
-points of a curve are paired. Every age is `streaming(age)`: the window ends at the request, and what was known `age` earlier counts.
+The model is trained again at each age, as it would be if its features were that old: a model that
+was trained on fresh features and reads stale ones does worse than it must. The lift is over the
+same model without the view, on the same requests, blocks and resamples, so points of a curve are
+paired. Every age is `streaming(age)`: the window ends at the request, and what was known `age`
+earlier counts.
 
-A level's lift is the curve averaged over the ages that its features have at the test requests; between two points the curve is a line
-in log(1 + seconds), beyond the last point it stays there.
+A level's lift is the curve averaged over the ages that its features have at the test requests;
+between two points the curve is a line in log(1 + seconds), beyond the last point it stays there.
 """
 
 from __future__ import annotations
@@ -34,7 +36,11 @@ _HALF, _TENTH = 0.5, 0.1
 
 
 def age_curves(
-    experiment: ExperimentRows, levels: Mapping[str, Level], others: str, ages: Sequence[Duration], row_blocks: RowBlocks
+    experiment: ExperimentRows,
+    levels: Mapping[str, Level],
+    others: str,
+    ages: Sequence[Duration],
+    row_blocks: RowBlocks,
 ) -> tuple[AgeCurve, ...]:
     """The curve of each view that some level lets read history; trains views x (ages + 1) models.
 
@@ -45,10 +51,18 @@ def age_curves(
         ages: evaluated in addition to 0.
         row_blocks: those of the intervals.
     """
-    once = dataclasses.replace(experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=0, tune=None))
+    once = dataclasses.replace(
+        experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=0, tune=None)
+    )
     seconds = sorted({0, *(micros(age, "Evaluation(ages=)") for age in ages)})
-    views = [view for view in once.model.features.views if any(level.freshness(view).reads_events for level in levels.values())]
-    return tuple(_CurveOfView(once, levels, others, seconds, row_blocks, view).result() for view in views)
+    views = [
+        view
+        for view in once.model.features.views
+        if any(level.freshness(view).reads_events for level in levels.values())
+    ]
+    return tuple(
+        _CurveOfView(once, levels, others, seconds, row_blocks, view).result() for view in views
+    )
 
 
 @dataclass(frozen=True)
@@ -70,8 +84,14 @@ class _CurveOfView:
             view=self.view.name,
             metric=evaluation.metrics[0].name,
             others=self.others,
-            points=[AgePoint(float(age), self._estimate(evaluation, np.eye(len(points))[n])) for n, age in enumerate(points)],
-            levels={name: self._estimate(evaluation, self._weights(level)) for name, level in self.levels.items()},
+            points=[
+                AgePoint(float(age), self._estimate(evaluation, np.eye(len(points))[n]))
+                for n, age in enumerate(points)
+            ],
+            levels={
+                name: self._estimate(evaluation, self._weights(level))
+                for name, level in self.levels.items()
+            },
             min_lift=least,
             half_life_seconds=gone_from(points, lifts, _HALF) if worth else None,
             lost_90_seconds=gone_from(points, lifts, _TENTH) if worth else None,
@@ -82,7 +102,9 @@ class _CurveOfView:
         """The headline of the model without the view, then at each age."""
         base, model = self.levels[self.others], self.experiment.model
         fresh = {view: base.freshness(view) for view in model.features.views}
-        of_age: dict[str, Freshness] = {text(age): streaming(text(age)) if age else on_request() for age in self.ages}
+        of_age: dict[str, Freshness] = {
+            text(age): streaming(text(age)) if age else on_request() for age in self.ages
+        }
         levels = {
             name: Level({**fresh, self.view: freshness}, on_request(), base.known_after)
             for name, freshness in {_WITHOUT: never(), **of_age}.items()
@@ -90,7 +112,9 @@ class _CurveOfView:
         return self.experiment.headline_by_level(levels, self.row_blocks)
 
     def _lifts(self, evaluation: ResampledMetrics) -> tuple[F64, F64]:
-        """The lift at each age, float64 (ages,), and on each resample, float64 (ages, resamples)."""
+        """The lift at each age, float64 (ages,), and on each resample, float64 (ages,
+        resamples).
+        """
         sign = 1.0 if evaluation.metrics[0].higher_is_better else -1.0
         values, draws = evaluation.values[:, 0], evaluation.replicates[:, 0]
         return sign * (values[1:] - values[0]), sign * (draws[1:] - draws[0])
@@ -102,12 +126,16 @@ class _CurveOfView:
         return Estimate(lift, *evaluation.sure(lift, weights @ draws).interval())
 
     def _weights(self, level: Level) -> F64:
-        """How much each point of the curve counts for a level, float64 (ages,): below 1 in all where some requests read nothing."""
+        """How much each point of the curve counts for a level, float64 (ages,): below 1 in all
+        where some requests read nothing.
+        """
         freshness, t = level.freshness(self.view), self._t
         if not freshness.reads_events:
             return np.zeros(len(self.ages))
         known = as_of(freshness, t)[1]
-        return age_weights(np.array(self.ages) / SECOND, np.where(known > NEVER, (t - known) / SECOND, np.nan))
+        return age_weights(
+            np.array(self.ages) / SECOND, np.where(known > NEVER, (t - known) / SECOND, np.nan)
+        )
 
     @property
     def _t(self) -> I64:
@@ -115,18 +143,22 @@ class _CurveOfView:
 
 
 def age_weights(points: F64, ages: F64) -> F64:
-    """The mean over `ages` (requests,) of the weights that interpolate between `points` (points,), both in seconds; NaN: nothing is read.
+    """The mean over `ages` (requests,) of the weights that interpolate between `points` (points,),
+    both in seconds; NaN: nothing is read.
 
     >>> age_weights(np.array([0.0, 3600.0]), np.array([0.0, 3600.0, 7200.0, np.nan])).tolist()
     [0.25, 0.5]
     """
     at, grid = np.log1p(np.clip(ages[~np.isnan(ages)], 0, points[-1])), np.log1p(points)
-    weights: F64 = np.array([np.interp(at, grid, unit).sum() for unit in np.eye(len(points))]) / max(len(ages), 1)
+    weights: F64 = np.array(
+        [np.interp(at, grid, unit).sum() for unit in np.eye(len(points))]
+    ) / max(len(ages), 1)
     return weights
 
 
 def gone_from(points: F64, lifts: F64, left: float) -> float | None:
-    """The age in seconds from which on at most the share `left` of the first lift remains; None if the last point has more.
+    """The age in seconds from which on at most the share `left` of the first lift remains; None if
+    the last point has more.
 
     >>> gone_from(np.array([0.0, 60.0, 3600.0]), np.array([0.2, 0.2, 0.0]), 0.5)
     467.7

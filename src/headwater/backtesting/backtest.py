@@ -1,4 +1,6 @@
-"""hw.backtest: train one model at each level, test them on the same later requests, and report the lift of fresher features."""
+"""hw.backtest: train one model at each level, test them on the same later requests, and report the
+lift of fresher features.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +60,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backtest:
-    """The result of a backtest. It prints as a table in a terminal and in a notebook; `result` holds every number.
+    """The result of a backtest. It prints as a table in a terminal and in a notebook; `result`
+    holds every number.
 
-    predictions: a row for each test request: the columns of the labels' table (keys, request time and others), the label, and a column
-        of scores of the first fit for each level: a probability or a value (float64), of several classes an array of them, of a ranking
-        the place in the list (infinity where the item was not in it). "row" is the request's position among all labelled requests. None
-        of a result that was read from JSON.
+    predictions: a row for each test request: the columns of the labels' table (keys, request time
+        and others), the label, and a column of scores of the first fit for each level: a
+        probability or a value (float64), of several classes an array of them, of a ranking the
+        place in the list (infinity where the item was not in it). "row" is the request's position
+        among all labelled requests. None of a result that was read from JSON.
     """
 
     result: BacktestResult
@@ -71,9 +75,18 @@ class Backtest:
 
     @property
     def curves_of_age(self) -> pl.DataFrame:
-        """The curves of `Evaluation(ages=)` as a frame: view, metric, age_seconds, lift, low, high; without rows if there are none."""
+        """The curves of `Evaluation(ages=)` as a frame: view, metric, age_seconds, lift, low, high;
+        without rows if there are none.
+        """
         rows = [
-            (curve.view, curve.metric, point.age_seconds, point.lift.value, point.lift.low, point.lift.high)
+            (
+                curve.view,
+                curve.metric,
+                point.age_seconds,
+                point.lift.value,
+                point.lift.low,
+                point.lift.high,
+            )
             for curve in self.result.curves_of_age
             for point in curve.points
         ]
@@ -82,14 +95,18 @@ class Backtest:
 
     @property
     def levels(self) -> pl.DataFrame:
-        """A row for each level: level, kind, age_seconds, coverage, then each metric with the ends of its interval, the headline first."""
+        """A row for each level: level, kind, age_seconds, coverage, then each metric with the ends
+        of its interval, the headline first.
+        """
         from headwater.reports import result_frames
 
         return result_frames.levels(self.result)
 
     @property
     def steps(self) -> pl.DataFrame:
-        """A row for each two levels and metric: from, to, metric, gain, low, high, verdict; those that are judged first."""
+        """A row for each two levels and metric: from, to, metric, gain, low, high, verdict; those
+        that are judged first.
+        """
         from headwater.reports import result_frames
 
         return result_frames.steps(self.result)
@@ -105,7 +122,8 @@ class Backtest:
         """A figure of the report as plotly's own object, to show and to change.
 
         Args:
-            name: "curve", the headline by feature age; "slices", the gain on each slice; "days", rows a day; "recall" and "calibration".
+            name: "curve", the headline by feature age; "slices", the gain on each slice; "days",
+                rows a day; "recall" and "calibration".
 
         Raises:
             UsageError: an unknown name, or nothing to draw.
@@ -115,11 +133,16 @@ class Backtest:
         return to_figure(self.result, name)
 
     def to_csv(self, folder: str | Path) -> list[Path]:
-        """Write levels.csv, steps.csv, slices.csv and slice_steps.csv into a folder, and return their paths; none without rows."""
+        """Write levels.csv, steps.csv, slices.csv and slice_steps.csv into a folder, and return
+        their paths; none without rows.
+        """
         from headwater.reports.page import write_page
         from headwater.reports.result_frames import csv_files
 
-        return [write_page(Path(folder) / f"{name}.csv", content) for name, content in csv_files(self.result).items()]
+        return [
+            write_page(Path(folder) / f"{name}.csv", content)
+            for name, content in csv_files(self.result).items()
+        ]
 
     def write_html(self, path: str | Path) -> Path:
         """Write the report as one page that needs no network, and return its path."""
@@ -129,7 +152,9 @@ class Backtest:
         return write_page(path, to_html(self.result))
 
     def write_summary(self, path: str | Path) -> Path:
-        """Write the recommendation as one printable page without names of metrics, to be forwarded; return its path."""
+        """Write the recommendation as one printable page without names of metrics, to be forwarded;
+        return its path.
+        """
         from headwater.reports.page import write_page
         from headwater.reports.summary_page import to_html
 
@@ -179,49 +204,70 @@ def backtest(
     models: str | Path | None = None,
     resources: Resources | None = None,
 ) -> Backtest:
-    """Train the model at each level, and judge all of them on the same requests after the split; or judge scores made elsewhere.
+    """Train the model at each level, and judge all of them on the same requests after the split; or
+    judge scores made elsewhere.
 
-    Features of a third party without `history=` are not in training: no level reads them, and the result says so.
+    Features of a third party without `history=` are not in training: no level reads them, and the
+    result says so.
 
     Args:
-        model: what to train. An estimator that is fitted already is replayed at each level and never trained.
-        levels: from stale to fresh, by name, each a `Level` or a bare freshness; the usual ladder (request only, daily, hourly, minute,
-            instant) where None.
-        evaluation: how the levels are judged: split, slices, metrics, costs, refits and so on; its defaults where None. A project's own is
-            `project.evaluation`.
-        scores: predictions made elsewhere, in place of a model: a `Scores`, or a frame or file with the columns id, time, label, and one of
-            floats for each level. Nothing is trained and all rows are judged. `levels` may then give each column a freshness.
-        models: the folder of fitted models, where `watch` keeps whether production missed the promise of an earlier backtest of this model;
-            such a withdrawal stands first. None is `models` in headwater's home; where there is none, nothing is read.
+        model: what to train. An estimator that is fitted already is replayed at each level and
+            never trained.
+        levels: from stale to fresh, by name, each a `Level` or a bare freshness; the usual ladder
+            (request only, daily, hourly, minute, instant) where None.
+        evaluation: how the levels are judged: split, slices, metrics, costs, refits and so on; its
+            defaults where None. A project's own is `project.evaluation`.
+        scores: predictions made elsewhere, in place of a model: a `Scores`, or a frame or file with
+            the columns id, time, label, and one of floats for each level. Nothing is trained and
+            all rows are judged. `levels` may then give each column a freshness.
+        models: the folder of fitted models, where `watch` keeps whether production missed the
+            promise of an earlier backtest of this model; such a withdrawal stands first. None is
+            `models` in headwater's home; where there is none, nothing is read.
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        UsageError: no rows to train or test on, an unknown metric, an invalid level, an acknowledgement of an unknown check.
+        UsageError: no rows to train or test on, an unknown metric, an invalid level, an
+            acknowledgement of an unknown check.
         DataError: labels of one class, data that do not fit the definitions, or scores with gaps.
         LeakError: a source that would let the future into training data.
 
     >>> import datetime, polars as pl
-    >>> hours = [datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC) + datetime.timedelta(hours=5 * n) for n in range(60)]
+    >>> hours = [
+    ...     datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC) + datetime.timedelta(hours=5 * n)
+    ...     for n in range(60)
+    ... ]
     >>> rows = pl.DataFrame({"id": range(60), "time": hours, "label": [n % 2 for n in range(60)]})
     >>> rows = rows.with_columns(stale=pl.lit(0.5), fresh=pl.col("label") * 0.8 + 0.1)
-    >>> [found.sentence for found in backtest(scores=rows).result.comparisons if found.metric == "auc"]
+    >>> [
+    ...     found.sentence
+    ...     for found in backtest(scores=rows).result.comparisons
+    ...     if found.metric == "auc"
+    ... ]
     ['LIFT of +0.500 [+0.500, +0.500]']
     """
     if scores is not None:
-        return _of_scores(model, scores, levels, evaluation or Evaluation(), resources or DEFAULT_RESOURCES)
+        return _of_scores(
+            model, scores, levels, evaluation or Evaluation(), resources or DEFAULT_RESOURCES
+        )
     if not isinstance(model, Model):
-        raise UsageError(f"backtest() takes a Model, and was given {type(model).__name__}; take one from project.models")
+        raise UsageError(
+            f"backtest() takes a Model, and was given {type(model).__name__}; take one from "
+            "project.models"
+        )
     started, how = clock.stopwatch(), evaluation or Evaluation()
     compared = resolve_levels(levels) if levels is not None else usual_levels(model)
     _check_names(compared, how)
     check_before(how.acknowledged, CHECKS, model, compared)
-    delivered = known_deliveries(model.name, models)  # before training: a registry that cannot be read is an error now
+    # before training: a registry that cannot be read is an error now
+    delivered = known_deliveries(model.name, models)
     warn_of_broken(model.sources)
     with (resources or DEFAULT_RESOURCES).shown(BACKTEST) as used:
         experiment = prepare(trained_model(model), compared, how, used)
         run = _BacktestRun(experiment, compared, started)
         result = run.result()
-        told = Measurability(experiment.model, compared, experiment.requests.t, experiment.split.test)
+        told = Measurability(
+            experiment.model, compared, experiment.requests.t, experiment.split.test
+        )
         result = with_measurability(result, told)
         result = msgspec.structs.replace(
             result,
@@ -246,31 +292,51 @@ def backtest(
 def _check_names(levels: Mapping[str, Level], how: Evaluation) -> None:
     """Refuse a baseline or a cost of a level that is not compared."""
     if how.baseline is not None and how.baseline not in levels:
-        raise UsageError(f"baseline {how.baseline!r} is not compared; {nearest(how.baseline, levels)}")
+        raise UsageError(
+            f"baseline {how.baseline!r} is not compared; {nearest(how.baseline, levels)}"
+        )
     for name in how.value.costs if how.value is not None else ():
         if name not in levels:
-            raise UsageError(f"DecisionValue(costs=) names level {name!r}, which is not compared; {nearest(name, levels)}")
+            raise UsageError(
+                f"DecisionValue(costs=) names level {name!r}, which is not compared; "
+                f"{nearest(name, levels)}"
+            )
 
 
 def _of_scores(
-    model: Model | None, scores: object, levels: Mapping[str, Level | Freshness] | None, evaluation: Evaluation, resources: Resources
+    model: Model | None,
+    scores: object,
+    levels: Mapping[str, Level | Freshness] | None,
+    evaluation: Evaluation,
+    resources: Resources,
 ) -> Backtest:
     if model is not None:
-        raise UsageError("backtest() was given both a model and scores; give one: a model is trained, scores are judged as they are")
+        raise UsageError(
+            "backtest() was given both a model and scores; give one: a model is trained, scores "
+            "are judged as they are"
+        )
     with resources.shown(BACKTEST) as used:
         result, frame = judge_scores(scores, levels, evaluation, used)
     result = recommended(result)
     return Backtest(keep_run("backtest", result.verdict, result), frame)
 
 
-def predictions_frame(experiment: ExperimentRows, scores: Mapping[str, LevelScores]) -> pl.DataFrame:
+def predictions_frame(
+    experiment: ExperimentRows, scores: Mapping[str, LevelScores]
+) -> pl.DataFrame:
     """The test requests with their label and a column of scores for each level; see `Backtest`."""
     requests, labels, test = experiment.requests, experiment.model.labels, experiment.test
     assert requests.label is not None
     columns = [requests.label[test].alias(labels.label_name)]
     for name, of in scores.items():
         score = of.seeds[0].score
-        columns.append(pl.Series(name, score, dtype=pl.Float64 if score.ndim == 1 else pl.Array(pl.Float64, score.shape[1])))
+        columns.append(
+            pl.Series(
+                name,
+                score,
+                dtype=pl.Float64 if score.ndim == 1 else pl.Array(pl.Float64, score.shape[1]),
+            )
+        )
     taken = {column.name for column in columns}
     own = requests.frame[test].drop(taken & set(requests.frame.columns))
     row = [] if "row" in {*own.columns, *taken} else [pl.Series("row", test)]
@@ -301,14 +367,21 @@ class _BacktestRun:
         judge = experiment.judge(levels, scores, blocks, row_blocks)
         everything = judge.everything()
         new_keys, slices = self._newcomers(rows, chosen)
-        sliced = [judge.slice(row_slice, len(slices) * max(1, len(levels) - 1)) for row_slice in slices]
+        sliced = [
+            judge.slice(row_slice, len(slices) * max(1, len(levels) - 1)) for row_slice in slices
+        ]
         freshest = list(scores.values())[-1].fitted
         assert freshest is not None
         split, judged = experiment.split, experiment.judged
         as_judged = AuditedLevels(judged.headline.name, everything.levels, everything.comparisons)
-        for reason, count in experiment.notes.left_out.items():  # a source that labels are made of too is counted once
+        # a source that labels are made of too is counted once
+        for reason, count in experiment.notes.left_out.items():
             split.left_out[reason] = max(split.left_out[reason], count)
-        audit, folds, fixed_models = experiment.audit(levels, rows, as_judged), judge.folds(split), judge.fixed_models()
+        audit, folds, fixed_models = (
+            experiment.audit(levels, rows, as_judged),
+            judge.folds(split),
+            judge.fixed_models(),
+        )
         seconds = self._seconds(features_done, training_done, sum(judge.refit_seconds))
         return BacktestResult(
             model=model.name,
@@ -329,7 +402,9 @@ class _BacktestRun:
             assumptions=assumptions(model, experiment.refits),
             estimator=freshest.description,
             encoded={name: len(words) for name, words in freshest.encoding.categories.items()},
-            intervals=how_sure(experiment.evaluation, row_blocks.result, experiment.refits, seconds),
+            intervals=how_sure(
+                experiment.evaluation, row_blocks.result, experiment.refits, seconds
+            ),
             blocks=row_blocks.result,
             fits=experiment.refits.seeds + experiment.refits.days,
             fixed_models=fixed_models,
@@ -347,8 +422,12 @@ class _BacktestRun:
             by=settings.who(),
         )
 
-    def _seconds(self, features_done: float, training_done: float, judging_refits: float) -> Mapping[str, float]:
-        """How long each part took; refits are a part of training, by the share of their runs, and what judging them took."""
+    def _seconds(
+        self, features_done: float, training_done: float, judging_refits: float
+    ) -> Mapping[str, float]:
+        """How long each part took; refits are a part of training, by the share of their runs, and
+        what judging them took.
+        """
         total, training = clock.stopwatch() - self.started, training_done - features_done
         runs = np.array([of.seconds for of in self.scores.values()])
         refits = training * float(runs[:, 1:].sum() / runs.sum()) + judging_refits
@@ -361,18 +440,28 @@ class _BacktestRun:
         model, requests, test = experiment.model, experiment.requests, experiment.split.test
         chosen = user_slices(how.slices or {}, requests.frame, test)
         if any(level.reads_history(model) for level in self.levels.values()):
-            chosen += cold_slices(model, requests, test, how.cold_start, replace(experiment.resources, progress=False))
+            chosen += cold_slices(
+                model, requests, test, how.cold_start, replace(experiment.resources, progress=False)
+            )
         return chosen
 
-    def _newcomers(self, rows: Mapping[str, LevelRows], chosen: Sequence[Slice]) -> tuple[NewKeys | None, Sequence[Slice]]:
+    def _newcomers(
+        self, rows: Mapping[str, LevelRows], chosen: Sequence[Slice]
+    ) -> tuple[NewKeys | None, Sequence[Slice]]:
         """The keys without a precomputed prediction, and their requests as one more slice."""
-        at_level, experiment = newcomers.precomputed_level(self.experiment.model, self.levels), self.experiment
+        at_level, experiment = (
+            newcomers.precomputed_level(self.experiment.model, self.levels),
+            self.experiment,
+        )
         if at_level is None:
             return None, chosen
         name, precomputed = at_level
         known, groups = rows[name].precomputed[experiment.split.test], experiment.context.groups
         new = [] if known.all() else [newcomers.newcomers(precomputed, known)]
-        first_rows = np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]  # a list asks once
+        # a list asks once
+        first_rows = (
+            np.arange(len(known)) if groups is None else np.unique(groups, return_index=True)[1]
+        )
         test_requests = experiment.requests.take(experiment.test).take(first_rows)
         return newcomers.count(precomputed, known[first_rows], test_requests), [*chosen, *new]
 
@@ -381,4 +470,8 @@ class _BacktestRun:
         if costs is None:
             return None
         flagged, passed = costs.of(self.experiment.outcomes.y[test], test)
-        return Money(costs.describes, nothing=1000 * float(passed.mean()), everything=1000 * float(flagged.mean()))
+        return Money(
+            costs.describes,
+            nothing=1000 * float(passed.mean()),
+            everything=1000 * float(flagged.mean()),
+        )

@@ -1,4 +1,6 @@
-"""A backtest judged by money: what each level costs a day replaces the least lift worth having, in its verdicts and its recommendation."""
+"""A backtest judged by money: what each level costs a day replaces the least lift worth having, in
+its verdicts and its recommendation.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,23 @@ from headwater.results.backtest_result import BacktestResult
 
 
 def recommended(result: BacktestResult) -> BacktestResult:
-    """The backtest with its recommendation, by money where the worth of a decision and the costs of all levels were given."""
+    """The backtest with its recommendation, by money where the worth of a decision and the costs of
+    all levels were given.
+    """
     value = result.value
     if value is None or result.headline != worth_of(value).metric:
         return with_recommendation(result)
-    return by_break_even(result, money_break_even(result, value.costs), "the costs of levels, and the worth of a decision, as given")
+    return by_break_even(
+        result,
+        money_break_even(result, value.costs),
+        "the costs of levels, and the worth of a decision, as given",
+    )
 
 
 def by_break_even(result: BacktestResult, even: Mapping[str, float], source: str) -> BacktestResult:
-    """The backtest judged by the break-even of each level; as it is where that of a level is not known, or days are too few to judge."""
+    """The backtest judged by the break-even of each level; as it is where that of a level is not
+    known, or days are too few to judge.
+    """
     few = result.blocks is not None and not result.blocks.covers_other_periods
     if not even or few or any(level.name not in even for level in result.levels):
         return with_recommendation(result)

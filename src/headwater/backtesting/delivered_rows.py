@@ -17,7 +17,16 @@ from headwater.definitions.model_variant import AS_DEFINED
 from headwater.definitions.readable import counted
 from headwater.errors import DataError
 from headwater.journal.serving_log_files import read
-from headwater.journal.serving_log_rows import AT, HOW, LEVEL, MODEL, PREDICTION, REQUEST, ROW, VERSION
+from headwater.journal.serving_log_rows import (
+    AT,
+    HOW,
+    LEVEL,
+    MODEL,
+    PREDICTION,
+    REQUEST,
+    ROW,
+    VERSION,
+)
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics.places import places
 from headwater.models.outcomes import outcomes
@@ -38,8 +47,10 @@ class DeliveredRows:
         version: of the model that answered.
         frame: the request's own columns and the log's.
         left_out: rows that are not among them, by reason.
-        groups: of a ranking, the list that each row is returned in: int64. score is then its place, 1 the first. None of other tasks.
-        from_table: rows by how the labels' table has their outcome; empty where every outcome was posted or is made of events.
+        groups: of a ranking, the list that each row is returned in: int64. score is then its place,
+            1 the first. None of other tasks.
+        from_table: rows by how the labels' table has their outcome; empty where every outcome was
+            posted or is made of events.
     """
 
     t: I64
@@ -71,7 +82,8 @@ class DeliveredRows:
 
 @dataclass(frozen=True)
 class ServedAs:
-    """Which rows of a serving log count: those of a model at a level, by some of its versions (None: by any), asked before `until`.
+    """Which rows of a serving log count: those of a model at a level, by some of its versions
+    (None: by any), asked before `until`.
 
     since: and from then on, microseconds; None is from the first on.
     classes: of a multiclass model, in the order of its scores.
@@ -85,9 +97,11 @@ class ServedAs:
     since: int | None = None
 
 
-def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resources) -> DeliveredRows:
-    """The predictions that were served, with the outcomes that are known by `served.until`: as posted or made of events, else of the
-    labels' table.
+def delivered_rows(
+    served: ServedAs, folder: str | Path | None, resources: Resources
+) -> DeliveredRows:
+    """The predictions that were served, with the outcomes that are known by `served.until`: as
+    posted or made of events, else of the labels' table.
 
     Raises:
         DataError: nothing was served so, or the labels' table cannot be read.
@@ -101,12 +115,18 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
     left_out: Counter[str] = Counter()
     rows = _chosen(served, every, left_out)
     if not rows.height:
+        by = served.versions
+        version = "" if by is None else f" by version {' or '.join(by) or 'none'}"
         raise DataError(
-            f"model {model.name!r}: none of the {every.height:,} served rows is a prediction at {served.level!r}"
-            f"{'' if served.versions is None else ' by version ' + (' or '.join(served.versions) or 'none')}; left out: {counted(left_out)}"
+            f"model {model.name!r}: none of the {every.height:,} served rows is a prediction at "
+            f"{served.level!r}{version}; left out: {counted(left_out)}"
         )
     rows = rows.sort(AT, REQUEST, ROW)
-    y, known, from_table = np.full(rows.height, np.nan), np.zeros(rows.height, np.bool_), Counter[str]()
+    y, known, from_table = (
+        np.full(rows.height, np.nan),
+        np.zeros(rows.height, np.bool_),
+        Counter[str](),
+    )
     if files.outcomes or isinstance(model.labels.label, Outcome):
         rows, label, known_at = with_outcomes(model, rows, files, served.until, left_out, resources)
         known = np.asarray(known_at <= served.until, np.bool_)
@@ -117,7 +137,9 @@ def delivered_rows(served: ServedAs, folder: str | Path | None, resources: Resou
     if new.any():
         left_out["of a class that the model does not know"] += int(new.sum())
         known &= ~new
-    groups = rows[REQUEST].rank("dense").cast(pl.Int64).to_numpy() if model.task_type.lists else None
+    groups = (
+        rows[REQUEST].rank("dense").cast(pl.Int64).to_numpy() if model.task_type.lists else None
+    )
     score = _scores(rows[PREDICTION])
     return DeliveredRows(
         rows[AT].dt.epoch("us").to_numpy(),
@@ -139,16 +161,23 @@ def _outcomes(served: ServedAs, rows: pl.DataFrame, label: pl.Series, known: Boo
     if len(labelled):
         values = label[labelled] if model.task_type.classes else label[labelled].cast(pl.Float64)
         frame = rows[labelled]
-        if model.ranking is not None and model.ranking.group not in frame.columns:  # no feature reads it: a request is a list
+        # no feature reads it: a request is a list
+        if model.ranking is not None and model.ranking.group not in frame.columns:
             frame = frame.with_columns(pl.col(REQUEST).alias(model.ranking.group))
         y[labelled] = outcomes(model, values, frame, served.classes or None).y
     return y
 
 
 def _with_table(
-    served: ServedAs, rows: pl.DataFrame, posted: tuple[F64, Bool], left_out: Counter[str], resources: Resources
+    served: ServedAs,
+    rows: pl.DataFrame,
+    posted: tuple[F64, Bool],
+    left_out: Counter[str],
+    resources: Resources,
 ) -> tuple[pl.DataFrame, F64, Bool, Counter[str]]:
-    """The rows and outcomes with those of the labels' table, for rows whose outcome was not posted."""
+    """The rows and outcomes with those of the labels' table, for rows whose outcome was not
+    posted.
+    """
     y, known = posted
     lacking = np.flatnonzero(~known)
     table = table_outcomes(served.model, rows[lacking], served.until, resources)
@@ -167,9 +196,14 @@ def _with_table(
 def _chosen(served: ServedAs, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
     """The predictions of the model at the level and by the versions; others are counted."""
     at_level = pl.col(LEVEL).eq_missing(None if served.level == AS_DEFINED else served.level)
-    by_version = pl.lit(value=True) if served.versions is None else pl.col(VERSION).fill_null("").is_in([*served.versions, ""])
+    by_version = (
+        pl.lit(value=True)
+        if served.versions is None
+        else pl.col(VERSION).fill_null("").is_in([*served.versions, ""])
+    )
     conditions = {
-        "features that were served without a prediction": pl.col(PREDICTION).is_not_null() & (pl.col(MODEL) == served.model.name),
+        "features that were served without a prediction": pl.col(PREDICTION).is_not_null()
+        & (pl.col(MODEL) == served.model.name),
         "served at another level": at_level,
         "served by a version without this promise": by_version,
         "asked after this time": pl.col(AT).dt.epoch("us") < served.until,

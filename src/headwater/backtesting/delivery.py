@@ -1,4 +1,6 @@
-"""hw.operations.watch: what production delivered, week by week, next to what the backtest promised. A miss withdraws the recommendation."""
+"""hw.operations.watch: what production delivered, week by week, next to what the backtest promised.
+A miss withdraws the recommendation.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Delivery(PagedResult):
-    """Promise against delivery. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+    """Promise against delivery. It prints as a table in a terminal and in a notebook; `result`
+    holds every number.
+    """
 
     page_module = "delivery_page"
     result: DeliveryResult
@@ -49,7 +53,9 @@ class Delivery(PagedResult):
         return self.result.withdrawn
 
     def write_html(self, path: str | Path, lift: LevelLiftResult | None = None) -> Path:
-        """Write the page, which needs no network, and return its path; with lift by freshness, where it is given."""
+        """Write the page, which needs no network, and return its path; with lift by freshness,
+        where it is given.
+        """
         from headwater.reports.delivery_page import to_html
         from headwater.reports.page import write_page
 
@@ -68,19 +74,23 @@ def watch(
     at: str | datetime | None = None,
     resources: Resources | None = None,
 ) -> Delivery:
-    """Compare what a served model delivered with what its backtest promised, week by week; `backtesting.delivery_weeks` has the rules.
+    """Compare what a served model delivered with what its backtest promised, week by week;
+    `backtesting.delivery_weeks` has the rules.
 
-    The comparison is kept in the model registry, where `headwater status`, `headwater models` and the metrics of `headwater serve` read
-    it. A week that was judged stays as it was judged. Outcomes are those that were posted; requests without one take theirs from the
-    labels' table, by keys and time (`backtesting.table_outcomes`).
+    The comparison is kept in the model registry, where `headwater status`, `headwater models` and
+    the metrics of `headwater serve` read it. A week that was judged stays as it was judged.
+    Outcomes are those that were posted; requests without one take theirs from the labels' table, by
+    keys and time (`backtesting.table_outcomes`).
 
     Args:
-        model: which model. A ranking is shown and not judged: only returned items have outcomes. Nor is a model whose outcomes are hidden
-            where its predictions are acted on, except for the units of an approve-anyway holdout: these alone are judged.
+        model: which model. A ranking is shown and not judged: only returned items have outcomes.
+            Nor is a model whose outcomes are hidden where its predictions are acted on, except for
+            the units of an approve-anyway holdout: these alone are judged.
         level: the name of the level that it is served at; None is as its views define.
-        promise: what was promised, as `promised(backtest)` gives it. None: what the registry holds for the version that is served. All
-            versions under the same promise count.
-        evaluation: where the promised metric is one of the project's own (`hw.evaluation.metric`), the evaluation that names it.
+        promise: what was promised, as `promised(backtest)` gives it. None: what the registry holds
+            for the version that is served. All versions under the same promise count.
+        evaluation: where the promised metric is one of the project's own (`hw.evaluation.metric`),
+            the evaluation that names it.
         data_dir: the folder of the serving log and of posted outcomes; None is headwater's home.
         models: the folder of fitted models; None is `models` in headwater's home.
         at: the time of the comparison, tz-aware or ISO 8601 with an offset; None is now.
@@ -91,7 +101,10 @@ def watch(
         DataError: no promise, nothing served, or the labels' table cannot be read.
     """
     if not isinstance(model, Model):
-        raise UsageError(f"watch() takes a Model, and was given {type(model).__name__}; take one from project.models")
+        raise UsageError(
+            f"watch() takes a Model, and was given {type(model).__name__}; take one from "
+            "project.models"
+        )
     now = parse_timestamp(at or clock.now(), "at")
     name, registry = level or AS_DEFINED, ModelRegistry(models)
     held, versions = _promise(model, name, registry, promise)
@@ -99,41 +112,63 @@ def watch(
     names = [str(version.number) for version in versions]
     classes = versions[-1].manifest.classes if versions and model.task_type.classes else []
     with (resources or DEFAULT_RESOURCES).shown() as used:
-        rows = _judged(model, delivered_rows(ServedAs(model, name, names or None, now, classes), data_dir, used))
+        rows = _judged(
+            model,
+            delivered_rows(ServedAs(model, name, names or None, now, classes), data_dir, used),
+        )
     before = delivery_of(registry, model.name, name) if versions else None
     kept = list(before.weeks) if before is not None and same(before.promise, held) else []
     weeks = Weeks(held, metric, rows, _horizon(model, held), now, kept, unjudged(model)).judged()
-    result = _result(held, name, names or sorted(set(rows.version.drop_nulls()) - {""}), weeks, rows, now, unjudged(model))
+    result = _result(
+        held,
+        name,
+        names or sorted(set(rows.version.drop_nulls()) - {""}),
+        weeks,
+        rows,
+        now,
+        unjudged(model),
+    )
     if promise is None:
         LATEST_DELIVERY.write(registry, result.promise.model, result.served_level, result)
     return Delivery(keep_run("delivery", result.first_line, result, model, folder=data_dir))
 
 
-def _promise(model: Model, level: str, registry: ModelRegistry, given: Promise | None) -> tuple[Promise, list[Version]]:
-    """The promise, and the versions of the registry under it: those of the same definitions where the promise was given."""
+def _promise(
+    model: Model, level: str, registry: ModelRegistry, given: Promise | None
+) -> tuple[Promise, list[Version]]:
+    """The promise, and the versions of the registry under it: those of the same definitions where
+    the promise was given.
+    """
     if given is not None:
         if given.model != model.name:
             raise UsageError(f"the promise is of model {given.model!r}, and this is {model.name!r}")
-        return given, [v for v in registry.versions(model.name, level) if v.manifest.fingerprint == given.fingerprint]
+        return given, [
+            v
+            for v in registry.versions(model.name, level)
+            if v.manifest.fingerprint == given.fingerprint
+        ]
     current = registry.current(model.name, level)
     held = promise_of_version(current)
     if held is None:
         raise DataError(
-            f"nothing was promised of {current}: keep the backtest with it, by `headwater backtest --json > backtest.json` and "
-            f"`headwater models promote {current.number} --promise backtest.json`"
+            f"nothing was promised of {current}: keep the backtest with it, by `headwater "
+            f"backtest --json > backtest.json` and `headwater models promote {current.number} "
+            "--promise backtest.json`"
         )
     return held, under_promise(registry, model.name, level, held)
 
 
 def _judged(model: Model, rows: DeliveredRows) -> DeliveredRows:
-    """The rows that judge the promise: all, or those of the approve-anyway holdout, whose outcomes no answer hides."""
+    """The rows that judge the promise: all, or those of the approve-anyway holdout, whose outcomes
+    no answer hides.
+    """
     kept = held_out(model, rows.frame)
     if kept is None:
         return rows
     if not kept.any():
         raise DataError(
-            f"model {model.name!r}: none of its {len(kept):,} served rows is of the approve-anyway holdout, and outcomes of others may be hidden; "
-            "enlarge the holdout"
+            f"model {model.name!r}: none of its {len(kept):,} served rows is of the "
+            "approve-anyway holdout, and outcomes of others may be hidden; enlarge the holdout"
         )
     left_out = rows.left_out + Counter({HIDDEN: int((~kept).sum())})
     return DeliveredRows(
@@ -151,13 +186,20 @@ def _judged(model: Model, rows: DeliveredRows) -> DeliveredRows:
 
 def _metric(promise: Promise, model: Model, evaluation: Evaluation | None) -> Metric:
     own = [] if evaluation is None or evaluation.metrics is None else evaluation.metrics
-    named = next((metric for metric in own if not isinstance(metric, str) and metric.name == promise.metric), promise.metric)
+    named = next(
+        (metric for metric in own if not isinstance(metric, str) and metric.name == promise.metric),
+        promise.metric,
+    )
     if promise.metric == "cost":
-        raise UsageError("the promise is of the metric 'cost', and a serving log has no costs; promise another headline metric")
+        raise UsageError(
+            "the promise is of the metric 'cost', and a serving log has no costs; promise another "
+            "headline metric"
+        )
     (metric,) = resolve([named], model.task_kind)
     if metric.cut:
         raise UsageError(
-            f"metric {metric.name!r} needs a threshold chosen in training, and a serving log has none; promise auc or precision@1%"
+            f"metric {metric.name!r} needs a threshold chosen in training, and a serving log has "
+            "none; promise auc or precision@1%"
         )
     return metric
 
@@ -169,13 +211,20 @@ def _horizon(model: Model, promise: Promise) -> int:
         return declared
     if not math.isfinite(promise.label_delay_seconds):
         raise DataError(
-            f"labels {model.labels.name!r} do not say how long an outcome may take, and the backtest has no label delays; give known_after="
+            f"labels {model.labels.name!r} do not say how long an outcome may take, and the "
+            "backtest has no label delays; give known_after="
         )
     return round(promise.label_delay_seconds * 1e6)
 
 
 def _result(
-    promise: Promise, level: str, versions: Sequence[str], weeks: Sequence[WeekDelivered], rows: DeliveredRows, now: int, unjudged: str
+    promise: Promise,
+    level: str,
+    versions: Sequence[str],
+    weeks: Sequence[WeekDelivered],
+    rows: DeliveredRows,
+    now: int,
+    unjudged: str,
 ) -> DeliveryResult:
     missed = [week for week in weeks if week.state == "missed"]
     judged = any(week.state in ("no miss shown", "missed") for week in weeks)

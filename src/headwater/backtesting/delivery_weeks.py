@@ -1,23 +1,30 @@
 """What each calendar week delivered, and whether it is a miss of the promise.
 
 week       Monday to Sunday, UTC
-matured    a week counts once the outcome of its last request could be known: at its end plus the labels' `known_after`, or where a
-           column says when outcomes are known, the longest delay in the backtest. So quick outcomes do not count before slow ones
+matured    a week counts once the outcome of its last request could be known: at its end plus the
+           labels' `known_after`, or where a column says when outcomes are known, the longest delay
+           in the backtest. So quick outcomes do not count before slow ones
 lacking    a matured week in which more than 5 % of the rows have no outcome is not judged
-interval   seven days are too few blocks: a week is judged together with the weeks before it, at least four weeks and eight blocks of the
-           kind that the backtest resampled. Days may depend on the days before, as in the backtest (`serial_dependence`)
-shortfall  promised minus delivered, so signed that worse is positive. The two are of other rows, so their variances add: standard errors
-           of the two intervals, Student's t with the degrees of freedom of Welch and Satterthwaite. Over days either error has as many
-           degrees of freedom as slow waves that it is read off, six to eight, and not one less than there are days: that would withdraw
-           one kept promise in eight where the days' effects are correlated by 0.6. Production's error is never below that of single days:
-           of six waves, one in forty estimates is below half of it, and a false withdrawal costs more than a week's delay
+interval   seven days are too few blocks: a week is judged together with the weeks before it, at
+           least four weeks and eight blocks of the kind that the backtest resampled. Days may
+           depend on the days before, as in the backtest (`serial_dependence`)
+shortfall  promised minus delivered, so signed that worse is positive. The two are of other rows, so
+           their variances add: standard errors of the two intervals, Student's t with the degrees
+           of freedom of Welch and Satterthwaite. Over days either error has as many degrees of
+           freedom as slow waves that it is read off, six to eight, and not one less than there are
+           days: that would withdraw one kept promise in eight where the days' effects are
+           correlated by 0.6. Production's error is never below that of single days: of six waves,
+           one in forty estimates is below half of it, and a false withdrawal costs more than a
+           week's delay
 margin     a shortfall below the least change worth having is not a miss
-family     weeks are looked at one by one, without end. The k-th look may spend 10 % / ((k + 1) (k + 2)), in all 5 %: under any
-           dependence between weeks, a promise that is kept is withdrawn in at most one of twenty models. The first look spends a
-           third of it, since its error is known least
+family     weeks are looked at one by one, without end. The k-th look may spend 10 % / ((k + 1) (k +
+           2)), in all 5 %: under any dependence between weeks, a promise that is kept is withdrawn
+           in at most one of twenty models. The first look spends a third of it, since its error is
+           known least
 
-Source: Welch, "The generalization of Student's problem when several different population variances are involved", 1947; Lan and DeMets,
-"Discrete sequential boundaries for clinical trials", 1983 (a share of the error for each look; Bonferroni holds the looks together).
+Source: Welch, "The generalization of Student's problem when several different population variances
+are involved", 1947; Lan and DeMets, "Discrete sequential boundaries for clinical trials", 1983 (a
+share of the error for each look; Bonferroni holds the looks together).
 """
 
 from __future__ import annotations
@@ -72,7 +79,9 @@ def allowed(look: int) -> float:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """How much worse than promised, with its interval, and the one-sided p-value of its being above the margin."""
+    """How much worse than promised, with its interval, and the one-sided p-value of its being above
+    the margin.
+    """
 
     estimate: Estimate
     p: float
@@ -83,16 +92,41 @@ def shortfall_of(promise: Promise, delivered: Estimate, error: float, freedom: f
 
     Args:
         promise: with its interval.
-        delivered: the metric in production. error: its standard error, with so many degrees of `freedom`.
+        delivered: the metric in production. error: its standard error, with so many degrees of
+            `freedom`.
 
-    >>> kept = Promise("m", "l", "", "auc", True, Estimate(0.70, 0.68, 0.72), 0.005, 30, "days", "", "", "", 0, 0.0, "", "", "")
-    >>> far, near = (shortfall_of(kept, Estimate(value, value - 0.02, value + 0.02), 0.01, 27) for value in (0.6, 0.69))
+    >>> kept = Promise(
+    ...     "m",
+    ...     "l",
+    ...     "",
+    ...     "auc",
+    ...     True,
+    ...     Estimate(0.70, 0.68, 0.72),
+    ...     0.005,
+    ...     30,
+    ...     "days",
+    ...     "",
+    ...     "",
+    ...     "",
+    ...     0,
+    ...     0.0,
+    ...     "",
+    ...     "",
+    ...     "",
+    ... )
+    >>> far, near = (
+    ...     shortfall_of(kept, Estimate(value, value - 0.02, value + 0.02), 0.01, 27)
+    ...     for value in (0.6, 0.69)
+    ... )
     >>> far.p < 1e-6, round(near.p, 2), round(near.estimate.low, 3)
     (True, 0.36, -0.018)
     """
     from scipy.special import stdtr, stdtrit
 
-    wide = max(promise.promised.high - promise.promised.value, promise.promised.value - promise.promised.low)
+    wide = max(
+        promise.promised.high - promise.promised.value,
+        promise.promised.value - promise.promised.low,
+    )
     own_freedom = promise.blocks - 1 if promise.freedom is None else promise.freedom
     own = wide / float(stdtrit(own_freedom, 1 - ALPHA / 2))
     sign = 1.0 if promise.higher_is_better else -1.0
@@ -108,7 +142,9 @@ def shortfall_of(promise: Promise, delivered: Estimate, error: float, freedom: f
 
 @dataclass
 class Weeks:
-    """The weeks of some rows; `kept` are weeks as they were judged before. unjudged: why outcomes judge none, if so."""
+    """The weeks of some rows; `kept` are weeks as they were judged before. unjudged: why outcomes
+    judge none, if so.
+    """
 
     promise: Promise
     metric: Metric
@@ -136,12 +172,27 @@ class Weeks:
 
     def _immature(self, number: int, mask: Bool) -> WeekDelivered:
         ready = timestamp_text((number + 1) * WEEK + _MONDAY + self.horizon)
-        return self._plain(number, mask, math.nan, "not matured", f"its last outcome may come until {ready}")
+        return self._plain(
+            number, mask, math.nan, "not matured", f"its last outcome may come until {ready}"
+        )
 
-    def _plain(self, number: int, mask: Bool, value: float, state: WeekState, reason: str) -> WeekDelivered:
+    def _plain(
+        self, number: int, mask: Bool, value: float, state: WeekState, reason: str
+    ) -> WeekDelivered:
         rows, missing = self.rows, math.nan
         counts = int(mask.sum()), int((mask & rows.known).sum()), int((mask & rows.default).sum())
-        return WeekDelivered(_date(number), *counts, value, _date(number), _NONE, _NONE, missing, missing, state, reason)
+        return WeekDelivered(
+            _date(number),
+            *counts,
+            value,
+            _date(number),
+            _NONE,
+            _NONE,
+            missing,
+            missing,
+            state,
+            reason,
+        )
 
     def _week(self, number: int, numbers: I64, look: int) -> WeekDelivered:
         """A week that has matured."""
@@ -155,25 +206,48 @@ class Weeks:
             return self._plain(number, mask, math.nan, "not judged", self.unjudged)
         missing = 1 - there.sum() / mask.sum()
         if missing > MOST_MISSING:
-            reason = f"{missing:.1%} of its predictions have no outcome, and those that have one may differ from them"
+            reason = (
+                f"{missing:.1%} of its predictions have no outcome, and those that have one may "
+                "differ from them"
+            )
             return self._plain(number, mask, math.nan, "not judged", reason)
         self.usable.append(number)
         value = float(self._evaluated(there, Blocks.whole(int(there.sum()))).value)
         if not self.promise.covers_other_periods:
             where = f" {self.promise.on}" if self.promise.on else ""
             return self._plain(
-                number, mask, value, "not judged", f"the backtest's interval holds{where} only, so it promises nothing of others"
+                number,
+                mask,
+                value,
+                "not judged",
+                f"the backtest's interval holds{where} only, so it promises nothing of others",
             )
         start, window, blocks = self._window(numbers)
         if blocks is None:
             few = f"an interval needs {MIN_BLOCKS} {self._unit}, and the weeks so far have fewer"
             if len(self.usable) < MIN_WEEKS:
-                few = f"a verdict takes {MIN_WEEKS} weeks with their outcomes, and this is number {len(self.usable)}"
+                few = (
+                    f"a verdict takes {MIN_WEEKS} weeks with their outcomes, and this is number "
+                    f"{len(self.usable)}"
+                )
             return self._plain(number, mask, value, "not judged", few)
-        delivered = self._evaluated(window, resample_weights(blocks.index, RESAMPLES, successive=blocks.successive))
+        delivered = self._evaluated(
+            window, resample_weights(blocks.index, RESAMPLES, successive=blocks.successive)
+        )
         if not math.isfinite(delivered.low):
-            return self._plain(number, mask, value, "not judged", f"{self.metric.name} has no interval on these rows")
-        short = shortfall_of(self.promise, Estimate(delivered.value, delivered.low, delivered.high), delivered.error, delivered.freedom)
+            return self._plain(
+                number,
+                mask,
+                value,
+                "not judged",
+                f"{self.metric.name} has no interval on these rows",
+            )
+        short = shortfall_of(
+            self.promise,
+            Estimate(delivered.value, delivered.low, delivered.high),
+            delivered.error,
+            delivered.freedom,
+        )
         state: WeekState = "missed" if short.p <= allowed(look) else "no miss shown"
         plain = self._plain(number, mask, value, state, "")
         return WeekDelivered(
@@ -191,7 +265,9 @@ class Weeks:
         )
 
     def _lists(self, number: int, mask: Bool) -> WeekDelivered:
-        """A week of rankings: the metric of the returned lists whose items all have an outcome, never compared with the promise."""
+        """A week of rankings: the metric of the returned lists whose items all have an outcome,
+        never compared with the promise.
+        """
         groups, known = self.rows.groups, self.rows.known
         assert groups is not None
         whole = mask & ~np.isin(groups, np.unique(groups[mask & ~known]))
@@ -200,10 +276,22 @@ class Weeks:
         if complete:
             context = RowContext(groups[whole], {})
             rows = Blocks.whole(int(whole.sum()))
-            evaluated = evaluate([self.metric], self.rows.y[whole], {"delivered": self.rows.score[whole]}, rows, context=context)
+            evaluated = evaluate(
+                [self.metric],
+                self.rows.y[whole],
+                {"delivered": self.rows.score[whole]},
+                rows,
+                context=context,
+            )
             value = float(evaluated.values[0, 0])
         of = f"{complete:,} of {lists:,} lists have an outcome for every returned item"
-        return self._plain(number, mask, value, "not judged", f"{of}; the value is of these lists as they were shown, and is not compared")
+        return self._plain(
+            number,
+            mask,
+            value,
+            "not judged",
+            f"{of}; the value is of these lists as they were shown, and is not compared",
+        )
 
     @property
     def _unit(self) -> str:
@@ -211,13 +299,21 @@ class Weeks:
 
     @property
     def _length(self) -> str | None:
-        """The blocks that the backtest resampled, as a length of time; None where they were values of a column."""
+        """The blocks that the backtest resampled, as a length of time; None where they were values
+        of a column.
+        """
         if self.promise.unit in ("days", "hours"):
             return {"days": "1d", "hours": "1h"}[self.promise.unit]
-        return self.promise.unit.removeprefix("blocks of ") if self.promise.unit.startswith("blocks of ") else None
+        return (
+            self.promise.unit.removeprefix("blocks of ")
+            if self.promise.unit.startswith("blocks of ")
+            else None
+        )
 
     def _window(self, numbers: I64) -> tuple[int, Bool, RowBlocks | None]:
-        """The weeks that are judged with this one: the first of them, their rows, and the blocks; None where there are too few."""
+        """The weeks that are judged with this one: the first of them, their rows, and the blocks;
+        None where there are too few.
+        """
         chosen: list[int] = []
         mask = np.zeros(len(numbers), np.bool_)
         for week in reversed(self.usable):
@@ -231,8 +327,17 @@ class Weeks:
         column = self.promise.unit.removeprefix("values of ").strip("'")
         codes = None
         if self._length is None and column in self.rows.frame.columns:
-            codes = self.rows.frame[column].filter(pl.Series(mask)).rank("dense").cast(pl.Int64).fill_null(0).to_numpy()
-        blocks = given_blocks(self.rows.t[mask], (self._length or "1d") if codes is None else column, codes)
+            codes = (
+                self.rows.frame[column]
+                .filter(pl.Series(mask))
+                .rank("dense")
+                .cast(pl.Int64)
+                .fill_null(0)
+                .to_numpy()
+            )
+        blocks = given_blocks(
+            self.rows.t[mask], (self._length or "1d") if codes is None else column, codes
+        )
         return blocks if blocks.result.count >= MIN_BLOCKS and not blocks.result.on else None
 
     def _evaluated(self, mask: Bool, blocks: Blocks) -> _Measured:
@@ -241,22 +346,35 @@ class Weeks:
         columns: dict[str, F64] = {}
         for name in self.metric.columns:
             if name not in rows.frame.columns:
-                raise UsageError(f"metric {self.metric.name!r} reads {name!r}, which no request had; promise another headline metric")
+                raise UsageError(
+                    f"metric {self.metric.name!r} reads {name!r}, which no request had; promise "
+                    "another headline metric"
+                )
             columns[name] = rows.frame[name].to_numpy()[mask]
         if not mask.any():
             return _Measured(math.nan, math.nan, math.nan, math.nan, math.nan)
-        evaluation = evaluate([self.metric], rows.y[mask], {"delivered": rows.score[mask]}, blocks, context=RowContext(None, columns))
+        evaluation = evaluate(
+            [self.metric],
+            rows.y[mask],
+            {"delivered": rows.score[mask]},
+            blocks,
+            context=RowContext(None, columns),
+        )
         spread = evaluation.spread(0, 0)
         low, high = spread.interval()
         if math.isnan(low):
             return _Measured(spread.value, low, high, math.nan, math.nan)
         # Of independent blocks; resampled ones vary a little too little.
-        single = float(np.nanstd(spread.draws, ddof=1)) * math.sqrt(evaluation.blocks / (evaluation.blocks - 1))
+        single = float(np.nanstd(spread.draws, ddof=1)) * math.sqrt(
+            evaluation.blocks / (evaluation.blocks - 1)
+        )
         if spread.series is None:
             return _Measured(spread.value, low, high, single, spread.freedom)
         error, half = max(spread.error, single), spread.value - low
         half = half * error / spread.error if spread.error > 0 else half
-        return _Measured(spread.value, spread.value - half, spread.value + half, error, spread.freedom)
+        return _Measured(
+            spread.value, spread.value - half, spread.value + half, error, spread.freedom
+        )
 
 
 @dataclass(frozen=True)

@@ -29,23 +29,36 @@ def definitions_text(model: Model, levels: Mapping[str, Level]) -> str:
         else "known at its horizon"
     )
     lines = [
-        f"model {model.name}: {model.task}, {len(model.features.feature_names)} features of service {model.features.name}",
+        (
+            f"model {model.name}: {model.task}, {len(model.features.feature_names)} features of "
+            f"service {model.features.name}"
+        ),
         f"labels {labels.name}: {labels.label_name}, asked at {labels.timestamp_field}, {known}",
     ]
     lines += [f"view {view.name}: {_view(view)}" for view in model.features.views_within]
-    lines += [f"third party {http.name}: {_third_party(http)}" for http in model.features.http_features]
+    lines += [
+        f"third party {http.name}: {_third_party(http)}" for http in model.features.http_features
+    ]
     lines += [f"request field {f.name}: {f.dtype.__name__}" for f in model.features.request_fields]
-    lines += [f"request feature {f.name}({', '.join(f.parameters)})" for f in model.features.request_features]
+    lines += [
+        f"request feature {f.name}({', '.join(f.parameters)})"
+        for f in model.features.request_features
+    ]
     lines += [f"level {name}: {level.describe(model)}" for name, level in levels.items()]
     return "\n".join(lines)
 
 
 def _view(view: FeatureView) -> str:
     keys = ", ".join(_key(view, key) for key in view.keys)
-    functions = ", ".join(dict.fromkeys(f"{a.function}({', '.join(a.columns)})" for a in view.features))
+    functions = ", ".join(
+        dict.fromkeys(f"{a.function}({', '.join(a.columns)})" for a in view.features)
+    )
     windows = ", ".join(dict.fromkeys(f.window.suffix for f in view.outputs))
     source = view.source
-    return f"{functions} over {windows} by ({keys}) of source {source.name}{_events(source)}; {view.freshness}"
+    return (
+        f"{functions} over {windows} by ({keys}) of source {source.name}{_events(source)}; "
+        f"{view.freshness}"
+    )
 
 
 def _key(view: FeatureView, key: str) -> str:
@@ -59,40 +72,58 @@ def _key(view: FeatureView, key: str) -> str:
 
 def _third_party(http: HttpFeatures) -> str:
     source = http.view.source
-    known = f"answers of source {source.name}{_events(source)}, the latest before the request" if http.trains else "not in training"
+    known = (
+        f"answers of source {source.name}{_events(source)}, the latest before the request"
+        if http.trains
+        else "not in training"
+    )
     return f"{', '.join(http.response)} by ({', '.join(http.request)}) from {http.place}; {known}"
 
 
 def _events(source: Source) -> str:
     if isinstance(source.history, Enriched):
         return f" ({source.history}), known as late as the last of these"
-    known = source.known_at_field or (f"{source.timestamp_field} + {source.known_after}" if source.delay else source.timestamp_field)
+    known = source.known_at_field or (
+        f"{source.timestamp_field} + {source.known_after}"
+        if source.delay
+        else source.timestamp_field
+    )
     return f" at {source.timestamp_field}, known at {known}"
 
 
 def assumptions(model: Model, refits: Refits) -> Sequence[str]:
     """What holds only if the world does not react to the model."""
     paragraphs = """
-The requests, events and outcomes are those of the past. A model that acts on its predictions changes them: what it blocks, shows or
-prices leads to other events than were recorded.
+The requests, events and outcomes are those of the past. A model that acts on its predictions
+changes them: what it blocks, shows or prices leads to other events than were recorded.
 
-Where requests share something (stock, drivers, attention, attackers), helping one changes another; the lift of a live model can be
-smaller or larger than here. A randomised experiment in production tells.
+Where requests share something (stock, drivers, attention, attackers), helping one changes another;
+the lift of a live model can be smaller or larger than here. A randomised experiment in production
+tells.
 
-Each level's features are as old as its freshness promises. Jobs that fail or fall behind are older; measured ages from a serving log
-show what production really gives.
+Each level's features are as old as its freshness promises. Jobs that fail or fall behind are older;
+measured ages from a serving log show what production really gives.
 
-Intervals come from resampling parts of the test period (MODEL was trained TIMES a level): they hold for days like these, not for a
-season or a shock that the data do not contain.
+Intervals come from resampling parts of the test period (MODEL was trained TIMES a level): they hold
+for days like these, not for a season or a shock that the data do not contain.
 """
     fits = refits.seeds + refits.days
     times = "once" if fits == 1 else f"{fits} times"
     return tuple(
-        " ".join(paragraph.split()) for paragraph in paragraphs.replace("MODEL", model.name).replace("TIMES", times).strip().split("\n\n")
+        " ".join(paragraph.split())
+        for paragraph in paragraphs.replace("MODEL", model.name)
+        .replace("TIMES", times)
+        .strip()
+        .split("\n\n")
     )
 
 
-def how_sure(evaluation: Evaluation, blocks: BlocksResult, refits: Refits | None, seconds: Mapping[str, float] | None = None) -> str:
+def how_sure(
+    evaluation: Evaluation,
+    blocks: BlocksResult,
+    refits: Refits | None,
+    seconds: Mapping[str, float] | None = None,
+) -> str:
     """How intervals were made, what they cover and what that cost, in sentences.
 
     Args:
@@ -108,9 +139,11 @@ def how_sure(evaluation: Evaluation, blocks: BlocksResult, refits: Refits | None
     'Each level was trained 6 times: refits took 12 s of 40 s.'
     >>> how_sure(Evaluation(), BlocksResult("days", 9, 9, "", "as asked for", 1.2), Refits(0))[:123]
     '95 % intervals by turned signs of 9 test days; a few have most rows: they weigh like 1.2 equal ones (as asked for)'
-    >>> how_sure(Evaluation(), BlocksResult("hours", 48, 2, "on these 2 days", "hours"), Refits(0))[-68:]
+    >>> how_sure(Evaluation(), BlocksResult("hours", 48, 2, "on these 2 days", "hours"), Refits(0))[
+    ...     -68:
+    ... ]
     'They hold on these 2 days: no other day was seen, so none is a LIFT.'
-    """
+    """  # noqa: E501
     drawn = (
         f"{blocks.count:,} test {blocks.describes}"
         if blocks.describes in ("days", "hours")
@@ -125,15 +158,28 @@ def how_sure(evaluation: Evaluation, blocks: BlocksResult, refits: Refits | None
     if refits is None:
         return f"{start}. Nothing was trained here: intervals cover these scores only.{end}"
     fits = refits.days + refits.seeds
-    took = f": refits took {_seconds(seconds['refits'])} of {_seconds(seconds['total'])}" if seconds and "refits" in seconds else ""
+    took = (
+        f": refits took {_seconds(seconds['refits'])} of {_seconds(seconds['total'])}"
+        if seconds and "refits" in seconds
+        else ""
+    )
     cost = f" Each level was trained {fits} times{took}."
     if refits.days:
         seeds = "" if refits.seeds == 1 else f"; values are means over {refits.seeds} seeds"
-        covers = "They cover the lift of the training procedure, trained again, on later periods like these"
-        return f"{start} and {refits.days} refits on random halves of the training days. {covers}{seeds}.{cost}{end}"
+        covers = (
+            "They cover the lift of the training procedure, trained again, on later periods like "
+            "these"
+        )
+        return (
+            f"{start} and {refits.days} refits on random halves of the training days. "
+            f"{covers}{seeds}.{cost}{end}"
+        )
     if refits.seeds > 1:
         covers = "They hold for models trained again on the same days"
-        return f"{start} and {refits.seeds} fits with other seeds, over which values are means. {covers}.{cost}{end}"
+        return (
+            f"{start} and {refits.seeds} fits with other seeds, over which values are means. "
+            f"{covers}.{cost}{end}"
+        )
     return f"{start}. Each level was trained once: intervals cover the fitted models only.{end}"
 
 
@@ -151,4 +197,6 @@ def value_of(how: Evaluation) -> Value | None:
     given = how.value
     if given is None:
         return None
-    return Value(given.volume, given.acted_on, given.hit, given.false_alarm, given.late, dict(given.costs))
+    return Value(
+        given.volume, given.acted_on, given.hit, given.false_alarm, given.late, dict(given.costs)
+    )

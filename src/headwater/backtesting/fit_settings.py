@@ -27,21 +27,31 @@ _SPACES: tuple[Mapping[str, Sequence[object]], ...] = (
 
 
 def trial_settings(tuning: Tuning, known: Sequence[str], seed: int) -> list[dict[str, object]]:
-    """The parameters of each trial, for an estimator with these parameters; equal ones are tried once.
+    """The parameters of each trial, for an estimator with these parameters; equal ones are tried
+    once.
 
     Raises:
-        UsageError: no space was given, and none is known for such an estimator; or it lacks a parameter.
+        UsageError: no space was given, and none is known for such an estimator; or it lacks a
+            parameter.
 
     >>> trial_settings(Tuning(trials=3, space={"max_depth": [2, 4, 8]}), ["max_depth"], seed=0)
     [{}, {'max_depth': 8}, {'max_depth': 4}]
     """
     space = tuning.space or next((space for space in _SPACES if set(space) <= set(known)), None)
     if space is None:
-        raise UsageError("Tuning() knows no space for this estimator; give space={parameter: [values]}")
+        raise UsageError(
+            "Tuning() knows no space for this estimator; give space={parameter: [values]}"
+        )
     for name in space:
         if name not in known:
-            raise UsageError(f"Tuning(space=): the estimator has no parameter {name!r}; it has {', '.join(sorted(known)[:20])}")
+            raise UsageError(
+                f"Tuning(space=): the estimator has no parameter {name!r}; it has "
+                f"{', '.join(sorted(known)[:20])}"
+            )
     random = np.random.default_rng(seed)
-    drawn = [{name: list(values)[random.integers(len(values))] for name, values in space.items()} for _ in range(tuning.trials - 1)]
+    drawn = [
+        {name: list(values)[random.integers(len(values))] for name, values in space.items()}
+        for _ in range(tuning.trials - 1)
+    ]
     trials: list[dict[str, object]] = [{}, *drawn]
     return [trial for i, trial in enumerate(trials) if trial not in trials[:i]]

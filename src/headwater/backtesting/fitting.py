@@ -1,4 +1,6 @@
-"""One fit of one level at one fold, with settings and thresholds chosen on held-out training rows."""
+"""One fit of one level at one fold, with settings and thresholds chosen on held-out training
+rows.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _HELD_OUT = 0.75  # of the training rows are fitted; settings and thresholds are
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, its operating threshold and the one of least cost (NaN where nothing asked for them), and its settings."""
+    """A fitted model, its operating threshold and the one of least cost (NaN where nothing asked
+    for them), and its settings.
+    """
 
     fitted: Fitted
     threshold: float = float("nan")
@@ -42,7 +46,8 @@ class Fit:
 class Fitter:
     """Fits a model on rows of a level's features.
 
-    outcomes: of all requests. columns: further inputs of metrics, (requests) each. headline: what tuning is judged by.
+    outcomes: of all requests. columns: further inputs of metrics, (requests) each. headline: what
+    tuning is judged by.
     cuts: which thresholds are needed, "operating" or "cheapest".
     """
 
@@ -56,7 +61,9 @@ class Fitter:
     seed: int
 
     def fit(self, frame: pl.DataFrame, train: I64, seed: int) -> Fit:
-        """The model fitted on the rows `train` of `frame`: int64, by time; a row may occur several times."""
+        """The model fitted on the rows `train` of `frame`: int64, by time; a row may occur several
+        times.
+        """
         if self.model.estimator is not None and is_fitted(self.model.estimator):
             fitted = self._fit(self.model, frame, train, seed)
             return self._settled(fitted, frame, train, {})
@@ -64,13 +71,24 @@ class Fitter:
             return Fit(self._fit(self.model, frame, train, seed))
         early, late = self._held_out(train)
         tried = [
-            (settings, self._fit(self._set(frame, early, settings, seed), frame, early, seed)) for settings in self._settings(frame, train)
+            (settings, self._fit(self._set(frame, early, settings, seed), frame, early, seed))
+            for settings in self._settings(frame, train)
         ]
-        settings, probe = max(tried, key=lambda trial: self._merit(trial[1], frame, late)) if len(tried) > 1 else tried[0]
+        settings, probe = (
+            max(tried, key=lambda trial: self._merit(trial[1], frame, late))
+            if len(tried) > 1
+            else tried[0]
+        )
         fitted = self._fit(self._set(frame, train, settings, seed), frame, train, seed)
         changed = ", ".join(f"{name}={value}" for name, value in settings.items())
         if self.tuning:
-            fitted = replace(fitted, description=f"{fitted.description}; tuned by {len(tried)} trials: {changed or 'as it was given'}")
+            fitted = replace(
+                fitted,
+                description=(
+                    f"{fitted.description}; tuned by {len(tried)} trials: "
+                    f"{changed or 'as it was given'}"
+                ),
+            )
         return replace(self._settled(probe, frame, late, settings), fitted=fitted)
 
     def _fit(self, model: Model, frame: pl.DataFrame, rows: I64, seed: int) -> Fitted:
@@ -79,10 +97,15 @@ class Fitter:
         return fit_outcomes(model, frame[rows], replace(mine, groups=groups), seed=seed, threads=1)
 
     def _held_out(self, train: I64) -> tuple[I64, I64]:
-        """The earlier rows, and the later ones that settings and thresholds are judged on; all rows twice where these do not suffice."""
+        """The earlier rows, and the later ones that settings and thresholds are judged on; all rows
+        twice where these do not suffice.
+        """
         cut = int(len(train) * _HELD_OUT)
         if self.outcomes.groups is not None:  # a list is not cut in two
-            while 0 < cut < len(train) and self.outcomes.groups[train[cut]] == self.outcomes.groups[train[cut - 1]]:
+            while (
+                0 < cut < len(train)
+                and self.outcomes.groups[train[cut]] == self.outcomes.groups[train[cut - 1]]
+            ):
                 cut += 1
         early, late = train[:cut], train[cut:]
         few = any(len(np.unique(self.outcomes.y[rows])) < 2 for rows in (early, late))
@@ -93,16 +116,25 @@ class Fitter:
             return [{}]
         estimator = self._estimator(frame, train, self.seed)
         if not hasattr(estimator, "get_params"):
-            raise UsageError(f"tune: {type(estimator).__name__} has no get_params() and set_params(), so its settings cannot be tuned")
+            raise UsageError(
+                f"tune: {type(estimator).__name__} has no get_params() and set_params(), so its "
+                "settings cannot be tuned"
+            )
         return trial_settings(self.tuning, list(estimator.get_params()), self.seed)
 
     def _estimator(self, frame: pl.DataFrame, rows: I64, seed: int) -> object:
         if self.model.estimator is not None:
             return self.model.estimator
-        graded = self.model.task_type.lists and bool((~np.isin(self.outcomes.y[rows], (0, 1))).any())
-        return default_estimator(self.model.task_type, fit_encoding(frame[rows]), graded=graded, seed=seed, threads=1)[0]
+        graded = self.model.task_type.lists and bool(
+            (~np.isin(self.outcomes.y[rows], (0, 1))).any()
+        )
+        return default_estimator(
+            self.model.task_type, fit_encoding(frame[rows]), graded=graded, seed=seed, threads=1
+        )[0]
 
-    def _set(self, frame: pl.DataFrame, rows: I64, settings: Mapping[str, object], seed: int) -> Model:
+    def _set(
+        self, frame: pl.DataFrame, rows: I64, settings: Mapping[str, object], seed: int
+    ) -> Model:
         """The model with an unfitted estimator of these settings."""
         if not settings:
             return self.model
@@ -117,11 +149,15 @@ class Fitter:
         if groups is not None:
             score = places(groups, score)
         context = RowContext(groups, {name: column[rows] for name, column in self.columns.items()})
-        scored = ScoredRows("tuning", y, score, Blocks.whole(len(y)), cut.threshold, cut.cheapest, context)
+        scored = ScoredRows(
+            "tuning", y, score, Blocks.whole(len(y)), cut.threshold, cut.cheapest, context
+        )
         value = float(self.headline.compute(scored)[0])
         return -np.inf if np.isnan(value) else value if self.headline.higher_is_better else -value
 
-    def _settled(self, fitted: Fitted, frame: pl.DataFrame, rows: I64, settings: Mapping[str, object]) -> Fit:
+    def _settled(
+        self, fitted: Fitted, frame: pl.DataFrame, rows: I64, settings: Mapping[str, object]
+    ) -> Fit:
         """The thresholds that are best on these rows."""
         if not self.cuts:
             return Fit(fitted, settings=settings)

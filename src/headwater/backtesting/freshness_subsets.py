@@ -1,4 +1,6 @@
-"""Levels between a stale and a fresh one: trained on columns of the two, and judged on parts of the same test rows."""
+"""Levels between a stale and a fresh one: trained on columns of the two, and judged on parts of the
+same test rows.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,12 @@ class Mixtures:
 
     def level(self, chosen: Chosen) -> Level:
         """The level of a set."""
-        return mixed_level(self.experiment.model, self.stale, self.fresh, [u for u in self.units if u.name in chosen])
+        return mixed_level(
+            self.experiment.model,
+            self.stale,
+            self.fresh,
+            [u for u in self.units if u.name in chosen],
+        )
 
     def train(self, sets: Iterable[Chosen]) -> None:
         """Train those of these sets that were not yet."""
@@ -76,22 +83,33 @@ class Mixtures:
             return
         stale, fresh = self._ends
         units = {chosen: [unit for unit in self.units if unit.name in chosen] for chosen in new}
-        rows = {self.name(chosen): mixed_rows(self.experiment.model, stale, fresh, units[chosen]) for chosen in new}
+        rows = {
+            self.name(chosen): mixed_rows(self.experiment.model, stale, fresh, units[chosen])
+            for chosen in new
+        }
         levels = {self.name(chosen): self.level(chosen) for chosen in new}
         scores = self.experiment.trainer(levels, rows, replays=False).scores()
         self._scores.update({chosen: scores[self.name(chosen)] for chosen in new})
 
     def value(self, chosen: Chosen) -> float:
-        """The metric of a set on the days that choose, so signed that more is better; minus infinity where it is undefined."""
+        """The metric of a set on the days that choose, so signed that more is better; minus
+        infinity where it is undefined.
+        """
         if chosen not in self._values:
             self.train([chosen])
-            evaluation = self._judge([chosen]).evaluation(self.choosing, self._by_block.select(self.choosing))
+            evaluation = self._judge([chosen]).evaluation(
+                self.choosing, self._by_block.select(self.choosing)
+            )
             value = float(evaluation.values[0, 0])
-            self._values[chosen] = -np.inf if np.isnan(value) else value if self.metric.higher_is_better else -value
+            self._values[chosen] = (
+                -np.inf if np.isnan(value) else value if self.metric.higher_is_better else -value
+            )
         return self._values[chosen]
 
     def judged(self, sets: Iterable[Chosen], mask: Bool) -> ResampledMetrics:
-        """The metric of these sets on a part of the test rows, with resamples of the days of that part: `mask` is bool (test rows)."""
+        """The metric of these sets on a part of the test rows, with resamples of the days of that
+        part: `mask` is bool (test rows).
+        """
         chosen = list(dict.fromkeys(sets))
         self.train(chosen)
         return self._judge(chosen).evaluation(mask, self.experiment.resampled(mask))
@@ -104,7 +122,9 @@ class Mixtures:
     @cached_property
     def choosing(self) -> Bool:
         """The test rows of every other day (or block), which choose; the others report."""
-        return np.asarray(np.unique(self.experiment.blocks, return_inverse=True)[1] % 2 == 0, np.bool_)
+        return np.asarray(
+            np.unique(self.experiment.blocks, return_inverse=True)[1] % 2 == 0, np.bool_
+        )
 
     @cached_property
     def _ends(self) -> tuple[LevelRows, LevelRows]:
@@ -114,7 +134,9 @@ class Mixtures:
 
     def _judge(self, sets: Sequence[Chosen]) -> Judge:
         scores = {self.name(chosen): self._scores[chosen] for chosen in sets}
-        return self.experiment.judge({self.name(chosen): self.level(chosen) for chosen in sets}, scores, self._by_block)
+        return self.experiment.judge(
+            {self.name(chosen): self.level(chosen) for chosen in sets}, scores, self._by_block
+        )
 
     @cached_property
     def _by_block(self) -> Blocks:

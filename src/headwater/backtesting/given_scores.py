@@ -1,4 +1,6 @@
-"""A backtest of predictions that were made elsewhere: nothing is trained, and no feature is defined."""
+"""A backtest of predictions that were made elsewhere: nothing is trained, and no feature is
+defined.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ _OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
 
 @dataclass(frozen=True)
 class GivenRows:
-    """Scores as they are judged: the table, its levels in order, and the levels' freshness where it was said."""
+    """Scores as they are judged: the table, its levels in order, and the levels' freshness where it
+    was said.
+    """
 
     frame: pl.DataFrame
     scores: Scores
@@ -63,8 +67,10 @@ def judge_scores(
     """The verdict on scores, and the table that was judged.
 
     Raises:
-        UsageError: an unknown level or column, or something that needs training: a split, costs, tuning, a metric at a threshold.
-        DataError: rows without a score, a label or a time, a request that occurs twice, a column of another type.
+        UsageError: an unknown level or column, or something that needs training: a split, costs,
+            tuning, a metric at a threshold.
+        DataError: rows without a score, a label or a time, a request that occurs twice, a column of
+            another type.
     """
     started = clock.stopwatch()
     _refuse_training(evaluation)
@@ -78,41 +84,66 @@ def judge_scores(
         return msgspec.structs.replace(level, describes=describes, kind=kind, age_seconds=age)
 
     slices = [
-        msgspec.structs.replace(row_slice, levels=[with_freshness(level) for level in row_slice.levels]) for row_slice in result.slices
+        msgspec.structs.replace(
+            row_slice, levels=[with_freshness(level) for level in row_slice.levels]
+        )
+        for row_slice in result.slices
     ]
-    return msgspec.structs.replace(result, levels=[with_freshness(level) for level in result.levels], slices=slices), rows.frame
+    return msgspec.structs.replace(
+        result, levels=[with_freshness(level) for level in result.levels], slices=slices
+    ), rows.frame
 
 
 def _refuse_training(evaluation: Evaluation) -> None:
-    wanted: dict[str, object] = {"split": evaluation.split, "costs": evaluation.costs, "tune": evaluation.tune}
+    wanted: dict[str, object] = {
+        "split": evaluation.split,
+        "costs": evaluation.costs,
+        "tune": evaluation.tune,
+    }
     wanted["offset_curves"] = evaluation.offset_curves or None
     for name, value in wanted.items():
         if value is not None:
-            raise UsageError(f"backtest(scores=) trains nothing, so Evaluation({name}=) does not apply; leave it out. All rows are judged")
+            raise UsageError(
+                f"backtest(scores=) trains nothing, so Evaluation({name}=) does not apply; leave "
+                "it out. All rows are judged"
+            )
 
 
 def _read(scores: Scores, levels: Mapping[str, object] | None) -> GivenRows:
     frame = as_frame(scores.table, "scores")
-    for role, names in (("id", scores.identity), ("time", (scores.time,)), ("label", (scores.label,))):
+    for role, names in (
+        ("id", scores.identity),
+        ("time", (scores.time,)),
+        ("label", (scores.label,)),
+    ):
         for name in names:
             if name not in frame.columns:
                 raise DataError(
-                    f"scores: no column {name!r}, the {role} of each request. Name it with --{role} COLUMN, or "
-                    f"hw.evaluation.Scores(table, {role}=...); {nearest(name, frame.columns)}"
+                    f"scores: no column {name!r}, the {role} of each request. Name it with "
+                    f"--{role} COLUMN, or hw.evaluation.Scores(table, {role}=...); "
+                    f"{nearest(name, frame.columns)}"
                 )
     if frame[scores.time].dtype == pl.String:
         frame = _parsed(frame, scores.time)
     own = {*scores.identity, scores.time, scores.label}
-    chosen = list(levels or scores.levels or [n for n, dtype in frame.schema.items() if _of_scores(dtype) and n not in own])
+    chosen = list(
+        levels
+        or scores.levels
+        or [n for n, dtype in frame.schema.items() if _of_scores(dtype) and n not in own]
+    )
     if not chosen:
-        raise DataError("scores: no column of scores: no float column besides identity, time and label; name them by levels=[...]")
+        raise DataError(
+            "scores: no column of scores: no float column besides identity, time and label; name "
+            "them by levels=[...]"
+        )
     _check_columns(frame, scores, chosen)
     _refuse_gaps(frame, scores, [*scores.identity, scores.time, scores.label, *chosen])
     freshness = {name: levels[name] if levels else None for name in chosen}
     for name, of_level in freshness.items():
         if not (of_level is None or isinstance(of_level, Freshness)):
             raise UsageError(
-                f"levels={{{name!r}: {of_level!r}}}: with scores=, give each level a freshness such as hw.batch('1d'), or None"
+                f"levels={{{name!r}: {of_level!r}}}: with scores=, give each level a freshness "
+                "such as hw.batch('1d'), or None"
             )
     return GivenRows(frame, scores, freshness)  # type: ignore[arg-type]  # as checked above
 
@@ -123,19 +154,28 @@ def _check_columns(frame: pl.DataFrame, scores: Scores, chosen: Sequence[str]) -
     for name in chosen:
         if name not in frame.columns or name in own:
             raise UsageError(
-                f"scores: level {name!r} is not a column of scores; {nearest(name, [c for c in frame.columns if c not in own])}"
+                f"scores: level {name!r} is not a column of scores; "
+                f"{nearest(name, [c for c in frame.columns if c not in own])}"
             )
         if not (frame[name].dtype.is_numeric() or _is_list(frame[name].dtype)):
             raise DataError(
-                f"scores: level {name!r} is of type {frame[name].dtype}; scores are numbers, of several classes a list of numbers, so cast "
-                "the column first"
+                f"scores: level {name!r} is of type {frame[name].dtype}; scores are numbers, of "
+                "several classes a list of numbers, so cast the column first"
             )
     lists = [name for name in chosen if _is_list(frame[name].dtype)]
     if lists and len(lists) < len(chosen):
         plain = next(name for name in chosen if name not in lists)
-        raise DataError(f"scores: level {lists[0]!r} has lists of probabilities and level {plain!r} has numbers; give lists at every level")
-    if not lists and not (frame[scores.label].dtype.is_numeric() or frame[scores.label].dtype == pl.Boolean):
-        raise DataError(f"scores: the label {scores.label!r} is of type {frame[scores.label].dtype}; it is a number or a boolean")
+        raise DataError(
+            f"scores: level {lists[0]!r} has lists of probabilities and level {plain!r} has "
+            "numbers; give lists at every level"
+        )
+    if not lists and not (
+        frame[scores.label].dtype.is_numeric() or frame[scores.label].dtype == pl.Boolean
+    ):
+        raise DataError(
+            f"scores: the label {scores.label!r} is of type {frame[scores.label].dtype}; it is a "
+            "number or a boolean"
+        )
 
 
 def _is_list(dtype: pl.DataType) -> bool:
@@ -152,7 +192,10 @@ def _parsed(frame: pl.DataFrame, time: str) -> pl.DataFrame:
     """Request times of a csv file: ISO 8601 with an offset."""
     naive = frame.filter(~pl.col(time).str.contains(_OFFSET))[time]
     if len(naive):
-        raise DataError(f"scores: {len(naive)} times, such as {naive[0]!r}, have no offset from UTC; write them like 2024-05-01T08:30:00Z")
+        raise DataError(
+            f"scores: {len(naive)} times, such as {naive[0]!r}, have no offset from UTC; write "
+            "them like 2024-05-01T08:30:00Z"
+        )
     return frame.with_columns(pl.col(time).str.to_datetime(time_zone="UTC"))
 
 
@@ -161,15 +204,19 @@ def _refuse_gaps(frame: pl.DataFrame, scores: Scores, needed: list[str]) -> None
         raise DataError("scores: the table has no rows")
     twice = int(frame.select(pl.struct(scores.identity).is_duplicated().sum()).item())
     if twice:
-        raise DataError(f"scores: {twice} rows share their {', '.join(scores.identity)} with another; give one row for each request")
+        raise DataError(
+            f"scores: {twice} rows share their {', '.join(scores.identity)} with another; give "
+            "one row for each request"
+        )
     for name in needed:
         column = frame[name]
         bad = _gaps(column)
         if bad.any():
             first = frame.filter(bad).select(scores.identity).row(0)
             raise DataError(
-                f"scores: {int(bad.sum())} of {frame.height} rows have no finite {name!r}, the first with {', '.join(scores.identity)} = "
-                f"{', '.join(map(str, first))}. Every level is judged on the same requests: give a score for each (a default where a "
+                f"scores: {int(bad.sum())} of {frame.height} rows have no finite {name!r}, the "
+                f"first with {', '.join(scores.identity)} = {', '.join(map(str, first))}. Every "
+                "level is judged on the same requests: give a score for each (a default where a "
                 "level has none), or leave the request out at all levels"
             )
 
@@ -181,7 +228,9 @@ def _gaps(column: pl.Series) -> pl.Series:
         inner = column.dtype.inner  # type: ignore[attr-defined]
         whole = column.cast(pl.List(inner)).list.eval(finite).list.all()
         return ~whole.fill_null(value=False)
-    return column.is_null() | (column.is_nan() | column.is_infinite() if column.dtype.is_float() else False)
+    return column.is_null() | (
+        column.is_nan() | column.is_infinite() if column.dtype.is_float() else False
+    )
 
 
 def _task(rows: GivenRows) -> Task:
@@ -190,14 +239,24 @@ def _task(rows: GivenRows) -> Task:
     if any(_is_list(rows.frame[name].dtype) for name in rows.levels):
         return "multiclass"
     label = rows.frame[rows.scores.label]
-    return "binary" if label.dtype == pl.Boolean or label.cast(pl.Float64).is_in([0.0, 1.0]).all() else "regression"
+    return (
+        "binary"
+        if label.dtype == pl.Boolean or label.cast(pl.Float64).is_in([0.0, 1.0]).all()
+        else "regression"
+    )
 
 
 def _experiment(rows: GivenRows, evaluation: Evaluation, resources: Resources) -> ExperimentRows:
     """All rows as test rows of a model without features."""
     scores = rows.scores
     requests = read_rows(rows.frame, scores.time)
-    labels = Labels(_NAME, table=rows.frame, timestamp_field=scores.time, label=rows.scores.label, known_after="0s")
+    labels = Labels(
+        _NAME,
+        table=rows.frame,
+        timestamp_field=scores.time,
+        label=rows.scores.label,
+        known_after="0s",
+    )
     model = Model(_NAME, features=_NO_FEATURES, labels=labels, task=_task(rows))
     requests = Requests(requests.frame, requests.t, rows.frame[scores.label], requests.t, Counter())
     labelled = outcomes(model, rows.frame[scores.label], requests.frame, scores.classes)
@@ -206,47 +265,73 @@ def _experiment(rows: GivenRows, evaluation: Evaluation, resources: Resources) -
         check_classes(labelled.y, "scores")
     every = np.ones(len(requests.t), np.bool_)
     split = Split((Fold(int(requests.t.min()), ~every, every),), ~every, every, Counter())
-    chosen = evaluation if evaluation.metrics is not None else dataclasses.replace(evaluation, metrics=_metrics(rows, model))
+    chosen = (
+        evaluation
+        if evaluation.metrics is not None
+        else dataclasses.replace(evaluation, metrics=_metrics(rows, model))
+    )
     judged = judged_by(model, chosen)
     for metric in judged.metrics:
         if metric.cut:
             raise UsageError(
-                f"metric {metric.name!r} needs a threshold chosen in training, and scores have none; ask for precision@1% or auc"
+                f"metric {metric.name!r} needs a threshold chosen in training, and scores have "
+                "none; ask for precision@1% or auc"
             )
-    columns = {name: requests.frame[name].to_numpy() for metric in judged.metrics for name in metric.columns}
-    return ExperimentRows(model, chosen, judged, resources, requests, labelled, requests, split, None, columns)
+    columns = {
+        name: requests.frame[name].to_numpy()
+        for metric in judged.metrics
+        for name in metric.columns
+    }
+    return ExperimentRows(
+        model, chosen, judged, resources, requests, labelled, requests, split, None, columns
+    )
 
 
 def _check_probabilities(rows: GivenRows, model: Model, labelled: LabelValues) -> None:
-    """Refuse lists where the task has one score a request, and lists that are not a probability of each class."""
+    """Refuse lists where the task has one score a request, and lists that are not a probability of
+    each class.
+    """
     lists = [name for name in rows.levels if _is_list(rows.frame[name].dtype)]
     if not model.task_type.classes:
         if lists or rows.scores.classes is not None:
             what = f"level {lists[0]!r} has lists" if lists else "classes= was given"
-            raise DataError(f"scores: the task is {model.task_kind!r}, and {what}; give a number for each request, or task='multiclass'")
+            raise DataError(
+                f"scores: the task is {model.task_kind!r}, and {what}; give a number for each "
+                "request, or task='multiclass'"
+            )
         return
     if not lists:
         raise DataError(
-            f"scores: of several classes a score is a list with the probability of each; level {next(iter(rows.levels))!r} has numbers"
+            "scores: of several classes a score is a list with the probability of each; level "
+            f"{next(iter(rows.levels))!r} has numbers"
         )
     unknown = np.isnan(labelled.y)
     if unknown.any():
         first = rows.frame[rows.scores.label].filter(pl.Series(unknown))[0]
-        raise DataError(f"scores: {int(unknown.sum())} labels, such as {first!r}, are none of the classes {list(labelled.classes)}")
+        raise DataError(
+            f"scores: {int(unknown.sum())} labels, such as {first!r}, are none of the classes "
+            f"{list(labelled.classes)}"
+        )
     if len(labelled.classes) < 2:
         raise DataError(
-            f"scores: the labels have the class {list(labelled.classes)} alone; name all of them: hw.evaluation.Scores(table, classes=[...])"
+            f"scores: the labels have the class {list(labelled.classes)} alone; name all of them: "
+            "hw.evaluation.Scores(table, classes=[...])"
         )
     for name in lists:
         widths = rows.frame[name].cast(pl.List(pl.Float64)).list.len().unique().sort().to_list()
         if widths != [len(labelled.classes)]:
             raise DataError(
-                f"scores: level {name!r} has lists of {', '.join(map(str, widths[:5]))} values, and there are {len(labelled.classes)} classes, "
-                f"{list(labelled.classes)[:12]}; give a probability of each, and the order as hw.evaluation.Scores(table, classes=[...])"
+                f"scores: level {name!r} has lists of {', '.join(map(str, widths[:5]))} values, "
+                f"and there are {len(labelled.classes)} classes, {list(labelled.classes)[:12]}; "
+                "give a probability of each, and the order as hw.evaluation.Scores(table, "
+                "classes=[...])"
             )
         values = _score(rows.frame[name])
         if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-3):
-            raise DataError(f"scores: level {name!r} has lists that do not sum to 1, or values below 0; give the probability of each class")
+            raise DataError(
+                f"scores: level {name!r} has lists that do not sum to 1, or values below 0; give "
+                "the probability of each class"
+            )
 
 
 def _score(column: pl.Series) -> F64:
@@ -261,7 +346,11 @@ def _metrics(rows: GivenRows, model: Model) -> list[str]:
     values = np.stack([_score(rows.frame[name]) for name in rows.levels])
     usual: list[Metric] = [metric for metric in resolve(None, model.task_kind) if not metric.cut]
     probable = bool(values.min() >= 0 and values.max() <= 1)
-    return [metric.name for metric in usual if probable or metric.name not in ("log_loss", "brier", "calibration")]
+    return [
+        metric.name
+        for metric in usual
+        if probable or metric.name not in ("log_loss", "brier", "calibration")
+    ]
 
 
 def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> BacktestResult:
@@ -286,19 +375,37 @@ def _result(rows: GivenRows, experiment: ExperimentRows, started: float) -> Back
         positive_rate=float(y.mean()) if experiment.model.task_type.positives else None,
         levels=everything.levels,
         comparisons=everything.comparisons,
-        slices=[judge.slice(row_slice, len(chosen) * max(1, len(levels) - 1)) for row_slice in chosen],
-        audit=AuditResult(checks_not_run=[CheckNotRun("all", "scores were given, so neither features nor sources are known")]),
+        slices=[
+            judge.slice(row_slice, len(chosen) * max(1, len(levels) - 1)) for row_slice in chosen
+        ],
+        audit=AuditResult(
+            checks_not_run=[
+                CheckNotRun("all", "scores were given, so neither features nor sources are known")
+            ]
+        ),
         split=describe(experiment.requests, experiment.split),
         seconds={"total": clock.stopwatch() - started},
-        definitions=f"scores by level: {', '.join(levels)}; label {rows.scores.label}, asked at {rows.scores.time}",
+        definitions=(
+            f"scores by level: {', '.join(levels)}; label {rows.scores.label}, asked at "
+            f"{rows.scores.time}"
+        ),
         fingerprint="",
         versions=library_versions(),
-        assumptions=("No level was trained on these rows: headwater cannot check it, since the scores were made elsewhere.",),
+        assumptions=(
+            (
+                "No level was trained on these rows: headwater cannot check it, since the scores "
+                "were made elsewhere."
+            ),
+        ),
         estimator="scores that were given",
         encoded={},
         intervals=how_sure(how, row_blocks.result, None),
         blocks=row_blocks.result,
-        fixed_models=tuple(step for step in everything.comparisons if step.metric == experiment.judged.headline.name),
+        fixed_models=tuple(
+            step
+            for step in everything.comparisons
+            if step.metric == experiment.judged.headline.name
+        ),
         at=clock.now().isoformat(timespec="seconds"),
         by=settings.who(),
     )
@@ -308,11 +415,17 @@ def _scores(score: F64, experiment: ExperimentRows) -> LevelScores:
     groups = experiment.outcomes.groups
     ranked = score if groups is None else places(groups, score)
     nothing = np.full(len(score), np.nan)
-    return LevelScores(None, [Run(ranked, nothing, nothing)], [], np.ones(len(score), np.bool_), None, [0], "")
+    return LevelScores(
+        None, [Run(ranked, nothing, nothing)], [], np.ones(len(score), np.bool_), None, [0], ""
+    )
 
 
-def _freshness_of(freshness: Freshness | None, experiment: ExperimentRows) -> tuple[str, str, float | None]:
-    """A level in words, its kind, and its mean age in seconds: None where nothing was said of it."""
+def _freshness_of(
+    freshness: Freshness | None, experiment: ExperimentRows
+) -> tuple[str, str, float | None]:
+    """A level in words, its kind, and its mean age in seconds: None where nothing was said of
+    it.
+    """
     if freshness is None:
         return GIVEN, "batch", None
     age = None

@@ -24,7 +24,8 @@ from headwater.metrics import Blocks, Metric, RowContext, curves
 from headwater.results.backtest_result import FoldResult, LevelResult, SliceResult
 from headwater.results.estimate import Comparison
 
-_REFIT_RESAMPLES = 500  # of each refit: only variances are taken of them, and of 500 their error is a sixteenth
+# of each refit: only variances are taken of them, and of 500 their error is a sixteenth
+_REFIT_RESAMPLES = 500
 
 
 @dataclass(frozen=True)
@@ -60,25 +61,56 @@ class Judge:
         return self._judge(np.ones(len(self.y), np.bool_), drawn=True)
 
     def fixed_models(self) -> tuple[Comparison, ...]:
-        """The differences in the headline between the models that were fitted on all training days, without the variance of training."""
+        """The differences in the headline between the models that were fitted on all training days,
+        without the variance of training.
+        """
         once = {name: replace(of, days=[]) for name, of in self.scores.items()}
         metrics = [metric for metric in self.metrics if metric.name == self.headline]
         alone = replace(self, scores=once, metrics=metrics or self.metrics)
         everywhere = np.ones(len(self.y), np.bool_)
         evaluation = replace(alone.evaluation(everywhere, self.blocks), refits=Variation.none(0, 0))
         worth = (
-            None if self.worth is None else {name: value for name, value in self.worth.items() if name in {m.name for m in alone.metrics}}
+            None
+            if self.worth is None
+            else {
+                name: value
+                for name, value in self.worth.items()
+                if name in {m.name for m in alone.metrics}
+            }
         )
-        return tuple(compare_levels(evaluation, min_lifts(evaluation, worth), headline=self.headline, baseline=self.baseline))
+        return tuple(
+            compare_levels(
+                evaluation,
+                min_lifts(evaluation, worth),
+                headline=self.headline,
+                baseline=self.baseline,
+            )
+        )
 
     def slice(self, row_slice: Slice, looks: int) -> SliceResult:
         """The same on a part of them; `looks` steps on slices are read together."""
         rows = int(row_slice.mask.sum())
         if rows == 0:
-            return SliceResult(row_slice.name, row_slice.describes, 0, [], [], "no test row is in this slice")
+            return SliceResult(
+                row_slice.name, row_slice.describes, 0, [], [], "no test row is in this slice"
+            )
         judged = self._judge(row_slice.mask, looks)
-        together = f"steps: {100 - 5 / looks:.2f} % intervals, so that all {looks} steps on slices hold together" if looks > 1 else ""
-        return SliceResult(row_slice.name, row_slice.describes, rows, judged.levels, judged.comparisons, judged.caution or together)
+        together = (
+            (
+                f"steps: {100 - 5 / looks:.2f} % intervals, so that all {looks} steps on slices "
+                "hold together"
+            )
+            if looks > 1
+            else ""
+        )
+        return SliceResult(
+            row_slice.name,
+            row_slice.describes,
+            rows,
+            judged.levels,
+            judged.comparisons,
+            judged.caution or together,
+        )
 
     def folds(self, split: Split) -> list[FoldResult]:
         """Each fold by itself, without intervals; none of a single split."""
@@ -87,7 +119,9 @@ class Judge:
         freshest, results = list(self.levels)[-1], []
         for number, fold in enumerate(split.folds):
             mask = fold.test[split.test]
-            values = self.evaluation(mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1]))
+            values = self.evaluation(
+                mask, Blocks(self.blocks.index[mask], self.blocks.weights[:, :1])
+            )
             results.append(
                 FoldResult(
                     split=timestamp_text(fold.at),
@@ -95,7 +129,10 @@ class Judge:
                     train_rows=self.scores[freshest].trained[number],
                     test_rows=int(mask.sum()),
                     values={
-                        name: {metric.name: float(values.values[at, m]) for m, metric in enumerate(self.metrics)}
+                        name: {
+                            metric.name: float(values.values[at, m])
+                            for m, metric in enumerate(self.metrics)
+                        }
                         for at, name in enumerate(values.levels)
                     },
                 )
@@ -116,43 +153,69 @@ class Judge:
                     age_seconds=of_levels.mean_age(self.model, level, self.t[mask]),
                     metrics=evaluation.estimates(name),
                     coverage=float(answered.mean()) if len(answered) else float("nan"),
-                    replayed={k: e.value for k, e in replays.estimates(name).items()} if replays and name in replays.levels else {},
+                    replayed={k: e.value for k, e in replays.estimates(name).items()}
+                    if replays and name in replays.levels
+                    else {},
                     note=self._note(of, answered, mask),
-                    curves=curves(self.y[mask], of.seeds[0].score[mask]) if drawn and self.model.task_type.positives else None,
+                    curves=curves(self.y[mask], of.seeds[0].score[mask])
+                    if drawn and self.model.task_type.positives
+                    else None,
                     train_rows=of.trained[-1],
                     runs_a_day=of_levels.runs_a_day(self.model, level),
                     freedom=self._freedom(evaluation, name),
                 )
             )
         lifts = min_lifts(evaluation, self.worth)
-        return JudgedLevels(results, self._compared(evaluation, lifts, looks), lifts, evaluation.caution)
+        return JudgedLevels(
+            results, self._compared(evaluation, lifts, looks), lifts, evaluation.caution
+        )
 
     def _freedom(self, evaluation: ResampledMetrics, level: str) -> float | None:
-        """The degrees of freedom of a level's interval in the headline metric; None without an interval."""
+        """The degrees of freedom of a level's interval in the headline metric; None without an
+        interval.
+        """
         names = [metric.name for metric in evaluation.metrics]
         if self.headline not in names:
             return None
         freedom = evaluation.spread(evaluation.position(level), names.index(self.headline)).freedom
         return freedom if math.isfinite(freedom) else None
 
-    def _compared(self, evaluation: ResampledMetrics, lifts: Mapping[str, float], looks: int) -> list[Comparison]:
-        return compare_levels(evaluation, lifts, looks=looks, headline=self.headline, baseline=self.baseline)
+    def _compared(
+        self, evaluation: ResampledMetrics, lifts: Mapping[str, float], looks: int
+    ) -> list[Comparison]:
+        return compare_levels(
+            evaluation, lifts, looks=looks, headline=self.headline, baseline=self.baseline
+        )
 
     def evaluation(self, mask: Bool, blocks: Blocks) -> ResampledMetrics:
         """Every metric of every level on these rows, over all refits."""
-        first, *others = [{name: of.seeds[i] for name, of in self.scores.items()} for i in range(self._refits[0])]
+        first, *others = [
+            {name: of.seeds[i] for name, of in self.scores.items()} for i in range(self._refits[0])
+        ]
         seeds, started = [self._of(first, mask, blocks)], clock.stopwatch()
         seeds += [self._of(runs, mask, blocks) for runs in others]
         fewer = Blocks(blocks.index, blocks.weights[:, : 1 + _REFIT_RESAMPLES])
-        days = [self._of({name: of.days[i] for name, of in self.scores.items()}, mask, fewer) for i in range(self._refits[1])]
+        days = [
+            self._of({name: of.days[i] for name, of in self.scores.items()}, mask, fewer)
+            for i in range(self._refits[1])
+        ]
         self.refit_seconds.append(clock.stopwatch() - started)
         of_blocks = self.row_blocks
-        return replace(pooled(seeds, days), on=of_blocks.on(mask), unit=of_blocks.result.describes, needs=of_blocks.needs)
+        return replace(
+            pooled(seeds, days),
+            on=of_blocks.on(mask),
+            unit=of_blocks.result.describes,
+            needs=of_blocks.needs,
+        )
 
     def difference(self, metric: Metric, blocks: Blocks) -> F64:
-        """The last level minus the first in a metric, of the first fit of each: a value for each column of the blocks' weights."""
+        """The last level minus the first in a metric, of the first fit of each: a value for each
+        column of the blocks' weights.
+        """
         everywhere = np.ones(len(self.y), np.bool_)
-        metrics = self._of({name: of.seeds[0] for name, of in self.scores.items()}, everywhere, blocks)
+        metrics = self._of(
+            {name: of.seeds[0] for name, of in self.scores.items()}, everywhere, blocks
+        )
         m = [of.name for of in self.metrics].index(metric.name)
         values: F64 = np.concatenate([metrics.values[:, m, None], metrics.replicates[:, m]], axis=1)
         difference: F64 = values[-1] - values[0] if len(values) > 1 else values[0]
@@ -167,16 +230,37 @@ class Judge:
         scores = {name: run.score[mask] for name, run in runs.items()}
         thresholds = {name: run.threshold[mask] for name, run in runs.items()}
         cheapest = {name: run.cheapest[mask] for name, run in runs.items()}
-        return evaluate(self.metrics, self.y[mask], scores, blocks, thresholds, cheapest=cheapest, context=self.context.select(mask))
+        return evaluate(
+            self.metrics,
+            self.y[mask],
+            scores,
+            blocks,
+            thresholds,
+            cheapest=cheapest,
+            context=self.context.select(mask),
+        )
 
     def _replays(self, mask: Bool) -> ResampledMetrics | None:
-        again = {name: of.replayed[mask] for name, of in self.scores.items() if of.replayed is not None}
+        again = {
+            name: of.replayed[mask] for name, of in self.scores.items() if of.replayed is not None
+        }
         if not again:
             return None
         freshest = self.scores[list(self.scores)[-1]].seeds[0]
-        thresholds, cheapest = (dict.fromkeys(again, cut[mask]) for cut in (freshest.threshold, freshest.cheapest))
-        whole = Blocks(self.blocks.index[mask], self.blocks.weights[:, :1])  # metrics by day need the days
-        return evaluate(self.metrics, self.y[mask], again, whole, thresholds, cheapest=cheapest, context=self.context.select(mask))
+        thresholds, cheapest = (
+            dict.fromkeys(again, cut[mask]) for cut in (freshest.threshold, freshest.cheapest)
+        )
+        # metrics by day need the days
+        whole = Blocks(self.blocks.index[mask], self.blocks.weights[:, :1])
+        return evaluate(
+            self.metrics,
+            self.y[mask],
+            again,
+            whole,
+            thresholds,
+            cheapest=cheapest,
+            context=self.context.select(mask),
+        )
 
     def _note(self, scores: LevelScores, answered: Bool, mask: Bool) -> str:
         notes = [scores.note] if scores.note else []
@@ -190,7 +274,11 @@ class Judge:
     def _asked(self, rows: Bool, mask: Bool) -> str:
         """How many requests these rows are: a list is one."""
         groups = self.context.groups
-        return f"{int(rows.sum())} requests" if groups is None else f"{len(np.unique(groups[mask][rows]))} lists"
+        return (
+            f"{int(rows.sum())} requests"
+            if groups is None
+            else f"{len(np.unique(groups[mask][rows]))} lists"
+        )
 
     def _stand_in(self, scores: LevelScores) -> str:
         if self.model.task_type.lists:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LevelRows:
-    """One level over all requests: its features, the rows that it answers and those with a precomputed prediction: bool (rows) each,
-    and a note. A level that predicts on request has no precomputed predictions.
+    """One level over all requests: its features, the rows that it answers and those with a
+    precomputed prediction: bool (rows) each, and a note. A level that predicts on request has no
+    precomputed predictions.
     """
 
     frame: pl.DataFrame
@@ -40,36 +41,62 @@ class LevelRows:
 
 
 def resolve_levels(levels: Mapping[str, Level | Freshness] | None) -> dict[str, Level]:
-    """The levels to compare, in order from stale to fresh; the usual ladder where none are given. A bare freshness is a level."""
+    """The levels to compare, in order from stale to fresh; the usual ladder where none are given. A
+    bare freshness is a level.
+    """
     if levels is None:
         return ladder()
     if not isinstance(levels, Mapping) or not levels:
-        raise UsageError("levels is a mapping from names to Levels, such as {'daily': hw.Level(hw.batch('1d'))}; at least one")
+        raise UsageError(
+            "levels is a mapping from names to Levels, such as {'daily': "
+            "hw.Level(hw.batch('1d'))}; at least one"
+        )
     for name, level in levels.items():
         if not isinstance(level, Level) and not is_freshness(level):
-            raise UsageError(f"level {name!r} is {level!r}; give a Level or a freshness, such as hw.batch('1d')")
+            raise UsageError(
+                f"level {name!r} is {level!r}; give a Level or a freshness, such as hw.batch('1d')"
+            )
     return {name: as_level(level) for name, level in levels.items()}
 
 
 def usual_levels(model: Model) -> dict[str, Level]:
-    """The usual ladder; of a ranking that samples negatives, the levels that know candidates, since nothing trains at the others."""
+    """The usual ladder; of a ranking that samples negatives, the levels that know candidates, since
+    nothing trains at the others.
+    """
     usual, task = ladder(), model.ranking
     if task is None or task.negatives is None or task.retrieval is None:
         return usual
     views = task.retrieval.views_in_history
-    return {name: level for name, level in usual.items() if any(level.freshness(view).reads_events for view in views)}
+    return {
+        name: level
+        for name, level in usual.items()
+        if any(level.freshness(view).reads_events for view in views)
+    }
 
 
-def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources) -> dict[str, LevelRows]:
+def level_rows(
+    model: Model,
+    requests: Requests,
+    levels: Mapping[str, Level],
+    notes: Notes,
+    resources: Resources,
+) -> dict[str, LevelRows]:
     """The features of every level; those that predict on request share one pass."""
     plain = {name: level for name, level in levels.items() if level.precomputed(model) is None}
     by_level = {}
     if plain:
         reads = any(level.reads_history(model) for level in plain.values())
         # Where no event can count, no file is touched.
-        service = model.features if reads else model.features.over(lambda source: dataclasses.replace(source, history=None))
+        service = (
+            model.features
+            if reads
+            else model.features.over(lambda source: dataclasses.replace(source, history=None))
+        )
         frames = feature_frames(service, requests, plain, notes, resources)
-        by_level = {name: LevelRows(frame, *_all_on_request(len(requests.t))) for name, frame in frames.items()}
+        by_level = {
+            name: LevelRows(frame, *_all_on_request(len(requests.t)))
+            for name, frame in frames.items()
+        }
     for name, level in levels.items():
         precomputed = level.precomputed(model)
         if precomputed is not None:
@@ -77,16 +104,37 @@ def level_rows(model: Model, requests: Requests, levels: Mapping[str, Level], no
     return {name: by_level[name] for name in levels}
 
 
-def _precomputed(model: Model, requests: Requests, level: Level, precomputed: Precomputed, notes: Notes, resources: Resources) -> LevelRows:
-    """What a job saw of the rows that it made a score for; the others have none, or are predicted on request."""
+def _precomputed(
+    model: Model,
+    requests: Requests,
+    level: Level,
+    precomputed: Precomputed,
+    notes: Notes,
+    resources: Resources,
+) -> LevelRows:
+    """What a job saw of the rows that it made a score for; the others have none, or are predicted
+    on request.
+    """
     rows = rows_of(model, requests, level, notes, resources)
     left = left_out(model, precomputed)
-    note = f"precomputed without {len(left)} of {len(model.features.feature_names)} features: {', '.join(left[:6])}" if left else ""
+    note = (
+        (
+            f"precomputed without {len(left)} of {len(model.features.feature_names)} features: "
+            f"{', '.join(left[:6])}"
+        )
+        if left
+        else ""
+    )
     note += ", ..." if len(left) > 6 else ""
     if not precomputed.on_request:
         return LevelRows(rows.frame, rows.known, rows.known, note)
     share = f"{int((~rows.known).sum())} requests without a score are predicted on request"
-    return LevelRows(rows.frame, np.ones(len(requests.t), np.bool_), rows.known, f"{note}; {share}" if note else share)
+    return LevelRows(
+        rows.frame,
+        np.ones(len(requests.t), np.bool_),
+        rows.known,
+        f"{note}; {share}" if note else share,
+    )
 
 
 def _all_on_request(rows: int) -> tuple[Bool, Bool]:
@@ -101,19 +149,25 @@ def outcomes_known(model: Model, level: Level, requests: Requests) -> I64:
 
 
 def runs_a_day(model: Model, level: Level) -> float | None:
-    """How often the job of the level's most frequent view runs; None where no view is kept by a job.
+    """How often the job of the level's most frequent view runs; None where no view is kept by a
+    job.
 
     >>> from headwater.definitions.freshness import batch
     >>> from headwater.testing.examples import churn
     >>> runs_a_day(churn(), Level(batch("6h")))
     4.0
     """
-    schedules = [level.freshness(view).schedule for view in model.features.views if view.third_party is None]
-    return max((DAY / schedule.every for schedule in schedules if schedule is not None), default=None)
+    schedules = [
+        level.freshness(view).schedule for view in model.features.views if view.third_party is None
+    ]
+    return max(
+        (DAY / schedule.every for schedule in schedules if schedule is not None), default=None
+    )
 
 
 def mean_age(model: Model, level: Level, t: I64) -> float | None:
-    """The mean of t - K over these requests and the views that read history, in seconds; None where none does.
+    """The mean of t - K over these requests and the views that read history, in seconds; None where
+    none does.
 
     Without what third parties are asked for with the request.
 
@@ -122,7 +176,9 @@ def mean_age(model: Model, level: Level, t: I64) -> float | None:
     """
     views, fresh, reads = reading(model, level, t)
     views = [v for v in views if v.third_party is None]
-    known = {f.fingerprint: as_of(f, reads)[1] for v in views if (f := fresh.freshness(v)).reads_events}
+    known = {
+        f.fingerprint: as_of(f, reads)[1] for v in views if (f := fresh.freshness(v)).reads_events
+    }
     ages = []
     for view in views:
         K = known.get(fresh.freshness(view).fingerprint)
@@ -137,5 +193,7 @@ def kind(level: Level, model: Model) -> Kind:
 
 
 def filled(scores: F64, answered: Bool, default: float | F64) -> F64:
-    """Scores with the default (of several classes, one each) where the level has no answer, so that all are judged on every request."""
+    """Scores with the default (of several classes, one each) where the level has no answer, so that
+    all are judged on every request.
+    """
     return np.where(answered.reshape(-1, *[1] * (scores.ndim - 1)), scores, default)

@@ -20,12 +20,23 @@ NAME = "new keys"
 
 
 def precomputed_level(model: Model, levels: Mapping[str, Level]) -> tuple[str, Precomputed] | None:
-    """The first level with precomputed predictions, and how they are precomputed; None if there is none."""
-    return next(((name, precomputed) for name, level in levels.items() if (precomputed := level.precomputed(model)) is not None), None)
+    """The first level with precomputed predictions, and how they are precomputed; None if there is
+    none.
+    """
+    return next(
+        (
+            (name, precomputed)
+            for name, level in levels.items()
+            if (precomputed := level.precomputed(model)) is not None
+        ),
+        None,
+    )
 
 
 def newcomers(precomputed: Precomputed, known: Bool) -> Slice:
-    """The requests without a precomputed prediction: `known` is bool (test rows), whether there was one."""
+    """The requests without a precomputed prediction: `known` is bool (test rows), whether there was
+    one.
+    """
     return Slice(NAME, f"no precomputed prediction for their {', '.join(precomputed.keys)}", ~known)
 
 
@@ -42,11 +53,20 @@ def count(precomputed: Precomputed, known: Bool, test_requests: Requests) -> New
     new = test_requests.frame.select(precomputed.keys).filter(pl.Series(~known)).unique().height
     days = len(np.unique(test_requests.t // DAY))
     requests = int((~known).sum())
-    return NewKeys(precomputed.keys, new / max(days, 1), requests, requests / max(len(test_requests.t), 1))
+    return NewKeys(
+        precomputed.keys, new / max(days, 1), requests, requests / max(len(test_requests.t), 1)
+    )
 
 
-def steps(model: Model, levels: Mapping[str, Level], everything: Sequence[LevelResult], slices: Sequence[SliceResult]) -> list[Transition]:
-    """The steps of the two transitions among neighbouring levels, if there is a level with precomputed predictions."""
+def steps(
+    model: Model,
+    levels: Mapping[str, Level],
+    everything: Sequence[LevelResult],
+    slices: Sequence[SliceResult],
+) -> list[Transition]:
+    """The steps of the two transitions among neighbouring levels, if there is a level with
+    precomputed predictions.
+    """
     fresh = next((slice_result for slice_result in slices if slice_result.name == NAME), None)
     overall = {level.name: level.coverage for level in everything}
     of_new = {level.name: level.coverage for level in fresh.levels} if fresh else {}
@@ -55,6 +75,9 @@ def steps(model: Model, levels: Mapping[str, Level], everything: Sequence[LevelR
         before, after = levels[from_].precomputed(model), levels[to].precomputed(model)
         if after is not None or (before is None and not transitions):
             continue
-        both = [(cover.get(from_, float("nan")), cover.get(to, float("nan"))) for cover in (overall, of_new)]
+        both = [
+            (cover.get(from_, float("nan")), cover.get(to, float("nan")))
+            for cover in (overall, of_new)
+        ]
         transitions.append(Transition(1 if before is not None else 2, from_, to, *both))
     return transitions

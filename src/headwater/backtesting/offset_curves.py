@@ -1,11 +1,14 @@
-"""The headline metric with the events of one source placed later: by the offset that the audit found, an hour, and a day.
+"""The headline metric with the events of one source placed later: by the offset that the audit
+found, an hour, and a day.
 
-An event that is moved by d counts for a request at t if and only if the event as it is counts for one at t - d, in a window of that time.
-So no table is changed: the views of the source read with T = K = t - d, through the one rule (`kernel.as_of`), and windows keep their
-lengths. The model is trained again at each offset, since one that was trained on unmoved events would do worse than it must.
+An event that is moved by d counts for a request at t if and only if the event as it is counts for
+one at t - d, in a window of that time. So no table is changed: the views of the source read with T
+= K = t - d, through the one rule (`kernel.as_of`), and windows keep their lengths. The model is
+trained again at each offset, since one that was trained on unmoved events would do worse than it
+must.
 
-The curve illustrates where a source was flagged, or named. It never convicts: an honest source whose signal is fresh loses with every
-offset too, and a leak may fall little where values last.
+The curve illustrates where a source was flagged, or named. It never convicts: an honest source
+whose signal is fresh loses with every offset too, and a leak may fall little where values last.
 """
 
 from __future__ import annotations
@@ -32,13 +35,18 @@ from headwater.results.offset_curve_result import OffsetCurve, OffsetPoint
 
 FLAGGED = "flagged"
 _WITHOUT, _UNMOVED = "without", "not moved"
-_QUARTER, _WIDEST = HOUR // 4, 14 * HOUR  # every time zone is so many quarters of an hour from UTC, and none further
+# every time zone is so many quarters of an hour from UTC, and none further
+_QUARTER, _WIDEST = HOUR // 4, 14 * HOUR
 
 
 def offset_curves(
-    experiment: ExperimentRows, levels: Mapping[str, Level], findings: Sequence[AuditFinding], row_blocks: RowBlocks
+    experiment: ExperimentRows,
+    levels: Mapping[str, Level],
+    findings: Sequence[AuditFinding],
+    row_blocks: RowBlocks,
 ) -> tuple[OffsetCurve, ...]:
-    """The curves that `Evaluation(offset_curves=)` asks for: of named sources, or of those that the audit flagged.
+    """The curves that `Evaluation(offset_curves=)` asks for: of named sources, or of those that the
+    audit flagged.
 
     Args:
         experiment: the rows; each model is trained once.
@@ -59,22 +67,42 @@ def offset_curves(
         for finding in reversed(findings)
         if finding.subject in by_source and finding.severity in ("LEAK", "SUSPECT")
     }
-    chosen = flagged if asked == FLAGGED else {str(source): flagged.get(str(source), "named") for source in asked}
+    chosen = (
+        flagged
+        if asked == FLAGGED
+        else {str(source): flagged.get(str(source), "named") for source in asked}
+    )
     for source in chosen:
         if source not in by_source:
-            raise UsageError(f"Evaluation(offset_curves=) names {source!r}, which no view of the model reads; {nearest(source, by_source)}")
+            raise UsageError(
+                f"Evaluation(offset_curves=) names {source!r}, which no view of the model reads; "
+                f"{nearest(source, by_source)}"
+            )
     if not chosen:
         return ()
     offsets = _found_offsets(experiment, levels[name])
-    once = dataclasses.replace(experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=0, tune=None))
+    once = dataclasses.replace(
+        experiment, evaluation=dataclasses.replace(experiment.evaluation, refits=0, tune=None)
+    )
     return tuple(
-        _CurveOfSource(once, levels[name], name, row_blocks, source, by_source[source], why, offsets.get(source, ())).result()
+        _CurveOfSource(
+            once,
+            levels[name],
+            name,
+            row_blocks,
+            source,
+            by_source[source],
+            why,
+            offsets.get(source, ()),
+        ).result()
         for source, why in chosen.items()
     )
 
 
 def _found_offsets(experiment: ExperimentRows, level: Level) -> dict[str, Sequence[int]]:
-    """By source, how much earlier than a timestamp of the label row its own event is, in microseconds, where the audit sees a spike."""
+    """By source, how much earlier than a timestamp of the label row its own event is, in
+    microseconds, where the audit sees a spike.
+    """
     requests, rows = experiment.requests, len(experiment.requests.t)
     inputs = AuditInputs(
         experiment.model,
@@ -98,7 +126,7 @@ def named(offset: int, found: Sequence[int]) -> str:
 
     >>> named(0, []), named(HOUR, []), named(4 * HOUR, [4 * HOUR]), named(HOUR + 1, [HOUR + 1])
     ('not moved', '1h later', '4h later, as far as the audit found (a time zone can be)', '3600000001us later, as far as the audit found')
-    """
+    """  # noqa: E501 (output as it is printed)
     if not offset:
         return _UNMOVED
     if offset not in found:
@@ -126,21 +154,43 @@ class _CurveOfSource:
         for offset in offsets:
             at = evaluation.position(_label(offset))
             points.append(
-                OffsetPoint(offset / SECOND, named(offset, self.found), self._value(evaluation, at), _change(evaluation, at, first))
+                OffsetPoint(
+                    offset / SECOND,
+                    named(offset, self.found),
+                    self._value(evaluation, at),
+                    _change(evaluation, at, first),
+                )
             )
         without = self._value(evaluation, evaluation.position(_WITHOUT))
         views = [view.name for view in self.views]
-        return OffsetCurve(self.source, views, self.why, evaluation.metrics[0].name, self.name, points, without, len(offsets) + 1)
+        return OffsetCurve(
+            self.source,
+            views,
+            self.why,
+            evaluation.metrics[0].name,
+            self.name,
+            points,
+            without,
+            len(offsets) + 1,
+        )
 
     def _evaluation(self, offsets: Sequence[int]) -> ResampledMetrics:
         """The headline without the source's views, and at each offset."""
         model = self.experiment.model
-        fresh: dict[FeatureView, Freshness] = {view: self.level.freshness(view) for view in model.features.views}
+        fresh: dict[FeatureView, Freshness] = {
+            view: self.level.freshness(view) for view in model.features.views
+        }
         read: dict[str, Freshness] = {_WITHOUT: never()}
         for offset in offsets:
-            read[_label(offset)] = measured([text(offset)], cuts=[text(offset)]) if offset else on_request()
+            read[_label(offset)] = (
+                measured([text(offset)], cuts=[text(offset)]) if offset else on_request()
+            )
         levels = {
-            name: Level({**fresh, **dict.fromkeys(self.views, freshness)}, on_request(), self.level.known_after)
+            name: Level(
+                {**fresh, **dict.fromkeys(self.views, freshness)},
+                on_request(),
+                self.level.known_after,
+            )
             for name, freshness in read.items()
         }
         return self.experiment.headline_by_level(levels, self.row_blocks)
@@ -160,4 +210,7 @@ def _change(evaluation: ResampledMetrics, at: int, first: int) -> Estimate:
     sign = 1.0 if evaluation.metrics[0].higher_is_better else -1.0
     value = sign * (evaluation.values[at, 0] - evaluation.values[first, 0])
     draws = sign * (evaluation.replicates[at, 0] - evaluation.replicates[first, 0])
-    return Estimate(float(value), *(evaluation.sure(float(value), draws).interval() if at != first else (0.0, 0.0)))
+    return Estimate(
+        float(value),
+        *(evaluation.sure(float(value), draws).interval() if at != first else (0.0, 0.0)),
+    )

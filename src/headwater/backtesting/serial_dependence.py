@@ -1,19 +1,24 @@
 """The standard error of a metric over successive blocks of time that may depend on one another.
 
-A bootstrap of days draws them as if each were independent of the day before. Where the model does well for some days and then badly for
-some, the mean of many days varies more than that, and no test on a few dozen noisy days shows it. So the error is not that of single
-days: it is read off the slow waves in the blocks' influence on the metric, the projections on the first B cosines over the test period.
-Each estimates the variance of a mean over the whole period, with one degree of freedom, so the interval is Student's with B degrees of
-freedom. B is the square root of the number of blocks, but at least six: more waves would be narrower and miss more of the dependence, fewer
-would be wider. Where blocks are independent the error is right as well, and the price is that of fewer degrees of freedom: 12 % in width
-with 60 blocks. Where a test shows that days depend on one another, blocks are longer and only four waves are read: dependence that shows
+A bootstrap of days draws them as if each were independent of the day before. Where the model does
+well for some days and then badly for some, the mean of many days varies more than that, and no test
+on a few dozen noisy days shows it. So the error is not that of single
+days: it is read off the slow waves in the blocks' influence on the metric, the projections on the
+first B cosines over the test period. Each estimates the variance of a mean over the whole period,
+with one degree of freedom, so the interval is Student's with B degrees of freedom. B is the square
+root of the number of blocks, but at least six: more waves would be narrower and miss more of the
+dependence, fewer would be wider. Where blocks are independent the error is right as well, and the
+price is that of fewer degrees of freedom: 12 % in width with 60 blocks. Where a test shows that
+days depend on one another, blocks are longer and only four waves are read: dependence that shows
 under the noise is strong, and slower than six waves are.
 
-The influence of a block on a metric is its slope in a linear regression of the resampled values on how often each block was drawn.
+The influence of a block on a metric is its slope in a linear regression of the resampled values on
+how often each block was drawn.
 
-Source: Müller, "HAC corrections for strongly autocorrelated time series", 2014, and Lazarus, Lewis, Stock and Watson, "HAR inference:
-recommendations for practice", 2018 (equal-weighted cosines); Davison and Hinkley, "Bootstrap methods and their application", 1997, 2.7.4
-(influence by regression).
+Source: Müller, "HAC corrections for strongly autocorrelated time series", 2014, and Lazarus, Lewis,
+Stock and Watson, "HAR inference: recommendations for practice", 2018 (equal-weighted cosines);
+Davison and Hinkley, "Bootstrap methods and their application", 1997, 2.7.4 (influence by
+regression).
 """
 
 from __future__ import annotations
@@ -32,7 +37,8 @@ _OF_DEPENDENT = 4  # waves, where dependence was shown
 
 @dataclass(frozen=True, eq=False)
 class BlockSeries:
-    """Successive blocks of time, in order, and how often each resample draws each: float64 (blocks, resamples).
+    """Successive blocks of time, in order, and how often each resample draws each: float64 (blocks,
+    resamples).
 
     dependent: a test showed that days depend on one another.
 
@@ -74,11 +80,14 @@ class BlockSeries:
         along = waves @ centred
         slopes = inverse @ along
         spare = max(len(centred) - 1 - len(slopes), 1)
-        # What the regression leaves adds noise to every slope, much of it where the blocks are many and the resamples few.
+        # What the regression leaves adds noise to every slope, much of it where the blocks are many
+        # and the resamples few.
         noise = max(total - float(slopes @ along), 0.0) / spare * np.diag(inverse)
         squares = slopes**2 - noise
         slow = float(squares[: self.freedom].mean())
-        every = float(squares.mean()) if self._whole else total / len(centred) / (len(self.drawn) - 1)
+        every = (
+            float(squares.mean()) if self._whole else total / len(centred) / (len(self.drawn) - 1)
+        )
         return math.sqrt(max(slow, 0.0) / every) if every > 0 else 1.0
 
     @property
@@ -101,14 +110,17 @@ class BlockSeries:
 
 
 def _fit(drawn: F64, cosines: F64) -> tuple[F64, F64]:
-    """How far each resample lies along each wave, float64 (waves, resamples), and the inverse of their products, (waves, waves)."""
+    """How far each resample lies along each wave, float64 (waves, resamples), and the inverse of
+    their products, (waves, waves).
+    """
     waves: F64 = cosines.T @ drawn
     waves -= waves.mean(axis=1, keepdims=True)
     return waves, np.asarray(np.linalg.pinv(waves @ waves.T, hermitian=True), np.float64)
 
 
 def student_quantile(share: float, freedom: float) -> float:
-    """The quantile of Student's distribution; the normal one with infinitely many degrees of freedom, NaN with NaN.
+    """The quantile of Student's distribution; the normal one with infinitely many degrees of
+    freedom, NaN with NaN.
 
     >>> [round(student_quantile(0.975, freedom), 2) for freedom in (6, math.inf)]
     [2.45, 1.96]

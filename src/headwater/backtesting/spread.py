@@ -1,20 +1,24 @@
-"""How sure a value is: its 95 % interval, standard error and p-value, from resamples of the test and from refits.
+"""How sure a value is: its 95 % interval, standard error and p-value, from resamples of the test
+and from refits.
 
-Percentiles of few blocks cover too little, as a normal quantile does where Student's belongs: the percentiles taken
-are those at sqrt(n / (n - 1)) times Student's quantile with n - 1 degrees of freedom. That is for blocks that are
-independent, such as users. Successive blocks of time may depend on one another: their interval is Student's, with
-the error of `serial_dependence`. Where a few blocks have most of the rows, the interval is by `sign_flips`.
+Percentiles of few blocks cover too little, as a normal quantile does where Student's belongs: the
+percentiles taken are those at sqrt(n / (n - 1)) times Student's quantile with n - 1 degrees of
+freedom. That is for blocks that are independent, such as users. Successive blocks of time may
+depend on one another: their interval is Student's, with the error of `serial_dependence`. Where a
+few blocks have most of the rows, the interval is by `sign_flips`.
 
-A model that is trained again, with another seed or on other days, differs too. The variance of a difference is then
-that of the fitted models over the test sample, plus what training adds:
+A model that is trained again, with another seed or on other days, differs too. The variance of a
+difference is then that of the fitted models over the test sample, plus what training adds:
 
     training   share x max(0, V - noise)     V: the variance between the values of R refits
-    noise      (A - M) R / (R - 1)           A: the mean of their variances over the resamples, M: the variance of their mean
+    noise      (A - M) R / (R - 1)           A: the mean of their variances over the resamples, M:
+               the variance of their mean
 
-Refits differ on the very test sample, so a part of V is noise of that sample, which the first term has already. The
-share is 1/R of seeds whose metric is averaged, and 1 of refits on other training days, since there is one training
-period only. The interval is Student's, with the degrees of freedom of Satterthwaite, but no more than the test
-sample has: it is never narrower than that of the fitted models.
+Refits differ on the very test sample, so a part of V is noise of that sample, which the first term
+has already. The share is 1/R of seeds whose metric is averaged, and 1 of refits on other training
+days, since there is one training period only. The interval is Student's, with the degrees of
+freedom of Satterthwaite, but no more than the test sample has: it is never narrower than that of
+the fitted models.
 
 Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993
 (percentile interval); Hesterberg, "What teachers should know about the bootstrap",
@@ -43,9 +47,11 @@ MIN_DEFINED = 0.95  # share of resamples on which a metric must be defined for a
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit (refits,), and on each resample there.
+    """A value, what it is on each resample (resamples,) of `blocks` blocks, at each refit
+    (refits,), and on each resample there.
 
-    `series` holds the blocks if they are periods of time, `flips` what signs are turned of where the blocks are too uneven for resamples.
+    `series` holds the blocks if they are periods of time, `flips` what signs are turned of where
+    the blocks are too uneven for resamples.
     """
 
     value: float
@@ -66,7 +72,11 @@ class Spread:
     @property
     def error(self) -> float:
         """The standard error; NaN without an interval."""
-        return math.sqrt(self._variance + self._training) if math.isfinite(self.interval()[0]) else math.nan
+        return (
+            math.sqrt(self._variance + self._training)
+            if math.isfinite(self.interval()[0])
+            else math.nan
+        )
 
     @property
     def freedom(self) -> float:
@@ -84,7 +94,9 @@ class Spread:
 
     @property
     def p(self) -> float:
-        """How likely so large a value is, on either side, if the truth is 0; below 5 % if and only if the interval leaves 0 out."""
+        """How likely so large a value is, on either side, if the truth is 0; below 5 % if and only
+        if the interval leaves 0 out.
+        """
         if math.isnan(self.interval()[0]):
             return math.nan
         from scipy.special import ndtri, stdtr
@@ -92,7 +104,11 @@ class Spread:
         if self.flips is not None and not self._training > 0:
             return self.flips.p
         if not self._percentiles and self.flips is None:
-            return float(2 * stdtr(min(self.freedom, 1e9), -abs(self.value) / self.error)) if self.error else float(self.value == 0)
+            return (
+                float(2 * stdtr(min(self.freedom, 1e9), -abs(self.value) / self.error))
+                if self.error
+                else float(self.value == 0)
+            )
         if self._training > 0:
             return self._searched
         draws, n = self.draws[~np.isnan(self.draws)], self.blocks
@@ -101,14 +117,18 @@ class Spread:
 
     @property
     def detected(self) -> float:
-        """The lift that a test at 5 % detects in 80 % of cases, in standard errors: 2.8 with very many blocks."""
+        """The lift that a test at 5 % detects in 80 % of cases, in standard errors: 2.8 with very
+        many blocks.
+        """
         if self._percentiles and not self._training > 0:
             return _DETECTED
         return student_quantile(1 - ALPHA / 2, self.freedom) + student_quantile(0.8, self.freedom)
 
     @property
     def _percentiles(self) -> bool:
-        """Whether the interval of the fitted models is of percentiles: blocks that are independent."""
+        """Whether the interval of the fitted models is of percentiles: blocks that are
+        independent.
+        """
         return self.series is None and self.flips is None
 
     def _fitted(self, looks: float) -> tuple[float, float]:
@@ -118,16 +138,23 @@ class Spread:
         low, high = interval(self.draws, self.blocks, looks)
         if self._percentiles or math.isnan(low):
             return low, high
-        half = math.sqrt(self._variance) * student_quantile(1 - ALPHA / 2 / looks, self._test_freedom)
+        half = math.sqrt(self._variance) * student_quantile(
+            1 - ALPHA / 2 / looks, self._test_freedom
+        )
         return self.value - half, self.value + half
 
     def _more(self, looks: float) -> float:
-        """How much further the interval of the training procedure goes on either side; NaN where a refit has no value."""
+        """How much further the interval of the training procedure goes on either side; NaN where a
+        refit has no value.
+        """
         if len(self.again) < 2:
             return 0.0
         share = 1 - ALPHA / 2 / looks
         alone = math.sqrt(self._variance) * student_quantile(share, self._test_freedom)
-        return math.sqrt(self._variance + self._training) * student_quantile(share, self._freedom) - alone
+        return (
+            math.sqrt(self._variance + self._training) * student_quantile(share, self._freedom)
+            - alone
+        )
 
     @property
     def _searched(self) -> float:
@@ -141,18 +168,26 @@ class Spread:
 
     @cached_property
     def _variance(self) -> float:
-        """Of the fitted models' value, over test samples; by sign flips, that of a Student's interval as wide."""
+        """Of the fitted models' value, over test samples; by sign flips, that of a Student's
+        interval as wide.
+        """
         if self.flips is not None:
             low, high = self.flips.interval(ALPHA)
             return ((high - low) / 2 / student_quantile(1 - ALPHA / 2, self._test_freedom)) ** 2
         draws = self.draws[~np.isnan(self.draws)]
         # Resampled blocks vary a little too little: one of them in as many as there are.
         variance = float(draws.var(ddof=1)) * self.blocks / (self.blocks - 1)
-        return variance if self.series is None else variance * self.series.inflation(self.draws) ** 2
+        return (
+            variance if self.series is None else variance * self.series.inflation(self.draws) ** 2
+        )
 
     @property
     def _test_freedom(self) -> float:
-        return self.blocks - 1.0 if self.series is None or self.flips is not None else float(self.series.freedom)
+        return (
+            self.blocks - 1.0
+            if self.series is None or self.flips is not None
+            else float(self.series.freedom)
+        )
 
     @cached_property
     def _training(self) -> float:
@@ -180,11 +215,12 @@ def _below(draws: Floats) -> float:
 
 
 def interval(replicates: Floats, blocks: int, looks: float = 1) -> tuple[float, float]:
-    """The 95 % interval from `replicates` (resamples,) of so many blocks, leaving undefined ones out.
+    """The 95 % interval from `replicates` (resamples,) of so many blocks, leaving undefined ones
+    out.
 
-    Where `looks` such intervals are read together, each is widened so that all of them hold together with 95 % (Bonferroni).
-    Both are NaN with fewer than 8 blocks, and where more than 5 % of the
-    replicates are undefined: the remaining ones would not be a fair sample.
+    Where `looks` such intervals are read together, each is widened so that all of them hold
+    together with 95 % (Bonferroni). Both are NaN with fewer than 8 blocks, and where more than 5 %
+    of the replicates are undefined: the remaining ones would not be a fair sample.
 
     >>> [round(end, 2) for end in interval(np.arange(101.0), blocks=30)]
     [1.88, 98.12]
@@ -206,4 +242,6 @@ def _tail(blocks: int, looks: float) -> float:
     """The percentile at which an interval of so many blocks begins: 2.5 with very many."""
     from scipy.special import ndtr, stdtrit
 
-    return 100 * float(ndtr(math.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, ALPHA / 2 / looks)))
+    return 100 * float(
+        ndtr(math.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, ALPHA / 2 / looks))
+    )

@@ -1,4 +1,6 @@
-"""Levels for two questions: how soon outcomes must be known, and the gain of each of the two transitions."""
+"""Levels for two questions: how soon outcomes must be known, and the gain of each of the two
+transitions.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,17 @@ def sweep_known_after(
     sources: Sequence[Source | Labels] | None = None,
     level: Level | None = None,
 ) -> dict[str, Level]:
-    """A level for each delay, at which outcomes are known so long after what they are the outcome of.
+    """A level for each delay, at which outcomes are known so long after what they are the outcome
+    of.
 
-    Known sooner, an outcome trains earlier and is in the features that are made of outcomes; known later, neither.
+    Known sooner, an outcome trains earlier and is in the features that are made of outcomes; known
+    later, neither.
 
     Args:
         model: whose outcomes.
         delays: such as ["7d", "1d", "1h"], the slowest first.
-        sources: the sources, and labels, that are known so soon; None takes the model's labels and every source that selects a
-            column which the label is made of.
+        sources: the sources, and labels, that are known so soon; None takes the model's labels and
+            every source that selects a column which the label is made of.
         level: the freshness of everything else; as defined where None.
 
     Raises:
@@ -45,19 +49,44 @@ def sweep_known_after(
 
     >>> import headwater as hw, polars as pl
     >>> table = pl.DataFrame({"terminal": [1], "at": [0], "fraud": [False], "known": [0]})
-    >>> disputes = hw.Source("disputes", history=table, timestamp_field="at", known_at_field="known", select=["terminal", "fraud"])
-    >>> view = hw.FeatureView("terminal", source=disputes, keys=["terminal"], features=[hw.mean("fraud")], windows=["7d"],
-    ...                       freshness=hw.batch("1d"))
-    >>> labels = hw.Labels("disputed", table=table, timestamp_field="at", label="fraud", known_at_field="known")
-    >>> model = hw.Model("fraud", task="binary", features=hw.FeatureService("v1", [view]), labels=labels)
+    >>> disputes = hw.Source(
+    ...     "disputes",
+    ...     history=table,
+    ...     timestamp_field="at",
+    ...     known_at_field="known",
+    ...     select=["terminal", "fraud"],
+    ... )
+    >>> view = hw.FeatureView(
+    ...     "terminal",
+    ...     source=disputes,
+    ...     keys=["terminal"],
+    ...     features=[hw.mean("fraud")],
+    ...     windows=["7d"],
+    ...     freshness=hw.batch("1d"),
+    ... )
+    >>> labels = hw.Labels(
+    ...     "disputed", table=table, timestamp_field="at", label="fraud", known_at_field="known"
+    ... )
+    >>> model = hw.Model(
+    ...     "fraud", task="binary", features=hw.FeatureService("v1", [view]), labels=labels
+    ... )
     >>> for name, level in sweep_known_after(model, ["7d", "1d"]).items():
-    ...     print(name, "|", ", ".join(f"{given.name} {delay}" for given, delay in level.known_after.items()))
+    ...     print(
+    ...         name,
+    ...         "|",
+    ...         ", ".join(f"{given.name} {delay}" for given, delay in level.known_after.items()),
+    ...     )
     known after 7d | disputed 7d, disputes 7d
     known after 1d | disputed 1d, disputes 1d
     """
     if isinstance(delays, str) or not len(delays):
-        raise UsageError(f"sweep_known_after(delays={delays!r}): give a list of durations, such as ['7d', '1d', '1h']")
-    swept: tuple[Source | Labels, ...] = (model.labels, *_of_outcomes(model)) if sources is None else tuple(sources)
+        raise UsageError(
+            f"sweep_known_after(delays={delays!r}): give a list of durations, such as ['7d', "
+            "'1d', '1h']"
+        )
+    swept: tuple[Source | Labels, ...] = (
+        (model.labels, *_of_outcomes(model)) if sources is None else tuple(sources)
+    )
     base = level or Level()
     durations = {text(micros(delay, "sweep_known_after(delays)")) for delay in delays}
     if len(durations) < len(delays):
@@ -66,7 +95,9 @@ def sweep_known_after(
     for delay in delays:
         soon: dict[Source | Labels, Duration] = dict(base.known_after.items())
         soon.update(dict.fromkeys(swept, delay))
-        levels[f"known after {text(micros(delay, 'a delay'))}"] = Level(base.features, base.predictions, soon)
+        levels[f"known after {text(micros(delay, 'a delay'))}"] = Level(
+            base.features, base.predictions, soon
+        )
     return levels
 
 
@@ -77,7 +108,9 @@ def _of_outcomes(model: Model) -> list[Source]:
 
 
 def _told(source: Source, labels: Labels) -> bool:
-    return not isinstance(source.history, Enriched) and bool(label_columns(source, labels) or filter_columns(source, labels))
+    return not isinstance(source.history, Enriched) and bool(
+        label_columns(source, labels) or filter_columns(source, labels)
+    )
 
 
 @checked_call
@@ -88,27 +121,49 @@ def transitions(
     fresh: Freshness | Mapping[FeatureView, Freshness] | None = None,
     keys: Sequence[str] | None = None,
 ) -> dict[str, Level]:
-    """The standard levels of the two transitions to real time, starting with precomputed predictions.
+    """The standard levels of the two transitions to real time, starting with precomputed
+    predictions.
 
-    The first step, to predictions on request with features as old as before, also answers keys without a precomputed prediction, and
-    reads fields of the request. The second makes the features fresher.
+    The first step, to predictions on request with features as old as before, also answers keys
+    without a precomputed prediction, and reads fields of the request. The second makes the features
+    fresher.
 
     Args:
         model: whose levels.
         nightly: when predictions are precomputed, and how old features are in the first two levels.
         fresh: the features of the last level; at the request time if None.
-        keys: the keys of precomputed predictions, such as ["user"]; None takes those of the model's own `precomputed(...)`, or the
-            one column that views are keyed by.
+        keys: the keys of precomputed predictions, such as ["user"]; None takes those of the model's
+            own `precomputed(...)`, or the one column that views are keyed by.
 
     Raises:
         UsageError: views have several keys, and none was named.
 
     >>> import headwater as hw, polars as pl
-    >>> clicks = hw.Source("clicks", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at")
-    >>> user = hw.FeatureView("user", source=clicks, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.batch("1d"))
-    >>> labels = hw.Labels("bought", table=pl.DataFrame({"user": [1], "at": [0], "y": [0]}), timestamp_field="at", label="y",
-    ...                    known_after="1h")
-    >>> list(transitions(hw.Model("m", task="binary", features=hw.FeatureService("v1", [user]), labels=labels)))
+    >>> clicks = hw.Source(
+    ...     "clicks", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at"
+    ... )
+    >>> user = hw.FeatureView(
+    ...     "user",
+    ...     source=clicks,
+    ...     keys=["user"],
+    ...     features=[hw.count()],
+    ...     windows=["1d"],
+    ...     freshness=hw.batch("1d"),
+    ... )
+    >>> labels = hw.Labels(
+    ...     "bought",
+    ...     table=pl.DataFrame({"user": [1], "at": [0], "y": [0]}),
+    ...     timestamp_field="at",
+    ...     label="y",
+    ...     known_after="1h",
+    ... )
+    >>> list(
+    ...     transitions(
+    ...         hw.Model(
+    ...             "m", task="binary", features=hw.FeatureService("v1", [user]), labels=labels
+    ...         )
+    ...     )
+    ... )
     ['precomputed', 'on request', 'fresher features']
     """
     chosen = tuple(keys) if keys is not None else _keys(model)
@@ -125,11 +180,16 @@ def _keys(model: Model) -> tuple[str, ...]:
         return model.predictions.keys
     items = (model.ranking.item,) if model.ranking is not None else ()
     named = {
-        key for view in model.features.views if view.list_key is None for key in map(view.request_key, view.keys) if isinstance(key, str)
+        key
+        for view in model.features.views
+        if view.list_key is None
+        for key in map(view.request_key, view.keys)
+        if isinstance(key, str)
     } - set(items)
     if len(named) != 1:
         raise UsageError(
-            f"transitions(): views of model {model.name!r} are keyed by {', '.join(sorted(named)) or 'nothing'}; name the keys of the precomputed "
+            f"transitions(): views of model {model.name!r} are keyed by "
+            f"{', '.join(sorted(named)) or 'nothing'}; name the keys of the precomputed "
             "predictions, as in keys=['user']"
         )
     return tuple(named)

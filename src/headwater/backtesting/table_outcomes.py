@@ -1,17 +1,17 @@
 """Outcomes of served requests from the labels' table, found by the request's keys and time.
 
-A batch project has its outcomes in a table, and no one posts them. A row of the table belongs to a served request with the same columns, in
-this order; each row and each request is used once:
+A batch project has its outcomes in a table, and no one posts them. A row of the table belongs to a
+served request with the same columns, in this order; each row and each request is used once:
 
 | pass | same |
 |---|---|
 | 1 | the request's id, where the table has a column `headwater_request`, and the keys |
 | 2 | keys, request fields that both have, and time |
-| 3 | keys and request fields, at most a minute apart, the nearest: a service notes when the request arrived |
-| 4 | keys alone, at most a minute apart, where neither side has another row of these keys within two minutes |
+| 3 | keys and request fields, at most a minute apart, the nearest (a service notes arrival) |
+| 4 | keys alone, at most a minute apart, without another row of these keys within two minutes |
 
-The outcome counts from the row's `known_at` on. Of several rows of one request the one that was known last counts.
-A request that was served twice has one row, which goes to the nearer one.
+The outcome counts from the row's `known_at` on. Of several rows of one request the one that was
+known last counts. A request that was served twice has one row, which goes to the nearer one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ APART = 60_000_000
 """How far the time of a served request may be from that of its row, in microseconds."""
 SAME, NEAR = "at the same time", "less than a minute apart"
 NO_ROW, NOT_YET = "without a row", "with an outcome that was not known yet"
-REPEATED, REPLACED = "served again within a minute", "rows of the table with a later row of the same request"
+REPEATED, REPLACED = (
+    "served again within a minute",
+    "rows of the table with a later row of the same request",
+)
 _T, _ROW, _LABEL, _KNOWN, _SERVED, _KEY = "__t", "__row", "__label", "__known", "__served", "__key"
 
 
@@ -57,7 +60,9 @@ class TableOutcomes:
     counts: Counter[str]
 
 
-def table_outcomes(model: Model, served: pl.DataFrame, until: int, resources: Resources) -> TableOutcomes:
+def table_outcomes(
+    model: Model, served: pl.DataFrame, until: int, resources: Resources
+) -> TableOutcomes:
     """Match served rows with those of the labels' table; see the module.
 
     Args:
@@ -69,62 +74,116 @@ def table_outcomes(model: Model, served: pl.DataFrame, until: int, resources: Re
         DataError: the table cannot be read.
     """
     labelled = read_labels(model.labels, resources, strings=model.task_type.classes)
-    shared = [name for name in model.features.needed_by() if name in labelled.frame.columns and name in served.columns]
-    shared = [name for name in shared if not (served.schema[name].is_nested() or labelled.frame.schema[name].is_nested())]
+    shared = [
+        name
+        for name in model.features.needed_by()
+        if name in labelled.frame.columns and name in served.columns
+    ]
+    shared = [
+        name
+        for name in shared
+        if not (served.schema[name].is_nested() or labelled.frame.schema[name].is_nested())
+    ]
     of_views = {view.request_key(key) for view in model.features.views for key in view.keys}
     keys = [name for name in shared if name in of_views] or shared
     counts: Counter[str] = Counter()
     rows = _rows(labelled, served, shared, until, counts)
-    asked = served.select(*shared, REQUEST, pl.col(AT).dt.epoch("us").alias(_T)).with_row_index(_SERVED)
-    asked = asked.with_columns(pl.col(name).fill_nan(None) for name in shared if asked.schema[name].is_float())
+    asked = served.select(*shared, REQUEST, pl.col(AT).dt.epoch("us").alias(_T)).with_row_index(
+        _SERVED
+    )
+    asked = asked.with_columns(
+        pl.col(name).fill_nan(None) for name in shared if asked.schema[name].is_float()
+    )
     matched = pl.DataFrame(schema={_SERVED: asked.schema[_SERVED], _ROW: rows.schema[_ROW]})
     if REQUEST in rows.columns:
         matched = _equal(asked, rows, matched, [REQUEST, *keys])
     if shared:
         matched = pl.concat([matched, _equal(asked, rows, matched, [*shared, _T])])
         matched = pl.concat([matched, _nearest(asked, rows, matched, shared)])
-        matched = pl.concat([matched, _nearest(_lone(asked, keys), _lone(rows, keys), matched, keys)])
+        matched = pl.concat(
+            [matched, _nearest(_lone(asked, keys), _lone(rows, keys), matched, keys)]
+        )
     return _result(asked, rows, matched, shared, until, counts)
 
 
-def _rows(labelled: Requests, served: pl.DataFrame, shared: Sequence[str], until: int, counts: Counter[str]) -> pl.DataFrame:
-    """The rows of the table in the dtypes of the served columns; of one request the one that was known last by `until`."""
+def _rows(
+    labelled: Requests,
+    served: pl.DataFrame,
+    shared: Sequence[str],
+    until: int,
+    counts: Counter[str],
+) -> pl.DataFrame:
+    """The rows of the table in the dtypes of the served columns; of one request the one that was
+    known last by `until`.
+    """
     assert labelled.label is not None
     names = [*shared, *([REQUEST] if REQUEST in labelled.frame.columns else [])]
-    rows = labelled.frame.select(pl.col(name).cast(served.schema[name], strict=False) for name in names).with_columns(
-        pl.Series(_T, labelled.t, pl.Int64), pl.Series(_KNOWN, labelled.known_at, pl.Int64), labelled.label.alias(_LABEL)
+    rows = labelled.frame.select(
+        pl.col(name).cast(served.schema[name], strict=False) for name in names
+    ).with_columns(
+        pl.Series(_T, labelled.t, pl.Int64),
+        pl.Series(_KNOWN, labelled.known_at, pl.Int64),
+        labelled.label.alias(_LABEL),
     )
-    rows = rows.with_columns(pl.col(name).fill_nan(None) for name in shared if rows.schema[name].is_float())
+    rows = rows.with_columns(
+        pl.col(name).fill_nan(None) for name in shared if rows.schema[name].is_float()
+    )
     if REQUEST not in names:
         t = served[AT].dt.epoch("us").to_numpy()
-        rows = rows.filter(pl.col(_T).is_between(int(t.min()) - 2 * APART, int(t.max()) + 2 * APART))
+        rows = rows.filter(
+            pl.col(_T).is_between(int(t.min()) - 2 * APART, int(t.max()) + 2 * APART)
+        )
     by_then = pl.col(_KNOWN) <= until
-    latest = rows.sort(by_then, _KNOWN, maintain_order=True).unique([*names, _T], keep="last", maintain_order=True)
+    latest = rows.sort(by_then, _KNOWN, maintain_order=True).unique(
+        [*names, _T], keep="last", maintain_order=True
+    )
     counts[REPLACED] = rows.height - latest.height
     return latest.sort(_T, maintain_order=True).with_row_index(_ROW)
 
 
-def _rest(asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _rest(
+    asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows and requests that are not matched yet."""
     return asked.join(matched, on=_SERVED, how="anti"), rows.join(matched, on=_ROW, how="anti")
 
 
-def _equal(asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
+def _equal(
+    asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]
+) -> pl.DataFrame:
     """Pairs that are equal in these columns and not matched yet; of several requests the first."""
     left, right = _rest(asked, rows, matched)
     first = left.unique(on, keep="first", maintain_order=True)
     latest = right.unique(on, keep="last", maintain_order=True)
-    return first.join(latest, on=list(on), how="inner", nulls_equal=True, maintain_order="left").select(_SERVED, _ROW)
+    return first.join(
+        latest, on=list(on), how="inner", nulls_equal=True, maintain_order="left"
+    ).select(_SERVED, _ROW)
 
 
-def _nearest(asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
-    """Pairs that are equal in these columns and at most a minute apart: a row of the table goes to the request that is nearest."""
+def _nearest(
+    asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, on: Sequence[str]
+) -> pl.DataFrame:
+    """Pairs that are equal in these columns and at most a minute apart: a row of the table goes to
+    the request that is nearest.
+    """
     left, right = _rest(asked, rows, matched)
-    both = pl.concat([left.select(on), right.select(on)]).select(pl.struct(pl.all()).rank("dense"))[:, 0].alias(_KEY)
+    both = (
+        pl.concat([left.select(on), right.select(on)])
+        .select(pl.struct(pl.all()).rank("dense"))[:, 0]
+        .alias(_KEY)
+    )
     left = left.select(_SERVED, _T).with_columns(both.head(left.height)).sort(_T)
-    right = right.select(_ROW, _T, pl.col(_T).alias("__at")).with_columns(both.tail(right.height)).sort(_T)
-    pairs = left.join_asof(right, on=_T, by=_KEY, strategy="nearest", tolerance=APART, check_sortedness=False).drop_nulls(_ROW)
-    pairs = pairs.sort((pl.col(_T) - pl.col("__at")).abs(), _SERVED).unique(_ROW, keep="first", maintain_order=True)
+    right = (
+        right.select(_ROW, _T, pl.col(_T).alias("__at"))
+        .with_columns(both.tail(right.height))
+        .sort(_T)
+    )
+    pairs = left.join_asof(
+        right, on=_T, by=_KEY, strategy="nearest", tolerance=APART, check_sortedness=False
+    ).drop_nulls(_ROW)
+    pairs = pairs.sort((pl.col(_T) - pl.col("__at")).abs(), _SERVED).unique(
+        _ROW, keep="first", maintain_order=True
+    )
     return pairs.select(_SERVED, _ROW)
 
 
@@ -138,18 +197,34 @@ def _lone(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
 
 
 def _result(
-    asked: pl.DataFrame, rows: pl.DataFrame, matched: pl.DataFrame, shared: Sequence[str], until: int, counts: Counter[str]
+    asked: pl.DataFrame,
+    rows: pl.DataFrame,
+    matched: pl.DataFrame,
+    shared: Sequence[str],
+    until: int,
+    counts: Counter[str],
 ) -> TableOutcomes:
     height = asked.height
     joined = asked.select(_SERVED, _T).join(matched, on=_SERVED, how="left", maintain_order="left")
-    joined = joined.join(rows.select(_ROW, _KNOWN, _LABEL, pl.col(_T).alias("__at")), on=_ROW, how="left", maintain_order="left")
+    joined = joined.join(
+        rows.select(_ROW, _KNOWN, _LABEL, pl.col(_T).alias("__at")),
+        on=_ROW,
+        how="left",
+        maintain_order="left",
+    )
     found = joined[_ROW].is_not_null().to_numpy()
     known_at = joined[_KNOWN].fill_null(0).to_numpy()
     again = np.zeros(height, np.bool_)
     if shared and not found.all():
         mine = asked.filter(pl.Series(found)).select(*shared, pl.col(_T).alias("__other"))
-        near = asked.filter(pl.Series(~found)).join(mine, on=list(shared), how="inner", nulls_equal=True)
-        again[near.filter((pl.col(_T) - pl.col("__other")).abs() <= APART)[_SERVED].cast(pl.Int64).to_numpy()] = True
+        near = asked.filter(pl.Series(~found)).join(
+            mine, on=list(shared), how="inner", nulls_equal=True
+        )
+        again[
+            near.filter((pl.col(_T) - pl.col("__other")).abs() <= APART)[_SERVED]
+            .cast(pl.Int64)
+            .to_numpy()
+        ] = True
     same = (joined[_T] == joined["__at"]).fill_null(value=False).to_numpy()
     counts[SAME], counts[NEAR] = int((found & same).sum()), int((found & ~same).sum())
     counts[NOT_YET] = int((found & (known_at > until)).sum())

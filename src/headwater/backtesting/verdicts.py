@@ -16,9 +16,9 @@ or a harm has to hold in the family, by Holm's method ("A simple sequentially
 rejective multiple test procedure", 1979): the smallest p-value times the number
 of levels, the next times one less, and so on, must stay below 5 %.
 
-The minimum detectable effect, the lift that the test detects in 80 % of cases, is 2.8 standard errors
-(1.96 + 0.84; Cohen, "Statistical power analysis", 1988), more with few blocks and where several steps
-are read together; the standard error is that of the paired resamples (and refits).
+The minimum detectable effect, the lift that the test detects in 80 % of cases, is 2.8 standard
+errors (1.96 + 0.84; Cohen, "Statistical power analysis", 1988), more with few blocks and where
+several steps are read together; the standard error is that of the paired resamples (and refits).
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from headwater.kernel.holm import holm
 from headwater.results.estimate import VERDICT_WORDS, Comparison, Verdict
 
 
-def min_lifts(evaluation: ResampledMetrics, min_lift: Mapping[str, float] | float | None = None) -> dict[str, float]:
+def min_lifts(
+    evaluation: ResampledMetrics, min_lift: Mapping[str, float] | float | None = None
+) -> dict[str, float]:
     """The smallest change worth having of each metric, in the metric's unit.
 
     Defaults: 0.005 for metrics where higher is better and for calibration;
@@ -51,7 +53,12 @@ def min_lifts(evaluation: ResampledMetrics, min_lift: Mapping[str, float] | floa
 
     >>> from headwater.backtesting.intervals import evaluate
     >>> from headwater.metrics import Blocks, resolve
-    >>> found = evaluate(resolve(["mae"], "regression"), [1, 2], {"none": [2, 3], "daily": [1, 2]}, Blocks.whole(2))
+    >>> found = evaluate(
+    ...     resolve(["mae"], "regression"),
+    ...     [1, 2],
+    ...     {"none": [2, 3], "daily": [1, 2]},
+    ...     Blocks.whole(2),
+    ... )
     >>> min_lifts(found), min_lifts(found, 0.25)
     ({'mae': 0.005}, {'mae': 0.25})
     """
@@ -64,9 +71,13 @@ def min_lifts(evaluation: ResampledMetrics, min_lift: Mapping[str, float] | floa
     chosen = min_lift if isinstance(min_lift, Mapping) else {evaluation.metrics[0].name: min_lift}
     for name, value in chosen.items():
         if name not in lifts:
-            raise UsageError(f"min_lift names {name!r}, which is not evaluated; {nearest(name, lifts)}")
+            raise UsageError(
+                f"min_lift names {name!r}, which is not evaluated; {nearest(name, lifts)}"
+            )
         if not 0 <= value < math.inf:
-            raise UsageError(f"min_lift of {name!r} is {value}; pass 0 or more, in the metric's unit")
+            raise UsageError(
+                f"min_lift of {name!r} is {value}; pass 0 or more, in the metric's unit"
+            )
     return lifts | {name: float(value) for name, value in chosen.items()}
 
 
@@ -79,23 +90,26 @@ def compare_levels(
     headline: str | None = None,
     baseline: str | None = None,
 ) -> list[Comparison]:
-    """Compare each level with every fresher one, in every metric; those with the baseline in the headline metric are judged.
+    """Compare each level with every fresher one, in every metric; those with the baseline in the
+    headline metric are judged.
 
-    `levels` are those to compare, in order; all evaluated ones if None. The baseline is the first of them if None, the
-    headline the first metric. Differences are so signed that a rise is a gain: `to` minus `from`, and
-    the other way round for errors. For `min_lift` and errors see `min_lifts`.
-    `looks` is how many differences are read together: where more than one, intervals are widened for all of them
-    (see `interval`); else Holm's method holds the family together.
+    `levels` are those to compare, in order; all evaluated ones if None. The baseline is the first
+    of them if None, the headline the first metric. Differences are so signed that a rise is a gain:
+    `to` minus `from`, and the other way round for errors. For `min_lift` and errors see
+    `min_lifts`. `looks` is how many differences are read together: where more than one, intervals
+    are widened for all of them (see `interval`); else Holm's method holds the family together.
 
     >>> import numpy as np
     >>> from headwater.backtesting.intervals import evaluate, resample_weights
     >>> from headwater.metrics import resolve
     >>> y, days = np.arange(20.0), np.arange(20)
     >>> scores = {"daily": y + 2, "hourly": y + 1, "minute": y}
-    >>> found = compare_levels(evaluate(resolve(["mae"], "regression"), y, scores, resample_weights(days)))
+    >>> found = compare_levels(
+    ...     evaluate(resolve(["mae"], "regression"), y, scores, resample_weights(days))
+    ... )
     >>> [f"{step.to} {step.sentence}" for step in found]
     ['hourly LIFT of +1.000 [+1.000, +1.000]', 'minute LIFT of +2.000 [+2.000, +2.000]', 'minute +1.000 [+1.000, +1.000]']
-    """
+    """  # noqa: E501 (output as it is printed)
     names = tuple(evaluation.levels if levels is None else levels)
     today = names[0] if baseline is None and names else baseline
     judged_in = headline or (evaluation.metrics[0].name if evaluation.metrics else "")
@@ -105,37 +119,67 @@ def compare_levels(
     for m, (name, lift) in enumerate(min_lifts(evaluation, min_lift).items()):
         judged = in_metric(evaluation, primary, m, lift, looks) if name == judged_in else []
         known = {(step.from_, step.to): step for step in judged}
-        comparisons += [known.get(pair) or unjudged(evaluation, pair, m, lift, looks) for pair in pairs]
+        comparisons += [
+            known.get(pair) or unjudged(evaluation, pair, m, lift, looks) for pair in pairs
+        ]
     return comparisons
 
 
-def in_metric(evaluation: ResampledMetrics, steps: Sequence[tuple[str, str]], m: int, min_lift: float, looks: int = 1) -> list[Comparison]:
-    """These steps, each a level and another, in the metric at `m`: together by Holm's method, or widened where there are several looks."""
+def in_metric(
+    evaluation: ResampledMetrics,
+    steps: Sequence[tuple[str, str]],
+    m: int,
+    min_lift: float,
+    looks: int = 1,
+) -> list[Comparison]:
+    """These steps, each a level and another, in the metric at `m`: together by Holm's method, or
+    widened where there are several looks.
+    """
     metric = evaluation.metrics[m]
     ends = [(evaluation.position(from_), evaluation.position(to)) for from_, to in steps]
     # An error that falls is a gain.
-    spreads = [evaluation.spread(to, m, from_) if metric.higher_is_better else evaluation.spread(from_, m, to) for from_, to in ends]
+    spreads = [
+        evaluation.spread(to, m, from_)
+        if metric.higher_is_better
+        else evaluation.spread(from_, m, to)
+        for from_, to in ends
+    ]
     together = holm([spread.p for spread in spreads]) if looks == 1 else [math.nan] * len(spreads)
     family = sum(not math.isnan(p) for p in together) or 1
     return [
-        _compared(evaluation, step, m, spread, min_lift, looks, family, p) for step, spread, p in zip(steps, spreads, together, strict=True)
+        _compared(evaluation, step, m, spread, min_lift, looks, family, p)
+        for step, spread, p in zip(steps, spreads, together, strict=True)
     ]
 
 
-def unjudged(evaluation: ResampledMetrics, step: tuple[str, str], m: int, min_lift: float, looks: int = 1) -> Comparison:
+def unjudged(
+    evaluation: ResampledMetrics, step: tuple[str, str], m: int, min_lift: float, looks: int = 1
+) -> Comparison:
     """A difference with its interval and without a verdict."""
     metric = evaluation.metrics[m]
     from_, to = (evaluation.position(name) for name in step)
-    spread = evaluation.spread(to, m, from_) if metric.higher_is_better else evaluation.spread(from_, m, to)
+    spread = (
+        evaluation.spread(to, m, from_)
+        if metric.higher_is_better
+        else evaluation.spread(from_, m, to)
+    )
     low, high = spread.interval(looks)
-    change = _Change(metric.relative, spread.value, low, high, spread.error * spread.detected, min_lift)
-    absence = f"{change.signed(spread.value)} without an interval: {_absence(evaluation, m, spread.value)}"
+    change = _Change(
+        metric.relative, spread.value, low, high, spread.error * spread.detected, min_lift
+    )
+    absence = (
+        f"{change.signed(spread.value)} without an interval: "
+        f"{_absence(evaluation, m, spread.value)}"
+    )
     sentence = str(change) if math.isfinite(low) else absence.removeprefix("+nan ")
-    return Comparison(*step, metric.name, spread.value, low, high, change.mde, "not judged", sentence)
+    return Comparison(
+        *step, metric.name, spread.value, low, high, change.mde, "not judged", sentence
+    )
 
 
 def judged_again(step: Comparison, min_lift: float) -> Comparison:
-    """A judged difference with another least lift worth having, such as a break-even of money; others stay as they are.
+    """A judged difference with another least lift worth having, such as a break-even of money;
+    others stay as they are.
 
     >>> found = Comparison("daily", "hourly", "auc", 0.029, 0.017, 0.041, 0.01, "LIFT", "", 0.001)
     >>> judged_again(found, 0.05).sentence
@@ -145,26 +189,44 @@ def judged_again(step: Comparison, min_lift: float) -> Comparison:
         return step
     verdict, alone = verdict_of(step.low, step.high, min_lift), ""
     if verdict in ("LIFT", "harm") and step.p >= ALPHA:
-        verdict, alone = "inconclusive", f"by itself a {verdict}, but not among {step.family} steps (Holm: p = {step.p:.2g})"
+        verdict, alone = (
+            "inconclusive",
+            f"by itself a {verdict}, but not among {step.family} steps (Holm: p = {step.p:.2g})",
+        )
     change = _Change(abs(step.delta) >= 1, step.delta, step.low, step.high, step.mde, min_lift)
-    return msgspec.structs.replace(step, verdict=verdict, sentence=_sentence(verdict, change, "", alone))
+    return msgspec.structs.replace(
+        step, verdict=verdict, sentence=_sentence(verdict, change, "", alone)
+    )
 
 
 def _compared(
-    evaluation: ResampledMetrics, step: tuple[str, str], m: int, spread: Spread, min_lift: float, looks: int, family: int, p: float
+    evaluation: ResampledMetrics,
+    step: tuple[str, str],
+    m: int,
+    spread: Spread,
+    min_lift: float,
+    looks: int,
+    family: int,
+    p: float,
 ) -> Comparison:
     metric = evaluation.metrics[m]
     low, high = spread.interval(looks)
-    more = NormalDist().inv_cdf(1 - ALPHA / 2 / family) - NormalDist().inv_cdf(1 - ALPHA / 2)  # 0 where one step is read
+    # 0 where one step is read
+    more = NormalDist().inv_cdf(1 - ALPHA / 2 / family) - NormalDist().inv_cdf(1 - ALPHA / 2)
     mde = spread.error * (spread.detected + more)
     verdict, alone = verdict_of(low, high, min_lift), ""
     if evaluation.on and verdict != "inconclusive":
         verdict, alone = "inconclusive", f"{evaluation.on}; {evaluation.needs}"
     if verdict in ("LIFT", "harm") and p >= ALPHA:
-        verdict, alone = "inconclusive", f"by itself a {verdict}, but not among {family} steps (Holm: p = {p:.2g})"
+        verdict, alone = (
+            "inconclusive",
+            f"by itself a {verdict}, but not among {family} steps (Holm: p = {p:.2g})",
+        )
     change = _Change(metric.relative, spread.value, low, high, mde, min_lift)
     sentence = _sentence(verdict, change, _absence(evaluation, m, spread.value), alone)
-    return Comparison(*step, metric.name, spread.value, low, high, mde, verdict, sentence, p, family)
+    return Comparison(
+        *step, metric.name, spread.value, low, high, mde, verdict, sentence, p, family
+    )
 
 
 def verdict_of(low: float, high: float, min_lift: float) -> Verdict:
@@ -204,7 +266,9 @@ class _Change:
 
     @property
     def _decimals(self) -> int:
-        """Three for shares; for errors, whose unit may be of any size, enough to read half of min_lift."""
+        """Three for shares; for errors, whose unit may be of any size, enough to read half of
+        min_lift.
+        """
         fine = math.ceil(-math.log10(self.min_lift / 2)) if 0 < self.min_lift < math.inf else 3
         return min(max(fine, 0 if self.relative else 3), 9)
 
@@ -214,7 +278,11 @@ def _sentence(verdict: Verdict, change: _Change, absence: str, alone: str) -> st
     if alone:
         return f"{words}: {change}{' ' if alone.startswith('on th') else ', '}{alone}"
     if math.isnan(change.low):
-        value = "" if math.isnan(change.delta) else f"{change.signed(change.delta)} without an interval: "
+        value = (
+            ""
+            if math.isnan(change.delta)
+            else f"{change.signed(change.delta)} without an interval: "
+        )
         return f"{words}: {value}{absence}"
     match verdict:
         case "negligible":

@@ -1,4 +1,6 @@
-"""Units of an attribution, made fresh together: a view, the views of one source, or views that one value depends on."""
+"""Units of an attribution, made fresh together: a view, the views of one source, or views that one
+value depends on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Costs = Mapping[FeatureView, float] | Mapping[str, float] | Mapping[FeatureView 
 
 @dataclass(frozen=True)
 class Unit:
-    """Views that are fresh together, under one name; `joined` gives the reason if they were not grouped by the user."""
+    """Views that are fresh together, under one name; `joined` gives the reason if they were not
+    grouped by the user.
+    """
 
     name: str
     views: Sequence[FeatureView]
@@ -37,18 +41,22 @@ class Unit:
 def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) -> list[Unit]:
     """The units of the views that one level reads fresher than the other, in the service's order.
 
-    Views that one request feature reads, or where one gives the key of another, are one unit: their values are computed together, and
-    with one of them fresh alone they would be those of neither level.
+    Views that one request feature reads, or where one gives the key of another, are one unit: their
+    values are computed together, and with one of them fresh alone they would be those of neither
+    level.
 
     Raises:
         UsageError: no view differs between the levels, or `groups` names a view that does not.
     """
     service = model.features
-    differ = [v for v in service.views if stale.freshness(v).fingerprint != fresh.freshness(v).fingerprint]
+    differ = [
+        v for v in service.views if stale.freshness(v).fingerprint != fresh.freshness(v).fingerprint
+    ]
     if not differ:
         raise UsageError(
-            f"attribution(): every view of model {model.name!r} is as fresh at one level as at the other, so there is nothing to attribute; give "
-            "a stale and a fresh Level, such as hw.Level(hw.batch('1d')) and hw.Level(hw.on_request())"
+            f"attribution(): every view of model {model.name!r} is as fresh at one level as at "
+            "the other, so there is nothing to attribute; give a stale and a fresh Level, such "
+            "as hw.Level(hw.batch('1d')) and hw.Level(hw.on_request())"
         )
     parts = _Parts([v.name for v in differ])
     name_of = _grouped(differ, groups, parts)
@@ -60,12 +68,18 @@ def find_units(model: Model, stale: Level, fresh: Level, groups: Groups | None) 
         views = [v for v in differ if v.name in members]
         labels = list(dict.fromkeys(name_of.get(v.name, v.name) for v in views))
         forced = len({requested.of[v.name] for v in views}) > 1
-        joined = f"{', '.join(v.name for v in views)} are one, since a value is made of them together" if forced else ""
+        joined = (
+            f"{', '.join(v.name for v in views)} are one, since a value is made of them together"
+            if forced
+            else ""
+        )
         units.append(Unit(" + ".join(labels), views, joined))
     return units
 
 
-def unmeasured(measurability: Measurability, names: tuple[str, str], units: Sequence[Unit]) -> dict[str, str]:
+def unmeasured(
+    measurability: Measurability, names: tuple[str, str], units: Sequence[Unit]
+) -> dict[str, str]:
     """The units none of whose views can tell the two levels apart, and why."""
     state = measurability.between(*names)
     if state is None:
@@ -85,62 +99,97 @@ def check_levels(model: Model, stale: Level, fresh: Level) -> None:
     for name, level in zip(("stale", "fresh"), (stale, fresh), strict=True):
         if level.precomputed(model) is not None:
             raise UsageError(
-                f"attribution(): predictions are precomputed at the {name} level, so part of the step is not due to features; give "
-                "predictions=hw.on_request() to both levels, and see transitions() for the gain of predictions on request"
+                f"attribution(): predictions are precomputed at the {name} level, so part of the "
+                "step is not due to features; give predictions=hw.on_request() to both levels, "
+                "and see transitions() for the gain of predictions on request"
             )
     if dict(stale.known_after) != dict(fresh.known_after):
         raise UsageError(
-            "attribution(): the levels differ in known_after, which is not a property of views; give both the same, and see sweep_known_after()"
+            "attribution(): the levels differ in known_after, which is not a property of views; "
+            "give both the same, and see sweep_known_after()"
         )
     if model.ranking is not None and model.ranking.candidates:
         raise UsageError(
-            f"attribution() of model {model.name!r}: its candidates are retrieved separately at each level, so a view's gain would include retrieval; "
-            "omit the candidates of the Ranking to rank the lists of the labels"
+            f"attribution() of model {model.name!r}: its candidates are retrieved separately at "
+            "each level, so a view's gain would include retrieval; omit the candidates of the "
+            "Ranking to rank the lists of the labels"
         )
 
 
 def unit_costs(units: Sequence[Unit], costs: Costs | None) -> dict[str, float] | None:
-    """The money a day of each unit, by its name: its own where that is given, else the sum over its views.
+    """The money a day of each unit, by its name: its own where that is given, else the sum over its
+    views.
 
     Raises:
         UsageError: a name of nothing, a view without a cost, or one below 0.
     """
     if costs is None:
         return None
-    by_name = {key.name if isinstance(key, FeatureView) else key: value for key, value in costs.items()}
+    by_name = {
+        key.name if isinstance(key, FeatureView) else key: value for key, value in costs.items()
+    }
     known = [u.name for u in units] + [v.name for u in units for v in u.views]
     for name, value in by_name.items():
         if name not in known:
-            raise UsageError(f"view_costs names {name!r}, which no unit of this attribution is; {nearest(name, known)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise UsageError(
+                f"view_costs names {name!r}, which no unit of this attribution is; "
+                f"{nearest(name, known)}"
+            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < float("inf")
+        ):
             raise UsageError(f"view_costs of {name!r} is {value!r}; give money a day, 0 or more")
     for unit in units:
         lacking = [v.name for v in unit.views if v.name not in by_name]
         if unit.name not in by_name and lacking:
-            raise UsageError(f"view_costs lacks {lacking[0]!r}; give the cost a day of each view, 0 if it is free")
-    return {u.name: float(by_name[u.name]) if u.name in by_name else float(sum(by_name[v.name] for v in u.views)) for u in units}
+            raise UsageError(
+                f"view_costs lacks {lacking[0]!r}; give the cost a day of each view, 0 if it is "
+                "free"
+            )
+    return {
+        u.name: float(by_name[u.name])
+        if u.name in by_name
+        else float(sum(by_name[v.name] for v in u.views))
+        for u in units
+    }
 
 
 def mixed_level(model: Model, stale: Level, fresh: Level, units: Collection[Unit]) -> Level:
     """The level at which these units are as fresh as at `fresh`, and all else as at `stale`."""
     chosen = {v.name for unit in units for v in unit.views}
-    views = {v: (fresh if v.name in chosen else stale).freshness(v) for v in model.features.views_in_history}
+    views = {
+        v: (fresh if v.name in chosen else stale).freshness(v)
+        for v in model.features.views_in_history
+    }
     return Level(views, stale.predictions, stale.known_after)
 
 
-def mixed_rows(model: Model, stale: LevelRows, fresh: LevelRows, units: Collection[Unit]) -> LevelRows:
-    """The features of `mixed_level`, out of the columns of the two levels: nothing is computed again, nor copied."""
+def mixed_rows(
+    model: Model, stale: LevelRows, fresh: LevelRows, units: Collection[Unit]
+) -> LevelRows:
+    """The features of `mixed_level`, out of the columns of the two levels: nothing is computed
+    again, nor copied.
+    """
     chosen = {v.name for unit in units for v in unit.views}
     of = _views_of(model.features)
-    columns = [(fresh if chosen & of.get(name, set()) else stale).frame[name] for name in stale.frame.columns]
+    columns = [
+        (fresh if chosen & of.get(name, set()) else stale).frame[name]
+        for name in stale.frame.columns
+    ]
     return LevelRows(pl.DataFrame(columns), stale.answered, stale.precomputed)
 
 
 def _views_of(service: FeatureService) -> dict[str, set[str]]:
-    """By the name of each feature that history tells, the views that it is made of: its own, and those that its keys come from."""
+    """By the name of each feature that history tells, the views that it is made of: its own, and
+    those that its keys come from.
+    """
     by_feature = {ref.name: _behind(ref.view) for ref in service.refs}
     for feature in service.request_features:
-        by_feature[feature.name] = {name for ref in feature.inputs.values() for name in _behind(ref.view)}
+        by_feature[feature.name] = {
+            name for ref in feature.inputs.values() for name in _behind(ref.view)
+        }
     return by_feature
 
 
@@ -158,17 +207,22 @@ def _grouped(views: Sequence[FeatureView], groups: Groups | None, parts: _Parts)
         for view in views:
             by_group.setdefault(view.source.name, []).append(view.name)
     elif isinstance(groups, Mapping):
-        by_group = {str(name): [m.name if isinstance(m, FeatureView) else m for m in members] for name, members in groups.items()}
+        by_group = {
+            str(name): [m.name if isinstance(m, FeatureView) else m for m in members]
+            for name, members in groups.items()
+        }
     else:
         raise UsageError(
-            f"groups is {groups!r}; give 'source', or a mapping from names to views, such as {{'airport': [departures, queue]}}"
+            f"groups is {groups!r}; give 'source', or a mapping from names to views, such as "
+            "{'airport': [departures, queue]}"
         )
     known, seen = [v.name for v in views], set[str]()
     for name, members in by_group.items():
         for member in members:
             if member not in known:
                 raise UsageError(
-                    f"groups: {name!r} holds {member!r}, which is not a view that differs between the levels; {nearest(member, known)}"
+                    f"groups: {name!r} holds {member!r}, which is not a view that differs between "
+                    f"the levels; {nearest(member, known)}"
                 )
             if member in seen:
                 raise UsageError(f"groups: view {member!r} is in two groups; a view is in one")
@@ -196,4 +250,7 @@ class _Parts:
 
     def all(self) -> list[list[str]]:
         """The parts, each and all in the order of the names."""
-        return [[n for n, at in self.of.items() if at == label] for label in dict.fromkeys(self.of.values())]
+        return [
+            [n for n, at in self.of.items() if at == label]
+            for label in dict.fromkeys(self.of.values())
+        ]

@@ -1,7 +1,9 @@
-"""Withdrawn recommendations of a model as findings of its backtest's audit: production delivered less than a former backtest promised.
+"""Withdrawn recommendations of a model as findings of its backtest's audit: production delivered
+less than a former backtest promised.
 
-`watch` keeps them in the model registry. A later backtest of the model, and an assessment, read them there: the withdrawal stands first on
-their pages, in place of a verdict, until a version with a new promise is current, or a person acknowledges it with a reason.
+`watch` keeps them in the model registry. A later backtest of the model, and an assessment, read
+them there: the withdrawal stands first on their pages, in place of a verdict, until a version with
+a new promise is current, or a person acknowledges it with a reason.
 """
 
 from __future__ import annotations
@@ -26,21 +28,28 @@ from headwater.results.promise_result import DeliveryResult
 
 _NOT_RUN = "no week that was served under a promise of this model has been judged"
 _REMEDY = (
-    "Check first: a leak that no audit can see, then values that are served differently (`headwater parity --served`), then a change in the data. Acknowledge "
-    "it when it is found, or promote a version with a new promise"
+    "Check first: a leak that no audit can see, then values that are served differently "
+    "(`headwater parity --served`), then a change in the data. Acknowledge it when it is found, "
+    "or promote a version with a new promise"
 )
 
 
 @dataclass(frozen=True)
 class KnownDeliveries:
-    """What the model registry holds of a model: the latest comparison at each level, and whether it has versions of the model at all."""
+    """What the model registry holds of a model: the latest comparison at each level, and whether it
+    has versions of the model at all.
+    """
 
     model: str
     found: Sequence[DeliveryResult]
     served: bool
 
-    def on(self, result: BacktestResult, acknowledged: Sequence[Acknowledgement] = ()) -> BacktestResult:
-        """The backtest with a finding for each withdrawal, in place of those that it had; as it is where the model has no version."""
+    def on(
+        self, result: BacktestResult, acknowledged: Sequence[Acknowledgement] = ()
+    ) -> BacktestResult:
+        """The backtest with a finding for each withdrawal, in place of those that it had; as it is
+        where the model has no version.
+        """
         if not self.served:
             return result
         audit = result.audit
@@ -49,8 +58,14 @@ class KnownDeliveries:
         judged = any(delivery.judged for delivery in self.found)
         changed = AuditResult(
             [*findings, *(finding for finding in audit.findings if finding.check != DELIVERY)],
-            [*(name for name in audit.checks_run if name != DELIVERY), *([DELIVERY] if judged else [])],
-            [*(check for check in audit.checks_not_run if check.check != DELIVERY), *([] if judged else [CheckNotRun(DELIVERY, _NOT_RUN)])],
+            [
+                *(name for name in audit.checks_run if name != DELIVERY),
+                *([DELIVERY] if judged else []),
+            ],
+            [
+                *(check for check in audit.checks_not_run if check.check != DELIVERY),
+                *([] if judged else [CheckNotRun(DELIVERY, _NOT_RUN)]),
+            ],
             audit.cannot_see,
             audit.seconds,
         )
@@ -75,16 +90,25 @@ def known_deliveries(model: str, models: str | Path | None) -> KnownDeliveries:
     registry = ModelRegistry(models)
     try:
         served = any(name == model for name, _ in registry.variants())
-        found = [known for known in deliveries(registry) if known.promise.model == model] if served else []
+        found = (
+            [known for known in deliveries(registry) if known.promise.model == model]
+            if served
+            else []
+        )
     except OSError as error:
         raise DataError(
-            f"the model registry at {registry.folder} cannot be read: {error}; it may hold a withdrawn recommendation of {model!r}"
+            f"the model registry at {registry.folder} cannot be read: {error}; it may hold a "
+            f"withdrawn recommendation of {model!r}"
         ) from error
     return KnownDeliveries(model, found, served)
 
 
 def finding_of(delivery: DeliveryResult) -> AuditFinding:
-    """A withdrawal as a finding; its subject names the model, the level and the week, so that a later one is not acknowledged with it."""
+    """A withdrawal as a finding; its subject names the model, the level and the week, so that a
+    later one is not acknowledged with it.
+    """
     at_level = "" if delivery.served_level == AS_DEFINED else f" at {delivery.served_level}"
     subject = f"{delivery.promise.model}{at_level}, week of {delivery.since}"
-    return AuditFinding(DELIVERY, "WITHDRAWN", subject, delivery_words.withdrawal(delivery), _REMEDY, math.nan)
+    return AuditFinding(
+        DELIVERY, "WITHDRAWN", subject, delivery_words.withdrawal(delivery), _REMEDY, math.nan
+    )

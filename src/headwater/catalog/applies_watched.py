@@ -1,4 +1,6 @@
-"""Log when a project is applied while a process of it runs, which goes on with the definitions that it was started with."""
+"""Log when a project is applied while a process of it runs, which goes on with the definitions that
+it was started with.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,11 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 @contextmanager
-def applies_watched(project: Project, catalog: CatalogLike | None, wrote: Callable[[str], bool], verb: str) -> Iterator[None]:
-    """While the context lasts, log each version of the catalog that has views which this process does not make, and what to do.
+def applies_watched(
+    project: Project, catalog: CatalogLike | None, wrote: Callable[[str], bool], verb: str
+) -> Iterator[None]:
+    """While the context lasts, log each version of the catalog that has views which this process
+    does not make, and what to do.
 
     Args:
         project: as this process was started with it.
@@ -36,12 +41,18 @@ def applies_watched(project: Project, catalog: CatalogLike | None, wrote: Callab
         version = where.version(project.name)
         if version == known:
             return known
-        live = [entry for entry in where.held(project.name).live.values() if entry.kind == "view" and entry.tiles not in made]
+        live = [
+            entry
+            for entry in where.held(project.name).live.values()
+            if entry.kind == "view" and entry.tiles not in made
+        ]
         others = sorted(entry.name for entry in live if wrote(str(entry.definition["freshness"])))
         if others:
             _LOG.warning(
-                "version %d of project %s was applied to the catalog while this process runs, which goes on with the definitions that it was started "
-                "with, and does not %s view %s. Restart it (process %d; under `headwater serve` end it, and it is started again)",
+                "version %d of project %s was applied to the catalog while this process runs, "
+                "which goes on with the definitions that it was started with, and does not %s "
+                "view %s. Restart it (process %d; under `headwater serve` end it, and it is "
+                "started again)",
                 *(version, project.name, verb, ", ".join(others), os.getpid()),
             )
         return version

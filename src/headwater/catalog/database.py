@@ -1,4 +1,6 @@
-"""The catalog's tables, in SQLite or PostgreSQL. One writer at a time: it holds a lock from what it reads to what it commits."""
+"""The catalog's tables, in SQLite or PostgreSQL. One writer at a time: it holds a lock from what it
+reads to what it commits.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
 _LOCK = 0x6865616477  # of all that apply to one PostgreSQL database; any constant
-_DEVELOPMENT = "development."  # in the place of a project's name: the catalog is that of development environments
+# in the place of a project's name: the catalog is that of development environments
+_DEVELOPMENT = "development."
 _TABLES = sa.MetaData()
 _SCHEMA = sa.Table("headwater_schema", _TABLES, sa.Column("version", sa.Integer, primary_key=True))
 _PROJECTS = sa.Table(
-    "headwater_projects", _TABLES, sa.Column("name", sa.Text, primary_key=True), sa.Column("version", sa.Integer, nullable=False)
+    "headwater_projects",
+    _TABLES,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
 )
 _OBJECTS = sa.Table(
     "headwater_objects",
@@ -37,7 +43,8 @@ _OBJECTS = sa.Table(
     sa.Column("definition", sa.Text, nullable=False),  # JSON
     sa.Column("live", sa.Boolean, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("applied_at", sa.Text, nullable=False),  # ISO 8601 in UTC, since SQLite has no time with a zone
+    # ISO 8601 in UTC, since SQLite has no time with a zone
+    sa.Column("applied_at", sa.Text, nullable=False),
 )
 _LOG = sa.Table(
     "headwater_log",
@@ -74,7 +81,8 @@ class Catalog:
         return str(self._url.database) if self._sqlite else postgres_tables.shown(self._url)
 
     def held(self, project: str) -> CatalogState:
-        """What it holds of `project`: a consistent snapshot, even during an apply; nothing before a catalog exists.
+        """What it holds of `project`: a consistent snapshot, even during an apply; nothing before a
+        catalog exists.
 
         Raises:
             CatalogError: it cannot be read, or a newer headwater wrote it.
@@ -96,15 +104,28 @@ class Catalog:
         with self._reading() as connection:
             if connection is None:
                 return []
-            rows = connection.execute(sa.select(_LOG).where(_LOG.c.project == project).order_by(_LOG.c.version)).all()
-        return [Applied(r.project, r.version, r.who, datetime.fromisoformat(r.at), tuple(json.loads(r.changes))) for r in rows]
+            rows = connection.execute(
+                sa.select(_LOG).where(_LOG.c.project == project).order_by(_LOG.c.version)
+            ).all()
+        return [
+            Applied(
+                r.project,
+                r.version,
+                r.who,
+                datetime.fromisoformat(r.at),
+                tuple(json.loads(r.changes)),
+            )
+            for r in rows
+        ]
 
     @contextmanager
     def changing(self, project: str) -> Iterator[tuple[CatalogState, CatalogWriter]]:
-        """What it holds of `project`, and its writer; no other process writes until the block ends, and an error rolls all back.
+        """What it holds of `project`, and its writer; no other process writes until the block ends,
+        and an error rolls all back.
 
         Raises:
-            CatalogError: another process has been writing for longer than `wait`; it cannot be written, or a newer headwater wrote it.
+            CatalogError: another process has been writing for longer than `wait`; it cannot be
+                written, or a newer headwater wrote it.
             UsageError: this is a development environment, and the catalog is not one's.
         """
         with self._writing() as connection:
@@ -117,7 +138,11 @@ class Catalog:
         if self._sqlite and not Path(str(self._url.database)).is_file():
             yield None
             return
-        engine = self._engine if self._sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
+        engine = (
+            self._engine
+            if self._sqlite
+            else self._engine.execution_options(isolation_level="REPEATABLE READ")
+        )
         with self._named_errors(), engine.begin() as connection:
             schema_version = self._schema(connection)
             yield None if schema_version is None else connection
@@ -129,8 +154,13 @@ class Catalog:
                 permissions.make_folder(Path(str(self._url.database)).parent)
                 permissions.create(Path(str(self._url.database)))
             except OSError as error:
-                raise CatalogError(f"the folder of the catalog {self} cannot be made: {error}") from error
-        with self._named_errors(), self._engine.execution_options(headwater_writes=True).begin() as connection:
+                raise CatalogError(
+                    f"the folder of the catalog {self} cannot be made: {error}"
+                ) from error
+        with (
+            self._named_errors(),
+            self._engine.execution_options(headwater_writes=True).begin() as connection,
+        ):
             if not self._sqlite:
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(self.wait * 1000)}"))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -145,8 +175,8 @@ class Catalog:
         names = set(connection.execute(sa.select(_PROJECTS.c.name)).scalars())
         if names and _DEVELOPMENT not in names:
             raise UsageError(
-                f"the catalog {self} was not written by a development environment, and one writes to a catalog of its own; name a new one with "
-                "--catalog or HEADWATER_CATALOG"
+                f"the catalog {self} was not written by a development environment, and one writes "
+                "to a catalog of its own; name a new one with --catalog or HEADWATER_CATALOG"
             )
         if not names:
             connection.execute(sa.insert(_PROJECTS).values(name=_DEVELOPMENT, version=0))
@@ -158,8 +188,9 @@ class Catalog:
         schema_version = connection.execute(sa.select(_SCHEMA.c.version)).scalar_one()
         if schema_version != _SCHEMA_VERSION:
             raise CatalogError(
-                f"the catalog {self} was written by another version of headwater: its schema is {schema_version}, and this one reads "
-                f"{_SCHEMA_VERSION}; use that version, or name another catalog"
+                f"the catalog {self} was written by another version of headwater: its schema is "
+                f"{schema_version}, and this one reads {_SCHEMA_VERSION}; use that version, or "
+                "name another catalog"
             )
         return int(schema_version)
 
@@ -172,9 +203,13 @@ class Catalog:
             message = " ".join(str(error.orig).split())
             if getattr(error.orig, "sqlstate", None) == "55P03" or message == "database is locked":
                 raise CatalogError(
-                    f"another process has been applying to the catalog {self} for more than {self.wait:g} s; run again when it is done"
+                    f"another process has been applying to the catalog {self} for more than "
+                    f"{self.wait:g} s; run again when it is done"
                 ) from error
-            raise CatalogError(f"the catalog {self} cannot be used: {message}; name one with --catalog or HEADWATER_CATALOG") from error
+            raise CatalogError(
+                f"the catalog {self} cannot be used: {message}; name one with --catalog or "
+                "HEADWATER_CATALOG"
+            ) from error
         except SQLAlchemyError as error:
             raise CatalogError(f"the catalog {self} cannot be used: {error}") from error
 
@@ -189,7 +224,11 @@ class CatalogWriter:
         """Write entries in place of those of their kinds and names."""
         for entry in entries:
             table = _OBJECTS.c
-            same_object = (table.project == self._project) & (table.kind == entry.kind) & (table.name == entry.name)
+            same_object = (
+                (table.project == self._project)
+                & (table.kind == entry.kind)
+                & (table.name == entry.name)
+            )
             self._connection.execute(sa.delete(_OBJECTS).where(same_object))
             self._connection.execute(
                 sa.insert(_OBJECTS).values(
@@ -210,7 +249,9 @@ class CatalogWriter:
         self._connection.execute(sa.delete(_PROJECTS).where(_PROJECTS.c.name == self._project))
         self._connection.execute(sa.insert(_PROJECTS).values(name=self._project, version=version))
         entry = {"who": settings.who(), "at": at.isoformat(), "changes": json.dumps(list(changes))}
-        self._connection.execute(sa.insert(_LOG).values(project=self._project, version=version, **entry))
+        self._connection.execute(
+            sa.insert(_LOG).values(project=self._project, version=version, **entry)
+        )
 
 
 def _url(at: str) -> sa.URL:
@@ -220,43 +261,60 @@ def _url(at: str) -> sa.URL:
         url = sa.make_url(at)
     except (ArgumentError, ValueError) as error:
         raise UsageError(
-            "the catalog's URL cannot be read; write postgresql://user:password@host:5432/name, or the path of an SQLite file"
+            "the catalog's URL cannot be read; write postgresql://user:password@host:5432/name, "
+            "or the path of an SQLite file"
         ) from error
     if url.drivername in postgres_tables.NAMES:
         return postgres_tables.with_driver(url)
     if url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
         raise UsageError(
-            f"the catalog is {postgres_tables.shown(url)!r}; it lies in an SQLite file (give its path) or in PostgreSQL "
-            "(postgresql://user:password@host:5432/name)"
+            f"the catalog is {postgres_tables.shown(url)!r}; it lies in an SQLite file (give its "
+            "path) or in PostgreSQL (postgresql://user:password@host:5432/name)"
         )
     return url
 
 
 def _engine(url: sa.URL, wait: float) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": max(2, round(wait))})
+        return sa.create_engine(
+            url, poolclass=sa.NullPool, connect_args={"connect_timeout": max(2, round(wait))}
+        )
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": wait})
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: DBAPIConnection, _record: object) -> None:
-        connection.isolation_level = None  # else Python's driver begins a transaction late, and without the lock
+        # else Python's driver begins a transaction late, and without the lock
+        connection.isolation_level = None
 
     @sa.event.listens_for(engine, "begin")
     def _begun(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("headwater_writes") else "BEGIN")
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE"
+            if connection.get_execution_options().get("headwater_writes")
+            else "BEGIN"
+        )
 
     return engine
 
 
 def _version(connection: sa.Connection, project: str) -> int:
-    return connection.execute(sa.select(_PROJECTS.c.version).where(_PROJECTS.c.name == project)).scalar_one_or_none() or 0
+    return (
+        connection.execute(
+            sa.select(_PROJECTS.c.version).where(_PROJECTS.c.name == project)
+        ).scalar_one_or_none()
+        or 0
+    )
 
 
 def _held(connection: sa.Connection, project: str) -> CatalogState:
     version = _version(connection, project)
     projects: dict[str, dict[EntryKey, CatalogEntry]] = {project: {}}
     relevant = (_OBJECTS.c.project == project) | _OBJECTS.c.live
-    for row in connection.execute(sa.select(_OBJECTS).where(relevant).order_by(_OBJECTS.c.project, _OBJECTS.c.kind, _OBJECTS.c.name)):
+    for row in connection.execute(
+        sa.select(_OBJECTS)
+        .where(relevant)
+        .order_by(_OBJECTS.c.project, _OBJECTS.c.kind, _OBJECTS.c.name)
+    ):
         entry = CatalogEntry(
             kind=cast("Kind", row.kind),
             name=row.name,

@@ -1,4 +1,6 @@
-"""What applying a project would change: definition by definition, field by field, and which models it would break."""
+"""What applying a project would change: definition by definition, field by field, and which models
+it would break.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class DefinitionChange(Readable):
 
     Args:
         details: the differences, field by field.
-        breaking: what a trained model of the catalog reads, and will not find or will find to mean something else.
+        breaking: what a trained model of the catalog reads, and will not find or will find to mean
+            something else.
         needs_backfill: whether its state cannot be derived from stored state.
     """
 
@@ -39,10 +42,13 @@ class DefinitionChange(Readable):
         return EntryKey(self.kind, self.name)
 
 
-def changes(held: CatalogState, new: Entries, trained: Collection[str]) -> tuple[DefinitionChange, ...]:
+def changes(
+    held: CatalogState, new: Entries, trained: Collection[str]
+) -> tuple[DefinitionChange, ...]:
     """The differences between `new` and the catalog: by kind, then by name.
 
-    trained: the names of the models that were trained; what a model reads that is only defined can change without breaking it.
+    trained: the names of the models that were trained; what a model reads that is only defined can
+    change without breaking it.
     """
     old = held.live
     stored = {entry.tiles for entry in old.values()}
@@ -53,15 +59,30 @@ def changes(held: CatalogState, new: Entries, trained: Collection[str]) -> tuple
             differences.append(DefinitionChange(key.kind, key.name, "removed"))
         elif before is None:
             differences.append(
-                DefinitionChange(key.kind, key.name, "added", needs_backfill=after.tiles is not None and after.tiles not in stored)
+                DefinitionChange(
+                    key.kind,
+                    key.name,
+                    "added",
+                    needs_backfill=after.tiles is not None and after.tiles not in stored,
+                )
             )
         elif before.says != after.says:
             details = tuple(_details(before, after, old, new))
             differences.append(
-                DefinitionChange(key.kind, key.name, "changed", details, (), after.tiles is not None and after.tiles not in stored)
+                DefinitionChange(
+                    key.kind,
+                    key.name,
+                    "changed",
+                    details,
+                    (),
+                    after.tiles is not None and after.tiles not in stored,
+                )
             )
     reported: set[str] = set()  # a feature that a view lost is not told again of the service
-    return tuple(replace(change, breaking=tuple(_breaking(change, held, new, trained, reported))) for change in differences)
+    return tuple(
+        replace(change, breaking=tuple(_breaking(change, held, new, trained, reported)))
+        for change in differences
+    )
 
 
 _ORDER = ("source", "view", "http", "service", "labels", "model", "level", "experiment")
@@ -70,36 +91,56 @@ _ORDER = ("source", "view", "http", "service", "labels", "model", "level", "expe
 # ---------------------------------------------------------------- differences
 
 
-def _details(before: CatalogEntry, after: CatalogEntry, old: Entries, new: Entries) -> Iterator[str]:
+def _details(
+    before: CatalogEntry, after: CatalogEntry, old: Entries, new: Entries
+) -> Iterator[str]:
     fields = dict.fromkeys([*before.definition, *after.definition])
     for name in fields:
         old_value, new_value = before.definition.get(name), after.definition.get(name)
         if name in HIDDEN:
             continue
-        if isinstance(old_value, Mapping) and old_value == new_value and list(old_value) != list(new_value):
+        if (
+            isinstance(old_value, Mapping)
+            and old_value == new_value
+            and list(old_value) != list(new_value)
+        ):
             yield f"{name} in another order"
         elif old_value == new_value:
             continue
-        elif name == "features" and isinstance(old_value, Mapping) and isinstance(new_value, Mapping):
+        elif (
+            name == "features" and isinstance(old_value, Mapping) and isinstance(new_value, Mapping)
+        ):
             yield from _features(old_value, new_value)
-        elif isinstance(old_value, Mapping) and isinstance(new_value, Mapping) and not (is_said(old_value) or is_said(new_value)):
+        elif (
+            isinstance(old_value, Mapping)
+            and isinstance(new_value, Mapping)
+            and not (is_said(old_value) or is_said(new_value))
+        ):
             for entry_name in dict.fromkeys([*old_value, *new_value]):
                 if old_value.get(entry_name) != new_value.get(entry_name):
-                    yield _different(f"{name} {entry_name}", old_value.get(entry_name), new_value.get(entry_name))
+                    yield _different(
+                        f"{name} {entry_name}", old_value.get(entry_name), new_value.get(entry_name)
+                    )
         else:
             yield _different(name, old_value, new_value)
     if after.kind == "view":
         yield from _of_state(before, after, old, new)
 
 
-def _of_state(before: CatalogEntry, after: CatalogEntry, old: Entries, new: Entries) -> Iterator[str]:
+def _of_state(
+    before: CatalogEntry, after: CatalogEntry, old: Entries, new: Entries
+) -> Iterator[str]:
     """What follows for the stored state of a view, where its own fields do not show it."""
     if before.tiles == after.tiles:
         yield "the stored state stays"
         return
     source = EntryKey("source", str(after.definition["source"]))
     if before.definition["source"] == source.name and _tiles_fields(before) == _tiles_fields(after):
-        fields = [] if source not in old or source not in new else _fields(old[source].definition, new[source].definition)
+        fields = (
+            []
+            if source not in old or source not in new
+            else _fields(old[source].definition, new[source].definition)
+        )
         yield (
             f"its source {source.name} has another {' and '.join(fields)}"
             if fields
@@ -113,7 +154,12 @@ def _tiles_fields(entry: CatalogEntry) -> list[object]:
     features = entry.definition["features"]
     assert isinstance(features, Mapping)
     ttl = "ttl" in entry.definition
-    return [entry.definition["keys"], list(features.values()), ttl, _is_batch(entry) and entry.definition["freshness"]]
+    return [
+        entry.definition["keys"],
+        list(features.values()),
+        ttl,
+        _is_batch(entry) and entry.definition["freshness"],
+    ]
 
 
 def _is_batch(entry: CatalogEntry) -> bool:
@@ -121,22 +167,38 @@ def _is_batch(entry: CatalogEntry) -> bool:
 
 
 def _fields(old_fields: Mapping[str, object], new_fields: Mapping[str, object]) -> list[str]:
-    return [name for name in dict.fromkeys([*old_fields, *new_fields]) if old_fields.get(name) != new_fields.get(name)]
+    return [
+        name
+        for name in dict.fromkeys([*old_fields, *new_fields])
+        if old_fields.get(name) != new_fields.get(name)
+    ]
 
 
-def renamed(old_features: Mapping[str, object], new_features: Mapping[str, object]) -> dict[str, str]:
+def renamed(
+    old_features: Mapping[str, object], new_features: Mapping[str, object]
+) -> dict[str, str]:
     """Features that are the same under another name: the old name -> the new one."""
-    removed, added = [n for n in old_features if n not in new_features], [n for n in new_features if n not in old_features]
+    removed, added = (
+        [n for n in old_features if n not in new_features],
+        [n for n in new_features if n not in old_features],
+    )
     new_names: dict[str, str] = {}
     for name in removed:
-        same = [n for n in added if new_features[n] == old_features[name] and n not in new_names.values()]
+        same = [
+            n
+            for n in added
+            if new_features[n] == old_features[name] and n not in new_names.values()
+        ]
         nearest = difflib.get_close_matches(name, same, n=1, cutoff=0)
-        if nearest and "__" not in name:  # in a service, the strings only name the view of a feature
+        # in a service, the strings only name the view of a feature
+        if nearest and "__" not in name:
             new_names[name] = nearest[0]
     return new_names
 
 
-def _features(old_features: Mapping[str, object], new_features: Mapping[str, object]) -> Iterator[str]:
+def _features(
+    old_features: Mapping[str, object], new_features: Mapping[str, object]
+) -> Iterator[str]:
     names = renamed(old_features, new_features)
     removed = [n for n in old_features if n not in new_features and n not in names]
     added = [n for n in new_features if n not in old_features and n not in names.values()]
@@ -145,7 +207,9 @@ def _features(old_features: Mapping[str, object], new_features: Mapping[str, obj
     if added:
         yield f"features added: {listed(added)}"
     if names:
-        yield f"features renamed: {listed(f'{before} → {after}' for before, after in names.items())}"
+        yield (
+            f"features renamed: {listed(f'{before} → {after}' for before, after in names.items())}"
+        )
     for name in old_features:
         if name in new_features and old_features[name] != new_features[name]:
             yield _different(f"feature {name}", old_features[name], new_features[name])
@@ -163,7 +227,11 @@ def shown(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, Mapping):
-        text = str(value["text"]) if is_said(value) else ", ".join(f"{k} {shown(v)}" for k, v in value.items())
+        text = (
+            str(value["text"])
+            if is_said(value)
+            else ", ".join(f"{k} {shown(v)}" for k, v in value.items())
+        )
     else:
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
@@ -172,12 +240,22 @@ def shown(value: object) -> str:
 # ---------------------------------------------------------------- what breaks
 
 
-def _breaking(change: DefinitionChange, held: CatalogState, new: Entries, trained: Collection[str], reported: set[str]) -> Iterator[str]:
+def _breaking(
+    change: DefinitionChange,
+    held: CatalogState,
+    new: Entries,
+    trained: Collection[str],
+    reported: set[str],
+) -> Iterator[str]:
     old = held.live.get(change.key)
     if old is None or change.kind not in ("view", "http", "service"):
         return
     after = new.get(change.key)
-    lost = _lost_of_service(old, after, new, reported) if change.kind == "service" else _LOST[change.kind](old, after)
+    lost = (
+        _lost_of_service(old, after, new, reported)
+        if change.kind == "service"
+        else _LOST[change.kind](old, after)
+    )
     readers: dict[tuple[str, ...], list[str]] = {}
     for reader, read in _readers(old, held, new, trained):
         readers.setdefault(tuple(name for name in read if name in lost), []).append(reader)
@@ -185,7 +263,10 @@ def _breaking(change: DefinitionChange, held: CatalogState, new: Entries, traine
         reported.update(names)
         for reason in dict.fromkeys(lost[name] for name in names):
             verb = "reads" if len(who) == 1 else "read"
-            yield f"{' and '.join(who)} {verb} {listed(name for name in names if lost[name] == reason)}, {reason}"
+            yield (
+                f"{' and '.join(who)} {verb} "
+                f"{listed(name for name in names if lost[name] == reason)}, {reason}"
+            )
 
 
 def _lost_of_view(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]:
@@ -197,17 +278,31 @@ def _lost_of_view(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]
         return dict.fromkeys(full.values(), "of a view that is removed")
     after = new.definition["features"]
     assert isinstance(after, Mapping)
-    if any(old.definition.get(name) != new.definition.get(name) for name in ("keys", "request_keys")) or _listed(old) != _listed(new):
+    if any(
+        old.definition.get(name) != new.definition.get(name) for name in ("keys", "request_keys")
+    ) or _listed(old) != _listed(new):
         return dict.fromkeys(full.values(), "which would be of other keys")
     names = renamed(features, after)
     lost = {full[name]: "which would be renamed" for name in names}
-    lost |= {full[name]: "which would be gone" for name in features if name not in after and name not in names}
+    lost |= {
+        full[name]: "which would be gone"
+        for name in features
+        if name not in after and name not in names
+    }
     before, later = old.definition["made_of"], new.definition["made_of"]
     assert isinstance(before, Mapping)
     assert isinstance(later, Mapping)
     same = {name: names.get(name, name) for name in features if names.get(name, name) in after}
-    lost |= {full[n]: "which would be made of other values" for n, now in same.items() if before[n] != later[now] and full[n] not in lost}
-    lost |= {full[name]: "which would mean something else" for name in features if name in after and after[name] != features[name]}
+    lost |= {
+        full[n]: "which would be made of other values"
+        for n, now in same.items()
+        if before[n] != later[now] and full[n] not in lost
+    }
+    lost |= {
+        full[name]: "which would mean something else"
+        for name in features
+        if name in after and after[name] != features[name]
+    }
     if old.definition["events"] != new.definition["events"]:
         lost = dict.fromkeys(full.values(), "which would count other events") | lost
     return lost
@@ -227,30 +322,47 @@ def _lost_of_http(old: CatalogEntry, new: CatalogEntry | None) -> dict[str, str]
         return dict.fromkeys(full.values(), "of a third party that is not called any more")
     after = new.definition["features"]
     assert isinstance(after, Mapping)
-    if any(old.definition.get(name) != new.definition.get(name) for name in ("url", "method", "request")):
+    if any(
+        old.definition.get(name) != new.definition.get(name)
+        for name in ("url", "method", "request")
+    ):
         return dict.fromkeys(full.values(), "which would be requested differently")
     lost = {full[name]: "which would be gone" for name in features if name not in after}
     return lost | {
-        full[name]: "which would be another part of the response" for name in features if after.get(name, features[name]) != features[name]
+        full[name]: "which would be another part of the response"
+        for name in features
+        if after.get(name, features[name]) != features[name]
     }
 
 
-_LOST: Mapping[str, Callable[[CatalogEntry, CatalogEntry | None], dict[str, str]]] = {"view": _lost_of_view, "http": _lost_of_http}
+_LOST: Mapping[str, Callable[[CatalogEntry, CatalogEntry | None], dict[str, str]]] = {
+    "view": _lost_of_view,
+    "http": _lost_of_http,
+}
 
 
-def _lost_of_service(old: CatalogEntry, new: CatalogEntry | None, entries: Entries, reported: set[str]) -> dict[str, str]:
+def _lost_of_service(
+    old: CatalogEntry, new: CatalogEntry | None, entries: Entries, reported: set[str]
+) -> dict[str, str]:
     before = old.definition["features"]
     after = {} if new is None else new.definition["features"]
     assert isinstance(before, Mapping)
     assert isinstance(after, Mapping)
     lost = {name: "which would be no longer served to it" for name in before if name not in after}
-    lost |= {name: "which would mean something else" for name in before if name in after and after[name] != before[name]}
+    lost |= {
+        name: "which would mean something else"
+        for name in before
+        if name in after and after[name] != before[name]
+    }
     kept = _of_other_versions(old, new, entries)
-    return {name: reason for name, reason in lost.items() if name not in reported and name not in kept}
+    return {
+        name: reason for name, reason in lost.items() if name not in reported and name not in kept
+    }
 
 
 def _of_other_versions(old: CatalogEntry, new: CatalogEntry | None, entries: Entries) -> set[str]:
-    """The features of views that the service now lists at another version, while the project keeps the one that it listed.
+    """The features of views that the service now lists at another version, while the project keeps
+    the one that it listed.
 
     A model that was trained on that version goes on reading it.
     """
@@ -260,13 +372,19 @@ def _of_other_versions(old: CatalogEntry, new: CatalogEntry | None, entries: Ent
     return {
         f"{label.partition('@')[0]}__{feature}"
         for label, features in before.items()
-        if label not in after and label.partition("@")[0] in now and EntryKey("view", label) in entries
+        if label not in after
+        and label.partition("@")[0] in now
+        and EntryKey("view", label) in entries
         for feature in features
     }
 
 
-def _readers(old: CatalogEntry, held: CatalogState, new: Entries, trained: Collection[str]) -> Iterator[tuple[str, list[str]]]:
-    """The trained models that read features of a view or service as it was: those that stay, and those of other projects that share it."""
+def _readers(
+    old: CatalogEntry, held: CatalogState, new: Entries, trained: Collection[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """The trained models that read features of a view or service as it was: those that stay, and
+    those of other projects that share it.
+    """
     for key, entry in held.live.items():
         if key.kind == "model" and key in new and key.name in trained:
             yield f"model {key.name}", _read(entry, old, held.live)

@@ -22,9 +22,10 @@ class EntryKey(NamedTuple):
 class CatalogEntry:
     """One definition of a project.
 
-    `definition` is what it says, JSON-ready, naming other definitions rather than holding them; `fingerprint` is of all that it is made
-    of. `tiles` is the fingerprint of a view's stored state. `version` and `applied_at` say when it was last applied; an entry that is not
-    `live` was removed then.
+    `definition` is what it says, JSON-ready, naming other definitions rather than holding them;
+    `fingerprint` is of all that it is made of. `tiles` is the fingerprint of a view's stored state.
+    `version` and `applied_at` say when it was last applied; an entry that is not `live` was removed
+    then.
     """
 
     kind: Kind
@@ -52,7 +53,9 @@ Entries = Mapping[EntryKey, CatalogEntry]
 
 @dataclass(frozen=True)
 class CatalogState:
-    """What a catalog holds of one project, removed entries included, and the live entries of the other projects in it."""
+    """What a catalog holds of one project, removed entries included, and the live entries of the
+    other projects in it.
+    """
 
     version: int = 0
     entries: Entries = field(default_factory=dict)

@@ -1,10 +1,17 @@
-"""What running experiments need of a project: no change of it is applied or served while they run, since their plans never change."""
+"""What running experiments need of a project: no change of it is applied or served while they run,
+since their plans never change.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headwater.catalog.serialize import experiment_definition, model_definition, service_definition, view_definition
+from headwater.catalog.serialize import (
+    experiment_definition,
+    model_definition,
+    service_definition,
+    view_definition,
+)
 from headwater.definitions.definition import fingerprint_of
 from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
@@ -15,19 +22,28 @@ from headwater.models.registry import ModelRegistry
 
 
 def needs_of(project: Project, experiment: Experiment) -> dict[str, str]:
-    """A fingerprint of each definition that an experiment needs: itself, and the models, services, levels and views of its arms.
+    """A fingerprint of each definition that an experiment needs: itself, and the models, services,
+    levels and views of its arms.
 
     Labels are left out: more of them change nothing that is served.
     """
-    needs = {f"experiment {experiment.name}": fingerprint_of(experiment_definition(project, experiment))}
+    needs = {
+        f"experiment {experiment.name}": fingerprint_of(experiment_definition(project, experiment))
+    }
     for arm in experiment.arms:
         variant = project.arm_variant(experiment, arm)
         needs[f"model {arm.model.name}"] = fingerprint_of(model_definition(arm.model))
-        needs[f"level {variant.name} of arm {arm.name}"] = fingerprint_of([variant.level.describe(arm.model)])
+        needs[f"level {variant.name} of arm {arm.name}"] = fingerprint_of(
+            [variant.level.describe(arm.model)]
+        )
         for service in variant.services:
-            needs[f"service {service.name} of arm {arm.name}"] = fingerprint_of(service_definition(service))
+            needs[f"service {service.name} of arm {arm.name}"] = fingerprint_of(
+                service_definition(service)
+            )
             for view in service.views_within:
-                needs[f"view {view.name} of arm {arm.name}"] = fingerprint_of([view_definition(view), view.tiles_fingerprint])
+                needs[f"view {view.name} of arm {arm.name}"] = fingerprint_of(
+                    [view_definition(view), view.tiles_fingerprint]
+                )
     return needs
 
 
@@ -56,20 +72,29 @@ def check_served(project: Project, store: ExperimentStore, now: int) -> None:
         now: microseconds.
 
     Raises:
-        UsageError: it would serve something else; the message names each experiment, the difference and the remedy.
+        UsageError: it would serve something else; the message names each experiment, the difference
+            and the remedy.
     """
-    reasons = [f"{_running(started)}, and {found} (stop it: {_stop(started)})" for started, found in _different(project, store, now)]
+    reasons = [
+        f"{_running(started)}, and {found} (stop it: {_stop(started)})"
+        for started, found in _different(project, store, now)
+    ]
     if reasons:
         raise UsageError(
-            f"project {project.name!r} would serve other arms than its experiments were started with: {'. '.join(reasons)}. Serve the "
-            "definitions that they were started with, or stop them by the commands above"
+            f"project {project.name!r} would serve other arms than its experiments were started "
+            f"with: {'. '.join(reasons)}. Serve the definitions that they were started with, or "
+            "stop them by the commands above"
         )
 
 
 def difference(project: Project, started: StartedExperiment) -> str | None:
-    """What an experiment was started with, and a project defines otherwise or not at all; None where they agree."""
+    """What an experiment was started with, and a project defines otherwise or not at all; None
+    where they agree.
+    """
     plan = started.plan
-    experiment = next((known for known in project.experiments if known.name == plan.experiment), None)
+    experiment = next(
+        (known for known in project.experiments if known.name == plan.experiment), None
+    )
     if plan.project != project.name:
         return None
     if experiment is None:
@@ -84,7 +109,9 @@ def difference(project: Project, started: StartedExperiment) -> str | None:
     return f"it needs what this project changes: {', '.join([*removed, *names])}"
 
 
-def _different(project: Project, store: ExperimentStore, now: int) -> Iterator[tuple[StartedExperiment, str]]:
+def _different(
+    project: Project, store: ExperimentStore, now: int
+) -> Iterator[tuple[StartedExperiment, str]]:
     """Running experiments that a project defines otherwise, with the difference."""
     for started in store.started():
         if started.stopped_at is None and now < started.plan.end:
@@ -95,7 +122,10 @@ def _different(project: Project, store: ExperimentStore, now: int) -> Iterator[t
 
 def _running(started: StartedExperiment) -> str:
     plan = started.plan
-    return f"experiment {plan.experiment!r}, version {plan.version}, runs until {timestamp_text(plan.end)}"
+    return (
+        f"experiment {plan.experiment!r}, version {plan.version}, runs until "
+        f"{timestamp_text(plan.end)}"
+    )
 
 
 def _stop(started: StartedExperiment) -> str:

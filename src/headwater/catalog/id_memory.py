@@ -1,4 +1,6 @@
-"""What the ids of events need in memory where a stream is ingested: those of `id_horizon`, at the rate of the source's history."""
+"""What the ids of events need in memory where a stream is ingested: those of `id_horizon`, at the
+rate of the source's history.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from headwater.events.selection import TIME, collect
 ID_MEMORY: Final = "id-memory"
 """The rule of a plan whose ids need more memory than is given."""
 BYTES_PER_ID: Final = 32
-"""At most: a hash of 128 bits, the commit that it was known at, a hash of the content, and free places of the tables."""
+"""At most: a hash of 128 bits, the commit that it was known at, a hash of the content, and free
+places of the tables.
+"""
 _RATE: Final = 1_000  # events a second, assumed for the memory where no rate is known
 
 
@@ -32,11 +36,14 @@ class IdMemory(NamedTuple):
 
 
 def id_memory(project: Project) -> dict[str, IdMemory]:
-    """By name, what the ids of each source need that streaming views are ingested from; the times of its history are read.
+    """By name, what the ids of each source need that streaming views are ingested from; the times
+    of its history are read.
 
     Events with `changes=` are not among them: their ids are looked up in the store.
     """
-    sources = dict.fromkeys(view.view.source for view in stored(project) if view.view.freshness.streamed)
+    sources = dict.fromkeys(
+        view.view.source for view in stored(project) if view.view.freshness.streamed
+    )
     return {
         source.name: _of_source(source)
         for source in sources
@@ -70,14 +77,15 @@ def _of_source(source: Source) -> IdMemory:
         bytes_of = size_text(round(_RATE * horizon / 1e6) * BYTES_PER_ID)
         return IdMemory(
             None,
-            f"each id needs {BYTES_PER_ID} bytes of memory for {text(horizon)} (id_horizon): {bytes_of} at {_RATE:,} events/s. {why}, so "
-            "its rate is not known",
+            f"each id needs {BYTES_PER_ID} bytes of memory for {text(horizon)} (id_horizon): "
+            f"{bytes_of} at {_RATE:,} events/s. {why}, so its rate is not known",
         )
     ids = max(round(rate * horizon / 1e6), 1)
     size = ids * BYTES_PER_ID
     return IdMemory(
         size,
-        f"its ids need {size_text(size)} of memory: {rate:,.4g} events/s in its history x {text(horizon)} (id_horizon) x {BYTES_PER_ID} bytes",
+        f"its ids need {size_text(size)} of memory: {rate:,.4g} events/s in its history x "
+        f"{text(horizon)} (id_horizon) x {BYTES_PER_ID} bytes",
     )
 
 
@@ -88,7 +96,9 @@ def _rate(source: Source) -> tuple[float | None, str]:
     try:
         times = pl.col(TIME).filter(pl.col(TIME).is_not_null())
         aggregates = [times.len().alias("n"), times.min().alias("first"), times.max().alias("last")]
-        count, first, last = collect(arrived(source, [], [], []).select(aggregates), called(source), streaming=True).row(0)
+        count, first, last = collect(
+            arrived(source, [], [], []).select(aggregates), called(source), streaming=True
+        ).row(0)
     except HeadwaterError:
         return None, "Its history cannot be read"
     if count < 2 or first == last:

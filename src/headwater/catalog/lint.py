@@ -1,4 +1,6 @@
-"""Lint rules over a project: definitions that are valid but probably not meant, and those that no pipeline can run; each with a remedy."""
+"""Lint rules over a project: definitions that are valid but probably not meant, and those that no
+pipeline can run; each with a remedy.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +45,22 @@ class Lint(Readable):
 
 
 def lints(project: Project) -> tuple[Lint, ...]:
-    """What every rule finds in a project, and what does not fit the schemas of its tables; the refused first."""
-    findings = [Lint(SCHEMA, "refused", problem.subject, problem.message, "") for problem in problems(project.models)]
+    """What every rule finds in a project, and what does not fit the schemas of its tables; the
+    refused first.
+    """
+    findings = [
+        Lint(SCHEMA, "refused", problem.subject, problem.message, "")
+        for problem in problems(project.models)
+    ]
     for rule, (severity, look) in RULES.items():
         for subject, message, remedy in look(project):
-            kind = "view" if isinstance(subject, FeatureView) else "http" if isinstance(subject, HttpFeatures) else "source"
+            kind = (
+                "view"
+                if isinstance(subject, FeatureView)
+                else "http"
+                if isinstance(subject, HttpFeatures)
+                else "source"
+            )
             findings.append(Lint(rule, severity, f"{kind} {subject.name}", message, remedy))
     return tuple(findings)
 
@@ -72,7 +85,10 @@ def _no_stream(project: Project) -> Iterator[Finding]:
             views = [v.name for v in _roots(project) if v.source == source and v.freshness.streamed]
             yield (
                 source,
-                f"it has no stream to ingest, and {listed(views)} {'is' if len(views) == 1 else 'are'} streaming",
+                (
+                    f"it has no stream to ingest, and {listed(views)} "
+                    f"{'is' if len(views) == 1 else 'are'} streaming"
+                ),
                 "Give it stream=, or the views hw.batch(...)",
             )
 
@@ -90,11 +106,16 @@ def _no_history(project: Project) -> Iterator[Finding]:
 def _within_delay(project: Project) -> Iterator[Finding]:
     for view in _roots(project):
         delay = view.source.delay
-        short = sorted({f.window.length + f.window.offset for f in view.outputs if f.window.length is not None})
+        short = sorted(
+            {f.window.length + f.window.offset for f in view.outputs if f.window.length is not None}
+        )
         if short and short[0] <= delay and view.source.window_on == "timestamp":
             yield (
                 view,
-                f"events of source {view.source.name} are known {text(delay)} after they happen, and have then left the window of {text(short[0])}",
+                (
+                    f"events of source {view.source.name} are known {text(delay)} after they "
+                    f"happen, and have then left the window of {text(short[0])}"
+                ),
                 "Take a longer window, or window_on='known_at' with hw.batch(...)",
             )
 
@@ -111,11 +132,18 @@ def _no_id(project: Project) -> Iterator[Finding]:
 
 def _horizon(project: Project) -> Iterator[Finding]:
     for source in _streamed(project):
-        if source.id_field is not None and source.changes is None and micros(source.id_horizon, "id_horizon") > LONG_HORIZON:
+        if (
+            source.id_field is not None
+            and source.changes is None
+            and micros(source.id_horizon, "id_horizon") > LONG_HORIZON
+        ):
             yield (
                 source,
                 f"the id of every event of the last {source.id_horizon} is kept online",
-                f"An id_horizon of at most {text(LONG_HORIZON)} is enough where producers send again within days",
+                (
+                    f"An id_horizon of at most {text(LONG_HORIZON)} is enough where producers send "
+                    "again within days"
+                ),
             )
 
 
@@ -126,14 +154,26 @@ def _images(project: Project) -> Iterator[Finding]:
             if None in lengths or max(n for n in lengths if n is not None) > LONG_IMAGES:
                 yield (
                     view,
-                    f"source {view.source.name} has changes={view.source.changes!r}, so each of its events is kept online while a window reaches it",
-                    "Take shorter windows, or put those longer than 90 days into a view of its own with hw.batch(...)",
+                    (
+                        f"source {view.source.name} has changes={view.source.changes!r}, so each "
+                        "of its events is kept online while a window reaches it"
+                    ),
+                    (
+                        "Take shorter windows, or put those longer than 90 days into a view of its "
+                        "own with hw.batch(...)"
+                    ),
                 )
 
 
 def _unread(project: Project) -> Iterator[Finding]:
     for view in _written(project):
-        read = {f.name for service in _services(project) for v in service.views if v.root == view for f in service.needed[v.name]}
+        read = {
+            f.name
+            for service in _services(project)
+            for v in service.views
+            if v.root == view
+            for f in service.needed[v.name]
+        }
         idle = [f.name for f in view.outputs if f.name not in read]
         if idle:
             yield (
@@ -146,12 +186,21 @@ def _unread(project: Project) -> Iterator[Finding]:
 def _twins(project: Project) -> Iterator[Finding]:
     first: dict[object, FeatureView] = {}
     for view in _written(project):
-        same = (view.source, frozenset(view.keys), frozenset(f.window for f in view.outputs), view.freshness, view.ttl)
+        same = (
+            view.source,
+            frozenset(view.keys),
+            frozenset(f.window for f in view.outputs),
+            view.freshness,
+            view.ttl,
+        )
         other = first.setdefault(same, view)
         if other is not view:
             yield (
                 view,
-                f"it has the source, keys and windows of view {other.name}, and each keeps state of its own",
+                (
+                    f"it has the source, keys and windows of view {other.name}, and each keeps "
+                    "state of its own"
+                ),
                 "Make one view of both",
             )
 
@@ -161,7 +210,10 @@ def _for_ever(project: Project) -> Iterator[Finding]:
         if view.keys and view.ttl is None and any(f.window.length is None for f in view.outputs):
             yield (
                 view,
-                f"it keeps every {', '.join(view.keys)} that was ever seen: a lifetime window has no end, and the view no ttl",
+                (
+                    f"it keeps every {', '.join(view.keys)} that was ever seen: a lifetime window "
+                    "has no end, and the view no ttl"
+                ),
                 "Give it ttl= where keys come and go, or a window",
             )
 
@@ -170,7 +222,9 @@ def _many_values(project: Project) -> Iterator[Finding]:
     for view in _roots(project):
         wide = sorted(
             {
-                f"{f.aggregation.function}().by()" if f.aggregation.secondary else f"{f.aggregation.function}()"
+                f"{f.aggregation.function}().by()"
+                if f.aggregation.secondary
+                else f"{f.aggregation.function}()"
                 for f in view.outputs
                 if (TABLE[f.aggregation.function].keeps_values or f.aggregation.secondary)
                 and (f.window.length is None or f.window.length > LONG_WINDOW)
@@ -179,7 +233,10 @@ def _many_values(project: Project) -> Iterator[Finding]:
         if wide:
             yield (
                 view,
-                f"{', '.join(wide)} keeps every value of its column that was seen, in a window longer than {text(LONG_WINDOW)}",
+                (
+                    f"{', '.join(wide)} keeps every value of its column that was seen, in a window "
+                    f"longer than {text(LONG_WINDOW)}"
+                ),
                 "Take a shorter window, or a column with few values",
             )
 
@@ -191,8 +248,14 @@ def _text_extremes(project: Project) -> Iterator[Finding]:
         if texts:
             yield (
                 view,
-                f"min() and max() of {', '.join(texts)} compare strings letter by letter ('10' < '9'), and each tile keeps a whole string",
-                "Cast it in the source's select where it is a number or a time; for names, mode() or last() may be meant",
+                (
+                    f"min() and max() of {', '.join(texts)} compare strings letter by letter "
+                    "('10' < '9'), and each tile keeps a whole string"
+                ),
+                (
+                    "Cast it in the source's select where it is a number or a time; for names, "
+                    "mode() or last() may be meant"
+                ),
             )
 
 
@@ -201,7 +264,10 @@ def _not_in_training(project: Project) -> Iterator[Finding]:
         if not http.trains:
             yield (
                 http,
-                "no model is trained on it: it has no history that says what it was for past requests",
+                (
+                    "no model is trained on it: it has no history that says what it was for past "
+                    "requests"
+                ),
                 "Serve it, log its answers, and give it history= when there is enough of it",
             )
 
@@ -209,22 +275,38 @@ def _not_in_training(project: Project) -> Iterator[Finding]:
 def _plain_http(project: Project) -> Iterator[Finding]:
     for http in _http(project):
         parts = urlsplit(http.url)
-        if parts.scheme == "http" and http.headers and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-            yield (http, f"the headers {', '.join(http.headers)} go over the network for all to read", "Ask at https://")
+        if (
+            parts.scheme == "http"
+            and http.headers
+            and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+        ):
+            yield (
+                http,
+                f"the headers {', '.join(http.headers)} go over the network for all to read",
+                "Ask at https://",
+            )
 
 
 def _cut_off(project: Project) -> Iterator[Finding]:
     for http in _http(project):
-        budgets = {model.name: model.latency_budget for model in project.models if http in model.features.http_features}
+        budgets = {
+            model.name: model.latency_budget
+            for model in project.models
+            if http in model.features.http_features
+        }
         short = [
             f"{name} ({budget})"
             for name, budget in budgets.items()
-            if budget is not None and micros(http.timeout, "timeout") >= micros(budget, "latency_budget")
+            if budget is not None
+            and micros(http.timeout, "timeout") >= micros(budget, "latency_budget")
         ]
         if short:
             yield (
                 http,
-                f"its timeout of {http.timeout} is not shorter than the latency_budget of model {listed(short)}, which would cut it off before",
+                (
+                    f"its timeout of {http.timeout} is not shorter than the latency_budget of "
+                    f"model {listed(short)}, which would cut it off before"
+                ),
                 "Give it a shorter timeout, or the model a longer budget",
             )
 
@@ -239,8 +321,15 @@ def _coarse_timestamps(project: Project) -> Iterator[Finding]:
         try:
             measurement = measured(source)
             question = measurement.result().question
-            models = [m for m in project.models if question and any(bottom_of(v.source) == source for v in m.features.views_in_history)]
-            if models and all(measurement.same_grid(request_times(model.labels)) for model in models):
+            models = [
+                m
+                for m in project.models
+                if question
+                and any(bottom_of(v.source) == source for v in m.features.views_in_history)
+            ]
+            if models and all(
+                measurement.same_grid(request_times(model.labels)) for model in models
+            ):
                 continue
         except (ConnectError, DataError, OSError):
             continue  # the schema rule reports what cannot be read
@@ -250,7 +339,9 @@ def _coarse_timestamps(project: Project) -> Iterator[Finding]:
 
 
 def _text_columns(source: Source) -> frozenset[str]:
-    """The string columns, where a history can be read; one that cannot is reported when it is read."""
+    """The string columns, where a history can be read; one that cannot is reported when it is
+    read.
+    """
     if source.history is None or isinstance(source.history, Enriched):
         return frozenset()
     import polars as pl
@@ -263,11 +354,15 @@ def _text_columns(source: Source) -> frozenset[str]:
         schema = (frame if source.select is None else frame.select(source.select)).collect_schema()
     except (ConnectError, DataError, OSError, pl.exceptions.PolarsError):
         return frozenset()
-    return frozenset(name for name, dtype in schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum))
+    return frozenset(
+        name for name, dtype in schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum)
+    )
 
 
 SCHEMA = "schema"
-"""The rule that definitions fit the schemas of their tables and streams: `training.schema_check`."""
+"""The rule that definitions fit the schemas of their tables and streams:
+`training.schema_check`.
+"""
 
 RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
     **{name: ("refused", look) for name, look in REFUSALS.items()},
@@ -287,15 +382,21 @@ RULES: Mapping[str, tuple[Severity, Callable[[Project], Iterator[Finding]]]] = {
     "cut-off": ("warning", _cut_off),
     "coarse-timestamps": ("warning", _coarse_timestamps),
 }
-"""Every rule by its name: whether it stops an apply, and what it looks for. docs/catalog.md lists them."""
+"""Every rule by its name: whether it stops an apply, and what it looks for. docs/catalog.md lists
+them.
+"""
 
 
 def _http(project: Project) -> list[HttpFeatures]:
-    return list(dict.fromkeys(http for model in project.models for http in model.features.http_features))
+    return list(
+        dict.fromkeys(http for model in project.models for http in model.features.http_features)
+    )
 
 
 def _written(project: Project) -> list[FeatureView]:
-    """The views that the models are written with; other versions of them are kept side by side on purpose."""
+    """The views that the models are written with; other versions of them are kept side by side on
+    purpose.
+    """
     return [view for view in _roots(project) if view not in project.versions]
 
 

@@ -1,4 +1,6 @@
-"""Plan what applying a project would change in the catalog, and apply it: one at a time, all or nothing."""
+"""Plan what applying a project would change in the catalog, and apply it: one at a time, all or
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -46,25 +48,35 @@ class Plan(Result, frozen=True):
     Args:
         project: its name.
         catalog: where it lies.
-        version: the project's version in the catalog that it is compared with; 0 where it was never applied.
+        version: the project's version in the catalog that it is compared with; 0 where it was never
+            applied.
         changes: definitions added, changed and removed, by kind and name.
-        lints: definitions that no pipeline can run (`refused`), and that are probably not meant (`warning`).
+        lints: definitions that no pipeline can run (`refused`), and that are probably not meant
+            (`warning`).
         unchanged: how many definitions are the same.
-        applied: the version that an apply made of it; None for a plan, and where nothing was written.
+        applied: the version that an apply made of it; None for a plan, and where nothing was
+            written.
         kept: names of what the project no longer has, and which stays live.
         backtest_only: by name, why levels are not served.
-        rebuilt: by name, why `headwater ingest` fills streaming views again from archive and history; until it has, they are incomplete.
-        needs_backfill: the views whose state cannot be derived from stored state: batch ones are materialized, streaming ones seeded.
+        rebuilt: by name, why `headwater ingest` fills streaming views again from archive and
+            history; until it has, they are incomplete.
+        needs_backfill: the views whose state cannot be derived from stored state: batch ones are
+            materialized, streaming ones seeded.
         breaking: what models read and would not find, or find to mean something else.
-        protected: what running experiments, served models and promoted versions need and would lose; an apply is refused while they do.
-        rewritten: by name, why `headwater ingest` would refuse streams that others have written before, and what to do; an apply is refused
-            too, unless it allows breaking changes.
+        protected: what running experiments, served models and promoted versions need and would
+            lose; an apply is refused while they do.
+        rewritten: by name, why `headwater ingest` would refuse streams that others have written
+            before, and what to do; an apply is refused too, unless it allows breaking changes.
         versions: of each view with several versions, which there are and which one its name reads.
-        from_production: in a development environment, the views that are read from the production store.
-        unserved: by model and level, why the current version of the fitted model cannot be served with these definitions.
+        from_production: in a development environment, the views that are read from the production
+            store.
+        unserved: by model and level, why the current version of the fitted model cannot be served
+            with these definitions.
         writers: by source of streaming views, who writes it in this online store.
-        producers: by source, what the producers of its stream must keep in this online store, so that copies count once.
-        ids: by source, what its ids need in memory where its stream is ingested, in words; id_bytes: in bytes, where its rate is known.
+        producers: by source, what the producers of its stream must keep in this online store, so
+            that copies count once.
+        ids: by source, what its ids need in memory where its stream is ingested, in words;
+            id_bytes: in bytes, where its rate is known.
     """
 
     project: str
@@ -91,8 +103,14 @@ class Plan(Result, frozen=True):
 
     def __post_init__(self) -> None:
         """Gather what the changes say."""
-        structs.force_setattr(self, "needs_backfill", tuple(change.name for change in self.changes if change.needs_backfill))
-        structs.force_setattr(self, "breaking", tuple(reason for change in self.changes for reason in change.breaking))
+        structs.force_setattr(
+            self,
+            "needs_backfill",
+            tuple(change.name for change in self.changes if change.needs_backfill),
+        )
+        structs.force_setattr(
+            self, "breaking", tuple(reason for change in self.changes for reason in change.breaking)
+        )
 
     @property
     def refused(self) -> tuple[Lint, ...]:
@@ -100,8 +118,15 @@ class Plan(Result, frozen=True):
         return tuple(lint for lint in self.lints if lint.severity == "refused")
 
     def breaks(self, *, allow_destroy: bool = False) -> list[str]:
-        """What an apply is refused for, unless it allows breaking changes; what the project no longer has only where it is removed."""
-        return [reason for change in self.changes if allow_destroy or change.action != "removed" for reason in change.breaking]
+        """What an apply is refused for, unless it allows breaking changes; what the project no
+        longer has only where it is removed.
+        """
+        return [
+            reason
+            for change in self.changes
+            if allow_destroy or change.action != "removed"
+            for reason in change.breaking
+        ]
 
     def __str__(self) -> str:
         return visible("\n".join(self._lines()))
@@ -111,33 +136,66 @@ class Plan(Result, frozen=True):
         yield f"project {self.project}, {against} the catalog {self.catalog}"
         width = max((len(f"{c.kind} {c.name}") for c in self.changes), default=0)
         for change in self.changes:
-            notes = [change.action, *["needs backfill"] * change.needs_backfill, *["breaking"] * bool(change.breaking)]
+            notes = [
+                change.action,
+                *["needs backfill"] * change.needs_backfill,
+                *["breaking"] * bool(change.breaking),
+            ]
             if f"{change.kind} {change.name}" in self.kept:
                 notes.append("stays live until it is applied with allow_destroy (--allow-destroy)")
-            yield f"  {_SIGNS[change.action]} {f'{change.kind} {change.name}':<{width}}  {', '.join(notes)}"
+            yield (
+                f"  {_SIGNS[change.action]} {f'{change.kind} {change.name}':<{width}}  "
+                f"{', '.join(notes)}"
+            )
             yield from (f"      {detail}" for detail in change.details)
             yield from (f"      breaking: {reason}" for reason in change.breaking)
-        yield from (f"  ↻ view {view} is filled again by headwater ingest: {reason}" for view, reason in self.rebuilt.items())
-        yield from (f"  view {view} has several versions: {words}" for view, words in self.versions.items())
-        yield from (f"  view {view} is read from the production store, and nothing is written there" for view in self.from_production)
+        yield from (
+            f"  ↻ view {view} is filled again by headwater ingest: {reason}"
+            for view, reason in self.rebuilt.items()
+        )
+        yield from (
+            f"  view {view} has several versions: {words}" for view, words in self.versions.items()
+        )
+        yield from (
+            f"  view {view} is read from the production store, and nothing is written there"
+            for view in self.from_production
+        )
         yield from (f"  source {source}: {who}" for source, who in self.writers.items())
         yield from (f"  source {source}: {rule}" for source, rule in self.producers.items())
         yield from (f"  source {source}: {need}" for source, need in self.ids.items())
-        yield from (f"  level {level} is for backtests only: {reason}" for level, reason in self.backtest_only.items())
+        yield from (
+            f"  level {level} is for backtests only: {reason}"
+            for level, reason in self.backtest_only.items()
+        )
         yield from (f"  ✗ refused: {reason}" for reason in grouped(self.refused))
-        yield from (f"  ✗ refused: {reason}" for reason in (*self.protected, *self.rewritten.values()))
-        yield from (f"  ! warning: {reason}" for reason in grouped(lint for lint in self.lints if lint.severity == "warning"))
-        yield from (f"  ! model {model} cannot be served with these definitions: {reason}" for model, reason in self.unserved.items())
+        yield from (
+            f"  ✗ refused: {reason}" for reason in (*self.protected, *self.rewritten.values())
+        )
+        yield from (
+            f"  ! warning: {reason}"
+            for reason in grouped(lint for lint in self.lints if lint.severity == "warning")
+        )
+        yield from (
+            f"  ! model {model} cannot be served with these definitions: {reason}"
+            for model, reason in self.unserved.items()
+        )
         if self.unserved:
-            yield "    A service that starts with them is not ready until the model is trained again (headwater train)."
-        if self.unserved and any(change.kind == "view" and change.action == "changed" for change in self.changes):
             yield (
-                "    To serve on meanwhile, and to go back with one command, keep the old view in versions=[...] and write the new one as "
-                "version=2: docs/howto_versions.md"
+                "    A service that starts with them is not ready until the model is trained "
+                "again (headwater train)."
+            )
+        if self.unserved and any(
+            change.kind == "view" and change.action == "changed" for change in self.changes
+        ):
+            yield (
+                "    To serve on meanwhile, and to go back with one command, keep the old view in "
+                "versions=[...] and write the new one as version=2: docs/howto_versions.md"
             )
         counts = [f"{sum(c.action == action for c in self.changes)} {action}" for action in _SIGNS]
         backfill = f"; {len(self.needs_backfill)} need backfill" if self.needs_backfill else ""
-        breaking = f"; {sum(bool(c.breaking) for c in self.changes)} breaking" if self.breaking else ""
+        breaking = (
+            f"; {sum(bool(c.breaking) for c in self.changes)} breaking" if self.breaking else ""
+        )
         yield f"{', '.join(counts)}, {self.unchanged} unchanged{backfill}{breaking}"
 
 
@@ -152,16 +210,20 @@ def plan(
 ) -> Plan:
     """What applying `project` would change; nothing is written.
 
-    Definitions are checked against the schemas of their tables: columns, their types, missing files. Rows are read of the histories of
-    sources with `id_field` that feed streaming views, their times alone: how many there are in which time says what ids need in memory.
+    Definitions are checked against the schemas of their tables: columns, their types, missing
+    files. Rows are read of the histories of sources with `id_field` that feed streaming views,
+    their times alone: how many there are in which time says what ids need in memory.
 
     Args:
         project: the definitions.
-        catalog: the path of an SQLite file, a PostgreSQL URL, or a `Catalog`; None takes HEADWATER_CATALOG, else `catalog.sqlite` in
-            headwater's home.
-        registry: where trained models are kept; None takes the registry in headwater's home. Only what a model in it reads can break.
-        store: the URL of the online store, which is not opened; None takes HEADWATER_STORE, else LMDB in headwater's home.
-        memory: what the ids of all sources may need together where streams are ingested, such as "4GB"; more is refused. None: no limit.
+        catalog: the path of an SQLite file, a PostgreSQL URL, or a `Catalog`; None takes
+            HEADWATER_CATALOG, else `catalog.sqlite` in headwater's home.
+        registry: where trained models are kept; None takes the registry in headwater's home. Only
+            what a model in it reads can break.
+        store: the URL of the online store, which is not opened; None takes HEADWATER_STORE, else
+            LMDB in headwater's home.
+        memory: what the ids of all sources may need together where streams are ingested, such as
+            "4GB"; more is refused. None: no limit.
 
     Raises:
         CatalogError: the catalog cannot be read.
@@ -188,17 +250,29 @@ def plan(
     return structs.replace(
         compared,
         lints=(*above, *compared.lints),
-        writers={source.name: _ONE if has_one_writer(source, multi_process=True) else _EACH for source in sources},
-        producers={source.name: rule for source in sources if (rule := producers_rule(source)) is not None},
+        writers={
+            source.name: _ONE if has_one_writer(source, multi_process=True) else _EACH
+            for source in sources
+        },
+        producers={
+            source.name: rule for source in sources if (rule := producers_rule(source)) is not None
+        },
         ids={name: need.words for name, need in needs.items()},
         id_bytes={name: need.bytes for name, need in needs.items() if need.bytes is not None},
     )
 
 
-def compare(project: Project, catalog: CatalogLike | None = None, registry: ModelRegistry | None = None, store: str | None = None) -> Plan:
+def compare(
+    project: Project,
+    catalog: CatalogLike | None = None,
+    registry: ModelRegistry | None = None,
+    store: str | None = None,
+) -> Plan:
     """As `plan`, of what no table has to be read for."""
     where = _catalog(catalog)
-    return _plan(project, where, where.held(project.name), lints(project), registry or ModelRegistry(), store)
+    return _plan(
+        project, where, where.held(project.name), lints(project), registry or ModelRegistry(), store
+    )
 
 
 @checked_call
@@ -214,22 +288,28 @@ def apply(
 ) -> Plan:
     """Make `project` what the catalog holds: all of it or, where it is stopped, nothing.
 
-    Concurrent calls wait, and then compare with the version made here. No state of an online store is touched.
+    Concurrent calls wait, and then compare with the version made here. No state of an online store
+    is touched.
 
     Args:
         project: the definitions.
         catalog: as for `plan`.
-        allow_destroy: let what the project no longer has be removed from the catalog; else it stays live, and every plan says so.
-        allow_breaking: allow changes of definitions that trained models of the catalog still read, and of who writes a stream.
+        allow_destroy: let what the project no longer has be removed from the catalog; else it stays
+            live, and every plan says so.
+        allow_breaking: allow changes of definitions that trained models of the catalog still read,
+            and of who writes a stream.
         expect: the version of the plan that was looked at; another one in the catalog is an error.
         registry: as for `plan`.
         store: as for `plan`.
 
     Raises:
-        DefinitionError: no pipeline can run a definition, or it does not fit the tables; all reasons are listed.
-        UsageError: a change breaks a model, or has others write a stream; a running experiment, a served model or a promoted version needs
-            what would change; or the catalog has another version than expected.
-        CatalogError: the catalog cannot be written, or another process was applying for half a minute.
+        DefinitionError: no pipeline can run a definition, or it does not fit the tables; all
+            reasons are listed.
+        UsageError: a change breaks a model, or has others write a stream; a running experiment, a
+            served model or a promoted version needs what would change; or the catalog has another
+            version than expected.
+        CatalogError: the catalog cannot be written, or another process was applying for half a
+            minute.
     """
     where = _catalog(catalog)
     describe(project)  # frames are hashed and files are read before the lock is taken
@@ -239,7 +319,11 @@ def apply(
         _check(planned, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
         removals = [c for c in planned.changes if c.action == "removed"]
         done = [c for c in planned.changes if allow_destroy or c.action != "removed"]
-        entries = [entry for key, entry in describe(project).items() if _differs(entry, held.entries.get(key))]
+        entries = [
+            entry
+            for key, entry in describe(project).items()
+            if _differs(entry, held.entries.get(key))
+        ]
         entries += [replace(held.entries[c.key], live=False) for c in done if c.action == "removed"]
         now, version = clock.now(), held.version + bool(done)
         change.put(entries, version, now)
@@ -250,7 +334,8 @@ def apply(
 
 
 def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, CatalogEntry]:
-    """The views of a project as they were last applied, by name: what a pipeline may run, each with its `tiles` fingerprint.
+    """The views of a project as they were last applied, by name: what a pipeline may run, each with
+    its `tiles` fingerprint.
 
     A view at a freshness that only a level gives it stands under `view@level`.
 
@@ -260,24 +345,37 @@ def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, Ca
     where = _catalog(catalog)
     held = where.held(project)
     if not held.version:
-        raise UsageError(f"project {project!r} was never applied to the catalog {where}; run headwater apply")
+        raise UsageError(
+            f"project {project!r} was never applied to the catalog {where}; run headwater apply"
+        )
     return {key.name: entry for key, entry in held.live.items() if key.kind == "view"}
 
 
-def check_applied(project: Project, views: Iterable[FeatureView], catalog: CatalogLike | None = None) -> None:
-    """Refuse to run views that were not applied, or whose stored state would be another than what was applied.
+def check_applied(
+    project: Project, views: Iterable[FeatureView], catalog: CatalogLike | None = None
+) -> None:
+    """Refuse to run views that were not applied, or whose stored state would be another than what
+    was applied.
 
     Raises:
         UsageError: naming each of them.
     """
     entries = applied(project.name, catalog)
     wrong = [
-        f"view {view.name} {'is not in the catalog' if view.name not in entries else 'differs from what was applied'}"
+        f"view {view.name} is not in the catalog"
+        if view.name not in entries
+        else f"view {view.name} differs from what was applied"
         for view in views
-        if view.tiles_fingerprint not in {entry.tiles for name, entry in entries.items() if name.partition("@")[0] == view.name}
+        if view.tiles_fingerprint
+        not in {
+            entry.tiles for name, entry in entries.items() if name.partition("@")[0] == view.name
+        }
     ]
     if wrong:
-        raise UsageError(f"project {project.name!r}: {'; '.join(wrong)}. Look at headwater plan, then run headwater apply")
+        raise UsageError(
+            f"project {project.name!r}: {'; '.join(wrong)}. Look at headwater plan, then run "
+            "headwater apply"
+        )
 
 
 def _catalog(catalog: CatalogLike | None) -> Catalog:
@@ -285,15 +383,28 @@ def _catalog(catalog: CatalogLike | None) -> Catalog:
 
 
 def _plan(
-    project: Project, catalog: Catalog, held: CatalogState, looked: tuple[Lint, ...], registry: ModelRegistry, store: str | None
+    project: Project,
+    catalog: Catalog,
+    held: CatalogState,
+    looked: tuple[Lint, ...],
+    registry: ModelRegistry,
+    store: str | None,
 ) -> Plan:
     new = describe(project)
     differences = changes(held, new, frozenset(model for model, _ in registry.variants()))
     same = len(new) - sum(change.action != "removed" for change in differences)
-    kept = tuple(f"{change.kind} {change.name}" for change in differences if change.action == "removed")
-    only = {level: "; ".join(dict.fromkeys(reasons.values())) for level, reasons in replayed(project).items()}
+    kept = tuple(
+        f"{change.kind} {change.name}" for change in differences if change.action == "removed"
+    )
+    only = {
+        level: "; ".join(dict.fromkeys(reasons.values()))
+        for level, reasons in replayed(project).items()
+    }
     again = rebuilds(held, new, differences)
-    needed = (*conflicts(project, registry, clock.now_micros()), *dropped_versions(project, registry))
+    needed = (
+        *conflicts(project, registry, clock.now_micros()),
+        *dropped_versions(project, registry),
+    )
     several = versions_in_words(project, registry)
     return Plan(
         project.name,
@@ -318,31 +429,47 @@ def _written(project: Project, store: str | None) -> list[Source]:
     """The sources of streaming views, where several processes may write to the store."""
     if not is_multi_process(settings.store() if store is None else store):
         return []
-    return list(dict.fromkeys(view.view.source for view in stored(project) if view.view.freshness.streamed))
+    return list(
+        dict.fromkeys(view.view.source for view in stored(project) if view.view.freshness.streamed)
+    )
 
 
 def _check(planned: Plan, *, allow_destroy: bool, allow_breaking: bool, expect: int | None) -> None:
     if planned.refused:
-        reasons = " ".join(f"({i}) {reason}" for i, reason in enumerate(grouped(planned.refused), 1))
+        reasons = " ".join(
+            f"({i}) {reason}" for i, reason in enumerate(grouped(planned.refused), 1)
+        )
         raise DefinitionError(f"project {planned.project!r} cannot be applied: {reasons}")
     if expect is not None and expect != planned.version:
         raise UsageError(
-            f"project {planned.project!r} has version {planned.version} in the catalog {planned.catalog}, and {expect} was expected: it was applied "
-            "since; look at a new plan"
+            f"project {planned.project!r} has version {planned.version} in the catalog "
+            f"{planned.catalog}, and {expect} was expected: it was applied since; look at a new "
+            "plan"
         )
     if planned.protected:
-        raise UsageError(f"project {planned.project!r} cannot be applied: {'; '.join(planned.protected)}")
+        raise UsageError(
+            f"project {planned.project!r} cannot be applied: {'; '.join(planned.protected)}"
+        )
     if planned.rewritten and not allow_breaking:
-        raise UsageError(f"project {planned.project!r} cannot be applied: {'; '.join(planned.rewritten.values())}")
+        raise UsageError(
+            f"project {planned.project!r} cannot be applied: "
+            f"{'; '.join(planned.rewritten.values())}"
+        )
     breaking = planned.breaks(allow_destroy=allow_destroy)
     if breaking and not allow_breaking:
         more = f" (and {len(breaking) - 3} more)" if len(breaking) > 3 else ""
         raise UsageError(
-            f"project {planned.project!r} would break what models read: {'; '.join(breaking[:3])}{more}. Keep the old view next to the new one as "
-            "version=2 (docs/howto_versions.md), give the changed definition a new name, or apply with allow_breaking (--allow-breaking) and train these "
-            "models again"
+            f"project {planned.project!r} would break what models read: "
+            f"{'; '.join(breaking[:3])}{more}. Keep the old view next to the new one as version=2 "
+            "(docs/howto_versions.md), give the changed definition a new name, or apply with "
+            "allow_breaking (--allow-breaking) and train these models again"
         )
 
 
 def _differs(entry: CatalogEntry, held: CatalogEntry | None) -> bool:
-    return held is None or not held.live or held.says != entry.says or held.fingerprint != entry.fingerprint
+    return (
+        held is None
+        or not held.live
+        or held.says != entry.says
+        or held.fingerprint != entry.fingerprint
+    )

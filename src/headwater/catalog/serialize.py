@@ -1,4 +1,6 @@
-"""What the definitions of a project say, as a catalog holds it: JSON-ready, each naming the others rather than holding them."""
+"""What the definitions of a project say, as a catalog holds it: JSON-ready, each naming the others
+rather than holding them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from headwater.definitions.writers import has_one_writer
 from headwater.errors import DefinitionError
 
 HIDDEN = frozenset({"reads", "events", "made_of"})
-"""Fields of a definition that other definitions are checked by, and that follow from the fields shown."""
+"""Fields of a definition that other definitions are checked by, and that follow from the fields
+shown.
+"""
 
 
 def describe(project: Project) -> Entries:
@@ -45,22 +49,49 @@ def describe(project: Project) -> Entries:
             CatalogEntry("view", v.label, v.fingerprint, view_definition(v), v.tiles_fingerprint)
             for v in (*project.views, *project.versions)
         ),
-        *(CatalogEntry("http", h.name, h.fingerprint, _http(h)) for m in project.models for h in m.features.http_features),
         *(
-            CatalogEntry("view", at_level.name, at_level.view.fingerprint, view_definition(at_level.view), at_level.view.tiles_fingerprint)
+            CatalogEntry("http", h.name, h.fingerprint, _http(h))
+            for m in project.models
+            for h in m.features.http_features
+        ),
+        *(
+            CatalogEntry(
+                "view",
+                at_level.name,
+                at_level.view.fingerprint,
+                view_definition(at_level.view),
+                at_level.view.tiles_fingerprint,
+            )
             for at_level in _of_levels(project)
         ),
-        *(CatalogEntry("service", m.features.name, m.features.fingerprint, service_definition(m.features)) for m in project.models),
-        *(CatalogEntry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels)) for m in project.models),
-        *(CatalogEntry("model", m.name, m.fingerprint, model_definition(m)) for m in project.models),
-        *(CatalogEntry("level", name, level.fingerprint, _level(level, only.get(name))) for name, level in project.named_levels.items()),
-        *(CatalogEntry("experiment", e.name, e.fingerprint, experiment_definition(project, e)) for e in project.experiments),
+        *(
+            CatalogEntry(
+                "service", m.features.name, m.features.fingerprint, service_definition(m.features)
+            )
+            for m in project.models
+        ),
+        *(
+            CatalogEntry("labels", m.labels.name, m.labels.fingerprint, _labels(m.labels))
+            for m in project.models
+        ),
+        *(
+            CatalogEntry("model", m.name, m.fingerprint, model_definition(m))
+            for m in project.models
+        ),
+        *(
+            CatalogEntry("level", name, level.fingerprint, _level(level, only.get(name)))
+            for name, level in project.named_levels.items()
+        ),
+        *(
+            CatalogEntry("experiment", e.name, e.fingerprint, experiment_definition(project, e))
+            for e in project.experiments
+        ),
     ]
     for entry in entries:
         if by_key.setdefault(entry.key, entry).fingerprint != entry.fingerprint:
             raise DefinitionError(
-                f"project {project.name!r}: two {_PLURAL[entry.kind]} are named {entry.name!r} and differ; rename one, since a name "
-                "identifies one definition in the catalog"
+                f"project {project.name!r}: two {_PLURAL[entry.kind]} are named {entry.name!r} "
+                "and differ; rename one, since a name identifies one definition in the catalog"
             )
     return by_key
 
@@ -79,7 +110,9 @@ _PLURAL = {
 
 def _of_levels(project: Project) -> list[StoredView]:
     """The views at a freshness that only levels give them."""
-    return [stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.label]
+    return [
+        stored_view for stored_view in stored(project) if stored_view.name != stored_view.view.label
+    ]
 
 
 def _level(level: Level, only: Mapping[str, str] | None) -> dict[str, object]:
@@ -106,7 +139,8 @@ def experiment_definition(project: Project, experiment: Experiment) -> dict[str,
         kind=str(experiment.kind),
         metrics={metric.name: _metric(metric) for metric in experiment.metrics},
         guardrails={metric.name: _metric(metric) for metric in experiment.guardrails} or None,
-        plan=_without_none(**{each.name: getattr(plan, each.name) for each in fields(plan)}) | {"enrolled": list(plan.enrolled)},
+        plan=_without_none(**{each.name: getattr(plan, each.name) for each in fields(plan)})
+        | {"enrolled": list(plan.enrolled)},
         layer=experiment.layer,
         span=None if experiment.layer is None else list(experiment.span),
         version=experiment.version,
@@ -123,7 +157,9 @@ def _metric(metric: ExperimentMetric) -> str:
     base = "" if metric.base is None else f" / {_sum(metric.base)}"
     better = "higher" if metric.higher_is_better else "lower"
     margin = "" if metric.margin is None else f", margin {metric.margin:g}"
-    return f"{_sum(metric.value)}{base}, {better} is better, without an outcome {metric.never}{margin}"
+    return (
+        f"{_sum(metric.value)}{base}, {better} is better, without an outcome {metric.never}{margin}"
+    )
 
 
 def _sum(of: Outcome | str) -> str:
@@ -132,7 +168,10 @@ def _sum(of: Outcome | str) -> str:
 
 def _outcome(outcome: Outcome) -> str:
     aggregation = outcome.aggregation
-    return f"{aggregation.function}({', '.join(aggregation.columns)}) of {outcome.source.name} by {', '.join(outcome.keys)} within {outcome.within}"
+    return (
+        f"{aggregation.function}({', '.join(aggregation.columns)}) of {outcome.source.name} by "
+        f"{', '.join(outcome.keys)} within {outcome.within}"
+    )
 
 
 def _predictions(predictions: Precomputed | OnRequest) -> str:
@@ -140,7 +179,10 @@ def _predictions(predictions: Precomputed | OnRequest) -> str:
         return "on request"
     otherwise = ", otherwise on request" if predictions.on_request else ""
     stale = "" if predictions.on_stale == "previous" else f", on_stale {predictions.on_stale}"
-    return f"precomputed {predictions.freshness.written}, by {', '.join(predictions.keys)}{otherwise}{stale}"
+    return (
+        f"precomputed {predictions.freshness.written}, by "
+        f"{', '.join(predictions.keys)}{otherwise}{stale}"
+    )
 
 
 def _source(source: Source) -> dict[str, object]:
@@ -151,7 +193,9 @@ def _source(source: Source) -> dict[str, object]:
         timestamp_field=source.timestamp_field,
         history=_table(history) if isinstance(history, Definition) else history,
         stream=_expression(getattr(source, "stream", None)),
-        select=None if source.select is None else {output_name(item): _expression(item) for item in source.select},
+        select=None
+        if source.select is None
+        else {output_name(item): _expression(item) for item in source.select},
         filter=_expression(source.filter),
         known_at_field=source.known_at_field,
         known_after=source.known_after,
@@ -165,7 +209,9 @@ def _source(source: Source) -> dict[str, object]:
 
 
 def _writers(source: Source) -> str | None:
-    """Who writes its stream in a store that several processes may write to; None without a stream."""
+    """Who writes its stream in a store that several processes may write to; None without a
+    stream.
+    """
     if source.stream is None:
         return None
     return "one" if has_one_writer(source, multi_process=True) else "partition"
@@ -186,7 +232,10 @@ def view_definition(view: FeatureView) -> dict[str, object]:
         list_key=None if view.list_key is None else {view.list_key.key: view.list_key.max_length},
         events=fingerprint_of(_events(view.source, frozenset(view.keys)), 8),
         made_of={
-            f.name: fingerprint_of(_columns(view.source, frozenset({*f.columns, *f.aggregation.extra_columns})), 8) for f in view.outputs
+            f.name: fingerprint_of(
+                _columns(view.source, frozenset({*f.columns, *f.aggregation.extra_columns})), 8
+            )
+            for f in view.outputs
         },
     )
 
@@ -197,34 +246,69 @@ def _http(http: HttpFeatures) -> dict[str, object]:
         url=http.url,
         method=http.method,
         request={name: DTYPES[dtype] for name, dtype in http.request.items()},
-        features={name: f"{DTYPES[dtype]} at {path}" for name, (path, dtype) in http.columns.items()},
+        features={
+            name: f"{DTYPES[dtype]} at {path}" for name, (path, dtype) in http.columns.items()
+        },
         fallback={name: _expression(value) for name, value in http.fallback.items()},
         history=None if http.history is None else http.history.name,
         **{name: getattr(http, name) for name in _HOW},
     )
 
 
-_HOW = ("timeout", "cache", "stale_while_revalidate", "retries", "idempotent", "cache_entries", "concurrency", "breaker")
+_HOW = (
+    "timeout",
+    "cache",
+    "stale_while_revalidate",
+    "retries",
+    "idempotent",
+    "cache_entries",
+    "concurrency",
+    "breaker",
+)
 
 
 def service_definition(service: FeatureService) -> dict[str, object]:
     """A feature service as a catalog holds it."""
     members = {name: text for member in service.features for name, text in _member(member)}
-    return {"features": members, "reads": {v.label: [f.name for f in service.needed[v.name]] for v in service.views_in_history}}
+    return {
+        "features": members,
+        "reads": {
+            v.label: [f.name for f in service.needed[v.name]] for v in service.views_in_history
+        },
+    }
 
 
 def _member(member: Member) -> list[tuple[str, object]]:
     if isinstance(member, FeatureView):
         return [(name, f"of view {member.name}") for name in member.feature_names]
     if isinstance(member, FeatureRef):
-        return [(member.name, f"of {'view' if member.view.third_party is None else 'third party'} {member.view.name}")]
+        return [
+            (
+                member.name,
+                (
+                    f"of {'view' if member.view.third_party is None else 'third party'} "
+                    f"{member.view.name}"
+                ),
+            )
+        ]
     if isinstance(member, HttpFeatures):
         return [(name, f"of third party {member.name}") for name in member.feature_names]
     if isinstance(member, RequestField):
         return [(member.name, f"a request field, {member.dtype.__name__}")]
     inputs = {parameter: ref.name for parameter, ref in member.inputs.items()}
-    signature = f"{member.name}({', '.join([*member.fields, *(f'{p}={n}' for p, n in inputs.items())])}) -> {member.dtype.__name__}"
-    return [(member.name, {"text": signature, "id": fingerprint_of([member.function, member.fields, inputs, member.dtype], 8)})]
+    signature = (
+        f"{member.name}({', '.join([*member.fields, *(f'{p}={n}' for p, n in inputs.items())])}) "
+        f"-> {member.dtype.__name__}"
+    )
+    return [
+        (
+            member.name,
+            {
+                "text": signature,
+                "id": fingerprint_of([member.function, member.fields, inputs, member.dtype], 8),
+            },
+        )
+    ]
 
 
 def _labels(labels: Labels) -> dict[str, object]:
@@ -235,7 +319,9 @@ def _labels(labels: Labels) -> dict[str, object]:
         table=_table(labels.data),
         timestamp_field=labels.timestamp_field,
         label=label,
-        select=None if labels.select is None else {output_name(item): _expression(item) for item in labels.select},
+        select=None
+        if labels.select is None
+        else {output_name(item): _expression(item) for item in labels.select},
         filter=_expression(labels.filter),
         known_at_field=labels.known_at_field,
         known_after=labels.known_after,
@@ -267,7 +353,11 @@ def feature_text(feature: Feature) -> str:
         *(f"{name}={value}" for name, value in aggregation.params),
         *([f"where={aggregation.where}"] if aggregation.where else []),
     ]
-    split = f".by({aggregation.secondary.column}, max_keys={aggregation.secondary.max_keys})" if aggregation.secondary else ""
+    split = (
+        f".by({aggregation.secondary.column}, max_keys={aggregation.secondary.max_keys})"
+        if aggregation.secondary
+        else ""
+    )
     which = f".{feature.columns[feature.column]}" if aggregation.facts.per_column else ""
     size = "lifetime" if window.length is None else text(window.length)
     offset = f" ending {text(window.offset)} before" if window.offset else ""
@@ -276,24 +366,46 @@ def feature_text(feature: Feature) -> str:
 
 
 def _events(source: Source, columns: frozenset[str]) -> list[object]:
-    """What decides which events there are, and when and whose (`columns`) they are; not where they are read."""
-    fields = [source.filter, source.timestamp_field, source.window_on, source.changes, source.timezone]
+    """What decides which events there are, and when and whose (`columns`) they are; not where they
+    are read.
+    """
+    fields = [
+        source.filter,
+        source.timestamp_field,
+        source.window_on,
+        source.changes,
+        source.timezone,
+    ]
     if isinstance(source.history, Enriched):
-        return [*fields, _columns(source, columns | {source.timestamp_field}), _events(source.history.base, frozenset())]
+        return [
+            *fields,
+            _columns(source, columns | {source.timestamp_field}),
+            _events(source.history.base, frozenset()),
+        ]
     return [*fields, _columns(source, columns | {source.timestamp_field}), source.name]
 
 
 def _columns(source: Source, columns: frozenset[str]) -> list[object]:
     """What columns of a source are made of; of an enriched one, all that is below may be."""
-    select_items: list[object] = [item for item in source.select or () if output_name(item) in columns]
+    select_items: list[object] = [
+        item for item in source.select or () if output_name(item) in columns
+    ]
     if isinstance(source.history, Enriched):
         below = source.history
-        return [*select_items, below.base.select, [(ref.name, ref.view.tiles_fingerprint) for ref in below.features.refs]]
+        return [
+            *select_items,
+            below.base.select,
+            [(ref.name, ref.view.tiles_fingerprint) for ref in below.features.refs],
+        ]
     return select_items
 
 
 def _table(table: Definition) -> str:
-    return str(table) if isinstance(table, Table) and str(table) != "a frame in memory" else f"{table} ({table.fingerprint[:6]})"
+    return (
+        str(table)
+        if isinstance(table, Table) and str(table) != "a frame in memory"
+        else f"{table} ({table.fingerprint[:6]})"
+    )
 
 
 def _expression(value: object) -> object:
@@ -302,7 +414,8 @@ def _expression(value: object) -> object:
         return value
     if isinstance(value, FeatureRef):
         return value.name
-    written = type(value).__str__ is not object.__str__  # else it is what Python makes of all fields, secrets included
+    # else it is what Python makes of all fields, secrets included
+    written = type(value).__str__ is not object.__str__
     shown = str(value) if written else type(value).__name__
     return {"text": shown, "id": fingerprint_of(value, 8)}
 

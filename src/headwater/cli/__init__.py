@@ -21,8 +21,13 @@ from headwater.terminal.standard_streams import STDERR, STDOUT, open_closed
 if TYPE_CHECKING:
     from headwater.serving.process.supervisor_link import SupervisorLink
 
-_DENIED: Final = "Give this user the right to read and write there, or name another folder: --data-dir, HEADWATER_HOME or --output"
-_FULL: Final = "Make room on the disk, or name another folder: --data-dir, HEADWATER_HOME or --output"
+_DENIED: Final = (
+    "Give this user the right to read and write there, or name another folder: --data-dir, "
+    "HEADWATER_HOME or --output"
+)
+_FULL: Final = (
+    "Make room on the disk, or name another folder: --data-dir, HEADWATER_HOME or --output"
+)
 _REMEDIES: Final = {
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
@@ -34,7 +39,8 @@ _REMEDIES: Final = {
 
 
 def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None = None) -> int:
-    """Run one command, and return its exit code: 0; 1 for wrong data or definitions; 2 for a usage error; 130 after Ctrl-C.
+    """Run one command, and return its exit code: 0; 1 for wrong data or definitions; 2 for a usage
+    error; 130 after Ctrl-C.
 
     supervised: the link to the supervisor of this process, if it has one.
 
@@ -75,9 +81,14 @@ def main(argv: Sequence[str] | None = None, *, supervised: SupervisorLink | None
 
 
 def _message(error: Exception, command: Command | None) -> str:
-    """The message of an error, with the origin of values that it names and that are not from the command line."""
+    """The message of an error, with the origin of values that it names and that are not from the
+    command line.
+    """
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}. {_REMEDIES.get(error.errno or 0, 'Run again with --debug to see where')}"
+        return (
+            f"{error.filename}: {error.strerror}. "
+            f"{_REMEDIES.get(error.errno or 0, 'Run again with --debug to see where')}"
+        )
     if not isinstance(error, HeadwaterError):
         return f"{type(error).__name__}: {error}. Run again with --debug to see where"
     message = str(error)
@@ -103,18 +114,21 @@ def _run(command: Command, screen: Screen) -> int:
             interrupts.over = interrupts.number > 0
             if not interrupts.number:
                 raise
-            screen.error("stopped")  # also where the interrupt was converted, such as to a panic of polars
+            # also where the interrupt was converted, such as to a panic of polars
+            screen.error("stopped")
             return interrupts.code
     return 0
 
 
 def _folder_of(options: Arguments, screen: Screen) -> Path:
-    """The folder of the project file, to which its relative paths and headwater's home are relative."""
+    """The folder of the project file, to which its relative paths and headwater's home are
+    relative.
+    """
     folder = Path(getattr(options, "project", "")).parent
     own, here = folder / ".headwater", Path(".headwater")
     if here.is_dir() and not own.exists() and own.resolve() != here.resolve() and not has_home():
         screen.say(
-            f"warning: headwater's home is {own}, in the folder of the project file; {here} in the working folder is not used. "
-            f"Set HEADWATER_HOME={here} to use it"
+            f"warning: headwater's home is {own}, in the folder of the project file; {here} in "
+            f"the working folder is not used. Set HEADWATER_HOME={here} to use it"
         )
     return folder

@@ -1,4 +1,6 @@
-"""Write a project's definitions to the catalog, which pipelines use; destructive and breaking changes need a flag."""
+"""Write a project's definitions to the catalog, which pipelines use; destructive and breaking
+changes need a flag.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _lead_on(project: Project, plan: Plan, args: Arguments, screen: Screen) -> None:
-    """Print the commands that compute missing state, and train what no longer fits; an ingestion that runs has to be restarted instead."""
+    """Print the commands that compute missing state, and train what no longer fits; an ingestion
+    that runs has to be restarted instead.
+    """
     from headwater.definitions.model_variant import AS_DEFINED, at_level
     from headwater.definitions.served_views import stored
     from headwater.monitoring.unfilled import PASSED_OVER
@@ -50,7 +54,16 @@ def _lead_on(project: Project, plan: Plan, args: Arguments, screen: Screen) -> N
     for variant in project.variants:
         if at_level(variant.model.name, variant.name) in plan.unserved:
             level = [] if variant.name == AS_DEFINED else ["--level", variant.name]
-            screen.next("headwater", "train", "--model", variant.model.name, *level, "--project", args.project, *options.same_models(args))
+            screen.next(
+                "headwater",
+                "train",
+                "--model",
+                variant.model.name,
+                *level,
+                "--project",
+                args.project,
+                *options.same_models(args),
+            )
     streamed = [view for view in missing if not view.view.freshness.scheduled]
     running = _passed_over(project, args.store, streamed)
     if streamed and not running:
@@ -68,7 +81,9 @@ def _passed_over(project: Project, store: str | None, streamed: Sequence[StoredV
 
     try:
         with opened_for(project.name, store, readonly=True) as opened:
-            return [view.name for view in streamed if passed_over(view.view, opened, clock.now_micros())]
+            return [
+                view.name for view in streamed if passed_over(view.view, opened, clock.now_micros())
+            ]
     except HeadwaterError:  # no store exists yet, or another machine has it
         return []
 
@@ -83,9 +98,17 @@ COMMAND = Verb(
         *options.reads(),
         switch("--allow-destroy", help="remove from the catalog what the project no longer has"),
         switch("--allow-breaking", help="remove or change what models still read"),
-        option("--expect", metavar="VERSION", type=int, help="fail if the catalog has another version than the plan"),
+        option(
+            "--expect",
+            metavar="VERSION",
+            type=int,
+            help="fail if the catalog has another version than the plan",
+        ),
         *options.as_json(),
     ],
     help=__doc__,
-    examples=["headwater apply", "headwater apply --expect 4  # only if that is still the version in the catalog"],
+    examples=[
+        "headwater apply",
+        "headwater apply --expect 4  # only if that is still the version in the catalog",
+    ],
 )

@@ -1,4 +1,6 @@
-"""Assess whether real time is right for a project, on one page; or only its readiness, or the cost of each way of serving."""
+"""Assess whether real time is right for a project, on one page; or only its readiness, or the cost
+of each way of serving.
+"""
 
 from __future__ import annotations
 
@@ -35,38 +37,71 @@ def cost_of_ways(args: Arguments, screen: Screen) -> None:
     if args.write_prices is not None:
         prices.write(Path(args.write_prices))
         screen.show_json({"prices": args.write_prices})
-        screen.next("headwater", "assess", "cost", "--project", args.project, "--prices", args.write_prices)
+        screen.next(
+            "headwater", "assess", "cost", "--project", args.project, "--prices", args.write_prices
+        )
         return
-    locations = Locations(store=args.store, data_dir=options.data_dir(args), models=args.models, prices=args.prices)
+    locations = Locations(
+        store=args.store, data_dir=options.data_dir(args), models=args.models, prices=args.prices
+    )
     with screen.working("measuring"):
         result = cost(load(args.project).project, args.model, locations, args.backtest)
     screen.show(cost_table(result), result.to_dict())
     if args.prices is None:
-        screen.next("headwater", "assess", "cost", "--project", args.project, "--write-prices", "prices.toml")
+        screen.next(
+            "headwater",
+            "assess",
+            "cost",
+            "--project",
+            args.project,
+            "--write-prices",
+            "prices.toml",
+        )
 
 
 def cost_table(cost: Cost) -> RenderableType:
-    """The daily cost of each way with its formula, the most sensitive input, and every number with its origin."""
+    """The daily cost of each way with its formula, the most sensitive input, and every number with
+    its origin.
+    """
     from headwater.results.measurement import Missing
     from headwater.terminal.layout import Cell, Group, Shown, ShownTable
 
     ways: list[list[Cell]] = []
     for way in cost.ways:
-        ways += [[way.name, component.name, f"{component.amount.value:,.4g}", component.arithmetic] for component in way.parts]
+        ways += [
+            [way.name, component.name, f"{component.amount.value:,.4g}", component.arithmetic]
+            for component in way.parts
+        ]
         total = str(way.total) if isinstance(way.total, Missing) else f"{way.total.value:,.4g}"
         widest = next((s for s in cost.swings if s.way == way.name), None)
-        moved = "" if widest is None else f"{widest.input} moves it most: {widest.cost_low:,.4g} at half, {widest.cost_high:,.4g} at twice"
+        moved = (
+            ""
+            if widest is None
+            else (
+                f"{widest.input} moves it most: {widest.cost_low:,.4g} at half, "
+                f"{widest.cost_high:,.4g} at twice"
+            )
+        )
         ways.append([way.name, "total", Shown(total, "bold"), moved])
     inputs = []
     for name, reading in cost.inputs.items():
         if isinstance(reading, Missing):
             inputs.append([name, "", "not measured", reading.reason])
         else:
-            inputs.append([name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source])
+            inputs.append(
+                [name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source]
+            )
     levels = []
     for each in cost.levels:
         money = each.a_day.reason if isinstance(each.a_day, Missing) else f"{each.a_day.value:,.4g}"
-        levels.append([each.level, f"{each.runs_a_day:,.4g}" if each.runs_a_day else "", money, each.arithmetic])
+        levels.append(
+            [
+                each.level,
+                f"{each.runs_a_day:,.4g}" if each.runs_a_day else "",
+                money,
+                each.arithmetic,
+            ]
+        )
     readings = (("break-even", cost.break_even), ("waste of precomputing", cost.waste))
     space, money = Shown(""), f"{cost.currency} a day"
     return Group(
@@ -74,7 +109,11 @@ def cost_table(cost: Cost) -> RenderableType:
         space,
         ShownTable("", ["way", "part", money, "formula"], ways),
         space,
-        *((ShownTable("", ["level", "runs a day", money, "formula"], levels), space) if levels else ()),
+        *(
+            (ShownTable("", ["level", "runs a day", money, "formula"], levels), space)
+            if levels
+            else ()
+        ),
         ShownTable("", ["symbol", "value", "origin", "source"], inputs),
     )
 
@@ -87,7 +126,15 @@ def scorecard(args: Arguments, screen: Screen) -> None:
     if args.write_questions is not None:
         write_questions(Path(args.write_questions))
         screen.show_json({"questions": args.write_questions})
-        screen.next("headwater", "assess", "readiness", "--project", args.project, "--answers", args.write_questions)
+        screen.next(
+            "headwater",
+            "assess",
+            "readiness",
+            "--project",
+            args.project,
+            "--answers",
+            args.write_questions,
+        )
         return
     locations = _locations(args)
     answers = None if args.answers is None else read_answers(Path(args.answers))
@@ -95,9 +142,19 @@ def scorecard(args: Arguments, screen: Screen) -> None:
         scores = readiness(load(args.project).project, locations, answers)
     screen.show(readiness_table(scores, every=args.show_all), scores.to_dict())
     if answers is None:
-        screen.next("headwater", "assess", "readiness", "--project", args.project, "--write-questions", "questions.toml")
+        screen.next(
+            "headwater",
+            "assess",
+            "readiness",
+            "--project",
+            args.project,
+            "--write-questions",
+            "questions.toml",
+        )
     else:
-        screen.next("headwater", "assess", "cost", "--project", args.project, *options.same_store(args))
+        screen.next(
+            "headwater", "assess", "cost", "--project", args.project, *options.same_store(args)
+        )
 
 
 def _locations(args: Arguments) -> Locations:
@@ -106,7 +163,10 @@ def _locations(args: Arguments) -> Locations:
 
     tables = dict(_pair(text) for text in args.source_table)
     if bool(tables) != (args.database is not None):
-        raise UsageError("--database and --source-table belong together: --database postgresql://... --source-table SOURCE=TABLE")
+        raise UsageError(
+            "--database and --source-table belong together: --database postgresql://... "
+            "--source-table SOURCE=TABLE"
+        )
     return Locations(
         store=args.store,
         data_dir=options.data_dir(args),
@@ -122,25 +182,46 @@ def _locations(args: Arguments) -> Locations:
 
 
 def readiness_table(scores: Readiness, *, every: bool) -> RenderableType:
-    """Each view's level and next blocker, the ladders, and the checks that are not green (or `every` one)."""
+    """Each view's level and next blocker, the ladders, and the checks that are not green (or
+    `every` one).
+    """
     from headwater.terminal.layout import Group, Shown, ShownTable
 
     views = []
     for view in scores.views:
         b = view.blocker
-        blocker = "none" if b is None else Shown(f"{b.check}, {b.level}: {b.what}", _STYLES[b.state])
-        views.append([view.view, view.reachable, view.possible, blocker, "" if b is None else b.remedy])
+        blocker = (
+            "none" if b is None else Shown(f"{b.check}, {b.level}: {b.what}", _STYLES[b.state])
+        )
+        views.append(
+            [view.view, view.reachable, view.possible, blocker, "" if b is None else b.remedy]
+        )
     checks = []
     for finding in scores.findings:
         if every or finding.state != "green":
             state = Shown(finding.state, _STYLES[finding.state])
-            checks.append([state, f"{finding.check} {finding.title}", finding.about, finding.said, finding.green])
+            checks.append(
+                [
+                    state,
+                    f"{finding.check} {finding.title}",
+                    finding.about,
+                    finding.said,
+                    finding.green,
+                ]
+            )
     rungs = [
-        Shown(f"{ladder.name}: {ladder.rungs[ladder.reached]}; at best {ladder.rungs[ladder.possible]}")
+        Shown(
+            f"{ladder.name}: {ladder.rungs[ladder.reached]}; at best "
+            f"{ladder.rungs[ladder.possible]}"
+        )
         for ladder in (scores.online, scores.learning)
     ]
     counts = ", ".join(f"{count} {state}" for state, count in scores.counts().items())
-    limits = [Shown(f"{name} = {reading}: {reading.source}") for name, reading in scores.assumed.items() if hasattr(reading, "source")]
+    limits = [
+        Shown(f"{name} = {reading}: {reading.source}")
+        for name, reading in scores.assumed.items()
+        if hasattr(reading, "source")
+    ]
     space = Shown("")
     return Group(
         ShownTable("", ["view", "reachable now", "at best", "next blocker", "remedy"], views),
@@ -162,16 +243,42 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 _COMMON = [*options.project(), *options.store(), *options.models()]
-_BUDGET = option("--budget", metavar="DURATION", help="latency budget of a response (default: the model's, else 100ms)")
+_BUDGET = option(
+    "--budget",
+    metavar="DURATION",
+    help="latency budget of a response (default: the model's, else 100ms)",
+)
 _READINESS = section(
     "Readiness",
     [
-        option("--write-questions", metavar="FILE", help="write the questions that cannot be measured, and stop"),
+        option(
+            "--write-questions",
+            metavar="FILE",
+            help="write the questions that cannot be measured, and stop",
+        ),
         option("--answers", metavar="FILE", help="the file of questions, answered"),
-        option("--freshness", metavar="DURATION", help="the target freshness of views without a stream (default: 1m)"),
-        option("--database", metavar="URL", help="a PostgreSQL that holds the rows of sources, read in read-only transactions"),
-        several("--source-table", metavar="SOURCE=TABLE", help="which of its tables holds the rows of a source; repeatable"),
-        option("--records", metavar="N", type=int, default=100_000, help="how many last records of a topic to read (default: {default})"),
+        option(
+            "--freshness",
+            metavar="DURATION",
+            help="the target freshness of views without a stream (default: 1m)",
+        ),
+        option(
+            "--database",
+            metavar="URL",
+            help="a PostgreSQL that holds the rows of sources, read in read-only transactions",
+        ),
+        several(
+            "--source-table",
+            metavar="SOURCE=TABLE",
+            help="which of its tables holds the rows of a source; repeatable",
+        ),
+        option(
+            "--records",
+            metavar="N",
+            type=int,
+            default=100_000,
+            help="how many last records of a topic to read (default: {default})",
+        ),
         option(
             "--watch-for",
             metavar="SECONDS",
@@ -185,19 +292,35 @@ _READINESS = section(
 _COST = section(
     "Cost",
     [
-        option("--prices", metavar="FILE", help="prices, and other numbers that override measured ones (TOML)"),
-        option("--write-prices", metavar="FILE", help="write the defaults as a price file to change, and stop"),
+        option(
+            "--prices",
+            metavar="FILE",
+            help="prices, and other numbers that override measured ones (TOML)",
+        ),
+        option(
+            "--write-prices",
+            metavar="FILE",
+            help="write the defaults as a price file to change, and stop",
+        ),
     ],
 )
-_BACKTEST = option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: none)")
-_OF_WHOLE = [flag for flag in (*_READINESS, *_COST) if flag.flag not in {"--write-questions", "--write-prices", "--show-all"}]
+_BACKTEST = option(
+    "--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: none)"
+)
+_OF_WHOLE = [
+    flag
+    for flag in (*_READINESS, *_COST)
+    if flag.flag not in {"--write-questions", "--write-prices", "--show-all"}
+]
 
 COMMAND = Actions(
     {
         "readiness": Verb(
             scorecard,
             [*_COMMON, *_READINESS, _BUDGET, *options.as_json()],
-            help="Measure the readiness of the project: a scorecard, and the blockers of each view.",
+            help=(
+                "Measure the readiness of the project: a scorecard, and the blockers of each view."
+            ),
             summary="the scorecard, measured",
             examples=["headwater assess readiness"],
         ),
@@ -219,8 +342,18 @@ COMMAND = Actions(
     help=__doc__,
     default=Verb(
         whole,
-        [*_COMMON, *assess_whole.OPTIONS, *assess_scratch.OPTIONS, *_OF_WHOLE, _BUDGET, *options.as_json()],
+        [
+            *_COMMON,
+            *assess_whole.OPTIONS,
+            *assess_scratch.OPTIONS,
+            *_OF_WHOLE,
+            _BUDGET,
+            *options.as_json(),
+        ],
         help=__doc__,
-        examples=["headwater assess --output assess.html", "headwater assess --scratch  # before there is a model"],
+        examples=[
+            "headwater assess --output assess.html",
+            "headwater assess --scratch  # before there is a model",
+        ],
     ),
 )

@@ -1,4 +1,6 @@
-"""`headwater assess --scratch`: where a team without a model begins; questions at a terminal, options for scripts."""
+"""`headwater assess --scratch`: where a team without a model begins; questions at a terminal,
+options for scripts.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +17,75 @@ if TYPE_CHECKING:
     from headwater.assessing.scratch import ScratchAssessment
 
 _QUESTIONS = {
-    "deadline": ("--deadline", "How long may a prediction take after it is asked for? Such as 200ms, 5m or 8h"),
-    "known_before": ("--known-before", "How long before is it known whom or what it is about? Such as 1d; 0s if only the request says"),
-    "listable": ("--listable", "Can everything that may be asked about be listed ahead, such as all users? yes or no"),
-    "outcome_after": ("--outcome-after", "How long after the request is its outcome known? Such as 2h or 30d"),
-    "event_names": ("--event-names", "Which events happen to the one who is asked about? Names with commas, such as logins,payments"),
+    "deadline": (
+        "--deadline",
+        "How long may a prediction take after it is asked for? Such as 200ms, 5m or 8h",
+    ),
+    "known_before": (
+        "--known-before",
+        (
+            "How long before is it known whom or what it is about? Such as 1d; 0s if only the "
+            "request says"
+        ),
+    ),
+    "listable": (
+        "--listable",
+        "Can everything that may be asked about be listed ahead, such as all users? yes or no",
+    ),
+    "outcome_after": (
+        "--outcome-after",
+        "How long after the request is its outcome known? Such as 2h or 30d",
+    ),
+    "event_names": (
+        "--event-names",
+        (
+            "Which events happen to the one who is asked about? Names with commas, such as "
+            "logins,payments"
+        ),
+    ),
 }
 
 OPTIONS = section(
     "From scratch, without a model",
     [
         switch(
-            "--scratch", help="say where to begin without a model and without data: what to build, what to log, which experiment to plan"
+            "--scratch",
+            help=(
+                "say where to begin without a model and without data: what to build, what to log, "
+                "which experiment to plan"
+            ),
         ),
-        option("--deadline", metavar="DURATION", help="how long after it is asked for a prediction is still of use"),
-        option("--known-before", metavar="DURATION", help="how long before that it is known whom it is about (0s: only the request says)"),
-        option("--listable", metavar="yes|no", help="whether everything that may be asked about can be listed ahead"),
-        option("--outcome-after", metavar="DURATION", help="how long after the request its outcome is known"),
-        option("--event-names", metavar="NAMES", help="events that happen to the one who is asked about, with commas"),
-        option("--key-column", metavar="COLUMN", default="user_id", help="what identifies that one (default: {default})"),
+        option(
+            "--deadline",
+            metavar="DURATION",
+            help="how long after it is asked for a prediction is still of use",
+        ),
+        option(
+            "--known-before",
+            metavar="DURATION",
+            help="how long before that it is known whom it is about (0s: only the request says)",
+        ),
+        option(
+            "--listable",
+            metavar="yes|no",
+            help="whether everything that may be asked about can be listed ahead",
+        ),
+        option(
+            "--outcome-after",
+            metavar="DURATION",
+            help="how long after the request its outcome is known",
+        ),
+        option(
+            "--event-names",
+            metavar="NAMES",
+            help="events that happen to the one who is asked about, with commas",
+        ),
+        option(
+            "--key-column",
+            metavar="COLUMN",
+            default="user_id",
+            help="what identifies that one (default: {default})",
+        ),
     ],
 )
 
@@ -58,7 +110,9 @@ def scratch(args: Arguments, screen: Screen) -> None:
     )
     assessment.write_html(page)
     if args.markdown is not None:
-        options.output(args.markdown, "--markdown").write_text(assessment.to_markdown(), encoding="utf-8")
+        options.output(args.markdown, "--markdown").write_text(
+            assessment.to_markdown(), encoding="utf-8"
+        )
     screen.show(table(assessment), {**assessment.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
     screen.next("headwater", "assess", "interview")
@@ -73,7 +127,9 @@ def table(found: ScratchAssessment) -> RenderableType:
 
 
 def _answers(args: Arguments, screen: Screen) -> dict[str, str]:
-    """The answers of options, else of the terminal; without a terminal, all that are missing are named together."""
+    """The answers of options, else of the terminal; without a terminal, all that are missing are
+    named together.
+    """
     given: dict[str, str | None] = {name: getattr(args, name) for name in _QUESTIONS}
     missing = [flag for name, (flag, _) in _QUESTIONS.items() if given[name] is None]
     if missing and not screen.asks:

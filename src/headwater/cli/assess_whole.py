@@ -1,4 +1,6 @@
-"""`headwater assess` without an action: the whole assessment on one page; and `headwater assess interview`, before there is any data."""
+"""`headwater assess` without an action: the whole assessment on one page; and `headwater assess
+interview`, before there is any data.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     if args.network is not None:
         answers = with_effects(answers, args.network)
     evaluation = evaluation_options.evaluation(args, loaded.project)
-    evaluation = evaluation_options.check_acknowledged(evaluation, args, loaded, loaded.project.model(args.model))
+    evaluation = evaluation_options.check_acknowledged(
+        evaluation, args, loaded, loaded.project.model(args.model)
+    )
     if args.no_attribution:
         evaluation = replace(evaluation, attribute=False)
     if args.backtest is None:
@@ -63,7 +67,15 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     screen.show(shown, {**assessment.to_dict(), "page": str(page), "summary": str(summary)})
     screen.say(f"page: {page}\nto forward: {summary}")
     if answers is None:
-        screen.next("headwater", "assess", "readiness", "--project", args.project, "--write-questions", "questions.toml")
+        screen.next(
+            "headwater",
+            "assess",
+            "readiness",
+            "--project",
+            args.project,
+            "--write-questions",
+            "questions.toml",
+        )
 
 
 def table(assessment: Assessment) -> RenderableType:
@@ -71,14 +83,23 @@ def table(assessment: Assessment) -> RenderableType:
     from headwater.reports import assessment_sections as parts
     from headwater.terminal.layout import Group, Shown, ShownTable
 
-    stages = [[f"{s.transition}: {s.name}", s.gives, parts.money(s.costs), s.state, s.blocker, s.remedy] for s in assessment.plan.stages]
-    changed = [[change.input, change.now, change.threshold, change.then] for change in assessment.changes]
+    stages = [
+        [f"{s.transition}: {s.name}", s.gives, parts.money(s.costs), s.state, s.blocker, s.remedy]
+        for s in assessment.plan.stages
+    ]
+    changed = [
+        [change.input, change.now, change.threshold, change.then] for change in assessment.changes
+    ]
     return Group(
         Shown(parts.headline(assessment), "bold"),
         Shown(parts.details(assessment)),
         *(Shown(f"- {line}", "dim") for line in parts.why(assessment)),
         Shown(""),
-        ShownTable("The plan", ("transition: what", "gain", "cost a day", "state", "blocker", "remedy"), stages),
+        ShownTable(
+            "The plan",
+            ("transition: what", "gain", "cost a day", "state", "blocker", "remedy"),
+            stages,
+        ),
         Shown(assessment.plan.note, "dim"),
         Shown(""),
         ShownTable("What would change the verdict", ("input", "now", "threshold", "then"), changed),
@@ -103,21 +124,26 @@ def interview(args: Arguments, screen: Screen) -> None:
         raise UsageError(f"{path} exists; give another --output")
     if args.answers is None and not screen.asks:
         raise UsageError(
-            "no terminal to answer questions; write them with --write-questions interview.toml, and pass the answered file as --answers"
+            "no terminal to answer questions; write them with --write-questions interview.toml, "
+            "and pass the answered file as --answers"
         )
     answers = asked(screen.ask) if args.answers is None else read(Path(args.answers))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(draft(answers), encoding="utf-8")
     views = load(str(path)).project.views
-    screen.show_json({"project": str(path), "views": {view.name: str(view.freshness) for view in views}})
+    screen.show_json(
+        {"project": str(path), "views": {view.name: str(view.freshness) for view in views}}
+    )
     screen.say(
-        f"wrote {path}: {number_of(len(views), 'view')} from {number_of(len(answers.looks), 'signal')}. Its comments name the answer behind each line"
+        f"wrote {path}: {number_of(len(views), 'view')} from "
+        f"{number_of(len(answers.looks), 'signal')}. Its comments name the answer behind each line"
     )
     experiment = network(answers.effects)
     screen.say(f"experiment after the backtest: {experiment.experiment}")
     if not experiment.unanswered:
         screen.say(
-            f"answers on network effects, for headwater assess: --network {','.join(n for n, yes in answers.effects.items() if yes) or 'none'}"
+            "answers on network effects, for headwater assess: --network "
+            f"{','.join(n for n, yes in answers.effects.items() if yes) or 'none'}"
         )
     screen.next("headwater", "backtest", "--project", str(path))
 
@@ -125,21 +151,53 @@ def interview(args: Arguments, screen: Screen) -> None:
 OPTIONS = section(
     "Everything on one page",
     [
-        option("--backtest", metavar="FILE", help="what `headwater backtest --json` printed (default: run one here)"),
-        option("--split", metavar="TIME", help="of a backtest that is run here: train before it, test after it"),
-        option("--seeds", metavar="N", type=int, help="of a backtest that is run here: train each level with N seeds"),
-        option("--seed", metavar="N", type=int, help="of a backtest that is run here (default: the project's, else 0)"),
+        option(
+            "--backtest",
+            metavar="FILE",
+            help="what `headwater backtest --json` printed (default: run one here)",
+        ),
+        option(
+            "--split",
+            metavar="TIME",
+            help="of a backtest that is run here: train before it, test after it",
+        ),
+        option(
+            "--seeds",
+            metavar="N",
+            type=int,
+            help="of a backtest that is run here: train each level with N seeds",
+        ),
+        option(
+            "--seed",
+            metavar="N",
+            type=int,
+            help="of a backtest that is run here (default: the project's, else 0)",
+        ),
         *options.memory(),
-        option("--min-lift", metavar="GAIN", type=float, help="the least gain in the headline metric that is worth having"),
+        option(
+            "--min-lift",
+            metavar="GAIN",
+            type=float,
+            help="the least gain in the headline metric that is worth having",
+        ),
         *evaluation_options.FLAGS,
         switch("--no-attribution", help="do not find which views earn"),
         option(
             "--network",
             metavar="EFFECTS",
-            help="answer the three questions on network effects: those of supply, adversaries and feedback that the task has, with commas; or none",
+            help=(
+                "answer the three questions on network effects: those of supply, adversaries and "
+                "feedback that the task has, with commas; or none"
+            ),
         ),
-        option("--output", metavar="FILE", help="where the page goes, its summary next to it (default: assess.html)"),
-        switch("--summary", help="print the summary in plain words, for a mail, instead of the tables"),
+        option(
+            "--output",
+            metavar="FILE",
+            help="where the page goes, its summary next to it (default: assess.html)",
+        ),
+        switch(
+            "--summary", help="print the summary in plain words, for a mail, instead of the tables"
+        ),
         option("--markdown", metavar="FILE", help="write it as Markdown too"),
     ],
 )

@@ -36,7 +36,9 @@ def run(args: Arguments, screen: Screen) -> None:
     evaluation_options.check_metrics(args)
     model = options.pinned(args, loaded.project, loaded.project.model(args.model))
     levels = _levels(loaded, model, args.levels)
-    evaluation = evaluation_options.check_acknowledged(_evaluation(loaded, args), args, loaded, model)
+    evaluation = evaluation_options.check_acknowledged(
+        _evaluation(loaded, args), args, loaded, model
+    )
     ends = None if args.attribution is None else _ends(loaded, model, levels, args.attribution)
     report = options.output(args.output, "--output")
     evaluation = questions_before.ask(args, screen, evaluation, list(levels))
@@ -44,7 +46,13 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.training.progress import BACKTEST
 
     with screen.progress(BACKTEST) as on_progress:
-        result = backtest(model, levels, evaluation, models=args.models, resources=options.resources(args, on_progress))
+        result = backtest(
+            model,
+            levels,
+            evaluation,
+            models=args.models,
+            resources=options.resources(args, on_progress),
+        )
     if ends is not None:
         result = _attributed(result, loaded, ends, evaluation, args, screen)
     _write(result, report, args, screen)
@@ -53,11 +61,15 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _write(result: Backtest, report: Path, args: Arguments, screen: Screen) -> None:
-    """Print the first screen, with --verbose all or with --summary the summary; write the report, and its summary next to it."""
+    """Print the first screen, with --verbose all or with --summary the summary; write the report,
+    and its summary next to it.
+    """
     from headwater.reports.summary_page import summary_path
 
     summary = summary_path(report)
-    screen.show(_shown(result, args), {**result.to_dict(), "report": str(report), "summary": str(summary)})
+    screen.show(
+        _shown(result, args), {**result.to_dict(), "report": str(report), "summary": str(summary)}
+    )
     result.write_html(report)
     result.write_summary(summary)
     screen.say(f"report: {report}\nto forward: {summary}")
@@ -74,7 +86,10 @@ def _shown(result: Backtest, args: Arguments) -> RenderableType:
     if args.verbose:
         return result.table()
     attribution = result.result.attribution
-    return Group(to_screen(result.result), *([] if attribution is None else [Shown(""), attribution_section.to_table(attribution)]))
+    return Group(
+        to_screen(result.result),
+        *([] if attribution is None else [Shown(""), attribution_section.to_table(attribution)]),
+    )
 
 
 def _judge_scores(args: Arguments, screen: Screen) -> None:
@@ -91,17 +106,27 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
         "--seeds": args.seeds,
         "--refits": args.refits,
     }
-    for flag, value in {**project, "--attribution": args.attribution, "--groups": args.groups}.items():
+    for flag, value in {
+        **project,
+        "--attribution": args.attribution,
+        "--groups": args.groups,
+    }.items():
         if value is not None:
-            raise UsageError(f"{flag} does not apply to --scores: nothing is trained, and no project is read")
+            raise UsageError(
+                f"{flag} does not apply to --scores: nothing is trained, and no project is read"
+            )
     levels = None if args.levels is None else [name.strip() for name in args.levels.split(",")]
     names: dict[str, Any] = {
-        name: value for name, value in {"id": args.id, "time": args.time, "label": args.label}.items() if value is not None
+        name: value
+        for name, value in {"id": args.id, "time": args.time, "label": args.label}.items()
+        if value is not None
     }
     report = options.output(args.output, "--output")
     if "id" in names and "," in names["id"]:
         names["id"] = [name.strip() for name in names["id"].split(",")]
-    evaluation = questions_before.ask(args, screen, evaluation_options.evaluation(args, None), levels or [])
+    evaluation = questions_before.ask(
+        args, screen, evaluation_options.evaluation(args, None), levels or []
+    )
     with screen.progress(BACKTEST) as on_progress:
         backtested = backtest(
             evaluation=evaluation,
@@ -113,7 +138,12 @@ def _judge_scores(args: Arguments, screen: Screen) -> None:
 
 
 def _attributed(
-    result: Backtest, loaded: LoadedProject, ends: tuple[str, str], evaluation: Evaluation, args: Arguments, screen: Screen
+    result: Backtest,
+    loaded: LoadedProject,
+    ends: tuple[str, str],
+    evaluation: Evaluation,
+    args: Arguments,
+    screen: Screen,
 ) -> Backtest:
     """The backtest with what its views earn from freshness."""
     import msgspec
@@ -121,22 +151,38 @@ def _attributed(
     from headwater.backtesting.attribution import attribution
 
     levels, model = loaded.levels(), loaded.project.model(args.model)
-    plain = replace(evaluation, slices=None)  # the backtest has judged them, with intervals widened for all of its steps
+    # the backtest has judged them, with intervals widened for all of its steps
+    plain = replace(evaluation, slices=None)
     with screen.progress() as on_progress:
         resources = options.resources(args, on_progress)
-        attributed = attribution(model, {name: levels[name] for name in ends}, plain, groups=args.groups, resources=resources)
-    return replace(result, result=msgspec.structs.replace(result.result, attribution=attributed.plain))
+        attributed = attribution(
+            model,
+            {name: levels[name] for name in ends},
+            plain,
+            groups=args.groups,
+            resources=resources,
+        )
+    return replace(
+        result, result=msgspec.structs.replace(result.result, attribution=attributed.plain)
+    )
 
 
-def _ends(loaded: LoadedProject, model: Model, compared: Mapping[str, Level], names: str) -> tuple[str, str]:
-    """The names of the two levels between which views are attributed: those given, or the first and last compared level."""
+def _ends(
+    loaded: LoadedProject, model: Model, compared: Mapping[str, Level], names: str
+) -> tuple[str, str]:
+    """The names of the two levels between which views are attributed: those given, or the first and
+    last compared level.
+    """
     from headwater.backtesting.attribution import ends
 
     if not names:
         return ends(model, compared)
     chosen = [name.strip() for name in names.split(",")]
     if len(chosen) != 2:
-        raise UsageError(f"--attribution {names}: give two levels, such as --attribution daily,minute; there are {', '.join(compared)}")
+        raise UsageError(
+            f"--attribution {names}: give two levels, such as --attribution daily,minute; there "
+            f"are {', '.join(compared)}"
+        )
     for name in chosen:
         loaded.level(name)
     return chosen[0], chosen[1]
@@ -151,10 +197,14 @@ def _evaluation(loaded: LoadedProject, args: Arguments) -> Evaluation:
     if args.folds is None and args.every is None:
         return evaluation
     if not isinstance(evaluation.split, str | datetime):
-        raise UsageError("--folds and --every need --split, which says where the first fold is split")
+        raise UsageError(
+            "--folds and --every need --split, which says where the first fold is split"
+        )
     from headwater.definitions.rolling import rolling
 
-    folds = rolling(evaluation.split, every=args.every or "7d", folds=4 if args.folds is None else args.folds)
+    folds = rolling(
+        evaluation.split, every=args.every or "7d", folds=4 if args.folds is None else args.folds
+    )
     return replace(evaluation, split=folds)
 
 
@@ -173,8 +223,15 @@ def _slices(loaded: LoadedProject, variable: str | None) -> Mapping[str, pl.Expr
         return None
     slices = loaded.names.get(variable)
     if not isinstance(slices, dict):
-        dicts = [name for name, value in loaded.names.items() if isinstance(value, dict) and not name.startswith("_")]
-        raise UsageError(f"--slices {variable}: the project file has no dict of that name; {nearest(variable, dicts)}")
+        dicts = [
+            name
+            for name, value in loaded.names.items()
+            if isinstance(value, dict) and not name.startswith("_")
+        ]
+        raise UsageError(
+            f"--slices {variable}: the project file has no dict of that name; "
+            f"{nearest(variable, dicts)}"
+        )
     return cast("Mapping[str, pl.Expr]", slices)
 
 
@@ -186,47 +243,75 @@ COMMAND = Verb(
         option(
             "--split",
             metavar="TIME",
-            help="train before it, test after it: ISO 8601 with an offset (default: the project's, else three quarters of the requests train)",
+            help=(
+                "train before it, test after it: ISO 8601 with an offset (default: the project's, "
+                "else three quarters of the requests train)"
+            ),
         ),
         option(
             "--levels",
             metavar="NAMES",
-            help="some of the project's levels, such as daily,minute (default: all; the usual ladder where it has none)",
+            help=(
+                "some of the project's levels, such as daily,minute (default: all; the usual "
+                "ladder where it has none)"
+            ),
         ),
         option(
             "--slices",
             metavar="VARIABLE",
-            help="the variable of the project file that holds slices: a dict of polars expressions over the labels (default: the project's)",
+            help=(
+                "the variable of the project file that holds slices: a dict of polars expressions "
+                "over the labels (default: the project's)"
+            ),
         ),
         option(
             "--min-lift",
             metavar="GAIN",
             type=float,
-            help="the least gain in the headline metric that is worth having (default: the project's)",
+            help=(
+                "the least gain in the headline metric that is worth having (default: the "
+                "project's)"
+            ),
         ),
         option(
             "--scores",
             metavar="FILE",
-            help="judge predictions made elsewhere, without a project: a parquet or csv file with the columns id, time, label and one of "
-            "scores for each level, from stale to fresh",
+            help=(
+                "judge predictions made elsewhere, without a project: a parquet or csv file with "
+                "the columns id, time, label and one of scores for each level, from stale to fresh"
+            ),
         ),
-        option("--id", metavar="COLUMNS", help="with --scores: the columns that identify a request (default: id)"),
+        option(
+            "--id",
+            metavar="COLUMNS",
+            help="with --scores: the columns that identify a request (default: id)",
+        ),
         option("--time", metavar="COLUMN", help="with --scores: the request time (default: time)"),
         option("--label", metavar="COLUMN", help="with --scores: the outcome (default: label)"),
-        option("--folds", metavar="N", type=int, help="retrain N times from --split on, and test each model until the next"),
+        option(
+            "--folds",
+            metavar="N",
+            type=int,
+            help="retrain N times from --split on, and test each model until the next",
+        ),
         option("--every", metavar="TIME", help="how long each fold tests (default: 7d)"),
         option(
             "--seeds",
             metavar="N",
             type=int,
-            help="train each level with N seeds, over which values are means (default: the project's, else 1)",
+            help=(
+                "train each level with N seeds, over which values are means (default: the "
+                "project's, else 1)"
+            ),
         ),
         *evaluation_options.FLAGS,
         optional(
             "--attribution",
             metavar="STALE,FRESH",
-            help="say too which views earn from freshness between two levels (default: of those compared, the first that reads history, "
-            "and the last)",
+            help=(
+                "say too which views earn from freshness between two levels (default: of those "
+                "compared, the first that reads history, and the last)"
+            ),
         ),
         option(
             "--groups",
@@ -234,16 +319,35 @@ COMMAND = Verb(
             type=click.Choice(["source"]),
             help="with --attribution: make the views of one source fresh together",
         ),
-        option("--seed", metavar="N", type=int, help="of the resamples and the estimator (default: the project's, else 0)"),
         option(
-            "--output", metavar="FILE", default="report.html", help="where the report goes, its summary next to it (default: {default})"
+            "--seed",
+            metavar="N",
+            type=int,
+            help="of the resamples and the estimator (default: the project's, else 0)",
         ),
-        switch("--verbose", help="print every table: all metrics, steps, slices, what was left out, and what the audit checked"),
-        switch("--summary", help="print the summary in plain words, for a mail, instead of the tables"),
+        option(
+            "--output",
+            metavar="FILE",
+            default="report.html",
+            help="where the report goes, its summary next to it (default: {default})",
+        ),
+        switch(
+            "--verbose",
+            help=(
+                "print every table: all metrics, steps, slices, what was left out, and what the "
+                "audit checked"
+            ),
+        ),
+        switch(
+            "--summary", help="print the summary in plain words, for a mail, instead of the tables"
+        ),
         *options.models(),
         *options.memory(),
         *options.as_json(),
     ],
     help=__doc__,
-    examples=["headwater backtest", "headwater backtest --levels daily,hourly,instant --output report.html"],
+    examples=[
+        "headwater backtest",
+        "headwater backtest --levels daily,hourly,instant --output report.html",
+    ],
 )

@@ -1,4 +1,6 @@
-"""`python -m headwater.cli.child GRACE FDS ...`: a command as a child process of `headwater serve`."""
+"""`python -m headwater.cli.child GRACE FDS ...`: a command as a child process of `headwater
+serve`.
+"""
 
 import os
 import sys

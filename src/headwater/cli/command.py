@@ -1,4 +1,6 @@
-"""Commands, options and arguments on click: sections of help pages, and options with an optional value."""
+"""Commands, options and arguments on click: sections of help pages, and options with an optional
+value.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,19 @@ from headwater.errors import UsageError, nearest
 
 FILE: Final = "headwater.file"  # keys of click's Context.meta
 DEBUG: Final = "headwater.debug"
-_MARK: Final = "\0"  # before a value after an equals sign: else click takes one that begins with dashes for an option
-SECTIONS: Final = ("serve", "ingest", "materialize", "watch", "plan")  # of headwater.toml; their options also have environment variables
-_TYPES: Final[Mapping[str | None, click.Path]] = {"FILE": click.Path(), "FOLDER": click.Path()}  # a shell completes these
+# before a value after an equals sign: else click takes one that begins with dashes for an option
+_MARK: Final = "\0"
+# of headwater.toml; their options also have environment variables
+SECTIONS: Final = ("serve", "ingest", "materialize", "watch", "plan")
+# a shell completes these
+_TYPES: Final[Mapping[str | None, click.Path]] = {"FILE": click.Path(), "FOLDER": click.Path()}
 
 
 class Arguments(SimpleNamespace):
     """The values of a command's options and arguments, by name.
 
-    origins: the environment variable or file of a value, by name; values of the command line and defaults have none.
+    origins: the environment variable or file of a value, by name; values of the command line and
+    defaults have none.
     file: the values of headwater.toml for every command, by the name of the option.
     supervised: the link to the supervisor of this process, if it has one.
     """
@@ -64,9 +70,12 @@ def _unmarked(value: str) -> str:
 
 
 def option(name: str, *, metavar: str | None = None, help: str, **more: object) -> Flag:  # noqa: A002 (click's word)
-    """An option with a value; `{default}` in its help is the default. Paths, by their metavar, can be completed by a shell.
+    """An option with a value; `{default}` in its help is the default. Paths, by their metavar, can
+    be completed by a shell.
 
-    >>> option("--rows", type=int, default=20, metavar="N", help="how many rows (default: {default})").help
+    >>> option(
+    ...     "--rows", type=int, default=20, metavar="N", help="how many rows (default: {default})"
+    ... ).help
     'how many rows (default: 20)'
     """
     if metavar in _TYPES:
@@ -80,13 +89,22 @@ def switch(name: str, *, help: str) -> Flag:  # noqa: A002 (click's word)
     return option(name, help=help, is_flag=True)
 
 
-def several(name: str, *, metavar: str, help: str, type: type = str, required: bool = False) -> Flag:  # noqa: A002 (click's words)
+def several(
+    name: str,
+    *,
+    metavar: str,
+    help: str,  # noqa: A002
+    type: type = str,  # noqa: A002
+    required: bool = False,
+) -> Flag:
     """An option that may be repeated."""
     return option(name, metavar=metavar, help=help, multiple=True, type=type, required=required)
 
 
 def optional(name: str, *, metavar: str, help: str) -> Flag:  # noqa: A002 (click's word)
-    """An option whose value may be left out, which is the empty string then; None where the option is not given."""
+    """An option whose value may be left out, which is the empty string then; None where the option
+    is not given.
+    """
     flag = option(name, metavar=metavar, help=help, type=_unmarked, is_flag=False, flag_value="")
     flag.metavar = f"[{metavar}]"
     flag.may_be_bare = True
@@ -125,7 +143,8 @@ class Base(click.Command):
 
 
 class Verb(Base):
-    """A command. When invoked it returns a `Command`; with `at_once` it runs immediately, without loading anything.
+    """A command. When invoked it returns a `Command`; with `at_once` it runs immediately, without
+    loading anything.
 
     examples: command lines, shown on the help page; each may end with a comment.
     actions: the commands of a group, if this one is its default.
@@ -158,7 +177,9 @@ class Verb(Base):
         if left and not ctx.resilient_parsing:
             near = f"; {nearest(left[0], self.actions)}" if self.actions else ""
             problem = f"{ctx.command_path} does not take {left[0]!r} here{near}"
-            raise UsageError(f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help")
+            raise UsageError(
+                f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help"
+            )
         return left
 
     def _marked(self, args: list[str]) -> list[str]:
@@ -170,16 +191,22 @@ class Verb(Base):
         for arg in rest:
             if arg == "--":
                 return [*changed, arg, *rest]
-            if changed and changed[-1] in optional and arg.startswith("-") and " " in arg:  # several options in one string
+            # several options in one string
+            if changed and changed[-1] in optional and arg.startswith("-") and " " in arg:
                 changed[-1] += f"={_MARK}{arg}"
                 continue
             name, equals, value = arg.partition("=")
-            changed.append(f"{name}={_MARK}{value}" if equals and name in optional else name + equals + value)
+            changed.append(
+                f"{name}={_MARK}{value}" if equals and name in optional else name + equals + value
+            )
         return changed
 
     def invoke(self, ctx: click.Context) -> Command | None:
         """The command with its values; None where it has run."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in ctx.params.items()}
+        values = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in ctx.params.items()
+        }
         file = ctx.meta[FILE].shared if FILE in ctx.meta else {}
         values["debug"] = values.get("debug", False) or ctx.meta.get(DEBUG, False)
         arguments = Arguments(**values, origins=dict(_origins(ctx)), file=file, supervised=None)
@@ -196,7 +223,9 @@ class Verb(Base):
         """Examples, arguments, options by section, and the actions of the group."""
         with formatter.section("Examples"):
             formatter.write("".join(f"  {line}\n" for line in self.examples))
-        arguments = [(p.make_metavar(ctx), p.own_help) for p in self.params if isinstance(p, Positional)]
+        arguments = [
+            (p.make_metavar(ctx), p.own_help) for p in self.params if isinstance(p, Positional)
+        ]
         _listed(formatter, "Arguments", arguments)
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for param in self.get_params(ctx):
@@ -209,7 +238,9 @@ class Verb(Base):
             _listed(formatter, title, records)
         list_actions(formatter, self.actions)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[click.shell_completion.CompletionItem]:
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
         """Options, and the actions of the group."""
         items = super().shell_complete(ctx, incomplete)
         item = click.shell_completion.CompletionItem
@@ -217,9 +248,17 @@ class Verb(Base):
 
 
 class Actions(Base, click.Group):
-    """A command of several actions, such as `headwater store compact`. default: the action if none is named."""
+    """A command of several actions, such as `headwater store compact`. default: the action if none
+    is named.
+    """
 
-    def __init__(self, actions: Mapping[str, Verb], *, help: str | None, default: Verb | None = None) -> None:  # noqa: A002 (click's word)
+    def __init__(
+        self,
+        actions: Mapping[str, Verb],
+        *,
+        help: str | None,  # noqa: A002
+        default: Verb | None = None,
+    ) -> None:
         super().__init__(None, commands=dict(actions), help=help, subcommand_metavar="ACTION ...")
         self.context_settings["max_content_width"] = 100
         for name, verb in actions.items():
@@ -229,10 +268,17 @@ class Actions(Base, click.Group):
             self.default.actions = actions
 
     def chosen(self, args: Sequence[str]) -> int | None:
-        """The index of the action: options may come before it, each with its value. None where no action is named."""
+        """The index of the action: options may come before it, each with its value. None where no
+        action is named.
+        """
         verbs = [verb for verb in [*self.commands.values(), self.default] if verb is not None]
         options = [param for verb in verbs for param in verb.params if isinstance(param, Flag)]
-        valued = {name for flag_param in options if not (flag_param.is_flag or flag_param.may_be_bare) for name in flag_param.opts}
+        valued = {
+            name
+            for flag_param in options
+            if not (flag_param.is_flag or flag_param.may_be_bare)
+            for name in flag_param.opts
+        }
         skip = False
         for n, arg in enumerate(args):
             if skip:
@@ -246,33 +292,52 @@ class Actions(Base, click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click does, with the action first."""
         n = self.chosen(args)
-        if n is None and not set(args) & set(self.get_help_option_names(ctx)) and not ctx.resilient_parsing:
-            raise UsageError(f"{ctx.command_path} needs an action: {', '.join(self.commands)}. See: {ctx.command_path} --help")
+        if (
+            n is None
+            and not set(args) & set(self.get_help_option_names(ctx))
+            and not ctx.resilient_parsing
+        ):
+            raise UsageError(
+                f"{ctx.command_path} needs an action: {', '.join(self.commands)}. See: "
+                f"{ctx.command_path} --help"
+            )
         return super().parse_args(ctx, args if n is None else [args[n], *args[:n], *args[n + 1 :]])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """The action.
 
         Raises:
             UsageError: an unknown action; the message has the nearest one.
         """
         if args[0] not in self.commands and not ctx.resilient_parsing:
-            raise UsageError(f"{ctx.command_path} has no action {args[0]!r}; {nearest(args[0], self.commands)}")
+            raise UsageError(
+                f"{ctx.command_path} has no action {args[0]!r}; {nearest(args[0], self.commands)}"
+            )
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its only option, --help, and its actions."""
-        _listed(formatter, "Options", [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))])
+        _listed(
+            formatter,
+            "Options",
+            [record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))],
+        )
         list_actions(formatter, self.commands)
 
 
 def list_actions(formatter: click.HelpFormatter, actions: Mapping[str, click.Command]) -> None:
     """Write the names of actions with one line for each."""
-    _listed(formatter, "Actions", [(name, action.short_help or "") for name, action in actions.items()])
+    _listed(
+        formatter, "Actions", [(name, action.short_help or "") for name, action in actions.items()]
+    )
 
 
 def origin(ctx: click.Context, param: click.Parameter) -> str | None:
-    """The environment variable or file of a value; None for a value of the command line and for a default."""
+    """The environment variable or file of a value; None for a value of the command line and for a
+    default.
+    """
     source = ctx.get_parameter_source(param.name or "")
     if source is ParameterSource.ENVIRONMENT:
         return str(param.envvar or f"{ctx.auto_envvar_prefix}_{(param.name or '').upper()}")

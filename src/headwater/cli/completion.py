@@ -24,13 +24,24 @@ def run(args: Arguments, screen: Screen) -> None:
     shell = get_completion_class(args.shell)
     assert shell is not None
     completion = shell(root(), {}, "headwater", COMPLETE)
-    screen.write(completion.source_template % completion.source_vars() + "\n")  # source() of bash starts a bash to see its version
+    # source() of bash starts a bash to see its version
+    screen.write(completion.source_template % completion.source_vars() + "\n")
 
 
 COMMAND = Verb(
     run,
-    [Positional("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish")],
+    [
+        Positional(
+            "shell",
+            metavar="SHELL",
+            type=click.Choice(["bash", "zsh", "fish"]),
+            help="bash (4.4 or newer), zsh or fish",
+        )
+    ],
     help=__doc__,
     at_once=True,
-    examples=["headwater completion bash >> ~/.bashrc", "headwater completion fish > ~/.config/fish/completions/headwater.fish"],
+    examples=[
+        "headwater completion bash >> ~/.bashrc",
+        "headwater completion fish > ~/.config/fish/completions/headwater.fish",
+    ],
 )

@@ -41,9 +41,18 @@ def run(args: Arguments, screen: Screen) -> None:
     link = args.supervised
     if link is not None:
         os.nice(_NICENESS)  # workers come first
-    serves = ServerOptions() if link is None else ServerOptions(link.listener, shared=lambda: True, grace=0.5)
+    serves = (
+        ServerOptions()
+        if link is None
+        else ServerOptions(link.listener, shared=lambda: True, grace=0.5)
+    )
     try:
-        with stopped() as stop, serving(console_app(context, known, proxied=link is not None), host, port, options=serves) as url:
+        with (
+            stopped() as stop,
+            serving(
+                console_app(context, known, proxied=link is not None), host, port, options=serves
+            ) as url,
+        ):
             if link is None:
                 screen.say(f"console of {context.project.name} at {url}{BASE}")
             else:
@@ -61,15 +70,27 @@ COMMAND = Verb(
     run,
     [
         *options.project(model=False),
-        option("--listen", metavar="HOST:PORT", default="127.0.0.1:8330", help="where to listen (default: {default})"),
+        option(
+            "--listen",
+            metavar="HOST:PORT",
+            default="127.0.0.1:8330",
+            help="where to listen (default: {default})",
+        ),
         options.store()[0],
         *options.reads(),
         *options.logs(),
         *options.models(),
         *options.catalog(),
         *options.tokens(),
-        option("--at", metavar="TIME", help="show ages and logs as of this time: ISO 8601 with an offset (default: now)"),
+        option(
+            "--at",
+            metavar="TIME",
+            help="show ages and logs as of this time: ISO 8601 with an offset (default: now)",
+        ),
     ],
     help=__doc__,
-    examples=["headwater console", "headwater console --project shop/features.py --listen 127.0.0.1:8331"],
+    examples=[
+        "headwater console",
+        "headwater console --project shop/features.py --listen 127.0.0.1:8331",
+    ],
 )

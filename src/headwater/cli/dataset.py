@@ -20,12 +20,23 @@ if TYPE_CHECKING:
 
 def run(args: Arguments, screen: Screen) -> None:
     """Compute the features of every labelled request, and write them with their manifest."""
-    if (args.experiment is None) != (args.arm is None) or (args.arm is not None and args.from_log is None):
-        raise UsageError("--experiment, --arm and --from-log go together: the rows that an arm of an experiment served")
+    if (args.experiment is None) != (args.arm is None) or (
+        args.arm is not None and args.from_log is None
+    ):
+        raise UsageError(
+            "--experiment, --arm and --from-log go together: the rows that an arm of an "
+            "experiment served"
+        )
     if args.reproduce and (args.as_of or args.from_log is not None):
-        raise UsageError("--reproduce takes the time and the log from the manifest; leave out --as-of and --from-log")
+        raise UsageError(
+            "--reproduce takes the time and the log from the manifest; leave out --as-of and "
+            "--from-log"
+        )
     loaded = load(args.project)
-    model, level = options.pinned(args, loaded.project, loaded.project.model(args.model)), loaded.level(args.level)
+    model, level = (
+        options.pinned(args, loaded.project, loaded.project.model(args.model)),
+        loaded.level(args.level),
+    )
     until = options.timestamp(args.as_of, "--as-of")
     options.output(args.output, "--output")
     from headwater.training import dataset
@@ -34,7 +45,11 @@ def run(args: Arguments, screen: Screen) -> None:
         if args.reproduce:
             level = level or _level_of(dataset.read_manifest(args.reproduce), loaded)
             training_set = dataset.reproduce(
-                model, args.reproduce, args.output, level=level, resources=options.resources(args, on_progress)
+                model,
+                args.reproduce,
+                args.output,
+                level=level,
+                resources=options.resources(args, on_progress),
             )
         else:
             training_set = dataset.dataset(
@@ -67,10 +82,15 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def _level_of(manifest: dict[str, object], loaded: LoadedProject) -> Level | None:
-    """The project's level of a training set; None for each view's own freshness, and for an unknown level."""
+    """The project's level of a training set; None for each view's own freshness, and for an unknown
+    level.
+    """
     entry = manifest["level"]
     assert isinstance(entry, dict)
-    return next((level for level in loaded.levels().values() if level.fingerprint == entry["fingerprint"]), None)
+    return next(
+        (level for level in loaded.levels().values() if level.fingerprint == entry["fingerprint"]),
+        None,
+    )
 
 
 def _groups(model: Model, rows: pl.DataFrame) -> list[dict[str, object]]:
@@ -81,7 +101,12 @@ def _groups(model: Model, rows: pl.DataFrame) -> list[dict[str, object]]:
         names.setdefault(view if separator else "the request", []).append(name)
     nulls = rows.null_count().row(0, named=True)
     return [
-        {"of": of, "count": len(mine), "null_share": sum(nulls[n] for n in mine) / (len(mine) * rows.height)} for of, mine in names.items()
+        {
+            "of": of,
+            "count": len(mine),
+            "null_share": sum(nulls[n] for n in mine) / (len(mine) * rows.height),
+        }
+        for of, mine in names.items()
     ]
 
 
@@ -89,7 +114,9 @@ def _table(title: str, groups: list[dict[str, object]]) -> RenderableType:
     from headwater.terminal.layout import ShownTable
 
     return ShownTable(
-        title, ["features of", "count", "null"], [[group["of"], group["count"], f"{group['null_share']:.1%}"] for group in groups]
+        title,
+        ["features of", "count", "null"],
+        [[group["of"], group["count"], f"{group['null_share']:.1%}"] for group in groups],
     )
 
 
@@ -101,17 +128,28 @@ COMMAND = Verb(
         *options.view_versions(),
         *options.as_of(),
         *options.memory(),
-        option("--output", metavar="FILE", required=True, help="where the rows go; .parquet or .csv"),
+        option(
+            "--output", metavar="FILE", required=True, help="where the rows go; .parquet or .csv"
+        ),
         *options.from_log(),
         *options.of_arm(),
-        switch("--no-cache", help="compute every feature, also those that are unchanged since an earlier run"),
+        switch(
+            "--no-cache",
+            help="compute every feature, also those that are unchanged since an earlier run",
+        ),
         option(
             "--reproduce",
             metavar="MANIFEST",
-            help="recompute the training set of an earlier run from its manifest, and check that it is equal to the bit",
+            help=(
+                "recompute the training set of an earlier run from its manifest, and check that "
+                "it is equal to the bit"
+            ),
         ),
         *options.as_json(),
     ],
     help=__doc__,
-    examples=["headwater dataset --output train.parquet", "headwater dataset --reproduce train.manifest.json --output again.parquet"],
+    examples=[
+        "headwater dataset --output train.parquet",
+        "headwater dataset --reproduce train.manifest.json --output again.parquet",
+    ],
 )

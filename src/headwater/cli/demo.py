@@ -1,4 +1,6 @@
-"""Backtest a model on real flights: will one arrive late? Then ingest a month live, and serve a week with an experiment. Five minutes."""
+"""Backtest a model on real flights: will one arrive late? Then ingest a month live, and serve a
+week with an experiment. Five minutes.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
 
 
 def run(args: Arguments, screen: Screen) -> None:
-    """Prepare the data and the definitions, run the backtest, the month and the week, and write their pages."""
-    folder = permissions.own_folder(options.output(args.output, "--output", folder=True))  # reports, and a store of predictions
+    """Prepare the data and the definitions, run the backtest, the month and the week, and write
+    their pages.
+    """
+    # reports, and a store of predictions
+    folder = permissions.own_folder(options.output(args.output, "--output", folder=True))
     began, computed = clock.stopwatch(), clock.processor_seconds()
     with settings.data_folder(folder):
         until = _run(args, screen, folder)
@@ -40,9 +45,14 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> str:
     with screen.working("reading the flights and the weather of 2013"):
         own = prepare(folder)
     if not own:
-        screen.say(f"{folder / 'features.py'} differs from the demo's original; running it as it is. Delete it to restore the original")
+        screen.say(
+            f"{folder / 'features.py'} differs from the demo's original; running it as it is. "
+            "Delete it to restore the original"
+        )
     project = load(str(folder / "features.py")).project
-    screen.say("1 of 3: the model is backtested at five levels of freshness; this is the longest part")
+    screen.say(
+        "1 of 3: the model is backtested at five levels of freshness; this is the longest part"
+    )
     with screen.progress(BACKTEST) as on_progress:
         result = backtest(project, on_progress)
     written = _write(result, folder)
@@ -59,15 +69,22 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> str:
     return week.until
 
 
-def _live(project: Project, result: Backtest, screen: Screen, folder: Path) -> tuple[Backtest, Live, InService]:
-    """The backtest, with the verdict of the week's experiment in pages that are written again; the month and the week."""
+def _live(
+    project: Project, result: Backtest, screen: Screen, folder: Path
+) -> tuple[Backtest, Live, InService]:
+    """The backtest, with the verdict of the week's experiment in pages that are written again; the
+    month and the week.
+    """
     from dataclasses import replace
 
     from headwater.demo.live_month import live
     from headwater.demo.serve_week import in_service, write_definitions
     from headwater.results.kept_evidence import with_experiments
 
-    screen.say("2 of 3: the flights of September are streamed into an online store, and served values compared with training")
+    screen.say(
+        "2 of 3: the flights of September are streamed into an online store, and served values "
+        "compared with training"
+    )
     with screen.progress() as on_progress:
         month = live(project, folder, on_progress)
     screen.say(str(month))
@@ -87,7 +104,9 @@ def _write(result: Backtest, folder: Path) -> str:
 
     report = result.write_html(folder / "report.html")
     summary = result.write_summary(summary_path(report))
-    (folder / "backtest.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    (folder / "backtest.json").write_text(
+        json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8"
+    )
     return f"report: {report}\nto forward: {summary}\ndefinitions: {folder / 'features.py'}"
 
 
@@ -97,7 +116,14 @@ def console_arguments(folder: Path, until: str) -> list[str]:
         return ["--project", str(folder / "features.py"), "--data-dir", str(folder)]
     from headwater.demo.serve_week import DEFINITIONS, STORE
 
-    places = ["--store", f"lmdb:{folder / STORE}", "--data-dir", str(folder), "--models", str(folder / "models")]
+    places = [
+        "--store",
+        f"lmdb:{folder / STORE}",
+        "--data-dir",
+        str(folder),
+        "--models",
+        str(folder / "models"),
+    ]
     return ["--project", str(folder / DEFINITIONS), *places, "--at", until]
 
 
@@ -114,7 +140,12 @@ def _minutes(seconds: float) -> str:
 COMMAND = Verb(
     run,
     [
-        option("--output", metavar="FOLDER", default="build/demo", help="where data, definitions and report go (default: {default})"),
+        option(
+            "--output",
+            metavar="FOLDER",
+            default="build/demo",
+            help="where data, definitions and report go (default: {default})",
+        ),
         switch("--no-live", help="only the backtest"),
         *options.as_json(),
     ],

@@ -1,4 +1,6 @@
-"""Check whether this machine, its packages, its engine, the project, its store, streams and models are ready to run. Nothing is written."""
+"""Check whether this machine, its packages, its engine, the project, its store, streams and models
+are ready to run. Nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,26 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.results.doctor_result import Diagnosis
 
     with screen.working("checking"):
-        report = doctor(project, store=args.store, data_dir=options.data_dir(args), models=args.models, catalog=args.catalog)
+        report = doctor(
+            project,
+            store=args.store,
+            data_dir=options.data_dir(args),
+            models=args.models,
+            catalog=args.catalog,
+        )
     if refused:
-        report = msgspec.structs.replace(report, checks=[*report.checks, Diagnosis("project", args.project, "broken", refused)])
+        report = msgspec.structs.replace(
+            report, checks=[*report.checks, Diagnosis("project", args.project, "broken", refused)]
+        )
     _show(report, screen)
     if project is None and not refused:
         screen.say(f"no project file at {args.project}: machine, packages and engine were checked")
         screen.next("headwater", "init", "EVENTS", "LABELS")
     if report.broken:
-        raise HeadwaterError(f"{len(report.broken)} of {len(report.checks)} checks are broken; first: {report.broken[0].evidence}")
+        raise HeadwaterError(
+            f"{len(report.broken)} of {len(report.checks)} checks are broken; first: "
+            f"{report.broken[0].evidence}"
+        )
     if project is not None:
         screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
@@ -53,13 +66,31 @@ def _show(report: DoctorResult, screen: Screen) -> None:
 
     order = ("broken", "warning", "not checked", "ok")
     checks = sorted(report.checks, key=lambda check: order.index(check.health))
-    rows = [(check.health, check.part, check.name, f"{check.evidence}{'; ' * bool(check.remedy)}{check.remedy}") for check in checks]
-    screen.show(ShownTable(str(report), ["", "part", "check", "what was seen, and what to do"], rows), report.to_dict())
+    rows = [
+        (
+            check.health,
+            check.part,
+            check.name,
+            f"{check.evidence}{'; ' * bool(check.remedy)}{check.remedy}",
+        )
+        for check in checks
+    ]
+    screen.show(
+        ShownTable(str(report), ["", "part", "check", "what was seen, and what to do"], rows),
+        report.to_dict(),
+    )
 
 
 COMMAND = Verb(
     run,
-    [*options.project(model=False), options.store()[0], *options.logs(), *options.models(), *options.catalog(), *options.as_json()],
+    [
+        *options.project(model=False),
+        options.store()[0],
+        *options.logs(),
+        *options.models(),
+        *options.catalog(),
+        *options.as_json(),
+    ],
     help=__doc__,
     examples=["headwater doctor", "headwater doctor --json"],
 )

@@ -53,7 +53,12 @@ COMMAND = Verb(
     [
         *options.project(model=False),
         *options.store(),
-        several("--key", metavar="COLUMN=VALUE", required=True, help="the entity: a column of a view's key; once for each column"),
+        several(
+            "--key",
+            metavar="COLUMN=VALUE",
+            required=True,
+            help="the entity: a column of a view's key; once for each column",
+        ),
         *options.confirmation("removed"),
         *options.as_json(),
     ],

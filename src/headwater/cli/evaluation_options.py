@@ -1,4 +1,6 @@
-"""Options on how a model is judged, which backtest and assess share; those that are given take precedence over the project's."""
+"""Options on how a model is judged, which backtest and assess share; those that are given take
+precedence over the project's.
+"""
 
 from __future__ import annotations
 
@@ -28,54 +30,105 @@ FLAGS = section(
         option(
             "--baseline",
             metavar="LEVEL",
-            help="the level that serves today, against which fresher ones are judged; `nothing` if none does (default: the project's, "
-            "else nothing: the stalest level)",
+            help=(
+                "the level that serves today, against which fresher ones are judged; `nothing` if "
+                "none does (default: the project's, else nothing: the stalest level)"
+            ),
         ),
         option(
             "--metrics",
             metavar="NAMES",
-            help="metrics, with commas, such as average_precision,precision@1%,auc (default: the project's, else the task's)",
+            help=(
+                "metrics, with commas, such as average_precision,precision@1%,auc (default: the "
+                "project's, else the task's)"
+            ),
         ),
-        option("--headline", metavar="METRIC", help="the metric of the recommendation, such as average_precision"),
+        option(
+            "--headline",
+            metavar="METRIC",
+            help="the metric of the recommendation, such as average_precision",
+        ),
         option(
             "--value",
             metavar="NUMBERS",
-            help="what a prediction is worth: volume=10000,acted_on=0.02,hit=100,false_alarm=5 (a day, share, money, money)",
+            help=(
+                "what a prediction is worth: volume=10000,acted_on=0.02,hit=100,false_alarm=5 (a "
+                "day, share, money, money)"
+            ),
         ),
         option(
             "--costs",
             metavar="COSTS",
-            help="what errors cost, in money or columns of the labels: false_positive=5,false_negative=amount",
+            help=(
+                "what errors cost, in money or columns of the labels: "
+                "false_positive=5,false_negative=amount"
+            ),
         ),
         option(
             "--refits",
             metavar="N",
             type=int,
-            help="train each level again on N random halves of the training days, so that intervals cover the training procedure; 0: train once, "
-            "and intervals cover the fitted models only (default: the project's, else 4)",
+            help=(
+                "train each level again on N random halves of the training days, so that "
+                "intervals cover the training procedure; 0: train once, and intervals cover the "
+                "fitted models only (default: the project's, else 4)"
+            ),
         ),
-        option("--tune", metavar="N", type=int, help="try N settings of the estimator at each level"),
         option(
-            "--blocks", metavar="BLOCKS", help="unit of resampling for intervals: a length of time such as 7d, or a column of the labels"
+            "--tune", metavar="N", type=int, help="try N settings of the estimator at each level"
         ),
-        option("--adversaries", metavar="yes|no", help="whether people change their behaviour because of the predictions, as attackers do"),
+        option(
+            "--blocks",
+            metavar="BLOCKS",
+            help=(
+                "unit of resampling for intervals: a length of time such as 7d, or a column of "
+                "the labels"
+            ),
+        ),
+        option(
+            "--adversaries",
+            metavar="yes|no",
+            help=(
+                "whether people change their behaviour because of the predictions, as attackers do"
+            ),
+        ),
         option(
             "--delay-by-outcome",
             metavar="yes|no",
-            help="whether one outcome becomes known later than the other, as a fraud does by a chargeback",
+            help=(
+                "whether one outcome becomes known later than the other, as a fraud does by a "
+                "chargeback"
+            ),
         ),
-        switch("--yes", help="ask nothing before the backtest; a terminal is asked what serves today, for adversaries and for label delay"),
+        switch(
+            "--yes",
+            help=(
+                "ask nothing before the backtest; a terminal is asked what serves today, for "
+                "adversaries and for label delay"
+            ),
+        ),
         optional(
             "--offset-curves",
             metavar="SOURCES",
-            help="also train with the events of these sources (with commas) placed later, by an hour, a day and what the audit found; without "
-            "a value, of those that the audit flagged. It illustrates a finding, and proves nothing",
+            help=(
+                "also train with the events of these sources (with commas) placed later, by an "
+                "hour, a day and what the audit found; without a value, of those that the audit "
+                "flagged. It illustrates a finding, and proves nothing"
+            ),
         ),
-        option("--cold-start", metavar="N", type=int, help="a request is cold if its key had fewer than N events in 30 days (default: 10)"),
+        option(
+            "--cold-start",
+            metavar="N",
+            type=int,
+            help="a request is cold if its key had fewer than N events in 30 days (default: 10)",
+        ),
         several(
             "--acknowledge",
             metavar="'CHECK | SUBJECT | REASON | AUTHOR'",
-            help="the answer to a question of the audit, in addition to the project's: every page shows it. It never lifts a LEAK",
+            help=(
+                "the answer to a question of the audit, in addition to the project's: every page "
+                "shows it. It never lifts a LEAK"
+            ),
         ),
     ],
 )
@@ -92,7 +145,9 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
         "min_lift": args.min_lift,
         "refits": _refits(evaluation, args),
         "seed": args.seed,
-        "metrics": None if args.metrics is None else [name.strip() for name in args.metrics.split(",")],
+        "metrics": None
+        if args.metrics is None
+        else [name.strip() for name in args.metrics.split(",")],
         "headline": args.headline,
         "value": None if args.value is None else parse_value(args.value),
         "costs": None if args.costs is None else parse_costs(args.costs),
@@ -104,9 +159,14 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
         "delay_by_outcome": _yes(args.delay_by_outcome, "--delay-by-outcome"),
         "baseline": args.baseline if args.baseline != "nothing" else None,
     }
-    given = replace(evaluation, **{name: value for name, value in fields.items() if value is not None})  # type: ignore[arg-type]
+    given = replace(
+        evaluation,
+        **{name: value for name, value in fields.items() if value is not None},  # type: ignore[arg-type]
+    )
     if args.acknowledge:
-        given = replace(given, acknowledged=[*given.acknowledged, *map(parse_acknowledgement, args.acknowledge)])
+        given = replace(
+            given, acknowledged=[*given.acknowledged, *map(parse_acknowledgement, args.acknowledge)]
+        )
     return replace(given, baseline=None) if args.baseline == "nothing" else given
 
 
@@ -139,7 +199,9 @@ def _refits(evaluation: Evaluation, args: Arguments) -> Refits | None:
 
 
 def evaluation(args: Arguments, project: Project | None) -> Evaluation:
-    """How the project's models are judged, or the defaults without a project; options that were given take precedence."""
+    """How the project's models are judged, or the defaults without a project; options that were
+    given take precedence.
+    """
     from headwater.definitions.evaluations import Evaluation
 
     return with_options((project.evaluation if project is not None else None) or Evaluation(), args)
@@ -158,15 +220,21 @@ def parse_acknowledgement(text: str) -> Acknowledgement:
 
     parts = [part.strip() for part in text.split("|")]
     if len(parts) != 4:
-        raise UsageError(f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit prints check and subject")
+        raise UsageError(
+            f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit "
+            "prints check and subject"
+        )
     return Acknowledgement(*parts)
 
 
-def check_acknowledged(evaluation: Evaluation, args: Arguments, loaded: LoadedProject, model: Model) -> Evaluation:
+def check_acknowledged(
+    evaluation: Evaluation, args: Arguments, loaded: LoadedProject, model: Model
+) -> Evaluation:
     """The evaluation without acknowledgements of the project's other models.
 
     Raises:
-        UsageError: one that can answer no finding, by its check or by what it is of, before anything is trained.
+        UsageError: one that can answer no finding, by its check or by what it is of, before
+            anything is trained.
     """
     if not evaluation.acknowledged:
         return evaluation
@@ -178,7 +246,9 @@ def check_acknowledged(evaluation: Evaluation, args: Arguments, loaded: LoadedPr
     for at, known in enumerate(evaluation.acknowledged):
         refuse_unknown_check(known, CHECKS)
         why = cannot_match(known, model, levels)
-        elsewhere = at < first_given and any(not cannot_match(known, other, levels) for other in loaded.project.models)
+        elsewhere = at < first_given and any(
+            not cannot_match(known, other, levels) for other in loaded.project.models
+        )
         if why and not elsewhere:
             raise UsageError(f"acknowledged {known.check!r} of {known.subject!r}: {why}")
         kept += [] if why else [known]
@@ -201,14 +271,19 @@ def parse_value(text: str) -> DecisionValue:
     """
     from headwater.definitions.decision_value import DecisionValue
 
-    numbers = {name: _number(name, value) for name, value in _pairs(text, "--value", _VALUE).items()}
+    numbers = {
+        name: _number(name, value) for name, value in _pairs(text, "--value", _VALUE).items()
+    }
     for name in ("volume", "acted_on", "hit"):
         if name not in numbers:
             raise UsageError(
-                f"--value {text}: {name} is lacking; give volume=, acted_on= and hit=, such as volume=10000,acted_on=0.02,hit=100"
+                f"--value {text}: {name} is lacking; give volume=, acted_on= and hit=, such as "
+                "volume=10000,acted_on=0.02,hit=100"
             )
     volume, acted_on, hit = (numbers[name] for name in ("volume", "acted_on", "hit"))
-    return DecisionValue(volume, acted_on, hit, numbers.get("false_alarm", 0.0), numbers.get("late", 0.0))
+    return DecisionValue(
+        volume, acted_on, hit, numbers.get("false_alarm", 0.0), numbers.get("late", 0.0)
+    )
 
 
 def parse_costs(text: str) -> Mapping[str, float | str]:
@@ -225,7 +300,9 @@ def _pairs(text: str, flag: str, known: tuple[str, ...]) -> dict[str, str]:
     for pair in text.split(","):
         name, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not value:
-            raise UsageError(f"{flag} {text}: {pair.strip()!r} is not NAME=VALUE; names are {', '.join(known)}")
+            raise UsageError(
+                f"{flag} {text}: {pair.strip()!r} is not NAME=VALUE; names are {', '.join(known)}"
+            )
         if name not in known:
             raise UsageError(f"{flag} {text}: {nearest(name, known)}")
         pairs[name] = value

@@ -1,4 +1,6 @@
-"""Plan, start, follow and analyse experiments in production, and simulate designs where the true lift is known."""
+"""Plan, start, follow and analyse experiments in production, and simulate designs where the true
+lift is known.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,15 @@ def simulate(args: Arguments, screen: Screen) -> None:
         for result in simulated.designs
     ]
     sign = ">" if simulated.truth > 0 else "<"
-    headings = ["design", "mean lift", "bias, points", "sd, points", "interval holds the truth", f"decides {sign} 0", ""]
+    headings = [
+        "design",
+        "mean lift",
+        "bias, points",
+        "sd, points",
+        "interval holds the truth",
+        f"decides {sign} 0",
+        "",
+    ]
     data = {
         "world": simulated.world,
         "truth": simulated.truth,
@@ -56,7 +66,12 @@ def simulate(args: Arguments, screen: Screen) -> None:
         "skipped": list(simulated.skipped),
     }
     screen.show(
-        ShownTable(f"{simulated.world}: the true lift is {simulated.truth:+.1%}; {simulated.runs} runs of each design", headings, rows),
+        ShownTable(
+            f"{simulated.world}: the true lift is {simulated.truth:+.1%}; {simulated.runs} runs "
+            "of each design",
+            headings,
+            rows,
+        ),
         data,
     )
     for skipped in simulated.skipped:
@@ -80,15 +95,33 @@ COMMAND = Actions(
                 Positional(
                     "world",
                     metavar="WORLD",
-                    help="shared-supply, adaptive-fraud, recommender-loop, recommender-loop-split, hourly-effect, or FILE.py:NAME",
+                    help=(
+                        "shared-supply, adaptive-fraud, recommender-loop, recommender-loop-split, "
+                        "hourly-effect, or FILE.py:NAME"
+                    ),
                 ),
-                option("--runs", metavar="N", type=int, default=100, help="experiments of each design (default: {default})"),
-                option("--seed", metavar="N", type=int, default=0, help="of all randomness (default: {default})"),
+                option(
+                    "--runs",
+                    metavar="N",
+                    type=int,
+                    default=100,
+                    help="experiments of each design (default: {default})",
+                ),
+                option(
+                    "--seed",
+                    metavar="N",
+                    type=int,
+                    default=0,
+                    help="of all randomness (default: {default})",
+                ),
                 *options.as_json(),
             ],
             help="Simulate every design of an experiment in a world whose true lift is known.",
             summary="show which designs mislead and which recover the truth",
-            examples=["headwater experiment simulate shared-supply --runs 200", "headwater experiment simulate courier.py:Couriers"],
+            examples=[
+                "headwater experiment simulate shared-supply --runs 200",
+                "headwater experiment simulate courier.py:Couriers",
+            ],
         ),
     },
     help=__doc__,

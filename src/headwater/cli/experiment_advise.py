@@ -32,7 +32,12 @@ def run(args: Arguments, screen: Screen) -> None:
         from headwater.assessing.questions import read_answers
 
         given |= dict(read_answers(Path(args.answers)).effects.items())
-    flags = {"supply": args.supply, "adversaries": args.adversaries, "feedback": args.feedback, "carry_over": args.carry_over}
+    flags = {
+        "supply": args.supply,
+        "adversaries": args.adversaries,
+        "feedback": args.feedback,
+        "carry_over": args.carry_over,
+    }
     given |= {name: _answer(name, text) for name, text in flags.items() if text is not None}
     answers = AdviserAnswers(**given)  # type: ignore[arg-type]  # checked by name
     if args.name:
@@ -43,8 +48,13 @@ def run(args: Arguments, screen: Screen) -> None:
         advice = advise(answers)
     screen.show(_table(advice), advice.to_dict())
     if not advice.kind:
-        screen.say("answer with --supply, --adversaries, --feedback (yes or no) and --carry-over (no, or a duration such as 3h)")
-    world = {"switchback": "shared-supply", "cluster": "adaptive-fraud"}.get(advice.kind, "recommender-loop")
+        screen.say(
+            "answer with --supply, --adversaries, --feedback (yes or no) and --carry-over (no, or "
+            "a duration such as 3h)"
+        )
+    world = {"switchback": "shared-supply", "cluster": "adaptive-fraud"}.get(
+        advice.kind, "recommender-loop"
+    )
     if args.name and advice.kind:
         screen.next("headwater", "experiment", "plan", args.name, "--project", args.project)
     else:
@@ -69,7 +79,13 @@ def _asked(answers: AdviserAnswers, questions: Mapping[str, str], screen: Screen
     for name, question in questions.items():
         if getattr(answers, name) is not None:
             continue
-        text = screen.ask(f"{question} [{'no, or a duration' if name == 'carry_over' else 'yes or no'}]").strip().lower()
+        text = (
+            screen.ask(
+                f"{question} [{'no, or a duration' if name == 'carry_over' else 'yes or no'}]"
+            )
+            .strip()
+            .lower()
+        )
         if text:
             answers = replace(answers, **{name: _answer(name, text)})  # type: ignore[arg-type]  # checked by name
     return answers
@@ -89,16 +105,39 @@ def _table(advice: ExperimentAdvice) -> RenderableType:
 COMMAND = Verb(
     run,
     [
-        Positional("name", metavar="[NAME]", required=False, help="of an experiment, whose definitions answer what they can"),
+        Positional(
+            "name",
+            metavar="[NAME]",
+            required=False,
+            help="of an experiment, whose definitions answer what they can",
+        ),
         *options.project(model=False),
-        option("--supply", metavar="yes|no", help="whether units share something scarce: supply, stock, slots, a price"),
+        option(
+            "--supply",
+            metavar="yes|no",
+            help="whether units share something scarce: supply, stock, slots, a price",
+        ),
         option("--adversaries", metavar="yes|no", help="whether people adapt to the predictions"),
-        option("--feedback", metavar="yes|no", help="whether the model trains on what its own answers caused, such as clicks"),
-        option("--carry-over", metavar="no|DURATION", help="how long what one arm did still acts after a change, such as 3h"),
+        option(
+            "--feedback",
+            metavar="yes|no",
+            help="whether the model trains on what its own answers caused, such as clicks",
+        ),
+        option(
+            "--carry-over",
+            metavar="no|DURATION",
+            help="how long what one arm did still acts after a change, such as 3h",
+        ),
         option("--answers", metavar="FILE", help="answers of `headwater assess --write-questions`"),
         *options.as_json(),
     ],
-    help="Choose the kind of an experiment from four questions, and see why the others mislead. At a terminal, open questions are asked.",
+    help=(
+        "Choose the kind of an experiment from four questions, and see why the others mislead. At "
+        "a terminal, open questions are asked."
+    ),
     summary="which kind fits, and why the others mislead",
-    examples=["headwater experiment advise", "headwater experiment advise --supply yes --adversaries no"],
+    examples=[
+        "headwater experiment advise",
+        "headwater experiment advise --supply yes --adversaries no",
+    ],
 )

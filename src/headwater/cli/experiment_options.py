@@ -43,7 +43,13 @@ def places_of(args: Arguments) -> ExperimentPlaces:
 
 def author() -> list[Flag]:
     """The option --by."""
-    return [option("--by", metavar="AUTHOR", help="who does it, for the record (default: the user of the system)")]
+    return [
+        option(
+            "--by",
+            metavar="AUTHOR",
+            help="who does it, for the record (default: the user of the system)",
+        )
+    ]
 
 
 def author_of(args: Arguments) -> str:

@@ -32,10 +32,17 @@ def plan(args: Arguments, screen: Screen) -> None:
 
         from headwater.assessing.questions import read_answers
 
-        answers = AdviserAnswers(**{str(name): yes for name, yes in read_answers(Path(args.answers)).effects.items()})
+        answers = AdviserAnswers(
+            **{str(name): yes for name, yes in read_answers(Path(args.answers)).effects.items()}
+        )
     with screen.working("reading history"):
         planned = plan_experiment(
-            project, args.name, places=experiment_options.places_of(args), answers=answers, at=_at(args), break_even=args.break_even
+            project,
+            args.name,
+            places=experiment_options.places_of(args),
+            answers=answers,
+            at=_at(args),
+            break_even=args.break_even,
         )
     screen.show(_table(planned), {**planned.to_dict(), "ready": planned.ready})
     for warning in planned.warnings:
@@ -45,16 +52,21 @@ def plan(args: Arguments, screen: Screen) -> None:
     same = experiment_options.same(args)
     missing = next((need for need in planned.missing if need.command), None)
     if missing is not None:
-        screen.next(*shlex.split(missing.command), "--project", args.project, *_where(missing.command, args))
+        screen.next(
+            *shlex.split(missing.command), "--project", args.project, *_where(missing.command, args)
+        )
     elif planned.refused:
         screen.say(f"cannot start: {'; '.join(planned.refused)}")
     elif planned.running is not None:
         screen.next("headwater", "experiment", "status", args.name, *same)
     else:
-        screen.next("headwater", "experiment", "start", args.name, *same, "--expect-plan", planned.digest)
+        screen.next(
+            "headwater", "experiment", "start", args.name, *same, "--expect-plan", planned.digest
+        )
     if args.check and not planned.ready:
         raise HeadwaterError(
-            f"experiment {args.name!r} cannot start yet: {len(planned.missing)} needs are missing, {len(planned.refused)} reasons against it"
+            f"experiment {args.name!r} cannot start yet: {len(planned.missing)} needs are "
+            f"missing, {len(planned.refused)} reasons against it"
         )
 
 
@@ -77,7 +89,10 @@ def start(args: Arguments, screen: Screen) -> None:
     enrolled = f"{frozen.enrolled[0]:.0%} of units take part" + (
         f", rising to {frozen.enrolled[-1]:.0%} in stages" if len(frozen.enrolled) > 1 else ""
     )
-    screen.say(f"experiment {args.name}, version {frozen.version}, started: plan {frozen.digest}; {enrolled}")
+    screen.say(
+        f"experiment {args.name}, version {frozen.version}, started: plan {frozen.digest}; "
+        f"{enrolled}"
+    )
     from headwater.definitions.timestamps import timestamp_text
 
     screen.show_json(
@@ -88,7 +103,10 @@ def start(args: Arguments, screen: Screen) -> None:
             "start": timestamp_text(frozen.start),
             "end": timestamp_text(frozen.end),
             "enrolled": list(frozen.enrolled),
-            "arms": [{"arm": arm.name, "model": arm.model, "level": arm.level, "version": arm.version} for arm in frozen.arms],
+            "arms": [
+                {"arm": arm.name, "model": arm.model, "level": arm.level, "version": arm.version}
+                for arm in frozen.arms
+            ],
             "units_needed": frozen.units_needed,
         }
     )
@@ -98,7 +116,11 @@ def start(args: Arguments, screen: Screen) -> None:
 
         watch(project, args, screen)
         return
-    action = ("ramp", args.name, *same, "--watch") if len(frozen.enrolled) > 1 else ("status", args.name, *same)
+    action = (
+        ("ramp", args.name, *same, "--watch")
+        if len(frozen.enrolled) > 1
+        else ("status", args.name, *same)
+    )
     screen.next("headwater", "experiment", *action)
 
 
@@ -109,7 +131,11 @@ def _at(args: Arguments) -> int | None:
 
 def _where(command: str, args: Arguments) -> list[str]:
     """Where the command that makes something puts it."""
-    return options.same_models(args) if command.startswith("headwater train") else options.same_store(args)
+    return (
+        options.same_models(args)
+        if command.startswith("headwater train")
+        else options.same_store(args)
+    )
 
 
 def _table(planned: PlannedExperiment) -> RenderableType:
@@ -122,7 +148,17 @@ def _table(planned: PlannedExperiment) -> RenderableType:
     return Group(
         Shown("\n".join(_head(planned))),
         ShownTable("What each arm needs", ["arm", "needs", "state", "note", "made by"], needs),
-        *([ShownTable("Looks", [share, "expected at" if by_units else "at", "stops if |z| exceeds"], looks)] if looks else []),
+        *(
+            [
+                ShownTable(
+                    "Looks",
+                    [share, "expected at" if by_units else "at", "stops if |z| exceeds"],
+                    looks,
+                )
+            ]
+            if looks
+            else []
+        ),
         *(Shown(line) for line in _power(planned)),
         *([] if planned.power is None else [_lengths(planned)]),
         *(Shown(line) for line in _split(planned.split)),
@@ -135,12 +171,23 @@ def _lengths(planned: PlannedExperiment) -> RenderableType:
 
     power = planned.power
     assert power is not None
-    each = {"switchback": "buckets in each arm", "cluster": "clusters in each arm"}.get(planned.kind, "units in each arm")
+    each = {"switchback": "buckets in each arm", "cluster": "clusters in each arm"}.get(
+        planned.kind, "units in each arm"
+    )
     rows = [
-        (f"{at.days:g} days", f"{at.units:,.0f}", f"{at.power:.0%}", _lift(at.smallest_lift, digits=2 if at.smallest_lift < 0.1 else 0))
+        (
+            f"{at.days:g} days",
+            f"{at.units:,.0f}",
+            f"{at.power:.0%}",
+            _lift(at.smallest_lift, digits=2 if at.smallest_lift < 0.1 else 0),
+        )
         for at in power.by_length
     ]
-    return ShownTable("Power by length", ["length", each, f"finds a lift of {power.min_lift:.1%} in", "smallest lift found"], rows)
+    return ShownTable(
+        "Power by length",
+        ["length", each, f"finds a lift of {power.min_lift:.1%} in", "smallest lift found"],
+        rows,
+    )
 
 
 def _lift(value: float, digits: int = 1) -> str:
@@ -151,16 +198,27 @@ def _head(planned: PlannedExperiment) -> Iterator[str]:
     from headwater.reports.wording import duration
     from headwater.results.experiment_result import design
 
-    yield f"experiment {planned.experiment}, version {planned.version}: {design(planned.kind, planned.unit, planned.columns)}"
+    yield (
+        f"experiment {planned.experiment}, version {planned.version}: "
+        f"{design(planned.kind, planned.unit, planned.columns)}"
+    )
     yield "arms: " + "; ".join(f"{name} ({text})" for name, text in planned.arms.items())
     if planned.looks:
         guarded = f"; guardrails {', '.join(planned.guardrails)}" if planned.guardrails else ""
-        yield f"decides: {planned.metrics[0]}" + (f"; also {', '.join(planned.metrics[1:])}" if planned.metrics[1:] else "") + guarded
+        yield (
+            f"decides: {planned.metrics[0]}"
+            + (f"; also {', '.join(planned.metrics[1:])}" if planned.metrics[1:] else "")
+            + guarded
+        )
     stages = " -> ".join(f"{share:.0%}" for share in planned.enrolled)
     yield f"from {planned.start} to {planned.end}; enrols {stages}" + (
-        f", each at least {duration(3600 * planned.stage_hours)}" if len(planned.enrolled) > 1 else ""
+        f", each at least {duration(3600 * planned.stage_hours)}"
+        if len(planned.enrolled) > 1
+        else ""
     )
-    yield f"plan: {planned.digest or 'cannot be frozen yet'}" + (f"; version {planned.running} is running" if planned.running else "")
+    yield f"plan: {planned.digest or 'cannot be frozen yet'}" + (
+        f"; version {planned.running} is running" if planned.running else ""
+    )
 
 
 def _power(planned: PlannedExperiment) -> Iterator[str]:
@@ -168,29 +226,47 @@ def _power(planned: PlannedExperiment) -> Iterator[str]:
     if power is None:
         return
     one = {"switchback": "a region's bucket", "cluster": "a cluster"}.get(planned.kind, "a unit")
-    cuped = "" if power.without_cuped == power.variation else f" ({power.without_cuped:.3g} without CUPED)"
-    yield (
-        f"History: {power.days_of_history:g} days of {power.source}, {power.a_day:,.0f} new units a day. {power.metric} has the mean "
-        f"{power.mean:.4g}; the standard deviation of {one} is {power.variation:.3g} times the mean{cuped}."
+    cuped = (
+        ""
+        if power.without_cuped == power.variation
+        else f" ({power.without_cuped:.3g} without CUPED)"
     )
     yield (
-        f"By the planned end: {power.design}. A lift of {power.min_lift:.1%} is then found in {power.power_planned:.0%} of such experiments. "
-        f"The smallest lift found as often as planned is {_lift(power.smallest_lift)}."
+        f"History: {power.days_of_history:g} days of {power.source}, {power.a_day:,.0f} new units "
+        f"a day. {power.metric} has the mean {power.mean:.4g}; the standard deviation of {one} is "
+        f"{power.variation:.3g} times the mean{cuped}."
     )
-    needed = "" if power.units_needed is None else f", with {power.units_needed:,} units in each arm"
+    yield (
+        f"By the planned end: {power.design}. A lift of {power.min_lift:.1%} is then found in "
+        f"{power.power_planned:.0%} of such experiments. The smallest lift found as often as "
+        f"planned is {_lift(power.smallest_lift)}."
+    )
+    needed = (
+        "" if power.units_needed is None else f", with {power.units_needed:,} units in each arm"
+    )
     if power.days is not None:
-        yield f"To find {power.min_lift:.1%} as often as planned takes {power.days:.0f} days{needed}."
+        yield (
+            f"To find {power.min_lift:.1%} as often as planned takes {power.days:.0f} days{needed}."
+        )
     elif power.units_needed is not None:
-        yield f"To find {power.min_lift:.1%} as often as planned takes {power.units_needed:,} units in each arm, more than history ever shows."
+        yield (
+            f"To find {power.min_lift:.1%} as often as planned takes {power.units_needed:,} units "
+            "in each arm, more than history ever shows."
+        )
     else:
-        yield f"No length finds {power.min_lift:.1%} as often as planned: take more clusters or regions, or a larger min_lift."
+        yield (
+            f"No length finds {power.min_lift:.1%} as often as planned: take more clusters or "
+            "regions, or a larger min_lift."
+        )
 
 
 def _split(split: HistorySplit | None) -> Iterator[str]:
     if split is not None:
         yield (
-            f"A/A test on history: the experiment's own split {'differs' if split.differs else 'does not differ'} before any arm acts (p "
-            f"{split.p:.2g}, {split.metric}). {split.rejected:.1%} of {split.splits} random splits have a p below .05."
+            "A/A test on history: the experiment's own split "
+            f"{'differs' if split.differs else 'does not differ'} before any arm acts (p "
+            f"{split.p:.2g}, {split.metric}). {split.rejected:.1%} of {split.splits} random "
+            "splits have a p below .05."
         )
 
 
@@ -209,14 +285,26 @@ PLAN = Verb(
         *options.project(model=False),
         *experiment_options.places(),
         _BREAK_EVEN,
-        option("--answers", metavar="FILE", help="answers of `headwater assess --write-questions`, for the adviser"),
         option(
-            "--at", metavar="TIME", help="plan a start at this time, from the history before it: ISO 8601 with an offset (default: now)"
+            "--answers",
+            metavar="FILE",
+            help="answers of `headwater assess --write-questions`, for the adviser",
+        ),
+        option(
+            "--at",
+            metavar="TIME",
+            help=(
+                "plan a start at this time, from the history before it: ISO 8601 with an offset "
+                "(default: now)"
+            ),
         ),
         switch("--check", help="end with 1 where it cannot start yet"),
         *options.as_json(),
     ],
-    help="Show what an experiment needs, what it can find by its history, and the hash of its plan. Nothing is written.",
+    help=(
+        "Show what an experiment needs, what it can find by its history, and the hash of its "
+        "plan. Nothing is written."
+    ),
     summary="what it needs, its power from history, an A/A test",
     examples=["headwater experiment plan fresh_features"],
 )
@@ -228,9 +316,22 @@ START = Verb(
         *experiment_options.places(),
         _BREAK_EVEN,
         *experiment_options.author(),
-        option("--expect-plan", metavar="HASH", help="fail if the plan is another than the one that was looked at"),
-        switch("--accept-missing", help="start although views are missing in the online store; models must be there"),
-        switch("--watch", help="stay, and raise the enrolment stage by stage, as `headwater experiment ramp --watch` does"),
+        option(
+            "--expect-plan",
+            metavar="HASH",
+            help="fail if the plan is another than the one that was looked at",
+        ),
+        switch(
+            "--accept-missing",
+            help="start although views are missing in the online store; models must be there",
+        ),
+        switch(
+            "--watch",
+            help=(
+                "stay, and raise the enrolment stage by stage, as `headwater experiment ramp "
+                "--watch` does"
+            ),
+        ),
         *options.as_json(),
     ],
     help="Freeze the plan of an experiment and start it. A running service takes it up by itself.",

@@ -1,4 +1,6 @@
-"""Raise the enrolment of an experiment stage by stage, and stop it where a guardrail or a health check breaks."""
+"""Raise the enrolment of an experiment stage by stage, and stop it where a guardrail or a health
+check breaks.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def run(args: Arguments, screen: Screen) -> None:
 
 
 def watch(project: Project, args: Arguments, screen: Screen) -> None:
-    """Decide again and again, until the experiment ends or is stopped; an error is shown, and tried again."""
+    """Decide again and again, until the experiment ends or is stopped; an error is shown, and tried
+    again.
+    """
     every = micros(getattr(args, "every", None) or _EVERY, "--every")
     with stopped_where(watching=True) as stop:
         while not stop.is_set():
@@ -54,8 +58,17 @@ def _once(project: Project, args: Arguments, screen: Screen) -> RampStep:
     from headwater.experiments.experiment_planning import ExperimentPlaces
     from headwater.experiments.experiment_ramp import ramp
 
-    step = ramp(project, args.name, places=ExperimentPlaces(models=args.models, data_dir=options.data_dir(args)))
-    words = {"raise": f"raised to {step.enrolled:.0%}", "hold": f"stays at {step.enrolled:.0%}", "stop": "stopped", "done": "nothing to do"}
+    step = ramp(
+        project,
+        args.name,
+        places=ExperimentPlaces(models=args.models, data_dir=options.data_dir(args)),
+    )
+    words = {
+        "raise": f"raised to {step.enrolled:.0%}",
+        "hold": f"stays at {step.enrolled:.0%}",
+        "stop": "stopped",
+        "done": "nothing to do",
+    }
     screen.say(f"{args.name}: {words[step.action]}: {step.reason}")
     screen.show_json(step.to_dict())
     return step
@@ -68,11 +81,25 @@ COMMAND = Verb(
         *options.project(model=False),
         *options.models(),
         *options.logs(),
-        switch("--watch", help="stay, and decide again and again until the experiment ends or is stopped"),
-        option("--every", metavar="TIME", default=_EVERY, help="with --watch, how often to look (default: {default})"),
+        switch(
+            "--watch",
+            help="stay, and decide again and again until the experiment ends or is stopped",
+        ),
+        option(
+            "--every",
+            metavar="TIME",
+            default=_EVERY,
+            help="with --watch, how often to look (default: {default})",
+        ),
         *options.as_json(),
     ],
-    help="Raise the enrolment of an experiment by one stage where guardrails and health hold, or stop it where they do not. From cron, or with --watch.",
+    help=(
+        "Raise the enrolment of an experiment by one stage where guardrails and health hold, or "
+        "stop it where they do not. From cron, or with --watch."
+    ),
     summary="raise the enrolment, or stop where it does harm",
-    examples=["headwater experiment ramp fresh_features", "headwater experiment ramp fresh_features --watch"],
+    examples=[
+        "headwater experiment ramp fresh_features",
+        "headwater experiment ramp fresh_features --watch",
+    ],
 )

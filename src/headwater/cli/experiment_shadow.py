@@ -1,4 +1,6 @@
-"""Score the challengers of a shadow on the requests that the champion answered, and write the page."""
+"""Score the challengers of a shadow on the requests that the champion answered, and write the
+page.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ def score_shadow(args: Arguments, screen: Screen) -> None:
     from headwater.experiments.shadow_analysis import shadow
 
     with screen.working("scoring"):
-        analysis = shadow(project, args.name, data_dir=options.data_dir(args), models=args.models, at=at, store=args.store)
+        analysis = shadow(
+            project,
+            args.name,
+            data_dir=options.data_dir(args),
+            models=args.models,
+            at=at,
+            store=args.store,
+        )
     analysis.write_html(page)
     screen.show(analysis.table(), {**analysis.to_dict(), "page": str(page)})
     screen.say(f"page: {page}")
@@ -33,8 +42,20 @@ COMMAND = Verb(
         experiment_options.name(),
         *options.project(model=False),
         *_places(),
-        option("--at", metavar="TIME", help="requests before then, and outcomes known by then: ISO 8601 with an offset (default: now)"),
-        option("--output", metavar="FILE", default="shadow.html", help="where the page goes (default: {default})"),
+        option(
+            "--at",
+            metavar="TIME",
+            help=(
+                "requests before then, and outcomes known by then: ISO 8601 with an offset "
+                "(default: now)"
+            ),
+        ),
+        option(
+            "--output",
+            metavar="FILE",
+            default="shadow.html",
+            help="where the page goes (default: {default})",
+        ),
         *options.as_json(),
     ],
     help=__doc__,

@@ -30,8 +30,14 @@ def status(args: Arguments, screen: Screen) -> None:
         screen.show(_table(statuses), statuses[0].to_dict())
     else:
         names = {e.name for e in project.experiments}
-        started = [e.plan.experiment for e in ExperimentStore(places.models).started() if e.plan.project in ("", project.name)]
-        statuses = [experiment_status(project, name, places=places) for name in sorted(set(started))]
+        started = [
+            e.plan.experiment
+            for e in ExperimentStore(places.models).started()
+            if e.plan.project in ("", project.name)
+        ]
+        statuses = [
+            experiment_status(project, name, places=places) for name in sorted(set(started))
+        ]
         waiting = sorted(names - set(started))
         data = {"experiments": [one.to_dict() for one in statuses], "not_started": waiting}
         screen.show(_table(statuses) if statuses else "no experiment was started", data)
@@ -39,7 +45,10 @@ def status(args: Arguments, screen: Screen) -> None:
             screen.next("headwater", "experiment", "plan", waiting[0], *same)
             return
         if not statuses:
-            screen.say("the project defines no experiment; give it hw.Project(..., experiments=[hw.Experiment(...)])")
+            screen.say(
+                "the project defines no experiment; give it hw.Project(..., "
+                "experiments=[hw.Experiment(...)])"
+            )
             return
     running = [one for one in statuses if one.state == "running"]
     ramped = next((one for one in running if one.stage < one.stages), None)
@@ -54,9 +63,25 @@ def stop(args: Arguments, screen: Screen) -> None:
     project = load(args.project).project
     from headwater.experiments.experiment_lifecycle import stop_experiment
 
-    stopped = stop_experiment(project, args.name, reason=args.reason, by=experiment_options.author_of(args), models=args.models)
-    screen.say(f"experiment {args.name}, version {stopped.plan.version}, is stopped: its units get the default from now on")
-    screen.show_json({"experiment": args.name, "version": stopped.plan.version, "plan": stopped.plan.digest, "reason": args.reason})
+    stopped = stop_experiment(
+        project,
+        args.name,
+        reason=args.reason,
+        by=experiment_options.author_of(args),
+        models=args.models,
+    )
+    screen.say(
+        f"experiment {args.name}, version {stopped.plan.version}, is stopped: its units get the "
+        "default from now on"
+    )
+    screen.show_json(
+        {
+            "experiment": args.name,
+            "version": stopped.plan.version,
+            "plan": stopped.plan.digest,
+            "reason": args.reason,
+        }
+    )
     screen.next("headwater", "experiment", "analyse", args.name, *experiment_options.same(args))
 
 
@@ -76,17 +101,35 @@ def _table(statuses: list[ExperimentStatus]) -> RenderableType:
         )
         for one in statuses
     ]
-    headings = ["experiment", "version", "state", "stage, enrolled", "units", "exposures", "matured", "next look"]
+    headings = [
+        "experiment",
+        "version",
+        "state",
+        "stage, enrolled",
+        "units",
+        "exposures",
+        "matured",
+        "next look",
+    ]
     lines = [Shown(f"{one.experiment}: health {one.health}") for one in statuses if one.health]
     lines += [Shown(f"{one.experiment}: {one.awaited}") for one in statuses if one.awaited]
-    lines += [Shown(f"{one.experiment} was stopped: {one.stopped_because}") for one in statuses if one.stopped_because]
+    lines += [
+        Shown(f"{one.experiment} was stopped: {one.stopped_because}")
+        for one in statuses
+        if one.stopped_because
+    ]
     return Group(ShownTable("experiments", headings, rows), *lines)
 
 
 STATUS = Verb(
     status,
     [
-        Positional("name", metavar="[NAME]", required=False, help="of an experiment (default: all that were started)"),
+        Positional(
+            "name",
+            metavar="[NAME]",
+            required=False,
+            help="of an experiment (default: all that were started)",
+        ),
         *options.project(model=False),
         *options.models(),
         *options.logs(),
@@ -107,7 +150,10 @@ STOP = Verb(
         *experiment_options.author(),
         *options.as_json(),
     ],
-    help="Stop an experiment: its units get the default from now on. Outcomes that mature later still count.",
+    help=(
+        "Stop an experiment: its units get the default from now on. Outcomes that mature later "
+        "still count."
+    ),
     summary="stop, with a reason",
     examples=["headwater experiment stop fresh_features --reason 'the campaign has ended'"],
 )

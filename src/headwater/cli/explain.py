@@ -1,4 +1,6 @@
-"""Explain a value: the events that count, those that do not and why, their tiles, the online value and the value recomputed from events."""
+"""Explain a value: the events that count, those that do not and why, their tiles, the online value
+and the value recomputed from events.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def run(args: Arguments, screen: Screen) -> None:
     keys = _keys(project, args)
     from headwater.monitoring.explain import explain
 
-    explanation = explain(project, args.feature, keys, store=args.store, data_dir=options.data_dir(args), at=at)
+    explanation = explain(
+        project, args.feature, keys, store=args.store, data_dir=options.data_dir(args), at=at
+    )
     screen.show(_shown(explanation, args.events), explanation.first(args.events).to_dict())
 
 
@@ -44,7 +48,9 @@ def _keys(project: Project, args: Arguments) -> dict[str, object]:
 def _shown(explanation: Explanation, events: int) -> RenderableType:
     from headwater.terminal.layout import Group, Shown, ShownTable
 
-    window = f"T {explanation.T.isoformat()}, K {explanation.K.isoformat()}, age {explanation.age:.3f} s"
+    window = (
+        f"T {explanation.T.isoformat()}, K {explanation.K.isoformat()}, age {explanation.age:.3f} s"
+    )
     served = f"online {explanation.online!r}, " if explanation.served else ""
     lines = [
         Shown(f"{explanation.feature} of {dict(explanation.keys)} at {explanation.at.isoformat()}"),
@@ -53,14 +59,22 @@ def _shown(explanation: Explanation, events: int) -> RenderableType:
     ]
     shown = [list(map(_cell, row)) for row in explanation.events.head(events).iter_rows()]
     table = ShownTable("", explanation.events.columns, shown)
-    lines += [Shown(f"not known: {count:,} {reason}") for reason, count in explanation.notes.items()]
+    lines += [
+        Shown(f"not known: {count:,} {reason}") for reason, count in explanation.notes.items()
+    ]
     counted = int(explanation.events["counts"].sum())
     lines.append(
-        Shown(f"{counted:,} of {explanation.events.height:,} events of the key count" + (":" if explanation.events.height else ""))
+        Shown(
+            f"{counted:,} of {explanation.events.height:,} events of the key count"
+            + (":" if explanation.events.height else "")
+        )
     )
     if not explanation.tiles.height:
         return Group(*lines, table)
-    begun = [["before all others" if start is None else _cell(start), count] for start, count in explanation.tiles.tail(events).iter_rows()]
+    begun = [
+        ["before all others" if start is None else _cell(start), count]
+        for start, count in explanation.tiles.tail(events).iter_rows()
+    ]
     if explanation.tiles.height > events:
         lines.insert(-1, Shown(f"{explanation.tiles.height:,} tiles; the last {events} are shown"))
     return Group(*lines, table, ShownTable("", ["tile begins", "events"], begun))
@@ -77,12 +91,24 @@ def _cell(value: object) -> str:
 COMMAND = Verb(
     run,
     [
-        Positional("feature", metavar="FEATURE", help="its full name, such as card__mean_amount_30d"),
+        Positional(
+            "feature", metavar="FEATURE", help="its full name, such as card__mean_amount_30d"
+        ),
         Positional("keys", metavar="KEY=VALUE", nargs=-1, help="the keys of its view"),
         *options.project(model=False),
         *options.store(),
-        option("--at", metavar="TIME", help="the request time: ISO 8601 with an offset (default: now, with the online value)"),
-        option("--events", metavar="N", type=int, default=20, help="how many events to show, the latest (default: {default})"),
+        option(
+            "--at",
+            metavar="TIME",
+            help="the request time: ISO 8601 with an offset (default: now, with the online value)",
+        ),
+        option(
+            "--events",
+            metavar="N",
+            type=int,
+            default=20,
+            help="how many events to show, the latest (default: {default})",
+        ),
         *options.as_json(),
     ],
     help=__doc__,

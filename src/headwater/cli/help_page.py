@@ -11,7 +11,8 @@ import click
 from headwater.terminal.standard_streams import STDOUT
 from headwater.terminal.text import columns_of, wrapped
 
-_LEAST: Final = 24  # columns of a description next to its name; where there are fewer, it is on the line below
+# columns of a description next to its name; where there are fewer, it is on the line below
+_LEAST: Final = 24
 _RAW: Final = "\b"  # a paragraph that begins with this line keeps its lines
 
 
@@ -30,11 +31,20 @@ class HelpPage(click.HelpFormatter):
     def write_text(self, text: str) -> None:
         """Paragraphs."""
         margin = " " * self.current_indent
-        pages = [self._lines(paragraph, self.width - len(margin)) for paragraph in text.split("\n\n")]
-        self.write("\n\n".join("\n".join(f"{margin}{line}".rstrip() for line in lines) for lines in pages) + "\n")
+        pages = [
+            self._lines(paragraph, self.width - len(margin)) for paragraph in text.split("\n\n")
+        ]
+        self.write(
+            "\n\n".join("\n".join(f"{margin}{line}".rstrip() for line in lines) for lines in pages)
+            + "\n"
+        )
 
-    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Names with their descriptions: side by side, or below each other where the line is too short."""
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Names with their descriptions: side by side, or below each other where the line is too
+        short.
+        """
         listed, margin = list(rows), " " * self.current_indent
         first = min(max((columns_of(name) for name, _ in listed), default=0), col_max) + col_spacing
         side_by_side = self.width - first - len(margin) >= _LEAST
@@ -42,13 +52,21 @@ class HelpPage(click.HelpFormatter):
         for name, description in listed:
             lines = self._lines(description, self.width - len(indent)) if description else []
             joined = side_by_side and lines and columns_of(name) <= first - col_spacing
-            self.write(f"{margin}{name}{' ' * (first - columns_of(name))}{lines.pop(0)}\n" if joined else f"{margin}{name}\n")
+            self.write(
+                f"{margin}{name}{' ' * (first - columns_of(name))}{lines.pop(0)}\n"
+                if joined
+                else f"{margin}{name}\n"
+            )
             self.write("".join(f"{indent}{line}\n" for line in lines))
 
     @staticmethod
     def _lines(paragraph: str, columns: int) -> list[str]:
         lines = paragraph.strip("\n").split("\n")
-        return lines[1:] if lines[0].strip() == _RAW else wrapped(" ".join(line.strip() for line in lines), columns)
+        return (
+            lines[1:]
+            if lines[0].strip() == _RAW
+            else wrapped(" ".join(line.strip() for line in lines), columns)
+        )
 
 
 class HelpContext(click.Context):

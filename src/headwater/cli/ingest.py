@@ -1,4 +1,6 @@
-"""Read the streams of a project into its online store, until it is stopped: features are fresh, and each event counts once."""
+"""Read the streams of a project into its online store, until it is stopped: features are fresh, and
+each event counts once.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.serving.process.ingest_process import IngestOptions, ingest
 
     if args.batch < 1 or args.linger < 0:
-        raise UsageError(f"--batch is {args.batch} and --linger {args.linger}; give at least 1 record, and no negative wait")
+        raise UsageError(
+            f"--batch is {args.batch} and --linger {args.linger}; give at least 1 record, and no "
+            "negative wait"
+        )
     limits = IngestLimits(
         batch=args.batch,
         linger=args.linger,
@@ -50,7 +55,9 @@ def run(args: Arguments, screen: Screen) -> None:
         return
     _announce(project, args, screen)
     with (
-        stopped(lambda: screen.say("stopping after this commit; a second signal stops immediately")) as stop,
+        stopped(
+            lambda: screen.say("stopping after this commit; a second signal stops immediately")
+        ) as stop,
         tally.live(),
         seldom_collected(),
     ):
@@ -88,31 +95,56 @@ def _announce(project: Project, args: Arguments, screen: Screen) -> None:
     for source in streamed(views):
         where = " commits by itself" if isinstance(source.stream, SparkStream) else ""
         if isinstance(source.stream, Pushed):
-            where = " by another process" if address is None else f" to http://{address}/v1/events/{source.name}"
+            where = (
+                " by another process"
+                if address is None
+                else f" to http://{address}/v1/events/{source.name}"
+            )
         screen.say(f"source {source.name}: {source.stream}{where}")
         if isinstance(source.stream, Pushed) and address is not None:
             from headwater.monitoring.request_snippets import push_command
 
-            mine = [view.root for view in views if view.root.source == source and view.freshness.streamed]
-            if command := push_command(source, mine, f"http://{address}", tokens=options.tokens_file(args).exists()):
+            mine = [
+                view.root
+                for view in views
+                if view.root.source == source and view.freshness.streamed
+            ]
+            if command := push_command(
+                source, mine, f"http://{address}", tokens=options.tokens_file(args).exists()
+            ):
                 screen.command(command)
     if args.supervised is None and not args.once:
         screen.say("to predict, in another terminal:")
         screen.next("headwater", "serve", "--project", args.project, *options.same_store(args))
 
 
-def _replay(project: Project, args: Arguments, limits: IngestLimits, tally: _CommitCounter, screen: Screen) -> None:
+def _replay(
+    project: Project, args: Arguments, limits: IngestLimits, tally: _CommitCounter, screen: Screen
+) -> None:
     """Replay histories, as `hw.operations.replay` does."""
     start, dots, end = args.replay.partition("..")
     if not dots or not start or not end:
-        raise UsageError(f"--replay is {args.replay!r}; give START..END, such as 2024-05-01T00:00:00Z..2024-05-02T00:00:00Z")
+        raise UsageError(
+            f"--replay is {args.replay!r}; give START..END, such as "
+            "2024-05-01T00:00:00Z..2024-05-02T00:00:00Z"
+        )
     from headwater.definitions.served_views import stored
     from headwater.ingestion.replay import replay
 
-    views = [stored_view.view for stored_view in stored(project) if stored_view.view.freshness.streamed]
+    views = [
+        stored_view.view for stored_view in stored(project) if stored_view.view.freshness.streamed
+    ]
     if not views:
-        raise UsageError(f"project {project.name!r} has no streaming view to replay; give one freshness=hw.streaming('2s')")
-    with stopped(lambda: screen.say("stopping after this commit; a second signal stops immediately")) as stop, tally.live():
+        raise UsageError(
+            f"project {project.name!r} has no streaming view to replay; give one "
+            "freshness=hw.streaming('2s')"
+        )
+    with (
+        stopped(
+            lambda: screen.say("stopping after this commit; a second signal stops immediately")
+        ) as stop,
+        tally.live(),
+    ):
         for step in replay(
             views,
             args.store,
@@ -128,7 +160,9 @@ def _replay(project: Project, args: Arguments, limits: IngestLimits, tally: _Com
             if stop.is_set():
                 break
     screen.say(str(tally))
-    screen.next("headwater", "parity", "--project", args.project, "--at", end, *options.same_store(args))
+    screen.next(
+        "headwater", "parity", "--project", args.project, "--at", end, *options.same_store(args)
+    )
 
 
 class _CommitCounter:
@@ -151,7 +185,9 @@ class _CommitCounter:
     def committed(self, source: Source, committed: Committed, lag: Mapping[str, int]) -> None:
         """Count a commit."""
         if not self._counts["commits"]:
-            self._screen.say(f"the first commit was made after {clock.stopwatch() - self._since:.1f} s")
+            self._screen.say(
+                f"the first commit was made after {clock.stopwatch() - self._since:.1f} s"
+            )
         self._counts.update(committed.counts)
         self._counts["commits"] += 1
         self._left[source.name] = sum(lag.values())
@@ -159,7 +195,10 @@ class _CommitCounter:
         if self._update is not None and now - self._shown[0] > _EVERY:
             rate = (self._counts["records"] - self._shown[1]) / (now - self._shown[0])
             left = ", ".join(f"{name} {n:,}" for name, n in self._left.items())
-            self._update(f"{self} · {rate:,.0f} records/s · left to read: {left} · commit {committed.seconds * 1e3:.0f} ms")
+            self._update(
+                f"{self} · {rate:,.0f} records/s · left to read: {left} · commit "
+                f"{committed.seconds * 1e3:.0f} ms"
+            )
             self._shown = (now, self._counts["records"])
 
     def played(self, now: int, committed: Committed) -> None:
@@ -172,7 +211,11 @@ class _CommitCounter:
 
     def __str__(self) -> str:
         parts = [f"{self._counts['records']:,} records", f"{self._counts['accepted']:,} accepted"]
-        parts += [f"{n:,} {name}" for name in ("copies", "held", "filtered", "dead", "lost") if (n := self._counts[name])]
+        parts += [
+            f"{n:,} {name}"
+            for name in ("copies", "held", "filtered", "dead", "lost")
+            if (n := self._counts[name])
+        ]
         return " · ".join([*parts, f"{self._counts['commits']:,} commits"])
 
 
@@ -180,8 +223,8 @@ class _CommitCounter:
 def seldom_collected() -> Iterator[None]:
     """Run Python's garbage collector rarely, and exclude existing objects from it.
 
-    Batches have tens of thousands of records without reference cycles; at the default thresholds, the collector would scan all objects of
-    all libraries dozens of times a batch.
+    Batches have tens of thousands of records without reference cycles; at the default thresholds,
+    the collector would scan all objects of all libraries dozens of times a batch.
     """
     before = gc.get_threshold()
     gc.collect()
@@ -199,8 +242,20 @@ COMMAND = Verb(
     [
         *options.project(model=False),
         *options.store(),
-        option("--batch", metavar="N", type=int, default=50_000, help="records in one commit at most (default: {default})"),
-        option("--linger", metavar="SECONDS", type=float, default=0.02, help="how long to wait for records (default: {default})"),
+        option(
+            "--batch",
+            metavar="N",
+            type=int,
+            default=50_000,
+            help="records in one commit at most (default: {default})",
+        ),
+        option(
+            "--linger",
+            metavar="SECONDS",
+            type=float,
+            default=0.02,
+            help="how long to wait for records (default: {default})",
+        ),
         option(
             "--max-future-skew",
             metavar="DURATION",
@@ -211,42 +266,84 @@ COMMAND = Verb(
             "--listen",
             metavar="HOST:PORT",
             default="127.0.0.1:8321",
-            help="address for pushed events, if a source has them; `none` leaves them to another process (default: {default})",
+            help=(
+                "address for pushed events, if a source has them; `none` leaves them to another "
+                "process (default: {default})"
+            ),
         ),
         *options.tokens(),
         *options.shared_store(),
-        option("--metrics-port", metavar="PORT", type=int, help="serve metrics for Prometheus at 127.0.0.1:PORT/metrics"),
+        option(
+            "--metrics-port",
+            metavar="PORT",
+            type=int,
+            help="serve metrics for Prometheus at 127.0.0.1:PORT/metrics",
+        ),
         switch("--once", help="end when all records of the streams have been committed"),
-        switch("--accept-loss", help="continue after records that a stream no longer has; they are lost"),
+        switch(
+            "--accept-loss",
+            help="continue after records that a stream no longer has; they are lost",
+        ),
         option(
             "--max-clock-jump",
             metavar="DURATION",
             default="5m",
-            help="commit nothing while the wall clock is off by more than this (default: {default})",
+            help=(
+                "commit nothing while the wall clock is off by more than this (default: {default})"
+            ),
         ),
         switch(
             "--no-broker-clock",
-            help="do not compare the wall clock with those of Kafka's brokers; otherwise a record a minute goes to the topic __headwater_clock",
+            help=(
+                "do not compare the wall clock with those of Kafka's brokers; otherwise a record "
+                "a minute goes to the topic __headwater_clock"
+            ),
         ),
         option(
             "--keep-filtered",
             metavar="DURATION",
             default="30d",
-            help="how long rows that a source's filter leaves out are kept, which `headwater explain` shows; 0s keeps none (default: "
-            "{default})",
+            help=(
+                "how long rows that a source's filter leaves out are kept, which `headwater "
+                "explain` shows; 0s keeps none (default: {default})"
+            ),
         ),
-        option("--keep-archive", metavar="DURATION", help="how long accepted events are kept, such as 400d (default: for good)"),
-        option("--keep-dead-letters", metavar="DURATION", help="how long refused records are kept, such as 400d (default: for good)"),
+        option(
+            "--keep-archive",
+            metavar="DURATION",
+            help="how long accepted events are kept, such as 400d (default: for good)",
+        ),
+        option(
+            "--keep-dead-letters",
+            metavar="DURATION",
+            help="how long refused records are kept, such as 400d (default: for good)",
+        ),
         option(
             "--replay",
             metavar="START..END",
-            help="replay the histories of the sources into a new store, by their own clock: two ISO 8601 times",
+            help=(
+                "replay the histories of the sources into a new store, by their own clock: two "
+                "ISO 8601 times"
+            ),
         ),
-        option("--speed", metavar="N", type=float, help="with --replay, seconds of history in a second (default: as fast as it can)"),
-        option("--step", metavar="DURATION", default="1m", help="with --replay, the step of its clock (default: {default})"),
+        option(
+            "--speed",
+            metavar="N",
+            type=float,
+            help="with --replay, seconds of history in a second (default: as fast as it can)",
+        ),
+        option(
+            "--step",
+            metavar="DURATION",
+            default="1m",
+            help="with --replay, the step of its clock (default: {default})",
+        ),
         *options.catalog(),
         switch("--allow-unapplied", help="run definitions that differ from the catalog"),
     ],
     help=__doc__,
-    examples=["headwater ingest", "headwater ingest --listen 127.0.0.1:8321  # where events are pushed"],
+    examples=[
+        "headwater ingest",
+        "headwater ingest --listen 127.0.0.1:8321  # where events are pushed",
+    ],
 )

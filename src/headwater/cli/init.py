@@ -1,8 +1,10 @@
-"""Write a first features.py from a table of events and a table of labels, each guess with its evidence.
+"""Write a first features.py from a table of events and a table of labels, each guess with its
+evidence.
 
-A terminal is asked what a wrong guess would let leak into training data: the time of a prediction request, when its outcome is known, and
-the zone of local times. Each question has an option. LABELS may be left out: then a column of EVENTS is the outcome (--label), or there is
-none (--label none), and the file has sources and views only.
+A terminal is asked what a wrong guess would let leak into training data: the time of a prediction
+request, when its outcome is known, and the zone of local times. Each question has an option. LABELS
+may be left out: then a column of EVENTS is the outcome (--label), or there is none (--label none),
+and the file has sources and views only.
 """
 
 from __future__ import annotations
@@ -33,10 +35,14 @@ def run(args: Arguments, screen: Screen) -> None:
         init_from.feast(args, screen)
         return
     if args.events is None:
-        raise UsageError("name the EVENTS that features are computed from, such as events.parquet; or give --feast REPO")
+        raise UsageError(
+            "name the EVENTS that features are computed from, such as events.parquet; or give "
+            "--feast REPO"
+        )
     if args.known_at and args.known_after:
         raise UsageError(
-            "give --known-at or --known-after: the column with the time when the outcome was known, or how long after the request that is"
+            "give --known-at or --known-after: the column with the time when the outcome was "
+            "known, or how long after the request that is"
         )
     path = init_from.output(args)
     events, labels = _tables(args)
@@ -56,7 +62,9 @@ def _tables(args: Arguments) -> tuple[TableProfile, TableProfile]:
     request = re.sub(r"\s*[+-]\s*\d+\s*[a-z]+$", "", args.request_time or "")
     times = [name for name in (args.request_time, request, args.known_at, args.event_time) if name]
     events = TableProfile(args.events, times, dates=args.dates)
-    return events, events if args.labels is None else TableProfile(args.labels, times, dates=args.dates)
+    return events, events if args.labels is None else TableProfile(
+        args.labels, times, dates=args.dates
+    )
 
 
 def _answers(args: Arguments) -> InitAnswers:
@@ -74,7 +82,14 @@ def _answers(args: Arguments) -> InitAnswers:
     )
 
 
-def _write_project(args: Arguments, full: Arguments, events: TableProfile, labels: TableProfile, path: Path, screen: Screen) -> None:
+def _write_project(
+    args: Arguments,
+    full: Arguments,
+    events: TableProfile,
+    labels: TableProfile,
+    path: Path,
+    screen: Screen,
+) -> None:
     from headwater.init.guess import guess, label_remarks, remarks
     from headwater.init.left_out import sentence
     from headwater.init.write import naive_columns, project_file
@@ -85,13 +100,22 @@ def _write_project(args: Arguments, full: Arguments, events: TableProfile, label
         answers = replace(answers, timezone=None)
     init_from.write(path, project_file(events, labels, answers, guesses, _command(full, answers)))
     load(str(path))
-    skipped = [(events, guesses.left_out), *([(labels, guesses.labels_left_out)] if labels is not events else [])]
+    skipped = [
+        (events, guesses.left_out),
+        *([(labels, guesses.labels_left_out)] if labels is not events else []),
+    ]
     named = [sentence(table.path, left_out, str(path)) for table, left_out in skipped if left_out]
-    for remark in [*remarks(events, guesses), *label_remarks(labels, guesses), *named, *init_questions.assumed(args, full)]:
+    for remark in [
+        *remarks(events, guesses),
+        *label_remarks(labels, guesses),
+        *named,
+        *init_questions.assumed(args, full),
+    ]:
         screen.say(remark)
     by = f"by {', '.join(k.name for k in guesses.keys)}" if guesses.keys else "over all events"
     screen.say(
-        f"wrote {path}: a {guesses.label.task} model of {guesses.label.name}, with features {by}. Its comments give the evidence of each guess"
+        f"wrote {path}: a {guesses.label.task} model of {guesses.label.name}, with features {by}. "
+        "Its comments give the evidence of each guess"
     )
     screen.next("headwater", "backtest", "--project", str(path))
 
@@ -111,8 +135,9 @@ def _write_sources(args: Arguments, events: TableProfile, path: Path, screen: Sc
     for remark in [*remarks(events, guesses), *named]:
         screen.say(remark)
     screen.say(
-        f"wrote {path}: sources and views, and no model, since no column is an outcome. A backtest needs a table of past requests: when each was "
-        "made, its keys, its outcome, and when that was known. `headwater assess --scratch` says what to log for it"
+        f"wrote {path}: sources and views, and no model, since no column is an outcome. A "
+        "backtest needs a table of past requests: when each was made, its keys, its outcome, and "
+        "when that was known. `headwater assess --scratch` says what to log for it"
     )
     screen.next("headwater", "init", args.events, "LABELS", "--force", "--output", str(path))
 
@@ -141,43 +166,102 @@ COMMAND = Verb(
             "events",
             metavar="[EVENTS]",
             required=False,
-            help="the events that features are computed from: .parquet, .csv or .jsonl; a file, a glob or a folder",
+            help=(
+                "the events that features are computed from: .parquet, .csv or .jsonl; a file, a "
+                "glob or a folder"
+            ),
         ),
-        Positional("labels", metavar="[LABELS]", required=False, help="requests with their outcomes (default: the events, with --label)"),
-        option("--feast", metavar="REPO", help="carry over the definitions of a Feast repository: the folder with feature_store.yaml"),
+        Positional(
+            "labels",
+            metavar="[LABELS]",
+            required=False,
+            help="requests with their outcomes (default: the events, with --label)",
+        ),
+        option(
+            "--feast",
+            metavar="REPO",
+            help=(
+                "carry over the definitions of a Feast repository: the folder with "
+                "feature_store.yaml"
+            ),
+        ),
         option(
             "--feast-python",
             metavar="PYTHON",
-            help="the Python of the environment that has Feast (default: this one); it runs the files of the repository",
+            help=(
+                "the Python of the environment that has Feast (default: this one); it runs the "
+                "files of the repository"
+            ),
         ),
-        option("--output", metavar="FILE", default="features.py", help="the file to write (default: {default})"),
+        option(
+            "--output",
+            metavar="FILE",
+            default="features.py",
+            help="the file to write (default: {default})",
+        ),
         switch("--force", help="overwrite it"),
         switch(
             "--yes",
-            help="ask nothing: take the proposals that are safe (request at the earliest time of LABELS, outcome known at the latest, UTC)",
+            help=(
+                "ask nothing: take the proposals that are safe (request at the earliest time of "
+                "LABELS, outcome known at the latest, UTC)"
+            ),
         ),
         option(
             "--request-time",
             metavar="COLUMN[-DURATION]",
-            help="the time of the request: a column of LABELS, such as scheduled_at or scheduled_at-60m",
+            help=(
+                "the time of the request: a column of LABELS, such as scheduled_at or "
+                "scheduled_at-60m"
+            ),
         ),
-        option("--known-at", metavar="COLUMN", help="the column of LABELS with the time when the outcome was known"),
-        option("--known-after", metavar="DURATION", help="how long after the request the outcome is known, such as 2h or 7d"),
-        option("--timezone", metavar="ZONE", help="the zone of times that have none, such as UTC or Europe/Oslo"),
-        option("--label", metavar="COLUMN", help="the outcome (default: guessed); none writes sources and views only"),
-        option("--dates", metavar="ORDER", help="day-first or month-first, of dates such as 03/04/2026 that may be both"),
+        option(
+            "--known-at",
+            metavar="COLUMN",
+            help="the column of LABELS with the time when the outcome was known",
+        ),
+        option(
+            "--known-after",
+            metavar="DURATION",
+            help="how long after the request the outcome is known, such as 2h or 7d",
+        ),
+        option(
+            "--timezone",
+            metavar="ZONE",
+            help="the zone of times that have none, such as UTC or Europe/Oslo",
+        ),
+        option(
+            "--label",
+            metavar="COLUMN",
+            help="the outcome (default: guessed); none writes sources and views only",
+        ),
+        option(
+            "--dates",
+            metavar="ORDER",
+            help="day-first or month-first, of dates such as 03/04/2026 that may be both",
+        ),
         option(
             "--keys",
             metavar="COLUMNS",
             help="columns that identify the entity, such as user_id,card_id; customer=uid where "
-            "labels say customer and events uid; none takes features over all events (default: by name, else by equal values)",
+            "labels say customer and events uid; none takes features over all events (default: by "
+            "name, else by equal values)",
         ),
         option(
             "--event-time",
             metavar="COLUMN",
-            help="when an event is known in full (default: one that no other time of its row exceeds, else the latest)",
+            help=(
+                "when an event is known in full (default: one that no other time of its row "
+                "exceeds, else the latest)"
+            ),
         ),
-        option("--request", metavar="COLUMNS", help="columns of LABELS that are known at the request, as request fields (default: none)"),
+        option(
+            "--request",
+            metavar="COLUMNS",
+            help=(
+                "columns of LABELS that are known at the request, as request fields (default: none)"
+            ),
+        ),
     ],
     help=__doc__,
     examples=[

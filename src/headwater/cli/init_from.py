@@ -33,7 +33,8 @@ def write(path: Path, text: str) -> None:
 
 
 def feast(args: Arguments, screen: Screen) -> None:
-    """A project file from a Feast repository, and a report of what differs or could not be carried over.
+    """A project file from a Feast repository, and a report of what differs or could not be carried
+    over.
 
     Raises:
         UsageError: options that do not go together, no such repository, or no Feast.
@@ -41,9 +42,16 @@ def feast(args: Arguments, screen: Screen) -> None:
     from headwater.init.feast_repo import read_feast_repo
     from headwater.init.feast_write import FeastProject
 
-    given = [name for name in ("events", "labels", "request_time", "known_at", "known_after", "label", "keys") if getattr(args, name)]
+    given = [
+        name
+        for name in ("events", "labels", "request_time", "known_at", "known_after", "label", "keys")
+        if getattr(args, name)
+    ]
     if given:
-        raise UsageError(f"--feast reads definitions, and {given[0].replace('_', '-')} is for tables of your own; give one of them")
+        raise UsageError(
+            f"--feast reads definitions, and {given[0].replace('_', '-')} is for tables of your "
+            "own; give one of them"
+        )
     path = output(args)
     folder = Path(args.feast)
     repo = read_feast_repo(folder, args.feast_python or sys.executable)
@@ -54,9 +62,10 @@ def feast(args: Arguments, screen: Screen) -> None:
         screen.say(f"- {note}")
     screen.say(
         "- Feast counts a row of exactly the request's time; headwater counts rows before it\n"
-        f"wrote {path}: {number_of(text.count(' = hw.Source('), 'source')}, {number_of(text.count(' = hw.FeatureView('), 'feature view')}, "
+        f"wrote {path}: {number_of(text.count(' = hw.Source('), 'source')}, "
+        f"{number_of(text.count(' = hw.FeatureView('), 'feature view')}, "
         f"{number_of(text.count('@hw.request_feature'), 'request feature')} and "
         f"{number_of(text.count(' = hw.FeatureService('), 'feature service')} of "
-        f"{repo.project or folder.resolve().name!r}. hw.get_historical_features(SERVICE, rows) reads them; a backtest also needs hw.Labels and a "
-        "hw.Model, since Feast has neither"
+        f"{repo.project or folder.resolve().name!r}. hw.get_historical_features(SERVICE, rows) "
+        "reads them; a backtest also needs hw.Labels and a hw.Model, since Feast has neither"
     )

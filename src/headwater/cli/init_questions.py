@@ -1,4 +1,6 @@
-"""The questions of `headwater init`: all are listed with their options before the first; Enter takes the proposal in brackets."""
+"""The questions of `headwater init`: all are listed with their options before the first; Enter
+takes the proposal in brackets.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,28 @@ def assumed(args: Arguments, full: Arguments) -> list[str]:
     """What --yes answered, to be checked."""
     if not args.yes:
         return []
-    names = [name for name in ("label", "request_time", "known_at", "timezone") if getattr(args, name) is None and getattr(full, name)]
+    names = [
+        name
+        for name in ("label", "request_time", "known_at", "timezone")
+        if getattr(args, name) is None and getattr(full, name)
+    ]
     took = ", ".join(f"--{name.replace('_', '-')} {getattr(full, name)}" for name in names)
-    return [f"--yes took {took}: check each, since a wrong one lets the future leak into training data"] if names else []
+    return (
+        [
+            (
+                f"--yes took {took}: check each, since a wrong one lets the future leak into "
+                "training data"
+            )
+        ]
+        if names
+        else []
+    )
 
 
 @dataclass(frozen=True)
 class _Question:
-    """A fact that is not guessed: the question on a terminal, the option that answers it, and the check of an answer (None: valid).
+    """A fact that is not guessed: the question on a terminal, the option that answers it, and the
+    check of an answer (None: valid).
 
     proposal: what Enter takes. safe: whether --yes may take it too.
     """
@@ -42,11 +58,14 @@ class _Question:
     safe: bool = True
 
 
-def answered(args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile) -> Arguments:
+def answered(
+    args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile
+) -> Arguments:
     """The options, completed by answers from the terminal.
 
     Raises:
-        UsageError: options are missing without a terminal (one message names all of them); or an option is invalid.
+        UsageError: options are missing without a terminal (one message names all of them); or an
+            option is invalid.
     """
     full = Arguments(**vars(args))
     if args.dates not in (None, *_ORDERS):
@@ -59,30 +78,62 @@ def answered(args: Arguments, screen: Screen, events: TableProfile, labels: Tabl
         _ask_times(full, args, screen, labels, missing)
     naive = _naive(full, events, labels)
     if naive or full.timezone:
-        full.timezone = _answer(full.timezone, _zone(naive, all_naive=_all_naive(events, labels)), missing, screen, yes=args.yes)
+        full.timezone = _answer(
+            full.timezone,
+            _zone(naive, all_naive=_all_naive(events, labels)),
+            missing,
+            screen,
+            yes=args.yes,
+        )
     if missing:
         raise UsageError(
-            f"give {'; and '.join(missing)}. A wrong guess would let the future leak into training data, so headwater does not guess"
+            f"give {'; and '.join(missing)}. A wrong guess would let the future leak into "
+            "training data, so headwater does not guess"
         )
     return full
 
 
-def _ask_times(full: Arguments, args: Arguments, screen: Screen, labels: TableProfile, missing: list[str]) -> None:
+def _ask_times(
+    full: Arguments, args: Arguments, screen: Screen, labels: TableProfile, missing: list[str]
+) -> None:
     """When predictions are requested, and when their outcomes are known."""
     if not labels.time_columns:
         numbers = [c for c in labels.numbers if labels.distinct[c] > 1][:6]
-        such = f"; if one of {', '.join(numbers)} is seconds or milliseconds since 1970, name it with --request-time" if numbers else ""
-        raise UsageError(f"{labels.path} has no column of times; labels need the time of each request{such}")
-    full.request_time = _answer(full.request_time, _request_time(labels), missing, screen, yes=args.yes)
+        such = (
+            (
+                f"; if one of {', '.join(numbers)} is seconds or milliseconds since 1970, name it "
+                "with --request-time"
+            )
+            if numbers
+            else ""
+        )
+        raise UsageError(
+            f"{labels.path} has no column of times; labels need the time of each request{such}"
+        )
+    full.request_time = _answer(
+        full.request_time, _request_time(labels), missing, screen, yes=args.yes
+    )
     if full.known_at is None and full.known_after is None:
         known = _answer(None, _known(labels), missing, screen, yes=args.yes)
-        full.known_at, full.known_after = (known, None) if known in labels.time_columns else (None, known)
+        full.known_at, full.known_after = (
+            (known, None) if known in labels.time_columns else (None, known)
+        )
     elif full.known_after is not None and (wrong := _no_duration(full.known_after, labels)):
         raise UsageError(wrong)
 
 
-def _if_open(value: str | None, question: _Question | None, missing: list[str], args: Arguments, screen: Screen) -> str | None:
-    return value if question is None or value is not None else _answer(None, question, missing, screen, yes=args.yes)
+def _if_open(
+    value: str | None,
+    question: _Question | None,
+    missing: list[str],
+    args: Arguments,
+    screen: Screen,
+) -> str | None:
+    return (
+        value
+        if question is None or value is not None
+        else _answer(None, question, missing, screen, yes=args.yes)
+    )
 
 
 def _dates(events: TableProfile, labels: TableProfile) -> _Question | None:
@@ -92,16 +143,24 @@ def _dates(events: TableProfile, labels: TableProfile) -> _Question | None:
         return None
     name, value = next(iter(columns.items()))
     return _Question(
-        f"Is the day or the month first in {', '.join(columns)}, such as {value}? day-first or month-first",
-        f"the order of dates such as {value} in {name}, which may be both: --dates day-first, or --dates month-first",
-        lambda answer: None if answer in _ORDERS else f"{answer!r} is not an order; give {' or '.join(_ORDERS)}",
+        f"Is the day or the month first in {', '.join(columns)}, such as {value}? day-first or "
+        "month-first",
+        f"the order of dates such as {value} in {name}, which may be both: --dates day-first, or "
+        "--dates month-first",
+        lambda answer: (
+            None
+            if answer in _ORDERS
+            else f"{answer!r} is not an order; give {' or '.join(_ORDERS)}"
+        ),
         _shorter(events, labels),
         safe=False,
     )
 
 
 def _shorter(events: TableProfile, labels: TableProfile) -> DateOrder:
-    """The order of day and month that makes the dates of a table span less time: days that are read as months span years."""
+    """The order of day and month that makes the dates of a table span less time: days that are read
+    as months span years.
+    """
     from headwater.init.tables import TableProfile
 
     table = events if events.ambiguous else labels
@@ -114,17 +173,25 @@ def _shorter(events: TableProfile, labels: TableProfile) -> DateOrder:
     return _ORDERS[spans.index(min(spans))]
 
 
-def _label(args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile) -> _Question | None:
-    """Which column is the outcome, where several could be and the user gave no table of labels or may choose."""
+def _label(
+    args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile
+) -> _Question | None:
+    """Which column is the outcome, where several could be and the user gave no table of labels or
+    may choose.
+    """
     from headwater.init.label_guess import LABEL_NAME, candidates
 
     possible = candidates(events, labels)
     if args.labels is None:
         named = [c for c in possible if LABEL_NAME.search(c)]
-        could = f"it could be {', '.join(possible[:6])}" if possible else "none of its columns could be"
+        could = (
+            f"it could be {', '.join(possible[:6])}" if possible else "none of its columns could be"
+        )
         return _Question(
-            f"Which column of {events.path} is the outcome of a past request? {', '.join(possible[:6])}, or {NO_LABEL} for sources and views only",
-            f"LABELS, the table with outcomes; or --label COLUMN, the outcome in {events.path} ({could}); or --label {NO_LABEL} for sources and views only",
+            f"Which column of {events.path} is the outcome of a past request? "
+            f"{', '.join(possible[:6])}, or {NO_LABEL} for sources and views only",
+            f"LABELS, the table with outcomes; or --label COLUMN, the outcome in {events.path} "
+            f"({could}); or --label {NO_LABEL} for sources and views only",
             lambda answer: _no_label(answer, possible),
             (named or [NO_LABEL])[0],
         )
@@ -139,7 +206,11 @@ def _label(args: Arguments, screen: Screen, events: TableProfile, labels: TableP
 
 
 def _no_label(answer: str, possible: Sequence[str]) -> str | None:
-    return None if answer in (*possible, NO_LABEL) else f"{answer!r} cannot be the outcome; {nearest(answer, [*possible, NO_LABEL])}"
+    return (
+        None
+        if answer in (*possible, NO_LABEL)
+        else f"{answer!r} cannot be the outcome; {nearest(answer, [*possible, NO_LABEL])}"
+    )
 
 
 def _request_time(labels: TableProfile) -> _Question:
@@ -147,7 +218,8 @@ def _request_time(labels: TableProfile) -> _Question:
     such = f"{next(iter(labels.time_columns))}-60m"
     return _Question(
         f"When is a prediction requested? A column of {labels.path} ({times}), or such as {such}",
-        f"the request time: --request-time COLUMN, or such as --request-time {such} ({labels.path} has the times {times})",
+        f"the request time: --request-time COLUMN, or such as --request-time {such} "
+        f"({labels.path} has the times {times})",
         lambda answer: _no_asked(answer, labels),
         _earliest(labels),
     )
@@ -157,7 +229,8 @@ def _known(labels: TableProfile) -> _Question:
     times = ", ".join(labels.time_columns)
     return _Question(
         f"When is its outcome known? A column ({times}), or how long after the request, such as 2h",
-        f"when the outcome is known: --known-at COLUMN ({times}), or --known-after DURATION after the request, such as --known-after 2h",
+        f"when the outcome is known: --known-at COLUMN ({times}), or --known-after DURATION after "
+        "the request, such as --known-after 2h",
         lambda answer: None if answer in labels.time_columns else _no_duration(answer, labels),
         _latest(labels) or CAUTIOUS,
         safe=_latest(labels) is not None,
@@ -166,11 +239,17 @@ def _known(labels: TableProfile) -> _Question:
 
 def _earliest(labels: TableProfile) -> str | None:
     """The earliest time of the labels: later requests see more."""
-    return min(labels.time_columns.values(), key=lambda m: m.middle).name if labels.time_columns else None
+    return (
+        min(labels.time_columns.values(), key=lambda m: m.middle).name
+        if labels.time_columns
+        else None
+    )
 
 
 def _latest(labels: TableProfile) -> str | None:
-    """The latest time of the labels, where there are several; one alone does not say when the outcome is known."""
+    """The latest time of the labels, where there are several; one alone does not say when the
+    outcome is known.
+    """
     times = list(labels.time_columns.values())
     return max(times, key=lambda m: m.middle).name if len(times) > 1 else None
 
@@ -178,10 +257,11 @@ def _latest(labels: TableProfile) -> str | None:
 def _zone(naive: Sequence[str], *, all_naive: bool) -> _Question:
     return _Question(
         f"Which time zone are the times in {', '.join(naive)} in? Such as UTC or Europe/Oslo",
-        f"the zone of the times in {', '.join(naive)}, which have none: --timezone ZONE, the zone of the clock that they were read from, such as "
-        "--timezone Europe/Oslo",
+        f"the zone of the times in {', '.join(naive)}, which have none: --timezone ZONE, the zone "
+        "of the clock that they were read from, such as --timezone Europe/Oslo",
         _no_zone,
-        "UTC" if all_naive else None,  # one zone for all times keeps their order; a local time among others in UTC would not
+        # one zone for all times keeps their order; a local time among others in UTC would not
+        "UTC" if all_naive else None,
     )
 
 
@@ -195,7 +275,10 @@ def _no_asked(answer: str, labels: TableProfile) -> str | None:
     if column in labels.time_columns:
         return None
     problem = "is not a time" if column in labels.frame.columns else "is not a column"
-    return f"--request-time {answer}: {column!r} {problem} of {labels.path}; {nearest(column, labels.time_columns)}"
+    return (
+        f"--request-time {answer}: {column!r} {problem} of {labels.path}; "
+        f"{nearest(column, labels.time_columns)}"
+    )
 
 
 def _no_duration(answer: str, labels: TableProfile) -> str | None:
@@ -222,15 +305,29 @@ def _naive(args: Arguments, events: TableProfile, labels: TableProfile) -> list[
     """The time columns without a zone that the file will use, as far as known."""
     from headwater.init.guess import parse_asked
 
-    used = [events.time_columns.get(args.event_time)] if args.event_time else list(events.time_columns.values())
-    request_time = None if args.request_time is None else parse_asked(args.request_time, labels.frame.columns)[0]
+    used = (
+        [events.time_columns.get(args.event_time)]
+        if args.event_time
+        else list(events.time_columns.values())
+    )
+    request_time = (
+        None
+        if args.request_time is None
+        else parse_asked(args.request_time, labels.frame.columns)[0]
+    )
     used += [labels.time_columns.get(name) for name in (request_time, args.known_at) if name]
     used += [] if request_time or args.label == NO_LABEL else list(labels.time_columns.values())
-    return list(dict.fromkeys(timestamp.name for timestamp in used if timestamp is not None and timestamp.naive))
+    return list(
+        dict.fromkeys(
+            timestamp.name for timestamp in used if timestamp is not None and timestamp.naive
+        )
+    )
 
 
 def _all_naive(events: TableProfile, labels: TableProfile) -> bool:
-    return all(timestamp.naive for table in (events, labels) for timestamp in table.time_columns.values())
+    return all(
+        timestamp.naive for table in (events, labels) for timestamp in table.time_columns.values()
+    )
 
 
 def _announce(args: Arguments, screen: Screen, events: TableProfile, labels: TableProfile) -> None:
@@ -243,17 +340,34 @@ def _announce(args: Arguments, screen: Screen, events: TableProfile, labels: Tab
         "dates": None if args.dates else _dates(events, labels),
         "label": None if args.label else _label(args, screen, events, labels),
         "request_time": _request_time(labels) if times and args.request_time is None else None,
-        "known": _known(labels) if times and args.known_at is None and args.known_after is None else None,
-        "timezone": _zone(naive, all_naive=_all_naive(events, labels)) if naive and args.timezone is None else None,
+        "known": _known(labels)
+        if times and args.known_at is None and args.known_after is None
+        else None,
+        "timezone": _zone(naive, all_naive=_all_naive(events, labels))
+        if naive and args.timezone is None
+        else None,
     }
     questions = [question for question in possible.values() if question is not None]
     if len(questions) > 1:
         lines = [f"  {number}. {question.option}" for number, question in enumerate(questions, 1)]
-        screen.say("\n".join([f"{len(questions)} facts are asked for, each also an option; Enter takes the answer in brackets:", *lines]))
+        screen.say(
+            "\n".join(
+                [
+                    (
+                        f"{len(questions)} facts are asked for, each also an option; Enter takes "
+                        "the answer in brackets:"
+                    ),
+                    *lines,
+                ]
+            )
+        )
 
 
-def _answer(value: str | None, question: _Question, missing: list[str], screen: Screen, *, yes: bool) -> str | None:
-    """The option, else the answer from the terminal, repeated until it is valid; without a terminal, add the option to `missing`.
+def _answer(
+    value: str | None, question: _Question, missing: list[str], screen: Screen, *, yes: bool
+) -> str | None:
+    """The option, else the answer from the terminal, repeated until it is valid; without a
+    terminal, add the option to `missing`.
 
     yes: take the proposal where there is a safe one.
     """

@@ -1,4 +1,6 @@
-"""Ship the serving log, outcomes and exposures to a destination that machines share, or fetch those of all machines from it."""
+"""Ship the serving log, outcomes and exposures to a destination that machines share, or fetch those
+of all machines from it.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,16 @@ def ship(args: Arguments, screen: Screen) -> None:
 
     folder = options.data_dir(args)
     if not folder.is_dir():
-        raise UsageError(f"{folder} does not exist; name the data directory of `headwater serve` with --data-dir")
+        raise UsageError(
+            f"{folder} does not exist; name the data directory of `headwater serve` with --data-dir"
+        )
     run(folder, None, ShipTo(args.url, in_bytes(args.ship_buffer, "--ship-buffer")), wait=_WAIT)
     status(args, screen)
     state = shipping_state(folder)
     if state is not None and state.error is not None:
-        raise ConnectError(f"{state.error}. {state.waiting} files wait in {folder}; run the same command again")
+        raise ConnectError(
+            f"{state.error}. {state.waiting} files wait in {folder}; run the same command again"
+        )
 
 
 def fetch(args: Arguments, screen: Screen) -> None:
@@ -33,8 +39,13 @@ def fetch(args: Arguments, screen: Screen) -> None:
 
     since = options.timestamp(args.since, "--since")
     with screen.working("fetching logs"):
-        result = fetched(options.data_dir(args), args.url, since=None if since is None else since.date())
-    text = f"{result.rows:,} rows of the serving log, {result.outcomes:,} files of outcomes, {result.exposures:,} of exposures"
+        result = fetched(
+            options.data_dir(args), args.url, since=None if since is None else since.date()
+        )
+    text = (
+        f"{result.rows:,} rows of the serving log, {result.outcomes:,} files of outcomes, "
+        f"{result.exposures:,} of exposures"
+    )
     screen.show(text, msgspec.to_builtins(result))
     screen.next("headwater", "parity", "--served", "--data-dir", str(options.data_dir(args)))
 
@@ -46,11 +57,18 @@ def status(args: Arguments, screen: Screen) -> None:
     folder = options.data_dir(args)
     state = shipping_state(folder)
     if state is None:
-        raise UsageError(f"no logs are shipped from {folder}; `headwater serve --ship-logs URL` ships them, or headwater logs ship URL")
-    failing = "" if state.failing_since is None else f". It fails since {clock.timestamp(state.failing_since).isoformat()}: {state.error}"
+        raise UsageError(
+            f"no logs are shipped from {folder}; `headwater serve --ship-logs URL` ships them, or "
+            "headwater logs ship URL"
+        )
+    failing = (
+        ""
+        if state.failing_since is None
+        else f". It fails since {clock.timestamp(state.failing_since).isoformat()}: {state.error}"
+    )
     text = (
-        f"shipped to {state.url}: {state.rows:,} rows in {state.parts:,} files; {state.waiting:,} files ({state.waiting_bytes:,} bytes) wait, "
-        f"{state.dropped:,} were dropped{failing}"
+        f"shipped to {state.url}: {state.rows:,} rows in {state.parts:,} files; {state.waiting:,} "
+        f"files ({state.waiting_bytes:,} bytes) wait, {state.dropped:,} were dropped{failing}"
     )
     screen.show(text, msgspec.to_builtins(state))
 
@@ -77,12 +95,17 @@ COMMAND = Actions(
                     "--ship-buffer",
                     metavar="SIZE",
                     default="10GB",
-                    help="how large the serving log on this machine may be; the oldest files are deleted, and those that were not shipped "
-                    "are counted (default: {default})",
+                    help=(
+                        "how large the serving log on this machine may be; the oldest files are "
+                        "deleted, and those that were not shipped are counted (default: {default})"
+                    ),
                 ),
                 *_COMMON,
             ],
-            help="Ship what the destination does not have, once; `headwater serve --ship-logs` does it each minute.",
+            help=(
+                "Ship what the destination does not have, once; `headwater serve --ship-logs` "
+                "does it each minute."
+            ),
             summary="ship once what the destination does not have",
             examples=["headwater logs ship s3://bucket/logs"],
         ),
@@ -90,11 +113,18 @@ COMMAND = Actions(
             fetch,
             [
                 _URL,
-                option("--since", metavar="TIME", help="the first day of the serving log: ISO 8601 with an offset (default: all)"),
+                option(
+                    "--since",
+                    metavar="TIME",
+                    help="the first day of the serving log: ISO 8601 with an offset (default: all)",
+                ),
                 *_COMMON,
             ],
-            help="Fetch the logs of all machines into --data-dir, which watch, parity, explain, train and experiment then read. Files that are there "
-            "already is not fetched again.",
+            help=(
+                "Fetch the logs of all machines into --data-dir, which watch, parity, explain, "
+                "train and experiment then read. Files that are there already is not fetched "
+                "again."
+            ),
             summary="fetch the logs of all machines into one folder",
             examples=["headwater logs fetch s3://bucket/logs --data-dir gathered"],
         ),

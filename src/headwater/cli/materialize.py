@@ -1,4 +1,6 @@
-"""Compute batch views, and precomputed predictions, up to their last cut; from cron or Airflow, or continuously with --watch."""
+"""Compute batch views, and precomputed predictions, up to their last cut; from cron or Airflow, or
+continuously with --watch.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
 
     other = [flag for flag in precompute.own(args) if flag != "--models"]
     if args.names or not args.watch or args.full_refresh or args.at or other:
-        raise UsageError("--all needs --watch, and takes no names or options of a single view or model")
+        raise UsageError(
+            "--all needs --watch, and takes no names or options of a single view or model"
+        )
     from headwater.serving.metrics.ingest_metrics import JobMetrics
     from headwater.serving.metrics.process_metrics import families
 
@@ -76,11 +80,20 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
         applies_watched(project, None, Batch.wrote, "compute"),
     ):
         for done in schedule(
-            project, store, models=args.models, resources=options.resources(args), allow_pickle=args.allow_pickle, stop=stop
+            project,
+            store,
+            models=args.models,
+            resources=options.resources(args),
+            allow_pickle=args.allow_pickle,
+            stop=stop,
         ):
             metrics.done(done)
             if done.error is not None:
-                kind = "" if isinstance(done.error, HeadwaterError) else f"{type(done.error).__name__}: "
+                kind = (
+                    ""
+                    if isinstance(done.error, HeadwaterError)
+                    else f"{type(done.error).__name__}: "
+                )
                 screen.error(f"{done.name}: {kind}{done.error}; retry in {done.again:.0f} s")
             elif isinstance(done.outcome, Materialized):
                 _record_times(args, [done.outcome], screen)
@@ -104,27 +117,40 @@ def _forget(project: Project, args: Arguments, store: OnlineStore) -> None:
 def _wait(project: Project, args: Arguments, stop: threading.Event) -> None:
     from headwater.jobs.materialize import batch_views, next_due
 
-    options.wait_until(next_due([stored_view.view for stored_view in batch_views(project, args.names)], clock.now_micros()), stop)
+    options.wait_until(
+        next_due(
+            [stored_view.view for stored_view in batch_views(project, args.names)],
+            clock.now_micros(),
+        ),
+        stop,
+    )
 
 
-def _once(project: Project, args: Arguments, screen: Screen, store: OnlineStore, at: datetime | None) -> None:
+def _once(
+    project: Project, args: Arguments, screen: Screen, store: OnlineStore, at: datetime | None
+) -> None:
     from headwater.jobs.materialize import materialize
 
     with screen.progress() as on_progress:
-        results = materialize(project, args.names, store=store, at=at, resources=options.resources(args, on_progress))
+        results = materialize(
+            project, args.names, store=store, at=at, resources=options.resources(args, on_progress)
+        )
     _record_times(args, results, screen)
     screen.show(_table(results), {"views": [_record(m) for m in results]})
     for result in results:
         screen.left_out(result.left_out)
         if not (result.done_before or result.events or result.keys):
             screen.say(
-                f"{result.view}: no key was written: no event lies within the view's longest window before the cut {_timestamp(result.cut.T)}. All are "
-                "older, or known later; --at TIME makes the state of an earlier time in another --store"
+                f"{result.view}: no key was written: no event lies within the view's longest "
+                f"window before the cut {_timestamp(result.cut.T)}. All are older, or known "
+                "later; --at TIME makes the state of an earlier time in another --store"
             )
 
 
 def _record_times(args: Arguments, results: list[Materialized], screen: Screen) -> None:
-    """Keep how long the runs took, for `headwater assess cost`; a folder that cannot be written is not a reason to fail."""
+    """Keep how long the runs took, for `headwater assess cost`; a folder that cannot be written is
+    not a reason to fail.
+    """
     from headwater.jobs.run_times import record
 
     try:
@@ -160,7 +186,9 @@ def _table(results: list[Materialized]) -> RenderableType:
     for result in results:
         before = None if result.before is None or result.done_before else result.before
         events = "was there" if result.done_before else f"{result.events:,}"
-        cuts = ["-" if cut is None else moment(clock.timestamp(cut.T)) for cut in (result.cut, before)]
+        cuts = [
+            "-" if cut is None else moment(clock.timestamp(cut.T)) for cut in (result.cut, before)
+        ]
         rows.append([result.view, *cuts, events, "" if result.done_before else f"{result.keys:,}"])
     return ShownTable("", ["view", "cut", "before", "events added", "keys written"], rows)
 
@@ -169,21 +197,34 @@ COMMAND = Verb(
     run,
     [
         Positional(
-            "names", metavar="NAME", nargs=-1, help="batch views, or a model with precomputed predictions (default: all batch views)"
+            "names",
+            metavar="NAME",
+            nargs=-1,
+            help="batch views, or a model with precomputed predictions (default: all batch views)",
         ),
         *options.project(model=False),
         *options.store(),
         *options.shared_store(),
         *options.memory(),
-        option("--at", metavar="TIME", help="the time of the job: ISO 8601 with an offset (default: now)"),
+        option(
+            "--at",
+            metavar="TIME",
+            help="the time of the job: ISO 8601 with an offset (default: now)",
+        ),
         switch("--watch", help="keep running, and compute every cut when it is due"),
         switch(
             "--full-refresh",
-            help="first remove these views from the store; they cannot be read until they are computed",
+            help=(
+                "first remove these views from the store; they cannot be read until they are "
+                "computed"
+            ),
         ),
         switch(
             "--all",
-            help="with --watch: every batch view, and the predictions of every model with precomputed ones; failed jobs are retried",
+            help=(
+                "with --watch: every batch view, and the predictions of every model with "
+                "precomputed ones; failed jobs are retried"
+            ),
         ),
         *precompute.OPTIONS,
         *options.as_json(),

@@ -1,4 +1,6 @@
-"""Let assistants read the project over MCP: features and their state, explanations, kept results. Read only."""
+"""Let assistants read the project over MCP: features and their state, explanations, kept results.
+Read only.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.assistants.mcp_server import mcp_server, run_http
     from headwater.assistants.project_reader import ProjectReader
 
-    reader = ProjectReader(load(args.project).project, args.store, options.data_dir(args), args.models, values=args.values)
+    reader = ProjectReader(
+        load(args.project).project,
+        args.store,
+        options.data_dir(args),
+        args.models,
+        values=args.values,
+    )
     server = mcp_server(reader)
     if args.listen is None:
         server.run()
@@ -41,9 +49,19 @@ COMMAND = Verb(
         options.store()[0],
         *options.logs(),
         *options.models(),
-        option("--listen", metavar="HOST:PORT", help="serve over HTTP at this address (default: standard input and output)"),
+        option(
+            "--listen",
+            metavar="HOST:PORT",
+            help="serve over HTTP at this address (default: standard input and output)",
+        ),
         *options.tokens(),
-        switch("--values", help="let explanations show values of entities; without it they show times and reasons only"),
+        switch(
+            "--values",
+            help=(
+                "let explanations show values of entities; without it they show times and reasons "
+                "only"
+            ),
+        ),
     ],
     help=__doc__,
     examples=["headwater mcp", "headwater mcp --listen 127.0.0.1:8340"],

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def promote(args: Arguments, screen: Screen) -> None:
     """Make a version the current one, if the definitions can serve it."""
     if not args.version.isdecimal():
-        raise UsageError(f"VERSION is {args.version!r}; give an integer, as listed by `headwater models`")
+        raise UsageError(
+            f"VERSION is {args.version!r}; give an integer, as listed by `headwater models`"
+        )
     from headwater.models.promotion import check_servable
 
     registry, project, model, level = _variant(args)
@@ -39,7 +41,11 @@ def _keep_promise(args: Arguments, version: Version, screen: Screen) -> None:
     from headwater.backtesting.promise import promised
     from headwater.models.promises import write_promise
 
-    promise = promised(backtest_of(args.promise), args.promise_level, describes=str(version.manifest.level.get("describe", "")))
+    promise = promised(
+        backtest_of(args.promise),
+        args.promise_level,
+        describes=str(version.manifest.level.get("describe", "")),
+    )
     write_promise(version.folder, promise, version.manifest.fingerprint)
     screen.say(f"promise of {promise.level}: {promise.metric} {promise.promised.value:.4g}")
 
@@ -52,7 +58,9 @@ def rollback(args: Arguments, screen: Screen) -> None:
     before = registry.before(model, level)
     check_servable(project, registry, before, args.project)
     if args.dry_run:
-        screen.show(f"would make {before}, current", {**_record(before, current=False), "dry_run": True})
+        screen.show(
+            f"would make {before}, current", {**_record(before, current=False), "dry_run": True}
+        )
         return
     if not options.confirmed(args, screen, f"Make {before}, current?", undoable=True):
         screen.say("nothing was changed")
@@ -66,7 +74,12 @@ def _variant(args: Arguments) -> tuple[ModelRegistry, Project, str, str]:
     from headwater.models.registry import ModelRegistry
 
     project = load(args.project).project
-    return ModelRegistry(args.models), project, project.model(args.model).name, args.level or AS_DEFINED
+    return (
+        ModelRegistry(args.models),
+        project,
+        project.model(args.model).name,
+        args.level or AS_DEFINED,
+    )
 
 
 def _show(registry: ModelRegistry, project: Project, version: Version, screen: Screen) -> None:
@@ -74,7 +87,10 @@ def _show(registry: ModelRegistry, project: Project, version: Version, screen: S
     screen.say(f"{version}, is current from now on")
     services = show_services(registry, project.name, version, screen)
     if not services:
-        screen.say(f"no service that runs takes this model from {registry.folder}; the next one that starts serves it")
+        screen.say(
+            f"no service that runs takes this model from {registry.folder}; the next one that "
+            "starts serves it"
+        )
     screen.show_json({**_record(version, current=True), "services": list(map(_service, services))})
 
 
@@ -84,7 +100,13 @@ def _service(process: ServingProcess) -> dict[str, object]:
         "host": process.host,
         "pid": process.pid,
         "loaded": [
-            {"model": of.model, "level": of.level, "version": of.version, "refused": of.refused, "looked_at": of.promoted}
+            {
+                "model": of.model,
+                "level": of.level,
+                "version": of.version,
+                "refused": of.refused,
+                "looked_at": of.promoted,
+            }
             for of in process.loaded
         ],
     }
@@ -99,14 +121,31 @@ def list_versions(args: Arguments, screen: Screen) -> None:
 
     registry = ModelRegistry(args.models)
     processes = running_services(registry.folder)
-    variants = [(m, level) for m, level in registry.variants() if args.model in (None, m) and args.level in (None, level)]
+    variants = [
+        (m, level)
+        for m, level in registry.variants()
+        if args.model in (None, m) and args.level in (None, level)
+    ]
     versions, services = [], list[tuple[str, bool]]()
     for model, level in variants:
         current = registry.current(model, level)
-        versions += [(version, version.number == current.number) for version in registry.versions(model, level)]
-        services += [(f"{at_level(model, level)}: {line}", follows) for line, follows in sentences(processes, current)]
+        versions += [
+            (version, version.number == current.number)
+            for version in registry.versions(model, level)
+        ]
+        services += [
+            (f"{at_level(model, level)}: {line}", follows)
+            for line, follows in sentences(processes, current)
+        ]
     records = [_record(version, current=is_current) for version, is_current in versions]
-    screen.show(_table(versions), {"folder": str(registry.folder), "versions": records, "services": list(map(_service, processes))})
+    screen.show(
+        _table(versions),
+        {
+            "folder": str(registry.folder),
+            "versions": records,
+            "services": list(map(_service, processes)),
+        },
+    )
     for line, follows in services:
         (screen.say if follows else screen.warning)(line)
     if not versions:
@@ -135,7 +174,11 @@ def _promise(version: Version) -> dict[str, object] | None:
     from headwater.models.promises import promise_of_version
 
     promise = promise_of_version(version)
-    return None if promise is None else {"metric": promise.metric, "level": promise.level, **promise.promised.to_dict()}
+    return (
+        None
+        if promise is None
+        else {"metric": promise.metric, "level": promise.level, **promise.promised.to_dict()}
+    )
 
 
 def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
@@ -148,13 +191,29 @@ def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
     for (version, current), promise in zip(versions, promises, strict=True):
         manifest = version.manifest
         metrics = manifest.metrics.get("holdout") or manifest.metrics.get("training") or {}
-        measured = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
-        where = "" if not metrics else " (held out)" if "holdout" in manifest.metrics else " (training)"
+        measured = ", ".join(
+            f"{name} {value:.4g}" for name, value in metrics.items() if value is not None
+        )
+        where = (
+            "" if not metrics else " (held out)" if "holdout" in manifest.metrics else " (training)"
+        )
         number = f"{version.number} current" if current else str(version.number)
-        promised = [("" if promise is None else f"{promise['metric']} {promise['value']:.4g}") for _ in kept]
-        cells = (version.model, version.level, number, moment(manifest.created_at), f"{manifest.rows:,}", measured + where, *promised)
+        promised = [
+            ("" if promise is None else f"{promise['metric']} {promise['value']:.4g}") for _ in kept
+        ]
+        cells = (
+            version.model,
+            version.level,
+            number,
+            moment(manifest.created_at),
+            f"{manifest.rows:,}",
+            measured + where,
+            *promised,
+        )
         rows.append([*cells, manifest.estimator])
-    return ShownTable("", ["model", "level", "version", "made", "rows", "measured", *kept, "estimator"], rows)
+    return ShownTable(
+        "", ["model", "level", "version", "made", "rows", "measured", *kept, "estimator"], rows
+    )
 
 
 _COMMON = [*options.project(), *options.level(), *options.models()]
@@ -171,16 +230,27 @@ COMMAND = Actions(
         "list": _LIST,
         "promote": Verb(
             promote,
-            [Positional("version", metavar="VERSION", help="the number of a version"), *_COMMON, *options.promise(), *options.as_json()],
-            help="Make a version the current one, which services take up. It is refused where the project's definitions cannot serve it; a running service "
-            "that cannot goes on with the one before, and is named.",
+            [
+                Positional("version", metavar="VERSION", help="the number of a version"),
+                *_COMMON,
+                *options.promise(),
+                *options.as_json(),
+            ],
+            help=(
+                "Make a version the current one, which services take up. It is refused where the "
+                "project's definitions cannot serve it; a running service that cannot goes on "
+                "with the one before, and is named."
+            ),
             summary="make a version current",
             examples=["headwater models promote 3"],
         ),
         "rollback": Verb(
             rollback,
             [*_COMMON, *options.confirmation("made current"), *options.as_json()],
-            help="Make the previous version current again; repeated, the one before it. It is refused where the project's definitions cannot serve it.",
+            help=(
+                "Make the previous version current again; repeated, the one before it. It is "
+                "refused where the project's definitions cannot serve it."
+            ),
             summary="make the previous version current",
             examples=["headwater models rollback"],
         ),

@@ -34,7 +34,9 @@ def project(*, model: bool = True) -> list[Flag]:
         is_eager=True,
         callback=_read_file,
     )
-    name = option("--model", metavar="NAME", help="one of the project's models; not needed if it has only one")
+    name = option(
+        "--model", metavar="NAME", help="one of the project's models; not needed if it has only one"
+    )
     return [file, name] if model else [file]
 
 
@@ -53,7 +55,10 @@ def _read_file(ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 def level() -> list[Flag]:
     """The option --level."""
-    shown = "the freshness of features: one of the project's levels, or of the default ladder (default: as each view defines)"
+    shown = (
+        "the freshness of features: one of the project's levels, or of the default ladder "
+        "(default: as each view defines)"
+    )
     return [option("--level", metavar="NAME", help=shown)]
 
 
@@ -63,7 +68,9 @@ def as_of() -> list[Flag]:
     return [option("--as-of", metavar="TIME", help=shown)]
 
 
-def resources(args: Arguments, on_progress: OnProgress | None = None, *, cache: bool | None = None) -> Resources:
+def resources(
+    args: Arguments, on_progress: OnProgress | None = None, *, cache: bool | None = None
+) -> Resources:
     """What a call may use, by the options; no bar but the screen's own."""
     from headwater.training.resources import Resources
 
@@ -76,8 +83,11 @@ def memory() -> list[Flag]:
         option(
             "--memory",
             metavar="SIZE",
-            help="memory limit while features are computed, such as 4GB: a larger history is partitioned on disk, and a stopped run "
-            "continues where it was (default: all in memory)",
+            help=(
+                "memory limit while features are computed, such as 4GB: a larger history is "
+                "partitioned on disk, and a stopped run continues where it was (default: all in "
+                "memory)"
+            ),
         )
     ]
 
@@ -88,7 +98,10 @@ def from_log() -> list[Flag]:
         optional(
             "--from-log",
             metavar="FOLDER",
-            help="use served features from the serving log in this folder, with the posted outcomes (default: headwater's home)",
+            help=(
+                "use served features from the serving log in this folder, with the posted "
+                "outcomes (default: headwater's home)"
+            ),
         )
     ]
 
@@ -102,7 +115,10 @@ def log_of(args: Arguments) -> Path | None:
 
 def of_arm() -> list[Flag]:
     """The options --experiment and --arm, which go with --from-log."""
-    shown = "with --from-log: only rows that an arm of this experiment served, so that its model trains on its own clicks"
+    shown = (
+        "with --from-log: only rows that an arm of this experiment served, so that its model "
+        "trains on its own clicks"
+    )
     return [
         option("--experiment", metavar="NAME", help=shown),
         option("--arm", metavar="NAME", help="with --experiment, one of its arms"),
@@ -110,7 +126,8 @@ def of_arm() -> list[Flag]:
 
 
 def rows_of_log(args: Arguments, arm: str | None = None) -> Path | ArmLog | None:
-    """The serving log, or an arm's part of it; None where rows come from the labels' table. arm: None is that of --arm.
+    """The serving log, or an arm's part of it; None where rows come from the labels' table. arm:
+    None is that of --arm.
 
     Raises:
         UsageError: an arm without its experiment.
@@ -127,7 +144,10 @@ def rows_of_log(args: Arguments, arm: str | None = None) -> Path | ArmLog | None
 
 def catalog() -> list[Flag]:
     """The option --catalog."""
-    shown = "a file for SQLite, or postgresql://user@host/name (default: HEADWATER_CATALOG, else catalog.sqlite in headwater's home)"
+    shown = (
+        "a file for SQLite, or postgresql://user@host/name (default: HEADWATER_CATALOG, else "
+        "catalog.sqlite in headwater's home)"
+    )
     return [option("--catalog", metavar="URL", help=shown)]
 
 
@@ -137,14 +157,19 @@ def store() -> list[Flag]:
         option(
             "--store",
             metavar="URL",
-            help="the online store: lmdb:FOLDER, redis://host:port/db, postgresql://host/database or dynamodb://table "
-            "(default: HEADWATER_STORE, else LMDB in headwater's home)",
+            help=(
+                "the online store: lmdb:FOLDER, redis://host:port/db, postgresql://host/database "
+                "or dynamodb://table (default: HEADWATER_STORE, else LMDB in headwater's home)"
+            ),
         ),
         option(
             "--data-dir",
             metavar="FOLDER",
             envvar="HEADWATER_DATA_DIR",
-            help="where the archive of streams, logs and refused records are kept (default: HEADWATER_DATA_DIR, else headwater's home)",
+            help=(
+                "where the archive of streams, logs and refused records are kept (default: "
+                "HEADWATER_DATA_DIR, else headwater's home)"
+            ),
         ),
         *reads(),
     ]
@@ -152,7 +177,10 @@ def store() -> list[Flag]:
 
 def reads() -> list[Flag]:
     """The option --reads."""
-    shown = "a production store: views that it has are read from there, and all others live in --store; nothing is written to it (default: HEADWATER_READS)"
+    shown = (
+        "a production store: views that it has are read from there, and all others live in "
+        "--store; nothing is written to it (default: HEADWATER_READS)"
+    )
     return [option("--reads", metavar="URL", help=shown, callback=_read_production)]
 
 
@@ -170,26 +198,38 @@ def logs() -> list[Flag]:
 
 def shared_store() -> list[Flag]:
     """The option --allow-shared-store."""
-    shown = "add this project to a store that another project uses; needed once for a project and a store"
+    shown = (
+        "add this project to a store that another project uses; needed once for a project and a "
+        "store"
+    )
     return [switch("--allow-shared-store", help=shown)]
 
 
 def view_versions() -> list[Flag]:
     """The option --view."""
-    shown = "read this version of a view, such as user@2; may be repeated (default: the promoted versions)"
+    shown = (
+        "read this version of a view, such as user@2; may be repeated (default: the promoted "
+        "versions)"
+    )
     return [several("--view", metavar="VERSION", help=shown)]
 
 
 def pinned(args: Arguments, project: Project, model: Model) -> Model:
-    """The model, reading the versions of views that --view names, and of others the promoted ones."""
+    """The model, reading the versions of views that --view names, and of others the promoted
+    ones.
+    """
     if not args.view and not project.view_versions:
         return model
     from headwater.definitions.view_versions import chosen_versions
     from headwater.models.promoted_views import PromotedViews
     from headwater.models.registry import ModelRegistry
 
-    promoted = PromotedViews(project, ModelRegistry(getattr(args, "models", None))).selection().promoted
-    return project.pinned(model, {**promoted, **chosen_versions(project.view_versions, args.view, project.name)})
+    promoted = (
+        PromotedViews(project, ModelRegistry(getattr(args, "models", None))).selection().promoted
+    )
+    return project.pinned(
+        model, {**promoted, **chosen_versions(project.view_versions, args.view, project.name)}
+    )
 
 
 def promoted_feature(project: Project, feature: str) -> str:
@@ -200,7 +240,9 @@ def promoted_feature(project: Project, feature: str) -> str:
     from headwater.models.promoted_views import PromotedViews
     from headwater.models.registry import ModelRegistry
 
-    return view_versions.promoted_feature(feature, PromotedViews(project, ModelRegistry()).selection().promoted)
+    return view_versions.promoted_feature(
+        feature, PromotedViews(project, ModelRegistry()).selection().promoted
+    )
 
 
 def models() -> list[Flag]:
@@ -211,9 +253,15 @@ def models() -> list[Flag]:
 
 def promise() -> list[Flag]:
     """The options --promise and --promise-level."""
-    shown = "what the backtest promised: the output of `headwater backtest --json` (default: what the registry holds)"
+    shown = (
+        "what the backtest promised: the output of `headwater backtest --json` (default: what the "
+        "registry holds)"
+    )
     level_shown = "the level of that backtest (default: the one as fresh as the served level)"
-    return [option("--promise", metavar="FILE", help=shown), option("--promise-level", metavar="NAME", help=level_shown)]
+    return [
+        option("--promise", metavar="FILE", help=shown),
+        option("--promise-level", metavar="NAME", help=level_shown),
+    ]
 
 
 def allow_pickle() -> list[Flag]:
@@ -230,7 +278,8 @@ def same_store(args: Arguments) -> list[str]:
 
 
 def shown_url(url: str, otherwise: str) -> str:
-    """A store's URL, or `otherwise` where it may have a password, also in an address that is one of its options.
+    """A store's URL, or `otherwise` where it may have a password, also in an address that is one of
+    its options.
 
     >>> shown_url("dynamodb://t?state=postgresql%3A%2F%2Fu%3Asecret%40h%2Fdb", "the store")
     'the store'
@@ -239,20 +288,25 @@ def shown_url(url: str, otherwise: str) -> str:
 
 
 def data_dir(args: Arguments) -> Path:
-    """The folder of archive and logs: that of the option, its variable or headwater.toml, else headwater's home."""
+    """The folder of archive and logs: that of the option, its variable or headwater.toml, else
+    headwater's home.
+    """
     named = getattr(args, "data_dir", None) or settings.data_dir() or args.file.get("data_dir")
     return settings.home() if named is None else Path(named)
 
 
 def same_catalog(args: Arguments) -> list[str]:
-    """The catalog option for the next command; a URL is not repeated, since it may have a password."""
+    """The catalog option for the next command; a URL is not repeated, since it may have a
+    password.
+    """
     if not args.by_flag("catalog"):
         return []
     return ["--catalog", "URL" if "://" in args.catalog else args.catalog]
 
 
 def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
-    """The path of a file (or folder) that a long run will write, checked before the run; the check leaves no files behind.
+    """The path of a file (or folder) that a long run will write, checked before the run; the check
+    leaves no files behind.
 
     Raises:
         UsageError: it cannot be written.
@@ -275,7 +329,10 @@ def output(path: str | Path, flag: str, *, folder: bool = False) -> Path:
             with tempfile.TemporaryFile(dir=inside):
                 pass
     except OSError as error:
-        raise UsageError(f"{flag} {target} cannot be written: {error.strerror}; name another path, or make this one writable") from error
+        raise UsageError(
+            f"{flag} {target} cannot be written: {error.strerror}; name another path, or make "
+            "this one writable"
+        ) from error
     finally:
         for parent in reversed(created):
             parent.rmdir()
@@ -321,13 +378,17 @@ def tokens_file(args: Arguments) -> Path:
 
 def confirmation(effect: str) -> list[Flag]:
     """The options --dry-run and --yes."""
-    return [switch("--dry-run", help=f"only show what would be {effect}"), switch("--yes", help="do not ask for confirmation")]
+    return [
+        switch("--dry-run", help=f"only show what would be {effect}"),
+        switch("--yes", help="do not ask for confirmation"),
+    ]
 
 
 def confirmed(args: Arguments, screen: Screen, question: str, *, undoable: bool = False) -> bool:
     """Whether the user confirms: by --yes, else at the terminal.
 
-    undoable: whether the action can be undone, or loses nothing readable: then it needs no confirmation without a terminal.
+    undoable: whether the action can be undone, or loses nothing readable: then it needs no
+    confirmation without a terminal.
 
     Raises:
         UsageError: no terminal to confirm on.
@@ -337,5 +398,7 @@ def confirmed(args: Arguments, screen: Screen, question: str, *, undoable: bool 
     if not screen.asks:
         if undoable:
             return True
-        raise UsageError(f"{question} No terminal to confirm; give --yes, or --dry-run to see what would happen")
+        raise UsageError(
+            f"{question} No terminal to confirm; give --yes, or --dry-run to see what would happen"
+        )
     return screen.agreed(question)

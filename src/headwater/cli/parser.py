@@ -1,4 +1,6 @@
-"""The parser of the command line. The module of a command is loaded when it is called, and its libraries when it runs."""
+"""The parser of the command line. The module of a command is loaded when it is called, and its
+libraries when it runs.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,32 @@ from headwater.errors import UsageError, nearest
 from headwater.terminal.standard_streams import STDOUT
 
 VERBS: Final = {
-    "demo": "backtest a model on real flights, ingest a month of them live, and serve predictions for a week",
+    "demo": (
+        "backtest a model on real flights, ingest a month of them live, and serve predictions for "
+        "a week"
+    ),
     "init": "write a first features.py from your own tables",
     "dataset": "write training data, each feature as it would have been then",
     "train": "train a model as of a time, and keep it for serving",
     "models": "list versions of fitted models, promote one, or roll back",
     "views": "list versions of views, promote one, or roll back",
     "backtest": "show what fresher features buy, before anything is built",
-    "assess": "assess whether real time is right: its lift, its cost, its blockers, and the first step",
+    "assess": (
+        "assess whether real time is right: its lift, its cost, its blockers, and the first step"
+    ),
     "plan": "show what applying the project would change, and break",
     "apply": "write the project's definitions to the catalog, which pipelines use",
-    "materialize": "compute batch views, or a model's predictions, up to their last cut, and publish it",
+    "materialize": (
+        "compute batch views, or a model's predictions, up to their last cut, and publish it"
+    ),
     "ingest": "read streams into the online store, and keep features fresh",
     "serve": "serve features and predictions over HTTP",
     "experiment": "simulate experiments where the true lift is known",
     "watch": "compare what a served model delivered with what its backtest promised",
-    "replay": "replay a day at another level, or with something failing: what would have been served and decided",
+    "replay": (
+        "replay a day at another level, or with something failing: what would have been served "
+        "and decided"
+    ),
     "status": "show the state of streams and views in the online store",
     "explain": "explain a value: the events that count, and why others do not",
     "parity": "compare served values with what training computes",
@@ -46,7 +58,8 @@ VERBS: Final = {
     "completion": "print the completion script of bash, zsh or fish",
 }
 
-_HELP: Final = """From batch to real-time machine learning: define a feature once, measure what fresher signals buy, then serve it.
+_HELP: Final = """From batch to real-time machine learning: define a feature once, measure what
+fresher signals buy, then serve it.
 
 `headwater demo` shows it on real flights; `headwater init` starts with your own tables.
 """
@@ -67,7 +80,9 @@ class Root(Base, click.Group):
         command.name, command.short_help = cmd_name, VERBS[cmd_name]
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is called; of a command with actions, the default if none is named.
 
         Raises:
@@ -76,7 +91,11 @@ class Root(Base, click.Group):
         if args[0] not in VERBS and not ctx.resilient_parsing:
             raise UsageError(f"headwater has no command {args[0]!r}; {nearest(args[0], VERBS)}")
         name, command, rest = super().resolve_command(ctx, args)
-        if isinstance(command, Actions) and command.default is not None and command.chosen(rest) is None:
+        if (
+            isinstance(command, Actions)
+            and command.default is not None
+            and command.chosen(rest) is None
+        ):
             return name, command.default, rest
         return name, command, rest
 
@@ -89,9 +108,20 @@ class Root(Base, click.Group):
 def root() -> Root:
     """The command line as a whole."""
     version = click.Option(
-        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print the version and stop"
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_version,
+        help="print the version and stop",
     )
-    debug = click.Option(["--debug"], is_flag=True, expose_value=False, callback=_debug, help="show where an error came from")
+    debug = click.Option(
+        ["--debug"],
+        is_flag=True,
+        expose_value=False,
+        callback=_debug,
+        help="show where an error came from",
+    )
     return Root(
         "headwater",
         params=[version, debug],
@@ -106,7 +136,8 @@ def parse(argv: Sequence[str]) -> Command | None:
     """The command of a command line; None after help or the version was printed.
 
     Raises:
-        UsageError: an unknown command or option, with the nearest one; a missing or malformed value.
+        UsageError: an unknown command or option, with the nearest one; a missing or malformed
+            value.
     """
     if not argv:
         show_help([])
@@ -158,8 +189,15 @@ def _no_option(error: click.NoSuchOption) -> str:
     """The sentence about an unknown option, with the nearest one."""
     ctx = error.ctx
     assert ctx is not None
-    own = [name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts) if name.startswith("-")]
-    problem = f"{ctx.command_path} has no option {error.option_name}; {nearest(error.option_name, own)}"
+    own = [
+        name
+        for param in ctx.command.get_params(ctx)
+        for name in (*param.opts, *param.secondary_opts)
+        if name.startswith("-")
+    ]
+    problem = (
+        f"{ctx.command_path} has no option {error.option_name}; {nearest(error.option_name, own)}"
+    )
     return f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help"
 
 
@@ -171,7 +209,11 @@ def _wrong(error: click.UsageError) -> str:
         return message
     param = error.param if isinstance(error, click.BadParameter) else None
     source = origin(ctx, param) if param is not None else None
-    examples = getattr(ctx.command, "examples", ()) if isinstance(error, click.MissingParameter) else ()
+    examples = (
+        getattr(ctx.command, "examples", ()) if isinstance(error, click.MissingParameter) else ()
+    )
     if examples:
         message = f"{message.removesuffix('.')}, as in: {examples[0].partition('  #')[0]}"
-    return f"{message}{'' if message.endswith('.') else '.'}{f' It comes from {source}.' if source else ''} See: {ctx.command_path} --help"
+    end = "" if message.endswith(".") else "."
+    told = f" It comes from {source}." if source else ""
+    return f"{message}{end}{told} See: {ctx.command_path} --help"

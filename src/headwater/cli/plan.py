@@ -1,4 +1,6 @@
-"""Show what applying a project would change: definitions added, changed and removed, breaking changes, and state to recompute."""
+"""Show what applying a project would change: definitions added, changed and removed, breaking
+changes, and state to recompute.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.engine.engines import engine_name
     from headwater.models.registry import ModelRegistry
 
-    planned = plan(project, args.catalog, registry=ModelRegistry(args.models), store=args.store, memory=args.memory)
+    planned = plan(
+        project,
+        args.catalog,
+        registry=ModelRegistry(args.models),
+        store=args.store,
+        memory=args.memory,
+    )
     engine = engine_name()
     screen.show(str(planned), {**planned.to_dict(), "engine": engine})
     if engine != "local":
@@ -27,15 +35,32 @@ def run(args: Arguments, screen: Screen) -> None:
         breaks = planned.breaks()
         if breaks:
             screen.warning(
-                f"models read what changes: {'; '.join(breaks[:3])}. Keep the old view next to the new one as version=2 (docs/howto_versions.md), or apply it "
-                "and train these models again"
+                f"models read what changes: {'; '.join(breaks[:3])}. Keep the old view next to "
+                "the new one as version=2 (docs/howto_versions.md), or apply it and train these "
+                "models again"
             )
         store = options.same_store(args)
-        same = ["--project", args.project, *options.same_catalog(args), *options.same_models(args), *store]
-        screen.next("headwater", "apply", *same, "--expect", str(planned.version), *(["--allow-breaking"] if breaks else []))
+        same = [
+            "--project",
+            args.project,
+            *options.same_catalog(args),
+            *options.same_models(args),
+            *store,
+        ]
+        screen.next(
+            "headwater",
+            "apply",
+            *same,
+            "--expect",
+            str(planned.version),
+            *(["--allow-breaking"] if breaks else []),
+        )
     if args.check and (planned.changes or reasons):
         refused = f", and {reasons} would be refused" if reasons else ""
-        raise HeadwaterError(f"{args.project} and the catalog differ in {number_of(len(planned.changes), 'definition')}{refused}")
+        raise HeadwaterError(
+            f"{args.project} and the catalog differ in "
+            f"{number_of(len(planned.changes), 'definition')}{refused}"
+        )
 
 
 COMMAND = Verb(
@@ -49,9 +74,15 @@ COMMAND = Verb(
         option(
             "--memory",
             metavar="SIZE",
-            help="memory that the ids of events may need where streams are ingested, such as 4GB; more is refused (default: no limit)",
+            help=(
+                "memory that the ids of events may need where streams are ingested, such as 4GB; "
+                "more is refused (default: no limit)"
+            ),
         ),
-        switch("--check", help="end with 1 where the project differs from the catalog, or would be refused"),
+        switch(
+            "--check",
+            help="end with 1 where the project differs from the catalog, or would be refused",
+        ),
         *options.as_json(),
     ],
     help=__doc__,

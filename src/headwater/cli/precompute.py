@@ -32,17 +32,26 @@ def model(project: Project, args: Arguments) -> str | None:
     for name in args.names:
         if name in models & views:
             raise UsageError(
-                f"{name!r} is both a view and a model of project {project.name!r}; rename one, so that either can be materialized"
+                f"{name!r} is both a view and a model of project {project.name!r}; rename one, so "
+                "that either can be materialized"
             )
     named = [name for name in args.names if name in models]
     if named and len(args.names) > 1:
-        raise UsageError(f"name views, or one model: {named[0]!r} is a model, and {len(args.names) - 1} more names were given")
+        raise UsageError(
+            f"name views, or one model: {named[0]!r} is a model, and {len(args.names) - 1} more "
+            "names were given"
+        )
     if not named:
         if misplaced := own(args):
-            raise UsageError(f"{misplaced[0]} is for predictions: name their model, one of: {', '.join(sorted(models))}")
+            raise UsageError(
+                f"{misplaced[0]} is for predictions: name their model, one of: "
+                f"{', '.join(sorted(models))}"
+            )
         return None
     if args.full_refresh:
-        raise UsageError("--full-refresh is for views; all predictions of a model are recomputed at each cut")
+        raise UsageError(
+            "--full-refresh is for views; all predictions of a model are recomputed at each cut"
+        )
     return str(named[0])
 
 
@@ -74,9 +83,13 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
     assert cuts is not None
     if args.table and not args.database:
         raise UsageError("--table names a table of --database; give its URL too")
-    table = PredictionTable(args.database, args.table or f"scores_{name}") if args.database else None
+    table = (
+        PredictionTable(args.database, args.table or f"scores_{name}") if args.database else None
+    )
     if args.fitted and args.by_flag("models"):
-        raise UsageError("give --models or --fitted: versions are kept in the one, a single model in the other")
+        raise UsageError(
+            "give --models or --fitted: versions are kept in the one, a single model in the other"
+        )
     if args.active is not None:
         micros(args.active, "--active")
     keys = _keys(args)
@@ -85,7 +98,11 @@ def run(project: Project, name: str, args: Arguments, screen: Screen, at: dateti
         stopped_where(watching=args.watch) as stop,
     ):
         while not stop.is_set():
-            variant = PromotedViews(project, ModelRegistry(args.models)).selection().of(project, _variant(project, name, args))
+            variant = (
+                PromotedViews(project, ModelRegistry(args.models))
+                .selection()
+                .of(project, _variant(project, name, args))
+            )
             fitted = _fitted(variant, args)
             with screen.progress() as on_progress:
                 result = materialize_model(
@@ -111,11 +128,19 @@ def _variant(project: Project, name: str, args: Arguments) -> ModelVariant:
         levels = [
             variant.name
             for variant in project.variants
-            if variant.model.name == name and variant.precomputed is not None and variant.name in project.levels
+            if variant.model.name == name
+            and variant.precomputed is not None
+            and variant.name in project.levels
         ]
         level_text = f"at level {args.level!r}" if args.level else "as defined"
-        hint = f"they are precomputed at {', '.join(map(repr, levels))}: name one with --level" if levels else "give it hw.precomputed(...)"
-        raise UsageError(f"predictions of model {name!r} are computed on request {level_text}; {hint}")
+        hint = (
+            f"they are precomputed at {', '.join(map(repr, levels))}: name one with --level"
+            if levels
+            else "give it hw.precomputed(...)"
+        )
+        raise UsageError(
+            f"predictions of model {name!r} are computed on request {level_text}; {hint}"
+        )
     return variant
 
 
@@ -125,11 +150,15 @@ def _fitted(variant: ModelVariant, args: Arguments) -> ServedModel:
 
     if args.fitted is not None:
         return open_model(Path(args.fitted), variant.model, allow_pickle=args.allow_pickle)
-    return ModelRegistry(args.models).open(variant.model, variant.name, allow_pickle=args.allow_pickle)
+    return ModelRegistry(args.models).open(
+        variant.model, variant.name, allow_pickle=args.allow_pickle
+    )
 
 
 def _keys(args: Arguments) -> Table | ActiveKeys | None:
-    """The table of keys, or the active ones; a path is relative to the working folder, not to the project's."""
+    """The table of keys, or the active ones; a path is relative to the working folder, not to the
+    project's.
+    """
     if args.active is not None and args.keys_file is not None:
         raise UsageError("give --active or --keys-file: a list of keys is scored whole")
     if args.active is not None:
@@ -178,30 +207,66 @@ def _table(result: PrecomputeResult) -> RenderableType:
 
     idle = f"no event in {text(result.window)}"
     record = _record(result)
-    cells = [result.model, result.level, *(moment(str(cut)) if cut else "-" for cut in (record["cut"], record["cut_before"]))]
+    cells = [
+        result.model,
+        result.level,
+        *(moment(str(cut)) if cut else "-" for cut in (record["cut"], record["cut_before"])),
+    ]
     if result.done_before:
         cells += [f"{result.cut.keys:,}, was there", "", "", ""]
     else:
-        share = f"{result.inactive:,} ({result.inactive / result.cut.keys:.0%})" if result.cut.keys else "0"
+        share = (
+            f"{result.inactive:,} ({result.inactive / result.cut.keys:.0%})"
+            if result.cut.keys
+            else "0"
+        )
         cells += [f"{result.cut.keys:,}", share, f"{result.skipped:,}", f"{result.unknown:,}"]
-    return ShownTable("", ["model", "level", "cut", "before", "keys scored", idle, "skipped", "unknown"], [cells])
+    return ShownTable(
+        "", ["model", "level", "cut", "before", "keys scored", idle, "skipped", "unknown"], [cells]
+    )
 
 
 OPTIONS = section(
     "Precomputed predictions",
     [
-        option("--level", metavar="NAME", help="one of the project's levels (default: as the model defines)"),
+        option(
+            "--level",
+            metavar="NAME",
+            help="one of the project's levels (default: as the model defines)",
+        ),
         *options.models(),
         option(
             "--fitted",
             metavar="FOLDER",
-            help="a model that `headwater train --output` wrote (default: the version that is served at the level)",
+            help=(
+                "a model that `headwater train --output` wrote (default: the version that is "
+                "served at the level)"
+            ),
         ),
         *options.allow_pickle(),
-        option("--active", metavar="WINDOW", help="score only keys with an event in so long before the cut, such as 30d (default: all)"),
-        option("--keys-file", metavar="FILE", help="score only the keys in this parquet or CSV file, a path or a URL"),
-        option("--database", metavar="URL", help="also replace a table in PostgreSQL: postgresql://user@host/name"),
+        option(
+            "--active",
+            metavar="WINDOW",
+            help=(
+                "score only keys with an event in so long before the cut, such as 30d (default: "
+                "all)"
+            ),
+        ),
+        option(
+            "--keys-file",
+            metavar="FILE",
+            help="score only the keys in this parquet or CSV file, a path or a URL",
+        ),
+        option(
+            "--database",
+            metavar="URL",
+            help="also replace a table in PostgreSQL: postgresql://user@host/name",
+        ),
         option("--table", metavar="NAME", help="the table's name (default: scores_MODEL)"),
-        option("--files", metavar="FOLDER", help="also write parquet files into this folder, one folder a cut"),
+        option(
+            "--files",
+            metavar="FOLDER",
+            help="also write parquet files into this folder, one folder a cut",
+        ),
     ],
 )

@@ -1,19 +1,23 @@
-"""headwater.toml in the folder of a project file: values of options, for every command and for single ones.
+"""headwater.toml in the folder of a project file: values of options, for every command and for
+single ones.
 
     store = "redis://cache:6379/0"      # for every command
     data-dir = "data"
     catalog = "catalog.sqlite"
     archive-url = "s3://bucket/prefix"  # the archive of streams, instead of the data directory
-    engine = "spark:sc://host:15002"    # what reads histories and computes features of training data; "local" is this machine
-    reads = "redis://production:6379/0" # a development environment: views that are there are read from there, and never written
+    engine = "spark:sc://host:15002"    # what reads histories and computes features of training
+                                        data; "local" is this machine
+    reads = "redis://production:6379/0" # a development environment: views that are there are read
+    from there, and never written
 
-    [serve]                             # options of `headwater serve`; [ingest] and [materialize] likewise
+    [serve]                             # options of `headwater serve`; [ingest] and [materialize]
+                                        likewise
     listen = "127.0.0.1:8320"
     workers = 2
     ingest = true
 
-Flags override environment variables, which override this file, which overrides defaults. Relative paths are relative to the folder of
-the file.
+Flags override environment variables, which override this file, which overrides defaults. Relative
+paths are relative to the folder of the file.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ _NOT_HERE: Final = frozenset({*_SHARED, "project", "json", "debug", "help"})
 class ProjectFile:
     """The content of a headwater.toml, with paths relative to the working folder.
 
-    path: of the file. shared: values for every command. sections: values for one command each; both by the Python name of the option.
+    path: of the file. shared: values for every command. sections: values for one command each; both
+    by the Python name of the option.
     settings: values by key that no option has, such as `engine`.
     """
 
@@ -63,7 +68,8 @@ class ProjectFile:
 def read(project: str | Path) -> ProjectFile | None:
     """The headwater.toml in the folder of a project file; None where there is none.
 
-    A value whose variable is set (HEADWATER_STORE, HEADWATER_DATA_DIR or HEADWATER_HOME, HEADWATER_CATALOG) is left out.
+    A value whose variable is set (HEADWATER_STORE, HEADWATER_DATA_DIR or HEADWATER_HOME,
+    HEADWATER_CATALOG) is left out.
 
     Raises:
         UsageError: it is not TOML, has an unknown key, or a value of the wrong type.
@@ -84,7 +90,9 @@ def read(project: str | Path) -> ProjectFile | None:
                 raise UsageError(f"{path}: {key} is {value!r}; write a section: [{key}]")
             sections[key] = _section(path, key, value)
         elif key not in (*_SHARED, *_USED):
-            raise UsageError(f"{path} has no key {key!r}; {nearest(key, [*_SHARED, *_USED, *SECTIONS])}")
+            raise UsageError(
+                f"{path} has no key {key!r}; {nearest(key, [*_SHARED, *_USED, *SECTIONS])}"
+            )
         elif not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {key} is {value!r}; give a string in quotes")
         elif key in _SHARED and not settings.overridden(key):
@@ -107,7 +115,10 @@ def _section(path: Path, section: str, held: Mapping[str, object]) -> dict[str, 
     values: dict[str, object] = {}
     for key, value in held.items():
         if key in _SHARED:
-            raise UsageError(f"{path}: {key} is for every command; write it above the sections, not in [{section}]")
+            raise UsageError(
+                f"{path}: {key} is for every command; write it above the sections, not in "
+                f"[{section}]"
+            )
         if key not in options:
             raise UsageError(f"{path}: [{section}] has no key {key!r}; {nearest(key, options)}")
         option = options[key]
@@ -124,7 +135,9 @@ def _value(key: str, option: Flag, value: object, folder: Path) -> object:
     """
     if option.multiple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f'{key} is {value!r}; give a list of strings, such as ["{option.metavar}"]')
+            raise UsageError(
+                f'{key} is {value!r}; give a list of strings, such as ["{option.metavar}"]'
+            )
         return value
     if option.is_flag or (isinstance(value, bool) and option.may_be_bare):
         if not isinstance(value, bool):
@@ -132,9 +145,19 @@ def _value(key: str, option: Flag, value: object, folder: Path) -> object:
         return value if option.is_flag else "" if value else None
     kind: tuple[type, ...] = {click.INT: (int,), click.FLOAT: (int, float)}.get(option.type, (str,))
     if not isinstance(value, kind) or isinstance(value, bool):
-        wanted = "a string in quotes" if kind == (str,) else "an integer" if kind == (int,) else "a number"
+        wanted = (
+            "a string in quotes"
+            if kind == (str,)
+            else "an integer"
+            if kind == (int,)
+            else "a number"
+        )
         raise UsageError(f"{key} is {value!r}; give {wanted}")
-    return _url(value, folder) if isinstance(option.type, click.Path) and isinstance(value, str) else value
+    return (
+        _url(value, folder)
+        if isinstance(option.type, click.Path) and isinstance(value, str)
+        else value
+    )
 
 
 def _url(text: str, folder: Path) -> str:

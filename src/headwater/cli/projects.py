@@ -33,12 +33,18 @@ class LoadedProject:
         return self.project.named_levels or ladder()
 
     def level(self, name: str | None) -> Level | None:
-        """The level of that name, or of that arm, EXPERIMENT-ARM; None, as each view defines, where no name is given."""
+        """The level of that name, or of that arm, EXPERIMENT-ARM; None, as each view defines, where
+        no name is given.
+        """
         from headwater.definitions.model_variant import AS_DEFINED
 
         if name is None:
             return None
-        arms = {variant.name: variant.level for variant in self.project.variants if variant.name != AS_DEFINED}
+        arms = {
+            variant.name: variant.level
+            for variant in self.project.variants
+            if variant.name != AS_DEFINED
+        }
         levels = {**self.levels(), **arms}
         if name not in levels:
             raise UsageError(f"unknown level {name!r}; {nearest(name, levels)}")
@@ -59,25 +65,33 @@ def load(path: str) -> LoadedProject:
         siblings = [p.name for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
         near = f"; {nearest(file.name, siblings)}" if siblings else ""
         raise UsageError(
-            f"no project file at {path}{near}{'' if near.endswith('?') else '.'} Name one with --project, or write one with: headwater init EVENTS LABELS"
+            f"no project file at {path}{near}{'' if near.endswith('?') else '.'} Name one with "
+            "--project, or write one with: headwater init EVENTS LABELS"
         )
     names = vars(_run(file))
     defined = names.get("project")
-    others = [name for name, value in names.items() if isinstance(value, Project) and value is not defined]
+    others = [
+        name for name, value in names.items() if isinstance(value, Project) and value is not defined
+    ]
     if isinstance(defined, Project):
         if others:
             warnings.warn(
-                f"{path} defines the projects {', '.join(map(repr, ['project', *others]))}; `project` is read, and the others are not. Write a file for each",
+                f"{path} defines the projects {', '.join(map(repr, ['project', *others]))}; "
+                "`project` is read, and the others are not. Write a file for each",
                 HeadwaterWarning,
                 stacklevel=2,
             )
         return LoadedProject(defined, names)
     if "project" in names:
-        raise DefinitionError(f"{path}: `project` is {type(defined).__name__}; write project = hw.Project(name, [models])")
+        raise DefinitionError(
+            f"{path}: `project` is {type(defined).__name__}; write project = hw.Project(name, "
+            "[models])"
+        )
     public = [name for name in names if not name.startswith("_")]
     hint = f"rename {' or '.join(map(repr, others))}" if others else nearest("project", public)
     raise DefinitionError(
-        f"{path} defines no `project`; {hint}{'' if hint.endswith('?') else '.'} Write project = hw.Project(name, [models])"
+        f"{path} defines no `project`; {hint}{'' if hint.endswith('?') else '.'} Write project = "
+        "hw.Project(name, [models])"
     )
 
 
@@ -86,7 +100,8 @@ def _run(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UsageError(f"{file} is not a Python file; name it like features.py")
     module = module_from_spec(spec)
-    sys.modules.setdefault(file.stem, module)  # so that its classes can be pickled, and modules of its folder import it once
+    # so that its classes can be pickled, and modules of its folder import it once
+    sys.modules.setdefault(file.stem, module)
     folder = str(file.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -104,5 +119,9 @@ def _line(error: BaseException, file: Path) -> int:
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == file.name:
         return error.lineno or 1
     full = file.resolve()
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == full]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve() == full
+    ]
     return (lines[-1] if lines else None) or 1

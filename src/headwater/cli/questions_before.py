@@ -1,4 +1,6 @@
-"""Questions of a terminal before a backtest: what serves today, adversaries, label delay. Scripts answer by options or the project."""
+"""Questions of a terminal before a backtest: what serves today, adversaries, label delay. Scripts
+answer by options or the project.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,18 @@ if TYPE_CHECKING:
 
 _NOT_KNOWN = "not known"
 _YES_OR_NO = ("yes", "no", _NOT_KNOWN)
-_ADVERSARIES = "Do people change their behaviour because of the predictions, as attackers do once they are detected?"
+_ADVERSARIES = (
+    "Do people change their behaviour because of the predictions, as attackers do once they are "
+    "detected?"
+)
 _DELAY = "Does one outcome become known later than the other, as a fraud does by a chargeback?"
 
 
-def ask(args: Arguments, screen: Screen, evaluation: Evaluation, levels: Sequence[str]) -> Evaluation:
-    """The evaluation with the answers of the terminal; unchanged where there is none, or with --yes or --json.
+def ask(
+    args: Arguments, screen: Screen, evaluation: Evaluation, levels: Sequence[str]
+) -> Evaluation:
+    """The evaluation with the answers of the terminal; unchanged where there is none, or with --yes
+    or --json.
 
     levels: the names of the levels, from stale to fresh; one of them may serve today.
     """
@@ -30,9 +38,13 @@ def ask(args: Arguments, screen: Screen, evaluation: Evaluation, levels: Sequenc
         serves = _answer(screen, "What serves today?", [*levels, "nothing"], "nothing")
         evaluation = evaluation if serves == "nothing" else replace(evaluation, baseline=serves)
     if evaluation.adversaries is None:
-        evaluation = replace(evaluation, adversaries=_yes(_answer(screen, _ADVERSARIES, _YES_OR_NO, _NOT_KNOWN)))
+        evaluation = replace(
+            evaluation, adversaries=_yes(_answer(screen, _ADVERSARIES, _YES_OR_NO, _NOT_KNOWN))
+        )
     if evaluation.delay_by_outcome is None:
-        evaluation = replace(evaluation, delay_by_outcome=_yes(_answer(screen, _DELAY, _YES_OR_NO, _NOT_KNOWN)))
+        evaluation = replace(
+            evaluation, delay_by_outcome=_yes(_answer(screen, _DELAY, _YES_OR_NO, _NOT_KNOWN))
+        )
     return evaluation
 
 

@@ -1,4 +1,6 @@
-"""Replay a day at another level, or with something failing: what would have been served and decided, next to what was."""
+"""Replay a day at another level, or with something failing: what would have been served and
+decided, next to what was.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,18 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.training.resources import Resources
 
     how = ReplayOptions(
-        args.timezone, at, options.data_dir(args), args.models, args.store, args.allow_pickle, Resources(memory=args.memory, progress=False)
+        args.timezone,
+        at,
+        options.data_dir(args),
+        args.models,
+        args.store,
+        args.allow_pickle,
+        Resources(memory=args.memory, progress=False),
     )
     with screen.working("replaying"):
-        replayed = replay_day(project, args.day, model=args.model, level=args.level, fail=args.fail, options=how)
+        replayed = replay_day(
+            project, args.day, model=args.model, level=args.level, fail=args.fail, options=how
+        )
     replayed.write_html(page)
     if markdown is not None:
         markdown.write_text(replayed.to_markdown(), encoding="utf-8")
@@ -42,13 +52,32 @@ COMMAND = Verb(
         *options.project(),
         *options.level(),
         several(
-            "--fail", metavar="NAME", help="a view, a source or a third party that fails from the beginning of the day on; may be repeated"
+            "--fail",
+            metavar="NAME",
+            help=(
+                "a view, a source or a third party that fails from the beginning of the day on; "
+                "may be repeated"
+            ),
         ),
-        option("--timezone", metavar="ZONE", default="UTC", help="of the day, such as Europe/Berlin (default: {default})"),
-        option("--at", metavar="TIME", help="outcomes known by then count: ISO 8601 with an offset (default: now)"),
+        option(
+            "--timezone",
+            metavar="ZONE",
+            default="UTC",
+            help="of the day, such as Europe/Berlin (default: {default})",
+        ),
+        option(
+            "--at",
+            metavar="TIME",
+            help="outcomes known by then count: ISO 8601 with an offset (default: now)",
+        ),
         *_place(),
         *options.memory(),
-        option("--output", metavar="FILE", default="replay.html", help="where the page goes (default: {default})"),
+        option(
+            "--output",
+            metavar="FILE",
+            default="replay.html",
+            help="where the page goes (default: {default})",
+        ),
         option("--markdown", metavar="FILE", help="write the replay as Markdown too"),
         *options.as_json(),
     ],

@@ -30,9 +30,17 @@ def show(args: Arguments, screen: Screen) -> None:
     run = _runs(args)[args.run]
     record = run.record
     rows = [(name, f"{value:.6g}") for name, value in record.figures.items()]
-    rows += [*record.definitions.items(), *((f"data of {name}", seen) for name, seen in record.data.items())]
+    rows += [
+        *record.definitions.items(),
+        *((f"data of {name}", seen) for name, seen in record.data.items()),
+    ]
     rows += [("engine", record.engine)] if record.engine else []
-    rows += [("commit", record.commit), ("headwater", record.headwater), ("by", record.by), ("at", record.at)]
+    rows += [
+        ("commit", record.commit),
+        ("headwater", record.headwater),
+        ("by", record.by),
+        ("at", record.at),
+    ]
     page = None if args.output is None else options.output(args.output, "--output")
     screen.show(ShownTable(str(run), ["", ""], rows), run.to_dict())
     if page is not None:
@@ -52,9 +60,16 @@ def compare(args: Arguments, screen: Screen) -> None:
         raise UsageError("give two runs or more; `headwater runs` lists them")
     names = [kept[name].id for name in args.runs]
     figures, differences = kept.compare(*names), kept.differences(*names)
-    rows = [(str(name), *("" if value is None else f"{value:.4g}" for value in values)) for name, *values in figures.iter_rows()]
+    rows = [
+        (str(name), *("" if value is None else f"{value:.4g}" for value in values))
+        for name, *values in figures.iter_rows()
+    ]
     rows += [(name, *values) for name, values in differences.items()]
-    data = {"runs": names, "figures": {row[0]: row[1:] for row in figures.rows()}, "differences": differences}
+    data = {
+        "runs": names,
+        "figures": {row[0]: row[1:] for row in figures.rows()},
+        "differences": differences,
+    }
     screen.show(ShownTable("", ["", *names], rows), data)
 
 
@@ -64,13 +79,18 @@ def log(args: Arguments, screen: Screen) -> None:
 
     run = _runs(args)[args.run]
     number = log_to_mlflow(run, args.mlflow, args.experiment)
-    screen.show(f"{run.id} is run {number} of MLflow's experiment {args.experiment}", {"run": run.id, "mlflow_run": number})
+    screen.show(
+        f"{run.id} is run {number} of MLflow's experiment {args.experiment}",
+        {"run": run.id, "mlflow_run": number},
+    )
 
 
 def _runs(args: Arguments) -> Runs:
     from headwater.kept_runs.runs import runs
 
-    return runs(options.data_dir(args), kind=getattr(args, "kind", None), subject=getattr(args, "of", None))
+    return runs(
+        options.data_dir(args), kind=getattr(args, "kind", None), subject=getattr(args, "of", None)
+    )
 
 
 _WHICH = Positional("run", metavar="RUN", help="the id of a run, the beginning of it, or latest")
@@ -78,7 +98,11 @@ _COMMON = [*options.project(model=False), *options.logs(), *options.as_json()]
 _LIST = Verb(
     list_runs,
     [
-        option("--kind", metavar="KIND", help="only backtest, attribution, assessment, parity, delivery or experiment"),
+        option(
+            "--kind",
+            metavar="KIND",
+            help="only backtest, attribution, assessment, parity, delivery or experiment",
+        ),
         option("--of", metavar="NAME", help="only those of a model, project or experiment"),
         *_COMMON,
     ],
@@ -92,7 +116,11 @@ COMMAND = Actions(
         "list": _LIST,
         "show": Verb(
             show,
-            [_WHICH, option("--output", metavar="FILE", help="write the page of its result"), *_COMMON],
+            [
+                _WHICH,
+                option("--output", metavar="FILE", help="write the page of its result"),
+                *_COMMON,
+            ],
             help="Show a run: its figures, definitions, data and code, and the page of its result.",
             summary="show a run, or write its page",
             examples=["headwater runs show latest --output report.html"],
@@ -108,11 +136,24 @@ COMMAND = Actions(
             log,
             [
                 _WHICH,
-                option("--mlflow", metavar="URI", required=True, help="the tracking server, such as http://127.0.0.1:5000"),
-                option("--experiment", metavar="NAME", default="headwater", help="the experiment of MLflow (default: {default})"),
+                option(
+                    "--mlflow",
+                    metavar="URI",
+                    required=True,
+                    help="the tracking server, such as http://127.0.0.1:5000",
+                ),
+                option(
+                    "--experiment",
+                    metavar="NAME",
+                    default="headwater",
+                    help="the experiment of MLflow (default: {default})",
+                ),
                 *_COMMON,
             ],
-            help="Log a run to MLflow tracking: figures as metrics, definitions and data as parameters, the result as an artifact.",
+            help=(
+                "Log a run to MLflow tracking: figures as metrics, definitions and data as "
+                "parameters, the result as an artifact."
+            ),
             summary="log a run to MLflow",
             examples=["headwater runs log latest --mlflow http://127.0.0.1:5000"],
         ),

@@ -1,4 +1,6 @@
-"""What a command says: results on standard output; errors, progress, questions and hints on standard error."""
+"""What a command says: results on standard output; errors, progress, questions and hints on
+standard error.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Screen:
     def check_seen(self, what: str) -> None:
         """Refuse to make a secret that is printed only once where no one can see it."""
         if STDOUT.closed:
-            raise UsageError(f"standard output is closed, and {what}; give it a terminal, a pipe or a file")
+            raise UsageError(
+                f"standard output is closed, and {what}; give it a terminal, a pipe or a file"
+            )
 
     def show(self, result: RenderableType, data: Mapping[str, object]) -> None:
         """Print a result: a table or lines, or with --json the data."""
@@ -99,7 +103,9 @@ class Screen:
 
     @contextmanager
     def progress(self, steps: Sequence[str] = ()) -> Iterator[OnProgress | None]:
-        """A function that draws progress on a terminal; in a log it prints a line when a step begins."""
+        """A function that draws progress on a terminal; in a log it prints a line when a step
+        begins.
+        """
         if self.as_json or not (steps or STDERR.terminal):
             yield None
             return
@@ -129,9 +135,17 @@ class Screen:
             yield say
 
     def take_warnings(self, *, every: bool) -> None:
-        """Print headwater's own warnings as one line each, and those of libraries only with --debug."""
+        """Print headwater's own warnings as one line each, and those of libraries only with
+        --debug.
+        """
 
-        def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: TextIO | str | None) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            *_: TextIO | str | None,
+        ) -> None:
             own = category.__module__.startswith("headwater")
             if own or every:
                 where = "" if own else f"{filename}:{lineno}: "
@@ -141,7 +155,9 @@ class Screen:
 
 
 def _told(text: str, style: str = "", *, whole: bool = False) -> None:
-    """Print a remark: a terminal breaks it between words; elsewhere a line is a line, which can be searched for."""
+    """Print a remark: a terminal breaks it between words; elsewhere a line is a line, which can be
+    searched for.
+    """
     from headwater.terminal.layout import Shown
 
     STDERR.print(Shown(text, style, whole=whole or not STDERR.terminal))

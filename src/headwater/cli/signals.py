@@ -1,7 +1,7 @@
 """How Ctrl-C and SIGTERM end a command.
 
-Most commands end immediately: files on disk are never half written. Long-running commands use `stopped`, finish the work in progress and
-end; a second signal ends them immediately.
+Most commands end immediately: files on disk are never half written. Long-running commands use
+`stopped`, finish the work in progress and end; a second signal ends them immediately.
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ from typing import Final, NoReturn
 from headwater.terminal.standard_streams import last_words
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_UNSAFE: Final = frozenset({"_frozen_importlib", "_frozen_importlib_external", "importlib", "llvmlite", "numba", "polars"})
+_UNSAFE: Final = frozenset(
+    {"_frozen_importlib", "_frozen_importlib_external", "importlib", "llvmlite", "numba", "polars"}
+)
 _AGAIN: Final = 0.02  # seconds until an interrupt that was deferred is tried again
-_INIT: Final = 1  # the first process of a container: the kernel ignores each signal to it that has no handler
-_PATIENCE: Final = 1.0  # seconds that an interrupted command may take to clean up before the process exits without it
+# the first process of a container: the kernel ignores each signal to it that has no handler
+_INIT: Final = 1
+# seconds that an interrupted command may take to clean up before the process exits without it
+_PATIENCE: Final = 1.0
 
 
 @contextmanager
 def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
-    """Let SIGINT and SIGTERM end the block, also at a prompt and inside polars; does nothing outside of the main thread.
+    """Let SIGINT and SIGTERM end the block, also at a prompt and inside polars; does nothing
+    outside of the main thread.
 
-    polars is imported here: it installs a handler of SIGINT that stops its queries, but has system calls restarted, so that a prompt
-    would go on waiting.
+    polars is imported here: it installs a handler of SIGINT that stops its queries, but has system
+    calls restarted, so that a prompt would go on waiting.
 
     quiet: print nothing where the process exits without coming back here.
     """
@@ -55,7 +60,8 @@ def interruptible(*, quiet: bool = False) -> Iterator[Interrupts]:
 class Interrupts:
     """Interrupts of a command.
 
-    number: the first signal, else 0. over: whether the command has ended, so that further signals have no effect.
+    number: the first signal, else 0. over: whether the command has ended, so that further signals
+    have no effect.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -70,7 +76,9 @@ class Interrupts:
         return 128 + (self.number or signal.SIGINT)
 
     def received(self, number: int, frame: FrameType | None) -> None:
-        """The handler of a signal: raise KeyboardInterrupt, or have it raised again soon where the stack is `_unsafe`."""
+        """The handler of a signal: raise KeyboardInterrupt, or have it raised again soon where the
+        stack is `_unsafe`.
+        """
         self.number = self.number or number
         self._deferred = not self.over and _unsafe(frame)
         if not self._deferred and not self.over:
@@ -80,7 +88,8 @@ class Interrupts:
     def watched(self) -> Iterator[None]:
         """Repeat deferred interrupts, and exit the process if it does not end soon.
 
-        The interpreter writes the number of each signal into a pipe when it arrives, also while the main thread is inside a library.
+        The interpreter writes the number of each signal into a pipe when it arrives, also while the
+        main thread is inside a library.
         """
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
@@ -88,7 +97,11 @@ class Interrupts:
 
         def watch() -> None:
             while numbers := os.read(reader, 64):
-                mine = [number for number in numbers if number and signal.getsignal(number) == self.received]
+                mine = [
+                    number
+                    for number in numbers
+                    if number and signal.getsignal(number) == self.received
+                ]
                 if not mine:
                     continue
                 for _ in range(round(_PATIENCE / _AGAIN)):
@@ -122,8 +135,8 @@ class Interrupts:
 def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Event]:
     """An event that is set by the first stop signal; the second one ends the process immediately.
 
-    notice: called once the event is set, in a thread of its own: a handler of signals may not print, nor take any lock, since the main
-    thread may hold it.
+    notice: called once the event is set, in a thread of its own: a handler of signals may not
+    print, nor take any lock, since the main thread may hold it.
     """
     stop = threading.Event()
     reader, writer = os.pipe()
@@ -145,8 +158,9 @@ def stopped(notice: Callable[[], None] | None = None) -> Iterator[threading.Even
 
     thread = threading.Thread(target=wait, name="stopped", daemon=True)
     thread.start()
-    # The interpreter writes the number of each signal when it comes. A handler runs in the main thread alone, and not while that waits for
-    # a lock if another thread got the signal, or if it came just before the wait.
+    # The interpreter writes the number of each signal when it comes. A handler runs in the main
+    # thread alone, and not while that waits for a lock if another thread got the signal, or if it
+    # came just before the wait.
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, received) for number in _SIGNALS}
     try:
@@ -176,12 +190,16 @@ def _nothing() -> None:
 
 
 def stopped_where(*, watching: bool) -> AbstractContextManager[threading.Event]:
-    """`stopped()` for a long-running command; for others an event that is never set, since a signal ends the command itself."""
+    """`stopped()` for a long-running command; for others an event that is never set, since a signal
+    ends the command itself.
+    """
     return stopped() if watching else nullcontext(threading.Event())
 
 
 def _unsafe(frame: FrameType | None) -> bool:
-    """Whether polars, numba or an import is on the stack: there, an exception becomes a panic of Rust, or is printed and ignored."""
+    """Whether polars, numba or an import is on the stack: there, an exception becomes a panic of
+    Rust, or is printed and ignored.
+    """
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] in _UNSAFE:
             return True

@@ -1,4 +1,6 @@
-"""Show the state of the online store: streams, views, ages of values, held events and refused records."""
+"""Show the state of the online store: streams, views, ages of values, held events and refused
+records.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,19 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.monitoring.status import status
 
     if args.rate is not None and args.service is None:
-        raise UsageError("--rate is what a running service is asked for; name it with --service http://HOST:PORT")
+        raise UsageError(
+            "--rate is what a running service is asked for; name it with --service http://HOST:PORT"
+        )
     capacity = None
     if args.service is not None:
         from headwater.monitoring.serving_capacity import serving_capacity
 
         capacity = serving_capacity(args.service, args.rate)
     result = status(project, store=args.store, data_dir=options.data_dir(args), models=args.models)
-    screen.show(_table(result), {**result.to_dict(), **({} if capacity is None else {"serving": capacity.to_dict()})})
+    screen.show(
+        _table(result),
+        {**result.to_dict(), **({} if capacity is None else {"serving": capacity.to_dict()})},
+    )
     if capacity is not None:
         screen.say(str(capacity))
     passed_over = [v for v in result.views if v.note]
@@ -44,7 +51,15 @@ def run(args: Arguments, screen: Screen) -> None:
     unmade = [p for p in result.predictions if p.state == "absent"]
     if unmade and not absent:
         level = () if unmade[0].level == AS_DEFINED else ("--level", unmade[0].level)
-        screen.next("headwater", "materialize", unmade[0].model, *level, "--project", args.project, *options.same_store(args))
+        screen.next(
+            "headwater",
+            "materialize",
+            unmade[0].model,
+            *level,
+            "--project",
+            args.project,
+            *options.same_store(args),
+        )
         return
     if passed_over and not behind:
         return
@@ -61,31 +76,78 @@ def _table(result: Status) -> RenderableType:
         name = s.source if s.partition is None else f"{s.source} {s.partition}"
         accepted = s.counts.get("accepted", 0) + s.counts.get("released", 0)
         numbers = (accepted, s.counts.get("late", 0), s.held, sum(s.dead.values()), s.archived)
-        streams.append([name, f"{s.commits:,}", _age(s.behind(result.now)), *(f"{n:,}" for n in numbers)])
+        streams.append(
+            [name, f"{s.commits:,}", _age(s.behind(result.now)), *(f"{n:,}" for n in numbers)]
+        )
     views = []
     for v in result.views:
         cut = "" if v.T is None else moment(clock.timestamp(v.T))
-        views.append([v.view, v.freshness, v.state, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes)])
+        views.append(
+            [v.view, v.freshness, v.state, _age(v.age), cut, f"{v.keys:,}", _size(v.bytes)]
+        )
     predictions = []
     for p in result.predictions:
         cut = "" if p.T is None else moment(clock.timestamp(p.T))
-        predictions.append([p.model, p.level, ", ".join(p.by), p.freshness, p.state, _age(p.age), cut, f"{p.keys:,}", p.version])
-    refused = [Shown(f"refused by {s.source}: {n:,} {reason}") for s in result.streams for reason, n in s.dead.items()]
-    uncompared = {s.source: s.clock.removeprefix("not compared: ") for s in result.streams if s.clock and s.clock != "compared"}
-    clocks = [f"source {source}: the wall clock is not compared with that of its broker: {why}" for source, why in uncompared.items()]
+        predictions.append(
+            [
+                p.model,
+                p.level,
+                ", ".join(p.by),
+                p.freshness,
+                p.state,
+                _age(p.age),
+                cut,
+                f"{p.keys:,}",
+                p.version,
+            ]
+        )
+    refused = [
+        Shown(f"refused by {s.source}: {n:,} {reason}")
+        for s in result.streams
+        for reason, n in s.dead.items()
+    ]
+    uncompared = {
+        s.source: s.clock.removeprefix("not compared: ")
+        for s in result.streams
+        if s.clock and s.clock != "compared"
+    }
+    clocks = [
+        f"source {source}: the wall clock is not compared with that of its broker: {why}"
+        for source, why in uncompared.items()
+    ]
     tables = [
-        ShownTable("", ["stream", "commits", "behind", "accepted", "late", "held", "refused", "archived"], streams),
+        ShownTable(
+            "",
+            ["stream", "commits", "behind", "accepted", "late", "held", "refused", "archived"],
+            streams,
+        ),
         ShownTable("", ["view", "freshness", "state", "age", "cut", "keys", "size"], views),
-        ShownTable("", ["predictions", "level", "by", "made", "state", "age", "cut", "keys", "version"], predictions),
+        ShownTable(
+            "",
+            ["predictions", "level", "by", "made", "state", "age", "cut", "keys", "version"],
+            predictions,
+        ),
     ]
     return Group(
         *(part for table in tables if table.rows for part in (table, Shown(""))),
         *refused,
-        *(Shown(f"source {source}: {rule}; `headwater parity` finds them") for source, rule in result.producers.items()),
+        *(
+            Shown(f"source {source}: {rule}; `headwater parity` finds them")
+            for source, rule in result.producers.items()
+        ),
         *(Shown(line) for line in clocks),
-        *(Shown(delivery_words.status_line(delivery), "bold red" if delivery.withdrawn else "") for delivery in result.deliveries),
-        *(Shown(drift_words.status_line(drift), "bold red" if drift.alerts else "") for drift in result.drifts),
-        *(Shown(str(objective), "bold red" if objective.missed else "") for objective in result.objectives),
+        *(
+            Shown(delivery_words.status_line(delivery), "bold red" if delivery.withdrawn else "")
+            for delivery in result.deliveries
+        ),
+        *(
+            Shown(drift_words.status_line(drift), "bold red" if drift.alerts else "")
+            for drift in result.drifts
+        ),
+        *(
+            Shown(str(objective), "bold red" if objective.missed else "")
+            for objective in result.objectives
+        ),
         *(
             Shown(f"unexpected in {s.source}: {count:,} events, {name.partition(': ')[2]}")
             for s in result.streams
@@ -121,11 +183,23 @@ COMMAND = Verb(
         option(
             "--service",
             metavar="URL",
-            help="also show the measured cost of a request of a running `headwater serve`; its token is HEADWATER_TOKEN",
+            help=(
+                "also show the measured cost of a request of a running `headwater serve`; its "
+                "token is HEADWATER_TOKEN"
+            ),
         ),
-        option("--rate", metavar="N", type=float, help="with --service: how many workers N requests a second need"),
+        option(
+            "--rate",
+            metavar="N",
+            type=float,
+            help="with --service: how many workers N requests a second need",
+        ),
         *options.as_json(),
     ],
     help=__doc__,
-    examples=["headwater status", "headwater status --json", "headwater status --service http://127.0.0.1:8320 --rate 20000"],
+    examples=[
+        "headwater status",
+        "headwater status --json",
+        "headwater status --service http://127.0.0.1:8320 --rate 20000",
+    ],
 )

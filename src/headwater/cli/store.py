@@ -1,4 +1,6 @@
-"""Maintain an online store: create it, drop expired state, back it up, restore it, or set it right."""
+"""Maintain an online store: create it, drop expired state, back it up, restore it, or set it
+right.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,20 @@ def create(args: Arguments, screen: Screen) -> None:
         made = create_store(url)
     lines = [f"created the table {made.table}, billed on demand"] if made.new_table else []
     lines += [f"the table {made.table} was there"] if made.table and not made.new_table else []
-    lines += [f"created an empty store in {place}" if made.new_store else f"a store was in {place}; nothing in it was changed"]
-    screen.show("\n".join(lines), {"store": place, "table": made.table, "new_table": made.new_table, "new_store": made.new_store})
+    lines += [
+        f"created an empty store in {place}"
+        if made.new_store
+        else f"a store was in {place}; nothing in it was changed"
+    ]
+    screen.show(
+        "\n".join(lines),
+        {
+            "store": place,
+            "table": made.table,
+            "new_table": made.new_table,
+            "new_store": made.new_store,
+        },
+    )
     screen.next("headwater", "apply", "--project", args.project)
 
 
@@ -39,7 +53,10 @@ def compact(args: Arguments, screen: Screen) -> None:
 
     project = load(args.project).project
     if not args.dry_run and not options.confirmed(
-        args, screen, "State that no window reaches is removed from the store. Compact it?", undoable=True
+        args,
+        screen,
+        "State that no window reaches is removed from the store. Compact it?",
+        undoable=True,
     ):
         screen.say("nothing was compacted")
         return
@@ -54,8 +71,19 @@ def compact(args: Arguments, screen: Screen) -> None:
 
 def _record(view: CompactedView) -> dict[str, object]:
     before, after = view.compaction.before, view.compaction.after
-    sizes = {"records_before": before.records, "records": after.records, "bytes_before": before.bytes, "bytes": after.bytes}
-    return {"view": view.view, **sizes, "tiles_before": before.tiles, "tiles": after.tiles, "busy": view.compaction.busy}
+    sizes = {
+        "records_before": before.records,
+        "records": after.records,
+        "bytes_before": before.bytes,
+        "bytes": after.bytes,
+    }
+    return {
+        "view": view.view,
+        **sizes,
+        "tiles_before": before.tiles,
+        "tiles": after.tiles,
+        "busy": view.compaction.busy,
+    }
 
 
 def _table(kept: list[CompactedView]) -> RenderableType:
@@ -65,8 +93,19 @@ def _table(kept: list[CompactedView]) -> RenderableType:
     for view in kept:
         before, after = view.compaction.before, view.compaction.after
         numbers = (before.records, after.records, before.bytes, after.bytes)
-        rows.append([view.view, *(f"{n:,}" for n in numbers), f"{after.mean_bytes:,.0f}", f"{after.mean_tiles:.1f}"])
-    return ShownTable("", ["view", "records", "left", "bytes", "bytes left", "bytes a record", "tiles a record"], rows)
+        rows.append(
+            [
+                view.view,
+                *(f"{n:,}" for n in numbers),
+                f"{after.mean_bytes:,.0f}",
+                f"{after.mean_tiles:.1f}",
+            ]
+        )
+    return ShownTable(
+        "",
+        ["view", "records", "left", "bytes", "bytes left", "bytes a record", "tiles a record"],
+        rows,
+    )
 
 
 def backup(args: Arguments, screen: Screen) -> None:
@@ -75,7 +114,10 @@ def backup(args: Arguments, screen: Screen) -> None:
 
     with opened(args.store) as store, screen.working("writing the backup"):
         store.backup(Path(args.folder))
-    screen.say(f"backup: {args.folder}. The archive in {options.data_dir(args) / 'archive'} is files: copy them after the backup")
+    screen.say(
+        f"backup: {args.folder}. The archive in {options.data_dir(args) / 'archive'} is files: "
+        "copy them after the backup"
+    )
     screen.next("headwater", "store", "restore", args.folder, "--store", "URL")
 
 
@@ -88,9 +130,14 @@ def restore_backup(args: Arguments, screen: Screen) -> None:
     place = options.shown_url(url, "the store")
     check_restorable(backup, url)
     if args.dry_run:
-        screen.show(f"would restore {backup} into {place}, which is empty", {"backup": str(backup), "dry_run": True})
+        screen.show(
+            f"would restore {backup} into {place}, which is empty",
+            {"backup": str(backup), "dry_run": True},
+        )
         return
-    if not options.confirmed(args, screen, f"Ingestion goes on from where {backup} was made. Restore it into {place}?"):
+    if not options.confirmed(
+        args, screen, f"Ingestion goes on from where {backup} was made. Restore it into {place}?"
+    ):
         screen.say("nothing was restored")
         return
     with screen.working("restoring"):
@@ -100,8 +147,9 @@ def restore_backup(args: Arguments, screen: Screen) -> None:
 
 
 _EMPTIED = (
-    "a server has lost commits that others have: all records of this store are removed, of every project. `headwater ingest` fills streaming "
-    "views again from the archive, and `headwater materialize` batch views and precomputed predictions from histories"
+    "a server has lost commits that others have: all records of this store are removed, of every "
+    "project. `headwater ingest` fills streaming views again from the archive, and `headwater "
+    "materialize` batch views and precomputed predictions from histories"
 )
 
 
@@ -114,17 +162,32 @@ def rewind_sources(args: Arguments, screen: Screen) -> None:
     project, data_dir = load(args.project).project, options.data_dir(args)
     found = rewind(project, args.sources, store=args.store, data_dir=data_dir, dry_run=True)
     if args.dry_run:
-        none = "nothing is to be rewound: archive and senders know of no later commit than the store, and no time is ahead"
-        record = {"sources": [asdict(each) for each in found.sources], "emptied": found.emptied, "dry_run": True}
+        none = (
+            "nothing is to be rewound: archive and senders know of no later commit than the "
+            "store, and no time is ahead"
+        )
+        record = {
+            "sources": [asdict(each) for each in found.sources],
+            "emptied": found.emptied,
+            "dry_run": True,
+        }
         screen.show("\n".join(_rewound(found)) or none, record)
         return
-    if found and not options.confirmed(args, screen, "\n".join([*_rewound(found), "Change archive and store?"])):
+    if found and not options.confirmed(
+        args, screen, "\n".join([*_rewound(found), "Change archive and store?"])
+    ):
         screen.say("nothing was changed")
         return
     with screen.working("rewinding"):
         done = rewind(project, args.sources, store=args.store, data_dir=data_dir)
-    record = {"sources": [asdict(each) for each in done.sources], "emptied": done.emptied, "dry_run": False}
-    screen.show("\n".join(["rewound", *_rewound(done)]) if done else "nothing was to be rewound", record)
+    record = {
+        "sources": [asdict(each) for each in done.sources],
+        "emptied": done.emptied,
+        "dry_run": False,
+    }
+    screen.show(
+        "\n".join(["rewound", *_rewound(done)]) if done else "nothing was to be rewound", record
+    )
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
@@ -132,19 +195,56 @@ def _rewound(found: Rewound) -> list[str]:
     """In words, what a rewind does."""
     lines = [_EMPTIED] if found.emptied else []
     for each in found.sources:
-        subject = each.source if each.partition is None else f"{each.source}, partition {each.partition}"
+        subject = (
+            each.source if each.partition is None else f"{each.source}, partition {each.partition}"
+        )
         if max(each.archived, each.acknowledged) > each.made:
             told = f", senders were told of {each.acknowledged:,}" if each.acknowledged else ""
-            lines.append(f"{subject}: the store has made {each.made:,} commits, the archive holds up to {each.archived:,}{told}")
+            lines.append(
+                f"{subject}: the store has made {each.made:,} commits, the archive holds up to "
+                f"{each.archived:,}{told}"
+            )
         if each.ahead:
             lines.append(f"{subject}: the store is {each.ahead:,.0f} s ahead of the clock")
-        lines += [f"  {each.read_again:,} events leave the archive, and are read from the stream again"] if each.read_again else []
-        lines += [f"  {each.committed_again:,} pushed events of the archive are committed again"] if each.committed_again else []
-        lines += [f"  {each.lost:,} pushed records at most are in no file, and are lost: send them again if you can"] if each.lost else []
-        lines += [f"  the next ingestion fills again: {', '.join(each.filled_again)}"] if each.filled_again else []
-        lines += [f"  incomplete, since the archive lacks events: {', '.join(each.incomplete)}"] if each.incomplete else []
         lines += (
-            [f"{subject}: {each.accepted:,} rows that were refused or left out are accepted by its rules of today"] if each.accepted else []
+            [f"  {each.read_again:,} events leave the archive, and are read from the stream again"]
+            if each.read_again
+            else []
+        )
+        lines += (
+            [f"  {each.committed_again:,} pushed events of the archive are committed again"]
+            if each.committed_again
+            else []
+        )
+        lines += (
+            [
+                (
+                    f"  {each.lost:,} pushed records at most are in no file, and are lost: send "
+                    "them again if you can"
+                )
+            ]
+            if each.lost
+            else []
+        )
+        lines += (
+            [f"  the next ingestion fills again: {', '.join(each.filled_again)}"]
+            if each.filled_again
+            else []
+        )
+        lines += (
+            [f"  incomplete, since the archive lacks events: {', '.join(each.incomplete)}"]
+            if each.incomplete
+            else []
+        )
+        lines += (
+            [
+                (
+                    f"{subject}: {each.accepted:,} rows that were refused or left out are "
+                    "accepted by its rules of today"
+                )
+            ]
+            if each.accepted
+            else []
         )
     return lines
 
@@ -154,13 +254,27 @@ def fill_views(args: Arguments, screen: Screen) -> None:
     from headwater.ingestion.fill import fill
 
     with screen.working("filling"):
-        filled = fill(load(args.project).project, args.views, store=args.store, data_dir=options.data_dir(args))
-    screen.show("\n".join(f"{view}: filled with {events:,} events" for view, events in filled.items()), {"filled": filled})
+        filled = fill(
+            load(args.project).project,
+            args.views,
+            store=args.store,
+            data_dir=options.data_dir(args),
+        )
+    screen.show(
+        "\n".join(f"{view}: filled with {events:,} events" for view, events in filled.items()),
+        {"filled": filled},
+    )
     screen.next("headwater", "parity", "--project", args.project, *options.same_store(args))
 
 
 _COMMON = [*options.project(model=False), *options.store()]
-_SOURCES = Positional("sources", metavar="[SOURCE]...", nargs=-1, required=False, help="of which sources (default: all)")
+_SOURCES = Positional(
+    "sources",
+    metavar="[SOURCE]...",
+    nargs=-1,
+    required=False,
+    help="of which sources (default: all)",
+)
 _VIEWS = Positional("views", metavar="VIEW...", nargs=-1, required=True, help="which views")
 _FOLDER = Positional("folder", metavar="FOLDER", help="where the backup is")
 
@@ -169,15 +283,21 @@ COMMAND = Actions(
         "create": Verb(
             create,
             [*_COMMON, *options.as_json()],
-            help="Create an online store, and on DynamoDB its table, which no other command creates. Elsewhere `headwater ingest` and `headwater "
-            "materialize` create a store too.",
+            help=(
+                "Create an online store, and on DynamoDB its table, which no other command "
+                "creates. Elsewhere `headwater ingest` and `headwater materialize` create a store "
+                "too."
+            ),
             summary="create a store, and its table on DynamoDB",
             examples=["headwater store create --store 'dynamodb://features?region=eu-west-1'"],
         ),
         "compact": Verb(
             compact,
             [*_COMMON, *options.confirmation("dropped"), *options.as_json()],
-            help="Drop state that no window reaches, while events are ingested and values are served. No value changes.",
+            help=(
+                "Drop state that no window reaches, while events are ingested and values are "
+                "served. No value changes."
+            ),
             summary="drop state that no window reaches",
             examples=["headwater store compact"],
         ),
@@ -198,16 +318,22 @@ COMMAND = Actions(
         "rewind": Verb(
             rewind_sources,
             [_SOURCES, *_COMMON, *options.confirmation("changed"), *options.as_json()],
-            help="Set archive and store right after a failover to a standby without the last commits, a restored backup or a wrong clock: files are "
-            "cut behind the last commit, times that lie ahead become now, pushed events are committed again, and rows are judged by the rules of "
-            "today. Stop ingestion first.",
+            help=(
+                "Set archive and store right after a failover to a standby without the last "
+                "commits, a restored backup or a wrong clock: files are cut behind the last "
+                "commit, times that lie ahead become now, pushed events are committed again, and "
+                "rows are judged by the rules of today. Stop ingestion first."
+            ),
             summary="set a store right after a failover or a wrong clock",
             examples=["headwater store rewind --dry-run", "headwater store rewind visits"],
         ),
         "fill": Verb(
             fill_views,
             [_VIEWS, *_COMMON, *options.as_json()],
-            help="Make the records of streaming views again from archive and history. Ingestion fills new and changed views by itself. Stop it first.",
+            help=(
+                "Make the records of streaming views again from archive and history. Ingestion "
+                "fills new and changed views by itself. Stop it first."
+            ),
             summary="make the records of streaming views again",
             examples=["headwater store fill user"],
         ),

@@ -1,4 +1,6 @@
-"""What running services make of a version that has become current, printed by `train` and `models`."""
+"""What running services make of a version that has become current, printed by `train` and
+`models`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,11 @@ if TYPE_CHECKING:
     from headwater.models.running_services import ServingProcess
 
 
-def show_services(registry: ModelRegistry, project: str, version: Version, screen: Screen) -> Sequence[ServingProcess]:
-    """Wait until the running services have looked at a version, print what they answer with, and give them.
+def show_services(
+    registry: ModelRegistry, project: str, version: Version, screen: Screen
+) -> Sequence[ServingProcess]:
+    """Wait until the running services have looked at a version, print what they answer with, and
+    give them.
 
     Where one goes on with another version, its line is a warning.
     """

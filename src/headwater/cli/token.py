@@ -26,10 +26,13 @@ def revoke(args: Arguments, screen: Screen) -> None:
     file = TokenFile(options.tokens_file(args))
     token = file.find(args.token)
     if args.dry_run:
-        screen.show(f"would revoke {token.id} {token.name}".rstrip(), {"revoked": token.id, "dry_run": True})
+        screen.show(
+            f"would revoke {token.id} {token.name}".rstrip(), {"revoked": token.id, "dry_run": True}
+        )
         return
     question = (
-        f"Requests with token {token.id}{f' ({token.name})' if token.name else ''} will be refused. This cannot be undone. Revoke it?"
+        f"Requests with token {token.id}{f' ({token.name})' if token.name else ''} will be "
+        "refused. This cannot be undone. Revoke it?"
     )
     if not options.confirmed(args, screen, question):
         screen.say("nothing was revoked")
@@ -45,8 +48,19 @@ def list_tokens(args: Arguments, screen: Screen) -> None:
     from headwater.terminal.layout import ShownTable
 
     tokens = TokenFile(options.tokens_file(args)).read()
-    rows = [[token.id, token.name, ", ".join(token.scopes), f"{token.made_at:%Y-%m-%d %H:%M:%S}"] for token in tokens]
-    records = [{"id": token.id, "name": token.name, "scopes": list(token.scopes), "made_at": token.made_at.isoformat()} for token in tokens]
+    rows = [
+        [token.id, token.name, ", ".join(token.scopes), f"{token.made_at:%Y-%m-%d %H:%M:%S}"]
+        for token in tokens
+    ]
+    records = [
+        {
+            "id": token.id,
+            "name": token.name,
+            "scopes": list(token.scopes),
+            "made_at": token.made_at.isoformat(),
+        }
+        for token in tokens
+    ]
     screen.show(ShownTable("", ["id", "name", "scopes", "made at"], rows), {"tokens": records})
 
 
@@ -58,7 +72,10 @@ COMMAND = Actions(
                 several(
                     "--scope",
                     metavar="SCOPE",
-                    help="read (features), predict, write (events, outcomes) or admin (everything); once for each",
+                    help=(
+                        "read (features), predict, write (events, outcomes) or admin "
+                        "(everything); once for each"
+                    ),
                 ),
                 option("--name", metavar="NAME", default="", help="a name for the token"),
                 *options.tokens(),

@@ -37,23 +37,39 @@ def rollback(args: Arguments, screen: Screen) -> None:
     from headwater.models.registry import ModelRegistry
     from headwater.monitoring.view_version_status import rollback_view
 
-    if _agreed(args, screen, args.view, PromotedViews(project, ModelRegistry(args.models)).before(args.view)):
-        _read(screen, args.view, rollback_view(project, args.view, store=args.store, models=args.models))
+    if _agreed(
+        args,
+        screen,
+        args.view,
+        PromotedViews(project, ModelRegistry(args.models)).before(args.view),
+    ):
+        _read(
+            screen,
+            args.view,
+            rollback_view(project, args.view, store=args.store, models=args.models),
+        )
 
 
 def _agreed(args: Arguments, screen: Screen, view: str, number: int) -> bool:
     """Whether to go on; says what would be done where not."""
     if args.dry_run:
-        screen.show(f"{view} would read {view}@{number}", {"view": view, "version": number, "dry_run": True})
+        screen.show(
+            f"{view} would read {view}@{number}", {"view": view, "version": number, "dry_run": True}
+        )
         return False
-    if not options.confirmed(args, screen, f"Read {view}@{number} by the name {view} from now on?", undoable=True):
+    if not options.confirmed(
+        args, screen, f"Read {view}@{number} by the name {view} from now on?", undoable=True
+    ):
         screen.say("nothing was changed")
         return False
     return True
 
 
 def _read(screen: Screen, view: str, number: int) -> None:
-    screen.say(f"{view} reads {view}@{number} from now on; fitted models read the version that they were trained on")
+    screen.say(
+        f"{view} reads {view}@{number} from now on; fitted models read the version that they were "
+        "trained on"
+    )
     screen.show_json({"view": view, "version": number, "promoted": True})
 
 
@@ -67,7 +83,10 @@ def list_versions(args: Arguments, screen: Screen) -> None:
         screen.show(_table(versions), {"versions": [version.to_dict() for version in versions]})
     else:
         screen.show_json({"versions": []})
-        screen.say(f"no view of project {project.name} has several versions; give the project versions=[...]")
+        screen.say(
+            f"no view of project {project.name} has several versions; give the project "
+            "versions=[...]"
+        )
 
 
 def _table(versions: Sequence[ViewVersion]) -> RenderableType:
@@ -76,8 +95,20 @@ def _table(versions: Sequence[ViewVersion]) -> RenderableType:
     rows = []
     for version in versions:
         states = list(version.state.values())
-        alike = states[0] if len(set(states)) == 1 else ", ".join(f"{name} {state}" for name, state in version.state.items())
-        rows.append([version.view, version.version, "read" if version.promoted else "", alike, "; ".join(version.models)])
+        alike = (
+            states[0]
+            if len(set(states)) == 1
+            else ", ".join(f"{name} {state}" for name, state in version.state.items())
+        )
+        rows.append(
+            [
+                version.view,
+                version.version,
+                "read" if version.promoted else "",
+                alike,
+                "; ".join(version.models),
+            ]
+        )
     return ShownTable("", ["view", "version", "by name", "state", "read by"], rows)
 
 
@@ -96,7 +127,9 @@ COMMAND = Actions(
         "promote": Verb(
             promote,
             [
-                Positional("version", metavar="VERSION", help="a view and its version, such as user@2"),
+                Positional(
+                    "version", metavar="VERSION", help="a view and its version, such as user@2"
+                ),
                 *_COMMON,
                 *options.confirmation("read"),
                 *options.as_json(),
@@ -107,8 +140,16 @@ COMMAND = Actions(
         ),
         "rollback": Verb(
             rollback,
-            [Positional("view", metavar="VIEW", help="the name of a view"), *_COMMON, *options.confirmation("read"), *options.as_json()],
-            help="Let the bare name of a view read the previous version; repeated, the one before it.",
+            [
+                Positional("view", metavar="VIEW", help="the name of a view"),
+                *_COMMON,
+                *options.confirmation("read"),
+                *options.as_json(),
+            ],
+            help=(
+                "Let the bare name of a view read the previous version; repeated, the one before "
+                "it."
+            ),
             summary="read the previous version",
             examples=["headwater views rollback user"],
         ),

@@ -1,7 +1,8 @@
 """Compare a served model with its backtest and its training.
 
-What it delivered, week by week, is compared with what the backtest promised: a miss withdraws the recommendation. Its features, day by day,
-are compared with those of training: a drift is an alert only where a miss is shown too, or a share of statuses changed.
+What it delivered, week by week, is compared with what the backtest promised: a miss withdraws the
+recommendation. Its features, day by day, are compared with those of training: a drift is an alert
+only where a miss is shown too, or a share of statuses changed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 
 def run(args: Arguments, screen: Screen) -> None:
-    """Compare, print and write the page; the exit code is 1 where the promise was missed, or a drift is an alert."""
+    """Compare, print and write the page; the exit code is 1 where the promise was missed, or a
+    drift is an alert.
+    """
     loaded = load(args.project)
     model = loaded.project.model(args.model)
     page = options.output(args.output, "--output")
@@ -45,7 +48,11 @@ def run(args: Arguments, screen: Screen) -> None:
     if missing is not None:
         screen.warning(f"promise against delivery is not shown: {missing}")
     _show((None if delivery is None else delivery.result, drift, found), page, markdown, screen)
-    about = {"project": loaded.project.name, "model": model.name, "level": args.level or "as defined"}
+    about = {
+        "project": loaded.project.name,
+        "model": model.name,
+        "level": args.level or "as defined",
+    }
     promised = None if delivery is None else delivery.result
     watch_alerts.send(args, watch_alerts.alerts_of(promised, drift, about), about, screen)
     chosen = ("--model", model.name) if len(loaded.project.models) > 1 else ()
@@ -70,7 +77,11 @@ def _delivery(args: Arguments, loaded: LoadedProject, screen: Screen) -> Deliver
         from headwater.backtesting.promise import promised
         from headwater.definitions.level import Level
 
-        promise = promised(backtest_of(args.promise), args.promise_level, describes=(level or Level()).describe(model))
+        promise = promised(
+            backtest_of(args.promise),
+            args.promise_level,
+            describes=(level or Level()).describe(model),
+        )
     with screen.working("comparing"):
         return watch(
             model,
@@ -84,7 +95,10 @@ def _delivery(args: Arguments, loaded: LoadedProject, screen: Screen) -> Deliver
 
 
 def _show(
-    results: tuple[DeliveryResult | None, DriftResult | None, LevelLiftResult | None], page: Path, markdown: Path | None, screen: Screen
+    results: tuple[DeliveryResult | None, DriftResult | None, LevelLiftResult | None],
+    page: Path,
+    markdown: Path | None,
+    screen: Screen,
 ) -> None:
     """Print the results that there are, and write them as one page."""
     from headwater.reports import delivery_page, drift_page, level_lift_page
@@ -95,9 +109,17 @@ def _show(
     delivery, drift, lift = results
     write_page(page, to_html(delivery, drift, lift))
     rendered = [
-        *([] if delivery is None else [(delivery_page.to_table(delivery), delivery_page.to_markdown(delivery))]),
+        *(
+            []
+            if delivery is None
+            else [(delivery_page.to_table(delivery), delivery_page.to_markdown(delivery))]
+        ),
         *([] if drift is None else [(drift_page.to_table(drift), drift_page.to_markdown(drift))]),
-        *([] if lift is None else [(level_lift_page.to_table(lift), level_lift_page.to_markdown(lift))]),
+        *(
+            []
+            if lift is None
+            else [(level_lift_page.to_table(lift), level_lift_page.to_markdown(lift))]
+        ),
     ]
     if markdown is not None:
         markdown.write_text("\n".join(text for _, text in rendered), encoding="utf-8")
@@ -117,8 +139,17 @@ COMMAND = Verb(
         *options.models(),
         options.store()[0],
         *options.logs(),
-        option("--at", metavar="TIME", help="the time of the comparison: ISO 8601 with an offset (default: now)"),
-        option("--output", metavar="FILE", default="delivery.html", help="where the page goes (default: {default})"),
+        option(
+            "--at",
+            metavar="TIME",
+            help="the time of the comparison: ISO 8601 with an offset (default: now)",
+        ),
+        option(
+            "--output",
+            metavar="FILE",
+            default="delivery.html",
+            help="where the page goes (default: {default})",
+        ),
         option("--markdown", metavar="FILE", help="write the comparison as Markdown too"),
         *flags(),
         *watch_alerts.flags(),

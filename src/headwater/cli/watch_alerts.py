@@ -19,27 +19,39 @@ if TYPE_CHECKING:
 def flags() -> list[Flag]:
     """The option --webhook."""
     shown = (
-        "post alerts to this URL as JSON, once when each begins and once when it ends; signed if HEADWATER_WEBHOOK_SECRET is set "
-        "(default: HEADWATER_WEBHOOK)"
+        "post alerts to this URL as JSON, once when each begins and once when it ends; signed if "
+        "HEADWATER_WEBHOOK_SECRET is set (default: HEADWATER_WEBHOOK)"
     )
     return [option("--webhook", metavar="URL", envvar="HEADWATER_WEBHOOK", help=shown)]
 
 
-def alerts_of(delivery: DeliveryResult | None, drift: DriftResult | None, about: dict[str, str]) -> list[WatchAlert]:
+def alerts_of(
+    delivery: DeliveryResult | None, drift: DriftResult | None, about: dict[str, str]
+) -> list[WatchAlert]:
     """What fires. about: the labels of the project, model and level."""
     from headwater.monitoring.webhook import WatchAlert
 
-    missed = [WatchAlert("HeadwaterPromiseMissed", about, delivery.first_line)] if delivery is not None and delivery.withdrawn else []
+    missed = (
+        [WatchAlert("HeadwaterPromiseMissed", about, delivery.first_line)]
+        if delivery is not None and delivery.withdrawn
+        else []
+    )
     if drift is None:
         return missed
     drifts = [
         WatchAlert(
-            "HeadwaterDrift", {**about, "feature": feature.feature}, f"{feature.feature} moved away from training, and {feature.reason}."
+            "HeadwaterDrift",
+            {**about, "feature": feature.feature},
+            f"{feature.feature} moved away from training, and {feature.reason}.",
         )
         for feature in drift.alerts
     ]
     broken = [
-        WatchAlert("HeadwaterExpectationBroken", {**about, "subject": check.subject, "expectation": check.expectation}, f"{check}.")
+        WatchAlert(
+            "HeadwaterExpectationBroken",
+            {**about, "subject": check.subject, "expectation": check.expectation},
+            f"{check}.",
+        )
         for check in drift.broken
     ]
     return [*missed, *drifts, *broken]

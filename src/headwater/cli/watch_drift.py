@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def drifted(args: Arguments, model: Model, screen: Screen) -> DriftResult | None:
-    """Compute the drift, and keep it for `status`, metrics and the console; None, with a warning, where it cannot be computed."""
+    """Compute the drift, and keep it for `status`, metrics and the console; None, with a warning,
+    where it cannot be computed.
+    """
     from headwater.models.latest_results import LATEST_DRIFT
     from headwater.models.registry import ModelRegistry
     from headwater.monitoring.drift import drift
@@ -23,7 +25,11 @@ def drifted(args: Arguments, model: Model, screen: Screen) -> DriftResult | None
     try:
         with screen.working("comparing features"):
             found = drift(
-                model, args.level, data_dir=options.data_dir(args), models=args.models, at=options.timestamp(args.at, "--at")
+                model,
+                args.level,
+                data_dir=options.data_dir(args),
+                models=args.models,
+                at=options.timestamp(args.at, "--at"),
             ).result
     except DataError as error:
         screen.warning(f"drift is not shown: {error}")

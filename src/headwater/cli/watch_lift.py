@@ -21,12 +21,36 @@ def flags() -> list[Flag]:
     return section(
         "Lift by freshness",
         [
-            switch("--lift", help="show what each level would have given for the served requests; trains a model for each level and view"),
-            option("--since", metavar="TIME", help="requests from then on: ISO 8601 with an offset (default: 140 days before --at)"),
+            switch(
+                "--lift",
+                help=(
+                    "show what each level would have given for the served requests; trains a "
+                    "model for each level and view"
+                ),
+            ),
+            option(
+                "--since",
+                metavar="TIME",
+                help=(
+                    "requests from then on: ISO 8601 with an offset (default: 140 days before --at)"
+                ),
+            ),
             switch("--no-views", help="compare levels only: no model for each view"),
-            several("--break-even-of", metavar="[NAME=]VALUE", help="the least lift worth its cost, of a level or view, or of all"),
-            several("--cost", metavar="NAME=MONEY", help="what a level or view costs a day, for what a change saves"),
-            option("--maturity", metavar="DURATION", help="how long after a request its outcome may come, where the labels do not say"),
+            several(
+                "--break-even-of",
+                metavar="[NAME=]VALUE",
+                help="the least lift worth its cost, of a level or view, or of all",
+            ),
+            several(
+                "--cost",
+                metavar="NAME=MONEY",
+                help="what a level or view costs a day, for what a change saves",
+            ),
+            option(
+                "--maturity",
+                metavar="DURATION",
+                help="how long after a request its outcome may come, where the labels do not say",
+            ),
         ],
     )
 
@@ -64,7 +88,9 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
             options=how,
             resources=options.resources(args, on_progress),
         )
-    LATEST_LEVEL_LIFT.write(ModelRegistry(args.models), lifts.result.model, lifts.result.served, lifts.result)
+    LATEST_LEVEL_LIFT.write(
+        ModelRegistry(args.models), lifts.result.model, lifts.result.served, lifts.result
+    )
     return lifts
 
 
@@ -82,7 +108,9 @@ def _experiments(args: Arguments, loaded: LoadedProject) -> dict[str, Estimate]:
             continue
         levels = {arm.name: arm.level for arm in result.arms if arm.model == model}
         estimates |= {
-            levels[metric.arm]: metric.lift for metric in result.deciding if metric.arm in levels and math.isfinite(metric.lift.value)
+            levels[metric.arm]: metric.lift
+            for metric in result.deciding
+            if metric.arm in levels and math.isfinite(metric.lift.value)
         }
     return estimates
 
@@ -97,7 +125,10 @@ def _numbers(given: tuple[str, ...], flag: str, *, all_of: bool = False) -> dict
         except ValueError:
             numbers[name] = -1.0
         if not 0 <= numbers[name] < float("inf") or not (equals or all_of):
-            raise UsageError(f"{flag} {text!r}: give {'VALUE or ' if all_of else ''}NAME=VALUE with a number of 0 or more")
+            raise UsageError(
+                f"{flag} {text!r}: give {'VALUE or ' if all_of else ''}NAME=VALUE with a number "
+                "of 0 or more"
+            )
     if "" in numbers and len(numbers) > 1:
         raise UsageError(f"{flag} is given for all and by name; give one of the two")
     return numbers

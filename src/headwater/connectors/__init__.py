@@ -1,4 +1,6 @@
-"""Implementations of connectors, looked up by the spec that a definition holds; a `Connector` reads itself."""
+"""Implementations of connectors, looked up by the spec that a definition holds; a `Connector` reads
+itself.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ _SCANS: Mapping[str, str] = {
     "Frame": "headwater.connectors.frame",
 }
 
-ENDINGS: Mapping[str, str] = {"ParquetFiles": ".parquet", "CsvFiles": ".csv", "JsonLinesFiles": ".jsonl"}  # of files in a folder
+# of files in a folder
+ENDINGS: Mapping[str, str] = {
+    "ParquetFiles": ".parquet",
+    "CsvFiles": ".csv",
+    "JsonLinesFiles": ".jsonl",
+}
 
 
 def scan(table: Table) -> pl.LazyFrame:
@@ -40,5 +47,7 @@ def with_file(table: Files, column: str) -> pl.LazyFrame:
     Raises:
         DataError, ConnectError: as `scan`.
     """
-    frame: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(table, file=column)
+    frame: pl.LazyFrame = importlib.import_module(_SCANS[type(table).__name__]).scan(
+        table, file=column
+    )
     return frame

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DbtModel(Connector, called="dbt"):
-    """A model, seed, snapshot or source of a dbt project, as history or labels: what `dbt build` has made of it.
+    """A model, seed, snapshot or source of a dbt project, as history or labels: what `dbt build`
+    has made of it.
 
     Args:
         manifest: `target/manifest.json` of the project.
         name: of the model, as in `ref()`; of a source, `source.table`; or a unique id.
-        url: of the database that has its table, as for `sql`; not needed for external models of dbt-duckdb, which are files.
+        url: of the database that has its table, as for `sql`; not needed for external models of
+            dbt-duckdb, which are files.
 
     Raises:
         DefinitionError: an empty name.
@@ -73,16 +75,26 @@ class DbtModel(Connector, called="dbt"):
         node = self._node()
         config: Mapping[str, Any] = node.get("config") or {}
         location = (
-            config.get("location") or (config.get("external") or {}).get("location") or (node.get("meta") or {}).get("external_location")
+            config.get("location")
+            or (config.get("external") or {}).get("location")
+            or (node.get("meta") or {}).get("external_location")
         )
-        if config.get("materialized") == "external" or (location and node.get("resource_type") == "source"):
-            path = str(location or f"{node.get('alias') or node['name']}.{config.get('format', 'parquet')}").format(name=node["name"])
+        if config.get("materialized") == "external" or (
+            location and node.get("resource_type") == "source"
+        ):
+            path = str(
+                location or f"{node.get('alias') or node['name']}.{config.get('format', 'parquet')}"
+            ).format(name=node["name"])
             return as_table(path, f"dbt model {self.name!r}")
         if config.get("materialized") == "ephemeral":
-            raise DataError(f"dbt model {self.name!r} is ephemeral: it has no table; materialize it as a table or view")
+            raise DataError(
+                f"dbt model {self.name!r} is ephemeral: it has no table; materialize it as a "
+                "table or view"
+            )
         if self.url is None:
             raise DefinitionError(
-                f"dbt model {self.name!r} is the table {_relation(node)} of a database; give its url=, such as hw.env('WAREHOUSE_URL')"
+                f"dbt model {self.name!r} is the table {_relation(node)} of a database; give its "
+                "url=, such as hw.env('WAREHOUSE_URL')"
             )
         return sql(_relation(node), url=self.url)
 
@@ -91,15 +103,29 @@ class DbtModel(Connector, called="dbt"):
         try:
             manifest = msgspec.json.decode(Path(path).read_bytes())
         except OSError as error:
-            raise DataError(f"no manifest at {self.manifest}: {error.strerror}. `dbt parse` writes it to target/manifest.json") from error
+            raise DataError(
+                f"no manifest at {self.manifest}: {error.strerror}. `dbt parse` writes it to "
+                "target/manifest.json"
+            ) from error
         except msgspec.DecodeError as error:
             raise DataError(f"{self.manifest} is not a manifest of dbt: {error}") from error
-        nodes = [n for part in ("nodes", "sources") for n in (manifest.get(part) or {}).values() if n.get("resource_type") in _TABLES]
+        nodes = [
+            n
+            for part in ("nodes", "sources")
+            for n in (manifest.get(part) or {}).values()
+            if n.get("resource_type") in _TABLES
+        ]
         chosen = [n for n in nodes if self.name in _names(n)]
         if not chosen:
-            raise DataError(f"dbt has no model {self.name!r} in {self.manifest}; {nearest(self.name, {n['name'] for n in nodes})}")
+            raise DataError(
+                f"dbt has no model {self.name!r} in {self.manifest}; "
+                f"{nearest(self.name, {n['name'] for n in nodes})}"
+            )
         if len(chosen) > 1:
-            raise DataError(f"{self.name!r} is {', '.join(n['unique_id'] for n in chosen)} in {self.manifest}; give one of these")
+            raise DataError(
+                f"{self.name!r} is {', '.join(n['unique_id'] for n in chosen)} in "
+                f"{self.manifest}; give one of these"
+            )
         node: Mapping[str, Any] = chosen[0]
         return node
 
@@ -117,7 +143,9 @@ def _relation(node: Mapping[str, Any]) -> str:
     if node.get("relation_name"):
         return str(node["relation_name"])
     table = node.get("alias") or node.get("identifier") or node["name"]
-    return ".".join(f'"{part}"' for part in (node.get("database"), node.get("schema"), table) if part)
+    return ".".join(
+        f'"{part}"' for part in (node.get("database"), node.get("schema"), table) if part
+    )
 
 
 dbt = DbtModel

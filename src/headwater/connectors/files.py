@@ -22,8 +22,8 @@ ICEBERG_METADATA: Final = ("metadata", "*.metadata.json")
 class FileList:
     """The files of a table.
 
-    root: what their names begin with, to the slash of the folder below which `column=value` is a partition. names: as they are
-    opened, sorted; never none.
+    root: what their names begin with, to the slash of the folder below which `column=value` is a
+    partition. names: as they are opened, sorted; never none.
     """
 
     root: str
@@ -31,10 +31,11 @@ class FileList:
 
 
 def found(path: str, ending: str) -> FileList:
-    """The files that `path` names: a file, what a glob matches, or those of a folder that end with `ending`.
+    """The files that `path` names: a file, what a glob matches, or those of a folder that end with
+    `ending`.
 
-    Of a glob and a folder, names below it that begin with "_" or "." are left out, as Spark, pyarrow and DuckDB do: files that are not
-    written yet, and the known facts about the others.
+    Of a glob and a folder, names below it that begin with "_" or "." are left out, as Spark,
+    pyarrow and DuckDB do: files that are not written yet, and the known facts about the others.
 
     Raises:
         DataError: nothing is there, a file is empty, or the folder is a table of Delta or Iceberg.
@@ -50,9 +51,14 @@ def found(path: str, ending: str) -> FileList:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.filename}: {error.strerror}") from error
     if len(empty) == len(files.names):
-        raise DataError(f"{path} is empty: it has no bytes, so no columns either; write the table again")
+        raise DataError(
+            f"{path} is empty: it has no bytes, so no columns either; write the table again"
+        )
     if empty and ending != LINES:
-        raise DataError(f"{path}: {listed(empty)} is empty: it has no bytes, so no columns either; write it again, or remove it")
+        raise DataError(
+            f"{path}: {listed(empty)} is empty: it has no bytes, so no columns either; write it "
+            "again, or remove it"
+        )
     return files
 
 
@@ -64,7 +70,11 @@ def _files(path: str, given: Path, ending: str) -> FileList:
         return FileList(_prefix(given.parent), [str(given)])
     root = fixed_folder(str(given))
     matches = [settings.in_project(name) for name in named(path)]
-    names = {n for match in matches for n in (_walked(_prefix(match), ending) if match.is_dir() else [str(match)])}
+    names = {
+        n
+        for match in matches
+        for n in (_walked(_prefix(match), ending) if match.is_dir() else [str(match)])
+    }
     if not asks_for_hidden(path):
         names = {name for name in names if not hidden(name.removeprefix(root))}
     return FileList(root, sorted(names))
@@ -73,7 +83,11 @@ def _files(path: str, given: Path, ending: str) -> FileList:
 def fixed_folder(path: str) -> str:
     """The folder of a file or of a glob: its segments before the first with a pattern.
 
-    >>> fixed_folder("events/day=*/x.parquet"), fixed_folder("s3://shop/a/b.parquet"), fixed_folder("b.parquet")
+    >>> (
+    ...     fixed_folder("events/day=*/x.parquet"),
+    ...     fixed_folder("s3://shop/a/b.parquet"),
+    ...     fixed_folder("b.parquet"),
+    ... )
     ('events/', 's3://shop/a/', '')
     """
     first = _GLOB.search(path)
@@ -81,7 +95,9 @@ def fixed_folder(path: str) -> str:
 
 
 HIDDEN: Final = r"(^|/)(\.|_[^=/]*(/|$))"
-"""Of a path below a table's root: a segment that begins with "." or "_", and is not a partition `_column=value`."""
+"""Of a path below a table's root: a segment that begins with "." or "_", and is not a partition
+`_column=value`.
+"""
 
 
 def hidden(below: str) -> bool:
@@ -115,7 +131,9 @@ def _walked(root: str, ending: str) -> Iterator[str]:
 
     for parent, folders, names in os.walk(root or ".", onerror=refuse):
         folders[:] = [name for name in folders if not hidden(name)]
-        yield from (str(Path(parent, name)) for name in names if name.endswith(ending) and not hidden(name))
+        yield from (
+            str(Path(parent, name)) for name in names if name.endswith(ending) and not hidden(name)
+        )
 
 
 def _nothing(path: str, given: Path, ending: str) -> DataError:
@@ -124,8 +142,8 @@ def _nothing(path: str, given: Path, ending: str) -> DataError:
     held = sorted(p.name for p in given.iterdir())
     skipped = "; names that begin with _ or . are left out" if any(map(hidden, held)) else ""
     return DataError(
-        f"the folder {path} has no file that ends with {ending!r}; it holds {listed(held) or 'nothing'}{skipped}. Name another folder, a "
-        "file or a glob"
+        f"the folder {path} has no file that ends with {ending!r}; it holds "
+        f"{listed(held) or 'nothing'}{skipped}. Name another folder, a file or a glob"
     )
 
 
@@ -136,7 +154,12 @@ def _refuse_managed(path: str, files: FileList) -> None:
         DataError: there is its log, or its metadata.
     """
     folders = {name.rpartition("/")[0] for name in files.names}
-    inner = {parent for folder in folders for parent in (Path(folder), *Path(folder).parents) if f"{parent}/".startswith(files.root)}
+    inner = {
+        parent
+        for folder in folders
+        for parent in (Path(folder), *Path(folder).parents)
+        if f"{parent}/".startswith(files.root)
+    }
     for folder in sorted({*inner, *map(Path, table_folders(files.root))}):
         if (folder / DELTA_LOG).is_dir():
             raise delta_as_files(path, str(folder))
@@ -146,7 +169,8 @@ def _refuse_managed(path: str, files: FileList) -> None:
 
 
 def table_folders(root: str) -> Iterator[str]:
-    """The folders that may be the table's own, if a folder has its files: itself, and those above its partitions and its "data".
+    """The folders that may be the table's own, if a folder has its files: itself, and those above
+    its partitions and its "data".
 
     >>> [*table_folders("/lake/t/data/day=1/")]
     ['/lake/t/data/day=1', '/lake/t/data', '/lake/t']
@@ -161,16 +185,17 @@ def table_folders(root: str) -> Iterator[str]:
 def delta_as_files(path: str, folder: str) -> DataError:
     """The error for the path of a Delta table's folder."""
     return DataError(
-        f"{path} holds a Delta table: {folder} has a {DELTA_LOG}, so rows that were deleted or rewritten would count. Give "
-        f"hw.delta({folder!r})"
+        f"{path} holds a Delta table: {folder} has a {DELTA_LOG}, so rows that were deleted or "
+        f"rewritten would count. Give hw.delta({folder!r})"
     )
 
 
 def iceberg_as_files(path: str, folder: str) -> DataError:
     """The error for the path of an Iceberg table's folder."""
     return DataError(
-        f"{path} holds an Iceberg table: {folder}/{ICEBERG_METADATA[0]} has its metadata, so rows that were deleted or rewritten would "
-        "count. Give hw.iceberg('namespace.table', catalog=...), or hw.iceberg(path) with the path of its current .metadata.json"
+        f"{path} holds an Iceberg table: {folder}/{ICEBERG_METADATA[0]} has its metadata, so rows "
+        "that were deleted or rewritten would count. Give hw.iceberg('namespace.table', "
+        "catalog=...), or hw.iceberg(path) with the path of its current .metadata.json"
     )
 
 
@@ -180,16 +205,24 @@ def missing(path: str) -> DataError:
     if not local_path.parent.is_dir():
         return DataError(f"no file at {path}; its folder does not exist")
     siblings = [p.name for p in local_path.parent.iterdir()]
-    where = f"in {local_path.parent}: {nearest(local_path.name, siblings)}" if siblings else f"the folder {local_path.parent} is empty"
+    where = (
+        f"in {local_path.parent}: {nearest(local_path.name, siblings)}"
+        if siblings
+        else f"the folder {local_path.parent} is empty"
+    )
     return DataError(f"no file at {path}; {where}")
 
 
 def named(path: str) -> list[str]:
-    """The file of that name, or what the glob finds, sorted; as `path` names them, so they do not depend on the working folder."""
+    """The file of that name, or what the glob finds, sorted; as `path` names them, so they do not
+    depend on the working folder.
+    """
     local_path = settings.in_project(path)
     if local_path.is_file():
         return [path]
     pattern_path = Path(path)
     folder = Path(pattern_path.anchor) if pattern_path.anchor else settings.in_project(".")
     pattern = str(pattern_path.relative_to(pattern_path.anchor))
-    return sorted(str(p if pattern_path.anchor else p.relative_to(folder)) for p in folder.glob(pattern))
+    return sorted(
+        str(p if pattern_path.anchor else p.relative_to(folder)) for p in folder.glob(pattern)
+    )

@@ -1,4 +1,6 @@
-"""Apache Iceberg tables: a snapshot of a catalog's table, whose files polars scans; the one place that needs the extra `iceberg`."""
+"""Apache Iceberg tables: a snapshot of a catalog's table, whose files polars scans; the one place
+that needs the extra `iceberg`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from headwater import settings
 from headwater.connectors import remote
 from headwater.connectors.snapshots import VersionedTable, version_within
 from headwater.definitions.urls import checked_options, is_url, place
-from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, given, listed, nearest
+from headwater.errors import (
+    ConnectError,
+    DataError,
+    DefinitionError,
+    HeadwaterError,
+    MissingExtraError,
+    given,
+    listed,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -28,18 +39,24 @@ _EMPTY = 0  # the version of a table that no row was ever written to; ids of sna
 class IcebergTable(VersionedTable, called="iceberg"):
     """A table of Apache Iceberg, as history or labels; needs the extra `headwater[iceberg]`.
 
-    A call such as `dataset` or `backtest` reads one snapshot, which stands in its manifest or record, and `reproduce` reads that snapshot
-    again. Files without an event in reach are not read, nor are columns that nothing needs. Deleted rows are left out.
+    A call such as `dataset` or `backtest` reads one snapshot, which stands in its manifest or
+    record, and `reproduce` reads that snapshot again. Files without an event in reach are not read,
+    nor are columns that nothing needs. Deleted rows are left out.
 
     Args:
-        table: `namespace.table` in a catalog; or the path or URL of a metadata file, `....metadata.json`, read without a catalog.
-        catalog: the catalog's name in `.pyiceberg.yaml` or the environment; None is the default one.
-        properties: further settings of the catalog and its store, as pyiceberg names them: `{"type": "rest", "uri": "https://catalog",
-            "token": hw.env("TOKEN"), "s3.region": "eu-north-1"}`. They are in no fingerprint and never shown, except the address.
-        snapshot_id: the id of a snapshot; None is the current one when a call first reads the table.
+        table: `namespace.table` in a catalog; or the path or URL of a metadata file,
+            `....metadata.json`, read without a catalog.
+        catalog: the catalog's name in `.pyiceberg.yaml` or the environment; None is the default
+            one.
+        properties: further settings of the catalog and its store, as pyiceberg names them:
+            `{"type": "rest", "uri": "https://catalog", "token": hw.env("TOKEN"), "s3.region":
+            "eu-north-1"}`. They are in no fingerprint and never shown, except the address.
+        snapshot_id: the id of a snapshot; None is the current one when a call first reads the
+            table.
 
     Raises:
-        DefinitionError: a table without a namespace, an id that is not a number, or properties that are not a mapping.
+        DefinitionError: a table without a namespace, an id that is not a number, or properties that
+            are not a mapping.
 
     >>> iceberg("shop.payments", properties={"type": "rest", "uri": "https://catalog.example.org"})
     IcebergTable(shop.payments)
@@ -47,7 +64,9 @@ class IcebergTable(VersionedTable, called="iceberg"):
 
     table: str
     catalog: str | None = None
-    properties: Mapping[str, object] = field(default_factory=dict, repr=False, metadata={"fingerprint": False})
+    properties: Mapping[str, object] = field(
+        default_factory=dict, repr=False, metadata={"fingerprint": False}
+    )
     snapshot_id: int | None = field(default=None, metadata={"fingerprint": "given"})
     address: str = field(default="", repr=False)
 
@@ -60,16 +79,25 @@ class IcebergTable(VersionedTable, called="iceberg"):
         snapshot_id: int | None = None,
     ) -> None:
         if not isinstance(table, str | PathLike):
-            raise DefinitionError(f"iceberg(): table is {given(table)}; give namespace.table, or the path of a metadata file")
+            raise DefinitionError(
+                f"iceberg(): table is {given(table)}; give namespace.table, or the path of a "
+                "metadata file"
+            )
         name = fspath(table)
         if name.endswith(_METADATA):
             name = place(name)
         elif "." not in name.strip(".") or "/" in name:
             raise DefinitionError(
-                f"iceberg(): table is {name!r}; give namespace.table, such as 'shop.payments', or the path of a metadata file that ends with {_METADATA}"
+                f"iceberg(): table is {name!r}; give namespace.table, such as 'shop.payments', or "
+                f"the path of a metadata file that ends with {_METADATA}"
             )
-        if snapshot_id is not None and (not isinstance(snapshot_id, int) or isinstance(snapshot_id, bool) or snapshot_id <= 0):
-            raise DefinitionError(f"iceberg(): snapshot_id is {given(snapshot_id)}; give the id of a snapshot, or None for the current one")
+        if snapshot_id is not None and (
+            not isinstance(snapshot_id, int) or isinstance(snapshot_id, bool) or snapshot_id <= 0
+        ):
+            raise DefinitionError(
+                f"iceberg(): snapshot_id is {given(snapshot_id)}; give the id of a snapshot, or "
+                "None for the current one"
+            )
         known = checked_options(properties, "properties")
         uri = known.get("uri", "")
         self._set(
@@ -81,10 +109,15 @@ class IcebergTable(VersionedTable, called="iceberg"):
         )
 
     def __str__(self) -> str:
-        return self.table if self.snapshot_id is None else f"snapshot {self.snapshot_id} of {self.table}"
+        return (
+            self.table
+            if self.snapshot_id is None
+            else f"snapshot {self.snapshot_id} of {self.table}"
+        )
 
     def scan(self) -> pl.LazyFrame:
-        """The rows of the snapshot, as a lazy frame: files, row groups and columns that are not needed are not read.
+        """The rows of the snapshot, as a lazy frame: files, row groups and columns that are not
+        needed are not read.
 
         Raises:
             MissingExtraError: pyiceberg is not installed.
@@ -95,9 +128,14 @@ class IcebergTable(VersionedTable, called="iceberg"):
         version = self._version(table)
         if version != _EMPTY and table.snapshot_by_id(version) is None:
             kept = [snapshot.snapshot_id for snapshot in table.metadata.snapshots]
-            last = f"; the last of its {len(kept)} snapshots is {kept[-1]}" if kept else ", and no snapshot at all"
+            last = (
+                f"; the last of its {len(kept)} snapshots is {kept[-1]}"
+                if kept
+                else ", and no snapshot at all"
+            )
             raise DataError(
-                f"{self.table} has no snapshot {version}{last}. An expired snapshot cannot be read again; give another snapshot_id=, or none"
+                f"{self.table} has no snapshot {version}{last}. An expired snapshot cannot be "
+                "read again; give another snapshot_id=, or none"
             )
         try:
             refused = version != _EMPTY and _deletes_by_value(table, version)
@@ -105,15 +143,17 @@ class IcebergTable(VersionedTable, called="iceberg"):
             frame = (
                 pl.scan_iceberg(table, storage_options=options).head(0)
                 if version == _EMPTY
-                else pl.scan_iceberg(table, storage_options=options, snapshot_id=self._fixed(table, version))
+                else pl.scan_iceberg(
+                    table, storage_options=options, snapshot_id=self._fixed(table, version)
+                )
             )
             frame.collect_schema()
         except Exception as error:  # noqa: BLE001 (as in _load)
             raise self._error(error) from None
         if refused:
             raise DataError(
-                f"{self.table} has equality delete files, which cannot be read; compact the table (rewrite_data_files), or let its writer delete "
-                "by position or by copying"
+                f"{self.table} has equality delete files, which cannot be read; compact the table "
+                "(rewrite_data_files), or let its writer delete by position or by copying"
             )
         return frame
 
@@ -136,9 +176,13 @@ class IcebergTable(VersionedTable, called="iceberg"):
         return version_within(self, lambda: _EMPTY if current is None else current.snapshot_id)
 
     def _fixed(self, table: Table, version: int) -> int | None:
-        """The snapshot to be read with the columns that it was written with; None for the current one, with those of the table today."""
+        """The snapshot to be read with the columns that it was written with; None for the current
+        one, with those of the table today.
+        """
         current = table.current_snapshot()
-        is_current = self.snapshot_id is None and current is not None and current.snapshot_id == version
+        is_current = (
+            self.snapshot_id is None and current is not None and current.snapshot_id == version
+        )
         return None if is_current else version
 
     def _load(self) -> Table:
@@ -152,13 +196,19 @@ class IcebergTable(VersionedTable, called="iceberg"):
         properties = {name: str(value) for name, value in remote.resolved(self.properties).items()}
         try:
             if self.table.endswith(_METADATA):
-                where = self.table if is_url(self.table) else settings.in_project(self.table).absolute().as_uri()
+                where = (
+                    self.table
+                    if is_url(self.table)
+                    else settings.in_project(self.table).absolute().as_uri()
+                )
                 return StaticTable.from_metadata(where, properties)
             catalog = load_catalog(self.catalog, **properties)
             try:
                 return catalog.load_table(self.table)
             except NoSuchTableError:
-                raise DataError(f"the catalog has no table {self.table!r}; {_tables_near(catalog, self.table)}") from None
+                raise DataError(
+                    f"the catalog has no table {self.table!r}; {_tables_near(catalog, self.table)}"
+                ) from None
         except HeadwaterError:
             raise
         except Exception as error:  # noqa: BLE001 (each catalog has errors of its own)
@@ -167,17 +217,19 @@ class IcebergTable(VersionedTable, called="iceberg"):
     def _error(self, error: Exception) -> DataError | ConnectError:
         if isinstance(error, ModuleNotFoundError) or "not installed" in str(error):
             return DataError(
-                f"{self.table} cannot be read: {error}. Install what its catalog or store needs, such as pip install 'pyiceberg[glue]'"
+                f"{self.table} cannot be read: {error}. Install what its catalog or store needs, "
+                "such as pip install 'pyiceberg[glue]'"
             )
         if type(error).__module__.startswith(("requests", "sqlalchemy", "botocore")):
             text = remote.table_error(error, self.table, self.properties, "from its catalog")
             return ConnectError(
-                f"{str(text).partition(' (Background')[0].rstrip('.')}. Check catalog= and properties=, and that the catalog can be reached"
+                f"{str(text).partition(' (Background')[0].rstrip('.')}. Check catalog= and "
+                "properties=, and that the catalog can be reached"
             )
         if isinstance(error, ValueError) and "URI missing" in str(error):
             return DataError(
-                f"{self.table}: nothing says where the catalog {self.catalog or 'default'!r} is; give properties={{'uri': ...}}, or describe it in "
-                ".pyiceberg.yaml"
+                f"{self.table}: nothing says where the catalog {self.catalog or 'default'!r} is; "
+                "give properties={'uri': ...}, or describe it in .pyiceberg.yaml"
             )
         return remote.table_error(error, self.table, self.properties, "as an Iceberg table")
 
@@ -187,14 +239,24 @@ def _deletes_by_value(table: Table, version: int) -> bool:
     from pyiceberg.manifest import DataFileContent, ManifestContent
 
     snapshot = table.snapshot_by_id(version)
-    manifests = [] if snapshot is None else [m for m in snapshot.manifests(table.io) if m.content == ManifestContent.DELETES]
+    manifests = (
+        []
+        if snapshot is None
+        else [m for m in snapshot.manifests(table.io) if m.content == ManifestContent.DELETES]
+    )
     entries = (entry for manifest in manifests for entry in manifest.fetch_manifest_entry(table.io))
     return any(entry.data_file.content == DataFileContent.EQUALITY_DELETES for entry in entries)
 
 
 def _storage_options(table: Table) -> dict[str, object]:
-    """How polars reads the files: what the user gave, and what a catalog may have handed out, such as credentials for this table."""
-    properties = {name: value for name, value in table.io.properties.items() if name.startswith(("s3.", "gcs.", "adls.", "hdfs."))}
+    """How polars reads the files: what the user gave, and what a catalog may have handed out, such
+    as credentials for this table.
+    """
+    properties = {
+        name: value
+        for name, value in table.io.properties.items()
+        if name.startswith(("s3.", "gcs.", "adls.", "hdfs."))
+    }
     if not properties:
         return {}
     plain = str(properties.get("s3.endpoint", "")).startswith("http:")
@@ -206,7 +268,10 @@ def _tables_near(catalog: Catalog, table: str) -> str:
     try:
         spaces = [".".join(name) for name in catalog.list_namespaces()]
         if namespace not in spaces and "." not in namespace:
-            return f"nor a namespace {namespace!r}; it has {listed(sorted(spaces)) or 'none'}. Check catalog= and properties="
+            return (
+                f"nor a namespace {namespace!r}; it has {listed(sorted(spaces)) or 'none'}. Check "
+                "catalog= and properties="
+            )
         return nearest(table, [".".join(name) for name in catalog.list_tables(namespace)])
     except Exception:  # noqa: BLE001 (only a hint: a catalog may refuse to list)
         return f"look at the namespace {namespace!r}"

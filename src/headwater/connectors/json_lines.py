@@ -26,7 +26,9 @@ def scan(spec: JsonLinesFiles, *, file: str | None = None) -> pl.LazyFrame:
 
     try:
         frame = (
-            remote.scan(spec, read, ENDING, file=file) if spec.is_remote else read(found(spec.path, ENDING).names, include_file_paths=file)
+            remote.scan(spec, read, ENDING, file=file)
+            if spec.is_remote
+            else read(found(spec.path, ENDING).names, include_file_paths=file)
         )
         frame.collect_schema()
     except (OSError, PolarsError) as error:

@@ -35,7 +35,8 @@ _REQUESTS: Final = 16  # footers of a store that are read at the same time
 
 
 def scan(spec: ParquetFiles, *, file: str | None = None) -> pl.LazyFrame:
-    """The files as a lazy frame, so that columns, partitions and row groups that are not needed are not read.
+    """The files as a lazy frame, so that columns, partitions and row groups that are not needed are
+    not read.
 
     file: the name of an added column with the file of each row.
     """
@@ -52,17 +53,30 @@ def layout(spec: ParquetFiles) -> Layout:
     if spec.is_remote:
         return once_per_call(f"files of {spec.fingerprint}", lambda: _remote_layout(spec))
     files = found(spec.path, ENDING)
-    return _layout(spec.path, files, {name: _footer(name, spec.path, _written(name)) for name in files.names})
+    return _layout(
+        spec.path, files, {name: _footer(name, spec.path, _written(name)) for name in files.names}
+    )
 
 
 def _remote_layout(spec: ParquetFiles) -> Layout:
     files = remote.found(spec, ENDING)
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        schemas = dict(zip(files.names, pool.map(lambda name: remote.footer(spec, name), files.names), strict=True))
+        schemas = dict(
+            zip(
+                files.names,
+                pool.map(lambda name: remote.footer(spec, name), files.names),
+                strict=True,
+            )
+        )
     return _layout(spec.path, files, schemas, remote.DATA | remote.resolved(spec.storage_options))
 
 
-def _layout(path: str, files: FileList, schemas: Mapping[str, Schema], options: Mapping[str, object] | None = None) -> Layout:
+def _layout(
+    path: str,
+    files: FileList,
+    schemas: Mapping[str, Schema],
+    options: Mapping[str, object] | None = None,
+) -> Layout:
     shared = shared_schema(schemas, path)
     alike = all(schema is shared or schema == shared for schema in schemas.values())
     plain = Layout(files.root, files.names, None if alike else shared, None, options)
@@ -73,18 +87,27 @@ def _layout(path: str, files: FileList, schemas: Mapping[str, Schema], options: 
     rows = plain.scan(file=FILE)
     for column in held:
         check_held(rows, parts, column, path)
-    return replace(plain, parts=parts.with_columns(pl.col(column).cast(dtype) for column, dtype in held.items()))
+    return replace(
+        plain,
+        parts=parts.with_columns(pl.col(column).cast(dtype) for column, dtype in held.items()),
+    )
 
 
 @lru_cache(maxsize=100_000)
 def _footer(name: str, path: str, _written: tuple[int, int]) -> Schema:
     """The columns of a file of this machine."""
     try:
-        return _shared(tuple(pl.scan_parquet(name, glob=False, hive_partitioning=False).collect_schema().items()))
+        return _shared(
+            tuple(
+                pl.scan_parquet(name, glob=False, hive_partitioning=False).collect_schema().items()
+            )
+        )
     except (OSError, PolarsError) as error:
         of = "" if name.endswith(path) else f"{name}: "
         others = "Give hw.csv(path) or hw.json_lines(path) for such files, or write them as parquet"
-        raise DataError(f"{path} cannot be read as parquet: {of}{read_error(error)}. {others}") from error
+        raise DataError(
+            f"{path} cannot be read as parquet: {of}{read_error(error)}. {others}"
+        ) from error
 
 
 @lru_cache(maxsize=1_000)
@@ -102,7 +125,8 @@ def _written(name: str) -> tuple[int, int]:
 class Layout:
     """The files of a table, and how they are read as one.
 
-    schema: the columns of all files; None where each file has the same. parts: the partitions of each file; None without.
+    schema: the columns of all files; None where each file has the same. parts: the partitions of
+    each file; None without.
     options: of an object store.
     """
 
@@ -113,21 +137,31 @@ class Layout:
     options: Mapping[str, object] | None = field(default=None, repr=False)
 
     def scan(self, *, file: str | None = None) -> pl.LazyFrame:
-        """The rows, as a lazy frame. file: the name of an added column with the file of each row."""
+        """The rows, as a lazy frame. file: the name of an added column with the file of each
+        row.
+        """
         if self.parts is None:
             return self._files(file)
         columns = {name: dtype for name, dtype in self.parts.schema.items() if name != FILE}
         if not values_of(self.root):
             return self._files(file, hive_partitioning=True, hive_schema=columns)
-        rows = self._files(FILE).with_columns(partition(self.parts, name, dtype).alias(name) for name, dtype in columns.items())
-        return rows.drop(FILE) if file is None else rows.rename({FILE: file})  # polars would take the folders above for columns too
+        rows = self._files(FILE).with_columns(
+            partition(self.parts, name, dtype).alias(name) for name, dtype in columns.items()
+        )
+        # polars would take the folders above for columns too
+        return rows.drop(FILE) if file is None else rows.rename({FILE: file})
 
     def parts_of_files(self) -> list[ParquetPart]:
         """Each file as a table with the columns of the whole."""
         return [ParquetPart(replace(self, names=[name])) for name in self.names]
 
     def _files(self, file: str | None, **hive: object) -> pl.LazyFrame:
-        options: dict[str, object] = {"hive_partitioning": False, **hive, "glob": False, "include_file_paths": file}
+        options: dict[str, object] = {
+            "hive_partitioning": False,
+            **hive,
+            "glob": False,
+            "include_file_paths": file,
+        }
         if self.schema is not None:
             options |= {"schema": self.schema, "missing_columns": "insert", "cast_options": _CASTS}
         return pl.scan_parquet(list(self.names), storage_options=self.options, **options)  # type: ignore[arg-type]

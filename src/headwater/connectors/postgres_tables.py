@@ -39,10 +39,19 @@ def engine(text: str, *, wait: float = 30) -> sa.Engine:
     try:
         url = sa.make_url(text)
     except (ArgumentError, ValueError) as error:
-        raise UsageError("the database's URL cannot be read; write postgresql://user:password@host:5432/name") from error
+        raise UsageError(
+            "the database's URL cannot be read; write postgresql://user:password@host:5432/name"
+        ) from error
     if url.drivername not in NAMES:
-        raise UsageError(f"the database is {shown(url)!r}; give PostgreSQL: postgresql://user:password@host:5432/name")
-    return sa.create_engine(with_driver(url), poolclass=sa.NullPool, connect_args={"connect_timeout": max(2, round(wait))})
+        raise UsageError(
+            f"the database is {shown(url)!r}; give PostgreSQL: "
+            "postgresql://user:password@host:5432/name"
+        )
+    return sa.create_engine(
+        with_driver(url),
+        poolclass=sa.NullPool,
+        connect_args={"connect_timeout": max(2, round(wait))},
+    )
 
 
 def copy(connection: sa.Connection, statement: str, rows: Iterable[Sequence[object]]) -> None:
@@ -76,12 +85,16 @@ def shown(url: sa.URL) -> str:
 
 
 def read_only(text: str, statement_timeout: float) -> sa.Engine:
-    """As `engine`, read-only: every transaction is read-only, and a statement is cancelled after so many seconds."""
+    """As `engine`, read-only: every transaction is read-only, and a statement is cancelled after so
+    many seconds.
+    """
     read_only_engine = engine(text, wait=10)
 
     @sa.event.listens_for(read_only_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(statement_timeout * 1000)}")
+        connection.exec_driver_sql(
+            f"SET LOCAL statement_timeout = {round(statement_timeout * 1000)}"
+        )
 
     return read_only_engine

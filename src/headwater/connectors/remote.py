@@ -58,7 +58,9 @@ def scan(spec: Files, read: Read, ending: str, *, file: str | None = None) -> pl
     options = resolved(spec.storage_options)
     name = file or (_FILE if several else None)
     try:
-        read(url, storage_options=FIRST | options, glob=several, include_file_paths=name).collect_schema()
+        read(
+            url, storage_options=FIRST | options, glob=several, include_file_paths=name
+        ).collect_schema()
     except Exception as error:  # noqa: BLE001 (the library of a cloud, which polars asks for credentials, raises its own)
         raise _read_error(error, spec, ending) from None  # what it says may hold a credential
     rows = read(url, storage_options=DATA | options, glob=several, include_file_paths=name)
@@ -68,7 +70,8 @@ def scan(spec: Files, read: Read, ending: str, *, file: str | None = None) -> pl
 
 
 def found(spec: Files, ending: str) -> FileList:
-    """The files of a URL, as `files.found` finds those of a path; of a glob or a folder, the parquet files that have rows.
+    """The files of a URL, as `files.found` finds those of a path; of a glob or a folder, the
+    parquet files that have rows.
 
     Raises:
         ConnectError, DataError: as `scan`.
@@ -82,7 +85,8 @@ def found(spec: Files, ending: str) -> FileList:
         names = [name for name in names if not hidden(name.removeprefix(root))]
     if not names:
         raise DataError(
-            f"{spec.path}: no file is there that ends with {ending!r} and has rows; check the bucket and the pattern, or write the table first"
+            f"{spec.path}: no file is there that ends with {ending!r} and has rows; check the "
+            "bucket and the pattern, or write the table first"
         )
     return FileList(root, names)
 
@@ -94,7 +98,12 @@ def footer(spec: Files, name: str) -> pl.Schema:
         ConnectError, DataError: as `scan`.
     """
     try:
-        frame = pl.scan_parquet(name, glob=False, hive_partitioning=False, storage_options=FIRST | resolved(spec.storage_options))
+        frame = pl.scan_parquet(
+            name,
+            glob=False,
+            hive_partitioning=False,
+            storage_options=FIRST | resolved(spec.storage_options),
+        )
         return frame.collect_schema()
     except Exception as error:  # noqa: BLE001 (as `scan`)
         raise _read_error(error, replace(spec, path=name), ".parquet") from None
@@ -124,7 +133,13 @@ def _pattern(spec: Files, ending: str) -> tuple[str, bool]:
 def _any(spec: Files, pattern: str) -> bool:
     """Whether a store has an object of a pattern that is not empty."""
     try:
-        return pl.scan_lines(pattern, storage_options=FIRST | resolved(spec.storage_options)).head(1).collect().height > 0
+        return (
+            pl.scan_lines(pattern, storage_options=FIRST | resolved(spec.storage_options))
+            .head(1)
+            .collect()
+            .height
+            > 0
+        )
     except Exception as error:  # noqa: BLE001 (as `scan`)
         refusal = _read_error(error, spec, "")
         if isinstance(refusal, ConnectError):
@@ -134,8 +149,14 @@ def _any(spec: Files, pattern: str) -> bool:
 
 def resolved(options: Mapping[str, object]) -> dict[str, object]:
     """The options with what the environment says."""
-    with_secrets = {name: settings.secret(value.name) if isinstance(value, Env) else value for name, value in options.items()}
-    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in with_secrets.items()}
+    with_secrets = {
+        name: settings.secret(value.name) if isinstance(value, Env) else value
+        for name, value in options.items()
+    }
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in with_secrets.items()
+    }
 
 
 def write(spec: Files, frame: pl.DataFrame) -> None:
@@ -151,7 +172,8 @@ def write(spec: Files, frame: pl.DataFrame) -> None:
 
 
 def listed(spec: Files) -> list[str]:
-    """The parquet files that a glob matches and that have rows, sorted; none where nothing matches. Of each, only the footer is read.
+    """The parquet files that a glob matches and that have rows, sorted; none where nothing matches.
+    Of each, only the footer is read.
 
     Raises:
         ConnectError, DataError: as `write`.
@@ -169,12 +191,15 @@ def listed(spec: Files) -> list[str]:
         return sorted(files.select(pl.col(_FILE).unique()).collect()[_FILE])
     except Exception as error:  # noqa: BLE001 (as `scan`)
         text = str(error)
-        if "expanded paths were empty" in text or (isinstance(error, FileNotFoundError) and not spec.is_remote):
+        if "expanded paths were empty" in text or (
+            isinstance(error, FileNotFoundError) and not spec.is_remote
+        ):
             return []
         refusal = _read_error(error, spec, ".parquet")
         if "parquet magic bytes" in text:
             refusal = DataError(
-                f"a file that matches {spec.path} is cut off, or is no parquet; it is smaller than its like: remove it, and write it again"
+                f"a file that matches {spec.path} is cut off, or is no parquet; it is smaller "
+                "than its like: remove it, and write it again"
             )
         raise refusal from None
 
@@ -186,7 +211,12 @@ def read(spec: Files) -> pl.DataFrame:
         ConnectError, DataError: as `write`.
     """
     try:
-        return pl.read_parquet(spec.path, glob=False, hive_partitioning=False, storage_options=DATA | resolved(spec.storage_options))
+        return pl.read_parquet(
+            spec.path,
+            glob=False,
+            hive_partitioning=False,
+            storage_options=DATA | resolved(spec.storage_options),
+        )
     except Exception as error:  # noqa: BLE001 (as `scan`)
         raise _read_error(error, spec, ".parquet") from None
 
@@ -199,9 +229,13 @@ def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, obj
     hashes: dict[str, tuple[hashlib._Hash, int]] = {}
     try:
         lazy = frame(_FILE)
-        schema = repr({name: dtype for name, dtype in lazy.collect_schema().items() if name != _FILE})
+        schema = repr(
+            {name: dtype for name, dtype in lazy.collect_schema().items() if name != _FILE}
+        )
         for batch in lazy.collect_batches(chunk_size=_ROWS, maintain_order=True):
-            for (name,), rows in batch.partition_by(_FILE, as_dict=True, maintain_order=True).items():
+            for (name,), rows in batch.partition_by(
+                _FILE, as_dict=True, maintain_order=True
+            ).items():
                 digest, count = hashes.get(str(name)) or (hashlib.sha256(schema.encode()), 0)
                 digest.update(_plain(rows.drop(_FILE)).hash_rows(seed=0).to_numpy().tobytes())
                 hashes[str(name)] = digest, count + rows.height
@@ -210,25 +244,38 @@ def contents(spec: Files, frame: Callable[[str], pl.LazyFrame]) -> dict[str, obj
     return {
         "path": spec.path,
         **({"store": spec.store} if spec.store else {}),
-        "files": {name: {"rows": count, "rows_sha256": digest.hexdigest()} for name, (digest, count) in sorted(hashes.items())},
+        "files": {
+            name: {"rows": count, "rows_sha256": digest.hexdigest()}
+            for name, (digest, count) in sorted(hashes.items())
+        },
     }
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:
     """Categories as strings: their codes differ between processes."""
-    return rows.with_columns(pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if isinstance(dtype, pl.Categorical))
+    return rows.with_columns(
+        pl.col(name).cast(pl.String)
+        for name, dtype in rows.schema.items()
+        if isinstance(dtype, pl.Categorical)
+    )
 
 
 def _look(url: str) -> None:
-    """Ask an HTTP server for the first byte: polars would wait for a silent one without end, and reads in pieces.
+    """Ask an HTTP server for the first byte: polars would wait for a silent one without end, and
+    reads in pieces.
 
     Raises:
         ConnectError: it does not answer in time, or refuses.
         DataError: it has no such file, or gives files only whole.
     """
     if "*" in url.partition("?")[0] or url.partition("?")[0].endswith("/"):
-        raise DataError(f"{url}: over HTTP there are neither folders nor globs, since no server lists its files; give the URL of one file")
-    request = urllib.request.Request(quote(url, safe="%/:?&=#+,;@~!$'()*[]"), headers={"Range": "bytes=0-0"})  # noqa: S310 (http or https)
+        raise DataError(
+            f"{url}: over HTTP there are neither folders nor globs, since no server lists its "
+            "files; give the URL of one file"
+        )
+    request = urllib.request.Request(  # noqa: S310
+        quote(url, safe="%/:?&=#+,;@~!$'()*[]"), headers={"Range": "bytes=0-0"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
             whole = answer.status != 206
@@ -237,16 +284,20 @@ def _look(url: str) -> None:
         if error.code == 404:
             raise DataError(f"{url}: nothing is there (404 {error.reason})") from None
         if error.code == 416:
-            raise DataError(f"{url} is empty: it has no bytes, so no columns either; write the table again") from None
+            raise DataError(
+                f"{url} is empty: it has no bytes, so no columns either; write the table again"
+            ) from None
         raise ConnectError(f"{url}: the server refuses with {error.code} {error.reason}") from None
     except OSError as error:
         raise ConnectError(
-            f"{url}: the server does not answer: {getattr(error, 'reason', error)}. See that it runs and try again"
+            f"{url}: the server does not answer: {getattr(error, 'reason', error)}. See that it "
+            "runs and try again"
         ) from None
     if whole:
         raise DataError(
-            f"{url}: the server does not answer requests for a part of a file (Range), which reading in pieces takes; download the file and give "
-            "its path, or use a server or an object store that does"
+            f"{url}: the server does not answer requests for a part of a file (Range), which "
+            "reading in pieces takes; download the file and give its path, or use a server or an "
+            "object store that does"
         )
 
 
@@ -255,25 +306,42 @@ def _read_error(error: Exception, spec: Files, ending: str) -> DataError | Conne
     return table_error(error, spec.path, spec.storage_options, format_hint)
 
 
-def table_error(error: Exception, path: str, options: Mapping[str, object], format_hint: str) -> DataError | ConnectError:
-    """The error for a table that cannot be read, without credentials. format_hint: such as "as CSV"."""
+def table_error(
+    error: Exception, path: str, options: Mapping[str, object], format_hint: str
+) -> DataError | ConnectError:
+    """The error for a table that cannot be read, without credentials. format_hint: such as "as
+    CSV".
+    """
     secrets = [str(value) for name, value in resolved(options).items() if _SECRET.search(name)]
     text = read_error(error, secrets).rstrip(".")
     if "expanded paths were empty" in text or "empty CSV" in text:
-        empty = "the file is empty: it has no bytes, so no columns either" if "empty CSV" in text else "no file is there"
-        return DataError(f"{path}: {empty}; check the bucket and the pattern, or write the table first")
+        empty = (
+            "the file is empty: it has no bytes, so no columns either"
+            if "empty CSV" in text
+            else "no file is there"
+        )
+        return DataError(
+            f"{path}: {empty}; check the bucket and the pattern, or write the table first"
+        )
     if isinstance(error, FileNotFoundError):
         folder = "" if _GLOB.search(path) or path.endswith("/") else ". A folder's URL ends with /"
         return DataError(f"{path}: nothing is there: {text}{folder}")
     refused = re.search(
-        r"\b40[13]\b|[Cc]redential|[Uu]nauthorized|ACCESS_DENIED|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch", text
+        r"\b40[13]\b|[Cc]redential|[Uu]nauthorized|ACCESS_DENIED|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch",
+        text,
     )
     if refused:
         return ConnectError(
-            f"{path}: the store refuses: {text}. Check the credentials in storage_options= or the environment, and what they may read"
+            f"{path}: the store refuses: {text}. Check the credentials in storage_options= or the "
+            "environment, and what they may read"
         )
     if re.search("NoSuchBucket|ContainerNotFound|bucket does not exist", text):
         return DataError(f"{path}: there is no such bucket; correct its name, or create it")
-    if isinstance(error, _AWAY) or re.search("Error performing|NETWORK_CONNECTION|error sending request", text):
-        return ConnectError(f"{path}: the store does not answer: {text}. Check the endpoint and that it can be reached from here")
+    if isinstance(error, _AWAY) or re.search(
+        "Error performing|NETWORK_CONNECTION|error sending request", text
+    ):
+        return ConnectError(
+            f"{path}: the store does not answer: {text}. Check the endpoint and that it can be "
+            "reached from here"
+        )
     return DataError(f"{path} cannot be read {format_hint}".rstrip() + f": {text}")

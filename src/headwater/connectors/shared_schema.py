@@ -15,14 +15,18 @@ Schema = Mapping[str, pl.DataType]
 
 
 def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
-    """The schema of a table, from those of its files: integers, decimals and units of time widen, and a column that a file lacks is null.
+    """The schema of a table, from those of its files: integers, decimals and units of time widen,
+    and a column that a file lacks is null.
 
     A column of types that have none in common keeps the first one: a reading of it is an error.
 
     Raises:
-        DataError: a column has a time zone in some files and none in others, or no file has all columns.
+        DataError: a column has a time zone in some files and none in others, or no file has all
+            columns.
 
-    >>> shared_schema({"a": {"n": pl.Int32()}, "b": {"n": pl.Int64(), "city": pl.String()}}, "events/")
+    >>> shared_schema(
+    ...     {"a": {"n": pl.Int32()}, "b": {"n": pl.Int64(), "city": pl.String()}}, "events/"
+    ... )
     {'n': Int64, 'city': String}
     """
     names_of: dict[int, list[str]] = {}  # by object; thousands of files share a few
@@ -36,15 +40,22 @@ def shared_schema(schemas: Mapping[str, Schema], path: str) -> Schema:
     shared: dict[str, pl.DataType] = {}
     for columns in distinct:
         for column, dtype in columns:
-            shared[column] = common_type(shared[column], dtype) or shared[column] if column in shared else dtype
+            shared[column] = (
+                common_type(shared[column], dtype) or shared[column] if column in shared else dtype
+            )
     for column in shared:
         _check_zones(column, schemas, path)
     whole = next((dict(columns) for columns in distinct if len(columns) == len(shared)), None)
     if whole is None:
-        lacking = [f"{names[0]} has no {listed(c for c in shared if c not in dict(columns))}" for columns, names in distinct.items()]
+        lacking = [
+            f"{names[0]} has no {listed(c for c in shared if c not in dict(columns))}"
+            for columns, names in distinct.items()
+        ]
         raise DataError(
-            f"{path}: the columns of its files differ, and no file has all of them: {'; '.join(lacking[:3])}. A file may lack columns that "
-            "were added later. Write a renamed column under one name, and give files of several tables apart, as a glob or a folder of each"
+            f"{path}: the columns of its files differ, and no file has all of them: "
+            f"{'; '.join(lacking[:3])}. A file may lack columns that were added later. Write a "
+            "renamed column under one name, and give files of several tables apart, as a glob or "
+            "a folder of each"
         )
     return {column: shared[column] for column in whole}
 
@@ -63,7 +74,8 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
         if (one.time_zone is None) != (other.time_zone is None):
             return None
         return pl.Datetime(
-            one.time_unit if one.time_unit == other.time_unit else "us", one.time_zone if one.time_zone == other.time_zone else "UTC"
+            one.time_unit if one.time_unit == other.time_unit else "us",
+            one.time_zone if one.time_zone == other.time_zone else "UTC",
         )
     if one.is_integer() and other.is_integer():
         return _integer(one, other)
@@ -98,7 +110,11 @@ def _integer(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 def _struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
     fields = {field.name: _dtype(field.dtype) for field in one.fields}
     for field in other.fields:
-        held = common_type(fields[field.name], _dtype(field.dtype)) if field.name in fields else _dtype(field.dtype)
+        held = (
+            common_type(fields[field.name], _dtype(field.dtype))
+            if field.name in fields
+            else _dtype(field.dtype)
+        )
         if held is None:
             return None
         fields[field.name] = held
@@ -116,9 +132,11 @@ def _check_zones(column: str, schemas: Mapping[str, Schema], path: str) -> None:
     zoned = [name for name, schema in schemas.items() if _zoned(schema.get(column)) is True]
     if local and zoned:
         raise DataError(
-            f"{path}: the times {column!r} have no time zone in {listed(local, 2)}, and have one in {listed(zoned, 2)}. Local times that "
-            f"are taken for UTC let the future leak. Write the former again with their zone, such as pl.col({column!r})"
-            ".dt.replace_time_zone('Europe/Oslo').dt.convert_time_zone('UTC'), or give each kind as a source of its own"
+            f"{path}: the times {column!r} have no time zone in {listed(local, 2)}, and have one "
+            f"in {listed(zoned, 2)}. Local times that are taken for UTC let the future leak. "
+            "Write the former again with their zone, such as "
+            f"pl.col({column!r}).dt.replace_time_zone('Europe/Oslo').dt.convert_time_zone('UTC'), "
+            "or give each kind as a source of its own"
         )
 
 

@@ -1,4 +1,6 @@
-"""Tables that keep their earlier versions, and which version a call reads: the latest when it first looked, or a recorded one."""
+"""Tables that keep their earlier versions, and which version a call reads: the latest when it first
+looked, or a recorded one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _versions: ContextVar[dict[str, object] | None] = ContextVar("versions", default
 
 
 class VersionedTable(Connector):
-    """A table of numbered versions, each immutable; `contents` and `state` name the version that is read, and read no rows."""
+    """A table of numbered versions, each immutable; `contents` and `state` name the version that is
+    read, and read no rows.
+    """
 
     def version_read(self) -> int | None:
         """The version that a reading gets now; None where this table keeps none.
@@ -31,7 +35,9 @@ class VersionedTable(Connector):
         raise NotImplementedError
 
     def identity(self) -> dict[str, object]:
-        """What tells the table from another one of its name, such as the id that it got when it was created."""
+        """What tells the table from another one of its name, such as the id that it got when it was
+        created.
+        """
         raise NotImplementedError
 
     def contents(self) -> dict[str, object]:
@@ -45,10 +51,11 @@ class VersionedTable(Connector):
 
 @contextmanager
 def one_version(recorded: Mapping[str, int] | None = None) -> Iterator[None]:
-    """Read one version of each versioned table, however often it is read, also while others write to it; also as a decorator.
+    """Read one version of each versioned table, however often it is read, also while others write
+    to it; also as a decorator.
 
-    recorded: versions by the fingerprint of the table; of any other, the latest when it is first read. An inner call takes the versions
-    of the outer one.
+    recorded: versions by the fingerprint of the table; of any other, the latest when it is first
+    read. An inner call takes the versions of the outer one.
     """
     if recorded is None and _versions.get() is not None:
         yield
@@ -66,7 +73,9 @@ def version_within(table: Table, latest: Callable[[], Latest]) -> Latest:
 
 
 def once_per_call(key: str, compute: Callable[[], Value]) -> Value:
-    """What `compute` gave when the call under way first asked for it; outside of one, what it gives now."""
+    """What `compute` gave when the call under way first asked for it; outside of one, what it gives
+    now.
+    """
     versions = _versions.get()
     if versions is None:
         return compute()

@@ -1,4 +1,6 @@
-"""Tables of Spark as history, and the sessions of Spark that read and compute: the one file that imports pyspark."""
+"""Tables of Spark as history, and the sessions of Spark that read and compute: the one file that
+imports pyspark.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,16 @@ from headwater.connectors.snapshots import VERSION, VersionedTable, version_with
 from headwater.connectors.spark_versions import at_version, newest_version
 from headwater.connectors.sql_filter import Dialect, sql_filter
 from headwater.definitions.connectors import check_frame
-from headwater.errors import ConnectError, DataError, DefinitionError, HeadwaterError, MissingExtraError, UsageError, given, nearest
+from headwater.errors import (
+    ConnectError,
+    DataError,
+    DefinitionError,
+    HeadwaterError,
+    MissingExtraError,
+    UsageError,
+    given,
+    nearest,
+)
 from headwater.version import __version__
 
 if TYPE_CHECKING:
@@ -30,23 +41,34 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-DIALECT = Dialect(quote="`", instant="CAST('{}+00:00' AS TIMESTAMP_LTZ)", wall_time="CAST('{}' AS TIMESTAMP_NTZ)")
+DIALECT = Dialect(
+    quote="`", instant="CAST('{}+00:00' AS TIMESTAMP_LTZ)", wall_time="CAST('{}' AS TIMESTAMP_NTZ)"
+)
 _PORT = 15002  # of Spark Connect
 _SECONDS = 10  # to wait for a connection
-_STOPPED = ("NO_ACTIVE_SESSION", "Channel closed", "SESSION_CLOSED", "SESSION_NOT_FOUND", "stopped SparkContext")
+_STOPPED = (
+    "NO_ACTIVE_SESSION",
+    "Channel closed",
+    "SESSION_CLOSED",
+    "SESSION_NOT_FOUND",
+    "stopped SparkContext",
+)
 """What Spark and its clients say of a session that was stopped."""
 _sessions: dict[str, SparkSession] = {}
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class SparkTable(VersionedTable, called="spark_table"):
-    """A table of Spark, or a DataFrame of it, as history or labels. Tables of Delta and Iceberg are read as the session reads them.
+    """A table of Spark, or a DataFrame of it, as history or labels. Tables of Delta and Iceberg are
+    read as the session reads them.
 
     Args:
-        table: the name of a table, such as "shop.payments", "delta.`/lake/payments`" or "parquet.`/lake/payments`"; or a DataFrame.
+        table: the name of a table, such as "shop.payments", "delta.`/lake/payments`" or
+            "parquet.`/lake/payments`"; or a DataFrame.
         name: of a DataFrame: what it is called in fingerprints; the same in every run.
-        session: a session, or the URL of a server of Spark Connect, such as "sc://host:15002"; None is that of the engine of the settings
-            (HEADWATER_ENGINE="spark:sc://host:15002"), of SPARK_REMOTE, or the active one.
+        session: a session, or the URL of a server of Spark Connect, such as "sc://host:15002"; None
+            is that of the engine of the settings (HEADWATER_ENGINE="spark:sc://host:15002"), of
+            SPARK_REMOTE, or the active one.
 
     Raises:
         DefinitionError: neither the name of a table nor a DataFrame, or a DataFrame without a name.
@@ -70,18 +92,27 @@ class SparkTable(VersionedTable, called="spark_table"):
     ) -> None:
         if isinstance(table, str):
             if not table.strip():
-                raise DefinitionError("spark_table(): the name of the table is empty; give one, such as 'shop.payments'")
+                raise DefinitionError(
+                    "spark_table(): the name of the table is empty; give one, such as "
+                    "'shop.payments'"
+                )
             if name is not None:
-                raise DefinitionError("spark_table(): name= is for a DataFrame; a table has its own name")
+                raise DefinitionError(
+                    "spark_table(): name= is for a DataFrame; a table has its own name"
+                )
             self._set(name=table, session=session)
             return
         if not hasattr(table, "mapInArrow"):
             check_frame(table, "spark_table(): the table")
             raise DefinitionError(
-                f"spark_table(): the table is {given(table)}; give the name of a table, such as 'shop.payments', or a DataFrame"
+                f"spark_table(): the table is {given(table)}; give the name of a table, such as "
+                "'shop.payments', or a DataFrame"
             )
         if name is None:
-            raise DefinitionError("spark_table(): a DataFrame needs a name= that is the same in every run, such as name='payments'")
+            raise DefinitionError(
+                "spark_table(): a DataFrame needs a name= that is the same in every run, such as "
+                "name='payments'"
+            )
         self._set(name=name, session=table.sparkSession, frame=table)
 
     def __str__(self) -> str:
@@ -101,7 +132,9 @@ class SparkTable(VersionedTable, called="spark_table"):
             return cast("DataFrame", self.frame)
         opened = open_session(self.session if self.session is not None else session)
         version = self._version(opened)
-        return opened.table(self.name) if version is None else at_version(opened, self.name, version)
+        return (
+            opened.table(self.name) if version is None else at_version(opened, self.name, version)
+        )
 
     def scan(self) -> pl.LazyFrame:
         """The rows, as a lazy frame; each reading fetches the columns and times that it needs.
@@ -122,7 +155,9 @@ class SparkTable(VersionedTable, called="spark_table"):
             return of_spark(self.spark_frame(session).limit(0).toArrow()).schema
 
     def version_read(self) -> int | None:
-        """See `VersionedTable`: of Delta the number, of Iceberg the id of the snapshot; None of other tables and of DataFrames."""
+        """See `VersionedTable`: of Delta the number, of Iceberg the id of the snapshot; None of
+        other tables and of DataFrames.
+        """
         return None if self.frame is not None else self._version(open_session(self.session))
 
     def identity(self) -> dict[str, object]:
@@ -135,12 +170,15 @@ class SparkTable(VersionedTable, called="spark_table"):
         return [] if version is None else [self.name, version]
 
     def contents(self) -> dict[str, object]:
-        """The version; of a table that keeps none, the number of rows and a hash of all of them that Spark computes."""
+        """The version; of a table that keeps none, the number of rows and a hash of all of them
+        that Spark computes.
+        """
         version = self.version_read()
         return {**self.identity(), **(self.rows() if version is None else {VERSION: version})}
 
     def rows(self) -> dict[str, object]:
-        """The number of rows, and a hash of them that does not depend on their order, computed by Spark.
+        """The number of rows, and a hash of them that does not depend on their order, computed by
+        Spark.
 
         Raises:
             DataError, ConnectError: it cannot be read.
@@ -148,18 +186,29 @@ class SparkTable(VersionedTable, called="spark_table"):
         with spark_errors(f"{self} cannot be read"):
             frame = self.spark_frame()
             names = [DIALECT.quoted(column) for column in frame.columns]
-            hashed = ", ".join(f"{name}, isnull({name})" for name in names)  # a null alone would leave the hash as it is
-            (row,) = frame.selectExpr("count(*) AS rows", f"sum(cast(xxhash64({hashed}) AS decimal(28, 0))) AS hash").collect()
+            # a null alone would leave the hash as it is
+            hashed = ", ".join(f"{name}, isnull({name})" for name in names)
+            (row,) = frame.selectExpr(
+                "count(*) AS rows", f"sum(cast(xxhash64({hashed}) AS decimal(28, 0))) AS hash"
+            ).collect()
         return {"rows": row["rows"], "hash": f"{int(row['hash'] or 0) & (2**64 - 1):016x}"}
 
     def _version(self, session: SparkSession) -> int | None:
         return version_within(self, lambda: newest_version(session, self.name))
 
-    def _read(self, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+    def _read(
+        self,
+        columns: list[str] | None,
+        predicate: pl.Expr | None,
+        rows: int | None,
+        _size: int | None,
+    ) -> Iterator[pl.DataFrame]:
         with spark_errors(f"{self} cannot be read"):
             limit = rows if predicate is None else None
             found = of_spark(narrowed(self.spark_frame(), columns, predicate, limit).toArrow())
-        yield (found if predicate is None else found.filter(predicate)).head(found.height if rows is None else rows)
+        yield (found if predicate is None else found.filter(predicate)).head(
+            found.height if rows is None else rows
+        )
 
 
 spark_table = SparkTable
@@ -181,7 +230,8 @@ def open_session(session: object = None) -> SparkSession:
         active = builder.getActiveSession()
         if active is None:
             raise UsageError(
-                "no Spark session; give a session or a URL, such as headwater_spark.spark('sc://host:15002'), or set SPARK_REMOTE or "
+                "no Spark session; give a session or a URL, such as "
+                "headwater_spark.spark('sc://host:15002'), or set SPARK_REMOTE or "
                 "HEADWATER_ENGINE=spark:sc://host:15002"
             )
         return cast("SparkSession", active)
@@ -193,16 +243,23 @@ def open_session(session: object = None) -> SparkSession:
     return _sessions[url]
 
 
-def narrowed(frame: DataFrame, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None = None) -> DataFrame:
-    """The columns and the rows that a predicate of polars lets through, or a few more, as far as Spark can tell."""
+def narrowed(
+    frame: DataFrame, columns: list[str] | None, predicate: pl.Expr | None, rows: int | None = None
+) -> DataFrame:
+    """The columns and the rows that a predicate of polars lets through, or a few more, as far as
+    Spark can tell.
+    """
     where = None if predicate is None else sql_filter(predicate, DIALECT)
     frame = frame if where is None else frame.where(where)
-    frame = frame if columns is None else frame.select(*(DIALECT.quoted(column) for column in columns))
+    frame = (
+        frame if columns is None else frame.select(*(DIALECT.quoted(column) for column in columns))
+    )
     return frame if rows is None else frame.limit(rows)
 
 
 def numbered(frame: DataFrame, doing: str) -> tuple[DataFrame, list[str]]:
-    """The frame with numbers for names, and the names: Spark takes a dot in a name of what it maps for a field of a struct.
+    """The frame with numbers for names, and the names: Spark takes a dot in a name of what it maps
+    for a field of a struct.
 
     Raises:
         DataError: as `spark_errors`; a column cannot be resolved.
@@ -213,7 +270,8 @@ def numbered(frame: DataFrame, doing: str) -> tuple[DataFrame, list[str]]:
 
 
 def query_id(frame: DataFrame, name: str) -> str:
-    """The id of the streaming query that calls foreachBatch with a frame; its checkpoint keeps it when the query is started again.
+    """The id of the streaming query that calls foreachBatch with a frame; its checkpoint keeps it
+    when the query is started again.
 
     Raises:
         UsageError: no query of this name runs in the frame's session.
@@ -225,8 +283,10 @@ def query_id(frame: DataFrame, name: str) -> str:
         found = {query.name: query.id for query in session.streams.active}
     if name not in found:
         raise UsageError(
-            f"no query of this Spark session has the name {name!r}, which headwater_spark.spark_stream() gives; start it with "
-            f"frame.writeStream.queryName({name!r}). {nearest(name, [other for other in found if other])}"
+            f"no query of this Spark session has the name {name!r}, which "
+            "headwater_spark.spark_stream() gives; start it with "
+            f"frame.writeStream.queryName({name!r}). "
+            f"{nearest(name, [other for other in found if other])}"
         )
     return found[name]
 
@@ -234,7 +294,11 @@ def query_id(frame: DataFrame, name: str) -> str:
 def of_spark(rows: object) -> pl.DataFrame:
     """Arrow rows of Spark in polars; timestamps of any session's zone are in UTC."""
     frame = pl.DataFrame(pl.from_arrow(rows))
-    zoned = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None]
+    zoned = [
+        name
+        for name, dtype in frame.schema.items()
+        if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    ]
     return frame.with_columns(pl.col(name).dt.convert_time_zone("UTC") for name in zoned)
 
 
@@ -246,8 +310,14 @@ def spark_schema(rows: pa.Schema) -> StructType:
     return from_arrow_schema(rows)
 
 
-def pickled(value: object, reduced: Mapping[type, Callable[[Any], object]], modules: Sequence[ModuleType] = ()) -> bytes:
-    """A value for a worker. reduced: how values of a type are pickled. modules: those whose functions are pickled whole."""
+def pickled(
+    value: object,
+    reduced: Mapping[type, Callable[[Any], object]],
+    modules: Sequence[ModuleType] = (),
+) -> bytes:
+    """A value for a worker. reduced: how values of a type are pickled. modules: those whose
+    functions are pickled whole.
+    """
     _pyspark()
     cloudpickle: Any = import_module("pyspark.cloudpickle")  # which is not typed
 
@@ -256,7 +326,11 @@ def pickled(value: object, reduced: Mapping[type, Callable[[Any], object]], modu
             reduce = reduced.get(type(value))
             return super().reducer_override(value) if reduce is None else reduce(value)
 
-    whole = [module for module in modules if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
+    whole = [
+        module
+        for module in modules
+        if module.__name__ not in cloudpickle.list_registry_pickle_by_value()
+    ]
     buffer = BytesIO()
     try:
         for module in whole:
@@ -288,18 +362,27 @@ def spark_errors(doing: str) -> Iterator[None]:
             raise DataError(f"{doing}: {message}") from error
         if "No module named 'headwater" in str(error):
             raise UsageError(
-                f"the Spark workers' Python has no headwater; install headwater=={__version__} there (spark.pyspark.python names that Python)"
+                f"the Spark workers' Python has no headwater; install headwater=={__version__} "
+                "there (spark.pyspark.python names that Python)"
             ) from error
         if any(word in str(error) for word in _STOPPED):
-            raise ConnectError(f"{doing}: the Spark session was stopped ({message}). Give an open session, and run again") from error
+            raise ConnectError(
+                f"{doing}: the Spark session was stopped ({message}). Give an open session, and "
+                "run again"
+            ) from error
         if not type(error).__module__.startswith(("pyspark", "grpc", "py4j")):
             raise
-        raise ConnectError(f"{doing}: {message}. See Spark's own log; when the cluster is well, run again") from error
+        raise ConnectError(
+            f"{doing}: {message}. See Spark's own log; when the cluster is well, run again"
+        ) from error
 
 
 def _pyspark() -> Any:  # noqa: ANN401 (a module)
     try:
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # which headwater does not use
+        # which headwater does not use
+        warnings.filterwarnings(
+            "ignore", "PySpark does not yet fully support pandas", FutureWarning
+        )
         with _as_at_a_prompt():
             import pyspark.sql
             import pyspark.sql.connect
@@ -311,7 +394,9 @@ def _pyspark() -> Any:  # noqa: ANN401 (a module)
 
 @contextmanager
 def _as_at_a_prompt() -> Iterator[None]:
-    """While pyspark is imported, it takes a process without a main file or a prompt, such as `python -c`, for a doctest, and may end it."""
+    """While pyspark is imported, it takes a process without a main file or a prompt, such as
+    `python -c`, for a doctest, and may end it.
+    """
     missing = not hasattr(sys, "ps1")
     if missing:
         sys.ps1 = ""
@@ -331,12 +416,16 @@ def _check_answers(url: str) -> None:
     """Try the address first: pyspark itself tries for ten minutes."""
     parts = urlsplit(url)
     if parts.scheme != "sc" or not parts.hostname:
-        raise UsageError(f"the URL of Spark is {_shown(url)!r}; give that of a Spark Connect server, such as sc://host:15002")
+        raise UsageError(
+            f"the URL of Spark is {_shown(url)!r}; give that of a Spark Connect server, such as "
+            "sc://host:15002"
+        )
     try:
         socket.create_connection((parts.hostname, parts.port or _PORT), _SECONDS).close()
     except OSError as error:
         raise ConnectError(
-            f"no Spark Connect server answers at {_shown(url)}: {error.strerror or error}. Start one (start-connect-server.sh), or correct the URL"
+            f"no Spark Connect server answers at {_shown(url)}: {error.strerror or error}. Start "
+            "one (start-connect-server.sh), or correct the URL"
         ) from error
 
 
@@ -347,5 +436,13 @@ def _shown(url: str) -> str:
 
 def _message(error: Exception) -> str:
     text = str(error).partition("JVM stacktrace:")[0].partition("Traceback (most recent call last)")
-    lines = [line.strip() for line in (text[0] if text[0].strip() and not text[2] else str(error)).splitlines() if line.strip()]
-    return (lines[-1] if text[2] else " ".join(lines))[:500].rstrip(".") if lines else type(error).__name__
+    lines = [
+        line.strip()
+        for line in (text[0] if text[0].strip() and not text[2] else str(error)).splitlines()
+        if line.strip()
+    ]
+    return (
+        (lines[-1] if text[2] else " ".join(lines))[:500].rstrip(".")
+        if lines
+        else type(error).__name__
+    )

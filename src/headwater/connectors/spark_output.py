@@ -24,10 +24,12 @@ class SparkOutput(Readable, metaclass=Spelled):
     """Where Spark writes training data: a table, a path of a lake, or a DataFrame.
 
     Args:
-        table: a table of the session's catalog, such as "shop.training"; or a path, such as "delta.`/lake/training`" or
-            "parquet.`s3://bucket/training`". `spark_table` reads it by the same name. None: a DataFrame, in the memory and on the disks of
-            Spark's workers until the session ends.
-        format: of a new table of the catalog: "parquet", "delta", "iceberg" or another that the session has; the session's own where None.
+        table: a table of the session's catalog, such as "shop.training"; or a path, such as
+            "delta.`/lake/training`" or "parquet.`s3://bucket/training`". `spark_table` reads it by
+            the same name. None: a DataFrame, in the memory and on the disks of Spark's workers
+            until the session ends.
+        format: of a new table of the catalog: "parquet", "delta", "iceberg" or another that the
+            session has; the session's own where None.
         mode: what to do where it exists: "error", "overwrite" or "append".
         partition_by: columns that it is partitioned by.
 
@@ -55,14 +57,16 @@ class SparkOutput(Readable, metaclass=Spelled):
     ) -> None:
         if table is not None and not table.strip():
             raise DefinitionError(
-                "spark_output(): the name of the table is empty; give one, such as 'shop.training', or None for a DataFrame"
+                "spark_output(): the name of the table is empty; give one, such as "
+                "'shop.training', or None for a DataFrame"
             )
         if mode not in _MODES:
             raise DefinitionError(f"spark_output(): mode is {mode!r}; {nearest(str(mode), _MODES)}")
         at_path = None if table is None else AT_PATH.fullmatch(table)
         if at_path and format not in (None, at_path["format"]):
             raise DefinitionError(
-                f"spark_output(): {table} has the format {at_path['format']!r}, and format= is {format!r}; leave format= out"
+                f"spark_output(): {table} has the format {at_path['format']!r}, and format= is "
+                f"{format!r}; leave format= out"
             )
         columns = (partition_by,) if isinstance(partition_by, str) else tuple(partition_by)
         self.__dict__.update(table=table, format=format, mode=mode, partition_by=columns)
@@ -71,7 +75,8 @@ class SparkOutput(Readable, metaclass=Spelled):
         return "a DataFrame of Spark" if self.table is None else f"the Spark table {self.table}"
 
     def check(self, session: SparkSession) -> None:
-        """Refuse, before Spark computes, a table that exists and is not to be replaced, and a schema that does not exist.
+        """Refuse, before Spark computes, a table that exists and is not to be replaced, and a
+        schema that does not exist.
 
         Raises:
             DataError: it is so.
@@ -83,10 +88,15 @@ class SparkOutput(Readable, metaclass=Spelled):
                 and self.table is not None
                 and (_is_at(session, *path) if path else session.catalog.tableExists(self.table))
             ):
-                raise DataError(f'{self} exists; give mode="overwrite" or mode="append", or another name')
+                raise DataError(
+                    f'{self} exists; give mode="overwrite" or mode="append", or another name'
+                )
             schema = "" if path or self.table is None else self.table.rpartition(".")[0]
             if schema and not session.catalog.databaseExists(schema):
-                raise DataError(f"{self} cannot be written: no schema {schema}; create it, such as with CREATE SCHEMA {schema}")
+                raise DataError(
+                    f"{self} cannot be written: no schema {schema}; create it, such as with "
+                    f"CREATE SCHEMA {schema}"
+                )
 
     def write(self, rows: DataFrame) -> SparkTable:
         """Write the rows; gives the table, or the rows themselves where there is none.

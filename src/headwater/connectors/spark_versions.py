@@ -1,4 +1,6 @@
-"""Which version of a table of Spark a call reads: Delta and Iceberg keep earlier ones, and Spark reads them by number."""
+"""Which version of a table of Spark a call reads: Delta and Iceberg keep earlier ones, and Spark
+reads them by number.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _NEWEST: Final = {
 
 
 def newest_version(session: SparkSession, table: str) -> int | None:
-    """The newest version of a table: of Delta the number, of Iceberg the id of the snapshot; None where Spark knows of none."""
+    """The newest version of a table: of Delta the number, of Iceberg the id of the snapshot; None
+    where Spark knows of none.
+    """
     at_path = AT_PATH.fullmatch(table)
     try:
         form = at_path["format"] if at_path else _provider(session, table)
@@ -39,4 +43,6 @@ def at_version(session: SparkSession, table: str, version: int) -> DataFrame:
 
 def _provider(session: SparkSession, table: str) -> str:
     described = session.sql(f"DESCRIBE TABLE EXTENDED {table}").collect()
-    return next((str(row["data_type"]).lower() for row in described if row["col_name"] == "Provider"), "")
+    return next(
+        (str(row["data_type"]).lower() for row in described if row["col_name"] == "Provider"), ""
+    )

@@ -1,7 +1,9 @@
-"""Filters of polars as SQL: comparisons of columns with numbers, strings and times, joined by AND and OR.
+"""Filters of polars as SQL: comparisons of columns with numbers, strings and times, joined by AND
+and OR.
 
-What has no translation is left out: the condition lets more rows through, and polars filters them. Strings are compared for equality alone,
-since each database has an order of its own (its collation), and only in columns of strings: a database refuses `id = 'x'` of a UUID.
+What has no translation is left out: the condition lets more rows through, and polars filters them.
+Strings are compared for equality alone, since each database has an order of its own (its
+collation), and only in columns of strings: a database refuses `id = 'x'` of a UUID.
 """
 
 from __future__ import annotations
@@ -15,14 +17,18 @@ from typing import Any
 import polars as pl
 
 _COMPARISONS: Mapping[str, str] = {"Gt": ">", "GtEq": ">=", "Lt": "<", "LtEq": "<=", "Eq": "="}
-_UNITS: Mapping[str, int] = {"Nanoseconds": 1_000_000_000, "Microseconds": 1_000_000, "Milliseconds": 1_000}
+_UNITS: Mapping[str, int] = {
+    "Nanoseconds": 1_000_000_000,
+    "Microseconds": 1_000_000,
+    "Milliseconds": 1_000,
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a database writes names, times in UTC, and times without a zone. cast: to which type a column is cast before it is compared with
-    a string, if to any.
+    """How a database writes names, times in UTC, and times without a zone. cast: to which type a
+    column is cast before it is compared with a string, if to any.
 
     strings: the columns that may be compared with a string.
     """
@@ -39,7 +45,8 @@ class Dialect:
 
 
 def sql_filter(predicate: pl.Expr, dialect: Dialect) -> str | None:
-    """A condition that holds wherever the predicate does; None where nothing of it can be said in SQL.
+    """A condition that holds wherever the predicate does; None where nothing of it can be said in
+    SQL.
 
     >>> sql_filter((pl.col("n") >= 3) & (pl.col("city").str.len_chars() > 2), Dialect())
     '"n" >= 3'
@@ -65,16 +72,25 @@ def _condition(node: Mapping[str, Any], dialect: Dialect) -> str | None:
         name = function["function"]
         if name == {"Boolean": "IsNull"}:
             return f"{dialect.quoted(function['input'][0]['Column'])} IS NULL"
-        if isinstance(name, dict) and isinstance(between := name.get("Boolean"), dict) and "IsBetween" in between:
+        if (
+            isinstance(name, dict)
+            and isinstance(between := name.get("Boolean"), dict)
+            and "IsBetween" in between
+        ):
             column, low, high = function["input"]
             closed = between["IsBetween"]["closed"]
             if closed == "Both":
-                both = [_comparison(column, "GtEq", low, dialect), _comparison(column, "LtEq", high, dialect)]
+                both = [
+                    _comparison(column, "GtEq", low, dialect),
+                    _comparison(column, "LtEq", high, dialect),
+                ]
                 return " AND ".join(text for text in both if text is not None) or None
     return None
 
 
-def _comparison(left: Mapping[str, Any], op: str, right: Mapping[str, Any], dialect: Dialect) -> str | None:
+def _comparison(
+    left: Mapping[str, Any], op: str, right: Mapping[str, Any], dialect: Dialect
+) -> str | None:
     if "Column" not in left or op not in _COMPARISONS:
         return None
     value, column = _literal(right, dialect), dialect.quoted(left["Column"])
@@ -103,7 +119,8 @@ def _literal(node: Mapping[str, Any], dialect: Dialect) -> str | None:
         return _time(value[0], value[1], value[2], dialect)
     if kind.startswith(("Int", "UInt")) and isinstance(value, int):
         return str(value)
-    if kind == "String" and isinstance(value, str) and "\\" not in value:  # which some databases take for an escape
+    # which some databases take for an escape
+    if kind == "String" and isinstance(value, str) and "\\" not in value:
         return "'" + value.replace("'", "''") + "'"
     return None
 

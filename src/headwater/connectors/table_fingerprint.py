@@ -1,4 +1,6 @@
-"""Fingerprints of a table's contents: a quick one, to detect changes, and a full one, to identify the rows."""
+"""Fingerprints of a table's contents: a quick one, to detect changes, and a full one, to identify
+the rows.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from headwater.settings import in_project
 
 
 def state(table: Table) -> list[object] | None:
-    """A value that changes with the table: each file's name, size and modification time; for a frame, a hash of its rows. None for a URL.
+    """A value that changes with the table: each file's name, size and modification time; for a
+    frame, a hash of its rows. None for a URL.
 
     Raises:
         DataError: the files are missing.
@@ -29,8 +32,9 @@ def state(table: Table) -> list[object] | None:
 
 
 def contents(table: Table) -> dict[str, object]:
-    """The contents of the table: a SHA-256 of each file, by its path below their common folder; for a frame, a hash of its contents.
-    Of a URL, a hash of the rows of each file, which are read for it.
+    """The contents of the table: a SHA-256 of each file, by its path below their common folder; for
+    a frame, a hash of its contents. Of a URL, a hash of the rows of each file, which are read for
+    it.
 
     Raises:
         DataError: the files are missing.
@@ -46,7 +50,10 @@ def contents(table: Table) -> dict[str, object]:
     root = path if path.is_dir() else files[0].parent
     return {
         "path": table.path,
-        "files": {p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: _file(p) for p in files},
+        "files": {
+            p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: _file(p)
+            for p in files
+        },
     }
 
 
@@ -62,4 +69,7 @@ def _files(table: Table) -> list[Path]:
 
 def _file(path: Path) -> dict[str, object]:
     with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }

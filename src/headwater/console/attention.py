@@ -40,7 +40,8 @@ class Acknowledged(msgspec.Struct, frozen=True):
 class Item:
     """Something that needs attention.
 
-    key: what it is known by. chip: its kind. path: below /console, of the page about it. command: to run.
+    key: what it is known by. chip: its kind. path: below /console, of the page about it. command:
+    to run.
     """
 
     key: str
@@ -54,7 +55,13 @@ class Item:
 def items(context: ConsoleContext) -> list[Item]:
     """Everything that needs attention, the worst first, those that are acknowledged last."""
     known = _read(context.data_dir)
-    every = [*_withdrawn(context), *_experiments(context), *_parity(context), *_views(context), *_earned_nothing(context)]
+    every = [
+        *_withdrawn(context),
+        *_experiments(context),
+        *_parity(context),
+        *_views(context),
+        *_earned_nothing(context),
+    ]
     valid = {key: ack for key, ack in known.items() if context.now() - ack.at < _LAPSES}
     marked = [replace(item, acknowledged=valid.get(item.key)) for item in every]
     return sorted(marked, key=lambda item: item.acknowledged is not None)
@@ -69,13 +76,19 @@ def acknowledge(context: ConsoleContext, request: ConsoleRequest) -> Done:
     """
     key = request.one("key")
     if key not in {item.key for item in items(context)}:
-        raise UsageError(f"nothing called {key[:100]!r} needs attention now; load the overview again")
+        raise UsageError(
+            f"nothing called {key[:100]!r} needs attention now; load the overview again"
+        )
     with _LOCK:
-        known = {k: ack for k, ack in _read(context.data_dir).items() if context.now() - ack.at < _LAPSES}
+        known = {
+            k: ack for k, ack in _read(context.data_dir).items() if context.now() - ack.at < _LAPSES
+        }
         path = _path(context.data_dir)
         try:
             permissions.own_folder(path.parent)
-            permissions.replace_file(path, msgspec.json.encode({**known, key: Acknowledged(request.who, context.now())}))
+            permissions.replace_file(
+                path, msgspec.json.encode({**known, key: Acknowledged(request.who, context.now())})
+            )
         except OSError as error:
             raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
     return Done("acknowledged for a week", "")
@@ -84,7 +97,11 @@ def acknowledge(context: ConsoleContext, request: ConsoleRequest) -> Done:
 def monitored(context: ConsoleContext) -> Sequence[LevelLiftResult]:
     """The lift by freshness over time of each model of the project that has one."""
     names = {model.name for model in context.project.models}
-    return context.cached("level lifts", 5.0, lambda: [one for one in LATEST_LEVEL_LIFT.all(context.registry) if one.model in names])
+    return context.cached(
+        "level lifts",
+        5.0,
+        lambda: [one for one in LATEST_LEVEL_LIFT.all(context.registry) if one.model in names],
+    )
 
 
 def _withdrawn(context: ConsoleContext) -> Iterator[Item]:
@@ -92,7 +109,11 @@ def _withdrawn(context: ConsoleContext) -> Iterator[Item]:
         if one.withdrawn:
             key = f"promise {one.promise.model} {one.since}"
             yield Item(
-                key, "promise missed", one.first_line, "/models", f"headwater watch --project {context.file} --model {one.promise.model}"
+                key,
+                "promise missed",
+                one.first_line,
+                "/models",
+                f"headwater watch --project {context.file} --model {one.promise.model}",
             )
 
 
@@ -108,17 +129,28 @@ def _experiments(context: ConsoleContext) -> Iterator[Item]:
         if not isinstance(result, ExperimentResult):
             continue
         unproven = result.decision == "real-time" and any(
-            rail.state == "not proven" for rail in result.of_metric("guardrail") if rail.arm == result.arm
+            rail.state == "not proven"
+            for rail in result.of_metric("guardrail")
+            if rail.arm == result.arm
         )
         if unproven or result.decision in ("harm", "invalid", "inconclusive"):
-            what = f"experiment {experiment.name} {'guardrail not proven' if unproven else result.decision}"
+            what = (
+                f"experiment {experiment.name} "
+                f"{'guardrail not proven' if unproven else result.decision}"
+            )
             yield Item(what, "experiment", result.first_line, f"/experiments/{experiment.name}")
 
 
 def _parity(context: ConsoleContext) -> Iterator[Item]:
     record = next(iter(records(context, context.project.name, "parity")), None)
     if record is not None and record.figures.get("mismatches", 0):
-        yield Item(f"parity {record.id}", "parity", record.sentence, f"/runs/{record.id}", f"headwater parity --project {context.file}")
+        yield Item(
+            f"parity {record.id}",
+            "parity",
+            record.sentence,
+            f"/runs/{record.id}",
+            f"headwater parity --project {context.file}",
+        )
 
 
 def _views(context: ConsoleContext) -> Iterator[Item]:
@@ -147,7 +179,12 @@ def _views(context: ConsoleContext) -> Iterator[Item]:
 def _earned_nothing(context: ConsoleContext) -> Iterator[Item]:
     for result in monitored(context):
         for one in result.decayed:
-            yield Item(f"level {result.model} {one.name}", "earned nothing", f"{result.model}: {one.sentence}", "/experiments#monitored")
+            yield Item(
+                f"level {result.model} {one.name}",
+                "earned nothing",
+                f"{result.model}: {one.sentence}",
+                "/experiments#monitored",
+            )
 
 
 def _path(data_dir: Path) -> Path:

@@ -1,4 +1,6 @@
-"""The console as a Starlette app under /console. Pages, actions and data routes are the rows of `page_table`."""
+"""The console as a Starlette app under /console. Pages, actions and data routes are the rows of
+`page_table`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,13 @@ from headwater import settings
 from headwater.console.console_context import ConsoleContext
 from headwater.console.live_updates import EventsResponse, LiveUpdates
 from headwater.console.page_table import ACTIONS, DATA_ROUTES, PAGES
-from headwater.console.page_types import ConsoleAction, ConsolePage, ConsoleRequest, DataRoute, NotShown
+from headwater.console.page_types import (
+    ConsoleAction,
+    ConsolePage,
+    ConsoleRequest,
+    DataRoute,
+    NotShown,
+)
 from headwater.console.rendering import render_console
 from headwater.console.sessions import COOKIE, Session, Sessions, cookies
 from headwater.console.static_files import static_file
@@ -33,8 +41,8 @@ from headwater.serving.http.auth import Access, Denied, TokenFile
 from headwater.serving.http.console_proxy import BASE, CLIENT, LARGEST_FORM
 
 POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """Content security policy of every page: own files only, nothing inline."""
 _HEADERS: Final = {
@@ -89,7 +97,10 @@ def console_app(
         Route(f"{BASE}/logout", console.log_out, methods=["POST"]),
         Route(f"{BASE}/events", console.events),
         *(Route(BASE + row.path, partial(console.data, row)) for row in data_routes),
-        *(Route(BASE + row.path, partial(console.action, row), methods=["POST"]) for row in actions),
+        *(
+            Route(BASE + row.path, partial(console.action, row), methods=["POST"])
+            for row in actions
+        ),
         *(Route(BASE + page.path, partial(console.page, page)) for page in pages),
     ]
     return _with_headers(Starlette(routes=routes, exception_handlers={404: console.lost}))
@@ -98,7 +109,14 @@ def console_app(
 class _Console:
     """The handlers of the routes."""
 
-    def __init__(self, context: ConsoleContext, tokens: Path | None, pages: Sequence[ConsolePage], *, proxied: bool) -> None:
+    def __init__(
+        self,
+        context: ConsoleContext,
+        tokens: Path | None,
+        pages: Sequence[ConsolePage],
+        *,
+        proxied: bool,
+    ) -> None:
         self.context, self.access, self.proxied = context, Access(tokens), proxied
         self.tokens = None if tokens is None else TokenFile(tokens)
         self.sessions, self.live = Sessions(self.access), LiveUpdates(context)
@@ -114,7 +132,9 @@ class _Console:
             return Response("no such file", 404, media_type="text/plain")
         headers = {**_YEAR, "vary": "accept-encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
-            return Response(file.packed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media)
+            return Response(
+                file.packed, headers={**headers, "content-encoding": "gzip"}, media_type=file.media
+            )
         return Response(gzip.decompress(file.packed), headers=headers, media_type=file.media)
 
     async def login_page(self, request: Request) -> Response:
@@ -127,7 +147,9 @@ class _Console:
         return RedirectResponse(BASE, 303)
 
     async def log_in(self, request: Request) -> Response:
-        """Exchange a token for a cookie. The form has no CSRF token: a session that another site begins is refused by its Origin."""
+        """Exchange a token for a cookie. The form has no CSRF token: a session that another site
+        begins is refused by its Origin.
+        """
         target = BASE
         try:
             self._check_origin(request)
@@ -157,7 +179,9 @@ class _Console:
         except Denied as denied:
             return Response(str(denied), denied.status, media_type="text/plain")
         if self.live.full:
-            return Response("too many open pages; this one is not updated", 503, headers={"retry-after": "60"})
+            return Response(
+                "too many open pages; this one is not updated", 503, headers={"retry-after": "60"}
+            )
         return EventsResponse(self.live.events(), _NO_STORE)
 
     async def data(self, row: DataRoute, request: Request) -> Response:
@@ -170,7 +194,9 @@ class _Console:
             status, body = denied.status, {"error": str(denied)}
         except HeadwaterError as error:
             status, body = _status(error), {"error": str(error)}
-        return Response(msgspec.json.encode(body), status, headers=_NO_STORE, media_type="application/json")
+        return Response(
+            msgspec.json.encode(body), status, headers=_NO_STORE, media_type="application/json"
+        )
 
     async def action(self, row: ConsoleAction, request: Request) -> Response:
         """Do what a form asks for, then show the page that says so."""
@@ -180,7 +206,9 @@ class _Console:
             self.access.check(self.sessions.scopes(visitor.session), "admin")
         except Denied as denied:
             return self._to_login(request) if denied.status == 401 else self._refused(denied)
-        asked = ConsoleRequest(dict(request.path_params), form, visitor.may_act, self._who(visitor.session))
+        asked = ConsoleRequest(
+            dict(request.path_params), form, visitor.may_act, self._who(visitor.session)
+        )
         try:
             done = await run_in_threadpool(row.run, self.context, asked)
         except HeadwaterError as error:
@@ -205,7 +233,11 @@ class _Console:
             response = self._failed(request, visitor, "this page failed")
         else:
             response = _html(html)
-        return response if visitor.cookie is None else self._with_cookie(response, request, visitor.cookie)
+        return (
+            response
+            if visitor.cookie is None
+            else self._with_cookie(response, request, visitor.cookie)
+        )
 
     async def lost(self, request: Request, _error: Exception) -> Response:
         """404, for visitors who may read."""
@@ -213,7 +245,9 @@ class _Console:
 
     def _rendered(self, page: ConsolePage, asked: ConsoleRequest, visitor: _Visitor) -> str:
         values = page.view(self.context, asked)
-        return self._in_frame(page.template, visitor, title=page.title, path=page.path, charts=page.charts, **values)
+        return self._in_frame(
+            page.template, visitor, title=page.title, path=page.path, charts=page.charts, **values
+        )
 
     def _in_frame(self, template: str, visitor: _Visitor, **values: object) -> str:
         """A template with the variables of base.html.j2."""
@@ -237,7 +271,8 @@ class _Console:
         headers = _raw(request)
         if self.access.open:
             self.access.check_page(headers)
-        elif (authorization := headers.get(b"authorization")) is not None:  # programs; they get no cookie, and no right to act
+        elif (authorization := headers.get(b"authorization")) is not None:
+            # programs; they get no cookie, and no right to act
             self.access.check(self.access.scopes(authorization), "read")
             return _Visitor(Session(authorization, 0.0), may_act=False)
         cookie = cookies(headers).get(COOKIE)
@@ -261,8 +296,12 @@ class _Console:
         """
         self._check_origin(request)
         form = await _form(request)
-        if visitor.cookie is not None or not visitor.session.is_own(next(iter(form.get("csrf", ())), "")):
-            raise Denied(403, "the form is of an earlier session; go back, load the page again, and repeat")
+        if visitor.cookie is not None or not visitor.session.is_own(
+            next(iter(form.get("csrf", ())), "")
+        ):
+            raise Denied(
+                403, "the form is of an earlier session; go back, load the page again, and repeat"
+            )
         return form
 
     def _check_origin(self, request: Request) -> None:
@@ -286,14 +325,30 @@ class _Console:
         return token.name or token.id
 
     def _to_login(self, request: Request) -> Response:
-        """The login form. A link on another site comes without the cookie, which is SameSite=Strict: the page is then loaded once more."""
-        after = quote(request.scope["path"]) + (f"?{request.url.query}" if request.url.query else "") if request.method == "GET" else BASE
+        """The login form. A link on another site comes without the cookie, which is
+        SameSite=Strict: the page is then loaded once more.
+        """
+        after = (
+            quote(request.scope["path"]) + (f"?{request.url.query}" if request.url.query else "")
+            if request.method == "GET"
+            else BASE
+        )
         if request.headers.get("sec-fetch-site") == "cross-site" and request.method == "GET":
-            return Response(headers={**_NO_STORE, "refresh": f"0; url={after}"}, media_type="text/html")
-        return RedirectResponse(f"{BASE}/login?{urlencode({'next': after})}", 303, headers=_NO_STORE)
+            return Response(
+                headers={**_NO_STORE, "refresh": f"0; url={after}"}, media_type="text/html"
+            )
+        return RedirectResponse(
+            f"{BASE}/login?{urlencode({'next': after})}", 303, headers=_NO_STORE
+        )
 
     def _login_form(self, target: str, problem: str, *, status: int = 200) -> Response:
-        html = render_console("login.html.j2", base=BASE, next=_inside(target), problem=problem, project=self.context.project.name)
+        html = render_console(
+            "login.html.j2",
+            base=BASE,
+            next=_inside(target),
+            problem=problem,
+            project=self.context.project.name,
+        )
         return _html(html, status, {"retry-after": "60"} if status == 429 else {})
 
     def _refused(self, denied: Denied) -> Response:
@@ -301,20 +356,34 @@ class _Console:
         return _html(render_console("refused.html.j2", problem=str(denied)), denied.status)
 
     def _error(
-        self, error: HeadwaterError, visitor: _Visitor, *, title: str = "This page cannot be shown", status: int | None = None
+        self,
+        error: HeadwaterError,
+        visitor: _Visitor,
+        *,
+        title: str = "This page cannot be shown",
+        status: int | None = None,
     ) -> Response:
         status = _status(error) if status is None else status
         title = "Not found" if status == 404 else title
-        return _html(self._in_frame("error.html.j2", visitor, title=title, path=None, charts=False, problem=str(error)), status)
+        return _html(
+            self._in_frame(
+                "error.html.j2", visitor, title=title, path=None, charts=False, problem=str(error)
+            ),
+            status,
+        )
 
     def _failed(self, request: Request, visitor: _Visitor, what: str) -> Response:
         """The page for the exception that is being handled."""
         _LOG.exception("%s of the console failed", request.url.path)
-        return self._error(HeadwaterError(f"{what}; the log of the console has the reason"), visitor, status=500)
+        return self._error(
+            HeadwaterError(f"{what}; the log of the console has the reason"), visitor, status=500
+        )
 
     def _with_cookie(self, response: Response, request: Request, cookie: str) -> Response:
         secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-        response.set_cookie(COOKIE, cookie, path=BASE, secure=secure, httponly=True, samesite="strict")
+        response.set_cookie(
+            COOKIE, cookie, path=BASE, secure=secure, httponly=True, samesite="strict"
+        )
         return response
 
 
@@ -364,7 +433,10 @@ async def _form(request: Request) -> Mapping[str, Sequence[str]]:
     Raises:
         Denied: 413, more than `LARGEST_FORM` bytes; 415, no form.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+    if (
+        request.headers.get("content-type", "").partition(";")[0].strip()
+        != "application/x-www-form-urlencoded"
+    ):
         raise Denied(415, "send a form: application/x-www-form-urlencoded")
     data = bytearray()
     async for chunk in request.stream():

@@ -21,7 +21,9 @@ from headwater.stores.ownership import opened_for
 
 T = TypeVar("T")
 _MOST: Final = 1000  # results in memory
-_AGAIN: Final = 10.0  # seconds until a store that could not be opened is tried again; a server that is down takes long to say so
+# seconds until a store that could not be opened is tried again; a server that is down takes long to
+# say so
+_AGAIN: Final = 10.0
 
 
 @dataclass
@@ -67,7 +69,9 @@ class ConsoleContext:
 
     @property
     def has_store(self) -> bool:
-        """Whether the online store is there, as far as a look at the disk can say; one across the network is."""
+        """Whether the online store is there, as far as a look at the disk can say; one across the
+        network is.
+        """
         kind, _, place = self.store_url.partition(":")
         return kind != "lmdb" or Path(place.partition("?")[0]).exists()
 
@@ -82,16 +86,22 @@ class ConsoleContext:
 
     @contextmanager
     def opened_store(self) -> Iterator[OnlineStore]:
-        """The online store, to read; one page at a time. One that could not be opened is tried again after some seconds.
+        """The online store, to read; one page at a time. One that could not be opened is tried
+        again after some seconds.
 
         Raises:
             HeadwaterError: there is none yet, or it cannot be opened, such as a StoreError.
         """
         with self._store_lock, ExitStack() as stack:
-            if self._store_failed is not None and clock.stopwatch() - self._store_failed[0] < _AGAIN:
+            if (
+                self._store_failed is not None
+                and clock.stopwatch() - self._store_failed[0] < _AGAIN
+            ):
                 raise self._store_failed[1]
             try:
-                store = stack.enter_context(opened_for(self.project.name, self.store, readonly=True))
+                store = stack.enter_context(
+                    opened_for(self.project.name, self.store, readonly=True)
+                )
             except HeadwaterError as error:
                 self._store_failed = clock.stopwatch(), error.with_traceback(None)
                 raise
@@ -99,7 +109,8 @@ class ConsoleContext:
             yield store
 
     def cached(self, key: object, seconds: float, compute: Callable[[], T]) -> T:
-        """A result that several pages share for a few seconds; concurrent requests compute it once. Anything slow is a summary instead.
+        """A result that several pages share for a few seconds; concurrent requests compute it once.
+        Anything slow is a summary instead.
 
         Args:
             key: of the result: hashable, with all that it depends on.

@@ -1,4 +1,6 @@
-"""Small charts by day as SVG: lines, a band between two of them, and the limit that a value should stay below. Drawn on the server."""
+"""Small charts by day as SVG: lines, a band between two of them, and the limit that a value should
+stay below. Drawn on the server.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,12 @@ def day_chart(
         limit: a value that is drawn across, and its label.
         from_zero: whether the scale begins at 0.
 
-    >>> chart = day_chart("ages", [date(2026, 3, 1), date(2026, 3, 3)], [DayLine("median", "a", [1.0, 3.0])], "{:g}".format)
+    >>> chart = day_chart(
+    ...     "ages",
+    ...     [date(2026, 3, 1), date(2026, 3, 3)],
+    ...     [DayLine("median", "a", [1.0, 3.0])],
+    ...     "{:g}".format,
+    ... )
     >>> [label for _, label in chart.ticks], chart.paths
     (['0', '1', '2', '3'], [('a', '72,118.7 624,12')])
     """
@@ -73,7 +80,11 @@ def day_chart(
     if not known:
         return None
     low = min(0.0, *known) if from_zero or len(known) < 2 else min(known)
-    high = max(*known, low + 1e-9, *([limit[0]] if limit is not None and limit[0] <= 4 * max(known) else []))
+    high = max(
+        *known,
+        low + 1e-9,
+        *([limit[0]] if limit is not None and limit[0] <= 4 * max(known) else []),
+    )
     step = _step((high - low) / (_TICKS - 1))
     begin = step * (low // step)
     count = max(1, math.ceil((high - begin) / step - 1e-9))
@@ -81,15 +92,25 @@ def day_chart(
     span = max((days[-1] - days[0]).days, 1)
 
     def x(day: date) -> float:
-        return round(_LEFT + (WIDTH - _LEFT - _RIGHT) * ((day - days[0]).days / span if len(days) > 1 else 0.5), 1)
+        return round(
+            _LEFT
+            + (WIDTH - _LEFT - _RIGHT) * ((day - days[0]).days / span if len(days) > 1 else 0.5),
+            1,
+        )
 
     def y(value: float) -> float:
-        return round(HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - begin) / (end - begin), 1)
+        return round(
+            HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * (value - begin) / (end - begin), 1
+        )
 
     paths, dots = [], []
     for line in lines:
-        for whole, part in groupby(zip(days, line.values, strict=True), key=lambda pair: pair[1] is not None):
-            points = [(x(day), y(value)) for day, value in part if value is not None] if whole else []
+        for whole, part in groupby(
+            zip(days, line.values, strict=True), key=lambda pair: pair[1] is not None
+        ):
+            points = (
+                [(x(day), y(value)) for day, value in part if value is not None] if whole else []
+            )
             if len(points) > 1:
                 paths.append((line.css, " ".join(f"{a:g},{b:g}" for a, b in points)))
         dots += [
@@ -120,10 +141,22 @@ def _band(
     if band is None:
         return []
     areas = []
-    for whole, part in groupby(zip(days, *band, strict=True), key=lambda row: row[1] is not None and row[2] is not None):
-        rows = [(x(day), y(low), y(high)) for day, low, high in part if low is not None and high is not None] if whole else []
+    for whole, part in groupby(
+        zip(days, *band, strict=True), key=lambda row: row[1] is not None and row[2] is not None
+    ):
+        rows = (
+            [
+                (x(day), y(low), y(high))
+                for day, low, high in part
+                if low is not None and high is not None
+            ]
+            if whole
+            else []
+        )
         if len(rows) > 1:
-            corners = [(at, high) for at, _, high in rows] + [(at, low) for at, low, _ in reversed(rows)]
+            corners = [(at, high) for at, _, high in rows] + [
+                (at, low) for at, low, _ in reversed(rows)
+            ]
             areas.append(" ".join(f"{a:g},{b:g}" for a, b in corners))
     return areas
 

@@ -1,4 +1,6 @@
-"""Decide: what kept runs say of a model, the runs themselves, one by itself, and several side by side."""
+"""Decide: what kept runs say of a model, the runs themselves, one by itself, and several side by
+side.
+"""
 
 from __future__ import annotations
 
@@ -38,18 +40,25 @@ def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, obj
     """
     names = [model.name for model in context.project.models]
     subjects = {record.subject for record in records(context)}
-    chosen = request.one("model") or next((name for name in names if name in subjects), next(iter(names), ""))
+    chosen = request.one("model") or next(
+        (name for name in names if name in subjects), next(iter(names), "")
+    )
     if chosen and chosen not in names:
         raise NotShown(f"the project has no model {chosen[:100]!r}; {nearest(chosen[:100], names)}")
     mine = records(context, chosen) if chosen else []
-    backtest, assessment = _latest(context, mine, BacktestResult), _latest(context, mine, AssessmentResult)
+    backtest, assessment = (
+        _latest(context, mine, BacktestResult),
+        _latest(context, mine, AssessmentResult),
+    )
     attribution = _latest(context, mine, AttributionResult)
     evidence = assessment.result if backtest is None and assessment is not None else backtest
     earned = attribution or (assessment.attribution if assessment is not None else None)
     shown: list[Section | None] = []
     if evidence is not None:
         shown += [_level_table(evidence), sections.curve(evidence)]
-    shown.append(attribution_section.to_section(earned) if isinstance(earned, AttributionResult) else None)
+    shown.append(
+        attribution_section.to_section(earned) if isinstance(earned, AttributionResult) else None
+    )
     if assessment is not None and isinstance(assessment.cost, Cost):
         shown.append(cost_section(assessment.cost))
     return {
@@ -57,8 +66,14 @@ def decide(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, obj
         "chosen": chosen,
         "decision": decision_of(context, chosen) if chosen else None,
         "sections": for_console(section for section in shown if section is not None),
-        "checklist": checklist(assessment.readiness) if assessment is not None and isinstance(assessment.readiness, Readiness) else None,
-        "runs": [record for record in records(context) if record.subject == chosen or record.subject not in names][:_LISTED],
+        "checklist": checklist(assessment.readiness)
+        if assessment is not None and isinstance(assessment.readiness, Readiness)
+        else None,
+        "runs": [
+            record
+            for record in records(context)
+            if record.subject == chosen or record.subject not in names
+        ][:_LISTED],
         "most": MOST_COMPARED,
         "file": context.file,
     }
@@ -73,9 +88,14 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
     """
     record = _record(context, request.names["run"])
     shown = context.cached(
-        ("sections", record.id, len(records(context))), 3600.0, lambda: sections_of(KeptRun(record, context.stored_runs))
+        ("sections", record.id, len(records(context))),
+        3600.0,
+        lambda: sections_of(KeptRun(record, context.stored_runs)),
     )
-    facts = [*record.definitions.items(), *((f"data of {name}", seen) for name, seen in record.data.items())]
+    facts = [
+        *record.definitions.items(),
+        *((f"data of {name}", seen) for name, seen in record.data.items()),
+    ]
     facts += [("commit", record.commit), ("headwater", record.headwater)]
     return {
         "heading": f"{record.kind} of {record.subject}",
@@ -86,7 +106,13 @@ def run(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object
         "facts": Section(
             "made-of",
             "Made of",
-            [Table("Definitions, data and code", ["what", "fingerprint or place"], [list(fact) for fact in facts if fact[1]])],
+            [
+                Table(
+                    "Definitions, data and code",
+                    ["what", "fingerprint or place"],
+                    [list(fact) for fact in facts if fact[1]],
+                )
+            ],
         ),
     }
 
@@ -103,15 +129,24 @@ def compare(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, ob
     compared = [_record(context, name) for name in ids]
     kept = context.runs()
     places = dict(kept.differences(*ids))
-    results = [(record, result) for record in compared if isinstance(result := _readable(context, record), BacktestResult)]
+    results = [
+        (record, result)
+        for record in compared
+        if isinstance(result := _readable(context, record), BacktestResult)
+    ]
     heads: list[str | Cell] = ["", *(_heading(record) for record in compared)]
     blocks: list[Block] = [Table("Figures", heads, _figure_rows(compared))]
     parts = [*_curves(results), Section("figures", "Side by side", blocks)]
     rows = [[name, *(value or wording.NO_VALUE for value in of)] for name, of in places.items()]
     differing: Block = (
-        Table("Definitions, data and code that differ", heads, rows) if rows else Text("Definitions, data and code are the same.")
+        Table("Definitions, data and code that differ", heads, rows)
+        if rows
+        else Text("Definitions, data and code are the same.")
     )
-    return {"runs": compared, "sections": for_console([*parts, Section("differences", "What differs", [differing])])}
+    return {
+        "runs": compared,
+        "sections": for_console([*parts, Section("differences", "What differs", [differing])]),
+    }
 
 
 def checklist(readiness: Readiness) -> Sequence[tuple[str, Sequence[Finding]]]:
@@ -125,13 +160,17 @@ def checklist(readiness: Readiness) -> Sequence[tuple[str, Sequence[Finding]]]:
 
 def _latest(context: ConsoleContext, mine: Sequence[RunRecord], kind: type[R]) -> R | None:
     for record in mine:
-        if KINDS.get(record.kind) is kind and isinstance(result := _readable(context, record), kind):
+        if KINDS.get(record.kind) is kind and isinstance(
+            result := _readable(context, record), kind
+        ):
             return result
     return None
 
 
 def _readable(context: ConsoleContext, record: RunRecord) -> Result | None:
-    """The result of a run; None where another version of headwater wrote it, as the run's own page says."""
+    """The result of a run; None where another version of headwater wrote it, as the run's own page
+    says.
+    """
     try:
         return result_of(context, record)
     except HeadwaterError:
@@ -149,10 +188,17 @@ def _level_table(result: BacktestResult) -> Section:
     """Level x metric, without what the run's own page adds."""
     metrics = list(result.levels[0].metrics) if result.levels else []
     rows = [
-        [Cell(level.name, level.describes), *(sections.estimate_cell(result, level, metric) for metric in metrics)]
+        [
+            Cell(level.name, level.describes),
+            *(sections.estimate_cell(result, level, metric) for metric in metrics),
+        ]
         for level in result.levels
     ]
-    table = Table(f"Brackets are {wording.intervals(result)}", ["level", *map(wording.metric_label, metrics)], rows)
+    table = Table(
+        f"Brackets are {wording.intervals(result)}",
+        ["level", *map(wording.metric_label, metrics)],
+        rows,
+    )
     return Section("levels", "Levels", [table])
 
 
@@ -163,14 +209,25 @@ def _heading(record: RunRecord) -> Cell:
 def _figure_rows(compared: Sequence[RunRecord]) -> list[list[str | Cell]]:
     names = dict.fromkeys(name for record in compared for name in record.figures)
     return [
-        [name, *(f"{record.figures[name]:.4g}" if name in record.figures else wording.NO_VALUE for record in compared)] for name in names
+        [
+            name,
+            *(
+                f"{record.figures[name]:.4g}" if name in record.figures else wording.NO_VALUE
+                for record in compared
+            ),
+        ]
+        for name in names
     ]
 
 
 def _curves(results: Sequence[tuple[RunRecord, BacktestResult]]) -> list[Section]:
     """The curves of backtests with the same headline metric in one figure."""
     metric = results[0][1].headline if results else ""
-    drawn = [(record, result) for record, result in results if result.headline == metric and axis.points(result)]
+    drawn = [
+        (record, result)
+        for record, result in results
+        if result.headline == metric and axis.points(result)
+    ]
     if len(drawn) < 2:
         return []
     plots = [figures.lift_curve(result) for _, result in drawn]
@@ -187,10 +244,21 @@ def _curves(results: Sequence[tuple[RunRecord, BacktestResult]]) -> list[Section
                 "marker": {"size": 9, "color": colour},
             }
         )
-    layout = {**plots[0]["layout"], "annotations": [], "shapes": [], "showlegend": True, "legend": legend()}  # type: ignore[index,dict-item]
+    layout = {
+        **plots[0]["layout"],  # type: ignore[dict-item, index]
+        "annotations": [],
+        "shapes": [],
+        "showlegend": True,
+        "legend": legend(),
+    }
     label = wording.metric_label(metric)
-    says = "; ".join(f"{record.subject} of {record.at[:10]}: {axis.summary(result)}" for record, result in drawn)
+    says = "; ".join(
+        f"{record.subject} of {record.at[:10]}: {axis.summary(result)}" for record, result in drawn
+    )
     figure = Figure(
-        "curves", {"data": data, "layout": layout}, says, f"{label} by feature age, one line for each backtest. Bars are 95 % intervals."
+        "curves",
+        {"data": data, "layout": layout},
+        says,
+        f"{label} by feature age, one line for each backtest. Bars are 95 % intervals.",
     )
     return [Section("curves", f"{label} by feature age", [figure])]

@@ -1,4 +1,6 @@
-"""Drift of a feature against training, for each model that reads it; compared in the background, since it reads the serving log."""
+"""Drift of a feature against training, for each model that reads it; compared in the background,
+since it reads the serving log.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _EVERY: Final = 3600.0  # seconds
 
 
 class ShownDrift(msgspec.Struct, frozen=True):
-    """The latest day of a feature as `FeatureDrift` has it: state, index and limit; since: the first of the days that all shifted."""
+    """The latest day of a feature as `FeatureDrift` has it: state, index and limit; since: the
+    first of the days that all shifted.
+    """
 
     state: str
     reason: str
@@ -25,7 +29,9 @@ class ShownDrift(msgspec.Struct, frozen=True):
 
 
 class ModelDrift(msgspec.Struct, frozen=True):
-    """The drift of a feature as one model reads it. shown: None while it is compared for the first time. problem: why it could not be."""
+    """The drift of a feature as one model reads it. shown: None while it is compared for the first
+    time. problem: why it could not be.
+    """
 
     model: str
     shown: ShownDrift | None
@@ -37,9 +43,20 @@ def drift_of(context: ConsoleContext, feature: str, models: list[Model]) -> list
     found = []
     for model in models:
         name = f"drift of {model.name}"
-        summary = context.summaries.latest(name, dict[str, ShownDrift], lambda model=model: _features(context, model), seconds=_EVERY)  # type: ignore[misc]
-        absent = "" if summary.value is None or feature in summary.value else "the served version was trained without it"
-        found.append(ModelDrift(model.name, (summary.value or {}).get(feature), summary.error or absent))
+        summary = context.summaries.latest(
+            name,
+            dict[str, ShownDrift],
+            lambda model=model: _features(context, model),  # type: ignore[misc]
+            seconds=_EVERY,
+        )
+        absent = (
+            ""
+            if summary.value is None or feature in summary.value
+            else "the served version was trained without it"
+        )
+        found.append(
+            ModelDrift(model.name, (summary.value or {}).get(feature), summary.error or absent)
+        )
     return found
 
 
@@ -49,5 +66,7 @@ def _features(context: ConsoleContext, model: Model) -> dict[str, ShownDrift]:
     for feature in result.features:
         last = feature.days[-1] if feature.days else None
         day, psi, limit = ("", None, None) if last is None else (last.day, last.psi, last.limit)
-        shown[feature.feature] = ShownDrift(feature.state, feature.reason, day, psi, limit, feature.since)
+        shown[feature.feature] = ShownDrift(
+            feature.state, feature.reason, day, psi, limit, feature.since
+        )
     return shown

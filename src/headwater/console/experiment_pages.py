@@ -1,4 +1,6 @@
-"""Experiments, read only: how each stands, its latest decision page, and the lift curves of models that are monitored."""
+"""Experiments, read only: how each stands, its latest decision page, and the lift curves of models
+that are monitored.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ _EVERY: Final = 60.0  # seconds between two reads of the exposures
 class ShownExperiment:
     """An experiment in the list.
 
-    state: "not started", "waiting", "running", "stopped" or "ended". first_line: of the latest analysis, decision: its verdict with the
-    class of its label. guardrails: of each the state, its class, and what it is of.
+    state: "not started", "waiting", "running", "stopped" or "ended". first_line: of the latest
+    analysis, decision: its verdict with the class of its label. guardrails: of each the state, its
+    class, and what it is of.
     """
 
     name: str
@@ -52,9 +55,14 @@ def experiments(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[st
     defined = {experiment.name: experiment for experiment in context.project.experiments}
     names = dict.fromkeys([*started, *defined])
     parts = [
-        (result, for_console([level_lift_section.to_section(result)], f"monitored-{n}-")) for n, result in enumerate(monitored(context))
+        (result, for_console([level_lift_section.to_section(result)], f"monitored-{n}-"))
+        for n, result in enumerate(monitored(context))
     ]
-    return {"experiments": [_listed(context, name, started.get(name)) for name in names], "monitored": parts, "file": context.file}
+    return {
+        "experiments": [_listed(context, name, started.get(name)) for name in names],
+        "monitored": parts,
+        "file": context.file,
+    }
 
 
 def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
@@ -66,7 +74,9 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
     name, started = request.names["name"], _started(context)
     names = [*started, *(experiment.name for experiment in context.project.experiments)]
     if name not in names:
-        raise NotShown(f"the project has no experiment {name[:100]!r}; {nearest(name[:100], names)}")
+        raise NotShown(
+            f"the project has no experiment {name[:100]!r}; {nearest(name[:100], names)}"
+        )
     mine = started.get(name)
     record = next(iter(records(context, name, "experiment")), None)
     shown: RunSections | None = None
@@ -100,16 +110,26 @@ def experiment(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str,
 
 
 def _sections(context: ConsoleContext, record: RunRecord) -> RunSections:
-    return context.cached(("sections", record.id, len(records(context))), 3600.0, lambda: sections_of(KeptRun(record, context.stored_runs)))
+    return context.cached(
+        ("sections", record.id, len(records(context))),
+        3600.0,
+        lambda: sections_of(KeptRun(record, context.stored_runs)),
+    )
 
 
 def _started(context: ConsoleContext) -> dict[str, StartedExperiment]:
     """The latest version of each experiment of the project that was started."""
     store, ours = ExperimentStore(context.models), ("", context.project.name)
-    return context.cached("experiments", 2.0, lambda: {one.plan.experiment: one for one in store.started() if one.plan.project in ours})
+    return context.cached(
+        "experiments",
+        2.0,
+        lambda: {one.plan.experiment: one for one in store.started() if one.plan.project in ours},
+    )
 
 
-def _listed(context: ConsoleContext, name: str, started: StartedExperiment | None) -> ShownExperiment:
+def _listed(
+    context: ConsoleContext, name: str, started: StartedExperiment | None
+) -> ShownExperiment:
     record = next(iter(records(context, name, "experiment")), None)
     first_line, at = "", "" if record is None else record.at
     decision: tuple[str, str] | None = None
@@ -119,12 +139,27 @@ def _listed(context: ConsoleContext, name: str, started: StartedExperiment | Non
             result = result_of(context, record)
             first_line = record.sentence
             if isinstance(result, ExperimentResult):
-                first_line, decision = result.first_line, (result.decision, experiment_page.chip(result))
+                first_line, decision = (
+                    result.first_line,
+                    (result.decision, experiment_page.chip(result)),
+                )
                 guardrails = list(experiment_section.guardrail_states(result))
         except HeadwaterError as error:
             first_line = str(error)
     if started is None:
-        return ShownExperiment(name, "not started", "", "", [], first_line, at, decision, guardrails)
+        return ShownExperiment(
+            name, "not started", "", "", [], first_line, at, decision, guardrails
+        )
     plan = started.plan
     arms = [f"{arm.name}: {at_level(arm.model, arm.level)}" for arm in plan.arms]
-    return ShownExperiment(name, state_of(started, context.now()), plan.kind, plan.unit, arms, first_line, at, decision, guardrails)
+    return ShownExperiment(
+        name,
+        state_of(started, context.now()),
+        plan.kind,
+        plan.unit,
+        arms,
+        first_line,
+        at,
+        decision,
+        guardrails,
+    )

@@ -1,4 +1,6 @@
-"""An explanation as a line of events: those that count above it, the others below, and T, where the window ends."""
+"""An explanation as a line of events: those that count above it, the others below, and T, where the
+window ends.
+"""
 
 from __future__ import annotations
 
@@ -60,14 +62,19 @@ def timeline(events: pl.DataFrame, T: datetime) -> Timeline | None:
 
     placed: list[TimelineEvent] = []
     ends = {True: [-1e9] * _STACK, False: [-1e9] * _STACK}
-    for moment, timestamp, why, counts in zip(times, rows["timestamp"], rows["why"], rows["counts"], strict=False):
+    for moment, timestamp, why, counts in zip(
+        times, rows["timestamp"], rows["why"], rows["counts"], strict=False
+    ):
         at, levels = x(moment), ends[counts]
         level = next((n for n, end in enumerate(levels) if at - end >= _APART), _STACK - 1)
         levels[level] = at
         y = _LINE - 10 - 11 * level if counts else _LINE + 12 + 11 * level
         placed.append(TimelineEvent(at, y, counts, f"{timestamp:%Y-%m-%d %H:%M:%S}: {why}"))
     counted = sum(event.counts for event in placed)
-    says = f"{counted} events that count, {len(placed) - counted} that do not, from {_day(first)} to {_day(last)}"
+    says = (
+        f"{counted} events that count, {len(placed) - counted} that do not, from {_day(first)} to "
+        f"{_day(last)}"
+    )
     return Timeline(placed, (_day(first), _day(last)), x(times[-1]), says)
 
 

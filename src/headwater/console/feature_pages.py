@@ -1,4 +1,6 @@
-"""Features: the catalogue, one definition, one feature with its statistics, and the explanation of one value."""
+"""Features: the catalogue, one definition, one feature with its statistics, and the explanation of
+one value.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +52,20 @@ def catalogue(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, 
     number = min(max(1, number), pages)
     rows = []
     for node in chosen[(number - 1) * _SHOWN : number * _SHOWN]:
-        named = [name for name in node.features if not words or any(word in name.lower() for word in words)]
+        named = [
+            name
+            for name in node.features
+            if not words or any(word in name.lower() for word in words)
+        ]
         rows.append({"node": node, "features": named if node.kind == "view" else []})
     return {
         "rows": rows,
         "total": len(chosen),
         "text": text,
         "kind": kind,
-        "kinds": [name for name in KINDS if any(node.kind == name for node in graph_of(context).nodes)],
+        "kinds": [
+            name for name in KINDS if any(node.kind == name for node in graph_of(context).nodes)
+        ],
         "number": number,
         "pages": pages,
     }
@@ -75,19 +83,37 @@ def definition_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping
 
 
 def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
-    """One feature: definition, freshness, values by day, comparisons, readers, requests to copy; and an explanation, if keys are given."""
+    """One feature: definition, freshness, values by day, comparisons, readers, requests to copy;
+    and an explanation, if keys are given.
+    """
     feature = request.names["feature"]
     try:
         view = view_of(context.project, feature)
     except UsageError as error:
         raise NotShown(str(error)) from error
     found = context.cached(
-        ("feature", feature), 10.0, lambda: feature_summary(context.project, feature, context.data_dir, graph_of(context))
+        ("feature", feature),
+        10.0,
+        lambda: feature_summary(context.project, feature, context.data_dir, graph_of(context)),
     )
-    days = context.cached(("values", feature), 10.0, lambda: feature_days(context.data_dir, feature, now=context.now()))
-    ages = context.cached(("ages", view.name), 10.0, lambda: view_ages(context.data_dir, [view.name], now=context.now())).get(view.name, [])
-    drifts = drift_of(context, feature, [model for model in context.project.models if feature in model.features.feature_names])
-    context.summaries.once(f"explanation of {view.root.name}", partial(compile_recomputation, view.root))
+    days = context.cached(
+        ("values", feature),
+        10.0,
+        lambda: feature_days(context.data_dir, feature, now=context.now()),
+    )
+    ages = context.cached(
+        ("ages", view.name),
+        10.0,
+        lambda: view_ages(context.data_dir, [view.name], now=context.now()),
+    ).get(view.name, [])
+    drifts = drift_of(
+        context,
+        feature,
+        [model for model in context.project.models if feature in model.features.feature_names],
+    )
+    context.summaries.once(
+        f"explanation of {view.root.name}", partial(compile_recomputation, view.root)
+    )
     return {
         "heading": feature,
         "feature": found,
@@ -96,7 +122,9 @@ def feature_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
         "ages": age_chart(ages, found.promise),
         "age_days": ages[::-1],
         "statuses": sorted({status for day in days for status in day.statuses}),
-        "snippets": context.cached(("snippets", feature), 600.0, lambda: request_snippets(context.project, feature)),
+        "snippets": context.cached(
+            ("snippets", feature), 600.0, lambda: request_snippets(context.project, feature)
+        ),
         "drift": drifts,
         "log": statistics_state(context),
         "last_days": DAYS,
@@ -114,15 +142,28 @@ def age_chart(days: list[AgeDay], promise: float | None) -> DayChart | None:
     ]
     says = "Age of the values when they were served, by day"
     limit = None if promise is None else (promise / size, f"promised: at most {duration(promise)}")
-    return day_chart(says, [day.day for day in days], lines, lambda amount: f"{amount:.3g} {unit}", limit=limit)
+    return day_chart(
+        says, [day.day for day in days], lines, lambda amount: f"{amount:.3g} {unit}", limit=limit
+    )
 
 
 def values_chart(days: list[ValueDay]) -> DayChart | None:
     """The distribution of a number by day: the median in a band from 5 to 95 %."""
     columns = [[day.quantiles[n] if day.quantiles else None for day in days] for n in range(5)]
-    lines = [DayLine("median", "a", columns[2]), DayLine("25 %", "b", columns[1]), DayLine("75 %", "b", columns[3])]
+    lines = [
+        DayLine("median", "a", columns[2]),
+        DayLine("25 %", "b", columns[1]),
+        DayLine("75 %", "b", columns[3]),
+    ]
     says = "Served values by day: the median, in a band from 5 to 95 %"
-    return day_chart(says, [day.day for day in days], lines, "{:.4g}".format, band=(columns[0], columns[4]), from_zero=False)
+    return day_chart(
+        says,
+        [day.day for day in days],
+        lines,
+        "{:.4g}".format,
+        band=(columns[0], columns[4]),
+        from_zero=False,
+    )
 
 
 def _unit(seconds: Sequence[float]) -> tuple[float, str]:
@@ -131,24 +172,41 @@ def _unit(seconds: Sequence[float]) -> tuple[float, str]:
     return next((size, name) for size, name in _UNITS if most >= 2 * size or size == _UNITS[-1][0])
 
 
-def _explanation(context: ConsoleContext, request: ConsoleRequest, feature: str) -> Mapping[str, object]:
-    """The explanation of a value, where the query has the keys; a refusal is shown next to the form."""
+def _explanation(
+    context: ConsoleContext, request: ConsoleRequest, feature: str
+) -> Mapping[str, object]:
+    """The explanation of a value, where the query has the keys; a refusal is shown next to the
+    form.
+    """
     view = view_of(context.project, feature).root
     name = f"{view.name}__{feature.partition('__')[2]}"
     given = {key: request.one(f"{_KEY}{key}") for key in view.keys}
     at = request.one("at").strip()
-    form: dict[str, object] = {"keys": given, "at": at, "explained": None, "refused": "", "line": None, "events": []}
+    form: dict[str, object] = {
+        "keys": given,
+        "at": at,
+        "explained": None,
+        "refused": "",
+        "line": None,
+        "events": [],
+    }
     if not request.one("explain"):
         return form
     try:
         keys = typed_keys(context.project, name, given)
         with context.opened_store() as store:
-            found = explain(context.project, name, keys, store=store, data_dir=context.data_dir, at=at or None)
+            found = explain(
+                context.project, name, keys, store=store, data_dir=context.data_dir, at=at or None
+            )
     except HeadwaterError as error:
         return {**form, "refused": str(error)}
     shown = found.first(_EVENTS)
     rows = shown.events.sort("timestamp", descending=True, nulls_last=True)
-    columns = [column for column in rows.columns if column not in ("timestamp", "known_at", "why", "counts")]
+    columns = [
+        column
+        for column in rows.columns
+        if column not in ("timestamp", "known_at", "why", "counts")
+    ]
     events = [
         {
             "at": _moment(row["timestamp"]),

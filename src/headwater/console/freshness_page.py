@@ -1,4 +1,6 @@
-"""Freshness: the age of each view against its promise, the lag of each source, and refused records with their replay."""
+"""Freshness: the age of each view against its promise, the lag of each source, and refused records
+with their replay.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,16 @@ _LETTERS: Final = 50
 _PAYLOAD: Final = 400  # characters
 _CHARTS: Final = 12
 _SECONDS: Final = 5.0
-_ORDER: Final = ("stale", "incomplete", "ahead", "absent", "filling", "approximate", "current", "not stored")
+_ORDER: Final = (
+    "stale",
+    "incomplete",
+    "ahead",
+    "absent",
+    "filling",
+    "approximate",
+    "current",
+    "not stored",
+)
 
 
 def freshness_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[str, object]:
@@ -32,18 +43,25 @@ def freshness_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[
     refused = ""
     try:
         found = freshness_of(context)
-        views, sources = sorted(found.views, key=lambda view: (_ORDER.index(view.state), view.view)), found.sources
+        views, sources = (
+            sorted(found.views, key=lambda view: (_ORDER.index(view.state), view.view)),
+            found.sources,
+        )
     except StoreError as error:
         views, sources, refused = [], [], str(error)
     ages = context.cached("ages", 10.0, lambda: view_ages(context.data_dir, now=context.now()))
     charts = [
         {"view": view, "chart": chart}
-        for view, chart in islice(((view, _chart(view, ages)) for view in views if "@" not in view.view), _CHARTS)
+        for view, chart in islice(
+            ((view, _chart(view, ages)) for view in views if "@" not in view.view), _CHARTS
+        )
         if chart is not None
     ]
     text = request.one("q").lower()
     return {
-        "views": [{"view": view, "last": _last(ages, view)} for view in views if text in view.view.lower()],
+        "views": [
+            {"view": view, "last": _last(ages, view)} for view in views if text in view.view.lower()
+        ],
         "text": request.one("q"),
         "of": len(views),
         "behind": sum(view.state not in ("current", "not stored") for view in views),
@@ -75,7 +93,13 @@ def refused_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
     if source not in {each.name for each in context.project.sources}:
         raise NotShown(f"the project has no source {source!r}")
     with context.opened_store() as store:
-        rows = dead_letters(context.project, source, DeadLetterFilter(reason or None), store=store, data_dir=context.data_dir)
+        rows = dead_letters(
+            context.project,
+            source,
+            DeadLetterFilter(reason or None),
+            store=store,
+            data_dir=context.data_dir,
+        )
     reasons = dict(rows.group_by("reason").len().sort("len", descending=True).iter_rows())
     letters = [
         {
@@ -100,14 +124,23 @@ def refused_page(context: ConsoleContext, request: ConsoleRequest) -> Mapping[st
 
 
 def replay_refused(context: ConsoleContext, request: ConsoleRequest) -> Done:
-    """Send the refused records of a source through acceptance again, each at most once. It waits for no other process.
+    """Send the refused records of a source through acceptance again, each at most once. It waits
+    for no other process.
 
     Raises:
-        UsageError: nothing streams the source. StoreError: another process ingests into an LMDB store.
+        UsageError: nothing streams the source. StoreError: another process ingests into an LMDB
+            store.
     """
     source, reason = request.one("source"), request.one("reason")
     which, limits = DeadLetterFilter(reason or None), IngestLimits(wait=0.0)
-    done = replay_dead_letters(context.project, source, which, store=context.store, data_dir=context.data_dir, limits=limits)
+    done = replay_dead_letters(
+        context.project,
+        source,
+        which,
+        store=context.store,
+        data_dir=context.data_dir,
+        limits=limits,
+    )
     return Done(str(done), f"/freshness/{source}")
 
 
@@ -124,5 +157,8 @@ def _last(ages: Mapping[str, Sequence[AgeDay]], view: ViewFreshness) -> AgeDay |
 def _text(payload: object) -> str:
     """A payload as text without control characters, cut."""
     text = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else str(payload)
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:_PAYLOAD])
+    shown = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in text[:_PAYLOAD]
+    )
     return shown if len(text) <= _PAYLOAD else f"{shown}…"

@@ -26,8 +26,9 @@ _KEPT: float = 3600.0  # seconds; a result never changes
 class ModelDecision:
     """The decisions about a model, for its card.
 
-    verdict: a sentence; empty where nothing is kept. money: a day, in words. next_step: what to do, and command: how; both empty where
-    nothing is to do. record: of the run that says so. withdrawn: the sentence that production did not keep the promise.
+    verdict: a sentence; empty where nothing is kept. money: a day, in words. next_step: what to do,
+    and command: how; both empty where nothing is to do. record: of the run that says so. withdrawn:
+    the sentence that production did not keep the promise.
     """
 
     model: str
@@ -40,9 +41,15 @@ class ModelDecision:
     withdrawn: str = ""
 
 
-def records(context: ConsoleContext, subject: str | None = None, kind: str | None = None) -> list[RunRecord]:
+def records(
+    context: ConsoleContext, subject: str | None = None, kind: str | None = None
+) -> list[RunRecord]:
     """The records of kept runs, the latest first; those of a subject or a kind."""
-    return [record for record in context.runs().records if subject in (None, record.subject) and kind in (None, record.kind)]
+    return [
+        record
+        for record in context.runs().records
+        if subject in (None, record.subject) and kind in (None, record.kind)
+    ]
 
 
 def result_of(context: ConsoleContext, record: RunRecord) -> Result:
@@ -51,24 +58,41 @@ def result_of(context: ConsoleContext, record: RunRecord) -> Result:
     Raises:
         DataError: it cannot be read.
     """
-    return context.cached(("result", record.id), _KEPT, lambda: KeptRun(record, context.stored_runs).result)
+    return context.cached(
+        ("result", record.id), _KEPT, lambda: KeptRun(record, context.stored_runs).result
+    )
 
 
 def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
     """What the latest assessment, else the latest backtest, says of a model."""
-    missed = next((one.first_line for one in delivered(context) if one.promise.model == model and one.withdrawn), "")
-    every = [record for record in records(context, model) if record.kind in ("assessment", "backtest")]
+    missed = next(
+        (
+            one.first_line
+            for one in delivered(context)
+            if one.promise.model == model and one.withdrawn
+        ),
+        "",
+    )
+    every = [
+        record for record in records(context, model) if record.kind in ("assessment", "backtest")
+    ]
     latest = next((r for r in every if r.kind == "assessment"), next(iter(every), None))
     project = f"--project {context.file}"
     if latest is None:
-        return ModelDecision(model, command=f"headwater backtest {project} --model {model}", withdrawn=missed)
+        return ModelDecision(
+            model, command=f"headwater backtest {project} --model {model}", withdrawn=missed
+        )
     try:
         result = result_of(context, latest)
     except HeadwaterError as error:
         return ModelDecision(model, latest.sentence, str(error), record=latest, withdrawn=missed)
     if isinstance(result, AssessmentResult):
         step = next((stage for stage in result.plan.stages if stage.state != "not needed"), None)
-        doing = "" if step is None else f"{step.name}: {step.remedy if step.blocker and step.remedy else step.does}"
+        doing = (
+            ""
+            if step is None
+            else f"{step.name}: {step.remedy if step.blocker and step.remedy else step.does}"
+        )
         return ModelDecision(
             model,
             assessment_sections.headline(result),
@@ -83,7 +107,14 @@ def decision_of(context: ConsoleContext, model: str) -> ModelDecision:
     sentence = latest.sentence if backtest is None else wording.verdict(backtest)
     assess = f"headwater assess {project} --model {model}"
     return ModelDecision(
-        model, sentence, _tested(context, backtest), "", "Assess what it costs, and what blocks it", assess, latest, missed
+        model,
+        sentence,
+        _tested(context, backtest),
+        "",
+        "Assess what it costs, and what blocks it",
+        assess,
+        latest,
+        missed,
     )
 
 
@@ -92,14 +123,22 @@ def _tested(context: ConsoleContext, backtest: BacktestResult | None) -> str:
     if backtest is None:
         return ""
     model = backtest.model
-    found = context.cached(("experiments", model), 5.0, lambda: kept_experiments(model, context.data_dir))
-    return " ".join(evidence_words.of_experiments(msgspec.structs.replace(backtest, experiments=found)))
+    found = context.cached(
+        ("experiments", model), 5.0, lambda: kept_experiments(model, context.data_dir)
+    )
+    return " ".join(
+        evidence_words.of_experiments(msgspec.structs.replace(backtest, experiments=found))
+    )
 
 
 def delivered(context: ConsoleContext) -> Sequence[DeliveryResult]:
     """The latest comparison of each model of the project with its promise."""
     names = {model.name for model in context.project.models}
-    return context.cached("deliveries", 5.0, lambda: [one for one in deliveries(context.registry) if one.promise.model in names])
+    return context.cached(
+        "deliveries",
+        5.0,
+        lambda: [one for one in deliveries(context.registry) if one.promise.model in names],
+    )
 
 
 def _money(result: AssessmentResult) -> str:

@@ -1,4 +1,6 @@
-"""Where the definitions of a lineage stand in its picture: a column for each kind, and in it near what feeds them."""
+"""Where the definitions of a lineage stand in its picture: a column for each kind, and in it near
+what feeds them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from headwater.results.lineage_result import KINDS, Lineage, LineageNode
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 184, 46, 40, 12, 8
 _LONGEST: Final = 23  # characters of a name in a box
 _SWEEPS: Final = 4
-_COLUMN: Final = {"source": 0, "third party": 0, "view": 1, "service": 2, "model": 3, "experiment": 4}
+_COLUMN: Final = {
+    "source": 0,
+    "third party": 0,
+    "view": 1,
+    "service": 2,
+    "model": 3,
+    "experiment": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,9 @@ class LineageBox:
 
 @dataclass(frozen=True)
 class LineagePicture:
-    """The picture. paths: of the edges, as SVG has them. boxes: column by column, so that the keyboard follows the data."""
+    """The picture. paths: of the edges, as SVG has them. boxes: column by column, so that the
+    keyboard follows the data.
+    """
 
     width: int
     height: int
@@ -38,7 +49,8 @@ class LineagePicture:
 
 
 def lineage_picture(found: Lineage) -> LineagePicture:
-    """Lay out a lineage: each node right of all that feed it, in an order with few crossings (Sugiyama, Tagawa and Toda, 1981).
+    """Lay out a lineage: each node right of all that feed it, in an order with few crossings
+    (Sugiyama, Tagawa and Toda, 1981).
 
     >>> picture = lineage_picture(Lineage("p", [LineageNode("view v", "view", "v")], []))
     >>> [(box.x, box.y) for box in picture.boxes]
@@ -57,7 +69,11 @@ def lineage_picture(found: Lineage) -> LineagePicture:
     for sweep in range(_SWEEPS):
         forward = sweep % 2 == 0
         for column in by_column[1:] if forward else by_column[-2::-1]:
-            _order(column, feeders if forward else fed, {node.id: n / len(each) for each in by_column for n, node in enumerate(each)})
+            _order(
+                column,
+                feeders if forward else fed,
+                {node.id: n / len(each) for each in by_column for n, node in enumerate(each)},
+            )
     tallest = max((len(column) for column in by_column), default=0)
     height = max(1, tallest) * (_BOX_HEIGHT + _GAP_Y) - _GAP_Y + 2 * _MARGIN
     boxes: dict[str, LineageBox] = {}
@@ -85,7 +101,9 @@ def _columns(found: Lineage) -> Mapping[str, int]:
     return columns
 
 
-def _order(column: list[LineageNode], neighbours: Mapping[str, Sequence[str]], places: Mapping[str, float]) -> None:
+def _order(
+    column: list[LineageNode], neighbours: Mapping[str, Sequence[str]], places: Mapping[str, float]
+) -> None:
     """Sort a column by the mean place of the neighbours."""
 
     def mean(node: LineageNode) -> float:
@@ -106,6 +124,11 @@ def _cut(text: str) -> str:
 
 
 def _path(start: LineageBox, end: LineageBox) -> str:
-    x1, y1, x2, y2 = start.x + _BOX_WIDTH, start.y + _BOX_HEIGHT // 2, end.x, end.y + _BOX_HEIGHT // 2
+    x1, y1, x2, y2 = (
+        start.x + _BOX_WIDTH,
+        start.y + _BOX_HEIGHT // 2,
+        end.x,
+        end.y + _BOX_HEIGHT // 2,
+    )
     bend = (x2 - x1) // 2
     return f"M{x1},{y1} C{x1 + bend},{y1} {x2 - bend},{y2} {x2},{y2}"

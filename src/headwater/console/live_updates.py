@@ -1,4 +1,6 @@
-"""Server-sent events: which parts of the data have changed since the page was loaded. The page then fetches those elements again."""
+"""Server-sent events: which parts of the data have changed since the page was loaded. The page then
+fetches those elements again.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,21 @@ _BEAT: Final = 15.0  # seconds between two comments, which keep proxies from clo
 
 
 class EventsResponse(StreamingResponse):
-    """A stream of events that no proxy buffers, and that ends where the server stops; the page connects again."""
+    """A stream of events that no proxy buffers, and that ends where the server stops; the page
+    connects again.
+    """
 
     def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
-        super().__init__(events, headers={**headers, "x-accel-buffering": "no"}, media_type="text/event-stream")
+        super().__init__(
+            events, headers={**headers, "x-accel-buffering": "no"}, media_type="text/event-stream"
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         try:
             await super().__call__(scope, receive, send)
-        except asyncio.CancelledError:  # by the server that stops: the response is closed, and nothing has failed
+        except asyncio.CancelledError:
+            # by the server that stops: the response is closed, and nothing has failed
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -83,13 +90,19 @@ class LiveUpdates:
 
 
 def stamps(context: ConsoleContext) -> Mapping[Part, object]:
-    """By part of the data, a value that changes with it; a few looks at folders, no matter how full they are.
+    """By part of the data, a value that changes with it; a few looks at folders, no matter how full
+    they are.
 
-    store: the time of the last write of an LMDB store; of a store across the network, each ten seconds. summaries: those computed again.
+    store: the time of the last write of an LMDB store; of a store across the network, each ten
+    seconds. summaries: those computed again.
     """
     models = context.registry.folder
     url = context.store_url
-    local = Path(url.partition(":")[2].partition("?")[0]) / "data.mdb" if url.startswith("lmdb:") else None
+    local = (
+        Path(url.partition(":")[2].partition("?")[0]) / "data.mdb"
+        if url.startswith("lmdb:")
+        else None
+    )
     return {
         "runs": _modified(context.data_dir / "runs"),
         "models": [_modified(path) for path in _folders(models)],
@@ -108,9 +121,15 @@ def _modified(path: Path) -> int | None:
 
 
 def _folders(models: Path) -> list[Path]:
-    """The folders of the models and of their levels: promoting a version replaces a file in the latter."""
+    """The folders of the models and of their levels: promoting a version replaces a file in the
+    latter.
+    """
     try:
         inside = [path for path in models.iterdir() if path.is_dir()]
-        return [models, *inside, *(level for path in inside for level in path.iterdir() if level.is_dir())]
+        return [
+            models,
+            *inside,
+            *(level for path in inside for level in path.iterdir() if level.is_dir()),
+        ]
     except OSError:
         return []

@@ -24,7 +24,8 @@ _SERVED_EVERY: float = 60.0  # seconds
 class Tile:
     """One of the four numbers.
 
-    number: empty where it is not known. about: what it is of, or how to get it. good: None where it is neither.
+    number: empty where it is not known. about: what it is of, or how to get it. good: None where it
+    is neither.
     """
 
     name: str
@@ -47,30 +48,56 @@ def _fresh(context: ConsoleContext) -> Tile:
     summary = view_summary(context)
     views = [view for view in summary.value or () if view.state != "not stored"]
     if not views:
-        return Tile("fresh", "", summary.error or ("being read" if summary.at is None else "no view is in the online store yet"))
+        return Tile(
+            "fresh",
+            "",
+            summary.error
+            or ("being read" if summary.at is None else "no view is in the online store yet"),
+        )
     kept = sum(view.fresh for view in views)
-    return Tile("fresh", f"{kept} of {len(views)}", "views keep their promise now", kept == len(views))
+    return Tile(
+        "fresh", f"{kept} of {len(views)}", "views keep their promise now", kept == len(views)
+    )
 
 
 def _correct(context: ConsoleContext) -> Tile:
     record = next(iter(records(context, context.project.name, "parity")), None)
     values = 0 if record is None else int(record.figures.get("values", 0))
     if record is None or not values:
-        return Tile("correct", "", "served values were never compared with training: headwater parity")
+        return Tile(
+            "correct", "", "served values were never compared with training: headwater parity"
+        )
     wrong = int(record.figures.get("mismatches", 0))
-    return Tile("correct", wording.share(1 - wrong / values), f"of {values:,} served values equal training's, {record.at[:10]}", not wrong)
+    return Tile(
+        "correct",
+        wording.share(1 - wrong / values),
+        f"of {values:,} served values equal training's, {record.at[:10]}",
+        not wrong,
+    )
 
 
 def _fast(context: ConsoleContext) -> Tile:
     summary = context.summaries.latest(
-        "served", list[Served], lambda: served_days(context.data_dir, days=7, now=context.now()), seconds=_SERVED_EVERY
+        "served",
+        list[Served],
+        lambda: served_days(context.data_dir, days=7, now=context.now()),
+        seconds=_SERVED_EVERY,
     )
     latest = [(one.name, one.days[-1]) for one in summary.value or () if one.days]
-    known = [(t.p99, name, day) for name, day in latest for t in day.timings if not t.stage and t.p99 is not None]
+    known = [
+        (t.p99, name, day)
+        for name, day in latest
+        for t in day.timings
+        if not t.stage and t.p99 is not None
+    ]
     if not known:
-        return Tile("fast", "", summary.error or "nothing was served yet, or its log is not summarised yet")
+        return Tile(
+            "fast", "", summary.error or "nothing was served yet, or its log is not summarised yet"
+        )
     p99, name, day = max(known, key=lambda each: each[0])
-    return Tile("fast", wording.duration(p99), f"99 % of requests of {name} took at most this on {day.day}")
+    return Tile(
+        "fast", wording.duration(p99), f"99 % of requests of {name} took at most this on {day.day}"
+    )
 
 
 def _worth(context: ConsoleContext) -> Tile:
@@ -88,4 +115,9 @@ def _worth(context: ConsoleContext) -> Tile:
     if not earned:
         return Tile("worth it", "", "no assessment with money is kept: headwater assess")
     total = ", ".join(f"{amount(money)} {unit}" for unit, money in earned.items())
-    return Tile("worth it", total, "a day, what fresher features earn less what they cost", all(money > 0 for money in earned.values()))
+    return Tile(
+        "worth it",
+        total,
+        "a day, what fresher features earn less what they cost",
+        all(money > 0 for money in earned.values()),
+    )

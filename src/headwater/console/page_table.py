@@ -1,10 +1,12 @@
 """The pages, actions and data routes of the console: one row each.
 
-To add a page: a file here with a function `(ConsoleContext, ConsoleRequest) -> mapping`, which returns plain data; a template in templates/
-that extends base.html.j2 and fills its block `content`, with sections of `reports.document` by `blocks.section(...)`; and a row of `PAGES`.
-A figure needs `charts=True`, and no drawing in its place. What takes longer than 300 ms goes through `context.summaries.latest`. An element
-with an id and `data-live="runs store"` is fetched again when one of these parts changes. A form that changes something posts to a row of
-`ACTIONS`, is shown `{% if may_act %}`, and holds `<input type="hidden" name="csrf" value="{{ csrf }}">`.
+To add a page: a file here with a function `(ConsoleContext, ConsoleRequest) -> mapping`, which
+returns plain data; a template in templates/ that extends base.html.j2 and fills its block
+`content`, with sections of `reports.document` by `blocks.section(...)`; and a row of `PAGES`. A
+figure needs `charts=True`, and no drawing in its place. What takes longer than 300 ms goes through
+`context.summaries.latest`. An element with an id and `data-live="runs store"` is fetched again when
+one of these parts changes. A form that changes something posts to a row of `ACTIONS`, is shown `{%
+if may_act %}`, and holds `<input type="hidden" name="csrf" value="{{ csrf }}">`.
 """
 
 from __future__ import annotations
@@ -33,18 +35,42 @@ PAGES: Final[Sequence[ConsolePage]] = (
     ConsolePage("/serving", "Serving", "requests.html.j2", requests_page),
     ConsolePage("/models", "Models", "model_versions.html.j2", model_versions),
     ConsolePage("/runs/{run}", "Run", "run.html.j2", run, charts=True, in_navigation=False),
-    ConsolePage("/compare", "Runs side by side", "compare.html.j2", compare, charts=True, in_navigation=False),
-    ConsolePage("/definition", "Definition", "definition.html.j2", definition_page, in_navigation=False),
-    ConsolePage("/features/{feature}", "Feature", "feature.html.j2", feature_page, in_navigation=False),
-    ConsolePage("/freshness/{source}", "Refused records", "refused_records.html.j2", refused_page, in_navigation=False),
-    ConsolePage("/experiments/{name}", "Experiment", "experiment_status.html.j2", experiment, charts=True, in_navigation=False),
-)  # fmt: skip
+    ConsolePage(
+        "/compare",
+        "Runs side by side",
+        "compare.html.j2",
+        compare,
+        charts=True,
+        in_navigation=False,
+    ),
+    ConsolePage(
+        "/definition", "Definition", "definition.html.j2", definition_page, in_navigation=False
+    ),
+    ConsolePage(
+        "/features/{feature}", "Feature", "feature.html.j2", feature_page, in_navigation=False
+    ),
+    ConsolePage(
+        "/freshness/{source}",
+        "Refused records",
+        "refused_records.html.j2",
+        refused_page,
+        in_navigation=False,
+    ),
+    ConsolePage(
+        "/experiments/{name}",
+        "Experiment",
+        "experiment_status.html.j2",
+        experiment,
+        charts=True,
+        in_navigation=False,
+    ),
+)
 
 ACTIONS: Final[Sequence[ConsoleAction]] = (
     ConsoleAction("/acknowledge", acknowledge),
     ConsoleAction("/models/promote", promote),
     ConsoleAction("/replay", replay_refused),
     ConsoleAction("/models/rollback", roll_back),
-)  # fmt: skip
+)
 
 DATA_ROUTES: Final[Sequence[DataRoute]] = ()

@@ -10,16 +10,19 @@ from headwater.console.console_context import ConsoleContext
 from headwater.errors import HeadwaterError
 
 Part = Literal["runs", "models", "experiments", "store", "logs", "summaries"]
-"""Data that changes while a page is open; `live_updates` watches each. An element with `data-live="runs"` is fetched again with it."""
+"""Data that changes while a page is open; `live_updates` watches each. An element with
+`data-live="runs"` is fetched again with it.
+"""
 
 
 @dataclass(frozen=True)
 class ConsoleRequest:
     """A request for a page or an action.
 
-    names: the values of `{name}` in the path. query: every value of each parameter, of the query or, for an action, of the form.
-    may_act: whether the sender has the scope `admin`, and so sees the forms of actions. who: the name of the token, for the record of an
-    action.
+    names: the values of `{name}` in the path. query: every value of each parameter, of the query
+    or, for an action, of the form.
+    may_act: whether the sender has the scope `admin`, and so sees the forms of actions. who: the
+    name of the token, for the record of an action.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -40,9 +43,11 @@ class ConsoleRequest:
 class ConsolePage:
     """A page: its row in `page_table.PAGES`.
 
-    path: below /console, with `{name}` for a part that varies. title: of the page and of its link in the navigation. template: a file in
-    templates/ that extends base.html.j2. view: returns the variables of the template as plain data; it runs in a thread, may block for
-    300 ms at most, and raises `NotShown` (404) or another HeadwaterError (shown with its message). charts: whether plotly is loaded.
+    path: below /console, with `{name}` for a part that varies. title: of the page and of its link
+    in the navigation. template: a file in templates/ that extends base.html.j2. view: returns the
+    variables of the template as plain data; it runs in a thread, may block for 300 ms at most, and
+    raises `NotShown` (404) or another HeadwaterError (shown with its message). charts: whether
+    plotly is loaded.
     in_navigation: whether every page links to it.
     """
 
@@ -64,7 +69,8 @@ class Done:
 
 @dataclass(frozen=True)
 class ConsoleAction:
-    """Something that a form changes: POST to `path` below /console, with the scope `admin` and the form's CSRF token.
+    """Something that a form changes: POST to `path` below /console, with the scope `admin` and the
+    form's CSRF token.
 
     run: does it; a HeadwaterError is shown with its message.
     """
@@ -75,7 +81,8 @@ class ConsoleAction:
 
 @dataclass(frozen=True)
 class DataRoute:
-    """A page's data as JSON: GET `path` below /console, with a session or `Authorization: Bearer TOKEN` of the scope `read`.
+    """A page's data as JSON: GET `path` below /console, with a session or `Authorization: Bearer
+    TOKEN` of the scope `read`.
 
     summary: for OpenAPI. view: returns JSON data.
     """

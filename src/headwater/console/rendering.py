@@ -1,4 +1,6 @@
-"""Templates of the console to HTML, with autoescape; a name that a page does not give is an error."""
+"""Templates of the console to HTML, with autoescape; a name that a page does not give is an
+error.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ def render_console(template: str, **values: object) -> str:
 def _environment() -> Environment:
     environment = new_environment(_TEMPLATES)
     environment.globals |= {"static": static_url, "plotly_styles": plotly_styles}
-    environment.filters |= {"duration": wording.duration, "count": wording.count, "time": time, "ago": ago}
+    environment.filters |= {
+        "duration": wording.duration,
+        "count": wording.count,
+        "time": time,
+        "ago": ago,
+    }
     return environment
 
 

@@ -1,4 +1,6 @@
-"""Serving: requests, latency, where time goes, and fallbacks, by day and hour, from the daily statistics of the serving log."""
+"""Serving: requests, latency, where time goes, and fallbacks, by day and hour, from the daily
+statistics of the serving log.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,20 @@ _WIDTH, _BAR = 480, 18
 
 def requests_page(context: ConsoleContext, _request: ConsoleRequest) -> Mapping[str, object]:
     """What was served of each model and feature service."""
-    served = context.cached("served", 10.0, lambda: served_days(context.data_dir, now=context.now()))
-    statuses = context.cached("statuses", 10.0, lambda: feature_statuses(context.data_dir, now=context.now()))
+    served = context.cached(
+        "served", 10.0, lambda: served_days(context.data_dir, now=context.now())
+    )
+    statuses = context.cached(
+        "statuses", 10.0, lambda: feature_statuses(context.data_dir, now=context.now())
+    )
     rows = []
     for feature, counts in statuses.items():
         total = sum(counts.values())
         failed = counts.get("fallback", 0) + counts.get("overflow", 0)
         if failed:
-            rows.append({"feature": feature, "share": failed / total, "counts": counts, "total": total})
+            rows.append(
+                {"feature": feature, "share": failed / total, "counts": counts, "total": total}
+            )
     return {
         "served": [_shown(each) for each in served],
         "fallbacks": sorted(rows, key=lambda row: -float(str(row["share"])))[:_SHOWN],
@@ -39,7 +47,9 @@ def _shown(served: Served) -> Mapping[str, object]:
     """A model or feature service as the page shows it."""
     days = served.days
     last = days[-1]
-    timing = {day.day: next((timing for timing in day.timings if not timing.stage), None) for day in days}
+    timing = {
+        day.day: next((timing for timing in day.timings if not timing.stage), None) for day in days
+    }
     lines = [
         DayLine("median", "a", [_milliseconds(timing[day.day], "median") for day in days]),
         DayLine("99 %", "c", [_milliseconds(timing[day.day], "p99") for day in days]),
@@ -48,7 +58,11 @@ def _shown(served: Served) -> Mapping[str, object]:
     dates = [day.day for day in days]
     whole = timing[last.day]
     stages = [each for each in last.timings if each.stage]
-    rest = 0.0 if whole is None or whole.median is None else whole.median - sum(each.median or 0.0 for each in stages)
+    rest = (
+        0.0
+        if whole is None or whole.median is None
+        else whole.median - sum(each.median or 0.0 for each in stages)
+    )
     return {
         "kind": served.kind,
         "name": served.name,
@@ -59,8 +73,12 @@ def _shown(served: Served) -> Mapping[str, object]:
         "p95": _written(None if whole is None else whole.p95),
         "p99": _written(None if whole is None else whole.p99),
         "stages": _bars(stages, max(0.0, rest)),
-        "requests": day_chart(f"Rows answered for {served.name}, by day", dates, rows, "{:,.0f}".format),
-        "latency": day_chart(f"Milliseconds of {served.name}, by day", dates, lines, "{:g} ms".format),
+        "requests": day_chart(
+            f"Rows answered for {served.name}, by day", dates, rows, "{:,.0f}".format
+        ),
+        "latency": day_chart(
+            f"Milliseconds of {served.name}, by day", dates, lines, "{:g} ms".format
+        ),
         "defaults": sum(day.how.get("default", 0) for day in days),
         "predictions": sum(sum(day.how.values()) for day in days),
         "versions": last.versions,
@@ -82,7 +100,13 @@ def _bars(stages: list[Timing], rest: float) -> list[Mapping[str, object]]:
     named = [*((each.stage, each.median or 0.0) for each in stages), ("the rest", rest)]
     total = sum(seconds for _, seconds in named)
     return [
-        {"name": name, "text": _written(seconds), "share": seconds / total, "width": round(_WIDTH * seconds / total), "y": n * _BAR}
+        {
+            "name": name,
+            "text": _written(seconds),
+            "share": seconds / total,
+            "width": round(_WIDTH * seconds / total),
+            "y": n * _BAR,
+        }
         for n, (name, seconds) in enumerate(named)
         if total
     ]

@@ -1,4 +1,6 @@
-"""Logins: a token is exchanged for a cookie. Sessions are in memory only, and a revoked token ends those that it began."""
+"""Logins: a token is exchanged for a cookie. Sessions are in memory only, and a revoked token ends
+those that it began.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from headwater.serving.http.auth import Access, Denied
 COOKIE: Final = "headwater_console"
 _LIFETIME: Final = 12 * 3600.0  # seconds
 _MOST: Final = 1000  # sessions; beyond them the oldest ends
-_WRONG: Final = 10  # failed logins of an address in `_WITHIN` seconds, and ten times as many of all addresses
+# failed logins of an address in `_WITHIN` seconds, and ten times as many of all addresses
+_WRONG: Final = 10
 _WITHIN: Final = 60.0
 _EVERYTHING: Final = frozenset({"admin"})
 
@@ -24,7 +27,8 @@ _EVERYTHING: Final = frozenset({"admin"})
 class Session:
     """A logged-in browser.
 
-    authorization: its token as a header; None where no tokens are used. csrf: of its forms. message: for the next page.
+    authorization: its token as a header; None where no tokens are used. csrf: of its forms.
+    message: for the next page.
     """
 
     authorization: bytes | None
@@ -56,7 +60,8 @@ class Sessions:
         self._failed: dict[str, deque[float]] = {}
 
     def begin(self, token: str, address: str) -> str:
-        """A new session; returns the cookie's value. Failed logins are limited, and never one with a token that may read.
+        """A new session; returns the cookie's value. Failed logins are limited, and never one with
+        a token that may read.
 
         Raises:
             Denied: 401, an unknown token; 403, it cannot read; 429, too many failed logins.
@@ -89,7 +94,11 @@ class Sessions:
         Raises:
             Denied: 401, the token was revoked.
         """
-        return _EVERYTHING if session.authorization is None and self._access.open else self._access.scopes(session.authorization)
+        return (
+            _EVERYTHING
+            if session.authorization is None and self._access.open
+            else self._access.scopes(session.authorization)
+        )
 
     def end(self, cookie: str | None) -> None:
         """Log out."""
@@ -105,7 +114,9 @@ class Sessions:
     def _check_rate(self, address: str) -> None:
         now = self._now()
         if len(self._failed) > _MOST:
-            self._failed = {name: times for name, times in self._failed.items() if now - times[-1] < _WITHIN}
+            self._failed = {
+                name: times for name, times in self._failed.items() if now - times[-1] < _WITHIN
+            }
         for name, most in ((address, _WRONG), ("", 10 * _WRONG)):
             if sum(now - at < _WITHIN for at in self._failed.get(name, ())) >= most:
                 raise Denied(429, "too many failed logins; wait a minute and try again")
@@ -117,5 +128,8 @@ def cookies(headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
     >>> dict(cookies({b"cookie": b"a=1; headwater_console=x"}))
     {'a': '1', 'headwater_console': 'x'}
     """
-    pairs = (pair.strip().partition("=") for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"))
+    pairs = (
+        pair.strip().partition("=")
+        for pair in headers.get(b"cookie", b"").decode("latin-1").split(";")
+    )
     return {name: value for name, _, value in pairs if name}

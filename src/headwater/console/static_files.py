@@ -1,4 +1,6 @@
-"""Style sheets and scripts. The console loads no others, and plotly's are those of the installed package."""
+"""Style sheets and scripts. The console loads no others, and plotly's are those of the installed
+package.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ _CSS, _JS = "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 class StaticFile:
     """A file as it is sent.
 
-    packed: its bytes, by gzip. digest: of its content, in its URL, so that browsers keep it for a year.
+    packed: its bytes, by gzip. digest: of its content, in its URL, so that browsers keep it for a
+    year.
     """
 
     media: str
@@ -47,7 +50,9 @@ _SOURCES: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
 
 @cache
 def plotly_styles() -> list[str]:
-    """The ids of the style elements that plotly's bundle adds to a page without them; a page with them keeps to its policy."""
+    """The ids of the style elements that plotly's bundle adds to a page without them; a page with
+    them keeps to its policy.
+    """
     return ["plotly.js-style-global", *re.findall(r'getElementById\("([0-9a-f]{64})"\)', _plotly())]
 
 
@@ -58,7 +63,9 @@ def static_file(name: str) -> StaticFile | None:
         return None
     media, read = _SOURCES[name]
     content = read().encode()
-    return StaticFile(media, gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest()[:16])
+    return StaticFile(
+        media, gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest()[:16]
+    )
 
 
 def static_url(name: str) -> str:

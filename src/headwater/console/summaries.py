@@ -1,8 +1,10 @@
-"""Results that take longer than a page may: computed in one background thread, kept on disk, and shown with their time.
+"""Results that take longer than a page may: computed in one background thread, kept on disk, and
+shown with their time.
 
     <data_dir>/console/NAME.json       {"at": microseconds, "value": ...}
 
-A page never waits for a scan: it shows the last value, which a restart finds on disk, and the next one is fetched by the live update.
+A page never waits for a scan: it shows the last value, which a restart finds on disk, and the next
+one is fetched by the live update.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ class Summaries:
         self._running: dict[str, Future[None]] = {}
         self._begun: set[str] = set()
 
-    def latest(self, name: str, kind: type[T], compute: Callable[[], T], *, seconds: float) -> Summary[T]:
+    def latest(
+        self, name: str, kind: type[T], compute: Callable[[], T], *, seconds: float
+    ) -> Summary[T]:
         """The last value, computed again in the background where it is older than `seconds`.
 
         Args:
@@ -85,8 +89,12 @@ class Summaries:
                 return self._known[name]  # type: ignore[return-value]  # of the name's kind
         return known
 
-    def of_files(self, name: str, files: Iterable[Path], kind: type[T], summarise: Callable[[Path], T]) -> list[T]:
-        """A summary of each file that never changes, such as one of the serving log: only new files are read. Call it in `compute`."""
+    def of_files(
+        self, name: str, files: Iterable[Path], kind: type[T], summarise: Callable[[Path], T]
+    ) -> list[T]:
+        """A summary of each file that never changes, such as one of the serving log: only new files
+        are read. Call it in `compute`.
+        """
         path = self._path(name)
         before = _read(path, dict[str, T]) or {}
         kept: dict[str, T] = {}
@@ -99,7 +107,9 @@ class Summaries:
         return list(kept.values())
 
     def once(self, name: str, work: Callable[[], object]) -> None:
-        """Do something in the background, the first time in this process that it is asked for, such as compiling what a page will need."""
+        """Do something in the background, the first time in this process that it is asked for, such
+        as compiling what a page will need.
+        """
         with self._lock:
             if name not in self._begun:
                 self._begun.add(name)
@@ -135,7 +145,9 @@ class Summaries:
         except Exception:  # noqa: BLE001 (logged; the page shows the last value)
             _LOG.exception("the summary %r of the console could not be computed", name)
             before = self._known.get(name, Summary(None, None))
-            self._known[name] = Summary(before.value, at, "it could not be computed; the log of the console has the reason")
+            self._known[name] = Summary(
+                before.value, at, "it could not be computed; the log of the console has the reason"
+            )
             return
         self._known[name] = Summary(value, at)
         self._write(name, {"at": at, "value": value})
@@ -145,15 +157,24 @@ class Summaries:
             permissions.own_folder(self._folder)
             permissions.replace_file(self._path(name), msgspec.json.encode(content))
         except OSError as error:
-            _LOG.warning("%s cannot be written: %s; after a restart the console computes it again", self._path(name), error)
+            _LOG.warning(
+                "%s cannot be written: %s; after a restart the console computes it again",
+                self._path(name),
+                error,
+            )
 
     def _path(self, name: str) -> Path:
         safe = quote(name, safe="")
-        return self._folder / f"{safe if len(safe) < 100 else hashlib.sha256(name.encode()).hexdigest()}.json"
+        return (
+            self._folder
+            / f"{safe if len(safe) < 100 else hashlib.sha256(name.encode()).hexdigest()}.json"
+        )
 
 
 def _kept(path: Path, kind: type[T]) -> tuple[int, T] | None:
-    """The value of a summary on disk; None where there is none, or one of another version of headwater."""
+    """The value of a summary on disk; None where there is none, or one of another version of
+    headwater.
+    """
     kept = _read(path, _Kept)
     if kept is None:
         return None

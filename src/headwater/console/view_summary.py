@@ -17,7 +17,8 @@ _UNFILLED = ("absent", "incomplete")
 
 
 class ShownView(msgspec.Struct, frozen=True):
-    """A stored view: its state, and its age next to its promise in words; or why ingestion does not fill it.
+    """A stored view: its state, and its age next to its promise in words; or why ingestion does not
+    fill it.
 
     make: the verb of the command that does; "" where a running process has to be restarted.
     """
@@ -35,7 +36,9 @@ class ShownView(msgspec.Struct, frozen=True):
 
 def view_summary(context: ConsoleContext) -> Summary[list[ShownView]]:
     """Every stored view of the project; empty before a store exists."""
-    return context.summaries.latest("views", list[ShownView], lambda: _views(context), seconds=_EVERY)
+    return context.summaries.latest(
+        "views", list[ShownView], lambda: _views(context), seconds=_EVERY
+    )
 
 
 def _views(context: ConsoleContext) -> list[ShownView]:
@@ -43,7 +46,11 @@ def _views(context: ConsoleContext) -> list[ShownView]:
     try:
         with context.opened_store() as store:
             found = view_freshness(context.project, store, context.now())
-            broken = [view for view in stored(context.project) if any(one.view == view.name and one.state in _UNFILLED for one in found)]
+            broken = [
+                view
+                for view in stored(context.project)
+                if any(one.view == view.name and one.state in _UNFILLED for one in found)
+            ]
             passed = {view.name for view in broken if passed_over(view.view, store, context.now())}
     except StoreError:
         if context.has_store:
@@ -52,7 +59,13 @@ def _views(context: ConsoleContext) -> list[ShownView]:
     shown = []
     for one in found:
         about = PASSED_OVER if one.view in passed else _about(one.age, one.promise)
-        make = "" if one.view in passed else "materialize" if one.view.partition("@")[0] in scheduled else "ingest"
+        make = (
+            ""
+            if one.view in passed
+            else "materialize"
+            if one.view.partition("@")[0] in scheduled
+            else "ingest"
+        )
         shown.append(ShownView(one.view, one.state, about, make))
     return shown
 

@@ -24,7 +24,9 @@ class Acknowledgement(Definition):
     Raises:
         UsageError: one of them is empty or not a string.
 
-    >>> Acknowledgement("own outcome", "swipes", "a swipe is sent a second before its request", "Ada").author
+    >>> Acknowledgement(
+    ...     "own outcome", "swipes", "a swipe is sent a second before its request", "Ada"
+    ... ).author
     'Ada'
     """
 
@@ -37,4 +39,6 @@ class Acknowledgement(Definition):
         for name in ("check", "subject", "reason", "author"):
             value = getattr(self, name)
             filled = isinstance(value, str) and value.strip()
-            check(filled, value, f"Acknowledgement: {name}", "a string that is not empty", UsageError)
+            check(
+                filled, value, f"Acknowledgement: {name}", "a string that is not empty", UsageError
+            )

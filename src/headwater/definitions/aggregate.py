@@ -32,26 +32,37 @@ class Aggregation(Definition):
     params: tuple[tuple[str, Parameter], ...] = ()
     each: bool = False  # one feature for each column, rather than one of all columns together
     label: str = ""  # the columns as they stand in a feature's name
-    detail: str = field(default="", metadata={"fingerprint": False})  # the parameters that stand in a feature's name
+    # the parameters that stand in a feature's name
+    detail: str = field(default="", metadata={"fingerprint": False})
     secondary: SecondaryKey | None = None
 
     def by(self, column: str, *, max_keys: int = DEFAULT_KEYS) -> Aggregation:
-        """The same function for each value of `column` on its own: a map from the value to what the function gives, {} for no events.
+        """The same function for each value of `column` on its own: a map from the value to what the
+        function gives, {} for no events.
 
-        Its keys are those that `last_n(column, k=max_keys, distinct=True)` lists over the events that count, in that order: the
-        `max_keys` latest, the latest last. What a key maps to is made of all its events in the window. Events where `column` is null do
-        not count. Strings, integers, booleans and times can be keys.
+        Its keys are those that `last_n(column, k=max_keys, distinct=True)` lists over the events
+        that count, in that order: the `max_keys` latest, the latest last. What a key maps to is
+        made of all its events in the window. Events where `column` is null do not count. Strings,
+        integers, booleans and times can be keys.
 
         Raises:
-            DefinitionError: a function without a state of one size, such as `top_k`; `max_keys` not from 1 to 1000; a second `by`.
+            DefinitionError: a function without a state of one size, such as `top_k`; `max_keys` not
+                from 1 to 1000; a second `by`.
 
         >>> from headwater.definitions.aggregation import sum
         >>> from headwater.testing.examples import value_of
-        >>> value_of(sum("amount").by("category", max_keys=2), category=["a", "b", "a", "c"], amount=[1, 2, 3, 4])
+        >>> value_of(
+        ...     sum("amount").by("category", max_keys=2),
+        ...     category=["a", "b", "a", "c"],
+        ...     amount=[1, 2, 3, 4],
+        ... )
         {'a': 4, 'c': 4}
         """
         if self.secondary is not None:
-            raise DefinitionError(f"{self.function}() is split by {self.secondary.column!r} already; make one column of both in select")
+            raise DefinitionError(
+                f"{self.function}() is split by {self.secondary.column!r} already; make one "
+                "column of both in select"
+            )
         return replace(self, secondary=secondary_key(self.function, column, max_keys))
 
     def __str__(self) -> str:
@@ -61,12 +72,19 @@ class Aggregation(Definition):
             "where": self.where,
             "name": self.name,
         }
-        parts = [*map(repr, self.columns), *(f"{name}={value!r}" for name, value in arguments.items() if value is not None)]
-        return f"{self.function}({', '.join(parts)})" + ("" if self.secondary is None else f".by({self.secondary.column!r})")
+        parts = [
+            *map(repr, self.columns),
+            *(f"{name}={value!r}" for name, value in arguments.items() if value is not None),
+        ]
+        return f"{self.function}({', '.join(parts)})" + (
+            "" if self.secondary is None else f".by({self.secondary.column!r})"
+        )
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
-        """The columns that it reads in addition to those of the function: of `where=` and of the secondary key."""
+        """The columns that it reads in addition to those of the function: of `where=` and of the
+        secondary key.
+        """
         secondary = None if self.secondary is None else self.secondary.column
         return tuple(c for c in (self.where, secondary) if c is not None)
 
@@ -83,12 +101,18 @@ class Aggregation(Definition):
     def __post_init__(self) -> None:
         subject = f"{self.function}()"
         for column in (*self.columns, *self.extra_columns):
-            check_type(column, str, f"{subject}: a column", "the name of a column; select= of the source makes one of an expression")
+            check_type(
+                column,
+                str,
+                f"{subject}: a column",
+                "the name of a column; select= of the source makes one of an expression",
+            )
         if self.name is not None:
             check_name(self.name, subject)
             if self.each and len(self.columns) > 1:
                 raise DefinitionError(
-                    f"{subject}: name={self.name!r} cannot name {len(self.columns)} features; write one {subject} for each column"
+                    f"{subject}: name={self.name!r} cannot name {len(self.columns)} features; "
+                    f"write one {subject} for each column"
                 )
 
 

@@ -1,4 +1,6 @@
-"""Calls of the public functions: a misspelt or missing argument, and a model where a project is needed, are refused before any work."""
+"""Calls of the public functions: a misspelt or missing argument, and a model where a project is
+needed, are refused before any work.
+"""
 
 from __future__ import annotations
 
@@ -33,19 +35,26 @@ def checked_call(function: Callable[P, T]) -> Callable[P, T]:
     >>> train("churn")
     Traceback (most recent call last):
     headwater.errors.UsageError: train() takes a Model, and was given str; take one from project.models
-    """
+    """  # noqa: E501 (output as it is printed)
     signature = inspect.signature(function)
     name = function.__name__
-    takes = {n: _TAKEN[p.annotation] for n, p in signature.parameters.items() if p.annotation in _TAKEN}
+    takes = {
+        n: _TAKEN[p.annotation] for n, p in signature.parameters.items() if p.annotation in _TAKEN
+    }
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         check_arguments(name, kwargs, signature.parameters, UsageError)
         check_call(name, signature, args, kwargs, UsageError)
-        for parameter, value in (dict(zip(signature.parameters, args, strict=False)) | kwargs).items():
+        for parameter, value in (
+            dict(zip(signature.parameters, args, strict=False)) | kwargs
+        ).items():
             if parameter in takes and not isinstance(value, takes[parameter][0]):
                 kind, instead = takes[parameter]
-                raise UsageError(f"{name}() takes a {kind.__name__}, and was given {type(value).__name__}; {instead}")
+                raise UsageError(
+                    f"{name}() takes a {kind.__name__}, and was given {type(value).__name__}; "
+                    f"{instead}"
+                )
         return function(*args, **kwargs)
 
     return call

@@ -15,31 +15,53 @@ if TYPE_CHECKING:
 
 Selection = Sequence["str | pl.Expr"]
 
-DTYPES: Mapping[type, str] = {float: "float", int: "int", str: "str", bool: "bool", datetime: "datetime"}
+DTYPES: Mapping[type, str] = {
+    float: "float",
+    int: "int",
+    str: "str",
+    bool: "bool",
+    datetime: "datetime",
+}
 """The types of a request's fields and of third-party columns, and their names."""
 
 
 def check_selection(select: Selection | None, keep: pl.Expr | None, subject: str) -> None:
-    """Refuse items that are not names or expressions, repeated names, and expressions that are not row-wise."""
+    """Refuse items that are not names or expressions, repeated names, and expressions that are not
+    row-wise.
+    """
     give = "a list of column names and polars expressions"
     seen: set[str] = set()
     for item in () if select is None else check_list(select, object, f"{subject}: select", give):
-        check(isinstance(item, str) or is_expr(item), item, f"{subject}: an item of select", "a column name or a polars expression")
+        check(
+            isinstance(item, str) or is_expr(item),
+            item,
+            f"{subject}: an item of select",
+            "a column name or a polars expression",
+        )
         if is_expr(item):
             _check_row_wise(item, f"{subject}: select")
         name = output_name(item)
         if name in seen:
-            raise DefinitionError(f"{subject}: select gives the column {name!r} twice; rename one with .alias(...)")
+            raise DefinitionError(
+                f"{subject}: select gives the column {name!r} twice; rename one with .alias(...)"
+            )
         seen.add(name)
     if keep is not None:
-        check(is_expr(keep), keep, f"{subject}: filter", "a polars expression, such as pl.col('amount') > 0")
+        check(
+            is_expr(keep),
+            keep,
+            f"{subject}: filter",
+            "a polars expression, such as pl.col('amount') > 0",
+        )
         _check_row_wise(keep, f"{subject}: filter")
 
 
 def check_dtype(dtype: object, subject: str) -> None:
     """Refuse anything but the types of `DTYPES`."""
     if not isinstance(dtype, type) or dtype not in DTYPES:
-        raise DefinitionError(f"{subject} has the type {dtype!r}; give float, int, str, bool or datetime")
+        raise DefinitionError(
+            f"{subject} has the type {dtype!r}; give float, int, str, bool or datetime"
+        )
 
 
 def output_name(item: str | pl.Expr) -> str:
@@ -59,15 +81,19 @@ def _check_row_wise(expression: pl.Expr, subject: str) -> None:
         row_wise = _is_row_wise(expression)
     except PolarsError as error:
         raise DefinitionError(
-            f"{subject}: polars cannot tell whether {expression} is row-wise ({error}); name each column on its own, and use polars' own functions"
+            f"{subject}: polars cannot tell whether {expression} is row-wise ({error}); name each "
+            "column on its own, and use polars' own functions"
         ) from error
     if not row_wise:
         raise DefinitionError(
-            f"{subject}: {expression} is not row-wise: its value on one row depends on other rows, which a stream does not have; "
-            "write it with the row's own columns, and what spans rows as a feature with a window"
+            f"{subject}: {expression} is not row-wise: its value on one row depends on other "
+            "rows, which a stream does not have; write it with the row's own columns, and what "
+            "spans rows as a feature with a window"
         )
 
 
 def _is_row_wise(expression: pl.Expr) -> bool:
-    """Whether no part of it looks beyond its row; polars' own check sees only the outermost function."""
+    """Whether no part of it looks beyond its row; polars' own check sees only the outermost
+    function.
+    """
     return expression.meta.is_row_separable() and all(map(_is_row_wise, expression.meta.pop()))

@@ -27,17 +27,24 @@ class ArrowFrame(Protocol):
 class Files(Definition):
     """Files of one kind: a path of this machine, or the URL of an object store or of HTTP.
 
-    storage_options: how a URL is read, credentials among them; no part of the fingerprint, and never shown. `store` is what they say of
-    which store it is: an endpoint, an account.
+    storage_options: how a URL is read, credentials among them; no part of the fingerprint, and
+    never shown. `store` is what they say of which store it is: an endpoint, an account.
     """
 
     path: str
     storage_options: Mapping[str, object] = field(repr=False, metadata={"fingerprint": False})
     store: str = field(default="", init=False, repr=False, metadata={"fingerprint": "given"})
 
-    def __init__(self, path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, path: str | PathLike[str], *, storage_options: Mapping[str, object] | None = None
+    ) -> None:
         name = self._called
-        check_type(path, str | PathLike, f"{name}(): path", f"one path, glob, folder or URL, such as {name}('events/*')")
+        check_type(
+            path,
+            str | PathLike,
+            f"{name}(): path",
+            f"one path, glob, folder or URL, such as {name}('events/*')",
+        )
         location = place(fspath(path))
         options = checked_options(storage_options) if is_url(location) else {}
         self._set(path=location, storage_options=options, store=store_of(options))
@@ -53,17 +60,21 @@ class Files(Definition):
 
 @dataclass(frozen=True, eq=False, init=False)
 class ParquetFiles(Files, called="parquet"):
-    """Parquet files: one file, a glob, or a folder (plain or hive-partitioned), of this machine or of an object store.
+    """Parquet files: one file, a glob, or a folder (plain or hive-partitioned), of this machine or
+    of an object store.
 
     Args:
-        path: a path, relative to the project file's folder; or a URL: `s3://`, `gs://`, `az://`, `abfss://`, `http(s)://`, `file://`.
-            The URL of a folder ends with `/`. Over HTTP there are neither folders nor globs.
-        storage_options: how a URL is read, as polars names it: `{"aws_region": "eu-north-1", "aws_secret_access_key": hw.env("SECRET")}`.
-            Missing options come from the environment (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, ...). They are not part of
+        path: a path, relative to the project file's folder; or a URL: `s3://`, `gs://`, `az://`,
+            `abfss://`, `http(s)://`, `file://`. The URL of a folder ends with `/`. Over HTTP there
+            are neither folders nor globs.
+        storage_options: how a URL is read, as polars names it: `{"aws_region": "eu-north-1",
+            "aws_secret_access_key": hw.env("SECRET")}`. Missing options come from the environment
+            (`AWS_ACCESS_KEY_ID`, `GOOGLE_APPLICATION_CREDENTIALS`, ...). They are not part of
             fingerprints and manifests, except an endpoint or account name, and are never shown.
 
     Raises:
-        DefinitionError: an unknown scheme, a URL that holds a credential, or options that are not a mapping.
+        DefinitionError: an unknown scheme, a URL that holds a credential, or options that are not a
+            mapping.
 
     >>> parquet("s3://shop/payments/*.parquet", storage_options={"aws_region": "eu-north-1"})
     ParquetFiles(s3://shop/payments/*.parquet)
@@ -72,14 +83,17 @@ class ParquetFiles(Files, called="parquet"):
 
 @dataclass(frozen=True, eq=False, init=False)
 class CsvFiles(Files, called="csv"):
-    """CSV files with a header: one file or a glob, of this machine or of an object store; `path` and `storage_options` as of `parquet`.
+    """CSV files with a header: one file or a glob, of this machine or of an object store; `path`
+    and `storage_options` as of `parquet`.
 
     separator: the character between fields, such as ";" or a tab.
-    dates: "day-first" or "month-first": the order of dates such as 01/02/2026. Without it, a column of them is an error, unless a
-        value such as 31/01/2026 shows that the day is first. Dates of ISO 8601 and with dots, 31.01.2026, need no order.
+    dates: "day-first" or "month-first": the order of dates such as 01/02/2026. Without it, a column
+        of them is an error, unless a value such as 31/01/2026 shows that the day is first. Dates of
+        ISO 8601 and with dots, 31.01.2026, need no order.
 
     Raises:
-        DefinitionError: as `parquet`, a separator that is not one character of ASCII, or another order.
+        DefinitionError: as `parquet`, a separator that is not one character of ASCII, or another
+            order.
 
     >>> csv("https://example.org/payments.csv")
     CsvFiles(https://example.org/payments.csv)
@@ -96,19 +110,28 @@ class CsvFiles(Files, called="csv"):
         dates: DateOrder | None = None,
         storage_options: Mapping[str, object] | None = None,
     ) -> None:
-        one = isinstance(separator, str) and len(separator) == 1 and separator.isascii() and separator not in '"\r\n'
+        one = (
+            isinstance(separator, str)
+            and len(separator) == 1
+            and separator.isascii()
+            and separator not in '"\r\n'
+        )
         check(one, separator, "csv(): separator", "one character of ASCII, such as ';' or '\\t'")
         if dates is not None:
-            check_choice(dates, get_args(DateOrder), "csv(): dates", "the order of dates such as 01/02/2026")
+            check_choice(
+                dates, get_args(DateOrder), "csv(): dates", "the order of dates such as 01/02/2026"
+            )
         super().__init__(path, storage_options=storage_options)
         self._set(separator=separator, dates=dates)
 
 
 @dataclass(frozen=True, eq=False, init=False)
 class JsonLinesFiles(Files, called="json_lines"):
-    """JSON lines, an object a line: one file, a glob or a folder; `path` and `storage_options` as of `parquet`.
+    """JSON lines, an object a line: one file, a glob or a folder; `path` and `storage_options` as
+    of `parquet`.
 
-    JSON has no times: convert strings and numbers in `select`, such as `pl.col("at").str.to_datetime("%+", time_unit="us")`.
+    JSON has no times: convert strings and numbers in `select`, such as
+    `pl.col("at").str.to_datetime("%+", time_unit="us")`.
 
     >>> json_lines("clicks.jsonl")
     JsonLinesFiles(clicks.jsonl)
@@ -135,21 +158,23 @@ class Frame(Definition):
 
 
 class Connector(Definition):
-    """A table of a kind of its own: a frozen dataclass whose fields say where it lies, and which reads it. One file in
-    `headwater.connectors`, or in a package of yours.
+    """A table of a kind of its own: a frozen dataclass whose fields say where it lies, and which
+    reads it. One file in `headwater.connectors`, or in a package of yours.
 
     >>> from dataclasses import dataclass
     >>> import polars as pl
     >>> @dataclass(frozen=True, eq=False)
     ... class Ndjson(Connector):
     ...     path: str
+    ...
     ...     def scan(self):
     ...         return pl.scan_ndjson(self.path)
     >>> as_table(Ndjson("clicks.ndjson"), "history").path
     'clicks.ndjson'
     """
 
-    is_remote = False  # whether `state` cannot say that a table changed, so that nothing of it is cached
+    # whether `state` cannot say that a table changed, so that nothing of it is cached
+    is_remote = False
 
     def scan(self) -> pl.LazyFrame:
         """The rows, as a lazy frame: columns and rows that are not needed are not read.
@@ -164,7 +189,9 @@ class Connector(Definition):
         return {"rows": _content_hash(self.scan().collect())}
 
     def state(self) -> list[object]:
-        """A value that changes when the table does; return something cheap where possible, such as sizes and modification times."""
+        """A value that changes when the table does; return something cheap where possible, such as
+        sizes and modification times.
+        """
         return [self.contents()]
 
 
@@ -183,7 +210,8 @@ parquet, csv, json_lines = ParquetFiles, CsvFiles, JsonLinesFiles
 def as_table(value: object, subject: str) -> Table:
     """The table that a user gave: a connector, a path or URL, or any frame with an Arrow interface.
 
-    A lazy frame of polars is collected here: its rows are what the definition is told by, and they stay as they are.
+    A lazy frame of polars is collected here: its rows are what the definition is told by, and they
+    stay as they are.
 
     Raises:
         DefinitionError: it is none of these.
@@ -202,22 +230,31 @@ def as_table(value: object, subject: str) -> Table:
     check_frame(value, subject)
     if isinstance(value, ArrowFrame):
         return Frame(value)
-    framed = ". polars.DataFrame(...) makes a frame of it" if isinstance(value, list | dict) and value else ""
+    framed = (
+        ". polars.DataFrame(...) makes a frame of it"
+        if isinstance(value, list | dict) and value
+        else ""
+    )
     raise DefinitionError(
-        f"{subject} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a LazyFrame of polars, or a frame with an Arrow "
-        f"interface (polars, pandas 2.2+, pyarrow){framed}"
+        f"{subject} is {type(value).__name__}; give a path, hw.parquet(path), hw.csv(path), a "
+        "LazyFrame of polars, or a frame with an Arrow interface (polars, pandas 2.2+, "
+        f"pyarrow){framed}"
     )
 
 
 def check_frame(value: object, subject: str) -> None:
-    """Refuse a frame of Spark, whose Arrow interface would fetch all of its rows, and fails where it has times.
+    """Refuse a frame of Spark, whose Arrow interface would fetch all of its rows, and fails where
+    it has times.
 
     Raises:
         DefinitionError: it is one.
     """
     if type(value).__module__.startswith("pyspark."):
         frame = "frame" if hasattr(value, "mapInArrow") else "frame.to_spark()"  # of its pandas API
-        raise DefinitionError(f"{subject} is a {type(value).__name__} of Spark; give headwater_spark.spark_table({frame}, name='payments')")
+        raise DefinitionError(
+            f"{subject} is a {type(value).__name__} of Spark; give "
+            f"headwater_spark.spark_table({frame}, name='payments')"
+        )
 
 
 def _collected(lazy: object, subject: str) -> object:

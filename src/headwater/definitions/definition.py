@@ -27,9 +27,14 @@ _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
 def stack_level() -> int:
-    """The `stacklevel` for a warning of the caller that points to the first line outside this package."""
+    """The `stacklevel` for a warning of the caller that points to the first line outside this
+    package.
+    """
     frame, level = sys._getframe(1), 1  # noqa: SLF001 (as in remember_site)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, contextlib.__file__)):  # decorators that are contexts
+    # decorators that are contexts
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(
+        (_PACKAGE, contextlib.__file__)
+    ):
         frame, level = frame.f_back, level + 1
     return level
 
@@ -37,8 +42,9 @@ def stack_level() -> int:
 class Definition(Readable, metaclass=Spelled):
     """Base of every definition: equal iff the fingerprints are equal.
 
-    Subclasses are `@dataclass(frozen=True, eq=False)`. A field with the metadata `{"fingerprint": False}` is left out, and one with
-    `{"fingerprint": "given"}` while it is its default. A class that users write by another name says so: `called="batch"`.
+    Subclasses are `@dataclass(frozen=True, eq=False)`. A field with the metadata `{"fingerprint":
+    False}` is left out, and one with `{"fingerprint": "given"}` while it is its default. A class
+    that users write by another name says so: `called="batch"`.
     """
 
     _called: ClassVar[str]
@@ -64,15 +70,23 @@ class Definition(Readable, metaclass=Spelled):
         return fingerprint_of(self)
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (type(other) is type(self) and isinstance(other, Definition) and other.fingerprint == self.fingerprint)
+        return self is other or (
+            type(other) is type(self)
+            and isinstance(other, Definition)
+            and other.fingerprint == self.fingerprint
+        )
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
     def remember_site(self) -> None:
-        """Note the file and line that the user wrote this on, for errors that only data can reveal."""
+        """Note the file and line that the user wrote this on, for errors that only data can
+        reveal.
+        """
         frame = sys._getframe(1)  # noqa: SLF001 (the public inspect.stack reads every source file: 100 times slower)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<string>")):
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(
+            (_PACKAGE, "<string>")
+        ):
             frame = frame.f_back
         self.__dict__["_site"] = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
@@ -83,12 +97,17 @@ class Definition(Readable, metaclass=Spelled):
 
 
 def fingerprint_of(value: object, digits: int = 16) -> str:
-    """The first hexadecimal digits of the SHA-256 of a value: of definitions, of plain values, and of collections of them."""
-    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()[:digits]
+    """The first hexadecimal digits of the SHA-256 of a value: of definitions, of plain values, and
+    of collections of them.
+    """
+    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()[
+        :digits
+    ]
 
 
 def canonical(value: object) -> object:
-    """`value` as JSON-ready lists, strings and numbers: equal values give equal JSON, and different values different JSON.
+    """`value` as JSON-ready lists, strings and numbers: equal values give equal JSON, and different
+    values different JSON.
 
     >>> canonical({"b": (1, 2), "a": None})
     {'a': None, 'b': [1, 2]}
@@ -96,7 +115,11 @@ def canonical(value: object) -> object:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if _counts(f, getattr(value, f.name))}
+        fields = {
+            f.name: canonical(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if _counts(f, getattr(value, f.name))
+        }
         return [type(value).__name__, fields]
     if isinstance(value, Definition):
         return [type(value).__name__, value.fingerprint]
@@ -126,13 +149,24 @@ LONGEST_NAME: Final = 100
 
 
 def check_name(name: str, subject: str) -> None:
-    """Refuse a name that could not stand in a feature name `view__feature`, or is too long for keys of stores and names of folders."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or "__" in name or name.endswith("_"):
+    """Refuse a name that could not stand in a feature name `view__feature`, or is too long for keys
+    of stores and names of folders.
+    """
+    if (
+        not isinstance(name, str)
+        or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)
+        or "__" in name
+        or name.endswith("_")
+    ):
         raise DefinitionError(
-            f"{subject} is named {name!r}; a name has letters, digits and single underscores, starts with a letter and does not end with an underscore"
+            f"{subject} is named {name!r}; a name has letters, digits and single underscores, "
+            "starts with a letter and does not end with an underscore"
         )
     if len(name) > LONGEST_NAME:
-        raise DefinitionError(f"{subject} has a name of {len(name)} characters, {name[:40]!r}...; give one of at most {LONGEST_NAME}")
+        raise DefinitionError(
+            f"{subject} has a name of {len(name)} characters, {name[:40]!r}...; give one of at "
+            f"most {LONGEST_NAME}"
+        )
 
 
 def _counts(field: dataclasses.Field[object], value: object) -> bool:

@@ -12,14 +12,23 @@ from headwater.errors import DefinitionError
 
 Duration = str | timedelta
 
-_UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+_UNITS = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
 DAY = _UNITS["d"]
 HOUR = _UNITS["h"]
 SECOND = _UNITS["s"]
 
 
 def micros(value: Duration, subject: str, *, positive: bool = False) -> int:
-    """`value` in microseconds; `subject` names it in the error. positive: refuse a duration of nothing.
+    """`value` in microseconds; `subject` names it in the error. positive: refuse a duration of
+    nothing.
 
     >>> micros("15m", "a window")
     900000000
@@ -27,11 +36,21 @@ def micros(value: Duration, subject: str, *, positive: bool = False) -> int:
     if isinstance(value, timedelta):
         number = round(value / timedelta(microseconds=1))
     else:
-        match = re.fullmatch(r"\s*(\d+)\s*(us|ms|s|m|h|d|w)\s*", value) if isinstance(value, str) else None
+        match = (
+            re.fullmatch(r"\s*(\d+)\s*(us|ms|s|m|h|d|w)\s*", value)
+            if isinstance(value, str)
+            else None
+        )
         if match is None:
-            raise refusal(value, subject, "an integer and a unit, such as '500ms', '10m', '1h' or '30d', or a timedelta")
+            raise refusal(
+                value,
+                subject,
+                "an integer and a unit, such as '500ms', '10m', '1h' or '30d', or a timedelta",
+            )
         number = int(match[1]) * _UNITS[match[2]]
-    check(0 <= number <= 100 * 366 * DAY, value, subject, "a duration between nothing and 100 years")
+    check(
+        0 <= number <= 100 * 366 * DAY, value, subject, "a duration between nothing and 100 years"
+    )
     check(number or not positive, value, subject, "a positive duration, such as '1h'")
     return number
 
@@ -49,7 +68,8 @@ def text(duration: int) -> str:
 
 
 def rounded(duration: int) -> str:
-    """Microseconds as a person says them: in days from two days on, in hours from two hours on, else in minutes or seconds.
+    """Microseconds as a person says them: in days from two days on, in hours from two hours on,
+    else in minutes or seconds.
 
     >>> rounded(5_400_000_000), rounded(200_000_000_000), rounded(57_600_100_000)
     ('90m', '2d', '16h')
@@ -65,7 +85,9 @@ def check_timezone(name: str | None, subject: str) -> None:
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
-            raise DefinitionError(f"{subject}: timezone {name!r} is not an IANA time zone; {_nearest_zone(str(name))}") from error
+            raise DefinitionError(
+                f"{subject}: timezone {name!r} is not an IANA time zone; {_nearest_zone(str(name))}"
+            ) from error
 
 
 def _nearest_zone(name: str) -> str:
@@ -73,13 +95,26 @@ def _nearest_zone(name: str) -> str:
 
     >>> _nearest_zone("berlin"), _nearest_zone("Europe/Olso"), _nearest_zone("CET+1 or so")
     ("did you mean 'Europe/Berlin'?", "did you mean 'Europe/Oslo'?", "give one such as 'America/New_York'")
-    """
-    zones = sorted(zone for zone in available_timezones() if not zone.startswith(("posix/", "right/")))
+    """  # noqa: E501 (output as it is printed)
+    zones = sorted(
+        zone for zone in available_timezones() if not zone.startswith(("posix/", "right/"))
+    )
     cities = {zone.rpartition("/")[2].casefold(): zone for zone in reversed(zones)}
     folded_name = name.strip().replace(" ", "_").casefold()
-    close = difflib.get_close_matches(folded_name, {zone.casefold(): zone for zone in zones}, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(
+        folded_name, {zone.casefold(): zone for zone in zones}, n=1, cutoff=0.75
+    )
     close = close or difflib.get_close_matches(folded_name, cities, n=1, cutoff=0.75)
     nearest_name = cities.get(folded_name) or next(
-        (zone for zone in zones if close and close[0] in {zone.casefold(), zone.rpartition("/")[2].casefold()}), None
+        (
+            zone
+            for zone in zones
+            if close and close[0] in {zone.casefold(), zone.rpartition("/")[2].casefold()}
+        ),
+        None,
     )
-    return "give one such as 'America/New_York'" if nearest_name is None else f"did you mean {nearest_name!r}?"
+    return (
+        "give one such as 'America/New_York'"
+        if nearest_name is None
+        else f"did you mean {nearest_name!r}?"
+    )

@@ -1,4 +1,6 @@
-"""What the values of a source or a view are expected to be. Nothing that is computed depends on it, so adding one rebuilds nothing."""
+"""What the values of a source or a view are expected to be. Nothing that is computed depends on it,
+so adding one rebuilds nothing.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +33,21 @@ class Expect(Definition):
     """An expectation of a column of a source, or of a feature of a view.
 
     Args:
-        column: of the source as it is selected; of a view the feature's name, such as "mean_amount_1h".
-        in_range: the least and the greatest value, both allowed; None is without bound. Null is in range.
+        column: of the source as it is selected; of a view the feature's name, such as
+            "mean_amount_1h".
+        in_range: the least and the greatest value, both allowed; None is without bound. Null is in
+            range.
         accepted_values: the values that are allowed; null is too.
         not_null: whether null is refused.
         max_null_share: the share of nulls that a day may have.
-        distinct: the least and the greatest number of distinct values of a day; None is without bound.
-        on_violation: "warn" counts an event that breaks it; "reject" makes it a dead letter, where it is pushed or read from a stream.
+        distinct: the least and the greatest number of distinct values of a day; None is without
+            bound.
+        on_violation: "warn" counts an event that breaks it; "reject" makes it a dead letter, where
+            it is pushed or read from a stream.
 
     Raises:
-        DefinitionError: nothing is expected, bounds in the wrong order, or "reject" of what only a whole day can break.
+        DefinitionError: nothing is expected, bounds in the wrong order, or "reject" of what only a
+            whole day can break.
 
     >>> Expect("amount", in_range=(0, 10_000), not_null=True).describe()
     'amount: in_range (0, 10000), not_null'
@@ -62,27 +69,57 @@ class Expect(Definition):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _bounds(getattr(self, name), f"{subject}: {name}"))
         if self.accepted_values is not None:
-            accepted = check_list(self.accepted_values, object, f"{subject}: accepted_values", "a list of at least one value", least=1)
+            accepted = check_list(
+                self.accepted_values,
+                object,
+                f"{subject}: accepted_values",
+                "a list of at least one value",
+                least=1,
+            )
             object.__setattr__(self, "accepted_values", accepted)
         check_type(self.not_null, bool, f"{subject}: not_null", "True or False")
         if self.max_null_share is not None:
-            check_number(self.max_null_share, f"{subject}: max_null_share", "a share", least=0, below=1, note="such as 0.02")
+            check_number(
+                self.max_null_share,
+                f"{subject}: max_null_share",
+                "a share",
+                least=0,
+                below=1,
+                note="such as 0.02",
+            )
         check_choice(self.on_violation, ("warn", "reject"), f"{subject}: on_violation")
-        of_day = [name for name in ("max_null_share", "distinct") if getattr(self, name) is not None]
-        if not of_day and self.in_range is None and self.accepted_values is None and not self.not_null:
+        of_day = [
+            name for name in ("max_null_share", "distinct") if getattr(self, name) is not None
+        ]
+        if (
+            not of_day
+            and self.in_range is None
+            and self.accepted_values is None
+            and not self.not_null
+        ):
             raise DefinitionError(
-                f"{subject} expects nothing; give in_range=, accepted_values=, not_null=True, max_null_share= or distinct="
+                f"{subject} expects nothing; give in_range=, accepted_values=, not_null=True, "
+                "max_null_share= or distinct="
             )
         if of_day and self.on_violation == "reject":
             raise DefinitionError(
-                f"{subject}: {of_day[0]} is of a whole day, and an event alone cannot break it; leave on_violation='reject' out"
+                f"{subject}: {of_day[0]} is of a whole day, and an event alone cannot break it; "
+                "leave on_violation='reject' out"
             )
 
     def describe(self) -> str:
         """The expectation in words, as results and metrics name it."""
-        parts = [f"{name} {_text(getattr(self, name))}" for name in ("in_range", "accepted_values") if getattr(self, name) is not None]
+        parts = [
+            f"{name} {_text(getattr(self, name))}"
+            for name in ("in_range", "accepted_values")
+            if getattr(self, name) is not None
+        ]
         parts += ["not_null"] if self.not_null else []
-        parts += [f"{name} {_text(getattr(self, name))}" for name in ("max_null_share", "distinct") if getattr(self, name) is not None]
+        parts += [
+            f"{name} {_text(getattr(self, name))}"
+            for name in ("max_null_share", "distinct")
+            if getattr(self, name) is not None
+        ]
         return f"{self.column}: {', '.join(parts)}"
 
 
@@ -111,23 +148,38 @@ class ExpectRows(Definition):
 
     def describe(self) -> str:
         """The expectation in words."""
-        bounds = [f"{name.replace('_', ' ')} {value}" for name in ("at_least", "at_most") if (value := getattr(self, name)) is not None]
+        bounds = [
+            f"{name.replace('_', ' ')} {value}"
+            for name in ("at_least", "at_most")
+            if (value := getattr(self, name)) is not None
+        ]
         return f"rows a day: {', '.join(bounds)}"
 
 
 Expectation = Expect | ExpectRows
 
 
-def check_expectations(expectations: Sequence[Expectation], columns: Collection[str] | None, subject: str) -> tuple[Expectation, ...]:
+def check_expectations(
+    expectations: Sequence[Expectation], columns: Collection[str] | None, subject: str
+) -> tuple[Expectation, ...]:
     """The expectations as a tuple. columns: those that there are; None where a table decides.
 
     Raises:
         DefinitionError: not a list of expectations, or of a column that there is not.
     """
-    checked = check_list(expectations, Expectation, f"{subject}: expectations", "a list of hw.Expect(...) and hw.ExpectRows(...)")
+    checked = check_list(
+        expectations,
+        Expectation,
+        f"{subject}: expectations",
+        "a list of hw.Expect(...) and hw.ExpectRows(...)",
+    )
     for each in checked:
         if isinstance(each, Expect):
-            check_reference(each.column, columns, f"{subject}: an expectation is of {each.column!r}, which it does not have")
+            check_reference(
+                each.column,
+                columns,
+                f"{subject}: an expectation is of {each.column!r}, which it does not have",
+            )
     return checked
 
 
@@ -137,7 +189,9 @@ def check_slo(slo: float | None, freshness: Freshness, subject: str) -> None:
         return
     check_number(slo, f"{subject}: slo", "a share of reads", above=0, below=1, note="such as 0.99")
     if not freshness.stored:
-        raise DefinitionError(f"{subject}: slo={slo} is of stored values, and {freshness} stores none; leave it out")
+        raise DefinitionError(
+            f"{subject}: slo={slo} is of stored values, and {freshness} stores none; leave it out"
+        )
 
 
 def _bounds(bounds: object, name: str) -> Bounds:

@@ -1,4 +1,6 @@
-"""An experiment: arms that are models at levels, who gets which, which metrics, and the plan that is frozen before the start."""
+"""An experiment: arms that are models at levels, who gets which, which metrics, and the plan that
+is frozen before the start.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from headwater.definitions.checks import (
 )
 from headwater.definitions.definition import Definition, check_name
 from headwater.definitions.durations import Duration, micros, text
-from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Probe, Switchback
+from headwater.definitions.experiment_kinds import (
+    ABTest,
+    ClusterTest,
+    ExperimentKind,
+    Interleaving,
+    Probe,
+    Switchback,
+)
 from headwater.definitions.freshness import Freshness
 from headwater.definitions.labels import Outcome
 from headwater.definitions.level import Level, as_level
@@ -42,10 +51,12 @@ class Arm(Definition):
     Args:
         name: letters, digits and single underscores.
         model: which model.
-        level: how fresh its features and predictions are; as defined where it is left out. A bare freshness is a level too.
+        level: how fresh its features and predictions are; as defined where it is left out. A bare
+            freshness is a level too.
         weight: the share of the enrolled units; equal shares where no arm says.
-        allow_staler: whether a version that was trained at a fresher level may be served at this one. By default each level has a version
-            of its own; the decision page names an arm that has not.
+        allow_staler: whether a version that was trained at a fresher level may be served at this
+            one. By default each level has a version of its own; the decision page names an arm that
+            has not.
 
     Raises:
         DefinitionError: a bad name, model, level or weight.
@@ -72,13 +83,15 @@ class ExperimentMetric(Definition):
 
     Args:
         name: letters, digits and single underscores.
-        value: `outcome(source, aggregation, keys=, within=)` for what a unit does within a time after its exposure, or "label" for the
-            labels of its requests.
+        value: `outcome(source, aggregation, keys=, within=)` for what a unit does within a time
+            after its exposure, or "label" for the labels of its requests.
         base: the denominator of a ratio, likewise, or "requests"; None for a mean over units.
         higher_is_better: whether a rise is a gain.
-        never: what a unit without an outcome is: "zero" (no click) or "unknown" (left out, as a payment that was blocked).
+        never: what a unit without an outcome is: "zero" (no click) or "unknown" (left out, as a
+            payment that was blocked).
         margin: for a guardrail, the relative harm that is still accepted, such as 0.01.
-        quantile: compare this quantile over units and not their mean, such as 0.99 of each unit's slowest answer.
+        quantile: compare this quantile over units and not their mean, such as 0.99 of each unit's
+            slowest answer.
 
     Raises:
         DefinitionError: a bad name, value, base, margin or quantile; a quantile of a ratio.
@@ -97,16 +110,34 @@ class ExperimentMetric(Definition):
         check_name(self.name, "an experiment's metric")
         subject = f"metric {self.name!r}"
         if not isinstance(self.value, Outcome):
-            check_choice(self.value, (LABEL,), f"{subject}: value", "or outcome(source, aggregation, keys=, within=)")
+            check_choice(
+                self.value,
+                (LABEL,),
+                f"{subject}: value",
+                "or outcome(source, aggregation, keys=, within=)",
+            )
         if self.base is not None and not isinstance(self.base, Outcome):
-            check_choice(self.base, (REQUESTS, LABEL), f"{subject}: base", "or an outcome(...), or leave it out")
-        check_choice(self.never, get_args(Never), f"{subject}: never", "which a unit without an outcome is")
+            check_choice(
+                self.base,
+                (REQUESTS, LABEL),
+                f"{subject}: base",
+                "or an outcome(...), or leave it out",
+            )
+        check_choice(
+            self.never, get_args(Never), f"{subject}: never", "which a unit without an outcome is"
+        )
         if self.quantile is not None:
-            check_number(self.quantile, f"{subject}: quantile", above=0, below=1, note="such as 0.99")
+            check_number(
+                self.quantile, f"{subject}: quantile", above=0, below=1, note="such as 0.99"
+            )
         if self.quantile is not None and self.base is not None:
-            raise DefinitionError(f"{subject}: a quantile over units has no base; leave one of them out")
+            raise DefinitionError(
+                f"{subject}: a quantile over units has no base; leave one of them out"
+            )
         if self.margin is not None:
-            check_number(self.margin, f"{subject}: margin", "a share", least=0, below=1, note="such as 0.01")
+            check_number(
+                self.margin, f"{subject}: margin", "a share", least=0, below=1, note="such as 0.01"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +145,13 @@ class ExperimentPlan(Definition):
     """The part that is fixed before the start: it is hashed, and a running experiment keeps it.
 
     Args:
-        start: ISO 8601 with an offset, or a tz-aware datetime; None starts with `headwater experiment start`.
+        start: ISO 8601 with an offset, or a tz-aware datetime; None starts with `headwater
+            experiment start`.
         duration: how long units are enrolled.
-        looks: how many times the result is looked at; each look must be paid for by a stricter bound.
-        enrolled: the share of units that take part, stage by stage; the split among them never changes.
+        looks: how many times the result is looked at; each look must be paid for by a stricter
+            bound.
+        enrolled: the share of units that take part, stage by stage; the split among them never
+            changes.
         stage: how long each stage lasts at least.
         min_lift: the smallest relative lift that is worth finding.
         alpha: the two-sided error of the decision.
@@ -142,15 +176,37 @@ class ExperimentPlan(Definition):
 
     def __post_init__(self) -> None:
         if self.start is not None:
-            object.__setattr__(self, "start", clock.timestamp(parse_timestamp(self.start, "ExperimentPlan: start")).isoformat())
+            object.__setattr__(
+                self,
+                "start",
+                clock.timestamp(parse_timestamp(self.start, "ExperimentPlan: start")).isoformat(),
+            )
         for name in ("duration", "stage"):
             length = micros(getattr(self, name), f"ExperimentPlan: {name}", positive=True)
             object.__setattr__(self, name, text(length))
-        check_integer(self.looks, "ExperimentPlan: looks", least=1, note="how many times the result is looked at")
-        listed_stages = self.enrolled if isinstance(self.enrolled, list | tuple) and all(map(is_number, self.enrolled)) else ()
+        check_integer(
+            self.looks,
+            "ExperimentPlan: looks",
+            least=1,
+            note="how many times the result is looked at",
+        )
+        listed_stages = (
+            self.enrolled
+            if isinstance(self.enrolled, list | tuple) and all(map(is_number, self.enrolled))
+            else ()
+        )
         stages = tuple(float(share) for share in listed_stages)
-        rising = stages and all(0 < share <= 1 for share in stages) and list(stages) == sorted(set(stages))
-        check(rising, self.enrolled, "ExperimentPlan: enrolled", "rising shares up to 1, such as (0.02, 0.1, 0.5, 1.0)")
+        rising = (
+            stages
+            and all(0 < share <= 1 for share in stages)
+            and list(stages) == sorted(set(stages))
+        )
+        check(
+            rising,
+            self.enrolled,
+            "ExperimentPlan: enrolled",
+            "rising shares up to 1, such as (0.02, 0.1, 0.5, 1.0)",
+        )
         object.__setattr__(self, "enrolled", stages)
         for name in ("min_lift", "alpha", "power"):
             check_number(getattr(self, name), f"ExperimentPlan: {name}", above=0, below=1)
@@ -164,7 +220,8 @@ class Experiment(Definition):
         name: letters, digits and single underscores.
         arms: two or more; the first is the control.
         unit: the request's column whose values keep their arm, such as "user".
-        kind: `ABTest()`, `Switchback(region)`, `ClusterTest(cluster)`, `Interleaving()` or `Shadow()`.
+        kind: `ABTest()`, `Switchback(region)`, `ClusterTest(cluster)`, `Interleaving()` or
+            `Shadow()`.
         metrics: the first decides.
         guardrails: metrics that must not get worse by more than their margin.
         plan: fixed before the start.
@@ -173,8 +230,9 @@ class Experiment(Definition):
         version: raised to shuffle all units again.
 
     Raises:
-        DefinitionError: fewer than two arms, two of one name, arms of different tasks, weights that do not sum to 1, a unit that a model's
-            request does not carry, no metric, a guardrail without a margin, or an interleaving of anything but two rankings.
+        DefinitionError: fewer than two arms, two of one name, arms of different tasks, weights that
+            do not sum to 1, a unit that a model's request does not carry, no metric, a guardrail
+            without a margin, or an interleaving of anything but two rankings.
     """
 
     name: str
@@ -193,7 +251,13 @@ class Experiment(Definition):
         self.remember_site()
         check_name(self.name, "an experiment")
         subject = f"experiment {self.name!r}"
-        check_list(self.arms, Arm, f"{subject}: arms", "at least two hw.experiments.Arm(name, model, level), the control first", least=2)
+        check_list(
+            self.arms,
+            Arm,
+            f"{subject}: arms",
+            "at least two hw.experiments.Arm(name, model, level), the control first",
+            least=2,
+        )
         names = [arm.name for arm in self.arms]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -202,31 +266,49 @@ class Experiment(Definition):
         tasks = {arm.model.task_kind for arm in self.arms}
         if len(tasks) > 1:
             raise DefinitionError(
-                f"{subject}: its arms have the tasks {', '.join(sorted(tasks))}; arms answer the same requests, so one task"
+                f"{subject}: its arms have the tasks {', '.join(sorted(tasks))}; arms answer the "
+                "same requests, so one task"
             )
-        kinds = "a kind of hw.experiments: ABTest(), Switchback(region), ClusterTest(cluster), Interleaving() or Shadow()"
+        kinds = (
+            "a kind of hw.experiments: ABTest(), Switchback(region), ClusterTest(cluster), "
+            "Interleaving() or Shadow()"
+        )
         check_type(self.kind, ExperimentKind, f"{subject}: kind", kinds)
         if isinstance(self.kind, Interleaving) and (tasks != {"ranking"} or len(self.arms) != 2):
-            raise DefinitionError(f"{subject}: an interleaving compares two rankings; it has {len(self.arms)} arms of task {tasks.pop()}")
+            raise DefinitionError(
+                f"{subject}: an interleaving compares two rankings; it has {len(self.arms)} arms "
+                f"of task {tasks.pop()}"
+            )
         _check_probe(self.kind, self.name, subject)
         self._check_parts(subject)
         for column, role in self.columns:
             for arm in self.arms:
-                says = f"{subject}: {role} is {column!r}, which a request of model {arm.model.name!r} does not carry"
+                says = (
+                    f"{subject}: {role} is {column!r}, which a request of model "
+                    f"{arm.model.name!r} does not carry"
+                )
                 check_reference(column, arm.model.features.needed_by(), says)
         object.__setattr__(self, "metrics", tuple(self.metrics))
         object.__setattr__(self, "guardrails", tuple(self.guardrails))
 
     def _check_parts(self, subject: str) -> None:
         check_text(self.unit, f"{subject}: unit", "the name of a column of the request")
-        check_type(self.plan, ExperimentPlan, f"{subject}: plan", "hw.experiments.ExperimentPlan(duration=, looks=, ...)")
+        check_type(
+            self.plan,
+            ExperimentPlan,
+            f"{subject}: plan",
+            "hw.experiments.ExperimentPlan(duration=, looks=, ...)",
+        )
         give = "at least one hw.experiments.ExperimentMetric, the deciding one first"
         check_list(self.metrics, ExperimentMetric, f"{subject}: metrics", give, least=1)
         give = "a list of hw.experiments.ExperimentMetric(name, margin=)"
-        for guardrail in check_list(self.guardrails, ExperimentMetric, f"{subject}: guardrails", give):
+        for guardrail in check_list(
+            self.guardrails, ExperimentMetric, f"{subject}: guardrails", give
+        ):
             if guardrail.margin is None:
                 raise DefinitionError(
-                    f"{subject}: the guardrail {guardrail.name!r} has no margin; say how much worse is still accepted, such as margin=0.01"
+                    f"{subject}: the guardrail {guardrail.name!r} has no margin; say how much "
+                    "worse is still accepted, such as margin=0.01"
                 )
 
     @property
@@ -253,7 +335,8 @@ class Experiment(Definition):
 def _check_probe(kind: ExperimentKind, name: str, subject: str) -> None:
     if isinstance(kind, Probe) and not name.startswith("probe_"):
         raise DefinitionError(
-            f"{subject}: a probe is named probe_..., so that training leaves out its rows; define it with hw.experiments.probe(...)"
+            f"{subject}: a probe is named probe_..., so that training leaves out its rows; define "
+            "it with hw.experiments.probe(...)"
         )
 
 
@@ -262,7 +345,12 @@ def _weighted(arms: Sequence[Arm], subject: str) -> tuple[Arm, ...]:
     if not given:
         return tuple(replace(arm, weight=1 / len(arms)) for arm in arms)
     if len(given) < len(arms):
-        raise DefinitionError(f"{subject}: {len(given)} of {len(arms)} arms have a weight; give all of them one, or none")
+        raise DefinitionError(
+            f"{subject}: {len(given)} of {len(arms)} arms have a weight; give all of them one, or "
+            "none"
+        )
     if abs(sum(given) - 1) > 1e-9:
-        raise DefinitionError(f"{subject}: the weights of the arms sum to {sum(given):g}; they must sum to 1")
+        raise DefinitionError(
+            f"{subject}: the weights of the arms sum to {sum(given):g}; they must sum to 1"
+        )
     return tuple(arms)

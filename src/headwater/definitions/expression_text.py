@@ -12,21 +12,32 @@ _TYPE: Final = re.compile(r'("[^"]*")|\bdyn (?:int|float|str): ')
 _COLUMN: Final = re.compile(r'\bcol\("([A-Za-z_]\w*)"\)')
 _ARGUMENTS: Final = re.compile(r'(?<=\w)\(\[((?:"[^"]*"|[^\[\]"]|\[(?:"[^"]*"|[^\[\]"])*\])*)\]\)')
 _ZONE: Final = re.compile(r"\.dt\.convert_time_zone\((?:\"[^\"]*\")?\)")
-_PART_OF_TIME: Final = re.compile(r"(?<![.\w])(\w+)\.dt\.(year|month|day|weekday|hour|minute|second|date|time)\(\)(?!\.)")
+_PART_OF_TIME: Final = re.compile(
+    r"(?<![.\w])(\w+)\.dt\.(year|month|day|weekday|hour|minute|second|date|time)\(\)(?!\.)"
+)
 _OPERATOR: Final = re.compile(r" (\S+) \(")
 
 
 def expression_text(expression: pl.Expr) -> str:
-    """The expression without what only polars means: types, brackets around every part, and time zones, whose names polars omits.
+    """The expression without what only polars means: types, brackets around every part, and time
+    zones, whose names polars omits.
 
     >>> import polars as pl
     >>> print(expression_text(pl.col("hour") < 6))
     hour < 6
     >>> print(expression_text((pl.col("country") == "no") & (pl.col("fee") + 1 > 1.5)))
     (country == "no") & ((fee + 1) > 1.5)
-    >>> print(expression_text(pl.col("hour").is_between(6, 17)), expression_text(pl.col("kind").is_in(["a", "b"])), sep="; ")
+    >>> print(
+    ...     expression_text(pl.col("hour").is_between(6, 17)),
+    ...     expression_text(pl.col("kind").is_in(["a", "b"])),
+    ...     sep="; ",
+    ... )
     hour.is_between(6, 17); kind.is_in(["a", "b"])
-    >>> print(expression_text(pl.col("asked_at").dt.convert_time_zone("America/New_York").dt.hour() < 8))
+    >>> print(
+    ...     expression_text(
+    ...         pl.col("asked_at").dt.convert_time_zone("America/New_York").dt.hour() < 8
+    ...     )
+    ... )
     hour of asked_at < 8
     """
     return _PART_OF_TIME.sub(r"\2 of \1", _ZONE.sub("", _rendered(str(expression))))
@@ -47,7 +58,9 @@ def _rendered(text: str) -> str:
         else:
             pieces += text[at]
             at += 1
-    return _ARGUMENTS.sub(r"(\1)", _COLUMN.sub(r"\1", _TYPE.sub(lambda match: match[1] or "", pieces)))
+    return _ARGUMENTS.sub(
+        r"(\1)", _COLUMN.sub(r"\1", _TYPE.sub(lambda match: match[1] or "", pieces))
+    )
 
 
 def _side(text: str) -> str:

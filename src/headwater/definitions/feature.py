@@ -1,4 +1,6 @@
-"""One feature of a view, and what of a view and its source the fingerprints of stored state and of values are made of."""
+"""One feature of a view, and what of a view and its source the fingerprints of stored state and of
+values are made of.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,24 @@ class Feature:
         return self.columns if where is None else (*self.columns, where)
 
 
-def reading(source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool) -> object:
-    """The fields of a source that decide the values of `columns`, through every base of an enriched source."""
-    fields = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.metadata.get("fingerprint", True)}
-    identity = {name: value for name, value in fields.items() if value is not None}  # so that a new optional field rebuilds nothing
-    used = columns | {c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c}
+def reading(
+    source: Source, columns: frozenset[str], *, without_history: bool, without_stream: bool
+) -> object:
+    """The fields of a source that decide the values of `columns`, through every base of an enriched
+    source.
+    """
+    fields = {
+        f.name: getattr(source, f.name)
+        for f in dataclasses.fields(source)
+        if f.metadata.get("fingerprint", True)
+    }
+    # so that a new optional field rebuilds nothing
+    identity = {name: value for name, value in fields.items() if value is not None}
+    used = columns | {
+        c
+        for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes)
+        if c
+    }
     if source.select is not None:
         identity["select"] = [item for item in source.select if output_name(item) in used]
     if without_history and not isinstance(source.history, EnrichedHistory):

@@ -27,8 +27,8 @@ class FeatureService(Described):
 
     Args:
         name: letters, digits and single underscores.
-        features: feature views (all their features), single ones (`view["count_1h"]`), request features, request fields and
-            `HttpFeatures`.
+        features: feature views (all their features), single ones (`view["count_1h"]`), request
+            features, request fields and `HttpFeatures`.
         description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
@@ -43,12 +43,21 @@ class FeatureService(Described):
         check_name(self.name, "a feature service")
         subject = f"feature service {self.name!r}"
         self.check_description(subject)
-        features = check_list(self.features, Member, f"{subject}: features", f"a list of {_MEMBERS}, at least one", least=1)
+        features = check_list(
+            self.features,
+            Member,
+            f"{subject}: features",
+            f"a list of {_MEMBERS}, at least one",
+            least=1,
+        )
         object.__setattr__(self, "features", features)
         names = list(self.feature_names)
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise DefinitionError(f"{subject}: two features are named {twice[0]!r}; rename one, or alias its view under another name")
+            raise DefinitionError(
+                f"{subject}: two features are named {twice[0]!r}; rename one, or alias its view "
+                "under another name"
+            )
         self._check_views(subject)
         self._check_lists(subject)
 
@@ -71,16 +80,24 @@ class FeatureService(Described):
 
     @cached_property
     def views(self) -> tuple[FeatureView, ...]:
-        """Every view that is read, those that only feed a request feature or a key included; feeding views first.
+        """Every view that is read, those that only feed a request feature or a key included;
+        feeding views first.
 
-        Views over the history of third-party features are not included, since they are not read online: see `views_in_history`.
+        Views over the history of third-party features are not included, since they are not read
+        online: see `views_in_history`.
         """
         return tuple(view for view in self.views_in_history if view.third_party is None)
 
     @cached_property
     def http_features(self) -> tuple[HttpFeatures, ...]:
-        """All that a third party is asked for, those that only feed a request feature or a key included."""
-        return tuple(view.third_party for view in self.views_in_history if isinstance(view.third_party, HttpFeatures))
+        """All that a third party is asked for, those that only feed a request feature or a key
+        included.
+        """
+        return tuple(
+            view.third_party
+            for view in self.views_in_history
+            if isinstance(view.third_party, HttpFeatures)
+        )
 
     @cached_property
     def views_in_history(self) -> tuple[FeatureView, ...]:
@@ -100,7 +117,9 @@ class FeatureService(Described):
 
     @cached_property
     def views_within(self) -> tuple[FeatureView, ...]:
-        """Every view that is read, and those that the events of their sources are enriched with, to any depth."""
+        """Every view that is read, and those that the events of their sources are enriched with, to
+        any depth.
+        """
         return self._within(self.views)
 
     def _within(self, views: Sequence[FeatureView]) -> tuple[FeatureView, ...]:
@@ -115,7 +134,11 @@ class FeatureService(Described):
     @cached_property
     def sources(self) -> tuple[Source, ...]:
         """Every source that is read, those below an enriched one included."""
-        read = [view for view in self.views_in_history if view.third_party is None or view.third_party.history is not None]
+        read = [
+            view
+            for view in self.views_in_history
+            if view.third_party is None or view.third_party.history is not None
+        ]
         return sources_of(self._within(read))
 
     @property
@@ -141,7 +164,10 @@ class FeatureService(Described):
             for filled in view.request_keys.values():
                 if isinstance(filled, FeatureRef):
                     names[filled.view.name].add(filled.feature)
-        return {v.name: tuple(f for f in v.outputs if f.name in names[v.name]) for v in self.views_in_history}
+        return {
+            v.name: tuple(f for f in v.outputs if f.name in names[v.name])
+            for v in self.views_in_history
+        }
 
     def needed_by(self) -> dict[str, list[str]]:
         """For each column that a request must carry, who needs it."""
@@ -163,18 +189,28 @@ class FeatureService(Described):
 
     @cached_property
     def list_fields(self) -> Mapping[str, int]:
-        """The columns of a request that hold lists of keys, and the longest list that each may hold."""
+        """The columns of a request that hold lists of keys, and the longest list that each may
+        hold.
+        """
         longest: dict[str, int] = {}
         for view in self.views:
-            if view.list_key is not None and isinstance(column := view.request_key(view.list_key.key), str):
-                longest[column] = min(view.list_key.max_length, longest.get(column, view.list_key.max_length))
+            if view.list_key is not None and isinstance(
+                column := view.request_key(view.list_key.key), str
+            ):
+                longest[column] = min(
+                    view.list_key.max_length, longest.get(column, view.list_key.max_length)
+                )
         return longest
 
     @cached_property
     def not_in_training(self) -> tuple[str, ...]:
-        """The features without training values: those of third parties without a history, and request features computed from them."""
+        """The features without training values: those of third parties without a history, and
+        request features computed from them.
+        """
         kept = {id(member) for member in self._kept}
-        return tuple(name for member in self.features if id(member) not in kept for name in names_of(member))
+        return tuple(
+            name for member in self.features if id(member) not in kept for name in names_of(member)
+        )
 
     @cached_property
     def in_training(self) -> FeatureService:
@@ -187,8 +223,9 @@ class FeatureService(Described):
             return self
         if not self._kept:
             raise DefinitionError(
-                f"feature service {self.name!r}: no feature can be trained on: all come from third parties without history=. Serve it "
-                "with --log-third-party, and give the recorded responses as history=, or add other features"
+                f"feature service {self.name!r}: no feature can be trained on: all come from "
+                "third parties without history=. Serve it with --log-third-party, and give the "
+                "recorded responses as history=, or add other features"
             )
         return FeatureService(self.name, self._kept)
 
@@ -199,12 +236,18 @@ class FeatureService(Described):
         def answered(view: FeatureView) -> bool:
             if view.third_party is not None:
                 return view.third_party.trains
-            return all(answered(filled.view) for filled in view.request_keys.values() if isinstance(filled, FeatureRef))
+            return all(
+                answered(filled.view)
+                for filled in view.request_keys.values()
+                if isinstance(filled, FeatureRef)
+            )
 
         return [member for member in self.features if all(map(answered, _views(member)))]
 
     def over(self, change: Callable[[Source], Source]) -> FeatureService:
-        """The service with `change` made of the source of every view that is read; itself where that changes none."""
+        """The service with `change` made of the source of every view that is read; itself where
+        that changes none.
+        """
 
         def of_view(view: FeatureView) -> FeatureView:
             source = change(view.source)
@@ -213,7 +256,9 @@ class FeatureService(Described):
         return self.changed(of_view)
 
     def changed(self, change: Callable[[FeatureView], FeatureView]) -> FeatureService:
-        """The service with `change` made of every view that is read, whose name and features it keeps; itself where that changes none."""
+        """The service with `change` made of every view that is read, whose name and features it
+        keeps; itself where that changes none.
+        """
         changed_views: dict[str, FeatureView] = {}
         changed_http: dict[str, HttpFeatures] = {}
 
@@ -221,7 +266,10 @@ class FeatureService(Described):
             if isinstance(view.third_party, HttpFeatures):
                 return of_http(view.third_party).view
             if view.name not in changed_views:
-                keys = {key: of_ref(filled) if isinstance(filled, FeatureRef) else filled for key, filled in view.request_keys.items()}
+                keys = {
+                    key: of_ref(filled) if isinstance(filled, FeatureRef) else filled
+                    for key, filled in view.request_keys.items()
+                }
                 same = all(keys[key] is filled for key, filled in view.request_keys.items())
                 changed_view = change(view)
                 changed_views[view.name] = changed_view if same else changed_view.filled(keys)
@@ -230,7 +278,11 @@ class FeatureService(Described):
         def of_http(http: HttpFeatures) -> HttpFeatures:
             if http.name not in changed_http:
                 source = http.view.source if http.history is None else change(http.view).source
-                changed_http[http.name] = http if source is http.view.source else dataclasses.replace(http, history=source)
+                changed_http[http.name] = (
+                    http
+                    if source is http.view.source
+                    else dataclasses.replace(http, history=source)
+                )
             return changed_http[http.name]
 
         def of_ref(ref: FeatureRef) -> FeatureRef:
@@ -271,20 +323,31 @@ class FeatureService(Described):
                 raise DefinitionError(f"{subject}: two views are named {view.name!r}; rename one")
 
     def _check_lists(self, subject: str) -> None:
-        """Refuse a column of the request that is a list to one reader and a single value to another."""
+        """Refuse a column of the request that is a list to one reader and a single value to
+        another.
+        """
         single = [
             (f"view {view.name!r}", view.request_key(key))
             for view in self.views
             for key in view.keys
             if view.list_key is None or key != view.list_key.key
         ]
-        single += [(f"third-party features {http.name!r}", name) for http in self.http_features for name in http.request]
+        single += [
+            (f"third-party features {http.name!r}", name)
+            for http in self.http_features
+            for name in http.request
+        ]
         single += [(f"request field {field.name!r}", field.name) for field in self.request_fields]
-        single += [(f"request feature {function.name!r}", name) for function in self.request_features for name in function.fields]
+        single += [
+            (f"request feature {function.name!r}", name)
+            for function in self.request_features
+            for name in function.fields
+        ]
         for reader, column in single:
             if column in self.list_fields:
                 raise DefinitionError(
-                    f"{subject}: the column {column!r} is a list of keys, and {reader} reads it as a single value; rename one of them"
+                    f"{subject}: the column {column!r} is a list of keys, and {reader} reads it "
+                    "as a single value; rename one of them"
                 )
 
 
@@ -301,7 +364,11 @@ class Enriched(EnrichedHistory):
     @property
     def columns(self) -> frozenset[str] | None:
         """The columns of the base and the features; None where the schema of a table decides."""
-        return None if self.base.columns is None else self.base.columns | set(self.features.feature_names)
+        return (
+            None
+            if self.base.columns is None
+            else self.base.columns | set(self.features.feature_names)
+        )
 
 
 def sources_of(views: Sequence[FeatureView]) -> tuple[Source, ...]:

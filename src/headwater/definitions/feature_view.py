@@ -11,7 +11,14 @@ from functools import cached_property
 from typing import ClassVar, Literal, Union
 
 from headwater.definitions.aggregate import Aggregation, Windows
-from headwater.definitions.checks import check_choice, check_columns, check_integer, check_list, check_reference, check_type
+from headwater.definitions.checks import (
+    check_choice,
+    check_columns,
+    check_integer,
+    check_list,
+    check_reference,
+    check_type,
+)
 from headwater.definitions.definition import Definition, check_name, fingerprint_of
 from headwater.definitions.described import Described
 from headwater.definitions.durations import Duration, micros, text
@@ -50,11 +57,15 @@ class FeatureRef(Definition):
 
     @property
     def _gives_list(self) -> bool:
-        return next(f for f in self.view.outputs if f.name == self.feature).aggregation.facts.gives_list
+        return next(
+            f for f in self.view.outputs if f.name == self.feature
+        ).aggregation.facts.gives_list
 
 
 class ThirdPartyFeatures(Definition):
-    """Features of a third party, as their view over recorded responses knows them. `HttpFeatures` is its one implementation."""
+    """Features of a third party, as their view over recorded responses knows them. `HttpFeatures`
+    is its one implementation.
+    """
 
     name: str
     history: Source | None
@@ -75,21 +86,35 @@ class FeatureView(Described):
         keys: columns of the source that say whose events they are; [] for one value for all.
         features: aggregations such as `count()` and `mean("amount")`.
         freshness: how stale a value may be.
-        windows: such as ["1h", "7d"]; None for all of the past. An aggregation's own `windows=` goes before.
+        windows: such as ["1h", "7d"]; None for all of the past. An aggregation's own `windows=`
+            goes before.
         ttl: a value whose last counted event is older than this at T is null.
         hop: the step in which the tail of each window moves, instead of the rule's.
-        on_stale: what to serve when a value is older than promised: "previous" (the value before), "null", or "refuse".
-        on_incomplete: what to serve while the view's records lack events that were received: "null", the "value" as it is, or "refuse".
-        version: which version of the view this is. Several versions of a name may live in one project and store; see `Project(versions=)`.
-        slo, expectations: the share of reads in 30 days within the promised age, such as 0.99; what served values should be.
+        on_stale: what to serve when a value is older than promised: "previous" (the value before),
+            "null", or "refuse".
+        on_incomplete: what to serve while the view's records lack events that were received:
+            "null", the "value" as it is, or "refuse".
+        version: which version of the view this is. Several versions of a name may live in one
+            project and store; see `Project(versions=)`.
+        slo, expectations: the share of reads in 30 days within the promised age, such as 0.99; what
+            served values should be.
         description, owner, tags: for people and the catalogue; nothing computed depends on them.
 
     Raises:
         DefinitionError: a bad name, key, window, freshness or version; two features of one name.
 
     >>> import polars as pl, headwater as hw
-    >>> clicks = hw.Source("clicks", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at")
-    >>> view = FeatureView("user", source=clicks, keys=["user"], features=[hw.count()], windows=["1h", "1d"], freshness=hw.streaming("1s"))
+    >>> clicks = hw.Source(
+    ...     "clicks", history=pl.DataFrame({"user": [1], "at": [0]}), timestamp_field="at"
+    ... )
+    >>> view = FeatureView(
+    ...     "user",
+    ...     source=clicks,
+    ...     keys=["user"],
+    ...     features=[hw.count()],
+    ...     windows=["1h", "1d"],
+    ...     freshness=hw.streaming("1s"),
+    ... )
     >>> view.feature_names
     ('user__count_1h', 'user__count_1d')
     """
@@ -104,14 +129,20 @@ class FeatureView(Described):
     ttl: Duration | None = None
     hop: Duration | None = None
     on_stale: Literal["previous", "null", "refuse"] = "previous"
-    on_incomplete: Literal["null", "value", "refuse"] = field(default="null", metadata={"fingerprint": "given"})
+    on_incomplete: Literal["null", "value", "refuse"] = field(
+        default="null", metadata={"fingerprint": "given"}
+    )
     request_keys: Mapping[str, str | FeatureRef] = field(default_factory=dict)
     base: Union[FeatureView, None] = field(default=None, metadata={"fingerprint": False})  # noqa: UP007 (a forward reference)
-    third_party: ThirdPartyFeatures | None = field(default=None, metadata={"fingerprint": "given"})  # its responses are the source
-    list_key: ListKey | None = field(default=None, metadata={"fingerprint": "given"})  # the key that a list of the request fills
+    # its responses are the source
+    third_party: ThirdPartyFeatures | None = field(default=None, metadata={"fingerprint": "given"})
+    # the key that a list of the request fills
+    list_key: ListKey | None = field(default=None, metadata={"fingerprint": "given"})
     version: int = field(default=1, metadata={"fingerprint": "given"})
     slo: float | None = field(default=None, metadata={"fingerprint": False})
-    expectations: Sequence[Expectation] = field(default=(), repr=False, metadata={"fingerprint": False})
+    expectations: Sequence[Expectation] = field(
+        default=(), repr=False, metadata={"fingerprint": False}
+    )
 
     is_placed: ClassVar[bool] = False
 
@@ -127,22 +158,39 @@ class FeatureView(Described):
         check_integer(self.version, f"{subject}: version", least=1, note="such as 2")
         check_choice(self.on_stale, ("previous", "null", "refuse"), f"{subject}: on_stale")
         check_choice(self.on_incomplete, ("null", "value", "refuse"), f"{subject}: on_incomplete")
-        sized = None if self.windows is None else as_windows(self.windows, self.hop, f"{subject}: windows")
+        sized = (
+            None
+            if self.windows is None
+            else as_windows(self.windows, self.hop, f"{subject}: windows")
+        )
         if sized is not None and not sized:
-            raise DefinitionError(f"{subject}: windows is empty; give at least one, or leave it out for all of the past")
-        for name, value in (("keys", check_columns(self.keys, f"{subject}: keys")), ("features", features), ("windows", sized)):
+            raise DefinitionError(
+                f"{subject}: windows is empty; give at least one, or leave it out for all of the "
+                "past"
+            )
+        for name, value in (
+            ("keys", check_columns(self.keys, f"{subject}: keys")),
+            ("features", features),
+            ("windows", sized),
+        ):
             object.__setattr__(self, name, value)
         if self.ttl is not None:
             object.__setattr__(self, "ttl", text(micros(self.ttl, f"{subject}: ttl")))
         check_slo(self.slo, self.freshness, subject)
         self._check_keys(subject)
         self._check_outputs(subject)
-        object.__setattr__(self, "expectations", check_expectations(self.expectations, {f.name for f in self.outputs}, subject))
+        object.__setattr__(
+            self,
+            "expectations",
+            check_expectations(self.expectations, {f.name for f in self.outputs}, subject),
+        )
 
     @cached_property
     def outputs(self) -> tuple[Feature, ...]:
         """Every feature, in the order written: aggregation by column by window."""
-        return tuple(feature for aggregation in self.features for feature in self._expand(aggregation))
+        return tuple(
+            feature for aggregation in self.features for feature in self._expand(aggregation)
+        )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -161,49 +209,85 @@ class FeatureView(Described):
 
     @cached_property
     def tiles_fingerprint(self) -> str:
-        """16 hexadecimal digits of all that shapes the stored state of this view, and of nothing else.
+        """16 hexadecimal digits of all that shapes the stored state of this view, and of nothing
+        else.
 
-        Aliases share it. It does not change with the length of a ttl, `on_stale`, `on_incomplete`, the lag of a stream, names of
-        features, or columns of the source that the view does not read; nor, for a streaming view, with where the history lies, since its
-        state lives by the stream. Features count in their order, which stored state is laid out by.
+        Aliases share it. It does not change with the length of a ttl, `on_stale`, `on_incomplete`,
+        the lag of a stream, names of features, or columns of the source that the view does not
+        read; nor, for a streaming view, with where the history lies, since its state lives by the
+        stream. Features count in their order, which stored state is laid out by.
         """
         streams = not self.freshness.scheduled
         state_definition = (
             self.root.name,
-            reading(self.source, self.read_columns, without_history=streams, without_stream=not streams),  # a batch view reads no stream
+            # a batch view reads no stream
+            reading(
+                self.source, self.read_columns, without_history=streams, without_stream=not streams
+            ),
             self.keys,
             [state_of(f) for f in self.outputs],
             self.ttl is not None,  # then the time of the last event is kept too
             self.freshness.state if streams else self.freshness,
         )
-        return fingerprint_of(state_definition if self.version == 1 else (*state_definition, self.version))
+        return fingerprint_of(
+            state_definition if self.version == 1 else (*state_definition, self.version)
+        )
 
     @property
     def logged_as(self) -> str:
-        """What the serving log has of the view: its tiles fingerprint, and its version where that is not the first."""
-        return self.tiles_fingerprint if self.version == 1 else f"{self.tiles_fingerprint}@{self.version}"
+        """What the serving log has of the view: its tiles fingerprint, and its version where that
+        is not the first.
+        """
+        return (
+            self.tiles_fingerprint
+            if self.version == 1
+            else f"{self.tiles_fingerprint}@{self.version}"
+        )
 
     @cached_property
     def record_group(self) -> str:
-        """16 hexadecimal digits that name a group of records in an online store: the views of a group share one record per key.
+        """16 hexadecimal digits that name a group of records in an online store: the views of a
+        group share one record per key.
 
-        Streaming views of one source and the same keys share a group. A batch view has its own, since each cut rewrites its records.
+        Streaming views of one source and the same keys share a group. A batch view has its own,
+        since each cut rewrites its records.
         """
-        return self.tiles_fingerprint if self.freshness.scheduled else fingerprint_of(("records", self.source.name, self.keys))
+        return (
+            self.tiles_fingerprint
+            if self.freshness.scheduled
+            else fingerprint_of(("records", self.source.name, self.keys))
+        )
 
     def values_fingerprint(self, features: Sequence[Feature]) -> str:
-        """16 hexadecimal digits of all that decides the values of these features but for how fresh they are, and of nothing else.
+        """16 hexadecimal digits of all that decides the values of these features but for how fresh
+        they are, and of nothing else.
 
-        What a model was trained on and what it is served agree where it does: the tables and streams behind the source may be others.
+        What a model was trained on and what it is served agree where it does: the tables and
+        streams behind the source may be others.
         """
-        read = frozenset(self.keys).union(*((*f.columns, *f.aggregation.extra_columns) for f in features))
+        read = frozenset(self.keys).union(
+            *((*f.columns, *f.aggregation.extra_columns) for f in features)
+        )
         filled = {
-            key: (of.view.values_fingerprint([f for f in of.view.outputs if f.name == of.feature]) if isinstance(of, FeatureRef) else of)
+            key: (
+                of.view.values_fingerprint([f for f in of.view.outputs if f.name == of.feature])
+                if isinstance(of, FeatureRef)
+                else of
+            )
             for key, of in self.request_keys.items()
         }
         events = reading(self.source, read, without_history=True, without_stream=True)
-        value_definition = (self.name, events, self.keys, filled, [(f.name, *state_of(f)) for f in features], self.ttl)
-        return fingerprint_of(value_definition if self.list_key is None else (*value_definition, self.list_key.key))
+        value_definition = (
+            self.name,
+            events,
+            self.keys,
+            filled,
+            [(f.name, *state_of(f)) for f in features],
+            self.ttl,
+        )
+        return fingerprint_of(
+            value_definition if self.list_key is None else (*value_definition, self.list_key.key)
+        )
 
     @property
     def read_columns(self) -> frozenset[str]:
@@ -230,13 +314,20 @@ class FeatureView(Described):
 
         Args:
             name: the alias's own name, which its features begin with.
-            keys: for each key of the view that is not taken from the request's column of the same name, that column or a feature; of
-                one key `each(...)` of them, a list, which makes lists of the features.
+            keys: for each key of the view that is not taken from the request's column of the same
+                name, that column or a feature; of one key `each(...)` of them, a list, which makes
+                lists of the features.
 
         Raises:
-            DefinitionError: a key that the view does not have, a feature that does not fit, or two lists.
+            DefinitionError: a key that the view does not have, a feature that does not fit, or two
+                lists.
         """
-        check_type(keys, Mapping, f"alias {name!r} of {self.name!r}: keys", "a mapping from keys to columns of the request, or to features")
+        check_type(
+            keys,
+            Mapping,
+            f"alias {name!r} of {self.name!r}: keys",
+            "a mapping from keys to columns of the request, or to features",
+        )
         filled = dict(self.request_keys)
         list_key = None if self.list_key is None or self.list_key.key in keys else self.list_key
         for key, filler in keys.items():
@@ -244,15 +335,22 @@ class FeatureView(Described):
             check_reference(key, self.keys, f"{subject} is not a key of it")
             of = filler.of if isinstance(filler, Each) else filler
             if not isinstance(of, str | FeatureRef):
-                raise DefinitionError(f"{subject} is filled with {of!r}; give a request column or a feature")
+                raise DefinitionError(
+                    f"{subject} is filled with {of!r}; give a request column or a feature"
+                )
             if isinstance(of, FeatureRef):
                 self._check_filler(subject, of, takes_list=isinstance(filler, Each))
             if isinstance(filler, Each):
                 if list_key is not None:
-                    raise DefinitionError(f"{subject} is a second list, next to {list_key.key!r}; a view is looked up by one list")
+                    raise DefinitionError(
+                        f"{subject} is a second list, next to {list_key.key!r}; a view is looked "
+                        "up by one list"
+                    )
                 list_key = ListKey(key, filler.max_length)
             filled[key] = of
-        aliased = dataclasses.replace(self, name=name, request_keys=filled, base=self.root, list_key=list_key)
+        aliased = dataclasses.replace(
+            self, name=name, request_keys=filled, base=self.root, list_key=list_key
+        )
         aliased.remember_site()
         return aliased
 
@@ -260,29 +358,44 @@ class FeatureView(Described):
         if takes_list and (not of.is_list or of.is_list_of_lists):
             kind = "a list of lists" if of.is_list else "no list"
             raise DefinitionError(
-                f"{subject} is filled with each({of.name}), which is {kind}; give a feature that is a list, such as last_n(...)"
+                f"{subject} is filled with each({of.name}), which is {kind}; give a feature that "
+                "is a list, such as last_n(...)"
             )
         if not takes_list and of.view.list_key is not None:
-            raise DefinitionError(f"{subject} is filled with {of.name}, which is a list; look it up with hw.each(...)")
+            raise DefinitionError(
+                f"{subject} is filled with {of.name}, which is a list; look it up with hw.each(...)"
+            )
 
     def at(self, freshness: Freshness) -> FeatureView:
-        """This view at another freshness, and so the one that it is an alias of; itself where it is that fresh already."""
+        """This view at another freshness, and so the one that it is an alias of; itself where it is
+        that fresh already.
+        """
         if freshness == self.freshness:
             return self
-        return self._but(freshness=freshness, base=None if self.base is None else self.base.at(freshness))
+        return self._but(
+            freshness=freshness, base=None if self.base is None else self.base.at(freshness)
+        )
 
     def stored_as(self, tiles: str, source: Source) -> FeatureView:
-        """This view with the fingerprint, and the source, under which an online store keeps its state."""
-        stored_view = self._but(source=source, base=None if self.base is None else self.base.stored_as(tiles, source))
+        """This view with the fingerprint, and the source, under which an online store keeps its
+        state.
+        """
+        stored_view = self._but(
+            source=source, base=None if self.base is None else self.base.stored_as(tiles, source)
+        )
         stored_view.__dict__.update(tiles_fingerprint=tiles, is_placed=True)
         return stored_view
 
     def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
-        """This view with its keys filled from the same columns and features, as they are elsewhere."""
+        """This view with its keys filled from the same columns and features, as they are
+        elsewhere.
+        """
         return self._but(request_keys=request_keys)
 
     def _but(self, **fields: object) -> FeatureView:
-        """A copy with other fields. It is not checked again, since that would repeat the warnings."""
+        """A copy with other fields. It is not checked again, since that would repeat the
+        warnings.
+        """
         copied = copy.copy(self)
         for name in ("fingerprint", "tiles_fingerprint", "record_group"):
             copied.__dict__.pop(name, None)
@@ -305,7 +418,9 @@ class FeatureView(Described):
             where = f"where_{aggregation.where}" if aggregation.where else ""
             split = f"by_{aggregation.secondary.column}" if aggregation.secondary else ""
             stem = aggregation.name or "_".join(
-                name_part for name_part in (aggregation.function, label, aggregation.detail, split, where) if name_part
+                name_part
+                for name_part in (aggregation.function, label, aggregation.detail, split, where)
+                if name_part
             )
             if self.third_party is not None:
                 stem = label
@@ -313,41 +428,69 @@ class FeatureView(Described):
                 stem = f"{aggregation.name}_{label}"
             for window in windows:
                 assert isinstance(window, Window)
-                expanded.append(Feature(stem if plain else f"{stem}_{window.suffix}", aggregation, columns, window, position))
+                expanded.append(
+                    Feature(
+                        stem if plain else f"{stem}_{window.suffix}",
+                        aggregation,
+                        columns,
+                        window,
+                        position,
+                    )
+                )
         return expanded
 
     def _check_keys(self, subject: str) -> None:
         if len(set(self.keys)) != len(self.keys):
             raise DefinitionError(f"{subject}: a key is repeated in {list(self.keys)}")
         for key in self.keys:
-            check_reference(key, self.source.columns, f"{subject}: the key {key!r} is not selected by source {self.source.name!r}")
+            check_reference(
+                key,
+                self.source.columns,
+                f"{subject}: the key {key!r} is not selected by source {self.source.name!r}",
+            )
 
     def _check_outputs(self, subject: str) -> None:
         names = [f.name for f in self.outputs]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise DefinitionError(f"{subject}: two features are named {twice[0]!r}; give one of them another name=")
-        divides = [f.aggregation.function for f in self.outputs if f.aggregation.facts.needs_length and f.window.length is None]
+            raise DefinitionError(
+                f"{subject}: two features are named {twice[0]!r}; give one of them another name="
+            )
+        divides = [
+            f.aggregation.function
+            for f in self.outputs
+            if f.aggregation.facts.needs_length and f.window.length is None
+        ]
         if divides:
             raise DefinitionError(
-                f"{subject}: {divides[0]}() divides by the length of its window, and a lifetime has none; give it windows=, such as ['1h']"
+                f"{subject}: {divides[0]}() divides by the length of its window, and a lifetime "
+                "has none; give it windows=, such as ['1h']"
             )
         for aggregation in self.features:
-            selected = aggregation.extra_columns if aggregation.facts.queue else (*aggregation.columns, *aggregation.extra_columns)
+            selected = (
+                aggregation.extra_columns
+                if aggregation.facts.queue
+                else (*aggregation.columns, *aggregation.extra_columns)
+            )
             for column in selected:
-                says = f"{subject}: {aggregation.function}() uses {column!r}, which source {self.source.name!r} does not select"
+                says = (
+                    f"{subject}: {aggregation.function}() uses {column!r}, which source "
+                    f"{self.source.name!r} does not select"
+                )
                 check_reference(column, self.source.columns, says)
         short = sorted(
             {
                 f.window.suffix
                 for f in self.outputs
-                if f.window.length is not None and f.window.length + f.window.offset <= self.source.delay
+                if f.window.length is not None
+                and f.window.length + f.window.offset <= self.source.delay
             }
         )
         if short and self.source.window_on == "timestamp":
             warnings.warn(
-                f"{subject}: the window {short[0]} is not longer than the delay of source {self.source.name!r} ({self.source.known_after}): "
-                "its events leave the window before they are known. Take a longer window, or window_on='known_at'.",
+                f"{subject}: the window {short[0]} is not longer than the delay of source "
+                f"{self.source.name!r} ({self.source.known_after}): its events leave the window "
+                "before they are known. Take a longer window, or window_on='known_at'.",
                 HeadwaterWarning,
                 stacklevel=5,  # past the checks and the call of the class
             )

@@ -1,4 +1,6 @@
-"""Freshness: how stale a value may be. `kernel.as_of` maps a request time and a freshness to T and K."""
+"""Freshness: how stale a value may be. `kernel.as_of` maps a request time and a freshness to T and
+K.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from headwater.definitions.checks import check, check_type, refusal
 from headwater.definitions.definition import Definition
-from headwater.definitions.durations import DAY, HOUR, SECOND, Duration, check_timezone, micros, text
+from headwater.definitions.durations import (
+    DAY,
+    HOUR,
+    SECOND,
+    Duration,
+    check_timezone,
+    micros,
+    text,
+)
 from headwater.errors import DefinitionError
 
 _T = TypeVar("_T")
@@ -19,9 +29,10 @@ _T = TypeVar("_T")
 class FreshnessBase(Definition):
     """The properties of a freshness. Other code tests these, never the class.
 
-    kind: its name as data. scheduled: whether a job computes its values cut by cut, and publishes them. streamed: whether a pipeline keeps
-    them as events come. servable: whether values can be served at it; at others only a backtest asks. reads_events: whether any event
-    counts. state: what its views keep is of this kind; state of one kind can be that of any freshness of it.
+    kind: its name as data. scheduled: whether a job computes its values cut by cut, and publishes
+    them. streamed: whether a pipeline keeps them as events come. servable: whether values can be
+    served at it; at others only a backtest asks. reads_events: whether any event counts. state:
+    what its views keep is of this kind; state of one kind can be that of any freshness of it.
     """
 
     kind: ClassVar[str]
@@ -52,7 +63,9 @@ class FreshnessBase(Definition):
         return None
 
     def known_by(self, T: _T, K: _T) -> _T:
-        """The knowledge cutoff of stored values: K of a cut; all that a stream has stored was known at T."""
+        """The knowledge cutoff of stored values: K of a cut; all that a stream has stored was known
+        at T.
+        """
         return K if self.scheduled else T
 
     @property
@@ -82,9 +95,9 @@ class FreshnessBase(Definition):
 class Batch(FreshnessBase, called="batch"):
     """Values of the last cut whose job has published. Fields are in microseconds.
 
-    T is the last cut c with c + delay <= t; K is c + wait. Cuts stand every `every` from `at` on, by the
-    clock of `timezone`: a local cut in a daylight-saving gap is the first instant after it, in a fold the
-    first of the two.
+    T is the last cut c with c + delay <= t; K is c + wait. Cuts stand every `every` from `at` on,
+    by the clock of `timezone`: a local cut in a daylight-saving gap is the first instant after it,
+    in a fold the first of the two.
 
     Args:
         every: a divisor or a multiple of a day.
@@ -121,18 +134,34 @@ class Batch(FreshnessBase, called="batch"):
     ) -> None:
         step = micros(every, "batch(): every")
         whole = step > 0 and (step % DAY == 0 or DAY % step == 0)
-        check(whole, every, "batch(): every", "a divisor of a day or a number of whole days, such as '15m', '1h', '1d' or '7d'")
+        check(
+            whole,
+            every,
+            "batch(): every",
+            "a divisor of a day or a number of whole days, such as '15m', '1h', '1d' or '7d'",
+        )
         start = _time_of_day(at)
         if start >= step:
-            raise refusal(at, "batch(): at", f"a time before every={text(step)}, since it is the first cut after midnight")
+            raise refusal(
+                at,
+                "batch(): at",
+                f"a time before every={text(step)}, since it is the first cut after midnight",
+            )
         check_timezone(timezone, "batch()")
         behind, waits = micros(delay, "batch(): delay"), micros(wait, "batch(): wait")
         if waits > behind:
-            raise DefinitionError(f"batch(wait={text(waits)}) is more than delay={text(behind)}: a job cannot publish before it has waited")
+            raise DefinitionError(
+                f"batch(wait={text(waits)}) is more than delay={text(behind)}: a job cannot "
+                "publish before it has waited"
+            )
         self._set(every=step, at=start, timezone=timezone, delay=behind, wait=waits)
 
     def __str__(self) -> str:
-        at = f" at {self.at // HOUR:02}:{self.at // (60 * SECOND) % 60:02} {self.timezone}" if self.every >= DAY else ""
+        at = (
+            f" at {self.at // HOUR:02}:{self.at // (60 * SECOND) % 60:02} {self.timezone}"
+            if self.every >= DAY
+            else ""
+        )
         return f"every {text(self.every)}{at}, published {text(self.delay)} later"
 
     @property
@@ -150,7 +179,9 @@ class Batch(FreshnessBase, called="batch"):
         """All that it says, as it is written."""
         wait = f", wait {text(self.wait)}" if self.wait else ""
         start = f" from {text(self.at)} after midnight" if self.at else ""
-        return f"batch every {text(self.every)}{start} {self.timezone}, delay {text(self.delay)}{wait}"
+        return (
+            f"batch every {text(self.every)}{start} {self.timezone}, delay {text(self.delay)}{wait}"
+        )
 
     def to_data(self) -> dict[str, object]:
         """Its kind and every field."""
@@ -195,7 +226,9 @@ class Streaming(FreshnessBase, called="streaming"):
 
 @dataclass(frozen=True, eq=False)
 class OnRequest(FreshnessBase, called="on_request"):
-    """Values computed or read at the moment of asking: T = K = t. For a window it is the ceiling of a backtest."""
+    """Values computed or read at the moment of asking: T = K = t. For a window it is the ceiling of
+    a backtest.
+    """
 
     kind = "on_request"
     servable = True
@@ -214,14 +247,15 @@ class OnRequest(FreshnessBase, called="on_request"):
 class Measured(FreshnessBase, called="measured"):
     """Values as old as served ones were: T = t, and K = t minus an age drawn from `ages`.
 
-    The draw depends on t, `seed` and how many ages there are alone, so it does not depend on the order of
-    the rows; and views with as many ages, those of the same requests in the same order, are as old together
-    as they were there. Fields are in microseconds.
+    The draw depends on t, `seed` and how many ages there are alone, so it does not depend on the
+    order of the rows; and views with as many ages, those of the same requests in the same order,
+    are as old together as they were there. Fields are in microseconds.
 
     Args:
-        ages: of values that were served, each t - K; None for a value that was not there, so that nothing counts.
-        cuts: how long before its request the window of each ended, t - T, as that of a batch view does at its
-            cut; None is not at all.
+        ages: of values that were served, each t - K; None for a value that was not there, so that
+            nothing counts.
+        cuts: how long before its request the window of each ended, t - T, as that of a batch view
+            does at its cut; None is not at all.
         seed: of the draw.
 
     Raises:
@@ -238,21 +272,48 @@ class Measured(FreshnessBase, called="measured"):
     kind = "measured"
     state = "Measured"
 
-    def __init__(self, ages: Sequence[Duration | None], *, cuts: Sequence[Duration] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        ages: Sequence[Duration | None],
+        *,
+        cuts: Sequence[Duration] | None = None,
+        seed: int = 0,
+    ) -> None:
         listed = isinstance(ages, Collection) and not isinstance(ages, str) and len(ages)
-        check(listed, ages, "measured(): ages", "a list of at least one duration, such as the ages in a serving log")
+        check(
+            listed,
+            ages,
+            "measured(): ages",
+            "a list of at least one duration, such as the ages in a serving log",
+        )
         ages_in_micros = tuple(None if a is None else micros(a, "a measured age") for a in ages)
         if all(a is None for a in ages_in_micros):
-            raise DefinitionError("every age of measured(ages=) is None, so no value was ever available; use never()")
-        fitting = cuts is None or (isinstance(cuts, Collection) and not isinstance(cuts, str) and len(cuts) == len(ages))
-        check(fitting, cuts, "measured(): cuts", f"a list of as many durations as there are ages, {len(ages)}, or leave it out")
+            raise DefinitionError(
+                "every age of measured(ages=) is None, so no value was ever available; use never()"
+            )
+        fitting = cuts is None or (
+            isinstance(cuts, Collection) and not isinstance(cuts, str) and len(cuts) == len(ages)
+        )
+        check(
+            fitting,
+            cuts,
+            "measured(): cuts",
+            f"a list of as many durations as there are ages, {len(ages)}, or leave it out",
+        )
         ends = tuple(micros(c, "a measured cut") for c in (() if cuts is None else cuts))
         self._set(ages=ages_in_micros, cuts=ends if any(ends) else None, seed=seed)
 
     def __str__(self) -> str:
         ages = self.found
-        missing = f", {1 - len(ages) / len(self.ages):.1%} of them not there" if len(ages) < len(self.ages) else ""
-        return f"as old as {len(self.ages)} measured ages, the median {text(ages[len(ages) // 2])}{missing}"
+        missing = (
+            f", {1 - len(ages) / len(self.ages):.1%} of them not there"
+            if len(ages) < len(self.ages)
+            else ""
+        )
+        return (
+            f"as old as {len(self.ages)} measured ages, the median "
+            f"{text(ages[len(ages) // 2])}{missing}"
+        )
 
     @property
     def found(self) -> list[int]:
@@ -271,7 +332,11 @@ class Measured(FreshnessBase, called="measured"):
 
     def to_data(self) -> dict[str, object]:
         """Its kind, the largest age and the middle one."""
-        return {"kind": self.kind, "worst": self.found[-1], "median": self.found[len(self.found) // 2]}
+        return {
+            "kind": self.kind,
+            "worst": self.found[-1],
+            "median": self.found[len(self.found) // 2],
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,7 +389,11 @@ def _duration(microseconds: int) -> timedelta:
 
 def _time_of_day(at: object) -> int:
     """`HH:MM` or `HH:MM:SS` in microseconds since midnight."""
-    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at) if isinstance(at, str) else None
+    match = (
+        re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?", at)
+        if isinstance(at, str)
+        else None
+    )
     if match is None:
         raise refusal(at, "batch(): at", "a time of day, such as '02:30'")
     return int(match[1]) * HOUR + int(match[2]) * 60 * SECOND + int(match[3] or 0) * SECOND
@@ -337,11 +406,17 @@ def is_freshness(value: object) -> TypeGuard[Freshness]:
 
 def check_freshness(value: object, subject: str) -> None:
     """Refuse anything that is not a freshness."""
-    check_type(value, FreshnessBase, subject, "batch(...), streaming(lag), on_request(), measured(ages) or never()")
+    check_type(
+        value,
+        FreshnessBase,
+        subject,
+        "batch(...), streaming(lag), on_request(), measured(ages) or never()",
+    )
 
 
 def kind_of(freshness: Sequence[Freshness]) -> str:
-    """`real-time` if any part may be less than an hour old at worst, else `batch`: the one-hour rule.
+    """`real-time` if any part may be less than an hour old at worst, else `batch`: the one-hour
+    rule.
 
     >>> kind_of([batch("1h", delay="15m")]), kind_of([streaming("2s"), batch("1d")])
     ('batch', 'real-time')

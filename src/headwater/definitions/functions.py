@@ -1,4 +1,6 @@
-"""The properties of each aggregation function that definitions depend on; `aggregations.table` has how each is computed."""
+"""The properties of each aggregation function that definitions depend on; `aggregations.table` has
+how each is computed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Literal
 
 from headwater.plugins import Rows
 
-Gives = Literal["int", "float", "same", "sum", "list"]  # "sum": int64 of integers and booleans, else float64; "list": of the same
+# "sum": int64 of integers and booleans, else float64; "list": of the same
+Gives = Literal["int", "float", "same", "sum", "list"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,11 @@ class Function:
         gives: the type of its values.
         splits: whether `.by()` can split it: its state is of one size for each category.
         needs_length: whether it divides by the length of its window, so that a lifetime is refused.
-        skips_null: whether an event does not count where any of several columns is null; a single column's nulls never count.
+        skips_null: whether an event does not count where any of several columns is null; a single
+            column's nulls never count.
         per_column: whether it makes a feature of each column of one row.
-        queue: whether its column holds the end of each event: it need not be selected, and a null means that the event is open.
+        queue: whether its column holds the end of each event: it need not be selected, and a null
+            means that the event is open.
     """
 
     gives: Gives

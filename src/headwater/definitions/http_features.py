@@ -12,7 +12,14 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from headwater.definitions.aggregation import latest
-from headwater.definitions.checks import check, check_choice, check_integer, check_reference, check_type, refusal
+from headwater.definitions.checks import (
+    check,
+    check_choice,
+    check_integer,
+    check_reference,
+    check_type,
+    refusal,
+)
 from headwater.definitions.columns import DTYPES, check_dtype
 from headwater.definitions.definition import check_name
 from headwater.definitions.durations import Duration, micros, text
@@ -31,34 +38,48 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 class HttpFeatures(ThirdPartyFeatures):
     """Features that a third party returns over HTTP during a request: `ip["score"]` is one of them.
 
-    A call that is slow, fails or returns an invalid response loses its features, never the prediction.
+    A call that is slow, fails or returns an invalid response loses its features, never the
+    prediction.
 
     Args:
         name: letters, digits and single underscores; the features are named `name__column`.
-        url: the endpoint. `{field}` is replaced by the request's field, quoted; other fields go into the query, or with POST into
-            the body, a JSON object.
-        request: the request's fields that are sent to the third party, and their types: float, int, str, bool or datetime.
-        response: columns and their types; a column is the field of that name of the answer, a JSON object. ("risk.scores.0", float) says
-            where else it stands: names, and places in lists, from the outside in.
+        url: the endpoint. `{field}` is replaced by the request's field, quoted; other fields go
+            into the query, or with POST into the body, a JSON object.
+        request: the request's fields that are sent to the third party, and their types: float, int,
+            str, bool or datetime.
+        response: columns and their types; a column is the field of that name of the answer, a JSON
+            object. ("risk.scores.0", float) says where else it stands: names, and places in lists,
+            from the outside in.
         timeout: the time limit of a response, retries included.
         cache: the maximum age of a cached response.
-        headers: sent with every call; secrets as `env("NAME")`. They are in no fingerprint, log or error.
+        headers: sent with every call; secrets as `env("NAME")`. They are in no fingerprint, log or
+            error.
         fallback: the value of a column without a response; null for columns that are not named.
-        history: earlier responses: a source with the request's fields, the columns, and each response's time as event time. It supplies
-            training values: the latest response to the same request fields before the request. None: "not in training".
+        history: earlier responses: a source with the request's fields, the columns, and each
+            response's time as event time. It supplies training values: the latest response to the
+            same request fields before the request. None: "not in training".
         method: "GET" or "POST".
         idempotent: whether a call may be repeated; None is true of GET alone.
         retries: how often a broken call is repeated, within `timeout`.
-        stale_while_revalidate: how much older than `cache` a response may be that is returned immediately while a new one is fetched.
+        stale_while_revalidate: how much older than `cache` a response may be that is returned
+            immediately while a new one is fetched.
         cache_entries: how many responses are cached.
-        concurrency: how many calls may run concurrently in each process; others wait, within `timeout`.
-        breaker: how long no call is made after half of the last calls failed; then one call is tried. None always calls.
+        concurrency: how many calls may run concurrently in each process; others wait, within
+            `timeout`.
+        breaker: how long no call is made after half of the last calls failed; then one call is
+            tried. None always calls.
 
     Raises:
-        DefinitionError: an invalid url, or one that holds a secret; an unknown type or option; a history that lacks a column.
+        DefinitionError: an invalid url, or one that holds a secret; an unknown type or option; a
+            history that lacks a column.
 
     >>> import headwater as hw
-    >>> ip = HttpFeatures("ip", url="https://ip.example/v1/{ip_address}", request={"ip_address": str}, response={"score": float})
+    >>> ip = HttpFeatures(
+    ...     "ip",
+    ...     url="https://ip.example/v1/{ip_address}",
+    ...     request={"ip_address": str},
+    ...     response={"score": float},
+    ... )
     >>> ip.feature_names, ip["score"].name, ip.trains
     (('ip__score',), 'ip__score', False)
     """
@@ -87,12 +108,22 @@ class HttpFeatures(ThirdPartyFeatures):
         subject = f"third-party features {self.name!r}"
         for name, columns in (("request", self.request), ("response", self.response)):
             named = isinstance(columns, Mapping) and columns
-            check(named, columns, f"{subject}: {name}", "names and their types, such as {'ip_address': str}")
+            check(
+                named,
+                columns,
+                f"{subject}: {name}",
+                "names and their types, such as {'ip_address': str}",
+            )
         for name, dtype in self.request.items():
             _check_column(name, dtype, f"{subject}: request")
         object.__setattr__(self, "request", dict(self.request))
         object.__setattr__(
-            self, "response", {name: _column(name, columns, f"{subject}: response") for name, columns in self.response.items()}
+            self,
+            "response",
+            {
+                name: _column(name, columns, f"{subject}: response")
+                for name, columns in self.response.items()
+            },
         )
         check_choice(self.method, ("GET", "POST"), f"{subject}: method")
         self._check_url(subject)
@@ -124,7 +155,9 @@ class HttpFeatures(ThirdPartyFeatures):
     @property
     def oldest(self) -> int:
         """The maximum age of a served value, in microseconds."""
-        return micros(self.cache, "cache") + micros(self.stale_while_revalidate, "stale_while_revalidate")
+        return micros(self.cache, "cache") + micros(
+            self.stale_while_revalidate, "stale_while_revalidate"
+        )
 
     @property
     def place(self) -> str:
@@ -133,73 +166,143 @@ class HttpFeatures(ThirdPartyFeatures):
 
     @cached_property
     def view(self) -> FeatureView:
-        """The features as history answers them: the latest row of the same request fields before the request.
+        """The features as history answers them: the latest row of the same request fields before
+        the request.
 
         Training data and backtests read it like any view; online, the third party is asked instead.
         """
         source = self.history or Source(f"{self.name}_answers", timestamp_field="fetched_at")
         return FeatureView(
-            self.name, source=source, keys=tuple(self.request), features=[latest(*self.response)], freshness=on_request(), third_party=self
+            self.name,
+            source=source,
+            keys=tuple(self.request),
+            features=[latest(*self.response)],
+            freshness=on_request(),
+            third_party=self,
         )
 
     def __getitem__(self, column: str) -> FeatureRef:
         short = column.removeprefix(f"{self.name}__")
-        check_reference(short, self.response, f"third-party features {self.name!r} have no column {column!r}")
+        check_reference(
+            short, self.response, f"third-party features {self.name!r} have no column {column!r}"
+        )
         return self.view[short]
 
     def _check_url(self, subject: str) -> None:
         parts = urlsplit(self.url) if isinstance(self.url, str) else None
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc or parts.fragment:
-            give = "http:// or https://, a host, and a path, such as 'https://ip.example/v1/{ip_address}'"
+        if (
+            parts is None
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or "{" in parts.netloc
+            or parts.fragment
+        ):
+            give = (
+                "http:// or https://, a host, and a path, such as "
+                "'https://ip.example/v1/{ip_address}'"
+            )
             raise refusal(self.url, f"{subject}: url", give)
         if parts.username is not None or parts.password is not None:
-            raise DefinitionError(f"{subject}: the url holds a user or a password; send it as headers={{'Authorization': hw.env('NAME')}}")
+            raise DefinitionError(
+                f"{subject}: the url holds a user or a password; send it as "
+                "headers={'Authorization': hw.env('NAME')}"
+            )
         for name in PLACE.findall(self.url):
-            check_reference(name, self.request, f"{subject}: the url has a place for {name!r}, which request does not name")
+            check_reference(
+                name,
+                self.request,
+                f"{subject}: the url has a place for {name!r}, which request does not name",
+            )
         encoded = re.search(r"[{}\s]", PLACE.sub("", self.url)) is None
-        check(encoded, self.url, f"{subject}: url", "it with percent-encoded spaces, and braces that are not placeholders of a field")
+        check(
+            encoded,
+            self.url,
+            f"{subject}: url",
+            "it with percent-encoded spaces, and braces that are not placeholders of a field",
+        )
 
     def _check_headers(self, subject: str) -> None:
         if not isinstance(self.headers, Mapping):
-            raise DefinitionError(f"{subject}: headers is {type(self.headers).__name__}; give a mapping of names to strings")
+            raise DefinitionError(
+                f"{subject}: headers is {type(self.headers).__name__}; give a mapping of names to "
+                "strings"
+            )
         for name, value in self.headers.items():
             if not isinstance(name, str) or not _HEADER.fullmatch(name):
                 raise DefinitionError(f"{subject}: {name!r} is not a header name")
-            if not isinstance(value, str | Env) or (isinstance(value, str) and not (value.isascii() and value.isprintable())):
+            if not isinstance(value, str | Env) or (
+                isinstance(value, str) and not (value.isascii() and value.isprintable())
+            ):
                 raise DefinitionError(
-                    f"{subject}: the header {name!r} is neither a string of one line nor hw.env('NAME')"
+                    f"{subject}: the header {name!r} is neither a string of one line nor "
+                    "hw.env('NAME')"
                 )  # its value is not said
         object.__setattr__(self, "headers", dict(self.headers))
 
     def _check_fallback(self, subject: str) -> None:
-        check_type(self.fallback, Mapping, f"{subject}: fallback", "a mapping from columns of response to their values")
+        check_type(
+            self.fallback,
+            Mapping,
+            f"{subject}: fallback",
+            "a mapping from columns of response to their values",
+        )
         for name, value in self.fallback.items():
-            check_reference(name, self.response, f"{subject}: fallback names {name!r}, which response does not")
+            check_reference(
+                name, self.response, f"{subject}: fallback names {name!r}, which response does not"
+            )
             dtype = self.columns[name][1]
-            check(value is None or fits(value, dtype), value, f"{subject}: the fallback of {name!r}", f"{DTYPES[dtype]}, or None")
-        object.__setattr__(self, "fallback", {name: self.fallback.get(name) for name in self.response})
+            check(
+                value is None or fits(value, dtype),
+                value,
+                f"{subject}: the fallback of {name!r}",
+                f"{DTYPES[dtype]}, or None",
+            )
+        object.__setattr__(
+            self, "fallback", {name: self.fallback.get(name) for name in self.response}
+        )
 
     def _check_knobs(self, subject: str) -> None:
-        durations = ["timeout", "cache", "stale_while_revalidate"] + ["breaker"] * (self.breaker is not None)
+        durations = ["timeout", "cache", "stale_while_revalidate"] + ["breaker"] * (
+            self.breaker is not None
+        )
         for name in durations:
-            length = micros(getattr(self, name), f"{subject}: {name}", positive=name in ("timeout", "breaker"))
+            length = micros(
+                getattr(self, name), f"{subject}: {name}", positive=name in ("timeout", "breaker")
+            )
             object.__setattr__(self, name, text(length))
-        for name, least, most in (("retries", 0, 10), ("cache_entries", 1, 10_000_000), ("concurrency", 1, 10_000)):
+        for name, least, most in (
+            ("retries", 0, 10),
+            ("cache_entries", 1, 10_000_000),
+            ("concurrency", 1, 10_000),
+        ):
             check_integer(getattr(self, name), f"{subject}: {name}", least=least, most=most)
-        check_type(self.idempotent, bool | None, f"{subject}: idempotent", "True if a call may be repeated, or leave it out")
+        check_type(
+            self.idempotent,
+            bool | None,
+            f"{subject}: idempotent",
+            "True if a call may be repeated, or leave it out",
+        )
         if self.cache == "0s" and self.stale_while_revalidate != "0s":
-            raise DefinitionError(f"{subject}: stale_while_revalidate needs cache=, how old an answer may be before a new one is fetched")
+            raise DefinitionError(
+                f"{subject}: stale_while_revalidate needs cache=, how old an answer may be before "
+                "a new one is fetched"
+            )
 
     def _check_history(self, subject: str) -> None:
         if self.history is None:
             return
         check_type(self.history, Source, f"{subject}: history", "a Source of earlier answers")
         for name in (*self.request, *self.response):
-            check_reference(name, self.history.columns, f"{subject}: history, source {self.history.name!r}, has no {name!r}")
+            check_reference(
+                name,
+                self.history.columns,
+                f"{subject}: history, source {self.history.name!r}, has no {name!r}",
+            )
 
 
 def fits(value: object, dtype: type) -> bool:
-    """Whether a value is of a type, as a response or a request may hold it: finite, and within int64; an integer is a float too.
+    """Whether a value is of a type, as a response or a request may hold it: finite, and within
+    int64; an integer is a float too.
 
     >>> fits(1, float), fits(True, int), fits(float("nan"), float)
     (True, False, False)
@@ -214,10 +317,16 @@ def fits(value: object, dtype: type) -> bool:
 
 
 def _column(name: str, declared: object, subject: str) -> tuple[str, type]:
-    path, dtype = declared if isinstance(declared, tuple) and len(declared) == 2 else (name, declared)
+    path, dtype = (
+        declared if isinstance(declared, tuple) and len(declared) == 2 else (name, declared)
+    )
     _check_column(name, dtype, subject)
     if not isinstance(path, str) or not all(path.split(".")):
-        raise refusal(path, f"{subject}: the path of {name!r}", "names separated by dots, such as 'risk.score'")
+        raise refusal(
+            path,
+            f"{subject}: the path of {name!r}",
+            "names separated by dots, such as 'risk.score'",
+        )
     assert isinstance(dtype, type)
     return path, dtype
 

@@ -36,15 +36,18 @@ class KinesisStream(BrokerStream, called="kinesis"):
         region: such as "eu-central-1"; None takes that of environment or profile.
         endpoint_url: of an emulator or a private endpoint; None is the public one.
         format, schema, timestamps, registry, avro, message: as for `kafka`.
-        start: where to begin in a stream that no position is known of: "earliest", "latest", or a timestamp, tz-aware or ISO 8601 with an
-            offset, from which on records arrived. Shards that come from a split or a merge later begin at their beginning.
-        consumer: enhanced fan-out by this registered consumer of the stream, its name or ARN: a shard pushes it records, 2 MB/s of its own.
-            None polls, and shares the 2 MB/s of a shard with every other reader that polls.
+        start: where to begin in a stream that no position is known of: "earliest", "latest", or a
+            timestamp, tz-aware or ISO 8601 with an offset, from which on records arrived. Shards
+            that come from a split or a merge later begin at their beginning.
+        consumer: enhanced fan-out by this registered consumer of the stream, its name or ARN: a
+            shard pushes it records, 2 MB/s of its own. None polls, and shares the 2 MB/s of a shard
+            with every other reader that polls.
 
     Fields: `start` is "earliest", "latest", or microseconds since 1970 UTC.
 
     Raises:
-        DefinitionError: a name, type or setting that does not exist, or formats and schemas that do not fit together.
+        DefinitionError: a name, type or setting that does not exist, or formats and schemas that do
+            not fit together.
 
     >>> print(kinesis("clicks", region="eu-central-1", schema={"user": str}))
     the Kinesis stream 'clicks'
@@ -81,15 +84,29 @@ class KinesisStream(BrokerStream, called="kinesis"):
         named = isinstance(stream, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,128}", stream)
         give = "a name of 1 to 128 letters, digits, dots, underscores and dashes; no ARN"
         check(named, stream, "kinesis(): stream", give)
-        reachable = endpoint_url is None or isinstance(endpoint_url, Env) or re.match(r"https?://", str(endpoint_url))
+        reachable = (
+            endpoint_url is None
+            or isinstance(endpoint_url, Env)
+            or re.match(r"https?://", str(endpoint_url))
+        )
         give = "a URL, such as 'http://localhost:4566', or env('NAME')"
         check(reachable, endpoint_url, f"{subject}: endpoint_url", give)
         registered = consumer is None or re.fullmatch(_CONSUMER, str(consumer))
-        give = "the name or the ARN of a consumer that is registered with the stream, such as 'features'"
+        give = (
+            "the name or the ARN of a consumer that is registered with the stream, such as "
+            "'features'"
+        )
         check(registered, consumer, f"{subject}: consumer", give)
         records = record_format(subject, format, schema, timestamps, registry, avro, message)
         begin = _start(start, subject)
-        self._set(stream=stream, region=region, endpoint_url=endpoint_url, start=begin, consumer=consumer, **records)
+        self._set(
+            stream=stream,
+            region=region,
+            endpoint_url=endpoint_url,
+            start=begin,
+            consumer=consumer,
+            **records,
+        )
 
     def __str__(self) -> str:
         return f"the Kinesis stream {self.stream!r}"

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, init=False)
 class Outcome(Definition, called="outcome"):
-    """The label `aggregation` over the source's events with event time in [t, t + within), for the request's keys.
+    """The label `aggregation` over the source's events with event time in [t, t + within), for the
+    request's keys.
 
-    It is known `within` plus the source's `known_after` after the request; events known later than that do not count.
+    It is known `within` plus the source's `known_after` after the request; events known later than
+    that do not count.
 
     Args:
         source: the events that make the outcome.
-        aggregation: such as `count()`; a request without an event gets its empty value, and is left out if that is null.
+        aggregation: such as `count()`; a request without an event gets its empty value, and is left
+            out if that is null.
         keys: columns of both the labels' table and the source.
         within: how long after the request an event still counts.
     """
@@ -55,10 +58,15 @@ class Outcome(Definition, called="outcome"):
         columns = check_columns(keys, "outcome(): keys")
         if (aggregation.each or aggregation.facts.per_column) and len(aggregation.columns) > 1:
             raise DefinitionError(
-                f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes as many labels; give it one column"
+                f"outcome(): {aggregation.function}() of {len(aggregation.columns)} columns makes "
+                "as many labels; give it one column"
             )
         for key in columns:
-            check_reference(key, source.columns, f"outcome(): the key {key!r} is not selected by source {source.name!r}")
+            check_reference(
+                key,
+                source.columns,
+                f"outcome(): the key {key!r} is not selected by source {source.name!r}",
+            )
         self._set(source=source, aggregation=aggregation, keys=columns, within=text(horizon))
 
     @property
@@ -68,7 +76,9 @@ class Outcome(Definition, called="outcome"):
 
     @property
     def window(self) -> Window:
-        """The window whose end is the request time plus the horizon; its tail does not move in hops."""
+        """The window whose end is the request time plus the horizon; its tail does not move in
+        hops.
+        """
         return Window.in_micros(self.horizon)
 
 
@@ -81,20 +91,25 @@ class Labels(Definition):
 
     Args:
         name: letters, digits and single underscores.
-        table: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once), or any frame with an Arrow interface.
-        timestamp_field: when the prediction is asked for: a column of the table, or one made by `select`.
+        table: `parquet(path)`, `csv(path)`, a path or URL, a lazy frame of polars (collected once),
+            or any frame with an Arrow interface.
+        timestamp_field: when the prediction is asked for: a column of the table, or one made by
+            `select`.
         label: the column with the outcome, or `outcome(...)`.
         select: the columns to keep and make; None keeps all.
         filter: a row-wise polars expression; rows where it is not true are left out.
         known_at_field: the column with the time at which the outcome was known.
         known_after: how long after the request the outcome is known, where no column says.
-        timezone: the IANA zone of naive timestamps, and of days where `known_at_field` is a Date: the end of its day.
-        weight: the column with how much a row counts in training, 0 or more; the estimator's `fit` gets it as `sample_weight`. Metrics
-            count all rows alike.
-        exact_times: whether requests are made at exactly these times, as by a job each night. Else request times of whole days, hours or
-            minutes count as rounded down, and levels that differ by less than that cannot be measured.
+        timezone: the IANA zone of naive timestamps, and of days where `known_at_field` is a Date:
+            the end of its day.
+        weight: the column with how much a row counts in training, 0 or more; the estimator's `fit`
+            gets it as `sample_weight`. Metrics count all rows alike.
+        exact_times: whether requests are made at exactly these times, as by a job each night. Else
+            request times of whole days, hours or minutes count as rounded down, and levels that
+            differ by less than that cannot be measured.
 
-    A row trains a model only if its outcome was known at the split. Rows whose outcome or weight is null are left out and counted.
+    A row trains a model only if its outcome was known at the split. Rows whose outcome or weight is
+    null are left out and counted.
 
     Raises:
         DefinitionError: a bad name, duration or selection; no rule for when the outcome is known.
@@ -121,22 +136,36 @@ class Labels(Definition):
         check_selection(self.select, self.filter, subject)
         check_timezone(self.timezone, subject)
         if self.weight is not None:
-            check_text(self.weight, f"{subject}: weight", "the name of the column with how much a row counts in training")
+            check_text(
+                self.weight,
+                f"{subject}: weight",
+                "the name of the column with how much a row counts in training",
+            )
         if self.select is not None:
             object.__setattr__(self, "select", tuple(self.select))
         if isinstance(self.label, Outcome):
             if self.known_at_field is not None or self.known_after is not None:
-                raise DefinitionError(f"{subject}: an outcome is known at its horizon; leave known_at_field and known_after out")
+                raise DefinitionError(
+                    f"{subject}: an outcome is known at its horizon; leave known_at_field and "
+                    "known_after out"
+                )
             return
-        check_text(self.label, f"{subject}: label", "the name of a column, or outcome(source, aggregation, keys=, within=)")
+        check_text(
+            self.label,
+            f"{subject}: label",
+            "the name of a column, or outcome(source, aggregation, keys=, within=)",
+        )
         if self.known_at_field is None and self.known_after is None:
             raise DefinitionError(
-                f"{subject} does not say when the outcome is known; give known_at_field=, or known_after= (how long after the request). "
-                "Without it, a model would be trained on outcomes that were not known yet."
+                f"{subject} does not say when the outcome is known; give known_at_field=, or "
+                "known_after= (how long after the request). Without it, a model would be trained "
+                "on outcomes that were not known yet."
             )
         if self.known_after is not None:
             check_known(self.known_at_field, self.known_after, subject)
-            object.__setattr__(self, "known_after", text(micros(self.known_after, f"{subject}: known_after")))
+            object.__setattr__(
+                self, "known_after", text(micros(self.known_after, f"{subject}: known_after"))
+            )
 
     @property
     def data(self) -> Table:
@@ -150,7 +179,9 @@ class Labels(Definition):
 
     @property
     def maturity(self) -> int | None:
-        """How long after the request the outcome is known, in microseconds; None where a column says."""
+        """How long after the request the outcome is known, in microseconds; None where a column
+        says.
+        """
         if isinstance(self.label, Outcome):
             return self.label.horizon + self.label.source.delay
         return None if self.known_after is None else micros(self.known_after, "known_after")
@@ -160,5 +191,7 @@ class Labels(Definition):
         """The columns of the table that the label is made of."""
         if isinstance(self.label, Outcome):
             return frozenset()
-        definition = next((i for i in self.select or () if output_name(i) == self.label), self.label)
+        definition = next(
+            (i for i in self.select or () if output_name(i) == self.label), self.label
+        )
         return root_columns(definition)

@@ -1,4 +1,6 @@
-"""A level: how fresh each view is, and whether predictions are precomputed. One value for backtest and production."""
+"""A level: how fresh each view is, and whether predictions are precomputed. One value for backtest
+and production.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ from headwater.definitions.durations import micros as _micros
 from headwater.definitions.enriched import over
 from headwater.definitions.feature_service import Enriched, FeatureService, names_of
 from headwater.definitions.feature_view import FeatureView
-from headwater.definitions.freshness import Freshness, OnRequest, batch, check_freshness, is_freshness, kind_of, never, on_request
+from headwater.definitions.freshness import (
+    Freshness,
+    OnRequest,
+    batch,
+    check_freshness,
+    is_freshness,
+    kind_of,
+    never,
+    on_request,
+)
 from headwater.definitions.http_features import HttpFeatures
 from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed, check_predictions
@@ -28,29 +39,44 @@ class Level(Definition):
     """How fresh a model's features and predictions are.
 
     Args:
-        features: one freshness for every view, or a freshness for some views (an alias follows its view unless it is named
-            itself; the others stay as defined). None leaves all as defined. What enriches the events of a source stays as defined
-            at every level: it is part of what these events say. So do third-party features, which are asked for with the request,
+        features: one freshness for every view, or a freshness for some views (an alias follows its
+            view unless it is named itself; the others stay as defined). None leaves all as defined.
+            What enriches the events of a source stays as defined at every level: it is part of what
+            these events say. So do third-party features, which are asked for with the request,
             unless they are named: `{ip: never()}`.
-        predictions: `precomputed(freshness, keys=)` for precomputed scores, `on_request()` for scores computed by the request. None
-            leaves them as the model defines.
-        known_after: for some sources, how soon after their event time events are known instead; for labels, how soon after the
-            request outcomes are known, so that their rows train earlier or later. A model whose label is an outcome(...) of a
-            source knows its outcomes by that source's.
+        predictions: `precomputed(freshness, keys=)` for precomputed scores, `on_request()` for
+            scores computed by the request. None leaves them as the model defines.
+        known_after: for some sources, how soon after their event time events are known instead; for
+            labels, how soon after the request outcomes are known, so that their rows train earlier
+            or later. A model whose label is an outcome(...) of a source knows its outcomes by that
+            source's.
 
     >>> Level(batch("1d", delay="4h")).features
     Batch(every 1d at 00:00 UTC, published 4h later)
     """
 
-    features: Freshness | Mapping[FeatureView, Freshness] | Mapping[FeatureView | HttpFeatures, Freshness] | None = None
+    features: (
+        Freshness
+        | Mapping[FeatureView, Freshness]
+        | Mapping[FeatureView | HttpFeatures, Freshness]
+        | None
+    ) = None
     predictions: Precomputed | OnRequest | None = None
-    known_after: Mapping[Source, Duration] | Mapping[Labels, Duration] | Mapping[Source | Labels, Duration] = field(default_factory=dict)
+    known_after: (
+        Mapping[Source, Duration] | Mapping[Labels, Duration] | Mapping[Source | Labels, Duration]
+    ) = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.features, Mapping):
-            named = {v.view if isinstance(v, HttpFeatures) else v: freshness for v, freshness in self.features.items()}
+            named = {
+                v.view if isinstance(v, HttpFeatures) else v: freshness
+                for v, freshness in self.features.items()
+            }
             for view, freshness in named.items():
-                give = "one freshness, or a mapping from the views themselves, not their names, to freshness"
+                give = (
+                    "one freshness, or a mapping from the views themselves, not their names, to "
+                    "freshness"
+                )
                 check_type(view, FeatureView, "Level: a key of features", give)
                 check_freshness(freshness, f"Level: the freshness of {view.name!r}")
             object.__setattr__(self, "features", named)
@@ -70,30 +96,41 @@ class Level(Definition):
             check_type(source, Source, "Level: a key of known_after", known_after)
             if isinstance(source.history, Enriched):
                 raise DefinitionError(
-                    f"Level: known_after names {source.name!r}, whose events are known when they and the last of what enriches them are; "
-                    f"name {source.history.base.name!r}, or a source that enriches it, instead"
+                    f"Level: known_after names {source.name!r}, whose events are known when they "
+                    f"and the last of what enriches them are; name {source.history.base.name!r}, "
+                    "or a source that enriches it, instead"
                 )
             if source.changes is not None:
                 raise DefinitionError(
-                    f"Level: known_after of {source.name!r}, whose changes={source.changes!r} are each known at a time of their own: sooner, a "
-                    "correction would be known with what it corrects. Leave the source out"
+                    f"Level: known_after of {source.name!r}, whose changes={source.changes!r} are "
+                    "each known at a time of their own: sooner, a correction would be known with "
+                    "what it corrects. Leave the source out"
                 )
         object.__setattr__(self, "known_after", late)
 
     def freshness(self, view: FeatureView) -> Freshness:
-        """The freshness of `view` at this level; a third party is asked with the request at each level that does not name it."""
-        if self.features is None or (view.third_party is not None and not isinstance(self.features, Mapping)):
+        """The freshness of `view` at this level; a third party is asked with the request at each
+        level that does not name it.
+        """
+        if self.features is None or (
+            view.third_party is not None and not isinstance(self.features, Mapping)
+        ):
             return view.freshness
         if not isinstance(self.features, Mapping):
             return self.features
         found = self.features.get(view, self.features.get(view.root))
-        if found is None:  # a level names a view as the models are written, and holds for its other versions
-            names = {other.name: freshness for other, freshness in self._named.items() if other.version != view.version}
+        # a level names a view as the models are written, and holds for its other versions
+        if found is None:
+            names = {
+                other.name: freshness
+                for other, freshness in self._named.items()
+                if other.version != view.version
+            }
             found = names.get(view.name, names.get(view.root.name))
         if found is None and any(other.name == view.name for other in self.features):
             raise DefinitionError(
-                f"Level names a view {view.name!r} that differs from the view {view.name!r} that is read; give that view itself, not one that was "
-                "defined again"
+                f"Level names a view {view.name!r} that differs from the view {view.name!r} that "
+                "is read; give that view itself, not one that was defined again"
             )
         return view.freshness if found is None else found
 
@@ -102,7 +139,9 @@ class Level(Definition):
         return cast("Mapping[FeatureView, Freshness]", self.features)
 
     def source(self, view: FeatureView) -> Source:
-        """The source of `view`, with its events (and all that enriches them) known as soon as this level says."""
+        """The source of `view`, with its events (and all that enriches them) known as soon as this
+        level says.
+        """
         return self._soon(view.source) if self.known_after else view.source
 
     def _soon(self, source: Source) -> Source:
@@ -112,7 +151,9 @@ class Level(Definition):
         return source if soon is None else source.known_within(soon)
 
     def outcome_known_after(self, model: Model) -> int | None:
-        """How long after the request the model's outcomes are known at this level, in microseconds; None: as the labels say."""
+        """How long after the request the model's outcomes are known at this level, in microseconds;
+        None: as the labels say.
+        """
         labels = model.labels
         soon = self._given.get(labels)
         if soon is not None:
@@ -126,16 +167,19 @@ class Level(Definition):
         return cast("Mapping[Source | Labels, Duration]", self.known_after)
 
     def precomputed(self, model: Model) -> Precomputed | None:
-        """How the model's predictions are precomputed at this level; None where they are computed on request."""
+        """How the model's predictions are precomputed at this level; None where they are computed
+        on request.
+        """
         predictions = model.predictions if self.predictions is None else self.predictions
         return predictions if isinstance(predictions, Precomputed) else None
 
     def service(self, model: Model) -> FeatureService:
-        """The model's feature service with every view as fresh as this level says: what serves the level, under the same names.
+        """The model's feature service with every view as fresh as this level says: what serves the
+        level, under the same names.
 
         Raises:
-            UsageError: the level says when events of a source are known. A backtest can ask what that would change; events that are served
-                are known when they come.
+            UsageError: the level says when events of a source are known. A backtest can ask what
+                that would change; events that are served are known when they come.
 
         >>> from headwater.testing.examples import churn
         >>> print(Level(batch("1d")).service(churn()).view("user").freshness)
@@ -144,14 +188,19 @@ class Level(Definition):
         return self._served(model.features)
 
     def feature_names(self, model: Model) -> tuple[str, ...]:
-        """The features that a prediction is made of at this level, in order: all, or those that can be known before a request comes."""
+        """The features that a prediction is made of at this level, in order: all, or those that can
+        be known before a request comes.
+        """
         precomputed = self.precomputed(model)
         if precomputed is None or precomputed.on_request:
             return model.features.feature_names
-        return tuple(name for member in precomputed_members(model, precomputed) for name in names_of(member))
+        return tuple(
+            name for member in precomputed_members(model, precomputed) for name in names_of(member)
+        )
 
     def retrieval(self, model: Model) -> FeatureService | None:
-        """The service that a ranking's candidates are retrieved from, at this level's freshness; None where each request brings its own.
+        """The service that a ranking's candidates are retrieved from, at this level's freshness;
+        None where each request brings its own.
 
         Raises:
             UsageError: as `service`.
@@ -163,13 +212,16 @@ class Level(Definition):
         soon = [source.name for source in service.sources if source in self.known_after]
         if soon:
             raise UsageError(
-                f"a level with known_after={{{soon[0]}: ...}} is for backtests only: a served event is known when it arrives. Make it "
-                "arrive sooner, set known_after of the source, and leave it out of the level"
+                f"a level with known_after={{{soon[0]}: ...}} is for backtests only: a served "
+                "event is known when it arrives. Make it arrive sooner, set known_after of the "
+                "source, and leave it out of the level"
             )
         return service.changed(lambda view: view.at(self.freshness(view)))
 
     def kind(self, model: Model) -> str:
-        """`batch` or `real-time`, by the one-hour rule; precomputed predictions are as old as their cut."""
+        """`batch` or `real-time`, by the one-hour rule; precomputed predictions are as old as their
+        cut.
+        """
         precomputed = self.precomputed(model)
         if precomputed is not None:
             return kind_of([precomputed.freshness])
@@ -179,10 +231,24 @@ class Level(Definition):
         """The level in words."""
         by_view = {v.name: self.freshness(v) for v in model.features.views}
         kinds = set(by_view.values())
-        words = str(next(iter(kinds))) if len(kinds) == 1 else "; ".join(f"{name}: {f}" for name, f in by_view.items())
+        words = (
+            str(next(iter(kinds)))
+            if len(kinds) == 1
+            else "; ".join(f"{name}: {f}" for name, f in by_view.items())
+        )
         precomputed = self.precomputed(model)
-        lookup = "" if precomputed is None else f"; predictions precomputed {precomputed.freshness} for {', '.join(precomputed.keys)}"
-        soon = "".join(f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}" for s, d in self.known_after.items())
+        lookup = (
+            ""
+            if precomputed is None
+            else (
+                f"; predictions precomputed {precomputed.freshness} for "
+                f"{', '.join(precomputed.keys)}"
+            )
+        )
+        soon = "".join(
+            f"; {'outcomes of ' * isinstance(s, Labels)}{s.name} known after {d}"
+            for s, d in self.known_after.items()
+        )
         return (words or "no view is read") + lookup + soon
 
     def reads_history(self, model: Model) -> bool:
@@ -198,8 +264,9 @@ def _check_labels(labels: Labels, soon: str) -> None:
     """Refuse an outcome that would be known before the end of its horizon."""
     if isinstance(labels.label, Outcome) and _micros(soon, "known_after") < labels.label.horizon:
         raise DefinitionError(
-            f"Level: known_after of {labels.name!r} is {soon}, and its outcome is only settled {text(labels.label.horizon)} after the request; "
-            "give that or more, or a shorter within= to the outcome"
+            f"Level: known_after of {labels.name!r} is {soon}, and its outcome is only settled "
+            f"{text(labels.label.horizon)} after the request; give that or more, or a shorter "
+            "within= to the outcome"
         )
 
 
@@ -215,7 +282,11 @@ def as_level(level: object, subject: str = "the level") -> Level:
     if isinstance(level, Level):
         return level
     if not is_freshness(level):
-        raise refusal(level, subject, "a Level or a freshness, such as hw.streaming('2s'); names of levels are the project's")
+        raise refusal(
+            level,
+            subject,
+            "a Level or a freshness, such as hw.streaming('2s'); names of levels are the project's",
+        )
     return Level(level)
 
 
@@ -223,8 +294,8 @@ def as_level(level: object, subject: str = "the level") -> Level:
 def ladder(timezone: str = "UTC") -> dict[str, Level]:
     """The usual steps from batch to real time.
 
-    Request only; daily (cut at midnight, published 4 hours later); hourly (15 minutes later); each minute (60 seconds later);
-    and at the moment of asking, which is the ceiling.
+    Request only; daily (cut at midnight, published 4 hours later); hourly (15 minutes later); each
+    minute (60 seconds later); and at the moment of asking, which is the ceiling.
 
     >>> list(ladder())
     ['request only', 'daily', 'hourly', 'minute', 'instant']

@@ -9,12 +9,23 @@ from headwater.errors import UsageError
 
 Size = str | int
 
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 _LEAST = 10**6
 
 
 def in_bytes(value: Size, subject: str) -> int:
-    """`value` in bytes; `subject` names it in the error. Units are decimal, or binary with an i: "4GB", "1.5 GiB", "512MB".
+    """`value` in bytes; `subject` names it in the error. Units are decimal, or binary with an i:
+    "4GB", "1.5 GiB", "512MB".
 
     >>> in_bytes("4GB", "memory"), in_bytes("512MiB", "memory"), in_bytes(2_000_000_000, "memory")
     (4000000000, 536870912, 2000000000)
@@ -22,9 +33,18 @@ def in_bytes(value: Size, subject: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         number = value
     else:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper()) if isinstance(value, str) else None
+        match = (
+            re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B)\s*", value.upper())
+            if isinstance(value, str)
+            else None
+        )
         if match is None or match[2] not in _UNITS:
-            raise refusal(value, subject, "a number and a unit, such as '4GB', '512MB' or '2GiB', or whole bytes", UsageError)
+            raise refusal(
+                value,
+                subject,
+                "a number and a unit, such as '4GB', '512MB' or '2GiB', or whole bytes",
+                UsageError,
+            )
         number = int(float(match[1]) * _UNITS[match[2]])
     check(number >= _LEAST, value, subject, "at least 1MB", UsageError)
     return number

@@ -31,7 +31,8 @@ class ModelVariant(Definition):
         name: any string that is not blank, such as "live".
         model: which model.
         level: how fresh its features and predictions are; as defined where it is left out.
-        allow_staler: whether a version that was trained at a fresher level may be served at this one: an arm's decision.
+        allow_staler: whether a version that was trained at a fresher level may be served at this
+            one: an arm's decision.
 
     Raises:
         DefinitionError: no name, no model, or no level.
@@ -52,7 +53,12 @@ class ModelVariant(Definition):
         named = isinstance(self.name, str) and self.name.strip()
         check(named, self.name, "a variant: name", "a string that is not blank, such as 'live'")
         check_type(self.model, Model, f"variant {self.name!r}: model", "a Model")
-        check_type(self.level, Level, f"variant {self.name!r}: level", "a hw.Level, such as hw.Level(hw.batch('1d'))")
+        check_type(
+            self.level,
+            Level,
+            f"variant {self.name!r}: level",
+            "a hw.Level, such as hw.Level(hw.batch('1d'))",
+        )
 
     @property
     def service(self) -> FeatureService:
@@ -61,7 +67,9 @@ class ModelVariant(Definition):
 
     @property
     def services(self) -> tuple[FeatureService, ...]:
-        """The services read to answer a request, at the level's freshness: the retrieval of candidates, if any, and the features."""
+        """The services read to answer a request, at the level's freshness: the retrieval of
+        candidates, if any, and the features.
+        """
         retrieval = self.level.retrieval(self.model)
         return (self.service,) if retrieval is None else (retrieval, self.service)
 

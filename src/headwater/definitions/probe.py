@@ -1,4 +1,6 @@
-"""A probe: a small share of units is served at another level for a while, to see what that level gives a few."""
+"""A probe: a small share of units is served at another level for a while, to see what that level
+gives a few.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,13 @@ def probe(
     metrics: Sequence[ExperimentMetric] = (ExperimentMetric("label_mean"),),
     plan: ExperimentPlan | None = None,
 ) -> Experiment:
-    """An experiment that serves a share of sticky units at another materialised level, by that level's own model.
+    """An experiment that serves a share of sticky units at another materialised level, by that
+    level's own model.
 
-    It is assigned, exposed, planned and analysed as an A/B test: propensities are logged, and `headwater experiment plan` states its power.
-    `headwater experiment ramp` stops it once its estimated loss exceeds the budget. Training from the serving log leaves out its rows.
-    Its effect is that on a few while the world stays as it is: if all units changed, others might react.
+    It is assigned, exposed, planned and analysed as an A/B test: propensities are logged, and
+    `headwater experiment plan` states its power. `headwater experiment ramp` stops it once its
+    estimated loss exceeds the budget. Training from the serving log leaves out its rows. Its effect
+    is that on a few while the world stays as it is: if all units changed, others might react.
 
     Args:
         name: the experiment is named `probe_NAME`.
@@ -43,9 +47,11 @@ def probe(
         level: at which the share is served.
         unit: the request's column whose values keep their level for the period, such as "user".
         share: of units, above 0 and up to 0.2.
-        loss_budget: the loss that it may cost, in the unit of the first metric, summed over the probed units.
+        loss_budget: the loss that it may cost, in the unit of the first metric, summed over the
+            probed units.
         metrics: the first decides, and is a mean over units.
-        plan: the period and looks; a further period is `ExperimentPlan` with a later start, and a new version of the experiment.
+        plan: the period and looks; a further period is `ExperimentPlan` with a later start, and a
+            new version of the experiment.
 
     Raises:
         DefinitionError: a share that is too large, a ratio of two sums, or as `Experiment`.
@@ -56,9 +62,26 @@ def probe(
     >>> fresh.name, [(arm.name, arm.weight) for arm in fresh.arms]
     ('probe_nightly', [('served', 0.98), ('probed', 0.02)])
     """
-    check_number(share, f"probe {name!r}: share", "a share of units", above=0, most=MOST, note="or run an A/B test")
+    check_number(
+        share,
+        f"probe {name!r}: share",
+        "a share of units",
+        above=0,
+        most=MOST,
+        note="or run an A/B test",
+    )
     if metrics and isinstance(metrics[0], ExperimentMetric) and metrics[0].base is not None:
-        raise DefinitionError(f"probe {name!r}: metric {metrics[0].name!r} is a ratio, and a loss budget is of a sum; leave its base out")
+        raise DefinitionError(
+            f"probe {name!r}: metric {metrics[0].name!r} is a ratio, and a loss budget is of a "
+            "sum; leave its base out"
+        )
     arms = [Arm(SERVED, model, weight=1 - share), Arm(PROBED, model, level, weight=share)]
     kind = Probe(loss_budget=loss_budget)
-    return Experiment(f"{PREFIX}{name}", arms, unit=unit, kind=kind, metrics=metrics, plan=plan or ExperimentPlan())
+    return Experiment(
+        f"{PREFIX}{name}",
+        arms,
+        unit=unit,
+        kind=kind,
+        metrics=metrics,
+        plan=plan or ExperimentPlan(),
+    )

@@ -1,4 +1,6 @@
-"""The task of putting candidates in order: whose list it is, its items, and where candidates come from."""
+"""The task of putting candidates in order: whose list it is, its items, and where candidates come
+from.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +21,57 @@ from headwater.errors import DefinitionError
 
 @dataclass(frozen=True, eq=False)
 class Ranking(Definition):
-    """Candidates are put in order within each group; a label is how relevant a candidate was, 0 or 1 or in grades 0, 1, 2, ...
+    """Candidates are put in order within each group; a label is how relevant a candidate was, 0 or
+    1 or in grades 0, 1, 2, ...
 
     Args:
-        group: the column of the request that names the list: rows that share it are ranked against each other.
+        group: the column of the request that names the list: rows that share it are ranked against
+            each other.
         item: the column of the request that names the candidate.
-        candidates: features that are lists of items (`top_k`, `last_n`, `first_n`, `collect_set`), the best source first; [] where
-            each request brings its own candidates.
-        negatives: where the labels are a log of positives (the item that each request chose, none that it did not): how negatives are
-            drawn from the candidates for training. None where the labels have rows of both kinds.
-        explore: the share of lists that are served in random order, such as 0.02: their items are drawn from all candidates alike. Each
-            item is logged with the probability of its place, so that another ranking can be judged from the log.
+        candidates: features that are lists of items (`top_k`, `last_n`, `first_n`, `collect_set`),
+            the best source first; [] where each request brings its own candidates.
+        negatives: where the labels are a log of positives (the item that each request chose, none
+            that it did not): how negatives are drawn from the candidates for training. None where
+            the labels have rows of both kinds.
+        explore: the share of lists that are served in random order, such as 0.02: their items are
+            drawn from all candidates alike. Each item is logged with the probability of its place,
+            so that another ranking can be judged from the log.
 
     Raises:
-        DefinitionError: no column names, one column for both, a candidate that is not a list or is looked up by the item, or negatives
-            without candidates.
+        DefinitionError: no column names, one column for both, a candidate that is not a list or is
+            looked up by the item, or negatives without candidates.
 
     >>> import headwater as hw, polars as pl
-    >>> clicks = hw.Source("clicks", history=pl.DataFrame({"item": ["a"], "at": [0]}), timestamp_field="at")
-    >>> popular = hw.FeatureView("popular", source=clicks, keys=[], features=[hw.top_k("item", k=300)], windows=["1d"],
-    ...                          freshness=hw.batch("1d"))
+    >>> clicks = hw.Source(
+    ...     "clicks", history=pl.DataFrame({"item": ["a"], "at": [0]}), timestamp_field="at"
+    ... )
+    >>> popular = hw.FeatureView(
+    ...     "popular",
+    ...     source=clicks,
+    ...     keys=[],
+    ...     features=[hw.top_k("item", k=300)],
+    ...     windows=["1d"],
+    ...     freshness=hw.batch("1d"),
+    ... )
     >>> print(hw.Ranking(group="request", item="item", candidates=[popular["top_k_item_1d"]]))
     ranking of 'item' within each 'request', candidates from popular__top_k_item_1d
-    >>> catalogue = hw.FeatureView("catalogue", source=clicks, keys=[], features=[hw.collect_set("item", max_size=10_000)],
-    ...                            freshness=hw.batch("1d"))
-    >>> print(hw.Ranking("request", "item", [catalogue["collect_set_item"]], hw.evaluation.NegativeSampling(n=20)))
+    >>> catalogue = hw.FeatureView(
+    ...     "catalogue",
+    ...     source=clicks,
+    ...     keys=[],
+    ...     features=[hw.collect_set("item", max_size=10_000)],
+    ...     freshness=hw.batch("1d"),
+    ... )
+    >>> print(
+    ...     hw.Ranking(
+    ...         "request",
+    ...         "item",
+    ...         [catalogue["collect_set_item"]],
+    ...         hw.evaluation.NegativeSampling(n=20),
+    ...     )
+    ... )
     ranking of 'item' within each 'request', candidates from catalogue__collect_set_item; 20 negatives a positive uniformly, seed 0
-    """
+    """  # noqa: E501 (output as it is printed)
 
     group: str
     item: str
@@ -60,31 +86,53 @@ class Ranking(Definition):
             check_text(name, f"Ranking: {role}", "the name of a column of the request")
         if self.group == self.item:
             raise DefinitionError(
-                f"Ranking: {self.group!r} is both group and item; the group identifies a list, such as 'request', and the item an entry of it"
+                f"Ranking: {self.group!r} is both group and item; the group identifies a list, "
+                "such as 'request', and the item an entry of it"
             )
         give = 'a list of features that are lists, such as [popular["top_k_item_1d"]]'
-        object.__setattr__(self, "candidates", check_list(self.candidates, FeatureRef, "Ranking: candidates", give))
+        object.__setattr__(
+            self, "candidates", check_list(self.candidates, FeatureRef, "Ranking: candidates", give)
+        )
         for candidate in self.candidates:
             self._check_candidate(candidate)
         names = [ref.name for ref in self.candidates]
         if len(set(names)) < len(names):
             raise DefinitionError(f"Ranking: a feature is repeated among the candidates {names}")
-        check_type(self.negatives, NegativeSampling | None, "Ranking: negatives", "hw.evaluation.NegativeSampling(n=...)")
-        check_number(self.explore, "Ranking: explore", "a share of lists", least=0, most=1, note="such as 0.02")
+        check_type(
+            self.negatives,
+            NegativeSampling | None,
+            "Ranking: negatives",
+            "hw.evaluation.NegativeSampling(n=...)",
+        )
+        check_number(
+            self.explore,
+            "Ranking: explore",
+            "a share of lists",
+            least=0,
+            most=1,
+            note="such as 0.02",
+        )
         if self.negatives is not None and not self.candidates:
             raise DefinitionError(
-                "Ranking: negatives are drawn from the candidates, and there are none; give candidates=[...], such as a collect_set() of all items"
+                "Ranking: negatives are drawn from the candidates, and there are none; give "
+                "candidates=[...], such as a collect_set() of all items"
             )
 
     def __str__(self) -> str:
-        among = f", candidates from {', '.join(ref.name for ref in self.candidates)}" if self.candidates else ""
+        among = (
+            f", candidates from {', '.join(ref.name for ref in self.candidates)}"
+            if self.candidates
+            else ""
+        )
         drawn = f"; {self.negatives}" if self.negatives is not None else ""
         explored = f"; {self.explore:.3g} of lists in random order" if self.explore else ""
         return f"ranking of {self.item!r} within each {self.group!r}{among}{drawn}{explored}"
 
     @cached_property
     def retrieval(self) -> FeatureService | None:
-        """The feature service that candidates are retrieved from; None where each request brings its own."""
+        """The feature service that candidates are retrieved from; None where each request brings
+        its own.
+        """
         return FeatureService("candidates", self.candidates) if self.candidates else None
 
     def _check_candidate(self, candidate: FeatureRef) -> None:
@@ -94,14 +142,19 @@ class Ranking(Definition):
             lists = sorted(f"{name}()" for name, facts in FUNCTIONS.items() if facts.gives_list)
             kinds = " and ".join((", ".join(lists[:-1]), lists[-1]))
             raise DefinitionError(
-                f"{subject} is made by {aggregation.function}(), which gives no list; candidates are lists of items: {kinds} make them"
+                f"{subject} is made by {aggregation.function}(), which gives no list; candidates "
+                f"are lists of items: {kinds} make them"
             )
         if candidate.view.list_key is not None:
-            raise DefinitionError(f"{subject} is looked up by a list of keys, so it is a list of lists; give a feature of one key")
+            raise DefinitionError(
+                f"{subject} is looked up by a list of keys, so it is a list of lists; give a "
+                "feature of one key"
+            )
         if self.item in _asked_for(candidate.view):
             raise DefinitionError(
-                f"{subject} is looked up by {self.item!r}, the item that it should propose; key it by a column that the request has, such as the user, or "
-                "alias its view with keys={...}"
+                f"{subject} is looked up by {self.item!r}, the item that it should propose; key "
+                "it by a column that the request has, such as the user, or alias its view with "
+                "keys={...}"
             )
 
 
@@ -111,7 +164,9 @@ def feature_of(ref: FeatureRef) -> Feature:
 
 
 def _asked_for(view: FeatureView) -> Iterator[str]:
-    """The request's columns that a view is looked up by, through the features that fill its keys."""
+    """The request's columns that a view is looked up by, through the features that fill its
+    keys.
+    """
     for key in view.keys:
         filled = view.request_key(key)
         if isinstance(filled, FeatureRef):

@@ -1,4 +1,6 @@
-"""The repr of definitions and results: at most 12 lines of at most 100 columns; in a notebook, a table of their fields."""
+"""The repr of definitions and results: at most 12 lines of at most 100 columns; in a notebook, a
+table of their fields.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,33 @@ WIDTH = 100
 LINES = 12
 _ITEMS = 6  # of a collection
 _PART = 160  # characters of one field
-_FIRST, _LAST = 10**14, 10**16  # an integer in between is a timestamp in microseconds, of the years 1973 to 2286
+# an integer in between is a timestamp in microseconds, of the years 1973 to 2286
+_FIRST, _LAST = 10**14, 10**16
 _HTML_ROWS = 12  # of one field
 _CELL = "padding:2px 12px 2px 0;text-align:left;vertical-align:top;background:none;color:inherit"
 _SECRET = ("password", "token")
 
 
 class Readable:
-    """Base of dataclasses whose repr is short: fields with their defaults are left out, definitions inside are named, tables are sized.
+    """Base of dataclasses whose repr is short: fields with their defaults are left out, definitions
+    inside are named, tables are sized.
 
     A subclass with a `__repr__` of its own keeps it.
     """
 
     def __init_subclass__(cls, **more: object) -> None:
         super().__init_subclass__(**more)
-        inherited = next(base for base in cls.__mro__ if "__repr__" in base.__dict__).__dict__["__repr__"]
+        inherited = next(base for base in cls.__mro__ if "__repr__" in base.__dict__).__dict__[
+            "__repr__"
+        ]
         if inherited is Readable.__dict__["__repr__"]:
             cls.__repr__ = inherited  # type: ignore[method-assign]  # before dataclass() would write its own
 
     def __repr__(self) -> str:
-        name, summary = type(self).__name__, str(self) if type(self).__str__ is not object.__str__ else ""
+        name, summary = (
+            type(self).__name__,
+            str(self) if type(self).__str__ is not object.__str__ else "",
+        )
         if summary and "\n" not in summary and len(summary) < WIDTH - 20:
             return f"{name}({summary})"
         return folded(name, _fields(self))
@@ -72,7 +81,12 @@ def brief(value: object) -> str:
     """A value inside a repr, in one line.
 
     >>> from datetime import timedelta
-    >>> brief(timedelta(hours=36)), brief(list(range(100))), brief({"a": 0.123456789}), brief("x" * 200)[:20]
+    >>> (
+    ...     brief(timedelta(hours=36)),
+    ...     brief(list(range(100))),
+    ...     brief({"a": 0.123456789}),
+    ...     brief("x" * 200)[:20],
+    ... )
     ('36h', '[0, 1, 2, 3, 4, 5, and 94 more]', '{a: 0.123457}', "'xxxxxxxxxxxxxxxxxxx")
     """
     if isinstance(value, str):
@@ -89,7 +103,13 @@ def brief(value: object) -> str:
         return value.isoformat()
     if isinstance(value, Mapping):
         return _collection(
-            "{", (f"{key if isinstance(key, str) else brief(key)}: {brief(item)}" for key, item in value.items()), "}", len(value)
+            "{",
+            (
+                f"{key if isinstance(key, str) else brief(key)}: {brief(item)}"
+                for key, item in value.items()
+            ),
+            "}",
+            len(value),
         )
     if isinstance(value, list | tuple | AbstractSet):
         return _collection("[", map(brief, value), "]", len(value))
@@ -114,9 +134,8 @@ def _object(value: object) -> str:
         return name
     fields = getattr(type(value), "__struct_fields__", ())  # of msgspec
     if fields:
-        return cut(
-            f"{type(value).__name__}({', '.join(f'{field_name}={brief(getattr(value, field_name))}' for field_name in fields)})", _PART
-        )
+        parts = ", ".join(f"{field}={brief(getattr(value, field))}" for field in fields)
+        return cut(f"{type(value).__name__}({parts})", _PART)
     has_str = type(value).__str__ is not object.__str__ or not isinstance(value, Readable)
     return cut(" ".join((str(value) if has_str else repr(value)).split()), _PART)
 
@@ -127,7 +146,9 @@ def _table(value: object) -> str:
     if not isinstance(shape, tuple) or not shape:
         return ""
     rows = f"{shape[0]:,} rows"
-    return f"{type(value).__name__} of {rows}" + (f" x {shape[1]} columns" if len(shape) > 1 else "")
+    return f"{type(value).__name__} of {rows}" + (
+        f" x {shape[1]} columns" if len(shape) > 1 else ""
+    )
 
 
 def _collection(opening: str, items: Iterator[str], closing: str, size: int) -> str:
@@ -154,11 +175,19 @@ def _fields(value: object) -> list[str]:
 
 
 def _defaults(value: object) -> dict[str, object]:
-    """The fields that a repr shows, with their defaults, or MISSING: of a dataclass or of a struct of msgspec."""
+    """The fields that a repr shows, with their defaults, or MISSING: of a dataclass or of a struct
+    of msgspec.
+    """
     names = getattr(type(value), "__struct_fields__", ())
     if names:
         defaults = getattr(type(value), "__struct_defaults__", ())
-        return dict(zip(names, (*[dataclasses.MISSING] * (len(names) - len(defaults)), *defaults), strict=True))
+        return dict(
+            zip(
+                names,
+                (*[dataclasses.MISSING] * (len(names) - len(defaults)), *defaults),
+                strict=True,
+            )
+        )
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return {}
     return {field.name: field.default for field in dataclasses.fields(value) if field.repr}
@@ -166,12 +195,20 @@ def _defaults(value: object) -> dict[str, object]:
 
 def _left_out(default: object, value: object) -> bool:
     """Whether a field says nothing: it has its default, or is None or empty."""
-    if value is None or (isinstance(value, Mapping | list | tuple | AbstractSet | str) and not value):
+    if value is None or (
+        isinstance(value, Mapping | list | tuple | AbstractSet | str) and not value
+    ):
         return True
     polars = sys.modules.get("polars")
-    if polars is not None and isinstance(value, polars.Expr | polars.DataFrame | polars.Series | polars.LazyFrame):
+    if polars is not None and isinstance(
+        value, polars.Expr | polars.DataFrame | polars.Series | polars.LazyFrame
+    ):
         return False
-    return default is not dataclasses.MISSING and type(value) is type(default) and bool(value == default)
+    return (
+        default is not dataclasses.MISSING
+        and type(value) is type(default)
+        and bool(value == default)
+    )
 
 
 def cut(text: str, most: int) -> str:
@@ -189,26 +226,52 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def as_html(value: Readable) -> str:
-    """A heading and a table of the fields that have a value; small, without scripts, for light and dark themes.
+    """A heading and a table of the fields that have a value; small, without scripts, for light and
+    dark themes.
 
     >>> from headwater.definitions.freshness import streaming
     >>> as_html(streaming("2s")).partition("</p>")[2]
     "<p style='margin:.2em 0'>streaming, 2s behind</p></div>"
     """
     words = str(value) if type(value).__str__ is not object.__str__ else ""
-    fields = {} if words and dataclasses.is_dataclass(value) else dict(_shown(value))  # a definition that has words needs no table
+    # a definition that has words needs no table
+    fields = {} if words and dataclasses.is_dataclass(value) else dict(_shown(value))
     name = fields.pop("name", "")
-    frames = [(field, of) for field, of in fields.items() if hasattr(of, "_repr_html_") and hasattr(of, "shape")]
-    heading = f"<b>{escape(type(value).__name__)}</b> {escape(name if isinstance(name, str) else brief(name))}"
-    summary = f"<p style='margin:.2em 0'>{escape(words)}</p>" if words and words != name and "\n" not in words else ""
+    frames = [
+        (field, of)
+        for field, of in fields.items()
+        if hasattr(of, "_repr_html_") and hasattr(of, "shape")
+    ]
+    heading = (
+        f"<b>{escape(type(value).__name__)}</b> "
+        f"{escape(name if isinstance(name, str) else brief(name))}"
+    )
+    summary = (
+        f"<p style='margin:.2em 0'>{escape(words)}</p>"
+        if words and words != name and "\n" not in words
+        else ""
+    )
     rows = "".join(
-        f"<tr><th scope='row' style='{_CELL};font-weight:600'>{escape(field)}</th><td style='{_CELL}'>{_lines(of)}</td></tr>"
+        f"<tr><th scope='row' style='{_CELL};font-weight:600'>{escape(field)}</th><td "
+        f"style='{_CELL}'>{_lines(of)}</td></tr>"
         for field, of in fields.items()
         if field not in dict(frames)
     )
-    table = f"<table style='border-collapse:collapse;color:inherit;font-size:.92em'><tbody>{rows}</tbody></table>" if rows else ""
-    tables = "".join(f"<p style='margin:.3em 0'>{escape(field)}</p>{of._repr_html_()}" for field, of in frames)
-    return f"<div style='max-width:760px;line-height:1.45'><p style='margin:.3em 0'>{heading}</p>{summary}{table}{tables}</div>"
+    table = (
+        (
+            "<table "
+            f"style='border-collapse:collapse;color:inherit;font-size:.92em'><tbody>{rows}</tbody></table>"
+        )
+        if rows
+        else ""
+    )
+    tables = "".join(
+        f"<p style='margin:.3em 0'>{escape(field)}</p>{of._repr_html_()}" for field, of in frames
+    )
+    return (
+        "<div style='max-width:760px;line-height:1.45'><p style='margin:.3em "
+        f"0'>{heading}</p>{summary}{table}{tables}</div>"
+    )
 
 
 def _lines(value: object) -> str:
@@ -221,7 +284,10 @@ def _parts(value: object) -> Iterator[str]:
     """The items of a collection, each brief; the value itself where it is none."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield f"{key if isinstance(key, str) else brief(key)}: {item if isinstance(item, str) else brief(item)}"
+            yield (
+                f"{key if isinstance(key, str) else brief(key)}: "
+                f"{item if isinstance(item, str) else brief(item)}"
+            )
     elif isinstance(value, list | tuple) and value:
         for item in value:
             yield item if isinstance(item, str) else brief(item)

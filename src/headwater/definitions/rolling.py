@@ -1,4 +1,6 @@
-"""Several splits in time, one after another: each fold trains on what was known at its split, and tests until the next."""
+"""Several splits in time, one after another: each fold trains on what was known at its split, and
+tests until the next.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ from headwater.errors import DefinitionError
 
 @dataclass(frozen=True, eq=False, init=False)
 class Rolling(Definition, called="rolling"):
-    """Splits at `start`, `start + every`, and so on: each fold trains a new model, and tests it until the next split.
+    """Splits at `start`, `start + every`, and so on: each fold trains a new model, and tests it
+    until the next split.
 
-    A row trains at a fold if it asked before the split (not longer than `train` before it, and not within `gap` of it) and its
-    outcome was known by then. With `folds=1` this is a single split with an end, a length of training and a gap.
+    A row trains at a fold if it asked before the split (not longer than `train` before it, and not
+    within `gap` of it) and its outcome was known by then. With `folds=1` this is a single split
+    with an end, a length of training and a gap.
 
     Args:
         start: the first split, ISO 8601 with an offset, or a tz-aware datetime.
@@ -52,22 +56,39 @@ class Rolling(Definition, called="rolling"):
         train: Duration | Literal["all"] = "all",
         gap: Duration = "0s",
     ) -> None:
-        step, behind = micros(every, "rolling(): every", positive=True), micros(gap, "rolling(): gap")
+        step, behind = (
+            micros(every, "rolling(): every", positive=True),
+            micros(gap, "rolling(): gap"),
+        )
         check_integer(folds, "rolling(): folds", least=1)
         back = None if train == "all" else micros(train, "rolling(): train")
         if back is not None and back <= behind:
-            raise DefinitionError(f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; make train longer than gap")
-        self._set(start=parse_timestamp(start, "rolling(): start"), every=step, folds=folds, train=back, gap=behind)
+            raise DefinitionError(
+                f"rolling(train={text(back)}, gap={text(behind)}) leaves nothing to train on; "
+                "make train longer than gap"
+            )
+        self._set(
+            start=parse_timestamp(start, "rolling(): start"),
+            every=step,
+            folds=folds,
+            train=back,
+            gap=behind,
+        )
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """The split of each fold, and the end of the last one: int64 microseconds UTC, one more than there are folds."""
+        """The split of each fold, and the end of the last one: int64 microseconds UTC, one more
+        than there are folds.
+        """
         return tuple(self.start + fold * self.every for fold in range(self.folds + 1))
 
     def __str__(self) -> str:
         back = "all before" if self.train is None else f"the {text(self.train)} before"
         gap = f" but the last {text(self.gap)}" if self.gap else ""
-        return f"{self.folds} folds of {text(self.every)} from {timestamp_text(self.start)}, each trained on {back}{gap}"
+        return (
+            f"{self.folds} folds of {text(self.every)} from {timestamp_text(self.start)}, each "
+            f"trained on {back}{gap}"
+        )
 
 
 rolling = Rolling

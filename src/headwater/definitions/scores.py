@@ -18,24 +18,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Scores(Definition):
-    """A table with a row for each request: its identity, its time, its label, and the score that each level gave it.
+    """A table with a row for each request: its identity, its time, its label, and the score that
+    each level gave it.
 
     Args:
-        table: a frame, or the path of a parquet or csv file. All rows are judged: give test rows only, which no level
-            was trained on.
+        table: a frame, or the path of a parquet or csv file. All rows are judged: give test rows
+            only, which no level was trained on.
         id: the column, or columns, that identify a request; each occurs once.
         time: the column with the request time, a timestamp with a time zone.
-        label: the column with the outcome: numbers or booleans; of several classes, strings or integers.
-        levels: the columns of scores, from stale to fresh; every other column of floats, or of lists of them, in the table's order, where
-            None. Of several classes a score is a list or an array with the probability of each class.
-        task: "binary", "multiclass", "regression" or `Ranking(group, item)`; None: multiclass where scores are lists, binary where labels
-            are 0 and 1, else a regression.
-        classes: the order of the probabilities in each list; None: the classes among the labels, in rising order.
+        label: the column with the outcome: numbers or booleans; of several classes, strings or
+            integers.
+        levels: the columns of scores, from stale to fresh; every other column of floats, or of
+            lists of them, in the table's order, where None. Of several classes a score is a list or
+            an array with the probability of each class.
+        task: "binary", "multiclass", "regression" or `Ranking(group, item)`; None: multiclass where
+            scores are lists, binary where labels are 0 and 1, else a regression.
+        classes: the order of the probabilities in each list; None: the classes among the labels, in
+            rising order.
 
     Further columns can be sliced by, and named by `Evaluation(blocks=)`.
 
     >>> import polars as pl
-    >>> Scores(pl.DataFrame({"id": [1], "time": [0], "label": [1], "daily": [0.4], "hourly": [0.8]})).time
+    >>> Scores(
+    ...     pl.DataFrame({"id": [1], "time": [0], "label": [1], "daily": [0.4], "hourly": [0.8]})
+    ... ).time
     'time'
     """
 

@@ -1,4 +1,6 @@
-"""A secondary key: one value for each of the latest categories, rather than one of all events together."""
+"""A secondary key: one value for each of the latest categories, rather than one of all events
+together.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,14 @@ def secondary_key(function: str, column: str, max_keys: int) -> SecondaryKey:
     """The secondary key that `function` is split by.
 
     Raises:
-        DefinitionError: a function that cannot be split, no column name, or `max_keys` out of bounds.
+        DefinitionError: a function that cannot be split, no column name, or `max_keys` out of
+            bounds.
     """
     if not FUNCTIONS[function].splits:
         can = sorted(name for name, facts in FUNCTIONS.items() if facts.splits)
         raise DefinitionError(
-            f"{function}() cannot be split by {column!r}: it has no state of one size for each category. These can: {', '.join(can)}"
+            f"{function}() cannot be split by {column!r}: it has no state of one size for each "
+            f"category. These can: {', '.join(can)}"
         )
     give = "the name of a column; select= of the source makes one of an expression"
     check_type(column, str, f"{function}().by(): the column", give)

@@ -1,4 +1,6 @@
-"""Streams of events, as values: Kafka topics, pushed events and appended files. `headwater.ingestion.sources` reads them."""
+"""Streams of events, as values: Kafka topics, pushed events and appended files.
+`headwater.ingestion.sources` reads them.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +26,37 @@ Schema = Mapping[str, "pl.DataType | type"]
 Timestamps = Literal["iso", "s", "ms", "us"]
 Format = Literal["json", "avro", "protobuf", "debezium"]
 DEBEZIUM_COLUMNS = ("__deleted", "__op", "__source_ts", "__ts", "__lsn")
-"""What an envelope of Debezium says besides the row: whether it deletes, the operation, when it was committed in the database and when the
-connector read it, and its place in the log of the database."""
+"""What an envelope of Debezium says besides the row: whether it deletes, the operation, when it was
+committed in the database and when the connector read it, and its place in the log of the database.
+"""
 
 PYTHON_TYPES = (str, int, float, bool, bytes, datetime, date)
 
-# What headwater answers for itself: the online store holds the offsets, and nothing is skipped in silence.
+# What headwater answers for itself: the online store holds the offsets, and nothing is skipped in
+# silence.
 _OWN = {
     "bootstrap.servers": "servers=",
     "group.id": "group=",
     "auto.offset.reset": "start=",
     "enable.auto.commit": "nothing: the online store holds the offsets",
     "enable.auto.offset.store": "nothing: the online store holds the offsets",
-    "enable.partition.eof": "nothing: headwater uses it to notice skipped records, such as those of aborted transactions",
+    "enable.partition.eof": (
+        "nothing: headwater uses it to notice skipped records, such as those of aborted "
+        "transactions"
+    ),
     "isolation.level": "nothing: aborted transactions are never read",
 }
-_OF_REGISTRY = {"url": "url", "basic.auth.user.info": "user= and password=", "bearer.auth.token": "token="}
+_OF_REGISTRY = {
+    "url": "url",
+    "basic.auth.user.info": "user= and password=",
+    "bearer.auth.token": "token=",
+}
 
 
 @dataclass(frozen=True)
 class Env(Readable, metaclass=Spelled):
-    """The value of an environment variable when a connection is made: for passwords, tokens and addresses. It is never shown.
+    """The value of an environment variable when a connection is made: for passwords, tokens and
+    addresses. It is never shown.
 
     Raises:
         DefinitionError: a name that no variable has.
@@ -59,7 +71,12 @@ class Env(Readable, metaclass=Spelled):
 
     def __post_init__(self) -> None:
         named = isinstance(self.name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name)
-        check(named, self.name, "env(): name", "the name of an environment variable: letters, digits and underscores")
+        check(
+            named,
+            self.name,
+            "env(): name",
+            "the name of an environment variable: letters, digits and underscores",
+        )
 
     def __repr__(self) -> str:
         return f"env({self.name!r})"
@@ -70,7 +87,9 @@ env = Env
 
 @dataclass(frozen=True)
 class ProtobufMessage:
-    """A message type in a file of descriptors, as `protoc --include_imports --descriptor_set_out=FILE` writes it."""
+    """A message type in a file of descriptors, as `protoc --include_imports
+    --descriptor_set_out=FILE` writes it.
+    """
 
     descriptors: str
     name: str
@@ -84,15 +103,20 @@ class Registry(Readable):
         url: its URL.
         user, password: for basic authentication.
         token: a fixed bearer token.
-        options: further settings of confluent-kafka's `SchemaRegistryClient`, secrets as `env("NAME")`; paths are from the project file.
-            OAuth: `bearer.auth.credentials.source` ("OAUTHBEARER"), `bearer.auth.issuer.endpoint.url`, `bearer.auth.client.id`,
-            `bearer.auth.client.secret`, `bearer.auth.scope`. TLS with a client certificate: `ssl.ca.location`,
-            `ssl.certificate.location`, `ssl.key.location`, `ssl.key.password`.
+        options: further settings of confluent-kafka's `SchemaRegistryClient`, secrets as
+            `env("NAME")`; paths are from the project file. OAuth: `bearer.auth.credentials.source`
+            ("OAUTHBEARER"), `bearer.auth.issuer.endpoint.url`, `bearer.auth.client.id`,
+            `bearer.auth.client.secret`, `bearer.auth.scope`. TLS with a client certificate:
+            `ssl.ca.location`, `ssl.certificate.location`, `ssl.key.location`, `ssl.key.password`.
 
     Raises:
-        DefinitionError: a URL with a user or password in it, or an option that is set by another argument.
+        DefinitionError: a URL with a user or password in it, or an option that is set by another
+            argument.
 
-    >>> Registry("https://registry:8081", options={"ssl.ca.location": "ca.pem", "ssl.key.password": env("KEY_PASSWORD")})
+    >>> Registry(
+    ...     "https://registry:8081",
+    ...     options={"ssl.ca.location": "ca.pem", "ssl.key.password": env("KEY_PASSWORD")},
+    ... )
     Registry('https://registry:8081')
     """
 
@@ -105,21 +129,33 @@ class Registry(Readable):
 
     def __post_init__(self) -> None:
         if isinstance(self.url, str) and "@" in urlsplit(self.url).netloc:
-            raise DefinitionError("the URL of a schema registry holds a user or a password; give hw.Registry(url, user=..., password=...)")
+            raise DefinitionError(
+                "the URL of a schema registry holds a user or a password; give hw.Registry(url, "
+                "user=..., password=...)"
+            )
         if not isinstance(self.options, Mapping):
-            raise DefinitionError(f"Registry: options is {type(self.options).__name__}; give a mapping of settings to values")
+            raise DefinitionError(
+                f"Registry: options is {type(self.options).__name__}; give a mapping of settings "
+                "to values"
+            )
         for name, value in self.options.items():
             if name in _OF_REGISTRY:
-                raise DefinitionError(f"Registry: options sets {name!r}; give {_OF_REGISTRY[name]} instead")
+                raise DefinitionError(
+                    f"Registry: options sets {name!r}; give {_OF_REGISTRY[name]} instead"
+                )
             if not isinstance(value, str | int | float | Env):
-                raise DefinitionError(f"Registry: the option {name!r} is {type(value).__name__}; give a string, a number, or env('NAME')")
+                raise DefinitionError(
+                    f"Registry: the option {name!r} is {type(value).__name__}; give a string, a "
+                    "number, or env('NAME')"
+                )
 
 
 class Stream(Definition):
     """A stream of events, as a value; a subclass is a frozen dataclass.
 
-    schema: columns and their types; None takes those of the source's history. format: how a record is written, a name in
-    `ingestion.serde`. timestamps: how a record writes the timestamps of the schema; see `kafka`.
+    schema: columns and their types; None takes those of the source's history. format: how a record
+    is written, a name in `ingestion.serde`. timestamps: how a record writes the timestamps of the
+    schema; see `kafka`.
     """
 
     schema: Schema | None
@@ -128,7 +164,9 @@ class Stream(Definition):
 
     @property
     def address(self) -> str:
-        """What tells this stream from another one that a source of the same name may have, such as `kafka payments`."""
+        """What tells this stream from another one that a source of the same name may have, such as
+        `kafka payments`.
+        """
         raise NotImplementedError
 
 
@@ -150,24 +188,34 @@ class KafkaTopic(BrokerStream, called="kafka"):
     Args:
         topic: its name.
         servers: host:port, several separated by commas.
-        group: the consumer group that shares the partitions out; None is one of the processes that write to one online store:
-            `headwater-`, the source's name, and a name that no other store has.
-        format: "json" (an object a record), "avro", "protobuf", or "debezium": envelopes, each a change image of a row, as JSON or, with
-            `registry` or `avro`, as Avro. The schema names columns of the row; the stream has these in addition: `__deleted` (for
-            `changes=`), `__op`, `__source_ts` (when it was committed in the database), `__ts` (when the connector read it, for
-            `known_at_field=`) and `__lsn`.
-        schema: columns and their types (polars dtypes, or str, int, float, bool, bytes, datetime, date); None takes those of the
-            source's history. Fields that a record lacks are null; those that the schema does not name are not read.
-        timestamps: how a record writes the timestamps of the schema: "iso" for ISO 8601 strings, or the unit of a number since 1970
-            in UTC. Avro's and Protobuf's own timestamps are read as what they are.
-        registry: the URL of a schema registry of the Confluent kind, or a `Registry`, which has settings for authentication.
-        avro: the path of an Avro schema (.avsc) that all records are written with; use it without a registry.
-        message: the path of a set of Protobuf descriptors and the full name of the message type; use it without a registry.
-        start: where to begin in a topic that no offset is known of. Partitions that a topic grows later begin at their beginning.
-        options: further settings of librdkafka, such as `security.protocol`; secrets as `env("NAME")`.
+        group: the consumer group that shares the partitions out; None is one of the processes that
+            write to one online store: `headwater-`, the source's name, and a name that no other
+            store has.
+        format: "json" (an object a record), "avro", "protobuf", or "debezium": envelopes, each a
+            change image of a row, as JSON or, with `registry` or `avro`, as Avro. The schema names
+            columns of the row; the stream has these in addition: `__deleted` (for `changes=`),
+            `__op`, `__source_ts` (when it was committed in the database), `__ts` (when the
+            connector read it, for `known_at_field=`) and `__lsn`.
+        schema: columns and their types (polars dtypes, or str, int, float, bool, bytes, datetime,
+            date); None takes those of the source's history. Fields that a record lacks are null;
+            those that the schema does not name are not read.
+        timestamps: how a record writes the timestamps of the schema: "iso" for ISO 8601 strings, or
+            the unit of a number since 1970 in UTC. Avro's and Protobuf's own timestamps are read as
+            what they are.
+        registry: the URL of a schema registry of the Confluent kind, or a `Registry`, which has
+            settings for authentication.
+        avro: the path of an Avro schema (.avsc) that all records are written with; use it without a
+            registry.
+        message: the path of a set of Protobuf descriptors and the full name of the message type;
+            use it without a registry.
+        start: where to begin in a topic that no offset is known of. Partitions that a topic grows
+            later begin at their beginning.
+        options: further settings of librdkafka, such as `security.protocol`; secrets as
+            `env("NAME")`.
 
     Raises:
-        DefinitionError: a name, type or setting that does not exist, or formats and schemas that do not fit together.
+        DefinitionError: a name, type or setting that does not exist, or formats and schemas that do
+            not fit together.
 
     >>> kafka("payments", servers=env("BROKERS"), schema={"card": str, "amount": float}).servers
     env('BROKERS')
@@ -202,16 +250,35 @@ class KafkaTopic(BrokerStream, called="kafka"):
     ) -> None:
         subject = f"kafka({topic!r})"
         named = isinstance(topic, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic)
-        check(named, topic, "kafka(): topic", "a name of 1 to 249 letters, digits, dots, underscores and dashes")
+        check(
+            named,
+            topic,
+            "kafka(): topic",
+            "a name of 1 to 249 letters, digits, dots, underscores and dashes",
+        )
         check_choice(start, ("earliest", "latest"), f"{subject}: start")
         if not isinstance(options, Mapping | None):
-            raise DefinitionError(f"{subject}: options is {type(options).__name__}; give a mapping of settings to strings")
+            raise DefinitionError(
+                f"{subject}: options is {type(options).__name__}; give a mapping of settings to "
+                "strings"
+            )
         for name, value in (options or {}).items():
             if name in _OWN:
-                raise DefinitionError(f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}")
-            check_type(value, str | Env, f"{subject}: the option {name!r}", "a string, or env('NAME')")
+                raise DefinitionError(
+                    f"{subject}: options sets {name!r}, which headwater decides; give {_OWN[name]}"
+                )
+            check_type(
+                value, str | Env, f"{subject}: the option {name!r}", "a string, or env('NAME')"
+            )
         records = record_format(subject, format, schema, timestamps, registry, avro, message)
-        self._set(topic=topic, servers=servers, group=group, start=start, options=dict(options or {}), **records)
+        self._set(
+            topic=topic,
+            servers=servers,
+            group=group,
+            start=start,
+            options=dict(options or {}),
+            **records,
+        )
 
     def __str__(self) -> str:
         return f"the Kafka topic {self.topic!r}"
@@ -228,7 +295,8 @@ class Pushed(Stream, called="push"):
     Args:
         schema, timestamps: as for `kafka`.
         format: "json".
-        at_least_once: take events without an id or an Idempotency-Key, which count twice where a sender repeats them.
+        at_least_once: take events without an id or an Idempotency-Key, which count twice where a
+            sender repeats them.
 
     >>> push(schema={"card": str}).at_least_once
     False
@@ -265,8 +333,8 @@ class AppendedFiles(Stream, called="appended"):
     """Files that are being appended to: each line a JSON object, or CSV under a header.
 
     Args:
-        path: a file or a glob; files that come later are read from their beginning. A file that is renamed to a name that the glob
-            matches is read on; one that is replaced is an error.
+        path: a file or a glob; files that come later are read from their beginning. A file that is
+            renamed to a name that the glob matches is read on; one that is replaced is an error.
         format: "json", "csv", or "debezium" as of `kafka`.
         schema, timestamps: as for `kafka`.
 
@@ -287,7 +355,9 @@ class AppendedFiles(Stream, called="appended"):
         schema: Schema | None = None,
         timestamps: Timestamps = "iso",
     ) -> None:
-        check_type(path, str | PathLike, "appended(): path", "a file or a glob, such as 'log/*.ndjson'")
+        check_type(
+            path, str | PathLike, "appended(): path", "a file or a glob, such as 'log/*.ndjson'"
+        )
         subject = f"appended({fspath(path)!r})"
         check_choice(format, ("json", "csv", "debezium"), f"{subject}: format")
         check_schema(schema, timestamps, subject)
@@ -308,13 +378,15 @@ kafka, push, appended = KafkaTopic, Pushed, AppendedFiles
 
 
 def check_stream(stream: Stream, subject: str, *, has_history: bool) -> None:
-    """Refuse a value that is not a stream, and a stream without a schema where the source has no history either."""
+    """Refuse a value that is not a stream, and a stream without a schema where the source has no
+    history either.
+    """
     give = "hw.kafka(topic), headwater_aws.kinesis(stream), hw.push() or hw.appended(path)"
     check_type(stream, Stream, f"{subject}: stream", give)
     if stream.schema is None and not has_history:
         raise DefinitionError(
-            f"{subject}: the columns of {stream} are not known; give the stream a schema=, such as {{'card': str, 'amount': float}}, or the "
-            "source a history"
+            f"{subject}: the columns of {stream} are not known; give the stream a schema=, such "
+            "as {'card': str, 'amount': float}, or the source a history"
         )
 
 
@@ -338,14 +410,22 @@ def record_format(
     avro: str | PathLike[str] | None,
     message: ProtobufMessage | tuple[str, str] | None,
 ) -> RecordFormat:
-    """What a user gave of how records are written, see `kafka`; refuse what does not fit together."""
+    """What a user gave of how records are written, see `kafka`; refuse what does not fit
+    together.
+    """
     check_choice(format, get_args(Format), f"{subject}: format")
     check_schema(schema, timestamps, subject)
     check_debezium(format, schema, subject)
-    pair = isinstance(message, tuple) and len(message) == 2 and isinstance(message[0], str | PathLike)
+    pair = (
+        isinstance(message, tuple) and len(message) == 2 and isinstance(message[0], str | PathLike)
+    )
     give = "descriptors and the full name of a message, such as ('payments.desc', 'shop.Payment')"
     check(pair or isinstance(message, ProtobufMessage | None), message, f"{subject}: message", give)
-    descriptor = message if isinstance(message, ProtobufMessage) or message is None else ProtobufMessage(fspath(message[0]), message[1])
+    descriptor = (
+        message
+        if isinstance(message, ProtobufMessage) or message is None
+        else ProtobufMessage(fspath(message[0]), message[1])
+    )
     check_formats(format, registry, avro, descriptor, subject)
     return {
         "format": format,
@@ -363,12 +443,18 @@ def check_schema(schema: Schema | None, timestamps: object, subject: str) -> Non
     if schema is None:
         return
     named = isinstance(schema, Mapping) and schema
-    check(named, schema, f"{subject}: schema", "columns and their types, such as {'card': str, 'amount': float}")
+    check(
+        named,
+        schema,
+        f"{subject}: schema",
+        "columns and their types, such as {'card': str, 'amount': float}",
+    )
     for name, dtype in schema.items():
         if not isinstance(name, str) or not (dtype in PYTHON_TYPES or _is_polars(dtype)):
             known = ", ".join(t.__name__ for t in PYTHON_TYPES)
             raise DefinitionError(
-                f"{subject}: the schema gives {name!r} the type {dtype!r}; give a column's name a polars dtype, or one of {known}"
+                f"{subject}: the schema gives {name!r} the type {dtype!r}; give a column's name a "
+                f"polars dtype, or one of {known}"
             )
 
 
@@ -376,25 +462,49 @@ def check_debezium(format: str, schema: Schema | None, subject: str) -> None:
     """Refuse a schema that names what every envelope of Debezium gives."""
     taken = [name for name in DEBEZIUM_COLUMNS if name in (schema or ())]
     if format == "debezium" and taken:
-        raise DefinitionError(f"{subject}: the schema names {taken[0]!r}, which every envelope gives; name the columns of the row alone")
+        raise DefinitionError(
+            f"{subject}: the schema names {taken[0]!r}, which every envelope gives; name the "
+            "columns of the row alone"
+        )
 
 
 def _is_polars(dtype: object) -> bool:
     polars = sys.modules.get("polars")
-    return polars is not None and (isinstance(dtype, polars.DataType) or (isinstance(dtype, type) and issubclass(dtype, polars.DataType)))
+    return polars is not None and (
+        isinstance(dtype, polars.DataType)
+        or (isinstance(dtype, type) and issubclass(dtype, polars.DataType))
+    )
 
 
-def check_formats(format: str, registry: object, avro: object, message: object, subject: str) -> None:
+def check_formats(
+    format: str, registry: object, avro: object, message: object, subject: str
+) -> None:
     """Refuse a format without its schema, and a schema of another format."""
     give = "a URL, env('NAME') or hw.Registry(url, user=..., password=...)"
     check_type(registry, str | Env | Registry | None, f"{subject}: registry", give)
-    for name, schema_source, fits in (("avro", avro, ("avro", "debezium")), ("message", message, ("protobuf",))):
+    for name, schema_source, fits in (
+        ("avro", avro, ("avro", "debezium")),
+        ("message", message, ("protobuf",)),
+    ):
         if schema_source is not None and format not in fits:
-            raise DefinitionError(f"{subject}: {name}= is for format={' or '.join(map(repr, fits))}, and format is {format!r}")
+            raise DefinitionError(
+                f"{subject}: {name}= is for format={' or '.join(map(repr, fits))}, and format is "
+                f"{format!r}"
+            )
     if format == "json" and registry is not None:
-        raise DefinitionError(f"{subject}: registry= is for format='avro', 'protobuf' or 'debezium'; JSON is read by schema=")
+        raise DefinitionError(
+            f"{subject}: registry= is for format='avro', 'protobuf' or 'debezium'; JSON is read "
+            "by schema="
+        )
     if format == "debezium" and registry is not None and avro is not None:
-        raise DefinitionError(f"{subject}: envelopes in Avro need registry= or avro=, and both are given")
-    schema_argument = "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
+        raise DefinitionError(
+            f"{subject}: envelopes in Avro need registry= or avro=, and both are given"
+        )
+    schema_argument = (
+        "avro='payments.avsc'" if format == "avro" else "message=('payments.desc', 'shop.Payment')"
+    )
     if format in ("avro", "protobuf") and (registry is None) == (avro is None and message is None):
-        raise DefinitionError(f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, or {schema_argument}")
+        raise DefinitionError(
+            f"{subject}: format={format!r} needs either registry=, the URL of a schema registry, "
+            f"or {schema_argument}"
+        )

@@ -20,10 +20,13 @@ class TaskType:
         headline: the metric that a backtest is judged by unless it says otherwise.
         estimator: which of LightGBM's estimators learns it by default.
         objective: LightGBM's; None where it chooses by the number of classes.
-        positives: the outcome is 0 or 1. Both must be there; thresholds, curves, costs and the positive rate are of the rows of 1.
-        classes: the label is one of several classes, a string or an integer; a score is one number for each.
+        positives: the outcome is 0 or 1. Both must be there; thresholds, curves, costs and the
+            positive rate are of the rows of 1.
+        classes: the label is one of several classes, a string or an integer; a score is one number
+            for each.
         values: scores are in the unit of the label.
-        lists: rows are the candidates of lists, and a score only orders within one; the definition is a `Ranking`.
+        lists: rows are the candidates of lists, and a score only orders within one; the definition
+            is a `Ranking`.
     """
 
     name: str

@@ -17,13 +17,25 @@ def parse_timestamp(value: str | datetime, subject: str) -> int:
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise refusal(value, subject, "a timestamp as ISO 8601, such as '2013-09-01T00:00-04:00'", UsageError) from error
+            raise refusal(
+                value,
+                subject,
+                "a timestamp as ISO 8601, such as '2013-09-01T00:00-04:00'",
+                UsageError,
+            ) from error
     if not isinstance(value, datetime):
         raise refusal(value, subject, "an ISO 8601 text or a tz-aware datetime", UsageError)
     if value.tzinfo is None:
-        raise UsageError(f'{subject} is {value.isoformat()}, which has no time zone; add its offset, such as "{value.isoformat()}+00:00"')
-    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # windows reach some way beyond, and Python's datetimes end at the years 1 and 9999
-        raise UsageError(f"{subject} is {value.isoformat()}; give a timestamp of the years {_FIRST_YEAR} to {_LAST_YEAR}")
+        raise UsageError(
+            f"{subject} is {value.isoformat()}, which has no time zone; add its offset, such as "
+            f'"{value.isoformat()}+00:00"'
+        )
+    # windows reach some way beyond, and Python's datetimes end at the years 1 and 9999
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise UsageError(
+            f"{subject} is {value.isoformat()}; give a timestamp of the years {_FIRST_YEAR} to "
+            f"{_LAST_YEAR}"
+        )
     return clock.micros(value)
 
 

@@ -1,4 +1,6 @@
-"""Salted hashes of units: every process and every language gets the same bucket without shared state."""
+"""Salted hashes of units: every process and every language gets the same bucket without shared
+state.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ BUCKETS = 10_000
 
 
 def unit_text(unit: object) -> str:
-    """The text of a unit that is hashed: strings as they are, integers in decimal, dates as ISO 8601, booleans as true and false.
+    """The text of a unit that is hashed: strings as they are, integers in decimal, dates as ISO
+    8601, booleans as true and false.
 
     Raises:
         UsageError: a null, an empty string, or a float, which other languages write in other ways.
@@ -29,7 +32,10 @@ def unit_text(unit: object) -> str:
         return str(unit)
     if isinstance(unit, date) and not isinstance(unit, datetime):
         return unit.isoformat()
-    raise UsageError(f"the experiment's unit is {unit!r}; units are strings that are not empty, integers, booleans or dates")
+    raise UsageError(
+        f"the experiment's unit is {unit!r}; units are strings that are not empty, integers, "
+        "booleans or dates"
+    )
 
 
 def bucket(salt: str, unit: str) -> int:

@@ -16,7 +16,11 @@ Finding = tuple[FeatureView | Source | HttpFeatures, str, str]  # of what, the m
 
 def refusals(views: Sequence[FeatureView]) -> list[str]:
     """The reasons why no pipeline can maintain these views, as messages."""
-    return [f"view {view.name}: {message}" for look in REFUSALS.values() for view, message, _ in look(_Some(views))]
+    return [
+        f"view {view.name}: {message}"
+        for look in REFUSALS.values()
+        for view, message, _ in look(_Some(views))
+    ]
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,11 @@ class _Views(Protocol):
 
 
 def queryable(source: Source) -> bool:
-    """Whether a source can be asked for the events of a key at the moment of a request: its history says so of itself.
+    """Whether a source can be asked for the events of a key at the moment of a request: its history
+    says so of itself.
 
-    A connector that can has an attribute `queryable` that is true. No file can, nor a frame: a request would read all of it.
+    A connector that can has an attribute `queryable` that is true. No file can, nor a frame: a
+    request would read all of it.
     """
     return bool(getattr(source.history, "queryable", False))
 
@@ -44,8 +50,14 @@ def _on_request(project: _Views) -> Iterator[Finding]:
         if view.freshness.asked and not queryable(view.source):
             yield (
                 view,
-                f"on_request() would read the events of source {view.source.name} at each request, and it cannot be queried for one key",
-                'Stream it, freshness=hw.streaming("2s"), and keep on_request() for a level of the backtest',
+                (
+                    f"on_request() would read the events of source {view.source.name} at each "
+                    "request, and it cannot be queried for one key"
+                ),
+                (
+                    'Stream it, freshness=hw.streaming("2s"), and keep on_request() for a level of '
+                    "the backtest"
+                ),
             )
 
 
@@ -64,7 +76,10 @@ def _enriched(project: _Views) -> Iterator[Finding]:
         if view.freshness.streamed and isinstance(view.source.history, Enriched):
             yield (
                 view,
-                f"its source {view.source.name} is enriched, and chained views are computed from history alone",
+                (
+                    f"its source {view.source.name} is enriched, and chained views are computed "
+                    "from history alone"
+                ),
                 "Give it hw.batch(...), or aggregate the events without enriching them",
             )
 
@@ -74,8 +89,14 @@ def _known_windows(project: _Views) -> Iterator[Finding]:
         if view.freshness.streamed and view.source.window_on == "known_at":
             yield (
                 view,
-                f"source {view.source.name} has window_on='known_at', and in a stream that is when the pipeline committed: no replay could repeat it",
-                "Leave window_on out, or name as timestamp_field the column that says when an event was known",
+                (
+                    f"source {view.source.name} has window_on='known_at', and in a stream that is "
+                    "when the pipeline committed: no replay could repeat it"
+                ),
+                (
+                    "Leave window_on out, or name as timestamp_field the column that says when an "
+                    "event was known"
+                ),
             )
 
 
@@ -90,4 +111,6 @@ REFUSALS: Mapping[str, Callable[[_Views], Iterator[Finding]]] = {
 
 def _roots(project: _Views) -> list[FeatureView]:
     """The views that have state, aliases left out."""
-    return list(dict.fromkeys(view.root for view in (*project.views, *getattr(project, "versions", ()))))
+    return list(
+        dict.fromkeys(view.root for view in (*project.views, *getattr(project, "versions", ())))
+    )

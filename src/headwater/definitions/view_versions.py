@@ -18,30 +18,42 @@ Versions = Mapping[str, int]
 """The version to read, by the name of a view."""
 
 
-def view_versions(models: Sequence[Model], others: Sequence[FeatureView], subject: str) -> ViewVersions:
+def view_versions(
+    models: Sequence[Model], others: Sequence[FeatureView], subject: str
+) -> ViewVersions:
     """The versions of each view that has `others` besides the one that the models are written with.
 
     Raises:
-        DefinitionError: a version of no view of the models, two of one number, other keys, or a single feature that is read and missing.
+        DefinitionError: a version of no view of the models, two of one number, other keys, or a
+            single feature that is read and missing.
     """
     written: dict[str, FeatureView] = {
-        view.root.name: view.root for model in models for service in model.services for view in service.views
+        view.root.name: view.root
+        for model in models
+        for service in model.services
+        for view in service.views
     }
     known: dict[str, dict[int, FeatureView]] = {}
     for other in others:
         give = "feature views, other versions of those that the models read"
         check(other.base is None, other, f"{subject}: an alias in versions", give)
-        check_reference(other.name, written, f"{subject}: versions has {other.label!r}, and no model reads a view {other.name!r}")
+        check_reference(
+            other.name,
+            written,
+            f"{subject}: versions has {other.label!r}, and no model reads a view {other.name!r}",
+        )
         original = written[other.name]
         versions = known.setdefault(other.name, {original.version: original})
         if other.version in versions:
             raise DefinitionError(
-                f"{subject}: two views are version {other.version} of {other.name!r}; give the newer one version={max(versions) + 1}"
+                f"{subject}: two views are version {other.version} of {other.name!r}; give the "
+                f"newer one version={max(versions) + 1}"
             )
         if list(other.keys) != list(original.keys):
             raise DefinitionError(
-                f"{subject}: {other.label!r} has the keys {list(other.keys)}, and {original.label!r} {list(original.keys)}; versions of a view have the "
-                "same keys. A view of other keys gets another name"
+                f"{subject}: {other.label!r} has the keys {list(other.keys)}, and "
+                f"{original.label!r} {list(original.keys)}; versions of a view have the same "
+                "keys. A view of other keys gets another name"
             )
         versions[other.version] = other
     for name, versions in known.items():
@@ -60,12 +72,22 @@ def pinned(model: Model, known: ViewVersions, versions: Versions) -> Model:
             return view
         if view.base is None:
             return pinned_view
-        return replace(pinned_view, name=view.name, request_keys=view.request_keys, base=pinned_view, list_key=view.list_key)
+        return replace(
+            pinned_view,
+            name=view.name,
+            request_keys=view.request_keys,
+            base=pinned_view,
+            list_key=view.list_key,
+        )
 
     features = model.features.changed(version_of)
     ranking = model.ranking
     if ranking is not None and ranking.retrieval is not None:
-        refs = [member for member in ranking.retrieval.changed(version_of).features if isinstance(member, FeatureRef)]
+        refs = [
+            member
+            for member in ranking.retrieval.changed(version_of).features
+            if isinstance(member, FeatureRef)
+        ]
         if any(after is not before for after, before in zip(refs, ranking.candidates, strict=True)):
             ranking = replace(ranking, candidates=refs)
     if features is model.features and ranking is model.ranking:
@@ -94,7 +116,9 @@ def of_version(feature: str, version: int) -> str:
 
 
 def promoted_feature(feature: str, versions: Versions) -> str:
-    """A feature by its bare name as that of the promoted version of its view; others as they are."""
+    """A feature by its bare name as that of the promoted version of its view; others as they
+    are.
+    """
     view = feature.partition("__")[0]
     return of_version(feature, versions[view]) if view in versions else feature
 
@@ -110,25 +134,39 @@ def chosen_versions(known: ViewVersions, labels: Sequence[str], project: str) ->
     for label in labels:
         name, version = split_label(label)
         if version is None or version not in known.get(name, {}):
-            allowed = nearest(label, every) if every else "none of its views has several versions: give it hw.Project(..., versions=[...])"
+            allowed = (
+                nearest(label, every)
+                if every
+                else (
+                    "none of its views has several versions: give it hw.Project(..., "
+                    "versions=[...])"
+                )
+            )
             raise UsageError(f"project {project!r} has no version {label!r} of a view; {allowed}")
         chosen[name] = version
     return chosen
 
 
 def read_versions_of(model: Model) -> dict[str, int]:
-    """The version of each view that the requests of a model read, by the name of the view, without aliases."""
-    return {view.root.name: view.root.version for service in model.services for view in service.views}
+    """The version of each view that the requests of a model read, by the name of the view, without
+    aliases.
+    """
+    return {
+        view.root.name: view.root.version for service in model.services for view in service.views
+    }
 
 
-def _check_features(model: Model, name: str, versions: Mapping[int, FeatureView], subject: str) -> None:
+def _check_features(
+    model: Model, name: str, versions: Mapping[int, FeatureView], subject: str
+) -> None:
     for ref in (ref for service in model.services for ref in _single(service)):
         for version in versions.values() if ref.view.root.name == name else ():
             have = [feature.name for feature in version.outputs]
             if ref.feature not in have:
                 raise DefinitionError(
-                    f"{subject}: model {model.name!r} reads the feature {ref.name!r}, which {name}@{version.version} does not have "
-                    f"({nearest(ref.feature, have)}); keep it in each version, or let the service list the whole view"
+                    f"{subject}: model {model.name!r} reads the feature {ref.name!r}, which "
+                    f"{name}@{version.version} does not have ({nearest(ref.feature, have)}); keep "
+                    "it in each version, or let the service list the whole view"
                 )
 
 
@@ -140,4 +178,6 @@ def _single(service: FeatureService) -> Iterator[FeatureRef]:
         elif isinstance(member, RequestFeature):
             yield from member.inputs.values()
     for view in service.views_in_history:
-        yield from (filled for filled in view.request_keys.values() if isinstance(filled, FeatureRef))
+        yield from (
+            filled for filled in view.request_keys.values() if isinstance(filled, FeatureRef)
+        )

@@ -13,17 +13,29 @@ from headwater.definitions.spelling import Spelled
 from headwater.errors import DefinitionError
 
 _MINUTE = 60 * SECOND
-_STEPS = (SECOND // 100, SECOND // 10, SECOND, 10 * SECOND, _MINUTE, 10 * _MINUTE, HOUR, 6 * HOUR, DAY)
+_STEPS = (
+    SECOND // 100,
+    SECOND // 10,
+    SECOND,
+    10 * SECOND,
+    _MINUTE,
+    10 * _MINUTE,
+    HOUR,
+    6 * HOUR,
+    DAY,
+)
 
 
 @dataclass(frozen=True, init=False)
 class Window(Readable, metaclass=Spelled):
-    """A window of `length` that ends `offset` before T: `window("1h", offset="1d")` is the hour a day ago.
+    """A window of `length` that ends `offset` before T: `window("1h", offset="1d")` is the hour a
+    day ago.
 
-    The hop, in which the tail of the window moves, is the largest step of 10ms 100ms 1s 10s 1m 10m 1h 6h 1d
-    that divides the length (and the offset) and is at most 1/48 of it, unless `hop` gives another divisor.
-    The hop grid starts at the UTC epoch. It has the events in [floor(T - offset - length, hop), T - offset),
-    the upper end floored too where there is an offset. Fields are in microseconds; a `length` of None is a
+    The hop, in which the tail of the window moves, is the largest step of 10ms 100ms 1s 10s 1m 10m
+    1h 6h 1d that divides the length (and the offset) and is at most 1/48 of it, unless `hop` gives
+    another divisor. The hop grid starts at the UTC epoch. It has the events in [floor(T - offset -
+    length, hop), T - offset), the upper end floored too where there is an offset. Fields are in
+    microseconds; a `length` of None is a
     lifetime: everything before T - offset.
 
     Raises:
@@ -54,14 +66,18 @@ class Window(Readable, metaclass=Spelled):
         if hop is not None:
             step = micros(hop, "hop")
             if step == 0 or size % step or offset_us % step:
-                raise DefinitionError(f"hop {text(step)} does not divide the window {text(size)}{_and(offset_us)}; choose a hop that does")
+                raise DefinitionError(
+                    f"hop {text(step)} does not divide the window {text(size)}{_and(offset_us)}; "
+                    "choose a hop that does"
+                )
             self.__dict__.update(length=size, hop=step, offset=offset_us)
             return
         fitting = [s for s in _STEPS if size % s == 0 and offset_us % s == 0 and s * 48 <= size]
         if not fitting:
             raise DefinitionError(
-                f"no hop divides the window {text(size)}{_and(offset_us)}: the steps 10ms 100ms 1s 10s 1m "
-                "10m 1h 6h 1d must divide it and be at most 1/48 of it; round the window, or give hop="
+                f"no hop divides the window {text(size)}{_and(offset_us)}: the steps 10ms 100ms "
+                "1s 10s 1m 10m 1h 6h 1d must divide it and be at most 1/48 of it; round the "
+                "window, or give hop="
             )
         self.__dict__.update(length=size, hop=fitting[-1], offset=offset_us)
 
@@ -97,9 +113,16 @@ class Window(Readable, metaclass=Spelled):
 window = Window
 
 
-def as_windows(values: Sequence[Duration | Window], hop: Duration | None, subject: str) -> tuple[Window, ...]:
+def as_windows(
+    values: Sequence[Duration | Window], hop: Duration | None, subject: str
+) -> tuple[Window, ...]:
     """The windows that a user wrote in `windows=`."""
-    listed = check_list(values, str | timedelta | Window, subject, "a list of durations and windows, such as ['1h', '7d']")
+    listed = check_list(
+        values,
+        str | timedelta | Window,
+        subject,
+        "a list of durations and windows, such as ['1h', '7d']",
+    )
     return tuple(value if isinstance(value, Window) else window(value, hop=hop) for value in listed)
 
 
@@ -109,7 +132,10 @@ def _lifetime_hop(offset: int, hop: Duration | None) -> int:
     if hop is not None:
         step = micros(hop, "hop")
         if step == 0 or offset % step:
-            raise DefinitionError(f"hop {text(step)} does not divide the offset {text(offset)}; choose a hop that does")
+            raise DefinitionError(
+                f"hop {text(step)} does not divide the offset {text(offset)}; choose a hop that "
+                "does"
+            )
         return step
     return next((s for s in reversed(_STEPS) if offset % s == 0), 1)
 

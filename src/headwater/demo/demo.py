@@ -11,4 +11,9 @@ from headwater.training.resources import Resources
 
 def backtest(project: Project, on_progress: OnProgress | None = None) -> Backtest:
     """The demo's backtest, as its definitions say."""
-    return _backtest(project.model("late"), project.levels, project.evaluation, resources=Resources(progress=on_progress or False))
+    return _backtest(
+        project.model("late"),
+        project.levels,
+        project.evaluation,
+        resources=Resources(progress=on_progress or False),
+    )

@@ -1,4 +1,6 @@
-"""The demo's experiment: passengers are warned of late flights by features of several levels, and the decision page says which to keep."""
+"""The demo's experiment: passengers are warned of late flights by features of several levels, and
+the decision page says which to keep.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ _AS_IN_BACKTEST: Final = {"live": "instant"}
 
 
 def warnings_source(folder: Path) -> Source:
-    """What the application logs: each flight that it warned of, and whether it was late; known when the flight has landed."""
+    """What the application logs: each flight that it warned of, and whether it was late; known when
+    the flight has landed.
+    """
     return Source(
         "warnings",
         history=parquet(folder / "warnings.parquet"),
@@ -51,10 +55,16 @@ def warnings_source(folder: Path) -> Source:
 
 
 def experiment(model: Model, levels: Mapping[str, Level], folder: Path) -> Experiment:
-    """Fresher levels against daily features, by aircraft: of the flights that passengers were warned of, how many were late."""
+    """Fresher levels against daily features, by aircraft: of the flights that passengers were
+    warned of, how many were late.
+    """
     warned = warnings_source(folder)
     late = outcome(warned, aggregation.sum("late"), keys=[UNIT], within="7d")
-    share = ExperimentMetric("warnings_right", value=late, base=outcome(warned, aggregation.count(), keys=[UNIT], within="7d"))
+    share = ExperimentMetric(
+        "warnings_right",
+        value=late,
+        base=outcome(warned, aggregation.count(), keys=[UNIT], within="7d"),
+    )
     found = ExperimentMetric("late_flights_warned_of", value=late, margin=0.05)
     plan = ExperimentPlan(duration="7d", looks=2, min_lift=0.1)
     return Experiment(
@@ -68,9 +78,13 @@ def experiment(model: Model, levels: Mapping[str, Level], folder: Path) -> Exper
 
 
 def start(project: Project, folder: Path, at: datetime) -> None:
-    """Freeze the plan and start; without power from history, since the application warned of nothing before."""
+    """Freeze the plan and start; without power from history, since the application warned of
+    nothing before.
+    """
     places = ExperimentPlaces(models=folder / "models", data_dir=folder, history=False)
-    start_experiment(project, NAME, by="the demo", places=places, at=clock.micros(at), accept_missing=True)
+    start_experiment(
+        project, NAME, by="the demo", places=places, at=clock.micros(at), accept_missing=True
+    )
 
 
 @dataclass
@@ -80,11 +94,19 @@ class Application:
     folder: Path
     rows: list[dict[str, object]] = field(default_factory=list)
 
-    def act(self, row: Mapping[str, object], probability: object, late: bool, times: tuple[int, int]) -> None:  # noqa: FBT001 (a label)
+    def act(
+        self,
+        row: Mapping[str, object],
+        probability: object,
+        late: bool,  # noqa: FBT001
+        times: tuple[int, int],
+    ) -> None:
         """Warn or not. times: when it was asked and when the flight landed, microseconds."""
         if isinstance(probability, float) and probability >= WARN:
             asked, landed = map(clock.timestamp, times)
-            self.rows.append({UNIT: row[UNIT], "late": int(late), "asked_at": asked, "landed_at": landed})
+            self.rows.append(
+                {UNIT: row[UNIT], "late": int(late), "asked_at": asked, "landed_at": landed}
+            )
 
     def write(self) -> None:
         """Write the application's log."""
@@ -97,11 +119,15 @@ class Application:
         pl.DataFrame(self.rows, schema=schema).write_parquet(self.folder / "warnings.parquet")
 
 
-def decide(project: Project, folder: Path, end: datetime, backtest: BacktestResult | None) -> ExperimentAnalysis:
+def decide(
+    project: Project, folder: Path, end: datetime, backtest: BacktestResult | None
+) -> ExperimentAnalysis:
     """Analyse when every outcome is known, and write the decision page."""
     evidence = ExperimentEvidence(backtest, names=_AS_IN_BACKTEST) if backtest is not None else 0.0
     at = end + _WITHIN + _LANDED
-    analysis = analyse(project, NAME, data_dir=folder, models=folder / "models", at=at, break_even=evidence)
+    analysis = analyse(
+        project, NAME, data_dir=folder, models=folder / "models", at=at, break_even=evidence
+    )
     analysis.write_html(folder / "experiment.html")
     analysis.export(folder / "experiment")
     return analysis
@@ -111,6 +137,11 @@ def line(analysis: ExperimentAnalysis, folder: Path) -> str:
     """The decision in words, with the page's path."""
     result = analysis.result
     units = math.fsum(arm.units for arm in result.arms)
-    against = f"{listed([arm.name for arm in result.arms[1:]])} against {result.arms[0].name} features"
-    lines = [f"An experiment on {units:,.0f} aircraft, {against}. {result.first_line}", *of_backtest(result)]
+    against = (
+        f"{listed([arm.name for arm in result.arms[1:]])} against {result.arms[0].name} features"
+    )
+    lines = [
+        f"An experiment on {units:,.0f} aircraft, {against}. {result.first_line}",
+        *of_backtest(result),
+    ]
     return "\n  ".join([*lines, f"decision page: {folder / 'experiment.html'}"])

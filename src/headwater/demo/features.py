@@ -1,4 +1,6 @@
-"""Will a flight from New York arrive more than 15 minutes late? Asked an hour before its scheduled departure."""
+"""Will a flight from New York arrive more than 15 minutes late? Asked an hour before its scheduled
+departure.
+"""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -21,16 +23,24 @@ daily = hw.batch("1d", at="00:00", timezone=NEW_YORK, delay="4h")
 def outcomes(name: str, at: str, delay: str, least: int) -> hw.Source:
     """Delays count from when they are known: the moment of departure, or of arrival."""
     minutes = pl.col(delay)
-    select: list[str | pl.Expr] = [*keys, minutes.clip(least, 240).alias("delay"), (minutes > 15).alias("late")]
-    return hw.Source(name, history=flights, timestamp_field=at, filter=pl.col(at).is_not_null(), select=select)
+    select: list[str | pl.Expr] = [
+        *keys,
+        minutes.clip(least, 240).alias("delay"),
+        (minutes > 15).alias("late"),
+    ]
+    return hw.Source(
+        name, history=flights, timestamp_field=at, filter=pl.col(at).is_not_null(), select=select
+    )
 
 
 departures = outcomes("departures", "departed_at", "dep_delay", least=-30)
 arrivals = outcomes("arrivals", "arrived_at", "arr_delay", least=-60)
-queue = [hw.open_count(until="departed_at"), hw.open_age(until="departed_at")]  # due, not gone; a cancelled flight for six hours
+# due, not gone; a cancelled flight for six hours
+queue = [hw.open_count(until="departed_at"), hw.open_age(until="departed_at")]
 schedule = hw.Source("schedule", history=flights, timestamp_field="scheduled_at", select=["origin"])
 sky = hw.latest("temp", "dewp", "wind_speed", "wind_gust", "precip", "pressure", "visib")
-weather = hw.Source("weather", history=hours, timestamp_field="time_hour", known_after="1h")  # once its hour has ended
+# once its hour has ended
+weather = hw.Source("weather", history=hours, timestamp_field="time_hour", known_after="1h")
 
 view = partial(hw.FeatureView, freshness=daily)
 delays = partial(
@@ -42,14 +52,27 @@ views = [
     delays("departures", source=departures, keys=["origin"]),
     delays("departures_carrier", source=departures, keys=["origin", "carrier"]),
     delays("departures_route", source=departures, keys=["origin", "dest"]),
-    delays("departures_line", source=departures, keys=["carrier", "origin", "dest"], windows=["1d", "7d"]),
+    delays(
+        "departures_line",
+        source=departures,
+        keys=["carrier", "origin", "dest"],
+        windows=["1d", "7d"],
+    ),
     delays("departures_tail", source=departures, keys=["tailnum"], windows=["1d", "7d"]),
     delays("arrivals", source=arrivals, keys=["origin"]),
     delays("arrivals_carrier", source=arrivals, keys=["origin", "carrier"]),
     delays("arrivals_dest", source=arrivals, keys=["dest"]),
-    delays("arrivals_line", source=arrivals, keys=["carrier", "origin", "dest"], windows=["1d", "7d"]),
+    delays(
+        "arrivals_line", source=arrivals, keys=["carrier", "origin", "dest"], windows=["1d", "7d"]
+    ),
     delays("arrivals_tail", source=arrivals, keys=["tailnum"], windows=["1d", "7d"]),
-    view("aircraft", source=arrivals, keys=["tailnum"], windows=["3d"], features=[hw.last("delay"), hw.since_last()]),
+    view(
+        "aircraft",
+        source=arrivals,
+        keys=["tailnum"],
+        windows=["3d"],
+        features=[hw.last("delay"), hw.since_last()],
+    ),
     view("queue", source=schedule, keys=["origin"], windows=["6h"], features=queue),
     view("weather", source=weather, keys=["origin"], features=[sky]),
 ]
@@ -80,10 +103,15 @@ def arrival_minute(scheduled_arrival_at: datetime) -> int:
     return local.hour * 60 + local.minute
 
 
-# No day of the year: a model trained until August has not seen what December is like, and would guess.
-fields = [hw.RequestField("distance", float), *(hw.RequestField(name, str) for name in ("carrier", "origin", "dest"))]
+# No day of the year: a model trained until August has not seen what December is like, and would
+# guess.
+fields = [
+    hw.RequestField("distance", float),
+    *(hw.RequestField(name, str) for name in ("carrier", "origin", "dest")),
+]
 service = hw.FeatureService("flights_v1", [*views, hour, minute, weekday, arrival_minute, *fields])
-warm = pl.col("scheduled_at") >= datetime(2013, 1, 9, 5, tzinfo=UTC)  # without the first 8 days, while windows fill
+# without the first 8 days, while windows fill
+warm = pl.col("scheduled_at") >= datetime(2013, 1, 9, 5, tzinfo=UTC)
 
 
 def labels(name: str, label: str, outcome: pl.Expr) -> hw.Labels:
@@ -101,8 +129,18 @@ def labels(name: str, label: str, outcome: pl.Expr) -> hw.Labels:
     )
 
 
-late = hw.Model("late", task="binary", features=service, labels=labels("flights", "late15", pl.col("arr_delay") > 15))
-delay = hw.Model("delay", task="regression", features=service, labels=labels("delays", "minutes_late", pl.col("arr_delay")))
+late = hw.Model(
+    "late",
+    task="binary",
+    features=service,
+    labels=labels("flights", "late15", pl.col("arr_delay") > 15),
+)
+delay = hw.Model(
+    "delay",
+    task="regression",
+    features=service,
+    labels=labels("delays", "minutes_late", pl.col("arr_delay")),
+)
 
 levels = {
     "request only": hw.Level(hw.never()),

@@ -1,4 +1,6 @@
-"""The demo's live month: flights of September are ingested into an online store, and values are compared with training on the way."""
+"""The demo's live month: flights of September are ingested into an online store, and values are
+compared with training on the way.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ _KEYS = 200
 class Live(Result, frozen=True, rename={"readable": "readable_seconds", "compared": "moments"}):
     """Result of the replay.
 
-    events, commits: counts. seconds: of the whole run. readable: seconds from sending events until they were readable, by quantile.
+    events, commits: counts. seconds: of the whole run. readable: seconds from sending events until
+    they were readable, by quantile.
     compared: number of comparisons. values, mismatches: compared values, and those that differ.
     """
 
@@ -47,14 +50,16 @@ class Live(Result, frozen=True, rename={"readable": "readable_seconds", "compare
     def __str__(self) -> str:
         age = self.readable
         return (
-            f"September live: {self.events:,} events in {self.commits:,} durable commits, {self.seconds:.0f} s. "
-            f"Each could be read {age['p50'] * 1e3:.0f} ms after it came (99 %: {age['p99'] * 1e3:.0f} ms). "
-            f"At {self.compared} times, {self.mismatches} mismatches in {self.values:,} values between serving and training"
+            f"September live: {self.events:,} events in {self.commits:,} durable commits, "
+            f"{self.seconds:.0f} s. Each could be read {age['p50'] * 1e3:.0f} ms after it came "
+            f"(99 %: {age['p99'] * 1e3:.0f} ms). At {self.compared} times, {self.mismatches} "
+            f"mismatches in {self.values:,} values between serving and training"
         )
 
 
 def live(project: Project, folder: Path, on_progress: OnProgress | None = None) -> Live:
-    """Replay September into an online store in `folder`, with every view streaming, and compare values on the way.
+    """Replay September into an online store in `folder`, with every view streaming, and compare
+    values on the way.
 
     The views are those of the project, with the freshness `streaming("2s")`.
     """
@@ -67,17 +72,34 @@ def live(project: Project, folder: Path, on_progress: OnProgress | None = None) 
     parities: list[Parity] = []
     events = comparisons = 0
     try:
-        for number, step in enumerate(replay(views, store, start=BEGIN, end=BEGIN + timedelta(days=DAYS), step=_STEP, data_dir=folder), 1):
+        for number, step in enumerate(
+            replay(
+                views,
+                store,
+                start=BEGIN,
+                end=BEGIN + timedelta(days=DAYS),
+                step=_STEP,
+                data_dir=folder,
+            ),
+            1,
+        ):
             events += sum(c.counts.get("accepted", 0) for c in step.committed)
             seconds += step.seconds
             if on_progress is not None:
                 on_progress("September, live", number, 24 * DAYS)
             if number % (24 * _CHECKED) == 0:
                 comparisons += 1
-                compared = [check_view(view, store, folder, rows=_KEYS, at=step.now, seed=comparisons) for view in views]
-                parities += keep_parity(ParityRun(project.name, served=False, views=compared), folder, engine_name(None))
+                compared = [
+                    check_view(view, store, folder, rows=_KEYS, at=step.now, seed=comparisons)
+                    for view in views
+                ]
+                parities += keep_parity(
+                    ParityRun(project.name, served=False, views=compared), folder, engine_name(None)
+                )
     finally:
         store.close()
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
     values, mismatches = sum(p.values for p in parities), sum(len(p.mismatches) for p in parities)
-    return Live(events, len(seconds), clock.stopwatch() - began, quantiles, comparisons, values, mismatches)
+    return Live(
+        events, len(seconds), clock.stopwatch() - began, quantiles, comparisons, values, mismatches
+    )

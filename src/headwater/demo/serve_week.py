@@ -1,4 +1,6 @@
-"""The demo's week in service: predictions over HTTP an hour before each departure, at each level, and outcomes posted later."""
+"""The demo's week in service: predictions over HTTP an hour before each departure, at each level,
+and outcomes posted later.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +58,13 @@ _AFTER: Final = 2**62  # microseconds: when every flight has landed
 
 
 class ServedLevel(Result, frozen=True):
-    """Result of one level: number of predictions with outcomes, their AUC, and the comparison with training.
+    """Result of one level: number of predictions with outcomes, their AUC, and the comparison with
+    training.
 
-    values, equal, differing: feature values compared with training on the same rows; equal to the bit; different by more than 1e-9.
-    furthest: the largest difference between a served prediction and the model's score of the training values.
+    values, equal, differing: feature values compared with training on the same rows; equal to the
+    bit; different by more than 1e-9.
+    furthest: the largest difference between a served prediction and the model's score of the
+    training values.
     """
 
     predictions: int
@@ -73,8 +78,10 @@ class ServedLevel(Result, frozen=True):
 class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
     """Result of the week, by level. seconds: of the whole run.
 
-    decision: of the experiment; experiment: the same in words, with the decision page. until: the time of the last request, ISO 8601.
-    answers: seconds that a client waited for the prediction of one flight, from the call to the decoded result, by quantile.
+    decision: of the experiment; experiment: the same in words, with the decision page. until: the
+    time of the last request, ISO 8601.
+    answers: seconds that a client waited for the prediction of one flight, from the call to the
+    decoded result, by quantile.
     """
 
     levels: Mapping[str, ServedLevel]
@@ -89,14 +96,17 @@ class InService(Result, frozen=True, rename={"answers": "answer_seconds"}):
         predictions = next(iter(self.levels.values())).predictions
         lines = [
             (
-                f"A week in service: {predictions:,} flights, predicted over HTTP an hour before departure; {self.outcomes:,} outcomes posted as flights "
-                f"landed; {self.seconds:.0f} s. A request took {self.answers['p50'] * 1e3:.1f} ms (99 %: {self.answers['p99'] * 1e3:.1f} ms)"
+                f"A week in service: {predictions:,} flights, predicted over HTTP an hour before "
+                f"departure; {self.outcomes:,} outcomes posted as flights landed; "
+                f"{self.seconds:.0f} s. A request took {self.answers['p50'] * 1e3:.1f} ms (99 %: "
+                f"{self.answers['p99'] * 1e3:.1f} ms)"
             )
         ]
         for name, level in self.levels.items():
             lines.append(
-                f"  {name}: AUC {level.auc:.3f}; of {level.values:,} feature values served, {level.equal:,} are those of training to the bit, "
-                f"{level.differing} differ by more than 1e-9; predictions differ by {level.furthest:.0e} at most"
+                f"  {name}: AUC {level.auc:.3f}; of {level.values:,} feature values served, "
+                f"{level.equal:,} are those of training to the bit, {level.differing} differ by "
+                f"more than 1e-9; predictions differ by {level.furthest:.0e} at most"
             )
         return "\n".join([*lines, *([self.experiment] if self.experiment else [])])
 
@@ -126,13 +136,17 @@ class _Flights:
         self.landed = np.argsort(self.requests.known_at, kind="stable")
 
     def asking(self, t: int) -> list[tuple[dict[str, object], bool, int]]:
-        """The requests at time `t`, each with whether its flight will be late, and when it will have landed."""
+        """The requests at time `t`, each with whether its flight will be late, and when it will
+        have landed.
+        """
         known, label = self.requests.known_at, self.requests.label
         assert known is not None
         assert label is not None
         first, last = map(int, np.searchsorted(self.requests.t, [t, t + 1]))
         rows = self.requests.frame[first:last].select(self.fields).to_dicts()
-        return list(zip(rows, map(bool, label[first:last]), map(int, known[first:last]), strict=True))
+        return list(
+            zip(rows, map(bool, label[first:last]), map(int, known[first:last]), strict=True)
+        )
 
     def landing(self, t: int) -> list[dict[str, object]]:
         """The outcomes of flights that have landed since the last call."""
@@ -154,22 +168,36 @@ class _Flights:
 
 
 def recommended_level(backtest: BacktestResult | None) -> str:
-    """The level that the backtest recommends, where a job serves it; empty where it recommends none, or a fresher one than a job's."""
+    """The level that the backtest recommends, where a job serves it; empty where it recommends
+    none, or a fresher one than a job's.
+    """
     found = None if backtest is None else backtest.recommendation
     if backtest is None or found is None or found.answer != "run":
         return ""
-    return next((level.name for level in backtest.levels if level.name == found.level and level.mode in ("batch", "hourly")), "")
+    return next(
+        (
+            level.name
+            for level in backtest.levels
+            if level.name == found.level and level.mode in ("batch", "hourly")
+        ),
+        "",
+    )
 
 
 def week_levels(project: Project, recommended: str) -> Mapping[str, Level]:
-    """The levels of the week, which are the arms of its experiment: daily, the recommended one, and live.
+    """The levels of the week, which are the arms of its experiment: daily, the recommended one, and
+    live.
 
     recommended: as `recommended_level` gives it; an arm's name has no spaces.
     """
     if recommended in ("", *LEVELS):
         return LEVELS
     name = "_".join(re.findall("[A-Za-z0-9]+", recommended))
-    return {"daily": LEVELS["daily"], name: project.named_levels[recommended], "live": LEVELS["live"]}
+    return {
+        "daily": LEVELS["daily"],
+        name: project.named_levels[recommended],
+        "live": LEVELS["live"],
+    }
 
 
 def in_service(
@@ -180,11 +208,21 @@ def in_service(
     days: float = DAYS,
     backtest: BacktestResult | None = None,
 ) -> InService:
-    """Train each level as of 1 September, serve them during a replay of the week after it, and compare with training.
+    """Train each level as of 1 September, serve them during a replay of the week after it, and
+    compare with training.
 
-    An experiment runs meanwhile: each aircraft gets one level, and its decision page has the recommendation of the `backtest`.
+    An experiment runs meanwhile: each aircraft gets one level, and its decision page has the
+    recommendation of the `backtest`.
     """
-    for name in (STORE, "models", "archive", "served", daily_statistics.STATISTICS, "outcomes", "exposures"):
+    for name in (
+        STORE,
+        "models",
+        "archive",
+        "served",
+        daily_statistics.STATISTICS,
+        "outcomes",
+        "exposures",
+    ):
         shutil.rmtree(folder / name, ignore_errors=True)
     began = clock.stopwatch()
     mine = served_project(project, folder, recommended_level(backtest))
@@ -196,7 +234,8 @@ def in_service(
             on_progress("training each level", number, len(levels))
         trained = train(model, level=level, level_name=name, as_of=BEGIN)
         trained.register(registry)
-        if name == "daily":  # as the views define: what requests outside of the experiment would get
+        # as the views define: what requests outside of the experiment would get
+        if name == "daily":
             replace(trained, level=Level(), level_name=AS_DEFINED).register(registry)
     flights = _flights(model, BEGIN, BEGIN + timedelta(days=days))
     store = open_store(f"lmdb:{folder / STORE}")
@@ -206,7 +245,10 @@ def in_service(
     seconds: list[float] = []
     try:
         _play(mine, store, application, flights, seconds, on_progress)
-        served_levels = {name: _served_level(model, name, level, registry, folder) for name, level in levels.items()}
+        served_levels = {
+            name: _served_level(model, name, level, registry, folder)
+            for name, level in levels.items()
+        }
     finally:
         store.close()
     application.write()
@@ -215,17 +257,32 @@ def in_service(
     quantiles = {name: float(np.quantile(seconds, q)) for name, q in (("p50", 0.5), ("p99", 0.99))}
     told = experiment_week.line(decided, folder)
     until = clock.timestamp(int(flights.requests.t[-1])).isoformat()
-    return InService(served_levels, flights.place, clock.stopwatch() - began, quantiles, decided.decision, told, until)
+    return InService(
+        served_levels,
+        flights.place,
+        clock.stopwatch() - began,
+        quantiles,
+        decided.decision,
+        told,
+        until,
+    )
 
 
 def served_project(project: Project, folder: Path, recommended: str = "") -> Project:
-    """The demo's model as it is served: its sources have streams, and an experiment compares its levels, those of `week_levels`."""
+    """The demo's model as it is served: its sources have streams, and an experiment compares its
+    levels, those of `week_levels`.
+    """
     late, levels = project.model("late"), week_levels(project, recommended)
     served = replace(late, features=late.features.over(_pushed), outcomes="independent")
-    return Project(project.name, [served], levels=levels, experiments=[experiment_week.experiment(served, levels, folder)])
+    return Project(
+        project.name,
+        [served],
+        levels=levels,
+        experiments=[experiment_week.experiment(served, levels, folder)],
+    )
 
 
-_WRITTEN: Final = '''"""The demo's model as the week in service had it. `headwater demo` writes this file."""
+_WRITTEN: Final = '''"""The demo's model as the week in service had it, by `headwater demo`."""
 
 from pathlib import Path
 
@@ -266,7 +323,9 @@ def _play(
     seconds: list[float],
     on_progress: OnProgress | None,
 ) -> None:
-    """Move the clock from one request to the next; the store has exactly the events known two seconds before each."""
+    """Move the clock from one request to the next; the store has exactly the events known two
+    seconds before each.
+    """
     model, folder, levels = project.models[0], application.folder, list(project.named_levels)
     request_times = np.unique(flights.requests.t)
     stops = [clock.timestamp(int(t)) - _LAG for t in request_times]
@@ -276,7 +335,14 @@ def _play(
     due = replay_clock.now
     with ExitStack() as stack:
         log = stack.enter_context(ServedLog(folder))
-        replayed = replay(live, store, start=BEGIN - timedelta(hours=1), end=stops[-1] + _LAG, step=stops, data_dir=folder)
+        replayed = replay(
+            live,
+            store,
+            start=BEGIN - timedelta(hours=1),
+            end=stops[-1] + _LAG,
+            step=stops,
+            data_dir=folder,
+        )
         steps = zip(request_times.tolist(), replayed, strict=False)
         client: Client | None = None
         for number, (t, _) in enumerate(steps):
@@ -284,7 +350,8 @@ def _play(
             if t >= due:
                 materialize(project, store=store, at=clock.timestamp(t))
                 due = next_due(scheduled, t)
-            if client is None:  # the store has the views now, so the service is ready when it starts
+            # the store has the views now, so the service is ready when it starts
+            if client is None:
                 url = stack.enter_context(
                     serve(
                         project,
@@ -311,30 +378,52 @@ def _play(
             _post(client, model, flights, flights.landing(_AFTER))
 
 
-def _post(client: Client, model: Model, flights: _Flights, landed: Sequence[Mapping[str, object]]) -> None:
+def _post(
+    client: Client, model: Model, flights: _Flights, landed: Sequence[Mapping[str, object]]
+) -> None:
     """Post the outcomes of flights."""
     columns = (*flights.keys, "timestamp", "outcome", "known_at")
     if landed:
-        client.outcomes(model.labels.name, [{name: row[name] for name in columns} for row in landed])
+        client.outcomes(
+            model.labels.name, [{name: row[name] for name in columns} for row in landed]
+        )
 
 
-def _served_level(model: Model, name: str, level: Level, registry: ModelRegistry, folder: Path) -> ServedLevel:
+def _served_level(
+    model: Model, name: str, level: Level, registry: ModelRegistry, folder: Path
+) -> ServedLevel:
     """Compare the served values of a level with outcomes, and with training on the same rows."""
     from sklearn.metrics import roc_auc_score
 
-    frame = served(folder, model=model.name).filter(pl.col("headwater_level") == name, pl.col("headwater_arm").is_null()).collect()
+    frame = (
+        served(folder, model=model.name)
+        .filter(pl.col("headwater_level") == name, pl.col("headwater_arm").is_null())
+        .collect()
+    )
     known = outcomes(folder, model.labels)
     names = list(model.features.feature_names)
     keys = [column for column in known.columns if not column.startswith("headwater_")]
     judged = frame.join(
-        known, left_on=["headwater_at", *keys], right_on=["headwater_timestamp", *keys], how="inner", nulls_equal=True, validate="1:1"
+        known,
+        left_on=["headwater_at", *keys],
+        right_on=["headwater_timestamp", *keys],
+        how="inner",
+        nulls_equal=True,
+        validate="1:1",
     )
     rows = read_labels(model.labels)
     own = rows.frame.with_columns(pl.Series("headwater_at", rows.t).cast(pl.Datetime("us", "UTC")))
     requests = frame.select("headwater_at", *keys).join(
-        own, on=["headwater_at", *keys], how="left", nulls_equal=True, maintain_order="left", validate="1:1"
+        own,
+        on=["headwater_at", *keys],
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+        validate="1:1",
     )
-    training = get_historical_features(model.features, requests, timestamp_field="headwater_at", level=level).select(names)
+    training = get_historical_features(
+        model.features, requests, timestamp_field="headwater_at", level=level
+    ).select(names)
     equal = differing = 0
     for feature in names:
         ours, theirs = frame[feature], training[feature]
@@ -346,5 +435,7 @@ def _served_level(model: Model, name: str, level: Level, registry: ModelRegistry
         differing += int((~same).sum())
     again = registry.open(model, name).score(training)
     furthest = float(np.abs(frame["headwater_prediction"].to_numpy() - again).max())
-    auc = float(roc_auc_score(judged["headwater_outcome"].cast(pl.Int64), judged["headwater_prediction"]))
+    auc = float(
+        roc_auc_score(judged["headwater_outcome"].cast(pl.Int64), judged["headwater_prediction"])
+    )
     return ServedLevel(judged.height, auc, frame.height * len(names), equal, differing, furthest)

@@ -1,1 +1,3 @@
-"""Engines: queries (`query.py`), the engine of this machine (`local/`), and folders of work that outlive a process."""
+"""Engines: queries (`query.py`), the engine of this machine (`local/`), and folders of work that
+outlive a process.
+"""

@@ -1,6 +1,8 @@
-"""A folder of work that outlives its process: the same work, started again, continues where it stopped.
+"""A folder of work that outlives its process: the same work, started again, continues where it
+stopped.
 
-Files appear in it by being renamed, so one that is there is whole. One process at a time works in it.
+Files appear in it by being renamed, so one that is there is whole. One process at a time works in
+it.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from headwater.errors import ConnectError, HeadwaterError, StoreError, UsageErro
 def workplace(query: str, state: str) -> Iterator[Path]:
     """The folder `work/query/state` of headwater's home, for this process alone.
 
-    It is removed when the work is done, and when the data or definitions are at fault; after anything else it stays, to go on from: a
-    store or a database that cannot be written is not the work's fault.
-    Folders of other states of the same query are removed: they cannot be gone on from.
+    It is removed when the work is done, and when the data or definitions are at fault; after
+    anything else it stays, to go on from: a store or a database that cannot be written is not the
+    work's fault. Folders of other states of the same query are removed: they cannot be gone on
+    from.
 
     Raises:
-        UsageError: another process is at this work, or the folder cannot be written, or its disk is full.
+        UsageError: another process is at this work, or the folder cannot be written, or its disk is
+            full.
     """
     root = settings.home() / "work" / query
     try:
@@ -46,18 +50,33 @@ def workplace(query: str, state: str) -> Iterator[Path]:
                 raise
             shutil.rmtree(root, ignore_errors=True)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.EEXIST,
+            errno.ENOTDIR,
+        ):
             raise
-        why = "its disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror).lower()
+        why = (
+            "its disk is full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else str(error.strerror).lower()
+        )
         raise UsageError(
-            f"the work folder {root} cannot be written: {why}. Make room, or name another folder with HEADWATER_HOME; finished steps are kept "
-            "there, and the same call goes on from it"
+            f"the work folder {root} cannot be written: {why}. Make room, or name another folder "
+            "with HEADWATER_HOME; finished steps are kept there, and the same call goes on from "
+            "it"
         ) from error
 
 
 @contextmanager
 def renamed(path: Path) -> Iterator[Path]:
-    """A path to write to; the file or folder written there is renamed to `path` when it is complete."""
+    """A path to write to; the file or folder written there is renamed to `path` when it is
+    complete.
+    """
     draft = path.with_name(path.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     try:
@@ -76,11 +95,17 @@ def write_json(path: Path, document: Mapping[str, object]) -> None:
 
 def read_json(path: Path) -> dict[str, object] | None:
     """The note, or None where there is none."""
-    return cast("dict[str, object]", json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return (
+        cast("dict[str, object]", json.loads(path.read_text(encoding="utf-8")))
+        if path.exists()
+        else None
+    )
 
 
 def _locked(root: Path) -> IO[bytes]:
-    """A file in `root` that no other process has locked; closing it gives it free, as the end of the process does."""
+    """A file in `root` that no other process has locked; closing it gives it free, as the end of
+    the process does.
+    """
     while True:
         permissions.make_folder(root)
         try:
@@ -90,8 +115,8 @@ def _locked(root: Path) -> IO[bytes]:
         if not lock(file):
             file.close()
             raise UsageError(
-                f"another process computes the same features, in {root}; wait until it is done, or give this one a place of its own with "
-                "HEADWATER_HOME"
+                f"another process computes the same features, in {root}; wait until it is done, "
+                "or give this one a place of its own with HEADWATER_HOME"
             )
         try:
             if os.path.samestat(os.fstat(file.fileno()), (root / "lock").stat()):
@@ -102,7 +127,9 @@ def _locked(root: Path) -> IO[bytes]:
 
 
 def lock(file: IO[bytes]) -> bool:
-    """Lock a file for this process; whether it could. Closing it gives it free, as the end of the process does."""
+    """Lock a file for this process; whether it could. Closing it gives it free, as the end of the
+    process does.
+    """
     try:
         import fcntl
     except ImportError:  # Windows

@@ -18,12 +18,14 @@ ENGINES: Rows[str] = Rows(
         "spark": "headwater.engine.spark.spark_engine:SparkEngine",
     }
 )
-"""Engines by name: "module:class". The class takes no arguments; for a name such as "spark:sc://host:15002" it takes what follows."""
+"""Engines by name: "module:class". The class takes no arguments; for a name such as
+"spark:sc://host:15002" it takes what follows.
+"""
 
 
 def open_engine(engine: Engine | str | None = None) -> Engine:
-    """An engine, or the one of a name, such as "local" or "spark:sc://host:15002"; None is the engine of the settings (HEADWATER_ENGINE,
-    else "local").
+    """An engine, or the one of a name, such as "local" or "spark:sc://host:15002"; None is the
+    engine of the settings (HEADWATER_ENGINE, else "local").
 
     Raises:
         UsageError: no engine of that name, or it takes no address.
@@ -37,7 +39,8 @@ def open_engine(engine: Engine | str | None = None) -> Engine:
 
 
 def engine_name(engine: Engine | str | None = None) -> str:
-    """The name of an engine in the table, without an address; of one that is not there, that of its class.
+    """The name of an engine in the table, without an address; of one that is not there, that of its
+    class.
 
     >>> engine_name("spark:sc://host:15002/;token=secret")
     'spark'
@@ -61,4 +64,6 @@ def _opened(text: str) -> Engine:
     try:
         return cast("Engine", make(address) if address else make())
     except TypeError:
-        raise UsageError(f"the engine is {text!r}, and {name!r} takes no address; give {name!r}") from None
+        raise UsageError(
+            f"the engine is {text!r}, and {name!r} takes no address; give {name!r}"
+        ) from None

@@ -1,6 +1,7 @@
 """The Engine protocol: what an engine is asked for, and what it answers.
 
-Any engine obeys the one rule of `kernel.as_of` and the semantics of docs/semantics.md; `headwater.testing.engine_laws` checks it.
+Any engine obeys the one rule of `kernel.as_of` and the semantics of docs/semantics.md;
+`headwater.testing.engine_laws` checks it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class AsOf:
 
 @dataclass(frozen=True)
 class ListRows:
-    """Rows with a list of keys, whose elements are requests. lists: of the rows. t, as_of: those of the rows, as in `RequestSet`."""
+    """Rows with a list of keys, whose elements are requests. lists: of the rows. t, as_of: those of
+    the rows, as in `RequestSet`.
+    """
 
     lists: KeyLists
     t: I64
@@ -41,11 +44,14 @@ class ListRows:
 
 @dataclass(frozen=True)
 class RequestSet:
-    """Rows that ask for the same features, at one freshness or several; an engine sorts them once for all of these.
+    """Rows that ask for the same features, at one freshness or several; an engine sorts them once
+    for all of these.
 
-    keys: a frame with the view's keys as columns. t: int64 (rows), when each row asks; orders the rows of a key.
+    keys: a frame with the view's keys as columns. t: int64 (rows), when each row asks; orders the
+    rows of a key.
     as_of: T and K of the rows at each freshness.
-    of: the rows whose elements these are, where a key is a list; None where each row has one key. An answer does not depend on it.
+    of: the rows whose elements these are, where a key is a list; None where each row has one key.
+    An answer does not depend on it.
     """
 
     keys: pl.DataFrame
@@ -55,7 +61,9 @@ class RequestSet:
 
     def take(self, rows: I64) -> RequestSet:
         """The rows at these positions."""
-        return RequestSet(self.keys[rows], self.t[rows], tuple(AsOf(a.T[rows], a.K[rows]) for a in self.as_of))
+        return RequestSet(
+            self.keys[rows], self.t[rows], tuple(AsOf(a.T[rows], a.K[rows]) for a in self.as_of)
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ class Query:
     """Features of one source and set of keys.
 
     also: columns to read in addition to those of the features.
-    retained: the windows of the whole view, where statuses are asked for too: a value is missing if none of them holds an event.
+    retained: the windows of the whole view, where statuses are asked for too: a value is missing if
+    none of them holds an event.
     known: whether to say when the last event that counts became known.
     events: the events, as `Engine.events` gives them; None: those of the source's table.
     """
@@ -85,15 +94,23 @@ class Query:
     @property
     def columns(self) -> list[str]:
         """The source's columns that are read, sorted."""
-        return sorted({*self.also, *(c for f in self.features for c in (*f.columns, *f.aggregation.extra_columns))})
+        return sorted(
+            {
+                *self.also,
+                *(c for f in self.features for c in (*f.columns, *f.aggregation.extra_columns)),
+            }
+        )
 
 
 @dataclass(frozen=True)
 class FeatureValues:
-    """The features of the rows of a request set, as of one T and K; one row for each row, in their order.
+    """The features of the rows of a request set, as of one T and K; one row for each row, in their
+    order.
 
-    values: a column for each feature. statuses: likewise, each a word of `events.statuses.STATUSES`; no columns where not asked for.
-    known_at: when the last event that counts became known, int64 (rows) microseconds, NEVER where none counts; None where not asked for.
+    values: a column for each feature. statuses: likewise, each a word of
+    `events.statuses.STATUSES`; no columns where not asked for.
+    known_at: when the last event that counts became known, int64 (rows) microseconds, NEVER where
+    none counts; None where not asked for.
     """
 
     values: pl.DataFrame
@@ -106,9 +123,12 @@ class EventQuery:
     """Events of a source.
 
     keys, columns: the columns of the source to read.
-    reach: which events can matter; None is none: the answer has no rows, and the dtypes of keys and columns.
-    request_keys: frames with the columns `keys`, whose dtypes must fit the source's; events of other keys may be left out. None: all keys.
-    newest: of each key only when its last event was: the keys and TIME, a row a key. Rows that are dropped as duplicates may be counted.
+    reach: which events can matter; None is none: the answer has no rows, and the dtypes of keys and
+    columns.
+    request_keys: frames with the columns `keys`, whose dtypes must fit the source's; events of
+    other keys may be left out. None: all keys.
+    newest: of each key only when its last event was: the keys and TIME, a row a key. Rows that are
+    dropped as duplicates may be counted.
     """
 
     source: Source
@@ -121,7 +141,9 @@ class EventQuery:
 
 @dataclass(frozen=True)
 class Head:
-    """T and K of one cut, int64 microseconds: an event counts iff it happened before T and was known by K."""
+    """T and K of one cut, int64 microseconds: an event counts iff it happened before T and was
+    known by K.
+    """
 
     T: int
     K: int
@@ -132,14 +154,17 @@ States = TypeVar("States")
 
 @dataclass(frozen=True)
 class StateQuery(Generic[States]):
-    """The partial states of a view, of the events that count at one head and did not count at another.
+    """The partial states of a view, of the events that count at one head and did not count at
+    another.
 
     name: of the view's states; work on disk is kept under it.
     source, keys, columns: of the view.
-    head: an event is in the states iff it counts at it. before: and does not at this one; None: whether or not.
+    head: an event is in the states iff it counts at it. before: and does not at this one; None:
+    whether or not.
     first: the time before which no window reaches; None without bound.
-    make: makes states of events that count, as many keys at a time as a commit should have. Each event that counts is given to it once,
-        with all others of its key, where the engine has them; states can be pickled.
+    make: makes states of events that count, as many keys at a time as a commit should have. Each
+        event that counts is given to it once, with all others of its key, where the engine has
+        them; states can be pickled.
     """
 
     name: str
@@ -164,7 +189,8 @@ class StatePart(Generic[States]):
 class StateParts(Generic[States]):
     """States in parts, each of keys of its own, made when it is called for.
 
-    layout: how keys were dealt into parts. Two calls for the same states with one layout give the same parts.
+    layout: how keys were dealt into parts. Two calls for the same states with one layout give the
+    same parts.
     """
 
     layout: str
@@ -175,9 +201,10 @@ class StateParts(Generic[States]):
 class EngineRun:
     """What one call of an engine may use, and where it reports.
 
-    notes: where rows that are left out are counted. threads: None is every core. memory: how much the process may hold, in bytes; None: no
-    limit. on_progress: called with the number of rows answered, from any thread. reading: called, while a history is split, with rows read
-    and rows to read. request_order: the order of requests that runs of one call share.
+    notes: where rows that are left out are counted. threads: None is every core. memory: how much
+    the process may hold, in bytes; None: no limit. on_progress: called with the number of rows
+    answered, from any thread. reading: called, while a history is split, with rows read and rows to
+    read. request_order: the order of requests that runs of one call share.
     """
 
     notes: Notes = field(default_factory=Notes)
@@ -189,34 +216,42 @@ class EngineRun:
 
 
 class Engine(Protocol):
-    """Reads the tables of sources and computes features from them: on this machine (`engine.local`), or elsewhere.
+    """Reads the tables of sources and computes features from them: on this machine
+    (`engine.local`), or elsewhere.
 
-    `EngineRun.notes` counts the rows that are left out, for every query: rows without a time, duplicates, and images of nothing.
+    `EngineRun.notes` counts the rows that are left out, for every query: rows without a time,
+    duplicates, and images of nothing.
     """
 
-    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+    def features(
+        self, query: Query, requests: Sequence[RequestSet], run: EngineRun
+    ) -> list[list[FeatureValues]]:
         """The features of each request set at each of its freshnesses.
 
         Raises:
-            DataError: the source cannot be read, or has columns or keys of a type that the features cannot be made of.
+            DataError: the source cannot be read, or has columns or keys of a type that the features
+                cannot be made of.
         """
         ...
 
     def events(self, query: EventQuery, run: EngineRun) -> pl.DataFrame:
-        """Events in any order, without duplicates; where the source has `changes`, one row for each version of an event. Versions that do
-        not differ in the columns that are read may be one.
+        """Events in any order, without duplicates; where the source has `changes`, one row for each
+        version of an event. Versions that do not differ in the columns that are read may be one.
 
-        Columns: the keys and columns that are asked for; TIME, the time that windows see; KNOWN, where a column of the source says when
-        it was known; IDENT, where the source has ids; and GONE, when a version was taken back, where it has `changes`. Times are int64
-        microseconds.
+        Columns: the keys and columns that are asked for; TIME, the time that windows see; KNOWN,
+        where a column of the source says when it was known; IDENT, where the source has ids; and
+        GONE, when a version was taken back, where it has `changes`. Times are int64 microseconds.
 
         Raises:
             DataError: the source cannot be read.
         """
         ...
 
-    def states(self, query: StateQuery[States], run: EngineRun) -> AbstractContextManager[StateParts[States]]:
-        """The partial states of a view between two heads; the parts can be called within the context.
+    def states(
+        self, query: StateQuery[States], run: EngineRun
+    ) -> AbstractContextManager[StateParts[States]]:
+        """The partial states of a view between two heads; the parts can be called within the
+        context.
 
         Raises:
             DataError: the source cannot be read.
@@ -246,4 +281,8 @@ def reach_of(requests: Sequence[RequestSet | ListRows], windows: Sequence[Window
     known = max(int(K.max()) for _, K in times if len(K))
     reaches = [w.reach for w in windows]
     far = None if None in reaches else max(r for r in reaches if r is not None)
-    return Reach(None if far is None else min(int(T.min()) for T in live) - far, max(int(T.max()) for T in live), known)
+    return Reach(
+        None if far is None else min(int(T.min()) for T in live) - far,
+        max(int(T.max()) for T in live),
+        known,
+    )

@@ -1,7 +1,9 @@
-"""Features of rows that are not in the memory of this process: what an engine is given, and what it gives back.
+"""Features of rows that are not in the memory of this process: what an engine is given, and what it
+gives back.
 
-A *stage* is one set of requests of a query: the features of one source and one set of keys. Rows go from stage to stage, each time dealt
-by the keys of that stage, and take the answers with them in columns of their own. So no row needs a number, and nothing is joined.
+A *stage* is one set of requests of a query: the features of one source and one set of keys. Rows go
+from stage to stage, each time dealt by the keys of that stage, and take the answers with them in
+columns of their own. So no row needs a number, and nothing is joined.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class RowWork(Protocol):
         ...
 
     def plan(self, rows: pl.DataFrame, on_stage: OnStage, engine: Engine) -> pl.DataFrame:
-        """Call `on_stage` for each stage in order, with requests of these rows; gives the rows as they will be in the end.
+        """Call `on_stage` for each stage in order, with requests of these rows; gives the rows as
+        they will be in the end.
 
         engine: reads the events of enriched sources.
         """
@@ -54,7 +57,9 @@ class RowWork(Protocol):
         """The requests of rows, which have the answers of all stages before, in their order."""
         ...
 
-    def answered(self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]) -> pl.DataFrame:
+    def answered(
+        self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]
+    ) -> pl.DataFrame:
         """The rows with the answers of a stage, of what `asked` gives for them."""
         ...
 
@@ -64,17 +69,23 @@ class RowWork(Protocol):
 
     @property
     def together(self) -> Sequence[str]:
-        """Columns of finished rows; rows with the same values in them are kept in one call. Empty: each row by itself."""
+        """Columns of finished rows; rows with the same values in them are kept in one call. Empty:
+        each row by itself.
+        """
         ...
 
     def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
-        """The rows as they are written, of finished rows, and the number of those left out, by reason."""
+        """The rows as they are written, of finished rows, and the number of those left out, by
+        reason.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class WrittenRows:
-    """What an engine has written: the table, to be read, and the ends of the rows, as `RowWork.ends`."""
+    """What an engine has written: the table, to be read, and the ends of the rows, as
+    `RowWork.ends`.
+    """
 
     table: SparkTable
     ends: pl.DataFrame
@@ -85,7 +96,12 @@ class RowEngine(Protocol):
     """An engine that computes features of rows where they are, and writes them there."""
 
     def write_rows(
-        self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun, before: Callable[[SparkTable], None] | None = None
+        self,
+        table: Table,
+        work: RowWork,
+        output: SparkOutput,
+        run: EngineRun,
+        before: Callable[[SparkTable], None] | None = None,
     ) -> WrittenRows:
         """Write what the work makes of the rows of a table, in any order.
 
@@ -97,7 +113,8 @@ class RowEngine(Protocol):
         ...
 
     def enriched(self, query: EventQuery, work: RowWork, run: EngineRun) -> Table:
-        """What the work makes of the events of a query, in any order: a table that this engine reads, for the time of a call.
+        """What the work makes of the events of a query, in any order: a table that this engine
+        reads, for the time of a call.
 
         Raises:
             DataError: a source cannot be read.
@@ -110,7 +127,11 @@ def answer_columns(answers: Sequence[FeatureValues], prefix: str = "") -> list[p
     return [
         series.alias(f"{prefix}{level}.{kind}.{series.name}")
         for level, values in enumerate(answers)
-        for kind, frame in (("v", values.values), ("s", values.statuses), ("k", _known_frame(values)))
+        for kind, frame in (
+            ("v", values.values),
+            ("s", values.statuses),
+            ("k", _known_frame(values)),
+        )
         for series in frame
     ]
 
@@ -120,11 +141,19 @@ def answers_of(rows: pl.DataFrame, levels: int, prefix: str = "") -> list[Featur
 
     def columns(level: int, kind: str) -> pl.DataFrame:
         start = f"{prefix}{level}.{kind}."
-        return rows.select(pl.col(name).alias(name.removeprefix(start)) for name in rows.columns if name.startswith(start))
+        return rows.select(
+            pl.col(name).alias(name.removeprefix(start))
+            for name in rows.columns
+            if name.startswith(start)
+        )
 
     def answer(level: int) -> FeatureValues:
         known = columns(level, "k")
-        return FeatureValues(columns(level, "v"), columns(level, "s"), known["known"].to_numpy() if known.width else None)
+        return FeatureValues(
+            columns(level, "v"),
+            columns(level, "s"),
+            known["known"].to_numpy() if known.width else None,
+        )
 
     return [answer(level) for level in range(levels)]
 

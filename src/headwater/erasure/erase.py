@@ -1,4 +1,6 @@
-"""Erasing one entity: everything that headwater stores under a key, with a receipt of what was removed and what could not be searched."""
+"""Erasing one entity: everything that headwater stores under a key, with a receipt of what was
+removed and what could not be searched.
+"""
 
 from __future__ import annotations
 
@@ -63,16 +65,18 @@ def erase(
 ) -> Receipt:
     """Remove one entity from everything that headwater stores of a project.
 
-    That is: records of every view at every freshness, ids, held events, change images, the archive, filtered rows, dead letters, the
-    serving log, exposures of experiments, posted outcomes, precomputed predictions, and the cache. Records of other keys that counted its
-    events are computed again without them. A killed run goes on where it was when it is started again. An event of the key that arrives
-    later counts as new.
+    That is: records of every view at every freshness, ids, held events, change images, the archive,
+    filtered rows, dead letters, the serving log, exposures of experiments, posted outcomes,
+    precomputed predictions, and the cache. Records of other keys that counted its events are
+    computed again without them. A killed run goes on where it was when it is started again. An
+    event of the key that arrives later counts as new.
 
     With LMDB, `headwater ingest` must be stopped; with Redis it may run.
 
     Args:
         project: whose data.
-        key: the columns of the key, as views name them, and their values: `{"user": 7}`. A view by more columns loses every key with these.
+        key: the columns of the key, as views name them, and their values: `{"user": 7}`. A view by
+            more columns loses every key with these.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         data_dir: where archive and logs are; None is headwater's home.
         dry_run: only count; nothing is changed and no receipt is written.
@@ -100,7 +104,9 @@ def erase(
         open_store(url, readonly=True).close()  # no receipt of a store that is not there
     with opened_for(project.name, url) as mine, repeatable(home):
         erased = _checked(project, key, mine)
-        journal = ErasureJournal.begin(project.name, erased.texts, _shown(url), home, dry_run=dry_run)
+        journal = ErasureJournal.begin(
+            project.name, erased.texts, _shown(url), home, dry_run=dry_run
+        )
         journal.forget_unreplaced()
         _Erasure(project, erased, mine, home, journal, wait).run()
     return journal.receipt
@@ -109,10 +115,26 @@ def erase(
 class _Erasure:
     """The steps of one erasure, in their order. Each leaves nothing to do when it is run again."""
 
-    def __init__(self, project: Project, key: ErasedKey, store: OnlineStore, folder: Path, journal: ErasureJournal, wait: float) -> None:
-        self.project, self.key, self.store, self.folder, self.journal, self.wait = project, key, store, folder, journal, wait
+    def __init__(
+        self,
+        project: Project,
+        key: ErasedKey,
+        store: OnlineStore,
+        folder: Path,
+        journal: ErasureJournal,
+        wait: float,
+    ) -> None:
+        self.project, self.key, self.store, self.folder, self.journal, self.wait = (
+            project,
+            key,
+            store,
+            folder,
+            journal,
+            wait,
+        )
         self.views = [
-            dataclasses.replace(stored_view, view=placed(store, stored_view.view)) for stored_view in own_views(store, stored(project))
+            dataclasses.replace(stored_view, view=placed(store, stored_view.view))
+            for stored_view in own_views(store, stored(project))
         ]
         self.requests = request_keys(project, key)
 
@@ -120,13 +142,17 @@ class _Erasure:
         """Every step that is not done."""
         journal = self.journal
         with self._alone():
-            self._step("outcomes", self._outcomes)  # before the serving log, which says which requests they are of
+            # before the serving log, which says which requests they are of
+            self._step("outcomes", self._outcomes)
             self._step(SERVING_LOG, self._served)
             self._step(THIRD_PARTIES, self._answers)
             self._step(EXPOSURES, self._exposures)
             for stored_view in self.views:
                 if stored_view.view.freshness.scheduled:
-                    self._step(f"view {stored_view.name}", lambda stored_view=stored_view: self._batch_view(stored_view))  # type: ignore[misc]
+                    self._step(
+                        f"view {stored_view.name}",
+                        lambda stored_view=stored_view: self._batch_view(stored_view),  # type: ignore[misc]
+                    )
             self._step("precomputed predictions", self._scores)
             for source in streamed([stored_view.view for stored_view in self.views]):
                 self._source(source)
@@ -157,9 +183,12 @@ class _Erasure:
         converted(self.folder, dry_run=self.journal.dry_run)
         if (shipped := shipping_state(self.folder)) is not None:
             self.journal.not_searched(
-                f"logs shipped to {shipped.url}", "delete them there, and erase the key in each folder of fetched logs"
+                f"logs shipped to {shipped.url}",
+                "delete them there, and erase the key in each folder of fetched logs",
             )
-        requests = self.journal.keep_pending("requests", erased_requests(self.folder, self.requests, self.journal))
+        requests = self.journal.keep_pending(
+            "requests", erased_requests(self.folder, self.requests, self.journal)
+        )
         erase_outcomes(self.folder, self.requests, requests, self.journal)
         return {"outcomes": self.journal.rows_in_files("outcomes")}
 
@@ -187,14 +216,17 @@ class _Erasure:
             if view.source.columns is None or self.key.columns <= set(view.source.columns):
                 self.journal.not_searched(
                     f"online records of {stored_view.name}",
-                    f"a batch view by other keys: remove the rows from its history, then run headwater materialize {stored_view.name} --full-refresh",
+                    "a batch view by other keys: remove the rows from its history, then run "
+                    f"headwater materialize {stored_view.name} --full-refresh",
                 )
             return {}
         with self.store.lease(f"materialize-{view.tiles_fingerprint}", wait=self.wait):
             self._mend(keyspace.state(view.tiles_fingerprint))
             gone = self._by_key(keyspace.records(view.record_group), view.keys, state.dtypes, 2)
             self._drop(gone)
-        return {f"online records of {stored_view.name}": len({record_key[:-2] for record_key in gone})}
+        return {
+            f"online records of {stored_view.name}": len({record_key[:-2] for record_key in gone})
+        }
 
     def _scores(self) -> Mapping[str, int]:
         """Drop precomputed predictions of the key."""
@@ -208,34 +240,63 @@ class _Erasure:
             dtypes = stored_predictions.dtypes
             if not all(cut.names for cut in stored_predictions.cuts):
                 self.journal.not_searched(
-                    f"lists of {variant.model.name}", "lists of other keys may hold it as an item until the next cut is made"
+                    f"lists of {variant.model.name}",
+                    "lists of other keys may hold it as an item until the next cut is made",
                 )
             with self.store.lease(f"score-{fingerprint(variant)}", wait=self.wait):
                 self._mend(place(fingerprint(variant)))
                 for key in self.requests:
                     if key.columns <= set(dtypes):
-                        gone = self._by_key(keyspace.records(fingerprint(variant)), list(dtypes), dtypes, len(SLOTS[0]), key)
+                        gone = self._by_key(
+                            keyspace.records(fingerprint(variant)),
+                            list(dtypes),
+                            dtypes,
+                            len(SLOTS[0]),
+                            key,
+                        )
                         self._drop(gone)
-                        rows[f"predictions of {variant.model.name}"] += len({record_key[: -len(SLOTS[0])] for record_key in gone})
+                        rows[f"predictions of {variant.model.name}"] += len(
+                            {record_key[: -len(SLOTS[0])] for record_key in gone}
+                        )
             self.journal.not_searched(
-                f"tables that predictions of {variant.model.name} are published to", "remove the rows there, if there are such tables"
+                f"tables that predictions of {variant.model.name} are published to",
+                "remove the rows there, if there are such tables",
             )
         return rows
 
     def _by_key(
-        self, begin: bytes, columns: Sequence[str], dtypes: Mapping[str, pl.DataType], slot: int, key: ErasedKey | None = None
+        self,
+        begin: bytes,
+        columns: Sequence[str],
+        dtypes: Mapping[str, pl.DataType],
+        slot: int,
+        key: ErasedKey | None = None,
     ) -> list[bytes]:
         """Where records of both slots stand whose keys have the erased one."""
         key = key or self.key
         if set(columns) == key.columns:
             exact = key.bytes_of(columns, dtypes)
-            record_keys = [] if exact is None else [begin + keyspace.shortened([exact])[0] + end for end in SLOTS]
-            return [record_key for record_key, record in zip(record_keys, self.store.get(record_keys), strict=True) if record is not None]
+            record_keys = (
+                []
+                if exact is None
+                else [begin + keyspace.shortened([exact])[0] + end for end in SLOTS]
+            )
+            return [
+                record_key
+                for record_key, record in zip(record_keys, self.store.get(record_keys), strict=True)
+                if record is not None
+            ]
         own = {name: dtypes[name] for name in columns}
-        return [record_key for record_key, _ in self.store.scan(begin) if key.is_row(spelt(record_key[len(begin) : -slot], own), own)]
+        return [
+            record_key
+            for record_key, _ in self.store.scan(begin)
+            if key.is_row(spelt(record_key[len(begin) : -slot], own), own)
+        ]
 
     def _mend(self, state_key: bytes) -> None:
-        """Finish what a killed run of a job has decided, so that it writes no erased record later."""
+        """Finish what a killed run of a job has decided, so that it writes no erased record
+        later.
+        """
         if not self.journal.dry_run:
             self.store.mend(state_key)
 
@@ -246,12 +307,17 @@ class _Erasure:
     # ------------------------------------------------------------ streams
 
     def _source(self, source: Source) -> None:
-        """Erase from the state of a stream, and then from its files; both while no other process rolls its files."""
+        """Erase from the state of a stream, and then from its files; both while no other process
+        rolls its files.
+        """
         views = streamed([stored_view.view for stored_view in self.views])[source]
         acceptance = Acceptance(source, views, 0)
         if not StreamRows(acceptance, self.key).can_have_it:
             return
-        rollers = {space: Roller(self.store, space, self.folder / name, source.name) for space, name in FOLDERS.items()}
+        rollers = {
+            space: Roller(self.store, space, self.folder / name, source.name)
+            for space, name in FOLDERS.items()
+        }
         parts = partitions(self.store, source.name)
         with ExitStack() as stack:
             if not self.journal.dry_run:
@@ -260,35 +326,58 @@ class _Erasure:
                         stack.enter_context(roller.archive.alone())
             for partition in parts:
                 name = source.name if partition is None else f"{source.name}, partition {partition}"
-                self._step(f"stream {name}", lambda partition=partition: self._partition(acceptance, partition, rollers[keyspace.ARCHIVE]))  # type: ignore[misc]
+                self._step(
+                    f"stream {name}",
+                    lambda partition=partition: self._partition(  # type: ignore[misc]
+                        acceptance, partition, rollers[keyspace.ARCHIVE]
+                    ),
+                )
             if any(every_part(roller.folder, roller.source) for roller in rollers.values()):
                 self._step(f"files {source.name}", lambda: self._files(acceptance, rollers))
         note_objects(source, self.store, self.journal)
         if isinstance(source.stream, BrokerStream):
-            self.journal.not_searched(str(source.stream), "delete the records there, or wait until its retention has")
+            self.journal.not_searched(
+                str(source.stream), "delete the records there, or wait until its retention has"
+            )
         if source.id_field is None:
-            self.journal.not_searched(f"ids of source {source.name}", "hashes of idempotency keys are dropped after id_horizon")
+            self.journal.not_searched(
+                f"ids of source {source.name}",
+                "hashes of idempotency keys are dropped after id_horizon",
+            )
 
-    def _partition(self, acceptance: Acceptance, partition: str | None, archive: Roller) -> Mapping[str, int]:
+    def _partition(
+        self, acceptance: Acceptance, partition: str | None, archive: Roller
+    ) -> Mapping[str, int]:
         source = acceptance.source
         writer = PartitionWriter(acceptance, self.store, partition)
-        tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
+        tokens = frozenset(
+            bytes.fromhex(text)
+            for text in self.journal.receipt.pending.get(f"tokens {source.name}", [])
+        )
         state = StreamState(writer, self.key, self.folder, tokens)
         if not state.archived and writer.progress.counts.get("accepted", 0):
             self.journal.not_searched(
-                f"source {source.name}", f"no archive in {archive.where}: records by other keys still count the events"
+                f"source {source.name}",
+                f"no archive in {archive.where}: records by other keys still count the events",
             )
         if writer.corrections is not None:
-            self.journal.keep_pending(f"tokens {source.name}", {token.hex() for token in state.tokens})
+            self.journal.keep_pending(
+                f"tokens {source.name}", {token.hex() for token in state.tokens}
+            )
         matches = state.find() if self.journal.dry_run else state.erase()
         self._unread(source, matches.unread)
         return matches.rows
 
     def _files(self, acceptance: Acceptance, rollers: Mapping[bytes, Roller]) -> Mapping[str, int]:
         source = acceptance.source
-        tokens = frozenset(bytes.fromhex(text) for text in self.journal.receipt.pending.get(f"tokens {source.name}", []))
+        tokens = frozenset(
+            bytes.fromhex(text)
+            for text in self.journal.receipt.pending.get(f"tokens {source.name}", [])
+        )
         partition = next(iter(partitions(self.store, source.name)), None)
-        state = StreamState(PartitionWriter(acceptance, self.store, partition), self.key, None, tokens)
+        state = StreamState(
+            PartitionWriter(acceptance, self.store, partition), self.key, None, tokens
+        )
         for roller in rollers.values():
             self._unread(source, erase_parts(roller, state, self.journal))
         return {name: self.journal.rows_in_files(name) for name in FOLDERS.values()}
@@ -296,16 +385,21 @@ class _Erasure:
     def _unread(self, source: Source, payloads: int) -> None:
         if payloads:
             self.journal.not_searched(
-                f"dead letters of {source.name}", f"{payloads} payloads can be read neither as its format nor as JSON"
+                f"dead letters of {source.name}",
+                f"{payloads} payloads can be read neither as its format nor as JSON",
             )
 
     # ------------------------------------------------------------ caches, manifests, other places
 
     def _caches(self) -> Mapping[str, int]:
-        """Clear the feature cache and the work folders of killed runs: what they hold does not name its keys."""
+        """Clear the feature cache and the work folders of killed runs: what they hold does not name
+        its keys.
+        """
         cache = Cache(self.folder / "cache")
         files = sum(path.is_file() for path in cache.folder.rglob("*"))
-        work = [work_folder for work_folder in (self.folder / "work").glob("*") if work_folder.is_dir()]
+        work = [
+            work_folder for work_folder in (self.folder / "work").glob("*") if work_folder.is_dir()
+        ]
         if not self.journal.dry_run:
             cache.clear()
             for work_folder in work:
@@ -313,7 +407,10 @@ class _Erasure:
                     if lock(file):
                         shutil.rmtree(work_folder, ignore_errors=True)
                     else:
-                        self.journal.not_searched(f"work folder {work_folder.name}", "a run is using it; it is removed when that ends")
+                        self.journal.not_searched(
+                            f"work folder {work_folder.name}",
+                            "a run is using it; it is removed when that ends",
+                        )
         return {"cache files": files, "work folders": len(work)}
 
     def _manifests(self) -> Mapping[str, int]:
@@ -323,27 +420,46 @@ class _Erasure:
         """What no step searches."""
         for stored_view in stored(self.project):
             if from_production(self.store, stored_view.view):
-                self.journal.not_searched(f"view {stored_view.name}", "read from the production store: erase the key there")
+                self.journal.not_searched(
+                    f"view {stored_view.name}",
+                    "read from the production store: erase the key there",
+                )
         for source in self.project.sources:
             if source.history is not None:
                 self.journal.not_searched(
-                    f"history of source {source.name}", "a table of yours: remove the rows there, or the next run reads them again"
+                    f"history of source {source.name}",
+                    "a table of yours: remove the rows there, or the next run reads them again",
                 )
         for labels in dict.fromkeys(model.labels.name for model in self.project.models):
-            self.journal.not_searched(f"table of labels {labels}", "a table of yours: remove the rows there")
+            self.journal.not_searched(
+                f"table of labels {labels}", "a table of yours: remove the rows there"
+            )
         for system, why in _ELSEWHERE.items():
             self.journal.not_searched(system, why)
 
 
 _ELSEWHERE: Final[Mapping[str, str]] = {
-    "training sets already written": "manifests that are marked name them; write them again, or delete them",
+    "training sets already written": (
+        "manifests that are marked name them; write them again, or delete them"
+    ),
     "models already trained": "train them again where that is required",
-    "kept runs": "a comparison by parity names the keys whose values differ, and a slice may be one: delete their files in `runs`",
+    "kept runs": (
+        "a comparison by parity names the keys whose values differ, and a slice may be one: "
+        "delete their files in `runs`"
+    ),
     "backups": "delete those that were made before, or erase again after a restore",
-    "answers of third parties by other fields": "files in `answers` name the fields of a request: remove those that point to the key by another one",
-    "processes that serve": "requests of the last minute may not be in the serving log yet: run the same command again later",
-    "free space of the store": "LMDB overwrites deleted pages as it needs them: `headwater store backup` and `restore` leave them behind; "
-    "Redis drops them from its append-only file when that is rewritten",
+    "answers of third parties by other fields": (
+        "files in `answers` name the fields of a request: remove those that point to the key by "
+        "another one"
+    ),
+    "processes that serve": (
+        "requests of the last minute may not be in the serving log yet: run the same command "
+        "again later"
+    ),
+    "free space of the store": (
+        "LMDB overwrites deleted pages as it needs them: `headwater store backup` and `restore` "
+        "leave them behind; Redis drops them from its append-only file when that is rewritten"
+    ),
 }
 
 
@@ -354,21 +470,33 @@ def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) ->
         UsageError: they do not.
     """
     if not key:
-        raise UsageError("no key is given; give the columns of a view's key and their values, such as user=7")
+        raise UsageError(
+            "no key is given; give the columns of a view's key and their values, such as user=7"
+        )
     erased = ErasedKey({name: as_text(value) for name, value in key.items()})
     views = [placed(store, stored_view.view) for stored_view in stored(project)]
     known = {name for view in views for name in view.keys} | {
-        name for variant in served(project) if variant.precomputed for name in variant.precomputed.keys
+        name
+        for variant in served(project)
+        if variant.precomputed
+        for name in variant.precomputed.keys
     }
     for name, value in key.items():
         if name not in known:
-            raise UsageError(f"no feature view of project {project.name!r} has the key {name!r}; {nearest(name, known)}")
+            raise UsageError(
+                f"no feature view of project {project.name!r} has the key {name!r}; "
+                f"{nearest(name, known)}"
+            )
         if value is None:
             raise UsageError(f"the key {name!r} is null; a view has no record of a null key")
     for view in views:
         if erased.columns <= set(view.keys):
             batch = view.freshness.scheduled
-            state = read_state(store, view.tiles_fingerprint) if batch else read_stream(store, view.tiles_fingerprint, view.source.name)
+            state = (
+                read_state(store, view.tiles_fingerprint)
+                if batch
+                else read_stream(store, view.tiles_fingerprint, view.source.name)
+            )
             if state is not None and erased.values(state.dtypes) is None:
                 wrong = {
                     name: str(state.dtypes.get(name))
@@ -376,7 +504,8 @@ def _checked(project: Project, key: Mapping[str, object], store: OnlineStore) ->
                     if ErasedKey({name: erased.texts[name]}).values(state.dtypes) is None
                 }
                 raise UsageError(
-                    f"feature view {view.name!r} has the key as {wrong}, and {[erased.texts[name] for name in wrong]} is not of that type"
+                    f"feature view {view.name!r} has the key as {wrong}, and "
+                    f"{[erased.texts[name] for name in wrong]} is not of that type"
                 )
     return erased
 

@@ -1,4 +1,6 @@
-"""Erasing a key from the files of a source: the archive, filtered rows and dead letters, in a folder or on an object store."""
+"""Erasing a key from the files of a source: the archive, filtered rows and dead letters, in a
+folder or on an object store.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,18 @@ def erase_parts(roller: Roller, state: StreamState, journal: ErasureJournal) -> 
 
 
 def note_objects(source: Source, store: OnlineStore, journal: ErasureJournal) -> None:
-    """Note what an archive on an object store may still hold: nothing locks it, and it may keep earlier versions."""
+    """Note what an archive on an object store may still hold: nothing locks it, and it may keep
+    earlier versions.
+    """
     url = settings.archive_url()
     if url is None:
         return
-    journal.not_searched(f"earlier versions of objects in {url}", "delete them, if the bucket keeps versions")
+    journal.not_searched(
+        f"earlier versions of objects in {url}", "delete them, if the bucket keeps versions"
+    )
     if store.capabilities.multi_process:
         journal.not_searched(
             f"objects of source {source.name} that ingestion was writing",
-            "an object store has no lock: if `headwater ingest` was running, run the same command again",
+            "an object store has no lock: if `headwater ingest` was running, run the same command "
+            "again",
         )

@@ -19,7 +19,8 @@ from headwater.training.dataset_manifests import DATASETS, ERASED
 
 
 def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> int:
-    """Mark each known manifest with a rewritten file, or whose training set has the key; the number marked.
+    """Mark each known manifest with a rewritten file, or whose training set has the key; the number
+    marked.
 
     A manifest that was moved or deleted is passed over.
     """
@@ -39,7 +40,10 @@ def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: ErasureJourna
         receipt = "" if journal.path is None else journal.path.name
         notes = cast("list[Mapping[str, object]]", manifest.setdefault(ERASED, []))
         if not journal.dry_run and all(mark["receipt"] != receipt for mark in notes):
-            manifest[ERASED] = [*notes, {"at": journal.receipt.requested_at, "receipt": receipt, "rows": rows}]
+            manifest[ERASED] = [
+                *notes,
+                {"at": journal.receipt.requested_at, "receipt": receipt, "rows": rows},
+            ]
             draft = path.with_name(f"{path.name}.draft")
             draft.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
             draft.replace(path)
@@ -49,7 +53,10 @@ def mark_manifests(home: Path, keys: Sequence[ErasedKey], journal: ErasureJourna
 def _rows(manifest: Path, keys: Sequence[ErasedKey]) -> int:
     """How many rows of the training set of a manifest have the key."""
     stem = manifest.name.removesuffix(".manifest.json")
-    for path, read in ((manifest.with_name(f"{stem}.parquet"), pl.read_parquet), (manifest.with_name(f"{stem}.csv"), pl.read_csv)):
+    for path, read in (
+        (manifest.with_name(f"{stem}.parquet"), pl.read_parquet),
+        (manifest.with_name(f"{stem}.csv"), pl.read_csv),
+    ):
         if path.is_file():
             try:
                 return int(any_matches(keys, read(path)).sum())

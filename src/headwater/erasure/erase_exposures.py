@@ -18,8 +18,11 @@ from headwater.journal.journal_files import close_all, journal_files
 _WAIT: Final = 30.0  # seconds
 
 
-def erase_exposures(folder: Path, project: Project, requests: Iterable[ErasedKey], journal: ErasureJournal) -> None:
-    """Remove the exposures of the key from the segments of the project's experiments, which are closed first; a dry run reads open ones.
+def erase_exposures(
+    folder: Path, project: Project, requests: Iterable[ErasedKey], journal: ErasureJournal
+) -> None:
+    """Remove the exposures of the key from the segments of the project's experiments, which are
+    closed first; a dry run reads open ones.
 
     Args:
         folder: the data directory.
@@ -36,7 +39,8 @@ def erase_exposures(folder: Path, project: Project, requests: Iterable[ErasedKey
         experiment = known.get(place.name)
         if experiment is None:
             journal.not_searched(
-                f"exposures of {place.name}", "the project has no such experiment: delete the folder where nobody needs it"
+                f"exposures of {place.name}",
+                "the project has no such experiment: delete the folder where nobody needs it",
             )
             continue
         columns = {column for column, _ in experiment.columns}
@@ -59,19 +63,26 @@ def _closed(folder: Path, experiment: str, *, dry_run: bool) -> list[Path]:
     left = close_all(files, _WAIT)
     if left:
         raise StoreError(
-            f"the process that writes {left[0]} has not closed it for {_WAIT:.0f} seconds; end it, and run the same command again"
+            f"the process that writes {left[0]} has not closed it for {_WAIT:.0f} seconds; end "
+            "it, and run the same command again"
         )
     return journal_files(folder, records.EXPOSURES, f"{EXPOSURES}/{experiment}")
 
 
 def _rewrite(path: Path, keys: list[ErasedKey], unit: str, journal: ErasureJournal) -> None:
     exposures, damaged = exposures_in(path.read_bytes(), str(path))
-    kept = [exposure for exposure in exposures if not any(_is_of(exposure, key, unit) for key in keys)]
-    if len(kept) == len(exposures) and not damaged:  # damaged bytes, such as of a torn record, may hold the key too
+    kept = [
+        exposure for exposure in exposures if not any(_is_of(exposure, key, unit) for key in keys)
+    ]
+    # damaged bytes, such as of a torn record, may hold the key too
+    if len(kept) == len(exposures) and not damaged:
         return
     content = begin_of(path.parent.parent.name, int(path.parent.name)) + record_of(kept)
     journal.rewrite(path, EXPOSURES, len(exposures) - len(kept), lambda file: file.write(content))
 
 
 def _is_of(exposure: Exposure, key: ErasedKey, unit: str) -> bool:
-    return all(text == (exposure.unit if column == unit else exposure.cluster) for column, text in key.texts.items())
+    return all(
+        text == (exposure.unit if column == unit else exposure.cluster)
+        for column, text in key.texts.items()
+    )

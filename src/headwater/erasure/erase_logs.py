@@ -30,18 +30,30 @@ _WAIT: Final = 30.0  # seconds
 
 
 def request_keys(project: Project, key: ErasedKey) -> list[ErasedKey]:
-    """The key as requests name it: by each alias of a view that fills its columns from columns of the request, and as it is."""
-    views = [view for variant in served(project) for service in variant.services for view in service.views]
+    """The key as requests name it: by each alias of a view that fills its columns from columns of
+    the request, and as it is.
+    """
+    views = [
+        view
+        for variant in served(project)
+        for service in variant.services
+        for view in service.views
+    ]
     keys = [key]
     for view in views:
-        names = {name: column for name in view.keys if isinstance(column := view.request_key(name), str)}
+        names = {
+            name: column for name in view.keys if isinstance(column := view.request_key(name), str)
+        }
         if key.columns <= names.keys():
             keys.append(key.renamed({name: names[name] for name in key.texts}))
     return list({tuple(sorted(named_key.texts.items())): named_key for named_key in keys}.values())
 
 
-def converted(folder: Path, kind: records.RecordKind = records.SERVED_ROWS, *, dry_run: bool) -> None:
-    """Convert all files of a kind, so that files which can be rewritten have every row; a dry run reads the segments.
+def converted(
+    folder: Path, kind: records.RecordKind = records.SERVED_ROWS, *, dry_run: bool
+) -> None:
+    """Convert all files of a kind, so that files which can be rewritten have every row; a dry run
+    reads the segments.
 
     Raises:
         StoreError: a segment is of another version, or its process does not close it.
@@ -63,11 +75,14 @@ def erase_served(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourna
             continue
         rows = read([path]).collect()
         mask = any_matches(keys, rows)
-        journal.rewrite(path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
+        journal.rewrite(
+            path, SERVING_LOG, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet
+        )
 
 
 def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> None:
-    """Rewrite the files of third parties' answers without those that a request of the key was given; a dry run does not see open ones.
+    """Rewrite the files of third parties' answers without those that a request of the key was
+    given; a dry run does not see open ones.
 
     Raises:
         StoreError: a file cannot be written, or its process does not close it.
@@ -77,11 +92,15 @@ def erase_answers(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJourn
         rows = pl.read_parquet(path, hive_partitioning=False)
         mask = any_matches(keys, rows)
         if mask.any():
-            journal.rewrite(path, THIRD_PARTIES, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet)
+            journal.rewrite(
+                path, THIRD_PARTIES, int(mask.sum()), rows.filter(pl.Series(~mask)).write_parquet
+            )
 
 
 def erased_requests(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJournal) -> set[str]:
-    """The ids of the requests in the serving log whose rows all have the key: an outcome may name its request by the id alone."""
+    """The ids of the requests in the serving log whose rows all have the key: an outcome may name
+    its request by the id alone.
+    """
     gone: set[str] = set()
     stay: set[str] = set()
     for path in _served_files(folder, journal):
@@ -93,8 +112,11 @@ def erased_requests(folder: Path, keys: Sequence[ErasedKey], journal: ErasureJou
     return gone - stay
 
 
-def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], journal: ErasureJournal) -> None:
-    """Rewrite the files of posted outcomes of all labels without those of the key; they are closed first, and a dry run reads open ones.
+def erase_outcomes(
+    folder: Path, keys: Sequence[ErasedKey], requests: set[str], journal: ErasureJournal
+) -> None:
+    """Rewrite the files of posted outcomes of all labels without those of the key; they are closed
+    first, and a dry run reads open ones.
 
     Raises:
         StoreError: a file cannot be written, or its process does not close it.
@@ -105,7 +127,8 @@ def erase_outcomes(folder: Path, keys: Sequence[ErasedKey], requests: set[str], 
     for path in journal_files(folder, records.OUTCOMES):
         rows, damaged = posted_in(path.read_bytes(), str(path))
         kept = [row for row in rows if not _is_of(row.identity, keys, requests)]
-        if len(kept) < len(rows) or damaged:  # damaged bytes, such as of a torn record, may hold the key too
+        # damaged bytes, such as of a torn record, may hold the key too
+        if len(kept) < len(rows) or damaged:
             content = file_of(path.parent.name, kept)
             journal.rewrite(path, OUTCOMES, len(rows) - len(kept), partial(_write, content))
 
@@ -115,7 +138,10 @@ def _write(content: bytes, file: IO[bytes]) -> object:
 
 
 def _not_closed(path: Path) -> StoreError:
-    return StoreError(f"the process that writes {path} has not closed it for {_WAIT:.0f} seconds; end it, and run the same command again")
+    return StoreError(
+        f"the process that writes {path} has not closed it for {_WAIT:.0f} seconds; end it, and "
+        "run the same command again"
+    )
 
 
 def _is_of(identity: str, keys: Sequence[ErasedKey], requests: set[str]) -> bool:
@@ -125,13 +151,21 @@ def _is_of(identity: str, keys: Sequence[ErasedKey], requests: set[str]) -> bool
 
 
 def _served_files(folder: Path, journal: ErasureJournal) -> list[Path]:
-    """The files of the serving log; segments, which are converted before anything is rewritten, are of a dry run alone."""
-    return [*sorted((folder / SERVED).rglob("*.parquet")), *(raw_segments(folder / SERVED) if journal.dry_run else ())]
+    """The files of the serving log; segments, which are converted before anything is rewritten, are
+    of a dry run alone.
+    """
+    return [
+        *sorted((folder / SERVED).rglob("*.parquet")),
+        *(raw_segments(folder / SERVED) if journal.dry_run else ()),
+    ]
 
 
 def _columns(path: Path, keys: Sequence[ErasedKey]) -> pl.DataFrame:
     """The request ids of a file, and its columns that a key may stand in."""
-    wanted = {REQUEST, *(name for key in keys for own in key.texts for name in (own, f"{PREFIX}given_{own}"))}
+    wanted = {
+        REQUEST,
+        *(name for key in keys for own in key.texts for name in (own, f"{PREFIX}given_{own}")),
+    }
     try:
         rows = read([path])
     except DataError:  # a segment that was begun just now

@@ -1,8 +1,10 @@
-"""Erasing a key from the state of a source's stream: records, ids, held events, change images, and rows that wait for their files.
+"""Erasing a key from the state of a source's stream: records, ids, held events, change images, and
+rows that wait for their files.
 
-Records by the key are dropped. A record by another key that counted erased events is computed again from the events that stay, so archive
-and records agree. The commit expects the progress of the partition, as a partition writer's does: a writer that runs elsewhere is fenced
-by it, reads what the store holds, and goes on.
+Records by the key are dropped. A record by another key that counted erased events is computed again
+from the events that stay, so archive and records agree. The commit expects the progress of the
+partition, as a partition writer's does: a writer that runs elsewhere is fenced by it, reads what
+the store holds, and goes on.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ _ATTEMPTS = 20  # each finds again what to erase
 
 @dataclass(frozen=True)
 class StreamMatches:
-    """What a partition holds of a key: rows by place, the changes that remove them, and tokens of the ids of erased change images."""
+    """What a partition holds of a key: rows by place, the changes that remove them, and tokens of
+    the ids of erased change images.
+    """
 
     rows: Mapping[str, int]
     changes: Mapping[bytes, bytes | None]
@@ -57,11 +61,18 @@ class StreamState:
     """What an online store holds of one partition of a source's stream.
 
     Args:
-        writer: the partition writer. key: what to erase. folder: where the archive is; None where none is kept.
+        writer: the partition writer. key: what to erase. folder: where the archive is; None where
+            none is kept.
         tokens: of the ids of change images that an earlier run found.
     """
 
-    def __init__(self, writer: PartitionWriter, key: ErasedKey, folder: Path | None, tokens: frozenset[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        writer: PartitionWriter,
+        key: ErasedKey,
+        folder: Path | None,
+        tokens: frozenset[bytes] = frozenset(),
+    ) -> None:
         self.writer, self.key, self.folder, self.store = writer, key, folder, writer.store
         self.acceptance: Acceptance = writer.acceptance
         self.stream = StreamRows(self.acceptance, key)
@@ -73,14 +84,23 @@ class StreamState:
         changes: dict[bytes, bytes | None] = {}
         if self.writer.corrections is None:
             by_view = {tiles.view: self._sections(tiles) for tiles in self.acceptance.tiles}
-            by_key = {record_key for view, parts in by_view.items() if self.key.columns <= set(view.keys) for record_key in parts}
-            changes |= {**self._records(by_view), **dict.fromkeys(by_key)}  # whole, with what earlier definitions left there
+            by_key = {
+                record_key
+                for view, parts in by_view.items()
+                if self.key.columns <= set(view.keys)
+                for record_key in parts
+            }
+            # whole, with what earlier definitions left there
+            changes |= {**self._records(by_view), **dict.fromkeys(by_key)}
             for view, parts in by_view.items():
                 rows[f"online records of {view.name}"] += sum(not part for part in parts.values())
         else:
             found_images = self._images()
             changes |= found_images
-            rows["change images"] += sum(key.startswith(keyspace.IMAGE) and value is None for key, value in found_images.items())
+            rows["change images"] += sum(
+                key.startswith(keyspace.IMAGE) and value is None
+                for key, value in found_images.items()
+            )
         changes |= self._held(rows)
         changes |= self._ids(rows)
         unread = 0
@@ -89,9 +109,20 @@ class StreamState:
             changes |= blocks
             unread += lost
         if changes or any(mask.any() for _, mask in self.archived):
-            # a process that fills views from the archive is fenced, and restarts with the remaining rows
-            changes = {keyspace.filling(self.writer.source.name, self.writer.partition): secrets.token_bytes(16), **changes}
-        return StreamMatches(+rows, changes, frozenset(self.tokens) if self.writer.corrections is not None else frozenset(), unread)
+            # a process that fills views from the archive is fenced, and restarts with the remaining
+            # rows
+            changes = {
+                keyspace.filling(
+                    self.writer.source.name, self.writer.partition
+                ): secrets.token_bytes(16),
+                **changes,
+            }
+        return StreamMatches(
+            +rows,
+            changes,
+            frozenset(self.tokens) if self.writer.corrections is not None else frozenset(),
+            unread,
+        )
 
     def erase(self) -> StreamMatches:
         """Remove the matches.
@@ -105,18 +136,22 @@ class StreamState:
                 self._commit(matches)
             except LostError:
                 raise
-            except FencedError:  # the writer of the partition was first: what was found is out of date
+            except FencedError:
+                # the writer of the partition was first: what was found is out of date
                 self.writer.load()
                 for cached in ("archived", "tokens"):
                     self.__dict__.pop(cached, None)
                 continue
             return matches
         raise FencedError(
-            f"the stream of source {self.writer.source.name!r} is written too often to be erased from; stop `headwater ingest`"
+            f"the stream of source {self.writer.source.name!r} is written too often to be erased "
+            "from; stop `headwater ingest`"
         )
 
     def _commit(self, matches: StreamMatches) -> None:
-        """Write the changes in their order, some at a time, each time with the progress, so that other writers are fenced."""
+        """Write the changes in their order, some at a time, each time with the progress, so that
+        other writers are fenced.
+        """
         writer, pairs = self.writer, iter(matches.changes.items())
         progress, erased = writer.progress, sum(int(mask.sum()) for _, mask in self.archived)
         encoded = writer.state.encoded
@@ -136,17 +171,23 @@ class StreamState:
 
     # ------------------------------------------------------------ records
 
-    def _records(self, by_view: Mapping[FeatureView, Mapping[bytes, bytes]]) -> dict[bytes, bytes | None]:
+    def _records(
+        self, by_view: Mapping[FeatureView, Mapping[bytes, bytes]]
+    ) -> dict[bytes, bytes | None]:
         """The records with the sections that views are to have."""
         places = sorted({key for parts in by_view.values() for key in parts})
         records = dict(zip(places, self.store.get(places), strict=True)) if places else {}
         for view, parts in by_view.items():
             for key, new_section in parts.items():
-                records[key] = with_section(records[key], view.tiles_fingerprint, new_section) or None
+                records[key] = (
+                    with_section(records[key], view.tiles_fingerprint, new_section) or None
+                )
         return records
 
     def _sections(self, tiles: ViewTiles) -> dict[bytes, bytes]:
-        """A view's sections without the key, by the place of the record: computed again, or empty."""
+        """A view's sections without the key, by the place of the record: computed again, or
+        empty.
+        """
         view = tiles.view
         if read_part(self.store, view.tiles_fingerprint, self.writer.partition) is None:
             return {}
@@ -174,17 +215,35 @@ class StreamState:
         exact = self.key.bytes_of(view.keys, dtypes)
         if set(view.keys) == self.key.columns:
             record_key = None if exact is None else self._record_key(tiles, exact)
-            return [record_key] if record_key and section(self.store.get([record_key])[0], view.tiles_fingerprint) else []
+            return (
+                [record_key]
+                if record_key and section(self.store.get([record_key])[0], view.tiles_fingerprint)
+                else []
+            )
         begin = keyspace.records(view.record_group)
         end = b"" if self.writer.partition is None else b"\0" + self.writer.partition.encode()
-        scanned = [record_key for record_key, _ in stored_sections(self.store, view) if record_key.endswith(end)]
-        by_values = {p for p in scanned if self.key.is_row(spelt(p[len(begin) : len(p) - len(end)], dtypes), dtypes)}
-        exactly = {self._record_key(tiles, key) for key in self._keys_of_erased(tiles)}  # also those that are too long to be read
+        scanned = [
+            record_key
+            for record_key, _ in stored_sections(self.store, view)
+            if record_key.endswith(end)
+        ]
+        by_values = {
+            p
+            for p in scanned
+            if self.key.is_row(spelt(p[len(begin) : len(p) - len(end)], dtypes), dtypes)
+        }
+        # also those that are too long to be read
+        exactly = {self._record_key(tiles, key) for key in self._keys_of_erased(tiles)}
         return sorted(by_values | (exactly & set(scanned)))
 
     def _keys_of_erased(self, tiles: ViewTiles) -> set[bytes]:
         """The keys of a view that erased events have."""
-        return {key for events, mask in self._past(tiles) if mask.any() for key in self._keyed(tiles, events.filter(pl.Series(mask)))[1]}
+        return {
+            key
+            for events, mask in self._past(tiles)
+            if mask.any()
+            for key in self._keyed(tiles, events.filter(pl.Series(mask)))[1]
+        }
 
     def _record_key(self, tiles: ViewTiles, key: bytes) -> bytes:
         return keyspace.record(tiles.view.record_group, key, self.writer.partition)
@@ -194,29 +253,45 @@ class StreamState:
         return self.writer.progress.sequence
 
     def _past(self, tiles: ViewTiles) -> Iterator[tuple[pl.DataFrame, Bool]]:
-        """The events that a view's records may hold, from the archive and the history before the stream; and which of them have the key."""
+        """The events that a view's records may hold, from the archive and the history before the
+        stream; and which of them have the key.
+        """
         for read, mask in self.archived:
             events = self.acceptance.events_of(self._columns(read()))
             yield events, mask[events[ROW].to_numpy()]
         begun = self.store.get([keyspace.begun(self.writer.source.name)])[0]
         start = None if begun is None else msgspec.msgpack.decode(begun, type=StreamStart)
-        if start is not None and start.partition == self.writer.partition and self.writer.source.history is not None:
+        if (
+            start is not None
+            and start.partition == self.writer.partition
+            and self.writer.source.history is not None
+        ):
             past = history_before(tiles.view, None, start.until, self.key.columns)
             yield past, self.key.matches(past)
 
     @cached_property
     def archived(self) -> list[tuple[Callable[[], pl.DataFrame], Bool]]:
-        """What reads each part of the archive, in files and not yet, and which of its rows have the key."""
+        """What reads each part of the archive, in files and not yet, and which of its rows have the
+        key.
+        """
         return self._archived(self.writer.partition)
 
     def _archived(self, partition: str | None) -> list[tuple[Callable[[], pl.DataFrame], Bool]]:
         if self.folder is None:
             return []
-        roller = Roller(self.store, keyspace.ARCHIVE, self.folder / FOLDERS[keyspace.ARCHIVE], self.writer.source.name, partition)
+        roller = Roller(
+            self.store,
+            keyspace.ARCHIVE,
+            self.folder / FOLDERS[keyspace.ARCHIVE],
+            self.writer.source.name,
+            partition,
+        )
         return [(read, self.stream.matches(read())) for read in roller.parts()]
 
     def _erased_rows(self) -> Iterator[pl.DataFrame]:
-        """The rows of the archive and the held ones that have the key, by the columns of the stream."""
+        """The rows of the archive and the held ones that have the key, by the columns of the
+        stream.
+        """
         for read, mask in self.archived:
             if mask.any():
                 yield self._columns(read().filter(pl.Series(mask)))
@@ -227,10 +302,15 @@ class StreamState:
     def _columns(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows by the columns of the stream, null for one that they were written without."""
         schema = self.acceptance.schema
-        return rows.select(pl.col(name) if name in rows.columns else pl.lit(None, dtype).alias(name) for name, dtype in schema.items())
+        return rows.select(
+            pl.col(name) if name in rows.columns else pl.lit(None, dtype).alias(name)
+            for name, dtype in schema.items()
+        )
 
     def _ids_of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The ids that rows have, with their places among them; the source's filter does not matter."""
+        """The ids that rows have, with their places among them; the source's filter does not
+        matter.
+        """
         whole = replace(self.acceptance, source=replace(self.writer.source, filter=None))
         return whole.events_of(rows).select(ROW, IDENT).drop_nulls()
 
@@ -243,13 +323,19 @@ class StreamState:
 
     @cached_property
     def tokens(self) -> set[bytes]:
-        """What stands for the ids of events that an image gives the key: in the store, in the archive, or found by an earlier run."""
+        """What stands for the ids of events that an image gives the key: in the store, in the
+        archive, or found by an earlier run.
+        """
         assert self.writer.corrections is not None
         erased_tokens = set(self.known_tokens)
         for rows in self._erased_rows():
             erased_tokens |= set(tokens_of(self._ids_of(rows)[IDENT]))
         schema = self.writer.corrections.schema
-        erased_tokens |= {token for token, entry in self._entries() if self.key.matches(kept.frame_of(entry.images, schema)).any()}
+        erased_tokens |= {
+            token
+            for token, entry in self._entries()
+            if self.key.matches(kept.frame_of(entry.images, schema)).any()
+        }
         return erased_tokens
 
     def _entries(self) -> Iterator[tuple[bytes, kept.EventImages]]:
@@ -268,10 +354,16 @@ class StreamState:
         changes: dict[bytes, bytes | None] = {}
         by_view: dict[FeatureView, dict[bytes, bytes]] = {}
         for due_key, value in self.store.scan(keyspace.DUE + keyspace.name(self.writer.name)):
-            left = [t for n in range(0, len(value), kept.TOKEN) if (t := value[n : n + kept.TOKEN]) not in self.tokens]
+            left = [
+                t
+                for n in range(0, len(value), kept.TOKEN)
+                if (t := value[n : n + kept.TOKEN]) not in self.tokens
+            ]
             if len(left) * kept.TOKEN < len(value):
                 changes[due_key] = b"".join(left) or None
-        holding = {token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0}
+        holding = {
+            token: entry.images[entry.holds] for token, entry in entries.items() if entry.holds >= 0
+        }
         gone = kept.frame_of(list(holding.values()), corrections.schema)
         for tiles in self.acceptance.tiles:
             changes |= dict.fromkeys(corrections.places(tiles, gone, list(holding)))
@@ -290,16 +382,22 @@ class StreamState:
         def fetch(keys: list[bytes]) -> list[bytes]:
             return [records[key] for key in keys]
 
-        entries = (entry.images[entry.holds] for token, entry in self._entries() if token not in self.tokens and entry.holds >= 0)
+        entries = (
+            entry.images[entry.holds]
+            for token, entry in self._entries()
+            if token not in self.tokens and entry.holds >= 0
+        )
         while images := list(islice(entries, _ROWS)):
-            events = kept.frame_of(images, corrections.schema).filter(pl.col(TIME) < self.writer.progress.at)
+            events = kept.frame_of(images, corrections.schema).filter(
+                pl.col(TIME) < self.writer.progress.at
+            )
             keyed, keys = self._keyed(tiles, events)
             mine = keyed.filter(pl.Series([key in wanted for key in keys], dtype=pl.Boolean))
             if mine.height:
                 records.update(tiles.update(mine, self.writer.progress.at, self._through, fetch))
         return {self._record_key(tiles, key): record for key, record in records.items()}
 
-    # ------------------------------------------------------------ held events, ids, rows that wait for files
+    # ---------------------------------------- held events, ids, rows that wait for files
 
     def _held(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
         changes: dict[bytes, bytes | None] = {}
@@ -308,28 +406,44 @@ class StreamState:
             mask = self.stream.matches(held)
             if mask.any():
                 rows["held events"] += int(mask.sum())
-                changes[block_key] = frame_codec.encoded(held.filter(pl.Series(~mask))) if not mask.all() else None
+                changes[block_key] = (
+                    frame_codec.encoded(held.filter(pl.Series(~mask))) if not mask.all() else None
+                )
         return changes
 
     def _ids(self, rows: Counter[str]) -> dict[bytes, bytes | None]:
-        """The ids of accepted events without those of erased ones: an event that is sent again counts as new."""
+        """The ids of accepted events without those of erased ones: an event that is sent again
+        counts as new.
+        """
         if self.writer.source.id_field is None or self.writer.corrections is not None:
             return {}
         parts = [ids for rows in self._erased_rows() if (ids := self._ids_of(rows)[IDENT]).len()]
-        gone = {pair for ids in parts for pair in zip(*(word.tolist() for word in words(ids)), strict=True)}
+        gone = {
+            pair
+            for ids in parts
+            for pair in zip(*(word.tolist() for word in words(ids)), strict=True)
+        }
         if not gone:
             return {}
         changes: dict[bytes, bytes | None] = {}
         for block_key, value in self.store.scan(keyspace.IDS + keyspace.name(self.writer.name)):
             block = np.frombuffer(value, np.int64).reshape(-1, WIDTH)
-            mine = np.array([pair in gone for pair in zip(block[:, 0].tolist(), block[:, 1].tolist(), strict=True)], np.bool_)
+            mine = np.array(
+                [
+                    pair in gone
+                    for pair in zip(block[:, 0].tolist(), block[:, 1].tolist(), strict=True)
+                ],
+                np.bool_,
+            )
             if mine.any():
                 rows["ids"] += int(mine.sum())
                 changes[block_key] = block[~mine].tobytes() or None
         return changes
 
     def _blocks(self, space: bytes, rows: Counter[str]) -> tuple[dict[bytes, bytes | None], int]:
-        """What waits for the files of a space without the rows of the key; and how many payloads could not be read."""
+        """What waits for the files of a space without the rows of the key; and how many payloads
+        could not be read.
+        """
         changes: dict[bytes, bytes | None] = {}
         unread = 0
         for block_key, value in self.store.scan(space + keyspace.name(self.writer.name)):
@@ -338,15 +452,24 @@ class StreamState:
             unread += lost
             if mask.any():
                 rows[FOLDERS[space]] += int(mask.sum())
-                changes[block_key] = frame_codec.encoded(block.filter(pl.Series(~mask))) if not mask.all() else None
+                changes[block_key] = (
+                    frame_codec.encoded(block.filter(pl.Series(~mask))) if not mask.all() else None
+                )
         return changes, unread
 
     def rows_of(self, space: bytes, rows: pl.DataFrame) -> tuple[Bool, int]:
-        """Which rows of the archive, of filtered rows or of dead letters have the key; and how many payloads could not be read."""
+        """Which rows of the archive, of filtered rows or of dead letters have the key; and how many
+        payloads could not be read.
+        """
         if space == keyspace.DEAD:
             return self.stream.payloads(rows["payload"].to_list())
         mask = self.stream.matches(rows)
-        if self.writer.corrections is not None and space == keyspace.ARCHIVE and self.tokens and rows.height:
+        if (
+            self.writer.corrections is not None
+            and space == keyspace.ARCHIVE
+            and self.tokens
+            and rows.height
+        ):
             ids = self._ids_of(self._columns(rows))
             mine = [token in self.tokens for token in tokens_of(ids[IDENT])]
             mask[ids[ROW].to_numpy()[np.array(mine, np.bool_)]] = True
@@ -354,11 +477,15 @@ class StreamState:
 
 
 def partitions(store: OnlineStore, source: str) -> list[str | None]:
-    """The partitions that a store holds of a source's stream; None alone where one writer has all of it."""
+    """The partitions that a store holds of a source's stream; None alone where one writer has all
+    of it.
+    """
     return [name.decode() or None for name in progresses(store, source)]
 
 
-def _until(pairs: Iterator[tuple[bytes, bytes | None]], size: int) -> Iterator[tuple[bytes, bytes | None]]:
+def _until(
+    pairs: Iterator[tuple[bytes, bytes | None]], size: int
+) -> Iterator[tuple[bytes, bytes | None]]:
     """The next pairs, of so many bytes together at least, where there are so many."""
     total = 0
     while total < size and (pair := next(pairs, None)) is not None:

@@ -1,4 +1,6 @@
-"""Which rows name a key: rows of a source's stream, payloads, requests that were served, stored keys."""
+"""Which rows name a key: rows of a source's stream, payloads, requests that were served, stored
+keys.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,19 @@ class ErasedKey:
         return ErasedKey({names[column]: text for column, text in self.texts.items()})
 
     def values(self, dtypes: Mapping[str, pl.DataType]) -> dict[str, object] | None:
-        """The values in the types of some columns; None where a column is missing or cannot hold its value."""
-        typed_values = {name: typed(text, _of_key(dtypes[name])) for name, text in self.texts.items() if name in dtypes}
-        return typed_values if len(typed_values) == len(self.texts) and None not in typed_values.values() else None
+        """The values in the types of some columns; None where a column is missing or cannot hold
+        its value.
+        """
+        typed_values = {
+            name: typed(text, _of_key(dtypes[name]))
+            for name, text in self.texts.items()
+            if name in dtypes
+        }
+        return (
+            typed_values
+            if len(typed_values) == len(self.texts) and None not in typed_values.values()
+            else None
+        )
 
     def matches(self, frame: pl.DataFrame) -> Bool:
         """Which rows of a frame have the key, bool (rows)."""
@@ -50,7 +62,9 @@ class ErasedKey:
         if values is None:
             return np.zeros(frame.height, np.bool_)
         has_key = frame.select(
-            pl.all_horizontal(_equals(name, frame.schema[name], value) for name, value in values.items()).fill_null(value=False)
+            pl.all_horizontal(
+                _equals(name, frame.schema[name], value) for name, value in values.items()
+            ).fill_null(value=False)
         )
         return has_key.to_series().to_numpy()
 
@@ -61,14 +75,18 @@ class ErasedKey:
     def is_row(self, row: Mapping[str, object], dtypes: Mapping[str, pl.DataType]) -> bool:
         """Whether a row of values of these types has the key."""
         values = self.values(dtypes)
-        return values is not None and all(value in _elements(row.get(name)) for name, value in values.items())
+        return values is not None and all(
+            value in _elements(row.get(name)) for name, value in values.items()
+        )
 
     def bytes_of(self, keys: Sequence[str], dtypes: Mapping[str, pl.DataType]) -> bytes | None:
         """The stored key of a view by exactly these columns; None where it cannot be one."""
         values = self.values({name: dtypes[name] for name in keys if name in dtypes})
         if values is None or set(keys) != self.columns:
             return None
-        return key_bytes(pl.DataFrame([pl.Series(name, [values[name]], dtypes[name]) for name in keys]))[0]
+        return key_bytes(
+            pl.DataFrame([pl.Series(name, [values[name]], dtypes[name]) for name in keys])
+        )[0]
 
 
 def as_text(value: object) -> str:
@@ -79,9 +97,18 @@ def as_text(value: object) -> str:
 
 
 def any_matches(keys: Iterable[ErasedKey], frame: pl.DataFrame) -> Bool:
-    """Which rows have one of several keys, or one whose column was renamed because a feature has its name; bool (rows)."""
-    renamed_columns = {name: f"{PREFIX}given_{name}" for key in keys for name in key.texts if f"{PREFIX}given_{name}" in frame.columns}
-    named = [key.renamed({name: renamed_columns.get(name, name) for name in key.texts}) for key in keys]
+    """Which rows have one of several keys, or one whose column was renamed because a feature has
+    its name; bool (rows).
+    """
+    renamed_columns = {
+        name: f"{PREFIX}given_{name}"
+        for key in keys
+        for name in key.texts
+        if f"{PREFIX}given_{name}" in frame.columns
+    }
+    named = [
+        key.renamed({name: renamed_columns.get(name, name) for name in key.texts}) for key in keys
+    ]
     return reduce(or_, (key.matches(frame) for key in named), np.zeros(frame.height, np.bool_))
 
 
@@ -99,20 +126,31 @@ class StreamRows:
     def can_have_it(self) -> bool:
         """Whether the source has the key's columns, of types that can hold its values."""
         try:
-            return self.key.values(self._keys(pl.DataFrame(schema=self.acceptance.schema)).schema) is not None
+            return (
+                self.key.values(self._keys(pl.DataFrame(schema=self.acceptance.schema)).schema)
+                is not None
+            )
         except DataError:
             return False
 
     def matches(self, rows: pl.DataFrame) -> Bool:
-        """Which rows of the stream, such as those of an archive, have the key; bool (rows). The source's filter does not matter."""
-        lacking = [pl.lit(None, dtype).alias(name) for name, dtype in self.acceptance.schema.items() if name not in rows.columns]
+        """Which rows of the stream, such as those of an archive, have the key; bool (rows). The
+        source's filter does not matter.
+        """
+        lacking = [
+            pl.lit(None, dtype).alias(name)
+            for name, dtype in self.acceptance.schema.items()
+            if name not in rows.columns
+        ]
         key_rows = self._keys(rows.with_columns(lacking) if lacking else rows)
         mask = np.zeros(rows.height, np.bool_)
         mask[key_rows[ROW].to_numpy()] = self.key.matches(key_rows.drop(ROW))
         return mask
 
     def payloads(self, payloads: Sequence[bytes | None]) -> tuple[Bool, int]:
-        """Which payloads have the key, bool (payloads); and how many can be read neither as the stream's format nor as JSON."""
+        """Which payloads have the key, bool (payloads); and how many can be read neither as the
+        stream's format nor as JSON.
+        """
         decoded = self.acceptance.decode(payloads)
         mask = np.zeros(len(payloads), np.bool_)
         mask[decoded.rows] = self.matches(decoded.frame) if decoded.frame.height else False
@@ -125,10 +163,14 @@ class StreamRows:
         return mask, unread
 
     def _keys(self, rows: pl.DataFrame) -> pl.DataFrame:
-        source = replace(self.acceptance.source, filter=None, history=Frame(rows.with_row_index(ROW)))
-        return collect(arrived(source, sorted(self.key.columns), [], [ROW]), f"source {source.name!r}", held=True).select(
-            *sorted(self.key.columns), pl.col(ROW).cast(pl.Int64)
+        source = replace(
+            self.acceptance.source, filter=None, history=Frame(rows.with_row_index(ROW))
         )
+        return collect(
+            arrived(source, sorted(self.key.columns), [], [ROW]),
+            f"source {source.name!r}",
+            held=True,
+        ).select(*sorted(self.key.columns), pl.col(ROW).cast(pl.Int64))
 
 
 def _of_key(dtype: pl.DataType) -> pl.DataType:

@@ -1,9 +1,11 @@
-"""The receipt of an erasure, which is also its journal: each step is recorded before the next, so a killed erasure can be resumed.
+"""The receipt of an erasure, which is also its journal: each step is recorded before the next, so a
+killed erasure can be resumed.
 
     FOLDER/erasures/20240501T120000Z-1f2e3d4c.json
 
-It holds no value of the key, only its HMAC. The secret of that is in `erasures/secret`: with a receipt alone the key cannot be found by
-trying values, and the operator can show that a receipt is of a key.
+It holds no value of the key, only its HMAC. The secret of that is in `erasures/secret`: with a
+receipt alone the key cannot be found by trying values, and the operator can show that a receipt is
+of a key.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ _FORMAT: Final = 1
 
 
 class RewrittenFile(msgspec.Struct):
-    """A file or object that rows were removed from: path or URL, what it is part of, how many rows, SHA-256 before and after."""
+    """A file or object that rows were removed from: path or URL, what it is part of, how many rows,
+    SHA-256 before and after.
+    """
 
     path: str
     place: str
@@ -49,7 +53,9 @@ class NotSearched(msgspec.Struct, frozen=True):
 
 
 class MarkedManifest(msgspec.Struct, frozen=True):
-    """The manifest of a training set that was made of erased data; rows: of the key in the training set, which stays as it is."""
+    """The manifest of a training set that was made of erased data; rows: of the key in the training
+    set, which stays as it is.
+    """
 
     path: str
     rows: int
@@ -59,7 +65,8 @@ class Receipt(msgspec.Struct):
     """What was asked, what was removed, and what could not be searched.
 
     path: of the receipt's file, None for a dry run.
-    columns: of the key. key_hash: HMAC-SHA256 of the key with the secret of the folder; "" of a dry run. rows: removed, by place.
+    columns: of the key. key_hash: HMAC-SHA256 of the key with the secret of the folder; "" of a dry
+    run. rows: removed, by place.
     finished_at: None until all is done.
     done: the steps that are finished. pending: what the steps to come need, removed at the end.
     """
@@ -95,7 +102,9 @@ class ErasureJournal:
     path: Path | None
 
     @staticmethod
-    def begin(project: str, key: Mapping[str, str], store: str, folder: Path, *, dry_run: bool) -> ErasureJournal:
+    def begin(
+        project: str, key: Mapping[str, str], store: str, folder: Path, *, dry_run: bool
+    ) -> ErasureJournal:
         """The journal of an unfinished erasure of this key from this store, or a new one.
 
         Raises:
@@ -105,7 +114,11 @@ class ErasureJournal:
         key_hash = "" if dry_run else _hash(_secret(erasures), key)
         for path in sorted(erasures.glob("*.json")) if not dry_run else ():
             receipt = read_receipt(path)
-            if receipt.finished_at is None and receipt.store == store and receipt.key_hash == key_hash:
+            if (
+                receipt.finished_at is None
+                and receipt.store == store
+                and receipt.key_hash == key_hash
+            ):
                 return ErasureJournal(receipt, path)
         now = clock.now()
         receipt = Receipt(
@@ -117,7 +130,10 @@ class ErasureJournal:
             store=store,
             folder=str(folder.absolute()),
         )
-        journal = ErasureJournal(receipt, None if dry_run else erasures / f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json")
+        journal = ErasureJournal(
+            receipt,
+            None if dry_run else erasures / f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.json",
+        )
         if journal.path is not None:
             receipt.path = str(journal.path.absolute())
             journal.save()
@@ -146,7 +162,8 @@ class ErasureJournal:
             sync(self.path.parent)
         except OSError as error:
             raise StoreError(
-                f"the receipt {self.path} cannot be written: {error.strerror}; make room, and run the same command again"
+                f"the receipt {self.path} cannot be written: {error.strerror}; make room, and run "
+                "the same command again"
             ) from error
 
     def is_done(self, step: str) -> bool:
@@ -184,8 +201,11 @@ class ErasureJournal:
         self.save()
         return every
 
-    def rewrite(self, path: Path, place: str, removed: int, write: Callable[[IO[bytes]], object]) -> None:
-        """Replace a file by one with the rows that stay, as `write` writes them, and note it; a kill leaves the old file or the new.
+    def rewrite(
+        self, path: Path, place: str, removed: int, write: Callable[[IO[bytes]], object]
+    ) -> None:
+        """Replace a file by one with the rows that stay, as `write` writes them, and note it; a
+        kill leaves the old file or the new.
 
         Raises:
             StoreError: it cannot be written.
@@ -205,7 +225,10 @@ class ErasureJournal:
             draft.replace(path)
             sync(path.parent)
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}; make room, and run the same command again") from error
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}; make room, and run the same command "
+                "again"
+            ) from error
 
     def rewrite_object(self, url: str, place: str, removed: int, body: bytes) -> None:
         """Replace an object of the archive, and note it; a kill leaves the old object or the new.
@@ -216,18 +239,28 @@ class ErasureJournal:
         before = _digest_of_object(url)
         if before is None:
             return  # ingestion has removed it, since its day is over
-        self.receipt.files.append(RewrittenFile(url, place, removed, before, hashlib.sha256(body).hexdigest()))
+        self.receipt.files.append(
+            RewrittenFile(url, place, removed, before, hashlib.sha256(body).hexdigest())
+        )
         if self.path is not None:
             self.save()
             put(url, body)
 
     def forget_unreplaced(self) -> None:
-        """Forget the file that a killed process noted and did not replace: it is still to be rewritten."""
+        """Forget the file that a killed process noted and did not replace: it is still to be
+        rewritten.
+        """
         files = self.receipt.files
         if not files:
             return
         path = files[-1].path
-        digest = _digest_of_object(path) if "://" in path else digest_of_file(Path(path)) if Path(path).is_file() else None
+        digest = (
+            _digest_of_object(path)
+            if "://" in path
+            else digest_of_file(Path(path))
+            if Path(path).is_file()
+            else None
+        )
         if digest is not None and digest != files[-1].after:
             files.pop()
             self.save()
@@ -246,7 +279,10 @@ def read_receipt(path: Path) -> Receipt:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Receipt)
     except (OSError, msgspec.DecodeError) as error:
-        raise StoreError(f"{path} is not a receipt of an erasure: {error}; move it elsewhere, and run the same command again") from error
+        raise StoreError(
+            f"{path} is not a receipt of an erasure: {error}; move it elsewhere, and run the same "
+            "command again"
+        ) from error
 
 
 def digest_of_file(path: Path) -> str:
@@ -278,7 +314,10 @@ def _secret(erasures: Path) -> bytes:
             sync(erasures)
         return path.read_bytes()
     except OSError as error:
-        raise StoreError(f"the secret of the receipts, {path}, cannot be read or written: {error.strerror or error}") from error
+        raise StoreError(
+            f"the secret of the receipts, {path}, cannot be read or written: "
+            f"{error.strerror or error}"
+        ) from error
 
 
 def _hash(secret: bytes, key: Mapping[str, str]) -> str:

@@ -1,4 +1,6 @@
-"""Merge change images per event: the current version, the version before, and when each version ended."""
+"""Merge change images per event: the current version, the version before, and when each version
+ended.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ ANOTHER = "__another"
 class MergedImages:
     """Merged change images of some events: first the stored ones, then the new ones; n together.
 
-    event: int64 (n), the index of each image's event, from 0. last: bool (n), the images of their event's last known time, without
-    duplicates. duplicate: bool (n), equal to an image before it. older: bool (n), new images known before the stored ones.
-    before, after: int64 (events), the image in force before, and the one in force now; -1 where none is.
+    event: int64 (n), the index of each image's event, from 0. last: bool (n), the images of their
+    event's last known time, without duplicates. duplicate: bool (n), equal to an image before it.
+    older: bool (n), new images known before the stored ones. before, after: int64 (events), the
+    image in force before, and the one in force now; -1 where none is.
     changed: bool (events), whether the two differ.
     """
 
@@ -37,11 +40,19 @@ class MergedImages:
     changed: Bool
 
 
-def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, read: Sequence[str] | None = None) -> MergedImages:
-    """Merge change images per event, as history is read: the images with the latest known time win, in any order.
+def folded(
+    held: pl.DataFrame,
+    holds: Bool,
+    came: pl.DataFrame,
+    source: Source,
+    read: Sequence[str] | None = None,
+) -> MergedImages:
+    """Merge change images per event, as history is read: the images with the latest known time win,
+    in any order.
 
     Args:
-        held: of each event the images of the last time known of it: keys, columns, TIME, IDENT, KNOWN, BEFORE.
+        held: of each event the images of the last time known of it: keys, columns, TIME, IDENT,
+            KNOWN, BEFORE.
         holds: bool (held), which of them say what holds.
         came: more images, of the same columns.
         source: whose.
@@ -55,7 +66,9 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, 
     images = compared(both.drop(BEFORE), source, before=before)
     event, known, tie_order, content = images.ident, images.known, images.tie_order, images.content
     says = content if read is None else compared(both.drop(BEFORE), source, read=read).content
-    statements = pl.DataFrame({"event": event, "known": known, "before": before, "content": content})
+    statements = pl.DataFrame(
+        {"event": event, "known": known, "before": before, "content": content}
+    )
     duplicate = ~statements.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
     newest_held = np.full(int(event.max()) + 1, np.iinfo(np.int64).min)
     np.maximum.at(newest_held, event[~fresh], known[~fresh])
@@ -64,14 +77,21 @@ def folded(held: pl.DataFrame, holds: Bool, came: pl.DataFrame, source: Source, 
     last = (known == newest[event]) & ~duplicate
     latest_rows = np.flatnonzero(last)
     begun, gone, _ = versions(
-        event[latest_rows], known[latest_rows], before[latest_rows], tie_order[latest_rows], content[latest_rows], content[latest_rows]
+        event[latest_rows],
+        known[latest_rows],
+        before[latest_rows],
+        tie_order[latest_rows],
+        content[latest_rows],
+        content[latest_rows],
     )
     now = latest_rows[begun & (gone == LASTS)]
     was, after = np.full(len(newest), -1), np.full(len(newest), -1)
     was[event[: held.height][holds]] = np.flatnonzero(holds)
     after[event[now]] = now
     changed = np.where((was >= 0) & (after >= 0), says[was] != says[after], was != after)
-    return MergedImages(event, last, duplicate, fresh & (known < newest_held[event]), was, after, changed)
+    return MergedImages(
+        event, last, duplicate, fresh & (known < newest_held[event]), was, after, changed
+    )
 
 
 def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
@@ -80,24 +100,37 @@ def versions_of(images: pl.DataFrame, source: Source) -> tuple[Bool, I64]:
         return np.empty(0, np.bool_), np.empty(0, np.int64)
     before = images[BEFORE].to_numpy()
     ties = compared(images.drop(BEFORE), source, before=before)
-    keep, gone, _ = versions(ties.ident, ties.known, before, ties.tie_order, ties.content, ties.content)
+    keep, gone, _ = versions(
+        ties.ident, ties.known, before, ties.tie_order, ties.content, ties.content
+    )
     return keep, gone
 
 
 def ended(images: pl.DataFrame, source: Source, order: str) -> pl.DataFrame:
-    """The versions of images that became known in this `order`, a column of int64, each with GONE: KNOWN of what took it back.
+    """The versions of images that became known in this `order`, a column of int64, each with GONE:
+    KNOWN of what took it back.
 
     Several values of the order may share one KNOWN. Versions without a time are left out.
     """
     keep, gone = versions_of(images.with_columns(pl.col(order).alias(KNOWN)).drop(order), source)
     ends = images.select(IDENT, pl.col(order), pl.col(KNOWN).alias(GONE)).unique()
-    versions = images.drop(order, BEFORE).with_columns(pl.Series(order, gone)).filter(pl.Series(keep) & pl.col(TIME).is_not_null())
-    return versions.join(ends, on=[IDENT, order], how="left").with_columns(pl.col(GONE).fill_null(LASTS)).drop(order)
+    versions = (
+        images.drop(order, BEFORE)
+        .with_columns(pl.Series(order, gone))
+        .filter(pl.Series(keep) & pl.col(TIME).is_not_null())
+    )
+    return (
+        versions.join(ends, on=[IDENT, order], how="left")
+        .with_columns(pl.col(GONE).fill_null(LASTS))
+        .drop(order)
+    )
 
 
 def followed(events: pl.DataFrame) -> pl.DataFrame:
     """Versions, with ANOTHER: whether another version of the event begins when this one is gone."""
-    begins = events.select(IDENT, pl.col(KNOWN).alias(GONE), pl.lit(value=True).alias(ANOTHER)).unique()
+    begins = events.select(
+        IDENT, pl.col(KNOWN).alias(GONE), pl.lit(value=True).alias(ANOTHER)
+    ).unique()
     marked = events.join(begins, on=[IDENT, GONE], how="left", maintain_order="left")
     return marked.with_columns(pl.col(ANOTHER).fill_null(value=False))
 

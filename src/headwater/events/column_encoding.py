@@ -24,7 +24,8 @@ _DIGITS: Final = 15  # significant ones, with which any two decimals are differe
 class ColumnEncoding:
     """The encoding of a source's column for the kernel, and back.
 
-    dtype: the polars dtype of the source's column. words: for strings, the sorted distinct strings that the codes number.
+    dtype: the polars dtype of the source's column. words: for strings, the sorted distinct strings
+    that the codes number.
     """
 
     dtype: pl.DataType
@@ -41,25 +42,39 @@ def check_values(series: pl.Series, subject: str) -> None:
     if dtype.is_float():
         infinite = 0 if _finite_sum(series) else int(series.is_infinite().sum())
         if infinite:
-            raise DataError(f"{subject} has {infinite} infinite values; filter them out, or replace them in the source's select")
+            raise DataError(
+                f"{subject} has {infinite} infinite values; filter them out, or replace them in "
+                "the source's select"
+            )
     elif is_wide(dtype):
         if (beyond := series.filter(beyond_int64(series))).len():
             raise DataError(
-                f"{subject} holds integers beyond int64, such as {beyond[0]}; cast it in the source's select, to a string where it is an id: "
+                f"{subject} holds integers beyond int64, such as {beyond[0]}; cast it in the "
+                "source's select, to a string where it is an id: "
                 f"pl.col({_column(series)!r}).cast(pl.String), else to Float64"
             )
-    elif not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        raise DataError(f"{subject} is {dtype}; features are computed from numbers, booleans, times and strings")
+    elif not (
+        dtype.is_numeric()
+        or dtype.is_temporal()
+        or dtype in (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)
+    ):
+        raise DataError(
+            f"{subject} is {dtype}; features are computed from numbers, booleans, times and strings"
+        )
 
 
 def is_whole(dtype: pl.DataType) -> bool:
-    """Whether values are integers, from which features are made in int64; decimals without a fraction are."""
+    """Whether values are integers, from which features are made in int64; decimals without a
+    fraction are.
+    """
     return dtype.is_integer() or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
 
 
 def is_wide(dtype: pl.DataType) -> bool:
     """Whether values are integers that may lie beyond int64."""
-    return is_whole(dtype) and (dtype in (pl.UInt64, pl.Int128, pl.UInt128) or isinstance(dtype, pl.Decimal))
+    return is_whole(dtype) and (
+        dtype in (pl.UInt64, pl.Int128, pl.UInt128) or isinstance(dtype, pl.Decimal)
+    )
 
 
 def beyond_int64(integers: pl.Series) -> pl.Series:
@@ -68,7 +83,8 @@ def beyond_int64(integers: pl.Series) -> pl.Series:
 
 
 def check_exact(function: str, series: pl.Series, subject: str) -> None:
-    """Refuse decimals that a float cannot tell from others, where a function gives or compares the values themselves.
+    """Refuse decimals that a float cannot tell from others, where a function gives or compares the
+    values themselves.
 
     Raises:
         DataError: a decimal of more than 15 significant digits.
@@ -78,8 +94,9 @@ def check_exact(function: str, series: pl.Series, subject: str) -> None:
     long = series.filter(beyond_float(series))
     if long.len():
         raise DataError(
-            f"{subject}: {function}() is exact, and holds decimals as floats, which have 15 digits: {long[0]} has more. Take the column as a "
-            f"string in the source's select, pl.col({_column(series)!r}).cast(pl.String), or as an integer of its least unit, "
+            f"{subject}: {function}() is exact, and holds decimals as floats, which have 15 "
+            f"digits: {long[0]} has more. Take the column as a string in the source's select, "
+            f"pl.col({_column(series)!r}).cast(pl.String), or as an integer of its least unit, "
             f"({_times(series)}).cast(pl.Int64)"
         )
 
@@ -94,34 +111,46 @@ def beyond_float(series: pl.Series) -> pl.Series:
     """Which values are decimals of more digits than a float tells apart."""
     if not isinstance(series.dtype, pl.Decimal) or series.dtype.scale == 0:
         return pl.Series([False]).new_from_index(0, len(series))
-    digits = series.to_physical().cast(pl.String).str.strip_chars_start("-").str.strip_chars_end("0")
+    digits = (
+        series.to_physical().cast(pl.String).str.strip_chars_start("-").str.strip_chars_end("0")
+    )
     return digits.str.len_chars().fill_null(0) > _DIGITS
 
 
 def _finite_sum(floats: pl.Series) -> bool:
-    """Whether the sum is finite, and so every value that is not null: one pass without an array of its own."""
+    """Whether the sum is finite, and so every value that is not null: one pass without an array of
+    its own.
+    """
     return math.isfinite(cast("float", floats.sum()))
 
 
 def encode(series: pl.Series) -> tuple[pl.Series, ColumnEncoding]:
-    """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn it back."""
+    """A column of checked values as Float64 or Int64 (nulls kept, NaN made null), and how to turn
+    it back.
+    """
     dtype = series.dtype
     if isinstance(dtype, pl.Decimal) and dtype.scale == 0:
         return series.cast(pl.Int64), ColumnEncoding(pl.Int64())
     if dtype.is_float() or dtype.is_decimal():
         floats = series.cast(pl.Float64)
-        return floats if _finite_sum(floats) else floats.fill_nan(None), ColumnEncoding(pl.Float64() if dtype.is_decimal() else dtype)
+        return floats if _finite_sum(floats) else floats.fill_nan(None), ColumnEncoding(
+            pl.Float64() if dtype.is_decimal() else dtype
+        )
     if dtype.is_integer() or dtype == pl.Boolean:
         return series.cast(pl.Int64), ColumnEncoding(dtype)
     if isinstance(dtype, pl.Datetime):
-        return series.dt.cast_time_unit("us").to_physical(), ColumnEncoding(pl.Datetime("us", dtype.time_zone))
+        return series.dt.cast_time_unit("us").to_physical(), ColumnEncoding(
+            pl.Datetime("us", dtype.time_zone)
+        )
     if dtype.is_temporal():
         return series.to_physical().cast(pl.Int64), ColumnEncoding(dtype)
     if dtype == pl.Null:
         return series.cast(pl.Float64), ColumnEncoding(pl.Float64())
     strings = series.cast(pl.String)
     words = strings.unique().drop_nulls().sort()
-    return strings.cast(pl.Enum(words)).to_physical().cast(pl.Int64), ColumnEncoding(pl.String(), words)
+    return strings.cast(pl.Enum(words)).to_physical().cast(pl.Int64), ColumnEncoding(
+        pl.String(), words
+    )
 
 
 def to_kernel(series: pl.Series) -> Column:
@@ -142,18 +171,23 @@ def check_accepts(function: str, dtype: pl.DataType, subject: str) -> None:
     number = dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)
     if accepts == "number" and not number:
         raise DataError(
-            f"{subject}: {function}() takes numbers or booleans, and the column is {dtype}; cast it in the source's select, or use last() or count()"
+            f"{subject}: {function}() takes numbers or booleans, and the column is {dtype}; cast "
+            "it in the source's select, or use last() or count()"
         )
     if accepts == "flag" and dtype not in (pl.Boolean, pl.Null):
         raise DataError(
-            f"{subject}: {function}() takes a column of booleans, and the column is {dtype}; make one in the source's select, such as "
-            "(pl.col('amount') > 0).alias('paid')"
+            f"{subject}: {function}() takes a column of booleans, and the column is {dtype}; make "
+            "one in the source's select, such as (pl.col('amount') > 0).alias('paid')"
         )
     if accepts == "time" and not isinstance(dtype, pl.Datetime):
-        raise DataError(f"{subject}: {function}(until=) takes a timestamp, and the column is {dtype}; make it one in the source's select")
+        raise DataError(
+            f"{subject}: {function}(until=) takes a timestamp, and the column is {dtype}; make it "
+            "one in the source's select"
+        )
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and accepts == "time":
         raise DataError(
-            f"{subject}: {function}(until=) takes a timestamp with a time zone, and the column has none; give the source timezone='UTC' (or the zone it is in)"
+            f"{subject}: {function}(until=) takes a timestamp with a time zone, and the column "
+            "has none; give the source timezone='UTC' (or the zone it is in)"
         )
 
 
@@ -161,8 +195,9 @@ def check_where(function: str, where: str, dtype: pl.DataType, subject: str) -> 
     """Refuse a `where=` that is not a column of booleans."""
     if dtype not in (pl.Boolean, pl.Null):
         raise DataError(
-            f"{subject}: where={where!r} of {function}() takes a column of booleans, and it is {dtype}; "
-            f"make one in the source's select, such as (pl.col({where!r}) > 0).alias('is_{where}')"
+            f"{subject}: where={where!r} of {function}() takes a column of booleans, and it is "
+            f"{dtype}; make one in the source's select, such as (pl.col({where!r}) > "
+            f"0).alias('is_{where}')"
         )
 
 
@@ -170,20 +205,38 @@ def feature_dtype(feature: Feature, schema: Mapping[str, pl.DataType]) -> pl.Dat
     """The dtype of a feature's values, from those of the source's columns.
 
     >>> import headwater as hw
-    >>> events = hw.Source("pay", timestamp_field="at", stream=hw.push(schema={"user": str, "amount": int, "at": int}))
-    >>> view = hw.FeatureView("user", source=events, keys=["user"], features=[hw.sum("amount"), hw.top_k("user", k=2)],
-    ...                       freshness=hw.streaming("2s"))
-    >>> [feature_dtype(feature, {"user": pl.String(), "amount": pl.Int32()}) for feature in view.outputs]
+    >>> events = hw.Source(
+    ...     "pay",
+    ...     timestamp_field="at",
+    ...     stream=hw.push(schema={"user": str, "amount": int, "at": int}),
+    ... )
+    >>> view = hw.FeatureView(
+    ...     "user",
+    ...     source=events,
+    ...     keys=["user"],
+    ...     features=[hw.sum("amount"), hw.top_k("user", k=2)],
+    ...     freshness=hw.streaming("2s"),
+    ... )
+    >>> [
+    ...     feature_dtype(feature, {"user": pl.String(), "amount": pl.Int32()})
+    ...     for feature in view.outputs
+    ... ]
     [Int64, List(String)]
     """
     entry, split = TABLE[feature.aggregation.function], feature.aggregation.secondary
     column = schema[feature.columns[feature.column]] if feature.columns else pl.Null()
     values = pl.Series([], dtype=column)
     of_sum = pl.Int64() if is_whole(column) or column == pl.Boolean else pl.Float64()
-    value_type = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(entry.definition.gives) or encode(values)[1].dtype
+    value_type = {"int": pl.Int64(), "float": pl.Float64(), "sum": of_sum}.get(
+        entry.definition.gives
+    ) or encode(values)[1].dtype
     if entry.definition.gives_list:
         value_type = pl.List(value_type)
-    return value_type if split is None else pl.Map(encode(pl.Series([], dtype=schema[split.column]))[1].dtype, value_type)
+    return (
+        value_type
+        if split is None
+        else pl.Map(encode(pl.Series([], dtype=schema[split.column]))[1].dtype, value_type)
+    )
 
 
 def check_secondary(values: pl.Series, subject: str) -> None:
@@ -194,11 +247,15 @@ def check_secondary(values: pl.Series, subject: str) -> None:
     """
     if values.dtype.is_decimal() and not is_whole(values.dtype):
         raise DataError(
-            f"{subject} is a secondary key and {values.dtype}, which features hold as a float; make it an integer of its least unit in the "
-            f"source's select, such as ({_times(values)}).cast(pl.Int64), or a string"
+            f"{subject} is a secondary key and {values.dtype}, which features hold as a float; "
+            "make it an integer of its least unit in the source's select, such as "
+            f"({_times(values)}).cast(pl.Int64), or a string"
         )
     if values.dtype.is_float() and values.null_count() + int(values.is_nan().sum()) < len(values):
-        raise DataError(f"{subject} is a secondary key and a float; floats that look equal may differ, so cast it to integers or strings")
+        raise DataError(
+            f"{subject} is a secondary key and a float; floats that look equal may differ, so "
+            "cast it to integers or strings"
+        )
 
 
 def _times(values: pl.Series) -> str:
@@ -211,8 +268,16 @@ def _column(values: pl.Series) -> str:
     return values.name.removeprefix("__v_")
 
 
-def decode(answers: Answers, function: str, coded: ColumnEncoding | None, name: str, secondary: ColumnEncoding | None = None) -> pl.Series:
-    """Answers as the polars series that users see; `coded` is of the function's column, `secondary` of the keys of maps."""
+def decode(
+    answers: Answers,
+    function: str,
+    coded: ColumnEncoding | None,
+    name: str,
+    secondary: ColumnEncoding | None = None,
+) -> pl.Series:
+    """Answers as the polars series that users see; `coded` is of the function's column, `secondary`
+    of the keys of maps.
+    """
     if isinstance(answers, ListColumn):
         return _lists(answers, function, coded, name, secondary)
     series = pl.Series(name, answers.values)
@@ -221,25 +286,44 @@ def decode(answers: Answers, function: str, coded: ColumnEncoding | None, name: 
     return _meant(series, coded) if TABLE[function].definition.gives == "same" else series
 
 
-def _lists(lists: ListColumn, function: str, coded: ColumnEncoding | None, name: str, secondary: ColumnEncoding | None) -> pl.Series:
-    """Every list (or map) once, those of one length as the rows of an array; then the answers out of these."""
+def _lists(
+    lists: ListColumn,
+    function: str,
+    coded: ColumnEncoding | None,
+    name: str,
+    secondary: ColumnEncoding | None,
+) -> pl.Series:
+    """Every list (or map) once, those of one length as the rows of an array; then the answers out
+    of these.
+    """
     sizes = np.diff(lists.starts)
     order = np.argsort(sizes, kind="stable")
     ends = np.cumsum(sizes[order])
-    index = np.arange(len(lists.items)) + np.repeat(lists.starts[order] - (ends - sizes[order]), sizes[order])
+    index = np.arange(len(lists.items)) + np.repeat(
+        lists.starts[order] - (ends - sizes[order]), sizes[order]
+    )
     items = pl.Series(name, lists.items[index])
     if lists.values is None:
         items = _meant(items, coded)
     else:
-        keys, values = _meant(items.alias("key"), secondary), decode(lists.values.take(index), function, coded, "value")
+        keys, values = (
+            _meant(items.alias("key"), secondary),
+            decode(lists.values.take(index), function, coded, "value"),
+        )
         items = pl.DataFrame([keys, values]).to_struct(name)
     parts = [pl.Series(name, [], pl.List(items.dtype))]
     for rows in np.split(np.arange(len(order)), np.flatnonzero(np.diff(sizes[order])) + 1):
         size = int(sizes[order[rows[0]]]) if len(rows) else 0
         if size:
-            parts.append(items.slice(int(ends[rows[0]]) - size, len(rows) * size).reshape((len(rows), size)).arr.to_list())
+            parts.append(
+                items.slice(int(ends[rows[0]]) - size, len(rows) * size)
+                .reshape((len(rows), size))
+                .arr.to_list()
+            )
         else:
-            parts.append(pl.Series(name, [[]], pl.List(items.dtype)).gather(np.zeros(len(rows), np.int64)))
+            parts.append(
+                pl.Series(name, [[]], pl.List(items.dtype)).gather(np.zeros(len(rows), np.int64))
+            )
     every = pl.concat(parts, rechunk=True)  # gathering from one chunk is several times quicker
     if lists.values is not None:
         every = every.cast(pl.Map(keys.dtype, values.dtype))
@@ -260,7 +344,11 @@ def _meant(series: pl.Series, coded: ColumnEncoding | None) -> pl.Series:
         return coded.words.gather(series.cast(pl.UInt32)).alias(name)
     if coded.dtype == pl.Boolean:
         return series.cast(pl.Boolean)
-    return series.cast(coded.dtype) if coded.dtype.is_numeric() else _from_physical(series, coded.dtype)
+    return (
+        series.cast(coded.dtype)
+        if coded.dtype.is_numeric()
+        else _from_physical(series, coded.dtype)
+    )
 
 
 def _from_physical(series: pl.Series, dtype: pl.DataType) -> pl.Series:

@@ -1,4 +1,6 @@
-"""Which values break an expectation, as expressions of polars: the same for events that arrive, for a history, and for served values."""
+"""Which values break an expectation, as expressions of polars: the same for events that arrive, for
+a history, and for served values.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,13 @@ from headwater.definitions.expectation import Expect, Expectation, ExpectRows
 
 
 def breaks(expected: Expect, dtype: pl.DataType) -> pl.Expr | None:
-    """Whether a value breaks an expectation, never null; None where only a whole day can. NaN counts as null.
+    """Whether a value breaks an expectation, never null; None where only a whole day can. NaN
+    counts as null.
 
     >>> frame = pl.DataFrame({"amount": [1.0, -1.0, None, float("nan")]})
-    >>> frame.select(breaks(Expect("amount", in_range=(0, None), not_null=True), pl.Float64())).to_series().to_list()
+    >>> frame.select(
+    ...     breaks(Expect("amount", in_range=(0, None), not_null=True), pl.Float64())
+    ... ).to_series().to_list()
     [False, True, True, True]
     """
     column = _column(expected.column, dtype)
@@ -31,7 +36,8 @@ def breaks(expected: Expect, dtype: pl.DataType) -> pl.Expr | None:
 
 
 def of_days(rows: pl.LazyFrame, day: str, expectations: Sequence[Expectation]) -> pl.DataFrame:
-    """For each day, in order, the rows, and of each expectation by its place `broken_N` values and whether the day breaks it, `day_N`.
+    """For each day, in order, the rows, and of each expectation by its place `broken_N` values and
+    whether the day breaks it, `day_N`.
 
     rows: with the column `day`, and all that is expected of.
     """
@@ -40,7 +46,10 @@ def of_days(rows: pl.LazyFrame, day: str, expectations: Sequence[Expectation]) -
     for n, expected in enumerate(expectations):
         broken = breaks(expected, schema[expected.column]) if isinstance(expected, Expect) else None
         values = pl.lit(0, pl.UInt32) if broken is None else broken.sum()
-        counts += [values.alias(f"broken_{n}"), (_day_breaks(expected, schema) | (values > 0)).alias(f"day_{n}")]
+        counts += [
+            values.alias(f"broken_{n}"),
+            (_day_breaks(expected, schema) | (values > 0)).alias(f"day_{n}"),
+        ]
     return rows.group_by(day).agg(pl.len().alias("rows"), *counts).sort(day).collect()
 
 
@@ -59,7 +68,10 @@ def _day_breaks(expected: Expectation, schema: pl.Schema) -> pl.Expr:
 
 def _outside(number: pl.Expr, bounds: tuple[float | None, float | None]) -> pl.Expr:
     low, high = bounds
-    parts = [*([number < low] if low is not None else []), *([number > high] if high is not None else [])]
+    parts = [
+        *([number < low] if low is not None else []),
+        *([number > high] if high is not None else []),
+    ]
     return pl.any_horizontal(parts)
 
 

@@ -11,12 +11,22 @@ import polars as pl
 from numpy.typing import NDArray
 
 from headwater.errors import DataError
-from headwater.events.statuses import EMPTY, EXPIRED, FALLBACK, MISSING, OVERFLOW, PRESENT, status_series
+from headwater.events.statuses import (
+    EMPTY,
+    EXPIRED,
+    FALLBACK,
+    MISSING,
+    OVERFLOW,
+    PRESENT,
+    status_series,
+)
 from headwater.kernel.arrays import I64, Bool
 
 U8 = NDArray[np.uint8]
-_FIRST: Final = (OVERFLOW, FALLBACK, PRESENT, EXPIRED, EMPTY, MISSING)  # the status of a list is the first of these that an element has
-_RANK: Final = np.argsort(np.array(_FIRST, np.uint8)).astype(np.uint8)  # by status its place among them
+# the status of a list is the first of these that an element has
+_FIRST: Final = (OVERFLOW, FALLBACK, PRESENT, EXPIRED, EMPTY, MISSING)
+# by status its place among them
+_RANK: Final = np.argsort(np.array(_FIRST, np.uint8)).astype(np.uint8)
 _STATUS: Final = np.array(_FIRST, np.uint8)
 
 
@@ -37,17 +47,25 @@ class KeyLists:
 
     def lists(self, values: pl.Series) -> pl.Series:
         """The values of the elements as a list a row, null where the list of keys is null."""
-        filled = pl.DataFrame({"row": self.rows, "values": values}).group_by("row", maintain_order=True).agg("values")
+        filled = (
+            pl.DataFrame({"row": self.rows, "values": values})
+            .group_by("row", maintain_order=True)
+            .agg("values")
+        )
         rows = pl.DataFrame({"row": np.arange(len(self.sizes)), "null": self.null})
         empty = pl.Series("values", [[]], pl.List(values.dtype))
         joined = rows.join(filled, on="row", how="left", maintain_order="left")
         lists = joined.select(
-            pl.when("null").then(None).otherwise(pl.col("values").fill_null(pl.lit(empty.first(), pl.List(values.dtype))))
+            pl.when("null")
+            .then(None)
+            .otherwise(pl.col("values").fill_null(pl.lit(empty.first(), pl.List(values.dtype))))
         )
         return lists.to_series().cast(pl.List(values.dtype)).alias(values.name)
 
     def elements(self, column: pl.Series) -> pl.Series:
-        """The elements of a column of such lists, one row's after another's: `lists` the other way round."""
+        """The elements of a column of such lists, one row's after another's: `lists` the other way
+        round.
+        """
         return column.filter(pl.Series(self.sizes > 0)).explode()
 
     def plain_lists(self, values: Sequence[object]) -> list[object]:
@@ -60,7 +78,11 @@ class KeyLists:
         """The status of each list, from those of its elements: uint8 (n), places in `STATUSES`."""
         worst = np.full(len(self.sizes), len(_FIRST), np.uint8)
         np.minimum.at(worst, self.rows, _RANK[codes])
-        return np.where(self.null, MISSING, np.where(self.sizes == 0, EMPTY, _STATUS[np.minimum(worst, len(_FIRST) - 1)])).astype(np.uint8)
+        return np.where(
+            self.null,
+            MISSING,
+            np.where(self.sizes == 0, EMPTY, _STATUS[np.minimum(worst, len(_FIRST) - 1)]),
+        ).astype(np.uint8)
 
     def status_words(self, words: pl.Series) -> pl.Series:
         """As `statuses`, of words."""
@@ -81,19 +103,26 @@ def key_lists(column: pl.Series, max_length: int, reader: str) -> tuple[KeyLists
         DataError: it does not hold lists, or one is too long.
     """
     if column.dtype == pl.Null:
-        return KeyLists(np.zeros(len(column), np.int64), np.ones(len(column), np.bool_)), pl.Series(column.name, [], pl.Null)
+        return KeyLists(np.zeros(len(column), np.int64), np.ones(len(column), np.bool_)), pl.Series(
+            column.name, [], pl.Null
+        )
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if not isinstance(column.dtype, pl.List):
         raise DataError(
-            f"{reader}: it is looked up by a list, and the column {column.name!r} is {column.dtype}; give lists of keys, such as [1, 2]"
+            f"{reader}: it is looked up by a list, and the column {column.name!r} is "
+            f"{column.dtype}; give lists of keys, such as [1, 2]"
         )
-    lists = KeyLists(column.list.len().fill_null(0).cast(pl.Int64).to_numpy(), column.is_null().to_numpy())
+    lists = KeyLists(
+        column.list.len().fill_null(0).cast(pl.Int64).to_numpy(), column.is_null().to_numpy()
+    )
     check_length(lists.sizes, max_length, column.name, reader)
     return lists, lists.elements(column)
 
 
-def plain_key_lists(column: Sequence[object], max_length: int, name: str, reader: str) -> tuple[KeyLists, list[object]]:
+def plain_key_lists(
+    column: Sequence[object], max_length: int, name: str, reader: str
+) -> tuple[KeyLists, list[object]]:
     """As `key_lists`, of plain values: lists, tuples, arrays and series."""
     elements: list[object] = []
     sizes = np.zeros(len(column), np.int64)
@@ -101,9 +130,18 @@ def plain_key_lists(column: Sequence[object], max_length: int, name: str, reader
         if given is None:
             continue
         if not isinstance(given, list | tuple | np.ndarray | pl.Series):
-            raise DataError(f"{_row(row, len(column))}{reader} is looked up by a list, and {name!r} is {given!r}; give a list of keys")
+            raise DataError(
+                f"{_row(row, len(column))}{reader} is looked up by a list, and {name!r} is "
+                f"{given!r}; give a list of keys"
+            )
         sizes[row] = len(given)
-        elements += given if isinstance(given, list | tuple) else given.tolist() if isinstance(given, np.ndarray) else given.to_list()
+        elements += (
+            given
+            if isinstance(given, list | tuple)
+            else given.tolist()
+            if isinstance(given, np.ndarray)
+            else given.to_list()
+        )
     check_length(sizes, max_length, name, reader)
     return KeyLists(sizes, np.array([given is None for given in column], np.bool_)), elements
 
@@ -117,8 +155,8 @@ def check_length(sizes: I64, max_length: int, name: str, reader: str) -> None:
     if len(sizes) and int(sizes.max()) > max_length:
         row = int(np.argmax(sizes > max_length))
         raise DataError(
-            f"{_row(row, len(sizes))}{name!r} holds {sizes[row]:,} keys, and {reader} takes up to {max_length:,}; give a shorter list, or "
-            "raise each(max_length=)"
+            f"{_row(row, len(sizes))}{name!r} holds {sizes[row]:,} keys, and {reader} takes up to "
+            f"{max_length:,}; give a shorter list, or raise each(max_length=)"
         )
 
 

@@ -1,8 +1,10 @@
-"""Predicates on the columns of a table as they lie, so that files and row groups without an event in reach are not read.
+"""Predicates on the columns of a table as they lie, so that files and row groups without an event
+in reach are not read.
 
-They let through all rows that can matter and a few more; exact timestamps decide afterwards. A file records the least
-and the greatest value of a column in that column's own type, so a limit is written in its unit and zone. Rows whose value is null
-pass, since they are counted; a file that holds one is read.
+They let through all rows that can matter and a few more; exact timestamps decide afterwards. A file
+records the least and the greatest value of a column in that column's own type, so a limit is
+written in its unit and zone. Rows whose value is null pass, since they are counted; a file that
+holds one is read.
 """
 
 from __future__ import annotations
@@ -33,11 +35,19 @@ def about(name: str, dtype: pl.Datetime | pl.Date, low: int | None, high: int) -
     return near | time.is_null()
 
 
-def key_range(keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.DataFrame]) -> pl.Expr | None:
-    """Where the one integer key lies between the least and the greatest asked for; None where keys are of another kind."""
+def key_range(
+    keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.DataFrame]
+) -> pl.Expr | None:
+    """Where the one integer key lies between the least and the greatest asked for; None where keys
+    are of another kind.
+    """
     if len(keys) != 1 or not schema[keys[0]].is_integer():
         return None
-    request_columns = [a[keys[0]] for a in request_keys if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height]
+    request_columns = [
+        a[keys[0]]
+        for a in request_keys
+        if a.schema[keys[0]].is_integer() and a[keys[0]].null_count() < a.height
+    ]
     if not request_columns or len(request_columns) < len(request_keys):
         return None
     ends = [(w.min(), w.max()) for w in request_columns]
@@ -46,5 +56,9 @@ def key_range(keys: Sequence[str], schema: pl.Schema, request_keys: Sequence[pl.
 
 def _in_unit(timestamp: int, dtype: pl.Datetime, beyond: int) -> pl.Expr:
     """A time as a literal of this type, moved by the least step of a coarser unit."""
-    number = timestamp // 1000 + beyond if dtype.time_unit == "ms" else (timestamp + beyond) * (1000 if dtype.time_unit == "ns" else 1)
+    number = (
+        timestamp // 1000 + beyond
+        if dtype.time_unit == "ms"
+        else (timestamp + beyond) * (1000 if dtype.time_unit == "ns" else 1)
+    )
     return pl.lit(max(-_MOST, min(number, _MOST)), dtype=pl.Int64).cast(dtype)

@@ -15,7 +15,17 @@ from headwater.definitions.durations import micros
 from headwater.definitions.source import Source
 from headwater.errors import DataError, LeakError
 from headwater.events.pruning import about, key_range
-from headwater.events.selection import IDENT, KNOWN, TIME, Selected, collect, column, contiguous, selected, timestamp_micros
+from headwater.events.selection import (
+    IDENT,
+    KNOWN,
+    TIME,
+    Selected,
+    collect,
+    column,
+    contiguous,
+    selected,
+    timestamp_micros,
+)
 from headwater.events.ties import TIE, TieCandidates, compared, tie_columns
 from headwater.kernel.arrays import LASTS, Bool
 from headwater.kernel.duplicates import accepted
@@ -34,7 +44,8 @@ _NO_CHANGES = ("retractions of nothing", "images that change nothing")
 class Notes:
     """What was left out while reading, by reason, and how many events were read.
 
-    asked, joined: by source and keys, how many rows had a key, and how many of these any event of it; unlike: an example of both sides.
+    asked, joined: by source and keys, how many rows had a key, and how many of these any event of
+    it; unlike: an example of both sides.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
@@ -49,13 +60,21 @@ class Notes:
 
     @property
     def unusable(self) -> dict[str, int]:
-        """Of what was left out, the rows that nothing can be computed of; duplicates and images that change nothing are none."""
-        return {reason: rows for reason, rows in self.left_out.items() if rows and not reason.endswith((*_DUPLICATES, *_NO_CHANGES))}
+        """Of what was left out, the rows that nothing can be computed of; duplicates and images
+        that change nothing are none.
+        """
+        return {
+            reason: rows
+            for reason, rows in self.left_out.items()
+            if rows and not reason.endswith((*_DUPLICATES, *_NO_CHANGES))
+        }
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Which events can matter: times in [first, last), known by `known`, all in microseconds; `first` None without bound."""
+    """Which events can matter: times in [first, last), known by `known`, all in microseconds;
+    `first` None without bound.
+    """
 
     first: int | None
     last: int
@@ -64,11 +83,13 @@ class Reach:
 
 @dataclass(frozen=True)
 class Scan:
-    """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says), IDENT and BEFORE (where declared).
+    """The rows of a source, not yet read: the keys, the columns, TIME, KNOWN (where a column says),
+    IDENT and BEFORE (where declared).
 
-    within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy may lie out of reach or say
-    another key; else only those in reach. near: the same rows and perhaps a few more, with one column: quick to count. whole: the
-    rows with the columns that decide ties too, where rows have ids. held: all rows of a frame in memory.
+    within: which rows are in reach. Where rows have ids, the frame holds all of them, since a copy
+    may lie out of reach or say another key; else only those in reach. near: the same rows and
+    perhaps a few more, with one column: quick to count. whole: the rows with the columns that
+    decide ties too, where rows have ids. held: all rows of a frame in memory.
     """
 
     source: Source
@@ -80,7 +101,8 @@ class Scan:
     held: pl.LazyFrame | None = None
 
     def rows(self) -> pl.DataFrame:
-        """The rows of `frame`; of a frame in memory also those that no requested key is near, and no column that stays as it is is copied.
+        """The rows of `frame`; of a frame in memory also those that no requested key is near, and
+        no column that stays as it is is copied.
 
         Raises:
             DataError: the source cannot be read.
@@ -88,13 +110,17 @@ class Scan:
         if self.held is None:
             return collect(self.frame, self.subject)
         rows = collect(self.held, self.subject, held=True)
-        return rows if self.source.id_field is not None else _only(rows, rows.select(self.within).to_series())
+        return (
+            rows
+            if self.source.id_field is not None
+            else _only(rows, rows.select(self.within).to_series())
+        )
 
     def counting(self, rows: pl.DataFrame, notes: Notes) -> pl.DataFrame:
         """The rows that count, of rows among which are all that share an id with any of them.
 
-        Of a source with `changes`, one row a version: an image far outside the reach may correct one inside, and one that takes an event
-        back needs no time.
+        Of a source with `changes`, one row a version: an image far outside the reach may correct
+        one inside, and one that takes an event back needs no time.
         """
         if self.source.changes is not None:
             rows = _timed(rows, self.source, notes, [KNOWN])
@@ -108,7 +134,9 @@ class Scan:
         return _only(rows, rows.select(self.within).to_series())
 
     def _resolved(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Bool, TieCandidates | None]:
-        """The rows, those that may share an id, and these compared: where some that tie differ, with all that decides which one counts."""
+        """The rows, those that may share an id, and these compared: where some that tie differ,
+        with all that decides which one counts.
+        """
         suspects = _compared(rows, self.source)
         if suspects[1] is None or self.whole is None:
             return rows, *suspects
@@ -117,30 +145,48 @@ class Scan:
             return rows, *suspects
         contested = pl.col(IDENT).is_in(ids.implode())
         again = collect(self.whole.filter(contested), self.subject)
-        again = _timed(again, self.source, Notes(), [KNOWN] if self.source.changes is not None else [TIME, KNOWN])
+        again = _timed(
+            again,
+            self.source,
+            Notes(),
+            [KNOWN] if self.source.changes is not None else [TIME, KNOWN],
+        )
         rows = pl.concat([rows.filter(~contested), again], how="diagonal_relaxed")
         return rows, *_compared(rows, self.source)
 
 
-def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, request_keys: Sequence[pl.DataFrame]) -> Scan:
+def scan_events(
+    source: Source,
+    keys: Sequence[str],
+    columns: Sequence[str],
+    reach: Reach,
+    request_keys: Sequence[pl.DataFrame],
+) -> Scan:
     """The rows of a source that requests with the keys `request_keys` can reach.
 
     Raises:
-        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
-        LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
+        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image
+            not said to be before or after.
+        LeakError: a table without `select` that holds timestamps later than its rows are said to be
+            known.
     """
     subject = called(source)
     chosen = _chosen(source, keys, columns)
-    time = timestamp_micros(source.timestamp_field, chosen.schema, source.timezone, subject, days=True)
+    time = timestamp_micros(
+        source.timestamp_field, chosen.schema, source.timezone, subject, days=True
+    )
     known = (
         None
         if source.known_at_field is None
-        else timestamp_micros(source.known_at_field, chosen.schema, source.timezone, subject, days=True)
+        else timestamp_micros(
+            source.known_at_field, chosen.schema, source.timezone, subject, days=True
+        )
     )
     if source.select is None:
         refuse_later_timestamps(source, chosen, time, known, subject)
     at = time
-    if source.window_on == "known_at":  # a row without an event time is not an event, here as everywhere
+    # a row without an event time is not an event, here as everywhere
+    if source.window_on == "known_at":
         at = time + source.delay if known is None else pl.when(time.is_not_null()).then(known)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
     wanted += [at.alias(TIME)]
@@ -151,35 +197,67 @@ def scan_events(source: Source, keys: Sequence[str], columns: Sequence[str], rea
         wanted.append(pl.col(source.id_field).alias(IDENT))
     if source.changes is not None:
         wanted.append(flag(source.changes, chosen.schema, subject).alias(BEFORE))
-    ties = [] if source.id_field is None else tie_columns(source, chosen.schema, time, [*keys, *columns])
+    ties = (
+        []
+        if source.id_field is None
+        else tie_columns(source, chosen.schema, time, [*keys, *columns])
+    )
     within = pl.col(TIME).is_null() | (pl.col(TIME) < reach.last)
     if reach.first is not None:
         within &= pl.col(TIME).is_null() | (pl.col(TIME) >= reach.first)
-    if known is not None:  # what no row may know changes nothing, not even the order in which late events are added up
+    # what no row may know changes nothing, not even the order in which late events are added up
+    if known is not None:
         knowable = pl.col(KNOWN).is_null() | (pl.col(KNOWN) <= reach.known)
         within &= knowable
     near, held = chosen.frame, chosen.frame.select(wanted)
     if source.id_field is None:
-        near = near.filter(_pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, request_keys)))
+        near = near.filter(
+            _pruned(source, chosen.schema, reach, key_range(keys, chosen.schema, request_keys))
+        )
     frame, whole = near.select(wanted), near.select([*wanted, *ties]) if ties else None
     if source.changes is not None:
         frame, whole = frame.filter(knowable), None if whole is None else whole.filter(knowable)
     elif source.id_field is None:
         frame = frame.filter(within)
     in_memory = isinstance(source.table, Frame) and source.changes is None
-    return Scan(source, frame, within, near.select(source.timestamp_field), subject, whole, held if in_memory else None)
+    return Scan(
+        source,
+        frame,
+        within,
+        near.select(source.timestamp_field),
+        subject,
+        whole,
+        held if in_memory else None,
+    )
 
 
 def _pruned(source: Source, schema: pl.Schema, reach: Reach, near: pl.Expr | None) -> pl.Expr:
-    """A filter that file statistics can decide: times and, for one integer key, its range. Rows without a time pass."""
+    """A filter that file statistics can decide: times and, for one integer key, its range. Rows
+    without a time pass.
+    """
     by_known = source.window_on == "known_at"
-    at = source.known_at_field if by_known and source.known_at_field is not None else source.timestamp_field
+    at = (
+        source.known_at_field
+        if by_known and source.known_at_field is not None
+        else source.timestamp_field
+    )
     late = source.delay if by_known else 0
     own = [c for c in (source.timestamp_field, source.known_at_field) if c is not None]
-    pruned = about(at, _timestamp_type(schema, at), None if reach.first is None else reach.first - late, reach.last - late)
+    pruned = about(
+        at,
+        _timestamp_type(schema, at),
+        None if reach.first is None else reach.first - late,
+        reach.last - late,
+    )
     if source.known_at_field is not None:
-        pruned &= about(source.known_at_field, _timestamp_type(schema, source.known_at_field), None, reach.known)
-    return pruned if near is None else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in own))
+        pruned &= about(
+            source.known_at_field, _timestamp_type(schema, source.known_at_field), None, reach.known
+        )
+    return (
+        pruned
+        if near is None
+        else pruned & pl.any_horizontal(near, *(pl.col(c).is_null() for c in own))
+    )
 
 
 def _timestamp_type(schema: pl.Schema, name: str) -> pl.Datetime | pl.Date:
@@ -189,8 +267,14 @@ def _timestamp_type(schema: pl.Schema, name: str) -> pl.Datetime | pl.Date:
 
 
 def timeless(source: Source) -> dict[str, str]:
-    """Why a row cannot count, by the column that is null: KNOWN, then TIME, which may follow from it."""
-    skipped = "" if source.timezone is None else f", or a local time that the clocks of {source.timezone} skip"
+    """Why a row cannot count, by the column that is null: KNOWN, then TIME, which may follow from
+    it.
+    """
+    skipped = (
+        ""
+        if source.timezone is None
+        else f", or a local time that the clocks of {source.timezone} skip"
+    )
     return {
         KNOWN: f"source {source.name}: no {source.known_at_field}{skipped}, so never known",
         TIME: f"source {source.name}: no {source.timestamp_field}{skipped}",
@@ -204,15 +288,23 @@ def uncertain(source: Source) -> pl.Expr:
 
 
 def read_events(
-    source: Source, keys: Sequence[str], columns: Sequence[str], reach: Reach, request_keys: Sequence[pl.DataFrame], notes: Notes
+    source: Source,
+    keys: Sequence[str],
+    columns: Sequence[str],
+    reach: Reach,
+    request_keys: Sequence[pl.DataFrame],
+    notes: Notes,
 ) -> pl.DataFrame:
-    """The events that requests with the keys `request_keys` can reach: the columns of a `Scan`, and GONE where events can be taken back.
+    """The events that requests with the keys `request_keys` can reach: the columns of a `Scan`, and
+    GONE where events can be taken back.
 
     Each column lies in one chunk.
 
     Raises:
-        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image not said to be before or after.
-        LeakError: a table without `select` that holds timestamps later than its rows are said to be known.
+        DataError: a column that is missing or of a wrong dtype, an event without an id, or an image
+            not said to be before or after.
+        LeakError: a table without `select` that holds timestamps later than its rows are said to be
+            known.
     """
     scan = scan_events(source, keys, columns, reach, request_keys)
     events = scan.counting(scan.rows(), notes)
@@ -220,16 +312,25 @@ def read_events(
     return contiguous(events)
 
 
-def no_events(source: Source, keys: Sequence[str], columns: Sequence[str], request_schema: pl.Schema) -> pl.DataFrame:
-    """Nothing, in the shape of what `read_events` gives: no row is read, only the schema, where the source has a history.
+def no_events(
+    source: Source, keys: Sequence[str], columns: Sequence[str], request_schema: pl.Schema
+) -> pl.DataFrame:
+    """Nothing, in the shape of what `read_events` gives: no row is read, only the schema, where the
+    source has a history.
 
     Raises:
         DataError: a column that is missing.
     """
-    dtypes: dict[str, pl.DataType] = dict.fromkeys(columns, pl.Float64()) | {key: request_schema[key] for key in keys}
+    dtypes: dict[str, pl.DataType] = dict.fromkeys(columns, pl.Float64()) | {
+        key: request_schema[key] for key in keys
+    }
     if source.history is not None:
         chosen = _chosen(source, keys, columns)
-        dtypes = dict(chosen.frame.select(_in_zone(name, source, chosen.schema) for name in dtypes).collect_schema())
+        dtypes = dict(
+            chosen.frame.select(
+                _in_zone(name, source, chosen.schema) for name in dtypes
+            ).collect_schema()
+        )
     return pl.DataFrame(schema={**dtypes, TIME: pl.Int64()})
 
 
@@ -238,35 +339,57 @@ def called(source: Source) -> str:
     return f"source {source.name!r}" + (f" ({source.site})" if source.site else "")
 
 
-def arrived(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str], *, known: bool = False) -> pl.LazyFrame:
-    """The rows of a source's table that pass its filter: keys, columns, TIME, IDENT (where declared) and `also`, columns of the table.
+def arrived(
+    source: Source,
+    keys: Sequence[str],
+    columns: Sequence[str],
+    also: Sequence[str],
+    *,
+    known: bool = False,
+) -> pl.LazyFrame:
+    """The rows of a source's table that pass its filter: keys, columns, TIME, IDENT (where
+    declared) and `also`, columns of the table.
 
-    Invalid values of a row are left to the caller; windows use the event time. `known`: with KNOWN, by the source's rule,
-    and BEFORE where events can be taken back.
+    Invalid values of a row are left to the caller; windows use the event time. `known`: with KNOWN,
+    by the source's rule, and BEFORE where events can be taken back.
 
     Raises:
         DataError: a column that is missing or of a wrong dtype.
     """
     chosen = _chosen(source, keys, columns, also)
     wanted = [_in_zone(name, source, chosen.schema) for name in dict.fromkeys([*keys, *columns])]
-    time = timestamp_micros(source.timestamp_field, chosen.schema, source.timezone, called(source), days=True)
+    time = timestamp_micros(
+        source.timestamp_field, chosen.schema, source.timezone, called(source), days=True
+    )
     wanted.append(time.alias(TIME))
     if source.id_field is not None:
         column(source.id_field, chosen.schema, called(source))
         wanted.append(pl.col(source.id_field).alias(IDENT))
     if known:
         field = source.known_at_field
-        named = None if field is None else timestamp_micros(field, chosen.schema, source.timezone, called(source), days=True)
+        named = (
+            None
+            if field is None
+            else timestamp_micros(field, chosen.schema, source.timezone, called(source), days=True)
+        )
         wanted.append((time + source.delay if named is None else named).alias(KNOWN))
         if source.changes is not None:
             wanted.append(flag(source.changes, chosen.schema, called(source)).alias(BEFORE))
     return chosen.frame.select(*wanted, *also)
 
 
-def _chosen(source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str] = ()) -> Selected:
-    """The source's table as it selects it, with every column that is asked for (that of an `until` may be left out of the selection)."""
+def _chosen(
+    source: Source, keys: Sequence[str], columns: Sequence[str], also: Sequence[str] = ()
+) -> Selected:
+    """The source's table as it selects it, with every column that is asked for (that of an `until`
+    may be left out of the selection).
+    """
     subject = called(source)
-    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
+    own = [
+        c
+        for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes)
+        if c
+    ]
     until = [c for c in columns if source.columns is not None and c not in source.columns]
     chosen = selected(source.table, source.select, source.filter, [*own, *until, *also], subject)
     for name in (*keys, *columns):
@@ -280,28 +403,42 @@ def _in_zone(name: str, source: Source, schema: pl.Schema) -> pl.Expr:
     naive = isinstance(dtype, pl.Datetime) and dtype.time_zone is None
     if not naive or source.timezone is None:
         return pl.col(name)
-    return pl.col(name).dt.replace_time_zone(source.timezone, ambiguous="earliest", non_existent="null")
+    return pl.col(name).dt.replace_time_zone(
+        source.timezone, ambiguous="earliest", non_existent="null"
+    )
 
 
-def refuse_later_timestamps(source: Source, chosen: Selected, time: pl.Expr, known: pl.Expr | None, subject: str) -> None:
-    """Refuse a whole table as a source where other timestamps in it come after its rows are said to be known."""
+def refuse_later_timestamps(
+    source: Source, chosen: Selected, time: pl.Expr, known: pl.Expr | None, subject: str
+) -> None:
+    """Refuse a whole table as a source where other timestamps in it come after its rows are said to
+    be known.
+    """
     others = [
-        n for n, d in chosen.schema.items() if isinstance(d, pl.Datetime) and n not in (source.timestamp_field, source.known_at_field)
+        n
+        for n, d in chosen.schema.items()
+        if isinstance(d, pl.Datetime) and n not in (source.timestamp_field, source.known_at_field)
     ]
     if not others:
         return
     by = time + source.delay if known is None else known
     zone = source.timezone or "UTC"
-    parts = [(timestamp_micros(n, chosen.schema, zone, subject) > by).mean().alias(n) for n in others]
+    parts = [
+        (timestamp_micros(n, chosen.schema, zone, subject) > by).mean().alias(n) for n in others
+    ]
     shares = collect(chosen.frame.select(parts), subject, streaming=True).row(0, named=True)
     later = {n: s for n, s in shares.items() if s}
     if later:
         named = ", ".join(f"{n!r} (in {s:.1%} of rows)" for n, s in later.items())
+        stamp = source.known_at_field or source.timestamp_field
+        if source.known_after != "0s":
+            stamp = f"{stamp} + {source.known_after}"
         raise LeakError(
-            f"{subject} takes every column of its table, and these timestamps come later than a row is known ({source.known_at_field or source.timestamp_field}"
-            f"{'' if source.known_after == '0s' else ' + ' + str(source.known_after)}): {named}. What such a row says of those times would "
-            "leak into training data. "
-            "Name with select= the columns known at the event time; two times of one table are two sources."
+            f"{subject} takes every column of its table, and these timestamps come later than a "
+            f"row is known ({stamp}): {named}. What such a row says of those times would leak "
+            "into training data. Name "
+            "with select= the columns known at the event time; two times of one table are two "
+            "sources."
         )
 
 
@@ -310,13 +447,16 @@ def flag(name: str, schema: pl.Schema, subject: str) -> pl.Expr:
     dtype = column(name, schema, subject)
     if dtype != pl.Boolean:
         raise DataError(
-            f"{subject}: the changes column {name!r} is {dtype}; it takes booleans, true for the image before a change: make one in select, such as "
-            "(pl.col('op') == 'delete').alias('is_before')"
+            f"{subject}: the changes column {name!r} is {dtype}; it takes booleans, true for the "
+            "image before a change: make one in select, such as (pl.col('op') == "
+            "'delete').alias('is_before')"
         )
     return pl.col(name)
 
 
-def _timed(events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[str] = (TIME, KNOWN)) -> pl.DataFrame:
+def _timed(
+    events: pl.DataFrame, source: Source, notes: Notes, names: Sequence[str] = (TIME, KNOWN)
+) -> pl.DataFrame:
     """Without the rows that no time or known time can be read of; counted."""
     for name, reason in timeless(source).items():
         if name in names and name in events.columns and events[name].null_count():
@@ -332,7 +472,13 @@ def _without_copies(
     events, suspect, ties = resolved
     if ties is None:
         return events, pl.Series(~suspect)  # none is
-    keep, conflicts = accepted(ties.ident, ties.known, ties.tie_order, ties.content, micros(source.id_horizon, "id_horizon"))
+    keep, conflicts = accepted(
+        ties.ident,
+        ties.known,
+        ties.tie_order,
+        ties.content,
+        micros(source.id_horizon, "id_horizon"),
+    )
     for reason, rows in zip(_DUPLICATES, (len(keep) - int(keep.sum()), conflicts), strict=True):
         if rows:
             notes.leave_out(f"source {source.name}: {reason}", rows)
@@ -341,24 +487,37 @@ def _without_copies(
 
 
 def _only(rows: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
-    """The rows that count; without a copy where they lie together, as those in reach do in a log."""
+    """The rows that count; without a copy where they lie together, as those in reach do in a
+    log.
+    """
     number = int(counts.sum())
     first = int(counts.arg_max() or 0)
     return rows.slice(first, number) if counts.slice(first, number).all() else rows.filter(counts)
 
 
-def _versions(resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes) -> pl.DataFrame:
-    """The versions that images state, each with GONE; what takes back nothing, or changes nothing, is counted."""
+def _versions(
+    resolved: tuple[pl.DataFrame, Bool, TieCandidates | None], source: Source, notes: Notes
+) -> pl.DataFrame:
+    """The versions that images state, each with GONE; what takes back nothing, or changes nothing,
+    is counted.
+    """
     images, suspect, ties = resolved
     before = images[BEFORE].to_numpy()
     keep, gone, of_nothing = ~before, np.full(images.height, LASTS), int((before & ~suspect).sum())
     if ties is not None:
-        keep[suspect], gone[suspect], more = versions(ties.ident, ties.known, before[suspect], ties.tie_order, ties.content, ties.exact)
+        keep[suspect], gone[suspect], more = versions(
+            ties.ident, ties.known, before[suspect], ties.tie_order, ties.content, ties.exact
+        )
         of_nothing += more
     for reason, rows in zip(_NO_CHANGES, (of_nothing, int((~before & ~keep).sum())), strict=True):
         if rows:
             notes.leave_out(f"source {source.name}: {reason}", rows)
-    return _without_ties(images).drop(BEFORE).with_columns(pl.Series(GONE, gone)).filter(pl.Series(keep))
+    return (
+        _without_ties(images)
+        .drop(BEFORE)
+        .with_columns(pl.Series(GONE, gone))
+        .filter(pl.Series(keep))
+    )
 
 
 def _without_ties(rows: pl.DataFrame) -> pl.DataFrame:
@@ -366,20 +525,23 @@ def _without_ties(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, TieCandidates | None]:
-    """Whether each row may share its id with another, bool (n); and those that may, compared: None where none does.
+    """Whether each row may share its id with another, bool (n); and those that may, compared: None
+    where none does.
 
     Raises:
         DataError: a row without an id, or that is not said to be an image before or after a change.
     """
     if rows[IDENT].null_count():
         raise DataError(
-            f"source {source.name!r}: {rows[IDENT].null_count()} rows have no {source.id_field!r}, which should identify each event; filter "
-            "them out" + (", or leave id_field out" if source.changes is None else "")
+            f"source {source.name!r}: {rows[IDENT].null_count()} rows have no "
+            f"{source.id_field!r}, which should identify each event; filter them out"
+            + (", or leave id_field out" if source.changes is None else "")
         )
     if source.changes is not None and rows[BEFORE].null_count():
         raise DataError(
-            f"source {source.name!r}: {rows[BEFORE].null_count()} rows do not say whether they are images before or after a change: "
-            f"{source.changes!r} is null. Fill it in the source's select, or filter them out"
+            f"source {source.name!r}: {rows[BEFORE].null_count()} rows do not say whether they "
+            f"are images before or after a change: {source.changes!r} is null. Fill it in the "
+            "source's select, or filter them out"
         )
     suspect = perhaps_repeated(rows[IDENT].hash().to_numpy(), settings.threads())
     suspect_rows = rows.filter(pl.Series(suspect))
@@ -387,4 +549,6 @@ def _compared(rows: pl.DataFrame, source: Source) -> tuple[Bool, TieCandidates |
         return suspect, None
     if source.changes is None:
         return suspect, compared(suspect_rows, source)
-    return suspect, compared(suspect_rows.drop(BEFORE), source, before=suspect_rows[BEFORE].to_numpy())
+    return suspect, compared(
+        suspect_rows.drop(BEFORE), source, before=suspect_rows[BEFORE].to_numpy()
+    )

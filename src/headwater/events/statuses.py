@@ -1,4 +1,6 @@
-"""The details of a feature's value: its status, and when the last event that it counts became known."""
+"""The details of a feature's value: its status, and when the last event that it counts became
+known.
+"""
 
 from __future__ import annotations
 
@@ -33,23 +35,33 @@ def status_series(name: str, codes: Values) -> pl.Series:
 
 
 def counted(feature: Feature) -> Use:
-    """The events that a feature counts: those with its secondary key not null, and its columns, where the function skips null."""
+    """The events that a feature counts: those with its secondary key not null, and its columns,
+    where the function skips null.
+    """
     a = feature.aggregation
     secondary = () if a.secondary is None else (a.secondary.column,)
     return Use((*secondary, *(feature.columns if a.skips_null else ())), a.where)
 
 
 def finite(value: Answers) -> tuple[Answers, Bool | None]:
-    """A float that has left float64 as null; and which have, bool (l), None where none has. Values of maps are made null too."""
+    """A float that has left float64 as null; and which have, bool (l), None where none has. Values
+    of maps are made null too.
+    """
     if isinstance(value, ListColumn):
-        return (value if value.values is None else replace(value, values=cast("Column", finite(value.values)[0]))), None
+        return (
+            value
+            if value.values is None
+            else replace(value, values=cast("Column", finite(value.values)[0]))
+        ), None
     if value.values.dtype != np.float64:
         return value, None
     within = np.isfinite(value.values)
     if within.all():
         return value, None
     there = within if value.valid is None else value.valid & within
-    return Column(np.where(within, value.values, 0.0), there), ~within if value.valid is None else value.valid & ~within
+    return Column(
+        np.where(within, value.values, 0.0), there
+    ), ~within if value.valid is None else value.valid & ~within
 
 
 def statuses(
@@ -65,12 +77,15 @@ def statuses(
     Args:
         features: of one view.
         values: theirs, int64 or float64 (l) or lists.
-        counts: how many events each feature counts, int64 (l). retained: how many there are in each window of the view, int64 (l).
+        counts: how many events each feature counts, int64 (l). retained: how many there are in each
+            window of the view, int64 (l).
         old: which values are expired. overflown: which have left float64.
     """
     any_event = np.logical_or.reduce([n > 0 for n in retained])
     columns = []
-    for feature, value, n, expired, over in zip(features, values, counts, old, overflown, strict=True):
+    for feature, value, n, expired, over in zip(
+        features, values, counts, old, overflown, strict=True
+    ):
         code = np.where(n > 0, PRESENT, np.where(any_event, EMPTY, MISSING))
         word = TABLE[feature.aggregation.function].null
         if word != "present" and isinstance(value, Column) and value.valid is not None:
@@ -102,5 +117,7 @@ def latest(features: Sequence[Feature], known_answers: Sequence[Answers], K: I64
     for feature, answers in zip(features, known_answers, strict=True):
         assert isinstance(answers, Column)
         known = K if feature.aggregation.facts.queue else answers.values
-        last = np.where(True if answers.valid is None else answers.valid, np.maximum(last, known), last)
+        last = np.where(
+            True if answers.valid is None else answers.valid, np.maximum(last, known), last
+        )
     return last

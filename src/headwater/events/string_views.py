@@ -1,7 +1,9 @@
-"""The strings of a polars column where they lie in memory, without a copy: Arrow's string views, through Arrow's C interface.
+"""The strings of a polars column where they lie in memory, without a copy: Arrow's string views,
+through Arrow's C interface.
 
-A view is 16 bytes: the length and the first 4 bytes of a string; then its other 8 bytes if it has at most 12, padded with zeros, else the
-number of a data buffer and the offset in it (https://arrow.apache.org/docs/format/Columnar.html, "Variable-size binary view layout").
+A view is 16 bytes: the length and the first 4 bytes of a string; then its other 8 bytes if it has
+at most 12, padded with zeros, else the number of a data buffer and the offset in it
+(https://arrow.apache.org/docs/format/Columnar.html, "Variable-size binary view layout").
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ _RELEASE = ctypes.CFUNCTYPE(None, Pointer)
 
 
 class _Exported:
-    """An array, or a schema, that polars has handed over; it is given back with the last reference to this."""
+    """An array, or a schema, that polars has handed over; it is given back with the last reference
+    to this.
+    """
 
     def __init__(self, of: _ArrowArray | _ArrowSchema) -> None:
         self.of = of
@@ -75,9 +79,11 @@ class _Exported:
 
 @dataclass(frozen=True)
 class StringViews:
-    """The views of n strings: uint64 (n, 2); the addresses of the data buffers, int64; which are not null, bool (n), or empty if all are.
+    """The views of n strings: uint64 (n, 2); the addresses of the data buffers, int64; which are
+    not null, bool (n), or empty if all are.
 
-    The memory is polars' and must not be written to; it stays as long as this object, not as long as a slice of `views`.
+    The memory is polars' and must not be written to; it stays as long as this object, not as long
+    as a slice of `views`.
     """
 
     views: NDArray[np.uint64]
@@ -101,8 +107,11 @@ def string_views(strings: pl.Series) -> StringViews:
         return StringViews(np.empty((0, 2), np.uint64), np.zeros(1, np.int64), valid, None)
     exported = _exported(strings.rechunk())
     array = exported.of
-    addresses = array.buffers[_DATA : max(array.n_buffers - 1, _DATA)]  # the last one holds the lengths of those with data
-    words = (ctypes.c_uint64 * (2 * array.length)).from_address(array.buffers[1] + 16 * array.offset)
+    # the last one holds the lengths of those with data
+    addresses = array.buffers[_DATA : max(array.n_buffers - 1, _DATA)]
+    words = (ctypes.c_uint64 * (2 * array.length)).from_address(
+        array.buffers[1] + 16 * array.offset
+    )
     views = np.frombuffer(words, np.uint64).reshape(-1, 2)
     return StringViews(views, np.array(addresses or [0], np.int64), valid, exported)
 
@@ -119,5 +128,8 @@ def _exported(strings: pl.Series) -> _Exported:
         if get(address, ctypes.addressof(into.of)):
             raise RuntimeError(f"polars {pl.__version__} did not export a column of strings")
     if schema.of.format != _VIEWS or array.of.length != len(strings):
-        raise RuntimeError(f"polars {pl.__version__} exports strings as {schema.of.format!r} in parts of {array.of.length}, not as views")
+        raise RuntimeError(
+            f"polars {pl.__version__} exports strings as {schema.of.format!r} in parts of "
+            f"{array.of.length}, not as views"
+        )
     return array

@@ -1,7 +1,8 @@
 """Ties: several rows with one id and one known time; one of them counts.
 
-Which one is decided by the event time and every column that the source declares, in the order of their names, never by the columns that a
-view or a call reads. Reading reads no more than it needs: the other columns are read only where rows that tie differ in what was read.
+Which one is decided by the event time and every column that the source declares, in the order of
+their names, never by the columns that a view or a call reads. Reading reads no more than it needs:
+the other columns are read only where rows that tie differ in what was read.
 """
 
 from __future__ import annotations
@@ -19,21 +20,32 @@ from headwater.kernel.arrays import I64, Bool
 from headwater.kernel.sorting import perhaps_repeated
 
 TIE = "__tie"
-"""True for rows that carry every column that decides a tie, each under a name that begins with this one."""
+"""True for rows that carry every column that decides a tie, each under a name that begins with this
+one.
+"""
 
 
 def declared(source: Source, table: Collection[str]) -> list[str]:
-    """The columns whose values decide ties, sorted: those that `select` names, or all of the table; without the source's own."""
+    """The columns whose values decide ties, sorted: those that `select` names, or all of the table;
+    without the source's own.
+    """
     own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes, ROW}
     return sorted(set(table if source.columns is None else source.columns) - own)
 
 
-def tie_columns(source: Source, schema: pl.Schema, time: pl.Expr, read: Collection[str]) -> list[pl.Expr]:
-    """The columns that decide ties, for rows of this schema: the event time, the declared columns, then other columns that are read."""
+def tie_columns(
+    source: Source, schema: pl.Schema, time: pl.Expr, read: Collection[str]
+) -> list[pl.Expr]:
+    """The columns that decide ties, for rows of this schema: the event time, the declared columns,
+    then other columns that are read.
+    """
     names = declared(source, schema)
     names += sorted(set(read) - {*names, ROW})
     order = [time, *(_comparable(name, schema[name]) for name in names)]
-    return [pl.lit(value=True).alias(TIE), *(column.alias(f"{TIE}_{position:05}") for position, column in enumerate(order))]
+    return [
+        pl.lit(value=True).alias(TIE),
+        *(column.alias(f"{TIE}_{position:05}") for position, column in enumerate(order)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,8 @@ class TieCandidates:
 
     events: the rows, with IDENT, TIME, and KNOWN where a column says.
     ident: int64 (n), a number for each id. known: int64 (n), microseconds.
-    content: int64 (n), a hash of the columns that are read. stated: bool (n), which rows state something: all but images before a change.
+    content: int64 (n), a hash of the columns that are read. stated: bool (n), which rows state
+    something: all but images before a change.
     """
 
     events: pl.DataFrame
@@ -53,14 +66,28 @@ class TieCandidates:
 
     @cached_property
     def contested(self) -> Bool:
-        """Rows that tie with another one that says something else, bool (n): which of them counts matters."""
+        """Rows that tie with another one that says something else, bool (n): which of them counts
+        matters.
+        """
         contested = np.zeros(len(self.ident), np.bool_)
         rows = np.flatnonzero(self.stated)
-        both = self.ident[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ self.known[rows].astype(np.uint64)
+        both = self.ident[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ self.known[
+            rows
+        ].astype(np.uint64)
         rows = rows[perhaps_repeated(both)]  # mostly few are left
         if len(rows):
-            statements = pl.DataFrame({"ident": self.ident[rows], "known": self.known[rows], "content": self.content[rows]})
-            contested[rows] = statements.select(pl.col("content").n_unique().over("ident", "known") > 1).to_series().to_numpy()
+            statements = pl.DataFrame(
+                {
+                    "ident": self.ident[rows],
+                    "known": self.known[rows],
+                    "content": self.content[rows],
+                }
+            )
+            contested[rows] = (
+                statements.select(pl.col("content").n_unique().over("ident", "known") > 1)
+                .to_series()
+                .to_numpy()
+            )
         return contested
 
     @property
@@ -75,36 +102,54 @@ class TieCandidates:
 
     @cached_property
     def tie_order(self) -> I64:
-        """The order, int64 (n), of contested rows among those that they tie with: by what decides, nulls (and NaN) first."""
+        """The order, int64 (n), of contested rows among those that they tie with: by what decides,
+        nulls (and NaN) first.
+        """
         places = np.zeros(len(self.ident), np.int64)
         rows = np.flatnonzero(self.contested)
         if len(rows):
             order = _deciding(self.events)[rows].with_columns(pl.Series("__row", rows))
             by = [name for name in order.columns if name != "__row"]
-            places[order.sort(by, nulls_last=False, maintain_order=True)["__row"].to_numpy()] = np.arange(len(rows))
+            places[order.sort(by, nulls_last=False, maintain_order=True)["__row"].to_numpy()] = (
+                np.arange(len(rows))
+            )
         return places
 
     @cached_property
     def exact(self) -> I64:
-        """A hash, int64 (n), of the columns that decide ties, where rows carry them; else of the columns that are read."""
+        """A hash, int64 (n), of the columns that decide ties, where rows carry them; else of the
+        columns that are read.
+        """
         if TIE not in self.events.columns:
             return self.content
         whole = _hashed(_deciding(self.events))
         return np.where(self.events[TIE].fill_null(value=False).to_numpy(), whole, self.content)
 
 
-def compared(events: pl.DataFrame, source: Source, *, before: Bool | None = None, read: Sequence[str] | None = None) -> TieCandidates:
+def compared(
+    events: pl.DataFrame,
+    source: Source,
+    *,
+    before: Bool | None = None,
+    read: Sequence[str] | None = None,
+) -> TieCandidates:
     """Rows to be compared.
 
     Args:
-        events: with IDENT, TIME, KNOWN where a column says, and what `tie_columns` gives where it was read.
+        events: with IDENT, TIME, KNOWN where a column says, and what `tie_columns` gives where it
+            was read.
         source: whose.
         before: bool (n), which rows are images before a change; None is none.
-        read: the columns that say whether two rows differ; None is all but IDENT, KNOWN and what decides ties.
+        read: the columns that say whether two rows differ; None is all but IDENT, KNOWN and what
+            decides ties.
     """
     ident = events[IDENT].rank("dense").cast(pl.Int64) - 1
     known = events[KNOWN] if KNOWN in events.columns else events[TIME] + source.delay
-    names = [c for c in events.columns if c not in (KNOWN, IDENT) and not c.startswith(TIE)] if read is None else [TIME, *read]
+    names = (
+        [c for c in events.columns if c not in (KNOWN, IDENT) and not c.startswith(TIE)]
+        if read is None
+        else [TIME, *read]
+    )
     content = events.select(_comparable(name, events.schema[name]) for name in names)
     stated = np.ones(events.height, np.bool_) if before is None else ~before
     return TieCandidates(events, ident.to_numpy(), known.to_numpy(), _hashed(content), stated)
@@ -120,7 +165,9 @@ def _deciding(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _comparable(name: str, dtype: pl.DataType) -> pl.Expr:
-    """A column in a form that has an order: NaN as null, categories as strings, nested values as JSON."""
+    """A column in a form that has an order: NaN as null, categories as strings, nested values as
+    JSON.
+    """
     if dtype.is_float():
         return pl.col(name).fill_nan(None)
     if dtype in (pl.Categorical, pl.Enum):

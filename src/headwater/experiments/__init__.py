@@ -1,4 +1,6 @@
-"""Experiments in production: their arms and kinds, how they are planned and run, and what they found."""
+"""Experiments in production: their arms and kinds, how they are planned and run, and what they
+found.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "headwater.definitions.experiment": "Arm ExperimentMetric ExperimentPlan",
-    "headwater.definitions.experiment_kinds": "ABTest ClusterTest Interleaving Probe Shadow Switchback",
+    "headwater.definitions.experiment_kinds": (
+        "ABTest ClusterTest Interleaving Probe Shadow Switchback"
+    ),
     "headwater.definitions.probe": "probe",
     "headwater.experiments.analyse_experiment": "analyse",
     "headwater.experiments.experiment_adviser": "AdviserAnswers advise",
     "headwater.experiments.experiment_analysis": "ExperimentAnalysis",
-    "headwater.experiments.experiment_lifecycle": "experiment_status start_experiment stop_experiment",
+    "headwater.experiments.experiment_lifecycle": (
+        "experiment_status start_experiment stop_experiment"
+    ),
     "headwater.experiments.experiment_money": "ExperimentEvidence",
     "headwater.experiments.experiment_ramp": "ramp",
     "headwater.experiments.level_comparison": "level_lift",

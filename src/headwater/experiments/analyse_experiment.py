@@ -1,4 +1,6 @@
-"""From exposures to a verdict: outcomes by one rule in all arms, lifts, health and the decision that the frozen plan prescribes."""
+"""From exposures to a verdict: outcomes by one rule in all arms, lifts, health and the decision
+that the frozen plan prescribes.
+"""
 
 from __future__ import annotations
 
@@ -43,68 +45,99 @@ def analyse(
 ) -> ExperimentAnalysis:
     """Analyse an experiment that was started, and decide as its frozen plan says.
 
-    Units count from their first exposure, when the window of their outcome has closed and their outcome is known by the rule. Outcomes are
-    made by the project's own engine, so late events, corrections and known_at count as in training; covariates are what was known before
-    the first exposure, in every arm. Looks come with information, so an analysis may be repeated at any time.
+    Units count from their first exposure, when the window of their outcome has closed and their
+    outcome is known by the rule. Outcomes are made by the project's own engine, so late events,
+    corrections and known_at count as in training; covariates are what was known before the first
+    exposure, in every arm. Looks come with information, so an analysis may be repeated at any time.
 
     Args:
         project: whose experiment it is.
         name: of the experiment; its latest started version is analysed.
-        data_dir: the folder of exposures, serving log and posted outcomes; None is headwater's home.
-        models: the folder of fitted models and started experiments; None is `models` in headwater's home.
+        data_dir: the folder of exposures, serving log and posted outcomes; None is headwater's
+            home.
+        models: the folder of fitted models and started experiments; None is `models` in headwater's
+            home.
         at: analyse as of this time, tz-aware or ISO 8601 with an offset; None is now.
-        break_even: the relative gain at which the fresher arm pays for itself, or the evidence that says so; 0 is the frozen plan's. The
-            page also shows what the latest backtest of the arms' model recommends: the evidence's, else that of the data directory.
+        break_even: the relative gain at which the fresher arm pays for itself, or the evidence that
+            says so; 0 is the frozen plan's. The page also shows what the latest backtest of the
+            arms' model recommends: the evidence's, else that of the data directory.
         resources: what reading outcomes may use.
-        exposures: another system's, with the columns of `EXPOSURE_SCHEMA`; None reads those that were logged.
+        exposures: another system's, with the columns of `EXPOSURE_SCHEMA`; None reads those that
+            were logged.
 
     Raises:
-        UsageError: the project has no such experiment, or it was never started, or it is a shadow, which has no lift.
+        UsageError: the project has no such experiment, or it was never started, or it is a shadow,
+            which has no lift.
         DataError: exposures lack columns, or outcomes cannot be read.
     """
     experiment = _experiment(project, name)
     started = ExperimentStore(models).one(name)
     if started.plan.kind == "shadow":
         raise UsageError(
-            f"experiment {name!r} is a shadow: every request is served by one arm, so it has no lift to analyse; see `headwater experiment shadow {name}`"
+            f"experiment {name!r} is a shadow: every request is served by one arm, so it has no "
+            f"lift to analyse; see `headwater experiment shadow {name}`"
         )
     now = parse_timestamp(at or clock.now(), "at")
     evidence = break_even if isinstance(break_even, ExperimentEvidence) else ExperimentEvidence()
-    least = (evidence.least if isinstance(break_even, ExperimentEvidence) else float(break_even)) or started.plan.break_even
+    least = (
+        evidence.least if isinstance(break_even, ExperimentEvidence) else float(break_even)
+    ) or started.plan.break_even
     logged = _exposures(exposures, data_dir, started)
     with (resources or DEFAULT_RESOURCES).shown() as used:
         labels = _labels(experiment, data_dir, now, used)
         if started.plan.kind == "interleaving":
             items = _items(exposures, data_dir, started, now)
-            return _kept(interleaved(project.name, started, items, labels, now), evidence, None, data_dir)
+            return _kept(
+                interleaved(project.name, started, items, labels, now), evidence, None, data_dir
+            )
         look = ExperimentLooks(started, experiment, KINDS[started.plan.kind], logged, now)
         look.read(MetricReader(look.units, labels, now, used, look.left_out))
-        explored = off_policy_lifts(project, started.plan, data_dir, models, now, used) if evidence.off_policy is None else []
-        return _kept(rows_of.analysed(project.name, look, evidence, least, timestamp_text(now), explored), evidence, look, data_dir)
+        explored = (
+            off_policy_lifts(project, started.plan, data_dir, models, now, used)
+            if evidence.off_policy is None
+            else []
+        )
+        return _kept(
+            rows_of.analysed(project.name, look, evidence, least, timestamp_text(now), explored),
+            evidence,
+            look,
+            data_dir,
+        )
 
 
 def _kept(
-    analysis: ExperimentAnalysis, evidence: ExperimentEvidence, look: ExperimentLooks | None, folder: str | Path | None
+    analysis: ExperimentAnalysis,
+    evidence: ExperimentEvidence,
+    look: ExperimentLooks | None,
+    folder: str | Path | None,
 ) -> ExperimentAnalysis:
-    """Add the recommendation of the backtest that was given, else of the latest kept one, and keep the analysis as a run."""
+    """Add the recommendation of the backtest that was given, else of the latest kept one, and keep
+    the analysis as a run.
+    """
     result = analysis.result
     backtest = evidence.backtest or latest_backtest({arm.model for arm in result.arms}, folder)
     if backtest is not None:
-        result = msgspec.structs.replace(result, backtest=backtest_finding(result, backtest, evidence, look))
+        result = msgspec.structs.replace(
+            result, backtest=backtest_finding(result, backtest, evidence, look)
+        )
         analysis = replace(analysis, result=result)
     keep_run("experiment", result.first_line, result, subject=result.experiment, folder=folder)
     return analysis
 
 
 def _experiment(project: Project, name: str) -> Experiment:
-    found = next((experiment for experiment in project.experiments if experiment.name == name), None)
+    found = next(
+        (experiment for experiment in project.experiments if experiment.name == name), None
+    )
     if found is None:
         known = [experiment.name for experiment in project.experiments]
         raise UsageError(f"the project has no experiment {name!r}; {nearest(name, known)}")
     return found
 
 
-def _exposures(given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment) -> pl.DataFrame:
+def _exposures(
+    given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment
+) -> pl.DataFrame:
     if given is not None:
         return given
     from headwater.journal.exposure_log import read_exposures
@@ -112,7 +145,9 @@ def _exposures(given: pl.DataFrame | None, data_dir: str | Path | None, started:
     return read_exposures(data_dir, started.plan.experiment, started.plan.version)
 
 
-def _items(given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment, now: int) -> pl.DataFrame:
+def _items(
+    given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment, now: int
+) -> pl.DataFrame:
     """The items of interleaved lists by this time."""
     if given is None:
         from headwater.journal.exposure_log import read_interleaved
@@ -121,10 +156,19 @@ def _items(given: pl.DataFrame | None, data_dir: str | Path | None, started: Sta
     return given.filter(pl.col("at").dt.epoch("us") <= now)
 
 
-def _labels(experiment: Experiment, data_dir: str | Path | None, now: int, resources: Resources) -> dict[str, LabelsOf]:
+def _labels(
+    experiment: Experiment, data_dir: str | Path | None, now: int, resources: Resources
+) -> dict[str, LabelsOf]:
     """Whose labels each arm's requests have, where a metric needs them."""
     metrics = [*experiment.metrics, *experiment.guardrails]
-    if not any(LABEL in (metric.value, metric.base) for metric in metrics if isinstance(metric.value, str) or isinstance(metric.base, str)):
+    if not any(
+        LABEL in (metric.value, metric.base)
+        for metric in metrics
+        if isinstance(metric.value, str) or isinstance(metric.base, str)
+    ):
         return {}
-    by_model = {arm.model.name: LabelsOf.of(arm.model, experiment.unit, data_dir, now, resources) for arm in experiment.arms}
+    by_model = {
+        arm.model.name: LabelsOf.of(arm.model, experiment.unit, data_dir, now, resources)
+        for arm in experiment.arms
+    }
     return {arm.name: by_model[arm.model.name] for arm in experiment.arms}

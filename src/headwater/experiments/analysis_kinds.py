@@ -1,4 +1,6 @@
-"""Kinds of experiments and how each is analysed: a row a kind, whose functions stand in a file of their own."""
+"""Kinds of experiments and how each is analysed: a row a kind, whose functions stand in a file of
+their own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One side of a comparison: which model a level had, what it would have answered, and how fresh and whole that was."""
+"""One side of a comparison: which model a level had, what it would have answered, and how fresh and
+whole that was.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,11 @@ _TIMED = 200
 
 @dataclass(frozen=True)
 class Places:
-    """Where things lie: the data folder, the registry, the project's name; and whether models may run code when they are loaded.
+    """Where things lie: the data folder, the registry, the project's name; and whether models may
+    run code when they are loaded.
 
-    store: the online store that ingestion writes, or its URL, for archived events that are not in files yet; None is that of the settings.
+    store: the online store that ingestion writes, or its URL, for archived events that are not in
+    files yet; None is that of the settings.
     """
 
     data_dir: Path
@@ -93,17 +97,23 @@ def level_side(
         places: of data and models.
         resources: what computing may use.
         failures: what fails.
-        fitted: the level and number of the version that scores; None is the one that the level had at the end of the period.
+        fitted: the level and number of the version that scores; None is the one that the level had
+            at the end of the period.
 
     Raises:
         UsageError: a level for backtests only.
         DataError: no model of the level; features that cannot be computed.
     """
-    trained, own = variant.name, _versions(rows.version.filter(rows.frame[LEVEL].fill_null(AS_DEFINED) == variant.name))
+    trained, own = (
+        variant.name,
+        _versions(rows.version.filter(rows.frame[LEVEL].fill_null(AS_DEFINED) == variant.name)),
+    )
     if fitted is not None:
         trained, own = fitted[0], [str(fitted[1])]
     chosen, why = model_at(places.registry, variant.model, trained, period[1], own)
-    scorer = places.registry.open(variant.model, trained, version=chosen.number, allow_pickle=places.allow_pickle)
+    scorer = places.registry.open(
+        variant.model, trained, version=chosen.number, allow_pickle=places.allow_pickle
+    )
     notes = [
         *filter(None, [why, trained_later(chosen, period[0])]),
         *map(str, check(variant.model, variant.level, scorer, allow_staler=True)),
@@ -116,7 +126,17 @@ def level_side(
     p50, p95 = _quantiles(answers.age[first])
     fast, slow = _timed(scorer, over.features.in_training.feature_names, rows.frame)
     how = {name: int(count) for name, count in how_of.value_counts(sort=True).iter_rows()}
-    answered = Answered(variant.name, str(chosen.number), how, p50, p95, dict(answers.faults), fast, slow, int((how_of == "none").sum()))
+    answered = Answered(
+        variant.name,
+        str(chosen.number),
+        how,
+        p50,
+        p95,
+        dict(answers.faults),
+        fast,
+        slow,
+        int((how_of == "none").sum()),
+    )
     return LevelSide(answered, answers, notes)
 
 
@@ -126,7 +146,9 @@ def served_side(rows: DeliveredRows, levels: Sequence[str]) -> Answered:
     faults: Counter[str] = Counter()
     for column in frame.columns:
         if column.endswith(status_name("")):
-            for status, count in frame[column].cast(pl.String).drop_nulls().value_counts().iter_rows():
+            for status, count in (
+                frame[column].cast(pl.String).drop_nulls().value_counts().iter_rows()
+            ):
                 if status != "present":
                     faults[f"{column.removesuffix(status_name(''))}: {status}"] += count
         elif column.endswith(("__stale", "__incomplete")):
@@ -135,10 +157,20 @@ def served_side(rows: DeliveredRows, levels: Sequence[str]) -> Answered:
                 view, _, word = column.rpartition("__")
                 faults[f"{view}: {'older than promised' if word == 'stale' else word}"] += count
     requests = frame.filter(pl.Series(first_rows(rows)))
-    how = {str(name): int(count) for name, count in requests[HOW].fill_null("none").value_counts(sort=True).iter_rows()}
+    how = {
+        str(name): int(count)
+        for name, count in requests[HOW].fill_null("none").value_counts(sort=True).iter_rows()
+    }
     ages = requests[AGE].dt.total_microseconds().cast(pl.Float64).to_numpy() / 1e6
     latency = _quantiles(requests[LATENCY].cast(pl.Float64).to_numpy() / 1e3)
-    return Answered(", ".join(levels), ", ".join(_versions(rows.version)), how, *_quantiles(ages), dict(+faults), *latency)
+    return Answered(
+        ", ".join(levels),
+        ", ".join(_versions(rows.version)),
+        how,
+        *_quantiles(ages),
+        dict(+faults),
+        *latency,
+    )
 
 
 def _versions(logged: pl.Series) -> list[str]:
@@ -154,7 +186,9 @@ def _quantiles(values: F64) -> tuple[float, float]:
 
 
 def _timed(scorer: ServedModel, names: Sequence[str], frame: pl.DataFrame) -> tuple[float, float]:
-    """How long the model takes for one row, p50 and p95 in milliseconds; NaN where the log has not all of its features."""
+    """How long the model takes for one row, p50 and p95 in milliseconds; NaN where the log has not
+    all of its features.
+    """
     own = list(scorer.fitted.encoding.columns)
     if not set(own) <= set(names) or not set(own) <= set(frame.columns):
         return float("nan"), float("nan")

@@ -14,17 +14,25 @@ _TAKES_PART = AssignedArm("", 1.0)  # the remembered state of a unit
 
 
 class ArmsByBucket:
-    """The arm of each region and bucket of time. Regions are enrolled; holdouts and layers go by unit.
+    """The arm of each region and bucket of time. Regions are enrolled; holdouts and layers go by
+    unit.
 
-    Bucket i of a region begins i times the length after the start of the experiment. With random bounds it is
-    `length / 2 + length * h / 10000` long, h the hash bucket of `SALT/SEED/length` and `i:region`.
+    Bucket i of a region begins i times the length after the start of the experiment. With random
+    bounds it is `length / 2 + length * h / 10000` long, h the hash bucket of `SALT/SEED/length` and
+    `i:region`.
     """
 
     def __init__(self, started: StartedExperiment) -> None:
         plan = started.plan
         self._staged, self._start = StagedAssignment(started), plan.start
-        self._length, self._washout = int(plan.settings["length"]), int(plan.settings.get("washout", 0))
-        self._random, self._salt = bool(plan.settings.get("random_bounds", False)), f"{plan.salt}/{plan.seed}"
+        self._length, self._washout = (
+            int(plan.settings["length"]),
+            int(plan.settings.get("washout", 0)),
+        )
+        self._random, self._salt = (
+            bool(plan.settings.get("random_bounds", False)),
+            f"{plan.salt}/{plan.seed}",
+        )
         self._coins = Assignment(self._salt, {arm.name: arm.weight for arm in plan.arms})
         self._bounds: dict[str, list[int]] = {}
 
@@ -48,10 +56,14 @@ class ArmsByBucket:
             return stage.keep(bucket_key, None)
         arm = self._coins.arm(f"{number}:{group}")
         assert arm is not None
-        return stage.keep(bucket_key, AssignedArm(arm, self._coins.propensity(arm), group, number, flag))
+        return stage.keep(
+            bucket_key, AssignedArm(arm, self._coins.propensity(arm), group, number, flag)
+        )
 
     def bucket_at(self, region: str, t: int) -> tuple[int, int]:
-        """The number of a region's bucket at a time, and when it begins; both times in microseconds."""
+        """The number of a region's bucket at a time, and when it begins; both times in
+        microseconds.
+        """
         passed = t - self._start
         if not self._random:
             number = passed // self._length

@@ -34,11 +34,15 @@ class ArmsByCluster:
         return stage.keep(key, AssignedArm(arm, stage.groups.propensity(arm), group))
 
 
-def shuffled_clusters(sizes: Mapping[str, float], weights: Mapping[str, float], seed: int) -> dict[str, str]:
-    """An arm for each cluster, by a shuffle in which each arm gets its share of large and of small clusters.
+def shuffled_clusters(
+    sizes: Mapping[str, float], weights: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """An arm for each cluster, by a shuffle in which each arm gets its share of large and of small
+    clusters.
 
-    From the largest cluster on, each goes to the arm that lacks most of its share so far; a coin of the seed decides between equals. So of
-    two arms of equal weight, each pair of neighbours in size has one of both.
+    From the largest cluster on, each goes to the arm that lacks most of its share so far; a coin of
+    the seed decides between equals. So of two arms of equal weight, each pair of neighbours in size
+    has one of both.
 
     Args:
         sizes: of the clusters before the start, such as their requests.
@@ -50,7 +54,9 @@ def shuffled_clusters(sizes: Mapping[str, float], weights: Mapping[str, float], 
     """
     counts, arms = dict.fromkeys(weights, 0), dict[str, str]()
     for rank, cluster in enumerate(sorted(sizes, key=lambda name: (-sizes[name], name))):
-        lacks = {arm: round(weight * (rank + 1) - counts[arm], 9) for arm, weight in weights.items()}
+        lacks = {
+            arm: round(weight * (rank + 1) - counts[arm], 9) for arm, weight in weights.items()
+        }
         most = [arm for arm, lack in lacks.items() if lack == max(lacks.values())]
         arm = most[bucket(f"{seed}/shuffle", cluster) % len(most)]
         counts[arm] += 1

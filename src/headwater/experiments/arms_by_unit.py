@@ -1,4 +1,6 @@
-"""Each unit keeps one arm: A/B tests. Shadows and interleavings choose the units that take part in the same way."""
+"""Each unit keeps one arm: A/B tests. Shadows and interleavings choose the units that take part in
+the same way.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,10 @@ _MOST = 50_000  # units whose arms are remembered
 class AssignedArm(NamedTuple):
     """What a row gets.
 
-    arm: its name. propensity: the probability of it. cluster: the region or cluster that the arm goes by; None where it goes by the unit.
-    bucket: of time, counted from the start of the experiment. flag: of the exposure, as `logs.exposure_rows` has them.
+    arm: its name. propensity: the probability of it. cluster: the region or cluster that the arm
+    goes by; None where it goes by the unit.
+    bucket: of time, counted from the start of the experiment. flag: of the exposure, as
+    `logs.exposure_rows` has them.
     """
 
     arm: str
@@ -37,8 +41,8 @@ UNKNOWN: Final = AssignedArm("", 0.0)
 class EnrolmentStage(NamedTuple):
     """A stage of an experiment: who takes part, and the units and groups known by now.
 
-    whole: the assignment. units, groups: its parts, where units are held out and divided by layers, and groups (regions, clusters) are
-    enrolled. known: by unit, or by unit and group.
+    whole: the assignment. units, groups: its parts, where units are held out and divided by layers,
+    and groups (regions, clusters) are enrolled. known: by unit, or by unit and group.
     """
 
     whole: Assignment
@@ -55,7 +59,9 @@ class EnrolmentStage(NamedTuple):
 
 
 class StagedAssignment:
-    """The assignment of a started experiment, as its stages enrol more and more units. Threads may share one."""
+    """The assignment of a started experiment, as its stages enrol more and more units. Threads may
+    share one.
+    """
 
     def __init__(self, started: StartedExperiment) -> None:
         self._started = started
@@ -70,7 +76,11 @@ class StagedAssignment:
             high = min((time for time in self._times if time > t), default=_NEVER)
             whole = assignment_of(self._started, t)
             stage = (
-                EnrolmentStage(whole, replace(whole, enrolled=1.0), replace(whole, layer=None, holdout=0.0), {}) if whole.enrolled else None
+                EnrolmentStage(
+                    whole, replace(whole, enrolled=1.0), replace(whole, layer=None, holdout=0.0), {}
+                )
+                if whole.enrolled
+                else None
             )
             self._present = low, high, stage
         return stage
@@ -82,7 +92,10 @@ class ArmsByUnit:
     def __init__(self, started: StartedExperiment) -> None:
         self._staged = StagedAssignment(started)
         assignment = assignment_of(started, started.plan.start)
-        self._given = {arm.name: AssignedArm(arm.name, assignment.propensity(arm.name)) for arm in started.plan.arms}
+        self._given = {
+            arm.name: AssignedArm(arm.name, assignment.propensity(arm.name))
+            for arm in started.plan.arms
+        }
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
         """As `assigners.Assigner`."""
@@ -110,7 +123,9 @@ class ControlInShadow:
 
 
 class Interleaved:
-    """A list of both rankings for every unit that takes part; each picks first in a round with probability one half."""
+    """A list of both rankings for every unit that takes part; each picks first in a round with
+    probability one half.
+    """
 
     def __init__(self, started: StartedExperiment) -> None:
         self._staged = StagedAssignment(started)

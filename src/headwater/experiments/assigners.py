@@ -1,4 +1,6 @@
-"""Who gets which arm of a started experiment, by its kind: a table. All of it is deterministic: every process gives the same answer."""
+"""Who gets which arm of a started experiment, by its kind: a table. All of it is deterministic:
+every process gives the same answer.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ class Assigner(Protocol):
     """Assigns the units of a started experiment."""
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:
-        """The arm of a unit; None where it gets the default: not enrolled, held out, or of another part of the layer.
+        """The arm of a unit; None where it gets the default: not enrolled, held out, or of another
+        part of the layer.
 
         Args:
             unit: its text, see `assignment.unit_text`.
@@ -44,5 +47,8 @@ def assigner_of(started: StartedExperiment) -> Assigner:
     """
     kind = started.plan.kind
     if kind not in ASSIGNERS:
-        raise UsageError(f"experiment {started.plan.experiment!r} is of the kind {kind!r}; {nearest(kind, ASSIGNERS)}")
+        raise UsageError(
+            f"experiment {started.plan.experiment!r} is of the kind {kind!r}; "
+            f"{nearest(kind, ASSIGNERS)}"
+        )
     return ASSIGNERS[kind](started)

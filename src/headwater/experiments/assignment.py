@@ -1,7 +1,9 @@
-"""Which arm a unit gets: salted hashes, so that every process and every language gives the same answer without shared state.
+"""Which arm a unit gets: salted hashes, so that every process and every language gives the same
+answer without shared state.
 
-A bucket is the first 8 bytes of SHA-256 of `salt:unit` as a big-endian integer, modulo 10,000. Enrolment, layers and arms hash with salts
-of their own, so that none of them depends on another: widening the enrolment enrols new units and never moves one to another arm.
+A bucket is the first 8 bytes of SHA-256 of `salt:unit` as a big-endian integer, modulo 10,000.
+Enrolment, layers and arms hash with salts of their own, so that none of them depends on another:
+widening the enrolment enrols new units and never moves one to another arm.
 """
 
 from __future__ import annotations
@@ -33,14 +35,18 @@ class Assignment:
 
     Args:
         salt: the experiment's name and version; a new version shuffles all units again.
-        weights: the share of the enrolled units of each arm, in order; they sum to 1. Shares are whole ten-thousandths.
-        enrolled: the share of units that take part, 0 to 1. A ramp raises it; the split among the enrolled never changes.
-        layer: experiments of one layer never share a unit; None for an experiment that may overlap with any other.
+        weights: the share of the enrolled units of each arm, in order; they sum to 1. Shares are
+            whole ten-thousandths.
+        enrolled: the share of units that take part, 0 to 1. A ramp raises it; the split among the
+            enrolled never changes.
+        layer: experiments of one layer never share a unit; None for an experiment that may overlap
+            with any other.
         span: the experiment's part of its layer, from and to as shares.
         holdout: the share of all units that take part in no experiment of the project.
 
     Raises:
-        DefinitionError: weights that do not sum to 1 or are not above 0, a share outside 0 to 1, an empty span.
+        DefinitionError: weights that do not sum to 1 or are not above 0, a share outside 0 to 1, an
+            empty span.
 
     >>> half = Assignment("checkout/1", {"daily": 0.5, "streaming": 0.5})
     >>> half.arm("u1"), half.arm("u2")
@@ -57,19 +63,30 @@ class Assignment:
     def __post_init__(self) -> None:
         subject = f"experiment {self.salt.rpartition('/')[0] or self.salt!r}"
         if len(self.weights) < 2:
-            raise DefinitionError(f"{subject}: an experiment compares at least two arms, and {len(self.weights)} is given")
+            raise DefinitionError(
+                f"{subject}: an experiment compares at least two arms, and {len(self.weights)} is "
+                "given"
+            )
         for arm, weight in self.weights.items():
             if not _LEAST_SHARE <= weight < 1:
-                raise DefinitionError(f"{subject}: the weight of arm {arm!r} is {weight!r}; give a share from {_LEAST_SHARE} to below 1")
+                raise DefinitionError(
+                    f"{subject}: the weight of arm {arm!r} is {weight!r}; give a share from "
+                    f"{_LEAST_SHARE} to below 1"
+                )
         total = sum(self.weights.values())
         if abs(total - 1) > 1e-9:
-            raise DefinitionError(f"{subject}: the weights of the arms sum to {total:g}; they must sum to 1")
+            raise DefinitionError(
+                f"{subject}: the weights of the arms sum to {total:g}; they must sum to 1"
+            )
         for name, share in (("enrolled", self.enrolled), ("holdout", self.holdout)):
             if not 0 <= share <= 1:
                 raise DefinitionError(f"{subject}: {name} is {share!r}; give a share from 0 to 1")
         low, high = self.span
         if not 0 <= low < high <= 1:
-            raise DefinitionError(f"{subject}: its part of the layer is {self.span!r}; give two shares, the second one larger")
+            raise DefinitionError(
+                f"{subject}: its part of the layer is {self.span!r}; give two shares, the second "
+                "one larger"
+            )
 
     @cached_property
     def _arms(self) -> tuple[str, ...]:
@@ -82,18 +99,26 @@ class Assignment:
         return [*ends[:-1], BUCKETS]
 
     def takes_part(self, unit: str) -> bool:
-        """Whether the unit is enrolled: not held out, in the experiment's part of its layer, and within the enrolment."""
+        """Whether the unit is enrolled: not held out, in the experiment's part of its layer, and
+        within the enrolment.
+        """
         if self.holdout and bucket("holdout", unit) < round(self.holdout * BUCKETS):
             return False
         if self.layer is not None:
             position = bucket(f"{self.layer}/layer", unit)
             if not round(self.span[0] * BUCKETS) <= position < round(self.span[1] * BUCKETS):
                 return False
-        return self.enrolled >= 1 or bucket(f"{self.salt}/enrolled", unit) < round(self.enrolled * BUCKETS)
+        return self.enrolled >= 1 or bucket(f"{self.salt}/enrolled", unit) < round(
+            self.enrolled * BUCKETS
+        )
 
     def arm(self, unit: str) -> str | None:
         """The unit's arm, or None if it does not take part."""
-        return self._arms[bisect_right(self._ends, bucket(f"{self.salt}/arm", unit))] if self.takes_part(unit) else None
+        return (
+            self._arms[bisect_right(self._ends, bucket(f"{self.salt}/arm", unit))]
+            if self.takes_part(unit)
+            else None
+        )
 
     def propensity(self, arm: str) -> float:
         """The probability that an enrolled unit gets the arm."""

@@ -1,4 +1,6 @@
-"""The recommendation of a backtest next to an experiment: which arm serves that level, and what other arms gain over it."""
+"""The recommendation of a backtest next to an experiment: which arm serves that level, and what
+other arms gain over it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from headwater.results.experiment_result import ExperimentResult
 
 
 def backtest_finding(
-    result: ExperimentResult, backtest: BacktestResult, evidence: ExperimentEvidence, look: ExperimentLooks | None
+    result: ExperimentResult,
+    backtest: BacktestResult,
+    evidence: ExperimentEvidence,
+    look: ExperimentLooks | None,
 ) -> BacktestFinding | None:
     """The recommendation of a backtest for the decision page; None where it has none.
 
@@ -26,7 +31,11 @@ def backtest_finding(
     if found is None:
         return None
     level = found.level if found.answer == "run" else ""
-    serving = (arm.name for arm in result.arms if arm.model == backtest.model and evidence.names.get(arm.level, arm.level) == level)
+    serving = (
+        arm.name
+        for arm in result.arms
+        if arm.model == backtest.model and evidence.names.get(arm.level, arm.level) == level
+    )
     arm = next(serving, "") if level else ""
     over = {} if look is None or arm in ("", look.control) else _over(result, arm, look)
     return BacktestFinding(backtest.at, level, found.first_line, arm, over)

@@ -17,8 +17,12 @@ from headwater.models.experiment_store import FrozenPlan
 def exposures(frame: pl.DataFrame, plan: FrozenPlan) -> pl.DataFrame:
     """Exposures after the burn-in; a unit of two clusters is one in each."""
     begins = plan.start + int(plan.settings.get("burn_in", 0))
-    after = frame.filter(pl.col(AT).dt.epoch("us") >= begins).with_columns(pl.col("unit").alias(OWN))
-    return after.with_columns(pl.concat_str(pl.col(CLUSTER).fill_null(""), OWN, separator="\x1f").alias("unit"))
+    after = frame.filter(pl.col(AT).dt.epoch("us") >= begins).with_columns(
+        pl.col("unit").alias(OWN)
+    )
+    return after.with_columns(
+        pl.concat_str(pl.col(CLUSTER).fill_null(""), OWN, separator="\x1f").alias("unit")
+    )
 
 
 def lift(rows: LookRows, control: str, treated: str, _plan: FrozenPlan) -> RelativeLift:
@@ -28,12 +32,18 @@ def lift(rows: LookRows, control: str, treated: str, _plan: FrozenPlan) -> Relat
         DataError: fewer than two clusters in an arm, or ratios that are not positive.
     """
     sums = clusters(rows, control, treated)
-    return cluster_lift(sums[VALUE].to_numpy(), sums[BASE].to_numpy(), (sums[ARM] == treated).to_numpy())
+    return cluster_lift(
+        sums[VALUE].to_numpy(), sums[BASE].to_numpy(), (sums[ARM] == treated).to_numpy()
+    )
 
 
 def clusters(rows: LookRows, *arms: str) -> pl.DataFrame:
     """The sums of each cluster: cluster, arm, value, base."""
-    return rows.of(*arms).group_by(CLUSTER, maintain_order=True).agg(pl.col(ARM).first(), pl.col(VALUE).sum(), pl.col(BASE).sum())
+    return (
+        rows.of(*arms)
+        .group_by(CLUSTER, maintain_order=True)
+        .agg(pl.col(ARM).first(), pl.col(VALUE).sum(), pl.col(BASE).sum())
+    )
 
 
 def checks(rows: LookRows, plan: FrozenPlan, _level: float) -> list[HealthCheck]:
@@ -42,7 +52,11 @@ def checks(rows: LookRows, plan: FrozenPlan, _level: float) -> list[HealthCheck]
     control = plan.arms[0].name
     mixed = rows.frame.group_by(CLUSTER).agg(pl.col(ARM).n_unique()).filter(pl.col(ARM) > 1).height
     if mixed:
-        found.append(HealthCheck("cluster arms", "broken", f"{mixed} clusters were served by more than one arm"))
+        found.append(
+            HealthCheck(
+                "cluster arms", "broken", f"{mixed} clusters were served by more than one arm"
+            )
+        )
     for arm in plan.arms[1:]:
         sums = clusters(rows, control, arm.name)
         treated = int((sums[ARM] == arm.name).sum())
@@ -56,7 +70,13 @@ def checks(rows: LookRows, plan: FrozenPlan, _level: float) -> list[HealthCheck]
             found.append(HealthCheck("cluster count", "broken", str(error)))
             continue
         few = sums.height < FEW_CLUSTERS
-        found.append(HealthCheck("cluster count", "warning" if few else "ok", evidence + ("; so few hold for these alone" if few else "")))
+        found.append(
+            HealthCheck(
+                "cluster count",
+                "warning" if few else "ok",
+                evidence + ("; so few hold for these alone" if few else ""),
+            )
+        )
     return found
 
 
@@ -67,4 +87,6 @@ def assigned(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _together(frame: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     sums = [pl.col(name).sum() for name in ("exposures", "fallbacks", "stale")]
-    return frame.group_by(by, maintain_order=True).agg(pl.col("unit").first(), pl.col(ARM).first(), pl.col(AT).min(), *sums)
+    return frame.group_by(by, maintain_order=True).agg(
+        pl.col("unit").first(), pl.col(ARM).first(), pl.col(AT).min(), *sums
+    )

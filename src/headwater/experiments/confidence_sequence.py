@@ -11,7 +11,8 @@ TUNED_FOR = 5_000  # units of both arms at which the interval is tightest
 
 
 def sequence_multiplier(units: int, alpha: float = 0.05, tuned_for: int = TUNED_FOR) -> float:
-    """The multiplier of the standard error: the interval of this half-width holds at all looks together with 1 - alpha.
+    """The multiplier of the standard error: the interval of this half-width holds at all looks
+    together with 1 - alpha.
 
     Args:
         units: of both arms so far.

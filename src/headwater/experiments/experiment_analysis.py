@@ -13,12 +13,14 @@ from headwater.results.experiment_result import ExperimentResult
 
 @dataclass(frozen=True, repr=False)
 class ExperimentAnalysis(PagedResult):
-    """From exposures to a verdict. It prints as a table in a terminal and in a notebook; `result` holds every number.
+    """From exposures to a verdict. It prints as a table in a terminal and in a notebook; `result`
+    holds every number.
 
     Attributes:
         result: typed values.
         exposures: those that are analysed, as they were logged.
-        outcomes: a row for each unit that counts in the deciding metric: unit, arm, cluster, bucket, value, base, before, cold.
+        outcomes: a row for each unit that counts in the deciding metric: unit, arm, cluster,
+            bucket, value, base, before, cold.
     """
 
     page_module = "experiment_page"
@@ -28,11 +30,15 @@ class ExperimentAnalysis(PagedResult):
 
     @property
     def decision(self) -> str:
-        """The verdict: "real-time", "stay batch", "inconclusive", "harm", "keep running" or "invalid"."""
+        """The verdict: "real-time", "stay batch", "inconclusive", "harm", "keep running" or
+        "invalid".
+        """
         return self.result.decision
 
     def export(self, folder: str | Path) -> Path:
-        """Write exposures.parquet, outcomes.parquet, plan.json, schedule.csv and query.sql, whose main figure the query repeats."""
+        """Write exposures.parquet, outcomes.parquet, plan.json, schedule.csv and query.sql, whose
+        main figure the query repeats.
+        """
         from headwater.experiments.experiment_export import write
 
         return write(self.result, self.exposures, self.outcomes, Path(folder))

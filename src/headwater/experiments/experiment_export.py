@@ -1,4 +1,6 @@
-"""Export of an experiment: its tables, plan, schedule and query, so that anyone can repeat the main figure."""
+"""Export of an experiment: its tables, plan, schedule and query, so that anyone can repeat the main
+figure.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,18 @@ import polars as pl
 from headwater.errors import DataError
 from headwater.results.experiment_result import ExperimentResult
 
-EXPOSURES, OUTCOMES, PLAN, SCHEDULE, QUERY = "exposures.parquet", "outcomes.parquet", "plan.json", "schedule.csv", "query.sql"
+EXPOSURES, OUTCOMES, PLAN, SCHEDULE, QUERY = (
+    "exposures.parquet",
+    "outcomes.parquet",
+    "plan.json",
+    "schedule.csv",
+    "query.sql",
+)
 
 
-def write(result: ExperimentResult, exposures: pl.DataFrame, outcomes: pl.DataFrame, folder: Path) -> Path:
+def write(
+    result: ExperimentResult, exposures: pl.DataFrame, outcomes: pl.DataFrame, folder: Path
+) -> Path:
     """Write the files into a folder, which is made, and return it.
 
     Raises:
@@ -24,9 +34,13 @@ def write(result: ExperimentResult, exposures: pl.DataFrame, outcomes: pl.DataFr
         exposures.write_parquet(folder / EXPOSURES)
         outcomes.write_parquet(folder / OUTCOMES)
         plan = {"digest": result.digest, "plan": result.plan, "changes": list(result.changes)}
-        (folder / PLAN).write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+        (folder / PLAN).write_bytes(
+            msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n"
+        )
         if result.schedule:
-            pl.DataFrame(list(result.schedule), schema=["region", "bucket", "arm"], orient="row").write_csv(folder / SCHEDULE)
+            pl.DataFrame(
+                list(result.schedule), schema=["region", "bucket", "arm"], orient="row"
+            ).write_csv(folder / SCHEDULE)
         (folder / QUERY).write_text(f"-- {result.sql_repeats}\n{result.sql}\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error

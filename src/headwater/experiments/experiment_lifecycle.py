@@ -1,4 +1,6 @@
-"""Start, stop and watch over an experiment: a start freezes the plan, and no later change of the project reaches it."""
+"""Start, stop and watch over an experiment: a start freezes the plan, and no later change of the
+project reaches it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,11 @@ from headwater.definitions.experiment import Experiment
 from headwater.definitions.project import Project
 from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import HeadwaterError, UsageError, nearest
-from headwater.experiments.experiment_planning import ExperimentPlaces, planned_and_frozen, why_no_new_version
+from headwater.experiments.experiment_planning import (
+    ExperimentPlaces,
+    planned_and_frozen,
+    why_no_new_version,
+)
 from headwater.experiments.experiment_words import awaited
 from headwater.experiments.exposed_units import ARM, AT, ExposedUnits, exposed_units
 from headwater.experiments.frozen_plan import horizon_of
@@ -28,7 +34,9 @@ from headwater.models.experiment_store import ExperimentStore, FrozenPlan, Start
 from headwater.results.planned_experiment import ExperimentStatus, PlannedExperiment
 
 IMMATURE = "matured outcomes"
-"""The one check that time alone mends: it blocks a verdict, and neither stops nor holds an experiment."""
+"""The one check that time alone mends: it blocks a verdict, and neither stops nor holds an
+experiment.
+"""
 
 
 def start_experiment(
@@ -52,12 +60,14 @@ def start_experiment(
         at: the time of the start, microseconds; None is now.
         break_even: the relative gain at which the fresher arm pays for itself.
         expect: the hash of the plan that was looked at; another one is an error.
-        accept_missing: start although the online store has not all views yet, such as where another machine fills it.
+        accept_missing: start although the online store has not all views yet, such as where another
+            machine fills it.
 
     Raises:
-        UsageError: it runs, ran to its end or was stopped; another running experiment decides for the same model; something is missing,
-            or the plan is another one than expected.
-        DataError: a model does not declare what its outcomes depend on, or the units differ before the start.
+        UsageError: it runs, ran to its end or was stopped; another running experiment decides for
+            the same model; something is missing, or the plan is another one than expected.
+        DataError: a model does not declare what its outcomes depend on, or the units differ before
+            the start.
     """
     experiment, places = project.experiment(name), places or ExperimentPlaces()
     store, now = ExperimentStore(places.models), clock.now_micros() if at is None else at
@@ -70,16 +80,23 @@ def start_experiment(
     assert plan is not None, "what cannot be frozen is refused, or missing"
     if expect is not None and plan.digest != expect:
         raise UsageError(
-            f"the plan of experiment {name!r} is {plan.digest}, and {expect} was expected: the definitions, the models or the history "
-            "changed since; look at a new plan"
+            f"the plan of experiment {name!r} is {plan.digest}, and {expect} was expected: the "
+            "definitions, the models or the history changed since; look at a new plan"
         )
     return store.start(plan, now, by)
 
 
 def stop_experiment(
-    project: Project, name: str, *, reason: str, by: str, models: str | Path | None = None, at: int | None = None
+    project: Project,
+    name: str,
+    *,
+    reason: str,
+    by: str,
+    models: str | Path | None = None,
+    at: int | None = None,
 ) -> StartedExperiment:
-    """Stop the running version of an experiment: its units get the default from now on. Outcomes that mature later still count.
+    """Stop the running version of an experiment: its units get the default from now on. Outcomes
+    that mature later still count.
 
     Args:
         project: whose experiment it is; one that the project no longer defines can be stopped too.
@@ -99,8 +116,11 @@ def stop_experiment(
     return store.stop(name, clock.now_micros() if at is None else at, by, reason)
 
 
-def experiment_status(project: Project, name: str, *, places: ExperimentPlaces | None = None, at: int | None = None) -> ExperimentStatus:
-    """How the latest version of an experiment stands: stage, exposures by arm, maturity, the next look, health.
+def experiment_status(
+    project: Project, name: str, *, places: ExperimentPlaces | None = None, at: int | None = None
+) -> ExperimentStatus:
+    """How the latest version of an experiment stands: stage, exposures by arm, maturity, the next
+    look, health.
 
     Raises:
         UsageError: it was never started.
@@ -117,9 +137,15 @@ def experiment_status(project: Project, name: str, *, places: ExperimentPlaces |
     broken = [f"{check.name}: {check.evidence}" for check in checks if check.blocks]
     stopped = next((change for change in started.changes if change.change == "stopped"), None)
     until = now if stopped is None else stopped.at
-    looks = [plan.start + round(plan.duration * (look + 1) / plan.looks) for look in range(plan.looks)]
+    looks = [
+        plan.start + round(plan.duration * (look + 1) / plan.looks) for look in range(plan.looks)
+    ]
     share = started.enrolled_at(now)
-    reached = [change.enrolled for change in started.changes if change.change != "stopped" and change.at <= now]
+    reached = [
+        change.enrolled
+        for change in started.changes
+        if change.change != "stopped" and change.at <= now
+    ]
     return ExperimentStatus(
         experiment=name,
         version=plan.version,
@@ -131,43 +157,84 @@ def experiment_status(project: Project, name: str, *, places: ExperimentPlaces |
         stages=len(plan.enrolled),
         enrolled=share,
         exposed=_by_arm(plan, rows.group_by(ARM).len()),
-        units=dict(zip([arm.name for arm in plan.arms], units.counts([arm.name for arm in plan.arms]), strict=True)),
+        units=dict(
+            zip(
+                [arm.name for arm in plan.arms],
+                units.counts([arm.name for arm in plan.arms]),
+                strict=True,
+            )
+        ),
         matured=matured,
         awaited=awaited(final_at, now),
-        next_look="" if stopped is not None else next((timestamp_text(look) for look in looks if look > now), ""),
+        next_look=""
+        if stopped is not None
+        else next((timestamp_text(look) for look in looks if look > now), ""),
         health=_health_line(checks, units),
         broken=broken,
-        stopped_because="" if stopped is None else f"{stopped.reason} ({stopped.by})" if stopped.by else stopped.reason,
+        stopped_because=""
+        if stopped is None
+        else f"{stopped.reason} ({stopped.by})"
+        if stopped.by
+        else stopped.reason,
         changes=[
-            " ".join(filter(None, [timestamp_text(change.at), change.change, f"{change.enrolled:.0%}", change.by, change.reason]))
+            " ".join(
+                filter(
+                    None,
+                    [
+                        timestamp_text(change.at),
+                        change.change,
+                        f"{change.enrolled:.0%}",
+                        change.by,
+                        change.reason,
+                    ],
+                )
+            )
             for change in started.changes
         ],
     )
 
 
-def state_of(started: StartedExperiment, at: int) -> Literal["waiting", "running", "stopped", "ended"]:
+def state_of(
+    started: StartedExperiment, at: int
+) -> Literal["waiting", "running", "stopped", "ended"]:
     """Whether an experiment waits for its planned start, runs, was stopped, or ended as planned."""
     if started.stopped_at is not None and started.stopped_at <= at:
         return "stopped"
-    return "waiting" if at < started.plan.start else "ended" if at >= started.plan.end else "running"
+    return (
+        "waiting" if at < started.plan.start else "ended" if at >= started.plan.end else "running"
+    )
 
 
 def units_of(plan: FrozenPlan, rows: pl.DataFrame) -> ExposedUnits:
-    """The units that exposures are evidence of: of a shadow all, else those that were served their arm."""
-    return exposed_units(rows if plan.kind == "shadow" else rows.filter(pl.col(FLAG).is_in(["", WASHOUT])))
+    """The units that exposures are evidence of: of a shadow all, else those that were served their
+    arm.
+    """
+    return exposed_units(
+        rows if plan.kind == "shadow" else rows.filter(pl.col(FLAG).is_in(["", WASHOUT]))
+    )
 
 
 def health_of(plan: FrozenPlan, units: ExposedUnits, matured: float = 1.0) -> list[HealthCheck]:
-    """The checks of an experiment that need no outcome; the split of units only where they are split one by one."""
+    """The checks of an experiment that need no outcome; the split of units only where they are
+    split one by one.
+    """
     if plan.kind != "ab":
-        return [check for check in unit_checks(units, _weights(plan), matured=matured) if check.name not in ("sample ratio", "assignment")]
+        return [
+            check
+            for check in unit_checks(units, _weights(plan), matured=matured)
+            if check.name not in ("sample ratio", "assignment")
+        ]
     return unit_checks(units, _weights(plan), matured=matured)
 
 
-def outcomes_final(project: Project, plan: FrozenPlan, units: ExposedUnits, places: ExperimentPlaces, at: int) -> I64:
-    """When the outcome of each unit is final, by its first exposure: int64 microseconds, rising; empty where no rule says when.
+def outcomes_final(
+    project: Project, plan: FrozenPlan, units: ExposedUnits, places: ExperimentPlaces, at: int
+) -> I64:
+    """When the outcome of each unit is final, by its first exposure: int64 microseconds, rising;
+    empty where no rule says when.
 
-    Where a column of the labels says when an outcome is known, it is as late as nearly all were in their table, as in an analysis.
+    Where a column of the labels says when an outcome is known, it is as late as nearly all were in
+    their table, as in an analysis.
     """
     experiment = next((e for e in project.experiments if e.name == plan.experiment), None)
     if experiment is None or not units.frame.height:
@@ -176,7 +243,10 @@ def outcomes_final(project: Project, plan: FrozenPlan, units: ExposedUnits, plac
     if horizon is None:
         try:
             models = {arm.model.name: arm.model for arm in experiment.arms}.values()
-            windows = [LabelsOf.of(model, experiment.unit, places.data_dir, at, places.resources).window for model in models]
+            windows = [
+                LabelsOf.of(model, experiment.unit, places.data_dir, at, places.resources).window
+                for model in models
+            ]
         except HeadwaterError:  # the analysis says why
             return np.empty(0, np.int64)
         horizon = horizon_of(experiment, max(windows)) or 0
@@ -216,20 +286,33 @@ def _known(store: ExperimentStore, project: Project, name: str) -> StartedExperi
     """
     if not store.started(name):
         if any(experiment.name == name for experiment in project.experiments):
-            raise UsageError(f"experiment {name!r} was not started; run: headwater experiment start {name}")
-        names = {*(e.name for e in project.experiments), *(started.plan.experiment for started in store.started())}
+            raise UsageError(
+                f"experiment {name!r} was not started; run: headwater experiment start {name}"
+            )
+        names = {
+            *(e.name for e in project.experiments),
+            *(started.plan.experiment for started in store.started()),
+        }
         if not names:
             project.experiment(name)
         raise UsageError(f"no experiment is named {name!r}; {nearest(name, sorted(names))}")
     return store.one(name)
 
 
-def _check_alone(store: ExperimentStore, project: Project, experiment: Experiment, now: int) -> None:
-    """Refuse an experiment whose units another one that runs may decide for; the project may no longer define that one."""
+def _check_alone(
+    store: ExperimentStore, project: Project, experiment: Experiment, now: int
+) -> None:
+    """Refuse an experiment whose units another one that runs may decide for; the project may no
+    longer define that one.
+    """
     models = {arm.model.name for arm in experiment.arms}
     for known in store.started():
         plan = known.plan
-        if plan.experiment == experiment.name or plan.project not in ("", project.name) or state_of(known, now) in ("stopped", "ended"):
+        if (
+            plan.experiment == experiment.name
+            or plan.project not in ("", project.name)
+            or state_of(known, now) in ("stopped", "ended")
+        ):
             continue
         shared = sorted(models & {arm.model for arm in plan.arms})
         apart = plan.layer is not None and plan.layer == experiment.layer
@@ -237,19 +320,27 @@ def _check_alone(store: ExperimentStore, project: Project, experiment: Experimen
         if overlap or (shared and not apart):
             where = f"a part of layer {plan.layer!r}" if overlap else f"model {shared[0]!r}"
             raise UsageError(
-                f"experiment {plan.experiment!r} runs, and decides for {where} too; stop it, or give both one layer with spans that do not overlap"
+                f"experiment {plan.experiment!r} runs, and decides for {where} too; stop it, or "
+                "give both one layer with spans that do not overlap"
             )
 
 
 def _check_ready(planned: PlannedExperiment, *, accept_missing: bool) -> None:
     if planned.refused:
-        raise UsageError(f"experiment {planned.experiment!r} cannot start: {'; '.join(planned.refused)}")
-    missing = [need for need in planned.missing if not (accept_missing and not need.what.startswith(("model ", "level ")))]
+        raise UsageError(
+            f"experiment {planned.experiment!r} cannot start: {'; '.join(planned.refused)}"
+        )
+    missing = [
+        need
+        for need in planned.missing
+        if not (accept_missing and not need.what.startswith(("model ", "level ")))
+    ]
     if not missing:
         return
     needs = "; ".join(f"arm {need.arm}: {need.what} ({need.note})" for need in missing[:4])
     more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
     commands = dict.fromkeys(need.command for need in missing if need.command)
     raise UsageError(
-        f"experiment {planned.experiment!r} cannot start, {len(missing)} of its needs are missing: {needs}{more}. Run: {'; '.join(commands)}"
+        f"experiment {planned.experiment!r} cannot start, {len(missing)} of its needs are "
+        f"missing: {needs}{more}. Run: {'; '.join(commands)}"
     )

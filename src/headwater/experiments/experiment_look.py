@@ -36,7 +36,9 @@ _POINTS = 60
 
 @dataclass(frozen=True)
 class ArmLift:
-    """A metric of one arm: its lift, or why there is none; `negative` where a relative lift has no meaning."""
+    """A metric of one arm: its lift, or why there is none; `negative` where a relative lift has no
+    meaning.
+    """
 
     lift: RelativeLift | None
     units: int
@@ -55,8 +57,21 @@ class ExperimentLooks:
         at: the time, microseconds.
     """
 
-    def __init__(self, started: StartedExperiment, experiment: Experiment, kind: AnalysisKind, exposures: pl.DataFrame, at: int) -> None:
-        self.started, self.plan, self.experiment, self.kind, self.at = started, started.plan, experiment, kind, at
+    def __init__(
+        self,
+        started: StartedExperiment,
+        experiment: Experiment,
+        kind: AnalysisKind,
+        exposures: pl.DataFrame,
+        at: int,
+    ) -> None:
+        self.started, self.plan, self.experiment, self.kind, self.at = (
+            started,
+            started.plan,
+            experiment,
+            kind,
+            at,
+        )
         self.left_out: Counter[str] = Counter()
         self.exposures = self._chosen(exposures)
         self.exposed: ExposedUnits = exposed_units(self.exposures)
@@ -70,10 +85,18 @@ class ExperimentLooks:
             self.left_out[reason] += count
 
     def _chosen(self, exposures: pl.DataFrame) -> pl.DataFrame:
-        """The exposures by this time, without those whose flag says that they are no evidence of their arm."""
+        """The exposures by this time, without those whose flag says that they are no evidence of
+        their arm.
+        """
         known = exposures.filter(pl.col(AT).dt.epoch("us") <= self.at)
         if FLAG in known.columns:
-            for flag, count in known.filter(pl.col(FLAG).fill_null("") != "").group_by(FLAG).len().sort(FLAG).iter_rows():
+            for flag, count in (
+                known.filter(pl.col(FLAG).fill_null("") != "")
+                .group_by(FLAG)
+                .len()
+                .sort(FLAG)
+                .iter_rows()
+            ):
                 self.left_out[f"exposures flagged {flag!r}"] += count
             known = known.filter(pl.col(FLAG).fill_null("") == "")
         kept = self.kind.exposures(known, self.plan)
@@ -85,29 +108,48 @@ class ExperimentLooks:
         """The units, from their first exposures on."""
         people = self.exposed.frame
         more = self.exposures.group_by(UNIT).agg(pl.col(OWN).first(), pl.col(BUCKET).first())
-        frame = people.select(UNIT, ARM, AT, CLUSTER).join(more, on=UNIT, how="left", maintain_order="left")
+        frame = people.select(UNIT, ARM, AT, CLUSTER).join(
+            more, on=UNIT, how="left", maintain_order="left"
+        )
         frame = frame.filter(pl.col(ARM).is_in(self.arms))
-        counted = self.exposures.filter(~pl.col(OVERRIDE).fill_null(value=False)).join(frame.select(UNIT), on=UNIT, how="semi")
-        named = counted.with_row_index("__n").with_columns(pl.coalesce(REQUEST, pl.format("__{}", "__n")).alias(REQUEST))
-        requests = named.sort(AT, UNIT, REQUEST).unique([UNIT, REQUEST], keep="first", maintain_order=True).select(UNIT, REQUEST, AT)
+        counted = self.exposures.filter(~pl.col(OVERRIDE).fill_null(value=False)).join(
+            frame.select(UNIT), on=UNIT, how="semi"
+        )
+        named = counted.with_row_index("__n").with_columns(
+            pl.coalesce(REQUEST, pl.format("__{}", "__n")).alias(REQUEST)
+        )
+        requests = (
+            named.sort(AT, UNIT, REQUEST)
+            .unique([UNIT, REQUEST], keep="first", maintain_order=True)
+            .select(UNIT, REQUEST, AT)
+        )
         columns = {self.plan.unit: OWN, **dict.fromkeys(self.plan.columns.values(), CLUSTER)}
         return AnalysedUnits(frame, requests, columns)
 
     def read(self, reader: MetricReader) -> None:
         """Read every metric."""
         self.rows: dict[str, MetricRows] = {
-            metric.name: reader.rows(metric) for metric in (*self.experiment.metrics, *self.experiment.guardrails)
+            metric.name: reader.rows(metric)
+            for metric in (*self.experiment.metrics, *self.experiment.guardrails)
         }
         self.deciding = self.rows[self.experiment.metrics[0].name]
 
     @cached_property
     def looks(self) -> PlannedLooks:
         """The looks that have come, by the deciding metric."""
-        return planned_looks(self.started, self.units.first, self.deciding.matures, self.at, by_units=self.kind.accrues == "units")
+        return planned_looks(
+            self.started,
+            self.units.first,
+            self.deciding.matures,
+            self.at,
+            by_units=self.kind.accrues == "units",
+        )
 
     @property
     def time(self) -> int:
-        """The time that the newest look's data are of; that of the analysis before the first look."""
+        """The time that the newest look's data are of; that of the analysis before the first
+        look.
+        """
         return self.looks.times[-1] if self.looks.times else self.at
 
     def look(self, name: str, time: int) -> LookRows:
@@ -134,18 +176,27 @@ class ExperimentLooks:
         except DataError:
             return None
 
-    def guardrail(self, metric: ExperimentMetric, arm: str, time: int) -> tuple[ArmLift, GuardrailLook | None]:
+    def guardrail(
+        self, metric: ExperimentMetric, arm: str, time: int
+    ) -> tuple[ArmLift, GuardrailLook | None]:
         """A guardrail of an arm at a time: its lift, and its look where there are units enough."""
         rows = self.look(metric.name, time)
         lift = self.lift(rows, arm)
         if lift.lift is None or not self._enough(rows, arm):
-            note = lift.note or f"fewer than {LEAST_UNITS} units of an arm have a final outcome; no interval is shown"
+            note = lift.note or (
+                f"fewer than {LEAST_UNITS} units of an arm have a final outcome; no interval "
+                "is shown"
+            )
             return ArmLift(lift.lift, lift.units, note), None
         assert metric.margin is not None
-        return lift, GuardrailLook(metric.name, lift.lift, lift.units, metric.margin, metric.higher_is_better)
+        return lift, GuardrailLook(
+            metric.name, lift.lift, lift.units, metric.margin, metric.higher_is_better
+        )
 
     def over_time(self, name: str, arm: str) -> list[tuple[int, RelativeLift, int, float]]:
-        """The lift at the end of each day, and now: time, lift, units, and the multiplier of a confidence sequence."""
+        """The lift at the end of each day, and now: time, lift, units, and the multiplier of a
+        confidence sequence.
+        """
         matures = self.rows[name].matures
         matures = matures[matures <= self.at]
         if not len(matures):
@@ -157,7 +208,14 @@ class ExperimentLooks:
             rows = self.look(name, time)
             lift = self.lift(rows, arm)
             if lift.lift is not None and self._enough(rows, arm):
-                points.append((time, lift.lift, lift.units, sequence_multiplier(lift.units, self.plan.alpha / len(self.treated))))
+                points.append(
+                    (
+                        time,
+                        lift.lift,
+                        lift.units,
+                        sequence_multiplier(lift.units, self.plan.alpha / len(self.treated)),
+                    )
+                )
         return points
 
     def _enough(self, rows: LookRows, arm: str) -> bool:
@@ -167,7 +225,9 @@ class ExperimentLooks:
         """The health of the experiment now."""
         looks, now = max(self.plan.looks, 20), self.deciding.at(self.at)
         weights = {arm.name: arm.weight for arm in self.plan.arms}
-        assigned = self.exposed.frame.join(self.exposures.select(UNIT, BUCKET).unique(UNIT), on=UNIT, how="left")
+        assigned = self.exposed.frame.join(
+            self.exposures.select(UNIT, BUCKET).unique(UNIT), on=UNIT, how="left"
+        )
         whole = ExposedUnits(
             self.kind.assigned(assigned),
             self.exposed.exposures,
@@ -183,14 +243,20 @@ class ExperimentLooks:
         checks.append(late_outcomes(now.late, final))
         if self.experiment.metrics[0].never == "unknown" and self.plan.kind == "ab":
             arm = self.units.frame[ARM].to_numpy()
-            checks.append(seen_outcomes({name: now.known[final & (arm == name)] for name in self.arms}, looks))
+            checks.append(
+                seen_outcomes({name: now.known[final & (arm == name)] for name in self.arms}, looks)
+            )
         rows = self.look(self.experiment.metrics[0].name, self.at)
         if rows.frame.height:
-            checks += self.kind.checks(rows, self.plan, FALSE_ALARMS / CHECKS / looks / max(len(self.treated), 1))
+            checks += self.kind.checks(
+                rows, self.plan, FALSE_ALARMS / CHECKS / looks / max(len(self.treated), 1)
+            )
         return checks
 
     def _before(self) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-        """Each metric before the first exposure, of control and of each arm, one value for each randomised unit."""
+        """Each metric before the first exposure, of control and of each arm, one value for each
+        randomised unit.
+        """
         pairs: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
         if self.plan.kind == "switchback":  # the same units are in both arms
             return pairs
@@ -201,9 +267,19 @@ class ExperimentLooks:
             for called, values in columns.items():
                 frame = self.units.frame.with_columns(pl.Series("__before", values, pl.Float64))
                 if self.plan.kind == "cluster":
-                    frame = frame.group_by(CLUSTER, maintain_order=True).agg(pl.col(ARM).first(), pl.col("__before").mean())
-                of = {arm: frame.filter(pl.col(ARM) == arm)["__before"].to_list() for arm in self.arms}
-                pairs |= {f"{called}, {arm}" if len(self.treated) > 1 else called: (of[self.control], of[arm]) for arm in self.treated}
+                    frame = frame.group_by(CLUSTER, maintain_order=True).agg(
+                        pl.col(ARM).first(), pl.col("__before").mean()
+                    )
+                of = {
+                    arm: frame.filter(pl.col(ARM) == arm)["__before"].to_list() for arm in self.arms
+                }
+                pairs |= {
+                    f"{called}, {arm}" if len(self.treated) > 1 else called: (
+                        of[self.control],
+                        of[arm],
+                    )
+                    for arm in self.treated
+                }
         return pairs
 
     def slices(self, arm: str) -> list[tuple[str, RelativeLift, int]]:
@@ -214,7 +290,10 @@ class ExperimentLooks:
             parts += [("cold starts", pl.col(COLD)), ("units with history", ~pl.col(COLD))]
         half = rows.frame[AT].median() if rows.frame.height else None
         if half is not None:
-            parts += [("first half of the units", pl.col(AT) <= half), ("second half of the units", pl.col(AT) > half)]
+            parts += [
+                ("first half of the units", pl.col(AT) <= half),
+                ("second half of the units", pl.col(AT) > half),
+            ]
         lifts = []
         for name, condition in parts:
             part = rows.where(condition)

@@ -1,4 +1,6 @@
-"""What a relative lift is worth a month, and the lift that pays for a fresher arm, from a backtest or an assessment."""
+"""What a relative lift is worth a month, and the lift that pays for a fresher arm, from a backtest
+or an assessment.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class ExperimentEvidence(Readable):
 
     Args:
         backtest: of their model; it shows the arms' levels by name.
-        off_policy: by arm, an estimate from logged propensities, relative to the control; None computes it where the model explores.
+        off_policy: by arm, an estimate from logged propensities, relative to the control; None
+            computes it where the model explores.
         worth: money a month that a relative lift of 1 brings; NaN where it is not known.
         costs: by level, money a month.
         source: where worth and costs are from.
@@ -58,7 +61,8 @@ class ExperimentEvidence(Readable):
             assessment = AssessmentResult.from_dict(data)
         except (OSError, msgspec.MsgspecError) as error:
             raise UsageError(
-                f"{path} is not the JSON of an assessment: {error}; write one with: headwater assess --json > assess.json"
+                f"{path} is not the JSON of an assessment: {error}; write one with: headwater "
+                "assess --json > assess.json"
             ) from error
         backtest = None if isinstance(assessment.backtest, Missing) else assessment.backtest
         if backtest is None or backtest.value is None:
@@ -66,23 +70,45 @@ class ExperimentEvidence(Readable):
         given = backtest.value.costs
         levels = [] if isinstance(assessment.cost, Missing) else assessment.cost.levels
         a_day = known_costs(levels, given)
-        return ExperimentEvidence.of_backtest(backtest, {level: cost * MONTH for level, cost in a_day.items()}, str(path))
+        return ExperimentEvidence.of_backtest(
+            backtest, {level: cost * MONTH for level, cost in a_day.items()}, str(path)
+        )
 
     @staticmethod
     def of_backtest(
-        backtest: BacktestResult, costs: Mapping[str, float] | None = None, source: str = "", least: float = 0.0
+        backtest: BacktestResult,
+        costs: Mapping[str, float] | None = None,
+        source: str = "",
+        least: float = 0.0,
     ) -> ExperimentEvidence:
-        """From a backtest, whose worth of a decision says what a relative gain in precision brings."""
+        """From a backtest, whose worth of a decision says what a relative gain in precision
+        brings.
+        """
         if backtest.value is None:
             return ExperimentEvidence(backtest, costs=costs, source=source, least=least)
         value = worth_of(backtest.value)
-        of_base = next((level.metrics for level in backtest.levels if level.name == backtest.compared_with), {})
+        of_base = next(
+            (level.metrics for level in backtest.levels if level.name == backtest.compared_with), {}
+        )
         base = of_base[value.metric].value if value.metric in of_base else math.nan
-        known = {name: cost * MONTH for name, cost in backtest.value.costs.items()} if costs is None else costs
-        return ExperimentEvidence(backtest, None, value.of_gain(base) * MONTH, known, source or "the backtest's worth of a decision", least)
+        known = (
+            {name: cost * MONTH for name, cost in backtest.value.costs.items()}
+            if costs is None
+            else costs
+        )
+        return ExperimentEvidence(
+            backtest,
+            None,
+            value.of_gain(base) * MONTH,
+            known,
+            source or "the backtest's worth of a decision",
+            least,
+        )
 
     def break_even(self, control: str, level: str) -> float:
-        """The relative lift at which a level pays for what it costs more than the control's; NaN where that is not known."""
+        """The relative lift at which a level pays for what it costs more than the control's; NaN
+        where that is not known.
+        """
         extra = self.added(control, level)
         return extra / self.worth if math.isfinite(extra) and self.worth > 0 else math.nan
 
@@ -92,33 +118,69 @@ class ExperimentEvidence(Readable):
         return costs[level] - costs[control] if level in costs and control in costs else math.nan
 
     def net(self, arm: str, levels: tuple[str, str], gain: Estimate) -> NetValue | None:
-        """The net value a month of an arm: levels are the control's and its own, gain its relative gain."""
+        """The net value a month of an arm: levels are the control's and its own, gain its relative
+        gain.
+        """
         extra = self.added(*levels)
         if not (math.isfinite(extra) and math.isfinite(self.worth)):
             return None
         money = Estimate(*(end * self.worth - extra for end in (gain.value, gain.low, gain.high)))
-        return NetValue(arm, money, f"{self.worth:,.6g} a month for a lift of 100 %, less {extra:,.6g} a month that {levels[1]} costs more")
+        return NetValue(
+            arm,
+            money,
+            f"{self.worth:,.6g} a month for a lift of 100 %, less {extra:,.6g} a month that "
+            f"{levels[1]} costs more",
+        )
 
     def estimates(self, arm: str, levels: tuple[str, str], metric: str) -> list[AxisEstimate]:
         """The backtest's and the off-policy estimate of an arm, relative to the control."""
         estimates = []
         named_levels = (self.names.get(levels[0], levels[0]), self.names.get(levels[1], levels[1]))
-        if self.backtest is not None and (lift := _relative(self.backtest, named_levels)) is not None:
+        if (
+            self.backtest is not None
+            and (lift := _relative(self.backtest, named_levels)) is not None
+        ):
             named, estimate = lift
-            estimates.append(AxisEstimate("backtest", arm, named, estimate, "yesterday's requests, if the world does not react"))
+            estimates.append(
+                AxisEstimate(
+                    "backtest",
+                    arm,
+                    named,
+                    estimate,
+                    "yesterday's requests, if the world does not react",
+                )
+            )
         if self.off_policy and arm in self.off_policy:
             estimates.append(
-                AxisEstimate("off-policy", arm, metric, self.off_policy[arm], "logged propensities, if the world does not react")
+                AxisEstimate(
+                    "off-policy",
+                    arm,
+                    metric,
+                    self.off_policy[arm],
+                    "logged propensities, if the world does not react",
+                )
             )
         return estimates
 
 
 def _relative(backtest: BacktestResult, levels: tuple[str, str]) -> tuple[str, Estimate] | None:
-    """The backtest's gain between two levels as a share of the staler one's metric: the one acted on, else the headline."""
-    metric = (shown_metric(backtest) or backtest.headline) if backtest.value is None else worth_of(backtest.value).metric
-    by_name = {level.name: level.metrics[metric].value for level in backtest.levels if metric in level.metrics}
+    """The backtest's gain between two levels as a share of the staler one's metric: the one acted
+    on, else the headline.
+    """
+    metric = (
+        (shown_metric(backtest) or backtest.headline)
+        if backtest.value is None
+        else worth_of(backtest.value).metric
+    )
+    by_name = {
+        level.name: level.metrics[metric].value
+        for level in backtest.levels
+        if metric in level.metrics
+    }
     base = by_name.get(levels[0], math.nan)
-    step = next((s for s in backtest.comparisons if (s.from_, s.to, s.metric) == (*levels, metric)), None)
+    step = next(
+        (s for s in backtest.comparisons if (s.from_, s.to, s.metric) == (*levels, metric)), None
+    )
     if not base > 0:
         return None
     if step is not None:

@@ -1,4 +1,6 @@
-"""Before an experiment starts: what each arm needs and whether it is there, what history says it can find, and what speaks against it."""
+"""Before an experiment starts: what each arm needs and whether it is there, what history says it
+can find, and what speaks against it.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,27 @@ from headwater.models.experiment_store import ExperimentStore, FrozenPlan
 from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.status import Status, status
-from headwater.results.planned_experiment import ExperimentNeed, HistoryPower, HistorySplit, NeedState, PlannedExperiment, PlannedLook
+from headwater.results.planned_experiment import (
+    ExperimentNeed,
+    HistoryPower,
+    HistorySplit,
+    NeedState,
+    PlannedExperiment,
+    PlannedLook,
+)
 from headwater.stores import OnlineStore
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
-_STATES: dict[str, NeedState] = {"current": "there", "ahead": "there", "approximate": "there", "stale": "stale"}
+_STATES: dict[str, NeedState] = {
+    "current": "there",
+    "ahead": "there",
+    "approximate": "there",
+    "stale": "stale",
+}
 DEFAULT = "default"
-"""What answers units that are in no arm, in the place of an arm's name: outside the enrolment, held out, or without the unit."""
+"""What answers units that are in no arm, in the place of an arm's name: outside the enrolment, held
+out, or without the unit.
+"""
 _LEAST_POWER = 0.5
 _ANY = 10.0  # a lift of 1,000 %: no one has it
 
@@ -74,7 +90,8 @@ def plan_experiment(
     at: int | None = None,
     break_even: float = 0.0,
 ) -> PlannedExperiment:
-    """What an experiment needs before its start, what it can find, and what speaks against it; nothing is written.
+    """What an experiment needs before its start, what it can find, and what speaks against it;
+    nothing is written.
 
     Args:
         project: whose experiment it is.
@@ -87,7 +104,9 @@ def plan_experiment(
     Raises:
         UsageError: the project has no such experiment.
     """
-    return planned_and_frozen(project, name, places=places, answers=answers, at=at, break_even=break_even)[0]
+    return planned_and_frozen(
+        project, name, places=places, answers=answers, at=at, break_even=break_even
+    )[0]
 
 
 def planned_and_frozen(
@@ -99,13 +118,19 @@ def planned_and_frozen(
     at: int | None = None,
     break_even: float = 0.0,
 ) -> tuple[PlannedExperiment, FrozenPlan | None]:
-    """As `plan_experiment`, with the plan that a start now would freeze; None where it cannot be frozen."""
+    """As `plan_experiment`, with the plan that a start now would freeze; None where it cannot be
+    frozen.
+    """
     experiment, places = project.experiment(name), places or ExperimentPlaces()
     now = clock.now_micros() if at is None else at
     plan, notes = experiment.plan, list[str]()
     seen = _history(project, experiment, places, now, notes)
     power, split = seen.power, seen.split
-    needs = [need for served in _served_arms(project, experiment) for need in _models(project, served, places.registry)]
+    needs = [
+        need
+        for served in _served_arms(project, experiment)
+        for need in _models(project, served, places.registry)
+    ]
     needs += _stored(project, experiment, places, now)
     frozen, refused = None, list[str]()
     try:
@@ -115,36 +140,58 @@ def planned_and_frozen(
             refused.append(str(error))
     undeclared = sorted({arm.model.name for arm in experiment.arms if arm.model.outcomes is None})
     if undeclared:
-        refused = [f"model {model!r} does not declare what its outcomes depend on; {OUTCOME_RULES}" for model in undeclared]
+        refused = [
+            f"model {model!r} does not declare what its outcomes depend on; {OUTCOME_RULES}"
+            for model in undeclared
+        ]
     if split is not None and split.differs:
         refused.append(
-            f"the units of version {experiment.version} differ before any arm acts, in {split.metric} (p {split.p:.2g}, below {DIFFERS}): give "
-            f"the experiment version={experiment.version + 1}, which shuffles all units again"
+            f"the units of version {experiment.version} differ before any arm acts, in "
+            f"{split.metric} (p {split.p:.2g}, below {DIFFERS}): give the experiment "
+            f"version={experiment.version + 1}, which shuffles all units again"
         )
-    running = [started for started in ExperimentStore(places.models).started(name) if started.stopped_at is None and now < started.plan.end]
+    running = [
+        started
+        for started in ExperimentStore(places.models).started(name)
+        if started.stopped_at is None and now < started.plan.end
+    ]
     over = why_no_new_version(ExperimentStore(places.models), experiment, now)
     refused += [over] if over and not running else []
-    start = now if plan.start is None else max(now, parse_timestamp(plan.start, "ExperimentPlan: start"))
+    start = (
+        now
+        if plan.start is None
+        else max(now, parse_timestamp(plan.start, "ExperimentPlan: start"))
+    )
     duration = micros(plan.duration, "ExperimentPlan: duration")
     planned = PlannedExperiment(
         experiment=name,
         version=experiment.version,
         kind=kind_name(experiment.kind),
         unit=experiment.unit,
-        arms={arm.name: f"{arm.model.name} at {project.arm_variant(experiment, arm).name}, {arm.weight:.0%}" for arm in experiment.arms},
+        arms={
+            arm.name: (
+                f"{arm.model.name} at {project.arm_variant(experiment, arm).name}, {arm.weight:.0%}"
+            )
+            for arm in experiment.arms
+        },
         metrics=[metric.name for metric in experiment.metrics],
         guardrails=[metric.name for metric in experiment.guardrails],
         start=timestamp_text(start),
         end=timestamp_text(start + duration),
         enrolled=list(plan.enrolled),
         stage_hours=micros(plan.stage, "ExperimentPlan: stage") / HOUR,
-        looks=[] if isinstance(experiment.kind, Shadow | Interleaving) else _looks(experiment, start, duration),
+        looks=[]
+        if isinstance(experiment.kind, Shadow | Interleaving)
+        else _looks(experiment, start, duration),
         needs=needs,
         power=power,
         split=split,
         digest="" if frozen is None else frozen.digest,
         refused=refused,
-        warnings=[*kind_warnings(experiment, answers or AdviserAnswers()), *_warnings(project, experiment, power, split)],
+        warnings=[
+            *kind_warnings(experiment, answers or AdviserAnswers()),
+            *_warnings(project, experiment, power, split),
+        ],
         notes=notes,
         running=running[-1].plan.version if running else None,
         break_even=break_even,
@@ -159,14 +206,15 @@ def why_no_new_version(store: ExperimentStore, experiment: Experiment, now: int)
         version, since = known.plan.version, timestamp_text(known.plan.start)
         if known.stopped_at is None and known.plan.end > now:
             return (
-                f"experiment {experiment.name!r}, version {version}, was started before and runs since {since}; look at it with: headwater "
-                f"experiment status {experiment.name}"
+                f"experiment {experiment.name!r}, version {version}, was started before and runs "
+                f"since {since}; look at it with: headwater experiment status {experiment.name}"
             )
         if version >= experiment.version:
             done = "ended" if known.stopped_at is None else "was stopped"
             return (
-                f"version {version} of experiment {experiment.name!r} {done}, and its units have seen their arms; give the experiment "
-                f"version={version + 1}, which shuffles all units again"
+                f"version {version} of experiment {experiment.name!r} {done}, and its units have "
+                f"seen their arms; give the experiment version={version + 1}, which shuffles all "
+                "units again"
             )
     return ""
 
@@ -175,35 +223,67 @@ def _looks(experiment: Experiment, start: int, duration: int) -> list[PlannedLoo
     plan = experiment.plan
     shares = [(look + 1) / plan.looks for look in range(plan.looks)]
     edges = bounds(shares, plan.alpha / (len(experiment.arms) - 1))
-    return [PlannedLook(timestamp_text(start + round(duration * share)), share, edge) for share, edge in zip(shares, edges, strict=True)]
+    return [
+        PlannedLook(timestamp_text(start + round(duration * share)), share, edge)
+        for share, edge in zip(shares, edges, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class SeenHistory:
-    """What history shows of an experiment; None where it does not. clusters: the arms of the clusters of a cluster test."""
+    """What history shows of an experiment; None where it does not. clusters: the arms of the
+    clusters of a cluster test.
+    """
 
     power: HistoryPower | None = None
     split: HistorySplit | None = None
     clusters: Mapping[str, str] = field(default_factory=dict)
 
-    def freeze(self, project: Project, experiment: Experiment, registry: ModelRegistry, at: int, break_even: float) -> FrozenPlan:
+    def freeze(
+        self,
+        project: Project,
+        experiment: Experiment,
+        registry: ModelRegistry,
+        at: int,
+        break_even: float,
+    ) -> FrozenPlan:
         """The plan of a start at a time, microseconds; raises as `frozen_plan.freeze`."""
         needed = None if self.power is None else self.power.units_needed
-        return freeze(project, experiment, registry, at, units_needed=needed, break_even=break_even, clusters=self.clusters)
+        return freeze(
+            project,
+            experiment,
+            registry,
+            at,
+            units_needed=needed,
+            break_even=break_even,
+            clusters=self.clusters,
+        )
 
 
-def _history(project: Project, experiment: Experiment, places: ExperimentPlaces, now: int, notes: list[str]) -> SeenHistory:
+def _history(
+    project: Project, experiment: Experiment, places: ExperimentPlaces, now: int, notes: list[str]
+) -> SeenHistory:
     """Power and A/A test; where history does not show them, `notes` get the reason."""
     if not places.history:
         notes.append("history was not read: no power, no duration, no A/A test")
         return SeenHistory()
     if isinstance(experiment.kind, Shadow | Interleaving):
-        notes.append("a shadow and an interleaving estimate no lift: no power, no duration, no A/A test")
+        notes.append(
+            "a shadow and an interleaving estimate no lift: no power, no duration, no A/A test"
+        )
         return SeenHistory()
-    share = (1 - project.holdout) * (1.0 if experiment.layer is None else experiment.span[1] - experiment.span[0])
+    share = (1 - project.holdout) * (
+        1.0 if experiment.layer is None else experiment.span[1] - experiment.span[0]
+    )
     clusters: Mapping[str, str] = {}
     try:
-        history = unit_history(experiment, from_log=places.data_dir, log=places.log, until=now, resources=places.resources)
+        history = unit_history(
+            experiment,
+            from_log=places.data_dir,
+            log=places.log,
+            until=now,
+            resources=places.resources,
+        )
         clusters = listed_clusters(history)
         return SeenHistory(history_power(history, share), history_split(history), clusters)
     except HeadwaterError as error:
@@ -213,7 +293,9 @@ def _history(project: Project, experiment: Experiment, places: ExperimentPlaces,
 
 @dataclass(frozen=True)
 class _ServedArm:
-    """The units that a model at a level answers. by_request: at a request, rather than from the serving log, as challengers are."""
+    """The units that a model at a level answers. by_request: at a request, rather than from the
+    serving log, as challengers are.
+    """
 
     arm: str
     variant: ModelVariant
@@ -221,23 +303,42 @@ class _ServedArm:
 
 
 def _served_arms(project: Project, experiment: Experiment) -> list[_ServedArm]:
-    """The arms, and those units that are in none of them: they get the default, each model as it is defined."""
+    """The arms, and those units that are in none of them: they get the default, each model as it is
+    defined.
+    """
     shadow = isinstance(experiment.kind, Shadow)
     arms = [
-        _ServedArm(arm.name, project.arm_variant(experiment, arm), by_request=not shadow or arm is experiment.control)
+        _ServedArm(
+            arm.name,
+            project.arm_variant(experiment, arm),
+            by_request=not shadow or arm is experiment.control,
+        )
         for arm in experiment.arms
     ]
     known = {(each.variant.model.name, each.variant.name) for each in arms if each.by_request}
     models = dict.fromkeys(arm.model.name for arm in experiment.arms)
-    return [*arms, *(_ServedArm(DEFAULT, project.variant(model)) for model in models if (model, AS_DEFINED) not in known)]
+    return [
+        *arms,
+        *(
+            _ServedArm(DEFAULT, project.variant(model))
+            for model in models
+            if (model, AS_DEFINED) not in known
+        ),
+    ]
 
 
-def _models(project: Project, served: _ServedArm, registry: ModelRegistry) -> Iterator[ExperimentNeed]:
-    """The fitted model that answers: there, of the definitions that are served, and fresh enough."""
+def _models(
+    project: Project, served: _ServedArm, registry: ModelRegistry
+) -> Iterator[ExperimentNeed]:
+    """The fitted model that answers: there, of the definitions that are served, and fresh
+    enough.
+    """
     arm, variant = served.arm, served.variant
     only = backtest_only(variant) if served.by_request and variant.name != AS_DEFINED else None
     if only is not None:
-        yield ExperimentNeed(arm, f"level {variant.name}", "missing", f"nothing can serve it: {only}")
+        yield ExperimentNeed(
+            arm, f"level {variant.name}", "missing", f"nothing can serve it: {only}"
+        )
         return
     model = arm_model(as_served(project, registry, variant), registry)
     what = f"model {variant.model.name} at {variant.name}"
@@ -249,20 +350,32 @@ def _models(project: Project, served: _ServedArm, registry: ModelRegistry) -> It
         yield ExperimentNeed(arm, what, "missing", model.refused, command)
     else:
         staler = f", served staler than trained: {'; '.join(model.staler)}" if model.staler else ""
-        yield ExperimentNeed(arm, what, "there", f"version {model.version.number} of {model.version.level}{staler}")
+        yield ExperimentNeed(
+            arm, what, "there", f"version {model.version.number} of {model.version.level}{staler}"
+        )
 
 
-def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, now: int) -> Iterator[ExperimentNeed]:
+def _stored(
+    project: Project, experiment: Experiment, places: ExperimentPlaces, now: int
+) -> Iterator[ExperimentNeed]:
     """The views and precomputed predictions of each arm in the online store."""
     try:
         stored_status: Status | None = status(
-            project, store=places.store, data_dir=places.data_dir, at=clock.timestamp(now), models=places.models
+            project,
+            store=places.store,
+            data_dir=places.data_dir,
+            at=clock.timestamp(now),
+            models=places.models,
         )
         lost = ""
     except HeadwaterError as error:
         stored_status, lost = None, str(error)
     states = {} if stored_status is None else {view.view: view for view in stored_status.views}
-    scores = {} if stored_status is None else {(score.model, score.level): score for score in stored_status.predictions}
+    scores = (
+        {}
+        if stored_status is None
+        else {(score.model, score.level): score for score in stored_status.predictions}
+    )
     for served in _served_arms(project, experiment):
         arm, variant = served.arm, served.variant
         if not served.by_request:
@@ -271,12 +384,20 @@ def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, 
             continue
         tiles = _tiles(variant)
         for view in stored(project):
-            if view.view.tiles_fingerprint not in tiles or not (view.view.freshness.scheduled or view.view.freshness.streamed):
+            if view.view.tiles_fingerprint not in tiles or not (
+                view.view.freshness.scheduled or view.view.freshness.streamed
+            ):
                 continue
             name = view.name
-            command = f"headwater materialize {name}" if view.view.freshness.scheduled else "headwater ingest"
+            command = (
+                f"headwater materialize {name}"
+                if view.view.freshness.scheduled
+                else "headwater ingest"
+            )
             if name in states and states[name].note:
-                yield ExperimentNeed(arm, f"view {name}", "missing", f"{states[name].state}: {states[name].note}")
+                yield ExperimentNeed(
+                    arm, f"view {name}", "missing", f"{states[name].state}: {states[name].note}"
+                )
                 continue
             state = states[name].state if name in states else "absent"
             yield _need(arm, f"view {name}", state, lost, command)
@@ -284,14 +405,22 @@ def _stored(project: Project, experiment: Experiment, places: ExperimentPlaces, 
             score = scores.get((variant.model.name, variant.name))
             level = "" if variant.name == AS_DEFINED else f" --level {variant.name}"
             command = f"headwater materialize {variant.model.name}{level}"
-            yield _need(arm, f"predictions of {variant.model.name}", "absent" if score is None else score.state, lost, command)
+            yield _need(
+                arm,
+                f"predictions of {variant.model.name}",
+                "absent" if score is None else score.state,
+                lost,
+                command,
+            )
 
 
 def _tiles(variant: ModelVariant) -> set[str]:
     """What the views that a variant reads at a request are told apart by."""
     if variant.precomputed is not None and not variant.precomputed.on_request:
         return set()
-    return {view.root.tiles_fingerprint for service in variant.services for view in service.views_within}
+    return {
+        view.root.tiles_fingerprint for service in variant.services for view in service.views_within
+    }
 
 
 def _need(arm: str, what: str, state: str, lost: str, command: str) -> ExperimentNeed:
@@ -299,22 +428,55 @@ def _need(arm: str, what: str, state: str, lost: str, command: str) -> Experimen
     return ExperimentNeed(arm, what, known, lost or state, "" if known == "there" else command)
 
 
-def _warnings(project: Project, experiment: Experiment, power: HistoryPower | None, split: HistorySplit | None) -> Iterator[str]:
+def _warnings(
+    project: Project, experiment: Experiment, power: HistoryPower | None, split: HistorySplit | None
+) -> Iterator[str]:
     if power is not None and power.power_planned < _LEAST_POWER:
-        longer = "" if power.days is None else f"; {experiment.plan.power:.0%} takes {power.days:.0f} days"
-        smallest = "" if power.smallest_lift > _ANY else f". By the planned end the smallest lift found is {power.smallest_lift:.1%}"
-        yield f"a lift of {power.min_lift:.1%} would be found in {power.power_planned:.0%} of such experiments{longer}{smallest}"
-    if power is not None and isinstance(experiment.kind, ClusterTest) and power.units < 2 * FEW_CLUSTERS:
-        yield f"{power.units} clusters are few: with fewer than {FEW_CLUSTERS} in an arm, the result hangs on the few that were drawn"
+        longer = (
+            ""
+            if power.days is None
+            else f"; {experiment.plan.power:.0%} takes {power.days:.0f} days"
+        )
+        smallest = (
+            ""
+            if power.smallest_lift > _ANY
+            else f". By the planned end the smallest lift found is {power.smallest_lift:.1%}"
+        )
+        yield (
+            f"a lift of {power.min_lift:.1%} would be found in {power.power_planned:.0%} of such "
+            f"experiments{longer}{smallest}"
+        )
+    if (
+        power is not None
+        and isinstance(experiment.kind, ClusterTest)
+        and power.units < 2 * FEW_CLUSTERS
+    ):
+        yield (
+            f"{power.units} clusters are few: with fewer than {FEW_CLUSTERS} in an arm, the "
+            "result hangs on the few that were drawn"
+        )
     if split is not None and split.unsound:
         yield (
-            f"{split.rejected:.0%} of {split.splits} random splits of history differ, where 5 % should: the deciding metric has too heavy a "
-            "tail or too few units for its test; cap it, or take a metric with a smaller variation"
+            f"{split.rejected:.0%} of {split.splits} random splits of history differ, where 5 % "
+            "should: the deciding metric has too heavy a tail or too few units for its test; cap "
+            "it, or take a metric with a smaller variation"
         )
     if experiment.plan.stage and len(experiment.plan.enrolled) > 1:
-        stages = micros(experiment.plan.stage, "ExperimentPlan: stage") * (len(experiment.plan.enrolled) - 1)
+        stages = micros(experiment.plan.stage, "ExperimentPlan: stage") * (
+            len(experiment.plan.enrolled) - 1
+        )
         if stages >= micros(experiment.plan.duration, "ExperimentPlan: duration"):
-            yield "the stages of the enrolment last as long as the experiment: its last stage never begins; shorten stage or raise duration"
-    staler = [arm.name for arm in experiment.arms if arm.allow_staler and project.arm_variant(experiment, arm).allow_staler]
+            yield (
+                "the stages of the enrolment last as long as the experiment: its last stage never "
+                "begins; shorten stage or raise duration"
+            )
+    staler = [
+        arm.name
+        for arm in experiment.arms
+        if arm.allow_staler and project.arm_variant(experiment, arm).allow_staler
+    ]
     if staler:
-        yield f"arm {', '.join(staler)} may be served staler than its model was trained (allow_staler): part of its loss is the mismatch"
+        yield (
+            f"arm {', '.join(staler)} may be served staler than its model was trained "
+            "(allow_staler): part of its loss is the mismatch"
+        )

@@ -1,4 +1,6 @@
-"""The result of an analysis, made of an experiment's looks: metrics, axis, money, verdict and all that the decision page shows."""
+"""The result of an analysis, made of an experiment's looks: metrics, axis, money, verdict and all
+that the decision page shows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from headwater.experiments.confidence_sequence import sequence_multiplier
 from headwater.experiments.experiment_analysis import ExperimentAnalysis
 from headwater.experiments.experiment_look import ArmLift, ExperimentLooks
 from headwater.experiments.experiment_money import ExperimentEvidence
-from headwater.experiments.experiment_verdict import ExperimentLook, ExperimentVerdict, GuardrailLook, verdict
+from headwater.experiments.experiment_verdict import (
+    ExperimentLook,
+    ExperimentVerdict,
+    GuardrailLook,
+    verdict,
+)
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import COLD, LookRows
 from headwater.experiments.relative_lift import RelativeLift
@@ -44,7 +51,12 @@ _AT_LOOKS, _AT_ANY_TIME = "group-sequential", "confidence sequence"
 
 
 def analysed(
-    project: str, look: ExperimentLooks, evidence: ExperimentEvidence, least: float, at: str, explored: Sequence[OffPolicyLift] = ()
+    project: str,
+    look: ExperimentLooks,
+    evidence: ExperimentEvidence,
+    least: float,
+    at: str,
+    explored: Sequence[OffPolicyLift] = (),
 ) -> ExperimentAnalysis:
     """The analysis of an experiment with lifts.
 
@@ -64,16 +76,23 @@ def analysed(
     checks = [*look.checks(), *_meaningless(lifts, deciding)]
     evens = _break_evens(look, evidence)
     even, even_from = (
-        (max(evens.values()), evidence.source) if evens else (least, "as given" if least else "not known: a gain above 0 counts")
+        (max(evens.values()), evidence.source)
+        if evens
+        else (least, "as given" if least else "not known: a gain above 0 counts")
     )
-    decided = stalest_winner(_verdict(look, lifts, rails.looks, checks, (even, evens)), look, rows, evens, even)
+    decided = stalest_winner(
+        _verdict(look, lifts, rails.looks, checks, (even, evens)), look, rows, evens, even
+    )
     metrics = [*_deciding(look, deciding, rows, lifts, decided), *_others(look), *rails.results]
     axis, money = _axis(look, evidence, deciding, rows, lifts, decided, explored)
     shown = _shown_arm(decided, lifts, look.treated)
     sql, repeats = _sql(look, rows, shown)
     names = (look.control, decided.arm or shown, deciding.name)
     not_within = _not_within(look, decided, rails.results)
-    by = next((metric.lift for metric in metrics if metric.role == "deciding" and metric.arm == names[1]), None)
+    by = next(
+        (metric.lift for metric in metrics if metric.role == "deciding" and metric.arm == names[1]),
+        None,
+    )
     interval = by if by is not None and look.looks.number and math.isfinite(by.value) else None
     result = ExperimentResult(
         project=project,
@@ -87,7 +106,9 @@ def analysed(
         arm=decided.arm or "",
         reason=decided.reason,
         rule=experiment_words.rule(plan, look.kind.estimator, even),
-        first_line=experiment_words.first_line(decided.decision, names, interval, decided.reason, not_within),
+        first_line=experiment_words.first_line(
+            decided.decision, names, interval, decided.reason, not_within
+        ),
         look=look.looks.number,
         looks=plan.looks,
         information=look.looks.information,
@@ -114,7 +135,9 @@ def analysed(
         schedule=_schedule(look),
         left_out={reason: count for reason, count in look.left_out.items() if count},
         off_policy=explored,
-        advice=experiment_words.advice(plan, _known(lifts)) if decided.decision == "inconclusive" else "",
+        advice=experiment_words.advice(plan, _known(lifts))
+        if decided.decision == "inconclusive"
+        else "",
     )
     return ExperimentAnalysis(result, look.exposures, rows.frame)
 
@@ -125,15 +148,23 @@ def _of(value: float, interval: tuple[float, float]) -> Estimate:
 
 def _gain(estimate: Estimate, metric: ExperimentMetric) -> Estimate:
     """A lift so signed that a rise is a gain."""
-    return estimate if metric.higher_is_better else Estimate(-estimate.value, -estimate.high, -estimate.low)
+    return (
+        estimate
+        if metric.higher_is_better
+        else Estimate(-estimate.value, -estimate.high, -estimate.low)
+    )
 
 
 def _known(lifts: Mapping[str, ArmLift]) -> dict[str, RelativeLift]:
     return {arm: lift.lift for arm, lift in lifts.items() if lift.lift is not None}
 
 
-def _not_within(look: ExperimentLooks, decided: ExperimentVerdict, rails: Sequence[MetricLift]) -> list[str]:
-    """What the first line says of guardrails: of the arm to serve, or while that is open of every arm as far as its interval is known."""
+def _not_within(
+    look: ExperimentLooks, decided: ExperimentVerdict, rails: Sequence[MetricLift]
+) -> list[str]:
+    """What the first line says of guardrails: of the arm to serve, or while that is open of every
+    arm as far as its interval is known.
+    """
     if decided.decision == "real-time":
         told = [rail for rail in rails if rail.arm == decided.arm]
     elif decided.decision in ("inconclusive", "keep running"):
@@ -197,9 +228,13 @@ def _verdict(
             decided.intervals,
         )
     if not look.looks.number:
-        return ExperimentVerdict("keep running", None, f"the first of {look.plan.looks} looks has not come yet", {})
+        return ExperimentVerdict(
+            "keep running", None, f"the first of {look.plan.looks} looks has not come yet", {}
+        )
     if decided.decision == "keep running":
-        reason = f"look {look.looks.number} of {look.plan.looks} decides nothing yet; {decided.reason}"
+        reason = (
+            f"look {look.looks.number} of {look.plan.looks} decides nothing yet; {decided.reason}"
+        )
         return ExperimentVerdict("keep running", None, reason, decided.intervals)
     return decided
 
@@ -213,17 +248,34 @@ def _over(look: ExperimentLooks) -> str:
 
 
 def _deciding(
-    look: ExperimentLooks, metric: ExperimentMetric, rows: LookRows, lifts: Mapping[str, ArmLift], decided: ExperimentVerdict
+    look: ExperimentLooks,
+    metric: ExperimentMetric,
+    rows: LookRows,
+    lifts: Mapping[str, ArmLift],
+    decided: ExperimentVerdict,
 ) -> list[MetricLift]:
     metrics = []
     for arm, known in lifts.items():
         interval, method = decided.intervals.get(arm), _AT_LOOKS
         if interval is None and known.lift is not None:
-            interval, method = known.lift.sequential(sequence_multiplier(known.units, look.plan.alpha / len(lifts))), _AT_ANY_TIME
-        made = _metric(look, metric, arm, "deciding", known, (interval or (math.nan, math.nan), method))
+            interval, method = (
+                known.lift.sequential(
+                    sequence_multiplier(known.units, look.plan.alpha / len(lifts))
+                ),
+                _AT_ANY_TIME,
+            )
+        made = _metric(
+            look, metric, arm, "deciding", known, (interval or (math.nan, math.nan), method)
+        )
         if known.lift is not None and look.kind.p_value is not None:
-            made = msgspec.structs.replace(made, p=look.kind.p_value(rows, look.control, arm, look.plan))
-        metrics.append(msgspec.structs.replace(made, over_time=_over_time(look, metric.name, arm), unknown=look.unknown))
+            made = msgspec.structs.replace(
+                made, p=look.kind.p_value(rows, look.control, arm, look.plan)
+            )
+        metrics.append(
+            msgspec.structs.replace(
+                made, over_time=_over_time(look, metric.name, arm), unknown=look.unknown
+            )
+        )
     return metrics
 
 
@@ -256,11 +308,18 @@ class _Rails:
                 interval = (math.nan, math.nan) if seen is None else seen.interval(alpha)
                 made = _metric(look, metric, arm, "guardrail", known, (interval, _AT_ANY_TIME))
                 state: GuardrailState = "not proven" if seen is None else seen.state(alpha)
-                self.results.append(msgspec.structs.replace(made, margin=metric.margin or 0.0, state=state))
+                self.results.append(
+                    msgspec.structs.replace(made, margin=metric.margin or 0.0, state=state)
+                )
 
 
 def _metric(
-    look: ExperimentLooks, metric: ExperimentMetric, arm: str, role: MetricRole, known: ArmLift, interval: tuple[tuple[float, float], str]
+    look: ExperimentLooks,
+    metric: ExperimentMetric,
+    arm: str,
+    role: MetricRole,
+    known: ArmLift,
+    interval: tuple[tuple[float, float], str],
 ) -> MetricLift:
     lift, (bounds, method) = known.lift, interval
     return MetricLift(
@@ -296,20 +355,34 @@ def _axis(
     decided: ExperimentVerdict,
     explored: Sequence[OffPolicyLift],
 ) -> tuple[list[AxisEstimate], list[NetValue]]:
-    """The estimate of each method for every arm, as gains, and the net value of the experiment's."""
+    """The estimate of each method for every arm, as gains, and the net value of the
+    experiment's.
+    """
     levels, axis, money = {arm.name: arm.level for arm in look.plan.arms}, [], []
     for arm, known in lifts.items():
         pair = (levels[look.control], levels[arm])
         axis += evidence.estimates(arm, pair, metric.name)
-        axis += [_off_policy(look, each) for each in explored if each.arm == arm and not each.refused][:1]
+        axis += [
+            _off_policy(look, each) for each in explored if each.arm == arm and not each.refused
+        ][:1]
         if known.lift is None:
             continue
         if look.plan.kind != "ab" and (naive := look.naive(rows, arm)) is not None:
             gain = _gain(_of(naive.lift, naive.interval()), metric)
-            axis.append(AxisEstimate(f"A/B test by {look.plan.unit}", arm, metric.name, gain, "as if no unit acted on another; one look"))
+            axis.append(
+                AxisEstimate(
+                    f"A/B test by {look.plan.unit}",
+                    arm,
+                    metric.name,
+                    gain,
+                    "as if no unit acted on another; one look",
+                )
+            )
         gain = _gain(_of(known.lift.lift, decided.intervals.get(arm, (math.nan, math.nan))), metric)
         note = f"of the whole product if {look.kind.assumes}"
-        axis.append(AxisEstimate(KIND_NAMES[look.plan.kind], arm, metric.name, gain, note, decides=True))
+        axis.append(
+            AxisEstimate(KIND_NAMES[look.plan.kind], arm, metric.name, gain, note, decides=True)
+        )
         net = evidence.net(arm, pair, gain)
         if net is not None:
             money.append(net)
@@ -319,14 +392,20 @@ def _axis(
 def _off_policy(look: ExperimentLooks, estimate: OffPolicyLift) -> AxisEstimate:
     model = next(arm.model for arm in look.experiment.arms if arm.name == estimate.arm)
     note = (
-        f"{estimate.estimator.upper()} from {estimate.places:,} places of {estimate.lists:,} lists in random order ({estimate.effective:,.0f} "
-        "effective), if the world does not react"
+        f"{estimate.estimator.upper()} from {estimate.places:,} places of {estimate.lists:,} "
+        f"lists in random order ({estimate.effective:,.0f} effective), if the world does not react"
     )
-    return AxisEstimate("off-policy", estimate.arm, f"{model.labels.name} per place", estimate.lift, note)
+    return AxisEstimate(
+        "off-policy", estimate.arm, f"{model.labels.name} per place", estimate.lift, note
+    )
 
 
-def _shown_arm(decided: ExperimentVerdict, lifts: Mapping[str, ArmLift], treated: Sequence[str]) -> str:
-    """The arm that the page's query and first line are of: the decided one, else the one whose lift is the largest."""
+def _shown_arm(
+    decided: ExperimentVerdict, lifts: Mapping[str, ArmLift], treated: Sequence[str]
+) -> str:
+    """The arm that the page's query and first line are of: the decided one, else the one whose lift
+    is the largest.
+    """
     known = {arm: lift.lift.lift for arm, lift in lifts.items() if lift.lift is not None}
     return decided.arm or max(known, key=lambda arm: known[arm], default=treated[0])
 
@@ -334,10 +413,19 @@ def _shown_arm(decided: ExperimentVerdict, lifts: Mapping[str, ArmLift], treated
 def _sql(look: ExperimentLooks, rows: LookRows, arm: str) -> tuple[str, str]:
     mine = rows.of(look.control, arm)
     sizes = mine.group_by(ARM, COLD).len()["len"].to_list() if mine.height else []
-    strata = look.plan.kind == "ab" and not rows.ratio and len(sizes) == 4 and min(sizes) >= LEAST_IN_STRATUM
+    strata = (
+        look.plan.kind == "ab"
+        and not rows.ratio
+        and len(sizes) == 4
+        and min(sizes) >= LEAST_IN_STRATUM
+    )
     cells = mine.select(CLUSTER, BUCKET).n_unique()
-    balanced = cells == mine[CLUSTER].n_unique() * mine[BUCKET].n_unique() and not look.plan.settings.get("random_bounds")
-    return experiment_sql.query(look.plan.kind, (look.control, arm), rows, strata=strata, balanced=balanced)
+    balanced = cells == mine[CLUSTER].n_unique() * mine[
+        BUCKET
+    ].n_unique() and not look.plan.settings.get("random_bounds")
+    return experiment_sql.query(
+        look.plan.kind, (look.control, arm), rows, strata=strata, balanced=balanced
+    )
 
 
 def _arms(look: ExperimentLooks) -> list[ArmResult]:
@@ -346,7 +434,15 @@ def _arms(look: ExperimentLooks) -> list[ArmResult]:
         units, matured = look.counts(arm.name)
         arms.append(
             ArmResult(
-                arm.name, arm.model, arm.level, arm.weight, arm.version, arm.trained_level or arm.level, arm.allow_staler, units, matured
+                arm.name,
+                arm.model,
+                arm.level,
+                arm.weight,
+                arm.version,
+                arm.trained_level or arm.level,
+                arm.allow_staler,
+                units,
+                matured,
             )
         )
     return arms
@@ -356,7 +452,9 @@ def _schedule(look: ExperimentLooks) -> list[tuple[str, int, str]]:
     """Of a switchback, the arm of each region and bucket, as served."""
     if look.plan.kind != "switchback":
         return []
-    cells = look.units.frame.group_by(CLUSTER, BUCKET).agg(pl.col(ARM).first()).sort(CLUSTER, BUCKET)
+    cells = (
+        look.units.frame.group_by(CLUSTER, BUCKET).agg(pl.col(ARM).first()).sort(CLUSTER, BUCKET)
+    )
     return [(str(region), int(bucket), str(arm)) for region, bucket, arm in cells.iter_rows()]
 
 
@@ -365,5 +463,17 @@ def changes_of(started: StartedExperiment) -> list[str]:
     lines = []
     for change in started.changes:
         what = f"enrolled {change.enrolled:.0%}" if change.change == "enrolled" else change.change
-        lines.append(" ".join(filter(None, [timestamp_text(change.at), what, f"by {change.by}" if change.by else "", change.reason])))
+        lines.append(
+            " ".join(
+                filter(
+                    None,
+                    [
+                        timestamp_text(change.at),
+                        what,
+                        f"by {change.by}" if change.by else "",
+                        change.reason,
+                    ],
+                )
+            )
+        )
     return lines

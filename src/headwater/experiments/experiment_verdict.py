@@ -39,12 +39,21 @@ class GuardrailLook:
         """Whether harm beyond the margin is excluded, shown, or neither.
 
         >>> lift = RelativeLift(1.0, 1.0, 0.0, 0.01)
-        >>> [GuardrailLook("clicks", lift, 5_000, margin, True).state(0.05) for margin in (0.05, 0.01)]
+        >>> [
+        ...     GuardrailLook("clicks", lift, 5_000, margin, True).state(0.05)
+        ...     for margin in (0.05, 0.01)
+        ... ]
         ['within', 'not proven']
         """
         low, high = self.interval(alpha)
         gain_low, gain_high = (low, high) if self.higher_is_better else (-high, -low)
-        return "within" if gain_low > -self.margin else "worse" if gain_high < -self.margin else "not proven"
+        return (
+            "within"
+            if gain_low > -self.margin
+            else "worse"
+            if gain_high < -self.margin
+            else "not proven"
+        )
 
 
 @dataclass(frozen=True)
@@ -52,14 +61,16 @@ class ExperimentLook:
     """The state of an experiment at a look.
 
     Args:
-        information: the share of the planned units that have matured, at each look so far, this one last; of the planned time where no
-            number is planned.
+        information: the share of the planned units that have matured, at each look so far, this one
+            last; of the planned time where no number is planned.
         lifts: the deciding metric of each arm but the control.
         guardrails: by arm.
         checks: of the experiment's health.
         higher_is_better: whether a rise of the deciding metric is a gain.
-        break_even: the relative gain at which the fresher arm pays for itself; 0 where costs are not known.
-        of_arms: the same of arms whose own costs are known; of several winners the one that earns most over its cost is served.
+        break_even: the relative gain at which the fresher arm pays for itself; 0 where costs are
+            not known.
+        of_arms: the same of arms whose own costs are known; of several winners the one that earns
+            most over its cost is served.
         units: that had matured at each look; empty where information says it.
         by_time: whether information is a share of the planned time.
         alpha: the two-sided error of the whole experiment.
@@ -93,7 +104,8 @@ class ExperimentLook:
 class ExperimentVerdict:
     """A decision, the arm that it is of, why, and the interval of each arm at this look.
 
-    Intervals hold together over all looks and arms; they are of the metric as it is, not turned round where a fall is a gain.
+    Intervals hold together over all looks and arms; they are of the metric as it is, not turned
+    round where a fall is a gain.
     """
 
     decision: ExperimentDecision
@@ -105,14 +117,17 @@ class ExperimentVerdict:
 def verdict(look: ExperimentLook) -> ExperimentVerdict:
     """The verdict, by Holm over the arms and O'Brien-Fleming over the looks.
 
-    An arm wins when its interval lies above break-even (and so above 0). It harms when its interval lies below 0, or a guardrail is worse
-    by more than its margin. Batch stays as soon as no arm can gain what it costs, and at the end if none gains enough. An
-    end that shows neither is inconclusive.
+    An arm wins when its interval lies above break-even (and so above 0). It harms when its interval
+    lies below 0, or a guardrail is worse by more than its margin. Batch stays as soon as no arm can
+    gain what it costs, and at the end if none gains enough. An end that shows neither is
+    inconclusive.
     """
     intervals, gains = _intervals(look)
     broken = [check.name for check in look.checks if check.blocks]
     if broken:
-        return ExperimentVerdict("invalid", None, f"the experiment cannot be trusted: {', '.join(broken)}", intervals)
+        return ExperimentVerdict(
+            "invalid", None, f"the experiment cannot be trusted: {', '.join(broken)}", intervals
+        )
     worse = [
         (arm, rail.name)
         for arm, rails in look.guardrails.items()
@@ -122,26 +137,51 @@ def verdict(look: ExperimentLook) -> ExperimentVerdict:
     harmful = [arm for arm, (_, high) in gains.items() if high < 0]
     if worse:
         arm, name = worse[0]
-        return ExperimentVerdict("harm", arm, f"arm {arm!r} makes {name} worse by more than its margin", intervals)
+        return ExperimentVerdict(
+            "harm", arm, f"arm {arm!r} makes {name} worse by more than its margin", intervals
+        )
     paying = (arm for arm, (low, _) in gains.items() if low > max(look.needs(arm), 0.0))
     winners = sorted(paying, key=lambda arm: look.needs(arm) - gains[arm][0])
     if winners:
         need = "its cost" if look.needs(winners[0]) > 0 else "nothing"
-        return ExperimentVerdict("real-time", winners[0], f"the gain of arm {winners[0]!r} is shown to exceed {need}", intervals)
+        return ExperimentVerdict(
+            "real-time",
+            winners[0],
+            f"the gain of arm {winners[0]!r} is shown to exceed {need}",
+            intervals,
+        )
     if harmful:
-        return ExperimentVerdict("harm", harmful[0], f"arm {harmful[0]!r} is shown to be worse than the control", intervals)
+        return ExperimentVerdict(
+            "harm",
+            harmful[0],
+            f"arm {harmful[0]!r} is shown to be worse than the control",
+            intervals,
+        )
     if all(high < look.needs(arm) for arm, (_, high) in gains.items()):
-        return ExperimentVerdict("stay batch", None, "no arm can gain as much as it costs", intervals)
-    over = look.over or ("the planned time is over" if look.by_time else "all planned units have matured")
+        return ExperimentVerdict(
+            "stay batch", None, "no arm can gain as much as it costs", intervals
+        )
+    over = look.over or (
+        "the planned time is over" if look.by_time else "all planned units have matured"
+    )
     if look.over or look.information[-1] >= 1:
         if all(high < look.worth(arm) for arm, (_, high) in gains.items()):
-            return ExperimentVerdict("stay batch", None, f"{over}, and no arm gains as much as is worth having", intervals)
+            return ExperimentVerdict(
+                "stay batch",
+                None,
+                f"{over}, and no arm gains as much as is worth having",
+                intervals,
+            )
         return ExperimentVerdict("inconclusive", None, over, intervals)
     part = "planned time is over" if look.by_time else "planned units have matured"
-    return ExperimentVerdict("keep running", None, f"{look.information[-1]:.0%} of the {part}", intervals)
+    return ExperimentVerdict(
+        "keep running", None, f"{look.information[-1]:.0%} of the {part}", intervals
+    )
 
 
-def _intervals(look: ExperimentLook) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
+def _intervals(
+    look: ExperimentLook,
+) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
     """The interval of each arm, and the same so signed that a gain is positive."""
     if look.information[-1] <= 0:
         endless = dict.fromkeys(look.lifts, (-math.inf, math.inf))
@@ -155,7 +195,11 @@ def _intervals(look: ExperimentLook) -> tuple[dict[str, tuple[float, float]], di
         if left > 1 and _excludes_zero(intervals[arm]) and left == len(order) - len(intervals) + 1:
             left -= 1
     intervals = {arm: intervals[arm] for arm in look.lifts}
-    gains = intervals if look.higher_is_better else {arm: (-high, -low) for arm, (low, high) in intervals.items()}
+    gains = (
+        intervals
+        if look.higher_is_better
+        else {arm: (-high, -low) for arm, (low, high) in intervals.items()}
+    )
     return intervals, gains
 
 

@@ -1,4 +1,6 @@
-"""The verdict of an experiment in a product manager's words, and the rule that was fixed before the start."""
+"""The verdict of an experiment in a product manager's words, and the rule that was fixed before the
+start.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from headwater.models.experiment_store import FrozenPlan
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import ExperimentDecision, MetricLift
 
-SEVERAL_WINNERS = "Of several winners whose costs are not known, the first in the list is served, unless a later one is shown to be better."
+SEVERAL_WINNERS = (
+    "Of several winners whose costs are not known, the first in the list is served, unless a "
+    "later one is shown to be better."
+)
 
 
 def percent(value: float) -> str:
@@ -34,9 +39,15 @@ def between(lift: Estimate) -> str:
 
 
 def first_line(
-    decision: ExperimentDecision, names: tuple[str, str, str], lift: Estimate | None, reason: str, not_within: Sequence[str] = ()
+    decision: ExperimentDecision,
+    names: tuple[str, str, str],
+    lift: Estimate | None,
+    reason: str,
+    not_within: Sequence[str] = (),
 ) -> str:
-    """The verdict as one sentence. names: the control, the arm, the metric. not_within: the words about guardrails."""
+    """The verdict as one sentence. names: the control, the arm, the metric. not_within: the words
+    about guardrails.
+    """
     control, arm, metric = names
     by = "" if lift is None else f": it changes {metric} by {between(lift)}"
     rails = "".join(f"; {each}" for each in not_within)
@@ -45,9 +56,14 @@ def first_line(
             return f"Real-time: serve {arm}{by}{rails}."
         case "inconclusive":
             changes = f": {arm} changes {metric} by {between(lift)}" if lift else ""
-            return f"Inconclusive: {reason}, and neither a gain nor its absence is shown{changes}{rails}."
+            return (
+                f"Inconclusive: {reason}, and neither a gain nor its absence is "
+                f"shown{changes}{rails}."
+            )
         case "stay batch":
-            return f"Stay batch: keep {control}; {reason}" + (f". {arm} changes {metric} by {between(lift)}." if lift else ".")
+            return f"Stay batch: keep {control}; {reason}" + (
+                f". {arm} changes {metric} by {between(lift)}." if lift else "."
+            )
         case "harm":
             return f"Harm: stop {arm} and serve {control}; {reason}."
         case "invalid":
@@ -56,19 +72,33 @@ def first_line(
 
 
 def not_proven(guardrails: Sequence[MetricLift], *, arms: int) -> list[str]:
-    """Of each guardrail that is not proven, how bad it may be. arms: of the experiment, the control included."""
+    """Of each guardrail that is not proven, how bad it may be. arms: of the experiment, the control
+    included.
+    """
     lines = []
     for rail in guardrails:
         if rail.state == "not proven":
             known = math.isfinite(rail.at_worst)
-            why = f"it may be as bad as {percent(rail.at_worst)}" if known else rail.note or "how bad it may be is not known"
-            lines.append(f"{rail.metric}{f' of {rail.arm}' if arms > 2 else ''} is not proven: {why}")
+            why = (
+                f"it may be as bad as {percent(rail.at_worst)}"
+                if known
+                else rail.note or "how bad it may be is not known"
+            )
+            lines.append(
+                f"{rail.metric}{f' of {rail.arm}' if arms > 2 else ''} is not proven: {why}"
+            )
     return lines
 
 
 def advice(plan: FrozenPlan, lifts: Mapping[str, RelativeLift]) -> str:
-    """What an inconclusive end means, and what decides it. lifts: of the arms but the control, at the last look."""
-    control, version, command = plan.arms[0].name, plan.version + 1, f"headwater experiment plan {plan.experiment}"
+    """What an inconclusive end means, and what decides it. lifts: of the arms but the control, at
+    the last look.
+    """
+    control, version, command = (
+        plan.arms[0].name,
+        plan.version + 1,
+        f"headwater experiment plan {plan.experiment}",
+    )
     again = f"Keep {control} until then. To go on, give the experiment version={version}"
     more = "units" if plan.kind == "ab" else "time"
     widest = max(lifts.values(), key=lambda lift: lift.se, default=None)
@@ -79,30 +109,38 @@ def advice(plan: FrozenPlan, lifts: Mapping[str, RelativeLift]) -> str:
     if not math.isfinite(drift):
         return f"{means} {again}, with more clusters or regions ({command})."
     times = (drift * widest.se / math.log1p(plan.min_lift)) ** 2
-    found = f"An experiment of this size finds a lift of {percent(math.expm1(drift * widest.se))} with a power of {plan.power:.0%}"
+    found = (
+        f"An experiment of this size finds a lift of {percent(math.expm1(drift * widest.se))} "
+        f"with a power of {plan.power:.0%}"
+    )
     if times <= 1:
         return (
-            f"The gain, if there is one, is close to {percent(plan.min_lift)}, the least worth finding. {found}. {again}, with more {more} or "
-            f"another min_lift ({command})."
+            f"The gain, if there is one, is close to {percent(plan.min_lift)}, the least worth "
+            f"finding. {found}. {again}, with more {more} or another min_lift ({command})."
         )
     factor = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
     return (
-        f"{means} {found}; {percent(plan.min_lift)}, the least worth finding, takes about {factor} times the {more}. {again} ({command})."
+        f"{means} {found}; {percent(plan.min_lift)}, the least worth finding, takes about "
+        f"{factor} times the {more}. {again} ({command})."
     )
 
 
 def awaited(final_at: I64, at: int) -> str:
-    """When the outcomes of units are final that are not yet at a time, microseconds; "" where all are.
+    """When the outcomes of units are final that are not yet at a time, microseconds; "" where all
+    are.
 
     >>> import numpy as np
     >>> awaited(np.array([0, 3_600_000_000]), 0)
     'the next outcome is final at 1970-01-01T01:00:00+00:00, all so far by 1970-01-01T01:00:00+00:00'
-    """
+    """  # noqa: E501 (output as it is printed)
     later = final_at[final_at > at]
     if not len(later):
         return ""
     which = "first" if len(later) == len(final_at) else "next"
-    return f"the {which} outcome is final at {timestamp_text(int(later.min()))}, all so far by {timestamp_text(int(later.max()))}"
+    return (
+        f"the {which} outcome is final at {timestamp_text(int(later.min()))}, all so far by "
+        f"{timestamp_text(int(later.max()))}"
+    )
 
 
 def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
@@ -111,8 +149,8 @@ def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
     looks = "one look" if plan.looks == 1 else f"{plan.looks} looks"
     metric = plan.metrics[0]
     rails = (
-        f" A guardrail ({', '.join(plan.guardrails)}) that is shown to be worse by more than its margin is harm at any time; one that may be is "
-        "not proven, and stops nothing."
+        f" A guardrail ({', '.join(plan.guardrails)}) that is shown to be worse by more than its "
+        "margin is harm at any time; one that may be is not proven, and stops nothing."
         if plan.guardrails
         else ""
     )
@@ -122,8 +160,9 @@ def rule(plan: FrozenPlan, estimator: str, break_even: float) -> str:
     spending = " by the share of the planned time" if by_time else ""
     arms = f" Holm's method corrects for the arms. {SEVERAL_WINNERS}" if len(plan.arms) > 2 else ""
     return (
-        f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies below 0. If {over} and no arm has won, batch "
-        f"stays where every interval lies below {percent(worth)}; else the experiment is inconclusive. The error of {plan.alpha:.0%} is spent "
-        f"over {looks}{spending} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: {estimator}."
-        f"{f' {CAPTION}' if is_probe(plan) else ''}"
+        f"An arm wins if the interval of its gain in {metric} lies {need}, and harms if it lies "
+        f"below 0. If {over} and no arm has won, batch stays where every interval lies below "
+        f"{percent(worth)}; else the experiment is inconclusive. The error of {plan.alpha:.0%} is "
+        f"spent over {looks}{spending} (O'Brien-Fleming, Lan-DeMets).{arms}{rails} Estimator: "
+        f"{estimator}.{f' {CAPTION}' if is_probe(plan) else ''}"
     )

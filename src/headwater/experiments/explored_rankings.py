@@ -1,9 +1,11 @@
-"""What a ranking at another level would have earned, from the lists in random order that `Ranking(explore=)` served and logged.
+"""What a ranking at another level would have earned, from the lists in random order that
+`Ranking(explore=)` served and logged.
 
-In such a list each place has each of n candidates with the probability 1 / n. The other level orders the same candidates; a place counts n
-times where both have the same item there, and not at all elsewhere. A click must depend on the item and its place alone, not on the items
-around it. Source: Li, Chu, Langford, Wang (2011), "Unbiased offline evaluation of contextual-bandit-based news article recommendation
-algorithms"; errors are clustered by list.
+In such a list each place has each of n candidates with the probability 1 / n. The other level
+orders the same candidates; a place counts n times where both have the same item there, and not at
+all elsewhere. A click must depend on the item and its place alone, not on the items around it.
+Source: Li, Chu, Langford, Wang (2011), "Unbiased offline evaluation of contextual-bandit-based news
+article recommendation algorithms"; errors are clustered by list.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class ExploredValue:
 
     Attributes:
         other: the estimate for the level, with its effective number of rows.
-        served: mean reward of a place in lists that were in the served order, and its standard error, NaN where there are none.
+        served: mean reward of a place in lists that were in the served order, and its standard
+            error, NaN where there are none.
         served_se: likewise.
         lists: in random order, that were used. places: of them.
     """
@@ -92,14 +95,21 @@ class ExploredLists:
         """Of lists."""
         return self.shown[REQUEST].n_unique()
 
-    def in_order(self, variant: ModelVariant, places: Places, resources: Resources, fitted: tuple[str, int] | None = None) -> OrderedPlaces:
+    def in_order(
+        self,
+        variant: ModelVariant,
+        places: Places,
+        resources: Resources,
+        fitted: tuple[str, int] | None = None,
+    ) -> OrderedPlaces:
         """Which places another level's order would fill with the same item.
 
         Args:
             variant: the model at the level.
             places: of data and models.
             resources: what computing may use.
-            fitted: the level and number of the version that scores; None is the current one of the level.
+            fitted: the level and number of the version that scores; None is the current one of the
+                level.
 
         Raises:
             DataError: no model of the level, or features that cannot be computed.
@@ -107,18 +117,35 @@ class ExploredLists:
         table, at = placed_at(variant.model, variant.level)
         over = places.over_archive(trained_model(table))
         trained, number = (variant.name, None) if fitted is None else fitted
-        scorer = places.registry.open(variant.model, trained, version=number, allow_pickle=places.allow_pickle)
+        scorer = places.registry.open(
+            variant.model, trained, version=number, allow_pickle=places.allow_pickle
+        )
         pairs = self.candidates
         requests = Requests(request_columns(over, pairs), pairs[AT].dt.epoch("us").to_numpy())
         features = feature_frames(over.features, requests, {"": at}, Notes(), resources)[""]
         by_score = (-pl.col(_SCORE)).rank("ordinal").over(REQUEST).cast(pl.Int64) - 1
-        ordered = pairs.with_columns(pl.Series(_SCORE, scorer.score(features.select(scorer.fitted.encoding.columns))))
-        ordered = ordered.with_columns(by_score.alias(_PLACE), pl.len().over(REQUEST).cast(pl.Int64).alias(_COUNT))
+        ordered = pairs.with_columns(
+            pl.Series(_SCORE, scorer.score(features.select(scorer.fitted.encoding.columns)))
+        )
+        ordered = ordered.with_columns(
+            by_score.alias(_PLACE), pl.len().over(REQUEST).cast(pl.Int64).alias(_COUNT)
+        )
         assert self.model.ranking is not None
         item = self.model.ranking.item
-        joined = self.shown.join(ordered.select(REQUEST, item, _PLACE, _COUNT), on=[REQUEST, item], how="left", maintain_order="left")
+        joined = self.shown.join(
+            ordered.select(REQUEST, item, _PLACE, _COUNT),
+            on=[REQUEST, item],
+            how="left",
+            maintain_order="left",
+        )
         same = (joined[_PLACE] == joined[ROW]).fill_null(value=False).to_numpy()
-        return OrderedPlaces(self.reward, same, joined[_COUNT].to_numpy(), self.list_of, joined[ROW].cast(pl.Int64).to_numpy())
+        return OrderedPlaces(
+            self.reward,
+            same,
+            joined[_COUNT].to_numpy(),
+            self.list_of,
+            joined[ROW].cast(pl.Int64).to_numpy(),
+        )
 
 
 @dataclass(frozen=True)
@@ -146,7 +173,9 @@ class OrderedPlaces:
 
     @property
     def effective(self) -> float:
-        """The number of equally weighted places that would be as sure: (sum w)^2 / sum w^2; 0 where none is the same."""
+        """The number of equally weighted places that would be as sure: (sum w)^2 / sum w^2; 0 where
+        none is the same.
+        """
         weight = self.candidates[self.same].astype(np.float64)
         return float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0
 
@@ -165,29 +194,42 @@ class OrderedPlaces:
         """The value, and how much each place moves it: float64 (places), summing to 0."""
         probability = 1 / self.candidates
         logged = np.stack([probability, 1 - probability], axis=1)
-        rows = LoggedActions(np.where(self.same, 0, 1), self.reward, logged, np.tile([1.0, 0.0], (len(self.reward), 1)))
+        rows = LoggedActions(
+            np.where(self.same, 0, 1),
+            self.reward,
+            logged,
+            np.tile([1.0, 0.0], (len(self.reward), 1)),
+        )
         base = np.zeros(len(self.reward))
         if estimator == "dr" and self.place is not None:
             base = _means(self.reward, self.place)
-        plain = policy_value(rows, estimator, np.stack([base, base], axis=1) if estimator == "dr" else None)
+        plain = policy_value(
+            rows, estimator, np.stack([base, base], axis=1) if estimator == "dr" else None
+        )
         weight = np.where(self.same, self.candidates, 0).astype(np.float64)
         if estimator == "snips":
             moves = weight * (self.reward - plain.value) / weight.sum()
         else:
             moves = (base + weight * (self.reward - base) - plain.value) / len(self.reward)
-        return PolicyValue(plain.value, _clustered(moves, self.list_of), plain.effective, plain.uncovered), moves
+        return PolicyValue(
+            plain.value, _clustered(moves, self.list_of), plain.effective, plain.uncovered
+        ), moves
 
     def lift_over(self, control: OrderedPlaces, estimator: Estimator = "snips") -> RelativeLift:
-        """The relative lift over a third order on the same places, with the error of their difference.
+        """The relative lift over a third order on the same places, with the error of their
+        difference.
 
         Raises:
             DataError: too few effective places of either, or a mean reward that is not positive.
         """
-        (value, moves), (base, base_moves) = self._estimated(estimator), control._estimated(estimator)
+        (value, moves), (base, base_moves) = (
+            self._estimated(estimator),
+            control._estimated(estimator),
+        )
         if not (value.value > 0 and base.value > 0):
             raise DataError(
-                f"a place would have earned {base.value:.3g} by the control's order and {value.value:.3g} by the arm's; a relative lift needs both "
-                "above 0"
+                f"a place would have earned {base.value:.3g} by the control's order and "
+                f"{value.value:.3g} by the arm's; a relative lift needs both above 0"
             )
         se = _clustered(moves / value.value - base_moves / base.value, self.list_of)
         return RelativeLift(base.value, value.value, math.log(value.value / base.value), se)
@@ -201,22 +243,33 @@ def explored_lists(model: Model, rows: DeliveredRows, now: int) -> ExploredLists
     """
     if EXPLORED not in rows.frame.columns or not rows.frame[EXPLORED].any():
         raise DataError(
-            f"model {model.name!r}: no list in random order was logged; serve it with hw.Ranking(explore=0.02), or compare levels with "
-            "hw.experiments.Interleaving()"
+            f"model {model.name!r}: no list in random order was logged; serve it with "
+            "hw.Ranking(explore=0.02), or compare levels with hw.experiments.Interleaving()"
         )
     reward, final = _rewards(model, rows, now)
     explored = rows.frame[EXPLORED].fill_null(value=False).to_numpy() & final
     if not explored.any():
-        raise DataError(f"model {model.name!r}: no list in random order has final outcomes yet; wait until the labels' outcomes are known")
+        raise DataError(
+            f"model {model.name!r}: no list in random order has final outcomes yet; wait until "
+            "the labels' outcomes are known"
+        )
     shown = rows.frame.with_columns(pl.Series(_REWARD, reward)).filter(pl.Series(explored))
     assert model.ranking is not None
-    return ExploredLists(model, shown.select(REQUEST, ROW, model.ranking.item, _REWARD), _pairs(model, shown))
+    return ExploredLists(
+        model, shown.select(REQUEST, ROW, model.ranking.item, _REWARD), _pairs(model, shown)
+    )
 
 
 def explored_value(
-    project: Project, level: str | None, *, model: str | None = None, estimator: Estimator = "snips", options: ReplayOptions | None = None
+    project: Project,
+    level: str | None,
+    *,
+    model: str | None = None,
+    estimator: Estimator = "snips",
+    options: ReplayOptions | None = None,
 ) -> ExploredValue:
-    """What a ranking would have earned at another level, from the lists in random order in the serving log.
+    """What a ranking would have earned at another level, from the lists in random order in the
+    serving log.
 
     Args:
         project: which has the model and the level.
@@ -227,13 +280,16 @@ def explored_value(
 
     Raises:
         UsageError: not a ranking, or an unknown level.
-        DataError: no list in random order was logged, candidates have fields of their own, no model of the level was trained, or too few
-            rows are effective.
+        DataError: no list in random order was logged, candidates have fields of their own, no model
+            of the level was trained, or too few rows are effective.
     """
     how = options or ReplayOptions()
     variant = project.variant(project.model(model).name, level)
     if variant.model.ranking is None:
-        raise UsageError(f"model {variant.model.name!r} is not a ranking: its task is {variant.model.task!r}; replay a day instead")
+        raise UsageError(
+            f"model {variant.model.name!r} is not a ranking: its task is {variant.model.task!r}; "
+            "replay a day instead"
+        )
     now = clock.now_micros() if how.at is None else parse_timestamp(how.at, "at")
     home = settings.home() if how.data_dir is None else Path(how.data_dir)
     places = Places(home, ModelRegistry(how.models), project.name, how.store, how.allow_pickle)
@@ -242,7 +298,11 @@ def explored_value(
         lists = explored_lists(variant.model, rows, now)
         value = lists.in_order(variant, places, used).value(estimator)
     reward, final = _rewards(variant.model, rows, now)
-    own = final & ~rows.frame[EXPLORED].fill_null(value=False).to_numpy() & rows.frame[LEVEL].is_null().to_numpy()
+    own = (
+        final
+        & ~rows.frame[EXPLORED].fill_null(value=False).to_numpy()
+        & rows.frame[LEVEL].is_null().to_numpy()
+    )
     served, error = math.nan, math.nan
     if own.any():
         list_of = rows.frame[REQUEST].filter(pl.Series(own)).rank("dense").cast(pl.Int64).to_numpy()
@@ -255,7 +315,10 @@ def _rewards(model: Model, rows: DeliveredRows, now: int) -> tuple[F64, Bool]:
     """The outcome of each shown item, 0 where none came in time; and whether it is final."""
     longest = model.labels.maturity
     if longest is None:
-        raise DataError(f"labels {model.labels.name!r} do not say how long an outcome may take; give known_after=")
+        raise DataError(
+            f"labels {model.labels.name!r} do not say how long an outcome may take; give "
+            "known_after="
+        )
     return np.where(rows.known, rows.y, 0.0), rows.known | (rows.t + longest <= now)
 
 
@@ -267,10 +330,12 @@ def _pairs(model: Model, shown: pl.DataFrame) -> pl.DataFrame:
     for name in columns:
         if shown.group_by(REQUEST).agg(pl.col(name).n_unique())[name].max() != 1:
             raise DataError(
-                f"model {model.name!r}: {name!r} is a field of each candidate, and those of candidates that were not shown are not logged; make it "
-                "a feature of the item"
+                f"model {model.name!r}: {name!r} is a field of each candidate, and those of "
+                "candidates that were not shown are not logged; make it a feature of the item"
             )
-    first = shown.filter(pl.col(CANDIDATES).is_not_null()).unique(REQUEST, keep="first", maintain_order=True)
+    first = shown.filter(pl.col(CANDIDATES).is_not_null()).unique(
+        REQUEST, keep="first", maintain_order=True
+    )
     return first.select(REQUEST, AT, *columns, pl.col(CANDIDATES).alias(item)).explode(item)
 
 

@@ -1,4 +1,6 @@
-"""Exposures as they are logged, and what an analysis makes of them: each unit once, from its first exposure on."""
+"""Exposures as they are logged, and what an analysis makes of them: each unit once, from its first
+exposure on.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ import polars as pl
 
 from headwater.errors import DataError
 from headwater.journal import exposure_rows
-from headwater.journal.exposure_rows import AGE, CLUSTER, FALLBACK, OVERRIDE, PROMISED, REQUEST, UNIT
+from headwater.journal.exposure_rows import (
+    AGE,
+    CLUSTER,
+    FALLBACK,
+    OVERRIDE,
+    PROMISED,
+    REQUEST,
+    UNIT,
+)
 
 ARM, AT, EXPOSURE_SCHEMA = exposure_rows.ARM, exposure_rows.AT, exposure_rows.EXPOSURE_SCHEMA
 
@@ -20,7 +30,8 @@ _BOT_LEAST: Final = 1_000
 
 @dataclass(frozen=True)
 class ExposedUnits:
-    """Units of an experiment, one row each: unit, arm, at (first exposure), exposures, fallbacks, stale.
+    """Units of an experiment, one row each: unit, arm, at (first exposure), exposures, fallbacks,
+    stale.
 
     Args:
         frame: sorted by `at`.
@@ -57,7 +68,9 @@ def exposed_units(exposures: pl.DataFrame) -> ExposedUnits:
     """
     missing = [name for name in EXPOSURE_SCHEMA if name not in exposures.columns]
     if missing:
-        raise DataError(f"the exposures have no column {missing[0]!r}; they need {', '.join(EXPOSURE_SCHEMA)}")
+        raise DataError(
+            f"the exposures have no column {missing[0]!r}; they need {', '.join(EXPOSURE_SCHEMA)}"
+        )
     nulls = next((name for name in (UNIT, ARM, AT) if exposures[name].null_count()), None)
     if nulls is not None:
         raise DataError(f"{exposures[nulls].null_count()} exposures have no {nulls}")
@@ -78,7 +91,11 @@ def exposed_units(exposures: pl.DataFrame) -> ExposedUnits:
         .sort(AT, UNIT)
     )
     median = units["exposures"].median() if units.height else None
-    limit = max(float(median) * BOT_TIMES, _BOT_LEAST) if isinstance(median, int | float) else float("inf")
+    limit = (
+        max(float(median) * BOT_TIMES, _BOT_LEAST)
+        if isinstance(median, int | float)
+        else float("inf")
+    )
     people = units.filter(pl.col("exposures") <= limit)
     return ExposedUnits(
         people.drop("arms"),

@@ -1,4 +1,6 @@
-"""How long exposures are kept: those of one version of an experiment go together, once nothing can be learnt of them any more."""
+"""How long exposures are kept: those of one version of an experiment go together, once nothing can
+be learnt of them any more.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,14 @@ from headwater.models.experiment_store import ExperimentStore, StartedExperiment
 _EVERY: Final = 3600.0  # seconds
 
 
-def expire_exposures(data_dir: str | Path, store: ExperimentStore, keep: Duration, now: int) -> list[str]:
-    """Remove the exposures of experiments whose last outcome was known more than `keep` before `now`; which: "checkout, version 1".
+def expire_exposures(
+    data_dir: str | Path, store: ExperimentStore, keep: Duration, now: int
+) -> list[str]:
+    """Remove the exposures of experiments whose last outcome was known more than `keep` before
+    `now`; which: "checkout, version 1".
 
-    An experiment that runs keeps its exposures, and so does one without a rule for when its outcomes are known. What was written later
-    than `keep` before `now` stays too.
+    An experiment that runs keeps its exposures, and so does one without a rule for when its
+    outcomes are known. What was written later than `keep` before `now` stays too.
 
     Args:
         data_dir: they stand in its subfolder `exposures`.
@@ -39,7 +44,10 @@ def expire_exposures(data_dir: str | Path, store: ExperimentStore, keep: Duratio
     removed = []
     for started in store.started():
         plan = started.plan
-        folder, known = Path(data_dir) / EXPOSURES / plan.experiment / str(plan.version), _known_at(started)
+        folder, known = (
+            Path(data_dir) / EXPOSURES / plan.experiment / str(plan.version),
+            _known_at(started),
+        )
         if known is not None and known < limit and folder.is_dir() and _written(folder) < limit:
             with suppress(FileNotFoundError):  # another process was faster
                 shutil.rmtree(folder)
@@ -48,15 +56,24 @@ def expire_exposures(data_dir: str | Path, store: ExperimentStore, keep: Duratio
 
 
 @contextmanager
-def exposures_kept(data_dir: Path, store: ExperimentStore, keep: Duration, every: float = _EVERY) -> Iterator[None]:
+def exposures_kept(
+    data_dir: Path, store: ExperimentStore, keep: Duration, every: float = _EVERY
+) -> Iterator[None]:
     """Expire exposures now and every so many seconds, in a thread, while the context lasts."""
     micros(keep, "exposures: keep")
-    with repeated("exposures", lambda: expire_exposures(data_dir, store, keep, clock.now_micros()), (OSError, DataError), every):
+    with repeated(
+        "exposures",
+        lambda: expire_exposures(data_dir, store, keep, clock.now_micros()),
+        (OSError, DataError),
+        every,
+    ):
         yield
 
 
 def _known_at(started: StartedExperiment) -> int | None:
-    """When the last outcome of an experiment is known, microseconds, if nothing stops it before; None where no rule says when."""
+    """When the last outcome of an experiment is known, microseconds, if nothing stops it before;
+    None where no rule says when.
+    """
     plan, stopped = started.plan, started.stopped_at
     end = plan.end if stopped is None else min(stopped, plan.end)
     return None if plan.matures is None else end + plan.matures

@@ -1,6 +1,8 @@
-"""Exposures of an experiment that another system assigns, such as GrowthBook or Statsig: its rows become rows of the exposure log.
+"""Exposures of an experiment that another system assigns, such as GrowthBook or Statsig: its rows
+become rows of the exposure log.
 
-Headwater then analyses them as its own: first exposure of each unit, matured units, the same health checks.
+Headwater then analyses them as its own: first exposure of each unit, matured units, the same health
+checks.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class ExternalColumns:
     Args:
         unit: the column of the unit.
         arm: that of the arm.
-        at: that of the time of the exposure: timestamps (without a zone: UTC), or strings of ISO 8601 with an offset.
+        at: that of the time of the exposure: timestamps (without a zone: UTC), or strings of ISO
+            8601 with an offset.
         arms: by its own names of arms, those of the experiment; left out where they are the same.
         request: the column of the request's id; repeated ones count once.
         cluster: that of the region or cluster, for experiments that assign by one.
@@ -50,13 +53,20 @@ class ExternalColumns:
 
 
 def log_external_exposures(
-    frame: pl.DataFrame, started: StartedExperiment, columns: ExternalColumns, *, source: str, data_dir: str | Path | None = None
+    frame: pl.DataFrame,
+    started: StartedExperiment,
+    columns: ExternalColumns,
+    *,
+    source: str,
+    data_dir: str | Path | None = None,
 ) -> int:
     """Write another system's exposures of an experiment to the exposure log.
 
     Args:
-        frame: its rows of this experiment alone, any order. Write each row once: rows without a request's id are counted again.
-        started: the experiment; `headwater experiment start` freezes the plan although another system assigns.
+        frame: its rows of this experiment alone, any order. Write each row once: rows without a
+            request's id are counted again.
+        started: the experiment; `headwater experiment start` freezes the plan although another
+            system assigns.
         columns: where the table has what.
         source: the system's name, such as "growthbook".
         data_dir: where the log is; None is headwater's home.
@@ -65,12 +75,17 @@ def log_external_exposures(
         The number of rows. They are on disk.
 
     Raises:
-        UsageError: a column that the table has not, a source without a name, or that of headwater itself.
-        DataError: a unit, arm, time or propensity that is null or cannot be; nothing is written then.
+        UsageError: a column that the table has not, a source without a name, or that of headwater
+            itself.
+        DataError: a unit, arm, time or propensity that is null or cannot be; nothing is written
+            then.
         StoreError: the log cannot be written.
     """
     if not source or source in ("served", "reported"):
-        raise UsageError(f"source is {source!r}; give the name of the system that has assigned, such as 'growthbook'")
+        raise UsageError(
+            f"source is {source!r}; give the name of the system that has assigned, such as "
+            "'growthbook'"
+        )
     exposures = list(_exposures(frame, started, columns, source))
     plan = started.plan
     folder = settings.home() if data_dir is None else Path(data_dir)
@@ -79,34 +94,53 @@ def log_external_exposures(
     return len(exposures)
 
 
-def _exposures(frame: pl.DataFrame, started: StartedExperiment, columns: ExternalColumns, source: str) -> Iterator[Exposure]:
+def _exposures(
+    frame: pl.DataFrame, started: StartedExperiment, columns: ExternalColumns, source: str
+) -> Iterator[Exposure]:
     plan = started.plan
     weights = {arm.name: arm.weight for arm in plan.arms}
     named = {"unit": columns.unit, "arm": columns.arm, "at": columns.at}
-    named |= {role: name for role in ("request", "cluster", "bucket", "propensity") if (name := getattr(columns, role)) is not None}
+    named |= {
+        role: name
+        for role in ("request", "cluster", "bucket", "propensity")
+        if (name := getattr(columns, role)) is not None
+    }
     for role, name in named.items():
         if name not in frame.columns:
-            raise UsageError(f"the exposures have no column {name!r} ({role}); {nearest(name, frame.columns)}")
+            raise UsageError(
+                f"the exposures have no column {name!r} ({role}); {nearest(name, frame.columns)}"
+            )
     missing = next((role for role in plan.columns if "cluster" not in named), None)
     if missing is not None:
-        raise UsageError(f"experiment {plan.experiment!r} assigns by {missing}; name its column: ExternalColumns(cluster=)")
+        raise UsageError(
+            f"experiment {plan.experiment!r} assigns by {missing}; name its column: "
+            "ExternalColumns(cluster=)"
+        )
     wrong = [name for name in columns.arms.values() if name not in weights]
     if wrong:
-        raise UsageError(f"experiment {plan.experiment!r} has no arm {wrong[0]!r}; {nearest(wrong[0], weights)}")
+        raise UsageError(
+            f"experiment {plan.experiment!r} has no arm {wrong[0]!r}; {nearest(wrong[0], weights)}"
+        )
     for row, values in enumerate(frame.select(list(named.values())).iter_rows()):
         of = dict(zip(named, values, strict=True))
         yield _exposure(of, row, weights, columns, plan.experiment, source)
 
 
 def _exposure(
-    of: Mapping[str, object], row: int, weights: Mapping[str, float], columns: ExternalColumns, experiment: str, source: str
+    of: Mapping[str, object],
+    row: int,
+    weights: Mapping[str, float],
+    columns: ExternalColumns,
+    experiment: str,
+    source: str,
 ) -> Exposure:
     where = f"row {row} of the exposures"
     arm = "" if of["arm"] is None else columns.arms.get(of["arm"], str(of["arm"]))
     if arm not in weights:
         known = columns.arms or weights
         raise DataError(
-            f"{where}: {of['arm']!r} is not an arm of experiment {experiment!r}; {nearest(str(of['arm']), [str(name) for name in known])}"
+            f"{where}: {of['arm']!r} is not an arm of experiment {experiment!r}; "
+            f"{nearest(str(of['arm']), [str(name) for name in known])}"
         )
     try:
         unit = unit_text(of["unit"])
@@ -114,8 +148,14 @@ def _exposure(
     except UsageError as error:
         raise DataError(f"{where}: {error}") from error
     propensity = of.get("propensity", weights[arm])
-    if isinstance(propensity, bool) or not isinstance(propensity, int | float) or not 0 < propensity <= 1:
-        raise DataError(f"{where}: the propensity is {propensity!r}; give a probability above 0, up to 1")
+    if (
+        isinstance(propensity, bool)
+        or not isinstance(propensity, int | float)
+        or not 0 < propensity <= 1
+    ):
+        raise DataError(
+            f"{where}: the propensity is {propensity!r}; give a probability above 0, up to 1"
+        )
     bucket, request = of.get("bucket"), of.get("request")
     return Exposure(
         unit,
@@ -137,4 +177,6 @@ def _time(at: object, where: str) -> int:
             return parse_timestamp(at, "at")
         except UsageError as error:
             raise DataError(f"{where}: {error}") from error
-    raise DataError(f"{where}: the time is {at!r}; give timestamps, such as pl.from_epoch(pl.col('ts'), 'ms')")
+    raise DataError(
+        f"{where}: the time is {at!r}; give timestamps, such as pl.from_epoch(pl.col('ts'), 'ms')"
+    )

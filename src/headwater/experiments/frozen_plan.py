@@ -1,4 +1,6 @@
-"""Freeze an experiment: its definition, the fitted models of its arms and the power from history become a plan that never changes."""
+"""Freeze an experiment: its definition, the fitted models of its arms and the power from history
+become a plan that never changes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ from hashlib import sha256
 from headwater.catalog.experiment_protection import needs_of
 from headwater.definitions.durations import micros
 from headwater.definitions.experiment import LABEL, Arm, Experiment
-from headwater.definitions.experiment_kinds import ABTest, ClusterTest, ExperimentKind, Interleaving, Probe, Shadow, Switchback
+from headwater.definitions.experiment_kinds import (
+    ABTest,
+    ClusterTest,
+    ExperimentKind,
+    Interleaving,
+    Probe,
+    Shadow,
+    Switchback,
+)
 from headwater.definitions.labels import Outcome
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
 from headwater.definitions.project import Project
@@ -22,11 +32,19 @@ from headwater.models.experiment_store import FrozenArm, FrozenPlan, StartedExpe
 from headwater.models.promoted_views import as_served
 from headwater.models.registry import ModelRegistry, Version
 
-_KINDS = {Shadow: "shadow", ABTest: "ab", Probe: "ab", Switchback: "switchback", ClusterTest: "cluster", Interleaving: "interleaving"}
+_KINDS = {
+    Shadow: "shadow",
+    ABTest: "ab",
+    Probe: "ab",
+    Switchback: "switchback",
+    ClusterTest: "cluster",
+    Interleaving: "interleaving",
+}
 OUTCOME_RULES = (
-    "give the model outcomes='independent' (what happens does not depend on the answer: will the flight be late?), outcomes='censored' (it is "
-    "seen only where the answer allowed it: a blocked payment shows no fraud) or outcomes='caused' (it exists only because of the answer: an "
-    "item that was never shown has no click)"
+    "give the model outcomes='independent' (what happens does not depend on the answer: will the "
+    "flight be late?), outcomes='censored' (it is seen only where the answer allowed it: a "
+    "blocked payment shows no fraud) or outcomes='caused' (it exists only because of the answer: "
+    "an item that was never shown has no click)"
 )
 
 
@@ -42,7 +60,8 @@ class ArmModel:
     Args:
         variant: the arm's model at its level.
         version: the current version in the registry; None where there is none.
-        staler: in words, which views are served staler than the version was trained; empty where nothing is.
+        staler: in words, which views are served staler than the version was trained; empty where
+            nothing is.
         refused: why the arm cannot be served; "" where it can.
     """
 
@@ -53,23 +72,34 @@ class ArmModel:
 
 
 def arm_model(variant: ModelVariant, registry: ModelRegistry) -> ArmModel:
-    """The fitted model of an arm: of the arm's own level, or the one as defined where the arm may be served staler.
+    """The fitted model of an arm: of the arm's own level, or the one as defined where the arm may
+    be served staler.
 
     Args:
         variant: as `Project.arm_variant` gives it, as it is served.
         registry: of fitted models.
     """
     levels = [variant.name, AS_DEFINED] if variant.allow_staler else [variant.name]
-    level = next((level for level in levels if registry.stamp(variant.model.name, level) is not None), None)
+    level = next(
+        (level for level in levels if registry.stamp(variant.model.name, level) is not None), None
+    )
     if level is None:
         given = "" if variant.name == AS_DEFINED else f" --level {variant.name!r}"
-        return ArmModel(variant, None, refused=f"no fitted model; run: headwater train --model {variant.model.name}{given}")
+        return ArmModel(
+            variant,
+            None,
+            refused=f"no fitted model; run: headwater train --model {variant.model.name}{given}",
+        )
     version = registry.current(variant.model.name, level)
     try:
         staler = ages(variant.model, variant.level, version.manifest, str(version.number))[1]
     except DataError as error:
         return ArmModel(variant, version, refused=str(error))
-    refused = str(staler_features(variant.model, str(version.number), staler)) if staler and not variant.allow_staler else ""
+    refused = (
+        str(staler_features(variant.model, str(version.number), staler))
+        if staler and not variant.allow_staler
+        else ""
+    )
     return ArmModel(variant, version, staler, refused)
 
 
@@ -92,19 +122,34 @@ def freeze(
         at: when it starts, microseconds; a later start in the experiment's plan counts instead.
         units_needed: of each arm, by the power from history.
         break_even: the relative gain at which the fresher arm pays for itself.
-        clusters: of a cluster test, the arm of each known cluster; None leaves all to the hash of their names.
+        clusters: of a cluster test, the arm of each known cluster; None leaves all to the hash of
+            their names.
 
     Raises:
-        DataError: a model has no declared outcomes, or an arm has no fitted model that may be served; the message names all of them.
+        DataError: a model has no declared outcomes, or an arm has no fitted model that may be
+            served; the message names all of them.
     """
     undeclared = sorted({arm.model.name for arm in experiment.arms if arm.model.outcomes is None})
-    problems = [f"model {name!r} does not declare what its outcomes depend on; {OUTCOME_RULES}" for name in undeclared]
-    arm_models = [(arm, arm_model(as_served(project, registry, project.arm_variant(experiment, arm)), registry)) for arm in experiment.arms]
+    problems = [
+        f"model {name!r} does not declare what its outcomes depend on; {OUTCOME_RULES}"
+        for name in undeclared
+    ]
+    arm_models = [
+        (
+            arm,
+            arm_model(as_served(project, registry, project.arm_variant(experiment, arm)), registry),
+        )
+        for arm in experiment.arms
+    ]
     problems += [f"arm {arm.name!r}: {model.refused}" for arm, model in arm_models if model.refused]
     if problems:
         raise DataError(f"experiment {experiment.name!r} cannot start: {'; '.join(problems)}")
     planned = experiment.plan
-    begins = at if planned.start is None else max(at, parse_timestamp(planned.start, "ExperimentPlan: start"))
+    begins = (
+        at
+        if planned.start is None
+        else max(at, parse_timestamp(planned.start, "ExperimentPlan: start"))
+    )
     return FrozenPlan(
         experiment=experiment.name,
         version=experiment.version,
@@ -138,7 +183,8 @@ def freeze(
 
 
 def horizon_of(experiment: Experiment, label_window: int | None = None) -> int | None:
-    """How long after an exposure the last of its metrics is known, microseconds; None where a column of the labels says.
+    """How long after an exposure the last of its metrics is known, microseconds; None where a
+    column of the labels says.
 
     label_window: how long labels take whose definition does not say so.
     """
@@ -146,7 +192,11 @@ def horizon_of(experiment: Experiment, label_window: int | None = None) -> int |
     for metric in [*experiment.metrics, *experiment.guardrails]:
         for of in (metric.value, metric.base):
             known = (
-                of.horizon + of.source.delay if isinstance(of, Outcome) else experiment.control.model.labels.maturity if of == LABEL else 0
+                of.horizon + of.source.delay
+                if isinstance(of, Outcome)
+                else experiment.control.model.labels.maturity
+                if of == LABEL
+                else 0
             )
             known = label_window if known is None else known
             if known is None:
@@ -156,21 +206,30 @@ def horizon_of(experiment: Experiment, label_window: int | None = None) -> int |
 
 
 def seed_of(experiment: Experiment) -> int:
-    """The seed of an experiment's schedules and shuffles: 31 bits that follow from its name and version."""
+    """The seed of an experiment's schedules and shuffles: 31 bits that follow from its name and
+    version.
+    """
     return int.from_bytes(sha256(f"{experiment.salt}/schedule".encode()).digest()[:4], "big") >> 1
 
 
 def assignment_of(started: StartedExperiment, at: int) -> Assignment:
-    """How an experiment assigns its units at a time, microseconds: none before its start, after its stop and after its planned end."""
+    """How an experiment assigns its units at a time, microseconds: none before its start, after its
+    stop and after its planned end.
+    """
     plan = started.plan
     weights = {arm.name: arm.weight for arm in plan.arms}
-    return Assignment(plan.salt, weights, started.enrolled_at(at), plan.layer, plan.span, plan.holdout)
+    return Assignment(
+        plan.salt, weights, started.enrolled_at(at), plan.layer, plan.span, plan.holdout
+    )
 
 
 def _settings(kind: ExperimentKind) -> dict[str, int | bool]:
     """A kind's settings; durations in microseconds."""
     if isinstance(kind, Switchback):
-        length, washout = micros(kind.length, "Switchback: length"), micros(kind.washout, "Switchback: washout")
+        length, washout = (
+            micros(kind.length, "Switchback: length"),
+            micros(kind.washout, "Switchback: washout"),
+        )
         return {"length": length, "washout": washout, "random_bounds": kind.random_bounds}
     if isinstance(kind, Probe):
         return {LOSS_BUDGET: round(kind.loss_budget * 1e6)}

@@ -16,7 +16,12 @@ from headwater.errors import DataError
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, unit_lift
 from headwater.experiments.design_noise import DesignNoise, cluster_noise, switchback_noise
 from headwater.experiments.experiment_power import SequentialPlan, units_needed
-from headwater.experiments.history_sums import bucket_sums, cluster_sums, listed_clusters, unit_split
+from headwater.experiments.history_sums import (
+    bucket_sums,
+    cluster_sums,
+    listed_clusters,
+    unit_split,
+)
 from headwater.experiments.unit_history import UnitHistory
 from headwater.kernel.arrays import I64
 from headwater.results.planned_experiment import HistoryPower, PowerAtLength
@@ -28,11 +33,13 @@ _LENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # times the planned duration
 
 
 def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
-    """What the experiment will find, if its units vary as in history, by length; the arms' own effect on that variation is not known.
+    """What the experiment will find, if its units vary as in history, by length; the arms' own
+    effect on that variation is not known.
 
     Args:
         history: of its units.
-        share: of all units that can be enrolled at all: without the holdout, and within the experiment's part of its layer.
+        share: of all units that can be enrolled at all: without the holdout, and within the
+            experiment's part of its layer.
 
     Raises:
         DataError: the deciding metric has no positive mean, or too few units, clusters or buckets.
@@ -44,9 +51,12 @@ def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
     design = _design(history, metric, share)
     if not design.variation > _CONSTANT:
         raise DataError(
-            f"{metric.name} has one value for all units of history, so it does not say how much they vary: read a longer history"
+            f"{metric.name} has one value for all units of history, so it does not say how much "
+            "they vary: read a longer history"
         )
-    test = SequentialPlan(plan.looks, plan.alpha / (len(experiment.arms) - 1), plan.power, design.degrees)
+    test = SequentialPlan(
+        plan.looks, plan.alpha / (len(experiment.arms) - 1), plan.power, design.degrees
+    )
     days = design.days_until(abs(math.log1p(least)) / test.drift)
     by_unit = isinstance(design, _UnitDesign)
     return HistoryPower(
@@ -66,17 +76,27 @@ def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
         smallest_lift=math.expm1(min(test.drift * design.se(planned_days), 50.0)),
         design=design.in_words(planned_days),
         by_length=[
-            PowerAtLength(length, design.each(length), test.found(abs(math.log1p(least)) / se), math.expm1(min(test.drift * se, 50.0)))
+            PowerAtLength(
+                length,
+                design.each(length),
+                test.found(abs(math.log1p(least)) / se),
+                math.expm1(min(test.drift * se, 50.0)),
+            )
             for length in (part * planned_days for part in _LENGTHS)
             if math.isfinite(se := design.se(length))
         ],
     )
 
 
-def _design(history: UnitHistory, metric: ExperimentMetric, share: float) -> _UnitDesign | _ClusterDesign | _SwitchbackDesign:
+def _design(
+    history: UnitHistory, metric: ExperimentMetric, share: float
+) -> _UnitDesign | _ClusterDesign | _SwitchbackDesign:
     kind = history.experiment.kind
     if isinstance(kind, Interleaving):
-        raise DataError("an interleaving says which ranking is preferred, never how much: no power is computed for a lift")
+        raise DataError(
+            "an interleaving says which ranking is preferred, never how much: no power is "
+            "computed for a lift"
+        )
     if isinstance(kind, ClusterTest):
         return _ClusterDesign.of(history, metric, kind)
     if isinstance(kind, Switchback):
@@ -86,7 +106,9 @@ def _design(history: UnitHistory, metric: ExperimentMetric, share: float) -> _Un
 
 @dataclass(frozen=True)
 class _UnitDesign:
-    """An A/B test. totals: units of all arms by the end of each day. harmonic: their share that counts for each arm."""
+    """An A/B test. totals: units of all arms by the end of each day. harmonic: their share that
+    counts for each arm.
+    """
 
     units: int
     mean: float
@@ -116,11 +138,19 @@ class _UnitDesign:
 
     def se(self, days: float) -> float:
         """The standard error of the log lift; infinite where history does not reach so far."""
-        return self.variation * math.sqrt(2 / max(self.each(days), 1e-9)) if days <= _FAR * len(self.totals) else math.inf
+        return (
+            self.variation * math.sqrt(2 / max(self.each(days), 1e-9))
+            if days <= _FAR * len(self.totals)
+            else math.inf
+        )
 
     def days_until(self, se: float) -> float | None:
-        """The days until the standard error is so small; None where history never shows so many units."""
-        return _day_of(self.totals, 2 * (self.variation / se) ** 2 / self.harmonic) if se > 0 else None
+        """The days until the standard error is so small; None where history never shows so many
+        units.
+        """
+        return (
+            _day_of(self.totals, 2 * (self.variation / se) ** 2 / self.harmonic) if se > 0 else None
+        )
 
     def in_words(self, days: float) -> str:
         """The comparison, in words."""
@@ -129,7 +159,9 @@ class _UnitDesign:
 
 @dataclass(frozen=True)
 class _ClusterDesign:
-    """A cluster test: as many clusters as there are, and what time adds. variation: of a cluster over the days of history."""
+    """A cluster test: as many clusters as there are, and what time adds. variation: of a cluster
+    over the days of history.
+    """
 
     units: int
     mean: float
@@ -138,10 +170,14 @@ class _ClusterDesign:
     variation: float
 
     @classmethod
-    def of(cls, history: UnitHistory, metric: ExperimentMetric, kind: ClusterTest) -> _ClusterDesign:
+    def of(
+        cls, history: UnitHistory, metric: ExperimentMetric, kind: ClusterTest
+    ) -> _ClusterDesign:
         of_arm = list(listed_clusters(history).values())
         counts = [of_arm.count(arm.name) for arm in history.experiment.arms]
-        windows = [(days, *cluster_sums(part, metric, kind.cluster)) for days, part in _windows(history)]
+        windows = [
+            (days, *cluster_sums(part, metric, kind.cluster)) for days, part in _windows(history)
+        ]
         _, value, base = windows[0]
         burn_in = micros(kind.burn_in, "ClusterTest: burn_in") / DAY
         arms = counts[0], min(counts[1:])
@@ -163,13 +199,18 @@ class _ClusterDesign:
         return self.noise.se(days)
 
     def days_until(self, se: float) -> float | None:
-        """The days until the standard error is so small; None where the clusters differ by too much for any number of days."""
+        """The days until the standard error is so small; None where the clusters differ by too much
+        for any number of days.
+        """
         return _whole_days(self.noise, se)
 
     def in_words(self, days: float) -> str:
         """The comparison, in words."""
         read = max(days - self.noise.unread_days, 0)
-        return f"{self.arms[0]} clusters in the control and {self.arms[1]} in the arm, {read:g} days after the burn-in"
+        return (
+            f"{self.arms[0]} clusters in the control and {self.arms[1]} in the arm, {read:g} days "
+            "after the burn-in"
+        )
 
 
 @dataclass(frozen=True)
@@ -183,10 +224,18 @@ class _SwitchbackDesign:
     washout: int
 
     @classmethod
-    def of(cls, history: UnitHistory, metric: ExperimentMetric, kind: Switchback) -> _SwitchbackDesign:
-        value, base = (bucket_sums(history, of, kind) for of in (metric.value, REQUESTS if metric.base is None else metric.base))
+    def of(
+        cls, history: UnitHistory, metric: ExperimentMetric, kind: Switchback
+    ) -> _SwitchbackDesign:
+        value, base = (
+            bucket_sums(history, of, kind)
+            for of in (metric.value, REQUESTS if metric.base is None else metric.base)
+        )
         weights = [arm.weight or 0.0 for arm in history.experiment.arms]
-        length, washout = micros(kind.length, "Switchback: length"), micros(kind.washout, "Switchback: washout")
+        length, washout = (
+            micros(kind.length, "Switchback: length"),
+            micros(kind.washout, "Switchback: washout"),
+        )
         noise = switchback_noise(value, base, weights[1] / (weights[0] + weights[1]), length / DAY)
         return cls(len(value), float(value.sum() / max(base.sum(), 1e-300)), noise, length, washout)
 
@@ -214,15 +263,24 @@ class _SwitchbackDesign:
 
     def in_words(self, days: float) -> str:
         """The comparison, in words."""
-        left = f"; the first {duration_text(self.washout)} of each are left out" if self.washout else ""
-        return f"{self.units} regions x {self._buckets(days)} buckets of {duration_text(self.length)}{left}"
+        left = (
+            f"; the first {duration_text(self.washout)} of each are left out"
+            if self.washout
+            else ""
+        )
+        return (
+            f"{self.units} regions x {self._buckets(days)} buckets of "
+            f"{duration_text(self.length)}{left}"
+        )
 
     def _buckets(self, days: float) -> int:
         return int(days * DAY // self.length)
 
 
 def _whole_days(noise: DesignNoise, se: float) -> float | None:
-    """The days until the standard error is so small; None where it never is, or only after ten years."""
+    """The days until the standard error is so small; None where it never is, or only after ten
+    years.
+    """
     if se <= 0 or se**2 <= noise.lasting:
         return None
     days = noise.unread_days + noise.of_a_day / (se**2 - noise.lasting)
@@ -253,11 +311,15 @@ def _without_cuped(history: UnitHistory, metric: ExperimentMetric) -> float:
     def moments(rows: I64) -> ArmMoments:
         return arm_moments(values.value[rows], None if metric.base is None else values.base[rows])
 
-    return unit_lift(moments(control), moments(treated)).se / math.sqrt(1 / len(control) + 1 / len(treated))
+    return unit_lift(moments(control), moments(treated)).se / math.sqrt(
+        1 / len(control) + 1 / len(treated)
+    )
 
 
 def _at(totals: Sequence[float], days: float) -> float:
-    """The total by so many days: of the day, or beyond the history by the growth of its last fifth."""
+    """The total by so many days: of the day, or beyond the history by the growth of its last
+    fifth.
+    """
     if not totals:
         return 0.0
     if days <= len(totals):
@@ -268,7 +330,9 @@ def _at(totals: Sequence[float], days: float) -> float:
 
 
 def _day_of(totals: Sequence[float], units: float) -> float | None:
-    """The first day on which so many had been exposed; None where that would be beyond `_FAR` times the history."""
+    """The first day on which so many had been exposed; None where that would be beyond `_FAR` times
+    the history.
+    """
     for day, total in enumerate(totals, 1):
         if total >= units:
             return float(day)

@@ -1,4 +1,6 @@
-"""Sums over a past period by what an experiment assigns: units, clusters, or regions and buckets of time."""
+"""Sums over a past period by what an experiment assigns: units, clusters, or regions and buckets of
+time.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,19 @@ def assignment(experiment: Experiment, salt: str) -> Assignment:
 
 
 def listed_clusters(history: UnitHistory) -> dict[str, str]:
-    """Of a cluster test, the arm of each cluster of history, by a shuffle stratified by the number of their units; else none."""
+    """Of a cluster test, the arm of each cluster of history, by a shuffle stratified by the number
+    of their units; else none.
+    """
     experiment = history.experiment
     if not isinstance(experiment.kind, ClusterTest):
         return {}
-    sizes = history.first_requests[experiment.kind.cluster].cast(pl.String).value_counts(name="units")
+    sizes = (
+        history.first_requests[experiment.kind.cluster].cast(pl.String).value_counts(name="units")
+    )
     weights = {arm.name: arm.weight or 0.0 for arm in experiment.arms}
-    return shuffled_clusters({str(name): float(units) for name, units in sizes.iter_rows()}, weights, seed_of(experiment))
+    return shuffled_clusters(
+        {str(name): float(units) for name, units in sizes.iter_rows()}, weights, seed_of(experiment)
+    )
 
 
 def unit_split(history: UnitHistory, metric: ExperimentMetric) -> Split:
@@ -55,11 +63,16 @@ def unit_split(history: UnitHistory, metric: ExperimentMetric) -> Split:
 
 
 def cluster_sums(history: UnitHistory, metric: ExperimentMetric, column: str) -> tuple[F64, F64]:
-    """The metric's numerator and denominator over the units of each cluster with a request in the period, by its name."""
+    """The metric's numerator and denominator over the units of each cluster with a request in the
+    period, by its name.
+    """
     clusters, values = history.first_requests[column].cast(pl.String), history.values(metric)
     names = np.sort(clusters.unique().to_numpy())
     index = np.searchsorted(names, clusters.to_numpy())[values.kept]
-    value, base = (np.bincount(index, column, len(names)).astype(np.float64) for column in (values.value, values.base))
+    value, base = (
+        np.bincount(index, column, len(names)).astype(np.float64)
+        for column in (values.value, values.base)
+    )
     return value, base
 
 
@@ -75,15 +88,23 @@ def bucket_count(history: UnitHistory, kind: Switchback) -> int:
 
 def bucket_sums(history: UnitHistory, of: Outcome | str, kind: Switchback) -> F64:
     """Sums by region and bucket of what comes after the washout, float64 (regions, buckets)."""
-    length, washout = micros(kind.length, "Switchback: length"), micros(kind.washout, "Switchback: washout")
+    length, washout = (
+        micros(kind.length, "Switchback: length"),
+        micros(kind.washout, "Switchback: washout"),
+    )
     regions, count = regions_of(history, kind), bucket_count(history, kind)
     if isinstance(of, Outcome):
-        rows, values = history.first_requests, history.values(ExperimentMetric("outcome", value=of)).value
+        rows, values = (
+            history.first_requests,
+            history.values(ExperimentMetric("outcome", value=of)).value,
+        )
     else:
         rows = history.period
         values = rows["__label"].fill_null(0.0).to_numpy() if of == LABEL else np.ones(rows.height)
     bucket, since = np.divmod(rows["__at"].to_numpy() - history.start, length)
     region = np.searchsorted(regions, rows[kind.region].cast(pl.String).to_numpy())
     inside = (bucket < count) & (since >= washout)
-    sums = np.bincount(region[inside] * count + bucket[inside], values[inside], len(regions) * count)
+    sums = np.bincount(
+        region[inside] * count + bucket[inside], values[inside], len(regions) * count
+    )
     return sums.astype(np.float64).reshape(len(regions), count)

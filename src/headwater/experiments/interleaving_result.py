@@ -17,16 +17,29 @@ from headwater.experiments.interleaving_analysis import preferred
 from headwater.experiments.request_labels import LabelsOf
 from headwater.models.experiment_store import FrozenPlan, StartedExperiment
 from headwater.results.estimate import Estimate
-from headwater.results.experiment_result import UNKNOWN, ArmResult, ExperimentDecision, ExperimentResult, HealthLine, Preferred
+from headwater.results.experiment_result import (
+    UNKNOWN,
+    ArmResult,
+    ExperimentDecision,
+    ExperimentResult,
+    HealthLine,
+    Preferred,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 def interleaved(
-    project: str, started: StartedExperiment, items: pl.DataFrame, labels: Mapping[str, LabelsOf], at: int
+    project: str,
+    started: StartedExperiment,
+    items: pl.DataFrame,
+    labels: Mapping[str, LabelsOf],
+    at: int,
 ) -> ExperimentAnalysis:
-    """The analysis of an interleaving, which says which ranking is preferred and never by how much."""
+    """The analysis of an interleaving, which says which ranking is preferred and never by how
+    much.
+    """
     plan, left_out = started.plan, Counter[str]()
     control, arm = (each.name for each in plan.arms)
     share, units, p, lists, note = UNKNOWN, 0, math.nan, 0, "no list was shown yet"
@@ -64,14 +77,26 @@ def interleaved(
         decision=decision,
         arm=prefer if prefer == arm else "",
         reason=reason,
-        rule=f"The share of users whose clicks prefer {arm} is tested once, at the end, at {plan.alpha:.0%}. It says which ranking is preferred, "
-        "never by how much.",
+        rule=(
+            f"The share of users whose clicks prefer {arm} is tested once, at the end, at "
+            f"{plan.alpha:.0%}. It says which ranking is preferred, never by how much."
+        ),
         first_line=f"{line}.",
         look=1 if ended and not note else 0,
         looks=1,
         information=[1.0] if ended and not note else [],
         arms=[
-            ArmResult(a.name, a.model, a.level, a.weight, a.version, a.trained_level or a.level, a.allow_staler, units, units)
+            ArmResult(
+                a.name,
+                a.model,
+                a.level,
+                a.weight,
+                a.version,
+                a.trained_level or a.level,
+                a.allow_staler,
+                units,
+                units,
+            )
             for a in plan.arms
         ],
         metrics=[],
@@ -79,7 +104,11 @@ def interleaved(
         break_even=0.0,
         break_even_from="an interleaving does not say how much",
         money=[],
-        health=[HealthLine("lists", "ok" if lists else "not checked", f"{lists:,} lists whose clicks are final")],
+        health=[
+            HealthLine(
+                "lists", "ok" if lists else "not checked", f"{lists:,} lists whose clicks are final"
+            )
+        ],
         slices=[],
         preference=Preferred(arm, share, units, p),
         plan=msgspec.to_builtins(plan),
@@ -94,5 +123,11 @@ def interleaved(
 
 
 def _advice(plan: FrozenPlan, control: str) -> str:
-    again = f"version={plan.version + 1}, with more time or users (headwater experiment plan {plan.experiment})"
-    return f"Neither ranking is shown to be preferred. Keep {control} until then. To go on, give the experiment {again}."
+    again = (
+        f"version={plan.version + 1}, with more time or users (headwater experiment plan "
+        f"{plan.experiment})"
+    )
+    return (
+        f"Neither ranking is shown to be preferred. Keep {control} until then. To go on, give the "
+        f"experiment {again}."
+    )

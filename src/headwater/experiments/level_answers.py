@@ -1,12 +1,14 @@
-"""What a level would have answered to requests that were served: features as of each request, scored by the level's model.
+"""What a level would have answered to requests that were served: features as of each request,
+scored by the level's model.
 
 | what fails | from then on |
 |---|---|
-| a view | no new value: it keeps those of that time, and what its `on_stale=` says happens once they are older than promised |
+| a view | no new value; `on_stale=` holds once its values are older than promised |
 | a source | the same, of every view of it |
 | a third party | its fallback values |
 
-Third-party features that do not fail are those that were logged with the request; where none were, those of its history.
+Third-party features that do not fail are those that were logged with the request; where none were,
+those of its history.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ PRESENT = "present"
 class Failures:
     """What fails, by name, and since when: microseconds.
 
-    views: of a model's, those of failing sources, and those whose keys they fill, included. parties: third parties.
+    views: of a model's, those of failing sources, and those whose keys they fill, included.
+    parties: third parties.
     """
 
     views: frozenset[str] = frozenset()
@@ -63,19 +66,29 @@ class Failures:
         service = model.features
         own = {view.name: view for view in service.views_in_history if view.third_party is None}
         parties = {http.name for http in service.http_features}
-        sources = {source.name for source in service.sources} - {f"{name}_answers" for name in parties}
+        sources = {source.name for source in service.sources} - {
+            f"{name}_answers" for name in parties
+        }
         views: set[str] = set()
         for name in names:
             if name not in {*own, *parties, *sources}:
                 raise UsageError(
-                    f"model {model.name!r} reads no view, source or third party {name!r}; {nearest(name, [*own, *parties, *sources])}"
+                    f"model {model.name!r} reads no view, source or third party {name!r}; "
+                    f"{nearest(name, [*own, *parties, *sources])}"
                 )
-            views |= {view.name for view in own.values() if name in (view.name, view.root.name) or name in _sources(view)}
+            views |= {
+                view.name
+                for view in own.values()
+                if name in (view.name, view.root.name) or name in _sources(view)
+            }
         while True:
             more = {
                 view.name
                 for view in own.values()
-                if any(isinstance(filled, FeatureRef) and filled.view.name in views for filled in view.request_keys.values())
+                if any(
+                    isinstance(filled, FeatureRef) and filled.view.name in views
+                    for filled in view.request_keys.values()
+                )
             }
             if more <= views:
                 return Failures(frozenset(views), frozenset(parties & set(names)), since)
@@ -89,7 +102,8 @@ class LevelAnswers:
     Attributes:
         score: float64 (n) or (n, classes); NaN without an answer.
         how: "on_request", "precomputed", "default", or "none" without an answer, (n).
-        age: float64 (n), seconds since the oldest view that was read was known; 0 where no view reads history.
+        age: float64 (n), seconds since the oldest view that was read was known; 0 where no view
+            reads history.
         faults: values by what was the matter with them, such as "ip__score: fallback".
         left_out: rows of sources that were not used, by reason.
         seconds: that computing and scoring took.
@@ -104,12 +118,18 @@ class LevelAnswers:
 
 
 def level_answers(
-    model: Model, level: Level, served: pl.DataFrame, scorer: ServedModel, resources: Resources, failures: Failures | None = None
+    model: Model,
+    level: Level,
+    served: pl.DataFrame,
+    scorer: ServedModel,
+    resources: Resources,
+    failures: Failures | None = None,
 ) -> LevelAnswers:
     """What a level would have answered.
 
     Args:
-        model: over the sources that its features are computed of, such as the archive (`with_archive`).
+        model: over the sources that its features are computed of, such as the archive
+            (`with_archive`).
         level: how fresh.
         served: rows of the serving log.
         scorer: the level's model.
@@ -117,29 +137,58 @@ def level_answers(
         failures: what fails; None is nothing.
 
     Raises:
-        DataError: a source cannot be read, a column of the request was not logged, or the model cannot score.
+        DataError: a source cannot be read, a column of the request was not logged, or the model
+            cannot score.
     """
     begin = clock.stopwatch()
     answered = _Answered(trained_model(model), level, served, failures or Failures(), resources)
     score, how = answered.scored(scorer)
-    return LevelAnswers(score, how, answered.age, +answered.faults, answered.notes.left_out, clock.stopwatch() - begin)
+    return LevelAnswers(
+        score,
+        how,
+        answered.age,
+        +answered.faults,
+        answered.notes.left_out,
+        clock.stopwatch() - begin,
+    )
 
 
 def request_columns(model: Model, served: pl.DataFrame) -> pl.DataFrame:
     """The columns of the requests as they were sent."""
     given = {name: f"{PREFIX}given_{name}" for name in model.features.needed_by()}
     columns = [
-        served[kept if kept in served.columns else name].alias(name) for name, kept in given.items() if {kept, name} & set(served.columns)
+        served[kept if kept in served.columns else name].alias(name)
+        for name, kept in given.items()
+        if {kept, name} & set(served.columns)
     ]
-    return pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, served.height, eager=True)})
+    return (
+        pl.DataFrame(columns)
+        if columns
+        else pl.DataFrame({"": pl.repeat(0, served.height, eager=True)})
+    )
 
 
 class _Answered:
     """The features of requests at a level, with failures, and what came of them."""
 
-    def __init__(self, model: Model, level: Level, served: pl.DataFrame, failures: Failures, resources: Resources) -> None:
-        self.model, self.level, self.served, self.failures, self.resources = model, level, served, failures, resources
-        self.requests = Requests(request_columns(model, served), served[AT].dt.epoch("us").to_numpy())
+    def __init__(
+        self,
+        model: Model,
+        level: Level,
+        served: pl.DataFrame,
+        failures: Failures,
+        resources: Resources,
+    ) -> None:
+        self.model, self.level, self.served, self.failures, self.resources = (
+            model,
+            level,
+            served,
+            failures,
+            resources,
+        )
+        self.requests = Requests(
+            request_columns(model, served), served[AT].dt.epoch("us").to_numpy()
+        )
         self.notes, self.faults = Notes(), Counter[str]()
         self.precomputed = level.precomputed(model)
         self.refused: Bool = np.zeros(served.height, np.bool_)
@@ -154,9 +203,15 @@ class _Answered:
         """Seconds since the oldest view that each request reads was known, float64 (rows)."""
         age = np.zeros(len(self.requests.t))
         for failing in (False, True):
-            views, fresh, reads = reading(self.model, self.level, self.frozen if failing else self.requests.t)
+            views, fresh, reads = reading(
+                self.model, self.level, self.frozen if failing else self.requests.t
+            )
             for view in views:
-                if view.third_party is None and (view.name in self.failures.views) == failing and fresh.freshness(view).reads_events:
+                if (
+                    view.third_party is None
+                    and (view.name in self.failures.views) == failing
+                    and fresh.freshness(view).reads_events
+                ):
                     K = as_of(fresh.freshness(view), reads)[1]
                     age = np.where(K > NEVER, np.maximum(age, (self.requests.t - K) / 1e6), age)
         return age
@@ -172,7 +227,11 @@ class _Answered:
         height = self.served.height
         answered = rows.answered & ~self.refused
         at = np.flatnonzero(answered)
-        part = scorer.score(frame[at].select(names)) if len(at) else np.empty((0, *self._classes(scorer)))
+        part = (
+            scorer.score(frame[at].select(names))
+            if len(at)
+            else np.empty((0, *self._classes(scorer)))
+        )
         score = np.full((height, *part.shape[1:]), np.nan if default is None else default)
         score[at] = part
         words = np.where(rows.precomputed, "precomputed", "on_request")
@@ -185,10 +244,19 @@ class _Answered:
     def _rows(self) -> LevelRows:
         """The features as if nothing failed."""
         if self.precomputed is None:
-            every = feature_frames(self.model.features, self.requests, {"": self.level}, self.notes, self.resources, statuses=True)[""]
+            every = feature_frames(
+                self.model.features,
+                self.requests,
+                {"": self.level},
+                self.notes,
+                self.resources,
+                statuses=True,
+            )[""]
             height = self.served.height
             return LevelRows(every, np.ones(height, np.bool_), np.zeros(height, np.bool_))
-        return level_rows(self.model, self.requests, {"": self.level}, self.notes, self.resources)[""]
+        return level_rows(self.model, self.requests, {"": self.level}, self.notes, self.resources)[
+            ""
+        ]
 
     def _with_failures(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The features with those of failing views as they were when these failed."""
@@ -199,7 +267,9 @@ class _Answered:
         inputs = FeatureService("failing", refs) if refs else None
         if inputs is None:
             return frame
-        old = feature_frames(inputs, before, {"": self.level}, self.notes, self.resources, statuses=True)[""]
+        old = feature_frames(
+            inputs, before, {"": self.level}, self.notes, self.resources, statuses=True
+        )[""]
         late = {name: self._stale(name) for name in names}
         for ref in refs:
             view, stale = ref.view, late[ref.view.name]
@@ -207,64 +277,101 @@ class _Answered:
                 self.refused |= stale
             values, statuses = old[ref.name], old[status_name(ref.name)].cast(pl.String)
             if view.on_stale != "previous":
-                values = values.to_frame().select(pl.when(pl.Series(stale)).then(None).otherwise(pl.col(ref.name)).alias(ref.name))[
-                    ref.name
-                ]
-                statuses = pl.Series(statuses.name, np.where(stale, "fallback", statuses.to_numpy()).tolist(), pl.String)
+                values = values.to_frame().select(
+                    pl.when(pl.Series(stale)).then(None).otherwise(pl.col(ref.name)).alias(ref.name)
+                )[ref.name]
+                statuses = pl.Series(
+                    statuses.name,
+                    np.where(stale, "fallback", statuses.to_numpy()).tolist(),
+                    pl.String,
+                )
             elif stale.any():
                 self.faults[f"{view.name}: older than promised"] += int(stale.sum())
             old = old.with_columns(values.alias(ref.name), statuses.alias(status_name(ref.name)))
         return self._replaced(frame, {name: old[name] for name in old.columns})
 
     def _stale(self, name: str) -> Bool:
-        """Whether the failing view is older than it promises, bool (rows): a request would have read something newer."""
+        """Whether the failing view is older than it promises, bool (rows): a request would have
+        read something newer.
+        """
         view = next(v for v in self.model.features.views_in_history if v.name == name)
         freshness = self.level.freshness(view)
         if not freshness.reads_events:
             return np.zeros(len(self.requests.t), np.bool_)
-        return np.asarray(as_of(freshness, self.requests.t)[1] > as_of(freshness, self.frozen)[1], np.bool_)
+        return np.asarray(
+            as_of(freshness, self.requests.t)[1] > as_of(freshness, self.frozen)[1], np.bool_
+        )
 
     def _with_parties(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The features with what third parties answered as it was logged, or their fallback values where they fail."""
+        """The features with what third parties answered as it was logged, or their fallback values
+        where they fail.
+        """
         values: dict[str, pl.Series] = {}
         for http in self.model.features.http_features:
             for column, (_, dtype) in http.columns.items():
                 name = f"{http.name}__{column}"
                 if http.name in self.failures.parties:
-                    values[name] = pl.Series(name, [http.fallback.get(column)] * self.served.height, POLARS[dtype])
-                    values[status_name(name)] = pl.Series(status_name(name), ["fallback"] * self.served.height)
+                    values[name] = pl.Series(
+                        name, [http.fallback.get(column)] * self.served.height, POLARS[dtype]
+                    )
+                    values[status_name(name)] = pl.Series(
+                        status_name(name), ["fallback"] * self.served.height
+                    )
                 elif name in self.served.columns and status_name(name) in self.served.columns:
                     values[name] = self.served[name].cast(POLARS[dtype], strict=False)
                     values[status_name(name)] = self.served[status_name(name)].cast(pl.String)
         return self._replaced(frame, values) if values else frame
 
     def _replaced(self, frame: pl.DataFrame, values: Mapping[str, pl.Series]) -> pl.DataFrame:
-        """The features with some of them replaced, and request features that are computed of these computed again."""
+        """The features with some of them replaced, and request features that are computed of these
+        computed again.
+        """
         service = self.model.features
         columns = {name: frame[name] for name in frame.columns}
         columns |= {name: series for name, series in values.items() if name in columns}
-        again = [f for f in service.request_features if f.name in columns and any(ref.name in values for ref in f.inputs.values())]
-        lacking = [ref for f in again for ref in f.inputs.values() if ref.name not in values and ref.name not in columns]
+        again = [
+            f
+            for f in service.request_features
+            if f.name in columns and any(ref.name in values for ref in f.inputs.values())
+        ]
+        lacking = [
+            ref
+            for f in again
+            for ref in f.inputs.values()
+            if ref.name not in values and ref.name not in columns
+        ]
         more: dict[str, pl.Series] = {}
         if lacking:
             inputs = FeatureService("inputs", list({ref.name: ref for ref in lacking}.values()))
-            computed = feature_frames(inputs, self.requests, {"": self.level}, self.notes, self.resources)[""]
+            computed = feature_frames(
+                inputs, self.requests, {"": self.level}, self.notes, self.resources
+            )[""]
             more = {name: computed[name] for name in computed.columns}
         for feature in again:
-            inputs_of = {p: values.get(ref.name, more.get(ref.name, columns.get(ref.name))) for p, ref in feature.inputs.items()}
+            inputs_of = {
+                p: values.get(ref.name, more.get(ref.name, columns.get(ref.name)))
+                for p, ref in feature.inputs.items()
+            }
             filled = {p: series for p, series in inputs_of.items() if series is not None}
             columns[feature.name] = request_feature(feature, self._fields(), filled)
         return pl.DataFrame([series.alias(name) for name, series in columns.items()])
 
     def _fields(self) -> pl.DataFrame:
-        fields = {field.name: request_field(field, self.requests.frame) for field in self.model.features.request_fields}
-        return self.requests.frame.with_columns(series.alias(name) for name, series in fields.items())
+        fields = {
+            field.name: request_field(field, self.requests.frame)
+            for field in self.model.features.request_fields
+        }
+        return self.requests.frame.with_columns(
+            series.alias(name) for name, series in fields.items()
+        )
 
     def _count(self, frame: pl.DataFrame) -> None:
         """Count the values that are not present."""
         for name in self.model.features.feature_names:
             if status_name(name) in frame.columns:
-                for status, rows in frame[status_name(name)].cast(pl.String).value_counts().iter_rows():
+                for status, rows in (
+                    frame[status_name(name)].cast(pl.String).value_counts().iter_rows()
+                ):
                     if status != PRESENT and status is not None:
                         self.faults[f"{name}: {status}"] += rows
 
@@ -277,12 +384,15 @@ def _sources(view: FeatureView) -> set[str]:
 def _inputs(service: FeatureService) -> list[FeatureRef]:
     """Every feature of a view that is read, for itself or to compute another."""
     refs = {ref.name: ref for ref in service.refs}
-    refs |= {ref.name: ref for feature in service.request_features for ref in feature.inputs.values()}
+    refs |= {
+        ref.name: ref for feature in service.request_features for ref in feature.inputs.values()
+    }
     return list(refs.values())
 
 
 def placed_at(model: Model, level: Level) -> tuple[Model, Level]:
-    """The model with its views as fresh as the level says, and a level that changes nothing but how predictions are made.
+    """The model with its views as fresh as the level says, and a level that changes nothing but how
+    predictions are made.
 
     Raises:
         UsageError: the level is for backtests only.

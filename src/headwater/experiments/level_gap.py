@@ -1,4 +1,6 @@
-"""Served answers against those of another level on the same requests, by the rows that may judge both: `backtesting.outcome_rules`."""
+"""Served answers against those of another level on the same requests, by the rows that may judge
+both: `backtesting.outcome_rules`.
+"""
 
 from __future__ import annotations
 
@@ -22,36 +24,54 @@ from headwater.results.level_gap_result import DecisionFlips, DecisionMoney, Fli
 
 
 def level_gap(
-    model: Model, evaluation: Evaluation | None, rows: DeliveredRows, other: F64, levels: tuple[str | None, str] = (None, "")
+    model: Model,
+    evaluation: Evaluation | None,
+    rows: DeliveredRows,
+    other: F64,
+    levels: tuple[str | None, str] = (None, ""),
 ) -> LevelGap:
     """How another level's answers differ from those that were served.
 
     Args:
         model: which.
-        evaluation: its headline metric is compared, and its `value` says which scores are acted on and what that is worth.
+        evaluation: its headline metric is compared, and its `value` says which scores are acted on
+            and what that is worth.
         rows: what was served.
-        other: the other level's scores, float64 (rows) or (rows, classes), NaN where it has no answer.
+        other: the other level's scores, float64 (rows) or (rows, classes), NaN where it has no
+            answer.
         levels: the names of both, for their costs in `evaluation.value`.
     """
     if rows.groups is not None:
         return list_gap(model, evaluation, rows, other)
     notes: list[str] = []
-    there = ~np.isnan(rows.score if rows.score.ndim == 1 else rows.score[:, 0]) & ~np.isnan(other if other.ndim == 1 else other[:, 0])
-    apart = np.asarray((np.abs(rows.score - other) > 1e-9).reshape(len(there), -1).any(axis=1), np.bool_)
+    there = ~np.isnan(rows.score if rows.score.ndim == 1 else rows.score[:, 0]) & ~np.isnan(
+        other if other.ndim == 1 else other[:, 0]
+    )
+    apart = np.asarray(
+        (np.abs(rows.score - other) > 1e-9).reshape(len(there), -1).any(axis=1), np.bool_
+    )
     changed = float(apart[there].mean()) if there.any() else math.nan
     if not there.all():
-        notes.append(f"{int((~there).sum()):,} requests have no answer at one of the levels, and are not compared")
+        notes.append(
+            f"{int((~there).sum()):,} requests have no answer at one of the levels, and are not "
+            "compared"
+        )
     value = None if evaluation is None else evaluation.value
     decide = _decision(model, value)
     flips = money = None
     if decide is None:
-        notes.append("no decision is declared: give hw.censored(above=...) or Evaluation(value=hw.DecisionValue(acted_on=...))")
+        notes.append(
+            "no decision is declared: give hw.censored(above=...) or "
+            "Evaluation(value=hw.DecisionValue(acted_on=...))"
+        )
     else:
         rule, acts = decide
         served_acts, other_acts = acts(rows.score) & there, acts(other) & there
         flips = _flips(rule, served_acts, other_acts, rows, there)
     try:
-        may = scorable_rows(model, rows.frame.filter(pl.Series(there)), [rows.score[there], other[there]])
+        may = scorable_rows(
+            model, rows.frame.filter(pl.Series(there)), [rows.score[there], other[there]]
+        )
     except (DataError, UsageError) as error:
         return LevelGap(changed, flips, None, None, [*notes, str(error)])
     weight = np.zeros(len(there))
@@ -63,12 +83,17 @@ def level_gap(
     if (may.weight != 1).any():
         held = np.zeros(len(there), np.bool_)
         held[there] = may.held_out
-        chosen, note = chosen & held, "requests of the approve-anyway holdout, an unweighted sample of all"
+        chosen, note = (
+            chosen & held,
+            "requests of the approve-anyway holdout, an unweighted sample of all",
+        )
     metric = metric_gap(model, evaluation, rows, other, chosen, note, notes)
     return LevelGap(changed, flips, metric, money, notes)
 
 
-def _decision(model: Model, value: DecisionValue | None) -> tuple[str, Callable[[F64], Bool]] | None:
+def _decision(
+    model: Model, value: DecisionValue | None
+) -> tuple[str, Callable[[F64], Bool]] | None:
     """Which scores are acted on: the rule in words, and of scores whether each is."""
     if not model.task_type.positives:
         return None
@@ -93,15 +118,32 @@ def _flips(rule: str, served: Bool, other: Bool, rows: DeliveredRows, there: Boo
     positive = rows.known & (rows.y > 0)
 
     def cell(mask: Bool) -> FlipCell:
-        return FlipCell(int(mask.sum()), int((mask & rows.known).sum()), int((mask & positive).sum()))
+        return FlipCell(
+            int(mask.sum()), int((mask & rows.known).sum()), int((mask & positive).sum())
+        )
 
-    return DecisionFlips(rule, cell(served & other), cell(served & ~other), cell(other & ~served), cell(there & ~served & ~other))
+    return DecisionFlips(
+        rule,
+        cell(served & other),
+        cell(served & ~other),
+        cell(other & ~served),
+        cell(there & ~served & ~other),
+    )
 
 
 def _money(
-    value: DecisionValue, acts: Callable[[F64], Bool], rows: DeliveredRows, other: F64, weight: F64, levels: tuple[str | None, str]
+    value: DecisionValue,
+    acts: Callable[[F64], Bool],
+    rows: DeliveredRows,
+    other: F64,
+    weight: F64,
+    levels: tuple[str | None, str],
 ) -> DecisionMoney:
     y = np.where(rows.known, rows.y, 0.0)
     each = weight * np.where(y > 0, value.hit, -value.false_alarm)
-    costs = [math.nan if name is None else float(value.costs.get(name, math.nan)) for name in levels]
-    return DecisionMoney(float(each[acts(rows.score)].sum()), float(each[acts(other)].sum()), *costs)
+    costs = [
+        math.nan if name is None else float(value.costs.get(name, math.nan)) for name in levels
+    ]
+    return DecisionMoney(
+        float(each[acts(rows.score)].sum()), float(each[acts(other)].sum()), *costs
+    )

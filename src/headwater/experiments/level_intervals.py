@@ -1,4 +1,6 @@
-"""Intervals of levels over weighted rows: of one day over hours, and of all days over blocks as in a backtest."""
+"""Intervals of levels over weighted rows: of one day over hours, and of all days over blocks as in
+a backtest.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ class WholePeriod:
     def estimates_by_level(self) -> dict[str, Estimate]:
         """The metric of each level with its 95 % interval."""
         of = self.evaluation
-        return {} if of is None else {name: of.estimates(name)[of.metrics[0].name] for name in of.levels}
+        return (
+            {}
+            if of is None
+            else {name: of.estimates(name)[of.metrics[0].name] for name in of.levels}
+        )
 
     def comparisons(self, served: str, stalest: str) -> list[Comparison]:
         """Every level against the served one, and against the stalest."""
@@ -35,7 +41,9 @@ class WholePeriod:
         if of is None:
             return []
         least = self.least(None)
-        pairs = dict.fromkeys((base, name) for base in (served, stalest) for name in of.levels if name != base)
+        pairs = dict.fromkeys(
+            (base, name) for base in (served, stalest) for name in of.levels if name != base
+        )
         return [unjudged(of, pair, 0, least) for pair in pairs]
 
     def least(self, given: Mapping[str, float] | float | None) -> float:
@@ -44,32 +52,53 @@ class WholePeriod:
         if of is None:
             return 0.0
         name = of.metrics[0].name
-        known = {name: given[name]} if isinstance(given, Mapping) and name in given else None if isinstance(given, Mapping) else given
+        known = (
+            {name: given[name]}
+            if isinstance(given, Mapping) and name in given
+            else None
+            if isinstance(given, Mapping)
+            else given
+        )
         return min_lifts(of, known)[name]
 
 
 @dataclass(frozen=True)
 class WeightedResamples:
-    """Resamples of blocks of weighted rows, and the blocks as a series of time; None where they are none, or too few."""
+    """Resamples of blocks of weighted rows, and the blocks as a series of time; None where they are
+    none, or too few.
+    """
 
     blocks: Blocks
     series: BlockSeries | None
 
 
-def weighted_resamples(rows: RowBlocks, weight: F64, resamples: int, how: Evaluation) -> WeightedResamples:
+def weighted_resamples(
+    rows: RowBlocks, weight: F64, resamples: int, how: Evaluation
+) -> WeightedResamples:
     """Resamples of blocks in which each row has a weight of its own."""
-    drawn = resample_weights(rows.index, resamples, how.seed, successive=rows.successive, dependent=rows.dependent)
+    drawn = resample_weights(
+        rows.index, resamples, how.seed, successive=rows.successive, dependent=rows.dependent
+    )
     enough = len(drawn.weights) >= MIN_BLOCKS
-    series = BlockSeries(drawn.weights[:, 1:], drawn.dependent) if drawn.successive and enough else None
+    series = (
+        BlockSeries(drawn.weights[:, 1:], drawn.dependent) if drawn.successive and enough else None
+    )
     if weight.min() == weight.max():
         return WeightedResamples(drawn, series)
     weights, part = np.unique(weight / weight.mean(), return_inverse=True)
     pairs, index = np.unique(np.stack([drawn.index, part]), axis=1, return_inverse=True)
-    return WeightedResamples(Blocks(index.reshape(-1).astype(np.int64), drawn.weights[pairs[0]] * weights[pairs[1]][:, None]), series)
+    return WeightedResamples(
+        Blocks(
+            index.reshape(-1).astype(np.int64), drawn.weights[pairs[0]] * weights[pairs[1]][:, None]
+        ),
+        series,
+    )
 
 
 def lift_over(evaluation: ResampledMetrics, base: str, name: str, *, higher: bool) -> Estimate:
-    """The lift of a level over another with its interval; `higher`: whether a higher metric is better."""
+    """The lift of a level over another with its interval; `higher`: whether a higher metric is
+    better.
+    """
     at, than = evaluation.position(name), evaluation.position(base)
     spread = evaluation.spread(at, 0, than) if higher else evaluation.spread(than, 0, at)
     return Estimate(spread.value, *spread.interval())

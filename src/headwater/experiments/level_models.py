@@ -1,7 +1,9 @@
-"""The model of each level on the served model's schedule: for each version that served, one of the same training cutoff and seed.
+"""The model of each level on the served model's schedule: for each version that served, one of the
+same training cutoff and seed.
 
-Without that, the difference of two levels would be that of two training sets. A version of the level itself is taken where the served
-registry has it; any other is trained and kept in a registry of its own, `MODELS/monitored-levels`, which nothing serves.
+Without that, the difference of two levels would be that of two training sets. A version of the
+level itself is taken where the served registry has it; any other is trained and kept in a registry
+of its own, `MODELS/monitored-levels`, which nothing serves.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from headwater.training.train import train
 
 @dataclass(frozen=True)
 class LevelModel:
-    """The model of a level for the requests that one served version answered. digest: the SHA-256 of the estimator's file."""
+    """The model of a level for the requests that one served version answered. digest: the SHA-256
+    of the estimator's file.
+    """
 
     version: Version
     served: ServedModel
@@ -43,7 +47,8 @@ class LevelModels:
         registry: of the served models.
         resources: what training may use.
         allow_pickle: open models of a format that runs code.
-        trained: seconds of training by level, of what had to be trained. known: by level and served version.
+        trained: seconds of training by level, of what had to be trained. known: by level and served
+            version.
     """
 
     model: Model
@@ -73,32 +78,59 @@ class LevelModels:
         for registry in (self.registry, self.own):
             for version in reversed(registry.versions(self.model.name, name)):
                 if self._same(version, level, served):
-                    opened = registry.open(self.model, name, version=version.number, allow_pickle=self.allow_pickle)
+                    opened = registry.open(
+                        self.model, name, version=version.number, allow_pickle=self.allow_pickle
+                    )
                     return LevelModel(version, opened, 0.0)
         return None
 
     def _same(self, version: Version, level: Level, served: Version) -> bool:
-        """Whether a version is of this level and of the served version's definitions, cutoff and seed."""
+        """Whether a version is of this level and of the served version's definitions, cutoff and
+        seed.
+        """
         try:
             mine, theirs = version.manifest, served.manifest
         except HeadwaterError:  # of another version of headwater: trained again
             return False
-        alike = (mine.fingerprint, mine.until, mine.seed) == (theirs.fingerprint, theirs.until, theirs.seed)
+        alike = (mine.fingerprint, mine.until, mine.seed) == (
+            theirs.fingerprint,
+            theirs.until,
+            theirs.seed,
+        )
         return alike and mine.level.get("fingerprint") == level.fingerprint
 
     def _trained(self, name: str, level: Level, served: Version) -> LevelModel:
         began, manifest = clock.stopwatch(), served.manifest
         if not manifest.until:
-            raise DataError(f"{served} does not say until when it was trained, so no level can be trained alike; train it again")
-        fitted = train(self.model, level=level, level_name=name, as_of=manifest.until, seed=manifest.seed, resources=self.resources)
+            raise DataError(
+                f"{served} does not say until when it was trained, so no level can be trained "
+                "alike; train it again"
+            )
+        fitted = train(
+            self.model,
+            level=level,
+            level_name=name,
+            as_of=manifest.until,
+            seed=manifest.seed,
+            resources=self.resources,
+        )
         version = fitted.register(self.own)
         seconds = clock.stopwatch() - began
         self.trained[name] = self.trained.get(name, 0.0) + seconds
-        opened = self.own.open(self.model, name, version=version.number, allow_pickle=True)  # this process has just written it
+        # this process has just written it
+        opened = self.own.open(self.model, name, version=version.number, allow_pickle=True)
         return LevelModel(version, opened, seconds)
 
 
-def served_versions(registry: ModelRegistry, model: Model, level: str, numbers: Sequence[str]) -> Mapping[str, Version]:
-    """The versions that served, by number as the log has it; those that were removed, or are of other definitions, are not among them."""
+def served_versions(
+    registry: ModelRegistry, model: Model, level: str, numbers: Sequence[str]
+) -> Mapping[str, Version]:
+    """The versions that served, by number as the log has it; those that were removed, or are of
+    other definitions, are not among them.
+    """
     known = {str(version.number): version for version in registry.versions(model.name, level)}
-    return {number: known[number] for number in numbers if number in known and known[number].manifest.fingerprint == model.fingerprint}
+    return {
+        number: known[number]
+        for number in numbers
+        if number in known and known[number].manifest.fingerprint == model.fingerprint
+    }

@@ -15,7 +15,13 @@ from headwater.backtesting.delivery_weeks import MOST_MISSING, week_of
 from headwater.backtesting.intervals import ResampledMetrics, evaluate
 from headwater.backtesting.levels import LevelRows
 from headwater.backtesting.row_blocks import chosen_blocks, given_blocks
-from headwater.backtesting.view_groups import Unit, check_levels, find_units, mixed_level, mixed_rows
+from headwater.backtesting.view_groups import (
+    Unit,
+    check_levels,
+    find_units,
+    mixed_level,
+    mixed_rows,
+)
 from headwater.definitions.durations import DAY
 from headwater.definitions.evaluations import Evaluation
 from headwater.definitions.level import Level
@@ -23,13 +29,26 @@ from headwater.definitions.timestamps import timestamp_text
 from headwater.errors import DataError, UsageError
 from headwater.experiments.level_intervals import WholePeriod, lift_over, weighted_resamples
 from headwater.experiments.lift_proposals import proposed
-from headwater.experiments.lift_sequence import LiftWindow, decayed, lift_windows, share_of_error, shared_dependence
+from headwater.experiments.lift_sequence import (
+    LiftWindow,
+    decayed,
+    lift_windows,
+    share_of_error,
+    shared_dependence,
+)
 from headwater.experiments.monitored_rows import MonitoredRows
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.metrics import Blocks, RowContext
 from headwater.reports import level_lift_words
 from headwater.results.estimate import Estimate
-from headwater.results.level_lift_result import Alternative, AlternativeKind, AlternativeState, DayState, LevelLiftResult, LiftDay
+from headwater.results.level_lift_result import (
+    Alternative,
+    AlternativeKind,
+    AlternativeState,
+    DayState,
+    LevelLiftResult,
+    LiftDay,
+)
 
 _RESAMPLES = 400
 _OF_A_DAY = 200
@@ -45,7 +64,9 @@ def judged(rows: MonitoredRows) -> LevelLiftResult:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One comparison with the served level: name, kind, the units that change, and the daily lift of the fresher over the staler."""
+    """One comparison with the served level: name, kind, the units that change, and the daily lift
+    of the fresher over the staler.
+    """
 
     name: str
     kind: AlternativeKind
@@ -63,7 +84,9 @@ class _Series:
         levels, views = self._levels(), self._views() if len(self.counted) else []
         series = max(1, len(rows.scores) - 1 + 2 * len(self.units))
         self.error = share_of_error(rows.options.alpha / rows.options.models, series)
-        self.dependence = shared_dependence([self._known(candidate)[:2] for candidate in [*levels, *views]])
+        self.dependence = shared_dependence(
+            [self._known(candidate)[:2] for candidate in [*levels, *views]]
+        )
         alternatives = [self._alternative(candidate) for candidate in [*levels, *views]]
         alternatives += self._together(views, alternatives)
         result = LevelLiftResult(
@@ -72,7 +95,11 @@ class _Series:
             higher_is_better=rows.metric.higher_is_better,
             served=rows.served,
             stalest=rows.stalest,
-            levels={name: level.describe(rows.model) for name, level in rows.levels.items() if name in rows.scores},
+            levels={
+                name: level.describe(rows.model)
+                for name, level in rows.levels.items()
+                if name in rows.scores
+            },
             days=days,
             values=self.whole.estimates_by_level,
             comparisons=self.whole.comparisons(rows.served, rows.stalest),
@@ -89,8 +116,12 @@ class _Series:
             notes=tuple(dict.fromkeys(rows.notes)),
             checked_at=timestamp_text(rows.period[1]),
         )
-        changes = {a.name: c for a, c in zip(alternatives, [*levels, *views, *self._joint], strict=True)}
-        proposals = proposed(rows, alternatives, {name: candidate.level for name, candidate in changes.items()})
+        changes = {
+            a.name: c for a, c in zip(alternatives, [*levels, *views, *self._joint], strict=True)
+        }
+        proposals = proposed(
+            rows, alternatives, {name: candidate.level for name, candidate in changes.items()}
+        )
         return level_lift_words.with_words(result, proposals)
 
     # ---- days
@@ -113,20 +144,32 @@ class _Series:
             mask = self.day == number
             missing = 1 - float((mask & self.rows.delivered.known).sum()) / float(mask.sum())
             matured = (number + 1) * DAY + self.rows.horizon <= self.rows.period[1]
-            states[number] = "not matured" if not matured else "lacks outcomes" if missing > MOST_MISSING else "judged"
+            states[number] = (
+                "not matured"
+                if not matured
+                else "lacks outcomes"
+                if missing > MOST_MISSING
+                else "judged"
+            )
         return states
 
     @cached_property
     def usable(self) -> Bool:
         """The rows with an outcome of days that are judged."""
-        counts = np.array([number for number, state in self.states.items() if state == "judged"], np.int64)
+        counts = np.array(
+            [number for number, state in self.states.items() if state == "judged"], np.int64
+        )
         return np.asarray(self.rows.delivered.known & np.isin(self.day, counts), np.bool_)
 
     @cached_property
     def weight(self) -> F64:
         """The weight of each usable row, over their mean: all 1 where one sample rate holds."""
         weight = self.rows.weight[self.usable]
-        return weight / weight.mean() if len(weight) and weight.min() != weight.max() else np.ones(len(weight))
+        return (
+            weight / weight.mean()
+            if len(weight) and weight.min() != weight.max()
+            else np.ones(len(weight))
+        )
 
     def values(self, scores: Mapping[str, F64]) -> F64:
         """The metric of each level on each judged day: float64 (levels, days)."""
@@ -136,16 +179,27 @@ class _Series:
         columns = np.zeros((pairs.shape[1], 1 + len(days)))
         columns[:, 0] = weights[pairs[1]]
         columns[np.arange(pairs.shape[1]), 1 + pairs[0]] = weights[pairs[1]]
-        return self._evaluated(scores, self.usable, Blocks(index.reshape(-1).astype(np.int64), columns)).replicates[:, 0]
+        return self._evaluated(
+            scores, self.usable, Blocks(index.reshape(-1).astype(np.int64), columns)
+        ).replicates[:, 0]
 
     def _evaluated(self, scores: Mapping[str, F64], mask: Bool, blocks: Blocks) -> ResampledMetrics:
         rows, metric = self.rows.delivered, self.rows.metric
         columns = {}
         for name in metric.columns:
             if name not in rows.frame.columns:
-                raise UsageError(f"metric {metric.name!r} reads {name!r}, which no request had; judge by another headline metric")
+                raise UsageError(
+                    f"metric {metric.name!r} reads {name!r}, which no request had; judge by "
+                    "another headline metric"
+                )
             columns[name] = rows.frame[name].to_numpy()[mask]
-        return evaluate([metric], rows.y[mask], {n: s[mask] for n, s in scores.items()}, blocks, context=RowContext(None, columns))
+        return evaluate(
+            [metric],
+            rows.y[mask],
+            {n: s[mask] for n, s in scores.items()},
+            blocks,
+            context=RowContext(None, columns),
+        )
 
     @cached_property
     def by_level(self) -> Mapping[str, F64]:
@@ -179,8 +233,14 @@ class _Series:
             if state == "judged" and number not in counted:
                 state = "undefined"
             at, there = position.get(number), mask & rows.delivered.known
-            values = {name: math.nan if at is None else float(self.by_level[name][at]) for name in rows.scores}
-            over = {base: self._of_day(mask & self.usable, base) if state == "judged" else {} for base in (rows.served, rows.stalest)}
+            values = {
+                name: math.nan if at is None else float(self.by_level[name][at])
+                for name in rows.scores
+            }
+            over = {
+                base: self._of_day(mask & self.usable, base) if state == "judged" else {}
+                for base in (rows.served, rows.stalest)
+            }
             days.append(
                 LiftDay(
                     day=f"{clock.timestamp(number * DAY):%Y-%m-%d}",
@@ -204,7 +264,11 @@ class _Series:
         drawn = weighted_resamples(hours, self.rows.weight[mask], _OF_A_DAY, Evaluation())
         evaluation = self._evaluated(scores, mask, drawn.blocks)
         evaluation = dataclasses.replace(evaluation, series=drawn.series, blocks=hours.result.count)
-        return {name: lift_over(evaluation, base, name, higher=self.rows.metric.higher_is_better) for name in scores if name != base}
+        return {
+            name: lift_over(evaluation, base, name, higher=self.rows.metric.higher_is_better)
+            for name in scores
+            if name != base
+        }
 
     # ---- the whole period
 
@@ -213,7 +277,10 @@ class _Series:
         if not self.usable.any():
             return WholePeriod(None)
         t, how = self.rows.delivered.t[self.usable], self.rows.options.evaluation or Evaluation()
-        ends = {name: self.rows.scores[name] for name in dict.fromkeys([self.rows.stalest, list(self.rows.scores)[-1]])}
+        ends = {
+            name: self.rows.scores[name]
+            for name in dict.fromkeys([self.rows.stalest, list(self.rows.scores)[-1]])
+        }
 
         def difference(blocks: Blocks) -> F64:
             evaluation = self._evaluated(ends, self.usable, blocks)
@@ -221,11 +288,22 @@ class _Series:
             return np.asarray(both[-1] - both[0], np.float64)
 
         auto = how.blocks == "auto" and not self.rows.metric.by_day
-        blocks = chosen_blocks(t, difference) if auto else given_blocks(t, "1d" if auto or not _is_length(how) else how.blocks, None)
-        drawn = weighted_resamples(blocks, self.rows.weight[self.usable], min(how.resamples, _RESAMPLES), how)
+        blocks = (
+            chosen_blocks(t, difference)
+            if auto
+            else given_blocks(t, "1d" if auto or not _is_length(how) else how.blocks, None)
+        )
+        drawn = weighted_resamples(
+            blocks, self.rows.weight[self.usable], min(how.resamples, _RESAMPLES), how
+        )
         evaluation = self._evaluated(self.rows.scores, self.usable, drawn.blocks)
         evaluation = dataclasses.replace(
-            evaluation, series=drawn.series, blocks=blocks.result.count, on=blocks.result.on, unit=blocks.unit, needs=blocks.needs
+            evaluation,
+            series=drawn.series,
+            blocks=blocks.result.count,
+            on=blocks.result.on,
+            unit=blocks.unit,
+            needs=blocks.needs,
         )
         return WholePeriod(evaluation)
 
@@ -250,7 +328,11 @@ class _Series:
             staler = at < served
             pair = (self.rows.served, name) if staler else (name, self.rows.served)
             daily = self.signed(*(self.by_level[of][self.counted] for of in pair))
-            candidates.append(_Candidate(name, "staler" if staler else "fresher", (), self.rows.levels[name], daily))
+            candidates.append(
+                _Candidate(
+                    name, "staler" if staler else "fresher", (), self.rows.levels[name], daily
+                )
+            )
         return candidates
 
     @cached_property
@@ -269,7 +351,11 @@ class _Series:
         return units if len(units) > 1 else ()  # one alone is the level itself
 
     def _views(self) -> list[_Candidate]:
-        return [candidate for unit in self.units if (candidate := self._without([unit], "without")) is not None]
+        return [
+            candidate
+            for unit in self.units
+            if (candidate := self._without([unit], "without")) is not None
+        ]
 
     def _without(self, units: Sequence[Unit], kind: AlternativeKind) -> _Candidate | None:
         """The served level with these units as at the stalest."""
@@ -277,7 +363,9 @@ class _Series:
         kept = [unit for unit in self.units if unit not in units]
         stale, fresh = (rows.levels[name] for name in (rows.stalest, rows.served))
         level = mixed_level(rows.model, stale, fresh, kept)
-        features: LevelRows = mixed_rows(rows.over, rows.rows[rows.stalest], rows.rows[rows.served], kept)
+        features: LevelRows = mixed_rows(
+            rows.over, rows.rows[rows.stalest], rows.rows[rows.served], kept
+        )
         name = ", ".join(unit.name for unit in units)
         try:
             score = rows.score(f"{rows.served} without fresh {name}", level, features)
@@ -285,18 +373,34 @@ class _Series:
             rows.notes.append(f"{name} is not judged: {error}")
             return None
         value = self.values({name: score})[0]
-        return _Candidate(name, kind, units, level, self.signed(self.by_level[rows.served], value)[self.counted])
+        return _Candidate(
+            name, kind, units, level, self.signed(self.by_level[rows.served], value)[self.counted]
+        )
 
     _joint: list[_Candidate] = dataclasses.field(default_factory=list)
     error: float = 0.0
     dependence: float = 0.0
 
-    def _together(self, views: Sequence[_Candidate], alternatives: Sequence[Alternative]) -> list[Alternative]:
-        """The views that have earned nothing, made stale together: views may stand in for one another."""
-        by_name = {alternative.name: alternative for alternative in alternatives if alternative.state == "earned nothing"}
-        chosen = [candidate for candidate in views if candidate.name in by_name and candidate.kind == "without"]
+    def _together(
+        self, views: Sequence[_Candidate], alternatives: Sequence[Alternative]
+    ) -> list[Alternative]:
+        """The views that have earned nothing, made stale together: views may stand in for one
+        another.
+        """
+        by_name = {
+            alternative.name: alternative
+            for alternative in alternatives
+            if alternative.state == "earned nothing"
+        }
+        chosen = [
+            candidate
+            for candidate in views
+            if candidate.name in by_name and candidate.kind == "without"
+        ]
         while len(chosen) > 1:
-            joint = self._without([unit for candidate in chosen for unit in candidate.units], "together")
+            joint = self._without(
+                [unit for candidate in chosen for unit in candidate.units], "together"
+            )
             if joint is None:
                 return []
             alternative = self._alternative(joint)
@@ -318,8 +422,14 @@ class _Series:
         names = [candidate.name, *(view.name for unit in candidate.units for view in unit.views)]
         views = [view.name for unit in candidate.units for view in unit.views]
         served = rows.levels[rows.served]
-        now = "; ".join(dict.fromkeys(str(served.freshness(v)) for unit in candidate.units for v in unit.views))
-        then = "; ".join(dict.fromkeys(str(candidate.level.freshness(v)) for unit in candidate.units for v in unit.views))
+        now = "; ".join(
+            dict.fromkeys(str(served.freshness(v)) for unit in candidate.units for v in unit.views)
+        )
+        then = "; ".join(
+            dict.fromkeys(
+                str(candidate.level.freshness(v)) for unit in candidate.units for v in unit.views
+            )
+        )
         return Alternative(
             name=candidate.name,
             views=views,
@@ -328,20 +438,29 @@ class _Series:
             now=now or served.describe(rows.model),
             daily=daily.tolist(),
             state=state,
-            since="" if window is None else f"{clock.timestamp(int(days[window.first]) * DAY):%Y-%m-%d}",
+            since=""
+            if window is None
+            else f"{clock.timestamp(int(days[window.first]) * DAY):%Y-%m-%d}",
             days=len(daily) if window is None else window.days,
             lift=_NONE if window is None else window.lift,
             break_even=even,
-            worst_week=""
-            if worst is None
-            else f"{clock.timestamp(int(days[np.flatnonzero(week_of(days * DAY) == worst)[0]]) * DAY):%Y-%m-%d}",
+            worst_week=_first_day(days, worst),
             worst_lift=math.nan if worst is None else weekly[worst],
             saved=self._saved(candidate),
-            experiment=next((rows.options.experiments[name] for name in names if name in rows.options.experiments), None),
+            experiment=next(
+                (
+                    rows.options.experiments[name]
+                    for name in names
+                    if name in rows.options.experiments
+                ),
+                None,
+            ),
         )
 
     def _known(self, candidate: _Candidate) -> tuple[I64, F64, F64]:
-        """The days on which both levels have a metric, their differences, and how many requests each stands for."""
+        """The days on which both levels have a metric, their differences, and how many requests
+        each stands for.
+        """
         known = ~np.isnan(candidate.daily)
         position = np.searchsorted(self.judged_days, self.day[self.usable])
         weights = np.bincount(position, weights=self.weight).astype(np.float64)[self.counted]
@@ -362,13 +481,26 @@ class _Series:
     def _saved(self, candidate: _Candidate) -> float | None:
         costs, rows = self.rows.options.costs, self.rows
         if candidate.kind in ("staler", "fresher"):
-            pair = (rows.served, candidate.name) if candidate.kind == "staler" else (candidate.name, rows.served)
+            pair = (
+                (rows.served, candidate.name)
+                if candidate.kind == "staler"
+                else (candidate.name, rows.served)
+            )
             return costs[pair[0]] - costs[pair[1]] if all(name in costs for name in pair) else None
-        parts = [costs.get(unit.name) if unit.name in costs else _sum(costs, unit) for unit in candidate.units]
-        return None if any(part is None for part in parts) else float(sum(part for part in parts if part is not None))
+        parts = [
+            costs.get(unit.name) if unit.name in costs else _sum(costs, unit)
+            for unit in candidate.units
+        ]
+        return (
+            None
+            if any(part is None for part in parts)
+            else float(sum(part for part in parts if part is not None))
+        )
 
 
-def _state(windows: Sequence[LiftWindow], even: float) -> tuple[AlternativeState, LiftWindow | None]:
+def _state(
+    windows: Sequence[LiftWindow], even: float
+) -> tuple[AlternativeState, LiftWindow | None]:
     """What the windows decide, and the one that decides."""
     if not windows:
         return "too early", None
@@ -377,6 +509,14 @@ def _state(windows: Sequence[LiftWindow], even: float) -> tuple[AlternativeState
         return "earned nothing", below
     now = [window for window in windows if window.days <= _NOW][-1]
     return ("earns" if now.lift.low > even else "open"), now
+
+
+def _first_day(days: I64, week: int | None) -> str:
+    """The date of the first of `days` in this week; "" for None."""
+    if week is None:
+        return ""
+    first = int(days[np.flatnonzero(week_of(days * DAY) == week)[0]])
+    return f"{clock.timestamp(first * DAY):%Y-%m-%d}"
 
 
 def _weekly(days: I64, daily: F64, weights: F64) -> dict[int, float]:

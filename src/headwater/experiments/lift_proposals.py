@@ -1,4 +1,6 @@
-"""Changes of freshness that would pay, each as `plan` would show it, with its money and its worst week. Nothing is changed."""
+"""Changes of freshness that would pay, each as `plan` would show it, with its money and its worst
+week. Nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ from headwater.experiments.monitored_rows import MonitoredRows
 from headwater.results.level_lift_result import Alternative, ProposedChange
 
 _ADVERSARIES = (
-    "adversaries react to predictions, so requests of the past do not show what a staler level would do to them: run an experiment first"
+    "adversaries react to predictions, so requests of the past do not show what a staler level "
+    "would do to them: run an experiment first"
 )
 
 
-def proposed(rows: MonitoredRows, alternatives: Sequence[Alternative], levels: Mapping[str, Level]) -> list[ProposedChange]:
-    """At most one change: a staler level that loses less than it saves, else views together, else a fresher level that pays.
+def proposed(
+    rows: MonitoredRows, alternatives: Sequence[Alternative], levels: Mapping[str, Level]
+) -> list[ProposedChange]:
+    """At most one change: a staler level that loses less than it saves, else views together, else a
+    fresher level that pays.
 
     Args:
         alternatives: as they were judged. levels: of each, by its name.
@@ -30,8 +36,17 @@ def proposed(rows: MonitoredRows, alternatives: Sequence[Alternative], levels: M
     staler = [alternative for alternative in nothing if alternative.kind == "staler"]
     together = [alternative for alternative in nothing if alternative.kind == "together"]
     single = [alternative for alternative in nothing if alternative.kind == "without"]
-    fresher = [alternative for alternative in alternatives if alternative.kind == "fresher" and alternative.state == "earns"]
-    order = [*staler, *together, *sorted(single, key=lambda alternative: alternative.lift.high), *fresher]
+    fresher = [
+        alternative
+        for alternative in alternatives
+        if alternative.kind == "fresher" and alternative.state == "earns"
+    ]
+    order = [
+        *staler,
+        *together,
+        *sorted(single, key=lambda alternative: alternative.lift.high),
+        *fresher,
+    ]
     return [_change(rows, order[0], levels[order[0].name])] if order else []
 
 
@@ -41,9 +56,15 @@ def _change(rows: MonitoredRows, alternative: Alternative, level: Level) -> Prop
     if how is not None and how.adversaries and alternative.experiment is None:
         why_not = _ADVERSARIES
     fresher = alternative.kind == "fresher"
-    money = f"what {'it costs' if fresher else 'it saves'} is not known: give the costs of levels and views"
+    money = (
+        f"what {'it costs' if fresher else 'it saves'} is not known: give the costs of levels and "
+        "views"
+    )
     if alternative.saved is not None:
-        money = f"it {'costs' if fresher else 'saves'} {alternative.saved:,.2f} {rows.options.currency} a day"
+        money = (
+            f"it {'costs' if fresher else 'saves'} {alternative.saved:,.2f} "
+            f"{rows.options.currency} a day"
+        )
     worst = ""
     if alternative.worst_week:
         verb = "gained" if fresher else "lost"
@@ -61,7 +82,10 @@ def _lines(model: Model, served: Level, level: Level) -> tuple[list[str], str]:
     lines = []
     for change in changes(CatalogState(1, old), new, frozenset()):
         if change.kind == "view":
-            lines.append(f"~ view {change.name}  {change.action}{', needs backfill' if change.needs_backfill else ''}")
+            lines.append(
+                f"~ view {change.name}  "
+                f"{change.action}{', needs backfill' if change.needs_backfill else ''}"
+            )
             lines += [f"    {detail}" for detail in change.details]
     return lines, ""
 

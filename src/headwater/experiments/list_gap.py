@@ -1,4 +1,6 @@
-"""Served lists of a ranking next to the order of another level, on the items that were shown: the log has no other candidates."""
+"""Served lists of a ranking next to the order of another level, on the items that were shown: the
+log has no other candidates.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from headwater.metrics.places import places
 from headwater.results.level_gap_result import LevelGap, ListDifferences
 
 
-def list_gap(model: Model, evaluation: Evaluation | None, rows: DeliveredRows, other: F64) -> LevelGap:
+def list_gap(
+    model: Model, evaluation: Evaluation | None, rows: DeliveredRows, other: F64
+) -> LevelGap:
     """How the order of another level differs from that of the served scores, list by list.
 
     A list in random order (`explore=`) counts with the order of its served scores.
@@ -32,18 +36,33 @@ def list_gap(model: Model, evaluation: Evaluation | None, rows: DeliveredRows, o
     lists = len(np.unique(rows.groups))
     left = lists - len(np.unique(rows.groups[scored]))
     if left:
-        notes.append(f"{left:,} of {lists:,} lists have an item without a score at the other level, and are not compared")
+        notes.append(
+            f"{left:,} of {lists:,} lists have an item without a score at the other level, and "
+            "are not compared"
+        )
     compared = rows.chosen(scored)
     assert compared.groups is not None
     by_other = places(compared.groups, other[scored], compared.score.astype(np.int64))
     differences = _differences(compared.groups, compared.score, by_other)
-    notes.append("items that were not shown are not in the log, so that both orders are of the shown items")
+    notes.append(
+        "items that were not shown are not in the log, so that both orders are of the shown items"
+    )
     try:
         scorable_rows(model, compared.frame, [compared.score, by_other])
     except (DataError, UsageError) as error:
-        return LevelGap(differences.order_changed, None, None, None, [*notes, str(error)], differences)
+        return LevelGap(
+            differences.order_changed, None, None, None, [*notes, str(error)], differences
+        )
     known = _whole(compared.groups, compared.known)
-    metric = metric_gap(model, evaluation, compared, by_other, known, "lists whose outcomes are all known, of the shown items", notes)
+    metric = metric_gap(
+        model,
+        evaluation,
+        compared,
+        by_other,
+        known,
+        "lists whose outcomes are all known, of the shown items",
+        notes,
+    )
     return LevelGap(differences.order_changed, None, metric, None, notes, differences)
 
 
@@ -62,4 +81,9 @@ def _differences(groups: I64, served: F64, other: F64) -> ListDifferences:
     moved = np.bincount(codes, served != other, len(sizes)) > 0
     first = np.bincount(codes, (served == 1) & (other != 1), len(sizes)) > 0
     shift = np.bincount(codes, np.abs(served - other), len(sizes)) / sizes
-    return ListDifferences(count, float(first[several].mean()), float(moved[several].mean()), float(shift[several].mean()))
+    return ListDifferences(
+        count,
+        float(first[several].mean()),
+        float(moved[several].mean()),
+        float(shift[several].mean()),
+    )

@@ -1,4 +1,6 @@
-"""Units of a look: those whose outcomes are final, with the values of one metric, as every kind of experiment estimates a lift from."""
+"""Units of a look: those whose outcomes are final, with the values of one metric, as every kind of
+experiment estimates a lift from.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class LookRows:
     """A metric's rows at a look.
 
     Args:
-        frame: as `AnalysedUnits.frame`, of final units with an outcome, with value, base, before (float64) and cold (bool).
+        frame: as `AnalysedUnits.frame`, of final units with an outcome, with value, base, before
+            (float64) and cold (bool).
         ratio: whether the metric has a denominator of its own.
         covariate: whether `before` says anything.
         quantile: of a metric that compares a quantile over units; None for means and ratios.
@@ -47,4 +50,9 @@ def look_rows(units: AnalysedUnits, rows: MetricRows, values: UnitValues) -> Loo
         pl.Series(BEFORE, before, pl.Float64),
         pl.Series(COLD, rows.cold, pl.Boolean),
     )
-    return LookRows(frame.filter(pl.Series(values.known, dtype=pl.Boolean)), rows.ratio, rows.before is not None, rows.metric.quantile)
+    return LookRows(
+        frame.filter(pl.Series(values.known, dtype=pl.Boolean)),
+        rows.ratio,
+        rows.before is not None,
+        rows.metric.quantile,
+    )

@@ -1,4 +1,6 @@
-"""The metrics of an experiment by unit: outcomes by the same rule in every arm, and covariates from before the first exposure."""
+"""The metrics of an experiment by unit: outcomes by the same rule in every arm, and covariates from
+before the first exposure.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ class AnalysedUnits:
     """The units of an analysis, one row each, and their requests.
 
     Args:
-        frame: unit (of the analysis), own_unit (of the request), arm, at (first exposure), cluster, bucket.
+        frame: unit (of the analysis), own_unit (of the request), arm, at (first exposure), cluster,
+            bucket.
         requests: unit, request, at of each exposure that counts, each once.
-        columns: what exposures know of a unit, by the name of the request's column: columns of `frame`.
+        columns: what exposures know of a unit, by the name of the request's column: columns of
+            `frame`.
     """
 
     frame: pl.DataFrame
@@ -57,9 +61,11 @@ class AnalysedUnits:
 class UnitValues:
     """A metric of units at a time; arrays are (units) long.
 
-    value, base: its numerator and denominator, float64. final: whether the window has closed and what was known by the rule is known.
-    known: whether there is an outcome; where there is none by a metric whose `never` is "unknown", the unit is left out. late: whether
-    events came after the rule closed that would change the value.
+    value, base: its numerator and denominator, float64. final: whether the window has closed and
+    what was known by the rule is known.
+    known: whether there is an outcome; where there is none by a metric whose `never` is "unknown",
+    the unit is left out. late: whether events came after the rule closed that would change the
+    value.
     """
 
     value: F64
@@ -77,7 +83,8 @@ class MetricRows:
         metric: which.
         at: the values that are final at a time, microseconds.
         matures: when each unit counts, int64 microseconds.
-        before: the metric before the first exposure, as known then: float64, 0 without history; None where there is none at all.
+        before: the metric before the first exposure, as known then: float64, 0 without history;
+            None where there is none at all.
         cold: whether a unit has no history before its first exposure, bool.
     """
 
@@ -115,11 +122,14 @@ class MetricReader:
         """A metric by unit.
 
         Raises:
-            DataError: an outcome's key is not what exposures carry, or labels do not say how long they may take.
+            DataError: an outcome's key is not what exposures carry, or labels do not say how long
+                they may take.
         """
         value = self._part(metric, metric.value)
         if metric.base is None:
-            base = MetricPart(value.matures, lambda _: _constant(len(value.matures)), None, value.cold)
+            base = MetricPart(
+                value.matures, lambda _: _constant(len(value.matures)), None, value.cold
+            )
         elif metric.base == REQUESTS:
             base = self._requests(metric, value)
         else:
@@ -151,22 +161,36 @@ class MetricReader:
         def read(as_of: AsOf, window: Window) -> tuple[F64, I64]:
             if not len(first):
                 return np.empty(0), np.empty(0, np.int64)
-            values = OutcomeRequests(outcome, requests, as_of, context).values(_VALUE, window, self.resources, counted=True)
-            return values[_VALUE].cast(pl.Float64).fill_null(np.nan).to_numpy(), values[EVENTS].cast(pl.Int64).to_numpy()
+            values = OutcomeRequests(outcome, requests, as_of, context).values(
+                _VALUE, window, self.resources, counted=True
+            )
+            return values[_VALUE].cast(pl.Float64).fill_null(np.nan).to_numpy(), values[
+                EVENTS
+            ].cast(pl.Int64).to_numpy()
 
         by_rule, events = read(AsOf(end, closes), outcome.window)
         now, _ = read(AsOf(end, np.maximum(closes, self.until)), outcome.window)
         before, history = read(AsOf(first, first), Window.in_micros(max(outcome.horizon, HISTORY)))
-        known = ~np.isnan(by_rule) & (events > 0) if metric.never == "unknown" else np.ones(len(first), np.bool_)
+        known = (
+            ~np.isnan(by_rule) & (events > 0)
+            if metric.never == "unknown"
+            else np.ones(len(first), np.bool_)
+        )
         late = ~((by_rule == now) | (np.isnan(by_rule) & np.isnan(now)))
         fixed = UnitValues(np.nan_to_num(by_rule), np.ones(len(first)), known, known, late)
-        return MetricPart(closes, lambda _: fixed, np.nan_to_num(before) if history.any() else None, history == 0)
+        return MetricPart(
+            closes, lambda _: fixed, np.nan_to_num(before) if history.any() else None, history == 0
+        )
 
     def _label(self, metric: ExperimentMetric) -> MetricPart:
         rows = self._labelled()
         first, names = self.units.first, self.units.frame.select(UNIT)
         windows = {arm: labels.window for arm, labels in self.labels.items()}
-        window = self.units.frame[ARM].replace_strict(windows, default=0, return_dtype=pl.Int64).to_numpy()
+        window = (
+            self.units.frame[ARM]
+            .replace_strict(windows, default=0, return_dtype=pl.Int64)
+            .to_numpy()
+        )
 
         def at(time: int) -> UnitValues:
             known = pl.col(request_labels.KNOWN) <= time
@@ -177,33 +201,62 @@ class MetricReader:
                     pl.col(request_labels.LABEL).filter(known).sum().alias(_VALUE),
                     known.sum().alias("known"),
                     pl.len().alias("rows"),
-                    (known & (pl.col(request_labels.KNOWN) > pl.col(request_labels.MATURES))).any().alias("late"),
+                    (known & (pl.col(request_labels.KNOWN) > pl.col(request_labels.MATURES)))
+                    .any()
+                    .alias("late"),
                 )
             )
             found = names.join(sums, on=UNIT, how="left", maintain_order="left").fill_null(0)
-            counted = found["known" if metric.never == "unknown" else "rows"].cast(pl.Float64).to_numpy()
+            counted = (
+                found["known" if metric.never == "unknown" else "rows"].cast(pl.Float64).to_numpy()
+            )
             there = counted > 0
             return UnitValues(
-                found[_VALUE].cast(pl.Float64).to_numpy(), counted, there, there, found["late"].fill_null(value=False).to_numpy()
+                found[_VALUE].cast(pl.Float64).to_numpy(),
+                counted,
+                there,
+                there,
+                found["late"].fill_null(value=False).to_numpy(),
             )
 
         before, cold = self._labels_before(metric, window)
         return MetricPart(first + window, at, before, cold)
 
     def _requests(self, metric: ExperimentMetric, value: MetricPart) -> MetricPart:
-        """The number of requests: of those whose labels count, or of those within the outcome's window."""
+        """The number of requests: of those whose labels count, or of those within the outcome's
+        window.
+        """
         if not isinstance(metric.value, Outcome):
 
             def at(time: int) -> UnitValues:
                 labelled = value.at(time)
-                return UnitValues(labelled.base, labelled.base, labelled.final, labelled.known, labelled.late)
+                return UnitValues(
+                    labelled.base, labelled.base, labelled.final, labelled.known, labelled.late
+                )
 
             return MetricPart(value.matures, at, None, value.cold)
-        ends = self.units.frame.select(UNIT, (pl.col(AT) + pl.duration(microseconds=metric.value.horizon)).alias("end"))
-        counts = self.units.requests.join(ends, on=UNIT, how="inner").filter(pl.col(AT) < pl.col("end")).group_by(UNIT).len()
-        number = self.units.frame.select(UNIT).join(counts, on=UNIT, how="left", maintain_order="left")["len"].fill_null(0)
+        ends = self.units.frame.select(
+            UNIT, (pl.col(AT) + pl.duration(microseconds=metric.value.horizon)).alias("end")
+        )
+        counts = (
+            self.units.requests.join(ends, on=UNIT, how="inner")
+            .filter(pl.col(AT) < pl.col("end"))
+            .group_by(UNIT)
+            .len()
+        )
+        number = (
+            self.units.frame.select(UNIT)
+            .join(counts, on=UNIT, how="left", maintain_order="left")["len"]
+            .fill_null(0)
+        )
         all_there = np.ones(len(number), np.bool_)
-        fixed = UnitValues(number.cast(pl.Float64).to_numpy(), np.ones(len(number)), all_there, all_there, ~all_there)
+        fixed = UnitValues(
+            number.cast(pl.Float64).to_numpy(),
+            np.ones(len(number)),
+            all_there,
+            all_there,
+            ~all_there,
+        )
         return MetricPart(value.matures, lambda _: fixed, None, value.cold)
 
     def _labelled(self) -> pl.DataFrame:
@@ -217,25 +270,49 @@ class MetricReader:
             asked = mine.select(pl.col(OWN).alias(UNIT), REQUEST, AT)
             found = request_labels.request_labels(self.labels[arms[0]], asked, self.left_out)
             named = mine.select(pl.col(UNIT).alias("__unit"), pl.col(OWN).alias(UNIT), REQUEST)
-            frames.append(found.join(named, on=[UNIT, REQUEST], how="inner").drop(UNIT).rename({"__unit": UNIT}))
+            frames.append(
+                found.join(named, on=[UNIT, REQUEST], how="inner")
+                .drop(UNIT)
+                .rename({"__unit": UNIT})
+            )
         return pl.concat(frames)
 
     def _labels_before(self, metric: ExperimentMetric, window: I64) -> tuple[F64 | None, Bool]:
-        """The labels of a unit's requests before its first exposure, as known then: their sum, or their mean for a ratio."""
+        """The labels of a unit's requests before its first exposure, as known then: their sum, or
+        their mean for a ratio.
+        """
         units, first = self.units.frame, self.units.first
-        history = next((labels.history for labels in self.labels.values() if labels.history is not None), None)
-        column = next(iter(self.labels.values())).unit if self.labels else ""
-        if history is None or history.label is None or history.known_at is None or column not in history.frame.columns:
-            return None, np.zeros(len(first), np.bool_)
-        asked = history.frame.select(text_of(column, history.frame.schema[column]).alias(OWN)).with_columns(
-            pl.Series("t", history.t), pl.Series("known", history.known_at), history.label.cast(pl.Float64, strict=False).alias(LABEL)
+        history = next(
+            (labels.history for labels in self.labels.values() if labels.history is not None), None
         )
-        spans = units.select(UNIT, OWN).with_columns(pl.Series("first", first), pl.Series("span", np.maximum(window, HISTORY)))
+        column = next(iter(self.labels.values())).unit if self.labels else ""
+        if (
+            history is None
+            or history.label is None
+            or history.known_at is None
+            or column not in history.frame.columns
+        ):
+            return None, np.zeros(len(first), np.bool_)
+        asked = history.frame.select(
+            text_of(column, history.frame.schema[column]).alias(OWN)
+        ).with_columns(
+            pl.Series("t", history.t),
+            pl.Series("known", history.known_at),
+            history.label.cast(pl.Float64, strict=False).alias(LABEL),
+        )
+        spans = units.select(UNIT, OWN).with_columns(
+            pl.Series("first", first), pl.Series("span", np.maximum(window, HISTORY))
+        )
         earlier = asked.join(spans, on=OWN, how="inner").filter(
-            pl.col("t").is_between(pl.col("first") - pl.col("span"), pl.col("first"), closed="left"), pl.col("known") <= pl.col("first")
+            pl.col("t").is_between(
+                pl.col("first") - pl.col("span"), pl.col("first"), closed="left"
+            ),
+            pl.col("known") <= pl.col("first"),
         )
         label = pl.col(LABEL).sum() if metric.base is None else pl.col(LABEL).mean()
-        found = units.select(UNIT).join(earlier.group_by(UNIT).agg(label), on=UNIT, how="left", maintain_order="left")[LABEL]
+        found = units.select(UNIT).join(
+            earlier.group_by(UNIT).agg(label), on=UNIT, how="left", maintain_order="left"
+        )[LABEL]
         cold = found.is_null().to_numpy()
         return (None if cold.all() else found.fill_null(0.0).to_numpy()), cold
 

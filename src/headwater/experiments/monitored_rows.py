@@ -43,7 +43,9 @@ from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 
 PERIOD = 140 * DAY
-"""The period without a `since`: the longest window, and the days before it that its error is read off."""
+"""The period without a `since`: the longest window, and the days before it that its error is read
+off.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,22 @@ class LiftOptions(Readable):
 
     Args:
         served: the name of the level that serves; None is as the views define.
-        evaluation: its headline metric is judged; its `min_lift` is the break-even of all that `break_even` does not name. With
-            `adversaries=True`, no change is proposed without an experiment.
-        break_even: the least lift worth its cost, in the metric's unit, for all or by the name of a level or view.
+        evaluation: its headline metric is judged; its `min_lift` is the break-even of all that
+            `break_even` does not name. With `adversaries=True`, no change is proposed without an
+            experiment.
+        break_even: the least lift worth its cost, in the metric's unit, for all or by the name of a
+            level or view.
         costs: money a day by the name of a level or view, for what a change saves. currency: of it.
-        experiments: estimates of experiments, by the name of a level or view, shown next to the monitored ones.
+        experiments: estimates of experiments, by the name of a level or view, shown next to the
+            monitored ones.
         views: whether each view is judged too; a model is trained for each.
-        maturity: how long after a request its outcome may come; None: as the labels, or the promise of the served version, say.
-        alpha: the error of all statements about a project in a year. models: of the project, which share it.
-        project: its name, and store: the online store that ingestion writes, or its URL, for archived events that are not in files yet;
-            None is that of the settings where a source has a stream, if it is there.
+        maturity: how long after a request its outcome may come; None: as the labels, or the promise
+            of the served version, say.
+        alpha: the error of all statements about a project in a year. models: of the project, which
+            share it.
+        project: its name, and store: the online store that ingestion writes, or its URL, for
+            archived events that are not in files yet; None is that of the settings where a source
+            has a stream, if it is there.
         allow_pickle: open served versions whose format runs code.
     """
 
@@ -81,15 +89,30 @@ class LiftOptions(Readable):
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
-            raise UsageError(f"alpha is {self.alpha!r}; give the error of all statements in a year, above 0 and below 1, such as 0.05")
-        given = self.break_even.values() if isinstance(self.break_even, Mapping) else [self.break_even or 0.0]
+            raise UsageError(
+                f"alpha is {self.alpha!r}; give the error of all statements in a year, above 0 "
+                "and below 1, such as 0.05"
+            )
+        given = (
+            self.break_even.values()
+            if isinstance(self.break_even, Mapping)
+            else [self.break_even or 0.0]
+        )
         for value in given:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise UsageError(f"break_even is {value!r}; give the least lift worth its cost, 0 or more, in the metric's unit")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 <= value < float("inf")
+            ):
+                raise UsageError(
+                    f"break_even is {value!r}; give the least lift worth its cost, 0 or more, in "
+                    "the metric's unit"
+                )
 
 
 def check_outcomes(model: Model) -> None:
-    """Refuse a model that cannot be scored at every level afterwards, by `backtesting.outcome_rules`.
+    """Refuse a model that cannot be scored at every level afterwards, by
+    `backtesting.outcome_rules`.
 
     Raises:
         UsageError: a ranking, or what its outcomes depend on is not declared.
@@ -97,8 +120,9 @@ def check_outcomes(model: Model) -> None:
     """
     if model.task_type.lists:
         raise UsageError(
-            f"lift by level of the ranking {model.name!r} cannot be monitored: only returned items have outcomes, and another level returns "
-            "others; compare levels with an experiment of kind Interleaving"
+            f"lift by level of the ranking {model.name!r} cannot be monitored: only returned "
+            "items have outcomes, and another level returns others; compare levels with an "
+            "experiment of kind Interleaving"
         )
     declared(model)
 
@@ -108,10 +132,13 @@ class MonitoredRows:
     """The served requests of a period, and how each level scores them.
 
     Args:
-        model: as it is defined. over: the same over the archive. levels: by name, from stale to fresh. served, stalest: names of them.
-        delivered: the rows that are scored, in the order of their requests. weight: float64 (rows), mean 1 over rows with an outcome, and
+        model: as it is defined. over: the same over the archive. levels: by name, from stale to
+            fresh. served, stalest: names of them.
+        delivered: the rows that are scored, in the order of their requests. weight: float64 (rows),
+            mean 1 over rows with an outcome, and
             total: what the sum of the weights stands for over the sum of these.
-        versions: that served, by number. period: first and last, microseconds. horizon: how long an outcome may take.
+        versions: that served, by number. period: first and last, microseconds. horizon: how long an
+            outcome may take.
     """
 
     model: Model
@@ -142,7 +169,10 @@ class MonitoredRows:
         resources: Resources,
     ) -> MonitoredRows:
         """Read the log and the archive; see `level_lift` for errors."""
-        registry, home = ModelRegistry(folders[1]), settings.home() if folders[0] is None else Path(folders[0])
+        registry, home = (
+            ModelRegistry(folders[1]),
+            settings.home() if folders[0] is None else Path(folders[0]),
+        )
         served, named = _with_served(options.served, resolve_levels(levels))
         metric = _metric(model, options.evaluation)
         every = registry.versions(model.name, served)
@@ -154,18 +184,28 @@ class MonitoredRows:
         early = rows.t < period[0]
         known = rows.version.is_in(list(versions)).fill_null(value=False).to_numpy()
         left_out["asked before this period"] += int(early.sum())
-        left_out["answered by a version that the registry lacks, or of other definitions"] += int((~known & ~early).sum())
+        left_out["answered by a version that the registry lacks, or of other definitions"] += int(
+            (~known & ~early).sum()
+        )
         chosen = known & ~early
         if not chosen.any():
             raise DataError(
-                f"model {model.name!r}: none of the {len(rows.t):,} rows served at {served!r} can be scored at other levels; left out: {counted(left_out)}"
+                f"model {model.name!r}: none of the {len(rows.t):,} rows served at {served!r} can "
+                f"be scored at other levels; left out: {counted(left_out)}"
             )
         rows = rows.chosen(chosen)
         trained = trained_model(model)
         named = _distinct(trained, named, served)
         ages = {name: mean_age(trained, level, rows.t) for name, level in named.items()}
-        ordered = sorted(named, key=lambda name: -(ages[name] if ages[name] is not None else np.inf))  # type: ignore[operator]
-        reads = [name for name in ordered if named[name].reads_history(trained) and named[name].precomputed(trained) is None]
+        ordered = sorted(
+            named,
+            key=lambda name: -(ages[name] if ages[name] is not None else np.inf),  # type: ignore[operator]
+        )
+        reads = [
+            name
+            for name in ordered
+            if named[name].reads_history(trained) and named[name].precomputed(trained) is None
+        ]
         monitored = MonitoredRows(
             model,
             _archived(trained, home, options),
@@ -195,19 +235,37 @@ class MonitoredRows:
         frame = self.delivered.frame
         given = {name: f"{PREFIX}given_{name}" for name in self.over.features.needed_by()}
         columns = [
-            frame[kept if kept in frame.columns else name].alias(name) for name, kept in given.items() if {kept, name} & set(frame.columns)
+            frame[kept if kept in frame.columns else name].alias(name)
+            for name, kept in given.items()
+            if {kept, name} & set(frame.columns)
         ]
-        return Requests(pl.DataFrame(columns) if columns else pl.DataFrame({"": pl.repeat(0, frame.height, eager=True)}), self.delivered.t)
+        return Requests(
+            pl.DataFrame(columns)
+            if columns
+            else pl.DataFrame({"": pl.repeat(0, frame.height, eager=True)}),
+            self.delivered.t,
+        )
 
     @cached_property
     def rows(self) -> Mapping[str, LevelRows]:
-        """The features of every level, in one pass; of a level with precomputed predictions that no job could make, a note alone."""
-        notes, over = Notes(), {name: _over(level, self.over) for name, level in self.levels.items()}
-        plain = {name: level for name, level in over.items() if level.precomputed(self.over) is None or name == self.served}
+        """The features of every level, in one pass; of a level with precomputed predictions that no
+        job could make, a note alone.
+        """
+        notes, over = (
+            Notes(),
+            {name: _over(level, self.over) for name, level in self.levels.items()},
+        )
+        plain = {
+            name: level
+            for name, level in over.items()
+            if level.precomputed(self.over) is None or name == self.served
+        }
         by_level = dict(level_rows(self.over, self.requests, plain, notes, self.resources))
         for name in [name for name in over if name not in plain]:
             try:
-                by_level |= level_rows(self.over, self.requests, {name: over[name]}, notes, self.resources)
+                by_level |= level_rows(
+                    self.over, self.requests, {name: over[name]}, notes, self.resources
+                )
             except (DataError, UsageError) as error:
                 self.notes.append(f"{name} is not scored: {error}")
         self.left_out.update(notes.left_out)
@@ -215,17 +273,26 @@ class MonitoredRows:
 
     @property
     def scores(self) -> Mapping[str, F64]:
-        """The scores of each level that can be scored, float64 (rows) or (rows, classes), from stale to fresh."""
+        """The scores of each level that can be scored, float64 (rows) or (rows, classes), from
+        stale to fresh.
+        """
         return {name: self._scores[name] for name in self.levels if name in self._scores}
 
     @property
     def predictions(self) -> pl.DataFrame:
-        """The requests with their outcome, weight, served prediction and the score of each level."""
+        """The requests with their outcome, weight, served prediction and the score of each
+        level.
+        """
         rows = self.delivered
-        scores = {name: pl.Series(name, score.tolist() if score.ndim > 1 else score) for name, score in self.scores.items()}
+        scores = {
+            name: pl.Series(name, score.tolist() if score.ndim > 1 else score)
+            for name, score in self.scores.items()
+        }
         own = [REQUEST, f"{PREFIX}at", f"{PREFIX}version", f"{PREFIX}prediction"]
         outcome = pl.Series("outcome", rows.y).fill_nan(None)
-        return rows.frame.select(own).with_columns(outcome, pl.Series("weight", self.weight), *scores.values())
+        return rows.frame.select(own).with_columns(
+            outcome, pl.Series("weight", self.weight), *scores.values()
+        )
 
     def score(self, name: str, level: Level, of: LevelRows) -> F64:
         """What the models of a level say of every row; where it has no answer, the model's default.
@@ -235,7 +302,8 @@ class MonitoredRows:
         """
         if not of.answered.all() and self.model.default is None:
             raise DataError(
-                f"{int((~of.answered).sum()):,} rows have no precomputed prediction there, and model {self.model.name!r} has no default="
+                f"{int((~of.answered).sum()):,} rows have no precomputed prediction there, and "
+                f"model {self.model.name!r} has no default="
             )
         version = self.delivered.version.to_numpy()
         parts: dict[str, F64] = {}
@@ -244,7 +312,9 @@ class MonitoredRows:
             if len(mine):
                 parts[number] = self.fitted.of(name, level, served).served.score(of.frame[mine])
         width = next(iter(parts.values())).shape[1:]
-        scores = np.full((len(version), *width), np.nan if self.model.default is None else self.model.default)
+        scores = np.full(
+            (len(version), *width), np.nan if self.model.default is None else self.model.default
+        )
         for number, part in parts.items():
             scores[np.flatnonzero((version == number) & of.answered)] = part
         return scores
@@ -262,21 +332,34 @@ class MonitoredRows:
             self.stalest = next(iter(self.scores))
 
     def _leave_hidden(self) -> None:
-        """Keep the rows whose outcome would be seen at every level; held-out ones stand for the others."""
+        """Keep the rows whose outcome would be seen at every level; held-out ones stand for the
+        others.
+        """
         scorable = scorable_rows(self.model, self.delivered.frame, list(self.scores.values()))
         self.left_out.update(scorable.left_out)
         self.weight = (self.weight * scorable.weight)[scorable.rows]
         self._scores = {name: score[scorable.rows] for name, score in self._scores.items()}
         self.delivered = self.delivered.chosen(scorable.rows)
         if self.options.views:
-            self.notes.append("views are not judged one by one: which outcomes a mixture of levels would hide is not seen")
+            self.notes.append(
+                "views are not judged one by one: which outcomes a mixture of levels would hide "
+                "is not seen"
+            )
             self.options = replace(self.options, views=False)
 
     @property
     def used(self) -> Sequence[LevelModelUsed]:
         """The models that scored."""
         return [
-            LevelModelUsed(name, str(number), str(m.version.number), m.digest, m.version.manifest.until, m.version.manifest.seed, m.seconds)
+            LevelModelUsed(
+                name,
+                str(number),
+                str(m.version.number),
+                m.digest,
+                m.version.manifest.until,
+                m.version.manifest.seed,
+                m.seconds,
+            )
             for (name, number), m in self.fitted.known.items()
         ]
 
@@ -285,7 +368,10 @@ def _with_served(name: str | None, levels: Mapping[str, Level]) -> tuple[str, di
     if name is None:
         return AS_DEFINED, {**levels, AS_DEFINED: Level()}
     if name not in levels:
-        raise UsageError(f"the served level {name!r} is none of the levels that are compared; {nearest(name, levels)}")
+        raise UsageError(
+            f"the served level {name!r} is none of the levels that are compared; "
+            f"{nearest(name, levels)}"
+        )
     return name, dict(levels)
 
 
@@ -312,20 +398,28 @@ def _distinct(model: Model, levels: Mapping[str, Level], served: str) -> dict[st
         return views, None if precomputed is None else precomputed.fingerprint, late
 
     now = content(levels[served])
-    return {name: level for name, level in levels.items() if name == served or content(level) != now}
+    return {
+        name: level for name, level in levels.items() if name == served or content(level) != now
+    }
 
 
 def _metric(model: Model, evaluation: Evaluation | None) -> Metric:
     headline = judged_by(model, evaluation or Evaluation()).headline
     if headline.cut or headline.name == "cost":
         raise UsageError(
-            f"metric {headline.name!r} needs costs or a threshold chosen in training, and a serving log has none; give Evaluation(headline='auc') "
-            "or precision@1%"
+            f"metric {headline.name!r} needs costs or a threshold chosen in training, and a "
+            "serving log has none; give Evaluation(headline='auc') or precision@1%"
         )
     return headline
 
 
-def _horizon(model: Model, options: LiftOptions, versions: Mapping[str, Version], until: int, resources: Resources) -> int:
+def _horizon(
+    model: Model,
+    options: LiftOptions,
+    versions: Mapping[str, Version],
+    until: int,
+    resources: Resources,
+) -> int:
     """How long after a request its outcome may come, in microseconds."""
     if options.maturity is not None:
         return micros(options.maturity, "maturity")
@@ -339,18 +433,27 @@ def _horizon(model: Model, options: LiftOptions, versions: Mapping[str, Version]
     assert labelled.known_at is not None
     known = labelled.known_at <= until
     if not known.any():
-        raise DataError(f"labels {model.labels.name!r} do not say how long an outcome may take; give LiftOptions(maturity=), such as '1d'")
+        raise DataError(
+            f"labels {model.labels.name!r} do not say how long an outcome may take; give "
+            "LiftOptions(maturity=), such as '1d'"
+        )
     return int((labelled.known_at - labelled.t)[known].max())
 
 
 def _over(level: Level, model: Model) -> Level:
-    """The level for a model of the same views over other sources: what it names is found by name."""
+    """The level for a model of the same views over other sources: what it names is found by
+    name.
+    """
     features, late = level.features, dict(level.known_after)
     if isinstance(features, Mapping):
         freshness = {view.name: of for view, of in features.items()}
         views = {view.name: view for v in model.features.views_in_history for view in (v, v.root)}
         features = {view: freshness[name] for name, view in views.items() if name in freshness}
     if late:
-        by_name = {source.name: source for view in model.features.views_in_history for source in [view.source]}
+        by_name = {
+            source.name: source
+            for view in model.features.views_in_history
+            for source in [view.source]
+        }
         late = {by_name.get(source.name, source): soon for source, soon in late.items()}
     return Level(features, level.predictions, late)

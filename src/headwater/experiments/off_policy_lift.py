@@ -1,4 +1,6 @@
-"""The lift of each arm's order of candidates over the control's, by the lists in random order that were served since the start."""
+"""The lift of each arm's order of candidates over the control's, by the lists in random order that
+were served since the start.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,18 @@ ESTIMATORS: tuple[Estimator, ...] = ("snips", "ips", "dr")
 
 
 def off_policy_lifts(
-    project: Project, plan: FrozenPlan, data_dir: str | Path | None, models: str | Path | None, now: int, resources: Resources
+    project: Project,
+    plan: FrozenPlan,
+    data_dir: str | Path | None,
+    models: str | Path | None,
+    now: int,
+    resources: Resources,
 ) -> list[OffPolicyLift]:
-    """The off-policy estimates of every arm but the control; empty where nothing was explored and outcomes do not need it.
+    """The off-policy estimates of every arm but the control; empty where nothing was explored and
+    outcomes do not need it.
 
-    Versions were trained before the start, so that lists since then judge them. Where an estimate cannot be made, it says why.
+    Versions were trained before the start, so that lists since then judge them. Where an estimate
+    cannot be made, it says why.
 
     Args:
         project: which has the arms' models.
@@ -52,21 +61,38 @@ def off_policy_lifts(
     home = settings.home() if data_dir is None else Path(data_dir)
     places = Places(home, ModelRegistry(models), project.name)
     try:
-        rows = served_requests(model, Period(plan.start, now, now), home, places.registry, resources)
+        rows = served_requests(
+            model, Period(plan.start, now, now), home, places.registry, resources
+        )
         lists = explored_lists(model, rows, now)
         base = _ordered(project, control, lists, places, resources)
     except HeadwaterError as error:
         return [_refused(arm, str(error)) for arm in arms]
-    return [lift for arm in arms for lift in _of_arm(project, (control, arm), lists, base, places, resources)]
+    return [
+        lift
+        for arm in arms
+        for lift in _of_arm(project, (control, arm), lists, base, places, resources)
+    ]
 
 
 def _of_arm(
-    project: Project, pair: tuple[FrozenArm, FrozenArm], lists: ExploredLists, base: OrderedPlaces, places: Places, resources: Resources
+    project: Project,
+    pair: tuple[FrozenArm, FrozenArm],
+    lists: ExploredLists,
+    base: OrderedPlaces,
+    places: Places,
+    resources: Resources,
 ) -> Sequence[OffPolicyLift]:
     """An arm by every estimator, or why there is none."""
     control, arm = pair
     if arm.model != control.model:
-        return [_refused(arm, f"it is of the model {arm.model!r}, and the lists in random order are of {control.model!r}")]
+        return [
+            _refused(
+                arm,
+                f"it is of the model {arm.model!r}, and the lists in random order are of "
+                f"{control.model!r}",
+            )
+        ]
     try:
         order = _ordered(project, arm, lists, places, resources)
     except HeadwaterError as error:
@@ -87,11 +113,16 @@ def _of_arm(
     except DataError as error:
         return [msgspec.structs.replace(known, refused=str(error))]
     return [
-        msgspec.structs.replace(known, estimator=estimator, lift=Estimate(lift.lift, *lift.interval())) for estimator, lift in lifts.items()
+        msgspec.structs.replace(
+            known, estimator=estimator, lift=Estimate(lift.lift, *lift.interval())
+        )
+        for estimator, lift in lifts.items()
     ]
 
 
-def _ordered(project: Project, arm: FrozenArm, lists: ExploredLists, places: Places, resources: Resources) -> OrderedPlaces:
+def _ordered(
+    project: Project, arm: FrozenArm, lists: ExploredLists, places: Places, resources: Resources
+) -> OrderedPlaces:
     fitted = None if arm.version is None else (arm.trained_level or arm.level, arm.version)
     return lists.in_order(project.variant(arm.model, arm.level), places, resources, fitted)
 

@@ -1,7 +1,8 @@
-"""Experiments as feature flags of OpenFeature: for programs that show the arms themselves, without asking the service for predictions.
+"""Experiments as feature flags of OpenFeature: for programs that show the arms themselves, without
+asking the service for predictions.
 
-A flag is an experiment, the targeting key its unit, and the value the arm. An evaluation is not an exposure: report one where the arm's
-answer is shown, by `track("exposure", ...)`.
+A flag is an experiment, the targeting key its unit, and the value the arm. An evaluation is not an
+exposure: report one where the arm's answer is shown, by `track("exposure", ...)`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from headwater.errors import HeadwaterError, MissingExtraError, UsageError
 from headwater.experiments.arms_by_unit import AssignedArm
 from headwater.experiments.assigners import Assigner, assigner_of
 from headwater.experiments.assignment import unit_text
-from headwater.models.experiment_store import ExperimentChange, ExperimentStore, FrozenArm, FrozenPlan, StartedExperiment
+from headwater.models.experiment_store import (
+    ExperimentChange,
+    ExperimentStore,
+    FrozenArm,
+    FrozenPlan,
+    StartedExperiment,
+)
 
 try:
     from openfeature.evaluation_context import EvaluationContext
@@ -42,14 +49,23 @@ EXPOSURE: Final = "exposure"
 PERIOD: Final = 10.0  # seconds
 _T = TypeVar("_T")
 _LOG: Final = logging.getLogger(__name__)
-_REASONS: Final = {"switchback": Reason.TARGETING_MATCH, "cluster": Reason.TARGETING_MATCH, "shadow": Reason.STATIC}  # else a split
+# else a split
+_REASONS: Final = {
+    "switchback": Reason.TARGETING_MATCH,
+    "cluster": Reason.TARGETING_MATCH,
+    "shadow": Reason.STATIC,
+}
 
 
 class ExperimentService(Protocol):
-    """A service that is asked for its experiments and told what happened: `hw.client.Client` is one."""
+    """A service that is asked for its experiments and told what happened: `hw.client.Client` is
+    one.
+    """
 
     def experiments(self) -> Any:  # noqa: ANN401 (decoded by each client)
-        """What `GET /v1/experiments` says: `.experiments`, each with the fields of a running plan."""
+        """What `GET /v1/experiments` says: `.experiments`, each with the fields of a running
+        plan.
+        """
 
     def exposures(self, experiment: str, exposures: Any, /) -> object:  # noqa: ANN401
         """`POST /v1/exposures/{experiment}`."""
@@ -66,7 +82,8 @@ class TrackedEvent:
     """Where a tracked event goes: its attributes are the columns.
 
     Args:
-        kind: "events", into a source, or "outcomes", of requests that are named by the attribute `request_id`.
+        kind: "events", into a source, or "outcomes", of requests that are named by the attribute
+            `request_id`.
         to: the name of the source or of the labels.
         unit: the column for the targeting key; None where the attributes say it all.
         value: the column for the event's value.
@@ -82,18 +99,22 @@ class HeadwaterProvider(AbstractProvider):
     """A provider of OpenFeature's SDK. Threads may share one.
 
     Args:
-        experiments: the started experiments: a store over the model registry's folder, or a client of a service.
-        service: where exposures, events and outcomes are posted; the client itself where `experiments` is one, None posts nothing.
+        experiments: the started experiments: a store over the model registry's folder, or a client
+            of a service.
+        service: where exposures, events and outcomes are posted; the client itself where
+            `experiments` is one, None posts nothing.
         tracked: by the name of the tracked event, where it goes.
-        period: seconds between two looks at which experiments run. Where a look fails, the last state stays in force.
+        period: seconds between two looks at which experiments run. Where a look fails, the last
+            state stays in force.
         now: microseconds since 1970 UTC; for tests.
 
     Attributes:
         failed: tracked events that could not be posted, or that nothing says where to.
 
-    Values: a string is the arm's name; a boolean says whether it is another arm than the control; an object has the arm's name, model and
-    level. Numbers are a type mismatch. Units that take no part get the caller's default, reason DEFAULT; so does everyone before the
-    start and after the stop, reason DISABLED.
+    Values: a string is the arm's name; a boolean says whether it is another arm than the control;
+    an object has the arm's name, model and level. Numbers are a type mismatch. Units that take no
+    part get the caller's default, reason DEFAULT; so does everyone before the start and after the
+    stop, reason DISABLED.
 
     >>> import tempfile
     >>> from openfeature import api
@@ -116,7 +137,11 @@ class HeadwaterProvider(AbstractProvider):
         if not period > 0:
             raise UsageError(f"period is {period!r}; give seconds above 0")
         self._experiments = experiments
-        self._service = experiments if service is None and not isinstance(experiments, ExperimentStore) else service
+        self._service = (
+            experiments
+            if service is None and not isinstance(experiments, ExperimentStore)
+            else service
+        )
         self._tracked, self._period, self._now = dict(tracked or {}), period, now
         self._known: Mapping[str, tuple[StartedExperiment, Assigner]] | None = None
         self._stamp: object = None
@@ -134,12 +159,15 @@ class HeadwaterProvider(AbstractProvider):
         """Look once, and go on looking in a thread.
 
         Raises:
-            ProviderNotReadyError: the first look failed; the provider is ready after the first one that does not.
+            ProviderNotReadyError: the first look failed; the provider is ready after the first one
+                that does not.
         """
         self._end.clear()
         self._posting = ThreadPoolExecutor(1, "headwater-openfeature")
         failure = self._look()
-        self._thread = threading.Thread(target=self._run, name="headwater-openfeature-look", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name="headwater-openfeature-look", daemon=True
+        )
         self._thread.start()
         if failure is not None:
             raise ProviderNotReadyError(failure)
@@ -167,7 +195,9 @@ class HeadwaterProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[bool]:
         """Whether the arm is another one than the control."""
-        return self._resolved(flag_key, default_value, evaluation_context, lambda plan, arm: arm != plan.arms[0].name)
+        return self._resolved(
+            flag_key, default_value, evaluation_context, lambda plan, arm: arm != plan.arms[0].name
+        )
 
     def resolve_object_details(
         self,
@@ -197,7 +227,11 @@ class HeadwaterProvider(AbstractProvider):
         _mismatch(flag_key)
 
     def _resolved(
-        self, flag: str, default: _T, context: EvaluationContext | None, value: Callable[[FrozenPlan, str], _T]
+        self,
+        flag: str,
+        default: _T,
+        context: EvaluationContext | None,
+        value: Callable[[FrozenPlan, str], _T],
     ) -> FlagResolutionDetails[_T]:
         if self._known is None:
             raise ProviderNotReadyError("the experiments could not be read yet")
@@ -205,7 +239,10 @@ class HeadwaterProvider(AbstractProvider):
             raise FlagNotFoundError(f"no experiment {flag!r} was started")
         started, assigner = self._known[flag]
         plan, at = started.plan, self._now()
-        metadata: dict[str, bool | int | float | str] = {"experiment": plan.experiment, "version": plan.version}
+        metadata: dict[str, bool | int | float | str] = {
+            "experiment": plan.experiment,
+            "version": plan.version,
+        }
         if not plan.start <= at or not started.enrolled_at(at):
             return FlagResolutionDetails(default, reason=Reason.DISABLED, flag_metadata=metadata)
         assigned = _assigned(plan, assigner, context, at)
@@ -213,7 +250,9 @@ class HeadwaterProvider(AbstractProvider):
             return FlagResolutionDetails(default, reason=Reason.DEFAULT, flag_metadata=metadata)
         metadata["propensity"] = assigned.propensity
         reason = _REASONS.get(plan.kind, Reason.SPLIT)
-        return FlagResolutionDetails(value(plan, assigned.arm), reason=reason, variant=assigned.arm, flag_metadata=metadata)
+        return FlagResolutionDetails(
+            value(plan, assigned.arm), reason=reason, variant=assigned.arm, flag_metadata=metadata
+        )
 
     # ---------------------------------------------------------------- what happened
 
@@ -229,14 +268,18 @@ class HeadwaterProvider(AbstractProvider):
         """
         details = tracking_event_details or TrackingEventDetails()
         try:
-            post = self._post_of(tracking_event_name, evaluation_context or EvaluationContext(), details)
+            post = self._post_of(
+                tracking_event_name, evaluation_context or EvaluationContext(), details
+            )
             if self._posting is None or self._end.is_set():
                 raise UsageError("the provider is not initialised")
             self._posting.submit(self._posted, tracking_event_name, post)
         except (HeadwaterError, RuntimeError) as error:
             self._fail(tracking_event_name, error)
 
-    def _post_of(self, name: str, context: EvaluationContext, details: TrackingEventDetails) -> Callable[[], object]:
+    def _post_of(
+        self, name: str, context: EvaluationContext, details: TrackingEventDetails
+    ) -> Callable[[], object]:
         """What to post.
 
         Raises:
@@ -244,7 +287,9 @@ class HeadwaterProvider(AbstractProvider):
         """
         service = self._service
         if service is None:
-            raise UsageError("the provider has no service to post to; give service=hw.client.Client(url)")
+            raise UsageError(
+                "the provider has no service to post to; give service=hw.client.Client(url)"
+            )
         row: dict[str, Any] = dict(details.attributes)
         if name == EXPOSURE:
             experiment = row.pop("experiment", None)
@@ -258,7 +303,10 @@ class HeadwaterProvider(AbstractProvider):
             return lambda: service.exposures(experiment, row)
         to = self._tracked.get(name)
         if to is None:
-            raise UsageError(f"nothing says where the event {name!r} goes; give tracked={{{name!r}: TrackedEvent(kind, to)}}")
+            raise UsageError(
+                f"nothing says where the event {name!r} goes; give tracked={{{name!r}: "
+                "TrackedEvent(kind, to)}"
+            )
         if to.unit is not None:
             row[to.unit] = context.targeting_key
         if to.value is not None:
@@ -267,8 +315,14 @@ class HeadwaterProvider(AbstractProvider):
         return lambda: post(to.to, row)
 
     def _cluster(self, experiment: str, context: EvaluationContext) -> object:
-        plan = self._known[experiment][0].plan if self._known and experiment in self._known else None
-        return None if plan is None else next((context.attributes.get(column) for column in plan.columns.values()), None)
+        plan = (
+            self._known[experiment][0].plan if self._known and experiment in self._known else None
+        )
+        return (
+            None
+            if plan is None
+            else next((context.attributes.get(column) for column in plan.columns.values()), None)
+        )
 
     def _posted(self, name: str, post: Callable[[], object]) -> None:
         try:
@@ -297,7 +351,9 @@ class HeadwaterProvider(AbstractProvider):
             if not self._stale:
                 self._stale = True
                 if before is not None:
-                    _LOG.warning("the experiments cannot be read; those known stay in force: %s", error)
+                    _LOG.warning(
+                        "the experiments cannot be read; those known stay in force: %s", error
+                    )
                     self.emit_provider_stale(ProviderEventDetails(message=str(error)))
             return str(error)
         if known is not None:
@@ -306,9 +362,15 @@ class HeadwaterProvider(AbstractProvider):
         if was_stale:
             self.emit_provider_ready(ProviderEventDetails())
         if before is not None and known is not None:
-            changed = sorted(name for name in {*before, *known} if _plan_of(before, name) != _plan_of(known, name))
+            changed = sorted(
+                name
+                for name in {*before, *known}
+                if _plan_of(before, name) != _plan_of(known, name)
+            )
             if changed:
-                self.emit_provider_configuration_changed(ProviderEventDetails(flags_changed=changed))
+                self.emit_provider_configuration_changed(
+                    ProviderEventDetails(flags_changed=changed)
+                )
         return None
 
     def _started(self) -> Mapping[str, tuple[StartedExperiment, Assigner]] | None:
@@ -324,13 +386,20 @@ class HeadwaterProvider(AbstractProvider):
         return {one.plan.experiment: (one, assigner_of(one)) for one in started}
 
 
-def _assigned(plan: FrozenPlan, assigner: Assigner, context: EvaluationContext | None, at: int) -> AssignedArm | None:
+def _assigned(
+    plan: FrozenPlan, assigner: Assigner, context: EvaluationContext | None, at: int
+) -> AssignedArm | None:
     if context is None or context.targeting_key in (None, ""):
-        raise TargetingKeyMissingError(f"experiment {plan.experiment!r} assigns by {plan.unit!r}; give it as targeting_key")
+        raise TargetingKeyMissingError(
+            f"experiment {plan.experiment!r} assigns by {plan.unit!r}; give it as targeting_key"
+        )
     group = None
     for role, column in plan.columns.items():
         if context.attributes.get(column) is None:
-            raise InvalidContextError(f"experiment {plan.experiment!r} assigns by {role} {column!r}; give it as an attribute")
+            raise InvalidContextError(
+                f"experiment {plan.experiment!r} assigns by {role} {column!r}; give it as an "
+                "attribute"
+            )
         group = _text(context.attributes[column])
     return assigner(_text(context.targeting_key), group, at)
 
@@ -348,10 +417,14 @@ def _described(plan: FrozenPlan, arm: str) -> dict[str, str]:
 
 
 def _mismatch(flag: str) -> NoReturn:
-    raise TypeMismatchError(f"the value of {flag!r} is an arm: ask for a string, a boolean or an object")
+    raise TypeMismatchError(
+        f"the value of {flag!r} is an arm: ask for a string, a boolean or an object"
+    )
 
 
-def _plan_of(known: Mapping[str, tuple[StartedExperiment, Assigner]], name: str) -> StartedExperiment | None:
+def _plan_of(
+    known: Mapping[str, tuple[StartedExperiment, Assigner]], name: str
+) -> StartedExperiment | None:
     return known[name][0] if name in known else None
 
 
@@ -363,7 +436,9 @@ def _of_service(plan: Any) -> StartedExperiment:  # noqa: ANN401 (a running plan
     """
     try:
         start, end = (clock.micros(moment) for moment in (plan.start, plan.end))
-        arms = tuple(FrozenArm(arm["name"], arm["model"], arm["level"], arm["weight"]) for arm in plan.arms)
+        arms = tuple(
+            FrozenArm(arm["name"], arm["model"], arm["level"], arm["weight"]) for arm in plan.arms
+        )
         frozen = FrozenPlan(
             experiment=plan.experiment,
             version=plan.version,
@@ -390,5 +465,7 @@ def _of_service(plan: Any) -> StartedExperiment:  # noqa: ANN401 (a running plan
             clusters=plan.clusters,
         )
     except (AttributeError, KeyError, TypeError) as error:
-        raise GeneralError(f"the service describes an experiment in another way: {error!r}") from error
+        raise GeneralError(
+            f"the service describes an experiment in another way: {error!r}"
+        ) from error
     return StartedExperiment(frozen, (ExperimentChange("started", start, enrolled=plan.enrolled),))

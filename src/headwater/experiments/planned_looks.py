@@ -1,4 +1,6 @@
-"""When a running experiment is looked at: as planned shares of its information mature, never because a page was opened."""
+"""When a running experiment is looked at: as planned shares of its information mature, never
+because a page was opened.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ class PlannedLooks:
 
     Args:
         times: of each, microseconds: outcomes that were final then are its data.
-        information: the share of the planned units at each, rising; where looks come by time, the share of the planned time. The error that
-            is spent follows it.
+        information: the share of the planned units at each, rising; where looks come by time, the
+            share of the planned time. The error that is spent follows it.
         units: of all arms that had matured at each, rising.
         planned: the units of all arms that are planned; None where looks come by time.
         over: whether enrolment has ended and every outcome is final, so that no further look comes.
@@ -39,13 +41,16 @@ class PlannedLooks:
         return len(self.times)
 
 
-def planned_looks(started: StartedExperiment, first: I64, matures: I64, at: int, *, by_units: bool) -> PlannedLooks:
+def planned_looks(
+    started: StartedExperiment, first: I64, matures: I64, at: int, *, by_units: bool
+) -> PlannedLooks:
     """The looks by a time.
 
-    The k-th of K looks comes when k/K of the planned units have matured; where no number is planned, or information grows with time, when
-    k/K of the duration have passed and its outcomes are final. A look with hardly a new unit takes the place of the one before. After a
-    stop or the planned end one last look has every outcome, those that matured since included; at the planned end it may spend all error
-    that is left.
+    The k-th of K looks comes when k/K of the planned units have matured; where no number is
+    planned, or information grows with time, when k/K of the duration have passed and its outcomes
+    are final. A look with hardly a new unit takes the place of the one before. After a stop or the
+    planned end one last look has every outcome, those that matured since included; at the planned
+    end it may spend all error that is left.
 
     Args:
         started: the plan and what was done since.
@@ -85,8 +90,12 @@ def planned_looks(started: StartedExperiment, first: I64, matures: I64, at: int,
     return _with_units(looks, ordered, planned, over=over)
 
 
-def _with_units(looks: list[tuple[int, float]], matures: I64, planned: int | None, *, over: bool) -> PlannedLooks:
-    """The looks with the units that had matured at each; a look with less than `_NEW` more than the one before takes its place."""
+def _with_units(
+    looks: list[tuple[int, float]], matures: I64, planned: int | None, *, over: bool
+) -> PlannedLooks:
+    """The looks with the units that had matured at each; a look with less than `_NEW` more than the
+    one before takes its place.
+    """
     kept: list[tuple[int, float, int]] = []
     for time, share in looks:
         units = int(np.searchsorted(matures, time, side="right"))
@@ -94,4 +103,10 @@ def _with_units(looks: list[tuple[int, float]], matures: I64, planned: int | Non
             kept.pop()
         if units:
             kept.append((time, share, units))
-    return PlannedLooks([time for time, _, _ in kept], [share for _, share, _ in kept], [units for _, _, units in kept], planned, over)
+    return PlannedLooks(
+        [time for time, _, _ in kept],
+        [share for _, share, _ in kept],
+        [units for _, _, units in kept],
+        planned,
+        over,
+    )

@@ -18,13 +18,16 @@ def is_probe(plan: FrozenPlan) -> bool:
 
 
 def probe_loss(result: ExperimentResult) -> float:
-    """The estimated loss so far, in the deciding metric's unit, summed over probed units with a final outcome; negative is a gain.
+    """The estimated loss so far, in the deciding metric's unit, summed over probed units with a
+    final outcome; negative is a gain.
 
     NaN while no unit of an arm has one.
     """
     matured = {arm.name: arm.matured for arm in result.arms}
     losses = [
-        (metric.control - metric.treated) * (1 if metric.higher_is_better else -1) * matured.get(metric.arm, 0)
+        (metric.control - metric.treated)
+        * (1 if metric.higher_is_better else -1)
+        * matured.get(metric.arm, 0)
         for metric in result.deciding
     ]
     known = [loss for loss in losses if math.isfinite(loss)]
@@ -32,9 +35,11 @@ def probe_loss(result: ExperimentResult) -> float:
 
 
 def budget_spent(plan: FrozenPlan, result: ExperimentResult) -> list[str]:
-    """That a probe has cost more than its budget, in words; empty where it has not, and of other experiments.
+    """That a probe has cost more than its budget, in words; empty where it has not, and of other
+    experiments.
 
-    The estimate itself counts, not a bound of it: noise may stop a probe early, which costs power and no money.
+    The estimate itself counts, not a bound of it: noise may stop a probe early, which costs power
+    and no money.
     """
     if not is_probe(plan):
         return []

@@ -1,4 +1,6 @@
-"""The relative change of a quantile over units, such as the 99th percentile of latency, for guardrails."""
+"""The relative change of a quantile over units, such as the 99th percentile of latency, for
+guardrails.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,13 @@ def quantile_lift(control: F64, treated: F64, quantile: float) -> RelativeLift:
     Raises:
         DataError: fewer than five units of an arm lie beyond the quantile, or it is not positive.
 
-    The standard error is that of the order statistics around the quantile, on the log scale. Source: Woodruff (1952).
+    The standard error is that of the order statistics around the quantile, on the log scale.
+    Source: Woodruff (1952).
 
     >>> rows = np.random.default_rng(4)
-    >>> round(quantile_lift(rows.exponential(1.0, 20_000), rows.exponential(1.2, 20_000), 0.9).lift, 1)
+    >>> round(
+    ...     quantile_lift(rows.exponential(1.0, 20_000), rows.exponential(1.2, 20_000), 0.9).lift, 1
+    ... )
     0.2
     """
     logs, variances, points = [], [], []
@@ -46,9 +51,21 @@ def _arm(values: F64, quantile: float) -> tuple[float, float, float]:
     """The quantile, its logarithm, and the variance of that."""
     units = len(values)
     if units * min(quantile, 1 - quantile) < LEAST_BEYOND:
-        raise DataError(f"an arm has {units:,} units, too few for a quantile of {quantile:g}; at least {LEAST_BEYOND} must lie beyond it")
-    low, high = stats.binom.ppf([stats.norm.cdf(-_Z), stats.norm.cdf(_Z)], units, quantile).astype(int)
-    point, lowest, highest = float(np.quantile(values, quantile)), float(values[max(low, 0)]), float(values[min(high, units - 1)])
+        raise DataError(
+            f"an arm has {units:,} units, too few for a quantile of {quantile:g}; at least "
+            f"{LEAST_BEYOND} must lie beyond it"
+        )
+    low, high = stats.binom.ppf([stats.norm.cdf(-_Z), stats.norm.cdf(_Z)], units, quantile).astype(
+        int
+    )
+    point, lowest, highest = (
+        float(np.quantile(values, quantile)),
+        float(values[max(low, 0)]),
+        float(values[min(high, units - 1)]),
+    )
     if not lowest > 0:
-        raise DataError(f"the quantile {quantile:g} of an arm may be {lowest:g}; a relative change needs a positive one")
+        raise DataError(
+            f"the quantile {quantile:g} of an arm may be {lowest:g}; a relative change needs a "
+            "positive one"
+        )
     return point, math.log(point), (math.log(highest / lowest) / (2 * _Z)) ** 2

@@ -1,4 +1,6 @@
-"""`replay_day`: what would have been served and decided on a day at another level, with views, sources or third parties failing."""
+"""`replay_day`: what would have been served and decided on a day at another level, with views,
+sources or third parties failing.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 @dataclass(frozen=True, repr=False)
 class DayReplay(PagedResult):
-    """A day replayed. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+    """A day replayed. It prints as a table in a terminal and in a notebook; `result` holds every
+    number.
+    """
 
     page_module = "replay_page"
     result: ReplayResult
@@ -43,9 +47,11 @@ class ReplayOptions(Readable):
     Args:
         timezone: of the day, an IANA name.
         at: outcomes known by then count, tz-aware or ISO 8601 with an offset; None is now.
-        data_dir: the folder of the serving log, posted outcomes and archive; None is headwater's home.
+        data_dir: the folder of the serving log, posted outcomes and archive; None is headwater's
+            home.
         models: the folder of fitted models; None is `models` in headwater's home.
-        store: the online store that ingestion writes, or its URL, for archived events not in files yet; None is that of the settings.
+        store: the online store that ingestion writes, or its URL, for archived events not in files
+            yet; None is that of the settings.
         allow_pickle: load models in formats that run code when they are loaded.
         resources: what the replay may use.
     """
@@ -71,28 +77,33 @@ def replay_day(
 ) -> DayReplay:
     """What would have been served and decided on a day at another level, next to what was served.
 
-    The requests are those of the serving log. Their features are computed again of the archive and histories at the level, as of each
-    request, and scored by the version that the level had then. Nothing is served and nothing is written.
+    The requests are those of the serving log. Their features are computed again of the archive and
+    histories at the level, as of each request, and scored by the version that the level had then.
+    Nothing is served and nothing is written.
 
     Args:
         project: which has the model and the level.
         day: a date, such as "2026-11-12".
         model: its name; None is the only one.
         level: the name of one of the project's levels; None is as the views define.
-        fail: names of views, sources and third parties that fail from the beginning of the day on; `experiments.level_answers` says how.
+        fail: names of views, sources and third parties that fail from the beginning of the day on;
+            `experiments.level_answers` says how.
         options: timezone, folders, and by when outcomes count.
 
     Raises:
         UsageError: no date, an unknown timezone, model, level, view, source or third party.
-        DataError: no request was logged on the day (it names the days that the log holds), no model of the level was ever trained, or
-            features cannot be computed.
+        DataError: no request was logged on the day (it names the days that the log holds), no model
+            of the level was ever trained, or features cannot be computed.
     """
     how = options or ReplayOptions()
     variant = project.variant(project.model(model).name, level)
     first, last, named = _bounds(day, how.timezone)
     now = clock.now_micros() if how.at is None else parse_timestamp(how.at, "at")
     if now <= first:
-        raise UsageError(f"at={how.at!r} is before the day {named} begins; outcomes are counted by then, so give a later time")
+        raise UsageError(
+            f"at={how.at!r} is before the day {named} begins; outcomes are counted by then, so "
+            "give a later time"
+        )
     home = settings.home() if how.data_dir is None else Path(how.data_dir)
     failures = Failures.of(variant.model, fail, first)
     places = Places(home, ModelRegistry(how.models), project.name, how.store, how.allow_pickle)
@@ -100,7 +111,13 @@ def replay_day(
         rows = served_requests(variant.model, Period(first, last, now), home, places.registry, used)
         side = level_side(variant, rows, (first, last), places, used, failures)
     levels = rows.frame[LEVEL].fill_null(AS_DEFINED).unique().sort().to_list()
-    gap = level_gap(variant.model, project.evaluation, rows, side.answers.score, (levels[0] if len(levels) == 1 else None, variant.name))
+    gap = level_gap(
+        variant.model,
+        project.evaluation,
+        rows,
+        side.answers.score,
+        (levels[0] if len(levels) == 1 else None, variant.name),
+    )
     result = ReplayResult(
         project=project.name,
         model=variant.model.name,
@@ -122,8 +139,15 @@ def replay_day(
 def _untrained(variant: ModelVariant, fail: Sequence[str]) -> list[str]:
     """That a failing third party is not in training, so that no score depends on it."""
     trained = {http.name for http in variant.model.features.in_training.http_features}
-    names = [http.name for http in variant.model.features.http_features if http.name in fail and http.name not in trained]
-    return [f"{name} has no history, so the model is not trained on it and its failure changes no score" for name in names]
+    names = [
+        http.name
+        for http in variant.model.features.http_features
+        if http.name in fail and http.name not in trained
+    ]
+    return [
+        f"{name} has no history, so the model is not trained on it and its failure changes no score"
+        for name in names
+    ]
 
 
 def _bounds(day: str | date, timezone: str) -> tuple[int, int, str]:
@@ -132,11 +156,18 @@ def _bounds(day: str | date, timezone: str) -> tuple[int, int, str]:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise UsageError(
-            f"timezone {timezone!r} is not known; {nearest(timezone, ['UTC', 'Europe/Berlin', 'America/New_York'])}"
+            f"timezone {timezone!r} is not known; "
+            f"{nearest(timezone, ['UTC', 'Europe/Berlin', 'America/New_York'])}"
         ) from error
     try:
-        chosen = day if isinstance(day, date) and not isinstance(day, datetime) else date.fromisoformat(str(day))
+        chosen = (
+            day
+            if isinstance(day, date) and not isinstance(day, datetime)
+            else date.fromisoformat(str(day))
+        )
     except ValueError as error:
         raise UsageError(f"the day is {day!r}; give a date, such as 2026-11-12") from error
-    ends = [datetime(d.year, d.month, d.day, tzinfo=zone) for d in (chosen, chosen + timedelta(days=1))]
+    ends = [
+        datetime(d.year, d.month, d.day, tzinfo=zone) for d in (chosen, chosen + timedelta(days=1))
+    ]
     return round(ends[0].timestamp() * 1e6), round(ends[1].timestamp() * 1e6), chosen.isoformat()

@@ -1,4 +1,6 @@
-"""The requests that a model answered in a period, with the outcomes known so far; and which model a level had then."""
+"""The requests that a model answered in a period, with the outcomes known so far; and which model a
+level had then.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from headwater.training.resources import Resources
 
 @dataclass(frozen=True)
 class Period:
-    """Requests from `since` on and before `until`; outcomes known by `now`: microseconds all. levels: the served ones; None is all."""
+    """Requests from `since` on and before `until`; outcomes known by `now`: microseconds all.
+    levels: the served ones; None is all.
+    """
 
     since: int
     until: int
@@ -35,9 +39,14 @@ class Period:
 
 
 def served_requests(
-    model: Model, period: Period, folder: str | Path | None, registry: ModelRegistry, resources: Resources
+    model: Model,
+    period: Period,
+    folder: str | Path | None,
+    registry: ModelRegistry,
+    resources: Resources,
 ) -> DeliveredRows:
-    """The predictions that were served in a period, in the order of their requests within each level; of a ranking each returned item.
+    """The predictions that were served in a period, in the order of their requests within each
+    level; of a ranking each returned item.
 
     Raises:
         DataError: no request was logged then, with the days that have some.
@@ -46,7 +55,12 @@ def served_requests(
     first, last = clock.timestamp(period.since), clock.timestamp(period.until)
     try:
         rows = served_log(home, model=model.name, since=first, until=last)
-        levels = rows.filter(pl.col(PREDICTION).is_not_null()).select(pl.col(LEVEL).fill_null(AS_DEFINED)).unique().collect()
+        levels = (
+            rows.filter(pl.col(PREDICTION).is_not_null())
+            .select(pl.col(LEVEL).fill_null(AS_DEFINED))
+            .unique()
+            .collect()
+        )
     except DataError as error:
         raise _nothing(model, home, first, last) from error
     named = sorted(levels.to_series().to_list())
@@ -57,7 +71,9 @@ def served_requests(
     for level in wanted:
         known = registry.versions(model.name, level)
         classes = known[-1].manifest.classes if known and model.task_type.classes else ()
-        delivered = delivered_rows(ServedAs(model, level, None, period.now, classes, period.since), home, resources)
+        delivered = delivered_rows(
+            ServedAs(model, level, None, period.now, classes, period.since), home, resources
+        )
         parts.append(delivered.chosen((delivered.t >= period.since) & (delivered.t < period.until)))
     joined = _joined(parts)
     if not joined.frame.height:
@@ -81,14 +97,18 @@ def with_outcome(rows: DeliveredRows) -> int:
     return len(np.unique(rows.groups)) - len(np.unique(rows.groups[~rows.known]))
 
 
-def model_at(registry: ModelRegistry, model: Model, level: str, at: int, logged: Sequence[str] = ()) -> tuple[Version, str]:
-    """The version of a level that served, or would have served, at a time; and in a sentence why it is another one, empty where it is that.
+def model_at(
+    registry: ModelRegistry, model: Model, level: str, at: int, logged: Sequence[str] = ()
+) -> tuple[Version, str]:
+    """The version of a level that served, or would have served, at a time; and in a sentence why it
+    is another one, empty where it is that.
 
     Args:
         registry: of fitted models.
         model, level: which.
         at: microseconds.
-        logged: versions of this very level that answered then, as the log has them: the last of them is taken.
+        logged: versions of this very level that answered then, as the log has them: the last of
+            them is taken.
 
     Raises:
         DataError: the registry has no version of the level.
@@ -104,19 +124,34 @@ def model_at(registry: ModelRegistry, model: Model, level: str, at: int, logged:
     before = [version for version in versions if _created(version) <= at]
     chosen = before[-1] if before else versions[0]
     if gone:
-        return chosen, f"version {', '.join(gone)} of that time is gone from the registry; version {chosen.number} is used"
+        return (
+            chosen,
+            (
+                f"version {', '.join(gone)} of that time is gone from the registry; version "
+                f"{chosen.number} is used"
+            ),
+        )
     if not before:
-        return chosen, f"no version of {level!r} was trained by then; version {chosen.number}, of {chosen.manifest.created_at}, is used"
+        return (
+            chosen,
+            (
+                f"no version of {level!r} was trained by then; version {chosen.number}, of "
+                f"{chosen.manifest.created_at}, is used"
+            ),
+        )
     return chosen, ""
 
 
 def trained_later(version: Version, since: int) -> str:
-    """That a version was trained on outcomes of the period, in a sentence; empty where it was not."""
+    """That a version was trained on outcomes of the period, in a sentence; empty where it was
+    not.
+    """
     until = version.manifest.until
     if not until or _micros(until) <= since:
         return ""
     return (
-        f"version {version.number} was trained on outcomes known by {until[:19]}, which may be those judged here: its figures are too good"
+        f"version {version.number} was trained on outcomes known by {until[:19]}, which may be "
+        "those judged here: its figures are too good"
     )
 
 
@@ -136,10 +171,20 @@ def _nothing(model: Model, home: Path, first: datetime, last: datetime) -> DataE
         files = segments(home, model=model.name)
     except DataError as error:
         return DataError(f"no request of model {model.name!r} was logged {span}: {error}")
-    days = sorted({part.partition("=")[2] for path in files for part in path.parts if part.startswith("headwater_date=")})
-    held = f"the log holds {days[0]} to {days[-1]}" if days else "the log holds segments of today only"
+    days = sorted(
+        {
+            part.partition("=")[2]
+            for path in files
+            for part in path.parts
+            if part.startswith("headwater_date=")
+        }
+    )
+    held = (
+        f"the log holds {days[0]} to {days[-1]}" if days else "the log holds segments of today only"
+    )
     return DataError(
-        f"no request of model {model.name!r} was logged {span}; {held}. Older days may be outside its retention (`headwater serve --keep`)"
+        f"no request of model {model.name!r} was logged {span}; {held}. Older days may be outside "
+        "its retention (`headwater serve --keep`)"
     )
 
 

@@ -1,7 +1,9 @@
-"""The kind Shadow: challengers are scored on the champion's requests after the fact, from the serving log, and never served.
+"""The kind Shadow: challengers are scored on the champion's requests after the fact, from the
+serving log, and never served.
 
-Nothing runs on the request path. Each challenger's features are computed as of each request at its own level, from the archive and
-histories, and scored by the version that its arm was started with; what fails there, and how long the model takes, is measured there.
+Nothing runs on the request path. Each challenger's features are computed as of each request at its
+own level, from the archive and histories, and scored by the version that its arm was started with;
+what fails there, and how long the model takes, is measured there.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
 @dataclass(frozen=True, repr=False)
 class ShadowAnalysis(PagedResult):
-    """Challengers next to the champion. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+    """Challengers next to the champion. It prints as a table in a terminal and in a notebook;
+    `result` holds every number.
+    """
 
     page_module = "shadow_page"
     result: ShadowResult
@@ -55,10 +59,14 @@ def shadow(
     Args:
         project: which defines the experiment, of kind Shadow.
         name: of the experiment.
-        data_dir: the folder of the serving log, posted outcomes and archive; None is headwater's home.
-        models: the folder of fitted models and started experiments; None is `models` in headwater's home.
-        at: requests before then, and outcomes known by then, tz-aware or ISO 8601 with an offset; None is now.
-        store: the online store that ingestion writes, or its URL, for archived events not in files yet; None is that of the settings.
+        data_dir: the folder of the serving log, posted outcomes and archive; None is headwater's
+            home.
+        models: the folder of fitted models and started experiments; None is `models` in headwater's
+            home.
+        at: requests before then, and outcomes known by then, tz-aware or ISO 8601 with an offset;
+            None is now.
+        store: the online store that ingestion writes, or its URL, for archived events not in files
+            yet; None is that of the settings.
         resources: what computing may use.
 
     Raises:
@@ -68,7 +76,10 @@ def shadow(
     experiment = _shadow_of(project, name)
     started = ExperimentStore(models).one(name)
     now = clock.now_micros() if at is None else parse_timestamp(at, "at")
-    since = min((change.at for change in started.changes if change.change == "started"), default=started.plan.start)
+    since = min(
+        (change.at for change in started.changes if change.change == "started"),
+        default=started.plan.start,
+    )
     until = min(now, started.stopped_at or now, started.plan.end)
     home = settings.home() if data_dir is None else Path(data_dir)
     places = Places(home, ModelRegistry(models), project.name, store)
@@ -76,9 +87,14 @@ def shadow(
     champion = project.model(control.model)
     left_out: Counter[str] = Counter()
     with (resources or DEFAULT_RESOURCES).shown() as used:
-        rows = served_requests(champion, Period(since, until, now, [control.level]), home, places.registry, used)
+        rows = served_requests(
+            champion, Period(since, until, now, [control.level]), home, places.registry, used
+        )
         left_out.update(rows.left_out)
-        arms = [_scored(project, arm, rows, (since, until), places, used, control.level) for arm in started.plan.arms[1:]]
+        arms = [
+            _scored(project, arm, rows, (since, until), places, used, control.level)
+            for arm in started.plan.arms[1:]
+        ]
     result = ShadowResult(
         project=project.name,
         experiment=experiment.name,
@@ -99,16 +115,25 @@ def shadow(
 def _shadow_of(project: Project, name: str) -> Experiment:
     known = {experiment.name: experiment for experiment in project.experiments}
     if name not in known:
-        raise UsageError(f"project {project.name!r} has no experiment {name!r}; {nearest(name, known)}")
+        raise UsageError(
+            f"project {project.name!r} has no experiment {name!r}; {nearest(name, known)}"
+        )
     if not isinstance(known[name].kind, Shadow):
         raise UsageError(
-            f"experiment {name!r} is of kind {known[name].kind!r}; a shadow is an experiment with kind=hw.experiments.Shadow()"
+            f"experiment {name!r} is of kind {known[name].kind!r}; a shadow is an experiment with "
+            "kind=hw.experiments.Shadow()"
         )
     return known[name]
 
 
 def _scored(
-    project: Project, arm: FrozenArm, rows: DeliveredRows, period: tuple[int, int], places: Places, resources: Resources, champion: str
+    project: Project,
+    arm: FrozenArm,
+    rows: DeliveredRows,
+    period: tuple[int, int],
+    places: Places,
+    resources: Resources,
+    champion: str,
 ) -> ShadowArm:
     """A challenger's answers; where it cannot be scored, why."""
     try:
@@ -116,7 +141,11 @@ def _scored(
         fitted = None if arm.version is None else (arm.trained_level or arm.level, arm.version)
         side = level_side(variant, rows, period, places, resources, fitted=fitted)
     except HeadwaterError as error:
-        nothing = Answered(arm.level, "", {}, float("nan"), float("nan"), {}, errors=int(first_rows(rows).sum()))
+        nothing = Answered(
+            arm.level, "", {}, float("nan"), float("nan"), {}, errors=int(first_rows(rows).sum())
+        )
         return ShadowArm(arm.name, nothing, None, f"{type(error).__name__}: {error}")
-    gap = level_gap(variant.model, project.evaluation, rows, side.answers.score, (champion, arm.level))
+    gap = level_gap(
+        variant.model, project.evaluation, rows, side.answers.score, (champion, arm.level)
+    )
     return ShadowArm(arm.name, side.answered, gap, "", [*side.notes, *gap.notes])

@@ -1,4 +1,6 @@
-"""Which of several winning arms is served, where their costs are not known: the first, unless a later one is shown to be better."""
+"""Which of several winning arms is served, where their costs are not known: the first, unless a
+later one is shown to be better.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from headwater.results.estimate import Estimate
 
 
 def stalest_winner(
-    decided: ExperimentVerdict, look: ExperimentLooks, rows: LookRows, priced: Collection[str], even: float
+    decided: ExperimentVerdict,
+    look: ExperimentLooks,
+    rows: LookRows,
+    priced: Collection[str],
+    even: float,
 ) -> ExperimentVerdict:
     """The verdict with the first winner in the list of arms that no later winner is shown to beat.
 
@@ -37,6 +43,8 @@ def stalest_winner(
 
 
 def gain_over(look: ExperimentLooks, rows: LookRows, arm: str, other: str) -> Estimate | None:
-    """The relative change of the deciding metric from one treated arm to another, with the 95 % interval of this look alone."""
+    """The relative change of the deciding metric from one treated arm to another, with the 95 %
+    interval of this look alone.
+    """
     lift = look.lift(rows, arm, over=other).lift
     return None if lift is None else Estimate(lift.lift, *lift.interval())

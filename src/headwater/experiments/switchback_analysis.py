@@ -1,4 +1,6 @@
-"""Switchback: sums by region and bucket of time after the washout, two-way effects, errors clustered by region."""
+"""Switchback: sums by region and bucket of time after the washout, two-way effects, errors
+clustered by region.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import BASE, VALUE, LookRows
 from headwater.experiments.metric_rows import OWN
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.switchback_lift import SwitchbackBuckets, carry_over, switchback_lift, switchback_randomisation_p
+from headwater.experiments.switchback_lift import (
+    SwitchbackBuckets,
+    carry_over,
+    switchback_lift,
+    switchback_randomisation_p,
+)
 from headwater.journal.exposure_rows import ARM, AT, BUCKET, CLUSTER
 from headwater.kernel.arrays import Bool
 from headwater.models.experiment_store import FrozenPlan
@@ -28,11 +35,17 @@ def exposures(frame: pl.DataFrame, plan: FrozenPlan) -> pl.DataFrame:
     at = pl.col(AT).dt.epoch("us")
     kept = frame.filter(at - starts(plan) >= washout) if washout else frame
     kept = kept.with_columns(pl.col("unit").alias(OWN))
-    return kept.with_columns(pl.concat_str(pl.col(CLUSTER).fill_null(""), pl.col(BUCKET), OWN, separator="\x1f").alias("unit"))
+    return kept.with_columns(
+        pl.concat_str(pl.col(CLUSTER).fill_null(""), pl.col(BUCKET), OWN, separator="\x1f").alias(
+            "unit"
+        )
+    )
 
 
 def starts(plan: FrozenPlan) -> pl.Expr:
-    """When the bucket of each exposure began, microseconds: by the schedule; of random bounds at the region's first exposure in it."""
+    """When the bucket of each exposure began, microseconds: by the schedule; of random bounds at
+    the region's first exposure in it.
+    """
     at = pl.col(AT).dt.epoch("us")
     if plan.settings.get("random_bounds"):
         return at.min().over(CLUSTER, BUCKET)
@@ -54,29 +67,55 @@ class SwitchbackCells:
 
 
 def _cells(rows: LookRows, control: str, treated: str, plan: FrozenPlan) -> SwitchbackCells:
-    """Sums by region and bucket; where regions change at times of their own, by region and hour, without hours of two arms."""
+    """Sums by region and bucket; where regions change at times of their own, by region and hour,
+    without hours of two arms.
+    """
     frame = rows.of(control, treated)
-    time = pl.col(AT).dt.epoch("us") // HOUR if plan.settings.get("random_bounds") else pl.col(BUCKET)
+    time = (
+        pl.col(AT).dt.epoch("us") // HOUR if plan.settings.get("random_bounds") else pl.col(BUCKET)
+    )
     sums = (
         frame.with_columns(time.alias(CELL))
         .group_by(CLUSTER, CELL)
         .agg(
-            pl.col(VALUE).sum(), pl.col(BASE).sum(), (pl.col(ARM) == treated).first().alias("treated"), pl.col(ARM).n_unique().alias("arms")
+            pl.col(VALUE).sum(),
+            pl.col(BASE).sum(),
+            (pl.col(ARM) == treated).first().alias("treated"),
+            pl.col(ARM).n_unique().alias("arms"),
         )
         .filter(pl.col("arms") == 1)
     )
-    regions, buckets = sorted(sums[CLUSTER].unique().to_list()), sorted(sums[CELL].unique().to_list())
+    regions, buckets = (
+        sorted(sums[CLUSTER].unique().to_list()),
+        sorted(sums[CELL].unique().to_list()),
+    )
     if len(regions) < 2 or len(buckets) < 2:
         raise DataError(
-            f"a switchback of {len(regions)} regions and {len(buckets)} buckets cannot be analysed; at least 2 of each are needed"
+            f"a switchback of {len(regions)} regions and {len(buckets)} buckets cannot be "
+            "analysed; at least 2 of each are needed"
         )
     shape = (len(regions), len(buckets))
-    value, base, kept, arm = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    row = sums[CLUSTER].replace_strict(regions, list(range(len(regions))), return_dtype=pl.Int64).to_numpy()
-    column = sums[CELL].replace_strict(buckets, list(range(len(buckets))), return_dtype=pl.Int64).to_numpy()
+    value, base, kept, arm = (
+        np.zeros(shape),
+        np.zeros(shape),
+        np.zeros(shape, np.bool_),
+        np.zeros(shape, np.bool_),
+    )
+    row = (
+        sums[CLUSTER]
+        .replace_strict(regions, list(range(len(regions))), return_dtype=pl.Int64)
+        .to_numpy()
+    )
+    column = (
+        sums[CELL]
+        .replace_strict(buckets, list(range(len(buckets))), return_dtype=pl.Int64)
+        .to_numpy()
+    )
     value[row, column], base[row, column] = sums[VALUE].to_numpy(), sums[BASE].to_numpy()
     kept[row, column], arm[row, column] = sums[BASE].to_numpy() > 0, sums["treated"].to_numpy()
-    return SwitchbackCells(SwitchbackBuckets(value, base, arm, None if kept.all() else kept), regions, buckets)
+    return SwitchbackCells(
+        SwitchbackBuckets(value, base, arm, None if kept.all() else kept), regions, buckets
+    )
 
 
 def lift(rows: LookRows, control: str, treated: str, plan: FrozenPlan) -> RelativeLift:
@@ -98,7 +137,9 @@ def randomisation_p(rows: LookRows, control: str, treated: str, plan: FrozenPlan
     weights = {arm.name: arm.weight for arm in plan.arms}
     share = weights[treated] / (weights[treated] + weights[control])
     random = np.random.default_rng(plan.seed)
-    return switchback_randomisation_p(cells, [random.random(cells.treated.shape) < share for _ in range(DRAWS)])
+    return switchback_randomisation_p(
+        cells, [random.random(cells.treated.shape) < share for _ in range(DRAWS)]
+    )
 
 
 def checks(rows: LookRows, plan: FrozenPlan, level: float) -> list[HealthCheck]:
@@ -111,12 +152,19 @@ def checks(rows: LookRows, plan: FrozenPlan, level: float) -> list[HealthCheck]:
         except DataError as error:
             found.append(HealthCheck("carry-over", "not checked", str(error)))
             continue
-        evidence = f"the bucket before changes the outcome by {left.lift:+.2%}, p {left.p_value:.2g}; {len(cells.regions)} regions"
-        found.append(HealthCheck("carry-over", "broken" if left.p_value < level else "ok", evidence))
+        evidence = (
+            f"the bucket before changes the outcome by {left.lift:+.2%}, p {left.p_value:.2g}; "
+            f"{len(cells.regions)} regions"
+        )
+        found.append(
+            HealthCheck("carry-over", "broken" if left.p_value < level else "ok", evidence)
+        )
     return found
 
 
 def assigned(frame: pl.DataFrame) -> pl.DataFrame:
     """The randomised units: regions' buckets."""
     sums = [pl.col(name).sum() for name in ("exposures", "fallbacks", "stale")]
-    return frame.group_by(CLUSTER, BUCKET, maintain_order=True).agg(pl.col("unit").first(), pl.col(ARM).first(), pl.col(AT).min(), *sums)
+    return frame.group_by(CLUSTER, BUCKET, maintain_order=True).agg(
+        pl.col("unit").first(), pl.col(ARM).first(), pl.col(AT).min(), *sums
+    )

@@ -1,8 +1,10 @@
-"""Lift of a switchback: every region changes its arm from bucket to bucket of time, so that both arms share supply but not times.
+"""Lift of a switchback: every region changes its arm from bucket to bucket of time, so that both
+arms share supply but not times.
 
-The effect is estimated with region and bucket effects removed; standard errors are clustered by region (CRV1, which counts the effects that
-were removed) with t(regions - 1). Hours after a change, in which the arm before still acts, are the washout and are left out. Sources:
-Bojinov, Simchi-Levi, Zhao (2023); Liang, Zeger (1986).
+The effect is estimated with region and bucket effects removed; standard errors are clustered by
+region (CRV1, which counts the effects that were removed) with t(regions - 1). Hours after a change,
+in which the arm before still acts, are the washout and are left out. Sources: Bojinov, Simchi-Levi,
+Zhao (2023); Liang, Zeger (1986).
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ _CLOSE = 1e-10  # of the largest value
 class SwitchbackBuckets:
     """Sums by region and bucket, the washout left out.
 
-    Regions that change at times of their own have no buckets in common; give each hour as a bucket then, with `kept`.
+    Regions that change at times of their own have no buckets in common; give each hour as a bucket
+    then, with `kept`.
 
     Args:
         value: float64 of regions x buckets, the metric's numerator.
@@ -42,7 +45,10 @@ class SwitchbackBuckets:
     def __post_init__(self) -> None:
         regions, buckets = self.value.shape
         if regions < 2 or buckets < 2:
-            raise DataError(f"a switchback of {regions} regions and {buckets} buckets cannot be analysed; at least 2 of each are needed")
+            raise DataError(
+                f"a switchback of {regions} regions and {buckets} buckets cannot be analysed; at "
+                "least 2 of each are needed"
+            )
         seen = self.treated if self.kept is None else self.treated[self.kept]
         if not seen.any() or seen.all():
             raise DataError("a switchback needs buckets of both arms")
@@ -56,28 +62,38 @@ class SwitchbackBuckets:
         control = ~self.treated if self.kept is None else ~self.treated & self.kept
         rate = float(self.value[control].sum() / max(self.base[control].sum(), 1e-300))
         if not rate > 0:
-            raise DataError(f"the control buckets' rate is {rate:g}; a relative lift needs a positive one")
+            raise DataError(
+                f"the control buckets' rate is {rate:g}; a relative lift needs a positive one"
+            )
         return rate
 
     def outcome(self) -> F64:
-        """Each bucket's deviation from the control rate, linearised, without region and bucket means."""
+        """Each bucket's deviation from the control rate, linearised, without region and bucket
+        means.
+        """
         kept = self.base if self.kept is None else self.base[self.kept]
         return self.within((self.value - self.control_rate() * self.base) / kept.mean())
 
     def within(self, table: F64) -> F64:
-        """The table without region and bucket means; 0 in the washout. With a washout, by alternating projections."""
+        """The table without region and bucket means; 0 in the washout. With a washout, by
+        alternating projections.
+        """
         if self.kept is None:
             centred: F64 = table - table.mean(axis=1, keepdims=True)
             without: F64 = centred - centred.mean(axis=0, keepdims=True)
             return without
         left = np.where(self.kept, table, 0.0)
-        by_region, by_bucket = (np.maximum(self.kept.sum(axis=axis, keepdims=True), 1) for axis in (1, 0))
+        by_region, by_bucket = (
+            np.maximum(self.kept.sum(axis=axis, keepdims=True), 1) for axis in (1, 0)
+        )
         for _ in range(_PROJECTIONS):
             region_means = np.where(self.kept, left.sum(axis=1, keepdims=True) / by_region, 0.0)
             left = left - region_means
             bucket_means = np.where(self.kept, left.sum(axis=0, keepdims=True) / by_bucket, 0.0)
             left = left - bucket_means
-            if max(np.abs(region_means).max(), np.abs(bucket_means).max()) < _CLOSE * max(float(np.abs(table).max()), 1e-300):
+            if max(np.abs(region_means).max(), np.abs(bucket_means).max()) < _CLOSE * max(
+                float(np.abs(table).max()), 1e-300
+            ):
                 break
         return left
 
@@ -93,7 +109,10 @@ class SwitchbackBuckets:
         rows, regions = int(kept.sum()), len(arms)
         left = rows - int(kept.any(axis=1).sum()) - int(kept.any(axis=0).sum()) + 1 - coefficients
         if left < 1:
-            raise DataError(f"{rows} buckets are too few for {regions} regions and the effects of time; run the switchback longer")
+            raise DataError(
+                f"{rows} buckets are too few for {regions} regions and the effects of time; run "
+                "the switchback longer"
+            )
         factor = regions / (regions - 1) * (rows - 1) / left
         by_region = (arms * residuals).sum(axis=1)
         return math.sqrt(factor * float((by_region**2).sum())) / float((arms**2).sum())
@@ -103,12 +122,17 @@ def switchback_lift(rows: SwitchbackBuckets) -> RelativeLift:
     """The relative lift by two-way effects.
 
     Raises:
-        DataError: the control buckets' rate is not positive, or every region has one arm throughout.
+        DataError: the control buckets' rate is not positive, or every region has one arm
+            throughout.
 
     >>> draws = np.random.default_rng(3)
     >>> treated = draws.random((20, 48)) < 0.5
     >>> bases = draws.poisson(1000, (20, 48)).astype(float)
-    >>> found = switchback_lift(SwitchbackBuckets(bases * draws.normal(0.1, 0.01, (20, 48)) * (1 + 0.1 * treated), bases, treated))
+    >>> found = switchback_lift(
+    ...     SwitchbackBuckets(
+    ...         bases * draws.normal(0.1, 0.01, (20, 48)) * (1 + 0.1 * treated), bases, treated
+    ...     )
+    ... )
     >>> round(found.lift, 1)
     0.1
     """
@@ -116,14 +140,22 @@ def switchback_lift(rows: SwitchbackBuckets) -> RelativeLift:
     arms = rows.within(rows.treated.astype(float))
     spread = float((arms**2).sum())
     if spread < 1e-9:
-        raise DataError("every region has one arm throughout, or all regions change together; the arms cannot be told from time")
+        raise DataError(
+            "every region has one arm throughout, or all regions change together; the arms cannot "
+            "be told from time"
+        )
     effect = float((arms * outcome).sum()) / spread
     residuals = outcome - effect * arms
     se = rows.clustered_se(arms, residuals)
     lift = effect / control
     if lift <= -1:
-        raise DataError(f"the treated buckets' rate is estimated as {control + effect:g}, which is not positive; compare by difference")
-    return RelativeLift(control, control + effect, math.log1p(lift), se / control / (1 + lift), len(outcome) - 1)
+        raise DataError(
+            f"the treated buckets' rate is estimated as {control + effect:g}, which is not "
+            "positive; compare by difference"
+        )
+    return RelativeLift(
+        control, control + effect, math.log1p(lift), se / control / (1 + lift), len(outcome) - 1
+    )
 
 
 def switchback_randomisation_p(rows: SwitchbackBuckets, schedules: list[Bool]) -> float:
@@ -140,11 +172,14 @@ def switchback_randomisation_p(rows: SwitchbackBuckets, schedules: list[Bool]) -
         spread = float((arms**2).sum())
         return float((arms * outcome).sum()) / spread if spread > 1e-9 else 0.0
 
-    return randomisation_p(effect(rows.treated), np.array([effect(schedule) for schedule in schedules]))
+    return randomisation_p(
+        effect(rows.treated), np.array([effect(schedule) for schedule in schedules])
+    )
 
 
 def carry_over(rows: SwitchbackBuckets, before: Bool) -> RelativeLift:
-    """What the arm of the bucket before still does: the same estimate with that arm in place of the bucket's own, among equal arms.
+    """What the arm of the bucket before still does: the same estimate with that arm in place of the
+    bucket's own, among equal arms.
 
     An interval that excludes 0 says that the washout is too short.
 
@@ -158,9 +193,18 @@ def carry_over(rows: SwitchbackBuckets, before: Bool) -> RelativeLift:
     lagged = lagged - own * float((own * lagged).sum() / max((own**2).sum(), 1e-9))
     spread = float((lagged**2).sum())
     if spread < 1e-9:
-        raise DataError("the arm of the bucket before cannot be told from the bucket's own; carry-over cannot be tested")
+        raise DataError(
+            "the arm of the bucket before cannot be told from the bucket's own; carry-over cannot "
+            "be tested"
+        )
     outcome = outcome - own * float((own * outcome).sum() / max((own**2).sum(), 1e-9))
     effect = float((lagged * outcome).sum()) / spread
     se = rows.clustered_se(lagged, outcome - effect * lagged, 2)
     ratio = max(effect / control, -0.999)
-    return RelativeLift(control, control * (1 + ratio), math.log1p(ratio), se / control / (1 + ratio), len(outcome) - 1)
+    return RelativeLift(
+        control,
+        control * (1 + ratio),
+        math.log1p(ratio),
+        se / control / (1 + ratio),
+        len(outcome) - 1,
+    )

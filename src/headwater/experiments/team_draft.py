@@ -1,7 +1,7 @@
 """Interleaving: one list of two rankings, and which of them its clicks prefer.
 
-A comparison inside each list needs far fewer requests than one between users. It says which ranking is preferred, never by how much.
-Source: Radlinski, Kurup, Joachims (2008), team draft.
+A comparison inside each list needs far fewer requests than one between users. It says which ranking
+is preferred, never by how much. Source: Radlinski, Kurup, Joachims (2008), team draft.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ class DraftedItem:
     team: int
 
 
-def interleaved(first: Sequence[Hashable], second: Sequence[Hashable], length: int, salt: str) -> list[DraftedItem]:
-    """A list in which the two rankings take turns as two captains do; who picks first in a round is a coin of the salt.
+def interleaved(
+    first: Sequence[Hashable], second: Sequence[Hashable], length: int, salt: str
+) -> list[DraftedItem]:
+    """A list in which the two rankings take turns as two captains do; who picks first in a round is
+    a coin of the salt.
 
     Args:
         first: items of team 0, best first.
@@ -35,7 +38,10 @@ def interleaved(first: Sequence[Hashable], second: Sequence[Hashable], length: i
         length: of the list; shorter where both rankings end.
         salt: of the request, so that a repeated request shows the same list.
 
-    >>> [(drafted.item, drafted.team) for drafted in interleaved(["a", "b", "c"], ["a", "d", "e"], 4, "request-1")]
+    >>> [
+    ...     (drafted.item, drafted.team)
+    ...     for drafted in interleaved(["a", "b", "c"], ["a", "d", "e"], 4, "request-1")
+    ... ]
     [('a', 1), ('b', 0), ('d', 1), ('c', 0)]
     """
     teams: tuple[Sequence[Hashable], Sequence[Hashable]] = (first, second)
@@ -45,7 +51,9 @@ def interleaved(first: Sequence[Hashable], second: Sequence[Hashable], length: i
             leads = bucket(f"{salt}/draft", str(turn // 2)) % 2
         team = leads if turn % 2 == 0 else 1 - leads
         for captain in (team, 1 - team):
-            while places[captain] < len(teams[captain]) and teams[captain][places[captain]] in shown:
+            while (
+                places[captain] < len(teams[captain]) and teams[captain][places[captain]] in shown
+            ):
                 places[captain] += 1
             if places[captain] < len(teams[captain]):
                 item = teams[captain][places[captain]]
@@ -88,7 +96,8 @@ def preference(first_wins: F64, second_wins: F64) -> Preference:
     """The preference over units; a unit's lists count together, so that an active unit counts once.
 
     Args:
-        first_wins: float64, for each unit the lists in which team 0 has more clicks, ties counted half.
+        first_wins: float64, for each unit the lists in which team 0 has more clicks, ties counted
+            half.
         second_wins: the same of team 1.
 
     Raises:
@@ -103,4 +112,6 @@ def preference(first_wins: F64, second_wins: F64) -> Preference:
     if units < 2:
         raise DataError(f"{units} units have a click on an interleaved list; at least 2 are needed")
     shares = second_wins[clicked] / lists[clicked]
-    return Preference(float(np.mean(shares)), float(np.std(shares, ddof=1) / math.sqrt(units)), units)
+    return Preference(
+        float(np.mean(shares)), float(np.std(shares, ddof=1) / math.sqrt(units)), units
+    )

@@ -21,7 +21,9 @@ def typed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
     [True]
     """
     if dtype == pl.Boolean:
-        return texts.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+        return texts.replace_strict(
+            {"true": True, "false": False}, default=None, return_dtype=pl.Boolean
+        )
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return texts
     if dtype == pl.Date:
@@ -31,10 +33,16 @@ def typed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def text_of(column: str, dtype: pl.DataType) -> pl.Expr:
     """A column as `assignment.unit_text` writes its values."""
-    return pl.col(column).cast(pl.String).str.to_lowercase() if dtype == pl.Boolean else pl.col(column).cast(pl.String)
+    return (
+        pl.col(column).cast(pl.String).str.to_lowercase()
+        if dtype == pl.Boolean
+        else pl.col(column).cast(pl.String)
+    )
 
 
-def outcome_keys(outcome: Outcome, columns: dict[str, pl.Series], context: str, resources: Resources) -> pl.DataFrame:
+def outcome_keys(
+    outcome: Outcome, columns: dict[str, pl.Series], context: str, resources: Resources
+) -> pl.DataFrame:
     """The keys of an outcome for units, in the dtypes of its source.
 
     Args:
@@ -49,8 +57,9 @@ def outcome_keys(outcome: Outcome, columns: dict[str, pl.Series], context: str, 
     unknown = [key for key in outcome.keys if key not in columns]
     if unknown:
         raise DataError(
-            f"{context}: the outcome is of {unknown[0]!r}, which an exposure does not carry; it carries {', '.join(map(repr, columns))}. Give "
-            "the source a column with the experiment's unit"
+            f"{context}: the outcome is of {unknown[0]!r}, which an exposure does not carry; it "
+            f"carries {', '.join(map(repr, columns))}. Give the source a column with the "
+            "experiment's unit"
         )
     query = EventQuery(outcome.source, outcome.keys, [], Reach(0, 0, 0))
     dtypes = open_engine(resources.engine).events(query, EngineRun()).schema

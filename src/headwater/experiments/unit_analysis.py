@@ -29,9 +29,16 @@ def lift(rows: LookRows, control: str, treated: str, _plan: FrozenPlan) -> Relat
         DataError: fewer than two units in an arm, or means that are not positive.
     """
     if rows.quantile is not None:
-        control_values, treated_values = (rows.of(arm)[VALUE].to_numpy() for arm in (control, treated))
+        control_values, treated_values = (
+            rows.of(arm)[VALUE].to_numpy() for arm in (control, treated)
+        )
         return quantile_lift(control_values, treated_values, rows.quantile)
-    return post_stratified([(_moments(part, control), _moments(part, treated)) for part in _strata(rows, control, treated)])
+    return post_stratified(
+        [
+            (_moments(part, control), _moments(part, treated))
+            for part in _strata(rows, control, treated)
+        ]
+    )
 
 
 def naive(rows: LookRows, control: str, treated: str) -> RelativeLift:
@@ -55,7 +62,9 @@ def assigned(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _strata(rows: LookRows, control: str, treated: str) -> list[LookRows]:
-    """Cold starts and others, where both are enough; a ratio is never stratified, since strata would weigh units and not denominators."""
+    """Cold starts and others, where both are enough; a ratio is never stratified, since strata
+    would weigh units and not denominators.
+    """
     if rows.ratio:
         return [rows]
     sizes = rows.of(control, treated).group_by(ARM, COLD).len()

@@ -1,7 +1,9 @@
-"""What an experiment's units did before it: requests of the labels' table or the serving log, and each metric's value of each unit.
+"""What an experiment's units did before it: requests of the labels' table or the serving log, and
+each metric's value of each unit.
 
-A period as long as the experiment is read as the experiment will be: each unit from its first request on. The period before it gives the
-covariates. Nothing was treated in either, so the metric's variation and an A/A test follow from them.
+A period as long as the experiment is read as the experiment will be: each unit from its first
+request on. The period before it gives the covariates. Nothing was treated in either, so the
+metric's variation and an A/A test follow from them.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ _AT, _LABEL, _UNIT = "__at", "__label", "__unit"
 
 @dataclass(frozen=True)
 class MetricHistory:
-    """A metric of each unit, float64: value, denominator (ones of a mean), and the covariate of before; None without a history.
+    """A metric of each unit, float64: value, denominator (ones of a mean), and the covariate of
+    before; None without a history.
 
-    The covariate is the same metric before the period, less what the mean unit has by as large a denominator: 0 of a unit without a past.
+    The covariate is the same metric before the period, less what the mean unit has by as large a
+    denominator: 0 of a unit without a past.
     kept: the rows of the units that have a value, where a unit without an outcome is unknown.
     """
 
@@ -50,7 +54,8 @@ class UnitHistory:
     Args:
         experiment: whose units.
         source: what was read, in words.
-        requests: by time: the request's columns, with its unit as text, time (microseconds) and label.
+        requests: by time: the request's columns, with its unit as text, time (microseconds) and
+            label.
         start, end: the period, microseconds; as much history stands before it where there is any.
         resources: for outcomes that are made of events.
     """
@@ -74,7 +79,9 @@ class UnitHistory:
 
     @property
     def first_requests(self) -> pl.DataFrame:
-        """Each unit's first request of the period, by time and unit; `__unit` is the unit as text, `__at` its time in microseconds."""
+        """Each unit's first request of the period, by time and unit; `__unit` is the unit as text,
+        `__at` its time in microseconds.
+        """
         return self.period.sort(_AT, _UNIT).unique(_UNIT, keep="first", maintain_order=True)
 
     def units(self) -> list[str]:
@@ -89,17 +96,29 @@ class UnitHistory:
         """
         first = self.first_requests
         value, before = self._sums(metric.value, first)
-        kept = np.arange(first.height) if metric.never == "zero" else np.flatnonzero(~np.isnan(value))
-        base, before_base = (np.ones(first.height), np.ones(first.height)) if metric.base is None else self._sums(metric.base, first)
-        value, base, before, before_base = (np.nan_to_num(column)[kept] for column in (value, base, before, before_base))
+        kept = (
+            np.arange(first.height) if metric.never == "zero" else np.flatnonzero(~np.isnan(value))
+        )
+        base, before_base = (
+            (np.ones(first.height), np.ones(first.height))
+            if metric.base is None
+            else self._sums(metric.base, first)
+        )
+        value, base, before, before_base = (
+            np.nan_to_num(column)[kept] for column in (value, base, before, before_base)
+        )
         if not before.any() or not before_base.any():
             return MetricHistory(value, base, None, kept)
-        return MetricHistory(value, base, before - before.sum() / before_base.sum() * before_base, kept)
+        return MetricHistory(
+            value, base, before - before.sum() / before_base.sum() * before_base, kept
+        )
 
     def enrolled_by_day(self, stage: int, enrolled: Sequence[float]) -> list[float]:
-        """How many units have been exposed by the end of each day of the period, where the enrolment rises stage by stage.
+        """How many units have been exposed by the end of each day of the period, where the
+        enrolment rises stage by stage.
 
-        A unit that was not enrolled at first takes part from its first request after the stage that enrols it.
+        A unit that was not enrolled at first takes part from its first request after the stage that
+        enrols it.
         """
         period = self.period
         names, unit_of = np.unique(period[_UNIT].to_numpy(), return_inverse=True)
@@ -113,17 +132,28 @@ class UnitHistory:
         return totals
 
     def _sums(self, of: Outcome | str, first: pl.DataFrame) -> tuple[F64, F64]:
-        """Of each unit: the sum from its first request on, and of the period before the first one's; NaN where a unit has no outcome."""
+        """Of each unit: the sum from its first request on, and of the period before the first
+        one's; NaN where a unit has no outcome.
+        """
         if isinstance(of, Outcome):
             label = Labels("metric", table=first.head(0), timestamp_field=_AT, label=of)
             times = first[_AT].to_numpy()
-            return self._observed(label, first, times), self._observed(label, first, times - of.horizon)
+            return self._observed(label, first, times), self._observed(
+                label, first, times - of.horizon
+            )
         each = pl.col(_LABEL).sum() if of == LABEL else pl.len().cast(pl.Float64)
-        before = self.requests.filter(pl.col(_AT).is_between(2 * self.start - self.end, self.start, closed="left"))
+        before = self.requests.filter(
+            pl.col(_AT).is_between(2 * self.start - self.end, self.start, closed="left")
+        )
         sums = []
         for requests in (self.period, before):
             by_unit = requests.group_by(_UNIT).agg(each.alias("sum"))
-            sums.append(first.select(_UNIT).join(by_unit, on=_UNIT, how="left", maintain_order="left")["sum"].to_numpy().astype(np.float64))
+            sums.append(
+                first.select(_UNIT)
+                .join(by_unit, on=_UNIT, how="left", maintain_order="left")["sum"]
+                .to_numpy()
+                .astype(np.float64)
+            )
         return sums[0], sums[1]
 
     def _observed(self, label: Labels, first: pl.DataFrame, times: I64) -> F64:
@@ -139,12 +169,14 @@ def unit_history(
     until: int | None = None,
     resources: Resources = DEFAULT_RESOURCES,
 ) -> UnitHistory:
-    """The units of the latest period as long as the experiment, or of the later half of a shorter history.
+    """The units of the latest period as long as the experiment, or of the later half of a shorter
+    history.
 
     Args:
         experiment: whose units; the requests are those of its control's model.
         from_log: the folder of the serving log, where `log`.
-        log: whether the requests are those of the serving log, with their outcomes; else those of the labels' table.
+        log: whether the requests are those of the serving log, with their outcomes; else those of
+            the labels' table.
         until: requests before this time, microseconds; None takes all.
         resources: for reading.
 
@@ -153,7 +185,11 @@ def unit_history(
     """
     model = experiment.control.model
     if log:
-        served = delivered_rows(ServedAs(model, AS_DEFINED, None, clock.now_micros() if until is None else until), from_log, resources)
+        served = delivered_rows(
+            ServedAs(model, AS_DEFINED, None, clock.now_micros() if until is None else until),
+            from_log,
+            resources,
+        )
         frame, t, label, source = served.frame, served.t, pl.Series(served.y), "the serving log"
     else:
         rows = read_labels(model.labels, resources, strings=model.task_type.classes)
@@ -161,22 +197,38 @@ def unit_history(
         frame, t, label, source = rows.frame, rows.t, rows.label, f"labels {model.labels.name!r}"
     for column, role in experiment.columns:
         if column not in frame.columns:
-            raise DataError(f"{source} has no column {column!r}, the experiment's {role}; {nearest(column, frame.columns)}")
+            raise DataError(
+                f"{source} has no column {column!r}, the experiment's {role}; "
+                f"{nearest(column, frame.columns)}"
+            )
     own = dict.fromkeys([*(column for column, _ in experiment.columns), *_keys(experiment)])
     numbers = label if label.dtype.is_numeric() or label.dtype == pl.Boolean else None
     chosen = frame.select(name for name in own if name in frame.columns).with_columns(
         pl.Series(_AT, t, pl.Int64),
-        pl.Series(_LABEL, [None] * len(t), pl.Float64) if numbers is None else numbers.cast(pl.Float64).alias(_LABEL),
+        pl.Series(_LABEL, [None] * len(t), pl.Float64)
+        if numbers is None
+        else numbers.cast(pl.Float64).alias(_LABEL),
     )
-    chosen = chosen.filter(pl.all_horizontal(pl.col(column).is_not_null() for column, _ in experiment.columns))
+    chosen = chosen.filter(
+        pl.all_horizontal(pl.col(column).is_not_null() for column, _ in experiment.columns)
+    )
     if until is not None:
         chosen = chosen.filter(pl.col(_AT) < until)
     if chosen.height < 2:
-        raise DataError(f"{source} has {chosen.height} requests with a {experiment.unit!r}; a history needs more")
+        raise DataError(
+            f"{source} has {chosen.height} requests with a {experiment.unit!r}; a history needs "
+            "more"
+        )
     chosen = chosen.with_columns(_texts(chosen[experiment.unit])).sort(_AT, _UNIT)
     first, last = int(chosen[_AT][0]), int(chosen[_AT][-1]) + 1
     horizon = max(
-        (of.horizon for metric in _metrics(experiment) for of in (metric.value, metric.base) if isinstance(of, Outcome)), default=0
+        (
+            of.horizon
+            for metric in _metrics(experiment)
+            for of in (metric.value, metric.base)
+            if isinstance(of, Outcome)
+        ),
+        default=0,
     )
     end = last - horizon if last - horizon > first + DAY else last
     length = min(micros(experiment.plan.duration, "ExperimentPlan: duration"), (end - first) // 2)
@@ -189,7 +241,13 @@ def _metrics(experiment: Experiment) -> list[ExperimentMetric]:
 
 def _keys(experiment: Experiment) -> list[str]:
     """The columns that find the outcomes of metrics."""
-    return [key for metric in _metrics(experiment) for of in (metric.value, metric.base) if isinstance(of, Outcome) for key in of.keys]
+    return [
+        key
+        for metric in _metrics(experiment)
+        for of in (metric.value, metric.base)
+        if isinstance(of, Outcome)
+        for key in of.keys
+    ]
 
 
 def _texts(units: pl.Series) -> pl.Series:

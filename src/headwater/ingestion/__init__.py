@@ -1,1 +1,3 @@
-"""An event, top to bottom: source, deserialize, validate, deduplicate, partition writer, archive; and how a view begins with the past."""
+"""An event, top to bottom: source, deserialize, validate, deduplicate, partition writer, archive;
+and how a view begins with the past.
+"""

@@ -1,6 +1,8 @@
-"""Which pushed events senders were told are committed, in a file apart from the online store: they are not sent again.
+"""Which pushed events senders were told are committed, in a file apart from the online store: they
+are not sent again.
 
-A store that has made fewer commits has lost some: a standby without them took over, or an older copy was restored.
+A store that has made fewer commits has lost some: a standby without them took over, or an older
+copy was restored.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ _NAME = "acknowledged"
 
 
 class AcknowledgedCommits:
-    """The last commit of a pushed source that senders were told of, and the offset after its events; 0 and 0 where there is none.
+    """The last commit of a pushed source that senders were told of, and the offset after its
+    events; 0 and 0 where there is none.
 
-    folder: of the source's archive; None keeps them in memory. The file outlives a killed process; it is not synced to the disk.
+    folder: of the source's archive; None keeps them in memory. The file outlives a killed process;
+    it is not synced to the disk.
 
     >>> told = AcknowledgedCommits(None)
     >>> told.note(7, 120)
@@ -34,15 +38,22 @@ class AcknowledgedCommits:
 
     @classmethod
     def of(cls, source: Source, archive: Path | None) -> AcknowledgedCommits | None:
-        """That of a source as the store names it; None where its stream can be read again. archive: with a folder for each source."""
-        return cls(None if archive is None else archive / source.name) if isinstance(source.stream, Pushed) else None
+        """That of a source as the store names it; None where its stream can be read again. archive:
+        with a folder for each source.
+        """
+        return (
+            cls(None if archive is None else archive / source.name)
+            if isinstance(source.stream, Pushed)
+            else None
+        )
 
     def note(self, commit: int, offset: int) -> None:
         """Keep that these were told, before they are."""
         self.commit, self.offset = commit, offset
         if self._path is None:
             return
-        line = b"%020d %020d\n" % (commit, offset)  # one write of one length: a killed process leaves it whole
+        # one write of one length: a killed process leaves it whole
+        line = b"%020d %020d\n" % (commit, offset)
         permissions.make_folder(self._path.parent)
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         try:

@@ -1,4 +1,5 @@
-"""An archive: rows of a source by the commits that made them readable, appended to and read; here as parquet files in a folder.
+"""An archive: rows of a source by the commits that made them readable, appended to and read; here
+as parquet files in a folder.
 
     FOLDER/SOURCE/headwater_date=2024-05-01/PARTITION-FIRST-LAST.parquet
 
@@ -27,7 +28,9 @@ SEQUENCE = "headwater_sequence"
 """The column with the commit that made a row readable."""
 
 _LEVEL = 1  # of zstd: a third less processor time than polars' default for files 3 % larger
-_GROUP = 1 << 16  # rows: commits share polars' threads with a file that is written, and wait for one column of one group at most
+# rows: commits share polars' threads with a file that is written, and wait for one column of one
+# group at most
+_GROUP = 1 << 16
 _LONGEST = 221  # letters: the name of a file takes 255, 34 of them for its commits
 _NAME = re.compile(r"(.+)-(\d+)-(\d+)\.parquet")
 
@@ -51,10 +54,14 @@ class ArchivePart(Protocol):
 
 
 class Archive(Protocol):
-    """Rows of one writer of a source, by commit; each part has the columns that the stream had then."""
+    """Rows of one writer of a source, by commit; each part has the columns that the stream had
+    then.
+    """
 
     def append(self, rows: pl.DataFrame, day: date, first: int, last: int) -> Path | str:
-        """Add the rows of the commits from `first` to `last`, the latest known on `day`; whole and durable, or not there. Where."""
+        """Add the rows of the commits from `first` to `last`, the latest known on `day`; whole and
+        durable, or not there. Where.
+        """
         ...
 
     def alone(self) -> AbstractContextManager[None]:
@@ -62,7 +69,9 @@ class Archive(Protocol):
         ...
 
     def parts(self) -> Sequence[ArchivePart]:
-        """All parts in the order of their commits; the last one is the newest, also after `expire`."""
+        """All parts in the order of their commits; the last one is the newest, also after
+        `expire`.
+        """
         ...
 
     def rewrite(self, part: ArchivePart, rows: pl.DataFrame) -> None:
@@ -70,11 +79,15 @@ class Archive(Protocol):
         ...
 
     def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        """Remove the rows of commits after `last`; `kept` returns those of a part that stay. A call that was stopped is made again."""
+        """Remove the rows of commits after `last`; `kept` returns those of a part that stay. A call
+        that was stopped is made again.
+        """
         ...
 
     def expire(self, before: date) -> int:
-        """Remove the rows of days before this one; how many parts had some. The last part stays, empty: its commits are known."""
+        """Remove the rows of days before this one; how many parts had some. The last part stays,
+        empty: its commits are known.
+        """
         ...
 
 
@@ -105,14 +118,18 @@ class ParquetFile:
 
 @dataclass(frozen=True)
 class ParquetArchive:
-    """An `Archive` in a folder. place: of the source. partition: whose rows these are; None for the whole stream."""
+    """An `Archive` in a folder. place: of the source. partition: whose rows these are; None for the
+    whole stream.
+    """
 
     place: Path
     partition: str | None = None
 
     def append(self, rows: pl.DataFrame, day: date, first: int, last: int) -> Path:
         """See `Archive`; the file."""
-        path = self.place / f"headwater_date={day:%Y-%m-%d}" / file_name(self.partition, first, last)
+        path = (
+            self.place / f"headwater_date={day:%Y-%m-%d}" / file_name(self.partition, first, last)
+        )
         permissions.make_folder(path.parent)
         durable(rows, path)
         return path
@@ -141,16 +158,25 @@ class ParquetArchive:
             if part.last <= last:
                 continue
             if part.first <= last:
-                durable(kept(part.read()), part.path.with_name(file_name(self.partition, part.first, last)))
+                durable(
+                    kept(part.read()),
+                    part.path.with_name(file_name(self.partition, part.first, last)),
+                )
             part.path.unlink()
 
     def expire(self, before: date) -> int:
-        """See `Archive`; the file with the last commit is emptied, since its name says which it is."""
+        """See `Archive`; the file with the last commit is emptied, since its name says which it
+        is.
+        """
         return expire_files(self.files(), before)
 
     def files(self) -> list[Path]:
         """The files, in no order."""
-        return [path for path in self.place.glob("headwater_date=*/*.parquet") if is_of(path, self.partition)]
+        return [
+            path
+            for path in self.place.glob("headwater_date=*/*.parquet")
+            if is_of(path, self.partition)
+        ]
 
 
 def file_name(partition: str | None, first: int, last: int) -> str:
@@ -174,7 +200,9 @@ def span(path: PurePath) -> tuple[int, int]:
 
 
 def expire_files(files: Sequence[Path], before: date) -> int:
-    """Remove the files of days before this one; how many. The file with the last commit is emptied instead: its name is needed."""
+    """Remove the files of days before this one; how many. The file with the last commit is emptied
+    instead: its name is needed.
+    """
     newest = max(files, key=lambda path: span(path)[1], default=None)
     gone = 0
     for path in files:
@@ -193,7 +221,8 @@ def expire_files(files: Sequence[Path], before: date) -> int:
 
 
 def drop_drafts(place: Path) -> None:
-    """Remove what processes that were killed left of files which were never whole; the caller holds the lock of those that add files.
+    """Remove what processes that were killed left of files which were never whole; the caller holds
+    the lock of those that add files.
 
     A draft next to its file is of a process that replaces it, which may run.
     """
@@ -208,11 +237,21 @@ def _parts(path: PurePath) -> tuple[str, int, int]:
 
 
 def _quoted(partition: str | None) -> str:
-    """A partition as a part of a file's name; "all" is that of the whole stream. The end of a long one is replaced by a hash."""
+    """A partition as a part of a file's name; "all" is that of the whole stream. The end of a long
+    one is replaced by a hash.
+    """
     if partition is None:
         return "all"
-    quoted = re.sub(r"^all$|[^A-Za-z0-9_.]", lambda match: "".join(f"%{ord(letter):02X}" for letter in match[0]), partition)
-    return quoted if len(quoted) <= _LONGEST else f"{quoted[:100]}%{hashlib.sha256(partition.encode()).hexdigest()}"
+    quoted = re.sub(
+        r"^all$|[^A-Za-z0-9_.]",
+        lambda match: "".join(f"%{ord(letter):02X}" for letter in match[0]),
+        partition,
+    )
+    return (
+        quoted
+        if len(quoted) <= _LONGEST
+        else f"{quoted[:100]}%{hashlib.sha256(partition.encode()).hexdigest()}"
+    )
 
 
 def write_rows(frame: pl.DataFrame, file: IO[bytes]) -> None:
@@ -221,7 +260,9 @@ def write_rows(frame: pl.DataFrame, file: IO[bytes]) -> None:
 
 
 def durable(frame: pl.DataFrame, path: Path) -> None:
-    """Write a file that is whole and on disk, or not there; its folder and the one above are synced too."""
+    """Write a file that is whole and on disk, or not there; its folder and the one above are synced
+    too.
+    """
     draft = path.with_suffix(".draft")
     try:
         with permissions.open_private(draft, "wb") as file:

@@ -2,8 +2,9 @@
 
     URL/SOURCE/headwater_date=2024-05-01/PARTITION-FIRST-LAST.parquet
 
-An object is written whole or not at all, so nothing is renamed. Nothing is locked either: where two processes moved the same blocks, each
-wrote what the commits hold, and a reader takes every commit from one object.
+An object is written whole or not at all, so nothing is renamed. Nothing is locked either: where two
+processes moved the same blocks, each wrote what the commits hold, and a reader takes every commit
+from one object.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ import polars as pl
 
 from headwater.connectors import remote
 from headwater.errors import ConnectError, MissingExtraError
-from headwater.ingestion.archive_files import SEQUENCE, ArchivePart, file_name, is_of, partition_of, span, write_rows
+from headwater.ingestion.archive_files import (
+    SEQUENCE,
+    ArchivePart,
+    file_name,
+    is_of,
+    partition_of,
+    span,
+    write_rows,
+)
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -55,11 +64,14 @@ class ArchiveObject:
 
     def scan(self) -> pl.LazyFrame:
         """See `ArchivePart`."""
-        rows = pl.scan_parquet(self.address, hive_partitioning=False, glob=False, storage_options=dict(remote.DATA))
+        rows = pl.scan_parquet(
+            self.address, hive_partitioning=False, glob=False, storage_options=dict(remote.DATA)
+        )
         if self.after < span(PurePosixPath(self.path))[0]:
             return rows
         with _reachable(self.url):
-            has_commits = SEQUENCE in rows.collect_schema()  # not so the dead letters of older versions
+            # not so the dead letters of older versions
+            has_commits = SEQUENCE in rows.collect_schema()
         return rows.filter(pl.col(SEQUENCE) > self.after) if has_commits else rows
 
     @property
@@ -70,7 +82,9 @@ class ArchiveObject:
 
 @dataclass(frozen=True)
 class ObjectArchive:
-    """An `Archive` on an object store. url: the place of the source. partition: whose rows these are; None for the whole stream."""
+    """An `Archive` on an object store. url: the place of the source. partition: whose rows these
+    are; None for the whole stream.
+    """
 
     url: str
     partition: str | None = None
@@ -95,18 +109,25 @@ class ObjectArchive:
         self._put(part.path, rows)
 
     def cut(self, last: int, kept: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        """See `Archive`; also objects whose commits are all in another one, which would show again without that one."""
+        """See `Archive`; also objects whose commits are all in another one, which would show again
+        without that one.
+        """
         for path in sorted(self._paths(), key=_widest_first):
             begin, end = span(path)
             if end <= last:
                 continue
             if begin <= last:
-                self._put(f"{path.parent}/{file_name(self.partition, begin, last)}", kept(ArchiveObject(self.url, str(path)).read()))
+                self._put(
+                    f"{path.parent}/{file_name(self.partition, begin, last)}",
+                    kept(ArchiveObject(self.url, str(path)).read()),
+                )
             with _reachable(self.url):
                 _store(self.url).delete([str(path)])
 
     def expire(self, before: date) -> int:
-        """See `Archive`; the object with the last commit is emptied, since its name says which it is."""
+        """See `Archive`; the object with the last commit is emptied, since its name says which it
+        is.
+        """
         paths = self._paths()
         newest = max(paths, key=lambda path: span(path)[1], default=None)
         old = [path for path in paths if path.parent.name < f"headwater_date={before:%Y-%m-%d}"]
@@ -114,7 +135,10 @@ class ObjectArchive:
         with _reachable(self.url):
             if gone:
                 _store(self.url).delete(gone)
-            if newest not in old or not (rows := ArchiveObject(self.url, str(newest)).read()).height:
+            if (
+                newest not in old
+                or not (rows := ArchiveObject(self.url, str(newest)).read()).height
+            ):
                 return len(gone)
         self._put(str(newest), rows.clear())
         return len(gone) + 1
@@ -133,11 +157,15 @@ def readable_objects(url: str) -> list[ArchiveObject]:
     by_partition: dict[str, list[PurePosixPath]] = {}
     for path in _paths(url):
         by_partition.setdefault(partition_of(path), []).append(path)
-    return [part for _, paths in sorted(by_partition.items()) for part in _each_commit_once(url, paths)]
+    return [
+        part for _, paths in sorted(by_partition.items()) for part in _each_commit_once(url, paths)
+    ]
 
 
 def every_object(url: str) -> list[ArchiveObject]:
-    """The objects of a source, of every partition, also those whose commits are all in another one; by name."""
+    """The objects of a source, of every partition, also those whose commits are all in another one;
+    by name.
+    """
     return [ArchiveObject(url, str(path)) for path in sorted(_paths(url))]
 
 
@@ -159,11 +187,14 @@ def put(address: str, body: bytes) -> None:
     """Write an object, whole or not at all. Raises as `content`."""
     url, path = _split(address)
     with _reachable(url):
-        _store(url).put(path, body, use_multipart=False)  # the parts of a killed upload would stay, unseen
+        # the parts of a killed upload would stay, unseen
+        _store(url).put(path, body, use_multipart=False)
 
 
 def _each_commit_once(url: str, paths: Sequence[PurePosixPath]) -> list[ArchiveObject]:
-    """The objects of one partition in the order of their commits, without those whose commits are all in another one."""
+    """The objects of one partition in the order of their commits, without those whose commits are
+    all in another one.
+    """
     parts: list[ArchiveObject] = []
     done = -1
     for path in sorted(paths, key=_widest_first):
@@ -181,7 +212,11 @@ def _split(address: str) -> tuple[str, str]:
 
 def _paths(url: str) -> list[PurePosixPath]:
     with _reachable(url):
-        return [PurePosixPath(item["path"]) for batch in _store(url).list(chunk_size=1000) for item in batch]
+        return [
+            PurePosixPath(item["path"])
+            for batch in _store(url).list(chunk_size=1000)
+            for item in batch
+        ]
 
 
 @cache

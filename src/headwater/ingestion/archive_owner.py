@@ -1,4 +1,6 @@
-"""Whose a folder of the archive is: a file in it names the project, and the development environment, that writes to it."""
+"""Whose a folder of the archive is: a file in it names the project, and the development
+environment, that writes to it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def claim_folder(folder: Path, store: OnlineStore) -> None:
     if not isinstance(store, ScopedStore) or not store.project:
         return
     own, file = environment(store), folder / _NAME
-    mine = f"project {store.project!r}" + ("" if own is None else f", development environment {own}")
+    mine = f"project {store.project!r}" + (
+        "" if own is None else f", development environment {own}"
+    )
     try:
         if not file.exists():
             permissions.replace_file(permissions.make_folder(folder) / _NAME, f"{mine}\n".encode())
@@ -34,6 +38,8 @@ def claim_folder(folder: Path, store: OnlineStore) -> None:
         raise unwritable(folder, error) from error
     if theirs != mine:
         raise UsageError(
-            f"the archive in {folder} is that of {theirs}, as its file {_NAME!r} says, and this is {mine}: their events would mix. Give each a data "
-            f"directory of its own (--data-dir, HEADWATER_DATA_DIR). A project that was renamed keeps the archive when you delete {file}"
+            f"the archive in {folder} is that of {theirs}, as its file {_NAME!r} says, and this "
+            f"is {mine}: their events would mix. Give each a data directory of its own "
+            "(--data-dir, HEADWATER_DATA_DIR). A project that was renamed keeps the archive when "
+            f"you delete {file}"
         )

@@ -1,7 +1,8 @@
-"""One commit as a pure function: of a writer's state, some records and a time, the changes of the store and the writer's next state.
+"""One commit as a pure function: of a writer's state, some records and a time, the changes of the
+store and the writer's next state.
 
-Nothing here writes, reads a clock or changes its arguments. So the same arguments give the same bytes, a commit that fails leaves the
-state as it was, and recovery is tested without a store.
+Nothing here writes, reads a clock or changes its arguments. So the same arguments give the same
+bytes, a commit that fails leaves the state as it was, and recovery is tested without a store.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from headwater.stores import Changes, keyspace
 
 
 class Skip(NamedTuple):
-    """Records of a partition that can no longer be read: how many at most, and from where to read on."""
+    """Records of a partition that can no longer be read: how many at most, and from where to read
+    on.
+    """
 
     partition: str
     position: Position
@@ -50,9 +53,10 @@ class Adopt(NamedTuple):
 class CommitBatch:
     """What a commit takes in: records, the earlier first; or that records are lost.
 
-    known: with these records, all that was received by then has been read, microseconds; None is the time of the commit.
-    skip: the position to read on from in a partition, since records before it are lost. adopt: what the positions of a partition count in
-    from now on, since its topic was created again.
+    known: with these records, all that was received by then has been read, microseconds; None is
+    the time of the commit.
+    skip: the position to read on from in a partition, since records before it are lost. adopt: what
+    the positions of a partition count in from now on, since its topic was created again.
     """
 
     records: Sequence[RecordBatch] = ()
@@ -63,7 +67,9 @@ class CommitBatch:
 
 @dataclass(frozen=True, eq=False)
 class Commit:
-    """The changes of the store, valid if the keys of `expect` hold these values; the state after them, and what they are."""
+    """The changes of the store, valid if the keys of `expect` hold these values; the state after
+    them, and what they are.
+    """
 
     changes: Changes
     expect: Changes
@@ -75,12 +81,16 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
     """The next commit of a writer, at `now`, microseconds.
 
     1. Release the held events that are due.
-    2. Leave out records that do not follow the stored positions, and sort the others: rejected, filtered, duplicates, held, accepted.
-    3. Add the accepted events to the records of views, and merge change images with the stored ones.
-    4. Store with them: positions, ids, held events, rows for archive, filtered log and dead letters, and the progress.
+    2. Leave out records that do not follow the stored positions, and sort the others: rejected,
+       filtered, duplicates, held, accepted.
+    3. Add the accepted events to the records of views, and merge change images with the stored
+       ones.
+    4. Store with them: positions, ids, held events, rows for archive, filtered log and dead
+       letters, and the progress.
     5. Expect that the store stands where `state` does.
     """
-    later = 1 if state.changes is not None and batch.records else 0  # no two images of an event are known at one time
+    # no two images of an event are known at one time
+    later = 1 if state.changes is not None and batch.records else 0
     now = max(now, state.progress.at + later)
     records = SortedRecords(state, now)
     for poll in joined([records.unread(poll) for poll in batch.records]):
@@ -105,15 +115,26 @@ def build_commit(state: WriterState, batch: CommitBatch, now: int) -> Commit:
     )
     rejected = pl.concat(records.rejected) if records.rejected else NONE
     result = Committed(
-        sequence, now, dict(+records.counts), rejected, known, record_outcomes=records.outcomes, misplaced=frozenset(records.misplaced)
+        sequence,
+        now,
+        dict(+records.counts),
+        rejected,
+        known,
+        record_outcomes=records.outcomes,
+        misplaced=frozenset(records.misplaced),
     )
     return Commit(changes, _expected(records), next_state, result)
 
 
 def _lose(state: WriterState, records: SortedRecords, batch: CommitBatch) -> int:
-    """Count records that can no longer be read, as events up to now; or later, if other records were early too. See `Progress.gap`."""
+    """Count records that can no longer be read, as events up to now; or later, if other records
+    were early too. See `Progress.gap`.
+    """
     count = 0
-    if batch.skip is not None and records.positions.get(batch.skip.partition) != batch.skip.position:
+    if (
+        batch.skip is not None
+        and records.positions.get(batch.skip.partition) != batch.skip.position
+    ):
         count = batch.skip.lost
         records.counts["lost"] += count
         records.positions[batch.skip.partition] = batch.skip.position
@@ -125,7 +146,9 @@ def _lose(state: WriterState, records: SortedRecords, batch: CommitBatch) -> int
     return max(state.progress.gap, records.now + early) if count else state.progress.gap
 
 
-def _records_of_views(state: WriterState, records: SortedRecords, sequence: int) -> dict[bytes, bytes | None]:
+def _records_of_views(
+    state: WriterState, records: SortedRecords, sequence: int
+) -> dict[bytes, bytes | None]:
     """The records of every view with the accepted events."""
     if not records.events:
         return {}
@@ -139,8 +162,12 @@ def _records_of_views(state: WriterState, records: SortedRecords, sequence: int)
     return grouped.changes(sequence, state.views)
 
 
-def _merged_images(state: WriterState, records: SortedRecords, sequence: int) -> dict[bytes, bytes | None]:
-    """As `_records_of_views`, of change images, with these; rows, dead letters and counts of `records` are added to."""
+def _merged_images(
+    state: WriterState, records: SortedRecords, sequence: int
+) -> dict[bytes, bytes | None]:
+    """As `_records_of_views`, of change images, with these; rows, dead letters and counts of
+    `records` are added to.
+    """
     assert state.changes is not None
     if not records.images and not state.changes.is_due(records.now):
         return {}
@@ -157,7 +184,10 @@ def _merged_images(state: WriterState, records: SortedRecords, sequence: int) ->
 
 def _count_outside(state: WriterState, records: SortedRecords, times: pl.Series) -> None:
     """Count the events that no window of any view reaches."""
-    reached = min(int(tiles.records.stored.ladder.cuts(records.now)[-1]) for tiles in state.rules.acceptance.tiles)
+    reached = min(
+        int(tiles.records.stored.ladder.cuts(records.now)[-1])
+        for tiles in state.rules.acceptance.tiles
+    )
     records.counts["outside"] += int((times < reached).sum())
 
 
@@ -171,29 +201,48 @@ def _progress(records: SortedRecords, known: int, gap: int) -> Progress:
         latest=records.latest,
         known=known,
         counts={name: n for name, n in (Counter(old.counts) + records.counts).items() if n},
-        views=old.maintained(tiles.view.tiles_fingerprint for tiles in records.state.rules.acceptance.tiles),
+        views=old.maintained(
+            tiles.view.tiles_fingerprint for tiles in records.state.rules.acceptance.tiles
+        ),
         lost=max(old.lost, gap),
         gap=gap,
     )
 
 
-def _blocks(records: SortedRecords, progress: Progress) -> tuple[dict[bytes, bytes | None], WriterState]:
-    """The blocks that this commit stores by key, and the state with its ids, held events and positions."""
+def _blocks(
+    records: SortedRecords, progress: Progress
+) -> tuple[dict[bytes, bytes | None], WriterState]:
+    """The blocks that this commit stores by key, and the state with its ids, held events and
+    positions.
+    """
     state, rules, now = records.state, records.state.rules, records.now
     own = partial(keyspace.block, source=rules.name, sequence=progress.sequence)
-    held_changes, held = records.held.put(own(keyspace.HELD), pl.concat(records.to_hold) if records.to_hold else None)
+    held_changes, held = records.held.put(
+        own(keyspace.HELD), pl.concat(records.to_hold) if records.to_hold else None
+    )
     ids = b"".join(records.deduplication.blocks)
     id_changes, id_blocks = state.id_blocks.put(own(keyspace.IDS), ids, now, state.stored.get)
     changes = {**held_changes, **id_changes}
     if records.rows and rules.archive:
-        changes[own(keyspace.ARCHIVE)] = frame_codec.encoded(stamped(pl.concat(records.rows), progress.sequence, now))
+        changes[own(keyspace.ARCHIVE)] = frame_codec.encoded(
+            stamped(pl.concat(records.rows), progress.sequence, now)
+        )
     if records.filtered:
-        changes[own(keyspace.FILTERED)] = frame_codec.encoded(stamped(pl.concat(records.filtered), progress.sequence, now))
+        changes[own(keyspace.FILTERED)] = frame_codec.encoded(
+            stamped(pl.concat(records.filtered), progress.sequence, now)
+        )
     if records.dead_letters:
         dead = stamped(pl.concat(records.dead_letters), progress.sequence, now)
         changes[own(keyspace.DEAD)] = frame_codec.encoded(dead.select(*DEAD_SCHEMA, SEQUENCE))
     ids_after = records.deduplication.ids
-    return changes, replace(state, ids=ids_after, id_blocks=id_blocks, held=held, positions=records.positions, origins=records.origins)
+    return changes, replace(
+        state,
+        ids=ids_after,
+        id_blocks=id_blocks,
+        held=held,
+        positions=records.positions,
+        origins=records.origins,
+    )
 
 
 def _moved(records: SortedRecords) -> dict[bytes, bytes | None]:
@@ -208,9 +257,13 @@ def _moved(records: SortedRecords) -> dict[bytes, bytes | None]:
 
 
 def _expected(records: SortedRecords) -> dict[bytes, bytes | None]:
-    """The progress and the positions of the state, of every partition that has one or gets one; and how many partitions it knows of."""
+    """The progress and the positions of the state, of every partition that has one or gets one; and
+    how many partitions it knows of.
+    """
     state = records.state
     source = state.rules.source.name
-    positions = {keyspace.offset(source, name): state.positions.get(name) for name in records.positions}
+    positions = {
+        keyspace.offset(source, name): state.positions.get(name) for name in records.positions
+    }
     count = {count_key(source): state.partitions} if state.rules.promised else {}
     return {**positions, **count, state.rules.place: state.encoded}

@@ -1,8 +1,10 @@
-"""The per-event state of a change feed in one writer, so that corrections and deletions reach tiles in the commit that reads them.
+"""The per-event state of a change feed in one writer, so that corrections and deletions reach tiles
+in the commit that reads them.
 
-It stores, per event, the change images with the latest known_at and the event's position in each view. These images define the event in
-any order of arrival; duplicates and images superseded by a later one change nothing. Tiles that hold retracted events are recomputed
-from the events that remain. An event is dropped when no window can reach it any more.
+It stores, per event, the change images with the latest known_at and the event's position in each
+view. These images define the event in any order of arrival; duplicates and images superseded by a
+later one change nothing. Tiles that hold retracted events are recomputed from the events that
+remain. An event is dropped when no window can reach it any more.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ _LET_GO = 2  # blocks in one commit at most, so that none takes long
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images that came together, none of the future; where to say what became of each record, int8; and as what they are counted."""
+    """Images that came together, none of the future; where to say what became of each record, int8;
+    and as what they are counted.
+    """
 
     records: RecordBatch
     arrived: Arrived
@@ -51,7 +55,8 @@ class ImageBatch:
 class MergedChanges:
     """What a commit makes of images.
 
-    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: for the dead letters. changes: of the store.
+    come: events to add to tiles. gone: those to take out. rows: for the archive. dead: for the dead
+    letters. changes: of the store.
     """
 
     come: pl.DataFrame
@@ -64,9 +69,11 @@ class MergedChanges:
 
 @dataclass(frozen=True, eq=False)
 class ChangeState:
-    """The events of a writer that can be retracted, an immutable value; the images stand in the store.
+    """The events of a writer that can be retracted, an immutable value; the images stand in the
+    store.
 
-    name: of the writer. none: no images, with the columns of an image. due: the keys of the blocks of events that expire, rising.
+    name: of the writer. none: no images, with the columns of an image. due: the keys of the blocks
+    of events that expire, rising.
     """
 
     acceptance: Acceptance
@@ -76,7 +83,9 @@ class ChangeState:
     due: tuple[bytes, ...]
 
     @classmethod
-    def load(cls, acceptance: Acceptance, stored: StoredValues, name: str, partition: str | None) -> ChangeState:
+    def load(
+        cls, acceptance: Acceptance, stored: StoredValues, name: str, partition: str | None
+    ) -> ChangeState:
         """As the store has it."""
         none = acceptance.events_of(pl.DataFrame(schema=acceptance.schema)).drop(ROW)
         due = sorted(key for key, _ in stored.scan(keyspace.DUE + keyspace.name(name)))
@@ -92,12 +101,22 @@ class ChangeState:
         """The prefix of the keys of the writer's events."""
         return keyspace.IMAGE + keyspace.name(self.name)
 
-    def places(self, tiles: ViewTiles, events: pl.DataFrame, tokens: Sequence[bytes]) -> list[bytes]:
+    def places(
+        self, tiles: ViewTiles, events: pl.DataFrame, tokens: Sequence[bytes]
+    ) -> list[bytes]:
         """Where events stand in a view, those that have its keys and a time."""
-        numbered = events.with_columns(_token=pl.Series(range(events.height), dtype=pl.Int64)).filter(pl.col(TIME).is_not_null())
+        numbered = events.with_columns(
+            _token=pl.Series(range(events.height), dtype=pl.Int64)
+        ).filter(pl.col(TIME).is_not_null())
         keyed, number, keys = tiles.keyed(numbered)
         stem = keyspace.events(tiles.view.tiles_fingerprint, self.partition)
-        return kept.places(stem, keys, number, keyed[TIME].to_numpy(), [tokens[row] for row in keyed["_token"].to_list()])
+        return kept.places(
+            stem,
+            keys,
+            number,
+            keyed[TIME].to_numpy(),
+            [tokens[row] for row in keyed["_token"].to_list()],
+        )
 
     def entry(self, events: Iterable[tuple[bytes, kept.EventImages]]) -> dict[bytes, bytes | None]:
         """What the store is to hold of events, by their tokens."""
@@ -111,8 +130,12 @@ class ChangeState:
         steps = max((step for ladder in ladders for step in ladder.steps), default=0)
         return None if None in reaches else max(r for r in reaches if r is not None) + steps
 
-    def schedule_expiry(self, tokens: Sequence[bytes], latest: int, number: int) -> dict[bytes, bytes | None]:
-        """A block of events that can matter until some time after `latest`; `number` tells apart blocks of one time."""
+    def schedule_expiry(
+        self, tokens: Sequence[bytes], latest: int, number: int
+    ) -> dict[bytes, bytes | None]:
+        """A block of events that can matter until some time after `latest`; `number` tells apart
+        blocks of one time.
+        """
         if self.lasting is None or not tokens:
             return {}
         return {self._block(max(latest + self.lasting, 0), number): b"".join(tokens)}
@@ -121,7 +144,9 @@ class ChangeState:
         """Whether events may have expired."""
         return bool(self.due) and self.lasting is not None and _due_of(self.due[0]) <= now
 
-    def expired(self, stored: StoredValues, now: int, but: Mapping[bytes, object], number: int) -> dict[bytes, bytes | None]:
+    def expired(
+        self, stored: StoredValues, now: int, but: Mapping[bytes, object], number: int
+    ) -> dict[bytes, bytes | None]:
         """What to drop of events that no window reaches any more; `but` those."""
         lasting = self.lasting
         if lasting is None:
@@ -131,8 +156,14 @@ class ChangeState:
         for n, block in enumerate(stored.get(blocks)):
             tokens = [token for token in _cut(block or b"") if token not in but]
             entries = self.entries(stored, tokens)
-            gone = {token: entry for token, entry in entries.items() if entry.latest + lasting <= now}
-            holding = {token: entry.images[entry.holds] for token, entry in gone.items() if entry.holds >= 0}
+            gone = {
+                token: entry for token, entry in entries.items() if entry.latest + lasting <= now
+            }
+            holding = {
+                token: entry.images[entry.holds]
+                for token, entry in gone.items()
+                if entry.holds >= 0
+            }
             events = kept.frame_of(list(holding.values()), self.schema)
             for tiles in self.acceptance.tiles:
                 changes |= dict.fromkeys(self.places(tiles, events, list(holding)))
@@ -145,7 +176,9 @@ class ChangeState:
     def after(self, changes: Mapping[bytes, bytes | None]) -> ChangeState:
         """The state after a commit of these changes."""
         begin = keyspace.DUE + keyspace.name(self.name)
-        written = {key: value is not None for key, value in changes.items() if key.startswith(begin)}
+        written = {
+            key: value is not None for key, value in changes.items() if key.startswith(begin)
+        }
         if not written:
             return self
         due = [key for key in self.due if key not in written]
@@ -153,44 +186,95 @@ class ChangeState:
             bisect.insort(due, key)
         return replace(self, due=tuple(due))
 
-    def entries(self, stored: StoredValues, tokens: Sequence[bytes]) -> dict[bytes, kept.EventImages]:
+    def entries(
+        self, stored: StoredValues, tokens: Sequence[bytes]
+    ) -> dict[bytes, kept.EventImages]:
         """The stored entry of each event that has one."""
         values = stored.get([self.image + token for token in tokens])
-        return {token: kept.decoded(value) for token, value in zip(tokens, values, strict=True) if value is not None}
+        return {
+            token: kept.decoded(value)
+            for token, value in zip(tokens, values, strict=True)
+            if value is not None
+        }
 
     def _block(self, due: int, number: int) -> bytes:
         return keyspace.DUE + keyspace.name(self.name) + struct.pack(">QQ", due, number)
 
 
 class ImageMerge:
-    """The images of one commit, at `now`, merged with the stored ones; later ones are held `until` their time."""
+    """The images of one commit, at `now`, merged with the stored ones; later ones are held `until`
+    their time.
+    """
 
-    def __init__(self, corrections: ChangeState, values: StoredValues, images: Sequence[ImageBatch], now: int, until: int) -> None:
-        self.kept, self.values, self.images, self.now, self.until = corrections, values, images, now, max(now, until)
-        self.came = pl.concat([corrections.none, *(batch.arrived.events.select(corrections.none.columns) for batch in images)])
+    def __init__(
+        self,
+        corrections: ChangeState,
+        values: StoredValues,
+        images: Sequence[ImageBatch],
+        now: int,
+        until: int,
+    ) -> None:
+        self.kept, self.values, self.images, self.now, self.until = (
+            corrections,
+            values,
+            images,
+            now,
+            max(now, until),
+        )
+        self.came = pl.concat(
+            [
+                corrections.none,
+                *(batch.arrived.events.select(corrections.none.columns) for batch in images),
+            ]
+        )
         tokens = tokens_of(self.came[IDENT])
         self.stored = corrections.entries(values, list(dict.fromkeys(tokens)))
-        rows = [(token, image, n == entry.holds) for token, entry in self.stored.items() for n, image in enumerate(entry.images)]
+        rows = [
+            (token, image, n == entry.holds)
+            for token, entry in self.stored.items()
+            for n, image in enumerate(entry.images)
+        ]
         self.held = kept.frame_of([image for _, image, _ in rows], corrections.schema)
         self.both = pl.concat([self.held, self.came])
         holds = np.array([holding for _, _, holding in rows], np.bool_)
-        self.folded = folded(self.held, holds, self.came, corrections.acceptance.source, sorted(corrections.acceptance.read))
-        self.token_of = dict(zip(self.folded.event.tolist(), [*(token for token, _, _ in rows), *tokens], strict=True))
+        self.folded = folded(
+            self.held,
+            holds,
+            self.came,
+            corrections.acceptance.source,
+            sorted(corrections.acceptance.read),
+        )
+        self.token_of = dict(
+            zip(
+                self.folded.event.tolist(), [*(token for token, _, _ in rows), *tokens], strict=True
+            )
+        )
         self.event_of = {token: event for event, token in self.token_of.items()}
         self.moved: dict[bytes, dict[bytes, bytes | None]] = {}
-        self.fresh = np.zeros(len(self.folded.before), np.bool_)  # the events whose latest image is in this commit
-        self.fresh[self.folded.event[self.held.height :][self.folded.last[self.held.height :]]] = True
+        # the events whose latest image is in this commit
+        self.fresh = np.zeros(len(self.folded.before), np.bool_)
+        self.fresh[self.folded.event[self.held.height :][self.folded.last[self.held.height :]]] = (
+            True
+        )
 
     def settle(self, number: int) -> MergedChanges:
         """What the commit makes of them; `number` is the commit's own."""
         merged = self.folded
-        lost, won = np.flatnonzero(merged.changed & (merged.before >= 0)), np.flatnonzero(merged.changed & (merged.after >= 0))
+        lost, won = (
+            np.flatnonzero(merged.changed & (merged.before >= 0)),
+            np.flatnonzero(merged.changed & (merged.after >= 0)),
+        )
         gone, come = self.both[merged.before[lost]], self.both[merged.after[won]]
         self._move(gone, lost, None)
         self._move(come, won, b"")
-        come, gone = (pl.concat([self.kept.none, events.filter(pl.col(TIME).is_not_null())]) for events in (come, gone))
+        come, gone = (
+            pl.concat([self.kept.none, events.filter(pl.col(TIME).is_not_null())])
+            for events in (come, gone)
+        )
         outcome = MergedChanges(come, gone)
-        outcome.counts["corrected"] = int((merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum())
+        outcome.counts["corrected"] = int(
+            (merged.changed & (merged.before >= 0) & (merged.after >= 0)).sum()
+        )
         outcome.counts["deleted"] = int((merged.changed & (merged.after < 0)).sum())
         self._settle_records(outcome)
         written = self._written()
@@ -202,8 +286,11 @@ class ImageMerge:
             outcome.changes |= moved
         return outcome
 
-    def renewed(self, outcome: MergedChanges, sequence: int, views: Collection[str]) -> dict[bytes, bytes | None]:
-        """The records of every view, complete through `sequence`, with what comes and without what goes.
+    def renewed(
+        self, outcome: MergedChanges, sequence: int, views: Collection[str]
+    ) -> dict[bytes, bytes | None]:
+        """The records of every view, complete through `sequence`, with what comes and without what
+        goes.
 
         views: as of `WriterState.views`.
         """
@@ -211,7 +298,12 @@ class ImageMerge:
         for tiles in self.kept.acceptance.tiles:
             name, of_view = tiles.view.tiles_fingerprint, grouped.of(tiles.view)
             standing = partial(self.standing, tiles)
-            of_view.put(name, tiles.renew(outcome.come, outcome.gone, self.now, sequence, of_view.fetcher(name), standing))
+            of_view.put(
+                name,
+                tiles.renew(
+                    outcome.come, outcome.gone, self.now, sequence, of_view.fetcher(name), standing
+                ),
+            )
         return grouped.changes(sequence, views)
 
     def standing(self, tiles: ViewTiles, stretches: Sequence[Stretch]) -> pl.DataFrame:
@@ -223,23 +315,38 @@ class ImageMerge:
         for stretch in stretches:
             prefix, begin, end = kept.stretch(stem, *stretch)
             stood = [key for key, _ in self.values.scan(prefix) if begin <= key < end]
-            there += [key for key in stood if key not in moved] + put[bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)]
+            there += [key for key in stood if key not in moved] + put[
+                bisect.bisect_left(put, begin) : bisect.bisect_left(put, end)
+            ]
         tokens = [key[-kept.TOKEN :] for key in there]
-        mine = np.array([self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of], np.int64)
-        others = self.kept.entries(self.values, [token for token in tokens if token not in self.event_of])
-        rest = kept.frame_of([entry.images[entry.holds] for entry in others.values()], self.kept.schema)
+        mine = np.array(
+            [self.folded.after[self.event_of[token]] for token in tokens if token in self.event_of],
+            np.int64,
+        )
+        others = self.kept.entries(
+            self.values, [token for token in tokens if token not in self.event_of]
+        )
+        rest = kept.frame_of(
+            [entry.images[entry.holds] for entry in others.values()], self.kept.schema
+        )
         return pl.concat([self.both[mine], rest])
 
     def _move(self, events: pl.DataFrame, numbers: NDArray[np.int64], value: bytes | None) -> None:
         tokens = [self.token_of[n] for n in numbers.tolist()]
         for tiles in self.kept.acceptance.tiles:
             stem = keyspace.events(tiles.view.tiles_fingerprint, self.kept.partition)
-            self.moved.setdefault(stem, {}).update(dict.fromkeys(self.kept.places(tiles, events, tokens), value))
+            self.moved.setdefault(stem, {}).update(
+                dict.fromkeys(self.kept.places(tiles, events, tokens), value)
+            )
 
     def _settle_records(self, outcome: MergedChanges) -> None:
-        """Say what became of each image, and which are archived: of an event at most one that says what holds, so that none is doubtful."""
+        """Say what became of each image, and which are archived: of an event at most one that says
+        what holds, so that none is doubtful.
+        """
         merged, held = self.folded, self.held.height
-        archived, again, older, passed = (mask[held:] for mask in _classified(merged, self.both[BEFORE].to_numpy(), held))
+        archived, again, older, passed = (
+            mask[held:] for mask in _classified(merged, self.both[BEFORE].to_numpy(), held)
+        )
         first_row = 0
         for batch in self.images:
             rows = batch.arrived.events[ROW].to_numpy()
@@ -251,8 +358,13 @@ class ImageMerge:
             outcome.counts[batch.counted] += int(archived[mine].sum())
             for which, why in ((again, COPY), (older, OLDER), (passed, PASSED)):
                 if which[mine].any():
-                    outcome.dead.append(copies(batch.records, batch.arrived, rows[which[mine]].tolist(), why))
-        outcome.counts["copies"], outcome.counts["superseded"] = int(again.sum()), int((older | passed).sum())
+                    outcome.dead.append(
+                        copies(batch.records, batch.arrived, rows[which[mine]].tolist(), why)
+                    )
+        outcome.counts["copies"], outcome.counts["superseded"] = (
+            int(again.sum()),
+            int((older | passed).sum()),
+        )
 
     def _written(self) -> dict[bytes, kept.EventImages]:
         """The entries to store, by token, of events whose latest image is in this commit."""
@@ -266,13 +378,19 @@ class ImageMerge:
 
 
 def latest_of(images: pl.DataFrame, merged: MergedImages) -> I64:
-    """Of each event the greatest event time or known time that an image of it said, int64 (events)."""
+    """Of each event the greatest event time or known time that an image of it said, int64
+    (events).
+    """
     latest = np.full(len(merged.before), np.iinfo(np.int64).min)
-    np.maximum.at(latest, merged.event, images.select(pl.max_horizontal(TIME, KNOWN)).to_series().to_numpy())
+    np.maximum.at(
+        latest, merged.event, images.select(pl.max_horizontal(TIME, KNOWN)).to_series().to_numpy()
+    )
     return latest
 
 
-def entries_of(images: pl.DataFrame, merged: MergedImages, numbers: I64, latest: I64) -> dict[int, kept.EventImages]:
+def entries_of(
+    images: pl.DataFrame, merged: MergedImages, numbers: I64, latest: I64
+) -> dict[int, kept.EventImages]:
     """The entries to store of some events, by event number."""
     mine = np.zeros(len(latest), np.bool_)
     mine[numbers] = True
@@ -284,8 +402,13 @@ def entries_of(images: pl.DataFrame, merged: MergedImages, numbers: I64, latest:
     after = merged.after[events]
     holds = np.where(after >= 0, rank[after] - starts, -1)
     images_by_row, ends = kept.plain(images[rows]), np.append(starts, len(rows))[1:]
-    parts = zip(*(array.tolist() for array in (events, latest[events], holds, starts, ends)), strict=True)
-    return {event: kept.EventImages(until, position, images_by_row[first:last]) for event, until, position, first, last in parts}
+    parts = zip(
+        *(array.tolist() for array in (events, latest[events], holds, starts, ends)), strict=True
+    )
+    return {
+        event: kept.EventImages(until, position, images_by_row[first:last])
+        for event, until, position, first, last in parts
+    }
 
 
 def tokens_of(ids: pl.Series) -> list[bytes]:
@@ -294,9 +417,11 @@ def tokens_of(ids: pl.Series) -> list[bytes]:
 
 
 def _classified(merged: MergedImages, before: Bool, held: int) -> tuple[Bool, Bool, Bool, Bool]:
-    """Which images are archived, duplicates, older than the stored ones, and superseded in this commit; bool (n) each.
+    """Which images are archived, duplicates, older than the stored ones, and superseded in this
+    commit; bool (n) each.
 
-    Where what was held still holds, none is archived that differs: history would take it for taken back.
+    Where what was held still holds, none is archived that differs: history would take it for taken
+    back.
     """
     after = merged.after[merged.event]
     older = (merged.older | ((after >= 0) & (after < held))) & ~merged.duplicate

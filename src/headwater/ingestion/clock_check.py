@@ -1,4 +1,6 @@
-"""Whether the wall clock can be right: compared with clocks that only go on, with the store's last commit, and with clocks of servers."""
+"""Whether the wall clock can be right: compared with clocks that only go on, with the store's last
+commit, and with clocks of servers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ LIMIT = 300_000_000
 """Default tolerance for a clock difference, microseconds."""
 _SERVER = 10.0  # seconds between two looks at the server's clock
 _INGEST = "If the clock is right, the store is ahead of it: `headwater store rewind`"
-_JOB = f"{_INGEST} mends its streams, and `headwater materialize VIEW --full-refresh` a batch view. A job with a past `--at TIME` (`at=`) asks no clock"
+_JOB = (
+    f"{_INGEST} mends its streams, and `headwater materialize VIEW --full-refresh` a batch view. "
+    "A job with a past `--at TIME` (`at=`) asks no clock"
+)
 
 
 Shown = tuple[int, tuple[int, ...]]
@@ -27,12 +32,16 @@ class Brokers(Protocol):
     """The clocks of brokers that streams are read from."""
 
     def ahead(self, *, doubtful: bool) -> tuple[str, int] | None:
-        """The broker whose clock is furthest from the wall clock, and how far it is ahead of it. doubtful: it may be wrong."""
+        """The broker whose clock is furthest from the wall clock, and how far it is ahead of it.
+        doubtful: it may be wrong.
+        """
         ...
 
 
 class Anchor:
-    """What the wall clock and the steady clocks of this process showed when the wall clock was last right."""
+    """What the wall clock and the steady clocks of this process showed when the wall clock was last
+    right.
+    """
 
     def __init__(self) -> None:
         self.last: Shown | None = None
@@ -44,15 +53,21 @@ PROCESS = Anchor()
 class ClockCheck:
     """Refuses commits while the wall clock cannot be right; several threads may ask.
 
-    A pause of the process or of the machine is none of the clock's faults: the wall clock then moves as far as one of the steady clocks,
-    those that count while a machine sleeps and those that do not. Old records (a backlog, a replay) say nothing about the clock.
+    A pause of the process or of the machine is none of the clock's faults: the wall clock then
+    moves as far as one of the steady clocks, those that count while a machine sleeps and those that
+    do not. Old records (a backlog, a replay) say nothing about the clock.
 
     Args:
-        limit: how far the wall clock may move or differ, microseconds. server_time: the time of a server, where there is one.
-        remedy: what to do about a store that is ahead. brokers: the clocks of those that streams are read from.
+        limit: how far the wall clock may move or differ, microseconds. server_time: the time of a
+            server, where there is one.
+        remedy: what to do about a store that is ahead. brokers: the clocks of those that streams
+            are read from.
 
     >>> check = ClockCheck(300_000_000, lambda: None, Anchor())
-    >>> check.refusal(clock.now_micros()), "behind the last commit" in check.refusal(clock.now_micros() + 10**9)
+    >>> (
+    ...     check.refusal(clock.now_micros()),
+    ...     "behind the last commit" in check.refusal(clock.now_micros() + 10**9),
+    ... )
     (None, True)
     """
 
@@ -67,16 +82,22 @@ class ClockCheck:
     ) -> None:
         self._remedy, self._brokers = remedy, brokers
         self._broker: tuple[str, int] | None = None
-        self.limit, self.server_time, self.anchor = limit, server_time, PROCESS if anchor is None else anchor
+        self.limit, self.server_time, self.anchor = (
+            limit,
+            server_time,
+            PROCESS if anchor is None else anchor,
+        )
         self._asked = -_SERVER
-        self._ahead: int | None = None  # how far the wall clock is ahead of the server's, as of the last look
+        # how far the wall clock is ahead of the server's, as of the last look
+        self._ahead: int | None = None
         self._refused = False
         self._lock = threading.Lock()
 
     def refusal(self, committed: int, received: int = 0) -> str | None:
         """Why nothing may be committed now; None where something may.
 
-        committed: the time of the store's last commit. received: when a broker took in a record by its own clock; microseconds, 0 for none.
+        committed: the time of the store's last commit. received: when a broker took in a record by
+        its own clock; microseconds, 0 for none.
         """
         with self._lock:
             return self._refusal(committed, received)
@@ -99,21 +120,40 @@ class ClockCheck:
 
     def _why(self, wall: int, moved: int, committed: int, received: int) -> str | None:
         if self._ahead is not None and abs(self._ahead) > self.limit:
-            return self._message(f"differs from the clock of the online store's server by {_far(self._ahead)}", "")
+            return self._message(
+                f"differs from the clock of the online store's server by {_far(self._ahead)}", ""
+            )
         if self._broker is not None and abs(self._broker[1]) > self.limit:
-            return self._message(f"differs from the clock of {self._broker[0]} by {_far(self._broker[1])}", "")
+            return self._message(
+                f"differs from the clock of {self._broker[0]} by {_far(self._broker[1])}", ""
+            )
         if received - wall > self.limit:
-            return self._message(f"is {_far(received - wall)} behind a record that the broker took in by its own clock", "")
+            return self._message(
+                f"is {_far(received - wall)} behind a record that the broker took in by its own "
+                "clock",
+                "",
+            )
         if committed - wall > self.limit:
-            return self._message(f"is {_far(committed - wall)} behind the last commit of the online store", self._remedy)
+            return self._message(
+                f"is {_far(committed - wall)} behind the last commit of the online store",
+                self._remedy,
+            )
         if abs(moved) > self.limit and self._ahead is None and self._broker is None:
             remedy = "If it is right now, start ingestion again"
-            return self._message(f"has been set {'forward' if moved > 0 else 'back'} by {_far(moved)} while this process ran", remedy)
+            return self._message(
+                f"has been set {'forward' if moved > 0 else 'back'} by {_far(moved)} while this "
+                "process ran",
+                remedy,
+            )
         return None
 
     def _look(self, wall: int, *, moved: int) -> None:
         """Compare with the server's clock, now and then and whenever something is doubtful."""
-        if clock.stopwatch() - self._asked < _SERVER and not self._refused and abs(moved) <= self.limit:
+        if (
+            clock.stopwatch() - self._asked < _SERVER
+            and not self._refused
+            and abs(moved) <= self.limit
+        ):
             return
         server = self.server_time()
         self._ahead = None if server is None else wall - server
@@ -121,13 +161,15 @@ class ClockCheck:
 
     def _message(self, problem: str, remedy: str) -> str:
         return (
-            f"the wall clock, {clock.timestamp(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, {problem}; at most {text(self.limit)} is allowed (max_clock_jump). "
-            f"Nothing was committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"
+            f"the wall clock, {clock.timestamp(clock.now_micros()):%Y-%m-%d %H:%M:%S} UTC, "
+            f"{problem}; at most {text(self.limit)} is allowed (max_clock_jump). Nothing was "
+            f"committed, and nothing is lost. Set the clock right{'. ' + remedy if remedy else ''}"
         )
 
 
 def moved(was: Shown, wall: int, steady: tuple[int, ...]) -> int:
-    """How far the wall clock has moved by itself since `was`; a steady clock may have stood meanwhile, as the machine slept.
+    """How far the wall clock has moved by itself since `was`; a steady clock may have stood
+    meanwhile, as the machine slept.
 
     >>> moved((100, (0, 0)), 170, (10, 60))
     10
@@ -136,15 +178,20 @@ def moved(was: Shown, wall: int, steady: tuple[int, ...]) -> int:
     return min((wall - before - (now - at) for now, at in zip(steady, then, strict=True)), key=abs)
 
 
-def job_time(at: datetime | str | None, server_time: Callable[[], int | None], committed: int) -> int:
+def job_time(
+    at: datetime | str | None, server_time: Callable[[], int | None], committed: int
+) -> int:
     """The time of a scheduled job in microseconds: `at`, or the present.
 
-    at: tz-aware, or ISO 8601 with an offset; None is the present. server_time: the time of the online store's server, where there is one.
+    at: tz-aware, or ISO 8601 with an offset; None is the present. server_time: the time of the
+    online store's server, where there is one.
     committed: when the store was last written to, microseconds; 0 where it was not.
 
     Raises:
-        UsageError: `at` is not a time, or is in the future: a cut of the future would be served without the events that come until then.
-        ClockError: without `at`, the wall clock differs from the server's by more than 5 minutes, or is as much behind the last commit.
+        UsageError: `at` is not a time, or is in the future: a cut of the future would be served
+            without the events that come until then.
+        ClockError: without `at`, the wall clock differs from the server's by more than 5 minutes,
+            or is as much behind the last commit.
     """
     if at is None:
         why = ClockCheck(LIMIT, server_time, Anchor(), remedy=_JOB).refusal(committed)
@@ -155,14 +202,24 @@ def job_time(at: datetime | str | None, server_time: Callable[[], int | None], c
     now = max(clock.now_micros(), server_time() or 0)
     if t - now > LIMIT:
         raise UsageError(
-            f"at={timestamp_text(t)} has not come: it is {timestamp_text(now)}. A job at a later time would publish a cut without the events that "
-            "come until then; give a time that is past, or leave `at` out"
+            f"at={timestamp_text(t)} has not come: it is {timestamp_text(now)}. A job at a later "
+            "time would publish a cut without the events that come until then; give a time that "
+            "is past, or leave `at` out"
         )
     return t
 
 
 def _far(micros: int) -> str:
-    """A difference in its largest unit that is whole enough: days from two days on, else minutes or seconds."""
+    """A difference in its largest unit that is whole enough: days from two days on, else minutes or
+    seconds.
+    """
     size = abs(micros)
-    unit = next(unit for unit, least in ((86_400, 172_800), (60, 120), (1, 0)) if size >= least * 1_000_000) * 1_000_000
+    unit = (
+        next(
+            unit
+            for unit, least in ((86_400, 172_800), (60, 120), (1, 0))
+            if size >= least * 1_000_000
+        )
+        * 1_000_000
+    )
     return text(round(size / unit) * unit)

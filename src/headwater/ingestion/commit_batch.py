@@ -1,8 +1,10 @@
-"""Commits of micro batches of Spark Structured Streaming: the same as of every other stream, with the batch id as the position.
+"""Commits of micro batches of Spark Structured Streaming: the same as of every other stream, with
+the batch id as the position.
 
-foreachBatch calls at least once: after a failure, Spark gives the last batch again. A commit is made only if the store stands at the
-position before it, so each batch counts once. The position is the batch's number and, of a large batch, the piece of it; its origin is
-the id of the query, which lies in the checkpoint of Spark. A batch that does not follow is refused, and the query fails.
+foreachBatch calls at least once: after a failure, Spark gives the last batch again. A commit is
+made only if the store stands at the position before it, so each batch counts once. The position is
+the batch's number and, of a large batch, the piece of it; its origin is the id of the query, which
+lies in the checkpoint of Spark. A batch that does not follow is refused, and the query fails.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ _NEW = BatchPosition()
 class BatchTarget:
     """Where batches go, as it travels to the process that Spark calls foreachBatch in.
 
-    project: its name. source: whose stream is a `SparkStream`. views: those that it feeds. store: a URL. data_dir: for archive and refused
-    rows. shared: as of `scoped`. reads, archive_url: the settings of the process that made it.
+    project: its name. source: whose stream is a `SparkStream`. views: those that it feeds. store: a
+    URL. data_dir: for archive and refused rows. shared: as of `scoped`. reads, archive_url: the
+    settings of the process that made it.
     """
 
     project: str
@@ -74,7 +77,9 @@ class BatchCommitter:
         self._begun = False  # whether a batch has been committed here
 
     def __repr__(self) -> str:
-        return f"commit_batches(project={self.target.project!r}, source={self.target.source.name!r})"
+        return (
+            f"commit_batches(project={self.target.project!r}, source={self.target.source.name!r})"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open resources stay in their process."""
@@ -85,10 +90,13 @@ class BatchCommitter:
 
         Raises:
             DataError: the batch does not follow the one that the store has, or lacks a column.
-            StoreError: the store cannot be written; Spark gives the batch again when the query is started again.
+            StoreError: the store cannot be written; Spark gives the batch again when the query is
+                started again.
             ClockError: the wall clock cannot be right.
         """
-        self.commit(SparkBatch.of(frame, batch_id, cast("SparkStream", self.target.source.stream).query))
+        self.commit(
+            SparkBatch.of(frame, batch_id, cast("SparkStream", self.target.source.stream).query)
+        )
 
     def commit(self, batch: SparkBatch) -> None:
         """See `__call__`."""
@@ -113,7 +121,11 @@ class BatchCommitter:
                 ingestor = cast("SourceIngestor", self._ingestor)
                 start = self._next(ingestor, batch) or self._settled(ingestor, batch)
                 if start is None:
-                    _LOG.info("source %s: batch %d is committed already", ingestor.source.name, batch.number)
+                    _LOG.info(
+                        "source %s: batch %d is committed already",
+                        ingestor.source.name,
+                        batch.number,
+                    )
                     return
                 try:
                     self._commit_from(start, batch, ingestor, began)
@@ -125,16 +137,24 @@ class BatchCommitter:
                 else:
                     return
 
-    def _commit_from(self, start: BatchPosition, batch: SparkBatch, ingestor: SourceIngestor, began: int) -> None:
+    def _commit_from(
+        self, start: BatchPosition, batch: SparkBatch, ingestor: SourceIngestor, began: int
+    ) -> None:
         """Commit the pieces of a batch."""
         limits = self.target.limits
-        check = ClockCheck(micros(limits.max_clock_jump, "max_clock_jump"), ingestor.store.server_time)
+        check = ClockCheck(
+            micros(limits.max_clock_jump, "max_clock_jump"), ingestor.store.server_time
+        )
         for piece in batch.pieces(start, limits.batch, ingestor.acceptance.schema):
             why = check.refusal(ingestor.committed())
             if why is not None:
                 raise ClockError(why)
             whole = piece.end.piece == 0
-            ingestor.commit([(_records(piece, batch, self._writer(ingestor)), {})], clock.now_micros(), began if whole else 0)
+            ingestor.commit(
+                [(_records(piece, batch, self._writer(ingestor)), {})],
+                clock.now_micros(),
+                began if whole else 0,
+            )
             self._begun = True
             ingestor.roll(least=limits.roll)
 
@@ -147,10 +167,13 @@ class BatchCommitter:
             parts = urlsplit(target.store)
             if parts.scheme == "lmdb" and not Path(parts.netloc + parts.path).exists():
                 raise UsageError(
-                    f"the online store {target.store} is a folder, and the machine of Spark's driver, where batches are committed, has none there. "
-                    "Give a store with a server, such as redis://HOST:PORT/DB or postgresql://HOST:PORT/DATABASE"
+                    f"the online store {target.store} is a folder, and the machine of Spark's "
+                    "driver, where batches are committed, has none there. Give a store with a "
+                    "server, such as redis://HOST:PORT/DB or postgresql://HOST:PORT/DATABASE"
                 )
-            self._store = self._open.enter_context(opened_for(target.project, target.store, write=True, shared=target.shared))
+            self._store = self._open.enter_context(
+                opened_for(target.project, target.store, write=True, shared=target.shared)
+            )
         return self._store
 
     def _load(self, store: OnlineStore) -> None:
@@ -158,27 +181,40 @@ class BatchCommitter:
         target = self.target
         views = [view for view in target.views if not from_production(store, view)]
         if not views:
-            raise UsageError(f"every streaming view of source {target.source.name!r} is read from production; there is nothing to commit")
-        self._ingestor = SourceIngestor(target.source, views, store, target.data_dir, target.limits, filled=False)
+            raise UsageError(
+                f"every streaming view of source {target.source.name!r} is read from production; "
+                "there is nothing to commit"
+            )
+        self._ingestor = SourceIngestor(
+            target.source, views, store, target.data_dir, target.limits, filled=False
+        )
 
     @staticmethod
     def _writer(ingestor: SourceIngestor) -> PartitionWriter:
         return ingestor.writer(PARTITION)
 
     def _next(self, ingestor: SourceIngestor, batch: SparkBatch) -> BatchPosition | None:
-        """The place in the batch to go on from; None where it does not follow the committed state."""
+        """The place in the batch to go on from; None where it does not follow the committed
+        state.
+        """
         writer = self._writer(ingestor)
         position = writer.positions.get(PARTITION)
         if position is None:
             return _NEW if batch.number == 0 else None
         stored = BatchPosition.of(position)
-        return stored if writer.origins.get(PARTITION) == batch.query and stored.batch == batch.number else None
+        return (
+            stored
+            if writer.origins.get(PARTITION) == batch.query and stored.batch == batch.number
+            else None
+        )
 
     def _settled(self, ingestor: SourceIngestor, batch: SparkBatch) -> BatchPosition | None:
-        """Of a batch that does not follow: None where it is the last committed one, which Spark repeats.
+        """Of a batch that does not follow: None where it is the last committed one, which Spark
+        repeats.
 
         Raises:
-            DataError: it is another one, unless losses are accepted and this is the first batch here.
+            DataError: it is another one, unless losses are accepted and this is the first batch
+                here.
         """
         writer = self._writer(ingestor)
         position, query = writer.positions.get(PARTITION), writer.origins.get(PARTITION)
@@ -217,26 +253,32 @@ def _records(piece: Piece, batch: SparkBatch, writer: PartitionWriter) -> Record
 def _refusal(stored: BatchPosition, query: str | None, batch: SparkBatch) -> str:
     """Why a batch is refused, and what to do."""
     another = (
-        "To go on with this checkpoint, give the query another name in queryName() and headwater_spark.spark_stream(), which begins a new stream; or "
-        "commit with IngestLimits(accept_loss=True): rows may be missing or counted twice, and views are incomplete until their windows have passed"
+        "To go on with this checkpoint, give the query another name in queryName() and "
+        "headwater_spark.spark_stream(), which begins a new stream; or commit with "
+        "IngestLimits(accept_loss=True): rows may be missing or counted twice, and views are "
+        "incomplete until their windows have passed"
     )
     if query is None:
         return (
-            f"batch {batch.number} of the Spark query {batch.query} is the first one that comes, and the online store has none of the batches "
-            f"before it. Start the query with a new checkpointLocation, so that it begins with batch 0. {another}"
+            f"batch {batch.number} of the Spark query {batch.query} is the first one that comes, "
+            "and the online store has none of the batches before it. Start the query with a new "
+            f"checkpointLocation, so that it begins with batch 0. {another}"
         )
     last = f"batch {stored.batch - 1}" if stored.batch else "no whole batch"
     if query != batch.query:
         return (
-            f"batch {batch.number} is of the Spark query {batch.query}, and the online store has the batches of the query {query} up to {last}: "
-            f"this query runs from another checkpoint. Start it with the checkpointLocation of the other one. {another}"
+            f"batch {batch.number} is of the Spark query {batch.query}, and the online store has "
+            f"the batches of the query {query} up to {last}: this query runs from another "
+            f"checkpoint. Start it with the checkpointLocation of the other one. {another}"
         )
     if batch.number > stored.batch:
         return (
-            f"batch {batch.number} of the Spark query {batch.query} does not follow: the online store has its batches up to {last}. The store "
-            f"has lost its last commits, or an older copy of it was restored. {another}"
+            f"batch {batch.number} of the Spark query {batch.query} does not follow: the online "
+            f"store has its batches up to {last}. The store has lost its last commits, or an "
+            f"older copy of it was restored. {another}"
         )
     return (
-        f"batch {batch.number} of the Spark query {batch.query} comes again, and the online store has its batches up to {last}: the checkpoint is "
-        f"an older copy. Restore the latest one. {another}"
+        f"batch {batch.number} of the Spark query {batch.query} comes again, and the online store "
+        f"has its batches up to {last}: the checkpoint is an older copy. Restore the latest one. "
+        f"{another}"
     )

@@ -1,4 +1,6 @@
-"""A thread for each source that commits what its reader brings, so that no source waits for another one's commit."""
+"""A thread for each source that commits what its reader brings, so that no source waits for another
+one's commit.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,11 @@ OnCommit = Callable[[Source, Committed, Mapping[str, int]], None]
 
 @dataclass(eq=False)
 class SourceCommitter:
-    """Commits the records of one source in micro-batches, until all are committed or `reader.stop` is set.
+    """Commits the records of one source in micro-batches, until all are committed or `reader.stop`
+    is set.
 
-    check: whether the wall clock can be right, for all sources. committed: when the store was last committed to, microseconds.
+    check: whether the wall clock can be right, for all sources. committed: when the store was last
+    committed to, microseconds.
     on_commit: called in this thread. failure: what ended it; None where nothing went wrong.
     """
 
@@ -51,7 +55,9 @@ class SourceCommitter:
             finally:
                 ended.put(self)
 
-        self.thread = threading.Thread(target=run, name=f"commit {self.reader.ingestor.source.name}")
+        self.thread = threading.Thread(
+            target=run, name=f"commit {self.reader.ingestor.source.name}"
+        )
         self.thread.start()
 
     def join(self) -> None:
@@ -73,7 +79,9 @@ class SourceCommitter:
                 reader.work.done(polled)
 
     def _settle(self, polled: Sequence[PolledBatch]) -> None:
-        """Commit what was polled, once the wall clock can be right; or nothing, where it was not."""
+        """Commit what was polled, once the wall clock can be right; or nothing, where it was
+        not.
+        """
         why = self._refusal(polled)
         if why is not None:
             self._wait_for_clock(polled, why)
@@ -85,9 +93,15 @@ class SourceCommitter:
             self.reader.commit_seconds = clock.stopwatch() - self.reader.began
 
     def _next(self) -> list[PolledBatch]:
-        """What was polled, in order, as much as goes into a commit; nothing where a held event's time comes first."""
+        """What was polled, in order, as much as goes into a commit; nothing where a held event's
+        time comes first.
+        """
         reader, due = self.reader, self.reader.ingestor.due()
-        wait = IDLE / 2 if due is None else min(IDLE / 2, max(due - clock.now_micros(), 0) / 1e6 + 1e-6)
+        wait = (
+            IDLE / 2
+            if due is None
+            else min(IDLE / 2, max(due - clock.now_micros(), 0) / 1e6 + 1e-6)
+        )
         polled: list[PolledBatch] = []
         try:
             polled.append(reader.work.get(timeout=wait))
@@ -98,11 +112,14 @@ class SourceCommitter:
         return polled
 
     def _refusal(self, polled: Sequence[PolledBatch]) -> str | None:
-        received = max((batch.records.received for batch in polled if batch.records is not None), default=0)
+        received = max(
+            (batch.records.received for batch in polled if batch.records is not None), default=0
+        )
         return self.check.refusal(self.committed(), received)
 
     def _wait_for_clock(self, polled: Sequence[PolledBatch], why: str) -> None:
-        """Commit nothing until the wall clock is right. Then all is read again from the stored positions, and stamped by the right clock.
+        """Commit nothing until the wall clock is right. Then all is read again from the stored
+        positions, and stamped by the right clock.
 
         Raises:
             ClockError: where ingestion is to end by itself, it does not wait.
@@ -139,7 +156,10 @@ class SourceCommitter:
         if fresh or not polled:
             self._commit(fresh)
         for batch in polled:
-            if isinstance(batch.error, RetentionError | RecreatedError) and reader.ingestor.limits.accept_loss:
+            if (
+                isinstance(batch.error, RetentionError | RecreatedError)
+                and reader.ingestor.limits.accept_loss
+            ):
                 _LOG.warning("%s; going on without what was lost", batch.error)
                 reader.ingestor.skip(batch.error, clock.now_micros())
                 reader.skipped.set()
@@ -154,7 +174,8 @@ class SourceCommitter:
             known = max((batch.known for batch in polled), default=0)
             commits = ingestor.commit(records, clock.now_micros(), known)
             if records and len(records) < len(polled) and not ingestor.one_writer:
-                commits += ingestor.commit([], clock.now_micros(), known)  # all was read, also of partitions without records here
+                # all was read, also of partitions without records here
+                commits += ingestor.commit([], clock.now_micros(), known)
         except LostError:
             raise
         except FencedError as error:
@@ -164,7 +185,10 @@ class SourceCommitter:
             reader.reopen(fenced=True)
             return
         if any(committed.misplaced for committed in commits):
-            _LOG.info("source %s: records do not follow the stored positions; reopening the stream there", ingestor.source.name)
+            _LOG.info(
+                "source %s: records do not follow the stored positions; reopening the stream there",
+                ingestor.source.name,
+            )
             reader.reopen()
         for committed in commits:
             if self.on_commit is not None:
@@ -172,10 +196,16 @@ class SourceCommitter:
         ingestor.roll(least=ingestor.limits.roll, background=True)
 
 
-def commit_all(readers: Sequence[SourceReader], check: ClockCheck, stop: threading.Event, on_commit: OnCommit | None) -> None:
+def commit_all(
+    readers: Sequence[SourceReader],
+    check: ClockCheck,
+    stop: threading.Event,
+    on_commit: OnCommit | None,
+) -> None:
     """Commit what readers bring, each source in a thread of its own; returns when all have ended.
 
-    The first error ends all of them after the commit under way, and is raised. on_commit: called in one thread at a time.
+    The first error ends all of them after the commit under way, and is raised. on_commit: called in
+    one thread at a time.
     """
     turn = threading.Lock()
 
@@ -193,12 +223,22 @@ def commit_all(readers: Sequence[SourceReader], check: ClockCheck, stop: threadi
     try:
         for committer in committers:
             committer.start(ended)
-        failed = next((committer for committer in (ended.get() for _ in committers) if committer.failure is not None), None)
+        failed = next(
+            (
+                committer
+                for committer in (ended.get() for _ in committers)
+                if committer.failure is not None
+            ),
+            None,
+        )
     finally:
         stop.set()
         for committer in committers:
             committer.join()
     if failed is not None and failed.failure is not None:
         if len(committers) > 1:
-            _LOG.error("source %s: ingestion ends, also that of other sources", failed.reader.ingestor.source.name)
+            _LOG.error(
+                "source %s: ingestion ends, also that of other sources",
+                failed.reader.ingestor.source.name,
+            )
         raise failed.failure

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Committed:
-    """A commit: its sequence in its partition, the time T of its tiles in microseconds, record counts by outcome, and the rejected records.
+    """A commit: its sequence in its partition, the time T of its tiles in microseconds, record
+    counts by outcome, and the rejected records.
 
     known: all that was received by then is readable, microseconds. seconds: that it took.
     record_outcomes: of each `RecordBatch` committed, the outcome of its records, int8 (n).
-    misplaced: partitions of records that were left out, since they do not follow the stored position: the stream is to be reopened there.
+    misplaced: partitions of records that were left out, since they do not follow the stored
+    position: the stream is to be reopened there.
     """
 
     sequence: int

@@ -1,4 +1,6 @@
-"""The Kafka consumer group of a source: its members write to one store, so no other store takes partitions away."""
+"""The Kafka consumer group of a source: its members write to one store, so no other store takes
+partitions away.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ _PREFIX: Final = "headwater-"
 
 
 def group_of(store: OnlineStore, source: Source, *, write: bool = False) -> str | None:
-    """The group of the processes that read a source into a store; None where the store has no identity yet.
+    """The group of the processes that read a source into a store; None where the store has no
+    identity yet.
 
-    It is the stream's `group=`, else `headwater-`, the source's name, the project's namespace in the store, and the store's identity. A
-    development environment has groups of its own in any case.
+    It is the stream's `group=`, else `headwater-`, the source's name, the project's namespace in
+    the store, and the store's identity. A development environment has groups of its own in any
+    case.
 
     Args:
         store: as its project sees it.

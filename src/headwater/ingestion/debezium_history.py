@@ -26,10 +26,12 @@ _LINE = "line"
 
 @dataclass(frozen=True, eq=False, init=False)
 class DebeziumFiles(Connector, called="debezium"):
-    """Envelopes of Debezium in files of JSON lines, as history: the rows that a stream with `format="debezium"` gives.
+    """Envelopes of Debezium in files of JSON lines, as history: the rows that a stream with
+    `format="debezium"` gives.
 
-    Each envelope is a change image of a row: the row after an insert, update or snapshot read, and the row before a delete. Besides the
-    columns of `schema` there are `__deleted` (for `changes=`), `__op`, `__source_ts`, `__ts` (for `known_at_field=`) and `__lsn`.
+    Each envelope is a change image of a row: the row after an insert, update or snapshot read, and
+    the row before a delete. Besides the columns of `schema` there are `__deleted` (for `changes=`),
+    `__op`, `__source_ts`, `__ts` (for `known_at_field=`) and `__lsn`.
 
     Args:
         path: one file, a glob or a folder of `.jsonl` files, as of `json_lines`.
@@ -84,7 +86,12 @@ class DebeziumFiles(Connector, called="debezium"):
             else pl.scan_lines(found(self.files.path, ".jsonl").names, name=_LINE)
         )
 
-        def read(columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+        def read(
+            columns: list[str] | None,
+            predicate: pl.Expr | None,
+            rows: int | None,
+            _size: int | None,
+        ) -> Iterator[pl.DataFrame]:
             left = rows
             for frame in self._decoded(lines, schema):
                 chosen = frame if predicate is None else frame.filter(predicate)
@@ -105,9 +112,13 @@ class DebeziumFiles(Connector, called="debezium"):
         """Names, sizes and modification times of the files."""
         return table_fingerprint.state(self.files) or [self.contents()]
 
-    def _decoded(self, lines: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
+    def _decoded(
+        self, lines: pl.LazyFrame, schema: Mapping[str, pl.DataType]
+    ) -> Iterator[pl.DataFrame]:
         naive = self.stream.with_fields(schema=dict(self.stream.schema or {}))
-        decode = decoder(Source("envelopes", timestamp_field=next(iter(schema)), timezone="UTC", stream=naive))
+        decode = decoder(
+            Source("envelopes", timestamp_field=next(iter(schema)), timezone="UTC", stream=naive)
+        )
         refused, first = 0, ""
         for batch in lines.collect_batches(chunk_size=_LINES, maintain_order=True):
             decoded = decode([line.encode() if line else None for line in batch[_LINE].to_list()])
@@ -115,11 +126,23 @@ class DebeziumFiles(Connector, called="debezium"):
             first = first or (decoded.refused[0][1] if decoded.refused else "")
             yield decoded.frame
         if refused:
-            warnings.warn(f"{self}: {refused:,} lines are left out; the first since {first}", HeadwaterWarning, stacklevel=stack_level())
+            warnings.warn(
+                f"{self}: {refused:,} lines are left out; the first since {first}",
+                HeadwaterWarning,
+                stacklevel=stack_level(),
+            )
 
 
-def _remote_lines(url: str, *, storage_options: dict[str, object], glob: bool, include_file_paths: str | None) -> pl.LazyFrame:
-    return pl.scan_lines(url, name=_LINE, storage_options=storage_options, glob=glob, include_file_paths=include_file_paths)
+def _remote_lines(
+    url: str, *, storage_options: dict[str, object], glob: bool, include_file_paths: str | None
+) -> pl.LazyFrame:
+    return pl.scan_lines(
+        url,
+        name=_LINE,
+        storage_options=storage_options,
+        glob=glob,
+        include_file_paths=include_file_paths,
+    )
 
 
 debezium = DebeziumFiles

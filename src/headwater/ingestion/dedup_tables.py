@@ -1,8 +1,10 @@
-"""The tables in memory that hold the ids of accepted events: 24 bytes a row, and versions that share the tables.
+"""The tables in memory that hold the ids of accepted events: 24 bytes a row, and versions that
+share the tables.
 
-A row is two words of the id, and a third word: the number of the commit that the id was known at (upper half, never 0 in a row), and a
-hash of the event's content (lower half). The rows are spread over 64 hash tables by the id. A full table alone is made again, in the
-order of the old one and without the ids whose horizon has passed, so no moment needs memory for all of them twice.
+A row is two words of the id, and a third word: the number of the commit that the id was known at
+(upper half, never 0 in a row), and a hash of the event's content (lower half). The rows are spread
+over 64 hash tables by the id. A full table alone is made again, in the order of the old one and
+without the ids whose horizon has passed, so no moment needs memory for all of them twice.
 """
 
 from __future__ import annotations
@@ -20,10 +22,14 @@ from headwater.kernel.arrays import I64, Bool
 TABLES = 64  # a power of two; see `_table_of`
 _BITS = 6
 _LOAD, _FULL = 0.8, 0.92  # how full a table is after it was made, and before it is made again
-_SPREAD = 64  # tables are made larger by up to one part in this many, so that they are not full at the same time
+# tables are made larger by up to one part in this many, so that they are not full at the same time
+_SPREAD = 64
 _LEAST = 16  # rows
-_MAPPED = 1 << 16  # bytes from which a table is a mapping, which returns to the system immediately; a heap keeps holes of former sizes
-_COMMITS = (1 << 32) - 1  # the greatest number of a commit in a row; a table that would need a greater one is made again
+# bytes from which a table is a mapping, which returns to the system immediately; a heap keeps holes
+# of former sizes
+_MAPPED = 1 << 16
+# the greatest number of a commit in a row; a table that would need a greater one is made again
+_COMMITS = (1 << 32) - 1
 _AGES = 5  # parts of the horizon after which a table is made again although it is not full
 _AGED = 4  # such tables in a commit
 
@@ -45,12 +51,15 @@ class _ArrayChange:
             arrays[self.array] = self.values
             return _ArrayChange(self.array, None, before)
         held = before[self.positions]
-        before[self.positions[::-1]] = self.values[::-1]  # of a row that was written twice, the first value is the oldest
+        # of a row that was written twice, the first value is the oldest
+        before[self.positions[::-1]] = self.values[::-1]
         return _ArrayChange(self.array, self.positions, held)
 
 
 class TableVersion:
-    """One version of arrays that all versions share: the arrays themselves, or how they differ from those of another version."""
+    """One version of arrays that all versions share: the arrays themselves, or how they differ from
+    those of another version.
+    """
 
     def __init__(self, arrays: list[Words]) -> None:
         self.arrays: list[Words] | None = arrays
@@ -58,7 +67,9 @@ class TableVersion:
         self.changes: list[_ArrayChange] = []
 
     def next(self) -> TableVersion:
-        """Leave the arrays, in this state, to a later version; changes from now on are taken back by `changes`."""
+        """Leave the arrays, in this state, to a later version; changes from now on are taken back
+        by `changes`.
+        """
         assert self.arrays is not None
         later = TableVersion(self.arrays)
         self.arrays, self.other, self.changes = None, later, []
@@ -73,10 +84,15 @@ class TableVersion:
         """Of memory: of the arrays; of an older version, what it holds in addition to them."""
         if self.arrays is not None:
             return sum(array.nbytes for array in self.arrays)
-        return sum(change.values.nbytes + (0 if change.positions is None else change.positions.nbytes) for change in self.changes)
+        return sum(
+            change.values.nbytes + (0 if change.positions is None else change.positions.nbytes)
+            for change in self.changes
+        )
 
     def restored(self) -> list[Words]:
-        """The arrays as they are in this version; the versions on the way then say how they differ from it."""
+        """The arrays as they are in this version; the versions on the way then say how they differ
+        from it.
+        """
         path = [self]
         while path[-1].other is not None:
             path.append(path[-1].other)
@@ -94,7 +110,8 @@ class TableVersion:
 class IdTables:
     """Rows of ids, an immutable value.
 
-    version: the tables, and after them the times of commits, microseconds. counts: of rows in each table, expired ones included.
+    version: the tables, and after them the times of commits, microseconds. counts: of rows in each
+    table, expired ones included.
     bases: of each table, the commit that its rows count from. made: when each was made.
     first: the number of the first commit whose time is kept; commits: how many times are kept.
     """
@@ -118,15 +135,19 @@ class IdTables:
         """Without rows, with room for so many, which come at `now`, microseconds."""
         arrays = [_table(-(-count // TABLES), n) for n in range(TABLES)]
         counts, bases = np.zeros((2, TABLES), np.int64)
-        return cls(TableVersion([*arrays, np.zeros(0, np.int64)]), counts, bases, np.full(TABLES, now))
+        return cls(
+            TableVersion([*arrays, np.zeros(0, np.int64)]), counts, bases, np.full(TABLES, now)
+        )
 
     def put(self, rows: Words, horizon: int, now: int) -> tuple[Bool, int, IdTables]:
         """Put in the rows that are no duplicates.
 
-        rows: two words of the id, when it is known, a hash of its content. now: ids known a horizon before may be dropped, microseconds.
+        rows: two words of the id, when it is known, a hash of its content. now: ids known a horizon
+        before may be dropped, microseconds.
 
         Returns:
-            Which rows were put in, bool (n); how many of the others differ from the first; the tables with these rows.
+            Which rows were put in, bool (n); how many of the others differ from the first; the
+            tables with these rows.
         """
         arrays = self.version.restored()
         order, ends = _by_table(rows)
@@ -151,12 +172,25 @@ class IdTables:
         for n in np.flatnonzero(sizes).tolist():
             some = order[ends[n] - sizes[n] : ends[n]]
             added, differ, more = _accept(
-                arrays[n], rows, some, places, times, bases[n] - first, horizon, accepted, slots[written:], before[written:]
+                arrays[n],
+                rows,
+                some,
+                places,
+                times,
+                bases[n] - first,
+                horizon,
+                accepted,
+                slots[written:],
+                before[written:],
             )
             counts[n] += added
             conflicts += differ
             if more:
-                self.version.undo(_ArrayChange(n, slots[written : written + more], before[written : written + more]))
+                self.version.undo(
+                    _ArrayChange(
+                        n, slots[written : written + more], before[written : written + more]
+                    )
+                )
                 written += more
         return accepted, conflicts, IdTables(later, counts, bases, made, first, kept)
 
@@ -164,7 +198,9 @@ class IdTables:
         return int(self.counts.sum())
 
     def _times(self, times: Words, known: I64, expired: int) -> tuple[I64, Words, int, int, Words]:
-        """The place of each row's commit among the times; an array with room for the new ones; `first`; `commits`; and the new ones."""
+        """The place of each row's commit among the times; an array with room for the new ones;
+        `first`; `commits`; and the new ones.
+        """
         last = times[self.commits - 1] if self.commits else None
         fresh = np.empty(len(known), np.bool_)
         fresh[:1] = known[:1] != last if last is not None else True
@@ -174,14 +210,19 @@ class IdTables:
         if self.commits + len(new) <= len(times):
             return places, times, self.first, self.commits + len(new), new
         late = np.flatnonzero(times[: self.commits] > expired)
-        passed = int(late[0]) if len(late) else max(self.commits - 1, 0)  # the last one may be that of these rows
+        # the last one may be that of these rows
+        passed = int(late[0]) if len(late) else max(self.commits - 1, 0)
         kept = self.commits - passed + len(new)
         larger = np.zeros(max(_LEAST, kept * 5 // 4), np.int64)
         larger[: self.commits - passed] = times[passed : self.commits]
         return places - passed, larger, self.first + passed, kept, new
 
-    def _to_make(self, arrays: list[Words], sizes: I64, commits: int, horizon: int, now: int) -> list[int]:
-        """The tables to make again before so many more rows are put in each, up to a commit of this number."""
+    def _to_make(
+        self, arrays: list[Words], sizes: I64, commits: int, horizon: int, now: int
+    ) -> list[int]:
+        """The tables to make again before so many more rows are put in each, up to a commit of this
+        number.
+        """
         lengths = np.array([len(table) for table in arrays[:TABLES]])
         full = (self.counts + sizes > lengths * _FULL) | (commits - self.bases > _COMMITS)
         aged = np.flatnonzero(~full & (sizes > 0) & (self.made <= now - horizon // _AGES))
@@ -195,7 +236,8 @@ def _table(count: int, n: int) -> Words:
     size = 24 * rows
     if size < _MAPPED or sys.platform == "win32":
         return np.zeros((rows, 3), np.int64)
-    at_once = mmap.MAP_POPULATE if sys.platform == "linux" else 0  # page by page, the system takes as long as the rows themselves
+    # page by page, the system takes as long as the rows themselves
+    at_once = mmap.MAP_POPULATE if sys.platform == "linux" else 0
     mapped = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | at_once)
     return np.frombuffer(mapped, np.int64).reshape(-1, 3)
 
@@ -207,7 +249,9 @@ def _table_of(second):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (
 
 @nb.njit(nogil=True, cache=True)
 def _by_table(rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
-    """The numbers of rows, by the table that each belongs to and then as they came; and where each table's end."""
+    """The numbers of rows, by the table that each belongs to and then as they came; and where each
+    table's end.
+    """
     ends = np.zeros(TABLES, np.int64)
     for i in range(len(rows)):
         ends[_table_of(rows[i, 1])] += 1
@@ -224,8 +268,13 @@ def _by_table(rows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (co
 
 @nb.njit(nogil=True, cache=True)
 def _home(second, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
-    """Where an id is looked for first; it rises with the second word, so tables of any size have their rows in one order."""
-    return np.int64((((np.uint64(second) << np.uint64(_BITS)) >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
+    """Where an id is looked for first; it rises with the second word, so tables of any size have
+    their rows in one order.
+    """
+    return np.int64(
+        (((np.uint64(second) << np.uint64(_BITS)) >> np.uint64(32)) * np.uint64(size))
+        >> np.uint64(32)
+    )
 
 
 @nb.njit(nogil=True, cache=True)
@@ -236,7 +285,9 @@ def _expired(word, times, shift, until):  # type: ignore[no-untyped-def]  # noqa
 
 @nb.njit(nogil=True, cache=True)
 def _live(table, times, shift, until):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
-    """How many rows are known later than `until`. shift: from a row's number of a commit to the place of its time."""
+    """How many rows are known later than `until`. shift: from a row's number of a commit to the
+    place of its time.
+    """
     count = 0
     for p in range(len(table)):
         if table[p, 2] != 0 and not _expired(table[p, 2], times, shift, until):
@@ -246,7 +297,9 @@ def _live(table, times, shift, until):  # type: ignore[no-untyped-def]  # noqa: 
 
 @nb.njit(nogil=True, cache=True)
 def _move(table, times, shift, until, larger):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 (compiled)
-    """Put the rows that are known later than `until` into another table, in which commits count from the first time on."""
+    """Put the rows that are known later than `until` into another table, in which commits count
+    from the first time on.
+    """
     size = len(larger)
     for p in range(len(table)):
         word = table[p, 2]
@@ -263,9 +316,11 @@ def _move(table, times, shift, until, larger):  # type: ignore[no-untyped-def]  
 
 @nb.njit(nogil=True, cache=True)
 def _accept(table, rows, some, places, times, shift, horizon, accepted, slots, before):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913, PLR0917 (compiled)
-    """Put in some rows, those that are no duplicates; how many are of new ids, how many duplicates differ, and how many were put in.
+    """Put in some rows, those that are no duplicates; how many are of new ids, how many duplicates
+    differ, and how many were put in.
 
-    places: of each row, that of its time. slots, before: are given the rows that were written, and what each held.
+    places: of each row, that of its time. slots, before: are given the rows that were written, and
+    what each held.
     """
     size = len(table)
     added, conflicts, written = 0, 0, 0

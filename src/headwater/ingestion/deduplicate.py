@@ -1,4 +1,6 @@
-"""Which events and refused records of one commit came before: events by their ids, when they become known; requests when they arrive."""
+"""Which events and refused records of one commit came before: events by their ids, when they become
+known; requests when they arrive.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ from headwater.ingestion.validate import Arrived, content_of, copies
 class Deduplication:
     """The duplicates of one commit at `now`, microseconds.
 
-    ids: those accepted so far, in earlier commits and in this one; None where events have no ids. counts: of duplicates, conflicts, and
-    records refused again. blocks: the ids that the commit is to store.
+    ids: those accepted so far, in earlier commits and in this one; None where events have no ids.
+    counts: of duplicates, conflicts, and records refused again. blocks: the ids that the commit is
+    to store.
     """
 
     ids: DedupIndex | None
@@ -28,16 +31,28 @@ class Deduplication:
     counts: Counter[str]
     blocks: list[bytes] = field(default_factory=list)
 
-    def events(self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """Of events that become known with this commit, those that are no duplicates; and the others as refused rows."""
-        return self._first(records, arrived, events, events[IDENT] if IDENT in events.columns else None)
+    def events(
+        self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame
+    ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """Of events that become known with this commit, those that are no duplicates; and the
+        others as refused rows.
+        """
+        return self._first(
+            records, arrived, events, events[IDENT] if IDENT in events.columns else None
+        )
 
-    def requests(self, records: RecordBatch, arrived: Arrived) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """Of events without an id, those whose request arrives for the first time; and the others as refused rows."""
+    def requests(
+        self, records: RecordBatch, arrived: Arrived
+    ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """Of events without an id, those whose request arrives for the first time; and the others
+        as refused rows.
+        """
         events = arrived.events
         if IDENT in events.columns or records.ids is None:
             return events, []
-        return self._first(records, arrived, events, records.ids.gather(arrived.kept[events[ROW].to_numpy()]))
+        return self._first(
+            records, arrived, events, records.ids.gather(arrived.kept[events[ROW].to_numpy()])
+        )
 
     def _first(
         self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, idents: pl.Series | None
@@ -55,7 +70,9 @@ class Deduplication:
         self.counts["conflicts"] += checked.conflicts
         if accepted.all():
             return events, []
-        return events.filter(accepted), [copies(records, arrived, events[ROW].filter(~accepted).to_list())]
+        return events.filter(accepted), [
+            copies(records, arrived, events[ROW].filter(~accepted).to_list())
+        ]
 
     def refused(self, records: RecordBatch, arrived: Arrived) -> pl.DataFrame:
         """The refused rows that are to be kept: what may be sent again, only the first time."""
@@ -63,8 +80,13 @@ class Deduplication:
         if not dead.height or records.ids is None or self.ids is None:
             return dead
         idents = records.ids.gather(arrived.refused).fill_null("")
-        names = [f"refused\0{key}\0{sha256(payload or b'').hexdigest()}" for key, payload in zip(idents, dead["payload"], strict=True)]
-        checked = self.ids.accept(pl.Series(names, dtype=pl.String), np.zeros(len(names), np.int64), self.now)
+        names = [
+            f"refused\0{key}\0{sha256(payload or b'').hexdigest()}"
+            for key, payload in zip(idents, dead["payload"], strict=True)
+        ]
+        checked = self.ids.accept(
+            pl.Series(names, dtype=pl.String), np.zeros(len(names), np.int64), self.now
+        )
         self.ids = checked.index
         self.blocks.append(checked.block)
         self.counts["refused_again"] += len(names) - int(checked.accepted.sum())

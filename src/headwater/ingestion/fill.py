@@ -1,4 +1,6 @@
-"""Fill: make the records of streaming views again from archive and history, when an operator asks for it."""
+"""Fill: make the records of streaming views again from archive and history, when an operator asks
+for it.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,19 @@ from headwater.stores import OnlineStore, ingest_lease
 from headwater.stores.ownership import from_production, opened_for
 
 
-def fill(project: Project, views: Sequence[str], *, store: OnlineStore | str | None = None, data_dir: Path | None = None) -> dict[str, int]:
-    """Make the records of streaming views again, from archive and history; how many events each was given, by name.
+def fill(
+    project: Project,
+    views: Sequence[str],
+    *,
+    store: OnlineStore | str | None = None,
+    data_dir: Path | None = None,
+) -> dict[str, int]:
+    """Make the records of streaming views again, from archive and history; how many events each was
+    given, by name.
 
-    Ingestion fills views that are new, or whose definition has changed, by itself. This is for views whose past has changed, such as an
-    archive that was put back. Ingestion must not run. A fill that is stopped is gone on from by the next `headwater ingest`.
+    Ingestion fills views that are new, or whose definition has changed, by itself. This is for
+    views whose past has changed, such as an archive that was put back. Ingestion must not run. A
+    fill that is stopped is gone on from by the next `headwater ingest`.
 
     Args:
         project: whose views.
@@ -27,26 +37,45 @@ def fill(project: Project, views: Sequence[str], *, store: OnlineStore | str | N
         data_dir: where ingestion keeps the archive; None is headwater's home.
 
     Raises:
-        UsageError: no view is named, or one that the project lacks, that is not streaming, or that was never ingested.
+        UsageError: no view is named, or one that the project lacks, that is not streaming, or that
+            was never ingested.
         LostError: the store has lost commits; see `rewind`.
         StoreError: the store cannot be written, or a process ingests into it.
     """
     if not views:
-        raise UsageError(f"name the streaming views of project {project.name!r} that are to be filled")
-    named = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}")
+        raise UsageError(
+            f"name the streaming views of project {project.name!r} that are to be filled"
+        )
+    named = chosen(
+        stored(project),
+        views,
+        lambda name: f"project {project.name!r} has no feature view {name!r}",
+    )
     wanted = {stored_view.view.root.tiles_fingerprint: stored_view.name for stored_view in named}
     for stored_view in named:
         if not stored_view.view.freshness.streamed:
-            how = f"its freshness is {stored_view.view.freshness}; `headwater materialize --full-refresh` computes a batch view from its history"
+            how = (
+                f"its freshness is {stored_view.view.freshness}; `headwater materialize "
+                "--full-refresh` computes a batch view from its history"
+            )
             raise UsageError(f"feature view {stored_view.name!r} is not streaming: {how}")
     home, counts = settings.home() if data_dir is None else data_dir, dict[str, int]()
-    with opened_for(project.name, store, write=True) as mine, ingest_lease(mine, wait=0.0, instead="fill"):
-        every = [stored_view.view for stored_view in stored(project) if not from_production(mine, stored_view.view)]
+    with (
+        opened_for(project.name, store, write=True) as mine,
+        ingest_lease(mine, wait=0.0, instead="fill"),
+    ):
+        every = [
+            stored_view.view
+            for stored_view in stored(project)
+            if not from_production(mine, stored_view.view)
+        ]
         for source, fed in streamed(every).items():
             again = [view for view in fed if view.tiles_fingerprint in wanted]
             if again:
                 ingestor = SourceIngestor(source, fed, mine, home, IngestLimits(), filled=False)
                 with ingestor.lease(LEFT):
                     filled = ingestor.fill_again(again)
-                counts |= {wanted[view.tiles_fingerprint]: filled[view.tiles_fingerprint] for view in again}
+                counts |= {
+                    wanted[view.tiles_fingerprint]: filled[view.tiles_fingerprint] for view in again
+                }
     return counts

@@ -1,12 +1,16 @@
-"""Fill: the records of views that are new in a store, or no longer whole, are made of the past, so that their first values are whole.
+"""Fill: the records of views that are new in a store, or no longer whole, are made of the past, so
+that their first values are whole.
 
-From headwater's own archive: every event that was accepted up to a commit, and the stream from there on. From a history that headwater did
-not write, which is what was there before the stream's first commit: its events, and of the stream what was received from `id_horizon`
-before its last event on, with the ids of that stretch, so that what both hold counts once. Without ids that cannot be told, and values
-are called approximate until the longest window has passed; so they are where the archive does not hold all that was accepted.
+From headwater's own archive: every event that was accepted up to a commit, and the stream from
+there on. From a history that headwater did not write, which is what was there before the stream's
+first commit: its events, and of the stream what was received from `id_horizon` before its last
+event on, with the ids of that stretch, so that what both hold counts once. Without ids that cannot
+be told, and values are called approximate until the longest window has passed; so they are where
+the archive does not hold all that was accepted.
 
-A fill is made of parts, each of them one commit, which also says how many are done. A process that is killed goes on behind the last one.
-The stream may go on meanwhile: what it brings is in the archive too, and is filled in as well, until the commit that makes the view whole.
+A fill is made of parts, each of them one commit, which also says how many are done. A process that
+is killed goes on behind the last one. The stream may go on meanwhile: what it brings is in the
+archive too, and is filled in as well, until the commit that makes the view whole.
 """
 
 from __future__ import annotations
@@ -32,7 +36,15 @@ from headwater.ingestion.archive import Roller
 from headwater.ingestion.change_state import ChangeState, entries_of, latest_of, tokens_of
 from headwater.ingestion.judge_again import judge_again
 from headwater.ingestion.partition_writer import PartitionWriter
-from headwater.ingestion.past_events import ROWS, Accepted, Logs, first_ids, history_before, images_before, overlap
+from headwater.ingestion.past_events import (
+    ROWS,
+    Accepted,
+    Logs,
+    first_ids,
+    history_before,
+    images_before,
+    overlap,
+)
 from headwater.state.key_record import KeyRecords, stored_sections, with_section
 from headwater.state.view_state import Filling, State, StreamStart, encoded, read_part, schema_bytes
 from headwater.state.view_tiles import ViewTiles
@@ -45,7 +57,10 @@ _LOG = logging.getLogger(__name__)
 _EVENTS = 100_000  # with their images
 _RECORDS = 10_000  # of one commit
 _TURN = 0.005  # seconds for commits of the stream between two parts
-_REWIND = "Nothing was written. `headwater store rewind --dry-run` says what is lost, and without --dry-run it sets archive and store right"
+_REWIND = (
+    "Nothing was written. `headwater store rewind --dry-run` says what is lost, and without "
+    "--dry-run it sets archive and store right"
+)
 
 
 def remedy(writer: PartitionWriter) -> str:
@@ -54,40 +69,54 @@ def remedy(writer: PartitionWriter) -> str:
 
 
 def new_views(writer: PartitionWriter) -> list[ViewTiles]:
-    """The views of a writer whose records are not whole, miss a commit, or are made of columns of other types."""
+    """The views of a writer whose records are not whole, miss a commit, or are made of columns of
+    other types.
+    """
     return [tiles for tiles in writer.acceptance.tiles if not _is_kept(writer, tiles)]
 
 
 def _is_kept(writer: PartitionWriter, tiles: ViewTiles) -> bool:
     name = tiles.view.tiles_fingerprint
     state = read_part(writer.store, name, writer.partition)
-    return state is not None and writer.progress.covers(name, state) and tiles.reads_alike(state.dtypes)
+    return (
+        state is not None
+        and writer.progress.covers(name, state)
+        and tiles.reads_alike(state.dtypes)
+    )
 
 
 class Fill:
     """The fill of those views of a writer whose records are not whole, as of `now`, microseconds.
 
-    logs: what was kept of the stream. Where rules of the source have changed, it is judged again first.
+    logs: what was kept of the stream. Where rules of the source have changed, it is judged again
+    first.
     replayed: the stream is the history's own continuation, so that nothing can be in both.
-    views: those to be filled; all others are whole. counts: how many events each was given, by tiles fingerprint.
+    views: those to be filled; all others are whole. counts: how many events each was given, by
+    tiles fingerprint.
 
     Raises:
         FencedError: another process writes to the partition.
         LostError: the archive holds commits that the store has not made.
     """
 
-    def __init__(self, writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False) -> None:
+    def __init__(
+        self, writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False
+    ) -> None:
         self.writer, self.counts = writer, dict[str, int]()
         self.alone: AbstractContextManager[object] = nullcontext()
         self.turn = 0.0
         _check_whole(writer, logs.archive)
         self.T = max(now, writer.progress.at)
-        if not writer.progress.sequence and has_moved(writer.source):  # what came by the stream before is not in this one
+        # what came by the stream before is not in this one
+        if not writer.progress.sequence and has_moved(writer.source):
             writer.note(msgspec.structs.replace(writer.progress, lost=self.T), {}, writer.unmoved())
         accepted = judge_again(writer, logs, self.T, first_ids(writer.store, writer.source))
         if accepted:
             _LOG.info(
-                "source %s: %s rows that were refused or left out are accepted by its rules of today", writer.source.name, f"{accepted:,}"
+                "source %s: %s rows that were refused or left out are accepted by its rules of "
+                "today",
+                writer.source.name,
+                f"{accepted:,}",
             )
         self.views = new_views(writer)
         _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in self.views])
@@ -103,7 +132,8 @@ class Fill:
     def run(self, alone: AbstractContextManager[object] | None = None) -> dict[str, int]:
         """Fill all views, one after the other; the counts.
 
-        alone: held while the store is written. The stream may go on meanwhile, if its commits hold it too.
+        alone: held while the store is written. The stream may go on meanwhile, if its commits hold
+        it too.
         """
         self.alone, self.turn = (nullcontext(), 0.0) if alone is None else (alone, _TURN)
         for tiles in self.views:
@@ -113,7 +143,9 @@ class Fill:
         return self.counts
 
     def _fill(self, tiles: ViewTiles) -> int:
-        """Make the records of a view, part by part, until what came meanwhile is one part at most: its commit makes the view whole."""
+        """Make the records of a view, part by part, until what came meanwhile is one part at most:
+        its commit makes the view whole.
+        """
         writer, name, past = self.writer, tiles.view.tiles_fingerprint, self._past
         place = keyspace.stream_state(name, writer.partition)
         begun = State(tiles.view.name, schema_bytes(tiles.schema))
@@ -123,10 +155,17 @@ class Fill:
                 with self.alone:
                     filling, records = _with_part(writer, tiles, events, filling)
                     state = msgspec.structs.replace(begun, filling=filling)
-                    writer.store.commit({**records, **also, place: encoded(state)}, writer.unmoved())
+                    writer.store.commit(
+                        {**records, **also, place: encoded(state)}, writer.unmoved()
+                    )
                 time.sleep(self.turn)
             with self.alone:
-                parts = past.parts(tiles, max(filling.T, writer.progress.at), filling.upto, writer.progress.sequence)
+                parts = past.parts(
+                    tiles,
+                    max(filling.T, writer.progress.at),
+                    filling.upto,
+                    writer.progress.sequence,
+                )
                 filling = parts.begun(writer.filling, filling.events)
                 if parts.count <= 1:
                     changes: dict[bytes, bytes | None] = {}
@@ -134,13 +173,17 @@ class Fill:
                         filling, records = _with_part(writer, tiles, events, filling)
                         changes |= {**records, **also}
                     whole = past.state(tiles, filling.T)
-                    progress = msgspec.structs.replace(writer.progress, views={**writer.progress.views, name: whole.coverage})
+                    progress = msgspec.structs.replace(
+                        writer.progress, views={**writer.progress.views, name: whole.coverage}
+                    )
                     writer.note(progress, {**changes, place: encoded(whole)}, writer.unmoved())
                     writer.filled(name)
                     return filling.events
 
     def _begin(self, tiles: ViewTiles, place: bytes, begun: State) -> tuple[_FillParts, Filling]:
-        """What is to be done: the parts that a fill that was stopped has left, or all of them, and then nothing is there of the view."""
+        """What is to be done: the parts that a fill that was stopped has left, or all of them, and
+        then nothing is there of the view.
+        """
         writer = self.writer
         state = read_part(writer.store, tiles.view.tiles_fingerprint, writer.partition)
         filling = None if state is None else state.filling
@@ -152,16 +195,19 @@ class Fill:
             writer.store.commit({place: encoded(begun)}, writer.unmoved())
         _clear(writer, tiles, self.alone)
         with self.alone:
-            parts = self._past.parts(tiles, max(self.T, writer.progress.at), -1, writer.progress.sequence)
+            parts = self._past.parts(
+                tiles, max(self.T, writer.progress.at), -1, writer.progress.sequence
+            )
         return parts, parts.begun(writer.filling)
 
 
 def _check_whole(writer: PartitionWriter, archive: Roller) -> None:
     if archive.last > writer.progress.sequence:
         raise LostError(
-            f"the archive in {archive.where} holds events up to commit {archive.last}, and the online store has made {writer.progress.sequence}: a "
-            "server without the last commits took over, an older copy was restored, or the archive is another store's (then give another "
-            f"--data-dir). {remedy(writer)}"
+            f"the archive in {archive.where} holds events up to commit {archive.last}, and the "
+            f"online store has made {writer.progress.sequence}: a server without the last commits "
+            "took over, an older copy was restored, or the archive is another store's (then give "
+            f"another --data-dir). {remedy(writer)}"
         )
 
 
@@ -178,27 +224,43 @@ def _keep(writer: PartitionWriter, kept: Sequence[ViewTiles]) -> None:
 
 
 def _take_over(writer: PartitionWriter, fresh: Sequence[ViewTiles]) -> None:
-    """Be the one process that fills views of the partition; what the process before has done stays, unless something was erased since."""
+    """Be the one process that fills views of the partition; what the process before has done stays,
+    unless something was erased since.
+    """
     key, token = keyspace.filling(writer.source.name, writer.partition), secrets.token_bytes(16)
     before = writer.store.get([key])[0]
     changes: dict[bytes, bytes | None] = {key: token}
     for tiles in fresh:
         name = tiles.view.tiles_fingerprint
-        state, begun = read_part(writer.store, name, writer.partition), State(tiles.view.name, schema_bytes(tiles.schema))
+        state, begun = (
+            read_part(writer.store, name, writer.partition),
+            State(tiles.view.name, schema_bytes(tiles.schema)),
+        )
         if state is not None and state.filling is not None and state.filling.token == before:
-            begun = msgspec.structs.replace(state, filling=msgspec.structs.replace(state.filling, token=token))
+            begun = msgspec.structs.replace(
+                state, filling=msgspec.structs.replace(state.filling, token=token)
+            )
         changes[keyspace.stream_state(name, writer.partition)] = encoded(begun)
     writer.store.commit(changes, {**writer.unmoved(), key: before})
     writer.filling = token
 
 
 def _begun(writer: PartitionWriter, archive: Roller, T: int) -> StreamStart | None:
-    """The history that the stream goes on from: settled before the first commit, for all partitions and all views to come."""
+    """The history that the stream goes on from: settled before the first commit, for all partitions
+    and all views to come.
+    """
     key = keyspace.begun(writer.source.name)
     stored = writer.store.get([key])[0]
-    if stored is None and writer.source.history is not None and writer.progress.sequence <= 1 and archive.rows() is None:
+    if (
+        stored is None
+        and writer.source.history is not None
+        and writer.progress.sequence <= 1
+        and archive.rows() is None
+    ):
         try:
-            writer.store.commit({key: msgspec.msgpack.encode(StreamStart(T, writer.partition))}, {key: None})
+            writer.store.commit(
+                {key: msgspec.msgpack.encode(StreamStart(T, writer.partition))}, {key: None}
+            )
         except LostError:
             raise
         except FencedError:
@@ -207,12 +269,14 @@ def _begun(writer: PartitionWriter, archive: Roller, T: int) -> StreamStart | No
     return None if stored is None else msgspec.msgpack.decode(stored, type=StreamStart)
 
 
-def _with_part(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, filling: Filling) -> tuple[Filling, Changes]:
+def _with_part(
+    writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, filling: Filling
+) -> tuple[Filling, Changes]:
     """How far a fill is with the events of one more part, and the records with these."""
     added = events.filter(pl.col(TIME) < filling.T)
-    return msgspec.structs.replace(filling, done=filling.done + 1, events=filling.events + added.height), _added(
-        writer, tiles, added, filling.T
-    )
+    return msgspec.structs.replace(
+        filling, done=filling.done + 1, events=filling.events + added.height
+    ), _added(writer, tiles, added, filling.T)
 
 
 def _added(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: int) -> Changes:
@@ -221,21 +285,34 @@ def _added(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: i
         return {}
     view, sequence = tiles.view, writer.progress.sequence
     records = KeyRecords(writer.store.get, view.record_group, writer.partition)
-    records.put(view.tiles_fingerprint, tiles.update(events, T, sequence, records.fetcher(view.tiles_fingerprint)))
+    records.put(
+        view.tiles_fingerprint,
+        tiles.update(events, T, sequence, records.fetcher(view.tiles_fingerprint)),
+    )
     return records.changes(sequence)
 
 
-def _clear(writer: PartitionWriter, tiles: ViewTiles, alone: AbstractContextManager[object]) -> None:
-    """Remove the sections of a view that a fill of other parts, or a definition of old, has left; other views keep theirs."""
+def _clear(
+    writer: PartitionWriter, tiles: ViewTiles, alone: AbstractContextManager[object]
+) -> None:
+    """Remove the sections of a view that a fill of other parts, or a definition of old, has left;
+    other views keep theirs.
+    """
     view, end = tiles.view, b"" if writer.partition is None else b"\0" + writer.partition.encode()
     places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(end)]
     for first in range(0, len(places), _RECORDS):
         batch = places[first : first + _RECORDS]
         with alone:
             records = zip(batch, writer.store.get(batch), strict=True)
-            changes = {key: with_section(record, view.tiles_fingerprint, b"") or None for key, record in records}
+            changes = {
+                key: with_section(record, view.tiles_fingerprint, b"") or None
+                for key, record in records
+            }
             writer.store.commit(changes, writer.unmoved())
-    keys = [key for key, _ in writer.store.scan(keyspace.events(view.tiles_fingerprint, writer.partition))]
+    keys = [
+        key
+        for key, _ in writer.store.scan(keyspace.events(view.tiles_fingerprint, writer.partition))
+    ]
     for first in range(0, len(keys), _RECORDS):
         with alone:
             writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), writer.unmoved())
@@ -246,9 +323,11 @@ def _clear(writer: PartitionWriter, tiles: ViewTiles, alone: AbstractContextMana
 
 @dataclass(frozen=True)
 class _FillParts:
-    """What commits after `since` and up to `upto` have accepted, as of T; of the first ones, with the history before them.
+    """What commits after `since` and up to `upto` have accepted, as of T; of the first ones, with
+    the history before them.
 
-    digest: of all that decides what the parts hold. read: gives each part: events, and what else its commit changes.
+    digest: of all that decides what the parts hold. read: gives each part: events, and what else
+    its commit changes.
     """
 
     T: int
@@ -265,7 +344,9 @@ class _FillParts:
 
 @dataclass(frozen=True)
 class _Past:
-    """All that a writer's source had before its views are filled. begun: the history that the stream goes on from; None for none."""
+    """All that a writer's source had before its views are filled. begun: the history that the
+    stream goes on from; None for none.
+    """
 
     writer: PartitionWriter
     logs: Logs
@@ -282,11 +363,16 @@ class _Past:
         images = self._images(corrections, since, upto)
         past = ChangeHistory(corrections, images, T)
         digest = self._digest(tiles, T, since, upto, images)
-        return _FillParts(T, since, upto, -(-len(past) // _EVENTS), digest, partial(past.parts, tiles, _EVENTS))
+        return _FillParts(
+            T, since, upto, -(-len(past) // _EVENTS), digest, partial(past.parts, tiles, _EVENTS)
+        )
 
     def _events(self, tiles: ViewTiles, T: int, since: int, upto: int) -> _FillParts:
         """The events of the history, then those of the archive."""
-        history, archived = self._history(tiles, T, since), self.logs.count(self.logs.archive, since, upto)
+        history, archived = (
+            self._history(tiles, T, since),
+            self.logs.count(self.logs.archive, since, upto),
+        )
 
         def read() -> Iterator[tuple[pl.DataFrame, Changes]]:
             for events, rows in chain([(history, history.height)], self._archived(since, upto)):
@@ -300,11 +386,23 @@ class _Past:
     def _images(self, corrections: ChangeState, since: int, upto: int) -> pl.DataFrame:
         """All images, of the history too."""
         archived = (events.drop(ROW) for events, _ in self._archived(since, upto))
-        return pl.concat([corrections.none, *(self._images_before(corrections) if since < 0 else []), *archived])
+        return pl.concat(
+            [corrections.none, *(self._images_before(corrections) if since < 0 else []), *archived]
+        )
 
     def _digest(self, tiles: ViewTiles, T: int, since: int, upto: int, read: pl.DataFrame) -> bytes:
         archived = self.logs.count(self.logs.archive, since, upto)
-        fixed = [ROWS, self.logs.part, _EVENTS, T, since, upto, archived, self.writer.progress.rules, schema_bytes(tiles.schema)]
+        fixed = [
+            ROWS,
+            self.logs.part,
+            _EVENTS,
+            T,
+            since,
+            upto,
+            archived,
+            self.writer.progress.rules,
+            schema_bytes(tiles.schema),
+        ]
         digest = hashlib.sha256(msgspec.msgpack.encode(fixed))
         digest.update(read.hash_rows(seed=0).to_numpy().tobytes() if read.width else b"")
         return digest.digest()
@@ -334,21 +432,32 @@ class _Past:
         """The events of the archive, and how many of its rows they are among, some at a time."""
         first = first_ids(self.writer.store, self.writer.source) if since < 0 else None
         parts = self.logs.archive.lazy_parts(since, upto)
-        for events, rows in Accepted(self.writer.acceptance, parts, first, distinct=since >= 0).parts():
+        for events, rows in Accepted(
+            self.writer.acceptance, parts, first, distinct=since >= 0
+        ).parts():
             yield events, rows.height
 
     def _history(self, tiles: ViewTiles, T: int, since: int) -> pl.DataFrame:
-        if since >= 0 or self.begun is None or self.begun.partition != self.writer.partition or self.writer.source.history is None:
+        if (
+            since >= 0
+            or self.begun is None
+            or self.begun.partition != self.writer.partition
+            or self.writer.source.history is None
+        ):
             return pl.DataFrame()
         furthest = reach(tiles.view)
-        return history_before(tiles.view, None if furthest is None else T - furthest, self.begun.until)
+        return history_before(
+            tiles.view, None if furthest is None else T - furthest, self.begun.until
+        )
 
     def _images_before(self, corrections: ChangeState) -> list[pl.DataFrame]:
         """Those of the history that were known when the stream began."""
         if self.begun is None or self.writer.source.history is None:
             return []
         images = images_before(corrections.acceptance, self.begun.until)
-        return [images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())]
+        return [
+            images.select(pl.col(name).cast(dtype) for name, dtype in corrections.schema.items())
+        ]
 
 
 class ChangeHistory:
@@ -363,21 +472,36 @@ class ChangeHistory:
         self.merged = folded(images[:0], np.empty(0, np.bool_), images, source)
         self.tokens = dict(zip(self.merged.event.tolist(), tokens_of(images[IDENT]), strict=True))
         self.latest, lasting = latest_of(images, self.merged), corrections.lasting
-        self.events = np.flatnonzero(self.latest + lasting > T) if lasting is not None else np.arange(len(self.latest))
+        self.events = (
+            np.flatnonzero(self.latest + lasting > T)
+            if lasting is not None
+            else np.arange(len(self.latest))
+        )
 
     def __len__(self) -> int:
         return len(self.events)
 
     def parts(self, tiles: ViewTiles, most: int) -> Iterator[tuple[pl.DataFrame, Changes]]:
-        """The events that hold, `most` in a part, and what the store is to keep of them and where they stand in a view."""
+        """The events that hold, `most` in a part, and what the store is to keep of them and where
+        they stand in a view.
+        """
         for first in range(0, len(self.events), most):
             chunk = self.events[first : first + most]
             entries = entries_of(self.images, self.merged, chunk, self.latest)
-            changes = self.corrections.entry((self.tokens[event], entry) for event, entry in entries.items())
+            changes = self.corrections.entry(
+                (self.tokens[event], entry) for event, entry in entries.items()
+            )
             changes |= self.corrections.schedule_expiry(
-                [self.tokens[event] for event in chunk.tolist()], int(self.latest[chunk].max()), first
+                [self.tokens[event] for event in chunk.tolist()],
+                int(self.latest[chunk].max()),
+                first,
             )
             live = chunk[self.merged.after[chunk] >= 0]
             events = self.images[self.merged.after[live]]
-            changes |= dict.fromkeys(self.corrections.places(tiles, events, [self.tokens[event] for event in live.tolist()]), b"")
+            changes |= dict.fromkeys(
+                self.corrections.places(
+                    tiles, events, [self.tokens[event] for event in live.tolist()]
+                ),
+                b"",
+            )
             yield events, changes

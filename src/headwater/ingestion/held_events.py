@@ -1,4 +1,6 @@
-"""Events held until their time comes, ordered by due time: a commit reads those that are due, however many wait behind them."""
+"""Events held until their time comes, ordered by due time: a commit reads those that are due,
+however many wait behind them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from headwater.kernel.arrays import I64
 from headwater.state import frame_codec
 
 DUE, PAYLOAD = "headwater_due", "headwater_payload"
-"""Columns of held rows: when an event happens, microseconds; and its record as it came, null where it came as a row."""
+"""Columns of held rows: when an event happens, microseconds; and its record as it came, null where
+it came as a row.
+"""
 _MERGED = 16  # blocks of one level that become one of the next
 _LARGEST = 1 << 16  # rows of a block that is merged no more
 
@@ -49,9 +53,10 @@ class _HeldBlock:
 class HeldEvents:
     """The held events of one partition writer, an immutable value.
 
-    A block stays in the store as it is until its last event is released: an event is released by the first commit whose time is later
-    than its own, so the time of the last commit says which events of a block still wait. Blocks of similar size are merged, so `n` events
-    held by `n` commits lie in O(log n) blocks.
+    A block stays in the store as it is until its last event is released: an event is released by
+    the first commit whose time is later than its own, so the time of the last commit says which
+    events of a block still wait. Blocks of similar size are merged, so `n` events held by `n`
+    commits lie in O(log n) blocks.
 
     spent: keys whose events have all been released; the next commit deletes them.
     looked_at: how many events have been read or moved so far: the work done.
@@ -70,7 +75,9 @@ class HeldEvents:
 
     @staticmethod
     def load(blocks: Mapping[bytes, bytes], at: int) -> HeldEvents:
-        """Those in the values of the store by key, as `put` made them; at: the time of the last commit, microseconds."""
+        """Those in the values of the store by key, as `put` made them; at: the time of the last
+        commit, microseconds.
+        """
         found = [_sorted(key, frame_codec.decoded(value)) for key, value in blocks.items()]
         return _held([replace(block, start=int(np.searchsorted(block.due, at))) for block in found])
 
@@ -93,7 +100,9 @@ class HeldEvents:
         return len(self._blocks)
 
     def release(self, now: int) -> tuple[list[pl.DataFrame], HeldEvents]:
-        """The events whose time is before `now`, in the order of their times, one frame for each schema; and those that are left."""
+        """The events whose time is before `now`, in the order of their times, one frame for each
+        schema; and those that are left.
+        """
         if self.due is None or self.due >= now:
             return [], self
         released, blocks = [], []
@@ -102,10 +111,16 @@ class HeldEvents:
             if stop > block.start:
                 released.append(block.rows.slice(block.start, stop - block.start))
             blocks.append(replace(block, start=stop) if stop > block.start else block)
-        return list(_alike(released)), _held(blocks, self.spent, self.looked_at + sum(rows.height for rows in released))
+        return list(_alike(released)), _held(
+            blocks, self.spent, self.looked_at + sum(rows.height for rows in released)
+        )
 
-    def put(self, key: bytes, rows: pl.DataFrame | None) -> tuple[dict[bytes, bytes | None], HeldEvents]:
-        """Hold more rows under a new key; the changes of the store, including those of events released before, and the new held events."""
+    def put(
+        self, key: bytes, rows: pl.DataFrame | None
+    ) -> tuple[dict[bytes, bytes | None], HeldEvents]:
+        """Hold more rows under a new key; the changes of the store, including those of events
+        released before, and the new held events.
+        """
         changes: dict[bytes, bytes | None] = dict.fromkeys(self.spent)
         if rows is None:
             return changes, replace(self, spent=()) if self.spent else self
@@ -115,20 +130,34 @@ class HeldEvents:
             blocks = [other for other in blocks if not any(other is merged for merged in others)]
             block = _sorted(key, pl.concat([*(other.left for other in others), block.rows]))
             moved += block.rows.height
-        return {**changes, key: frame_codec.encoded(block.rows)}, _held([*blocks, block], (), self.looked_at + moved)
+        return {**changes, key: frame_codec.encoded(block.rows)}, _held(
+            [*blocks, block], (), self.looked_at + moved
+        )
 
 
-def _held(blocks: Sequence[_HeldBlock], spent: Iterable[bytes] = (), looked_at: int = 0) -> HeldEvents:
-    """The held events of these blocks; those whose events have all been released are added to the spent ones."""
+def _held(
+    blocks: Sequence[_HeldBlock], spent: Iterable[bytes] = (), looked_at: int = 0
+) -> HeldEvents:
+    """The held events of these blocks; those whose events have all been released are added to the
+    spent ones.
+    """
     done = (block.key for block in blocks if block.start == len(block.due))
-    return HeldEvents(tuple(block for block in blocks if block.start < len(block.due)), (*spent, *done), looked_at)
+    return HeldEvents(
+        tuple(block for block in blocks if block.start < len(block.due)), (*spent, *done), looked_at
+    )
 
 
 def _to_merge(blocks: Sequence[_HeldBlock], block: _HeldBlock) -> list[_HeldBlock]:
-    """The blocks that are of the level and schema of a new one, if they are so many that they become one."""
+    """The blocks that are of the level and schema of a new one, if they are so many that they
+    become one.
+    """
     if block.rows.height >= _LARGEST:
         return []
-    alike = [other for other in blocks if other.level == block.level and other.rows.schema == block.rows.schema]
+    alike = [
+        other
+        for other in blocks
+        if other.level == block.level and other.rows.schema == block.rows.schema
+    ]
     return alike if len(alike) >= _MERGED - 1 else []
 
 

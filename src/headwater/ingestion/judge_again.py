@@ -1,10 +1,13 @@
-"""Rules of a source that changed: what was received before is judged again, so that views are filled with what these rules accept.
+"""Rules of a source that changed: what was received before is judged again, so that views are
+filled with what these rules accept.
 
-Every record of a stream is stored: accepted rows in the archive, rows that the filter left out in the filtered log, refused records
-in the dead letters. Those that today's rules accept are added to the archive by a commit of its own, with the time at which they became
-known, and the ids of events are found again. Where some of it was not kept, or cannot be judged again, the source's progress says so, and
-views that are filled from here on are incomplete until their longest window has passed. Change images are not judged again: the archive
-holds those that had an effect by the old rules, and views are filled with them again.
+Every record of a stream is stored: accepted rows in the archive, rows that the filter left out in
+the filtered log, refused records in the dead letters. Those that today's rules accept are added to
+the archive by a commit of its own, with the time at which they became known, and the ids of events
+are found again. Where some of it was not kept, or cannot be judged again, the source's progress
+says so, and views that are filled from here on are incomplete until their longest window has
+passed. Change images are not judged again: the archive holds those that had an effect by the old
+rules, and views are filled with them again.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ _AT_ONCE = 10_000  # keys that one commit takes out
 
 
 def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None) -> int:
-    """Have the writer go on by the rules of its definitions; how many rows that were not accepted before are in the archive now."""
+    """Have the writer go on by the rules of its definitions; how many rows that were not accepted
+    before are in the archive now.
+    """
     rules, progress = rules_of(writer.acceptance), writer.progress
     if progress.rules == rules:
         return 0
@@ -41,8 +46,13 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None
         writer.note(msgspec.structs.replace(progress, rules=rules), {}, writer.unmoved())
         return 0
     changed = changed_of(progress.rules, rules)
-    lost = bool(progress.rules) and _is_lost(writer, logs, changed)  # a store of an older format does not say its rules
-    candidates = _Candidates(writer, logs, first, T) if writer.acceptance.source.changes is None and writer.archive and changed else None
+    # a store of an older format does not say its rules
+    lost = bool(progress.rules) and _is_lost(writer, logs, changed)
+    candidates = (
+        _Candidates(writer, logs, first, T)
+        if writer.acceptance.source.changes is None and writer.archive and changed
+        else None
+    )
     changes: dict[bytes, bytes | None] = _held(writer) if changed & {"types", "select"} else {}
     views, counts = progress.views, dict(progress.counts)
     rows = pl.DataFrame()
@@ -55,14 +65,23 @@ def judge_again(writer: PartitionWriter, logs: Logs, T: int, first: First = None
         views = {}
         _forget_images(writer)
     sequence = progress.sequence
-    for start in range(0, rows.height, _IN_COMMIT):  # those that are in the archive are not found again
+    # those that are in the archive are not found again
+    for start in range(0, rows.height, _IN_COMMIT):
         chunk, sequence = rows.slice(start, _IN_COMMIT), sequence + 1
         known = chunk[KNOWN_AT]
         block = stamped(chunk.drop(KNOWN_AT), sequence, 0).with_columns(known)
         counts["rejudged"] = counts.get("rejudged", 0) + chunk.height
-        stepped = msgspec.structs.replace(writer.progress, sequence=sequence, views={}, counts=dict(counts))
-        writer.note(stepped, {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): frame_codec.encoded(block)}, writer.unmoved())
-    done = msgspec.structs.replace(writer.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost))
+        stepped = msgspec.structs.replace(
+            writer.progress, sequence=sequence, views={}, counts=dict(counts)
+        )
+        writer.note(
+            stepped,
+            {keyspace.block(keyspace.ARCHIVE, writer.name, sequence): frame_codec.encoded(block)},
+            writer.unmoved(),
+        )
+    done = msgspec.structs.replace(
+        writer.progress, rules=rules, views=views, lost=max(T if lost else 0, progress.lost)
+    )
     writer.note(done, changes, writer.unmoved())
     writer.load(own=False)
     return rows.height
@@ -76,7 +95,10 @@ def _is_lost(writer: PartitionWriter, logs: Logs, changed: set[str]) -> bool:
     if writer.acceptance.source.changes is not None:
         return (
             bool(left_out)
-            or (changed - {"keys"} and any(counts.get(name, 0) for name in ("dead", "copies", "superseded")))
+            or (
+                changed - {"keys"}
+                and any(counts.get(name, 0) for name in ("dead", "copies", "superseded"))
+            )
             or ("types" in changed and altered(logs.accepted, writer.acceptance))
         )
     if not writer.archive:
@@ -100,21 +122,33 @@ class _Candidates:
 
     @cached_property
     def accepted(self) -> pl.DataFrame:
-        """Those that are accepted: the stream's columns, where they came from, and when they became known."""
-        return self._rows.filter(pl.Series(self._verdicts[0], dtype=pl.Boolean)).select(*self._columns)
+        """Those that are accepted: the stream's columns, where they came from, and when they became
+        known.
+        """
+        return self._rows.filter(pl.Series(self._verdicts[0], dtype=pl.Boolean)).select(
+            *self._columns
+        )
 
     @property
     def lost(self) -> bool:
-        """Whether some would be accepted that are of the future, which only a stream's own records wait for."""
+        """Whether some would be accepted that are of the future, which only a stream's own records
+        wait for.
+        """
         events = self.writer.acceptance.sound_events(self._all)
         return bool((events[TIME] >= self.T).any())
 
     def ids(self) -> dict[bytes, bytes | None]:
         """The changes of the store that make its ids those of the events that are accepted."""
         prefix = keyspace.IDS + keyspace.name(self.writer.name)
-        changes: dict[bytes, bytes | None] = {key: None for key, _ in self.writer.store.scan(prefix)}
+        changes: dict[bytes, bytes | None] = {
+            key: None for key, _ in self.writer.store.scan(prefix)
+        }
         block = self._verdicts[1]
-        return {**changes, keyspace.block(keyspace.IDS, self.writer.name, 0): block} if block else changes
+        return (
+            {**changes, keyspace.block(keyspace.IDS, self.writer.name, 0): block}
+            if block
+            else changes
+        )
 
     @property
     def _columns(self) -> list[str]:
@@ -122,7 +156,9 @@ class _Candidates:
 
     @cached_property
     def _verdicts(self) -> tuple[Bool, bytes]:
-        return Accepted(self.writer.acceptance, self.logs.accepted, self.first).verdicts(self._rows, self.T)
+        return Accepted(self.writer.acceptance, self.logs.accepted, self.first).verdicts(
+            self._rows, self.T
+        )
 
     @cached_property
     def _rows(self) -> pl.DataFrame:
@@ -132,36 +168,64 @@ class _Candidates:
     @cached_property
     def _all(self) -> pl.DataFrame:
         acceptance = self.writer.acceptance
-        none = pl.DataFrame(schema={**acceptance.schema, PARTITION: pl.String, OFFSET: pl.Int64, AT: _UTC, KNOWN_AT: _UTC})
-        kept = [conformed(frame, acceptance).select(none.columns).collect() for frame in self.logs.filtered.lazy_parts()]
+        none = pl.DataFrame(
+            schema={
+                **acceptance.schema,
+                PARTITION: pl.String,
+                OFFSET: pl.Int64,
+                AT: _UTC,
+                KNOWN_AT: _UTC,
+            }
+        )
+        kept = [
+            conformed(frame, acceptance).select(none.columns).collect()
+            for frame in self.logs.filtered.lazy_parts()
+        ]
         dead = [self._decoded(frame.collect()) for frame in self.logs.dead.lazy_parts()]
         rows = pl.concat([none, *kept, *dead])
         there = [frame.select(PARTITION, OFFSET) for frame in self.logs.accepted]
-        return rows.join(pl.concat(there).collect(), on=[PARTITION, OFFSET], how="anti", maintain_order="left") if there else rows
+        return (
+            rows.join(
+                pl.concat(there).collect(),
+                on=[PARTITION, OFFSET],
+                how="anti",
+                maintain_order="left",
+            )
+            if there
+            else rows
+        )
 
     def _decoded(self, dead: pl.DataFrame) -> pl.DataFrame:
         source = self.writer.acceptance.source
         if isinstance(source.stream, Pushed):
             dead = dead.filter(pl.col("reason") != COPY)
         decoded = self.writer.acceptance.decode(dead["payload"].to_list())
-        return pl.concat([decoded.frame, dead.select(PARTITION, OFFSET, AT, KNOWN_AT)[decoded.rows]], how="horizontal").select(
-            self._columns
-        )
+        return pl.concat(
+            [decoded.frame, dead.select(PARTITION, OFFSET, AT, KNOWN_AT)[decoded.rows]],
+            how="horizontal",
+        ).select(self._columns)
 
 
 _UTC = pl.Datetime("us", "UTC")
 
 
 def _forget_images(writer: PartitionWriter) -> None:
-    """Delete the per-event state of the old rules. The mark that views are complete goes first, so a killed run refills them."""
+    """Delete the per-event state of the old rules. The mark that views are complete goes first, so
+    a killed run refills them.
+    """
     writer.note(msgspec.structs.replace(writer.progress, views={}), {}, writer.unmoved())
-    keys = [key for space in (keyspace.IMAGE, keyspace.DUE) for key, _ in writer.store.sizes(space + keyspace.name(writer.name))]
+    keys = [
+        key
+        for space in (keyspace.IMAGE, keyspace.DUE)
+        for key, _ in writer.store.sizes(space + keyspace.name(writer.name))
+    ]
     for start in range(0, len(keys), _AT_ONCE):
         writer.store.commit(dict.fromkeys(keys[start : start + _AT_ONCE]), writer.unmoved())
 
 
 def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:
-    """The changes of the store that give held events the columns that the stream has today, and the times that they have by today's rules.
+    """The changes of the store that give held events the columns that the stream has today, and the
+    times that they have by today's rules.
 
     The rest of these rules judges them when they are released.
     """
@@ -172,5 +236,7 @@ def _held(writer: PartitionWriter) -> dict[bytes, bytes | None]:
         events = writer.acceptance.events_of(rows.drop(DUE, PAYLOAD, strict=False)).drop_nulls(TIME)
         due = rows[DUE].to_numpy(writable=True)
         due[events[ROW].to_numpy()] = np.maximum(events[TIME].to_numpy(), writer.progress.at)
-        changes[key] = frame_codec.encoded(rows.with_columns(pl.Series(DUE, due))) if rows.height else None
+        changes[key] = (
+            frame_codec.encoded(rows.with_columns(pl.Series(DUE, due))) if rows.height else None
+        )
     return changes

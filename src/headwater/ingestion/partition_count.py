@@ -1,8 +1,9 @@
 """How many partitions a stream has, where each has a writer although events have ids.
 
-When a topic gets more partitions, keys move, and a copy may come by another partition than its event: the writer there does not know its
-id. So the growth is a key that every commit of such a source expects: no commit is made by a writer that does not know of it, and from
-then on the views are incomplete for as long as a window reaches what may have been counted twice.
+When a topic gets more partitions, keys move, and a copy may come by another partition than its
+event: the writer there does not know its id. So the growth is a key that every commit of such a
+source expects: no commit is made by a writer that does not know of it, and from then on the views
+are incomplete for as long as a window reaches what may have been counted twice.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import msgspec
 from headwater.stores import keyspace
 
 PARTITIONS_GREW: Final = (
-    "partitions grew: copies of earlier events may come by other partitions and count twice, until no window reaches that time any more"
+    "partitions grew: copies of earlier events may come by other partitions and count twice, "
+    "until no window reaches that time any more"
 )
 
 
 class PartitionCount(msgspec.Struct, frozen=True, array_like=True):
-    """How many partitions a stream has, and when it was seen that some were added, microseconds; 0 where none were."""
+    """How many partitions a stream has, and when it was seen that some were added, microseconds; 0
+    where none were.
+    """
 
     count: int = 0
     grown: int = 0
@@ -32,13 +36,17 @@ def count_key(source: str) -> bytes:
 
 def partition_count(stored: bytes | None) -> PartitionCount:
     """The stored count; that of no partitions where none is stored."""
-    return PartitionCount() if stored is None else msgspec.msgpack.decode(stored, type=PartitionCount)
+    return (
+        PartitionCount() if stored is None else msgspec.msgpack.decode(stored, type=PartitionCount)
+    )
 
 
 def incomplete_until(stored: bytes | None, lasting: int) -> int:
-    """By when events have happened that may count twice, microseconds; 0 where no partitions were added.
+    """By when events have happened that may count twice, microseconds; 0 where no partitions were
+    added.
 
-    lasting: how long after a growth a copy of an earlier event can come, and how far its time may lie ahead.
+    lasting: how long after a growth a copy of an earlier event can come, and how far its time may
+    lie ahead.
     """
     grown = partition_count(stored).grown
     return grown + lasting if grown else 0

@@ -1,8 +1,10 @@
-"""The writer of a source's stream, or of one partition of it: each commit is built from its state, written, and becomes its next state.
+"""The writer of a source's stream, or of one partition of it: each commit is built from its state,
+written, and becomes its next state.
 
-A commit holds the records of views, the positions to read on from, the ids, the held events, the accepted events for the archive, the rows
-that the source's filter leaves out, the dead letters with their reasons, and the counts: all of it or nothing. It is made only if the
-store stands where this writer left it.
+A commit holds the records of views, the positions to read on from, the ids, the held events, the
+accepted events for the archive, the rows that the source's filter leaves out, the dead letters with
+their reasons, and the counts: all of it or nothing. It is made only if the store stands where this
+writer left it.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class PartitionWriter:
         own: see `load`.
 
     blocks: by space, how many bytes wait in the store to be moved into files.
-    abandoned: set when the partition is another writer's. filling: what the store holds at `keyspace.filling` until others fill views.
+    abandoned: set when the partition is another writer's. filling: what the store holds at
+    `keyspace.filling` until others fill views.
     """
 
     def __init__(
@@ -60,7 +63,12 @@ class PartitionWriter:
         filtered: bool = True,
         own: bool = True,
     ) -> None:
-        self.acceptance, self.store, self.partition, self.archive = acceptance, store, partition, archive
+        self.acceptance, self.store, self.partition, self.archive = (
+            acceptance,
+            store,
+            partition,
+            archive,
+        )
         self.rules = WriterRules(acceptance, partition, archive, filtered)
         self.source, self.name, self.place = self.rules.source, self.rules.name, self.rules.place
         keep_freed_memory()
@@ -69,11 +77,18 @@ class PartitionWriter:
         self.load(own=own)
 
     def load(self, *, own: bool = True) -> None:
-        """Read where the store stands: at the start, and after another writer was here; `own` makes what it writes this writer's."""
+        """Read where the store stands: at the start, and after another writer was here; `own` makes
+        what it writes this writer's.
+        """
         if own:
             self.store.mend(self.place)
-        self._state = WriterState.load(self.rules, self.store, None if self._state is None else self.progress)
-        self.blocks = {space: sum(size for _, size in self.store.sizes(space + keyspace.name(self.name))) for space in FOLDERS}
+        self._state = WriterState.load(
+            self.rules, self.store, None if self._state is None else self.progress
+        )
+        self.blocks = {
+            space: sum(size for _, size in self.store.sizes(space + keyspace.name(self.name)))
+            for space in FOLDERS
+        }
 
     @property
     def state(self) -> WriterState:
@@ -88,7 +103,9 @@ class PartitionWriter:
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """By partition, what its position counts in, where that is known; see `RecordBatch.origins`."""
+        """By partition, what its position counts in, where that is known; see
+        `RecordBatch.origins`.
+        """
         return self.state.origins
 
     @property
@@ -102,19 +119,29 @@ class PartitionWriter:
         return self.state.changes
 
     def note(self, progress: Progress, changes: Changes, expect: Changes) -> None:
-        """Commit progress and other changes without records, if the store also holds the expected values; raises as `apply` does."""
+        """Commit progress and other changes without records, if the store also holds the expected
+        values; raises as `apply` does.
+        """
         if not progress.sequence:
             if changes:
                 self.store.commit(changes, {self.place: None, **expect})
             self._state = replace(self.state, progress=progress)  # the first commit stores it
             return
         encoded = msgspec.msgpack.encode(progress)
-        self.store.commit({**changes, self.place: encoded}, {**expect, self.place: self.state.encoded})
+        self.store.commit(
+            {**changes, self.place: encoded}, {**expect, self.place: self.state.encoded}
+        )
         self._state = replace(self.state, progress=progress, encoded=encoded)
 
     def hold_back(self, names: Collection[str]) -> None:
-        """Have commits not maintain these views, by tiles fingerprint, and keep their sections of records, until each is `filled`."""
-        self._state = replace(self.state, views=self.state.views | set(names), unfilled=self.state.unfilled | set(names))
+        """Have commits not maintain these views, by tiles fingerprint, and keep their sections of
+        records, until each is `filled`.
+        """
+        self._state = replace(
+            self.state,
+            views=self.state.views | set(names),
+            unfilled=self.state.unfilled | set(names),
+        )
 
     def filled(self, name: str) -> None:
         """Have commits maintain a view, from the next one on."""
@@ -127,7 +154,10 @@ class PartitionWriter:
     def check_mine(self) -> None:
         """Raise FencedError where others are to go on."""
         if self.abandoned.is_set():
-            raise FencedError(f"source {self.source.name!r}: partition {self.partition!r} was given to another process, or ingestion ends")
+            raise FencedError(
+                f"source {self.source.name!r}: partition {self.partition!r} was given to another "
+                "process, or ingestion ends"
+            )
 
     def unmoved(self) -> Changes:
         """What the store holds unless another process writes here, or fills the views.
@@ -136,15 +166,24 @@ class PartitionWriter:
             FencedError: the partition was given to another process, or ingestion is to end.
         """
         self.check_mine()
-        filling = {keyspace.filling(self.source.name, self.partition): self.filling} if self.filling else {}
+        filling = (
+            {keyspace.filling(self.source.name, self.partition): self.filling}
+            if self.filling
+            else {}
+        )
         return {self.place: self.state.encoded, **filling}
 
     def begin(self, since: int, ids: pl.Series, now: int) -> None:
-        """Read the stream from what was received at `since` on, and take events with these ids for duplicates; before the first commit.
+        """Read the stream from what was received at `since` on, and take events with these ids for
+        duplicates; before the first commit.
 
         Of events that can be retracted, ids are not looked at.
         """
-        changes = {self.place: msgspec.msgpack.encode(msgspec.structs.replace(self.progress, sequence=1, at=now, since=since))}
+        changes = {
+            self.place: msgspec.msgpack.encode(
+                msgspec.structs.replace(self.progress, sequence=1, at=now, since=since)
+            )
+        }
         if self.corrections is None:
             assert self.state.ids is not None
             block = self.state.ids.accept(ids, np.zeros(len(ids), np.int64), now).block
@@ -152,19 +191,30 @@ class PartitionWriter:
         self.store.commit(changes, {self.place: None})
         self.load()
 
-    def apply(self, records: Sequence[RecordBatch], now: int, known: int | None = None, more: MoreChanges = lambda _: {}) -> Committed:
-        """Commit some records, the earlier first, and release the held events that are due at `now` (microseconds).
+    def apply(
+        self,
+        records: Sequence[RecordBatch],
+        now: int,
+        known: int | None = None,
+        more: MoreChanges = lambda _: {},
+    ) -> Committed:
+        """Commit some records, the earlier first, and release the held events that are due at `now`
+        (microseconds).
 
-        known: with these, all that was received by then has been read, microseconds; None is `now`. more: changes of the same commit.
+        known: with these, all that was received by then has been read, microseconds; None is `now`.
+        more: changes of the same commit.
 
         Raises:
-            FencedError: another writer has been here; nothing was written. Call `load`, and read on from `positions`.
+            FencedError: another writer has been here; nothing was written. Call `load`, and read on
+                from `positions`.
             StoreError: nothing was written, and the same records can be committed again.
         """
         return self._commit(CommitBatch(records, known), now, more)
 
     def skip(self, skip: Skip, now: int) -> Committed:
-        """Commit that a partition is read on behind lost records, and count these; raises as `apply` does."""
+        """Commit that a partition is read on behind lost records, and count these; raises as
+        `apply` does.
+        """
         return self._commit(CommitBatch(known=0, skip=skip), now)
 
     def adopt(self, adopt: Adopt, now: int) -> Committed:
@@ -184,4 +234,6 @@ class PartitionWriter:
 def _block_size(commit: Commit, space: bytes) -> int:
     """How many bytes of rows a commit adds to a space."""
     state = commit.state
-    return len(commit.changes.get(keyspace.block(space, state.rules.name, state.progress.sequence)) or b"")
+    return len(
+        commit.changes.get(keyspace.block(space, state.rules.name, state.progress.sequence)) or b""
+    )

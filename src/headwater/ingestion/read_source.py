@@ -1,4 +1,6 @@
-"""A thread for each source that reads its stream and decodes records, into a queue that its committer empties."""
+"""A thread for each source that reads its stream and decodes records, into a queue that its
+committer empties.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,25 @@ from headwater.ingestion.sources.stream_reader import Feed, RecordBatch
 from headwater.ingestion.stand_by import stand_by
 
 _LOG = logging.getLogger(__name__)
-_GATHER: Final = 0.02  # seconds that a poll gathers in at most while earlier records are committed: it would have to wait too
-_PERIOD: Final = 0.01  # seconds from the beginning of one commit to the next, at least, where there is always something to commit
+# seconds that a poll gathers in at most while earlier records are committed: it would have to wait
+# too
+_GATHER: Final = 0.02
+# seconds from the beginning of one commit to the next, at least, where there is always something to
+# commit
+_PERIOD: Final = 0.01
 IDLE = 1.0
 """Seconds without records after which an empty commit is made."""
 _JOINING = 10.0  # seconds in which a group gives its new member partitions, if it has any
-_GHOSTS = 60.0  # seconds in which it takes them from a member that was killed; those of the living are theirs to read to the end
+# seconds in which it takes them from a member that was killed; those of the living are theirs to
+# read to the end
+_GHOSTS = 60.0
 
 
 @dataclass(frozen=True)
 class PolledBatch:
-    """The records of one poll; `turns` are those of the partitions then; `known` as of `PartitionWriter.apply`. Or none; or an error."""
+    """The records of one poll; `turns` are those of the partitions then; `known` as of
+    `PartitionWriter.apply`. Or none; or an error.
+    """
 
     epoch: int
     records: RecordBatch | None = None
@@ -46,7 +56,9 @@ class PolledBatch:
 
 
 class CommitQueue(queue.Queue[PolledBatch]):
-    """What waits for its commit, bounded by its records: many small polls may wait for a slow commit, and all go into the next one."""
+    """What waits for its commit, bounded by its records: many small polls may wait for a slow
+    commit, and all go into the next one.
+    """
 
     def _init(self, maxsize: int) -> None:
         super()._init(maxsize)
@@ -98,7 +110,8 @@ class SourceReader:
     stop: threading.Event
     once: bool = False
     work: CommitQueue = field(init=False)
-    go: threading.Event = field(default_factory=threading.Event)  # clear while the wall clock is wrong, or was not checked yet
+    # clear while the wall clock is wrong, or was not checked yet
+    go: threading.Event = field(default_factory=threading.Event)
     epoch: int = 0  # incremented to reopen the stream at the stored offsets
     fenced: bool = False  # another process has written what this one writes
     lag: Mapping[str, int] = field(default_factory=dict)
@@ -107,13 +120,16 @@ class SourceReader:
     began: float = -1.0  # when the last commit began, by `clock.stopwatch`
     commit_seconds: float = 0.0  # that the one before took
     ended: bool = False  # all that there was when it was read has been committed
-    rolled: threading.Event = field(default_factory=threading.Event)  # partitions may go to others: our remaining blocks are in files
+    # partitions may go to others: our remaining blocks are in files
+    rolled: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.work = CommitQueue(self.ingestor.limits.batch)
 
     def start(self) -> None:
-        self.thread = threading.Thread(target=self._run, name=f"read {self.ingestor.source.name}", daemon=True)
+        self.thread = threading.Thread(
+            target=self._run, name=f"read {self.ingestor.source.name}", daemon=True
+        )
         self.thread.start()
 
     def _run(self) -> None:
@@ -127,13 +143,17 @@ class SourceReader:
             self.work.put(PolledBatch(self.epoch, error=error))
 
     def _is_writer(self, lease: ExitStack) -> bool:
-        """Whether this process may write; it stands by while another one holds the lease of the source.
+        """Whether this process may write; it stands by while another one holds the lease of the
+        source.
 
         Raises:
-            HeldError: where ingestion is to end by itself, another process holds it for longer than the limit.
+            HeldError: where ingestion is to end by itself, another process holds it for longer than
+                the limit.
         """
         limit = self.ingestor.limits.wait if self.once else None
-        return stand_by(lease, self.ingestor.lease, self.stop, limit=limit, meanwhile=self._turn_away)
+        return stand_by(
+            lease, self.ingestor.lease, self.stop, limit=limit, meanwhile=self._turn_away
+        )
 
     def _turn_away(self) -> None:
         """Tell those who push events here that they are not committed."""
@@ -141,9 +161,15 @@ class SourceReader:
             self.ingestor.inbox.give_up(close=False, waiting=True)
 
     def _write(self) -> None:
-        """Read, so that what is read is committed, until stopped, until another process writes, or while the wall clock is right."""
+        """Read, so that what is read is committed, until stopped, until another process writes, or
+        while the wall clock is right.
+        """
         self.fenced = False
-        while not self.stop.is_set() and self.go.is_set() and not (self.fenced and self.ingestor.one_writer):
+        while (
+            not self.stop.is_set()
+            and self.go.is_set()
+            and not (self.fenced and self.ingestor.one_writer)
+        ):
             try:
                 self._read(self.epoch)
             except (RetentionError, RecreatedError) as error:
@@ -155,13 +181,16 @@ class SourceReader:
             except FencedError as error:
                 if not self.ingestor.store.capabilities.multi_process:
                     raise
-                _LOG.warning("%s; reopening the stream", error)  # a view was being filled with its past
+                # a view was being filled with its past
+                _LOG.warning("%s; reopening the stream", error)
                 self.reopen(fenced=True)
         if self.ingestor.store.capabilities.multi_process and not self.stop.is_set():
             self._give_up()  # others may write before this process does again
 
     def reopen(self, *, fenced: bool = False) -> None:
-        """Read again from the stored positions; `fenced` where another process has written, so that what it wrote is read first."""
+        """Read again from the stored positions; `fenced` where another process has written, so that
+        what it wrote is read first.
+        """
         if fenced:
             self.fenced = True
             self._give_up()
@@ -181,15 +210,24 @@ class SourceReader:
                     continue
                 if self.ingestor.inbox is None:  # who pushes waits for an answer
                     self._gather(reading)
-                records, at = feed.poll(self.ingestor.limits.batch, self.ingestor.limits.linger), clock.now_micros()
+                records, at = (
+                    feed.poll(self.ingestor.limits.batch, self.ingestor.limits.linger),
+                    clock.now_micros(),
+                )
                 self.lag = feed.lag()
                 if records is not None:
-                    begin, turns, known = clock.stopwatch(), self.ingestor.turns, self._known(records, at)
+                    begin, turns, known = (
+                        clock.stopwatch(),
+                        self.ingestor.turns,
+                        self._known(records, at),
+                    )
                     decoded = self.ingestor.decoded(records)
                     reading = clock.stopwatch() - begin
                     self.work.put(PolledBatch(epoch, decoded, known, turns))
                     self._acknowledge(feed)
-                elif self._at_end(feed, clock.stopwatch() - since) and (self.once or clock.stopwatch() - idle > IDLE):
+                elif self._at_end(feed, clock.stopwatch() - since) and (
+                    self.once or clock.stopwatch() - idle > IDLE
+                ):
                     idle = clock.stopwatch()
                     self.work.put(PolledBatch(epoch, None, at))
                     if self.once:
@@ -200,7 +238,8 @@ class SourceReader:
             feed.close()
 
     def _gather(self, reading: float) -> None:
-        """Wait while earlier records are committed, until about as long before its end as it takes to decode, `reading` seconds.
+        """Wait while earlier records are committed, until about as long before its end as it takes
+        to decode, `reading` seconds.
 
         A poll that came sooner would leave to the commit after the next what arrives until then.
         """
@@ -217,7 +256,11 @@ class SourceReader:
         """Whether nothing is left to read; `seconds` ago the stream was opened."""
         if self.once and seconds < _GHOSTS and feed.elsewhere():
             return False
-        assigned = self.lag or not isinstance(self.ingestor.source.stream, BrokerStream) or seconds > _JOINING
+        assigned = (
+            self.lag
+            or not isinstance(self.ingestor.source.stream, BrokerStream)
+            or seconds > _JOINING
+        )
         return bool(assigned) and not any(self.lag.values())
 
     def _known(self, records: RecordBatch, at: int) -> int:
@@ -229,7 +272,12 @@ class SourceReader:
         return int(mine.max()) if len(mine) else 0
 
     def _acknowledge(self, feed: Feed) -> None:
-        positions = {name: position for writer in self.ingestor.writers for name, position in writer.positions.items() if name in self.lag}
+        positions = {
+            name: position
+            for writer in self.ingestor.writers
+            for name, position in writer.positions.items()
+            if name in self.lag
+        }
         if positions:
             feed.acknowledge(positions)
 

@@ -1,4 +1,6 @@
-"""Replay: history as a stream, on a clock of its own that never shows an event before it was known."""
+"""Replay: history as a stream, on a clock of its own that never shows an event before it was
+known.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ _PARTITION = "history"
 
 @dataclass(frozen=True)
 class ReplayStep(Readable):
-    """A step of a replay: the clock's time in microseconds, what was committed, and the seconds that each commit took."""
+    """A step of a replay: the clock's time in microseconds, what was committed, and the seconds
+    that each commit took.
+    """
 
     now: int
     committed: Sequence[Committed]
@@ -48,7 +52,9 @@ class ReplayStep(Readable):
 
 @dataclass
 class _Tape:
-    """The rows of one source's history in the order in which they were known; known: int64 (n), rising."""
+    """The rows of one source's history in the order in which they were known; known: int64 (n),
+    rising.
+    """
 
     ingestor: SourceIngestor
     rows: pl.DataFrame
@@ -91,13 +97,15 @@ def replay(
 ) -> Iterator[ReplayStep]:
     """Play the history of streaming views into a store, as ingestion would have seen it.
 
-    The views begin with what was known at `start`. Then the clock goes on in steps, and each step commits what had become known by its
-    time. Between two steps, the store is as it would have been then. Copies are told apart by the steps that bring them, so `id_horizon`
-    should be much longer than a step.
+    The views begin with what was known at `start`. Then the clock goes on in steps, and each step
+    commits what had become known by its time. Between two steps, the store is as it would have been
+    then. Copies are told apart by the steps that bring them, so `id_horizon` should be much longer
+    than a step.
 
     Args:
         views: streaming views; their sources need a history, and no stream.
-        store: an online store that none of these views is in, or its URL; None is that of the settings (HEADWATER_STORE).
+        store: an online store that none of these views is in, or its URL; None is that of the
+            settings (HEADWATER_STORE).
         start, end: tz-aware, or ISO 8601 with an offset.
         step: how far the clock advances per step, or the timestamps at which it stops, ascending.
         speed: seconds of the replay in a second; None is as fast as it can.
@@ -105,22 +113,37 @@ def replay(
         limits: how records become commits.
 
     Raises:
-        UsageError: a view that is not streaming or is in the store already, a source without history, or no time between start and end.
+        UsageError: a view that is not streaming or is in the store already, a source without
+            history, or no time between start and end.
         DataError: a history that cannot be read.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visits
     >>> view = visits(hw.streaming("2s"))
     >>> with temporary_store() as store:
-    ...     for now in hw.operations.replay([view], store, start="2024-05-01T10:00Z", end="2024-05-01T12:00Z", step="1h"):
-    ...         print(now.timestamp, hw.get_online_features(view, [{"user": 1}], store=store, at=now.timestamp)["user__count_1d"][0])
+    ...     for now in hw.operations.replay(
+    ...         [view], store, start="2024-05-01T10:00Z", end="2024-05-01T12:00Z", step="1h"
+    ...     ):
+    ...         print(
+    ...             now.timestamp,
+    ...             hw.get_online_features(view, [{"user": 1}], store=store, at=now.timestamp)[
+    ...                 "user__count_1d"
+    ...             ][0],
+    ...         )
     2024-05-01 11:00:00+00:00 5
     2024-05-01 12:00:00+00:00 6
     """
     first, last = parse_timestamp(start, "start"), parse_timestamp(end, "end")
     with opened(store) as mine:
         yield from replay_views(
-            views, mine, start=first, end=last, step=step, speed=speed, folder=None if data_dir is None else Path(data_dir), limits=limits
+            views,
+            mine,
+            start=first,
+            end=last,
+            step=step,
+            speed=speed,
+            folder=None if data_dir is None else Path(data_dir),
+            limits=limits,
         )
 
 
@@ -135,7 +158,10 @@ def span(text: str, subject: str) -> tuple[datetime, datetime]:
     """
     start, dots, end = text.partition("..")
     if not dots:
-        raise UsageError(f"{subject} is {text!r}; write two timestamps with two dots between, such as 2024-05-01T10:00Z..2024-05-01T12:00Z")
+        raise UsageError(
+            f"{subject} is {text!r}; write two timestamps with two dots between, such as "
+            "2024-05-01T10:00Z..2024-05-01T12:00Z"
+        )
     first, last = (clock.timestamp(parse_timestamp(at, subject)) for at in (start, end))
     return first, last
 
@@ -154,7 +180,10 @@ def replay_views(
     """As `replay`; start and end are microseconds UTC."""
     stops = _stops(start, end, step)
     limits = limits or IngestLimits()
-    tapes = [_tape(source, mine, store, folder, limits, start) for source, mine in _sources(views).items()]
+    tapes = [
+        _tape(source, mine, store, folder, limits, start)
+        for source, mine in _sources(views).items()
+    ]
     began = clock.stopwatch()
     for now in stops:
         if speed is not None:
@@ -183,8 +212,14 @@ def _stops(start: int, end: int, step: Duration | Sequence[datetime]) -> Sequenc
     if not isinstance(step, str | timedelta):
         stops = [clock.micros(timestamp) for timestamp in step]
     if every == 0 or any(a >= b for a, b in itertools.pairwise([start, *stops, end])):
-        how = f"in steps of {step}" if every is not None else f"with {len(stops)} stops, which must rise between them,"
-        raise UsageError(f"a replay from {clock.timestamp(start)} to {clock.timestamp(end)} {how} has no step")
+        how = (
+            f"in steps of {step}"
+            if every is not None
+            else f"with {len(stops)} stops, which must rise between them,"
+        )
+        raise UsageError(
+            f"a replay from {clock.timestamp(start)} to {clock.timestamp(end)} {how} has no step"
+        )
     return [*stops, end]
 
 
@@ -193,22 +228,43 @@ def _sources(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
     for view in dict.fromkeys(v.root for v in views):
         if not view.freshness.streamed:
             raise UsageError(
-                f"feature view {view.name!r} is not streaming ({view.freshness}); give it freshness=hw.streaming('2s') to replay it"
+                f"feature view {view.name!r} is not streaming ({view.freshness}); give it "
+                "freshness=hw.streaming('2s') to replay it"
             )
         if view.source.history is None:
-            raise UsageError(f"feature view {view.name!r}: source {view.source.name!r} has no history to replay; give it history=")
+            raise UsageError(
+                f"feature view {view.name!r}: source {view.source.name!r} has no history to "
+                "replay; give it history="
+            )
         by_source.setdefault(view.source, {})[view.tiles_fingerprint] = view
     return {source: tuple(named.values()) for source, named in by_source.items()}
 
 
-def _tape(source: Source, views: Sequence[FeatureView], store: OnlineStore, folder: Path | None, limits: IngestLimits, start: int) -> _Tape:
+def _tape(
+    source: Source,
+    views: Sequence[FeatureView],
+    store: OnlineStore,
+    folder: Path | None,
+    limits: IngestLimits,
+    start: int,
+) -> _Tape:
     ingestor = SourceIngestor(source, views, store, folder, limits, replayed_from=start)
     writer = ingestor.writer(_PARTITION)
     if writer.progress.at > start or writer.positions:
-        raise UsageError(f"the stream of source {source.name!r} is in the online store already; replay into a new one")
-    table = collect(scan(source.table).select(list(ingestor.acceptance.schema)), f"source {source.name!r}")
-    events = collect(arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True), f"source {source.name!r}")
-    late = events.filter((pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))).sort(KNOWN, ROW)
+        raise UsageError(
+            f"the stream of source {source.name!r} is in the online store already; replay into a "
+            "new one"
+        )
+    table = collect(
+        scan(source.table).select(list(ingestor.acceptance.schema)), f"source {source.name!r}"
+    )
+    events = collect(
+        arrived(replace(_over(source, table), filter=None), [], [], [ROW], known=True),
+        f"source {source.name!r}",
+    )
+    late = events.filter(
+        (pl.col(KNOWN) > start) | (pl.col(KNOWN).is_not_null() & (pl.col(TIME) >= start))
+    ).sort(KNOWN, ROW)
     return _Tape(ingestor, table[late[ROW]], np.maximum(late[KNOWN].to_numpy(), start))
 
 

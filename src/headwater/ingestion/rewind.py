@@ -1,14 +1,19 @@
-"""Rewind: what a source's state says of itself is made true again, after a failover, a restored backup or a wrong clock.
+"""Rewind: what a source's state says of itself is made true again, after a failover, a restored
+backup or a wrong clock.
 
-A store that has lost its last commits is in an earlier state as a whole: a standby without them took over, or an older copy was restored. A
-stream that can be read again is read on from there, so files are cut behind the store's last commit. Pushed events of lost commits, which
-nobody sends again, are committed again from the archive. Those that no file has are lost: views are incomplete until their windows passed.
+A store that has lost its last commits is in an earlier state as a whole: a standby without them
+took over, or an older copy was restored. A stream that can be read again is read on from there, so
+files are cut behind the store's last commit. Pushed events of lost commits, which nobody sends
+again, are committed again from the archive. Those that no file has are lost: views are incomplete
+until their windows passed.
 
-A store that a wrong clock has put ahead has dropped tiles that no window reached any more, and released held events early. Its times are
-set to the present, these events are held again, and views are filled again.
+A store that a wrong clock has put ahead has dropped tiles that no window reached any more, and
+released held events early. Its times are set to the present, these events are held again, and views
+are filled again.
 
-Where records and state of ingestion lie on several servers, one of them may have lost commits that others have. The state is whole in
-itself, so the above holds of it; all records are removed, and views are filled again from the archive, the stream and histories.
+Where records and state of ingestion lie on several servers, one of them may have lost commits that
+others have. The state is whole in itself, so the above holds of it; all records are removed, and
+views are filled again from the archive, the stream and histories.
 """
 
 from __future__ import annotations
@@ -47,7 +52,12 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Logs, first_ids
 from headwater.ingestion.source_ingestor import LEFT, IngestLimits, streamed, writer_lease
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
-from headwater.ingestion.sources.stream_reader import RecordBatch, between, integer_position, offset_at
+from headwater.ingestion.sources.stream_reader import (
+    RecordBatch,
+    between,
+    integer_position,
+    offset_at,
+)
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64
 from headwater.state import frame_codec
@@ -66,11 +76,13 @@ _RESCUED = "lost-commits"  # a file beside the archive, while its rows are in no
 class RewoundSource(Readable):
     """What a rewind does to a source, or to one partition of it.
 
-    made: the last commit of the store. archived: the last one in a file. acknowledged: the last one that senders were told of, 0 for none.
-    read_again: events in files that the stream is read again for. committed_again: pushed events in files. lost: pushed records that are
-    in no file, at most. ahead: by how many seconds the last commit is ahead of the clock. accepted: rows that were refused or left out,
-    and that today's rules accept. filled_again: views that the next ingestion fills again. incomplete: views that cannot be, since the
-    archive lacks events, until their windows have passed.
+    made: the last commit of the store. archived: the last one in a file. acknowledged: the last one
+    that senders were told of, 0 for none.
+    read_again: events in files that the stream is read again for. committed_again: pushed events in
+    files. lost: pushed records that are in no file, at most. ahead: by how many seconds the last
+    commit is ahead of the clock. accepted: rows that were refused or left out, and that today's
+    rules accept. filled_again: views that the next ingestion fills again. incomplete: views that
+    cannot be, since the archive lacks events, until their windows have passed.
     """
 
     source: str
@@ -110,15 +122,18 @@ def rewind(
     data_dir: Path | None = None,
     dry_run: bool = False,
 ) -> Rewound:
-    """Make the state of a project's streams true again: after a failover, a restored backup, a wrong clock. Ingestion must not run.
+    """Make the state of a project's streams true again: after a failover, a restored backup, a
+    wrong clock. Ingestion must not run.
 
-    - Files of archive, filtered rows and dead letters are cut behind the store's last commit; the stream is read again from there.
-    - Times that are later than now become now: of the last commit, of events, ids and refused records. Events that were released early are
-      held again.
+    - Files of archive, filtered rows and dead letters are cut behind the store's last commit; the
+      stream is read again from there.
+    - Times that are later than now become now: of the last commit, of events, ids and refused
+      records. Events that were released early are held again.
     - Pushed events of lost commits are committed again from the archive.
     - Rows that were refused or left out are judged again by the rules of today.
 
-    The next `headwater ingest` fills views again where that is needed. A rewind that was stopped is run again.
+    The next `headwater ingest` fills views again where that is needed. A rewind that was stopped is
+    run again.
 
     Args:
         project: whose streams.
@@ -129,7 +144,8 @@ def rewind(
 
     Raises:
         UsageError: the project has no such source with a streaming view.
-        LostError: the store is to be built again: it has lost every commit of a stream, or commits of one that Spark does not repeat.
+        LostError: the store is to be built again: it has lost every commit of a stream, or commits
+            of one that Spark does not repeat.
         StoreError: the store or a file cannot be written, or a process ingests into the store.
     """
     home = settings.home() if data_dir is None else data_dir
@@ -142,7 +158,11 @@ def rewind(
             stack.enter_context(writer_lease(mine, placed_source(mine, source), LEFT))
 
         def rewinds(*, own: bool) -> list[_Rewind]:
-            return [found for source, views in by_source.items() for found in _of_source(mine, source, views, home, own=own)]
+            return [
+                found
+                for source, views in by_source.items()
+                for found in _of_source(mine, source, views, home, own=own)
+            ]
 
         found = [each.found for each in rewinds(own=False)]
         emptied = mine.reconcile(dry_run=True)
@@ -152,7 +172,10 @@ def rewind(
             if _has_lost(each) and not each.made:
                 raise _all_lost(each.source)
             if _has_lost(each) and each.source in by_spark:
-                raise LostError(f"Spark does not repeat the lost batches of source {each.source!r}; only the archive has them. {REBUILD}")
+                raise LostError(
+                    f"Spark does not repeat the lost batches of source {each.source!r}; only the "
+                    f"archive has them. {REBUILD}"
+                )
         if emptied:
             mine.reconcile()
         with repeatable(home):
@@ -165,13 +188,24 @@ def _wanted(project: Project, names: Sequence[str]) -> dict[Source, tuple[Featur
     known = [source.name for source in by_source]
     for name in names:
         if name not in known:
-            raise UsageError(f"project {project.name!r} has no source {name!r} with a streaming view; {nearest(name, known)}")
-    return {source: views for source, views in by_source.items() if not names or source.name in names}
+            raise UsageError(
+                f"project {project.name!r} has no source {name!r} with a streaming view; "
+                f"{nearest(name, known)}"
+            )
+    return {
+        source: views for source, views in by_source.items() if not names or source.name in names
+    }
 
 
-def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path, *, own: bool) -> Iterator[_Rewind]:
+def _of_source(
+    store: OnlineStore, source: Source, views: Sequence[FeatureView], home: Path, *, own: bool
+) -> Iterator[_Rewind]:
     held = placed_source(store, source)
-    acceptance = Acceptance(held, tuple(placed(store, view) for view in views), micros(IngestLimits.max_future_skew, "max_future_skew"))
+    acceptance = Acceptance(
+        held,
+        tuple(placed(store, view) for view in views),
+        micros(IngestLimits.max_future_skew, "max_future_skew"),
+    )
     told = AcknowledgedCommits.of(held, home / FOLDERS[keyspace.ARCHIVE])
     known = [name.decode() or None for name in progresses(store, held.name)]
     if not known and every_part(home / FOLDERS[keyspace.ARCHIVE], held.name):
@@ -181,7 +215,10 @@ def _of_source(store: OnlineStore, source: Source, views: Sequence[FeatureView],
 
 
 def _all_lost(source: str) -> LostError:
-    return LostError(f"the store holds no commit of source {source!r}, and its archive does: all are lost. {REBUILD}")
+    return LostError(
+        f"the store holds no commit of source {source!r}, and its archive does: all are lost. "
+        f"{REBUILD}"
+    )
 
 
 def _has_lost(found: RewoundSource) -> bool:
@@ -195,12 +232,19 @@ def _does(found: RewoundSource) -> bool:
 
 
 class _Rewind:
-    """Of one partition's writer; found: what is to be done, without rows that are to be judged again."""
+    """Of one partition's writer; found: what is to be done, without rows that are to be judged
+    again.
+    """
 
-    def __init__(self, writer: PartitionWriter, home: Path, told: AcknowledgedCommits | None) -> None:
+    def __init__(
+        self, writer: PartitionWriter, home: Path, told: AcknowledgedCommits | None
+    ) -> None:
         self.writer, self.told, self.now = writer, told, clock.now_micros()
         source, progress = writer.acceptance.source, writer.progress
-        self.rollers = {space: Roller(writer.store, space, home / name, source.name, writer.partition) for space, name in FOLDERS.items()}
+        self.rollers = {
+            space: Roller(writer.store, space, home / name, source.name, writer.partition)
+            for space, name in FOLDERS.items()
+        }
         self.lost = _LostCommits(writer, self.rollers[keyspace.ARCHIVE], told)
         self.clock = _Ahead(writer, self.rollers, self.now)
         pushed, events, views = told is not None, self.lost.rows.height, self.clock.views
@@ -219,7 +263,9 @@ class _Rewind:
         )
 
     def run(self) -> RewoundSource:
-        """Do what was found, and judge rows again. Each step can be done twice, so a rewind that was stopped is run again."""
+        """Do what was found, and judge rows again. Each step can be done twice, so a rewind that
+        was stopped is run again.
+        """
         progress, lost = self.writer.progress, self.lost.rescued.exists() or _has_lost(self.found)
         if lost and self.told is not None:
             self.lost.keep()
@@ -233,35 +279,51 @@ class _Rewind:
             self.lost.commit_again(self.told)
         archive, filtered, dead = (self.rollers[space] for space in _LOGS)
         logs, source = Logs(archive, filtered, dead), self.writer.acceptance.source
-        accepted = judge_again(self.writer, logs, max(self.now, self.writer.progress.at), first_ids(self.writer.store, source))
+        accepted = judge_again(
+            self.writer,
+            logs,
+            max(self.now, self.writer.progress.at),
+            first_ids(self.writer.store, source),
+        )
         return replace(self.found, accepted=accepted)
 
 
 class _LostCommits:
     """Commits that the archive or senders know of, and the store does not.
 
-    rows: of files, that are to be committed again or read again. nowhere: how many pushed records no file has, at most.
+    rows: of files, that are to be committed again or read again. nowhere: how many pushed records
+    no file has, at most.
     """
 
-    def __init__(self, writer: PartitionWriter, archive: Roller, told: AcknowledgedCommits | None) -> None:
+    def __init__(
+        self, writer: PartitionWriter, archive: Roller, told: AcknowledgedCommits | None
+    ) -> None:
         self.writer, made = writer, writer.progress.sequence
         self.rescued = archive.place / _RESCUED
         found = [pl.read_parquet(self.rescued)] if self.rescued.exists() else []
         found += [] if (files := archive.lost(made)) is None else [files]
-        self.kept = pl.concat(found, how="diagonal_relaxed") if found else pl.DataFrame(schema={OFFSET: pl.Int64})
+        self.kept = (
+            pl.concat(found, how="diagonal_relaxed")
+            if found
+            else pl.DataFrame(schema={OFFSET: pl.Int64})
+        )
         self.rows, self.nowhere, last_kept = self.kept, 0, 0
         if told is None:
             return
         if self.kept.height:
-            self.kept = self.kept.unique([SEQUENCE, OFFSET], maintain_order=True)  # a run was stopped between two steps
+            # a run was stopped between two steps
+            self.kept = self.kept.unique([SEQUENCE, OFFSET], maintain_order=True)
             last_kept = int(self.kept[SEQUENCE].max())  # type: ignore[arg-type]
-            self.rows = self.kept.filter(pl.col(OFFSET) >= self._at()).sort(OFFSET)  # a run that was stopped has committed those before
+            # a run that was stopped has committed those before
+            self.rows = self.kept.filter(pl.col(OFFSET) >= self._at()).sort(OFFSET)
         if told.commit > max(made, archive.last, last_kept):
             end = max(self._at(), int(self.rows[OFFSET].max() or -1) + 1)  # type: ignore[arg-type]
             self.nowhere = max(told.offset - end, 0)
 
     def keep(self) -> None:
-        """Keep the rows of pushed events in a file, while the archive is cut and they are committed again."""
+        """Keep the rows of pushed events in a file, while the archive is cut and they are committed
+        again.
+        """
         if self.kept.height:
             permissions.make_folder(self.rescued.parent)
             durable(self.kept, self.rescued)
@@ -269,9 +331,13 @@ class _LostCommits:
     def commit_again(self, told: AcknowledgedCommits) -> None:
         """Commit the rows, and count what no file has as lost."""
         for first in range(0, self.rows.height, _ROWS):
-            self.writer.apply([self._batch(self.rows[first : first + _ROWS])], clock.now_micros(), 0)
+            self.writer.apply(
+                [self._batch(self.rows[first : first + _ROWS])], clock.now_micros(), 0
+            )
         if self.nowhere:
-            self.writer.skip(Skip(PUSHED, integer_position(told.offset), self.nowhere), clock.now_micros())
+            self.writer.skip(
+                Skip(PUSHED, integer_position(told.offset), self.nowhere), clock.now_micros()
+            )
         told.note(self.writer.progress.sequence, self._at())
         self.rescued.unlink(missing_ok=True)
 
@@ -280,10 +346,24 @@ class _LostCommits:
         n, at = rows.height, rows[AT].dt.epoch("us").to_numpy()
         ids = rows.select(pl.format("lost {} {}", SEQUENCE, OFFSET)).to_series()
         own = self.writer.acceptance.schema
-        lacking = [pl.lit(None, dtype).alias(name) for name, dtype in own.items() if name not in rows.columns]
-        frame = rows.with_columns(lacking).select(pl.col(name).cast(dtype) for name, dtype in own.items())
+        lacking = [
+            pl.lit(None, dtype).alias(name)
+            for name, dtype in own.items()
+            if name not in rows.columns
+        ]
+        frame = rows.with_columns(lacking).select(
+            pl.col(name).cast(dtype) for name, dtype in own.items()
+        )
         moved = {PUSHED: between(self._at(), max(self._at(), int(rows[OFFSET].max()) + 1))}  # type: ignore[arg-type]
-        return RecordBatch([PUSHED], np.zeros(n, np.int64), rows[OFFSET].to_numpy(), at, moved, frame=frame, ids=ids)
+        return RecordBatch(
+            [PUSHED],
+            np.zeros(n, np.int64),
+            rows[OFFSET].to_numpy(),
+            at,
+            moved,
+            frame=frame,
+            ids=ids,
+        )
 
     def _at(self) -> int:
         return offset_at(self.writer.positions[PUSHED]) if PUSHED in self.writer.positions else 0
@@ -292,17 +372,29 @@ class _LostCommits:
 class _Ahead:
     """Times of a store and of its files that are later than now, microseconds.
 
-    views: the names of those that have records. is_whole: whether the archive holds all that was accepted, so that they can be filled.
+    views: the names of those that have records. is_whole: whether the archive holds all that was
+    accepted, so that they can be filled.
     """
 
     def __init__(self, writer: PartitionWriter, rollers: Mapping[bytes, Roller], now: int) -> None:
-        self.writer, self.store, self.now, self.progress = writer, writer.store, now, writer.progress
-        self.acceptance, self.source, self.rollers = writer.acceptance, writer.acceptance.source, rollers
+        self.writer, self.store, self.now, self.progress = (
+            writer,
+            writer.store,
+            now,
+            writer.progress,
+        )
+        self.acceptance, self.source, self.rollers = (
+            writer.acceptance,
+            writer.acceptance.source,
+            rollers,
+        )
         self.views: list[str] = []
         if self.progress.at <= now:
             return
         tiles = {view.tiles_fingerprint: view.name for view in self.acceptance.views}
-        self._states = [name for name in tiles if read_part(self.store, name, writer.partition) is not None]
+        self._states = [
+            name for name in tiles if read_part(self.store, name, writer.partition) is not None
+        ]
         self.views = [tiles[name] for name in self._states]
 
     @cached_property
@@ -311,11 +403,15 @@ class _Ahead:
         archived = 0 if rows is None else int(rows.select(pl.len()).collect().item())
         again = self._held_again()
         if rows is not None and again.height:
-            again = again.join(rows.select(PARTITION, OFFSET).collect(), on=[PARTITION, OFFSET], how="anti")
+            again = again.join(
+                rows.select(PARTITION, OFFSET).collect(), on=[PARTITION, OFFSET], how="anti"
+            )
         return archived + again.height >= self.progress.accepted
 
     def set_back(self) -> None:
-        """Blocks and files first, which may be done twice; then all that belongs together in one commit."""
+        """Blocks and files first, which may be done twice; then all that belongs together in one
+        commit.
+        """
         whole, now, at = self.is_whole, self.now, self.progress.at
         early, waits = self._hold_early()
         for batch in self._in_parts(self._blocks(waits)):
@@ -324,15 +420,21 @@ class _Ahead:
             for part in roller.archive.parts():
                 rows = part.read()
                 if self._is_ahead(rows):
-                    roller.archive.rewrite(part, self._clipped(rows, of_archive=space == keyspace.ARCHIVE))
+                    roller.archive.rewrite(
+                        part, self._clipped(rows, of_archive=space == keyspace.ARCHIVE)
+                    )
         gap = 0 if whole else now
         progress = msgspec.structs.replace(
             self.progress,
             at=now,
             known=min(self.progress.known, now),
             received=min(self.progress.received, now),
-            counts={**self.progress.counts, "released": self.progress.counts.get("released", 0) - early},
-            views={} if whole else self.progress.views,  # what serves notices that they are to be filled again
+            counts={
+                **self.progress.counts,
+                "released": self.progress.counts.get("released", 0) - early,
+            },
+            # what serves notices that they are to be filled again
+            views={} if whole else self.progress.views,
             lost=max(min(self.progress.lost, now), gap),
             gap=max(min(self.progress.gap, now), gap),
         )
@@ -346,8 +448,14 @@ class _Ahead:
         stored_start = self.store.get([begun])[0]
         if stored_start is not None:
             start = msgspec.msgpack.decode(stored_start, type=StreamStart)
-            changes[begun] = msgspec.msgpack.encode(StreamStart(min(start.until, now), start.partition))
-        changes |= {keyspace.stream_state(name, self.writer.partition): None for name in self._states if whole}
+            changes[begun] = msgspec.msgpack.encode(
+                StreamStart(min(start.until, now), start.partition)
+            )
+        changes |= {
+            keyspace.stream_state(name, self.writer.partition): None
+            for name in self._states
+            if whole
+        }
         self.writer.note(progress, changes, self.writer.unmoved())
 
     def _made(self) -> pl.LazyFrame | None:
@@ -356,35 +464,55 @@ class _Ahead:
         return None if rows is None else rows.filter(pl.col(SEQUENCE) <= self.progress.sequence)
 
     def _blocks(self, waits: Collection[tuple[int, int]]) -> Iterator[tuple[bytes, bytes | None]]:
-        """The blocks that hold times that are later than now, as they are to be; waits: the ids of events that are held again."""
+        """The blocks that hold times that are later than now, as they are to be; waits: the ids of
+        events that are held again.
+        """
         for key, value in self.store.scan(keyspace.IDS + keyspace.name(self.writer.name)):
             rows = np.frombuffer(value, np.int64).reshape(-1, WIDTH).copy()
             ahead = rows[:, 2] > self.now
             if ahead.any():
-                known = np.array([(first, second) not in waits for first, second in rows[:, :2].tolist()], np.bool_)
+                known = np.array(
+                    [(first, second) not in waits for first, second in rows[:, :2].tolist()],
+                    np.bool_,
+                )
                 rows[:, 2] = np.minimum(rows[:, 2], self.now)
                 yield key, rows[known | ~ahead].tobytes() or None
         for space in FOLDERS:
             for key, value in self.store.scan(space + keyspace.name(self.writer.name)):
                 rows_of = pl.read_ipc_stream(io.BytesIO(value))
                 if self._is_ahead(rows_of):
-                    yield key, frame_codec.encoded(self._clipped(rows_of, of_archive=space == keyspace.ARCHIVE))
+                    yield (
+                        key,
+                        frame_codec.encoded(
+                            self._clipped(rows_of, of_archive=space == keyspace.ARCHIVE)
+                        ),
+                    )
 
     def _ids(self) -> dict[bytes, bytes | None]:
-        """The ids of the archive that are within the horizon: the commit in the future has dropped them."""
-        rows = self._made() if self.source.changes is None and self.source.id_field is not None else None
+        """The ids of the archive that are within the horizon: the commit in the future has dropped
+        them.
+        """
+        rows = (
+            self._made()
+            if self.source.changes is None and self.source.id_field is not None
+            else None
+        )
         if rows is None:
             return {}
         first = clock.timestamp(self.now - micros(self.source.id_horizon, "id_horizon"))
         accepted = rows.filter(pl.col(KNOWN_AT) > first).collect()
         events = self.acceptance.events_of(accepted.select(list(self.acceptance.schema)))
         known = accepted[KNOWN_AT].dt.epoch("us")[events[ROW]].to_numpy()
-        id_rows = np.column_stack([*words(events[IDENT]), np.minimum(known, self.now), content_of(events)])
+        id_rows = np.column_stack(
+            [*words(events[IDENT]), np.minimum(known, self.now), content_of(events)]
+        )
         key = keyspace.block(keyspace.IDS, self.writer.name, 0)
         there = self.store.get([key])[0] or b""
         return {key: there + id_rows.tobytes()} if len(id_rows) else {}
 
-    def _in_parts(self, blocks: Iterator[tuple[bytes, bytes | None]]) -> Iterator[dict[bytes, bytes | None]]:
+    def _in_parts(
+        self, blocks: Iterator[tuple[bytes, bytes | None]]
+    ) -> Iterator[dict[bytes, bytes | None]]:
         while batch := dict(islice(blocks, _AT_ONCE)):
             yield batch
 
@@ -396,10 +524,16 @@ class _Ahead:
         """Rows known now at the latest; of the archive, without those whose time has not come."""
         if of_archive:
             rows = rows[np.setdiff1d(np.arange(rows.height), self._early(rows))]
-        return rows.with_columns(pl.min_horizontal(KNOWN_AT, pl.lit(clock.timestamp(self.now))).cast(rows.schema[KNOWN_AT]))
+        return rows.with_columns(
+            pl.min_horizontal(KNOWN_AT, pl.lit(clock.timestamp(self.now))).cast(
+                rows.schema[KNOWN_AT]
+            )
+        )
 
     def _early(self, rows: pl.DataFrame) -> I64:
-        """Which rows of the archive are events whose time has not come, int64: the commit in the future has released them."""
+        """Which rows of the archive are events whose time has not come, int64: the commit in the
+        future has released them.
+        """
         if self.source.changes is not None:
             return np.empty(0, np.int64)
         events = self.acceptance.events_of(rows.select(list(self.acceptance.schema)))
@@ -411,18 +545,34 @@ class _Ahead:
         return (
             pl.DataFrame()
             if there is None
-            else frame_codec.decoded(there).filter(pl.col(DUE).is_between(self.now, self.progress.at, "left"))
+            else frame_codec.decoded(there).filter(
+                pl.col(DUE).is_between(self.now, self.progress.at, "left")
+            )
         )
 
     def _hold_early(self) -> tuple[int, set[tuple[int, int]]]:
-        """Hold those again, under a key that no commit uses, before they are taken out of the archive; how many, and their ids."""
+        """Hold those again, under a key that no commit uses, before they are taken out of the
+        archive; how many, and their ids.
+        """
         rows, there = self._made(), self.store.get([self._held])[0]
         frames = [] if there is None else [waiting(there, self.now)]
         if rows is not None and self.source.changes is None:
             ahead = rows.filter(pl.col(KNOWN_AT) > clock.timestamp(self.now)).collect()
-            times = self.acceptance.events_of(ahead.select(list(self.acceptance.schema))).filter(pl.col(TIME) >= self.now)[TIME]
-            frames.append(ahead[self._early(ahead)].drop(KNOWN_AT, SEQUENCE).with_columns(times.cast(pl.Int64).alias(DUE)))
-        held = pl.concat(frames, how="diagonal_relaxed").unique([PARTITION, OFFSET], maintain_order=True) if frames else pl.DataFrame()
+            times = self.acceptance.events_of(ahead.select(list(self.acceptance.schema))).filter(
+                pl.col(TIME) >= self.now
+            )[TIME]
+            frames.append(
+                ahead[self._early(ahead)]
+                .drop(KNOWN_AT, SEQUENCE)
+                .with_columns(times.cast(pl.Int64).alias(DUE))
+            )
+        held = (
+            pl.concat(frames, how="diagonal_relaxed").unique(
+                [PARTITION, OFFSET], maintain_order=True
+            )
+            if frames
+            else pl.DataFrame()
+        )
         if not held.height:
             return 0, set()
         self.store.commit({self._held: frame_codec.encoded(held)}, self.writer.unmoved())

@@ -1,4 +1,6 @@
-"""The records of one commit, sorted by outcome: accepted, duplicate, held, filtered, rejected; and held events that are due."""
+"""The records of one commit, sorted by outcome: accepted, duplicate, held, filtered, rejected; and
+held events that are due.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,13 @@ from headwater.ingestion.writer_state import WriterState
 class SortedRecords:
     """What becomes of records in a commit at `now`, microseconds, after `state`.
 
-    rows: of accepted events, for the archive; events: the same as views read them; images: those of a source with `changes=`.
-    filtered: rows that the source's filter leaves out. rejected: every rejected record; dead_letters: those to store, and duplicates.
+    rows: of accepted events, for the archive; events: the same as views read them; images: those of
+    a source with `changes=`.
+    filtered: rows that the source's filter leaves out. rejected: every rejected record;
+    dead_letters: those to store, and duplicates.
     to_hold: rows whose event time has not come. held: the held events without those released.
-    positions, origins: see `WriterState`. misplaced: partitions of records that do not follow the position there; they are left out.
+    positions, origins: see `WriterState`. misplaced: partitions of records that do not follow the
+    position there; they are left out.
     outcomes: of the records of each batch, int8 (n). received, latest: see `Progress`.
     """
 
@@ -50,7 +55,9 @@ class SortedRecords:
             self._release(rows)
 
     def unread(self, records: RecordBatch) -> RecordBatch:
-        """The records that follow the positions of the state and of earlier calls; the partitions of others are `misplaced`."""
+        """The records that follow the positions of the state and of earlier calls; the partitions
+        of others are `misplaced`.
+        """
         misplaced = records.misplaced(self.positions)
         unread = records.unread(misplaced, self.state.progress.since)
         self.counts["read_before"] += len(records.offset) - len(unread.offset)
@@ -80,7 +87,9 @@ class SortedRecords:
             events = self._accept(records, arrived, events, "accepted")
             outcomes[arrived.kept[events[ROW].to_numpy()]] = ACCEPTED
         else:
-            later = (arrived.events[TIME] >= self.now).fill_null(value=False) & ~arrived.events[BEFORE]
+            later = (arrived.events[TIME] >= self.now).fill_null(value=False) & ~arrived.events[
+                BEFORE
+            ]
             events = self._hold(records, arrived, arrived.events, later, outcomes)
             self.images.append(ImageBatch(records, replace(arrived, events=events), outcomes))
 
@@ -89,30 +98,43 @@ class SortedRecords:
         self.counts["late"] += int((events[TIME] < self.latest).sum())
         self.latest = max(self.latest, int(events[TIME].max() or 0))  # type: ignore[arg-type]
 
-    def _accept(self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, outcome: str) -> pl.DataFrame:
+    def _accept(
+        self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, outcome: str
+    ) -> pl.DataFrame:
         """Accept the events that are no duplicates: of these that become known with this commit."""
         events, duplicates = self.deduplication.events(records, arrived, events)
         self.dead_letters += duplicates
         if events.height:
             self.counts[outcome] += events.height
             self.follow(events)
-            self.rows.append(arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]])
+            self.rows.append(
+                arrived.rows if events.height == arrived.rows.height else arrived.rows[events[ROW]]
+            )
             self.events.append(events)
         return events
 
     def _release(self, held: pl.DataFrame) -> None:
-        """Accept held rows that are due, by the rules of today; they are known now, so their ids are looked up and kept now."""
+        """Accept held rows that are due, by the rules of today; they are known now, so their ids
+        are looked up and kept now.
+        """
         records, arrived = self.state.rules.acceptance.released(held)
         outcomes = np.zeros(held.height, np.int8)
         self._leave_out(records, arrived)
         if self.state.changes is None:
-            events = self._hold(records, arrived, arrived.events, arrived.events[TIME] >= self.now, outcomes)
+            events = self._hold(
+                records, arrived, arrived.events, arrived.events[TIME] >= self.now, outcomes
+            )
             self._accept(records, arrived, events, "released")
         else:
             self.images.append(ImageBatch(records, arrived, outcomes, "released"))
 
     def _hold(
-        self, records: RecordBatch, arrived: Arrived, events: pl.DataFrame, later: pl.Series, outcomes: NDArray[np.int8]
+        self,
+        records: RecordBatch,
+        arrived: Arrived,
+        events: pl.DataFrame,
+        later: pl.Series,
+        outcomes: NDArray[np.int8],
     ) -> pl.DataFrame:
         """The events without the later ones, which are held until their time."""
         if not later.any():
@@ -120,9 +142,15 @@ class SortedRecords:
         rows = events[ROW].filter(later)
         which = arrived.kept[rows.to_numpy()]
         outcomes[which] = HELD
-        payloads = [records.payloads[n] for n in which.tolist()] if len(records.payloads) else [None] * len(which)
+        payloads = (
+            [records.payloads[n] for n in which.tolist()]
+            if len(records.payloads)
+            else [None] * len(which)
+        )
         times = events[TIME].filter(later).alias(DUE)
-        self.to_hold.append(arrived.rows[rows].with_columns(times, pl.Series(PAYLOAD, payloads, pl.Binary)))
+        self.to_hold.append(
+            arrived.rows[rows].with_columns(times, pl.Series(PAYLOAD, payloads, pl.Binary))
+        )
         self.counts["held"] += len(which)
         return events.filter(~later)
 

@@ -1,4 +1,6 @@
-"""One source's way into the online store: writers that commit its records, and files that its archive is rolled into."""
+"""One source's way into the online store: writers that commit its records, and files that its
+archive is rolled into.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ from headwater.definitions.source import Source
 from headwater.definitions.spelling import Spelled
 from headwater.definitions.streams import KafkaTopic
 from headwater.definitions.writers import has_one_writer, other_writers, steps_to_rewrite
-from headwater.errors import DefinitionError, FencedError, LostError, RecreatedError, RetentionError, UsageError
+from headwater.errors import (
+    DefinitionError,
+    FencedError,
+    LostError,
+    RecreatedError,
+    RetentionError,
+    UsageError,
+)
 from headwater.ingestion.acknowledged_commits import AcknowledgedCommits
 from headwater.ingestion.archive import FOLDERS, Roller
 from headwater.ingestion.archive_owner import claim_folder
@@ -36,7 +45,15 @@ from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Logs
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.http_inbox import Inbox, PushedFeed
-from headwater.ingestion.sources.stream_reader import Assigned, Feed, Position, RecordBatch, Revoked, offset_at, open_feed
+from headwater.ingestion.sources.stream_reader import (
+    Assigned,
+    Feed,
+    Position,
+    RecordBatch,
+    Revoked,
+    offset_at,
+    open_feed,
+)
 from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.state.view_state import progresses
@@ -54,13 +71,16 @@ _HOUR = 3_600_000_000  # microseconds of stream time between two retention check
 class IngestLimits(Readable, metaclass=Spelled):
     """How records become commits.
 
-    batch: records in one poll at most. linger: seconds that a poll waits. max_future_skew: how long after it was received an event may
-    happen; later ones are refused. roll: bytes of archive that make a file. wait: seconds to wait for the lease of the store.
-    accept_loss: go on where a stream no longer has the next record, and count the lost records. max_clock_jump: how far the wall clock
-    may move by itself, lie behind the last commit, or differ from a server's; nothing is committed beyond that. broker_clock: whether it
-    is compared with those of Kafka's brokers, for which a record a minute is written to the topic `__headwater_clock`. filtered: how long
-    rows that a source's filter leaves out are kept for `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long
-    these are kept; None keeps all.
+    batch: records in one poll at most. linger: seconds that a poll waits. max_future_skew: how long
+    after it was received an event may happen; later ones are refused. roll: bytes of archive that
+    make a file. wait: seconds to wait for the lease of the store.
+    accept_loss: go on where a stream no longer has the next record, and count the lost records.
+    max_clock_jump: how far the wall clock may move by itself, lie behind the last commit, or differ
+    from a server's; nothing is committed beyond that. broker_clock: whether it is compared with
+    those of Kafka's brokers, for which a record a minute is written to the topic
+    `__headwater_clock`. filtered: how long rows that a source's filter leaves out are kept for
+    `explain`, where an archive is; "0s" keeps none. archive, dead_letters: how long these are kept;
+    None keeps all.
     """
 
     batch: int = 50_000
@@ -89,27 +109,34 @@ def streamed(views: Sequence[FeatureView]) -> dict[Source, tuple[FeatureView, ..
         subject = f"feature view {view.name!r} is streaming"
         if isinstance(view.source.history, Enriched):
             raise DefinitionError(
-                f"{subject}, and its source {view.source.name!r} is enriched; chained views are read from history: use batch()"
+                f"{subject}, and its source {view.source.name!r} is enriched; chained views are "
+                "read from history: use batch()"
             )
         if view.source.stream is None:
             raise DefinitionError(
-                f"{subject}, and its source {view.source.name!r} has no stream; give it stream=, such as hw.kafka(topic), or use batch()"
+                f"{subject}, and its source {view.source.name!r} has no stream; give it stream=, "
+                "such as hw.kafka(topic), or use batch()"
             )
         by_source.setdefault(view.source, {}).setdefault(view.tiles_fingerprint, view)
     return {source: tuple(named.values()) for source, named in by_source.items()}
 
 
 Turns = Mapping[str, int]
-"""Partition -> how often it was given to others; records read before the last time are not to be committed."""
+"""Partition -> how often it was given to others; records read before the last time are not to be
+committed.
+"""
 
 
 class SourceIngestor:
-    """What one source's stream is read into. One thread reads and is told of partitions, another one commits.
+    """What one source's stream is read into. One thread reads and is told of partitions, another
+    one commits.
 
-    one_writer: whether one process at a time writes all partitions; then it holds `lease` while it does.
-    inbox: where its events come in, if they are pushed; received_here: has the store say so. filled: whether views are filled right
-    away, where this process holds the whole store; otherwise `open` does it, or the first commit. goes_on: whether the stream goes
-    on meanwhile, where an archive is kept.
+    one_writer: whether one process at a time writes all partitions; then it holds `lease` while it
+    does.
+    inbox: where its events come in, if they are pushed; received_here: has the store say so.
+    filled: whether views are filled right away, where this process holds the whole store; otherwise
+    `open` does it, or the first commit. goes_on: whether the stream goes on meanwhile, where an
+    archive is kept.
 
     Raises:
         UsageError: the store holds the stream as other writers have written it.
@@ -127,18 +154,32 @@ class SourceIngestor:
         filled: bool = True,
         goes_on: bool = False,
     ) -> None:
-        self.source, self.store, self.folder, self.limits, self.replayed_from = source, store, folder, limits, replayed_from
+        self.source, self.store, self.folder, self.limits, self.replayed_from = (
+            source,
+            store,
+            folder,
+            limits,
+            replayed_from,
+        )
         claim(store, source)
         placed_views = tuple(placed(store, view) for view in views)
-        self.acceptance = Acceptance(placed_source(store, source), placed_views, micros(limits.max_future_skew, "max_future_skew"))
-        self.one_writer = has_one_writer(self.acceptance.source, multi_process=store.capabilities.multi_process)
+        self.acceptance = Acceptance(
+            placed_source(store, source),
+            placed_views,
+            micros(limits.max_future_skew, "max_future_skew"),
+        )
+        self.one_writer = has_one_writer(
+            self.acceptance.source, multi_process=store.capabilities.multi_process
+        )
         check_writers(store, self.acceptance.source)
         self.acceptance.warm()
         if folder is not None:
             for name in FOLDERS.values():
                 permissions.own_if_there(folder / name)
             if settings.archive_url() is None:
-                claim_folder(folder / FOLDERS[keyspace.ARCHIVE] / self.acceptance.source.name, store)
+                claim_folder(
+                    folder / FOLDERS[keyspace.ARCHIVE] / self.acceptance.source.name, store
+                )
         self._keep = {
             space: None if kept is None else micros(kept, name)
             for space, name, kept in (
@@ -148,12 +189,15 @@ class SourceIngestor:
             )
         }
         self._expired, self._warns = -_HOUR, True
-        self._acknowledged = AcknowledgedCommits.of(self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE])
+        self._acknowledged = AcknowledgedCommits.of(
+            self.acceptance.source, None if folder is None else folder / FOLDERS[keyspace.ARCHIVE]
+        )
         self.inbox: Inbox | None = None
         self.received_here: Callable[[], AbstractContextManager[None]] = nullcontext
         self.turns: Turns = {}
         self._writers: dict[str | None, PartitionWriter] = {}
-        self._filling: dict[str | None, PartitionWriter] = {}  # views are being filled with their past; nothing is committed meanwhile
+        # views are being filled with their past; nothing is committed meanwhile
+        self._filling: dict[str | None, PartitionWriter] = {}
         self._beside = ThreadPoolExecutor(1, "fill") if goes_on and folder is not None else None
         self._fills: list[Future[None]] = []  # of views that are filled while the stream goes on
         self._rolling: Future[None] | None = None
@@ -192,41 +236,60 @@ class SourceIngestor:
     @cached_property
     def _in_store(self) -> StreamInStore:
         source = self.acceptance.source
-        return StreamInStore(self.store, source.name, whole=self.one_writer, with_ids=source.id_field is not None)
+        return StreamInStore(
+            self.store, source.name, whole=self.one_writer, with_ids=source.id_field is not None
+        )
 
     def _read_source(self) -> Source:
         """The source, whose topic is read in the consumer group of this store.
 
-        A development environment polls shards of Kinesis: a second subscription of a registered consumer would end production's.
+        A development environment polls shards of Kinesis: a second subscription of a registered
+        consumer would end production's.
         """
         stream = self.source.stream
         if isinstance(stream, KinesisStream) and environment(self.store) is not None:
             return replace(self.source, stream=stream.with_fields(consumer=None))
         if not isinstance(stream, KafkaTopic):
             return self.source
-        return replace(self.source, stream=stream.with_fields(group=group_of(self.store, self.source, write=True)))
+        return replace(
+            self.source,
+            stream=stream.with_fields(group=group_of(self.store, self.source, write=True)),
+        )
 
     def decoded(self, records: RecordBatch) -> RecordBatch:
         """The records with decoded payloads, so that the committing thread need not decode them."""
-        return replace(records, decoded=self.acceptance.decode(records.payloads)) if records.frame is None else records
+        return (
+            replace(records, decoded=self.acceptance.decode(records.payloads))
+            if records.frame is None
+            else records
+        )
 
     def forget(self, partitions: Sequence[str]) -> None:
-        """Others write these partitions from now on; one writer keeps all of them until it has lost its lease."""
+        """Others write these partitions from now on; one writer keeps all of them until it has lost
+        its lease.
+        """
         if not self.one_writer:
             self.give_up(partitions)
 
     def give_up(self, partitions: Sequence[str | None]) -> None:
-        """What is written next is read from the store first: another process writes these partitions, or all (None), or has done so."""
+        """What is written next is read from the store first: another process writes these
+        partitions, or all (None), or has done so.
+        """
         with self._lock:
             self._rolled()  # their remaining blocks are for the new owners to move
-            self.turns = {**self.turns, **{name: self.turns.get(name, 0) + 1 for name in partitions if name is not None}}
+            self.turns = {
+                **self.turns,
+                **{name: self.turns.get(name, 0) + 1 for name in partitions if name is not None},
+            }
             for name in partitions:
                 for writers in (self._writers, self._filling):
                     if name in writers:
                         writers[name].abandoned.set()
                 self._writers.pop(name, None)
 
-    def commit(self, records: Sequence[tuple[RecordBatch, Turns]], now: int, known: int | None = None) -> list[Committed]:
+    def commit(
+        self, records: Sequence[tuple[RecordBatch, Turns]], now: int, known: int | None = None
+    ) -> list[Committed]:
         """Commit records, each read when `turns` were as they say, one writer after the other."""
         with self._lock:
             for fill in [fill for fill in self._fills if fill.done()]:
@@ -237,7 +300,12 @@ class SourceIngestor:
                 return [self._apply(writer, polls, now, known) for writer in self.writers]
             commits = [] if records else [writer.apply([], now, known) for writer in self.writers]
             for name in dict.fromkeys(p for poll, _ in records for p in poll.positions):
-                mine = [own for poll, turns in records if turns.get(name) == self.turns.get(name) for own in poll.of(name)]
+                mine = [
+                    own
+                    for poll, turns in records
+                    if turns.get(name) == self.turns.get(name)
+                    for own in poll.of(name)
+                ]
                 if mine and name in self._writers:
                     commits.append(self._apply(self._writers[name], mine, now, known))
             return commits
@@ -246,42 +314,74 @@ class SourceIngestor:
         """Commit that the stream is read on behind what an error says is lost."""
         with self._lock:
             if isinstance(error, RetentionError):
-                return [self.writer(error.partition).skip(Skip(error.partition, error.position, error.lost), now)]
-            return [self.writer(partition).adopt(Adopt(partition, origin), now) for partition, origin in error.origins.items()]
+                return [
+                    self.writer(error.partition).skip(
+                        Skip(error.partition, error.position, error.lost), now
+                    )
+                ]
+            return [
+                self.writer(partition).adopt(Adopt(partition, origin), now)
+                for partition, origin in error.origins.items()
+            ]
 
     def committed(self) -> int:
         """When the last commit was made, microseconds."""
         if not self._writers:
-            return max((progress.at for progress in progresses(self.store, self.acceptance.source.name).values()), default=0)
+            return max(
+                (
+                    progress.at
+                    for progress in progresses(self.store, self.acceptance.source.name).values()
+                ),
+                default=0,
+            )
         return max(writer.progress.at for writer in self.writers)
 
     def due(self) -> int | None:
         """When the first event that is held happens."""
-        return min((due for writer in self.writers if (due := writer.due()) is not None), default=None)
+        return min(
+            (due for writer in self.writers if (due := writer.due()) is not None), default=None
+        )
 
     def roll(self, *, least: int, background: bool = False) -> None:
-        """Move blocks of the archive, of filtered rows and of refused records into files, of each where they hold so many bytes.
+        """Move blocks of the archive, of filtered rows and of refused records into files, of each
+        where they hold so many bytes.
 
-        background: in a thread of its own, so that commits go on meanwhile; an error there is raised by the next call.
+        background: in a thread of its own, so that commits go on meanwhile; an error there is
+        raised by the next call.
         """
-        if self.folder is None or (background and self._rolling is not None and not self._rolling.done()):
+        if self.folder is None or (
+            background and self._rolling is not None and not self._rolling.done()
+        ):
             return
         with self._lock:
             self._rolled()
-            due = [(writer, space) for writer in self.writers for space, size in writer.blocks.items() if size and size >= least]
+            due = [
+                (writer, space)
+                for writer in self.writers
+                for space, size in writer.blocks.items()
+                if size and size >= least
+            ]
             for writer, space in due:
                 writer.blocks[space] = 0  # later commits count towards the next file
-            work: list[Callable[[], object]] = [self._roller(writer.partition, space).roll for writer, space in due]
+            work: list[Callable[[], object]] = [
+                self._roller(writer.partition, space).roll for writer, space in due
+            ]
             latest = max((writer.progress.at for writer in self.writers), default=0)
             if latest - self._expired >= _HOUR and not self._fills:  # which read the files
                 self._expired = latest
-                work += [partial(self._roller(s.partition, space).expire, s.progress.at) for s in self.writers for space in FOLDERS]
+                work += [
+                    partial(self._roller(s.partition, space).expire, s.progress.at)
+                    for s in self.writers
+                    for space in FOLDERS
+                ]
             self._rolling = _in_background(work) if work else None
             if not background:
                 self._rolled()
 
     def close(self) -> None:
-        """Give up filling views, and wait for files that are being made; what goes wrong with them is seen when they are made again."""
+        """Give up filling views, and wait for files that are being made; what goes wrong with them
+        is seen when they are made again.
+        """
         with self._lock:
             for writer in [*self._filling.values(), *self._writers.values()]:
                 writer.abandoned.set()
@@ -297,19 +397,31 @@ class SourceIngestor:
             rolling.result()
 
     def writer(self, partition: str | None) -> PartitionWriter:
-        """The writer that a partition's records go to; its views are filled with their past, before it is given or while it commits."""
+        """The writer that a partition's records go to; its views are filled with their past, before
+        it is given or while it commits.
+        """
         name = self._writer_of(partition)
         with self._lock:
             if name in self._writers:
                 return self._writers[name]
         kept = self.folder is not None
-        writer = PartitionWriter(self.acceptance, self.store, name, archive=kept, filtered=kept and self._keep[keyspace.FILTERED] != 0)
+        writer = PartitionWriter(
+            self.acceptance,
+            self.store,
+            name,
+            archive=kept,
+            filtered=kept and self._keep[keyspace.FILTERED] != 0,
+        )
         self._check_acknowledged(writer)
         with self._lock:
             self._filling[name] = writer
         try:  # the lock is free: other partitions are committed, and this one may be taken away
-            fill = Fill(writer, self._logs(name), self._begins(), replayed=self.replayed_from is not None)
-            beside = self._beside if writer.corrections is None and writer.progress.sequence else None
+            fill = Fill(
+                writer, self._logs(name), self._begins(), replayed=self.replayed_from is not None
+            )
+            beside = (
+                self._beside if writer.corrections is None and writer.progress.sequence else None
+            )
             if beside is None:
                 self._run(fill)
         finally:
@@ -325,21 +437,26 @@ class SourceIngestor:
         return writer
 
     def _writer_of(self, partition: str | None) -> str | None:
-        """The partition that the writer of this one is named by; None is the one writer of the whole stream."""
+        """The partition that the writer of this one is named by; None is the one writer of the
+        whole stream.
+        """
         return None if self.one_writer else partition
 
     def _check_acknowledged(self, writer: PartitionWriter) -> None:
         told, made = self._acknowledged, writer.progress.sequence
         if told is not None and told.commit > made:
             raise LostError(
-                f"source {self.source.name!r}: senders were told that commit {told.commit} is made, and the online store has made {made}: a server "
-                f"without the last commits took over, or an older copy was restored. {remedy(writer)}"
+                f"source {self.source.name!r}: senders were told that commit {told.commit} is "
+                f"made, and the online store has made {made}: a server without the last commits "
+                f"took over, or an older copy was restored. {remedy(writer)}"
             )
 
     def _run(self, fill: Fill, alone: AbstractContextManager[object] | None = None) -> None:
         names = {tiles.view.tiles_fingerprint: tiles.view.name for tiles in fill.views}
         for name, events in fill.run(alone).items():
-            _LOG.info("feature view %s begins with %s events of its past", names[name], f"{events:,}")
+            _LOG.info(
+                "feature view %s begins with %s events of its past", names[name], f"{events:,}"
+            )
 
     def _run_beside(self, fill: Fill) -> None:
         """Fill while the stream is committed. Where another process writes now, it fills too."""
@@ -351,23 +468,37 @@ class SourceIngestor:
             _LOG.info("%s; views are filled by who writes next", error)
 
     def fill_again(self, views: Sequence[FeatureView]) -> dict[str, int]:
-        """Make the records of some views again in every partition that has been read; how many events, by tiles fingerprint.
+        """Make the records of some views again in every partition that has been read; how many
+        events, by tiles fingerprint.
 
         Raises:
             UsageError: the stream was never ingested.
             FencedError: another process writes to a partition, and fills the views.
         """
-        again = {placed(self.store, view).tiles_fingerprint: view.tiles_fingerprint for view in views}
+        again = {
+            placed(self.store, view).tiles_fingerprint: view.tiles_fingerprint for view in views
+        }
         counts = dict.fromkeys(again.values(), 0)
-        parts = [name.decode() or None for name in progresses(self.store, self.acceptance.source.name)]
+        parts = [
+            name.decode() or None for name in progresses(self.store, self.acceptance.source.name)
+        ]
         if not parts:
-            raise UsageError(f"source {self.source.name!r} was never ingested, so nothing can be filled; run `headwater ingest`")
+            raise UsageError(
+                f"source {self.source.name!r} was never ingested, so nothing can be filled; run "
+                "`headwater ingest`"
+            )
         for partition in parts:
             writer = PartitionWriter(self.acceptance, self.store, partition)
             self._check_acknowledged(writer)
-            kept = {name: coverage for name, coverage in writer.progress.views.items() if name not in again}
+            kept = {
+                name: coverage
+                for name, coverage in writer.progress.views.items()
+                if name not in again
+            }
             writer.note(msgspec.structs.replace(writer.progress, views=kept), {}, writer.unmoved())
-            for name, events in Fill(writer, self._logs(partition), clock.now_micros()).run().items():
+            for name, events in (
+                Fill(writer, self._logs(partition), clock.now_micros()).run().items()
+            ):
                 if name in again:
                     counts[again[name]] += events
         return counts
@@ -385,30 +516,49 @@ class SourceIngestor:
         writer = self._writers.get(self._writer_of(partition))
         return "" if writer is None else writer.origins.get(partition, "")
 
-    def _apply(self, writer: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None) -> Committed:
+    def _apply(
+        self, writer: PartitionWriter, records: Sequence[RecordBatch], now: int, known: int | None
+    ) -> Committed:
         committed = writer.apply(records, now, known)
         if self.inbox is not None:
             if self._acknowledged is not None and PUSHED in writer.positions:
                 self._acknowledged.note(committed.sequence, offset_at(writer.positions[PUSHED]))
-            reasons = dict(zip(committed.dead[OFFSET].to_list(), committed.dead["reason"].to_list(), strict=True))
+            reasons = dict(
+                zip(
+                    committed.dead[OFFSET].to_list(),
+                    committed.dead["reason"].to_list(),
+                    strict=True,
+                )
+            )
             for poll, record_outcomes in zip(records, committed.record_outcomes, strict=True):
                 self.inbox.settle(int(poll.offset[0]), record_outcomes, reasons, committed.sequence)
         return committed
 
     def _logs(self, partition: str | None) -> Logs:
-        archive, filtered, dead = (self._roller(partition, space) for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD))
+        archive, filtered, dead = (
+            self._roller(partition, space)
+            for space in (keyspace.ARCHIVE, keyspace.FILTERED, keyspace.DEAD)
+        )
         return Logs(archive, filtered, dead, part=_POLLS * self.limits.batch)
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         folder = self.folder or settings.home()
-        return Roller(self.store, space, folder / FOLDERS[space], self.acceptance.source.name, partition, self._keep[space])
+        return Roller(
+            self.store,
+            space,
+            folder / FOLDERS[space],
+            self.acceptance.source.name,
+            partition,
+            self._keep[space],
+        )
 
 
 def writer_lease(store: OnlineStore, source: Source, wait: float) -> AbstractContextManager[None]:
-    """Be the one process that writes a source, while the context lasts; nothing where every process may, or holds the store.
+    """Be the one process that writes a source, while the context lasts; nothing where every process
+    may, or holds the store.
 
-    The commits of a process that has lost it are refused: they expect what the store held when it wrote last. source: as the store
-    names it.
+    The commits of a process that has lost it are refused: they expect what the store held when it
+    wrote last. source: as the store names it.
 
     Raises:
         StoreError: another process still holds it after `wait` seconds.
@@ -420,7 +570,8 @@ def writer_lease(store: OnlineStore, source: Source, wait: float) -> AbstractCon
 
 
 def check_writers(store: OnlineStore, source: Source) -> None:
-    """Refuse a stream that others write than the store's state of it is of: where one has written, a partition's writer has no state.
+    """Refuse a stream that others write than the store's state of it is of: where one has written,
+    a partition's writer has no state.
 
     source: as the store names it.
 
@@ -432,7 +583,10 @@ def check_writers(store: OnlineStore, source: Source) -> None:
     parts = progresses(store, source.name).keys()
     if all((part == b"") == one_writer for part in parts):
         return
-    why, steps = other_writers(source, one_writer=one_writer), steps_to_rewrite(source, one_writer=one_writer, multi_process=multi_process)
+    why, steps = (
+        other_writers(source, one_writer=one_writer),
+        steps_to_rewrite(source, one_writer=one_writer, multi_process=multi_process),
+    )
     raise UsageError(f"{why}, as the online store holds it. Nothing was written. {steps}")
 
 

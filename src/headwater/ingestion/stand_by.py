@@ -16,13 +16,21 @@ _LOG = logging.getLogger(__name__)
 _SLICE: Final = 1.0  # seconds of a wait, between two looks whether to stop
 
 Lease = Callable[[float], AbstractContextManager[None]]
-"""Holds a lease while its context lasts, after so many seconds of waiting at most; raises HeldError."""
+"""Holds a lease while its context lasts, after so many seconds of waiting at most; raises
+HeldError.
+"""
 
 
 def stand_by(
-    stack: ExitStack, lease: Lease, stop: threading.Event, *, limit: float | None = None, meanwhile: Callable[[], None] = lambda: None
+    stack: ExitStack,
+    lease: Lease,
+    stop: threading.Event,
+    *,
+    limit: float | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Hold a lease until `stack` is closed; that another process holds it is logged at once. False where it was stopped during the wait.
+    """Hold a lease until `stack` is closed; that another process holds it is logged at once. False
+    where it was stopped during the wait.
 
     Args:
         stack: the context of the lease.
@@ -43,7 +51,9 @@ def stand_by(
             if left <= 0:
                 raise
             if not logged:
-                plan = "Standing by" if limit is None else f"Waiting up to {limit:g} s for it to end"
+                plan = (
+                    "Standing by" if limit is None else f"Waiting up to {limit:g} s for it to end"
+                )
                 _LOG.warning("%s. %s, to go on in its place", str(error).partition("; ")[0], plan)
             logged = True
             meanwhile()

@@ -7,7 +7,9 @@ from typing import Protocol
 
 
 class StoredValues(Protocol):
-    """The stored keys and values as of the writer's last commit: an online store, or a dictionary in tests."""
+    """The stored keys and values as of the writer's last commit: an online store, or a dictionary
+    in tests.
+    """
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The value of each key."""

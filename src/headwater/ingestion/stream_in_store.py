@@ -56,7 +56,8 @@ class StreamInStore:
                     continue  # another process has seen it too
                 if grows:
                     _LOG.warning(
-                        "source %s: its stream has %d partitions instead of %d, so copies may count twice; its views are incomplete",
+                        "source %s: its stream has %d partitions instead of %d, so copies may "
+                        "count twice; its views are incomplete",
                         self._source,
                         partitions,
                         before,

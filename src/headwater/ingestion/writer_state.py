@@ -1,4 +1,6 @@
-"""What the writer of a partition has committed, as an immutable value: a commit makes the next one of it."""
+"""What the writer of a partition has committed, as an immutable value: a commit makes the next one
+of it.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,10 @@ from headwater.stores import keyspace
 class WriterRules:
     """What stays as it is while a writer runs.
 
-    acceptance: how records become events. partition: the partition's name; None for the whole stream.
-    archive: whether accepted events are kept for training. filtered: whether rows that the source's filter leaves out are kept.
+    acceptance: how records become events. partition: the partition's name; None for the whole
+    stream.
+    archive: whether accepted events are kept for training. filtered: whether rows that the source's
+    filter leaves out are kept.
     """
 
     acceptance: Acceptance
@@ -43,11 +47,15 @@ class WriterRules:
     @property
     def name(self) -> str:
         """The writer's name in keys of the store."""
-        return self.source.name if self.partition is None else f"{self.source.name}\0{self.partition}"
+        return (
+            self.source.name if self.partition is None else f"{self.source.name}\0{self.partition}"
+        )
 
     @property
     def promised(self) -> bool:
-        """Whether ids are exact only if equal ones share a partition, as `writers="partition"` promises."""
+        """Whether ids are exact only if equal ones share a partition, as `writers="partition"`
+        promises.
+        """
         return self.partition is not None and self.source.id_field is not None
 
     @property
@@ -60,13 +68,17 @@ class WriterRules:
 class WriterState:
     """The state after a commit.
 
-    stored: the values that the store holds then, such as the records of views. progress: how far the stream has been read; encoded, as it
-    stands in the store, None where nothing does.
-    positions: by partition, from where to read on. origins: by partition, what its position counts in; see `RecordBatch.origins`.
-    ids: of accepted events, None where events have none; id_blocks: where these are stored. held: events of the future.
+    stored: the values that the store holds then, such as the records of views. progress: how far
+    the stream has been read; encoded, as it stands in the store, None where nothing does.
+    positions: by partition, from where to read on. origins: by partition, what its position counts
+    in; see `RecordBatch.origins`.
+    ids: of accepted events, None where events have none; id_blocks: where these are stored. held:
+    events of the future.
     changes: the events that can be retracted, of a source with `changes=`.
-    partitions: the encoded `PartitionCount`, as the store holds it, where each partition has a writer although events have ids.
-    views: the tiles fingerprints of all streaming views that the store has a state of; the sections of others are dropped from records.
+    partitions: the encoded `PartitionCount`, as the store holds it, where each partition has a
+    writer although events have ids.
+    views: the tiles fingerprints of all streaming views that the store has a state of; the sections
+    of others are dropped from records.
     unfilled: those of views that are being filled; commits do not maintain them yet.
     """
 
@@ -85,18 +97,26 @@ class WriterState:
     unfilled: frozenset[str] = frozenset()
 
     @classmethod
-    def load(cls, rules: WriterRules, stored: StoredValues, noted: Progress | None = None) -> WriterState:
+    def load(
+        cls, rules: WriterRules, stored: StoredValues, noted: Progress | None = None
+    ) -> WriterState:
         """As the store has it; noted: the progress where the store has none yet."""
         source, writer = rules.source, keyspace.name(rules.name)
         encoded = stored.get([rules.place])[0]
         progress = noted if encoded is None and noted is not None else read_progress(encoded)
         (partitions,) = stored.get([count_key(source.name)]) if rules.promised else (None,)
         if partitions is not None:
-            until = incomplete_until(partitions, micros(source.id_horizon, "id_horizon") + rules.acceptance.future)
+            until = incomplete_until(
+                partitions, micros(source.id_horizon, "id_horizon") + rules.acceptance.future
+            )
             progress = msgspec.structs.replace(progress, gap=max(progress.gap, until))
         positions = _positions(rules, stored)
         origins = stored.get([keyspace.origin(source.name, name) for name in positions])
-        changes = None if source.changes is None else ChangeState.load(rules.acceptance, stored, rules.name, rules.partition)
+        changes = (
+            None
+            if source.changes is None
+            else ChangeState.load(rules.acceptance, stored, rules.name, rules.partition)
+        )
         horizon = micros(source.id_horizon, "id_horizon")
         ids, id_blocks = None, IdBlocks(horizon)
         if (source.id_field is not None and changes is None) or isinstance(source.stream, Pushed):
@@ -110,7 +130,11 @@ class WriterState:
             progress,
             encoded,
             positions,
-            {name: origin.decode() for name, origin in zip(positions, origins, strict=True) if origin is not None},
+            {
+                name: origin.decode()
+                for name, origin in zip(positions, origins, strict=True)
+                if origin is not None
+            },
             ids,
             id_blocks,
             HeldEvents.load(dict(stored.scan(keyspace.HELD + writer)), progress.at),

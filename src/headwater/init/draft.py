@@ -1,4 +1,6 @@
-"""Drafts a first features.py from an interview; comments name the answer behind each line. Nothing in it is measured."""
+"""Drafts a first features.py from an interview; comments name the answer behind each line. Nothing
+in it is measured.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from headwater.init.tables import quoted
 from headwater.init.write import plain
 
 _HEAD = """\
-\"\"\"Drafted from an interview by `headwater assess interview`: signals from answers, with no measured figure.
+\"\"\"Drafted from an interview by `headwater assess interview`: signals from answers, not measured.
 
-Comments name the answer behind each line. Replace the .parquet files by your tables; then `headwater backtest` shows which of these
-freshnesses pay.
+Comments name the answer behind each line. Replace the .parquet files by your tables; then
+`headwater backtest` shows which of these freshnesses pay.
 \"\"\"
 """
 
@@ -35,22 +37,41 @@ class FreshnessNeed:
 def needed_freshness(look: Signal) -> FreshnessNeed:
     """The freshness that a signal needs: the cheapest one that still helps.
 
-    >>> needed_freshness(Signal("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "10s")).code
+    >>> needed_freshness(
+    ...     Signal("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "10s")
+    ... ).code
     'hw.streaming("10s")'
-    >>> needed_freshness(Signal("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "1d")).code
+    >>> needed_freshness(
+    ...     Signal("spend", "payments", "card", ["amount"], [], ["1h"], "0s", "1d")
+    ... ).code
     'hw.batch("1d", delay="4h")'
     """
     old = micros(look.fresh, "fresh")
-    late = f"; events are known only after {look.known}, and nothing makes a value fresher than that" if _late(look) else ""
+    late = (
+        f"; events are known only after {look.known}, and nothing makes a value fresher than that"
+        if _late(look)
+        else ""
+    )
     if old < SECOND:
-        return FreshnessNeed("hw.on_request()", f"it may be no older than {look.fresh}, so it is made of the events at request time{late}")
+        return FreshnessNeed(
+            "hw.on_request()",
+            f"it may be no older than {look.fresh}, so it is made of the events at request "
+            f"time{late}",
+        )
     if old < HOUR:
         return FreshnessNeed(
-            f'hw.streaming("{look.fresh}")', f"it helps while no older than {look.fresh}, which no hourly job can keep{late}"
+            f'hw.streaming("{look.fresh}")',
+            f"it helps while no older than {look.fresh}, which no hourly job can keep{late}",
         )
     if old < DAY:
-        return FreshnessNeed('hw.batch("1h", delay="15m")', f"it helps while no older than {look.fresh}: an hourly job will do{late}")
-    return FreshnessNeed('hw.batch("1d", delay="4h")', f"it helps while no older than {look.fresh}: a nightly job will do{late}")
+        return FreshnessNeed(
+            'hw.batch("1h", delay="15m")',
+            f"it helps while no older than {look.fresh}: an hourly job will do{late}",
+        )
+    return FreshnessNeed(
+        'hw.batch("1d", delay="4h")',
+        f"it helps while no older than {look.fresh}: a nightly job will do{late}",
+    )
 
 
 def _late(look: Signal) -> bool:
@@ -61,7 +82,10 @@ def draft(interview: Interview) -> str:
     """The text of features.py."""
     names = _view_names(interview.looks)
     parts = [_HEAD]
-    parts += [*(["from datetime import datetime\n"] if "datetime" in interview.fields.values() else []), "import headwater as hw\n"]
+    parts += [
+        *(["from datetime import datetime\n"] if "datetime" in interview.fields.values() else []),
+        "import headwater as hw\n",
+    ]
     parts += [
         _source(events, [look for look in interview.looks if look.events == events])
         for events in dict.fromkeys(x.events for x in interview.looks)
@@ -82,13 +106,18 @@ def _view_names(looks: Sequence[Signal]) -> list[str]:
 
 
 def _source(events: str, looks: Sequence[Signal]) -> str:
-    columns = dict.fromkeys(column for look in looks for column in (look.key, *look.values, *look.texts) if column)
+    columns = dict.fromkeys(
+        column for look in looks for column in (look.key, *look.values, *look.texts) if column
+    )
     slowest = max(looks, key=lambda look: micros(look.known, "known"))
     streamed = next((look for look in looks if needed_freshness(look).streamed), None)
     lines = [
         f"{_variable(events, 'events')} = hw.Source(",
         f"    {quoted(plain(events))},",
-        f"    history=hw.parquet({quoted(f'{events}.parquet')}),  # past events: put the path of your table here",
+        (
+            f"    history=hw.parquet({quoted(f'{events}.parquet')}),  # past events: put the path "
+            "of your table here"
+        ),
     ]
     if streamed is not None:
         lines += [
@@ -97,7 +126,10 @@ def _source(events: str, looks: Sequence[Signal]) -> str:
         ]
     lines += [
         '    timestamp_field="at",  # when an event happened: put the name of its column here',
-        f"    known_after={quoted(slowest.known)},  # as answered: how long after it happened an event is known",
+        (
+            f"    known_after={quoted(slowest.known)},  # as answered: how long after it happened "
+            "an event is known"
+        ),
         f"    select=[{', '.join(map(quoted, columns))}],",
         ")\n",
     ]
@@ -107,7 +139,14 @@ def _source(events: str, looks: Sequence[Signal]) -> str:
 def _view(look: Signal, name: str) -> str:
     need = needed_freshness(look)
     values = ["hw.count()"]
-    values += [f"hw.mean({', '.join(map(quoted, look.values))})", f"hw.sum({', '.join(map(quoted, look.values))})"] if look.values else []
+    values += (
+        [
+            f"hw.mean({', '.join(map(quoted, look.values))})",
+            f"hw.sum({', '.join(map(quoted, look.values))})",
+        ]
+        if look.values
+        else []
+    )
     values += [f"hw.last({', '.join(map(quoted, look.texts))})"] if look.texts else []
     return "\n".join(
         [
@@ -125,23 +164,38 @@ def _view(look: Signal, name: str) -> str:
 
 
 def _fields(interview: Interview) -> str:
-    lines = [f"    hw.RequestField({quoted(name)}, {kind})," for name, kind in interview.fields.items()]
+    lines = [
+        f"    hw.RequestField({quoted(name)}, {kind})," for name, kind in interview.fields.items()
+    ]
     if not lines:
-        return "fields: list[hw.RequestField] = []  # as answered: nothing else is known with the request\n"
-    return "\n".join(["fields = [  # as answered: known when the prediction is asked for", *lines, "]\n"])
+        return (
+            "fields: list[hw.RequestField] = []  # as answered: nothing else is known with the "
+            "request\n"
+        )
+    return "\n".join(
+        ["fields = [  # as answered: known when the prediction is asked for", *lines, "]\n"]
+    )
 
 
 def _labels(interview: Interview) -> str:
-    columns = dict.fromkeys([*interview.keys, *interview.fields, interview.asked_at, interview.predict])
+    columns = dict.fromkeys(
+        [*interview.keys, *interview.fields, interview.asked_at, interview.predict]
+    )
     return "\n".join(
         [
             "labels = hw.Labels(",
             f"    {quoted(plain(interview.predict) + '_labels')},",
-            '    table=hw.parquet("labels.parquet"),  # past requests with their outcomes: put the path of your table here',
+            (
+                '    table=hw.parquet("labels.parquet"),  # past requests with their outcomes: put '
+                "the path of your table here"
+            ),
             f"    select=[{', '.join(map(quoted, columns))}],",
             f"    timestamp_field={quoted(interview.asked_at)},",
             f"    label={quoted(interview.predict)},",
-            f"    known_after={quoted(interview.known_after)},  # as answered; often it matters more than how fresh features are",
+            (
+                f"    known_after={quoted(interview.known_after)},  # as answered; often it "
+                "matters more than how fresh features are"
+            ),
             ")\n",
         ]
     )
@@ -152,7 +206,10 @@ def _model(interview: Interview, names: Sequence[str]) -> str:
     service = f"hw.FeatureService({quoted(plain(interview.name) + '_v1')}, [{views}, *fields])"
     return "\n".join(
         [
-            f"model = hw.Model({quoted(plain(interview.name) + '_model')}, task={quoted(interview.kind)}, features={service}, labels=labels)",
+            (
+                f"model = hw.Model({quoted(plain(interview.name) + '_model')}, "
+                f"task={quoted(interview.kind)}, features={service}, labels=labels)"
+            ),
             f"project = hw.Project({quoted(plain(interview.name))}, [model])\n",
         ]
     )

@@ -49,7 +49,9 @@ class FeastAggregation(msgspec.Struct, frozen=True):
 
 
 class FeastView(msgspec.Struct, frozen=True):
-    """A feature view; ttl in seconds. transformed: whether a function makes its columns. of_views: the views that it is made of."""
+    """A feature view; ttl in seconds. transformed: whether a function makes its columns. of_views:
+    the views that it is made of.
+    """
 
     name: str
     keys: Sequence[str]
@@ -75,7 +77,9 @@ class FeastProjection(msgspec.Struct, frozen=True):
 
 
 class FeastOnDemandView(msgspec.Struct, frozen=True):
-    """An on demand feature view. imports: statements that its function needs. others: further names of its module that it uses."""
+    """An on demand feature view. imports: statements that its function needs. others: further names
+    of its module that it uses.
+    """
 
     name: str
     mode: str
@@ -121,22 +125,43 @@ def read_feast_repo(repo: Path, python: str) -> FeastRepo:
         DataError: the repository's files fail; the message has their error.
     """
     if not repo.is_dir():
-        raise UsageError(f"no folder {repo}; give the folder of the Feast repository, the one with feature_store.yaml")
+        raise UsageError(
+            f"no folder {repo}; give the folder of the Feast repository, the one with "
+            "feature_store.yaml"
+        )
     if not (repo / "feature_store.yaml").is_file():
-        raise UsageError(f"{repo} has no feature_store.yaml; give the folder of the Feast repository, the one that `feast apply` runs in")
+        raise UsageError(
+            f"{repo} has no feature_store.yaml; give the folder of the Feast repository, the one "
+            "that `feast apply` runs in"
+        )
     try:
-        done = subprocess.run([python, str(_SCRIPT), str(repo)], capture_output=True, text=True, timeout=_WAIT, check=False)  # noqa: S603 (the user names both)
+        done = subprocess.run(  # noqa: S603
+            [python, str(_SCRIPT), str(repo)],
+            capture_output=True,
+            text=True,
+            timeout=_WAIT,
+            check=False,
+        )
     except OSError as error:
         raise UsageError(
-            f"{python} does not run: {error.strerror}; give --feast-python, the Python of the environment that has Feast"
+            f"{python} does not run: {error.strerror}; give --feast-python, the Python of the "
+            "environment that has Feast"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise DataError(f"the files of {repo} took more than {_WAIT} s to run") from error
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
+        last = (
+            done.stderr.strip().splitlines()[-1]
+            if done.stderr.strip()
+            else f"exit code {done.returncode}"
+        )
         if last == "ModuleNotFoundError: No module named 'feast'":
             raise UsageError(
-                f"{python} has no Feast; give --feast-python, the Python of the environment that has it, such as .venv/bin/python"
+                f"{python} has no Feast; give --feast-python, the Python of the environment that "
+                "has it, such as .venv/bin/python"
             )
-        raise DataError(f"the Feast repository {repo} cannot be read: {last}. `feast apply` in that folder shows where")
+        raise DataError(
+            f"the Feast repository {repo} cannot be read: {last}. `feast apply` in that folder "
+            "shows where"
+        )
     return msgspec.json.decode(done.stdout, type=FeastRepo)

@@ -1,4 +1,5 @@
-"""Print the definitions of a Feast repository as JSON. Run by the Python that has Feast installed; it imports nothing of headwater.
+"""Print the definitions of a Feast repository as JSON. Run by the Python that has Feast installed;
+it imports nothing of headwater.
 
 python feast_script.py REPO
 """
@@ -52,15 +53,25 @@ def _view(view: Any, keys: dict[str, list[str]]) -> dict[str, Any]:
     return {
         "name": view.name,
         "keys": [key for name in view.entities for key in keys.get(name, [])],
-        "features": _fields(f for f in view.features if f.name not in {key for name in view.entities for key in keys.get(name, [])}),
+        "features": _fields(
+            f
+            for f in view.features
+            if f.name not in {key for name in view.entities for key in keys.get(name, [])}
+        ),
         "ttl": _seconds(view.ttl),
         "source": _source(stream or view.batch_source),
         "batch": _source(view.batch_source),
         "aggregations": [
-            {"column": a.column, "function": a.function, "window": _seconds(a.time_window), "name": getattr(a, "name", "") or None}
+            {
+                "column": a.column,
+                "function": a.function,
+                "window": _seconds(a.time_window),
+                "name": getattr(a, "name", "") or None,
+            }
             for a in getattr(view, "aggregations", None) or []
         ],
-        "transformed": getattr(view, "udf", None) is not None or getattr(view, "feature_transformation", None) is not None,
+        "transformed": getattr(view, "udf", None) is not None
+        or getattr(view, "feature_transformation", None) is not None,
         "of_views": [v.name for v in getattr(view, "source_views", None) or []],
         "description": view.description,
         "owner": view.owner,
@@ -76,7 +87,9 @@ def _plain(source: str) -> str:
 
 
 def _used(function: Any, code: str) -> tuple[list[str], list[str]]:
-    """The import statements of the function's module that bind names of its body, and the other such names of the module."""
+    """The import statements of the function's module that bind names of its body, and the other
+    such names of the module.
+    """
     tree = ast.parse(Path(function.__code__.co_filename).read_text(encoding="utf-8"))
     names = {n.id for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Name)}
     imports: list[str] = []
@@ -87,7 +100,11 @@ def _used(function: Any, code: str) -> tuple[list[str], list[str]]:
             if kept:
                 node.names = kept
                 imports.append(ast.unparse(node))
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in names and node.name != function.__name__:
+        elif (
+            isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            and node.name in names
+            and node.name != function.__name__
+        ):
             others.append(node.name)
         elif isinstance(node, ast.Assign):
             others += [t.id for t in node.targets if isinstance(t, ast.Name) and t.id in names]
@@ -95,7 +112,9 @@ def _used(function: Any, code: str) -> tuple[list[str], list[str]]:
 
 
 def _on_demand(view: Any) -> dict[str, Any]:
-    function = getattr(view, "udf", None) or getattr(getattr(view, "feature_transformation", None), "udf", None)
+    function = getattr(view, "udf", None) or getattr(
+        getattr(view, "feature_transformation", None), "udf", None
+    )
     code: str = getattr(view, "udf_string", None) or ""
     imports: list[str] = []
     others: list[str] = []
@@ -105,9 +124,12 @@ def _on_demand(view: Any) -> dict[str, Any]:
     except (OSError, SyntaxError, AttributeError, IndexError):
         pass  # a lambda, or code of no file: it is reported as it is
     projections = [
-        {"view": p.name, "features": [f.name for f in p.features]} for p in getattr(view, "source_feature_view_projections", {}).values()
+        {"view": p.name, "features": [f.name for f in p.features]}
+        for p in getattr(view, "source_feature_view_projections", {}).values()
     ]
-    requests = [f for s in getattr(view, "source_request_sources", {}).values() for f in _fields(s.schema)]
+    requests = [
+        f for s in getattr(view, "source_request_sources", {}).values() for f in _fields(s.schema)
+    ]
     return {
         "name": view.name,
         "mode": str(getattr(view.mode, "value", view.mode)),
@@ -147,14 +169,23 @@ def main(repo: str) -> dict[str, Any]:
     from feast.repo_operations import parse_repo
 
     contents = parse_repo(Path.cwd())
-    keys = {e.name: list(getattr(e, "join_keys", None) or [e.join_key]) for e in contents.entities if e.name != "__dummy"}
+    keys = {
+        e.name: list(getattr(e, "join_keys", None) or [e.join_key])
+        for e in contents.entities
+        if e.name != "__dummy"
+    }
     return {
         "version": feast.__version__,
         "project": contents.projects[0].name if contents.projects else None,
-        "views": [_view(v, keys) for v in [*contents.feature_views, *contents.stream_feature_views]],
+        "views": [
+            _view(v, keys) for v in [*contents.feature_views, *contents.stream_feature_views]
+        ],
         "on_demand": [_on_demand(v) for v in contents.on_demand_feature_views],
         "services": [_service(s) for s in contents.feature_services],
-        "others": [f"{type(o).__name__} {o.name}" for o in [*getattr(contents, "label_views", []), *contents.permissions]],
+        "others": [
+            f"{type(o).__name__} {o.name}"
+            for o in [*getattr(contents, "label_views", []), *contents.permissions]
+        ],
     }
 
 

@@ -1,4 +1,6 @@
-"""Guesses about two tables, each with its evidence. Facts whose wrong guess would leak are not guessed: they are in `InitAnswers`."""
+"""Guesses about two tables, each with its evidence. Facts whose wrong guess would leak are not
+guessed: they are in `InitAnswers`.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,19 @@ CODE_NAME = re.compile(
 NUMBERS, TEXTS = 6, 3
 MANY = 1000
 REPEATED = 0.9  # the different values of a text, of its rows, at most
-_ROWS_OF_IDS, _LONGEST_ID = 100, 40  # rows, and letters, of a column of strings that is an id under any name
-SAME = 0.9  # the share of repeats that are duplicate rows, for the column to be an id; the others were changed on the way
+# rows, and letters, of a column of strings that is an id under any name
+_ROWS_OF_IDS, _LONGEST_ID = 100, 40
+# the share of repeats that are duplicate rows, for the column to be an id; the others were changed
+# on the way
+SAME = 0.9
 REPEATS = 0.2  # the share of rows that may repeat an id, for its column to be one
 
 
 @dataclass(frozen=True)
 class InitAnswers:
-    """Facts that only the user knows: the request time of a prediction and when its outcome is known; and other options."""
+    """Facts that only the user knows: the request time of a prediction and when its outcome is
+    known; and other options.
+    """
 
     request_time: str = ""  # a column, or one with an offset: "scheduled_at-60m"
     known_at: str | None = None
@@ -77,9 +84,11 @@ class Guesses(EventGuesses):
     request_time: RequestTime
     known: TimeColumn | None
     known_evidence: str
-    outcome_windows: Sequence[str]  # of past outcomes, longer than it takes until they are known; empty where none fits
+    # of past outcomes, longer than it takes until they are known; empty where none fits
+    outcome_windows: Sequence[str]
     request: Sequence[str]
-    offered: Sequence[str]  # columns of the labels that may be known at request time; only the user knows
+    # columns of the labels that may be known at request time; only the user knows
+    offered: Sequence[str]
     leaking: Sequence[str] = field(default=())  # columns that determine the label
     labels_left_out: LeftOut = field(default_factory=dict)  # other columns of the labels
 
@@ -93,9 +102,15 @@ def guess_events(events: TableProfile, answers: InitAnswers) -> EventGuesses:
     return _of_events(events, guess_keys(events, events, "", answers.keys, same=True), (), answers)
 
 
-def _of_events(events: TableProfile, keys: Sequence[KeyGuess], left_out: Sequence[str], answers: InitAnswers) -> EventGuesses:
+def _of_events(
+    events: TableProfile, keys: Sequence[KeyGuess], left_out: Sequence[str], answers: InitAnswers
+) -> EventGuesses:
     names = [k.column for k in keys]
-    given = None if answers.event_time is None else _timestamp(events, answers.event_time, "--event-time")
+    given = (
+        None
+        if answers.event_time is None
+        else _timestamp(events, answers.event_time, "--event-time")
+    )
     time = event_time(events, names, given, answers.timezone)
     ident = _ident(events, (*names, *events.time_columns))
     out = {*names, *left_out, *(ident or ())[:1]}
@@ -115,7 +130,9 @@ def _of_events(events: TableProfile, keys: Sequence[KeyGuess], left_out: Sequenc
         codes=codes,
         windows=windows(_span(time), time.period),
         span=_span_text(time),
-        left_out=unread(events, used, {reason: columns for reason, columns in known.items() if columns}, MANY),
+        left_out=unread(
+            events, used, {reason: columns for reason, columns in known.items() if columns}, MANY
+        ),
     )
 
 
@@ -138,12 +155,20 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
     request_time = _asked(labels, answers.request_time)
     known = None if answers.known_at is None else _timestamp(labels, answers.known_at, "--known-at")
     apart = {*(k.name for k in keys), *leaking, label.name, *(known_of_events.ident or ())[:1]}
-    numbering = row_numbers(labels, [c for c in labels.numbers if c not in apart and labels.distinct[c] > 1], request_time.timestamp.micros)
-    fields = [c for c in (*labels.numbers, *labels.texts) if c not in {*apart, *numbering} and usable(c)]
+    numbering = row_numbers(
+        labels,
+        [c for c in labels.numbers if c not in apart and labels.distinct[c] > 1],
+        request_time.timestamp.micros,
+    )
+    fields = [
+        c for c in (*labels.numbers, *labels.texts) if c not in {*apart, *numbering} and usable(c)
+    ]
     offered = [c for c in fields if c not in answers.request and labels.distinct.get(c, 0) > 1]
     for name in answers.request:
         if name not in fields:
-            raise UsageError(f"--request {name}: it cannot be a request field; {nearest(name, fields)}")
+            raise UsageError(
+                f"--request {name}: it cannot be a request field; {nearest(name, fields)}"
+            )
     return Guesses(
         **vars(known_of_events),
         label=label,
@@ -156,7 +181,13 @@ def guess(events: TableProfile, labels: TableProfile, answers: InitAnswers) -> G
         leaking=leaking,
         labels_left_out=unread(
             labels,
-            (*apart, *answers.request, *offered, request_time.timestamp.name, *([known.name] if known else [])),
+            (
+                *apart,
+                *answers.request,
+                *offered,
+                request_time.timestamp.name,
+                *([known.name] if known else []),
+            ),
             {ROW_NUMBER: numbering} if numbering else {},
             labels.rows,
         ),
@@ -171,12 +202,33 @@ def _ident(events: TableProfile, others: Sequence[str]) -> tuple[str, str] | Non
         if distinct == events.rows:
             return name, "a different value in every row"
         repeats = events.rows - distinct
-        if repeats <= REPEATS * events.rows and events.rows - events.frame.n_unique() >= SAME * repeats:
-            return name, f"{repeats:,} rows are duplicates, and count once{_differing(events, name)}"
-    unnamed = [name for name, distinct in events.distinct.items() if name not in others and distinct == events.rows >= _ROWS_OF_IDS]
-    codes = [name for name in unnamed if events.frame[name].dtype == pl.String and not events.frame[name].null_count()]
+        if (
+            repeats <= REPEATS * events.rows
+            and events.rows - events.frame.n_unique() >= SAME * repeats
+        ):
+            return (
+                name,
+                f"{repeats:,} rows are duplicates, and count once{_differing(events, name)}",
+            )
+    unnamed = [
+        name
+        for name, distinct in events.distinct.items()
+        if name not in others and distinct == events.rows >= _ROWS_OF_IDS
+    ]
+    codes = [
+        name
+        for name in unnamed
+        if events.frame[name].dtype == pl.String and not events.frame[name].null_count()
+    ]
     longest = {name: events.frame[name].str.len_chars().max() for name in codes}
-    return next(((name, "a different value in every row") for name in codes if cast("int", longest[name]) <= _LONGEST_ID), None)
+    return next(
+        (
+            (name, "a different value in every row")
+            for name in codes
+            if cast("int", longest[name]) <= _LONGEST_ID
+        ),
+        None,
+    )
 
 
 def _differing(events: TableProfile, ident: str) -> str:
@@ -189,37 +241,64 @@ def remarks(events: TableProfile, guesses: EventGuesses) -> list[str]:
     """Remarks about the events: duplicate rows, repeated ids, and nulls in keys and times."""
     frame, notes = events.frame, []
     if guesses.ident is None and (copies := events.rows - frame.n_unique()):
-        notes.append(f"{copies:,} rows are duplicates, and each counts: give the source an id_field, or remove them")
+        notes.append(
+            f"{copies:,} rows are duplicates, and each counts: give the source an id_field, or "
+            "remove them"
+        )
     elif guesses.ident is not None and (copies := events.rows - events.distinct[guesses.ident[0]]):
         ident = guesses.ident[0]
-        notes.append(f"{copies:,} rows are duplicates by {ident}, and count once{_differing(events, ident)}")
+        notes.append(
+            f"{copies:,} rows are duplicates by {ident}, and count once{_differing(events, ident)}"
+        )
     times = [column.name for column in guesses.time.columns] if not guesses.time.computed else []
     known = (*(key.column for key in guesses.keys), *times, *(guesses.ident or ())[:1])
     for name, distinct in events.distinct.items():
         repeats = events.rows - frame[name].null_count() - distinct
         if name not in known and ID_NAME.search(name) and 0 < repeats <= REPEATS * events.rows:
-            notes.append(f"{name} repeats in {repeats:,} rows that differ otherwise, so it is not an id_field; each row counts")
-    notes += [remark for column in (*guesses.time.columns,) for remark in _unparsed(column, "no feature counts")]
+            notes.append(
+                f"{name} repeats in {repeats:,} rows that differ otherwise, so it is not an "
+                "id_field; each row counts"
+            )
     notes += [
-        f"{name} is null in {nulls:,} of {events.rows:,} rows ({nulls / events.rows:.1%}), which no feature by it counts"
+        remark
+        for column in (*guesses.time.columns,)
+        for remark in _unparsed(column, "no feature counts")
+    ]
+    notes += [
+        (
+            f"{name} is null in {nulls:,} of {events.rows:,} rows ({nulls / events.rows:.1%}), "
+            "which no feature by it counts"
+        )
         for name in known
         if (nulls := frame[name].null_count())
     ]
-    by_value = [f"{key.evidence}; if that is wrong, give --keys" for key in guesses.keys if key.column != key.name]
+    by_value = [
+        f"{key.evidence}; if that is wrong, give --keys"
+        for key in guesses.keys
+        if key.column != key.name
+    ]
     return by_value + [f"{events.path}: {remark}" for remark in notes]
 
 
 def label_remarks(labels: TableProfile, guesses: Guesses) -> list[str]:
-    """Remarks about the labels: nulls in the columns that decide, and several rows of one key at one request time."""
+    """Remarks about the labels: nulls in the columns that decide, and several rows of one key at
+    one request time.
+    """
     at = guesses.request_time.timestamp.values.alias("__at")
     notes = []
-    copies = labels.rows - pl.DataFrame([at, *(labels.frame[key.name] for key in guesses.keys)]).n_unique()
+    copies = (
+        labels.rows
+        - pl.DataFrame([at, *(labels.frame[key.name] for key in guesses.keys)]).n_unique()
+    )
     whole = labels.rows - labels.frame.n_unique()
     if whole:
         notes.append(f"{whole:,} rows are duplicates, and each trains and is tested: remove them")
     elif copies:
         names = " and ".join([*(key.name for key in guesses.keys), "the request time"])
-        notes.append(f"{copies:,} rows repeat {names} of another row; each trains and is tested as a request of its own")
+        notes.append(
+            f"{copies:,} rows repeat {names} of another row; each trains and is tested as a "
+            "request of its own"
+        )
     return [f"{labels.path}: {note}" for note in [*_null_labels(labels, guesses), *notes]]
 
 
@@ -227,20 +306,35 @@ def _null_labels(labels: TableProfile, guesses: Guesses) -> list[str]:
     """Remarks about rows that neither train nor test, and the rows that are left."""
     outcome, known = labels.frame[guesses.label.name], guesses.known
     columns = {guesses.label.name: (outcome, "they have no outcome")}
-    columns |= {guesses.request_time.timestamp.name: (guesses.request_time.timestamp.values, "they have no request time")}
-    columns |= {known.name: (known.values, "their outcome is never known")} if known is not None else {}
+    columns |= {
+        guesses.request_time.timestamp.name: (
+            guesses.request_time.timestamp.values,
+            "they have no request time",
+        )
+    }
+    columns |= (
+        {known.name: (known.values, "their outcome is never known")} if known is not None else {}
+    )
     notes = [
-        f"{name} is null in {nulls:,} of {labels.rows:,} rows ({nulls / labels.rows:.1%}), which neither train nor are tested: {why}"
+        (
+            f"{name} is null in {nulls:,} of {labels.rows:,} rows ({nulls / labels.rows:.1%}), "
+            f"which neither train nor are tested: {why}"
+        )
         for name, (values, why) in columns.items()
         if (nulls := values.null_count())
     ]
     times = [guesses.request_time.timestamp, *([known] if known else [])]
-    notes += [remark for column in times for remark in _unparsed(column, "neither train nor are tested")]
-    left = pl.DataFrame([values.alias(name) for name, (values, _) in columns.items()]).drop_nulls()[guesses.label.name]
+    notes += [
+        remark for column in times for remark in _unparsed(column, "neither train nor are tested")
+    ]
+    left = pl.DataFrame([values.alias(name) for name, (values, _) in columns.items()]).drop_nulls()[
+        guesses.label.name
+    ]
     if notes and left.n_unique() == 1 and outcome.n_unique() > 1:
         notes.append(
-            f"all {len(left):,} labels that are left are {left[0]!r}, and a model needs two outcomes: give another --known-at, or --known-after, "
-            "that the rows with the other outcome have too"
+            f"all {len(left):,} labels that are left are {left[0]!r}, and a model needs two "
+            "outcomes: give another --known-at, or --known-after, that the rows with the other "
+            "outcome have too"
         )
     return notes
 
@@ -248,18 +342,34 @@ def _null_labels(labels: TableProfile, guesses: Guesses) -> list[str]:
 def _unparsed(time: TimeColumn, without: str) -> list[str]:
     """A remark about strings of a time column that are no such times."""
     count, example = time.unparsed
-    return [f"{time.name}: {count:,} values are no times of its format, such as {example!r}; their rows {without}"] if count else []
+    return (
+        [
+            (
+                f"{time.name}: {count:,} values are no times of its format, such as {example!r}; "
+                f"their rows {without}"
+            )
+        ]
+        if count
+        else []
+    )
 
 
 def same_table(events: TableProfile, labels: TableProfile) -> bool:
     """Whether both are the same table, so that an event's row has its own label."""
-    return events is labels or Path(events.path).resolve() == Path(labels.path).resolve() or events.frame.equals(labels.frame)
+    return (
+        events is labels
+        or Path(events.path).resolve() == Path(labels.path).resolve()
+        or events.frame.equals(labels.frame)
+    )
 
 
 def _timestamp(table: TableProfile, name: str, flag: str) -> TimeColumn:
     if name not in table.time_columns:
         problem = "is not a time" if name in table.kinds else "is not a column"
-        raise UsageError(f"{flag} {name}: {name!r} {problem} of {table.path}; times are: {', '.join(table.time_columns) or 'none'}")
+        raise UsageError(
+            f"{flag} {name}: {name!r} {problem} of {table.path}; times are: "
+            f"{', '.join(table.time_columns) or 'none'}"
+        )
     return table.time_columns[name]
 
 
@@ -286,21 +396,29 @@ def _known_evidence(request_time: RequestTime, known: TimeColumn | None) -> str:
         return ""
     if known.naive != request_time.timestamp.naive:
         return "as answered"
-    after = (known.micros - request_time.timestamp.micros - request_time.offset).drop_nulls().to_numpy()
+    after = (
+        (known.micros - request_time.timestamp.micros - request_time.offset).drop_nulls().to_numpy()
+    )
     if not len(after):
-        raise DataError(f"--known-at {known.name}: no row has both this time and {request_time.timestamp.name}")
+        raise DataError(
+            f"--known-at {known.name}: no row has both this time and {request_time.timestamp.name}"
+        )
     early = float((after < 0).mean())
     if early > 0.5:
         raise DataError(
-            f"--known-at {known.name}: in {early:.0%} of rows the outcome would be known before the prediction is asked for; "
-            "give the column that says when it was known"
+            f"--known-at {known.name}: in {early:.0%} of rows the outcome would be known before "
+            "the prediction is asked for; give the column that says when it was known"
         )
     middle = float(np.median(after)) / HOUR
-    return f"as answered; {middle:.1f} hours after the request in the median{f', before it in {early:.1%} of rows' if early else ''}"
+    return (
+        f"as answered; {middle:.1f} hours after the request in the "
+        f"median{f', before it in {early:.1%} of rows' if early else ''}"
+    )
 
 
 def is_code(series: pl.Series, distinct: int) -> bool:
-    """Whether numbers are codes or identifiers, by their name or as integers of four or more digits, all of one length.
+    """Whether numbers are codes or identifiers, by their name or as integers of four or more
+    digits, all of one length.
 
     >>> is_code(pl.Series("zip", [10115, 80331]), 2), is_code(pl.Series("cents", [99, 12050]), 2)
     (True, False)
@@ -313,7 +431,9 @@ def is_code(series: pl.Series, distinct: int) -> bool:
     return distinct > 1 and len(lengths) == 1 and lengths[0] >= 4
 
 
-def _outcome_windows(request_time: RequestTime, known: TimeColumn | None, answers: InitAnswers) -> list[str]:
+def _outcome_windows(
+    request_time: RequestTime, known: TimeColumn | None, answers: InitAnswers
+) -> list[str]:
     """Windows of past outcomes: at least twice as long as it takes until they are known."""
     times = request_time.timestamp.micros.drop_nulls().to_numpy()
     if not len(times):
@@ -321,7 +441,11 @@ def _outcome_windows(request_time: RequestTime, known: TimeColumn | None, answer
     if known is None:
         delay = micros(answers.known_after or "0s", "--known-after")
     else:
-        after = (known.micros - request_time.timestamp.micros - request_time.offset).drop_nulls().to_numpy()
+        after = (
+            (known.micros - request_time.timestamp.micros - request_time.offset)
+            .drop_nulls()
+            .to_numpy()
+        )
         delay = int(np.median(after)) if len(after) else 0
     span = int(times.max() - times.min())
     return [w for w in ("1d", "7d", "30d", "90d") if 2 * delay < micros(w, "a window") <= span / 2]
@@ -334,5 +458,8 @@ def _span(time: EventTime) -> int:
 
 def _span_text(time: EventTime) -> str:
     times = time.micros.drop_nulls().to_numpy()
-    first, last = (f"{datetime.fromtimestamp(float(t) / SECOND, UTC):%Y-%m-%d}" for t in (times.min(), times.max()))
+    first, last = (
+        f"{datetime.fromtimestamp(float(t) / SECOND, UTC):%Y-%m-%d}"
+        for t in (times.min(), times.max())
+    )
     return f"{_span(time) / DAY:,.1f} days, {first} to {last}"

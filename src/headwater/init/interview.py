@@ -1,7 +1,9 @@
-"""An interview before there is any data: which signals would you use for the prediction, and when is each known?
+"""An interview before there is any data: which signals would you use for the prediction, and when
+is each known?
 
-Questions about the prediction come first, with the three on network effects, then about each signal: its key, events and windows, when
-an event is known, and how old a value may be and still help. Answers come from a terminal or from a TOML file.
+Questions about the prediction come first, with the three on network effects, then about each
+signal: its key, events and windows, when an event is known, and how old a value may be and still
+help. Answers come from a terminal or from a TOML file.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from headwater.init.tables import usable
 from headwater.results.assessment_parts import Effect
 
 TYPES = ("float", "int", "str", "bool", "datetime")
-_LOOK = "With all the time in the world, what would you look at to decide? One thing, in your words (an empty line: nothing more)"
+_LOOK = (
+    "With all the time in the world, what would you look at to decide? One thing, in your words "
+    "(an empty line: nothing more)"
+)
 
 _QUESTIONS: dict[str, tuple[str, str]] = {
     "name": ("What is the project called?", "card_fraud"),
@@ -31,15 +36,24 @@ _QUESTIONS: dict[str, tuple[str, str]] = {
     "known_after": ("How long after that is the outcome known?", "7d"),
     "keys": ("Which keys does a request have? Columns, with commas", "card_id, merchant_id"),
     "fields": (
-        f"What else is known at that time? Columns, each with its type after a colon ({', '.join(TYPES)})",
+        (
+            "What else is known at that time? Columns, each with its type after a colon "
+            f"({', '.join(TYPES)})"
+        ),
         "amount:float, country:str",
     ),
 }
-_EFFECTS: dict[str, tuple[str, str]] = {name: (f"{kind.question} yes or no; empty if it is not known", "") for name, kind in KINDS.items()}
+_EFFECTS: dict[str, tuple[str, str]] = {
+    name: (f"{kind.question} yes or no; empty if it is not known", "")
+    for name, kind in KINDS.items()
+}
 _OF_A_LOOK: Mapping[str, tuple[str, str]] = {
     "events": ("In which events would you see it? A name for them", "payments"),
     "key": ("Which key? One of the request's; empty for all events together", "card_id"),
-    "values": ("Which numbers of such an event count? Columns, with commas; empty to count events alone", "amount"),
+    "values": (
+        "Which numbers of such an event count? Columns, with commas; empty to count events alone",
+        "amount",
+    ),
     "texts": ("Which strings of such an event count? Columns, with commas; empty for none", ""),
     "over": ("Over how long would you look? Windows, with commas", "1h, 7d"),
     "known": ("How long after it happened is such an event known?", "0s"),
@@ -49,7 +63,8 @@ _LISTS = {"keys", "fields", "values", "texts", "over"}
 _EMPTY = {"fields", "key", "values", "texts", *_EFFECTS}
 _HEAD = """\
 # Answers to `headwater assess interview`. Change each, and pass the file as --answers.
-# With all the time in the world, what would you look at to decide, and when is it known? One [[look]] for each signal.
+# With all the time in the world, what would you look at to decide, and when is it known?
+# One [[look]] for each signal.
 """
 
 Ask = Callable[[str], str]
@@ -57,7 +72,9 @@ Ask = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal of the interview, with its key, events, windows and freshness. at: its description in the user's words."""
+    """A signal of the interview, with its key, events, windows and freshness. at: its description
+    in the user's words.
+    """
 
     at: str
     events: str
@@ -71,7 +88,9 @@ class Signal:
 
 @dataclass(frozen=True)
 class Interview:
-    """All answers. fields: types of the request's columns that are features themselves. effects: of the network effects, those answered."""
+    """All answers. fields: types of the request's columns that are features themselves. effects: of
+    the network effects, those answered.
+    """
 
     name: str
     predict: str
@@ -90,10 +109,21 @@ def asked(ask: Ask) -> Interview:
     Raises:
         UsageError: an invalid answer.
     """
-    task = {name: ask(_with(text, example)).strip() for name, (text, example) in (_QUESTIONS | _EFFECTS).items()}
+    task = {
+        name: ask(_with(text, example)).strip()
+        for name, (text, example) in (_QUESTIONS | _EFFECTS).items()
+    }
     looks = []
     while answer := ask(_LOOK).strip():
-        looks.append({"at": answer, **{name: ask(_with(text, example)).strip() for name, (text, example) in _OF_A_LOOK.items()}})
+        looks.append(
+            {
+                "at": answer,
+                **{
+                    name: ask(_with(text, example)).strip()
+                    for name, (text, example) in _OF_A_LOOK.items()
+                },
+            }
+        )
     return _interview(task, looks, "the interview")
 
 
@@ -103,10 +133,14 @@ def read(path: Path) -> Interview:
     Raises:
         UsageError: the file does not exist or is not TOML, or an answer is invalid.
     """
-    content = read_toml(path, f"no answers at {path}; write the questions with --write-questions {path}")
+    content = read_toml(
+        path, f"no answers at {path}; write the questions with --write-questions {path}"
+    )
     for name in content:
         if name not in {"task", "look"}:
-            raise UsageError(f"{path} has an unknown key {name!r}; {nearest(name, ['task', 'look'])}")
+            raise UsageError(
+                f"{path} has an unknown key {name!r}; {nearest(name, ['task', 'look'])}"
+            )
     task, looks = content.get("task"), content.get("look", [])
     if not isinstance(task, dict) or not isinstance(looks, list):
         raise UsageError(f"{path}: give one [task], and a [[look]] for each signal")
@@ -119,7 +153,12 @@ def write_questions(path: Path) -> None:
     Raises:
         UsageError: the file exists, and may have answers.
     """
-    parts = [_HEAD, "[task]", *(_line(name, *question) for name, question in (_QUESTIONS | _EFFECTS).items()), "\n[[look]]"]
+    parts = [
+        _HEAD,
+        "[task]",
+        *(_line(name, *question) for name, question in (_QUESTIONS | _EFFECTS).items()),
+        "\n[[look]]",
+    ]
     parts += [f'# {_LOOK}\nat = "how much the card spent within the hour, against its usual"']
     parts += [_line(name, *_OF_A_LOOK[name]) for name in _OF_A_LOOK]
     write_new(path, "\n".join(parts) + "\n", "answers")
@@ -131,7 +170,10 @@ def _with(text: str, example: str) -> str:
 
 def _line(name: str, text: str, example: str) -> str:
     if name in _LISTS:
-        return f"# {text}\n{name} = {json.dumps([item.strip() for item in example.split(',') if item.strip()])}"
+        return (
+            f"# {text}\n{name} = "
+            f"{json.dumps([item.strip() for item in example.split(',') if item.strip()])}"
+        )
     return f'# {text}\n{name} = "{example}"'
 
 
@@ -140,15 +182,21 @@ def _interview(task: Mapping[str, object], looks: Sequence[object], where: str) 
     of = _Reader(task, f"{where}: [task]", _QUESTIONS | _EFFECTS)
     kind = of.word("kind")
     if kind not in written():
-        raise UsageError(f"{where}: kind is {kind!r}; {nearest(kind, written())} (of {', '.join(written())})")
+        raise UsageError(
+            f"{where}: kind is {kind!r}; {nearest(kind, written())} (of {', '.join(written())})"
+        )
     keys = of.names("keys")
     parsed = []
     for number, entry in enumerate(looks, start=1):
         if not isinstance(entry, Mapping):
             raise UsageError(f"{where}: look {number} is {entry!r}; write it as [[look]]")
-        parsed.append(_look(_Reader(entry, f"{where}: look {number}", {"at": ("", ""), **_OF_A_LOOK}), keys))
+        parsed.append(
+            _look(_Reader(entry, f"{where}: look {number}", {"at": ("", ""), **_OF_A_LOOK}), keys)
+        )
     if not parsed:
-        raise UsageError(f"{where}: no signal; give at least one, since features are computed from signals")
+        raise UsageError(
+            f"{where}: no signal; give at least one, since features are computed from signals"
+        )
     return Interview(
         name=of.word("name"),
         predict=of.name("predict"),
@@ -158,7 +206,9 @@ def _interview(task: Mapping[str, object], looks: Sequence[object], where: str) 
         keys=keys,
         fields=of.types("fields"),
         looks=parsed,
-        effects={name: answer == "yes" for name in KINDS if (answer := of.choice(name, ("yes", "no")))},
+        effects={
+            name: answer == "yes" for name in KINDS if (answer := of.choice(name, ("yes", "no")))
+        },
     )
 
 
@@ -166,7 +216,8 @@ def _look(of: _Reader, keys: Sequence[str]) -> Signal:
     key = of.word("key")
     if key and key not in keys:
         raise UsageError(
-            f"{of.where}: key is {key!r}, which is not a key of the request, so it cannot be looked up; {nearest(key, keys)}, or add it to keys"
+            f"{of.where}: key is {key!r}, which is not a key of the request, so it cannot be "
+            f"looked up; {nearest(key, keys)}, or add it to keys"
         )
     over = of.listed("over")
     for window in over:
@@ -194,19 +245,27 @@ class _Reader:
     def __post_init__(self) -> None:
         for name in self.answers:
             if name not in self.known:
-                raise UsageError(f"{self.where}: unknown question {name!r}; {nearest(name, self.known)}")
+                raise UsageError(
+                    f"{self.where}: unknown question {name!r}; {nearest(name, self.known)}"
+                )
 
     def choice(self, name: str, allowed: Sequence[str]) -> str:
         answer = self.word(name)
         if answer and answer not in allowed:
-            raise UsageError(f"{self.where}: {name} is {answer!r}; give {' or '.join(allowed)}, or nothing if it is not known")
+            raise UsageError(
+                f"{self.where}: {name} is {answer!r}; give {' or '.join(allowed)}, or nothing if "
+                "it is not known"
+            )
         return answer
 
     def word(self, name: str) -> str:
         answer = self.answers.get(name, "")
         if not isinstance(answer, str) or (not answer and name not in _EMPTY):
             example = self.known[name][1]
-            raise UsageError(f"{self.where}: {name} is {answer!r}; give a string{f', such as {example}' if example else ''}")
+            raise UsageError(
+                f"{self.where}: {name} is {answer!r}; give a "
+                f"string{f', such as {example}' if example else ''}"
+            )
         return answer
 
     def name(self, name: str) -> str:
@@ -216,10 +275,15 @@ class _Reader:
         answer = self.answers.get(name, [])
         parts = answer.split(",") if isinstance(answer, str) else answer
         if not isinstance(parts, list) or not all(isinstance(item, str) for item in parts):
-            raise UsageError(f"{self.where}: {name} is {answer!r}; give a list of strings, such as {self.known[name][1]}")
+            raise UsageError(
+                f"{self.where}: {name} is {answer!r}; give a list of strings, such as "
+                f"{self.known[name][1]}"
+            )
         items = [item.strip() for item in cast("list[str]", parts) if item.strip()]
         if not items and name not in _EMPTY:
-            raise UsageError(f"{self.where}: {name} is empty; give at least one, such as {self.known[name][1]}")
+            raise UsageError(
+                f"{self.where}: {name} is empty; give at least one, such as {self.known[name][1]}"
+            )
         return items
 
     def names(self, name: str) -> list[str]:
@@ -231,7 +295,9 @@ class _Reader:
             column, _, kind = (text.strip() for text in item.partition(":"))
             kind = kind or "float"
             if kind not in TYPES:
-                raise UsageError(f"{self.where}: {name}: {column} is of type {kind!r}; {nearest(kind, TYPES)}")
+                raise UsageError(
+                    f"{self.where}: {name}: {column} is of type {kind!r}; {nearest(kind, TYPES)}"
+                )
             kinds[self._usable(column, name)] = kind
         return kinds
 
@@ -247,5 +313,8 @@ class _Reader:
 
     def _usable(self, text: str, name: str) -> str:
         if not usable(text):
-            raise UsageError(f"{self.where}: {name}: {text!r} cannot be a column here; use letters, digits and underscores")
+            raise UsageError(
+                f"{self.where}: {name}: {text!r} cannot be a column here; use letters, digits and "
+                "underscores"
+            )
         return text

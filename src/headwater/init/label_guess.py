@@ -11,8 +11,23 @@ from headwater.errors import DataError, UsageError, nearest
 from headwater.init.key_guess import ID_NAME
 from headwater.init.tables import TableProfile, quoted
 
-LABEL_NAME = re.compile(r"label|target|outcome|^y$|^(is|has|was)_|late|fraud|churn|convert|click", re.IGNORECASE)
-YES = ("yes", "y", "true", "t", "1", "positive", "fraud", "churned", "converted", "late", "defaulted", "ja")
+LABEL_NAME = re.compile(
+    r"label|target|outcome|^y$|^(is|has|was)_|late|fraud|churn|convert|click", re.IGNORECASE
+)
+YES = (
+    "yes",
+    "y",
+    "true",
+    "t",
+    "1",
+    "positive",
+    "fraud",
+    "churned",
+    "converted",
+    "late",
+    "defaulted",
+    "ja",
+)
 NO = ("no", "n", "false", "f", "0", "negative", "nein")
 CLASSES = 20  # words that an outcome may have
 ROWS = 2
@@ -20,7 +35,9 @@ ROWS = 2
 
 @dataclass(frozen=True)
 class LabelGuess:
-    """The outcome: its column, the task, the evidence, and the word that counts as positive (None: it is a number or a boolean)."""
+    """The outcome: its column, the task, the evidence, and the word that counts as positive (None:
+    it is a number or a boolean).
+    """
 
     name: str
     task: str
@@ -44,11 +61,22 @@ class LabelGuess:
 
 
 def candidates(events: TableProfile, labels: TableProfile) -> list[str]:
-    """Columns that could be the outcome, the likeliest first: by name, then flags, then columns that the events lack, then numbers."""
-    own = [c for c in (*labels.texts, *labels.numbers) if not ID_NAME.search(c) and _possible(labels, c)]
+    """Columns that could be the outcome, the likeliest first: by name, then flags, then columns
+    that the events lack, then numbers.
+    """
+    own = [
+        c
+        for c in (*labels.texts, *labels.numbers)
+        if not ID_NAME.search(c) and _possible(labels, c)
+    ]
 
     def score(name: str) -> tuple[bool, bool, bool, bool]:
-        return LABEL_NAME.search(name) is not None, _is_flag(labels, name), name not in events.kinds, labels.kinds[name] != "text"
+        return (
+            LABEL_NAME.search(name) is not None,
+            _is_flag(labels, name),
+            name not in events.kinds,
+            labels.kinds[name] != "text",
+        )
 
     own.reverse()  # of equal ones the last, since outcomes tend to be the last columns
     return sorted(own, key=score, reverse=True)
@@ -62,18 +90,23 @@ def guess_label(events: TableProfile, labels: TableProfile, given: str | None) -
         DataError: the labels have too few rows.
     """
     if labels.rows < ROWS:
-        raise DataError(f"{labels.path} has {labels.rows} row; a model learns from past requests with both outcomes: give hundreds of them")
+        raise DataError(
+            f"{labels.path} has {labels.rows} row; a model learns from past requests with both "
+            "outcomes: give hundreds of them"
+        )
     possible = candidates(events, labels)
     if given is not None and given not in labels.kinds:
         raise UsageError(f"--label {given}: the column is not there; {nearest(given, possible)}")
     if given is not None and not _possible(labels, given):
         raise UsageError(
-            f"--label {given}: an outcome is numbers, booleans or at most {CLASSES} words, with more than one value; {_what(labels, given)}"
+            f"--label {given}: an outcome is numbers, booleans or at most {CLASSES} words, with "
+            f"more than one value; {_what(labels, given)}"
         )
     if not possible and given is None:
         raise UsageError(
-            f"{labels.path} has no column that could be the outcome: one of numbers, booleans or at most {CLASSES} words with more than one "
-            f"value. Its columns are {', '.join(labels.frame.columns[:12])}; name one with --label"
+            f"{labels.path} has no column that could be the outcome: one of numbers, booleans or "
+            f"at most {CLASSES} words with more than one value. Its columns are "
+            f"{', '.join(labels.frame.columns[:12])}; name one with --label"
         )
     best = given or possible[0]
     missing = labels.frame[best].null_count()
@@ -90,24 +123,33 @@ def _described(labels: TableProfile, name: str, tail: str) -> LabelGuess:
         words, sizes = counts[name].to_list(), counts["count"].to_list()
         if len(words) == 2:
             positive = next(
-                (w for w in words if w.lower() in YES), next((words[1 - i] for i in (0, 1) if words[i].lower() in NO), words[1])
+                (w for w in words if w.lower() in YES),
+                next((words[1 - i] for i in (0, 1) if words[i].lower() in NO), words[1]),
             )
             share = sizes[words.index(positive)] / len(values)
             other = words[1 - words.index(positive)]
             return LabelGuess(
-                name, "binary", f"{positive!r} is the positive outcome, {share:.1%} of rows; {other!r} is the other{tail}", positive
+                name,
+                "binary",
+                f"{positive!r} is the positive outcome, {share:.1%} of rows; {other!r} is the "
+                f"other{tail}",
+                positive,
             )
         named = f"{', '.join(map(str, words[:6]))}{', ...' if len(words) > 6 else ''}"
         return LabelGuess(name, "multiclass", f"{len(words)} classes: {named}{tail}", numeric=False)
     numbers = values.cast(pl.Float64).to_numpy()
     if _two_valued(labels, name):
         return LabelGuess(name, "binary", f"0 or 1; {numbers.mean():.1%} are 1{tail}")
-    return LabelGuess(name, "regression", f"numbers from {numbers.min():g} to {numbers.max():g}{tail}")
+    return LabelGuess(
+        name, "regression", f"numbers from {numbers.min():g} to {numbers.max():g}{tail}"
+    )
 
 
 def _possible(labels: TableProfile, name: str) -> bool:
     distinct = labels.distinct.get(name, 0)
-    return distinct > 1 and (labels.kinds[name] == "number" or (labels.kinds[name] == "text" and distinct <= CLASSES))
+    return distinct > 1 and (
+        labels.kinds[name] == "number" or (labels.kinds[name] == "text" and distinct <= CLASSES)
+    )
 
 
 def _what(labels: TableProfile, name: str) -> str:
@@ -126,14 +168,22 @@ def _is_flag(table: TableProfile, name: str) -> bool:
 
 def _two_valued(table: TableProfile, name: str) -> bool:
     """Whether numbers are 0 or 1."""
-    return table.distinct[name] == 2 and set(table.frame[name].drop_nulls().unique().cast(pl.Float64).to_list()) == {0.0, 1.0}
+    return table.distinct[name] == 2 and set(
+        table.frame[name].drop_nulls().unique().cast(pl.Float64).to_list()
+    ) == {0.0, 1.0}
 
 
 def determining(table: TableProfile, label: LabelGuess) -> list[str]:
-    """Columns that determine the label: a threshold splits it, each value has one outcome, or it is a multiple."""
+    """Columns that determine the label: a threshold splits it, each value has one outcome, or it is
+    a multiple.
+    """
     outcome = label.values(table.frame)
     others = (c for c in (*table.numbers, *table.texts) if c != label.name)
-    return [c for c in others if _tells(pl.DataFrame([table.frame[c], outcome]).drop_nulls(), c, label.name)]
+    return [
+        c
+        for c in others
+        if _tells(pl.DataFrame([table.frame[c], outcome]).drop_nulls(), c, label.name)
+    ]
 
 
 def _tells(rows: pl.DataFrame, column: str, label: str) -> bool:

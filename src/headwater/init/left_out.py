@@ -22,14 +22,20 @@ _FEWEST = 20  # rows in which a chance order is unlikely
 
 
 def row_numbers(table: TableProfile, names: Sequence[str], at: pl.Series) -> list[str]:
-    """Of columns of numbers, those that number the rows: whole, nearly all different, and rising or falling with the rows or with time.
+    """Of columns of numbers, those that number the rows: whole, nearly all different, and rising or
+    falling with the rows or with time.
 
-    A mean of them tells times apart that the model is not given, so a test on later rows would show a lift that does not exist.
+    A mean of them tells times apart that the model is not given, so a test on later rows would show
+    a lift that does not exist.
     """
     if table.rows < _FEWEST:
         return []
     order = pl.DataFrame([pl.int_range(table.rows, eager=True).alias("row"), at.alias("at")])
-    return [name for name in names if table.distinct[name] >= _UNIQUE * table.rows and _numbers_rows(table.frame[name], order)]
+    return [
+        name
+        for name in names
+        if table.distinct[name] >= _UNIQUE * table.rows and _numbers_rows(table.frame[name], order)
+    ]
 
 
 def _numbers_rows(values: pl.Series, order: pl.DataFrame) -> bool:
@@ -38,10 +44,16 @@ def _numbers_rows(values: pl.Series, order: pl.DataFrame) -> bool:
     if values.dtype == pl.Boolean:
         return False
     numbers = values.cast(pl.Float64)
-    if cast("float", numbers.max()) - cast("float", numbers.min()) + 1 == numbers.n_unique() == len(values):
+    if (
+        cast("float", numbers.max()) - cast("float", numbers.min()) + 1
+        == numbers.n_unique()
+        == len(values)
+    ):
         return True  # in any order
     ranks = order.with_columns(numbers.alias("value")).drop_nulls()
-    alike = ranks.select(pl.corr("value", of, method="spearman").abs().alias(of) for of in order.columns).row(0)
+    alike = ranks.select(
+        pl.corr("value", of, method="spearman").abs().alias(of) for of in order.columns
+    ).row(0)
     return any(share is not None and share >= _RISING for share in alike)
 
 
@@ -75,7 +87,9 @@ def _reason(table: TableProfile, name: str, kind: str, most: int) -> str:
         return f"strings with more than {most:,} different values"
     if kind == "text" and table.distinct[name] > _UNIQUE * table.rows:
         return "a text that differs in nearly every row"
-    return f"more {kind}s than fit a first file: add those that matter to select and to the features"
+    return (
+        f"more {kind}s than fit a first file: add those that matter to select and to the features"
+    )
 
 
 def comments(left_out: LeftOut, table: TableProfile, indent: str = "    ") -> list[str]:
@@ -84,23 +98,38 @@ def comments(left_out: LeftOut, table: TableProfile, indent: str = "    ") -> li
     for reason, names in left_out.items():
         lines += wrapped(f"{indent}# Left out ({reason}): ", f"{indent}#     ", list(names))
         if reason == NESTED:
-            lines += [f"{indent}#     in select, such as {code}" for code in [unnested(table, names)] if code]
+            lines += [
+                f"{indent}#     in select, such as {code}"
+                for code in [unnested(table, names)]
+                if code
+            ]
     return lines
 
 
 def unnested(table: TableProfile, names: Sequence[str]) -> str:
-    """The code that takes a field of the first struct among nested columns; empty where there is none."""
-    structs = ((name, dtype) for name in names if isinstance(dtype := table.frame.schema[name], pl.Struct) and dtype.fields)
+    """The code that takes a field of the first struct among nested columns; empty where there is
+    none.
+    """
+    structs = (
+        (name, dtype)
+        for name in names
+        if isinstance(dtype := table.frame.schema[name], pl.Struct) and dtype.fields
+    )
     for name, dtype in structs:
         field = dtype.fields[0].name
-        return f"pl.col({quoted(name)}).struct.field({quoted(field)}).alias({quoted(f'{name}_{field}')})"
+        alias = quoted(f"{name}_{field}")
+        return f"pl.col({quoted(name)}).struct.field({quoted(field)}).alias({alias})"
     return ""
 
 
 def sentence(path: str, left_out: LeftOut, output: str) -> str:
     """One line for the terminal; empty where nothing is left out."""
     parts = [
-        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} ({reason})" for reason, names in left_out.items()
+        (
+            f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''} "
+            f"({reason})"
+        )
+        for reason, names in left_out.items()
     ]
     return f"{path}: left out {'; '.join(parts)}. {output} names each" if parts else ""
 
@@ -108,7 +137,7 @@ def sentence(path: str, left_out: LeftOut, output: str) -> str:
 def wrapped(first: str, further: str, names: Sequence[str], width: int = 118) -> list[str]:
     """Names in lines of a comment.
 
-    >>> wrapped('# more: ', '#   ', ['amount', 'city', 'device'], width=22)
+    >>> wrapped("# more: ", "#   ", ["amount", "city", "device"], width=22)
     ['# more: amount, city,', '#   device']
     """
     lines, line = [], first
@@ -118,4 +147,8 @@ def wrapped(first: str, further: str, names: Sequence[str], width: int = 118) ->
             lines.append(line.rstrip())
             line = further
         line += word
-    return ["".join(letter if letter.isprintable() else " " for letter in text) for text in [*lines, line]]  # a name may have lines
+    # a name may have lines
+    return [
+        "".join(letter if letter.isprintable() else " " for letter in text)
+        for text in [*lines, line]
+    ]

@@ -17,32 +17,62 @@ from headwater.connectors import scan
 from headwater.connectors.csv import either_order, separator_of
 from headwater.connectors.delta import DeltaLake, delta
 from headwater.connectors.files import DELTA_LOG, hidden
-from headwater.definitions.connectors import CsvFiles, DateOrder, JsonLinesFiles, ParquetFiles, csv, json_lines, parquet
+from headwater.definitions.connectors import (
+    CsvFiles,
+    DateOrder,
+    JsonLinesFiles,
+    ParquetFiles,
+    csv,
+    json_lines,
+    parquet,
+)
 from headwater.definitions.urls import is_url
 from headwater.errors import DataError, UsageError, read_error
 
 FORMATS = (  # of strings; those with an offset first, since %z fails without one
-    "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z",
-    "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M",
-    "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%Y%m%d%H%M%S",
-    "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S",
-)  # fmt: skip
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d %H:%M",
+    "%d/%m/%Y %H:%M",
+    "%m/%d/%Y %H:%M",
+    "%d.%m.%Y %H:%M",
+    "%Y%m%d%H%M%S",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M:%S",
+)
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y")
-EITHER_ORDER = r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}"  # a date that names the day or the month first
+# a date that names the day or the month first
+EITHER_ORDER = r"^\s*(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}"
 PARSED = 0.9  # the share of strings that must be times, for a time column
 Unit = Literal["s", "ms", "us"]
 Kind = Literal["time", "number", "text", "nested", "other"]
 LINES = (".jsonl", ".ndjson")
 SAMPLE = 1000
-EPOCHS: tuple[tuple[Unit, float, float], ...] = (("s", 1e8, 4.2e9), ("ms", 1e11, 4.2e12), ("us", 1e14, 4.2e15))  # 1973 to 2103
-AMOUNT_NAME = re.compile(r"amount|price|cost|qty|quantity|count|total|sum|age|score|value|size|seats|rate|num|len", re.IGNORECASE)
+# 1973 to 2103
+EPOCHS: tuple[tuple[Unit, float, float], ...] = (
+    ("s", 1e8, 4.2e9),
+    ("ms", 1e11, 4.2e12),
+    ("us", 1e14, 4.2e15),
+)
+AMOUNT_NAME = re.compile(
+    r"amount|price|cost|qty|quantity|count|total|sum|age|score|value|size|seats|rate|num|len",
+    re.IGNORECASE,
+)
 NO_TIME = re.compile(r"(id|key|code|no|nr|number|phone|ean|upc|gtin|isbn|sku)$", re.IGNORECASE)
-TIME_NAME = re.compile(r"(^|_)(at|ts|time|timestamp|datetime|date|when|epoch)(_|$)|_at$|time$|date$", re.IGNORECASE)
+TIME_NAME = re.compile(
+    r"(^|_)(at|ts|time|timestamp|datetime|date|when|epoch)(_|$)|_at$|time$|date$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class TimeColumn:
-    """A time column: the code that converts it to a Datetime (None: it is one), and whether it lacks a time zone."""
+    """A time column: the code that converts it to a Datetime (None: it is one), and whether it
+    lacks a time zone.
+    """
 
     name: str
     code: str | None
@@ -67,22 +97,30 @@ class TableProfile:
     """A table in memory with lazily computed statistics.
 
     Args:
-        path: as the user wrote it: a file, a glob, a folder of files with the same columns, or a URL.
-        times: columns that the user names as times; numbers in them are times since 1970 under any name.
-        dates: "day-first" or "month-first", of dates such as 03/04/2026; matters for the `ambiguous` columns.
+        path: as the user wrote it: a file, a glob, a folder of files with the same columns, or a
+            URL.
+        times: columns that the user names as times; numbers in them are times since 1970 under any
+            name.
+        dates: "day-first" or "month-first", of dates such as 03/04/2026; matters for the
+            `ambiguous` columns.
 
     Raises:
         UsageError: another format, or a folder of several tables.
         DataError: it cannot be read, or has no rows.
     """
 
-    def __init__(self, path: str, times: Collection[str] = (), *, dates: DateOrder | None = None) -> None:
+    def __init__(
+        self, path: str, times: Collection[str] = (), *, dates: DateOrder | None = None
+    ) -> None:
         self.path, self._times, self._dates = path, frozenset(times), dates
         self.table, self._unordered = _table(path), dict[str, str]()
         if isinstance(self.table, CsvFiles):
             self.table = replace(self.table, separator=separator_of(self.table))
             if either := either_order(self.table):
-                self.table, self._unordered = replace(self.table, dates=dates or "day-first"), either
+                self.table, self._unordered = (
+                    replace(self.table, dates=dates or "day-first"),
+                    either,
+                )
         try:
             self.frame = scan(self.table).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -102,9 +140,13 @@ class TableProfile:
 
     @cached_property
     def ambiguous(self) -> dict[str, str]:
-        """Time columns whose dates may have the day or the month first, each with a value such as "03/04/2026"."""
+        """Time columns whose dates may have the day or the month first, each with a value such as
+        "03/04/2026".
+        """
         texts = {s.name: _either_order(s) for s in self.frame.get_columns() if s.dtype == pl.String}
-        return {name: example for name, example in texts.items() if example is not None} | self._unordered
+        return {
+            name: example for name, example in texts.items() if example is not None
+        } | self._unordered
 
     @property
     def rows(self) -> int:
@@ -115,7 +157,10 @@ class TableProfile:
     def time_columns(self) -> dict[str, TimeColumn]:
         """The time columns, by name."""
         month_first = self._dates == "month-first"
-        columns = (_timestamp(s, named=s.name in self._times, month_first=month_first) for s in self.frame.get_columns())
+        columns = (
+            _timestamp(s, named=s.name in self._times, month_first=month_first)
+            for s in self.frame.get_columns()
+        )
         return {m.name: m for m in columns if m is not None}
 
     @cached_property
@@ -126,8 +171,13 @@ class TableProfile:
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """What each column holds: times, numbers (or booleans), strings, nested values, or others."""
-        return {s.name: "time" if s.name in self.time_columns else _kind(s.dtype) for s in self.frame.get_columns()}
+        """What each column holds: times, numbers (or booleans), strings, nested values, or
+        others.
+        """
+        return {
+            s.name: "time" if s.name in self.time_columns else _kind(s.dtype)
+            for s in self.frame.get_columns()
+        }
 
     @cached_property
     def numbers(self) -> list[str]:
@@ -159,22 +209,35 @@ def quoted(text: str) -> str:
 
 
 def unnesting(table: TableProfile, names: Sequence[str]) -> str:
-    """The code that writes a table with the fields of its structs as columns, whose names init takes."""
+    """The code that writes a table with the fields of its structs as columns, whose names init
+    takes.
+    """
     structs = [name for name in names if isinstance(table.frame.schema[name], pl.Struct)]
     if not structs:
         return "write the table with plain columns"
-    kind = {"CsvFiles": "csv", "JsonLinesFiles": "ndjson", "DeltaLake": "delta"}.get(type(table.table).__name__, "parquet")
+    kind = {"CsvFiles": "csv", "JsonLinesFiles": "ndjson", "DeltaLake": "delta"}.get(
+        type(table.table).__name__, "parquet"
+    )
     columns = ", ".join(map(quoted, structs))
-    return f'pl.read_{kind}({quoted(table.path)}).unnest({columns}, separator="_").write_parquet("flat.parquet")'
+    return (
+        f"pl.read_{kind}({quoted(table.path)}).unnest({columns}, "
+        'separator="_").write_parquet("flat.parquet")'
+    )
 
 
 def usable(name: str) -> bool:
     """Whether a column name can be part of a feature name and a parameter."""
-    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None and "__" not in name and not name.endswith("_")
+    return (
+        re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) is not None
+        and "__" not in name
+        and not name.endswith("_")
+    )
 
 
 def _table(path: str) -> ParquetFiles | CsvFiles | JsonLinesFiles | DeltaLake:
-    """The files of a path, by their ending, or by those of a folder; or the Delta table that a folder is."""
+    """The files of a path, by their ending, or by those of a folder; or the Delta table that a
+    folder is.
+    """
     ending = Path(path.partition("?")[0] if is_url(path) else path).suffix.lower()
     if not is_url(path) and Path(path).is_dir():
         if (Path(path) / DELTA_LOG).is_dir():
@@ -189,24 +252,37 @@ def _table(path: str) -> ParquetFiles | CsvFiles | JsonLinesFiles | DeltaLake:
     if ending == ".parquet":
         return parquet(path)
     raise UsageError(
-        f"{path} is not .parquet, .csv or .jsonl; convert it, or write features.py by hand: a source takes any frame with an Arrow interface"
+        f"{path} is not .parquet, .csv or .jsonl; convert it, or write features.py by hand: a "
+        "source takes any frame with an Arrow interface"
     )
 
 
 def _ending_in(folder: Path) -> str:
     """The ending of the files of a folder, which are one table."""
-    named = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".parquet", ".csv", *LINES) and p.is_file())
+    named = sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in (".parquet", ".csv", *LINES) and p.is_file()
+    )
     files = [p for p in named if not hidden(str(p.relative_to(folder)))]
     if not files:
-        raise UsageError(f"{folder} has no .parquet, .csv or .jsonl file; name a file, or a folder that has some")
+        raise UsageError(
+            f"{folder} has no .parquet, .csv or .jsonl file; name a file, or a folder that has some"
+        )
     columns = {p: tuple(_names(str(p))) for p in files if p.stat().st_size}
     every = {name for names in columns.values() for name in names}
-    if len({p.suffix for p in files}) > 1 or all(len(names) < len(every) for names in columns.values()):
+    if len({p.suffix for p in files}) > 1 or all(
+        len(names) < len(every) for names in columns.values()
+    ):
         first = {names: p for p, names in reversed(columns.items())}  # a file of each table
-        several = "; ".join(f"{p} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" for names, p in [*first.items()][::-1][:5])
+        several = "; ".join(
+            f"{p} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+            for names, p in [*first.items()][::-1][:5]
+        )
         raise UsageError(
-            f"{folder} has several tables, with different columns: {several}. Name the one of events and the one of labels: headwater init "
-            "EVENTS LABELS; several files of one table are a folder of their own, or a glob"
+            f"{folder} has several tables, with different columns: {several}. Name the one of "
+            "events and the one of labels: headwater init EVENTS LABELS; several files of one "
+            "table are a folder of their own, or a glob"
         )
     return files[0].suffix.lower()
 
@@ -222,11 +298,20 @@ def _timestamp(series: pl.Series, *, named: bool, month_first: bool) -> TimeColu
     dtype, name = series.dtype, series.name
     if isinstance(dtype, pl.Datetime):
         return TimeColumn(
-            name, None, dtype.time_zone is None, f"times, {dtype.time_zone or 'without a time zone'}{_missing(series)}", series
+            name,
+            None,
+            dtype.time_zone is None,
+            f"times, {dtype.time_zone or 'without a time zone'}{_missing(series)}",
+            series,
         )
     if dtype == pl.Date:
         return TimeColumn(
-            name, None, naive=True, evidence=f"dates: the end of each day{_missing(series)}", values=_ends(series), is_date=True
+            name,
+            None,
+            naive=True,
+            evidence=f"dates: the end of each day{_missing(series)}",
+            values=_ends(series),
+            is_date=True,
         )
     if dtype == pl.String:
         return _text_timestamps(series, month_first=month_first)
@@ -236,7 +321,9 @@ def _timestamp(series: pl.Series, *, named: bool, month_first: bool) -> TimeColu
 
 
 def _since_1970(series: pl.Series, *, named: bool) -> TimeColumn | None:
-    """Numbers as times since 1970: of a column that is named as a time, or integers that all lie between 2000 and 2040."""
+    """Numbers as times since 1970: of a column that is named as a time, or integers that all lie
+    between 2000 and 2040.
+    """
     name, values = series.name, series.drop_nulls()
     middle = float(values.cast(pl.Float64).median())  # type: ignore[arg-type]
     unit = next((unit for unit, low, high in EPOCHS if low <= middle <= high), None)
@@ -245,14 +332,25 @@ def _since_1970(series: pl.Series, *, named: bool) -> TimeColumn | None:
     column = f"pl.col({quoted(name)})"
     if not series.dtype.is_integer():
         factor = {"s": 1_000_000, "ms": 1000, "us": 1}[unit]
-        series, column, unit = (series * factor).cast(pl.Int64), f"({column} * {factor}).cast(pl.Int64)", "us"
+        series, column, unit = (
+            (series * factor).cast(pl.Int64),
+            f"({column} * {factor}).cast(pl.Int64)",
+            "us",
+        )
     times = pl.from_epoch(series, time_unit=unit).dt.replace_time_zone("UTC").alias(name)
-    code = f'pl.from_epoch({column}, time_unit="{unit}").dt.replace_time_zone("UTC").alias({quoted(name)})'
-    return TimeColumn(name, code, naive=False, evidence=f"{unit} since 1970{_missing(series)}", values=times)
+    code = (
+        f"pl.from_epoch({column}, "
+        f'time_unit="{unit}").dt.replace_time_zone("UTC").alias({quoted(name)})'
+    )
+    return TimeColumn(
+        name, code, naive=False, evidence=f"{unit} since 1970{_missing(series)}", values=times
+    )
 
 
 def _all_recent(values: pl.Series, unit: Unit) -> bool:
-    """Whether integers of 13 or 16 digits are all times of 2000 to 2040, and no identifiers by their name."""
+    """Whether integers of 13 or 16 digits are all times of 2000 to 2040, and no identifiers by
+    their name.
+    """
     if unit == "s" or not values.dtype.is_integer() or NO_TIME.search(values.name):
         return False
     size = 1000 if unit == "ms" else 1_000_000
@@ -261,7 +359,8 @@ def _all_recent(values: pl.Series, unit: Unit) -> bool:
 
 def _text_timestamps(series: pl.Series, *, month_first: bool) -> TimeColumn | None:
     present = series.drop_nulls()
-    present = present.filter(present.str.strip_chars() != "")  # an empty string is not a time, and neither is null
+    # an empty string is not a time, and neither is null
+    present = present.filter(present.str.strip_chars() != "")
     sample, column = present.head(SAMPLE), f"pl.col({quoted(series.name)})"
     if not len(sample) or not sample.str.contains(r"\d").all():
         return None
@@ -269,18 +368,34 @@ def _text_timestamps(series: pl.Series, *, month_first: bool) -> TimeColumn | No
     highest = max(shares.values())
     if highest < PARSED:
         return None
-    best = _best([form for form, share in shares.items() if share == highest], present, month_first=month_first)
+    best = _best(
+        [form for form, share in shares.items() if share == highest],
+        present,
+        month_first=month_first,
+    )
     if best in DATES:
         days = series.str.to_date(best, strict=False)
         code = f'{column}.str.to_date("{best}", strict=False).alias({quoted(series.name)})'
         evidence = f"strings of dates, {best}: the end of each day{_missing(days)}"
         unparsed = _unparsed(series, days)
-        return TimeColumn(series.name, code, naive=True, evidence=evidence, values=_ends(days), is_date=True, unparsed=unparsed)
+        return TimeColumn(
+            series.name,
+            code,
+            naive=True,
+            evidence=evidence,
+            values=_ends(days),
+            is_date=True,
+            unparsed=unparsed,
+        )
     values = _parsed(series, best)
     strict = "" if values.null_count() == series.null_count() else ", strict=False"
-    code = f'{column}.str.to_datetime("{best}", time_unit="us"{strict}).alias({quoted(series.name)})'
+    code = (
+        f'{column}.str.to_datetime("{best}", time_unit="us"{strict}).alias({quoted(series.name)})'
+    )
     evidence = f"strings, {_share(present, best):.1%} of the format {best}{_missing(values)}"
-    return TimeColumn(series.name, code, "z" not in best, evidence, values, unparsed=_unparsed(series, values))
+    return TimeColumn(
+        series.name, code, "z" not in best, evidence, values, unparsed=_unparsed(series, values)
+    )
 
 
 def _unparsed(series: pl.Series, times: pl.Series) -> tuple[int, str]:
@@ -290,7 +405,9 @@ def _unparsed(series: pl.Series, times: pl.Series) -> tuple[int, str]:
 
 
 def _best(forms: Sequence[str], values: pl.Series, *, month_first: bool) -> str:
-    """Of formats that fit a sample, the one that fits most values; of equal ones, that with the wanted order of day and month."""
+    """Of formats that fit a sample, the one that fits most values; of equal ones, that with the
+    wanted order of day and month.
+    """
 
     def score(form: str) -> tuple[float, bool]:
         return _share(values, form), form.startswith("%m/") == month_first
@@ -305,9 +422,15 @@ def _share(values: pl.Series, form: str) -> float:
 
 
 def _either_order(series: pl.Series) -> str | None:
-    """A date that is another one with the month first, where all dates of a column can be read both ways; else None."""
+    """A date that is another one with the month first, where all dates of a column can be read both
+    ways; else None.
+    """
     values = series.drop_nulls()
-    if not len(values) or "." in str(values[0])[:6] or not values.head(SAMPLE).str.contains(EITHER_ORDER).all():
+    if (
+        not len(values)
+        or "." in str(values[0])[:6]
+        or not values.head(SAMPLE).str.contains(EITHER_ORDER).all()
+    ):
         return None
     parts = values.str.extract_groups(EITHER_ORDER).struct.unnest().cast(pl.Int32)
     first, second = parts.get_columns()

@@ -1,4 +1,6 @@
-"""When an event is known in full: a time that no other time of its row exceeds, and the period of rounded times and summary tables."""
+"""When an event is known in full: a time that no other time of its row exceeds, and the period of
+rounded times and summary tables.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ WINDOWS = ("10m", "1h", "6h", "1d", "7d", "30d", "90d")
 
 @dataclass(frozen=True)
 class EventTime:
-    """The event time: a column, or the latest of several; and by how much it was rounded down, in microseconds (0: not)."""
+    """The event time: a column, or the latest of several; and by how much it was rounded down, in
+    microseconds (0: not).
+    """
 
     name: str
     evidence: str
@@ -41,8 +45,11 @@ class EventTime:
         return pl.DataFrame([c.micros.alias(c.name) for c in self.columns]).max_horizontal()
 
 
-def event_time(events: TableProfile, keys: Sequence[str], given: TimeColumn | None, zone: str | None) -> EventTime:
-    """The event time: the given column, or one that no other time of its row exceeds in a notable share of rows.
+def event_time(
+    events: TableProfile, keys: Sequence[str], given: TimeColumn | None, zone: str | None
+) -> EventTime:
+    """The event time: the given column, or one that no other time of its row exceeds in a notable
+    share of rows.
 
     Where no column is so, it is the latest time of each row.
 
@@ -52,7 +59,10 @@ def event_time(events: TableProfile, keys: Sequence[str], given: TimeColumn | No
     if given is not None:
         return _with_period(events, keys, given.name, given.evidence, [given])
     if not events.time_columns:
-        raise UsageError(f"{events.path} has no column of times; a source needs one that says when each event happened")
+        raise UsageError(
+            f"{events.path} has no column of times; a source needs one that says when each event "
+            "happened"
+        )
     full = [m for m in events.time_columns.values() if m.values.null_count() < events.rows]
     if not full:
         raise DataError(f"{events.path}: no row has a time in {', '.join(events.time_columns)}")
@@ -62,9 +72,15 @@ def event_time(events: TableProfile, keys: Sequence[str], given: TimeColumn | No
     best = min(full, key=lambda m: (shares[m.name], -m.middle))
     names = ", ".join(m.name for m in full)
     if shares[best.name] <= NOTABLE:
-        why = f"; of {names}, another is later in {shares[best.name]:.1%} of rows: the whole row is known by then"
+        why = (
+            f"; of {names}, another is later in {shares[best.name]:.1%} of rows: the whole row is "
+            "known by then"
+        )
         return _with_period(events, keys, best.name, best.evidence + why, [best])
-    why = f"the latest of {names} in each row: {best.name} alone is earlier than another of them in {shares[best.name]:.1%} of rows"
+    why = (
+        f"the latest of {names} in each row: {best.name} alone is earlier than another of them in "
+        f"{shares[best.name]:.1%} of rows"
+    )
     return _with_period(events, keys, COMPLETE, why, full)
 
 
@@ -73,7 +89,12 @@ def exceeded(columns: Sequence[TimeColumn], zone: str | None) -> dict[str, float
     frame = pl.DataFrame([_utc(m, zone).alias(m.name) for m in columns])
     latest = frame.max_horizontal()
     rows = latest.is_not_null()
-    return {m.name: float((frame[m.name].fill_null(np.iinfo(np.int64).min) < latest).filter(rows).mean() or 0.0) for m in columns}  # type: ignore[arg-type]
+    return {
+        m.name: float(
+            (frame[m.name].fill_null(np.iinfo(np.int64).min) < latest).filter(rows).mean() or 0.0  # type: ignore[arg-type]
+        )
+        for m in columns
+    }
 
 
 def _utc(timestamp: TimeColumn, zone: str | None) -> pl.Series:
@@ -83,16 +104,31 @@ def _utc(timestamp: TimeColumn, zone: str | None) -> pl.Series:
     return values.dt.epoch("us")
 
 
-def _with_period(events: TableProfile, keys: Sequence[str], name: str, evidence: str, columns: Sequence[TimeColumn]) -> EventTime:
+def _with_period(
+    events: TableProfile,
+    keys: Sequence[str],
+    name: str,
+    evidence: str,
+    columns: Sequence[TimeColumn],
+) -> EventTime:
     found = EventTime(name, evidence, columns, 0, "")
     if any(column.is_date for column in columns):
-        return EventTime(name, evidence, columns, DAY, _totals(events, keys, found, "day") or "a date is known at the end of its day")
+        return EventTime(
+            name,
+            evidence,
+            columns,
+            DAY,
+            _totals(events, keys, found, "day") or "a date is known at the end of its day",
+        )
     times = found.micros.drop_nulls().to_numpy()
     coarse = {grid.resolution for grid in grids(times)}
     size = next((resolution for resolution in ASKED if resolution in coarse), None)
     if size is None:
         return found
-    what = _totals(events, keys, found, size) or f"the times are whole {size}s, so they may be rounded down"
+    what = (
+        _totals(events, keys, found, size)
+        or f"the times are whole {size}s, so they may be rounded down"
+    )
     return EventTime(name, evidence, columns, SIZES[size], what)
 
 
@@ -104,17 +140,25 @@ def _totals(events: TableProfile, keys: Sequence[str], time: EventTime, size: st
     sets = [[key] for key in keys] + ([list(keys)] if len(keys) > 1 else [])
     for names in sets:
         if pl.DataFrame([at, *(events.frame[name] for name in names)]).n_unique() == events.rows:
-            return f"one row per {' and '.join(names)} and {size}, so a row is a total that is known when its {size} ends"
+            return (
+                f"one row per {' and '.join(names)} and {size}, so a row is a total that is known "
+                f"when its {size} ends"
+            )
     return ""
 
 
 def windows(span: int, period: int) -> list[str]:
-    """Short windows and long ones: at least twice the period of rounded times, at most a quarter of the span of the events.
+    """Short windows and long ones: at least twice the period of rounded times, at most a quarter of
+    the span of the events.
 
     >>> windows(60 * 86_400_000_000, 0), windows(60 * 86_400_000_000, 86_400_000_000)
     (['1h', '6h', '1d', '7d'], ['3d', '7d'])
     """
-    fitting = [w for w in (*WINDOWS, *(["3d"] if period >= DAY else [])) if 2 * period <= micros(w, "a window") <= span / 4]
+    fitting = [
+        w
+        for w in (*WINDOWS, *(["3d"] if period >= DAY else []))
+        if 2 * period <= micros(w, "a window") <= span / 4
+    ]
     fitting.sort(key=lambda w: micros(w, "a window"))
     if period == 0:
         fitting = [w for w in fitting if w != "10m"] or fitting

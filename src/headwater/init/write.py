@@ -14,7 +14,13 @@ from headwater.init.key_guess import KeyGuess
 from headwater.init.left_out import comments, wrapped
 from headwater.init.tables import TableProfile, TimeColumn, quoted, usable
 
-_UNITS = (("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000), ("seconds", 1_000_000), ("microseconds", 1))
+_UNITS = (
+    ("days", 86_400_000_000),
+    ("hours", 3_600_000_000),
+    ("minutes", 60_000_000),
+    ("seconds", 1_000_000),
+    ("microseconds", 1),
+)
 ASKED = "asked_at"
 PAST = "past_outcome"
 OFFERED = 30
@@ -35,14 +41,22 @@ class _SourcesFile:
     def _joined(self, parts: Sequence[str]) -> str:
         body = "\n".join(part for part in parts if part)
         imports = ["import polars as pl\n"] if "pl." in body else []
-        zone = [f"local = ZoneInfo({quoted(self.answers.timezone)})"] if self.answers.timezone and "(local)" in body else []
+        zone = (
+            [f"local = ZoneInfo({quoted(self.answers.timezone)})"]
+            if self.answers.timezone and "(local)" in body
+            else []
+        )
         standard = [
             *(["from datetime import datetime"] if "datetime)" in body else []),
             "from functools import partial",
             *(["from zoneinfo import ZoneInfo"] if zone else []),
         ]
-        opening = f'"""Written by `{self.command}`. Check each guess; the comments give its evidence."""'
-        return "\n".join([opening, "", *standard, "", *imports, "import headwater as hw", "", *zone, body])
+        opening = (
+            f'"""Written by `{self.command}`. Check each guess; the comments give its evidence."""'
+        )
+        return "\n".join(
+            [opening, "", *standard, "", *imports, "import headwater as hw", "", *zone, body]
+        )
 
     def _source(self) -> str:
         g = self.guesses
@@ -50,7 +64,9 @@ class _SourcesFile:
         zone = (
             [f"    timezone={quoted(self._zone(naive))},"] if naive else []
         )  # as an argument, since `select` does not apply it to a stream's records
-        time_code = self._latest() if g.time.computed else [c.code for c in g.time.columns if c.code]
+        time_code = (
+            self._latest() if g.time.computed else [c.code for c in g.time.columns if c.code]
+        )
         select = [*map(_key_code, g.keys), *map(quoted, [*g.numbers, *g.texts]), *time_code]
         return "\n".join(
             [
@@ -76,8 +92,18 @@ class _SourcesFile:
         mixed = len({c.naive for c in columns}) > 1
         codes = []
         for column in columns:
-            made = self._made(column) if mixed and not column.is_date else [column.code] if column.code else []
-            code = re.sub(r"\.alias\([^()]*\)$", "", made[0]) if made else f"pl.col({quoted(column.name)})"
+            made = (
+                self._made(column)
+                if mixed and not column.is_date
+                else [column.code]
+                if column.code
+                else []
+            )
+            code = (
+                re.sub(r"\.alias\([^()]*\)$", "", made[0])
+                if made
+                else f"pl.col({quoted(column.name)})"
+            )
             if column.is_date:
                 code = f'({code}.cast(pl.Datetime("us")) + pl.duration(days=1))'
                 code += f".dt.replace_time_zone({quoted(self._zone(column))})" if mixed else ""
@@ -92,7 +118,10 @@ class _SourcesFile:
         if any(c.is_date for c in time.columns):
             return [f"    # {time.period_evidence}"]
         after = text(time.period)
-        return [f'    # {time.period_evidence}; "0s" if they are exact, more if rows arrive later', f"    known_after={quoted(after)},"]
+        return [
+            f'    # {time.period_evidence}; "0s" if they are exact, more if rows arrive later',
+            f"    known_after={quoted(after)},",
+        ]
 
     def _views(self) -> str:
         g = self.guesses
@@ -102,8 +131,14 @@ class _SourcesFile:
         zone = f", timezone={quoted(self.answers.timezone)}" if self.answers.timezone else ""
         half = (len(g.windows) + 1) // 2
         lines = [
-            f'daily = hw.batch("1d"{zone}, delay="4h")  # how it could run today; a backtest tries fresher ones',
-            'live = hw.streaming("2s")  # what `headwater ingest` keeps up to date; a backtest tries the same levels for all views',
+            (
+                f'daily = hw.batch("1d"{zone}, delay="4h")  # how it could run today; a backtest '
+                "tries fresher ones"
+            ),
+            (
+                'live = hw.streaming("2s")  # what `headwater ingest` keeps up to date; a backtest '
+                "tries the same levels for all views"
+            ),
             f"short = [{', '.join(map(quoted, g.windows[:half]))}]  # the events span {g.span}",
             *([f"long = [{', '.join(map(quoted, g.windows[half:]))}]"] if g.windows[half:] else []),
             "view = partial(hw.FeatureView, source=events)",
@@ -112,16 +147,27 @@ class _SourcesFile:
         ]
         for name, keys, evidence in self._keyed():
             rest = f"keys={keys}, features=values"
-            lines += [f"    # {evidence}", f"    view({quoted(name + '_recent')}, {rest}, windows=short, freshness=live),"]
-            lines += [f"    view({quoted(name)}, {rest}, windows=long, freshness=daily),"] if g.windows[half:] else []
+            lines += [
+                f"    # {evidence}",
+                f"    view({quoted(name + '_recent')}, {rest}, windows=short, freshness=live),",
+            ]
+            lines += (
+                [f"    view({quoted(name)}, {rest}, windows=long, freshness=daily),"]
+                if g.windows[half:]
+                else []
+            )
         lines.append("]")
         lines += self._outcome_views()
         return "\n".join(lines)
 
     def _keyed(self) -> list[tuple[str, str, str]]:
-        """By key: the name of its views, the code of their keys, and the evidence; one of all events without a key."""
+        """By key: the name of its views, the code of their keys, and the evidence; one of all
+        events without a key.
+        """
         keys = self.guesses.keys
-        return [(plain(k.name), f"[{quoted(k.name)}]", k.evidence) for k in keys] or [("all", "[]", "over all events, as answered")]
+        return [(plain(k.name), f"[{quoted(k.name)}]", k.evidence) for k in keys] or [
+            ("all", "[]", "over all events, as answered")
+        ]
 
     def _outcome_views(self) -> list[str]:
         """Views of past outcomes."""
@@ -130,21 +176,42 @@ class _SourcesFile:
     def _zone(self, timestamp: TimeColumn) -> str:
         if self.answers.timezone is None:
             raise UsageError(
-                f"the times in {timestamp.name!r} have no time zone; give it with --timezone: the zone of the clock that they were read from"
+                f"the times in {timestamp.name!r} have no time zone; give it with --timezone: the "
+                "zone of the clock that they were read from"
             )
         return self.answers.timezone
 
     def _made(self, timestamp: TimeColumn, *, zoned: bool = True) -> list[str]:
-        """The code that converts a column to a time, in its zone where `zoned`; empty where it is one."""
+        """The code that converts a column to a time, in its zone where `zoned`; empty where it is
+        one.
+        """
         if not timestamp.naive or not zoned:
             return [] if timestamp.code is None else [timestamp.code]
         alias = f".alias({quoted(timestamp.name)})"
-        if timestamp.is_date:  # a request on a date is at the day's beginning: features are those of the days before
-            code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
-            placed = f'.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest")' if zoned else ""
+        # a request on a date is at the day's beginning: features are those of the days before
+        if timestamp.is_date:
+            code = (
+                f"pl.col({quoted(timestamp.name)})"
+                if timestamp.code is None
+                else timestamp.code.removesuffix(alias)
+            )
+            placed = (
+                f'.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest")'
+                if zoned
+                else ""
+            )
             return [f'{code}.cast(pl.Datetime("us")){placed}{alias}']
-        code = f"pl.col({quoted(timestamp.name)})" if timestamp.code is None else timestamp.code.removesuffix(alias)
-        return [f'{code}.dt.replace_time_zone({quoted(self._zone(timestamp))}, ambiguous="earliest", non_existent="null"){alias}']
+        code = (
+            f"pl.col({quoted(timestamp.name)})"
+            if timestamp.code is None
+            else timestamp.code.removesuffix(alias)
+        )
+        return [
+            (
+                f"{code}.dt.replace_time_zone({quoted(self._zone(timestamp))}, "
+                f'ambiguous="earliest", non_existent="null"){alias}'
+            )
+        ]
 
     def _end(self) -> str:
         name = plain(Path(self.events.path).stem)
@@ -152,9 +219,15 @@ class _SourcesFile:
             [
                 f"service = hw.FeatureService({quoted(name + '_v1')}, views)",
                 "",
-                "# No model yet: none of the columns is an outcome. Features of rows with keys and times:",
+                (
+                    "# No model yet: none of the columns is an outcome. Features of rows with keys "
+                    "and times:"
+                ),
                 '#     hw.get_historical_features(service, rows, timestamp_field="asked_at")',
-                "# With a table of past requests, when each was made and its outcome: headwater init EVENTS LABELS --force\n",
+                (
+                    "# With a table of past requests, when each was made and its outcome: "
+                    "headwater init EVENTS LABELS --force\n"
+                ),
             ]
         )
 
@@ -167,7 +240,16 @@ class _ProjectFile(_SourcesFile):
     guesses: Guesses
 
     def written(self) -> str:
-        return self._joined([self._source(), self._outcomes(), self._views(), self._request(), self._labels(), self._model()])
+        return self._joined(
+            [
+                self._source(),
+                self._outcomes(),
+                self._views(),
+                self._request(),
+                self._labels(),
+                self._model(),
+            ]
+        )
 
     def _outcome_views(self) -> list[str]:
         g, lines = self.guesses, list[str]()
@@ -177,9 +259,15 @@ class _ProjectFile(_SourcesFile):
                 "    hw.FeatureView(",
                 '        f"{name}_outcomes", source=outcomes, keys=keys, freshness=daily,',
                 f"        windows=[{', '.join(map(quoted, g.outcome_windows))}],",
-                f"        features=[hw.count(), hw.{'mean' if g.label.numeric else 'last'}({quoted(PAST)})],",
+                (
+                    "        features=[hw.count(), "
+                    f"hw.{'mean' if g.label.numeric else 'last'}({quoted(PAST)})],"
+                ),
                 "    )",
-                f"    for name, keys in [{', '.join(f'({quoted(name)}, {keys})' for name, keys, _ in self._keyed())}]",
+                (
+                    "    for name, keys in "
+                    f"[{', '.join(f'({quoted(name)}, {keys})' for name, keys, _ in self._keyed())}]"
+                ),
                 "]",
             ]
         return lines
@@ -191,20 +279,34 @@ class _ProjectFile(_SourcesFile):
             return ""
         request_time, naive = g.request_time, g.request_time.timestamp.naive
         known = self._known_rule()
-        select = [*(quoted(k.name) for k in g.keys), *self._asked_code(zoned=False), *self._known_code(zoned=False)]
+        select = [
+            *(quoted(k.name) for k in g.keys),
+            *self._asked_code(zoned=False),
+            *self._known_code(zoned=False),
+        ]
         number = ".cast(pl.Float64)" if g.label.numeric else ""
         select.append(f"{g.label.code()}{number}.alias({quoted(PAST)})")
         needs_zone = naive or (g.known is not None and g.known.naive)
         return "\n".join(
             [
                 "",
-                "# Past outcomes of the same keys, known when the label is. Often most of the lift is here.",
+                (
+                    "# Past outcomes of the same keys, known when the label is. Often most of the "
+                    "lift is here."
+                ),
                 "outcomes = hw.Source(",
                 '    "outcomes",',
                 f"    history={self.labels.code},",
-                f"    timestamp_field={quoted(self._asked_field())},  # as answered: {self.answers.request_time}",
+                (
+                    f"    timestamp_field={quoted(self._asked_field())},  # as answered: "
+                    f"{self.answers.request_time}"
+                ),
                 f"    {known}",
-                *([f"    timezone={quoted(self._zone(request_time.timestamp))},"] if needs_zone else []),
+                *(
+                    [f"    timezone={quoted(self._zone(request_time.timestamp))},"]
+                    if needs_zone
+                    else []
+                ),
                 f"    filter=pl.col({quoted(g.label.name)}).is_not_null(),",
                 f"    select=[{', '.join(select)}],",
                 ")",
@@ -215,7 +317,10 @@ class _ProjectFile(_SourcesFile):
         g = self.guesses
         if g.known:
             return f"known_at_field={quoted(g.known.name)},  # {g.known_evidence}"
-        return f"known_after={quoted(str(self.answers.known_after))},  # after the request, as answered"
+        return (
+            f"known_after={quoted(str(self.answers.known_after))},  # after the request, as "
+            "answered"
+        )
 
     def _known_code(self, *, zoned: bool = True) -> list[str]:
         known = self.guesses.known
@@ -229,7 +334,10 @@ class _ProjectFile(_SourcesFile):
         field = self._asked_field()
         local = f"{field}.astimezone(local)" if self.answers.timezone else field
         functions = [
-            f"\n\n@hw.request_feature\ndef {name}({field}: datetime) -> int:\n    return {local}.{code}"
+            (
+                f"\n\n@hw.request_feature\ndef {name}({field}: datetime) -> int:\n    return "
+                f"{local}.{code}"
+            )
             for name, code in (("hour", "hour"), ("weekday", "weekday()"))
         ]
         if not (self.guesses.request or self.guesses.offered):
@@ -237,11 +345,20 @@ class _ProjectFile(_SourcesFile):
         lines = ["fields: list[hw.RequestField] = [  # only fields known at request time"]
         lines += [f"    {self._field(name)}," for name in self.guesses.request]
         lines += [
-            f"    # {self._field(name)},  # {self.labels.distinct[name]:,} values; if known at request time"
+            (
+                f"    # {self._field(name)},  # {self.labels.distinct[name]:,} values; if known at "
+                "request time"
+            )
             for name in self.guesses.offered[:OFFERED]
         ]
         more = self.guesses.offered[OFFERED:]
-        lines += wrapped(f"    # and {len(more)} more columns of {self.labels.path}: ", "    #     ", more) if more else []
+        lines += (
+            wrapped(
+                f"    # and {len(more)} more columns of {self.labels.path}: ", "    #     ", more
+            )
+            if more
+            else []
+        )
         return "\n".join([*functions, "\n", *lines, "]"])
 
     def _field(self, name: str) -> str:
@@ -263,12 +380,19 @@ class _ProjectFile(_SourcesFile):
                 f"    {quoted(plain(g.label.name) + '_labels')},",
                 f"    table={self.labels.code},  # {self.labels.rows:,} rows",
                 f"    select=[{', '.join(select)}],",
-                f"    timestamp_field={quoted(self._asked_field())},  # as answered: {self.answers.request_time}",
+                (
+                    f"    timestamp_field={quoted(self._asked_field())},  # as answered: "
+                    f"{self.answers.request_time}"
+                ),
                 f"    # {g.label.evidence}",
                 f"    label={quoted(self._label_name())},",
                 *comments(g.labels_left_out, self.labels),
                 f"    {known}",
-                *([f"    timezone={quoted(self._zone(g.request_time.timestamp))},"] if zone else []),
+                *(
+                    [f"    timezone={quoted(self._zone(g.request_time.timestamp))},"]
+                    if zone
+                    else []
+                ),
                 ")",
             ]
         )
@@ -279,7 +403,11 @@ class _ProjectFile(_SourcesFile):
         return "\n".join(
             [
                 f"service = hw.FeatureService({service}, [*views, hour, weekday, *fields])",
-                f'model = hw.Model({quoted(name + "_model")}, task="{self.guesses.label.task}", features=service, labels=labels)',
+                (
+                    f"model = hw.Model({quoted(name + '_model')}, "
+                    f'task="{self.guesses.label.task}", '
+                    "features=service, labels=labels)"
+                ),
                 f"project = hw.Project({quoted(name)}, [model])\n",
             ]
         )
@@ -290,26 +418,41 @@ class _ProjectFile(_SourcesFile):
     def _asked_field(self) -> str:
         """The column of the request time: the table's own, if its name can be a parameter."""
         request_time = self.guesses.request_time
-        return request_time.timestamp.name if not request_time.offset and usable(request_time.timestamp.name) else ASKED
+        return (
+            request_time.timestamp.name
+            if not request_time.offset and usable(request_time.timestamp.name)
+            else ASKED
+        )
 
     def _asked_code(self, *, zoned: bool = True) -> list[str]:
         request_time, field = self.guesses.request_time, self._asked_field()
         time_code = self._made(request_time.timestamp, zoned=zoned)
         if field == request_time.timestamp.name:
             return time_code or [quoted(field)]
-        code = re.sub(r"\.alias\([^()]*\)$", "", time_code[0]) if time_code else f"pl.col({quoted(request_time.timestamp.name)})"
+        code = (
+            re.sub(r"\.alias\([^()]*\)$", "", time_code[0])
+            if time_code
+            else f"pl.col({quoted(request_time.timestamp.name)})"
+        )
         if request_time.offset:
             unit, size = next((u, n) for u, n in _UNITS if request_time.offset % n == 0)
-            code = f"({code} {'-' if request_time.offset < 0 else '+'} pl.duration({unit}={abs(request_time.offset) // size}))"
+            code = (
+                f"({code} {'-' if request_time.offset < 0 else '+'} "
+                f"pl.duration({unit}={abs(request_time.offset) // size}))"
+            )
         return [f"{code}.alias({quoted(field)})"]
 
 
-def project_file(events: TableProfile, labels: TableProfile, answers: InitAnswers, guesses: Guesses, command: str) -> str:
+def project_file(
+    events: TableProfile, labels: TableProfile, answers: InitAnswers, guesses: Guesses, command: str
+) -> str:
     """The text of features.py. command: the command line that wrote it."""
     return _ProjectFile(events, answers, guesses, command, labels).written()
 
 
-def sources_file(events: TableProfile, answers: InitAnswers, guesses: EventGuesses, command: str) -> str:
+def sources_file(
+    events: TableProfile, answers: InitAnswers, guesses: EventGuesses, command: str
+) -> str:
     """The text of features.py without an outcome: sources and views, without a project."""
     return _SourcesFile(events, answers, guesses, command).written()
 
@@ -324,7 +467,11 @@ def naive_columns(guesses: EventGuesses) -> Sequence[str]:
 
 def _key_code(key: KeyGuess) -> str:
     """The code of a key's column of the events, under the name that requests have."""
-    return quoted(key.name) if key.column == key.name else f"pl.col({quoted(key.column)}).alias({quoted(key.name)})"
+    return (
+        quoted(key.name)
+        if key.column == key.name
+        else f"pl.col({quoted(key.column)}).alias({quoted(key.name)})"
+    )
 
 
 def plain(name: str) -> str:

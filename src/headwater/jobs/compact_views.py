@@ -1,4 +1,6 @@
-"""Upkeep of an online store: what no window reaches any more is dropped, while events are ingested and values are served."""
+"""Upkeep of an online store: what no window reaches any more is dropped, while events are ingested
+and values are served.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from headwater.definitions.served_views import stored
 from headwater.errors import FencedError
 from headwater.online.read_versions import newest
 from headwater.online.view_reader import OnlineView
-from headwater.state.compaction import Compaction, Size, compact, drop_sections, section_size, shrunk
+from headwater.state.compaction import (
+    Compaction,
+    Size,
+    compact,
+    drop_sections,
+    section_size,
+    shrunk,
+)
 from headwater.state.key_record import fingerprints, section, through_of
 from headwater.state.view_state import progresses, read_parts
 from headwater.stores import Changes, OnlineStore, keyspace
@@ -31,13 +40,19 @@ class CompactedView:
 
 
 def compact_store(
-    project: Project, *, store: OnlineStore | str | None = None, now: int | None = None, dry_run: bool = False
+    project: Project,
+    *,
+    store: OnlineStore | str | None = None,
+    now: int | None = None,
+    dry_run: bool = False,
 ) -> list[CompactedView]:
-    """Drop the keys of a project's views that no window reaches any more, and the tiles of the others that none does.
+    """Drop the keys of a project's views that no window reaches any more, and the tiles of the
+    others that none does.
 
-    Of a streaming view as of the last commit; of a batch view as of the cut before the last, which is read until the last one's delay is
-    over. No value changes. Sections of earlier definitions of a streaming view are dropped where no process maintains them any more.
-    In a development environment, views that are read from production are left out.
+    Of a streaming view as of the last commit; of a batch view as of the cut before the last, which
+    is read until the last one's delay is over. No value changes. Sections of earlier definitions of
+    a streaming view are dropped where no process maintains them any more. In a development
+    environment, views that are read from production are left out.
 
     Args:
         project: whose views.
@@ -51,7 +66,10 @@ def compact_store(
     t = clock.now_micros() if now is None else now
     with opened_for(project.name, store, readonly=dry_run) as opened:
         target = _Unwritten(opened) if dry_run else opened
-        views = [(stored_view.name, placed(target, stored_view.view)) for stored_view in own_views(opened, stored(project))]
+        views = [
+            (stored_view.name, placed(target, stored_view.view))
+            for stored_view in own_views(opened, stored(project))
+        ]
         there = [(name, view) for name, view in views if _is_stored(target, view)]
         compacted = [CompactedView(name, _compacted(target, view, t)) for name, view in there]
         return [*compacted, *_superseded(target, [view for _, view in views])]
@@ -77,9 +95,16 @@ def _compacted(store: OnlineStore, view: FeatureView, now: int) -> Compaction:
 
 
 def _superseded(store: OnlineStore, views: Sequence[FeatureView]) -> list[CompactedView]:
-    """Drop the sections and states of views that share records with a project's views, and that neither it nor a writer has any more."""
+    """Drop the sections and states of views that share records with a project's views, and that
+    neither it nor a writer has any more.
+    """
     streaming = [view for view in views if not view.freshness.scheduled]
-    maintained = {tiles for view in streaming for done in progresses(store, view.source.name).values() for tiles in done.views}
+    maintained = {
+        tiles
+        for view in streaming
+        for done in progresses(store, view.source.name).values()
+        for tiles in done.views
+    }
     known = maintained | {view.tiles_fingerprint for view in streaming}
     sizes: dict[str, Size] = {}
     places: dict[str, list[bytes]] = {}
@@ -87,14 +112,23 @@ def _superseded(store: OnlineStore, views: Sequence[FeatureView]) -> list[Compac
         for key, record in store.scan(keyspace.records(group)):
             for tiles in fingerprints(record):
                 if tiles not in known:
-                    sizes[tiles] = sizes.get(tiles, Size()) + section_size(key, section(record, tiles))
+                    sizes[tiles] = sizes.get(tiles, Size()) + section_size(
+                        key, section(record, tiles)
+                    )
                     places.setdefault(tiles, []).append(key)
     dropped = []
     for tiles, keys in places.items():
         name = next((state.view for state in read_parts(store, tiles).values()), "")
         store.commit(dict.fromkeys(key for key, _ in store.scan(keyspace.stream_state(tiles))), {})
-        busy = sum(drop_sections(store, keys[at : at + _AT_ONCE], tiles) for at in range(0, len(keys), _AT_ONCE))
-        dropped.append(CompactedView(f"{name} (earlier definition)".lstrip(), Compaction(sizes[tiles], Size(), busy)))
+        busy = sum(
+            drop_sections(store, keys[at : at + _AT_ONCE], tiles)
+            for at in range(0, len(keys), _AT_ONCE)
+        )
+        dropped.append(
+            CompactedView(
+                f"{name} (earlier definition)".lstrip(), Compaction(sizes[tiles], Size(), busy)
+            )
+        )
     return sorted(dropped, key=lambda row: row.view)
 
 
@@ -104,7 +138,9 @@ def _is_stored(store: OnlineStore, view: FeatureView) -> bool:
 
 
 def _cuts(online: OnlineView, T: int) -> Compaction:
-    """Drop keys of a batch view whose record of the cut has no tile that is live at it, and that no later cut has added to."""
+    """Drop keys of a batch view whose record of the cut has no tile that is live at it, and that no
+    later cut has added to.
+    """
     store, fingerprint = online.store, online.view.tiles_fingerprint
     before, after, busy = Size(), Size(), 0
     stems = iter(sorted({key[:-1] for key, _ in store.scan(keyspace.records(fingerprint))}))
@@ -113,9 +149,16 @@ def _cuts(online: OnlineView, T: int) -> Compaction:
         pairs = list(zip(records[::2], records[1::2], strict=True))
         read = [newest(pair, T) for pair in pairs]
         later = [any(r is not None and through_of(r) > T for r in pair) for pair in pairs]
-        empty = [not part for part in shrunk(online.tiles.records, [section(r, fingerprint) for r in read], T)]
+        empty = [
+            not part
+            for part in shrunk(online.tiles.records, [section(r, fingerprint) for r in read], T)
+        ]
         for stem, pair, is_empty, grown in zip(batch, pairs, empty, later, strict=True):
-            stored_records = {stem + slot: record for slot, record in zip((b"0", b"1"), pair, strict=True) if record is not None}
+            stored_records = {
+                stem + slot: record
+                for slot, record in zip((b"0", b"1"), pair, strict=True)
+                if record is not None
+            }
             size = _size(stored_records, fingerprint)
             before += size
             if is_empty and not grown and not _dropped(store, stored_records):

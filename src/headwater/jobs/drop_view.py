@@ -15,11 +15,14 @@ from headwater.stores.ownership import opened_for, placed
 _AT_ONCE = 10_000
 
 
-def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str | None = None) -> dict[str, int]:
+def forget(
+    project: Project, views: Sequence[str], *, store: OnlineStore | str | None = None
+) -> dict[str, int]:
     """Remove what an online store holds of some views; how many records, by view.
 
-    The next `headwater materialize` makes a batch view of its whole history, the next `headwater ingest` a streaming one of its archive.
-    Until then the views cannot be read. Stop ingestion first where a view is streaming. The archive, the offsets and other views stay.
+    The next `headwater materialize` makes a batch view of its whole history, the next `headwater
+    ingest` a streaming one of its archive. Until then the views cannot be read. Stop ingestion
+    first where a view is streaming. The archive, the offsets and other views stay.
 
     Args:
         project: whose views.
@@ -40,24 +43,44 @@ def forget(project: Project, views: Sequence[str], *, store: OnlineStore | str |
     >>> removed, made[0].events, again[0].events
     ({'user': 2}, 12, 12)
     """
-    chosen_views = chosen(stored(project), views, lambda name: f"project {project.name!r} has no feature view {name!r}") if views else []
+    chosen_views = (
+        chosen(
+            stored(project),
+            views,
+            lambda name: f"project {project.name!r} has no feature view {name!r}",
+        )
+        if views
+        else []
+    )
     with opened_for(project.name, store) as opened_store:
-        return {stored_view.name: forget_view(stored_view.view, opened_store) for stored_view in chosen_views}
+        return {
+            stored_view.name: forget_view(stored_view.view, opened_store)
+            for stored_view in chosen_views
+        }
 
 
 def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> int:
-    """As `forget`, for one view; wait up to `wait` seconds for its writer. The mark that the view is complete is deleted first."""
+    """As `forget`, for one view; wait up to `wait` seconds for its writer. The mark that the view
+    is complete is deleted first.
+    """
     stored_view = placed(store, view.root)
     tiles = stored_view.tiles_fingerprint
-    with store.lease(f"materialize-{tiles}" if view.freshness.scheduled else INGEST_LEASE, wait=wait):
+    with store.lease(
+        f"materialize-{tiles}" if view.freshness.scheduled else INGEST_LEASE, wait=wait
+    ):
         if view.freshness.scheduled:
             store.mend(keyspace.state(tiles))  # what a killed run has decided is not written later
-        state_keys = [key for prefix in (keyspace.state(tiles), keyspace.stream_state(tiles)) for key, _ in store.scan(prefix)]
+        state_keys = [
+            key
+            for prefix in (keyspace.state(tiles), keyspace.stream_state(tiles))
+            for key, _ in store.scan(prefix)
+        ]
         store.commit(dict.fromkeys(state_keys), {})
         records = [key for key, _ in stored_sections(store, stored_view)]
         for first in range(0, len(records), _AT_ONCE):
             drop_sections(store, records[first : first + _AT_ONCE], tiles)
-        stood = [key for key, _ in store.scan(keyspace.events(tiles))]  # the images themselves are their source's
+        # the images themselves are their source's
+        stood = [key for key, _ in store.scan(keyspace.events(tiles))]
         for first in range(0, len(stood), _AT_ONCE):
             store.commit(dict.fromkeys(stood[first : first + _AT_ONCE]), {})
     return len(records)

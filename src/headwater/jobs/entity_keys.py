@@ -1,4 +1,6 @@
-"""Which keys scores can be made for at a cut: those that events were known of by then, and when each was last seen."""
+"""Which keys scores can be made for at a cut: those that events were known of by then, and when
+each was last seen.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,18 @@ SEEN = "__seen"
 _MOST = 200_000_000  # pairs that are still scored without being listed
 
 
-def known_keys(model: Model, level: Level, t: int, listed: pl.DataFrame | None = None, engine: Engine | str | None = None) -> pl.DataFrame:
-    """The keys that a job scores whose cut is the one to be read at `t`: the columns of `precomputed(keys=)`, sorted, and SEEN.
+def known_keys(
+    model: Model,
+    level: Level,
+    t: int,
+    listed: pl.DataFrame | None = None,
+    engine: Engine | str | None = None,
+) -> pl.DataFrame:
+    """The keys that a job scores whose cut is the one to be read at `t`: the columns of
+    `precomputed(keys=)`, sorted, and SEEN.
 
-    A few more than `precomputed_rows` knows of may be among them, where copies of an event name other keys; never fewer.
+    A few more than `precomputed_rows` knows of may be among them, where copies of an event name
+    other keys; never fewer.
 
     Args:
         model: with precomputed scores at the level.
@@ -50,12 +60,18 @@ def known_keys(model: Model, level: Level, t: int, listed: pl.DataFrame | None =
     views = {v.name: v for key_frames in by_key.values() for v in key_frames}
     seen = {name: _seen(view, fresh, int(cut), engine) for name, view in views.items()}
     start = None if listed is None else _unique(listed, precomputed)
-    ways = dict.fromkeys(frozenset(v.name for v in way) for way in itertools.product(*by_key.values()))
+    ways = dict.fromkeys(
+        frozenset(v.name for v in way) for way in itertools.product(*by_key.values())
+    )
     key_frames = [_together([seen[name] for name in way], start, precomputed) for way in ways]
     keys = list(precomputed.keys)
     every = pl.concat(key_frames, how="vertical_relaxed").group_by(keys).agg(pl.col(SEEN).max())
     if start is not None:
-        every = start.join(every.with_columns(pl.col(key).cast(start.schema[key]) for key in keys), on=keys, how="left")
+        every = start.join(
+            every.with_columns(pl.col(key).cast(start.schema[key]) for key in keys),
+            on=keys,
+            how="left",
+        )
     return every.sort(keys)
 
 
@@ -70,16 +86,29 @@ def _seen(view: FeatureView, level: Level, cut: int, engine: Engine | str | None
     enriched.read(level.source(view), set(view.keys), None)
     source = enriched.readable(level.source(view))
     reach = Reach(None, T, K) if freshness.reads_events else None
-    key_rows = open_engine(engine).events(EventQuery(source, view.keys, [], reach, newest=True), EngineRun()).rename({TIME: SEEN})
-    twice = [(a, b) for a, b in itertools.combinations(columns, 2) if columns[a] == columns[b]]  # two keys that one column fills
+    key_rows = (
+        open_engine(engine)
+        .events(EventQuery(source, view.keys, [], reach, newest=True), EngineRun())
+        .rename({TIME: SEEN})
+    )
+    # two keys that one column fills
+    twice = [(a, b) for a, b in itertools.combinations(columns, 2) if columns[a] == columns[b]]
     key_rows = key_rows.filter(pl.col(a) == pl.col(b) for a, b in twice) if twice else key_rows
     return key_rows.select(
-        *(pl.col(key).alias(name) for key, name in {v: k for k, v in {n: k for k, n in columns.items()}.items()}.items()), SEEN
+        *(
+            pl.col(key).alias(name)
+            for key, name in {v: k for k, v in {n: k for k, n in columns.items()}.items()}.items()
+        ),
+        SEEN,
     )
 
 
-def _together(frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, precomputed: Precomputed) -> pl.DataFrame:
-    """The rows of keys that all of these views know, as far as they are listed; SEEN of the one that was seen least lately."""
+def _together(
+    frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, precomputed: Precomputed
+) -> pl.DataFrame:
+    """The rows of keys that all of these views know, as far as they are listed; SEEN of the one
+    that was seen least lately.
+    """
     joined, ages = start, []
     for number, frame in enumerate(sorted(frames, key=len)):
         keys_frame = frame.rename({SEEN: f"{SEEN}{number}"})
@@ -90,11 +119,14 @@ def _together(frames: Sequence[pl.DataFrame], start: pl.DataFrame | None, precom
         on = [name for name in frame.columns if name != SEEN and name in joined.columns]
         if not on and joined.height * keys_frame.height > _MOST:
             raise UsageError(
-                f"precomputed(keys={list(precomputed.keys)}) would make scores for {joined.height:,} x {keys_frame.height:,} pairs of known keys; list "
-                "those that are asked for with keys=, or give the model a view by all of these keys"
+                f"precomputed(keys={list(precomputed.keys)}) would make scores for "
+                f"{joined.height:,} x {keys_frame.height:,} pairs of known keys; list those that "
+                "are asked for with keys=, or give the model a view by all of these keys"
             )
         joined = (
-            joined.join(keys_frame.with_columns(pl.col(n).cast(joined.schema[n]) for n in on), on=on)
+            joined.join(
+                keys_frame.with_columns(pl.col(n).cast(joined.schema[n]) for n in on), on=on
+            )
             if on
             else joined.join(keys_frame, how="cross")
         )
@@ -106,6 +138,7 @@ def _unique(listed: pl.DataFrame, precomputed: Precomputed) -> pl.DataFrame:
     lacking = [key for key in precomputed.keys if key not in listed.columns]
     if lacking:
         raise DataError(
-            f"the list of keys has no column {lacking[0]!r}, which precomputed(keys={list(precomputed.keys)}) names; it has {listed.columns}"
+            f"the list of keys has no column {lacking[0]!r}, which "
+            f"precomputed(keys={list(precomputed.keys)}) names; it has {listed.columns}"
         )
     return listed.select(precomputed.keys).drop_nulls().unique()

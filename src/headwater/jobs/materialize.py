@@ -1,9 +1,10 @@
 """Materialization: batch views from their history into the online store, cut by cut.
 
-A run adds to the records of the cut before exactly the events of its own (T, K) that were not in that cut's. It writes them into a second
-slot, and publishes all keys by one commit at the end. So a run that was killed has changed nothing that is
-read, and the next one goes on from what it has done. Readers take a cut up when its delay is over (`online.feature_reader`), and no run is
-more than one cut ahead of them, since a key has room for two records.
+A run adds to the records of the cut before exactly the events of its own (T, K) that were not in
+that cut's. It writes them into a second slot, and publishes all keys by one commit at the end. So a
+run that was killed has changed nothing that is read, and the next one goes on from what it has
+done. Readers take a cut up when its delay is over (`online.feature_reader`), and no run is more
+than one cut ahead of them, since a key has room for two records.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ _CHECKED_DAYS = 2  # before today whose history is checked against its expectati
 
 @dataclass(frozen=True)
 class Materialized(Readable):
-    """What a run did: the view, its cut (T and K, microseconds), the cut before, how many events and keys it touched, what it left out,
-    and its processor time, of all threads.
+    """What a run did: the view, its cut (T and K, microseconds), the cut before, how many events
+    and keys it touched, what it left out, and its processor time, of all threads.
     """
 
     view: str
@@ -70,21 +71,31 @@ class Materialized(Readable):
 
 
 def cuts_at(view: FeatureView, t: int) -> list[tuple[int, int]]:
-    """T and K of the cut that is to be read at `t`, and of the one after it where that can be computed: its K has passed.
+    """T and K of the cut that is to be read at `t`, and of the one after it where that can be
+    computed: its K has passed.
 
     Raises:
         UsageError: the view is not a batch view.
     """
     schedule = view.freshness.schedule
     if schedule is None:
-        raise UsageError(f"feature view {view.name!r} is not a batch view ({view.freshness}); `headwater ingest` keeps streaming views")
+        raise UsageError(
+            f"feature view {view.name!r} is not a batch view ({view.freshness}); `headwater "
+            "ingest` keeps streaming views"
+        )
     return computable(schedule, t)
 
 
 def materialize_view(
-    view: FeatureView, store: OnlineStore, t: int, *, wait: float = 60.0, resources: Resources = DEFAULT_RESOURCES
+    view: FeatureView,
+    store: OnlineStore,
+    t: int,
+    *,
+    wait: float = 60.0,
+    resources: Resources = DEFAULT_RESOURCES,
 ) -> Materialized:
-    """Bring the records of a batch view to the cut that is to be read at `t`, microseconds, and to the one after it where that can be.
+    """Bring the records of a batch view to the cut that is to be read at `t`, microseconds, and to
+    the one after it where that can be.
 
     Args:
         view: which view; an alias shares the records of its view.
@@ -119,17 +130,34 @@ def materialize_view(
 def _together(runs: Sequence[Materialized]) -> Materialized:
     """What runs did one after the other."""
     events, keys = sum(m.events for m in runs), sum(m.keys for m in runs)
-    return Materialized(runs[0].view, runs[-1].cut, runs[0].before, events, keys, runs[-1].left_out, sum(m.cpu_seconds for m in runs))
+    return Materialized(
+        runs[0].view,
+        runs[-1].cut,
+        runs[0].before,
+        events,
+        keys,
+        runs[-1].left_out,
+        sum(m.cpu_seconds for m in runs),
+    )
 
 
 class _MaterializeRun:
     """One cut of one view."""
 
-    def __init__(self, view: FeatureView, store: OnlineStore, T: int, K: int, state: State | None, resources: Resources) -> None:
+    def __init__(
+        self,
+        view: FeatureView,
+        store: OnlineStore,
+        T: int,
+        K: int,
+        state: State | None,
+        resources: Resources,
+    ) -> None:
         self.view, self.store, self.T, self.K, self.resources = view, store, T, K, resources
         windows = [f.window.reach for f in view.outputs]
         self.first = None if None in windows else T - max(w for w in windows if w is not None)
-        self.full_refresh = view.source.changes is not None  # what was merged cannot be taken back: every cut is made of all events
+        # what was merged cannot be taken back: every cut is made of all events
+        self.full_refresh = view.source.changes is not None
         self.columns = sorted(view.read_columns - set(view.keys))
         self.source = self._readable()
         schema = arrived(self.source, view.keys, self.columns, []).collect_schema()
@@ -144,7 +172,9 @@ class _MaterializeRun:
 
     def publish(self) -> Materialized:
         """Add the events, then say that the cut is whole."""
-        before = None if self.before is None or self.full_refresh else Head(self.before.T, self.before.K)
+        before = (
+            None if self.before is None or self.full_refresh else Head(self.before.T, self.before.K)
+        )
         query = StateQuery(
             f"materialize-{self.view.tiles_fingerprint}",
             self.source,
@@ -156,25 +186,34 @@ class _MaterializeRun:
             partial(self.tiles.states, T=self.T, most=_KEYS),
         )
         with open_engine(self.resources.engine).states(
-            query, EngineRun(self.notes, threads=self.resources.threads, memory=self.resources.bytes)
+            query,
+            EngineRun(self.notes, threads=self.resources.threads, memory=self.resources.bytes),
         ) as states:
             done = self._of(states)
         if self.full_refresh:
             self._clear_removed_keys()
         cut = Cut(self.T, self.K, done.events)
         self._say(cuts=[*self.state.cuts, cut][-2:], making=None)
-        return Materialized(self.view.name, cut, self.before, done.events, done.keys, dict(self.notes.left_out))
+        return Materialized(
+            self.view.name, cut, self.before, done.events, done.keys, dict(self.notes.left_out)
+        )
 
     def _of(self, states: StateParts[KeyStates]) -> CutInProgress:
         """Write the records of all parts, from the first that is not done."""
         was = self.state.making
-        done = was if was is not None and (was.T, was.dealt) == (self.T, states.layout) else CutInProgress(self.T, states.layout)
+        done = (
+            was
+            if was is not None and (was.T, was.dealt) == (self.T, states.layout)
+            else CutInProgress(self.T, states.layout)
+        )
         self._say(making=done)
         for number in range(done.parts, len(states.parts)):
             self.resources.say(self.view.name, number, len(states.parts))
             part = states.parts[number]()
             keys = sum(map(self._write, part.states))
-            done = CutInProgress(self.T, states.layout, number + 1, done.events + part.events, done.keys + keys)
+            done = CutInProgress(
+                self.T, states.layout, number + 1, done.events + part.events, done.keys + keys
+            )
             self._say(making=done)
         return done
 
@@ -185,7 +224,9 @@ class _MaterializeRun:
         self.stored = stated
 
     def _commit(self, changes: Changes) -> None:
-        """Write as the writer of this view's state: expecting it makes a log of the records where the store is log first."""
+        """Write as the writer of this view's state: expecting it makes a log of the records where
+        the store is log first.
+        """
         self.store.commit(changes, {self.place: self.stored})
 
     def _check_types(self) -> None:
@@ -193,8 +234,10 @@ class _MaterializeRun:
         for name, dtype in self.state.dtypes.items():
             if self.tiles.schema.get(name) != dtype:
                 raise DataError(
-                    f"source {self.source.name!r}: the column {name!r} is {self.tiles.schema.get(name)}, and was {dtype} when {self.view.name!r} "
-                    "was materialized before; cast it in the source's select. After a change of the select, the view is rebuilt"
+                    f"source {self.source.name!r}: the column {name!r} is "
+                    f"{self.tiles.schema.get(name)}, and was {dtype} when {self.view.name!r} was "
+                    "materialized before; cast it in the source's select. After a change of the "
+                    "select, the view is rebuilt"
                 )
 
     def _readable(self) -> Source:
@@ -207,12 +250,16 @@ class _MaterializeRun:
         slots: dict[bytes, bytes] = {}
 
         def fetch(keys: list[bytes]) -> list[bytes]:
-            records = self.store.get([self._record_key(key, slot) for key in keys for slot in SLOTS])
+            records = self.store.get(
+                [self._record_key(key, slot) for key in keys for slot in SLOTS]
+            )
             base = []
             for key, *pair in zip(keys, records[::2], records[1::2], strict=True):
                 record = (None if self.before is None else newest(pair, self.before.T)) or b""
                 slots[key] = self._record_key(key, "1" if record and record == pair[0] else "0")
-                base.append(b"" if self.full_refresh else section(record, self.view.tiles_fingerprint))
+                base.append(
+                    b"" if self.full_refresh else section(record, self.view.tiles_fingerprint)
+                )
             return base
 
         updated = self.tiles.add(states, self.T, self.T, fetch)
@@ -221,10 +268,19 @@ class _MaterializeRun:
         return len(updated)
 
     def _clear_removed_keys(self) -> None:
-        """On a full refresh, write empty records for keys that have no events any more, into the slot that is not being read."""
-        tiles, nothing, read = self.view.tiles_fingerprint, self.tiles.records.none(self.T), -1 if self.before is None else self.before.T
+        """On a full refresh, write empty records for keys that have no events any more, into the
+        slot that is not being read.
+        """
+        tiles, nothing, read = (
+            self.view.tiles_fingerprint,
+            self.tiles.records.none(self.T),
+            -1 if self.before is None else self.before.T,
+        )
         cleared: list[bytes] = []
-        for stem, entries in groupby(self.store.scan(keyspace.records(self.view.record_group)), key=lambda entry: entry[0][:-1]):
+        for stem, entries in groupby(
+            self.store.scan(keyspace.records(self.view.record_group)),
+            key=lambda entry: entry[0][:-1],
+        ):
             held = {key[-1:].decode(): record for key, record in entries}
             pair = [held.get(slot, b"") for slot in SLOTS]
             last, kept = newest(pair, self.T), newest(pair, read)
@@ -248,29 +304,32 @@ def materialize(
     shared: bool = False,
     resources: Resources | None = None,
 ) -> list[Materialized]:
-    """Bring the batch views of a project to the cut that is to be read now, and to the one after it where that can be computed.
+    """Bring the batch views of a project to the cut that is to be read now, and to the one after it
+    where that can be computed.
 
-    To be called once for every cut, after its `wait`: from cron, Airflow, or `headwater materialize --watch`. A cut that the store has
-    is not made again, and a run that was killed is gone on with.
+    To be called once for every cut, after its `wait`: from cron, Airflow, or `headwater materialize
+    --watch`. A cut that the store has is not made again, and a run that was killed is gone on with.
 
     Args:
         project: whose views, as defined and at the levels that are served.
-        views: names of batch views; none is all of them. A view that is batch at several levels is made at each; `user@nightly` is that of
-            one level.
+        views: names of batch views; none is all of them. A view that is batch at several levels is
+            made at each; `user@nightly` is that of one level.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         at: the time of the job, tz-aware, or ISO 8601 with an offset; None is now.
-        shared: keep the project's data in a store that belongs to another project, in addition to that one's; needed once.
+        shared: keep the project's data in a store that belongs to another project, in addition to
+            that one's; needed once.
         resources: what the call may use: memory, progress.
 
     Warns:
-        HeadwaterWarning: a view whose cut in the store is later than the one for `at`: a store does not go back.
+        HeadwaterWarning: a view whose cut in the store is later than the one for `at`: a store does
+        not go back.
 
     Raises:
         UsageError: a name that no batch view has, or `at` has not come.
         DataError: a history that cannot be read.
         StoreError: the store cannot be written, or another run of a view is under way.
-        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the store's server, or is as much
-            behind its last commit.
+        ClockError: without `at`, the wall clock differs by more than 5 minutes from that of the
+            store's server, or is as much behind its last commit.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting
@@ -283,18 +342,30 @@ def materialize(
     user 2 events added
     """
     named = batch_views(project, views)
-    with opened_for(project.name, store, write=True, shared=shared) as opened_store, (resources or DEFAULT_RESOURCES).shown() as used:
+    with (
+        opened_for(project.name, store, write=True, shared=shared) as opened_store,
+        (resources or DEFAULT_RESOURCES).shown() as used,
+    ):
         chosen_views = own_views(opened_store, named)
         if views and not chosen_views:
-            raise UsageError(f"{', '.join(views)}: read from production, so nothing is materialized in this development environment")
+            raise UsageError(
+                f"{', '.join(views)}: read from production, so nothing is materialized in this "
+                "development environment"
+            )
         t = job_time(at, opened_store.server_time, last_commit(project, opened_store))
         runs = [
-            replace(materialize_view(stored_view.view, opened_store, t, resources=used), view=stored_view.name)
+            replace(
+                materialize_view(stored_view.view, opened_store, t, resources=used),
+                view=stored_view.name,
+            )
             for stored_view in chosen_views
         ]
     _warn_later(chosen_views, runs, t)
     today = t // _DAY
-    warn_of_broken(dict.fromkeys(stored_view.view.source for stored_view in chosen_views), days=(today - _CHECKED_DAYS, today))
+    warn_of_broken(
+        dict.fromkeys(stored_view.view.source for stored_view in chosen_views),
+        days=(today - _CHECKED_DAYS, today),
+    )
     return runs
 
 
@@ -308,8 +379,8 @@ def _warn_later(chosen_views: Sequence[StoredView], runs: Sequence[Materialized]
     if later:
         listed = "; ".join(f"{m.view!r} has the cut {timestamp_text(m.cut.T)}" for m in later)
         warnings.warn(
-            f"nothing was done for at={timestamp_text(t)}: {listed}, which is later, and a store does not go back. Values as of an earlier time are "
-            "those of get_historical_features",
+            f"nothing was done for at={timestamp_text(t)}: {listed}, which is later, and a store "
+            "does not go back. Values as of an earlier time are those of get_historical_features",
             HeadwaterWarning,
             stacklevel=stack_level(),
         )
@@ -321,10 +392,16 @@ def batch_views(project: Project, names: Sequence[str] = ()) -> list[StoredView]
     Raises:
         UsageError: there is none, or none of a name.
     """
-    scheduled = [stored_view for stored_view in stored(project) if stored_view.view.freshness.scheduled]
+    scheduled = [
+        stored_view for stored_view in stored(project) if stored_view.view.freshness.scheduled
+    ]
     if not scheduled and not names:
-        raise UsageError(f"project {project.name!r} has no batch view; `headwater ingest` keeps streaming views")
-    return chosen(scheduled, names, lambda name: f"project {project.name!r} has no batch view {name!r}")
+        raise UsageError(
+            f"project {project.name!r} has no batch view; `headwater ingest` keeps streaming views"
+        )
+    return chosen(
+        scheduled, names, lambda name: f"project {project.name!r} has no batch view {name!r}"
+    )
 
 
 def next_due(views: Sequence[FeatureView], t: int) -> int:

@@ -1,9 +1,10 @@
 """Precomputed predictions: all keys known at a cut are scored, and published atomically.
 
-A run scores the keys in parts, each a file of the work folder, so that a killed run is resumed: only missing parts
-are scored. When all are there, they are written into the online store next to the current scores, and published by one
-commit; and, if asked, into a PostgreSQL table by one transaction, and into a folder of parquet files by one rename. What a key is scored
-with is decided by `training.precomputed_rows`, as in a backtest.
+A run scores the keys in parts, each a file of the work folder, so that a killed run is resumed:
+only missing parts are scored. When all are there, they are written into the online store next to
+the current scores, and published by one commit; and, if asked, into a PostgreSQL table by one
+transaction, and into a folder of parquet files by one rename. What a key is scored with is decided
+by `training.precomputed_rows`, as in a backtest.
 """
 
 from __future__ import annotations
@@ -51,10 +52,14 @@ _RECENT = 30 * DAY
 
 
 class Sink(Protocol):
-    """A further destination of scores. Its contents are replaced atomically; a cut is visible as soon as it is written."""
+    """A further destination of scores. Its contents are replaced atomically; a cut is visible as
+    soon as it is written.
+    """
 
     def check(self, columns: Sequence[str]) -> None:
-        """Raise an error where these columns and `CUT_COLUMNS` do not fit, before anything is scored."""
+        """Raise an error where these columns and `CUT_COLUMNS` do not fit, before anything is
+        scored.
+        """
         ...
 
     def holds(self, cut: PrecomputedCut) -> bool:
@@ -68,7 +73,9 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class KeySelection:
-    """The keys to score: all that are known; those with an event in the last `active`; or only those `listed`."""
+    """The keys to score: all that are known; those with an event in the last `active`; or only
+    those `listed`.
+    """
 
     active: int | None = None
     listed: pl.DataFrame | None = None
@@ -76,7 +83,8 @@ class KeySelection:
 
 @dataclass(frozen=True)
 class ActiveKeys(Readable):
-    """The keys with an event in so long before the cut, such as "30d": what `materialize_model(keys=)` takes besides a table.
+    """The keys with an event in so long before the cut, such as "30d": what
+    `materialize_model(keys=)` takes besides a table.
 
     >>> ActiveKeys("30d")
     ActiveKeys('30d')
@@ -89,9 +97,11 @@ class ActiveKeys(Readable):
 class PrecomputeResult(Readable):
     """What a run did.
 
-    model, level: their names. cut: the one that can be read now, with how many keys were scored. before: the last one before it. unknown:
-    listed keys that no event was known of by the cut. inactive: scored keys without an event in the last `window` microseconds before the
-    cut. skipped: known keys that were left out as such. parts: how many were made by this run, and of how many. left_out: rows by reason.
+    model, level: their names. cut: the one that can be read now, with how many keys were scored.
+    before: the last one before it. unknown: listed keys that no event was known of by the cut.
+    inactive: scored keys without an event in the last `window` microseconds before the cut.
+    skipped: known keys that were left out as such. parts: how many were made by this run, and of
+    how many. left_out: rows by reason.
     """
 
     model: str
@@ -115,7 +125,8 @@ class PrecomputeResult(Readable):
 class PrecomputeJob:
     """Scores of one variant by one fitted model, into one store.
 
-    sinks: where else the scores of each cut go. resources: for computing features, and parts of scores.
+    sinks: where else the scores of each cut go. resources: for computing features, and parts of
+    scores.
     """
 
     variant: ModelVariant
@@ -127,13 +138,15 @@ class PrecomputeJob:
     resources: Resources = DEFAULT_RESOURCES
 
     def run(self, t: int, *, wait: float = 60.0) -> PrecomputeResult:
-        """Bring the scores to the cut that is to be read at `t`, microseconds, and to the one after it where that can be computed.
+        """Bring the scores to the cut that is to be read at `t`, microseconds, and to the one after
+        it where that can be computed.
 
         A cut that was made is not made again, unless by another version of the model.
 
         Raises:
             UsageError: predictions on request.
-            DataError: a history that cannot be read, or a model that reads what a job does not know.
+            DataError: a history that cannot be read, or a model that reads what a job does not
+                know.
             StoreError: the store cannot be written, or another run is under way.
         """
         freshness = self.precomputed.freshness.schedule
@@ -145,10 +158,19 @@ class PrecomputeJob:
             self.store.mend(prediction_codec.place(self.fingerprint))
             held = prediction_codec.read_precomputed(self.store, self.fingerprint)
             before = held.cuts[-1] if held is not None and held.cuts else None
-            done = None if before is None else PrecomputeResult(self.variant.model.name, self.variant.name, before, before)
+            done = (
+                None
+                if before is None
+                else PrecomputeResult(self.variant.model.name, self.variant.name, before, before)
+            )
             for number, (T, K) in enumerate(computable(freshness, t)):
                 last = None if done is None else done.cut
-                again = number == 0 and last is not None and last.T == T and last.version != self.version
+                again = (
+                    number == 0
+                    and last is not None
+                    and last.T == T
+                    and last.version != self.version
+                )
                 if last is None or last.T < T or again:
                     done = _ScoringRun(self, T, K).publish(before, None)
                 elif last.T == T and not all(sink.holds(last) for sink in self.sinks):
@@ -171,20 +193,28 @@ class PrecomputeJob:
         """The columns of the scores: one, one for each class, or none where they are lists."""
         if self.fitted.task.lists and self.variant.model.task_type.lists:
             return ()
-        return tuple(f"score_{name}" for name in self.fitted.classes) if self.fitted.task.classes else ("score",)
+        return (
+            tuple(f"score_{name}" for name in self.fitted.classes)
+            if self.fitted.task.classes
+            else ("score",)
+        )
 
     def _check_model(self) -> None:
         known = self.variant.level.feature_names(self.variant.model)
         more = [name for name in self.fitted.encoding.columns if name not in known]
         if more:
             raise DataError(
-                f"model {self.variant.model.name!r} was trained on {', '.join(more[:5])}, which a job that precomputes for {list(self.precomputed.keys)} "
-                f"does not know; train it at this level: headwater train --level {self.variant.name!r}"
+                f"model {self.variant.model.name!r} was trained on {', '.join(more[:5])}, which a "
+                f"job that precomputes for {list(self.precomputed.keys)} does not know; train it "
+                f"at this level: headwater train --level {self.variant.name!r}"
             )
-        clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.CUT_COLUMNS} & {*self.precomputed.keys}
+        clash = {*self.names, ITEMS, SCORES, SEEN, *prediction_codec.CUT_COLUMNS} & {
+            *self.precomputed.keys
+        }
         if clash:
             raise UsageError(
-                f"precomputed(keys={list(self.precomputed.keys)}): {min(clash)!r} is also the name of a column that is written with the keys; rename it"
+                f"precomputed(keys={list(self.precomputed.keys)}): {min(clash)!r} is also the "
+                "name of a column that is written with the keys; rename it"
             )
 
 
@@ -200,19 +230,30 @@ class _ScoringRun:
         self.model, self.level = job.variant.model, job.variant.level
         self.window = _RECENT if job.which.active is None else job.which.active
 
-    def publish(self, before: PrecomputedCut | None, held: PrecomputedCut | None) -> PrecomputeResult:
-        """Score the missing keys, and publish all; to the sinks alone where the store has the cut already."""
-        every = known_keys(self.model, self.level, self.t, self.job.which.listed, self.job.resources.engine)
+    def publish(
+        self, before: PrecomputedCut | None, held: PrecomputedCut | None
+    ) -> PrecomputeResult:
+        """Score the missing keys, and publish all; to the sinks alone where the store has the cut
+        already.
+        """
+        every = known_keys(
+            self.model, self.level, self.t, self.job.which.listed, self.job.resources.engine
+        )
         keys, active = every, (every[SEEN] >= self.T - self.window).fill_null(value=False)
         if self.job.which.active is not None:
             keys = every.filter(active)
         size = self._size()
         digest = hashlib.sha256(keys.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()[:16]
-        state = f"{self.T}-{self.K}-{size}-{digest}-{hashlib.sha256(self.job.version.encode()).hexdigest()[:8]}"
+        version = hashlib.sha256(self.job.version.encode()).hexdigest()[:8]
+        state = f"{self.T}-{self.K}-{size}-{digest}-{version}"
         with workplace(f"score-{self.job.fingerprint}", state) as folder:
             files, newly_made = self._parts(keys, size, folder)
             scored = pl.scan_parquet(files) if files else pl.LazyFrame(schema={SEEN: pl.Int64})
-            count, idle = scored.select(pl.len(), (pl.col(SEEN) < self.T - self.window).sum().alias("idle")).collect().row(0)
+            count, idle = (
+                scored.select(pl.len(), (pl.col(SEEN) < self.T - self.window).sum().alias("idle"))
+                .collect()
+                .row(0)
+            )
             cut = self._store(files, keys.drop(SEEN), count) if held is None else held
             for sink in self.job.sinks:
                 if not sink.holds(cut):
@@ -235,7 +276,9 @@ class _ScoringRun:
         memory = self.job.resources.bytes
         if memory is None:
             return _ROWS
-        row = _ROW * (len(self.model.features.feature_names) + 8) * (1 if self.job.names else _LISTED)
+        row = (
+            _ROW * (len(self.model.features.feature_names) + 8) * (1 if self.job.names else _LISTED)
+        )
         return min(_ROWS, max(1000, memory // 4 // row))
 
     def _parts(self, keys: pl.DataFrame, size: int, folder: Path) -> tuple[list[Path], int]:
@@ -258,20 +301,33 @@ class _ScoringRun:
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
         resources = replace(self.job.resources, progress=False)
         if not self.job.names:
-            return self._lists(keys.filter(pl.Series(known_rows(self.model, requests, self.level, self.notes, resources))), resources)
+            return self._lists(
+                keys.filter(
+                    pl.Series(known_rows(self.model, requests, self.level, self.notes, resources))
+                ),
+                resources,
+            )
         rows = precomputed_rows(self.model, requests, self.level, self.notes, resources)
         known = pl.Series(rows.known)
-        scores = self.job.fitted.score(self._input(rows.frame.filter(known))).reshape(int(known.sum()), len(self.job.names))
-        return keys.filter(known).with_columns(pl.Series(name, scores[:, i]) for i, name in enumerate(self.job.names))
+        scores = self.job.fitted.score(self._input(rows.frame.filter(known))).reshape(
+            int(known.sum()), len(self.job.names)
+        )
+        return keys.filter(known).with_columns(
+            pl.Series(name, scores[:, i]) for i, name in enumerate(self.job.names)
+        )
 
     def _lists(self, keys: pl.DataFrame, resources: Resources) -> pl.DataFrame:
         requests = Requests(keys.drop(SEEN), np.full(keys.height, self.t))
         rows = precomputed_lists(self.model, requests, self.level, self.notes, resources)
         score = self.job.fitted.score(self._input(rows.frame))
         order = np.lexsort((np.arange(len(score)), -score, rows.row))
-        every = pl.DataFrame({"row": rows.row[order], ITEMS: rows.item[order], SCORES: score[order]})
+        every = pl.DataFrame(
+            {"row": rows.row[order], ITEMS: rows.item[order], SCORES: score[order]}
+        )
         lists = every.group_by("row", maintain_order=True).agg(ITEMS, SCORES)
-        numbered = keys.with_columns(pl.int_range(keys.height, dtype=pl.Int64, eager=True).alias("row"))
+        numbered = keys.with_columns(
+            pl.int_range(keys.height, dtype=pl.Int64, eager=True).alias("row")
+        )
         return numbered.join(lists, on="row", how="inner", maintain_order="left").drop("row")
 
     def _input(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -283,8 +339,14 @@ class _ScoringRun:
         """Write the records into the slot that is not being read, and mark them complete."""
         store, fp = self.job.store, self.job.fingerprint
         held = prediction_codec.read_precomputed(store, fp)
-        fresh = PrecomputedState(self.model.name, self.job.variant.name, schema_bytes(dict(keys.schema)))
-        now = fresh if held is None else msgspec.structs.replace(fresh, cuts=held.cuts, making=held.making)
+        fresh = PrecomputedState(
+            self.model.name, self.job.variant.name, schema_bytes(dict(keys.schema))
+        )
+        now = (
+            fresh
+            if held is None
+            else msgspec.structs.replace(fresh, cuts=held.cuts, making=held.making)
+        )
         number = _next(now)
         begun = msgspec.structs.replace(now, making=number)
         self._say_state(begun, held)
@@ -294,11 +356,24 @@ class _ScoringRun:
         begin, end = keyspace.records(fp), prediction_codec.slot(number)
         written = 0
         for frame in _frames(files, _KEYS if self.job.names else max(1, _KEYS // 50)):
-            record_keys = [begin + key + end for key in keyspace.shortened(key_bytes(frame.select(keys.columns)))]
-            store.commit(dict(zip(record_keys, self._records(frame, number), strict=True)), expected)
+            record_keys = [
+                begin + key + end
+                for key in keyspace.shortened(key_bytes(frame.select(keys.columns)))
+            ]
+            store.commit(
+                dict(zip(record_keys, self._records(frame, number), strict=True)), expected
+            )
             written += frame.height
             self._say("writing", written, count)
-        cut = PrecomputedCut(number, self.T, self.K, clock.now_micros(), self.job.version, count, list(self.job.names))
+        cut = PrecomputedCut(
+            number,
+            self.T,
+            self.K,
+            clock.now_micros(),
+            self.job.version,
+            count,
+            list(self.job.names),
+        )
         done = msgspec.structs.replace(begun, cuts=[*now.cuts, cut][-2:], making=None)
         self._say_state(done, begun)
         _sweep(store, fp, done)
@@ -307,18 +382,25 @@ class _ScoringRun:
     def _records(self, frame: pl.DataFrame, number: int) -> list[bytes]:
         if self.job.names:
             return prediction_codec.packed(frame.select(self.job.names).to_numpy(), number)
-        return prediction_codec.packed_lists(list(zip(frame[ITEMS].to_list(), frame[SCORES].to_list(), strict=True)), number)
+        return prediction_codec.packed_lists(
+            list(zip(frame[ITEMS].to_list(), frame[SCORES].to_list(), strict=True)), number
+        )
 
     def _say_state(self, new: PrecomputedState, old: PrecomputedState | None) -> None:
         key = prediction_codec.place(self.job.fingerprint)
-        self.job.store.commit({key: prediction_codec.encoded(new)}, {key: None if old is None else prediction_codec.encoded(old)})
+        self.job.store.commit(
+            {key: prediction_codec.encoded(new)},
+            {key: None if old is None else prediction_codec.encoded(old)},
+        )
 
     def _say(self, step: str, done: int, total: int) -> None:
         self.job.resources.say(f"{step} {self.model.name}", done, total)
 
 
 def _next(held: PrecomputedState) -> int:
-    """The number of a run: greater than any before, also after a store lost data, and of the slot that is not being read."""
+    """The number of a run: greater than any before, also after a store lost data, and of the slot
+    that is not being read.
+    """
     last = held.cuts[-1].number if held.cuts else 0
     number = max(clock.now_micros(), last + 1, (held.making or 0) + 1)
     return number + (number - last + 1) % 2 if held.cuts else number
@@ -331,7 +413,14 @@ def _frames(files: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
 
 def _sweep(store: OnlineStore, fp: str, state: PrecomputedState) -> None:
     """Drop the records of keys that no cut which can be read has."""
-    live, expected = {cut.number for cut in state.cuts}, {prediction_codec.place(fp): prediction_codec.encoded(state)}
-    unused = [key for key, record in store.scan(keyspace.records(fp)) if prediction_codec.number_of(record) not in live]
+    live, expected = (
+        {cut.number for cut in state.cuts},
+        {prediction_codec.place(fp): prediction_codec.encoded(state)},
+    )
+    unused = [
+        key
+        for key, record in store.scan(keyspace.records(fp))
+        if prediction_codec.number_of(record) not in live
+    ]
     for first in range(0, len(unused), _KEYS):
         store.commit(dict.fromkeys(unused[first : first + _KEYS]), expected)

@@ -1,6 +1,7 @@
 """How long the runs of jobs took: a line for each in a file, which `headwater assess cost` reads.
 
-    FOLDER/jobs/runs.jsonl      {"view": "user", "T": 1714521600000000, "events": 41200, "keys": 9100, "cpu_seconds": 1.9, "after": true}
+    FOLDER/jobs/runs.jsonl      {"view": "user", "T": 1714521600000000, "events": 41200, "keys":
+                                9100, "cpu_seconds": 1.9, "after": true}
 
 The file keeps the latest runs: beyond a quarter of a megabyte, its older half is dropped.
 """
@@ -21,8 +22,9 @@ _LATEST = 30  # runs of a view that a mean is taken of
 
 
 class JobRun(msgspec.Struct, frozen=True):
-    """One run: the view, its cut, the events it added and the keys it wrote, its processor time (all threads), and whether it continued
-    an earlier cut (`after`), as every run but the first does.
+    """One run: the view, its cut, the events it added and the keys it wrote, its processor time
+    (all threads), and whether it continued an earlier cut (`after`), as every run but the first
+    does.
     """
 
     view: str
@@ -49,7 +51,17 @@ def record(folder: Path, results: Sequence[Materialized]) -> None:
         OSError: the folder cannot be written.
     """
     lines = [
-        msgspec.json.encode(JobRun(done.view, done.cut.T, done.events, done.keys, done.cpu_seconds, done.before is not None)) + b"\n"
+        msgspec.json.encode(
+            JobRun(
+                done.view,
+                done.cut.T,
+                done.events,
+                done.keys,
+                done.cpu_seconds,
+                done.before is not None,
+            )
+        )
+        + b"\n"
         for done in results
         if not done.done_before
     ]
@@ -80,9 +92,14 @@ def runs_of(folder: Path) -> list[JobRun]:
 
 
 def run_time(runs: Sequence[JobRun], view: str) -> RunTime | None:
-    """The mean of a view's latest runs, without the first, which computes the whole history; None where there is none.
+    """The mean of a view's latest runs, without the first, which computes the whole history; None
+    where there is none.
 
-    >>> runs = [JobRun("user", 0, 900, 30, 5.0, False), JobRun("user", 1, 10, 3, 1.0, True), JobRun("user", 2, 20, 5, 2.0, True)]
+    >>> runs = [
+    ...     JobRun("user", 0, 900, 30, 5.0, False),
+    ...     JobRun("user", 1, 10, 3, 1.0, True),
+    ...     JobRun("user", 2, 20, 5, 2.0, True),
+    ... ]
     >>> run_time(runs, "user"), run_time(runs, "item")
     (RunTime(runs=2, events=15.0, keys=4.0, cpu_seconds=1.5), None)
     """

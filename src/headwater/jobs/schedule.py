@@ -1,4 +1,6 @@
-"""Every job of a project in one process: each cut of each batch view, and of precomputed predictions, as soon as it is due."""
+"""Every job of a project in one process: each cut of each batch view, and of precomputed
+predictions, as soon as it is due.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ _NAP: Final = 30.0  # seconds at most, since a machine may sleep meanwhile
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job made of a view or of a model's predictions; or why it failed, and in how many seconds it is tried again."""
+    """What a job made of a view or of a model's predictions; or why it failed, and in how many
+    seconds it is tried again.
+    """
 
     name: str
     outcome: Materialized | PrecomputeResult | None = None
@@ -44,7 +48,9 @@ class JobResult:
 class _ScheduledJob:
     """Something to make at every cut of a freshness."""
 
-    def __init__(self, name: str, batch: Batch, make: Callable[[], Materialized | PrecomputeResult]) -> None:
+    def __init__(
+        self, name: str, batch: Batch, make: Callable[[], Materialized | PrecomputeResult]
+    ) -> None:
         self.name, self._batch, self._make = name, batch, make
         self.due = 0
         self._pauses = iter(_BACKOFF)
@@ -70,13 +76,15 @@ def schedule(
     allow_pickle: bool = False,
     stop: threading.Event,
 ) -> Iterator[JobResult]:
-    """Make everything that is due, views before the predictions that may read them, and wait for the next; until `stop` is set.
+    """Make everything that is due, views before the predictions that may read them, and wait for
+    the next; until `stop` is set.
 
-    A job that fails is tried again, later each time, and holds up no other one. Predictions are made by the version of the model that is
-    current when they are.
+    A job that fails is tried again, later each time, and holds up no other one. Predictions are
+    made by the version of the model that is current when they are.
 
     Args:
-        project: its batch views, and the models with precomputed predictions, at each level that can be served.
+        project: its batch views, and the models with precomputed predictions, at each level that
+            can be served.
         store: an online store.
         models: the folder of fitted models; None is `models` in headwater's home.
         resources: as for `materialize`.
@@ -91,7 +99,10 @@ def schedule(
     def now() -> int:
         return job_time(None, store.server_time, last_commit(project, store))
 
-    jobs = [_of_view(stored_view, store, resources, now) for stored_view in own_views(store, _views(project))]
+    jobs = [
+        _of_view(stored_view, store, resources, now)
+        for stored_view in own_views(store, _views(project))
+    ]
     registry = ModelRegistry(models)
     jobs += [
         _of_model(project, variant, store, registry, resources, now, allow_pickle=allow_pickle)
@@ -100,7 +111,8 @@ def schedule(
     ]
     if not jobs:
         raise UsageError(
-            f"project {project.name!r} has no batch view, and no model with precomputed predictions: there is nothing to schedule"
+            f"project {project.name!r} has no batch view, and no model with precomputed "
+            "predictions: there is nothing to schedule"
         )
     while not stop.is_set():
         for job in jobs:
@@ -117,10 +129,16 @@ def _views(project: Project) -> list[StoredView]:
         return []
 
 
-def _of_view(stored_view: StoredView, store: OnlineStore, resources: Resources, now: Callable[[], int]) -> _ScheduledJob:
+def _of_view(
+    stored_view: StoredView, store: OnlineStore, resources: Resources, now: Callable[[], int]
+) -> _ScheduledJob:
     schedule = stored_view.view.freshness.schedule
     assert schedule is not None
-    return _ScheduledJob(stored_view.name, schedule, lambda: materialize_view(stored_view.view, store, now(), resources=resources))
+    return _ScheduledJob(
+        stored_view.name,
+        schedule,
+        lambda: materialize_view(stored_view.view, store, now(), resources=resources),
+    )
 
 
 def _of_model(
@@ -143,4 +161,6 @@ def _of_model(
         fitted = registry.open(pinned.model, pinned.name, allow_pickle=allow_pickle)
         return materialize_model(pinned, fitted, store=store, resources=resources)
 
-    return _ScheduledJob(at_level(variant.model.name, variant.name), variant.precomputed.freshness.schedule, make)
+    return _ScheduledJob(
+        at_level(variant.model.name, variant.name), variant.precomputed.freshness.schedule, make
+    )

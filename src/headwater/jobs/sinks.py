@@ -1,4 +1,6 @@
-"""Further destinations of scores: a PostgreSQL table, and folders of parquet files. Both are replaced atomically."""
+"""Further destinations of scores: a PostgreSQL table, and folders of parquet files. Both are
+replaced atomically.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,12 @@ _TYPES: Mapping[type[pl.DataType], str] = {
 
 @dataclass(frozen=True)
 class PredictionTable(Readable):
-    """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and `CUT_COLUMNS`.
+    """A table in PostgreSQL: a row for each key, with its scores (of a ranking two arrays) and
+    `CUT_COLUMNS`.
 
-    One transaction replaces the rows, so a reader sees those of the cut before until all of the next are there, and never waits.
-    The table is created where it does not exist; objects that depend on it (views, grants, indexes) stay.
+    One transaction replaces the rows, so a reader sees those of the cut before until all of the
+    next are there, and never waits. The table is created where it does not exist; objects that
+    depend on it (views, grants, indexes) stay.
 
     Args:
         url: postgresql://user:password@host:5432/name
@@ -72,8 +76,8 @@ class PredictionTable(Readable):
             have = self._columns(connection)
         if have and have != {*columns, *CUT_COLUMNS}:
             raise DataError(
-                f"the table {self} has the columns {sorted(have)}, and scores need {[*columns, *CUT_COLUMNS]}; name another table with "
-                "--table, or drop this one"
+                f"the table {self} has the columns {sorted(have)}, and scores need "
+                f"{[*columns, *CUT_COLUMNS]}; name another table with --table, or drop this one"
             )
 
     def holds(self, cut: PrecomputedCut) -> bool:
@@ -81,12 +85,22 @@ class PredictionTable(Readable):
         with self._named_errors(), self._engine.connect() as connection:
             if not self._columns(connection):
                 return False
-            row = connection.exec_driver_sql(f"SELECT cut, model_version FROM {self._name} LIMIT 1").first()  # noqa: S608 (quoted)
-            return row is not None and (row.cut, row.model_version) == (clock.timestamp(cut.T), cut.version)
+            row = connection.exec_driver_sql(
+                f"SELECT cut, model_version FROM {self._name} LIMIT 1"  # noqa: S608
+            ).first()
+            return row is not None and (row.cut, row.model_version) == (
+                clock.timestamp(cut.T),
+                cut.version,
+            )
 
     def write(self, frames: Iterator[pl.DataFrame], cut: PrecomputedCut) -> None:
         """See `Sink`."""
-        about = (clock.timestamp(cut.T), clock.timestamp(cut.K), clock.timestamp(cut.published_at), cut.version)
+        about = (
+            clock.timestamp(cut.T),
+            clock.timestamp(cut.K),
+            clock.timestamp(cut.published_at),
+            cut.version,
+        )
         with self._named_errors(), self._engine.begin() as connection:
             columns: Sequence[str] = ()
             for frame in frames:
@@ -97,18 +111,31 @@ class PredictionTable(Readable):
                 connection.exec_driver_sql(f"DELETE FROM {self._name}")  # noqa: S608 (quoted)
 
     def _ready(self, connection: sa.Connection, schema: pl.Schema) -> list[str]:
-        """Make the table where there is none, and empty it; its columns in the order in which rows are written."""
+        """Make the table where there is none, and empty it; its columns in the order in which rows
+        are written.
+        """
         types = {name: _type(dtype) for name, dtype in schema.items()} | _ABOUT
         if not self._columns(connection):
             columns = ", ".join(f"{_quoted(name)} {kind}" for name, kind in types.items())
             connection.exec_driver_sql(f"CREATE TABLE {self._name} ({columns})")
-        connection.exec_driver_sql(f"LOCK TABLE {self._name} IN SHARE ROW EXCLUSIVE MODE")  # one writer; readers go on
+        # one writer; readers go on
+        connection.exec_driver_sql(f"LOCK TABLE {self._name} IN SHARE ROW EXCLUSIVE MODE")
         connection.exec_driver_sql(f"DELETE FROM {self._name}")  # noqa: S608 (quoted)
         return list(types)
 
-    def _copy(self, connection: sa.Connection, columns: Sequence[str], frame: pl.DataFrame, about: tuple[object, ...]) -> None:
+    def _copy(
+        self,
+        connection: sa.Connection,
+        columns: Sequence[str],
+        frame: pl.DataFrame,
+        about: tuple[object, ...],
+    ) -> None:
         named = ", ".join(map(_quoted, columns))
-        postgres_tables.copy(connection, f"COPY {self._name} ({named}) FROM STDIN", ((*row, *about) for row in frame.iter_rows()))
+        postgres_tables.copy(
+            connection,
+            f"COPY {self._name} ({named}) FROM STDIN",
+            ((*row, *about) for row in frame.iter_rows()),
+        )
 
     def _columns(self, connection: sa.Connection) -> set[str]:
         """The columns of the table; an empty set where it does not exist."""
@@ -130,13 +157,16 @@ class PredictionTable(Readable):
         except SQLAlchemyError as error:
             message = " ".join(str(getattr(error, "orig", None) or error).split())
             raise ConnectError(
-                f"the table {self} cannot be written: {message}. Its rows are unchanged; repeat the same call to continue"
+                f"the table {self} cannot be written: {message}. Its rows are unchanged; repeat "
+                "the same call to continue"
             ) from error
 
 
 @dataclass(frozen=True)
 class PredictionFiles:
-    """A folder of parquet files: for each cut a folder such as 20240501T000000Z, which appears when it is whole. Older cuts stay there."""
+    """A folder of parquet files: for each cut a folder such as 20240501T000000Z, which appears when
+    it is whole. Older cuts stay there.
+    """
 
     folder: Path
 
@@ -149,7 +179,9 @@ class PredictionFiles:
     def holds(self, cut: PrecomputedCut) -> bool:
         """See `Sink`."""
         files = sorted(self._cut_folder(cut).glob("*.parquet"))
-        return bool(files) and pl.scan_parquet(files[0]).select("model_version").head(1).collect().rows() in ([], [(cut.version,)])
+        return bool(files) and pl.scan_parquet(files[0]).select("model_version").head(
+            1
+        ).collect().rows() in ([], [(cut.version,)])
 
     def write(self, frames: Iterator[pl.DataFrame], cut: PrecomputedCut) -> None:
         """See `Sink`."""
@@ -158,8 +190,16 @@ class PredictionFiles:
         with renamed(path) as draft:
             draft.mkdir()
             for number, frame in enumerate(frames):
-                timestamps = [pl.lit(at).cast(pl.Datetime("us", "UTC")) for at in (cut.T, cut.K, cut.published_at)]
-                about = [value.alias(name) for value, name in zip([*timestamps, pl.lit(cut.version)], CUT_COLUMNS, strict=True)]
+                timestamps = [
+                    pl.lit(at).cast(pl.Datetime("us", "UTC"))
+                    for at in (cut.T, cut.K, cut.published_at)
+                ]
+                about = [
+                    value.alias(name)
+                    for value, name in zip(
+                        [*timestamps, pl.lit(cut.version)], CUT_COLUMNS, strict=True
+                    )
+                ]
                 frame.with_columns(about).write_parquet(draft / f"part{number:06}.parquet")
             shutil.rmtree(path, ignore_errors=True)  # the same cut, by another version of the model
 
@@ -174,7 +214,9 @@ def _type(dtype: pl.DataType) -> str:
         return "BIGINT"
     sql_type = _TYPES.get(type(dtype))
     if sql_type is None:
-        raise DataError(f"a key of the type {dtype} has no column in PostgreSQL; cast it in the source's select")
+        raise DataError(
+            f"a key of the type {dtype} has no column in PostgreSQL; cast it in the source's select"
+        )
     return sql_type
 
 

@@ -1,8 +1,9 @@
 """Convert files of the journal to parquet: rows of the serving log, and responses of third parties.
 
-A file is converted once its writer no longer holds the lock on it: the writer closed it or was killed. The conversion writes parquet, of
-the serving log a file for each day, syncs it, renames it into place, and then removes the file. Parquet files are named after it, so a
-killed conversion is repeated to the same files, and readers skip the rows of a segment that a parquet file already has.
+A file is converted once its writer no longer holds the lock on it: the writer closed it or was
+killed. The conversion writes parquet, of the serving log a file for each day, syncs it, renames it
+into place, and then removes the file. Parquet files are named after it, so a killed conversion is
+repeated to the same files, and readers skip the rows of a segment that a parquet file already has.
 
 Each minute, a log starts a low-priority process that converts (`convert_segments`).
 """
@@ -29,7 +30,13 @@ from headwater.ingestion.archive_files import durable
 from headwater.journal import shipping_queue
 from headwater.journal.daily_statistics import prune_statistics, update
 from headwater.journal.format import KINDS, RESPONSES, SERVED_ROWS, RecordKind, scan
-from headwater.journal.journal_files import close_abandoned, close_all, content, is_complete, journal_files
+from headwater.journal.journal_files import (
+    close_abandoned,
+    close_all,
+    content,
+    is_complete,
+    journal_files,
+)
 from headwater.journal.responses import responses_in
 from headwater.journal.serving_log_files import SERVED, day_folder, prune
 from headwater.journal.serving_log_frames import rows_of
@@ -39,23 +46,34 @@ _LOG = logging.getLogger(__name__)
 _EPOCH: Final = date(1970, 1, 1)
 _LOOK: Final = 0.02  # seconds
 DAMAGED: Final = ".damaged"
-"""The suffix of a file whose header is damaged; one of the serving log is deleted when its day is old."""
+"""The suffix of a file whose header is damaged; one of the serving log is deleted when its day is
+old.
+"""
 CONVERTED: Final = (SERVED_ROWS, RESPONSES)
 """The kinds of records that become parquet."""
 
 
-def convert(folder: Path, *, kinds: Sequence[RecordKind] = CONVERTED, only: str = "", wait: float = 0.0, close: bool = False) -> list[Path]:
+def convert(
+    folder: Path,
+    *,
+    kinds: Sequence[RecordKind] = CONVERTED,
+    only: str = "",
+    wait: float = 0.0,
+    close: bool = False,
+) -> list[Path]:
     """Convert the files of these kinds; those that are left, since they are still written.
 
     Args:
         folder: the data directory.
         kinds: of `CONVERTED`.
         only: convert files whose names begin with it.
-        wait: seconds to wait for another conversion, and for writers that are told to close their files.
+        wait: seconds to wait for another conversion, and for writers that are told to close their
+            files.
         close: tell all writers to close their files.
 
     Raises:
-        StoreError: a file of another version; the others are converted. Another conversion goes on after the wait.
+        StoreError: a file of another version; the others are converted. Another conversion goes on
+            after the wait.
         OSError: a file cannot be written.
     """
     left: list[Path] = []
@@ -94,10 +112,19 @@ def _convert_file(folder: Path, kind: RecordKind, path: Path) -> None:
     header, spans, damaged = scan(data, kind, str(path))
     if header is None and spans:
         kept = path.rename(path.with_suffix(DAMAGED))
-        _LOG.warning("%s: its header is damaged, so its %d entries cannot be read; it is kept as %s", path, len(spans), kept.name)
+        _LOG.warning(
+            "%s: its header is damaged, so its %d entries cannot be read; it is kept as %s",
+            path,
+            len(spans),
+            kept.name,
+        )
         return
     if damaged:
-        _LOG.warning("%s: the last %d bytes, or bytes in between, are no whole entry, and are left out", path, damaged)
+        _LOG.warning(
+            "%s: the last %d bytes, or bytes in between, are no whole entry, and are left out",
+            path,
+            damaged,
+        )
     frames = _served(folder, path, data) if kind is SERVED_ROWS else _responses(path, data)
     permissions.own_folder(path.parents[2])
     for target, frame in frames:
@@ -112,7 +139,12 @@ def _convert_file(folder: Path, kind: RecordKind, path: Path) -> None:
 def _served(folder: Path, path: Path, data: bytes) -> Iterator[tuple[Path, pl.DataFrame]]:
     for day, frame in rows_of(data, str(path)).days.items():
         first = frame.select(pl.col(AT).dt.epoch("us").min()).item()
-        yield day_folder(folder / SERVED, _EPOCH + timedelta(days=day)) / path.parent.name / f"{first}-{path.stem}.parquet", frame
+        yield (
+            day_folder(folder / SERVED, _EPOCH + timedelta(days=day))
+            / path.parent.name
+            / f"{first}-{path.stem}.parquet",
+            frame,
+        )
 
 
 def _responses(path: Path, data: bytes) -> Iterator[tuple[Path, pl.DataFrame]]:
@@ -123,23 +155,37 @@ def _responses(path: Path, data: bytes) -> Iterator[tuple[Path, pl.DataFrame]]:
 
 @dataclass(frozen=True)
 class ShipTo:
-    """Where logs are shipped. url: of the destination. most: bytes that the local files of the serving log may take."""
+    """Where logs are shipped. url: of the destination. most: bytes that the local files of the
+    serving log may take.
+    """
 
     url: str
     most: int
 
 
-def command(priority: Literal["idle", "normal"], folder: Path, keep: int | None, to: ShipTo | None = None) -> Sequence[str]:
-    """The command line of a process that converts complete segments, deletes days older than `keep` microseconds, and ships logs.
+def command(
+    priority: Literal["idle", "normal"], folder: Path, keep: int | None, to: ShipTo | None = None
+) -> Sequence[str]:
+    """The command line of a process that converts complete segments, deletes days older than `keep`
+    microseconds, and ships logs.
 
     priority: see `convert_segments`.
     """
     shipping = [] if to is None else [to.url, str(to.most)]
-    return [sys.executable, "-m", "headwater.journal.convert_segments", priority, str(folder), "" if keep is None else str(keep), *shipping]
+    return [
+        sys.executable,
+        "-m",
+        "headwater.journal.convert_segments",
+        priority,
+        str(folder),
+        "" if keep is None else str(keep),
+        *shipping,
+    ]
 
 
 def run(folder: Path, keep: int | None, to: ShipTo | None = None, wait: float = 0.0) -> None:
-    """Close abandoned files, convert complete segments, ship the logs, delete old days, and add new files to the daily statistics.
+    """Close abandoned files, convert complete segments, ship the logs, delete old days, and add new
+    files to the daily statistics.
 
     wait: seconds to wait for another process that ships.
 
@@ -174,6 +220,8 @@ def _alone(folder: Path, until: float) -> Iterator[None]:
     with permissions.open_private(folder / "lock", "ab") as file:
         while not lock(file):
             if clock.stopwatch() >= until:
-                raise StoreError(f"another process converts the files in {folder}; run the same command again")
+                raise StoreError(
+                    f"another process converts the files in {folder}; run the same command again"
+                )
             sleep(_LOOK)
         yield

@@ -1,5 +1,6 @@
-"""`python -m headwater.journal.convert_segments PRIORITY FOLDER KEEP [URL SIZE]`: one conversion of a serving log's segments, and one
-shipment of logs. PRIORITY is "idle", the lowest there is, or "normal", where a process that ends waits for it.
+"""`python -m headwater.journal.convert_segments PRIORITY FOLDER KEEP [URL SIZE]`: one conversion of
+a serving log's segments, and one shipment of logs. PRIORITY is "idle", the lowest there is, or
+"normal", where a process that ends waits for it.
 """
 
 import gc
@@ -15,7 +16,9 @@ _WAIT = 5.0  # seconds to wait for another process that ships
 
 
 def run_idle() -> None:
-    """Run only while no other process wants the processor: SCHED_IDLE, or where there is none niceness 19."""
+    """Run only while no other process wants the processor: SCHED_IDLE, or where there is none
+    niceness 19.
+    """
     with suppress(OSError):
         os.nice(19)
     if hasattr(os, "SCHED_IDLE"):
@@ -32,6 +35,14 @@ if __name__ == "__main__":
     from headwater.journal.conversion import ShipTo, run
 
     try:
-        run(Path(folder), int(keep) if keep else None, ShipTo(to[0], int(to[1])) if to else None, _WAIT)
+        run(
+            Path(folder),
+            int(keep) if keep else None,
+            ShipTo(to[0], int(to[1])) if to else None,
+            _WAIT,
+        )
     except (HeadwaterError, OSError) as error:
-        sys.exit(f"the serving log in {folder} is not converted: {error}; its segments stay, and are tried again")
+        sys.exit(
+            f"the serving log in {folder} is not converted: {error}; its segments stay, and are "
+            "tried again"
+        )

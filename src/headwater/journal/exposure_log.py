@@ -1,10 +1,13 @@
-"""The log of exposures: which unit was served which arm, and what other callers report. None is sampled, and none that counts is dropped.
+"""The log of exposures: which unit was served which arm, and what other callers report. None is
+sampled, and none that counts is dropped.
 
-A request's exposures are logged when it is answered, and no request waits: a thread writes them within 50 ms (`writer`). An arm other than
-the control is served only while `room` is true: the last write did not fail, and no exposure has waited for more than two seconds. What
-callers report is on disk before they are answered.
+A request's exposures are logged when it is answered, and no request waits: a thread writes them
+within 50 ms (`writer`). An arm other than the control is served only while `room` is true: the last
+write did not fail, and no exposure has waited for more than two seconds. What callers report is on
+disk before they are answered.
 
-    FOLDER/exposures/checkout/1/WORKER-000001.open       of version 1 of experiment `checkout`, while it is written
+    FOLDER/exposures/checkout/1/WORKER-000001.open       of version 1 of experiment `checkout`,
+                                                         while it is written
     FOLDER/exposures/checkout/1/WORKER-000001.segment    when it is complete
 """
 
@@ -22,7 +25,14 @@ from headwater import permissions, settings
 from headwater.definitions.memory_sizes import Size, in_bytes
 from headwater.errors import StoreError
 from headwater.journal import format as records
-from headwater.journal.exposure_rows import AT, LOGGED_SCHEMA, Exposure, begin_of, exposures_in, record_of
+from headwater.journal.exposure_rows import (
+    AT,
+    LOGGED_SCHEMA,
+    Exposure,
+    begin_of,
+    exposures_in,
+    record_of,
+)
 from headwater.journal.journal_files import close_abandoned, content, journal_files
 from headwater.journal.writer import JournalWriter, RecordGroup
 
@@ -31,22 +41,27 @@ _LATE: Final = 2.0  # seconds that an exposure may wait for the thread
 
 
 class ExposureLog:
-    """The exposures of one process. Any thread may put; each process of a server makes its own, over the same folder.
+    """The exposures of one process. Any thread may put; each process of a server makes its own,
+    over the same folder.
 
     Files that killed processes have left open are closed.
 
     Args:
         folder: the log stands in its subfolder `exposures`; other processes may write there too.
-        memory: of exposures that are flagged "no room" and wait; further ones are counted in `unlogged`.
+        memory: of exposures that are flagged "no room" and wait; further ones are counted in
+            `unlogged`.
 
     Attributes:
-        worker: of the process, unique. logged: how many were put. unlogged: flagged ones that did not fit into memory.
+        worker: of the process, unique. logged: how many were put. unlogged: flagged ones that did
+            not fit into memory.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with ExposureLog(folder) as log:
     ...         log.put("checkout", 1, [Exposure("u1", "daily", 1714521600000000, propensity=0.5)])
-    ...         log.add("checkout", 1, [Exposure("u2", "daily", 1714521600000001, source="external")])
+    ...         log.add(
+    ...             "checkout", 1, [Exposure("u2", "daily", 1714521600000001, source="external")]
+    ...         )
     ...     read_exposures(folder, "checkout")["source"].to_list()
     ['served', 'external']
     """
@@ -65,7 +80,12 @@ class ExposureLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     @property
@@ -106,7 +126,8 @@ class ExposureLog:
             self._writer.append(self._group(experiment, version), record_of(exposures))
         except OSError as error:
             raise StoreError(
-                f"exposures of experiment {experiment!r} cannot be written to {self.folder}: {error.strerror or error}"
+                f"exposures of experiment {experiment!r} cannot be written to {self.folder}: "
+                f"{error.strerror or error}"
             ) from error
 
     def flush(self, timeout: float = 30.0) -> bool:
@@ -120,13 +141,18 @@ class ExposureLog:
     def _group(self, experiment: str, version: int) -> RecordGroup:
         group = self._groups.get((experiment, version))
         if group is None:
-            made = self._writer.group(self.folder / experiment / str(version), begin_of(experiment, version))
+            made = self._writer.group(
+                self.folder / experiment / str(version), begin_of(experiment, version)
+            )
             group = self._groups[experiment, version] = made
         return group
 
 
-def read_exposures(data_dir: str | Path | None, experiment: str, version: int | None = None) -> pl.DataFrame:
-    """The exposures of an experiment, each once, sorted by time and unit: columns `LOGGED_SCHEMA`; without rows where there are none.
+def read_exposures(
+    data_dir: str | Path | None, experiment: str, version: int | None = None
+) -> pl.DataFrame:
+    """The exposures of an experiment, each once, sorted by time and unit: columns `LOGGED_SCHEMA`;
+    without rows where there are none.
 
     Args:
         data_dir: where they were written; None is headwater's home.
@@ -141,11 +167,14 @@ def read_exposures(data_dir: str | Path | None, experiment: str, version: int | 
     return _frame(rows, LOGGED_SCHEMA).sort("at", "unit", "request", "arm")
 
 
-def read_interleaved(data_dir: str | Path | None, experiment: str, version: int | None = None) -> pl.DataFrame:
+def read_interleaved(
+    data_dir: str | Path | None, experiment: str, version: int | None = None
+) -> pl.DataFrame:
     """The items of an experiment's interleaved lists, one row each.
 
-    Columns: list, unit, at, position (0 is the best), item, and team, the ranking that placed it (0 is the control).
-    Items are strings: of numbers, their decimal digits. Arguments and errors as of `read_exposures`.
+    Columns: list, unit, at, position (0 is the best), item, and team, the ranking that placed it (0
+    is the control). Items are strings: of numbers, their decimal digits. Arguments and errors as of
+    `read_exposures`.
     """
     schema = {
         "list": pl.String,
@@ -158,17 +187,25 @@ def read_interleaved(data_dir: str | Path | None, experiment: str, version: int 
     rows = [
         (exposure.request, exposure.unit, exposure.at, position, str(item), team)
         for exposure in _logged(data_dir, experiment, version)
-        for position, (item, team) in enumerate(zip(exposure.items or (), exposure.teams or (), strict=True))
+        for position, (item, team) in enumerate(
+            zip(exposure.items or (), exposure.teams or (), strict=True)
+        )
     ]
     return _frame(rows, schema).sort("at", "unit", "list", "position")
 
 
-def segments_of(data_dir: str | Path | None, experiment: str, version: int | None = None) -> list[Path]:
+def segments_of(
+    data_dir: str | Path | None, experiment: str, version: int | None = None
+) -> list[Path]:
     """The files of an experiment's exposures; `version` as for `read_exposures`."""
     home = settings.home() if data_dir is None else Path(data_dir)
     folder = home / EXPOSURES / experiment
     if version is None:
-        versions = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+        versions = (
+            [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+            if folder.is_dir()
+            else []
+        )
         if not versions:
             return []
         version = max(versions)
@@ -177,7 +214,9 @@ def segments_of(data_dir: str | Path | None, experiment: str, version: int | Non
 
 def _logged(data_dir: str | Path | None, experiment: str, version: int | None) -> list[Exposure]:
     return [
-        exposure for path in segments_of(data_dir, experiment, version) for exposure in exposures_in(content(path), str(path)).exposures
+        exposure
+        for path in segments_of(data_dir, experiment, version)
+        for exposure in exposures_in(content(path), str(path)).exposures
     ]
 
 

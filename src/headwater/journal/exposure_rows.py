@@ -1,6 +1,7 @@
 """Exposures: the columns of their log, and their records in the journal.
 
-The header of a file is msgpack of an `ExposureHeader`. Each other record is a batch: msgpack of a list with the fields of each `Exposure`.
+The header of a file is msgpack of an `ExposureHeader`. Each other record is a batch: msgpack of a
+list with the fields of each `Exposure`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from headwater.journal.format import EXPOSURES, record, scan
 UNIT, ARM, AT = "unit", "arm", "at"
 REQUEST, PROPENSITY, AGE, PROMISED = "request", "propensity", "age", "promised_age"
 FALLBACK, OVERRIDE, CLUSTER, BUCKET = "fallback", "override", "cluster", "bucket"
-MODEL, LEVEL, MODEL_VERSION, SCORE, FLAG, SOURCE = "model", "level", "model_version", "score", "flag", "source"
+MODEL, LEVEL, MODEL_VERSION, SCORE, FLAG, SOURCE = (
+    "model",
+    "level",
+    "model_version",
+    "score",
+    "flag",
+    "source",
+)
 
 EXPOSURE_SCHEMA: Final = {
     UNIT: pl.String,
@@ -26,7 +34,8 @@ EXPOSURE_SCHEMA: Final = {
     PROPENSITY: pl.Float64,
     AGE: pl.Float64,  # seconds, of the stalest feature
     PROMISED: pl.Float64,  # seconds
-    FALLBACK: pl.Boolean,  # answered by the default, a previous cut, or features with a fallback value
+    # answered by the default, a previous cut, or features with a fallback value
+    FALLBACK: pl.Boolean,
     OVERRIDE: pl.Boolean,  # a tester chose the arm
     CLUSTER: pl.String,
     BUCKET: pl.Int64,
@@ -45,7 +54,9 @@ LOGGED_SCHEMA: Final = {
 """The logged fields of an exposure."""
 
 NO_ROOM, SHADOW, WASHOUT = "no room", "shadow", "washout"
-"""Flags: the control was served since exposures could not be written; the other arms are scored and not served; the time after a change."""
+"""Flags: the control was served since exposures could not be written; the other arms are scored and
+not served; the time after a change.
+"""
 SERVED: Final = "served"
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -61,7 +72,8 @@ class ExposureHeader(msgspec.Struct, frozen=True):
 class Exposure(NamedTuple):
     """An exposure as it is logged; the columns are those of `LOGGED_SCHEMA`.
 
-    at: microseconds since 1970 UTC. items, teams: of an interleaved list, the best first, and which ranking (0 or 1) placed each.
+    at: microseconds since 1970 UTC. items, teams: of an interleaved list, the best first, and which
+    ranking (0 or 1) placed each.
     """
 
     unit: str

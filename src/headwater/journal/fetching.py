@@ -1,4 +1,6 @@
-"""Fetch the logs of many machines from their destination into one folder, which every command then reads as its --data-dir."""
+"""Fetch the logs of many machines from their destination into one folder, which every command then
+reads as its --data-dir.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ class FetchedLogs:
 
 
 def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
-    """Fetch the parts that are not here yet. Every part counts once, however often it was shipped or fetched.
+    """Fetch the parts that are not here yet. Every part counts once, however often it was shipped
+    or fetched.
 
     Args:
         folder: where the logs go; made where it does not exist.
@@ -49,15 +52,21 @@ def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
         since: the first day of the serving log that is fetched; None is all.
 
     Raises:
-        UsageError: not a URL of a destination; the folder is one whose own logs are shipped; another process fetches into it.
+        UsageError: not a URL of a destination; the folder is one whose own logs are shipped;
+            another process fetches into it.
         ConnectError: the destination does not answer, or refuses. DataError: a part cannot be read.
     """
     source = destination(url)
     if (folder / SHIPPING).is_dir():
-        raise UsageError(f"{folder} ships its own logs; fetch those of all machines into another folder, with --data-dir FOLDER")
+        raise UsageError(
+            f"{folder} ships its own logs; fetch those of all machines into another folder, with "
+            "--data-dir FOLDER"
+        )
     with _alone(folder):
         fetched = FetchedLogs()
-        for name, frame in source.parts(lambda name: is_part(name) and _is_new(folder, name, since), since):
+        for name, frame in source.parts(
+            lambda name: is_part(name) and _is_new(folder, name, since), since
+        ):
             _check(name, frame, url)
             path = _path(folder, name)
             permissions.make_folder(path.parent)
@@ -75,7 +84,8 @@ def fetch(folder: Path, url: str, *, since: date | None = None) -> FetchedLogs:
 
 
 def _check(name: str, frame: pl.DataFrame, url: str) -> None:
-    """Refuse a part whose columns are not those of its kind: in the folder, it would be an error of every command.
+    """Refuse a part whose columns are not those of its kind: in the folder, it would be an error of
+    every command.
 
     Raises:
         DataError: naming the part and the column.
@@ -86,21 +96,33 @@ def _check(name: str, frame: pl.DataFrame, url: str) -> None:
         stored = "missing" if column not in frame.columns else str(frame.schema[column].base_type())
         if stored != dtype:
             raise DataError(
-                f"the part {name} of {url} is not one that this version reads: its column {column!r} is {stored}, and has to be {dtype}. "
-                "Another version or another program wrote it: move it away, and fetch again"
+                f"the part {name} of {url} is not one that this version reads: its column "
+                f"{column!r} is {stored}, and has to be {dtype}. Another version or another "
+                "program wrote it: move it away, and fetch again"
             )
 
 
 def _is_new(folder: Path, name: str, since: date | None) -> bool:
     day = Path(name).parts[1]
-    return not (since is not None and "headwater_date=" <= day < f"headwater_date={since:%Y-%m-%d}") and not _path(folder, name).exists()
+    return (
+        not (since is not None and "headwater_date=" <= day < f"headwater_date={since:%Y-%m-%d}")
+        and not _path(folder, name).exists()
+    )
 
 
 def _path(folder: Path, name: str) -> Path:
-    """What a part is in the folder: a closed file of the journal, a sample rate, or a file of the serving log."""
+    """What a part is in the folder: a closed file of the journal, a sample rate, or a file of the
+    serving log.
+    """
     kind, second, *_ = Path(name).parts
     path = folder / name
-    return path.with_suffix(CLOSED) if kind != SERVED else path.with_suffix("") if second == RATES else path
+    return (
+        path.with_suffix(CLOSED)
+        if kind != SERVED
+        else path.with_suffix("")
+        if second == RATES
+        else path
+    )
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 All numbers are little-endian. A file is
 
-    MAGIC       8 bytes: "HWJRN", the letter of the kind of its records, and the version of the format in two bytes
+    MAGIC       8 bytes: "HWJRN", the letter of the kind of its records, and the version of the
+                format in two bytes
     RECORD...
 
 and a record is
@@ -12,8 +13,9 @@ and a record is
     CHECKSUM    CRC-32 of the body, 4 bytes
     BODY        bytes; those of the first record are the header, which all others share
 
-A file may end in the middle of a record if its process was killed: readers ignore that record. After damaged bytes, readers go on at the
-next MARK of a whole record. A file of another version is refused.
+A file may end in the middle of a record if its process was killed: readers ignore that record.
+After damaged bytes, readers go on at the next MARK of a whole record. A file of another version is
+refused.
 """
 
 from __future__ import annotations
@@ -37,8 +39,9 @@ _PACK: Final = PREFIX.pack
 class RecordKind:
     """A kind of records.
 
-    name: in messages. letter: in the magic bytes. files: the glob of its files in a data directory, without their suffix. most: bytes at
-    which a file is closed. every: seconds after which it is, however small.
+    name: in messages. letter: in the magic bytes. files: the glob of its files in a data directory,
+    without their suffix. most: bytes at which a file is closed. every: seconds after which it is,
+    however small.
     """
 
     name: str
@@ -67,8 +70,8 @@ KINDS: Final = (SERVED_ROWS, EXPOSURES, OUTCOMES, RESPONSES)
 class ScannedFile(NamedTuple):
     """The records of a file.
 
-    header: the body of the first record; None where that is damaged. spans: begin and end of the body of each other whole record. damaged:
-    how many bytes belong to none.
+    header: the body of the first record; None where that is damaged. spans: begin and end of the
+    body of each other whole record. damaged: how many bytes belong to none.
     """
 
     header: bytes | None
@@ -94,7 +97,9 @@ def scan(data: bytes, kind: RecordKind, name: str) -> ScannedFile:
             why = f"is of version {version} of the journal's format; this headwater reads {VERSION}"
         else:
             why = f"does not begin as a file of {kind.name} does"
-        raise StoreError(f"{name} {why}: use the headwater that wrote it, or move the file elsewhere")
+        raise StoreError(
+            f"{name} {why}: use the headwater that wrote it, or move the file elsewhere"
+        )
     spans, at, damaged, size, view = list[tuple[int, int]](), _MAGIC, 0, len(data), memoryview(data)
     unpack, prefix, last = PREFIX.unpack_from, PREFIX.size, len(data) - PREFIX.size
     while at < size:

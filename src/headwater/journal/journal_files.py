@@ -1,9 +1,11 @@
 """The files of the journal: open ones, closed ones, and those that a killed process has left open.
 
-    .../WORKER-000001.open       while its process appends to it; that process holds a lock on it (flock)
+    .../WORKER-000001.open       while its process appends to it; that process holds a lock on it
+                                 (flock)
     .../WORKER-000001.segment    when it is complete, and never changes
 
-Whoever finds a file whose lock is free closes it. A file that is renamed is closed by the process that writes it, which begins another.
+Whoever finds a file whose lock is free closes it. A file that is renamed is closed by the process
+that writes it, which begins another.
 """
 
 from __future__ import annotations
@@ -25,13 +27,18 @@ _LOOK: Final = 0.02  # seconds
 
 def journal_files(data_dir: Path, kind: RecordKind, within: str = "") -> list[Path]:
     """The files of a kind, sorted by name; within: below this folder of the kind's alone."""
-    pattern = kind.files if not within else f"{within}/" + "/".join(kind.files.split("/")[len(within.split("/")) :])
+    pattern = (
+        kind.files
+        if not within
+        else f"{within}/" + "/".join(kind.files.split("/")[len(within.split("/")) :])
+    )
     paths = [path for suffix in (OPEN, CLOSED) for path in data_dir.glob(f"{pattern}{suffix}")]
     return sorted({path.with_suffix(""): path for path in paths}.values())
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file, which may have been closed since it was listed; none of one that was removed.
+    """The bytes of a file, which may have been closed since it was listed; none of one that was
+    removed.
 
     Raises:
         DataError: it cannot be read.
@@ -59,7 +66,9 @@ def is_complete(path: Path, until: float = 0.0) -> bool:
 
 
 def close_abandoned(paths: Iterable[Path]) -> None:
-    """Close the open files that no process writes. Folders that cannot be written are left as they are."""
+    """Close the open files that no process writes. Folders that cannot be written are left as they
+    are.
+    """
     for path in paths:
         with suppress(OSError):
             if path.suffix == OPEN and is_complete(path):
@@ -67,7 +76,9 @@ def close_abandoned(paths: Iterable[Path]) -> None:
 
 
 def close_all(paths: Iterable[Path], wait: float = 0.0) -> list[Path]:
-    """Close files, and wait until their processes have noticed; those whose process did not within so many seconds."""
+    """Close files, and wait until their processes have noticed; those whose process did not within
+    so many seconds.
+    """
     closed = []
     for path in paths:
         if path.suffix == OPEN:

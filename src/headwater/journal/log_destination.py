@@ -1,11 +1,16 @@
 """Where the logs of many machines come together: a folder of an object store, or a shared folder.
 
-It holds parts. A part is a parquet file with a name, and never changes; the same part may be put twice, and counts once:
+It holds parts. A part is a parquet file with a name, and never changes; the same part may be put
+twice, and counts once:
 
-    served/headwater_date=2024-05-01/model=churn/1714521600000000-WORKER-000001.parquet    rows of the serving log
-    served/sample_rates/WORKER.parquet                                                     the share of requests that a worker kept
-    exposures/checkout/1/WORKER-000001.parquet                                             the bytes of a closed file of exposures
-    outcomes/leaving/WORKER-000001.parquet                                                 and of one of outcomes
+    served/headwater_date=2024-05-01/model=churn/1714521600000000-WORKER-000001.parquet
+            rows of the serving log
+    served/sample_rates/WORKER.parquet
+            the share of requests that a worker kept
+    exposures/checkout/1/WORKER-000001.parquet
+            the bytes of a closed file of exposures
+    outcomes/leaving/WORKER-000001.parquet
+            and of one of outcomes
 """
 
 from __future__ import annotations
@@ -31,7 +36,8 @@ _STORES: Final = tuple(scheme for scheme in SCHEMES if not scheme.startswith("ht
 
 
 class LogDestination:
-    """Parts below a URL, by their names. A part is one object, so that readers see all of it or nothing.
+    """Parts below a URL, by their names. A part is one object, so that readers see all of it or
+    nothing.
 
     Args:
         url: of the folder.
@@ -59,7 +65,9 @@ class LogDestination:
         except OSError as error:
             raise DataError(f"{file} cannot be written: {error.strerror}") from error
 
-    def parts(self, wanted: Callable[[str], bool], since: date | None = None) -> Iterator[tuple[str, pl.DataFrame]]:
+    def parts(
+        self, wanted: Callable[[str], bool], since: date | None = None
+    ) -> Iterator[tuple[str, pl.DataFrame]]:
         """The wanted parts, each with its name; a part that was put twice may come twice.
 
         Args:
@@ -77,7 +85,9 @@ class LogDestination:
 
     @property
     def _root(self) -> str:
-        """What precedes the name of a part in its URL, without the scheme, which some stores write in another way."""
+        """What precedes the name of a part in its URL, without the scheme, which some stores write
+        in another way.
+        """
         return f"{self._url.partition('://')[2] or self._url}/"
 
     def _file(self, name: str) -> ParquetFiles:
@@ -87,7 +97,8 @@ class LogDestination:
 def destination(url: str) -> LogDestination:
     """The destination that a URL names.
 
-    s3://bucket/folder, gs://, az:// and abfss:// take their credentials from the environment; file:///folder is a shared folder.
+    s3://bucket/folder, gs://, az:// and abfss:// take their credentials from the environment;
+    file:///folder is a shared folder.
 
     Raises:
         UsageError: another URL.
@@ -98,7 +109,8 @@ def destination(url: str) -> LogDestination:
     scheme, found, _ = url.partition("://")
     if not found or scheme.lower() not in (*_STORES, "file"):
         raise UsageError(
-            f"logs cannot go to {url!r}: {nearest(scheme, (*_STORES, 'file'))}. Give s3://bucket/folder, gs://, az:// or file:///folder"
+            f"logs cannot go to {url!r}: {nearest(scheme, (*_STORES, 'file'))}. Give "
+            "s3://bucket/folder, gs://, az:// or file:///folder"
         )
     try:
         return LogDestination(ParquetFiles(url.rstrip("/")).path)
@@ -109,7 +121,11 @@ def destination(url: str) -> LogDestination:
 def is_part(name: str) -> bool:
     """Whether a name is one of a part: what lies at a destination was written by others.
 
-    >>> is_part("served/sample_rates/a.parquet"), is_part("served/../../etc/a.parquet"), is_part("index.html")
+    >>> (
+    ...     is_part("served/sample_rates/a.parquet"),
+    ...     is_part("served/../../etc/a.parquet"),
+    ...     is_part("index.html"),
+    ... )
     (True, False, False)
     """
     return _NAME.fullmatch(name) is not None and ".." not in name.split("/")
@@ -118,8 +134,15 @@ def is_part(name: str) -> bool:
 def _patterns(since: date | None) -> list[str]:
     if since is None:
         return ["**/*.parquet"]
-    days = (clock.timestamp(clock.now_micros()).date() - since).days + 2  # requests may ask as of a time that is a little ahead
+    # requests may ask as of a time that is a little ahead
+    days = (clock.timestamp(clock.now_micros()).date() - since).days + 2
     dates = (since + timedelta(days=n) for n in range(max(days, 0)))
     return [
-        f"{name}/**/*.parquet" for name in ("served/sample_rates", "exposures", "outcomes", *(f"served/headwater_date={d}" for d in dates))
+        f"{name}/**/*.parquet"
+        for name in (
+            "served/sample_rates",
+            "exposures",
+            "outcomes",
+            *(f"served/headwater_date={d}" for d in dates),
+        )
     ]

@@ -30,7 +30,9 @@ _UTC = pl.Datetime("us", "UTC")
 
 @dataclass(frozen=True)
 class CheckedOutcome:
-    """A row that can be kept: `identity` and `outcome` as JSON, known_at in microseconds, None where it does not say."""
+    """A row that can be kept: `identity` and `outcome` as JSON, known_at in microseconds, None
+    where it does not say.
+    """
 
     identity: str
     outcome: str
@@ -41,7 +43,8 @@ class CheckedOutcome:
 class Rules:
     """What rows may say.
 
-    keys: the columns that name a request without its id. schema: dtypes of the labels' columns, as far as their table can be read.
+    keys: the columns that name a request without its id. schema: dtypes of the labels' columns, as
+    far as their table can be read.
     label: the name of the outcome's column there.
     """
 
@@ -71,11 +74,19 @@ class Rules:
         """Which request it is of, and when that asked, where the row says."""
         request = row.get("request_id")
         if request is not None and not (isinstance(request, str) and 0 < len(request) <= _LONG):
-            raise DataError(f"its request_id is {request!r}; send the text that the answer had, of 1 to {_LONG} letters")
-        keys = [(name, self._key(name, row[name])) for name in self.keys if row.get(name) is not None]
+            raise DataError(
+                f"its request_id is {request!r}; send the text that the answer had, of 1 to "
+                f"{_LONG} letters"
+            )
+        keys = [
+            (name, self._key(name, row[name])) for name in self.keys if row.get(name) is not None
+        ]
         if request is None and (len(keys) < len(self.keys) or not keys):
             lacking = [name for name in self.keys if row.get(name) is None]
-            raise DataError(f"it has no request_id{f' and no {lacking[0]!r}' if lacking else ''}, so its request is not known")
+            raise DataError(
+                f"it has no request_id{f' and no {lacking[0]!r}' if lacking else ''}, so its "
+                "request is not known"
+            )
         request_time = _timestamp(row.get("timestamp"), "timestamp")
         return json.dumps([request, request_time, keys]), request_time
 
@@ -91,7 +102,10 @@ class Rules:
             or (isinstance(value, str) and not (dtype.is_numeric() or dtype == pl.Boolean))
         )
         if not fits:
-            raise DataError(f"its {name!r} is {value!r}, and in the labels it is {dtype or 'a text, a number or a boolean'}")
+            raise DataError(
+                f"its {name!r} is {value!r}, and in the labels it is "
+                f"{dtype or 'a text, a number or a boolean'}"
+            )
         return value
 
     def _outcome(self, value: object) -> str:
@@ -103,22 +117,37 @@ class Rules:
                 raise DataError(f"its outcome is {value!r}, and the label {self.label!r} is a text")
             return json.dumps(value)
         if not isinstance(value, bool | int | float) or not math.isfinite(value):
-            raise DataError(f"its outcome is {value!r}, and the label {self.label!r} is {dtype or 'a number or a boolean'}")
+            raise DataError(
+                f"its outcome is {value!r}, and the label {self.label!r} is "
+                f"{dtype or 'a number or a boolean'}"
+            )
         if dtype == pl.Boolean:
             if value not in (0, 1):
-                raise DataError(f"its outcome is {value!r}, and the label {self.label!r} is a boolean")
+                raise DataError(
+                    f"its outcome is {value!r}, and the label {self.label!r} is a boolean"
+                )
             return json.dumps(bool(value))
         if dtype is not None and dtype.is_integer():
             if int(value) != value:
-                raise DataError(f"its outcome is {value!r}, and the label {self.label!r} is {dtype}")
+                raise DataError(
+                    f"its outcome is {value!r}, and the label {self.label!r} is {dtype}"
+                )
             return json.dumps(int(value))
         return json.dumps(float(value))
 
 
 def rules(labels: Labels, keys: Sequence[str]) -> Rules:
-    """What rows of these labels may say. Where their table cannot be read here, only what any label is asked for is checked."""
+    """What rows of these labels may say. Where their table cannot be read here, only what any label
+    is asked for is checked.
+    """
     try:
-        schema = selected(labels.data, labels.select, labels.filter, [labels.label_name, *keys], f"labels {labels.name!r}").schema
+        schema = selected(
+            labels.data,
+            labels.select,
+            labels.filter,
+            [labels.label_name, *keys],
+            f"labels {labels.name!r}",
+        ).schema
     except DataError:
         return Rules(tuple(keys), {}, labels.label_name)
     return Rules(tuple(keys), schema, labels.label_name)
@@ -128,19 +157,32 @@ def _timestamp(value: object, name: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, str | datetime):
-        raise DataError(f"its {name} is {value!r}; send a time as ISO 8601 with an offset, such as '2024-05-01T12:00:00Z'")
+        raise DataError(
+            f"its {name} is {value!r}; send a time as ISO 8601 with an offset, such as "
+            "'2024-05-01T12:00:00Z'"
+        )
     return parse_timestamp(value, f"its {name}")
 
 
 def frame_of(rows: Sequence[tuple[str, str, int, int]]) -> pl.DataFrame:
-    """Rows (identity, outcome, known at, posted at) in columns, numbered in this order; see `outcome_journal.outcomes`."""
+    """Rows (identity, outcome, known at, posted at) in columns, numbered in this order; see
+    `outcome_journal.outcomes`.
+    """
     identities, encoded_outcomes, known, at = zip(*rows, strict=True)
     decoded = [msgspec.json.decode(identity) for identity in identities]
     names = list(dict.fromkeys(name for _, _, keys in decoded for name, _ in keys))
     key_values = [dict(keys) for _, _, keys in decoded]
     columns = [pl.Series(REQUEST, [request[0] for request in decoded], pl.String)]
     columns.append(pl.Series(TIMESTAMP, [request[1] for request in decoded], pl.Int64).cast(_UTC))
-    columns += [pl.Series(name, [keys.get(name) for keys in key_values], strict=False) for name in names]
-    columns.append(pl.Series(OUTCOME, [msgspec.json.decode(outcome) for outcome in encoded_outcomes], strict=False))
-    columns += [pl.Series(name, times, pl.Int64).cast(_UTC) for name, times in ((KNOWN_AT, known), (AT, at))]
+    columns += [
+        pl.Series(name, [keys.get(name) for keys in key_values], strict=False) for name in names
+    ]
+    columns.append(
+        pl.Series(
+            OUTCOME, [msgspec.json.decode(outcome) for outcome in encoded_outcomes], strict=False
+        )
+    )
+    columns += [
+        pl.Series(name, times, pl.Int64).cast(_UTC) for name, times in ((KNOWN_AT, known), (AT, at))
+    ]
     return pl.DataFrame([*columns, pl.Series(SEQUENCE, range(1, len(rows) + 1), pl.Int64)])

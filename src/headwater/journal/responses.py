@@ -1,7 +1,9 @@
-"""Responses of third parties: records of the journal, and the parquet files that training reads as their history.
+"""Responses of third parties: records of the journal, and the parquet files that training reads as
+their history.
 
-The header of a file is JSON: the name of the third party, and the dtypes of its columns as an empty Arrow stream in base64. Each other
-record is a response: the values of its columns, as those of the serving log (`serving_log_segment.packed`).
+The header of a file is JSON: the name of the third party, and the dtypes of its columns as an empty
+Arrow stream in base64. Each other record is a response: the values of its columns, as those of the
+serving log (`serving_log_segment.packed`).
 
     FOLDER/answers/segments/NAME/WORKER-000001.open    while it is written
     FOLDER/answers/NAME/WORKER-000001.parquet          request fields, columns, fetched_at
@@ -33,7 +35,9 @@ class ResponseHeader(msgspec.Struct, frozen=True):
 
 def begin_of(name: str, dtypes: Mapping[str, pl.DataType]) -> bytes:
     """The beginning of a file of a third party's responses."""
-    return RESPONSES.begin(msgspec.json.encode(ResponseHeader(name, base64.b64encode(schema_bytes(dtypes)).decode())))
+    return RESPONSES.begin(
+        msgspec.json.encode(ResponseHeader(name, base64.b64encode(schema_bytes(dtypes)).decode()))
+    )
 
 
 def record_of(values: tuple[object, ...]) -> bytes:
@@ -52,5 +56,7 @@ def responses_in(data: bytes, name: str) -> pl.DataFrame:
         return pl.DataFrame()
     schema = dtypes_of(base64.b64decode(msgspec.json.decode(header, type=ResponseHeader).schema))
     micros = {**schema, FETCHED_AT: pl.Int64()}
-    frame = pl.DataFrame(unpacked([data[begin:end] for begin, end in spans]), schema=micros, orient="row")
+    frame = pl.DataFrame(
+        unpacked([data[begin:end] for begin, end in spans]), schema=micros, orient="row"
+    )
     return frame.with_columns(pl.col(FETCHED_AT).cast(schema[FETCHED_AT]))

@@ -36,18 +36,29 @@ def expire_outcomes(folder: str | Path, keep: Duration, now: int) -> int:
 
 @contextmanager
 def outcomes_kept(folder: Path, keep: Duration | None, every: float = _EVERY) -> Iterator[None]:
-    """Expire outcomes now and every so many seconds, in a thread, while the context lasts; None keeps all."""
+    """Expire outcomes now and every so many seconds, in a thread, while the context lasts; None
+    keeps all.
+    """
     if keep is None:
         yield
         return
     micros(keep, "outcomes: keep")
-    with repeated("outcomes", lambda: expire_outcomes(folder, keep, clock.now_micros()), (OSError,), every):
+    with repeated(
+        "outcomes", lambda: expire_outcomes(folder, keep, clock.now_micros()), (OSError,), every
+    ):
         yield
 
 
 @contextmanager
-def repeated(what: str, expire: Callable[[], object], errors: tuple[type[Exception], ...], every: float = _EVERY) -> Iterator[None]:
-    """Call `expire` now and every so many seconds, in a thread, while the context lasts; an error of these is logged, and it goes on."""
+def repeated(
+    what: str,
+    expire: Callable[[], object],
+    errors: tuple[type[Exception], ...],
+    every: float = _EVERY,
+) -> Iterator[None]:
+    """Call `expire` now and every so many seconds, in a thread, while the context lasts; an error
+    of these is logged, and it goes on.
+    """
     stop = threading.Event()
 
     def run() -> None:
@@ -55,7 +66,9 @@ def repeated(what: str, expire: Callable[[], object], errors: tuple[type[Excepti
             try:
                 expire()
             except errors as error:
-                _LOG.warning("old %s cannot be removed: %s; the next attempt is in an hour", what, error)
+                _LOG.warning(
+                    "old %s cannot be removed: %s; the next attempt is in an hour", what, error
+                )
             if stop.wait(every):
                 return
 

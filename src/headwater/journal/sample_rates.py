@@ -1,8 +1,11 @@
-"""The sample rate of a serving log, by the process that wrote it, and the weight of each logged request.
+"""The sample rate of a serving log, by the process that wrote it, and the weight of each logged
+request.
 
-    FOLDER/served/sample_rates/PROCESS      the share of requests that this process kept, as text; absent where it kept all
+    FOLDER/served/sample_rates/PROCESS      the share of requests that this process kept, as text;
+                                            absent where it kept all
 
-Requests are sampled by a hash of their ids, so each is kept with the same probability, and its Horvitz-Thompson weight is 1 over the rate.
+Requests are sampled by a hash of their ids, so each is kept with the same probability, and its
+Horvitz-Thompson weight is 1 over the rate.
 """
 
 from __future__ import annotations
@@ -50,12 +53,16 @@ def rate_of(path: Path) -> float:
         with suppress(ValueError):
             if 0 < float(text) <= 1:
                 return float(text)
-        raise DataError(f"{note} holds {text!r}; it is the share of requests that were logged, above 0 and up to 1")
+        raise DataError(
+            f"{note} holds {text!r}; it is the share of requests that were logged, above 0 and up "
+            "to 1"
+        )
     return 1.0
 
 
 def request_weights(files: Sequence[Path], requests: pl.Series) -> pl.Series:
-    """The Horvitz-Thompson weight of each request, float64: 1 over the rate at which its file was sampled.
+    """The Horvitz-Thompson weight of each request, float64: 1 over the rate at which its file was
+    sampled.
 
     Args:
         files: of the serving log.

@@ -1,8 +1,10 @@
-"""The serving log: entries of answered requests become records of the journal. No request waits for a disk.
+"""The serving log: entries of answered requests become records of the journal. No request waits for
+a disk.
 
-A worker encodes an entry as soon as its request is answered (`serving_log_segment`), and a thread writes it within 50 ms (`writer`). Where
-the disk is slower than the requests, or full, entries are held in memory up to a bound; beyond it they are dropped, and counted by reason.
-A process of low priority converts complete files to parquet (`conversion`).
+A worker encodes an entry as soon as its request is answered (`serving_log_segment`), and a thread
+writes it within 50 ms (`writer`). Where the disk is slower than the requests, or full, entries are
+held in memory up to a bound; beyond it they are dropped, and counted by reason. A process of low
+priority converts complete files to parquet (`conversion`).
 
     FOLDER/served/segments/model=churn/PROCESS-000001.segment
     FOLDER/served/headwater_date=2024-05-01/model=churn/1714521600000000-PROCESS-000001.parquet
@@ -51,8 +53,9 @@ _WHOLE: Final = 2**32
 class Counts:
     """Counts of a log's entries by outcome, and its memory.
 
-    taken: entries that were put and are in the sample. written: those in files. waiting: those that are not yet. dropped: those that
-    never will be, by reason. memory: bytes that are held. error: why the last write failed; None where it did not.
+    taken: entries that were put and are in the sample. written: those in files. waiting: those that
+    are not yet. dropped: those that never will be, by reason. memory: bytes that are held. error:
+    why the last write failed; None where it did not.
     """
 
     taken: int
@@ -66,31 +69,43 @@ class Counts:
 class _Channel:
     """The encoder of one context, and where its records go."""
 
-    def __init__(self, folder: Path, about: EntryContext, layout: WordLayout | None, writer: JournalWriter) -> None:
+    def __init__(
+        self, folder: Path, about: EntryContext, layout: WordLayout | None, writer: JournalWriter
+    ) -> None:
         encoder = SegmentEncoder(about, layout)
         self.layout, self.row, self.rows = layout, encoder.row, encoder.rows
         self.group = writer.group(folder / about.folder, encoder.begin)
 
 
 class _Conversions:
-    """Starts a process that converts complete files each minute, and each hour where there seem to be none. The last one ends with the log.
+    """Starts a process that converts complete files each minute, and each hour where there seem to
+    be none. The last one ends with the log.
 
     Args:
         command: of the process. ships: whether logs are shipped, which is tried again each minute.
     """
 
     def __init__(self, command: Sequence[str], *, ships: bool) -> None:
-        self._command, self._ships, self._seen, self._started_at = command, ships, 0, clock.stopwatch()
+        self._command, self._ships, self._seen, self._started_at = (
+            command,
+            ships,
+            0,
+            clock.stopwatch(),
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def look(self, closed: int) -> None:
         """Start one where it is time; closed: files so far."""
         due = _CONVERT if self._ships or closed > self._seen else _CONVERT_ANYWAY
-        if clock.stopwatch() - self._started_at < due or (self._process is not None and self._process.poll() is None):
+        if clock.stopwatch() - self._started_at < due or (
+            self._process is not None and self._process.poll() is None
+        ):
             return
         self._seen, self._started_at = closed, clock.stopwatch()
         with suppress(OSError):
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
 
     def stop(self) -> None:
         """End the process; what it had not done is done again."""
@@ -100,25 +115,30 @@ class _Conversions:
 
 
 class ServedLog:
-    """The serving log of one process. Any thread may put; each process of a server makes its own after it was forked, over the same folder.
+    """The serving log of one process. Any thread may put; each process of a server makes its own
+    after it was forked, over the same folder.
 
     Args:
         folder: the log stands in its subfolder `served`; other processes may write there too.
-        sample: the share of requests that is kept, by a hash of their ids: the same ones in every process.
+        sample: the share of requests that is kept, by a hash of their ids: the same ones in every
+            process.
         keep: how long; days that are older are deleted. None keeps all.
         memory: upper limit of held bytes.
         segment: how many bytes make a segment.
         every: the time after which a segment is complete, however small.
-        ship_to: the URL of a destination, to which the process that converts segments ships this log, and outcomes and exposures in
-            `folder`, each minute.
-        ship_buffer: where logs are shipped, how large the local files of this log may be; the oldest are deleted.
+        ship_to: the URL of a destination, to which the process that converts segments ships this
+            log, and outcomes and exposures in `folder`, each minute.
+        ship_buffer: where logs are shipped, how large the local files of this log may be; the
+            oldest are deleted.
 
     Raises:
         UsageError: a sample outside 0 to 1; not a URL of a destination.
         OSError: the folder cannot be written.
 
     >>> import tempfile
-    >>> about = EntryContext("features", "shop", service="user_v1", features=("visits",), request=("user",))
+    >>> about = EntryContext(
+    ...     "features", "shop", service="user_v1", features=("visits",), request=("user",)
+    ... )
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with ServedLog(folder) as log:
     ...         log.put(RowEntry(about, "r1", 1714521600000000, {"user": 7}, [3], bytes([0]), []))
@@ -139,7 +159,10 @@ class ServedLog:
         ship_buffer: Size = "10GB",
     ) -> None:
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 <= sample <= 1:
-            raise UsageError(f"the serving log: sample is {sample!r}; give the share of requests to keep, from 0 to 1")
+            raise UsageError(
+                f"the serving log: sample is {sample!r}; give the share of requests to keep, from "
+                "0 to 1"
+            )
         self.folder = Path(folder) / SERVED
         permissions.own_if_there(self.folder)
         self._limit = round(sample * _WHOLE)
@@ -164,7 +187,8 @@ class ServedLog:
         self._writer = JournalWriter(most, seconds, self._conversions.look)
         weakref.finalize(self, self._writer.close)  # where `close` is not called
         write_rate(self.folder, self._writer.worker, float(sample))
-        self._writer.start()  # logs are shipped, and old files are converted, before the first request
+        # logs are shipped, and old files are converted, before the first request
+        self._writer.start()
 
     def __repr__(self) -> str:
         return f"ServedLog({cut(str(self.folder), 80)!r})"
@@ -172,7 +196,12 @@ class ServedLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def wants(self, id: str) -> bool:  # noqa: A002 (as it is called everywhere)
@@ -193,14 +222,20 @@ class ServedLog:
         with self._lock:
             written, dropped = self._writer.written, dict(self._dropped)
             waiting = self._taken - written - sum(dropped.values())
-            return Counts(self._taken, written, waiting, dropped, self._writer.held, self._writer.error)
+            return Counts(
+                self._taken, written, waiting, dropped, self._writer.held, self._writer.error
+            )
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Write all entries so far to segments; True once they are there, False after `timeout` seconds or as soon as a write fails."""
+        """Write all entries so far to segments; True once they are there, False after `timeout`
+        seconds or as soon as a write fails.
+        """
         return self._writer.flush(timeout)
 
     def close(self, timeout: float = 30.0) -> None:
-        """Write all held entries, convert them, and accept no more; entries not written after `timeout` seconds are counted as dropped."""
+        """Write all held entries, convert them, and accept no more; entries not written after
+        `timeout` seconds are counted as dropped.
+        """
         until = clock.stopwatch() + timeout
         with self._lock:
             if self._closed:
@@ -213,7 +248,8 @@ class ServedLog:
                 self._dropped[self._why] += left
         self._conversions.stop()
         if ended:
-            with suppress(HeadwaterError, OSError):  # the segments are complete, and another process will convert them
+            # the segments are complete, and another process will convert them
+            with suppress(HeadwaterError, OSError):
                 convert(
                     self.folder.parent,
                     kinds=(SERVED_ROWS,),
@@ -222,7 +258,12 @@ class ServedLog:
                 )
         if self._ships:
             with suppress(OSError, subprocess.TimeoutExpired):  # unshipped segments wait on disk
-                subprocess.run(self._convert_now, timeout=max(0.0, until - clock.stopwatch()), stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+                subprocess.run(  # noqa: S603
+                    self._convert_now,
+                    timeout=max(0.0, until - clock.stopwatch()),
+                    stdin=subprocess.DEVNULL,
+                    check=False,
+                )
 
     @property
     def _why(self) -> str:
@@ -264,5 +305,7 @@ class ServedLog:
         """The channel of a context; equal ones share their segments."""
         known = self._channels.get((about, layout))
         if known is None:
-            known = self._channels[about, layout] = _Channel(self.folder / SEGMENTS, about, layout, self._writer)
+            known = self._channels[about, layout] = _Channel(
+                self.folder / SEGMENTS, about, layout, self._writer
+            )
         return known

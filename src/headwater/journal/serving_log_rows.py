@@ -15,30 +15,54 @@ from headwater.state.answer_words import AnswerWords
 
 Kind = Literal["features", "predict", "rank"]
 AsOf = tuple[int, int, Mapping[str | None, int], bool, bool]
-"""T, K, the last commit that counts by partition, and whether the values are stale: as `online.read_versions.ReadVersion`."""
+"""T, K, the last commit that counts by partition, and whether the values are stale: as
+`online.read_versions.ReadVersion`.
+"""
 
 PREFIX = "headwater_"
 REQUEST, ROW, AT = f"{PREFIX}request", f"{PREFIX}row", f"{PREFIX}at"
-KIND, PROJECT, SERVICE, MODEL = f"{PREFIX}kind", f"{PREFIX}project", f"{PREFIX}service", f"{PREFIX}model"
+KIND, PROJECT, SERVICE, MODEL = (
+    f"{PREFIX}kind",
+    f"{PREFIX}project",
+    f"{PREFIX}service",
+    f"{PREFIX}model",
+)
 VERSION, ARM, LEVEL, VIEWS = f"{PREFIX}version", f"{PREFIX}arm", f"{PREFIX}level", f"{PREFIX}views"
 PROPENSITY, EXPLORED, CANDIDATES = f"{PREFIX}propensity", f"{PREFIX}explored", f"{PREFIX}candidates"
 """Of a ranking that explores: see `serving_log_files.served`."""
-PREDICTION, HOW, AGE, LATENCY = f"{PREFIX}prediction", f"{PREFIX}how", f"{PREFIX}prediction_age", f"{PREFIX}latency_us"
+PREDICTION, HOW, AGE, LATENCY = (
+    f"{PREFIX}prediction",
+    f"{PREFIX}how",
+    f"{PREFIX}prediction_age",
+    f"{PREFIX}latency_us",
+)
 
-_ABOUT = {KIND: "kind", PROJECT: "project", SERVICE: "service", MODEL: "model", VERSION: "version", ARM: "arm", LEVEL: "level"}
+_ABOUT = {
+    KIND: "kind",
+    PROJECT: "project",
+    SERVICE: "service",
+    MODEL: "model",
+    VERSION: "version",
+    ARM: "arm",
+    LEVEL: "level",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class EntryContext:
-    """The context of log entries, which all requests of one kind, service or model, version, arm and level share.
+    """The context of log entries, which all requests of one kind, service or model, version, arm
+    and level share.
 
     Args:
         kind: of the request.
         project, service, model, version, arm, level: names; None where there is none.
         features: the names of the features, in order.
-        views: of each view that is read its name, and its version and stored tiles (`FeatureView.logged_as`).
-        request: the columns of a request that are kept: its keys and fields. What else a request carries is not logged.
-        schema: the dtypes of features and request columns; what has none is inferred from its values.
+        views: of each view that is read its name, and its version and stored tiles
+            (`FeatureView.logged_as`).
+        request: the columns of a request that are kept: its keys and fields. What else a request
+            carries is not logged.
+        schema: the dtypes of features and request columns; what has none is inferred from its
+            values.
         stages: what the time that an answer takes is told apart into.
     """
 
@@ -71,7 +95,20 @@ class EntryContext:
         """From a service's definition, with fields that the server adds."""
         views = {view.name: view.logged_as for view in service.views}
         names, request = service.feature_names, tuple(service.needed_by())
-        return EntryContext(kind, project, service.name, model, version, arm, level, names, views, request, schema or {}, tuple(stages))
+        return EntryContext(
+            kind,
+            project,
+            service.name,
+            model,
+            version,
+            arm,
+            level,
+            names,
+            views,
+            request,
+            schema or {},
+            tuple(stages),
+        )
 
     @cached_property
     def bare(self) -> EntryContext:
@@ -86,18 +123,22 @@ class EntryContext:
     @cached_property
     def constants(self) -> list[pl.Expr]:
         """The columns that all of its rows share."""
-        columns = [pl.lit(getattr(self, name), pl.String).alias(column) for column, name in _ABOUT.items()]
+        columns = [
+            pl.lit(getattr(self, name), pl.String).alias(column) for column, name in _ABOUT.items()
+        ]
         return [*columns, pl.lit(json.dumps(dict(self.views)), pl.String).alias(VIEWS)]
 
 
 class RowEntry(NamedTuple):
     """A request of one row as it was answered.
 
-    id: of the request. t: when it asked, microseconds UTC. request: its columns. values: of each feature. statuses: a byte a feature, its
-    index in `events.statuses.STATUSES`. read_versions: the read version of each of `about.views`. prediction, how, age: the
-    prediction, its way ("precomputed", "on_request", "default"), and the seconds since its oldest input was known; None
-    where features were asked for. seconds: that the answer took, and of them those of each of `about.stages`. words: of the compiled read
-    that gave the values, if they are still there; they are written in place of the values that they hold.
+    id: of the request. t: when it asked, microseconds UTC. request: its columns. values: of each
+    feature. statuses: a byte a feature, its index in `events.statuses.STATUSES`. read_versions: the
+    read version of each of `about.views`. prediction, how, age: the prediction, its way
+    ("precomputed", "on_request", "default"), and the seconds since its oldest input was known; None
+    where features were asked for. seconds: that the answer took, and of them those of each of
+    `about.stages`. words: of the compiled read that gave the values, if they are still there; they
+    are written in place of the values that they hold.
     """
 
     about: EntryContext
@@ -116,7 +157,8 @@ class RowEntry(NamedTuple):
 
 
 class BatchEntry(NamedTuple):
-    """A request of n rows as it was answered: as `RowEntry`, but its columns, values, statuses and predictions are n long.
+    """A request of n rows as it was answered: as `RowEntry`, but its columns, values, statuses and
+    predictions are n long.
 
     height: n. how, age: n long too, or one for all.
     """
@@ -141,7 +183,8 @@ Entry = RowEntry | BatchEntry
 
 
 def sequence_text(commits: Mapping[str | None, int]) -> str | None:
-    """The last commits that count as JSON: a number, or where several processes write a number for each partition; None for no stream.
+    """The last commits that count as JSON: a number, or where several processes write a number for
+    each partition; None for no stream.
 
     >>> sequence_text({None: 7}), sequence_text({"0": 7, "1": 9}), sequence_text({})
     ('7', '{"0": 7, "1": 9}', None)
@@ -154,4 +197,8 @@ def sequence_text(commits: Mapping[str | None, int]) -> str | None:
 def sequences(text: str) -> Mapping[str | None, int]:
     """What `sequence_text` wrote."""
     decoded = json.loads(text)
-    return cast("Mapping[str | None, int]", decoded) if isinstance(decoded, dict) else {None: int(decoded)}
+    return (
+        cast("Mapping[str | None, int]", decoded)
+        if isinstance(decoded, dict)
+        else {None: int(decoded)}
+    )

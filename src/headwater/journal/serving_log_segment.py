@@ -1,18 +1,23 @@
 """Records of the serving log: a request as it was answered, as bytes.
 
-The header of a file is JSON: an `EntryContext` (what was answered, features, views and their fingerprints, columns of the request, stages),
-the dtypes that it declares as an empty Arrow stream in base64, and the features and meanings of the `WordLayout`, if there is one. Each
-other record is a request; all numbers are little-endian:
+The header of a file is JSON: an `EntryContext` (what was answered, features, views and their
+fingerprints, columns of the request, stages), the dtypes that it declares as an empty Arrow stream
+in base64, and the features and meanings of the `WordLayout`, if there is one. Each other record is
+a request; all numbers are little-endian:
 
-    HEAD       what follows is for one row (1) or n rows (2); how the prediction came about, its place in `HOWS`; whether the prediction is
-               in the head; n; t; seconds, age, prediction: float64, NaN for none
-    VIEWS      T, K, the last commit (-1: none, -2: a string in the tail), 1 if stale + 2 if incomplete: int64, for each view
+    HEAD       what follows is for one row (1) or n rows (2); how the prediction came about, its
+               place in `HOWS`; whether the prediction is in the head; n; t; seconds, age,
+               prediction: float64, NaN for none
+    VIEWS      T, K, the last commit (-1: none, -2: a string in the tail), 1 if stale + 2 if
+               incomplete: int64, for each view
     WORDS      the words of the compiled read, as they are (`state.answer_words`)
-    TAIL       msgpack: the id; the request's columns; values and statuses of the features that the words do not hold; the prediction, if it
-               is not in the head; how and age of each row, if they differ; last commits as strings; the seconds of each stage
+    TAIL       msgpack: the id; the request's columns; values and statuses of the features that the
+               words do not hold; the prediction, if it is not in the head; how and age of each row,
+               if they differ; last commits as strings; the seconds of each stage
 
-A column, value or status is one, or n of one feature. Extension types of the tail are in `_tagged`: strings and lists are bytes, and
-everything in front of the tail has the same size in every record of one row.
+A column, value or status is one, or n of one feature. Extension types of the tail are in `_tagged`:
+strings and lists are bytes, and everything in front of the tail has the same size in every record
+of one row.
 """
 
 from __future__ import annotations
@@ -29,7 +34,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from headwater.journal.format import SERVED_ROWS, record, scan
-from headwater.journal.serving_log_rows import AsOf, BatchEntry, EntryContext, Kind, RowEntry, sequence_text
+from headwater.journal.serving_log_rows import (
+    AsOf,
+    BatchEntry,
+    EntryContext,
+    Kind,
+    RowEntry,
+    sequence_text,
+)
 from headwater.kernel.arrays import I64
 from headwater.state.answer_words import WordLayout, words_of
 from headwater.state.view_state import dtypes_of, schema_bytes
@@ -90,13 +102,25 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     def about(self) -> EntryContext:
         """The context of all entries."""
         schema = dtypes_of(base64.b64decode(self.schema)) if self.schema else {}
-        names = (self.kind, self.project, self.service, self.model, self.version, self.arm, self.level)
+        names = (
+            self.kind,
+            self.project,
+            self.service,
+            self.model,
+            self.version,
+            self.arm,
+            self.level,
+        )
         return EntryContext(*names, self.features, self.views, self.request, schema, self.stages)
 
     @property
     def held(self) -> Mapping[str, int]:
         """The features whose values the words hold, and their places among the words."""
-        return {name: position for position, (name, meaning) in enumerate(zip(self.words, self.meanings, strict=True)) if meaning}
+        return {
+            name: position
+            for position, (name, meaning) in enumerate(zip(self.words, self.meanings, strict=True))
+            if meaning
+        }
 
 
 class SegmentEncoder:
@@ -111,19 +135,47 @@ class SegmentEncoder:
         self.about, self.layout = about, layout
         header = SegmentHeader.of(about, layout)
         self.begin = SERVED_ROWS.begin(msgspec.json.encode(header))
-        self._width, self._views, self._words = len(about.features), len(about.views), len(header.words)
-        others = [position for position, name in enumerate(about.features) if name not in header.held]
+        self._width, self._views, self._words = (
+            len(about.features),
+            len(about.views),
+            len(header.words),
+        )
+        others = [
+            position for position, name in enumerate(about.features) if name not in header.held
+        ]
         self._others = _taker(others, self._width) if others else None
         self._columns = _taker(about.request, -1)
         self._one_row = words_of(self._words, 1)
         self._packed: tuple[AsOf | None, bytes, str | None] = None, b"", None
-        self._shared: tuple[Sequence[AsOf], tuple[bytes, list[str]]] = (), (b"", [])  # the last versions, which requests may share
+        # the last versions, which requests may share
+        self._shared: tuple[Sequence[AsOf], tuple[bytes, list[str]]] = (), (b"", [])
 
     def row(self, entry: RowEntry) -> bytes:
         """A request of one row, as a record."""
-        _, id_, t, request, values, statuses, read_versions, prediction, how, age, seconds, stages, words = entry
-        if len(values) != self._width or len(statuses) != self._width or len(read_versions) != self._views:
-            raise ValueError(f"{len(values)} values and {len(statuses)} statuses of {len(read_versions)} views; {self._said}")
+        (
+            _,
+            id_,
+            t,
+            request,
+            values,
+            statuses,
+            read_versions,
+            prediction,
+            how,
+            age,
+            seconds,
+            stages,
+            words,
+        ) = entry
+        if (
+            len(values) != self._width
+            or len(statuses) != self._width
+            or len(read_versions) != self._views
+        ):
+            raise ValueError(
+                f"{len(values)} values and {len(statuses)} statuses of {len(read_versions)} "
+                f"views; {self._said}"
+            )
         try:
             columns = self._columns(request)
         except KeyError:
@@ -148,7 +200,17 @@ class SegmentEncoder:
                 others = list(map(_tagged, others))
         if not _PLAIN.issuperset(map(type, columns)):
             columns = list(map(_tagged, columns))
-        tail = id_, columns, others, codes, None if scored else prediction, None, None, texts, stages
+        tail = (
+            id_,
+            columns,
+            others,
+            codes,
+            None if scored else prediction,
+            None,
+            None,
+            texts,
+            stages,
+        )
         own: Any = b""
         if words is not None:
             own = words[1][: self._one_row]
@@ -158,19 +220,56 @@ class SegmentEncoder:
 
     def rows(self, entry: BatchEntry) -> bytes:
         """A request of n rows, as a record."""
-        _, id_, t, request, values, statuses, read_versions, n, prediction, how, age, seconds, stages, words = entry
+        (
+            _,
+            id_,
+            t,
+            request,
+            values,
+            statuses,
+            read_versions,
+            n,
+            prediction,
+            how,
+            age,
+            seconds,
+            stages,
+            words,
+        ) = entry
         columns: list[Any] = [request.get(name) or [None] * n for name in self.about.request]
         lists: list[Any] = [*columns, *values, *statuses, *filter(_is_list, (prediction, how, age))]
         sizes = set(map(len, lists))
-        if sizes - {n} or len(values) != self._width or len(statuses) != self._width or len(read_versions) != self._views:
+        if (
+            sizes - {n}
+            or len(values) != self._width
+            or len(statuses) != self._width
+            or len(read_versions) != self._views
+        ):
             raise ValueError(
-                f"{len(values)} features of {len(read_versions)} views, in columns of {sorted(sizes)} rows, not {n}; {self._said}"
+                f"{len(values)} features of {len(read_versions)} views, in columns of "
+                f"{sorted(sizes)} rows, not {n}; {self._said}"
             )
         views, texts = self._versions(read_versions)
         one_age = _NAN if age is None or _is_list(age) else cast("float", age)
-        head = _HEAD(ROWS, 0 if _is_list(how) else _HOW[cast("str", how)], 0, n, t, _NAN if seconds is None else seconds, one_age, _NAN)
-        others, codes = (self._others(values), b"".join(self._others(statuses))) if self._others is not None else ((), b"")
-        columns, others = [_tagged(column) for column in columns], [_tagged(column) for column in others]
+        head = _HEAD(
+            ROWS,
+            0 if _is_list(how) else _HOW[cast("str", how)],
+            0,
+            n,
+            t,
+            _NAN if seconds is None else seconds,
+            one_age,
+            _NAN,
+        )
+        others, codes = (
+            (self._others(values), b"".join(self._others(statuses)))
+            if self._others is not None
+            else ((), b"")
+        )
+        columns, others = (
+            [_tagged(column) for column in columns],
+            [_tagged(column) for column in others],
+        )
         hows, ages = how if _is_list(how) else None, age if _is_list(age) else None
         tail = packed((id_, columns, others, codes, prediction, hows, ages, texts, stages))
         own = b"" if words is None else self._cut(words[1], words_of(self._words, n))
@@ -208,7 +307,9 @@ class SegmentEncoder:
 
 
 class ServedRecords(NamedTuple):
-    """The records of a file of the serving log, as `ScannedFile`, with its header; None where that is damaged."""
+    """The records of a file of the serving log, as `ScannedFile`, with its header; None where that
+    is damaged.
+    """
 
     header: SegmentHeader | None
     spans: list[tuple[int, int]]
@@ -237,7 +338,9 @@ def packed(fields: tuple[Any, ...]) -> bytes:
 
 def unpacked(data: Sequence[bytes]) -> list[list[Any]]:
     """The values that `packed` encoded, of some records."""
-    decoded: list[list[Any]] = _DECODER.decode(b"\xdd" + len(data).to_bytes(4, "big") + b"".join(data))
+    decoded: list[list[Any]] = _DECODER.decode(
+        b"\xdd" + len(data).to_bytes(4, "big") + b"".join(data)
+    )
     return decoded
 
 
@@ -257,15 +360,24 @@ def _is_list(value: object) -> bool:
 
 
 def _tagged(value: object, *, large: bool = False) -> object:
-    """A value that msgpack tells apart from others when it is read: times, durations and decimals are extension types.
+    """A value that msgpack tells apart from others when it is read: times, durations and decimals
+    are extension types.
 
     large: so are integers that do not fit into 64 bits.
     """
     kind = type(value)
     if kind in _PLAIN:
-        return msgspec.msgpack.Ext(_INTEGER, str(value).encode()) if large and kind is int and abs(value) >= 2**63 else value  # type: ignore[arg-type]
+        return (
+            msgspec.msgpack.Ext(_INTEGER, str(value).encode())
+            if large and kind is int and abs(value) >= 2**63  # type: ignore[arg-type]
+            else value
+        )
     if isinstance(value, list | tuple):
-        return [_tagged(item, large=large) for item in value] if large or not _PLAIN.issuperset(map(type, value)) else value
+        return (
+            [_tagged(item, large=large) for item in value]
+            if large or not _PLAIN.issuperset(map(type, value))
+            else value
+        )
     if isinstance(value, dict):
         return {key: _tagged(item, large=large) for key, item in value.items()}
     if isinstance(value, datetime):

@@ -1,7 +1,9 @@
-"""Ship the logs of a data directory to a destination that many machines share. The process that converts the serving log does it.
+"""Ship the logs of a data directory to a destination that many machines share. The process that
+converts the serving log does it.
 
-A part leaves the queue after the destination has it, so it arrives at least once; its name makes that once (`log_destination`). While the
-destination is away the parts wait here, up to a size of the local log; beyond it the oldest are deleted, and counted.
+A part leaves the queue after the destination has it, so it arrives at least once; its name makes
+that once (`log_destination`). While the destination is away the parts wait here, up to a size of
+the local log; beyond it the oldest are deleted, and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from headwater.engine.checkpoint import lock
 from headwater.errors import ConnectError, DataError, StoreError
 from headwater.journal import shipping_queue
 from headwater.journal.format import EXPOSURES, OUTCOMES
-from headwater.journal.journal_files import CLOSED, close_abandoned, content, is_complete, journal_files
+from headwater.journal.journal_files import (
+    CLOSED,
+    close_abandoned,
+    content,
+    is_complete,
+    journal_files,
+)
 from headwater.journal.log_destination import LogDestination, destination
 from headwater.journal.sample_rates import RATES
 from headwater.journal.serving_log_files import SERVED
@@ -38,9 +46,10 @@ class ShippingState(msgspec.Struct):
     """What was shipped from a data directory.
 
     url: the destination. parts, rows: of the serving log that arrived. waiting,
-    waiting_bytes: parts that have not. dropped: parts that never will, since the local log was full or too old. error: why the last attempt
-    failed, and since when attempts fail, microseconds. files: of exposures and outcomes that arrived and are still here. rates: the sample
-    rates that did.
+    waiting_bytes: parts that have not. dropped: parts that never will, since the local log was full
+    or too old. error: why the last attempt failed, and since when attempts fail, microseconds.
+    files: of exposures and outcomes that arrived and are still here. rates: the sample rates that
+    did.
     """
 
     url: str
@@ -68,7 +77,8 @@ def shipping_state(folder: Path) -> ShippingState | None:
         return None
     except msgspec.MsgspecError as error:
         raise StoreError(
-            f"{path} is damaged: {error}. Delete the folder {path.parent}: all logs that are here are then shipped again, and count once"
+            f"{path} is damaged: {error}. Delete the folder {path.parent}: all logs that are here "
+            "are then shipped again, and count once"
         ) from error
 
 
@@ -101,7 +111,11 @@ def ship(folder: Path, url: str, *, most: int, wait: float = 0.0) -> ShippingSta
             shipment.run()
         except (ConnectError, DataError, OSError) as error:
             if state.error is None:
-                _LOG.warning("logs of %s are not shipped: %s; they stay here, and are tried again", folder, error)
+                _LOG.warning(
+                    "logs of %s are not shipped: %s; they stay here, and are tried again",
+                    folder,
+                    error,
+                )
                 state.failing_since = clock.now_micros()
             state.error = str(error)
         else:
@@ -125,7 +139,10 @@ class _Shipment:
         """Put all parts, those that are needed to read others first."""
         for path in sorted((self.folder / SERVED / RATES).glob("*")):
             if path.name not in self.state.rates:
-                self.target.put(f"{SERVED}/{RATES}/{path.name}.parquet", pl.DataFrame({"rate": [float(path.read_text(encoding="utf-8"))]}))
+                self.target.put(
+                    f"{SERVED}/{RATES}/{path.name}.parquet",
+                    pl.DataFrame({"rate": [float(path.read_text(encoding="utf-8"))]}),
+                )
                 self.state.rates.append(path.name)
         self._closed()
         while links := shipping_queue.waiting(self.folder):
@@ -136,18 +153,29 @@ class _Shipment:
                     self.state.dropped += 1
                 else:
                     self.target.put(name, frame)
-                    self.state.parts, self.state.rows = self.state.parts + 1, self.state.rows + frame.height
+                    self.state.parts, self.state.rows = (
+                        self.state.parts + 1,
+                        self.state.rows + frame.height,
+                    )
                 link.unlink()
 
     def shorten(self, most: int) -> None:
-        """Delete the oldest local files beyond `most` bytes, first of all those that were shipped; count what waits."""
+        """Delete the oldest local files beyond `most` bytes, first of all those that were shipped;
+        count what waits.
+        """
         links = {name: link for link, name in shipping_queue.waiting(self.folder)}
         sizes: dict[str, int] = {}
-        for path in sorted((self.folder / SERVED).glob("headwater_date=*/*/*.parquet"), key=lambda path: (path.parts[-3], path.name)):
+        for path in sorted(
+            (self.folder / SERVED).glob("headwater_date=*/*/*.parquet"),
+            key=lambda path: (path.parts[-3], path.name),
+        ):
             with suppress(FileNotFoundError):
                 sizes[path.relative_to(self.folder).as_posix()] = path.stat().st_size
         excess = sum(sizes.values()) - most
-        for name in [*(name for name in sizes if name not in links), *(name for name in sizes if name in links)]:
+        for name in [
+            *(name for name in sizes if name not in links),
+            *(name for name in sizes if name in links),
+        ]:
             if excess <= 0:
                 break
             (self.folder / name).unlink(missing_ok=True)
@@ -155,10 +183,15 @@ class _Shipment:
             if name in links:
                 links.pop(name).unlink(missing_ok=True)
                 self.state.dropped += 1
-        self.state.waiting, self.state.waiting_bytes = len(links), sum(sizes.get(name, 0) for name in links)
+        self.state.waiting, self.state.waiting_bytes = (
+            len(links),
+            sum(sizes.get(name, 0) for name in links),
+        )
 
     def _closed(self) -> None:
-        """Put the closed files of exposures and outcomes. Each never changes, and has a name of its own over all machines."""
+        """Put the closed files of exposures and outcomes. Each never changes, and has a name of its
+        own over all machines.
+        """
         there = []
         for kind in (EXPOSURES, OUTCOMES):
             close_abandoned(journal_files(self.folder, kind))
@@ -170,7 +203,9 @@ class _Shipment:
                 if name not in self.state.files:
                     data = content(path)
                     chunks = [data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK)]
-                    self.target.put(name, pl.DataFrame({"bytes": chunks}, schema={"bytes": pl.Binary}))
+                    self.target.put(
+                        name, pl.DataFrame({"bytes": chunks}, schema={"bytes": pl.Binary})
+                    )
                     self.state.files.append(name)
         self.state.files = [name for name in self.state.files if name in there]
 

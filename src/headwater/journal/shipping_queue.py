@@ -1,7 +1,8 @@
-"""What waits to be shipped: a link to each file of the serving log that is not at the destination yet.
+"""What waits to be shipped: a link to each file of the serving log that is not at the destination
+yet.
 
-FOLDER/shipping/queue/1714521600000000-WORKER-000001.parquet -> ../../served/headwater_date=2024-05-01/model=churn/...
-FOLDER/shipping/state.json
+FOLDER/shipping/queue/1714521600000000-WORKER-000001.parquet ->
+../../served/headwater_date=2024-05-01/model=churn/... FOLDER/shipping/state.json
 """
 
 from __future__ import annotations
@@ -42,9 +43,15 @@ def add(folder: Path, path: Path) -> None:
 
 
 def waiting(folder: Path) -> list[tuple[Path, str]]:
-    """The links of the queue, those of the earliest requests first, and what each one's file is called from the data directory."""
+    """The links of the queue, those of the earliest requests first, and what each one's file is
+    called from the data directory.
+    """
     queue = folder / SHIPPING / _QUEUE
-    links = sorted(queue.iterdir(), key=lambda link: (len(link.name.partition("-")[0]), link.name)) if queue.is_dir() else []
+    links = (
+        sorted(queue.iterdir(), key=lambda link: (len(link.name.partition("-")[0]), link.name))
+        if queue.is_dir()
+        else []
+    )
     return [(link, link.readlink().as_posix().removeprefix(_UP)) for link in links]
 
 

@@ -1,10 +1,11 @@
 """Appends records to journal files, in a thread: requests wait for the disk only where they ask to.
 
-`put` leaves a record to the thread, which writes it within 20 ms; a killed process loses at most those. `append` returns when its record is
-on disk (fsync); records of requests that wait together share one sync.
+`put` leaves a record to the thread, which writes it within 20 ms; a killed process loses at most
+those. `append` returns when its record is on disk (fsync); records of requests that wait together
+share one sync.
 
-A write that failed is taken back. Records that were put stay in memory and are tried again, at the system's limit of a file's size in a
-new file; those that were appended are refused with the error.
+A write that failed is taken back. Records that were put stay in memory and are tried again, at the
+system's limit of a file's size in a new file; those that were appended are refused with the error.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from headwater import clock, permissions
 from headwater.disk import sync
 from headwater.journal.journal_files import CLOSED, OPEN
 
-LATEST: Final = 0.02  # seconds until a record that was put is written; others pass before it is put (`after_response`)
+# seconds until a record that was put is written; others pass before it is put (`after_response`)
+LATEST: Final = 0.02
 _AGAIN: Final = 0.2  # seconds until a failed write is tried again
 _TICK: Final = 1.0  # seconds between two looks at open files
 _IDLE: Final = 60.0
@@ -38,7 +40,9 @@ class _File:
         self.path, self.size, self.since = path.with_suffix(OPEN), 0, clock.stopwatch()
         permissions.make_folder(path.parent)
         new = path.with_suffix(".new")
-        self.number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, permissions.FILE)
+        self.number = os.open(
+            new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, permissions.FILE
+        )
         try:
             fcntl.flock(self.number, fcntl.LOCK_EX)
             new.rename(self.path)
@@ -98,13 +102,17 @@ class JournalWriter:
 
     Args:
         most: bytes at which a file is closed. every: seconds after which it is, however small.
-        on_turn: called by the thread after each turn: each second while files are open, else each minute; with the number of files closed.
+        on_turn: called by the thread after each turn: each second while files are open, else each
+            minute; with the number of files closed.
 
     Attributes:
-        worker: the beginning of the files' names. held: bytes in memory. written: records in files. error: of the last write, if it failed.
+        worker: the beginning of the files' names. held: bytes in memory. written: records in files.
+            error: of the last write, if it failed.
     """
 
-    def __init__(self, most: int, every: float, on_turn: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(
+        self, most: int, every: float, on_turn: Callable[[int], object] = lambda _: None
+    ) -> None:
         self.worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         self.held = self.written = 0
         self.error: str | None = None
@@ -120,7 +128,9 @@ class JournalWriter:
     def group(self, folder: Path, begin: bytes) -> RecordGroup:
         """The records that go into files of a folder that begin alike."""
         with self._lock:
-            return self._groups.setdefault(str(folder).encode() + b"\n" + begin, RecordGroup(folder, begin))
+            return self._groups.setdefault(
+                str(folder).encode() + b"\n" + begin, RecordGroup(folder, begin)
+            )
 
     def start(self) -> None:
         """Start the thread, which else starts with the first record: for `on_turn`, each minute."""
@@ -168,18 +178,24 @@ class JournalWriter:
             mine, until = self._asked, clock.stopwatch() + timeout
             self._hurry()
             while self._flushed < mine:
-                if self.error is not None or not self._done.wait(max(0.0, until - clock.stopwatch())):
+                if self.error is not None or not self._done.wait(
+                    max(0.0, until - clock.stopwatch())
+                ):
                     return False
             return True
 
     def rotate(self, timeout: float = 30.0) -> bool:
-        """Write all records so far and close the files; whether they are within `timeout` seconds."""
+        """Write all records so far and close the files; whether they are within `timeout`
+        seconds.
+        """
         with self._lock:
             self._rotating = True
         return self.flush(timeout)
 
     def close(self, timeout: float = 30.0) -> bool:
-        """Write all records, close the files and end the thread; whether it ended in time. Failing writes are soon given up."""
+        """Write all records, close the files and end the thread; whether it ended in time. Failing
+        writes are soon given up.
+        """
         with self._lock:
             self._ending = True
             thread = self._thread
@@ -224,11 +240,22 @@ class JournalWriter:
             return self._ending
 
     def _turn(self) -> None:
-        """Write all that waits, and close the files that are old or that another process has closed."""
+        """Write all that waits, and close the files that are old or that another process has
+        closed.
+        """
         with self._lock:
-            asked, rotating, self._urgent, self._rotating = self._asked, self._rotating, False, False
+            asked, rotating, self._urgent, self._rotating = (
+                self._asked,
+                self._rotating,
+                False,
+                False,
+            )
             since, groups = self._since, list(self._groups.values())
-            waiting = [(group, group.put, group.appended) for group in groups if group.put or group.appended]
+            waiting = [
+                (group, group.put, group.appended)
+                for group in groups
+                if group.put or group.appended
+            ]
             for group, _, _ in waiting:
                 group.put, group.appended = [], []
             taken = clock.stopwatch()
@@ -236,13 +263,21 @@ class JournalWriter:
         error = next((each for each in errors if each is not None), None)
         now = clock.stopwatch()
         for group in groups:
-            if group.file is not None and (rotating or now - group.file.since >= self._every or not group.file.path.exists()):
+            if group.file is not None and (
+                rotating or now - group.file.since >= self._every or not group.file.path.exists()
+            ):
                 self._close(group)
         with self._lock:
             for group, put, _ in waiting:
                 group.put[:0] = put  # what failed
             self.held -= self._written_bytes - before
-            self._since = since if error is not None else taken if any(group.put for group in groups) else None
+            self._since = (
+                since
+                if error is not None
+                else taken
+                if any(group.put for group in groups)
+                else None
+            )
             self.error = None if error is None else f"{type(error).__name__}: {error}"
             if error is None:
                 self._flushed = asked
@@ -252,8 +287,12 @@ class JournalWriter:
             self._done.notify_all()
         self._on_turn(self._closed)
 
-    def _write_all(self, group: RecordGroup, put: list[bytes], appended: list[_Append]) -> OSError | None:
-        """Write the records of a group, and take those that are written out of `put`; why the others are not."""
+    def _write_all(
+        self, group: RecordGroup, put: list[bytes], appended: list[_Append]
+    ) -> OSError | None:
+        """Write the records of a group, and take those that are written out of `put`; why the
+        others are not.
+        """
         try:
             while put:
                 count, size = _fitting(put)
@@ -265,7 +304,11 @@ class JournalWriter:
                 self._write(group, b"".join(each.data for each in appended), durable=True)
                 self.written += len(appended)
         except Exception as raised:  # noqa: BLE001 (such as of memory: nobody may wait for ever)
-            error = raised if isinstance(raised, OSError) else OSError(f"{type(raised).__name__}: {raised}")
+            error = (
+                raised
+                if isinstance(raised, OSError)
+                else OSError(f"{type(raised).__name__}: {raised}")
+            )
             for each in appended:
                 each.error = error
             return error
@@ -281,7 +324,8 @@ class JournalWriter:
         try:
             file.write(data if file.size else group.begin + data, durable=durable)
         except OSError as error:
-            if durable or (error.errno == errno.EFBIG and file.size):  # after a failed sync, nobody knows what is on disk
+            # after a failed sync, nobody knows what is on disk
+            if durable or (error.errno == errno.EFBIG and file.size):
                 self._close(group)
             if error.errno != errno.EFBIG or not file.size:
                 raise

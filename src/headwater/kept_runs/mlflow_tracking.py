@@ -9,7 +9,8 @@ from headwater.models.formats.mlflow import TrackedRun, log_run
 
 
 def log_to_mlflow(run: KeptRun, tracking_uri: str, experiment: str = "headwater") -> str:
-    """Log a kept run, and return the id that MLflow gives it. A run that was logged before is found by its tag, and not logged again.
+    """Log a kept run, and return the id that MLflow gives it. A run that was logged before is found
+    by its tag, and not logged again.
 
     Args:
         run: which.
@@ -30,4 +31,8 @@ def log_to_mlflow(run: KeptRun, tracking_uri: str, experiment: str = "headwater"
     }
     params = {**record.definitions, **{f"data {name}": seen for name, seen in record.data.items()}}
     files = {"result.json": json.dumps(run.to_dict(), indent=1)}
-    return log_run(TrackedRun(record.id, ("headwater.run", record.id), tags, record.figures, params, files), tracking_uri, experiment)
+    return log_run(
+        TrackedRun(record.id, ("headwater.run", record.id), tags, record.figures, params, files),
+        tracking_uri,
+        experiment,
+    )

@@ -27,4 +27,6 @@ def page_of(run: KeptRun) -> str:
         return delivery_page.to_html(result)
     if isinstance(result, ExperimentResult):
         return experiment_page.to_html(result)
-    raise UsageError(f"run {run.id} is of kind {run.record.kind!r}, which has no page; take its JSON with --json")
+    raise UsageError(
+        f"run {run.id} is of kind {run.record.kind!r}, which has no page; take its JSON with --json"
+    )

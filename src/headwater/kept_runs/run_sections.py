@@ -47,14 +47,21 @@ def sections_of(run: KeptRun) -> RunSections:
         return _backtest(with_experiments(result, run.data_dir))
     if isinstance(result, AssessmentResult):
         lead = [Text(assessment_sections.details(result), "lead")]
-        return RunSections(assessment_sections.headline(result), lead, assessment_page.to_sections(result))
+        return RunSections(
+            assessment_sections.headline(result), lead, assessment_page.to_sections(result)
+        )
     if isinstance(result, AttributionResult):
         section = attribution_section.to_section(result)
         return RunSections(run.record.sentence, [], [] if section is None else [section])
     if isinstance(result, DeliveryResult):
         return RunSections(result.first_line, [], [delivery_section.to_section(result)])
     if isinstance(result, ExperimentResult):
-        lead = [Text(f"{experiment_page.look(result)}. {result.rule}", chip=(result.decision, experiment_page.chip(result)))]
+        lead = [
+            Text(
+                f"{experiment_page.look(result)}. {result.rule}",
+                chip=(result.decision, experiment_page.chip(result)),
+            )
+        ]
         lead += [Text(result.advice)] if result.advice else []
         lead += map(Text, evidence_words.of_backtest(result))
         return RunSections(result.first_line, lead, experiment_section.to_sections(result))
@@ -70,21 +77,44 @@ def _backtest(result: BacktestResult) -> RunSections:
     differs = [f"{where}: {what}" for where, what in verdict.differing]
     lead += [Text(verdict.lead, "lead"), Text(" ".join(verdict.limits), "quiet")]
     lead += [Text("What the audit asks:"), Bullets(verdict.questions)] if verdict.questions else []
-    lead += [Text("Where the verdict differs:"), Bullets(differs)] if differs else [Text(verdict.note, "quiet")]
+    lead += (
+        [Text("Where the verdict differs:"), Bullets(differs)]
+        if differs
+        else [Text(verdict.note, "quiet")]
+    )
     lead += map(Text, evidence_words.of_experiments(result))
     return RunSections(verdict.sentence, lead, backtest_page.to_sections(result))
 
 
 def _parity(result: ParityRun) -> Section:
-    rows = [[view.view, f"{view.rows:,}", f"{view.values:,}", f"{len(view.mismatches):,}"] for view in result.views]
+    rows = [
+        [view.view, f"{view.rows:,}", f"{view.values:,}", f"{len(view.mismatches):,}"]
+        for view in result.views
+    ]
     wrong = [
-        [miss.feature, ", ".join(f"{k}={v}" for k, v in miss.keys.items()), str(miss.online), str(miss.offline), miss.reason]
+        [
+            miss.feature,
+            ", ".join(f"{k}={v}" for k, v in miss.keys.items()),
+            str(miss.online),
+            str(miss.offline),
+            miss.reason,
+        ]
         for view in result.views
         for miss in view.mismatches[:20]
     ]
     blocks: list[Block] = [
-        Table("Values that are served, compared with what training computes", ["view", "keys", "values", "differ"], rows)
+        Table(
+            "Values that are served, compared with what training computes",
+            ["view", "keys", "values", "differ"],
+            rows,
+        )
     ]
     if wrong:
-        blocks.append(Table("Values that differ, the first 20 of each view", ["feature", "keys", "online", "offline", "why"], wrong))
+        blocks.append(
+            Table(
+                "Values that differ, the first 20 of each view",
+                ["feature", "keys", "online", "offline", "why"],
+                wrong,
+            )
+        )
     return Section("parity", "View by view", blocks)

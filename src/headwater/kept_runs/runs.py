@@ -66,12 +66,16 @@ class KeptRun(Readable):
         """
         kind = KINDS.get(self.record.kind)
         if kind is None:
-            raise DataError(f"run {self.id} is of a kind that this version of headwater does not know: {self.record.kind!r}")
+            raise DataError(
+                f"run {self.id} is of a kind that this version of headwater does not know: "
+                f"{self.record.kind!r}"
+            )
         try:
             return kind.from_dict(self._stored.result(self.record))
         except msgspec.ValidationError as error:
             raise DataError(
-                f"run {self.id} was written by headwater {self.record.headwater}, and its result is read no more: {error}"
+                f"run {self.id} was written by headwater {self.record.headwater}, and its result "
+                f"is read no more: {error}"
             ) from error
 
     def to_dict(self) -> dict[str, object]:
@@ -101,17 +105,22 @@ class Runs(Readable):
         Raises:
             UsageError: there is none, or several begin so.
         """
-        return KeptRun(self.records[which] if isinstance(which, int) else self._stored.one(which), self._stored)
+        return KeptRun(
+            self.records[which] if isinstance(which, int) else self._stored.one(which), self._stored
+        )
 
     def frame(self) -> pl.DataFrame:
         """One row each: id, kind, subject, at, by, engine, seconds, commit, sentence."""
         names = ("id", "kind", "subject", "at", "by", "engine", "seconds", "commit", "sentence")
         rows = [[getattr(record, name) for name in names] for record in self.records]
         schema = {name: pl.Float64 if name == "seconds" else pl.String for name in names}
-        return pl.DataFrame(rows, schema, orient="row").with_columns(pl.col("at").str.to_datetime(time_zone="UTC"))
+        return pl.DataFrame(rows, schema, orient="row").with_columns(
+            pl.col("at").str.to_datetime(time_zone="UTC")
+        )
 
     def compare(self, *names: str) -> pl.DataFrame:
-        """The figures of runs side by side: a row for each figure, a column for each run; null where a run has no such figure.
+        """The figures of runs side by side: a row for each figure, a column for each run; null
+        where a run has no such figure.
 
         Raises:
             UsageError: fewer than two runs, or one that is not there.
@@ -120,19 +129,31 @@ class Runs(Readable):
             raise UsageError("compare() takes two runs or more, by their ids")
         compared = [self._stored.one(name) for name in names]
         if len({record.id for record in compared}) < len(compared):
-            raise UsageError(f"compare() was given one run twice: {', '.join(record.id for record in compared)}")
+            raise UsageError(
+                f"compare() was given one run twice: {', '.join(record.id for record in compared)}"
+            )
         figures = dict.fromkeys(name for record in compared for name in record.figures)
         columns = {record.id: [record.figures.get(name) for name in figures] for record in compared}
-        return pl.DataFrame({"figure": list(figures), **columns}, {"figure": pl.String, **dict.fromkeys(columns, pl.Float64)})
+        return pl.DataFrame(
+            {"figure": list(figures), **columns},
+            {"figure": pl.String, **dict.fromkeys(columns, pl.Float64)},
+        )
 
     def differences(self, *names: str) -> dict[str, list[str]]:
-        """What of definitions, data and code differs between runs: by name, what each run has ("" where it has none)."""
+        """What of definitions, data and code differs between runs: by name, what each run has (""
+        where it has none).
+        """
         compared = [self._stored.one(name) for name in names]
         sides: list[dict[str, str]] = [
-            {**record.definitions, **{f"data of {name}": seen for name, seen in record.data.items()}, "commit": record.commit,
-             "engine": record.engine, "headwater": record.headwater}
+            {
+                **record.definitions,
+                **{f"data of {name}": seen for name, seen in record.data.items()},
+                "commit": record.commit,
+                "engine": record.engine,
+                "headwater": record.headwater,
+            }
             for record in compared
-        ]  # fmt: skip
+        ]
         every = dict.fromkeys(name for side in sides for name in side)
         values = {name: [side.get(name, "") for side in sides] for name in every}
         return {name: of for name, of in values.items() if len(set(of)) > 1}
@@ -142,9 +163,16 @@ class Runs(Readable):
         from headwater.terminal.layout import ShownTable
 
         rows = [
-            (record.id, record.subject, record.at[:16].replace("T", " "), record.by, record.engine, record.sentence)
+            (
+                record.id,
+                record.subject,
+                record.at[:16].replace("T", " "),
+                record.by,
+                record.engine,
+                record.sentence,
+            )
             for record in self.records
-        ]  # fmt: skip
+        ]
         return ShownTable("", ["run", "of", "at (UTC)", "by", "engine", "what came of it"], rows)
 
     def __str__(self) -> str:
@@ -154,8 +182,11 @@ class Runs(Readable):
         return self.frame()._repr_html_()
 
 
-def runs(data_dir: str | Path | None = None, *, kind: str | None = None, subject: str | None = None) -> Runs:
-    """The runs that were kept: each backtest, attribution, assessment, comparison of parity, and of delivery with promise.
+def runs(
+    data_dir: str | Path | None = None, *, kind: str | None = None, subject: str | None = None
+) -> Runs:
+    """The runs that were kept: each backtest, attribution, assessment, comparison of parity, and of
+    delivery with promise.
 
     Args:
         data_dir: the data directory; None is HEADWATER_DATA_DIR, else headwater's home.

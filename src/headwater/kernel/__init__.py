@@ -1,4 +1,6 @@
-"""Pure functions over numpy arrays: T and K, bounds, late events, folds, sorting; hot loops in numba."""
+"""Pure functions over numpy arrays: T and K, bounds, late events, folds, sorting; hot loops in
+numba.
+"""
 
 from pathlib import Path
 

@@ -23,7 +23,8 @@ LASTS = np.iinfo(np.int64).max
 class Column:
     """One value an event (or an answer a row): float64 or int64, and where it is not null.
 
-    Booleans are 0 and 1, times microseconds, strings their rank among the sorted distinct strings. `valid` None: none is null.
+    Booleans are 0 and 1, times microseconds, strings their rank among the sorted distinct strings.
+    `valid` None: none is null.
     `hashes`: for strings, a hash of each distinct one, where a function needs it.
     """
 
@@ -33,18 +34,26 @@ class Column:
 
     def take(self, index: I64) -> Column:
         """The column at these positions."""
-        return Column(self.values[index], None if self.valid is None else self.valid[index], self.hashes)
+        return Column(
+            self.values[index], None if self.valid is None else self.valid[index], self.hashes
+        )
 
     def slice(self, start: int, stop: int) -> Column:
         """The column between two positions, without a copy."""
-        return Column(self.values[start:stop], None if self.valid is None else self.valid[start:stop], self.hashes)
+        return Column(
+            self.values[start:stop],
+            None if self.valid is None else self.valid[start:stop],
+            self.hashes,
+        )
 
     @staticmethod
     def join(parts: Sequence[Column]) -> Column:
         """Columns of answers one after the other; at least one."""
         valid = None
         if any(p.valid is not None for p in parts):
-            valid = np.concatenate([np.ones(len(p.values), np.bool_) if p.valid is None else p.valid for p in parts])
+            valid = np.concatenate(
+                [np.ones(len(p.values), np.bool_) if p.valid is None else p.valid for p in parts]
+            )
         return Column(np.concatenate([p.values for p in parts]), valid)
 
 
@@ -52,8 +61,10 @@ class Column:
 class ListColumn:
     """A list, or a map, for each of l answers, neighbours often share one.
 
-    of: int64 (l), which list each answer is; never falling as `aggregate` makes it, any order afterwards.
-    starts: int64 (m + 1): list i is items[starts[i]:starts[i + 1]]. `valid` None: no answer is null.
+    of: int64 (l), which list each answer is; never falling as `aggregate` makes it, any order
+    afterwards.
+    starts: int64 (m + 1): list i is items[starts[i]:starts[i + 1]]. `valid` None: no answer is
+    null.
     values: for maps, whose keys the items are, what each of them maps to.
     """
 
@@ -65,7 +76,13 @@ class ListColumn:
 
     def take(self, index: I64) -> ListColumn:
         """The answers at these positions."""
-        return ListColumn(self.of[index], self.starts, self.items, None if self.valid is None else self.valid[index], self.values)
+        return ListColumn(
+            self.of[index],
+            self.starts,
+            self.items,
+            None if self.valid is None else self.valid[index],
+            self.values,
+        )
 
     def slice(self, start: int, stop: int) -> ListColumn:
         """The answers between two positions, with the lists that they use; `of` must not fall."""
@@ -73,7 +90,13 @@ class ListColumn:
         first, last = (int(self.of[start]), int(self.of[stop - 1])) if start < stop else (0, -1)
         a, b = int(self.starts[first]), int(self.starts[last + 1])
         values = None if self.values is None else self.values.slice(a, b)
-        return ListColumn(self.of[start:stop] - first, self.starts[first : last + 2] - a, self.items[a:b], valid, values)
+        return ListColumn(
+            self.of[start:stop] - first,
+            self.starts[first : last + 2] - a,
+            self.items[a:b],
+            valid,
+            values,
+        )
 
     @staticmethod
     def join(parts: Sequence[ListColumn]) -> ListColumn:
@@ -96,11 +119,15 @@ class Events:
     """Events sorted by (key, time, id, known, values), n of them for m keys.
 
     starts: int64 (m + 1): key k's events are at starts[k]:starts[k + 1].
-    t: int64 (n), microseconds UTC. known: int64 (n), or empty where every event is known `delay` after its time.
-    ident: int64 (n), the rank of the event's id, or empty. columns: what aggregations read, by name.
-    row: int64 (n), the position in the events that these were taken from, or empty for the events themselves.
+    t: int64 (n), microseconds UTC. known: int64 (n), or empty where every event is known `delay`
+    after its time.
+    ident: int64 (n), the rank of the event's id, or empty. columns: what aggregations read, by
+    name.
+    row: int64 (n), the position in the events that these were taken from, or empty for the events
+    themselves.
     ended_after: how long after an event's end, in microseconds, it is known that it ended.
-    gone: int64 (n), from when on each event is taken back (LASTS: never), or empty where none is; then `known` is not empty.
+    gone: int64 (n), from when on each event is taken back (LASTS: never), or empty where none is;
+    then `known` is not empty.
     """
 
     starts: I64
@@ -140,4 +167,6 @@ class RequestTimes:
 
     def part(self, first: int, last: int) -> RequestTimes:
         """The requests at positions first to last - 1, for the same keys."""
-        return RequestTimes(np.clip(self.starts, first, last) - first, self.T[first:last], self.K[first:last])
+        return RequestTimes(
+            np.clip(self.starts, first, last) - first, self.T[first:last], self.K[first:last]
+        )

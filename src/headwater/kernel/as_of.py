@@ -1,4 +1,6 @@
-"""The one rule's clock: from when a prediction is asked for to T, where the window ends, and K, by when a thing must be known."""
+"""The one rule's clock: from when a prediction is asked for to T, where the window ends, and K, by
+when a thing must be known.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from headwater.definitions.durations import DAY
 from headwater.definitions.freshness import Batch, Freshness, Measured, Never, OnRequest, Streaming
 from headwater.kernel.arrays import I64
 
-NEVER = -(2**61)  # a T before every event; far enough from the ends of int64 for windows to be subtracted
+# a T before every event; far enough from the ends of int64 for windows to be subtracted
+NEVER = -(2**61)
 
 
 def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
@@ -25,7 +28,8 @@ def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
         t: int64 microseconds UTC, any shape and order.
 
     Returns:
-        T and K, int64 microseconds UTC, of the shape of `t`. Neither falls where t rises, except for measured ages.
+        T and K, int64 microseconds UTC, of the shape of `t`. Neither falls where t rises, except
+        for measured ages.
 
     >>> from headwater.definitions.freshness import batch
     >>> hour = 3_600_000_000
@@ -48,7 +52,8 @@ def as_of(freshness: Freshness, t: I64) -> tuple[I64, I64]:
 
 
 def earliest(freshness: Freshness, t: int) -> int:
-    """The first T that a request at `t` or later can have, in microseconds; where nothing counts, NEVER.
+    """The first T that a request at `t` or later can have, in microseconds; where nothing counts,
+    NEVER.
 
     >>> from headwater.definitions.freshness import measured
     >>> earliest(measured(["5s", None], cuts=["3s", "0s"]), 10_000_000)
@@ -71,14 +76,20 @@ def _last_cut(batch: Batch, t: I64) -> I64:
 
 @lru_cache(maxsize=256)  # those of one day are asked for by every request that is served
 def _local_cuts(batch: Batch, first: int, last: int) -> I64:
-    """Every cut by the local clock from before the UTC day `first` to after `last`, both since 1970; sorted UTC microseconds."""
+    """Every cut by the local clock from before the UTC day `first` to after `last`, both since
+    1970; sorted UTC microseconds.
+    """
     zone = ZoneInfo(batch.timezone)
     days = np.arange(first - 2 - max(batch.every // DAY, 1), last + 3)
     if batch.every > DAY:
         days = days[days % (batch.every // DAY) == 0]
-    local = (days[:, None] * DAY + batch.at + np.arange(0, DAY, min(batch.every, DAY))[None, :]).ravel()
+    local = (
+        days[:, None] * DAY + batch.at + np.arange(0, DAY, min(batch.every, DAY))[None, :]
+    ).ravel()
     wall = pl.Series(local).cast(pl.Datetime("us"))
-    utc = wall.dt.replace_time_zone(batch.timezone, ambiguous="earliest", non_existent="null").dt.epoch("us")
+    utc = wall.dt.replace_time_zone(
+        batch.timezone, ambiguous="earliest", non_existent="null"
+    ).dt.epoch("us")
     gaps = utc.is_null().arg_true().to_list()
     instants = utc.fill_null(0).to_numpy().copy()
     for index in gaps:
@@ -89,7 +100,9 @@ def _local_cuts(batch: Batch, first: int, last: int) -> I64:
 
 
 def _after_gap(local: int, zone: ZoneInfo) -> int:
-    """The first instant after the gap that a local time falls into, by bisection between the offsets before and after."""
+    """The first instant after the gap that a local time falls into, by bisection between the
+    offsets before and after.
+    """
     wall = datetime(1970, 1, 1) + timedelta(microseconds=local)  # noqa: DTZ001 (a wall-clock time has no zone yet)
     ends = (clock.micros(wall.replace(tzinfo=zone, fold=f)) for f in (0, 1))
     low, high = sorted(ends)
@@ -105,7 +118,9 @@ def _offset(utc: int, zone: ZoneInfo) -> timedelta | None:
 
 
 def _measured(freshness: Measured, t: I64) -> tuple[I64, I64]:
-    """T and K as of values that were served, one drawn for each `t`; NEVER where it was not there."""
+    """T and K as of values that were served, one drawn for each `t`; NEVER where it was not
+    there.
+    """
     drawn = _draw(t, freshness.seed, len(freshness.ages))
     ages = np.array([-1 if age is None else age for age in freshness.ages])[drawn]
     T = t if freshness.cuts is None else t - np.array(freshness.cuts)[drawn]
@@ -113,7 +128,9 @@ def _measured(freshness: Measured, t: I64) -> tuple[I64, I64]:
 
 
 def _draw(t: I64, seed: int, n: int) -> I64:
-    """An index below n for each time, spread evenly by the SplitMix64 finaliser (Steele, Lea and Flood, 2014)."""
+    """An index below n for each time, spread evenly by the SplitMix64 finaliser (Steele, Lea and
+    Flood, 2014).
+    """
     x = t.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,6 @@
-"""Cuts as jobs and readers meet them: which one is to be read, which can be computed, and when the next one can."""
+"""Cuts as jobs and readers meet them: which one is to be read, which can be computed, and when the
+next one can.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from headwater.kernel.as_of import as_of
 
 
 def computable(batch: Batch, t: int) -> list[tuple[int, int]]:
-    """T and K of the cut that is to be read at `t`, microseconds, and of the one after it where that can be computed: its K has passed."""
+    """T and K of the cut that is to be read at `t`, microseconds, and of the one after it where
+    that can be computed: its K has passed.
+    """
     early = batch.with_fields(delay=batch.wait)
     due, after = _last(batch, t), _last(early, t)
     while (before := _last(early, after[1] - 1)) > due:
@@ -33,10 +37,13 @@ def due_after(batch: Batch, t: int) -> int:
 
 @dataclass
 class CutLookup:
-    """The cut to read at a time, T in microseconds; fast for many times that seldom cross a cut. Threads may share it: see `lookup`."""
+    """The cut to read at a time, T in microseconds; fast for many times that seldom cross a cut.
+    Threads may share it: see `lookup`.
+    """
 
     batch: Batch
-    _known: tuple[int, int, int] = (0, 0, 0)  # T, and the times in [since, until) at which it is the one
+    # T, and the times in [since, until) at which it is the one
+    _known: tuple[int, int, int] = (0, 0, 0)
 
     def at(self, t: int) -> int:
         """T of the cut that is to be read at t."""
@@ -54,12 +61,16 @@ class CutLookup:
 
 @lru_cache(maxsize=256)
 def lookup(batch: Batch) -> CutLookup:
-    """The one lookup of a schedule: views of one freshness share it, so that a cut is searched for once."""
+    """The one lookup of a schedule: views of one freshness share it, so that a cut is searched for
+    once.
+    """
     return CutLookup(batch)
 
 
 def _longest(batch: Batch) -> int:
-    """A time in which a cut surely falls: those by a local clock are up to a day and an hour apart from even ones."""
+    """A time in which a cut surely falls: those by a local clock are up to a day and an hour apart
+    from even ones.
+    """
     return 2 * batch.every + 2 * DAY
 
 

@@ -1,6 +1,7 @@
 """The begin and end of each request's window among the events of its key.
 
-Only for events in known order, and gone in that order too (see `layers`): there, what a request may see is one range of positions.
+Only for events in known order, and gone in that order too (see `layers`): there, what a request may
+see is one range of positions.
 """
 
 from __future__ import annotations
@@ -15,17 +16,46 @@ LIFETIME = -1
 
 
 def seen(events: Events, requests: RequestTimes) -> tuple[I64, I64]:
-    """For each request, the range of events of its key that happened before T and are known, and not gone, by K: int64 (l) both."""
+    """For each request, the range of events of its key that happened before T and are known, and
+    not gone, by K: int64 (l) both.
+    """
     begin, stop = np.empty(len(requests.T), np.int64), np.empty(len(requests.T), np.int64)
-    _seen(events.starts, events.t, events.known, events.gone, events.delay, requests.starts, requests.T, requests.K, begin, stop)
+    _seen(
+        events.starts,
+        events.t,
+        events.known,
+        events.gone,
+        events.delay,
+        requests.starts,
+        requests.T,
+        requests.K,
+        begin,
+        stop,
+    )
     return begin, stop
 
 
-def within(events: Events, requests: RequestTimes, window: Window, begin: I64, stop: I64) -> tuple[I64, I64]:
-    """For each request, the events lo:hi that the window counts of those that are `seen`; hi == lo where it counts none: int64 (l) both."""
+def within(
+    events: Events, requests: RequestTimes, window: Window, begin: I64, stop: I64
+) -> tuple[I64, I64]:
+    """For each request, the events lo:hi that the window counts of those that are `seen`; hi == lo
+    where it counts none: int64 (l) both.
+    """
     lo, hi = np.empty(len(requests.T), np.int64), np.empty(len(requests.T), np.int64)
     length = LIFETIME if window.length is None else window.length
-    _within(events.starts, events.t, requests.starts, requests.T, begin, stop, length, window.hop, window.offset, lo, hi)
+    _within(
+        events.starts,
+        events.t,
+        requests.starts,
+        requests.T,
+        begin,
+        stop,
+        length,
+        window.hop,
+        window.offset,
+        lo,
+        hi,
+    )
     return lo, hi
 
 
@@ -37,9 +67,10 @@ def spans(events: Events, requests: RequestTimes, window: Window) -> tuple[I64, 
 def blocks(events: Events, window: Window) -> I64:
     """For each event, the position of the first one of its key in the same block, int64 (n).
 
-    Blocks are as long as the window and stand on the UTC epoch (lifetime: one block), so a window reaches into at most two. Where
-    events are gone one after the other, a block ends with what may be seen together with its first event, so that there too a range
-    seldom begins and ends inside one block, which folds would have to walk.
+    Blocks are as long as the window and stand on the UTC epoch (lifetime: one block), so a window
+    reaches into at most two. Where events are gone one after the other, a block ends with what may
+    be seen together with its first event, so that there too a range seldom begins and ends inside
+    one block, which folds would have to walk.
     """
     out = np.empty(len(events.t), np.int64)
     length = LIFETIME if window.length is None else window.length
@@ -52,7 +83,9 @@ def blocks(events: Events, window: Window) -> I64:
 
 @nb.njit(nogil=True, cache=True)
 def first_at(x: I64, low: int, high: int, bound: int) -> int:
-    """The first position in low:high whose (rising) x is not below bound, by bisection; high where there is none."""
+    """The first position in low:high whose (rising) x is not below bound, by bisection; high where
+    there is none.
+    """
     while low < high:
         middle = (low + high) >> 1
         if x[middle] < bound:
@@ -64,7 +97,9 @@ def first_at(x: I64, low: int, high: int, bound: int) -> int:
 
 @nb.njit(nogil=True, cache=True)
 def seek(x: I64, p: int, first: int, end: int, bound: int) -> int:
-    """The first position in first:end whose (rising) x is not below bound, galloping either way from p."""
+    """The first position in first:end whose (rising) x is not below bound, galloping either way
+    from p.
+    """
     step = 1
     if p < end and x[p] < bound:
         low = p + 1
@@ -134,10 +169,14 @@ def _blocks(starts, t, length, out):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _blocks_of_gone(starts, t, known, gone, length, hop, out):  # type: ignore[no-untyped-def]
-    """A block ends where no request can see an event together with the block's first one: too late for its window, or it is gone."""
+    """A block ends where no request can see an event together with the block's first one: too late
+    for its window, or it is gone.
+    """
     for key in range(len(starts) - 1):
         begin = starts[key]
         for i in range(starts[key], starts[key + 1]):
-            if known[i] >= gone[begin] or (length >= 0 and t[i] >= t[begin] // hop * hop + hop + length):
+            if known[i] >= gone[begin] or (
+                length >= 0 and t[i] >= t[begin] // hop * hop + hop + length
+            ):
                 begin = i
             out[i] = begin

@@ -1,7 +1,8 @@
 """The compiled kernels on disk, which numba keeps next to the sources.
 
-numba compiles a function again when its own file has changed, not when a function or a constant that it uses from another file has. So all
-kernels are compiled again when any source of the package has changed, as after `git pull`: stale ones would give wrong values silently.
+numba compiles a function again when its own file has changed, not when a function or a constant
+that it uses from another file has. So all kernels are compiled again when any source of the package
+has changed, as after `git pull`: stale ones would give wrong values silently.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ _STAMP = "kernels.stamp"
 
 
 def drop_stale_kernels(package: Path) -> int:
-    """Delete numba's index files of a package whose sources are not those of the last call; how many.
+    """Delete numba's index files of a package whose sources are not those of the last call; how
+    many.
 
-    Where the folder cannot be written to, numba keeps its files elsewhere, and this changes nothing.
+    Where the folder cannot be written to, numba keeps its files elsewhere, and this changes
+    nothing.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     source, index = Path(folder) / "a.py", Path(folder) / "loops" / "__pycache__" / "a.f-1.py311.nbi"
+    ...     source, index = (
+    ...         Path(folder) / "a.py",
+    ...         Path(folder) / "loops" / "__pycache__" / "a.f-1.py311.nbi",
+    ...     )
     ...     index.parent.mkdir(parents=True)
     ...     _ = source.write_text("x = 1"), index.write_text("")
     ...     first = drop_stale_kernels(Path(folder))
@@ -51,6 +57,7 @@ def drop_stale_kernels(package: Path) -> int:
             Path(path).unlink()
             dropped += 1
     with suppress(OSError):
-        stamp.parent.mkdir(exist_ok=True)  # Python makes it only where it writes bytecode, as numba does for each folder of kernels
+        # Python makes it only where it writes bytecode, as numba does for each folder of kernels
+        stamp.parent.mkdir(exist_ok=True)
         stamp.write_text(digest.hexdigest(), encoding="ascii")
     return dropped

@@ -1,6 +1,7 @@
 """Requests of a key with equal T and K: computed once, however many rows share them.
 
-At a daily level all rows of a key and a day see the same events, so a backtest computes far fewer requests than it has rows.
+At a daily level all rows of a key and a day see the same events, so a backtest computes far fewer
+requests than it has rows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 
 from headwater.kernel.arrays import I64, NOTHING, RequestTimes
 
-_MOST = 0.9  # distinct requests a row: with more than these, not having to copy T and K is worth more
+# distinct requests a row: with more than these, not having to copy T and K is worth more
+_MOST = 0.9
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class DistinctRequests:
     """Requests sorted by (key, T), d of them, and the r rows that get their results.
 
     rows: int64 (r), a permutation.
-    begins: int64 (d + 1): request j is that of rows[begins[j]:begins[j + 1]]. Empty where each request has one row: j is that of rows[j].
+    begins: int64 (d + 1): request j is that of rows[begins[j]:begins[j + 1]]. Empty where each
+    request has one row: j is that of rows[j].
     """
 
     times: RequestTimes
@@ -29,7 +32,11 @@ class DistinctRequests:
 
     def rows_of(self, first: int, last: int) -> I64:
         """The rows of the requests first to last - 1, in their order, without a copy."""
-        return self.rows[self.begins[first] : self.begins[last]] if len(self.begins) else self.rows[first:last]
+        return (
+            self.rows[self.begins[first] : self.begins[last]]
+            if len(self.begins)
+            else self.rows[first:last]
+        )
 
     def request_of(self) -> I64:
         """The request of each row: int64 (r)."""

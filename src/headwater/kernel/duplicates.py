@@ -8,17 +8,23 @@ import numpy as np
 from headwater.kernel.arrays import I64, Bool
 
 
-def accepted(ident: I64, known: I64, tie_order: I64, content: I64, horizon: int) -> tuple[Bool, int]:
+def accepted(
+    ident: I64, known: I64, tie_order: I64, content: I64, horizon: int
+) -> tuple[Bool, int]:
     """Which events are accepted, and how many dropped copies differ from the one that was accepted.
 
-    In known order, a copy is dropped iff an accepted copy with its id was known less than `horizon` before.
+    In known order, a copy is dropped iff an accepted copy with its id was known less than `horizon`
+    before.
 
     Args:
-        ident: int64 (n), equal for copies. known: int64 (n), microseconds. place: int64 (n), the order of copies that were known at
-            the same moment, so that the first of them does not depend on arrival. content: int64 (n), a hash of what the event says.
+        ident: int64 (n), equal for copies. known: int64 (n), microseconds. place: int64 (n), the
+            order of copies that were known at the same moment, so that the first of them does not
+            depend on arrival. content: int64 (n), a hash of what the event says.
         horizon: microseconds.
 
-    >>> accepted(np.array([7, 7, 7]), np.array([0, 9, 10]), np.array([0, 0, 0]), np.array([1, 2, 1]), 10)
+    >>> accepted(
+    ...     np.array([7, 7, 7]), np.array([0, 9, 10]), np.array([0, 0, 0]), np.array([1, 2, 1]), 10
+    ... )
     (array([ True, False,  True]), 1)
     """
     order = np.lexsort((tie_order, known, ident))

@@ -1,12 +1,15 @@
 """Loops that fold a range of values for each request, in time that does not grow with the range.
 
-Van Herk's and Gil and Werman's two-sided running fold (1992, 1993): within blocks as long as the window, running folds from
-the left and from the right; a window is the end of one block and the beginning of the next. Nothing is ever subtracted, so cents
-added to billions stay right, and a value depends only on the events that count, not on what else is in the history.
+Van Herk's and Gil and Werman's two-sided running fold (1992, 1993): within blocks as long as the
+window, running folds from the left and from the right; a window is the end of one block and the
+beginning of the next. Nothing is ever subtracted, so cents added to billions stay right, and a
+value depends only on the events that count, not on what else is in the history.
 
-All take values (n) and `Ranges`, and write out (l). Where few events are asked for in all, they walk the range instead, adding in the
-very same order: from the left in a block's beginning, from the right in its end, and from the left inside one block, as if it began
-there, so that events which are not read change nothing; but from the right where events are gone, since there most ranges lie so.
+All take values (n) and `Ranges`, and write out (l). Where few events are asked for in all, they
+walk the range instead, adding in the very same order: from the left in a block's beginning, from
+the right in its end, and from the left inside one block, as if it began there, so that events which
+are not read change nothing; but from the right where events are gone, since there most ranges lie
+so.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ _LOCAL = threading.local()
 
 
 class Ranges(NamedTuple):
-    """lo, hi: int64 (l), positions of events. block: int64 (n), as `bounds` makes them. gone: whether its events are gone in turn."""
+    """lo, hi: int64 (l), positions of events. block: int64 (n), as `bounds` makes them. gone:
+    whether its events are gone in turn.
+    """
 
     lo: I64
     hi: I64
@@ -35,7 +40,9 @@ class Ranges(NamedTuple):
 
 
 def fold(values: Values, op: int, neutral: float, ranges: Ranges) -> Values:
-    """The sum, least or greatest of values[lo:hi] for each request, of the dtype of `values`; `neutral` where the range is empty."""
+    """The sum, least or greatest of values[lo:hi] for each request, of the dtype of `values`;
+    `neutral` where the range is empty.
+    """
     out = cast("Values", np.full(len(ranges.lo), neutral, values.dtype))
     if int((ranges.hi - ranges.lo).sum()) <= 2 * len(values):
         _walk(values, op, *ranges, out)
@@ -45,15 +52,23 @@ def fold(values: Values, op: int, neutral: float, ranges: Ranges) -> Values:
 
 
 def moments(values: F64, ranges: Ranges) -> tuple[I64, F64, F64]:
-    """The count, mean and sum of squared deviations of the values that are not NaN (Welford 1962; merged by Chan et al. 1979)."""
+    """The count, mean and sum of squared deviations of the values that are not NaN (Welford 1962;
+    merged by Chan et al. 1979).
+    """
     n, range_count = len(values), len(ranges.lo)
-    count, mean, square = np.zeros(range_count, np.int64), np.zeros(range_count), np.zeros(range_count)
+    count, mean, square = (
+        np.zeros(range_count, np.int64),
+        np.zeros(range_count),
+        np.zeros(range_count),
+    )
     _moments(values, *ranges, np.empty((n, 3)), np.empty((n, 3)), count, mean, square)
     return count, mean, square
 
 
 def _scratch(values: Values) -> tuple[Values, Values]:
-    """Two arrays as long as these values, of any content. A thread keeps small ones: new memory costs more than a fold."""
+    """Two arrays as long as these values, of any content. A thread keeps small ones: new memory
+    costs more than a fold.
+    """
     if len(values) > _KEPT:
         return np.empty_like(values), np.empty_like(values)
     if not hasattr(_LOCAL, "words"):
@@ -105,8 +120,11 @@ def _fold(v, op, lo, hi, block, gone, left, right, out):  # type: ignore[no-unty
     if n > 0:
         left[0], right[n - 1] = v[0], v[n - 1]
         x, y = v[0], v[n - 1]
-    for i in range(1, n):  # left[i]: from the beginning of i's block to i; right[k]: from k to the end of its block
-        k = n - 1 - i  # both ways in one loop, each total in a register and chosen without a branch: four times as fast
+    # left[i]: from the beginning of i's block to i; right[k]: from k to the end of its block
+    for i in range(1, n):
+        # both ways in one loop, each total in a register and chosen without a branch: four times as
+        # fast
+        k = n - 1 - i
         more, before = _join(x, v[i], op), _join(v[k], y, op)
         x = v[i] if block[i] == i else more
         y = v[k] if block[k + 1] == k + 1 else before
@@ -157,14 +175,18 @@ def _moments(v, lo, hi, block, gone, left, right, count, mean, square):  # type:
         if block[i] == i:
             left[i, 0], left[i, 1], left[i, 2] = present, x, 0.0
         else:
-            left[i, 0], left[i, 1], left[i, 2] = chan(left[i - 1, 0], left[i - 1, 1], left[i - 1, 2], present, x, 0.0)
+            left[i, 0], left[i, 1], left[i, 2] = chan(
+                left[i - 1, 0], left[i - 1, 1], left[i - 1, 2], present, x, 0.0
+            )
     for i in range(n - 1, -1, -1):
         present = 1.0 if v[i] == v[i] else 0.0
         x = v[i] if present else 0.0
         if i == n - 1 or block[i + 1] == i + 1:
             right[i, 0], right[i, 1], right[i, 2] = present, x, 0.0
         else:
-            right[i, 0], right[i, 1], right[i, 2] = chan(present, x, 0.0, right[i + 1, 0], right[i + 1, 1], right[i + 1, 2])
+            right[i, 0], right[i, 1], right[i, 2] = chan(
+                present, x, 0.0, right[i + 1, 0], right[i + 1, 1], right[i + 1, 2]
+            )
     for j in range(len(lo)):
         a, b = lo[j], hi[j]
         if b <= a:
@@ -173,7 +195,14 @@ def _moments(v, lo, hi, block, gone, left, right, count, mean, square):  # type:
         if middle == a:
             c, m, s = left[b - 1, 0], left[b - 1, 1], left[b - 1, 2]
         elif middle > a:
-            c, m, s = chan(right[a, 0], right[a, 1], right[a, 2], left[b - 1, 0], left[b - 1, 1], left[b - 1, 2])
+            c, m, s = chan(
+                right[a, 0],
+                right[a, 1],
+                right[a, 2],
+                left[b - 1, 0],
+                left[b - 1, 1],
+                left[b - 1, 2],
+            )
         elif not gone:
             c, m, s = 0.0, 0.0, 0.0
             for i in range(a, b):
@@ -191,13 +220,15 @@ def _moments(v, lo, hi, block, gone, left, right, count, mean, square):  # type:
 
 @nb.njit(nogil=True, cache=True)
 def edge(valid, t, ident, rank, lo, hi, newest, out):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
-    """The position of the newest (or oldest) valid event of lo:hi by (t, ident, rank), -1 for none, into out.
+    """The position of the newest (or oldest) valid event of lo:hi by (t, ident, rank), -1 for none,
+    into out.
 
     valid: bool (n), or empty where all are. ident and rank: int64 or float64 (n), or empty.
     """
     n = len(t)
     masked = len(valid) > 0
-    near = np.empty(n if masked else 0, np.int64)  # the closest valid position, looking back (or ahead)
+    # the closest valid position, looking back (or ahead)
+    near = np.empty(n if masked else 0, np.int64)
     if masked and newest:
         p = -1
         for i in range(n):
@@ -220,7 +251,11 @@ def edge(valid, t, ident, rank, lo, hi, newest, out):  # type: ignore[no-untyped
             continue
         i = p + step
         while a <= i < b and t[i] == t[p] and (len(ident) == 0 or ident[i] == ident[p]):
-            if (not masked or valid[i]) and len(rank) > 0 and (rank[i] > rank[p] if newest else rank[i] < rank[p]):
+            if (
+                (not masked or valid[i])
+                and len(rank) > 0
+                and (rank[i] > rank[p] if newest else rank[i] < rank[p])
+            ):
                 p = i
             i += step
         out[j] = p

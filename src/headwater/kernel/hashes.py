@@ -18,7 +18,8 @@ OTHER: Final = 0x9E3779B97F4A7C15
 
 
 def mixed(bits: I64) -> I64:
-    """The output function of SplitMix64 (Steele, Lea and Flood, 2014), which no two inputs share an output of; int64 (n).
+    """The output function of SplitMix64 (Steele, Lea and Flood, 2014), which no two inputs share an
+    output of; int64 (n).
 
     >>> mixed(np.array([0, 1, 2]))
     array([                   0, 6238072747940578789, -2606959012126976886])
@@ -30,17 +31,25 @@ def mixed(bits: I64) -> I64:
 
 
 def hashes_of_strings(strings: pl.Series, multiplier: int = FNV) -> I64:
-    """A hash of each text: FNV-1a (Fowler, Noll and Vo) of its UTF-8 bytes, mixed; int64 (n). None may be null.
+    """A hash of each text: FNV-1a (Fowler, Noll and Vo) of its UTF-8 bytes, mixed; int64 (n). None
+    may be null.
 
     Strings that are alike by one odd multiplier are, by another one, alike by chance alone.
 
     >>> import polars as pl
-    >>> hashes_of_strings(pl.Series(["a", ""])) == mixed(np.array([0xAF63DC4C8601EC8C, 0xCBF29CE484222325], np.uint64).view(np.int64))
+    >>> hashes_of_strings(pl.Series(["a", ""])) == mixed(
+    ...     np.array([0xAF63DC4C8601EC8C, 0xCBF29CE484222325], np.uint64).view(np.int64)
+    ... )
     array([ True,  True])
     """
     ends = np.cumsum(strings.str.len_bytes().to_numpy(), dtype=np.int64)
     out = np.empty(len(strings), np.uint64)
-    _fnv(np.frombuffer("".join(strings.to_list()).encode(), np.uint8), ends, np.uint64(multiplier), out)
+    _fnv(
+        np.frombuffer("".join(strings.to_list()).encode(), np.uint8),
+        ends,
+        np.uint64(multiplier),
+        out,
+    )
     return mixed(out.view(np.int64))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values made larger, so that those below 5 % hold together with 95 %; NaN ones stay, and are not of the family.
+    """p-values made larger, so that those below 5 % hold together with 95 %; NaN ones stay, and are
+    not of the family.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
 

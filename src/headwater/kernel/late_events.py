@@ -1,10 +1,13 @@
-"""Late and corrected events: split the events of each key into layers. Within a layer, known order and gone order are event order.
+"""Late and corrected events: split the events of each key into layers. Within a layer, known order
+and gone order are event order.
 
-In such a layer, what a request may see is one range, so one kernel serves events in order, late ones and those that are taken back
-alike; the partial results of the layers are merged, as those of tiles are. An event that lasts goes to the first layer of its like
-whose last known time is not later, which needs the fewest layers that exist (the greedy cover of Dilworth's theorem): one where nothing
-is late. One that is taken back goes to the first layer of its like where neither the last known nor the last gone time is later; with
-two times to keep in order, first fit is not proven to need the fewest layers. They come in layers of their own, behind the
+In such a layer, what a request may see is one range, so one kernel serves events in order, late
+ones and those that are taken back alike; the partial results of the layers are merged, as those of
+tiles are. An event that lasts goes to the first layer of its like whose last known time is not
+later, which needs the fewest layers that exist (the greedy cover of Dilworth's theorem): one where
+nothing is late. One that is taken back goes to the first layer of its like where neither the last
+known nor the last gone time is later; with two times to keep in order, first fit is not proven to
+need the fewest layers. They come in layers of their own, behind the
 others: an event that lasts would close a layer to all that are gone, and most events last.
 """
 
@@ -20,10 +23,12 @@ from headwater.kernel.arrays import I64, LASTS, NOTHING, Events, RequestTimes
 
 
 def layers(events: Events) -> Iterator[Events]:
-    """The events as layers in known order (and gone order), all with the same keys; `row` says where each event was.
+    """The events as layers in known order (and gone order), all with the same keys; `row` says
+    where each event was.
 
-    A single layer is the events themselves. Where something is gone, the first layer is of what lasts, even if that is nothing, so
-    that partial results are merged in the same order for any grouping of keys.
+    A single layer is the events themselves. Where something is gone, the first layer is of what
+    lasts, even if that is nothing, so that partial results are merged in the same order for any
+    grouping of keys.
     """
     if len(events.known) == 0:
         yield events
@@ -44,7 +49,9 @@ def layers(events: Events) -> Iterator[Events]:
 
 
 def reached(layer: Events, requests: RequestTimes) -> tuple[RequestTimes, I64] | None:
-    """The requests of the keys that have events in this layer, and where they stood; None where there are none."""
+    """The requests of the keys that have events in this layer, and where they stood; None where
+    there are none.
+    """
     nonempty = np.diff(layer.starts) > 0
     counts = np.where(nonempty, np.diff(requests.starts), 0)
     total = int(counts.sum())
@@ -58,19 +65,34 @@ def reached(layer: Events, requests: RequestTimes) -> tuple[RequestTimes, I64] |
 
 
 def _taken(events: Events, index: I64, key: I64, *, lasts: bool) -> Events:
-    starts = np.concatenate([[0], np.cumsum(np.bincount(key[index], minlength=len(events.starts) - 1))])
+    starts = np.concatenate(
+        [[0], np.cumsum(np.bincount(key[index], minlength=len(events.starts) - 1))]
+    )
     ident = events.ident[index] if len(events.ident) else events.ident
     columns = {name: column.take(index) for name, column in events.columns.items()}
     gone = NOTHING if lasts else events.gone[index]
-    return Events(starts, events.t[index], events.known[index], events.delay, ident, columns, index, events.ended_after, gone)
+    return Events(
+        starts,
+        events.t[index],
+        events.known[index],
+        events.delay,
+        ident,
+        columns,
+        index,
+        events.ended_after,
+        gone,
+    )
 
 
 @nb.njit(nogil=True, cache=True)
 def _assign(starts, known, gone, lasts, layer):  # type: ignore[no-untyped-def]
-    """The layer of each event that lasts, from 0, and -1 minus that of each that is taken back; how many there are of both."""
+    """The layer of each event that lasts, from 0, and -1 minus that of each that is taken back; how
+    many there are of both.
+    """
     lasting, fleeting = 0, 0
     last = np.empty(64, np.int64)  # the last known time of each layer, falling from layer to layer
-    last_known, last_gone = np.empty(64, np.int64), np.empty(64, np.int64)  # of each layer of retracted events
+    # of each layer of retracted events
+    last_known, last_gone = np.empty(64, np.int64), np.empty(64, np.int64)
     for key in range(len(starts) - 1):
         used, taken = 0, 0
         for i in range(starts[key], starts[key + 1]):

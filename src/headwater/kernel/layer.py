@@ -38,7 +38,9 @@ class Layer:
         return cast("Derived", self._derived[key])
 
     def valid(self, use: Use) -> Bool:
-        """Whether each event counts for `use`: every column not null, `where` true. bool (n), or empty where all do."""
+        """Whether each event counts for `use`: every column not null, `where` true. bool (n), or
+        empty where all do.
+        """
         return self.derive(("valid", use), lambda: self._valid(use))
 
     def filled(self, use: Use, fill: float) -> Values:
@@ -52,14 +54,24 @@ class Layer:
     def block(self, window: Window) -> I64:
         """`bounds.blocks` of the window."""
         hop = window.hop if len(self.events.gone) else 0
-        return self.derive(("block", window.length, hop), lambda: bounds.blocks(self.events, window))
+        return self.derive(
+            ("block", window.length, hop), lambda: bounds.blocks(self.events, window)
+        )
 
     def distinct_times(self) -> bool:
-        """Whether no two neighbours have the same time, so that neither ids nor values decide between two events of a key."""
-        return self.derive(("distinct times",), lambda: not bool((self.events.t[1:] == self.events.t[:-1]).any()))
+        """Whether no two neighbours have the same time, so that neither ids nor values decide
+        between two events of a key.
+        """
+        return self.derive(
+            ("distinct times",), lambda: not bool((self.events.t[1:] == self.events.t[:-1]).any())
+        )
 
     def _valid(self, use: Use) -> Bool:
-        masks = [c.valid for c in (self.events.columns[name] for name in use.columns) if c.valid is not None]
+        masks = [
+            c.valid
+            for c in (self.events.columns[name] for name in use.columns)
+            if c.valid is not None
+        ]
         if use.where is not None:
             flag = self.events.columns[use.where]
             masks += [flag.values != 0, *([] if flag.valid is None else [flag.valid])]
@@ -70,7 +82,10 @@ class Layer:
         return values if len(valid) == 0 else np.where(valid, values, values.dtype.type(fill))
 
     def _floats(self, use: Use) -> F64:
-        values, valid = self.events.columns[use.columns[0]].values.astype(np.float64), self.valid(use)
+        values, valid = (
+            self.events.columns[use.columns[0]].values.astype(np.float64),
+            self.valid(use),
+        )
         return values if len(valid) == 0 else np.where(valid, values, np.nan)
 
 
@@ -87,7 +102,9 @@ class Spans:
     lo: I64
     hi: I64
     shares: bool = False
-    _derived: dict[tuple[object, ...], object] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _derived: dict[tuple[object, ...], object] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def derive(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
         """The result of `make`, computed once for each key."""
@@ -98,14 +115,18 @@ class Spans:
     @property
     def ranges(self) -> Ranges:
         """The ranges as `folds` take them."""
-        return Ranges(self.lo, self.hi, self.layer.block(self.window), len(self.layer.events.gone) > 0)
+        return Ranges(
+            self.lo, self.hi, self.layer.block(self.window), len(self.layer.events.gone) > 0
+        )
 
     def counted(self, use: Use) -> I64:
         """How many events count for `use` in each range: int64 (l)."""
         valid = self.layer.valid(use)
         if len(valid) == 0:
             return self.hi - self.lo
-        before = self.layer.derive(("before", use), lambda: np.concatenate([[0], np.cumsum(valid, dtype=np.int64)]))
+        before = self.layer.derive(
+            ("before", use), lambda: np.concatenate([[0], np.cumsum(valid, dtype=np.int64)])
+        )
         return cast("I64", before[self.hi] - before[self.lo])
 
     def rows(self, position: I64) -> I64:
@@ -116,9 +137,11 @@ class Spans:
 
 @dataclass(frozen=True)
 class KnownRanges:
-    """The ranges begin:stop of a layer that are visible to sets of requests before a window is applied. All int64.
+    """The ranges begin:stop of a layer that are visible to sets of requests before a window is
+    applied. All int64.
 
-    requests: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each set begins; one more at the end.
+    requests: the sets, for the layer's keys. T, K: of all, one set after the other. at: where each
+    set begins; one more at the end.
     """
 
     layer: Layer
@@ -141,10 +164,18 @@ class KnownRanges:
 
 def seen(layer: Layer, requests: Sequence[RequestTimes]) -> KnownRanges:
     """The ranges of a layer that are known to at least one set of requests."""
-    begin, stop = zip(*(bounds.seen(layer.events, request_set) for request_set in requests), strict=True)
+    begin, stop = zip(
+        *(bounds.seen(layer.events, request_set) for request_set in requests), strict=True
+    )
     at = np.cumsum([0, *(len(request_set.T) for request_set in requests)])
     return KnownRanges(
-        layer, requests, _joined([a.T for a in requests]), _joined([a.K for a in requests]), at, _joined(begin), _joined(stop)
+        layer,
+        requests,
+        _joined([a.T for a in requests]),
+        _joined([a.K for a in requests]),
+        at,
+        _joined(begin),
+        _joined(stop),
     )
 
 

@@ -1,4 +1,6 @@
-"""Loading of what numba needs before it runs its first kernel: 0.16 s of Python in each process, which can pass while tables are read."""
+"""Loading of what numba needs before it runs its first kernel: 0.16 s of Python in each process,
+which can pass while tables are read.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _LAST = "numba.np.arraymath"
 
 @contextmanager
 def loading_numba() -> Iterator[None]:
-    """Load numba in another thread, unless this process has done so; leaving the context waits for the end.
+    """Load numba in another thread, unless this process has done so; leaving the context waits for
+    the end.
 
     >>> with loading_numba():
     ...     table = 1
@@ -50,10 +53,11 @@ def _load() -> None:
 
 
 def _import_without_scipy() -> None:
-    """Import the modules of numba that ask for a BLAS, without scipy.linalg, which takes longer than all of numba.
+    """Import the modules of numba that ask for a BLAS, without scipy.linalg, which takes longer
+    than all of numba.
 
-    numba only wants to know whether scipy is there, and headwater requires scipy. A kernel that uses linear algebra still imports it.
-    Where numba is built otherwise, nothing is changed.
+    numba only wants to know whether scipy is there, and headwater requires scipy. A kernel that
+    uses linear algebra still imports it. Where numba is built otherwise, nothing is changed.
     """
     linalg: Any = importlib.import_module("numba.np.linalg")
     check = linalg.ensure_blas

@@ -1,8 +1,10 @@
 """States as rows of numbers: two of them become one, and many become one, in compiled loops.
 
-A row is int64 words; a float64 stands in its word bit by bit. How each column is merged is a program: int64 (k, 3), rows of
-(operation, column, whether float64). SOME, LESS and MORE columns of one state follow a row (PICK, their first column, how many): of two
-states one is taken whole, the one that is there and goes before by the columns in turn. DECAY has its half-life in place of the last.
+A row is int64 words; a float64 stands in its word bit by bit. How each column is merged is a
+program: int64 (k, 3), rows of (operation, column, whether float64). SOME, LESS and MORE columns of
+one state follow a row (PICK, their first column, how many): of two states one is taken whole, the
+one that is there and goes before by the columns in turn. DECAY has its half-life in place of the
+last.
 """
 
 from __future__ import annotations
@@ -19,15 +21,20 @@ ADD, LEAST, GREATEST = folds.ADD, folds.LEAST, folds.GREATEST
 MOMENTS = 3
 """Three columns: n, mean and sum of squared deviations."""
 SOME, LESS, MORE = 4, 5, 6
-"""Operations of a state that is taken whole: presence; a column whose lesser, or greater, value wins."""
+"""Operations of a state that is taken whole: presence; a column whose lesser, or greater, value
+wins.
+"""
 PICK = 7
 """Goes before the columns of such a state."""
 DECAY = 8
-"""Four columns: n, the time of the last value, and the sum and the weights as of that time, which halve with every half-life."""
+"""Four columns: n, the time of the last value, and the sum and the weights as of that time, which
+halve with every half-life.
+"""
 
 
 def program(states: Sequence[Sequence[tuple[int, bool, int, int]]]) -> I64:
-    """The program for some states: of each its numbers, as an operation, whether it is int64, its column, and its parameter.
+    """The program for some states: of each its numbers, as an operation, whether it is int64, its
+    column, and its parameter.
 
     Numbers that several states share are merged once.
 
@@ -44,14 +51,19 @@ def program(states: Sequence[Sequence[tuple[int, bool, int, int]]]) -> I64:
             steps.append((DECAY, first, parameter))
         else:
             fields = numbers[:1] if op == MOMENTS else numbers
-            steps += [(op, column, int(not whole)) for op, whole, column, _ in fields if column not in known]
+            steps += [
+                (op, column, int(not whole))
+                for op, whole, column, _ in fields
+                if column not in known
+            ]
         known |= {number[2] for number in numbers}
     return np.array(steps, np.int64).reshape(-1, 3)
 
 
 @nb.njit(nogil=True, cache=True)
 def merged(program, rows, floats, first, last):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
-    """The rows first:last as one, in row `first`; in pairs of neighbours, then in pairs of these, and so on.
+    """The rows first:last as one, in row `first`; in pairs of neighbours, then in pairs of these,
+    and so on.
 
     program: as `program` makes it. rows: int64 (m, columns); floats: the same words as float64.
     """
@@ -69,7 +81,9 @@ def merged(program, rows, floats, first, last):  # type: ignore[no-untyped-def] 
 
 @nb.njit(nogil=True, cache=True)
 def paired(op, numbers, count):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
-    """The first `count` numbers, float64, as one, which becomes the first: what `merged` makes of a column of them, to the bit."""
+    """The first `count` numbers, float64, as one, which becomes the first: what `merged` makes of a
+    column of them, to the bit.
+    """
     while count > 1:
         half = count // 2
         for k in range(half):
@@ -169,5 +183,7 @@ def decayed(n, t, total, weight, k, u, more, heavier, half_life):  # type: ignor
 
 @nb.njit(nogil=True, cache=True)
 def remaining(since, until, n, half_life):  # type: ignore[no-untyped-def]  # noqa: ANN201 (compiled)
-    """The share of a weight that is left after some time; all of it where there are no values (n is 0)."""
+    """The share of a weight that is left after some time; all of it where there are no values (n is
+    0).
+    """
     return np.exp2(-(until - since) / half_life) if n > 0 else 1.0

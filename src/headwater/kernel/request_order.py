@@ -13,7 +13,9 @@ from headwater.kernel.sorting import order_of
 
 @dataclass(frozen=True)
 class _Ordered:
-    """Requests with codes and times, both int64 (l); their order, int64 (l), and where each code begins, int64 (keys + 1)."""
+    """Requests with codes and times, both int64 (l); their order, int64 (l), and where each code
+    begins, int64 (keys + 1).
+    """
 
     code: I64
     t: I64
@@ -23,7 +25,9 @@ class _Ordered:
 
 @dataclass
 class RequestOrder:
-    """The last order of requests that was computed: the next view gets it too if its codes and times are equal."""
+    """The last order of requests that was computed: the next view gets it too if its codes and
+    times are equal.
+    """
 
     _last: _Ordered | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -45,7 +49,9 @@ class RequestOrder:
                 self._last = _Ordered(code, t, order, starts)
             return order, starts
         more = keys + 1 - len(last.starts)  # codes behind all that requests have
-        return last.order, last.starts[: keys + 1] if more <= 0 else np.concatenate([last.starts, np.full(more, len(t))])
+        return last.order, last.starts[: keys + 1] if more <= 0 else np.concatenate(
+            [last.starts, np.full(more, len(t))]
+        )
 
 
 def _equal(left: I64, right: I64) -> bool:

@@ -1,8 +1,11 @@
-"""Sorting by key and time, and finding what may be there twice: passes over whole arrays, without comparing entries.
+"""Sorting by key and time, and finding what may be there twice: passes over whole arrays, without
+comparing entries.
 
-Keys are small codes, so a stable counting sort puts entries in their order in one pass. Entries that come in the order of time, as
-logs do, need no other pass. Any others are first dealt into spans of time, likewise stably, each as one word of its code and its position,
-so that the second pass reads words in their order; the few that still stand wrong within a key are settled by insertion.
+Keys are small codes, so a stable counting sort puts entries in their order in one pass. Entries
+that come in the order of time, as logs do, need no other pass. Any others are first dealt into
+spans of time, likewise stably, each as one word of its code and its position, so that the second
+pass reads words in their order; the few that still stand wrong within a key are settled by
+insertion.
 """
 
 from __future__ import annotations
@@ -30,11 +33,15 @@ _WORD = 63  # bits of a word that is not negative
 _CROWDED = 32  # more events of one key in a span than this: two passes, over finer spans
 _BLOCK = 1 << 12  # entries that are compared without a look at the result
 _FEW_TIES = 1 << 14  # entries that a first search for ties has room for
-_PATIENCE = 32  # moves an entry before settling gives up, for a sort that compares (times that are far from evenly spread)
+# moves an entry before settling gives up, for a sort that compares (times that are far from evenly
+# spread)
+_PATIENCE = 32
 
 
 def each(work: Callable[[Part], Made], parts: Sequence[Part], threads: int) -> list[Made]:
-    """`work` on each piece, concurrently if there are threads; results in the order of the pieces."""
+    """`work` on each piece, concurrently if there are threads; results in the order of the
+    pieces.
+    """
     if len(parts) < 2 or threads < 2:
         return [work(piece) for piece in parts]
     with ThreadPoolExecutor(threads) as pool:
@@ -47,7 +54,8 @@ def take(values: NDArray[Scalar], index: I64, threads: int) -> NDArray[Scalar]:
 
     def part(cut: tuple[int, int]) -> None:
         first, last = cut
-        np.take(values, index[first:last], out=out[first:last], mode="clip")  # "raise" would write into a copy first
+        # "raise" would write into a copy first
+        np.take(values, index[first:last], out=out[first:last], mode="clip")
 
     each(part, _cuts(len(index), threads), threads)
     return out
@@ -56,11 +64,16 @@ def take(values: NDArray[Scalar], index: I64, threads: int) -> NDArray[Scalar]:
 def taken(column: Column, index: I64, threads: int) -> Column:
     """The column at these positions."""
     values = take(cast("I64", column.values), index, threads)  # or float64: its dtype stays
-    return replace(column, values=values, valid=None if column.valid is None else take(column.valid, index, threads))
+    return replace(
+        column,
+        values=values,
+        valid=None if column.valid is None else take(column.valid, index, threads),
+    )
 
 
 def order_of(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64]:
-    """The positions of entries in the order of (code, t), stable: int64 (n); and where each code begins: int64 (keys + 1).
+    """The positions of entries in the order of (code, t), stable: int64 (n); and where each code
+    begins: int64 (keys + 1).
 
     Args:
         code: int64 (n), 0 to keys - 1.
@@ -93,14 +106,24 @@ def _ordered(code: I64, t: I64, keys: int, threads: int) -> tuple[I64, I64, I64 
     bits = (int(t.max()) - low).bit_length()
     order, starts = _by_span(code, t, low, bits, keys, threads)
     sorted_t = take(t, order, threads)
-    if bits < 63 and all(each(lambda cut: _settle(starts, sorted_t, order, *cut), _key_cuts(starts, threads), threads)):
+    if bits < 63 and all(
+        each(
+            lambda cut: _settle(starts, sorted_t, order, *cut), _key_cuts(starts, threads), threads
+        )
+    ):
         return order, starts, sorted_t
-    compared = pl.DataFrame({"code": code, "t": t}).with_row_index("row").sort("code", "t", maintain_order=True)["row"]
+    compared = (
+        pl.DataFrame({"code": code, "t": t})
+        .with_row_index("row")
+        .sort("code", "t", maintain_order=True)["row"]
+    )
     return compared.cast(pl.Int64).to_numpy(), starts, None
 
 
 def _by_span(code: I64, t: I64, low: int, bits: int, keys: int, threads: int) -> tuple[I64, I64]:
-    """The positions of entries in the order of code, and of time up to spans of it, stable; and where each code begins."""
+    """The positions of entries in the order of code, and of time up to spans of it, stable; and
+    where each code begins.
+    """
     sizes = _counted(code, NOTHING, 0, 0, keys, threads).sum(axis=0)
     shift, position_bits = max(bits - _BITS, 0), len(t).bit_length()
     if int(sizes.max()) > _CROWDED << _BITS or position_bits + keys.bit_length() > _WORD:
@@ -109,15 +132,25 @@ def _by_span(code: I64, t: I64, low: int, bits: int, keys: int, threads: int) ->
     starts = np.concatenate([[0], np.cumsum(sizes)])
     cuts = _cuts(len(t), min(threads, max(len(t) // keys, 1)))
     heads = np.zeros((len(cuts), keys), np.int64)
-    each(lambda i: _count(words, NOTHING, 0, position_bits, _mask(keys), *cuts[i], heads[i + 1]), range(len(cuts) - 1), threads)
+    each(
+        lambda i: _count(words, NOTHING, 0, position_bits, _mask(keys), *cuts[i], heads[i + 1]),
+        range(len(cuts) - 1),
+        threads,
+    )
     heads = starts[:-1] + np.cumsum(heads, axis=0)
     out = np.empty(len(t), np.int64)
-    each(lambda i: _deal_words(words, position_bits, *cuts[i], heads[i], out), range(len(cuts)), threads)
+    each(
+        lambda i: _deal_words(words, position_bits, *cuts[i], heads[i], out),
+        range(len(cuts)),
+        threads,
+    )
     return out, starts
 
 
 def _by_fine_span(t: I64, low: int, bits: int, threads: int) -> I64:
-    """The positions of entries in the order of time up to fine spans of it, stable, by two passes."""
+    """The positions of entries in the order of time up to fine spans of it, stable, by two
+    passes.
+    """
     half = _BITS * 3 // 4
     fine, _ = _dealt(t, low, max(bits - 2 * half, 0), 1 << half, None, threads)
     return _dealt(t, low, max(bits - half, 0), 1 << half, fine, threads)[0]
@@ -139,7 +172,8 @@ def numbered(values: I64) -> tuple[I64, I64]:
 
 
 def tied(starts: I64, t: I64, threads: int = 1) -> tuple[I64, I64]:
-    """The positions of sorted entries that share key and time with another, and which group each is in: int64 both.
+    """The positions of sorted entries that share key and time with another, and which group each is
+    in: int64 both.
 
     >>> tied(np.array([0, 3, 4]), np.array([5, 5, 6, 6]))
     (array([0, 1]), array([1, 1]))
@@ -163,13 +197,18 @@ def _all_ties(starts: I64, t: I64, first: int, last: int) -> tuple[I64, I64]:
 
 
 def perhaps_repeated(hashes: NDArray[np.uint64], threads: int = 1) -> Bool:
-    """Whether an entry's hash may be there twice, bool (n): true for all that are, and for few others.
+    """Whether an entry's hash may be there twice, bool (n): true for all that are, and for few
+    others.
 
     >>> perhaps_repeated(np.array([7 << 60, 3, 7 << 60], np.uint64))
     array([ True, False,  True])
     """
     bits = max(len(hashes) * 16, 64).bit_length()
-    out, shift, twice = np.empty(len(hashes), np.bool_), np.uint64(64 - bits), np.zeros(1 << bits >> 3, np.uint8)
+    out, shift, twice = (
+        np.empty(len(hashes), np.bool_),
+        np.uint64(64 - bits),
+        np.zeros(1 << bits >> 3, np.uint8),
+    )
     _mark(hashes, shift, np.zeros_like(twice), twice)
     each(lambda cut: _marked(hashes, shift, twice, *cut, out), _cuts(len(hashes), threads), threads)
     return out
@@ -183,7 +222,11 @@ def _cuts(n: int, threads: int) -> list[tuple[int, int]]:
 
 def _key_cuts(starts: I64, threads: int) -> list[tuple[int, int]]:
     """The bounds that cut keys into one part for each thread, each of about as many entries."""
-    ends = [0, *np.searchsorted(starts, [b for _, b in _cuts(int(starts[-1]), threads)[:-1]]).tolist(), len(starts) - 1]
+    ends = [
+        0,
+        *np.searchsorted(starts, [b for _, b in _cuts(int(starts[-1]), threads)[:-1]]).tolist(),
+        len(starts) - 1,
+    ]
     return list(pairwise(ends))
 
 
@@ -193,17 +236,31 @@ def _mask(size: int) -> int:
 
 
 def _counted(x: I64, order: I64, low: int, shift: int, size: int, threads: int) -> I64:
-    """How often each value of (x - low) >> shift modulo `size` occurs in the part of each thread: int64 (parts, size)."""
+    """How often each value of (x - low) >> shift modulo `size` occurs in the part of each thread:
+    int64 (parts, size).
+    """
     cuts = _cuts(len(x), min(threads, max(len(x) // size, 1)))  # each thread counts for itself
     counts = np.zeros((len(cuts), size), np.int64)
-    each(lambda i: _count(x, order, low, shift, _mask(size), *cuts[i], counts[i]), range(len(cuts)), threads)
+    each(
+        lambda i: _count(x, order, low, shift, _mask(size), *cuts[i], counts[i]),
+        range(len(cuts)),
+        threads,
+    )
     return counts
 
 
 def _dealt(
-    x: I64, low: int, shift: int, size: int, before: I64 | None, threads: int, code: I64 = NOTHING, bits: int = 0
+    x: I64,
+    low: int,
+    shift: int,
+    size: int,
+    before: I64 | None,
+    threads: int,
+    code: I64 = NOTHING,
+    bits: int = 0,
 ) -> tuple[I64, I64]:
-    """A stable counting sort of `before` (else 0, 1, ...) by (x - low) >> shift modulo `size`, and where each value begins.
+    """A stable counting sort of `before` (else 0, 1, ...) by (x - low) >> shift modulo `size`, and
+    where each value begins.
 
     With `code`, of words: code << bits | position.
     """
@@ -213,7 +270,11 @@ def _dealt(
     starts = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
     heads = starts[:-1] + np.cumsum(counts, axis=0) - counts
     out = np.empty(len(x), np.int64)
-    each(lambda i: _deal(x, order, low, shift, _mask(size), code, bits, *cuts[i], heads[i], out), range(len(cuts)), threads)
+    each(
+        lambda i: _deal(x, order, low, shift, _mask(size), code, bits, *cuts[i], heads[i], out),
+        range(len(cuts)),
+        threads,
+    )
     return out, starts
 
 
@@ -231,7 +292,9 @@ def _rising(t, first, last):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _ties(starts, t, first, last, places, group):  # type: ignore[no-untyped-def]
-    """The ties of the keys first:last into `places` and `group`, as far as there is room; how many there are."""
+    """The ties of the keys first:last into `places` and `group`, as far as there is room; how many
+    there are.
+    """
     count, groups = 0, 0
     for key in range(first, last):
         tie = False
@@ -278,7 +341,9 @@ def _deal_words(words, bits, first, last, heads, out):  # type: ignore[no-untype
 
 @nb.njit(nogil=True, cache=True)
 def _settle(starts, t, order, first, last):  # type: ignore[no-untyped-def]
-    """Insertion sort within each key of first:last; False, with the work left undone, where it would take long."""
+    """Insertion sort within each key of first:last; False, with the work left undone, where it
+    would take long.
+    """
     left = _PATIENCE * (starts[last] - starts[first]) + 1
     for key in range(first, last):
         begin = starts[key]
@@ -316,7 +381,9 @@ def _marked(hashes, shift, twice, first, last, out):  # type: ignore[no-untyped-
 
 @nb.njit(nogil=True, cache=True)
 def _number(values, table, number, first):  # type: ignore[no-untyped-def]
-    """Number values as they come; `first` holds each once. How many there are. table: -1 everywhere; a power of two of places."""
+    """Number values as they come; `first` holds each once. How many there are. table: -1
+    everywhere; a power of two of places.
+    """
     mask, count = len(table) - 1, 0
     for i in range(len(values)):
         h = values[i] * -7046029254386353131

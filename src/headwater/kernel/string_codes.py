@@ -1,8 +1,10 @@
-"""Codes of strings by a hash table over Arrow's string views: strings of up to 12 bytes are compared without a look at their data.
+"""Codes of strings by a hash table over Arrow's string views: strings of up to 12 bytes are
+compared without a look at their data.
 
-Open addressing with linear probing; a slot is one word of a code and 32 bits of the hash, so that another string is rarely read. The table
-grows with the distinct strings and not with the rows, so that it stays near the processor. The hash is seeded in each process, so
-collisions cannot be prepared. The codes do not depend on the seed.
+Open addressing with linear probing; a slot is one word of a code and 32 bits of the hash, so that
+another string is rarely read. The table grows with the distinct strings and not with the rows, so
+that it stays near the processor. The hash is seeded in each process, so collisions cannot be
+prepared. The codes do not depend on the seed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from headwater.kernel.sorting import each
 
 U64 = NDArray[np.uint64]
 Views = tuple[U64, I64, Bool]
-"""The views of n strings, uint64 (n, 2), the addresses of their data buffers, and which are not null (empty: all)."""
+"""The views of n strings, uint64 (n, 2), the addresses of their data buffers, and which are not
+null (empty: all).
+"""
 
 _SMALL = 1 << 14  # fewer strings are not worth a thread
 _BATCH = 32  # strings whose hashes are computed together, before the table is looked at
@@ -36,10 +40,11 @@ _INLINE = 12  # bytes of a string that lies within its view
 
 
 class _Table(NamedTuple):
-    """The distinct strings so far: by slot, 32 bits of the hash of a string and then its code, _FREE where there is none.
+    """The distinct strings so far: by slot, 32 bits of the hash of a string and then its code,
+    _FREE where there is none.
 
-    By code, the view of each string and the side that it was first seen in. The addresses of all sides' buffers, and where those of each
-    side begin.
+    By code, the view of each string and the side that it was first seen in. The addresses of all
+    sides' buffers, and where those of each side begin.
     """
 
     slots: U64
@@ -49,12 +54,17 @@ class _Table(NamedTuple):
     starts: I64
 
 
-def code_strings(requested: Sequence[Views], events: Views, threads: int) -> tuple[list[I64], I64, int]:
-    """The codes 0, 1, 2, ... of the strings in `requested`, by their first appearance; those of the events' strings; how many codes.
+def code_strings(
+    requested: Sequence[Views], events: Views, threads: int
+) -> tuple[list[I64], I64, int]:
+    """The codes 0, 1, 2, ... of the strings in `requested`, by their first appearance; those of the
+    events' strings; how many codes.
 
     A null, and an event's string that is not among those requested, has the code after the last.
     """
-    table = _empty([len(views) for views, _, _ in requested], [buffers for _, buffers, _ in requested])
+    table = _empty(
+        [len(views) for views, _, _ in requested], [buffers for _, buffers, _ in requested]
+    )
     count = 0
     for number, (views, _, valid) in enumerate(requested):
         done = 0
@@ -77,7 +87,13 @@ def _empty(sizes: Sequence[int], buffers: Sequence[I64]) -> _Table:
     """A table for strings of sides with so many rows, whose data lie in these buffers."""
     total, starts = sum(sizes), np.cumsum([0, *(len(of) for of in buffers)])
     addresses = np.concatenate([np.zeros(0, np.int64), *buffers])
-    return _Table(np.full(_SLOTS, _FREE), np.empty((total, 2), np.uint64), np.empty(total, np.int32), addresses, starts)
+    return _Table(
+        np.full(_SLOTS, _FREE),
+        np.empty((total, 2), np.uint64),
+        np.empty(total, np.int32),
+        addresses,
+        starts,
+    )
 
 
 def _grown(table: _Table, count: int) -> _Table:
@@ -122,7 +138,9 @@ def _hash(a, b, buffers, first, seed):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, inline="always")
 def _equal(a, b, buffers, first, c, d, others, other_first):  # type: ignore[no-untyped-def]
-    """Whether two strings are equal. Strings with equal prefix and length are compared word by word; the last two words may overlap."""
+    """Whether two strings are equal. Strings with equal prefix and length are compared word by
+    word; the last two words may overlap.
+    """
     if a != c:
         return False
     size = np.int64(a & _LENGTH)
@@ -151,7 +169,9 @@ def _enter(table, count, slots, seed):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _build(views, valid, begin, side, table, count, seed):  # type: ignore[no-untyped-def]
-    """Enter the strings of one side from a position on, until the table is half full: the next position, and how many are distinct."""
+    """Enter the strings of one side from a position on, until the table is half full: the next
+    position, and how many are distinct.
+    """
     slots, first, home, buffers, starts = table
     mask = np.uint64(len(slots) - 1)
     for i in range(begin, len(views)):
@@ -162,7 +182,9 @@ def _build(views, valid, begin, side, table, count, seed):  # type: ignore[no-un
         p, tag = h & mask, h & _TAG
         while slots[p] != _FREE:
             k = np.int64(slots[p] & _LENGTH)
-            if slots[p] & _TAG == tag and _equal(a, b, buffers, starts[side], first[k, 0], first[k, 1], buffers, starts[home[k]]):
+            if slots[p] & _TAG == tag and _equal(
+                a, b, buffers, starts[side], first[k, 0], first[k, 1], buffers, starts[home[k]]
+            ):
                 break
             p = (p + np.uint64(1)) & mask
         if slots[p] == _FREE:
@@ -176,14 +198,20 @@ def _build(views, valid, begin, side, table, count, seed):  # type: ignore[no-un
 
 @nb.njit(nogil=True, cache=True)
 def _code(side, cut, table, none, seed, out):  # type: ignore[no-untyped-def]
-    """Look the strings of a range of positions up: their codes into `out`, `none` for those without."""
+    """Look the strings of a range of positions up: their codes into `out`, `none` for those
+    without.
+    """
     views, buffers, valid = side
     slots, first, home, others, starts = table
     mask, hashes = np.uint64(len(slots) - 1), np.empty(_BATCH, np.uint64)
     for begin in range(cut[0], cut[1], _BATCH):
         end = min(begin + _BATCH, cut[1])
         for i in range(begin, end):
-            hashes[i - begin] = _hash(views[i, 0], views[i, 1], buffers, 0, seed) if not len(valid) or valid[i] else np.uint64(0)
+            hashes[i - begin] = (
+                _hash(views[i, 0], views[i, 1], buffers, 0, seed)
+                if not len(valid) or valid[i]
+                else np.uint64(0)
+            )
         for i in range(begin, end):
             h = hashes[i - begin]
             p, tag = h & mask, h & _TAG
@@ -193,7 +221,14 @@ def _code(side, cut, table, none, seed, out):  # type: ignore[no-untyped-def]
             while slots[p] != _FREE:
                 k = np.int64(slots[p] & _LENGTH)
                 if slots[p] & _TAG == tag and _equal(
-                    views[i, 0], views[i, 1], buffers, 0, first[k, 0], first[k, 1], others, starts[home[k]]
+                    views[i, 0],
+                    views[i, 1],
+                    buffers,
+                    0,
+                    first[k, 0],
+                    first[k, 1],
+                    others,
+                    starts[home[k]],
                 ):
                     out[i] = k
                     break

@@ -1,8 +1,10 @@
-"""Tiles: the past of a key in pieces, fine where a window's tail will still cut and coarse behind it.
+"""Tiles: the past of a key in pieces, fine where a window's tail will still cut and coarse behind
+it.
 
-A window begins at a multiple of its hop. So events in one hop stay together for that window, and once the tails of all windows with
-finer hops have passed, tiles of theirs are merged into a coarser one: every event is in exactly one tile, and a key has as few of
-them as its windows allow. Tiles that no window reaches any more are dropped, unless a lifetime keeps them in one last tile.
+A window begins at a multiple of its hop. So events in one hop stay together for that window, and
+once the tails of all windows with finer hops have passed, tiles of theirs are merged into a coarser
+one: every event is in exactly one tile, and a key has as few of them as its windows allow. Tiles
+that no window reaches any more are dropped, unless a lifetime keeps them in one last tile.
 """
 
 from __future__ import annotations
@@ -36,35 +38,49 @@ class TileLadder:
         """Tile sizes, rising, each a divisor of the next; empty where there are only lifetimes.
 
         >>> from headwater.definitions.windows import window
-        >>> [step // 1_000_000 for step in TileLadder((window("1d"), window("10m"), window("1h"))).steps]
+        >>> [
+        ...     step // 1_000_000
+        ...     for step in TileLadder((window("1d"), window("10m"), window("1h"))).steps
+        ... ]
         [10, 60, 600]
         """
         steps: list[int] = []
-        for hop in sorted({w.hop for w in self.windows if w.length is not None or w.offset}, reverse=True):
+        for hop in sorted(
+            {w.hop for w in self.windows if w.length is not None or w.offset}, reverse=True
+        ):
             steps.append(math.gcd(hop, steps[-1]) if steps else hop)
         return tuple(sorted(set(steps)))
 
     def cuts(self, T: int) -> I64:
-        """The latest end of tiles of each step, as of T; then that of the lifetime's tile, then of dropped events: int64 (steps + 2)."""
+        """The latest end of tiles of each step, as of T; then that of the lifetime's tile, then of
+        dropped events: int64 (steps + 2).
+        """
         tails = [(w.hop, _tail(w, T)) for w in self.windows]
-        bounds = [min((tail for hop, tail in tails if hop % step), default=_NEVER) for step in self.steps]
+        bounds = [
+            min((tail for hop, tail in tails if hop % step), default=_NEVER) for step in self.steps
+        ]
         last = min((tail for _, tail in tails), default=_NEVER)
         kept = any(w.length is None for w in self.windows)
         return np.array([*bounds, last if kept else GONE, GONE if kept else last], np.int64)
 
     def tile_start(self, t: I64, T: int) -> I64:
-        """The start of the tile that events (or finer tiles) of these times belong to as of T: a time, GONE or ALL; rising with `t`."""
+        """The start of the tile that events (or finer tiles) of these times belong to as of T: a
+        time, GONE or ALL; rising with `t`.
+        """
         out = np.empty(len(t), np.int64)
         _place(t, np.array(self.steps, np.int64), self.cuts(T), out)
         return out
 
     def spans(self, t: I64, T: int) -> tuple[I64, I64]:
-        """Of the tiles that events of these times belong to as of T, from when and before when their events are: int64 (n) each.
+        """Of the tiles that events of these times belong to as of T, from when and before when
+        their events are: int64 (n) each.
 
         None of the times is GONE.
 
         >>> from headwater.definitions.windows import window
-        >>> first, last = TileLadder((window("10m"), window("1h"))).spans(np.array([0, 3_595_000_000]), 3_600_000_000)
+        >>> first, last = TileLadder((window("10m"), window("1h"))).spans(
+        ...     np.array([0, 3_595_000_000]), 3_600_000_000
+        ... )
         >>> first // 1_000_000, last // 1_000_000
         (array([   0, 3590]), array([  60, 3600]))
         """
@@ -122,7 +138,8 @@ def placed(t, steps, cuts):  # type: ignore[no-untyped-def]  # noqa: ANN201 (com
     levels = len(steps)
     if t == ALL or levels == 0:
         return ALL
-    if t < cuts[levels] or t < cuts[levels + 1]:  # else its tile ends later: most events need one division only
+    # else its tile ends later: most events need one division only
+    if t < cuts[levels] or t < cuts[levels + 1]:
         end = t // steps[levels - 1] * steps[levels - 1] + steps[levels - 1]
         if end <= cuts[levels + 1]:
             return GONE
@@ -138,12 +155,16 @@ def placed(t, steps, cuts):  # type: ignore[no-untyped-def]  # noqa: ANN201 (com
 
 @nb.njit(nogil=True, cache=True)
 def interleaved(key_a: I64, start_a: I64, key_b: I64, start_b: I64) -> I64:
-    """The order of a's and b's tiles together by (key, start), as positions in a followed by b; both come in that order, a goes first."""
+    """The order of a's and b's tiles together by (key, start), as positions in a followed by b;
+    both come in that order, a goes first.
+    """
     n, m = len(key_a), len(key_b)
     order = np.empty(n + m, np.int64)
     i, j = 0, 0
     for p in range(n + m):
-        if j == m or (i < n and (key_a[i] < key_b[j] or (key_a[i] == key_b[j] and start_a[i] <= start_b[j]))):
+        if j == m or (
+            i < n and (key_a[i] < key_b[j] or (key_a[i] == key_b[j] and start_a[i] <= start_b[j]))
+        ):
             order[p] = i
             i += 1
         else:

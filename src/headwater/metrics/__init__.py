@@ -29,7 +29,18 @@ FAMILIES: Rows[Family] = Rows(
     }
 )
 
-__all__ = ["FAMILIES", "Blocks", "Family", "Metric", "RowContext", "ScoredRows", "check_known", "curves", "operating_threshold", "resolve"]
+__all__ = [
+    "FAMILIES",
+    "Blocks",
+    "Family",
+    "Metric",
+    "RowContext",
+    "ScoredRows",
+    "check_known",
+    "curves",
+    "operating_threshold",
+    "resolve",
+]
 
 
 def resolve(names: Sequence[str | NamedMetric] | None, task: str) -> list[Metric]:
@@ -54,13 +65,20 @@ def resolve(names: Sequence[str | NamedMetric] | None, task: str) -> list[Metric
         raise UsageError(f"unknown task {task!r}; {nearest(task, TASKS)}")
     if isinstance(names, str):
         raise UsageError(f"metrics are a list of names; write [{names!r}]")
-    defaults = [metric for family in FAMILIES.values() for metric in family.metrics if metric.task is not None and metric.fits(task)]
+    defaults = [
+        metric
+        for family in FAMILIES.values()
+        for metric in family.metrics
+        if metric.task is not None and metric.fits(task)
+    ]
     chosen = defaults if names is None else [_named(name, task) for name in names]
     chosen_names = [metric.name for metric in chosen]
     if twice := {name for name in chosen_names if chosen_names.count(name) > 1}:
         raise UsageError(f"metric {min(twice)!r} is given more than once; name each metric once")
     if not chosen:
-        raise UsageError(f"no metric is given; name at least one, or pass None for the defaults of a {task} task")
+        raise UsageError(
+            f"no metric is given; name at least one, or pass None for the defaults of a {task} task"
+        )
     return chosen
 
 
@@ -77,7 +95,9 @@ def check_known(names: Sequence[str]) -> None:
     """
     for name in names:
         if not _matching(_SPOKEN.get(name.lower(), name)):
-            known = sorted(m.name for family in FAMILIES.values() for m in (*family.metrics, *family.more))
+            known = sorted(
+                m.name for family in FAMILIES.values() for m in (*family.metrics, *family.more)
+            )
             patterns = [family.pattern for family in FAMILIES.values() if family.pattern]
             also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
             raise UsageError(f"unknown metric {name!r}; {nearest(name, known)}{also}")
@@ -86,10 +106,17 @@ def check_known(names: Sequence[str]) -> None:
 def _matching(name: str) -> list[Metric]:
     """The metrics of a name, of any task."""
     read = [parsed for family in FAMILIES.values() if (parsed := family.parse(name))]
-    return [m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name] or read
+    return [
+        m for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.name == name
+    ] or read
 
 
-_SPOKEN = {"average precision": "average_precision", "ap": "average_precision", "pr auc": "average_precision", "roc auc": "auc"}
+_SPOKEN = {
+    "average precision": "average_precision",
+    "ap": "average_precision",
+    "pr auc": "average_precision",
+    "roc auc": "auc",
+}
 """How people say some names."""
 
 
@@ -100,15 +127,30 @@ def _named(name: str | NamedMetric, task: str) -> Metric:
         name = _SPOKEN.get(name.strip().lower(), name)
         matching = _matching(name)
     else:
-        raise UsageError(f"metrics holds {name!r}; give names, such as 'auc', or hw.evaluation.metric(name, function)")
+        raise UsageError(
+            f"metrics holds {name!r}; give names, such as 'auc', or hw.evaluation.metric(name, "
+            "function)"
+        )
     fitting = [m for m in matching if m.fits(task)]
     if fitting:
         return fitting[0]
-    known = sorted(m.name for family in FAMILIES.values() for m in (*family.metrics, *family.more) if m.fits(task))
+    known = sorted(
+        m.name
+        for family in FAMILIES.values()
+        for m in (*family.metrics, *family.more)
+        if m.fits(task)
+    )
     if matching:
         other = " or ".join(str(m.task) for m in matching)
-        raise UsageError(f"metric {matching[0].name!r} is for a {other} task, and this one is {task}; known: {', '.join(known)}")
+        raise UsageError(
+            f"metric {matching[0].name!r} is for a {other} task, and this one is {task}; known: "
+            f"{', '.join(known)}"
+        )
     assert isinstance(name, str)
-    patterns = [family.pattern for family in FAMILIES.values() if family.pattern and family.metrics[0].fits(task)]
+    patterns = [
+        family.pattern
+        for family in FAMILIES.values()
+        if family.pattern and family.metrics[0].fits(task)
+    ]
     also = f"; also {', '.join(patterns)}" if patterns and "@" in name else ""
     raise UsageError(f"unknown metric {name!r}; {nearest(name, known)}{also}")

@@ -21,7 +21,8 @@ BINS = 10
 
 
 def bins(rows: ScoredRows) -> tuple[Floats, Floats]:
-    """Summed score and positives of each equal-mass bin, highest scores first; each float64 (10, 1 + resamples).
+    """Summed score and positives of each equal-mass bin, highest scores first; each float64 (10, 1
+    + resamples).
 
     >>> from headwater.metrics.metric import Blocks
     >>> y, score = np.tile([1.0, 0.0], 10), np.tile([0.75, 0.25], 10)
@@ -36,7 +37,8 @@ def bins(rows: ScoredRows) -> tuple[Floats, Floats]:
 
 
 def _calibration(rows: ScoredRows) -> Floats:
-    count = rows.total(np.ones_like(rows.probability))  # `probability` refuses scores outside 0 to 1
+    # `probability` refuses scores outside 0 to 1
+    count = rows.total(np.ones_like(rows.probability))
     predicted, observed = bins(rows)
     return ratio(np.abs(predicted - observed).sum(axis=0), count)
 

@@ -1,4 +1,5 @@
-"""Precision among the k cards of highest score a day: what a team that can call k customers a day would find.
+"""Precision among the k cards of highest score a day: what a team that can call k customers a day
+would find.
 
 Source: Le Borgne, Siblini, Lebichot and Bontempi, "Reproducible machine learning
 for credit card fraud detection: practical handbook", 2022, chapter 4 (card precision top-k).
@@ -13,11 +14,13 @@ from headwater.metrics.metric import Column, Floats, Metric, ScoredRows, ratio
 
 
 def card_precision(k: int = 100, *, card: str, drop_caught: bool = True) -> Metric:
-    """Of the `k` cards with the highest score of a day, the share with a positive row that day; the mean over days (UTC).
+    """Of the `k` cards with the highest score of a day, the share with a positive row that day; the
+    mean over days (UTC).
 
-    A card's score is the highest of its rows that day. A card that was caught (among the k, with a positive row) is blocked: its
-    rows of later days are left out, unless `drop_caught` is False. The share is of k, also on days with fewer cards. Days are the
-    blocks that are resampled; who is blocked follows from the days as they were.
+    A card's score is the highest of its rows that day. A card that was caught (among the k, with a
+    positive row) is blocked: its rows of later days are left out, unless `drop_caught` is False.
+    The share is of k, also on days with fewer cards. Days are the blocks that are resampled; who is
+    blocked follows from the days as they were.
 
     Args:
         k: cards a day.
@@ -31,7 +34,9 @@ def card_precision(k: int = 100, *, card: str, drop_caught: bool = True) -> Metr
     'card_precision@100'
     """
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise UsageError(f"card_precision({k!r}): give an integer number of cards a day, at least 1")
+        raise UsageError(
+            f"card_precision({k!r}): give an integer number of cards a day, at least 1"
+        )
 
     def compute(rows: ScoredRows) -> Floats:
         values = np.array(_per_day(rows, rows.context.columns[card], k, drop_caught=drop_caught))
@@ -44,7 +49,9 @@ def card_precision(k: int = 100, *, card: str, drop_caught: bool = True) -> Metr
 
 
 def _per_day(rows: ScoredRows, cards: Column, k: int, *, drop_caught: bool) -> list[float]:
-    """The precision of each day, in the order of days; of cards with equal scores the one that sorts first."""
+    """The precision of each day, in the order of days; of cards with equal scores the one that
+    sorts first.
+    """
     names, code = np.unique(cards, return_inverse=True)
     caught = np.zeros(len(names), np.bool_)
     precisions = []

@@ -13,7 +13,8 @@ _POINTS = 200
 
 
 def curves(y: Floats, score: Floats) -> Curves:
-    """The precision-recall curve (at most 200 points, spread evenly over recall) and the calibration curve (10 bins).
+    """The precision-recall curve (at most 200 points, spread evenly over recall) and the
+    calibration curve (10 bins).
 
     `y` is 0 or 1 and `score` a float, both of shape (rows,). Recall rises
     along the points; each point is a threshold that the scores allow, so rows

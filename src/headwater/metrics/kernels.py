@@ -20,12 +20,17 @@ _TILE = 128  # resamples at a time: the sums of a tile stay in the first-level c
 
 
 def _compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    # error_model: Python's check for division by zero would keep the loops from using vector instructions
-    return cast("Callable[_P, _R]", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    # error_model: Python's check for division by zero would keep the loops from using vector
+    # instructions
+    return cast(
+        "Callable[_P, _R]", numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    )
 
 
 @_compiled
-def walk(block: Ints, positive: Bools, last: Bools, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def walk(
+    block: Ints, positive: Bools, last: Bools, weights: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Weighted sums that AUC and average precision are made of, for every resample.
 
     Goes down the rows once a tile of resamples, all resamples of the tile in
@@ -101,7 +106,16 @@ def cut(
     >>> row = np.array([0, 0])
     >>> sums = np.array([[[0.0], [2.0]], [[0.0], [1.0]], [[0.0], [1.2]]])
     >>> yes, score = np.array([True, True]), np.array([0.9, 0.3])
-    >>> cut(row, np.array([True, False]), score, yes, np.ones((1, 1)), np.array([0]), sums, np.array([0.5]))
+    >>> cut(
+    ...     row,
+    ...     np.array([True, False]),
+    ...     score,
+    ...     yes,
+    ...     np.ones((1, 1)),
+    ...     np.array([0]),
+    ...     sums,
+    ...     np.array([0.5]),
+    ... )
     (array([[1.]]), array([[0.9]]))
     """
     segments, resamples = len(starts), weights.shape[1]

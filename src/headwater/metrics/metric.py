@@ -33,7 +33,8 @@ class Blocks:
     `index` is int64 of shape (rows,): the row's position among the blocks.
     `weights` is float64 of shape (blocks, 1 + resamples): integers;
     column 0 is all ones, so that column 0 of every metric is its plain value.
-    `successive`: the blocks are periods of time in order, and one may depend on the one before. `dependent`: days were shown to.
+    `successive`: the blocks are periods of time in order, and one may depend on the one before.
+    `dependent`: days were shown to.
 
     >>> Blocks.whole(3).weights
     array([[1.]])
@@ -50,7 +51,8 @@ class Blocks:
         return cls(np.zeros(rows, dtype=np.int64), np.ones((1, 1)))
 
     def select(self, rows: Bools | Ints) -> Blocks:
-        """The same resamples on a part of the rows, given as a mask or as positions (a slice of a report).
+        """The same resamples on a part of the rows, given as a mask or as positions (a slice of a
+        report).
 
         >>> Blocks(np.array([0, 1, 1]), np.ones((2, 1))).select(np.array([True, False, True])).index
         array([0, 1])
@@ -65,14 +67,19 @@ class Blocks:
 
 @dataclass(frozen=True, eq=False)
 class RowContext:
-    """What all levels know of the rows: int64 (rows) group of each for a ranking, and columns of the labels by name, (rows,) each."""
+    """What all levels know of the rows: int64 (rows) group of each for a ranking, and columns of
+    the labels by name, (rows,) each.
+    """
 
     groups: Ints | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
 
     def select(self, rows: Bools | Ints) -> RowContext:
         """The same of a part of the rows."""
-        return RowContext(None if self.groups is None else self.groups[rows], {name: c[rows] for name, c in self.columns.items()})
+        return RowContext(
+            None if self.groups is None else self.groups[rows],
+            {name: c[rows] for name, c in self.columns.items()},
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +109,9 @@ class ScoredRows:
     _cache: dict[object, object] = field(default_factory=dict, repr=False)
 
     def total(self, values: Floats | Bools) -> Floats:
-        """The sum of `values` (rows,) in each resample: float64 (1 + resamples,), the plain sum first."""
+        """The sum of `values` (rows,) in each resample: float64 (1 + resamples,), the plain sum
+        first.
+        """
         sums = np.bincount(self.blocks.index, weights=values, minlength=len(self.blocks.weights))
         totals: Floats = sums @ self.blocks.weights
         return totals
@@ -121,9 +130,10 @@ class ScoredRows:
         """
         if self.score.size and (self.score.min() < 0 or self.score.max() > 1):
             raise DataError(
-                f"scores of level {self.level!r} run from {self.score.min():g} to {self.score.max():g}, but "
-                "log_loss, brier and calibration need probabilities from 0 to 1; "
-                "score with predict_proba, or ask for metrics of order only, such as auc"
+                f"scores of level {self.level!r} run from {self.score.min():g} to "
+                f"{self.score.max():g}, but log_loss, brier and calibration need probabilities "
+                "from 0 to 1; score with predict_proba, or ask for metrics of order only, such "
+                "as auc"
             )
         return self.score
 
@@ -135,8 +145,9 @@ class ScoredRows:
         """
         if self.threshold is None:
             raise UsageError(
-                f"precision and recall need an operating threshold, and level {self.level!r} has none; pass "
-                "thresholds={level: operating_threshold(y_train, score_train)} or ask for precision@10% instead"
+                f"precision and recall need an operating threshold, and level {self.level!r} has "
+                "none; pass thresholds={level: operating_threshold(y_train, score_train)} or "
+                "ask for precision@10% instead"
             )
         flagged: Bools = self.score >= self.threshold
         return flagged
@@ -186,7 +197,9 @@ class Metric(Readable):
     def worth(self, first_value: float) -> float:
         """The smallest change worth having, in the metric's unit, given the first level's value.
 
-        >>> Metric("mae", "regression", lambda rows: rows.y, False, 0.005, relative=True).worth(20.0)
+        >>> Metric("mae", "regression", lambda rows: rows.y, False, 0.005, relative=True).worth(
+        ...     20.0
+        ... )
         0.1
         """
         return self.min_lift * abs(first_value) if self.relative else self.min_lift
@@ -194,7 +207,8 @@ class Metric(Readable):
 
 @dataclass(frozen=True)
 class Family:
-    """The metrics of one file: the default ones in display order, more that are known by name, and how to read a name with a parameter.
+    """The metrics of one file: the default ones in display order, more that are known by name, and
+    how to read a name with a parameter.
 
     >>> Family(()).parse("auc") is None
     True

@@ -1,4 +1,5 @@
-"""Several classes: log loss, accuracy, and means over classes of F1 and of one-against-the-rest AUC.
+"""Several classes: log loss, accuracy, and means over classes of F1 and of one-against-the-rest
+AUC.
 
 A class without a row in a resample (or in the test) has no AUC there and is
 left out of the mean; of F1 it is left out if it is not predicted either.
@@ -36,7 +37,9 @@ def _macro_f1(rows: ScoredRows) -> Floats:
     each = []
     for c in range(rows.score.shape[1]):
         predicted_c, true = predicted == c, rows.y == c
-        each.append(ratio(2 * rows.total(predicted_c & true), rows.total(predicted_c) + rows.total(true)))
+        each.append(
+            ratio(2 * rows.total(predicted_c & true), rows.total(predicted_c) + rows.total(true))
+        )
     return _mean_of_known(np.array(each))
 
 
@@ -48,7 +51,10 @@ def _auc(rows: ScoredRows) -> Floats:
     >>> _auc(ScoredRows("a", np.array([0.0, 1, 1, 2]), score, Blocks.whole(4))).round(3)
     array([1.])
     """
-    each = [ranked(ScoredRows(rows.level, (rows.y == c) * 1.0, rows.score[:, c], rows.blocks)).areas[0] for c in range(rows.score.shape[1])]
+    each = [
+        ranked(ScoredRows(rows.level, (rows.y == c) * 1.0, rows.score[:, c], rows.blocks)).areas[0]
+        for c in range(rows.score.shape[1])
+    ]
     return _mean_of_known(np.array(each))
 
 
@@ -60,7 +66,14 @@ def _mean_of_known(values: Floats) -> Floats:
 
 FAMILY = Family(
     (
-        Metric("log_loss", "multiclass", _log_loss, higher_is_better=False, relative=True, span=(0.0, math.inf)),
+        Metric(
+            "log_loss",
+            "multiclass",
+            _log_loss,
+            higher_is_better=False,
+            relative=True,
+            span=(0.0, math.inf),
+        ),
         Metric("accuracy", "multiclass", _accuracy),
         Metric("macro_f1", "multiclass", _macro_f1),
         Metric("auc_ovr", "multiclass", _auc),

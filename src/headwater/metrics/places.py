@@ -10,7 +10,8 @@ from headwater.metrics.metric import Floats, Ints
 def places(groups: Ints, score: Floats, order: Ints | None = None) -> Floats:
     """The place of each row in the list of its group, 1 for the highest score: float64 (rows).
 
-    `order`: int64 (rows), the order of rows of equal score; None: an order that is independent of the rows' order.
+    `order`: int64 (rows), the order of rows of equal score; None: an order that is independent of
+    the rows' order.
 
     >>> places(np.array([0, 0, 1]), np.array([0.2, 0.9, 0.5])).tolist()
     [2.0, 1.0, 1.0]

@@ -23,7 +23,16 @@ def _brier(rows: ScoredRows) -> Floats:
 
 FAMILY = Family(
     (
-        Metric("log_loss", "binary", _log_loss, higher_is_better=False, relative=True, span=(0.0, math.inf)),
-        Metric("brier", "binary", _brier, higher_is_better=False, relative=True, span=(0.0, math.inf)),
+        Metric(
+            "log_loss",
+            "binary",
+            _log_loss,
+            higher_is_better=False,
+            relative=True,
+            span=(0.0, math.inf),
+        ),
+        Metric(
+            "brier", "binary", _brier, higher_is_better=False, relative=True, span=(0.0, math.inf)
+        ),
     )
 )

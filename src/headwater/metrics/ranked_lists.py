@@ -1,4 +1,5 @@
-"""How well lists are ordered: hit rate, recall, NDCG and reciprocal rank among the first k, each a mean over groups.
+"""How well lists are ordered: hit rate, recall, NDCG and reciprocal rank among the first k, each a
+mean over groups.
 
 `score` is the place of the row's item in its list, 1 the first; an item that a
 level did not find as a candidate has no place (infinity) and counts as missed.
@@ -25,7 +26,9 @@ _NAME = re.compile(r"(hit_rate|recall|ndcg|mrr)@(\d+)")
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """The groups with a relevant item: `of` int64 (rows) the group of each row, `first` int64 (groups) a row of each."""
+    """The groups with a relevant item: `of` int64 (rows) the group of each row, `first` int64
+    (groups) a row of each.
+    """
 
     of: Ints
     first: Ints
@@ -35,30 +38,46 @@ class _Groups:
 def _groups(rows: ScoredRows) -> _Groups:
     group_of = rows.context.groups
     if group_of is None:
-        raise UsageError(f"level {rows.level!r}: metrics of lists need the group of each row; pass RowContext(groups=...)")
+        raise UsageError(
+            f"level {rows.level!r}: metrics of lists need the group of each row; pass "
+            "RowContext(groups=...)"
+        )
     _, first, of = np.unique(group_of, return_index=True, return_inverse=True)
     relevant = np.bincount(of, weights=rows.y > 0, minlength=len(first)).astype(np.float64)
     return _Groups(of.astype(np.int64), first.astype(np.int64), relevant)
 
 
 def _mean(rows: ScoredRows, each: Callable[[_Groups], Floats]) -> Floats:
-    """The mean over the groups that have a relevant item of what `each` says of every group: float64 (groups)."""
+    """The mean over the groups that have a relevant item of what `each` says of every group:
+    float64 (groups).
+    """
     groups = rows.once(_groups)
     counts = groups.relevant > 0
     values = np.where(counts, each(groups), 0.0)
     blocks = rows.blocks.index[groups.first]
-    sums = [np.bincount(blocks, weights=v, minlength=len(rows.blocks.weights)) @ rows.blocks.weights for v in (values, counts)]
+    sums = [
+        np.bincount(blocks, weights=v, minlength=len(rows.blocks.weights)) @ rows.blocks.weights
+        for v in (values, counts)
+    ]
     return ratio(*sums)
 
 
 def _hit_rate(rows: ScoredRows, k: int) -> Floats:
     hits = (rows.y > 0) & (rows.score <= k)
-    return _mean(rows, lambda g: (np.bincount(g.of, weights=hits, minlength=len(g.first)) > 0).astype(np.float64))
+    return _mean(
+        rows,
+        lambda g: (np.bincount(g.of, weights=hits, minlength=len(g.first)) > 0).astype(np.float64),
+    )
 
 
 def _recall(rows: ScoredRows, k: int) -> Floats:
     hits = (rows.y > 0) & (rows.score <= k)
-    return _mean(rows, lambda g: np.bincount(g.of, weights=hits, minlength=len(g.first)) / np.maximum(g.relevant, 1))
+    return _mean(
+        rows,
+        lambda g: (
+            np.bincount(g.of, weights=hits, minlength=len(g.first)) / np.maximum(g.relevant, 1)
+        ),
+    )
 
 
 def _ndcg(rows: ScoredRows, k: int) -> Floats:
@@ -66,7 +85,13 @@ def _ndcg(rows: ScoredRows, k: int) -> Floats:
 
     >>> from headwater.metrics.metric import RowContext, Blocks
     >>> context = RowContext(groups=np.array([0, 0, 0, 1]))
-    >>> rows = ScoredRows("a", np.array([1.0, 0, 1, 1]), np.array([1.0, 2, np.inf, 2]), Blocks.whole(4), context=context)
+    >>> rows = ScoredRows(
+    ...     "a",
+    ...     np.array([1.0, 0, 1, 1]),
+    ...     np.array([1.0, 2, np.inf, 2]),
+    ...     Blocks.whole(4),
+    ...     context=context,
+    ... )
     >>> _ndcg(rows, 10).round(3), _recall(rows, 10)
     (array([0.622]), array([0.75]))
     """
@@ -111,12 +136,18 @@ def parse(name: str) -> Metric | None:
         return None
     compute, k = _COMPUTE[match[1]], int(match[2])
     if k == 0:
-        raise UsageError(f"{name!r} looks at the first 0 of a list; write at least 1, as in {match[1]}@10")
+        raise UsageError(
+            f"{name!r} looks at the first 0 of a list; write at least 1, as in {match[1]}@10"
+        )
     return Metric(f"{match[1]}@{k}", "ranking", lambda rows: compute(rows, k))
 
 
 FAMILY = Family(
-    tuple(metric for name in ("ndcg@10", "hit_rate@10", "mrr@10", "recall@50") if (metric := parse(name))),
+    tuple(
+        metric
+        for name in ("ndcg@10", "hit_rate@10", "mrr@10", "recall@50")
+        if (metric := parse(name))
+    ),
     parse,
     "ndcg@K, hit_rate@K, mrr@K, recall@K for any K",
 )

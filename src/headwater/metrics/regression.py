@@ -36,7 +36,9 @@ def _wape(rows: ScoredRows) -> Floats:
 def _mape(rows: ScoredRows) -> Floats:
     """Rows whose outcome is 0 have no percentage, and are left out."""
     nonzero = rows.y != 0
-    shares = np.divide(np.abs(rows.score - rows.y), np.abs(rows.y), out=np.zeros(len(rows.y)), where=nonzero)
+    shares = np.divide(
+        np.abs(rows.score - rows.y), np.abs(rows.y), out=np.zeros(len(rows.y)), where=nonzero
+    )
     return ratio(rows.total(shares), rows.total(nonzero))
 
 
@@ -59,7 +61,14 @@ def parse(name: str) -> Metric | None:
     q = float(match[1])
     if not 0 < q < 1:
         raise UsageError(f"{name!r}: the quantile lies between 0 and 1, as in pinball@0.9")
-    return Metric(f"pinball@{q:.10g}", "regression", lambda rows: _pinball(rows, q), higher_is_better=False, relative=True, span=_ERROR)
+    return Metric(
+        f"pinball@{q:.10g}",
+        "regression",
+        lambda rows: _pinball(rows, q),
+        higher_is_better=False,
+        relative=True,
+        span=_ERROR,
+    )
 
 
 FAMILY = Family(

@@ -1,4 +1,6 @@
-"""How well scores order the rows: AUC (ties count half) and average precision (ties as one step)."""
+"""How well scores order the rows: AUC (ties count half) and average precision (ties as one
+step).
+"""
 
 from __future__ import annotations
 
@@ -14,4 +16,6 @@ def _average_precision(rows: ScoredRows) -> Floats:
     return ranked(rows).areas[1]
 
 
-FAMILY = Family((Metric("auc", "binary", _auc), Metric("average_precision", "binary", _average_precision)))
+FAMILY = Family(
+    (Metric("auc", "binary", _auc), Metric("average_precision", "binary", _average_precision))
+)

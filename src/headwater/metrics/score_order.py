@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def ranked(rows: ScoredRows) -> RankedScores:
     """The rows by falling score."""
-    from headwater.metrics.sorted_scores import RankedScores  # it compiles with numba; regression never needs it
+    # it compiles with numba; regression never needs it
+    from headwater.metrics.sorted_scores import RankedScores
 
     return rows.once(RankedScores.of)

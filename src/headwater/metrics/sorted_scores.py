@@ -11,7 +11,8 @@ import numpy as np
 from headwater.metrics.kernels import cut, walk
 from headwater.metrics.metric import Bools, Floats, Ints, ScoredRows, ratio
 
-_SEGMENTS = 512  # at most so many checkpoints along the sort; a cut then walks rows / 512, at least 256
+# at most so many checkpoints along the sort; a cut then walks rows / 512, at least 256
+_SEGMENTS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,9 @@ class RankedScores:
     `last` bool (the row ends its tie).
 
     >>> from headwater.metrics.metric import Blocks
-    >>> rows = ScoredRows("a", np.array([1.0, 0, 1, 0]), np.array([0.8, 0.8, 0.3, 0.1]), Blocks.whole(4))
+    >>> rows = ScoredRows(
+    ...     "a", np.array([1.0, 0, 1, 0]), np.array([0.8, 0.8, 0.3, 0.1]), Blocks.whole(4)
+    ... )
     >>> RankedScores.of(rows).areas
     (array([0.625]), array([0.58333333]))
     """
@@ -38,7 +41,9 @@ class RankedScores:
         """Sort the rows of a level."""
         order = np.argsort(-rows.score, kind="stable")
         score = rows.score[order]
-        last = np.append(score[1:] != score[:-1], True) if score.size else np.zeros(0, dtype=np.bool_)
+        last = (
+            np.append(score[1:] != score[:-1], True) if score.size else np.zeros(0, dtype=np.bool_)
+        )
         return cls(rows.blocks.index[order], rows.y[order] > 0, score, last, rows.blocks.weights)
 
     @cached_property
@@ -50,7 +55,9 @@ class RankedScores:
         the rise in recall times the precision there (scikit-learn's); NaN
         without positives.
         """
-        positives, negatives, pairs, steps = walk(self.block, self.positive, self.last, self.weights)
+        positives, negatives, pairs, steps = walk(
+            self.block, self.positive, self.last, self.weights
+        )
         return ratio(pairs, positives * negatives), ratio(steps, positives)
 
     def at(self, shares: Sequence[float]) -> tuple[Floats, Floats]:
@@ -65,7 +72,16 @@ class RankedScores:
             nothing = np.zeros((len(shares), self.weights.shape[1]))
             return nothing, nothing
         starts, sums = self._checkpoints
-        return cut(self.block, self.positive, self.score, self.last, self.weights, starts, sums, np.asarray(shares))
+        return cut(
+            self.block,
+            self.positive,
+            self.score,
+            self.last,
+            self.weights,
+            starts,
+            sums,
+            np.asarray(shares),
+        )
 
     @cached_property
     def _checkpoints(self) -> tuple[Ints, Floats]:

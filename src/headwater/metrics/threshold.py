@@ -18,13 +18,13 @@ def _recall(rows: ScoredRows) -> Floats:
 
 
 def operating_threshold(y: Floats, score: Floats) -> float:
-    """The score that maximises F1 on rows that the model did not learn from: rows that reach it are flagged.
+    """The score that maximises F1 on rows that the model did not learn from: rows that reach it are
+    flagged.
 
-    Pass TRAINING rows that were held out when the scores' model was fitted: a
-    threshold chosen on the test rows would flatter them, and one chosen on
-    the rows that were fitted lies too high. `y` is 0 or 1 and `score` a float, both of shape (rows,). Of several
-    equally good thresholds it is the highest; infinity (nothing is flagged)
-    without positives.
+    Pass TRAINING rows that were held out when the scores' model was fitted: a threshold chosen on
+    the test rows would flatter them, and one chosen on the rows that were fitted lies too high. `y`
+    is 0 or 1 and `score` a float, both of shape (rows,). Of several equally good thresholds it is
+    the highest; infinity (nothing is flagged) without positives.
 
     >>> operating_threshold(np.array([0.0, 1, 0, 1]), np.array([0.1, 0.4, 0.2, 0.9]))
     0.4
@@ -38,4 +38,9 @@ def operating_threshold(y: Floats, score: Floats) -> float:
     return float(ranked[np.argmax(f1)])
 
 
-FAMILY = Family((Metric("precision", "binary", _precision, cut="operating"), Metric("recall", "binary", _recall, cut="operating")))
+FAMILY = Family(
+    (
+        Metric("precision", "binary", _precision, cut="operating"),
+        Metric("recall", "binary", _recall, cut="operating"),
+    )
+)

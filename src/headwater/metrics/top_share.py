@@ -1,4 +1,5 @@
-"""Precision and recall among the top share of scores: what a team that can look at P % of cases would see.
+"""Precision and recall among the top share of scores: what a team that can look at P % of cases
+would see.
 
 The top P % is not rounded to whole rows and a tie that it cuts counts in
 proportion (see `Ranked.at`), so the order of rows changes nothing.
@@ -43,7 +44,10 @@ def parse(name: str) -> Metric | None:
         return None
     kind, percent = match[1], float(match[2])
     if not 0 < percent <= 100:
-        raise UsageError(f"{name!r} asks for the top {percent:g} %; write above 0 and up to 100, as in {kind}@10%")
+        raise UsageError(
+            f"{name!r} asks for the top {percent:g} %; write above 0 and up to 100, as in "
+            f"{kind}@10%"
+        )
     compute, share = (_precision if kind == "precision" else _recall), percent / 100
     return Metric(f"{kind}@{percent:.10g}%", "binary", lambda rows: compute(rows, share))
 

@@ -34,10 +34,14 @@ from headwater.models.serving_model import ServedModel, said
 MANIFEST = "manifest.json"
 
 
-def save(fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.DataFrame | None = None) -> Path:
-    """Write the estimator and its manifest into `folder`, in place of a model that was there, and return the manifest's path.
+def save(
+    fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.DataFrame | None = None
+) -> Path:
+    """Write the estimator and its manifest into `folder`, in place of a model that was there, and
+    return the manifest's path.
 
-    LightGBM is kept in its own text format, ONNX and MLflow as they came; anything else is pickled, and the manifest says so.
+    LightGBM is kept in its own text format, ONNX and MLflow as they came; anything else is pickled,
+    and the manifest says so.
 
     Args:
         fitted: the model.
@@ -83,11 +87,15 @@ def save(fitted: Fitted, folder: Path, about: Mapping[str, Any], examples: pl.Da
 
 
 def load(folder: Path, model: Model, *, allow_pickle: bool = False) -> Fitted:
-    """The fitted model in `folder`, as `open_model`; besides, its features must be those of `model`."""
+    """The fitted model in `folder`, as `open_model`; besides, its features must be those of
+    `model`.
+    """
     return open_model(folder, model, allow_pickle=allow_pickle).fitted
 
 
-def open_model(folder: Path, model: Model | None = None, *, allow_pickle: bool = False, version: str = "") -> ServedModel:
+def open_model(
+    folder: Path, model: Model | None = None, *, allow_pickle: bool = False, version: str = ""
+) -> ServedModel:
     """The model in `folder`, ready for requests.
 
     Args:
@@ -97,13 +105,17 @@ def open_model(folder: Path, model: Model | None = None, *, allow_pickle: bool =
         version: what it is called in answers and logs.
 
     Raises:
-        DataError: nothing is there, a file is not what was written, its features are not those of `model`, or it no longer scores the rows
-            that it was kept with as it did.
+        DataError: nothing is there, a file is not what was written, its features are not those of
+            `model`, or it no longer scores the rows that it was kept with as it did.
         UsageError: a format that runs code and is not trusted.
         MissingExtraError: a library is not installed.
     """
     manifest = manifest_in(folder)
-    if model is not None and (differences := feature_differences(manifest.features, trained_features(model, manifest.level))):
+    if model is not None and (
+        differences := feature_differences(
+            manifest.features, trained_features(model, manifest.level)
+        )
+    ):
         raise other_features(model, version, differences)
     kept = manifest.kept
     form = format_named(kept.format)
@@ -111,16 +123,26 @@ def open_model(folder: Path, model: Model | None = None, *, allow_pickle: bool =
     path = folder / form.file  # the file that is loaded, independent of the manifest
     if kept.file != form.file:
         raise DataError(
-            f"the manifest of the model at {folder} names {kept.file!r}, and {form.name} keeps a model in {form.file!r}; train it again"
+            f"the manifest of the model at {folder} names {kept.file!r}, and {form.name} keeps a "
+            f"model in {form.file!r}; train it again"
         )
     if not path.exists() or digest_of(path) != kept.digest:
         raise DataError(
-            f"the model at {folder} is not what was kept: {form.file} {'has changed' if path.exists() else 'is gone'}; train it again"
+            f"the model at {folder} is not what was kept: {form.file} "
+            f"{'has changed' if path.exists() else 'is gone'}; train it again"
         )
     estimator = form.read(folder, kept.about)
     _check_inputs(estimator, manifest, folder)
     classes = tuple(manifest.classes)
-    fitted = Fitted(estimator, manifest.encoding, manifest.task, manifest.estimator, manifest.replayed, classes, frames=manifest.frames)
+    fitted = Fitted(
+        estimator,
+        manifest.encoding,
+        manifest.task,
+        manifest.estimator,
+        manifest.replayed,
+        classes,
+        frames=manifest.frames,
+    )
     served = ServedModel(fitted, manifest=manifest, version=version)
     _check_examples(served, manifest, folder)
     return served
@@ -139,7 +161,9 @@ def manifest_in(folder: Path) -> Manifest:
 
 
 def _clear(folder: Path) -> None:
-    """Take away what an earlier model left, the manifest first: a folder without one is not a model."""
+    """Take away what an earlier model left, the manifest first: a folder without one is not a
+    model.
+    """
     (folder / MANIFEST).unlink(missing_ok=True)
     for form in FORMATS.values():
         old = folder / form.file
@@ -150,8 +174,14 @@ def _clear(folder: Path) -> None:
 
 
 def _check_inputs(estimator: Estimator, manifest: Manifest, folder: Path) -> None:
-    """Refuse an estimator whose own columns, as far as it names or counts them, are not those of the manifest in their order."""
-    known = list(manifest.features) if getattr(estimator, "takes_frames", False) else list(manifest.encoding.inputs)
+    """Refuse an estimator whose own columns, as far as it names or counts them, are not those of
+    the manifest in their order.
+    """
+    known = (
+        list(manifest.features)
+        if getattr(estimator, "takes_frames", False)
+        else list(manifest.encoding.inputs)
+    )
     names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
     width = getattr(estimator, "n_features_in_", len(names) or None)
     if isinstance(estimator, Fixed) and getattr(estimator, "takes_frames", False):
@@ -160,8 +190,8 @@ def _check_inputs(estimator: Estimator, manifest: Manifest, folder: Path) -> Non
         wrong = width not in (None, len(known)) or bool(set(names) & set(known) and names != known)
     if wrong:
         raise DataError(
-            f"the model at {folder} takes {names or f'{width} columns'}, and its manifest says {known}: the file and the manifest are not of one model; "
-            "train it again"
+            f"the model at {folder} takes {names or f'{width} columns'}, and its manifest says "
+            f"{known}: the file and the manifest are not of one model; train it again"
         )
 
 
@@ -169,8 +199,14 @@ def _examples(fitted: Fitted, rows: pl.DataFrame) -> list[Example]:
     columns = rows.select(fitted.encoding.columns)
     score = fitted.score(columns)
     if not np.isfinite(score).all():
-        raise DataError(f"{fitted.description} returns scores that are not finite numbers, such as {score[~np.isfinite(score)][0]}")
-    return [Example([plain(value) for value in row], prediction) for row, prediction in zip(columns.iter_rows(), said(score), strict=True)]
+        raise DataError(
+            f"{fitted.description} returns scores that are not finite numbers, such as "
+            f"{score[~np.isfinite(score)][0]}"
+        )
+    return [
+        Example([plain(value) for value in row], prediction)
+        for row, prediction in zip(columns.iter_rows(), said(score), strict=True)
+    ]
 
 
 def _check_examples(served: ServedModel, manifest: Manifest, folder: Path) -> None:
@@ -179,23 +215,41 @@ def _check_examples(served: ServedModel, manifest: Manifest, folder: Path) -> No
         return
     rows = [restored(example, manifest.encoding) for example in manifest.examples]
     frame = pl.DataFrame(
-        {name: pl.Series(values, strict=False) for name, values in zip(manifest.features, zip(*rows, strict=True), strict=True)}
+        {
+            name: pl.Series(values, strict=False)
+            for name, values in zip(manifest.features, zip(*rows, strict=True), strict=True)
+        }
     )
-    for how, scores in (("a frame", said(served.score(frame))), ("one row", [served.one(row) for row in rows])):
+    for how, scores in (
+        ("a frame", said(served.score(frame))),
+        ("one row", [served.one(row) for row in rows]),
+    ):
         for example, now in zip(manifest.examples, scores, strict=True):
             then = np.atleast_1d(np.asarray(example.prediction, np.float64))
             apart = np.abs(np.atleast_1d(now) - then)
-            if apart.shape != then.shape or not (apart <= manifest.kept.tolerance * np.maximum(1, np.abs(then))).all():
+            if (
+                apart.shape != then.shape
+                or not (apart <= manifest.kept.tolerance * np.maximum(1, np.abs(then))).all()
+            ):
                 raise DataError(
-                    f"the model at {folder} no longer scores as it did when it was kept: {example.prediction} then, and {now} now ({how}); "
-                    f"{_changed(manifest)}. Train it again"
+                    f"the model at {folder} no longer scores as it did when it was kept: "
+                    f"{example.prediction} then, and {now} now ({how}); {_changed(manifest)}. "
+                    "Train it again"
                 )
 
 
 def _changed(manifest: Manifest) -> str:
     now = library_versions()
-    other = [f"{name} {then} then and {now.get(name)} now" for name, then in manifest.versions.items() if now.get(name) != then]
-    return f"these libraries are not the same: {', '.join(other)}" if other else "no library has changed"
+    other = [
+        f"{name} {then} then and {now.get(name)} now"
+        for name, then in manifest.versions.items()
+        if now.get(name) != then
+    ]
+    return (
+        f"these libraries are not the same: {', '.join(other)}"
+        if other
+        else "no library has changed"
+    )
 
 
 def restored(example: Example, encoding: Encoding) -> Sequence[object]:
@@ -208,4 +262,8 @@ def _value(value: object, kind: Kind) -> object:
         return value
     if kind == "time":
         return clock.timestamp(value)
-    return timedelta(microseconds=value) if kind == "duration" else date(1970, 1, 1) + timedelta(days=value)
+    return (
+        timedelta(microseconds=value)
+        if kind == "duration"
+        else date(1970, 1, 1) + timedelta(days=value)
+    )

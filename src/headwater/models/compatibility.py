@@ -1,4 +1,6 @@
-"""Whether a fitted model may be served at a level: the features that it was trained on, and at least as fresh."""
+"""Whether a fitted model may be served at a level: the features that it was trained on, and at
+least as fresh.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from headwater.definitions.view_versions import read_versions_of
 from headwater.errors import OtherDefinitionsError, nearest
 from headwater.kernel.arrays import I64
 from headwater.kernel.as_of import as_of
-from headwater.models.manifest import Manifest, View, definitions_of, request_fingerprints, trained_features, views_of
+from headwater.models.manifest import (
+    Manifest,
+    View,
+    definitions_of,
+    request_fingerprints,
+    trained_features,
+    views_of,
+)
 from headwater.models.serving_model import ServedModel
 
 _START = 19_723 * DAY  # 2024 begins
@@ -24,20 +33,28 @@ _PUBLISHED = 20_000  # times that a job published, at most
 
 
 def check(
-    model: Model, level: Level, served: ServedModel, *, dtypes: Mapping[str, str] | None = None, allow_staler: bool = False
+    model: Model,
+    level: Level,
+    served: ServedModel,
+    *,
+    dtypes: Mapping[str, str] | None = None,
+    allow_staler: bool = False,
 ) -> list[str]:
-    """Refuse a model that reads other features than are served, or would read staler ones than it was trained on.
+    """Refuse a model that reads other features than are served, or would read staler ones than it
+    was trained on.
 
     Args:
         model: the definition that is served.
         level: how fresh its features are served.
         served: the fitted model, with its manifest.
-        dtypes: the types of features as they are served, as polars writes them, where they are known.
-        allow_staler: whether features may be served staler than in training, as an arm of an experiment may ask.
+        dtypes: the types of features as they are served, as polars writes them, where they are
+            known.
+        allow_staler: whether features may be served staler than in training, as an arm of an
+            experiment may ask.
 
     Returns:
-        Warnings, one a view that is served fresher than in training: its values have another age than the model learned from; and where
-        it is allowed, one a view that is served staler.
+        Warnings, one a view that is served fresher than in training: its values have another age
+        than the model learned from; and where it is allowed, one a view that is served staler.
 
     Raises:
         OtherDefinitionsError: with every difference, and what to do.
@@ -51,15 +68,25 @@ def check(
 
 
 def ages(
-    model: Model, level: Level, manifest: Manifest, version: str, *, dtypes: Mapping[str, str] | None = None
+    model: Model,
+    level: Level,
+    manifest: Manifest,
+    version: str,
+    *,
+    dtypes: Mapping[str, str] | None = None,
 ) -> tuple[list[str], list[str]]:
-    """What a level serves fresher, and what it serves staler, than a fitted model was trained on: in words, one a view.
+    """What a level serves fresher, and what it serves staler, than a fitted model was trained on:
+    in words, one a view.
 
     Raises:
         OtherDefinitionsError: the fitted model reads other features than the level serves.
     """
     views = views_of(model, level)
-    differences = [*_features(manifest, model, level), *_definitions(manifest, model, views), *_types(manifest, dtypes or {})]
+    differences = [
+        *_features(manifest, model, level),
+        *_definitions(manifest, model, views),
+        *_types(manifest, dtypes or {}),
+    ]
     if differences:
         raise other_features(model, version, differences)
     stale, fresh = _ages(manifest, views)
@@ -71,8 +98,8 @@ def staler_features(model: Model, version: str, stale: Sequence[str]) -> OtherDe
     return OtherDefinitionsError(
         f"{_context(model, version)} would be served staler features than it was trained on",
         "; ".join(stale),
-        f"Train it at the level that is served (headwater train --model {model.name} --level NAME), or serve these views as fresh as in "
-        "training",
+        f"Train it at the level that is served (headwater train --model {model.name} --level "
+        "NAME), or serve these views as fresh as in training",
     )
 
 
@@ -81,8 +108,9 @@ def other_features(model: Model, version: str, differences: Sequence[str]) -> Ot
     return OtherDefinitionsError(
         f"{_context(model, version)} was trained on other features than are served",
         "; ".join(differences),
-        f"Train it again (headwater train --model {model.name}), promote a version that was trained with these definitions (headwater "
-        "models), or go back to the definitions that it was trained with",
+        f"Train it again (headwater train --model {model.name}), promote a version that was "
+        "trained with these definitions (headwater models), or go back to the definitions that "
+        "it was trained with",
     )
 
 
@@ -92,34 +120,53 @@ def _context(model: Model, version: str) -> str:
 
 def _features(manifest: Manifest, model: Model, level: Level) -> list[str]:
     """Names and their order."""
-    return feature_differences(manifest.features, trained_features(model, definitions_of(model, level, "")["level"]))
+    return feature_differences(
+        manifest.features, trained_features(model, definitions_of(model, level, "")["level"])
+    )
 
 
 def feature_differences(known: Sequence[str], served: Sequence[str]) -> list[str]:
-    """What differs, in words, between the features that a model knows and those that are served, by name and order."""
+    """What differs, in words, between the features that a model knows and those that are served, by
+    name and order.
+    """
     known, served = list(known), list(served)
-    gone = [f"it reads {name!r}, which is not served ({nearest(name, served)})" for name in known if name not in served]
+    gone = [
+        f"it reads {name!r}, which is not served ({nearest(name, served)})"
+        for name in known
+        if name not in served
+    ]
     more = [f"{name!r} is served, and it does not know it" for name in served if name not in known]
     if gone or more or known == served:
         return [*gone, *more]
-    at = next(i for i, (mine, theirs) in enumerate(zip(known, served, strict=True)) if mine != theirs)
-    return [f"the order of features differs: number {at + 1} was {known[at]!r}, and is {served[at]!r}"]
+    at = next(
+        i for i, (mine, theirs) in enumerate(zip(known, served, strict=True)) if mine != theirs
+    )
+    return [
+        f"the order of features differs: number {at + 1} was {known[at]!r}, and is {served[at]!r}"
+    ]
 
 
 def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) -> list[str]:
-    """Views, request features and fields that are not what they were; those that came or went, their features say."""
+    """Views, request features and fields that are not what they were; those that came or went,
+    their features say.
+    """
     changed = [
         f"view {name!r} is defined differently"
         for name, view in views.items()
         if name in manifest.views and manifest.views[name].values != view.values
     ]
     changed += [
-        f"view {name!r} is read at version {version}, and it was trained at version {manifest.view_versions.get(name, 1)}"
+        (
+            f"view {name!r} is read at version {version}, and it was trained at version "
+            f"{manifest.view_versions.get(name, 1)}"
+        )
         for name, version in read_versions_of(model).items()
         if name in manifest.views and manifest.view_versions.get(name, 1) != version
     ]
     now = request_fingerprints(model)
-    third_parties = {http.name: http.fingerprint for http in model.features.in_training.http_features}
+    third_parties = {
+        http.name: http.fingerprint for http in model.features.in_training.http_features
+    }
     changed += [
         f"the request of third party {name!r} is defined differently"
         for name, fingerprint in third_parties.items()
@@ -135,7 +182,11 @@ def _definitions(manifest: Manifest, model: Model, views: Mapping[str, View]) ->
 
 def _types(manifest: Manifest, dtypes: Mapping[str, str]) -> list[str]:
     known = zip(manifest.features, manifest.dtypes, strict=False)
-    return [f"{name!r} was {then}, and is {dtypes[name]}" for name, then in known if dtypes.get(name, then) != then]
+    return [
+        f"{name!r} was {then}, and is {dtypes[name]}"
+        for name, then in known
+        if dtypes.get(name, then) != then
+    ]
 
 
 def _ages(manifest: Manifest, views: Mapping[str, View]) -> tuple[list[str], list[str]]:
@@ -152,8 +203,8 @@ def _ages(manifest: Manifest, views: Mapping[str, View]) -> tuple[list[str], lis
             stale.append(f"{words} ({difference})")
         elif now.known_after > then.known_after:
             stale.append(
-                f"view {name!r} was trained as if its events were known {text(then.known_after)} after they happen, and they are known after "
-                f"{text(now.known_after)}"
+                f"view {name!r} was trained as if its events were known {text(then.known_after)} "
+                f"after they happen, and they are known after {text(now.known_after)}"
             )
         elif staler(served, trained):
             fresh.append(f"{words}: fresher than the model has learned from")
@@ -167,16 +218,30 @@ def _precomputed(manifest: Manifest, model: Model, level: Level) -> list[str]:
     if precomputed is None:
         return []
     if then is None:
-        return [f"predictions are precomputed, {precomputed.freshness}, but it was trained on features at the request time"]
+        return [
+            (
+                f"predictions are precomputed, {precomputed.freshness}, but it was trained on "
+                "features at the request time"
+            )
+        ]
     difference = staler(from_data(then["freshness"]), precomputed.freshness)
-    return [f"predictions were made {then['says']} in training, and are made {precomputed.freshness} ({difference})"] if difference else []
+    return (
+        [
+            (
+                f"predictions were made {then['says']} in training, and are made "
+                f"{precomputed.freshness} ({difference})"
+            )
+        ]
+        if difference
+        else []
+    )
 
 
 def staler(trained: Freshness, served: Freshness) -> str:
     """How `served` is staler than `trained`; "" where it is not.
 
-    Two batch rules are compared at every moment that the trained one publishes, through a year: as old at worst does not mean as old by
-    the hour. Any others by how old a value is at worst.
+    Two batch rules are compared at every moment that the trained one publishes, through a year: as
+    old at worst does not mean as old by the hour. Any others by how old a value is at worst.
 
     >>> from headwater.definitions.freshness import batch, streaming
     >>> staler(streaming("2s"), batch("1h", delay="15m"))
@@ -187,7 +252,9 @@ def staler(trained: Freshness, served: Freshness) -> str:
     'at 2024-01-01T04:00:00+00:00 16h old, against 4h'
     """
     if not (trained.reads_events and served.reads_events):
-        return "no event counts any more" if trained.reads_events and not served.reads_events else ""
+        return (
+            "no event counts any more" if trained.reads_events and not served.reads_events else ""
+        )
     if served.worst_age > trained.worst_age:
         return f"up to {text(served.worst_age)} old, against {text(trained.worst_age)}"
     if trained.schedule is None or served.schedule is None:
@@ -199,11 +266,18 @@ def staler(trained: Freshness, served: Freshness) -> str:
         return ""
     at = int(behind.argmax())
     which = 0 if theirs[0][at] - mine[0][at] > 0 else 1
-    return f"at {timestamp_text(int(t[at]))} {text(int(t[at] - mine[which][at]))} old, against {text(int(t[at] - theirs[which][at]))}"
+    return (
+        f"at {timestamp_text(int(t[at]))} {text(int(t[at] - mine[which][at]))} old, against "
+        f"{text(int(t[at] - theirs[which][at]))}"
+    )
 
 
 def _published(batch: Batch) -> I64:
-    """When a job published, through a year or as often as is looked at: int64 microseconds. Between two of them it only grows older."""
-    steps = np.arange(_START, _START + min(_LONGEST, batch.every * _PUBLISHED), min(batch.every, HOUR))
+    """When a job published, through a year or as often as is looked at: int64 microseconds. Between
+    two of them it only grows older.
+    """
+    steps = np.arange(
+        _START, _START + min(_LONGEST, batch.every * _PUBLISHED), min(batch.every, HOUR)
+    )
     cuts = np.unique(as_of(batch, steps + batch.delay)[0])
     return cuts + batch.delay

@@ -13,25 +13,45 @@ from headwater.definitions.tasks import TaskType
 from headwater.errors import DataError, nearest
 from headwater.models.feature_encoding import Encoding
 
-_WIDEST = 255  # categories that scikit-learn's histogram gradient boosting can tell apart in a column
+# categories that scikit-learn's histogram gradient boosting can tell apart in a column
+_WIDEST = 255
 
 
-def default_estimator(task: TaskType, encoding: Encoding, *, graded: bool = False, seed: int, threads: int) -> tuple[Estimator, str]:
-    """LightGBM's gradient boosting; scikit-learn's where LightGBM does not load (a slim image lacks libgomp). With a description.
+def default_estimator(
+    task: TaskType, encoding: Encoding, *, graded: bool = False, seed: int, threads: int
+) -> tuple[Estimator, str]:
+    """LightGBM's gradient boosting; scikit-learn's where LightGBM does not load (a slim image lacks
+    libgomp). With a description.
 
-    LightGBM's regression is fitted to the absolute error, as the headline metric is the mean of that; scikit-learn's to the squared one.
-    LightGBM ranks by LambdaRank (Burges, 2010); scikit-learn knows no lists, and judges each candidate by itself. `graded`: whether
-    the labels of a ranking are more than 0 and 1.
+    LightGBM's regression is fitted to the absolute error, as the headline metric is the mean of
+    that; scikit-learn's to the squared one. LightGBM ranks by LambdaRank (Burges, 2010);
+    scikit-learn knows no lists, and judges each candidate by itself. `graded`: whether the labels
+    of a ranking are more than 0 and 1.
     """
     try:
         import lightgbm
     except (ImportError, OSError) as error:
         estimator = _histogram(task, narrow(encoding), graded=graded, seed=seed)
         alone = ", each candidate by itself" if task.lists else ""
-        library = "libomp (brew install libomp)" if sys.platform == "darwin" else "libgomp (apt install libgomp1)"
-        remedy = "pip install lightgbm" if isinstance(error, ModuleNotFoundError) else f"it needs {library}"
-        return estimator, f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error}; {remedy})"
-    makers = {"classifier": lightgbm.LGBMClassifier, "regressor": lightgbm.LGBMRegressor, "ranker": lightgbm.LGBMRanker}
+        library = (
+            "libomp (brew install libomp)"
+            if sys.platform == "darwin"
+            else "libgomp (apt install libgomp1)"
+        )
+        remedy = (
+            "pip install lightgbm"
+            if isinstance(error, ModuleNotFoundError)
+            else f"it needs {library}"
+        )
+        return (
+            estimator,
+            f"scikit-learn HistGradientBoosting{alone} (LightGBM does not load: {error}; {remedy})",
+        )
+    makers = {
+        "classifier": lightgbm.LGBMClassifier,
+        "regressor": lightgbm.LGBMRegressor,
+        "ranker": lightgbm.LGBMRanker,
+    }
     estimator = makers[task.estimator](
         objective=task.objective,
         n_estimators=80,
@@ -51,7 +71,9 @@ def default_estimator(task: TaskType, encoding: Encoding, *, graded: bool = Fals
         verbose=-1,
     )
     each = " a class" if task.classes else ""
-    return cast("Estimator", estimator), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
+    return cast(
+        "Estimator", estimator
+    ), f"LightGBM {lightgbm.__version__}, 80 trees{each} of 48 leaves"
 
 
 class Settable(Protocol):
@@ -65,40 +87,63 @@ class Settable(Protocol):
 def fresh_copy(estimator: Estimator, encoding: Encoding, *, seed: int) -> Estimator:
     """A copy of an unfitted estimator, with what its parameters leave open filled in.
 
-    That is the seed of every part that draws at random, and which columns are text: of scikit-learn's histogram gradient boosting
-    (`categorical_features` of None or "from_dtype"; names become positions) and of XGBoost with `enable_categorical`.
+    That is the seed of every part that draws at random, and which columns are text: of
+    scikit-learn's histogram gradient boosting (`categorical_features` of None or "from_dtype";
+    names become positions) and of XGBoost with `enable_categorical`.
     """
-    copied = copy.deepcopy(estimator)  # scikit-learn's clone() refuses estimators that change a parameter, such as CatBoost's cat_features
+    # scikit-learn's clone() refuses estimators that change a parameter, such as CatBoost's
+    # cat_features
+    copied = copy.deepcopy(estimator)
     if not hasattr(copied, "get_params"):
         return copied
     parameters = copied.get_params(deep=True)
     open_: dict[str, object] = {
-        name: seed for name, value in parameters.items() if value is None and (name == "random_state" or name.endswith("__random_state"))
+        name: seed
+        for name, value in parameters.items()
+        if value is None and (name == "random_state" or name.endswith("__random_state"))
     }
     if type(copied).__name__.startswith("HistGradientBoosting"):
         chosen = parameters.get("categorical_features", 0)
         if chosen is None or isinstance(chosen, str):
             open_["categorical_features"] = narrow(encoding) or None
-        elif isinstance(chosen, list | tuple) and chosen and all(isinstance(column, str) for column in chosen):
+        elif (
+            isinstance(chosen, list | tuple)
+            and chosen
+            and all(isinstance(column, str) for column in chosen)
+        ):
             open_["categorical_features"] = [_position(name, encoding) for name in chosen]
-    if parameters.get("enable_categorical") and parameters.get("feature_types", 0) is None and encoding.categorical:
-        open_["feature_types"] = ["c" if i in encoding.categorical else "q" for i in range(len(encoding.inputs))]
+    if (
+        parameters.get("enable_categorical")
+        and parameters.get("feature_types", 0) is None
+        and encoding.categorical
+    ):
+        open_["feature_types"] = [
+            "c" if i in encoding.categorical else "q" for i in range(len(encoding.inputs))
+        ]
     return cast("Settable", copied).set_params(**open_) if open_ else copied
 
 
 def _position(name: str, encoding: Encoding) -> int:
     if name not in encoding.inputs:
-        raise DataError(f"categorical_features names {name!r}, which is not a feature of the model; {nearest(name, encoding.inputs)}")
+        raise DataError(
+            f"categorical_features names {name!r}, which is not a feature of the model; "
+            f"{nearest(name, encoding.inputs)}"
+        )
     return encoding.inputs.index(name)
 
 
 def narrow(encoding: Encoding) -> list[int]:
-    """The positions of the text columns with few enough categories for scikit-learn; wider ones stay ordinal numbers."""
-    return [i for i in encoding.categorical if len(encoding.categories[encoding.inputs[i]]) <= _WIDEST]
+    """The positions of the text columns with few enough categories for scikit-learn; wider ones
+    stay ordinal numbers.
+    """
+    return [
+        i for i in encoding.categorical if len(encoding.categories[encoding.inputs[i]]) <= _WIDEST
+    ]
 
 
 def weight_parameter(estimator: Estimator) -> str:
-    """The name under which the estimator's `fit` takes the weights of rows: `sample_weight`, of a pipeline that of its last step.
+    """The name under which the estimator's `fit` takes the weights of rows: `sample_weight`, of a
+    pipeline that of its last step.
 
     Raises:
         DataError: it takes none.
@@ -106,22 +151,30 @@ def weight_parameter(estimator: Estimator) -> str:
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
-    >>> weight_parameter(LogisticRegression()), weight_parameter(make_pipeline(StandardScaler(), LogisticRegression()))
+    >>> (
+    ...     weight_parameter(LogisticRegression()),
+    ...     weight_parameter(make_pipeline(StandardScaler(), LogisticRegression())),
+    ... )
     ('sample_weight', 'logisticregression__sample_weight')
     """
     steps = getattr(estimator, "steps", None)
     if isinstance(steps, list) and steps:
         return f"{steps[-1][0]}__{weight_parameter(steps[-1][1])}"
     takes = inspect.signature(estimator.fit).parameters
-    if "sample_weight" not in takes and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+    if "sample_weight" not in takes and not any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()
+    ):
         raise DataError(
-            f"the labels have weight=, and {type(estimator).__name__}.fit takes no sample_weight; leave weight= out, or take another estimator"
+            f"the labels have weight=, and {type(estimator).__name__}.fit takes no sample_weight; "
+            "leave weight= out, or take another estimator"
         )
     return "sample_weight"
 
 
 def is_fitted(estimator: Estimator) -> bool:
-    """Whether `estimator` has been fitted, by scikit-learn's own rule: it says so, or has an attribute that ends with "_"."""
+    """Whether `estimator` has been fitted, by scikit-learn's own rule: it says so, or has an
+    attribute that ends with "_".
+    """
     says = getattr(estimator, "__sklearn_is_fitted__", None)
     if says is not None:
         return bool(says())
@@ -138,7 +191,9 @@ def is_fitted(estimator: Estimator) -> bool:
 
 
 def kind_of_estimator(estimator: Estimator) -> str | None:
-    """The kind, such as "classifier" or "regressor", that the estimator states by scikit-learn's tags; None where it states none."""
+    """The kind, such as "classifier" or "regressor", that the estimator states by scikit-learn's
+    tags; None where it states none.
+    """
     tags = getattr(estimator, "__sklearn_tags__", None)
     if tags is None:
         return getattr(estimator, "_estimator_type", None)
@@ -150,7 +205,9 @@ def kind_of_estimator(estimator: Estimator) -> str | None:
 
 
 def misfit(model: Model) -> str:
-    """Why the model's estimator cannot be used for its task; "" where it can, as far as it says what it is."""
+    """Why the model's estimator cannot be used for its task; "" where it can, as far as it says
+    what it is.
+    """
     if model.estimator is None:
         return ""
     if model.labels.weight is not None and not is_fitted(model.estimator):
@@ -160,16 +217,27 @@ def misfit(model: Model) -> str:
             return str(error)
     kind, name = kind_of_estimator(model.estimator), type(model.estimator).__name__
     if name.endswith("Ranker") and not model.task_type.lists:
-        return f"the estimator {name} ranks the candidates of lists, and the task is {model.task_kind!r}; give a classifier or a regressor, or hw.Ranking(...)"
+        return (
+            f"the estimator {name} ranks the candidates of lists, and the task is "
+            f"{model.task_kind!r}; give a classifier or a regressor, or hw.Ranking(...)"
+        )
     if kind == "regressor" and model.task_type.classes:
-        return f"the estimator {name} predicts numbers, and the task is {model.task_kind!r}; give a classifier, such as {_other(name, 'Classifier')}"
+        return (
+            f"the estimator {name} predicts numbers, and the task is {model.task_kind!r}; give a "
+            f"classifier, such as {_other(name, 'Classifier')}"
+        )
     if kind == "classifier" and model.task_type.values:
-        return f"the estimator {name} predicts classes, and the task is {model.task_kind!r}; give a regressor, such as {_other(name, 'Regressor')}"
+        return (
+            f"the estimator {name} predicts classes, and the task is {model.task_kind!r}; give a "
+            f"regressor, such as {_other(name, 'Regressor')}"
+        )
     return ""
 
 
 def _other(name: str, wanted: str) -> str:
-    """The sister class of an estimator: of a classifier the regressor, and the other way round; else one that is always there."""
+    """The sister class of an estimator: of a classifier the regressor, and the other way round;
+    else one that is always there.
+    """
     for suffix, other in (("Classifier", "Regressor"), ("Regressor", "Classifier")):
         if name.endswith(suffix):
             return name.removesuffix(suffix) + other
@@ -179,8 +247,11 @@ def _other(name: str, wanted: str) -> str:
 def _histogram(task: TaskType, categorical: Sequence[int], *, graded: bool, seed: int) -> Estimator:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    # Its absolute error does not learn where many outcomes equal their median, so a regression keeps the squared error here.
-    maker = HistGradientBoostingRegressor if task.values or graded else HistGradientBoostingClassifier
+    # Its absolute error does not learn where many outcomes equal their median, so a regression
+    # keeps the squared error here.
+    maker = (
+        HistGradientBoostingRegressor if task.values or graded else HistGradientBoostingClassifier
+    )
     return cast(
         "Estimator",
         maker(

@@ -1,7 +1,10 @@
-"""Experiments that were started: their frozen plans, and what was done since, as files of the model registry.
+"""Experiments that were started: their frozen plans, and what was done since, as files of the model
+registry.
 
-    FOLDER/running-experiments/NAME/1/plan.json        written once, when version 1 of the experiment starts; it never changes
-    FOLDER/running-experiments/NAME/1/changes.jsonl    started, stage raised, stopped: a line each, with time, author and reason
+    FOLDER/running-experiments/NAME/1/plan.json        written once, when version 1 of the
+                                                       experiment starts; it never changes
+    FOLDER/running-experiments/NAME/1/changes.jsonl    started, stage raised, stopped: a line each,
+                                                       with time, author and reason
 
 A line is appended by one write and synced; a last line that is cut off by a kill is not read.
 """
@@ -31,9 +34,10 @@ Change = Literal["started", "enrolled", "stopped"]
 class FrozenArm(msgspec.Struct, frozen=True):
     """An arm as it is served.
 
-    level: the name of the level that requests of this arm are answered at. weight: its share of the enrolled units. version: the number
-    of the fitted model that this arm was started with; versions trained later by the same definitions may replace it. allow_staler: it
-    was trained at a fresher level than it is served at. trained_level: the level that its fitted model is of.
+    level: the name of the level that requests of this arm are answered at. weight: its share of the
+    enrolled units. version: the number of the fitted model that this arm was started with; versions
+    trained later by the same definitions may replace it. allow_staler: it was trained at a fresher
+    level than it is served at. trained_level: the level that its fitted model is of.
     """
 
     name: str
@@ -48,14 +52,18 @@ class FrozenArm(msgspec.Struct, frozen=True):
 class FrozenPlan(msgspec.Struct, frozen=True):
     """What an experiment was started with.
 
-    experiment, version: which. fingerprint: of its definition in the project. arms: the control first. unit: the request's column. kind:
-    "shadow", "ab", "switchback", "cluster" or "interleaving". columns: further columns of the request that assignment needs, by role
-    ("region" or "cluster"). settings: of the kind, durations in microseconds. metrics, guardrails: their names, the deciding one first.
-    layer, span, holdout: as `experiments.assignment.Assignment`. start, duration, stage: microseconds. enrolled: the share of each stage.
-    units_needed: of each arm, by the power computed from history; None where there was no history. seed: of schedules and shuffles.
-    project: whose experiment it is. clusters: the arm of each cluster known at the start, by a stratified shuffle; one that is not among
-    them gets its arm by the hash of its name. needs: a fingerprint of each definition that must stay while the experiment runs. matures:
-    microseconds from an exposure until its last outcome is known; None where no rule says when.
+    experiment, version: which. fingerprint: of its definition in the project. arms: the control
+    first. unit: the request's column. kind: "shadow", "ab", "switchback", "cluster" or
+    "interleaving". columns: further columns of the request that assignment needs, by role ("region"
+    or "cluster"). settings: of the kind, durations in microseconds. metrics, guardrails: their
+    names, the deciding one first. layer, span, holdout: as `experiments.assignment.Assignment`.
+    start, duration, stage: microseconds. enrolled: the share of each stage.
+    units_needed: of each arm, by the power computed from history; None where there was no history.
+    seed: of schedules and shuffles.
+    project: whose experiment it is. clusters: the arm of each cluster known at the start, by a
+    stratified shuffle; one that is not among them gets its arm by the hash of its name. needs: a
+    fingerprint of each definition that must stay while the experiment runs. matures: microseconds
+    from an exposure until its last outcome is known; None where no rule says when.
     """
 
     experiment: str
@@ -89,12 +97,16 @@ class FrozenPlan(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that name the plan: of its JSON with sorted keys, without `start` and `matures`.
+        """16 hexadecimal digits that name the plan: of its JSON with sorted keys, without `start`
+        and `matures`.
 
-        A start that is planned is in the definition, hence in the fingerprint; any other is when the plan was started, and the plan that
-        was looked at before has the same digest. What matures when follows from the metrics, which are in the fingerprint too.
+        A start that is planned is in the definition, hence in the fingerprint; any other is when
+        the plan was started, and the plan that was looked at before has the same digest. What
+        matures when follows from the metrics, which are in the fingerprint too.
         """
-        named = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "matures"}
+        named = {
+            name: value for name, value in msgspec.structs.asdict(self).items() if name != "matures"
+        }
         return sha256(msgspec.json.encode(named | {"start": 0}, order="sorted")).hexdigest()[:16]
 
     @property
@@ -109,7 +121,9 @@ class FrozenPlan(msgspec.Struct, frozen=True):
 
 
 class ExperimentChange(msgspec.Struct, frozen=True):
-    """One thing that was done: what, when (microseconds), by whom, why; the share of units enrolled from then on."""
+    """One thing that was done: what, when (microseconds), by whom, why; the share of units enrolled
+    from then on.
+    """
 
     change: Change
     at: int
@@ -130,7 +144,9 @@ class StartedExperiment(msgspec.Struct, frozen=True):
         return next((change.at for change in self.changes if change.change == "stopped"), None)
 
     def enrolled_at(self, at: int) -> float:
-        """The share of units that take part at a time; 0 before the start, after the stop and after the planned end."""
+        """The share of units that take part at a time; 0 before the start, after the stop and after
+        the planned end.
+        """
         if not self.plan.start <= at < self.plan.end:
             return 0.0
         share = 0.0
@@ -158,13 +174,15 @@ class ExperimentStore:
         """Freeze a plan and start it.
 
         Raises:
-            UsageError: this version was started before, by another plan; or one of the same experiment is running.
+            UsageError: this version was started before, by another plan; or one of the same
+                experiment is running.
             DataError: the folder cannot be written.
         """
         place = self._place(plan.experiment, plan.version)
         try:
             permissions.make_folder(place)
-            with _locked(place.parent):  # of two starts at the same time, the second one finds the first
+            # of two starts at the same time, the second one finds the first
+            with _locked(place.parent):
                 return self._started(plan, place, at, by)
         except OSError as error:
             raise DataError(f"{place} cannot be written: {error.strerror}") from error
@@ -173,18 +191,27 @@ class ExperimentStore:
         for known in self.started(plan.experiment):
             if known.plan.version == plan.version and known.plan.digest != plan.digest:
                 raise UsageError(
-                    f"experiment {plan.experiment!r}, version {plan.version}, was started by another plan ({known.plan.digest}); a plan never "
-                    f"changes: stop it, and give the experiment version={plan.version + 1}"
+                    f"experiment {plan.experiment!r}, version {plan.version}, was started by "
+                    f"another plan ({known.plan.digest}); a plan never changes: stop it, and give "
+                    f"the experiment version={plan.version + 1}"
                 )
             if known.stopped_at is None and known.plan.version != plan.version:
-                raise UsageError(f"version {known.plan.version} of experiment {plan.experiment!r} is running; stop it first")
+                raise UsageError(
+                    f"version {known.plan.version} of experiment {plan.experiment!r} is running; "
+                    "stop it first"
+                )
             if known.plan.version == plan.version:
                 return known
-        permissions.replace_file(place / PLAN, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n")
+        permissions.replace_file(
+            place / PLAN,
+            msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n",
+        )
         self._append(place, ExperimentChange("started", at, by, enrolled=plan.enrolled[0]))
         return self.one(plan.experiment, plan.version)
 
-    def enrol(self, name: str, share: float, at: int, by: str, reason: str = "") -> StartedExperiment:
+    def enrol(
+        self, name: str, share: float, at: int, by: str, reason: str = ""
+    ) -> StartedExperiment:
         """Raise the share of units that take part.
 
         Raises:
@@ -193,8 +220,14 @@ class ExperimentStore:
         known = self.running(name)
         present = known.enrolled_at(at)
         if not present < share <= 1:
-            raise UsageError(f"experiment {name!r} enrols {present:.0%} of units; enrolment only widens, up to 100 %: {share!r} is refused")
-        self._append(self._place(name, known.plan.version), ExperimentChange("enrolled", at, by, reason, share))
+            raise UsageError(
+                f"experiment {name!r} enrols {present:.0%} of units; enrolment only widens, up to "
+                f"100 %: {share!r} is refused"
+            )
+        self._append(
+            self._place(name, known.plan.version),
+            ExperimentChange("enrolled", at, by, reason, share),
+        )
         return self.one(name, known.plan.version)
 
     def stop(self, name: str, at: int, by: str, reason: str) -> StartedExperiment:
@@ -204,7 +237,9 @@ class ExperimentStore:
             UsageError: it does not run.
         """
         known = self.running(name)
-        self._append(self._place(name, known.plan.version), ExperimentChange("stopped", at, by, reason, 0.0))
+        self._append(
+            self._place(name, known.plan.version), ExperimentChange("stopped", at, by, reason, 0.0)
+        )
         return self.one(name, known.plan.version)
 
     def running(self, name: str) -> StartedExperiment:
@@ -217,8 +252,14 @@ class ExperimentStore:
             if known.stopped_at is None:
                 return known
         if self.started(name):
-            raise UsageError(f"experiment {name!r} is not running: its version {self.one(name).plan.version} was stopped")
-        raise UsageError(f"experiment {name!r} is not running; {nearest(name, [e.plan.experiment for e in self.started()])}")
+            raise UsageError(
+                f"experiment {name!r} is not running: its version {self.one(name).plan.version} "
+                "was stopped"
+            )
+        raise UsageError(
+            f"experiment {name!r} is not running; "
+            f"{nearest(name, [e.plan.experiment for e in self.started()])}"
+        )
 
     def one(self, name: str, version: int | None = None) -> StartedExperiment:
         """A version of an experiment, the latest one where none is named.
@@ -231,8 +272,8 @@ class ExperimentStore:
             started = [e.plan.experiment for e in self.started()]
             others = f"; {nearest(name, started)}" if started else ""
             raise UsageError(
-                f"experiment {name!r}{'' if version is None else f', version {version},'} was not started; run: headwater experiment start "
-                f"{name}{others}"
+                f"experiment {name!r}{'' if version is None else f', version {version},'} was not "
+                f"started; run: headwater experiment start {name}{others}"
             )
         return every[-1]
 
@@ -242,16 +283,24 @@ class ExperimentStore:
         Raises:
             DataError: a file cannot be read.
         """
-        names: Sequence[str] = sorted(p.name for p in self.folder.iterdir()) if self.folder.is_dir() else []
+        names: Sequence[str] = (
+            sorted(p.name for p in self.folder.iterdir()) if self.folder.is_dir() else []
+        )
         found: list[StartedExperiment] = []
         for known in names if name is None else [n for n in names if n == name]:
-            versions = sorted(int(p.name) for p in (self.folder / known).iterdir() if p.name.isdecimal())
-            found += filter(None, (self._read(self.folder / known / str(version)) for version in versions))
+            versions = sorted(
+                int(p.name) for p in (self.folder / known).iterdir() if p.name.isdecimal()
+            )
+            found += filter(
+                None, (self._read(self.folder / known / str(version)) for version in versions)
+            )
         return found
 
     @property
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
-        """What changes whenever an experiment is started, enrolled or stopped; costs no reading of files."""
+        """What changes whenever an experiment is started, enrolled or stopped; costs no reading of
+        files.
+        """
         paths = sorted(self.folder.glob(f"*/*/{CHANGES}")) if self.folder.is_dir() else []
         return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
 
@@ -262,11 +311,15 @@ class ExperimentStore:
         try:
             plan = msgspec.json.decode((place / PLAN).read_bytes(), type=FrozenPlan)
             lines = (place / CHANGES).read_bytes().split(b"\n")[:-1]
-            return StartedExperiment(plan, tuple(msgspec.json.decode(line, type=ExperimentChange) for line in lines))
+            return StartedExperiment(
+                plan, tuple(msgspec.json.decode(line, type=ExperimentChange) for line in lines)
+            )
         except FileNotFoundError:
             return None  # a writer was killed before the start
         except msgspec.MsgspecError as error:
-            raise DataError(f"{place} is not an experiment of this version of headwater: {error}") from error
+            raise DataError(
+                f"{place} is not an experiment of this version of headwater: {error}"
+            ) from error
 
     def _append(self, place: Path, change: ExperimentChange) -> None:
         try:

@@ -1,10 +1,11 @@
 """Feature columns as the numbers that estimators take.
 
-Numbers and booleans become float64, missing values NaN; times and dates become seconds since 1970, durations seconds. A text
-becomes the position of its category among those of the training rows, the most frequent first (ties by the text); a text that
-training did not see is missing. Estimators that know categories (LightGBM; scikit-learn's histogram gradient boosting, up to 255
-a column) are told which columns these are; others see plain ordinal numbers. A list of strings becomes a column for each of its most
-frequent strings, at most 32: its count in the list.
+Numbers and booleans become float64, missing values NaN; times and dates become seconds since 1970,
+durations seconds. A text becomes the position of its category among those of the training rows, the
+most frequent first (ties by the text); a text that training did not see is missing. Estimators that
+know categories (LightGBM; scikit-learn's histogram gradient boosting, up to 255 a column) are told
+which columns these are; others see plain ordinal numbers. A list of strings becomes a column for
+each of its most frequent strings, at most 32: its count in the list.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 @dataclass(frozen=True)
 class Encoding(Readable):
-    """The columns in order with their kinds, the categories of each string column, and the strings counted in each column of lists."""
+    """The columns in order with their kinds, the categories of each string column, and the strings
+    counted in each column of lists.
+    """
 
     columns: Sequence[str]
     categories: Mapping[str, Sequence[str]]
@@ -38,11 +41,17 @@ class Encoding(Readable):
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The columns of the matrix that an estimator gets: one a feature, of a list one for each text that is counted."""
+        """The columns of the matrix that an estimator gets: one a feature, of a list one for each
+        text that is counted.
+        """
         return tuple(
             name
             for column in self.columns
-            for name in ([f"{column}={word}" for word in self.words[column]] if column in self.words else [column])
+            for name in (
+                [f"{column}={word}" for word in self.words[column]]
+                if column in self.words
+                else [column]
+            )
         )
 
     @cached_property
@@ -73,7 +82,9 @@ class Encoding(Readable):
 def fit_encoding(frame: pl.DataFrame) -> Encoding:
     """The encoding of these training rows.
 
-    >>> fit_encoding(pl.DataFrame({"amount": [1.0, 2.0, 3.0], "country": ["no", "se", "no"]})).categories
+    >>> fit_encoding(
+    ...     pl.DataFrame({"amount": [1.0, 2.0, 3.0], "country": ["no", "se", "no"]})
+    ... ).categories
     {'country': ['no', 'se']}
     >>> fit_encoding(pl.DataFrame({"seen": [["shoes", "hats"], ["shoes"], []]})).inputs
     ('seen=shoes', 'seen=hats')
@@ -82,7 +93,11 @@ def fit_encoding(frame: pl.DataFrame) -> Encoding:
         DataError: a list of anything but strings, or a map.
     """
     kinds = [kind_of(name, dtype) for name, dtype in frame.schema.items()]
-    categories = {s.name: _frequent(s) for s, kind in zip(frame.get_columns(), kinds, strict=True) if kind == "text"}
+    categories = {
+        s.name: _frequent(s)
+        for s, kind in zip(frame.get_columns(), kinds, strict=True)
+        if kind == "text"
+    }
     words = {
         s.name: _frequent(s.explode(empty_as_null=True, keep_nulls=True))[:WORDS]
         for s, kind in zip(frame.get_columns(), kinds, strict=True)
@@ -116,13 +131,21 @@ def kind_of(name: str, dtype: pl.DataType) -> Kind:
 
 def _frequent(series: pl.Series) -> list[str]:
     """The strings of a column, the most frequent first, ties by the string."""
-    counts = series.cast(pl.String).drop_nulls().value_counts().sort("count", series.name, descending=[True, False])
+    counts = (
+        series.cast(pl.String)
+        .drop_nulls()
+        .value_counts()
+        .sort("count", series.name, descending=[True, False])
+    )
     return counts[series.name].to_list()
 
 
 def _codes(series: pl.Series, known: Sequence[str]) -> F64:
     codes = series.cast(pl.String).replace_strict(
-        pl.Series(known, dtype=pl.String), pl.Series(np.arange(len(known), dtype=np.float64)), default=None, return_dtype=pl.Float64
+        pl.Series(known, dtype=pl.String),
+        pl.Series(np.arange(len(known), dtype=np.float64)),
+        default=None,
+        return_dtype=pl.Float64,
     )
     return codes.fill_null(np.nan).to_numpy()
 
@@ -153,6 +176,7 @@ def _number(series: pl.Series) -> F64:
 
 def _no_number(name: str, dtype: pl.DataType) -> DataError:
     return DataError(
-        f"the feature {name!r} is {dtype}; a model takes numbers, booleans, times, strings and lists of strings. Give it what "
-        "it needs of another list or a map through a function that reads the feature: @hw.request_feature"
+        f"the feature {name!r} is {dtype}; a model takes numbers, booleans, times, strings and "
+        "lists of strings. Give it what it needs of another list or a map through a function "
+        "that reads the feature: @hw.request_feature"
     )

@@ -1,4 +1,6 @@
-"""The model that requests are answered with, replaced while they are when another version becomes current."""
+"""The model that requests are answered with, replaced while they are when another version becomes
+current.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,17 @@ Check = Callable[[ServedModel], object]
 class Reloading:
     """The current version of a model at a level.
 
-    A request reads `served` once and uses that: it is one attribute, and a new version takes its place in one assignment. `refresh` is for
-    background work: it costs one stat of a file while nothing has changed, and otherwise loads the version and checks it
-    before it is served.
+    A request reads `served` once and uses that: it is one attribute, and a new version takes its
+    place in one assignment. `refresh` is for background work: it costs one stat of a file while
+    nothing has changed, and otherwise loads the version and checks it before it is served.
 
     Args:
         registry: where versions are.
         model: the definition that each has to agree with.
         level: whose versions.
         allow_pickle: allow formats that run code when they are loaded.
-        check: called with each version before it is served; what it raises keeps the version from being served.
+        check: called with each version before it is served; what it raises keeps the version from
+            being served.
         instead: the level whose versions are served while `level` has none of its own.
 
     Attributes:
@@ -55,7 +58,13 @@ class Reloading:
         instead: str | None = None,
     ) -> None:
         self._instead = instead
-        self._registry, self._model, self._level, self._allow_pickle, self._check = registry, model, level, allow_pickle, check
+        self._registry, self._model, self._level, self._allow_pickle, self._check = (
+            registry,
+            model,
+            level,
+            allow_pickle,
+            check,
+        )
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self.served: ServedModel = self._load()
@@ -82,7 +91,8 @@ class Reloading:
         """Serve the current version; whether it is another one than before.
 
         Raises:
-            DataError, UsageError: it cannot be served. The one before goes on, and this one is not tried again until the pointer moves.
+            DataError, UsageError: it cannot be served. The one before goes on, and this one is not
+                tried again until the pointer moves.
         """
         if not self.moved:
             return False
@@ -94,9 +104,12 @@ class Reloading:
             return self.served.version != before
 
     def _load(self) -> ServedModel:
-        level, self._stamp = self._source()  # before it is read: what moves meanwhile is seen the next time
+        # before it is read: what moves meanwhile is seen the next time
+        level, self._stamp = self._source()
         self.looked_at = self._registry.current(self._model.name, level).number
-        served = self._registry.open(self._model, level, version=self.looked_at, allow_pickle=self._allow_pickle)
+        served = self._registry.open(
+            self._model, level, version=self.looked_at, allow_pickle=self._allow_pickle
+        )
         if self._check is not None:
             self._check(served)
         return served

@@ -1,8 +1,11 @@
 """The latest result of a kind for each served model, as a file of the model registry.
 
-FOLDER/MODEL/LEVEL/drift.json          as `headwater watch` found it, for `status`, metrics and the console
-FOLDER/MODEL/LEVEL/level_lift.json     as `headwater watch --lift` found it, for metrics and the console
-FOLDER/MODEL/LEVEL/delivery.json       the latest comparison of a promise with production (`models/promises.py`)
+FOLDER/MODEL/LEVEL/drift.json          as `headwater watch` found it, for `status`, metrics and the
+                                       console
+FOLDER/MODEL/LEVEL/level_lift.json     as `headwater watch --lift` found it, for metrics and the
+                                       console
+FOLDER/MODEL/LEVEL/delivery.json       the latest comparison of a promise with production
+                                       (`models/promises.py`)
 
 Each is replaced atomically.
 """
@@ -47,10 +50,13 @@ class LatestResult(Generic[R]):
         Raises:
             OSError: the registry cannot be written.
         """
-        return write_json(registry.versions(model, level)[0].folder.parent / self.file, result.to_dict())
+        return write_json(
+            registry.versions(model, level)[0].folder.parent / self.file, result.to_dict()
+        )
 
     def read(self, registry: ModelRegistry, model: str, level: str) -> R | None:
-        """The result of a model at a level; None where there is none, or one of another version of headwater, until it is written again.
+        """The result of a model at a level; None where there is none, or one of another version of
+        headwater, until it is written again.
 
         Raises:
             DataError: the file is not JSON.
@@ -85,7 +91,10 @@ def read_json(path: Path) -> dict[str, object] | None:
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}; delete it, and make it again with the command that wrote it") from error
+        raise DataError(
+            f"{path} is not JSON: {error}; delete it, and make it again with the command that "
+            "wrote it"
+        ) from error
 
 
 def write_json(path: Path, data: dict[str, object]) -> Path:

@@ -1,4 +1,6 @@
-"""The manifest of a fitted model: what it reads, what it was trained on, and how it is checked again when it is loaded."""
+"""The manifest of a fitted model: what it reads, what it was trained on, and how it is checked
+again when it is loaded.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,22 @@ from headwater.models.outcomes import ClassName
 from headwater.models.reference_distribution import ReferenceDistribution
 
 FORMAT = 2
-_LIBRARIES = ("headwater", "polars", "numpy", "numba", "scikit-learn", "lightgbm", "onnxruntime", "mlflow-skinny")
+_LIBRARIES = (
+    "headwater",
+    "polars",
+    "numpy",
+    "numba",
+    "scikit-learn",
+    "lightgbm",
+    "onnxruntime",
+    "mlflow-skinny",
+)
 
 
 class EstimatorFile(msgspec.Struct, frozen=True, kw_only=True):
-    """How the estimator is kept. digest: the SHA-256 of its file or folder. tolerance: see `formats.base.Format`."""
+    """How the estimator is kept. digest: the SHA-256 of its file or folder. tolerance: see
+    `formats.base.Format`.
+    """
 
     format: str
     file: str
@@ -39,7 +52,9 @@ class EstimatorFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A row of features in order, times in microseconds since 1970, and what the model said of it."""
+    """A row of features in order, times in microseconds since 1970, and what the model said of
+    it.
+    """
 
     values: list[Any]
     prediction: float | list[float]
@@ -48,8 +63,9 @@ class Example(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """A view that the model reads, and how fresh it was in training.
 
-    values: a fingerprint of what decides its values but for freshness. says: the freshness in words; `freshness` has its data, durations in
-    microseconds. known_after: how long after their time its events are known, by the level.
+    values: a fingerprint of what decides its values but for freshness. says: the freshness in
+    words; `freshness` has its data, durations in microseconds. known_after: how long after their
+    time its events are known, by the level.
     """
 
     values: str
@@ -61,15 +77,17 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The metadata of a fitted model, in the file `manifest.json` of its folder.
 
-    task: binary, multiclass, regression or ranking. features: in order, with `dtypes` as polars writes them and `kinds` as they are
-    encoded; `categories` of strings and `words` of lists by feature. frames: the library of the frames that the estimator takes, "" for a
-    matrix. request, third_party: a fingerprint of each request
-    feature and field, and of what a third party says. not_in_training: features that no history supplies.
+    task: binary, multiclass, regression or ranking. features: in order, with `dtypes` as polars
+    writes them and `kinds` as they are encoded; `categories` of strings and `words` of lists by
+    feature. frames: the library of the frames that the estimator takes, "" for a matrix. request,
+    third_party: a fingerprint of each request feature and field, and of what a third party says.
+    not_in_training: features that no history supplies.
     view_versions: the version of each view that the requests of the model read.
-    level: its name, words, fingerprint, and the precomputing, if any. seed: of the training. data: the digest, columns, events and
-    left-out rows of the training set, as `dataset` writes them. metrics: `training` on the rows it was fitted on, `holdout` on later ones
-    by a model of the earlier. examples: rows that it must still score as it did. references: how each feature was distributed in training;
-    empty of models that were trained before this was kept.
+    level: its name, words, fingerprint, and the precomputing, if any. seed: of the training. data:
+    the digest, columns, events and left-out rows of the training set, as `dataset` writes them.
+    metrics: `training` on the rows it was fitted on, `holdout` on later ones by a model of the
+    earlier. examples: rows that it must still score as it did. references: how each feature was
+    distributed in training; empty of models that were trained before this was kept.
     """
 
     format: int = FORMAT
@@ -120,12 +138,19 @@ def read_manifest(text: bytes, where: object) -> Manifest:
     try:
         manifest = msgspec.json.decode(text, type=Manifest)
         if manifest.format != FORMAT:
-            raise msgspec.ValidationError(f"it is of format {manifest.format}, and this version reads {FORMAT}")
+            raise msgspec.ValidationError(
+                f"it is of format {manifest.format}, and this version reads {FORMAT}"
+            )
         if manifest.task not in TASKS:
-            raise msgspec.ValidationError(f"its task is {manifest.task!r}, and the known ones are {', '.join(TASKS)}")
+            raise msgspec.ValidationError(
+                f"its task is {manifest.task!r}, and the known ones are {', '.join(TASKS)}"
+            )
         return manifest
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{where} is not a model manifest that this version of headwater reads: {error}. Train the model again") from error
+        raise DataError(
+            f"{where} is not a model manifest that this version of headwater reads: {error}. "
+            "Train the model again"
+        ) from error
 
 
 def manifest_text(manifest: Manifest) -> bytes:
@@ -163,7 +188,8 @@ def _precomputed(precomputed: Precomputed | None) -> dict[str, Any] | None:
 
 
 def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
-    """The features that a model is trained on, in order: those that history supplies, or for precomputed predictions a job knows.
+    """The features that a model is trained on, in order: those that history supplies, or for
+    precomputed predictions a job knows.
 
     Args:
         model: the definition.
@@ -172,7 +198,9 @@ def trained_features(model: Model, level: Mapping[str, Any]) -> tuple[str, ...]:
     known, then = model.features.in_training, level.get("predictions")
     if then is None:
         return known.feature_names
-    precomputed = Precomputed(from_data(then["freshness"]), keys=then["keys"], otherwise=then["otherwise"])
+    precomputed = Precomputed(
+        from_data(then["freshness"]), keys=then["keys"], otherwise=then["otherwise"]
+    )
     return Level(predictions=precomputed).feature_names(replace(model, features=known))
 
 
@@ -190,16 +218,27 @@ def views_of(model: Model, level: Level) -> dict[str, View]:
 
 
 def request_fingerprints(model: Model) -> dict[str, str]:
-    """For each request feature and field that the model reads, 16 hexadecimal digits of all that it says."""
+    """For each request feature and field that the model reads, 16 hexadecimal digits of all that it
+    says.
+    """
     service = model.features.in_training
-    contents: dict[str, object] = {field.name: ("field", field.dtype) for field in service.request_fields}
+    contents: dict[str, object] = {
+        field.name: ("field", field.dtype) for field in service.request_fields
+    }
     for feature in service.request_features:
-        contents[feature.name] = (feature.function, feature.fields, {name: ref.name for name, ref in feature.inputs.items()}, feature.dtype)
+        contents[feature.name] = (
+            feature.function,
+            feature.fields,
+            {name: ref.name for name, ref in feature.inputs.items()},
+            feature.dtype,
+        )
     return {name: fingerprint_of(content) for name, content in contents.items()}
 
 
 def plain(value: object) -> object:
-    """A feature's value as JSON holds it: timestamps and durations in microseconds, dates in days."""
+    """A feature's value as JSON holds it: timestamps and durations in microseconds, dates in
+    days.
+    """
     if isinstance(value, datetime):
         return (value - datetime(1970, 1, 1, tzinfo=value.tzinfo)) // timedelta(microseconds=1)
     if isinstance(value, date):

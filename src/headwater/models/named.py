@@ -20,30 +20,39 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Frames = Literal["", "pandas", "polars", "catboost"]
-"""The library of the frames that an estimator gets, "" for a matrix; "catboost" is pandas with "" for a missing text, not null."""
+"""The library of the frames that an estimator gets, "" for a matrix; "catboost" is pandas with ""
+for a missing text, not null.
+"""
 
 
 def frames_for(estimator: Estimator, encoding: Encoding) -> Frames:
-    """Which frames the estimator gets: of pandas where it is installed, else of polars; "" where it does not look for names.
+    """Which frames the estimator gets: of pandas where it is installed, else of polars; "" where it
+    does not look for names.
 
-    It looks for names if it, or a part of it, is a `ColumnTransformer` over columns by name or a selector, has `categorical_features` by
-    name below the top, is of CatBoost and has text columns, or has an attribute `takes_frames` that is true.
+    It looks for names if it, or a part of it, is a `ColumnTransformer` over columns by name or a
+    selector, has `categorical_features` by name below the top, is of CatBoost and has text columns,
+    or has an attribute `takes_frames` that is true.
 
     Raises:
-        MissingExtraError: CatBoost and scikit-learn's `make_column_selector` take only frames of pandas, and that is not installed.
+        MissingExtraError: CatBoost and scikit-learn's `make_column_selector` take only frames of
+            pandas, and that is not installed.
     """
     if isinstance(estimator, Fixed) or not _looks(estimator, encoding):
         return ""
     if all(importlib.util.find_spec(name) for name in ("pandas", "pyarrow")):
         return "catboost" if is_catboost(estimator) else "pandas"
-    for name, needs in (("CatBoost", is_catboost(estimator)), ("make_column_selector", any(map(_is_selector, _parts(estimator))))):
+    for name, needs in (
+        ("CatBoost", is_catboost(estimator)),
+        ("make_column_selector", any(map(_is_selector, _parts(estimator)))),
+    ):
         if needs:
             raise MissingExtraError(f"pandas, which {name} needs,", "pandas")
     return "polars"
 
 
 def named(encoding: Encoding, frame: pl.DataFrame, library: Frames) -> pl.DataFrame | pd.DataFrame:
-    """The encoded features as a frame: numbers float64, NaN where they are missing; strings as categories.
+    """The encoded features as a frame: numbers float64, NaN where they are missing; strings as
+    categories.
 
     A text that training did not see is null.
 
@@ -66,7 +75,9 @@ def named(encoding: Encoding, frame: pl.DataFrame, library: Frames) -> pl.DataFr
     if library == "polars":
         return encoded
     if library == "catboost":
-        encoded = encoded.with_columns(pl.col(list(encoding.categories)).cast(pl.String).fill_null(""))
+        encoded = encoded.with_columns(
+            pl.col(list(encoding.categories)).cast(pl.String).fill_null("")
+        )
     try:
         return encoded.to_pandas()
     except ModuleNotFoundError as error:
@@ -77,9 +88,15 @@ def _looks(estimator: Estimator, encoding: Encoding) -> bool:
     """Whether the estimator looks for names or categories."""
     if getattr(estimator, "takes_frames", False):
         return True
-    if is_catboost(estimator) and (encoding.categorical or by_name(parameter(estimator, "cat_features"))):
+    if is_catboost(estimator) and (
+        encoding.categorical or by_name(parameter(estimator, "cat_features"))
+    ):
         return True
-    return any(_by_name(step) for step in _parts(estimator) if step is not estimator or not _has_categories(step))
+    return any(
+        _by_name(step)
+        for step in _parts(estimator)
+        if step is not estimator or not _has_categories(step)
+    )
 
 
 def is_catboost(estimator: object) -> bool:
@@ -96,7 +113,9 @@ def by_name(columns: object) -> bool:
 
 def _by_name(step: object) -> bool:
     transformers = getattr(step, "transformers", None)
-    if isinstance(transformers, list) and any(kind.__name__ == "ColumnTransformer" for kind in type(step).__mro__):
+    if isinstance(transformers, list) and any(
+        kind.__name__ == "ColumnTransformer" for kind in type(step).__mro__
+    ):
         return any(by_name(columns) for _, _, columns in transformers)
     return (
         _has_categories(step)
@@ -110,7 +129,9 @@ def _has_categories(step: object) -> bool:
 
 
 def parameter(step: object, name: str) -> object:
-    """A parameter of an estimator as scikit-learn names them; None where it has none of that name."""
+    """A parameter of an estimator as scikit-learn names them; None where it has none of that
+    name.
+    """
     return step.get_params(deep=False).get(name) if hasattr(step, "get_params") else None
 
 

@@ -1,4 +1,6 @@
-"""A pointer to the current one of several versions, as a file: replaced atomically, by one process at a time."""
+"""A pointer to the current one of several versions, as a file: replaced atomically, by one process
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Pointer(msgspec.Struct, frozen=True):
         return self if version == self.version else Pointer(version, [*self.before, self.version])
 
     def back(self, there: Collection[int]) -> Pointer | None:
-        """The pointer after a rollback, among the versions that are still there; None where none was current before."""
+        """The pointer after a rollback, among the versions that are still there; None where none
+        was current before.
+        """
         before = [number for number in self.before if number in there]
         return Pointer(before[-1], before[:-1]) if before else None
 
@@ -45,7 +49,9 @@ def read_pointer(folder: Path) -> Pointer | None:
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise DataError(f"{folder / CURRENT} does not say which version is current: {error}; promote one") from error
+        raise DataError(
+            f"{folder / CURRENT} does not say which version is current: {error}; promote one"
+        ) from error
 
 
 def write_pointer(folder: Path, pointer: Pointer, like: Path) -> None:
@@ -54,7 +60,9 @@ def write_pointer(folder: Path, pointer: Pointer, like: Path) -> None:
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """What changes whenever the pointer is replaced; None where there is none. It costs one look at a file, and reads nothing."""
+    """What changes whenever the pointer is replaced; None where there is none. It costs one look at
+    a file, and reads nothing.
+    """
     try:
         status = (folder / CURRENT).stat()
     except FileNotFoundError:

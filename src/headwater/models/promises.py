@@ -1,7 +1,9 @@
 """The promise of a model's version, and what was delivered of it, as files of the model registry.
 
-    FOLDER/MODEL/LEVEL/1/promise.json     what the backtest promised; versions trained later by the same definitions take it over
-    FOLDER/MODEL/LEVEL/delivery.json      the latest comparison of the promise with production, for `status` and metrics
+    FOLDER/MODEL/LEVEL/1/promise.json     what the backtest promised; versions trained later by the
+                                          same definitions take it over
+    FOLDER/MODEL/LEVEL/delivery.json      the latest comparison of the promise with production, for
+                                          `status` and metrics
 
 Both are replaced atomically.
 """
@@ -34,8 +36,9 @@ def write_promise(folder: Path, promise: Promise, fingerprint: str) -> Path:
     """
     if promise.fingerprint != fingerprint:
         raise UsageError(
-            f"the backtest of model {promise.model!r} was of other definitions (fingerprint {promise.fingerprint[:12] or 'none'}) than this "
-            f"version ({fingerprint[:12] or 'none'}), so it promises nothing of it; run the backtest again"
+            f"the backtest of model {promise.model!r} was of other definitions (fingerprint "
+            f"{promise.fingerprint[:12] or 'none'}) than this version "
+            f"({fingerprint[:12] or 'none'}), so it promises nothing of it; run the backtest again"
         )
     return write_json(folder / PROMISE, promise.to_dict())
 
@@ -53,21 +56,30 @@ def promise_of_version(version: Version) -> Promise | None:
         return Promise.from_dict(data)
     except msgspec.ValidationError as error:
         raise DataError(
-            f"{version.folder / PROMISE} is not a promise of this version of headwater: {error}; give the backtest again"
+            f"{version.folder / PROMISE} is not a promise of this version of headwater: {error}; "
+            "give the backtest again"
         ) from error
 
 
 def inherited(registry: ModelRegistry, model: str, level: str, fingerprint: str) -> Promise | None:
-    """The promise of the latest version with these definitions: a backtest promises what the training procedure delivers."""
+    """The promise of the latest version with these definitions: a backtest promises what the
+    training procedure delivers.
+    """
     for version in reversed(registry.versions(model, level)):
         if version.manifest.fingerprint == fingerprint:
             return promise_of_version(version)
     return None
 
 
-def under_promise(registry: ModelRegistry, model: str, level: str, promise: Promise) -> list[Version]:
+def under_promise(
+    registry: ModelRegistry, model: str, level: str, promise: Promise
+) -> list[Version]:
     """The versions that serve under this promise."""
-    return [version for version in registry.versions(model, level) if same(promise_of_version(version), promise)]
+    return [
+        version
+        for version in registry.versions(model, level)
+        if same(promise_of_version(version), promise)
+    ]
 
 
 def same(one: Promise | None, other: Promise) -> bool:
@@ -76,7 +88,8 @@ def same(one: Promise | None, other: Promise) -> bool:
 
 
 def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResult | None:
-    """The latest comparison of a model at a level; None where there is none, or none of the promise of the version that is served.
+    """The latest comparison of a model at a level; None where there is none, or none of the promise
+    of the version that is served.
 
     A withdrawal stays where that version has no promise: only a new promise ends it.
     """
@@ -84,7 +97,9 @@ def delivery_of(registry: ModelRegistry, model: str, level: str) -> DeliveryResu
     if delivery is None:
         return None
     held = promise_of_version(registry.current(model, level))
-    return delivery if same(held, delivery.promise) or (held is None and delivery.withdrawn) else None
+    return (
+        delivery if same(held, delivery.promise) or (held is None and delivery.withdrawn) else None
+    )
 
 
 def deliveries(registry: ModelRegistry) -> Iterator[DeliveryResult]:

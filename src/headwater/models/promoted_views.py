@@ -1,4 +1,5 @@
-"""Which version of each view is read: by its bare name the promoted one, by a fitted model the one that it was trained on.
+"""Which version of each view is read: by its bare name the promoted one, by a fitted model the one
+that it was trained on.
 
     <models>/promoted-views/<project>/<view>/current       {"version": 2, "before": [1]}
 
@@ -34,8 +35,14 @@ class ViewSelection:
     models: Mapping[Key, Versions] = field(default_factory=dict)
 
     def of(self, project: Project, variant: ModelVariant) -> ModelVariant:
-        """A variant that reads the versions which its fitted model was trained on; the promoted ones where none was trained."""
-        return self._at(project, variant, {**self.promoted, **self.models.get((variant.model.name, variant.name), {})})
+        """A variant that reads the versions which its fitted model was trained on; the promoted
+        ones where none was trained.
+        """
+        return self._at(
+            project,
+            variant,
+            {**self.promoted, **self.models.get((variant.model.name, variant.name), {})},
+        )
 
     def by_name(self, project: Project, variant: ModelVariant) -> ModelVariant:
         """A variant that reads the promoted versions."""
@@ -43,16 +50,23 @@ class ViewSelection:
 
     def _at(self, project: Project, variant: ModelVariant, versions: Versions) -> ModelVariant:
         model = project.pinned(variant.model, versions) if versions else variant.model
-        return variant if model is variant.model else ModelVariant(variant.name, model, variant.level, allow_staler=variant.allow_staler)
+        return (
+            variant
+            if model is variant.model
+            else ModelVariant(variant.name, model, variant.level, allow_staler=variant.allow_staler)
+        )
 
 
 def as_served(project: Project, registry: ModelRegistry, variant: ModelVariant) -> ModelVariant:
-    """A variant as requests read it: with the version of each view that its fitted model was trained on."""
+    """A variant as requests read it: with the version of each view that its fitted model was
+    trained on.
+    """
     return PromotedViews(project, registry).selection().of(project, variant)
 
 
 class PromotedViews:
-    """The promoted version of each view of a project that has several; several processes may use it.
+    """The promoted version of each view of a project that has several; several processes may use
+    it.
 
     Args:
         project: whose views.
@@ -67,12 +81,16 @@ class PromotedViews:
         """The version that the bare name reads: the lowest where none was promoted.
 
         Raises:
-            UsageError: no view of that name has several versions, or the project does not have the promoted one.
+            UsageError: no view of that name has several versions, or the project does not have the
+                promoted one.
         """
         known, pointed = self.versions(view), self.pointed(view)
         number = min(known) if pointed is None else pointed
         if number not in known:
-            raise UsageError(f"{view}@{number} is promoted, and project {self._project.name!r} does not have it; {self._how(view)}")
+            raise UsageError(
+                f"{view}@{number} is promoted, and project {self._project.name!r} does not have "
+                f"it; {self._how(view)}"
+            )
         return number
 
     def pointed(self, view: str) -> int | None:
@@ -89,7 +107,9 @@ class PromotedViews:
         known = self._project.view_versions
         if view not in known:
             hint = nearest(view, known) if known else "no view has; give the project versions=[...]"
-            raise UsageError(f"project {self._project.name!r} has no view {view!r} with several versions; {hint}")
+            raise UsageError(
+                f"project {self._project.name!r} has no view {view!r} with several versions; {hint}"
+            )
         return tuple(known[view])
 
     def before(self, view: str) -> int:
@@ -109,7 +129,9 @@ class PromotedViews:
         """
         there = self.versions(view)
         if version not in there:
-            raise UsageError(f"project {self._project.name!r} has no version {view}@{version}; {self._how(view)}")
+            raise UsageError(
+                f"project {self._project.name!r} has no version {view}@{version}; {self._how(view)}"
+            )
         folder = self._made(view)
         with locked(folder):
             pointer = read_pointer(folder) or Pointer(min(there))
@@ -129,7 +151,8 @@ class PromotedViews:
         return back.version
 
     def selection(self) -> ViewSelection:
-        """The versions that are read now. It costs a look at a file for each view with several versions and each model at each level.
+        """The versions that are read now. It costs a look at a file for each view with several
+        versions and each model at each level.
 
         Raises:
             UsageError: the project does not have a promoted version.
@@ -141,14 +164,18 @@ class PromotedViews:
         models = {}
         for variant in self._project.variants:
             pins = {
-                view: version for view, version in self.pins((variant.model.name, variant.name)).items() if version in several.get(view, {})
+                view: version
+                for view, version in self.pins((variant.model.name, variant.name)).items()
+                if version in several.get(view, {})
             }
             if pins:
                 models[variant.model.name, variant.name] = pins
         return ViewSelection(promoted, models)
 
     def pins(self, key: Key) -> Versions:
-        """The version of each view that the current fitted model of a model and level was trained on; empty where there is none."""
+        """The version of each view that the current fitted model of a model and level was trained
+        on; empty where there is none.
+        """
         stamp = self._registry.stamp(*key)
         if stamp is None:
             return {}
@@ -159,7 +186,13 @@ class PromotedViews:
             except DataError:  # what cannot be read is not served
                 return {}
             roots = {view.root.name for view in self._project.model(key[0]).features.views}
-            known = self._pins[key] = stamp, {name: manifest.view_versions.get(name, 1) for name in roots | manifest.view_versions.keys()}
+            known = self._pins[key] = (
+                stamp,
+                {
+                    name: manifest.view_versions.get(name, 1)
+                    for name in roots | manifest.view_versions.keys()
+                },
+            )
         return known[1]
 
     def _back(self, view: str) -> Pointer:
@@ -167,7 +200,10 @@ class PromotedViews:
         there, pointer = self.versions(view), read_pointer(self._place(view))
         back = None if pointer is None else pointer.back(there)
         if back is None:
-            raise UsageError(f"no version of view {view!r} was promoted before {view}@{self.current(view)}; {self._how(view)}")
+            raise UsageError(
+                f"no version of view {view!r} was promoted before {view}@{self.current(view)}; "
+                f"{self._how(view)}"
+            )
         return back
 
     def _place(self, view: str) -> Path:
@@ -181,7 +217,9 @@ class PromotedViews:
             for path in (folder.parent.parent, folder.parent, folder):
                 permissions.share_like(path, self._registry.folder, below=False)
         except OSError as error:
-            raise DataError(f"the model registry at {self._registry.folder} cannot be written: {error}") from error
+            raise DataError(
+                f"the model registry at {self._registry.folder} cannot be written: {error}"
+            ) from error
         return folder
 
     def _how(self, view: str) -> str:

@@ -1,12 +1,13 @@
-"""Promote a version of a model and roll back: only to what the definitions can serve, with what the running services make of it.
+"""Promote a version of a model and roll back: only to what the definitions can serve, with what the
+running services make of it.
 
 | definitions | running services | action |
 |---|---|---|
 | fit the version | none | it becomes current: the next service that starts takes it |
-| fit the version | were started with these | it becomes current, and they answer with it within a second |
-| fit the version | were started with others | it becomes current; they go on with the version before until they are restarted |
+| fit the version | were started with these | it becomes current; they answer with it within a second |
+| fit the version | were started with others | it becomes current; they keep the one before until restarted |
 | do not fit it | | nothing: a service that starts with these definitions could not answer |
-"""
+"""  # noqa: E501 (output as it is printed)
 
 from __future__ import annotations
 
@@ -19,19 +20,30 @@ from headwater.errors import DataError, HeadwaterError, OtherDefinitionsError, U
 from headwater.models.compatibility import ages
 from headwater.models.promoted_views import PromotedViews, ViewSelection
 from headwater.models.registry import ModelRegistry, Version
-from headwater.models.running_services import LoadedVersion, ServingProcess, followed, running_services
+from headwater.models.running_services import (
+    LoadedVersion,
+    ServingProcess,
+    followed,
+    running_services,
+)
 
 _WAIT = 10.0  # seconds for services to take up a version; they look twice a second
 
 
 def why_not_served(project: Project, registry: ModelRegistry, version: Version) -> str:
-    """Why the definitions of a project cannot serve a version, in words; "" where they can, and where they have no such model or level."""
+    """Why the definitions of a project cannot serve a version, in words; "" where they can, and
+    where they have no such model or level.
+    """
     key = version.model, version.level
     variant = next((each for each in project.variants if (each.model.name, each.name) == key), None)
     if variant is None:
         return ""
     manifest, several = version.manifest, project.view_versions
-    pins = {view: number for view, number in manifest.view_versions.items() if number in several.get(view, {})}
+    pins = {
+        view: number
+        for view, number in manifest.view_versions.items()
+        if number in several.get(view, {})
+    }
     try:
         promoted = PromotedViews(project, registry).selection().promoted
         served = ViewSelection(promoted, {key: pins}).of(project, variant)
@@ -65,37 +77,58 @@ def check_servable(project: Project, registry: ModelRegistry, version: Version, 
     """
     difference = why_not_served(project, registry, version)
     if difference:
-        now = (f"the service at {url} answers with version {of.version}" for url, of in _loaded(running_services(registry.folder), version))
+        now = (
+            f"the service at {url} answers with version {of.version}"
+            for url, of in _loaded(running_services(registry.folder), version)
+        )
         unchanged = "; ".join(["Nothing was changed", *dict.fromkeys(now)])
         raise UsageError(
-            f"{version}, cannot be served with the definitions of {file}: {difference}. {unchanged}. To serve it, put the definitions that it was "
-            f"trained with back into {file}, run `headwater plan` and the `headwater apply` that it names, then this command again, and restart the "
-            "service. With versions of views side by side (docs/howto_versions.md) one command goes back"
+            f"{version}, cannot be served with the definitions of {file}: {difference}. "
+            f"{unchanged}. To serve it, put the definitions that it was trained with back into "
+            f"{file}, run `headwater plan` and the `headwater apply` that it names, then this "
+            "command again, and restart the service. With versions of views side by side "
+            "(docs/howto_versions.md) one command goes back"
         )
 
 
-def taken_up(registry: ModelRegistry, project: str, current: Version, *, wait: float = _WAIT) -> list[ServingProcess]:
-    """What the running services make of a version that has become current: those that have loaded its model."""
+def taken_up(
+    registry: ModelRegistry, project: str, current: Version, *, wait: float = _WAIT
+) -> list[ServingProcess]:
+    """What the running services make of a version that has become current: those that have loaded
+    its model.
+    """
     return followed(registry.folder, project, current, wait=wait)
 
 
 def sentences(processes: Sequence[ServingProcess], current: Version) -> list[tuple[str, bool]]:
-    """What each running service answers with, in a sentence, and whether that is the current version; workers that do alike are one."""
-    counts, workers = Counter(_loaded(processes, current)), Counter(process.url for process in processes)
+    """What each running service answers with, in a sentence, and whether that is the current
+    version; workers that do alike are one.
+    """
+    counts, workers = (
+        Counter(_loaded(processes, current)),
+        Counter(process.url for process in processes),
+    )
     lines = []
     for (url, of), count in counts.items():
-        who = f"the service at {url}" + (f" ({count} of {workers[url]} workers)" if count < workers[url] else "")
+        who = f"the service at {url}" + (
+            f" ({count} of {workers[url]} workers)" if count < workers[url] else ""
+        )
         if of.refused:
             said = f"{who} goes on with version {of.version}: {of.refused.rstrip('.')}"
         elif of.promoted == current.number:
             said = f"{who} answers with version {of.version}"
         else:
-            said = f"{who} has not looked at it yet, and answers with version {of.version}; see `headwater models`"
+            said = (
+                f"{who} has not looked at it yet, and answers with version {of.version}; see "
+                "`headwater models`"
+            )
         lines.append((said, of.version == str(current.number)))
     return lines
 
 
-def _loaded(processes: Sequence[ServingProcess], version: Version) -> Iterator[tuple[str, LoadedVersion]]:
+def _loaded(
+    processes: Sequence[ServingProcess], version: Version
+) -> Iterator[tuple[str, LoadedVersion]]:
     for process in processes:
         of = process.of(version.model, version.level)
         if of is not None:

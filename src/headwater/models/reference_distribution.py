@@ -1,9 +1,11 @@
-"""The distribution of each feature among training rows, as a manifest keeps it: at most ten bins or categories, and a bin of nulls.
+"""The distribution of each feature among training rows, as a manifest keeps it: at most ten bins or
+categories, and a bin of nulls.
 
-The bins are fixed at training, so that served values can be counted in the same ones. Numbers with more than ten distinct values are cut at
-their deciles; fewer are bins of their own, as are the nine most frequent strings, and all others are "other". A timestamp is counted as the
-seconds from it to the request: the timestamp itself always moves. Of a list each row counts once, spread evenly over its
-elements, so that the noise of the shares is at most that of as many single values.
+The bins are fixed at training, so that served values can be counted in the same ones. Numbers with
+more than ten distinct values are cut at their deciles; fewer are bins of their own, as are the nine
+most frequent strings, and all others are "other". A timestamp is counted as the seconds from it to
+the request: the timestamp itself always moves. Of a list each row counts once, spread evenly over
+its elements, so that the noise of the shares is at most that of as many single values.
 """
 
 from __future__ import annotations
@@ -29,11 +31,12 @@ _ATOM = 0.05  # a share of one value that gets a bin of its own at the lower end
 class ReferenceDistribution(msgspec.Struct, frozen=True, kw_only=True):
     """How a feature was distributed in training.
 
-    bins: "quantiles" of numbers, with `edges`, each the upper end of its bin, included; single "values" of numbers; "texts"; "elements" of
-    lists. before_request: whether the number is the seconds from a time to the request. categories: the values, strings or
-    elements that have a bin of their own, numbers as text. shares: of the bins in order, then of "other" (not of quantiles) and of the
-    empty list (of elements), then of null. rows: the effective number of training rows. statuses: the share of each status, where training
-    computed them.
+    bins: "quantiles" of numbers, with `edges`, each the upper end of its bin, included; single
+    "values" of numbers; "texts"; "elements" of lists. before_request: whether the number is the
+    seconds from a time to the request. categories: the values, strings or elements that have a bin
+    of their own, numbers as text. shares: of the bins in order, then of "other" (not of quantiles)
+    and of the empty list (of elements), then of null. rows: the effective number of training rows.
+    statuses: the share of each status, where training computed them.
     """
 
     bins: BinKind
@@ -50,26 +53,51 @@ class ReferenceDistribution(msgspec.Struct, frozen=True, kw_only=True):
         if self.bins == "quantiles":
             ends = [f"{edge:.6g}" for edge in self.edges]
             between = [f"{low} to {high}" for low, high in pairwise(ends)]
-            return [*([f"up to {ends[0]}", *between, f"above {ends[-1]}"] if ends else ["any"]), "null"]
-        return [*self.categories, "other", *(["empty list"] if self.bins == "elements" else []), "null"]
+            return [
+                *([f"up to {ends[0]}", *between, f"above {ends[-1]}"] if ends else ["any"]),
+                "null",
+            ]
+        return [
+            *self.categories,
+            "other",
+            *(["empty list"] if self.bins == "elements" else []),
+            "null",
+        ]
 
     def binned(self, name: str, dtype: pl.DataType) -> pl.Expr:
-        """The bin of each value of a column: UInt8, the position in `shares`; not of elements. AT is the column of request times."""
+        """The bin of each value of a column: UInt8, the position in `shares`; not of elements. AT
+        is the column of request times.
+        """
         null, column = len(self.shares) - 1, pl.col(name)
         if self.bins == "texts":
             own = column.cast(pl.String)
-            position = own.replace_strict(self.categories, list(range(len(self.categories))), default=null - 1, return_dtype=pl.UInt8)
+            position = own.replace_strict(
+                self.categories,
+                list(range(len(self.categories))),
+                default=null - 1,
+                return_dtype=pl.UInt8,
+            )
             return pl.when(own.is_null()).then(pl.lit(null, pl.UInt8)).otherwise(position)
         number = _number(column, dtype, before_request=self.before_request)
         if self.bins == "values":
             values = [float(text) for text in self.categories]
-            position = number.replace_strict(values, list(range(len(values))), default=null - 1, return_dtype=pl.UInt8)
+            position = number.replace_strict(
+                values, list(range(len(values))), default=null - 1, return_dtype=pl.UInt8
+            )
         else:
-            position = pl.sum_horizontal(pl.lit(0, pl.UInt8), *((number > edge).cast(pl.UInt8) for edge in self.edges))
-        return pl.when(number.is_null()).then(pl.lit(null, pl.UInt8)).otherwise(position).cast(pl.UInt8)
+            position = pl.sum_horizontal(
+                pl.lit(0, pl.UInt8), *((number > edge).cast(pl.UInt8) for edge in self.edges)
+            )
+        return (
+            pl.when(number.is_null())
+            .then(pl.lit(null, pl.UInt8))
+            .otherwise(position)
+            .cast(pl.UInt8)
+        )
 
     def weights(self, rows: pl.LazyFrame, name: str, by: Sequence[str]) -> pl.LazyFrame:
-        """The sum of weights in each bin: the columns `by`, BIN (its position in `shares`) and WEIGHT.
+        """The sum of weights in each bin: the columns `by`, BIN (its position in `shares`) and
+        WEIGHT.
 
         rows: with the column, request times AT in microseconds, weights WEIGHT, and `by`.
         """
@@ -79,16 +107,38 @@ class ReferenceDistribution(msgspec.Struct, frozen=True, kw_only=True):
             return binned.group_by(*by, BIN).agg(pl.col(WEIGHT).sum())
         null = len(self.shares) - 1
         if not isinstance(dtype, pl.List):  # all are null
-            return rows.select(*by, WEIGHT, pl.lit(null, pl.UInt8).alias(BIN)).group_by(*by, BIN).agg(pl.col(WEIGHT).sum())
+            return (
+                rows.select(*by, WEIGHT, pl.lit(null, pl.UInt8).alias(BIN))
+                .group_by(*by, BIN)
+                .agg(pl.col(WEIGHT).sum())
+            )
         length = pl.col(name).list.len()
         whole = rows.filter(pl.col(name).is_null() | (length == 0)).select(
-            *by, WEIGHT, pl.when(pl.col(name).is_null()).then(null).otherwise(null - 1).cast(pl.UInt8).alias(BIN)
+            *by,
+            WEIGHT,
+            pl.when(pl.col(name).is_null())
+            .then(null)
+            .otherwise(null - 1)
+            .cast(pl.UInt8)
+            .alias(BIN),
         )
-        spread = rows.filter(length > 0).select(*by, (pl.col(WEIGHT) / length).alias(WEIGHT), pl.col(name).cast(pl.List(pl.String)))
+        spread = rows.filter(length > 0).select(
+            *by, (pl.col(WEIGHT) / length).alias(WEIGHT), pl.col(name).cast(pl.List(pl.String))
+        )
         elements = spread.explode(name, empty_as_null=True, keep_nulls=True)
-        position = pl.col(name).replace_strict(self.categories, list(range(len(self.categories))), default=null - 2, return_dtype=pl.UInt8)
+        position = pl.col(name).replace_strict(
+            self.categories,
+            list(range(len(self.categories))),
+            default=null - 2,
+            return_dtype=pl.UInt8,
+        )
         counted = elements.select(
-            *by, WEIGHT, pl.when(pl.col(name).is_null()).then(pl.lit(null - 2, pl.UInt8)).otherwise(position).alias(BIN)
+            *by,
+            WEIGHT,
+            pl.when(pl.col(name).is_null())
+            .then(pl.lit(null - 2, pl.UInt8))
+            .otherwise(position)
+            .alias(BIN),
         )
         return pl.concat([whole, counted]).group_by(*by, BIN).agg(pl.col(WEIGHT).sum())
 
@@ -110,8 +160,15 @@ def references(
         rows: how many rows count as independent; None is the effective number by the weights.
         statuses: the columns `<feature>__status` of the same rows, where they are known.
 
-    >>> spread = references(pl.DataFrame({"amount": list(range(100)), "vip": [True] * 100}), np.zeros(100, np.int64))
-    >>> spread["amount"].edges[:2], spread["amount"].shares[:2], spread["vip"].categories, spread["vip"].labels
+    >>> spread = references(
+    ...     pl.DataFrame({"amount": list(range(100)), "vip": [True] * 100}), np.zeros(100, np.int64)
+    ... )
+    >>> (
+    ...     spread["amount"].edges[:2],
+    ...     spread["amount"].shares[:2],
+    ...     spread["vip"].categories,
+    ...     spread["vip"].labels,
+    ... )
     ([9.0, 19.0], [0.1, 0.1], ['1.0'], ['1.0', 'other', 'null'])
     """
     own = np.ones(len(t)) if weights is None else weights
@@ -120,10 +177,18 @@ def references(
     for series in features.get_columns():
         reference = _cut(series, t, own)
         frame = pl.DataFrame([series, pl.Series(AT, t), pl.Series(WEIGHT, own)])
-        shares = shares_of(reference.weights(frame.lazy(), series.name, []).collect(), len(reference.shares))
+        shares = shares_of(
+            reference.weights(frame.lazy(), series.name, []).collect(), len(reference.shares)
+        )
         column = status_name(series.name)
-        known = {} if statuses is None or column not in statuses.columns else _status_shares(statuses[column], own)
-        found[series.name] = msgspec.structs.replace(reference, shares=shares.tolist(), rows=independent, statuses=known)
+        known = (
+            {}
+            if statuses is None or column not in statuses.columns
+            else _status_shares(statuses[column], own)
+        )
+        found[series.name] = msgspec.structs.replace(
+            reference, shares=shares.tolist(), rows=independent, statuses=known
+        )
     return found
 
 
@@ -148,21 +213,35 @@ def _cut(series: pl.Series, t: I64, weights: F64) -> ReferenceDistribution:
         return _of_texts(series, weights, elements=kind == "texts")
     before = kind in ("time", "date")
     frame = pl.DataFrame([series, pl.Series(AT, t)])
-    numbers = frame.select(_number(pl.col(series.name), series.dtype, before_request=before)).to_series()
+    numbers = frame.select(
+        _number(pl.col(series.name), series.dtype, before_request=before)
+    ).to_series()
     known = numbers.is_not_null().to_numpy()
     values = numbers.drop_nulls().to_numpy()
     distinct = np.unique(values)
     if len(distinct) <= BINS:
         categories = [repr(float(value)) for value in distinct]
         return ReferenceDistribution(
-            bins="values", shares=[0.0] * (len(categories) + 2), rows=0, categories=categories, before_request=before
+            bins="values",
+            shares=[0.0] * (len(categories) + 2),
+            rows=0,
+            categories=categories,
+            before_request=before,
         )
     edges = _edges(values, weights[known])
-    return ReferenceDistribution(bins="quantiles", shares=[0.0] * (len(edges) + 2), rows=0, edges=edges, before_request=before)
+    return ReferenceDistribution(
+        bins="quantiles",
+        shares=[0.0] * (len(edges) + 2),
+        rows=0,
+        edges=edges,
+        before_request=before,
+    )
 
 
 def _edges(values: F64, weights: F64) -> list[float]:
-    """The deciles; and where many values are the least one, an edge below it, so that lower ones have a bin."""
+    """The deciles; and where many values are the least one, an edge below it, so that lower ones
+    have a bin.
+    """
     order = np.argsort(values, kind="stable")
     ordered, passed = values[order], np.cumsum(weights[order])
     at = np.searchsorted(passed, passed[-1] * np.arange(1, BINS) / BINS * (1 - 1e-12))
@@ -176,21 +255,32 @@ def _edges(values: F64, weights: F64) -> list[float]:
 def _of_texts(series: pl.Series, weights: F64, *, elements: bool) -> ReferenceDistribution:
     frame = pl.DataFrame([series.alias("text"), pl.Series(WEIGHT, weights)])
     if elements:
-        frame = frame.filter(pl.col("text").list.len() > 0).with_columns(pl.col(WEIGHT) / pl.col("text").list.len())
+        frame = frame.filter(pl.col("text").list.len() > 0).with_columns(
+            pl.col(WEIGHT) / pl.col("text").list.len()
+        )
         frame = frame.explode("text", empty_as_null=True, keep_nulls=True)
-    counts = frame.drop_nulls("text").group_by(pl.col("text").cast(pl.String)).agg(pl.col(WEIGHT).sum())
+    counts = (
+        frame.drop_nulls("text").group_by(pl.col("text").cast(pl.String)).agg(pl.col(WEIGHT).sum())
+    )
     counts = counts.sort(WEIGHT, "text", descending=[True, False])
     categories = counts["text"][: BINS if counts.height <= BINS else BINS - 1].to_list()
     more = 3 if elements else 2
     return ReferenceDistribution(
-        bins="elements" if elements else "texts", shares=[0.0] * (len(categories) + more), rows=0, categories=categories
+        bins="elements" if elements else "texts",
+        shares=[0.0] * (len(categories) + more),
+        rows=0,
+        categories=categories,
     )
 
 
 def _number(column: pl.Expr, dtype: pl.DataType, *, before_request: bool) -> pl.Expr:
     """A number, boolean or time as float64; NaN is null."""
     if before_request:
-        micros = column.cast(pl.Datetime("us")).dt.epoch("us") if dtype.is_temporal() else column.cast(pl.Int64, strict=False)
+        micros = (
+            column.cast(pl.Datetime("us")).dt.epoch("us")
+            if dtype.is_temporal()
+            else column.cast(pl.Int64, strict=False)
+        )
         return (pl.col(AT) - micros).cast(pl.Float64) / 1e6
     if isinstance(dtype, pl.Duration):
         return column.dt.total_microseconds().cast(pl.Float64) / 1e6
@@ -198,7 +288,9 @@ def _number(column: pl.Expr, dtype: pl.DataType, *, before_request: bool) -> pl.
 
 
 def _status_shares(statuses: pl.Series, weights: F64) -> dict[str, float]:
-    counts = pl.DataFrame([statuses.cast(pl.String).alias("status"), pl.Series(WEIGHT, weights)]).drop_nulls("status")
+    counts = pl.DataFrame(
+        [statuses.cast(pl.String).alias("status"), pl.Series(WEIGHT, weights)]
+    ).drop_nulls("status")
     total = float(counts[WEIGHT].sum())
     by_status = counts.group_by("status").agg(pl.col(WEIGHT).sum()).sort("status")
     return {name: weight / total for name, weight in by_status.iter_rows()} if total else {}

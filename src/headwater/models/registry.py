@@ -1,10 +1,11 @@
-"""Which fitted models are served: for each model and level a sequence of versions, and one of them that is current.
+"""Which fitted models are served: for each model and level a sequence of versions, and one of them
+that is current.
 
     <folder>/<model>/<level>/1/manifest.json, model.txt      a version; it never changes
     <folder>/<model>/<level>/current                         {"version": 1, "before": []}
 
-A version is written under another name, and then renamed; `current` is replaced atomically. A writer that is killed leaves a folder
-that nothing reads.
+A version is written under another name, and then renamed; `current` is replaced atomically. A
+writer that is killed leaves a folder that nothing reads.
 """
 
 from __future__ import annotations
@@ -31,11 +32,15 @@ from headwater.models.serving_model import ServedModel
 EXPERIMENTS = "running-experiments"
 """The folder of started experiments, next to those of models, whose names have no hyphen."""
 MONITORED = "monitored-levels"
-"""The registry of the models that are only scored for comparison, in the same folder; none of them is served."""
+"""The registry of the models that are only scored for comparison, in the same folder; none of them
+is served.
+"""
 PROMOTED_VIEWS = "promoted-views"
 """The folder of the promoted version of each view, next to those of models."""
 RUNNING_SERVICES = "running-services"
-"""The folder of the processes that serve models from this registry, next to those of models, whose names have no hyphen."""
+"""The folder of the processes that serve models from this registry, next to those of models, whose
+names have no hyphen.
+"""
 _WRITING = ".new-"
 _ABANDONED = 86_400  # seconds after which what a writer left is taken away
 
@@ -61,15 +66,20 @@ class Version(Readable):
 class ModelRegistry:
     """The versions of fitted models in a folder; several processes may use it.
 
-    A folder that is made here, and `models` in headwater's home, are private. To let another user serve the models that this one trains,
-    make the folder with `mkdir -m 750` and name it: every user who can read the folder can read the files in it.
+    A folder that is made here, and `models` in headwater's home, are private. To let another user
+    serve the models that this one trains, make the folder with `mkdir -m 750` and name it: every
+    user who can read the folder can read the files in it.
 
     Args:
         folder: None is `models` in headwater's home.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = settings.home() / "models" if folder is None else settings.on_disk(folder, "the folder of models")
+        self.folder = (
+            settings.home() / "models"
+            if folder is None
+            else settings.on_disk(folder, "the folder of models")
+        )
         self._own = folder is None
         if self._own:
             permissions.own_if_there(self.folder)
@@ -77,10 +87,18 @@ class ModelRegistry:
     def __repr__(self) -> str:
         return f"ModelRegistry({cut(str(self.folder), 80)!r})"
 
-    def add(self, model: str, write: Callable[[Path], object], *, level: str = AS_DEFINED, promote: bool = True) -> Version:
+    def add(
+        self,
+        model: str,
+        write: Callable[[Path], object],
+        *,
+        level: str = AS_DEFINED,
+        promote: bool = True,
+    ) -> Version:
         """A new version: what `write` puts into an empty folder.
 
-        `promote` makes it the current one; the first version of a model and level is current in any case.
+        `promote` makes it the current one; the first version of a model and level is current in any
+        case.
 
         Raises:
             DataError: the folder cannot be written.
@@ -102,7 +120,9 @@ class ModelRegistry:
                 raise
             sync(folder)
         except OSError as error:
-            raise DataError(f"the model registry at {self.folder} cannot be written: {error}") from error
+            raise DataError(
+                f"the model registry at {self.folder} cannot be written: {error}"
+            ) from error
         with locked(folder):
             if promote or read_pointer(folder) is None:
                 self._point(folder, version.number)
@@ -111,7 +131,11 @@ class ModelRegistry:
     def versions(self, model: str, level: str = AS_DEFINED) -> list[Version]:
         """Every version, the oldest first."""
         folder = self._place(model, level)
-        numbers = sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
+        numbers = (
+            sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal())
+            if folder.is_dir()
+            else []
+        )
         return [Version(model, level, number, folder / str(number)) for number in numbers]
 
     def current(self, model: str, level: str = AS_DEFINED) -> Version:
@@ -137,7 +161,9 @@ class ModelRegistry:
                 return candidate
         if not known:
             raise self._none(model, level)
-        raise UsageError(f"{at_level(model, level)} has no version {number}; it has {_listed(known)}")
+        raise UsageError(
+            f"{at_level(model, level)} has no version {number}; it has {_listed(known)}"
+        )
 
     def promote(self, number: int, model: str, level: str = AS_DEFINED) -> Version:
         """Make a version the current one.
@@ -180,7 +206,8 @@ class ModelRegistry:
         back = pointer.back({version.number for version in self.versions(model, level)})
         if back is None:
             raise UsageError(
-                f"{at_level(model, level)}: no version was current before version {pointer.version}; promote one of {_listed(self.versions(model, level))}"
+                f"{at_level(model, level)}: no version was current before version "
+                f"{pointer.version}; promote one of {_listed(self.versions(model, level))}"
             )
         return back
 
@@ -188,21 +215,47 @@ class ModelRegistry:
         """Every model and level that has a version, by name."""
         if not self.folder.is_dir():
             return []
-        names = [(unquote(m.name), unquote(p.name)) for m in self._models() for p in m.iterdir() if p.is_dir()]
+        names = [
+            (unquote(m.name), unquote(p.name))
+            for m in self._models()
+            for p in m.iterdir()
+            if p.is_dir()
+        ]
         return sorted(pair for pair in names if self.versions(*pair))
 
     def _models(self) -> list[Path]:
         others = (EXPERIMENTS, MONITORED, PROMOTED_VIEWS, RUNNING_SERVICES)
-        return [folder for folder in self.folder.iterdir() if folder.is_dir() and folder.name not in others]
+        return [
+            folder
+            for folder in self.folder.iterdir()
+            if folder.is_dir() and folder.name not in others
+        ]
 
     def stamp(self, model: str, level: str = AS_DEFINED) -> Stamp | None:
-        """What changes whenever another version is made current; None where none is. It costs one look at a file, and reads nothing."""
+        """What changes whenever another version is made current; None where none is. It costs one
+        look at a file, and reads nothing.
+        """
         return stamp_of(self._place(model, level))
 
-    def open(self, model: Model, level: str = AS_DEFINED, *, version: int | None = None, allow_pickle: bool = False) -> ServedModel:
-        """A version, ready for requests; the current one where None. As `models.artifact.open_model`, which says what it refuses."""
-        chosen = self.current(model.name, level) if version is None else self.version(version, model.name, level)
-        return open_model(chosen.folder, model, allow_pickle=allow_pickle, version=str(chosen.number))
+    def open(
+        self,
+        model: Model,
+        level: str = AS_DEFINED,
+        *,
+        version: int | None = None,
+        allow_pickle: bool = False,
+    ) -> ServedModel:
+        """A version, ready for requests; the current one where None. As
+        `models.artifact.open_model`, which says what it refuses.
+        """
+        chosen = (
+            self.current(model.name, level)
+            if version is None
+            else self.version(version, model.name, level)
+        )
+        return open_model(
+            chosen.folder, model, allow_pickle=allow_pickle, version=str(chosen.number)
+        )
 
     def _place(self, model: str, level: str) -> Path:
         return self.folder / _file_name(model) / _file_name(level)
@@ -230,13 +283,24 @@ class ModelRegistry:
     def _point(self, folder: Path, number: int) -> None:
         pointer = read_pointer(folder)
         if pointer is None or pointer.version != number:
-            write_pointer(folder, Pointer(number) if pointer is None else pointer.moved_to(number), self.folder)
+            write_pointer(
+                folder,
+                Pointer(number) if pointer is None else pointer.moved_to(number),
+                self.folder,
+            )
 
     def _none(self, model: str, level: str) -> DataError:
         others = [name for of, name in self.variants() if of == model]
-        hint = f"it has one at {', '.join(map(repr, others))}" if others else nearest(model, {of for of, _ in self.variants()})
+        hint = (
+            f"it has one at {', '.join(map(repr, others))}"
+            if others
+            else nearest(model, {of for of, _ in self.variants()})
+        )
         chosen = "" if level == AS_DEFINED else f" --level {level!r}"
-        return DataError(f"{self.folder} holds no version of {model} at {level!r}; {hint}. Run: headwater train --model {model}{chosen}")
+        return DataError(
+            f"{self.folder} holds no version of {model} at {level!r}; {hint}. Run: headwater "
+            f"train --model {model}{chosen}"
+        )
 
 
 def _file_name(name: str) -> str:

@@ -1,4 +1,6 @@
-"""One row of features as the numbers that estimators take, without a frame: what `Encoding.transform` makes of many."""
+"""One row of features as the numbers that estimators take, without a frame: what
+`Encoding.transform` makes of many.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class RowEncoding:
 
     >>> import polars as pl
     >>> from headwater.models.feature_encoding import fit_encoding
-    >>> row = RowEncoding(fit_encoding(pl.DataFrame({"amount": [1.0, 2.0, 3.0], "country": ["no", "se", "no"]})))
+    >>> row = RowEncoding(
+    ...     fit_encoding(pl.DataFrame({"amount": [1.0, 2.0, 3.0], "country": ["no", "se", "no"]}))
+    ... )
     >>> row([7, "se"]), row([None, "dk"])
     (array('d', [7.0, 1.0]), array('d', [nan, nan]))
     """
@@ -32,21 +36,34 @@ class RowEncoding:
         self._columns = tuple(encoding.columns)
         self._wide = bool(encoding.words)
         self._width = len(encoding.inputs)
-        converters = [_converter(name, kind, encoding) for name, kind in zip(encoding.columns, encoding.kinds, strict=True)]
-        self._converters = [(i, convert) for i, convert in enumerate(converters) if convert is not None]
-        self._lists = [(i, _counter(encoding.words[name])) for i, name in enumerate(encoding.columns) if name in encoding.words]
+        converters = [
+            _converter(name, kind, encoding)
+            for name, kind in zip(encoding.columns, encoding.kinds, strict=True)
+        ]
+        self._converters = [
+            (i, convert) for i, convert in enumerate(converters) if convert is not None
+        ]
+        self._lists = [
+            (i, _counter(encoding.words[name]))
+            for i, name in enumerate(encoding.columns)
+            if name in encoding.words
+        ]
 
     def __call__(self, values: Sequence[object]) -> array[float]:
         """The row as float64, NaN where a value is missing.
 
         Args:
-            values: of the features in order; None is missing. Numbers and booleans, strings, tz-aware datetimes, dates, timedeltas, lists.
+            values: of the features in order; None is missing. Numbers and booleans, strings,
+                tz-aware datetimes, dates, timedeltas, lists.
 
         Raises:
             DataError: another number of values, or a value of another type than in training.
         """
         if len(values) != len(self._columns):
-            raise DataError(f"a row has {len(values)} values, and the model takes {len(self._columns)}: {', '.join(self._columns)}")
+            raise DataError(
+                f"a row has {len(values)} values, and the model takes {len(self._columns)}: "
+                f"{', '.join(self._columns)}"
+            )
         row: list[object] = [_NAN if value is None else value for value in values]
         try:
             for i, convert in self._converters:
@@ -70,9 +87,21 @@ class RowEncoding:
                 if i in counters:
                     counters[i](value)
                 else:
-                    array("d", [converters[i](value) if i in converters else _NAN if value is None else value])  # type: ignore[type-var]
+                    array(
+                        "d",
+                        [
+                            converters[i](value)
+                            if i in converters
+                            else _NAN
+                            if value is None
+                            else value
+                        ],
+                    )  # type: ignore[type-var]
             except (TypeError, AttributeError, OverflowError):
-                return DataError(f"the feature {self._columns[i]!r} is {value!r}, which is of another type than in training")
+                return DataError(
+                    f"the feature {self._columns[i]!r} is {value!r}, which is of another type "
+                    "than in training"
+                )
         return DataError(f"the values {list(values)!r} cannot be scored")
 
 

@@ -1,9 +1,12 @@
-"""Which services take models from a registry, and the versions that they answer with: a file for each process, next to the models.
+"""Which services take models from a registry, and the versions that they answer with: a file for
+each process, next to the models.
 
-    <folder>/running-services/<host>-<pid>-<port>.json      what the process serves; replaced atomically
+    <folder>/running-services/<host>-<pid>-<port>.json      what the process serves; replaced
+                                                            atomically
     <folder>/running-services/<host>-<pid>-<port>.lock      locked for as long as the process lives
 
-Any process that finds files whose lock is free removes them. A service that cannot write to the registry is not listed.
+Any process that finds files whose lock is free removes them. A service that cannot write to the
+registry is not listed.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ _POLL = 0.05  # seconds
 class LoadedVersion(msgspec.Struct, frozen=True):
     """A model at a level in a service.
 
-    version: answers requests. promoted: the number of the version that was current when the service last looked. refused: why that one
-    does not answer, and what to do; "" where it does.
+    version: answers requests. promoted: the number of the version that was current when the service
+    last looked. refused: why that one does not answer, and what to do; "" where it does.
     """
 
     model: str
@@ -50,7 +53,9 @@ class ServingProcess(msgspec.Struct, frozen=True):
 
     def of(self, model: str, level: str) -> LoadedVersion | None:
         """A model at a level; None where it is not loaded."""
-        return next((each for each in self.loaded if (each.model, each.level) == (model, level)), None)
+        return next(
+            (each for each in self.loaded if (each.model, each.level) == (model, level)), None
+        )
 
 
 class ServiceRecord:
@@ -65,12 +70,18 @@ class ServiceRecord:
     def __init__(self, registry: Path, project: str, url: str) -> None:
         self._registry, self._project, self._url = registry, project, url
         self._host = socket.gethostname()
-        self._path = registry / RUNNING_SERVICES / f"{self._host}-{os.getpid()}-{url.rpartition(':')[2]}.json"
+        self._path = (
+            registry
+            / RUNNING_SERVICES
+            / f"{self._host}-{os.getpid()}-{url.rpartition(':')[2]}.json"
+        )
         self._lock: IO[Any] | None = None
         self._written: ServingProcess | None = None
 
     def write(self, loaded: Sequence[LoadedVersion]) -> None:
-        """Write the loaded versions, if they changed; nothing where the registry does not exist, or may not be written."""
+        """Write the loaded versions, if they changed; nothing where the registry does not exist, or
+        may not be written.
+        """
         now = ServingProcess(self._project, self._url, self._host, os.getpid(), list(loaded))
         if now == self._written or not self._registry.is_dir():
             return
@@ -94,17 +105,27 @@ class ServiceRecord:
 
 def running_services(registry: Path) -> list[ServingProcess]:
     """The processes that serve models from a registry now, by address."""
-    found = [process for path in (registry / RUNNING_SERVICES).glob("*.json") for process in _read(path)]
+    found = [
+        process for path in (registry / RUNNING_SERVICES).glob("*.json") for process in _read(path)
+    ]
     return sorted(found, key=lambda process: (process.url, process.pid))
 
 
-def followed(registry: Path, project: str, current: Version, *, wait: float) -> list[ServingProcess]:
-    """The processes that have loaded a model and level, once each has looked at its current version, or the wait in seconds is over."""
+def followed(
+    registry: Path, project: str, current: Version, *, wait: float
+) -> list[ServingProcess]:
+    """The processes that have loaded a model and level, once each has looked at its current
+    version, or the wait in seconds is over.
+    """
     until = clock.stopwatch() + wait
     while True:
         found = [process for process in running_services(registry) if process.project == project]
         processes = [process for process in found if process.of(current.model, current.level)]
-        behind = [each for each in processes if (of := each.of(current.model, current.level)) and of.promoted != current.number]
+        behind = [
+            each
+            for each in processes
+            if (of := each.of(current.model, current.level)) and of.promoted != current.number
+        ]
         if not behind or clock.stopwatch() > until:
             return processes
         time.sleep(_POLL)

@@ -24,19 +24,26 @@ Score = float | list[float]
 class ServedModel:
     """A fitted model, ready for requests. Threads may share it.
 
-    `fitted` is what it scores with, `manifest` says what it is made of (None for one that was not kept), `version` which one it is.
+    `fitted` is what it scores with, `manifest` says what it is made of (None for one that was not
+    kept), `version` which one it is.
     """
 
-    def __init__(self, fitted: Fitted, *, manifest: Manifest | None = None, version: str = "") -> None:
+    def __init__(
+        self, fitted: Fitted, *, manifest: Manifest | None = None, version: str = ""
+    ) -> None:
         self.fitted = replace(fitted, estimator=native(fitted.estimator))
         self.manifest, self.version = manifest, version
-        self._one = _frames(self.fitted) if fitted.takes_raw or fitted.frames else _rows(self.fitted)
+        self._one = (
+            _frames(self.fitted) if fitted.takes_raw or fitted.frames else _rows(self.fitted)
+        )
 
     def one(self, values: Sequence[object]) -> Score:
-        """The score of one row: a number, or of a multiclass model one for each of `fitted.classes`.
+        """The score of one row: a number, or of a multiclass model one for each of
+        `fitted.classes`.
 
         Args:
-            values: of the features in the model's order; None is missing. The same score as `score` gives a frame of this row.
+            values: of the features in the model's order; None is missing. The same score as `score`
+                gives a frame of this row.
 
         Raises:
             DataError: another number of values, or a value of another type than in training.
@@ -80,7 +87,9 @@ def _quick(fitted: Fitted) -> Callable[[array[float]], Score] | None:
         return lambda values: list(row(values))
     if fitted.task.classes:
         return (lambda values: _both(row(values)[0])) if hashed_columns and outputs == 1 else None
-    strange = isinstance(estimator, LightGbmClasses) and (fitted.task.values or estimator.classes_.tolist() != [0, 1])
+    strange = isinstance(estimator, LightGbmClasses) and (
+        fitted.task.values or estimator.classes_.tolist() != [0, 1]
+    )
     if outputs != 1 or strange:
         return None
     return lambda values: row(values)[0]
@@ -96,7 +105,10 @@ def _frames(fitted: Fitted) -> Callable[[Sequence[object]], Score]:
     columns = fitted.encoding.columns
 
     def one(values: Sequence[object]) -> Score:
-        series = [pl.Series(name, [value], strict=False) for name, value in zip(columns, values, strict=True)]
+        series = [
+            pl.Series(name, [value], strict=False)
+            for name, value in zip(columns, values, strict=True)
+        ]
         return said(fitted.score(pl.DataFrame(series)))[0]
 
     return one

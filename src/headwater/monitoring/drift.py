@@ -1,4 +1,6 @@
-"""hw.operations.drift: how far the features of served requests are from those of training, by the population stability index."""
+"""hw.operations.drift: how far the features of served requests are from those of training, by the
+population stability index.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,12 @@ from headwater.models.promises import delivery_of
 from headwater.models.reference_distribution import ReferenceDistribution
 from headwater.models.registry import ModelRegistry
 from headwater.monitoring.population_stability import dispersion, stability
-from headwater.monitoring.served_distributions import ServedFeatureDay, ServedPeriod, served_distributions, served_expectations
+from headwater.monitoring.served_distributions import (
+    ServedFeatureDay,
+    ServedPeriod,
+    served_distributions,
+    served_expectations,
+)
 from headwater.reports import drift_words
 from headwater.reports.paged_result import PagedResult
 from headwater.results.drift_result import DriftDay, DriftResult, DriftState, FeatureDrift
@@ -35,7 +42,9 @@ _ORDER: Final = ("alert", "shifted", "no shift shown", "not compared")
 
 @dataclass(frozen=True, repr=False)
 class Drift(PagedResult):
-    """Served features next to those of training. It prints as a table in a terminal and in a notebook; `result` holds every number."""
+    """Served features next to those of training. It prints as a table in a terminal and in a
+    notebook; `result` holds every number.
+    """
 
     page_module = "drift_page"
     result: DriftResult
@@ -58,19 +67,23 @@ def drift(
     since: str | datetime | None = None,
     at: str | datetime | None = None,
 ) -> Drift:
-    """Compare the features of served requests, by day, with those that the served version was trained on.
+    """Compare the features of served requests, by day, with those that the served version was
+    trained on.
 
-    `.result` is a `DriftResult`: for each feature its bins, their shares in training and on each day, the index and its limit, nulls and
-    statuses. A feature has shifted on a day where its index is above what chance explains (`monitoring.population_stability`) and 0.1 or
-    more beyond it. That alone is information: it is an alert only where production delivers less than promised (`hw.operations.watch`),
-    or where the shares of the feature's statuses changed too. The state is that of the latest whole day, UTC.
+    `.result` is a `DriftResult`: for each feature its bins, their shares in training and on each
+    day, the index and its limit, nulls and statuses. A feature has shifted on a day where its index
+    is above what chance explains (`monitoring.population_stability`) and 0.1 or more beyond it.
+    That alone is information: it is an alert only where production delivers less than promised
+    (`hw.operations.watch`), or where the shares of the feature's statuses changed too. The state is
+    that of the latest whole day, UTC.
 
     Args:
         model: which model.
         level: the name of the level that it is served at; None is as its views define.
         data_dir: the folder of the serving log; None is headwater's home.
         models: the folder of fitted models; None is `models` in headwater's home.
-        since: requests from then on, tz-aware or ISO 8601 with an offset; None is 14 days before `at`.
+        since: requests from then on, tz-aware or ISO 8601 with an offset; None is 14 days before
+            `at`.
         at: requests before then; None is now.
 
     Raises:
@@ -78,9 +91,14 @@ def drift(
         DataError: no fitted version, or nothing was served.
     """
     until = parse_timestamp(at or clock.now(), "at")
-    first = until // _DAY * _DAY - _USUAL * _DAY if since is None else parse_timestamp(since, "since")
+    first = (
+        until // _DAY * _DAY - _USUAL * _DAY if since is None else parse_timestamp(since, "since")
+    )
     if first >= until:
-        raise UsageError(f"since is {timestamp_text(first)}, and at is {timestamp_text(until)}; give an earlier since")
+        raise UsageError(
+            f"since is {timestamp_text(first)}, and at is {timestamp_text(until)}; give an "
+            "earlier since"
+        )
     name, registry = level or AS_DEFINED, ModelRegistry(models)
     version = registry.current(model.name, name)
     references = version.manifest.references
@@ -95,14 +113,18 @@ def drift(
     whole = ServedPeriod(model, name, first, until // _DAY * _DAY)  # today is not over
     expectations = served_expectations(whole, folder) if first < whole.until else []
     lacking = [
-        FeatureDrift(f, "not compared", "its training kept no distribution") for f in version.manifest.features if f not in references
+        FeatureDrift(f, "not compared", "its training kept no distribution")
+        for f in version.manifest.features
+        if f not in references
     ]
     result = DriftResult(
         model=model.name,
         level=name,
         version=str(version.number),
         trained_until=version.manifest.until,
-        features=sorted([*features, *lacking], key=lambda f: (_ORDER.index(f.state), -_distance(f), f.feature)),
+        features=sorted(
+            [*features, *lacking], key=lambda f: (_ORDER.index(f.state), -_distance(f), f.feature)
+        ),
         loss=loss,
         level_of_error=LEVEL,
         checked_at=timestamp_text(until),
@@ -113,7 +135,12 @@ def drift(
 
 
 def _compared(
-    feature: str, reference: ReferenceDistribution, served: Sequence[ServedFeatureDay] | None, until: int, loss: str, level: float
+    feature: str,
+    reference: ReferenceDistribution,
+    served: Sequence[ServedFeatureDay] | None,
+    until: int,
+    loss: str,
+    level: float,
 ) -> FeatureDrift:
     known = FeatureDrift(
         feature,
@@ -125,7 +152,8 @@ def _compared(
         reference_statuses=reference.statuses,
     )
     today = timestamp_text(until)[:10] if until % _DAY else ""
-    whole = [day for day in served or () if day.day != today] or served  # a day that is not over has other hours than the others
+    # a day that is not over has other hours than the others
+    whole = [day for day in served or () if day.day != today] or served
     if not whole:
         return known
     if not reference.rows:
@@ -133,11 +161,15 @@ def _compared(
     names = sorted({*reference.statuses, *(name for day in whole for name in day.statuses)})
     statuses = [np.array([day.statuses.get(name, 0.0) for name in names]) for day in whole]
     of_values = dispersion([(day.shares, day.independent) for day in whole])
-    of_statuses = dispersion([(shares, day.independent) for shares, day in zip(statuses, whole, strict=True)])
+    of_statuses = dispersion(
+        [(shares, day.independent) for shares, day in zip(statuses, whole, strict=True)]
+    )
     days = []
     for day, shares in zip(whole, statuses, strict=True):
         n, m = day.independent, reference.rows
-        values = stability(day.shares, n, np.array(reference.shares), m, level=level, dispersion=of_values)
+        values = stability(
+            day.shares, n, np.array(reference.shares), m, level=level, dispersion=of_values
+        )
         found = DriftDay(
             day.day,
             day.rows,
@@ -152,7 +184,12 @@ def _compared(
         if reference.statuses:
             trained = np.array([reference.statuses.get(name, 0.0) for name in names])
             of_day = stability(shares, n, trained, m, level=level, dispersion=of_statuses)
-            found = replace(found, status_psi=of_day.psi, status_limit=of_day.limit, status_shifted=of_day.shifted)
+            found = replace(
+                found,
+                status_psi=of_day.psi,
+                status_limit=of_day.limit,
+                status_shifted=of_day.shifted,
+            )
         days.append(found)
     return _judged(known, days, loss)
 
@@ -165,7 +202,9 @@ def _judged(known: FeatureDrift, days: Sequence[DriftDay], loss: str) -> Feature
         *(["the promise of the backtest was missed"] if loss else []),
     ]
     state: DriftState = "no shift shown" if not latest.shifted else "alert" if causes else "shifted"
-    return replace(known, state=state, reason=" and ".join(causes) if state == "alert" else "", days=days)
+    return replace(
+        known, state=state, reason=" and ".join(causes) if state == "alert" else "", days=days
+    )
 
 
 def _distance(feature: FeatureDrift) -> float:

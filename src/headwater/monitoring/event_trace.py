@@ -1,4 +1,6 @@
-"""The events of one key, those that were accepted and those that were not and why: what a value is explained by."""
+"""The events of one key, those that were accepted and those that were not and why: what a value is
+explained by.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ _NOTHING = "corrected: it takes an event back, or changes nothing"
 
 @dataclass(frozen=True)
 class EventTrace:
-    """The events of one key, with `__ok`, whether each was accepted, and `__why` not. notes: gaps in the archive."""
+    """The events of one key, with `__ok`, whether each was accepted, and `__why` not. notes: gaps
+    in the archive.
+    """
 
     view: FeatureView
     store: OnlineStore | None
@@ -50,9 +54,13 @@ class EventTrace:
     notes: Counter[str] = field(default_factory=Counter)
 
     def of(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
-        """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`, and `__late`: not known by K."""
+        """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`,
+        and `__late`: not known by K.
+        """
         if self.view.freshness.scheduled or self.store is None:
-            return self._of_history(keys, served).with_columns((pl.col(KNOWN) > served.read_version.K).alias("__late"))
+            return self._of_history(keys, served).with_columns(
+                (pl.col(KNOWN) > served.read_version.K).alias("__late")
+            )
         mine, begun = _mine(keys), OnlineView(self.view, self.store).state.from_history
         past = begun if self.view.source.history is not None else 0
         if self.view.source.changes is not None:
@@ -60,9 +68,16 @@ class EventTrace:
         else:
             parts = self._kept(keyspace.ARCHIVE, served)
             if past:
-                before = self._of_history(keys, served).filter(pl.col(TIME) < past, pl.col(KNOWN) <= past)
-                parts.append(before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late")))
-        whole = pl.concat([*parts, *self._refused(served), *self._kept(keyspace.FILTERED, served)], how="diagonal_relaxed").drop(ROW)
+                before = self._of_history(keys, served).filter(
+                    pl.col(TIME) < past, pl.col(KNOWN) <= past
+                )
+                parts.append(
+                    before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late"))
+                )
+        whole = pl.concat(
+            [*parts, *self._refused(served), *self._kept(keyspace.FILTERED, served)],
+            how="diagonal_relaxed",
+        ).drop(ROW)
         return whole.filter(mine).with_row_index(ROW)
 
     def _of_images(self, served: ViewValues, past: int) -> pl.DataFrame:
@@ -70,14 +85,26 @@ class EventTrace:
         source, parts = self.view.source, self._kept(keyspace.ARCHIVE, served)
         if past:
             before = images_before(self._acceptance(source), past)
-            parts.append(before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late")))
+            parts.append(
+                before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late"))
+            )
         images = pl.concat(parts, how="diagonal_relaxed")
         begun, gone = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
-        judged = images.with_row_index("__n").with_columns(pl.Series(GONE, gone), pl.Series("__ok", begun))
+        judged = images.with_row_index("__n").with_columns(
+            pl.Series(GONE, gone), pl.Series("__ok", begun)
+        )
         superseded = followed(judged.filter("__ok")).select("__n", ANOTHER)
         timeless = pl.col(TIME).is_null()
-        why = pl.when(~pl.col("__ok")).then(pl.lit(_NOTHING)).when(timeless).then(pl.lit(_NO_TIME)).alias("__why")
-        judged = judged.join(superseded, on="__n", how="left", maintain_order="left").with_columns(why, pl.col("__ok") & ~timeless)
+        why = (
+            pl.when(~pl.col("__ok"))
+            .then(pl.lit(_NOTHING))
+            .when(timeless)
+            .then(pl.lit(_NO_TIME))
+            .alias("__why")
+        )
+        judged = judged.join(superseded, on="__n", how="left", maintain_order="left").with_columns(
+            why, pl.col("__ok") & ~timeless
+        )
         return judged.drop("__n", BEFORE)
 
     def _of_history(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
@@ -85,9 +112,18 @@ class EventTrace:
         enriched = tables(served.read_version.T, FAR, Notes())
         enriched.read(self.view.source, {*self.view.keys, *columns}, None)
         source, mine = _numbered(enriched.readable(self.view.source), keys), _mine(keys)
-        every = collect(arrived(replace(source, filter=None), self.view.keys, columns, [ROW], known=True).filter(mine), source.name)
-        passing = collect(arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name)[ROW]
-        kept = open_engine().events(EventQuery(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR)), EngineRun())
+        every = collect(
+            arrived(
+                replace(source, filter=None), self.view.keys, columns, [ROW], known=True
+            ).filter(mine),
+            source.name,
+        )
+        passing = collect(
+            arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name
+        )[ROW]
+        kept = open_engine().events(
+            EventQuery(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR)), EngineRun()
+        )
         kept = followed(kept) if GONE in kept.columns else kept
         why = (
             pl.when(~pl.col(ROW).is_in(passing.implode()))
@@ -98,22 +134,39 @@ class EventTrace:
             .then(pl.lit("duplicate: " + COPY if source.changes is None else _NOTHING))
         )
         if source.window_on == "known_at":
-            every = every.with_columns(pl.when(pl.col(TIME).is_not_null()).then(pl.col(KNOWN)).alias(TIME))
+            every = every.with_columns(
+                pl.when(pl.col(TIME).is_not_null()).then(pl.col(KNOWN)).alias(TIME)
+            )
         if GONE in kept.columns:
-            every = every.join(kept.select(ROW, GONE, ANOTHER), on=ROW, how="left", maintain_order="left")
+            every = every.join(
+                kept.select(ROW, GONE, ANOTHER), on=ROW, how="left", maintain_order="left"
+            )
             every = every.with_columns(pl.col(GONE).fill_null(LASTS))
-        return every.with_columns(why.alias("__why")).with_columns(pl.col("__why").is_null().alias("__ok"))
+        return every.with_columns(why.alias("__why")).with_columns(
+            pl.col("__why").is_null().alias("__ok")
+        )
 
     def _kept(self, space: bytes, served: ViewValues) -> list[pl.DataFrame]:
-        """The stream's rows in a space, known from their commit on: what was accepted, or what the source's filter leaves out."""
+        """The stream's rows in a space, known from their commit on: what was accepted, or what the
+        source's filter leaves out.
+        """
         accepted, frames = space == keyspace.ARCHIVE, []
-        filtering, every = self._acceptance(self.view.source), self._acceptance(replace(self.view.source, filter=None))
+        filtering, every = (
+            self._acceptance(self.view.source),
+            self._acceptance(replace(self.view.source, filter=None)),
+        )
         columns = {**every.schema, **filtering.schema}
         if accepted and self.folder is not None and self.store is not None:
             elsewhere = events_elsewhere(self.store, self.folder, self.view.source.name)
             if elsewhere:
-                self.notes[f"events of every key, whose archive is not in {archive_place(self.folder)}"] += elsewhere
-        schema: dict[str, pl.DataType] = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **columns}
+                self.notes[
+                    f"events of every key, whose archive is not in {archive_place(self.folder)}"
+                ] += elsewhere
+        schema: dict[str, pl.DataType] = {
+            KNOWN_AT: pl.Datetime("us", "UTC"),
+            SEQUENCE: pl.Int64(),
+            **columns,
+        }
         for partition in self._partitions() or [None]:
             chunks = [pl.DataFrame(schema=schema)]
             for read in self._roller(partition, space).parts():
@@ -125,24 +178,42 @@ class EventTrace:
                 table[KNOWN_AT].dt.epoch("us") > served.read_version.T
             )
             events = every.events_of(table.select(list(every.schema)))
-            passing = filtering.events_of(table.select(list(filtering.schema)))[ROW]  # the filter may be another than it was
+            # the filter may be another than it was
+            passing = filtering.events_of(table.select(list(filtering.schema)))[ROW]
             ok = pl.lit(accepted) & pl.col(ROW).is_in(passing.implode())
-            events = events.with_columns(table[KNOWN_AT].dt.epoch("us").alias(KNOWN), late.alias("__late"), ok.alias("__ok"))
-            events = events.with_columns(pl.when(~pl.col("__ok")).then(pl.lit(_FILTERED)).alias("__why"))
+            events = events.with_columns(
+                table[KNOWN_AT].dt.epoch("us").alias(KNOWN), late.alias("__late"), ok.alias("__ok")
+            )
+            events = events.with_columns(
+                pl.when(~pl.col("__ok")).then(pl.lit(_FILTERED)).alias("__why")
+            )
             frames.append(self._copies_marked(events) if accepted else events)
         return frames
 
     def _copies_marked(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Events of an archive, without copies by today's rule of ids: it may have been written by another one."""
+        """Events of an archive, without copies by today's rule of ids: it may have been written by
+        another one.
+        """
         source = self.view.source
-        if source.id_field is None or source.changes is not None or self.store is None or not events.height:
+        if (
+            source.id_field is None
+            or source.changes is not None
+            or self.store is None
+            or not events.height
+        ):
             return events
-        judged = events.with_row_index("__n").filter("__ok", pl.col(IDENT).is_not_null()).sort(KNOWN, maintain_order=True)
+        judged = (
+            events.with_row_index("__n")
+            .filter("__ok", pl.col(IDENT).is_not_null())
+            .sort(KNOWN, maintain_order=True)
+        )
         ids = DedupIndex(micros(source.id_horizon, "id_horizon"))
         history = first_ids(self.store, source)
         if history is not None:
             ids = ids.accept(history[0], np.zeros(len(history[0]), np.int64), history[1]).index
-        first = ids.accept(judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()).accepted
+        first = ids.accept(
+            judged[IDENT], np.zeros(judged.height, np.int64), judged[KNOWN].to_numpy()
+        ).accepted
         copies = judged["__n"].filter(pl.Series(~first, dtype=pl.Boolean))
         copy = pl.Series(np.isin(np.arange(events.height), copies.to_numpy()))
         why = pl.when(copy).then(pl.lit("duplicate: " + COPY)).otherwise("__why")
@@ -159,19 +230,37 @@ class EventTrace:
             decoded = acceptance.decode(table["payload"].to_list())
             events = acceptance.events_of(decoded.frame)
             verdicts = table.select(KNOWN_AT, "reason")[decoded.rows][events[ROW]]
-            kind = pl.when(pl.col("reason") == COPY).then(pl.lit("duplicate: ")).when(pl.col("reason").is_in([OLDER, PASSED]))
-            why = verdicts.select(kind.then(pl.lit("corrected: ")).otherwise(pl.lit("refused: ")) + pl.col("reason"))
+            kind = (
+                pl.when(pl.col("reason") == COPY)
+                .then(pl.lit("duplicate: "))
+                .when(pl.col("reason").is_in([OLDER, PASSED]))
+            )
+            why = verdicts.select(
+                kind.then(pl.lit("corrected: ")).otherwise(pl.lit("refused: ")) + pl.col("reason")
+            )
             known = verdicts[KNOWN_AT].dt.epoch("us").alias(KNOWN)
-            events = events.with_columns(known, why.to_series().alias("__why"), (known > served.read_version.T).alias("__late"))
+            events = events.with_columns(
+                known,
+                why.to_series().alias("__why"),
+                (known > served.read_version.T).alias("__late"),
+            )
             frames.append(events.with_columns(pl.lit(value=False).alias("__ok")))
         return frames
 
     def _acceptance(self, source: Source) -> Acceptance:
-        return Acceptance(source, (self.view,), micros(IngestLimits().max_future_skew, "max_future_skew"))
+        return Acceptance(
+            source, (self.view,), micros(IngestLimits().max_future_skew, "max_future_skew")
+        )
 
     def _roller(self, partition: str | None, space: bytes) -> Roller:
         assert self.store is not None
-        return Roller(self.store, space, (self.folder or Path()) / FOLDERS[space], self.view.source.name, partition)
+        return Roller(
+            self.store,
+            space,
+            (self.folder or Path()) / FOLDERS[space],
+            self.view.source.name,
+            partition,
+        )
 
     def _partitions(self) -> list[str | None]:
         assert self.store is not None
@@ -181,17 +270,32 @@ class EventTrace:
 
 
 def _mine(keys: Mapping[str, object]) -> pl.Expr:
-    return pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+    return (
+        pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items())
+        if keys
+        else pl.lit(value=True)
+    )
 
 
 def _numbered(source: Source, keys: Mapping[str, object]) -> Source:
-    """The source over the rows of its table that are of a key, or share an id with one that is; each row's number is selected too."""
-    expressions = {output_name(item): item if isinstance(item, pl.Expr) else pl.col(item) for item in source.select or ()}
-    mine = pl.all_horizontal(expressions.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items()) if keys else pl.lit(value=True)
+    """The source over the rows of its table that are of a key, or share an id with one that is;
+    each row's number is selected too.
+    """
+    expressions = {
+        output_name(item): item if isinstance(item, pl.Expr) else pl.col(item)
+        for item in source.select or ()
+    }
+    mine = (
+        pl.all_horizontal(expressions.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items())
+        if keys
+        else pl.lit(value=True)
+    )
     table = scan(source.table)
     if source.id_field is not None and keys:
         ident = expressions.get(source.id_field, pl.col(source.id_field))
         ids = collect(table.filter(mine).select(ident.alias("id").unique()), source.name)["id"]
         mine = mine | ident.is_in(ids.implode())
     rows = collect(table.filter(mine), source.name).with_row_index(ROW)
-    return replace(source, history=Frame(rows), select=None if source.select is None else [*source.select, ROW])
+    return replace(
+        source, history=Frame(rows), select=None if source.select is None else [*source.select, ROW]
+    )

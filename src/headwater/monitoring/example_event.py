@@ -1,4 +1,6 @@
-"""Examples of values and events: an event is one that its source accepts, for any types and any unit of its times."""
+"""Examples of values and events: an event is one that its source accepts, for any types and any
+unit of its times.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from headwater.ingestion.sources.stream_reader import RecordBatch
 from headwater.ingestion.time_numbers import UNITS, TimeNumber, made_of
 from headwater.ingestion.validate import Acceptance
 
-_NEAR: Final = 2 * 86_400_000_000  # microseconds: an event whose time was read right is as old as that at most
+# microseconds: an event whose time was read right is as old as that at most
+_NEAR: Final = 2 * 86_400_000_000
 _MOST: Final = 64  # events that are tried
 _TEXTS: Final = (
     "%Y-%m-%dT%H:%M:%SZ",
@@ -38,15 +41,22 @@ _TEXTS: Final = (
 
 
 def example_event(acceptance: Acceptance, now: int) -> Mapping[str, object] | None:
-    """An event as JSON data that a source accepts when it comes at `now`, microseconds; None where no event that is tried is.
+    """An event as JSON data that a source accepts when it comes at `now`, microseconds; None where
+    no event that is tried is.
 
-    Columns that the event time is made of are written in several forms, until one is read as a time near `now`.
+    Columns that the event time is made of are written in several forms, until one is read as a time
+    near `now`.
     """
     source, schema = bottom_of(acceptance.source), acceptance.schema
     if source.stream is None:
         return None
-    of_time = made_of(source, source.timestamp_field) | (made_of(source, source.known_at_field) if source.known_at_field else frozenset())
-    event = {name: _sent(example_value(dtype), source.stream.timestamps) for name, dtype in schema.items()}
+    of_time = made_of(source, source.timestamp_field) | (
+        made_of(source, source.known_at_field) if source.known_at_field else frozenset()
+    )
+    event = {
+        name: _sent(example_value(dtype), source.stream.timestamps)
+        for name, dtype in schema.items()
+    }
     for expected in source.expectations:
         if isinstance(expected, Expect) and expected.column in schema:
             event[expected.column] = to_json(_within(expected, event[expected.column]))
@@ -56,8 +66,14 @@ def example_event(acceptance: Acceptance, now: int) -> Mapping[str, object] | No
         event[str(source.id_field)] = _new_id(schema[str(source.id_field)], now)
     columns = [name for name in schema if name in of_time]
     filtered = None
-    for when in (clock.timestamp(now).replace(microsecond=0), clock.timestamp(now - 86_400_000_000).replace(microsecond=0)):
-        forms = [[_sent(form, source.stream.timestamps) for form in _forms(schema[name], when)] for name in columns]
+    for when in (
+        clock.timestamp(now).replace(microsecond=0),
+        clock.timestamp(now - 86_400_000_000).replace(microsecond=0),
+    ):
+        forms = [
+            [_sent(form, source.stream.timestamps) for form in _forms(schema[name], when)]
+            for name in columns
+        ]
         for values in itertools.islice(itertools.product(*forms), _MOST):
             event |= dict(zip(columns, values, strict=True))
             with suppress(HeadwaterError):
@@ -77,7 +93,13 @@ def example_value(dtype: pl.DataType) -> object:
         case pl.Datetime():
             return EXAMPLE if dtype.time_zone is not None else EXAMPLE.replace(tzinfo=None)
         case pl.Decimal():
-            return Decimal("0.5" if dtype.scale and dtype.precision == dtype.scale else "1.5" if dtype.scale else 1)
+            return Decimal(
+                "0.5"
+                if dtype.scale and dtype.precision == dtype.scale
+                else "1.5"
+                if dtype.scale
+                else 1
+            )
         case pl.Duration():
             return timedelta(minutes=1)
         case pl.Enum():
@@ -86,7 +108,12 @@ def example_value(dtype: pl.DataType) -> object:
             return [example_value(_dtype(dtype.inner))]
         case pl.Struct():
             return {field.name: example_value(_dtype(field.dtype)) for field in dtype.fields}
-    others: Mapping[pl.DataType, object] = {pl.Date(): EXAMPLE.date(), pl.Boolean(): True, pl.Time(): EXAMPLE.time(), pl.Binary(): b"a"}
+    others: Mapping[pl.DataType, object] = {
+        pl.Date(): EXAMPLE.date(),
+        pl.Boolean(): True,
+        pl.Time(): EXAMPLE.time(),
+        pl.Binary(): b"a",
+    }
     return others.get(dtype, 1.5 if dtype.is_float() else "a")
 
 
@@ -121,7 +148,9 @@ def _within(expected: Expect, value: object) -> object:
     if expected.accepted_values:
         return expected.accepted_values[0]
     low, high = expected.in_range or (None, None)
-    if isinstance(value, int | float) and not ((low is None or value >= low) and (high is None or value <= high)):
+    if isinstance(value, int | float) and not (
+        (low is None or value >= low) and (high is None or value <= high)
+    ):
         return low if low is not None else high
     return value
 
@@ -135,7 +164,13 @@ def _forms(dtype: pl.DataType, when: datetime) -> Sequence[object]:
     if dtype == pl.String:
         numbers = (str(TimeNumber("", unit).number(when)) for unit in UNITS)
         return [*(f"{when:{form}}" for form in _TEXTS), *numbers]
-    return [when.date()] if dtype == pl.Date else [when.time()] if dtype == pl.Time else [example_value(dtype)]
+    return (
+        [when.date()]
+        if dtype == pl.Date
+        else [when.time()]
+        if dtype == pl.Time
+        else [example_value(dtype)]
+    )
 
 
 def _new_id(dtype: pl.DataType, now: int) -> object:
@@ -147,9 +182,20 @@ def _new_id(dtype: pl.DataType, now: int) -> object:
 
 
 def _times(acceptance: Acceptance, event: Mapping[str, object], now: int) -> list[int] | None:
-    """The time that an event is read with, in a list; [] where the source's filter leaves it out, None where it is refused."""
+    """The time that an event is read with, in a list; [] where the source's filter leaves it out,
+    None where it is refused.
+    """
     nothing = np.zeros(1, np.int64)
-    arrived = acceptance(RecordBatch(["example"], nothing, nothing, np.array([now]), {}, payloads=[json.dumps(event).encode()]))
+    arrived = acceptance(
+        RecordBatch(
+            ["example"],
+            nothing,
+            nothing,
+            np.array([now]),
+            {},
+            payloads=[json.dumps(event).encode()],
+        )
+    )
     return None if arrived.dead.height else arrived.events[TIME].to_list()
 
 

@@ -1,4 +1,6 @@
-"""Explain a feature value: the events that counted, those that did not and why, their tiles, and the recomputed value."""
+"""Explain a feature value: the events that counted, those that did not and why, their tiles, and
+the recomputed value.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,10 @@ class Explanation(Result, frozen=True, rename={"notes": "not_known"}):
 
     at, T, K: as timestamps in UTC. age: seconds from K to `at`.
     online, offline: the value served (None for a time other than now) and the recomputed value.
-    events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`, what they say, `why` and `counts`.
-    tiles: `start`, and how many `events`. notes: values of the archive that cannot be told as the stream is now, by reason.
+    events: of the key, those that count first, then those nearest to T: `timestamp`, `known_at`,
+    what they say, `why` and `counts`.
+    tiles: `start`, and how many `events`. notes: values of the archive that cannot be told as the
+    stream is now, by reason.
     """
 
     feature: str
@@ -72,7 +76,13 @@ class Explanation(Result, frozen=True, rename={"notes": "not_known"}):
 
 
 def explain_feature(
-    view: FeatureView, feature: str, keys: Mapping[str, object], store: OnlineStore | None, folder: Path | None, *, at: int | None = None
+    view: FeatureView,
+    feature: str,
+    keys: Mapping[str, object],
+    store: OnlineStore | None,
+    folder: Path | None,
+    *,
+    at: int | None = None,
 ) -> Explanation:
     """Explain one feature of a view for one key.
 
@@ -92,7 +102,8 @@ def explain_feature(
     view = view.root if store is None else placed(store, view.root)
     for name in {*view.keys} ^ {*keys}:
         raise UsageError(
-            f"feature view {view.name!r} has the keys {list(view.keys)}, and {list(keys)} were given; {nearest(name, view.keys)}"
+            f"feature view {view.name!r} has the keys {list(view.keys)}, and {list(keys)} were "
+            f"given; {nearest(name, view.keys)}"
         )
     t = clock.now_micros() if at is None else at
     online = None if store is None else OnlineView(view, store)
@@ -102,7 +113,11 @@ def explain_feature(
     with broken_files_named(folder, bottom_of(view.source).name):
         events = evidence.of(keys, served)
     judged = _explained_events(view, chosen, events, T, K)
-    frame = pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys}) if view.keys else pl.DataFrame({"": [0]})
+    frame = (
+        pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys})
+        if view.keys
+        else pl.DataFrame({"": [0]})
+    )
     rows = events.filter(pl.col("__ok") & ~pl.col("__late")).drop("__ok", "__why", "__late", ROW)
     recomputed = answer(view, view.outputs, rows, OfflineRequests.at(frame, served, view))
     index = [f.name for f in view.outputs].index(chosen.name)
@@ -142,12 +157,13 @@ def explain(
 
     Args:
         project: whose feature.
-        feature: its full name, such as `card__mean_amount_30d`; of one version of its view `card@2__mean_amount_30d`, else of the one that
-            the models are written with.
+        feature: its full name, such as `card__mean_amount_30d`; of one version of its view
+            `card@2__mean_amount_30d`, else of the one that the models are written with.
         keys: the keys of its view.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         data_dir: where ingestion keeps the archive; None is headwater's home.
-        at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now, and reads the online value too.
+        at: the moment of asking, tz-aware, or ISO 8601 with an offset; None is now, and reads the
+            online value too.
 
     Raises:
         UsageError: a feature or key that there is not.
@@ -158,7 +174,9 @@ def explain(
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T11:00Z")
-    ...     found = hw.operations.explain(project, "user__count_1d", {"user": 1}, store=store, at="2024-05-01T11:10Z")
+    ...     found = hw.operations.explain(
+    ...         project, "user__count_1d", {"user": 1}, store=store, at="2024-05-01T11:10Z"
+    ...     )
     >>> found.offline, found.status, found.events["why"].value_counts(sort=True)["count"].to_list()
     (5, 'present', [5, 1])
     >>> found.events["why"][-1]
@@ -167,7 +185,9 @@ def explain(
     view, name = _view_of(project, feature)
     home = settings.home() if data_dir is None else Path(data_dir)
     with opened_for(project.name, store, readonly=True) as mine:
-        explained = explain_feature(view, name, keys, mine, home, at=None if at is None else parse_timestamp(at, "at"))
+        explained = explain_feature(
+            view, name, keys, mine, home, at=None if at is None else parse_timestamp(at, "at")
+        )
         return replace(explained, feature=feature)
 
 
@@ -175,21 +195,27 @@ def typed_keys(project: Project, feature: str, strings: Mapping[str, str]) -> di
     """Parse keys that were given as strings to the types of the feature's view.
 
     Raises:
-        UsageError: an unknown feature or key, a key without a value, or a string that is not of the key's type.
+        UsageError: an unknown feature or key, a key without a value, or a string that is not of the
+            key's type.
     """
     view, _ = _view_of(project, feature)
     schema = key_types(view)
     typed_values: dict[str, object] = {}
     for name, text in strings.items():
         if name not in view.keys:
-            raise UsageError(f"feature view {view.name!r} has no key {name!r}; {nearest(name, view.keys)}")
+            raise UsageError(
+                f"feature view {view.name!r} has no key {name!r}; {nearest(name, view.keys)}"
+            )
         value = typed(text, schema[name])
         if value is None:
             raise UsageError(f"the key {name!r} is {schema[name]}, and {text!r} is not")
         typed_values[name] = value
     if missing := [name for name in view.keys if name not in typed_values]:
         example = " ".join([feature, *(f"{name}=VALUE" for name in view.keys)])
-        raise UsageError(f"no value for {', '.join(map(repr, missing))}, of the keys of feature view {view.name!r}; explain {example}")
+        raise UsageError(
+            f"no value for {', '.join(map(repr, missing))}, of the keys of feature view "
+            f"{view.name!r}; explain {example}"
+        )
     return typed_values
 
 
@@ -232,17 +258,25 @@ def _view_of(project: Project, feature: str) -> tuple[FeatureView, str]:
         for view in versions.values():
             named |= {of_version(name, view.version): (view, name) for name in view.feature_names}
     if feature not in named:
-        raise UsageError(f"project {project.name!r} has no feature {feature!r}; {nearest(feature, named)}")
+        raise UsageError(
+            f"project {project.name!r} has no feature {feature!r}; {nearest(feature, named)}"
+        )
     return named[feature]
 
 
 _NO_TILES = pl.DataFrame(schema={"start": pl.Datetime("us", "UTC"), "events": pl.Int64})
 
 
-def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, object], t: int, *, now: bool) -> ViewValues:
+def _served(
+    view: FeatureView, online: OnlineView | None, keys: Mapping[str, object], t: int, *, now: bool
+) -> ViewValues:
     """The value served now, or the T and K of another time."""
     if online is not None and now:
-        frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame({"": [0]})
+        frame = (
+            pl.DataFrame({name: [keys[name]] for name in view.keys})
+            if view.keys
+            else pl.DataFrame({"": [0]})
+        )
         return online.read(frame, t)
     if view.freshness.scheduled:
         (T,), (K,) = as_of(view.freshness, np.array([t]))
@@ -250,51 +284,102 @@ def _served(view: FeatureView, online: OnlineView | None, keys: Mapping[str, obj
     return ViewValues([], [], ReadVersion(t, t, {None: _FAR}, stale=False))
 
 
-def _explained_events(view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int) -> pl.DataFrame:
+def _explained_events(
+    view: FeatureView, feature: Feature, events: pl.DataFrame, T: int, K: int
+) -> pl.DataFrame:
     """The events with their times as datetimes, whether each counts, and why."""
     window = feature.window
-    begin = None if window.length is None else (T - window.offset - window.length) // window.hop * window.hop
+    begin = (
+        None
+        if window.length is None
+        else (T - window.offset - window.length) // window.hop * window.hop
+    )
     end = T if not window.offset else (T - window.offset) // window.hop * window.hop
     a = feature.aggregation
     checks: list[tuple[pl.Expr, str]] = [
-        (pl.col(TIME) >= end, f"outside: it happened at or after {clock.timestamp(end):%Y-%m-%d %H:%M:%S.%f}, where the window ends"),
-        (pl.col("__late"), f"late: it became known after {clock.timestamp(K):%Y-%m-%d %H:%M:%S.%f}, which is K"),
+        (
+            pl.col(TIME) >= end,
+            (
+                f"outside: it happened at or after {clock.timestamp(end):%Y-%m-%d %H:%M:%S.%f}, "
+                "where the window ends"
+            ),
+        ),
+        (
+            pl.col("__late"),
+            f"late: it became known after {clock.timestamp(K):%Y-%m-%d %H:%M:%S.%f}, which is K",
+        ),
     ]
     if GONE in events.columns:
-        checks.append(((pl.col(GONE) <= K) & pl.col(ANOTHER), "corrected: K knows a later version of it"))
+        checks.append(
+            ((pl.col(GONE) <= K) & pl.col(ANOTHER), "corrected: K knows a later version of it")
+        )
         checks.append((pl.col(GONE) <= K, "deleted, as K knows"))
     if begin is not None:
         checks.append(
-            (pl.col(TIME) < begin, f"outside: it happened before {clock.timestamp(begin):%Y-%m-%d %H:%M:%S.%f}, where the window begins")
+            (
+                pl.col(TIME) < begin,
+                (
+                    f"outside: it happened before {clock.timestamp(begin):%Y-%m-%d %H:%M:%S.%f}, "
+                    "where the window begins"
+                ),
+            )
         )
     if a.where is not None:
-        checks.append((~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true"))
+        checks.append(
+            (~pl.col(a.where).fill_null(value=False), f"filtered: where={a.where!r} is not true")
+        )
     if a.facts.queue:
         ended, known = pl.col(feature.columns[0]).dt.epoch("us"), view.freshness.known_by(T, K)
-        checks.append(((ended < T) & (ended + view.source.delay <= known), f"ended: its {feature.columns[0]} is before T"))
-    nullable = [*(feature.columns if a.skips_null else ()), *([a.secondary.column] if a.secondary is not None else [])]
+        checks.append(
+            (
+                (ended < T) & (ended + view.source.delay <= known),
+                f"ended: its {feature.columns[0]} is before T",
+            )
+        )
+    nullable = [
+        *(feature.columns if a.skips_null else ()),
+        *([a.secondary.column] if a.secondary is not None else []),
+    ]
     for name in nullable:
-        missing = pl.col(name).is_null() | pl.col(name).is_nan() if events.schema[name].is_float() else pl.col(name).is_null()
+        missing = (
+            pl.col(name).is_null() | pl.col(name).is_nan()
+            if events.schema[name].is_float()
+            else pl.col(name).is_null()
+        )
         checks.append((missing, f"filtered: {name} is null"))
-    why = pl.coalesce(pl.col("__why"), *(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
+    why = pl.coalesce(
+        pl.col("__why"), *(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks)
+    )
     shown = [c for c in dict.fromkeys(feature.reads) if c not in view.keys]
     timestamps = [
         pl.col(TIME).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
         pl.col(KNOWN).cast(pl.Datetime("us", "UTC")).alias("known_at"),
     ]
-    judged = events.select(ROW, *timestamps, *shown, why.alias(WHY)).with_columns(pl.col(WHY).is_null().alias(COUNTS))
+    judged = events.select(ROW, *timestamps, *shown, why.alias(WHY)).with_columns(
+        pl.col(WHY).is_null().alias(COUNTS)
+    )
     return judged.with_columns(pl.col(WHY).fill_null("it counts"))
 
 
-def _tiles(view: FeatureView, online: OnlineView, keys: Mapping[str, object], T: int) -> pl.DataFrame:
+def _tiles(
+    view: FeatureView, online: OnlineView, keys: Mapping[str, object], T: int
+) -> pl.DataFrame:
     """The tiles of the key's records: where each begins, and how many events it holds."""
-    frame = pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame()
+    frame = (
+        pl.DataFrame({name: [keys[name]] for name in view.keys}) if view.keys else pl.DataFrame()
+    )
     typed = frame.select(pl.col(name).cast(online.state.dtypes[name]) for name in view.keys)
     key = key_bytes(typed)[0] if view.keys else b""
     stored = online.store.get(online.places([key], online.version_reader.look()[1]))
     read = [newest(stored, T)] if view.freshness.scheduled else stored
     records = [section(record, online.view.tiles_fingerprint) for record in read]
     tiles, _, _ = online.tiles.records.load(records)
-    counted = next(i for i, slot in enumerate(online.tiles.records.stored.slots) if not slot.use.columns and slot.use.where is None)
+    counted = next(
+        i
+        for i, slot in enumerate(online.tiles.records.stored.slots)
+        if not slot.use.columns and slot.use.where is None
+    )
     starts = [None if s == ALL else clock.timestamp(s) for s in tiles.start.tolist()]
-    return pl.DataFrame({"start": starts, "events": tiles.states[counted][0]}, schema=_NO_TILES.schema).sort("start", nulls_last=False)
+    return pl.DataFrame(
+        {"start": starts, "events": tiles.states[counted][0]}, schema=_NO_TILES.schema
+    ).sort("start", nulls_last=False)

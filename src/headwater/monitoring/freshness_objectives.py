@@ -1,7 +1,8 @@
-"""Service level objectives of freshness: the share of reads within the promised age over 30 days, and the error budget that is used.
+"""Service level objectives of freshness: the share of reads within the promised age over 30 days,
+and the error budget that is used.
 
-The definitions are those of Google's Site Reliability Workbook (2018), chapter 5: an objective of 99 % leaves a budget of 1 % of reads; at
-a burn rate of 1 it is used up in exactly 30 days.
+The definitions are those of Google's Site Reliability Workbook (2018), chapter 5: an objective of
+99 % leaves a budget of 1 % of reads; at a burn rate of 1 it is used up in exactly 30 days.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ DAYS: Final = 30
 class FreshnessObjective(Readable):
     """A view's objective, and how it is kept.
 
-    view: its name. target: the share of reads that should be fresh. reads: of the last 30 days. fresh: the share of them that was, None
-    without any. budget_used: the share of the error budget that is used, above 1 where the objective is missed. burn: the burn rate since
-    yesterday.
+    view: its name. target: the share of reads that should be fresh. reads: of the last 30 days.
+    fresh: the share of them that was, None without any. budget_used: the share of the error budget
+    that is used, above 1 where the objective is missed. burn: the burn rate since yesterday.
     """
 
     view: str
@@ -47,12 +48,14 @@ class FreshnessObjective(Readable):
             return f"{promised}, and there were none in {DAYS} days"
         burn = "" if self.burn is None else f", burn rate {self.burn:.1f} since yesterday"
         return (
-            f"{promised}, {self.fresh:.4f} of {self.reads:,} were in {DAYS} days; {self.budget_used:.0%} of the error budget is used{burn}"
+            f"{promised}, {self.fresh:.4f} of {self.reads:,} were in {DAYS} days; "
+            f"{self.budget_used:.0%} of the error budget is used{burn}"
         )
 
 
 def freshness_objectives(project: Project, folder: Path, now: int) -> list[FreshnessObjective]:
-    """The objectives of a project's views at a time, microseconds; `folder`: the data directory, whose serving log counts.
+    """The objectives of a project's views at a time, microseconds; `folder`: the data directory,
+    whose serving log counts.
 
     >>> import headwater as hw, tempfile
     >>> from headwater.testing.examples import visiting

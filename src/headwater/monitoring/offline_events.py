@@ -1,4 +1,6 @@
-"""The events of a view as training has them: of the archive up to the commits that were served, after the history that it began with."""
+"""The events of a view as training has them: of the archive up to the commits that were served,
+after the history that it began with.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ from headwater.training.resources import DEFAULT_RESOURCES, Resources
 class Offline:
     """The events of a view as training has them.
 
-    folder: where the archive of streams lies. notes: of the archive, what cannot be told as the stream is now, by reason.
-    archived: the events of the archive that `committed` was last given, each id once. repeated: the other ones with an id among them,
-    where the stream has several partitions: each partition has accepted them.
+    folder: where the archive of streams lies. notes: of the archive, what cannot be told as the
+    stream is now, by reason.
+    archived: the events of the archive that `committed` was last given, each id once. repeated: the
+    other ones with an id among them, where the stream has several partitions: each partition has
+    accepted them.
     """
 
     view: FeatureView
@@ -53,47 +57,83 @@ class Offline:
         return sorted(self.view.read_columns - set(self.view.keys))
 
     def events(self, served: ViewValues) -> pl.DataFrame:
-        """The events that count for what was served: keys, columns, TIME, and KNOWN where it does not follow from the event time."""
+        """The events that count for what was served: keys, columns, TIME, and KNOWN where it does
+        not follow from the event time.
+        """
         if self.view.freshness.scheduled:
             return self.history(served.read_version.T, served.read_version.T, served.read_version.K)
         known = pl.col(KNOWN_AT).dt.epoch("us")
-        return self.committed({partition: (last, known) for partition, last in served.read_version.sequences.items()})
+        return self.committed(
+            {partition: (last, known) for partition, last in served.read_version.sequences.items()}
+        )
 
     def history(self, first: int, last: int, known: int) -> pl.DataFrame:
-        """The events of history that any T from first to last can count, and that were known by `known`: microseconds all."""
+        """The events of history that any T from first to last can count, and that were known by
+        `known`: microseconds all.
+        """
         reaches = [f.window.reach for f in self.view.outputs]
         begin = None if None in reaches else first - max(r for r in reaches if r is not None)
         enriched = tables(last, known, Notes(), Resources(engine=self.resources.engine))
         enriched.read(self.view.source, {*self.view.keys, *self.columns}, begin)
-        query = EventQuery(enriched.readable(self.view.source), self.view.keys, self.columns, Reach(begin, last, known))
+        query = EventQuery(
+            enriched.readable(self.view.source),
+            self.view.keys,
+            self.columns,
+            Reach(begin, last, known),
+        )
         return open_engine(self.resources.engine).events(query, EngineRun())
 
     def committed(self, commits: Mapping[str | None, tuple[int, pl.Expr]]) -> pl.DataFrame:
-        """The events of the archive, and of the history that the view began with, where it did: known at NEVER.
+        """The events of the archive, and of the history that the view began with, where it did:
+        known at NEVER.
 
-        commits: by partition, the last commit that counts, and what says when an event of the archive was known.
+        commits: by partition, the last commit that counts, and what says when an event of the
+        archive was known.
         """
-        acceptance = Acceptance(self.view.source, (self.view,), micros(IngestLimits().max_future_skew, "max_future_skew"))
+        acceptance = Acceptance(
+            self.view.source,
+            (self.view,),
+            micros(IngestLimits().max_future_skew, "max_future_skew"),
+        )
         nothing = acceptance.events_of(pl.DataFrame(schema=acceptance.schema))
         columns = {KNOWN_AT: pl.Datetime("us", "UTC"), SEQUENCE: pl.Int64(), **acceptance.schema}
         self.notes.clear()
-        frames = [nothing.with_columns(pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE))]
+        frames = [
+            nothing.with_columns(
+                pl.lit(0, pl.Int64).alias(KNOWN), pl.lit(0, pl.Int64).alias(SEQUENCE)
+            )
+        ]
         parts, repeated = list[pl.LazyFrame](), [nothing]
         if self.folder is not None:
             check_archive(self.store, self.folder, self.view.source.name)
             for partition, (last, known) in commits.items():
-                roller = Roller(self.store, keyspace.ARCHIVE, self.folder / "archive", self.view.source.name, partition)
+                roller = Roller(
+                    self.store,
+                    keyspace.ARCHIVE,
+                    self.folder / "archive",
+                    self.view.source.name,
+                    partition,
+                )
                 for read in roller.parts():
                     self.notes.update(as_today(read().filter(pl.col(SEQUENCE) <= last), columns)[1])
                 kept = (frame.filter(pl.col(SEQUENCE) <= last) for frame in roller.lazy_parts())
                 parts += [frame.with_columns(known.cast(pl.Int64).alias(KNOWN)) for frame in kept]
-        accepted = Accepted(acceptance, parts, first_ids(self.store, self.view.source), also=(KNOWN,))
+        accepted = Accepted(
+            acceptance, parts, first_ids(self.store, self.view.source), also=(KNOWN,)
+        )
         for events, copies, rows in accepted.judged():
             frames.append(events.with_columns(rows.select(KNOWN, SEQUENCE)[events[ROW]]))
             repeated += [copies] if len(commits) > 1 else []
-        self.archived, self.repeated = pl.concat(frames, how="diagonal_relaxed"), pl.concat(repeated, how="diagonal_relaxed")
+        self.archived, self.repeated = (
+            pl.concat(frames, how="diagonal_relaxed"),
+            pl.concat(repeated, how="diagonal_relaxed"),
+        )
         every = pl.concat([self.archived, *self._before(acceptance)], how="diagonal_relaxed")
-        return every.drop(SEQUENCE) if self.view.source.changes is None else ended(every, self.view.source, SEQUENCE)
+        return (
+            every.drop(SEQUENCE)
+            if self.view.source.changes is None
+            else ended(every, self.view.source, SEQUENCE)
+        )
 
     def _before(self, acceptance: Acceptance) -> list[pl.DataFrame]:
         begun = OnlineView(self.view, self.store).state.from_history
@@ -104,4 +144,8 @@ class Offline:
         else:
             events = images_before(acceptance, begun)
             events = events.filter(pl.Series(in_force(events, self.view.source)))
-        return [events.with_columns(pl.lit(NEVER, pl.Int64).alias(KNOWN), pl.lit(-1, pl.Int64).alias(SEQUENCE))]
+        return [
+            events.with_columns(
+                pl.lit(NEVER, pl.Int64).alias(KNOWN), pl.lit(-1, pl.Int64).alias(SEQUENCE)
+            )
+        ]

@@ -17,8 +17,11 @@ OrphanedRecord = tuple[Mapping[str, object], list[bytes]]
 """A key, and its records as they are read."""
 
 
-def orphaned_records(online: OnlineView, named: pl.DataFrame, T: int, most: int) -> list[OrphanedRecord]:
-    """The keys that a view has records of and that are not among those named, and their records; so many at most.
+def orphaned_records(
+    online: OnlineView, named: pl.DataFrame, T: int, most: int
+) -> list[OrphanedRecord]:
+    """The keys that a view has records of and that are not among those named, and their records; so
+    many at most.
 
     Args:
         online: the view in its store.
@@ -38,16 +41,23 @@ def orphaned_records(online: OnlineView, named: pl.DataFrame, T: int, most: int)
 
 
 def _stored(online: OnlineView, T: int) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Where the records of each key stand, without slots and partitions, and those that are read."""
+    """Where the records of each key stand, without slots and partitions, and those that are
+    read.
+    """
     view = online.view.root
     prefix = keyspace.records(view.record_group)
     if view.freshness.scheduled:
         for stem, entries in groupby(online.store.scan(prefix), key=lambda entry: entry[0][:-2]):
             held = {key[-1:].decode(): record for key, record in entries}
-            yield stem, [section(newest([held.get(slot) for slot in SLOTS], T), view.tiles_fingerprint)]
+            yield (
+                stem,
+                [section(newest([held.get(slot) for slot in SLOTS], T), view.tiles_fingerprint)],
+            )
     else:
         ends = [end for end in online.version_reader.look()[1] if end]
-        for stem, entries in groupby(stored_sections(online.store, view), key=lambda entry: _without(entry[0], ends)):
+        for stem, entries in groupby(
+            stored_sections(online.store, view), key=lambda entry: _without(entry[0], ends)
+        ):
             yield stem, [record for _, record in entries]
 
 
@@ -56,7 +66,9 @@ def _without(key: bytes, ends: Sequence[bytes]) -> bytes:
 
 
 def spelt(key: bytes, dtypes: Mapping[str, pl.DataType]) -> dict[str, object]:
-    """The values that `key_bytes` encoded; of a key that was too long to be stored whole, the stored rest."""
+    """The values that `key_bytes` encoded; of a key that was too long to be stored whole, the
+    stored rest.
+    """
     values: dict[str, object] = {}
     for index, (name, dtype) in enumerate(dtypes.items()):
         size = len(key) if index == len(dtypes) - 1 else 4 + int.from_bytes(key[:4], "big")

@@ -1,4 +1,6 @@
-"""The state of a project, for pages and JSON routes: planned changes, fitted models, kept runs, comparisons, and each feature."""
+"""The state of a project, for pages and JSON routes: planned changes, fitted models, kept runs,
+comparisons, and each feature.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ _COMPARISONS: Final = 50  # the latest ones that are read
 _PARITY: Final = "parity"
 
 
-def planned_changes(project: Project, catalog: CatalogLike | None = None, models: Path | None = None) -> PlannedChanges:
+def planned_changes(
+    project: Project, catalog: CatalogLike | None = None, models: Path | None = None
+) -> PlannedChanges:
     """What applying a project would change; nothing is written.
 
     Raises:
@@ -45,7 +49,14 @@ def planned_changes(project: Project, catalog: CatalogLike | None = None, models
     """
     made = compare(project, catalog, ModelRegistry(models))
     changes = [
-        PlannedChange(change.kind, change.name, change.action, list(change.details), list(change.breaking), change.needs_backfill)
+        PlannedChange(
+            change.kind,
+            change.name,
+            change.action,
+            list(change.details),
+            list(change.breaking),
+            change.needs_backfill,
+        )
         for change in made.changes
     ]
     refused = [*(str(lint) for lint in made.refused), *made.protected, *made.rewritten.values()]
@@ -77,10 +88,17 @@ def model_versions(project: Project, registry: ModelRegistry) -> ModelVersions:
     return ModelVersions(rows)
 
 
-def kept_runs_rows(folder: Path, *, kind: str | None = None, subject: str | None = None) -> KeptRuns:
-    """The latest 200 kept runs of a data directory; of a kind and a subject where these are given."""
+def kept_runs_rows(
+    folder: Path, *, kind: str | None = None, subject: str | None = None
+) -> KeptRuns:
+    """The latest 200 kept runs of a data directory; of a kind and a subject where these are
+    given.
+    """
     records = StoredRuns(folder).records(kind=kind, subject=subject)
-    rows = [KeptRunRow(r.id, r.kind, r.subject, r.at, r.by, r.sentence, r.commit, r.figures) for r in records[:_RUNS]]
+    rows = [
+        KeptRunRow(r.id, r.kind, r.subject, r.at, r.by, r.sentence, r.commit, r.figures)
+        for r in records[:_RUNS]
+    ]
     return KeptRuns(rows, len(records))
 
 
@@ -93,7 +111,9 @@ def latest_parity(project: Project, folder: Path) -> ParityOverview:
     return ParityOverview([comparison for name, comparison in latest.items() if name in views])
 
 
-def feature_summary(project: Project, feature: str, folder: Path, of: Lineage | None = None) -> FeatureSummary:
+def feature_summary(
+    project: Project, feature: str, folder: Path, of: Lineage | None = None
+) -> FeatureSummary:
     """A feature of a project.
 
     Args:
@@ -112,7 +132,9 @@ def feature_summary(project: Project, feature: str, folder: Path, of: Lineage | 
     readers = [
         ConsumerNode(reader.kind, reader.name)
         for reader in graph.consumers(node.id)
-        if reader.kind != "service" or feature in reader.features or not any(name in reader.features for name in view.feature_names)
+        if reader.kind != "service"
+        or feature in reader.features
+        or not any(name in reader.features for name in view.feature_names)
     ]
     compared = {row.view.partition("@")[0]: row for row in latest_parity(project, folder).views}
     return FeatureSummary(
@@ -141,12 +163,16 @@ def view_of(project: Project, feature: str) -> FeatureView:
     """
     views = {name: view for view in project.views for name in view.feature_names}
     if feature not in views:
-        raise UsageError(f"project {project.name!r} has no feature {feature!r}; {nearest(feature, views)}")
+        raise UsageError(
+            f"project {project.name!r} has no feature {feature!r}; {nearest(feature, views)}"
+        )
     return views[feature]
 
 
 def _comparisons(project: Project, folder: Path) -> Iterator[ViewParity]:
-    """The kept comparisons of the project's views, the latest first; one that cannot be read is passed over."""
+    """The kept comparisons of the project's views, the latest first; one that cannot be read is
+    passed over.
+    """
     stored = StoredRuns(folder)
     for record in stored.records(kind=_PARITY)[:_COMPARISONS]:
         try:
@@ -156,4 +182,13 @@ def _comparisons(project: Project, folder: Path) -> Iterator[ViewParity]:
         if run.project == project.name:
             for view in run.views:
                 differing = Counter(mismatch.feature for mismatch in view.mismatches)
-                yield ViewParity(view.view, record.id, record.at, run.served, view.rows, view.values, len(view.mismatches), differing)
+                yield ViewParity(
+                    view.view,
+                    record.id,
+                    record.at,
+                    run.served,
+                    view.rows,
+                    view.values,
+                    len(view.mismatches),
+                    differing,
+                )

@@ -29,7 +29,9 @@ _TOGETHER = 16  # features whose columns are read together, which bounds the mem
 
 @dataclass(frozen=True)
 class ServedFeatureDay:
-    """One feature on one day. independent: the effective number of rows, of a ranking of requests; the others as in `DriftDay`."""
+    """One feature on one day. independent: the effective number of rows, of a ranking of requests;
+    the others as in `DriftDay`.
+    """
 
     day: str
     rows: int
@@ -41,7 +43,9 @@ class ServedFeatureDay:
 
 @dataclass(frozen=True)
 class ServedPeriod:
-    """Rows of a serving log: those of a model at a level that asked from `since` on and before `until`, microseconds."""
+    """Rows of a serving log: those of a model at a level that asked from `since` on and before
+    `until`, microseconds.
+    """
 
     model: Model
     level: str
@@ -52,27 +56,37 @@ class ServedPeriod:
 def served_distributions(
     served: ServedPeriod, references: Mapping[str, ReferenceDistribution], folder: Path
 ) -> Iterator[tuple[str, list[ServedFeatureDay] | None]]:
-    """Each feature with its days from early to late; None where no row of the period was served with the feature.
+    """Each feature with its days from early to late; None where no row of the period was served
+    with the feature.
 
     Raises:
         DataError: nothing was served.
     """
     rows = _rows(served, folder)
     columns = rows.collect_schema().names()
-    absent = [name for name in references if name not in columns or status_name(name) not in columns]
+    absent = [
+        name for name in references if name not in columns or status_name(name) not in columns
+    ]
     yield from ((name, None) for name in absent)
     ranking = served.model.task_type.lists
     served_names = [name for name in references if name not in absent]
     for first in range(0, len(served_names), _TOGETHER):
         names = served_names[first : first + _TOGETHER]
-        answers = pl.collect_all([query for name in names for query in _queries(rows, name, references[name], ranking=ranking)])
+        answers = pl.collect_all(
+            [
+                query
+                for name in names
+                for query in _queries(rows, name, references[name], ranking=ranking)
+            ]
+        )
         for at, name in enumerate(names):
             bins, statuses, independent = answers[3 * at : 3 * at + 3]
             yield name, _days(bins, statuses, independent, len(references[name].shares)) or None
 
 
 def served_expectations(served: ServedPeriod, folder: Path) -> list[ExpectationCheck]:
-    """What comes of the expectations of the views that the model reads, over its served rows by day, UTC.
+    """What comes of the expectations of the views that the model reads, over its served rows by
+    day, UTC.
 
     Raises:
         DataError: nothing was served.
@@ -83,12 +97,20 @@ def served_expectations(served: ServedPeriod, folder: Path) -> list[ExpectationC
     rows = _rows(served, folder)
     names, checks = set(rows.collect_schema().names()), []
     for view in views:
-        columns = [feature.name for feature in view.outputs if f"{view.name}__{feature.name}" in names]
+        columns = [
+            feature.name for feature in view.outputs if f"{view.name}__{feature.name}" in names
+        ]
         age = f"{view.name}__age"
         if age not in names:
             continue
-        known = [expected for expected in view.expectations if isinstance(expected, ExpectRows) or expected.column in columns]
-        own = rows.filter(pl.col(age).is_not_null()).select(_DAY, *(pl.col(f"{view.name}__{name}").alias(name) for name in columns))
+        known = [
+            expected
+            for expected in view.expectations
+            if isinstance(expected, ExpectRows) or expected.column in columns
+        ]
+        own = rows.filter(pl.col(age).is_not_null()).select(
+            _DAY, *(pl.col(f"{view.name}__{name}").alias(name) for name in columns)
+        )
         checks += checks_of(f"view {view.name}", known, of_days(own, _DAY, known), whole=True)
     return checks
 
@@ -99,28 +121,53 @@ def _rows(served: ServedPeriod, folder: Path) -> pl.LazyFrame:
     by_rate: dict[float, list[Path]] = {}
     for path in segments(folder, model=served.model.name):
         by_rate.setdefault(rate_of(path), []).append(path)
-    frames = [read(paths).with_columns(pl.lit(1 / rate).alias(WEIGHT)) for rate, paths in by_rate.items()]
+    frames = [
+        read(paths).with_columns(pl.lit(1 / rate).alias(WEIGHT)) for rate, paths in by_rate.items()
+    ]
     rows = pl.concat(frames, how="diagonal_relaxed")
     names = rows.collect_schema().names()
-    level = pl.col(LEVEL).eq_missing(None if served.level == AS_DEFINED else served.level) if LEVEL in names else True
-    rows = rows.filter((pl.col(MODEL) == served.model.name) & level & (pl.col(LOG_AT) >= since) & (pl.col(LOG_AT) < until))
+    level = (
+        pl.col(LEVEL).eq_missing(None if served.level == AS_DEFINED else served.level)
+        if LEVEL in names
+        else True
+    )
+    rows = rows.filter(
+        (pl.col(MODEL) == served.model.name)
+        & level
+        & (pl.col(LOG_AT) >= since)
+        & (pl.col(LOG_AT) < until)
+    )
     return rows.with_columns(
-        pl.col(LOG_AT).dt.date().cast(pl.String).alias(_DAY), pl.col(LOG_AT).dt.epoch("us").alias(reference_distribution.AT)
+        pl.col(LOG_AT).dt.date().cast(pl.String).alias(_DAY),
+        pl.col(LOG_AT).dt.epoch("us").alias(reference_distribution.AT),
     )
 
 
-def _queries(rows: pl.LazyFrame, name: str, reference: ReferenceDistribution, *, ranking: bool) -> Sequence[pl.LazyFrame]:
-    """Of one feature the weights of its bins, its statuses, and the independent rows of each day."""
+def _queries(
+    rows: pl.LazyFrame, name: str, reference: ReferenceDistribution, *, ranking: bool
+) -> Sequence[pl.LazyFrame]:
+    """Of one feature the weights of its bins, its statuses, and the independent rows of each
+    day.
+    """
     own = rows.select(
-        _DAY, reference_distribution.AT, WEIGHT, REQUEST, name, pl.col(status_name(name)).cast(pl.String).alias(_STATUS)
+        _DAY,
+        reference_distribution.AT,
+        WEIGHT,
+        REQUEST,
+        name,
+        pl.col(status_name(name)).cast(pl.String).alias(_STATUS),
     ).filter(pl.col(_STATUS).is_not_null())
     statuses = own.group_by(_DAY, _STATUS).agg(pl.col(WEIGHT).sum(), pl.len().alias(_ROWS))
     units = own.unique([_DAY, REQUEST]) if ranking else own
-    independent = units.group_by(_DAY).agg(pl.col(WEIGHT).sum(), pl.col(WEIGHT).pow(2).sum().alias(_SQUARE))
+    independent = units.group_by(_DAY).agg(
+        pl.col(WEIGHT).sum(), pl.col(WEIGHT).pow(2).sum().alias(_SQUARE)
+    )
     return reference.weights(own, name, [_DAY]), statuses, independent
 
 
-def _days(bins: pl.DataFrame, statuses: pl.DataFrame, independent: pl.DataFrame, width: int) -> list[ServedFeatureDay]:
+def _days(
+    bins: pl.DataFrame, statuses: pl.DataFrame, independent: pl.DataFrame, width: int
+) -> list[ServedFeatureDay]:
     by_day = {str(day): frame for (day,), frame in bins.group_by(_DAY)}
     of_status = {str(day): frame.sort(_STATUS) for (day,), frame in statuses.group_by(_DAY)}
     days = []
@@ -129,5 +176,9 @@ def _days(bins: pl.DataFrame, statuses: pl.DataFrame, independent: pl.DataFrame,
         total = float(known[WEIGHT].sum())
         shares = dict(zip(known[_STATUS].to_list(), (known[WEIGHT] / total).to_list(), strict=True))
         rows = int(known[_ROWS].sum())
-        days.append(ServedFeatureDay(day, rows, total, weight**2 / square, shares_of(by_day[day], width), shares))
+        days.append(
+            ServedFeatureDay(
+                day, rows, total, weight**2 / square, shares_of(by_day[day], width), shares
+            )
+        )
     return days

@@ -1,8 +1,10 @@
-"""Parity of the serving log: the values served then, compared with what training would compute from the same events.
+"""Parity of the serving log: the values served then, compared with what training would compute from
+the same events.
 
-Of a streaming view, a row is compared at the commit that it was read at: offline an event's "known" is the place of its commit among
-those that rows were read at, so one pass of the kernel answers all rows. Of a batch view, a row is compared at its cut. Request features
-are evaluated again on the logged request. What a third party said cannot be computed: it is taken from the log.
+Of a streaming view, a row is compared at the commit that it was read at: offline an event's "known"
+is the place of its commit among those that rows were read at, so one pass of the kernel answers all
+rows. Of a batch view, a row is compared at its cut. Request features are evaluated again on the
+logged request. What a third party said cannot be computed: it is taken from the log.
 """
 
 from __future__ import annotations
@@ -36,7 +38,15 @@ from headwater.journal.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, VIEWS
 from headwater.kernel.arrays import F64, I64, Bool
 from headwater.monitoring.agreement import agree, agree_lists, same_values
 from headwater.monitoring.offline_events import Offline
-from headwater.monitoring.parity import Mismatch, OfflineRequests, Parity, ParityRun, answer, keep_parity, sizes
+from headwater.monitoring.parity import (
+    Mismatch,
+    OfflineRequests,
+    Parity,
+    ParityRun,
+    answer,
+    keep_parity,
+    sizes,
+)
 from headwater.online.view_reader import OnlineView
 from headwater.stores import OnlineStore
 from headwater.stores.ownership import opened_for, placed
@@ -59,12 +69,14 @@ def served_parity(
     seed: int = 0,
     resources: Resources | None = None,
 ) -> list[Parity]:
-    """Compare what was served with what training computes of the same events, for every view of every model.
+    """Compare what was served with what training computes of the same events, for every view of
+    every model.
 
     Args:
         project: whose models.
         views: names of views; none is all of them, and request-time features.
-        store: the online store that was read, or its URL; None is that of the settings. Its archive's last rows are still in it.
+        store: the online store that was read, or its URL; None is that of the settings. Its
+            archive's last rows are still in it.
         data_dir: where the serving log and the archive of streams lie; None is headwater's home.
         rows: how many rows of each model at most, all as likely.
         since: rows that asked from then on.
@@ -78,11 +90,16 @@ def served_parity(
     names = {v.name for m in project.models for v in m.features.views}
     for name in views:
         if name not in names:
-            raise UsageError(f"project {project.name!r} has no view {name!r}; {nearest(name, names)}")
+            raise UsageError(
+                f"project {project.name!r} has no view {name!r}; {nearest(name, names)}"
+            )
     home = settings.home() if data_dir is None else Path(data_dir)
     by_view: dict[str, Parity] = {}
     nothing: list[DataError] = []
-    with opened_for(project.name, store, readonly=True) as mine, (resources or DEFAULT_RESOURCES).shown() as used:
+    with (
+        opened_for(project.name, store, readonly=True) as mine,
+        (resources or DEFAULT_RESOURCES).shown() as used,
+    ):
         for number, model in enumerate(project.models):
             used.say("comparing", number, len(project.models))
             try:
@@ -91,14 +108,26 @@ def served_parity(
                 nothing.append(error)
                 continue
             for level, level_rows in _by_level(frame):
-                for comparison in _compared(project, model, level, level_rows, views, _Place(mine, home, used)):
-                    by_view[comparison.view] = _added(by_view[comparison.view], comparison) if comparison.view in by_view else comparison
+                for comparison in _compared(
+                    project, model, level, level_rows, views, _Place(mine, home, used)
+                ):
+                    by_view[comparison.view] = (
+                        _added(by_view[comparison.view], comparison)
+                        if comparison.view in by_view
+                        else comparison
+                    )
     if len(nothing) == len(project.models):
         raise nothing[0]
-    return keep_parity(ParityRun(project.name, served=True, views=list(by_view.values())), home, engine_name(used.engine))
+    return keep_parity(
+        ParityRun(project.name, served=True, views=list(by_view.values())),
+        home,
+        engine_name(used.engine),
+    )
 
 
-def _rows(model: Model, folder: Path, rows: int, since: datetime | str | None, seed: int) -> pl.DataFrame:
+def _rows(
+    model: Model, folder: Path, rows: int, since: datetime | str | None, seed: int
+) -> pl.DataFrame:
     """Some of the rows that were served for a model, or where it has none, by its service."""
     try:
         frame = served(folder, model=model.name, since=since)
@@ -113,21 +142,45 @@ def _by_level(frame: pl.DataFrame) -> list[tuple[str | None, pl.DataFrame]]:
     return [(level, frame.filter(pl.col(LEVEL).eq_missing(level))) for level in levels]
 
 
-def _compared(project: Project, model: Model, level: str | None, rows: pl.DataFrame, views: Sequence[str], place: _Place) -> list[Parity]:
-    """What was served at a level; the names of its views end with it, as those that are stored for it do."""
+def _compared(
+    project: Project,
+    model: Model,
+    level: str | None,
+    rows: pl.DataFrame,
+    views: Sequence[str],
+    place: _Place,
+) -> list[Parity]:
+    """What was served at a level; the names of its views end with it, as those that are stored for
+    it do.
+    """
     end = "" if level is None else f"@{level}"
     try:
         groups = _by_versions(project, project.variant(model.name, level), rows)
     except UsageError:
         at = clock.timestamp(rows.select(pl.col(AT).dt.epoch("us").max()).item())
         return [
-            Parity(f"{model.name}{end}", rows.height, 0, at, at, 0, [], {"rows of a level that the project does not have": rows.height})
+            Parity(
+                f"{model.name}{end}",
+                rows.height,
+                0,
+                at,
+                at,
+                0,
+                [],
+                {"rows of a level that the project does not have": rows.height},
+            )
         ]
-    compared = [comparison for service, own in groups for comparison in _Served(service, own, place).compared(views)]
+    compared = [
+        comparison
+        for service, own in groups
+        for comparison in _Served(service, own, place).compared(views)
+    ]
     return [replace(comparison, view=f"{comparison.view}{end}") for comparison in compared]
 
 
-def _by_versions(project: Project, variant: ModelVariant, rows: pl.DataFrame) -> list[tuple[FeatureService, pl.DataFrame]]:
+def _by_versions(
+    project: Project, variant: ModelVariant, rows: pl.DataFrame
+) -> list[tuple[FeatureService, pl.DataFrame]]:
     """The rows that were served with the same versions of views, and the service at these."""
     known = project.view_versions
     if not known:
@@ -135,10 +188,26 @@ def _by_versions(project: Project, variant: ModelVariant, rows: pl.DataFrame) ->
     roots = {view.name: view.root.name for view in variant.service.views}
     texts: dict[tuple[tuple[str, int], ...], list[str]] = {}
     for text in rows[VIEWS].unique(maintain_order=True):
-        served = {roots[view]: int(of.partition("@")[2] or 1) for view, of in json.loads(text).items() if view in roots}
-        texts.setdefault(tuple(sorted((view, number) for view, number in served.items() if number in known.get(view, {}))), []).append(text)
+        served = {
+            roots[view]: int(of.partition("@")[2] or 1)
+            for view, of in json.loads(text).items()
+            if view in roots
+        }
+        texts.setdefault(
+            tuple(
+                sorted(
+                    (view, number)
+                    for view, number in served.items()
+                    if number in known.get(view, {})
+                )
+            ),
+            [],
+        ).append(text)
     return [
-        (variant.level.service(project.pinned(variant.model, dict(versions))), rows.filter(pl.col(VIEWS).is_in(mine)))
+        (
+            variant.level.service(project.pinned(variant.model, dict(versions))),
+            rows.filter(pl.col(VIEWS).is_in(mine)),
+        )
         for versions, mine in texts.items()
     ]
 
@@ -146,7 +215,16 @@ def _by_versions(project: Project, variant: ModelVariant, rows: pl.DataFrame) ->
 def _added(a: Parity, b: Parity) -> Parity:
     notes = Counter(a.notes) + Counter(b.notes)
     events = max(a.events, b.events)
-    return Parity(a.view, a.rows + b.rows, a.values + b.values, max(a.T, b.T), max(a.K, b.K), events, [*a.mismatches, *b.mismatches], notes)
+    return Parity(
+        a.view,
+        a.rows + b.rows,
+        a.values + b.values,
+        max(a.T, b.T),
+        max(a.K, b.K),
+        events,
+        [*a.mismatches, *b.mismatches],
+        notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -160,7 +238,9 @@ class _Place:
 
 @dataclass
 class _Served:
-    """Rows of a serving log, and their recomputed values by feature name, for the views that are read."""
+    """Rows of a serving log, and their recomputed values by feature name, for the views that are
+    read.
+    """
 
     service: FeatureService
     frame: pl.DataFrame
@@ -182,11 +262,22 @@ class _Served:
         notes: Counter[str] = Counter()
         stream = view.root.freshness.streamed
         rows = self.frame.with_row_index("__row").filter(pl.col(f"{view.name}__T").is_not_null())
-        same = rows[VIEWS].is_in([text for text in rows[VIEWS].unique() if json.loads(text).get(view.name) == view.logged_as])
+        same = rows[VIEWS].is_in(
+            [
+                text
+                for text in rows[VIEWS].unique()
+                if json.loads(text).get(view.name) == view.logged_as
+            ]
+        )
         notes["rows of another definition of the view"] += int((~same).sum())
         rows = rows.filter(same)
-        if any(isinstance(f, FeatureRef) and not self._known(f.name) for f in map(view.request_key, view.keys)):
-            notes["rows whose key came from a third-party response that was not logged"] += rows.height
+        if any(
+            isinstance(f, FeatureRef) and not self._known(f.name)
+            for f in map(view.request_key, view.keys)
+        ):
+            notes["rows whose key came from a third-party response that was not logged"] += (
+                rows.height
+            )
             rows = rows.clear()
         if stream:
             notes["rows without a commit"] += rows[f"{view.name}__sequence"].null_count()
@@ -195,15 +286,32 @@ class _Served:
         last_T, last_K = (clock.timestamp(int(times.max(initial=0))) for times in (T, K))
         comparison = Parity(view.label, rows.height, 0, last_T, last_K, 0, [], notes)
         queues = any(feature.aggregation.facts.queue for feature in self.service.needed[view.name])
-        streamed = _chains(rows[f"{view.name}__sequence"], T if queues else None) if stream else [_Chain(np.arange(rows.height), {}, K)]
+        streamed = (
+            _chains(rows[f"{view.name}__sequence"], T if queues else None)
+            if stream
+            else [_Chain(np.arange(rows.height), {}, K)]
+        )
         for chain in streamed:
             if len(chain.rows):
-                comparison = _added(comparison, self._compare_chain(view, rows[chain.rows], T[chain.rows], chain))
+                comparison = _added(
+                    comparison, self._compare_chain(view, rows[chain.rows], T[chain.rows], chain)
+                )
         return replace(comparison, notes=+Counter(comparison.notes))
 
-    def _compare_chain(self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain) -> Parity:
-        offline = Offline(placed(self.place.store, view.root), self.place.store, self.place.folder, self.place.resources)
-        events = offline.committed(chain.known) if chain.known else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
+    def _compare_chain(
+        self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain
+    ) -> Parity:
+        offline = Offline(
+            placed(self.place.store, view.root),
+            self.place.store,
+            self.place.folder,
+            self.place.resources,
+        )
+        events = (
+            offline.committed(chain.known)
+            if chain.known
+            else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
+        )
         key_frame, lists = self._keys(view, rows)
         own = np.arange(rows.height) if lists is None else lists.rows
         requests = OfflineRequests(key_frame, T[own], chain.K[own])
@@ -211,7 +319,9 @@ class _Served:
         recomputed = answer(view.root, features, events, requests, self.place.resources)
         mismatches: list[Mismatch] = []
         values = fallbacks = 0
-        for feature, of_keys, statuses in zip(features, recomputed.values, recomputed.statuses, strict=True):
+        for feature, of_keys, statuses in zip(
+            features, recomputed.values, recomputed.statuses, strict=True
+        ):
             name = f"{view.name}__{feature.name}"
             theirs = of_keys if lists is None else lists.lists(of_keys)
             offline_statuses = statuses if lists is None else lists.status_words(statuses)
@@ -227,16 +337,33 @@ class _Served:
             def size_of(feature: Feature = feature) -> F64:
                 return sizes(view.root, feature, events, requests, self.place.resources)
 
-            alike = agree(feature, mine, theirs, size_of) if lists is None else agree_lists(feature, mine, of_keys, lists, size_of)
-            same = (logged_statuses == offline_statuses.cast(pl.String)).fill_null(value=False).to_numpy()
+            alike = (
+                agree(feature, mine, theirs, size_of)
+                if lists is None
+                else agree_lists(feature, mine, of_keys, lists, size_of)
+            )
+            same = (
+                (logged_statuses == offline_statuses.cast(pl.String))
+                .fill_null(value=False)
+                .to_numpy()
+            )
             for row in np.flatnonzero(there & ~(alike & same)).tolist():
                 reason = (
-                    "the value differs" if not alike[row] else f"the status is {logged_statuses[row]}, and offline {offline_statuses[row]}"
+                    "the value differs"
+                    if not alike[row]
+                    else (
+                        f"the status is {logged_statuses[row]}, and offline {offline_statuses[row]}"
+                    )
                 )
-                keys = {**{key: self._filler(view, key, rows)[row] for key in view.keys}, REQUEST: rows[REQUEST][row]}
+                keys = {
+                    **{key: self._filler(view, key, rows)[row] for key in view.keys},
+                    REQUEST: rows[REQUEST][row],
+                }
                 mismatches.append(Mismatch(name, keys, mine[row], theirs[row], reason))
         notes = {"values that fell back": fallbacks} if fallbacks else {}
-        return Parity(view.name, 0, values, clock.EPOCH, clock.EPOCH, events.height, mismatches, notes)
+        return Parity(
+            view.name, 0, values, clock.EPOCH, clock.EPOCH, events.height, mismatches, notes
+        )
 
     def _keep(self, name: str, rows: pl.DataFrame, values: pl.Series) -> None:
         """Recomputed values, at their rows of the whole frame."""
@@ -245,25 +372,40 @@ class _Served:
         whole = self.frame.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("__row")).join(
             placed, on="__row", how="left", maintain_order="left"
         )
-        self.recomputed_values[name] = whole[name] if known is None else known.zip_with(known.is_not_null(), whole[name])
+        self.recomputed_values[name] = (
+            whole[name] if known is None else known.zip_with(known.is_not_null(), whole[name])
+        )
 
     def _keys(self, view: FeatureView, rows: pl.DataFrame) -> tuple[pl.DataFrame, KeyLists | None]:
-        """The view's keys of each row, as the store takes them; where one is a list, of each element, and the lists."""
+        """The view's keys of each row, as the store takes them; where one is a list, of each
+        element, and the lists.
+        """
         if not view.keys:
             return pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)}), None
         dtypes = OnlineView(view.root, self.place.store).state.dtypes
         columns = {key: self._filler(view, key, rows) for key in view.keys}
         lists = None
         if view.list_key is not None:
-            lists, elements = key_lists(columns[view.list_key.key], MOST_LENGTH, f"feature view {view.name!r}")
-            columns = {key: elements if key == view.list_key.key else column.gather(lists.rows) for key, column in columns.items()}
-        return pl.DataFrame([column.cast(dtypes[key], strict=False).alias(key) for key, column in columns.items()]), lists
+            lists, elements = key_lists(
+                columns[view.list_key.key], MOST_LENGTH, f"feature view {view.name!r}"
+            )
+            columns = {
+                key: elements if key == view.list_key.key else column.gather(lists.rows)
+                for key, column in columns.items()
+            }
+        return pl.DataFrame(
+            [column.cast(dtypes[key], strict=False).alias(key) for key, column in columns.items()]
+        ), lists
 
     def _filler(self, view: FeatureView, key: str, rows: pl.DataFrame) -> pl.Series:
         """What fills a key of the view, of each row."""
         filled = view.request_key(key)
         if isinstance(filled, FeatureRef):
-            return rows[filled.name] if filled.name in rows.columns else self.recomputed_values[filled.name].gather(rows["__row"])
+            return (
+                rows[filled.name]
+                if filled.name in rows.columns
+                else self.recomputed_values[filled.name].gather(rows["__row"])
+            )
         return _request_column(filled, rows)
 
     def _request_features(self) -> Parity | None:
@@ -273,7 +415,9 @@ class _Served:
             for name in self.service.needed_by()
             if {name, f"{PREFIX}given_{name}"} & set(self.frame.columns)
         )
-        every = [f for f in self.service.request_features if status_name(f.name) in self.frame.columns]
+        every = [
+            f for f in self.service.request_features if status_name(f.name) in self.frame.columns
+        ]
         functions = [f for f in every if all(self._known(ref.name) for ref in f.inputs.values())]
         values, mismatches = 0, []
         for function in functions:
@@ -281,16 +425,30 @@ class _Served:
             logged_statuses = self.frame[status_name(function.name)].cast(pl.String)
             there = (logged_statuses.is_not_null() & (logged_statuses != "fallback")).to_numpy()
             chosen = np.flatnonzero(there)
-            theirs = request_feature(function, fields[chosen], {p: series.gather(chosen) for p, series in inputs.items()})
+            theirs = request_feature(
+                function, fields[chosen], {p: series.gather(chosen) for p, series in inputs.items()}
+            )
             mine = _typed(self.frame[function.name].gather(chosen), theirs)
             values += len(chosen)
             for row in np.flatnonzero(~_equal(mine, theirs)).tolist():
-                keys = {**fields.row(int(chosen[row]), named=True), REQUEST: self.frame[REQUEST][int(chosen[row])]}
-                mismatches.append(Mismatch(function.name, keys, mine[row], theirs[row], "the value differs"))
-        others = [ref.name for ref in self.service.refs if ref.view.third_party is not None and ref.name in self.frame.columns]
+                keys = {
+                    **fields.row(int(chosen[row]), named=True),
+                    REQUEST: self.frame[REQUEST][int(chosen[row])],
+                }
+                mismatches.append(
+                    Mismatch(function.name, keys, mine[row], theirs[row], "the value differs")
+                )
+        others = [
+            ref.name
+            for ref in self.service.refs
+            if ref.view.third_party is not None and ref.name in self.frame.columns
+        ]
         notes = {
             "values of third parties, taken from the log": len(others) * self.frame.height,
-            "values computed from a third-party response that was not logged": (len(every) - len(functions)) * self.frame.height,
+            "values computed from a third-party response that was not logged": (
+                len(every) - len(functions)
+            )
+            * self.frame.height,
         }
         if not every and not others:
             return None
@@ -308,10 +466,11 @@ class _Served:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Rows that were read at successive commits: their positions, and K as positions of commits, or as times.
+    """Rows that were read at successive commits: their positions, and K as positions of commits, or
+    as times.
 
-    known: for each partition the last commit of the last row, and the place of the first of the chain's commits that has an event, or the
-    time from which it was read.
+    known: for each partition the last commit of the last row, and the place of the first of the
+    chain's commits that has an event, or the time from which it was read.
     """
 
     rows: I64
@@ -320,10 +479,12 @@ class _Chain:
 
 
 def _chains(logged: pl.Series, times: I64 | None = None) -> list[_Chain]:
-    """The rows by the commits that they were read at, in as few chains as come of taking them in order.
+    """The rows by the commits that they were read at, in as few chains as come of taking them in
+    order.
 
-    times: when each row asked, where K has to be a time, as ends of intervals are known at times; rows of a later commit in a chain then
-    asked later. None has positions of commits, which several rows of one moment tell apart.
+    times: when each row asked, where K has to be a time, as ends of intervals are known at times;
+    rows of a later commit in a chain then asked later. None has positions of commits, which several
+    rows of one moment tell apart.
     """
     distinct = {text: sequences(text) for text in logged.unique().to_list()}
     left = sorted(distinct, key=lambda text: (sum(distinct[text].values()), text))
@@ -332,34 +493,51 @@ def _chains(logged: pl.Series, times: I64 | None = None) -> list[_Chain]:
     last_asked: dict[str, int] = {}
     if times is not None:
         for text, t in zip(logged_texts, times.tolist(), strict=True):
-            first[text], last_asked[text] = min(t, first.get(text, t)), max(t, last_asked.get(text, t))
+            first[text], last_asked[text] = (
+                min(t, first.get(text, t)),
+                max(t, last_asked.get(text, t)),
+            )
     chains = []
     while left:
         chain = [left[0]]
         rest: list[str] = []
         for text in left[1:]:
             before, after = distinct[chain[-1]], distinct[text]
-            grows = all(after.get(partition, -1) >= sequence for partition, sequence in before.items())
+            grows = all(
+                after.get(partition, -1) >= sequence for partition, sequence in before.items()
+            )
             later = times is None or first[text] > last_asked[chain[-1]]
             (chain if grows and later else rest).append(text)
         left = rest
-        place = {text: number if times is None else first[text] for number, text in enumerate(chain)}
+        place = {
+            text: number if times is None else first[text] for number, text in enumerate(chain)
+        }
         rows = np.array([row for row, text in enumerate(logged_texts) if text in place], np.int64)
         last = distinct[chain[-1]]
         places = list(place.values())
         known = {
-            partition: (last[partition], _first_that_has([distinct[text].get(partition, -1) for text in chain], places))
+            partition: (
+                last[partition],
+                _first_that_has([distinct[text].get(partition, -1) for text in chain], places),
+            )
             for partition in last
         }
-        K = np.array([place[logged_texts[row]] for row in rows.tolist()], np.int64) if times is None else times[rows]
+        K = (
+            np.array([place[logged_texts[row]] for row in rows.tolist()], np.int64)
+            if times is None
+            else times[rows]
+        )
         chains.append(_Chain(rows, known, K))
     return chains
 
 
 def _first_that_has(commits: Sequence[int], places: Sequence[int]) -> pl.Expr:
     """The place of the first of these rising commits that has the event."""
-    index = pl.lit(pl.Series(commits, dtype=pl.Int64)).search_sorted(pl.col(SEQUENCE).cast(pl.Int64), side="left")
-    return pl.lit(pl.Series([*places, places[-1] + 1], dtype=pl.Int64)).gather(index)  # none of them has it
+    index = pl.lit(pl.Series(commits, dtype=pl.Int64)).search_sorted(
+        pl.col(SEQUENCE).cast(pl.Int64), side="left"
+    )
+    # none of them has it
+    return pl.lit(pl.Series([*places, places[-1] + 1], dtype=pl.Int64)).gather(index)
 
 
 def _request_column(name: str, rows: pl.DataFrame) -> pl.Series:

@@ -1,4 +1,6 @@
-"""What was served, day by day: requests and where their time went, ages of views, distributions of features."""
+"""What was served, day by day: requests and where their time went, ages of views, distributions of
+features.
+"""
 
 from __future__ import annotations
 
@@ -31,36 +33,66 @@ def served_days(folder: Path, *, days: int = DAYS, now: int | None = None) -> li
     >>> served_days(Path(tempfile.mkdtemp()))
     []
     """
-    rows = daily_statistics(folder, since=_since(days, now), measures=("rows", "how", "version", "latency"))
+    rows = daily_statistics(
+        folder, since=_since(days, now), measures=("rows", "how", "version", "latency")
+    )
     every: dict[str, list[ServedDay]] = {}
-    for (name, day), mine in rows.sort("folder", "day").group_by("folder", "day", maintain_order=True):
+    for (name, day), mine in rows.sort("folder", "day").group_by(
+        "folder", "day", maintain_order=True
+    ):
         every.setdefault(str(name), []).append(_served_day(day, mine))
-    return [Served(kind, name, found) for (kind, _, name), found in ((folder.partition("="), found) for folder, found in every.items())]
+    return [
+        Served(kind, name, found)
+        for (kind, _, name), found in (
+            (folder.partition("="), found) for folder, found in every.items()
+        )
+    ]
 
 
-def view_ages(folder: Path, views: Sequence[str] = (), *, days: int = DAYS, now: int | None = None) -> dict[str, list[AgeDay]]:
-    """The ages of views when they were read, by view and day; of all views where none is named. Other arguments as for `served_days`."""
-    rows = daily_statistics(folder, since=_since(days, now), measures=("age", "read", "stale", "incomplete"), subjects=views)
+def view_ages(
+    folder: Path, views: Sequence[str] = (), *, days: int = DAYS, now: int | None = None
+) -> dict[str, list[AgeDay]]:
+    """The ages of views when they were read, by view and day; of all views where none is named.
+    Other arguments as for `served_days`.
+    """
+    rows = daily_statistics(
+        folder,
+        since=_since(days, now),
+        measures=("age", "read", "stale", "incomplete"),
+        subjects=views,
+    )
     by_view: dict[str, list[AgeDay]] = {}
-    for (view, day), mine in rows.sort("subject", "day").group_by("subject", "day", maintain_order=True):
+    for (view, day), mine in rows.sort("subject", "day").group_by(
+        "subject", "day", maintain_order=True
+    ):
         total = dict(mine.group_by("measure").agg(pl.col("count").sum()).iter_rows())
         reads = total.get("read", 0)
         if reads:
             stale, incomplete = (total.get(flag, 0) / reads for flag in ("stale", "incomplete"))
             median, p95, p99 = _quantiles(mine, "age", _SHARES)
-            by_view.setdefault(str(view), []).append(AgeDay(day, reads, median, p95, p99, stale, incomplete))
+            by_view.setdefault(str(view), []).append(
+                AgeDay(day, reads, median, p95, p99, stale, incomplete)
+            )
     return by_view
 
 
-def feature_days(folder: Path, feature: str, *, days: int = DAYS, now: int | None = None) -> list[ValueDay]:
+def feature_days(
+    folder: Path, feature: str, *, days: int = DAYS, now: int | None = None
+) -> list[ValueDay]:
     """The values of a feature, day by day. Arguments as for `served_days`."""
     measures = ("status", "null", "value", "text")
-    rows = daily_statistics(folder, since=_since(days, now), measures=measures, subjects=[feature]).sort("day")
+    rows = daily_statistics(
+        folder, since=_since(days, now), measures=measures, subjects=[feature]
+    ).sort("day")
     return [_value_day(day, mine) for (day,), mine in rows.group_by("day", maintain_order=True)]
 
 
-def feature_statuses(folder: Path, *, days: int = DAYS, now: int | None = None) -> dict[str, dict[str, int]]:
-    """How many values of each feature had which status on the last days. Arguments as for `served_days`."""
+def feature_statuses(
+    folder: Path, *, days: int = DAYS, now: int | None = None
+) -> dict[str, dict[str, int]]:
+    """How many values of each feature had which status on the last days. Arguments as for
+    `served_days`.
+    """
     rows = daily_statistics(folder, since=_since(days, now), measures=("status",))
     counted = rows.group_by("subject", "label").agg(pl.col("count").sum()).sort("subject", "label")
     found: dict[str, dict[str, int]] = {}
@@ -70,7 +102,9 @@ def feature_statuses(folder: Path, *, days: int = DAYS, now: int | None = None) 
 
 
 def _since(days: int, now: int | None) -> date:
-    return clock.timestamp(clock.now_micros() if now is None else now).date() - timedelta(days=days - 1)
+    return clock.timestamp(clock.now_micros() if now is None else now).date() - timedelta(
+        days=days - 1
+    )
 
 
 def _served_day(day: date, rows: pl.DataFrame) -> ServedDay:
@@ -78,11 +112,15 @@ def _served_day(day: date, rows: pl.DataFrame) -> ServedDay:
     stages = rows.filter(pl.col("measure") == "latency")["subject"].unique().sort().to_list()
     timings = [_timing(stage, rows.filter(pl.col("subject") == stage)) for stage in stages]
     how, versions = dict(_sums(rows, "how", "label")), dict(_sums(rows, "version", "label"))
-    return ServedDay(day, sum(hours.values()), [hours.get(hour, 0) for hour in range(24)], how, versions, timings)
+    return ServedDay(
+        day, sum(hours.values()), [hours.get(hour, 0) for hour in range(24)], how, versions, timings
+    )
 
 
 def _timing(stage: str, rows: pl.DataFrame) -> Timing:
-    median, p95, p99 = (None if micros is None else micros / 1e6 for micros in _quantiles(rows, "latency", _SHARES))
+    median, p95, p99 = (
+        None if micros is None else micros / 1e6 for micros in _quantiles(rows, "latency", _SHARES)
+    )
     return Timing(stage, median, p95, p99)
 
 
@@ -104,10 +142,22 @@ def _value_day(day: date, rows: pl.DataFrame) -> ValueDay:
 
 
 def _sums(rows: pl.DataFrame, measure: str, by: str) -> list[tuple[Any, int]]:
-    return list(rows.filter(pl.col("measure") == measure).group_by(by).agg(pl.col("count").sum()).sort(by).iter_rows())
+    return list(
+        rows.filter(pl.col("measure") == measure)
+        .group_by(by)
+        .agg(pl.col("count").sum())
+        .sort(by)
+        .iter_rows()
+    )
 
 
-def _quantiles(rows: pl.DataFrame, measure: str, shares: Sequence[float]) -> list[float] | list[None]:
+def _quantiles(
+    rows: pl.DataFrame, measure: str, shares: Sequence[float]
+) -> list[float] | list[None]:
     """Quantiles of a measure; None each where nothing is counted."""
     mine = rows.filter(pl.col("measure") == measure)
-    return quantiles(mine["bucket"].to_list(), mine["count"].to_list(), shares) if mine.height else [None] * len(shares)
+    return (
+        quantiles(mine["bucket"].to_list(), mine["count"].to_list(), shares)
+        if mine.height
+        else [None] * len(shares)
+    )

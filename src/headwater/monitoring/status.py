@@ -19,7 +19,14 @@ from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.model_variant import ModelVariant
 from headwater.definitions.project import Project
 from headwater.definitions.readable import Readable
-from headwater.definitions.served_views import StoredView, backtest_only, fingerprint, precomputed_of, served, stored
+from headwater.definitions.served_views import (
+    StoredView,
+    backtest_only,
+    fingerprint,
+    precomputed_of,
+    served,
+    stored,
+)
 from headwater.definitions.source import Source
 from headwater.definitions.timestamps import parse_timestamp
 from headwater.definitions.writers import producers_rule
@@ -39,7 +46,16 @@ from headwater.results.drift_result import DriftResult
 from headwater.results.promise_result import DeliveryResult
 from headwater.state.key_record import stored_sections
 from headwater.state.prediction_codec import read_precomputed
-from headwater.state.view_state import Progress, State, known_through, merged, misses, progresses, read_parts, read_state
+from headwater.state.view_state import (
+    Progress,
+    State,
+    known_through,
+    merged,
+    misses,
+    progresses,
+    read_parts,
+    read_state,
+)
 from headwater.state.window_reach import out_of_reach
 from headwater.stores import OnlineStore, keyspace
 from headwater.stores.ownership import opened_for, placed, placed_source, scoped
@@ -47,11 +63,14 @@ from headwater.stores.ownership import opened_for, placed, placed_source, scoped
 
 @dataclass(frozen=True)
 class StreamStatus(Readable):
-    """A source's stream, or one partition of it: what was read, as of when, and what became of the records.
+    """A source's stream, or one partition of it: what was read, as of when, and what became of the
+    records.
 
-    known: all that was received by then has been read; latest: of the events; both microseconds. held: events that wait for their time.
-    archived: events in the archive. dead: refused records by reason. clock: whether ingestion compares the wall clock with that of the
-    stream's broker: "compared", or "not compared: " and why; None where there is no broker.
+    known: all that was received by then has been read; latest: of the events; both microseconds.
+    held: events that wait for their time.
+    archived: events in the archive. dead: refused records by reason. clock: whether ingestion
+    compares the wall clock with that of the stream's broker: "compared", or "not compared: " and
+    why; None where there is no broker.
     """
 
     source: str
@@ -74,9 +93,12 @@ class StreamStatus(Readable):
 class ViewStatus(Readable):
     """A view: its freshness, its state, how old its values are.
 
-    state: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent", "approximate" or "not stored".
-    age: seconds, None where there is nothing. T: of a batch view the cut that is read, microseconds. keys, bytes: stored.
-    note: why it is absent or incomplete although ingestion runs, and what to do; how far it is filled; "" of others.
+    state: "current", "stale", "ahead" of the clock, "incomplete", "filling", "absent",
+    "approximate" or "not stored".
+    age: seconds, None where there is nothing. T: of a batch view the cut that is read,
+    microseconds. keys, bytes: stored.
+    note: why it is absent or incomplete although ingestion runs, and what to do; how far it is
+    filled; "" of others.
     """
 
     view: str
@@ -91,9 +113,11 @@ class ViewStatus(Readable):
 
 @dataclass(frozen=True)
 class PredictionStatus(Readable):
-    """Precomputed predictions: for which keys, how fresh, their state ("current", "stale", "ahead", "absent"), how old they are.
+    """Precomputed predictions: for which keys, how fresh, their state ("current", "stale", "ahead",
+    "absent"), how old they are.
 
-    age: seconds from K, None where there is nothing. T: the cut that is read, published_at: when it was there; microseconds. keys: scored.
+    age: seconds from K, None where there is nothing. T: the cut that is read, published_at: when it
+    was there; microseconds. keys: scored.
     version: of the model. otherwise: what a request without a score gets.
     """
 
@@ -114,9 +138,11 @@ class PredictionStatus(Readable):
 class Status(Readable):
     """An online store; `now` in microseconds, `size` in bytes.
 
-    deliveries, drifts: the latest comparison of each served model with its promise and with its training.
+    deliveries, drifts: the latest comparison of each served model with its promise and with its
+    training.
     objectives: how the views keep their freshness objectives.
-    producers: by source with several partitions, what the producers of its stream must keep so that copies count once.
+    producers: by source with several partitions, what the producers of its stream must keep so that
+    copies count once.
     """
 
     now: int
@@ -131,9 +157,15 @@ class Status(Readable):
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""
-        own = cast("dict[str, object]", msgspec.to_builtins(replace(self, deliveries=[], drifts=[])))
+        own = cast(
+            "dict[str, object]", msgspec.to_builtins(replace(self, deliveries=[], drifts=[]))
+        )
         deliveries = [delivery.to_dict() for delivery in self.deliveries]
-        return {**own, "deliveries": deliveries, "drifts": [drift.to_dict() for drift in self.drifts]}
+        return {
+            **own,
+            "deliveries": deliveries,
+            "drifts": [drift.to_dict() for drift in self.drifts],
+        }
 
 
 @checked_call
@@ -152,7 +184,8 @@ def status(
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         data_dir: where ingestion keeps the archive; None is headwater's home.
         at: the moment to judge ages by, tz-aware, or ISO 8601 with an offset; None is now.
-        models: the folder of fitted models, where `watch` keeps what was delivered; None is `models` in headwater's home.
+        models: the folder of fitted models, where `watch` keeps what was delivered; None is
+            `models` in headwater's home.
 
     Raises:
         StoreError: the store does not exist.
@@ -181,13 +214,25 @@ def status(
             if variant.precomputed is not None and backtest_only(variant) is None
         ]
         views = [_view(mine, stored_view, given) for stored_view in stored(project)]
-        promises = [delivery for delivery in deliveries(registry) if delivery.promise.model in names]
+        promises = [
+            delivery for delivery in deliveries(registry) if delivery.promise.model in names
+        ]
         drifted = [drift for drift in LATEST_DRIFT.all(registry) if drift.model in names]
         objectives = freshness_objectives(project, home, t)
-        several = [name for name, count in Counter(stream.source for stream in streams).items() if count > 1]
-        rules = {source.name: producers_rule(source) for source in project.sources if source.name in several}
+        several = [
+            name
+            for name, count in Counter(stream.source for stream in streams).items()
+            if count > 1
+        ]
+        rules = {
+            source.name: producers_rule(source)
+            for source in project.sources
+            if source.name in several
+        }
         producers = {name: rule for name, rule in rules.items() if rule is not None}
-        return Status(t, mine.size(), streams, views, predictions, promises, drifted, objectives, producers)
+        return Status(
+            t, mine.size(), streams, views, predictions, promises, drifted, objectives, producers
+        )
 
 
 def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:
@@ -199,10 +244,19 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
         name = source if partition is None else f"{source}\0{partition}"
-        held = sum(waiting(rows, progress.at).height for _, rows in store.scan(keyspace.HELD + keyspace.name(name)))
+        held = sum(
+            waiting(rows, progress.at).height
+            for _, rows in store.scan(keyspace.HELD + keyspace.name(name))
+        )
         archive = Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition).rows()
         dead = Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition).rows()
-        reasons = {} if dead is None else dict(dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
+        reasons = (
+            {}
+            if dead is None
+            else dict(
+                dead.group_by("reason").len().sort("len", descending=True).collect().iter_rows()
+            )
+        )
         archived = 0 if archive is None else int(archive.select(pl.len()).collect().item())
         statuses.append(
             StreamStatus(
@@ -228,12 +282,21 @@ def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> Vie
     view = placed(store, stored_view.view)
     keys, size, last = 0, 0, b""
     for record_key, record in stored_sections(store, view):
-        key = record_key[:-1] if view.freshness.scheduled else record_key  # a batch view has up to two records a key
+        # a batch view has up to two records a key
+        key = record_key[:-1] if view.freshness.scheduled else record_key
         keys, size, last = keys + (key != last), size + len(record), key
     t = clock.now_micros() if given is None else given
     state, age, T = standing(store, view, t)
-    note = PASSED_OVER if state in ("absent", "incomplete") and passed_over(stored_view.view, store, t) else ""
-    if state == "incomplete" and not note and partition_count(store.get([count_key(view.source.name)])[0]).grown:
+    note = (
+        PASSED_OVER
+        if state in ("absent", "incomplete") and passed_over(stored_view.view, store, t)
+        else ""
+    )
+    if (
+        state == "incomplete"
+        and not note
+        and partition_count(store.get([count_key(view.source.name)])[0]).grown
+    ):
         note = PARTITIONS_GREW
     if state == "filling":
         note = _filled(read_parts(store, view.tiles_fingerprint).values())
@@ -243,7 +306,9 @@ def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> Vie
 def _filled(parts: Iterable[State]) -> str:
     """How far a view is filled with its past, of all partitions that have begun."""
     fills = [state.filling for state in parts if state.filling is not None]
-    done, every, events = (sum(getattr(fill, name) for fill in fills) for name in ("done", "parts", "events"))
+    done, every, events = (
+        sum(getattr(fill, name) for fill in fills) for name in ("done", "parts", "events")
+    )
     return f"{done:,} of {every:,} parts of its past are done, {events:,} events" if fills else ""
 
 
@@ -252,22 +317,36 @@ def _predictions(store: OnlineStore, variant: ModelVariant, t: int) -> Predictio
     held = read_precomputed(store, fingerprint(variant, store.namespace))
     (due,), (_,) = as_of(precomputed.freshness, np.array([t]))
     cut = None if held is None else held.cut(int(due))
-    description = (variant.model.name, variant.name, list(precomputed.keys), str(precomputed.freshness), precomputed.otherwise)
+    description = (
+        variant.model.name,
+        variant.name,
+        list(precomputed.keys),
+        str(precomputed.freshness),
+        precomputed.otherwise,
+    )
     if cut is None:
         return PredictionStatus(*description, "absent", None, None, None, 0, "")
     state = "ahead" if due < cut.T else "stale" if due > cut.T else "current"
-    return PredictionStatus(*description, state, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version)
+    return PredictionStatus(
+        *description, state, (t - cut.K) / 1e6, cut.T, cut.published_at, cut.keys, cut.version
+    )
 
 
 def standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float | None, int | None]:
-    """The state of a view at time t, its age in seconds, and of a batch view the cut that is read, as of `ViewStatus`; no key is read."""
+    """The state of a view at time t, its age in seconds, and of a batch view the cut that is read,
+    as of `ViewStatus`; no key is read.
+    """
     if view.freshness.scheduled:
         state = read_state(store, view.tiles_fingerprint)
         (due,), (_,) = as_of(view.freshness, np.array([t]))
         cut = None if state is None else state.cut(int(due))
         if cut is None:
             return "absent", None, None
-        return "ahead" if due < cut.T else "stale" if due > cut.T else "current", (t - cut.K) / 1e6, cut.T
+        return (
+            "ahead" if due < cut.T else "stale" if due > cut.T else "current",
+            (t - cut.K) / 1e6,
+            cut.T,
+        )
     if not view.freshness.streamed:
         return "not stored", None, None
     tiles, parts = view.tiles_fingerprint, read_parts(store, view.tiles_fingerprint)
@@ -282,23 +361,35 @@ def standing(store: OnlineStore, view: FeatureView, t: int) -> tuple[str, float 
         return "incomplete", age, None
     if state.exact_from > t:
         return "approximate", age, None
-    return "current" if age is not None and age <= view.freshness.worst_age / 1e6 else "stale", age, None
+    return (
+        "current" if age is not None and age <= view.freshness.worst_age / 1e6 else "stale",
+        age,
+        None,
+    )
 
 
 def refused(store: OnlineStore, project: Project, source: str, folder: Path) -> pl.DataFrame:
-    """The records of a source that were refused, the latest first: `reason`, partition, offset, when received and refused, `payload`.
+    """The records of a source that were refused, the latest first: `reason`, partition, offset,
+    when received and refused, `payload`.
 
     Raises:
         UsageError: the project has no such source.
     """
     names = {s.name: s for s in project.sources}
     if source not in names:
-        raise UsageError(f"project {project.name!r} has no source {source!r}; {nearest(source, names)}")
+        raise UsageError(
+            f"project {project.name!r} has no source {source!r}; {nearest(source, names)}"
+        )
     store = scoped(store, project.name)
     source = placed_source(store, names[source]).name
     prefix = keyspace.PROGRESS + keyspace.name(source)
     partitions = [key[len(prefix) : -1].decode() or None for key, _ in store.scan(prefix)]
-    rollers = [Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition) for partition in partitions]
+    rollers = [
+        Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition)
+        for partition in partitions
+    ]
     frames = [rows.collect() for rows in (roller.rows() for roller in rollers) if rows is not None]
     none = pl.DataFrame(schema=DEAD_SCHEMA)
-    return pl.concat([none, *(rows.select(none.columns) for rows in frames)]).sort(KNOWN_AT, OFFSET, descending=True)
+    return pl.concat([none, *(rows.select(none.columns) for rows in frames)]).sort(
+        KNOWN_AT, OFFSET, descending=True
+    )

@@ -13,23 +13,32 @@ from headwater.stores import OnlineStore
 from headwater.stores.ownership import placed
 
 PASSED_OVER: Final = (
-    "ingestion runs and does not fill it: it was started with other definitions. Restart it (`headwater ingest`, or the `headwater serve` that "
-    "runs it); it fills new views from archive and history when it starts"
+    "ingestion runs and does not fill it: it was started with other definitions. Restart it "
+    "(`headwater ingest`, or the `headwater serve` that runs it); it fills new views from archive "
+    "and history when it starts"
 )
-_RUNS: Final = 10_000_000  # microseconds since its last commit within which ingestion counts as running: it makes one each second
+# microseconds since its last commit within which ingestion counts as running: it makes one each
+# second
+_RUNS: Final = 10_000_000
 
 
 def passed_over(view: FeatureView, store: OnlineStore, t: int) -> bool:
-    """Whether ingestion runs at time t, microseconds, and its commits do not maintain a streaming view."""
+    """Whether ingestion runs at time t, microseconds, and its commits do not maintain a streaming
+    view.
+    """
     if not view.freshness.streamed:
         return False
     kept = placed(store, view.root)
-    runs = [done for done in progresses(store, kept.source.name).values() if abs(t - done.at) < _RUNS]
+    runs = [
+        done for done in progresses(store, kept.source.name).values() if abs(t - done.at) < _RUNS
+    ]
     return any(kept.tiles_fingerprint not in done.views for done in runs)
 
 
 def why_unfilled(view: FeatureView, store: OnlineStore) -> str:
-    """Why nothing can be read of a view yet; empty where it can, and of a view that no stream fills."""
+    """Why nothing can be read of a view yet; empty where it can, and of a view that no stream
+    fills.
+    """
     if not view.freshness.streamed:
         return ""
     kept = placed(store, view.root)
@@ -38,9 +47,15 @@ def why_unfilled(view: FeatureView, store: OnlineStore) -> str:
             return f"view that was never ingested; {PASSED_OVER}"
         return "view that was never ingested; run `headwater ingest`"
     state = read_stream(store, kept.tiles_fingerprint, kept.source.name)
-    return "" if state is not None and state.seeded is not None else "view that is still being filled with its past; see `headwater status`"
+    return (
+        ""
+        if state is not None and state.seeded is not None
+        else "view that is still being filled with its past; see `headwater status`"
+    )
 
 
 def unfilled(project: Project, store: OnlineStore) -> list[str]:
     """The names of the streaming views of a project that nothing can be read of yet."""
-    return [stored_view.name for stored_view in stored(project) if why_unfilled(stored_view.view, store)]
+    return [
+        stored_view.name for stored_view in stored(project) if why_unfilled(stored_view.view, store)
+    ]

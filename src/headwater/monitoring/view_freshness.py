@@ -1,4 +1,6 @@
-"""How fresh views and sources are: their age now against the promise, and what became of the records. Cheap: no key and no tile is read."""
+"""How fresh views and sources are: their age now against the promise, and what became of the
+records. Cheap: no key and no tile is read.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,14 @@ _SAMPLED: Final = 10_000  # of the latest events of a partition
 
 
 def freshness(project: Project, store: OnlineStore, folder: Path, t: int) -> FreshnessResult:
-    """Every stored view and every streamed source of a project at time t, microseconds; `folder`: the data directory."""
-    return FreshnessResult(clock.timestamp(t), view_freshness(project, store, t), source_freshness(project, store, folder, t))
+    """Every stored view and every streamed source of a project at time t, microseconds; `folder`:
+    the data directory.
+    """
+    return FreshnessResult(
+        clock.timestamp(t),
+        view_freshness(project, store, t),
+        source_freshness(project, store, folder, t),
+    )
 
 
 def view_freshness(project: Project, store: OnlineStore, t: int) -> list[ViewFreshness]:
@@ -54,41 +62,75 @@ def view_freshness(project: Project, store: OnlineStore, t: int) -> list[ViewFre
         cut = None if T is None else clock.timestamp(T)
         views.append(
             ViewFreshness(
-                stored_view.name, stored_view.view.source.name, str(view.freshness), state, promise, age, cut, list(stored_view.levels)
+                stored_view.name,
+                stored_view.view.source.name,
+                str(view.freshness),
+                state,
+                promise,
+                age,
+                cut,
+                list(stored_view.levels),
             )
         )
     return views
 
 
-def source_freshness(project: Project, store: OnlineStore, folder: Path, t: int) -> list[SourceFreshness]:
-    """Each partition of each streamed source of a project at time t, microseconds; `folder`: the data directory."""
+def source_freshness(
+    project: Project, store: OnlineStore, folder: Path, t: int
+) -> list[SourceFreshness]:
+    """Each partition of each streamed source of a project at time t, microseconds; `folder`: the
+    data directory.
+    """
     promises: dict[str, int] = {}
     for stored_view in stored(project):
         view = stored_view.view
         if view.freshness.streamed:
-            promises[view.source.name] = min(view.freshness.worst_age, promises.get(view.source.name, view.freshness.worst_age))
+            promises[view.source.name] = min(
+                view.freshness.worst_age, promises.get(view.source.name, view.freshness.worst_age)
+            )
     streamed = [source for source in project.sources if source.stream is not None]
-    return [row for source in streamed for row in _partitions(store, source, folder, t, promises.get(source.name))]
+    return [
+        row
+        for source in streamed
+        for row in _partitions(store, source, folder, t, promises.get(source.name))
+    ]
 
 
-def _partitions(store: OnlineStore, of: Source, folder: Path, t: int, promise: int | None) -> list[SourceFreshness]:
+def _partitions(
+    store: OnlineStore, of: Source, folder: Path, t: int, promise: int | None
+) -> list[SourceFreshness]:
     source, rows = placed_source(store, of).name, []
     prefix = keyspace.PROGRESS + keyspace.name(source)
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
         name = source if partition is None else f"{source}\0{partition}"
-        held = sum(waiting(held_rows, progress.at).height for _, held_rows in store.scan(keyspace.HELD + keyspace.name(name)))
-        median, p95, late = _delays(Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition), of.timestamp_field, promise)
+        held = sum(
+            waiting(held_rows, progress.at).height
+            for _, held_rows in store.scan(keyspace.HELD + keyspace.name(name))
+        )
+        median, p95, late = _delays(
+            Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition),
+            of.timestamp_field,
+            promise,
+        )
         dead = _reasons(Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition))
         newest = clock.timestamp(progress.latest) if progress.latest > 0 else None
         lag = (t - progress.known) / 1e6
-        rows.append(SourceFreshness(of.name, partition, lag, newest, progress.counts, held, median, p95, late, dead))
+        rows.append(
+            SourceFreshness(
+                of.name, partition, lag, newest, progress.counts, held, median, p95, late, dead
+            )
+        )
     return rows
 
 
-def _delays(roller: Roller, timestamp: str, promise: int | None) -> tuple[float | None, float | None, float | None]:
-    """Median and 95 % of the delays of the latest events in seconds, and the share that is longer than the promise."""
+def _delays(
+    roller: Roller, timestamp: str, promise: int | None
+) -> tuple[float | None, float | None, float | None]:
+    """Median and 95 % of the delays of the latest events in seconds, and the share that is longer
+    than the promise.
+    """
     delays, count = list[np.ndarray[tuple[int], np.dtype[np.float64]]](), 0
     for part in reversed(roller.lazy_parts()):
         schema = part.collect_schema()
@@ -109,4 +151,10 @@ def _delays(roller: Roller, timestamp: str, promise: int | None) -> tuple[float 
 
 def _reasons(roller: Roller) -> Mapping[str, int]:
     rows = roller.rows()
-    return {} if rows is None else Counter(dict(rows.group_by("reason").len().sort("len", descending=True).collect().iter_rows()))
+    return (
+        {}
+        if rows is None
+        else Counter(
+            dict(rows.group_by("reason").len().sort("len", descending=True).collect().iter_rows())
+        )
+    )

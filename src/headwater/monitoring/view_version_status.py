@@ -1,4 +1,6 @@
-"""Versions of views side by side: which there are and how each stands, promoting one, and going back."""
+"""Versions of views side by side: which there are and how each stands, promoting one, and going
+back.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class ViewVersion(Result, frozen=True):
         view: its name.
         version: its number.
         promoted: whether the bare name reads it.
-        state: by the name it is stored under (`user@2`, `user@2@live`), how it stands in the online store: as `ViewStatus`.
+        state: by the name it is stored under (`user@2`, `user@2@live`), how it stands in the online
+            store: as `ViewStatus`.
         models: the current fitted models that were trained on it, and so read it.
     """
 
@@ -40,7 +43,9 @@ class ViewVersion(Result, frozen=True):
         return f"{self.view}@{self.version}"
 
 
-def view_versions(project: Project, *, store: OnlineStore | str | None = None, models: str | Path | None = None) -> tuple[ViewVersion, ...]:
+def view_versions(
+    project: Project, *, store: OnlineStore | str | None = None, models: str | Path | None = None
+) -> tuple[ViewVersion, ...]:
     """The versions of every view that has several, by name, the lowest version first.
 
     Args:
@@ -60,7 +65,10 @@ def view_versions(project: Project, *, store: OnlineStore | str | None = None, m
     ...     before = hw.operations.view_versions(project, store=store, models=models)
     ...     hw.operations.promote_view(project, "user@2", store=store, models=models)
     ...     after = hw.operations.view_versions(project, store=store, models=models)
-    >>> [(str(version), version.promoted) for version in before], [version.promoted for version in after]
+    >>> (
+    ...     [(str(version), version.promoted) for version in before],
+    ...     [version.promoted for version in after],
+    ... )
     ([('user@1', True), ('user@2', False)], [False, True])
     """
     registry = ModelRegistry(models)
@@ -70,20 +78,37 @@ def view_versions(project: Project, *, store: OnlineStore | str | None = None, m
     readers: dict[tuple[str, int], list[str]] = {}
     for variant in project.variants:
         for view, number in promoted.pins((variant.model.name, variant.name)).items():
-            readers.setdefault((view, number), []).append(str(registry.current(variant.model.name, variant.name)))
+            readers.setdefault((view, number), []).append(
+                str(registry.current(variant.model.name, variant.name))
+            )
     with opened_for(project.name, store, readonly=True) as mine:
         state: dict[tuple[str, int], dict[str, str]] = {}
         for kept in stored(project):
-            state.setdefault((kept.view.name, kept.view.version), {})[kept.name] = standing(mine, placed(mine, kept.view), now)[0]
+            state.setdefault((kept.view.name, kept.view.version), {})[kept.name] = standing(
+                mine, placed(mine, kept.view), now
+            )[0]
     return tuple(
-        ViewVersion(view, number, number == promoted.current(view), state.get((view, number), {}), tuple(readers.get((view, number), ())))
+        ViewVersion(
+            view,
+            number,
+            number == promoted.current(view),
+            state.get((view, number), {}),
+            tuple(readers.get((view, number), ())),
+        )
         for view, versions in project.view_versions.items()
         for number in versions
     )
 
 
-def promote_view(project: Project, label: str, *, store: OnlineStore | str | None = None, models: str | Path | None = None) -> None:
-    """Let the bare name of a view read a version from now on, such as `user@2`; running workers take it up within a second.
+def promote_view(
+    project: Project,
+    label: str,
+    *,
+    store: OnlineStore | str | None = None,
+    models: str | Path | None = None,
+) -> None:
+    """Let the bare name of a view read a version from now on, such as `user@2`; running workers
+    take it up within a second.
 
     Fitted models go on reading the version that they were trained on.
 
@@ -99,8 +124,15 @@ def promote_view(project: Project, label: str, *, store: OnlineStore | str | Non
     PromotedViews(project, ModelRegistry(models)).promote(view, number)
 
 
-def rollback_view(project: Project, view: str, *, store: OnlineStore | str | None = None, models: str | Path | None = None) -> int:
-    """Let the bare name of a view read the version that was promoted before; again, the one before that. Returns its number.
+def rollback_view(
+    project: Project,
+    view: str,
+    *,
+    store: OnlineStore | str | None = None,
+    models: str | Path | None = None,
+) -> int:
+    """Let the bare name of a view read the version that was promoted before; again, the one before
+    that. Returns its number.
 
     Args:
         project, store, models: as for `view_versions`.
@@ -115,7 +147,12 @@ def rollback_view(project: Project, view: str, *, store: OnlineStore | str | Non
 
 
 def check_filled(
-    project: Project, view: str, number: int, *, store: OnlineStore | str | None = None, models: str | Path | None = None
+    project: Project,
+    view: str,
+    number: int,
+    *,
+    store: OnlineStore | str | None = None,
+    models: str | Path | None = None,
 ) -> None:
     """Refuse a version that requests could not read.
 
@@ -123,11 +160,13 @@ def check_filled(
         UsageError: the store has not filled it, at some freshness.
     """
     versions = view_versions(project, store=store, models=models)
-    mine = next(version for version in versions if (version.view, version.version) == (view, number))
+    mine = next(
+        version for version in versions if (version.view, version.version) == (view, number)
+    )
     unfilled = {name: state for name, state in mine.state.items() if state in _UNREADABLE}
     if unfilled:
         states = ", ".join(f"{name} is {state}" for name, state in unfilled.items())
         raise UsageError(
-            f"{mine} cannot be read yet: {states} in the online store. Fill it with headwater materialize or headwater ingest; headwater status "
-            "shows when it is done"
+            f"{mine} cannot be read yet: {states} in the online store. Fill it with headwater "
+            "materialize or headwater ingest; headwater status shows when it is done"
         )

@@ -1,9 +1,11 @@
 """Alerts as JSON to a URL, once for each change of state: firing, and resolved.
 
-    DATA_DIR/alerts.json     the alerts that fire, and since when: what the receiver was last told; replaced atomically
+    DATA_DIR/alerts.json     the alerts that fire, and since when: what the receiver was last told;
+                             replaced atomically
 
-The body is that of Prometheus' Alertmanager (its webhook, version 4), with a `text` for Slack and its like. With a secret it is signed:
-`X-Headwater-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA256 of `SECONDS.BODY`. A change that could not be sent is sent with the next one.
+The body is that of Prometheus' Alertmanager (its webhook, version 4), with a `text` for Slack and
+its like. With a secret it is signed: `X-Headwater-Signature: t=SECONDS,v1=HEX`, the HMAC-SHA256 of
+`SECONDS.BODY`. A change that could not be sent is sent with the next one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _NEVER: Final = "0001-01-01T00:00:00Z"  # as Alertmanager writes an end that has
 class WatchAlert(msgspec.Struct, frozen=True):
     """A problem that needs a person.
 
-    name: such as "HeadwaterDrift". labels: what it is about; with the name they identify it. summary: a sentence.
+    name: such as "HeadwaterDrift". labels: what it is about; with the name they identify it.
+    summary: a sentence.
     """
 
     name: str
@@ -62,7 +65,9 @@ class Webhook(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
-            raise UsageError("the webhook is not a URL; give one such as https://hooks.example.org/T123")
+            raise UsageError(
+                "the webhook is not a URL; give one such as https://hooks.example.org/T123"
+            )
 
     @property
     def host(self) -> str:
@@ -83,7 +88,8 @@ def notify(
     Args:
         webhook: the receiver.
         alerts: all that fire now, of what was looked at.
-        about: labels of what was looked at: an alert that fired with these, and is not among `alerts`, is resolved.
+        about: labels of what was looked at: an alert that fired with these, and is not among
+            `alerts`, is resolved.
         folder: the data directory.
         pause: waits between two attempts, seconds.
 
@@ -94,10 +100,17 @@ def notify(
     now = timestamp_text(clock.now_micros())
     firing = {alert.fingerprint: alert for alert in alerts}
     began = [FiringAlert(alert, now) for mark, alert in firing.items() if mark not in told]
-    ended = [known for mark, known in told.items() if mark not in firing and about.items() <= known.alert.labels.items()]
+    ended = [
+        known
+        for mark, known in told.items()
+        if mark not in firing and about.items() <= known.alert.labels.items()
+    ]
     if not began and not ended:
         return 0
-    changes = [*(_entry(each, "firing", _NEVER) for each in began), *(_entry(each, "resolved", now) for each in ended)]
+    changes = [
+        *(_entry(each, "firing", _NEVER) for each in began),
+        *(_entry(each, "resolved", now) for each in ended),
+    ]
     lines = [
         *(f"FIRING {each.alert.name}: {each.alert.summary}" for each in began),
         *(f"RESOLVED {each.alert.name}: {each.alert.summary}" for each in ended),
@@ -119,7 +132,9 @@ def notify(
     gone = {each.alert.fingerprint for each in ended}
     kept = [known for mark, known in told.items() if mark not in gone]
     permissions.own_folder(folder)
-    permissions.replace_file(folder / STATE, msgspec.json.format(msgspec.json.encode([*kept, *began]), indent=1) + b"\n")
+    permissions.replace_file(
+        folder / STATE, msgspec.json.format(msgspec.json.encode([*kept, *began]), indent=1) + b"\n"
+    )
     return len(changes)
 
 
@@ -133,7 +148,9 @@ def signature(secret: str, seconds: int, body: bytes) -> str:
     return f"t={seconds},v1={digest}"
 
 
-def _entry(known: FiringAlert, status: Literal["firing", "resolved"], ends: str) -> dict[str, object]:
+def _entry(
+    known: FiringAlert, status: Literal["firing", "resolved"], ends: str
+) -> dict[str, object]:
     alert = known.alert
     return {
         "status": status,
@@ -154,14 +171,17 @@ def _told(folder: Path) -> dict[str, FiringAlert]:
     except FileNotFoundError:
         return {}
     except msgspec.DecodeError as error:
-        raise DataError(f"{path} cannot be read: {error}; delete it, and all alerts are sent again") from error
+        raise DataError(
+            f"{path} cannot be read: {error}; delete it, and all alerts are sent again"
+        ) from error
     return {each.alert.fingerprint: each for each in known}
 
 
 def _post(webhook: Webhook, body: bytes, pause: Callable[[float], None]) -> None:
     """Send a body, again after a failure that may pass: no connection, a timeout, 429 or 5xx.
 
-    The receiver may get it twice, as alerts that are sent until they are taken must be: their fingerprints and times tell it so.
+    The receiver may get it twice, as alerts that are sent until they are taken must be: their
+    fingerprints and times tell it so.
 
     Raises:
         DataError: it was not taken.
@@ -171,17 +191,32 @@ def _post(webhook: Webhook, body: bytes, pause: Callable[[float], None]) -> None
     def post() -> None:
         headers = {"content-type": "application/json", "user-agent": "headwater"}
         if webhook.secret:
-            headers["x-headwater-signature"] = signature(webhook.secret, clock.now_micros() // 1_000_000, body)
-        httpx.post(webhook.url, content=body, headers=headers, timeout=_TIMEOUT, follow_redirects=False).raise_for_status()
+            headers["x-headwater-signature"] = signature(
+                webhook.secret, clock.now_micros() // 1_000_000, body
+            )
+        httpx.post(
+            webhook.url, content=body, headers=headers, timeout=_TIMEOUT, follow_redirects=False
+        ).raise_for_status()
 
     def passes(error: Exception) -> bool:
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 500
         return status == 429 or status >= 500
 
     try:
-        retry(post, on=httpx.HTTPError, pauses=_PAUSES.within(times=_REPETITIONS), passes=passes, wait=pause)
+        retry(
+            post,
+            on=httpx.HTTPError,
+            pauses=_PAUSES.within(times=_REPETITIONS),
+            passes=passes,
+            wait=pause,
+        )
     except httpx.HTTPError as error:
-        why = f"status {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else type(error).__name__
+        why = (
+            f"status {error.response.status_code}"
+            if isinstance(error, httpx.HTTPStatusError)
+            else type(error).__name__
+        )
         raise DataError(
-            f"the webhook at {webhook.host} did not take the alerts: {why}; they are sent again with the next call"
+            f"the webhook at {webhook.host} did not take the alerts: {why}; they are sent again "
+            "with the next call"
         ) from None  # whose message has the URL, which may be a secret

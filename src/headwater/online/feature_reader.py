@@ -47,22 +47,30 @@ def get_online_features(
     details: bool = False,
     project: str | None = None,
 ) -> pl.DataFrame:
-    """The features of some rows as the online store has them now: one row out for each row in, in order.
+    """The features of some rows as the online store has them now: one row out for each row in, in
+    order.
 
     Args:
         features: a feature service, or features, views and request features.
-        rows: keys and request fields; a frame with an Arrow interface, a LazyFrame of polars or a path, which may have other columns too,
-            or a list of mappings, which are requests: a field that nothing reads is refused, as over HTTP. A null key is a key that is not
-            known. What third parties say is taken from columns named like their features (`serving.third_party.fetcher` fetches it); where
-            they lack, the values are the fallback ones.
+        rows: keys and request fields; a frame with an Arrow interface, a LazyFrame of polars or a
+            path, which may have other columns too, or a list of mappings, which are requests: a
+            field that nothing reads is refused, as over HTTP. A null key is a key that is not
+            known. What third parties say is taken from columns named like their features
+            (`serving.third_party.fetcher` fetches it); where they lack, the values are the fallback
+            ones.
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
-        at: the request time, tz-aware, or ISO 8601 with an offset; None is now. Never before what the store has taken in.
-        details: for each feature `<feature>__status`, `<feature>__age` in seconds, `<feature>__stale`, whether it is older than
-            its view promises, and `<feature>__incomplete`, whether a window of the view may lack events that were received.
-        project: whose values, by its name, in a store that several projects share; None is the project that the store belongs to.
+        at: the request time, tz-aware, or ISO 8601 with an offset; None is now. Never before what
+            the store has taken in.
+        details: for each feature `<feature>__status`, `<feature>__age` in seconds,
+            `<feature>__stale`, whether it is older than its view promises, and
+            `<feature>__incomplete`, whether a window of the view may lack events that were
+            received.
+        project: whose values, by its name, in a store that several projects share; None is the
+            project that the store belongs to.
 
     Warns:
-        StaleWarning: values older than promised, of views with on_stale="previous", the default; not where `details` says it.
+        StaleWarning: values older than promised, of views with on_stale="previous", the default;
+        not where `details` says it.
 
     Raises:
         DataError: rows that lack a column, or keys of other types.
@@ -75,12 +83,20 @@ def get_online_features(
     >>> rows = [{"user": 1}, {"user": 3}]
     >>> with temporary_store() as store:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    ...     found = hw.get_online_features(project.models[0].features, rows, store=store, at="2024-05-01T12:10Z", details=True)
-    >>> found.select("user__count_1d", "user__mean_pages_1d", "user__count_1d__status", "user__count_1d__age").rows()
+    ...     found = hw.get_online_features(
+    ...         project.models[0].features, rows, store=store, at="2024-05-01T12:10Z", details=True
+    ...     )
+    >>> found.select(
+    ...     "user__count_1d", "user__mean_pages_1d", "user__count_1d__status", "user__count_1d__age"
+    ... ).rows()
     [(6, 5.0, 'present', 600.0), (0, None, 'missing', 600.0)]
     """
     service = as_service(features)
-    with opened(store, readonly=True) if project is None else opened_for(project, store, readonly=True) as opened_store:
+    with (
+        opened(store, readonly=True)
+        if project is None
+        else opened_for(project, store, readonly=True) as opened_store
+    ):
         return OnlineFeatures(service, opened_store).read(rows, at=at, details=details)
 
 
@@ -88,19 +104,24 @@ class OnlineFeatures:
     """A feature service over an online store; made once for many reads, by one thread at a time.
     Threads may share an `hw.operations.Service`.
 
-    `read` takes and gives frames; `row` and `rows` plain values, many times quicker for few keys. `names` are those of the features, in
-    order; `of` says for each the index of its read version in the answers, -1 for request-time features.
+    `read` takes and gives frames; `row` and `rows` plain values, many times quicker for few keys.
+    `names` are those of the features, in order; `of` says for each the index of its read version in
+    the answers, -1 for request-time features.
     """
 
     def __init__(self, service: FeatureService, store: OnlineStore) -> None:
         self.service, self.store = service, store
         self.views = {view.name: OnlineView(view, store) for view in service.views}
         self.names = service.feature_names
-        owners = {name: index for index, view in enumerate(service.views) for name in view.feature_names}
+        owners = {
+            name: index for index, view in enumerate(service.views) for name in view.feature_names
+        }
         self.of = tuple(owners.get(name, -1) for name in self.names)
         self._asks = frozenset(service.needed_by())
         self._fallback = {
-            name: http.fallback[c] for http in service.http_features for name, c in zip(http.feature_names, http.columns, strict=True)
+            name: http.fallback[c]
+            for http in service.http_features
+            for name, c in zip(http.feature_names, http.columns, strict=True)
         }
 
     def __repr__(self) -> str:
@@ -113,12 +134,21 @@ class OnlineFeatures:
         Raises:
             StoreError: a view that is not in the store.
         """
-        refs = {f.name for v in self.service.views for k in v.keys if isinstance(f := v.request_key(k), FeatureRef)}
-        keys = {name: [column for column in view.key_columns if column.column not in refs] for name, view in self.views.items()}
+        refs = {
+            f.name
+            for v in self.service.views
+            for k in v.keys
+            if isinstance(f := v.request_key(k), FeatureRef)
+        }
+        keys = {
+            name: [column for column in view.key_columns if column.column not in refs]
+            for name, view in self.views.items()
+        }
         return RowSchema.of(self.service, keys)
 
     def warm(self) -> None:
-        """Compile all code of a read, so that the first one takes no longer than the next; reads keys that are null.
+        """Compile all code of a read, so that the first one takes no longer than the next; reads
+        keys that are null.
 
         Raises:
             StoreError: a view that is not in the store.
@@ -131,7 +161,11 @@ class OnlineFeatures:
                 reader.one(nulls, now)
 
     def read(
-        self, rows: TableLike | Sequence[Mapping[str, object]], *, at: datetime | str | None = None, details: bool = False
+        self,
+        rows: TableLike | Sequence[Mapping[str, object]],
+        *,
+        at: datetime | str | None = None,
+        details: bool = False,
     ) -> pl.DataFrame:
         """As `get_online_features`."""
         t = clock.now_micros() if at is None else parse_timestamp(at, "at")
@@ -143,11 +177,18 @@ class OnlineFeatures:
             frame = as_frame(rows, "rows")
             columns, count = {name: frame[name] for name in frame.columns}, frame.height
         features = self._rows(columns, count, t)
-        frame = pl.DataFrame([pl.Series(name, values, self.dtypes[name]) for name, values in zip(self.names, features.values, strict=True)])
+        frame = pl.DataFrame(
+            [
+                pl.Series(name, values, self.dtypes[name])
+                for name, values in zip(self.names, features.values, strict=True)
+            ]
+        )
         if not details:
             warn_stale(dict(zip(self.service.views, features.read_versions, strict=True)), t)
             return frame
-        return pl.DataFrame([*frame, *details_of(self.names, features.statuses, features.read_versions, self.of, t)])
+        return pl.DataFrame(
+            [*frame, *details_of(self.names, features.statuses, features.read_versions, self.of, t)]
+        )
 
     def row(
         self,
@@ -157,15 +198,18 @@ class OnlineFeatures:
         third_party_statuses: Mapping[str, bytes] | None = None,
         typed: bool = False,
     ) -> FeatureVector:
-        """The features of one request, asked for at t (microseconds, None is now); raises what `get_online_features` does.
+        """The features of one request, asked for at t (microseconds, None is now); raises what
+        `get_online_features` does.
 
-        `third_party_statuses` are those of third-party values, by feature name, where the caller knows them. typed: the request's own
-        values are as `schema` decodes them.
+        `third_party_statuses` are those of third-party values, by feature name, where the caller
+        knows them. typed: the request's own values are as `schema` decodes them.
         """
         now = clock.now_micros() if t is None else t
         try:
             only = self._only
-            answer = only.one(request, now) if only is not None else self._row(request, now, typed=typed)
+            answer = (
+                only.one(request, now) if only is not None else self._row(request, now, typed=typed)
+            )
         except RebuiltError:
             self._reopen()
             answer = self._row(request, now, typed=typed)
@@ -173,27 +217,42 @@ class OnlineFeatures:
             check_request(self.service, list(request))
             raise
         if third_party_statuses:
-            codes = [third_party_statuses.get(name, answer.statuses[n : n + 1]) for n, name in enumerate(self.names)]
+            codes = [
+                third_party_statuses.get(name, answer.statuses[n : n + 1])
+                for n, name in enumerate(self.names)
+            ]
             return answer._replace(statuses=b"".join(codes))
         return answer
 
     def rows(
-        self, request: Mapping[str, Sequence[object]], *, t: int | None = None, third_party_statuses: Mapping[str, bytes] | None = None
+        self,
+        request: Mapping[str, Sequence[object]],
+        *,
+        t: int | None = None,
+        third_party_statuses: Mapping[str, bytes] | None = None,
     ) -> FeatureVectors:
         """As `row`, of requests whose keys and fields stand in columns."""
         sizes = {len(column) for column in request.values()}
         if len(sizes) != 1:
-            raise DataError(f"the columns of a request hold {sorted(sizes)} values; give each one value a row")
+            raise DataError(
+                f"the columns of a request hold {sorted(sizes)} values; give each one value a row"
+            )
         now = clock.now_micros() if t is None else t
         answers = self._rows(request, sizes.pop(), now)
         if third_party_statuses:
             return answers._replace(
-                statuses=[third_party_statuses.get(name, codes) for name, codes in zip(self.names, answers.statuses, strict=True)]
+                statuses=[
+                    third_party_statuses.get(name, codes)
+                    for name, codes in zip(self.names, answers.statuses, strict=True)
+                ]
             )
         return answers
 
-    def each(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector | None]:
-        """As `row`, of several requests that are read in one call; None where `row` is to be asked, which then raises an error.
+    def each(
+        self, requests: Sequence[Mapping[str, object]], t: int
+    ) -> Sequence[FeatureVector | None]:
+        """As `row`, of several requests that are read in one call; None where `row` is to be asked,
+        which then raises an error.
 
         Args:
             requests: rows as `schema` decodes them.
@@ -202,16 +261,31 @@ class OnlineFeatures:
         if self._fallback:
             return [None] * len(requests)
         try:
-            read = self._readers[0].each(requests, t) if len(self._readers) == 1 else self._in_rounds(requests, t)
+            read = (
+                self._readers[0].each(requests, t)
+                if len(self._readers) == 1
+                else self._in_rounds(requests, t)
+            )
         except RebuiltError:
             self._reopen()
             return self.each(requests, t)
-        return read if self._alone else [self._completed(request, found) for request, found in zip(requests, read, strict=True)]
+        return (
+            read
+            if self._alone
+            else [
+                self._completed(request, found)
+                for request, found in zip(requests, read, strict=True)
+            ]
+        )
 
-    def _completed(self, request: Mapping[str, object], read: FeatureVector) -> FeatureVector | None:
+    def _completed(
+        self, request: Mapping[str, object], read: FeatureVector
+    ) -> FeatureVector | None:
         """The features of a request with those of the request itself; None where one raises."""
         try:
-            return FeatureVector(*self._evaluator.one(request, read.values, read.statuses), read.read_versions).of(read.words)
+            return FeatureVector(
+                *self._evaluator.one(request, read.values, read.statuses), read.read_versions
+            ).of(read.words)
         except DataError:
             return None
 
@@ -220,20 +294,34 @@ class OnlineFeatures:
             return self._read_row(request, t)
         values = request if typed and not self._fallback else self._typed(request)
         read = self._read_row({**self._fallback, **values} if self._fallback else values, t)
-        return FeatureVector(*self._evaluator.one(values, read.values, read.statuses), read.read_versions).of(read.words)
+        return FeatureVector(
+            *self._evaluator.one(values, read.values, read.statuses), read.read_versions
+        ).of(read.words)
 
     def _read_row(self, request: Mapping[str, object], t: int) -> FeatureVector:
-        return self._readers[0].one(request, t) if len(self._readers) == 1 else self._in_rounds([request], t)[0]
+        return (
+            self._readers[0].one(request, t)
+            if len(self._readers) == 1
+            else self._in_rounds([request], t)[0]
+        )
 
-    def _in_rounds(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector]:
-        """Read the views in rounds, each in one call: features of earlier rounds are keys of later ones."""
+    def _in_rounds(
+        self, requests: Sequence[Mapping[str, object]], t: int
+    ) -> Sequence[FeatureVector]:
+        """Read the views in rounds, each in one call: features of earlier rounds are keys of later
+        ones.
+        """
         known = [dict(request) for request in requests]
         rounds = []
         for reader in self._readers:
             rounds.append(reader.each(known, t))
             for request, read in zip(known, rounds[-1], strict=True):
                 request.update(zip(reader.names, read.values, strict=True))
-        of = {part.view.name: (n, place) for n, reader in enumerate(self._readers) for place, part in enumerate(reader.parts)}
+        of = {
+            part.view.name: (n, place)
+            for n, reader in enumerate(self._readers)
+            for place, part in enumerate(reader.parts)
+        }
         places = [of[view.name] for view in self.service.views]
         return [
             FeatureVector(
@@ -259,7 +347,11 @@ class OnlineFeatures:
         columns = request if self._alone else self._typed_columns(request)
         fallback = {name: [value] * count for name, value in self._fallback.items()}
         known: dict[str, Sequence[object] | pl.Series] = {**fallback, **columns}
-        values, statuses, read_versions = list[list[object]](), list[bytes](), dict[str, ReadVersion]()
+        values, statuses, read_versions = (
+            list[list[object]](),
+            list[bytes](),
+            dict[str, ReadVersion](),
+        )
         words = None
         for reader in self._readers:
             read = reader.read(known, count, t)
@@ -267,18 +359,28 @@ class OnlineFeatures:
             known |= zip(reader.names, read.values, strict=True)
             values += read.values
             statuses += read.statuses
-            read_versions |= zip((part.view.name for part in reader.parts), read.read_versions, strict=True)
+            read_versions |= zip(
+                (part.view.name for part in reader.parts), read.read_versions, strict=True
+            )
         in_order = [read_versions[view.name] for view in self.service.views]
         if self._alone:
             return FeatureVectors(values, statuses, in_order).of(words)
         fields = {
-            name: column.to_list() if isinstance(column, pl.Series) else column for name, column in columns.items() if name in self._own
+            name: column.to_list() if isinstance(column, pl.Series) else column
+            for name, column in columns.items()
+            if name in self._own
         }
-        return FeatureVectors(*self._evaluator.many(fields, values, statuses, count), in_order).of(words)
+        return FeatureVectors(*self._evaluator.many(fields, values, statuses, count), in_order).of(
+            words
+        )
 
     def _typed(self, request: Mapping[str, object]) -> Mapping[str, object]:
         """A request's own fields, and what third parties have answered, in their declared types."""
-        typed = self.schema.from_row(request if request.keys() == self._asks else {name: request[name] for name in self._asks})
+        typed = self.schema.from_row(
+            request
+            if request.keys() == self._asks
+            else {name: request[name] for name in self._asks}
+        )
         if not self._fallback:
             return typed
         answered = {name: request[name] for name in self._fallback if name in request}
@@ -291,11 +393,16 @@ class OnlineFeatures:
             for name, field in schema.fields.items():
                 for declared in field.declared if name in frame else ():
                     check_declared(frame[name].dtype, declared.dtype, declared.context)
-        plain = {name: column for name, column in request.items() if not isinstance(column, pl.Series)}
+        plain = {
+            name: column for name, column in request.items() if not isinstance(column, pl.Series)
+        }
         if not plain:
             return frame
         answered = {name: plain[name] for name in self._fallback if name in plain}
-        return {**self.schema.from_columns({name: plain[name] for name in self._asks}), **self._answers.from_columns(answered)}
+        return {
+            **self.schema.from_columns({name: plain[name] for name in self._asks}),
+            **self._answers.from_columns(answered),
+        }
 
     def _from_mappings(self, rows: Sequence[Mapping[str, object]]) -> Columns:
         """Rows of plain values, which may have third-party answers, as columns."""
@@ -306,13 +413,16 @@ class OnlineFeatures:
 
     def _reopen(self) -> None:
         """Open the views again, which were rebuilt with columns of other types."""
-        self.views = {name: OnlineView(online.view, online.store) for name, online in self.views.items()}
+        self.views = {
+            name: OnlineView(online.view, online.store) for name, online in self.views.items()
+        }
         for name in ("_readers", "_evaluator", "_alone", "_only", "dtypes", "_mapped", "schema"):
             self.__dict__.pop(name, None)
 
     @cached_property
     def _readers(self) -> list[CompiledReader | ListReader]:
-        """The views, read in rounds: those whose keys are features follow those of the features; mostly there is one round.
+        """The views, read in rounds: those whose keys are features follow those of the features;
+        mostly there is one round.
 
         In a round, views that are looked up by one list share a reader.
         """
@@ -320,23 +430,50 @@ class OnlineFeatures:
         of: dict[str, int] = {}
         for view in self.service.views:
             filled = [view.request_key(key) for key in view.keys]
-            of[view.name] = max((of[f.view.name] + 1 for f in filled if isinstance(f, FeatureRef) and f.view.name in self.views), default=0)
+            of[view.name] = max(
+                (
+                    of[f.view.name] + 1
+                    for f in filled
+                    if isinstance(f, FeatureRef) and f.view.name in self.views
+                ),
+                default=0,
+            )
             listed = self.views[view.name].list_column
-            rounds.setdefault((of[view.name], "" if listed is None else listed.column), []).append(view)
+            rounds.setdefault((of[view.name], "" if listed is None else listed.column), []).append(
+                view
+            )
         return [self._reader(views) for _, views in sorted(rounds.items())] or [self._reader([])]
 
     def _reader(self, views: Sequence[FeatureView]) -> CompiledReader | ListReader:
-        parts = [self.views[view.name].part([feature.name for feature in self.service.needed[view.name]]) for view in views]
-        read = [f"{part.view.name}__{part.view.outputs[n].name}" for part in parts for n in part.output_indexes]
-        names = [*(name for name in self.names if name in read), *(n for n in read if n not in self.names)]
-        lists = [column for view in views if (column := self.views[view.name].list_column) is not None]
+        parts = [
+            self.views[view.name].part([feature.name for feature in self.service.needed[view.name]])
+            for view in views
+        ]
+        read = [
+            f"{part.view.name}__{part.view.outputs[n].name}"
+            for part in parts
+            for n in part.output_indexes
+        ]
+        names = [
+            *(name for name in self.names if name in read),
+            *(n for n in read if n not in self.names),
+        ]
+        lists = [
+            column for view in views if (column := self.views[view.name].list_column) is not None
+        ]
         if not lists:
             return CompiledReader(self.store, parts, names)
-        return ListReader(CompiledReader(self.store, parts, names, share=1.0), min(lists, key=_max_length))
+        return ListReader(
+            CompiledReader(self.store, parts, names, share=1.0), min(lists, key=_max_length)
+        )
 
     @cached_property
     def _evaluator(self) -> RequestFeatureEvaluator:
-        return RequestFeatureEvaluator(self.service, [name for reader in self._readers for name in reader.names], self.schema.whole)
+        return RequestFeatureEvaluator(
+            self.service,
+            [name for reader in self._readers for name in reader.names],
+            self.schema.whole,
+        )
 
     @cached_property
     def _answers(self) -> RowSchema:
@@ -345,12 +482,17 @@ class OnlineFeatures:
     @cached_property
     def _mapped(self) -> RowSchema:
         """The struct of rows that may have third-party answers too."""
-        return RowSchema(self.service.name, {**self.schema.fields, **self._answers.fields}, self.schema.required)
+        return RowSchema(
+            self.service.name, {**self.schema.fields, **self._answers.fields}, self.schema.required
+        )
 
     @cached_property
     def _own(self) -> frozenset[str]:
         """The columns of a request that request features or fallbacks need, in addition to keys."""
-        return frozenset(name for name, field in self.schema.fields.items() if field.declared) | self._fallback.keys()
+        return (
+            frozenset(name for name, field in self.schema.fields.items() if field.declared)
+            | self._fallback.keys()
+        )
 
     @cached_property
     def _alone(self) -> bool:
@@ -370,9 +512,13 @@ class OnlineFeatures:
             for view in self.views.values()
             for name, dtype in view.dtypes.items()
         }
-        dtypes |= {name: POLARS[field.declared[0].dtype] for name, field in self._answers.fields.items()}
+        dtypes |= {
+            name: POLARS[field.declared[0].dtype] for name, field in self._answers.fields.items()
+        }
         dtypes |= {field.name: POLARS[field.dtype] for field in self.service.request_fields}
-        return dtypes | {feature.name: POLARS[feature.dtype] for feature in self.service.request_features}
+        return dtypes | {
+            feature.name: POLARS[feature.dtype] for feature in self.service.request_features
+        }
 
 
 def _max_length(column: KeyColumn) -> int:

@@ -32,9 +32,10 @@ class _OneFeatures(NamedTuple):
 class FeatureVectors(_MadeOfWords, _ManyFeatures):
     """Features of n keys: a tuple of `values`, `statuses` and `read_versions`.
 
-    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each feature n bytes, indices into
-    `events.statuses.STATUSES`. read_versions: the read version of each view's values. words: what the loops computed, for the serving log;
-    None where that was reordered since.
+    values: for each feature its n values, as polars' `to_list` gives them. statuses: for each
+    feature n bytes, indices into `events.statuses.STATUSES`. read_versions: the read version of
+    each view's values. words: what the loops computed, for the serving log; None where that was
+    reordered since.
     """
 
 

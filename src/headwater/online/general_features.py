@@ -1,4 +1,6 @@
-"""Features that no compiled loop computes: those of a plugin's function without a `read` in `aggregations.table`."""
+"""Features that no compiled loop computes: those of a plugin's function without a `read` in
+`aggregations.table`.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ Evaluated = tuple[int, list[object], bytes]
 
 @dataclass(frozen=True)
 class GeneralFeatures:
-    """The features of some views that the general evaluation of records computes (`ViewTiles.values`).
+    """The features of some views that the general evaluation of records computes
+    (`ViewTiles.values`).
 
     Attributes:
         parts: the views of a reader.
-        features: of some views their index, and of each of their features the place among the reader's names and the index among the view's
+        features: of some views their index, and of each of their features the place among the
+            reader's names and the index among the view's
         outputs.
         groups: of each view, which keys it is looked up by. places: where its records are.
     """
@@ -34,22 +38,39 @@ class GeneralFeatures:
     groups: Sequence[int]
     places: Sequence[int]
 
-    def evaluated(self, by_place: Sequence[Records], read_versions: Sequence[ReadVersion], count: int, equal: I64) -> list[Evaluated]:
+    def evaluated(
+        self,
+        by_place: Sequence[Records],
+        read_versions: Sequence[ReadVersion],
+        count: int,
+        equal: I64,
+    ) -> list[Evaluated]:
         """Their values and statuses; by_place: the records. equal: as of `read_kernels.answer`."""
         general = []
         for view, others in self.features:
             part, read_version = self.parts[view], read_versions[view]
             if falls_back(part.view, read_version) or not count:
-                general += [(position, cast("list[object]", [None] * count), bytes([FALLBACK]) * count) for position, _ in others]
+                general += [
+                    (position, cast("list[object]", [None] * count), bytes([FALLBACK]) * count)
+                    for position, _ in others
+                ]
                 continue
             rows = equal[self.groups[view]].tolist() if len(equal) else list(range(count))
             keys = max(rows) + 1
             chosen = part.version_reader.chosen(by_place[self.places[view]], read_version)
-            records = key_record.sections([record or b"" for record in chosen], part.tiles.view.tiles_fingerprint)
+            records = key_record.sections(
+                [record or b"" for record in chosen], part.tiles.view.tiles_fingerprint
+            )
             each = len(records) // keys
-            split = [records[at : at + each] for at in range(0, len(records), each)] if each else [[]] * keys
+            split = (
+                [records[at : at + each] for at in range(0, len(records), each)]
+                if each
+                else [[]] * keys
+            )
             known = part.view.freshness.known_by(read_version.T, read_version.K)
-            values, statuses = part.tiles.values(split, np.full(keys, read_version.T), np.full(keys, known))
+            values, statuses = part.tiles.values(
+                split, np.full(keys, read_version.T), np.full(keys, known)
+            )
             for position, n in others:
                 codes = statuses[n].to_physical().cast(pl.UInt8).to_numpy()[rows].tobytes()
                 general.append((position, values[n].gather(rows).to_list(), codes))

@@ -13,7 +13,15 @@ import polars as pl
 from headwater.errors import DataError, nearest
 from headwater.events.column_encoding import is_whole
 from headwater.events.keys import check_types
-from headwater.state.key_codec import LEAST, MOST, PACK, EncodeValue, integer, value_encoder, with_length
+from headwater.state.key_codec import (
+    LEAST,
+    MOST,
+    PACK,
+    EncodeValue,
+    integer,
+    value_encoder,
+    with_length,
+)
 from headwater.stores import keyspace
 
 EncodeRequest = Callable[[Mapping[str, object]], bytes | None]
@@ -29,7 +37,8 @@ _LIMITS: Final[Mapping[pl.DataType, tuple[int, int]]] = {
 
 
 class KeyColumn(NamedTuple):
-    """A key: its name in the view, the column of the request that fills it, and its dtype in the source.
+    """A key: its name in the view, the column of the request that fills it, and its dtype in the
+    source.
 
     max_length: of the list in the column whose elements fill it; None where the column holds keys.
     """
@@ -42,7 +51,9 @@ class KeyColumn(NamedTuple):
 
 def integer_too_long(name: str, value: int) -> DataError:
     """The error of an integer that no column can hold."""
-    return DataError(f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64")
+    return DataError(
+        f"the field {name!r} holds an integer of {value.bit_length()} bits; integers have 64"
+    )
 
 
 class KeyEncoder:
@@ -62,7 +73,11 @@ class KeyEncoder:
     @property
     def integers(self) -> bool:
         """Whether there is one key, an integer of 64 bits, which is stored as such."""
-        return len(self.columns) == 1 and self.columns[0].dtype.is_integer() and self.columns[0].dtype not in _LIMITS
+        return (
+            len(self.columns) == 1
+            and self.columns[0].dtype.is_integer()
+            and self.columns[0].dtype not in _LIMITS
+        )
 
     def one(self, request: Mapping[str, object]) -> bytes | None:
         """The key of one request; None where a part of it is null. Raises as `many`."""
@@ -72,7 +87,9 @@ class KeyEncoder:
             self._check(request)
             raise
 
-    def many(self, request: Mapping[str, Sequence[object] | pl.Series], count: int) -> Sequence[bytes | None]:
+    def many(
+        self, request: Mapping[str, Sequence[object] | pl.Series], count: int
+    ) -> Sequence[bytes | None]:
         """The keys of `count` requests, whose values stand in columns: lists, or series of a frame.
 
         Raises:
@@ -85,12 +102,19 @@ class KeyEncoder:
             _column(encode, self._plain(column, request[column.column]), column.dtype)
             for encode, column in zip(self._encoders, self.columns, strict=True)
         ]
-        return columns[0] if len(columns) == 1 else [_joined(values) for values in zip(*columns, strict=True)]
+        return (
+            columns[0]
+            if len(columns) == 1
+            else [_joined(values) for values in zip(*columns, strict=True)]
+        )
 
     def _check(self, request: Mapping[str, object]) -> None:
         for name in self._names:
             if name not in request:
-                raise DataError(f"the request has no {name!r}, which {self._owner} is looked up by; {nearest(name, request)}")
+                raise DataError(
+                    f"the request has no {name!r}, which {self._owner} is looked up by; "
+                    f"{nearest(name, request)}"
+                )
 
     def _plain(self, column: KeyColumn, values: Sequence[object] | pl.Series) -> Sequence[object]:
         if not isinstance(values, pl.Series):
@@ -103,7 +127,11 @@ class KeyEncoder:
             return lambda _: b""
         if len(self.columns) == 1:
             (encode,), (name,) = self._encoders, self._names
-            return _of_integer(encode, name) if self.integers else lambda request: encode(request[name])
+            return (
+                _of_integer(encode, name)
+                if self.integers
+                else lambda request: encode(request[name])
+            )
         if len(self.columns) == 2:
             (first, second), (a, b) = self._encoders, self._names
             return lambda request: _joined((first(request[a]), second(request[b])))
@@ -111,7 +139,9 @@ class KeyEncoder:
         return lambda request: _joined([encode(request[name]) for encode, name in pairs])
 
 
-def _column(encode: EncodeValue, values: Sequence[object], dtype: pl.DataType) -> Sequence[bytes | None]:
+def _column(
+    encode: EncodeValue, values: Sequence[object], dtype: pl.DataType
+) -> Sequence[bytes | None]:
     """The values of a column."""
     if dtype.is_integer() and set(map(type, values)) == {int}:
         try:
@@ -154,7 +184,9 @@ def _of_value(column: KeyColumn, owner: str, *, alone: bool) -> EncodeValue:
     def of_value(value: object) -> bytes | None:
         if value is None:
             return None
-        if type(value) is not kind or (zoned is not None and (value.tzinfo is not None) is not zoned):  # type: ignore[attr-defined]
+        if type(value) is not kind or (
+            zoned is not None and (value.tzinfo is not None) is not zoned  # type: ignore[attr-defined]
+        ):
             value = _checked(value, column, owner)
             if value is None or not isinstance(value, kind):
                 return None
@@ -165,7 +197,9 @@ def _of_value(column: KeyColumn, owner: str, *, alone: bool) -> EncodeValue:
 
 
 def _of_integer(encode: EncodeValue, name: str) -> EncodeRequest:
-    """As `encode` of the request's value, with one call less where that is an integer of 64 bits."""
+    """As `encode` of the request's value, with one call less where that is an integer of 64
+    bits.
+    """
 
     def of_request(request: Mapping[str, object]) -> bytes | None:
         value = request[name]
@@ -180,7 +214,11 @@ def _of_integer(encode: EncodeValue, name: str) -> EncodeRequest:
 
 
 def _integers(column: KeyColumn, owner: str) -> EncodeValue:
-    least, most = (-(10**38), 10**38) if column.dtype.is_decimal() else _LIMITS.get(column.dtype, (LEAST, MOST))
+    least, most = (
+        (-(10**38), 10**38)
+        if column.dtype.is_decimal()
+        else _LIMITS.get(column.dtype, (LEAST, MOST))
+    )
 
     def encode(value: object) -> bytes | None:
         if type(value) is int:

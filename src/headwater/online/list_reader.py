@@ -1,4 +1,6 @@
-"""Features looked up by lists of keys: the elements of all rows share one compiled read, and each distinct key is read once."""
+"""Features looked up by lists of keys: the elements of all rows share one compiled read, and each
+distinct key is read once.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class ListReader:
 
     Args:
         elements: reads the same views by a key.
-        column: the list: the column of the request or the name of a feature, and how long it may be.
+        column: the list: the column of the request or the name of a feature, and how long it may
+            be.
     """
 
     def __init__(self, elements: CompiledReader, column: KeyColumn) -> None:
@@ -35,7 +38,9 @@ class ListReader:
         return {**dict.fromkeys(self.columns), self._column.column: [None]}
 
     def read(self, request: Mapping[str, Column], count: int, t: int) -> FeatureVectors:
-        """The features of `count` requests as lists; raises as `CompiledReader.read`, and DataError of a column that holds no lists."""
+        """The features of `count` requests as lists; raises as `CompiledReader.read`, and DataError
+        of a column that holds no lists.
+        """
         lists, elements = self._lists(request)
         assert len(lists.sizes) == count
         rows = lists.rows
@@ -43,19 +48,33 @@ class ListReader:
         for name in self.columns:
             if name != self._column.column:
                 column = self._of(request, name)
-                columns[name] = column.gather(rows) if isinstance(column, pl.Series) else [column[row] for row in rows.tolist()]
+                columns[name] = (
+                    column.gather(rows)
+                    if isinstance(column, pl.Series)
+                    else [column[row] for row in rows.tolist()]
+                )
         read = self._elements.read(columns, len(elements), t)
-        statuses = [lists.statuses(np.frombuffer(codes, np.uint8)).tobytes() for codes in read.statuses]
-        return FeatureVectors([lists.plain_lists(values) for values in read.values], statuses, read.read_versions)
+        statuses = [
+            lists.statuses(np.frombuffer(codes, np.uint8)).tobytes() for codes in read.statuses
+        ]
+        return FeatureVectors(
+            [lists.plain_lists(values) for values in read.values], statuses, read.read_versions
+        )
 
     def one(self, request: Mapping[str, object], t: int) -> FeatureVector:
         """As `read`, of one request; a column that the request lacks is a KeyError."""
         read = self.read({name: [request[name]] for name in self.columns}, 1, t)
-        return FeatureVector([values[0] for values in read.values], b"".join(read.statuses), read.read_versions)
+        return FeatureVector(
+            [values[0] for values in read.values], b"".join(read.statuses), read.read_versions
+        )
 
     def each(self, requests: Sequence[Mapping[str, object]], t: int) -> Sequence[FeatureVector]:
         """As `one`, of several requests."""
-        read = self.read({name: [request[name] for request in requests] for name in self.columns}, len(requests), t)
+        read = self.read(
+            {name: [request[name] for request in requests] for name in self.columns},
+            len(requests),
+            t,
+        )
         return _by_request(read, len(requests))
 
     def _lists(self, request: Mapping[str, Column]) -> tuple[KeyLists, Column]:
@@ -68,7 +87,10 @@ class ListReader:
 
     def _of(self, request: Mapping[str, Column], name: str) -> Column:
         if name not in request:
-            raise DataError(f"the request has no {name!r}, which {self._reader} is looked up by; {nearest(name, request)}")
+            raise DataError(
+                f"the request has no {name!r}, which {self._reader} is looked up by; "
+                f"{nearest(name, request)}"
+            )
         return request[name]
 
 
@@ -76,4 +98,7 @@ def _by_request(read: FeatureVectors, count: int) -> list[FeatureVector]:
     """The features of each of `count` requests."""
     values = zip(*read.values, strict=True) if read.values else iter([()] * count)
     statuses = zip(*read.statuses, strict=True) if read.statuses else iter([()] * count)
-    return [FeatureVector(list(row_values), bytes(codes), read.read_versions) for row_values, codes in zip(values, statuses, strict=True)]
+    return [
+        FeatureVector(list(row_values), bytes(codes), read.read_versions)
+        for row_values, codes in zip(values, statuses, strict=True)
+    ]

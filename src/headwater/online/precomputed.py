@@ -23,9 +23,11 @@ Value = float | tuple[float, ...] | Items
 class PrecomputedPrediction(NamedTuple):
     """The precomputed prediction of one request.
 
-    value: None where there is none. how: `precomputed`, or how a request without a score is answered: `on_request` or `default`.
-    cut: the one that was read, with T, K, when it was published, and the model's version; None where none is. age: seconds from K to the
-    moment of asking. stale: whether a later cut was promised by then.
+    value: None where there is none. how: `precomputed`, or how a request without a score is
+    answered: `on_request` or `default`.
+    cut: the one that was read, with T, K, when it was published, and the model's version; None
+    where none is. age: seconds from K to the moment of asking. stale: whether a later cut was
+    promised by then.
     """
 
     value: Value | None
@@ -36,7 +38,9 @@ class PrecomputedPrediction(NamedTuple):
 
 
 class PrecomputedPredictions(NamedTuple):
-    """As `PrecomputedPrediction`, for many requests: a value and a `how` for each; all are of one cut."""
+    """As `PrecomputedPrediction`, for many requests: a value and a `how` for each; all are of one
+    cut.
+    """
 
     values: list[Value | None]
     how: list[How]
@@ -46,7 +50,8 @@ class PrecomputedPredictions(NamedTuple):
 
 
 class PrecomputedReader:
-    """Reader of the precomputed predictions of a variant in an online store; made once for many reads.
+    """Reader of the precomputed predictions of a variant in an online store; made once for many
+    reads.
 
     `definition` says how they are made.
 
@@ -59,7 +64,10 @@ class PrecomputedReader:
         schedule = self.definition.freshness.schedule
         assert schedule is not None
         self._fingerprint = fingerprint(variant, store.namespace)
-        self._head, self._begin = prediction_codec.place(self._fingerprint), keyspace.records(self._fingerprint)
+        self._head, self._begin = (
+            prediction_codec.place(self._fingerprint),
+            keyspace.records(self._fingerprint),
+        )
         self._due = lookup(schedule)
         self._head_bytes: bytes | None = None
         self._held: PrecomputedState | None = None
@@ -85,31 +93,55 @@ class PrecomputedReader:
             head, *pair = self.store.get([self._head, keyspace.NOWHERE, keyspace.NOWHERE])
         else:
             stem = self._begin + key
-            head, *pair = self.store.get([self._head, stem + prediction_codec.SLOTS[0], stem + prediction_codec.SLOTS[1]])
+            head, *pair = self.store.get(
+                [self._head, stem + prediction_codec.SLOTS[0], stem + prediction_codec.SLOTS[1]]
+            )
         if head != self._head_bytes and not self._take_up(head):
             return self.one(request, t)  # keys are of other types now
         cut, stale = self._read_version(t)
         if cut is None:
             return PrecomputedPrediction(None, self.definition.otherwise, None, 0.0, stale)
-        value = None if stale and self.definition.on_stale == "null" else _value(pair[cut.number % 2], cut)
-        return PrecomputedPrediction(value, self.definition.otherwise if value is None else "precomputed", cut, (t - cut.K) / 1e6, stale)
+        value = (
+            None
+            if stale and self.definition.on_stale == "null"
+            else _value(pair[cut.number % 2], cut)
+        )
+        return PrecomputedPrediction(
+            value,
+            self.definition.otherwise if value is None else "precomputed",
+            cut,
+            (t - cut.K) / 1e6,
+            stale,
+        )
 
-    def many(self, requests: Mapping[str, Sequence[object]], count: int, t: int | None = None) -> PrecomputedPredictions:
+    def many(
+        self, requests: Mapping[str, Sequence[object]], count: int, t: int | None = None
+    ) -> PrecomputedPredictions:
         """As `one`, of `count` requests whose keys stand in columns."""
         t = clock.now_micros() if t is None else t
         if self._keys is None:
             self._take_up(self.store.get([self._head])[0])
-        keys: Sequence[bytes | None] = [None] * count if self._keys is None else self._keys.many(requests, count)
-        places = [keyspace.NOWHERE if key is None else self._begin + key + slot for key in keys for slot in prediction_codec.SLOTS]
+        keys: Sequence[bytes | None] = (
+            [None] * count if self._keys is None else self._keys.many(requests, count)
+        )
+        places = [
+            keyspace.NOWHERE if key is None else self._begin + key + slot
+            for key in keys
+            for slot in prediction_codec.SLOTS
+        ]
         head, *records = self.store.get([self._head, *places])
         if head != self._head_bytes and not self._take_up(head):
             return self.many(requests, count, t)
         cut, stale = self._read_version(t)
         if cut is None:
-            return PrecomputedPredictions([None] * count, [self.definition.otherwise] * count, None, 0.0, stale)
+            return PrecomputedPredictions(
+                [None] * count, [self.definition.otherwise] * count, None, 0.0, stale
+            )
         none = stale and self.definition.on_stale == "null"
         values = [None if none else _value(record, cut) for record in records[cut.number % 2 :: 2]]
-        how: list[How] = [self.definition.otherwise if value is None else "precomputed" for value in values]
+        how: list[How] = [
+            self.definition.otherwise if value is None else "precomputed" for value in values
+        ]
         return PrecomputedPredictions(values, how, cut, (t - cut.K) / 1e6, stale)
 
     def _take_up(self, head: bytes | None) -> bool:
@@ -122,18 +154,24 @@ class PrecomputedReader:
         return False
 
     def _read_version(self, t: int) -> tuple[PrecomputedCut | None, bool]:
-        """The cut that is read at t, and whether another one was promised: a later one, or it is of a time that has not come."""
+        """The cut that is read at t, and whether another one was promised: a later one, or it is of
+        a time that has not come.
+        """
         due = self._due.at(t)
         cut = None if self._held is None else self._held.cut(due)
         if cut is None:
             if not self.definition.on_request:
                 model, level = self.variant.model.name, self.variant.name
-                raise StoreError(f"no predictions of model {model!r} at level {level!r} were made yet; run `headwater materialize {model}`")
+                raise StoreError(
+                    f"no predictions of model {model!r} at level {level!r} were made yet; run "
+                    f"`headwater materialize {model}`"
+                )
             return None, True
         if due != cut.T and self.definition.on_stale == "refuse":
             raise StaleError(
-                f"the predictions of model {self.variant.model.name!r} are older than promised ({self.definition.freshness}), and have "
-                "on_stale='refuse'; see `headwater status`"
+                f"the predictions of model {self.variant.model.name!r} are older than promised "
+                f"({self.definition.freshness}), and have on_stale='refuse'; see `headwater "
+                "status`"
             )
         return cut, due != cut.T
 

@@ -1,4 +1,6 @@
-"""The layout of one read of several views: the keys of its versions and records, and the read version of each view."""
+"""The layout of one read of several views: the keys of its versions and records, and the read
+version of each view.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _WORD: Final = 8  # bytes of an integer of 64 bits
 
 @dataclass(frozen=True)
 class ViewPart:
-    """A view as it is read: its versions, record layout and key encoder, and the indices of the features wanted among `view.outputs`."""
+    """A view as it is read: its versions, record layout and key encoder, and the indices of the
+    features wanted among `view.outputs`.
+    """
 
     view: FeatureView
     version_reader: VersionReader
@@ -38,7 +42,10 @@ class ViewPart:
     @cached_property
     def compiled(self) -> Mapping[int, read_plan.CompiledFeature]:
         """The features that loops compute, by index; `ViewTiles.values` computes the others."""
-        planned = {index: read_plan.compiled(self.tiles, self.view.outputs[index]) for index in self.output_indexes}
+        planned = {
+            index: read_plan.compiled(self.tiles, self.view.outputs[index])
+            for index in self.output_indexes
+        }
         return {index: feature for index, feature in planned.items() if feature is not None}
 
 
@@ -46,35 +53,55 @@ class ReadLayout:
     """The keys of one read; valid until partitions are looked up again.
 
     Attributes:
-        version_keys: all keys of versions to read; they come first in a read. Views of one source share them. heads: how many.
+        version_keys: all keys of versions to read; they come first in a read. Views of one source
+            share them. heads: how many.
         lacking: whether a view misses a commit, by the last values of these.
-        begins: of each place, where some views have their records, what goes before a key in the store, and the group of views that are
+        begins: of each place, where some views have their records, what goes before a key in the
+            store, and the group of views that are
         looked up by the same keys.
-        sizes: how many records a key has at each place. plain: whether that is one at all, without an ending.
-        versions: of each view the number of its read version. cuts: of each version, whether it is a cut.
+        sizes: how many records a key has at each place. plain: whether that is one at all, without
+            an ending.
+        versions: of each view the number of its read version. cuts: of each version, whether it is
+            a cut.
         plan: as `CompiledReader` makes it of these.
-        pieces: of each place what goes before a key, and room for the key. pack_integers: packs such pieces into a buffer, where each key
-        is an integer of 64 bits, in the order of the groups; None where keys are others. letters, ends_of_words: room for these, and
+        pieces: of each place what goes before a key, and room for the key. pack_integers: packs
+            such pieces into a buffer, where each key
+        is an integer of 64 bits, in the order of the groups; None where keys are others. letters,
+        ends_of_words: room for these, and
         where each ends.
     """
 
-    def __init__(self, parts: Sequence[ViewPart], groups: Sequence[int], places: Sequence[int]) -> None:
+    def __init__(
+        self, parts: Sequence[ViewPart], groups: Sequence[int], places: Sequence[int]
+    ) -> None:
         self._parts = parts
         self.version_keys: list[bytes] = []
         self.begins: list[tuple[bytes, int]] = []
-        self._groups: list[tuple[VersionReader, int, int]] = []  # readers of one version, and the positions of their keys
+        # readers of one version, and the positions of their keys
+        self._groups: list[tuple[VersionReader, int, int]] = []
         versions: list[int] = []
         self._ends: list[Sequence[bytes]] = []  # of each place, what comes after a key in the store
         self._lacking: tuple[list[bytes | None], list[bool]] = [], []
         self.plan: read_plan.ReadPlan | None = None
         self._split: tuple[Records, list[tuple[VersionReader, Records]]] = [], []
-        self._many: tuple[int, U8, list[U8], I64] = 0, np.empty(0, np.uint8), [], np.empty(0, np.int64)
+        self._many: tuple[int, U8, list[U8], I64] = (
+            0,
+            np.empty(0, np.uint8),
+            [],
+            np.empty(0, np.int64),
+        )
         known: dict[object, int] = {}
         for part, group, place in zip(parts, groups, places, strict=True):
             version_keys, ends = part.version_reader.look()
             if part.version_reader.like not in known:
                 known[part.version_reader.like] = len(self._groups)
-                self._groups.append((part.version_reader, len(self.version_keys), len(self.version_keys) + len(version_keys)))
+                self._groups.append(
+                    (
+                        part.version_reader,
+                        len(self.version_keys),
+                        len(self.version_keys) + len(version_keys),
+                    )
+                )
                 self.version_keys.extend(version_keys)
             versions.append(known[part.version_reader.like])
             if place == len(self.begins):
@@ -85,7 +112,9 @@ class ReadLayout:
         self.plain = all(list(ends) == [b""] for ends in self._ends)
         self._in_order = [group for _, group in self.begins] == list(range(len(self.begins)))
         self._prefixes = [begin for begin, _ in self.begins]
-        self.ends_of_words = _ends(tuple(size for begin in self._prefixes for size in (len(begin), _WORD)))
+        self.ends_of_words = _ends(
+            tuple(size for begin in self._prefixes for size in (len(begin), _WORD))
+        )
         self.letters = np.zeros(self.ends_of_words[-1] if self.begins else 0, np.uint8)
         self.pieces: list[object] = [piece for begin in self._prefixes for piece in (begin, b"")]
         integers = all(part.keys.integers for part in parts)
@@ -102,17 +131,23 @@ class ReadLayout:
         return [*self.version_keys, *(begin + keys[group] for begin, group in self.begins)]  # type: ignore[operator]
 
     def letters_of_one(self, keys: Sequence[bytes]) -> tuple[bytes, I64]:
-        """As `record_keys`, for one key of each group, joined, without those of versions; and where each ends. For plain layouts."""
+        """As `record_keys`, for one key of each group, joined, without those of versions; and where
+        each ends. For plain layouts.
+        """
         pieces = cast("list[bytes]", self.pieces.copy())
         pieces[1::2] = keys if self._in_order else [keys[group] for _, group in self.begins]
         return b"".join(pieces), _ends(tuple(map(len, pieces)))
 
     def letters_of_integers(self, columns: Sequence[object], count: int) -> tuple[U8, I64] | None:
-        """As `letters_of_one`, for so many keys of each group, of a layout with `pack_integers`; None where these are no lists of integers
-        of 64 bits. They are overwritten by the next ones.
+        """As `letters_of_one`, for so many keys of each group, of a layout with `pack_integers`;
+        None where these are no lists of integers of 64 bits. They are overwritten by the next ones.
         """
         for values in columns:
-            if not isinstance(values, list) or len(values) != count or set(map(type, values)) != {int}:
+            if (
+                not isinstance(values, list)
+                or len(values) != count
+                or set(map(type, values)) != {int}
+            ):
                 return None
         if self._many[0] != count:
             sizes = [len(begin) + _WORD for begin in self._prefixes for _ in range(count)]
@@ -127,7 +162,9 @@ class ReadLayout:
         pack = struct.Struct(f">{count}q").pack
         try:
             for place, values in zip(group_columns, columns, strict=True):
-                place[:] = np.frombuffer(pack(*cast("list[int]", values)), np.uint8).reshape(count, _WORD)
+                place[:] = np.frombuffer(pack(*cast("list[int]", values)), np.uint8).reshape(
+                    count, _WORD
+                )
         except struct.error:
             return None
         return letters, ends
@@ -138,14 +175,19 @@ class ReadLayout:
         for (begin, group), ends in zip(self.begins, self._ends, strict=True):
             group_keys = keys[group]
             if None in group_keys or not self.plain:
-                record_keys += [keyspace.NOWHERE if key is None else begin + key + end for key in group_keys for end in ends]
+                record_keys += [
+                    keyspace.NOWHERE if key is None else begin + key + end
+                    for key in group_keys
+                    for end in ends
+                ]
             else:
                 record_keys += [begin + key for key in group_keys]  # type: ignore[operator]
         return record_keys
 
     def read_versions(self, stored: Records, t: int) -> Versions:
-        """The read version of each view at request time t; those that differ: `versions` says which of these is a view's; and of these, T
-        of each, and then by when a thing must be known in each, as of `Freshness.known_by`.
+        """The read version of each view at request time t; those that differ: `versions` says which
+        of these is a view's; and of these, T of each, and then by when a thing must be known in
+        each, as of `Freshness.known_by`.
         """
         heads = stored if len(stored) == self.heads else stored[: self.heads]
         if heads != self._lacking[0]:
@@ -162,11 +204,17 @@ class ReadLayout:
             grouped = [reader.read_version(values, t) for reader, values in self._split[1]]
             read_versions = [grouped[version] for version in self.versions]
             times = [v[0] for v in grouped]
-            times += [grouped[number][1] if cut else times[number] for number, cut in enumerate(self.cuts)]
+            times += [
+                grouped[number][1] if cut else times[number] for number, cut in enumerate(self.cuts)
+            ]
         if not self.lacking:
             return read_versions, grouped, times
         pairs = zip(read_versions, self._lacking[1], strict=True)
-        return [version._replace(incomplete=version.incomplete or lacks) for version, lacks in pairs], grouped, times
+        return (
+            [version._replace(incomplete=version.incomplete or lacks) for version, lacks in pairs],
+            grouped,
+            times,
+        )
 
     def by_place(self, records: Records, keys: Sequence[int]) -> list[Records]:
         """The records of each place, key after key; `keys`: how many there are in each group."""
@@ -179,16 +227,25 @@ class ReadLayout:
 
     def _number(self, versions: Sequence[int]) -> None:
         self.versions, self.plan = tuple(versions), None
-        self.cuts = tuple(self._parts[versions.index(number)].view.freshness.scheduled for number in range(len(self._groups)))
+        self.cuts = tuple(
+            self._parts[versions.index(number)].view.freshness.scheduled
+            for number in range(len(self._groups))
+        )
 
     def _lacks(self, stored: Records) -> tuple[list[bytes | None], list[bool]]:
-        """The values of the version keys, and which views miss a commit by them; empty where none does."""
+        """The values of the version keys, and which views miss a commit by them; empty where none
+        does.
+        """
         spans = [self._groups[version][1:] for version in self.versions]
-        lacking = [part.version_reader.lacks(stored[a:b]) for part, (a, b) in zip(self._parts, spans, strict=True)]
+        lacking = [
+            part.version_reader.lacks(stored[a:b])
+            for part, (a, b) in zip(self._parts, spans, strict=True)
+        ]
         known: dict[object, int] = {}
         versions: list[int] = []
         self._split = [], []
-        self._groups.clear()  # read versions may have come to differ between views that read the same keys
+        # read versions may have come to differ between views that read the same keys
+        self._groups.clear()
         for part, span in zip(self._parts, spans, strict=True):
             versions.append(known.setdefault((part.version_reader.like, span), len(known)))
             if versions[-1] == len(self._groups):

@@ -1,6 +1,8 @@
-"""The records of a read, copied by the store one after the other into an array that is kept for the next read.
+"""The records of a read, copied by the store one after the other into an array that is kept for the
+next read.
 
-Only an LMDB store copies them (`lmdb_pages`). Others give each record as bytes, and `CompiledReader` joins these.
+Only an LMDB store copies them (`lmdb_pages`). Others give each record as bytes, and
+`CompiledReader` joins these.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ Copied = tuple[Sequence[bytes | None], int]
 
 
 class RecordCopies:
-    """The array of one reader. It holds the words that `state.read_kernels.answer` takes: times, a section of no tiles, room, records.
+    """The array of one reader. It holds the words that `state.read_kernels.answer` takes: times, a
+    section of no tiles, room, records.
 
     Attributes:
         words: int64; they hold the last read.
@@ -48,15 +51,21 @@ class RecordCopies:
         copy: RecordCopier | None = getattr(store, "copy_records", None)
         return None if copy is None else RecordCopies(copy)
 
-    def one(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[bytes | None]) -> Copied | None:
-        """Copy the records of one key of each group, in the order of `ReadLayout.record_keys`; None where the store has to give them."""
+    def one(
+        self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[bytes | None]
+    ) -> Copied | None:
+        """Copy the records of one key of each group, in the order of `ReadLayout.record_keys`; None
+        where the store has to give them.
+        """
         if None in keys or not layout.plain:
             return self.joined(layout, plan, layout.record_keys_of_one(keys)[layout.heads :])
         letters, ends = layout.letters_of_one(keys)  # type: ignore[arg-type]
         return self.packed(layout, plan, np.frombuffer(letters, np.uint8), ends)
 
     def integers(self, layout: ReadLayout, plan: ReadPlan, keys: Sequence[object]) -> Copied | None:
-        """As `one`, of integers, of a layout with `pack_integers`; None also where one has more than 64 bits."""
+        """As `one`, of integers, of a layout with `pack_integers`; None also where one has more
+        than 64 bits.
+        """
         pieces = layout.pieces.copy()
         pieces[1::2] = keys
         try:
@@ -83,7 +92,9 @@ class RecordCopies:
         """As `joined`, of keys one after the other; `ends`: where each ends."""
         while True:
             known = self._snapshot if layout is self._layout else -1
-            snapshot, values, end = self._copy(known, layout.version_keys, keys, ends, _NOTHING, self.words, plan.records_at)
+            snapshot, values, end = self._copy(
+                known, layout.version_keys, keys, ends, _NOTHING, self.words, plan.records_at
+            )
             if values is not None:
                 self._layout, self._snapshot, self._values = layout, snapshot, values
             if end is None:

@@ -1,4 +1,6 @@
-"""Request features, evaluated in plain Python, once per row; with request fields and third-party answers they complete what was read."""
+"""Request features, evaluated in plain Python, once per row; with request fields and third-party
+answers they complete what was read.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from headwater.online.read_versions import FALLBACK
 from headwater.training.request_features import call_row, call_rows, returned
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
-_AS_IT_IS: Final = frozenset({float, str, bool})  # an int may be too large, and a datetime of any zone
+# an int may be too large, and a datetime of any zone
+_AS_IT_IS: Final = frozenset({float, str, bool})
 
 
 class _Field(NamedTuple):
@@ -29,27 +32,41 @@ class _Field(NamedTuple):
         return float(value) if self.real and value is not None else value  # type: ignore[arg-type]
 
     def column(self, request: Mapping[str, Sequence[object]]) -> Sequence[object]:
-        return [self.of({self.name: value}) for value in request[self.name]] if self.real else request[self.name]
+        return (
+            [self.of({self.name: value}) for value in request[self.name]]
+            if self.real
+            else request[self.name]
+        )
 
 
 @dataclass(frozen=True)
 class _Function:
-    """A request feature: for each parameter the request's field, or the place of the feature that fills it."""
+    """A request feature: for each parameter the request's field, or the place of the feature that
+    fills it.
+    """
 
     feature: RequestFeature
     arguments: tuple[_Field | int, ...]
 
     @cached_property
     def _plain(self) -> list[tuple[str, int]] | None:
-        """The name of each field, or the place of the feature; None where a field is to be converted."""
+        """The name of each field, or the place of the feature; None where a field is to be
+        converted.
+        """
         if any(isinstance(argument, _Field) and argument.real for argument in self.arguments):
             return None
-        return [(argument.name, -1) if isinstance(argument, _Field) else ("", argument) for argument in self.arguments]
+        return [
+            (argument.name, -1) if isinstance(argument, _Field) else ("", argument)
+            for argument in self.arguments
+        ]
 
     def one(self, request: Mapping[str, object], read: Sequence[object]) -> object:
         plain = self._plain
         if plain is None:
-            args = [argument.of(request) if isinstance(argument, _Field) else read[argument] for argument in self.arguments]
+            args = [
+                argument.of(request) if isinstance(argument, _Field) else read[argument]
+                for argument in self.arguments
+            ]
         else:
             args = [request[name] if name else read[position] for name, position in plain]
         value = call_row(self.feature, args)
@@ -59,19 +76,29 @@ class _Function:
             return value
         return returned(self.feature, [value])[0]
 
-    def many(self, request: Mapping[str, Sequence[object]], read: Sequence[Sequence[object]], count: int) -> list[object]:
-        columns = [argument.column(request) if isinstance(argument, _Field) else read[argument] for argument in self.arguments]
+    def many(
+        self, request: Mapping[str, Sequence[object]], read: Sequence[Sequence[object]], count: int
+    ) -> list[object]:
+        columns = [
+            argument.column(request) if isinstance(argument, _Field) else read[argument]
+            for argument in self.arguments
+        ]
         values = call_rows(self.feature, columns, count)
-        if self.feature.dtype in _AS_IT_IS and set(map(type, values)) <= {self.feature.dtype, type(None)}:
+        if self.feature.dtype in _AS_IT_IS and set(map(type, values)) <= {
+            self.feature.dtype,
+            type(None),
+        }:
             return values
         return returned(self.feature, values).to_list()
 
 
 class RequestFeatureEvaluator:
-    """Completes the features of a service: third-party answers, request fields and request features follow what was read of views.
+    """Completes the features of a service: third-party answers, request fields and request features
+    follow what was read of views.
 
-    Third-party answers stand in the request under the names of their features; those that it lacks are fallback values. The values of the
-    request are of the declared types (see `row_schema`). Results are in the order of the service, each with its status: an index into
+    Third-party answers stand in the request under the names of their features; those that it lacks
+    are fallback values. The values of the request are of the declared types (see `row_schema`).
+    Results are in the order of the service, each with its status: an index into
     `events.statuses.STATUSES`.
 
     Args:
@@ -83,7 +110,9 @@ class RequestFeatureEvaluator:
         DataError: a function raises, or returns another type than it says.
     """
 
-    def __init__(self, service: FeatureService, names: Sequence[str], whole: Collection[str]) -> None:
+    def __init__(
+        self, service: FeatureService, names: Sequence[str], whole: Collection[str]
+    ) -> None:
         self._answers = [
             (name, http.fallback[column])
             for http in service.http_features
@@ -100,34 +129,58 @@ class RequestFeatureEvaluator:
             _Function(
                 feature,
                 tuple(
-                    field(name, feature.fields[name]) if name in feature.fields else at[feature.inputs[name].name]
+                    field(name, feature.fields[name])
+                    if name in feature.fields
+                    else at[feature.inputs[name].name]
                     for name in feature.parameters
                 ),
             )
             for feature in service.request_features
         ]
-        added = [member.name for member in self._fields] + [function.feature.name for function in self._functions]
+        added = [member.name for member in self._fields] + [
+            function.feature.name for function in self._functions
+        ]
         at |= {name: len(names) + index for index, name in enumerate(added)}
         order = [at[name] for name in service.feature_names]
         self._pick = (
-            None if order == list(range(len(at))) else itemgetter(*order) if len(order) > 1 else itemgetter(slice(order[0], order[0] + 1))
+            None
+            if order == list(range(len(at)))
+            else itemgetter(*order)
+            if len(order) > 1
+            else itemgetter(slice(order[0], order[0] + 1))
         )
 
-    def one(self, request: Mapping[str, object], read: Sequence[object], statuses: bytes) -> tuple[list[object], bytes]:
+    def one(
+        self, request: Mapping[str, object], read: Sequence[object], statuses: bytes
+    ) -> tuple[list[object], bytes]:
         """Values and statuses of one request."""
         for name, fallback in self._answers:
             value = request.get(name, fallback)
-            read, statuses = [*read, value], statuses + bytes([_answered(value) if name in request else FALLBACK])
+            read, statuses = (
+                [*read, value],
+                statuses + bytes([_answered(value) if name in request else FALLBACK]),
+            )
         request_values = [field.of(request) for field in self._fields]
         request_values += [function.one(request, read) for function in self._functions]
         values = [*read, *request_values]
-        status_codes = statuses + bytes([value is None for value in request_values])  # present and empty are the first two statuses
-        return (values, status_codes) if self._pick is None else (list(self._pick(values)), bytes(self._pick(status_codes)))
+        # present and empty are the first two statuses
+        status_codes = statuses + bytes([value is None for value in request_values])
+        return (
+            (values, status_codes)
+            if self._pick is None
+            else (list(self._pick(values)), bytes(self._pick(status_codes)))
+        )
 
     def many(
-        self, request: Mapping[str, Sequence[object]], read: Sequence[list[object]], statuses: Sequence[bytes], count: int
+        self,
+        request: Mapping[str, Sequence[object]],
+        read: Sequence[list[object]],
+        statuses: Sequence[bytes],
+        count: int,
     ) -> tuple[list[list[object]], list[bytes]]:
-        """Those of many requests, whose values stand in columns: for each feature its values, and their statuses."""
+        """Those of many requests, whose values stand in columns: for each feature its values, and
+        their statuses.
+        """
         for name, fallback in self._answers:
             values = list(request[name]) if name in request else [fallback] * count
             codes = bytes(map(_answered, values)) if name in request else bytes([FALLBACK]) * count
@@ -135,8 +188,15 @@ class RequestFeatureEvaluator:
         added = [list(field.column(request)) for field in self._fields]
         added += [function.many(request, read, count) for function in self._functions]
         columns = [*read, *added]
-        status_codes = [*statuses, *(bytes([value is None for value in column]) for column in added)]
-        return (columns, status_codes) if self._pick is None else (list(self._pick(columns)), list(self._pick(status_codes)))
+        status_codes = [
+            *statuses,
+            *(bytes([value is None for value in column]) for column in added),
+        ]
+        return (
+            (columns, status_codes)
+            if self._pick is None
+            else (list(self._pick(columns)), list(self._pick(status_codes)))
+        )
 
 
 def _answered(value: object) -> int:

@@ -51,16 +51,22 @@ class OnlineView:
         """What the store said of the view when it was first asked."""
         tiles = self.view.tiles_fingerprint
         batch = self.view.freshness.scheduled
-        stored = read_state(self.store, tiles) if batch else read_stream(self.store, tiles, self.view.source.name)
+        stored = (
+            read_state(self.store, tiles)
+            if batch
+            else read_stream(self.store, tiles, self.view.source.name)
+        )
         if stored is None and not self.view.freshness.stored and self.view.source.stream is None:
             raise StoreError(
-                f"feature view {self.view.name!r} is not in the online store: its freshness is {self.view.freshness}, which no job stores, and source "
-                f"{self.view.source.name!r} has no stream. Give it freshness=hw.batch(...), or the source a stream="
+                f"feature view {self.view.name!r} is not in the online store: its freshness is "
+                f"{self.view.freshness}, which no job stores, and source "
+                f"{self.view.source.name!r} has no stream. Give it freshness=hw.batch(...), or "
+                "the source a stream="
             )
         if stored is None:
             raise StoreError(
-                f"feature view {self.view.name!r} is not in the online store, or its definition has changed since; "
-                f"run `headwater {self.view.freshness.command}`"
+                f"feature view {self.view.name!r} is not in the online store, or its definition "
+                f"has changed since; run `headwater {self.view.freshness.command}`"
             )
         return stored
 
@@ -96,21 +102,33 @@ class OnlineView:
             DataError: keys of other types than the view's.
             StaleError: the values are older than promised, and the view says on_stale="refuse".
         """
-        values, statuses, (read_version,) = self._reader.read({name: keys[name] for name in self.view.keys}, keys.height, t)
+        values, statuses, (read_version,) = self._reader.read(
+            {name: keys[name] for name in self.view.keys}, keys.height, t
+        )
         return ViewValues(
-            [pl.Series(name, column, dtype) for (name, dtype), column in zip(self.dtypes.items(), values, strict=True)],
-            [statuses_of(name, codes) for name, codes in zip(self.view.feature_names, statuses, strict=True)],
+            [
+                pl.Series(name, column, dtype)
+                for (name, dtype), column in zip(self.dtypes.items(), values, strict=True)
+            ],
+            [
+                statuses_of(name, codes)
+                for name, codes in zip(self.view.feature_names, statuses, strict=True)
+            ],
             read_version,
         )
 
     def places(self, keys: Sequence[bytes], ends: Sequence[bytes]) -> list[bytes]:
-        """Where the records of some keys stand, key after key; `ends` as `VersionReader.look` gives them."""
+        """Where the records of some keys stand, key after key; `ends` as `VersionReader.look` gives
+        them.
+        """
         begin = keyspace.records(self.view.record_group)
         return [begin + key + end for key in keyspace.shortened(keys) for end in ends]
 
     @property
     def key_columns(self) -> list[KeyColumn]:
-        """Its keys, and the columns of a request that fill them; those of features are named like the features."""
+        """Its keys, and the columns of a request that fill them; those of features are named like
+        the features.
+        """
         filled = [(key, self.view.request_key(key)) for key in self.view.keys]
         listed = self.view.list_key
         return [
@@ -129,9 +147,15 @@ class OnlineView:
         return next((column for column in self.key_columns if column.max_length is not None), None)
 
     def part(self, names: Sequence[str], columns: Sequence[KeyColumn] | None = None) -> ViewPart:
-        """Its features of these names, as they are read; `columns`: its keys, None is as in requests."""
-        output_indexes = tuple(n for n, feature in enumerate(self.view.outputs) if feature.name in names)
-        keys = KeyEncoder(self.key_columns if columns is None else columns, f"feature view {self.view.name!r}")
+        """Its features of these names, as they are read; `columns`: its keys, None is as in
+        requests.
+        """
+        output_indexes = tuple(
+            n for n, feature in enumerate(self.view.outputs) if feature.name in names
+        )
+        keys = KeyEncoder(
+            self.key_columns if columns is None else columns, f"feature view {self.view.name!r}"
+        )
         return ViewPart(self.view, self.version_reader, self.tiles, keys, output_indexes)
 
     @cached_property

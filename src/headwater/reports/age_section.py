@@ -9,16 +9,20 @@ from headwater.results.backtest_result import BacktestResult
 
 
 def to_section(result: BacktestResult) -> Section | None:
-    """The curves of all views in one figure, and a table of what each level keeps; None if no ages were evaluated."""
+    """The curves of all views in one figure, and a table of what each level keeps; None if no ages
+    were evaluated.
+    """
     curves = result.curves_of_age
     if not curves:
         return None
     label, places = wording.metric_label(curves[0].metric), wording.places(result, curves[0].metric)
     says = " ".join(_says(curve) for curve in curves)
+    on = f", {result.blocks.on}" if result.blocks is not None and result.blocks.on else ""
     note = (
-        f"Each point is a model trained with this view at that age and all others as at {curves[0].others}, against the same model without "
-        f"the view. {sum(curve.fits for curve in curves)} models were trained once each, so bands hold for these very models"
-        f"{', ' + result.blocks.on if result.blocks is not None and result.blocks.on else ''}."
+        "Each point is a model trained with this view at that age and all others as at "
+        f"{curves[0].others}, against the same model without the view. "
+        f"{sum(curve.fits for curve in curves)} models were trained once each, so bands hold for "
+        f"these very models{on}."
     )
     levels = list(curves[0].levels)
     rows: list[list[str | Cell]] = [
@@ -34,17 +38,38 @@ def to_section(result: BacktestResult) -> Section | None:
         ]
         for curve in curves
     ]
-    table = Table("The curve averaged over the ages that each level's features have at the test requests.", ["view", *levels], rows)
-    picture = Figure("ages", figures.lift_by_age(curves, label), says, "Bands are 95 % intervals. A curve need not fall.")
-    return Section("ages", "Lift by the age of each view", [picture, Text(says), table, Text(note, "quiet")])
+    table = Table(
+        "The curve averaged over the ages that each level's features have at the test requests.",
+        ["view", *levels],
+        rows,
+    )
+    picture = Figure(
+        "ages",
+        figures.lift_by_age(curves, label),
+        says,
+        "Bands are 95 % intervals. A curve need not fall.",
+    )
+    return Section(
+        "ages", "Lift by the age of each view", [picture, Text(says), table, Text(note, "quiet")]
+    )
 
 
 def _says(curve: AgeCurve) -> str:
     if curve.points[0].lift.value <= curve.min_lift:
-        return f"{curve.view}: the lift at age 0 does not exceed {curve.min_lift:.3g}, so it has no half-life."
+        return (
+            f"{curve.view}: the lift at age 0 does not exceed {curve.min_lift:.3g}, so it has no "
+            "half-life."
+        )
     half, most = curve.half_life_seconds, curve.lost_90_seconds
     oldest = wording.duration(curve.points[-1].age_seconds)
     if half is None:
-        return f"{curve.view}: more than half of the lift is left at {oldest}, the oldest age evaluated."
-    rest = f"90 % by {wording.duration(most)}" if most is not None else f"more than 10 % is left at {oldest}"
+        return (
+            f"{curve.view}: more than half of the lift is left at {oldest}, the oldest age "
+            "evaluated."
+        )
+    rest = (
+        f"90 % by {wording.duration(most)}"
+        if most is not None
+        else f"more than 10 % is left at {oldest}"
+    )
     return f"{curve.view}: half of the lift is gone by {wording.duration(half)}, {rest}."

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def to_html(title: str, eyebrow: str, first_line: str, sections: Sequence[Section]) -> str:
     """One self-contained page without scripts."""
-    return render_plain("answers.html.j2", title=title, eyebrow=eyebrow, first_line=first_line, sections=sections)
+    return render_plain(
+        "answers.html.j2", title=title, eyebrow=eyebrow, first_line=first_line, sections=sections
+    )
 
 
 def to_markdown(first_line: str, sections: Sequence[Section]) -> str:

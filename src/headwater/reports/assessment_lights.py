@@ -25,7 +25,12 @@ def four(assessment: AssessmentResult) -> Sequence[Light]:
 
 def next_steps(assessment: AssessmentResult) -> Section:
     """What to do next, in this order; at most three."""
-    steps = [*_on_evidence(assessment), *_on_readiness(assessment), *_on_answers(assessment), *_in_production(assessment)]
+    steps = [
+        *_on_evidence(assessment),
+        *_on_readiness(assessment),
+        *_on_answers(assessment),
+        *_in_production(assessment),
+    ]
     return Section("next", "Next steps", [Bullets(list(dict.fromkeys(steps))[:_STEPS])])
 
 
@@ -35,14 +40,25 @@ def _lift(assessment: AssessmentResult) -> Light:
         return Light("Lift", "unknown", "not known", "No backtest was run.")
     found = result.recommendation
     if found.withheld:
-        return Light("Lift", "bad", "do not trust it", "The audit found what makes the figures unusable.")
+        return Light(
+            "Lift", "bad", "do not trust it", "The audit found what makes the figures unusable."
+        )
     if found.answer != "run":
         lifting = [step.to for step in wording.judged(result) if step.lifts]
         known = f" Better than {found.baseline}: {wording.listed(lifting)}." if lifting else ""
-        return Light("Lift", "care", "not decided", f"The data do not decide between the levels.{known}")
+        return Light(
+            "Lift", "care", "not decided", f"The data do not decide between the levels.{known}"
+        )
     if decision.level == decision.base:
-        return Light("Lift", "bad", "none worth having", f"Nothing fresher than {decision.base} pays.")
-    return Light("Lift", "good", "shown", found.in_practice or f"{decision.level} is better than {decision.base}.")
+        return Light(
+            "Lift", "bad", "none worth having", f"Nothing fresher than {decision.base} pays."
+        )
+    return Light(
+        "Lift",
+        "good",
+        "shown",
+        found.in_practice or f"{decision.level} is better than {decision.base}.",
+    )
 
 
 def _cost(assessment: AssessmentResult) -> Light:
@@ -58,21 +74,39 @@ def _cost(assessment: AssessmentResult) -> Light:
     if isinstance(earns, Missing):
         return Light("Cost", "care", costs, "What it earns is not known.")
     pays = earns.value >= extra.value
-    return Light("Cost", "good" if pays else "bad", "pays" if pays else "does not pay", f"{costs}; earns {amount(earns.value)} a day.")
+    return Light(
+        "Cost",
+        "good" if pays else "bad",
+        "pays" if pays else "does not pay",
+        f"{costs}; earns {amount(earns.value)} a day.",
+    )
 
 
 def _readiness(assessment: AssessmentResult) -> Light:
     decision, readiness = assessment.decision, assessment.readiness
     if isinstance(readiness, Missing):
-        return Light("Readiness", "unknown", "not known", f"{_upper(readiness.reason.rstrip('.'))}.")
+        return Light(
+            "Readiness", "unknown", "not known", f"{_upper(readiness.reason.rstrip('.'))}."
+        )
     counts = readiness.counts()
     red = [barred for barred in decision.barred if barred.certain]
     if red:
-        return Light("Readiness", "bad", "blocked", f"{_counted(len(red), 'view')} cannot be so fresh yet.")
-    if decision.barred or (counts["unknown"] and decision.action not in ("stay batch", "not decided")):
-        return Light("Readiness", "care", "not all is known", f"{counts['unknown']} checks are not answered.")
+        return Light(
+            "Readiness", "bad", "blocked", f"{_counted(len(red), 'view')} cannot be so fresh yet."
+        )
+    if decision.barred or (
+        counts["unknown"] and decision.action not in ("stay batch", "not decided")
+    ):
+        return Light(
+            "Readiness", "care", "not all is known", f"{counts['unknown']} checks are not answered."
+        )
     if decision.action == "not decided":
-        return Light("Readiness", "unknown", "not needed yet", f"{counts['red']} checks are red, {counts['unknown']} not answered.")
+        return Light(
+            "Readiness",
+            "unknown",
+            "not needed yet",
+            f"{counts['red']} checks are red, {counts['unknown']} not answered.",
+        )
     return Light("Readiness", "good", "ready", "No blocker was found.")
 
 
@@ -82,11 +116,21 @@ def _risk(assessment: AssessmentResult) -> Light:
         return Light("Risk", "bad", "high", "A finding of the audit is open.")
     if network.effects:
         named = wording.listed([effect.effect for effect in network.effects])
-        return Light("Risk", "bad", "the world reacts", f"Network effects by {named}: only an experiment shows the gain.")
+        return Light(
+            "Risk",
+            "bad",
+            "the world reacts",
+            f"Network effects by {named}: only an experiment shows the gain.",
+        )
     questions = 0 if result is None else len(result.audit.questions)
     asked = len(network.unanswered) + questions
     if asked:
-        return Light("Risk", "care", "not ruled out", f"{_counted(asked, 'question')} on leaks and network effects are open.")
+        return Light(
+            "Risk",
+            "care",
+            "not ruled out",
+            f"{_counted(asked, 'question')} on leaks and network effects are open.",
+        )
     return Light("Risk", "good", "low", "No leak was found, and no network effects, as answered.")
 
 
@@ -99,22 +143,33 @@ def _on_evidence(assessment: AssessmentResult) -> list[str]:
     found = result.recommendation
     if found is not None and found.answer != "run":
         days = more_days(found.days, found.days_most)
-        return [f"Collect {days}, and test again." if days else "Remove the reason in the first line, and test again."]
+        return [
+            f"Collect {days}, and test again."
+            if days
+            else "Remove the reason in the first line, and test again."
+        ]
     return []
 
 
 def _on_readiness(assessment: AssessmentResult) -> list[str]:
     blockers = [barred.blocker for barred in assessment.decision.barred]
-    return [f"{blocker.what.rstrip('.')}: {blocker.remedy.rstrip('.')}." for blocker in blockers[:1]]
+    return [
+        f"{blocker.what.rstrip('.')}: {blocker.remedy.rstrip('.')}." for blocker in blockers[:1]
+    ]
 
 
 def _on_answers(assessment: AssessmentResult) -> list[str]:
     steps = []
     if assessment.network.unanswered:
-        steps.append("Answer the questions on network effects: `headwater assess readiness --write-questions questions.toml` writes them.")
+        steps.append(
+            "Answer the questions on network effects: `headwater assess readiness "
+            "--write-questions questions.toml` writes them."
+        )
     decision = assessment.decision
     if decision.level != decision.base and isinstance(decision.earns, Missing):
-        steps.append("Say what a right and a wrong decision are worth: `--value` of `headwater backtest`.")
+        steps.append(
+            "Say what a right and a wrong decision are worth: `--value` of `headwater backtest`."
+        )
     if not isinstance(assessment.readiness, Missing) and assessment.readiness.counts()["unknown"]:
         steps.append("Answer what only you know of your systems: the same file of questions.")
     return steps
@@ -126,7 +181,12 @@ def _in_production(assessment: AssessmentResult) -> list[str]:
         return []
     kind = assessment.network.experiment.partition(" (")[0]
     named = "An experiment" if kind.startswith("not known") else _upper(kind)
-    return [f"{named} in production, {decision.level} against {decision.base}: `headwater experiment plan` computes its length."]
+    return [
+        (
+            f"{named} in production, {decision.level} against {decision.base}: `headwater "
+            "experiment plan` computes its length."
+        )
+    ]
 
 
 def _counted(number: int, what: str) -> str:

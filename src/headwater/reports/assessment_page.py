@@ -29,13 +29,21 @@ def to_html(assessment: AssessmentResult) -> str:
 def to_sections(assessment: AssessmentResult) -> list[Section]:
     """The sections after the verdict.
 
-    Order: four lights, the lift curve, next steps; folded: rules, plan, what would change it, risks, lift, attribution, request time, cost,
-    network effects, readiness.
+    Order: four lights, the lift curve, next steps; folded: rules, plan, what would change it,
+    risks, lift, attribution, request time, cost, network effects, readiness.
     """
     cost, readiness, attribution = assessment.cost, assessment.readiness, assessment.attribution
-    earned = attribution_section.to_section(attribution) if isinstance(attribution, AttributionResult) else parts.earned(assessment)
+    earned = (
+        attribution_section.to_section(attribution)
+        if isinstance(attribution, AttributionResult)
+        else parts.earned(assessment)
+    )
     folded = [
-        Section("why", "Why: the rules", [Text(parts.details(assessment)), Bullets(parts.why(assessment))]),
+        Section(
+            "why",
+            "Why: the rules",
+            [Text(parts.details(assessment)), Bullets(parts.why(assessment))],
+        ),
         parts.plan(assessment),
         parts.changes(assessment),
         parts.risks(assessment),
@@ -44,7 +52,9 @@ def to_sections(assessment: AssessmentResult) -> list[Section]:
         parts.request_time(assessment),
         parts.cost(assessment) if isinstance(cost, Missing) else cost_section(cost),
         parts.network(assessment),
-        parts.readiness(assessment) if isinstance(readiness, Missing) else readiness_section(readiness),
+        parts.readiness(assessment)
+        if isinstance(readiness, Missing)
+        else readiness_section(readiness),
     ]
     picture = [] if assessment.result is None else [sections.curve(assessment.result)]
     head = [lights.at_a_glance(assessment), *picture, lights.next_steps(assessment)]
@@ -52,14 +62,24 @@ def to_sections(assessment: AssessmentResult) -> list[Section]:
 
 
 def to_notebook(assessment: AssessmentResult) -> str:
-    """The recommendation, the four lights and the next steps as a fragment of HTML, without scripts."""
-    glance = Bullets([f"{light.question}: {light.word}. {light.why}" for light in lights.four(assessment)])
+    """The recommendation, the four lights and the next steps as a fragment of HTML, without
+    scripts.
+    """
+    glance = Bullets(
+        [f"{light.question}: {light.word}. {light.why}" for light in lights.four(assessment)]
+    )
     steps = [Text("Next steps:"), *lights.next_steps(assessment).blocks]
-    return render("sections_notebook.html.j2", first=parts.headline(assessment), sections=[Section("glance", "", [glance, *steps])])
+    return render(
+        "sections_notebook.html.j2",
+        first=parts.headline(assessment),
+        sections=[Section("glance", "", [glance, *steps])],
+    )
 
 
 def to_markdown(assessment: AssessmentResult) -> str:
-    """The assessment as Markdown: the same sections, without figures and without the tables of every check and every number."""
+    """The assessment as Markdown: the same sections, without figures and without the tables of
+    every check and every number.
+    """
     every = [
         lights.at_a_glance(assessment),
         lights.next_steps(assessment),
@@ -73,7 +93,11 @@ def to_markdown(assessment: AssessmentResult) -> str:
         parts.network(assessment),
         parts.readiness(assessment),
     ]
-    verdict = Section("verdict", parts.headline(assessment), [Text(parts.details(assessment)), Bullets(parts.why(assessment))])
+    verdict = Section(
+        "verdict",
+        parts.headline(assessment),
+        [Text(parts.details(assessment)), Bullets(parts.why(assessment))],
+    )
     first = document.to_markdown(verdict).replace("## ", "# ", 1)
     about = f"Assessed {assessment.at}, project {assessment.project}, model {assessment.model}."
     return "\n\n".join([first, about, *map(document.to_markdown, every)]) + "\n"

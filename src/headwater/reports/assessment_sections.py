@@ -1,4 +1,6 @@
-"""The sections of an assessment as plain text and tables; HTML and Markdown are written from them."""
+"""The sections of an assessment as plain text and tables; HTML and Markdown are written from
+them.
+"""
 
 from __future__ import annotations
 
@@ -33,20 +35,45 @@ def details(assessment: AssessmentResult) -> str:
 
 def why(assessment: AssessmentResult) -> Sequence[str]:
     """Each rule that was applied, with its outcome."""
-    return [f"{_RULES.get(rule, rule)}: {outcome.rstrip('.')}." for rule, outcome in assessment.decision.rules]
+    return [
+        f"{_RULES.get(rule, rule)}: {outcome.rstrip('.')}."
+        for rule, outcome in assessment.decision.rules
+    ]
 
 
 def plan(assessment: AssessmentResult) -> Section:
     """The staged plan."""
     rows = [
-        [f"{n}. {stage.name}", str(stage.transition), stage.does, stage.gives, money(stage.costs), stage.state, stage.blocker, stage.remedy]
+        [
+            f"{n}. {stage.name}",
+            str(stage.transition),
+            stage.does,
+            stage.gives,
+            money(stage.costs),
+            stage.state,
+            stage.blocker,
+            stage.remedy,
+        ]
         for n, stage in enumerate(assessment.plan.stages, start=1)
     ]
     blocks: list[Block] = [
-        Text("Transition 1 replaces precomputed predictions by predictions on request; transition 2 makes their features fresher.", "quiet")
+        Text(
+            "Transition 1 replaces precomputed predictions by predictions on request; transition "
+            "2 makes their features fresher.",
+            "quiet",
+        )
     ]
     if rows:
-        heads = ("stage", "transition", "what to do", "gain", "cost a day", "state", "blocker", "remedy")
+        heads = (
+            "stage",
+            "transition",
+            "what to do",
+            "gain",
+            "cost a day",
+            "state",
+            "blocker",
+            "remedy",
+        )
         blocks.append(Table("Stages; you can stop after any of them", heads, rows))
     blocks.append(Text(assessment.plan.note))
     if assessment.plan.stay:
@@ -56,7 +83,9 @@ def plan(assessment: AssessmentResult) -> Section:
 
 def changes(assessment: AssessmentResult) -> Section:
     """What would change the verdict."""
-    rows = [[change.input, change.now, change.threshold, change.then] for change in assessment.changes]
+    rows = [
+        [change.input, change.now, change.threshold, change.then] for change in assessment.changes
+    ]
     return Section(
         "changes",
         "What would change the verdict",
@@ -68,7 +97,10 @@ def risks(assessment: AssessmentResult) -> Section:
     """The risks that remain."""
     blocks: list[Block] = [Bullets(assessment.risks)] if assessment.risks else [Text("None found.")]
     if not isinstance(assessment.lift, Missing):
-        blocks += [Text(f"Audit of the backtest: {line}.") for line in audit_words.checks(assessment.lift.backtest.audit)[:2]]
+        blocks += [
+            Text(f"Audit of the backtest: {line}.")
+            for line in audit_words.checks(assessment.lift.backtest.audit)[:2]
+        ]
     return Section("risks", "Risks", blocks)
 
 
@@ -78,7 +110,12 @@ def lift(assessment: AssessmentResult) -> Section:
     if isinstance(assessment.lift, Missing):
         return Section("lift", heading, [Text(f"Not known: {assessment.lift.reason}")])
     levels = [
-        [level.name, level.describes, level.mode, f"{value:.4g}" if math.isfinite(value) else "not known"]
+        [
+            level.name,
+            level.describes,
+            level.mode,
+            f"{value:.4g}" if math.isfinite(value) else "not known",
+        ]
         for level in assessment.lift.levels
         for value in [level.metrics[assessment.lift.headline].value]
     ]
@@ -87,12 +124,27 @@ def lift(assessment: AssessmentResult) -> Section:
         "lift",
         heading,
         [
-            *([Bullets(blind)] if (blind := resolution_words.lines(assessment.lift.backtest)) else []),
-            Table("Levels, from stale to fresh", ("level", "features", "computed by", assessment.lift.headline), levels),
+            *(
+                [Bullets(blind)]
+                if (blind := resolution_words.lines(assessment.lift.backtest))
+                else []
+            ),
+            Table(
+                "Levels, from stale to fresh",
+                ("level", "features", "computed by", assessment.lift.headline),
+                levels,
+            ),
             Table(
                 "Differences between levels (+ is a gain); those with the baseline are judged",
                 ("difference", "gain", "verdict"),
-                [[f"{s.from_} to {s.to}", shown(s), wording.verdict_word(assessment.lift.backtest, s)] for s in steps],
+                [
+                    [
+                        f"{s.from_} to {s.to}",
+                        shown(s),
+                        wording.verdict_word(assessment.lift.backtest, s),
+                    ]
+                    for s in steps
+                ],
             ),
         ],
     )
@@ -102,7 +154,11 @@ def earned(assessment: AssessmentResult) -> Section:
     """Which views earn from freshness, in short."""
     heading = "Which views earn from freshness"
     if isinstance(assessment.lift, Missing) or assessment.lift.earned is None:
-        reason = assessment.attribution.reason if isinstance(assessment.attribution, Missing) else "not attributed"
+        reason = (
+            assessment.attribution.reason
+            if isinstance(assessment.attribution, Missing)
+            else "not attributed"
+        )
         return Section("attribution", heading, [Text(f"Not known: {reason}.")])
     attribution = assessment.lift.earned
     fresh = attribution.views_of(attribution.chosen)
@@ -111,18 +167,31 @@ def earned(assessment: AssessmentResult) -> Section:
             name,
             shown(step),
             step.verdict_words,
-            "make fresh" if name in fresh else "can stay" if fresh and step.verdict != "not measurable" else "not certain",
+            "make fresh"
+            if name in fresh
+            else "can stay"
+            if fresh and step.verdict != "not measurable"
+            else "not certain",
         ]
         for name, step in attribution.alone.items()
     ]
     heads = ("view", f"{attribution.fresh} alone over {attribution.stale}", "verdict", "plan")
-    return Section("attribution", heading, [Text(attribution.plan), Table("One at a time", heads, rows)])
+    return Section(
+        "attribution", heading, [Text(attribution.plan), Table("One at a time", heads, rows)]
+    )
 
 
 def request_time(assessment: AssessmentResult) -> Section:
     """Latency of responses, and of each feature that is computed at request time."""
-    late = f" Too late: {wording.share(assessment.late.value)} ({assessment.late.source})." if isinstance(assessment.late, Number) else ""
-    summary = Text(f"p99 latency of responses: {_latency(assessment.latency)}. Allowed: {_latency(assessment.budget)}.{late}")
+    late = (
+        f" Too late: {wording.share(assessment.late.value)} ({assessment.late.source})."
+        if isinstance(assessment.late, Number)
+        else ""
+    )
+    summary = Text(
+        f"p99 latency of responses: {_latency(assessment.latency)}. Allowed: "
+        f"{_latency(assessment.budget)}.{late}"
+    )
     if not assessment.at_request:
         return Section(
             "latency",
@@ -130,14 +199,19 @@ def request_time(assessment: AssessmentResult) -> Section:
             [summary, Text("The model has no feature that is computed at request time.")],
         )
     rows = [
-        [feature.name, feature.kind, _latency(feature.p50), _latency(feature.p99), feature.fallback] for feature in assessment.at_request
+        [feature.name, feature.kind, _latency(feature.p50), _latency(feature.p99), feature.fallback]
+        for feature in assessment.at_request
     ]
     return Section(
         "latency",
         "Latency, and features at request time",
         [
             summary,
-            Table("Latency of each feature", ("feature", "kind", "p50", "p99", "fallback after a timeout"), rows),
+            Table(
+                "Latency of each feature",
+                ("feature", "kind", "p50", "p99", "fallback after a timeout"),
+                rows,
+            ),
             *_timed_out(assessment.at_request),
         ],
     )
@@ -147,11 +221,22 @@ def _timed_out(every: Sequence[AtRequest]) -> list[Block]:
     blocks: list[Block] = []
     for feature in every:
         if isinstance(feature.timed_out, Missing):
-            blocks.append(Text(f"{feature.name}: the lift when calls time out is not known: {feature.timed_out.reason.rstrip('.')}."))
+            blocks.append(
+                Text(
+                    f"{feature.name}: the lift when calls time out is not known: "
+                    f"{feature.timed_out.reason.rstrip('.')}."
+                )
+            )
             continue
         rows = [[f"{100 * t.share:g} %", shown(t.lift)] for t in feature.timed_out]
         over = feature.timed_out[0].lift.from_
-        blocks.append(Table(f"{feature.name}: lift over {over} when a share of its calls time out", ("calls", "lift"), rows))
+        blocks.append(
+            Table(
+                f"{feature.name}: lift over {over} when a share of its calls time out",
+                ("calls", "lift"),
+                rows,
+            )
+        )
     return blocks
 
 
@@ -164,20 +249,40 @@ def cost(assessment: AssessmentResult) -> Section:
         f"break-even: {assessment.cost.break_even}",
         f"share of precomputed predictions that are never requested: {assessment.cost.waste}",
     ]
-    return Section("cost", "Cost", [Text(assessment.cost.sentence), Table("Cost a day", ("way to serve", "total"), rows), Bullets(facts)])
+    return Section(
+        "cost",
+        "Cost",
+        [
+            Text(assessment.cost.sentence),
+            Table("Cost a day", ("way to serve", "total"), rows),
+            Bullets(facts),
+        ],
+    )
 
 
 def readiness(assessment: AssessmentResult) -> Section:
     """How fresh each view can be, and its next blocker."""
     if isinstance(assessment.readiness, Missing):
-        return Section("readiness", "Readiness", [Text(f"Not known: {assessment.readiness.reason}")])
+        return Section(
+            "readiness", "Readiness", [Text(f"Not known: {assessment.readiness.reason}")]
+        )
     rows = [
-        [v.view, v.reachable, v.possible, "none" if v.blocker is None else v.blocker.what, "" if v.blocker is None else v.blocker.remedy]
+        [
+            v.view,
+            v.reachable,
+            v.possible,
+            "none" if v.blocker is None else v.blocker.what,
+            "" if v.blocker is None else v.blocker.remedy,
+        ]
         for v in assessment.readiness.views
     ]
     counts = ", ".join(f"{count} {state}" for state, count in assessment.readiness.counts().items())
     heads = ("view", "reachable now", "at best", "next blocker", "remedy")
-    return Section("readiness", "Readiness", [Table("How fresh each view can be", heads, rows), Text(f"Checks: {counts}.")])
+    return Section(
+        "readiness",
+        "Readiness",
+        [Table("How fresh each view can be", heads, rows), Text(f"Checks: {counts}.")],
+    )
 
 
 def network(assessment: AssessmentResult) -> Section:
@@ -186,15 +291,27 @@ def network(assessment: AssessmentResult) -> Section:
     blocks: list[Block] = []
     if effects.effects:
         rows = [[effect.effect, effect.why, effect.experiment] for effect in effects.effects]
-        blocks.append(Table("By your answers: effects that no backtest can see", ("effect", "why", "experiment"), rows))
+        blocks.append(
+            Table(
+                "By your answers: effects that no backtest can see",
+                ("effect", "why", "experiment"),
+                rows,
+            )
+        )
     elif not effects.unanswered:
         blocks.append(Text("None, as you answered."))
     reason = f" Why: {effects.tells}." if effects.tells else ""
-    blocks.append(Text(f"Recommended experiment: {effects.experiment}.{reason} Run in shadow mode first in any case."))
+    blocks.append(
+        Text(
+            f"Recommended experiment: {effects.experiment}.{reason} Run in shadow mode first in "
+            "any case."
+        )
+    )
     if effects.unanswered:
         blocks += [
             Text(
-                "Not answered; a yes may call for another experiment. `headwater assess readiness --write-questions` writes the questions:"
+                "Not answered; a yes may call for another experiment. `headwater assess readiness "
+                "--write-questions` writes the questions:"
             ),
             Bullets(effects.unanswered),
         ]
@@ -203,7 +320,11 @@ def network(assessment: AssessmentResult) -> Section:
 
 def money(reading: Reading) -> str:
     """An amount with its currency."""
-    return "not known" if isinstance(reading, Missing) else f"{amount(reading.value)} {reading.unit.partition('/')[0]}"
+    return (
+        "not known"
+        if isinstance(reading, Missing)
+        else f"{amount(reading.value)} {reading.unit.partition('/')[0]}"
+    )
 
 
 def _latency(reading: Reading) -> str:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from headwater.reports import wording
 from headwater.reports.document import Block, Bullets, Section, Table, Text
 from headwater.reports.page import render
-from headwater.results.attribution_result import AttributionResult, Efficient, PathStep, SliceLift, UnitLift
+from headwater.results.attribution_result import (
+    AttributionResult,
+    Efficient,
+    PathStep,
+    SliceLift,
+    UnitLift,
+)
 from headwater.results.estimate import Comparison
 from headwater.terminal.layout import Group, Shown, ShownTable
 
@@ -17,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def to_table(attribution: AttributionResult) -> RenderableType:
-    """The attribution as rich prints it: the plan, then the views one at a time, the path, and what it costs."""
+    """The attribution as rich prints it: the plan, then the views one at a time, the path, and what
+    it costs.
+    """
     parts: list[RenderableType] = [Shown(attribution.plan, "bold")]
     for table in _tables(attribution):
         parts += [Shown(""), ShownTable(table.caption, table.headings, table.rows)]
@@ -34,19 +42,33 @@ def to_section(attribution: AttributionResult | None) -> Section | None:
     """The attribution as a section of the page; None if none was requested."""
     if attribution is None:
         return None
-    blocks: list[Block] = [Text(attribution.plan, "lead"), *_tables(attribution), Bullets(attribution.notes)]
+    blocks: list[Block] = [
+        Text(attribution.plan, "lead"),
+        *_tables(attribution),
+        Bullets(attribution.notes),
+    ]
     return Section("attribution", "Which views earn from freshness", blocks)
 
 
 def _tables(attribution: AttributionResult) -> list[Table]:
     places = wording.places_of(value.value for value in attribution.values.values())
-    label, step = wording.metric_label(attribution.metric), f"{attribution.stale} {wording.ARROW} {attribution.fresh}"
+    label, step = (
+        wording.metric_label(attribution.metric),
+        f"{attribution.stale} {wording.ARROW} {attribution.fresh}",
+    )
     priced = attribution.cost_of_all is not None
     money = ("money a day",) if priced else ()
     tables = [
         Table(
             f"One at a time: {label}, {step} (+ is a gain)",
-            ("view", f"{attribution.fresh} alone", "verdict", f"loss with only this {attribution.stale}", "verdict", *money),
+            (
+                "view",
+                f"{attribution.fresh} alone",
+                "verdict",
+                f"loss with only this {attribution.stale}",
+                "verdict",
+                *money,
+            ),
             [_unit(unit, places) for unit in attribution.units],
         )
     ]
@@ -67,14 +89,28 @@ def _tables(attribution: AttributionResult) -> list[Table]:
             )
         )
     if attribution.efficient:
-        headings = ("money a day", "views", f"lift over {attribution.stale}", "verdict", "money a day for each 1 of lift")
+        headings = (
+            "money a day",
+            "views",
+            f"lift over {attribution.stale}",
+            "verdict",
+            "money a day for each 1 of lift",
+        )
         tables.append(
-            Table("Best sets for their cost, among those tried", headings, [_efficient(row, places) for row in attribution.efficient])
+            Table(
+                "Best sets for their cost, among those tried",
+                headings,
+                [_efficient(row, places) for row in attribution.efficient],
+            )
         )
     if attribution.slices:
         headings = ("slice", "rows", step, "verdict", "the plan", "verdict")
         tables.append(
-            Table(f"Slices: {label} (intervals widened for all of them)", headings, [_slice(row, places) for row in attribution.slices])
+            Table(
+                f"Slices: {label} (intervals widened for all of them)",
+                headings,
+                [_slice(row, places) for row in attribution.slices],
+            )
         )
     return tables
 
@@ -86,7 +122,13 @@ def _unit(unit: UnitLift, places: int) -> list[str]:
 
 def _step(step: PathStep, places: int) -> list[str]:
     share = wording.share(step.share.value) if math.isfinite(step.share.value) else wording.NO_VALUE
-    return [f"+ {step.name}", wording.gain(step.lift, places), share, *_judged(step.gain, places), *_money(step.cost)]
+    return [
+        f"+ {step.name}",
+        wording.gain(step.lift, places),
+        share,
+        *_judged(step.gain, places),
+        *_money(step.cost),
+    ]
 
 
 def _efficient(choice: Efficient, places: int) -> list[str]:
@@ -95,11 +137,18 @@ def _efficient(choice: Efficient, places: int) -> list[str]:
 
 
 def _slice(slice_lift: SliceLift, places: int) -> list[str]:
-    return [slice_lift.name, wording.count(slice_lift.rows), *_judged(slice_lift.whole, places), *_judged(slice_lift.lift, places)]
+    return [
+        slice_lift.name,
+        wording.count(slice_lift.rows),
+        *_judged(slice_lift.whole, places),
+        *_judged(slice_lift.lift, places),
+    ]
 
 
 def _judged(step: Comparison | None, places: int) -> list[str]:
-    return [wording.NO_VALUE, ""] if step is None else [wording.gain(step, places), step.verdict_words]
+    return (
+        [wording.NO_VALUE, ""] if step is None else [wording.gain(step, places), step.verdict_words]
+    )
 
 
 def _money(cost: float | None) -> list[str]:

@@ -14,66 +14,108 @@ from headwater.results.estimate import Comparison, Estimate
 
 
 def plan(attribution: AttributionResult, kind: str) -> str:
-    """The plan in a sentence or two: views to make fresh and views that can stay; `kind` is that of the fresh level, batch or real-time."""
+    """The plan in a sentence or two: views to make fresh and views that can stay; `kind` is that of
+    the fresh level, batch or real-time.
+    """
     metric = wording.metric_label(attribution.metric)
     where = f"in {metric} of {attribution.fresh} over {attribution.stale}"
     if blocking := attribution.audit.blocking:
         reason = replaced_headline(attribution.audit).removeprefix("No verdict: ").rstrip(".")
-        return f"No plan: {reason}; no lift can be trusted before it is fixed. {blocking[0].message.rstrip('.')}."
+        return (
+            f"No plan: {reason}; no lift can be trusted before it is fixed. "
+            f"{blocking[0].message.rstrip('.')}."
+        )
     if attribution.not_measurable and len(attribution.not_measurable) == len(attribution.units):
         return (
             f"No plan: {attribution.fresh} cannot be told from {attribution.stale}, since "
             f"{'; '.join(dict.fromkeys(attribution.not_measurable.values()))}."
         )
     if attribution.lift is None or attribution.rest is None:
-        return f"Keep {_kept(attribution)} {attribution.stale}: on the days used to choose, none of them adds anything when it is {attribution.fresh}."
+        return (
+            f"Keep {_kept(attribution)} {attribution.stale}: on the days used to choose, none of "
+            f"them adds anything when it is {attribution.fresh}."
+        )
     tried = wording.listed(list(attribution.path[-1].units))
     if math.isnan(attribution.lift.low):
         return (
-            f"No plan: {tried} had {_gain(attribution, attribution.lift)} of {_gain(attribution, attribution.whole)} {where}, "
-            f"and {attribution.reporting_days} days are too few for an interval; test on 16 days or more."
+            f"No plan: {tried} had {_gain(attribution, attribution.lift)} of "
+            f"{_gain(attribution, attribution.whole)} {where}, and {attribution.reporting_days} "
+            "days are too few for an interval; test on 16 days or more."
         )
     if not attribution.chosen:
-        return f"Keep {_kept(attribution)} {attribution.stale}: no lift {where} is shown. {_of_set(tried, attribution.lift)}."
+        return (
+            f"Keep {_kept(attribution)} {attribution.stale}: no lift {where} is shown. "
+            f"{_of_set(tried, attribution.lift)}."
+        )
     verb = "Stream" if kind == "real-time" else f"Make {attribution.fresh}:"
     rest = "" if not attribution.stay else f"; {_others(attribution)} may stay {attribution.stale}"
-    share = f"{_share(attribution.share)} of the lift {where}" if math.isfinite(attribution.share.value) else f"a lift {where}"
-    sentence = f"{verb} {wording.listed(attribution.chosen)}: {share} ({_gain(attribution, attribution.lift)}){rest}."
+    share = (
+        f"{_share(attribution.share)} of the lift {where}"
+        if math.isfinite(attribution.share.value)
+        else f"a lift {where}"
+    )
+    sentence = (
+        f"{verb} {wording.listed(attribution.chosen)}: {share} "
+        f"({_gain(attribution, attribution.lift)}){rest}."
+    )
     if not attribution.worth:
         small = wording.number(attribution.min_lift, decimals(attribution))
-        return f"{sentence} It is a lift, though it may be smaller than the smallest one worth having, {small}."
+        return (
+            f"{sentence} It is a lift, though it may be smaller than the smallest one worth "
+            f"having, {small}."
+        )
     return sentence
 
 
 def below_the_first_line(result: BacktestResult) -> AttributionResult | None:
-    """The attribution of a backtest; its plan is a condition where the first line does not run the level that it makes views fresh to."""
+    """The attribution of a backtest; its plan is a condition where the first line does not run the
+    level that it makes views fresh to.
+    """
     attribution, recommendation = result.attribution, result.recommendation
-    if attribution is None or recommendation is None or not attribution.chosen or recommendation.level == attribution.fresh:
+    if (
+        attribution is None
+        or recommendation is None
+        or not attribution.chosen
+        or recommendation.level == attribution.fresh
+    ):
         return attribution
     if attribution.plan.startswith("No plan"):
         return attribution
-    condition = f"If {attribution.fresh} is built: {attribution.plan[:1].lower()}{attribution.plan[1:]}"
+    condition = (
+        f"If {attribution.fresh} is built: {attribution.plan[:1].lower()}{attribution.plan[1:]}"
+    )
     return msgspec.structs.replace(attribution, plan=condition)
 
 
 def notes(attribution: AttributionResult) -> list[str]:
     """Notes on the plan: the data behind it, and slices where it does not hold."""
     sentences = [
-        f"All views {attribution.fresh}: {_gain(attribution, attribution.whole)}, on all test days.",
+        (
+            f"All views {attribution.fresh}: {_gain(attribution, attribution.whole)}, on all test "
+            "days."
+        ),
         *(
             [f"Making the others {attribution.fresh} too: {_gain(attribution, attribution.rest)}."]
             if attribution.rest is not None and attribution.chosen and attribution.stay
             else []
         ),
-        *(sentences for slice_lift in attribution.slices if (sentences := _slice(attribution, slice_lift))),
+        *(
+            sentences
+            for slice_lift in attribution.slices
+            if (sentences := _slice(attribution, slice_lift))
+        ),
         *audit_words.blocking(attribution.audit)[1:],  # the plan has the first
         *audit_words.conditions(attribution.audit),
         *audit_words.further_questions(attribution.audit),
-        *(f"{name} cannot be measured, and is credited with nothing: {reason}." for name, reason in attribution.not_measurable.items()),
+        *(
+            f"{name} cannot be measured, and is credited with nothing: {reason}."
+            for name, reason in attribution.not_measurable.items()
+        ),
         *attribution.joined,
         (
-            f"The path was chosen on {attribution.choosing_days} test days, every other one; its lifts are measured on the {attribution.reporting_days} days "
-            f"between. Single views are tested on all days, {2 * len(attribution.units)} steps together (Holm). "
+            f"The path was chosen on {attribution.choosing_days} test days, every other one; its "
+            f"lifts are measured on the {attribution.reporting_days} days between. Single views "
+            f"are tested on all days, {2 * len(attribution.units)} steps together (Holm). "
             f"{attribution.sets} sets of fresh views were trained."
         ),
     ]
@@ -90,7 +132,11 @@ def _kept(attribution: AttributionResult) -> str:
 
 
 def _others(attribution: AttributionResult) -> str:
-    return f"the other {len(attribution.stay)}" if len(attribution.stay) > 2 else wording.listed(attribution.stay)
+    return (
+        f"the other {len(attribution.stay)}"
+        if len(attribution.stay) > 2
+        else wording.listed(attribution.stay)
+    )
 
 
 def _of_set(names: str, lift: Comparison) -> str:
@@ -110,7 +156,10 @@ def _share(share: Estimate) -> str:
 def _slice(attribution: AttributionResult, slice_lift: SliceLift) -> str:
     """A note for a slice where the step, or else the plan, is not a lift; empty if both are."""
     if slice_lift.whole is not None and slice_lift.whole.verdict != "LIFT":
-        return f"{slice_lift.name}: {attribution.stale} {wording.ARROW} {attribution.fresh} is not a lift ({slice_lift.whole.sentence})."
+        return (
+            f"{slice_lift.name}: {attribution.stale} {wording.ARROW} {attribution.fresh} is not a "
+            f"lift ({slice_lift.whole.sentence})."
+        )
     if attribution.chosen and slice_lift.lift is not None and slice_lift.lift.verdict != "LIFT":
         return f"{slice_lift.name}: the plan is not a lift ({slice_lift.lift.sentence})."
     return ""

@@ -1,4 +1,6 @@
-"""The audit as every page shows it: findings, checks run, checks not run, and what data cannot show."""
+"""The audit as every page shows it: findings, checks run, checks not run, and what data cannot
+show.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from headwater.reports import wording
 from headwater.reports.document import Card, Terms, Text
 from headwater.results.audit_result import MOST_QUESTIONS, AuditFinding, AuditResult
 
-_SEVERITIES = {"WITHDRAWN": "withdrawn", "EMPTY": "no events"}  # LEAK and questions go by their own names
+# LEAK and questions go by their own names
+_SEVERITIES = {"WITHDRAWN": "withdrawn", "EMPTY": "no events"}
 
 
 def summary(audit: AuditResult) -> str:
@@ -20,12 +23,17 @@ def summary(audit: AuditResult) -> str:
         for severity in ("WITHDRAWN", "LEAK", "EMPTY")
         if (found := [finding for finding in audit.blocking if finding.severity == severity])
     ]
-    counts += [f"{number} question{'s' * (number > 1)}" for number in [len(audit.questions)] if number]
+    counts += [
+        f"{number} question{'s' * (number > 1)}" for number in [len(audit.questions)] if number
+    ]
     counts += [f"{len(audit.acknowledged)} answered"] if audit.acknowledged else []
     more = len(audit.questions) - MOST_QUESTIONS
     counts += [f"{MOST_QUESTIONS} of them shown, all in the JSON"] if more > 0 else []
     ran = f"{len(audit.checks_run)} checks run, {len(audit.checks_not_run)} not run"
-    return f"{', '.join(counts) or ('no finding' if audit.checks_run else 'no check could run')}; {ran}"
+    return (
+        f"{', '.join(counts) or ('no finding' if audit.checks_run else 'no check could run')}; "
+        f"{ran}"
+    )
 
 
 def finding_line(finding: AuditFinding) -> str:
@@ -36,7 +44,11 @@ def finding_line(finding: AuditFinding) -> str:
 
 def _of_rows(finding: AuditFinding) -> str:
     """The share of rows, where it is one and the evidence does not have it."""
-    known = math.isnan(finding.share) or finding.share == 1 or f"{finding.share:.1%}" in finding.evidence
+    known = (
+        math.isnan(finding.share)
+        or finding.share == 1
+        or f"{finding.share:.1%}" in finding.evidence
+    )
     return "" if known else f", {wording.share(finding.share)} of rows"
 
 
@@ -48,11 +60,16 @@ def blocking(audit: AuditResult) -> Sequence[str]:
 def blocking_heading(audit: AuditResult) -> str:
     """What to do about them."""
     withdrawn = any(finding.severity == "WITHDRAWN" for finding in audit.blocking)
-    return f"Do not trust these numbers until {'the cause of each of these is known' if withdrawn else 'each of these is fixed'}"
+    return (
+        "Do not trust these numbers until "
+        f"{'the cause of each of these is known' if withdrawn else 'each of these is fixed'}"
+    )
 
 
 def conditions(audit: AuditResult) -> Sequence[str]:
-    """The questions below a verdict that stands: what must be true, why it is asked, what to do, and how to answer."""
+    """The questions below a verdict that stands: what must be true, why it is asked, what to do,
+    and how to answer.
+    """
     if audit.blocking:
         return [f"question: {finding_line(finding)}" for finding in audit.conditions]
     return [f"Holds if {_condition(finding)}" for finding in audit.conditions]
@@ -60,7 +77,11 @@ def conditions(audit: AuditResult) -> Sequence[str]:
 
 def conditions_in_short(audit: AuditResult) -> Sequence[str]:
     """The same without evidence and remedy."""
-    return [] if audit.blocking else [f"Holds if {_holds(finding)} ({finding.check})." for finding in audit.conditions]
+    return (
+        []
+        if audit.blocking
+        else [f"Holds if {_holds(finding)} ({finding.check})." for finding in audit.conditions]
+    )
 
 
 def _holds(finding: AuditFinding) -> str:
@@ -70,7 +91,10 @@ def _holds(finding: AuditFinding) -> str:
 def _condition(finding: AuditFinding) -> str:
     end = "" if finding.message.endswith(("?", ".")) else "."
     answer = shlex.quote(f"{finding.check} | {finding.subject} | REASON | AUTHOR")
-    return f"{_holds(finding)} ({finding.check}{_of_rows(finding)}). {finding.message}{end} To answer: --acknowledge {answer}."
+    return (
+        f"{_holds(finding)} ({finding.check}{_of_rows(finding)}). {finding.message}{end} To "
+        f"answer: --acknowledge {answer}."
+    )
 
 
 def further_questions(audit: AuditResult) -> Sequence[str]:
@@ -79,7 +103,9 @@ def further_questions(audit: AuditResult) -> Sequence[str]:
 
 
 def lines(audit: AuditResult) -> Sequence[str]:
-    """The audit at the foot of a page: the summary, questions that are not shown below the verdict, what ran and what cannot be seen."""
+    """The audit at the foot of a page: the summary, questions that are not shown below the verdict,
+    what ran and what cannot be seen.
+    """
     return [f"audit: {summary(audit)}", *further_questions(audit), *checks(audit)]
 
 
@@ -97,7 +123,10 @@ def card(audit: AuditResult) -> Card:
     """The audit as a card of the page; what stands at its head is not repeated."""
     told = summary(audit)
     blocks: list[Text | Terms] = [Text(f"{told[:1].upper()}{told[1:]}.")]
-    blocks += [Text(finding_line(finding), chip=("question", "chip")) for finding in audit.further_questions]
+    blocks += [
+        Text(finding_line(finding), chip=("question", "chip"))
+        for finding in audit.further_questions
+    ]
     rows = [("checks run", ", ".join(audit.checks_run) or "none")]
     rows += [(f"not run: {check.check}", check.reason) for check in audit.checks_not_run]
     blocks += [Terms(rows), Text(f"What the data cannot show: {'; '.join(audit.cannot_see)}.")]

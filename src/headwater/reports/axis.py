@@ -1,4 +1,6 @@
-"""Axes of the lift curve: the scales of feature age and of the metric, for plotly and for the static SVG."""
+"""Axes of the lift curve: the scales of feature age and of the metric, for plotly and for the
+static SVG.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,28 @@ from headwater.reports import wording
 from headwater.results.backtest_result import BacktestResult, LevelResult
 from headwater.results.estimate import Estimate
 
-_MARKS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
+_MARKS = (
+    1e-3,
+    1e-2,
+    0.1,
+    1.0,
+    10.0,
+    60.0,
+    600.0,
+    3_600.0,
+    21_600.0,
+    86_400.0,
+    604_800.0,
+    2_592_000.0,
+    31_536_000.0,
+)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One level on the curve; `at` is its age moved onto the logarithmic axis, so that zero can be drawn too."""
+    """One level on the curve; `at` is its age moved onto the logarithmic axis, so that zero can be
+    drawn too.
+    """
 
     level: LevelResult
     at: float
@@ -30,28 +48,44 @@ def points(result: BacktestResult) -> list[Point]:
         if level.age_seconds is not None and result.headline in level.metrics
     ]
     nearest = floor([age for age, _, _ in read])
-    points_by_age = [Point(level, max(age, nearest), value) for age, level, value in read if math.isfinite(value.value)]
+    points_by_age = [
+        Point(level, max(age, nearest), value)
+        for age, level, value in read
+        if math.isfinite(value.value)
+    ]
     return sorted(points_by_age, key=lambda point: -point.at)
 
 
 def is_curve(points: Sequence[Point]) -> bool:
-    """Whether a line may join the levels: levels of equal age differ in something else, and a line would suggest that age is the cause."""
+    """Whether a line may join the levels: levels of equal age differ in something else, and a line
+    would suggest that age is the cause.
+    """
     return len({round(point.at, 6) for point in points}) == len(points)
 
 
 def floor(ages: Sequence[float]) -> float:
-    """Where an age of zero is drawn: at a second, or at a tenth of the youngest age if that is below ten seconds."""
+    """Where an age of zero is drawn: at a second, or at a tenth of the youngest age if that is
+    below ten seconds.
+    """
     youngest = min((age for age in ages if age > 0), default=10.0)
     return min(1.0, youngest / 10)
 
 
 def reference(result: BacktestResult) -> LevelResult | None:
     """The level that reads no history, the baseline of the curve."""
-    return next((level for level in result.levels if level.age_seconds is None and result.headline in level.metrics), None)
+    return next(
+        (
+            level
+            for level in result.levels
+            if level.age_seconds is None and result.headline in level.metrics
+        ),
+        None,
+    )
 
 
 def marks(ages: Sequence[float], limit: int) -> list[tuple[float, str]]:
-    """At most `limit` round ages within the range, and their labels; the caller marks the position of zero.
+    """At most `limit` round ages within the range, and their labels; the caller marks the position
+    of zero.
 
     >>> marks([1.0, 90.0, 57600.0], 4)
     [(10.0, '10 s'), (600.0, '10 min'), (21600.0, '6 h')]
@@ -69,14 +103,20 @@ def ticks(low: float, high: float) -> list[float]:
     [0.65, 0.7, 0.75, 0.8]
     """
     size = 10.0 ** math.floor(math.log10((high - low) / 3))
-    step = next((factor * size for factor in (5.0, 2.0, 1.0) if (high - low) / (factor * size) >= 3), size)
+    step = next(
+        (factor * size for factor in (5.0, 2.0, 1.0) if (high - low) / (factor * size) >= 3), size
+    )
     return [step * index for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def title(result: BacktestResult) -> str:
     """The metric's name, with a remark if lower is better."""
     label = wording.metric_label(result.headline)
-    return label if result.higher_is_better.get(result.headline, True) else f"{label} (lower is better)"
+    return (
+        label
+        if result.higher_is_better.get(result.headline, True)
+        else f"{label} (lower is better)"
+    )
 
 
 def bounds(result: BacktestResult) -> tuple[float, float]:
@@ -84,7 +124,12 @@ def bounds(result: BacktestResult) -> tuple[float, float]:
     estimates = [point.estimate for point in points(result)]
     base = reference(result)
     estimates += [base.metrics[result.headline]] if base else []
-    values = [value for metric in estimates for value in (metric.value, metric.low, metric.high) if math.isfinite(value)]
+    values = [
+        value
+        for metric in estimates
+        for value in (metric.value, metric.low, metric.high)
+        if math.isfinite(value)
+    ]
     low, high = min(values), max(values)
     room = (high - low) or abs(high) or 1.0
     return low - 0.08 * room, high + 0.2 * room
@@ -94,9 +139,19 @@ def summary(result: BacktestResult) -> str:
     """The curve in words, for screen readers."""
     label, decimals = wording.metric_label(result.headline), wording.places(result, result.headline)
     named = [
-        f"{point.level.name} ({wording.duration(point.level.age_seconds)}) {wording.estimate(point.estimate, decimals)}"
+        (
+            f"{point.level.name} ({wording.duration(point.level.age_seconds)}) "
+            f"{wording.estimate(point.estimate, decimals)}"
+        )
         for point in points(result)
     ]
     base = reference(result)
-    without = f" Without history, {base.name}: {wording.estimate(base.metrics[result.headline], decimals)}." if base else ""
+    without = (
+        (
+            f" Without history, {base.name}: "
+            f"{wording.estimate(base.metrics[result.headline], decimals)}."
+        )
+        if base
+        else ""
+    )
     return f"{label} by mean age of the features: {', '.join(named)}.{without}"

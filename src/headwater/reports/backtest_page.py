@@ -36,8 +36,9 @@ def to_html(result: BacktestResult) -> str:
 def to_sections(result: BacktestResult) -> list[Section]:
     """The sections after the verdict.
 
-    Order: lift curve, levels and steps, lift by age, attribution, timestamps, transitions, money and folds (if any), what the
-    numbers rest on, events placed later, slices, curves (binary only), assumptions, definitions. Details are folded.
+    Order: lift curve, levels and steps, lift by age, attribution, timestamps, transitions, money
+    and folds (if any), what the numbers rest on, events placed later, slices, curves (binary only),
+    assumptions, definitions. Details are folded.
     """
     parts = [
         sections.curve(result),

@@ -8,7 +8,10 @@ from headwater.results.promise_result import DeliveryResult
 
 def delivered(result: DeliveryResult, label: str) -> Json:
     """The judged weeks with intervals, single weeks, and the promised interval as a band."""
-    judged, single = result.judged, [week for week in result.weeks if finite(week.value) is not None]
+    judged, single = (
+        result.judged,
+        [week for week in result.weeks if finite(week.value) is not None],
+    )
     promise = result.promise.promised
     dots: Json = {
         "type": "scatter",
@@ -36,9 +39,27 @@ def delivered(result: DeliveryResult, label: str) -> Json:
     }
     shown = layout(height=340, top=52)
     shown.update(showlegend=True, legend=legend())
-    shown["xaxis"] = axis("week of", type="date", tickvals=[week.week for week in single], tickformat="%Y-%m-%d", showgrid=False)
+    shown["xaxis"] = axis(
+        "week of",
+        type="date",
+        tickvals=[week.week for week in single],
+        tickformat="%Y-%m-%d",
+        showgrid=False,
+    )
     shown["yaxis"] = axis(label)
-    band = {**across("y", promise.low, promise.high), "type": "rect", "fillcolor": "var(--series-0)", "opacity": 0.2, "line": {"width": 0}}
-    line = {**across("y", promise.value, promise.value), "type": "line", "line": {"color": "var(--series-0)", "dash": "dash"}}
-    shown["shapes"] = [{**band, "layer": "below"}, line] if finite(promise.low) is not None else [line]
+    band = {
+        **across("y", promise.low, promise.high),
+        "type": "rect",
+        "fillcolor": "var(--series-0)",
+        "opacity": 0.2,
+        "line": {"width": 0},
+    }
+    line = {
+        **across("y", promise.value, promise.value),
+        "type": "line",
+        "line": {"color": "var(--series-0)", "dash": "dash"},
+    }
+    shown["shapes"] = (
+        [{**band, "layer": "below"}, line] if finite(promise.low) is not None else [line]
+    )
     return {"data": [crosses, dots], "layout": shown}

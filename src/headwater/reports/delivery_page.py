@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def to_html(result: DeliveryResult, lift: LevelLiftResult | None = None) -> str:
     """One self-contained page; with lift by freshness, where it is given."""
     title = f"{result.promise.model}: promise against delivery"
-    sections = [delivery_section.to_section(result), *([] if lift is None else [level_lift_section.to_section(lift)])]
+    sections = [
+        delivery_section.to_section(result),
+        *([] if lift is None else [level_lift_section.to_section(lift)]),
+    ]
     return render_page("delivery.html.j2", title=title, result=result, sections=sections)
 
 
@@ -31,7 +34,10 @@ def to_markdown(result: DeliveryResult) -> str:
 def to_table(result: DeliveryResult) -> RenderableType:
     """The verdict and the weeks, for a terminal."""
     table = delivery_section.to_table(result)
-    shown = [[row[0], row[1], row[2], row[4], _both(row[5]), _both(row[6]), row[7], row[8]] for row in table.rows]
+    shown = [
+        [row[0], row[1], row[2], row[4], _both(row[5]), _both(row[6]), row[7], row[8]]
+        for row in table.rows
+    ]
     headings = [str(table.headings[n]) for n in (0, 1, 2, 4, 5, 6, 7, 8)]
     causes = [Shown(f"- {line}") for line in delivery_words.CAUSES] if result.withdrawn else []
     return Printed(
@@ -61,4 +67,8 @@ def to_notebook(result: DeliveryResult) -> str:
     """A fragment of HTML for `_repr_html_`, without scripts."""
     section = delivery_section.to_section(result)
     blocks = [block for block in section.blocks if block.shape != "figure"]
-    return render("delivery_notebook.html.j2", result=result, section=Section(section.name, section.heading, blocks))
+    return render(
+        "delivery_notebook.html.j2",
+        result=result,
+        section=Section(section.name, section.heading, blocks),
+    )

@@ -23,7 +23,8 @@ def to_section(result: DeliveryResult) -> Section:
     if line := delivery_words.from_table(result):
         blocks.append(Text(line, "quiet"))
     if result.left_out:
-        blocks.append(Text(f"Not counted: {'; '.join(f'{wording.count(n)} {reason}' for reason, n in result.left_out.items())}.", "quiet"))
+        counts = (f"{wording.count(n)} {reason}" for reason, n in result.left_out.items())
+        blocks.append(Text(f"Not counted: {'; '.join(counts)}.", "quiet"))
     return Section("delivery", "Promise against delivery", blocks)
 
 
@@ -41,7 +42,11 @@ def to_table(result: DeliveryResult) -> Table:
         Cell("p", "a miss below"),
         "verdict",
     ]
-    return Table("Weeks, Monday to Sunday, UTC. Brackets are 95 % intervals.", headings, [_row(result, week) for week in result.weeks])
+    return Table(
+        "Weeks, Monday to Sunday, UTC. Brackets are 95 % intervals.",
+        headings,
+        [_row(result, week) for week in result.weeks],
+    )
 
 
 def _row(result: DeliveryResult, week: WeekDelivered) -> list[str | Cell]:
@@ -75,7 +80,8 @@ def _bracket(week: WeekDelivered, places: int) -> str:
 def _figure(result: DeliveryResult) -> Figure:
     label = wording.metric_label(result.promise.metric)
     caption = (
-        "Dots are the judged weeks with 95 % intervals, small crosses single weeks. The band is the backtest's 95 % interval. Intervals that "
-        "overlap do not decide; the shortfall in the table does."
+        "Dots are the judged weeks with 95 % intervals, small crosses single weeks. The band is "
+        "the backtest's 95 % interval. Intervals that overlap do not decide; the shortfall in the "
+        "table does."
     )
     return Figure("delivery", delivery_figure.delivered(result, label), result.first_line, caption)

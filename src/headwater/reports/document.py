@@ -1,4 +1,6 @@
-"""A page as sections of data: text, lists, tables, figures and cards. Templates write them as HTML; Markdown is written here."""
+"""A page as sections of data: text, lists, tables, figures and cards. Templates write them as HTML;
+Markdown is written here.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from headwater.terminal.text import visible
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. kind: "" or a class of the style sheet, such as "lead" or "quiet". chip: a label before it, with its class."""
+    """A paragraph. kind: "" or a class of the style sheet, such as "lead" or "quiet". chip: a label
+    before it, with its class.
+    """
 
     text: str
     kind: str = ""
@@ -54,7 +58,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plotly figure. says: the alternative text. instead: shown until scripts have run, or where they are disabled."""
+    """A plotly figure. says: the alternative text. instead: shown until scripts have run, or where
+    they are disabled.
+    """
 
     name: str
     plot: Mapping[str, object]
@@ -107,7 +113,9 @@ class Figures:
 
 @dataclass(frozen=True)
 class CsvDownloads:
-    """Links that download figures as CSV: of each file its name and its content. prefix: of the names of the files."""
+    """Links that download figures as CSV: of each file its name and its content. prefix: of the
+    names of the files.
+    """
 
     prefix: str
     files: Sequence[tuple[str, str]]
@@ -116,7 +124,9 @@ class CsvDownloads:
 
 @dataclass(frozen=True)
 class Light:
-    """A question with its answer: state "good", "care", "bad" or "unknown", which has a colour; the answer in a word, and why."""
+    """A question with its answer: state "good", "care", "bad" or "unknown", which has a colour; the
+    answer in a word, and why.
+    """
 
     question: str
     state: str
@@ -141,12 +151,26 @@ class FoldedBlocks:
     shape: ClassVar = "fold"
 
 
-Block = Text | Bullets | Table | Figure | Terms | Code | Cards | Figures | CsvDownloads | Lights | FoldedBlocks
+Block = (
+    Text
+    | Bullets
+    | Table
+    | Figure
+    | Terms
+    | Code
+    | Cards
+    | Figures
+    | CsvDownloads
+    | Lights
+    | FoldedBlocks
+)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page under its heading. `name` is its id. folded: only the heading is shown until it is opened."""
+    """A section of a page under its heading. `name` is its id. folded: only the heading is shown
+    until it is opened.
+    """
 
     name: str
     heading: str
@@ -180,9 +204,14 @@ def _markdown(block: Block) -> str:
             return "\n".join(f"- {_plain(line)}" for line in lines)
         case Table(caption, headings, rows) if rows:
             heads = [_row([str(heading) for heading in headings]), _row(["---"] * len(headings))]
-            return f"{_plain(caption)}:\n\n" + "\n".join([*heads, *(_row([_plain(str(cell)) for cell in row]) for row in rows)])
+            return f"{_plain(caption)}:\n\n" + "\n".join(
+                [*heads, *(_row([_plain(str(cell)) for cell in row]) for row in rows)]
+            )
         case Lights(lights):
-            return "\n".join(f"- {_plain(light.question)}: {_plain(light.word)}. {_plain(light.why)}" for light in lights)
+            return "\n".join(
+                f"- {_plain(light.question)}: {_plain(light.word)}. {_plain(light.why)}"
+                for light in lights
+            )
     return ""
 
 
@@ -196,7 +225,13 @@ def _plain(text: str) -> str:
     >>> _plain("a|b <i> *c* [x]")
     'a\\|b &lt;i&gt; \\*c\\* \\[x\\]'
     """
-    text = visible(" ".join(text.split())).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = (
+        visible(" ".join(text.split()))
+        .replace("\\", "\\\\")
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
     for mark in "|*`[]":
         text = text.replace(mark, f"\\{mark}")
     return text

@@ -38,7 +38,8 @@ def to_table_of(result: DriftResult) -> Table:
         "rows of the day",
     ]
     return Table(
-        f"Version {result.version}, trained until {result.trained_until[:10]}; the latest whole day, UTC.",
+        f"Version {result.version}, trained until {result.trained_until[:10]}; the latest whole "
+        "day, UTC.",
         headings,
         [_row(feature) for feature in result.features],
     )
@@ -67,7 +68,12 @@ def _share(share: float) -> str:
 
 def to_html(result: DriftResult) -> str:
     """One self-contained page."""
-    return render_plain("drift.html.j2", title=f"{result.model}: drift", result=result, sections=[to_section(result)])
+    return render_plain(
+        "drift.html.j2",
+        title=f"{result.model}: drift",
+        result=result,
+        sections=[to_section(result)],
+    )
 
 
 def to_markdown(result: DriftResult) -> str:

@@ -9,8 +9,9 @@ from headwater.reports import wording
 from headwater.results.drift_result import DriftResult, FeatureDrift
 
 RULE = (
-    "The population stability index (PSI) compares the shares of bins with those of training. A feature shifted where it is above what chance "
-    "explains for this many rows, and 0.1 or more beyond it. A shift alone is information: it is an alert only where production delivers less "
+    "The population stability index (PSI) compares the shares of bins with those of training. A "
+    "feature shifted where it is above what chance explains for this many rows, and 0.1 or more "
+    "beyond it. A shift alone is information: it is an alert only where production delivers less "
     "than promised, or the shares of the feature's statuses changed too."
 )
 _NAMED = 3
@@ -22,23 +23,36 @@ def first_line(result: DriftResult) -> str:
     if not compared:
         reasons = {feature.reason for feature in result.features}
         if reasons == {"its training kept no distribution"}:
-            return f"Nothing compared: version {result.version} of {at} was trained before distributions were kept; train it again."
+            return (
+                f"Nothing compared: version {result.version} of {at} was trained before "
+                "distributions were kept; train it again."
+            )
         return f"Nothing compared: no feature of {at} was served in this period."
     day = max(feature.days[-1].day for feature in compared)
     if result.alerts:
         causes = dict.fromkeys(feature.reason for feature in result.alerts)
-        return f"Alert: {_counted(result.alerts, compared)} of {at} moved away from training by {day}, and {'; '.join(causes)}: {_named(result.alerts)}."
+        return (
+            f"Alert: {_counted(result.alerts, compared)} of {at} moved away from training by "
+            f"{day}, and {'; '.join(causes)}: {_named(result.alerts)}."
+        )
     if result.shifted:
         loss = "without a loss or a change of statuses"
         return (
-            f"No alert: {_counted(result.shifted, compared)} of {at} moved away from training by {day}, {loss}: {_named(result.shifted)}."
+            f"No alert: {_counted(result.shifted, compared)} of {at} moved away from training by "
+            f"{day}, {loss}: {_named(result.shifted)}."
         )
-    return f"No shift shown: by {day} none of {len(compared)} features of {at} is further from training than chance explains."
+    return (
+        f"No shift shown: by {day} none of {len(compared)} features of {at} is further from "
+        "training than chance explains."
+    )
 
 
 def status_line(result: DriftResult) -> str:
     """One line for `headwater status`."""
-    return f"drift of {at_level(result.model, result.level)}, checked {result.checked_at[:10]}: {result.first_line}"
+    return (
+        f"drift of {at_level(result.model, result.level)}, checked {result.checked_at[:10]}: "
+        f"{result.first_line}"
+    )
 
 
 def moved_most(feature: FeatureDrift) -> str:
@@ -58,7 +72,11 @@ def statuses(feature: FeatureDrift) -> str:
 def details(feature: FeatureDrift) -> list[str]:
     """What moved most, a line each."""
     moved = [f"{feature.feature}, {moved_most(feature)}"]
-    return [*moved, f"{feature.feature}, status {statuses(feature)}"] if feature.days[-1].status_shifted else moved
+    return (
+        [*moved, f"{feature.feature}, status {statuses(feature)}"]
+        if feature.days[-1].status_shifted
+        else moved
+    )
 
 
 def _counted(features: Sequence[FeatureDrift], of: Sequence[FeatureDrift]) -> str:

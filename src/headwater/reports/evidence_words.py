@@ -11,12 +11,19 @@ from headwater.results.experiment_result import ExperimentResult
 
 
 def of_experiments(result: BacktestResult) -> list[str]:
-    """For a backtest: what each experiment tested, its verdict, and whether it tested the recommended level."""
-    return [f"{_tested(finding)}: {finding.sentence}{_recommended(result, finding)}" for finding in result.experiments]
+    """For a backtest: what each experiment tested, its verdict, and whether it tested the
+    recommended level.
+    """
+    return [
+        f"{_tested(finding)}: {finding.sentence}{_recommended(result, finding)}"
+        for finding in result.experiments
+    ]
 
 
 def of_backtest(result: ExperimentResult) -> list[str]:
-    """For an experiment: the recommendation of the backtest, and what the experiment says of that level."""
+    """For an experiment: the recommendation of the backtest, and what the experiment says of that
+    level.
+    """
     found = result.backtest
     if found is None:
         return []
@@ -26,10 +33,21 @@ def of_backtest(result: ExperimentResult) -> list[str]:
     if not found.level:
         return lines
     if not found.arm:
-        return [*lines, f"No arm serves {found.level}, so this experiment does not test that recommendation: it tests {tested}."]
+        return [
+            *lines,
+            (
+                f"No arm serves {found.level}, so this experiment does not test that "
+                f"recommendation: it tests {tested}."
+            ),
+        ]
     if found.arm == control.name:
-        return [*lines, f"{_arm(found.arm, found.level)} is the control: this experiment tests {tested}."]
-    lines.append(f"{_arm(found.arm, found.level)} is one of the arms: this experiment tests {tested}.")
+        return [
+            *lines,
+            f"{_arm(found.arm, found.level)} is the control: this experiment tests {tested}.",
+        ]
+    lines.append(
+        f"{_arm(found.arm, found.level)} is one of the arms: this experiment tests {tested}."
+    )
     return lines + [_over(result, arm, found.arm, change) for arm, change in found.over.items()]
 
 
@@ -52,7 +70,20 @@ def _arm(arm: str, level: str) -> str:
 def _over(result: ExperimentResult, arm: str, recommended: str, change: Estimate) -> str:
     """Whether an arm is shown to be better than the one that the backtest recommends."""
     metric = result.deciding[0]
-    low, high = (change.low, change.high) if metric.higher_is_better else (-change.high, -change.low)
-    shown = "shown to be better" if low > 0 else "shown to be worse" if high < 0 else "not shown to be better"
-    by = f"{percent(change.value)} (between {percent(change.low)} and {percent(change.high)}, one look)"
-    return f"{arm} against {recommended}: {metric.metric} {by}. {arm} is {shown} than {recommended}."
+    low, high = (
+        (change.low, change.high) if metric.higher_is_better else (-change.high, -change.low)
+    )
+    shown = (
+        "shown to be better"
+        if low > 0
+        else "shown to be worse"
+        if high < 0
+        else "not shown to be better"
+    )
+    by = (
+        f"{percent(change.value)} (between {percent(change.low)} and {percent(change.high)}, one "
+        "look)"
+    )
+    return (
+        f"{arm} against {recommended}: {metric.metric} {by}. {arm} is {shown} than {recommended}."
+    )

@@ -32,7 +32,9 @@ def one_axis(result: ExperimentResult) -> Json:
             "color": "var(--series-2)",
             "symbol": ["diamond" if each.decides else "circle" for each in shown],
         },
-        "text": [f"<b>{esc(each.method)}</b>, {esc(each.arm)}, {esc(each.metric)}" for each in shown],
+        "text": [
+            f"<b>{esc(each.method)}</b>, {esc(each.arm)}, {esc(each.metric)}" for each in shown
+        ],
         "hovertemplate": "%{text}<br>%{x:+.2f} %<extra></extra>",
     }
     made = layout(height=90 + 58 * max(len(shown), 1), top=24)
@@ -50,8 +52,16 @@ def one_axis(result: ExperimentResult) -> Json:
     shapes, notes = _gap(shown, heights)
     if result.break_even:
         even = 100 * result.break_even
-        shapes.append({**across("x", even, even), "type": "line", "line": {"color": "var(--series-0)", "width": 1.5, "dash": "dash"}})
-        notes.append(note(f"break-even {even:+.1f} %", x=even, y=1, yref="paper", yshift=16, xanchor="left"))
+        shapes.append(
+            {
+                **across("x", even, even),
+                "type": "line",
+                "line": {"color": "var(--series-0)", "width": 1.5, "dash": "dash"},
+            }
+        )
+        notes.append(
+            note(f"break-even {even:+.1f} %", x=even, y=1, yref="paper", yshift=16, xanchor="left")
+        )
     made["shapes"], made["annotations"] = shapes, notes
     narrow = notes[-1:] if result.break_even else []
     return {"data": [dots], "layout": made, "narrow": {"annotations": narrow}}
@@ -62,14 +72,30 @@ def _gap(shown: Sequence[AxisEstimate], heights: Sequence[int]) -> tuple[list[Js
     shapes: list[Json] = []
     notes: list[Json] = []
     for number, each in enumerate(shown):
-        last = next((row for row, other in enumerate(shown) if other.arm == each.arm and other.decides), None)
+        last = next(
+            (row for row, other in enumerate(shown) if other.arm == each.arm and other.decides),
+            None,
+        )
         if each.method != "backtest" or last is None or notes:
             continue
         low, high = sorted([100 * each.lift.value, 100 * shown[last].lift.value])
         fill = {"fillcolor": "var(--void)", "line": {"width": 0}, "layer": "below"}
-        shapes.append({"type": "rect", "x0": low, "x1": high, "y0": heights[last], "y1": heights[number], **fill})
+        shapes.append(
+            {
+                "type": "rect",
+                "x0": low,
+                "x1": high,
+                "y0": heights[last],
+                "y1": heights[number],
+                **fill,
+            }
+        )
         middle = (heights[last] + heights[number]) / 2
-        notes.append(note("what the backtest<br>could not see", x=high, y=middle, xanchor="left", align="left"))
+        notes.append(
+            note(
+                "what the backtest<br>could not see", x=high, y=middle, xanchor="left", align="left"
+            )
+        )
     return shapes, notes
 
 
@@ -81,7 +107,9 @@ def _row_name(result: ExperimentResult, each: AxisEstimate) -> str:
 
 
 def over_time(metrics: Sequence[MetricLift]) -> Json:
-    """The lift by the outcomes that were final each day, with bands that hold on all days together."""
+    """The lift by the outcomes that were final each day, with bands that hold on all days
+    together.
+    """
     data: list[Json] = []
     for number, metric in enumerate(metrics):
         colour = f"var(--series-{1 + number})"
@@ -89,19 +117,45 @@ def over_time(metrics: Sequence[MetricLift]) -> Json:
         values = [_percent(point.lift) for point in metric.over_time]
         band: Json = {
             "x": [*days, *reversed(days)],
-            "y": [*(finite(value.high) for value in values), *(finite(value.low) for value in reversed(values))],
+            "y": [
+                *(finite(value.high) for value in values),
+                *(finite(value.low) for value in reversed(values)),
+            ],
             "fill": "toself",
             "mode": "none",
             "opacity": 0.2,
         }
         if len(days) > 1:
-            data.append({"type": "scatter", **band, "fillcolor": colour, "hoverinfo": "skip", "showlegend": False})
-        line: Json = {"x": days, "y": [finite(value.value) for value in values], "mode": "lines+markers", "name": esc(metric.arm)}
+            data.append(
+                {
+                    "type": "scatter",
+                    **band,
+                    "fillcolor": colour,
+                    "hoverinfo": "skip",
+                    "showlegend": False,
+                }
+            )
+        line: Json = {
+            "x": days,
+            "y": [finite(value.value) for value in values],
+            "mode": "lines+markers",
+            "name": esc(metric.arm),
+        }
         one = {"error_y": error(values)} if len(days) == 1 else {}
         units = [f"{point.units:,} units" for point in metric.over_time]
-        hover = {"text": units, "hovertemplate": "%{x|%Y-%m-%d}: %{y:+.2f} %, %{text}<extra>%{fullData.name}</extra>"}
+        hover = {
+            "text": units,
+            "hovertemplate": "%{x|%Y-%m-%d}: %{y:+.2f} %, %{text}<extra>%{fullData.name}</extra>",
+        }
         data.append(
-            {"type": "scatter", **line, **one, **hover, "line": {"color": colour, "width": 2.5}, "marker": {"color": colour, "size": 8}}
+            {
+                "type": "scatter",
+                **line,
+                **one,
+                **hover,
+                "line": {"color": colour, "width": 2.5},
+                "marker": {"color": colour, "size": 8},
+            }
         )
     made = layout(height=320, top=34 if len(metrics) > 1 else 12)
     made["showlegend"], made["legend"] = len(metrics) > 1, legend()

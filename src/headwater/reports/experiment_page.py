@@ -22,7 +22,12 @@ _STYLES = {
     "inconclusive": "bold yellow",
     "keep running": "bold",
 }
-_CHIPS = {"real-time": "chip lift", "harm": "chip harm", "invalid": "chip harm", "inconclusive": "chip warn"}
+_CHIPS = {
+    "real-time": "chip lift",
+    "harm": "chip harm",
+    "invalid": "chip harm",
+    "inconclusive": "chip warn",
+}
 
 
 def to_html(result: ExperimentResult) -> str:
@@ -53,7 +58,11 @@ def look(result: ExperimentResult) -> str:
     share = wording.share(min(result.information[-1], 1.0))
     if result.information_by == "units":
         return f"look {result.look} of {result.looks}, {share} of the planned units"
-    units = f", with {wording.count(result.matured[-1])} units whose outcomes are final" if result.matured else ""
+    units = (
+        f", with {wording.count(result.matured[-1])} units whose outcomes are final"
+        if result.matured
+        else ""
+    )
     return f"look {result.look} of {result.looks}, {share} of the planned time{units}"
 
 
@@ -61,7 +70,9 @@ def to_markdown(result: ExperimentResult) -> str:
     """The same as Markdown."""
     first = document.to_markdown(Section("verdict", result.first_line, [])).replace("## ", "# ", 1)
     rule = " ".join(filter(None, [f"{look(result)}.", result.advice, result.rule]))
-    backtest = Section("backtest", "Backtest", [document.Text(line) for line in evidence_words.of_backtest(result)])
+    backtest = Section(
+        "backtest", "Backtest", [document.Text(line) for line in evidence_words.of_backtest(result)]
+    )
     sections = [
         Section("rule", "Rule", [document.Text(rule)]),
         *([backtest] if backtest.blocks else []),
@@ -78,7 +89,10 @@ def to_table(result: ExperimentResult) -> RenderableType:
             metric.arm,
             metric.role,
             experiment_section.percent(metric.lift.value),
-            f"{experiment_section.percent(metric.lift.low)} to {experiment_section.percent(metric.lift.high)}"
+            (
+                f"{experiment_section.percent(metric.lift.low)} to "
+                f"{experiment_section.percent(metric.lift.high)}"
+            )
             if math.isfinite(metric.lift.low)
             else "",
             wording.count(metric.units),
@@ -86,14 +100,26 @@ def to_table(result: ExperimentResult) -> RenderableType:
         )
         for metric in result.metrics
     ]
-    checks = [(line.check, line.status, line.evidence) for line in result.health if line.status != "ok"]
+    checks = [
+        (line.check, line.status, line.evidence) for line in result.health if line.status != "ok"
+    ]
     return Printed(
         Group(
             Shown(result.first_line, _STYLES[result.decision]),
             Shown(f"{look(result)}; plan {result.digest}"),
             *([Shown(result.advice)] if result.advice else []),
             *map(Shown, evidence_words.of_backtest(result)),
-            *([ShownTable("Metrics", ["metric", "arm", "role", "change", "interval", "units", "note"], metrics)] if metrics else []),
+            *(
+                [
+                    ShownTable(
+                        "Metrics",
+                        ["metric", "arm", "role", "change", "interval", "units", "note"],
+                        metrics,
+                    )
+                ]
+                if metrics
+                else []
+            ),
             *(
                 [ShownTable("Checks that are not ok", ["check", "status", "evidence"], checks)]
                 if checks
@@ -101,7 +127,10 @@ def to_table(result: ExperimentResult) -> RenderableType:
             ),
             *(Shown(line) for line in experiment_section.gaps(result)),
             *(
-                Shown(f"Off-policy, {each.arm}: {experiment_section.percent(each.lift.value)}; {each.note}.")
+                Shown(
+                    f"Off-policy, {each.arm}: {experiment_section.percent(each.lift.value)}; "
+                    f"{each.note}."
+                )
                 for each in result.axis
                 if each.method == "off-policy"
             ),
@@ -117,9 +146,21 @@ def to_text(result: ExperimentResult) -> str:
 
 def to_notebook(result: ExperimentResult) -> str:
     """A fragment of HTML for `_repr_html_`, without scripts."""
-    gains, health = experiment_section.gain_section(result), experiment_section.health_section(result)
+    gains, health = (
+        experiment_section.gain_section(result),
+        experiment_section.health_section(result),
+    )
     rails = experiment_section.guardrail_section(result)
     lines = [*filter(None, [result.advice]), *evidence_words.of_backtest(result)]
     blocks: list[document.Block] = [document.Text(line) for line in lines]
-    blocks += [block for section in (gains, rails, health) for block in section.blocks if block.shape != "figure"]
-    return render("delivery_notebook.html.j2", result=result, section=Section("experiment", result.first_line, blocks))
+    blocks += [
+        block
+        for section in (gains, rails, health)
+        for block in section.blocks
+        if block.shape != "figure"
+    ]
+    return render(
+        "delivery_notebook.html.j2",
+        result=result,
+        section=Section("experiment", result.first_line, blocks),
+    )

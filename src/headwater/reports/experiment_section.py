@@ -7,7 +7,17 @@ import math
 from collections.abc import Iterator, Sequence
 
 from headwater.reports import experiment_figure, wording
-from headwater.reports.document import Block, Bullets, Cell, Code, Figure, Section, Table, Terms, Text
+from headwater.reports.document import (
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Figure,
+    Section,
+    Table,
+    Terms,
+    Text,
+)
 from headwater.results.estimate import Estimate
 from headwater.results.experiment_result import ExperimentResult, HealthLine, MetricLift
 
@@ -34,7 +44,11 @@ def to_sections(result: ExperimentResult) -> list[Section]:
 
 def percent(value: float) -> str:
     """A relative lift in percent."""
-    return f"{wording.number(100 * value, 1, signed=True)} %" if math.isfinite(value) else wording.NO_VALUE
+    return (
+        f"{wording.number(100 * value, 1, signed=True)} %"
+        if math.isfinite(value)
+        else wording.NO_VALUE
+    )
 
 
 def _bracket(estimate: Estimate) -> str:
@@ -45,19 +59,34 @@ def _bracket(estimate: Estimate) -> str:
 
 
 def gain_section(result: ExperimentResult) -> Section:
-    """What each method says, with the gap between backtest and experiment, and money; of an interleaving the preference."""
+    """What each method says, with the gap between backtest and experiment, and money; of an
+    interleaving the preference.
+    """
     if result.preference is not None:
         return Section("preference", "Which ranking do clicks prefer?", _preference(result))
     blocks: list[Block] = []
     drawn = [each for each in result.axis if math.isfinite(each.lift.value)]
     if drawn:
         says = "; ".join(f"{each.method}, {each.arm}: {percent(each.lift.value)}" for each in drawn)
-        even = f"The dashed line is break-even: {result.break_even_from}. " if result.break_even else ""
-        caption = f"Gains over the control; a fall counts as a gain where lower is better. {even}Diamonds are the experiment's estimate."
+        even = (
+            f"The dashed line is break-even: {result.break_even_from}. "
+            if result.break_even
+            else ""
+        )
+        caption = (
+            "Gains over the control; a fall counts as a gain where lower is better. "
+            f"{even}Diamonds are the experiment's estimate."
+        )
         blocks.append(Figure("gains", experiment_figure.one_axis(result), says, caption))
         blocks += [Text(line) for line in gaps(result)]
         rows: list[list[str | Cell]] = [
-            [each.method, each.arm, each.metric, Cell(percent(each.lift.value), _bracket(each.lift))] for each in drawn
+            [
+                each.method,
+                each.arm,
+                each.metric,
+                Cell(percent(each.lift.value), _bracket(each.lift)),
+            ]
+            for each in drawn
         ]
         blocks.append(Table("What each method says", ["method", "arm", "metric", "gain"], rows))
         blocks.append(Bullets(list(dict.fromkeys(f"{each.method}: {each.note}" for each in drawn))))
@@ -66,11 +95,19 @@ def gain_section(result: ExperimentResult) -> Section:
     blocks += _off_policy(result)
     for net in result.money:
         money = f"{net.a_month.value:,.0f} a month"
-        between = f" (between {net.a_month.low:,.0f} and {net.a_month.high:,.0f})" if math.isfinite(net.a_month.low) else ""
+        between = (
+            f" (between {net.a_month.low:,.0f} and {net.a_month.high:,.0f})"
+            if math.isfinite(net.a_month.low)
+            else ""
+        )
         blocks.append(Text(f"Net value of {net.arm}: {money}{between}: {net.arithmetic}.", "lead"))
     if not result.money and drawn:
         blocks.append(
-            Text("Net value a month is not known: give --assessment with the worth of a decision and the costs of levels.", "quiet")
+            Text(
+                "Net value a month is not known: give --assessment with the worth of a decision "
+                "and the costs of levels.",
+                "quiet",
+            )
         )
     return Section("gains", "What does it gain?", blocks)
 
@@ -88,11 +125,15 @@ def gaps(result: ExperimentResult) -> list[str]:
         other = (
             ""
             if before.metric == own.metric
-            else f" The backtest's figure is of {wording.metric_label(before.metric)}, not of {own.metric}."
+            else (
+                f" The backtest's figure is of {wording.metric_label(before.metric)}, not of "
+                f"{own.metric}."
+            )
         )
         lines.append(
-            f"{arm}: {percent(before.lift.value)} in the backtest, {percent(own.lift.value)} in the experiment. The gap of "
-            f"{wording.number(gap, 1, signed=True)} points is {UNSEEN}: a world that reacts, and chance.{other}"
+            f"{arm}: {percent(before.lift.value)} in the backtest, {percent(own.lift.value)} in "
+            f"the experiment. The gap of {wording.number(gap, 1, signed=True)} points is "
+            f"{UNSEEN}: a world that reacts, and chance.{other}"
         )
     return lines
 
@@ -106,7 +147,10 @@ def _off_policy(result: ExperimentResult) -> list[Block]:
             each.estimator.upper(),
             Cell("refused" if each.refused else percent(each.lift.value), _bracket(each.lift)),
             f"{wording.count(each.places)} in {wording.count(each.lists)} lists",
-            Cell(wording.count(round(each.effective)), f"control {wording.count(round(each.control_effective))}"),
+            Cell(
+                wording.count(round(each.effective)),
+                f"control {wording.count(round(each.control_effective))}",
+            ),
             Cell(wording.share(each.overlap), f"control {wording.share(each.control_overlap)}"),
         ]
         for each in result.off_policy
@@ -114,17 +158,29 @@ def _off_policy(result: ExperimentResult) -> list[Block]:
     ]
     if not rows:
         return blocks
-    headings: list[str | Cell] = ["arm", "estimator", "gain of a place", "places", "effective places", "overlap"]
+    headings: list[str | Cell] = [
+        "arm",
+        "estimator",
+        "gain of a place",
+        "places",
+        "effective places",
+        "overlap",
+    ]
     text = (
-        "Off-policy: the same candidates in the arm's order and in the control's, judged by lists that were served in random order since the "
-        "start. Overlap is the share of places at which an order has the item that was shown there."
+        "Off-policy: the same candidates in the arm's order and in the control's, judged by lists "
+        "that were served in random order since the start. Overlap is the share of places at "
+        "which an order has the item that was shown there."
     )
     return [*blocks, Table("Off-policy estimates", headings, rows), Text(text, "quiet")]
 
 
 def off_policy_refusals(result: ExperimentResult) -> list[str]:
     """Why an arm has no off-policy estimate."""
-    return [f"No off-policy estimate of {each.arm}: {each.refused.rstrip('.')}." for each in result.off_policy if each.refused]
+    return [
+        f"No off-policy estimate of {each.arm}: {each.refused.rstrip('.')}."
+        for each in result.off_policy
+        if each.refused
+    ]
 
 
 def _preference(result: ExperimentResult) -> list[Block]:
@@ -135,17 +191,23 @@ def _preference(result: ExperimentResult) -> list[Block]:
         return [Text(f"No preference yet: {result.reason}.")]
     return [
         Text(
-            f"{wording.share(share.value)} of {preference.units:,} users' clicks prefer {preference.arm} (between {wording.share(share.low)} and "
+            f"{wording.share(share.value)} of {preference.units:,} users' clicks prefer "
+            f"{preference.arm} (between {wording.share(share.low)} and "
             f"{wording.share(share.high)}; 50 % is not a preference, p {preference.p:.2g})."
         ),
-        Text("An interleaving says which ranking is preferred, never by how much: run an A/B test for the gain.", "quiet"),
+        Text(
+            "An interleaving says which ranking is preferred, never by how much: run an A/B test "
+            "for the gain.",
+            "quiet",
+        ),
     ]
 
 
 def health_section(result: ExperimentResult) -> Section:
     """The checks; a broken one blocks the verdict."""
     rows: list[list[str | Cell]] = [
-        [line.check, Cell(line.status, "", _CHIPS[line.status]), line.evidence] for line in _worst_first(result.health)
+        [line.check, Cell(line.status, "", _CHIPS[line.status]), line.evidence]
+        for line in _worst_first(result.health)
     ]
     broken = sum(line.status == "broken" for line in result.health)
     summary = (
@@ -154,24 +216,36 @@ def health_section(result: ExperimentResult) -> Section:
         else "No check is broken; all together raise a false alarm in at most 1 % of experiments."
     )
     return Section(
-        "health", "Can it be believed?", [Text(summary), Table("Checks of health", ["check", "", "evidence"], rows)] if rows else []
+        "health",
+        "Can it be believed?",
+        [Text(summary), Table("Checks of health", ["check", "", "evidence"], rows)] if rows else [],
     )
 
 
 def _worst_first(lines: Sequence[HealthLine]) -> list[HealthLine]:
-    return sorted(lines, key=lambda line: ["broken", "warning", "ok", "not checked"].index(line.status))
+    return sorted(
+        lines, key=lambda line: ["broken", "warning", "ok", "not checked"].index(line.status)
+    )
 
 
 def _over_time(result: ExperimentResult) -> Section:
     metrics = [metric for metric in result.deciding if metric.over_time]
     if not metrics:
         return Section("time", "", [])
-    says = "; ".join(f"{metric.arm}: {percent(metric.over_time[-1].lift.value)} by {metric.over_time[-1].at}" for metric in metrics)
-    caption = (
-        f"Bands are confidence sequences: they hold on all days together with {1 - _alpha(result):.0%}, so the page may be opened at any time. The "
-        "verdict uses the planned looks, whose intervals are narrower."
+    says = "; ".join(
+        f"{metric.arm}: {percent(metric.over_time[-1].lift.value)} by {metric.over_time[-1].at}"
+        for metric in metrics
     )
-    return Section("time", "The lift over time", [Figure("time", experiment_figure.over_time(metrics), says, caption)])
+    caption = (
+        "Bands are confidence sequences: they hold on all days together with "
+        f"{1 - _alpha(result):.0%}, so the page may be opened at any time. The verdict uses the "
+        "planned looks, whose intervals are narrower."
+    )
+    return Section(
+        "time",
+        "The lift over time",
+        [Figure("time", experiment_figure.over_time(metrics), says, caption)],
+    )
 
 
 def _alpha(result: ExperimentResult) -> float:
@@ -180,22 +254,43 @@ def _alpha(result: ExperimentResult) -> float:
 
 
 def guardrail_section(result: ExperimentResult) -> Section:
-    """Each guardrail of each arm: its change, the accepted harm, and whether harm beyond that is excluded, shown or possible."""
+    """Each guardrail of each arm: its change, the accepted harm, and whether harm beyond that is
+    excluded, shown or possible.
+    """
     rows: list[list[str | Cell]] = []
     for metric in result.of_metric("guardrail"):
         assert metric.state is not None
         accepted = percent(-metric.margin if metric.higher_is_better else metric.margin)
-        change, worst = Cell(percent(metric.lift.value), metric.note or _bracket(metric.lift)), percent(metric.at_worst)
-        rows.append([metric.metric, metric.arm, change, accepted, worst, Cell(metric.state, "", _RAIL_CHIPS[metric.state])])
+        change, worst = (
+            Cell(percent(metric.lift.value), metric.note or _bracket(metric.lift)),
+            percent(metric.at_worst),
+        )
+        rows.append(
+            [
+                metric.metric,
+                metric.arm,
+                change,
+                accepted,
+                worst,
+                Cell(metric.state, "", _RAIL_CHIPS[metric.state]),
+            ]
+        )
     table = Table(
-        "Guardrails, by confidence sequences that hold at any time", ["guardrail", "arm", "change", "accepted", "at worst", "state"], rows
+        "Guardrails, by confidence sequences that hold at any time",
+        ["guardrail", "arm", "change", "accepted", "at worst", "state"],
+        rows,
     )
-    text = "Within: harm beyond the accepted margin is excluded. Worse: it is shown. Not proven: it is possible, and more units would tell."
+    text = (
+        "Within: harm beyond the accepted margin is excluded. Worse: it is shown. Not proven: it "
+        "is possible, and more units would tell."
+    )
     return Section("guardrails", "Guardrails", [table, Text(text, "quiet")] if rows else [])
 
 
 def guardrail_states(result: ExperimentResult) -> Iterator[tuple[str, str, str]]:
-    """Of each guardrail its state, the class of its label, and of what it is, with how bad it may be."""
+    """Of each guardrail its state, the class of its label, and of what it is, with how bad it may
+    be.
+    """
     for metric in result.of_metric("guardrail"):
         assert metric.state is not None
         worst = f", at worst {percent(metric.at_worst)}" if math.isfinite(metric.at_worst) else ""
@@ -205,8 +300,20 @@ def guardrail_states(result: ExperimentResult) -> Iterator[tuple[str, str, str]]
 def _other_metrics(result: ExperimentResult) -> Section:
     shown = [*result.deciding, *result.of_metric("metric")]
     rows = [_metric_row(metric) for metric in shown]
-    headings: list[str | Cell] = ["metric", "arm", "control", "arm's value", "change", "units", "interval"]
-    return Section("metrics", "Metrics", [Table("The first decides, the others do not", headings, rows)] if rows else [])
+    headings: list[str | Cell] = [
+        "metric",
+        "arm",
+        "control",
+        "arm's value",
+        "change",
+        "units",
+        "interval",
+    ]
+    return Section(
+        "metrics",
+        "Metrics",
+        [Table("The first decides, the others do not", headings, rows)] if rows else [],
+    )
 
 
 def _metric_row(metric: MetricLift) -> list[str | Cell]:
@@ -225,11 +332,24 @@ def _metric_row(metric: MetricLift) -> list[str | Cell]:
 
 def _slices(result: ExperimentResult) -> Section:
     rows: list[list[str | Cell]] = [
-        [each.slice, each.arm, Cell(percent(each.lift.value), _bracket(each.lift)), wording.count(each.units)] for each in result.slices
+        [
+            each.slice,
+            each.arm,
+            Cell(percent(each.lift.value), _bracket(each.lift)),
+            wording.count(each.units),
+        ]
+        for each in result.slices
     ]
-    text = "Exploratory: these parts were not planned, and each interval is of one look alone. Use them for the next question, not for this verdict."
+    text = (
+        "Exploratory: these parts were not planned, and each interval is of one look alone. Use "
+        "them for the next question, not for this verdict."
+    )
     return Section(
-        "slices", "Parts of the units", [Text(text), Table("Lift by part", ["units", "arm", "change", "number"], rows)] if rows else []
+        "slices",
+        "Parts of the units",
+        [Text(text), Table("Lift by part", ["units", "arm", "change", "number"], rows)]
+        if rows
+        else [],
     )
 
 
@@ -238,7 +358,12 @@ def _arms(result: ExperimentResult) -> Section:
         [
             arm.name,
             arm.model,
-            Cell(arm.level, f"trained at {arm.trained_level}: served staler than trained" if arm.allow_staler else ""),
+            Cell(
+                arm.level,
+                f"trained at {arm.trained_level}: served staler than trained"
+                if arm.allow_staler
+                else "",
+            ),
             wording.share(arm.weight),
             "" if arm.version is None else str(arm.version),
             wording.count(arm.units),
@@ -247,9 +372,20 @@ def _arms(result: ExperimentResult) -> Section:
         for arm in result.arms
     ]
     staler = [arm.name for arm in result.arms if arm.allow_staler]
-    blocks: list[Block] = [Table("Arms; the first is the control", ["arm", "model", "level", "weight", "version", "units", "final"], rows)]
+    blocks: list[Block] = [
+        Table(
+            "Arms; the first is the control",
+            ["arm", "model", "level", "weight", "version", "units", "final"],
+            rows,
+        )
+    ]
     if staler:
-        blocks.append(Text(f"allow_staler: {', '.join(staler)} serves a model that was trained at a fresher level than it is served at."))
+        blocks.append(
+            Text(
+                f"allow_staler: {', '.join(staler)} serves a model that was trained at a fresher "
+                "level than it is served at."
+            )
+        )
     return Section("arms", "Arms", blocks)
 
 
@@ -260,8 +396,16 @@ def _plan(result: ExperimentResult) -> Section:
         ("metrics", _words(result.plan.get("metrics"))),
         ("guardrails", _words(result.plan.get("guardrails")) or "none"),
     ]
-    terms += [(name, _words(value)) for name, value in result.plan.items() if name not in skipped and value is not None]
-    return Section("plan", "The frozen plan", [Text(result.rule), Terms(terms), Text("Done since:"), Bullets(list(result.changes))])
+    terms += [
+        (name, _words(value))
+        for name, value in result.plan.items()
+        if name not in skipped and value is not None
+    ]
+    return Section(
+        "plan",
+        "The frozen plan",
+        [Text(result.rule), Terms(terms), Text("Done since:"), Bullets(list(result.changes))],
+    )
 
 
 def _words(value: object) -> str:
@@ -273,12 +417,23 @@ def _words(value: object) -> str:
 def _export(result: ExperimentResult) -> Section:
     blocks: list[Block] = []
     if result.sql:
-        blocks.append(Text(f"This query over the exported tables exposures and outcomes repeats {result.sql_repeats}."))
+        blocks.append(
+            Text(
+                "This query over the exported tables exposures and outcomes repeats "
+                f"{result.sql_repeats}."
+            )
+        )
         blocks.append(Code(result.sql))
     if result.schedule:
-        rows: list[list[str | Cell]] = [[region, str(bucket), arm] for region, bucket, arm in result.schedule[:500]]
-        blocks.append(Table("Schedule, as served (the first 500 rows)", ["region", "bucket", "arm"], rows))
+        rows: list[list[str | Cell]] = [
+            [region, str(bucket), arm] for region, bucket, arm in result.schedule[:500]
+        ]
+        blocks.append(
+            Table("Schedule, as served (the first 500 rows)", ["region", "bucket", "arm"], rows)
+        )
     if result.left_out:
-        counts = "; ".join(f"{wording.count(count)} {reason}" for reason, count in result.left_out.items())
+        counts = "; ".join(
+            f"{wording.count(count)} {reason}" for reason, count in result.left_out.items()
+        )
         blocks.append(Text(f"Not analysed: {counts}.", "quiet"))
     return Section("export", "Repeat it", blocks)

@@ -14,21 +14,36 @@ _LEAST = 2  # weeks: days of the week differ, and one week is not a sample of we
 
 
 def experiment_weeks(result: BacktestResult, found: Recommendation) -> int | None:
-    """Weeks of an A/B test of two equal arms that finds the gain of the first sentence in 80 of 100 tests; at least two.
+    """Weeks of an A/B test of two equal arms that finds the gain of the first sentence in 80 of 100
+    tests; at least two.
 
-    Rows are taken as independent; `headwater experiment plan` computes the length from units and their history. None where the
-    sentence counts nothing, or the days of the test are not known.
+    Rows are taken as independent; `headwater experiment plan` computes the length from units and
+    their history. None where the sentence counts nothing, or the days of the test are not known.
 
-    Source: the two-sample z test for proportions without pooling, Fleiss, Levin, Paik (2003), Statistical Methods for Rates and
-    Proportions, section 4.
+    Source: the two-sample z test for proportions without pooling, Fleiss, Levin, Paik (2003),
+    Statistical Methods for Rates and Proportions, section 4.
     """
     metric = words.practical_metric(result, found.level, found.baseline)
-    values = {level.name: level.metrics[metric].value for level in result.levels if metric in level.metrics}
-    was, becomes, days = values.get(found.baseline, math.nan), values.get(found.level, math.nan), days_tested(result)
+    values = {
+        level.name: level.metrics[metric].value
+        for level in result.levels
+        if metric in level.metrics
+    }
+    was, becomes, days = (
+        values.get(found.baseline, math.nan),
+        values.get(found.level, math.nan),
+        days_tested(result),
+    )
     share = _share(metric)
-    if words.counts(result, metric, found) is None or share is None or not days > 0 or was == becomes:
+    if (
+        words.counts(result, metric, found) is None
+        or share is None
+        or not days > 0
+        or was == becomes
+    ):
         return None
-    needed = (_DRIFT / (becomes - was)) ** 2 * (was * (1 - was) + becomes * (1 - becomes))  # of each arm
+    # of each arm
+    needed = (_DRIFT / (becomes - was)) ** 2 * (was * (1 - was) + becomes * (1 - becomes))
     each_day = share * result.split.test_rows / days / 2
     return max(_LEAST, math.ceil(needed / each_day / 7))
 

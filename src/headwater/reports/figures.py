@@ -1,8 +1,8 @@
 """The page's figures, as plain plotly dictionaries.
 
-Each has `data` and `layout`, and optionally `narrow`: layout changes for a narrow screen.
-A colour is written `var(--name)` and filled in by the page's script from the reader's theme. Text of the user's is
-escaped, because plotly reads a few tags in it.
+Each has `data` and `layout`, and optionally `narrow`: layout changes for a narrow screen. A colour
+is written `var(--name)` and filled in by the page's script from the reader's theme. Text of the
+user's is escaped, because plotly reads a few tags in it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,17 @@ _SERIES = 6
 _ROOM_ON_A_PHONE = 4  # names side by side
 _DASHES = ("dot", "dash", "solid", "longdashdot", "solid", "dashdot")
 _SYMBOLS = ("circle-open", "square", "circle", "diamond", "triangle-up", "x")
-_PARTS = (("train", "var(--series-2)"), ("test", "var(--series-1)"), ("left out", "var(--series-0)"))
+_PARTS = (
+    ("train", "var(--series-2)"),
+    ("test", "var(--series-1)"),
+    ("left out", "var(--series-0)"),
+)
 
 
 def lift_curve(result: BacktestResult) -> Json | None:
-    """The headline metric over feature age, fresher to the right; None if no level reads history."""
+    """The headline metric over feature age, fresher to the right; None if no level reads
+    history.
+    """
     points = axis.points(result)
     if not points:
         return None
@@ -48,7 +54,10 @@ def lift_curve(result: BacktestResult) -> Json | None:
         "line": {"color": "var(--series-2)", "width": 2.5},
         "marker": {
             "size": 10,
-            "color": ["var(--series-2)" if point.level.kind == "real-time" else "var(--paper)" for point in points],
+            "color": [
+                "var(--series-2)" if point.level.kind == "real-time" else "var(--paper)"
+                for point in points
+            ],
             "line": {"color": "var(--series-2)", "width": 2.5},
         },
         "text": [
@@ -68,32 +77,75 @@ def lift_curve(result: BacktestResult) -> Json | None:
         return {"data": [line], "layout": layout}
     low, high = axis.bounds(result)
     upright = _axis(axis.title(result), range=[low, high + 0.6 * (high - low)])
-    return {"data": [line], "layout": layout, "narrow": {"yaxis": upright, "annotations": [*notes, *_upright_names(points, places)]}}
+    return {
+        "data": [line],
+        "layout": layout,
+        "narrow": {"yaxis": upright, "annotations": [*notes, *_upright_names(points, places)]},
+    }
 
 
 def lift_by_age(curves: Sequence[AgeCurve], label: str) -> Json:
     """The lift of each view over its age, with a band; older to the right."""
     data: list[Json] = []
     for n, curve in enumerate(curves):
-        colour, x = f"var(--series-{1 + n % (_SERIES - 1)})", [1 + point.age_seconds for point in curve.points]
-        lows, highs = ([getattr(point.lift, end) for point in curve.points] for end in ("low", "high"))
+        colour, x = (
+            f"var(--series-{1 + n % (_SERIES - 1)})",
+            [1 + point.age_seconds for point in curve.points],
+        )
+        lows, highs = (
+            [getattr(point.lift, end) for point in curve.points] for end in ("low", "high")
+        )
         if all(map(math.isfinite, [*lows, *highs])):
-            band: Json = {"x": [*x, *reversed(x)], "y": [*highs, *reversed(lows)], "fill": "toself", "mode": "none", "opacity": 0.2}
-            data.append({"type": "scatter", **band, "fillcolor": colour, "hoverinfo": "skip", "showlegend": False})
+            band: Json = {
+                "x": [*x, *reversed(x)],
+                "y": [*highs, *reversed(lows)],
+                "fill": "toself",
+                "mode": "none",
+                "opacity": 0.2,
+            }
+            data.append(
+                {
+                    "type": "scatter",
+                    **band,
+                    "fillcolor": colour,
+                    "hoverinfo": "skip",
+                    "showlegend": False,
+                }
+            )
         hover = [wording.duration(point.age_seconds) for point in curve.points]
-        line: Json = {"x": x, "y": [point.lift.value for point in curve.points], "mode": "lines+markers", "name": curve.view, "text": hover}
+        line: Json = {
+            "x": x,
+            "y": [point.lift.value for point in curve.points],
+            "mode": "lines+markers",
+            "name": curve.view,
+            "text": hover,
+        }
         template = "%{text}: %{y:+.4f}<extra>%{fullData.name}</extra>"
-        data.append({"type": "scatter", **line, "line": {"color": colour, "width": 2.5}, "hovertemplate": template})
+        data.append(
+            {
+                "type": "scatter",
+                **line,
+                "line": {"color": colour, "width": 2.5},
+                "hovertemplate": template,
+            }
+        )
     ticks, layout = [point.age_seconds for point in curves[0].points], _layout(height=420, top=16)
     names = [wording.duration(age) for age in ticks]
-    layout["xaxis"] = _axis("age of the view's features", type="log", tickvals=[1 + age for age in ticks], ticktext=names)
+    layout["xaxis"] = _axis(
+        "age of the view's features",
+        type="log",
+        tickvals=[1 + age for age in ticks],
+        ticktext=names,
+    )
     layout["yaxis"] = _axis(f"lift in {label}")
     layout["showlegend"], layout["legend"] = len(curves) > 1, _legend()
     return {"data": data, "layout": layout}
 
 
 def slice_gains(result: BacktestResult, step: Comparison) -> Json:
-    """One step's gain on all rows and on every slice; gains below the smallest worth having are shaded."""
+    """One step's gain on all rows and on every slice; gains below the smallest worth having are
+    shaded.
+    """
     rows: list[tuple[str, Comparison]] = [("all rows", step)]
     for slice_result in result.slices:
         rows += [(slice_result.name, gain) for gain in wording.like(slice_result.comparisons, step)]
@@ -105,17 +157,29 @@ def slice_gains(result: BacktestResult, step: Comparison) -> Json:
         "x": [_finite(gain.delta) for _, gain in rows],
         "y": heights,
         "error_x": _error([Estimate(gain.delta, gain.low, gain.high) for _, gain in rows]),
-        "marker": {"size": 10, "color": "var(--series-2)", "symbol": ["diamond", *["circle"] * (len(rows) - 1)]},
-        "text": [f"<b>{esc(name)}</b><br>{esc(wording.judged_gain(result, gain))}" for name, gain in rows],
+        "marker": {
+            "size": 10,
+            "color": "var(--series-2)",
+            "symbol": ["diamond", *["circle"] * (len(rows) - 1)],
+        },
+        "text": [
+            f"<b>{esc(name)}</b><br>{esc(wording.judged_gain(result, gain))}" for name, gain in rows
+        ],
         "hovertemplate": "%{text}<extra></extra>",
     }
     layout = _layout(height=70 + 56 * len(rows), top=6)
-    layout["xaxis"] = _axis(f"gain in {wording.metric_label(step.metric)}, {step.from_} {wording.ARROW} {step.to}", zeroline=True)
+    layout["xaxis"] = _axis(
+        f"gain in {wording.metric_label(step.metric)}, {step.from_} {wording.ARROW} {step.to}",
+        zeroline=True,
+    )
     layout["yaxis"] = _axis(
         "",
         range=[0.4, len(rows) + 0.6],
         tickvals=heights,
-        ticktext=[f"<b>{_folded(name)}</b><br>{esc(wording.verdict_word(result, gain))}" for name, gain in rows],
+        ticktext=[
+            f"<b>{_folded(name)}</b><br>{esc(wording.verdict_word(result, gain))}"
+            for name, gain in rows
+        ],
         showgrid=False,
         ticks="outside",
         ticklen=8,
@@ -144,7 +208,9 @@ def rows_per_day(result: BacktestResult) -> Json | None:
         if any(kind == use for _, _, kind in days)
     ]
     layout = _layout(height=230, top=34)
-    layout.update(barmode="stack", bargap=0.0, showlegend=True, legend={**_legend(), "traceorder": "normal"})
+    layout.update(
+        barmode="stack", bargap=0.0, showlegend=True, legend={**_legend(), "traceorder": "normal"}
+    )
     layout["xaxis"] = _axis("", type="date", showgrid=False)
     layout["yaxis"] = _axis("rows a day", rangemode="tozero")
     return {"data": bars, "layout": layout}
@@ -158,24 +224,50 @@ def folds(result: BacktestResult) -> Json:
             "mode": "lines+markers",
             "name": esc(level.name),
             "x": [fold.split for fold in result.folds],
-            "y": [_finite(fold.values[level.name].get(result.headline, math.nan)) for fold in result.folds],
-            "line": {"color": f"var(--series-{index % _SERIES})", "width": 2, "dash": _DASHES[index % _SERIES]},
-            "marker": {"color": f"var(--series-{index % _SERIES})", "size": 8, "symbol": _SYMBOLS[index % _SERIES]},
+            "y": [
+                _finite(fold.values[level.name].get(result.headline, math.nan))
+                for fold in result.folds
+            ],
+            "line": {
+                "color": f"var(--series-{index % _SERIES})",
+                "width": 2,
+                "dash": _DASHES[index % _SERIES],
+            },
+            "marker": {
+                "color": f"var(--series-{index % _SERIES})",
+                "size": 8,
+                "symbol": _SYMBOLS[index % _SERIES],
+            },
             "hovertemplate": "%{x|%Y-%m-%d}: %{y}<extra>%{fullData.name}</extra>",
         }
         for index, level in enumerate(result.levels)
     ]
     layout = _layout(height=300, top=52)
     layout.update(showlegend=True, legend=_legend())
-    layout["xaxis"] = _axis("", type="date", showgrid=False, tickvals=[fold.split for fold in result.folds], tickformat="%Y-%m-%d")
+    layout["xaxis"] = _axis(
+        "",
+        type="date",
+        showgrid=False,
+        tickvals=[fold.split for fold in result.folds],
+        tickformat="%Y-%m-%d",
+    )
     layout["yaxis"] = _axis(axis.title(result))
     return {"data": lines, "layout": layout}
 
 
 def precision_recall(result: BacktestResult) -> Json | None:
-    """Precision over recall for each level, against the positive rate; None where no level kept its curve."""
+    """Precision over recall for each level, against the positive rate; None where no level kept its
+    curve.
+    """
     lines = [
-        _curve(index, level, curves.recall, curves.precision, "lines", "recall %{x:.2f}, precision %{y:.2f}")
+        _curve(
+            index,
+            level,
+            curves.recall,
+            curves.precision,
+            "lines",
+            "recall %{x:.2f}, precision %{y:.2f}",
+        )
         for index, level, curves in _drawn(result)
     ]
     layout = _layout(height=380, top=52)
@@ -185,17 +277,33 @@ def precision_recall(result: BacktestResult) -> Json | None:
     rate = result.positive_rate
     if rate is not None and math.isfinite(rate):
         layout["shapes"] = [_line("y", rate)]
-        layout["annotations"] = [_note(f"guessing {wording.share(rate)}", x=0.01, y=rate, yshift=9, xanchor="left")]
+        layout["annotations"] = [
+            _note(f"guessing {wording.share(rate)}", x=0.01, y=rate, yshift=9, xanchor="left")
+        ]
     return {"data": lines, "layout": layout} if lines else None
 
 
 def calibration(result: BacktestResult) -> Json | None:
-    """Observed rate over predicted score for each level, against the diagonal; None where no level kept its curve."""
+    """Observed rate over predicted score for each level, against the diagonal; None where no level
+    kept its curve.
+    """
     lines = [
-        _curve(index, level, curves.predicted, curves.observed, "lines+markers", "scored %{x:.2f}, observed %{y:.2f}")
+        _curve(
+            index,
+            level,
+            curves.predicted,
+            curves.observed,
+            "lines+markers",
+            "scored %{x:.2f}, observed %{y:.2f}",
+        )
         for index, level, curves in _drawn(result)
     ]
-    tops = [value for _, _, curves in _drawn(result) for value in (*curves.predicted, *curves.observed) if math.isfinite(value)]
+    tops = [
+        value
+        for _, _, curves in _drawn(result)
+        for value in (*curves.predicted, *curves.observed)
+        if math.isfinite(value)
+    ]
     top = min(1.02, 1.06 * max(tops, default=1.0))
     layout = _layout(height=380, top=52)
     layout.update(showlegend=True, legend=_legend())
@@ -207,10 +315,16 @@ def calibration(result: BacktestResult) -> Json | None:
 
 
 def _drawn(result: BacktestResult) -> list[tuple[int, LevelResult, Curves]]:
-    return [(index, level, level.curves) for index, level in enumerate(result.levels) if level.curves is not None]
+    return [
+        (index, level, level.curves)
+        for index, level in enumerate(result.levels)
+        if level.curves is not None
+    ]
 
 
-def _curve(index: int, level: LevelResult, x: Sequence[float], y: Sequence[float], mode: str, hover: str) -> Json:
+def _curve(
+    index: int, level: LevelResult, x: Sequence[float], y: Sequence[float], mode: str, hover: str
+) -> Json:
     colour = f"var(--series-{index % _SERIES})"
     return {
         "type": "scatter",
@@ -237,13 +351,17 @@ def _reference(result: BacktestResult, places: int) -> tuple[list[Json], list[Js
 
 
 def _names(points: Sequence[axis.Point], places: int) -> list[Json]:
-    """Each level's name and value above its interval; a neighbour close by is lifted, so that names never meet."""
+    """Each level's name and value above its interval; a neighbour close by is lifted, so that names
+    never meet.
+    """
     span = math.log(points[0].at / points[-1].at) or 1.0
     notes, lifted, before = [], False, math.inf
     for point in points:
         gap = (before - math.log(point.at)) / span
         lifted, before = gap < 0.16 and not lifted, math.log(point.at)
-        text = f"<b>{_folded(point.level.name)}</b><br>{wording.number(point.estimate.value, places)}"
+        text = (
+            f"<b>{_folded(point.level.name)}</b><br>{wording.number(point.estimate.value, places)}"
+        )
         notes.append(_note(text, **_above(point, 36 if lifted else 4), color="var(--ink)"))
     return notes
 
@@ -252,7 +370,8 @@ def _upright_names(points: Sequence[axis.Point], places: int) -> list[Json]:
     """The levels with the axes swapped: many names fit a phone only this way."""
     return [
         _note(
-            f"<b>{esc(textwrap.shorten(point.level.name, 20, placeholder='…'))}</b> {wording.number(point.estimate.value, places)}",
+            f"<b>{esc(textwrap.shorten(point.level.name, 20, placeholder='…'))}</b> "
+            f"{wording.number(point.estimate.value, places)}",
             **_above(point, 4),
             textangle=-90,
             color="var(--ink)",
@@ -288,4 +407,8 @@ def _folded(name: str) -> str:
 
 
 def _line(along: str, value: float) -> Json:
-    return {**_across(along, value, value), "type": "line", "line": {"color": "var(--series-0)", "width": 1.5, "dash": "dash"}}
+    return {
+        **_across(along, value, value),
+        "type": "line",
+        "line": {"color": "var(--series-0)", "width": 1.5, "dash": "dash"},
+    }

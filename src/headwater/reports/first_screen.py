@@ -1,4 +1,6 @@
-"""The first screen of a backtest in a terminal: the sentence, its conditions and the levels; the whole table and the page have the rest."""
+"""The first screen of a backtest in a terminal: the sentence, its conditions and the levels; the
+whole table and the page have the rest.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ _STYLES: Final = {"LEAK": "bold red", "EMPTY": "bold red", "SUSPECT": "red", "qu
 def to_screen(result: BacktestResult) -> RenderableType:
     """The verdict, what it depends on, and the levels, in as many lines as a small terminal has.
 
-    Conditions that do not fit are counted; the verdict, findings of the audit and levels are always there.
+    Conditions that do not fit are counted; the verdict, findings of the audit and levels are always
+    there.
     """
     return Printed(_FirstScreen(result))
 
@@ -32,13 +35,20 @@ def to_screen(result: BacktestResult) -> RenderableType:
 class _FirstScreen:
     result: BacktestResult
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         columns = min(options.max_width, PROSE)
         blocking, levels = self.result.audit.blocking, _levels(self.result)
-        head = [Shown(wording.verdict(self.result), "bold red" if blocking else "bold"), Shown(wording.rest(self.result))]
+        head = [
+            Shown(wording.verdict(self.result), "bold red" if blocking else "bold"),
+            Shown(wording.rest(self.result)),
+        ]
         foot = [Shown(line, "dim") for line in _foot(self.result)]
         lines = [part for part in (*head, *_findings(self.result)) if part.text]
-        used = sum(len(wrapped(part.text, columns)) for part in (*lines, *foot)) + len(console.render_lines(levels, options, pad=False))
+        used = sum(len(wrapped(part.text, columns)) for part in (*lines, *foot)) + len(
+            console.render_lines(levels, options, pad=False)
+        )
         yield from lines
         yield from _fitting(_conditions(self.result), LINES - _BELOW - used - 2, columns)
         yield Group(Shown(""), levels, Shown(""), *foot)
@@ -46,7 +56,10 @@ class _FirstScreen:
 
 def _findings(result: BacktestResult) -> list[Shown]:
     """What the audit found."""
-    return [Shown(f"- {found.severity}: {audit_words.finding_line(found)}", _STYLES[found.severity]) for found in result.audit.findings]
+    return [
+        Shown(f"- {found.severity}: {audit_words.finding_line(found)}", _STYLES[found.severity])
+        for found in result.audit.findings
+    ]
 
 
 def _conditions(result: BacktestResult) -> list[Shown]:
@@ -69,16 +82,24 @@ def _conditions(result: BacktestResult) -> list[Shown]:
 def _fitting(conditions: list[Shown], room: int, columns: int) -> Iterator[Shown]:
     """The conditions that fit into so many lines, in order, and how many do not."""
     lengths = [len(wrapped(condition.text, columns)) for condition in conditions]
-    fit = next((n for n in range(len(lengths), 0, -1) if sum(lengths[:n]) + (n < len(lengths)) <= room), 0)
+    fit = next(
+        (n for n in range(len(lengths), 0, -1) if sum(lengths[:n]) + (n < len(lengths)) <= room), 0
+    )
     yield from conditions[:fit]
     if left := len(conditions) - fit:
-        yield Shown(f"- and {left} more condition{'s' * (left > 1)}: --verbose shows {'them' if left > 1 else 'it'}")
+        yield Shown(
+            f"- and {left} more condition{'s' * (left > 1)}: --verbose shows "
+            f"{'them' if left > 1 else 'it'}"
+        )
 
 
 def _levels(result: BacktestResult) -> ShownTable:
     """A line for each level: the headline metric, and what it gains over the level that serves."""
     metric = result.headline
-    decimals, judged = wording.places(result, metric), {step.to: step for step in wording.judged(result)}
+    decimals, judged = (
+        wording.places(result, metric),
+        {step.to: step for step in wording.judged(result)},
+    )
     covered = any(level.coverage < 1 for level in result.levels)
     rows = []
     for level in result.levels:
@@ -95,7 +116,17 @@ def _levels(result: BacktestResult) -> ShownTable:
             ]
         )
     gain = [f"gain over {result.compared_with}", "verdict"] if judged else []
-    return ShownTable("", ["level", "kind, mean age", wording.metric_label(metric), *(["covered"] if covered else []), *gain], rows)
+    return ShownTable(
+        "",
+        [
+            "level",
+            "kind, mean age",
+            wording.metric_label(metric),
+            *(["covered"] if covered else []),
+            *gain,
+        ],
+        rows,
+    )
 
 
 def _foot(result: BacktestResult) -> list[str]:
@@ -104,6 +135,9 @@ def _foot(result: BacktestResult) -> list[str]:
     out = sum(split.left_out.values())
     left = f", {wording.count(out)} left out" if out else ""
     return [
-        f"{wording.count(split.train_rows)} rows train, {wording.count(split.test_rows)} test{left}; audit: {audit_words.summary(result.audit)}",
+        (
+            f"{wording.count(split.train_rows)} rows train, {wording.count(split.test_rows)} "
+            f"test{left}; audit: {audit_words.summary(result.audit)}"
+        ),
         "all metrics, slices, intervals and checks: --verbose, or the report",
     ]

@@ -14,9 +14,17 @@ HEADING = "fitted models only"
 
 
 def by_step(result: BacktestResult) -> Mapping[tuple[str, str], Comparison]:
-    """The difference in the headline of each pair of levels; empty where each level was trained once, since both are then the same."""
-    known = any(math.isfinite(step.low) for step in result.comparisons if step.metric == result.headline)
-    return {(step.from_, step.to): step for step in result.fixed_models} if result.refitted and known else {}
+    """The difference in the headline of each pair of levels; empty where each level was trained
+    once, since both are then the same.
+    """
+    known = any(
+        math.isfinite(step.low) for step in result.comparisons if step.metric == result.headline
+    )
+    return (
+        {(step.from_, step.to): step for step in result.fixed_models}
+        if result.refitted and known
+        else {}
+    )
 
 
 def gain(result: BacktestResult, step: Comparison) -> str:
@@ -26,20 +34,37 @@ def gain(result: BacktestResult, step: Comparison) -> str:
 
 
 def to_table(result: BacktestResult) -> Table | None:
-    """A row for each difference in the headline, the training procedure first; None where each level was trained once."""
+    """A row for each difference in the headline, the training procedure first; None where each
+    level was trained once.
+    """
     fixed, places = by_step(result), wording.places(result, result.headline)
-    steps = [step for step in result.comparisons if step.metric == result.headline and (step.from_, step.to) in fixed]
+    steps = [
+        step
+        for step in result.comparisons
+        if step.metric == result.headline and (step.from_, step.to) in fixed
+    ]
     rows: list[list[str | Cell]] = [
-        [f"{step.from_} {wording.ARROW} {step.to}", *(_cell(of, places) for of in (step, fixed[step.from_, step.to]))] for step in steps
+        [
+            f"{step.from_} {wording.ARROW} {step.to}",
+            *(_cell(of, places) for of in (step, fixed[step.from_, step.to])),
+        ]
+        for step in steps
     ]
     covers = (
-        "What an interval covers: the training procedure, trained again, on later periods; or the fitted models only, on later periods."
+        "What an interval covers: the training procedure, trained again, on later periods; or the "
+        "fitted models only, on later periods."
     )
-    if all((step.low, step.high) == (fixed[step.from_, step.to].low, fixed[step.from_, step.to].high) for step in steps):
+    if all(
+        (step.low, step.high) == (fixed[step.from_, step.to].low, fixed[step.from_, step.to].high)
+        for step in steps
+    ):
         covers += " Here training again adds nothing that can be told from the noise of the test."
     return Table(covers, ["step", "training procedure", HEADING], rows) if rows else None
 
 
 def _cell(step: Comparison, places: int) -> Cell:
     """A gain with its interval below it, which is readable on a phone."""
-    return Cell(wording.number(step.delta, places, signed=True), wording.interval(step.low, step.high, places))
+    return Cell(
+        wording.number(step.delta, places, signed=True),
+        wording.interval(step.low, step.high, places),
+    )

@@ -1,8 +1,10 @@
-"""Which level the intervals of differences decide on, what to run until they decide, and how many more days of test that takes.
+"""Which level the intervals of differences decide on, what to run until they decide, and how many
+more days of test that takes.
 
-Days of test narrow the part of an interval that comes of the test; what training adds stays as it is. Two numbers are given: after the
-first, half of the tests would decide if the differences are as they were measured, and after the second four in five. An interval
-1.43 times as wide stands for the second, (1.96 + 0.84) / 1.96.
+Days of test narrow the part of an interval that comes of the test; what training adds stays as it
+is. Two numbers are given: after the first, half of the tests would decide if the differences are as
+they were measured, and after the second four in five. An interval 1.43 times as wide stands for the
+second, (1.96 + 0.84) / 1.96.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ _FOUR_IN_FIVE = (_Z + NormalDist().inv_cdf(0.8)) / _Z
 
 @dataclass(frozen=True)
 class Gap:
-    """The gain from a level to a fresher one with its interval; `lift` whether it is a LIFT where it is judged.
+    """The gain from a level to a fresher one with its interval; `lift` whether it is a LIFT where
+    it is judged.
 
-    alone: the ends of the interval of the fitted models, which more days of test narrow; None where it is the interval itself.
+    alone: the ends of the interval of the fitted models, which more days of test narrow; None where
+    it is the interval itself.
     """
 
     delta: float
@@ -36,7 +40,9 @@ class Gap:
     alone: tuple[float, float] | None = None
 
     def narrowed(self, by: float, wider: float = 1.0) -> Gap:
-        """With a test whose share of the interval is `by` times as wide, and the interval then `wider` times."""
+        """With a test whose share of the interval is `by` times as wide, and the interval then
+        `wider` times.
+        """
         low, high = self.alone or (self.low, self.high)
         below = _half(self.delta - self.low, self.delta - low, by) * wider
         above = _half(self.high - self.delta, high - self.delta, by) * wider
@@ -45,14 +51,24 @@ class Gap:
     @property
     def fitted(self) -> Gap:
         """Of the fitted models alone: what very many refits could show at best."""
-        return self if self.alone is None else replace(self, low=self.alone[0], high=self.alone[1], alone=None)
+        return (
+            self
+            if self.alone is None
+            else replace(self, low=self.alone[0], high=self.alone[1], alone=None)
+        )
 
     @property
     def p(self) -> float:
-        """The p-value of no gain by itself, as the interval says it: below 5 % where that lies above 0."""
+        """The p-value of no gain by itself, as the interval says it: below 5 % where that lies
+        above 0.
+        """
         if self.delta <= 0:
             return 1.0
-        return 2 * NormalDist().cdf(-_Z * self.delta / (self.delta - self.low)) if self.delta > self.low else 0.0
+        return (
+            2 * NormalDist().cdf(-_Z * self.delta / (self.delta - self.low))
+            if self.delta > self.low
+            else 0.0
+        )
 
     @property
     def state(self) -> str:
@@ -72,10 +88,13 @@ Gaps = Mapping[tuple[str, str], Gap]
 
 @dataclass(frozen=True)
 class Days:
-    """About how many more days of test decide: `least` where half of the tests would, `most` where four in five.
+    """About how many more days of test decide: `least` where half of the tests would, `most` where
+    four in five.
 
-    Infinite beyond ten years; NaN where the days of the test are not known. close: the two levels that stay closest to break-even.
-    refits: whether more refits could decide, since the fitted models alone do. training: whether days would, if training added nothing.
+    Infinite beyond ten years; NaN where the days of the test are not known. close: the two levels
+    that stay closest to break-even.
+    refits: whether more refits could decide, since the fitted models alone do. training: whether
+    days would, if training added nothing.
     """
 
     least: float
@@ -87,7 +106,8 @@ class Days:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the rules say. level: to run, "" if undecided. open: the levels that the data do not decide between.
+    """What the rules say. level: to run, "" if undecided. open: the levels that the data do not
+    decide between.
 
     reason: why the intervals do not say. until: what to run until they do.
     """
@@ -102,14 +122,21 @@ class Choice:
 def decided(names: Sequence[str], baseline: str, gaps: Gaps) -> Choice:
     """The choice among these levels, from stale to fresh.
 
-    >>> hourly_is_enough = {("daily", "hourly"): Gap(0.1, 0.08, 0.12, 0.02, True), ("daily", "minute"): Gap(0.11, 0.09, 0.13, 0.02, True)}
+    >>> hourly_is_enough = {
+    ...     ("daily", "hourly"): Gap(0.1, 0.08, 0.12, 0.02, True),
+    ...     ("daily", "minute"): Gap(0.11, 0.09, 0.13, 0.02, True),
+    ... }
     >>> hourly_is_enough[("hourly", "minute")] = Gap(0.01, 0.008, 0.012, 0.02, False)
     >>> decided(["daily", "hourly", "minute"], "daily", hourly_is_enough).level
     'hourly'
     """
     states = {name: _state(name, names, gaps) for name in names}
     today = names.index(baseline) if baseline in names else 0
-    level = next(name for name in (names if states[names[today]] == "enough" else names[today:]) if states[name] == "enough")
+    level = next(
+        name
+        for name in (names if states[names[today]] == "enough" else names[today:])
+        if states[name] == "enough"
+    )
     at = names.index(level)
     if at > today and not gaps[names[today], level].lift:
         return Choice("", [names[today], *_open(names[today + 1 : at], states), level])
@@ -132,14 +159,22 @@ def _open(names: Sequence[str], states: Mapping[str, str]) -> list[str]:
 
 
 def meanwhile(names: Sequence[str], baseline: str, gaps: Gaps, *, by_money: bool = False) -> str:
-    """What to run until the data decide: the stalest level shown to be better than the baseline, and not worse than another such one.
+    """What to run until the data decide: the stalest level shown to be better than the baseline,
+    and not worse than another such one.
 
-    A fresher level is shown to be better by a LIFT, a staler one by an interval below 0. by_money: a fresher one has to be worth its
-    cost too, by the difference as it was measured. The baseline itself where none is.
+    A fresher level is shown to be better by a LIFT, a staler one by an interval below 0. by_money:
+    a fresher one has to be worth its cost too, by the difference as it was measured. The baseline
+    itself where none is.
 
-    >>> gaps = {("daily", "hourly"): Gap(0.02, -0.001, 0.041, 0.005, False), ("daily", "minute"): Gap(0.021, 0.001, 0.041, 0.005, True)}
+    >>> gaps = {
+    ...     ("daily", "hourly"): Gap(0.02, -0.001, 0.041, 0.005, False),
+    ...     ("daily", "minute"): Gap(0.021, 0.001, 0.041, 0.005, True),
+    ... }
     >>> gaps[("hourly", "minute")] = Gap(0.001, -0.002, 0.004, 0.005, False)
-    >>> decided(["daily", "hourly", "minute"], "daily", gaps).open, meanwhile(["daily", "hourly", "minute"], "daily", gaps)
+    >>> (
+    ...     decided(["daily", "hourly", "minute"], "daily", gaps).open,
+    ...     meanwhile(["daily", "hourly", "minute"], "daily", gaps),
+    ... )
     (['daily', 'hourly'], 'minute')
     """
 
@@ -153,13 +188,19 @@ def meanwhile(names: Sequence[str], baseline: str, gaps: Gaps, *, by_money: bool
         return shown and (gap.delta >= gap.least or not by_money)
 
     candidates = [name for name in names if name != baseline and better(baseline, name)]
-    return next((name for name in candidates if not any(better(name, other) for other in candidates)), baseline)
+    return next(
+        (name for name in candidates if not any(better(name, other) for other in candidates)),
+        baseline,
+    )
 
 
-def days_needed(names: Sequence[str], baseline: str, gaps: Gaps, tested: float, family: int = 1) -> Days:
+def days_needed(
+    names: Sequence[str], baseline: str, gaps: Gaps, tested: float, family: int = 1
+) -> Days:
     """About how many more days of test would decide, if the differences stay as they are.
 
-    A level counts as a LIFT over the baseline where it holds among the `family` of levels that are judged, by Holm's method.
+    A level counts as a LIFT over the baseline where it holds among the `family` of levels that are
+    judged, by Holm's method.
 
     >>> gaps = {("daily", "hourly"): Gap(0.02, -0.01, 0.05, 0.005, False)}
     >>> found = days_needed(["daily", "hourly"], "daily", gaps, 30.0)
@@ -180,20 +221,34 @@ def days_needed(names: Sequence[str], baseline: str, gaps: Gaps, tested: float, 
     return Days(least, math.inf, close, refits, training)
 
 
-def _until(gaps: Gaps, names: Sequence[str], baseline: str, tested: float, family: int, wider: float = 1.0) -> float:
+def _until(
+    gaps: Gaps, names: Sequence[str], baseline: str, tested: float, family: int, wider: float = 1.0
+) -> float:
     if not tested > 0:
         return math.nan
     more, last = 1.0, 0.0
     while last < MOST_DAYS:
         last = min(more, MOST_DAYS)
-        if decided(names, baseline, _after(last, gaps, names, baseline, tested, family, wider)).level:
+        if decided(
+            names, baseline, _after(last, gaps, names, baseline, tested, family, wider)
+        ).level:
             return last
         more = max(more + 1, more * _GROWTH)
     return math.inf
 
 
-def _after(more: float, gaps: Gaps, names: Sequence[str], baseline: str, tested: float, family: int, wider: float = 1.0) -> Gaps:
-    """The differences as they would be with so many more days of test; those over the baseline are a LIFT where its family shows it."""
+def _after(
+    more: float,
+    gaps: Gaps,
+    names: Sequence[str],
+    baseline: str,
+    tested: float,
+    family: int,
+    wider: float = 1.0,
+) -> Gaps:
+    """The differences as they would be with so many more days of test; those over the baseline are
+    a LIFT where its family shows it.
+    """
     narrower = math.sqrt(tested / (tested + more))
     narrow = {pair: gap.narrowed(narrower, wider) for pair, gap in gaps.items()}
     today = baseline if baseline in names else names[0]

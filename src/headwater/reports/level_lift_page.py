@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 def to_html(result: LevelLiftResult) -> str:
     """One self-contained page."""
     title = f"{result.model}: lift by freshness"
-    return render_page("level_lift.html.j2", title=title, result=result, sections=[level_lift_section.to_section(result)])
+    return render_page(
+        "level_lift.html.j2",
+        title=title,
+        result=result,
+        sections=[level_lift_section.to_section(result)],
+    )
 
 
 def to_markdown(result: LevelLiftResult) -> str:
@@ -29,7 +34,9 @@ def to_markdown(result: LevelLiftResult) -> str:
 def to_table(result: LevelLiftResult) -> RenderableType:
     """The first line, the levels and views, the proposals, and the days, for a terminal."""
     proposals = [
-        Shown(line) for change in result.proposals for line in (level_lift_words.proposal(change), *(f"  {line}" for line in change.lines))
+        Shown(line)
+        for change in result.proposals
+        for line in (level_lift_words.proposal(change), *(f"  {line}" for line in change.lines))
     ]
     return Printed(
         Group(
@@ -48,11 +55,17 @@ def to_notebook(result: LevelLiftResult) -> str:
     """A fragment of HTML for `_repr_html_`, without scripts."""
     section = level_lift_section.to_section(result)
     blocks = [block for block in section.blocks if block.shape != "figure"]
-    return render("delivery_notebook.html.j2", result=result, section=Section(section.name, section.heading, blocks))
+    return render(
+        "delivery_notebook.html.j2",
+        result=result,
+        section=Section(section.name, section.heading, blocks),
+    )
 
 
 def _shown(table: Table, columns: tuple[int, ...] | None) -> ShownTable:
     """The columns of a table, all where None, with the smaller line of each cell."""
     chosen = columns or tuple(range(len(table.headings)))
-    rows = [[f"{row[n]} {getattr(row[n], 'small', '')}".strip() for n in chosen] for row in table.rows]
+    rows = [
+        [f"{row[n]} {getattr(row[n], 'small', '')}".strip() for n in chosen] for row in table.rows
+    ]
     return ShownTable(table.caption, [str(table.headings[n]) for n in chosen], rows)

@@ -1,4 +1,6 @@
-"""The section on lift by freshness: a figure over time, a table of levels and views, the proposals, and a table of days."""
+"""The section on lift by freshness: a figure over time, a table of levels and views, the proposals,
+and a table of days.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,24 @@ def to_section(result: LevelLiftResult) -> Section:
         blocks.append(Text(level_lift_words.proposal(change)))
         if change.lines:
             blocks.append(Code("\n".join(change.lines)))
-    blocks += [Text(level_lift_words.trained(result), "quiet"), Text(level_lift_words.rule(result), "quiet")]
+    blocks += [
+        Text(level_lift_words.trained(result), "quiet"),
+        Text(level_lift_words.rule(result), "quiet"),
+    ]
     if result.agreement < 1:
         share = wording.share(result.agreement)
-        blocks.append(Text(f"{share} of the computed scores at {result.served} are those that were served, within 1e-9.", "quiet"))
+        blocks.append(
+            Text(
+                f"{share} of the computed scores at {result.served} are those that were served, "
+                "within 1e-9.",
+                "quiet",
+            )
+        )
     if result.notes:
         blocks.append(Bullets(list(result.notes)))
     if result.left_out:
-        blocks.append(Text(f"Not counted: {'; '.join(f'{wording.count(n)} {reason}' for reason, n in result.left_out.items())}.", "quiet"))
+        counts = (f"{wording.count(n)} {reason}" for reason, n in result.left_out.items())
+        blocks.append(Text(f"Not counted: {'; '.join(counts)}.", "quiet"))
     return Section("level-lift", "Lift by freshness over time", blocks)
 
 
@@ -47,7 +59,9 @@ def alternatives(result: LevelLiftResult) -> Table:
         "state",
     ]
     return Table(
-        f"What {result.served} earns, in {wording.metric_label(result.metric)}", headings, [_row(one) for one in result.alternatives]
+        f"What {result.served} earns, in {wording.metric_label(result.metric)}",
+        headings,
+        [_row(one) for one in result.alternatives],
     )
 
 
@@ -55,7 +69,10 @@ def _row(one: Alternative) -> list[str | Cell]:
     return [
         one.name,
         one.freshness,
-        Cell(wording.number(one.lift.value, 4, signed=True), wording.interval(one.lift.low, one.lift.high, 4)),
+        Cell(
+            wording.number(one.lift.value, 4, signed=True),
+            wording.interval(one.lift.low, one.lift.high, 4),
+        ),
         wording.number(one.break_even, 4),
         one.since or wording.NO_VALUE,
         str(one.days),
@@ -69,8 +86,19 @@ def _row(one: Alternative) -> list[str | Cell]:
 def days(result: LevelLiftResult) -> Table:
     """A row for each day."""
     names = list(result.values) or list(result.levels)
-    headings: list[str | Cell] = ["day", "requests", "with outcome", "weight", "delivered", *names, "state"]
-    caption = f"{wording.metric_label(result.metric)} of each level by day, UTC; below, its lift over {result.served} with a 95 % interval of that day"
+    headings: list[str | Cell] = [
+        "day",
+        "requests",
+        "with outcome",
+        "weight",
+        "delivered",
+        *names,
+        "state",
+    ]
+    caption = (
+        f"{wording.metric_label(result.metric)} of each level by day, UTC; below, its lift over "
+        f"{result.served} with a 95 % interval of that day"
+    )
     return Table(caption, headings, [_day(day, names) for day in result.days])
 
 
@@ -90,7 +118,11 @@ def _value(day: LiftDay, name: str) -> str | Cell:
     value, lift = wording.number(day.values.get(name, math.nan), 4), day.lifts.get(name)
     if lift is None or math.isnan(lift.value):
         return value
-    return Cell(value, f"{wording.number(lift.value, 4, signed=True)} {wording.interval(lift.low, lift.high, 4)}".strip())
+    return Cell(
+        value,
+        f"{wording.number(lift.value, 4, signed=True)} "
+        f"{wording.interval(lift.low, lift.high, 4)}".strip(),
+    )
 
 
 def _figure(result: LevelLiftResult) -> Figure:
@@ -112,4 +144,9 @@ def _figure(result: LevelLiftResult) -> Figure:
         for number, name in enumerate(result.levels)
     ]
     says = f"{label} of each level by day, from {result.judged[0].day} to {result.judged[-1].day}"
-    return Figure("level-lift-days", {"data": traces, "layout": shown}, says, f"{says}, computed afterwards for the served requests.")
+    return Figure(
+        "level-lift-days",
+        {"data": traces, "layout": shown},
+        says,
+        f"{says}, computed afterwards for the served requests.",
+    )

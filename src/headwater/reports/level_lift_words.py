@@ -1,4 +1,6 @@
-"""Lift by freshness in words. "Earned nothing" stands only where an interval that holds at every look lies wholly below break-even."""
+"""Lift by freshness in words. "Earned nothing" stands only where an interval that holds at every
+look lies wholly below break-even.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +14,36 @@ from headwater.results.estimate import Estimate
 from headwater.results.level_lift_result import Alternative, LevelLiftResult, ProposedChange
 
 RULE = (
-    "Intervals of the table of levels and views hold at every daily look of a year together, for all of them: at most {alpha:.0%} of projects "
-    "whose freshness keeps earning its cost get one false alarm in a year. Days may depend on the day before. A view is judged with all "
-    "others as they are served, so a view that another one replaces costs nothing."
+    "Intervals of the table of levels and views hold at every daily look of a year together, for "
+    "all of them: at most {alpha:.0%} of projects whose freshness keeps earning its cost get one "
+    "false alarm in a year. Days may depend on the day before. A view is judged with all others "
+    "as they are served, so a view that another one replaces costs nothing."
 )
 
 
 def with_words(result: LevelLiftResult, proposals: Sequence[ProposedChange]) -> LevelLiftResult:
     """The result with each state, and all of it, in a sentence."""
-    alternatives = [msgspec.structs.replace(one, sentence=_sentence(result, one)) for one in result.alternatives]
+    alternatives = [
+        msgspec.structs.replace(one, sentence=_sentence(result, one)) for one in result.alternatives
+    ]
     said = msgspec.structs.replace(result, alternatives=alternatives, proposals=list(proposals))
     return msgspec.structs.replace(said, first_line=_first_line(said))
 
 
 def estimate(value: Estimate) -> str:
     """A lift with its interval."""
-    return f"{wording.number(value.value, 4, signed=True)} {wording.interval(value.low, value.high, 4)}".strip()
+    return (
+        f"{wording.number(value.value, 4, signed=True)} "
+        f"{wording.interval(value.low, value.high, 4)}"
+    ).strip()
 
 
 def proposal(change: ProposedChange) -> str:
     """A proposed change in a sentence."""
     what = f"{change.alternative}, {change.freshness}"
-    first = f"Not proposed: {what}. Why: {change.why_not}" if change.why_not else f"Proposed: {what}"
+    first = (
+        f"Not proposed: {what}. Why: {change.why_not}" if change.why_not else f"Proposed: {what}"
+    )
     return f"{first}; {change.money}" + (f"; {change.worst_week}" if change.worst_week else "")
 
 
@@ -46,10 +56,14 @@ def trained(result: LevelLiftResult) -> str:
     """What the models of the levels are, and what training them took."""
     versions = len({model.served_version for model in result.models})
     took = sum(result.seconds.values())
-    new = f"{len(result.seconds)} of them were trained for this, in {took:,.1f} s" if result.seconds else "none had to be trained"
+    new = (
+        f"{len(result.seconds)} of them were trained for this, in {took:,.1f} s"
+        if result.seconds
+        else "none had to be trained"
+    )
     return (
-        f"{len(result.models)} models scored, one for each level and each of {versions} served versions, of the same training cutoff and seed as "
-        f"that version; {new}."
+        f"{len(result.models)} models scored, one for each level and each of {versions} served "
+        f"versions, of the same training cutoff and seed as that version; {new}."
     )
 
 
@@ -65,9 +79,14 @@ def _named(one: Alternative) -> str:
 
 def _sentence(result: LevelLiftResult, one: Alternative) -> str:
     lift, even = estimate(one.lift), wording.number(one.break_even, 4)
-    experiment = "" if one.experiment is None else f" An experiment found {estimate(one.experiment)}."
+    experiment = (
+        "" if one.experiment is None else f" An experiment found {estimate(one.experiment)}."
+    )
     if one.state == "too early":
-        return f"{_named(one)}: too early, {one.days} days have a lift and an interval needs 14.{experiment}"
+        return (
+            f"{_named(one)}: too early, {one.days} days have a lift and an interval needs "
+            f"14.{experiment}"
+        )
     since = f"since {one.since}"
     if one.state == "earned nothing":
         subject = (
@@ -77,29 +96,51 @@ def _sentence(result: LevelLiftResult, one: Alternative) -> str:
             if one.kind == "fresher"
             else _named(one)
         )
-        return f"{subject} has earned nothing {since}: {lift} of {_label(result)}, wholly below break-even {even}.{experiment}"
+        return (
+            f"{subject} has earned nothing {since}: {lift} of {_label(result)}, wholly below "
+            f"break-even {even}.{experiment}"
+        )
     size = wording.number(abs(one.lift.value), 4)
     if one.kind == "fresher":
         verb = f"would now gain {size}" if one.lift.low > 0 else "shows no gain yet"
     else:
         verb = f"would now lose {size}" if one.lift.low > 0 else "shows no loss yet"
-    without = one.name if one.kind in ("staler", "fresher") else f"{one.name} as at {result.stalest}"
+    without = (
+        one.name if one.kind in ("staler", "fresher") else f"{one.name} as at {result.stalest}"
+    )
     return f"{without} {verb}: {lift} of {_label(result)} {since}, break-even {even}.{experiment}"
 
 
 def _first_line(result: LevelLiftResult) -> str:
     if not result.alternatives:
-        return f"Nothing to compare: {result.model} is served at {result.served}, and no other level can be scored"
-    decayed = [one for one in result.alternatives if one.state == "earned nothing" and one.kind != "fresher"]
+        return (
+            f"Nothing to compare: {result.model} is served at {result.served}, and no other level "
+            "can be scored"
+        )
+    decayed = [
+        one
+        for one in result.alternatives
+        if one.state == "earned nothing" and one.kind != "fresher"
+    ]
     if decayed:
         together = [one for one in decayed if one.kind in ("together", "staler")]
         return (together or decayed)[0].sentence
     if all(one.state == "too early" for one in result.alternatives):
-        return f"Too early: {len(result.judged)} days of {result.model} have their outcomes, and an interval needs 14"
+        return (
+            f"Too early: {len(result.judged)} days of {result.model} have their outcomes, and an "
+            "interval needs 14"
+        )
     pays = [one for one in result.alternatives if one.kind == "fresher" and one.state == "earns"]
     if pays:
         return pays[0].sentence
-    losing = [one for one in result.alternatives if one.kind == "staler" and not math.isnan(one.lift.low) and one.lift.low > 0]
+    losing = [
+        one
+        for one in result.alternatives
+        if one.kind == "staler" and not math.isnan(one.lift.low) and one.lift.low > 0
+    ]
     if losing:
         return losing[0].sentence
-    return f"No change shown: nothing has been shown to earn less than it costs, and no level to lose or gain, in {len(result.judged)} days"
+    return (
+        "No change shown: nothing has been shown to earn less than it costs, and no level to "
+        f"lose or gain, in {len(result.judged)} days"
+    )

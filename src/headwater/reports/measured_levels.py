@@ -1,4 +1,6 @@
-"""The levels that the timestamps of the data can tell apart: a recommendation speaks of these alone."""
+"""The levels that the timestamps of the data can tell apart: a recommendation speaks of these
+alone.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,18 @@ from headwater.results.backtest_result import BacktestResult
 
 
 def measured(result: BacktestResult) -> Sequence[str]:
-    """The levels, from stale to fresh, that the timestamps can tell from the one before among them."""
+    """The levels, from stale to fresh, that the timestamps can tell from the one before among
+    them.
+    """
     lost = unmeasured(result)
     return [level.name for level in result.levels if level.name not in lost]
 
 
 def unmeasured(result: BacktestResult) -> Mapping[str, tuple[str, str]]:
     """The other levels: by name, the staler one that each cannot be told from, and why."""
-    steps = {(step.from_, step.to): step for step in result.comparisons if step.metric == result.headline}
+    steps = {
+        (step.from_, step.to): step for step in result.comparisons if step.metric == result.headline
+    }
     lost: dict[str, tuple[str, str]] = {}
     staler = result.levels[0].name if result.levels else ""
     for level in result.levels[1:]:
@@ -33,7 +39,9 @@ def sentence(result: BacktestResult) -> str:
     lost = unmeasured(result)
     if not lost:
         return ""
-    return f"Whether {listed([*lost], 'or')} features would help cannot be measured: {_reasons(lost)}."
+    return (
+        f"Whether {listed([*lost], 'or')} features would help cannot be measured: {_reasons(lost)}."
+    )
 
 
 def no_other(result: BacktestResult) -> str:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import math
 
-from headwater.reports import audit_words, evidence_words, fixed_models, recommendation_words, resolution_words, static_curve, wording
+from headwater.reports import (
+    audit_words,
+    evidence_words,
+    fixed_models,
+    recommendation_words,
+    resolution_words,
+    static_curve,
+    wording,
+)
 from headwater.reports.document import Cell, Table
 from headwater.reports.page import render
 from headwater.reports.sections import estimate_cell, step_name
@@ -13,7 +21,9 @@ from headwater.results.backtest_result import BacktestResult
 
 
 def to_notebook(result: BacktestResult) -> str:
-    """A fragment of HTML for `_repr_html_`: the verdict, its conditions, a static lift curve and the levels."""
+    """A fragment of HTML for `_repr_html_`: the verdict, its conditions, a static lift curve and
+    the levels.
+    """
     sentences = (
         *(wording.rest(result), *wording.limits(result), acknowledgement_note(result.audit)),
         *(wording.together(result), wording.new_keys(result), wording.money(result)),
@@ -23,7 +33,11 @@ def to_notebook(result: BacktestResult) -> str:
         verdict=wording.verdict(result),
         findings=audit_words.blocking(result.audit),
         questions=audit_words.conditions(result.audit),
-        lines=[*(line for line in sentences if line), *evidence_words.of_experiments(result), *resolution_words.lines(result)],
+        lines=[
+            *(line for line in sentences if line),
+            *evidence_words.of_experiments(result),
+            *resolution_words.lines(result),
+        ],
         differing=wording.exceptions(result),
         curve=static_curve.lift_curve(result),
         tables=[table for table in (_levels(result), _steps(result)) if table.rows],
@@ -43,7 +57,11 @@ def _levels(result: BacktestResult) -> Table:
         ]
         for level in result.levels
     ]
-    return Table("Levels", ["level", *map(wording.metric_label, metrics), "kind", "mean age", "covered"], rows)
+    return Table(
+        "Levels",
+        ["level", *map(wording.metric_label, metrics), "kind", "mean age", "covered"],
+        rows,
+    )
 
 
 def _steps(result: BacktestResult) -> Table:
@@ -59,13 +77,20 @@ def _steps(result: BacktestResult) -> Table:
         ]
         for step in wording.shown_steps(result)
     ]
-    headings = ["step", f"gain in {wording.metric_label(result.headline)}", "verdict", *([fixed_models.HEADING] if both else [])]
+    headings = [
+        "step",
+        f"gain in {wording.metric_label(result.headline)}",
+        "verdict",
+        *([fixed_models.HEADING] if both else []),
+    ]
     return Table("Steps", headings, rows)
 
 
 def _foot(result: BacktestResult) -> str:
     split = result.split
-    rows = f"{wording.count(split.train_rows)} rows to train, {wording.count(split.test_rows)} to test"
+    rows = (
+        f"{wording.count(split.train_rows)} rows to train, {wording.count(split.test_rows)} to test"
+    )
     brackets = f"Brackets are {wording.intervals(result)} " if _bracketed(result) else ""
     return f"{brackets}{rows}."
 
@@ -73,4 +98,7 @@ def _foot(result: BacktestResult) -> str:
 def _bracketed(result: BacktestResult) -> bool:
     """Whether any number that is shown has an interval in brackets."""
     ends = [(value.low, value.high) for level in result.levels for value in level.metrics.values()]
-    return any(math.isfinite(low) and math.isfinite(high) for low, high in [*ends, *((step.low, step.high) for step in result.comparisons)])
+    return any(
+        math.isfinite(low) and math.isfinite(high)
+        for low, high in [*ends, *((step.low, step.high) for step in result.comparisons)]
+    )

@@ -9,9 +9,11 @@ from headwater.results.backtest_result import BacktestResult
 from headwater.results.offset_curve_result import OffsetCurve
 
 _HOW_TO_READ = (
-    "This picture proves nothing. A signal that is fresh and honest fades as its events are placed later, and so does a leak; a leak "
-    "whose values last may not fade at all. Read it next to the finding: a metric that falls almost to the line without the source at "
-    "one offset, and is flat beyond it, is a reason to check the timestamps of this source with those who write them."
+    "This picture proves nothing. A signal that is fresh and honest fades as its events are "
+    "placed later, and so does a leak; a leak whose values last may not fade at all. Read it next "
+    "to the finding: a metric that falls almost to the line without the source at one offset, and "
+    "is flat beyond it, is a reason to check the timestamps of this source with those who write "
+    "them."
 )
 
 
@@ -29,8 +31,9 @@ def to_section(result: BacktestResult) -> Section | None:
 def _says(curve: OffsetCurve) -> str:
     asked = "was named" if curve.why == "named" else f"was flagged by the check {curve.why!r}"
     return (
-        f"Source {curve.source} {asked}. {curve.fits} models were trained once each, with its events as they are, later, and not at all; views "
-        f"{wording.listed(list(curve.views))} read them at the request, all others as at {curve.level}."
+        f"Source {curve.source} {asked}. {curve.fits} models were trained once each, with its "
+        f"events as they are, later, and not at all; views {wording.listed(list(curve.views))} "
+        f"read them at the request, all others as at {curve.level}."
     )
 
 
@@ -39,15 +42,28 @@ def _table(curve: OffsetCurve, places: int) -> Table:
     rows: list[list[str | Cell]] = [
         [
             point.what,
-            Cell(wording.number(point.value.value, places), wording.interval(point.value.low, point.value.high, places)),
-            Cell(wording.number(point.change.value, places, signed=True), wording.interval(point.change.low, point.change.high, places))
+            Cell(
+                wording.number(point.value.value, places),
+                wording.interval(point.value.low, point.value.high, places),
+            ),
+            Cell(
+                wording.number(point.change.value, places, signed=True),
+                wording.interval(point.change.low, point.change.high, places),
+            )
             if point.offset_seconds
             else "",
         ]
         for point in curve.points
     ]
-    without = Cell(wording.number(curve.without.value, places), wording.interval(curve.without.low, curve.without.high, places))
-    return Table(f"Events of {curve.source}.", ["events", label, "change"], [*rows, ["without the source", without, ""]])
+    without = Cell(
+        wording.number(curve.without.value, places),
+        wording.interval(curve.without.low, curve.without.high, places),
+    )
+    return Table(
+        f"Events of {curve.source}.",
+        ["events", label, "change"],
+        [*rows, ["without the source", without, ""]],
+    )
 
 
 def _figure(curve: OffsetCurve, number: int, places: int) -> Figure:
@@ -66,14 +82,32 @@ def _figure(curve: OffsetCurve, number: int, places: int) -> Figure:
         "hovertemplate": "%{text}: %{y:.4f}<extra></extra>",
     }
     shown = layout(height=320, top=16)
-    shown["xaxis"] = axis("events placed later by", tickvals=x, ticktext=[_short(point.offset_seconds) for point in points], showgrid=False)
+    shown["xaxis"] = axis(
+        "events placed later by",
+        tickvals=x,
+        ticktext=[_short(point.offset_seconds) for point in points],
+        showgrid=False,
+    )
     shown["yaxis"] = axis(label)
     base = finite(curve.without.value)
     if base is not None:
-        shown["shapes"] = [{**across("y", base, base), "type": "line", "line": {"color": "var(--soft)", "dash": "dash", "width": 1.5}}]
-    says = "; ".join(f"{point.what}: {wording.number(point.value.value, places)}" for point in points)
+        shown["shapes"] = [
+            {
+                **across("y", base, base),
+                "type": "line",
+                "line": {"color": "var(--soft)", "dash": "dash", "width": 1.5},
+            }
+        ]
+    says = "; ".join(
+        f"{point.what}: {wording.number(point.value.value, places)}" for point in points
+    )
     caption = "Bars are 95 % intervals. The dashed line is the model without this source."
-    return Figure(f"offsets-{number}", {"data": [line], "layout": shown}, f"{label} of source {curve.source}. {says}", caption)
+    return Figure(
+        f"offsets-{number}",
+        {"data": [line], "layout": shown},
+        f"{label} of source {curve.source}. {says}",
+        caption,
+    )
 
 
 def _short(seconds: float) -> str:

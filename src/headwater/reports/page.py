@@ -1,4 +1,6 @@
-"""Templates to HTML. They escape every string, but for the style sheet and the scripts that this module gives them."""
+"""Templates to HTML. They escape every string, but for the style sheet and the scripts that this
+module gives them.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,15 @@ def render(template: str, **values: object) -> str:
 
 
 def render_page(template: str, **values: object) -> str:
-    """A self-contained page: with the style sheet, its script and plotly's JavaScript, which the content security policy allows by hash."""
-    from plotly.offline import get_plotlyjs  # imported here: a table in a terminal does not need plotly's bundle
+    """A self-contained page: with the style sheet, its script and plotly's JavaScript, which the
+    content security policy allows by hash.
+    """
+    # imported here: a table in a terminal does not need plotly's bundle
+    from plotly.offline import get_plotlyjs
 
-    return render(template, style=part("page.css"), scripts=[get_plotlyjs(), part("page.js")], **values)
+    return render(
+        template, style=part("page.css"), scripts=[get_plotlyjs(), part("page.js")], **values
+    )
 
 
 def render_plain(template: str, **values: object) -> str:
@@ -44,9 +51,15 @@ def _environment() -> Environment:
 
 
 def new_environment(*folders: Path) -> Environment:
-    """An environment of these folders of templates, then that of this module: the macros of blocks.html.j2 are in it."""
+    """An environment of these folders of templates, then that of this module: the macros of
+    blocks.html.j2 are in it.
+    """
     environment = Environment(
-        loader=FileSystemLoader([*folders, _TEMPLATES]), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([*folders, _TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["sha256"] = sha256
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}

@@ -1,4 +1,6 @@
-"""Results as users hold them: they print, show themselves in a notebook, and write a page. The reports are loaded when they are used."""
+"""Results as users hold them: they print, show themselves in a notebook, and write a page. The
+reports are loaded when they are used.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class ResultPage(Protocol):
 
 
 class PagedResult(Readable):
-    """The base of results with a page. A subclass has the field `result`, and names the module of `reports` that renders it."""
+    """The base of results with a page. A subclass has the field `result`, and names the module of
+    `reports` that renders it.
+    """
 
     page_module: ClassVar[str]
     result: Result

@@ -31,8 +31,17 @@ def layout(*, height: int, top: int) -> Json:
         "margin": {"l": 8, "r": 8, "t": top, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "var(--ink)"},
-        "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": "var(--line)", "font": {"color": "var(--ink)"}, "align": "left"},
+        "font": {
+            "family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
+            "size": 13,
+            "color": "var(--ink)",
+        },
+        "hoverlabel": {
+            "bgcolor": "var(--card)",
+            "bordercolor": "var(--line)",
+            "font": {"color": "var(--ink)"},
+            "align": "left",
+        },
         "showlegend": False,
         "dragmode": False,
     }
@@ -55,18 +64,37 @@ def axis(title: str, **more: object) -> Json:
 
 def legend() -> Json:
     """A legend above the plot."""
-    return {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": "var(--ink)"}}
+    return {
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "font": {"size": 12, "color": "var(--ink)"},
+    }
 
 
 def band(along: str, low: float, high: float) -> Json:
     """A shaded band between two values along an axis."""
-    return {**across(along, low, high), "type": "rect", "fillcolor": "var(--void)", "line": {"width": 0}, "layer": "below"}
+    return {
+        **across(along, low, high),
+        "type": "rect",
+        "fillcolor": "var(--void)",
+        "line": {"width": 0},
+        "layer": "below",
+    }
 
 
 def across(along: str, low: float, high: float) -> Json:
     """A shape across the whole plot."""
     other = "y" if along == "x" else "x"
-    return {f"{along}0": low, f"{along}1": high, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
+    return {
+        f"{along}0": low,
+        f"{along}1": high,
+        f"{other}0": 0,
+        f"{other}1": 1,
+        f"{other}ref": "paper",
+    }
 
 
 def note(text: str, *, color: str = "var(--soft)", **where: object) -> Json:

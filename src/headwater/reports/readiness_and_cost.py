@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from html import escape as esc
 
-from headwater.reports.document import Block, Bullets, CsvDownloads, Figure, Section, Table, Text, csv_text
+from headwater.reports.document import (
+    Block,
+    Bullets,
+    CsvDownloads,
+    Figure,
+    Section,
+    Table,
+    Text,
+    csv_text,
+)
 from headwater.results.cost_result import Cost, Swing
 from headwater.results.measurement import Missing, Number, Reading
 from headwater.results.readiness_result import Finding, Readiness
@@ -23,7 +32,9 @@ def readiness_section(result: Readiness) -> Section:
             view.view,
             view.reachable,
             view.possible,
-            "nothing" if view.blocker is None else f"{view.blocker.check}, for {view.blocker.level}: {view.blocker.what}",
+            "nothing"
+            if view.blocker is None
+            else f"{view.blocker.check}, for {view.blocker.level}: {view.blocker.what}",
             "" if view.blocker is None else view.blocker.remedy,
         ]
         for view in result.views
@@ -34,7 +45,11 @@ def readiness_section(result: Readiness) -> Section:
     ]
     counts = ", ".join(f"{count} {state}" for state, count in result.counts().items())
     blocks: list[Block] = [
-        Table("How fresh each view can be", ("view", "reachable now", "at best", "next blocker", "remedy"), views),
+        Table(
+            "How fresh each view can be",
+            ("view", "reachable now", "at best", "next blocker", "remedy"),
+            views,
+        ),
         Bullets([*ladders, f"checks: {counts}"]),
         Table(
             "Checks that are not green; the file has all, with their thresholds",
@@ -47,16 +62,25 @@ def readiness_section(result: Readiness) -> Section:
 
 
 def _open_checks(result: Readiness) -> list[list[str]]:
-    """A row for each check that is not green and what was found; the views and sources that share it stand in one row."""
+    """A row for each check that is not green and what was found; the views and sources that share
+    it stand in one row.
+    """
     about: dict[tuple[str, str, str, str], list[str]] = {}
     for finding in sorted(result.findings, key=lambda found: _ORDER.index(found.state)):
         if finding.state != "green":
-            about.setdefault((finding.check, finding.state, finding.title, _found(finding)), []).append(finding.about)
-    return [[check, state, title, _shortened(names), found] for (check, state, title, found), names in about.items()]
+            about.setdefault(
+                (finding.check, finding.state, finding.title, _found(finding)), []
+            ).append(finding.about)
+    return [
+        [check, state, title, _shortened(names), found]
+        for (check, state, title, found), names in about.items()
+    ]
 
 
 def _found(finding: Finding) -> str:
-    return "" if isinstance(finding.reading, Missing) and finding.state == "unknown" else finding.said
+    return (
+        "" if isinstance(finding.reading, Missing) and finding.state == "unknown" else finding.said
+    )
 
 
 def _shortened(names: list[str]) -> str:
@@ -64,25 +88,72 @@ def _shortened(names: list[str]) -> str:
 
 
 def _all_checks(result: Readiness) -> str:
-    rows = [[f.check, f.state, f.title, f.about, f.said, _origin(f.reading), f.green, f.red, f.remedy] for f in result.findings]
-    return csv_text(("check", "state", "what", "about", "found", "origin", "green", "red", "remedy"), rows)
+    rows = [
+        [f.check, f.state, f.title, f.about, f.said, _origin(f.reading), f.green, f.red, f.remedy]
+        for f in result.findings
+    ]
+    return csv_text(
+        ("check", "state", "what", "about", "found", "origin", "green", "red", "remedy"), rows
+    )
 
 
 def cost_section(result: Cost) -> Section:
-    """The cost a day of each way to serve, its parts, its sensitivity to each input, and the origin of each number."""
+    """The cost a day of each way to serve, its parts, its sensitivity to each input, and the origin
+    of each number.
+    """
     parts = [
-        [way.name, component.name, f"{component.amount.value:,.4g}", component.arithmetic] for way in result.ways for component in way.parts
+        [way.name, component.name, f"{component.amount.value:,.4g}", component.arithmetic]
+        for way in result.ways
+        for component in way.parts
     ]
-    levels = [[each.level, _runs(each.runs_a_day), _shown(each.a_day), each.arithmetic] for each in result.levels]
-    inputs = [[name, _shown(r), _origin(r), r.source if isinstance(r, Number) else r.reason] for name, r in result.inputs.items()]
-    pictures = [picture for way in result.ways if (picture := _picture(way.name, [s for s in result.swings if s.way == way.name]))]
+    levels = [
+        [each.level, _runs(each.runs_a_day), _shown(each.a_day), each.arithmetic]
+        for each in result.levels
+    ]
+    inputs = [
+        [name, _shown(r), _origin(r), r.source if isinstance(r, Number) else r.reason]
+        for name, r in result.inputs.items()
+    ]
+    pictures = [
+        picture
+        for way in result.ways
+        if (picture := _picture(way.name, [s for s in result.swings if s.way == way.name]))
+    ]
     blocks: list[Block] = [
         Text(result.sentence),
-        Table(f"{result.currency} a day", ("way", "total"), [[way.name, _shown(way.total)] for way in result.ways]),
-        *([Table("Parts of the totals", ("way to serve", "part", result.currency), [row[:3] for row in parts])] if parts else []),
+        Table(
+            f"{result.currency} a day",
+            ("way", "total"),
+            [[way.name, _shown(way.total)] for way in result.ways],
+        ),
+        *(
+            [
+                Table(
+                    "Parts of the totals",
+                    ("way to serve", "part", result.currency),
+                    [row[:3] for row in parts],
+                )
+            ]
+            if parts
+            else []
+        ),
         *pictures,
-        *([Table("What each level costs a day", ("level", "runs a day", "cost"), [row[:3] for row in levels])] if levels else []),
-        Table("Every input; the files have its source, and each formula", ("symbol", "value", "origin"), [row[:3] for row in inputs]),
+        *(
+            [
+                Table(
+                    "What each level costs a day",
+                    ("level", "runs a day", "cost"),
+                    [row[:3] for row in levels],
+                )
+            ]
+            if levels
+            else []
+        ),
+        Table(
+            "Every input; the files have its source, and each formula",
+            ("symbol", "value", "origin"),
+            [row[:3] for row in inputs],
+        ),
         CsvDownloads(
             "cost",
             [
@@ -96,7 +167,9 @@ def cost_section(result: Cost) -> Section:
 
 
 def sensitivity(swings: list[Swing]) -> Json:
-    """Sensitivity: for each input a bar from the cost at half its value to the cost at twice its value; the widest on top."""
+    """Sensitivity: for each input a bar from the cost at half its value to the cost at twice its
+    value; the widest on top.
+    """
     shown = [s for s in swings if s.cost_low != s.cost_high][:_MOST][::-1]
     bars = [
         {
@@ -107,13 +180,24 @@ def sensitivity(swings: list[Swing]) -> Json:
             "base": [min(s.cost_low, s.cost_high) for s in shown],
             "x": [abs(s.cost_high - s.cost_low) for s in shown],
             "marker": {"color": [_COLORS[s.cost_high < s.cost_low] for s in shown]},
-            "text": [f"{esc(s.input)} {s.low:,.4g}: {s.cost_low:,.4g}<br>{esc(s.input)} {s.high:,.4g}: {s.cost_high:,.4g}" for s in shown],
+            "text": [
+                (
+                    f"{esc(s.input)} {s.low:,.4g}: {s.cost_low:,.4g}<br>{esc(s.input)} "
+                    f"{s.high:,.4g}: {s.cost_high:,.4g}"
+                )
+                for s in shown
+            ],
             "textposition": "none",
             "hovertemplate": "%{text}<extra></extra>",
         }
         for name in ("half to twice",)
     ]
-    axis: Json = {"gridcolor": "var(--line)", "tickfont": {"color": "var(--soft)", "size": 12}, "automargin": True, "fixedrange": True}
+    axis: Json = {
+        "gridcolor": "var(--line)",
+        "tickfont": {"color": "var(--soft)", "size": 12},
+        "automargin": True,
+        "fixedrange": True,
+    }
     layout: Json = {
         "height": 90 + 34 * len(shown),
         "margin": {"l": 8, "r": 8, "t": 16, "b": 8},
@@ -133,8 +217,14 @@ def _picture(name: str, swings: list[Swing]) -> Figure | None:
     if not moving:
         return None
     most = moving[0]
-    says = f"{name}: {most.input} matters most: the cost goes from {most.cost_low:,.4g} at {most.low:,.4g} to {most.cost_high:,.4g} at {most.high:,.4g}"
-    caption = f"{name}: cost a day if one input is halved or doubled and the others stay; orange: the cost falls as the input rises"
+    says = (
+        f"{name}: {most.input} matters most: the cost goes from {most.cost_low:,.4g} at "
+        f"{most.low:,.4g} to {most.cost_high:,.4g} at {most.high:,.4g}"
+    )
+    caption = (
+        f"{name}: cost a day if one input is halved or doubled and the others stay; orange: the "
+        "cost falls as the input rises"
+    )
     return Figure(f"cost-{name.replace(' ', '-')}", sensitivity(swings), says, caption)
 
 
@@ -143,7 +233,11 @@ def _runs(runs: float | None) -> str:
 
 
 def _shown(reading: Reading) -> str:
-    return str(reading) if isinstance(reading, Missing) else f"{reading.value:,.6g} {reading.unit}".strip()
+    return (
+        str(reading)
+        if isinstance(reading, Missing)
+        else f"{reading.value:,.6g} {reading.unit}".strip()
+    )
 
 
 def _origin(reading: Reading) -> str:

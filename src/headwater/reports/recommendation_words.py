@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from headwater.reports import measured_levels
 from headwater.reports.level_gaps import Choice, Days
-from headwater.reports.wording import ARROW, count, gain, listed, metric_label, number, places, share
+from headwater.reports.wording import (
+    ARROW,
+    count,
+    gain,
+    listed,
+    metric_label,
+    number,
+    places,
+    share,
+)
 from headwater.results.backtest_result import MODES, BacktestResult, LevelResult, Mode
 from headwater.results.estimate import Comparison
 from headwater.results.recommendation_result import Recommendation
@@ -27,7 +36,8 @@ _BUILD: Mapping[Mode, str] = {
     "streaming": "a stream",
     "at request time": "a stream",
 }
-_WORDED = ("precision@", "hit_rate@", "mae", "accuracy", "auc")  # metrics that have a sentence, the plainest first
+# metrics that have a sentence, the plainest first
+_WORDED = ("precision@", "hit_rate@", "mae", "accuracy", "auc")
 _OWN_NAMES = frozenset({"daily", "hourly", "nightly", "weekly"})
 _NO_OUTCOME = frozenset({"", "label", "target", "y", "outcome"})
 _BARE = frozenset({"", "labels", "rows", "examples", "outcomes", "targets"})
@@ -37,28 +47,55 @@ _VERBS = {"has": "have", "had": "had", "will": "will", "did": "did"}
 def to_run(result: BacktestResult, level: str, baseline: str) -> str:
     """What to do: run a level, and what not to build, of what was measured.
 
-    A level that serves already is kept: "Stay with daily features; do not build an hourly job or a stream."
+    A level that serves already is kept: "Stay with daily features; do not build an hourly job or a
+    stream."
     """
     by_name = {known.name: known for known in result.levels}
     after = list(by_name)[list(by_name).index(level) + 1 :]
     measured = measured_levels.measured(result)
     fresher = [by_name[name] for name in after if name in measured]
     if by_name[level].given:  # it is not known what the level reads
-        named = f"Stay with {level}" if level == baseline else f"Run it {level}" if level in _OWN_NAMES else f"Use {level}"
+        named = (
+            f"Stay with {level}"
+            if level == baseline
+            else f"Run it {level}"
+            if level in _OWN_NAMES
+            else f"Use {level}"
+        )
         return f"{named}{'; fresher predictions are not needed' if fresher else ''}."
     blind = [by_name[name] for name in after if name not in measured]
     mode = by_name[level].mode
-    spared = [_spared(mode, known, blind) for known in fresher if MODES.index(known.mode) > MODES.index(mode)]
-    needless = f"{listed([known.name for known in fresher])} features are not needed" if blind else "fresher features are not needed"
-    rest = f"; do not build {listed(list(dict.fromkeys(spared)), 'or')}" if spared else f"; {needless}" if fresher else ""
+    spared = [
+        _spared(mode, known, blind)
+        for known in fresher
+        if MODES.index(known.mode) > MODES.index(mode)
+    ]
+    needless = (
+        f"{listed([known.name for known in fresher])} features are not needed"
+        if blind
+        else "fresher features are not needed"
+    )
+    rest = (
+        f"; do not build {listed(list(dict.fromkeys(spared)), 'or')}"
+        if spared
+        else f"; {needless}"
+        if fresher
+        else ""
+    )
     return f"{_lead(level, mode, baseline)}{rest}."
 
 
 def _spared(mode: Mode, fresher: LevelResult, blind: Sequence[LevelResult]) -> str:
-    """The part that is not built for a fresher level; of a word that a level which was not measured goes by too, the level's name."""
+    """The part that is not built for a fresher level; of a word that a level which was not measured
+    goes by too, the level's name.
+    """
 
     def built(level: LevelResult) -> str:
-        return "features at request time" if (mode, level.mode) == ("streaming", "at request time") else _BUILD[level.mode]
+        return (
+            "features at request time"
+            if (mode, level.mode) == ("streaming", "at request time")
+            else _BUILD[level.mode]
+        )
 
     word = built(fresher)
     alike = any(built(level) == word for level in blind) or (blind and word == _BUILD["batch"])
@@ -67,7 +104,9 @@ def _spared(mode: Mode, fresher: LevelResult, blind: Sequence[LevelResult]) -> s
 
 def _lead(level: str, mode: Mode, baseline: str) -> str:
     if level == baseline:
-        return "Stay with the request alone" if mode == "no history" else f"Stay with {level} features"
+        return (
+            "Stay with the request alone" if mode == "no history" else f"Stay with {level} features"
+        )
     if mode in ("batch", "hourly") and level in _OWN_NAMES:
         return f"Run it {level}"
     if mode == "no history":
@@ -80,14 +119,23 @@ def not_decided(choice: Choice, baseline: str) -> str:
 
     >>> not_decided(Choice("", ["daily", "hourly"], until="daily", days=Days(91.4, 200.0)), "daily")
     'Cannot decide between daily and hourly: about 91 to 200 more days would. Until then stay with daily.'
-    >>> not_decided(Choice("", ["daily", "hourly"], until="daily", days=Days(91.4, 200.0, refits=True)), "daily").partition(": ")[2]
+    >>> not_decided(
+    ...     Choice("", ["daily", "hourly"], until="daily", days=Days(91.4, 200.0, refits=True)),
+    ...     "daily",
+    ... ).partition(": ")[2]
     'about 91 to 200 more days would, and more refits may. Until then stay with daily.'
     >>> close = Days(math.inf, math.inf, ["hourly", "minute"])
-    >>> not_decided(Choice("", ["hourly", "minute"], until="hourly", days=close), "daily").partition(". ")[2]
+    >>> not_decided(
+    ...     Choice("", ["hourly", "minute"], until="hourly", days=close), "daily"
+    ... ).partition(". ")[2]
     'Until then run hourly, which is shown to be better than daily.'
-    """
+    """  # noqa: E501 (output as it is printed)
     stay = choice.until in ("", baseline)
-    until = f"stay with {baseline}" if stay else f"run {choice.until}, which is shown to be better than {baseline}"
+    until = (
+        f"stay with {baseline}"
+        if stay
+        else f"run {choice.until}, which is shown to be better than {baseline}"
+    )
     if choice.reason:
         return f"Cannot decide: {choice.reason}." + ("" if stay else f" Until then {until}.")
     between = f" between {listed(choice.open)}" if len(choice.open) > 1 else ""
@@ -99,18 +147,34 @@ def _would(days: Days | None) -> str:
     if days is None or math.isnan(days.least):
         return "more days of test would"
     if not math.isinf(days.least):
-        return f"{more_days(days.least, days.most)} would{', and more refits may' if days.refits else ''}"
+        return (
+            f"{more_days(days.least, days.most)} "
+            f"would{', and more refits may' if days.refits else ''}"
+        )
     if days.training:
         may = "more refits, or more days of training, may"
-        return f"more days of test alone would not, since models that are trained again differ by as much; {may}"
-    close = f"the difference between {listed(days.close)} is close to break-even, and " if days.close else ""
+        return (
+            "more days of test alone would not, since models that are trained again differ by as "
+            f"much; {may}"
+        )
+    close = (
+        f"the difference between {listed(days.close)} is close to break-even, and "
+        if days.close
+        else ""
+    )
     return f"{close}even ten years of test would not"
 
 
 def more_days(least: float, most: float) -> str:
-    """How many more days decide, in half of the cases and in four of five; empty where no number does.
+    """How many more days decide, in half of the cases and in four of five; empty where no number
+    does.
 
-    >>> more_days(91.4, 204.0), more_days(370.0, math.inf), more_days(0.6, 1.1), more_days(math.nan, math.nan)
+    >>> (
+    ...     more_days(91.4, 204.0),
+    ...     more_days(370.0, math.inf),
+    ...     more_days(0.6, 1.1),
+    ...     more_days(math.nan, math.nan),
+    ... )
     ('about 91 to 200 more days', 'at least about 370 more days', 'about 1 more day', '')
     """
     if not math.isfinite(least):
@@ -119,7 +183,11 @@ def more_days(least: float, most: float) -> str:
     days = "more day" if first == last == 1 else "more days"
     if math.isinf(last):
         return f"at least about {count(int(first))} {days}"
-    return f"about {count(int(first))} {days}" if first == last else f"about {count(int(first))} to {count(int(last))} {days}"
+    return (
+        f"about {count(int(first))} {days}"
+        if first == last
+        else f"about {count(int(first))} to {count(int(last))} {days}"
+    )
 
 
 def _rounded(days: float) -> float:
@@ -137,42 +205,67 @@ def in_practice(result: BacktestResult, level: str, baseline: str) -> str:
     Of a level that serves already, what the freshest one that can be measured would change.
     """
     before, after = _compared(result, level, baseline)
-    values = [{known.name: known.metrics for known in result.levels}[name] for name in (before, after)]
+    values = [
+        {known.name: known.metrics for known in result.levels}[name] for name in (before, after)
+    ]
     name = practical_metric(result, level, baseline)
     if before == after or name not in values[0] or name not in values[1]:
         return ""
-    return _of_metric(result, name, values[0][name].value, values[1][name].value, after if level == baseline else "")
+    return _of_metric(
+        result,
+        name,
+        values[0][name].value,
+        values[1][name].value,
+        after if level == baseline else "",
+    )
 
 
 def _compared(result: BacktestResult, level: str, baseline: str) -> tuple[str, str]:
-    """The two levels that the sentence compares: the baseline with the one to run, or where it stays with the freshest measured one."""
+    """The two levels that the sentence compares: the baseline with the one to run, or where it
+    stays with the freshest measured one.
+    """
     return baseline, level if level != baseline else measured_levels.measured(result)[-1]
 
 
 def practical_metric(result: BacktestResult, level: str, baseline: str) -> str:
-    """The metric that the sentence for those who act on predictions is about: the headline where it has words, else one that has; or "".
+    """The metric that the sentence for those who act on predictions is about: the headline where it
+    has words, else one that has; or "".
 
-    Only the headline is judged. Another metric is left out where it would contradict the recommendation: it falls at the level to run,
-    or it rises by more than is worth having at a level that is not to be run. level: to run, "" if undecided.
+    Only the headline is judged. Another metric is left out where it would contradict the
+    recommendation: it falls at the level to run, or it rises by more than is worth having at a
+    level that is not to be run. level: to run, "" if undecided.
     """
     names = dict.fromkeys([result.headline, *(result.levels[0].metrics if result.levels else ())])
     if _kind(result.headline) in _WORDED and result.headline != "auc":
         return result.headline
-    agree = [name for name in names if _kind(name) in _WORDED and (name == result.headline or _agrees(result, name, level, baseline))]
+    agree = [
+        name
+        for name in names
+        if _kind(name) in _WORDED
+        and (name == result.headline or _agrees(result, name, level, baseline))
+    ]
     return min(agree, key=lambda name: _WORDED.index(_kind(name)), default="")
 
 
 def shown_metric(result: BacktestResult) -> str:
     """The metric of the first line's figures, which tables show too; "" if there is none."""
     found = result.recommendation
-    return practical_metric(result, found.level, found.baseline) if found is not None else practical_metric(result, "", "")
+    return (
+        practical_metric(result, found.level, found.baseline)
+        if found is not None
+        else practical_metric(result, "", "")
+    )
 
 
 def ordered_metrics(result: BacktestResult) -> list[str]:
-    """The metrics as tables order them: the headline, that of the first line's figures, the cost, then the others."""
+    """The metrics as tables order them: the headline, that of the first line's figures, the cost,
+    then the others.
+    """
     practical = shown_metric(result)
     names = dict.fromkeys(name for level in result.levels for name in level.metrics)
-    return sorted(names, key=lambda name: (name != result.headline, name != practical, name != "cost"))
+    return sorted(
+        names, key=lambda name: (name != result.headline, name != practical, name != "cost")
+    )
 
 
 def _agrees(result: BacktestResult, metric: str, level: str, baseline: str) -> bool:
@@ -199,17 +292,27 @@ def _of_metric(result: BacktestResult, metric: str, was: float, becomes: float, 
     if metric == "mae":
         decimals = places(result, metric)
         size = f"A prediction is off by {number(was if could else becomes, decimals)} on average"
-        return f"{size}; with {could} features by {number(becomes, decimals)}." if could else f"{size} instead of {number(was, decimals)}."
+        return (
+            f"{size}; with {could} features by {number(becomes, decimals)}."
+            if could
+            else f"{size} instead of {number(was, decimals)}."
+        )
     of, before, after = _counted(was, becomes)
     first = count(before if could else after)
     if metric.startswith("precision@"):
         said = f"Of {of} {requests(result)} you flag, {first} {outcome(result)}"
     elif metric.startswith("hit_rate@"):
-        said = f"Of {of} lists, {first} hold what was wanted among the first {metric.partition('@')[2]}"
+        said = (
+            f"Of {of} lists, {first} hold what was wanted among the first "
+            f"{metric.partition('@')[2]}"
+        )
     elif metric == "accuracy":
         said = f"Of {of} {requests(result)}, {first} get the right class"
     elif metric == "auc":
-        said = f"Of {of} pairs of {requests(result)} with different outcomes, {first} are in the right order"
+        said = (
+            f"Of {of} pairs of {requests(result)} with different outcomes, {first} are in the "
+            "right order"
+        )
     else:
         return ""
     if could:
@@ -218,7 +321,8 @@ def _of_metric(result: BacktestResult, metric: str, was: float, becomes: float, 
 
 
 def _counted(was: float, becomes: float) -> tuple[str, int, int]:
-    """Two shares as counts out of 100, or out of more where they would read alike or as nearly nothing.
+    """Two shares as counts out of 100, or out of more where they would read alike or as nearly
+    nothing.
 
     >>> _counted(0.35, 0.63), _counted(0.021, 0.024), _counted(0.5, 0.5)
     (('100', 35, 63), ('1,000', 21, 24), ('100', 50, 50))
@@ -232,14 +336,21 @@ def _counted(was: float, becomes: float) -> tuple[str, int, int]:
 
 @dataclass(frozen=True)
 class PracticalCounts:
-    """The counts of a sentence for those who act on predictions: of so many, `before` and `after`."""
+    """The counts of a sentence for those who act on predictions: of so many, `before` and
+    `after`.
+    """
 
     of: int
     before: int
     after: int
 
 
-_COUNTED = {"precision@": "{} {outcome}", "hit_rate@": "{} hits", "accuracy": "{} right", "auc": "{} in the right order"}
+_COUNTED = {
+    "precision@": "{} {outcome}",
+    "hit_rate@": "{} hits",
+    "accuracy": "{} right",
+    "auc": "{} in the right order",
+}
 _AMONG = {
     "precision@": "{of} {requests} that you flag",
     "hit_rate@": "{of} lists",
@@ -249,10 +360,18 @@ _AMONG = {
 
 
 def counts(result: BacktestResult, metric: str, found: Recommendation) -> PracticalCounts | None:
-    """The counts of the practical sentence; None where its metric is not a share, or is not known."""
+    """The counts of the practical sentence; None where its metric is not a share, or is not
+    known.
+    """
     before, after = _compared(result, found.level, found.baseline)
-    values = {known.name: known.metrics[metric].value for known in result.levels if metric in known.metrics}
-    if _kind(metric) not in _COUNTED or not math.isfinite(values.get(before, math.nan) + values.get(after, math.nan)):
+    values = {
+        known.name: known.metrics[metric].value
+        for known in result.levels
+        if metric in known.metrics
+    }
+    if _kind(metric) not in _COUNTED or not math.isfinite(
+        values.get(before, math.nan) + values.get(after, math.nan)
+    ):
         return None
     of, was, becomes = _counted(values[before], values[after])
     return PracticalCounts(int(of.replace(",", "")), was, becomes)
@@ -260,54 +379,86 @@ def counts(result: BacktestResult, metric: str, found: Recommendation) -> Practi
 
 def each_level(result: BacktestResult, metric: str, names: Sequence[str]) -> str:
     """The counts of these levels in one sentence; empty where the metric has none."""
-    values = {known.name: known.metrics[metric].value for known in result.levels if metric in known.metrics and known.name in names}
+    values = {
+        known.name: known.metrics[metric].value
+        for known in result.levels
+        if metric in known.metrics and known.name in names
+    }
     known = {name: value for name, value in values.items() if math.isfinite(value)}
     if len(known) < 2:
         return ""
     if metric == "mae":
-        sizes = [f"{number(value, places(result, metric))} with {name}" for name, value in known.items()]
+        sizes = [
+            f"{number(value, places(result, metric))} with {name}" for name, value in known.items()
+        ]
         return f"A prediction is off on average by {listed(sizes)}."
     if _kind(metric) not in _COUNTED:
         return ""
     (first, value), *others = [(name, round(100 * value)) for name, value in known.items()]
     said = _COUNTED[_kind(metric)].format(value, outcome=outcome(result))
-    return f"Of {_among(result, metric, 100)}, {said} with {first}, {listed([f'{value} with {name}' for name, value in others])}."
+    return (
+        f"Of {_among(result, metric, 100)}, {said} with {first}, "
+        f"{listed([f'{value} with {name}' for name, value in others])}."
+    )
 
 
 def adds_at_most(result: BacktestResult, found: Recommendation, fresher: Sequence[str]) -> str:
-    """What the fresher levels add at most to the level to run, and that it is not worth building; empty where that is not counted.
+    """What the fresher levels add at most to the level to run, and that it is not worth building;
+    empty where that is not counted.
 
     A metric that is not judged is left out where it says more than the one that is.
     """
     metric = practical_metric(result, found.level, found.baseline)
-    steps = [s for s in result.comparisons if (s.from_, s.metric) == (found.level, metric) and s.to in fresher]
+    steps = [
+        s
+        for s in result.comparisons
+        if (s.from_, s.metric) == (found.level, metric) and s.to in fresher
+    ]
     if not steps or not all(math.isfinite(step.high) for step in steps):
         return ""
-    if metric != result.headline and any(step.delta > result.min_lift.get(metric, 0.0) for step in steps):
+    if metric != result.headline and any(
+        step.delta > result.min_lift.get(metric, 0.0) for step in steps
+    ):
         return ""
     high, names = max(step.high for step in steps), f"{listed(fresher, 'or')} features"
     spared = "do not build it" if len(fresher) == 1 else "do not build them"
     if metric == "mae":
-        return f"With {names} a prediction is at most {number(max(high, 0.0), places(result, metric))} less off: {spared}."
+        return (
+            f"With {names} a prediction is at most "
+            f"{number(max(high, 0.0), places(result, metric))} less off: {spared}."
+        )
     counted = counts(result, metric, found)
     if counted is None:
         return ""
     most = math.ceil(counted.of * high - 1e-9)
     if most <= 0:
         return f"{_upper(names)} add nothing: {spared}."
-    return f"{_upper(names)} add at most {count(most)} to each {_among(result, metric, counted.of)}: {spared}."
+    return (
+        f"{_upper(names)} add at most {count(most)} to each {_among(result, metric, counted.of)}: "
+        f"{spared}."
+    )
 
 
 def sure_range(result: BacktestResult, found: Recommendation) -> str:
     """The range of the gain in counts, in words; empty where that is not counted."""
     metric = practical_metric(result, found.level, found.baseline)
-    step = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)), None)
+    step = next(
+        (
+            s
+            for s in result.comparisons
+            if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)
+        ),
+        None,
+    )
     counted = counts(result, metric, found)
     if step is None or not math.isfinite(step.low + step.high):
         return ""
     if metric == "mae":
         decimals = places(result, metric)
-        return f"The error falls by {number(step.low, decimals)} to {number(step.high, decimals)} in 95 of 100 such tests."
+        return (
+            f"The error falls by {number(step.low, decimals)} to {number(step.high, decimals)} in "
+            "95 of 100 such tests."
+        )
     if counted is None:
         return ""
     low, high = round(counted.of * step.low), round(counted.of * step.high)
@@ -332,10 +483,15 @@ def requests(result: BacktestResult) -> str:
 
 
 def outcome(result: BacktestResult) -> str:
-    """The positive outcome as a predicate: "are late", of a label named `late`, `late15` or `is_late`; "have churned", of `has_churned`;
-    else "are positive".
+    """The positive outcome as a predicate: "are late", of a label named `late`, `late15` or
+    `is_late`; "have churned", of `has_churned`; else "are positive".
     """
-    name = result.label.removeprefix("is_").removeprefix("was_").rstrip("0123456789_").replace("_", " ")
+    name = (
+        result.label.removeprefix("is_")
+        .removeprefix("was_")
+        .rstrip("0123456789_")
+        .replace("_", " ")
+    )
     verb, _, rest = name.partition(" ")
     if name in _NO_OUTCOME or len(name) < 3:
         return "are positive"
@@ -344,25 +500,45 @@ def outcome(result: BacktestResult) -> str:
 
 def evidence(result: BacktestResult, level: str, baseline: str) -> str:
     """The gain of a level over the baseline with its interval; empty for the baseline."""
-    step = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (baseline, level, result.headline)), None)
+    step = next(
+        (
+            s
+            for s in result.comparisons
+            if (s.from_, s.to, s.metric) == (baseline, level, result.headline)
+        ),
+        None,
+    )
     if step is None:
         return ""
-    return f"{metric_label(result.headline)}, {baseline} {ARROW} {level}: {gain(step, places(result, result.headline))}."
+    return (
+        f"{metric_label(result.headline)}, {baseline} {ARROW} {level}: "
+        f"{gain(step, places(result, result.headline))}."
+    )
 
 
 def least_gain(result: BacktestResult, step: Comparison) -> float:
-    """The least gain of a step that is worth having: what pays for its level where money is known, else the least lift worth having."""
+    """The least gain of a step that is worth having: what pays for its level where money is known,
+    else the least lift worth having.
+    """
     recommendation = result.recommendation
-    if recommendation is not None and (step.from_, step.metric) == (recommendation.baseline, result.headline):
+    if recommendation is not None and (step.from_, step.metric) == (
+        recommendation.baseline,
+        result.headline,
+    ):
         return recommendation.break_even.get(step.to, result.min_lift.get(step.metric, 0.0))
     return result.min_lift.get(step.metric, 0.0)
 
 
 def by_money(result: BacktestResult, baseline: str, over: Mapping[str, float], source: str) -> str:
-    """The gain over the baseline that pays for each fresher level, in a sentence. over: by level; source: where it comes from."""
+    """The gain over the baseline that pays for each fresher level, in a sentence. over: by level;
+    source: where it comes from.
+    """
     decimals = places(result, result.headline)
     each = listed([f"{number(gained, decimals)} for {name}" for name, gained in over.items()])
-    return f"Break-even over {baseline} is a gain in {metric_label(result.headline)} of {each}, by {source}."
+    return (
+        f"Break-even over {baseline} is a gain in {metric_label(result.headline)} of {each}, by "
+        f"{source}."
+    )
 
 
 def missed(covered: float) -> str:

@@ -12,12 +12,18 @@ from headwater.results.replay_result import ReplayResult
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_LIMIT = "The requests are those of the day: what other answers would have changed in the world is not in them."
+_LIMIT = (
+    "The requests are those of the day: what other answers would have changed in the world is not "
+    "in them."
+)
 
 
 def to_section(result: ReplayResult) -> Section:
     """Both sides, their gap, and what limits it."""
-    counted = f"{wording.count(result.requests)} requests, {wording.count(result.with_outcome)} with a known outcome."
+    counted = (
+        f"{wording.count(result.requests)} requests, {wording.count(result.with_outcome)} with a "
+        "known outcome."
+    )
     blocks = [
         Text(f"{counted} Failing: {', '.join(result.failed) or 'nothing'}."),
         gap_section.answers_table({"served": result.served, "replayed": result.replayed}),
@@ -31,8 +37,13 @@ def to_section(result: ReplayResult) -> Section:
 
 def to_html(result: ReplayResult) -> str:
     """One self-contained page."""
-    eyebrow = f"Replay of {result.day} ({result.timezone}): {at_level(result.model, result.replayed.level)}"
-    return answers_page.to_html(f"{result.model}: replay of {result.day}", eyebrow, result.first_line, [to_section(result)])
+    eyebrow = (
+        f"Replay of {result.day} ({result.timezone}): "
+        f"{at_level(result.model, result.replayed.level)}"
+    )
+    return answers_page.to_html(
+        f"{result.model}: replay of {result.day}", eyebrow, result.first_line, [to_section(result)]
+    )
 
 
 def to_markdown(result: ReplayResult) -> str:

@@ -16,14 +16,19 @@ from headwater.results.replay_result import ReplayResult, ShadowResult
 def with_first_line(result: ReplayResult) -> ReplayResult:
     """The result with its first line."""
     failing = f" with {wording.listed(list(result.failed))} failing" if result.failed else ""
-    line = f"On {result.day}, {at_level(result.model, result.replayed.level)}{failing}: {difference(result.gap, result.requests)}"
+    line = (
+        f"On {result.day}, {at_level(result.model, result.replayed.level)}{failing}: "
+        f"{difference(result.gap, result.requests)}"
+    )
     return msgspec.structs.replace(result, first_line=line)
 
 
 def shadow_first_line(result: ShadowResult) -> ShadowResult:
     """The result with its first line."""
     parts = [
-        f"{arm.arm} cannot be scored" if arm.gap is None else f"{arm.arm}: {difference(arm.gap, result.requests).rstrip('.')}"
+        f"{arm.arm} cannot be scored"
+        if arm.gap is None
+        else f"{arm.arm}: {difference(arm.gap, result.requests).rstrip('.')}"
         for arm in result.arms
     ]
     line = f"Scored in shadow next to {result.champion}, never served. {'; '.join(parts)}."
@@ -35,7 +40,10 @@ def difference(gap: LevelGap, requests: int) -> str:
     if gap.lists is not None:
         sentence = lists(gap.lists)
     elif gap.flips is not None:
-        sentence = f"{wording.count(gap.flips.flipped)} of {wording.count(requests)} decisions would have been others"
+        sentence = (
+            f"{wording.count(gap.flips.flipped)} of {wording.count(requests)} decisions would "
+            "have been others"
+        )
     elif math.isfinite(gap.changed):
         sentence = f"{gap.changed:.1%} of {wording.count(requests)} answers would have been others"
     else:
@@ -52,7 +60,8 @@ def lists(differences: ListDifferences) -> str:
     if not differences.lists:
         return "no list of two items or more has a score of every item"
     return (
-        f"of {wording.count(differences.lists)} lists, {wording.share(differences.first_changed)} would have begun with another of the shown items, and "
+        f"of {wording.count(differences.lists)} lists, {wording.share(differences.first_changed)} "
+        "would have begun with another of the shown items, and "
         f"{wording.share(differences.order_changed)} would have had another order"
     )
 
@@ -62,8 +71,14 @@ def metric(gap: MetricGap) -> str:
     places = wording.places_of([gap.served, gap.other])
     label = wording.metric_label(gap.metric)
     both = f"{wording.number(gap.other, places)} instead of {wording.number(gap.served, places)}"
-    bounds = wording.interval(gap.gap.low, gap.gap.high, places) if math.isfinite(gap.gap.low) else "no interval"
-    return f"{label} {both}, a gain of {wording.number(gap.gap.value, places, signed=True)} ({bounds})"
+    bounds = (
+        wording.interval(gap.gap.low, gap.gap.high, places)
+        if math.isfinite(gap.gap.low)
+        else "no interval"
+    )
+    return (
+        f"{label} {both}, a gain of {wording.number(gap.gap.value, places, signed=True)} ({bounds})"
+    )
 
 
 def flip_rows(flips: DecisionFlips) -> list[list[str]]:
@@ -75,7 +90,13 @@ def flip_rows(flips: DecisionFlips) -> list[list[str]]:
         ("neither acts", flips.neither),
     ]
     return [
-        [name, wording.count(cell.rows), wording.count(cell.known), wording.count(cell.positive), wording.count(cell.unknown)]
+        [
+            name,
+            wording.count(cell.rows),
+            wording.count(cell.known),
+            wording.count(cell.positive),
+            wording.count(cell.unknown),
+        ]
         for name, cell in cells
     ]
 

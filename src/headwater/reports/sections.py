@@ -6,8 +6,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headwater.reports import audit_words, axis, figures, fixed_models, recommendation_words, static_curve, wording
-from headwater.reports.document import Block, Bullets, Card, Cards, Cell, Code, Figure, Figures, FoldedBlocks, Section, Table, Terms, Text
+from headwater.reports import (
+    audit_words,
+    axis,
+    figures,
+    fixed_models,
+    recommendation_words,
+    static_curve,
+    wording,
+)
+from headwater.reports.document import (
+    Block,
+    Bullets,
+    Card,
+    Cards,
+    Cell,
+    Code,
+    Figure,
+    Figures,
+    FoldedBlocks,
+    Section,
+    Table,
+    Terms,
+    Text,
+)
 from headwater.reports.recommending import LEAST
 from headwater.results.audit_result import acknowledgement_note
 from headwater.results.backtest_result import BacktestResult, LevelResult, SliceResult
@@ -19,7 +41,9 @@ _CHIPS = {"LIFT": "chip lift", "harm": "chip harm"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """The head of the page. findings: what withholds the verdict; questions: what it depends on. differing: slices with another verdict."""
+    """The head of the page. findings: what withholds the verdict; questions: what it depends on.
+    differing: slices with another verdict.
+    """
 
     heading: str
     findings: Sequence[str]
@@ -37,7 +61,11 @@ def verdict(result: BacktestResult) -> Verdict:
     """The verdict: the lift of fresher features, and its conditions."""
     split = result.split
     differing = wording.exceptions(result) if len(result.levels) > 1 else []
-    held = "Every slice has the same verdict." if result.slices else "This holds on average over all test rows; no slices were tested."
+    held = (
+        "Every slice has the same verdict."
+        if result.slices
+        else "This holds on average over all test rows; no slices were tested."
+    )
     decided = result.recommendation is not None and result.recommendation.answer == "run"
     made = f" · {_day(result.at)}" if result.at else ""
     return Verdict(
@@ -45,9 +73,14 @@ def verdict(result: BacktestResult) -> Verdict:
         findings=audit_words.blocking(result.audit),
         questions=audit_words.conditions(result.audit),
         model=result.model,
-        tested=f", tested on {wording.count(split.test_rows)} rows from {_day(split.split)} to {_day(split.test_end)}{made}",
+        tested=(
+            f", tested on {wording.count(split.test_rows)} rows from {_day(split.split)} to "
+            f"{_day(split.test_end)}{made}"
+        ),
         sentence=wording.verdict(result),
-        lead=" ".join(line for line in (wording.rest(result), acknowledgement_note(result.audit)) if line),
+        lead=" ".join(
+            line for line in (wording.rest(result), acknowledgement_note(result.audit)) if line
+        ),
         limits=wording.limits(result),
         differing=differing,
         note=held if decided and len(result.levels) > 1 else "",
@@ -60,11 +93,22 @@ def curve(result: BacktestResult) -> Section:
     plot = figures.lift_curve(result)
     meaning = Text(wording.metric_meaning(result.headline), "meaning")
     if plot is None:
-        why = "The scores were given, and it is not known how old their features were" if result.levels and result.levels[0].given else ""
-        return Section("curve", f"{label} by feature age", [Text(f"{why or 'No level reads history'}, so no curve can be drawn."), meaning])
+        why = (
+            "The scores were given, and it is not known how old their features were"
+            if result.levels and result.levels[0].given
+            else ""
+        )
+        return Section(
+            "curve",
+            f"{label} by feature age",
+            [Text(f"{why or 'No level reads history'}, so no curve can be drawn."), meaning],
+        )
     base = axis.reference(result)
     line = f" The dashed line is {base.name}, which reads no history." if base else ""
-    caption = f"Bars are 95 % intervals. A filled dot is computed in real time, a hollow one in batch.{line}"
+    caption = (
+        "Bars are 95 % intervals. A filled dot is computed in real time, a hollow one in "
+        f"batch.{line}"
+    )
     picture = Figure("curve", plot, axis.summary(result), caption, static_curve.lift_curve(result))
     return Section("curve", f"{label} by feature age", [picture, meaning])
 
@@ -73,20 +117,32 @@ def levels(result: BacktestResult) -> Section:
     """The tables of levels and steps."""
     metrics = recommendation_words.ordered_metrics(result)
     replayed = any(level.replayed for level in result.levels)
-    headings: list[str | Cell] = ["level", "kind, mean age", *map(wording.metric_label, metrics[:_WIDTH]), "covered"]
-    rows = [_level_row(result, level, metrics[:_WIDTH], replayed=replayed) for level in result.levels]
+    headings: list[str | Cell] = [
+        "level",
+        "kind, mean age",
+        *map(wording.metric_label, metrics[:_WIDTH]),
+        "covered",
+    ]
+    rows = [
+        _level_row(result, level, metrics[:_WIDTH], replayed=replayed) for level in result.levels
+    ]
     if replayed:
         headings.append(Cell(f"{wording.metric_label(result.headline)} replayed", "not retrained"))
     note = (
-        "Replayed: the freshest level's model, not retrained, on this level's features. Its distance to the headline's column is what "
-        "training at this level changes."
+        "Replayed: the freshest level's model, not retrained, on this level's features. Its "
+        "distance to the headline's column is what training at this level changes."
     )
     table = Table("Levels", headings, rows)
     brackets = Text(f"Brackets are {wording.intervals(result)}", "quiet")
     steps, further = _steps(result, metrics[:_WIDTH]), _further(result, metrics[_WIDTH:])
     fixed = fixed_models.to_table(result)
     more: list[Text | Table] = [*further, *([fixed] if fixed else []), brackets]
-    blocks = [table, Text(note if replayed else "", "quiet"), *steps, FoldedBlocks("All metrics, and how intervals were made", more)]
+    blocks = [
+        table,
+        Text(note if replayed else "", "quiet"),
+        *steps,
+        FoldedBlocks("All metrics, and how intervals were made", more),
+    ]
     return Section("levels", "Levels and steps", blocks)
 
 
@@ -95,29 +151,60 @@ def _further(result: BacktestResult, metrics: Sequence[str]) -> list[Table]:
     if not metrics:
         return []
     labels = [wording.metric_label(name) for name in metrics]
-    levels = [[level.name, *(estimate_cell(result, level, name) for name in metrics)] for level in result.levels]
+    levels = [
+        [level.name, *(estimate_cell(result, level, name) for name in metrics)]
+        for level in result.levels
+    ]
     others = {(step.from_, step.to, step.metric): step for step in result.comparisons}
     steps = [
-        [step_name(step), *(gain_cell(result, others.get((step.from_, step.to, name))) for name in metrics)]
+        [
+            step_name(step),
+            *(gain_cell(result, others.get((step.from_, step.to, name))) for name in metrics),
+        ]
         for step in wording.shown_steps(result)
     ]
     return [
         Table("Levels by the other metrics.", ["level", *labels], levels),
-        *([Table(f"Gains in the other metrics.{_signs(result, metrics)}", ["step", *labels], steps)] if steps else []),
+        *(
+            [
+                Table(
+                    f"Gains in the other metrics.{_signs(result, metrics)}",
+                    ["step", *labels],
+                    steps,
+                )
+            ]
+            if steps
+            else []
+        ),
     ]
 
 
-def _level_row(result: BacktestResult, level: LevelResult, metrics: Sequence[str], *, replayed: bool) -> list[str | Cell]:
-    trained = f"{wording.count(level.train_rows)} training rows" if level.train_rows != result.levels[-1].train_rows else ""
+def _level_row(
+    result: BacktestResult, level: LevelResult, metrics: Sequence[str], *, replayed: bool
+) -> list[str | Cell]:
+    trained = (
+        f"{wording.count(level.train_rows)} training rows"
+        if level.train_rows != result.levels[-1].train_rows
+        else ""
+    )
     cells: list[str | Cell] = [
-        Cell(level.name, "; ".join(text for text in (level.describes, level.note, trained) if text)),
-        Cell(level.kind_words, "" if level.age_seconds is None else wording.duration(level.age_seconds)),
+        Cell(
+            level.name, "; ".join(text for text in (level.describes, level.note, trained) if text)
+        ),
+        Cell(
+            level.kind_words,
+            "" if level.age_seconds is None else wording.duration(level.age_seconds),
+        ),
         *(estimate_cell(result, level, metric) for metric in metrics),
         wording.share(level.coverage),
     ]
     if replayed:
         value = level.replayed.get(result.headline, math.nan)
-        cells.append(wording.number(value, wording.places(result, result.headline)) if math.isfinite(value) else "")
+        cells.append(
+            wording.number(value, wording.places(result, result.headline))
+            if math.isfinite(value)
+            else ""
+        )
     return cells
 
 
@@ -126,7 +213,9 @@ def estimate_cell(result: BacktestResult, level: LevelResult, metric: str) -> st
     if metric not in level.metrics:
         return wording.NO_VALUE
     value, places = level.metrics[metric], wording.places(result, metric)
-    return Cell(wording.number(value.value, places), wording.interval(value.low, value.high, places))
+    return Cell(
+        wording.number(value.value, places), wording.interval(value.low, value.high, places)
+    )
 
 
 def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
@@ -136,7 +225,11 @@ def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
     others = {(step.from_, step.to, step.metric): step for step in result.comparisons}
     names = [result.headline, *(metric for metric in metrics if metric != result.headline)]
     label = wording.metric_label(result.headline)
-    headings = ["step", f"verdict on {label}", *(f"{wording.metric_label(name)} gain" for name in names)]
+    headings = [
+        "step",
+        f"verdict on {label}",
+        *(f"{wording.metric_label(name)} gain" for name in names),
+    ]
     rows = [
         [
             step_name(step),
@@ -147,21 +240,38 @@ def _steps(result: BacktestResult, metrics: Sequence[str]) -> list[Block]:
     ]
     least = result.min_lift.get(result.headline) if not _by_money(result) else None
     worth = (
-        f" A lift in {label} below {wording.number(least, wording.places(result, result.headline))} is not worth having." if least else ""
+        (
+            f" A lift in {label} below "
+            f"{wording.number(least, wording.places(result, result.headline))} is not worth having."
+        )
+        if least
+        else ""
     )
-    table = Table(f"Differences. A gain is positive: the level on the right is better.{_signs(result, names)}{worth}", headings, rows)
+    table = Table(
+        "Differences. A gain is positive: the level on the right is "
+        f"better.{_signs(result, names)}{worth}",
+        headings,
+        rows,
+    )
     return [table, Text(wording.together(result), "quiet")]
 
 
 def _signs(result: BacktestResult, metrics: Sequence[str]) -> str:
     """That a fall of some of these metrics is a gain; empty where none is."""
-    lower = [wording.metric_label(name) for name in metrics if not result.higher_is_better.get(name, True)]
+    lower = [
+        wording.metric_label(name)
+        for name in metrics
+        if not result.higher_is_better.get(name, True)
+    ]
     return f" A fall of {wording.listed(lower)} counts as a gain." if lower else ""
 
 
 def _by_money(result: BacktestResult) -> bool:
     """Whether verdicts are judged by the cost of levels, and not by the least lift worth having."""
-    return result.recommendation is not None and result.recommendation.break_even_from not in ("", LEAST)
+    return result.recommendation is not None and result.recommendation.break_even_from not in (
+        "",
+        LEAST,
+    )
 
 
 def _chip(result: BacktestResult, step: Comparison) -> str | Cell:
@@ -179,15 +289,19 @@ def gain_cell(result: BacktestResult, step: Comparison | None) -> str | Cell:
     if step is None:
         return wording.NO_VALUE
     places = wording.places(result, step.metric)
-    return Cell(wording.number(step.delta, places, signed=True), wording.interval(step.low, step.high, places))
+    return Cell(
+        wording.number(step.delta, places, signed=True),
+        wording.interval(step.low, step.high, places),
+    )
 
 
 def trust(result: BacktestResult) -> Section:
     """The trust section: split, label maturity, rows left out, audit and power."""
     split, plot = result.split, figures.rows_per_day(result)
     says = (
-        f"Rows a day: training from {_day(split.train_start)} to {_day(split.split)} with {wording.count(split.train_rows)} rows, "
-        f"test from then to {_day(split.test_end)} with {wording.count(split.test_rows)} rows."
+        f"Rows a day: training from {_day(split.train_start)} to {_day(split.split)} with "
+        f"{wording.count(split.train_rows)} rows, test from then to {_day(split.test_end)} with "
+        f"{wording.count(split.test_rows)} rows."
     )
     cards = Cards(
         [
@@ -213,31 +327,61 @@ def _split_card(result: BacktestResult) -> Card:
         ("test until", _day(split.test_end)),
     ]
     rate = result.positive_rate
-    return Card("Split by time", [Terms([*rows, *([("positive rate", wording.share(rate))] if rate is not None else [])])])
+    return Card(
+        "Split by time",
+        [Terms([*rows, *([("positive rate", wording.share(rate))] if rate is not None else [])])],
+    )
 
 
 def _labels_card(result: BacktestResult) -> Card:
-    names = {"p50": "50 % known within", "p90": "90 % known within", "p99": "99 % known within", "max": "slowest"}
-    delays = [(names.get(name, name), wording.duration(delay)) for name, delay in result.split.label_delay_seconds.items()]
-    return Card("Label maturity", [Text("A row trains only if its label was known at the split."), Terms(delays)])
+    names = {
+        "p50": "50 % known within",
+        "p90": "90 % known within",
+        "p99": "99 % known within",
+        "max": "slowest",
+    }
+    delays = [
+        (names.get(name, name), wording.duration(delay))
+        for name, delay in result.split.label_delay_seconds.items()
+    ]
+    return Card(
+        "Label maturity",
+        [Text("A row trains only if its label was known at the split."), Terms(delays)],
+    )
 
 
 def _answers_card(result: BacktestResult) -> list[Card]:
     """What was asked before the backtest; none for a result of an earlier release."""
-    return [Card("Asked before the backtest", [Text(line) for line in result.answered])] if result.answered else []
+    return (
+        [Card("Asked before the backtest", [Text(line) for line in result.answered])]
+        if result.answered
+        else []
+    )
 
 
 def _left_out_card(result: BacktestResult) -> Card:
-    reasons = [(reason, wording.count(rows)) for reason, rows in result.split.left_out.items() if rows]
+    reasons = [
+        (reason, wording.count(rows)) for reason, rows in result.split.left_out.items() if rows
+    ]
     return Card("Rows left out", [Terms(reasons) if reasons else Text("None.")])
 
 
 def _power_card(result: BacktestResult) -> Card:
     places = wording.places(result, result.headline)
     known = wording.judged(result)
-    rows = [(step_name(step), wording.number(step.mde, places, signed=True)) for step in known if math.isfinite(step.mde)]
-    text = f"The lift in {wording.metric_label(result.headline)} that this test would detect in 80 % of cases:"
-    return Card("Power", [Text(text), Terms(rows)] if rows else [Text("Not known: no step has an interval.")])
+    rows = [
+        (step_name(step), wording.number(step.mde, places, signed=True))
+        for step in known
+        if math.isfinite(step.mde)
+    ]
+    text = (
+        f"The lift in {wording.metric_label(result.headline)} that this test would detect in 80 % "
+        "of cases:"
+    )
+    return Card(
+        "Power",
+        [Text(text), Terms(rows)] if rows else [Text("Not known: no step has an interval.")],
+    )
 
 
 def slices(result: BacktestResult) -> Section:
@@ -245,7 +389,10 @@ def slices(result: BacktestResult) -> Section:
     step = wording.main_step(result)
     label, blocks = wording.metric_label(result.headline), [Text(_coverage(result))]
     if not result.slices:
-        none = "No slices were requested. Cold starts, segments and hours of the day are worth testing: an average can hide large differences there."
+        none = (
+            "No slices were requested. Cold starts, segments and hours of the day are worth "
+            "testing: an average can hide large differences there."
+        )
         return Section("slices", "Cold start, coverage and slices", [*blocks, Text(none)])
     pictures = []
     if step is not None:
@@ -254,41 +401,69 @@ def slices(result: BacktestResult) -> Section:
             for slice_result in result.slices
             for difference in wording.like(slice_result.comparisons, step)
         )
-        caption = f"The gain of {step.to} over {step.from_} on each slice. Grey: too small to be worth having."
-        pictures = [Figure("slices", figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)]
+        caption = (
+            f"The gain of {step.to} over {step.from_} on each slice. Grey: too small to be worth "
+            "having."
+        )
+        pictures = [
+            Figure("slices", figures.slice_gains(result, step), f"Gain in {label}. {says}", caption)
+        ]
     return Section(
-        "slices", "Cold start, coverage and slices", [*blocks, *pictures, _slice_table(result), Text(wording.survivors(result), "quiet")]
+        "slices",
+        "Cold start, coverage and slices",
+        [*blocks, *pictures, _slice_table(result), Text(wording.survivors(result), "quiet")],
     )
 
 
 def _coverage(result: BacktestResult) -> str:
     if all(level.coverage == 1 for level in result.levels):
         return "Every level answered every request."
-    return "Share of requests answered: " + ", ".join(f"{level.name} {wording.share(level.coverage)}" for level in result.levels) + "."
+    return (
+        "Share of requests answered: "
+        + ", ".join(f"{level.name} {wording.share(level.coverage)}" for level in result.levels)
+        + "."
+    )
 
 
 def _slice_table(result: BacktestResult) -> Table:
     label, names = wording.metric_label(result.headline), [level.name for level in result.levels]
     every = [estimate_cell(result, level, result.headline) for level in result.levels]
-    rows = [["all rows", wording.count(result.split.test_rows), *every], *(_slice_row(result, part, names) for part in result.slices)]
+    rows = [
+        ["all rows", wording.count(result.split.test_rows), *every],
+        *(_slice_row(result, part, names) for part in result.slices),
+    ]
     return Table(f"{label} of each level on each slice.", ["slice", "rows", *names], rows)
 
 
-def _slice_row(result: BacktestResult, slice_result: SliceResult, names: Sequence[str]) -> list[str | Cell]:
+def _slice_row(
+    result: BacktestResult, slice_result: SliceResult, names: Sequence[str]
+) -> list[str | Cell]:
     about = "; ".join(text for text in (slice_result.describes, slice_result.note) if text)
     level_of = {level.name: level for level in slice_result.levels}
-    values = [estimate_cell(result, level_of[name], result.headline) if name in level_of else wording.NO_VALUE for name in names]
+    values = [
+        estimate_cell(result, level_of[name], result.headline)
+        if name in level_of
+        else wording.NO_VALUE
+        for name in names
+    ]
     return [Cell(slice_result.name, about), wording.count(slice_result.rows), *values]
 
 
 def curves(result: BacktestResult) -> Section | None:
-    """The curves section: precision over recall, and calibration; None if no level has curves, as in a regression."""
+    """The curves section: precision over recall, and calibration; None if no level has curves, as
+    in a regression.
+    """
     ranking, calibrated = figures.precision_recall(result), figures.calibration(result)
     if ranking is None or calibrated is None:
         return None
     names = ", ".join(level.name for level in result.levels if level.curves)
     both = [
-        Figure("recall", ranking, f"Precision over recall for {names}.", "Higher and further right is better."),
+        Figure(
+            "recall",
+            ranking,
+            f"Precision over recall for {names}.",
+            "Higher and further right is better.",
+        ),
         Figure(
             "calibration",
             calibrated,
@@ -301,7 +476,10 @@ def curves(result: BacktestResult) -> Section | None:
 
 def assumptions(result: BacktestResult) -> Section:
     """The assumptions section: what a backtest cannot measure."""
-    text = "A backtest replays the past. Its numbers hold in production only if the world does not react to the model:"
+    text = (
+        "A backtest replays the past. Its numbers hold in production only if the world does not "
+        "react to the model:"
+    )
     end = "An experiment in production measures what this page cannot."
     return Section(
         "world",
@@ -312,14 +490,21 @@ def assumptions(result: BacktestResult) -> Section:
 
 def definitions(result: BacktestResult) -> Section:
     """The definitions section: definitions, fingerprint and versions of the run."""
-    seen = [(f"{column} (categories seen in training)", wording.count(kinds)) for column, kinds in result.encoded.items()]
+    seen = [
+        (f"{column} (categories seen in training)", wording.count(kinds))
+        for column, kinds in result.encoded.items()
+    ]
     took = [(phase, wording.duration(seconds)) for phase, seconds in result.seconds.items()]
     cards = [
         Card("Estimator", [Text(result.estimator), Terms(seen)]),
         Card("Time taken", [Terms(took)]),
         Card("Versions", [Terms(list(result.versions.items()))]),
     ]
-    blocks: list[Block] = [Code(result.definitions), Text(f"Fingerprint {result.fingerprint}", "mono"), Cards(cards)]
+    blocks: list[Block] = [
+        Code(result.definitions),
+        Text(f"Fingerprint {result.fingerprint}", "mono"),
+        Cards(cards),
+    ]
     return Section("definitions", "Definitions, fingerprint and versions", blocks)
 
 

@@ -11,7 +11,9 @@ from headwater.results.replay_result import ShadowArm, ShadowResult
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_LIMIT = "A shadow shows errors, latency and how decisions differ. No lift: its answers changed nothing."
+_LIMIT = (
+    "A shadow shows errors, latency and how decisions differ. No lift: its answers changed nothing."
+)
 
 
 def to_sections(result: ShadowResult) -> list[Section]:
@@ -28,7 +30,9 @@ def to_sections(result: ShadowResult) -> list[Section]:
 
 
 def _challenger(arm: ShadowArm) -> Section:
-    blocks: list[Block] = [Text(f"Not scored: {arm.error}")] if arm.gap is None else gap_section.gap_blocks(arm.gap)
+    blocks: list[Block] = (
+        [Text(f"Not scored: {arm.error}")] if arm.gap is None else gap_section.gap_blocks(arm.gap)
+    )
     if arm.notes:
         blocks.append(Bullets(list(arm.notes)))
     return Section(f"arm-{arm.arm}", f"{arm.arm} against what was served", blocks)
@@ -37,7 +41,9 @@ def _challenger(arm: ShadowArm) -> Section:
 def to_html(result: ShadowResult) -> str:
     """One self-contained page."""
     eyebrow = f"Shadow {result.experiment}, version {result.version}: {result.champion} serves"
-    return answers_page.to_html(f"{result.experiment}: shadow", eyebrow, result.first_line, to_sections(result))
+    return answers_page.to_html(
+        f"{result.experiment}: shadow", eyebrow, result.first_line, to_sections(result)
+    )
 
 
 def to_markdown(result: ShadowResult) -> str:

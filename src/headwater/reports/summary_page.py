@@ -1,4 +1,6 @@
-"""The summary of a backtest or an assessment: one printable page, and the same as plain text for a mail."""
+"""The summary of a backtest or an assessment: one printable page, and the same as plain text for a
+mail.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,22 @@ def summary_path(report: Path) -> Path:
 
 
 def of_assessment(assessment: AssessmentResult) -> ForwardedSummary:
-    """The summary of an assessment: that of its backtest, with the cost, what blocks it and network effects."""
+    """The summary of an assessment: that of its backtest, with the cost, what blocks it and network
+    effects.
+    """
     result, decision = assessment.result, assessment.decision
     if result is None:
         about = " · ".join((assessment.model, assessment.at[:10]))
         return ForwardedSummary(
-            about, decision.first_line, "", [], [("Next", "Run a backtest: `headwater backtest` needs labels and a history.")]
+            about,
+            decision.first_line,
+            "",
+            [],
+            [("Next", "Run a backtest: `headwater backtest` needs labels and a history.")],
         )
-    unknown = 0 if isinstance(assessment.readiness, Missing) else assessment.readiness.counts()["unknown"]
+    unknown = (
+        0 if isinstance(assessment.readiness, Missing) else assessment.readiness.counts()["unknown"]
+    )
     return of_backtest(result, Assessed(decision, assessment.network, unknown))
 
 
@@ -52,5 +62,15 @@ def to_html(summary: ForwardedSummary) -> str:
 
 def to_text(summary: ForwardedSummary) -> str:
     """The summary as plain text in lines of at most 76 columns."""
-    parts = [summary.first, summary.practice, *(f"{heading}: {text}" for heading, text in summary.points), summary.about]
-    return "\n\n".join(textwrap.fill(visible(part), _WIDTH, break_on_hyphens=False) for part in parts if part) + "\n"
+    parts = [
+        summary.first,
+        summary.practice,
+        *(f"{heading}: {text}" for heading, text in summary.points),
+        summary.about,
+    ]
+    return (
+        "\n\n".join(
+            textwrap.fill(visible(part), _WIDTH, break_on_hyphens=False) for part in parts if part
+        )
+        + "\n"
+    )

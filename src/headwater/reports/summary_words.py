@@ -1,4 +1,6 @@
-"""The page that gets forwarded, as plain sentences without names of metrics: what to do, what it changes, money, and how sure that is."""
+"""The page that gets forwarded, as plain sentences without names of metrics: what to do, what it
+changes, money, and how sure that is.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from headwater.results.decision_result import Decision
 from headwater.results.measurement import Missing, Number, Reading, amount
 from headwater.results.recommendation_result import Recommendation
 
-_REPLAY = "A backtest replays the past. Network effects are not covered: people who react to the predictions, and {requests} that compete for one thing."
+_REPLAY = (
+    "A backtest replays the past. Network effects are not covered: people who react to the "
+    "predictions, and {requests} that compete for one thing."
+)
 
 _SHOWN = 5  # levels in a sentence
 _WEEKS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
@@ -37,8 +42,9 @@ class Bar:
 class ForwardedSummary:
     """One printable page.
 
-    about: the model, the test and the date. first: what to do. practice: what that changes for those who act on predictions; may be
-    empty. bars: the same as a picture. points: headings, each with a sentence or two.
+    about: the model, the test and the date. first: what to do. practice: what that changes for
+    those who act on predictions; may be empty. bars: the same as a picture. points: headings, each
+    with a sentence or two.
     """
 
     about: str
@@ -65,14 +71,21 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
     found = result.recommendation
     about = _about(result)
     if found is None:
-        return ForwardedSummary(about, wording.verdict(result), "", [], [("Next", "Run the backtest again.")])
+        return ForwardedSummary(
+            about, wording.verdict(result), "", [], [("Next", "Run the backtest again.")]
+        )
     if found.withheld:
         fix = "Fix what the audit found, then run the backtest again."
         if any(finding.severity == "WITHDRAWN" for finding in result.audit.blocking):
-            fix = "Find out why production delivers less than was promised, then run the backtest again."
+            fix = (
+                "Find out why production delivers less than was promised, then run the backtest "
+                "again."
+            )
         why = [("Why", f"{finding.message.rstrip('.')}.") for finding in result.audit.blocking]
         unsure = ("How sure we are", "Not sure: no figure may be used.")
-        return ForwardedSummary(about, found.sentence, "", [], [*why, ("Next", fix), unsure, _checked(result)])
+        return ForwardedSummary(
+            about, found.sentence, "", [], [*why, ("Next", fix), unsure, _checked(result)]
+        )
     points = [
         ("What we know", _known_so_far(result, found)),
         ("Money", _money(result, found, assessed)),
@@ -85,19 +98,31 @@ def of_backtest(result: BacktestResult, assessed: Assessed | None = None) -> For
         ("What it depends on", " ".join(audit_words.conditions_in_short(result.audit))),
         _checked(result),
     ]
-    return ForwardedSummary(about, found.sentence, _practice(result, found), _bars(result, found), [point for point in points if point[1]])
+    return ForwardedSummary(
+        about,
+        found.sentence,
+        _practice(result, found),
+        _bars(result, found),
+        [point for point in points if point[1]],
+    )
 
 
 def _about(result: BacktestResult) -> str:
     split = result.split
-    tested = f"tested on {wording.count(split.test_rows)} {words.requests(result)}, {split.split[:10]} to {split.test_end[:10]}"
+    tested = (
+        f"tested on {wording.count(split.test_rows)} {words.requests(result)}, {split.split[:10]} "
+        f"to {split.test_end[:10]}"
+    )
     return " · ".join(text for text in (result.model, tested, result.at[:10]) if text)
 
 
 def _practice(result: BacktestResult, found: Recommendation) -> str:
     if found.in_practice or found.answer != "run" or found.level == found.baseline:
         return found.in_practice
-    return f"What that changes for those who act on the predictions was not counted; the report has the figures. {_in_words(result, found)}".strip()
+    return (
+        "What that changes for those who act on the predictions was not counted; the report has "
+        f"the figures. {_in_words(result, found)}"
+    ).strip()
 
 
 def _in_words(result: BacktestResult, found: Recommendation) -> str:
@@ -106,8 +131,14 @@ def _in_words(result: BacktestResult, found: Recommendation) -> str:
     was, becomes = values.get(found.baseline), values.get(found.level)
     if was is None or becomes is None or found.level == found.baseline or not was.value:
         return ""
-    better = (becomes.value / was.value - 1) * (1 if result.higher_is_better.get(result.headline, True) else -1)
-    return f"Its measure of quality gets {100 * better:.0f} % better." if math.isfinite(better) and better > 0 else ""
+    better = (becomes.value / was.value - 1) * (
+        1 if result.higher_is_better.get(result.headline, True) else -1
+    )
+    return (
+        f"Its measure of quality gets {100 * better:.0f} % better."
+        if math.isfinite(better) and better > 0
+        else ""
+    )
 
 
 def _bars(result: BacktestResult, found: Recommendation) -> list[Bar]:
@@ -117,16 +148,31 @@ def _bars(result: BacktestResult, found: Recommendation) -> list[Bar]:
     if counted is None or not found.in_practice or found.level == "":
         return []
     names = measured_levels.measured(result)
-    shown = [found.baseline, *(name for name in names[names.index(found.baseline) + 1 :] if name != found.baseline)]
-    values = {level.name: level.metrics[metric].value for level in result.levels if metric in level.metrics}
+    shown = [
+        found.baseline,
+        *(name for name in names[names.index(found.baseline) + 1 :] if name != found.baseline),
+    ]
+    values = {
+        level.name: level.metrics[metric].value
+        for level in result.levels
+        if metric in level.metrics
+    }
     chosen = shown if found.level in shown else [*shown, found.level]
-    return [Bar(n, round(counted.of * values[n]), counted.of, n == found.level) for n in chosen if math.isfinite(values.get(n, math.nan))]
+    return [
+        Bar(n, round(counted.of * values[n]), counted.of, n == found.level)
+        for n in chosen
+        if math.isfinite(values.get(n, math.nan))
+    ]
 
 
 def _known_so_far(result: BacktestResult, found: Recommendation) -> str:
     """Of a result that does not decide: the counts of each level."""
     metric = words.practical_metric(result, "", found.baseline)
-    names = [level.name for level in result.levels if level.name == found.baseline or level.name in measured_levels.measured(result)]
+    names = [
+        level.name
+        for level in result.levels
+        if level.name == found.baseline or level.name in measured_levels.measured(result)
+    ]
     if found.answer == "run" or found.baseline not in names:
         return ""
     return words.each_level(result, metric, names[names.index(found.baseline) :][:_SHOWN])
@@ -140,8 +186,14 @@ def _money(result: BacktestResult, found: Recommendation, assessed: Assessed | N
     costs = _costs(result, found, assessed)
     earned = _earned(result, found, assessed)
     if not costs and not earned:
-        return "Not known: no one has said what a right and a wrong decision are worth, or what the jobs cost."
-    return f"{costs or 'What it costs is not known.'} {earned or 'What it earns is not known: no one has said what a decision is worth.'}"
+        return (
+            "Not known: no one has said what a right and a wrong decision are worth, or what the "
+            "jobs cost."
+        )
+    return (
+        f"{costs or 'What it costs is not known.'} "
+        f"{earned or 'What it earns is not known: no one has said what a decision is worth.'}"
+    )
 
 
 def _costs(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
@@ -160,12 +212,27 @@ def _earned(result: BacktestResult, found: Recommendation, assessed: Assessed | 
     """What the level earns, with its range; of given costs of errors, what it saves."""
     value = result.value
     metric = "cost" if value is None else worth_of(value).metric
-    step = next((s for s in result.comparisons if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)), None)
+    step = next(
+        (
+            s
+            for s in result.comparisons
+            if (s.from_, s.to, s.metric) == (found.baseline, found.level, metric)
+        ),
+        None,
+    )
     if step is not None and value is not None:
-        low, point, high = (worth_of(value).of_gain(gain) for gain in (step.low, step.delta, step.high))
-        return f"It earns {amount(point)} a day{_range(low, high)}, by what a right and a wrong decision are worth."
+        low, point, high = (
+            worth_of(value).of_gain(gain) for gain in (step.low, step.delta, step.high)
+        )
+        return (
+            f"It earns {amount(point)} a day{_range(low, high)}, by what a right and a wrong "
+            "decision are worth."
+        )
     if step is not None:
-        return f"Per 1,000 {words.requests(result)}, errors cost {amount(step.delta)} less{_range(step.low, step.high)}."
+        return (
+            f"Per 1,000 {words.requests(result)}, errors cost {amount(step.delta)} "
+            f"less{_range(step.low, step.high)}."
+        )
     earns: Reading = Missing("") if assessed is None else assessed.decision.earns
     return "" if isinstance(earns, Missing) else f"It earns {amount(earns.value)} a day."
 
@@ -188,7 +255,11 @@ def _fresher(result: BacktestResult, found: Recommendation) -> str:
 
 
 def _harms(result: BacktestResult, level: str, fresher: str) -> bool:
-    steps = [s for s in result.comparisons if (s.from_, s.to, s.metric) == (level, fresher, result.headline)]
+    steps = [
+        s
+        for s in result.comparisons
+        if (s.from_, s.to, s.metric) == (level, fresher, result.headline)
+    ]
     return any(step.high < 0 for step in steps)
 
 
@@ -205,11 +276,17 @@ def _barred(assessed: Assessed | None) -> str:
 def _not_covered(result: BacktestResult, assessed: Assessed | None) -> str:
     lines = []
     if assessed is not None and assessed.network.effects:
-        lines.append("Network effects: " + "; ".join(effect.why for effect in assessed.network.effects) + ".")
+        lines.append(
+            "Network effects: " + "; ".join(effect.why for effect in assessed.network.effects) + "."
+        )
     elif assessed is None or assessed.network.unanswered:
         lines.append(_REPLAY.format(requests=words.requests(result)))
     found = result.recommendation
-    limits = [] if found is None else [line for line in found.limits if not line.startswith("Break-even")]
+    limits = (
+        []
+        if found is None
+        else [line for line in found.limits if not line.startswith("Break-even")]
+    )
     more = [*limits, *([result.outcomes] if result.outcomes else [])]
     if result.not_in_training:
         more.append(f"Not in the test: {wording.listed(result.not_in_training)}.")
@@ -221,24 +298,42 @@ def _not_covered(result: BacktestResult, assessed: Assessed | None) -> str:
 def _next(result: BacktestResult, found: Recommendation, assessed: Assessed | None) -> str:
     if found.answer != "run":
         more = words.more_days(found.days, found.days_most)
-        return f"Collect {more}, then test again." if more else "Remove the reason in the first line, then test again."
+        return (
+            f"Collect {more}, then test again."
+            if more
+            else "Remove the reason in the first line, then test again."
+        )
     if found.level == found.baseline:
         return "Nothing to build. Test again when the data or the decision changes."
-    kind = "" if assessed is None or assessed.network.experiment.startswith("not known") else assessed.network.experiment.partition(" (")[0]
+    kind = (
+        ""
+        if assessed is None or assessed.network.experiment.startswith("not known")
+        else assessed.network.experiment.partition(" (")[0]
+    )
     named = "An A/B test" if kind in ("", "user-level A/B") else _upper(kind)
-    return f"{named} in production, {found.level} against {found.baseline}, {_length(result, found, named)}."
+    return (
+        f"{named} in production, {found.level} against {found.baseline}, "
+        f"{_length(result, found, named)}."
+    )
 
 
 def _length(result: BacktestResult, found: Recommendation, named: str) -> str:
-    """How long the test runs; that of other kinds than an A/B test depends on regions or clusters, which a backtest does not know."""
+    """How long the test runs; that of other kinds than an A/B test depends on regions or clusters,
+    which a backtest does not know.
+    """
     weeks = experiment_weeks(result, found) if named.endswith("A/B test") else None
     if weeks is None or weeks > _MOST_WEEKS:
         return "for two weeks or longer; `headwater experiment plan` computes how long"
-    return f"for {_WEEKS.get(weeks, str(weeks))} weeks; `headwater experiment plan` checks that against the history of its units"
+    return (
+        f"for {_WEEKS.get(weeks, str(weeks))} weeks; `headwater experiment plan` checks that "
+        "against the history of its units"
+    )
 
 
 def _how_sure(result: BacktestResult, found: Recommendation) -> str:
-    parts = [words.sure_range(result, found) if found.answer == "run" else "Not sure enough to choose."]
+    parts = [
+        words.sure_range(result, found) if found.answer == "run" else "Not sure enough to choose."
+    ]
     days = days_tested(result)
     if math.isfinite(days):
         parts.append(f"Tested on {days:,.0f} days that the model had not seen.")
@@ -249,17 +344,40 @@ def _how_sure(result: BacktestResult, found: Recommendation) -> str:
 
 
 def _checked(result: BacktestResult) -> tuple[str, str]:
-    """Which checks ran, which questions are open, who accepted a suspicion, and who ran it; with a place for the name of a reader."""
+    """Which checks ran, which questions are open, who accepted a suspicion, and who ran it; with a
+    place for the name of a reader.
+    """
     audit = result.audit
     ran = len(audit.checks_run)
-    parts = [f"headwater's audit for leaks ran {ran} {'check' if ran == 1 else 'checks'}" if ran else "No check for leaks could run"]
+    parts = [
+        f"headwater's audit for leaks ran {ran} {'check' if ran == 1 else 'checks'}"
+        if ran
+        else "No check for leaks could run"
+    ]
     if audit.questions:
-        parts.append(f"{len(audit.questions)} {'question is' if len(audit.questions) == 1 else 'questions are'} open")
+        parts.append(
+            f"{len(audit.questions)} "
+            f"{'question is' if len(audit.questions) == 1 else 'questions are'} open"
+        )
     if audit.blocking:
-        parts.append(f"{len(audit.blocking)} {'finding makes' if len(audit.blocking) == 1 else 'findings make'} the figures unusable")
-    parts += [f"{f.acknowledged.author} accepted: {f.acknowledged.reason}" for f in audit.acknowledged if f.acknowledged is not None]
+        parts.append(
+            f"{len(audit.blocking)} "
+            f"{'finding makes' if len(audit.blocking) == 1 else 'findings make'} the figures "
+            "unusable"
+        )
+    parts += [
+        f"{f.acknowledged.author} accepted: {f.acknowledged.reason}"
+        for f in audit.acknowledged
+        if f.acknowledged is not None
+    ]
     by = f" Run by {result.by}." if result.by else ""
-    return "Who checked", f"{'; '.join(part.rstrip('.') for part in parts)}.{by} Read and agreed by: ____________________"
+    return (
+        "Who checked",
+        (
+            f"{'; '.join(part.rstrip('.') for part in parts)}.{by} Read and agreed by: "
+            "____________________"
+        ),
+    )
 
 
 def _upper(text: str) -> str:

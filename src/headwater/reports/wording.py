@@ -30,25 +30,58 @@ _LABELS = {
 _SHORT = {"ndcg": "NDCG", "mrr": "MRR"}  # before an @
 
 _MEANINGS = {
-    "auc": "AUC is the share of positive and negative pairs that the model puts in the right order: 0.5 is guessing, 1 is perfect.",
-    "average_precision": "Average precision is the precision averaged over all alarm rates: the positive rate is guessing, 1 is perfect.",
+    "auc": (
+        "AUC is the share of positive and negative pairs that the model puts in the right order: "
+        "0.5 is guessing, 1 is perfect."
+    ),
+    "average_precision": (
+        "Average precision is the precision averaged over all alarm rates: the positive rate is "
+        "guessing, 1 is perfect."
+    ),
     "log_loss": "Log loss is the mean negative log-likelihood of the outcomes; lower is better.",
     "brier": "The Brier score is the mean squared error of the scores; lower is better.",
     "mae": "MAE is the average size of the error, in the units of the label; lower is better.",
-    "calibration": "The calibration error is the distance of scores from the observed rates; lower is better.",
+    "calibration": (
+        "The calibration error is the distance of scores from the observed rates; lower is better."
+    ),
     "wape": "WAPE is the sum of all errors as a share of the sum of all labels; lower is better.",
-    "rmse": "RMSE is the error in the units of the label, large ones weighing more; lower is better.",
-    "mape": "MAPE is the mean size of the error as a share of the label, over labels that are not 0; lower is better.",
+    "rmse": (
+        "RMSE is the error in the units of the label, large ones weighing more; lower is better."
+    ),
+    "mape": (
+        "MAPE is the mean size of the error as a share of the label, over labels that are not 0; "
+        "lower is better."
+    ),
     "accuracy": "Accuracy is the share of requests whose likeliest class is the right one.",
-    "macro_f1": "Macro F1 is the mean over classes of F1, the harmonic mean of precision and recall.",
-    "auc_ovr": "The mean over classes of the AUC of that class against all others: 0.5 is guessing, 1 is perfect.",
-    "cost": "The cost of errors per 1,000 requests, at the threshold with the lowest cost on held-out training rows.",
-    "ndcg": "NDCG is the relevance of the first items of a list, higher positions weighing more, over that of the best order: 1 is perfect.",
-    "mrr": "MRR is the mean of 1 over the rank of the first relevant item, 0 if it is not among the first.",
+    "macro_f1": (
+        "Macro F1 is the mean over classes of F1, the harmonic mean of precision and recall."
+    ),
+    "auc_ovr": (
+        "The mean over classes of the AUC of that class against all others: 0.5 is guessing, 1 is "
+        "perfect."
+    ),
+    "cost": (
+        "The cost of errors per 1,000 requests, at the threshold with the lowest cost on held-out "
+        "training rows."
+    ),
+    "ndcg": (
+        "NDCG is the relevance of the first items of a list, higher positions weighing more, over "
+        "that of the best order: 1 is perfect."
+    ),
+    "mrr": (
+        "MRR is the mean of 1 over the rank of the first relevant item, 0 if it is not among the "
+        "first."
+    ),
     "hit_rate": "The hit rate is the share of lists with a relevant item among the first.",
     "recall": "Recall is the share of relevant items that are found.",
-    "pinball": "The pinball loss is the error of a quantile forecast: errors below and above weigh as the quantile requires; lower is better.",
-    "card_precision": "The share of the day's highest-scored cards that turn out to be fraudulent that day; detected cards are left out afterwards.",
+    "pinball": (
+        "The pinball loss is the error of a quantile forecast: errors below and above weigh as "
+        "the quantile requires; lower is better."
+    ),
+    "card_precision": (
+        "The share of the day's highest-scored cards that turn out to be fraudulent that day; "
+        "detected cards are left out afterwards."
+    ),
 }
 
 _AGES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
@@ -58,7 +91,8 @@ def not_in_training(result: BacktestResult) -> list[str]:
     """A sentence about the features that no level reads; empty if there are none."""
     names = result.not_in_training
     sentence = (
-        f"not in training, because {'it comes' if len(names) == 1 else 'they come'} from a third party without history=: {', '.join(names)}"
+        f"not in training, because {'it comes' if len(names) == 1 else 'they come'} from a third "
+        f"party without history=: {', '.join(names)}"
     )
     return [sentence] if names else []
 
@@ -66,7 +100,12 @@ def not_in_training(result: BacktestResult) -> list[str]:
 def metric_label(metric: str) -> str:
     """A metric's display name.
 
-    >>> metric_label("auc"), metric_label("ndcg@10"), metric_label("precision@10%"), metric_label("my_metric")
+    >>> (
+    ...     metric_label("auc"),
+    ...     metric_label("ndcg@10"),
+    ...     metric_label("precision@10%"),
+    ...     metric_label("my_metric"),
+    ... )
     ('AUC', 'NDCG@10', 'precision@10%', 'my metric')
     """
     name, at, k = metric.partition("@")
@@ -79,8 +118,12 @@ def metric_meaning(metric: str) -> str:
 
 
 def places(result: BacktestResult, metric: str) -> int:
-    """How many decimals show a metric to about four digits, the same for every level and step, so that a column lines up."""
-    return places_of(level.metrics[metric].value for level in result.levels if metric in level.metrics)
+    """How many decimals show a metric to about four digits, the same for every level and step, so
+    that a column lines up.
+    """
+    return places_of(
+        level.metrics[metric].value for level in result.levels if metric in level.metrics
+    )
 
 
 def places_of(values: Iterable[float]) -> int:
@@ -96,9 +139,15 @@ def places_of(values: Iterable[float]) -> int:
 
 
 def number(value: float, decimals: int, *, signed: bool = False) -> str:
-    """A number with a true minus sign; NaN gives a dash, and a value that rounds to zero has no sign.
+    """A number with a true minus sign; NaN gives a dash, and a value that rounds to zero has no
+    sign.
 
-    >>> number(0.1039, 3, signed=True), number(-1234.5, 1), number(-0.0001, 3, signed=True), number(float("nan"), 3)
+    >>> (
+    ...     number(0.1039, 3, signed=True),
+    ...     number(-1234.5, 1),
+    ...     number(-0.0001, 3, signed=True),
+    ...     number(float("nan"), 3),
+    ... )
     ('+0.104', '−1,234.5', '0.000', '–')
     """
     if not math.isfinite(value):
@@ -127,7 +176,9 @@ def estimate(value: Estimate, decimals: int) -> str:
 
 def gain(step: Comparison, decimals: int) -> str:
     """A step's gain and its interval on one line."""
-    return f"{number(step.delta, decimals, signed=True)} {interval(step.low, step.high, decimals)}".rstrip()
+    return (
+        f"{number(step.delta, decimals, signed=True)} {interval(step.low, step.high, decimals)}"
+    ).rstrip()
 
 
 def duration(seconds: float | None) -> str:
@@ -141,7 +192,11 @@ def duration(seconds: float | None) -> str:
     for size, unit in _AGES:
         if seconds >= size:
             amount = seconds / size
-            return f"{amount:.1f}".removesuffix(".0") + f" {unit}" if amount < 10 else f"{amount:,.0f} {unit}"
+            return (
+                f"{amount:.1f}".removesuffix(".0") + f" {unit}"
+                if amount < 10
+                else f"{amount:,.0f} {unit}"
+            )
     return "0 s"
 
 
@@ -174,7 +229,9 @@ def listed(names: Sequence[str], word: str = "and") -> str:
     return f" {word} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def steps(levels: Sequence[LevelResult], comparisons: Sequence[Comparison], metric: str) -> list[Comparison]:
+def steps(
+    levels: Sequence[LevelResult], comparisons: Sequence[Comparison], metric: str
+) -> list[Comparison]:
     """The steps from each level to the next in one metric, without the jump from first to last."""
     names = [level.name for level in levels]
     by_ends = {(step.from_, step.to): step for step in comparisons if step.metric == metric}
@@ -182,25 +239,49 @@ def steps(levels: Sequence[LevelResult], comparisons: Sequence[Comparison], metr
 
 
 def shown_steps(result: BacktestResult) -> list[Comparison]:
-    """The headline rows of a table: each level that is fresher than the baseline against it, which is judged; then the other neighbours."""
+    """The headline rows of a table: each level that is fresher than the baseline against it, which
+    is judged; then the other neighbours.
+    """
     known = judged(result)
     ends = {(step.from_, step.to) for step in known}
-    return [*known, *(step for step in steps(result.levels, result.comparisons, result.headline) if (step.from_, step.to) not in ends)]
+    return [
+        *known,
+        *(
+            step
+            for step in steps(result.levels, result.comparisons, result.headline)
+            if (step.from_, step.to) not in ends
+        ),
+    ]
 
 
 def like(comparisons: Sequence[Comparison], step: Comparison) -> list[Comparison]:
-    """The difference of the same two levels in the same metric among others, such as those of a slice; empty if they have none."""
-    return [other for other in comparisons if (other.from_, other.to, other.metric) == (step.from_, step.to, step.metric)]
+    """The difference of the same two levels in the same metric among others, such as those of a
+    slice; empty if they have none.
+    """
+    return [
+        other
+        for other in comparisons
+        if (other.from_, other.to, other.metric) == (step.from_, step.to, step.metric)
+    ]
 
 
-def judged(result: BacktestResult, comparisons: Sequence[Comparison] | None = None) -> list[Comparison]:
-    """The differences that are judged, of all rows or of a slice's `comparisons`: each level that is fresher than the baseline against
-    it, in the headline metric.
+def judged(
+    result: BacktestResult, comparisons: Sequence[Comparison] | None = None
+) -> list[Comparison]:
+    """The differences that are judged, of all rows or of a slice's `comparisons`: each level that
+    is fresher than the baseline against it, in the headline metric.
     """
     known = result.comparisons if comparisons is None else comparisons
     names = [level.name for level in result.levels]
-    fresher = names[names.index(result.compared_with) + 1 :] if result.compared_with in names else []
-    return [step for step in known if (step.from_, step.metric) == (result.compared_with, result.headline) and step.to in fresher]
+    fresher = (
+        names[names.index(result.compared_with) + 1 :] if result.compared_with in names else []
+    )
+    return [
+        step
+        for step in known
+        if (step.from_, step.metric) == (result.compared_with, result.headline)
+        and step.to in fresher
+    ]
 
 
 def verdict_word(result: BacktestResult, step: Comparison) -> str:
@@ -210,8 +291,13 @@ def verdict_word(result: BacktestResult, step: Comparison) -> str:
 
 
 def main_step(result: BacktestResult) -> Comparison | None:
-    """The difference that slices are shown in: the recommended level against the baseline, else the freshest that can be measured."""
-    known, level = judged(result), "" if result.recommendation is None else result.recommendation.level
+    """The difference that slices are shown in: the recommended level against the baseline, else the
+    freshest that can be measured.
+    """
+    known, level = (
+        judged(result),
+        "" if result.recommendation is None else result.recommendation.level,
+    )
     freshest = [step for step in known if step.verdict != "not measurable"] or known
     return next((step for step in known if step.to == level), freshest[-1] if freshest else None)
 
@@ -219,19 +305,31 @@ def main_step(result: BacktestResult) -> Comparison | None:
 def verdict(result: BacktestResult) -> str:
     """The first line of every rendering: the one recommendation."""
     if result.recommendation is None:
-        return "No recommendation: the result was made by an earlier release. Run the backtest again."
+        return (
+            "No recommendation: the result was made by an earlier release. Run the backtest again."
+        )
     return result.recommendation.first_line
 
 
 def rest(result: BacktestResult) -> str:
-    """The evidence in a sentence or two: each fresher level against the baseline; empty if nothing is judged or may be trusted."""
+    """The evidence in a sentence or two: each fresher level against the baseline; empty if nothing
+    is judged or may be trusted.
+    """
     known = judged(result)
     if not known or (result.recommendation is not None and result.recommendation.withheld):
         return ""
-    if result.blocks is not None and result.blocks.on:  # a verdict of these days would be read as one of all days
-        seen = [f"{step.to} {gain(step, places(result, step.metric))}" for step in known if step.verdict != "not measurable"]
+    # a verdict of these days would be read as one of all days
+    if result.blocks is not None and result.blocks.on:
+        seen = [
+            f"{step.to} {gain(step, places(result, step.metric))}"
+            for step in known
+            if step.verdict != "not measurable"
+        ]
         return (
-            f"{_upper(result.blocks.on)}, the gain in {metric_label(result.headline)} over {known[0].from_}: {listed(seen)}."
+            (
+                f"{_upper(result.blocks.on)}, the gain in {metric_label(result.headline)} over "
+                f"{known[0].from_}: {listed(seen)}."
+            )
             if seen
             else ""
         )
@@ -243,18 +341,26 @@ def rest(result: BacktestResult) -> str:
 
 
 def limits(result: BacktestResult) -> list[str]:
-    """What the recommendation does not cover, and what the figures mean by what outcomes depend on, in sentences."""
+    """What the recommendation does not cover, and what the figures mean by what outcomes depend on,
+    in sentences.
+    """
     recommended = [] if result.recommendation is None else list(result.recommendation.limits)
     return [*recommended, *([result.outcomes] if result.outcomes else [])]
 
 
 def called_differently(result: BacktestResult, slice_result: SliceResult) -> list[Comparison]:
-    """The differences whose verdict on this slice is a lift or a harm and on all rows is not, or the other way round.
+    """The differences whose verdict on this slice is a lift or a harm and on all rows is not, or
+    the other way round.
 
-    "Not proven" against "no lift worth having" is not a difference: the action is the same, only the number of rows differs.
+    "Not proven" against "no lift worth having" is not a difference: the action is the same, only
+    the number of rows differs.
     """
     overall = {(step.from_, step.to): step for step in judged(result)}
-    return [step for step in judged(result, slice_result.comparisons) if _effect(step) != _effect(overall.get((step.from_, step.to), step))]
+    return [
+        step
+        for step in judged(result, slice_result.comparisons)
+        if _effect(step) != _effect(overall.get((step.from_, step.to), step))
+    ]
 
 
 def exceptions(result: BacktestResult) -> list[tuple[str, str]]:
@@ -262,13 +368,21 @@ def exceptions(result: BacktestResult) -> list[tuple[str, str]]:
     main = main_step(result)
     ends = (main.from_, main.to) if main else None
     differing = [
-        (slice_result, sorted(called_differently(result, slice_result), key=lambda step: (step.from_, step.to) != ends))
+        (
+            slice_result,
+            sorted(
+                called_differently(result, slice_result),
+                key=lambda step: (step.from_, step.to) != ends,
+            ),
+        )
         for slice_result in result.slices
     ]
     return [
         (
             f"{slice_result.name} ({count(slice_result.rows)} rows)",
-            "; ".join(f"{step.from_} {ARROW} {step.to}: {judged_gain(result, step)}" for step in different),
+            "; ".join(
+                f"{step.from_} {ARROW} {step.to}: {judged_gain(result, step)}" for step in different
+            ),
         )
         for slice_result, different in differing
         if different and verdict_word(result, different[0])
@@ -290,10 +404,17 @@ _COLD = ("cold start", "new item", "first event", "new keys")
 
 def survivors(result: BacktestResult) -> str:
     """What figures on cold starts leave out; empty if the result has none."""
-    cold = [part.name for part in result.slices if 0 < part.rows < result.split.test_rows and part.name.startswith(_COLD)]
+    cold = [
+        part.name
+        for part in result.slices
+        if 0 < part.rows < result.split.test_rows and part.name.startswith(_COLD)
+    ]
     if not cold:
         return ""
-    return f"{listed(cold)}: logs hold only people who stayed. Those who left immediately never asked again, so these figures are kinder than a first visit."
+    return (
+        f"{listed(cold)}: logs hold only people who stayed. Those who left immediately never "
+        "asked again, so these figures are kinder than a first visit."
+    )
 
 
 def power(result: BacktestResult) -> str:
@@ -308,19 +429,30 @@ def power(result: BacktestResult) -> str:
 
 
 def together(result: BacktestResult) -> str:
-    """A sentence on the joint test of the levels, and on those whose own verdict would differ; empty for a single one."""
+    """A sentence on the joint test of the levels, and on those whose own verdict would differ;
+    empty for a single one.
+    """
     known = judged(result)
     family = max((step.family for step in known), default=1)
     if family < 2:
         return ""
-    alone = [f"{step.from_} {ARROW} {step.to}" for step in known if step.verdict == "inconclusive" and (step.low > 0 or step.high < 0)]
+    alone = [
+        f"{step.from_} {ARROW} {step.to}"
+        for step in known
+        if step.verdict == "inconclusive" and (step.low > 0 or step.high < 0)
+    ]
     alone = (
         [] if result.blocks is not None and result.blocks.on else alone
     )  # there the days are too few, no matter which are judged together
-    by_itself = f" The interval of {listed(alone)} excludes 0 by itself, but is not significant among them." if alone else ""
+    by_itself = (
+        f" The interval of {listed(alone)} excludes 0 by itself, but is not significant among them."
+        if alone
+        else ""
+    )
     return (
-        f"Verdicts are of the {family} levels against {known[0].from_} in {metric_label(result.headline)} alone, and hold together "
-        f"(Holm); other differences have an interval, 95 % by itself, and no verdict.{by_itself}"
+        f"Verdicts are of the {family} levels against {known[0].from_} in "
+        f"{metric_label(result.headline)} alone, and hold together (Holm); other differences have "
+        f"an interval, 95 % by itself, and no verdict.{by_itself}"
     )
 
 
@@ -335,17 +467,25 @@ def new_keys(result: BacktestResult) -> str:
     if keys is None:
         return ""
     what = f"new {' and '.join(keys.keys)} keys"
-    return f"{keys.per_day:,.1f} {what} a day request a prediction that was not precomputed: {share(keys.share)} of all requests."
+    return (
+        f"{keys.per_day:,.1f} {what} a day request a prediction that was not precomputed: "
+        f"{share(keys.share)} of all requests."
+    )
 
 
 def money(result: BacktestResult) -> str:
-    """The costs given, and the cost of flagging nothing or everything, in a sentence; empty without costs."""
+    """The costs given, and the cost of flagging nothing or everything, in a sentence; empty without
+    costs.
+    """
     costs = result.money
     if costs is None:
         return ""
     stated = ", ".join(f"{kind.replace('_', ' ')} {cost}" for kind, cost in costs.describes.items())
     decimals = places(result, "cost")
-    ends = f"flagging nothing costs {number(costs.nothing, decimals)}, flagging everything {number(costs.everything, decimals)}"
+    ends = (
+        f"flagging nothing costs {number(costs.nothing, decimals)}, flagging everything "
+        f"{number(costs.everything, decimals)}"
+    )
     return f"Costs: {stated}. Per 1,000 requests {ends}."
 
 
@@ -378,18 +518,29 @@ def _adds(result: BacktestResult, known: Sequence[Comparison]) -> list[str]:
         widest = max(equal_steps, key=lambda step: (math.isfinite(step.high), step.high))
         limit = at_most(widest, places(result, widest.metric))
         if judged_as == "negligible":
-            phrases.append(f"{listed(names)} {'adds' if len(names) == 1 else 'add'} no lift worth having{limit}")
+            phrases.append(
+                f"{listed(names)} {'adds' if len(names) == 1 else 'add'} no lift worth "
+                f"having{limit}"
+            )
         elif judged_as in ("inconclusive", "not measurable"):
-            phrases.append(f"a lift from {listed(names, 'or')} {'is ' * (judged_as == 'inconclusive')}{widest.verdict_words}{limit}")
+            phrases.append(
+                f"a lift from {listed(names, 'or')} "
+                f"{'is ' * (judged_as == 'inconclusive')}{widest.verdict_words}{limit}"
+            )
         else:
-            phrases += [f"{name} {_changes(result, step)}" for name, step in zip(names, equal_steps, strict=True)]
+            phrases += [
+                f"{name} {_changes(result, step)}"
+                for name, step in zip(names, equal_steps, strict=True)
+            ]
     return phrases
 
 
 def _changes(result: BacktestResult, step: Comparison) -> str:
     if step.verdict == "LIFT" and not result.higher_is_better.get(step.metric, True):
         return _moves(result, step, "it")
-    return f"{'adds' if step.verdict == 'LIFT' else 'costs'} {gain(step, places(result, step.metric))}"
+    return (
+        f"{'adds' if step.verdict == 'LIFT' else 'costs'} {gain(step, places(result, step.metric))}"
+    )
 
 
 def _sentence(start: str, parts: Sequence[str]) -> str:

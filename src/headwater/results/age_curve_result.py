@@ -9,18 +9,23 @@ from headwater.results.result import Result
 
 
 class AgePoint(Result, frozen=True):
-    """The lift of a view whose features are `age_seconds` old over the same model without the view, with its 95 % interval."""
+    """The lift of a view whose features are `age_seconds` old over the same model without the view,
+    with its 95 % interval.
+    """
 
     age_seconds: float
     lift: Estimate
 
 
 class AgeCurve(Result, frozen=True):
-    """The lift of one view over its age, in the headline metric, with every other view as at level `others`.
+    """The lift of one view over its age, in the headline metric, with every other view as at level
+    `others`.
 
-    A lift need not fall with age. `half_life_seconds` and `lost_90_seconds` are the ages from which on, among those evaluated, at most
-    half, or a tenth, of the lift at age 0 is left; None where that is not reached, or where the lift at age 0 does not exceed min_lift.
-    `levels` are lifts averaged over the ages that each level's features have at the test requests: a daily job's are 0 to 24 hours old.
+    A lift need not fall with age. `half_life_seconds` and `lost_90_seconds` are the ages from which
+    on, among those evaluated, at most half, or a tenth, of the lift at age 0 is left; None where
+    that is not reached, or where the lift at age 0 does not exceed min_lift. `levels` are lifts
+    averaged over the ages that each level's features have at the test requests: a daily job's are 0
+    to 24 hours old.
     """
 
     view: str

@@ -13,7 +13,9 @@ Effect = Literal["supply", "adversaries", "feedback"]
 
 
 class NetworkEffect(Result, frozen=True):
-    """A network effect that the task has by an answer: why it matters, its question, the right experiment, and why that one."""
+    """A network effect that the task has by an answer: why it matters, its question, the right
+    experiment, and why that one.
+    """
 
     effect: Effect
     why: str
@@ -23,7 +25,9 @@ class NetworkEffect(Result, frozen=True):
 
 
 class Network(Result, frozen=True, rename={"tells": "why", "unanswered": "not_answered"}):
-    """The network effects of a task; the experiment that would measure the model's value, and why; the questions without an answer."""
+    """The network effects of a task; the experiment that would measure the model's value, and why;
+    the questions without an answer.
+    """
 
     effects: Sequence[NetworkEffect]
     experiment: str
@@ -32,14 +36,18 @@ class Network(Result, frozen=True, rename={"tells": "why", "unanswered": "not_an
 
 
 class TimedOut(Result, frozen=True):
-    """The lift over the stale level if a share of the calls time out and the feature takes its fallback."""
+    """The lift over the stale level if a share of the calls time out and the feature takes its
+    fallback.
+    """
 
     share: float
     lift: Comparison
 
 
 class AtRequest(Result, frozen=True):
-    """A feature computed at request time: its latency, its fallback, and the lift if some of its calls time out."""
+    """A feature computed at request time: its latency, its fallback, and the lift if some of its
+    calls time out.
+    """
 
     name: str
     kind: str
@@ -55,8 +63,9 @@ State = Literal["ready", "blocked", "not known", "not needed"]
 class Stage(Result, frozen=True):
     """A stage of the plan.
 
-    transition: 1, from precomputed predictions to predictions on request with batch features; 2, to fresher features. gives: its gain
-    in words. costs: money a day, by itself. blocker and remedy: what blocks it, and what to do.
+    transition: 1, from precomputed predictions to predictions on request with batch features; 2, to
+    fresher features. gives: its gain in words. costs: money a day, by itself. blocker and remedy:
+    what blocks it, and what to do.
     """
 
     transition: Literal[1, 2]

@@ -35,7 +35,8 @@ class AssessmentResult(Result, frozen=True):
     budget: Reading
     at_request: Sequence[AtRequest]
     network: Network
-    late: Reading = Missing("it was not measured")  # the share of predictions on request that came too late
+    # the share of predictions on request that came too late
+    late: Reading = Missing("it was not measured")
 
     @property
     def lift(self) -> Lift | Missing:

@@ -13,9 +13,9 @@ from headwater.terminal.text import visible
 class UnitLift(Result, frozen=True):
     """The lift of one view, or one group of views, by itself, on all test days.
 
-    `added`: it alone is made fresh, all else stale. `removed`: the loss if it alone is stale, all else fresh. Two views with the
-    same information both have a large `added` and a small `removed`. p-values hold over all of these steps
-    together (Holm).
+    `added`: it alone is made fresh, all else stale. `removed`: the loss if it alone is stale, all
+    else fresh. Two views with the same information both have a large `added` and a small `removed`.
+    p-values hold over all of these steps together (Holm).
     """
 
     name: str  # of the view, the group, or the source if views are grouped by source
@@ -27,10 +27,12 @@ class UnitLift(Result, frozen=True):
 
 
 class PathStep(Result, frozen=True):
-    """One step of the greedy path: the unit that became fresh, and the lift of the set so far on days that were not used to choose it.
+    """One step of the greedy path: the unit that became fresh, and the lift of the set so far on
+    days that were not used to choose it.
 
-    `lift` is the set over the stale level, `gain` this step alone; each kind is judged together over the path (Holm). `share` is the
-    part of the fresh level's lift, with its 95 % interval; NaN where that lift is not above 0.
+    `lift` is the set over the stale level, `gain` this step alone; each kind is judged together
+    over the path (Holm). `share` is the part of the fresh level's lift, with its 95 % interval; NaN
+    where that lift is not above 0.
     """
 
     name: str
@@ -42,7 +44,9 @@ class PathStep(Result, frozen=True):
 
 
 class Efficient(Result, frozen=True):
-    """A set of units that is best for its cost among those tried, by the choosing days; its lift is that of the other days."""
+    """A set of units that is best for its cost among those tried, by the choosing days; its lift is
+    that of the other days.
+    """
 
     units: Sequence[str]
     cost: float
@@ -51,7 +55,8 @@ class Efficient(Result, frozen=True):
 
 
 class SliceLift(Result, frozen=True):
-    """One slice of the test rows: the fresh level over the stale one on all days, and the plan over the stale one on reporting days.
+    """One slice of the test rows: the fresh level over the stale one on all days, and the plan over
+    the stale one on reporting days.
 
     Intervals are widened, so that those of all slices hold together.
     """
@@ -81,8 +86,10 @@ class AttributionResult(Result, frozen=True, tag="attribution"):
     stay: Sequence[str]
     worth: bool  # the plan's lift is significantly above the smallest one worth having
     whole: Comparison
-    lift: Comparison | None  # of the path's last set over the stale level; None if the path is empty
-    rest: Comparison | None  # the fresh level over that set: the gain of making the others fresh too
+    # of the path's last set over the stale level; None if the path is empty
+    lift: Comparison | None
+    # the fresh level over that set: the gain of making the others fresh too
+    rest: Comparison | None
     share: Estimate
     slices: Sequence[SliceLift]
     efficient: Sequence[Efficient]  # from cheap to dear; empty without costs
@@ -98,12 +105,15 @@ class AttributionResult(Result, frozen=True, tag="attribution"):
     intervals: str = ""
     joined: Sequence[str] = ()  # why some views are one unit
     fresh_views: Sequence[str] = ()  # that the plan makes fresh
-    not_measurable: Mapping[str, str] = {}  # units that the timestamps cannot tell apart at the two levels, and why; never credited
+    # units that the timestamps cannot tell apart at the two levels, and why; never credited
+    not_measurable: Mapping[str, str] = {}
 
     @property
     def figures(self) -> Mapping[str, float]:
         """The metric of both levels, and the share of the lift that the plan keeps."""
-        return {f"{self.metric} {name}": estimate.value for name, estimate in self.values.items()} | {"share of the lift": self.share.value}
+        return {
+            f"{self.metric} {name}": estimate.value for name, estimate in self.values.items()
+        } | {"share of the lift": self.share.value}
 
     @property
     def seconds_taken(self) -> float:
@@ -117,7 +127,9 @@ class AttributionResult(Result, frozen=True, tag="attribution"):
 
     @property
     def gains(self) -> Mapping[str, Comparison]:
-        """By view, the gain of its step of the path, in order; views that became fresh together share one."""
+        """By view, the gain of its step of the path, in order; views that became fresh together
+        share one.
+        """
         return {view: step.gain for step in self.path for view in self.views_of([step.name])}
 
     @property

@@ -11,19 +11,36 @@ Severity = Literal["WITHDRAWN", "LEAK", "EMPTY", "SUSPECT", "question"]
 """From the gravest on; see `AuditFinding`."""
 
 DELIVERY = "promise against delivery"
-"""The check whose findings are withdrawn recommendations. It reads the model registry, not the data of the backtest."""
+"""The check whose findings are withdrawn recommendations. It reads the model registry, not the data
+of the backtest.
+"""
 
 MOST_QUESTIONS = 3
 """Questions that a page shows; the others stand in the JSON alone."""
 
 CANNOT_SEE: Sequence[str] = (
     "a timestamp that is early by a different amount in each row",
-    "a column that was overwritten later, where the table keeps only its last value and no time of the change",
+    (
+        "a column that was overwritten later, where the table keeps only its last value and no "
+        "time of the change"
+    ),
     "rows that were left out of a table because of what happened to them later",
-    "a request field filled in after the outcome, where it is text, follows no column of the labels' table, or no feature says the outcome",
-    "outcomes that are known later than the labels say, where no other timestamp of their rows shows it",
-    "timestamps that were rounded down, where the labels' table lacks the exact ones, or nearly every key has an event at each step",
-    "a static table that was computed over the test period alone, holds text, or has keys with hundreds of rows each",
+    (
+        "a request field filled in after the outcome, where it is text, follows no column of the "
+        "labels' table, or no feature says the outcome"
+    ),
+    (
+        "outcomes that are known later than the labels say, where no other timestamp of their rows "
+        "shows it"
+    ),
+    (
+        "timestamps that were rounded down, where the labels' table lacks the exact ones, or "
+        "nearly every key has an event at each step"
+    ),
+    (
+        "a static table that was computed over the test period alone, holds text, or has keys with "
+        "hundreds of rows each"
+    ),
     "features of a third party and values that were computed outside of headwater",
     "a leak that adds less than about 0.03 to the headline metric",
 )
@@ -42,13 +59,14 @@ class AuditFinding(Result, frozen=True):
 
     | severity | meaning | the verdict |
     |---|---|---|
-    | WITHDRAWN | production delivered less than an earlier backtest promised | withheld until it is acknowledged |
+    | WITHDRAWN | production delivered less than a backtest promised | withheld until acknowledged |
     | LEAK | proven: the numbers contain what was not known | withheld |
     | EMPTY | no event joins the requests, so the data answer nothing | withheld |
-    | SUSPECT | the verdict depends on something that data cannot show | stands, with the question below it |
+    | SUSPECT | it depends on something that data cannot show | stands, with the question below it |
     | question | it looks odd, as honest data may | stands |
 
-    brief: the finding in a few words; of a SUSPECT what must be true, after "if"; of an EMPTY the reason, after "No verdict:".
+    brief: the finding in a few words; of a SUSPECT what must be true, after "if"; of an EMPTY the
+    reason, after "No verdict:".
     acknowledged: the answer to a question, or the cause of a withdrawal. It never lifts a LEAK.
     """
 
@@ -65,7 +83,9 @@ class AuditFinding(Result, frozen=True):
     @property
     def blocks(self) -> bool:
         """Whether it withholds the verdict."""
-        return self.severity in ("LEAK", "EMPTY") or (self.severity == "WITHDRAWN" and self.acknowledged is None)
+        return self.severity in ("LEAK", "EMPTY") or (
+            self.severity == "WITHDRAWN" and self.acknowledged is None
+        )
 
     @property
     def asks(self) -> bool:
@@ -86,7 +106,9 @@ class CheckNotRun(Result, frozen=True):
 
 
 class AuditResult(Result, frozen=True):
-    """The audit of a backtest. It never says that no leak exists: it says which checks found none."""
+    """The audit of a backtest. It never says that no leak exists: it says which checks found
+    none.
+    """
 
     findings: Sequence[AuditFinding] = ()
     checks_run: Sequence[str] = ()
@@ -96,9 +118,14 @@ class AuditResult(Result, frozen=True):
 
     @property
     def blocking(self) -> Sequence[AuditFinding]:
-        """The findings that withhold the verdict: withdrawn recommendations, then leaks, then data without events."""
+        """The findings that withhold the verdict: withdrawn recommendations, then leaks, then data
+        without events.
+        """
         order = ("WITHDRAWN", "LEAK", "EMPTY")
-        return sorted((finding for finding in self.findings if finding.blocks), key=lambda finding: order.index(finding.severity))
+        return sorted(
+            (finding for finding in self.findings if finding.blocks),
+            key=lambda finding: order.index(finding.severity),
+        )
 
     @property
     def leaks(self) -> Sequence[AuditFinding]:
@@ -118,17 +145,24 @@ class AuditResult(Result, frozen=True):
     @property
     def questions(self) -> Sequence[AuditFinding]:
         """The questions that are open; first those that the verdict depends on."""
-        return sorted((finding for finding in self.findings if finding.asks), key=lambda finding: finding.severity != "SUSPECT")
+        return sorted(
+            (finding for finding in self.findings if finding.asks),
+            key=lambda finding: finding.severity != "SUSPECT",
+        )
 
     @property
     def conditions(self) -> Sequence[AuditFinding]:
         """The questions that are shown below the verdict."""
-        return [finding for finding in self.questions[:MOST_QUESTIONS] if finding.severity == "SUSPECT"]
+        return [
+            finding for finding in self.questions[:MOST_QUESTIONS] if finding.severity == "SUSPECT"
+        ]
 
     @property
     def further_questions(self) -> Sequence[AuditFinding]:
         """The other questions that a page shows."""
-        return [finding for finding in self.questions[:MOST_QUESTIONS] if finding.severity != "SUSPECT"]
+        return [
+            finding for finding in self.questions[:MOST_QUESTIONS] if finding.severity != "SUSPECT"
+        ]
 
 
 def replaced_headline(audit: AuditResult) -> str:
@@ -136,28 +170,50 @@ def replaced_headline(audit: AuditResult) -> str:
 
     >>> replaced_headline(AuditResult())
     ''
-    >>> leak = AuditFinding("own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp")
+    >>> leak = AuditFinding(
+    ...     "own outcome", "LEAK", "trips", "It counts its own trip", "Correct its timestamp"
+    ... )
     >>> replaced_headline(AuditResult([leak]))
     "No verdict: a leak in 'trips'."
-    >>> replaced_headline(AuditResult([AuditFinding(DELIVERY, "WITHDRAWN", "churn", "The recommendation was withdrawn", "A leak"), leak]))
+    >>> replaced_headline(
+    ...     AuditResult(
+    ...         [
+    ...             AuditFinding(
+    ...                 DELIVERY, "WITHDRAWN", "churn", "The recommendation was withdrawn", "A leak"
+    ...             ),
+    ...             leak,
+    ...         ]
+    ...     )
+    ... )
     "The recommendation was withdrawn. No verdict: a leak in 'trips'."
     """
-    withdrawn = [f"{finding.evidence}." for finding in audit.blocking if finding.severity == "WITHDRAWN"][:1]
+    withdrawn = [
+        f"{finding.evidence}." for finding in audit.blocking if finding.severity == "WITHDRAWN"
+    ][:1]
     others = [finding for finding in audit.blocking if finding.severity != "WITHDRAWN"]
-    subjects = list(dict.fromkeys(finding.subject for finding in others if finding.severity == "LEAK"))
+    subjects = list(
+        dict.fromkeys(finding.subject for finding in others if finding.severity == "LEAK")
+    )
     more = f" and {len(subjects) - 1} more" if len(subjects) > 1 else ""
     reasons = [f"No verdict: {_reason(finding)}{more}." for finding in others[:1]]
     return " ".join([*withdrawn, *reasons])
 
 
 def _reason(finding: AuditFinding) -> str:
-    return f"a leak in {finding.subject!r}" if finding.severity == "LEAK" else finding.brief or f"{finding.check} of {finding.subject!r}"
+    return (
+        f"a leak in {finding.subject!r}"
+        if finding.severity == "LEAK"
+        else finding.brief or f"{finding.check} of {finding.subject!r}"
+    )
 
 
 def acknowledgement_note(audit: AuditResult) -> str:
     """A sentence on the questions that were answered; empty without."""
     notes = [
-        f"{finding.check} of {finding.subject} ({finding.acknowledged.author}: {finding.acknowledged.reason})"
+        (
+            f"{finding.check} of {finding.subject} ({finding.acknowledged.author}: "
+            f"{finding.acknowledged.reason})"
+        )
         for finding in audit.findings
         if finding.acknowledged is not None
     ]

@@ -42,7 +42,8 @@ class LevelResult(Result, frozen=True):
     name: str
     kind: Kind
     describes: str  # the freshness in words
-    age_seconds: float | None  # mean age (t - K) of the features at request time; None: no history is read
+    # mean age (t - K) of the features at request time; None: no history is read
+    age_seconds: float | None
     metrics: Mapping[str, Estimate]  # headline metrics first
     coverage: float  # share of requests answered
     replayed: Mapping[str, float] = {}  # the freshest level's model on this level's features
@@ -50,7 +51,8 @@ class LevelResult(Result, frozen=True):
     curves: Curves | None = None
     train_rows: int = 0  # it was trained on, at the last fold
     runs_a_day: float | None = None  # of the job that keeps its features; None where no job does
-    freedom: float | None = None  # degrees of freedom of the headline metric's interval; None where there is none
+    # degrees of freedom of the headline metric's interval; None where there is none
+    freedom: float | None = None
 
     @property
     def mode(self) -> Mode:
@@ -64,8 +66,16 @@ class LevelResult(Result, frozen=True):
 
     @property
     def kind_words(self) -> str:
-        """Its kind as a table writes it: a level that reads no history is not batch, and of scores that were given it is not known."""
-        return "scores given" if self.given else "no history" if self.age_seconds is None else self.kind
+        """Its kind as a table writes it: a level that reads no history is not batch, and of scores
+        that were given it is not known.
+        """
+        return (
+            "scores given"
+            if self.given
+            else "no history"
+            if self.age_seconds is None
+            else self.kind
+        )
 
 
 def mode_of(kind: str, age: float | None) -> Mode:
@@ -75,7 +85,13 @@ def mode_of(kind: str, age: float | None) -> Mode:
         kind: "batch" or "real-time", by the one-hour rule.
         age: their mean age at request time in seconds; None where no history is read.
 
-    >>> mode_of("batch", 57_600.0), mode_of("batch", 2_700.0), mode_of("real-time", 60.0), mode_of("real-time", 0.0), mode_of("batch", None)
+    >>> (
+    ...     mode_of("batch", 57_600.0),
+    ...     mode_of("batch", 2_700.0),
+    ...     mode_of("real-time", 60.0),
+    ...     mode_of("real-time", 0.0),
+    ...     mode_of("batch", None),
+    ... )
     ('batch', 'hourly', 'streaming', 'at request time', 'no history')
     """
     if age is None:
@@ -86,7 +102,9 @@ def mode_of(kind: str, age: float | None) -> Mode:
 
 
 class FoldResult(Result, frozen=True):
-    """One fold of a rolling origin: when, how many rows, and each metric of each level on its test rows alone, without intervals."""
+    """One fold of a rolling origin: when, how many rows, and each metric of each level on its test
+    rows alone, without intervals.
+    """
 
     split: str  # ISO 8601, UTC
     until: str  # of the test, ISO 8601, UTC
@@ -96,7 +114,9 @@ class FoldResult(Result, frozen=True):
 
 
 class Money(Result, frozen=True):
-    """The cost of each kind of answer, in words, and the cost per 1,000 requests of flagging nothing and of flagging everything."""
+    """The cost of each kind of answer, in words, and the cost per 1,000 requests of flagging
+    nothing and of flagging everything.
+    """
 
     describes: Mapping[str, str]
     nothing: float
@@ -104,8 +124,8 @@ class Money(Result, frozen=True):
 
 
 class Value(Result, frozen=True):
-    """The worth of a decision, as given: predictions a day, the share acted on, money for a hit and a false alarm, the share that is late
-    at a fresher level, and what each level costs a day.
+    """The worth of a decision, as given: predictions a day, the share acted on, money for a hit and
+    a false alarm, the share that is late at a fresher level, and what each level costs a day.
     """
 
     volume: float
@@ -117,7 +137,9 @@ class Value(Result, frozen=True):
 
 
 class NewKeys(Result, frozen=True):
-    """Keys without a precomputed prediction: their names, how many a day, their requests, and the share of all requests."""
+    """Keys without a precomputed prediction: their names, how many a day, their requests, and the
+    share of all requests.
+    """
 
     keys: Sequence[str]
     per_day: float
@@ -126,9 +148,11 @@ class NewKeys(Result, frozen=True):
 
 
 class Transition(Result, frozen=True, rename={"from_": "from"}):
-    """A step of one of the two transitions: 1, from precomputed predictions to predictions on request; 2, to fresher features.
+    """A step of one of the two transitions: 1, from precomputed predictions to predictions on
+    request; 2, to fresher features.
 
-    Coverage is the share of requests that are answered, of all and of those of new keys, before and after the step.
+    Coverage is the share of requests that are answered, of all and of those of new keys, before and
+    after the step.
     """
 
     number: Literal[1, 2]
@@ -176,7 +200,9 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     min_lift: Mapping[str, float]
     positive_rate: float | None
     levels: Sequence[LevelResult]
-    comparisons: Sequence[Comparison]  # each level with every fresher one, in every metric; judged: those with the baseline in the headline
+    # each level with every fresher one, in every metric; judged: those with the baseline in the
+    # headline
+    comparisons: Sequence[Comparison]
     slices: Sequence[SliceResult]
     audit: AuditResult
     split: TimeSplit
@@ -194,22 +220,30 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     transitions: Sequence[Transition] = ()
     not_in_training: Sequence[str] = ()  # features that no history supplies; no level reads them
     attribution: AttributionResult | None = None  # if requested: which views earn from freshness
-    baseline: str = ""  # the level that serves today; empty if that was not said, and the stalest level takes its place
+    # the level that serves today; empty if that was not said, and the stalest level takes its place
+    baseline: str = ""
     labels: str = ""  # the name of the labels
     label: str = ""  # the column with the outcome
     value: Value | None = None  # if the worth of a decision was given
     recommendation: Recommendation | None = None
     verdict: str = ""  # the first line of the recommendation
     resolutions: Sequence[SourceResolution] = []  # of the timestamps of each source
-    request_times: SourceResolution | None = None  # the resolution of the request times, where levels cannot be measured by them
-    measurable: Sequence[LevelMeasurable] = []  # each level against the one before it, from the second on
-    blocks: BlocksResult | None = None  # that intervals resample, and whether they cover other periods
+    # the resolution of the request times, where levels cannot be measured by them
+    request_times: SourceResolution | None = None
+    # each level against the one before it, from the second on
+    measurable: Sequence[LevelMeasurable] = []
+    # that intervals resample, and whether they cover other periods
+    blocks: BlocksResult | None = None
     fits: int = 1  # how often each level was trained
-    fixed_models: tuple[Comparison, ...] = ()  # steps in the headline of these very models; `comparisons` are of the training procedure
+    # steps in the headline of these very models; `comparisons` are of the training procedure
+    fixed_models: tuple[Comparison, ...] = ()
     curves_of_age: tuple[AgeCurve, ...] = ()  # if ages were requested
-    answered: Sequence[str] = []  # what was asked before the backtest, and its answers, in sentences
+    # what was asked before the backtest, and its answers, in sentences
+    answered: Sequence[str] = []
     offset_curves: tuple[OffsetCurve, ...] = ()  # if they were requested
-    outcomes: str = ""  # what the figures mean by what outcomes depend on, in a sentence; empty where that is not declared
+    # what the figures mean by what outcomes depend on, in a sentence; empty where that is not
+    # declared
+    outcomes: str = ""
     at: str = ""  # when it was made: ISO 8601, UTC
     by: str = ""  # who ran it: user and machine
     experiments: tuple[ExperimentFinding, ...] = ()  # that tested this model, by kept runs
@@ -219,8 +253,16 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
     def figures(self) -> Mapping[str, float]:
         """The headline metric of each level, and its lift over the baseline."""
         metric = self.headline
-        levels = {f"{metric} {level.name}": level.metrics[metric].value for level in self.levels if metric in level.metrics}
-        judged = [step for step in self.comparisons if step.metric == metric and step.from_ == self.compared_with]
+        levels = {
+            f"{metric} {level.name}": level.metrics[metric].value
+            for level in self.levels
+            if metric in level.metrics
+        }
+        judged = [
+            step
+            for step in self.comparisons
+            if step.metric == metric and step.from_ == self.compared_with
+        ]
         return levels | {f"{metric} {step.to} over {step.from_}": step.delta for step in judged}
 
     @property
@@ -230,7 +272,9 @@ class BacktestResult(Result, frozen=True, tag="backtest"):
 
     @property
     def refitted(self) -> bool:
-        """Whether levels were trained more than once, so that intervals cover the training procedure."""
+        """Whether levels were trained more than once, so that intervals cover the training
+        procedure.
+        """
         return self.fits > 1
 
     @property

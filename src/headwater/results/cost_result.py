@@ -12,7 +12,9 @@ WayName = Literal["precompute for all", "on request", "streaming"]
 
 
 class CostPart(Result, frozen=True):
-    """One component of the cost a day of a way to serve: its name, the amount, and the formula with its numbers."""
+    """One component of the cost a day of a way to serve: its name, the amount, and the formula with
+    its numbers.
+    """
 
     name: str
     amount: Number
@@ -20,7 +22,9 @@ class CostPart(Result, frozen=True):
 
 
 class Way(Result, frozen=True):
-    """The cost a day of one way to serve: total and components; `lacks` names missing inputs, and then the total is Missing."""
+    """The cost a day of one way to serve: total and components; `lacks` names missing inputs, and
+    then the total is Missing.
+    """
 
     name: WayName
     total: Reading
@@ -47,7 +51,9 @@ class ViewCost(Result, frozen=True):
 
 
 class LevelCost(Result, frozen=True):
-    """What a level of a backtest costs a day to keep as fresh as it is: its runs a day (None where no job runs), the cost, and its sum."""
+    """What a level of a backtest costs a day to keep as fresh as it is: its runs a day (None where
+    no job runs), the cost, and its sum.
+    """
 
     level: str
     runs_a_day: float | None
@@ -58,9 +64,10 @@ class LevelCost(Result, frozen=True):
 class Cost(Result, frozen=True, tag="cost", rename={"swings": "sensitivity"}):
     """The cost a day of each way to serve a model's requests.
 
-    inputs: every input, by its symbol. ways: precompute for all, on request, streaming. break_even: requests a day above
-    which precomputing is cheaper than on request. waste: the share of precomputed predictions that are never requested. rows_per_read: of a
-    window by view. levels: what each level of a backtest costs, if one was given. sentence: what it comes to, in words.
+    inputs: every input, by its symbol. ways: precompute for all, on request, streaming. break_even:
+    requests a day above which precomputing is cheaper than on request. waste: the share of
+    precomputed predictions that are never requested. rows_per_read: of a window by view. levels:
+    what each level of a backtest costs, if one was given. sentence: what it comes to, in words.
     """
 
     model: str

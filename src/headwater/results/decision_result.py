@@ -15,7 +15,9 @@ from headwater.results.measurement import Missing, Reading
 from headwater.results.readiness_result import Blocker, Reach, Readiness
 from headwater.results.result import Result
 
-Action = Literal["not decided", "stay batch", "go hourly", "stream these views", "compute these at request time"]
+Action = Literal[
+    "not decided", "stay batch", "go hourly", "stream these views", "compute these at request time"
+]
 
 NEEDS: Mapping[Action, Reach] = {
     "not decided": "none",
@@ -30,7 +32,8 @@ POINT = 0.01
 
 @dataclass(frozen=True)
 class Evidence(Readable):
-    """The results that the verdict is based on; a result that could not be computed is Missing, with the reason.
+    """The results that the verdict is based on; a result that could not be computed is Missing,
+    with the reason.
 
     views: all that the model reads.
     """
@@ -60,21 +63,30 @@ class Barred(Result, frozen=True):
 
 
 def alike(barred: Sequence[Barred]) -> list[tuple[list[str], Barred]]:
-    """Views with the same blocker and the same reachable freshness, grouped; in the order of the first of each."""
+    """Views with the same blocker and the same reachable freshness, grouped; in the order of the
+    first of each.
+    """
     groups: dict[object, tuple[list[str], Barred]] = {}
     for view in barred:
-        names, _ = groups.setdefault((view.blocker.check, view.blocker.state, view.reachable, view.why), ([], view))
+        names, _ = groups.setdefault(
+            (view.blocker.check, view.blocker.state, view.reachable, view.why), ([], view)
+        )
         names.append(view.view)
     return list(groups.values())
 
 
-class Decision(Result, frozen=True, rename={"attributed": "views_attributed", "base": "from", "level": "to", "until": "until_then"}):
+class Decision(
+    Result,
+    frozen=True,
+    rename={"attributed": "views_attributed", "base": "from", "level": "to", "until": "until_then"},
+):
     """The verdict.
 
-    action: what to do. views: to make fresh, in the order of the attribution. base, level: the levels that the gain lies between. gain:
-    in the headline metric. until: what pays and is possible while the action is blocked. earns, extra: money a day that the level
-    brings and costs, over the base. barred: views that cannot be so fresh yet. rules: outcomes of rules. sentence: the verdict in
-    words. first_line: its beginning, the recommendation.
+    action: what to do. views: to make fresh, in the order of the attribution. base, level: the
+    levels that the gain lies between. gain: in the headline metric. until: what pays and is
+    possible while the action is blocked. earns, extra: money a day that the level brings and costs,
+    over the base. barred: views that cannot be so fresh yet. rules: outcomes of rules. sentence:
+    the verdict in words. first_line: its beginning, the recommendation.
     """
 
     action: Action

@@ -11,7 +11,9 @@ Health = Literal["ok", "warning", "broken", "not checked"]
 
 
 class Diagnosis(Result, frozen=True):
-    """One check: of a part (machine, packages, engine, project, store, streams, models), its name, how it is, what was seen, what to do."""
+    """One check: of a part (machine, packages, engine, project, store, streams, models), its name,
+    how it is, what was seen, what to do.
+    """
 
     part: str
     name: str
@@ -35,7 +37,10 @@ class DoctorResult(Result, frozen=True):
     @property
     def figures(self) -> Mapping[str, float]:
         """How many checks there are of each health."""
-        return {health: sum(check.health == health for check in self.checks) for health in ("ok", "warning", "broken", "not checked")}
+        return {
+            health: sum(check.health == health for check in self.checks)
+            for health in ("ok", "warning", "broken", "not checked")
+        }
 
     def __str__(self) -> str:
         counts = {name: int(count) for name, count in self.figures.items() if count}

@@ -17,11 +17,14 @@ class DriftDay(Result, frozen=True):
 
     Attributes:
         day: a date.
-        rows: logged rows with the feature. weight: how many they stand for: the sum of 1 over the log's sample rate.
+        rows: logged rows with the feature. weight: how many they stand for: the sum of 1 over the
+            log's sample rate.
         shares: of the bins, in the order of the feature's `bins`; the last is the share of nulls.
-        psi: population stability index against training. by_chance: its mean if nothing changed. limit: what it then rarely exceeds.
+        psi: population stability index against training. by_chance: its mean if nothing changed.
+            limit: what it then rarely exceeds.
         shifted: whether it is above the limit, and 0.1 or more beyond chance.
-        statuses: the share of each status. status_psi, status_limit: the same of them; NaN where training kept none.
+        statuses: the share of each status. status_psi, status_limit: the same of them; NaN where
+            training kept none.
         status_shifted: as `shifted`, of the statuses.
     """
 
@@ -49,10 +52,12 @@ class FeatureDrift(Result, frozen=True):
 
     Attributes:
         feature: its name.
-        state: of the latest day: "alert" where it shifted and either production delivers less than promised or its status shares changed,
-            "shifted" without either, "no shift shown", or "not compared".
+        state: of the latest day: "alert" where it shifted and either production delivers less than
+            promised or its status shares changed, "shifted" without either, "no shift shown", or
+            "not compared".
         reason: why it is not compared, or what makes it an alert; empty elsewhere.
-        bins: the bins in words. reference: their shares in training. reference_rows: how many independent rows these are.
+        bins: the bins in words. reference: their shares in training. reference_rows: how many
+            independent rows these are.
         reference_statuses: the share of each status in training; empty where training kept none.
         days: from early to late.
     """
@@ -81,12 +86,15 @@ class DriftResult(Result, frozen=True, tag="drift"):
     """Served features compared with those that the served version was trained on.
 
     Attributes:
-        model: its name. level: the name under which it is served. version: whose training is compared, by number.
+        model: its name. level: the name under which it is served. version: whose training is
+            compared, by number.
         trained_until: the end of its training data, ISO 8601.
         features: those with an alert first, then those that shifted, each by their distance.
         expectations: what came of those of the views that the model reads.
-        loss: why production delivers less than promised, as `watch` found it; empty where no loss is shown.
-        level_of_error: the probability that any feature of a day is above its limit, or its statuses, where nothing changed.
+        loss: why production delivers less than promised, as `watch` found it; empty where no loss
+            is shown.
+        level_of_error: the probability that any feature of a day is above its limit, or its
+            statuses, where nothing changed.
         checked_at: ISO 8601, UTC. first_line: the result in a sentence.
     """
 
@@ -104,7 +112,11 @@ class DriftResult(Result, frozen=True, tag="drift"):
     @property
     def broken(self) -> Sequence[ExpectationCheck]:
         """The expectations that the latest whole day breaks."""
-        return [check for check in self.expectations if check.broken_days and check.broken_days[-1] == check.last_day]
+        return [
+            check
+            for check in self.expectations
+            if check.broken_days and check.broken_days[-1] == check.last_day
+        ]
 
     @property
     def alerts(self) -> Sequence[FeatureDrift]:
@@ -124,5 +136,9 @@ class DriftResult(Result, frozen=True, tag="drift"):
     @property
     def figures(self) -> Mapping[str, float]:
         """How many features are compared, moved and alert."""
-        counts = {"features compared": self.compared, "features shifted": self.shifted, "alerts": self.alerts}
+        counts = {
+            "features compared": self.compared,
+            "features shifted": self.shifted,
+            "alerts": self.alerts,
+        }
         return {name: float(len(features)) for name, features in counts.items()}

@@ -19,12 +19,15 @@ VERDICT_WORDS: Mapping[Verdict, str] = {
     "not measurable": "cannot be measured",
     "not judged": "",
 }
-"""Each verdict as reports write it. What timestamps are too coarse to show is not measurable, even if the interval excludes 0; a difference
-that is not judged has an interval only."""
+"""Each verdict as reports write it. What timestamps are too coarse to show is not measurable, even
+if the interval excludes 0; a difference that is not judged has an interval only.
+"""
 
 
 class Estimate(Result, frozen=True):
-    """A value with its 95 % block-bootstrap interval; `low` and `high` are NaN where there are too few blocks."""
+    """A value with its 95 % block-bootstrap interval; `low` and `high` are NaN where there are too
+    few blocks.
+    """
 
     value: float
     low: float
@@ -32,11 +35,14 @@ class Estimate(Result, frozen=True):
 
 
 class Comparison(Result, frozen=True, rename={"from_": "from"}):
-    """The difference `to` minus `from_` in one metric, on the same resamples, so signed that a rise is a gain.
+    """The difference `to` minus `from_` in one metric, on the same resamples, so signed that a rise
+    is a gain.
 
-    `low` and `high` are the 95 % interval of this step by itself. Only a level against the baseline in the headline metric has a
-    verdict; `p` is its p-value among the `family` of these (Holm), NaN on slices, whose intervals are widened instead, and NaN where
-    nothing is judged. `mde` is the lift that this test would detect in 80 % of cases (2.8 standard errors, more in a larger family).
+    `low` and `high` are the 95 % interval of this step by itself. Only a level against the baseline
+    in the headline metric has a verdict; `p` is its p-value among the `family` of these (Holm), NaN
+    on slices, whose intervals are widened instead, and NaN where nothing is judged. `mde` is the
+    lift that this test would detect in 80 % of cases (2.8 standard errors, more in a larger
+    family).
     """
 
     from_: str
@@ -47,7 +53,9 @@ class Comparison(Result, frozen=True, rename={"from_": "from"}):
     high: float
     mde: float
     verdict: Verdict
-    sentence: str  # the verdict in words: "LIFT of +0.104 [0.084, 0.121]", "not proven: +0.004 [-0.013, +0.021], at most +0.021; ..."
+    # the verdict in words: "LIFT of +0.104 [0.084, 0.121]", "not proven: +0.004 [-0.013, +0.021],
+    # at most +0.021; ..."
+    sentence: str
     p: float = float("nan")
     family: int = 1
 

@@ -14,7 +14,8 @@ class ExpectationCheck(Result, frozen=True):
         subject: the source or view, such as "source visits".
         expectation: in words.
         rows: that were checked. broken: those that break it by themselves.
-        days: how many days had rows. broken_days: those that break it, ISO 8601, from early to late. last_day: the last that had rows.
+        days: how many days had rows. broken_days: those that break it, ISO 8601, from early to
+            late. last_day: the last that had rows.
     """
 
     subject: str
@@ -34,4 +35,7 @@ class ExpectationCheck(Result, frozen=True):
         if self.holds:
             return f"{self.subject}, {self.expectation}: holds for {self.rows:,} rows"
         rows = f"{self.broken:,} of {self.rows:,} rows, on " if self.broken else ""
-        return f"{self.subject}, {self.expectation}: broken by {rows}{len(self.broken_days)} of {self.days} days, the last {self.broken_days[-1]}"
+        return (
+            f"{self.subject}, {self.expectation}: broken by {rows}{len(self.broken_days)} of "
+            f"{self.days} days, the last {self.broken_days[-1]}"
+        )

@@ -11,7 +11,9 @@ from headwater.results.evidence_result import BacktestFinding
 from headwater.results.result import Result
 from headwater.terminal.text import visible
 
-ExperimentDecision = Literal["real-time", "stay batch", "inconclusive", "harm", "keep running", "invalid"]
+ExperimentDecision = Literal[
+    "real-time", "stay batch", "inconclusive", "harm", "keep running", "invalid"
+]
 GuardrailState = Literal["within", "worse", "not proven"]
 MetricRole = Literal["deciding", "metric", "guardrail"]
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -28,7 +30,11 @@ KIND_NAMES: Mapping[str, str] = {
 def design(kind: str, unit: str, columns: Mapping[str, str]) -> str:
     """The unit of randomisation, in words; columns: the region's or the cluster's column.
 
-    >>> design("ab", "user", {}), design("switchback", "user", {"region": "city"}), design("shadow", "user", {})
+    >>> (
+    ...     design("ab", "user", {}),
+    ...     design("switchback", "user", {"region": "city"}),
+    ...     design("shadow", "user", {}),
+    ... )
     ('A/B test by user', 'switchback by city', 'shadow')
     """
     if kind == "shadow":
@@ -37,9 +43,11 @@ def design(kind: str, unit: str, columns: Mapping[str, str]) -> str:
 
 
 class ArmResult(Result, frozen=True):
-    """An arm as it was served, and its units: exposed, and those whose outcomes are final at this look.
+    """An arm as it was served, and its units: exposed, and those whose outcomes are final at this
+    look.
 
-    allow_staler: its version was trained at `trained_level`, which is fresher than the level that it serves.
+    allow_staler: its version was trained at `trained_level`, which is fresher than the level that
+    it serves.
     """
 
     name: str
@@ -54,7 +62,9 @@ class ArmResult(Result, frozen=True):
 
 
 class LiftLook(Result, frozen=True):
-    """The lift by the outcomes that were final at a time, with an interval that holds at all such times together."""
+    """The lift by the outcomes that were final at a time, with an interval that holds at all such
+    times together.
+    """
 
     at: str
     lift: Estimate
@@ -64,11 +74,12 @@ class LiftLook(Result, frozen=True):
 class MetricLift(Result, frozen=True):
     """A metric of one arm against the control.
 
-    control, treated: the metric's means, adjusted where the estimator adjusts. lift: relative, 0.01 is one percent; its interval holds
-    over all looks and arms (`interval`: the method). p: of one look alone. margin: of a guardrail, NaN else. state: of a guardrail,
-    None else: "within" where the interval shows less harm than the margin, "worse" where it shows more, "not proven" where it shows
-    neither. unknown: matured units that have no outcome and are left out. covariate: whether CUPED had one. note: why there is no
-    lift.
+    control, treated: the metric's means, adjusted where the estimator adjusts. lift: relative, 0.01
+    is one percent; its interval holds over all looks and arms (`interval`: the method). p: of one
+    look alone. margin: of a guardrail, NaN else. state: of a guardrail, None else: "within" where
+    the interval shows less harm than the margin, "worse" where it shows more, "not proven" where it
+    shows neither. unknown: matured units that have no outcome and are left out. covariate: whether
+    CUPED had one. note: why there is no lift.
     """
 
     metric: str
@@ -109,10 +120,12 @@ class AxisEstimate(Result, frozen=True):
 
 
 class OffPolicyLift(Result, frozen=True):
-    """What an arm's order of candidates would have earned for each place, over the control's, from lists in random order.
+    """What an arm's order of candidates would have earned for each place, over the control's, from
+    lists in random order.
 
-    estimator: "snips", "ips" or "dr". lists, places: in random order, whose outcomes are final. effective: the number of equally weighted
-    places that would be as sure: (sum w)^2 / sum w^2. overlap: the share of places at which the order has the item that was shown there.
+    estimator: "snips", "ips" or "dr". lists, places: in random order, whose outcomes are final.
+    effective: the number of equally weighted places that would be as sure: (sum w)^2 / sum w^2.
+    overlap: the share of places at which the order has the item that was shown there.
     refused: why it has no estimate, "" where there is one.
     """
 
@@ -137,7 +150,9 @@ class HealthLine(Result, frozen=True):
 
 
 class ExperimentSlice(Result, frozen=True):
-    """The lift of an arm in a part of the units: exploratory, since slices were not planned and their intervals hold for one look."""
+    """The lift of an arm in a part of the units: exploratory, since slices were not planned and
+    their intervals hold for one look.
+    """
 
     slice: str
     arm: str
@@ -154,7 +169,9 @@ class NetValue(Result, frozen=True):
 
 
 class Preferred(Result, frozen=True):
-    """Of an interleaving: the share of units whose clicks prefer the second ranking, .5 for no preference."""
+    """Of an interleaving: the share of units whose clicks prefer the second ranking, .5 for no
+    preference.
+    """
 
     arm: str
     share: Estimate
@@ -165,14 +182,19 @@ class Preferred(Result, frozen=True):
 class ExperimentResult(Result, frozen=True):
     """The data of an `ExperimentAnalysis`.
 
-    data_at: outcomes that were final then are the newest look's. look, looks: the look that the verdict is of, and how many are planned.
-    information: the share of the planned units that had matured at each look so far; `information_by` "time": the share of the planned
-    time, where no number of units is planned. matured: the units that had matured at each look. break_even: the relative gain that pays
-    for the fresher arm. advice: what an inconclusive result means, and what to do; "" of others. plan: the frozen plan as JSON data,
-    digest: its hash. changes: what was done since the start. sql: a query over the exported tables that repeats the main figure,
-    `sql_repeats` which.
-    off_policy: by arm and estimator, from lists in random order. backtest: the recommendation of the arms' model, where one is known.
-    schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests that are not analysed, by reason.
+    data_at: outcomes that were final then are the newest look's. look, looks: the look that the
+    verdict is of, and how many are planned.
+    information: the share of the planned units that had matured at each look so far;
+    `information_by` "time": the share of the planned time, where no number of units is planned.
+    matured: the units that had matured at each look. break_even: the relative gain that pays for
+    the fresher arm. advice: what an inconclusive result means, and what to do; "" of others. plan:
+    the frozen plan as JSON data,
+    digest: its hash. changes: what was done since the start. sql: a query over the exported tables
+    that repeats the main figure, `sql_repeats` which.
+    off_policy: by arm and estimator, from lists in random order. backtest: the recommendation of
+    the arms' model, where one is known.
+    schedule: of a switchback the arm of each region and bucket. left_out: exposures and requests
+    that are not analysed, by reason.
     """
 
     project: str
@@ -220,7 +242,9 @@ class ExperimentResult(Result, frozen=True):
     @property
     def figures(self) -> Mapping[str, float]:
         """The lift of each metric by arm, and the share of the planned information."""
-        lifts = {f"lift of {metric.metric}, {metric.arm}": metric.lift.value for metric in self.metrics}
+        lifts = {
+            f"lift of {metric.metric}, {metric.arm}": metric.lift.value for metric in self.metrics
+        }
         return lifts | ({"information": self.information[-1]} if self.information else {})
 
     def of_metric(self, role: MetricRole) -> list[MetricLift]:

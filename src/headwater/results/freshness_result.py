@@ -11,9 +11,10 @@ from headwater.results.result import Result
 class ViewFreshness(Result, frozen=True):
     """A stored view: its promise and its age now.
 
-    state: as of `hw.status`: "current", "stale", "ahead", "incomplete", "filling", "absent", "approximate" or "not stored". promise: the
-    oldest age in seconds that its freshness allows, None where there is none. age: seconds, None where there is nothing. cut: that is read,
-    of a batch view. levels: that read it so.
+    state: as of `hw.status`: "current", "stale", "ahead", "incomplete", "filling", "absent",
+    "approximate" or "not stored". promise: the oldest age in seconds that its freshness allows,
+    None where there is none. age: seconds, None where there is nothing. cut: that is read, of a
+    batch view. levels: that read it so.
     """
 
     view: str
@@ -34,10 +35,12 @@ class ViewFreshness(Result, frozen=True):
 class SourceFreshness(Result, frozen=True):
     """The stream of a source, or one partition of it.
 
-    lag: seconds since all that had been received was read. newest: the time of the latest event. outcomes: records by outcome since the
-    beginning (accepted, copies, filtered, refused, held, released). held: events that wait for their time now. delay_median, delay_p95:
-    seconds from an event's time to when it was known, of the latest events; late: the share of them that became known later than the
-    strictest promise of the source's streaming views. dead: refused records by reason.
+    lag: seconds since all that had been received was read. newest: the time of the latest event.
+    outcomes: records by outcome since the beginning (accepted, copies, filtered, refused, held,
+    released). held: events that wait for their time now. delay_median, delay_p95: seconds from an
+    event's time to when it was known, of the latest events; late: the share of them that became
+    known later than the strictest promise of the source's streaming views. dead: refused records by
+    reason.
     """
 
     source: str

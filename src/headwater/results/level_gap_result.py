@@ -1,4 +1,6 @@
-"""How the answers of another level differ from those that were served: decisions, a metric on known outcomes, and money."""
+"""How the answers of another level differ from those that were served: decisions, a metric on known
+outcomes, and money.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from headwater.results.result import Result
 
 
 class FlipCell(Result, frozen=True):
-    """Requests by who would act: rows; those whose outcome is known, those of these that are positive, and those that are unknown."""
+    """Requests by who would act: rows; those whose outcome is known, those of these that are
+    positive, and those that are unknown.
+    """
 
     rows: int
     known: int
@@ -22,7 +26,9 @@ class FlipCell(Result, frozen=True):
 
 
 class DecisionFlips(Result, frozen=True):
-    """The decision-flip matrix: both act, only the served answer does, only the other level does, neither. rule: who acts, in words."""
+    """The decision-flip matrix: both act, only the served answer does, only the other level does,
+    neither. rule: who acts, in words.
+    """
 
     rule: str
     both: FlipCell
@@ -39,8 +45,9 @@ class DecisionFlips(Result, frozen=True):
 class MetricGap(Result, frozen=True):
     """A metric of the served answers and of the other level's on the same rows.
 
-    gap: other minus served, so signed that a rise is a gain, with its 95 % interval; NaN bounds where there are too few blocks. rows: that
-    were compared. note: which rows they are, or why it has no interval.
+    gap: other minus served, so signed that a rise is a gain, with its 95 % interval; NaN bounds
+    where there are too few blocks. rows: that were compared. note: which rows they are, or why it
+    has no interval.
     """
 
     metric: str
@@ -52,8 +59,8 @@ class MetricGap(Result, frozen=True):
 
 
 class DecisionMoney(Result, frozen=True):
-    """Money by the decisions on requests with a known outcome: of the served answers and of the other level's; daily cost of each level,
-    NaN where that was not declared.
+    """Money by the decisions on requests with a known outcome: of the served answers and of the
+    other level's; daily cost of each level, NaN where that was not declared.
     """
 
     served: float
@@ -65,8 +72,8 @@ class DecisionMoney(Result, frozen=True):
 class ListDifferences(Result, frozen=True):
     """How two orders of the same lists differ.
 
-    lists: of two items or more. first_changed: the share of them with another first item. order_changed: with another order. mean_shift: by
-    how many places an item moves on average.
+    lists: of two items or more. first_changed: the share of them with another first item.
+    order_changed: with another order. mean_shift: by how many places an item moves on average.
     """
 
     lists: int
@@ -78,8 +85,9 @@ class ListDifferences(Result, frozen=True):
 class LevelGap(Result, frozen=True):
     """Served answers against those of another level on the same requests.
 
-    flips, metric, money: None where no decision, no known outcome or no worth is declared; notes says why. changed: share of answers that
-    differ by more than 1e-9; of a ranking, of lists in another order. lists: of a ranking, None else.
+    flips, metric, money: None where no decision, no known outcome or no worth is declared; notes
+    says why. changed: share of answers that differ by more than 1e-9; of a ranking, of lists in
+    another order. lists: of a ranking, None else.
     """
 
     changed: float

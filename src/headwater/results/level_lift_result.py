@@ -1,4 +1,6 @@
-"""What each level would have given for the requests that production answered, day by day, as plain frozen values."""
+"""What each level would have given for the requests that production answered, day by day, as plain
+frozen values.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,13 @@ class LiftDay(Result, frozen=True):
     Attributes:
         day: a date.
         requests: logged rows. with_outcome: those whose outcome is known.
-        weight: how many requests those with an outcome stand for: the sum of 1 over the log's sample rate.
-        values: the metric of each level alone on this day; NaN where it is undefined or the day is not judged.
+        weight: how many requests those with an outcome stand for: the sum of 1 over the log's
+            sample rate.
+        values: the metric of each level alone on this day; NaN where it is undefined or the day is
+            not judged.
         delivered: the metric of the predictions as they were served.
-        lifts: of each other level over the served one, with its 95 % interval on this day (blocks of hours); more is better.
+        lifts: of each other level over the served one, with its 95 % interval on this day (blocks
+            of hours); more is better.
         over_stalest: the same over the stalest level.
         state: whether the day counts. versions: those that served.
     """
@@ -40,7 +45,9 @@ class LiftDay(Result, frozen=True):
 
 
 class LevelModelUsed(Result, frozen=True):
-    """A model that scored a level. digest: SHA-256 of the estimator's file. seconds: of its training, 0 where it was there."""
+    """A model that scored a level. digest: SHA-256 of the estimator's file. seconds: of its
+    training, 0 where it was there.
+    """
 
     level: str
     served_version: str
@@ -52,18 +59,23 @@ class LevelModelUsed(Result, frozen=True):
 
 
 class Alternative(Result, frozen=True):
-    """The served level compared with one other: a level, or itself with one view, or several, as at the stalest level.
+    """The served level compared with one other: a level, or itself with one view, or several, as at
+    the stalest level.
 
     Attributes:
         name: of the level, or of the views. views: those that would change; empty of a level.
-        kind: "staler" or "fresher" level; "without" one view's freshness; "together" several views' together.
+        kind: "staler" or "fresher" level; "without" one view's freshness; "together" several views'
+            together.
         freshness: what it would be, in words. now: what it is.
         daily: the lift of the fresher of the two over the staler, of each judged day.
-        state: "earned nothing": an interval lies wholly below break-even. "earns": wholly above. "too early": fewer than 14 judged days.
-        since: the first day of the window that decides, else of the longest; lift: its mean, with an interval that holds at every look of a
-            year in this project. days: how many.
-        break_even: the least lift worth its cost. worst_week: the week with the largest lift, as its Monday and mean.
-        saved: what the staler of the two saves, money a day; None where no cost was given. experiment: the estimate of an experiment.
+        state: "earned nothing": an interval lies wholly below break-even. "earns": wholly above.
+            "too early": fewer than 14 judged days.
+        since: the first day of the window that decides, else of the longest; lift: its mean, with
+            an interval that holds at every look of a year in this project. days: how many.
+        break_even: the least lift worth its cost. worst_week: the week with the largest lift, as
+            its Monday and mean.
+        saved: what the staler of the two saves, money a day; None where no cost was given.
+            experiment: the estimate of an experiment.
         sentence: the state in words.
     """
 
@@ -86,7 +98,9 @@ class Alternative(Result, frozen=True):
 
 
 class ProposedChange(Result, frozen=True):
-    """A change that would pay, never made by itself: what `plan` would show of it, and its money. `why_not`: what has to come first."""
+    """A change that would pay, never made by itself: what `plan` would show of it, and its money.
+    `why_not`: what has to come first.
+    """
 
     alternative: str
     freshness: str
@@ -100,15 +114,20 @@ class LevelLiftResult(Result, frozen=True, tag="level lift"):
     """Lift by freshness over time.
 
     Attributes:
-        model, metric, higher_is_better: the judged metric. served: the level that serves. stalest: the one that views are compared with.
+        model, metric, higher_is_better: the judged metric. served: the level that serves. stalest:
+            the one that views are compared with.
         levels: each in words, from stale to fresh.
-        days: from early to late. values: the metric of each level over all judged days, with its 95 % interval (blocks as in a backtest).
-        comparisons: every level against the served one and against the stalest, over all judged days.
-        alternatives: what decides, with confidence sequences over days. proposals: changes that would pay.
+        days: from early to late. values: the metric of each level over all judged days, with its 95
+            % interval (blocks as in a backtest).
+        comparisons: every level against the served one and against the stalest, over all judged
+            days.
+        alternatives: what decides, with confidence sequences over days. proposals: changes that
+            would pay.
         series: how many are read together. alpha: the error of all of them in a year.
         rows, weight: of the judged days. left_out: rows that are not among them, by reason.
         models: that scored. seconds: of training, by level.
-        agreement: share of rows whose computed score of the served level is the served one, within 1e-9.
+        agreement: share of rows whose computed score of the served level is the served one, within
+            1e-9.
         notes: what a reader must know. checked_at: ISO 8601. first_line: the result in a sentence.
     """
 
@@ -143,4 +162,8 @@ class LevelLiftResult(Result, frozen=True, tag="level lift"):
     @property
     def decayed(self) -> Sequence[Alternative]:
         """What has earned nothing."""
-        return [alternative for alternative in self.alternatives if alternative.state == "earned nothing"]
+        return [
+            alternative
+            for alternative in self.alternatives
+            if alternative.state == "earned nothing"
+        ]

@@ -13,7 +13,9 @@ from headwater.results.estimate import Comparison
 
 @dataclass(frozen=True)
 class Lift(Readable):
-    """The steps of a backtest in its headline metric, and its leaks. earned: which views earn from freshness, if that is known."""
+    """The steps of a backtest in its headline metric, and its leaks. earned: which views earn from
+    freshness, if that is known.
+    """
 
     backtest: BacktestResult
     earned: AttributionResult | None = None
@@ -35,7 +37,9 @@ class Lift(Readable):
 
     @property
     def steps(self) -> Sequence[Comparison]:
-        """The judged differences: each level that is fresher than the baseline against it, in the headline metric."""
+        """The judged differences: each level that is fresher than the baseline against it, in the
+        headline metric.
+        """
         today = (self.backtest.compared_with, self.headline)
         return [step for step in self.backtest.comparisons if (step.from_, step.metric) == today]
 

@@ -9,13 +9,22 @@ from headwater.errors import UsageError, nearest
 from headwater.results.result import Result
 
 NodeKind = Literal["source", "third party", "view", "service", "model", "experiment"]
-KINDS: Final[tuple[NodeKind, ...]] = ("source", "third party", "view", "service", "model", "experiment")
+KINDS: Final[tuple[NodeKind, ...]] = (
+    "source",
+    "third party",
+    "view",
+    "service",
+    "model",
+    "experiment",
+)
 
 
 class LineageNode(Result, frozen=True):
-    """A definition. id: its kind and name, such as "view user". features: by name how each is computed, of a view; of a service, in order.
+    """A definition. id: its kind and name, such as "view user". features: by name how each is
+    computed, of a view; of a service, in order.
 
-    detail: what sets it apart in a few words: the freshness of a view, the task of a model. site: the file and line that it stands on.
+    detail: what sets it apart in a few words: the freshness of a view, the task of a model. site:
+    the file and line that it stands on.
     """
 
     id: str
@@ -30,8 +39,20 @@ class LineageNode(Result, frozen=True):
     site: str = ""
 
     def matches(self, words: Sequence[str]) -> bool:
-        """Whether each word, in lower case, is in its name, its description, its owner, a tag, a key or the name of a feature."""
-        text = "\n".join((self.kind, self.name, self.description, self.owner, *self.tags, *self.keys, *self.features)).lower()
+        """Whether each word, in lower case, is in its name, its description, its owner, a tag, a
+        key or the name of a feature.
+        """
+        text = "\n".join(
+            (
+                self.kind,
+                self.name,
+                self.description,
+                self.owner,
+                *self.tags,
+                *self.keys,
+                *self.features,
+            )
+        ).lower()
         return all(word in text for word in words)
 
 
@@ -61,7 +82,9 @@ class Lineage(Result, frozen=True):
         return by_id[name]
 
     def search(self, text: str) -> list[LineageNode]:
-        """The nodes with each word of a text in their name, description, owner, tags or names of features; all for an empty text."""
+        """The nodes with each word of a text in their name, description, owner, tags or names of
+        features; all for an empty text.
+        """
         words = text.lower().split()
         return [node for node in self.nodes if node.matches(words)]
 

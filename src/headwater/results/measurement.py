@@ -13,8 +13,8 @@ Origin = Literal["measured", "given", "default", "computed"]
 class Number(Result, frozen=True, tag="number"):
     """A value, its unit and its origin.
 
-    origin: "measured" here, "given" by the user, a "default" of headwater's, or "computed" from others. source: what was measured or
-    read, or the formula, in words.
+    origin: "measured" here, "given" by the user, a "default" of headwater's, or "computed" from
+    others. source: what was measured or read, or the formula, in words.
 
     >>> print(Number(0.25, "USD/GB-month", "default", "an assumption"))
     0.25 USD/GB-month (default)
@@ -30,7 +30,9 @@ class Number(Result, frozen=True, tag="number"):
 
 
 class Missing(Result, frozen=True, tag="missing", rename={"reason": "not_measured"}):
-    """A number or a part that could not be measured, and why. `value` is always None, as the value of a Number in JSON."""
+    """A number or a part that could not be measured, and why. `value` is always None, as the value
+    of a Number in JSON.
+    """
 
     reason: str
     value: None = None

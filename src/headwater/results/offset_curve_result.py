@@ -1,4 +1,6 @@
-"""The headline metric as a function of how much later the events of one source are placed, as plain frozen values."""
+"""The headline metric as a function of how much later the events of one source are placed, as plain
+frozen values.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from headwater.results.result import Result
 
 
 class OffsetPoint(Result, frozen=True):
-    """The model, trained again, with the events `offset_seconds` later: the metric, and its change from the point that is not moved,
-    paired and so signed that a rise is a gain. what: the offset in words.
+    """The model, trained again, with the events `offset_seconds` later: the metric, and its change
+    from the point that is not moved, paired and so signed that a rise is a gain. what: the offset
+    in words.
     """
 
     offset_seconds: float
@@ -20,12 +23,14 @@ class OffsetPoint(Result, frozen=True):
 
 
 class OffsetCurve(Result, frozen=True):
-    """The curve of one source. It illustrates and never convicts: fresh signals of honest events fade too.
+    """The curve of one source. It illustrates and never convicts: fresh signals of honest events
+    fade too.
 
     Attributes:
         source: whose events were moved. views: those that read it.
         why: "named", or the check of the audit that flagged it.
-        metric: the headline. level: all other views are as fresh as at this one; those of the source are read at the request.
+        metric: the headline. level: all other views are as fresh as at this one; those of the
+            source are read at the request.
         points: by rising offset, the first not moved.
         without: the model without the views of the source. fits: models that were trained.
     """

@@ -1,4 +1,6 @@
-"""The plan of an experiment before it starts, as plain frozen values: what its arms need, its power, and its A/A test on history."""
+"""The plan of an experiment before it starts, as plain frozen values: what its arms need, its
+power, and its A/A test on history.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ NeedState = Literal["there", "stale", "missing", "not known"]
 
 
 class ExperimentNeed(Result, frozen=True):
-    """One thing that an arm needs: a fitted model, a view in the online store, or precomputed predictions.
+    """One thing that an arm needs: a fitted model, a view in the online store, or precomputed
+    predictions.
 
-    state: "missing" stops a start; "stale" and "not known" do not. note: in words. command: what makes it, "" where nothing is to do.
+    state: "missing" stops a start; "stale" and "not known" do not. note: in words. command: what
+    makes it, "" where nothing is to do.
     """
 
     arm: str
@@ -25,8 +29,9 @@ class ExperimentNeed(Result, frozen=True):
 
 
 class PowerAtLength(Result, frozen=True):
-    """An experiment of another length: its days; the units of each arm by then (clusters of a cluster test, buckets of all regions of a
-    switchback); the power to find `min_lift`, and the lift that is found with the planned power.
+    """An experiment of another length: its days; the units of each arm by then (clusters of a
+    cluster test, buckets of all regions of a switchback); the power to find `min_lift`, and the
+    lift that is found with the planned power.
     """
 
     days: float
@@ -38,14 +43,18 @@ class PowerAtLength(Result, frozen=True):
 class HistoryPower(Result, frozen=True):
     """What an experiment can find, by the variation of its deciding metric in history.
 
-    days_of_history: the period that was read, as long as the experiment where there is enough. units: distinct ones in it (clusters of a
-    cluster test, regions of a switchback). a_day: new units a day, on average. mean: of the metric in control. variation: standard
-    deviation over mean of one unit, after CUPED (of a cluster, of a bucket of a region); without: the same before it.
-    units_needed: of each arm, to find `min_lift` with `power` (the harmonic mean of the two arms, where shares differ). None of a cluster
-    test and a switchback, whose number of clusters or regions is given. days: until `min_lift` is found with `power`, with the stages of
-    the enrolment; None where the history never shows so many units, or no length is enough. units_planned: of each arm by the planned
-    end (clusters, buckets of all regions). power_planned: to find `min_lift` by then. smallest_lift: found by then with the planned power.
-    design: the comparison at the planned end, in words. by_length: of experiments from half to four times as long.
+    days_of_history: the period that was read, as long as the experiment where there is enough.
+    units: distinct ones in it (clusters of a cluster test, regions of a switchback). a_day: new
+    units a day, on average. mean: of the metric in control. variation: standard deviation over mean
+    of one unit, after CUPED (of a cluster, of a bucket of a region); without: the same before it.
+    units_needed: of each arm, to find `min_lift` with `power` (the harmonic mean of the two arms,
+    where shares differ). None of a cluster test and a switchback, whose number of clusters or
+    regions is given. days: until `min_lift` is found with `power`, with the stages of the
+    enrolment; None where the history never shows so many units, or no length is enough.
+    units_planned: of each arm by the planned end (clusters, buckets of all regions). power_planned:
+    to find `min_lift` by then. smallest_lift: found by then with the planned power.
+    design: the comparison at the planned end, in words. by_length: of experiments from half to four
+    times as long.
     """
 
     metric: str
@@ -67,11 +76,14 @@ class HistoryPower(Result, frozen=True):
 
 
 class HistorySplit(Result, frozen=True):
-    """The A/A test on history: units are split as they will be, before any arm acts, so no difference may be found.
+    """The A/A test on history: units are split as they will be, before any arm acts, so no
+    difference may be found.
 
-    p: the least p of the metrics in the experiment's own split, corrected for their number (`metric`). splits: further random ones.
-    rejected: the share of them with p below .05. differs: whether the own split starts with a difference, by p < .0014. unsound: whether so
-    many random splits differ that the metric's test cannot be trusted.
+    p: the least p of the metrics in the experiment's own split, corrected for their number
+    (`metric`). splits: further random ones.
+    rejected: the share of them with p below .05. differs: whether the own split starts with a
+    difference, by p < .0014. unsound: whether so many random splits differ that the metric's test
+    cannot be trusted.
     """
 
     p: float
@@ -83,7 +95,9 @@ class HistorySplit(Result, frozen=True):
 
 
 class PlannedLook(Result, frozen=True):
-    """A planned look: when, the share of the information, and the bound of |z| that stops there (O'Brien-Fleming)."""
+    """A planned look: when, the share of the information, and the bound of |z| that stops there
+    (O'Brien-Fleming).
+    """
 
     at: str
     information: float
@@ -93,8 +107,9 @@ class PlannedLook(Result, frozen=True):
 class PlannedExperiment(Result, frozen=True):
     """An experiment before its start.
 
-    digest: of the plan that a start now would freeze; "" where it cannot be frozen, `refused` says why. running: the version that runs
-    now, None where none does. power, split: None where history does not show them, `notes` say why. warnings: of the adviser, and others.
+    digest: of the plan that a start now would freeze; "" where it cannot be frozen, `refused` says
+    why. running: the version that runs now, None where none does. power, split: None where history
+    does not show them, `notes` say why. warnings: of the adviser, and others.
     columns: the region's or the cluster's column of the request.
     """
 
@@ -135,8 +150,9 @@ class PlannedExperiment(Result, frozen=True):
 class ExperimentAdvice(Result, frozen=True):
     """Which kind of experiment fits, and why the others mislead.
 
-    kind: "ab", "switchback" or "cluster"; "" where an answer is missing that would decide. written: the kind as it is defined in the
-    project. steps: what to do, in order. misleading: by kind, what it would get wrong. unanswered: the questions that are left.
+    kind: "ab", "switchback" or "cluster"; "" where an answer is missing that would decide. written:
+    the kind as it is defined in the project. steps: what to do, in order. misleading: by kind, what
+    it would get wrong. unanswered: the questions that are left.
     """
 
     kind: str
@@ -150,10 +166,11 @@ class ExperimentAdvice(Result, frozen=True):
 class ExperimentStatus(Result, frozen=True):
     """How an experiment stands.
 
-    stage: 1 the first, of `stages`. enrolled: the share of units that take part now. exposed, units: exposures and distinct units by arm.
-    matured: the share of units whose outcome can be known by now. awaited: while that is not all, when the first outcome is final, and when
-    all so far are; "" where no rule says. next_look: ISO 8601, "" after the last. health: in one line; "" where it
-    cannot be judged yet.
+    stage: 1 the first, of `stages`. enrolled: the share of units that take part now. exposed,
+    units: exposures and distinct units by arm.
+    matured: the share of units whose outcome can be known by now. awaited: while that is not all,
+    when the first outcome is final, and when all so far are; "" where no rule says. next_look: ISO
+    8601, "" after the last. health: in one line; "" where it cannot be judged yet.
     """
 
     experiment: str

@@ -1,4 +1,6 @@
-"""The state of a project: planned changes, fitted models, kept runs and comparisons with training, as JSON routes and pages show them."""
+"""The state of a project: planned changes, fitted models, kept runs and comparisons with training,
+as JSON routes and pages show them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from headwater.results.result import Result
 
 
 class PlannedChange(Result, frozen=True):
-    """A definition that applying would add, change or remove. details: field by field. breaking: what trained models would lose."""
+    """A definition that applying would add, change or remove. details: field by field. breaking:
+    what trained models would lose.
+    """
 
     kind: str
     name: str
@@ -22,7 +26,8 @@ class PlannedChange(Result, frozen=True):
 class PlannedChanges(Result, frozen=True):
     """What applying the running project would change in its catalog, as `headwater plan` has it.
 
-    version: that it is compared with; 0 where the project was never applied. refused, warnings: of definitions. text: the plan as printed.
+    version: that it is compared with; 0 where the project was never applied. refused, warnings: of
+    definitions. text: the plan as printed.
     """
 
     version: int
@@ -34,7 +39,9 @@ class PlannedChanges(Result, frozen=True):
 
 
 class ModelVersion(Result, frozen=True):
-    """A version of a fitted model. rows: it was fitted on. metrics: by the set of rows, and by name."""
+    """A version of a fitted model. rows: it was fitted on. metrics: by the set of rows, and by
+    name.
+    """
 
     model: str
     level: str
@@ -73,7 +80,9 @@ class KeptRuns(Result, frozen=True):
 
 
 class ViewParity(Result, frozen=True):
-    """The latest comparison of a view with what training computes. served: of the serving log, not of the store. differing: by feature."""
+    """The latest comparison of a view with what training computes. served: of the serving log, not
+    of the store. differing: by feature.
+    """
 
     view: str
     run: str
@@ -99,7 +108,9 @@ class ConsumerNode(Result, frozen=True):
 
 
 class FeatureSummary(Result, frozen=True):
-    """A feature: how it is computed, its promise, and who reads it. definition: of its view, as a catalog has it."""
+    """A feature: how it is computed, its promise, and who reads it. definition: of its view, as a
+    catalog has it.
+    """
 
     feature: str
     view: str

@@ -1,4 +1,6 @@
-"""What a backtest promises of a model at a level, and what production delivered, week by week, as plain frozen values."""
+"""What a backtest promises of a model at a level, and what production delivered, week by week, as
+plain frozen values.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,29 @@ DeliveryState = Literal["no miss shown", "withdrawn", "too early", "not judged"]
 
 
 class Promise(Result, frozen=True, tag="promise"):
-    """The headline metric that a backtest measured for one level, with its interval, and the recommendation that rests on it.
+    """The headline metric that a backtest measured for one level, with its interval, and the
+    recommendation that rests on it.
 
     Attributes:
         model, level: the level's name in the backtest.
         describes: its freshness in words.
         metric, higher_is_better: the metric and its direction.
         promised: the value with its 95 % interval.
-        margin: the least change of the metric that is worth having; a smaller shortfall is not a miss.
-        blocks: how many blocks the interval resampled. unit: what they are: "days", "hours", "blocks of 7d", "values of 'user'".
-        on: where alone the interval holds, such as "on these 2 days"; empty where it covers other periods.
+        margin: the least change of the metric that is worth having; a smaller shortfall is not a
+            miss.
+        blocks: how many blocks the interval resampled. unit: what they are: "days", "hours",
+            "blocks of 7d", "values of 'user'".
+        on: where alone the interval holds, such as "on these 2 days"; empty where it covers other
+            periods.
         tested_from, tested_until: the period of the test rows, ISO 8601.
         test_rows: how many.
-        label_delay_seconds: the longest delay between a request and its known outcome in the backtest.
+        label_delay_seconds: the longest delay between a request and its known outcome in the
+            backtest.
         fingerprint: of the model's definitions. labels: the name of the labels.
-        recommendation: the first line of the backtest, and recommended: the level that it recommends, "" for none.
-        freedom: degrees of freedom of the promised interval; None of promises that were made before it was kept.
+        recommendation: the first line of the backtest, and recommended: the level that it
+            recommends, "" for none.
+        freedom: degrees of freedom of the promised interval; None of promises that were made before
+            it was kept.
     """
 
     model: str
@@ -55,7 +64,9 @@ class Promise(Result, frozen=True, tag="promise"):
     @property
     def covers_other_periods(self) -> bool:
         """Whether the interval says anything of the period in which the model serves."""
-        return not self.on and math.isfinite(self.promised.low) and math.isfinite(self.promised.high)
+        return (
+            not self.on and math.isfinite(self.promised.low) and math.isfinite(self.promised.high)
+        )
 
 
 class WeekDelivered(Result, frozen=True):
@@ -63,12 +74,15 @@ class WeekDelivered(Result, frozen=True):
 
     Attributes:
         week: its Monday, a date.
-        requests: rows served. with_outcome: those whose outcome is known. defaults: those answered with the model's default.
+        requests: rows served. with_outcome: those whose outcome is known. defaults: those answered
+            with the model's default.
         value: the metric of this week alone; NaN where it is undefined or not matured.
-        window_from: the Monday with which the judged weeks begin: this week and enough before it for 28 days and eight blocks.
+        window_from: the Monday with which the judged weeks begin: this week and enough before it
+            for 28 days and eight blocks.
         delivered: the metric of those weeks with its 95 % interval.
         shortfall: how much worse than promised, positive where worse, with its 95 % interval.
-        p: one-sided, of a shortfall above the margin. level: the share of the 5 % that this look may spend.
+        p: one-sided, of a shortfall above the margin. level: the share of the 5 % that this look
+            may spend.
         state: the verdict. reason: why it is not judged; empty where it is.
     """
 
@@ -91,9 +105,11 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
 
     Attributes:
         promise: what was promised.
-        served_level: the name under which the model is served. versions: those that served under this promise.
-        state: "withdrawn" once one week missed; "too early" before the first judged week; "not judged" of a ranking, which cannot be, and
-            of a model whose outcomes depend on its answers. unjudged: why, where that is so.
+        served_level: the name under which the model is served. versions: those that served under
+            this promise.
+        state: "withdrawn" once one week missed; "too early" before the first judged week; "not
+            judged" of a ranking, which cannot be, and of a model whose outcomes depend on its
+            answers. unjudged: why, where that is so.
         since: the Monday of the first week that missed; "" for none.
         weeks: from early to late.
         left_out: rows that were not counted, by reason.
@@ -117,7 +133,9 @@ class DeliveryResult(Result, frozen=True, tag="delivery"):
     @property
     def figures(self) -> Mapping[str, float]:
         """The metric that was promised, and that of the latest judged week."""
-        delivered = {f"{self.promise.metric} delivered": week.delivered.value for week in self.judged[-1:]}
+        delivered = {
+            f"{self.promise.metric} delivered": week.delivered.value for week in self.judged[-1:]
+        }
         return {f"{self.promise.metric} promised": self.promise.promised.value} | delivered
 
     @property

@@ -20,15 +20,21 @@ ONLINE = (
     "O2 + request-time features",
     "O3 + streaming features",
 )
-LEARNING = ("C0 manual retrain", "C1 scheduled retrain", "C2 stateful/incremental", "C3 triggered + tested in production")
+LEARNING = (
+    "C0 manual retrain",
+    "C1 scheduled retrain",
+    "C2 stateful/incremental",
+    "C3 triggered + tested in production",
+)
 
 
 class Finding(Result, frozen=True):
     """One check of one subject.
 
-    check: its id in the scorecard, such as "E3". gate: the rung that it gates. about: such as "view card" or "model fraud". state:
-    unknown if nothing was measured and nothing answered. reading: the number that was judged, or why there is none; further: other
-    numbers by name. green, red: the thresholds in words, with their values. remedy: what to do if it is not green.
+    check: its id in the scorecard, such as "E3". gate: the rung that it gates. about: such as "view
+    card" or "model fraud". state: unknown if nothing was measured and nothing answered. reading:
+    the number that was judged, or why there is none; further: other numbers by name. green, red:
+    the thresholds in words, with their values. remedy: what to do if it is not green.
     """
 
     check: str
@@ -52,7 +58,9 @@ class Finding(Result, frozen=True):
                 return self.reading.source
             case Number(value=value, unit="share"):
                 return (
-                    f"{value:.4g} of {self.reading.source}" if self.reading.source[:1].isdigit() else f"{value:.4g}: {self.reading.source}"
+                    f"{value:.4g} of {self.reading.source}"
+                    if self.reading.source[:1].isdigit()
+                    else f"{value:.4g}: {self.reading.source}"
                 )
             case Number(value=value, unit="s"):
                 return f"{_duration(value)}, {self.reading.source}"
@@ -61,7 +69,9 @@ class Finding(Result, frozen=True):
 
 
 class Blocker(Result, frozen=True):
-    """What blocks a view from a level: "red" if a check failed, "unknown" if it was neither measured nor answered."""
+    """What blocks a view from a level: "red" if a check failed, "unknown" if it was neither
+    measured nor answered.
+    """
 
     level: Reach
     state: State
@@ -73,9 +83,11 @@ class Blocker(Result, frozen=True):
 class ViewReadiness(Result, frozen=True):
     """How fresh a view can be.
 
-    defined: the freshness of its definition, in words. reachable: the highest level now, with all gates known and none red.
-    possible: the highest level without a red gate, if all unknown gates turn out green. blocker: what blocks the level after
-    `reachable`, None at the highest; blockers: of all higher levels, the nearest first.
+    defined: the freshness of its definition, in words. reachable: the highest level now, with all
+    gates known and none red.
+    possible: the highest level without a red gate, if all unknown gates turn out green. blocker:
+    what blocks the level after `reachable`, None at the highest; blockers: of all higher levels,
+    the nearest first.
     """
 
     view: str
@@ -87,7 +99,9 @@ class ViewReadiness(Result, frozen=True):
 
 
 class Ladder(Result, frozen=True):
-    """A ladder of the scorecard: its rungs, the rung reached with all gates known and none red, and the blockers of the next."""
+    """A ladder of the scorecard: its rungs, the rung reached with all gates known and none red, and
+    the blockers of the next.
+    """
 
     name: Literal["online", "learning"]
     rungs: Sequence[str]
@@ -97,7 +111,9 @@ class Ladder(Result, frozen=True):
 
 
 class Readiness(Result, frozen=True, tag="readiness"):
-    """How ready a project is. assumed: the limits of the checks, by name (F, W, B, T), each with its origin."""
+    """How ready a project is. assumed: the limits of the checks, by name (F, W, B, T), each with
+    its origin.
+    """
 
     project: str
     at: str

@@ -1,4 +1,6 @@
-"""The one recommendation of a backtest as plain frozen values; the first line of every rendering is its `first_line`."""
+"""The one recommendation of a backtest as plain frozen values; the first line of every rendering is
+its `first_line`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,15 @@ Answer = Literal["run", "cannot decide", "withheld"]
 class Recommendation(Result, frozen=True):
     """Which level to run, or why that cannot be said.
 
-    answer: "run" names a level; "cannot decide" where the intervals are too wide; "withheld" where the numbers cannot be trusted.
-    baseline: the level that serves today, else the stalest one. break_even: by level, the least gain over the baseline that is worth
-    having, in the unit of the metric; break_even_from: where it comes from, in words. undecided: the levels between which the data do
-    not decide. days, days_most: about how many more days of test would decide, in half of the cases and in four of five; infinite
-    beyond ten years, NaN where that is not known. limits: what the sentence does not
-    cover, in sentences. sentence: what to do. in_practice: what that changes for those who act on the predictions.
+    answer: "run" names a level; "cannot decide" where the intervals are too wide; "withheld" where
+    the numbers cannot be trusted.
+    baseline: the level that serves today, else the stalest one. break_even: by level, the least
+    gain over the baseline that is worth having, in the unit of the metric; break_even_from: where
+    it comes from, in words. undecided: the levels between which the data do not decide. days,
+    days_most: about how many more days of test would decide, in half of the cases and in four of
+    five; infinite beyond ten years, NaN where that is not known. limits: what the sentence does not
+    cover, in sentences. sentence: what to do. in_practice: what that changes for those who act on
+    the predictions.
     """
 
     answer: Answer

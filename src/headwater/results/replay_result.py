@@ -1,4 +1,6 @@
-"""A day replayed at another level, and a shadow's challengers: what would have been answered next to what was served."""
+"""A day replayed at another level, and a shadow's challengers: what would have been answered next
+to what was served.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ from headwater.results.result import Result
 class Answered(Result, frozen=True):
     """The answers of one side to the same requests.
 
-    level, version: of the model that answered, several joined by commas. how: requests by how they were answered ("on_request",
-    "precomputed", "default", "none"). age_p50, age_p95: seconds since the oldest input was known. faults: values by what was
-    the matter with them. latency_p50, latency_p95: milliseconds, NaN where not measured. errors: requests without any answer.
+    level, version: of the model that answered, several joined by commas. how: requests by how they
+    were answered ("on_request", "precomputed", "default", "none"). age_p50, age_p95: seconds since
+    the oldest input was known. faults: values by what was the matter with them. latency_p50,
+    latency_p95: milliseconds, NaN where not measured. errors: requests without any answer.
     """
 
     level: str
@@ -31,8 +34,9 @@ class Answered(Result, frozen=True):
 class ReplayResult(Result, frozen=True, tag="replay"):
     """What would have been served and decided on a day at another level.
 
-    failed: views, sources and third parties that failed in the replay. served, replayed: the two sides. gap: their difference. left_out:
-    rows that are not compared, by reason. notes: what limits the replay, in sentences. first_line: the result in a sentence.
+    failed: views, sources and third parties that failed in the replay. served, replayed: the two
+    sides. gap: their difference. left_out: rows that are not compared, by reason. notes: what
+    limits the replay, in sentences. first_line: the result in a sentence.
     """
 
     project: str
@@ -51,7 +55,9 @@ class ReplayResult(Result, frozen=True, tag="replay"):
 
 
 class ShadowArm(Result, frozen=True):
-    """A challenger: its answers, and how they differ from those that were served. error: why it has none, empty where it has."""
+    """A challenger: its answers, and how they differ from those that were served. error: why it has
+    none, empty where it has.
+    """
 
     arm: str
     answered: Answered
@@ -63,7 +69,8 @@ class ShadowArm(Result, frozen=True):
 class ShadowResult(Result, frozen=True, tag="shadow"):
     """Challengers scored on the champion's requests, never served.
 
-    champion: its arm. since, until: ISO 8601, UTC. requests: that the champion answered and the serving log holds.
+    champion: its arm. since, until: ISO 8601, UTC. requests: that the champion answered and the
+    serving log holds.
     """
 
     project: str

@@ -9,7 +9,13 @@ from headwater.results.result import Result
 
 Resolution = Literal["day", "hour", "minute", "second", "finer"]
 
-RESOLUTION_SECONDS: dict[Resolution, float] = {"day": 86_400.0, "hour": 3_600.0, "minute": 60.0, "second": 1.0, "finer": 0.0}
+RESOLUTION_SECONDS: dict[Resolution, float] = {
+    "day": 86_400.0,
+    "hour": 3_600.0,
+    "minute": 60.0,
+    "second": 1.0,
+    "finer": 0.0,
+}
 """Each resolution in seconds, from coarse to fine."""
 
 
@@ -28,13 +34,18 @@ class SourceResolution(Result, frozen=True):
     source: str
     column: str
     periods: Sequence[ResolutionPeriod]  # in order of time
-    known_after_seconds: float | None  # as the source says; None where a column says when events are known
+    # as the source says; None where a column says when events are known
+    known_after_seconds: float | None
     question: str = ""  # what to ask the user, with the remedy; empty where nothing is open
 
     @property
     def coarsest(self) -> Resolution:
         """The coarsest resolution of any period."""
-        return min((period.resolution for period in self.periods), key=list(RESOLUTION_SECONDS).index, default="finer")
+        return min(
+            (period.resolution for period in self.periods),
+            key=list(RESOLUTION_SECONDS).index,
+            default="finer",
+        )
 
 
 class ViewMeasurable(Result, frozen=True):
@@ -42,8 +53,10 @@ class ViewMeasurable(Result, frozen=True):
 
     view: str
     source: str
-    share: float  # of the requests, those for which the timestamps of the source can tell the two levels apart
-    by_requests: bool = False  # whether the request times are too coarse, and not the timestamps of the source
+    # of the requests, those for which the timestamps of the source can tell the two levels apart
+    share: float
+    # whether the request times are too coarse, and not the timestamps of the source
+    by_requests: bool = False
 
     @property
     def measurable(self) -> bool:
@@ -57,8 +70,8 @@ MEASURABLE_SHARE = 0.5
 class LevelMeasurable(Result, frozen=True):
     """Whether the data can tell a level from a staler one.
 
-    Of the views that are fresher at `level` than at `staler`, `views` has those whose timestamps are fine enough to say so, and
-    `other_views` those whose are not.
+    Of the views that are fresher at `level` than at `staler`, `views` has those whose timestamps
+    are fine enough to say so, and `other_views` those whose are not.
     """
 
     level: str

@@ -34,7 +34,9 @@ class Result(Readable, msgspec.Struct, frozen=True):
 
     def to_dict(self) -> dict[str, object]:
         """The value as JSON data; NaN and infinity are None."""
-        return cast("dict[str, object]", msgspec.json.decode(msgspec.json.encode(self, enc_hook=_plain)))
+        return cast(
+            "dict[str, object]", msgspec.json.decode(msgspec.json.encode(self, enc_hook=_plain))
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self:
@@ -62,7 +64,10 @@ def _numbered(data: object, kind: inspect.Type) -> Any:  # noqa: ANN401 (as msgs
         return data if data is None else _numbered(data, _member(data, kind))
     if isinstance(data, Mapping) and isinstance(kind, inspect.StructType):
         types = {field.encode_name: field.type for field in kind.fields}
-        return {name: _numbered(value, types[name]) if name in types else value for name, value in data.items()}
+        return {
+            name: _numbered(value, types[name]) if name in types else value
+            for name, value in data.items()
+        }
     if isinstance(data, Mapping) and isinstance(kind, inspect.DictType):
         return {name: _numbered(value, kind.value_type) for name, value in data.items()}
     if isinstance(data, list | tuple) and isinstance(kind, inspect.ListType | inspect.VarTupleType):
@@ -76,5 +81,19 @@ def _member(data: object, kind: inspect.UnionType) -> inspect.Type:
     """Which type of a union the data are of: structs by their tag, others by their form."""
     structs = [member for member in kind.types if isinstance(member, inspect.StructType)]
     if isinstance(data, Mapping) and structs:
-        return next((member for member in structs if member.tag is not None and member.tag == data.get(member.tag_field)), structs[0])
-    return next((member for member in kind.types if not isinstance(member, inspect.StructType | inspect.NoneType)), kind.types[0])
+        return next(
+            (
+                member
+                for member in structs
+                if member.tag is not None and member.tag == data.get(member.tag_field)
+            ),
+            structs[0],
+        )
+    return next(
+        (
+            member
+            for member in kind.types
+            if not isinstance(member, inspect.StructType | inspect.NoneType)
+        ),
+        kind.types[0],
+    )

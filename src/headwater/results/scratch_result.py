@@ -22,9 +22,11 @@ class EventToLog(Result, frozen=True):
 class ScratchResult(Result, frozen=True, tag="scratch"):
     """How a team without a model begins.
 
-    start: how predictions are computed at first. first_line: what to do, in a sentence. precomputable: whether predictions can be
-    computed before they are asked for, and why. worth: what a decision is worth, in sentences. log: what to log from today on.
-    first_backtest_days: after how many days of logs a backtest can decide. network: the experiment to plan. cautions: what to expect.
+    start: how predictions are computed at first. first_line: what to do, in a sentence.
+    precomputable: whether predictions can be computed before they are asked for, and why. worth:
+    what a decision is worth, in sentences. log: what to log from today on.
+    first_backtest_days: after how many days of logs a backtest can decide. network: the experiment
+    to plan. cautions: what to expect.
     """
 
     at: str

@@ -20,8 +20,9 @@ class Timing(Result, frozen=True):
 class ServedDay(Result, frozen=True):
     """The rows that were answered for a model or a feature service on a day, UTC.
 
-    hours: rows in each hour. how: predictions by how they were computed (precomputed, on_request, default). versions: rows by version of
-    the model. timings: of all of a request first, then of its stages.
+    hours: rows in each hour. how: predictions by how they were computed (precomputed, on_request,
+    default). versions: rows by version of the model. timings: of all of a request first, then of
+    its stages.
     """
 
     day: date
@@ -39,7 +40,9 @@ class ServedDay(Result, frozen=True):
 
 
 class Served(Result, frozen=True):
-    """What was served of a model (`kind` "model") or a feature service ("service"), the earliest day first."""
+    """What was served of a model (`kind` "model") or a feature service ("service"), the earliest
+    day first.
+    """
 
     kind: str
     name: str
@@ -47,7 +50,9 @@ class Served(Result, frozen=True):
 
 
 class AgeDay(Result, frozen=True):
-    """How old a view was when it was read on a day: seconds at the quantiles; the shares of reads that were stale, and incomplete."""
+    """How old a view was when it was read on a day: seconds at the quantiles; the shares of reads
+    that were stale, and incomplete.
+    """
 
     day: date
     reads: int
@@ -61,7 +66,8 @@ class AgeDay(Result, frozen=True):
 class ValueDay(Result, frozen=True):
     """A feature's values on a day.
 
-    rows: that were answered. nulls: the share of them. statuses: shares. quantiles: at 5, 25, 50, 75 and 95 %, empty for other types.
+    rows: that were answered. nulls: the share of them. statuses: shares. quantiles: at 5, 25, 50,
+    75 and 95 %, empty for other types.
     texts: shares of the most frequent values of a string feature; those below 1 % are left out.
     """
 
@@ -74,7 +80,9 @@ class ValueDay(Result, frozen=True):
 
 
 class ServedResult(Result, frozen=True):
-    """What was served of every model and feature service. uncovered: files of the serving log that are not counted yet."""
+    """What was served of every model and feature service. uncovered: files of the serving log that
+    are not counted yet.
+    """
 
     served: Sequence[Served]
     uncovered: int = 0

@@ -1,9 +1,12 @@
-"""Runs: results that are kept in the data directory, with who made them, when, and from which definitions, code and data.
+"""Runs: results that are kept in the data directory, with who made them, when, and from which
+definitions, code and data.
 
-    FOLDER/runs/backtest-20260312-141502-3f2a/run.json       the record: small, for lists and comparisons
+    FOLDER/runs/backtest-20260312-141502-3f2a/run.json       the record: small, for lists and
+                                                             comparisons
     FOLDER/runs/backtest-20260312-141502-3f2a/result.json    the typed result as JSON data
 
-A run is written under another name and then renamed; a writer that is killed leaves a folder that nothing reads.
+A run is written under another name and then renamed; a writer that is killed leaves a folder that
+nothing reads.
 """
 
 from __future__ import annotations
@@ -40,11 +43,13 @@ _ABANDONED: Final = timedelta(days=1)
 class RunRecord(Result, frozen=True):
     """The metadata of a run, without its result.
 
-    id: its name in the data directory. kind: "backtest", "attribution", "assessment", "parity", "delivery", "experiment". subject: the
-    model, view or experiment. at: ISO 8601. by: user and machine. seconds: how long it took. sentence: what came of it. figures: its main
-    numbers by name. definitions: fingerprints by name. commit: of the git work tree that the project lies in, with "+" where files had
-    changed; empty where there is none. data: by table, what was read of it. engine: what read and computed, such as "local" or "spark";
-    empty where that is not known. headwater: the version.
+    id: its name in the data directory. kind: "backtest", "attribution", "assessment", "parity",
+    "delivery", "experiment". subject: the model, view or experiment. at: ISO 8601. by: user and
+    machine. seconds: how long it took. sentence: what came of it. figures: its main numbers by
+    name. definitions: fingerprints by name. commit: of the git work tree that the project lies in,
+    with "+" where files had changed; empty where there is none. data: by table, what was read of
+    it. engine: what read and computed, such as "local" or "spark"; empty where that is not known.
+    headwater: the version.
     """
 
     id: str
@@ -99,14 +104,20 @@ class StoredRuns:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
         except OSError as error:
-            raise DataError(f"{self.folder} cannot be written: {error.strerror or error}") from error
+            raise DataError(
+                f"{self.folder} cannot be written: {error.strerror or error}"
+            ) from error
         return record
 
     def records(self, *, kind: str | None = None, subject: str | None = None) -> list[RunRecord]:
         """The records, the latest first; a folder that is not a run is skipped."""
         if not self.folder.is_dir():
             return []
-        found = [record for path in self.folder.iterdir() if not path.name.startswith(".") and (record := _read(path)) is not None]
+        found = [
+            record
+            for path in self.folder.iterdir()
+            if not path.name.startswith(".") and (record := _read(path)) is not None
+        ]
         chosen = [r for r in found if kind in (None, r.kind) and subject in (None, r.subject)]
         return sorted(chosen, key=lambda record: (record.at, record.id), reverse=True)
 
@@ -124,7 +135,10 @@ class StoredRuns:
         if len(exact or begins) == 1:
             return (exact or begins)[0]
         if begins:
-            raise UsageError(f"{len(begins)} runs begin with {name!r}; give more of the id: {', '.join(r.id for r in begins[:3])}")
+            raise UsageError(
+                f"{len(begins)} runs begin with {name!r}; give more of the id: "
+                f"{', '.join(r.id for r in begins[:3])}"
+            )
         if not records:
             raise UsageError(f"no run is kept in {self.folder}; `headwater backtest` keeps one")
         raise UsageError(f"no run {name!r}; {nearest(name, [record.id for record in records])}")
@@ -184,7 +198,9 @@ def keep_run(
         by=settings.who(),
         sentence=sentence,
         seconds=result.seconds_taken,
-        figures={name: float(value) for name, value in result.figures.items() if math.isfinite(value)},
+        figures={
+            name: float(value) for name, value in result.figures.items() if math.isfinite(value)
+        },
         definitions={} if model is None else _definitions(model),
         commit=_commit(settings.in_project(".").resolve()),
         data={} if model is None else _data(model),
@@ -206,17 +222,29 @@ def _read(path: Path) -> RunRecord | None:
 
 
 def _definitions(model: Model) -> dict[str, str]:
-    views: Iterable[tuple[str, str]] = ((f"view {view.name}", view.fingerprint) for view in model.views_within)
-    return {f"model {model.name}": model.fingerprint, f"labels {model.labels.name}": model.labels.fingerprint, **dict(views)}
+    views: Iterable[tuple[str, str]] = (
+        (f"view {view.name}", view.fingerprint) for view in model.views_within
+    )
+    return {
+        f"model {model.name}": model.fingerprint,
+        f"labels {model.labels.name}": model.labels.fingerprint,
+        **dict(views),
+    }
 
 
 def _data(model: Model) -> dict[str, str]:
-    """A cheap identity of each table: where it is, and a hash of its files' names, sizes and times; no rows are read."""
+    """A cheap identity of each table: where it is, and a hash of its files' names, sizes and times;
+    no rows are read.
+    """
     from headwater.connectors.snapshots import VersionedTable
     from headwater.connectors.table_fingerprint import state
 
     tables = {f"labels {model.labels.name}": model.labels.data}
-    tables |= {f"source {source.name}": source.table for source in model.sources if source.history is not None}
+    tables |= {
+        f"source {source.name}": source.table
+        for source in model.sources
+        if source.history is not None
+    }
     described: dict[str, str] = {}
     for name, table in tables.items():
         try:
@@ -233,14 +261,26 @@ def _data(model: Model) -> dict[str, str]:
 
 
 def _commit(folder: Path) -> str:
-    """The git commit of a folder, with "+" where tracked files have changed; empty where there is none, or no git."""
+    """The git commit of a folder, with "+" where tracked files have changed; empty where there is
+    none, or no git.
+    """
     try:
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
-        return f"{head}+" if head and _git(folder, "status", "--porcelain", "--untracked-files=no") else head
+        return (
+            f"{head}+"
+            if head and _git(folder, "status", "--porcelain", "--untracked-files=no")
+            else head
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
 def _git(folder: Path, *command: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=5, check=False)  # noqa: S603, S607
+    done = subprocess.run(  # noqa: S603
+        ["git", "-C", str(folder), *command],  # noqa: S607
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=False,
+    )
     return done.stdout.strip() if done.returncode == 0 else ""

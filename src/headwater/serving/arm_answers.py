@@ -1,4 +1,6 @@
-"""Requests during experiments: each row gets an arm, each group of rows is answered by its arm, and the answers are put in order."""
+"""Requests during experiments: each row gets an arm, each group of rows is answered by its arm, and
+the answers are put in order.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from headwater.online.feature_vectors import FeatureVectors
 from headwater.online.predictor import Predicted, ThirdPartyValues
 from headwater.online.ranker import Order
 from headwater.serving import answers
-from headwater.serving.arm_choice import ArmChoice, RunningExperiment, chosen_arm, chosen_level, one_row, several_rows
+from headwater.serving.arm_choice import (
+    ArmChoice,
+    RunningExperiment,
+    chosen_arm,
+    chosen_level,
+    one_row,
+    several_rows,
+)
 from headwater.serving.http.row_decoder import ParsedRequest
 from headwater.serving.serving_result import ResultPart, ServingResult
 
@@ -24,7 +33,9 @@ _new = tuple.__new__  # without the arguments' names, which take most of the tim
 
 
 class Wish(NamedTuple):
-    """What a request asks for: a model, a level or an arm by name, at t; room: whether exposures can be logged."""
+    """What a request asks for: a model, a level or an arm by name, at t; room: whether exposures
+    can be logged.
+    """
 
     model: str
     level: str | None
@@ -33,7 +44,9 @@ class Wish(NamedTuple):
     room: bool
 
 
-def chosen(experiments: Sequence[RunningExperiment], wish: Wish, request: ParsedRequest) -> ArmChoice | None:
+def chosen(
+    experiments: Sequence[RunningExperiment], wish: Wish, request: ParsedRequest
+) -> ArmChoice | None:
     """The arms of a parsed request; None where every row gets the default.
 
     Raises:
@@ -49,17 +62,43 @@ def chosen(experiments: Sequence[RunningExperiment], wish: Wish, request: Parsed
 
 
 def one_with_arm(
-    endpoints: Endpoints, experiments: Sequence[RunningExperiment], model: str, request: ParsedRequest, t: int, *, room: bool
+    endpoints: Endpoints,
+    experiments: Sequence[RunningExperiment],
+    model: str,
+    request: ParsedRequest,
+    t: int,
+    *,
+    room: bool,
 ) -> ParsedRequest:
-    """As `with_arms`, of a request for one row that names no level and no arm; all arms have the fields of the default."""
+    """As `with_arms`, of a request for one row that names no level and no arm; all arms have the
+    fields of the default.
+    """
     assert request.row is not None
     choice = one_row(experiments, request.row, t, room=room)
     key = (model, None) if choice is None else choice.groups[0].key
-    return _new(ParsedRequest, (request.row, request.columns, 1, endpoints.model(*key).service, None, None, choice, endpoints))
+    return _new(
+        ParsedRequest,
+        (
+            request.row,
+            request.columns,
+            1,
+            endpoints.model(*key).service,
+            None,
+            None,
+            choice,
+            endpoints,
+        ),
+    )
 
 
-def with_arms(endpoints: Endpoints, experiments: Sequence[RunningExperiment], wish: Wish, request: ParsedRequest) -> ParsedRequest:
-    """A request for predictions with its arms, and with the feature service that third parties are asked for.
+def with_arms(
+    endpoints: Endpoints,
+    experiments: Sequence[RunningExperiment],
+    wish: Wish,
+    request: ParsedRequest,
+) -> ParsedRequest:
+    """A request for predictions with its arms, and with the feature service that third parties are
+    asked for.
 
     Raises:
         DataError: a row lacks a field that its arm needs.
@@ -74,7 +113,13 @@ def with_arms(endpoints: Endpoints, experiments: Sequence[RunningExperiment], wi
     return request._replace(service=service, arms=choice, endpoints=endpoints)
 
 
-def predictions(endpoints: Endpoints, name: str, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> ServingResult:
+def predictions(
+    endpoints: Endpoints,
+    name: str,
+    t: int,
+    request: ParsedRequest,
+    third_party: ThirdPartyValues | None,
+) -> ServingResult:
     """The predictions of a request with arms, for a model of that name."""
     choice = request.arms
     assert choice is not None
@@ -86,11 +131,23 @@ def predictions(endpoints: Endpoints, name: str, t: int, request: ParsedRequest,
         endpoint = endpoints.model(*key)
         assert rows is not None
         own = request._replace(columns=_taken(request.columns, rows), height=len(rows), arms=None)
-        result = answers.predictions(endpoint, key[1], t, own, None if third_party is None else third_party.take(rows))
+        result = answers.predictions(
+            endpoint, key[1], t, own, None if third_party is None else third_party.take(rows)
+        )
         parts.append(ResultPart(own, result, rows, arm, endpoint.encoder))
     predicted = _in_order(request.height, [(part.rows, part.result.predicted) for part in parts])
     ages = {} if third_party is None else third_party.ages
-    return ServingResult(name, None, t, request.height, _stages(parts), predicted=predicted, ages=ages, arms=choice.rows, parts=parts)
+    return ServingResult(
+        name,
+        None,
+        t,
+        request.height,
+        _stages(parts),
+        predicted=predicted,
+        ages=ages,
+        arms=choice.rows,
+        parts=parts,
+    )
 
 
 def proposed(
@@ -112,12 +169,22 @@ def proposed(
     arm = choice.rows[0] if choice is not None and choice.rows else None
     if choice is not None and arm is not None and arm.assigned.arm == INTERLEAVED:
         second = endpoints.ranking(*arm.experiment.keys[arm.experiment.plan.arms[1].name])
-        choice = choice._replace(second=second.ranker.propose(_fields(second.shared.schema, row), candidates, t=wish.t))
+        choice = choice._replace(
+            second=second.ranker.propose(_fields(second.shared.schema, row), candidates, t=wish.t)
+        )
     service = "" if own.order is not None else endpoint.ranker.predictor.model.features.name
-    return ParsedRequest(None, own.columns, own.height, service, own, arms=choice, endpoints=endpoints)
+    return ParsedRequest(
+        None, own.columns, own.height, service, own, arms=choice, endpoints=endpoints
+    )
 
 
-def ranking(endpoints: Endpoints, t: int, request: ParsedRequest, k: int, third_party: ThirdPartyValues | None) -> ServingResult:
+def ranking(
+    endpoints: Endpoints,
+    t: int,
+    request: ParsedRequest,
+    k: int,
+    third_party: ThirdPartyValues | None,
+) -> ServingResult:
     """The ranking of a request with an arm: that of the arm, or a list that mixes those of two."""
     choice = request.arms
     assert choice is not None
@@ -130,7 +197,9 @@ def ranking(endpoints: Endpoints, t: int, request: ParsedRequest, k: int, third_
     plan = arm.experiment.plan
     other, second = arm.experiment.keys[plan.arms[1].name], choice.second
     assert second is not None
-    theirs = ParsedRequest(None, second.columns, second.height, request.service, second, endpoints=endpoints)
+    theirs = ParsedRequest(
+        None, second.columns, second.height, request.service, second, endpoints=endpoints
+    )
     rival_endpoint = endpoints.ranking(*other)
     rival = answers.ranking(rival_endpoint, other[1], t, theirs, k, None)
     whole = [
@@ -152,41 +221,82 @@ def _mixed(salt: str, k: int, whole: Sequence[ResultPart]) -> ServingResult:
     for team, (result, order) in enumerate(zip(results, orders, strict=True)):
         shown = [n for n, draft in enumerate(drafted) if draft.team == team]
         own = [places[team][drafted[n].item] for n in shown]
-        features = None if not isinstance(result.features, FeatureVectors) else _some(result.features, own)
-        mine = order._replace(items=[order.items[n] for n in own], rows=[order.rows[n] for n in own], features=features, shown=None)
-        part = result._replace(order=mine, predicted=[result.predicted[n] for n in own], features=features)
+        features = (
+            None if not isinstance(result.features, FeatureVectors) else _some(result.features, own)
+        )
+        mine = order._replace(
+            items=[order.items[n] for n in own],
+            rows=[order.rows[n] for n in own],
+            features=features,
+            shown=None,
+        )
+        part = result._replace(
+            order=mine, predicted=[result.predicted[n] for n in own], features=features
+        )
         parts.append(whole[team]._replace(result=part, rows=shown))
-    items = _in_order(len(drafted), [(part.rows, cast("Order", part.result.order).items) for part in parts])
+    items = _in_order(
+        len(drafted), [(part.rows, cast("Order", part.result.order).items) for part in parts]
+    )
     how = "on_request" if any(order.how == "on_request" for order in orders) else orders[0].how
-    mixed = Order(items, range(len(items)), None, max(o.candidates for o in orders), {}, "", how, max(o.age for o in orders))
+    mixed = Order(
+        items,
+        range(len(items)),
+        None,
+        max(o.candidates for o in orders),
+        {},
+        "",
+        how,
+        max(o.age for o in orders),
+    )
     first = results[0]
     predicted = [prediction for _, prediction in items]
     return ServingResult(
-        first.name, None, first.t, mixed.candidates, _stages(parts), predicted=predicted, order=mixed, ages=first.ages, parts=parts
+        first.name,
+        None,
+        first.t,
+        mixed.candidates,
+        _stages(parts),
+        predicted=predicted,
+        order=mixed,
+        ages=first.ages,
+        parts=parts,
     )
 
 
 def team_of(result: ServingResult) -> list[int]:
     """Which ranking placed each item of a mixed list."""
-    return _in_order(len(result.predicted), [(part.rows, [team] * len(part.rows)) for team, part in enumerate(result.parts)])
+    return _in_order(
+        len(result.predicted),
+        [(part.rows, [team] * len(part.rows)) for team, part in enumerate(result.parts)],
+    )
 
 
 def _rows(request: ParsedRequest) -> Sequence[Mapping[str, object]]:
     if request.row is not None:
         return [request.row]
     names = tuple(request.columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*request.columns.values(), strict=True)]
+    return [
+        dict(zip(names, values, strict=True))
+        for values in zip(*request.columns.values(), strict=True)
+    ]
 
 
 def _require(schema: RowSchema, request: ParsedRequest) -> None:
     given = request.columns if request.row is None else request.row
     for name in schema.required - given.keys():
-        raise DataError(f"the request has no field {name!r}, which {', '.join(schema.fields[name].needed_by)} needs")
+        raise DataError(
+            f"the request has no field {name!r}, which {', '.join(schema.fields[name].needed_by)} "
+            "needs"
+        )
 
 
 def _fields(schema: RowSchema, row: Mapping[str, object]) -> Mapping[str, object]:
     """The fields of a row that an arm has."""
-    return row if row.keys() <= schema.fields.keys() else {name: value for name, value in row.items() if name in schema.fields}
+    return (
+        row
+        if row.keys() <= schema.fields.keys()
+        else {name: value for name, value in row.items() if name in schema.fields}
+    )
 
 
 def _taken(columns: Mapping[str, Sequence[object]], rows: Sequence[int]) -> dict[str, list[object]]:
@@ -195,7 +305,9 @@ def _taken(columns: Mapping[str, Sequence[object]], rows: Sequence[int]) -> dict
 
 def _in_order(count: int, parts: Sequence[tuple[Sequence[int], Sequence[T]]]) -> list[T]:
     """The entries of all parts at their places."""
-    placed: dict[int, T] = {n: entry for rows, entries in parts for n, entry in zip(rows, entries, strict=True)}
+    placed: dict[int, T] = {
+        n: entry for rows, entries in parts for n, entry in zip(rows, entries, strict=True)
+    }
     return [placed[n] for n in range(count)]
 
 
@@ -209,4 +321,8 @@ def _stages(parts: Sequence[ResultPart]) -> dict[str, float]:
 
 def _some(features: FeatureVectors, rows: Sequence[int]) -> FeatureVectors:
     values = [[column[n] for n in rows] for column in features.values]
-    return FeatureVectors(values, [bytes([codes[n] for n in rows]) for codes in features.statuses], features.read_versions)
+    return FeatureVectors(
+        values,
+        [bytes([codes[n] for n in rows]) for codes in features.statuses],
+        features.read_versions,
+    )

@@ -25,8 +25,10 @@ _new = tuple.__new__  # without the arguments' names, which take most of the tim
 class RunningExperiment:
     """An experiment that this process serves.
 
-    plan: what it was started with. keys: the model and level of each arm. promised: seconds, the age that each arm's answers may have.
-    assign: its units. counts: rows by the outcome of their assignment: "no unit", "no room", "override", "exposed".
+    plan: what it was started with. keys: the model and level of each arm. promised: seconds, the
+    age that each arm's answers may have.
+    assign: its units. counts: rows by the outcome of their assignment: "no unit", "no room",
+    "override", "exposed".
     """
 
     plan: FrozenPlan
@@ -42,9 +44,14 @@ class RunningExperiment:
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[ArmGroup]]:
-        """The model for a request whose rows all have an arm, by the arm; an interleaved list is begun by the control."""
+        """The model for a request whose rows all have an arm, by the arm; an interleaved list is
+        begun by the control.
+        """
         names = {arm: arm for arm in self.keys} | {INTERLEAVED: self.plan.arms[0].name}
-        return {arm: (ArmGroup(self.keys[of], None, f"{self.plan.experiment}/{arm}"),) for arm, of in names.items()}
+        return {
+            arm: (ArmGroup(self.keys[of], None, f"{self.plan.experiment}/{arm}"),)
+            for arm, of in names.items()
+        }
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -52,7 +59,9 @@ class RunningExperiment:
         return (self.plan.unit, *self.plan.columns.values())
 
     def arm_of(self, row: Mapping[str, object], t: int, *, room: bool) -> RowArm | None:
-        """The arm of a row at a time in microseconds; None where it gets the default. room: whether its exposure can be logged."""
+        """The arm of a row at a time in microseconds; None where it gets the default. room: whether
+        its exposure can be logged.
+        """
         unit, group = _text(row.get(self.plan.unit)), None
         if self.group is not None:
             group = _text(row.get(self.group))
@@ -68,7 +77,9 @@ class RunningExperiment:
         return _new(RowArm, (self, unit, assigned, False))
 
     def overridden(self, row: Mapping[str, object], t: int, arm: str) -> RowArm | None:
-        """A row that gets an arm by the wish of its sender; None where its unit would not take part. It is logged, and not analysed."""
+        """A row that gets an arm by the wish of its sender; None where its unit would not take
+        part. It is logged, and not analysed.
+        """
         own = self.arm_of(row, t, room=True)
         if own is None:
             return None
@@ -102,7 +113,9 @@ class RowArm(NamedTuple):
 
 
 class ArmGroup(NamedTuple):
-    """Rows of a request that one model at one level answers; None is all rows. arm: for the serving log."""
+    """Rows of a request that one model at one level answers; None is all rows. arm: for the serving
+    log.
+    """
 
     key: Key
     rows: Sequence[int] | None
@@ -112,8 +125,8 @@ class ArmGroup(NamedTuple):
 class ArmChoice(NamedTuple):
     """The arms of a request.
 
-    rows: of each row, None for the default; empty where all get the default. groups: what answers which. second: the
-    candidates of the other ranking of an interleaved list.
+    rows: of each row, None for the default; empty where all get the default. groups: what answers
+    which. second: the candidates of the other ranking of an interleaved list.
     """
 
     rows: Sequence[RowArm | None]
@@ -121,7 +134,9 @@ class ArmChoice(NamedTuple):
     second: Proposed | None = None
 
 
-def one_row(experiments: Sequence[RunningExperiment], row: Mapping[str, object], t: int, *, room: bool) -> ArmChoice | None:
+def one_row(
+    experiments: Sequence[RunningExperiment], row: Mapping[str, object], t: int, *, room: bool
+) -> ArmChoice | None:
     """The arm of a request for one row; None where it gets the default."""
     for experiment in experiments:
         arm = experiment.arm_of(row, t, room=room)
@@ -130,7 +145,13 @@ def one_row(experiments: Sequence[RunningExperiment], row: Mapping[str, object],
     return None
 
 
-def chosen_arm(experiments: Sequence[RunningExperiment], model: str, rows: Sequence[Mapping[str, object]], t: int, arm: str) -> ArmChoice:
+def chosen_arm(
+    experiments: Sequence[RunningExperiment],
+    model: str,
+    rows: Sequence[Mapping[str, object]],
+    t: int,
+    arm: str,
+) -> ArmChoice:
     """The arms of rows whose sender chose one by name.
 
     Raises:
@@ -139,15 +160,22 @@ def chosen_arm(experiments: Sequence[RunningExperiment], model: str, rows: Seque
     for experiment in experiments:
         if arm in experiment.keys:
             every = [experiment.overridden(row, t, arm) for row in rows]
-            return ArmChoice(every if any(every) else (), (ArmGroup(experiment.keys[arm], None, None),))
+            return ArmChoice(
+                every if any(every) else (), (ArmGroup(experiment.keys[arm], None, None),)
+            )
     known = [name for experiment in experiments for name in experiment.keys]
     raise UsageError(
-        f"no running experiment of model {model!r} has an arm {arm!r}; allowed: {', '.join(known) or 'none, no experiment runs'}"
+        f"no running experiment of model {model!r} has an arm {arm!r}; allowed: "
+        f"{', '.join(known) or 'none, no experiment runs'}"
     )
 
 
-def chosen_level(experiments: Sequence[RunningExperiment], key: Key, rows: Sequence[Mapping[str, object]], t: int) -> ArmChoice | None:
-    """The arms of rows whose sender chose a level; None where that is of no arm, so that nothing is logged."""
+def chosen_level(
+    experiments: Sequence[RunningExperiment], key: Key, rows: Sequence[Mapping[str, object]], t: int
+) -> ArmChoice | None:
+    """The arms of rows whose sender chose a level; None where that is of no arm, so that nothing is
+    logged.
+    """
     for experiment in experiments:
         arm = next((arm for arm, served in experiment.keys.items() if served == key), None)
         if arm is not None:
@@ -157,13 +185,25 @@ def chosen_level(experiments: Sequence[RunningExperiment], key: Key, rows: Seque
 
 
 def several_rows(
-    experiments: Sequence[RunningExperiment], model: str, rows: Sequence[Mapping[str, object]], t: int, *, room: bool
+    experiments: Sequence[RunningExperiment],
+    model: str,
+    rows: Sequence[Mapping[str, object]],
+    t: int,
+    *,
+    room: bool,
 ) -> ArmChoice | None:
     """The arms of a request for several rows; None where all get the default."""
-    every = [next(filter(None, (experiment.arm_of(row, t, room=room) for experiment in experiments)), None) for row in rows]
+    every = [
+        next(
+            filter(None, (experiment.arm_of(row, t, room=room) for experiment in experiments)), None
+        )
+        for row in rows
+    ]
     groups: dict[tuple[Key, str | None], list[int]] = {}
     for n, arm in enumerate(every):
-        groups.setdefault(((model, None), None) if arm is None else (arm.key, arm.label), []).append(n)
+        groups.setdefault(
+            ((model, None), None) if arm is None else (arm.key, arm.label), []
+        ).append(n)
     if not any(every):
         return None
     if len(groups) == 1:

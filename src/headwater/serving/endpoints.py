@@ -1,4 +1,6 @@
-"""Feature services and models at a freshness level, prepared for requests: readers, predictors, row schemas and encoders."""
+"""Feature services and models at a freshness level, prepared for requests: readers, predictors, row
+schemas and encoders.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +52,18 @@ class ModelEndpoint(NamedTuple):
 
 
 class RankingEndpoint(NamedTuple):
-    """A ranking model at a level; decoders of the row that all candidates share, and of candidates."""
+    """A ranking model at a level; decoders of the row that all candidates share, and of
+    candidates.
+    """
 
     ranker: Ranker
     shared: RowDecoder
     candidates: RowDecoder
     encoder: ResponseEncoder
 
-    def propose(self, row: Mapping[str, object], candidates: Sequence[object] | None, t: int) -> Proposed:
+    def propose(
+        self, row: Mapping[str, object], candidates: Sequence[object] | None, t: int
+    ) -> Proposed:
         """The candidates of a request of plain values.
 
         Raises:
@@ -65,16 +71,22 @@ class RankingEndpoint(NamedTuple):
         """
         if candidates is not None:
             candidates = converted(self.candidates.schema, candidates)
-        return self.ranker.propose(self.shared.schema.dated(self.shared.schema.from_row(row), t), candidates, t=t)
+        return self.ranker.propose(
+            self.shared.schema.dated(self.shared.schema.from_row(row), t), candidates, t=t
+        )
 
 
 def converted(schema: RowSchema, candidates: Sequence[object]) -> list[object]:
     """Candidates of plain values as those of the declared types; raises as `RowSchema.from_row`."""
-    return [schema.from_row(candidate) if isinstance(candidate, Mapping) else candidate for candidate in candidates]
+    return [
+        schema.from_row(candidate) if isinstance(candidate, Mapping) else candidate
+        for candidate in candidates
+    ]
 
 
 class Endpoints(threading.local):
-    """The endpoints of a project, made when they are first used. Each thread has its own: readers and predictors cache their last read.
+    """The endpoints of a project, made when they are first used. Each thread has its own: readers
+    and predictors cache their last read.
 
     Args:
         project, store: as for `hw.operations.Service`.
@@ -82,8 +94,19 @@ class Endpoints(threading.local):
         scorer: finds the fitted model of a variant.
     """
 
-    def __init__(self, project: Project, store: OnlineStore, selection: ViewSelection, scorer: Callable[[ModelVariant], Scorer]) -> None:
-        self._project, self._store, self._selection, self._scorer = project, store, selection, scorer
+    def __init__(
+        self,
+        project: Project,
+        store: OnlineStore,
+        selection: ViewSelection,
+        scorer: Callable[[ModelVariant], Scorer],
+    ) -> None:
+        self._project, self._store, self._selection, self._scorer = (
+            project,
+            store,
+            selection,
+            scorer,
+        )
         self._variants: dict[Key, ModelVariant] = {}
         self._alike: dict[tuple[str, str | None, tuple[tuple[str, int], ...]], FeatureEndpoint] = {}
         self._services = {model.features.name: model for model in project.models}
@@ -91,7 +114,9 @@ class Endpoints(threading.local):
         self._models: dict[Key, ModelEndpoint] = {}
         self._rankings: dict[Key, RankingEndpoint] = {}
         self._of_arms: dict[str, tuple[Sequence[RunningExperiment], RowDecoder, bool]] = {}
-        self._candidates_of_arms: dict[str, tuple[Sequence[RunningExperiment], tuple[RowDecoder, RowDecoder]]] = {}
+        self._candidates_of_arms: dict[
+            str, tuple[Sequence[RunningExperiment], tuple[RowDecoder, RowDecoder]]
+        ] = {}
 
     def features(self, service: str, level: str | None) -> FeatureEndpoint:
         """A feature service at a level.
@@ -108,11 +133,18 @@ class Endpoints(threading.local):
     def opened(self, variant: ModelVariant, level: str | None) -> FeatureEndpoint:
         """The features of a variant; variants that read the same versions share them."""
         features = OnlineFeatures(variant.service, self._store)
-        name, versions = features.service.name, tuple((view.name, view.version) for view in features.service.views)
+        name, versions = (
+            features.service.name,
+            tuple((view.name, view.version) for view in features.service.views),
+        )
         known = self._alike.get((name, level, versions))
         if known is None:
-            schema = RowSchema(name, features.schema.fields, request_times=request_times(self._project, name))
-            known = FeatureEndpoint(features, RowDecoder(schema, self), ResponseEncoder(FeatureShape(features)))
+            schema = RowSchema(
+                name, features.schema.fields, request_times=request_times(self._project, name)
+            )
+            known = FeatureEndpoint(
+                features, RowDecoder(schema, self), ResponseEncoder(FeatureShape(features))
+            )
             self._alike[name, level, versions] = known
         return known
 
@@ -135,11 +167,16 @@ class Endpoints(threading.local):
         if known is None:
             endpoint, variant = self.model(model, level), self.variant(model, level)
             if variant.model.ranking is None:
-                raise UsageError(f"model {model!r} is not a ranking model: its task is {variant.model.task!r}; allowed: hw.Ranking")
+                raise UsageError(
+                    f"model {model!r} is not a ranking model: its task is {variant.model.task!r}; "
+                    "allowed: hw.Ranking"
+                )
             definition = variant.level.retrieval(variant.model)
             retrieval = None if definition is None else OnlineFeatures(definition, self._store)
             retrieval_fields = {} if retrieval is None else dict(retrieval.schema.fields)
-            shared, candidate = ranking_schemas(endpoint.rows.schema, retrieval_fields, variant.model.ranking)
+            shared, candidate = ranking_schemas(
+                endpoint.rows.schema, retrieval_fields, variant.model.ranking
+            )
             known = RankingEndpoint(
                 Ranker(endpoint.predictor, retrieval, endpoint.precomputed),
                 RowDecoder(shared, self),
@@ -149,8 +186,11 @@ class Endpoints(threading.local):
             self._rankings[model, level] = known
         return known
 
-    def rows_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> tuple[RowDecoder, bool]:
-        """The decoder of a model's requests during experiments: the fields of all arms; each row needs those of its own.
+    def rows_of_arms(
+        self, model: str, experiments: Sequence[RunningExperiment]
+    ) -> tuple[RowDecoder, bool]:
+        """The decoder of a model's requests during experiments: the fields of all arms; each row
+        needs those of its own.
 
         With whether all arms have the fields of the default. Raises: as `model`.
         """
@@ -164,8 +204,12 @@ class Endpoints(threading.local):
             self._of_arms[model] = known
         return known[1:]
 
-    def candidates_of_arms(self, model: str, experiments: Sequence[RunningExperiment]) -> tuple[RowDecoder, RowDecoder]:
-        """As `rows_of_arms`, of a ranking: the decoders of the row that all candidates share, and of candidates."""
+    def candidates_of_arms(
+        self, model: str, experiments: Sequence[RunningExperiment]
+    ) -> tuple[RowDecoder, RowDecoder]:
+        """As `rows_of_arms`, of a ranking: the decoders of the row that all candidates share, and
+        of candidates.
+        """
         known = self._candidates_of_arms.get(model)
         if known is None or known[0] is not experiments:
             endpoints = [self.ranking(*key) for key in _keys(model, experiments)]
@@ -186,18 +230,24 @@ class Endpoints(threading.local):
             variant = self._project.variant(model, level)
             why = backtest_only(variant)
             if why is not None:
-                raise UsageError(f"model {model!r} at level {variant.name!r} cannot be served: {why}")
+                raise UsageError(
+                    f"model {model!r} at level {variant.name!r} cannot be served: {why}"
+                )
             known = self._variants[model, level] = self._selection.of(self._project, variant)
         return known
 
     def by_name(self, service: str, level: str | None) -> ModelVariant:
-        """A model that reads a feature service at a level, with the versions of views that bare names read.
+        """A model that reads a feature service at a level, with the versions of views that bare
+        names read.
 
         Raises:
             UsageError: an unknown service or level, or one for backtests only.
         """
         if service not in self._services:
-            raise UsageError(f"project {self._project.name!r} has no feature service {service!r}; {nearest(service, self._services)}")
+            raise UsageError(
+                f"project {self._project.name!r} has no feature service {service!r}; "
+                f"{nearest(service, self._services)}"
+            )
         model = self._services[service].name
         self.variant(model, level)
         return self._selection.by_name(self._project, self._project.variant(model, level))
@@ -206,7 +256,13 @@ class Endpoints(threading.local):
         precomputed, service = variant.precomputed, variant.model.features.name
         if precomputed is None:
             opened = self.opened(variant, level)
-            return ModelEndpoint(self._predictor(variant, opened.features, None), None, opened.rows, opened.encoder, service)
+            return ModelEndpoint(
+                self._predictor(variant, opened.features, None),
+                None,
+                opened.rows,
+                opened.encoder,
+                service,
+            )
         reader = PrecomputedReader(variant, self._store)
         if precomputed.on_request:
             opened = self.opened(variant, level)
@@ -222,44 +278,82 @@ class Endpoints(threading.local):
         held = read_precomputed(self._store, fingerprint(variant, self._store.namespace))
         subject = f"the prediction of model {variant.model.name!r}"
         keys = {
-            name: RowField(["the precomputed prediction"], [] if held is None else [(subject, KeyColumn(name, name, held.dtypes[name]))])
+            name: RowField(
+                ["the precomputed prediction"],
+                [] if held is None else [(subject, KeyColumn(name, name, held.dtypes[name]))],
+            )
             for name in precomputed.keys
         }
-        known = {name: field._replace(needed_by=keys[name].needed_by) if name in keys else field for name, field in fields.items()}
-        schema = RowSchema(variant.model.name, {**keys, **known}, precomputed.keys, request_times=times)
+        known = {
+            name: field._replace(needed_by=keys[name].needed_by) if name in keys else field
+            for name, field in fields.items()
+        }
+        schema = RowSchema(
+            variant.model.name, {**keys, **known}, precomputed.keys, request_times=times
+        )
         return ModelEndpoint(
-            self._predictor(variant, features, reader), reader, RowDecoder(schema, self), encoder, service if precomputed.on_request else ""
+            self._predictor(variant, features, reader),
+            reader,
+            RowDecoder(schema, self),
+            encoder,
+            service if precomputed.on_request else "",
         )
 
-    def _predictor(self, variant: ModelVariant, features: OnlineFeatures, precomputed: PrecomputedReader | None) -> Predictor:
+    def _predictor(
+        self, variant: ModelVariant, features: OnlineFeatures, precomputed: PrecomputedReader | None
+    ) -> Predictor:
         needed = precomputed is None or precomputed.definition.on_request
-        return Predictor(variant.model, features, self._scorer(variant) if needed else None, precomputed)
+        return Predictor(
+            variant.model, features, self._scorer(variant) if needed else None, precomputed
+        )
 
 
 def _keys(model: str, experiments: Sequence[RunningExperiment]) -> list[Key]:
     """The default of a model, and the arms of its experiments."""
-    return list(dict.fromkeys([(model, None), *(key for experiment in experiments for key in experiment.keys.values())]))
+    return list(
+        dict.fromkeys(
+            [
+                (model, None),
+                *(key for experiment in experiments for key in experiment.keys.values()),
+            ]
+        )
+    )
 
 
 def _merged(schemas: Sequence[RowSchema], experiments: Sequence[RunningExperiment]) -> RowSchema:
-    """The fields of some schemas and those that experiments assign by; the first schema, if it has them all."""
+    """The fields of some schemas and those that experiments assign by; the first schema, if it has
+    them all.
+    """
     first = schemas[0]
     assigned = {column for experiment in experiments for column in experiment.columns}
-    alike = all(schema.fields.keys() == first.fields.keys() and schema.required == first.required for schema in schemas)
+    alike = all(
+        schema.fields.keys() == first.fields.keys() and schema.required == first.required
+        for schema in schemas
+    )
     if alike and assigned <= first.fields.keys():
         return first
-    fields: dict[str, RowField] = {column: RowField(["an experiment"]) for column in sorted(assigned)}
+    fields: dict[str, RowField] = {
+        column: RowField(["an experiment"]) for column in sorted(assigned)
+    }
     for schema in schemas:
         for name, field in schema.fields.items():
             before = fields.get(name)
-            fields[name] = field if before is None or not (before.keys or before.declared) else before
+            fields[name] = (
+                field if before is None or not (before.keys or before.declared) else before
+            )
     required = frozenset.intersection(*(schema.required for schema in schemas))
-    times = frozenset.intersection(*(schema.request_times | (fields.keys() - schema.fields.keys()) for schema in schemas))
+    times = frozenset.intersection(
+        *(schema.request_times | (fields.keys() - schema.fields.keys()) for schema in schemas)
+    )
     return RowSchema(first.owner, fields, required, "_of_arms", times)
 
 
-def ranking_schemas(schema: RowSchema, retrieval_fields: Mapping[str, RowField], ranking: Ranking) -> tuple[RowSchema, RowSchema]:
-    """The schemas of the row that all candidates share, and of a candidate; `retrieval_fields`: those of a request for candidates."""
+def ranking_schemas(
+    schema: RowSchema, retrieval_fields: Mapping[str, RowField], ranking: Ranking
+) -> tuple[RowSchema, RowSchema]:
+    """The schemas of the row that all candidates share, and of a candidate; `retrieval_fields`:
+    those of a request for candidates.
+    """
     who = ["the ranking"]
     shared = schema.optional({ranking.group: RowField(who), **retrieval_fields}, "_shared")
     return shared, schema.optional({ranking.item: RowField(who)}, "_candidate")

@@ -1,4 +1,6 @@
-"""Exposures that outside callers report: of units that headwater has assigned, or another system."""
+"""Exposures that outside callers report: of units that headwater has assigned, or another
+system.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,33 @@ EXTERNAL = "external"
 """The source of an exposure whose arm the caller gives."""
 REPORTED = "reported"
 """The source of an exposure whose arm is that of the unit, by the experiment's own rule."""
-_FIELDS = ("unit", "arm", "at", "request_id", "cluster", "bucket", "propensity", "override", "source")
+_FIELDS = (
+    "unit",
+    "arm",
+    "at",
+    "request_id",
+    "cluster",
+    "bucket",
+    "propensity",
+    "override",
+    "source",
+)
 
 
 class AddedExposures(NamedTuple):
-    """What became of posted exposures: how many were accepted; of others the place and why they were refused."""
+    """What became of posted exposures: how many were accepted; of others the place and why they
+    were refused.
+    """
 
     accepted: int
     refused: list[tuple[int, str]]
 
 
 def add_exposures(
-    log: ExposureLog, started: Sequence[StartedExperiment], experiment: str, rows: Sequence[Mapping[str, object]]
+    log: ExposureLog,
+    started: Sequence[StartedExperiment],
+    experiment: str,
+    rows: Sequence[Mapping[str, object]],
 ) -> AddedExposures:
     """Write the exposures of some units; accepted ones are on disk when this returns.
 
@@ -39,8 +56,9 @@ def add_exposures(
         log: where they are written.
         started: the experiments that run.
         experiment: the name of one.
-        rows: each has its `unit`; `arm`, where another system has assigned it (else it is the unit's); and maybe `at` (default now),
-            `request_id`, `cluster`, `bucket`, `propensity` (default: the arm's weight), `override` and `source` (the name of that system).
+        rows: each has its `unit`; `arm`, where another system has assigned it (else it is the
+            unit's); and maybe `at` (default now), `request_id`, `cluster`, `bucket`, `propensity`
+            (default: the arm's weight), `override` and `source` (the name of that system).
 
     Raises:
         UsageError: the experiment does not run.
@@ -49,7 +67,10 @@ def add_exposures(
     known = {one.plan.experiment: one for one in started}
     if experiment not in known:
         running = f"; {nearest(experiment, known)}" if known else ", and none does"
-        raise UsageError(f"experiment {experiment!r} is not running{running}; start it: headwater experiment start {experiment}")
+        raise UsageError(
+            f"experiment {experiment!r} is not running{running}; start it: headwater experiment "
+            f"start {experiment}"
+        )
     own, accepted, refused = known[experiment], list[Exposure](), list[tuple[int, str]]()
     for index, row in enumerate(rows):
         try:
@@ -65,7 +86,8 @@ def _exposure(started: StartedExperiment, row: Mapping[str, object]) -> Exposure
     """A posted exposure.
 
     Raises:
-        HeadwaterError: a field is unknown, missing or of another type; the arm is none of the experiment; the unit takes no part.
+        HeadwaterError: a field is unknown, missing or of another type; the arm is none of the
+            experiment; the unit takes no part.
     """
     for name in row:
         if name not in _FIELDS:
@@ -82,22 +104,50 @@ def _exposure(started: StartedExperiment, row: Mapping[str, object]) -> Exposure
     for name, value in (("request_id", request), ("source", source)):
         if value is not None and not isinstance(value, str):
             raise DataError(f"{name} is {value!r}; give a string")
-    texts = str(request) if request is not None else None, str(source) if source is not None else None
+    texts = (
+        str(request) if request is not None else None,
+        str(source) if source is not None else None,
+    )
     if arm is None:
         assigned = assigner_of(started)(unit, cluster, at)
         if assigned is None:
-            raise DataError(f"unit {unit!r} takes no part in experiment {plan.experiment!r} at that time; it gets the default")
+            raise DataError(
+                f"unit {unit!r} takes no part in experiment {plan.experiment!r} at that time; it "
+                "gets the default"
+            )
         return Exposure(
-            unit, assigned.arm, at, texts[0], assigned.propensity, override=override, cluster=assigned.cluster, bucket=assigned.bucket,
-            flag=assigned.flag, source=texts[1] or REPORTED,
-        )  # fmt: skip
+            unit,
+            assigned.arm,
+            at,
+            texts[0],
+            assigned.propensity,
+            override=override,
+            cluster=assigned.cluster,
+            bucket=assigned.bucket,
+            flag=assigned.flag,
+            source=texts[1] or REPORTED,
+        )
     if not isinstance(arm, str) or (arm not in weights and arm != INTERLEAVED):
-        raise DataError(f"experiment {plan.experiment!r} has no arm {arm!r}; {nearest(str(arm), weights)}")
+        raise DataError(
+            f"experiment {plan.experiment!r} has no arm {arm!r}; {nearest(str(arm), weights)}"
+        )
     propensity = row.get("propensity", weights.get(arm, 0.5))
-    if isinstance(propensity, bool) or not isinstance(propensity, int | float) or not 0 < propensity <= 1:
+    if (
+        isinstance(propensity, bool)
+        or not isinstance(propensity, int | float)
+        or not 0 < propensity <= 1
+    ):
         raise DataError(f"propensity is {propensity!r}; give a probability above 0, up to 1")
     return Exposure(
-        unit, arm, at, texts[0], float(propensity), override=override, cluster=cluster, bucket=bucket, source=texts[1] or EXTERNAL
+        unit,
+        arm,
+        at,
+        texts[0],
+        float(propensity),
+        override=override,
+        cluster=cluster,
+        bucket=bucket,
+        source=texts[1] or EXTERNAL,
     )
 
 

@@ -27,18 +27,39 @@ def log_exposures(log: ExposureLog, request: str, result: ServingResult) -> None
             return
         mixed = arm.assigned.arm == INTERLEAVED
         items = [item for item, _ in order.items]
-        fell_back = any(_fallbacks(ranking) for ranking in ([part.result for part in result.parts] or [result]))
-        own = _exposure(request, result, arm, Predicted([], order.how, order.age), fell_back=fell_back)
+        fell_back = any(
+            _fallbacks(ranking) for ranking in ([part.result for part in result.parts] or [result])
+        )
+        own = _exposure(
+            request, result, arm, Predicted([], order.how, order.age), fell_back=fell_back
+        )
         if mixed:
-            own = own._replace(items=[item if isinstance(item, str | int) else str(item) for item in items], teams=team_of(result))
+            own = own._replace(
+                items=[item if isinstance(item, str | int) else str(item) for item in items],
+                teams=team_of(result),
+            )
         _put(log, arm, [own])
         return
     if len(arms) == 1:
         if arms[0] is not None:
-            _put(log, arms[0], [_exposure(request, result, arms[0], result.predicted[0], fell_back=bool(_fallbacks(result)))])
+            _put(
+                log,
+                arms[0],
+                [
+                    _exposure(
+                        request,
+                        result,
+                        arms[0],
+                        result.predicted[0],
+                        fell_back=bool(_fallbacks(result)),
+                    )
+                ],
+            )
         return
     every: dict[tuple[str, int], tuple[RowArm, list[Exposure]]] = {}
-    for rows, part in [(part.rows, part.result) for part in result.parts] or [(range(len(arms)), result)]:
+    for rows, part in [(part.rows, part.result) for part in result.parts] or [
+        (range(len(arms)), result)
+    ]:
         late = _fallbacks(part)
         for n, (row, predicted) in enumerate(zip(rows, part.predicted, strict=True)):
             arm = arms[row]
@@ -57,7 +78,9 @@ def _put(log: ExposureLog, arm: RowArm, exposures: Sequence[Exposure]) -> None:
 
 
 def _fallbacks(result: ServingResult) -> Collection[int]:
-    """The rows of a result with a stale view, or a feature whose value is a fallback, as of a third party that did not answer in time."""
+    """The rows of a result with a stale view, or a feature whose value is a fallback, as of a third
+    party that did not answer in time.
+    """
     features = result.features
     if features is None:
         return ()
@@ -66,11 +89,19 @@ def _fallbacks(result: ServingResult) -> Collection[int]:
             return range(result.rows)
     if isinstance(features, FeatureVector):
         return (0,) if FALLBACK in features.statuses else ()
-    rows = {n for codes in features.statuses if FALLBACK in codes for n, code in enumerate(codes) if code == FALLBACK}
+    rows = {
+        n
+        for codes in features.statuses
+        if FALLBACK in codes
+        for n, code in enumerate(codes)
+        if code == FALLBACK
+    }
     return rows if result.of is None else {result.of[n] for n in rows}
 
 
-def _exposure(request: str, result: ServingResult, arm: RowArm, predicted: Predicted, *, fell_back: bool) -> Exposure:
+def _exposure(
+    request: str, result: ServingResult, arm: RowArm, predicted: Predicted, *, fell_back: bool
+) -> Exposure:
     experiment, unit, (name, propensity, cluster, bucket, flag), override = arm
     value, how, age = predicted
     promised = experiment.promised.get(name)
@@ -84,7 +115,24 @@ def _exposure(request: str, result: ServingResult, arm: RowArm, predicted: Predi
         fallback = fell_back
     score = value if type(value) is float else float(value) if isinstance(value, int) else None
     fields = (
-        unit, name, result.t, request, propensity, age, promised, fallback, override, cluster, bucket,
-        result.name, result.level or AS_DEFINED, result.version, score, flag, SERVED, None, None,
-    )  # fmt: skip
+        unit,
+        name,
+        result.t,
+        request,
+        propensity,
+        age,
+        promised,
+        fallback,
+        override,
+        cluster,
+        bucket,
+        result.name,
+        result.level or AS_DEFINED,
+        result.version,
+        score,
+        flag,
+        SERVED,
+        None,
+        None,
+    )
     return _new(Exposure, fields)

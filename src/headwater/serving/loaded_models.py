@@ -1,4 +1,6 @@
-"""Cache of a service's fitted models: each is loaded once, by one thread while others wait, and replaced as versions are promoted."""
+"""Cache of a service's fitted models: each is loaded once, by one thread while others wait, and
+replaced as versions are promoted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from typing import Final
 
 from headwater import clock
 from headwater.definitions.model_variant import AS_DEFINED, ModelVariant
-from headwater.errors import DataError, MissingExtraError, ModelError, OtherDefinitionsError, UsageError
+from headwater.errors import (
+    DataError,
+    MissingExtraError,
+    ModelError,
+    OtherDefinitionsError,
+    UsageError,
+)
 from headwater.models.hot_reload import Reloading
 from headwater.models.running_services import LoadedVersion
 from headwater.online.predictor import Scorer
@@ -18,8 +26,9 @@ Key = tuple[str, str | None]
 """The name of a model, and of a level."""
 
 _RESTART: Final = (
-    "This service was started with other definitions than the version was trained with. Apply those (headwater apply), restart ingestion and "
-    "jobs and then the workers (kill -HUP of `headwater serve`), or promote a version that fits (headwater models)"
+    "This service was started with other definitions than the version was trained with. Apply "
+    "those (headwater apply), restart ingestion and jobs and then the workers (kill -HUP of "
+    "`headwater serve`), or promote a version that fits (headwater models)"
 )
 _AGAIN: Final = 5.0  # seconds until a failed load is tried again
 _LOG: Final = logging.getLogger(__name__)
@@ -32,7 +41,8 @@ class LoadedModels:
         scorers: where fitted models are found.
 
     Attributes:
-        refused: why a promoted version could not be loaded, by model and level; the previous version stays in use.
+        refused: why a promoted version could not be loaded, by model and level; the previous
+            version stays in use.
     """
 
     def __init__(self, scorers: Scorers) -> None:
@@ -47,7 +57,8 @@ class LoadedModels:
         """The fitted model of a model at a level.
 
         Raises:
-            ModelError: it is missing or incompatible, or loading failed; that error is cached for five seconds.
+            ModelError: it is missing or incompatible, or loading failed; that error is cached for
+                five seconds.
         """
         known = self._loaded.get(key)
         if known is not None:
@@ -77,14 +88,25 @@ class LoadedModels:
     def state(self) -> list[LoadedVersion]:
         """The versions that are loaded from a registry, and why a promoted one is not."""
         return [
-            LoadedVersion(model, level or AS_DEFINED, scorer.version, scorer.looked_at, self.refused.get((model, level), ""))
+            LoadedVersion(
+                model,
+                level or AS_DEFINED,
+                scorer.version,
+                scorer.looked_at,
+                self.refused.get((model, level), ""),
+            )
             for (model, level), scorer in list(self._loaded.items())
             if isinstance(scorer, Reloading)
         ]
 
     def _refuse(self, key: Key, version: str, why: str) -> None:
         self.refused[key] = why
-        _LOG.warning("model %r: version %s stays in use; the promoted one is refused: %s", key[0], version, why)
+        _LOG.warning(
+            "model %r: version %s stays in use; the promoted one is refused: %s",
+            key[0],
+            version,
+            why,
+        )
 
     def _load(self, variant: ModelVariant, key: Key) -> Scorer:
         until, message = self._failed.get(key, (0.0, ""))
@@ -97,7 +119,9 @@ class LoadedModels:
         except Exception as error:
             _LOG.exception("model %r cannot be loaded", variant.model.name)
             raise self._failure(
-                key, f"model {variant.model.name!r} cannot be loaded: {type(error).__name__}; the service's log has details"
+                key,
+                f"model {variant.model.name!r} cannot be loaded: {type(error).__name__}; the "
+                "service's log has details",
             ) from error
 
     def _failure(self, key: Key, message: str) -> ModelError:

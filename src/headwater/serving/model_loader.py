@@ -33,18 +33,31 @@ class Scorers(Protocol):
 
 
 def in_folder(folder: Path, *, allow_pickle: bool = False) -> Scorers:
-    """The current versions in the registry `folder` of `headwater train`, or a folder of each model's name as written with --output."""
+    """The current versions in the registry `folder` of `headwater train`, or a folder of each
+    model's name as written with --output.
+    """
     registry = ModelRegistry(folder)
 
     def find(variant: ModelVariant) -> Scorer:
         def checked(served: ServedModel) -> None:
-            for warning in check(variant.model, variant.level, served, allow_staler=variant.allow_staler):
-                warnings.warn(f"model {variant.model.name!r}: {warning}", HeadwaterWarning, stacklevel=2)
+            for warning in check(
+                variant.model, variant.level, served, allow_staler=variant.allow_staler
+            ):
+                warnings.warn(
+                    f"model {variant.model.name!r}: {warning}", HeadwaterWarning, stacklevel=2
+                )
 
         model_folder = folder / variant.model.name
         if not (model_folder / MANIFEST).is_file():
             instead = AS_DEFINED if variant.allow_staler else None
-            return Reloading(registry, variant.model, variant.name, allow_pickle=allow_pickle, check=checked, instead=instead)
+            return Reloading(
+                registry,
+                variant.model,
+                variant.name,
+                allow_pickle=allow_pickle,
+                check=checked,
+                instead=instead,
+            )
         version = hashlib.sha256((model_folder / MANIFEST).read_bytes()).hexdigest()[:12]
         served = open_model(model_folder, variant.model, allow_pickle=allow_pickle, version=version)
         checked(served)
@@ -59,7 +72,9 @@ def in_memory(scorers: Mapping[str, Scorer | Trained]) -> Scorers:
     def find(variant: ModelVariant) -> Scorer:
         name = variant.model.name
         if name not in scorers:
-            raise DataError(f"model {name!r} has no fitted model to serve; run `headwater train --model {name}`")
+            raise DataError(
+                f"model {name!r} has no fitted model to serve; run `headwater train --model {name}`"
+            )
         scorer = scorers[name]
         return ServedModel(scorer.fitted) if isinstance(scorer, Trained) else scorer
 

@@ -21,19 +21,26 @@ from headwater.serving.http.response_schema import (
 from headwater.serving.serving_result import FeatureShape, ServingResult
 
 _TABLES: Final[Mapping[type, tuple[Field, ...]]] = {
-    kind: fields_of(kind) for kind in (FeatureValue, Features, Prediction, Predictions, RankedItem, Ranked)
+    kind: fields_of(kind)
+    for kind in (FeatureValue, Features, Prediction, Predictions, RankedItem, Ranked)
 }
 
 
 def features(shape: FeatureShape, result: ServingResult) -> Features:
     """A result as features of rows."""
-    return Features(**_computed(Features, result), rows=[row for row in feature_values(shape, result) if row is not None])
+    return Features(
+        **_computed(Features, result),
+        rows=[row for row in feature_values(shape, result) if row is not None],
+    )
 
 
 def predictions(shape: FeatureShape, result: ServingResult, *, with_features: bool) -> Predictions:
     """A result as predictions of rows."""
     rows = feature_values(shape, result, with_features=with_features)
-    each = [Prediction(**_computed(Prediction, prediction), features=row) for prediction, row in zip(result.predicted, rows, strict=True)]
+    each = [
+        Prediction(**_computed(Prediction, prediction), features=row)
+        for prediction, row in zip(result.predicted, rows, strict=True)
+    ]
     return Predictions(**_computed(Predictions, result), predictions=each)
 
 
@@ -48,17 +55,26 @@ def ranked(shape: FeatureShape, result: ServingResult, *, with_features: bool) -
     return Ranked(**_computed(Ranked, result), items=items)
 
 
-def feature_values(shape: FeatureShape, result: ServingResult, *, with_features: bool = True) -> Sequence[dict[str, FeatureValue] | None]:
+def feature_values(
+    shape: FeatureShape, result: ServingResult, *, with_features: bool = True
+) -> Sequence[dict[str, FeatureValue] | None]:
     """The feature values of each row, by name; None for rows without."""
     rows: list[dict[str, FeatureValue] | None] = [None] * (len(result.predicted) or result.rows)
     for part in result.parts:
-        for n, values_of_row in zip(part.rows, feature_values(part.encoder.shape, part.result, with_features=with_features), strict=True):
+        for n, values_of_row in zip(
+            part.rows,
+            feature_values(part.encoder.shape, part.result, with_features=with_features),
+            strict=True,
+        ):
             rows[n] = values_of_row
     if with_features and not result.parts:
         fields = [_computed(FeatureValue, version, result.t) for version in shape.versions(result)]
         for n, values, codes in result.feature_rows():
             row = zip(shape.names, values, codes, shape.of, strict=True)
-            rows[n] = {name: FeatureValue(value=value, status=STATUSES[code], **fields[of]) for name, value, code, of in row}
+            rows[n] = {
+                name: FeatureValue(value=value, status=STATUSES[code], **fields[of])
+                for name, value, code, of in row
+            }
     return rows
 
 

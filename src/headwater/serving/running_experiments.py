@@ -1,4 +1,6 @@
-"""The experiments that a process serves: those that were started, once their arms are ready. Polled off the request path."""
+"""The experiments that a process serves: those that were started, once their arms are ready. Polled
+off the request path.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ LOOK: Final = 0.5
 
 
 class RunningExperiments:
-    """The started experiments of a project. Threads may share one; what it holds is replaced as a whole.
+    """The started experiments of a project. Threads may share one; what it holds is replaced as a
+    whole.
 
     Args:
         project: whose experiments they are.
@@ -38,18 +41,25 @@ class RunningExperiments:
     Attributes:
         of: the experiments of each model, by its name.
         started: what runs, served or not.
-        refused: why an experiment that was started is not served by this process, by its name; its units get the default.
+        refused: why an experiment that was started is not served by this process, by its name; its
+            units get the default.
         log: of exposures; None as long as nothing was served.
 
     Raises:
-        UsageError: the project would serve something else than its running experiments were started with.
+        UsageError: the project would serve something else than its running experiments were started
+            with.
     """
 
     def __init__(
-        self, project: Project, store: ExperimentStore | None, folder: Path, prepare: Callable[[str, str | None], ModelVariant]
+        self,
+        project: Project,
+        store: ExperimentStore | None,
+        folder: Path,
+        prepare: Callable[[str, str | None], ModelVariant],
     ) -> None:
         if store is not None:
-            with suppress(DataError):  # unreadable files are tried again; until then no experiment is served
+            # unreadable files are tried again; until then no experiment is served
+            with suppress(DataError):
                 check_served(project, store, clock.now_micros())
         self._project, self._store, self._prepare = project, store, prepare
         self._stamp: object = None
@@ -81,7 +91,8 @@ class RunningExperiments:
         """Take over what was started, enrolled and stopped.
 
         Raises:
-            DataError: the files of the store cannot be read; what was served before is still served.
+            DataError: the files of the store cannot be read; what was served before is still
+                served.
         """
         if self._store is None:
             return
@@ -94,7 +105,9 @@ class RunningExperiments:
             try:
                 started = self._store.started()
             except DataError as error:
-                self._unread = f"experiments were not read, and what was served before is served: {error}"
+                self._unread = (
+                    f"experiments were not read, and what was served before is served: {error}"
+                )
                 raise
             self._take(started)
             self._stamp, self._unread = stamp, ""
@@ -102,23 +115,39 @@ class RunningExperiments:
     def collect(self) -> Iterator[Metric]:
         """Metrics of experiments: the collector interface of prometheus_client."""
         rows = CounterMetricFamily(
-            "headwater_experiment_rows", "rows of experiments, by what became of them", labels=["experiment", "outcome"]
+            "headwater_experiment_rows",
+            "rows of experiments, by what became of them",
+            labels=["experiment", "outcome"],
         )
         for (name, _), experiment in self._served.items():
             for outcome, count in experiment.counts.items():
                 rows.add_metric([name, outcome], count)
-        served = GaugeMetricFamily("headwater_experiment_served", "whether a running experiment is served", labels=["experiment"])
+        served = GaugeMetricFamily(
+            "headwater_experiment_served",
+            "whether a running experiment is served",
+            labels=["experiment"],
+        )
         for known in self.started:
-            served.add_metric([known.plan.experiment], float(known.plan.experiment not in self.refused))
+            served.add_metric(
+                [known.plan.experiment], float(known.plan.experiment not in self.refused)
+            )
         yield from (rows, served)
         if self._served:
-            yield GaugeMetricFamily("headwater_exposure_room", "1 while exposures can be logged", value=float(self.log.room))
+            yield GaugeMetricFamily(
+                "headwater_exposure_room",
+                "1 while exposures can be logged",
+                value=float(self.log.room),
+            )
             yield CounterMetricFamily(
-                "headwater_exposures_unlogged", "exposures flagged 'no room' that were not kept", value=self.log.unlogged
+                "headwater_exposures_unlogged",
+                "exposures flagged 'no room' that were not kept",
+                value=self.log.unlogged,
             )
 
     def plans(self, at: int) -> list[dict[str, object]]:
-        """What other processes need to assign as this one does, at a time in microseconds; see `GET /v1/experiments`."""
+        """What other processes need to assign as this one does, at a time in microseconds; see `GET
+        /v1/experiments`.
+        """
         return [_plan(known, at) for known in self.started]
 
     def close(self) -> None:
@@ -127,7 +156,11 @@ class RunningExperiments:
 
     def _take(self, started: list[StartedExperiment]) -> None:
         refused, served = dict[str, str](), dict[tuple[str, int], RunningExperiment]()
-        mine = [known for known in started if known.stopped_at is None and known.plan.project in ("", self._project.name)]
+        mine = [
+            known
+            for known in started
+            if known.stopped_at is None and known.plan.project in ("", self._project.name)
+        ]
         for known in mine:
             plan = known.plan
             try:
@@ -135,7 +168,10 @@ class RunningExperiments:
             except HeadwaterError as error:
                 refused[plan.experiment] = f"experiment {plan.experiment!r} is not served: {error}"
             except OSError as error:
-                refused[plan.experiment] = f"experiment {plan.experiment!r} is not served: no exposure can be logged: {error}"
+                refused[plan.experiment] = (
+                    f"experiment {plan.experiment!r} is not served: no exposure can be logged: "
+                    f"{error}"
+                )
         of: dict[str, tuple[RunningExperiment, ...]] = {}
         for experiment in served.values():
             for model in dict.fromkeys(arm.model for arm in experiment.plan.arms):
@@ -158,19 +194,35 @@ class RunningExperiments:
         if asks and (len(services) > 1 or plan.kind == "interleaving"):
             raise UsageError(
                 "its arms have third-party features, and "
-                + ("they are interleaved" if plan.kind == "interleaving" else f"they read {len(services)} feature services")
-                + "; third parties are called once for a request: give the arms one feature service, and another kind"
+                + (
+                    "they are interleaved"
+                    if plan.kind == "interleaving"
+                    else f"they read {len(services)} feature services"
+                )
+                + (
+                    "; third parties are called once for a request: give the arms one feature "
+                    "service, and another kind"
+                )
             )
         self.log.prepare()
         before = self._served.get((plan.experiment, plan.version))
         promised = {arm: _promised(variant) for arm, variant in variants.items()}
-        running = RunningExperiment(plan, {arm.name: key_of(arm) for arm in plan.arms}, promised, assigner_of(started))
-        return running if before is None else RunningExperiment(plan, running.keys, promised, running.assign, before.counts)
+        running = RunningExperiment(
+            plan, {arm.name: key_of(arm) for arm in plan.arms}, promised, assigner_of(started)
+        )
+        return (
+            running
+            if before is None
+            else RunningExperiment(plan, running.keys, promised, running.assign, before.counts)
+        )
 
 
 def _plan(known: StartedExperiment, at: int) -> dict[str, object]:
     plan = known.plan
-    arms = [{"name": arm.name, "model": arm.model, "level": arm.level, "weight": arm.weight} for arm in plan.arms]
+    arms = [
+        {"name": arm.name, "model": arm.model, "level": arm.level, "weight": arm.weight}
+        for arm in plan.arms
+    ]
     return {
         "experiment": plan.experiment,
         "version": plan.version,

@@ -42,18 +42,21 @@ class ServeOptions(Readable, metaclass=Spelled):
     """What an operator may set of a service, besides models and addresses.
 
     Args:
-        forward_to: hosts besides this machine that pushed events may be forwarded to; the online store has the address of ingestion.
+        forward_to: hosts besides this machine that pushed events may be forwarded to; the online
+            store has the address of ingestion.
         log: the access log, one JSON line a request.
         log_sample: the share of responses below status 400 that are logged; all others are.
         serving_log: the log of features, predictions, statuses and ages.
-        on_third_party: called with each response of a third party, such as `AnswerLog.add`; it must not block.
+        on_third_party: called with each response of a third party, such as `AnswerLog.add`; it must
+            not block.
         now: the clock of request times, microseconds since 1970 UTC; for replays.
         allow_pickle: as for `hw.operations.Service`.
         supervised: for a worker of `headwater serve --workers`, its link to the supervisor.
         experiments: as for `hw.operations.Service`.
         console: HOST:PORT of a `headwater console`, which is then also under /console.
-        traces: a collector that takes OTLP over HTTP, such as "http://127.0.0.1:4318": a span of each request goes there (extra `otel`).
-            "" takes that of OTEL_EXPORTER_OTLP_ENDPOINT; None makes no spans.
+        traces: a collector that takes OTLP over HTTP, such as "http://127.0.0.1:4318": a span of
+            each request goes there (extra `otel`). "" takes that of OTEL_EXPORTER_OTLP_ENDPOINT;
+            None makes no spans.
 
     >>> ServeOptions(log_sample=0.1)
     ServeOptions(log_sample=0.1)
@@ -92,12 +95,13 @@ def serve(
         store: an online store, or its URL; None is that of the settings (HEADWATER_STORE).
         listen: HOST:PORT to listen on.
         models, levels, data_dir: as for `hw.operations.Service`.
-        tokens: the file of tokens; None is `tokens.json` in headwater's home, and without that file, only this machine is served.
+        tokens: the file of tokens; None is `tokens.json` in headwater's home, and without that
+            file, only this machine is served.
         options: logs, the clock of requests, hosts that events are forwarded to.
 
     Raises:
-        UsageError: the address is in use, or not a loopback one while there are no tokens; an unknown level; a running experiment was
-            started with other definitions.
+        UsageError: the address is in use, or not a loopback one while there are no tokens; an
+            unknown level; a running experiment was started with other definitions.
         StoreError: the store cannot be opened.
 
     >>> import headwater as hw, httpx
@@ -117,7 +121,13 @@ def serve(
     check_bind(host, known)
     with (
         Service(
-            project, store, models=models, levels=levels, data_dir=data_dir, allow_pickle=how.allow_pickle, experiments=how.experiments
+            project,
+            store,
+            models=models,
+            levels=levels,
+            data_dir=data_dir,
+            allow_pickle=how.allow_pickle,
+            experiments=how.experiments,
         ) as service,
         ExitStack() as stack,
     ):

@@ -1,4 +1,6 @@
-"""What requests are answered with for one selection of view versions; replaced as a whole when another one is read."""
+"""What requests are answered with for one selection of view versions; replaced as a whole when
+another one is read.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class ServedSelection:
         fitted: the models at levels that are loaded, or need none.
     """
 
-    def __init__(self, project: Project, store: OnlineStore, selection: ViewSelection, scorers: Scorers) -> None:
+    def __init__(
+        self, project: Project, store: OnlineStore, selection: ViewSelection, scorers: Scorers
+    ) -> None:
         self._project, self._store = project, store
         self.selection, self.loads = selection, LoadedModels(scorers)
         self.endpoints = Endpoints(project, store, selection, self.scorer)
@@ -46,7 +50,9 @@ class ServedSelection:
         Raises:
             ModelError: it is missing or incompatible.
         """
-        return self.loads.scorer(variant, (variant.model.name, None if variant.name == AS_DEFINED else variant.name))
+        return self.loads.scorer(
+            variant, (variant.model.name, None if variant.name == AS_DEFINED else variant.name)
+        )
 
     def load(self, model: str, level: str | None) -> None:
         """Load the fitted model of a level, if its requests need one.
@@ -73,7 +79,9 @@ class ServedSelection:
             self._check_ranking(model, level)
         return variant
 
-    def unready(self, levels: Sequence[str | None], *, also: AbstractSet[Key] = frozenset()) -> list[str]:
+    def unready(
+        self, levels: Sequence[str | None], *, also: AbstractSet[Key] = frozenset()
+    ) -> list[str]:
         """Reasons why requests cannot be answered, in sentences; empty when they can.
 
         levels: of each model. also: further models at levels.
@@ -89,7 +97,9 @@ class ServedSelection:
                     )
                     if model.ranking is not None:
                         reasons += _failures(partial(self._check_ranking, model.name, level))
-            reasons += _failures(*(partial(self.prepare, *key) for key in sorted(also - self.fitted, key=str)))
+            reasons += _failures(
+                *(partial(self.prepare, *key) for key in sorted(also - self.fitted, key=str))
+            )
         except UnansweredError as error:  # further checks would time out too
             reasons.append(str(error))
         return list(dict.fromkeys(reasons))
@@ -133,7 +143,8 @@ class ServedSelection:
 
 
 class LiveSelection:
-    """The selection that requests are answered with now: replaced by one assignment. The threads of a service share it.
+    """The selection that requests are answered with now: replaced by one assignment. The threads of
+    a service share it.
 
     Attributes:
         current: what requests are answered with.

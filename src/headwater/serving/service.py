@@ -1,4 +1,6 @@
-"""`hw.operations.Service`: features, predictions, rankings, outcomes and explanations of a project over an online store."""
+"""`hw.operations.Service`: features, predictions, rankings, outcomes and explanations of a project
+over an online store.
+"""
 
 from __future__ import annotations
 
@@ -50,21 +52,26 @@ _AGAIN: Final = 5.0  # seconds until versions of views that could not be read ar
 
 
 class Service:
-    """A project's feature services and models over an online store, in this process; `headwater serve` uses it.
+    """A project's feature services and models over an online store, in this process; `headwater
+    serve` uses it.
 
-    Threads may share one: each has its own readers, while the store and the loaded models are shared. A fitted model is then called by
-    several threads and has to be thread-safe, as LightGBM, scikit-learn and ONNX are.
+    Threads may share one: each has its own readers, while the store and the loaded models are
+    shared. A fitted model is then called by several threads and has to be thread-safe, as LightGBM,
+    scikit-learn and ONNX are.
 
     Args:
         project: its models, and the feature services that they read.
-        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE). A server opened by its URL has the timeout
-            `read_timeout` of the URL (200ms).
-        models: the folder of fitted models of `headwater train`, or results of `hw.train`, by model; None is `models` in headwater's home.
-        levels: the project's levels that must be ready besides each view's own freshness; requests may use any level.
+        store: an online store, or its URL; None is that of the settings (HEADWATER_STORE). A server
+            opened by its URL has the timeout `read_timeout` of the URL (200ms).
+        models: the folder of fitted models of `headwater train`, or results of `hw.train`, by
+            model; None is `models` in headwater's home.
+        levels: the project's levels that must be ready besides each view's own freshness; requests
+            may use any level.
         data_dir: the folder of ingestion's archive, for `explain`; None is headwater's home.
         allow_pickle: load models in formats that run code when they are loaded.
-        experiments: what was started; None is what the registry `models` has. While an experiment runs, requests of its arms' models get
-            the arm of their unit, and exposures are logged in `data_dir`.
+        experiments: what was started; None is what the registry `models` has. While an experiment
+            runs, requests of its arms' models get the arm of their unit, and exposures are logged
+            in `data_dir`.
 
     Raises:
         UsageError: an unknown level; a running experiment was started with other definitions.
@@ -85,18 +92,30 @@ class Service:
         self.project = project
         self.data_dir = settings.home() if data_dir is None else Path(data_dir)
         kept = settings.home() / "models" if models is None else models
-        scorers = in_memory(kept) if isinstance(kept, Mapping) else in_folder(Path(kept), allow_pickle=allow_pickle)
+        scorers = (
+            in_memory(kept)
+            if isinstance(kept, Mapping)
+            else in_folder(Path(kept), allow_pickle=allow_pickle)
+        )
         self.models_folder = None if isinstance(kept, Mapping) else Path(kept)
         self._scorers = scorers
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
         for name in levels:
             project.variant(project.models[0].name, name)
-        self._promoted = None if self.models_folder is None else PromotedViews(project, ModelRegistry(self.models_folder))
+        self._promoted = (
+            None
+            if self.models_folder is None
+            else PromotedViews(project, ModelRegistry(self.models_folder))
+        )
         started = None if self.models_folder is None else ExperimentStore(self.models_folder)
-        self.experiments = RunningExperiments(project, started if experiments is None else experiments, self.data_dir, self._prepare)
+        self.experiments = RunningExperiments(
+            project, started if experiments is None else experiments, self.data_dir, self._prepare
+        )
         self._stack = ExitStack()
-        self.store = self._stack.enter_context(opened_for(project.name, store, readonly=True, for_requests=True))
+        self.store = self._stack.enter_context(
+            opened_for(project.name, store, readonly=True, for_requests=True)
+        )
         selection = ViewSelection() if self._promoted is None else self._promoted.selection()
         self._live = LiveSelection(ServedSelection(project, self.store, selection, scorers))
         self._explained: list[bool] = []  # shared by the lanes
@@ -109,7 +128,12 @@ class Service:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -123,7 +147,14 @@ class Service:
         """The endpoints of new requests; one that was parsed keeps those that it was parsed by."""
         return self._live.current.endpoints
 
-    def features(self, service: str, rows: Rows, *, level: str | None = None, at: datetime | str | None = None) -> Features:
+    def features(
+        self,
+        service: str,
+        rows: Rows,
+        *,
+        level: str | None = None,
+        at: datetime | str | None = None,
+    ) -> Features:
         """The current features of one row or several.
 
         Args:
@@ -134,12 +165,16 @@ class Service:
 
         Raises:
             UsageError: an unknown service or level; the message has the nearest known one.
-            DataError: a missing or unknown field, or one of another type; rows with different fields.
-            StoreError: a view that is not in the online store. StaleError: one older than its freshness, with on_stale="refuse".
+            DataError: a missing or unknown field, or one of another type; rows with different
+                fields.
+            StoreError: a view that is not in the online store. StaleError: one older than its
+                freshness, with on_stale="refuse".
         """
         endpoint, t = self.endpoints.features(service, level), request_time(at)
         request = parsed(endpoint.rows.schema, rows, t)
-        result = answers.features(endpoint, level, t, request, self._asked(service, request.as_columns(), t, None))
+        result = answers.features(
+            endpoint, level, t, request, self._asked(service, request.as_columns(), t, None)
+        )
         return python_encoder.features(endpoint.encoder.shape, result)
 
     def predict(
@@ -152,10 +187,11 @@ class Service:
         features: bool = False,
         arm: str | None = None,
     ) -> Predictions:
-        """The predictions for one row or several. features: return the features of each. Other arguments and errors as `features`.
+        """The predictions for one row or several. features: return the features of each. Other
+        arguments and errors as `features`.
 
-        While an experiment of the model runs, each row gets the arm of its unit, unless `level` is given. arm: one by name, for tests; it
-        is logged, and not analysed.
+        While an experiment of the model runs, each row gets the arm of its unit, unless `level` is
+        given. arm: one by name, for tests; it is logged, and not analysed.
 
         Raises:
             ModelError: a fitted model that is missing, or has other features.
@@ -167,8 +203,12 @@ class Service:
             request = arm_answers.with_arms(endpoints, experiments, wish, request)
         else:
             request = parsed(endpoints.model(model, level).rows.schema, rows, t)
-        endpoint = endpoints.model(*((model, level) if request.arms is None else request.arms.groups[0].key))
-        third_party = self._asked(endpoint.predictor.model.features.name, request.as_columns(), t, model)
+        endpoint = endpoints.model(
+            *((model, level) if request.arms is None else request.arms.groups[0].key)
+        )
+        third_party = self._asked(
+            endpoint.predictor.model.features.name, request.as_columns(), t, model
+        )
         if request.arms is None:
             result = answers.predictions(endpoint, level, t, request, third_party)
         else:
@@ -193,7 +233,8 @@ class Service:
         Args:
             model: a model whose task is a Ranking.
             row: what all candidates share, such as the user.
-            candidates: items, or mappings with the item and its own fields; None uses those that the model retrieves.
+            candidates: items, or mappings with the item and its own fields; None uses those that
+                the model retrieves.
             k: number of candidates to return.
             level, at, features, arm: as for `predict`.
 
@@ -205,12 +246,23 @@ class Service:
             shared, items = endpoints.candidates_of_arms(model, experiments)
             wish = Wish(model, level, arm, t, self.experiments.room)
             given = None if candidates is None else converted(items.schema, candidates)
-            request = arm_answers.proposed(endpoints, experiments, wish, shared.schema.dated(shared.schema.from_row(row), t), given)
+            request = arm_answers.proposed(
+                endpoints,
+                experiments,
+                wish,
+                shared.schema.dated(shared.schema.from_row(row), t),
+                given,
+            )
         else:
             endpoint = endpoints.ranking(model, level)
-            proposed, service = endpoint.propose(row, candidates, t), endpoint.ranker.predictor.model.features.name
+            proposed, service = (
+                endpoint.propose(row, candidates, t),
+                endpoint.ranker.predictor.model.features.name,
+            )
             request = ParsedRequest(None, proposed.columns, proposed.height, service, proposed)
-        endpoint = endpoints.ranking(*((model, level) if request.arms is None else request.arms.groups[0].key))
+        endpoint = endpoints.ranking(
+            *((model, level) if request.arms is None else request.arms.groups[0].key)
+        )
         service = endpoint.ranker.predictor.model.features.name
         third_party = self._asked(service, request.columns, t, model) if request.height else None
         if request.arms is None:
@@ -225,8 +277,8 @@ class Service:
 
         Args:
             labels: the name of a model's labels.
-            rows: each has its request (`request_id`, or the labels' keys, and `timestamp`), its `outcome`, and when that was known
-                (`known_at`; default now).
+            rows: each has its request (`request_id`, or the labels' keys, and `timestamp`), its
+                `outcome`, and when that was known (`known_at`; default now).
 
         Raises:
             UsageError: unknown labels, or labels derived from events.
@@ -239,11 +291,13 @@ class Service:
         return posted.add(rows)
 
     def exposures(self, experiment: str, rows: Sequence[Mapping[str, object]]) -> AddedExposures:
-        """Add exposures of units to arms, that this service has not answered; accepted ones are on disk when this returns.
+        """Add exposures of units to arms, that this service has not answered; accepted ones are on
+        disk when this returns.
 
         Args:
             experiment: the name of a running experiment.
-            rows: as for `exposure_events.add_exposures`: each has its `unit`, and its `arm` if another system has assigned it.
+            rows: as for `exposure_events.add_exposures`: each has its `unit`, and its `arm` if
+                another system has assigned it.
 
         Raises:
             UsageError: the experiment does not run.
@@ -252,7 +306,9 @@ class Service:
         self.experiments.look()
         return add_exposures(self.experiments.log, self.experiments.started, experiment, rows)
 
-    def explain(self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None) -> Explanation:
+    def explain(
+        self, feature: str, keys: Mapping[str, object], *, at: datetime | str | None = None
+    ) -> Explanation:
         """Explain a feature value; as `hw.operations.explain`."""
         feature = promoted_feature(feature, self._live.current.selection.promoted)
         return explain(self.project, feature, keys, store=self.store, data_dir=self.data_dir, at=at)
@@ -260,7 +316,8 @@ class Service:
     def unready(self) -> list[str]:
         """Reasons why the service is not ready, in sentences; empty when it is.
 
-        Ready means: the store can be read, it has every view at the required levels, readers are compiled, and every model is loaded.
+        Ready means: the store can be read, it has every view at the required levels, readers are
+        compiled, and every model is loaded.
         """
         reasons = self._live.current.unready(self.levels)
         try:
@@ -270,14 +327,18 @@ class Service:
         return list(dict.fromkeys(reasons))
 
     def _compile_explain(self) -> None:
-        """Compile what `explain` recomputes values with, once; a view that cannot be explained says so when it is asked for."""
+        """Compile what `explain` recomputes values with, once; a view that cannot be explained says
+        so when it is asked for.
+        """
         if not self._explained:
             self._explained.append(True)
             for view in self.project.views:
                 compile_explanation(view.root, self.store)
 
     def lane(self) -> Service:
-        """A copy of the service for another thread: it shares the store and loaded models, and has its own readers."""
+        """A copy of the service for another thread: it shares the store and loaded models, and has
+        its own readers.
+        """
         service = copy.copy(self)
         service.__dict__ |= {"_stack": ExitStack(), "_asking": None}
         return service
@@ -300,7 +361,9 @@ class Service:
         self._live.current.load(model, level)
 
     def is_loaded(self, model: str, level: str | None) -> bool:
-        """Whether the fitted model of a level is loaded, or not needed; during an experiment, so are those of its arms."""
+        """Whether the fitted model of a level is loaded, or not needed; during an experiment, so
+        are those of its arms.
+        """
         return (model, level) in self._live.current.fitted
 
     def _prepare(self, model: str, level: str | None) -> ModelVariant:
@@ -315,9 +378,15 @@ class Service:
     def _expose(self, result: ServingResult) -> None:
         """Log the exposures of a result that is about to be returned."""
         if result.arms:
-            log_exposures(self.experiments.log, f"{self.experiments.log.worker}-{self.experiments.log.logged}", result)
+            log_exposures(
+                self.experiments.log,
+                f"{self.experiments.log.worker}-{self.experiments.log.logged}",
+                result,
+            )
 
-    def _asked(self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None) -> ThirdPartyValues | None:
+    def _asked(
+        self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None
+    ) -> ThirdPartyValues | None:
         """Third-party values of rows; None where the service has no third-party features."""
         if not self.services[service].features.http_features:
             return None
@@ -325,10 +394,13 @@ class Service:
             if self._asking is None:
                 self._asking = BlockingThirdPartyClients(self.project)
                 self._stack.callback(self._asking.close)
-        return self._asking.ask(service, columns, len(next(iter(columns.values()))), t=t, model=model)
+        return self._asking.ask(
+            service, columns, len(next(iter(columns.values()))), t=t, model=model
+        )
 
     def refresh(self) -> None:
-        """Load the model versions that have become current, and take over what was started and stopped.
+        """Load the model versions that have become current, and take over what was started and
+        stopped.
 
         After a failure, which `refused` lists, the previous version stays in use.
         """
@@ -338,17 +410,26 @@ class Service:
 
     @property
     def refused(self) -> Mapping[Key, str]:
-        """Why a promoted version could not be loaded, by model and level; of versions of views under the name "views"."""
-        refused: dict[Key, str] = {("views", None): self._live.refused} if self._live.refused else {}
+        """Why a promoted version could not be loaded, by model and level; of versions of views
+        under the name "views".
+        """
+        refused: dict[Key, str] = (
+            {("views", None): self._live.refused} if self._live.refused else {}
+        )
         return refused | self._live.current.loads.refused
 
     def loaded(self) -> list[LoadedVersion]:
         """The versions of models that requests are answered with, and why a promoted one is not."""
         current, views = self._live.current.loads.state(), self._live.refused
-        return [msgspec.structs.replace(each, refused=each.refused or views) if views else each for each in current]
+        return [
+            msgspec.structs.replace(each, refused=each.refused or views) if views else each
+            for each in current
+        ]
 
     def _follow(self) -> None:
-        """Answer new requests with the versions of views that are read now, once all that they need is ready."""
+        """Answer new requests with the versions of views that are read now, once all that they need
+        is ready.
+        """
         if self._promoted is None or not self.project.view_versions:
             return
         try:

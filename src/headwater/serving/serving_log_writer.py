@@ -13,7 +13,16 @@ from headwater import clock
 from headwater.definitions.feature_service import FeatureService
 from headwater.errors import StoreError
 from headwater.journal.serving_log import ServedLog
-from headwater.journal.serving_log_rows import CANDIDATES, EXPLORED, PROPENSITY, BatchEntry, Entry, EntryContext, Kind, RowEntry
+from headwater.journal.serving_log_rows import (
+    CANDIDATES,
+    EXPLORED,
+    PROPENSITY,
+    BatchEntry,
+    Entry,
+    EntryContext,
+    Kind,
+    RowEntry,
+)
 from headwater.journal.shipping import shipping_state
 from headwater.online.feature_vectors import FeatureVector, FeatureVectors
 from headwater.online.predictor import Predicted
@@ -50,23 +59,49 @@ class ServingLogWriter:
     def collect(self) -> Iterator[Metric]:
         """Metrics of the log: the collector interface of prometheus_client."""
         counts = self.log.counts()
-        entries = CounterMetricFamily("headwater_served_log_entries", "entries of the serving log", labels=["outcome"])
+        entries = CounterMetricFamily(
+            "headwater_served_log_entries", "entries of the serving log", labels=["outcome"]
+        )
         entries.add_metric(["taken"], counts.taken)
         entries.add_metric(["written"], counts.written)
         for reason, count in counts.dropped.items():
             entries.add_metric([f"dropped: {reason}"], count)
         yield entries
-        yield GaugeMetricFamily("headwater_served_log_bytes", "bytes queued to be written", counts.memory)
+        yield GaugeMetricFamily(
+            "headwater_served_log_bytes", "bytes queued to be written", counts.memory
+        )
         with suppress(StoreError):  # `headwater logs status` reports it
             if (state := shipping_state(self.log.folder.parent)) is not None:
-                failing = 0.0 if state.failing_since is None else (clock.now_micros() - state.failing_since) / 1e6
-                yield GaugeMetricFamily("headwater_logs_waiting_bytes", "bytes of the log that are not shipped yet", state.waiting_bytes)
-                yield GaugeMetricFamily(
-                    "headwater_logs_dropped", "files of the log that were deleted before they were shipped", state.dropped
+                failing = (
+                    0.0
+                    if state.failing_since is None
+                    else (clock.now_micros() - state.failing_since) / 1e6
                 )
-                yield GaugeMetricFamily("headwater_logs_failing_seconds", "seconds since logs cannot be shipped; 0 where they can", failing)
+                yield GaugeMetricFamily(
+                    "headwater_logs_waiting_bytes",
+                    "bytes of the log that are not shipped yet",
+                    state.waiting_bytes,
+                )
+                yield GaugeMetricFamily(
+                    "headwater_logs_dropped",
+                    "files of the log that were deleted before they were shipped",
+                    state.dropped,
+                )
+                yield GaugeMetricFamily(
+                    "headwater_logs_failing_seconds",
+                    "seconds since logs cannot be shipped; 0 where they can",
+                    failing,
+                )
 
-    def put(self, kind: Kind, request_id: str, ready: ParsedRequest, result: ServingResult, seconds: float, arm: str | None = None) -> None:
+    def put(
+        self,
+        kind: Kind,
+        request_id: str,
+        ready: ParsedRequest,
+        result: ServingResult,
+        seconds: float,
+        arm: str | None = None,
+    ) -> None:
         """Add a result; `write` writes it. arm: of an experiment, as EXPERIMENT/ARM."""
         if ready.endpoints is not self._endpoints:  # other versions of views may be read
             self._endpoints = ready.endpoints
@@ -103,14 +138,24 @@ class ServingLogWriter:
             self.log.write(self._entries)
             self._entries.clear()
 
-    def _of(self, endpoints: Endpoints, kind: Kind, name: str, level: str | None, version: str | None, arm: str | None) -> EntryContext:
+    def _of(
+        self,
+        endpoints: Endpoints,
+        kind: Kind,
+        name: str,
+        level: str | None,
+        version: str | None,
+        arm: str | None,
+    ) -> EntryContext:
         """The context of the entries of a model's version, or of a feature service; kept."""
         model = next(
             candidate
             for candidate in self._service.project.models
             if name == (candidate.features.name if kind == "features" else candidate.name)
         )
-        service = (endpoints.by_name(name, level) if kind == "features" else endpoints.variant(name, level)).service
+        service = (
+            endpoints.by_name(name, level) if kind == "features" else endpoints.variant(name, level)
+        ).service
         about = EntryContext.of(
             kind,
             self._service.project.name,
@@ -123,42 +168,126 @@ class ServingLogWriter:
             stages=_STAGES[kind],
         )
         if kind == "rank" and model.ranking is not None and model.ranking.explore:
-            about = dataclasses.replace(about, request=(*about.request, PROPENSITY, EXPLORED, CANDIDATES))
+            about = dataclasses.replace(
+                about, request=(*about.request, PROPENSITY, EXPLORED, CANDIDATES)
+            )
         self._about[kind, name, level, version, arm] = about
         return about
 
 
-def _mappings(endpoints: Endpoints, kind: Kind, name: str, level: str | None, service: FeatureService) -> dict[str, pl.DataType]:
-    """The dtypes of features that are mappings (`.by(...)`): values without a key do not tell theirs."""
-    outputs = [output for view in service.views for output in zip(view.feature_names, view.outputs, strict=True)]
-    mapped = [full for full, feature in outputs if feature.aggregation.secondary is not None and full in service.feature_names]
+def _mappings(
+    endpoints: Endpoints, kind: Kind, name: str, level: str | None, service: FeatureService
+) -> dict[str, pl.DataType]:
+    """The dtypes of features that are mappings (`.by(...)`): values without a key do not tell
+    theirs.
+    """
+    outputs = [
+        output
+        for view in service.views
+        for output in zip(view.feature_names, view.outputs, strict=True)
+    ]
+    mapped = [
+        full
+        for full, feature in outputs
+        if feature.aggregation.secondary is not None and full in service.feature_names
+    ]
     if not mapped:
         return {}
-    reader = endpoints.features(name, level) if kind == "features" else endpoints.model(name, level).predictor
+    reader = (
+        endpoints.features(name, level)
+        if kind == "features"
+        else endpoints.model(name, level).predictor
+    )
     return {full: reader.features.dtypes[full] for full in mapped}
 
 
-def _entries(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: ServingResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
+def _entries(
+    about: EntryContext,
+    id: str,  # noqa: A002
+    t: int,
+    ready: ParsedRequest,
+    result: ServingResult,
+    seconds: float,
+) -> list[Entry]:
     if result.order is not None:
         return _ranked(about, id, t, ready, result, seconds)
     features = result.features
     if ready.row is not None:
         value, how, age = result.predicted[0] if result.predicted else _UNSCORED
-        return [RowEntry(about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages)]
+        return [
+            RowEntry(
+                about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages
+            )
+        ]
     every = range(ready.height)
     if not isinstance(features, FeatureVectors):
-        return [_many(about.bare, id, t, ready.columns, None, result.predicted, every, seconds, result.stages)]
+        return [
+            _many(
+                about.bare,
+                id,
+                t,
+                ready.columns,
+                None,
+                result.predicted,
+                every,
+                seconds,
+                result.stages,
+            )
+        ]
     if result.of is None:
-        return [_many(about, id, t, ready.columns, features, result.predicted, every, seconds, result.stages)]
+        return [
+            _many(
+                about,
+                id,
+                t,
+                ready.columns,
+                features,
+                result.predicted,
+                every,
+                seconds,
+                result.stages,
+            )
+        ]
     read = set(result.of)
     looked_up = [n for n in every if n not in read]
-    entries: list[Entry] = [_many(about, id, t, ready.columns, features, result.predicted, result.of, seconds, result.stages)]
+    entries: list[Entry] = [
+        _many(
+            about,
+            id,
+            t,
+            ready.columns,
+            features,
+            result.predicted,
+            result.of,
+            seconds,
+            result.stages,
+        )
+    ]
     if looked_up:
-        entries.append(_many(about.bare, id, t, ready.columns, None, result.predicted, looked_up, seconds, result.stages))
+        entries.append(
+            _many(
+                about.bare,
+                id,
+                t,
+                ready.columns,
+                None,
+                result.predicted,
+                looked_up,
+                seconds,
+                result.stages,
+            )
+        )
     return entries
 
 
-def _ranked(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: ServingResult, seconds: float) -> list[Entry]:  # noqa: A002 (as `RowEntry`)
+def _ranked(
+    about: EntryContext,
+    id: str,  # noqa: A002
+    t: int,
+    ready: ParsedRequest,
+    result: ServingResult,
+    seconds: float,
+) -> list[Entry]:
     """The entry of a ranking: the returned items with their features."""
     order, proposed = result.order, ready.proposed
     assert order is not None
@@ -166,7 +295,9 @@ def _ranked(about: EntryContext, id: str, t: int, ready: ParsedRequest, result: 
     if not order.items:
         return []
     rows, features = order.rows, order.features
-    columns: dict[str, Sequence[object]] = {name: [column[n] for n in rows] for name, column in proposed.columns.items()}
+    columns: dict[str, Sequence[object]] = {
+        name: [column[n] for n in rows] for name, column in proposed.columns.items()
+    }
     predictions = [prediction for _, prediction in order.items]
     if order.shown is not None:
         columns[PROPENSITY] = order.shown.propensities
@@ -207,7 +338,10 @@ def _many(  # noqa: PLR0913, PLR0917 (as `BatchEntry`)
         about,
         id,
         t,
-        {name: list(column) if whole else [column[n] for n in rows] for name, column in columns.items()},
+        {
+            name: list(column) if whole else [column[n] for n in rows]
+            for name, column in columns.items()
+        },
         values,
         statuses,
         read_versions,

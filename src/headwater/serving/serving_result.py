@@ -1,4 +1,6 @@
-"""The result of a request, before it is encoded for Python (`python_encoder`) or as JSON (`http.response_encoder`)."""
+"""The result of a request, before it is encoded for Python (`python_encoder`) or as JSON
+(`http.response_encoder`).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
 class ServingResult(NamedTuple):
     """The result of one request.
 
-    name: of the feature service or model. t: request time, microseconds. rows: how many. version: of the model. features: of one row or
-    many; None where none were read. of: the rows with features, where the predictions of others were precomputed; None is all.
-    predicted: the predictions. order: of a ranking. stages: seconds by stage. ages: of the answers of each third party. arms: during an
-    experiment, the arm of each row (of a ranking, of the list); empty where every row got the default. parts: of which it consists,
-    where several arms answered.
+    name: of the feature service or model. t: request time, microseconds. rows: how many. version:
+    of the model. features: of one row or many; None where none were read. of: the rows with
+    features, where the predictions of others were precomputed; None is all.
+    predicted: the predictions. order: of a ranking. stages: seconds by stage. ages: of the answers
+    of each third party. arms: during an experiment, the arm of each row (of a ranking, of the
+    list); empty where every row got the default. parts: of which it consists, where several arms
+    answered.
     """
 
     name: str
@@ -94,9 +98,11 @@ class RowEncoder(Protocol):
 
 
 class ResultPart(NamedTuple):
-    """A part of a result: the rows that one arm has answered, as a request and a result of their own.
+    """A part of a result: the rows that one arm has answered, as a request and a result of their
+    own.
 
-    rows: their places in the whole. arm: for the serving log; None for the default. encoder: of the rows' features.
+    rows: their places in the whole. arm: for the serving log; None for the default. encoder: of the
+    rows' features.
     """
 
     request: ParsedRequest
@@ -112,25 +118,38 @@ def ages_of(third_party: ThirdPartyValues | None) -> Mapping[str, float]:
 
 
 class FeatureShape:
-    """The features of an answer: their names and read versions. Third parties count as views, after those of the service.
+    """The features of an answer: their names and read versions. Third parties count as views, after
+    those of the service.
 
     Attributes:
-        names: of the features. views: of the views and third parties. of: for each feature its index among these, -1 for neither.
+        names: of the features. views: of the views and third parties. of: for each feature its
+            index among these, -1 for neither.
     """
 
     def __init__(self, features: OnlineFeatures) -> None:
         service = features.service
         self._third_parties = [http.name for http in service.http_features]
-        owners = {name: len(service.views) + n for n, http in enumerate(service.http_features) for name in http.feature_names}
+        owners = {
+            name: len(service.views) + n
+            for n, http in enumerate(service.http_features)
+            for name in http.feature_names
+        }
         self.names = features.names
         self.views = [*(view.name for view in service.views), *self._third_parties]
-        self.of = tuple(owners.get(name, of) for name, of in zip(features.names, features.of, strict=True))
+        self.of = tuple(
+            owners.get(name, of) for name, of in zip(features.names, features.of, strict=True)
+        )
         self._all_read = not self._third_parties and -1 not in self.of
 
     def versions(self, result: ServingResult) -> list[ReadVersion]:
-        """The version of each of `views`, then that of everything else: the request time, as for a third party without values."""
+        """The version of each of `views`, then that of everything else: the request time, as for a
+        third party without values.
+        """
         t, read = result.t, [] if result.features is None else result.features.read_versions
         if self._all_read:
             return read
-        third_parties = [ReadVersion(t, t - round(result.ages.get(party, 0.0) * 1e6), {}, stale=False) for party in self._third_parties]
+        third_parties = [
+            ReadVersion(t, t - round(result.ages.get(party, 0.0) * 1e6), {}, stale=False)
+            for party in self._third_parties
+        ]
         return [*read, *third_parties, ReadVersion(t, t, {}, stale=False)]

@@ -35,7 +35,9 @@ class AnswerStrings:
         self._end[0] = APART
 
     def of(self, plan: ReadPlan, records: I64, out: I64, keys: int) -> Iterator[str]:
-        """The strings of the last answer, in the order in which they are converted; `out`: its words."""
+        """The strings of the last answer, in the order in which they are converted; `out`: its
+        words.
+        """
         if not plan.strings:
             return iter(())
         end = self._end[0]
@@ -52,8 +54,12 @@ class AnswerStrings:
         self._bytes = self._end.cast("B")
 
 
-def _one_by_one(places: Sequence[tuple[int, int]], words: I64, gone: U8, items: I64, data: bytes) -> Iterator[str]:
-    """What `string_kernels.joined` copies, of the values and which of them are null; `data`: the records."""
+def _one_by_one(
+    places: Sequence[tuple[int, int]], words: I64, gone: U8, items: I64, data: bytes
+) -> Iterator[str]:
+    """What `string_kernels.joined` copies, of the values and which of them are null; `data`: the
+    records.
+    """
     strings = SpelledStrings(data)
     for feature, parts in places:
         for word, null in zip(words[feature].tolist(), gone[feature].tolist(), strict=True):
@@ -67,4 +73,8 @@ def _one_by_one(places: Sequence[tuple[int, int]], words: I64, gone: U8, items: 
             if parts & ITEMS:
                 yield from (strings[span] for span in own[:count])
             if parts & MAPPED:
-                yield from (strings[span] for span, valid in zip(own[count : 2 * count], own[2 * count :], strict=True) if valid)
+                yield from (
+                    strings[span]
+                    for span, valid in zip(own[count : 2 * count], own[2 * count :], strict=True)
+                    if valid
+                )

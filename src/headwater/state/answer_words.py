@@ -1,4 +1,6 @@
-"""The words of a compiled read, kept next to the decoded values; the serving log writes the words unchanged."""
+"""The words of a compiled read, kept next to the decoded values; the serving log writes the words
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ Meaning = Literal["int", "float", "bool", ""]
 class WordLayout:
     """What the words of an answer are; one object for all answers of a reader.
 
-    An answer of n keys has 8 bytes for each value, (features, n), then a byte for each status and a byte that is 1 for each null value,
-    both (features, n), and anything up to a whole word.
+    An answer of n keys has 8 bytes for each value, (features, n), then a byte for each status and a
+    byte that is 1 for each null value, both (features, n), and anything up to a whole word.
 
     Attributes:
         features: their names.
@@ -30,7 +32,9 @@ class WordLayout:
 
 
 AnswerWords = tuple[WordLayout, I64]
-"""The words of one answer, int64, and perhaps the items of its lists after them; nothing writes to them any more."""
+"""The words of one answer, int64, and perhaps the items of its lists after them; nothing writes to
+them any more.
+"""
 
 
 def by_key(words: AnswerWords | None, keys: int) -> Sequence[AnswerWords | None]:
@@ -42,7 +46,11 @@ def by_key(words: AnswerWords | None, keys: int) -> Sequence[AnswerWords | None]
     each = np.zeros((keys, words_of(features, 1)), np.int64)
     places = features * keys
     each[:, :features] = together[:places].reshape(features, keys).T
-    flags = together[places : words_of(features, keys)].view(np.uint8)[: 2 * places].reshape(2 * features, keys)
+    flags = (
+        together[places : words_of(features, keys)]
+        .view(np.uint8)[: 2 * places]
+        .reshape(2 * features, keys)
+    )
     each[:, features:].view(np.uint8)[:, : 2 * features] = flags.T
     return [(layout, own) for own in each]
 

@@ -1,4 +1,6 @@
-"""Sections of records that nothing will ask for any more, dropped; and how large those of a view are."""
+"""Sections of records that nothing will ask for any more, dropped; and how large those of a view
+are.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a view's sections of some records; where each partition has a writer, a key has a record for each partition.
+    """The size of a view's sections of some records; where each partition has a writer, a key has a
+    record for each partition.
 
     >>> Size(records=4, bytes=1000, tiles=10)
     Size(records=4, bytes=1000, tiles=10)
@@ -41,12 +44,16 @@ class Size:
         return self.tiles / max(self.records, 1)
 
     def __add__(self, other: Size) -> Size:
-        return Size(self.records + other.records, self.bytes + other.bytes, self.tiles + other.tiles)
+        return Size(
+            self.records + other.records, self.bytes + other.bytes, self.tiles + other.tiles
+        )
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """The sizes before and after a compaction; busy: records that were skipped because they were written meanwhile."""
+    """The sizes before and after a compaction; busy: records that were skipped because they were
+    written meanwhile.
+    """
 
     before: Size
     after: Size
@@ -59,10 +66,12 @@ def size_of(store: OnlineStore, view: FeatureView) -> Size:
 
 
 def compact(store: OnlineStore, view: FeatureView, records: Records, T: int) -> Compaction:
-    """Drop a streaming view's sections without a live tile as of T, and write the others with their live tiles.
+    """Drop a streaming view's sections without a live tile as of T, and write the others with their
+    live tiles.
 
-    Safe while events are ingested: a record changes only if it is as it was read, and one that is written meanwhile is left alone. Values
-    as of T or later stay as they are. The keys of all records are held in memory.
+    Safe while events are ingested: a record changes only if it is as it was read, and one that is
+    written meanwhile is left alone. Values as of T or later stay as they are. The keys of all
+    records are held in memory.
 
     Args:
         store: where they are.
@@ -74,14 +83,25 @@ def compact(store: OnlineStore, view: FeatureView, records: Records, T: int) -> 
     tiles = view.tiles_fingerprint
     keys = iter([key for key, _ in stored_sections(store, view)])
     while batch := list(itertools.islice(keys, _AT_ONCE)):
-        stored = {key: value for key, value in zip(batch, store.get(batch), strict=True) if value is not None}
+        stored = {
+            key: value
+            for key, value in zip(batch, store.get(batch), strict=True)
+            if value is not None
+        }
         old = dict(zip(stored, sections(list(stored.values()), tiles), strict=True))
         new = dict(zip(old, shrunk(records, list(old.values()), T), strict=True))
         before += _size(old.items())
         shorter = [key for key in old if len(new[key]) < len(old[key])]
-        left = _replace(store, stored, {key: with_section(stored[key], tiles, new[key]) or None for key in shorter})
+        left = _replace(
+            store,
+            stored,
+            {key: with_section(stored[key], tiles, new[key]) or None for key in shorter},
+        )
         busy += len(left)
-        after += _size((key, old[key] if key in left or len(new[key]) >= len(old[key]) else new[key]) for key in old)
+        after += _size(
+            (key, old[key] if key in left or len(new[key]) >= len(old[key]) else new[key])
+            for key in old
+        )
     return Compaction(before, after, busy)
 
 
@@ -92,12 +112,26 @@ def shrunk(records: Records, old: Sequence[bytes], T: int) -> list[bytes]:
 
 
 def drop_sections(store: OnlineStore, places: Sequence[bytes], tiles: str) -> int:
-    """Drop a view's section from some records. Records that another process writes meanwhile keep it; returns their number."""
-    stored = {key: value for key, value in zip(places, store.get(places), strict=True) if value is not None}
-    return len(_replace(store, stored, {key: with_section(value, tiles, b"") or None for key, value in stored.items()}))
+    """Drop a view's section from some records. Records that another process writes meanwhile keep
+    it; returns their number.
+    """
+    stored = {
+        key: value
+        for key, value in zip(places, store.get(places), strict=True)
+        if value is not None
+    }
+    return len(
+        _replace(
+            store,
+            stored,
+            {key: with_section(value, tiles, b"") or None for key, value in stored.items()},
+        )
+    )
 
 
-def _replace(store: OnlineStore, old: dict[bytes, bytes], changes: dict[bytes, bytes | None]) -> set[bytes]:
+def _replace(
+    store: OnlineStore, old: dict[bytes, bytes], changes: dict[bytes, bytes | None]
+) -> set[bytes]:
     """Make changes to records that are still as they were; the keys of the others."""
     busy: set[bytes] = set()
     while changes:

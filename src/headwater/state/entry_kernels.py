@@ -1,10 +1,13 @@
-"""Compiled loops over states with entries (`aggregations.ragged`): queues, lists, distinct counts, percentiles, frequent values.
+"""Compiled loops over states with entries (`aggregations.ragged`): queues, lists, distinct counts,
+percentiles, frequent values.
 
 They read the entries in the records, without a copy. Common arguments:
 
-words, reals: the records, as int64 and as float64 bit by bit. at: (records, arrays + 1), where the arrays of each record begin, as of
-`record_layout.located`. c: the state's first array. tiles: (records, 2), begin and end of the tiles that a window counts.
-entries: (records, 2), begin and end of their entries, see `entry_ranges`. items: the items of lists; `used`: how many are already there.
+words, reals: the records, as int64 and as float64 bit by bit. at: (records, arrays + 1), where the
+arrays of each record begin, as of `record_layout.located`. c: the state's first array. tiles:
+(records, 2), begin and end of the tiles that a window counts.
+entries: (records, 2), begin and end of their entries, see `entry_ranges`. items: the items of
+lists; `used`: how many are already there.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ _SHIFT = 52 - 6  # of a percentile's bucket, see `aggregations.approx_percentile
 
 @nb.njit(nogil=True, cache=True)
 def entry_ranges(words, at, tiles, c, entries):  # type: ignore[no-untyped-def]
-    """Write the range of entries of each record's tiles in the window into `entries`; the number of entries."""
+    """Write the range of entries of each record's tiles in the window into `entries`; the number of
+    entries.
+    """
     total = 0
     for r in range(len(tiles)):
         low, high, begin = at[r, c] + tiles[r, 0], at[r, c] + tiles[r, 1], 0
@@ -36,7 +41,9 @@ def entry_ranges(words, at, tiles, c, entries):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def open_intervals(words, at, c, entries, T, known_ended):  # type: ignore[no-untyped-def]
-    """How many events have not ended by T, and the sum of their ages; ends after `known_ended` are not known."""
+    """How many events have not ended by T, and the sum of their ages; ends after `known_ended` are
+    not known.
+    """
     count, age = 0, 0
     for r in range(len(entries)):
         starts, ends = at[r, c + 1], at[r, c + 2]
@@ -49,9 +56,11 @@ def open_intervals(words, at, c, entries, T, known_ended):  # type: ignore[no-un
 
 @nb.njit(nogil=True, cache=True)
 def recent(words, reals, at, c, entries, k, newest, distinct, real, items, used):  # type: ignore[no-untyped-def]
-    """Write the `k` last (or first) values by (time, id, value) as items, ascending; the number of items after that.
+    """Write the `k` last (or first) values by (time, id, value) as items, ascending; the number of
+    items after that.
 
-    The tiles of a record and the entries of a tile are in ascending order, so the records are merged from one end.
+    The tiles of a record and the entries of a tile are in ascending order, so the records are
+    merged from one end.
     """
     heads = np.empty(len(entries), np.int64)
     for r in range(len(entries)):
@@ -62,7 +71,10 @@ def recent(words, reals, at, c, entries, k, newest, distinct, real, items, used)
         for r in range(len(entries)):
             if not entries[r, 0] <= heads[r] < entries[r, 1]:
                 continue
-            if best < 0 or _follows(words, reals, at, c, (r, heads[r]), (best, heads[best]), real) == newest:
+            if (
+                best < 0
+                or _follows(words, reals, at, c, (r, heads[r]), (best, heads[best]), real) == newest
+            ):
                 best = np.int64(r)
         if best < 0:
             break
@@ -144,7 +156,8 @@ def percentile(words, reals, at, c, entries, total, millionths):  # type: ignore
     for r in range(len(entries)):
         for e in range(entries[r, 0], entries[r, 1]):
             bucket, count = words[at[r, c + 1] + e], words[at[r, c + 2] + e]
-            pairs[used] = ((bucket + (1 << 18)) << 44) | count  # a count is below 2^44, a bucket's size below 2^17
+            # a count is below 2^44, a bucket's size below 2^17
+            pairs[used] = ((bucket + (1 << 18)) << 44) | count
             rising = rising and (used == 0 or pairs[used] > pairs[used - 1])
             n += count
             used += 1
@@ -167,7 +180,9 @@ def percentile(words, reals, at, c, entries, total, millionths):  # type: ignore
 
 @nb.njit(nogil=True, cache=True)
 def tallied(words, at, c, entries, total, counted, values, counts):  # type: ignore[no-untyped-def]
-    """Write each distinct value of the entries and its count; the number of distinct values. counted: whether entries have counts."""
+    """Write each distinct value of the entries and its count; the number of distinct values.
+    counted: whether entries have counts.
+    """
     bits = 4
     while (1 << bits) < 2 * total:
         bits += 1
@@ -194,7 +209,9 @@ def slot_of(x, bits):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def most_frequent(values, floats, counts, k, real, items, used):  # type: ignore[no-untyped-def]
-    """Write the `k` values with the greatest counts as items, on ties the smaller value first; the number of items after that."""
+    """Write the `k` values with the greatest counts as items, on ties the smaller value first; the
+    number of items after that.
+    """
     n = len(values)
     if k > _FEW:
         order = rising_order(values, floats, real)

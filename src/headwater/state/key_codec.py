@@ -1,4 +1,6 @@
-"""Encode entity keys as bytes: equal keys have equal bytes. Encodes columns of events and single values of requests."""
+"""Encode entity keys as bytes: equal keys have equal bytes. Encodes columns of events and single
+values of requests.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ _HEADS: Final = tuple(size.to_bytes(4, "big") for size in range(256))
 
 
 def key_bytes(keys: pl.DataFrame) -> list[bytes]:
-    """Keys, none of them null, as bytes that are equal where the keys are: each value whole, with its length before it but for the last.
+    """Keys, none of them null, as bytes that are equal where the keys are: each value whole, with
+    its length before it but for the last.
 
     Raises:
         DataError: a key that is a float.
@@ -36,7 +39,10 @@ def key_bytes(keys: pl.DataFrame) -> list[bytes]:
     for series in keys:
         dtype = series.dtype
         if dtype.is_float():
-            raise DataError(f"the key {series.name!r} is a float; floats that look equal may differ, so cast it to integers or strings")
+            raise DataError(
+                f"the key {series.name!r} is a float; floats that look equal may differ, so cast "
+                "it to integers or strings"
+            )
         if dtype in (pl.String, pl.Categorical, pl.Enum):
             parts.append([text.encode() for text in series.cast(pl.String).to_list()])
         elif dtype == pl.Binary:
@@ -46,12 +52,19 @@ def key_bytes(keys: pl.DataFrame) -> list[bytes]:
         elif dtype in (pl.UInt64, pl.Int128, pl.UInt128):
             parts.append([integer(value) for value in series.to_list()])
         else:
-            whole = series.cast(pl.Int64) if dtype.is_integer() or dtype == pl.Boolean else encode(series)[0]
+            whole = (
+                series.cast(pl.Int64)
+                if dtype.is_integer() or dtype == pl.Boolean
+                else encode(series)[0]
+            )
             data = whole.to_numpy().astype(">i8").tobytes()
             parts.append([data[i : i + 8] for i in range(0, len(data), 8)])
     if len(parts) == 1:
         return parts[0]
-    return [b"".join([*map(with_length, values[:-1]), values[-1]]) for values in zip(*parts, strict=True)]
+    return [
+        b"".join([*map(with_length, values[:-1]), values[-1]])
+        for values in zip(*parts, strict=True)
+    ]
 
 
 def with_length(value: bytes) -> bytes:
@@ -68,11 +81,16 @@ def integer(value: int) -> bytes:
     """
     if LEAST <= value <= MOST:
         return PACK(value)
-    return b"u" + value.to_bytes(8, "big") if 0 < value < 2**64 else b"w" + value.to_bytes(17, "big", signed=True)
+    return (
+        b"u" + value.to_bytes(8, "big")
+        if 0 < value < 2**64
+        else b"w" + value.to_bytes(17, "big", signed=True)
+    )
 
 
 def value_encoder(dtype: pl.DataType) -> tuple[type, EncodeValue] | None:
-    """The class that values of the dtype have in Python, and their encoder, as `key_bytes` encodes a column of them; None for other dtypes.
+    """The class that values of the dtype have in Python, and their encoder, as `key_bytes` encodes
+    a column of them; None for other dtypes.
 
     Integers, whose ranges differ, have encoders of their own in `online.key_encoder`.
     """
@@ -94,12 +112,16 @@ def value_encoder(dtype: pl.DataType) -> tuple[type, EncodeValue] | None:
 
 
 def decoded(encoded: bytes, dtype: pl.DataType) -> object:
-    """The value that was encoded; of a string or of binary that was too long to be stored whole, the stored rest."""
+    """The value that was encoded; of a string or of binary that was too long to be stored whole,
+    the stored rest.
+    """
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return encoded.decode(errors="replace")
     if dtype == pl.Binary:
         return encoded
-    whole = int.from_bytes(encoded if len(encoded) == 8 else encoded[1:], "big", signed=len(encoded) != 9)
+    whole = int.from_bytes(
+        encoded if len(encoded) == 8 else encoded[1:], "big", signed=len(encoded) != 9
+    )
     if isinstance(dtype, pl.Decimal):
         return Decimal(whole).scaleb(-dtype.scale)
     if isinstance(dtype, pl.Datetime):
@@ -135,7 +157,9 @@ def _any_decimal(value: Decimal, scale: int) -> bytes | None:
         return None  # no number
     whole, shift = int("".join(map(str, digits))), exponent + scale
     if shift < 0:
-        whole, rest = divmod(whole, 10**-shift) if -shift < 40 + len(digits) else (0, int(whole > 0))
+        whole, rest = (
+            divmod(whole, 10**-shift) if -shift < 40 + len(digits) else (0, int(whole > 0))
+        )
         if rest:
             return None
     elif whole:

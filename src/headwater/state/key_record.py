@@ -1,11 +1,14 @@
-"""A record of an online store: the states of one key in all views that share its source and keys, each in a section of its own.
+"""A record of an online store: the states of one key in all views that share its source and keys,
+each in a section of its own.
 
-Words of eight bytes, little-endian: FORMAT, the number of sections and that of words (see `record_kernels.head_of`); through; the
-directory: of each section, in rising order, the tiles fingerprint of its view as an integer, and the word at which it begins; then the
-sections, each as `tile_codec` has it, with a `through` of 0. The record is complete through `through`: the commit
-sequence of its partition, or T of a cut.
+Words of eight bytes, little-endian: FORMAT, the number of sections and that of words (see
+`record_kernels.head_of`); through; the
+directory: of each section, in rising order, the tiles fingerprint of its view as an integer, and
+the word at which it begins; then the sections, each as `tile_codec` has it, with a `through` of 0.
+The record is complete through `through`: the commit sequence of its partition, or T of a cut.
 
-A view is filled, rebuilt or dropped by its own sections; `view_state.State` has the first commit that they are complete from.
+A view is filled, rebuilt or dropped by its own sections; `view_state.State` has the first commit
+that they are complete from.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ def section(record: bytes | None, tiles: str) -> bytes:
 
 
 def with_section(record: bytes | None, tiles: str, section: bytes) -> bytes:
-    """A record with a view's section replaced and its `through` unchanged; empty if no section is left.
+    """A record with a view's section replaced and its `through` unchanged; empty if no section is
+    left.
 
     >>> new = bytes(16) + bytes(range(48))
     >>> record = with_section(alone(bytes(64), "01" * 8), "02" * 8, new)
@@ -66,7 +70,12 @@ def with_section(record: bytes | None, tiles: str, section: bytes) -> bytes:
     for number, data in kept:
         directory += [number, begin]
         begin += len(data) // 8
-    head = struct.pack(f"<{HEAD + len(directory)}q", head_of(len(kept), begin), through_of(record or section), *directory)
+    head = struct.pack(
+        f"<{HEAD + len(directory)}q",
+        head_of(len(kept), begin),
+        through_of(record or section),
+        *directory,
+    )
     return b"".join([head, *(data for _, data in kept)])
 
 
@@ -77,7 +86,9 @@ def _sections_of(record: bytes) -> dict[int, bytes]:
         raise other_format()
     entries = struct.unpack_from(f"<{2 * count_of(head)}q", record, 8 * HEAD)
     bounds = itertools.pairwise((*entries[1::2], size_of(head)))
-    return {number: record[8 * a : 8 * b] for number, (a, b) in zip(entries[::2], bounds, strict=True)}
+    return {
+        number: record[8 * a : 8 * b] for number, (a, b) in zip(entries[::2], bounds, strict=True)
+    }
 
 
 def fingerprints(record: bytes) -> list[str]:
@@ -92,7 +103,10 @@ def fingerprints(record: bytes) -> list[str]:
 def stored_sections(store: OnlineStore, view: FeatureView) -> Iterator[tuple[bytes, bytes]]:
     """Every record that has a section of a view: its key in the store, and the section."""
     tiles = view.tiles_fingerprint
-    pairs = ((key, section(record, tiles)) for key, record in store.scan(keyspace.records(view.record_group)))
+    pairs = (
+        (key, section(record, tiles))
+        for key, record in store.scan(keyspace.records(view.record_group))
+    )
     return ((key, stored) for key, stored in pairs if stored)
 
 
@@ -104,7 +118,9 @@ def sections(records: Sequence[bytes], tiles: str) -> list[bytes]:
 def _packed_sections(records: PackedRecords, rows: I64, tiles: str) -> PackedRecords:
     """The sections of a view of some records, by their positions."""
     first, last = np.empty((2, len(rows)), np.int64)
-    record_kernels.spans(records.words, records.first, records.last, rows, number_of(tiles), first, last)
+    record_kernels.spans(
+        records.words, records.first, records.last, rows, number_of(tiles), first, last
+    )
     return PackedRecords(records.words, first, last)
 
 
@@ -117,7 +133,9 @@ def alone(section: bytes, tiles: str) -> bytes:
     if not section:
         return b""
     through = int.from_bytes(section[8:16], "little", signed=True)
-    return struct.pack("<4q", head_of(1, HEAD + 2 + len(section) // 8), through, number_of(tiles), HEAD + 2) + _without_through(section)
+    return struct.pack(
+        "<4q", head_of(1, HEAD + 2 + len(section) // 8), through, number_of(tiles), HEAD + 2
+    ) + _without_through(section)
 
 
 def _without_through(section: bytes) -> bytes:
@@ -144,7 +162,8 @@ class KeyRecords:
         self._row: dict[bytes, int] | None = {}  # of each key; None until it is needed
         self._places: list[bytes] = []
         self._records = PackedRecords.of([])
-        self._new: dict[str, tuple[I64, PackedRecords]] = {}  # by view: the rows, and the section of each
+        # by view: the rows, and the section of each
+        self._new: dict[str, tuple[I64, PackedRecords]] = {}
 
     def fetcher(self, tiles: str) -> Callable[[list[bytes]], PackedRecords]:
         """A `view_tiles.Fetch` that reads the sections of a view."""
@@ -163,7 +182,8 @@ class KeyRecords:
     def changes(self, through: int, kept: Collection[str] = ()) -> dict[bytes, bytes | None]:
         """The records to store, complete through `through`.
 
-        kept: the tiles fingerprints of the other views whose sections stay; those of all where there are none.
+        kept: the tiles fingerprints of the other views whose sections stay; those of all where
+        there are none.
         """
         count = len(self._keys)
         names = sorted(self._new, key=number_of)
@@ -180,8 +200,23 @@ class KeyRecords:
         old = self._records
         out = np.empty(len(old.words) + len(flat) + count * (HEAD + 2 * len(names)), np.int64)
         out_at = np.empty(count + 1, np.int64)
-        fingerprints, others = (np.array(list(map(number_of, of)), np.int64) for of in (names, kept))
-        record_kernels.assembled(old.words, old.first, old.last, fingerprints, replaced, flat, first, last, others, through, out, out_at)
+        fingerprints, others = (
+            np.array(list(map(number_of, of)), np.int64) for of in (names, kept)
+        )
+        record_kernels.assembled(
+            old.words,
+            old.first,
+            old.last,
+            fingerprints,
+            replaced,
+            flat,
+            first,
+            last,
+            others,
+            through,
+            out,
+            out_at,
+        )
         assembled = PackedRecords.between(out[: out_at[-1]], out_at)
         return dict(zip(self._places, assembled.cut(None), strict=True))
 
@@ -207,7 +242,11 @@ class KeyRecords:
         places = keyspace.places(self._group, keys, self._partition)
         self._places += places
         stored = self._get(places)
-        return _packed([record or b"" for record in stored] if None in stored else cast("Sequence[bytes]", stored))
+        return _packed(
+            [record or b"" for record in stored]
+            if None in stored
+            else cast("Sequence[bytes]", stored)
+        )
 
 
 class GroupedRecords:
@@ -244,4 +283,6 @@ def _packed(records: Sequence[bytes]) -> PackedRecords:
 
 def other_format() -> StoreError:
     """The error for a record of an unknown format."""
-    return StoreError(f"the store holds a record of a format that this version does not read; it reads {FORMAT}")
+    return StoreError(
+        f"the store holds a record of a format that this version does not read; it reads {FORMAT}"
+    )

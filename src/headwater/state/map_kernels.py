@@ -1,7 +1,9 @@
-"""Compiled loops for maps by a secondary key (`aggregations.grouped`): choose the latest categories, then merge and finish their states.
+"""Compiled loops for maps by a secondary key (`aggregations.grouped`): choose the latest
+categories, then merge and finish their states.
 
-An entry is (category, time and id of its latest event, then the inner state, a row of numbers). See `entry_kernels` for the arguments.
-Nothing is sorted but the chosen categories: a hash table numbers all, and only entries of chosen ones are copied.
+An entry is (category, time and id of its latest event, then the inner state, a row of numbers). See
+`entry_kernels` for the arguments. Nothing is sorted but the chosen categories: a hash table numbers
+all, and only entries of chosen ones are copied.
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ from headwater.state.record_layout import FLOAT
 from headwater.state.value_kernels import finished
 
 INNER, INNER_WORD = 8, 7
-"""The words before the merge program of an inner state: how many columns, how many steps, the read (5), and whether it is a float."""
+"""The words before the merge program of an inner state: how many columns, how many steps, the read
+(5), and whether it is a float.
+"""
 
 
 @nb.njit(nogil=True, cache=True)
 def map_of(words, plan, inner, at, c, tiles, entries, total, most, T, items, used):  # type: ignore[no-untyped-def]
     """Write the map of the `most` latest categories as items, the latest last; how many there are.
 
-    inner: where the plan of the inner state stands, INNER words and its program. The items are the categories, then the values, then for
-    each 1 where its value is not null, else 0.
+    inner: where the plan of the inner state stands, INNER words and its program. The items are the
+    categories, then the values, then for each 1 where its value is not null, else 0.
     """
     if total == 0:
         return 0
@@ -35,16 +39,31 @@ def map_of(words, plan, inner, at, c, tiles, entries, total, most, T, items, use
     while (1 << bits) < 2 * total:
         bits += 1
     size = 1 << bits
-    room = np.empty(size + total * (8 + columns) + 1, np.int64)  # one array: each of its own takes as long as some dozens of entries
+    # one array: each of its own takes as long as some dozens of entries
+    room = np.empty(size + total * (8 + columns) + 1, np.int64)
     group_of, rank, best = room[:total], room[total : 2 * total], room[2 * total : 3 * total]
     heads = room[3 * total : 6 * total].reshape(total, 3)
     groups = _numbered(words, at, c, entries, bits, room[len(room) - size :], group_of, heads)
     count = _latest(heads[:groups], most, best, rank)
-    begins, leaf, rows = room[6 * total : 7 * total + 1], room[7 * total + 1 : 8 * total + 1], room[8 * total + 1 : len(room) - size]
+    begins, leaf, rows = (
+        room[6 * total : 7 * total + 1],
+        room[7 * total + 1 : 8 * total + 1],
+        room[8 * total + 1 : len(room) - size],
+    )
     rows = rows.reshape(total, columns)
     _copied(words, at, c, tiles, entries, (group_of, rank), count, (begins, leaf, rows))
-    kind, a, b, k, d = plan[inner + 2], plan[inner + 3], plan[inner + 4], plan[inner + 5], plan[inner + 6]
-    real, floats, values = plan[inner + INNER_WORD] == FLOAT, rows.view(np.float64), items.view(np.float64)
+    kind, a, b, k, d = (
+        plan[inner + 2],
+        plan[inner + 3],
+        plan[inner + 4],
+        plan[inner + 5],
+        plan[inner + 6],
+    )
+    real, floats, values = (
+        plan[inner + INNER_WORD] == FLOAT,
+        rows.view(np.float64),
+        items.view(np.float64),
+    )
     states, numbers = rows.ravel(), floats.ravel()
     for i in range(count):
         row, target = begins[i], used + count + i
@@ -63,15 +82,20 @@ def map_of(words, plan, inner, at, c, tiles, entries, total, most, T, items, use
 def _numbered(words, at, c, entries, bits, table, group_of, heads):  # type: ignore[no-untyped-def]
     """Number the categories; how many there are.
 
-    group_of: the number of each entry's category, record after record. heads: of each category itself, and time and id of its latest event.
-    The latest tiles of a record come first, so that a category's first entry mostly has its latest event.
+    group_of: the number of each entry's category, record after record. heads: of each category
+    itself, and time and id of its latest event. The latest tiles of a record come first, so that a
+    category's first entry mostly has its latest event.
     """
     table[:] = -1
     groups, begin = np.int64(0), 0  # not a literal: numba would compile what takes it once more
     for r in range(len(entries)):
         first = entries[r, 0]
         for e in range(entries[r, 1] - 1, first - 1, -1):
-            category, t, ident = words[at[r, c + 1] + e], words[at[r, c + 2] + e], words[at[r, c + 3] + e]
+            category, t, ident = (
+                words[at[r, c + 1] + e],
+                words[at[r, c + 2] + e],
+                words[at[r, c + 3] + e],
+            )
             slot = slot_of(category, bits)
             while table[slot] >= 0 and heads[table[slot], 0] != category:
                 slot = (slot + 1) & ((1 << bits) - 1)
@@ -89,7 +113,8 @@ def _numbered(words, at, c, entries, bits, table, group_of, heads):  # type: ign
 
 @nb.njit(nogil=True, cache=True)
 def _latest(heads, most, best, rank):  # type: ignore[no-untyped-def]
-    """Choose the `most` categories with the latest (time, id, category), in ascending order; how many there are.
+    """Choose the `most` categories with the latest (time, id, category), in ascending order; how
+    many there are.
 
     best: their numbers. rank: of each category its place in `best`, or -1.
     """
@@ -141,10 +166,12 @@ def _earlier(heads, a, b):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _copied(words, at, c, tiles, entries, of, count, to):  # type: ignore[no-untyped-def]
-    """Copy the inner states of the chosen categories, category after category, each in the order of its tiles.
+    """Copy the inner states of the chosen categories, category after category, each in the order of
+    its tiles.
 
-    of: the number of each entry's category, and of each category its place among the chosen ones, or -1. count: how many are chosen.
-    to, to be filled: where the rows of each begin, and the last end; the position of each row's tile in a merge of all tiles; and the rows.
+    of: the number of each entry's category, and of each category its place among the chosen ones,
+    or -1. count: how many are chosen. to, to be filled: where the rows of each begin, and the last
+    end; the position of each row's tile in a merge of all tiles; and the rows.
     """
     (group_of, rank), (begins, leaf, rows) = of, to
     begins[: count + 1] = 0
@@ -175,9 +202,11 @@ def _copied(words, at, c, tiles, entries, of, count, to):  # type: ignore[no-unt
 
 @nb.njit(nogil=True, cache=True)
 def _merge(how, rows, floats, leaf, first, last):  # type: ignore[no-untyped-def]
-    """The rows first:last as one, in row `first`: those of neighbouring leaves are merged, then those of neighbouring pairs, and so on.
+    """The rows first:last as one, in row `first`: those of neighbouring leaves are merged, then
+    those of neighbouring pairs, and so on.
 
-    So floats are added in the same order as when whole tiles are merged in pairs; a leaf without a row adds nothing.
+    So floats are added in the same order as when whole tiles are merged in pairs; a leaf without a
+    row adds nothing.
     """
     while last - first > 1:
         i, end = first, first

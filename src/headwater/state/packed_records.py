@@ -1,4 +1,6 @@
-"""Records of many keys one after the other, so that loops over all of them need no object for each."""
+"""Records of many keys one after the other, so that loops over all of them need no object for
+each.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,16 @@ _None = TypeVar("_None", bytes, None)
 
 @dataclass(frozen=True, eq=False)
 class PackedRecords:
-    """Records, or sections of them: words of all, and where each begins and ends among these; equal where there is none.
+    """Records, or sections of them: words of all, and where each begins and ends among these; equal
+    where there is none.
 
     >>> packed = PackedRecords.of([bytes(16), b"", bytes(8)])
-    >>> len(packed), packed.first.tolist(), packed.last.tolist(), list(packed) == [bytes(16), b"", bytes(8)]
+    >>> (
+    ...     len(packed),
+    ...     packed.first.tolist(),
+    ...     packed.last.tolist(),
+    ...     list(packed) == [bytes(16), b"", bytes(8)],
+    ... )
     (3, [0, 2, 2], [2, 2, 3], True)
     """
 
@@ -36,7 +44,9 @@ class PackedRecords:
 
     @classmethod
     def between(cls, words: I64, at: I64) -> PackedRecords:
-        """Records that stand one after the other; `at` is where each begins, and the end: int64 (records + 1)."""
+        """Records that stand one after the other; `at` is where each begins, and the end: int64
+        (records + 1).
+        """
         return cls(words, at[:-1], at[1:])
 
     @property
@@ -48,7 +58,10 @@ class PackedRecords:
         """These and then others."""
         begin = len(self.words)
         bounds = zip((self.first, self.last), (others.first, others.last), strict=True)
-        return PackedRecords(np.concatenate([self.words, others.words]), *(np.concatenate([a, b + begin]) for a, b in bounds))
+        return PackedRecords(
+            np.concatenate([self.words, others.words]),
+            *(np.concatenate([a, b + begin]) for a, b in bounds),
+        )
 
     def __len__(self) -> int:
         return len(self.first)
@@ -59,7 +72,10 @@ class PackedRecords:
     def cut(self, none: _None) -> list[bytes | _None]:
         """The records as bytes, with `none` in the place of those that are empty."""
         data = self.words.tobytes()
-        return [data[a:b] or none for a, b in zip((self.first * 8).tolist(), (self.last * 8).tolist(), strict=True)]
+        return [
+            data[a:b] or none
+            for a, b in zip((self.first * 8).tolist(), (self.last * 8).tolist(), strict=True)
+        ]
 
 
 class KeyedRecords(Mapping[bytes, bytes]):
@@ -76,7 +92,11 @@ class KeyedRecords(Mapping[bytes, bytes]):
     @classmethod
     def of(cls, records: Mapping[bytes, bytes]) -> KeyedRecords:
         """Pack the records of some keys."""
-        return records if isinstance(records, KeyedRecords) else cls(list(records), PackedRecords.of(list(records.values())))
+        return (
+            records
+            if isinstance(records, KeyedRecords)
+            else cls(list(records), PackedRecords.of(list(records.values())))
+        )
 
     @cached_property
     def _by_key(self) -> dict[bytes, bytes]:

@@ -1,8 +1,10 @@
-"""The stored form of precomputed predictions: a record for each key, and the cuts that are complete.
+"""The stored form of precomputed predictions: a record for each key, and the cuts that are
+complete.
 
-A record: two words of eight bytes, little-endian, FORMAT and the number of the run that wrote it; then the scores, eight bytes each, or of
-a ranking the items and their scores as MessagePack. Each key has room for the records of two runs, so that those of one can be written
-while the other's are read; a record counts for a cut only if it has the number of the cut's run.
+A record: two words of eight bytes, little-endian, FORMAT and the number of the run that wrote it;
+then the scores, eight bytes each, or of a ranking the items and their scores as MessagePack. Each
+key has room for the records of two runs, so that those of one can be written while the other's are
+read; a record counts for a cut only if it has the number of the cut's run.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ _LISTS = msgspec.msgpack.Decoder(Items)
 class PrecomputedCut(msgspec.Struct, frozen=True):
     """A cut whose records are whole.
 
-    number: of the run that wrote them. T, K, published_at: microseconds. version: of the model. keys: how many have a record. names: of the
-    scores of a record; none where it is a list.
+    number: of the run that wrote them. T, K, published_at: microseconds. version: of the model.
+    keys: how many have a record. names: of the scores of a record; none where it is a list.
     """
 
     number: int
@@ -58,7 +60,8 @@ class PrecomputedState(msgspec.Struct, frozen=True):
     """The predictions of a model at a level.
 
     schema: the key columns, as an empty Arrow stream.
-    cuts: those that are whole, rising; the last two at most. making: the number of the run that is writing; None where none is.
+    cuts: those that are whole, rising; the last two at most. making: the number of the run that is
+    writing; None where none is.
     """
 
     model: str
@@ -68,10 +71,11 @@ class PrecomputedState(msgspec.Struct, frozen=True):
     making: int | None = None
 
     def cut(self, due: int) -> PrecomputedCut | None:
-        """The cut to read where that of `due` should be: the last whole one that is not later; None where none is.
+        """The cut to read where that of `due` should be: the last whole one that is not later; None
+        where none is.
 
-        A run that is writing takes the room of the cut before last, which is not due to be read any more. A reader whose clock
-        is behind gets the next cut.
+        A run that is writing takes the room of the cut before last, which is not due to be read any
+        more. A reader whose clock is behind gets the next cut.
         """
         if not self.cuts:
             return None
@@ -134,7 +138,11 @@ def unpacked(record: bytes, count: int) -> tuple[float, ...]:
     """The scores of a record, so many."""
     if record[:8] != _FORMAT or len(record) != 16 + 8 * count:
         raise _strange()
-    return _VALUES[count].unpack_from(record, 16) if count < len(_VALUES) else struct.unpack_from(f"<{count}d", record, 16)
+    return (
+        _VALUES[count].unpack_from(record, 16)
+        if count < len(_VALUES)
+        else struct.unpack_from(f"<{count}d", record, 16)
+    )
 
 
 def unpacked_list(record: bytes) -> Items:
@@ -145,4 +153,7 @@ def unpacked_list(record: bytes) -> Items:
 
 
 def _strange() -> StoreError:
-    return StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")
+    return StoreError(
+        "the store holds a record of a format that this version does not read; it reads "
+        f"{tile_kernels.FORMAT}"
+    )

@@ -1,9 +1,12 @@
-"""Compiled loops that compute feature values from the words of records. Strings are ordinals in a record.
+"""Compiled loops that compute feature values from the words of records. Strings are ordinals in a
+record.
 
-The views of a request are answered in one call, by a plan: int64 words. How many views, where the section of each begins, how many words
-the times take, how many the room before the records, how many features have strings, and which these are (`string_kernels`). A section is
-SECTION words (what they are, `state.read_plan.plan` says), the windows (length, hop, offset; length -1 of a lifetime), the program of
-`kernel.merge_program`, the state of no event, the kind of each array (`state.record_layout`), and WIDTH words for each feature.
+The views of a request are answered in one call, by a plan: int64 words. How many views, where the
+section of each begins, how many words the times take, how many the room before the records, how
+many features have strings, and which these are (`string_kernels`). A section is SECTION words (what
+they are, `state.read_plan.plan` says), the windows (length, hop, offset; length -1 of a lifetime),
+the program of `kernel.merge_program`, the state of no event, the kind of each array
+(`state.record_layout`), and WIDTH words for each feature.
 """
 
 from __future__ import annotations
@@ -33,8 +36,12 @@ PRESENT, EMPTY, MISSING, EXPIRED, _, OVERFLOW = range(6)
 
 
 def scratch_words(views: Sequence[tuple[int, int, int]]) -> int:
-    """The words of the room that a plan for these views leaves before the records: of each its arrays, windows, and records of a key."""
-    arrays, windows, records = (max(sizes) for sizes in zip(*views, strict=True)) if views else (0, 0, 0)
+    """The words of the room that a plan for these views leaves before the records: of each its
+    arrays, windows, and records of a key.
+    """
+    arrays, windows, records = (
+        (max(sizes) for sizes in zip(*views, strict=True)) if views else (0, 0, 0)
+    )
     states = max((arrays * windows for arrays, windows, _ in views), default=0)
     begins = len(views) + sum(records for _, _, records in views)
     return states + 2 * windows + records * (arrays + 2) + 2 * windows * records + _BENCH + begins
@@ -42,30 +49,49 @@ def scratch_words(views: Sequence[tuple[int, int, int]]) -> int:
 
 @nb.njit(nogil=True, cache=True)
 def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-untyped-def]
-    """The features of some views for `keys` keys; how many are null, or -1 where a record is of another format.
+    """The features of some views for `keys` keys; how many are null, or -1 where a record is of
+    another format.
 
-    words: T of each read version, and by when a thing must be known in each; a section of no tiles; room for what the loops keep of one
-    key (`scratch_words`); then the records, key after key, as many for each as the view's section says, of each view that is the first to
-    read from its place. A record says where each view's section begins (`key_record`); where a key has several records, their ordinals
-    are changed. equal: int64 (groups of views that are read by the same keys, keys), the number of each key among the distinct ones, in
-    the order in which these come, which alone have records; empty where all keys are distinct. out: the values, int64 (features, keys),
-    float64 bit by bit where a feature is one, else as `record_layout` says; a byte each, its status; and one, 1 where it is null; then
-    the items of lists and maps. variable: None where no feature's state has entries: then the loops of `variable_kernels` are not
-    compiled either. texts: room for strings, as of `string_kernels.joined`; None where no feature has any.
+    words: T of each read version, and by when a thing must be known in each; a section of no tiles;
+    room for what the loops keep of one key (`scratch_words`); then the records, key after key, as
+    many for each as the view's section says, of each view that is the first to read from its place.
+    A record says where each view's section begins (`key_record`); where a key has several records,
+    their ordinals are changed. equal: int64 (groups of views that are read by the same keys, keys),
+    the number of each key among the distinct ones, in the order in which these come, which alone
+    have records; empty where all keys are distinct. out: the values, int64 (features, keys),
+    float64 bit by bit where a feature is one, else as `record_layout` says; a byte each, its
+    status; and one, 1 where it is null; then the items of lists and maps. variable: None where no
+    feature's state has entries: then the loops of `variable_kernels` are not compiled either.
+    texts: room for strings, as of `string_kernels.joined`; None where no feature has any.
     """
     words, plan, out = borrowed(words), borrowed(plan), borrowed(out)
     nulls, size, room, most, windows, arrays = 0, 0, 0, 0, 0, 0
-    used = np.int64(0)  # not a literal: a literal has a type of its own, and numba would compile every function below once more
+    # not a literal: a literal has a type of its own, and numba would compile every function below
+    # once more
+    used = np.int64(0)
     for view in range(plan[0]):
         at = plan[1 + view]
         size += plan[at + 3]
-        room, most, windows = max(room, plan[at] * plan[at + 1]), max(most, plan[at + 4]), max(windows, plan[at + 1])
+        room, most, windows = (
+            max(room, plan[at] * plan[at + 1]),
+            max(most, plan[at + 4]),
+            max(windows, plan[at + 1]),
+        )
         arrays = max(arrays, plan[at])
     a = plan[1 + plan[0]] + HEAD
-    b, c, d, e = a + room, a + room + 2 * windows, a + room + 2 * windows + most, a + room + 2 * windows + most * (arrays + 2)
+    b, c, d, e = (
+        a + room,
+        a + room + 2 * windows,
+        a + room + 2 * windows + most,
+        a + room + 2 * windows + most * (arrays + 2),
+    )
     f, g = e + 2 * windows * most, e + 2 * windows * most + _BENCH
     states, edges, starts, bench = words[a:b], words[b:c], words[c:d], words[f:g].view(np.float64)
-    places, tiles, strings = words[d:e].reshape(most, arrays + 1), words[e:f].reshape(windows, most, 2), words[:0]
+    places, tiles, strings = (
+        words[d:e].reshape(most, arrays + 1),
+        words[e:f].reshape(windows, most, 2),
+        words[:0],
+    )
     begins, first_record = _begins(words, plan, keys, equal, words[g : a + plan[2 + plan[0]]])
     if len(first_record) == 0 and plan[0] > 0:
         return -1
@@ -73,10 +99,18 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
     tail, items = out[size * keys :].view(np.uint8), out[size * keys + (2 * size * keys + 7) // 8 :]
     statuses, gone = tail[: size * keys], tail[size * keys : 2 * size * keys]
     reals, floats = words.view(np.float64), values.view(np.float64)
-    numbers, first_of = states.view(np.float64), np.empty(keys, np.int64) if len(equal) > 0 else words[:0]
+    numbers, first_of = (
+        states.view(np.float64),
+        np.empty(keys, np.int64) if len(equal) > 0 else words[:0],
+    )
     for view in range(plan[0]):
         at, distinct = plan[1 + view], 0
-        columns, group, T, known = plan[at], plan[at + 8], words[plan[at + 10]], words[plan[at + 11]]
+        columns, group, T, known = (
+            plan[at],
+            plan[at + 8],
+            words[plan[at + 10]],
+            words[plan[at + 11]],
+        )
         first = _kinds(plan, at) + columns
         kinds = plan[first - columns : first]
         _edges(plan, at, T, edges)
@@ -84,11 +118,23 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
         for key in range(keys):
             if len(equal) > 0:
                 if equal[group, key] < distinct:
-                    nulls += _copied(plan, at, first, first_of[equal[group, key]], key, keys, values, statuses, gone)
+                    nulls += _copied(
+                        plan,
+                        at,
+                        first,
+                        first_of[equal[group, key]],
+                        key,
+                        keys,
+                        values,
+                        statuses,
+                        gone,
+                    )
                     continue
                 first_of[distinct] = key
                 distinct += 1
-            records, count, held = _sections(words, begins[p : p + plan[at + 4]], plan, at, T, kinds, starts, places)
+            records, count, held = _sections(
+                words, begins[p : p + plan[at + 4]], plan, at, T, kinds, starts, places
+            )
             if records < 0:
                 return -1
             p += plan[at + 4]
@@ -96,14 +142,40 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
                 bench = np.empty(2 * (count + 1))
             if records > 1 and held > 0:
                 strings = np.empty(held, np.int64)
-                merge_strings(words, starts[:records], places[:records, : columns + 1], kinds, strings, np.empty(held, np.int64))
-            any_event = _windows(words, reals, plan, at, edges, starts[:records], places, tiles, bench, states, numbers)
+                merge_strings(
+                    words,
+                    starts[:records],
+                    places[:records, : columns + 1],
+                    kinds,
+                    strings,
+                    np.empty(held, np.int64),
+                )
+            any_event = _windows(
+                words,
+                reals,
+                plan,
+                at,
+                edges,
+                starts[:records],
+                places,
+                tiles,
+                bench,
+                states,
+                numbers,
+            )
             spelling = places[0, columns] if records == 1 else -1, held, strings
             if variable is not None:  # noqa: SIM102 (numba drops the branch only if None is tested alone)
                 if plan[at + 7]:
-                    read, out_of = (words, reals, places[:records], tiles[:, :records]), (values, gone, items, used)
-                    used = variable_features(plan, at, first, read, spelling, (T, known), (key, keys), out_of)
-            nulls += _features(plan, at, states, numbers, T, any_event, key, keys, values, floats, statuses, gone)
+                    read, out_of = (
+                        (words, reals, places[:records], tiles[:, :records]),
+                        (values, gone, items, used),
+                    )
+                    used = variable_features(
+                        plan, at, first, read, spelling, (T, known), (key, keys), out_of
+                    )
+            nulls += _features(
+                plan, at, states, numbers, T, any_event, key, keys, values, floats, statuses, gone
+            )
             if held > 0:
                 _spelt(plan, at, words, spelling, key, keys, values, gone)
     if texts is not None:
@@ -114,7 +186,8 @@ def answer(words, plan, keys, equal, out, variable, texts):  # type: ignore[no-u
 
 @nb.njit(nogil=True, cache=True)
 def _begins(words, plan, keys, equal, room):  # type: ignore[no-untyped-def]
-    """The word at which each record begins; and the number of each view's first record, none where a record is of another format.
+    """The word at which each record begins; and the number of each view's first record, none where
+    a record is of another format.
 
     room: words for both, at least those of one key.
     """
@@ -127,8 +200,15 @@ def _begins(words, plan, keys, equal, room):  # type: ignore[no-untyped-def]
         if plan[at + 13] < view:  # another view has read them
             first[view] = first[plan[at + 13]]
         else:
-            first[view], total = total, total + plan[at + 4] * (distinct[plan[at + 8]] if len(equal) > 0 else keys)
-    begins = room[plan[0] : plan[0] + total] if plan[0] + total <= len(room) else np.empty(total, np.int64)
+            first[view], total = (
+                total,
+                total + plan[at + 4] * (distinct[plan[at + 8]] if len(equal) > 0 else keys),
+            )
+    begins = (
+        room[plan[0] : plan[0] + total]
+        if plan[0] + total <= len(room)
+        else np.empty(total, np.int64)
+    )
     p = plan[1 + plan[0]] + HEAD + plan[2 + plan[0]]
     for r in range(total):
         size = size_of(words[p])
@@ -140,8 +220,9 @@ def _begins(words, plan, keys, equal, room):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _sections(words, begins, plan, view, T, kinds, starts, places):  # type: ignore[no-untyped-def]
-    """Find a view's sections of the records of a key; how many are read, -1 where one is of another format; how many tiles and strings they
-    have. Of the records of cuts only that of the last cut until T is read.
+    """Find a view's sections of the records of a key; how many are read, -1 where one is of another
+    format; how many tiles and strings they have. Of the records of cuts only that of the last cut
+    until T is read.
     """
     records, tiles, strings, cut = 0, 0, 0, np.int64(0)
     for r in range(len(begins)):
@@ -161,11 +242,17 @@ def _sections(words, begins, plan, view, T, kinds, starts, places):  # type: ign
 
 @nb.njit(nogil=True, cache=True)
 def _copied(plan, view, features, first, key, keys, values, statuses, gone):  # type: ignore[no-untyped-def]
-    """Copy the features of a view, which stand at word `features` of the plan, of an equal key; how many are null."""
+    """Copy the features of a view, which stand at word `features` of the plan, of an equal key; how
+    many are null.
+    """
     nulls = 0
     for f in range(features, features + WIDTH * plan[view + 3], WIDTH):
         cell = plan[f + 8] * keys
-        values[cell + key], statuses[cell + key], gone[cell + key] = values[cell + first], statuses[cell + first], gone[cell + first]
+        values[cell + key], statuses[cell + key], gone[cell + key] = (
+            values[cell + first],
+            statuses[cell + first],
+            gone[cell + first],
+        )
         nulls += gone[cell + key]
     return nulls
 
@@ -178,13 +265,17 @@ def _kinds(plan, view):  # type: ignore[no-untyped-def]
 
 @nb.njit(cache=True)
 def answer_one(words, plan, out, variable, texts):  # type: ignore[no-untyped-def]
-    """As `answer`, for one key. It keeps the interpreter's lock: releasing and taking it again would take longer than the loop."""
+    """As `answer`, for one key. It keeps the interpreter's lock: releasing and taking it again
+    would take longer than the loop.
+    """
     return answer(words, plan, np.int64(1), words[:0].reshape(0, 0), out, variable, texts)
 
 
 @nb.njit(nogil=True, cache=True)
 def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
-    """Write the begin and end of each window of a view, as of `TileLadder.begin` and `TileLadder.end`, into `edges`."""
+    """Write the begin and end of each window of a view, as of `TileLadder.begin` and
+    `TileLadder.end`, into `edges`.
+    """
     for w in range(plan[view + 1]):
         at = view + SECTION + 3 * w
         length, hop, offset = plan[at], plan[at + 1], plan[at + 2]
@@ -194,13 +285,20 @@ def _edges(plan, view, T, edges):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, states, numbers):  # type: ignore[no-untyped-def]
-    """The states of a view's windows for one key, into `states`: each of the tiles that begin between its edges.
+    """The states of a view's windows for one key, into `states`: each of the tiles that begin
+    between its edges.
 
-    view: where its section of the plan begins. starts: where that of each record begins. places: where each of its arrays begins. tiles, to
-    be filled: (windows, records, 2), the first and the end of the tiles that count. bench: room for a column of all tiles. Whether there is
-    any event.
+    view: where its section of the plan begins. starts: where that of each record begins. places:
+    where each of its arrays begins. tiles, to be filled: (windows, records, 2), the first and the
+    end of the tiles that count. bench: room for a column of all tiles. Whether there is any event.
     """
-    columns, count, steps, records, everything = plan[view], plan[view + 1], plan[view + 2], len(starts), plan[view + 6]
+    columns, count, steps, records, everything = (
+        plan[view],
+        plan[view + 1],
+        plan[view + 2],
+        len(starts),
+        plan[view + 6],
+    )
     how = view + SECTION + 3 * count
     neutral, any_event = how + 3 * steps, False
     for w in range(count):
@@ -251,7 +349,9 @@ def _windows(words, reals, plan, view, edges, starts, places, tiles, bench, stat
 
 @nb.njit(nogil=True, cache=True)
 def _gathered(words, spans, places, records, plan, neutral, first, width, rows):  # type: ignore[no-untyped-def]
-    """The state of no event, and those of the tiles that count, as rows; of `width` columns from `first` on."""
+    """The state of no event, and those of the tiles that count, as rows; of `width` columns from
+    `first` on.
+    """
     for c in range(first, first + width):
         rows[0, c] = plan[neutral + c]
         k = 1
@@ -263,7 +363,9 @@ def _gathered(words, spans, places, records, plan, neutral, first, width, rows):
 
 @nb.njit(nogil=True, cache=True)
 def _spelt(plan, view, words, strings, key, keys, values, gone):  # type: ignore[no-untyped-def]
-    """Replace the ordinals among a view's values by the spans of their strings; strings: as of `record_layout.spelt`."""
+    """Replace the ordinals among a view's values by the spans of their strings; strings: as of
+    `record_layout.spelt`.
+    """
     first = _kinds(plan, view) + plan[view]
     for f in range(first, first + WIDTH * plan[view + 3], WIDTH):
         cell = plan[f + 8] * keys + key
@@ -273,14 +375,23 @@ def _spelt(plan, view, words, strings, key, keys, values, gone):  # type: ignore
 
 @nb.njit(nogil=True, cache=True)
 def _features(plan, view, states, reals, T, any_event, key, keys, values, floats, statuses, gone):  # type: ignore[no-untyped-def]
-    """Finish every feature of a view for one key, as its family does; how many are null. view: where its section begins."""
+    """Finish every feature of a view for one key, as its family does; how many are null. view:
+    where its section begins.
+    """
     columns, limit, nulls = plan[view], plan[view + 5], 0
     first = _kinds(plan, view) + columns
     for f in range(first, first + WIDTH * plan[view + 3], WIDTH):
         kind, at = plan[f], plan[f + 1] * columns
-        real, counted, cell, word = plan[f + 6] == FLOAT, plan[f + 7], plan[f + 8] * keys + key, plan[f + 9]
+        real, counted, cell, word = (
+            plan[f + 6] == FLOAT,
+            plan[f + 7],
+            plan[f + 8] * keys + key,
+            plan[f + 9],
+        )
         if kind < OPEN_COUNT:
-            v, x, valid = finished(kind, states, reals, T, at, plan[f + 2], plan[f + 3], plan[f + 4], plan[f + 5])
+            v, x, valid = finished(
+                kind, states, reals, T, at, plan[f + 2], plan[f + 3], plan[f + 4], plan[f + 5]
+            )
         else:
             v, x, valid = values[cell], floats[cell], not gone[cell]
         status = PRESENT if states[at + counted] > 0 else (EMPTY if any_event else MISSING)

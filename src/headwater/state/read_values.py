@@ -18,7 +18,9 @@ FromWord = Callable[[object], object]
 
 
 class SpelledStrings(dict[int, str]):
-    """The strings of an answer by their spans (`record_layout.string_at`), each made once: windows of a key hold the same ones."""
+    """The strings of an answer by their spans (`record_layout.string_at`), each made once: windows
+    of a key hold the same ones.
+    """
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = data
@@ -29,7 +31,9 @@ class SpelledStrings(dict[int, str]):
 
 
 class ListItems(NamedTuple):
-    """The items of all lists and maps of an answer, as integers and as floats; its strings, in the order in which they are converted."""
+    """The items of all lists and maps of an answer, as integers and as floats; its strings, in the
+    order in which they are converted.
+    """
 
     words: list[int]
     floats: list[float]
@@ -45,7 +49,8 @@ _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1), date(1970, 1, 1).toordinal()  # noqa:
 
 
 def from_word(dtype: pl.DataType) -> FromWord | None:
-    """What makes the value of a column of the dtype of its int64; None where it is the integer itself.
+    """What makes the value of a column of the dtype of its int64; None where it is the integer
+    itself.
 
     Values are those that `events.column_encoding.decode` and polars' `to_list` give.
 
@@ -60,7 +65,10 @@ def from_word(dtype: pl.DataType) -> FromWord | None:
         return lambda days: date.fromordinal(_EPOCH_DAY + cast("int", days))
     if isinstance(dtype, pl.Duration):
         if dtype.time_unit == "ns":
-            return lambda n: timedelta(microseconds=abs(cast("int", n)) // 1000) * (1 if cast("int", n) >= 0 else -1)
+            return lambda n: (
+                timedelta(microseconds=abs(cast("int", n)) // 1000)
+                * (1 if cast("int", n) >= 0 else -1)
+            )
         each = timedelta(milliseconds=1) if dtype.time_unit == "ms" else timedelta(microseconds=1)
         return lambda n: each * cast("int", n)
     if isinstance(dtype, pl.Time):
@@ -120,7 +128,9 @@ def maps(category: tuple[int, FromWord | None], value: tuple[int, FromWord | Non
 
 
 def _values(word: int, meant: FromWord | None) -> Callable[[ListItems, int, int], list[object]]:
-    """What takes so many values from the items at a position; strings are the next ones of the answer."""
+    """What takes so many values from the items at a position; strings are the next ones of the
+    answer.
+    """
     if word == FLOAT:
         return lambda items, first, count: cast("list[object]", items.floats[first : first + count])
     if word == TEXT:

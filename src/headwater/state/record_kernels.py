@@ -8,7 +8,8 @@ import numba as nb
 
 FORMAT: Final = 2
 HEAD: Final = 2
-_COUNT, _SIZE = 8, 24  # where the number of sections and that of words begin in the first word, as bits
+# where the number of sections and that of words begin in the first word, as bits
+_COUNT, _SIZE = 8, 24
 
 
 @nb.njit(nogil=True, cache=True)
@@ -40,7 +41,9 @@ def section_at(words, record, fingerprint):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def spans(words, record_first, record_last, rows, fingerprint, first, last):  # type: ignore[no-untyped-def]
-    """Where the section of a view begins and ends in some records, by their positions `rows`; equal where a record has none."""
+    """Where the section of a view begins and ends in some records, by their positions `rows`; equal
+    where a record has none.
+    """
     for n, r in enumerate(rows):
         first[n] = last[n] = record_first[r]
         if record_last[r] == record_first[r]:
@@ -49,17 +52,22 @@ def spans(words, record_first, record_last, rows, fingerprint, first, last):  # 
         for i in range(count):
             if words[begin + 2 * i] == fingerprint:
                 first[n] = record_first[r] + words[begin + 2 * i + 1]
-                last[n] = record_first[r] + words[begin + 2 * i + 3] if i + 1 < count else record_last[r]
+                last[n] = (
+                    record_first[r] + words[begin + 2 * i + 3] if i + 1 < count else record_last[r]
+                )
 
 
 @nb.njit(nogil=True, cache=True)
-def assembled(words, old_first, old_last, fingerprints, replaced, new, first, last, kept, through, out, out_at):  # type: ignore[no-untyped-def]
+def assembled(  # type: ignore[no-untyped-def]
+    words, old_first, old_last, fingerprints, replaced, new, first, last, kept, through, out, out_at
+):
     """Records with sections replaced, in the order of fingerprints.
 
-    words, old_first, old_last: the old records, and where each begins and ends. fingerprints: rising, of the sections that are replaced
-    where `replaced`, bool (views, records), says so. first, last: where each new one stands in `new`; equal where there is none. kept:
-    fingerprints of the other sections that stay; all where it is empty. out has room for all; out_at is where each record begins. A
-    record without sections has no words.
+    words, old_first, old_last: the old records, and where each begins and ends. fingerprints:
+    rising, of the sections that are replaced where `replaced`, bool (views, records), says so.
+    first, last: where each new one stands in `new`; equal where there is none. kept: fingerprints
+    of the other sections that stay; all where it is empty. out has room for all; out_at is where
+    each record begins. A record without sections has no words.
     """
     q = 0
     for r in range(len(old_first)):
@@ -69,7 +77,9 @@ def assembled(words, old_first, old_last, fingerprints, replaced, new, first, la
         for turn in range(2):  # first the directory, then the sections
             i, v, sections = 0, 0, 0
             while i < count or v < len(fingerprints):
-                mine = v == len(fingerprints) or (i < count and words[begin + 2 * i] < fingerprints[v])
+                mine = v == len(fingerprints) or (
+                    i < count and words[begin + 2 * i] < fingerprints[v]
+                )
                 both = not mine and i < count and words[begin + 2 * i] == fingerprints[v]
                 old = mine or (both and not replaced[v, r])
                 fingerprint = words[begin + 2 * i] if mine else fingerprints[v]

@@ -1,6 +1,8 @@
-"""Where the arrays and the strings of a record are, for the loops that read it; `tile_codec` has the format.
+"""Where the arrays and the strings of a record are, for the loops that read it; `tile_codec` has
+the format.
 
-An array of a record is one of three kinds: a number for each tile; the number of entries of each tile; or all entries.
+An array of a record is one of three kinds: a number for each tile; the number of entries of each
+tile; or all entries.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ NUMBERS, SIZES, ENTRIES = 0, 1, 2
 STRINGS: Final = 4
 """Added to the kind of an array whose values are ordinals among the record's sorted strings."""
 INTEGER, FLOAT, TEXT, LIST = range(4)
-"""What the word of a value is: an integer, a float64, the span of a string (see `string_at`), or that of a list or map: the position of its
-first item times 2^31, plus how many items it has; a map's items are the categories, their values, and whether each of these is not null.
+"""What the word of a value is: an integer, a float64, the span of a string (see `string_at`), or
+that of a list or map: the position of its first item times 2^31, plus how many items it has; a
+map's items are the categories, their values, and whether each of these is not null.
 """
 LENGTH_BITS: Final = 31
 _LENGTH: Final = 2**LENGTH_BITS - 1
@@ -27,8 +30,9 @@ _LENGTH: Final = 2**LENGTH_BITS - 1
 def located(words, p, kinds, at):  # type: ignore[no-untyped-def]
     """Where the record after the one at word p begins; -1 where this one is of another format.
 
-    kinds: of each array. at, to be filled: where each array begins, and last where the strings do: first the ends of the strings, a word
-    each, in bytes from their common begin, and then the bytes.
+    kinds: of each array. at, to be filled: where each array begins, and last where the strings do:
+    first the ends of the strings, a word each, in bytes from their common begin, and then the
+    bytes.
     """
     if words[p] != FORMAT:
         return -1
@@ -49,7 +53,9 @@ def located(words, p, kinds, at):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def span_of(words, strings, count, ordinal):  # type: ignore[no-untyped-def]
-    """The bytes of a string, counted from word 0, as one integer: see `string_at`. strings: as of `located`; count: of the record."""
+    """The bytes of a string, counted from word 0, as one integer: see `string_at`. strings: as of
+    `located`; count: of the record.
+    """
     begin = words[strings + ordinal - 1] if ordinal > 0 else 0
     return (((strings + count) * 8 + begin) << LENGTH_BITS) | (words[strings + ordinal] - begin)
 
@@ -58,16 +64,21 @@ def span_of(words, strings, count, ordinal):  # type: ignore[no-untyped-def]
 def spelt(words, strings, ordinal):  # type: ignore[no-untyped-def]
     """The span of one of a key's strings.
 
-    strings: where those of its only record are, and how many; or -1, and at last the spans of those of all its records.
+    strings: where those of its only record are, and how many; or -1, and at last the spans of those
+    of all its records.
     """
-    return strings[2][ordinal] if strings[0] < 0 else span_of(words, strings[0], strings[1], ordinal)
+    return (
+        strings[2][ordinal] if strings[0] < 0 else span_of(words, strings[0], strings[1], ordinal)
+    )
 
 
 @nb.njit(nogil=True, cache=True)
 def merge_strings(words, starts, at, kinds, spans, ranks):  # type: ignore[no-untyped-def]
-    """Replace the ordinals of several records by ordinals among the strings of all of them; how many these are.
+    """Replace the ordinals of several records by ordinals among the strings of all of them; how
+    many these are.
 
-    starts: where each record begins. at: (records, arrays + 1), as of `located`. spans, to be filled: of each string, as of `span_of`.
+    starts: where each record begins. at: (records, arrays + 1), as of `located`. spans, to be
+    filled: of each string, as of `span_of`.
     ranks: room for the ordinals of one record's strings for each. Both have room for all strings.
     """
     letters = words.view(np.uint8)
@@ -95,14 +106,17 @@ def merge_strings(words, starts, at, kinds, spans, ranks):  # type: ignore[no-un
         for a in range(last):
             if kinds[a] & STRINGS:
                 for i in range(at[r, a], at[r, a + 1]):
-                    if 0 <= words[i] < mine:  # other values mean no string, such as the minimum of no event
+                    # other values mean no string, such as the minimum of no event
+                    if 0 <= words[i] < mine:
                         words[i] = ranks[firsts[r] + words[i]]
     return count
 
 
 @nb.njit(nogil=True, cache=True)
 def _compared(letters, a, b):  # type: ignore[no-untyped-def]
-    """Compare two strings by their spans: below 0, 0 or above 0 if the first is before, equal to or after the second."""
+    """Compare two strings by their spans: below 0, 0 or above 0 if the first is before, equal to or
+    after the second.
+    """
     p, q, m, n = a >> LENGTH_BITS, b >> LENGTH_BITS, a & _LENGTH, b & _LENGTH
     for i in range(min(m, n)):
         if letters[p + i] != letters[q + i]:

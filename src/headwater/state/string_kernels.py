@@ -1,4 +1,6 @@
-"""A compiled loop that copies the strings of an answer one after the other, so that Python makes all of them in one call."""
+"""A compiled loop that copies the strings of an answer one after the other, so that Python makes
+all of them in one call.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import numpy as np
 from headwater.state.record_layout import LENGTH_BITS
 
 ITEMS: Final = 1
-"""The items of a list, or the categories of a map, are strings; without it and MAPPED, the value itself is one."""
+"""The items of a list, or the categories of a map, are strings; without it and MAPPED, the value
+itself is one.
+"""
 MAPPED: Final = 2
 """The values of a map are strings."""
 START: Final = 8
@@ -25,11 +29,13 @@ _LENGTH: Final = 2**LENGTH_BITS - 1
 
 @nb.njit(nogil=True, cache=True)
 def joined(words, places, keys, values, gone, items, texts):  # type: ignore[no-untyped-def]
-    """Copy the strings of an answer, each with a zero byte after it: those of one feature after the other, of each key after key.
+    """Copy the strings of an answer, each with a zero byte after it: those of one feature after the
+    other, of each key after key.
 
-    words: the records. places: int64, of each feature with strings its number, and ITEMS and MAPPED. values, gone: of each feature of each
-    key, the value, and whether it is null. items: of lists and maps. texts, to be filled: int64, where the strings end, in bytes from the
-    begin of the array, or FULL or APART; then the strings.
+    words: the records. places: int64, of each feature with strings its number, and ITEMS and
+    MAPPED. values, gone: of each feature of each key, the value, and whether it is null. items: of
+    lists and maps. texts, to be filled: int64, where the strings end, in bytes from the begin of
+    the array, or FULL or APART; then the strings.
     """
     source, target, end = words.view(np.uint8), texts.view(np.uint8), np.int64(START)
     for at in range(0, len(places), 2):
@@ -53,7 +59,9 @@ def joined(words, places, keys, values, gone, items, texts):  # type: ignore[no-
 
 @nb.njit(nogil=True, cache=True)
 def _appended(source, span, target, end):  # type: ignore[no-untyped-def]
-    """Copy the bytes of a span and a zero byte; where they end, or what `texts` is to hold instead."""
+    """Copy the bytes of a span and a zero byte; where they end, or what `texts` is to hold
+    instead.
+    """
     begin, size = span >> LENGTH_BITS, span & _LENGTH
     if end < 0:
         return end

@@ -1,11 +1,13 @@
 """A record: the tiles of one key of a view as bytes.
 
-Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of strings p; the starts of the tiles (n); then the
-arrays of the slots' states, in order, those that several slots share once: n numbers, or as many entries as the slot's sizes say; where
-each string ends (p); and the strings in UTF-8, padded to a whole word. Arrays hold a string as its position among the
+Words of eight bytes, little-endian: FORMAT, through, the number of tiles n, the number of strings
+p; the starts of the tiles (n); then the arrays of the slots' states, in order, those that several
+slots share once: n numbers, or as many entries as the slot's sizes say; where each string ends (p);
+and the strings in UTF-8, padded to a whole word. Arrays hold a string as its position among the
 record's own sorted strings.
 
-`through` says which events the record is complete through: the commit sequence of its partition, or T of a cut.
+`through` says which events the record is complete through: the commit sequence of its partition, or
+T of a cut.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _NONE = pl.Series(dtype=pl.String)
 
 @dataclass(frozen=True)
 class Records:
-    """How the tiles of a view are written. strings: the columns that hold strings; ids: whether ids are strings."""
+    """How the tiles of a view are written. strings: the columns that hold strings; ids: whether ids
+    are strings.
+    """
 
     stored: TileAggregator
     strings: frozenset[str]
@@ -41,7 +45,9 @@ class Records:
 
     @cached_property
     def columns(self) -> tuple[tuple[int, ...], ...]:
-        """For each slot, which of the record's arrays each array of its state is: counts of the same events are written once."""
+        """For each slot, which of the record's arrays each array of its state is: counts of the
+        same events are written once.
+        """
         known: dict[Use, int] = {}
         by_slot, count = [], 0
         for slot in self.stored.slots:
@@ -55,7 +61,9 @@ class Records:
 
     @cached_property
     def _layout(self) -> I64:
-        """For each array of a record: whether it has one number an entry, holds strings, holds the sizes of entries; int64 (arrays, 3)."""
+        """For each array of a record: whether it has one number an entry, holds strings, holds the
+        sizes of entries; int64 (arrays, 3).
+        """
         layout: list[tuple[int, int, int]] = []
         for slot, columns in zip(self.stored.slots, self.columns, strict=True):
             ragged = any(field.entry for field in slot.fields)
@@ -70,17 +78,28 @@ class Records:
     def kinds(self) -> tuple[int, ...]:
         """The kind of each array of a record, as of `state.record_layout`."""
         return tuple(
-            (record_layout.ENTRIES if entry else record_layout.SIZES if sizes else record_layout.NUMBERS)
+            (
+                record_layout.ENTRIES
+                if entry
+                else record_layout.SIZES
+                if sizes
+                else record_layout.NUMBERS
+            )
             + (record_layout.STRINGS if text else 0)
             for entry, text, sizes in self._layout.tolist()
         )
 
     @cached_property
     def merges(self) -> I64:
-        """The program (see `kernel.merge_program`) that merges the rows of one key's states, of those slots that loops can merge."""
+        """The program (see `kernel.merge_program`) that merges the rows of one key's states, of
+        those slots that loops can merge.
+        """
         return merge_program.program(
             [
-                [(cast("int", field.op), field.whole, column, field.parameter) for field, column in zip(slot.fields, columns, strict=True)]
+                [
+                    (cast("int", field.op), field.whole, column, field.parameter)
+                    for field, column in zip(slot.fields, columns, strict=True)
+                ]
                 for slot, columns in zip(self.stored.slots, self.columns, strict=True)
                 if all(field.op is not None for field in slot.fields)
             ]
@@ -88,7 +107,9 @@ class Records:
 
     @cached_property
     def how(self) -> I64 | None:
-        """As `merges`, where it merges all states of all keys; None where some hold strings, or take more than loops over numbers."""
+        """As `merges`, where it merges all states of all keys; None where some hold strings, or
+        take more than loops over numbers.
+        """
         every = all(field.op is not None for slot in self.stored.slots for field in slot.fields)
         return self.merges if every and not self._layout[:, :2].any() else None
 
@@ -97,23 +118,49 @@ class Records:
         """Whether states hold ids."""
         return any(field.ident for slot in self.stored.slots for field in slot.fields)
 
-    def add(self, records: Sequence[bytes] | PackedRecords, new: Tiles, T: int, through: int) -> PackedRecords:
-        """`load`, `TileAggregator.merge` and `dump` of records and new tiles, to the bit, in one pass; only where `how` is not None."""
+    def add(
+        self, records: Sequence[bytes] | PackedRecords, new: Tiles, T: int, through: int
+    ) -> PackedRecords:
+        """`load`, `TileAggregator.merge` and `dump` of records and new tiles, to the bit, in one
+        pass; only where `how` is not None.
+        """
         assert self.how is not None
         ladder, count = self.stored.ladder, len(records)
         old = _packed(records)
         new_at = np.searchsorted(new.key, np.arange(count + 1))
         flat = np.array(self._arrays(new.states))
-        out = np.empty(int((old.last - old.first).sum()) + tile_kernels.HEAD * count + (1 + len(flat)) * len(new.key), np.int64)
+        out = np.empty(
+            int((old.last - old.first).sum())
+            + tile_kernels.HEAD * count
+            + (1 + len(flat)) * len(new.key),
+            np.int64,
+        )
         out_at = np.empty(count + 1, np.int64)
         steps = np.array(ladder.steps, np.int64)
-        tile_kernels.add(old.words, old.first, old.last, new_at, new.start, flat, through, steps, ladder.cuts(T), self.how, out, out_at)
+        tile_kernels.add(
+            old.words,
+            old.first,
+            old.last,
+            new_at,
+            new.start,
+            flat,
+            through,
+            steps,
+            ladder.cuts(T),
+            self.how,
+            out,
+            out_at,
+        )
         return PackedRecords.between(out[: out_at[-1]], out_at)
 
-    def load(self, records: Sequence[bytes] | PackedRecords, also: pl.Series = _NONE) -> tuple[Tiles, I64, pl.Series]:
-        """The tiles of records, keyed by their positions; what each is complete through, int64; and the strings.
+    def load(
+        self, records: Sequence[bytes] | PackedRecords, also: pl.Series = _NONE
+    ) -> tuple[Tiles, I64, pl.Series]:
+        """The tiles of records, keyed by their positions; what each is complete through, int64; and
+        the strings.
 
-        Tiles hold a string as its position among the sorted distinct ones of all records, and of `also`. Empty bytes hold no tiles.
+        Tiles hold a string as its position among the sorted distinct ones of all records, and of
+        `also`. Empty bytes hold no tiles.
 
         Raises:
             StoreError: a record of another format.
@@ -126,11 +173,19 @@ class Records:
         layout, counts = self._layout, np.zeros(len(self._layout), np.int64)
         count = tile_kernels.measure(words, first, last, layout, counts)
         base = np.concatenate([[0], np.cumsum(counts)])
-        key, start, flat = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(base[-1], np.int64)
+        key, start, flat = (
+            np.empty(count, np.int64),
+            np.empty(count, np.int64),
+            np.empty(base[-1], np.int64),
+        )
         texts_at = np.zeros(len(records), np.int64)
         tile_kernels.load(words, first, last, layout, base[:-1].copy(), key, start, flat, texts_at)
         arrays = [flat[a:b] for a, b in itertools.pairwise(base)]
-        known = self._strings(packed, texts_at) if layout[:, 1].any() else _StringPool(_NONE, np.zeros(len(records) + 1, np.int64))
+        known = (
+            self._strings(packed, texts_at)
+            if layout[:, 1].any()
+            else _StringPool(_NONE, np.zeros(len(records) + 1, np.int64))
+        )
         sorted_words = pl.concat([known.strings, also]).unique().sort()
         if layout[:, 1].any() and len(known.strings):
             rank = known.strings.cast(pl.Enum(sorted_words)).to_physical().cast(pl.Int64).to_numpy()
@@ -139,17 +194,25 @@ class Records:
         return Tiles(key, start, self._states(arrays)), through, sorted_words
 
     def dump(self, tiles: Tiles, through: I64, words: pl.Series) -> PackedRecords:
-        """A record for each of `through`, of the tiles whose key is its position; empty bytes where there are none."""
+        """A record for each of `through`, of the tiles whose key is its position; empty bytes where
+        there are none.
+        """
         arrays = self._arrays(tiles.states)
         count, layout = len(through), self._layout
         bounds = np.searchsorted(tiles.key, np.arange(count + 1))
-        pairs = [(column, of) for column, of in self._text_arrays(arrays, tiles.key)] if len(words) else []
+        pairs = (
+            [(column, of) for column, of in self._text_arrays(arrays, tiles.key)]
+            if len(words)
+            else []
+        )
         pool, local = _pooled([(arrays[column], of) for column, of in pairs], len(words))
         for (column, _), codes in zip(pairs, local, strict=True):
             arrays[column] = codes
         pool_at = np.searchsorted(pool // max(len(words), 1), np.arange(count + 1))
         ends = self._entry_ends(arrays)
-        spelt = [text.encode() for text in words.gather(pool % max(len(words), 1))] if len(pool) else []
+        spelt = (
+            [text.encode() for text in words.gather(pool % max(len(words), 1))] if len(pool) else []
+        )
         text_ends = np.cumsum([0, *(len(text) for text in spelt)])
         base = np.cumsum([0, *(len(a) for a in arrays)])
         flat = np.concatenate(arrays) if arrays else NOTHING
@@ -158,11 +221,15 @@ class Records:
         out = np.zeros(at[-1], np.int64)
         spelling = np.frombuffer(b"".join(spelt), np.uint8)
         columns, texts = (layout, base, flat, ends), (pool_at, text_ends, spelling)
-        tile_kernels.dump((tiles.start, bounds), columns, texts, through, at, out, out.view(np.uint8))
+        tile_kernels.dump(
+            (tiles.start, bounds), columns, texts, through, at, out, out.view(np.uint8)
+        )
         return PackedRecords.between(out, at)
 
     def recoded(self, tiles: Tiles, words: pl.Series, into: pl.Series) -> Tiles:
-        """Tiles that hold strings as positions among `words`, as tiles that hold them as positions among `into`, which has all of them."""
+        """Tiles that hold strings as positions among `words`, as tiles that hold them as positions
+        among `into`, which has all of them.
+        """
         if len(words) == len(into) or not len(words):
             return tiles
         rank = words.cast(pl.Enum(into)).to_physical().cast(pl.Int64).to_numpy()
@@ -180,13 +247,20 @@ class Records:
     def _states(self, arrays: Sequence[I64]) -> tuple[State, ...]:
         pairs = zip(self.stored.slots, self.columns, strict=True)
         return tuple(
-            tuple(arrays[c] if field.whole else arrays[c].view(np.float64) for field, c in zip(slot.fields, columns, strict=True))
+            tuple(
+                arrays[c] if field.whole else arrays[c].view(np.float64)
+                for field, c in zip(slot.fields, columns, strict=True)
+            )
             for slot, columns in pairs
         )
 
     def _arrays(self, states: Sequence[State]) -> list[I64]:
         """The arrays of a record, as words."""
-        by_column = {c: array for columns, state in zip(self.columns, states, strict=True) for c, array in zip(columns, state, strict=True)}
+        by_column = {
+            c: array
+            for columns, state in zip(self.columns, states, strict=True)
+            for c, array in zip(columns, state, strict=True)
+        }
         return [by_column[c].view(np.int64) for c in range(len(by_column))]
 
     def _text_arrays(self, arrays: Sequence[I64], key: I64) -> Iterator[tuple[int, I64]]:
@@ -199,8 +273,13 @@ class Records:
                 yield column, np.repeat(key, sizes) if entry else key
 
     def _entry_ends(self, arrays: Sequence[I64]) -> I64:
-        """For each array of entries, where those of each row end, from a leading 0: int64 (arrays, rows + 1); of the others nothing."""
-        count = next((len(arrays[i]) for i, (entry, _, _) in enumerate(self._layout.tolist()) if not entry), 0)
+        """For each array of entries, where those of each row end, from a leading 0: int64 (arrays,
+        rows + 1); of the others nothing.
+        """
+        count = next(
+            (len(arrays[i]) for i, (entry, _, _) in enumerate(self._layout.tolist()) if not entry),
+            0,
+        )
         ends = np.zeros((len(arrays), count + 1), np.int64)
         sizes = NOTHING
         for column, (entry, _, first) in enumerate(self._layout.tolist()):
@@ -213,7 +292,9 @@ class Records:
     def _strings(self, packed: PackedRecords, texts_at: I64) -> _StringPool:
         """The strings of all records one after the other, and where each record's begin."""
         words, data, strings, begins = packed.words, packed.words.tobytes(), [], [0]
-        for start, stop, first in zip(packed.first.tolist(), packed.last.tolist(), texts_at.tolist(), strict=True):
+        for start, stop, first in zip(
+            packed.first.tolist(), packed.last.tolist(), texts_at.tolist(), strict=True
+        ):
             if stop > start:
                 count = int(words[start + 3])
                 begin = (first + count) * 8
@@ -232,7 +313,10 @@ def _packed(records: Sequence[bytes] | PackedRecords) -> PackedRecords:
     """
     packed = records if isinstance(records, PackedRecords) else PackedRecords.of(records)
     if not (packed.heads == tile_kernels.FORMAT).all():
-        raise StoreError(f"the store holds a record of a format that this version does not read; it reads {tile_kernels.FORMAT}")
+        raise StoreError(
+            "the store holds a record of a format that this version does not read; it reads "
+            f"{tile_kernels.FORMAT}"
+        )
     return packed
 
 
@@ -243,15 +327,22 @@ class _StringPool:
 
 
 def _pooled(arrays: Sequence[tuple[I64, I64]], count: int) -> tuple[I64, list[I64]]:
-    """The strings that each key uses, as key * count + code, sorted; and arrays of codes (each with its keys) as positions in its key's.
+    """The strings that each key uses, as key * count + code, sorted; and arrays of codes (each with
+    its keys) as positions in its key's.
 
     A code that stands for no string (the least of nothing) stays.
     """
     if not arrays:
         return NOTHING, []
     real = [(codes >= 0) & (codes < count) for codes, _ in arrays]
-    pool = np.unique(np.concatenate([of[r] * count + codes[r] for (codes, of), r in zip(arrays, real, strict=True)]))
-    begins = np.searchsorted(pool, np.arange(int(pool[-1]) // count + 1 if len(pool) else 0) * count)
+    pool = np.unique(
+        np.concatenate(
+            [of[r] * count + codes[r] for (codes, of), r in zip(arrays, real, strict=True)]
+        )
+    )
+    begins = np.searchsorted(
+        pool, np.arange(int(pool[-1]) // count + 1 if len(pool) else 0) * count
+    )
     local = []
     for (codes, of), r in zip(arrays, real, strict=True):
         out = codes.copy()

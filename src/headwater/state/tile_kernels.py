@@ -16,7 +16,9 @@ NONE = np.array([FORMAT, -1, 0, 0], np.int64).tobytes()
 
 @nb.njit(nogil=True, cache=True)
 def measure(words, first, last, layout, counts):  # type: ignore[no-untyped-def]
-    """How many rows, and how many values in each array. first, last: where each record begins and ends; equal where there is none."""
+    """How many rows, and how many values in each array. first, last: where each record begins and
+    ends; equal where there is none.
+    """
     rows = 0
     for r in range(len(first)):
         if last[r] == first[r]:
@@ -38,7 +40,9 @@ def measure(words, first, last, layout, counts):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def load(words, first, last, layout, next_at, key, start, flat, texts_at):  # type: ignore[no-untyped-def]
-    """Append the arrays of each record to those of earlier records; `next_at`: the next position in each array."""
+    """Append the arrays of each record to those of earlier records; `next_at`: the next position in
+    each array.
+    """
     row = 0
     for r in range(len(first)):
         if last[r] == first[r]:
@@ -92,8 +96,9 @@ def sizes(bounds, layout, ends, pool_at, text_ends, at):  # type: ignore[no-unty
 def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-untyped-def]
     """The records of tiles, written to `out` at `at`.
 
-    tiles: their starts, and where each key's begin. columns: the layout, where each column begins, all columns one after another, and the
-    ends of entries. pool: where each key's words begin, the ends of words, and their letters.
+    tiles: their starts, and where each key's begin. columns: the layout, where each column begins,
+    all columns one after another, and the ends of entries. pool: where each key's words begin, the
+    ends of words, and their letters.
     """
     start, bounds = tiles
     layout, base, flat, ends = columns
@@ -103,7 +108,12 @@ def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-un
             continue
         first, last = bounds[r], bounds[r + 1]
         p = at[r]
-        out[p], out[p + 1], out[p + 2], out[p + 3] = FORMAT, through[r], last - first, pool_at[r + 1] - pool_at[r]
+        out[p], out[p + 1], out[p + 2], out[p + 3] = (
+            FORMAT,
+            through[r],
+            last - first,
+            pool_at[r + 1] - pool_at[r],
+        )
         p += HEAD
         for i in range(first, last):
             out[p] = start[i]
@@ -124,10 +134,12 @@ def dump(tiles, columns, pool, through, at, out, letters):  # type: ignore[no-un
 
 @nb.njit(nogil=True, cache=True)
 def add(words, first, last, new_at, new_start, new, through, steps, cuts, how, out, out_at):  # type: ignore[no-untyped-def]
-    """Records with new tiles added, as of the cuts of a ladder: what `load`, `Stored.merge` and `dump` do, in one walk.
+    """Records with new tiles added, as of the cuts of a ladder: what `load`, `Stored.merge` and
+    `dump` do, in one walk.
 
-    first, last: where each old record begins and ends. new_at: where the new tiles of each key begin. new: int64 (columns, tiles). how: a
-    program of `kernel.merge_program`. out has room for all; out_at is where each record begins.
+    first, last: where each old record begins and ends. new_at: where the new tiles of each key
+    begin. new: int64 (columns, tiles). how: a program of `kernel.merge_program`. out has room for
+    all; out_at is where each record begins.
     """
     columns = len(new)
     rows, starts = np.empty((256, columns), np.int64), np.empty(256, np.int64)
@@ -138,7 +150,10 @@ def add(words, first, last, new_at, new_start, new, through, steps, cuts, how, o
         old = words[first[r] + 2] if last[r] > first[r] else 0
         low, high = new_at[r], new_at[r + 1]
         if old + high - low > len(rows):
-            rows, starts = np.empty((2 * (old + high - low), columns), np.int64), np.empty(2 * (old + high - low), np.int64)
+            rows, starts = (
+                np.empty((2 * (old + high - low), columns), np.int64),
+                np.empty(2 * (old + high - low), np.int64),
+            )
             floats = rows.view(np.float64)
         begin = first[r] + HEAD
         used, run, i, j = 0, 0, 0, low

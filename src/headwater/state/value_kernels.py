@@ -1,4 +1,6 @@
-"""The value of a feature from the state of its window, a row of numbers: what `finalize` of its function does, for one key."""
+"""The value of a feature from the state of its window, a row of numbers: what `finalize` of its
+function does, for one key.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ _FAR = 2.0**62
 
 @nb.njit(nogil=True, cache=True)
 def finished(kind, states, reals, T, at, a, b, c, d):  # type: ignore[no-untyped-def]
-    """The value as an integer, as a float, and whether it is not null; `kind`, a to d: a read of `aggregations.reads`.
+    """The value as an integer, as a float, and whether it is not null; `kind`, a to d: a read of
+    `aggregations.reads`.
 
     states: rows of numbers; reals: the same words as float64. at: where the row begins.
     """
@@ -75,7 +78,13 @@ def finished(kind, states, reals, T, at, a, b, c, d):  # type: ignore[no-untyped
 
 @nb.njit(nogil=True, cache=True)
 def _total(states, reals, at, a, rough):  # type: ignore[no-untyped-def]
-    """A sum as float64: that of floats, or an integer one, which `rough` holds where it has left int64; `at`: where the state begins."""
+    """A sum as float64: that of floats, or an integer one, which `rough` holds where it has left
+    int64; `at`: where the state begins.
+    """
     if rough < 0:
         return reals[at + a]
-    return np.float64(states[at + a]) if abs(reals[at + rough] - states[at + a]) < _FAR else reals[at + rough]
+    return (
+        np.float64(states[at + a])
+        if abs(reals[at + rough] - states[at + a]) < _FAR
+        else reals[at + rough]
+    )

@@ -11,11 +11,16 @@ FAR = 2**60
 def reach(view: FeatureView) -> int | None:
     """How far before T the longest window of a view begins, microseconds; None is without end."""
     reaches = [feature.window.reach for feature in view.outputs]
-    return None if None in reaches else max(window_reach for window_reach in reaches if window_reach is not None)
+    return (
+        None
+        if None in reaches
+        else max(window_reach for window_reach in reaches if window_reach is not None)
+    )
 
 
 def out_of_reach(view: FeatureView, at: int) -> int:
-    """From when on no window of a view reaches events of before `at`, microseconds; 0 for an `at` of 0.
+    """From when on no window of a view reaches events of before `at`, microseconds; 0 for an `at`
+    of 0.
 
     >>> from headwater.testing.examples import visiting
     >>> import headwater as hw

@@ -1,6 +1,8 @@
-"""Online stores keep the values that are served: one small interface, and a table of its implementations.
+"""Online stores keep the values that are served: one small interface, and a table of its
+implementations.
 
-A store is a sorted map of bytes that is changed by commits. What the bytes mean (`records`, `spaces`) is the same in every store.
+A store is a sorted map of bytes that is changed by commits. What the bytes mean (`records`,
+`spaces`) is the same in every store.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ STORES: Final = Rows(
 Changes = Mapping[bytes, bytes | None]
 """The values of keys; None for no value."""
 Marks = Mapping[bytes, int]
-"""By shard of a feature table, how many writes it had confirmed; a shard that has confirmed fewer has lost some."""
+"""By shard of a feature table, how many writes it had confirmed; a shard that has confirmed fewer
+has lost some.
+"""
 NO_MARKS: Marks = MappingProxyType({})
 
 
@@ -55,10 +59,12 @@ INGEST_LEASE = "ingest"
 class Capabilities:
     """What a kind of store can do.
 
-    atomic: records and the state of ingestion change in one transaction; otherwise the store is log first (`log_first`): records may become
-        visible before the rest of their commit, and `mend` finishes a commit that a crash cut short.
-    multi_process: several processes may write at the same time. A record holds the commit sequence of its writer through which it is
-        complete, and is only replaced by one that is complete through as much or more. Otherwise one process writes, under a lease.
+    atomic: records and the state of ingestion change in one transaction; otherwise the store is log
+        first (`log_first`): records may become visible before the rest of their commit, and `mend`
+        finishes a commit that a crash cut short.
+    multi_process: several processes may write at the same time. A record holds the commit sequence
+        of its writer through which it is complete, and is only replaced by one that is complete
+        through as much or more. Otherwise one process writes, under a lease.
     remote: a server answers, which may take long; requests read it in a thread.
     """
 
@@ -80,7 +86,8 @@ def is_multi_process(url: str) -> bool:
 class CreatedStore(Readable):
     """What `create_store` has done.
 
-    table: the table of DynamoDB by its ARN, which has region and account; "" of other stores. new_table, new_store: whether it was created.
+    table: the table of DynamoDB by its ARN, which has region and account; "" of other stores.
+    new_table, new_store: whether it was created.
     """
 
     table: str
@@ -89,7 +96,8 @@ class CreatedStore(Readable):
 
 
 class FeatureTable(Protocol):
-    """Records, by the keys of `keyspace.RECORD`: read by many, and only ever moved forward. Safe to use from several threads.
+    """Records, by the keys of `keyspace.RECORD`: read by many, and only ever moved forward. Safe to
+    use from several threads.
 
     It may have shards; each shard changes atomically. outrun: how many records were not written
     because the stored ones were complete through more.
@@ -98,7 +106,9 @@ class FeatureTable(Protocol):
     outrun: int
 
     def check_sizes(self, writer: bytes, records: Changes) -> None:
-        """Raise StoreError where a record of a writer is larger than the table takes; asked before a commit is decided."""
+        """Raise StoreError where a record of a writer is larger than the table takes; asked before
+        a commit is decided.
+        """
         ...
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -110,7 +120,8 @@ class FeatureTable(Protocol):
         ...
 
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
-        """Write the records of a writer's commit n; what a shard holds of n or of a later commit stays. It may be repeated.
+        """Write the records of a writer's commit n; what a shard holds of n or of a later commit
+        stays. It may be repeated.
 
         Raises:
             FencedError: a later turn was fenced; some shards may have been written.
@@ -134,14 +145,16 @@ class FeatureTable(Protocol):
         ...
 
     def empty(self, writers: Sequence[bytes], turn: int, marks: Marks) -> None:
-        """Remove all records; accept commits of these writers, from the first on, in turns from `turn` on. It may be repeated.
+        """Remove all records; accept commits of these writers, from the first on, in turns from
+        `turn` on. It may be repeated.
 
         marks: what each shard has confirmed from here on, at least.
         """
         ...
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
-        """Write records that belong to no writer's commit, in each shard if it holds the expected values.
+        """Write records that belong to no writer's commit, in each shard if it holds the expected
+        values.
 
         Raises:
             FencedError: some shard holds something else; others may have been written.
@@ -158,9 +171,11 @@ class FeatureTable(Protocol):
 
 
 class IngestState(Protocol):
-    """All but the records: a sorted map from bytes (at most 500) to bytes, changed by atomic commits. Safe to use from several threads.
+    """All but the records: a sorted map from bytes (at most 500) to bytes, changed by atomic
+    commits. Safe to use from several threads.
 
-    For each partition of a stream it holds offsets, ids, held events, progress, and the blocks that are to be archived.
+    For each partition of a stream it holds offsets, ids, held events, progress, and the blocks that
+    are to be archived.
     """
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -170,8 +185,8 @@ class IngestState(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every key that begins with `prefix`, rising, with its value.
 
-        Keys are read in pages, each as of one time, so a reader that takes long holds nothing up: what changes meanwhile behind the last
-        page is seen as it is then.
+        Keys are read in pages, each as of one time, so a reader that takes long holds nothing up:
+        what changes meanwhile behind the last page is seen as it is then.
         """
         ...
 
@@ -184,7 +199,8 @@ class IngestState(Protocol):
         ...
 
     def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
-        """Make all changes atomically and durably, if the keys of `expect` hold the expected values.
+        """Make all changes atomically and durably, if the keys of `expect` hold the expected
+        values.
 
         marks: kept where they are greater than those that are kept; see `Marks`.
 
@@ -199,7 +215,8 @@ class IngestState(Protocol):
         ...
 
     def lease(self, name: str, *, wait: float) -> AbstractContextManager[None]:
-        """Be the only one that holds `name`, while the context lasts; seconds to wait for it at most.
+        """Be the only one that holds `name`, while the context lasts; seconds to wait for it at
+        most.
 
         Raises:
             HeldError: another process holds it.
@@ -207,7 +224,9 @@ class IngestState(Protocol):
         ...
 
     def server_time(self) -> int | None:
-        """The time of the store's server in microseconds; None where it has none, or does not say."""
+        """The time of the store's server in microseconds; None where it has none, or does not
+        say.
+        """
         ...
 
     def size(self) -> int:
@@ -220,9 +239,11 @@ class IngestState(Protocol):
 
 
 class OnlineStore(Protocol):
-    """A sorted map from bytes (at most 500) to bytes, changed by commits of records and state together. Safe to use from several threads.
+    """A sorted map from bytes (at most 500) to bytes, changed by commits of records and state
+    together. Safe to use from several threads.
 
-    An atomic store makes a commit in one transaction. Of a feature table and a state that lie in different places, `log_first` makes one.
+    An atomic store makes a commit in one transaction. Of a feature table and a state that lie in
+    different places, `log_first` makes one.
     `namespace`: what the names of sources begin with in it; see `ownership`.
     """
 
@@ -246,11 +267,12 @@ class OnlineStore(Protocol):
         ...
 
     def mend(self, offset: bytes) -> None:
-        """Finish the last commit of those that expect this key: of an offset, of progress, or of a job's cuts. Call it before reading what
-        to go on from.
+        """Finish the last commit of those that expect this key: of an offset, of progress, or of a
+        job's cuts. Call it before reading what to go on from.
 
-        Where the store is log first, the partition or job is this writer's from here on: of others that mended it before, no commit with
-        records is made. An atomic store has nothing to finish.
+        Where the store is log first, the partition or job is this writer's from here on: of others
+        that mended it before, no commit with records is made. An atomic store has nothing to
+        finish.
 
         Raises:
             StoreError: the store cannot be written.
@@ -259,12 +281,15 @@ class OnlineStore(Protocol):
         ...
 
     def reconcile(self, *, dry_run: bool = False) -> bool:
-        """Whether records and state of ingestion are of different commits, since a server has lost some; an atomic store's never are.
+        """Whether records and state of ingestion are of different commits, since a server has lost
+        some; an atomic store's never are.
 
-        Unless `dry_run`, all records are removed, and the states of views: views are filled again. Call it while nothing else writes.
+        Unless `dry_run`, all records are removed, and the states of views: views are filled again.
+        Call it while nothing else writes.
 
         Raises:
-            LostError: a commit that was decided has lost its log, so that not even the state is whole.
+            LostError: a commit that was decided has lost its log, so that not even the state is
+                whole.
             StoreError: the store is written meanwhile.
         """
         ...
@@ -282,7 +307,9 @@ class OnlineStore(Protocol):
         ...
 
     def backup(self, to: Path) -> None:
-        """Write all of one moment into a new folder, which is an LMDB store; see `backups.restore`."""
+        """Write all of one moment into a new folder, which is an LMDB store; see
+        `backups.restore`.
+        """
         ...
 
     def close(self) -> None:
@@ -304,23 +331,34 @@ def ingest_lease(store: OnlineStore, *, wait: float, instead: str = "") -> Itera
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(nullcontext() if store.capabilities.multi_process else store.lease(INGEST_LEASE, wait=wait))
+            stack.enter_context(
+                nullcontext()
+                if store.capabilities.multi_process
+                else store.lease(INGEST_LEASE, wait=wait)
+            )
         except StoreError as error:
             if not instead:
                 raise
             raise StoreError(
-                f"{error}. Ingestion runs: stop `headwater ingest` (or `serve --ingest`), {instead}, and start it again"
+                f"{error}. Ingestion runs: stop `headwater ingest` (or `serve --ingest`), "
+                f"{instead}, and start it again"
             ) from error
         yield
 
 
 @contextmanager
-def opened(store: OnlineStore | str | None, *, readonly: bool = False, for_requests: bool = False) -> Iterator[OnlineStore]:
-    """The given online store, one opened by its URL, or by default that of the settings. It is closed if it was opened here."""
+def opened(
+    store: OnlineStore | str | None, *, readonly: bool = False, for_requests: bool = False
+) -> Iterator[OnlineStore]:
+    """The given online store, one opened by its URL, or by default that of the settings. It is
+    closed if it was opened here.
+    """
     if store is not None and not isinstance(store, str):
         yield store
         return
-    own_store = open_store(settings.store() if store is None else store, readonly=readonly, for_requests=for_requests)
+    own_store = open_store(
+        settings.store() if store is None else store, readonly=readonly, for_requests=for_requests
+    )
     try:
         yield own_store
     finally:
@@ -331,23 +369,28 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
     """The online store at `url`.
 
     Args:
-        url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`, `rediss://`,
-            `unix://`, `redis+cluster://host:port`, `redis+sentinel://host:port/name`, `postgresql://host:port/database?prefix=`, or `dynamodb://table?region=&state=`.
+        url: `lmdb:FOLDER` (`lmdb:FOLDER?size=10GB` bounds it), or `redis://host:port/db?prefix=`,
+            `rediss://`, `unix://`, `redis+cluster://host:port`, `redis+sentinel://host:port/name`,
+            `postgresql://host:port/database?prefix=`, or `dynamodb://table?region=&state=`.
         readonly: refuse to write; fails where no store exists yet.
-        for_requests: give up what a server does not answer within the URL's `read_timeout`, since a request waits for it.
+        for_requests: give up what a server does not answer within the URL's `read_timeout`, since a
+            request waits for it.
 
     Raises:
         UsageError: another kind of URL.
         StoreError: the store is of a format that this version does not read, or cannot be opened.
     """
-    return cast("OnlineStore", _module_of(url).open_store(url, readonly=readonly, for_requests=for_requests))
+    return cast(
+        "OnlineStore", _module_of(url).open_store(url, readonly=readonly, for_requests=for_requests)
+    )
 
 
 def create_store(url: str) -> CreatedStore:
     """Create the online store at `url`, if it is not there.
 
-    Commands that write do so themselves, in a folder, a server or a database that is there. A table of DynamoDB is created only here, so
-    that a mistyped name or region is an error, and no empty store.
+    Commands that write do so themselves, in a folder, a server or a database that is there. A table
+    of DynamoDB is created only here, so that a mistyped name or region is an error, and no empty
+    store.
 
     Raises:
         UsageError, StoreError: as of `open_store`.
@@ -368,6 +411,7 @@ def _module_of(url: str) -> ModuleType:
     if scheme not in STORES:
         shown = re.sub("//[^/]*@", "//", url)  # without a password
         raise UsageError(
-            f"the online store {shown!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
+            f"the online store {shown!r} is not known; give lmdb:FOLDER, redis://HOST:PORT/DB, "
+            "postgresql://HOST:PORT/DATABASE or dynamodb://TABLE"
         )
     return importlib.import_module(STORES[scheme])

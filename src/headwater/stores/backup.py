@@ -16,8 +16,11 @@ _PARTITIONED = b"mpartitioned"
 _AT_ONCE = 10_000
 
 
-def back_up(store: OnlineStore, to: Path, pairs: Iterable[tuple[bytes, bytes]] | None = None) -> None:
-    """Write all that a store holds into a new folder: records last, so that they are complete through the offsets at least.
+def back_up(
+    store: OnlineStore, to: Path, pairs: Iterable[tuple[bytes, bytes]] | None = None
+) -> None:
+    """Write all that a store holds into a new folder: records last, so that they are complete
+    through the offsets at least.
 
     pairs: all of it, where the store can read it as of one time; None scans it.
     """
@@ -62,17 +65,23 @@ def check_restorable(backup: Path, url: str) -> None:
 
 
 def restore_into(backup: Path, target: OnlineStore) -> None:
-    """Write a backup into an empty store; records first, so that an interrupted restore leaves no offsets that would be believed.
+    """Write a backup into an empty store; records first, so that an interrupted restore leaves no
+    offsets that would be believed.
 
     Raises:
-        StoreError: the store is not empty, or keeps its records in another way: a store with partitions has one for each of them.
+        StoreError: the store is not empty, or keeps its records in another way: a store with
+            partitions has one for each of them.
     """
     source = open_store(f"lmdb:{backup}", readonly=True)
     try:
         _check(backup, source, target)
         _write(source.scan(RECORD), target)
         own = (_PARTITIONED, FORMAT_KEY, IDENTITY)
-        rest = {key: value for key, value in source.scan(b"") if not key.startswith(RECORD) and key not in own}
+        rest = {
+            key: value
+            for key, value in source.scan(b"")
+            if not key.startswith(RECORD) and key not in own
+        }
         target.commit(rest, {})
     finally:
         source.close()
@@ -81,12 +90,18 @@ def restore_into(backup: Path, target: OnlineStore) -> None:
 def _check(backup: Path, source: OnlineStore, target: OnlineStore) -> None:
     held = next((key for key, _ in target.scan(b"") if key != FORMAT_KEY), None)
     if held is not None:
-        raise StoreError(f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an empty one")
+        raise StoreError(
+            f"the store to restore {backup} into is not empty (it holds {held[:40]!r}); give an "
+            "empty one"
+        )
     partitioned = source.get([_PARTITIONED])[0] is not None
     if partitioned != target.capabilities.multi_process:
         kinds = ("Redis, PostgreSQL or DynamoDB", "LMDB")
         own, other = kinds if partitioned else kinds[::-1]
-        raise StoreError(f"{backup} is a backup of {own}, whose records are other than those of {other}; restore it into {own}")
+        raise StoreError(
+            f"{backup} is a backup of {own}, whose records are other than those of {other}; "
+            f"restore it into {own}"
+        )
 
 
 def _write(pairs: Iterable[tuple[bytes, bytes]], target: OnlineStore) -> None:

@@ -1,4 +1,6 @@
-"""The logs of a store that is log first: their names, by what a commit expects, and the last known commit of each."""
+"""The logs of a store that is log first: their names, by what a commit expects, and the last known
+commit of each.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from headwater.stores.keyspace import OFFSET, PROGRESS, REDO, STATE, STATE_OF_SO
 class LogHead(msgspec.Struct, frozen=True, array_like=True):
     """The last commit of a writer.
 
-    turn: how often its partition or job was taken over. decided: the turn in which the commit was decided; 0 once it is published.
+    turn: how often its partition or job was taken over. decided: the turn in which the commit was
+    decided; 0 once it is published.
     """
 
     turn: int = 0
@@ -29,7 +32,9 @@ class Redo(msgspec.Struct, frozen=True, array_like=True):
 
 
 def writer_of(key: bytes) -> bytes | None:
-    """The source and partition whose offset or progress a key holds, or the job whose cuts it holds."""
+    """The source and partition whose offset or progress a key holds, or the job whose cuts it
+    holds.
+    """
     if key.startswith(STATE) and not key.startswith(STATE_OF_SOURCE):
         return b"\0" + key  # which no source's name begins with
     return key[1:] if key.startswith(OFFSET) else key[1:-1] if key.startswith(PROGRESS) else None
@@ -49,7 +54,9 @@ def head_of(value: bytes | None) -> LogHead:
 
 
 def is_at_odds(head: LogHead, applied: tuple[int, int]) -> bool:
-    """Whether a table that has applied these, a turn and a commit, is ahead of a writer's log, or behind what it has published."""
+    """Whether a table that has applied these, a turn and a commit, is ahead of a writer's log, or
+    behind what it has published.
+    """
     turn, n = applied
     return turn > head.turn or n > head.n or is_behind(n, head)
 
@@ -60,5 +67,7 @@ def is_behind(n: int, head: LogHead) -> bool:
 
 
 def place_of(writer: bytes, head: LogHead) -> bytes:
-    """Where the log of a commit is that was decided: a place of its own, which no other process writes."""
+    """Where the log of a commit is that was decided: a place of its own, which no other process
+    writes.
+    """
     return REDO + writer + struct.pack(">qq", head.decided, head.n)

@@ -1,7 +1,9 @@
-"""A development environment: views that production has are read from its store, all others live in a store of one's own.
+"""A development environment: views that production has are read from its store, all others live in
+a store of one's own.
 
-Nothing is ever written to production: its store is opened read-only, and a commit that would change the data read from it is refused.
-The environment's own keys have their own names (`NAMESPACE`), so no key of the one store is a key of the other.
+Nothing is ever written to production: its store is opened read-only, and a commit that would change
+the data read from it is refused. The environment's own keys have their own names (`NAMESPACE`), so
+no key of the one store is a key of the other.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from headwater.stores import Changes, OnlineStore, keyspace
 NAMESPACE: Final = "development."
 """What the names of sources begin with in a store of one's own."""
 ENVIRONMENT: Final = b"mdevelopment"
-"""The key of the name of an environment, in its own store: a store without it, that a project has written to, is not an environment's."""
+"""The key of the name of an environment, in its own store: a store without it, that a project has
+written to, is not an environment's.
+"""
 
 
 class ProductionViews:
@@ -34,13 +38,17 @@ class ProductionViews:
         self._prefixes: tuple[bytes, ...] = ()
 
     def holds(self, view: FeatureView) -> bool:
-        """Whether the store has a view, as it is placed there; its keys are read from it from now on."""
+        """Whether the store has a view, as it is placed there; its keys are read from it from now
+        on.
+        """
         tiles = view.tiles_fingerprint
         there = keyspace.state(tiles) if view.freshness.scheduled else keyspace.stream_state(tiles)
         if not any(True for _ in self.store.scan(there)):
             return False
         source = keyspace.name(view.source.name)
-        streamed = () if view.freshness.scheduled else (keyspace.PROGRESS + source, keyspace.HELD + source)
+        streamed = (
+            () if view.freshness.scheduled else (keyspace.PROGRESS + source, keyspace.HELD + source)
+        )
         mine = (there, keyspace.records(view.record_group), keyspace.events(tiles), *streamed)
         self._prefixes = tuple(dict.fromkeys((*self._prefixes, *mine)))
         return True
@@ -63,7 +71,12 @@ class DevelopmentStore:
         self.namespace = own.namespace + NAMESPACE
         mine, theirs = own.capabilities, production.store.capabilities
         self.capabilities = replace(mine, remote=mine.remote or theirs.remote)
-        self.lease, self.size, self.backup, self.server_time = own.lease, own.size, own.backup, own.server_time
+        self.lease, self.size, self.backup, self.server_time = (
+            own.lease,
+            own.size,
+            own.backup,
+            own.server_time,
+        )
         self.mend, self.reconcile = own.mend, own.reconcile
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -94,13 +107,15 @@ class DevelopmentStore:
         """
         if any(map(self.production.has, changes)):
             raise StoreError(
-                "a view is read from the production store, and a development environment writes nothing there; change the view, and it is built in "
-                "the store of this environment"
+                "a view is read from the production store, and a development environment writes "
+                "nothing there; change the view, and it is built in the store of this environment"
             )
         self.own.commit(changes, expect)
 
     def environment(self) -> str:
-        """A name that no other environment has: of consumer groups, so that no partition is taken away from production."""
+        """A name that no other environment has: of consumer groups, so that no partition is taken
+        away from production.
+        """
         return (self.own.get([ENVIRONMENT])[0] or b"").decode()
 
     def close(self) -> None:
@@ -118,7 +133,8 @@ def make_own(store: OnlineStore) -> None:
     name, owner = store.get([ENVIRONMENT, keyspace.OWNER])
     if name is None and owner is not None:
         raise UsageError(
-            f"--store is the store of project {owner.decode()!r}, and a development environment writes to a store of its own; name a new one"
+            f"--store is the store of project {owner.decode()!r}, and a development environment "
+            "writes to a store of its own; name a new one"
         )
     if name is None:
         with suppress(FencedError):  # another process came first

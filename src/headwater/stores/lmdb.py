@@ -1,4 +1,6 @@
-"""The online store of one machine: LMDB, a file that any number of processes read without locks while one writes."""
+"""The online store of one machine: LMDB, a file that any number of processes read without locks
+while one writes.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,23 @@ if TYPE_CHECKING:
 
 _SIZE = 1 << 36  # 64 GB of addresses; the file is as large as what it holds
 _LEASE_POLL = 0.05
-_PAGE, _PAGE_BYTES = 2_000, 1_000_000  # of a scan: keys and bytes, but for the last value, that are copied while other threads wait
+# of a scan: keys and bytes, but for the last value, that are copied while other threads wait
+_PAGE, _PAGE_BYTES = 2_000, 1_000_000
 _T = TypeVar("_T")
 
 
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LmdbStore:  # noqa: ARG001 (no server is waited for)
-    """The store in the folder that `lmdb:FOLDER?size=` names; with `runs=off`, it appends no sorted runs, which is for comparison."""
+    """The store in the folder that `lmdb:FOLDER?size=` names; with `runs=off`, it appends no sorted
+    runs, which is for comparison.
+    """
     parts = urlsplit(url)
     options = parse_qs(parts.query)
     size = options.get("size", [""])[0]
-    store = LmdbStore(Path(parts.netloc + parts.path), size=in_bytes(size, "size") if size else _SIZE, readonly=readonly)
+    store = LmdbStore(
+        Path(parts.netloc + parts.path),
+        size=in_bytes(size, "size") if size else _SIZE,
+        readonly=readonly,
+    )
     store.appends_runs = options.get("runs") != ["off"]
     return store
 
@@ -53,8 +62,9 @@ def file_identity(path: Path) -> tuple[int, int]:
 class LmdbStore:
     """See `OnlineStore`; commits are synchronous: each is on the disk before `commit` returns.
 
-    That commits outlive the process is tested, by killing it. That they outlive the machine's power is what LMDB's authors say of its files
-    where the disk keeps what it was told to; it was not tested here.
+    That commits outlive the process is tested, by killing it. That they outlive the machine's power
+    is what LMDB's authors say of its files where the disk keeps what it was told to; it was not
+    tested here.
     """
 
     capabilities = Capabilities(atomic=True, multi_process=False, remote=False)
@@ -65,16 +75,22 @@ class LmdbStore:
         self.appends_runs = True
         self._runs = SortedRuns()
         if readonly and not (folder / "data.mdb").exists():
-            raise NoStoreError(f"there is no online store in {folder}; `headwater ingest` and `headwater materialize` create one")
+            raise NoStoreError(
+                f"there is no online store in {folder}; `headwater ingest` and `headwater "
+                "materialize` create one"
+            )
         try:
             if not readonly:
                 permissions.own_folder(folder)
             self._unlocked = readonly and not _lockable(folder)
             self._env = _open_environment(folder, size, readonly=readonly, lock=not self._unlocked)
             self._file = file_identity(folder / "data.mdb")
-            self._env.reader_check()  # lets go of the pages that processes which were killed were reading
+            # lets go of the pages that processes which were killed were reading
+            self._env.reader_check()
         except (lmdb.Error, OSError) as error:
-            raise StoreError(f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}") from error
+            raise StoreError(
+                f"the online store in {folder} cannot be opened: {error}. {_remedy(error)}"
+            ) from error
         try:
             check_format(self, str(folder), readonly=readonly)
         except StoreError:
@@ -101,10 +117,12 @@ class LmdbStore:
         return values
 
     def _written_over(self, transaction: lmdb.Transaction[Any]) -> bool:
-        """Whether the pages of a snapshot that is read without a lock may have been written over, so that it is read again.
+        """Whether the pages of a snapshot that is read without a lock may have been written over,
+        so that it is read again.
 
-        LMDB's writer writes over the pages of a snapshot in the third commit after it, unless a reader holds them by a lock. A reader
-        finds other values there, or LMDB says that a page is missing.
+        LMDB's writer writes over the pages of a snapshot in the third commit after it, unless a
+        reader holds them by a lock. A reader finds other values there, or LMDB says that a page is
+        missing.
         """
         return self._unlocked and int(self._env.info()["last_txnid"]) > transaction.id() + 1
 
@@ -136,14 +154,18 @@ class LmdbStore:
         return LmdbPages(self.folder, self._file)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """See `OnlineStore`; an open transaction would keep the pages that commits replace, and the file would grow."""
+        """See `OnlineStore`; an open transaction would keep the pages that commits replace, and the
+        file would grow.
+        """
         return self._paged(prefix, bytes)
 
     def sizes(self, prefix: bytes) -> Iterator[tuple[bytes, int]]:
         """See `OnlineStore`."""
         return self._paged(prefix, len)
 
-    def _paged(self, prefix: bytes, decode: Callable[[memoryview], _T]) -> Iterator[tuple[bytes, _T]]:
+    def _paged(
+        self, prefix: bytes, decode: Callable[[memoryview], _T]
+    ) -> Iterator[tuple[bytes, _T]]:
         begin: bytes | None = prefix
         while begin is not None:
             found = self._page(prefix, begin, decode)
@@ -151,8 +173,12 @@ class LmdbStore:
                 page, begin = found
                 yield from page
 
-    def _page(self, prefix: bytes, begin: bytes, decode: Callable[[memoryview], _T]) -> tuple[list[tuple[bytes, _T]], bytes | None] | None:
-        """Some keys from `begin` on, and where to go on, None at the end; None where they must be read again."""
+    def _page(
+        self, prefix: bytes, begin: bytes, decode: Callable[[memoryview], _T]
+    ) -> tuple[list[tuple[bytes, _T]], bytes | None] | None:
+        """Some keys from `begin` on, and where to go on, None at the end; None where they must be
+        read again.
+        """
         page: list[tuple[bytes, _T]] = []
         taken, next_key = 0, None
         try:
@@ -174,28 +200,38 @@ class LmdbStore:
     def commit(self, changes: Changes, expect: Changes) -> None:
         try:
             with self._env.begin(write=True) as transaction:
-                for key, stored in zip(expect, self._runs.get(transaction, list(expect)) or (), strict=True):
+                for key, stored in zip(
+                    expect, self._runs.get(transaction, list(expect)) or (), strict=True
+                ):
                     if stored != expect[key]:
                         raise FencedError(
-                            f"the online store in {self.folder} was written by another process meanwhile ({key[:40]!r}); nothing was written. "
-                            "Only one process may ingest into a store"
+                            f"the online store in {self.folder} was written by another process "
+                            f"meanwhile ({key[:40]!r}); nothing was written. Only one process may "
+                            "ingest into a store"
                         )
                 self._write(transaction, changes, expect)
         except (lmdb.Error, OSError) as error:
             raise StoreError(
-                f"the online store in {self.folder} cannot be written: {error}. Nothing was written. {_remedy(error)}"
+                f"the online store in {self.folder} cannot be written: {error}. Nothing was "
+                f"written. {_remedy(error)}"
             ) from error
 
-    def _write(self, transaction: lmdb.Transaction[bytes], changes: Changes, expect: Changes) -> None:
+    def _write(
+        self, transaction: lmdb.Transaction[bytes], changes: Changes, expect: Changes
+    ) -> None:
         pages = self._env.stat()["leaf_pages"] if self.appends_runs else -1
         recent = self._runs.chosen(transaction, changes, expect, pages)
         if recent:
             appended = {key for key, _ in recent}
             changes = {key: value for key, value in changes.items() if key not in appended}
         self._runs.remove(transaction, (key for key in changes if key.startswith(RECORD)))
-        put, values = sorted([key for key, value in changes.items() if value is not None]), cast("Mapping[bytes, bytes]", changes)
+        put, values = (
+            sorted([key for key, value in changes.items() if value is not None]),
+            cast("Mapping[bytes, bytes]", changes),
+        )
         with transaction.cursor() as cursor:
-            cursor.putmulti(zip(put, map(values.__getitem__, put), strict=True))  # a list of pairs would start the garbage collector
+            # a list of pairs would start the garbage collector
+            cursor.putmulti(zip(put, map(values.__getitem__, put), strict=True))
         if len(put) < len(changes):
             for key, value in changes.items():
                 if value is None:
@@ -222,8 +258,8 @@ class LmdbStore:
                 except BlockingIOError:
                     if clock.stopwatch() >= until:
                         raise HeldError(
-                            f"another process holds the lease {name!r} of the online store in {self.folder}{self._holder(name)}; stop it, or "
-                            "wait longer"
+                            f"another process holds the lease {name!r} of the online store in "
+                            f"{self.folder}{self._holder(name)}; stop it, or wait longer"
                         ) from None
                     time.sleep(_LEASE_POLL)
             file.truncate(0)
@@ -246,19 +282,25 @@ class LmdbStore:
             permissions.tighten(to)
         except (lmdb.Error, OSError) as error:
             shutil.rmtree(to, ignore_errors=True)
-            raise StoreError(f"the online store in {self.folder} cannot be copied to {to}: {error}") from error
+            raise StoreError(
+                f"the online store in {self.folder} cannot be copied to {to}: {error}"
+            ) from error
 
     def close(self) -> None:
         self._env.close()
 
     def _unreadable(self, error: lmdb.Error) -> StoreError:
-        return StoreError(f"the online store in {self.folder} cannot be read: {error}. {_remedy(error)}")
+        return StoreError(
+            f"the online store in {self.folder} cannot be read: {error}. {_remedy(error)}"
+        )
 
     def _lease_file(self, name: str) -> IO[Any]:
         try:
             return permissions.open_private(self.folder / f"{name}.lease", "ab")
         except OSError as error:
-            raise StoreError(f"the lease {name!r} in {self.folder} cannot be taken: {error}. {_remedy(error)}") from error
+            raise StoreError(
+                f"the lease {name!r} in {self.folder} cannot be taken: {error}. {_remedy(error)}"
+            ) from error
 
     def _holder(self, name: str) -> str:
         """The process that holds a lease, if its file names it."""
@@ -276,11 +318,21 @@ def _lockable(folder: Path) -> bool:
 
 
 def _open_environment(folder: Path, size: int, *, readonly: bool, lock: bool) -> lmdb.Environment:
-    """LMDB's environment. A reader takes room for a store that grows, or `size` where it may not have so much."""
+    """LMDB's environment. A reader takes room for a store that grows, or `size` where it may not
+    have so much.
+    """
     mode = permissions.FILE
 
     def opened(room: int) -> lmdb.Environment:
-        return lmdb.open(str(folder), map_size=room, readonly=readonly, lock=lock, max_readers=1024, create=not readonly, mode=mode)
+        return lmdb.open(
+            str(folder),
+            map_size=room,
+            readonly=readonly,
+            lock=lock,
+            max_readers=1024,
+            create=not readonly,
+            mode=mode,
+        )
 
     if readonly and size < _SIZE:
         with suppress(lmdb.MemoryError):
@@ -291,17 +343,33 @@ def _open_environment(folder: Path, size: int, *, readonly: bool, lock: bool) ->
 def _remedy(error: Exception) -> str:
     if isinstance(error, lmdb.MemoryError):
         return (
-            "This process may not have as much address space as the store reserves, 64 GB unless its URL says size=: raise the limit "
-            "(ulimit -v), or give a smaller size=, such as lmdb:FOLDER?size=2GB"
+            "This process may not have as much address space as the store reserves, 64 GB unless "
+            "its URL says size=: raise the limit (ulimit -v), or give a smaller size=, such as "
+            "lmdb:FOLDER?size=2GB"
         )
     if isinstance(error, lmdb.MapFullError):
-        return "It has reached its size= limit: give more, such as lmdb:FOLDER?size=200GB, or remove views and compact it"
+        return (
+            "It has reached its size= limit: give more, such as lmdb:FOLDER?size=200GB, or remove "
+            "views and compact it"
+        )
     if isinstance(error, lmdb.MapResizedError):
-        return "Another process has opened it with a larger size= and filled it: start this one again, with the same size="
+        return (
+            "Another process has opened it with a larger size= and filled it: start this one "
+            "again, with the same size="
+        )
     if "already open in this process" in str(error):
-        return "A process opens a store once: share what open_store returned, from several threads too"
-    if any(cause in str(error) for cause in ("No space", "File too large", "quota", "Input/output")):  # the last: a write cut short
+        return (
+            "A process opens a store once: share what open_store returned, from several threads too"
+        )
+    # the last: a write cut short
+    if any(
+        cause in str(error) for cause in ("No space", "File too large", "quota", "Input/output")
+    ):
         return "Make room on the disk; ingestion goes on from the last commit"
-    if "Permission" in str(error) or "Read-only" in str(error) or isinstance(error, lmdb.ReadonlyError):
+    if (
+        "Permission" in str(error)
+        or "Read-only" in str(error)
+        or isinstance(error, lmdb.ReadonlyError)
+    ):
         return "Give the process the right to write there"
     return "See the message of LMDB above"

@@ -1,11 +1,14 @@
-"""Records of an LMDB file, found and copied by a compiled loop: a get of py-lmdb costs as much for its call and copy as for its search.
+"""Records of an LMDB file, found and copied by a compiled loop: a get of py-lmdb costs as much for
+its call and copy as for its search.
 
-The loop reads the pages of the file as LMDB itself does, through a map of the file. The caller holds a read transaction of py-lmdb, which
-registers the reader, so that no writer reuses a page of that snapshot. Anything that the loop does not know, another format or a root
-that is not of this snapshot any more, it answers with a negative number, and the caller gets the values from py-lmdb.
+The loop reads the pages of the file as LMDB itself does, through a map of the file. The caller
+holds a read transaction of py-lmdb, which registers the reader, so that no writer reuses a page of
+that snapshot. Anything that the loop does not know, another format or a root that is not of this
+snapshot any more, it answers with a negative number, and the caller gets the values from py-lmdb.
 
-The format is that of LMDB 0.9 (data version 1, `MDB_meta`, `MDB_page` and `MDB_node` in mdb.c): two meta pages, that of snapshot n at
-n modulo 2; pages of 16 bytes of head and then the offsets of nodes in the order of their keys; nodes of 8 bytes of head, key and value.
+The format is that of LMDB 0.9 (data version 1, `MDB_meta`, `MDB_page` and `MDB_node` in mdb.c): two
+meta pages, that of snapshot n at n modulo 2; pages of 16 bytes of head and then the offsets of
+nodes in the order of their keys; nodes of 8 bytes of head, key and value.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ _BEYOND: Final = -3  # the file has grown beyond its map
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _META: Final = struct.Struct("<16x2I16xI")  # magic, data version, page size
 _PAGE_SIZE, _TREE, _ROOT, _SNAPSHOT = 40, 88, 128, 144  # offsets in a meta page
-_FLAGS, _LOWER, _HEAD = 10, 12, 16  # of a page: its flags, the end of the offsets of its nodes, and their begin
+# of a page: its flags, the end of the offsets of its nodes, and their begin
+_FLAGS, _LOWER, _HEAD = 10, 12, 16
 _BRANCH, _LEAF, _KINDS = 0x01, 0x02, 0x6F  # of a page's flags those that say what it is
 _BIG: Final = 0x01  # flag of a node whose value has pages of its own
 _NODE: Final = 8
@@ -44,18 +48,21 @@ _MOST_AHEAD: Final = 512  # bytes of a value that are asked for
 
 
 class RecordCopier(Protocol):
-    """The method `copy_records` of a store that has one: it copies records, where a reader does not need each as bytes."""
+    """The method `copy_records` of a store that has one: it copies records, where a reader does not
+    need each as bytes.
+    """
 
     def __call__(
         self, known: int, heads: Sequence[bytes], keys: U8, ends: I64, none: I64, out: I64, at: int
     ) -> tuple[int, list[bytes | None] | None, int | None]:
-        """Get the values of `heads` and copy those of some keys, all of one snapshot; keys, ends, none, out and at as of `LmdbPages.copy`.
+        """Get the values of `heads` and copy those of some keys, all of one snapshot; keys, ends,
+        none, out and at as of `LmdbPages.copy`.
 
         Args:
             known: the number of a snapshot, 0 or above, whose values of `heads` the caller knows.
 
-        Returns the number of this snapshot, -1 where that does not help; the values of `heads`, None if it is the known one; and what
-        `LmdbPages.copy` returns.
+        Returns the number of this snapshot, -1 where that does not help; the values of `heads`,
+        None if it is the known one; and what `LmdbPages.copy` returns.
 
         Raises:
             StoreError: the store cannot be read.
@@ -64,12 +71,14 @@ class RecordCopier(Protocol):
 
 
 class LmdbPages:
-    """The pages of an LMDB file in a folder, as a map that grows with it. Safe to use from several threads.
+    """The pages of an LMDB file in a folder, as a map that grows with it. Safe to use from several
+    threads.
 
     Args:
         folder: of the file.
-        file: the device and number of the file that py-lmdb has open. One that was put in its place, as by a restored backup, has snapshots
-            of equal numbers and other contents; it is never mapped.
+        file: the device and number of the file that py-lmdb has open. One that was put in its
+            place, as by a restored backup, has snapshots of equal numbers and other contents; it is
+            never mapped.
     """
 
     def __init__(self, folder: Path, file: tuple[int, int]) -> None:
@@ -77,8 +86,8 @@ class LmdbPages:
         self._map = self._mapped()
 
     def copy(self, snapshot: int, keys: U8, ends: I64, none: I64, out: I64, at: int) -> int | None:
-        """Copy the values of some keys, one after the other, into an array; the word after the last one, FULL, or
-        None where the values have to be got from py-lmdb.
+        """Copy the values of some keys, one after the other, into an array; the word after the last
+        one, FULL, or None where the values have to be got from py-lmdb.
 
         Args:
             snapshot: the number of an open read transaction.
@@ -96,7 +105,9 @@ class LmdbPages:
         return end if end >= 0 or end == FULL else None
 
     def _mapped(self) -> tuple[I64 | None, int, int]:
-        """A map of the file, its size in bytes, and its address; the size is 0 where the file is of another format."""
+        """A map of the file, its size in bytes, and its address; the size is 0 where the file is of
+        another format.
+        """
         try:
             with self._path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -116,7 +127,8 @@ class LmdbPages:
 def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no-untyped-def]
     """See `LmdbPages.copy`; `pages`: the address of the map, `size`: its bytes.
 
-    A record is seldom in the processor's cache. So each step is made for some keys together, and asks for the memory of the next one.
+    A record is seldom in the processor's cache. So each step is made for some keys together, and
+    asks for the memory of the next one.
     """
     if size == 0:
         return _UNKNOWN
@@ -124,7 +136,8 @@ def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no
     page_size = integer(pages, _PAGE_SIZE)
     own, other = pages + (snapshot & 1) * page_size, pages + (1 - (snapshot & 1)) * page_size
     depth, root = acquired(own, _TREE) >> 48 & 0xFFFF, acquired(own, _ROOT)
-    # Only the next commit but one writes this meta page again, and only after the next one is in the other.
+    # Only the next commit but one writes this meta page again, and only after the next one is in
+    # the other.
     if acquired(own, _SNAPSHOT) != snapshot or acquired(other, _SNAPSHOT) >= snapshot:
         return _UNKNOWN
     last = len(out) - _TOGETHER
@@ -134,7 +147,16 @@ def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no
     for begin in range(0, len(ends), _TOGETHER):
         count = min(_TOGETHER, len(ends) - begin)
         for k in range(count):
-            found[k] = _leaf(pages, size, page_size, depth, root, letters, ends[begin + k - 1] if begin + k else 0, ends[begin + k])
+            found[k] = _leaf(
+                pages,
+                size,
+                page_size,
+                depth,
+                root,
+                letters,
+                ends[begin + k - 1] if begin + k else 0,
+                ends[begin + k],
+            )
             if found[k] < 0:
                 return found[k]
             if found[k]:
@@ -144,11 +166,19 @@ def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no
                 _ahead(found[k], page_size)
         for k in range(count):
             if found[k]:
-                found[k] = _node(found[k], page_size, letters, ends[begin + k - 1] if begin + k else 0, ends[begin + k])
+                found[k] = _node(
+                    found[k],
+                    page_size,
+                    letters,
+                    ends[begin + k - 1] if begin + k else 0,
+                    ends[begin + k],
+                )
                 if found[k] < 0:
                     return found[k]
                 if found[k]:
-                    for line in range(64, _NODE + short(found[k], 6) + min(short(found[k], 0), _MOST_AHEAD), 64):
+                    for line in range(
+                        64, _NODE + short(found[k], 6) + min(short(found[k], 0), _MOST_AHEAD), 64
+                    ):
                         prefetch(found[k] + line)
         for k in range(count):
             at = _value(pages, size, page_size, found[k], none, out[:last], at)
@@ -159,7 +189,9 @@ def copied(pages, size, snapshot, keys, ends, none, out, at):  # type: ignore[no
 
 @nb.njit(nogil=True, cache=True)
 def _leaf(pages, size, page_size, depth, root, keys, first, last):  # type: ignore[no-untyped-def]
-    """The address of the leaf page that would hold the key keys[first:last]; 0 where there is none, or _UNKNOWN or _BEYOND."""
+    """The address of the leaf page that would hold the key keys[first:last]; 0 where there is none,
+    or _UNKNOWN or _BEYOND.
+    """
     number = root
     for level in range(1, _DEEPEST):
         if number == -1:
@@ -209,7 +241,9 @@ def _ahead(page, page_size):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _node(page, page_size, keys, first, last):  # type: ignore[no-untyped-def]
-    """The address of the node of the key keys[first:last] in a leaf page; 0 where there is none, or _UNKNOWN."""
+    """The address of the node of the key keys[first:last] in a leaf page; 0 where there is none, or
+    _UNKNOWN.
+    """
     low, high = 0, (short(page, _LOWER) - _HEAD) >> 1
     if short(page, _FLAGS) & _KINDS != _LEAF or high < 0 or _HEAD + 2 * high > page_size:
         return _UNKNOWN
@@ -230,7 +264,9 @@ def _node(page, page_size, keys, first, last):  # type: ignore[no-untyped-def]
 
 @nb.njit(nogil=True, cache=True)
 def _value(pages, size, page_size, node, none, out, at):  # type: ignore[no-untyped-def]
-    """Copy the value of a node, or `none` where that is 0; the word after it, or _UNKNOWN, _BEYOND or FULL."""
+    """Copy the value of a node, or `none` where that is 0; the word after it, or _UNKNOWN, _BEYOND
+    or FULL.
+    """
     if node == 0:
         if at + len(none) > len(out):
             return FULL
@@ -257,7 +293,9 @@ def _value(pages, size, page_size, node, none, out, at):  # type: ignore[no-unty
 
 @nb.njit(nogil=True, cache=True)
 def _compared(address, length, keys, first, last):  # type: ignore[no-untyped-def]
-    """Compare the key of a node with keys[first:last]: below 0, 0 or above 0 if it is before, equal to or after it."""
+    """Compare the key of a node with keys[first:last]: below 0, 0 or above 0 if it is before, equal
+    to or after it.
+    """
     shorter, i = min(length, last - first), 0
     while i + 8 <= shorter and word(address, i) == word(keys, first + i):
         i += 8

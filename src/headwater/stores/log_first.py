@@ -1,21 +1,26 @@
 """A store whose records and state of ingestion are changed one after the other: log first.
 
 A commit of a partition's writer is made in three steps.
-1. The state decides commit n by compare-and-set: offsets, ids, held events, and the log: the records and what readers look at.
-2. The table applies the records of the log. Each shard notes n with them, so it applies a commit once, and never one after a later one.
+1. The state decides commit n by compare-and-set: offsets, ids, held events, and the log: the
+   records and what readers look at.
+2. The table applies the records of the log. Each shard notes n with them, so it applies a commit
+   once, and never one after a later one.
 3. The state publishes n: what readers look at changes, and the log is emptied.
 
-A crash after step 1 is repaired by `mend`, which repeats steps 2 and 3 from the log: the bytes are those of the commit that was decided,
-and nothing is cut into commits again. `mend` also takes the partition over with the next turn, in the state and in every shard, so that a
-writer of an earlier turn, which may only have been stopped, writes no more. A shard that is ahead of the state shows that the state has
-lost commits, one that is behind it that records are lost: the store is refused until `reconcile` has removed all records. The state is
-whole in itself, so views are then filled from what was archived up to its commits.
+A crash after step 1 is repaired by `mend`, which repeats steps 2 and 3 from the log: the bytes are
+those of the commit that was decided, and nothing is cut into commits again. `mend` also takes the
+partition over with the next turn, in the state and in every shard, so that a writer of an earlier
+turn, which may only have been stopped, writes no more. A shard that is ahead of the state shows
+that the state has lost commits, one that is behind it that records are lost: the store is refused
+until `reconcile` has removed all records. The state is whole in itself, so views are then filled
+from what was archived up to its commits.
 
-The writer of a batch view or of precomputed predictions is the job that makes its cuts: it expects the state of its cuts, and is mended and
-refused as the writer of a partition is.
+The writer of a batch view or of precomputed predictions is the job that makes its cuts: it expects
+the state of its cuts, and is mended and refused as the writer of a partition is.
 
-A commit that expects no such key is of no writer: compaction, the removal of a view. Each of its records is compared and written shard by
-shard, then the rest. It takes no commit forward, a reader sees the same values before and after, and after a crash it is made again.
+A commit that expects no such key is of no writer: compaction, the removal of a view. Each of its
+records is compared and written shard by shard, then the rest. It takes no commit forward, a reader
+sees the same values before and after, and after a crash it is made again.
 """
 
 from __future__ import annotations
@@ -30,8 +35,25 @@ import msgspec
 from headwater.errors import FencedError, LostError, StoreError
 from headwater.stores import NO_MARKS, Capabilities, Changes, FeatureTable, IngestState, Marks
 from headwater.stores.backup import back_up
-from headwater.stores.commit_logs import LogHead, Redo, head_of, is_at_odds, is_behind, log_of, place_of, writer_of
-from headwater.stores.keyspace import LOG, PROGRESS, RECORD, REDO, STATE, STATE_OF_SOURCE, STREAM_STATE
+from headwater.stores.commit_logs import (
+    LogHead,
+    Redo,
+    head_of,
+    is_at_odds,
+    is_behind,
+    log_of,
+    place_of,
+    writer_of,
+)
+from headwater.stores.keyspace import (
+    LOG,
+    PROGRESS,
+    RECORD,
+    REDO,
+    STATE,
+    STATE_OF_SOURCE,
+    STREAM_STATE,
+)
 
 _PUBLISHED = (PROGRESS, STATE, STREAM_STATE)
 _ATTEMPTS = 5  # each reads and decides again
@@ -57,7 +79,9 @@ class LogFirstStore:
         return self.table.outrun
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See `OnlineStore`; first from the state, so that records are as new as the progress that is read with them, or newer."""
+        """See `OnlineStore`; first from the state, so that records are as new as the progress that
+        is read with them, or newer.
+        """
         names, records = _parted(keys)
         values = dict(zip(names, self.state.get(names), strict=True)) if names else {}
         values |= zip(records, self.table.get(records), strict=True) if records else ()
@@ -97,10 +121,13 @@ class LogFirstStore:
         old = head_of(head)
         new = LogHead(old.turn, old.n + 1, decided=old.turn)
         decided, place = msgspec.msgpack.encode(new), place_of(writer, new)
-        redo = Redo(records, {key: value for key, value in rest.items() if key.startswith(_PUBLISHED)})
+        redo = Redo(
+            records, {key: value for key, value in rest.items() if key.startswith(_PUBLISHED)}
+        )
         unpublished = {key: value for key, value in rest.items() if not key.startswith(_PUBLISHED)}
         log = {LOG + writer: decided, place: msgspec.msgpack.encode(redo)}
-        self._lapsed.add(writer)  # until the commit is known to be whole, or not to have been decided
+        # until the commit is known to be whole, or not to have been decided
+        self._lapsed.add(writer)
         try:
             self.state.commit({**unpublished, **log}, {**wanted, LOG + writer: head})
         except FencedError:
@@ -128,14 +155,27 @@ class LogFirstStore:
         if dry_run or not at_odds:
             return at_odds
         writers = list(dict.fromkeys([*heads, *applied]))
-        turn = 1 + max([head.turn for head in heads.values()] + [turn for turn, _ in applied.values()], default=0)
+        turn = 1 + max(
+            [head.turn for head in heads.values()] + [turn for turn, _ in applied.values()],
+            default=0,
+        )
         for writer in writers:
             before, redo = self._read(writer)
             head = head_of(before)
-            logs: dict[bytes, bytes | None] = {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
+            logs: dict[bytes, bytes | None] = {
+                place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None
+            }
             published = {} if redo is None else {**redo.published, place_of(writer, head): None}
-            self.state.commit({**published, **logs, LOG + writer: msgspec.msgpack.encode(LogHead(turn))}, {LOG + writer: before})
-        views = [key for space in (STATE, STREAM_STATE) for key, _ in self.state.sizes(space) if not key.startswith(STATE_OF_SOURCE)]
+            self.state.commit(
+                {**published, **logs, LOG + writer: msgspec.msgpack.encode(LogHead(turn))},
+                {LOG + writer: before},
+            )
+        views = [
+            key
+            for space in (STATE, STREAM_STATE)
+            for key, _ in self.state.sizes(space)
+            if not key.startswith(STATE_OF_SOURCE)
+        ]
         self.state.commit(dict.fromkeys(views), {})
         self.table.empty(writers, turn, self.state.marks())
         self._heads.clear()
@@ -143,15 +183,25 @@ class LogFirstStore:
         return True
 
     def _compared(self) -> tuple[dict[bytes, LogHead], Mapping[bytes, tuple[int, int]], bool]:
-        """The head of each writer's log, its turn and last commit in the table, and whether some of them do not belong together."""
+        """The head of each writer's log, its turn and last commit in the table, and whether some of
+        them do not belong together.
+        """
         for _ in range(_ATTEMPTS):
             logs = dict(self.state.scan(LOG))
             applied, marks = self.table.writers(), self.state.marks()
             confirmed = self.table.confirmed() if marks else NO_MARKS
             if dict(self.state.scan(LOG)) == logs:
                 heads = {key.removeprefix(LOG): head_of(value) for key, value in logs.items()}
-                differ = (is_at_odds(heads.get(writer, LogHead()), applied.get(writer, (0, 0))) for writer in {*heads, *applied})
-                return heads, applied, any(differ) or any(confirmed.get(shard, 0) < mark for shard, mark in marks.items())
+                differ = (
+                    is_at_odds(heads.get(writer, LogHead()), applied.get(writer, (0, 0)))
+                    for writer in {*heads, *applied}
+                )
+                return (
+                    heads,
+                    applied,
+                    any(differ)
+                    or any(confirmed.get(shard, 0) < mark for shard, mark in marks.items()),
+                )
         raise StoreError(f"{self.state!r} is being written; stop ingestion and jobs, and try again")
 
     def _mended(self, writer: bytes) -> bytes:
@@ -163,7 +213,8 @@ class LogFirstStore:
             except FencedError:
                 continue  # another one took it over meanwhile
         raise StoreError(
-            f"{self.state!r} was written by others {_ATTEMPTS} times while a partition was taken over; is another process its writer?"
+            f"{self.state!r} was written by others {_ATTEMPTS} times while a partition was taken "
+            "over; is another process its writer?"
         )
 
     def _take_over(self, writer: bytes) -> bytes:
@@ -172,19 +223,33 @@ class LogFirstStore:
         head = head_of(before)
         turn = head.turn + 1
         mine = msgspec.msgpack.encode(LogHead(turn, head.n, head.decided))
-        undecided = {} if head.decided else {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
+        undecided = (
+            {}
+            if head.decided
+            else {place_of(writer, LogHead(head.turn, head.n + 1, head.turn)): None}
+        )
         self.state.commit({LOG + writer: mine, **undecided}, {LOG + writer: before})
         applied = self.table.fence(writer, turn)
         if applied is None or applied > head.n:
             if self.state.get([LOG + writer]) != [mine]:
-                raise FencedError(f"the partition {writer!r} of {self.state!r} was taken over by another process")
-            raise LostError(f"{self.table!r} holds records of commits that {self.state!r} has lost offsets of. {RECONCILE}")
+                raise FencedError(
+                    f"the partition {writer!r} of {self.state!r} was taken over by another process"
+                )
+            raise LostError(
+                f"{self.table!r} holds records of commits that {self.state!r} has lost offsets "
+                f"of. {RECONCILE}"
+            )
         if is_behind(applied, head):
-            raise LostError(f"{self.table!r} has lost records of commits that {self.state!r} has published. {RECONCILE}")
+            raise LostError(
+                f"{self.table!r} has lost records of commits that {self.state!r} has published. "
+                f"{RECONCILE}"
+            )
         return mine if redo is None else self._apply(writer, mine, redo)
 
     def _owned(self, writer: bytes) -> bytes | None:
-        """The head of the log of a partition that is taken over, as it was when its last commit was published."""
+        """The head of the log of a partition that is taken over, as it was when its last commit was
+        published.
+        """
         if writer not in self._heads:
             self._settled(writer)
             self._heads[writer] = self._mended(writer)
@@ -194,17 +259,20 @@ class LogFirstStore:
         """The head of a writer's log, whose last commit is published.
 
         Raises:
-            FencedError: it was not; or a commit of this process failed, and it did not `mend` since.
+            FencedError: it was not; or a commit of this process failed, and it did not `mend`
+                since.
         """
         if writer in self._lapsed:
             raise FencedError(
-                f"a commit of {writer!r} in {self.state!r} failed; nothing was written. Call `mend`, and read what to go on from"
+                f"a commit of {writer!r} in {self.state!r} failed; nothing was written. Call "
+                "`mend`, and read what to go on from"
             )
         if writer in self._heads:
             return self._heads[writer]
         if self._finish(writer):
             raise FencedError(
-                f"the last commit of {writer!r} in {self.state!r} was finished only now; nothing was written. Read what to go on from"
+                f"the last commit of {writer!r} in {self.state!r} was finished only now; nothing "
+                "was written. Read what to go on from"
             )
         return self.state.get([LOG + writer])[0]
 
@@ -216,7 +284,8 @@ class LogFirstStore:
         return redo is not None
 
     def _read(self, writer: bytes) -> tuple[bytes | None, Redo | None]:
-        """The head of a writer's log, and the redo record of a commit that is decided but not published.
+        """The head of a writer's log, and the redo record of a commit that is decided but not
+        published.
 
         Raises:
             LostError: the redo record is missing.
@@ -230,16 +299,24 @@ class LogFirstStore:
             if log is not None:
                 return before, msgspec.msgpack.decode(log, type=Redo)
             if now == before:
-                raise LostError(f"{self.state!r} has lost the log of commit {head.n} of {writer!r}. {REBUILD}")
+                raise LostError(
+                    f"{self.state!r} has lost the log of commit {head.n} of {writer!r}. {REBUILD}"
+                )
             before = now
 
     def _apply(self, writer: bytes, decided: bytes, redo: Redo) -> bytes:
-        """Steps 2 and 3 of a decided commit: idempotent, and any process may take them. Returns the head of the log."""
+        """Steps 2 and 3 of a decided commit: idempotent, and any process may take them. Returns the
+        head of the log.
+        """
         head = head_of(decided)
         marks = self.table.upsert(writer, head.turn, head.n, redo.records)
         done = msgspec.msgpack.encode(LogHead(head.turn, head.n))
         try:
-            self.state.commit({**redo.published, LOG + writer: done, place_of(writer, head): None}, {LOG + writer: decided}, marks)
+            self.state.commit(
+                {**redo.published, LOG + writer: done, place_of(writer, head): None},
+                {LOG + writer: decided},
+                marks,
+            )
         except LostError:
             raise
         except FencedError:
@@ -247,13 +324,18 @@ class LogFirstStore:
                 raise
         return done
 
-    def _commit_of_no_writer(self, records: Changes, known: Changes, rest: Changes, wanted: Changes) -> None:
+    def _commit_of_no_writer(
+        self, records: Changes, known: Changes, rest: Changes, wanted: Changes
+    ) -> None:
         marks: Marks = NO_MARKS
         if records or known:
             self._compare(known)
             for key, value in zip(wanted, self.state.get(list(wanted)), strict=True):
                 if value != wanted[key]:
-                    raise FencedError(f"{self.state!r} was written by another process meanwhile ({key[:40]!r}); nothing was written")
+                    raise FencedError(
+                        f"{self.state!r} was written by another process meanwhile ({key[:40]!r}); "
+                        "nothing was written"
+                    )
             marks = self.table.replace(records, known)
         if rest or wanted or marks:
             self.state.commit(rest, wanted, marks)
@@ -261,7 +343,10 @@ class LogFirstStore:
     def _compare(self, known: Changes) -> None:
         for key, value in zip(known, self.table.get(list(known)) if known else [], strict=True):
             if value != known[key]:
-                raise FencedError(f"{self.table!r} was written by another process meanwhile ({key[:40]!r}); nothing was written")
+                raise FencedError(
+                    f"{self.table!r} was written by another process meanwhile ({key[:40]!r}); "
+                    "nothing was written"
+                )
 
     def lease(self, name: str, *, wait: float) -> AbstractContextManager[None]:
         """See `OnlineStore`."""
@@ -276,9 +361,11 @@ class LogFirstStore:
         return self.table.size() + self.state.size()
 
     def backup(self, to: Path) -> None:
-        """See `OnlineStore`; the state is of one time; records are of that time or complete through more.
+        """See `OnlineStore`; the state is of one time; records are of that time or complete through
+        more.
 
-        So going on from the offsets of a backup is exact if nothing was committed while it was made.
+        So going on from the offsets of a backup is exact if nothing was committed while it was
+        made.
         """
         for key, _ in self.state.scan(LOG):
             self._finish(key.removeprefix(LOG))
@@ -291,19 +378,23 @@ class LogFirstStore:
 
 
 RECONCILE = (
-    "Nothing was written. Stop ingestion and jobs, and run `headwater store rewind`: it removes all records, which `headwater ingest` "
-    "fills again from the archive, and `headwater materialize` from histories"
+    "Nothing was written. Stop ingestion and jobs, and run `headwater store rewind`: it removes "
+    "all records, which `headwater ingest` fills again from the archive, and `headwater "
+    "materialize` from histories"
 )
 REBUILD = (
-    "Nothing was written. Give the store an empty database or another prefix=, and rebuild it from the archive "
-    "(see `headwater materialize` and the page on operations)"
+    "Nothing was written. Give the store an empty database or another prefix=, and rebuild it "
+    "from the archive (see `headwater materialize` and the page on operations)"
 )
 
 
 def _parted(keys: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
     """Keys of the state, and of records."""
-    return [key for key in keys if not key.startswith(RECORD)], [key for key in keys if key.startswith(RECORD)]
+    return [key for key in keys if not key.startswith(RECORD)], [
+        key for key in keys if key.startswith(RECORD)
+    ]
 
 
 def _shown(pairs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    return ((key, value) for key, value in pairs if not key.startswith((LOG, REDO, RECORD)))  # a Redis state also scans the table's records
+    # a Redis state also scans the table's records
+    return ((key, value) for key, value in pairs if not key.startswith((LOG, REDO, RECORD)))

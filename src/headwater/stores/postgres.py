@@ -1,15 +1,19 @@
-"""The online store on PostgreSQL: a commit is one transaction. The owner of a partition writes that partition's records.
+"""The online store on PostgreSQL: a commit is one transaction. The owner of a partition writes that
+partition's records.
 
-A prefix is a schema with two tables: `entries` holds keys, values, and what records are complete through; `commits` holds the last commit
-that each writer tried, so that a commit whose answer was lost is looked up, and made once.
+A prefix is a schema with two tables: `entries` holds keys, values, and what records are complete
+through; `commits` holds the last commit that each writer tried, so that a commit whose answer was
+lost is looked up, and made once.
 
-- A commit locks the rows that it expects, in the order of their keys. Where it expects none, it holds the place with a row without a
-  value until its end, so of two commits that expect the same, one waits, and is fenced.
-- A commit is as durable as the server's `synchronous_commit`. A standby that takes over without the last commits has an earlier state as
-  a whole: a writer is fenced by what it expects, and going on from the stored offsets is exact.
-- Leases are advisory locks of a session, which the server ends when nobody has renewed the lease for 5 s; it ends a transaction in which
-  nothing is said for as long, so that a process that was stopped keeps neither. A pooler must not share sessions (PgBouncer:
-  `pool_mode = session`).
+- A commit locks the rows that it expects, in the order of their keys. Where it expects none, it
+  holds the place with a row without a value until its end, so of two commits that expect the same,
+  one waits, and is fenced.
+- A commit is as durable as the server's `synchronous_commit`. A standby that takes over without the
+  last commits has an earlier state as a whole: a writer is fenced by what it expects, and going on
+  from the stored offsets is exact.
+- Leases are advisory locks of a session, which the server ends when nobody has renewed the lease
+  for 5 s; it ends a transaction in which nothing is said for as long, so that a process that was
+  stopped keeps neither. A pooler must not share sessions (PgBouncer: `pool_mode = session`).
 """
 
 from __future__ import annotations
@@ -49,11 +53,25 @@ _T = TypeVar("_T")
 _LEASE_POLL = 0.05
 _PAUSES = Backoff(first=0.05, longest=0.5)
 _LARGEST = 1 << 29
-_ATTEMPTS = 20  # a commit is made again only where the server has rolled it back, or it is known not to have been made
-_PAGE, _PAGE_BYTES = 2_000, 16_000_000  # keys and bytes of one page of a scan, at most, except for the last value
-_PASSED_ON = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "target_session_attrs", "passfile", "service")
+# a commit is made again only where the server has rolled it back, or it is known not to have been
+# made
+_ATTEMPTS = 20
+# keys and bytes of one page of a scan, at most, except for the last value
+_PAGE, _PAGE_BYTES = 2_000, 16_000_000
+_PASSED_ON = (
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslcrl",
+    "channel_binding",
+    "target_session_attrs",
+    "passfile",
+    "service",
+)
 _SESSION = (
-    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "  # the lease of a machine that vanished ends
+    # the lease of a machine that vanished ends
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
     f"-c idle_in_transaction_session_timeout={LEASE:g}s"
 )
 _AGAIN = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
@@ -66,15 +84,31 @@ _AWAY = (
 )
 
 _REMEDIES = {
-    'role ".*" does not exist': "Give a user that the server has: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
-    "does not exist": "Create the database, or give the name of one: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
-    "authentication|no password supplied": "Give its user and password: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+    'role ".*" does not exist': (
+        "Give a user that the server has: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    ),
+    "does not exist": (
+        "Create the database, or give the name of one: "
+        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    ),
+    "authentication|no password supplied": (
+        "Give its user and password: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    ),
     "pg_hba.conf": "Allow this host and user in the server's pg_hba.conf",
     'unrecognized configuration parameter "idle_session_timeout"': "Use PostgreSQL 14 or later",
-    "permission denied": "Grant the user CREATE on the database, or USAGE on the schema and, on its tables, SELECT (to read), INSERT, UPDATE, DELETE",
-    "No space left|could not extend file": "Make room on the server's disk; ingestion goes on from the last commit",
-    "read-only transaction": "It is a standby: give the address of the primary, or target_session_attrs=read-write",
-    "SSL(?! SYSCALL| connection has been closed| error: unexpected eof)": "Give sslmode=, sslrootcert= and the like as the server wants them",
+    "permission denied": (
+        "Grant the user CREATE on the database, or USAGE on the schema and, on its tables, SELECT "
+        "(to read), INSERT, UPDATE, DELETE"
+    ),
+    "No space left|could not extend file": (
+        "Make room on the server's disk; ingestion goes on from the last commit"
+    ),
+    "read-only transaction": (
+        "It is a standby: give the address of the primary, or target_session_attrs=read-write"
+    ),
+    (
+        "SSL(?! SYSCALL| connection has been closed| error: unexpected eof)"
+    ): "Give sslmode=, sslrootcert= and the like as the server wants them",
 }
 """By what the server says, as a pattern."""
 
@@ -82,8 +116,9 @@ _REMEDIES = {
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> PostgresStore:
     """The store that `postgresql://user:password@host:port/database` names.
 
-    Behind a `?`: `prefix=` (the schema; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=` (the same, where
-    requests wait for the answer; 200ms, and 2s to connect), and libpq's own `sslmode=`, `sslrootcert=` and the like.
+    Behind a `?`: `prefix=` (the schema; headwater), `timeout=` (for an answer, and to reconnect;
+    10s), `read_timeout=` (the same, where requests wait for the answer; 200ms, and 2s to connect),
+    and libpq's own `sslmode=`, `sslrootcert=` and the like.
     """
     at, target = target_of(url)
     store = PostgresStore(target, at, readonly=readonly)
@@ -95,7 +130,11 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 def target_of(url: str) -> tuple[ServerUrl, str]:
     """A URL in parts, and as libpq takes it."""
     at, parts = parse(url, _PASSED_ON), urlsplit(url)
-    client = {"options": _SESSION, "application_name": f"headwater {os.getpid()} on {socket.gethostname()}", **at.options}
+    client = {
+        "options": _SESSION,
+        "application_name": f"headwater {os.getpid()} on {socket.gethostname()}",
+        **at.options,
+    }
     return at, f"postgresql://{parts.netloc}{parts.path}?{urlencode(client).replace('+', '%20')}"
 
 
@@ -132,13 +171,21 @@ def _limited(gen: Generator[Any, Any, _T], limit: float) -> Generator[Any, Any, 
 
 
 class PostgresStore:
-    """See `OnlineStore`, and above. outrun: how many records were not written because the store's were complete through more."""
+    """See `OnlineStore`, and above. outrun: how many records were not written because the store's
+    were complete through more.
+    """
 
     capabilities = Capabilities(atomic=True, multi_process=True, remote=True)
     namespace = ""
 
     def __init__(self, target: str, url: ServerUrl, *, readonly: bool = False) -> None:
-        self.where, self.prefix, self.timeout, self._target, self._readonly = url.where, url.prefix, url.timeout, target, readonly
+        self.where, self.prefix, self.timeout, self._target, self._readonly = (
+            url.where,
+            url.prefix,
+            url.timeout,
+            target,
+            readonly,
+        )
         self.outrun = 0
         self._idle: deque[_Connection] = deque()
         self._writer, self._count, self._lock = secrets.token_hex(8), 0, threading.Lock()
@@ -171,7 +218,9 @@ class PostgresStore:
         first, end, after = prefix, end_of(prefix), ">="
         most = _PAGE_BYTES if shown == "value" else _LARGEST << 20
         while True:
-            page = self._read(sql.SCAN, first, end, end, shown=shown, after=after, page=_PAGE, bytes=most)
+            page = self._read(
+                sql.SCAN, first, end, end, shown=shown, after=after, page=_PAGE, bytes=most
+            )
             if not page:
                 return
             yield from page
@@ -182,14 +231,25 @@ class PostgresStore:
         if self._readonly:
             raise StoreError(f"{self.where} was opened to be read only; open it for writing")
         if sum(len(key) + len(value or b"") for key, value in changes.items()) > _LARGEST:
-            raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self.where} takes; make smaller commits")
+            raise StoreError(
+                f"a commit of more than {_LARGEST >> 20} MB is more than {self.where} takes; make "
+                "smaller commits"
+            )
         with self._lock:
             for _ in range(_ATTEMPTS):
                 self._count += 1
                 try:
-                    with self._connected() as connection, connection.pipeline(), connection.transaction():
+                    with (
+                        self._connected() as connection,
+                        connection.pipeline(),
+                        connection.transaction(),
+                    ):
                         put = self._write(connection, changes, expect)
-                    self.outrun += sum(value is not None for value in changes.values()) - put.rowcount if put else 0
+                    self.outrun += (
+                        sum(value is not None for value in changes.values()) - put.rowcount
+                        if put
+                        else 0
+                    )
                     return
                 except _AGAIN:
                     continue
@@ -198,10 +258,17 @@ class PostgresStore:
                         raise self._error(error) from error
                     if self._was_made():
                         return
-        raise StoreError(f"{self.where} ended the connection, or a deadlock, {_ATTEMPTS} times during one commit; nothing was written")
+        raise StoreError(
+            f"{self.where} ended the connection, or a deadlock, {_ATTEMPTS} times during one "
+            "commit; nothing was written"
+        )
 
-    def _write(self, connection: _Connection, changes: Changes, expect: Changes) -> psycopg.Cursor[tuple[Any, ...]] | None:
-        """One commit, within a transaction: expectations are queried together, and changes are sent once they hold."""
+    def _write(
+        self, connection: _Connection, changes: Changes, expect: Changes
+    ) -> psycopg.Cursor[tuple[Any, ...]] | None:
+        """One commit, within a transaction: expectations are queried together, and changes are sent
+        once they hold.
+        """
         begun = self._sent(connection, sql.BEGIN, self._writer, self._count, made="true")
         absent = sorted(key for key, value in expect.items() if value is None)
         held = sorted((key, value) for key, value in expect.items() if value is not None)
@@ -212,7 +279,9 @@ class PostgresStore:
         for statement, mine in ((sql.EQUAL, True), (sql.STILL, False)):
             keys = [key for key, _ in held if (key in changes) is mine]
             if keys:
-                expected.append((self._sent(connection, statement, keys, [expect[key] for key in keys]), keys))
+                expected.append(
+                    (self._sent(connection, statement, keys, [expect[key] for key in keys]), keys)
+                )
         if not begun.fetchall():
             raise StoreError(f"commit {self._count} of {self.where} was given up")
         for answer, keys in expected:
@@ -220,8 +289,16 @@ class PostgresStore:
         puts = sorted((key, value) for key, value in changes.items() if value is not None)
         put = None
         if puts:
-            throughs = [complete_through(value) if key.startswith(RECORD) else None for key, value in puts]
-            put = self._sent(connection, sql.PUT, [key for key, _ in puts], [value for _, value in puts], throughs)
+            throughs = [
+                complete_through(value) if key.startswith(RECORD) else None for key, value in puts
+            ]
+            put = self._sent(
+                connection,
+                sql.PUT,
+                [key for key, _ in puts],
+                [value for _, value in puts],
+                throughs,
+            )
         dropped = [key for key, value in changes.items() if value is None]
         if dropped:
             self._sent(connection, sql.DROP, dropped)
@@ -235,8 +312,9 @@ class PostgresStore:
         other = next((key for key in keys if key not in equal), None)
         if other is not None:
             raise FencedError(
-                f"{self.where} was written by another process meanwhile ({other[:40]!r}); nothing was written. "
-                "A partition has one process that ingests it; read the offsets again, and go on from them"
+                f"{self.where} was written by another process meanwhile ({other[:40]!r}); nothing "
+                "was written. A partition has one process that ingests it; read the offsets "
+                "again, and go on from them"
             )
 
     def _was_made(self) -> bool:
@@ -245,7 +323,8 @@ class PostgresStore:
             return self._persistently(self._look_up)
         except StoreError as error:
             raise type(error)(
-                f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them"
+                f"{error} Whether the last commit was made is not known: read the offsets again, "
+                "and go on from them"
             ) from error
 
     def _look_up(self, connection: _Connection) -> bool:
@@ -263,7 +342,9 @@ class PostgresStore:
 
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
-        """See `OnlineStore`; an advisory lock, which ends with its session. Safety rests on `expect`, not on it."""
+        """See `OnlineStore`; an advisory lock, which ends with its session. Safety rests on
+        `expect`, not on it.
+        """
         digest = hashlib.sha256(f"{self.prefix}\0{name}".encode()).digest()
         lock, until = struct.unpack("<q", digest[:8])[0], clock.stopwatch() + wait
         connection = self._persistently(lambda _: self._connect())
@@ -272,12 +353,20 @@ class PostgresStore:
             while not self._asked(connection, "SELECT pg_try_advisory_lock(%b::bigint)", lock):
                 if clock.stopwatch() >= until:
                     who = self._asked(connection, sql.HOLDER, lock)
-                    holder = f": process {who.removeprefix('headwater ')}" if isinstance(who, str) and who.startswith("headwater ") else ""
-                    raise HeldError(f"another process holds the lease {name!r} of {self.where}{holder}; stop it, or wait longer")
+                    holder = (
+                        f": process {who.removeprefix('headwater ')}"
+                        if isinstance(who, str) and who.startswith("headwater ")
+                        else ""
+                    )
+                    raise HeldError(
+                        f"another process holds the lease {name!r} of {self.where}{holder}; stop "
+                        "it, or wait longer"
+                    )
                 time.sleep(_LEASE_POLL)
             with renewed(lambda: self._asked(connection, "SELECT 1")):
                 yield
-            with suppress(psycopg.Error):  # the end of the connection ends it too, once the server has noticed
+            # the end of the connection ends it too, once the server has noticed
+            with suppress(psycopg.Error):
                 connection.execute("SELECT pg_advisory_unlock(%b::bigint)", [lock])
         finally:
             connection.close()
@@ -294,7 +383,9 @@ class PostgresStore:
         """See `OnlineStore`; a server that does not answer says so at the next commit."""
         try:
             with self._connected() as connection:
-                row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
+                row = connection.execute(
+                    "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+                ).fetchone()
         except (StoreError, psycopg.Error):
             return None
         return None if row is None else int(row[0])
@@ -313,7 +404,8 @@ class PostgresStore:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             try:
                 with connection.transaction(), connection.cursor("all", binary=True) as cursor:
-                    connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # who reads may take as long as it likes
+                    # who reads may take as long as it likes
+                    connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                     yield from cursor.execute(self._sql(sql.ALL))
             except psycopg.Error as error:
                 raise self._error(error) from error
@@ -328,14 +420,21 @@ class PostgresStore:
     def _sql(self, statement: str, **parts: object) -> bytes:
         return statement.format(schema=f'"{self.prefix}"', **parts).encode()
 
-    def _sent(self, connection: _Connection, statement: str, *args: object, **parts: object) -> psycopg.Cursor[tuple[Any, ...]]:
+    def _sent(
+        self, connection: _Connection, statement: str, *args: object, **parts: object
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
         return connection.cursor(binary=True).execute(self._sql(statement, **parts), args)
 
     def _read(self, statement: str, *args: object, **parts: object) -> list[tuple[Any, ...]]:
-        return self._persistently(lambda connection: self._sent(connection, statement, *args, **parts).fetchall())
+        return self._persistently(
+            lambda connection: self._sent(connection, statement, *args, **parts).fetchall()
+        )
 
     def _connect(self) -> _Connection:
-        connection = _Connection.connect(self._target, autocommit=True, connect_timeout=max(2, round(self.timeout)))  # 2 is libpq's least
+        # 2 is libpq's least
+        connection = _Connection.connect(
+            self._target, autocommit=True, connect_timeout=max(2, round(self.timeout))
+        )
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.read_only = self._readonly or None
         return connection
@@ -365,7 +464,9 @@ class PostgresStore:
                 return use(connection)
 
         try:
-            return retry(attempt, on=psycopg.Error, pauses=_PAUSES.within(self.timeout), passes=self._is_lost)
+            return retry(
+                attempt, on=psycopg.Error, pauses=_PAUSES.within(self.timeout), passes=self._is_lost
+            )
         except psycopg.Error as error:
             raise self._error(error) from error
 
@@ -373,18 +474,31 @@ class PostgresStore:
         """Create the tables, unless they are there."""
         there = self._read("SELECT to_regclass('{schema}.commits') IS NOT NULL")[0][0]
         if self._readonly and not there:
-            raise NoStoreError(f"there is no online store in {self.where} under the prefix {self.prefix!r}")
+            raise NoStoreError(
+                f"there is no online store in {self.where} under the prefix {self.prefix!r}"
+            )
         if not self._readonly:
-            self._persistently(lambda connection: connection.execute(self._sql(sql.FORGET if there else sql.TABLES)))
+            self._persistently(
+                lambda connection: connection.execute(
+                    self._sql(sql.FORGET if there else sql.TABLES)
+                )
+            )
 
     def _is_lost(self, error: Exception) -> bool:
         """Whether the connection broke, or was not made, so that another may do."""
         refused = any(re.search(cause, str(error)) for cause in _REMEDIES)
-        return isinstance(error, _AWAY) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None and not refused)
+        return isinstance(error, _AWAY) or (
+            isinstance(error, psycopg.OperationalError) and error.sqlstate is None and not refused
+        )
 
     def _error(self, error: Exception) -> StoreError:
         text = " ".join(str(error).split()).rstrip(".?")
         if self._is_lost(error):
-            return UnansweredError(f"{self.where} does not answer: {text}. Start it, or correct its address")
-        remedy = next((remedy for cause, remedy in _REMEDIES.items() if re.search(cause, text)), "See the server's message above")
+            return UnansweredError(
+                f"{self.where} does not answer: {text}. Start it, or correct its address"
+            )
+        remedy = next(
+            (remedy for cause, remedy in _REMEDIES.items() if re.search(cause, text)),
+            "See the server's message above",
+        )
         return StoreError(f"{self.where} refuses: {text}. Nothing was written. {remedy}")

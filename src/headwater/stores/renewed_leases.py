@@ -1,4 +1,6 @@
-"""A lease on a server ends by itself when its holder is silent; a holder that is alive renews it in a thread of its own."""
+"""A lease on a server ends by itself when its holder is silent; a holder that is alive renews it in
+a thread of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ LEASE: Final = 5.0
 
 @contextmanager
 def renewed(renew: Callable[[], object]) -> Iterator[None]:
-    """Renew a lease often enough while the context lasts. One that cannot be renewed lapses; the next commit says why."""
+    """Renew a lease often enough while the context lasts. One that cannot be renewed lapses; the
+    next commit says why.
+    """
     stop = threading.Event()
 
     def run() -> None:

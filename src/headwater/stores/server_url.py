@@ -1,4 +1,6 @@
-"""URLs of stores that a server keeps: options after the `?`, and the form without passwords that messages show."""
+"""URLs of stores that a server keeps: options after the `?`, and the form without passwords that
+messages show.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,13 @@ _OWN = ("prefix", "timeout", "read_timeout")
 class ServerUrl:
     """A URL in parts.
 
-    where: without password and options, for messages. prefix: what the store's data have in front, so that several fit in a database.
-    timeout, read_timeout: seconds to wait for an answer, and where a request waits for it. options: the others, of the kind of server.
+    where: without password and options, for messages. prefix: what the store's data have in front,
+    so that several fit in a database. timeout, read_timeout: seconds to wait for an answer, and
+    where a request waits for it. options: the others, of the kind of server.
 
     >>> parse("redis://:secret@cache:6379/0?prefix=shop&replicas=1", ["replicas"])
     ServerUrl(where='redis://cache:6379/0', prefix='shop', timeout=10.0, read_timeout=0.2, options={'replicas': '1'})
-    """
+    """  # noqa: E501 (output as it is printed)
 
     where: str
     prefix: str
@@ -43,11 +46,22 @@ def parse(url: str, known: Sequence[str]) -> ServerUrl:
     options = dict(parse_qsl(parts.query))
     for name in options:
         if name not in (*_OWN, *known):
-            raise UsageError(f"the option {name!r} of {where} is not known; {nearest(name, (*_OWN, *known))}")
+            raise UsageError(
+                f"the option {name!r} of {where} is not known; {nearest(name, (*_OWN, *known))}"
+            )
     prefix = options.get("prefix", "headwater")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", prefix):
-        raise UsageError(f"prefix={prefix!r} of {where}: use up to 63 letters, digits, '.', '_' and '-'")
+        raise UsageError(
+            f"prefix={prefix!r} of {where}: use up to 63 letters, digits, '.', '_' and '-'"
+        )
     timeout, read_timeout = (
-        micros(options.get(name, default), name) / 1e6 for name, default in (("timeout", "10s"), ("read_timeout", "200ms"))
+        micros(options.get(name, default), name) / 1e6
+        for name, default in (("timeout", "10s"), ("read_timeout", "200ms"))
     )
-    return ServerUrl(where, prefix, timeout, read_timeout, {name: value for name, value in options.items() if name in known})
+    return ServerUrl(
+        where,
+        prefix,
+        timeout,
+        read_timeout,
+        {name: value for name, value in options.items() if name in known},
+    )

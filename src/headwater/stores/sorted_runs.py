@@ -1,15 +1,18 @@
 """Recent records of a large LMDB store: sorted runs, merged into the tree in key order.
 
-An update of a random key rewrites a page of the tree: 4 KB for a record of 200 bytes, at a random place of the disk. So the records of a
-commit to a large store are appended as a sorted run, and a sweep goes round through the keys: with each commit it merges the next keys of
-all runs into the tree. A rewritten page takes several keys then, and its neighbours are rewritten with it. A run is deleted when the sweep
-has passed all keys since the run was last written. How far a commit moves the sweep is proportional to its records, so no commit waits for
-a long merge.
+An update of a random key rewrites a page of the tree: 4 KB for a record of 200 bytes, at a random
+place of the disk. So the records of a commit to a large store are appended as a sorted run, and a
+sweep goes round through the keys: with each commit it merges the next keys of all runs into the
+tree. A rewritten page takes several keys then, and its neighbours are rewritten with it. A run is
+deleted when the sweep has passed all keys since the run was last written. How far a commit moves
+the sweep is proportional to its records, so no commit waits for a long merge.
 
-A record is in few runs, if any. Each process keeps Bloom filters of all runs in memory, side by side in the bits of one table, so a read
-looks only into the tree and into runs that hold the key. Runs, hashes of their keys and the sweep change in the commit's transaction.
+A record is in few runs, if any. Each process keeps Bloom filters of all runs in memory, side by
+side in the bits of one table, so a read looks only into the tree and into runs that hold the key.
+Runs, hashes of their keys and the sweep change in the commit's transaction.
 
-As in log-structured merge trees (O'Neil et al., 1996); bit-sliced filters as in BitFunnel (Goodwin et al., 2017).
+As in log-structured merge trees (O'Neil et al., 1996); bit-sliced filters as in BitFunnel (Goodwin
+et al., 2017).
 """
 
 from __future__ import annotations
@@ -33,20 +36,30 @@ if TYPE_CHECKING:
     import lmdb
 
 RUNS = b"~"
-"""The prefix of all keys of this module. It is above every other, so runs are appended to LMDB's tree."""
+"""The prefix of all keys of this module. It is above every other, so runs are appended to LMDB's
+tree.
+"""
 LARGE = 16_384
-"""Pages of a tree (64 MB) from which on it has runs; before, random pages are few and in the cache."""
+"""Pages of a tree (64 MB) from which on it has runs; before, random pages are few and in the
+cache.
+"""
 _STATE, _META, _DATA = RUNS, RUNS + b"m", RUNS + b"r"
 _HEAD = len(_DATA) + 4  # bytes before the record's key in the key of a run's record
 
 _SLOTS = 320  # runs that the filters can hold: run n has the bit n modulo this
-_MOST, _PAGES_A_RUN, _FEWEST = 280, 2_000, 4  # commits in which the sweep goes round: so many, by the size of the tree
+# commits in which the sweep goes round: so many, by the size of the tree
+_MOST, _PAGES_A_RUN, _FEWEST = 280, 2_000, 4
 _RUN = 16_384  # records of a run, at most
 _SLICE = 1_000  # records that are merged together, at least
-_HURRY = 6  # times faster is the sweep when a round takes long: new keys that are above all others keep its end away
-_LONGEST = 1_024  # bytes of a value that goes through a run; a longer one fills much of a page anyway
+# times faster is the sweep when a round takes long: new keys that are above all others keep its end
+# away
+_HURRY = 6
+# bytes of a value that goes through a run; a longer one fills much of a page anyway
+_LONGEST = 1_024
 _DROPPED = 2  # runs that one commit deletes, at most, while there is room
-_ROWS = 1 << 19  # of the filters: 5 % of them are set by a run of 10,000 records, so 1 in 8,000 other keys seems to be in it
+# of the filters: 5 % of them are set by a run of 10,000 records, so 1 in 8,000 other keys seems to
+# be in it
+_ROWS = 1 << 19
 _WORDS, _BYTES = _SLOTS // 64, _SLOTS // 8
 _BATCH = 16  # keys from which on the filter is read by numpy
 
@@ -57,8 +70,9 @@ _Value = TypeVar("_Value", bytes, memoryview)
 class _State(msgspec.Struct, frozen=True, array_like=True):
     """The existing runs, and the position of the sweep.
 
-    version: the number of changes. first, last: the runs have the numbers first:last. rounds, at: the sweep's finished rounds, and
-    the key before which it has merged everything. owed: records to merge before it pauses.
+    version: the number of changes. first, last: the runs have the numbers first:last. rounds, at:
+    the sweep's finished rounds, and the key before which it has merged everything. owed: records to
+    merge before it pauses.
     """
 
     version: int = 0
@@ -70,7 +84,9 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True):
-    """Metadata of a run: the position of the sweep at the last write to it, and the hashes of its keys (uint32)."""
+    """Metadata of a run: the position of the sweep at the last write to it, and the hashes of its
+    keys (uint32).
+    """
 
     rounds: int
     at: bytes
@@ -78,14 +94,20 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SortedRuns:
-    """The runs of one store, in one process. Safe to use from several threads; each call sees the runs of its transaction."""
+    """The runs of one store, in one process. Safe to use from several threads; each call sees the
+    runs of its transaction.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._filter = _Filter()
 
-    def get(self, transaction: lmdb.Transaction[bytes], keys: Sequence[bytes]) -> list[bytes | None] | None:
-        """The values of some keys; None if the transaction is older than one of another thread: begin another one."""
+    def get(
+        self, transaction: lmdb.Transaction[bytes], keys: Sequence[bytes]
+    ) -> list[bytes | None] | None:
+        """The values of some keys; None if the transaction is older than one of another thread:
+        begin another one.
+        """
         state = transaction.get(_STATE)
         if state is None:
             return list(map(transaction.get, keys))
@@ -93,18 +115,24 @@ class SortedRuns:
             if not self._filter.follow(transaction, state):
                 return None
             runs = self._filter.runs(keys)
-        return [_newest(transaction, key, numbers) if numbers else transaction.get(key) for key, numbers in zip(keys, runs, strict=True)]
+        return [
+            _newest(transaction, key, numbers) if numbers else transaction.get(key)
+            for key, numbers in zip(keys, runs, strict=True)
+        ]
 
     @staticmethod
     def absent(transaction: lmdb.Transaction[bytes]) -> bool:
         """Whether the tree holds all records."""
         return transaction.get(_STATE) is None
 
-    def chosen(self, transaction: lmdb.Transaction[bytes], changes: Changes, expect: Changes, pages: int) -> list[tuple[bytes, bytes]]:
+    def chosen(
+        self, transaction: lmdb.Transaction[bytes], changes: Changes, expect: Changes, pages: int
+    ) -> list[tuple[bytes, bytes]]:
         """The changes that are to be appended as a run, sorted; `pages` is the size of the tree.
 
-        Compared keys are left out: jobs compare records that they rewrite or erase, and the old ones should not stay in the tree. Nothing
-        is appended if all keys sort after those of the tree and there are no runs yet, as in a restore.
+        Compared keys are left out: jobs compare records that they rewrite or erase, and the old
+        ones should not stay in the tree. Nothing is appended if all keys sort after those of the
+        tree and there are no runs yet, as in a restore.
         """
         has_runs = transaction.get(_STATE) is not None
         if not has_runs and pages < LARGE:
@@ -112,9 +140,14 @@ class SortedRuns:
         records = sorted(
             (key, value)
             for key, value in changes.items()
-            if value is not None and key.startswith(RECORD) and len(value) <= _LONGEST and key not in expect
+            if value is not None
+            and key.startswith(RECORD)
+            and len(value) <= _LONGEST
+            and key not in expect
         )
-        return records if records and (has_runs or _last_record(transaction) >= records[0][0]) else []
+        return (
+            records if records and (has_runs or _last_record(transaction) >= records[0][0]) else []
+        )
 
     def remove(self, transaction: lmdb.Transaction[bytes], keys: Iterable[bytes]) -> None:
         """Delete some keys from all runs, because the commit changes them in the tree."""
@@ -136,38 +169,61 @@ class SortedRuns:
         for start in range(0, len(records), _RUN):
             run = records[start : start + _RUN]
             while state.last - state.first >= _SLOTS - 1:  # not in practice: the sweep is faster
-                state = _dropped(transaction, _swept(transaction, msgspec.structs.replace(state, owed=_RUN)))
+                state = _dropped(
+                    transaction, _swept(transaction, msgspec.structs.replace(state, owed=_RUN))
+                )
             state = _added(transaction, state, run)
             runs = state.last - state.first
             hurry = 1 if runs <= commits else _HURRY
-            state = msgspec.structs.replace(state, owed=state.owed + len(run) * runs * hurry // commits)
+            state = msgspec.structs.replace(
+                state, owed=state.owed + len(run) * runs * hurry // commits
+            )
             if state.owed >= _SLICE:
                 state = _dropped(transaction, _swept(transaction, state))
-        transaction.put(_STATE, msgspec.msgpack.encode(msgspec.structs.replace(state, version=state.version + 1)))
+        transaction.put(
+            _STATE,
+            msgspec.msgpack.encode(msgspec.structs.replace(state, version=state.version + 1)),
+        )
 
 
 def commits_a_round(pages: int) -> int:
-    """The number of commits of a full round of the sweep through a tree of so many pages; that many runs exist then."""
+    """The number of commits of a full round of the sweep through a tree of so many pages; that many
+    runs exist then.
+    """
     return min(_MOST, pages // _PAGES_A_RUN + _FEWEST)
 
 
 def pairs(
-    transaction: lmdb.Transaction[memoryview], cursor: lmdb.Cursor[memoryview], prefix: bytes, begin: bytes
+    transaction: lmdb.Transaction[memoryview],
+    cursor: lmdb.Cursor[memoryview],
+    prefix: bytes,
+    begin: bytes,
 ) -> Iterator[tuple[bytes, memoryview]]:
-    """The keys with a prefix from `begin` on, with their newest values, in ascending order; the transaction uses buffers."""
+    """The keys with a prefix from `begin` on, with their newest values, in ascending order; the
+    transaction uses buffers.
+    """
     tree = _entries(cursor, prefix, begin)
-    encoded = transaction.get(_STATE) if RECORD.startswith(prefix) or prefix.startswith(RECORD) else None
+    encoded = (
+        transaction.get(_STATE) if RECORD.startswith(prefix) or prefix.startswith(RECORD) else None
+    )
     if encoded is None:
         yield from tree
         return
     state = msgspec.msgpack.decode(encoded, type=_State)
-    streams: list[Iterator[tuple[bytes, int, memoryview]]] = [((key, 0, value) for key, value in tree)]
-    streams += [_run_entries(transaction, number, prefix, begin) for number in range(state.first, state.last)]
+    streams: list[Iterator[tuple[bytes, int, memoryview]]] = [
+        ((key, 0, value) for key, value in tree)
+    ]
+    streams += [
+        _run_entries(transaction, number, prefix, begin)
+        for number in range(state.first, state.last)
+    ]
     for key, versions in groupby(merge(*streams), key=itemgetter(0)):
         yield key, next(versions)[2]
 
 
-def _entries(cursor: lmdb.Cursor[memoryview], prefix: bytes, begin: bytes) -> Iterator[tuple[bytes, memoryview]]:
+def _entries(
+    cursor: lmdb.Cursor[memoryview], prefix: bytes, begin: bytes
+) -> Iterator[tuple[bytes, memoryview]]:
     if cursor.set_range(begin):
         for raw_key, value in iter(cursor):
             key = bytes(raw_key)
@@ -176,7 +232,9 @@ def _entries(cursor: lmdb.Cursor[memoryview], prefix: bytes, begin: bytes) -> It
             yield key, value
 
 
-def _run_entries(transaction: lmdb.Transaction[_Value], number: int, prefix: bytes, begin: bytes) -> Iterator[tuple[bytes, int, _Value]]:
+def _run_entries(
+    transaction: lmdb.Transaction[_Value], number: int, prefix: bytes, begin: bytes
+) -> Iterator[tuple[bytes, int, _Value]]:
     """As `_entries`, for one run, with the run's number after the key: newer runs sort first."""
     data = _data(number)
     with transaction.cursor() as cursor:
@@ -189,7 +247,9 @@ def _run_entries(transaction: lmdb.Transaction[_Value], number: int, prefix: byt
 
 
 class _Filter:
-    """Bloom filters of the runs: a table with a bit for each run in each row. A key's hash selects three rows."""
+    """Bloom filters of the runs: a table with a bit for each run in each row. A key's hash selects
+    three rows.
+    """
 
     def __init__(self) -> None:
         self._encoded: bytes | None = None
@@ -199,7 +259,9 @@ class _Filter:
         self._bytes = memoryview(b"")
 
     def follow(self, transaction: lmdb.Transaction[bytes], encoded: bytes) -> bool:
-        """Load the runs that are new in a transaction; False if the filter is newer than the transaction."""
+        """Load the runs that are new in a transaction; False if the filter is newer than the
+        transaction.
+        """
         if encoded == self._encoded:
             return True
         state = msgspec.msgpack.decode(encoded, type=_State)
@@ -237,14 +299,22 @@ class _Filter:
         numbers_of: list[Sequence[int]] = [()] * len(keys)
         raw = bits_of.tobytes()
         for n in np.flatnonzero(bits_of.any(axis=1)).tolist():
-            numbers_of[n] = self._numbers(int.from_bytes(raw[n * _BYTES : (n + 1) * _BYTES], "little"))
+            numbers_of[n] = self._numbers(
+                int.from_bytes(raw[n * _BYTES : (n + 1) * _BYTES], "little")
+            )
         return numbers_of
 
     def _bits(self, key: bytes) -> int:
         """The common bits of a key's rows, as `_rows`, in plain Python."""
         table, code = self._bytes, crc32(key)
-        a, b, c = (code & 0x7FFFF) * _BYTES, (code >> 13) * _BYTES, ((code * 0x9E3779B1 & 0xFFFFFFFF) >> 13) * _BYTES
-        both = int.from_bytes(table[a : a + _BYTES], "little") & int.from_bytes(table[b : b + _BYTES], "little")
+        a, b, c = (
+            (code & 0x7FFFF) * _BYTES,
+            (code >> 13) * _BYTES,
+            ((code * 0x9E3779B1 & 0xFFFFFFFF) >> 13) * _BYTES,
+        )
+        both = int.from_bytes(table[a : a + _BYTES], "little") & int.from_bytes(
+            table[b : b + _BYTES], "little"
+        )
         return both and both & int.from_bytes(table[c : c + _BYTES], "little")
 
     def _numbers(self, bits: int) -> Sequence[int]:
@@ -260,7 +330,11 @@ class _Filter:
 
 def _rows(hashes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], ...]:
     """Three rows of the filters for each hash."""
-    return hashes & np.uint32(0x7FFFF), hashes >> np.uint32(13), (hashes * np.uint32(0x9E3779B1)) >> np.uint32(13)
+    return (
+        hashes & np.uint32(0x7FFFF),
+        hashes >> np.uint32(13),
+        (hashes * np.uint32(0x9E3779B1)) >> np.uint32(13),
+    )
 
 
 def _data(number: int) -> bytes:
@@ -274,7 +348,9 @@ def _meta(transaction: lmdb.Transaction[bytes], number: int) -> _Meta:
     return msgspec.msgpack.decode(encoded, type=_Meta)
 
 
-def _newest(transaction: lmdb.Transaction[bytes], key: bytes, numbers: Sequence[int]) -> bytes | None:
+def _newest(
+    transaction: lmdb.Transaction[bytes], key: bytes, numbers: Sequence[int]
+) -> bytes | None:
     for number in numbers:
         value = transaction.get(_data(number) + key)
         if value is not None:
@@ -300,7 +376,9 @@ def _added(transaction: lmdb.Transaction[bytes], state: _State, records: Records
     data = _data(number)
     with transaction.cursor() as cursor:
         cursor.putmulti([(data + key, value) for key, value in records], append=not known)
-    transaction.put(_META + data[-4:], msgspec.msgpack.encode(_Meta(state.rounds, state.at, known + hashes)))
+    transaction.put(
+        _META + data[-4:], msgspec.msgpack.encode(_Meta(state.rounds, state.at, known + hashes))
+    )
     return msgspec.structs.replace(state, last=number + 1)
 
 
@@ -308,7 +386,10 @@ def _swept(transaction: lmdb.Transaction[bytes], state: _State) -> _State:
     """Merge the records that are owed, or all up to the end of the round."""
     count, end = 0, None
     newest: list[tuple[bytes, bytes]] = []
-    streams = [_run_entries(transaction, number, b"", state.at) for number in range(state.first, state.last)]
+    streams = [
+        _run_entries(transaction, number, b"", state.at)
+        for number in range(state.first, state.last)
+    ]
     for key, versions in groupby(merge(*streams), key=itemgetter(0)):
         if count >= state.owed:
             end = key

@@ -15,13 +15,20 @@ UNLIMITED: Final = 100_000  # columns without a terminal
 
 
 class StreamConsole(Console):
-    """A console that never hides the cursor, so that nothing has to bring it back, however the process ends.
+    """A console that never hides the cursor, so that nothing has to bring it back, however the
+    process ends.
 
     Where the stream is not a terminal, lines are as long as they are.
     """
 
     def __init__(self, file: TextIO, *, terminal: bool) -> None:
-        super().__init__(file=file, width=None if terminal else UNLIMITED, highlight=False, markup=False, emoji=False)
+        super().__init__(
+            file=file,
+            width=None if terminal else UNLIMITED,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
         if terminal and self.width < 2:  # a terminal that does not say how wide it is
             self.width = 80
 
@@ -38,7 +45,9 @@ class StreamConsole(Console):
 
 @dataclass(frozen=True)
 class Trimmed:
-    """The lines of a renderable without spaces at their ends, in the encoding of the console; its styles stay."""
+    """The lines of a renderable without spaces at their ends, in the encoding of the console; its
+    styles stay.
+    """
 
     part: RenderableType
 

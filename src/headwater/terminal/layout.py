@@ -1,6 +1,7 @@
 """Sentences and tables that fit a terminal of any width: nothing is cut, and no word is broken.
 
-A table whose columns do not fit becomes a block for each row, with a line for each cell. Without a terminal, a row is one line.
+A table whose columns do not fit becomes a block for each row, with a line for each cell. Without a
+terminal, a row is one line.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from headwater.terminal.text import columns_of, encodable, indent_of, line_ends, longest_word, moment
+from headwater.terminal.text import (
+    columns_of,
+    encodable,
+    indent_of,
+    line_ends,
+    longest_word,
+    moment,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -33,13 +41,17 @@ _STYLES: Final = {
 
 @dataclass(frozen=True)
 class Shown:
-    """Sentences, broken between words. whole: lines that are never broken, such as a command to copy."""
+    """Sentences, broken between words. whole: lines that are never broken, such as a command to
+    copy.
+    """
 
     text: str
     style: str = ""
     whole: bool = False
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         columns = min(options.max_width, PROSE)
         for line in encodable(self.text, options.encoding).split("\n"):
             indent = indent_of(line)
@@ -54,7 +66,8 @@ Cell = str | Shown | Sequence[Shown]
 
 @dataclass(frozen=True)
 class ShownTable:
-    """A table. headings and cells are `Cell`s, or values such as those of a frame; a text that is a verdict has its colour.
+    """A table. headings and cells are `Cell`s, or values such as those of a frame; a text that is a
+    verdict has its colour.
 
     right: the numbers of the columns that line up on the right.
     """
@@ -64,7 +77,9 @@ class ShownTable:
     rows: Sequence[Sequence[object]]
     right: Sequence[int] = ()
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         if self.title:
             yield Shown(self.title, "bold")
         heads = [_lines(cell, options.encoding, "bold") for cell in self.headings]
@@ -75,7 +90,15 @@ class ShownTable:
             return
         if any(text for head in heads for text, _ in head):
             yield from self._row(heads, widths)
-            yield _line([(encodable(_RULE, options.encoding) * (sum(widths) + _GAP * (len(widths) - 1)), "")])
+            yield _line(
+                [
+                    (
+                        encodable(_RULE, options.encoding)
+                        * (sum(widths) + _GAP * (len(widths) - 1)),
+                        "",
+                    )
+                ]
+            )
         for row in rows:
             yield from self._row(row, widths)
 
@@ -86,7 +109,11 @@ class ShownTable:
             for n, (column, width) in enumerate(zip(columns, widths, strict=True)):
                 text, style = column[number] if number < len(column) else ("", "")
                 space = " " * (width - columns_of(text))
-                parts += [(space, ""), (text, style)] if n in self.right else [(text, style), (space, "")]
+                parts += (
+                    [(space, ""), (text, style)]
+                    if n in self.right
+                    else [(text, style), (space, "")]
+                )
                 parts.append((" " * _GAP, ""))
             yield _line(parts)
 
@@ -97,7 +124,9 @@ class Group:
     def __init__(self, *parts: RenderableType) -> None:
         self.parts = parts
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         yield from self.parts
 
 
@@ -127,7 +156,10 @@ _Lines = list[tuple[str, str]]  # each with its style
 def _lines(cell: object, encoding: str, style: str = "") -> _Lines:
     """The lines of a cell, as the stream takes them, each with its style."""
     if isinstance(cell, Shown):
-        return [(line, cell.style or style) for line in encodable(cell.text.replace("\t", " "), encoding).split("\n")]
+        return [
+            (line, cell.style or style)
+            for line in encodable(cell.text.replace("\t", " "), encoding).split("\n")
+        ]
     if isinstance(cell, Sequence) and not isinstance(cell, str | bytes):
         return [line for part in cell for line in _lines(part, encoding, style)]
     text = _text(cell)
@@ -144,9 +176,13 @@ def _text(value: object) -> str:
 
 
 def _widths(rows: Sequence[Sequence[_Lines]], columns: int) -> list[int] | None:
-    """The width of each column: its longest line, or less where its cells are broken between words; None where that is too much."""
+    """The width of each column: its longest line, or less where its cells are broken between words;
+    None where that is too much.
+    """
     wanted = [max((columns_of(text) for text, _ in lines), default=0) for lines in _by_column(rows)]
-    least = [max((longest_word(text) for text, _ in lines), default=0) for lines in _by_column(rows)]
+    least = [
+        max((longest_word(text) for text, _ in lines), default=0) for lines in _by_column(rows)
+    ]
     room = columns - _GAP * (len(wanted) - 1)
     if sum(wanted) <= room:
         return wanted
@@ -154,7 +190,9 @@ def _widths(rows: Sequence[Sequence[_Lines]], columns: int) -> list[int] | None:
         return None
     widths, spare = list(least), room - sum(least)
     while spare > 0:  # a column at a time: the one that is broken into the most lines
-        lacking = [n for n, (width, most) in enumerate(zip(widths, wanted, strict=True)) if width < most]
+        lacking = [
+            n for n, (width, most) in enumerate(zip(widths, wanted, strict=True)) if width < most
+        ]
         n = max(lacking, key=lambda n: wanted[n] / widths[n])
         widths[n], spare = widths[n] + 1, spare - 1
     return widths
@@ -165,10 +203,16 @@ def _by_column(rows: Sequence[Sequence[_Lines]]) -> list[_Lines]:
 
 
 def _broken(cell: _Lines, width: int) -> _Lines:
-    return [(text[begin:end].strip(" "), style) for text, style in cell for begin, end in line_ends(text, width)]
+    return [
+        (text[begin:end].strip(" "), style)
+        for text, style in cell
+        for begin, end in line_ends(text, width)
+    ]
 
 
-def _blocks(heads: Sequence[_Lines], rows: Sequence[Sequence[_Lines]], columns: int) -> Iterator[Text]:
+def _blocks(
+    heads: Sequence[_Lines], rows: Sequence[Sequence[_Lines]], columns: int
+) -> Iterator[Text]:
     """Each row as a block: a line for each cell that is not empty, with its heading."""
     names = [" ".join(text for text, _ in head) for head in heads]
     for number, row in enumerate(rows):

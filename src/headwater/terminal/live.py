@@ -1,7 +1,7 @@
 """A line that moves at the bottom of a terminal, or below the cell of a notebook.
 
-A thread of its own draws it, from what others have published: they never wait for it. An error of what draws ends the drawing with a
-warning, and nothing else.
+A thread of its own draws it, from what others have published: they never wait for it. An error of
+what draws ends the drawing with a warning, and nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _SPIN: Final = "|/-\\"
 
 
 class Contained:
-    """Calls of a display: the first error ends it with a warning, and nothing is raised. what: the display in the warning."""
+    """Calls of a display: the first error ends it with a warning, and nothing is raised. what: the
+    display in the warning.
+    """
 
     def __init__(self, what: str) -> None:
         self.what, self.over = what, False
@@ -39,7 +41,9 @@ class Contained:
             draw(*arguments)
         except Exception as error:  # noqa: BLE001 (the work goes on after any error)
             self.over = True
-            message = f"{self.what} ended with {type(error).__name__}: {error}. The computation goes on"
+            message = (
+                f"{self.what} ended with {type(error).__name__}: {error}. The computation goes on"
+            )
             with suppress(Exception):  # a filter may turn warnings into errors
                 warnings.warn(message, HeadwaterWarning, stacklevel=2)
 
@@ -60,7 +64,8 @@ class Display(Protocol):
 def drawn(what: str, opened: Callable[[], Display | None], *, last: bool = False) -> Iterator[None]:
     """Draw several times a second while the context lasts.
 
-    opened: makes the display; None as long as there is nothing to draw. last: draw the last state too, which stays.
+    opened: makes the display; None as long as there is nothing to draw. last: draw the last state
+    too, which stays.
     """
     over, contained, display = threading.Event(), Contained(what), list[Display]()
 
@@ -100,7 +105,9 @@ class TerminalLine:
         console = STDERR.console()
         assert console is not None
         self._line = line
-        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=STDOUT.terminal)
+        self._live = Live(
+            console=console, auto_refresh=False, transient=True, redirect_stdout=STDOUT.terminal
+        )
         self._live.start()
 
     def draw(self) -> None:
@@ -122,7 +129,9 @@ class BarLine:
     total: int
     numbers: str
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -131,7 +140,12 @@ class BarLine:
         room = options.max_width - columns_of(self.numbers) - 3
         name = next((name for name in names if columns_of(name) + _BAR[0] <= room), names[-1])
         room -= columns_of(name)
-        bar = ProgressBar(total=self.total or None, completed=self.done, width=min(_BAR[1], room), pulse=not self.total)
+        bar = ProgressBar(
+            total=self.total or None,
+            completed=self.done,
+            width=min(_BAR[1], room),
+            pulse=not self.total,
+        )
         line = Table.grid(padding=(0, 1))
         line.add_row(
             Text(name, no_wrap=True),
@@ -143,7 +157,9 @@ class BarLine:
 
 @contextmanager
 def activity(text: str) -> Iterator[Callable[[str], None]]:
-    """Show the current work while the context lasts, on a terminal; the function changes its words."""
+    """Show the current work while the context lasts, on a terminal; the function changes its
+    words.
+    """
     words, turns = text, itertools.count()
 
     def say(now: str) -> None:

@@ -1,7 +1,8 @@
 """The standard streams, and the one place that prints on them, asks, and draws what moves.
 
-A stream may be a terminal of any width, a pipe, a file on a full disk, closed, or of another encoding than UTF-8. A result goes to
-standard output: where that cannot be written, the command fails with a sentence. Everything else goes to standard error, which ends
+A stream may be a terminal of any width, a pipe, a file on a full disk, closed, or of another
+encoding than UTF-8. A result goes to standard output: where that cannot be written, the command
+fails with a sentence. Everything else goes to standard error, which ends
 nothing: where it cannot be written, it is not written.
 """
 
@@ -34,7 +35,9 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 class Output:
-    """Standard output or standard error, as `sys` has it at each call. closed: whether the process was started without it."""
+    """Standard output or standard error, as `sys` has it at each call. closed: whether the process
+    was started without it.
+    """
 
     def __init__(self, name: Literal["stdout", "stderr"]) -> None:
         self.closed = False
@@ -45,7 +48,8 @@ class Output:
     def file(self) -> TextIO | None:
         """The stream itself; None where there is none, or it was closed."""
         file: TextIO | None = getattr(sys, self._name)
-        file = getattr(file, "rich_proxied_file", file)  # of what rich puts before it while something moves
+        # of what rich puts before it while something moves
+        file = getattr(file, "rich_proxied_file", file)
         return None if file is None or file.closed else file
 
     @property
@@ -75,7 +79,9 @@ class Output:
             self._written(lambda: file.write(self.text(text)))
 
     def console(self) -> StreamConsole | None:
-        """The console of rich for the stream: the same one as long as the stream is the same, so that it knows what moves on it."""
+        """The console of rich for the stream: the same one as long as the stream is the same, so
+        that it knows what moves on it.
+        """
         file = self.file
         if file is None:
             return None
@@ -96,10 +102,15 @@ class Output:
                 raise
         except OSError as error:
             if self._name == "stdout":
-                raise UsageError(f"standard output cannot be written: {error.strerror}; give it a place that can be") from error
+                raise UsageError(
+                    f"standard output cannot be written: {error.strerror}; give it a place that "
+                    "can be"
+                ) from error
 
     def finish(self) -> None:
-        """At the end of the process: write the buffer; output that cannot be written is dropped, else the interpreter fails on it."""
+        """At the end of the process: write the buffer; output that cannot be written is dropped,
+        else the interpreter fails on it.
+        """
         file = self.file
         if file is None:
             return
@@ -113,7 +124,9 @@ class Output:
 
 
 class Input:
-    """Standard input, as `sys` has it at each call. closed: whether the process was started without it."""
+    """Standard input, as `sys` has it at each call. closed: whether the process was started without
+    it.
+    """
 
     def __init__(self) -> None:
         self.closed = False
@@ -133,7 +146,8 @@ class Input:
             return sys.stdin.readline()
         except UnicodeDecodeError as error:
             raise UsageError(
-                f"the answer cannot be read as {sys.stdin.encoding}; set the encoding of the terminal, such as LC_ALL=C.UTF-8"
+                f"the answer cannot be read as {sys.stdin.encoding}; set the encoding of the "
+                "terminal, such as LC_ALL=C.UTF-8"
             ) from error
 
 
@@ -145,7 +159,8 @@ STDERR: Final = Output("stderr")
 def open_closed() -> None:
     """Open the null device in place of each standard stream that the process was started without.
 
-    Else the next file that is opened gets its number, and what libraries print ends up in it; and `sys` has None for it.
+    Else the next file that is opened gets its number, and what libraries print ends up in it; and
+    `sys` has None for it.
     """
     streams: tuple[Input | Output, ...] = (STDIN, STDOUT, STDERR)
     for number, (name, stream) in enumerate(zip(_NAMES, streams, strict=True)):
@@ -159,10 +174,19 @@ def open_closed() -> None:
                 os.close(nowhere)
             os.set_inheritable(number, True)  # noqa: FBT003 (positional only)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115 (until the process ends)
+            setattr(
+                sys,
+                name,
+                open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False),  # noqa: SIM115
+            )
 
 
 def last_words(text: str) -> None:
-    """Write a line to standard error past all buffers, for a process that exits immediately; the line of a progress bar is cleared."""
+    """Write a line to standard error past all buffers, for a process that exits immediately; the
+    line of a progress bar is cleared.
+    """
     with suppress(OSError):
-        os.write(2, (_CLEARED if os.isatty(2) else b"") + text.encode("ascii", "backslashreplace") + b"\n")
+        os.write(
+            2,
+            (_CLEARED if os.isatty(2) else b"") + text.encode("ascii", "backslashreplace") + b"\n",
+        )

@@ -1,4 +1,6 @@
-"""Text for a stream: control characters are written out, lines end between words, and the stream's encoding is kept."""
+"""Text for a stream: control characters are written out, lines end between words, and the stream's
+encoding is kept.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-# C0 except tab and newline, DEL and C1, bidirectional marks, line separators, invisible characters and lone surrogates.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]")
-# Not broken: a command or a name in backticks, an interval in brackets, and what has no space; a no-break space is none.
+# C0 except tab and newline, DEL and C1, bidirectional marks, line separators, invisible characters
+# and lone surrogates.
+_CONTROL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+# Not broken: a command or a name in backticks, an interval in brackets, and what has no space; a
+# no-break space is none.
 _WORD: Final = re.compile(r"(?:`[^`]*`|\[[^][ ]+, [^][ ]+\]|[^ \t])+")
 _NARROW: Final = 0x300  # characters before it take one column each
 _PLAIN: Final = str.maketrans(
@@ -45,7 +51,8 @@ _PLAIN: Final = str.maketrans(
 
 
 def visible(text: str) -> str:
-    r"""Text with control characters escaped: keys and values of events may have terminal commands, or marks that reorder a line.
+    r"""Text with control characters escaped: keys and values of events may have terminal commands,
+    or marks that reorder a line.
 
     >>> print(visible("u1\x1b[2J \u202e"))
     u1\x1b[2J \u202e
@@ -54,9 +61,14 @@ def visible(text: str) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    r"""Visible text that a stream of this encoding takes: typographic characters as ASCII, others as escapes.
+    r"""Visible text that a stream of this encoding takes: typographic characters as ASCII, others
+    as escapes.
 
-    >>> encodable("a → b −1 ø", "ascii"), encodable("a → b −1 ø", "latin-1"), encodable("a → b", "utf-8")
+    >>> (
+    ...     encodable("a → b −1 ø", "ascii"),
+    ...     encodable("a → b −1 ø", "latin-1"),
+    ...     encodable("a → b", "utf-8"),
+    ... )
     ('a -> b -1 \\xf8', 'a -> b -1 ø', 'a → b')
     """
     text = visible(text)
@@ -64,7 +76,9 @@ def encodable(text: str, encoding: str) -> str:
         text.encode(encoding)
     except UnicodeEncodeError:
         return "".join(
-            character if _has(encoding, character) else character.translate(_PLAIN).encode("ascii", "backslashreplace").decode()
+            character
+            if _has(encoding, character)
+            else character.translate(_PLAIN).encode("ascii", "backslashreplace").decode()
             for character in text
         )
     except LookupError:  # a name that only the terminal knows
@@ -81,7 +95,8 @@ def _has(encoding: str, character: str) -> bool:
 
 
 def moment(at: datetime | str) -> str:
-    """A time, also as ISO 8601, as a table shows it: in UTC, without a part that is zero, in words between which a line may break.
+    """A time, also as ISO 8601, as a table shows it: in UTC, without a part that is zero, in words
+    between which a line may break.
 
     >>> moment(datetime(2026, 11, 30, 0, 5, tzinfo=UTC)), moment("2026-11-30T01:05:07.000020+01:00")
     ('2026-11-30 00:05 UTC', '2026-11-30 00:05:07.000020 UTC')
@@ -123,7 +138,8 @@ def longest_word(text: str) -> int:
 
 
 def line_ends(text: str, columns: int, indent: int = 0) -> Iterator[tuple[int, int]]:
-    """Where each line of a text begins and ends, if it is broken between words. indent: columns that all lines but the first lack.
+    """Where each line of a text begins and ends, if it is broken between words. indent: columns
+    that all lines but the first lack.
 
     A word that is longer than a line stays whole, on a line of its own.
 
@@ -141,7 +157,8 @@ def line_ends(text: str, columns: int, indent: int = 0) -> Iterator[tuple[int, i
 
 
 def indent_of(line: str) -> str:
-    """What the further lines of a broken line begin with: its own indent, below its text where it is an item.
+    """What the further lines of a broken line begin with: its own indent, below its text where it
+    is an item.
 
     >>> indent_of("  a"), indent_of("- a")
     ('  ', '  ')

@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class WatchedCall:
-    """A call of a piece of work: `number` of those to the same function about the same thing, from 1. changes: whether it writes."""
+    """A call of a piece of work: `number` of those to the same function about the same thing, from
+    1. changes: whether it writes.
+    """
 
     interface: Interface
     name: str
@@ -32,7 +34,9 @@ class WatchedCall:
     changes: bool
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.interface, self.name, self.about, str(self.number)) if part)
+        return " ".join(
+            part for part in (self.interface, self.name, self.about, str(self.number)) if part
+        )
 
 
 class CallWatch:
@@ -45,7 +49,12 @@ class CallWatch:
     calls: those that were made, in order. met: whether the one that goes wrong was among them.
     """
 
-    def __init__(self, call: WatchedCall | None = None, kind: Kind = "fail", meanwhile: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        call: WatchedCall | None = None,
+        kind: Kind = "fail",
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
         self.calls: list[WatchedCall] = []
         self.met = False
         self.failure: BaseException | None = None  # of `meanwhile`
@@ -76,7 +85,9 @@ class CallWatch:
             return function()
         with self._lock:
             self._counts[interface, name, about] += 1
-            call = WatchedCall(interface, name, about, self._counts[interface, name, about], changes)
+            call = WatchedCall(
+                interface, name, about, self._counts[interface, name, about], changes
+            )
             self.calls.append(call)
         if call != self._call:
             return function()

@@ -1,6 +1,8 @@
-"""Small random cases whose times collide at the edges: of windows, of hops, of lags and cuts, one microsecond either side.
+"""Small random cases whose times collide at the edges: of windows, of hops, of lags and cuts, one
+microsecond either side.
 
-A case is made from any `random.Random`: a seeded one, or Hypothesis' `strategies.randoms(use_true_random=False)`, which shrinks it.
+A case is made from any `random.Random`: a seeded one, or Hypothesis'
+`strategies.randoms(use_true_random=False)`, which shrinks it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ SCHEMA: Mapping[str, pl.DataType] = {
     "word": pl.String(),
     "moment": pl.Datetime("us", "UTC"),
 }
-"""The columns of a case's events; `id` is unique unless the case has copies or changes, and only these look at `before`."""
+"""The columns of a case's events; `id` is unique unless the case has copies or changes, and only
+these look at `before`.
+"""
 
 _SECOND, _MINUTE, _HOUR = 1_000_000, 60_000_000, 3_600_000_000
 _REALS: Sequence[Value] = (0.0, 1.0, -1.5, 0.1, 0.01, 4e9 + 0.25, -4e9, None, float("nan"))
@@ -55,23 +59,33 @@ class Case:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """The events as the source reads them; without the columns `known` and `before` where the source does not name them."""
+        """The events as the source reads them; without the columns `known` and `before` where the
+        source does not name them.
+        """
         named = {"known": self.view.source.known_at_field, "before": self.view.source.changes}
-        return pl.DataFrame(self.events, schema=SCHEMA).drop([name for name, by in named.items() if by is None])
+        return pl.DataFrame(self.events, schema=SCHEMA).drop(
+            [name for name, by in named.items() if by is None]
+        )
 
     @property
     def asked(self) -> pl.DataFrame:
         """The rows as a frame with the columns `key` and `timestamp`."""
-        return pl.DataFrame(self.rows, schema={"key": pl.Int64(), "timestamp": pl.Datetime("us", "UTC")})
+        return pl.DataFrame(
+            self.rows, schema={"key": pl.Int64(), "timestamp": pl.Datetime("us", "UTC")}
+        )
 
     def with_events(self, events: list[Row]) -> Case:
         """The same question over other events."""
         return replace(self, events=events)
 
     def readable(self) -> FeatureView:
-        """The view, its source reading the events; columns that only the future knows are selected on purpose."""
+        """The view, its source reading the events; columns that only the future knows are selected
+        on purpose.
+        """
         names = [name for name in self.frame.columns if name not in ("at", "known", "id", "before")]
-        return replace(self.view, source=replace(self.view.source, history=self.frame, select=names))
+        return replace(
+            self.view, source=replace(self.view.source, history=self.frame, select=names)
+        )
 
 
 def aggregations() -> list[Aggregation]:
@@ -84,8 +98,12 @@ def aggregations() -> list[Aggregation]:
         make.open_count(until="moment"),
         make.open_age(until="moment"),
     ]
-    every_aggregation += [f(*numbers) for f in (make.sum, make.mean, make.std)] + [make.std("real", ddof=0, name="spread")]
-    every_aggregation += [f(*every) for f in (make.count, make.min, make.max, make.first, make.last)]
+    every_aggregation += [f(*numbers) for f in (make.sum, make.mean, make.std)] + [
+        make.std("real", ddof=0, name="spread")
+    ]
+    every_aggregation += [
+        f(*every) for f in (make.count, make.min, make.max, make.first, make.last)
+    ]
     every_aggregation += _more(numbers, every) + _maps()
     flagged = [replace(m, where="flag", name=None) for m in every_aggregation if m.name is None]
     return [*every_aggregation, *flagged]
@@ -153,18 +171,28 @@ def freshnesses(length: int) -> list[Freshness]:
         batch("1h", delay="15m", wait="15m"),
         batch("1d", at="02:30", timezone="America/New_York", delay="10m", wait="1us"),
     ]
-    drawn = [measured(["0s", "1us", "10s", text(length)], seed=3), measured(["10s", None, "0s"], cuts=["20s", "1s", text(length)], seed=5)]
+    drawn = [
+        measured(["0s", "1us", "10s", text(length)], seed=3),
+        measured(["10s", None, "0s"], cuts=["20s", "1s", text(length)], seed=5),
+    ]
     return [never(), on_request(), *[streaming(text(lag)) for lag in lags], *cuts, *drawn]
 
 
-def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: bool | None = None, changes: bool | None = None) -> Case:
+def case(
+    random: Random,
+    chosen: Sequence[Aggregation] | None = None,
+    *,
+    late: bool | None = None,
+    changes: bool | None = None,
+) -> Case:
     """A case of at most 24 events and 12 rows.
 
     Args:
         random: where it is drawn from.
         chosen: the aggregations; some of `aggregations()` where None.
         late: whether a column says when events were known; drawn where None.
-        changes: whether events are corrected and deleted, which only late ones can be; drawn where None.
+        changes: whether events are corrected and deleted, which only late ones can be; drawn where
+            None.
     """
     late = (changes or random.random() < 0.5) if late is None else late
     changes = (late and random.random() < 0.4) if changes is None else changes
@@ -194,9 +222,13 @@ def case(random: Random, chosen: Sequence[Aggregation] | None = None, *, late: b
     if changes:
         events = _images(random, size)
     else:
-        events = [_event(random, size, number // 3 if copies else number, late=late) for number in range(random.randint(0, 24))]
+        events = [
+            _event(random, size, number // 3 if copies else number, late=late)
+            for number in range(random.randint(0, 24))
+        ]
     rows: list[Row] = [
-        {"key": random.choice([1, 1, 2, 3, None]), "timestamp": _near(random, BASE, size)} for _ in range(random.randint(1, 12))
+        {"key": random.choice([1, 1, 2, 3, None]), "timestamp": _near(random, BASE, size)}
+        for _ in range(random.randint(1, 12))
     ]
     return Case(view, events, rows)
 
@@ -215,7 +247,11 @@ _WINDOWS = (
 def _event(random: Random, window: Window, number: int, *, late: bool) -> Row:
     at = _near(random, BASE, window)
     lag = random.choice([0, 0, 0, 1, _SECOND, 10 * _SECOND, _HOUR, -1]) if late else 0
-    known = None if late and random.random() < 0.03 else at + timedelta(microseconds=lag + (random.choice([-1, 0, 1]) if lag > 1 else 0))
+    known = (
+        None
+        if late and random.random() < 0.03
+        else at + timedelta(microseconds=lag + (random.choice([-1, 0, 1]) if lag > 1 else 0))
+    )
     return {
         "key": random.choice([1, 1, 1, 2, None]),
         "at": at,
@@ -231,7 +267,9 @@ def _event(random: Random, window: Window, number: int, *, late: bool) -> Row:
 
 
 def _images(random: Random, window: Window) -> list[Row]:
-    """At most 24 images of a few events: stated, corrected with and without an image before, deleted, redelivered, out of place."""
+    """At most 24 images of a few events: stated, corrected with and without an image before,
+    deleted, redelivered, out of place.
+    """
     images: list[Row] = []
     count = random.randint(0, 24)
     while len(images) < count:
@@ -239,11 +277,18 @@ def _images(random: Random, window: Window) -> list[Row]:
         now: Row = {**_event(random, window, number, late=True), "before": random.random() < 0.05}
         images.append(now)
         while isinstance(known := now["known"], datetime) and random.random() < 0.6:
-            same: Row = {"id": number, "known": known + timedelta(microseconds=random.choice(_LATER))}
+            same: Row = {
+                "id": number,
+                "known": known + timedelta(microseconds=random.choice(_LATER)),
+            }
             fresh = _event(random, window, number, late=True)
             kept = {name: now[name] for name in SCHEMA if random.random() < 0.6}
             after: Row = {**fresh, **kept, **same, "before": False}
-            before: Row = {**random.choice([now, now, now, dict.fromkeys(SCHEMA), fresh]), **same, "before": True}
+            before: Row = {
+                **random.choice([now, now, now, dict.fromkeys(SCHEMA), fresh]),
+                **same,
+                "before": True,
+            }
             again: Row = {**now, **same}
             images += random.choice([[before, after], [after], [before], [before, again], [again]])
             now = now if images[-1]["before"] else images[-1]
@@ -256,5 +301,18 @@ _LATER = (0, 0, 1, -1, _SECOND, 10 * _SECOND, 10 * _SECOND + 1, _HOUR, -_SECOND)
 def _near(random: Random, base: datetime, window: Window) -> datetime:
     """A time near the edges of a window that ends at `base`."""
     length = window.length or _HOUR
-    steps = [0, 0, window.hop, length, length + window.hop, window.offset, window.offset + length, _HOUR, 10 * _SECOND, _SECOND]
-    return base + timedelta(microseconds=random.choice([-1, 1]) * random.choice(steps) + random.choice([-1, 0, 0, 1]))
+    steps = [
+        0,
+        0,
+        window.hop,
+        length,
+        length + window.hop,
+        window.offset,
+        window.offset + length,
+        _HOUR,
+        10 * _SECOND,
+        _SECOND,
+    ]
+    return base + timedelta(
+        microseconds=random.choice([-1, 1]) * random.choice(steps) + random.choice([-1, 0, 0, 1])
+    )

@@ -1,12 +1,14 @@
-"""What every aggregation must obey, as functions to call from your own tests: `LAWS[law](aggregation, Random(seed))`.
+"""What every aggregation must obey, as functions to call from your own tests:
+`LAWS[law](aggregation, Random(seed))`.
 
     @pytest.mark.parametrize("seed", range(50))
     @pytest.mark.parametrize("law", conformance.LAWS)
     def test_my_aggregation(law, seed):
         conformance.LAWS[law](my_aggregation("real"), Random(seed))
 
-A law raises AssertionError with the case that breaks it. The columns to aggregate are those of `cases.SCHEMA`. An aggregation that the
-naive reference does not know is given a reference of its own: `agrees_with_naive(aggregation, random, references=REFERENCES | {...})`.
+A law raises AssertionError with the case that breaks it. The columns to aggregate are those of
+`cases.SCHEMA`. An aggregation that the naive reference does not know is given a reference of its
+own: `agrees_with_naive(aggregation, random, references=REFERENCES | {...})`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from headwater.aggregations.base import AggregateFunction, Answers, FinalizeContext, State, SweepingFunction
+from headwater.aggregations.base import (
+    AggregateFunction,
+    Answers,
+    FinalizeContext,
+    State,
+    SweepingFunction,
+)
 from headwater.aggregations.table import TABLE, family
 from headwater.aggregations.visible_ranges import visible_ranges
 from headwater.definitions.aggregate import Aggregation
@@ -44,13 +52,18 @@ Law = Callable[[Aggregation, Random], None]
 _TOLERANCE = 1e-9
 
 
-def agrees_with_naive(aggregation: Aggregation, random: Random, references: Mapping[str, Reference] = REFERENCES) -> None:
+def agrees_with_naive(
+    aggregation: Aggregation, random: Random, references: Mapping[str, Reference] = REFERENCES
+) -> None:
     """Every value of a random case is what the naive reference says."""
     compare(case(random, [aggregation]), references)
 
 
-def compare(drawn: Case, references: Mapping[str, Reference] = REFERENCES, *, threads: int = 1) -> pl.DataFrame:
-    """Assert that every feature of every row, and its status, is what the naive reference says; returns the features.
+def compare(
+    drawn: Case, references: Mapping[str, Reference] = REFERENCES, *, threads: int = 1
+) -> pl.DataFrame:
+    """Assert that every feature of every row, and its status, is what the naive reference says;
+    returns the features.
 
     Raises:
         AssertionError: the first feature and row that differ, with both values and the case.
@@ -59,16 +72,28 @@ def compare(drawn: Case, references: Mapping[str, Reference] = REFERENCES, *, th
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
         warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event
-        features = get_historical_features(view, drawn.asked, statuses=True, resources=Resources(threads=threads, progress=False))
+        features = get_historical_features(
+            view, drawn.asked, statuses=True, resources=Resources(threads=threads, progress=False)
+        )
     answers = evaluate(drawn.view, drawn.events, drawn.rows, references=references)
-    assert features.height == len(drawn.rows), f"{len(drawn.rows)} rows in, {features.height} rows out"
+    assert features.height == len(drawn.rows), (
+        f"{len(drawn.rows)} rows in, {features.height} rows out"
+    )
     for feature, name in zip(view.outputs, view.feature_names, strict=True):
-        for row, (value, answer) in enumerate(zip(features[name].to_list(), (a[name] for a in answers), strict=True)):
+        for row, (value, answer) in enumerate(
+            zip(features[name].to_list(), (a[name] for a in answers), strict=True)
+        ):
             if not agree(answer, value, squared=TABLE[feature.aggregation.function].squared):
-                raise AssertionError(f"{name} of row {row} is {value!r}, and should be {answer}; {drawn}")
-        for row, (status, answer) in enumerate(zip(features[f"{name}__status"].to_list(), (a[name] for a in answers), strict=True)):
+                raise AssertionError(
+                    f"{name} of row {row} is {value!r}, and should be {answer}; {drawn}"
+                )
+        for row, (status, answer) in enumerate(
+            zip(features[f"{name}__status"].to_list(), (a[name] for a in answers), strict=True)
+        ):
             if status != answer.status:
-                raise AssertionError(f"{name} of row {row} is {status}, and should be {answer}; {drawn}")
+                raise AssertionError(
+                    f"{name} of row {row} is {status}, and should be {answer}; {drawn}"
+                )
     return features.select(view.feature_names)
 
 
@@ -77,7 +102,9 @@ def shuffles_change_nothing(aggregation: Aggregation, random: Random) -> None:
     drawn = case(random, [aggregation])
     first = compare(drawn)
     order = random.sample(range(len(drawn.rows)), len(drawn.rows))
-    shuffled = Case(drawn.view, random.sample(drawn.events, len(drawn.events)), [drawn.rows[i] for i in order])
+    shuffled = Case(
+        drawn.view, random.sample(drawn.events, len(drawn.events)), [drawn.rows[i] for i in order]
+    )
     back = compare(shuffled)[[order.index(i) for i in range(len(order))]]
     assert bits(first) == bits(back), f"another order changes the values: {drawn}"
 
@@ -87,7 +114,10 @@ def merge_is_associative(aggregation: Aggregation, random: Random) -> None:
     for feature, whole, request_times, parts in _splits(aggregation, random, 3):
         a, b, c = (_state(feature, split, request_times) for split in parts)
         join = _family(feature).merge
-        left, right = join(join(_copy(a), _copy(b)), _copy(c)), join(_copy(a), join(_copy(b), _copy(c)))
+        left, right = (
+            join(join(_copy(a), _copy(b)), _copy(c)),
+            join(_copy(a), join(_copy(b), _copy(c))),
+        )
         _same(
             feature,
             _finish(feature, left, whole, request_times),
@@ -100,15 +130,28 @@ def merge_is_associative(aggregation: Aggregation, random: Random) -> None:
 def merging_parts_makes_the_whole(aggregation: Aggregation, random: Random) -> None:
     """Events split in two by any mask, each part on its own, then merged: the value of all."""
     for feature, whole, request_times, (a, b) in _splits(aggregation, random, 2):
-        merged = _family(feature).merge(_state(feature, a, request_times), _state(feature, b, request_times))
+        merged = _family(feature).merge(
+            _state(feature, a, request_times), _state(feature, b, request_times)
+        )
         expected = _finish(feature, _state(feature, whole, request_times), whole, request_times)
-        _same(feature, _finish(feature, merged, whole, request_times), expected, whole, "parts do not merge into the whole")
+        _same(
+            feature,
+            _finish(feature, merged, whole, request_times),
+            expected,
+            whole,
+            "parts do not merge into the whole",
+        )
 
 
 def nothing_is_neutral(aggregation: Aggregation, random: Random) -> None:
-    """The state of no event changes nothing, on either side; and its value is the declared empty one."""
+    """The state of no event changes nothing, on either side; and its value is the declared empty
+    one.
+    """
     for feature, whole, request_times, _ in _splits(aggregation, random, 1):
-        whole_state, none = _state(feature, whole, request_times), _state(feature, _taken(whole, NOTHING), request_times)
+        whole_state, none = (
+            _state(feature, whole, request_times),
+            _state(feature, _taken(whole, NOTHING), request_times),
+        )
         expected = _finish(feature, whole_state, whole, request_times)
         join = _family(feature).merge
         _same(
@@ -142,11 +185,18 @@ def sweeping_is_merging(aggregation: Aggregation, random: Random) -> None:
         parts = [Layer(layer) for layer in layers(events)]
         state = made_by.partial(use, spans(parts[0], request_times, feature.window))
         for layer in parts[1:]:
-            state = made_by.merge(state, made_by.partial(use, spans(layer, request_times, feature.window)))
+            state = made_by.merge(
+                state, made_by.partial(use, spans(layer, request_times, feature.window))
+            )
         how = _how(feature, events, request_times)
         ((_, _, sight),) = visible_ranges(Layer(events), parts, [request_times], feature.window)
-        swept, merged = _values(made_by.sweep(use, sight, how)), _values(made_by.finalize(state, how))
-        assert repr(swept) == repr(merged), f"{feature.name} swept is {swept}, and merged {merged}; {drawn}"
+        swept, merged = (
+            _values(made_by.sweep(use, sight, how)),
+            _values(made_by.finalize(state, how)),
+        )
+        assert repr(swept) == repr(merged), (
+            f"{feature.name} swept is {swept}, and merged {merged}; {drawn}"
+        )
 
 
 LAWS: Mapping[str, Law] = {
@@ -162,7 +212,9 @@ LAWS: Mapping[str, Law] = {
 
 
 def bits(frame: pl.DataFrame) -> list[list[object]]:
-    """The columns as lists in which only equal bits are equal: floats in hexadecimal, with the sign of zero."""
+    """The columns as lists in which only equal bits are equal: floats in hexadecimal, with the sign
+    of zero.
+    """
     return [[_bits(v) for v in column.to_list()] for column in frame]
 
 
@@ -172,15 +224,27 @@ def _bits(value: object) -> object:
     return value.hex() if isinstance(value, float) else value
 
 
-def _splits(aggregation: Aggregation, random: Random, parts: int) -> list[tuple[Feature, Events, RequestTimes, list[Events]]]:
-    """Every feature with one key's events in known order, requests, and the events dealt out to so many parts."""
+def _splits(
+    aggregation: Aggregation, random: Random, parts: int
+) -> list[tuple[Feature, Events, RequestTimes, list[Events]]]:
+    """Every feature with one key's events in known order, requests, and the events dealt out to so
+    many parts.
+    """
     drawn = case(random, [aggregation], late=False)
-    drawn = replace(drawn, view=replace(drawn.view, source=replace(drawn.view.source, id_field=random.choice([None, "id"]))))
+    drawn = replace(
+        drawn,
+        view=replace(
+            drawn.view, source=replace(drawn.view.source, id_field=random.choice([None, "id"]))
+        ),
+    )
     whole = _events(drawn)
     T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in drawn.rows], np.int64))  # type: ignore[arg-type]
     request_times = RequestTimes(np.array([0, len(T)]), T, T)
     dealt = np.array([random.randrange(parts) for _ in range(len(whole.t))], np.int64)
-    return [(f, whole, request_times, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)]) for f in drawn.view.outputs]
+    return [
+        (f, whole, request_times, [_taken(whole, np.flatnonzero(dealt == p)) for p in range(parts)])
+        for f in drawn.view.outputs
+    ]
 
 
 def _events(drawn: Case) -> Events:
@@ -188,11 +252,26 @@ def _events(drawn: Case) -> Events:
     names = ["real", "whole", "flag", "word", "moment"]
     ident = drawn.view.source.id_field is not None
     mine = [e for e in drawn.events if e["key"] == 1]
-    mine.sort(key=lambda e: (in_order(e["at"]), in_order(e["id"]) if ident else 0, [in_order(e[n]) for n in names]))
+    mine.sort(
+        key=lambda e: (
+            in_order(e["at"]),
+            in_order(e["id"]) if ident else 0,
+            [in_order(e[n]) for n in names],
+        )
+    )
     frame = pl.DataFrame(mine, schema=SCHEMA)
-    columns = {name: hashed(to_kernel(values), coded) for name in names for values, coded in [encode(frame[name])]}
+    columns = {
+        name: hashed(to_kernel(values), coded)
+        for name in names
+        for values, coded in [encode(frame[name])]
+    }
     return Events(
-        np.array([0, len(mine)]), frame["at"].to_physical().to_numpy(), NOTHING, 0, frame["id"].to_numpy() if ident else NOTHING, columns
+        np.array([0, len(mine)]),
+        frame["at"].to_physical().to_numpy(),
+        NOTHING,
+        0,
+        frame["id"].to_numpy() if ident else NOTHING,
+        columns,
     )
 
 
@@ -203,13 +282,29 @@ def _taken(events: Events, index: I64) -> Events:
 
 
 def _late(drawn: Case, random: Random) -> tuple[Events, RequestTimes]:
-    """The events of key 1 with the times they were known and (some) taken back, and requests whose K lies anywhere near T."""
-    events = _events(drawn.with_events([e for e in drawn.events if e["known"] is not None and e["at"] is not None]))
-    known = events.t + np.array([random.choice([-1, 0, 1, 10**7, 10**10]) for _ in events.t], np.int64)
+    """The events of key 1 with the times they were known and (some) taken back, and requests whose
+    K lies anywhere near T.
+    """
+    events = _events(
+        drawn.with_events(
+            [e for e in drawn.events if e["known"] is not None and e["at"] is not None]
+        )
+    )
+    known = events.t + np.array(
+        [random.choice([-1, 0, 1, 10**7, 10**10]) for _ in events.t], np.int64
+    )
     T = np.sort(np.array([as_micros(cast("object", r["timestamp"])) for r in drawn.rows], np.int64))  # type: ignore[arg-type]
     K = T - np.array([random.choice([-(10**7), 0, 1, 10**7]) for _ in T], np.int64)
-    gone = np.array([k + random.choice([1, 10**7, 10**10]) if random.random() < 0.4 else LASTS for k in known.tolist()], np.int64)
-    return replace(events, known=known, gone=gone if random.random() < 0.7 else NOTHING), RequestTimes(np.array([0, len(T)]), T, K)
+    gone = np.array(
+        [
+            k + random.choice([1, 10**7, 10**10]) if random.random() < 0.4 else LASTS
+            for k in known.tolist()
+        ],
+        np.int64,
+    )
+    return replace(
+        events, known=known, gone=gone if random.random() < 0.7 else NOTHING
+    ), RequestTimes(np.array([0, len(T)]), T, K)
 
 
 def _family(feature: Feature) -> AggregateFunction:
@@ -218,7 +313,9 @@ def _family(feature: Feature) -> AggregateFunction:
 
 
 def _state(feature: Feature, events: Events, request_times: RequestTimes) -> State:
-    return _family(feature).partial(wanted_of(feature).use, spans(Layer(events), request_times, feature.window))
+    return _family(feature).partial(
+        wanted_of(feature).use, spans(Layer(events), request_times, feature.window)
+    )
 
 
 def _copy(state: State) -> State:
@@ -231,17 +328,32 @@ def _finish(feature: Feature, state: State, events: Events, request_times: Reque
 
 def _how(feature: Feature, events: Events, request_times: RequestTimes) -> FinalizeContext:
     wanted = wanted_of(feature)
-    return FinalizeContext(wanted.function, dict(wanted.params), request_times.T, events, wanted.use, feature.window, feature.column)
+    return FinalizeContext(
+        wanted.function,
+        dict(wanted.params),
+        request_times.T,
+        events,
+        wanted.use,
+        feature.window,
+        feature.column,
+    )
 
 
 def _values(column: Answers) -> list[Value | tuple[Value, ...]]:
     if isinstance(column, ListColumn):
         items = column.items.tolist()
         if column.values is not None:
-            items = [each for pair in zip(items, _values(column.values), strict=True) for each in pair]
+            items = [
+                each for pair in zip(items, _values(column.values), strict=True) for each in pair
+            ]
         width = 1 if column.values is None else 2
-        return [tuple(items[width * column.starts[i] : width * column.starts[i + 1]]) for i in column.of.tolist()]
-    valid: Sequence[bool] = [True] * len(column.values) if column.valid is None else column.valid.tolist()
+        return [
+            tuple(items[width * column.starts[i] : width * column.starts[i + 1]])
+            for i in column.of.tolist()
+        ]
+    valid: Sequence[bool] = (
+        [True] * len(column.values) if column.valid is None else column.valid.tolist()
+    )
     return [v if ok else None for v, ok in zip(column.values.tolist(), valid, strict=True)]
 
 
@@ -249,13 +361,22 @@ def _same(feature: Feature, values: Answers, expected: Answers, events: Events, 
     """Equal, or for floats that are added up within 1e-9 of the column's size."""
     kind = TABLE[feature.aggregation.function].adds
     adds = kind is not None and bool(feature.columns)
-    size = float(np.abs(events.columns[feature.columns[0]].values.astype(np.float64)).max(initial=0)) if adds else 0.0
+    size = (
+        float(np.abs(events.columns[feature.columns[0]].values.astype(np.float64)).max(initial=0))
+        if adds
+        else 0.0
+    )
     size **= 2 if kind == "variance" else 1
 
     def alike(a: object, b: object) -> bool:
         if isinstance(a, tuple) and isinstance(b, tuple):
             return len(a) == len(b) and all(map(alike, a, b))
-        close = adds and isinstance(a, float) and isinstance(b, float) and abs(a - b) <= _TOLERANCE * max(size, 1.0) * len(events.t)
+        close = (
+            adds
+            and isinstance(a, float)
+            and isinstance(b, float)
+            and abs(a - b) <= _TOLERANCE * max(size, 1.0) * len(events.t)
+        )
         return close or (a == b and type(a) is type(b))
 
     for row, (a, b) in enumerate(zip(_values(values), _values(expected), strict=True)):

@@ -1,25 +1,30 @@
-"""Faults by enumeration: each call of a piece of work to its store, its streams and its disk goes wrong once, in each way that it can.
+"""Faults by enumeration: each call of a piece of work to its store, its streams and its disk goes
+wrong once, in each way that it can.
 
-A recording run lists the calls in their order. Then the work is done once for each of them, in a fresh place, and that one call goes wrong:
+A recording run lists the calls in their order. Then the work is done once for each of them, in a
+fresh place, and that one call goes wrong:
 
 | kind | what happens to the call |
 |---|---|
 | `fail` | it is not made, and raises what a dead server or a full disk gives |
 | `unanswered` | it is made, and raises the same |
-| `hang` | it waits, for at most 10 seconds, while `meanwhile` runs, and is made then; too late, it fails |
+| `hang` | it waits at most 10 s while `meanwhile` runs, and is made then; too late, it fails |
 | `end_before` | the process ends before it, as by kill -9 |
 | `end_after` | the process ends after it, as by kill -9 |
 
-A law does the work again after each fault, and compares what came of it with a run without a fault. `work` takes a `Watch` and a place, and
-gives its store, and what it does on the disk and with streams, to the watch:
+A law does the work again after each fault, and compares what came of it with a run without a fault.
+`work` takes a `Watch` and a place, and gives its store, and what it does on the disk and with
+streams, to the watch:
 
     def work(watch, folder):
-        with closing(watch.store(hw.operations.open_store(f"lmdb:{folder}/online"))) as store, watch.disk(folder), watch.streams():
-            hw.ingest(project, store, data_dir=folder, once=True)
+        with closing(watch.store(hw.operations.open_store(f"lmdb:{folder}/online"))) as store,
+            watch.disk(folder), watch.streams(): hw.ingest(project, store, data_dir=folder,
+            once=True)
 
-The store may be any `OnlineStore`, a plugin's too. Works whose process is to end are done in processes of their own, so `prepare`, `work`
-and the place must be picklable. Not seen: writes of a library by itself (LMDB into its file, polars into a file that was opened),
-and the loss of the machine's power.
+The store may be any `OnlineStore`, a plugin's too. Works whose process is to end are done in
+processes of their own, so `prepare`, `work` and the place must be picklable. Not seen: writes of a
+library by itself (LMDB into its file, polars into a file that was opened), and the loss of the
+machine's power.
 
 >>> import tempfile, headwater as hw
 >>> from pathlib import Path
@@ -61,7 +66,8 @@ from headwater.testing.faulty_feeds import watched_streams
 from headwater.testing.faulty_store import FaultyStore
 from headwater.testing.processes import Process
 
-_OF_READS: Final = ("fail", "hang")  # a process that ends at a read leaves what the write before it has left
+# a process that ends at a read leaves what the write before it has left
+_OF_READS: Final = ("fail", "hang")
 P = TypeVar("P")
 
 
@@ -69,8 +75,9 @@ P = TypeVar("P")
 class InjectedFault(Generic[P]):
     """A piece of work that was done with one fault, and what came of it.
 
-    place: where it was done. met: whether the call was made again, which may depend on time where the work has threads. error: what it
-    raised; None where it came to its end, or its process ended.
+    place: where it was done. met: whether the call was made again, which may depend on time where
+    the work has threads. error: what it raised; None where it came to its end, or its process
+    ended.
     """
 
     call: WatchedCall
@@ -95,7 +102,9 @@ class Watch(CallWatch):
         return watched_streams(self)
 
     def disk(self, folder: Path | str) -> AbstractContextManager[None]:
-        """While the context lasts, calls of `os`, `open` and SQLite that change files in the folder are seen."""
+        """While the context lasts, calls of `os`, `open` and SQLite that change files in the folder
+        are seen.
+        """
         return watched_disk(self, Path(folder))
 
 
@@ -124,9 +133,12 @@ def every(
     Args:
         prepare: makes a fresh place to do it in.
         work: does it there; it makes the same calls each time, but for a few that depend on time.
-        kinds: how calls go wrong. Those that only read fail or hang: a process that ends at one leaves what the write before it left.
-        in_turn: a short form: calls that write alone, of each one kind, and the next one for the next call of that name and name of a file.
-        meanwhile: a function to run in the place while a call hangs, in another thread, such as reads of what the work changes.
+        kinds: how calls go wrong. Those that only read fail or hang: a process that ends at one
+            leaves what the write before it left.
+        in_turn: a short form: calls that write alone, of each one kind, and the next one for the
+            next call of that name and name of a file.
+        meanwhile: a function to run in the place while a call hangs, in another thread, such as
+            reads of what the work changes.
 
     Raises:
         AssertionError: at the end, where more than one in ten of the calls were not made again.
@@ -140,15 +152,24 @@ def every(
             able = [able[turns[alike] % len(able)]]
             turns[alike] += 1
         for kind in able:
-            fault = (_ended if kind.startswith("end") else _failed)(work, call, kind, prepare(), meanwhile)
+            fault = (_ended if kind.startswith("end") else _failed)(
+                work, call, kind, prepare(), meanwhile
+            )
             done += 1
             missed += [] if fault.met else [call]
             yield fault
-    assert len(missed) <= done / 10, f"{len(missed)} of {done} calls were recorded, and not made again: {', '.join(map(str, missed[:5]))}"
+    assert len(missed) <= done / 10, (
+        f"{len(missed)} of {done} calls were recorded, and not made again: "
+        f"{', '.join(map(str, missed[:5]))}"
+    )
 
 
 def _failed(
-    work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P, meanwhile: Callable[[P], object] | None
+    work: Callable[[Watch, P], object],
+    call: WatchedCall,
+    kind: Kind,
+    place: P,
+    meanwhile: Callable[[P], object] | None,
 ) -> InjectedFault[P]:
     """The work with a fault in this process."""
     watch = Watch(call, kind, None if meanwhile is None else lambda: meanwhile(place))
@@ -162,14 +183,18 @@ def _failed(
     return InjectedFault(call, kind, place, watch.met, found)
 
 
-def _ended(work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P, _: object) -> InjectedFault[P]:
+def _ended(
+    work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P, _: object
+) -> InjectedFault[P]:
     """The work with a fault that ends its process."""
     code, text = Process(_work, work, call, kind, place).end()
     assert code in (ENDED, 0), f"{call}: the process of the work ended with {code}: {text}"
     return InjectedFault(call, kind, place, code == ENDED)
 
 
-def _work(pipe: Connection, work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P) -> None:
+def _work(
+    pipe: Connection, work: Callable[[Watch, P], object], call: WatchedCall, kind: Kind, place: P
+) -> None:
     try:
         work(Watch(call, kind), place)
     except BaseException:  # noqa: BLE001 (told to the process that waits)

@@ -1,4 +1,6 @@
-"""Feeds of streams whose calls are seen by a `faults.Watch`: put in the table that plugins extend, in place of what opens them."""
+"""Feeds of streams whose calls are seen by a `faults.Watch`: put in the table that plugins extend,
+in place of what opens them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from headwater.errors import ConnectError
 from headwater.ingestion.sources.stream_reader import FEEDS, Feed, Position, RecordBatch
 from headwater.testing.call_watch import CallWatch
 
-_watched: list[tuple[CallWatch, Mapping[str, str]]] = []  # the watch, and the modules that open feeds
+# the watch, and the modules that open feeds
+_watched: list[tuple[CallWatch, Mapping[str, str]]] = []
 
 
 @contextmanager
@@ -33,12 +36,21 @@ def open_feed(source: Source, *more: object) -> Feed:
     watch, modules = _watched[-1]
     module = importlib.import_module(modules[type(bottom_of(source).stream).__name__])
     return FaultyFeed(
-        watch.make("stream", "open", lambda: module.open_feed(source, *more), ConnectError, undo=lambda feed: feed.close()), watch
+        watch.make(
+            "stream",
+            "open",
+            lambda: module.open_feed(source, *more),
+            ConnectError,
+            undo=lambda feed: feed.close(),
+        ),
+        watch,
     )
 
 
 class FaultyFeed:
-    """See `Feed`. How often a stream is asked before something comes depends on time, so polls that bring nothing are one call."""
+    """See `Feed`. How often a stream is asked before something comes depends on time, so polls that
+    bring nothing are one call.
+    """
 
     def __init__(self, feed: Feed, watch: CallWatch) -> None:
         self.watched, self._watch, self._waits = feed, watch, False
@@ -49,7 +61,11 @@ class FaultyFeed:
         def poll() -> RecordBatch | None:
             return self.watched.poll(most, timeout)
 
-        records = poll() if self._waits else self._watch.make("stream", "poll", poll, ConnectError, changes=False)
+        records = (
+            poll()
+            if self._waits
+            else self._watch.make("stream", "poll", poll, ConnectError, changes=False)
+        )
         self._waits = records is None
         return records
 

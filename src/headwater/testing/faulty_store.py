@@ -51,7 +51,9 @@ class FaultyStore:
     def reconcile(self, *, dry_run: bool = False) -> bool:
         """See `OnlineStore`."""
         changes = not dry_run and not self.capabilities.atomic
-        return self._make("reconcile", lambda: self.watched.reconcile(dry_run=dry_run), changes=changes)
+        return self._make(
+            "reconcile", lambda: self.watched.reconcile(dry_run=dry_run), changes=changes
+        )
 
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:

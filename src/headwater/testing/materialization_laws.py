@@ -1,4 +1,5 @@
-"""What an aggregation must obey where its values are kept: in the records of an online store, cut by cut.
+"""What an aggregation must obey where its values are kept: in the records of an online store, cut
+by cut.
 
 @pytest.mark.parametrize("seed", range(20))
 def test_my_aggregation_in_cuts(seed, tmp_path):
@@ -39,7 +40,9 @@ FRESHNESSES: Sequence[Batch] = (
     batch("1d", at="02:30", timezone="America/New_York", delay="10m", wait="1us"),
     batch("1h", timezone="Australia/Lord_Howe", delay="3h", wait="10m"),
 )
-"""Cuts that are published immediately, late, and later than the next ones are made; by clocks that change."""
+"""Cuts that are published immediately, late, and later than the next ones are made; by clocks that
+change.
+"""
 
 
 _ROWS = 5
@@ -53,11 +56,13 @@ def cuts_are_naive(
     memories: Sequence[Size | None] = (None,),
     references: Mapping[str, Reference] = REFERENCES,
 ) -> None:
-    """Every value served of a cut, and its status, is what the naive reference says, and what training computes.
+    """Every value served of a cut, and its status, is what the naive reference says, and what
+    training computes.
 
     Args:
         aggregation: over the columns of `cases.SCHEMA`.
-        random: where the case is drawn from: late and corrected events, copies, times at every edge.
+        random: where the case is drawn from: late and corrected events, copies, times at every
+            edge.
         store: an online store; its contents stay.
         memories: memory limits, one for each run; work on disk lies in headwater's home.
         references: an aggregation that the naive reference does not know is given one of its own.
@@ -67,29 +72,45 @@ def cuts_are_naive(
     """
     drawn = case(random, [aggregation])
     freshness = random.choice(FRESHNESSES)
-    renamed = replace(drawn, view=replace(drawn.view, name=f"view{random.randrange(2**60)}", freshness=freshness))
+    renamed = replace(
+        drawn, view=replace(drawn.view, name=f"view{random.randrange(2**60)}", freshness=freshness)
+    )
     answers = evaluate(renamed.view, renamed.events, renamed.rows, references=references)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RowsLeftOutWarning)  # some events have no time on purpose
         warnings.simplefilter("ignore", NoEventsWarning)  # and some rows ask before any event
         trained = get_historical_features(renamed.readable(), renamed.asked, statuses=True)
     online = OnlineView(renamed.readable(), store)
-    for row in sorted(range(len(renamed.rows)), key=lambda i: cast("float", renamed.rows[i]["timestamp"]))[:_ROWS]:
+    for row in sorted(
+        range(len(renamed.rows)), key=lambda i: cast("float", renamed.rows[i]["timestamp"])
+    )[:_ROWS]:
         t = as_micros(renamed.rows[row]["timestamp"])  # type: ignore[arg-type]
         T, K = cast("tuple[int, int]", as_of(freshness, t))
-        for moment in [random.choice([K - 1, K - 3_600_000_000]), random.choice([K, (K + t) // 2, t]), t][random.randrange(2) :]:
-            materialize_view(online.view, store, moment, resources=Resources(memory=random.choice(memories)))
+        for moment in [
+            random.choice([K - 1, K - 3_600_000_000]),
+            random.choice([K, (K + t) // 2, t]),
+            t,
+        ][random.randrange(2) :]:
+            materialize_view(
+                online.view, store, moment, resources=Resources(memory=random.choice(memories))
+            )
         keys = pl.DataFrame({"key": [renamed.rows[row]["key"]]}, schema={"key": pl.Int64})
         served = online.read(keys, t)
-        assert (served.read_version.T, served.read_version.K, served.read_version.stale) == (T, K, False), (
-            f"{served} is served, not ({T}, {K}); {renamed}"
-        )
-        for name, values, statuses in zip(renamed.view.feature_names, served.features, served.statuses, strict=True):
+        assert (served.read_version.T, served.read_version.K, served.read_version.stale) == (
+            T,
+            K,
+            False,
+        ), f"{served} is served, not ({T}, {K}); {renamed}"
+        for name, values, statuses in zip(
+            renamed.view.feature_names, served.features, served.statuses, strict=True
+        ):
             answer, value, status = answers[row][name], values.to_list()[0], statuses[0]
             _same(renamed, name, answer.status, status)
             _same(renamed, name, trained[f"{name}__status"][row], status)
             if not agree(answer, value, squared=TABLE[aggregation.function].squared):
-                raise AssertionError(f"{name} of row {row} is served as {value!r}, and should be {answer}; {renamed}")
+                raise AssertionError(
+                    f"{name} of row {row} is served as {value!r}, and should be {answer}; {renamed}"
+                )
 
 
 def _same(drawn: Case, name: str, expected: object, served: object) -> None:

@@ -1,7 +1,8 @@
-"""One naive reference: what a feature's value is, by the letter of the design, in plain Python and exact arithmetic.
+"""One naive reference: what a feature's value is, by the letter of the design, in plain Python and
+exact arithmetic.
 
-It shares nothing with the code that it judges but the definitions: for each row and each feature it looks at every event. Nothing
-here is fast, and nothing should be made so.
+It shares nothing with the code that it judges but the definitions: for each row and each feature it
+looks at every event. Nothing here is fast, and nothing should be made so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,18 @@ from headwater.definitions.secondary_key import SecondaryKey
 from headwater.definitions.source import Source
 from headwater.definitions.windows import Window
 from headwater.testing.naive_time import as_micros, as_of, end_of_day
-from headwater.testing.references import EMPTY, REFERENCES, Answer, AskedRow, Event, Reference, Row, Value, Values, in_order
+from headwater.testing.references import (
+    EMPTY,
+    REFERENCES,
+    Answer,
+    AskedRow,
+    Event,
+    Reference,
+    Row,
+    Value,
+    Values,
+    in_order,
+)
 
 __all__ = ["Answer", "NaiveFeatures", "accepted", "accepted_events", "agree", "evaluate", "visible"]
 
@@ -42,7 +54,8 @@ def evaluate(
     Args:
         view: what to compute; of its source, only the rules are used.
         events: the source's rows, in any order; times are tz-aware.
-        rows: the requests: the view's keys (by the names that the request uses) and the request time.
+        rows: the requests: the view's keys (by the names that the request uses) and the request
+            time.
         timestamp_field: the request time.
         freshness: instead of the view's.
         source: instead of the view's, such as the same events known sooner.
@@ -57,7 +70,14 @@ def evaluate(
     >>> import headwater as hw
     >>> from datetime import UTC
     >>> clicks = hw.Source("clicks", timestamp_field="at")
-    >>> view = hw.FeatureView("user", source=clicks, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.on_request())
+    >>> view = hw.FeatureView(
+    ...     "user",
+    ...     source=clicks,
+    ...     keys=["user"],
+    ...     features=[hw.count()],
+    ...     windows=["1h"],
+    ...     freshness=hw.on_request(),
+    ... )
     >>> noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
     >>> evaluate(view, [{"user": 1, "at": noon}], [{"user": 1, "timestamp": noon}])
     [{'user__count_1h': Answer(value=0, status='missing', scale=0.0)}]
@@ -65,7 +85,14 @@ def evaluate(
     source = view.source if source is None else source
     freshness = view.freshness if freshness is None else freshness
     known = accepted(view, source, events)
-    question = NaiveFeatures(view.keys, view.outputs, [f.window for f in view.outputs], view.expires_after, source, references)
+    question = NaiveFeatures(
+        view.keys,
+        view.outputs,
+        [f.window for f in view.outputs],
+        view.expires_after,
+        source,
+        references,
+    )
     answers_by_row = []
     for row in rows:
         times = as_of(freshness, as_micros(_timestamp(row[timestamp_field])))
@@ -74,9 +101,20 @@ def evaluate(
             answers = question.answers(known, list(keys.values()), times)
         else:
             elements = cast("list[Value] | None", keys[view.list_key.key])
-            each = [question.answers(known, list({**keys, view.list_key.key: key}.values()), times) for key in elements or ()]
-            answers = [_of_list(elements, [answers[n] for answers in each]) for n in range(len(view.outputs))]
-        answers_by_row.append({f"{view.name}__{f.name}": answer for f, answer in zip(view.outputs, answers, strict=True)})
+            each = [
+                question.answers(known, list({**keys, view.list_key.key: key}.values()), times)
+                for key in elements or ()
+            ]
+            answers = [
+                _of_list(elements, [answers[n] for answers in each])
+                for n in range(len(view.outputs))
+            ]
+        answers_by_row.append(
+            {
+                f"{view.name}__{f.name}": answer
+                for f, answer in zip(view.outputs, answers, strict=True)
+            }
+        )
     return answers_by_row
 
 
@@ -85,40 +123,75 @@ def _of_list(keys: object, answers: Sequence[Answer]) -> Answer:
     if not answers:
         return Answer(None if keys is None else [], "missing" if keys is None else "empty")
     statuses = {answer.status for answer in answers}
-    status = next(s for s in ("overflow", "fallback", "present", "expired", "empty", "missing") if s in statuses)
-    return Answer([answer.value for answer in answers], status, max(answer.scale for answer in answers))  # type: ignore[misc]  # a list of lists
+    status = next(
+        s
+        for s in ("overflow", "fallback", "present", "expired", "empty", "missing")
+        if s in statuses
+    )
+    return Answer(
+        [answer.value for answer in answers],  # type: ignore[misc]
+        status,
+        max(answer.scale for answer in answers),
+    )  # a list of lists
 
 
 def visible(event: Event, window: Window, T: int, K: int) -> bool:
-    """The one rule: floor(T - window, hop) <= event time < T, and known_at <= K, and not yet taken back; an offset floors both ends."""
+    """The one rule: floor(T - window, hop) <= event time < T, and known_at <= K, and not yet taken
+    back; an offset floors both ends.
+    """
     head = T if window.offset == 0 else (T - window.offset) // window.hop * window.hop
-    tail = -math.inf if window.length is None else (T - window.offset - window.length) // window.hop * window.hop
+    tail = (
+        -math.inf
+        if window.length is None
+        else (T - window.offset - window.length) // window.hop * window.hop
+    )
     return tail <= event.time < head and event.known <= K < event.gone
 
 
 def accepted(view: FeatureView, source: Source, events: Sequence[Row]) -> list[Event]:
-    """The events with their times, without the copies that `id_horizon` drops; of a source with `changes`, every version of each.
+    """The events with their times, without the copies that `id_horizon` drops; of a source with
+    `changes`, every version of each.
 
-    Which of several copies or images known at one time counts is decided by the event time, then by every column that the source declares.
+    Which of several copies or images known at one time counts is decided by the event time, then by
+    every column that the source declares.
     """
-    return accepted_events(source, {*view.keys, *(c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns))}, events)
+    return accepted_events(
+        source,
+        {
+            *view.keys,
+            *(c for f in view.outputs for c in (*f.columns, *f.aggregation.extra_columns)),
+        },
+        events,
+    )
 
 
 def accepted_events(source: Source, read: AbstractSet[str], events: Sequence[Row]) -> list[Event]:
     """As `accepted`, where these columns are read."""
     own = {source.timestamp_field, source.known_at_field, source.id_field, source.changes}
-    names = sorted(({name for row in events for name in row} if source.columns is None else source.columns) - own)
+    names = sorted(
+        ({name for row in events for name in row} if source.columns is None else source.columns)
+        - own
+    )
     names += sorted(read - {*names})  # such as the `until` of a queue, which need not be selected
     if source.changes is not None:
         idents = dict.fromkeys(row[str(source.id_field)] for row in events)
-        return [v for i in idents for v in _versions(source, [row for row in events if row[str(source.id_field)] == i], names)]
+        return [
+            v
+            for i in idents
+            for v in _versions(
+                source, [row for row in events if row[str(source.id_field)] == i], names
+            )
+        ]
     timed = [_event(source, row) for row in events if row[source.timestamp_field] is not None]
     timed = [event for event in timed if event.known != math.inf]
     if source.id_field is None:
         return timed
 
     kept: list[Event] = []
-    for event in sorted(timed, key=lambda e: (e.known, [in_order(e.row[n]) for n in (source.timestamp_field, *names)])):
+    for event in sorted(
+        timed,
+        key=lambda e: (e.known, [in_order(e.row[n]) for n in (source.timestamp_field, *names)]),
+    ):
         horizon = event.known - micros(source.id_horizon, "id_horizon")
         if not any(copy.ident == event.ident and copy.known > horizon for copy in kept):
             kept.append(event)
@@ -129,12 +202,20 @@ def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> li
     """The versions of one event: moment by moment, what its images say from then on."""
 
     def says(row: Row | None) -> list[tuple[int, Value]] | None:
-        return None if row is None else [in_order(row[name]) for name in (source.timestamp_field, *names)]
+        return (
+            None
+            if row is None
+            else [in_order(row[name]) for name in (source.timestamp_field, *names)]
+        )
 
     versions: list[Event] = []
     held: Row | None = None
     since = -math.inf
-    known = [(_instant(at, source), row) for row in images if (at := row[str(source.known_at_field)]) is not None]
+    known = [
+        (_instant(at, source), row)
+        for row in images
+        if (at := row[str(source.known_at_field)]) is not None
+    ]
     for known_at in sorted({at for at, _ in known}):
         now = [row for at, row in known if at == known_at]
         before = [says(row) for row in now if row[str(source.changes)]]
@@ -150,28 +231,41 @@ def _versions(source: Source, images: Sequence[Row], names: Sequence[str]) -> li
     return [version for version in versions if not math.isnan(version.time)]
 
 
-def agree(answer: Answer, value: Value | list[Value] | dict[Value, Value], *, squared: bool = False) -> bool:
-    """Whether `value` is what the reference says: equal, or for floats within 1e-9 of the answer's scale; maps in the same order.
+def agree(
+    answer: Answer, value: Value | list[Value] | dict[Value, Value], *, squared: bool = False
+) -> bool:
+    """Whether `value` is what the reference says: equal, or for floats within 1e-9 of the answer's
+    scale; maps in the same order.
 
     `squared`: compare squares, as the design states a deviation's tolerance for the variance.
     """
     if isinstance(answer.value, dict) and isinstance(value, dict):
         keys = [[(type(key), key) for key in map_] for map_ in (answer.value, value)]
-        return keys[0] == keys[1] and all(agree(answer.value[key], item, squared=squared) for key, item in value.items())
+        return keys[0] == keys[1] and all(
+            agree(answer.value[key], item, squared=squared) for key, item in value.items()
+        )
     if isinstance(answer.value, list) and isinstance(value, list):
         pairs = zip(answer.value, value, strict=False)
-        return len(answer.value) == len(value) and all(agree(answer._replace(value=a), b, squared=squared) for a, b in pairs)
+        return len(answer.value) == len(value) and all(
+            agree(answer._replace(value=a), b, squared=squared) for a, b in pairs
+        )
     if isinstance(value, datetime):
         return isinstance(answer.value, datetime) and as_micros(answer.value) == as_micros(value)
     if isinstance(value, float) and isinstance(answer.value, int | float):
         power = 2 if squared else 1
-        return math.isfinite(value) and abs(Fraction(value) ** power - Fraction(answer.value) ** power) <= Fraction(answer.scale) / 10**9
+        return (
+            math.isfinite(value)
+            and abs(Fraction(value) ** power - Fraction(answer.value) ** power)
+            <= Fraction(answer.scale) / 10**9
+        )
     return answer.value == value and isinstance(answer.value, bool) == isinstance(value, bool)
 
 
 @dataclass(frozen=True)
 class NaiveFeatures:
-    """Features of the events of one key at a time. retained: the windows of the view; if none holds an event, all features are missing."""
+    """Features of the events of one key at a time. retained: the windows of the view; if none holds
+    an event, all features are missing.
+    """
 
     keys: Sequence[str]
     features: Sequence[Feature]
@@ -180,8 +274,12 @@ class NaiveFeatures:
     source: Source
     references: Mapping[str, Reference] = field(default_factory=lambda: REFERENCES)
 
-    def answers(self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None) -> list[Answer]:
-        """The answer of each feature for one request, which is of a key and has T and K: None where nothing counts."""
+    def answers(
+        self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None
+    ) -> list[Answer]:
+        """The answer of each feature for one request, which is of a key and has T and K: None where
+        nothing counts.
+        """
         if times is None:
             return [Answer(_empty(f), "missing") for f in self.features]
         mine = self._of(events, key)
@@ -189,8 +287,12 @@ class NaiveFeatures:
         request = AskedRow(*times, self.source, retained=retained)
         return [self._answer(f, counted(f, mine, *times), request) for f in self.features]
 
-    def known_at(self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None) -> float:
-        """When the last event that any feature counts became known, -inf where none counts; for a queue it is K."""
+    def known_at(
+        self, events: Sequence[Event], key: Sequence[Value], times: tuple[int, int] | None
+    ) -> float:
+        """When the last event that any feature counts became known, -inf where none counts; for a
+        queue it is K.
+        """
         latest = [-math.inf]
         for f in self.features if times is not None else []:
             assert times is not None
@@ -200,7 +302,11 @@ class NaiveFeatures:
         return max(latest)
 
     def _of(self, events: Sequence[Event], key: Sequence[Value]) -> list[Event]:
-        return [e for e in events if None not in key and [e.row[name] for name in self.keys] == list(key)]
+        return [
+            e
+            for e in events
+            if None not in key and [e.row[name] for name in self.keys] == list(key)
+        ]
 
     def _answer(self, feature: Feature, events: list[Event], request: AskedRow) -> Answer:
         if not events:
@@ -222,7 +328,14 @@ def counted(feature: Feature, events: Sequence[Event], T: int, K: int) -> list[E
         kept = [e for e in kept if None not in [_value(e, c) for c in feature.columns]]
     if aggregation.secondary is not None:
         kept = [e for e in kept if e.row[aggregation.secondary.column] is not None]
-    return sorted(kept, key=lambda e: (e.time, in_order(e.ident), [in_order(_value(e, c)) for c in feature.columns]))
+    return sorted(
+        kept,
+        key=lambda e: (
+            e.time,
+            in_order(e.ident),
+            [in_order(_value(e, c)) for c in feature.columns],
+        ),
+    )
 
 
 def _within(reference: Reference) -> Reference:
@@ -237,14 +350,26 @@ def _within(reference: Reference) -> Reference:
     return answer
 
 
-def _map(feature: Feature, events: list[Event], request: AskedRow, reference: Reference, by: SecondaryKey) -> Answer:
-    """The reference's answer over the events of each category: those whose latest event, by (time, id, category), is latest."""
+def _map(
+    feature: Feature, events: list[Event], request: AskedRow, reference: Reference, by: SecondaryKey
+) -> Answer:
+    """The reference's answer over the events of each category: those whose latest event, by (time,
+    id, category), is latest.
+    """
     groups: dict[Value, list[Event]] = {}
     for event in events:
         groups.setdefault(event.row[by.column], []).append(event)
-    latest = {category: max((e.time, in_order(e.ident)) for e in group) for category, group in groups.items()}
-    kept = sorted(groups, key=lambda category: (*latest[category], in_order(category)))[-by.max_keys :]
-    return Answer({c: reference(feature, groups[c], _values(feature, groups[c]), request) for c in kept}, "present")
+    latest = {
+        category: max((e.time, in_order(e.ident)) for e in group)
+        for category, group in groups.items()
+    }
+    kept = sorted(groups, key=lambda category: (*latest[category], in_order(category)))[
+        -by.max_keys :
+    ]
+    return Answer(
+        {c: reference(feature, groups[c], _values(feature, groups[c]), request) for c in kept},
+        "present",
+    )
 
 
 def _empty(feature: Feature) -> Value | list[Value] | dict[Value, Answer]:
@@ -264,10 +389,18 @@ def _value(event: Event, column: str) -> Value:
 
 
 def _event(source: Source, row: Row) -> Event:
-    happened = math.nan if row[source.timestamp_field] is None else _instant(row[source.timestamp_field], source)
+    happened = (
+        math.nan
+        if row[source.timestamp_field] is None
+        else _instant(row[source.timestamp_field], source)
+    )
     known: float = happened + micros(source.known_after, "known_after")
     if source.known_at_field is not None:
-        known = math.inf if row[source.known_at_field] is None else _instant(row[source.known_at_field], source)
+        known = (
+            math.inf
+            if row[source.known_at_field] is None
+            else _instant(row[source.known_at_field], source)
+        )
     time = happened if source.window_on == "timestamp" else known
     return Event(time, known, None if source.id_field is None else row[source.id_field], row)
 

@@ -1,4 +1,6 @@
-"""T and K of one request, by the letter of the design: no arrays, no search, one request at a time."""
+"""T and K of one request, by the letter of the design: no arrays, no search, one request at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def as_micros(timestamp: datetime) -> int:
 
 
 def as_of(freshness: Freshness, t: int) -> tuple[int, int] | None:
-    """T, where the window ends, and K, by when a thing must have been known; None where nothing counts.
+    """T, where the window ends, and K, by when a thing must have been known; None where nothing
+    counts.
 
     Args:
         freshness: how stale the value may be.
@@ -61,7 +64,12 @@ def last_cut(freshness: Batch, t: int) -> int:
         if (day - date(1970, 1, 1)).days % days == 0:
             clock = freshness.at
             while clock < _DAY:
-                cuts.append(_instant(datetime(day.year, day.month, day.day) + timedelta(microseconds=clock), freshness.timezone))  # noqa: DTZ001 (a wall clock)
+                cuts.append(
+                    _instant(
+                        datetime(day.year, day.month, day.day) + timedelta(microseconds=clock),  # noqa: DTZ001
+                        freshness.timezone,
+                    )
+                )
                 clock += freshness.every
     return max(cut for cut in cuts if cut <= t)
 
@@ -77,12 +85,15 @@ def end_of_day(day: date, timezone: str) -> int:
 
 @lru_cache(maxsize=100_000)
 def _instant(wall: datetime, timezone: str) -> int:
-    """The instant at which a wall clock shows `wall`: in a fold the first of two, in a gap the first instant after it."""
+    """The instant at which a wall clock shows `wall`: in a fold the first of two, in a gap the
+    first instant after it.
+    """
     zone = ZoneInfo(timezone)
     first = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if first.astimezone(zone).replace(tzinfo=None) == wall:
         return as_micros(first)
-    second = wall.replace(tzinfo=zone, fold=1).astimezone(UTC).replace(microsecond=0)  # before the gap; `first` is after it
+    # before the gap; `first` is after it
+    second = wall.replace(tzinfo=zone, fold=1).astimezone(UTC).replace(microsecond=0)
     while second.astimezone(zone).replace(tzinfo=None) < wall:
         second += timedelta(seconds=1)
     return as_micros(second)

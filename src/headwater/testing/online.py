@@ -1,4 +1,6 @@
-"""The law that online equals offline: values read from batches, partitions and records equal those of all events together."""
+"""The law that online equals offline: values read from batches, partitions and records equal those
+of all events together.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +53,16 @@ class KeptState:
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """As `OnlineStore`."""
-        return iter(sorted((key, value) for key, value in self.values.items() if key.startswith(prefix)))
+        return iter(
+            sorted((key, value) for key, value in self.values.items() if key.startswith(prefix))
+        )
 
 
 @dataclass(frozen=True)
 class KeyKind:
-    """A type that the keys of a case, which are integers, are given: its dtype, and the value of each integer."""
+    """A type that the keys of a case, which are integers, are given: its dtype, and the value of
+    each integer.
+    """
 
     dtype: pl.DataType
     value: Callable[[int], object]
@@ -77,7 +83,10 @@ KEY_KINDS: Sequence[KeyKind] = (
     KeyKind(pl.Int128(), lambda n: n - 2**100),
     KeyKind(pl.Date(), lambda n: date(1970, 1, 1) - timedelta(days=n)),
     KeyKind(pl.Time(), lambda n: time(n, n, n, n)),
-    KeyKind(pl.Datetime("us", "Europe/Berlin"), lambda n: datetime(2024, 3, 31, tzinfo=UTC) + timedelta(hours=n)),
+    KeyKind(
+        pl.Datetime("us", "Europe/Berlin"),
+        lambda n: datetime(2024, 3, 31, tzinfo=UTC) + timedelta(hours=n),
+    ),
     KeyKind(pl.Datetime("ms"), lambda n: datetime(1969, 12, 31) + timedelta(hours=12 * n)),  # noqa: DTZ001 (the source has no zone)
     KeyKind(pl.Duration("ns"), lambda n: timedelta(microseconds=-n)),
     KeyKind(pl.Decimal(10, 2), lambda n: Decimal(n) / 4),
@@ -91,39 +100,61 @@ KEY_KINDS: Sequence[KeyKind] = (
 
 
 def online_is_offline(aggregation: Aggregation, random: Random) -> None:
-    """Events split into batches, in any order, and partitions, with keys and ids of any type: values read from the records equal the
-    reference.
+    """Events split into batches, in any order, and partitions, with keys and ids of any type:
+    values read from the records equal the reference.
 
-    Reads of plain values give just what reads of frames do, whether loops or the general way make them.
+    Reads of plain values give just what reads of frames do, whether loops or the general way make
+    them.
     """
-    if (aggregation.each or aggregation.facts.per_column) and random.random() < 0.5:  # without strings more is done by compiled loops
+    # without strings more is done by compiled loops
+    if (aggregation.each or aggregation.facts.per_column) and random.random() < 0.5:
         numbers = tuple(name for name in aggregation.columns if name != "word")
         aggregation = replace(aggregation, columns=numbers or aggregation.columns)
-    others = [other for other in aggregations() if TABLE[other.function] is not TABLE[aggregation.function]]
-    drawn = case(random, [aggregation, *random.sample(others, random.choice([0, 0, 1]))], late=False)
+    others = [
+        other
+        for other in aggregations()
+        if TABLE[other.function] is not TABLE[aggregation.function]
+    ]
+    drawn = case(
+        random, [aggregation, *random.sample(others, random.choice([0, 0, 1]))], late=False
+    )
     kind = random.choice(KEY_KINDS)
     view = replace(
         drawn.view,
         freshness=on_request(),
-        source=replace(drawn.view.source, known_after="0s", window_on="timestamp", id_field=random.choice([None, "id"])),
+        source=replace(
+            drawn.view.source,
+            known_after="0s",
+            window_on="timestamp",
+            id_field=random.choice([None, "id"]),
+        ),
     )
     drawn = replace(drawn, view=view)
     answers = evaluate(view, drawn.events, drawn.rows)
     for row_number, row in list(enumerate(drawn.rows))[:_ROWS]:
         T = as_micros(row["timestamp"])  # type: ignore[arg-type]
         features = ingested(drawn, T, random, kind)
-        read = features.read(kind.series([cast("int | None", row["key"])]).to_frame(), at=row["timestamp"], details=True)  # type: ignore[arg-type]
+        read = features.read(
+            kind.series([cast("int | None", row["key"])]).to_frame(),
+            at=row["timestamp"],  # type: ignore[arg-type]
+            details=True,
+        )
         for feature, name in zip(view.outputs, view.feature_names, strict=True):
             value, answer = read[name].to_list()[0], answers[row_number][name]
             squared = TABLE[feature.aggregation.function].squared
-            assert agree(answer, value, squared=squared), f"{name} of row {row_number} is {value!r} online, and should be {answer}; {drawn}"
+            assert agree(answer, value, squared=squared), (
+                f"{name} of row {row_number} is {value!r} online, and should be {answer}; {drawn}"
+            )
             status = read[asides.status_name(name)].to_list()[0]
-            assert status == answer.status, f"{name} of row {row_number} is {status} online, and should be {answer}; {drawn}"
+            assert status == answer.status, (
+                f"{name} of row {row_number} is {status} online, and should be {answer}; {drawn}"
+            )
         _plain_as_frames(features, T, random, kind)
 
 
 def ingested(drawn: Case, T: int, random: Random, kind: KeyKind = KEY_KINDS[0]) -> OnlineFeatures:
-    """The view over a store that has taken in all events before T in some batches, of some partitions; its last commit was at T at most.
+    """The view over a store that has taken in all events before T in some batches, of some
+    partitions; its last commit was at T at most.
 
     Keys are of a kind; ids are integers, or strings of the same order.
     """
@@ -137,17 +168,28 @@ def ingested(drawn: Case, T: int, random: Random, kind: KeyKind = KEY_KINDS[0]) 
     store = KeptState()
     tiles = ViewTiles(view, events.schema)
     names: list[str | None] = random.choice([[None], ["0", "1"], ["0", "1", "2"]])
-    partition_of = pl.Series([random.randrange(len(names)) for _ in range(events.height)], dtype=pl.Int64)
+    partition_of = pl.Series(
+        [random.randrange(len(names)) for _ in range(events.height)], dtype=pl.Int64
+    )
     for number, partition in enumerate(names):
         at = _batches(tiles, store, events.filter(partition_of == number), partition, T, random)
         end = "" if partition is None else f"{partition}\0"
-        store.values[keyspace.PROGRESS + keyspace.name(view.source.name) + end.encode()] = msgspec.msgpack.encode(Progress(0, at))
+        store.values[keyspace.PROGRESS + keyspace.name(view.source.name) + end.encode()] = (
+            msgspec.msgpack.encode(Progress(0, at))
+        )
         state = State(view.name, schema_bytes(events.schema), seeded=0, exact_from=-_FAR)
         store.values[keyspace.stream_state(view.tiles_fingerprint, partition)] = encoded(state)
     return OnlineFeatures(FeatureService("service", [view]), store)  # type: ignore[arg-type]
 
 
-def _batches(tiles: ViewTiles, store: KeptState, events: pl.DataFrame, partition: str | None, T: int, random: Random) -> int:
+def _batches(
+    tiles: ViewTiles,
+    store: KeptState,
+    events: pl.DataFrame,
+    partition: str | None,
+    T: int,
+    random: Random,
+) -> int:
     """Take in events in batches; the moment of the last."""
     now, count = -_FAR, random.choice([1, 2, 4])
     batch = pl.Series([random.randrange(count) for _ in range(events.height)], dtype=pl.Int64)
@@ -157,7 +199,10 @@ def _batches(tiles: ViewTiles, store: KeptState, events: pl.DataFrame, partition
             continue
         soonest = max(now, cast("int", batch_events[TIME].max()) + 1)
         now = random.choice([soonest, soonest, T, (soonest + T) // 2])
-        records, name = KeyRecords(store.get, tiles.view.record_group, partition), tiles.view.tiles_fingerprint
+        records, name = (
+            KeyRecords(store.get, tiles.view.record_group, partition),
+            tiles.view.tiles_fingerprint,
+        )
         records.put(name, tiles.update(batch_events, now, number, records.fetcher(name)))
         for record_key, record in records.changes(number).items():
             store.values.pop(record_key, None)
@@ -176,18 +221,34 @@ def _plain_as_frames(features: OnlineFeatures, T: int, random: Random, kind: Key
     assert repr(columns) == repr(served), f"{columns} and {served}"
     assert [list(codes_of_row) for codes_of_row in statuses] == codes, f"{statuses} and {codes}"
     assert read_versions == [view.read_version(T)]
-    assert repr([list(row) for row in zip(*columns, strict=True)][:2]) == repr([record.values for record in ones])
-    assert [bytes(codes_of_row) for codes_of_row in zip(*statuses, strict=True)][:2] == [record.statuses for record in ones]
+    assert repr([list(row) for row in zip(*columns, strict=True)][:2]) == repr(
+        [record.values for record in ones]
+    )
+    assert [bytes(codes_of_row) for codes_of_row in zip(*statuses, strict=True)][:2] == [
+        record.statuses for record in ones
+    ]
 
 
-def _evaluated(view: OnlineView, kind: KeyKind, keys: Sequence[int | None], at: ReadVersion) -> tuple[list[list[object]], list[list[int]]]:
+def _evaluated(
+    view: OnlineView, kind: KeyKind, keys: Sequence[int | None], at: ReadVersion
+) -> tuple[list[list[object]], list[list[int]]]:
     """Values and statuses of a view by the general evaluation of records."""
     ends = view.version_reader.look()[1]
     encoded_keys = key_bytes(kind.series([key or 1 for key in keys]).to_frame())
     stored = view.store.get([place for key in encoded_keys for place in view.places([key], ends)])
-    chosen = [section(record, view.view.tiles_fingerprint) for record in view.version_reader.chosen(stored, at)]
+    chosen = [
+        section(record, view.view.tiles_fingerprint)
+        for record in view.version_reader.chosen(stored, at)
+    ]
     each = len(chosen) // len(keys)
-    grouped = [chosen[each * n : each * (n + 1)] if key is not None else [b""] * each for n, key in enumerate(keys)]
+    grouped = [
+        chosen[each * n : each * (n + 1)] if key is not None else [b""] * each
+        for n, key in enumerate(keys)
+    ]
     known = view.view.freshness.known_by(at.T, at.K)
-    features, statuses = view.tiles.values(grouped, np.full(len(keys), at.T), np.full(len(keys), known))
-    return [s.to_list() for s in features], [[asides.STATUSES.index(status) for status in s.to_list()] for s in statuses]
+    features, statuses = view.tiles.values(
+        grouped, np.full(len(keys), at.T), np.full(len(keys), known)
+    )
+    return [s.to_list() for s in features], [
+        [asides.STATUSES.index(status) for status in s.to_list()] for s in statuses
+    ]

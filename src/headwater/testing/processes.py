@@ -31,19 +31,29 @@ _CONTEXT.set_forkserver_preload(
 )  # nothing that computes with polars while it is imported: no fork has its threads
 
 
-def _run(function: Callable[..., None], environment: Mapping[str, str], folder: Path, *args: object) -> None:
-    """As in a process that this one had started: the server that forks has the environment and the folder of its own start."""
+def _run(
+    function: Callable[..., None], environment: Mapping[str, str], folder: Path, *args: object
+) -> None:
+    """As in a process that this one had started: the server that forks has the environment and the
+    folder of its own start.
+    """
     settings.use_environment(environment)
     os.chdir(folder)
     function(*args)
 
 
 class Process:
-    """`function(pipe, *args)`, which must be picklable, in a process of its own; it sends steps while it runs, and its result last."""
+    """`function(pipe, *args)`, which must be picklable, in a process of its own; it sends steps
+    while it runs, and its result last.
+    """
 
     def __init__(self, function: Callable[..., None], *args: object) -> None:
         self._pipe, theirs = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_run, args=(function, settings.environment(), Path.cwd(), theirs, *args), daemon=True)
+        self._process = _CONTEXT.Process(
+            target=_run,
+            args=(function, settings.environment(), Path.cwd(), theirs, *args),
+            daemon=True,
+        )
         self._process.start()
         theirs.close()
 
@@ -60,7 +70,9 @@ class Process:
         return answer
 
     def end(self) -> tuple[int | None, object]:
-        """Wait until it has ended: its exit code, None where it has not, and the last that it sent."""
+        """Wait until it has ended: its exit code, None where it has not, and the last that it
+        sent.
+        """
         self._process.join(4 * PATIENCE)
         code, said = self._process.exitcode, None
         if code is None:

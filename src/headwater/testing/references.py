@@ -1,4 +1,6 @@
-"""Each function worked out from the events that count, in exact arithmetic: one line of meaning each."""
+"""Each function worked out from the events that count, in exact arithmetic: one line of meaning
+each.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _SECOND = 1_000_000
 
 
 class Answer(NamedTuple):
-    """A value, why it is what it is, and what a float's tolerance is 1e-9 of; of a map, an answer for each key."""
+    """A value, why it is what it is, and what a float's tolerance is 1e-9 of; of a map, an answer
+    for each key.
+    """
 
     value: Value | list[Value] | dict[Value, Answer]
     status: Status
@@ -31,7 +35,9 @@ class Answer(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One row of the source: the time that windows see, when it was known and from when on it was taken back, in microseconds; its id."""
+    """One row of the source: the time that windows see, when it was known and from when on it was
+    taken back, in microseconds; its id.
+    """
 
     time: float
     known: float
@@ -41,7 +47,9 @@ class Event(NamedTuple):
 
 
 class AskedRow(NamedTuple):
-    """The two times of a request, the source's rules, and whether any event of the key is known within the view's windows."""
+    """The two times of a request, the source's rules, and whether any event of the key is known
+    within the view's windows.
+    """
 
     T: int
     K: int
@@ -51,7 +59,9 @@ class AskedRow(NamedTuple):
 
 Values = list[list[Value]]
 Reference = Callable[[Feature, list[Event], Values, AskedRow], Answer]
-"""(feature, the events that count in order and never none, the values of each of its columns, the request) -> the answer."""
+"""(feature, the events that count in order and never none, the values of each of its columns, the
+request) -> the answer.
+"""
 
 EMPTY: dict[str, Value | list[Value]] = {
     "count": 0,
@@ -82,14 +92,20 @@ def _sum(feature: Feature, events: list[Event], values: Values, request: AskedRo
     numbers = _numbers(values[0])
     total = sum(numbers)
     if all(isinstance(v, int) for v in values[0]):
-        return Answer(int(total), "present") if -(2**63) <= total < 2**63 else Answer(None, "overflow")
+        return (
+            Answer(int(total), "present") if -(2**63) <= total < 2**63 else Answer(None, "overflow")
+        )
     return Answer(float(total), "present", _size(sum(map(abs, numbers), Fraction(0))))
 
 
 def _mean(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     numbers = _numbers(values[0])
     float(sum(numbers))  # OverflowError where the sum has left float64, though the mean has not
-    return Answer(float(sum(numbers) / len(numbers)), "present", _size(sum(map(abs, numbers), Fraction(0)) / len(numbers)))
+    return Answer(
+        float(sum(numbers) / len(numbers)),
+        "present",
+        _size(sum(map(abs, numbers), Fraction(0)) / len(numbers)),
+    )
 
 
 def _std(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
@@ -150,12 +166,16 @@ def _open_age(feature: Feature, events: list[Event], values: Values, request: As
 
 
 def _open(events: list[Event], until: list[Value], request: AskedRow) -> list[Event]:
-    """Those that have not ended before T, or whose end was not known by K: it is known at `until` plus the source's delay."""
+    """Those that have not ended before T, or whose end was not known by K: it is known at `until`
+    plus the source's delay.
+    """
     still = []
     for event, end in zip(events, until, strict=True):
         if isinstance(end, datetime):
             ended = as_micros(end)
-            ended_known = max(ended + micros(request.source.known_after, "known_after"), event.known)
+            ended_known = max(
+                ended + micros(request.source.known_after, "known_after"), event.known
+            )
             if ended < request.T and ended_known <= request.K:
                 continue
         still.append(event)
@@ -175,14 +195,25 @@ def _last_n(feature: Feature, events: list[Event], values: Values, request: Aske
     return Answer(listed[: int(params["k"])][::-1], "present")
 
 
-def _count_distinct(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
+def _count_distinct(
+    feature: Feature,  # noqa: ARG001
+    events: list[Event],  # noqa: ARG001
+    values: Values,
+    request: AskedRow,  # noqa: ARG001
+) -> Answer:
     return Answer(len(set(values[0])), "present")
 
 
-def _approx_percentile(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
+def _approx_percentile(
+    feature: Feature,
+    events: list[Event],  # noqa: ARG001
+    values: Values,
+    request: AskedRow,  # noqa: ARG001
+) -> Answer:
     numbers, q = sorted(_numbers(values[0])), Fraction(str(dict(feature.aggregation.params)["q"]))
     value = next(x for rank, x in enumerate(numbers, 1) if rank >= q * len(numbers))
-    return Answer(float(value), "present", float(abs(value)) / 128 * 1e9)  # a sketch: within 2^-7 of the value
+    # a sketch: within 2^-7 of the value
+    return Answer(float(value), "present", float(abs(value)) / 128 * 1e9)
 
 
 def _mode(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
@@ -198,8 +229,16 @@ def _frequent(values: list[Value]) -> list[Value]:
     return sorted(counts, key=lambda value: (-counts[value], in_order(value)))
 
 
-def _collect_set(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
-    return Answer(sorted(set(values[0]), key=in_order)[: int(dict(feature.aggregation.params)["max_size"])], "present")
+def _collect_set(
+    feature: Feature,
+    events: list[Event],  # noqa: ARG001
+    values: Values,
+    request: AskedRow,  # noqa: ARG001
+) -> Answer:
+    return Answer(
+        sorted(set(values[0]), key=in_order)[: int(dict(feature.aggregation.params)["max_size"])],
+        "present",
+    )
 
 
 def _min_by(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
@@ -209,17 +248,27 @@ def _min_by(feature: Feature, events: list[Event], values: Values, request: Aske
 
 def _max_by(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
     greatest = max(values[1], key=in_order)
-    return Answer([value for value, by in zip(*values, strict=True) if by == greatest][-1], "present")
+    return Answer(
+        [value for value, by in zip(*values, strict=True) if by == greatest][-1], "present"
+    )
 
 
-def _decayed_sum(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:
+def _decayed_sum(
+    feature: Feature, events: list[Event], values: Values, request: AskedRow
+) -> Answer:
     weights = _weights(feature, events, request.T)
     numbers = [x * Fraction(w) for x, w in zip(_numbers(values[0]), weights, strict=True)]
     return Answer(float(sum(numbers)), "present", _size(sum(map(abs, numbers))))
 
 
-def _decayed_mean(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
-    weights = [Fraction(w) for w in _weights(feature, events, int(events[-1].time))]  # as of the last event: not all can vanish
+def _decayed_mean(
+    feature: Feature,
+    events: list[Event],
+    values: Values,
+    request: AskedRow,  # noqa: ARG001
+) -> Answer:
+    # as of the last event: not all can vanish
+    weights = [Fraction(w) for w in _weights(feature, events, int(events[-1].time))]
     numbers = _numbers(values[0])
     total = sum((x * w for x, w in zip(numbers, weights, strict=True)), Fraction(0))
     size = sum((abs(x) * w for x, w in zip(numbers, weights, strict=True)), Fraction(0))
@@ -229,7 +278,10 @@ def _decayed_mean(feature: Feature, events: list[Event], values: Values, request
 
 def _weights(feature: Feature, events: list[Event], T: int) -> list[float]:
     half_life = int(dict(feature.aggregation.params)["half_life"])
-    return [2.0 ** -((T - int(e.time)) / half_life) if (T - e.time) / half_life < 1074 else 0.0 for e in events]
+    return [
+        2.0 ** -((T - int(e.time)) / half_life) if (T - e.time) / half_life < 1074 else 0.0
+        for e in events
+    ]
 
 
 def _rate(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
@@ -237,7 +289,11 @@ def _rate(feature: Feature, events: list[Event], values: Values, request: AskedR
     seconds = Fraction(feature.window.length, _SECOND)
     numbers = _numbers(values[0]) if values else [Fraction(1)] * len(events)
     float(sum(numbers))  # as of mean
-    return Answer(float(sum(numbers) / seconds), "present", _size(sum(map(abs, numbers), Fraction(0)) / seconds))
+    return Answer(
+        float(sum(numbers) / seconds),
+        "present",
+        _size(sum(map(abs, numbers), Fraction(0)) / seconds),
+    )
 
 
 def _fraction(feature: Feature, events: list[Event], values: Values, request: AskedRow) -> Answer:  # noqa: ARG001
@@ -252,7 +308,11 @@ def _ratio(feature: Feature, events: list[Event], values: Values, request: Asked
     if over == 0:
         return Answer(None, "present")
     ratio = sum(above) / over
-    return Answer(float(ratio), "present", _size((sum(map(abs, above)) + abs(ratio) * sum(map(abs, below))) / abs(over)))
+    return Answer(
+        float(ratio),
+        "present",
+        _size((sum(map(abs, above)) + abs(ratio) * sum(map(abs, below))) / abs(over)),
+    )
 
 
 def _size(exact: Fraction | float) -> float:

@@ -23,10 +23,14 @@ START = datetime(2024, 3, 4, tzinfo=UTC)
 _HOUR = 3600.0
 
 
-def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Estimator | None = None) -> tuple[Model, Mapping[str, Level]]:
-    """A model of machines that go bad and are mended, and two levels that are equally good: only a view of noise is fresher at the other.
+def equal_levels(
+    seed: int, *, days: int = 40, per_day: int = 60, estimator: Estimator | None = None
+) -> tuple[Model, Mapping[str, Level]]:
+    """A model of machines that go bad and are mended, and two levels that are equally good: only a
+    view of noise is fresher at the other.
 
-    Days differ: some have more bad outcomes than others. A claim of a lift or a harm between the levels is wrong.
+    Days differ: some have more bad outcomes than others. A claim of a lift or a harm between the
+    levels is wrong.
 
     >>> model, levels = equal_levels(0, days=2)
     >>> list(levels), [view.name for view in model.features.views]
@@ -50,7 +54,13 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
     request_times = np.sort(random.random(n)) * hours * _HOUR
     machine, amount, weight = random.integers(0, 4, n), random.normal(size=n), random.normal(size=n)
     of_day = random.normal(0, 0.5, days)[(request_times // (24 * _HOUR)).astype(int)]
-    odds = -1.2 + 1.2 * states[(request_times // _HOUR).astype(int), machine] + 0.4 * amount - 0.3 * amount * weight + of_day
+    odds = (
+        -1.2
+        + 1.2 * states[(request_times // _HOUR).astype(int), machine]
+        + 0.4 * amount
+        - 0.3 * amount * weight
+        + of_day
+    )
     rows = pl.DataFrame(
         {
             "machine": machine,
@@ -61,14 +71,28 @@ def equal_levels(seed: int, *, days: int = 40, per_day: int = 60, estimator: Est
         }
     )
     hourly, daily = batch("1h", delay="5m"), batch("1d", delay="4h")
-    readings = Source("readings", history=events, timestamp_field="at", select=["machine", "state", "noise"])
-    view = FeatureView(
-        "machine", source=readings, keys=["machine"], features=[last("state"), mean("state", windows=["6h"])], freshness=hourly
+    readings = Source(
+        "readings", history=events, timestamp_field="at", select=["machine", "state", "noise"]
     )
-    noise = FeatureView("noise", source=readings, keys=["machine"], features=[last("noise")], freshness=daily)
+    view = FeatureView(
+        "machine",
+        source=readings,
+        keys=["machine"],
+        features=[last("state"), mean("state", windows=["6h"])],
+        freshness=hourly,
+    )
+    noise = FeatureView(
+        "noise", source=readings, keys=["machine"], features=[last("noise")], freshness=daily
+    )
     fields = [RequestField("amount", float), RequestField("weight", float)]
     labels = Labels("outcomes", table=rows, timestamp_field="asked", label="bad", known_after="30m")
-    model = Model("breaks", task="binary", features=FeatureService("breaks_v1", [view, noise, *fields]), labels=labels, estimator=estimator)
+    model = Model(
+        "breaks",
+        task="binary",
+        features=FeatureService("breaks_v1", [view, noise, *fields]),
+        labels=labels,
+        estimator=estimator,
+    )
     return model, {"one": Level({view: hourly, noise: daily}), "other": Level(hourly)}
 
 

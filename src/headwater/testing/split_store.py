@@ -1,9 +1,11 @@
-"""A log-first store for tests: a feature table in four shards and a state of ingestion, each in an LMDB folder that one process owns.
+"""A log-first store for tests: a feature table in four shards and a state of ingestion, each in an
+LMDB folder that one process owns.
 
     with serving(tmp_path) as places, closing(open_split(places)) as store:
         ...
 
-It shows that `LogFirstStore` makes a store of any two parts: every law of `headwater.testing.stores` holds for it.
+It shows that `LogFirstStore` makes a store of any two parts: every law of
+`headwater.testing.stores` holds for it.
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ class _Remote:
                 self.connection.send((name, args))
                 done, result = self.connection.recv()
             except (OSError, EOFError) as error:
-                raise StoreError(f"the process of {type(self).__name__} does not answer: {error!r}") from error
+                raise StoreError(
+                    f"the process of {type(self).__name__} does not answer: {error!r}"
+                ) from error
         if not done:
             raise result
         return result
@@ -119,15 +123,22 @@ class RemoteState(_Remote):
 
     def marks(self) -> Marks:
         """The greatest marks that were committed."""
-        return {key.removeprefix(_MARKS): struct.unpack("<q", value)[0] for key, value in self.scan(_MARKS)}
+        return {
+            key.removeprefix(_MARKS): struct.unpack("<q", value)[0]
+            for key, value in self.scan(_MARKS)
+        }
 
     def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
         """See `IngestState`."""
         while True:
             keys = [_MARKS + shard for shard in marks]
             before = dict(zip(keys, self.get(keys), strict=True))
-            new = {key: struct.pack("<q", mark) for key, mark in zip(keys, marks.values(), strict=True)}
-            greater = {key: value for key, value in new.items() if _number(before[key]) < _number(value)}
+            new = {
+                key: struct.pack("<q", mark) for key, mark in zip(keys, marks.values(), strict=True)
+            }
+            greater = {
+                key: value for key, value in new.items() if _number(before[key]) < _number(value)
+            }
             try:
                 self.call("commit", {**changes, **greater}, {**expect, **before})
             except FencedError:
@@ -138,7 +149,9 @@ class RemoteState(_Remote):
 
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
-        """See `IngestState`; it ends with a connection of its own, or when nothing comes by that."""
+        """See `IngestState`; it ends with a connection of its own, or when nothing comes by
+        that.
+        """
         with contextlib.closing(_Remote(self.address)) as own:
             own.call("lease", name, wait)
             with renewed(own.size):
@@ -162,12 +175,18 @@ class RemoteTable(_Remote):
 
     def upsert(self, writer: bytes, turn: int, n: int, records: Changes) -> Marks:
         """See `FeatureTable`."""
-        return {shard: self._write(shard, part, {}, (writer, turn, n)) for shard, part in _sharded(records).items()}
+        return {
+            shard: self._write(shard, part, {}, (writer, turn, n))
+            for shard, part in _sharded(records).items()
+        }
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
         """See `FeatureTable`."""
         parts, expected = _sharded(records), _sharded(expect)
-        return {shard: self._write(shard, parts.get(shard, {}), expected.get(shard, {})) for shard in parts.keys() | expected.keys()}
+        return {
+            shard: self._write(shard, parts.get(shard, {}), expected.get(shard, {}))
+            for shard in parts.keys() | expected.keys()
+        }
 
     def fence(self, writer: bytes, turn: int) -> int | None:
         """See `FeatureTable`."""
@@ -176,7 +195,11 @@ class RemoteTable(_Remote):
             before, n = self._applied(shard, writer)
             if before >= turn:
                 return None
-            self.call("commit", {_place(shard, writer): _pair(turn, n)}, {_place(shard, writer): _pair(before, n) if before or n else None})
+            self.call(
+                "commit",
+                {_place(shard, writer): _pair(turn, n)},
+                {_place(shard, writer): _pair(before, n) if before or n else None},
+            )
             latest = max(latest, n)
         return latest
 
@@ -198,7 +221,11 @@ class RemoteTable(_Remote):
         self.call("commit", dict.fromkeys(key for key, _ in self.scan(RECORD)), {})
         counts = {shard: max(n, marks.get(shard, 0)) for shard, n in self.confirmed().items()}
         begun = {_place(shard, writer): _pair(turn, 0) for shard in _ALL for writer in writers}
-        self.call("commit", {**begun, **{b"n" + shard: struct.pack("<q", n) for shard, n in counts.items()}}, {})
+        self.call(
+            "commit",
+            {**begun, **{b"n" + shard: struct.pack("<q", n) for shard, n in counts.items()}},
+            {},
+        )
 
     def check(self, marks: Marks) -> None:
         """Raise LostError where a shard has written less often than a mark says."""
@@ -210,7 +237,13 @@ class RemoteTable(_Remote):
         value = self.get([_place(shard, writer)])[0]
         return (0, 0) if value is None else struct.unpack("<qq", value)
 
-    def _write(self, shard: bytes, records: Changes, expect: Changes, commit: tuple[bytes, int, int] | None = None) -> int:
+    def _write(
+        self,
+        shard: bytes,
+        records: Changes,
+        expect: Changes,
+        commit: tuple[bytes, int, int] | None = None,
+    ) -> int:
         """Write one shard; how often it has been written."""
         while True:
             (count,) = self.get([b"n" + shard])
@@ -223,10 +256,16 @@ class RemoteTable(_Remote):
                     raise FencedError(f"another process has taken {writer!r} over")
                 if applied >= n:
                     return _number(count)
-                unmoved[_place(shard, writer)] = _pair(fenced, applied) if fenced or applied else None
+                unmoved[_place(shard, writer)] = (
+                    _pair(fenced, applied) if fenced or applied else None
+                )
                 also[_place(shard, writer)] = _pair(turn, n)
             stored = dict(zip(records, self.get(list(records)), strict=True))
-            new = {key: value for key, value in records.items() if value is None or _through(value) >= _through(stored[key])}
+            new = {
+                key: value
+                for key, value in records.items()
+                if value is None or _through(value) >= _through(stored[key])
+            }
             try:
                 self.call("commit", {**new, **also}, {**expect, **unmoved})
             except FencedError:
@@ -262,7 +301,13 @@ def _number(value: bytes | None) -> int:
 
 def _through(record: bytes | None) -> int:
     """What a record is complete through; a missing one is behind all."""
-    return -(1 << 63) if record is None else int(struct.unpack_from("<q", record, 8)[0]) if len(record) >= 16 else -1
+    return (
+        -(1 << 63)
+        if record is None
+        else int(struct.unpack_from("<q", record, 8)[0])
+        if len(record) >= 16
+        else -1
+    )
 
 
 def _serve(pipe: Any, folder: Path) -> None:  # noqa: ANN401

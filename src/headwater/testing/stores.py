@@ -1,14 +1,17 @@
-"""What every online store must obey, as functions to call from your own tests: `LAWS[law](open_it, Random(seed))`.
+"""What every online store must obey, as functions to call from your own tests: `LAWS[law](open_it,
+Random(seed))`.
 
     @pytest.mark.parametrize("law", stores.LAWS)
     def test_my_store(law, tmp_path):
         stores.LAWS[law](functools.partial(open_store, f"mine:{tmp_path}"), Random(0))
 
-`open_it` opens one store, which is empty at first and durable. It is called again and again, in other processes too, so
-it must be picklable; what it returned before is closed by then, in the same process. A law raises AssertionError.
+`open_it` opens one store, which is empty at first and durable. It is called again and again, in
+other processes too, so it must be picklable; what it returned before is closed by then, in the same
+process. A law raises AssertionError.
 
-Keys of records (`keyspace.RECORD`) are tried with values that look like records. Where several processes write, a record is replaced
-only by one that is complete through the same commit or a later one.
+Keys of records (`keyspace.RECORD`) are tried with values that look like records. Where several
+processes write, a record is replaced only by one that is complete through the same commit or a
+later one.
 """
 
 from __future__ import annotations
@@ -45,15 +48,41 @@ def record(through: int, text: bytes = b"") -> bytes:
 
 
 def what_is_put_is_got(make: Open, random: Random) -> None:
-    """Values of any bytes, empty ones and a megabyte, under keys of any bytes, up to 400 of them; and nothing where there is nothing."""
-    keys = [b"o", b"o\0", b"o\0\0", b"o\xff", b"o\xff\xff", b"o{x}", b"o*?[a]\\", b"o\r\n $5", b"o" + bytes(range(256)), b"o" * 400]
-    values = [b"", b"\0", b"\xff" * 9, b"nil", b"1", random.randbytes(1_000_000), b"\r\n", bytes(range(256)), b"x", b"y"]
+    """Values of any bytes, empty ones and a megabyte, under keys of any bytes, up to 400 of them;
+    and nothing where there is nothing.
+    """
+    keys = [
+        b"o",
+        b"o\0",
+        b"o\0\0",
+        b"o\xff",
+        b"o\xff\xff",
+        b"o{x}",
+        b"o*?[a]\\",
+        b"o\r\n $5",
+        b"o" + bytes(range(256)),
+        b"o" * 400,
+    ]
+    values = [
+        b"",
+        b"\0",
+        b"\xff" * 9,
+        b"nil",
+        b"1",
+        random.randbytes(1_000_000),
+        b"\r\n",
+        bytes(range(256)),
+        b"x",
+        b"y",
+    ]
     with _opened(make) as store:
         assert store.get([]) == []
         assert store.get(keys) == [None] * len(keys)
         store.commit(dict(zip(keys, values, strict=True)), {})
         assert store.get(keys) == values
-        assert store.get([b"o\0", b"none", b"o\0", b"o\1"]) == [b"\0", None, b"\0", None], "keys that are asked for twice, or are not there"
+        assert store.get([b"o\0", b"none", b"o\0", b"o\1"]) == [b"\0", None, b"\0", None], (
+            "keys that are asked for twice, or are not there"
+        )
         store.commit({keys[0]: None, keys[1]: b"new", b"none": None}, {})
         assert store.get(keys[:3]) == [None, b"new", values[2]]
         assert dict(store.scan(b"o")) == dict(zip(keys[1:], [b"new", *values[2:]], strict=True))
@@ -61,23 +90,49 @@ def what_is_put_is_got(make: Open, random: Random) -> None:
 
 def records_are_kept_too(make: Open, _: Random) -> None:
     """Records are put, got, asked for together with other keys, scanned each once, and dropped."""
-    keys = [RECORD + view + bytes([i % 256, i // 256, 0x7D, 0x2A]) for view in (b"\1\2", b"\1\3", b"*\xff") for i in range(300)]
+    keys = [
+        RECORD + view + bytes([i % 256, i // 256, 0x7D, 0x2A])
+        for view in (b"\1\2", b"\1\3", b"*\xff")
+        for i in range(300)
+    ]
     with _opened(make) as store:
         store.commit({key: record(7, key) for key in keys} | {OFFSET + b"p": number(7)}, {})
-        assert store.get([keys[5], OFFSET + b"p", keys[0], RECORD]) == [record(7, keys[5]), number(7), record(7, keys[0]), None]
+        assert store.get([keys[5], OFFSET + b"p", keys[0], RECORD]) == [
+            record(7, keys[5]),
+            number(7),
+            record(7, keys[0]),
+            None,
+        ]
         records = list(store.scan(RECORD + b"\1\3"))
         assert len(records) == 300
         assert dict(records) == {key: record(7, key) for key in keys[300:600]}
         assert len(list(store.scan(RECORD + b"*"))) == 300, "a prefix is not a pattern"
         assert len(list(store.scan(RECORD))) == 900
-        assert sorted(key for key, _ in store.scan(b"") if key != FORMAT_KEY) == sorted([*keys, OFFSET + b"p"])
+        assert sorted(key for key, _ in store.scan(b"") if key != FORMAT_KEY) == sorted(
+            [*keys, OFFSET + b"p"]
+        )
         store.commit(dict.fromkeys(keys[:600]), {})
         assert sorted(key for key, _ in store.scan(RECORD)) == sorted(keys[600:])
 
 
 def scans_rise(make: Open, random: Random) -> None:
     """A scan gives every key that begins with its prefix, and no other, in the order of bytes."""
-    ends = [b"", b"\0", b"\0\xff", b"a", b"a\0", b"ab", b"b", b"\x7f", b"\x80", b"\xfe\xff", b"\xff", b"\xff\0", b"\xff\xff", b"\xff" * 3]
+    ends = [
+        b"",
+        b"\0",
+        b"\0\xff",
+        b"a",
+        b"a\0",
+        b"ab",
+        b"b",
+        b"\x7f",
+        b"\x80",
+        b"\xfe\xff",
+        b"\xff",
+        b"\xff\0",
+        b"\xff\xff",
+        b"\xff" * 3,
+    ]
     keys = [space + end for space in _SPACES for end in ends]
     with _opened(make) as store:
         store.commit({key: key for key in random.sample(keys, len(keys))}, {})
@@ -89,12 +144,19 @@ def scans_rise(make: Open, random: Random) -> None:
 
 
 def scans_are_read_in_pages(make: Open, _: Random) -> None:
-    """A scan of more keys, or bytes, than one page holds gives each key once; so does one during concurrent changes of keys."""
-    for held in ({b"a%02d" % n: bytes(5_000_000) for n in range(8)}, {b"o%05d" % n: b"%d" % n for n in range(5_000)}):
+    """A scan of more keys, or bytes, than one page holds gives each key once; so does one during
+    concurrent changes of keys.
+    """
+    for held in (
+        {b"a%02d" % n: bytes(5_000_000) for n in range(8)},
+        {b"o%05d" % n: b"%d" % n for n in range(5_000)},
+    ):
         with _opened(make) as store:
             store.commit(held, {})
             assert list(store.scan(min(held)[:1])) == sorted(held.items())
-            assert list(store.sizes(min(held)[:1])) == sorted((key, len(value)) for key, value in held.items())
+            assert list(store.sizes(min(held)[:1])) == sorted(
+                (key, len(value)) for key, value in held.items()
+            )
             scan = store.scan(min(held)[:1])
             seen = [next(scan)[0]]
             store.commit({max(held): None, max(held) + b"9": b"new"}, {})
@@ -103,7 +165,9 @@ def scans_are_read_in_pages(make: Open, _: Random) -> None:
 
 
 def nothing_is_written_unless_all_is_expected(make: Open, _: Random) -> None:
-    """A commit whose `expect` is wrong in one key, present or absent, changes nothing, and says so."""
+    """A commit whose `expect` is wrong in one key, present or absent, changes nothing, and says
+    so.
+    """
     with _opened(make) as store:
         store.commit({b"o1": b"1", b"o2": b"", RECORD + b"k": record(1)}, {b"o1": None})
         wrong: Sequence[Changes] = (
@@ -116,9 +180,27 @@ def nothing_is_written_unless_all_is_expected(make: Open, _: Random) -> None:
         )
         for expect in wrong:
             with _raises(FencedError):
-                store.commit({b"o1": b"2", b"o2": None, b"o4": b"4", RECORD + b"k": record(9), RECORD + b"n": record(9)}, expect)
-        assert store.get([b"o1", b"o2", b"o4", RECORD + b"k", RECORD + b"n"]) == [b"1", b"", None, record(1), None]
-        store.commit({b"o1": b"2"}, {b"o1": b"1", b"o2": b"", b"o3": None, RECORD + b"k": record(1), RECORD + b"n": None})
+                store.commit(
+                    {
+                        b"o1": b"2",
+                        b"o2": None,
+                        b"o4": b"4",
+                        RECORD + b"k": record(9),
+                        RECORD + b"n": record(9),
+                    },
+                    expect,
+                )
+        assert store.get([b"o1", b"o2", b"o4", RECORD + b"k", RECORD + b"n"]) == [
+            b"1",
+            b"",
+            None,
+            record(1),
+            None,
+        ]
+        store.commit(
+            {b"o1": b"2"},
+            {b"o1": b"1", b"o2": b"", b"o3": None, RECORD + b"k": record(1), RECORD + b"n": None},
+        )
         assert store.get([b"o1"]) == [b"2"]
 
 
@@ -174,7 +256,9 @@ def readers_see_whole_commits_at_once(make: Open, _: Random) -> None:
 
 
 def the_lease_has_one_holder(make: Open, _: Random) -> None:
-    """Another process gets a lease only after it was released, or its holder was killed, or stands still where several may write."""
+    """Another process gets a lease only after it was released, or its holder was killed, or stands
+    still where several may write.
+    """
     with _opened(make) as store:
         with store.lease("ingest", wait=0), store.lease("other", wait=0):
             assert Process(_try_lease, make, 0.2).answer() is False
@@ -196,7 +280,9 @@ def the_lease_has_one_holder(make: Open, _: Random) -> None:
 
 
 def killed_commits_are_whole(make: Open, random: Random, kills: int = 3) -> None:
-    """After SIGKILL amid commits, the last one that is there is there as a whole, and none that was answered is missing."""
+    """After SIGKILL amid commits, the last one that is there is there as a whole, and none that was
+    answered is missing.
+    """
     with _opened(make) as store:
         store.mend(_PLACE)
         store.commit({_PLACE: number(0)}, {_PLACE: None})
@@ -215,8 +301,12 @@ def killed_commits_are_whole(make: Open, random: Random, kills: int = 3) -> None
 
 
 def a_backup_is_equal(make: Open, _: Random) -> None:
-    """A backup, restored into the store once it is empty, holds the same; it is refused where there is something already."""
-    held = {b"o%d" % i: b"%d" % i for i in range(50)} | {RECORD + b"%d" % i: record(i) for i in range(500)}
+    """A backup, restored into the store once it is empty, holds the same; it is refused where there
+    is something already.
+    """
+    held = {b"o%d" % i: b"%d" % i for i in range(50)} | {
+        RECORD + b"%d" % i: record(i) for i in range(500)
+    }
     with tempfile.TemporaryDirectory() as folder, _opened(make) as store:
         store.commit(held, {})
         for name, save in (("own", store.backup), ("any", functools.partial(back_up, store))):
@@ -244,7 +334,9 @@ def a_newer_format_is_refused(make: Open, _: Random) -> None:
 
 def many_keys_fit_in_a_commit(make: Open, _: Random) -> None:
     """Twenty thousand keys and records in one commit, and in one get."""
-    held = {b"o%d" % i: b"%d" % i for i in range(10_000)} | {RECORD + b"%d" % i: record(i, b"x" * 300) for i in range(10_000)}
+    held = {b"o%d" % i: b"%d" % i for i in range(10_000)} | {
+        RECORD + b"%d" % i: record(i, b"x" * 300) for i in range(10_000)
+    }
     with _opened(make) as store:
         store.commit(held, {})
         assert store.get(list(held)) == list(held.values())
@@ -254,32 +346,51 @@ def many_keys_fit_in_a_commit(make: Open, _: Random) -> None:
 
 
 def records_never_go_back(make: Open, _: Random) -> None:
-    """Where each partition has a writer, a record makes way only for one that is complete through as much or more, in any commit."""
+    """Where each partition has a writer, a record makes way only for one that is complete through
+    as much or more, in any commit.
+    """
     key = RECORD + b"k"
     with _opened(make) as store:
         if not store.capabilities.multi_process:
             return
         at = None
-        for step, through in enumerate((5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1)):
+        for step, through in enumerate(
+            (5, 4, 5, 2**31, 2**32, 2**32 - 1, 2**53 + 1, 2**53, 2**62 + 1, 2**62, 0, -1)
+        ):
             mine = record(through, b"%d" % step)
             store.commit({key: mine, b"o": number(through)}, {})
             at = mine if at is None or through >= struct.unpack("<q", at[8:16])[0] else at
-            assert store.get([key, b"o"]) == [at, number(through)], f"after a record that is complete through {through}"
+            assert store.get([key, b"o"]) == [at, number(through)], (
+                f"after a record that is complete through {through}"
+            )
 
 
 def it_is_a_map(make: Open, random: Random) -> None:
-    """Any sequence of commits, wrong expectations and reopenings leaves what it leaves of a dict."""
+    """Any sequence of commits, wrong expectations and reopenings leaves what it leaves of a
+    dict.
+    """
     letters = [b"\0", b"a", b"\xff"]
-    keys = [space + b"".join(end) for space in (*_SPACES, RECORD) for n in range(3) for end in itertools.product(letters, repeat=n)]
+    keys = [
+        space + b"".join(end)
+        for space in (*_SPACES, RECORD)
+        for n in range(3)
+        for end in itertools.product(letters, repeat=n)
+    ]
     store = make()
     try:
         store.commit(dict.fromkeys(_content(store)), {})
         held: dict[bytes, bytes] = {}
         for _ in range(random.randrange(1, 9)):
-            changed = {key: random.choice([None, b"", *letters]) for key in random.sample(keys, random.randrange(9))}
+            changed = {
+                key: random.choice([None, b"", *letters])
+                for key in random.sample(keys, random.randrange(9))
+            }
             known = {key: held.get(key) for key in random.sample(keys, random.randrange(4))}
             if not store.capabilities.atomic and any(key.startswith(OFFSET) for key in known):
-                changed = {key: value for key, value in changed.items() if not key.startswith(RECORD)}  # a writer writes its own alone
+                # a writer writes its own alone
+                changed = {
+                    key: value for key, value in changed.items() if not key.startswith(RECORD)
+                }
             for key in known:
                 with _raises(FencedError):
                     store.commit(dict.fromkeys(changed, b"wrong"), known | {key: b"other"})
@@ -292,7 +403,9 @@ def it_is_a_map(make: Open, random: Random) -> None:
             requested = random.sample(keys, 5)
             assert store.get(requested) == [held.get(key) for key in requested]
             prefix = random.choice(keys)[: random.randrange(3)]
-            assert {k: v for k, v in store.scan(prefix) if k != FORMAT_KEY} == {k: v for k, v in held.items() if k.startswith(prefix)}
+            assert {k: v for k, v in store.scan(prefix) if k != FORMAT_KEY} == {
+                k: v for k, v in held.items() if k.startswith(prefix)
+            }
         assert _content(store) == held
     finally:
         store.close()
@@ -397,5 +510,8 @@ def _write_on(pipe: Any, make: Open) -> None:  # noqa: ANN401
         store.mend(_PLACE)
         for step in itertools.count(as_number(store.get([_PLACE])[0]) + 1):
             state = {b"a%d" % i: number(step) for i in range(40)} | {_PLACE: number(step)}
-            store.commit(state | {RECORD + b"%d" % i: record(step) for i in range(40)}, {_PLACE: number(step - 1)})
+            store.commit(
+                state | {RECORD + b"%d" % i: record(step) for i in range(40)},
+                {_PLACE: number(step - 1)},
+            )
             pipe.send(step)

@@ -1,1 +1,3 @@
-"""A training row, top to bottom: requests, enrichment, features, labels, historical, dataset, train."""
+"""A training row, top to bottom: requests, enrichment, features, labels, historical, dataset,
+train.
+"""

@@ -1,7 +1,9 @@
-"""The serving log of one arm of an experiment, so that each arm's model trains on what its own answers caused.
+"""The serving log of one arm of an experiment, so that each arm's model trains on what its own
+answers caused.
 
-If both arms train on one log, each learns from the items that the other has shown, and their difference fades: in the world
-`recommender-loop` even its sign is lost, and with a log for each arm (`recommender-loop-split`) an A/B test recovers it.
+If both arms train on one log, each learns from the items that the other has shown, and their
+difference fades: in the world `recommender-loop` even its sign is lost, and with a log for each arm
+(`recommender-loop-split`) an A/B test recovers it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class ArmLog(Readable):
 
     Args:
         experiment: its name.
-        arm: its name. Requests that a tester sent to the arm are left out, and those that got the control for want of room.
+        arm: its name. Requests that a tester sent to the arm are left out, and those that got the
+            control for want of room.
         folder: of the serving log and the exposures; None is headwater's home.
         version: of the experiment; None is the latest one with exposures.
     """
@@ -48,18 +51,29 @@ class ArmLog(Readable):
         exposures = read_exposures(self.folder, self.experiment, self.version)
         if not exposures.height:
             version = "" if self.version is None else f", version {self.version},"
-            raise DataError(f"experiment {self.experiment!r}{version} has no exposures; start it, and serve it")
+            raise DataError(
+                f"experiment {self.experiment!r}{version} has no exposures; start it, and serve it"
+            )
         arms = exposures[ARM].unique().sort().to_list()
         if self.arm not in arms:
-            raise DataError(f"experiment {self.experiment!r} has no exposures of arm {self.arm!r}; {nearest(self.arm, arms)}")
-        own = exposures.filter((pl.col(ARM) == self.arm) & ~pl.col(OVERRIDE).fill_null(value=False) & pl.col(FLAG).is_in(["", WASHOUT]))
+            raise DataError(
+                f"experiment {self.experiment!r} has no exposures of arm {self.arm!r}; "
+                f"{nearest(self.arm, arms)}"
+            )
+        own = exposures.filter(
+            (pl.col(ARM) == self.arm)
+            & ~pl.col(OVERRIDE).fill_null(value=False)
+            & pl.col(FLAG).is_in(["", WASHOUT])
+        )
         rows = served.filter(pl.col(REQUEST).is_in(own[EXPOSED].drop_nulls().unique().to_list()))
         left_out[OTHER_ARM] += served.height - rows.height
         return rows
 
     def resolved(self, folder: Path) -> ArmLog:
         """With the folder, and the version that is read, so that a manifest names it."""
-        versions = [int(path.parent.name) for path in segments_of(folder, self.experiment, self.version)]
+        versions = [
+            int(path.parent.name) for path in segments_of(folder, self.experiment, self.version)
+        ]
         return ArmLog(self.experiment, self.arm, folder, max(versions, default=self.version))
 
     def to_data(self) -> dict[str, object]:
@@ -70,4 +84,9 @@ class ArmLog(Readable):
     def from_data(data: Mapping[str, object], folder: Path) -> ArmLog:
         """What `to_data` wrote."""
         version = data["version"]
-        return ArmLog(str(data["experiment"]), str(data["arm"]), folder, None if version is None else int(str(version)))
+        return ArmLog(
+            str(data["experiment"]),
+            str(data["arm"]),
+            folder,
+            None if version is None else int(str(version)),
+        )

@@ -1,4 +1,6 @@
-"""The candidates that levels know when requests ask, in chunks of bounded size; requests that read the same state share one set."""
+"""The candidates that levels know when requests ask, in chunks of bounded size; requests that read
+the same state share one set.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from headwater.training.precomputed_rows import in_turn
 from headwater.training.requests import Requests
 from headwater.training.resources import Resources
 
-_MEMORY = 1_000_000_000  # bytes that candidates and their features may take where `Resources(memory=)` does not say
+# bytes that candidates and their features may take where `Resources(memory=)` does not say
+_MEMORY = 1_000_000_000
 _SHARE = 4  # of the memory that the resources allow: the history and the rows need the rest
 _VALUE = 16  # bytes of one feature of one candidate while it is computed
 _FIRST = 16  # sets of the first chunk, where lists may be too long for all
@@ -30,8 +33,10 @@ _FIRST = 16  # sets of the first chunk, where lists may be too long for all
 class CandidateSets:
     """The candidates of some requests.
 
-    positions: int64 (requests), which of the requests these are. of: int64 (requests), the set of each.
-    pairs: by level, `row` (the set) and `item`, a row for each candidate, in the order in which they were found.
+    positions: int64 (requests), which of the requests these are. of: int64 (requests), the set of
+    each.
+    pairs: by level, `row` (the set) and `item`, a row for each candidate, in the order in which
+    they were found.
     """
 
     positions: I64
@@ -39,15 +44,25 @@ class CandidateSets:
     pairs: Mapping[str, pl.DataFrame]
 
     def parts(self, most_pairs: int) -> Iterator[CandidateSets]:
-        """The same in parts of at most so many candidates a level, or of one request; `row` is then the position in `positions`."""
+        """The same in parts of at most so many candidates a level, or of one request; `row` is then
+        the position in `positions`.
+        """
         count = int(self.of.max(initial=-1)) + 1
-        lengths = np.max([np.bincount(pairs["row"].to_numpy(), minlength=count) for pairs in self.pairs.values()], axis=0)
+        lengths = np.max(
+            [
+                np.bincount(pairs["row"].to_numpy(), minlength=count)
+                for pairs in self.pairs.values()
+            ],
+            axis=0,
+        )
         part = np.cumsum(lengths[self.of]) // max(most_pairs, 1)
         for number in np.unique(part):
             rows = np.flatnonzero(part == number)
             lists = pl.DataFrame({"list": np.arange(len(rows)), "row": self.of[rows]})
             pairs = {
-                name: lists.join(sets, on="row", how="inner", maintain_order="left_right").select(row="list", item="item")
+                name: lists.join(sets, on="row", how="inner", maintain_order="left_right").select(
+                    row="list", item="item"
+                )
                 for name, sets in self.pairs.items()
             }
             yield CandidateSets(self.positions[rows], np.arange(len(rows)), pairs)
@@ -57,7 +72,8 @@ class CandidateSets:
 class Retrieval:
     """What proposes candidates at some levels that ask at the same times.
 
-    service: the features that are lists of items. requests: one for each list, at the time that its candidates are read.
+    service: the features that are lists of items. requests: one for each list, at the time that its
+    candidates are read.
     """
 
     service: FeatureService
@@ -70,7 +86,14 @@ class Retrieval:
         order = np.argsort(of, kind="stable")
         ends = np.searchsorted(of[order], np.arange(len(first)), side="right")
         longest = sum(_longest(ref) for ref in self.service.refs)
-        size, done = (len(first) if len(first) * longest <= most_pairs else max(_FIRST, most_pairs // longest)), 0
+        size, done = (
+            (
+                len(first)
+                if len(first) * longest <= most_pairs
+                else max(_FIRST, most_pairs // longest)
+            ),
+            0,
+        )
         while done < len(first):
             upto = min(done + size, len(first))
             asking = self.requests.take(first[done:upto])
@@ -82,9 +105,14 @@ class Retrieval:
             size, done = max(1, int(most_pairs / max(mean, 1))), upto
 
     def _same_state(self) -> I64:
-        """By request, the first one with the same columns, T and K, whose candidates are therefore the same: int64 (requests)."""
+        """By request, the first one with the same columns, T and K, whose candidates are therefore
+        the same: int64 (requests).
+        """
         t = self.requests.t
-        columns = {f"column_{n}": self.requests.frame[name] for n, name in enumerate(self.service.needed_by())}
+        columns = {
+            f"column_{n}": self.requests.frame[name]
+            for n, name in enumerate(self.service.needed_by())
+        }
         freshnesses = {
             freshness.fingerprint: freshness
             for level in self.levels.values()
@@ -94,7 +122,9 @@ class Retrieval:
         for n, freshness in enumerate(freshnesses.values()):
             T, K = as_of(freshness, t)
             columns |= {f"T_{n}": pl.Series(T), f"K_{n}": pl.Series(K)}
-        rows = pl.DataFrame({"all": pl.repeat(0, len(t), eager=True), **columns, "row": np.arange(len(t))})
+        rows = pl.DataFrame(
+            {"all": pl.repeat(0, len(t), eager=True), **columns, "row": np.arange(len(t))}
+        )
         return rows.select(pl.col("row").min().over(["all", *columns])).to_series().to_numpy()
 
 

@@ -1,4 +1,6 @@
-"""Training sets in a file, with a manifest that records their inputs and reproduces them, bit for bit."""
+"""Training sets in a file, with a manifest that records their inputs and reproduces them, bit for
+bit.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,13 @@ from headwater.engine.engines import engine_name
 from headwater.errors import DataError, UsageError, nearest
 from headwater.models.manifest import library_versions
 from headwater.training.arm_log import ArmLog
-from headwater.training.dataset_definitions import changed_definitions, changed_tables, definitions, recorded_versions, tables_read
+from headwater.training.dataset_definitions import (
+    changed_definitions,
+    changed_tables,
+    definitions,
+    recorded_versions,
+    tables_read,
+)
 from headwater.training.dataset_manifests import erasure_of, folder_of_notes, remember_manifest
 from headwater.training.frame_digest import digest
 from headwater.training.from_log import FromLog
@@ -47,7 +55,9 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class SparkDataset(Readable):
-    """A training set that Spark wrote: the table, its manifest, and the manifest's file on this machine."""
+    """A training set that Spark wrote: the table, its manifest, and the manifest's file on this
+    machine.
+    """
 
     table: SparkTable
     manifest: Mapping[str, object]
@@ -111,30 +121,34 @@ def dataset(
 ) -> Dataset | SparkDataset:
     """Write the model's training set, point-in-time correct, with a manifest next to it.
 
-    The manifest holds the fingerprints of the model's views, features and labels, the level, the latest known time of outcomes,
-    a SHA-256 of every file that was read, or which version of a Delta or Iceberg table, how many events each source gave, rows left out by
-    reason, versions, and a digest of the rows: `reproduce` makes them again from it.
+    The manifest holds the fingerprints of the model's views, features and labels, the level, the
+    latest known time of outcomes, a SHA-256 of every file that was read, or which version of a
+    Delta or Iceberg table, how many events each source gave, rows left out by reason, versions, and
+    a digest of the rows: `reproduce` makes them again from it.
 
     Args:
         model: whose labels and features to write.
-        output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced atomically, when all is written. Or
-            `spark_output("shop.training")`: Spark computes the rows and writes them, in any order; they do not come to this process.
+        output: a file; its ending says the format, `.parquet` or `.csv`. It is replaced atomically,
+            when all is written. Or `spark_output("shop.training")`: Spark computes the rows and
+            writes them, in any order; they do not come to this process.
         level: how fresh the features are, a Level or a freshness; as defined where None.
         as_of: rows whose outcome was known by then; now where None.
-        from_log: a folder with a serving log: the rows that were served instead of those of the labels' table, with features and statuses
-            as they were served and the outcomes that were posted to `/v1/outcomes`. With a level, those that were served at it; else all.
+        from_log: a folder with a serving log: the rows that were served instead of those of the
+            labels' table, with features and statuses as they were served and the outcomes that were
+            posted to `/v1/outcomes`. With a level, those that were served at it; else all.
             `hw.experiments.ArmLog(experiment, arm)`: those of one arm of an experiment.
-        manifest: for an output of Spark: the file of this machine that the manifest is written to, as "training.manifest.json". Next to
-            the rows otherwise.
-        resources: what the call may use: threads, memory, progress, the engine, and the cache from which unchanged features are read back;
-            headwater's own unless it says otherwise.
+        manifest: for an output of Spark: the file of this machine that the manifest is written to,
+            as "training.manifest.json". Next to the rows otherwise.
+        resources: what the call may use: threads, memory, progress, the engine, and the cache from
+            which unchanged features are read back; headwater's own unless it says otherwise.
 
     Returns:
         `Dataset`; of an output of Spark `SparkDataset`.
 
     Raises:
-        UsageError: another ending, or lists in a CSV file. For an output of Spark: the engine is not Spark; a log, a ranking with drawn
-            negatives, or precomputed predictions with measured ages.
+        UsageError: another ending, or lists in a CSV file. For an output of Spark: the engine is
+            not Spark; a log, a ranking with drawn negatives, or precomputed predictions with
+            measured ages.
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
 
@@ -151,11 +165,15 @@ def dataset(
     if isinstance(output, SparkOutput):
         if from_log is not None:
             raise UsageError(
-                f"a serving log is read in this process, and {output} is written by Spark; give a file, such as 'rows.parquet'"
+                f"a serving log is read in this process, and {output} is written by Spark; give a "
+                "file, such as 'rows.parquet'"
             )
         return _spark_dataset(model, output, level, limit, manifest, resources or DEFAULT_RESOURCES)
     if manifest is not None:
-        raise UsageError("manifest= is for rows that Spark writes; the manifest of a file is next to it, as NAME.manifest.json")
+        raise UsageError(
+            "manifest= is for rows that Spark writes; the manifest of a file is next to it, as "
+            "NAME.manifest.json"
+        )
     path = _checked(settings.on_disk(output, "the output"))
     folder_of_notes(settings.home())
     resources = _cached(resources)
@@ -175,7 +193,11 @@ def dataset(
         "events": dict(rows.events),
         "left_out": dict(rows.left_out),
         "not_in_training": list(rows.not_in_training),
-        **({"engine": engine_name(resources.engine)} if log is None else {"served_by": dict(rows.served_by)}),
+        **(
+            {"engine": engine_name(resources.engine)}
+            if log is None
+            else {"served_by": dict(rows.served_by)}
+        ),
     }
     content = _content(said, definitions(model, level, log), limit)
     _write(frame, path)
@@ -184,14 +206,24 @@ def dataset(
 
 
 def _spark_dataset(
-    model: Model, output: SparkOutput, level: Level | None, limit: datetime, manifest: str | Path | None, resources: Resources
+    model: Model,
+    output: SparkOutput,
+    level: Level | None,
+    limit: datetime,
+    manifest: str | Path | None,
+    resources: Resources,
 ) -> SparkDataset:
     """As `dataset`, of rows that Spark writes."""
     if manifest is None:
-        raise UsageError(f"{output}: give manifest=, a file of this machine for the manifest, such as manifest='training.manifest.json'")
+        raise UsageError(
+            f"{output}: give manifest=, a file of this machine for the manifest, such as "
+            "manifest='training.manifest.json'"
+        )
     file = settings.on_disk(manifest, "the manifest")
     warn_of_broken(model.sources)
-    made = write_training_rows(model, output, level or Level(), parse_timestamp(limit, "as_of"), resources, lambda _: None)
+    made = write_training_rows(
+        model, output, level or Level(), parse_timestamp(limit, "as_of"), resources, lambda _: None
+    )
     said = {
         "rows": made.rows["rows"],
         "columns": dict(made.columns),
@@ -208,8 +240,16 @@ def _spark_dataset(
     return SparkDataset(made.table, content, file)
 
 
-def _content(said: Mapping[str, object], defined: Mapping[str, object], limit: datetime) -> dict[str, object]:
-    return {"format": _VERSION, **said, **defined, "until": limit.isoformat(), "versions": library_versions()}
+def _content(
+    said: Mapping[str, object], defined: Mapping[str, object], limit: datetime
+) -> dict[str, object]:
+    return {
+        "format": _VERSION,
+        **said,
+        **defined,
+        "until": limit.isoformat(),
+        "versions": library_versions(),
+    }
 
 
 def _keep_manifest(file: Path, content: Mapping[str, object]) -> None:
@@ -225,13 +265,23 @@ def _cached(resources: Resources | None) -> Resources:
 
 @overload
 def reproduce(
-    model: Model, manifest: str | Path, output: str | Path, *, level: Level | None = None, resources: Resources | None = None
+    model: Model,
+    manifest: str | Path,
+    output: str | Path,
+    *,
+    level: Level | None = None,
+    resources: Resources | None = None,
 ) -> Dataset: ...
 
 
 @overload
 def reproduce(
-    model: Model, manifest: str | Path, output: SparkOutput, *, level: Level | None = None, resources: Resources | None = None
+    model: Model,
+    manifest: str | Path,
+    output: SparkOutput,
+    *,
+    level: Level | None = None,
+    resources: Resources | None = None,
 ) -> SparkDataset: ...
 
 
@@ -244,7 +294,8 @@ def reproduce(
     level: Level | None = None,
     resources: Resources | None = None,
 ) -> Dataset | SparkDataset:
-    """Write the training set that a manifest describes once more, from the tables; nothing comes from a cache.
+    """Write the training set that a manifest describes once more, from the tables; nothing comes
+    from a cache.
 
     Args:
         model, level: what the training set was made with.
@@ -254,16 +305,26 @@ def reproduce(
 
     Raises:
         UsageError: rows that Spark wrote are to be compared with a file, or the other way round.
-        DataError: a definition or a table is not what it was, naming it; or the rows differ, in which case nothing is written.
+        DataError: a definition or a table is not what it was, naming it; or the rows differ, in
+            which case nothing is written.
     """
-    path = None if isinstance(output, SparkOutput) else _checked(settings.on_disk(output, "the output"))
+    path = (
+        None
+        if isinstance(output, SparkOutput)
+        else _checked(settings.on_disk(output, "the output"))
+    )
     recorded = read_manifest(manifest)
     of_spark = str(recorded["digest"]).startswith(_OF_SPARK)
     if of_spark != (path is None):
         wrote, instead = (
-            ("Spark", "headwater_spark.spark_output('shop.again')") if of_spark else ("this process", "a file, such as 'again.parquet'")
+            ("Spark", "headwater_spark.spark_output('shop.again')")
+            if of_spark
+            else ("this process", "a file, such as 'again.parquet'")
         )
-        raise UsageError(f"{manifest}: {wrote} wrote this training set, and the output is {output}; give {instead}")
+        raise UsageError(
+            f"{manifest}: {wrote} wrote this training set, and the output is {output}; give "
+            f"{instead}"
+        )
     erased = erasure_of(recorded)
     if erased is not None:
         raise DataError(f"{manifest}: this training set cannot be made again, since {erased}")
@@ -272,9 +333,14 @@ def reproduce(
     log = FromLog.from_manifest(tables[LOG]) if LOG in tables else None
     with one_version(recorded_versions(model, tables)):
         now = tables_read(model) if log is None else {LOG: log.contents()}
-        changed = [*changed_definitions(recorded, definitions(model, level, log)), *changed_tables(recorded, now)]
+        changed = [
+            *changed_definitions(recorded, definitions(model, level, log)),
+            *changed_tables(recorded, now),
+        ]
         if changed:
-            raise DataError(f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}")
+            raise DataError(
+                f"{manifest}: this training set cannot be made again, since {'; '.join(changed)}"
+            )
         used = replace(resources or DEFAULT_RESOURCES, cache=False)
         if isinstance(output, SparkOutput):
 
@@ -285,7 +351,9 @@ def reproduce(
             made = write_training_rows(model, output, level or Level(), until, used, check)
             return SparkDataset(made.table, recorded, Path(manifest))
         with used.shown() as mine:
-            rows = training_set(model, level=level, as_of=str(recorded["until"]), from_log=log, resources=mine)
+            rows = training_set(
+                model, level=level, as_of=str(recorded["until"]), from_log=log, resources=mine
+            )
     assert path is not None
     frame = rows.frame
     _check_digest(manifest, recorded, digest(frame), frame.height)
@@ -294,16 +362,27 @@ def reproduce(
     return Dataset(path, recorded, rows)
 
 
-def _check_digest(manifest: str | Path, recorded: Mapping[str, object], made: str, rows: object) -> None:
+def _check_digest(
+    manifest: str | Path, recorded: Mapping[str, object], made: str, rows: object
+) -> None:
     """Refuse rows that are not those of a manifest."""
     if made == recorded["digest"]:
         return
     mine, theirs = library_versions(), recorded["versions"]
     assert isinstance(theirs, dict)
-    other = [f"{name} {theirs.get(name)} then and {now} now" for name, now in mine.items() if theirs.get(name) != now]
+    other = [
+        f"{name} {theirs.get(name)} then and {now} now"
+        for name, now in mine.items()
+        if theirs.get(name) != now
+    ]
     raise DataError(
-        f"{manifest}: definitions and tables are as they were, and {rows:,} rows came out that differ from the {recorded['rows']:,} written then; "
-        + (f"these libraries are not the same: {', '.join(other)}" if other else "no library has changed, so this is a defect in headwater")
+        f"{manifest}: definitions and tables are as they were, and {rows:,} rows came out that "
+        f"differ from the {recorded['rows']:,} written then; "
+        + (
+            f"these libraries are not the same: {', '.join(other)}"
+            if other
+            else "no library has changed, so this is a defect in headwater"
+        )
     )
 
 
@@ -315,26 +394,39 @@ def read_manifest(path: str | Path) -> dict[str, object]:
     """
     file = Path(path)
     if not file.is_file():
-        raise DataError(f"no manifest at {path}; `headwater dataset` writes one next to the rows, as NAME.manifest.json")
+        raise DataError(
+            f"no manifest at {path}; `headwater dataset` writes one next to the rows, as "
+            "NAME.manifest.json"
+        )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is not a manifest: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != _VERSION or "digest" not in content:
-        raise DataError(f"{path} is not a manifest of format {_VERSION}, as `headwater dataset` writes it")
+    if (
+        not isinstance(content, dict)
+        or content.get("format") != _VERSION
+        or "digest" not in content
+    ):
+        raise DataError(
+            f"{path} is not a manifest of format {_VERSION}, as `headwater dataset` writes it"
+        )
     return content
 
 
 def _checked(path: Path) -> Path:
     if path.suffix not in ENDINGS:
-        raise UsageError(f"the output {path}: {nearest(path.suffix, ENDINGS)}; the ending determines the format")
+        raise UsageError(
+            f"the output {path}: {nearest(path.suffix, ENDINGS)}; the ending determines the format"
+        )
     return path
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
     nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
     if path.suffix == ".csv" and nested:
-        raise UsageError(f"the output {path}: {nested[0]!r} holds lists, which a CSV file cannot; write .parquet")
+        raise UsageError(
+            f"the output {path}: {nested[0]!r} holds lists, which a CSV file cannot; write .parquet"
+        )
     _replace(path, frame.write_csv if path.suffix == ".csv" else frame.write_parquet)
 
 

@@ -1,4 +1,6 @@
-"""What the manifest of a training set says of definitions and tables, and what of it has changed since."""
+"""What the manifest of a training set says of definitions and tables, and what of it has changed
+since.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,14 @@ def definitions(model: Model, level: Level | None, log: FromLog | None) -> dict[
         "model": model.name,
         "feature_service": {service.name: service.fingerprint},
         "labels": {model.labels.name: model.labels.fingerprint},
-        "views": {view.name: view.fingerprint for view in (service.views if log is not None else service.views_in_history)},
+        "views": {
+            view.name: view.fingerprint
+            for view in (service.views if log is not None else service.views_in_history)
+        },
         **_sampling(model, log),
-        "level": _AS_SERVED if log is not None and level is None else _level_entry(level or Level(), model),
+        "level": _AS_SERVED
+        if log is not None and level is None
+        else _level_entry(level or Level(), model),
     }
 
 
@@ -47,8 +54,16 @@ def tables_read(model: Model) -> dict[str, object]:
 
 def recorded_versions(model: Model, tables: Mapping[str, object]) -> dict[str, int]:
     """The versions that a manifest names, by the fingerprints of today's tables."""
-    entries = {table.fingerprint: tables.get(name) for name, table in tables_of(model).items() if isinstance(table, VersionedTable)}
-    return {mine: entry[VERSION] for mine, entry in entries.items() if isinstance(entry, dict) and VERSION in entry}
+    entries = {
+        table.fingerprint: tables.get(name)
+        for name, table in tables_of(model).items()
+        if isinstance(table, VersionedTable)
+    }
+    return {
+        mine: entry[VERSION]
+        for mine, entry in entries.items()
+        if isinstance(entry, dict) and VERSION in entry
+    }
 
 
 def changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
@@ -58,15 +73,27 @@ def changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, objec
         then, now = recorded["level"], mine["level"]
         assert isinstance(then, dict)
         assert isinstance(now, dict)
-        differences.append(f"it was made at another level ({then['describe']}; now {now['describe']})")
+        differences.append(
+            f"it was made at another level ({then['describe']}; now {now['describe']})"
+        )
     if recorded.get("negatives") != mine.get("negatives"):
         differences.append("the sampling of negatives is defined differently")
-    for kind, word in (("views", "view"), ("labels", "labels"), ("feature_service", "feature service")):
+    for kind, word in (
+        ("views", "view"),
+        ("labels", "labels"),
+        ("feature_service", "feature service"),
+    ):
         then, now = recorded[kind], mine[kind]
         assert isinstance(then, dict)
         assert isinstance(now, dict)
-        differences += [f"the {word} {name!r} is defined differently" for name in then if name in now and now[name] != then[name]]
-        differences += [f"no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now]
+        differences += [
+            f"the {word} {name!r} is defined differently"
+            for name in then
+            if name in now and now[name] != then[name]
+        ]
+        differences += [
+            f"no {word} {name!r}; {nearest(name, now)}" for name in then if name not in now
+        ]
         if differences and kind == "views":
             return differences  # the service differs because they do
     return differences
@@ -83,7 +110,11 @@ def changed_tables(recorded: Mapping[str, object], mine: Mapping[str, object]) -
             continue
         if "files" not in table or "files" not in now:
             other = "id" in table and "id" in now and table["id"] != now["id"]
-            differences.append(f"{name} is another table of that name" if other else f"the rows of {name} are not what they were")
+            differences.append(
+                f"{name} is another table of that name"
+                if other
+                else f"the rows of {name} are not what they were"
+            )
             continue
         old, new = table["files"], now["files"]
         changed = [f for f in old if f in new and old[f] != new[f]]
@@ -91,6 +122,7 @@ def changed_tables(recorded: Mapping[str, object], mine: Mapping[str, object]) -
         for word, files in (("changed", changed), ("gone", gone), ("new", more)):
             if files:
                 differences.append(
-                    f"{name}: {len(files)} of its files {'is' if len(files) == 1 else 'are'} {word} ({', '.join(files[:3])})"
+                    f"{name}: {len(files)} of its files {'is' if len(files) == 1 else 'are'} "
+                    f"{word} ({', '.join(files[:3])})"
                 )
     return differences

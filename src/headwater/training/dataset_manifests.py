@@ -33,8 +33,9 @@ def folder_of_notes(home: Path) -> Path:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise UsageError(
-            f"{folder} cannot be written: {error.strerror}. It notes where training sets are, so that an erasure finds them. Give this "
-            "user the right to write there, or name another home: HEADWATER_HOME"
+            f"{folder} cannot be written: {error.strerror}. It notes where training sets are, so "
+            "that an erasure finds them. Give this user the right to write there, or name "
+            "another home: HEADWATER_HOME"
         ) from error
     return folder
 
@@ -52,5 +53,8 @@ def erasure_of(manifest: Mapping[str, object]) -> str | None:
     notes = cast("Sequence[Mapping[str, object]]", manifest.get(ERASED, []))
     if not notes:
         return None
-    listed = ", ".join(f"{note['at']} (receipt {note['receipt']}, {note['rows']} rows of the training set)" for note in notes)
+    listed = ", ".join(
+        f"{note['at']} (receipt {note['receipt']}, {note['rows']} rows of the training set)"
+        for note in notes
+    )
     return f"data that it was made of were erased at {listed}"

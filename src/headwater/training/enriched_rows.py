@@ -1,4 +1,6 @@
-"""The events of an enriched source as rows that ask, each at its event time, and the table that comes of them."""
+"""The events of an enriched source as rows that ask, each at its event time, and the table that
+comes of them.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,21 @@ from headwater.training.requests import ASKED_AT, Requests
 from headwater.training.resources import Resources
 
 Frames = Callable[[FeatureService, Requests, Resources, bool], pl.DataFrame]
-"""(features, events that ask, resources, whether to say when all that counts was known) -> a column for each, and KNOWN."""
+"""(features, events that ask, resources, whether to say when all that counts was known) -> a column
+for each, and KNOWN.
+"""
 
 
-def asking(base: Source, columns: Sequence[str], events: pl.DataFrame) -> tuple[Requests, pl.Series | None]:
-    """Events, as an engine gives them, as rows that ask at their event time; and when they were known, where a column says."""
+def asking(
+    base: Source, columns: Sequence[str], events: pl.DataFrame
+) -> tuple[Requests, pl.Series | None]:
+    """Events, as an engine gives them, as rows that ask at their event time; and when they were
+    known, where a column says.
+    """
     context, left_out = f"source {base.name!r}", Counter[str]()
-    t = events.select(timestamp_micros(base.timestamp_field, events.schema, base.timezone, context, days=True)).to_series()
+    t = events.select(
+        timestamp_micros(base.timestamp_field, events.schema, base.timezone, context, days=True)
+    ).to_series()
     if t.null_count():  # only where windows go by when events are known
         left_out[f"{context}: no {base.timestamp_field}"] = t.null_count()
         events, t = events.filter(t.is_not_null()), t.drop_nulls()
@@ -36,11 +46,14 @@ def asking(base: Source, columns: Sequence[str], events: pl.DataFrame) -> tuple[
     return Requests(events.select(columns), t.to_numpy(), left_out=left_out), known
 
 
-def enriched_frame(source: Source, requests: Requests, features: pl.DataFrame | None, known: pl.Series | None) -> pl.DataFrame:
+def enriched_frame(
+    source: Source, requests: Requests, features: pl.DataFrame | None, known: pl.Series | None
+) -> pl.DataFrame:
     """The table of an enriched source: its events with their features, and when each is known.
 
-    An event is known once all that its features count is: known_at >= event time bounds that of every event in the windows, so only
-    features of events that were known before they happened say it themselves, in KNOWN.
+    An event is known once all that its features count is: known_at >= event time bounds that of
+    every event in the windows, so only features of events that were known before they happened say
+    it themselves, in KNOWN.
     """
     frames = [requests.frame]
     if features is not None:
@@ -48,7 +61,9 @@ def enriched_frame(source: Source, requests: Requests, features: pl.DataFrame | 
             known = pl.Series(np.maximum(known.to_numpy(), features[KNOWN].to_numpy()))
         frames.append(features.drop(KNOWN, strict=False))
     if known is not None:
-        frames.append(known.cast(pl.Datetime("us", "UTC")).alias(known_column(source.name)).to_frame())
+        frames.append(
+            known.cast(pl.Datetime("us", "UTC")).alias(known_column(source.name)).to_frame()
+        )
     return pl.concat(frames, how="horizontal")
 
 
@@ -57,7 +72,8 @@ class EnrichedRows(ReplayedRows):
     """As `RowWork`: the events of an enriched source, with its features.
 
     columns, service: those of the base, and the features, that are read.
-    frames: computes the features; it reads no table. planned: the same with the tables of the call; it stays in the process that plans.
+    frames: computes the features; it reads no table. planned: the same with the tables of the call;
+    it stays in the process that plans.
     """
 
     source: Source
@@ -84,7 +100,12 @@ class EnrichedRows(ReplayedRows):
 
     def ends(self, rows: pl.DataFrame) -> pl.DataFrame:
         """As `RowWork`."""
-        return ends_of(rows, () if self.service is None else [view.freshness for view in self.service.views_in_history])
+        return ends_of(
+            rows,
+            ()
+            if self.service is None
+            else [view.freshness for view in self.service.views_in_history],
+        )
 
     def plan(self, rows: pl.DataFrame, on_stage: OnStage, engine: Engine) -> pl.DataFrame:  # noqa: ARG002 (the tables have theirs)
         """As `RowWork`."""
@@ -98,5 +119,9 @@ class EnrichedRows(ReplayedRows):
     def _computed(self, rows: pl.DataFrame, frames: Frames, resources: Resources) -> pl.DataFrame:
         requests = Requests(rows.select(self.columns), rows[ASKED_AT].to_numpy())
         known = rows[KNOWN] if KNOWN in rows.columns else None
-        features = None if self.service is None else frames(self.service, requests, resources, known is not None)
+        features = (
+            None
+            if self.service is None
+            else frames(self.service, requests, resources, known is not None)
+        )
         return enriched_frame(self.source, requests, features, known)

@@ -1,4 +1,6 @@
-"""Features computed before: a column is read back where everything that it was made of is as it was then."""
+"""Features computed before: a column is read back where everything that it was made of is as it was
+then.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,12 @@ _unwritable: set[Path] = set()  # folders whose log line was written
 class Cache(Readable):
     """A folder of feature columns, each under a hash of all that it was made of.
 
-    A folder that cannot be written is read; what it lacks is computed each time, and a log line reports it.
+    A folder that cannot be written is read; what it lacks is computed each time, and a log line
+    reports it.
 
-    That is: the source's definition, its files' sizes and modification times (of a frame, its contents), the columns that are read
-    in addition, the keys, T and K of every row, the feature's definition, and headwater's own code.
+    That is: the source's definition, its files' sizes and modification times (of a frame, its
+    contents), the columns that are read in addition, the keys, T and K of every row, the feature's
+    definition, and headwater's own code.
 
     Args:
         folder: where the columns lie.
@@ -56,25 +60,37 @@ class Cache(Readable):
         """The cache in headwater's own folder (HEADWATER_HOME)."""
         return Cache(settings.home() / "cache")
 
-    def answers(self, query: Query, requests: Sequence[RequestSet], run: EngineRun, compute: Compute) -> list[list[FeatureValues]]:
-        """What `compute` gives for the query and the requests; only what the folder lacks is computed.
+    def answers(
+        self, query: Query, requests: Sequence[RequestSet], run: EngineRun, compute: Compute
+    ) -> list[list[FeatureValues]]:
+        """What `compute` gives for the query and the requests; only what the folder lacks is
+        computed.
 
         A table by URL is not cached: changes cannot be detected.
 
-        Where events can be late, the order in which they are added up depends on all that is read: then it is all or nothing.
+        Where events can be late, the order in which they are added up depends on all that is read:
+        then it is all or nothing.
         """
-        if query.source.table.is_remote:  # whether it has changed would take as long to say as to compute
+        # whether it has changed would take as long to say as to compute
+        if query.source.table.is_remote:
             return compute(query, requests, run)
         permissions.own_if_there(self.folder)
         files, reach = self._files(query, requests)
-        kept = {position: [_read(path, f.name) for path, f in zip(row, query.features, strict=True)] for position, row in files.items()}
-        lacking = [any(columns[i] is None for columns in kept.values()) for i in range(len(query.features))]
+        kept = {
+            position: [_read(path, f.name) for path, f in zip(row, query.features, strict=True)]
+            for position, row in files.items()
+        }
+        lacking = [
+            any(columns[i] is None for columns in kept.values()) for i in range(len(query.features))
+        ]
         counts_file = self.folder / f"{files[0, 0][0].parent.name}-{reach}.json"
         if any(lacking) or not _restore_counts(counts_file, run.notes):
             late = query.source.known_at_field is not None
             missing = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
             mine = replace(run, notes=Notes())
-            lesser = replace(query, features=[query.features[i] for i in missing], also=query.columns)
+            lesser = replace(
+                query, features=[query.features[i] for i in missing], also=query.columns
+            )
             computed = compute(lesser, requests, mine)
             writes = []
             for (r, time), columns in kept.items():
@@ -85,10 +101,14 @@ class Cache(Readable):
             self._write_all([*writes, (counts_file, partial(_write_text, json.dumps(counts)))])
             _add_counts(counts, run.notes)
         columns_of = {
-            position: [series for series in columns if series is not None] for position, columns in kept.items()
+            position: [series for series in columns if series is not None]
+            for position, columns in kept.items()
         }  # none lacks now
         return [
-            [FeatureValues(pl.DataFrame(columns_of[r, time])) for time in range(len(request_set.as_of))]
+            [
+                FeatureValues(pl.DataFrame(columns_of[r, time]))
+                for time in range(len(request_set.as_of))
+            ]
             for r, request_set in enumerate(requests)
         ]
 
@@ -99,11 +119,19 @@ class Cache(Readable):
         except OSError as error:
             if self.folder not in _unwritable:
                 _unwritable.add(self.folder)
-                _LOG.warning("%s: features are not cached: %s", self.folder, error.strerror or error)
+                _LOG.warning(
+                    "%s: features are not cached: %s", self.folder, error.strerror or error
+                )
 
     def prune(self) -> None:
-        """Delete the files that were not used for longest, until the rest take no more than `limit` bytes."""
-        files = sorted((p for p in self.folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+        """Delete the files that were not used for longest, until the rest take no more than `limit`
+        bytes.
+        """
+        files = sorted(
+            (p for p in self.folder.rglob("*") if p.is_file()),
+            key=lambda p: p.stat().st_mtime_ns,
+            reverse=True,
+        )
         total = 0
         for path in files:
             total += path.stat().st_size
@@ -114,8 +142,12 @@ class Cache(Readable):
         """Delete every file."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _files(self, query: Query, requests: Sequence[RequestSet]) -> tuple[dict[tuple[int, int], list[Path]], str]:
-        """A file for each feature, by the indices of a request set and of its freshness; and a hash of the events within reach."""
+    def _files(
+        self, query: Query, requests: Sequence[RequestSet]
+    ) -> tuple[dict[tuple[int, int], list[Path]], str]:
+        """A file for each feature, by the indices of a request set and of its freshness; and a hash
+        of the events within reach.
+        """
         source = query.source
         reach = reach_of(requests, query.windows)
         far = None if reach is None else [reach.first, reach.last, reach.known]
@@ -131,7 +163,11 @@ class Cache(Readable):
         files: dict[tuple[int, int], list[Path]] = {}
         for r, request_set in enumerate(requests):
             for time, as_of in enumerate(request_set.as_of):
-                request_digest = digest(request_set.keys.with_columns(pl.Series("__T", as_of.T), pl.Series("__K", as_of.K)))
+                request_digest = digest(
+                    request_set.keys.with_columns(
+                        pl.Series("__T", as_of.T), pl.Series("__K", as_of.K)
+                    )
+                )
                 folder = self.folder / _hash([about, request_digest])
                 files[r, time] = [folder / f"{_hash(_meaning(f))}.parquet" for f in query.features]
         return files, _hash(far)
@@ -139,7 +175,14 @@ class Cache(Readable):
 
 def _meaning(feature: Feature) -> object:
     """What decides the feature's values; not its name."""
-    return canonical([replace(feature.aggregation, windows=None, name=None), feature.columns, feature.window, feature.column])
+    return canonical(
+        [
+            replace(feature.aggregation, windows=None, name=None),
+            feature.columns,
+            feature.window,
+            feature.column,
+        ]
+    )
 
 
 def _hash(value: object) -> str:
@@ -149,7 +192,10 @@ def _hash(value: object) -> str:
 @cache
 def _code() -> str:
     """A hash of headwater's own files, so that another version recomputes."""
-    file_states = [(str(p.relative_to(_CODE)), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(_CODE.rglob("*.py"))]
+    file_states = [
+        (str(p.relative_to(_CODE)), p.stat().st_size, p.stat().st_mtime_ns)
+        for p in sorted(_CODE.rglob("*.py"))
+    ]
     return _hash(file_states)
 
 
@@ -164,7 +210,9 @@ def _read(path: Path, name: str) -> pl.Series | None:
 
 
 def _restore_counts(path: Path, notes: Notes) -> bool:
-    """Add what was left out, and how many events were read, when the columns were made; False where nothing says so."""
+    """Add what was left out, and how many events were read, when the columns were made; False where
+    nothing says so.
+    """
     try:
         counts = json.loads(path.read_text(encoding="utf-8"))
         os.utime(path)
@@ -188,7 +236,9 @@ def _write_text(text: str, path: Path) -> None:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file atomically: a reader never sees, and a killed process never leaves, half of one."""
+    """Write a file atomically: a reader never sees, and a killed process never leaves, half of
+    one.
+    """
     permissions.make_folder(path.parent)
     draft = permissions.create(path.with_name(f"{path.name}.{os.getpid()}"))
     try:

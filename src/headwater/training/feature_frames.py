@@ -1,4 +1,6 @@
-"""Features of requests at one level or several: each source is read once, and its requests share one sort."""
+"""Features of requests at one level or several: each source is read once, and its requests share
+one sort.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ from headwater.training.request_features import request_feature, request_field, 
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
-FeatureFrames = Callable[[FeatureService, Requests, Mapping[str, Level], Notes, Resources], dict[str, pl.DataFrame]]
+FeatureFrames = Callable[
+    [FeatureService, Requests, Mapping[str, Level], Notes, Resources], dict[str, pl.DataFrame]
+]
 """As `feature_frames`."""
 
 
@@ -42,16 +46,25 @@ def as_service(features: FeatureService | Member | Sequence[Member]) -> FeatureS
         return features
     names = [
         name
-        for name in ([features] if isinstance(features, str) else features if isinstance(features, Sequence) else [])
+        for name in (
+            [features]
+            if isinstance(features, str)
+            else features
+            if isinstance(features, Sequence)
+            else []
+        )
         if isinstance(name, str)
     ]
     if names:
         view, _, feature = names[0].replace(":", "__").partition("__")
         raise UsageError(
-            f"features are given by the name {names[0]!r}; give the definitions: a view, one of its features, such as "
-            f"{view or 'view'}[{feature or 'count_1d'!r}], or a feature service, such as project.model('name').features"
+            f"features are given by the name {names[0]!r}; give the definitions: a view, one of "
+            f"its features, such as {view or 'view'}[{feature or 'count_1d'!r}], or a feature "
+            "service, such as project.model('name').features"
         )
-    return FeatureService("features", list(features) if isinstance(features, Sequence) else [features])
+    return FeatureService(
+        "features", list(features) if isinstance(features, Sequence) else [features]
+    )
 
 
 def feature_frames(
@@ -63,9 +76,11 @@ def feature_frames(
     *,
     statuses: bool = False,
 ) -> dict[str, pl.DataFrame]:
-    """The features of the service at every level, in the service's order; all levels share one reading, sort and sweep.
+    """The features of the service at every level, in the service's order; all levels share one
+    reading, sort and sweep.
 
-    Levels at which a view is equally fresh share its values too. `statuses`: followed by the status of each.
+    Levels at which a view is equally fresh share its values too. `statuses`: followed by the status
+    of each.
     """
     tables = tables_for(service, requests, levels, notes, resources, statuses=statuses)
     return frames_of(service, requests, levels, tables, notes, resources, statuses=statuses)
@@ -87,7 +102,9 @@ def tables_for(
         if isinstance(view.source.history, Enriched):
             windows = retained(view) if statuses else [f.window for f in service.needed[view.name]]
             columns = {*view.keys, *(c for f in service.needed[view.name] for c in f.reads)}
-            made.read(made.at(level, view), columns, first_read(level.freshness(view), requests, windows))
+            made.read(
+                made.at(level, view), columns, first_read(level.freshness(view), requests, windows)
+            )
     return made
 
 
@@ -106,24 +123,41 @@ def frames_of(
 
 
 def enriched_events(source: Source) -> Requests:
-    """The events of an enriched source as rows that ask, each at its event time, for the features that it is enriched with."""
+    """The events of an enriched source as rows that ask, each at its event time, for the features
+    that it is enriched with.
+    """
     return tables(NOTHING, NOTHING, Notes()).asking(source)
 
 
 def tables(last: int, known: int, notes: Notes, resources: Resources = DEFAULT_RESOURCES) -> Tables:
-    """`Tables` for a call whose rows count no event of `last` or later, nor one known after `known`: microseconds UTC."""
+    """`Tables` for a call whose rows count no event of `last` or later, nor one known after
+    `known`: microseconds UTC.
+    """
     return Tables(_event_frames, resources, last, known, notes)
 
 
-def _event_frames(service: FeatureService, events: Requests, resources: Resources, known: bool, tables: Tables | None) -> pl.DataFrame:  # noqa: FBT001 (as CallFrames says)
+def _event_frames(
+    service: FeatureService,
+    events: Requests,
+    resources: Resources,
+    known: bool,  # noqa: FBT001
+    tables: Tables | None,
+) -> pl.DataFrame:
     """See `CallFrames`."""
-    call = _Call(PlainTables() if tables is None else tables, Notes() if tables is None else tables.notes, resources, known=known)
+    call = _Call(
+        PlainTables() if tables is None else tables,
+        Notes() if tables is None else tables.notes,
+        resources,
+        known=known,
+    )
     return _frames(service, events, {"": Level()}, call)[""]
 
 
 @dataclass(frozen=True)
 class _Call:
-    """What all parts of one call share; whether statuses are wanted, and when the last event that counts became known."""
+    """What all parts of one call share; whether statuses are wanted, and when the last event that
+    counts became known.
+    """
 
     tables: Tables
     notes: Notes
@@ -133,14 +167,21 @@ class _Call:
     request_order: RequestOrder = field(default_factory=RequestOrder)
 
 
-def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call) -> dict[str, pl.DataFrame]:
+def _frames(
+    service: FeatureService, requests: Requests, levels: Mapping[str, Level], call: _Call
+) -> dict[str, pl.DataFrame]:
     check_request(service, requests.frame.columns)
     values_by_level: dict[str, dict[str, pl.Series]] = {name: {} for name in levels}
     work = _FeatureRun(requests, levels, values_by_level, call)
     pending = list(service.views_in_history)
     while pending:
         first = next(v for v in pending if _ready(v, values_by_level))
-        group = [v for v in pending if _alike(v, first, service.needed, statuses=call.statuses) and _ready(v, values_by_level)]
+        group = [
+            v
+            for v in pending
+            if _alike(v, first, service.needed, statuses=call.statuses)
+            and _ready(v, values_by_level)
+        ]
         work.compute(group, service.needed[first.name])
         pending = [v for v in pending if v not in group]
     for http, values in itertools.product(service.http_features, values_by_level.values()):
@@ -151,15 +192,21 @@ def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Le
             if not feature.inputs and feature.name in plain:
                 continue
             inputs = {p: values[ref.name] for p, ref in feature.inputs.items()}
-            (values if inputs else plain)[feature.name] = request_feature(feature, requests.frame, inputs)
+            (values if inputs else plain)[feature.name] = request_feature(
+                feature, requests.frame, inputs
+            )
     frames = {}
     for name, values in values_by_level.items():
         columns = [(plain | values)[f].alias(f) for f in service.feature_names]
         if call.statuses:
             columns += [_status(c, values) for c in columns]
         if call.known:
-            known = [values[f"{view.name}__{KNOWN}"].to_numpy() for view in service.views_in_history]
-            columns.append(pl.Series(KNOWN, np.maximum.reduce([np.full(len(requests.t), NEVER), *known])))
+            known = [
+                values[f"{view.name}__{KNOWN}"].to_numpy() for view in service.views_in_history
+            ]
+            columns.append(
+                pl.Series(KNOWN, np.maximum.reduce([np.full(len(requests.t), NEVER), *known]))
+            )
         frames[name] = pl.DataFrame(columns)
     return frames
 
@@ -167,16 +214,26 @@ def _frames(service: FeatureService, requests: Requests, levels: Mapping[str, Le
 def _status(feature: pl.Series, values: Mapping[str, pl.Series]) -> pl.Series:
     """The status of a feature; of a request-time feature "present", or "empty" where it is null."""
     name = status_name(feature.name)
-    return values[name].alias(name) if name in values else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
+    return (
+        values[name].alias(name)
+        if name in values
+        else status_series(name, feature.is_null().cast(pl.Int64).to_numpy())
+    )
 
 
 def check_request(service: FeatureService, columns: Sequence[str]) -> None:
     """Refuse rows that lack a column, naming who needs it."""
     if not columns and service.needed_by():
-        raise DataError(f"rows is empty and has no columns; features of {service.name!r} need: {listed(service.needed_by())}")
+        raise DataError(
+            f"rows is empty and has no columns; features of {service.name!r} need: "
+            f"{listed(service.needed_by())}"
+        )
     for column, who in service.needed_by().items():
         if column not in columns:
-            raise DataError(f"the rows have no column {column!r}, which {', '.join(who)} needs; {nearest(column, columns)}")
+            raise DataError(
+                f"the rows have no column {column!r}, which {', '.join(who)} needs; "
+                f"{nearest(column, columns)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -189,7 +246,9 @@ class _FeatureRun:
     call: _Call
 
     def compute(self, views: Sequence[FeatureView], features: Sequence[Feature]) -> None:
-        """Compute `features` for views of one source and one set of keys (a view and its aliases), at all levels."""
+        """Compute `features` for views of one source and one set of keys (a view and its aliases),
+        at all levels.
+        """
         times: dict[str, AsOf] = {}
         asked: IdentityMap[Source, dict[_KeyColumns, _AskingViews]] = IdentityMap()
         for view, (name, level) in itertools.product(views, self.levels.items()):
@@ -204,22 +263,46 @@ class _FeatureRun:
         windows = retained(first) if self.call.statuses else ()
         for source, by_keys in asked:
             readable = self.call.tables.readable(source)
-            query = Query(readable, first.keys, features, first.expires_after, retained=windows, known=self.call.known)
+            query = Query(
+                readable,
+                first.keys,
+                features,
+                first.expires_after,
+                retained=windows,
+                known=self.call.known,
+            )
             self._run(query, list(by_keys.values()), times)
 
     def _run(self, query: Query, asking: Sequence[_AskingViews], times: Mapping[str, AsOf]) -> None:
         resources = self.call.resources
-        requests = [each.request_set(self.requests.t, [times[freshness] for freshness in each.at]) for each in asking]
-        views = ", ".join(dict.fromkeys(view for each in asking for to in each.at.values() for view, _ in to))
+        requests = [
+            each.request_set(self.requests.t, [times[freshness] for freshness in each.at])
+            for each in asking
+        ]
+        views = ", ".join(
+            dict.fromkeys(view for each in asking for to in each.at.values() for view, _ in to)
+        )
         on_progress = resources.counter(views, sum(len(r.t) * len(r.as_of) for r in requests))
 
         def reading(rows: int, of: int) -> None:
             resources.say(f"reading {query.source.name}", rows, of)
 
-        run = EngineRun(self.call.notes, resources.threads, resources.bytes, on_progress, reading, self.call.request_order)
-        kept = None if query.retained or query.known else resources.feature_cache  # the cache holds values only, no statuses
+        run = EngineRun(
+            self.call.notes,
+            resources.threads,
+            resources.bytes,
+            on_progress,
+            reading,
+            self.call.request_order,
+        )
+        # the cache holds values only, no statuses
+        kept = None if query.retained or query.known else resources.feature_cache
         compute = open_engine(resources.engine).features
-        answers = compute(query, requests, run) if kept is None else kept.answers(query, requests, run, compute)
+        answers = (
+            compute(query, requests, run)
+            if kept is None
+            else kept.answers(query, requests, run, compute)
+        )
         for each, by_time in zip(asking, answers, strict=True):
             for to, of_keys in zip(each.at.values(), by_time, strict=True):
                 computed = each.of_rows(of_keys)
@@ -234,20 +317,35 @@ class _FeatureRun:
         """The columns that fill the view's keys; equal at all levels where no key is a feature."""
         filled = [view.request_key(key) for key in view.keys]
         by_level = any(isinstance(f, FeatureRef) for f in filled)
-        return tuple(f if isinstance(f, str) else f.name for f in filled), level if by_level else None, view.list_key
+        return (
+            tuple(f if isinstance(f, str) else f.name for f in filled),
+            level if by_level else None,
+            view.list_key,
+        )
 
     def _asking(self, view: FeatureView, level: str) -> _AskingViews:
         """The view's keys of each row, or of each element of a row's list."""
         values, frame = self.values_by_level[level], self.requests.frame
-        columns = {key: frame[of] if isinstance(of := view.request_key(key), str) else values[of.name] for key in view.keys}
+        columns = {
+            key: frame[of] if isinstance(of := view.request_key(key), str) else values[of.name]
+            for key in view.keys
+        }
         lists: KeyLists | None = None
         if view.list_key is not None:
             key = view.list_key.key
-            lists, elements = key_lists(columns[key], view.list_key.max_length, f"feature view {view.name!r}")
+            lists, elements = key_lists(
+                columns[key], view.list_key.max_length, f"feature view {view.name!r}"
+            )
             rows = lists.rows
-            columns = {name: elements if name == key else column.gather(rows) for name, column in columns.items()}
+            columns = {
+                name: elements if name == key else column.gather(rows)
+                for name, column in columns.items()
+            }
         keys = pl.DataFrame([column.alias(key) for key, column in columns.items()])
-        return _AskingViews(keys if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)}), lists)
+        return _AskingViews(
+            keys if columns else pl.DataFrame({"": pl.repeat(0, len(self.requests.t), eager=True)}),
+            lists,
+        )
 
 
 _KeyColumns = tuple[tuple[str, ...], str | None, ListKey | None]
@@ -255,7 +353,8 @@ _KeyColumns = tuple[tuple[str, ...], str | None, ListKey | None]
 
 @dataclass
 class _AskingViews:
-    """Views and levels that ask with the same keys: by the fingerprint of their freshness, (view, level) pairs that get its values.
+    """Views and levels that ask with the same keys: by the fingerprint of their freshness, (view,
+    level) pairs that get its values.
 
     lists: of the rows whose elements the keys are; None where each row has one key.
     """
@@ -265,12 +364,16 @@ class _AskingViews:
     at: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def request_set(self, t: I64, times: Sequence[AsOf]) -> RequestSet:
-        """What the engine computes; `t` and `times` are those of the rows, and an element has its row's."""
+        """What the engine computes; `t` and `times` are those of the rows, and an element has its
+        row's.
+        """
         if self.lists is None:
             return RequestSet(self.keys, t, tuple(times))
         rows = self.lists.rows
         of = ListRows(self.lists, t, tuple(times))
-        return RequestSet(self.keys, t[rows], tuple(AsOf(time.T[rows], time.K[rows]) for time in times), of)
+        return RequestSet(
+            self.keys, t[rows], tuple(AsOf(time.T[rows], time.K[rows]) for time in times), of
+        )
 
     def of_rows(self, computed: FeatureValues) -> FeatureValues:
         """The values of the rows, from those of the keys."""
@@ -279,18 +382,39 @@ class _AskingViews:
             return computed
         statuses = [lists.status_words(series) for series in computed.statuses]
         known_at = None if computed.known_at is None else lists.latest(computed.known_at, NEVER)
-        return FeatureValues(pl.DataFrame([lists.lists(series) for series in computed.values]), pl.DataFrame(statuses), known_at)
+        return FeatureValues(
+            pl.DataFrame([lists.lists(series) for series in computed.values]),
+            pl.DataFrame(statuses),
+            known_at,
+        )
 
 
 def _ready(view: FeatureView, values_by_level: Mapping[str, Mapping[str, pl.Series]]) -> bool:
-    return all(f.name in values for f in view.request_keys.values() if isinstance(f, FeatureRef) for values in values_by_level.values())
+    return all(
+        f.name in values
+        for f in view.request_keys.values()
+        if isinstance(f, FeatureRef)
+        for values in values_by_level.values()
+    )
 
 
-def _alike(view: FeatureView, first: FeatureView, needed: Mapping[str, tuple[Feature, ...]], *, statuses: bool) -> bool:
+def _alike(
+    view: FeatureView,
+    first: FeatureView,
+    needed: Mapping[str, tuple[Feature, ...]],
+    *,
+    statuses: bool,
+) -> bool:
     same = view.source is first.source and view.keys == first.keys and view.ttl == first.ttl
-    return same and needed[view.name] == needed[first.name] and (not statuses or retained(view) == retained(first))
+    return (
+        same
+        and needed[view.name] == needed[first.name]
+        and (not statuses or retained(view) == retained(first))
+    )
 
 
 def retained(view: FeatureView) -> tuple[Window, ...]:
-    """The windows of all of a view's features: where none holds an event, the value of each is missing."""
+    """The windows of all of a view's features: where none holds an event, the value of each is
+    missing.
+    """
     return tuple(dict.fromkeys(feature.window for feature in view.outputs))

@@ -1,4 +1,6 @@
-"""A digest of a frame's contents: equal for equal names, types and bits of every value, independent of chunks."""
+"""A digest of a frame's contents: equal for equal names, types and bits of every value, independent
+of chunks.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,21 @@ _WIDE = (pl.Decimal, pl.Int128, pl.UInt128)  # numpy has no integers of 128 bits
 
 
 def digest(frame: pl.DataFrame) -> str:
-    """64 hexadecimal digits of the SHA-256 of a frame; a float counts by its bits, so 0.0 and -0.0 differ.
+    """64 hexadecimal digits of the SHA-256 of a frame; a float counts by its bits, so 0.0 and -0.0
+    differ.
 
     >>> from decimal import Decimal
     >>> digest(pl.DataFrame({"a": [0.0]})) == digest(pl.DataFrame({"a": [-0.0]}))
     False
-    >>> maps = [pl.DataFrame({"a": pl.Series([{"x": count}], dtype=pl.Map(pl.String, pl.Int64))}) for count in (1, 1, 2)]
+    >>> maps = [
+    ...     pl.DataFrame({"a": pl.Series([{"x": count}], dtype=pl.Map(pl.String, pl.Int64))})
+    ...     for count in (1, 1, 2)
+    ... ]
     >>> [digest(each) == digest(maps[0]) for each in maps]
     [True, True, False]
-    >>> digest(pl.DataFrame({"a": [Decimal("1.5")]})) == digest(pl.DataFrame({"a": [Decimal("2.5")]}))
+    >>> digest(pl.DataFrame({"a": [Decimal("1.5")]})) == digest(
+    ...     pl.DataFrame({"a": [Decimal("2.5")]})
+    ... )
     False
     >>> a = pl.Series("a", [[1], None, []])
     >>> digest(a.to_frame()) == digest(pl.concat([a[:1], a[1:]], rechunk=False).to_frame())
@@ -54,7 +62,11 @@ def _add(series: pl.Series, sha: _Hash) -> None:
             sha.update(f"{field.name}\n".encode())
             _add(field, sha)
     elif dtype in (pl.String, pl.Categorical, pl.Enum, pl.Binary, *_WIDE):
-        texts = present.cast(pl.Binary) if dtype == pl.Binary else present.cast(pl.String).cast(pl.Binary)
+        texts = (
+            present.cast(pl.Binary)
+            if dtype == pl.Binary
+            else present.cast(pl.String).cast(pl.Binary)
+        )
         sha.update(texts.bin.size().to_numpy().tobytes())
         sha.update(b"".join(texts.to_list()))
     elif dtype != pl.Null:

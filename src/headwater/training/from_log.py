@@ -1,4 +1,6 @@
-"""Training rows that are what was served: features, statuses and times of the serving log, with the outcomes that were posted."""
+"""Training rows that are what was served: features, statuses and times of the serving log, with the
+outcomes that were posted.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,17 @@ from headwater.training.label_rows import observed
 from headwater.training.requests import Requests
 from headwater.training.resources import DEFAULT_RESOURCES, Resources
 
-_CONVERSION = 10.0  # seconds to wait for another conversion, and for processes to close their segments
+# seconds to wait for another conversion, and for processes to close their segments
+_CONVERSION = 10.0
 NO_OUTCOME = "no outcome known by then"
 TOO_LATE = "requested after its outcome was known"
 
 
 @dataclass(frozen=True)
 class FromLog:
-    """Which files of a folder training rows are made of: segments of the serving log, and files of outcomes; of one arm, if any."""
+    """Which files of a folder training rows are made of: segments of the serving log, and files of
+    outcomes; of one arm, if any.
+    """
 
     folder: Path
     served: Sequence[Path]
@@ -53,10 +58,12 @@ class FromLog:
 
     @staticmethod
     def of(log: str | Path | ArmLog | None, model: Model, *, posted: bool = True) -> FromLog:
-        """All that is there now of a model: its predictions, or where it has none what its service served. log: the folder, or an arm's.
+        """All that is there now of a model: its predictions, or where it has none what its service
+        served. log: the folder, or an arm's.
 
-        Files of outcomes are closed first, and segments of the serving log are converted: both stay as they are. What a segment
-        gets while its process cannot close it, since its disk is stuck, is left out. posted: whether outcomes must have been posted.
+        Files of outcomes are closed first, and segments of the serving log are converted: both stay
+        as they are. What a segment gets while its process cannot close it, since its disk is stuck,
+        is left out. posted: whether outcomes must have been posted.
 
         Raises:
             DataError: nothing was served, or no outcome was posted where it must have been.
@@ -65,7 +72,8 @@ class FromLog:
         home = settings.home() if folder is None else Path(folder)
         arm = log.resolved(home) if isinstance(log, ArmLog) else None
         left: list[Path] = []
-        with suppress(OSError):  # segments are read as they are from a folder that cannot be written
+        # segments are read as they are from a folder that cannot be written
+        with suppress(OSError):
             left = convert(home, kinds=(SERVED_ROWS,), wait=_CONVERSION, close=True)
         try:
             files = segments(home, model=model.name)
@@ -84,7 +92,11 @@ class FromLog:
     def contents(self) -> dict[str, object]:
         """A SHA-256 of each file, as a manifest has it."""
         arm = {} if self.arm is None else {"arm": self.arm.to_data()}
-        return {"path": str(self.folder), "files": digests(self.folder, [*self.served, *self.outcomes]), **arm}
+        return {
+            "path": str(self.folder),
+            "files": digests(self.folder, [*self.served, *self.outcomes]),
+            **arm,
+        }
 
     @staticmethod
     def from_manifest(contents: Mapping[str, object]) -> FromLog:
@@ -103,7 +115,9 @@ class FromLog:
 
 @dataclass(frozen=True)
 class Logged:
-    """What was served and what came of it: requests with their outcomes, the features as they were served, and how each version was."""
+    """What was served and what came of it: requests with their outcomes, the features as they were
+    served, and how each version was.
+    """
 
     requests: Requests
     features: pl.DataFrame
@@ -111,22 +125,36 @@ class Logged:
     versions: Mapping[str, int]
 
 
-def logged(model: Model, files: FromLog, until: int, level: Level | None = None, resources: Resources = DEFAULT_RESOURCES) -> Logged:
-    """The rows that were served for a model and whose outcome was known by `until` (microseconds), as they were served.
+def logged(
+    model: Model,
+    files: FromLog,
+    until: int,
+    level: Level | None = None,
+    resources: Resources = DEFAULT_RESOURCES,
+) -> Logged:
+    """The rows that were served for a model and whose outcome was known by `until` (microseconds),
+    as they were served.
 
     `level`: only rows whose views were as fresh as at this level; None takes all rows.
 
-    The frame has the request's columns, `headwater_request`, `headwater_row`, `headwater_version`, `headwater_level`, and the features with
-    their statuses; rows that were served without one of today's features are left out, and counted by version and missing feature.
+    The frame has the request's columns, `headwater_request`, `headwater_row`, `headwater_version`,
+    `headwater_level`, and the features with their statuses; rows that were served without one of
+    today's features are left out, and counted by version and missing feature.
 
     Raises:
         DataError: no row has all features, or none an outcome by then.
     """
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
-    own = _without_probes(files.folder, every, left_out) if files.arm is None else files.arm.rows(every, left_out)
+    own = (
+        _without_probes(files.folder, every, left_out)
+        if files.arm is None
+        else files.arm.rows(every, left_out)
+    )
     own = _of_versions(model, own, left_out)
-    rows = _complete(model, own if level is None else _at(level, model, own, left_out), left_out).sort(AT, REQUEST, ROW)
+    rows = _complete(
+        model, own if level is None else _at(level, model, own, left_out), left_out
+    ).sort(AT, REQUEST, ROW)
     rows, label, known = with_outcomes(model, rows, files, until, left_out, resources)
     if not model.task_type.classes:
         label = label.cast(pl.Float64)
@@ -134,30 +162,57 @@ def logged(model: Model, files: FromLog, until: int, level: Level | None = None,
     left_out[NO_OUTCOME] += len(known) - len(chosen)
     if not len(chosen):
         raise DataError(
-            f"model {model.name!r}: no outcome of the {every.height:,} rows served was known by {timestamp_text(until)}; left out: {counted(left_out)}"
+            f"model {model.name!r}: no outcome of the {every.height:,} rows served was known by "
+            f"{timestamp_text(until)}; left out: {counted(left_out)}"
         )
     rows, label, known = rows[chosen], label[chosen], known[chosen]
     own = _own(model, rows)
-    requests = Requests(own, rows[AT].dt.epoch("us").to_numpy(), label.rename(model.labels.label_name), known, left_out)
+    requests = Requests(
+        own,
+        rows[AT].dt.epoch("us").to_numpy(),
+        label.rename(model.labels.label_name),
+        known,
+        left_out,
+    )
     counts = rows.group_by(pl.col(VERSION).fill_null("")).len().sort(VERSION)
-    return Logged(requests, rows.select(model.features.feature_names), +left_out, dict(counts.iter_rows()))
+    return Logged(
+        requests, rows.select(model.features.feature_names), +left_out, dict(counts.iter_rows())
+    )
 
 
 def with_outcomes(
-    model: Model, rows: pl.DataFrame, files: FromLog, until: int, left_out: Counter[str], resources: Resources
+    model: Model,
+    rows: pl.DataFrame,
+    files: FromLog,
+    until: int,
+    left_out: Counter[str],
+    resources: Resources,
 ) -> tuple[pl.DataFrame, pl.Series, I64]:
-    """Served rows, in their order, with the outcome known by `until` (microseconds) and when each was known: microseconds, beyond any
-    time where it is not. Rows that asked after their outcome was known are left out, and counted.
+    """Served rows, in their order, with the outcome known by `until` (microseconds) and when each
+    was known: microseconds, beyond any time where it is not. Rows that asked after their outcome
+    was known are left out, and counted.
     """
     if isinstance(model.labels.label, Outcome):
         return _from_events(model, rows, resources)
-    return _from_outcomes(model.labels, rows, outcomes(files.folder, model.labels, files=files.outcomes), until, left_out)
+    return _from_outcomes(
+        model.labels,
+        rows,
+        outcomes(files.folder, model.labels, files=files.outcomes),
+        until,
+        left_out,
+    )
 
 
 def _without_probes(folder: Path, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
-    """The rows that no probe served at its level: what it does to a few must not be learned as served data."""
+    """The rows that no probe served at its level: what it does to a few must not be learned as
+    served data.
+    """
     for path in sorted((folder / EXPOSURES).glob(f"{PROBES}*")):
-        probed = read_exposures(folder, path.name).filter(pl.col("arm") == PROBED)["request"].drop_nulls()
+        probed = (
+            read_exposures(folder, path.name)
+            .filter(pl.col("arm") == PROBED)["request"]
+            .drop_nulls()
+        )
         kept = rows.filter(~pl.col(REQUEST).is_in(probed.implode()))
         left_out["served by a probe"] += rows.height - kept.height
         rows = kept
@@ -169,9 +224,15 @@ def _of_versions(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl
     wanted = {view.name: str(view.version) for view in model.features.views}
 
     def same(text: str) -> bool:
-        return all((logged_as.partition("@")[2] or "1") == wanted.get(view, "1") for view, logged_as in json.loads(text).items())
+        return all(
+            (logged_as.partition("@")[2] or "1") == wanted.get(view, "1")
+            for view, logged_as in json.loads(text).items()
+        )
 
-    kept = rows.filter(pl.col(VIEWS).is_null() | pl.col(VIEWS).is_in([text for text in rows[VIEWS].drop_nulls().unique() if same(text)]))
+    kept = rows.filter(
+        pl.col(VIEWS).is_null()
+        | pl.col(VIEWS).is_in([text for text in rows[VIEWS].drop_nulls().unique() if same(text)])
+    )
     left_out["served with other versions of views"] += rows.height - kept.height
     return kept
 
@@ -189,17 +250,29 @@ def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.Da
     names = model.features.feature_names
     absent = [name for name in names if status_name(name) not in rows.columns]
     if absent:
-        have = [name.removesuffix(status_name("")) for name in rows.columns if name.endswith(status_name(""))]
+        have = [
+            name.removesuffix(status_name(""))
+            for name in rows.columns
+            if name.endswith(status_name(""))
+        ]
         raise DataError(
-            f"model {model.name!r}: {len(absent)} of its {len(names)} features were never served, such as {absent[0]!r} ({nearest(absent[0], have)}); "
-            "train it without --from-log, serve it, and come back when rows were served"
+            f"model {model.name!r}: {len(absent)} of its {len(names)} features were never served, "
+            f"such as {absent[0]!r} ({nearest(absent[0], have)}); train it without --from-log, "
+            "serve it, and come back when rows were served"
         )
     lacking = rows.select(
-        pl.concat_list(pl.when(pl.col(status_name(n)).is_null()).then(pl.lit(n)) for n in names).list.drop_nulls().alias("of")
+        pl.concat_list(pl.when(pl.col(status_name(n)).is_null()).then(pl.lit(n)) for n in names)
+        .list.drop_nulls()
+        .alias("of")
     )
     absent_names = pl.col("of").list.join(", ")
     counts = (
-        rows.select(VERSION).hstack(lacking).filter(pl.col("of").list.len() > 0).group_by(VERSION, absent_names).len().sort(VERSION, "of")
+        rows.select(VERSION)
+        .hstack(lacking)
+        .filter(pl.col("of").list.len() > 0)
+        .group_by(VERSION, absent_names)
+        .len()
+        .sort(VERSION, "of")
     )
     for version, of, count in counts.iter_rows():
         lacks = "without any feature" if of.count(", ") + 1 == len(names) else f"without {of}"
@@ -207,7 +280,9 @@ def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.Da
     return rows.filter(lacking["of"].list.len() == 0)
 
 
-def _from_events(model: Model, rows: pl.DataFrame, resources: Resources) -> tuple[pl.DataFrame, pl.Series, I64]:
+def _from_events(
+    model: Model, rows: pl.DataFrame, resources: Resources
+) -> tuple[pl.DataFrame, pl.Series, I64]:
     """The outcome that the events after each request make, and when it is known."""
     t = rows[AT].dt.epoch("us").to_numpy()
     assert model.labels.maturity is not None
@@ -221,33 +296,59 @@ _UNKNOWN = 2**62  # when an outcome is known that is not
 def _from_outcomes(
     labels: Labels, rows: pl.DataFrame, posted: pl.DataFrame, until: int, left_out: Counter[str]
 ) -> tuple[pl.DataFrame, pl.Series, I64]:
-    """The latest outcome of each row that was known by `until`; of the most exactly named one, where several name it."""
-    first = posted.group_by(_identity(posted), maintain_order=True).agg(pl.col(KNOWN_AT).min().alias("__first"))
-    known = posted.with_columns(pl.col(KNOWN_AT).dt.epoch("us").alias("__at")).filter(pl.col("__at") <= until)
-    latest = known.sort("__at", SEQUENCE).unique(_identity(posted), keep="last", maintain_order=True)
+    """The latest outcome of each row that was known by `until`; of the most exactly named one,
+    where several name it.
+    """
+    first = posted.group_by(_identity(posted), maintain_order=True).agg(
+        pl.col(KNOWN_AT).min().alias("__first")
+    )
+    known = posted.with_columns(pl.col(KNOWN_AT).dt.epoch("us").alias("__at")).filter(
+        pl.col("__at") <= until
+    )
+    latest = known.sort("__at", SEQUENCE).unique(
+        _identity(posted), keep="last", maintain_order=True
+    )
     latest = latest.join(first, on=_identity(posted), how="left", nulls_equal=True)
     rows = rows.with_row_index("__row")
     matched = pl.DataFrame(
-        schema={"__row": pl.UInt32, OUTCOME: posted.schema[OUTCOME], "__at": pl.Int64, "__first": posted.schema[KNOWN_AT]}
+        schema={
+            "__row": pl.UInt32,
+            OUTCOME: posted.schema[OUTCOME],
+            "__at": pl.Int64,
+            "__first": posted.schema[KNOWN_AT],
+        }
     )
     for names, group in _by_naming(latest, _identity(posted)):
         on = {REQUEST: REQUEST, TIMESTAMP: AT}
         for name in names:
             if on.get(name, name) not in rows.columns:
                 raise DataError(
-                    f"labels {labels.name!r}: outcomes were posted by {name!r}, which no request had; {nearest(name, rows.columns)}"
+                    f"labels {labels.name!r}: outcomes were posted by {name!r}, which no request "
+                    f"had; {nearest(name, rows.columns)}"
                 )
         keys = group.select(
-            *(pl.col(n).cast(rows.schema[on.get(n, n)], strict=False).alias(on.get(n, n)) for n in names), OUTCOME, "__at", "__first"
+            *(
+                pl.col(n).cast(rows.schema[on.get(n, n)], strict=False).alias(on.get(n, n))
+                for n in names
+            ),
+            OUTCOME,
+            "__at",
+            "__first",
         )
         open_ = rows.join(matched, on="__row", how="anti")
-        joined = open_.join(keys, on=[on.get(n, n) for n in names], how="inner", maintain_order="left")
+        joined = open_.join(
+            keys, on=[on.get(n, n) for n in names], how="inner", maintain_order="left"
+        )
         matched = pl.concat([matched, joined.select(matched.columns)])
     rows = rows.join(matched, on="__row", how="left", maintain_order="left")
     late = (rows["__first"] <= rows[AT]).fill_null(value=False)
     left_out[TOO_LATE] += int(late.sum())
     rows = rows.filter(~late)
-    return rows.drop("__row", OUTCOME, "__at", "__first"), rows[OUTCOME], rows["__at"].fill_null(_UNKNOWN).to_numpy()
+    return (
+        rows.drop("__row", OUTCOME, "__at", "__first"),
+        rows[OUTCOME],
+        rows["__at"].fill_null(_UNKNOWN).to_numpy(),
+    )
 
 
 def _identity(posted: pl.DataFrame) -> list[str]:
@@ -255,20 +356,34 @@ def _identity(posted: pl.DataFrame) -> list[str]:
     return [REQUEST, TIMESTAMP, *(name for name in posted.columns if name not in OWN)]
 
 
-def _by_naming(posted: pl.DataFrame, identity: Sequence[str]) -> list[tuple[list[str], pl.DataFrame]]:
-    """The outcomes grouped by the columns that identify their request: those with an id first, then by falling number of columns."""
-    named = posted.with_columns(pl.concat_list(pl.col(n).is_not_null() for n in identity).alias("__named"))
+def _by_naming(
+    posted: pl.DataFrame, identity: Sequence[str]
+) -> list[tuple[list[str], pl.DataFrame]]:
+    """The outcomes grouped by the columns that identify their request: those with an id first, then
+    by falling number of columns.
+    """
+    named = posted.with_columns(
+        pl.concat_list(pl.col(n).is_not_null() for n in identity).alias("__named")
+    )
     groups = []
     for frame in named.partition_by("__named", maintain_order=True):
-        names = [name for name, there in zip(identity, frame["__named"][0].to_list(), strict=True) if there]
+        names = [
+            name
+            for name, there in zip(identity, frame["__named"][0].to_list(), strict=True)
+            if there
+        ]
         groups.append((names, frame))
     return sorted(groups, key=lambda group: (REQUEST not in group[0], -len(group[0]), group[0]))
 
 
 def _own(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
-    """The request's own columns, when it asked by the labels' name, who served it, and the statuses."""
+    """The request's own columns, when it asked by the labels' name, who served it, and the
+    statuses.
+    """
     time_column = model.labels.timestamp_field
     names = [name for name in rows.columns if "__" not in name and not name.startswith(PREFIX)]
     names = [name for name in names if name not in (*model.features.feature_names, time_column)]
     statuses = [status_name(name) for name in model.features.feature_names]
-    return rows.select(pl.col(AT).alias(time_column), *names, REQUEST, ROW, VERSION, LEVEL, *statuses)
+    return rows.select(
+        pl.col(AT).alias(time_column), *names, REQUEST, ROW, VERSION, LEVEL, *statuses
+    )

@@ -45,27 +45,33 @@ def get_historical_features(
 
     Args:
         features: a feature service, or features, views and request features.
-        rows: a frame with an Arrow interface, a LazyFrame of polars, a path, `parquet(path)`, `csv(path)`, or `Labels` (whose times, filter
-            and selection are used, and whose rows without an outcome are left out).
-        timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own is used.
+        rows: a frame with an Arrow interface, a LazyFrame of polars, a path, `parquet(path)`,
+            `csv(path)`, or `Labels` (whose times, filter and selection are used, and whose rows
+            without an outcome are left out).
+        timestamp_field: the column of `rows` with the time each row asks at; for `Labels` its own
+            is used.
         level: how fresh the features are, a Level or a freshness; as defined where None.
         timezone: the IANA zone of naive timestamps in `rows`.
-        statuses: add the status of each feature's value, in a column `<feature>__status`: present, empty (no event of the window
-            counts), missing (no event of the key in any window of the view), expired (older than the view's ttl), fallback, or
-            overflow (a sum left int64, or a float float64).
+        statuses: add the status of each feature's value, in a column `<feature>__status`: present,
+            empty (no event of the window counts), missing (no event of the key in any window of the
+            view), expired (older than the view's ttl), fallback, or overflow (a sum left int64, or
+            a float float64).
         resources: what the call may use: threads, memory, a cache, progress.
 
     Features of a third party without `history=` are left out, with a warning that names them.
 
     Returns:
-        The columns of `rows`, then one column for each feature: counts int64, sums int64 or float64, means and ages float64, and
-        first, last, min, max, latest in their column's dtype (of decimals int64, or float64 with a fraction). Then the statuses, where
-        asked for. The frame's attribute `left_out` says how many rows of sources and labels were left out, by reason.
+        The columns of `rows`, then one column for each feature: counts int64, sums int64 or
+        float64, means and ages float64, and first, last, min, max, latest in their column's dtype
+        (of decimals int64, or float64 with a fraction). Then the statuses, where asked for. The
+        frame's attribute `left_out` says how many rows of sources and labels were left out, by
+        reason.
 
     Warns:
-        RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many, their source, and why. Duplicates
-            are counted in `left_out` alone.
-        NoEventsWarning: no event of a source is known before any of the rows, or none of their keys is one of the source.
+        RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many,
+            their source, and why. Duplicates are counted in `left_out` alone.
+        NoEventsWarning: no event of a source is known before any of the rows, or none of their keys
+        is one of the source.
 
     Raises:
         DataError: a column is missing, of a wrong dtype, or named like a feature.
@@ -73,8 +79,19 @@ def get_historical_features(
     >>> import headwater as hw, polars as pl
     >>> from datetime import datetime, UTC
     >>> at = lambda hour: datetime(2024, 5, 1, hour, tzinfo=UTC)
-    >>> visits = hw.Source("visits", history=pl.DataFrame({"user": [1, 1], "at": [at(8), at(9)]}), timestamp_field="at")
-    >>> view = hw.FeatureView("user", source=visits, keys=["user"], features=[hw.count()], windows=["1d"], freshness=hw.on_request())
+    >>> visits = hw.Source(
+    ...     "visits",
+    ...     history=pl.DataFrame({"user": [1, 1], "at": [at(8), at(9)]}),
+    ...     timestamp_field="at",
+    ... )
+    >>> view = hw.FeatureView(
+    ...     "user",
+    ...     source=visits,
+    ...     keys=["user"],
+    ...     features=[hw.count()],
+    ...     windows=["1d"],
+    ...     freshness=hw.on_request(),
+    ... )
     >>> rows = pl.DataFrame({"user": [1, 1, 2], "timestamp": [at(9), at(10), at(10)]})
     >>> hw.get_historical_features(view, rows)["user__count_1d"].to_list()
     [1, 2, 0]
@@ -83,11 +100,22 @@ def get_historical_features(
     """
     service = in_training(features)
     resources = resources or DEFAULT_RESOURCES
-    requests = read_labels(rows, resources, strings=True) if isinstance(rows, Labels) else read_rows(rows, timestamp_field, timezone)
+    requests = (
+        read_labels(rows, resources, strings=True)
+        if isinstance(rows, Labels)
+        else read_rows(rows, timestamp_field, timezone)
+    )
     check_names(service, requests.frame.columns, statuses=statuses)
     notes = Notes(Counter(requests.left_out))
     with resources.shown() as mine:
-        values = feature_frames(service, requests, {"": Level() if level is None else as_level(level)}, notes, mine, statuses=statuses)[""]
+        values = feature_frames(
+            service,
+            requests,
+            {"": Level() if level is None else as_level(level)},
+            notes,
+            mine,
+            statuses=statuses,
+        )[""]
     warn_of_left_out(notes)
     warn_of_no_events(requests, notes)
     answered = joined(service, requests, values)
@@ -96,12 +124,15 @@ def get_historical_features(
 
 
 def in_training(features: FeatureService | Member | Sequence[Member]) -> FeatureService:
-    """The service of what a user gave, without features of third parties that have no history; a warning names those."""
+    """The service of what a user gave, without features of third parties that have no history; a
+    warning names those.
+    """
     requested = as_service(features)
     service = requested.in_training
     if service is not requested:
         warnings.warn(
-            f"not in training, because they come from a third party without history=: {', '.join(requested.not_in_training)}",
+            "not in training, because they come from a third party without history=: "
+            f"{', '.join(requested.not_in_training)}",
             HeadwaterWarning,
             stacklevel=stack_level(),
         )
@@ -114,10 +145,16 @@ def check_names(service: FeatureService, columns: Sequence[str], *, statuses: bo
     Raises:
         DataError: there is one.
     """
-    names = {*service.feature_names, *(status_name(name) for name in service.feature_names if statuses)}
+    names = {
+        *service.feature_names,
+        *(status_name(name) for name in service.feature_names if statuses),
+    }
     clash = sorted(names & set(columns) - {f.name for f in service.request_fields})
     if clash:
-        raise DataError(f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that neither shadows the other")
+        raise DataError(
+            f"the column {clash[0]!r} of the rows is named like a feature; rename it, so that "
+            "neither shadows the other"
+        )
 
 
 def warn_of_left_out(notes: Notes) -> None:
@@ -125,6 +162,8 @@ def warn_of_left_out(notes: Notes) -> None:
     if notes.unusable:
         reasons = "; ".join(f"{rows:,} rows of {reason}" for reason, rows in notes.unusable.items())
         warnings.warn(
-            RowsLeftOutWarning(f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out),
+            RowsLeftOutWarning(
+                f"left out: {reasons}. Filter them out, or fill the missing values", notes.left_out
+            ),
             stacklevel=stack_level(),
         )

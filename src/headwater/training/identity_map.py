@@ -1,4 +1,6 @@
-"""Values by definition, where two equal definitions are two keys: to compare definitions over frames would read all rows of both."""
+"""Values by definition, where two equal definitions are two keys: to compare definitions over
+frames would read all rows of both.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ class IdentityMap(Generic[Key, Value]):
 
     >>> first, equal = [1], [1]
     >>> found = IdentityMap()
-    >>> found.setdefault(first, lambda: "a"), found.setdefault(equal, lambda: "b"), found.setdefault(first, lambda: "c")
+    >>> (
+    ...     found.setdefault(first, lambda: "a"),
+    ...     found.setdefault(equal, lambda: "b"),
+    ...     found.setdefault(first, lambda: "c"),
+    ... )
     ('a', 'b', 'a')
     """
 

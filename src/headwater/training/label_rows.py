@@ -29,30 +29,39 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _OR_TEXT = ", or of a multiclass task a text"
 
 
-def read_labels(labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, strings: bool = False) -> Requests:
-    """The labelled requests; rows without a time, an outcome or a time at which it was known are left out and counted.
+def read_labels(
+    labels: Labels, resources: Resources = DEFAULT_RESOURCES, *, strings: bool = False
+) -> Requests:
+    """The labelled requests; rows without a time, an outcome or a time at which it was known are
+    left out and counted.
 
-    `resources` are for the history that an `outcome(...)` reads. `strings`: the outcome may be a string, as the classes of a multiclass
-    task.
+    `resources` are for the history that an `outcome(...)` reads. `strings`: the outcome may be a
+    string, as the classes of a multiclass task.
 
     Raises:
-        DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome is not a number.
+        DataError: a column is missing, a timestamp is not one, the table is empty, or the outcome
+            is not a number.
     """
     requests, context = label_rows(labels, strings=strings), _context(labels)
     if not len(requests.t) and not requests.left_out:
-        raise DataError(f"{context}: no row is left of the table; check its filter and that the table has rows")
+        raise DataError(
+            f"{context}: no row is left of the table; check its filter and that the table has rows"
+        )
     if requests.label is None and len(requests.t):
         label = observed(labels, requests, resources, strings=strings)
         requests = without_null_labels(replace(requests, label=label.rename(labels.label_name)))
     if not len(requests.t):
         raise DataError(
-            f"{context}: no row has a time, an outcome and a time at which it was known; left out: {counted(requests.left_out)}"
+            f"{context}: no row has a time, an outcome and a time at which it was known; left "
+            f"out: {counted(requests.left_out)}"
         )
     return requests
 
 
 def without_null_labels(requests: Requests) -> Requests:
-    """The requests whose outcome is not null, such as the mean of no events; the others are counted."""
+    """The requests whose outcome is not null, such as the mean of no events; the others are
+    counted.
+    """
     label = requests.label
     assert label is not None
     if not label.null_count():
@@ -62,7 +71,9 @@ def without_null_labels(requests: Requests) -> Requests:
 
 
 def label_rows(labels: Labels, *, strings: bool = False) -> Requests:
-    """The requests of labels, possibly none; without the label where it is an `outcome(...)`. Raises as `read_labels`."""
+    """The requests of labels, possibly none; without the label where it is an `outcome(...)`.
+    Raises as `read_labels`.
+    """
     context = _context(labels)
     own = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
     own += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
@@ -70,14 +81,20 @@ def label_rows(labels: Labels, *, strings: bool = False) -> Requests:
     chosen = selected(labels.data, labels.select, labels.filter, own, context)
     if labels.weight:
         weight_column(labels.weight, chosen.schema, context)
-    request_time = timestamp_micros(labels.timestamp_field, chosen.schema, labels.timezone, context).alias(ASKED_AT)
+    request_time = timestamp_micros(
+        labels.timestamp_field, chosen.schema, labels.timezone, context
+    ).alias(ASKED_AT)
     columns = [request_time]
     if isinstance(labels.label, str):
-        columns.append(outcome_column(labels.label, chosen.schema, context, strings=strings).alias(LABEL))
+        columns.append(
+            outcome_column(labels.label, chosen.schema, context, strings=strings).alias(LABEL)
+        )
         known = (
             (pl.col(ASKED_AT) + labels.maturity)
             if labels.maturity is not None
-            else timestamp_micros(str(labels.known_at_field), chosen.schema, labels.timezone, context, days=True)
+            else timestamp_micros(
+                str(labels.known_at_field), chosen.schema, labels.timezone, context, days=True
+            )
         )
     else:
         known = pl.col(ASKED_AT) + labels.maturity
@@ -96,7 +113,9 @@ def label_rows(labels: Labels, *, strings: bool = False) -> Requests:
         frame = _weighted(frame, labels.weight, left_out, context)
     label = frame[LABEL].rename(labels.label_name) if LABEL in frame.columns else None
     own_columns = frame.drop([c for c in (ASKED_AT, KNOWN_AT, LABEL) if c in frame.columns])
-    return Requests(own_columns, frame[ASKED_AT].to_numpy(), label, frame[KNOWN_AT].to_numpy(), left_out)
+    return Requests(
+        own_columns, frame[ASKED_AT].to_numpy(), label, frame[KNOWN_AT].to_numpy(), left_out
+    )
 
 
 def _context(labels: Labels) -> str:
@@ -104,7 +123,8 @@ def _context(labels: Labels) -> str:
 
 
 def outcome_column(name: str, schema: pl.Schema, context: str, *, strings: bool) -> pl.Expr:
-    """The column of the outcome: float64, null where it is not finite; of a multiclass task (`strings`) possibly strings.
+    """The column of the outcome: float64, null where it is not finite; of a multiclass task
+    (`strings`) possibly strings.
 
     Raises:
         DataError: it is missing, or of another dtype.
@@ -114,8 +134,9 @@ def outcome_column(name: str, schema: pl.Schema, context: str, *, strings: bool)
         return pl.col(name).cast(pl.String)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
         raise DataError(
-            f"{context}: the label {name!r} is {dtype}; it must be a number or a boolean{_OR_TEXT if strings else ''}. Make one in select, such as "
-            f"(pl.col({name!r}) == 'yes').alias({name!r})"
+            f"{context}: the label {name!r} is {dtype}; it must be a number or a "
+            f"boolean{_OR_TEXT if strings else ''}. Make one in select, such as (pl.col({name!r}) "
+            f"== 'yes').alias({name!r})"
         )
     value = pl.col(name).cast(pl.Float64)
     return pl.when(value.is_finite()).then(value)
@@ -125,7 +146,10 @@ def weight_column(name: str, schema: pl.Schema, context: str) -> None:
     """Refuse a weight that is missing or no number."""
     dtype = column(name, schema, context)
     if not (dtype.is_numeric() or dtype == pl.Boolean):
-        raise DataError(f"{context}: the weight {name!r} is {dtype}; it must be a number of 0 or more, which says how much a row counts")
+        raise DataError(
+            f"{context}: the weight {name!r} is {dtype}; it must be a number of 0 or more, which "
+            "says how much a row counts"
+        )
 
 
 def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], context: str) -> pl.DataFrame:
@@ -137,22 +161,35 @@ def _weighted(frame: pl.DataFrame, name: str, left_out: Counter[str], context: s
     wrong = values.filter(~(values.is_finite() & (values >= 0)))
     if len(wrong):
         raise DataError(
-            f"{context}: {len(wrong)} weights of {name!r} are negative or no numbers, such as {wrong[0]}; a weight is 0 or more"
+            f"{context}: {len(wrong)} weights of {name!r} are negative or no numbers, such as "
+            f"{wrong[0]}; a weight is 0 or more"
         )
     return frame
 
 
 def observed(
-    labels: Labels, requests: Requests, resources: Resources, *, strings: bool, tables_of: OutcomeTables | None = None
+    labels: Labels,
+    requests: Requests,
+    resources: Resources,
+    *,
+    strings: bool,
+    tables_of: OutcomeTables | None = None,
 ) -> pl.Series:
-    """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at the horizon.
+    """An `outcome(...)`: the same kernel, with the window that begins at the request and ends at
+    the horizon.
 
     tables_of: as `OutcomeRequests`.
     """
     outcome = labels.label
     assert isinstance(outcome, Outcome)
     end = requests.t + outcome.horizon
-    asked = OutcomeRequests(outcome, requests, AsOf(end, end + outcome.source.delay), f"labels {labels.name!r}", tables_of)
+    asked = OutcomeRequests(
+        outcome,
+        requests,
+        AsOf(end, end + outcome.source.delay),
+        f"labels {labels.name!r}",
+        tables_of,
+    )
     series = outcome_values(asked, labels.label_name, resources)
     check_outcome(labels, series.dtype, strings=strings)
     return series.cast(pl.String if series.dtype in _TEXTS else pl.Float64)
@@ -166,9 +203,9 @@ def check_outcome(labels: Labels, dtype: pl.DataType, *, strings: bool) -> None:
         return
     each = outcome.aggregation
     raise DataError(
-        f"{_context(labels)}: the outcome {each.function}({', '.join(map(repr, each.columns))}) is {dtype}; it must be "
-        f"a number or a boolean{_OR_TEXT if strings else ''}. "
-        f"Make one in the select of source {outcome.source.name!r}"
+        f"{_context(labels)}: the outcome {each.function}({', '.join(map(repr, each.columns))}) "
+        f"is {dtype}; it must be a number or a boolean{_OR_TEXT if strings else ''}. Make one in "
+        f"the select of source {outcome.source.name!r}"
     )
 
 

@@ -1,4 +1,6 @@
-"""Values of an `outcome(...)` for requests, as of any times: after a request for labels, before it for covariates of experiments."""
+"""Values of an `outcome(...)` for requests, as of any times: after a request for labels, before it
+for covariates of experiments.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class OutcomeRequests:
         requests: their frame has the outcome's keys.
         as_of: the end of each request's window, and the time up to which its events must be known.
         context: what errors name, such as "labels 'churn'".
-        tables_of: the tables of an enriched source; those that the engine of the resources makes where None.
+        tables_of: the tables of an enriched source; those that the engine of the resources makes
+            where None.
     """
 
     outcome: Outcome
@@ -45,8 +48,12 @@ class OutcomeRequests:
     context: str
     tables_of: OutcomeTables | None = None
 
-    def values(self, name: str, window: Window, resources: Resources, *, counted: bool = False) -> pl.DataFrame:
-        """The outcome over a window that ends at `as_of.T`, in a column of that name; `counted` adds the number of events, `EVENTS`."""
+    def values(
+        self, name: str, window: Window, resources: Resources, *, counted: bool = False
+    ) -> pl.DataFrame:
+        """The outcome over a window that ends at `as_of.T`, in a column of that name; `counted`
+        adds the number of events, `EVENTS`.
+        """
         outcome, each = self.outcome, self.outcome.aggregation
         features = [Feature(name, each, each.columns[:1] if each.each else each.columns, window)]
         if counted:
@@ -54,7 +61,11 @@ class OutcomeRequests:
         for key in outcome.keys:
             column(key, self.requests.frame.schema, f"{self.context}: outcome")
         t = self.requests.t
-        keys = self.requests.frame.select(outcome.keys) if outcome.keys else pl.DataFrame({"": pl.repeat(0, len(t), eager=True)})
+        keys = (
+            self.requests.frame.select(outcome.keys)
+            if outcome.keys
+            else pl.DataFrame({"": pl.repeat(0, len(t), eager=True)})
+        )
         ask = RequestSet(keys, t, (self.as_of,))
         run = EngineRun(threads=resources.threads, memory=resources.bytes)
         query = Query(self._readable(features[0], ask, resources), outcome.keys, features)
@@ -68,7 +79,11 @@ class OutcomeRequests:
         if reach is None:
             return source
         mine = replace(resources, progress=False, cache=None)
-        enriched = tables(reach.last, reach.known, Notes(), mine) if self.tables_of is None else self.tables_of(reach.last, reach.known)
+        enriched = (
+            tables(reach.last, reach.known, Notes(), mine)
+            if self.tables_of is None
+            else self.tables_of(reach.last, reach.known)
+        )
         enriched.read(source, {*self.outcome.keys, *feature.reads}, reach.first)
         return enriched.readable(source)
 

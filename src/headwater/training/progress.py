@@ -1,7 +1,7 @@
 """Progress of long work: a bar in a terminal or a notebook, a line a step in a log.
 
-The work publishes its state, from any thread, and waits for no display; a thread of its own draws the published state (`terminal.live`). An
-error of a display ends the display, and never the work.
+The work publishes its state, from any thread, and waits for no display; a thread of its own draws
+the published state (`terminal.live`). An error of a display ends the display, and never the work.
 """
 
 from __future__ import annotations
@@ -18,14 +18,21 @@ from headwater.terminal.live import BarLine, Contained, TerminalLine, drawn
 from headwater.terminal.standard_streams import STDERR
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with the current task (mostly a view's name), rows done and rows to do; 0 to do where that is not known."""
+"""Called with the current task (mostly a view's name), rows done and rows to do; 0 to do where that
+is not known.
+"""
 BACKTEST = ("features", "training", "judging")
 """The steps of a backtest; another task, such as a view, is a part of the current step."""
 
 
 @contextmanager
-def shown(progress: bool | OnProgress | None, steps: Sequence[str] = ()) -> Iterator[OnProgress | None]:  # noqa: FBT001 (as users give it)
-    """The progress function for `progress=`: None a bar in a terminal or notebook, True also lines elsewhere, False none, or itself."""
+def shown(
+    progress: bool | OnProgress | None,  # noqa: FBT001
+    steps: Sequence[str] = (),
+) -> Iterator[OnProgress | None]:
+    """The progress function for `progress=`: None a bar in a terminal or notebook, True also lines
+    elsewhere, False none, or itself.
+    """
     if isinstance(progress, _Published | _OneAtATime):
         yield progress
     elif callable(progress):
@@ -39,7 +46,8 @@ def shown(progress: bool | OnProgress | None, steps: Sequence[str] = ()) -> Iter
 
 @contextmanager
 def bar(steps: Sequence[str] = ()) -> Iterator[OnProgress]:
-    """A function to be called with the task, the amount done, and the total, by any thread; one bar shows the current task.
+    """A function to be called with the task, the amount done, and the total, by any thread; one bar
+    shows the current task.
 
     Args:
         steps: the names of the steps in order, so that the bar says "step 2 of 3".
@@ -64,12 +72,16 @@ def bar(steps: Sequence[str] = ()) -> Iterator[OnProgress]:
 
 
 def lines(write: Callable[[str], object], steps: Sequence[str] = ()) -> OnProgress:
-    """A progress function for a log: `write` gets a line when a step begins, with how long the one before took."""
+    """A progress function for a log: `write` gets a line when a step begins, with how long the one
+    before took.
+    """
     return _Published(steps, _Lines(write))
 
 
 def counter(on_progress: OnProgress, task: str, total: int) -> Callable[[int], None]:
-    """A function that threads call with how much more of a task they have done; the sum is reported, in order."""
+    """A function that threads call with how much more of a task they have done; the sum is
+    reported, in order.
+    """
     lock, done = threading.Lock(), 0
 
     def add(more: int) -> None:
@@ -83,7 +95,8 @@ def counter(on_progress: OnProgress, task: str, total: int) -> Callable[[int], N
 
 @dataclass(frozen=True)
 class ProgressState:
-    """The current work. step: "step 2 of 3: training", or the task without steps; part: the task within it.
+    """The current work. step: "step 2 of 3: training", or the task without steps; part: the task
+    within it.
 
     began: when this task began, on the stopwatch; first: how much of it was done then.
     """
@@ -108,22 +121,38 @@ class ProgressState:
     def left(self, now: float) -> float | None:
         """Seconds until it is done, at the rate so far; None where that is not known."""
         made = self.done - self.first
-        return (now - self.began) * (self.total - self.done) / made if made > 0 and self.done < self.total else None
+        return (
+            (now - self.began) * (self.total - self.done) / made
+            if made > 0 and self.done < self.total
+            else None
+        )
 
 
 class _Published:
-    """The state of the work, which any thread changes. on_state: called with each state, by one thread at a time."""
+    """The state of the work, which any thread changes. on_state: called with each state, by one
+    thread at a time.
+    """
 
-    def __init__(self, steps: Sequence[str], on_state: Callable[[ProgressState], None] | None = None) -> None:
+    def __init__(
+        self, steps: Sequence[str], on_state: Callable[[ProgressState], None] | None = None
+    ) -> None:
         self.steps, self.on_state = list(steps), on_state
         self.state: ProgressState | None = None
-        self._step, self._lock, self._contained = 0, threading.Lock(), Contained("the log of progress")
+        self._step, self._lock, self._contained = (
+            0,
+            threading.Lock(),
+            Contained("the log of progress"),
+        )
 
     def __call__(self, task: str, done: int, total: int) -> None:
         with self._lock:
             step, part = self._placed(task)
             before, began, first = self.state, clock.stopwatch(), done
-            if before is not None and (before.step, before.part) == (step, part) and before.done <= done:
+            if (
+                before is not None
+                and (before.step, before.part) == (step, part)
+                and before.done <= done
+            ):
                 began, first = before.began, before.first
             self.state = ProgressState(step, part, done, total, began, first)
             if self.on_state is not None:
@@ -157,7 +186,11 @@ class _Lines:
 
     def __call__(self, state: ProgressState) -> None:
         if state.step != self.step:
-            took = f" ({self.step.rpartition(': ')[2]} took {clock.stopwatch() - self.began:.0f} s)" if self.step else ""
+            took = (
+                f" ({self.step.rpartition(': ')[2]} took {clock.stopwatch() - self.began:.0f} s)"
+                if self.step
+                else ""
+            )
             self.step, self.began = state.step, clock.stopwatch()
             self.write(f"{state.step}{took}")
 
@@ -201,7 +234,10 @@ def _html(state: ProgressState, now: float) -> str:
     share, left = state.share, state.left(now)
     value, per_cent = ("", "") if share is None else (f' value="{share:.4f}"', f"{share:.0%}")
     time_left = "" if left is None else f", about {left:.0f} s left"
-    return f"<div>{escape(_cut(state.name))} <progress{value} max='1'></progress> {per_cent}{time_left}</div>"
+    return (
+        f"<div>{escape(_cut(state.name))} <progress{value} max='1'></progress> "
+        f"{per_cent}{time_left}</div>"
+    )
 
 
 def _cut(name: str, most: int = 60) -> str:

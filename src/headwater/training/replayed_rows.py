@@ -1,6 +1,8 @@
-"""Features of rows on the machines of an engine: the code of rows in memory runs there, stage by stage.
+"""Features of rows on the machines of an engine: the code of rows in memory runs there, stage by
+stage.
 
-Each run of it is with an engine that gives back the answers that the rows have brought along, and stops at the stage at hand.
+Each run of it is with an engine that gives back the answers that the rows have brought along, and
+stops at the stage at hand.
 """
 
 from __future__ import annotations
@@ -17,7 +19,17 @@ import polars as pl
 
 from headwater.definitions.feature_service import FeatureService
 from headwater.definitions.freshness import Freshness
-from headwater.engine.query import Engine, EngineRun, EventQuery, FeatureValues, Query, RequestSet, StateParts, StateQuery, States
+from headwater.engine.query import (
+    Engine,
+    EngineRun,
+    EventQuery,
+    FeatureValues,
+    Query,
+    RequestSet,
+    StateParts,
+    StateQuery,
+    States,
+)
 from headwater.engine.row_work import OnStage, answer_columns, answers_of
 from headwater.kernel.as_of import NEVER, as_of
 from headwater.training.requests import ASKED_AT
@@ -41,10 +53,14 @@ class ReplayedRows:
             return reached.requests
         raise AssertionError(f"no stage {stage}")
 
-    def answered(self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]) -> pl.DataFrame:
+    def answered(
+        self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]
+    ) -> pl.DataFrame:
         """As `RowWork`."""
         columns = answer_columns(answers, f"{_ANSWER}.{stage}.")
-        return rows.with_columns(columns if asked.of is None else map(asked.of.lists.lists, columns))
+        return rows.with_columns(
+            columns if asked.of is None else map(asked.of.lists.lists, columns)
+        )
 
     def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
         """As `RowWork`."""
@@ -60,11 +76,14 @@ class ReplayedRows:
         return rows, Counter()
 
     def _run(self, rows: pl.DataFrame, stage: int | None) -> pl.DataFrame:
-        return self.computed(rows, Resources(progress=False, cache=False, engine=_Replay(rows, stage)))
+        return self.computed(
+            rows, Resources(progress=False, cache=False, engine=_Replay(rows, stage))
+        )
 
 
 def ends_of(rows: pl.DataFrame, freshnesses: Iterable[Freshness]) -> pl.DataFrame:
-    """The rows with the first and the last request time, T and K: those of all other rows are between them.
+    """The rows with the first and the last request time, T and K: those of all other rows are
+    between them.
 
     T and K rise with the request time, but for measured ages.
     """
@@ -76,7 +95,11 @@ def ends_of(rows: pl.DataFrame, freshnesses: Iterable[Freshness]) -> pl.DataFram
         if freshness.reads_events and not freshness.servable:
             T, K = as_of(freshness, t)
             live = np.flatnonzero(T > NEVER)
-            ends |= {int(live[at]) for at in (T[live].argmin(), T[live].argmax(), K[live].argmax())} if len(live) else set()
+            ends |= (
+                {int(live[at]) for at in (T[live].argmin(), T[live].argmax(), K[live].argmax())}
+                if len(live)
+                else set()
+            )
     return rows[sorted(ends)]
 
 
@@ -92,7 +115,11 @@ def own_columns(rows: pl.DataFrame) -> list[str]:
 
 def modules_of(service: FeatureService | None) -> list[ModuleType]:
     """The modules of the functions of a service."""
-    names = set() if service is None else {feature.function.__module__ for feature in service.request_features}
+    names = (
+        set()
+        if service is None
+        else {feature.function.__module__ for feature in service.request_features}
+    )
     return [sys.modules[name] for name in sorted(names - {"__main__"}) if name in sys.modules]
 
 
@@ -106,7 +133,9 @@ class _Reached(Exception):  # noqa: N818 (no error)
 class Stageless(Engine):
     """An engine that reads no table."""
 
-    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+    def features(
+        self, query: Query, requests: Sequence[RequestSet], run: EngineRun
+    ) -> list[list[FeatureValues]]:
         """Never called."""
         raise NotImplementedError
 
@@ -114,7 +143,9 @@ class Stageless(Engine):
         """Never called."""
         raise NotImplementedError
 
-    def states(self, query: StateQuery[States], run: EngineRun) -> AbstractContextManager[StateParts[States]]:
+    def states(
+        self, query: StateQuery[States], run: EngineRun
+    ) -> AbstractContextManager[StateParts[States]]:
         """Never called."""
         raise NotImplementedError
 
@@ -125,7 +156,12 @@ class _Planning(Stageless):
     def __init__(self, on_stage: OnStage) -> None:
         self._on_stage = on_stage
 
-    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:  # noqa: ARG002
+    def features(
+        self,
+        query: Query,
+        requests: Sequence[RequestSet],
+        run: EngineRun,  # noqa: ARG002
+    ) -> list[list[FeatureValues]]:
         """As `Engine`."""
         return [self._on_stage(query, asked) for asked in requests]
 
@@ -136,7 +172,12 @@ class _Replay(Stageless):
     def __init__(self, rows: pl.DataFrame, stage: int | None) -> None:
         self._rows, self._stage, self._next = rows, stage, 0
 
-    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:  # noqa: ARG002
+    def features(
+        self,
+        query: Query,  # noqa: ARG002
+        requests: Sequence[RequestSet],
+        run: EngineRun,  # noqa: ARG002
+    ) -> list[list[FeatureValues]]:
         """As `Engine`."""
         return [self._answers(asked) for asked in requests]
 
@@ -146,4 +187,8 @@ class _Replay(Stageless):
             raise _Reached(asked)
         prefix = f"{_ANSWER}.{number}."
         kept = self._rows.select(name for name in self._rows.columns if name.startswith(prefix))
-        return answers_of(kept if asked.of is None else pl.DataFrame(map(asked.of.lists.elements, kept)), len(asked.as_of), prefix)
+        return answers_of(
+            kept if asked.of is None else pl.DataFrame(map(asked.of.lists.elements, kept)),
+            len(asked.as_of),
+            prefix,
+        )

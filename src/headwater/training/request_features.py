@@ -31,19 +31,30 @@ def request_field(field: RequestField, frame: pl.DataFrame) -> pl.Series:
     return _typed(frame[field.name], field.dtype, f"request field {field.name!r}")
 
 
-def request_feature(feature: RequestFeature, frame: pl.DataFrame, inputs: Mapping[str, pl.Series]) -> pl.Series:
+def request_feature(
+    feature: RequestFeature, frame: pl.DataFrame, inputs: Mapping[str, pl.Series]
+) -> pl.Series:
     """The function's value on each row; `inputs` maps parameters to the features that fill them.
 
     Raises:
-        DataError: a field is of another kind than annotated, or the function raises; the row's values are said.
+        DataError: a field is of another kind than annotated, or the function raises; the row's
+            values are said.
     """
     context = f"request feature {feature.name!r}"
-    columns = {name: _typed(frame[name], dtype, f"{context}: the field {name!r}") for name, dtype in feature.fields.items()}
+    columns = {
+        name: _typed(frame[name], dtype, f"{context}: the field {name!r}")
+        for name, dtype in feature.fields.items()
+    }
     columns |= dict(inputs)
-    return returned(feature, call_rows(feature, [columns[name].to_list() for name in feature.parameters], frame.height))
+    return returned(
+        feature,
+        call_rows(feature, [columns[name].to_list() for name in feature.parameters], frame.height),
+    )
 
 
-def call_rows(feature: RequestFeature, columns: Sequence[Sequence[object]], count: int) -> list[object]:
+def call_rows(
+    feature: RequestFeature, columns: Sequence[Sequence[object]], count: int
+) -> list[object]:
     """The function's value on each of `count` rows; `columns`: the arguments, by position.
 
     Raises:
@@ -54,15 +65,20 @@ def call_rows(feature: RequestFeature, columns: Sequence[Sequence[object]], coun
 
 
 def call_row(feature: RequestFeature, args: Sequence[object], number: int = 0) -> object:
-    """The function's value on the row of a number; null where a parameter that takes no null is null. Raises as `call_rows`."""
+    """The function's value on the row of a number; null where a parameter that takes no null is
+    null. Raises as `call_rows`.
+    """
     if None in args and any(args[position] is None for position in feature.required):
         return None
     try:
         return feature.function(*args)
     except Exception as error:
-        listed = ", ".join(f"{name}={value!r}" for name, value in zip(feature.parameters, args, strict=True))
+        listed = ", ".join(
+            f"{name}={value!r}" for name, value in zip(feature.parameters, args, strict=True)
+        )
         raise DataError(
-            f"request feature {feature.name!r} failed on row {number} with {listed}: {type(error).__name__}: {error}"
+            f"request feature {feature.name!r} failed on row {number} with {listed}: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 
@@ -76,12 +92,16 @@ def returned(feature: RequestFeature, values: Sequence[object]) -> pl.Series:
         return pl.Series(feature.name, values, POLARS[feature.dtype], strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         raise DataError(
-            f"request feature {feature.name!r} is annotated to return {DTYPES[feature.dtype]}, and returned something else: {error}"
+            f"request feature {feature.name!r} is annotated to return {DTYPES[feature.dtype]}, "
+            f"and returned something else: {error}"
         ) from error
 
 
-def third_party(http: HttpFeatures, values: Mapping[str, pl.Series]) -> Iterator[tuple[str, pl.Series]]:
-    """What the history of a third party has answered, by name, in the types that its answers have; those that were computed.
+def third_party(
+    http: HttpFeatures, values: Mapping[str, pl.Series]
+) -> Iterator[tuple[str, pl.Series]]:
+    """What the history of a third party has answered, by name, in the types that its answers have;
+    those that were computed.
 
     Raises:
         DataError: the history's column is of another kind.
@@ -89,18 +109,31 @@ def third_party(http: HttpFeatures, values: Mapping[str, pl.Series]) -> Iterator
     for column, (_, dtype) in http.columns.items():
         name = f"{http.name}__{column}"
         if name in values:
-            yield name, _typed(values[name], dtype, f"third-party features {http.name!r}: {column!r} of their history")
+            yield (
+                name,
+                _typed(
+                    values[name],
+                    dtype,
+                    f"third-party features {http.name!r}: {column!r} of their history",
+                ),
+            )
 
 
 def _typed(series: pl.Series, dtype: type, context: str) -> pl.Series:
     mine = series.dtype
     check_declared(mine, dtype, context)
     if dtype is datetime:
-        return series.dt.cast_time_unit("us") if isinstance(mine, pl.Datetime) else series.cast(POLARS[dtype])
+        return (
+            series.dt.cast_time_unit("us")
+            if isinstance(mine, pl.Datetime)
+            else series.cast(POLARS[dtype])
+        )
     try:
         return series.cast(POLARS[dtype])
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{context} is declared {DTYPES[dtype]}, and a value of it is too large: {error}") from error
+        raise DataError(
+            f"{context} is declared {DTYPES[dtype]}, and a value of it is too large: {error}"
+        ) from error
 
 
 def check_declared(mine: pl.DataType, dtype: type, context: str) -> None:
@@ -116,4 +149,7 @@ def check_declared(mine: pl.DataType, dtype: type, context: str) -> None:
         datetime: isinstance(mine, pl.Datetime) and mine.time_zone is not None,
     }[dtype]
     if not fits and mine != pl.Null:
-        raise DataError(f"{context} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or declare what it is")
+        raise DataError(
+            f"{context} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or "
+            "declare what it is"
+        )

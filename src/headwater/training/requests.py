@@ -1,4 +1,6 @@
-"""The rows that features are asked for: request columns, request times, and for labels the outcome and when it was known."""
+"""The rows that features are asked for: request columns, request times, and for labels the outcome
+and when it was known.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,11 @@ def as_frame(rows: object, context: str) -> pl.DataFrame:
         DataError: the files cannot be read.
     """
     check_frame(rows, context)
-    return to_polars(rows) if isinstance(rows, ArrowFrame) else collect(scan(as_table(rows, context)), context)
+    return (
+        to_polars(rows)
+        if isinstance(rows, ArrowFrame)
+        else collect(scan(as_table(rows, context)), context)
+    )
 
 
 def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None) -> Requests:
@@ -69,29 +75,51 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
     frame = as_frame(rows, "rows")
     if timestamp_field not in frame.columns:
         times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
-        near = difflib.get_close_matches(timestamp_field, times, n=1, cutoff=0) or frame.columns[:1] or ["asked_at"]
-        known = nearest(timestamp_field, frame.columns) if frame.columns else "the frame has no columns."
-        raise DataError(
-            f"rows: no column {timestamp_field!r} with the request times; {known}{'' if known.endswith(('?', '.')) else '.'} Name it, "
-            f"such as timestamp_field={near[0]!r}"
+        near = (
+            difflib.get_close_matches(timestamp_field, times, n=1, cutoff=0)
+            or frame.columns[:1]
+            or ["asked_at"]
         )
-    t = frame.lazy().select(timestamp_micros(timestamp_field, frame.schema, timezone, "rows", from_call=True).alias("t")).collect()["t"]
+        known = (
+            nearest(timestamp_field, frame.columns)
+            if frame.columns
+            else "the frame has no columns."
+        )
+        raise DataError(
+            f"rows: no column {timestamp_field!r} with the request times; "
+            f"{known}{'' if known.endswith(('?', '.')) else '.'} Name it, such as "
+            f"timestamp_field={near[0]!r}"
+        )
+    t = (
+        frame.lazy()
+        .select(
+            timestamp_micros(timestamp_field, frame.schema, timezone, "rows", from_call=True).alias(
+                "t"
+            )
+        )
+        .collect()["t"]
+    )
     if t.null_count():
         raise DataError(
-            f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row needs its request time. Filter them out first"
+            f"rows: {t.null_count()} of {len(t)} rows have no {timestamp_field!r}; every row "
+            "needs its request time. Filter them out first"
         )
     return Requests(frame, t.to_numpy())
 
 
 def training_frame(requests: Requests, features: pl.DataFrame) -> pl.DataFrame:
-    """The columns of labelled requests, then the features, then the label; none is named like another."""
+    """The columns of labelled requests, then the features, then the label; none is named like
+    another.
+    """
     assert requests.label is not None
     own = requests.frame.drop([*features.columns, requests.label.name], strict=False)
     return pl.concat([own, features, requests.label.to_frame()], how="horizontal")
 
 
 def joined(service: FeatureService, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
-    """The columns of the requests, then the label where it is none of them, then the features; request fields have their declared dtype."""
+    """The columns of the requests, then the label where it is none of them, then the features;
+    request fields have their declared dtype.
+    """
     own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
     if requests.label is not None and requests.label.name not in own.columns:
         own = own.with_columns(requests.label)

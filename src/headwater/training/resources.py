@@ -21,14 +21,17 @@ class Resources(Readable, metaclass=Spelled):
 
     Args:
         threads: how many to use; every core where None.
-        memory: what the process may hold while features are computed, such as "4GB": where the history does not fit next to the rows, it
-            is processed in buckets of keys on disk, under headwater's home. A run that was stopped goes on where it was. None: no limit.
-            An estimator takes what it takes.
-        cache: a `Cache` whose features are read back where nothing that they are made of has changed; True is headwater's own
-            (HEADWATER_HOME), False none. None is what the call does usually: `dataset` has headwater's own, all others none.
+        memory: what the process may hold while features are computed, such as "4GB": where the
+            history does not fit next to the rows, it is processed in buckets of keys on disk, under
+            headwater's home. A run that was stopped goes on where it was. None: no limit. An
+            estimator takes what it takes.
+        cache: a `Cache` whose features are read back where nothing that they are made of has
+            changed; True is headwater's own (HEADWATER_HOME), False none. None is what the call
+            does usually: `dataset` has headwater's own, all others none.
         engine: what reads and computes, by name or as an object; that of the settings where None.
-        progress: None shows a bar in a terminal and in a notebook; True also lines elsewhere; False nothing. Or a function of task, done
-            and total, which is 0 where it is not known: one thread at a time calls it, and its first error is a warning and ends the calls.
+        progress: None shows a bar in a terminal and in a notebook; True also lines elsewhere; False
+            nothing. Or a function of task, done and total, which is 0 where it is not known: one
+            thread at a time calls it, and its first error is a warning and ends the calls.
 
     >>> Resources(threads=2, memory="4GB")
     Resources(2, memory='4GB')
@@ -42,10 +45,17 @@ class Resources(Readable, metaclass=Spelled):
 
     def __post_init__(self) -> None:
         threads, progress = self.threads, self.progress
-        if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-            raise UsageError(f"threads is {threads!r}; give an integer of at least 1, or None for every core")
+        if threads is not None and (
+            not isinstance(threads, int) or isinstance(threads, bool) or threads < 1
+        ):
+            raise UsageError(
+                f"threads is {threads!r}; give an integer of at least 1, or None for every core"
+            )
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
-            raise UsageError(f"progress is {progress!r}; give True, False, or a function of task, steps done and total")
+            raise UsageError(
+                f"progress is {progress!r}; give True, False, or a function of task, steps done "
+                "and total"
+            )
         if not (self.cache is None or isinstance(self.cache, bool | Cache)):
             raise UsageError(f"cache is {self.cache!r}; give True, False, or a hw.operations.Cache")
         _ = self.bytes
@@ -76,7 +86,9 @@ class Resources(Readable, metaclass=Spelled):
 
     @contextmanager
     def shown(self, steps: Sequence[str] = ()) -> Iterator[Resources]:
-        """The same resources with a progress function or none; the bar, if there is one, stands while the context lasts."""
+        """The same resources with a progress function or none; the bar, if there is one, stands
+        while the context lasts.
+        """
         with shown(self.progress, steps) as on_progress:
             yield replace(self, progress=on_progress or False)
 

@@ -1,7 +1,9 @@
-"""Check definitions against the schemas of their tables and streams, before anything runs: no row is read, and every problem is listed.
+"""Check definitions against the schemas of their tables and streams, before anything runs: no row
+is read, and every problem is listed.
 
-The schema of a table is that of its connector: the footer of a parquet file, the header and the first lines of a CSV file, the columns
-of a frame. The checks, and so their messages, are those of the pipelines that read the rows.
+The schema of a table is that of its connector: the footer of a parquet file, the header and the
+first lines of a CSV file, the columns of a frame. The checks, and so their messages, are those of
+the pipelines that read the rows.
 """
 
 from __future__ import annotations
@@ -20,7 +22,13 @@ from headwater.definitions.labels import Labels, Outcome
 from headwater.definitions.model import Model, Precomputed
 from headwater.definitions.source import Source
 from headwater.errors import DataError, DefinitionError, nearest
-from headwater.events.column_encoding import check_accepts, check_secondary, check_values, check_where, feature_dtype
+from headwater.events.column_encoding import (
+    check_accepts,
+    check_secondary,
+    check_values,
+    check_where,
+    feature_dtype,
+)
 from headwater.events.key_lists import key_lists
 from headwater.events.keys import check_types
 from headwater.events.read_events import called, flag
@@ -37,15 +45,33 @@ from headwater.training.selected_columns import Columns, Problem, Problems, name
 def problems(models: Sequence[Model], *, fitted: bool = False) -> tuple[Problem, ...]:
     """Every problem of the models and of all that they read, each once.
 
-    fitted: also the features that no estimator takes, such as maps, which can be served and written all the same.
+    fitted: also the features that no estimator takes, such as maps, which can be served and written
+    all the same.
 
     >>> import headwater as hw, polars as pl
     >>> from datetime import datetime, UTC
-    >>> table = pl.DataFrame({"user": ["a"], "price": [1.0], "at": [datetime(2024, 5, 1, tzinfo=UTC)], "late": [True]})
+    >>> table = pl.DataFrame(
+    ...     {
+    ...         "user": ["a"],
+    ...         "price": [1.0],
+    ...         "at": [datetime(2024, 5, 1, tzinfo=UTC)],
+    ...         "late": [True],
+    ...     }
+    ... )
     >>> clicks = hw.Source("clicks", history=table, timestamp_field="at", select=["user", "price"])
-    >>> labels = hw.Labels("late", table=table, timestamp_field="att", label="late", known_after="1d")
-    >>> user = hw.FeatureView("user", source=clicks, keys=["user"], features=[hw.mean("price")], freshness=hw.on_request())
-    >>> found = problems([hw.Model("m", features=hw.FeatureService("s", [user]), labels=labels, task="binary")])
+    >>> labels = hw.Labels(
+    ...     "late", table=table, timestamp_field="att", label="late", known_after="1d"
+    ... )
+    >>> user = hw.FeatureView(
+    ...     "user",
+    ...     source=clicks,
+    ...     keys=["user"],
+    ...     features=[hw.mean("price")],
+    ...     freshness=hw.on_request(),
+    ... )
+    >>> found = problems(
+    ...     [hw.Model("m", features=hw.FeatureService("s", [user]), labels=labels, task="binary")]
+    ... )
     >>> [one.message for one in found]
     ["no column 'att'; did you mean 'at'?"]
     """
@@ -56,7 +82,8 @@ def problems(models: Sequence[Model], *, fitted: bool = False) -> tuple[Problem,
 
 
 def check_model(model: Model, *, fitted: bool = False) -> None:
-    """Refuse a model whose definitions do not fit the schemas of their tables; `fitted` as for `problems`.
+    """Refuse a model whose definitions do not fit the schemas of their tables; `fitted` as for
+    `problems`.
 
     Raises:
         DataError: with every problem.
@@ -65,7 +92,10 @@ def check_model(model: Model, *, fitted: bool = False) -> None:
     if len(found_problems) == 1:
         raise DataError(str(found_problems[0]))
     if found_problems:
-        raise DataError(f"model {model.name!r} cannot run: {' '.join(f'({i}) {problem}.' for i, problem in enumerate(found_problems, 1))}")
+        raise DataError(
+            f"model {model.name!r} cannot run: "
+            f"{' '.join(f'({i}) {problem}.' for i, problem in enumerate(found_problems, 1))}"
+        )
 
 
 class _Check:
@@ -79,7 +109,9 @@ class _Check:
     # ---------------------------------------------------------------- sources
 
     def source(self, source: Source) -> list[Columns]:
-        """The columns of its history and of its stream's own schema, as far as there are any and they can be read."""
+        """The columns of its history and of its stream's own schema, as far as there are any and
+        they can be read.
+        """
         return self._sources.setdefault(source, lambda: list(self._tables(source)))
 
     def _tables(self, source: Source) -> Iterator[Columns]:
@@ -90,17 +122,42 @@ class _Check:
             raw = None if source.history is None else self.problems.table(source.table, context)
         if raw is not None:
             yield self._events(source, raw, context)
-        stream = None if source.stream is None or isinstance(source.history, Enriched) else declared(source.stream)
+        stream = (
+            None
+            if source.stream is None or isinstance(source.history, Enriched)
+            else declared(source.stream)
+        )
         if stream is not None:
             yield self._events(source, stream, f"{context}, {source.stream}")
 
-    def _events(self, source: Source, raw: Mapping[str, pl.DataType | None], context: str) -> Columns:
-        """The columns of events: the selected ones and the source's own; naive timestamps in the source's zone."""
-        own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field, source.changes) if c]
+    def _events(
+        self, source: Source, raw: Mapping[str, pl.DataType | None], context: str
+    ) -> Columns:
+        """The columns of events: the selected ones and the source's own; naive timestamps in the
+        source's zone.
+        """
+        own = [
+            c
+            for c in (
+                source.timestamp_field,
+                source.known_at_field,
+                source.id_field,
+                source.changes,
+            )
+            if c
+        ]
         columns = self.problems.selected(raw, source.select, source.filter, own, context)
         for name in (source.timestamp_field, source.known_at_field):
             if name is not None and self.problems.look(columns, name, context):
-                self.problems.attempt(context, timestamp_micros, name, columns.schema, source.timezone, context, days=True)
+                self.problems.attempt(
+                    context,
+                    timestamp_micros,
+                    name,
+                    columns.schema,
+                    source.timezone,
+                    context,
+                    days=True,
+                )
         if source.id_field is not None:
             self.problems.look(columns, source.id_field, context)
         for expected in source.expectations:
@@ -110,7 +167,9 @@ class _Check:
             self.problems.attempt(context, flag, source.changes, columns.schema, context)
         return columns.in_zone(source.timezone)
 
-    def _enriched(self, source: Source, enriched: Enriched) -> Mapping[str, pl.DataType | None] | None:
+    def _enriched(
+        self, source: Source, enriched: Enriched
+    ) -> Mapping[str, pl.DataType | None] | None:
         """The columns of the base and the features; None where those of the base are unknown."""
         tables = self.source(enriched.base)
         for view in enriched.features.views_in_history:
@@ -121,10 +180,16 @@ class _Check:
         for name, who in enriched.features.needed_by().items():
             if name not in base.dtypes:
                 error_text = lacking(source, name, who, frozenset(base.dtypes))
-                self.problems.note(called(source), error_text.removeprefix(f"source {source.name!r}: "))
+                self.problems.note(
+                    called(source), error_text.removeprefix(f"source {source.name!r}: ")
+                )
         self._keys(enriched.features, base)
         self._fields(enriched.features, base, called(source))
-        known = {} if source.known_at_field is None else {source.known_at_field: pl.Datetime("us", "UTC")}
+        known = (
+            {}
+            if source.known_at_field is None
+            else {source.known_at_field: pl.Datetime("us", "UTC")}
+        )
         functions = {feature.name: None for feature in enriched.features.request_features}
         return {**base.dtypes, **functions, **self._dtypes(enriched.features), **known}
 
@@ -139,22 +204,39 @@ class _Check:
         context = named("feature view", root, root.name)
         for columns in self.source(root.source):
             for key in root.keys:
-                self.problems.look(columns, key, f"{context}: the key over source {root.source.name!r}")
+                self.problems.look(
+                    columns, key, f"{context}: the key over source {root.source.name!r}"
+                )
             for aggregation in root.features:
-                self._aggregation(aggregation, columns, f"{context}: {aggregation.function}() over source {root.source.name!r}")
+                self._aggregation(
+                    aggregation,
+                    columns,
+                    f"{context}: {aggregation.function}() over source {root.source.name!r}",
+                )
 
     def _aggregation(self, aggregation: Aggregation, columns: Columns, context: str) -> None:
         until = aggregation.facts.queue  # whose column may be left out of the selection
         for name in aggregation.columns:
             if self.problems.look(columns.all if until else columns, name, context):
                 self.problems.attempt(
-                    context, _check_column, aggregation.function, columns.all.schema[name], f"{context}: the column {name!r}"
+                    context,
+                    _check_column,
+                    aggregation.function,
+                    columns.all.schema[name],
+                    f"{context}: the column {name!r}",
                 )
         split, where = aggregation.secondary, aggregation.where
         if split is not None and self.problems.look(columns, split.column, context):
-            self.problems.attempt(context, check_secondary, _single_column(columns.schema[split.column]), f"{context}: {split.column!r}")
+            self.problems.attempt(
+                context,
+                check_secondary,
+                _single_column(columns.schema[split.column]),
+                f"{context}: {split.column!r}",
+            )
         if where is not None and self.problems.look(columns, where, context):
-            self.problems.attempt(context, check_where, aggregation.function, where, columns.schema[where], context)
+            self.problems.attempt(
+                context, check_where, aggregation.function, where, columns.schema[where], context
+            )
 
     def _dtypes(self, service: FeatureService) -> dict[str, pl.DataType | None]:
         """The dtypes of features of views by full name, as far as they are known."""
@@ -162,7 +244,11 @@ class _Check:
 
     def _dtype(self, ref: FeatureRef) -> pl.DataType | None:
         tables = self.source(ref.view.source)
-        dtype = _dtype_of(next(f for f in ref.view.outputs if f.name == ref.feature), tables[0]) if tables else None
+        dtype = (
+            _dtype_of(next(f for f in ref.view.outputs if f.name == ref.feature), tables[0])
+            if tables
+            else None
+        )
         return dtype if dtype is None or ref.view.list_key is None else pl.List(dtype)
 
     # ---------------------------------------------------------------- labels
@@ -175,30 +261,50 @@ class _Check:
             self._outcome(labels, label, context, strings=strings)
         if raw is None:
             return None
-        times = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
-        own = [*times, *([label] if isinstance(label, str) else label.keys), *([labels.weight] if labels.weight else [])]
+        times = [
+            labels.timestamp_field,
+            *([labels.known_at_field] if labels.known_at_field else []),
+        ]
+        own = [
+            *times,
+            *([label] if isinstance(label, str) else label.keys),
+            *([labels.weight] if labels.weight else []),
+        ]
         columns = self.problems.selected(raw, labels.select, labels.filter, own, context)
         if labels.weight is not None and self.problems.look(columns, labels.weight, context):
             self.problems.attempt(context, weight_column, labels.weight, columns.schema, context)
         for name in times:
             if self.problems.look(columns, name, context):
                 self.problems.attempt(
-                    context, timestamp_micros, name, columns.schema, labels.timezone, context, days=name == labels.known_at_field
+                    context,
+                    timestamp_micros,
+                    name,
+                    columns.schema,
+                    labels.timezone,
+                    context,
+                    days=name == labels.known_at_field,
                 )
         if isinstance(label, str):
             if self.problems.look(columns, label, context):
-                self.problems.attempt(context, outcome_column, label, columns.schema, context, strings=strings)
+                self.problems.attempt(
+                    context, outcome_column, label, columns.schema, context, strings=strings
+                )
             return columns
         for key in label.keys:
             self.problems.look(columns, key, f"{context}: outcome")
         for events in self.source(label.source)[:1]:
-            self._key_types(label.source, {key: (events.get(key), columns.get(key)) for key in label.keys})
+            self._key_types(
+                label.source, {key: (events.get(key), columns.get(key)) for key in label.keys}
+            )
         return columns
 
     def _outcome(self, labels: Labels, outcome: Outcome, context: str, *, strings: bool) -> None:
         aggregation = outcome.aggregation
         feature = Feature(
-            labels.label_name, aggregation, aggregation.columns[:1] if aggregation.each else aggregation.columns, outcome.window
+            labels.label_name,
+            aggregation,
+            aggregation.columns[:1] if aggregation.each else aggregation.columns,
+            outcome.window,
         )
         for columns in self.source(outcome.source)[:1]:
             where = f"{context}: outcome over source {outcome.source.name!r}"
@@ -212,19 +318,23 @@ class _Check:
     # ---------------------------------------------------------------- models
 
     def model(self, model: Model, *, fitted: bool) -> None:
-        """A model: its views, its labels, what its features need of the labels, and its estimator."""
+        """A model: its views, its labels, what its features need of the labels, and its
+        estimator.
+        """
         context = named("model", model, model.name)
         wrong = misfit(model)
         if wrong:
             self.problems.note(context, wrong)
         for service in model.services:
             for view in service.views_in_history:
-                if view.third_party is None or view.third_party.trains:  # else its source is not read
+                # else its source is not read
+                if view.third_party is None or view.third_party.trains:
                     self.view(view)
         columns = self.labels(model.labels, strings=model.task_type.classes)
         try:
             services = [service.in_training for service in model.services]
-        except DefinitionError:  # nothing that history supplies: it is served, and cannot be trained
+        except DefinitionError:
+            # nothing that history supplies: it is served, and cannot be trained
             return
         if columns is not None:
             self._needed(model, services, columns)
@@ -253,42 +363,64 @@ class _Check:
                 readers = ", ".join(dict.fromkeys(who))
                 verb = "needs" if len(set(who)) == 1 else "need"
                 self.problems.note(
-                    context, f"no column {name!r}, which {readers} of model {model.name!r} {verb}; {nearest(name, columns.dtypes)}"
+                    context,
+                    f"no column {name!r}, which {readers} of model {model.name!r} {verb}; "
+                    f"{nearest(name, columns.dtypes)}",
                 )
 
     def _keys(self, service: FeatureService, columns: Columns) -> None:
         """The types of the views' keys in the requests and in the sources."""
         for view in service.views_in_history:
             filled = {key: view.request_key(key) for key in view.keys}
-            theirs = {key: columns.get(of) if isinstance(of, str) else self._dtype(of) for key, of in filled.items()}
+            theirs = {
+                key: columns.get(of) if isinstance(of, str) else self._dtype(of)
+                for key, of in filled.items()
+            }
             if view.list_key is not None:
                 theirs[view.list_key.key] = self._element(theirs[view.list_key.key], view)
             for events in self.source(view.source)[:1]:
-                self._key_types(view.source, {key: (events.get(key), theirs[key]) for key in view.keys})
+                self._key_types(
+                    view.source, {key: (events.get(key), theirs[key]) for key in view.keys}
+                )
 
     def _element(self, dtype: pl.DataType | None, view: FeatureView) -> pl.DataType | None:
         """The dtype of the keys in a list; None where it is unknown or no list, which is noted."""
         if dtype is None:
             return None
-        checked = self.problems.attempt(named("feature view", view, view.name), _elements_of, dtype, view)
+        checked = self.problems.attempt(
+            named("feature view", view, view.name), _elements_of, dtype, view
+        )
         return None if checked is None else checked.dtype
 
-    def _key_types(self, source: Source, pairs: Mapping[str, tuple[pl.DataType | None, pl.DataType | None]]) -> None:
+    def _key_types(
+        self, source: Source, pairs: Mapping[str, tuple[pl.DataType | None, pl.DataType | None]]
+    ) -> None:
         context = called(source)
         for key, (mine, theirs) in pairs.items():
             if mine is not None and theirs is not None:
                 self.problems.attempt(context, check_types, key, mine, theirs, context)
 
     def _fields(self, service: FeatureService, columns: Columns, context: str) -> None:
-        """The declared types of request fields, and of the answers of third parties in their history."""
-        wanted = [(columns.get(field.name), field.dtype, f"{context}: request field {field.name!r}") for field in service.request_fields]
+        """The declared types of request fields, and of the answers of third parties in their
+        history.
+        """
+        wanted = [
+            (columns.get(field.name), field.dtype, f"{context}: request field {field.name!r}")
+            for field in service.request_fields
+        ]
         for function in service.request_features:
             where = f"{context}: request feature {function.name!r}: the field"
-            wanted += [(columns.get(name), dtype, f"{where} {name!r}") for name, dtype in function.fields.items()]
+            wanted += [
+                (columns.get(name), dtype, f"{where} {name!r}")
+                for name, dtype in function.fields.items()
+            ]
         for http in service.http_features:
             for events in self.source(http.view.source)[:1]:
                 where = f"{called(http.view.source)}: third-party features {http.name!r}:"
-                wanted += [(events.get(name), dtype, f"{where} {name!r}") for name, (_, dtype) in http.columns.items()]
+                wanted += [
+                    (events.get(name), dtype, f"{where} {name!r}")
+                    for name, (_, dtype) in http.columns.items()
+                ]
         for mine, dtype, where in wanted:
             if mine is not None:
                 self.problems.attempt(where, check_declared, mine, dtype, where)

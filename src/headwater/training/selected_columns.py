@@ -1,4 +1,6 @@
-"""The columns that a table has after a selection, found from its schema alone, with every problem noted."""
+"""The columns that a table has after a selection, found from its schema alone, with every problem
+noted.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Columns:
-    """The dtypes of columns by name; None where a problem was noted already, so that nothing more is reported of the column.
+    """The dtypes of columns by name; None where a problem was noted already, so that nothing more
+    is reported of the column.
 
     outside: columns of the table that the selection leaves out.
     """
@@ -46,7 +49,9 @@ class Columns:
     @cached_property
     def schema(self) -> pl.Schema:
         """The columns as polars has them; those of unknown dtype are Null."""
-        return pl.Schema({name: pl.Null() if dtype is None else dtype for name, dtype in self.dtypes.items()})
+        return pl.Schema(
+            {name: pl.Null() if dtype is None else dtype for name, dtype in self.dtypes.items()}
+        )
 
     @cached_property
     def all(self) -> Columns:
@@ -59,7 +64,10 @@ class Columns:
 
     def in_zone(self, zone: str | None) -> Columns:
         """With naive timestamps in this zone."""
-        return Columns({n: _in_zone(d, zone) for n, d in self.dtypes.items()}, {n: _in_zone(d, zone) for n, d in self.outside.items()})
+        return Columns(
+            {n: _in_zone(d, zone) for n, d in self.dtypes.items()},
+            {n: _in_zone(d, zone) for n, d in self.outside.items()},
+        )
 
 
 class Problems:
@@ -79,8 +87,12 @@ class Problems:
         """Note a problem."""
         self.noted.append(Problem(subject, message))
 
-    def attempt(self, context: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The result of a check; None where the data are wrong or out of reach, which is noted of what `context` begins with."""
+    def attempt(
+        self, context: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """The result of a check; None where the data are wrong or out of reach, which is noted of
+        what `context` begins with.
+        """
         try:
             return call(*args, **kwargs)
         except (ConnectError, DataError) as error:
@@ -97,24 +109,45 @@ class Problems:
         """The schema of a table; None where it cannot be read."""
         return self.attempt(context, lambda: dict(scan(table).collect_schema()))
 
-    def selected(self, raw: Dtypes, select: Selection | None, keep: pl.Expr | None, own: Collection[str], context: str) -> Columns:
-        """The columns after `select`, and those of `own` that the table has; every item and the filter `keep` are checked."""
+    def selected(
+        self,
+        raw: Dtypes,
+        select: Selection | None,
+        keep: pl.Expr | None,
+        own: Collection[str],
+        context: str,
+    ) -> Columns:
+        """The columns after `select`, and those of `own` that the table has; every item and the
+        filter `keep` are checked.
+        """
         if keep is not None:
             dtype = self._dtype_of(raw, keep, f"{context}: filter")
             if dtype not in (None, pl.Boolean, pl.Null):
-                self.note(context, f"filter gives {dtype}; give a polars expression of booleans, such as pl.col('amount') > 0")
+                self.note(
+                    context,
+                    f"filter gives {dtype}; give a polars expression of booleans, such as "
+                    "pl.col('amount') > 0",
+                )
         if select is None:
             return Columns(raw)
-        outputs = {output_name(item): self._dtype_of(raw, item, f"{context}: select") for item in select}
+        outputs = {
+            output_name(item): self._dtype_of(raw, item, f"{context}: select") for item in select
+        }
         outputs |= {name: raw[name] for name in own if name not in outputs and name in raw}
         return Columns(outputs, {name: dtype for name, dtype in raw.items() if name not in outputs})
 
     def _dtype_of(self, raw: Dtypes, item: str | pl.Expr, context: str) -> pl.DataType | None:
-        """The dtype of an expression over the table; None where it has a problem, which is noted."""
+        """The dtype of an expression over the table; None where it has a problem, which is
+        noted.
+        """
         roots = [self.look(Columns(raw), name, context) for name in sorted(root_columns(item))]
         if not all(roots):
             return None
-        return raw[item] if isinstance(item, str) else self.attempt(context, _dtype, raw, item, context)
+        return (
+            raw[item]
+            if isinstance(item, str)
+            else self.attempt(context, _dtype, raw, item, context)
+        )
 
 
 def _dtype(raw: Dtypes, item: pl.Expr, context: str) -> pl.DataType:

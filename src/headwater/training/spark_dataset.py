@@ -1,4 +1,6 @@
-"""Training sets that Spark computes and writes, for `dataset`: the rows of a model's labels whose outcome was known by a time."""
+"""Training sets that Spark computes and writes, for `dataset`: the rows of a model's labels whose
+outcome was known by a time.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _NO_FILE = "write a file, such as dataset(model, 'rows.parquet')"
 
 @dataclass(frozen=True)
 class SparkRowsWritten:
-    """What was written: the table, what `SparkTable.rows` says of its rows, their columns, and counts as in `TrainingSet`."""
+    """What was written: the table, what `SparkTable.rows` says of its rows, their columns, and
+    counts as in `TrainingSet`.
+    """
 
     table: SparkTable
     rows: Mapping[str, object]
@@ -36,11 +40,17 @@ class SparkRowsWritten:
 
 
 def write_training_rows(
-    model: Model, output: SparkOutput, level: Level, until: int, resources: Resources, check: Callable[[Mapping[str, object]], None]
+    model: Model,
+    output: SparkOutput,
+    level: Level,
+    until: int,
+    resources: Resources,
+    check: Callable[[Mapping[str, object]], None],
 ) -> SparkRowsWritten:
     """Compute the model's training rows on Spark, and write them there.
 
-    check: called with what `SparkTable.rows` says of them before they are written; where it raises, nothing is.
+    check: called with what `SparkTable.rows` says of them before they are written; where it raises,
+    nothing is.
 
     Raises:
         UsageError: the engine is not Spark, or the rows of this model are not computed there.
@@ -49,15 +59,25 @@ def write_training_rows(
     engine = open_engine(resources.engine)
     if not isinstance(engine, RowEngine):
         raise UsageError(
-            f"{output} is written by Spark; give resources=hw.Resources(engine=headwater_spark.spark('sc://host:15002')), or {_NO_FILE}"
+            f"{output} is written by Spark; give "
+            "resources=hw.Resources(engine=headwater_spark.spark('sc://host:15002')), or "
+            f"{_NO_FILE}"
         )
     if model.ranking is not None and model.ranking.negatives is not None:
-        raise UsageError(f"model {model.name!r} draws negatives, which is done in this process and not on Spark; {_NO_FILE}")
+        raise UsageError(
+            f"model {model.name!r} draws negatives, which is done in this process and not on "
+            f"Spark; {_NO_FILE}"
+        )
     service, precomputed = model.features.in_training, level.precomputed(model)
-    measured = [view.name for view in service.views_in_history if not (of := level.freshness(view)).servable and of.reads_events]
+    measured = [
+        view.name
+        for view in service.views_in_history
+        if not (of := level.freshness(view)).servable and of.reads_events
+    ]
     if precomputed is not None and measured:
         raise UsageError(
-            f"the level has precomputed predictions, and view {measured[0]!r} is at measured ages; rows of both are not computed on Spark: {_NO_FILE}"
+            f"the level has precomputed predictions, and view {measured[0]!r} is at measured "
+            f"ages; rows of both are not computed on Spark: {_NO_FILE}"
         )
     check_model(model)
     refuse_label_columns(model)
@@ -74,7 +94,18 @@ def write_training_rows(
     notes = Notes()
     labels = model.labels
     bare = replace(model, estimator=None)
-    work = TrainingRows(service, level, labels, labels.timestamp_field, labels.timezone, statuses=False, model=bare, until=until)
-    written = engine.write_rows(labels.data, work, output, EngineRun(notes, resources.threads, resources.bytes), before)
+    work = TrainingRows(
+        service,
+        level,
+        labels,
+        labels.timestamp_field,
+        labels.timezone,
+        statuses=False,
+        model=bare,
+        until=until,
+    )
+    written = engine.write_rows(
+        labels.data, work, output, EngineRun(notes, resources.threads, resources.bytes), before
+    )
     warn_of_no_events(work.requests(written.ends), notes)
     return SparkRowsWritten(written.table, said, columns, dict(notes.events), dict(notes.left_out))

@@ -26,7 +26,13 @@ from headwater.training.label_rows import KNOWN_AT, LABEL, label_rows, observed
 from headwater.training.outcome_values import OutcomeTables
 from headwater.training.positive_log import each_item_once
 from headwater.training.precomputed_rows import rows_of
-from headwater.training.replayed_rows import ReplayedRows, ends_of, modules_of, own_columns, planning
+from headwater.training.replayed_rows import (
+    ReplayedRows,
+    ends_of,
+    modules_of,
+    own_columns,
+    planning,
+)
 from headwater.training.requests import ASKED_AT, Requests, joined, read_rows, training_frame
 from headwater.training.resources import Resources
 
@@ -37,7 +43,8 @@ _SCORED = "__scored"
 class StagedRows(ReplayedRows):
     """As `RowWork`: features of rows, or of labels.
 
-    labels: whose rows they are; None where they are rows with a `timestamp_field`, in a `timezone` if they are naive.
+    labels: whose rows they are; None where they are rows with a `timestamp_field`, in a `timezone`
+    if they are naive.
     """
 
     service: FeatureService
@@ -72,29 +79,57 @@ class StagedRows(ReplayedRows):
         reading = Resources(progress=False, cache=False, engine=engine)
 
         def frames(
-            service: FeatureService, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources
+            service: FeatureService,
+            requests: Requests,
+            levels: Mapping[str, Level],
+            notes: Notes,
+            resources: Resources,
         ) -> dict[str, pl.DataFrame]:
             of_views = tables_for(service, requests, levels, notes, reading, statuses=self.statuses)
-            return frames_of(service, requests, levels, of_views, notes, resources, statuses=self.statuses)
+            return frames_of(
+                service, requests, levels, of_views, notes, resources, statuses=self.statuses
+            )
 
-        return self._frame(self.requests(rows), frames, lambda last, known: tables(last, known, Notes(), reading), planning(on_stage))
+        return self._frame(
+            self.requests(rows),
+            frames,
+            lambda last, known: tables(last, known, Notes(), reading),
+            planning(on_stage),
+        )
 
     def computed(self, rows: pl.DataFrame, resources: Resources) -> pl.DataFrame:
         """As `ReplayedRows`."""
-        return self._frame(self.requests(rows), self._plain_frames, lambda *_: PlainTables(), resources)
+        return self._frame(
+            self.requests(rows), self._plain_frames, lambda *_: PlainTables(), resources
+        )
 
     def _plain_frames(
-        self, service: FeatureService, requests: Requests, levels: Mapping[str, Level], notes: Notes, resources: Resources
+        self,
+        service: FeatureService,
+        requests: Requests,
+        levels: Mapping[str, Level],
+        notes: Notes,
+        resources: Resources,
     ) -> dict[str, pl.DataFrame]:
-        return frames_of(service, requests, levels, PlainTables(), notes, resources, statuses=self.statuses)
+        return frames_of(
+            service, requests, levels, PlainTables(), notes, resources, statuses=self.statuses
+        )
 
-    def _frame(self, requests: Requests, frames: FeatureFrames, of_outcome: OutcomeTables, resources: Resources) -> pl.DataFrame:
+    def _frame(
+        self,
+        requests: Requests,
+        frames: FeatureFrames,
+        of_outcome: OutcomeTables,
+        resources: Resources,
+    ) -> pl.DataFrame:
         if self.labels is not None and requests.label is None:
             label = observed(self.labels, requests, resources, strings=True, tables_of=of_outcome)
             requests = replace(requests, label=label.rename(self.labels.label_name))
         return self._with_features(requests, frames, resources)
 
-    def _with_features(self, requests: Requests, frames: FeatureFrames, resources: Resources) -> pl.DataFrame:
+    def _with_features(
+        self, requests: Requests, frames: FeatureFrames, resources: Resources
+    ) -> pl.DataFrame:
         """The finished rows."""
         values = frames(self.service, requests, {"": self.level}, Notes(), resources)[""]
         check_names(self.service, requests.frame.columns, statuses=self.statuses)
@@ -103,7 +138,11 @@ class StagedRows(ReplayedRows):
     def requests(self, rows: pl.DataFrame) -> Requests:
         """The requests of rows."""
         own = [name for name in own_columns(rows) if name not in (ASKED_AT, LABEL, KNOWN_AT)]
-        label = rows[LABEL].alias(self.labels.label_name) if self.labels is not None and LABEL in rows.columns else None
+        label = (
+            rows[LABEL].alias(self.labels.label_name)
+            if self.labels is not None and LABEL in rows.columns
+            else None
+        )
         known = rows[KNOWN_AT].to_numpy() if KNOWN_AT in rows.columns else None
         return Requests(rows.select(own), rows[ASKED_AT].to_numpy(), label, known)
 
@@ -144,18 +183,29 @@ class TrainingRows(StagedRows):
         left_out["outcome not known by then"] += rows.height - known.height
         return known
 
-    def _each_item_once(self, task: Ranking, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+    def _each_item_once(
+        self, task: Ranking, rows: pl.DataFrame, left_out: Counter[str]
+    ) -> pl.DataFrame:
         """As `positive_log.each_item_once`; of rows of one time any one, the same in each run."""
         ordered = rows[np.lexsort((rows.hash_rows().to_numpy(), rows[ASKED_AT].to_numpy()))]
         label = ordered[self.model.labels.label_name]
-        chosen = each_item_once(self.model, task, Requests(ordered, ordered[ASKED_AT].to_numpy(), label, ordered[KNOWN_AT].to_numpy()))
+        chosen = each_item_once(
+            self.model,
+            task,
+            Requests(ordered, ordered[ASKED_AT].to_numpy(), label, ordered[KNOWN_AT].to_numpy()),
+        )
         left_out.update(chosen.left_out)
         return chosen.frame
 
-    def _with_features(self, requests: Requests, frames: FeatureFrames, resources: Resources) -> pl.DataFrame:
+    def _with_features(
+        self, requests: Requests, frames: FeatureFrames, resources: Resources
+    ) -> pl.DataFrame:
         precomputed = self.level.precomputed(self.model)
         if precomputed is None:
-            values, scored = frames(self.service, requests, {"": self.level}, Notes(), resources)[""], np.ones(len(requests.t), np.bool_)
+            values, scored = (
+                frames(self.service, requests, {"": self.level}, Notes(), resources)[""],
+                np.ones(len(requests.t), np.bool_),
+            )
         else:
             rows = rows_of(self.model, requests, self.level, Notes(), resources, frames)
             values, scored = rows.frame, rows.known | precomputed.on_request

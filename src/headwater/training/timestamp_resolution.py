@@ -1,7 +1,8 @@
 """How fine the timestamps of a source are, measured from the data, for each period of time.
 
-A timestamp that was rounded down at resolution r lies before the time at which its event was known. It counts as known at the timestamp
-until the source says otherwise by `known_after`, so a coarse timestamp is a question to the user.
+A timestamp that was rounded down at resolution r lies before the time at which its event was known.
+It counts as known at the timestamp until the source says otherwise by `known_after`, so a coarse
+timestamp is a question to the user.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from headwater.events.selection import collect, selected, timestamp_micros
 from headwater.kernel.arrays import I64, Bool
 from headwater.results.resolution_result import Resolution, ResolutionPeriod, SourceResolution
 
-SIZES: dict[Resolution, int] = {"day": DAY, "hour": HOUR, "minute": 60 * SECOND, "second": SECOND, "finer": 0}
+SIZES: dict[Resolution, int] = {
+    "day": DAY,
+    "hour": HOUR,
+    "minute": 60 * SECOND,
+    "second": SECOND,
+    "finer": 0,
+}
 """Each resolution in microseconds."""
 ASKED: Sequence[Resolution] = ("day", "hour", "minute")
 """Resolutions that are asked about: a second is shorter than any step between levels."""
@@ -35,7 +42,9 @@ _ON_GRID = 0.9
 
 @dataclass(frozen=True)
 class Grid:
-    """A period whose timestamps have one resolution: `phase` is where they lie in a step of `size`; all in microseconds."""
+    """A period whose timestamps have one resolution: `phase` is where they lie in a step of `size`;
+    all in microseconds.
+    """
 
     resolution: Resolution
     first: int
@@ -51,7 +60,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class MeasuredSource:
-    """The grids of a source in order of time; none where there are too few timestamps. early: the share known before they happen."""
+    """The grids of a source in order of time; none where there are too few timestamps. early: the
+    share known before they happen.
+    """
 
     source: Source
     column: str
@@ -62,52 +73,77 @@ class MeasuredSource:
     @property
     def exact(self) -> bool:
         """Whether the source says that its timestamps are exact."""
-        return self.source.known_at_field is None and self.source.known_after_declared and self.source.delay == 0
+        return (
+            self.source.known_at_field is None
+            and self.source.known_after_declared
+            and self.source.delay == 0
+        )
 
     def cell(self, K: I64, delay: int) -> I64:
-        """Which step of the grid is the last one known by each K, at a delay of the events; int64 like K."""
+        """Which step of the grid is the last one known by each K, at a delay of the events; int64
+        like K.
+        """
         if not self.grids or self.exact:
             return K - delay
         starts = np.array([grid.first for grid in self.grids[1:]], np.int64)
         at = np.searchsorted(starts, K - delay, side="right")
-        sizes, phases = (np.array([getattr(grid, name) for grid in self.grids], np.int64)[at] for name in ("size", "phase"))
+        sizes, phases = (
+            np.array([getattr(grid, name) for grid in self.grids], np.int64)[at]
+            for name in ("size", "phase")
+        )
         late = self.is_date or self.source.known_at_field is not None
         delays = delay if late else np.maximum(delay, sizes)
         steps = np.maximum(sizes, 1)
         return ((K - delays - phases) // steps) * steps
 
     def same_grid(self, asked: I64) -> bool:
-        """Whether requests at these times (int64) lie on the grids too: a request counts no event of its own step, so none too early."""
-        return len(np.unique(asked)) >= _FEWEST and all(bool((asked % grid.size == grid.phase).all()) for grid in self.grids if grid.size)
+        """Whether requests at these times (int64) lie on the grids too: a request counts no event
+        of its own step, so none too early.
+        """
+        return len(np.unique(asked)) >= _FEWEST and all(
+            bool((asked % grid.size == grid.phase).all()) for grid in self.grids if grid.size
+        )
 
     def result(self) -> SourceResolution:
         """What the measurement says, with the question that it leaves open."""
         by_field = self.source.known_at_field is not None
         known = None if by_field else self.source.delay / SECOND
-        return SourceResolution(self.source.name, self.column, periods_of(self.grids), known, self._question())
+        return SourceResolution(
+            self.source.name, self.column, periods_of(self.grids), known, self._question()
+        )
 
     def _question(self) -> str:
-        coarse = next((grid for name in ASKED for grid in self.grids if grid.resolution == name), None)
+        coarse = next(
+            (grid for name in ASKED for grid in self.grids if grid.resolution == name), None
+        )
         if coarse is None or self.is_date or self.exact:
             return ""
         size = text(coarse.size)
-        stamps = f"the timestamps {self.column!r} of source {self.source.name!r} are whole {coarse.resolution}s{self._when(coarse)}"
+        stamps = (
+            f"the timestamps {self.column!r} of source {self.source.name!r} are whole "
+            f"{coarse.resolution}s{self._when(coarse)}"
+        )
         if self.source.known_at_field is not None:
             if self.early < 1 - _ON_GRID:
                 return ""
             return (
-                f"{stamps}, and in {self.early:.0%} of rows they lie before the event itself. Were they rounded down? Then add {size} to them in "
-                "select=, so that no event counts before it was known"
+                f"{stamps}, and in {self.early:.0%} of rows they lie before the event itself. "
+                f"Were they rounded down? Then add {size} to them in select=, so that no event "
+                "counts before it was known"
             )
         if not self.source.known_after_declared:
             return (
-                f'{stamps}. Were they rounded down, or are they totals of a {coarse.resolution}? Then give the source known_after="{size}", or '
-                f'more if the rows arrive later. If they are exact, give known_after="0s". Until then each event counts from its timestamp on'
+                f"{stamps}. Were they rounded down, or are they totals of a {coarse.resolution}? "
+                f'Then give the source known_after="{size}", or more if the rows arrive later. If '
+                'they are exact, give known_after="0s". Until then each event counts from its '
+                "timestamp on"
             )
         if self.source.delay < coarse.size and coarse.phase % HOUR == 0:
             return (
-                f"{stamps}, and known_after is {self.source.known_after}. If they were rounded down, an event of the end of the {coarse.resolution} "
-                f'counts before it happened; then give known_after="{size}" plus {self.source.known_after}'
+                f"{stamps}, and known_after is {self.source.known_after}. If they were rounded "
+                f"down, an event of the end of the {coarse.resolution} "
+                f'counts before it happened; then give known_after="{size}" plus '
+                f"{self.source.known_after}"
             )
         return ""
 
@@ -128,13 +164,18 @@ def measured(source: Source) -> MeasuredSource:
     bottom = bottom_of(source)
     name = bottom.known_at_field or bottom.timestamp_field
     context = called(bottom)
-    chosen = selected(bottom.table, bottom.select, bottom.filter, [bottom.timestamp_field, name], context)
+    chosen = selected(
+        bottom.table, bottom.select, bottom.filter, [bottom.timestamp_field, name], context
+    )
     time, known = (
-        timestamp_micros(column, chosen.schema, bottom.timezone, context, days=True) for column in (bottom.timestamp_field, name)
+        timestamp_micros(column, chosen.schema, bottom.timezone, context, days=True)
+        for column in (bottom.timestamp_field, name)
     )
     rows = int(collect(chosen.frame.select(pl.len()), context, streaming=True).item())
     every = max(1, rows // _SAMPLE)
-    table = collect(chosen.frame.select(time.alias("time"), known.alias("known")).gather_every(every), context).drop_nulls()
+    table = collect(
+        chosen.frame.select(time.alias("time"), known.alias("known")).gather_every(every), context
+    ).drop_nulls()
     early = float((table["known"] < table["time"]).mean() or 0.0) if table.height else 0.0  # type: ignore[arg-type]
     is_date = chosen.schema[name] == pl.Date
     return MeasuredSource(bottom, name, grids(table["known"].to_numpy()), is_date, early)
@@ -154,7 +195,8 @@ def request_times(labels: Labels) -> I64:
 
 
 def request_steps(times: I64) -> tuple[I64, Sequence[Grid]]:
-    """How long after its timestamp each request may have been made, if timestamps were rounded down: int64 microseconds; and the grids.
+    """How long after its timestamp each request may have been made, if timestamps were rounded
+    down: int64 microseconds; and the grids.
 
     Args:
         times: int64 microseconds UTC, the timestamps of the requests.
@@ -168,13 +210,20 @@ def request_steps(times: I64) -> tuple[I64, Sequence[Grid]]:
     if not any(grid.resolution in ASKED for grid in measured_grids):
         return np.zeros_like(times), measured_grids
     starts = np.array([grid.first for grid in measured_grids[1:]], np.int64)
-    sizes = np.array([grid.size if grid.resolution in ASKED else 0 for grid in measured_grids], np.int64)
+    sizes = np.array(
+        [grid.size if grid.resolution in ASKED else 0 for grid in measured_grids], np.int64
+    )
     return sizes[np.searchsorted(starts, times, side="right")], measured_grids
 
 
 def periods_of(found: Sequence[Grid]) -> list[ResolutionPeriod]:
     """The grids as a result holds them."""
-    return [ResolutionPeriod(grid.resolution, timestamp_text(grid.first), timestamp_text(grid.last), grid.share) for grid in found]
+    return [
+        ResolutionPeriod(
+            grid.resolution, timestamp_text(grid.first), timestamp_text(grid.last), grid.share
+        )
+        for grid in found
+    ]
 
 
 def grids(times: I64) -> list[Grid]:
@@ -193,12 +242,28 @@ def grids(times: I64) -> list[Grid]:
         return []
     chunks = min(_CHUNKS, max(1, len(values) // (2 * _FEWEST)))
     by_period: list[Grid] = []
-    for chunk, weights in zip(np.array_split(values, chunks), np.array_split(rows, chunks), strict=True):
+    for chunk, weights in zip(
+        np.array_split(values, chunks), np.array_split(rows, chunks), strict=True
+    ):
         grid = _grid(chunk, weights)
-        if by_period and grid.size < by_period[-1].size and (on := _beginning_on(chunk, by_period[-1])):  # the change is within the chunk
-            by_period[-1], grid = replace(by_period[-1], last=int(chunk[on - 1])), replace(grid, first=int(chunk[on]))
+        # the change is within the chunk
+        if (
+            by_period
+            and grid.size < by_period[-1].size
+            and (on := _beginning_on(chunk, by_period[-1]))
+        ):
+            by_period[-1], grid = (
+                replace(by_period[-1], last=int(chunk[on - 1])),
+                replace(grid, first=int(chunk[on])),
+            )
         if by_period and by_period[-1].resolution == grid.resolution:
-            by_period[-1] = Grid(grid.resolution, by_period[-1].first, grid.last, by_period[-1].phase, min(by_period[-1].share, grid.share))
+            by_period[-1] = Grid(
+                grid.resolution,
+                by_period[-1].first,
+                grid.last,
+                by_period[-1].phase,
+                min(by_period[-1].share, grid.share),
+            )
         else:
             by_period.append(grid)
     return by_period
@@ -228,6 +293,8 @@ def _beginning_on(chunk: I64, grid: Grid) -> int:
 
 
 def _of_day(rest: I64, phase: int) -> Bool:
-    """Whether these times of day are that of `phase`, or an hour from it on one side, as where the clocks are changed twice a year."""
+    """Whether these times of day are that of `phase`, or an hour from it on one side, as where the
+    clocks are changed twice a year.
+    """
     after, before = (np.isin(rest, (phase, (phase + shift) % DAY)) for shift in (HOUR, -HOUR))
     return after if after.sum() >= before.sum() else before

@@ -55,13 +55,16 @@ LOG_Q = "log_q"
 
 @dataclass(frozen=True)
 class TrainingSet(Readable):
-    """The labelled requests with their features as of each request; `left_out` rows by reason, `events` read by source.
+    """The labelled requests with their features as of each request; `left_out` rows by reason,
+    `events` read by source.
 
     served_by: of rows from a serving log, how many each version of the model answered.
     not_in_training: the model's features that no history supplies; they are no column.
-    statuses: the status of each feature, `<feature>__status`, where they were asked for and are known.
-    log_q: float64 (rows), where negatives are sampled: the log of a row's expected draws over its draws.
-        Each positive is followed by its negatives, which have the label 0, the request's columns, and null in columns that nothing reads.
+    statuses: the status of each feature, `<feature>__status`, where they were asked for and are
+    known.
+    log_q: float64 (rows), where negatives are sampled: the log of a row's expected draws over its
+        draws. Each positive is followed by its negatives, which have the label 0, the request's
+        columns, and null in columns that nothing reads.
     """
 
     requests: Requests
@@ -75,7 +78,9 @@ class TrainingSet(Readable):
 
     @property
     def frame(self) -> pl.DataFrame:
-        """Request columns, then features, then the label; where negatives are sampled, then `log_q`."""
+        """Request columns, then features, then the label; where negatives are sampled, then
+        `log_q`.
+        """
         frame = training_frame(self.requests, self.features)
         return frame if self.log_q is None else frame.with_columns(pl.Series(LOG_Q, self.log_q))
 
@@ -84,8 +89,10 @@ class TrainingSet(Readable):
 class Trained(Readable):
     """A model fitted on the rows whose outcome was known by `until`, the `as_of` of the training.
 
-    level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and `holdout` where rows were held out.
-    data: the training set as a manifest says it. seed: of the estimator. examples: rows of it that a loaded model has to score alike.
+    level_name: the name that it is served under. left_out: rows by reason. metrics: `training`, and
+    `holdout` where rows were held out.
+    data: the training set as a manifest says it. seed: of the estimator. examples: rows of it that
+    a loaded model has to score alike.
     references: how each feature is distributed in it.
     """
 
@@ -118,11 +125,19 @@ class Trained(Readable):
         }
         return save(self.fitted, Path(folder), about, self.examples)
 
-    def register(self, registry: ModelRegistry | None = None, *, promote: bool = True, promise: Promise | None = None) -> Version:
-        """Keep it as a new version; `promote` makes it the one that is served. None: the registry in headwater's home.
+    def register(
+        self,
+        registry: ModelRegistry | None = None,
+        *,
+        promote: bool = True,
+        promise: Promise | None = None,
+    ) -> Version:
+        """Keep it as a new version; `promote` makes it the one that is served. None: the registry
+        in headwater's home.
 
-        promise: what the backtest of these definitions promised, as `promised(backtest)` gives it; `watch` compares it with production.
-        None: what it promised of the version before, if that has the same definitions.
+        promise: what the backtest of these definitions promised, as `promised(backtest)` gives it;
+        `watch` compares it with production. None: what it promised of the version before, if that
+        has the same definitions.
 
         Raises:
             UsageError: the promise is of other definitions.
@@ -147,23 +162,30 @@ def training_set(
     resources: Resources = DEFAULT_RESOURCES,
     statuses: bool = False,
 ) -> TrainingSet:
-    """The rows of the model's labels whose outcome was known by `as_of` (default: now), with their features.
+    """The rows of the model's labels whose outcome was known by `as_of` (default: now), with their
+    features.
 
-    At a level with precomputed predictions, a row has the job's features. A row without a score is left out, unless
-    it is predicted on request: then it has all features, and the others have none that a job does not know.
+    At a level with precomputed predictions, a row has the job's features. A row without a score is
+    left out, unless it is predicted on request: then it has all features, and the others have none
+    that a job does not know.
 
-    `from_log`: the rows that were served instead, with the features as they were then and the outcomes that were posted; with a level,
-    those that were served at it.
+    `from_log`: the rows that were served instead, with the features as they were then and the
+    outcomes that were posted; with a level, those that were served at it.
 
-    `statuses`: with the status of each feature. There is none of precomputed predictions, sampled negatives and values of a cache.
+    `statuses`: with the status of each feature. There is none of precomputed predictions, sampled
+    negatives and values of a cache.
 
     Raises:
         DataError: no outcome was known by then.
         LeakError: a source would let the future into training data.
     """
     if from_log is not None:
-        rows_of_log = logged(model, from_log, parse_timestamp(as_of or clock.now(), "as_of"), level, resources)
-        served_statuses = rows_of_log.requests.frame.select(map(status_name, rows_of_log.features.columns))
+        rows_of_log = logged(
+            model, from_log, parse_timestamp(as_of or clock.now(), "as_of"), level, resources
+        )
+        served_statuses = rows_of_log.requests.frame.select(
+            map(status_name, rows_of_log.features.columns)
+        )
         return TrainingSet(
             rows_of_log.requests,
             rows_of_log.features,
@@ -183,13 +205,18 @@ def training_set(
         left_out["outcome not known by then"] += int((~known).sum())
         requests = requests.take(np.flatnonzero(known))
     if not known.any():
-        raise DataError(f"labels {model.labels.name!r}: no outcome was known by {timestamp_text(limit)}; take a later time")
+        raise DataError(
+            f"labels {model.labels.name!r}: no outcome was known by {timestamp_text(limit)}; take "
+            "a later time"
+        )
     notes, at = Notes(), level or Level()
     precomputed = at.precomputed(model)
     of_features: pl.DataFrame | None = None
     if precomputed is None:
         with_statuses = statuses and resources.feature_cache is None
-        features = feature_frames(model.features.in_training, requests, {"": at}, notes, resources, statuses=with_statuses)[""]
+        features = feature_frames(
+            model.features.in_training, requests, {"": at}, notes, resources, statuses=with_statuses
+        )[""]
         if with_statuses:
             names = model.features.in_training.feature_names
             features, of_features = features.select(names), features.select(map(status_name, names))
@@ -214,13 +241,20 @@ def training_set(
     return _with_negatives(model, model.ranking, answered, at, resources)
 
 
-def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level, resources: Resources) -> TrainingSet:
-    """The positives that are candidates at the level, each followed by the negatives that are drawn for it."""
+def _with_negatives(
+    model: Model, task: Ranking, rows: TrainingSet, level: Level, resources: Resources
+) -> TrainingSet:
+    """The positives that are candidates at the level, each followed by the negatives that are drawn
+    for it.
+    """
     requests, label = rows.requests, rows.requests.label
     assert label is not None
     assert requests.known_at is not None
     if LOG_Q in requests.frame.columns or LOG_Q in rows.features.columns:
-        raise DataError(f"labels {model.labels.name!r}: the column {LOG_Q!r} is that of sampled negatives; rename yours")
+        raise DataError(
+            f"labels {model.labels.name!r}: the column {LOG_Q!r} is that of sampled negatives; "
+            "rename yours"
+        )
     known = outcomes(model, label, requests.frame)
     assert known.groups is not None
     every, trained = np.arange(len(requests.t)), replace(model, features=model.features.in_training)
@@ -228,13 +262,26 @@ def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level
     positives = every[negatives.trains]
     if not len(positives):
         raise DataError(
-            f"model {model.name!r}: the chosen item of none of the {len(every)} training rows is among the candidates that were known when it asked; "
-            "check that candidates hold items as the labels write them, and that their sources' history begins before the labels"
+            f"model {model.name!r}: the chosen item of none of the {len(every)} training rows is "
+            "among the candidates that were known when it asked; check that candidates hold "
+            "items as the labels write them, and that their sources' history begins before the "
+            "labels"
         )
     at, of = negatives.rows(positives), np.concatenate([every, negatives.of])
-    read = {task.group, task.item, model.labels.timestamp_field, model.labels.weight, *trained.features.needed_by()}
+    read = {
+        task.group,
+        task.item,
+        model.labels.timestamp_field,
+        model.labels.weight,
+        *trained.features.needed_by(),
+    }
     frame = requests.frame[negatives.of].with_columns(
-        negatives.item.alias(task.item), *(pl.lit(None, dtype).alias(c) for c, dtype in requests.frame.schema.items() if c not in read)
+        negatives.item.alias(task.item),
+        *(
+            pl.lit(None, dtype).alias(c)
+            for c, dtype in requests.frame.schema.items()
+            if c not in read
+        ),
     )
     drawn = Requests(
         pl.concat([requests.frame, frame])[at],
@@ -245,7 +292,14 @@ def _with_negatives(model: Model, task: Ranking, rows: TrainingSet, level: Level
     left_out = Counter(rows.left_out)
     left_out["chosen item not among the candidates"] += len(every) - len(positives)
     log_q = np.append(negatives.positive_log_q, negatives.log_q)[at]
-    return replace(rows, requests=drawn, features=negatives.features(rows.features)[at], left_out=+left_out, log_q=log_q, statuses=None)
+    return replace(
+        rows,
+        requests=drawn,
+        features=negatives.features(rows.features)[at],
+        left_out=+left_out,
+        log_q=log_q,
+        statuses=None,
+    )
 
 
 @checked_call
@@ -261,22 +315,26 @@ def train(
     from_log: str | Path | ArmLog | None = None,
     resources: Resources | None = None,
 ) -> Trained:
-    """Fit the model on everything known by `as_of` (default: now), its features at `level` (default: as defined).
+    """Fit the model on everything known by `as_of` (default: now), its features at `level`
+    (default: as defined).
 
     Args:
         model: what to fit; a fitted estimator is taken as it is.
         level: how fresh the features are, a Level or a freshness.
-        level_name: the name that it is served under; where None, "as defined" without a level, else the level in words.
+        level_name: the name that it is served under; where None, "as defined" without a level, else
+            the level in words.
         as_of: rows train whose outcome was known by then.
-        holdout: besides, a model of the rows that were known by then is measured on those that asked from then on. The final model is
-            trained on all.
+        holdout: besides, a model of the rows that were known by then is measured on those that
+            asked from then on. The final model is trained on all.
         seed: of the estimator.
-        from_log: a folder with a serving log: train on exactly what was served (with a level: at it), and the outcomes that were posted.
-            `hw.experiments.ArmLog(experiment, arm)`: on what one arm of an experiment served.
+        from_log: a folder with a serving log: train on exactly what was served (with a level: at
+            it), and the outcomes that were posted. `hw.experiments.ArmLog(experiment, arm)`: on
+            what one arm of an experiment served.
         resources: what the call may use: threads, memory, a cache, progress.
 
     Raises:
-        DataError: no outcome was known by then, labels of one class, or an estimator that refuses the data.
+        DataError: no outcome was known by then, labels of one class, or an estimator that refuses
+            the data.
         LeakError: a source would let the future into training data.
     """
     level = None if level is None else as_level(level)
@@ -286,24 +344,38 @@ def train(
         check_model(model, fitted=True)
     elif model.labels.weight is not None:
         raise UsageError(
-            f"model {model.name!r}: a serving log has no column {model.labels.weight!r}, the weight of labels {model.labels.name!r}; train from the "
-            "labels' table, or give labels without weight="
+            f"model {model.name!r}: a serving log has no column {model.labels.weight!r}, the "
+            f"weight of labels {model.labels.name!r}; train from the labels' table, or give "
+            "labels without weight="
         )
     resources = resources or DEFAULT_RESOURCES
     threads = resources.threads
     with resources.shown() as mine:
-        rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine, statuses=True)
+        rows = training_set(
+            model, level=level, as_of=limit, from_log=log, resources=mine, statuses=True
+        )
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
     known = replace(outcomes(model, rows.requests.label, rows.requests.frame), log_q=rows.log_q)
     if model.task_type.positives:
         check_classes(known.y, f"model {model.name!r}, training rows", rows.left_out)
     fitted = _fitted(model, rows, known, order, seed, threads)
-    # Metrics of sampled negatives are not those of the full candidate set (Krichene and Rendle, 2020), so there are none of training rows.
-    metrics = {"training": measure(fitted, known, fitted.score(rows.features))} if rows.log_q is None else {}
+    # Metrics of sampled negatives are not those of the full candidate set (Krichene and Rendle,
+    # 2020), so there are none of training rows.
+    metrics = (
+        {"training": measure(fitted, known, fitted.score(rows.features))}
+        if rows.log_q is None
+        else {}
+    )
     if holdout is not None:
         with resources.shown() as mine:
-            metrics["holdout"] = _held_out(model, rows, known, parse_timestamp(holdout, "holdout"), (level or Level(), seed, mine))
+            metrics["holdout"] = _held_out(
+                model,
+                rows,
+                known,
+                parse_timestamp(holdout, "holdout"),
+                (level or Level(), seed, mine),
+            )
     name = level_name or (AS_DEFINED if level is None else level.describe(model))
     examples = rows.features[_telling(rows.features)]
     distributions = _references(rows, known)
@@ -323,14 +395,24 @@ def train(
     )
 
 
-def _fitted(model: Model, rows: TrainingSet, known: LabelValues, order: I64, seed: int, threads: int | None) -> Fitted:
+def _fitted(
+    model: Model, rows: TrainingSet, known: LabelValues, order: I64, seed: int, threads: int | None
+) -> Fitted:
     return fit_outcomes(model, rows.features[order], known.take(order), seed=seed, threads=threads)
 
 
-def _held_out(model: Model, rows: TrainingSet, known: LabelValues, start: int, how: tuple[Level, int, Resources]) -> Mapping[str, float]:
-    """The metrics on rows that asked from `start` on, of a model of those that asked, and whose outcome was known, before.
+def _held_out(
+    model: Model,
+    rows: TrainingSet,
+    known: LabelValues,
+    start: int,
+    how: tuple[Level, int, Resources],
+) -> Mapping[str, float]:
+    """The metrics on rows that asked from `start` on, of a model of those that asked, and whose
+    outcome was known, before.
 
-    Where negatives are sampled, the full candidate set of each late request is ranked. how: the level, the seed and the resources.
+    Where negatives are sampled, the full candidate set of each late request is ranked. how: the
+    level, the seed and the resources.
     """
     level, seed, resources = how
     assert rows.requests.known_at is not None
@@ -338,35 +420,56 @@ def _held_out(model: Model, rows: TrainingSet, known: LabelValues, start: int, h
     late = np.flatnonzero(rows.requests.t >= start)
     if not early.any() or not len(late):
         raise DataError(
-            f"model {model.name!r}: {timestamp_text(start)} leaves {int(early.sum())} rows to train on and {len(late)} to measure on; the request times "
-            f"are from {timestamp_text(int(rows.requests.t.min()))} to {timestamp_text(int(rows.requests.t.max()))}"
+            f"model {model.name!r}: {timestamp_text(start)} leaves {int(early.sum())} rows to "
+            f"train on and {len(late)} to measure on; the request times are from "
+            f"{timestamp_text(int(rows.requests.t.min()))} to "
+            f"{timestamp_text(int(rows.requests.t.max()))}"
         )
-    fitted = _fitted(model, rows, known, in_time_order(rows.requests, early), seed, resources.threads)
+    fitted = _fitted(
+        model, rows, known, in_time_order(rows.requests, early), seed, resources.threads
+    )
     if rows.log_q is None:
         return measure(fitted, known.take(late), fitted.score(rows.features[late]))
     assert known.groups is not None
     late = late[known.y[late] > 0]
     trained = replace(model, features=model.features.in_training)
-    lists = candidate_lists(trained, rows.requests, known.groups, {"": level}, {"": rows.features}, late, resources)[""]
+    lists = candidate_lists(
+        trained, rows.requests, known.groups, {"": level}, {"": rows.features}, late, resources
+    )[""]
     return measure_places(fitted.task, known.take(late), lists.places(fitted))
 
 
 def _references(rows: TrainingSet, known: LabelValues) -> dict[str, ReferenceDistribution]:
-    """How each feature is distributed. A drawn negative counts for the candidates that it stands for; a list is one independent row."""
+    """How each feature is distributed. A drawn negative counts for the candidates that it stands
+    for; a list is one independent row.
+    """
     weights = None if rows.log_q is None else np.where(known.y > 0, 1.0, np.exp(-rows.log_q))
     lists = None if known.groups is None else float(len(np.unique(known.groups)))
-    return references(rows.features, rows.requests.t, weights=weights, rows=lists, statuses=rows.statuses)
+    return references(
+        rows.features, rows.requests.t, weights=weights, rows=lists, statuses=rows.statuses
+    )
 
 
 def _data(rows: TrainingSet, model: Model, resources: Resources) -> dict[str, object]:
-    """What a manifest says of the training set; the digest is that of `dataset` for the same rows. tables: those that have versions."""
+    """What a manifest says of the training set; the digest is that of `dataset` for the same rows.
+    tables: those that have versions.
+    """
     frame = rows.frame
     columns = {name: repr(dtype) for name, dtype in frame.schema.items()}
-    data: dict[str, object] = {"digest": digest(frame), "rows": frame.height, "columns": columns, "events": dict(rows.events)}
+    data: dict[str, object] = {
+        "digest": digest(frame),
+        "rows": frame.height,
+        "columns": columns,
+        "events": dict(rows.events),
+    }
     if rows.served_by:
         return data | {"served_by": dict(rows.served_by)}
     versions = versions_of(model)
-    return data | {"engine": engine_name(resources.engine)} | ({"tables": versions} if versions else {})
+    return (
+        data
+        | {"engine": engine_name(resources.engine)}
+        | ({"tables": versions} if versions else {})
+    )
 
 
 def _telling(features: pl.DataFrame) -> list[int]:
@@ -379,8 +482,8 @@ def _telling(features: pl.DataFrame) -> list[int]:
 def in_time_order(requests: Requests, chosen: Bool) -> I64:
     """The positions of the chosen rows, int64, as they asked; rows of one moment by their content.
 
-    The trained model does not depend on the order of the table, and an estimator that holds out the last rows holds out the
-    latest.
+    The trained model does not depend on the order of the table, and an estimator that holds out the
+    last rows holds out the latest.
     """
     rows = np.flatnonzero(chosen)
     content = requests.frame[rows].hash_rows(seed=0).to_numpy() if requests.frame.width else rows

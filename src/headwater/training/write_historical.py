@@ -1,4 +1,6 @@
-"""Point-in-time training data that is too large for one process: computed and written where the rows are."""
+"""Point-in-time training data that is too large for one process: computed and written where the
+rows are.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +45,17 @@ def write_historical_features(
     statuses: bool = False,
     resources: Resources | None = None,
 ) -> SparkTable:
-    """Write the rows with every feature as of each row's own time, computed by the workers of Spark: as `get_historical_features`, with
-    the same values, and neither rows nor answers go through this process.
+    """Write the rows with every feature as of each row's own time, computed by the workers of
+    Spark: as `get_historical_features`, with the same values, and neither rows nor answers go
+    through this process.
 
     Args:
         features, timestamp_field, level, timezone, statuses: as in `get_historical_features`.
-        rows: `spark_table(...)` or a DataFrame of Spark; or `Labels` over one. Any other table is read by this process and sent.
+        rows: `spark_table(...)` or a DataFrame of Spark; or `Labels` over one. Any other table is
+            read by this process and sent.
         output: `spark_output(...)`: a table, a path, or a DataFrame. The rows are in any order.
-        resources: an engine of Spark, such as `Resources(engine=spark("sc://host:15002"))`, unless the settings have one. `memory`
-            bounds each task.
+        resources: an engine of Spark, such as `Resources(engine=spark("sc://host:15002"))`, unless
+            the settings have one. `memory` bounds each task.
 
     Returns:
         The table: history or labels of further calls; `.spark_frame()` is its DataFrame.
@@ -68,16 +72,21 @@ def write_historical_features(
     engine = open_engine(resources.engine)
     if not isinstance(engine, RowEngine):
         raise UsageError(
-            "write_historical_features is computed by Spark; give resources=hw.Resources(engine=headwater_spark.spark('sc://host:15002')), or use "
+            "write_historical_features is computed by Spark; give "
+            "resources=hw.Resources(engine=headwater_spark.spark('sc://host:15002')), or use "
             "get_historical_features"
         )
     level = Level() if level is None else as_level(level)
     labels = rows if isinstance(rows, Labels) else None
-    spark_frame = spark_table(cast("DataFrame", rows), name="rows") if hasattr(rows, "mapInArrow") else None
+    spark_frame = (
+        spark_table(cast("DataFrame", rows), name="rows") if hasattr(rows, "mapInArrow") else None
+    )
     table = labels.data if labels is not None else spark_frame or as_table(rows, "rows")
     work = StagedRows(service, level, labels, timestamp_field, timezone, statuses)
     notes = Notes()
-    written = engine.write_rows(table, work, output, EngineRun(notes, resources.threads, resources.bytes))
+    written = engine.write_rows(
+        table, work, output, EngineRun(notes, resources.threads, resources.bytes)
+    )
     warn_of_left_out(notes)
     warn_of_no_events(work.requests(written.ends), notes)
     return written.table

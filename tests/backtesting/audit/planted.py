@@ -1,4 +1,6 @@
-"""A small shop whose deliveries are late or not, with every kind of leak planted into its definitions."""
+"""A small shop whose deliveries are late or not, with every kind of leak planted into its
+definitions.
+"""
 
 import datetime as dt
 
@@ -13,11 +15,15 @@ INSTANT = {"request only": hw.Level(hw.never()), "instant": hw.Level(hw.on_reque
 
 
 def moments(minutes):
-    return pl.Series([day(0) + dt.timedelta(seconds=round(60 * float(m))) for m in minutes], dtype=US)
+    return pl.Series(
+        [day(0) + dt.timedelta(seconds=round(60 * float(m))) for m in minutes], dtype=US
+    )
 
 
 def shop(n=3000, seed=0):
-    """One row an order; delivered 30 to 200 minutes after it was asked for; late ones take longer."""
+    """One row an order; delivered 30 to 200 minutes after it was asked for; late ones take
+    longer.
+    """
     rng = np.random.default_rng(seed)
     asked = np.sort(rng.random(n)) * 40 * 24 * 60
     user = rng.integers(0, 150, n)
@@ -37,8 +43,19 @@ def shop(n=3000, seed=0):
 ORDERS = shop()
 
 
-def labels(table=ORDERS, select=("user", "amount", "asked_at", "delivered_at", "late"), known="delivered_at"):
-    return hw.Labels("late", table=table, timestamp_field="asked_at", label="late", select=select, known_at_field=known)
+def labels(
+    table=ORDERS,
+    select=("user", "amount", "asked_at", "delivered_at", "late"),
+    known="delivered_at",
+):
+    return hw.Labels(
+        "late",
+        table=table,
+        timestamp_field="asked_at",
+        label="late",
+        select=select,
+        known_at_field=known,
+    )
 
 
 def source(history, name="past", at="at", **rules):
@@ -47,12 +64,23 @@ def source(history, name="past", at="at", **rules):
 
 def view(of, features=(), keys=("user",), windows=("7d",)):
     features = list(features) or [hw.mean("took"), hw.count()]
-    return hw.FeatureView("view", source=of, keys=list(keys), features=features, windows=list(windows), freshness=hw.batch("1d"))
+    return hw.FeatureView(
+        "view",
+        source=of,
+        keys=list(keys),
+        features=features,
+        windows=list(windows),
+        freshness=hw.batch("1d"),
+    )
 
 
 def model(members, of_labels=None, task="binary", estimator=None):
     return hw.Model(
-        "m", task=task, features=hw.FeatureService("s", members), labels=of_labels or labels(), estimator=estimator or logistic()
+        "m",
+        task=task,
+        features=hw.FeatureService("s", members),
+        labels=of_labels or labels(),
+        estimator=estimator or logistic(),
     )
 
 
@@ -63,4 +91,8 @@ def audit(of, levels=None, **evaluation):
 
 def accused(of, check=None, **how):
     """Findings that accuse, of one check or of all."""
-    return [finding for finding in audit(of, **how).findings if finding.severity != "question" and check in (None, finding.check)]
+    return [
+        finding
+        for finding in audit(of, **how).findings
+        if finding.severity != "question" and check in (None, finding.check)
+    ]

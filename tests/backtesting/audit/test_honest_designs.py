@@ -1,4 +1,6 @@
-"""Honest designs that look like a leak get a verdict, at most with a question below it; a proven leak is withheld."""
+"""Honest designs that look like a leak get a verdict, at most with a question below it; a proven
+leak is withheld.
+"""
 
 import numpy as np
 import polars as pl
@@ -8,7 +10,16 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
 import headwater as hw
-from tests.backtesting.audit.planted import ORDERS, accused, labels, model, moments, shop, source, view
+from tests.backtesting.audit.planted import (
+    ORDERS,
+    accused,
+    labels,
+    model,
+    moments,
+    shop,
+    source,
+    view,
+)
 from tests.backtesting.world import logistic
 
 LEVELS = {"daily": hw.batch("1d"), "live": hw.streaming("2s")}
@@ -16,12 +27,18 @@ AMOUNT = hw.RequestField("amount", float)
 
 
 def judged(of, levels=None, **how):
-    return hw.backtest(of, levels or LEVELS, hw.Evaluation(resamples=50, min_lift=0.02, baseline="daily", **how)).result
+    return hw.backtest(
+        of, levels or LEVELS, hw.Evaluation(resamples=50, min_lift=0.02, baseline="daily", **how)
+    ).result
 
 
 def has_verdict(result):
     """Whether it names a level, or says what more days would."""
-    return result.recommendation.answer != "withheld" and not result.verdict.startswith("No verdict") and not result.audit.leaks
+    return (
+        result.recommendation.answer != "withheld"
+        and not result.verdict.startswith("No verdict")
+        and not result.audit.leaks
+    )
 
 
 def asked(result):
@@ -40,7 +57,9 @@ def table(n, seed=0, days=40):
 def payments(n=4000):
     rng, at, card = table(n, days=30)
     fraud = rng.random(n) < 0.05
-    return pl.DataFrame({"card": card, "amount": rng.exponential(40, n), "at": moments(at), "fraud": fraud})
+    return pl.DataFrame(
+        {"card": card, "amount": rng.exponential(40, n), "at": moments(at), "fraud": fraud}
+    )
 
 
 @pytest.mark.parametrize("known", ["5m", "3d"])
@@ -49,9 +68,24 @@ def test_events_and_labels_in_one_table_of_payments(fields, known):
     """The amount is known at the payment, whether it was fraud days later."""
     rows = payments()
     past = hw.Source("paid", history=rows, timestamp_field="at", select=["card", "amount"])
-    by_card = hw.FeatureView("by_card", source=past, keys=["card"], features=[hw.mean("amount")], windows=["1d"], freshness=hw.batch("1d"))
-    outcome = hw.Labels("frauds", table=rows, timestamp_field="at", label="fraud", known_after=known)
-    of = hw.Model("fraud", task="binary", features=hw.FeatureService("s", [by_card, *fields]), labels=outcome, estimator=logistic())
+    by_card = hw.FeatureView(
+        "by_card",
+        source=past,
+        keys=["card"],
+        features=[hw.mean("amount")],
+        windows=["1d"],
+        freshness=hw.batch("1d"),
+    )
+    outcome = hw.Labels(
+        "frauds", table=rows, timestamp_field="at", label="fraud", known_after=known
+    )
+    of = hw.Model(
+        "fraud",
+        task="binary",
+        features=hw.FeatureService("s", [by_card, *fields]),
+        labels=outcome,
+        estimator=logistic(),
+    )
     result = judged(of)
     assert has_verdict(result)
     assert asked(result) == ([] if fields else [("label rows", "paid")])
@@ -66,7 +100,9 @@ def departures(n=4000):
     due = np.ceil((asked_at + 30 + rng.random(n) * 10 * 24 * 60) / 5) * 5
     wait = rng.exponential(30, n)
     times = {"asked_at": moments(asked_at), "due_at": moments(due), "left_at": moments(due + wait)}
-    return pl.DataFrame({"line": line % 20, "platform": rng.integers(1, 9, n), "late": wait > 30, **times})
+    return pl.DataFrame(
+        {"line": line % 20, "platform": rng.integers(1, 9, n), "late": wait > 30, **times}
+    )
 
 
 @pytest.mark.parametrize("promised", [False, True], ids=["events alone", "with a field"])
@@ -74,28 +110,65 @@ def departures(n=4000):
 def test_planned_times_of_departures(promised, known):
     """Each departure is announced with its platform a day before it is due."""
     rows = departures()
-    plan = source(rows.select("line", "platform", at=pl.col("due_at") - pl.duration(days=1)), "announcements")
-    ahead = ((pl.col("due_at") - pl.col("asked_at")).dt.total_minutes()).cast(pl.Float64).alias("ahead")
-    select = ["line", "asked_at", "left_at", "late", *(["due_at"] if known else []), *([ahead] if promised else [])]
+    plan = source(
+        rows.select("line", "platform", at=pl.col("due_at") - pl.duration(days=1)), "announcements"
+    )
+    ahead = (
+        ((pl.col("due_at") - pl.col("asked_at")).dt.total_minutes()).cast(pl.Float64).alias("ahead")
+    )
+    select = [
+        "line",
+        "asked_at",
+        "left_at",
+        "late",
+        *(["due_at"] if known else []),
+        *([ahead] if promised else []),
+    ]
     announced = view(plan, [hw.mean("platform"), hw.count()], keys=["line"], windows=["30d"])
     outcome = labels(rows, select, known="left_at")
-    result = judged(model([announced, *([hw.RequestField("ahead", float)] if promised else [])], outcome))
+    result = judged(
+        model([announced, *([hw.RequestField("ahead", float)] if promised else [])], outcome)
+    )
     assert has_verdict(result), result.audit.blocking
 
 
 @pytest.mark.parametrize("how", ["expression", "column", "not asked for"])
 def test_appointments_that_are_planned_and_end_the_wait_for_the_outcome(how):
-    """Who does not come is known at the appointment, which was made at the request; a reminder is sent a day before it."""
+    """Who does not come is known at the appointment, which was made at the request; a reminder is
+    sent a day before it.
+    """
     rng, asked_at, user = table(4000)
     days = rng.exponential(7, 4000)
     missed = rng.random(4000) < 0.1 + 0.2 * (days > 7)  # the longer the wait, the more do not come
-    rows = pl.DataFrame({"user": user, "missed": missed, "channel": rng.integers(0, 3, 4000), "asked_at": moments(asked_at)})
-    rows = rows.with_columns(appointment_at=moments(asked_at + 30 + days * 24 * 60), wait=pl.Series(days))
-    wait = ((pl.col("appointment_at") - pl.col("asked_at")).dt.total_minutes() / 1440).alias("wait") if how == "expression" else "wait"
-    reminders = source(rows.select("user", "channel", at=pl.col("appointment_at") - pl.duration(days=1)), "reminders")
+    rows = pl.DataFrame(
+        {
+            "user": user,
+            "missed": missed,
+            "channel": rng.integers(0, 3, 4000),
+            "asked_at": moments(asked_at),
+        }
+    )
+    rows = rows.with_columns(
+        appointment_at=moments(asked_at + 30 + days * 24 * 60), wait=pl.Series(days)
+    )
+    wait = (
+        ((pl.col("appointment_at") - pl.col("asked_at")).dt.total_minutes() / 1440).alias("wait")
+        if how == "expression"
+        else "wait"
+    )
+    reminders = source(
+        rows.select("user", "channel", at=pl.col("appointment_at") - pl.duration(days=1)),
+        "reminders",
+    )
     members = [view(reminders, [hw.mean("channel"), hw.count()], windows=["30d"])]
     members += [] if how == "not asked for" else [hw.RequestField("wait", float)]
-    select = ["user", "asked_at", "appointment_at", "missed", *([] if how == "not asked for" else [wait])]
+    select = [
+        "user",
+        "asked_at",
+        "appointment_at",
+        "missed",
+        *([] if how == "not asked for" else [wait]),
+    ]
     outcome = hw.Labels(
         "missed", table=rows, timestamp_field="asked_at", label="missed", select=select, known_at_field="appointment_at"
     )  # fmt: skip
@@ -107,12 +180,22 @@ def test_appointments_that_are_planned_and_end_the_wait_for_the_outcome(how):
 def test_a_field_made_of_a_promise_that_the_label_is_made_of_too(label):
     rng, asked_at, user = table(4000)
     promised, took = 60 + rng.integers(0, 4, 4000) * 60.0, rng.gamma(4, 30, 4000)
-    rows = pl.DataFrame({"user": user, "promised": promised, "took": took, "asked_at": moments(asked_at)})
-    rows = rows.with_columns(promised_at=moments(asked_at + promised), delivered_at=moments(asked_at + took))
-    late = ((pl.col("delivered_at") > pl.col("promised_at")) if label == "of two times" else (pl.col("took") > pl.col("promised"))).alias(
-        "late"
+    rows = pl.DataFrame(
+        {"user": user, "promised": promised, "took": took, "asked_at": moments(asked_at)}
     )
-    span = ((pl.col("promised_at") - pl.col("asked_at")).dt.total_minutes()).cast(pl.Float64).alias("promise")
+    rows = rows.with_columns(
+        promised_at=moments(asked_at + promised), delivered_at=moments(asked_at + took)
+    )
+    late = (
+        (pl.col("delivered_at") > pl.col("promised_at"))
+        if label == "of two times"
+        else (pl.col("took") > pl.col("promised"))
+    ).alias("late")
+    span = (
+        ((pl.col("promised_at") - pl.col("asked_at")).dt.total_minutes())
+        .cast(pl.Float64)
+        .alias("promise")
+    )
     field = span if label == "of two times" else pl.col("promised").alias("promise")
     trips = view(source(rows.select("user", "took", at="delivered_at")))
     outcome = labels(rows, ["user", "asked_at", "delivered_at", field, late])
@@ -130,7 +213,9 @@ def test_a_score_that_is_logged_just_before_each_request(key, jitter):
     score = pl.col("late") * 2.5 + pl.Series(rng.normal(size=rows.height))
     log = rows.select("user", "order", score=score, at=pl.col("asked_at") - before)
     select = ("user", "order", "amount", "asked_at", "delivered_at", "late")
-    scored = view(source(log, "scores", select=["user", "order", "score"]), [hw.last("score")], keys=[key])
+    scored = view(
+        source(log, "scores", select=["user", "order", "score"]), [hw.last("score")], keys=[key]
+    )
     result = judged(model([scored], labels(rows, select)), LEVELS | {"instant": hw.on_request()})
     assert has_verdict(result)
     assert {subject for _, subject in asked(result)} == {"scores"}
@@ -147,9 +232,14 @@ def test_an_outcome_that_an_id_finds_at_any_time_is_a_leak():
     rng = np.random.default_rng(3)
     rows = ORDERS.with_columns(order=pl.Series([f"o{n}" for n in rng.permutation(ORDERS.height)]))
     minutes = pl.Series(rng.integers(1, 5000, rows.height))
-    early = rows.select("user", "order", "took", at=pl.col("asked_at") - pl.duration(minutes=minutes))
+    early = rows.select(
+        "user", "order", "took", at=pl.col("asked_at") - pl.duration(minutes=minutes)
+    )
     result = judged(
-        model([view(source(early, select=["user", "took"]))], labels(rows, ("user", "order", "asked_at", "delivered_at", "late")))
+        model(
+            [view(source(early, select=["user", "took"]))],
+            labels(rows, ("user", "order", "asked_at", "delivered_at", "late")),
+        )
     )
     assert result.verdict == "No verdict: a leak in 'past'."
     (leak,) = result.audit.leaks
@@ -159,10 +249,14 @@ def test_an_outcome_that_an_id_finds_at_any_time_is_a_leak():
 
 @pytest.mark.parametrize("share", [0.015, 0.03, 0.2])
 def test_a_leak_counts_from_one_in_a_hundred_requests_on(share):
-    """The outcomes of so many requests are dated five hours before they were known, those of the others when they were."""
+    """The outcomes of so many requests are dated five hours before they were known, those of the
+    others when they were.
+    """
     rows = shop(12_000)
     early = pl.Series(np.random.default_rng(2).random(rows.height) < share)
-    at = pl.when(early).then(pl.col("delivered_at") - pl.duration(hours=5)).otherwise("delivered_at")
+    at = (
+        pl.when(early).then(pl.col("delivered_at") - pl.duration(hours=5)).otherwise("delivered_at")
+    )
     (leak,) = accused(model([view(source(rows.select("user", "took", at=at)))], labels(rows)))
     assert (leak.check, leak.severity) == ("own outcome", "LEAK")
     assert leak.share == pytest.approx(share, rel=0.25)
@@ -171,21 +265,34 @@ def test_a_leak_counts_from_one_in_a_hundred_requests_on(share):
 @pytest.mark.parametrize(("late", "severity"), [(40, "SUSPECT"), (200, "LEAK")])
 def test_a_leak_takes_fifty_requests_of_each_outcome(late, severity):
     rows = ORDERS.filter(~pl.col("late"))
-    rows = pl.concat([rows, ORDERS.filter("late").gather_every(max(1, ORDERS["late"].sum() // late)).head(late)]).sort("asked_at")
+    rows = pl.concat(
+        [rows, ORDERS.filter("late").gather_every(max(1, ORDERS["late"].sum() // late)).head(late)]
+    ).sort("asked_at")
     found = accused(model([view(source(dated(rows, minutes=65)))], labels(rows)), "own outcome")
     assert [finding.severity for finding in found] == [severity]
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 @pytest.mark.parametrize("noise", [0, 8])
-def test_outcomes_of_several_classes_and_numbers_are_leaks_and_forecasts_of_them_are_not(task, noise):
+def test_outcomes_of_several_classes_and_numbers_are_leaks_and_forecasts_of_them_are_not(
+    task, noise
+):
     rows = ORDERS.with_columns(
-        kind=pl.when(pl.col("took") > 120).then(pl.lit("late")).when(pl.col("took") > 70).then(pl.lit("due")).otherwise(pl.lit("fast"))
+        kind=pl.when(pl.col("took") > 120)
+        .then(pl.lit("late"))
+        .when(pl.col("took") > 70)
+        .then(pl.lit("due"))
+        .otherwise(pl.lit("fast"))
     )
     label = "kind" if task == "multiclass" else "minutes"
     rows = rows.with_columns(minutes="took")
     told = rows.with_columns(
-        took=pl.col("took") + pl.Series(np.random.default_rng(1).normal(0, noise, rows.height) if noise else np.zeros(rows.height))
+        took=pl.col("took")
+        + pl.Series(
+            np.random.default_rng(1).normal(0, noise, rows.height)
+            if noise
+            else np.zeros(rows.height)
+        )
     )
     outcome = hw.Labels(
         "l",
@@ -195,7 +302,11 @@ def test_outcomes_of_several_classes_and_numbers_are_leaks_and_forecasts_of_them
         select=["user", "asked_at", "delivered_at", label],
         known_at_field="delivered_at",
     )
-    estimator = make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression()) if task == "regression" else None
+    estimator = (
+        make_pipeline(SimpleImputer(keep_empty_features=True), LinearRegression())
+        if task == "regression"
+        else None
+    )
     of = model([view(source(dated(told, minutes=65)))], outcome, task, estimator)
     found = [f.severity for f in judged(of).audit.findings if f.check == "own outcome"]
     assert found == ["SUSPECT" if noise else "LEAK"]
@@ -213,34 +324,56 @@ def test_a_rare_outcome_is_looked_at_where_it_is_one_in_two_hundred():
 
 
 def test_who_knows_what_was_made_of_a_column_does_not_know_the_column():
-    """The request carries whether the amount is above a limit, and the source reads the amount itself."""
+    """The request carries whether the amount is above a limit, and the source reads the amount
+    itself.
+    """
     rows = payments()
     large = (pl.col("amount") > 40).alias("large")
     past = hw.Source("paid", history=rows, timestamp_field="at", select=["card", "amount"])
-    by_card = hw.FeatureView("by_card", source=past, keys=["card"], features=[hw.mean("amount")], windows=["1d"], freshness=hw.batch("1d"))
+    by_card = hw.FeatureView(
+        "by_card",
+        source=past,
+        keys=["card"],
+        features=[hw.mean("amount")],
+        windows=["1d"],
+        freshness=hw.batch("1d"),
+    )
     outcome = hw.Labels(
         "frauds", table=rows, timestamp_field="at", label="fraud", select=["card", "at", "fraud", large], known_after="3d"
     )  # fmt: skip
     service = hw.FeatureService("s", [by_card, hw.RequestField("large", bool)])
-    result = judged(hw.Model("fraud", task="binary", features=service, labels=outcome, estimator=logistic()))
+    result = judged(
+        hw.Model("fraud", task="binary", features=service, labels=outcome, estimator=logistic())
+    )
     assert asked(result) == [("label rows", "paid")]
 
 
 def test_being_there_is_measured_with_the_error_of_the_rows_that_it_is_measured_on():
     """A complaint a minute before some of the late orders: 8 % of all, none of the others."""
     rows = ORDERS.with_columns(late=pl.Series(np.random.default_rng(1).random(ORDERS.height) < 0.3))
-    complaints = rows.filter("late").sample(n=240, seed=1).select("user", at=pl.col("asked_at") - pl.duration(minutes=1))
-    (found,) = accused(model([view(source(complaints, select=["user"]), [hw.count()])], labels(rows)), "own outcome")
+    complaints = (
+        rows.filter("late")
+        .sample(n=240, seed=1)
+        .select("user", at=pl.col("asked_at") - pl.duration(minutes=1))
+    )
+    (found,) = accused(
+        model([view(source(complaints, select=["user"]), [hw.count()])], labels(rows)),
+        "own outcome",
+    )
     assert (found.severity, found.columns) == ("SUSPECT", ["being there"])
 
 
 def test_an_outcome_column_as_a_field_is_a_leak_beside_a_promise():
-    """Of the two columns that the label is made of, the request carries the promise; a field made of the other is an outcome."""
+    """Of the two columns that the label is made of, the request carries the promise; a field made
+    of the other is an outcome.
+    """
     rng = np.random.default_rng(5)
     rows = ORDERS.with_columns(promised=pl.Series(rng.integers(1, 4, ORDERS.height) * 60.0))
     late = (pl.col("took") > pl.col("promised")).alias("late")
     hours = (pl.col("took") / 60 + pl.col("amount")).alias("hours")
-    outcome = labels(rows.drop("late"), ["user", "asked_at", "delivered_at", "promised", hours, late])
+    outcome = labels(
+        rows.drop("late"), ["user", "asked_at", "delivered_at", "promised", hours, late]
+    )
     trips = view(source(rows.select("user", "took", at="delivered_at")))
     fields = [hw.RequestField("promised", float), hw.RequestField("hours", float)]
     (leak,) = [f for f in accused(model([trips, *fields], outcome)) if f.severity == "LEAK"]
@@ -251,7 +384,9 @@ def test_an_outcome_column_as_a_field_is_a_leak_beside_a_promise():
 # ---- answers
 
 
-STAMPED = dated(ORDERS, minutes=65).with_columns(took=pl.col("took") + pl.Series(np.random.default_rng(4).normal(0, 40, ORDERS.height)))
+STAMPED = dated(ORDERS, minutes=65).with_columns(
+    took=pl.col("took") + pl.Series(np.random.default_rng(4).normal(0, 40, ORDERS.height))
+)
 
 
 def answer(check="own outcome", subject="past"):
@@ -271,7 +406,10 @@ def test_an_answer_is_shown_and_asks_no_longer():
 
 def test_no_answer_lifts_a_leak():
     early = ORDERS.select("user", "took", at=pl.col("delivered_at") - pl.duration(hours=5))
-    with pytest.warns(hw.errors.HeadwaterWarning, match="'own outcome' of 'past' is of a LEAK, which no acknowledgement lifts"):
+    with pytest.warns(
+        hw.errors.HeadwaterWarning,
+        match="'own outcome' of 'past' is of a LEAK, which no acknowledgement lifts",
+    ):
         result = judged(model([view(source(early))]), acknowledged=[answer()])
     assert result.verdict == "No verdict: a leak in 'past'."
     assert not result.audit.acknowledged
@@ -279,7 +417,10 @@ def test_no_answer_lifts_a_leak():
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [("own outcomes", "no check has this name; did you mean 'own outcome'?"), ("leak", "no check has this name; known: ")],
+    [
+        ("own outcomes", "no check has this name; did you mean 'own outcome'?"),
+        ("leak", "no check has this name; known: "),
+    ],
 )
 def test_an_answer_to_no_check_is_refused_before_the_run(wrong, says):
     steps = []
@@ -294,13 +435,22 @@ def test_an_answer_to_no_check_is_refused_before_the_run(wrong, says):
 
 
 def test_an_answer_about_another_model_is_said_at_the_beginning():
-    with pytest.warns(hw.errors.HeadwaterWarning, match="answers nothing here: model 'm' has nothing of this name; did you mean 'past'"):
+    with pytest.warns(
+        hw.errors.HeadwaterWarning,
+        match="answers nothing here: model 'm' has nothing of this name; did you mean 'past'",
+    ):
         judged(model([view(source(STAMPED))]), acknowledged=[answer(subject="pasd")])
 
 
 def test_an_answer_to_what_was_not_asked_is_said_at_the_end():
-    with pytest.warns(hw.errors.HeadwaterWarning, match="matches no finding of this backtest; questions are: own outcome | past"):
+    with pytest.warns(
+        hw.errors.HeadwaterWarning,
+        match="matches no finding of this backtest; questions are: own outcome | past",
+    ):
         judged(model([view(source(STAMPED))]), acknowledged=[answer("static tables")])
     honest = model([view(source(ORDERS.select("user", "took", at="delivered_at")))])
-    with pytest.warns(hw.errors.HeadwaterWarning, match="'own outcome' of 'past' matches no finding of this backtest; questions are: "):
+    with pytest.warns(
+        hw.errors.HeadwaterWarning,
+        match="'own outcome' of 'past' matches no finding of this backtest; questions are: ",
+    ):
         judged(honest, acknowledged=[answer()])

@@ -1,4 +1,6 @@
-"""No events, no verdict: empty tables, keys that match nothing, times far apart; in every rendering and from the command line."""
+"""No events, no verdict: empty tables, keys that match nothing, times far apart; in every rendering
+and from the command line.
+"""
 
 import datetime as dt
 import html
@@ -37,10 +39,17 @@ def moved(days):
 
 
 def by_card(history, name="paid", features=(), windows=("1h",), **rules):
-    source = hw.Source(name, history=history, timestamp_field="at", select=["card", "amount", "kind"], **rules)
+    source = hw.Source(
+        name, history=history, timestamp_field="at", select=["card", "amount", "kind"], **rules
+    )
     features = list(features) or [hw.count(), hw.mean("amount")]
     return hw.FeatureView(
-        f"by_{name}", source=source, keys=["card"], features=features, windows=windows and list(windows), freshness=hw.batch("1d")
+        f"by_{name}",
+        source=source,
+        keys=["card"],
+        features=features,
+        windows=windows and list(windows),
+        freshness=hw.batch("1d"),
     )
 
 
@@ -61,11 +70,17 @@ def warned():
 
 
 def judged(of, levels=None):
-    return hw.backtest(of, levels or LEVELS, hw.Evaluation(baseline="daily", resamples=20, min_lift=0.02))
+    return hw.backtest(
+        of, levels or LEVELS, hw.Evaluation(baseline="daily", resamples=20, min_lift=0.02)
+    )
 
 
 def severities(found):
-    return [(f.severity, f.subject) for f in found.result.audit.findings if f.check == "events of requests"]
+    return [
+        (f.severity, f.subject)
+        for f in found.result.audit.findings
+        if f.check == "events of requests"
+    ]
 
 
 NOTHING = {
@@ -74,10 +89,16 @@ NOTHING = {
     "labels of other years, later": (moved(900), by_card(PAID)),
     "labels of other years, before": (moved(-900), by_card(PAID, windows=None)),
     "keys that match nothing": (PAID, by_card(PAID.with_columns(pl.col("card") + 1000))),
-    "strings that match nothing": (TEXTS, by_card(TEXTS.with_columns(card=pl.col("card").str.to_uppercase()))),
+    "strings that match nothing": (
+        TEXTS,
+        by_card(TEXTS.with_columns(card=pl.col("card").str.to_uppercase())),
+    ),
     "known years later": (PAID, by_card(PAID, known_after="900d", windows=None)),
     "counts alone": (PAID, by_card(PAID.clear(), features=[hw.count()])),
-    "lists": (PAID, by_card(PAID.clear(), features=[hw.last_n("kind", k=3), hw.count_distinct("amount")])),
+    "lists": (
+        PAID,
+        by_card(PAID.clear(), features=[hw.last_n("kind", k=3), hw.count_distinct("amount")]),
+    ),
     "a filter that keeps nothing": (PAID, by_card(PAID, filter=pl.col("amount") < 0)),
 }
 
@@ -99,7 +120,10 @@ def test_without_events_there_is_no_verdict(case):
 
 def test_events_that_end_years_before_are_no_news_though_a_lifetime_holds_them():
     found = judged(model(moved(900), by_card(PAID, windows=None)))
-    assert found.result.verdict == "No verdict: the events of 'paid' end long before the first request."
+    assert (
+        found.result.verdict
+        == "No verdict: the events of 'paid' end long before the first request."
+    )
     assert severities(found) == [("EMPTY", "paid")]
 
 
@@ -111,16 +135,24 @@ def test_events_that_end_before_the_test_are_no_verdict_or_a_question():
     assert severities(long) == [("SUSPECT", "paid")]
     assert not long.result.recommendation.withheld
     late = PAID.filter(pl.col("at") > moments([25 * 24 * 60])[0])
-    assert judged(model(PAID, by_card(late))).result.verdict == "No verdict: no event of 'paid' counts for any training request."
+    assert (
+        judged(model(PAID, by_card(late))).result.verdict
+        == "No verdict: no event of 'paid' counts for any training request."
+    )
 
 
 def test_one_source_of_two_without_any_event_is_a_question_and_both_are_no_verdict():
     found = judged(model(PAID, by_card(PAID), by_card(PAID.clear(), "returned")))
     assert severities(found) == [("SUSPECT", "returned")]
     assert not found.result.recommendation.withheld
-    assert "Holds if it is right that no event of 'returned' counts for any request" in " ".join(repr(found).split())
+    assert "Holds if it is right that no event of 'returned' counts for any request" in " ".join(
+        repr(found).split()
+    )
     both = judged(model(moved(900), by_card(PAID), by_card(PAID.clear(), "returned")))
-    assert both.result.verdict == "No verdict: no event of 'paid' or 'returned' counts for any request."
+    assert (
+        both.result.verdict
+        == "No verdict: no event of 'paid' or 'returned' counts for any request."
+    )
 
 
 def test_one_source_of_two_that_ends_early_is_a_question():
@@ -128,14 +160,24 @@ def test_one_source_of_two_that_ends_early_is_a_question():
     found = judged(model(PAID, by_card(PAID), by_card(early, "returned")))
     assert severities(found) == [("SUSPECT", "returned")]
     assert not found.result.recommendation.withheld
-    assert "Holds if it is right that no event of 'returned' counts for any test request" in " ".join(repr(found).split())
+    assert (
+        "Holds if it is right that no event of 'returned' counts for any test request"
+        in " ".join(repr(found).split())
+    )
 
 
 def test_rare_events_and_a_static_table_are_honest():
     few = PAID.gather_every(300)
-    users = pl.DataFrame({"card": range(60), "amount": RNG.random(60), "kind": "shop", "at": moments([-60 * 24])[0]})
+    users = pl.DataFrame(
+        {"card": range(60), "amount": RNG.random(60), "kind": "shop", "at": moments([-60 * 24])[0]}
+    )
     found = judged(
-        model(PAID, by_card(PAID), by_card(few, "returned", windows=["30d"]), by_card(users, "cards", [hw.last("amount")], None))
+        model(
+            PAID,
+            by_card(PAID),
+            by_card(few, "returned", windows=["30d"]),
+            by_card(users, "cards", [hw.last("amount")], None),
+        )
     )
     assert severities(found) == []
     assert severities(judged(model(PAID, by_card(users, "cards", [hw.last("amount")], None)))) == []
@@ -154,7 +196,10 @@ def test_every_rendering_says_so_with_the_reason(tmp_path, monkeypatch):
     found = judged(of)
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(found.table())
-    page, summary = found.write_html(tmp_path / "report.html"), found.write_summary(tmp_path / "summary.html")
+    page, summary = (
+        found.write_html(tmp_path / "report.html"),
+        found.write_summary(tmp_path / "summary.html"),
+    )
     renderings = {
         "repr": repr(found),
         "table": console.export_text(),
@@ -171,7 +216,9 @@ def test_every_rendering_says_so_with_the_reason(tmp_path, monkeypatch):
         assert "have no value for any of the 3,000 requests" in text, name
         assert "do not build a stream" not in text, name
     assessed = hw.operations.assess(
-        hw.Project("shop", [of], levels=LEVELS), backtest=found.to_dict(), locations=hw.operations.Locations(data_dir=tmp_path)
+        hw.Project("shop", [of], levels=LEVELS),
+        backtest=found.to_dict(),
+        locations=hw.operations.Locations(data_dir=tmp_path),
     )
     assert assessed.verdict.startswith(NEVER)
     assert "do not build" not in assessed.summary()
@@ -183,11 +230,13 @@ def test_from_the_command_line_it_is_a_result_as_any_other(tmp_path):
     moved(900).write_parquet(tmp_path / "labels.parquet")
     (tmp_path / "features.py").write_text(
         "import headwater as hw\n"
-        'source = hw.Source("paid", history=hw.parquet("paid.parquet"), timestamp_field="at", select=["card", "amount"])\n'
-        'view = hw.FeatureView("v", source=source, keys=["card"], features=[hw.count()], windows=["1h"], freshness=hw.batch("1d"))\n'
-        'labels = hw.Labels("frauds", table=hw.parquet("labels.parquet"), timestamp_field="at", label="fraud", known_after="5m")\n'
-        'model = hw.Model("fraud", task="binary", features=hw.FeatureService("s", [view]), labels=labels)\n'
-        'project = hw.Project("shop", [model], levels={"daily": hw.batch("1d"), "live": hw.streaming("2s")})\n',
+        'source = hw.Source("paid", history=hw.parquet("paid.parquet"), timestamp_field="at", '
+        'select=["card", "amount"])\nview = hw.FeatureView("v", source=source, keys=["card"], '
+        'features=[hw.count()], windows=["1h"], freshness=hw.batch("1d"))\nlabels = '
+        'hw.Labels("frauds", table=hw.parquet("labels.parquet"), timestamp_field="at", '
+        'label="fraud", known_after="5m")\nmodel = hw.Model("fraud", task="binary", '
+        'features=hw.FeatureService("s", [view]), labels=labels)\nproject = hw.Project("shop", '
+        '[model], levels={"daily": hw.batch("1d"), "live": hw.streaming("2s")})\n',
         encoding="utf-8",
     )
     asked = [sys.executable, "-m", "headwater.cli", "backtest", "--yes", "--refits", "0"]

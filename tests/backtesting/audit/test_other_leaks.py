@@ -1,4 +1,6 @@
-"""Tables that contain the label rows, request fields, label times, static tables and questions: each planted, and honest ones silent."""
+"""Tables that contain the label rows, request fields, label times, static tables and questions:
+each planted, and honest ones silent.
+"""
 
 import numpy as np
 import polars as pl
@@ -20,7 +22,11 @@ def test_another_table_with_the_label_rows_is_found_by_keys_and_time(part):
     )
     of = source(other, select=["user", "took"])
     (found,) = accused(model([view(of)]), "label rows in another table")
-    assert (found.check, found.severity, found.columns) == ("label rows in another table", "LEAK", ["took"])
+    assert (found.check, found.severity, found.columns) == (
+        "label rows in another table",
+        "LEAK",
+        ["took"],
+    )
     assert "'ordered' equal to the request time" in found.evidence
     assert found.share == pytest.approx(part, abs=0.05)
 
@@ -31,8 +37,16 @@ def test_another_table_with_the_label_rows_as_known_in_time_is_silent():
 
 
 MADE = {
-    "by definition": ((pl.col("delivered_at").dt.hour()).alias("field"), "LEAK", "made of 'delivered_at', known only after it"),
-    "of the label's columns": ((pl.col("took") + 2 * pl.col("amount")).alias("field"), "LEAK", "made of 'took', known only after it"),
+    "by definition": (
+        (pl.col("delivered_at").dt.hour()).alias("field"),
+        "LEAK",
+        "made of 'delivered_at', known only after it",
+    ),
+    "of the label's columns": (
+        (pl.col("took") + 2 * pl.col("amount")).alias("field"),
+        "LEAK",
+        "made of 'took', known only after it",
+    ),
 }
 
 
@@ -47,7 +61,9 @@ def test_a_request_field_made_of_what_comes_later(case):
 
 
 def test_a_request_field_that_is_a_span_to_a_later_time_is_found_in_the_data():
-    closed = ORDERS.with_columns(waited=(pl.col("delivered_at") - pl.col("asked_at")).dt.total_minutes().cast(pl.Float64))
+    closed = ORDERS.with_columns(
+        waited=(pl.col("delivered_at") - pl.col("asked_at")).dt.total_minutes().cast(pl.Float64)
+    )
     of = labels(closed, ["user", "asked_at", "delivered_at", "late", "waited"])
     (found,) = accused(model([TRIPS, hw.RequestField("waited", float)], of))
     assert (found.severity, found.subject) == ("LEAK", "waited")
@@ -55,7 +71,9 @@ def test_a_request_field_that_is_a_span_to_a_later_time_is_found_in_the_data():
 
 
 def test_a_request_field_that_predicts_like_an_outcome_is_a_suspicion():
-    told = ORDERS.with_columns(flag=pl.col("late") ^ pl.Series(np.random.default_rng(1).random(ORDERS.height) < 0.01))
+    told = ORDERS.with_columns(
+        flag=pl.col("late") ^ pl.Series(np.random.default_rng(1).random(ORDERS.height) < 0.01)
+    )
     of = labels(told, ["user", "asked_at", "delivered_at", "late", "flag"])
     (found,) = accused(model([TRIPS, hw.RequestField("flag", bool)], of))
     assert (found.severity, found.subject) == ("SUSPECT", "flag")
@@ -67,41 +85,63 @@ def test_honest_request_fields_are_silent():
 
 def test_what_happens_after_the_outcome_is_said_to_be_known():
     table = ORDERS.with_columns(
-        known=pl.col("asked_at") + pl.duration(minutes=1), claimed_at=pl.when("late").then(pl.col("delivered_at") + pl.duration(days=3))
+        known=pl.col("asked_at") + pl.duration(minutes=1),
+        claimed_at=pl.when("late").then(pl.col("delivered_at") + pl.duration(days=3)),
     )
     of = labels(table, ["user", "amount", "asked_at", "known", "late"], known="known")
     (found, *_) = accused(model([TRIPS], of))
     assert (found.check, found.severity) == ("label times", "SUSPECT")
-    columns = [f.columns for f in audit(model([TRIPS], of)).findings if f.check == "label times" and f.columns]
+    columns = [
+        f.columns
+        for f in audit(model([TRIPS], of)).findings
+        if f.check == "label times" and f.columns
+    ]
     assert ["claimed_at"] in columns
 
 
 def test_a_later_time_that_says_nothing_is_a_question():
     table = ORDERS.with_columns(archived_at=pl.col("delivered_at") + pl.duration(days=9))
     of = labels(table, ["user", "amount", "asked_at", "delivered_at", "late"])
-    assert [(f.check, f.severity) for f in audit(model([TRIPS], of)).findings if f.columns == ["archived_at"]] == [
-        ("label times", "question")
-    ]
+    assert [
+        (f.check, f.severity)
+        for f in audit(model([TRIPS], of)).findings
+        if f.columns == ["archived_at"]
+    ] == [("label times", "question")]
 
 
 def test_outcomes_that_change_are_a_suspicion():
-    again = ORDERS.head(300).with_columns(late=~pl.col("late"), delivered_at=pl.col("delivered_at") + pl.duration(days=2))
+    again = ORDERS.head(300).with_columns(
+        late=~pl.col("late"), delivered_at=pl.col("delivered_at") + pl.duration(days=2)
+    )
     of = labels(pl.concat([ORDERS, again]).sort("asked_at"))
-    assert ("label times", "SUSPECT") in [(f.check, f.severity) for f in accused(model([TRIPS], of))]
+    assert ("label times", "SUSPECT") in [
+        (f.check, f.severity) for f in accused(model([TRIPS], of))
+    ]
 
 
 def test_a_label_delay_that_differs_by_class_is_a_question():
-    table = ORDERS.with_columns(known=pl.col("asked_at") + pl.when("late").then(pl.duration(days=3)).otherwise(pl.duration(hours=2)))
+    table = ORDERS.with_columns(
+        known=pl.col("asked_at")
+        + pl.when("late").then(pl.duration(days=3)).otherwise(pl.duration(hours=2))
+    )
     of = labels(table, ["user", "asked_at", "known", "late"], known="known")
-    found = [f for f in audit(model([hw.RequestField("user", int)], of)).findings if f.check == "label times"]
+    found = [
+        f
+        for f in audit(model([hw.RequestField("user", int)], of)).findings
+        if f.check == "label times"
+    ]
     assert [f.severity for f in found if "How long a label takes" in f.evidence] == ["question"]
 
 
 def _delays(slow, fast, answer, *, column=True):
-    """What the audit asks of label delays: the late ones are known after `slow` hours, the others after `fast`, with up to 3 of noise."""
+    """What the audit asks of label delays: the late ones are known after `slow` hours, the others
+    after `fast`, with up to 3 of noise.
+    """
     noise = pl.Series(np.random.default_rng(8).random(ORDERS.height) * 3)
     hours = pl.when("late").then(slow).otherwise(fast) + noise
-    table = ORDERS.with_columns(known=pl.col("asked_at") + pl.duration(minutes=(60 * hours).cast(pl.Int64)))
+    table = ORDERS.with_columns(
+        known=pl.col("asked_at") + pl.duration(minutes=(60 * hours).cast(pl.Int64))
+    )
     columns = ["user", "asked_at", "known", "late"] if column else ["user", "asked_at", "late"]
     of = hw.Labels(
         "late", table=table, timestamp_field="asked_at", label="late", select=columns,
@@ -135,12 +175,26 @@ def test_with_one_delay_for_all_the_answer_asks_nothing():
 
 
 def _users(score, computed):
-    return pl.DataFrame({"user": range(150), "score": score, "computed_at": [computed] * 150, "since": [day(-30)] * 150})
+    return pl.DataFrame(
+        {
+            "user": range(150),
+            "score": score,
+            "computed_at": [computed] * 150,
+            "since": [day(-30)] * 150,
+        }
+    )
 
 
 def _rated(users):
     of = source(users, "users", at="since", select=["user", "score"])
-    return hw.FeatureView("users", source=of, keys=["user"], features=[hw.last("score")], windows=["lifetime"], freshness=hw.batch("1d"))
+    return hw.FeatureView(
+        "users",
+        source=of,
+        keys=["user"],
+        features=[hw.last("score")],
+        windows=["lifetime"],
+        freshness=hw.batch("1d"),
+    )
 
 
 def test_a_dimension_computed_over_the_whole_period_is_a_suspicion():
@@ -157,7 +211,8 @@ def test_a_dimension_that_says_more_before_its_creation_is_a_suspicion():
     user = np.arange(n) % 150
     bad = rng.random(150) < 0.5
     before = (asked < day(20)).to_numpy()
-    late = np.where(before, bad[user] ^ (rng.random(n) < 0.1), rng.random(n) < 0.5)  # what held in the period of the table ends with it
+    # what held in the period of the table ends with it
+    late = np.where(before, bad[user] ^ (rng.random(n) < 0.1), rng.random(n) < 0.5)
     table = ORDERS.with_columns(user=pl.Series(user), late=pl.Series(late))
     (found,) = accused(model([_rated(_users(bad.astype(float), day(20)))], labels(table)))
     assert (found.check, found.severity) == ("static tables", "SUSPECT")
@@ -167,11 +222,19 @@ def test_a_dimension_that_says_more_before_its_creation_is_a_suspicion():
 def test_an_honest_dimension_is_silent():
     assert accused(model([_rated(_users((np.arange(150) % 3 == 0).astype(float), day(20)))])) == []
     reasons = {check.check: check.reason for check in audit(model([TRIPS])).checks_not_run}
-    assert reasons["static tables"] == "no source has one row for each key, known before the first requests"
+    assert (
+        reasons["static tables"]
+        == "no source has one row for each key, known before the first requests"
+    )
 
 
 def test_a_very_high_auc_is_a_question_and_not_an_accusation():
-    found = audit(model([hw.RequestField("amount", float)], labels(ORDERS.with_columns(late=pl.col("amount") > 20)))).findings
+    found = audit(
+        model(
+            [hw.RequestField("amount", float)],
+            labels(ORDERS.with_columns(late=pl.col("amount") > 20)),
+        )
+    ).findings
     assert ("results to question", "question") in [(f.check, f.severity) for f in found]
 
 
@@ -181,8 +244,16 @@ def test_the_last_seconds_before_the_request_are_a_question():
     table = ORDERS.with_columns(late=late)
     noise = pl.Series(rng.random(ORDERS.height))
     tests = table.select(
-        "user", at=pl.col("asked_at") - pl.duration(milliseconds=(noise * 20_000).cast(pl.Int64)), took=late * 1.0 + 2 * noise
+        "user",
+        at=pl.col("asked_at") - pl.duration(milliseconds=(noise * 20_000).cast(pl.Int64)),
+        took=late * 1.0 + 2 * noise,
     )
-    levels = {"request only": hw.Level(hw.never()), "minute": hw.Level(hw.streaming("1m")), "instant": hw.Level(hw.on_request())}
-    found = audit(model([view(source(tests), windows=["1h"])], labels(table)), levels=levels).findings
+    levels = {
+        "request only": hw.Level(hw.never()),
+        "minute": hw.Level(hw.streaming("1m")),
+        "instant": hw.Level(hw.on_request()),
+    }
+    found = audit(
+        model([view(source(tests), windows=["1h"])], labels(table)), levels=levels
+    ).findings
     assert [f.severity for f in found if f.subject == "step to instant"] == ["question"]

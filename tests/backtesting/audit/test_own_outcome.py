@@ -10,7 +10,16 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 
 import headwater as hw
-from tests.backtesting.audit.planted import ORDERS, accused, audit, labels, model, moments, source, view
+from tests.backtesting.audit.planted import (
+    ORDERS,
+    accused,
+    audit,
+    labels,
+    model,
+    moments,
+    source,
+    view,
+)
 from tests.backtesting.world import day
 
 EVENTS = ORDERS.select("user", "took", at="delivered_at")
@@ -28,51 +37,77 @@ def test_events_at_their_own_time_are_silent():
 def test_local_time_declared_as_utc_is_a_leak(windows):
     (found,) = accused(model([view(source(_earlier(hours=5)), windows=windows)]), "own outcome")
     assert (found.check, found.severity, found.subject) == ("own outcome", "LEAK", "past")
-    assert "exactly 5 h before 'delivered_at', which is known only after the request" in found.evidence
+    assert (
+        "exactly 5 h before 'delivered_at', which is known only after the request" in found.evidence
+    )
     assert found.share > 0.95
 
 
 def test_local_time_with_daylight_saving_has_two_offsets():
     summer = pl.col("at") >= day(26)
-    shifted = EVENTS.with_columns(pl.when(summer).then(pl.col("at") - pl.duration(hours=4)).otherwise(pl.col("at") - pl.duration(hours=5)))
+    shifted = EVENTS.with_columns(
+        pl.when(summer)
+        .then(pl.col("at") - pl.duration(hours=4))
+        .otherwise(pl.col("at") - pl.duration(hours=5))
+    )
     (found,) = accused(model([view(source(shifted))]), "own outcome")
     assert (found.severity, found.check) == ("LEAK", "own outcome")
     assert "5 h before or 4 h before 'delivered_at'" in found.evidence
     assert found.share > 0.9
 
 
-@pytest.mark.parametrize(("part", "low", "high"), [(1.0, 0.999, 1.0), (0.6, 0.57, 0.63), (0.1, 0.08, 0.12)])
+@pytest.mark.parametrize(
+    ("part", "low", "high"), [(1.0, 0.999, 1.0), (0.6, 0.57, 0.63), (0.1, 0.08, 0.12)]
+)
 def test_an_outcome_dated_before_its_request_is_a_leak_in_a_sample_too(part, low, high):
-    stamped = ORDERS.sample(fraction=part, seed=1).select("user", "took", at=pl.col("asked_at") - pl.duration(minutes=65))
+    stamped = ORDERS.sample(fraction=part, seed=1).select(
+        "user", "took", at=pl.col("asked_at") - pl.duration(minutes=65)
+    )
     (found,) = accused(model([view(source(stamped))]), "own outcome")
     assert (found.severity, found.check, found.columns) == ("LEAK", "own outcome", ["took"])
     assert low <= found.share <= high
-    assert "exactly 65 min before the request time, and 'took' of that event is the outcome" in found.evidence
+    assert (
+        "exactly 65 min before the request time, and 'took' of that event is the outcome"
+        in found.evidence
+    )
 
 
 def test_a_value_that_says_much_of_the_outcome_and_is_not_it_is_a_question():
     noise = pl.Series(np.random.default_rng(4).normal(0, 40, ORDERS.height))
-    stamped = ORDERS.select("user", took=pl.col("took") + noise, at=pl.col("asked_at") - pl.duration(minutes=65))
+    stamped = ORDERS.select(
+        "user", took=pl.col("took") + noise, at=pl.col("asked_at") - pl.duration(minutes=65)
+    )
     (found,) = accused(model([view(source(stamped))]), "own outcome")
     assert (found.severity, found.columns) == ("SUSPECT", ["took"])
-    assert "'took' of that event says the outcome better than the key's other events do" in found.evidence
+    assert (
+        "'took' of that event says the outcome better than the key's other events do"
+        in found.evidence
+    )
 
 
 def test_an_event_of_the_request_that_says_nothing_of_the_outcome_is_silent():
     stamped = ORDERS.select(
-        "user", at=pl.col("asked_at") - pl.duration(seconds=1), took=pl.Series(np.random.default_rng(3).random(ORDERS.height))
+        "user",
+        at=pl.col("asked_at") - pl.duration(seconds=1),
+        took=pl.Series(np.random.default_rng(3).random(ORDERS.height)),
     )
     assert accused(model([view(source(stamped))])) == []
 
 
 def test_a_value_of_the_key_that_lasts_is_silent():
     """The key's other events say as much: it is a state, and no outcome."""
-    stamped = ORDERS.select("user", at=pl.col("asked_at") - pl.duration(seconds=1), took=(pl.col("user") % 3 == 0).cast(pl.Float64))
+    stamped = ORDERS.select(
+        "user",
+        at=pl.col("asked_at") - pl.duration(seconds=1),
+        took=(pl.col("user") % 3 == 0).cast(pl.Float64),
+    )
     assert accused(model([view(source(stamped))])) == []
 
 
 def test_an_event_that_is_there_for_late_orders_only_is_a_suspicion():
-    complaints = ORDERS.filter("late").select("user", "took", at=pl.col("asked_at") - pl.duration(minutes=1))
+    complaints = ORDERS.filter("late").select(
+        "user", "took", at=pl.col("asked_at") - pl.duration(minutes=1)
+    )
     (found,) = accused(model([view(source(complaints), [hw.count()])]))
     assert (found.severity, found.columns) == ("SUSPECT", ["being there"])
 
@@ -81,7 +116,10 @@ def test_keys_of_another_name_and_none_at_all():
     renamed = _earlier(hours=5).rename({"user": "customer"})
     aliased = view(source(renamed), keys=["customer"]).alias("by_user", {"customer": "user"})
     assert [f.severity for f in accused(model([aliased]), "own outcome")] == ["LEAK"]
-    assert [f.severity for f in accused(model([view(source(_earlier(hours=5)), keys=[])]), "own outcome")] == ["LEAK"]
+    assert [
+        f.severity
+        for f in accused(model([view(source(_earlier(hours=5)), keys=[])]), "own outcome")
+    ] == ["LEAK"]
 
 
 def _hours(n=24 * 40):
@@ -94,8 +132,12 @@ def _hours(n=24 * 40):
 @pytest.mark.parametrize("shift", [0, 5])
 def test_data_on_a_grid_are_compared_by_their_values(shift):
     hours = _hours()
-    past = hours.select(bikers="rented", at=pl.col("begins_at") + dt.timedelta(hours=1 if not shift else -shift))
-    of = hw.Labels("rented", table=hours, timestamp_field="begins_at", label="rented", known_after="1h")
+    past = hours.select(
+        bikers="rented", at=pl.col("begins_at") + dt.timedelta(hours=1 if not shift else -shift)
+    )
+    of = hw.Labels(
+        "rented", table=hours, timestamp_field="begins_at", label="rented", known_after="1h"
+    )
     found = accused(
         model(
             [view(source(past), [hw.last("bikers")], keys=[], windows=["2d"])],
@@ -106,7 +148,10 @@ def test_data_on_a_grid_are_compared_by_their_values(shift):
     )
     assert [(f.severity, f.check) for f in found] == ([("LEAK", "own outcome")] if shift else [])
     if shift:
-        assert "on a fixed grid; 'bikers' of the one 5 h before the request time is the outcome itself" in found[0].evidence
+        assert (
+            "on a fixed grid; 'bikers' of the one 5 h before the request time is the outcome itself"
+            in found[0].evidence
+        )
 
 
 def test_what_did_not_run_is_listed_with_its_reason():
@@ -116,7 +161,18 @@ def test_what_did_not_run_is_listed_with_its_reason():
     assert "own outcome" in reasons
     assert "request fields" in found.checks_run
     other = ORDERS.select(visitor="user", took="took", at="delivered_at")
-    by = hw.FeatureView("v", source=source(other), keys=["visitor"], features=[hw.mean("took")], windows=["1d"], freshness=hw.batch("1d"))
-    visits = labels(ORDERS.with_columns(visitor=pl.col("user").cast(pl.String)), ("visitor", "asked_at", "delivered_at", "late"))
-    with pytest.raises(hw.errors.HeadwaterError):  # keys of another dtype are refused before the audit
+    by = hw.FeatureView(
+        "v",
+        source=source(other),
+        keys=["visitor"],
+        features=[hw.mean("took")],
+        windows=["1d"],
+        freshness=hw.batch("1d"),
+    )
+    visits = labels(
+        ORDERS.with_columns(visitor=pl.col("user").cast(pl.String)),
+        ("visitor", "asked_at", "delivered_at", "late"),
+    )
+    # keys of another dtype are refused before the audit
+    with pytest.raises(hw.errors.HeadwaterError):
         audit(model([by], visits))

@@ -1,4 +1,6 @@
-"""What follows an outcome: late request fields, static tables of the whole period, rounded timestamps, outcomes known too early."""
+"""What follows an outcome: late request fields, static tables of the whole period, rounded
+timestamps, outcomes known too early.
+"""
 
 import numpy as np
 import polars as pl
@@ -6,14 +8,26 @@ import pytest
 
 import headwater as hw
 from headwater.backtesting.audit.late_fields import ScreenedOff
-from tests.backtesting.audit.planted import ORDERS, accused, audit, labels, model, moments, shop, source, view
+from tests.backtesting.audit.planted import (
+    ORDERS,
+    accused,
+    audit,
+    labels,
+    model,
+    moments,
+    shop,
+    source,
+    view,
+)
 
 NOISE = np.random.default_rng(8).normal(size=ORDERS.height)
 TRIPS = view(source(ORDERS.select("user", "took", at="delivered_at")))
 
 
 def chain(n, kind, seed=0):
-    """A cause, a field and an outcome: the field follows the outcome, leads to it, or shares a cause with it."""
+    """A cause, a field and an outcome: the field follows the outcome, leads to it, or shares a
+    cause with it.
+    """
     rng = np.random.default_rng(seed)
     cause, noise = rng.normal(size=n), rng.normal(size=n)
     if kind == "independent":
@@ -36,7 +50,11 @@ def test_only_what_follows_the_outcome_is_screened_off_by_it(kind, cut):
     ranks = np.argsort(np.argsort(cause)) / len(cause) - 0.5
     if cut is not None:  # a coarse outcome that the field itself follows
         outcome = np.searchsorted(np.quantile(outcome, np.arange(1, cut) / cut), outcome) * 1.0
-        field = outcome + np.random.default_rng(3).normal(size=len(outcome)) if kind == "follows" else field
+        field = (
+            outcome + np.random.default_rng(3).normal(size=len(outcome))
+            if kind == "follows"
+            else field
+        )
     assert ScreenedOff(field, outcome, ranks[:, None]).found == (kind == "follows")
 
 
@@ -46,7 +64,11 @@ def test_a_field_that_is_filled_in_after_the_outcome_is_a_suspicion(noise):
     of = labels(rated, ["user", "amount", "asked_at", "delivered_at", "late", "rating"])
     fields = [hw.RequestField("rating", float), hw.RequestField("amount", float)]
     (found,) = accused(model([TRIPS, *fields], of))
-    assert (found.check, found.severity, found.subject) == ("late request fields", "SUSPECT", "rating")
+    assert (found.check, found.severity, found.subject) == (
+        "late request fields",
+        "SUSPECT",
+        "rating",
+    )
 
 
 @pytest.mark.parametrize("noise", [0.1, 1.0, 3.0])
@@ -59,22 +81,41 @@ def test_a_field_from_before_the_request_is_silent(noise):
 
 def test_too_few_requests_are_said_to_be_too_few():
     few = shop(600)
-    found = audit(model([view(source(few.select("user", "took", at="delivered_at"))), hw.RequestField("amount", float)], labels(few)))
-    assert [check.reason for check in found.checks_not_run if check.check == "late request fields"] == [
-        "600 requests are too few; it takes 1000"
-    ]
+    found = audit(
+        model(
+            [
+                view(source(few.select("user", "took", at="delivered_at"))),
+                hw.RequestField("amount", float),
+            ],
+            labels(few),
+        )
+    )
+    assert [
+        check.reason for check in found.checks_not_run if check.check == "late request fields"
+    ] == ["600 requests are too few; it takes 1000"]
 
 
 def dimension(users, **columns):
-    of = source(users.with_columns(at=moments([-60 * 24])[0]), "users", select=["user", *columns, "score"])
-    return hw.FeatureView("users", source=of, keys=["user"], features=[hw.last("score")], windows=["lifetime"], freshness=hw.batch("1d"))
+    of = source(
+        users.with_columns(at=moments([-60 * 24])[0]), "users", select=["user", *columns, "score"]
+    )
+    return hw.FeatureView(
+        "users",
+        source=of,
+        keys=["user"],
+        features=[hw.last("score")],
+        windows=["lifetime"],
+        freshness=hw.batch("1d"),
+    )
 
 
 @pytest.mark.parametrize("key", [pl.Int64, pl.String])
 def test_a_static_table_of_the_whole_period_is_found_by_its_halves(key):
     orders, rng = shop(6000), np.random.default_rng(4)
     users = pl.Series("user", rng.integers(0, 700, orders.height))
-    orders = orders.with_columns(users.cast(key), took=pl.Series(30 + rng.gamma(2, 30, orders.height)))
+    orders = orders.with_columns(
+        users.cast(key), took=pl.Series(30 + rng.gamma(2, 30, orders.height))
+    )
     orders = orders.with_columns(late=pl.col("took") > 90)
     usual = orders.group_by("user").agg(pl.mean("took").alias("score"))
     trips = view(source(orders.select("user", "took", at="delivered_at")))
@@ -87,9 +128,19 @@ def test_a_static_table_from_before_the_period_is_silent():
     rng = np.random.default_rng(5)
     users, rate = rng.integers(0, 400, ORDERS.height), rng.normal(size=400)
     took = 80 + 30 * rate[users] + 30 * NOISE
-    orders = ORDERS.with_columns(user=pl.Series(users), took=pl.Series(took)).with_columns(late=pl.col("took") > 100)
+    orders = ORDERS.with_columns(user=pl.Series(users), took=pl.Series(took)).with_columns(
+        late=pl.col("took") > 100
+    )
     before = pl.DataFrame({"user": np.arange(400), "score": rate + 0.3 * rng.normal(size=400)})
-    assert accused(model([view(source(orders.select("user", "took", at="delivered_at"))), dimension(before)], labels(orders))) == []
+    assert (
+        accused(
+            model(
+                [view(source(orders.select("user", "took", at="delivered_at"))), dimension(before)],
+                labels(orders),
+            )
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("size", ["1h", "6h"])
@@ -103,8 +154,12 @@ def test_timestamps_that_were_rounded_down_are_a_leak(size):
 
 
 def test_coarse_timestamps_are_a_question_where_requests_are_finer():
-    exact = ORDERS.select("user", "took", at=pl.col("delivered_at").dt.truncate("1h") + pl.duration(hours=1))
-    asked = [f for f in audit(model([view(source(exact))])).findings if f.check == "coarse timestamps"]
+    exact = ORDERS.select(
+        "user", "took", at=pl.col("delivered_at").dt.truncate("1h") + pl.duration(hours=1)
+    )
+    asked = [
+        f for f in audit(model([view(source(exact))])).findings if f.check == "coarse timestamps"
+    ]
     assert [(f.severity, f.subject) for f in asked] == [("question", "past")]
     hourly = ORDERS.with_columns(pl.col("asked_at").dt.truncate("1h")).sort("asked_at")
     of = model([view(source(exact))], labels(hourly))
@@ -112,12 +167,21 @@ def test_coarse_timestamps_are_a_question_where_requests_are_finer():
 
 
 def test_outcomes_that_count_before_their_end_are_a_suspicion():
-    table = ORDERS.with_columns(known=pl.col("asked_at") + pl.duration(minutes=1), took=pl.col("took") * 20)
+    table = ORDERS.with_columns(
+        known=pl.col("asked_at") + pl.duration(minutes=1), took=pl.col("took") * 20
+    )
     table = table.with_columns(
-        late=pl.col("took") > 2000, delivered_at=pl.col("asked_at") + pl.duration(seconds=pl.col("took").cast(pl.Int64) * 60)
+        late=pl.col("took") > 2000,
+        delivered_at=pl.col("asked_at") + pl.duration(seconds=pl.col("took").cast(pl.Int64) * 60),
     )
     of = labels(table, ["user", "amount", "asked_at", "known", "late"], known="known")
-    past = hw.Source("past", history=table, timestamp_field="asked_at", known_at_field="known", select=["user", "took"])
+    past = hw.Source(
+        "past",
+        history=table,
+        timestamp_field="asked_at",
+        known_at_field="known",
+        select=["user", "took"],
+    )
     found = [f for f in audit(model([view(past)], of)).findings if "count outcomes" in f.evidence]
     assert [(f.check, f.severity) for f in found] == [("label times", "SUSPECT")]
     assert "delivered_at" in found[0].evidence

@@ -10,10 +10,21 @@ from headwater.backtesting.audit import NotRun, strong_features
 from headwater.definitions.tasks import TASKS
 
 TELLTALE = {
-    "a number": (pl.when("bad").then(pl.col("noise") + 9).otherwise("noise"), "AUC 1.000 by itself"),
-    "a number that falls": (-pl.when("bad").then(pl.col("noise") + 9).otherwise("noise"), "AUC 1.000 by itself"),
+    "a number": (
+        pl.when("bad").then(pl.col("noise") + 9).otherwise("noise"),
+        "AUC 1.000 by itself",
+    ),
+    "a number that falls": (
+        -pl.when("bad").then(pl.col("noise") + 9).otherwise("noise"),
+        "AUC 1.000 by itself",
+    ),
     "a boolean": (pl.col("bad"), "AUC 1.000 by itself"),
-    "a text": (pl.when("bad").then(pl.lit("late")).otherwise(pl.concat_str(pl.lit("on time "), pl.col("row") % 3)), "AUC 1.000 by itself"),
+    "a text": (
+        pl.when("bad")
+        .then(pl.lit("late"))
+        .otherwise(pl.concat_str(pl.lit("on time "), pl.col("row") % 3)),
+        "AUC 1.000 by itself",
+    ),
     "being there": (pl.when("bad").then("noise"), "AUC 1.000 by being there or not"),
 }
 HONEST = {
@@ -29,25 +40,37 @@ HONEST = {
 def _looked(expression, task="binary", n=1000):
     rng = np.random.default_rng(0)
     y = rng.random(n) < 0.3
-    frame = pl.DataFrame({"bad": y, "noise": rng.random(n), "row": range(n)}).select(expression.alias("feature"))
+    frame = pl.DataFrame({"bad": y, "noise": rng.random(n), "row": range(n)}).select(
+        expression.alias("feature")
+    )
     return strong_features.check(
         SimpleNamespace(
             training=np.arange(n),
             frame=frame,
             y=y.astype(float),
-            model=SimpleNamespace(task_type=TASKS[task], features=SimpleNamespace(request_fields=(), request_features=())),
+            model=SimpleNamespace(
+                task_type=TASKS[task],
+                features=SimpleNamespace(request_fields=(), request_features=()),
+            ),
         )
     )
 
 
-RANKED = ("a boolean", "a text", "being there")  # in regression: the ranks of a number within the outcome's two values do not follow it
+# in regression: the ranks of a number within the outcome's two values do not follow it
+RANKED = ("a boolean", "a text", "being there")
 
 
-@pytest.mark.parametrize(("case", "task"), [*((c, "binary") for c in TELLTALE), *((c, "regression") for c in RANKED)])
+@pytest.mark.parametrize(
+    ("case", "task"), [*((c, "binary") for c in TELLTALE), *((c, "regression") for c in RANKED)]
+)
 def test_a_feature_that_nearly_says_the_outcome_is_flagged(case, task):
     expression, says = TELLTALE[case]
     (found,) = _looked(expression, task)
-    assert (found.check, found.severity, found.columns) == ("strong feature", "question", ["feature"])
+    assert (found.check, found.severity, found.columns) == (
+        "strong feature",
+        "question",
+        ["feature"],
+    )
     assert (says if task == "binary" else "rank correlation 1.000") in found.message
 
 

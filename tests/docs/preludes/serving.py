@@ -10,7 +10,8 @@ lapse = dataclasses.replace(fraud, name="lapse")
 earlier_answers = hw.Source(
     "earlier_answers",
     history=pl.DataFrame(
-        {"ip_address": ["10.0.0.1"], "timestamp": [0], "score": [0.5]}, schema_overrides={"timestamp": pl.Datetime("us", "UTC")}
+        {"ip_address": ["10.0.0.1"], "timestamp": [0], "score": [0.5]},
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
     ),
     timestamp_field="timestamp",
 )

@@ -1,4 +1,6 @@
-"""Rows whose requests are equal at a level share one computation; each gets the bits that it gets alone, at that level alone."""
+"""Rows whose requests are equal at a level share one computation; each gets the bits that it gets
+alone, at that level alone.
+"""
 
 import itertools
 from datetime import timedelta
@@ -39,15 +41,24 @@ LEVELS = [
     changes=st.booleans(),
     steps=st.lists(st.sampled_from([0, 1, 30_000_000, 3_600_000_000]), min_size=1, max_size=6),
 )
-def test_a_row_among_others_at_several_levels_gets_the_bits_that_it_gets_alone(random, late, changes, steps):
+def test_a_row_among_others_at_several_levels_gets_the_bits_that_it_gets_alone(
+    random, late, changes, steps
+):
     drawn = cases.case(random, late=late or changes, changes=changes)
-    rows = [row | {"timestamp": row["timestamp"] + timedelta(microseconds=step)} for row, step in itertools.product(drawn.rows, steps)]
+    rows = [
+        row | {"timestamp": row["timestamp"] + timedelta(microseconds=step)}
+        for row, step in itertools.product(drawn.rows, steps)
+    ]
     query, request_set = query_of(drawn), requests_of(rows, LEVELS)
     (together,) = compute.compute(query, [request_set], EngineRun(threads=2))
     for row in random.sample(range(len(rows)), min(4, len(rows))):
         for level, values in enumerate(together):
-            ((alone,),) = compute.compute(query, [requests_of([rows[row]], [LEVELS[level]])], EngineRun(threads=1))
-            assert bits(values.values[row]) == bits(alone.values), f"row {row} at {LEVELS[level]}: {rows[row]}; {drawn}"
+            ((alone,),) = compute.compute(
+                query, [requests_of([rows[row]], [LEVELS[level]])], EngineRun(threads=1)
+            )
+            assert bits(values.values[row]) == bits(alone.values), (
+                f"row {row} at {LEVELS[level]}: {rows[row]}; {drawn}"
+            )
             assert values.statuses[row].rows() == alone.statuses.rows()
             assert values.known_at[row] == alone.known_at[0]
 
@@ -63,7 +74,10 @@ def test_a_daily_level_computes_one_request_a_key_and_day(monkeypatch):
 
     monkeypatch.setattr(compute, "distinct_requests", watched)
     drawn = cases.case(Random(1), [hw.count()], late=False)
-    rows = [{"key": key, "timestamp": cases.BASE + timedelta(minutes=minute)} for key, minute in itertools.product((1, 2, None), range(50))]
+    rows = [
+        {"key": key, "timestamp": cases.BASE + timedelta(minutes=minute)}
+        for key, minute in itertools.product((1, 2, None), range(50))
+    ]
     request_set = requests_of(rows, [hw.batch("1d", delay="4h"), hw.on_request()])
     compute.compute(query_of(drawn), [request_set], EngineRun(threads=1, on_progress=done.append))
     assert computed == [3, 150]

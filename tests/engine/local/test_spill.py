@@ -1,4 +1,6 @@
-"""History in buckets on disk gives the bits of history in memory, for any buckets, and a run that was killed goes on."""
+"""History in buckets on disk gives the bits of history in memory, for any buckets, and a run that
+was killed goes on.
+"""
 
 import os
 import signal
@@ -55,7 +57,11 @@ def _both(view, rows, **more):
     for memory in (None, AMPLE):
         notes = Notes()
         frames = feature_frames(
-            as_service(view), read_rows(rows, "timestamp"), {"": hw.Level()}, notes, hw.Resources(memory=memory, **more)
+            as_service(view),
+            read_rows(rows, "timestamp"),
+            {"": hw.Level()},
+            notes,
+            hw.Resources(memory=memory, **more),
         )
         found.append((conformance.bits(frames[""]), notes.left_out))
     return found
@@ -70,7 +76,11 @@ def test_random_cases(random, late):
     case = cases.case(random, late=late)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", HeadwaterWarning)
-        patch.setattr(spill, "planned", lambda *_: BucketPlan(random.choice([2, 3, 7]), random.choice([1, 3, 1000])))
+        patch.setattr(
+            spill,
+            "planned",
+            lambda *_: BucketPlan(random.choice([2, 3, 7]), random.choice([1, 3, 1000])),
+        )
         patch.setattr(spill, "_MOST", random.choice([0.0, 2.0]))
         whole, parts = _both(case.readable(), case.asked)
         assert parts == whole, case
@@ -87,50 +97,81 @@ def test_every_aggregation(split, late):
 
 
 def _world(seed, events=3000, rows=400, *, ids=False):
-    """Composite keys of text and number, half of all events of one key; late; ids that stand under several keys."""
+    """Composite keys of text and number, half of all events of one key; late; ids that stand under
+    several keys.
+    """
     random = np.random.default_rng(seed)
 
     def keys(n):
         hot = random.random(n) < 0.5
         return {
-            "who": pl.Series(np.where(hot, "hot", [f"w{i}" for i in random.integers(0, 40, n)])).set(
-                pl.Series(random.random(n) < 0.02), None
-            ),
+            "who": pl.Series(
+                np.where(hot, "hot", [f"w{i}" for i in random.integers(0, 40, n)])
+            ).set(pl.Series(random.random(n) < 0.02), None),
             "place": pl.Series(np.where(hot, 0, random.integers(0, 5, n))).cast(pl.Int32),
         }
 
     def moments(n):
-        return pl.Series(random.integers(0, 40 * 86_400, n) * 1_000_000).cast(pl.Datetime("us", "UTC"))
+        return pl.Series(random.integers(0, 40 * 86_400, n) * 1_000_000).cast(
+            pl.Datetime("us", "UTC")
+        )
 
     at = moments(events)
     table = pl.DataFrame(
         {
             **keys(events),
             "at": at.set(pl.Series(random.random(events) < 0.02), None),
-            "known": (at + pl.Series(random.exponential(3e9, events).astype(np.int64)).cast(pl.Duration("us"))).set(
-                pl.Series(random.random(events) < 0.02), None
-            ),
+            "known": (
+                at
+                + pl.Series(random.exponential(3e9, events).astype(np.int64)).cast(
+                    pl.Duration("us")
+                )
+            ).set(pl.Series(random.random(events) < 0.02), None),
             "id": random.integers(0, events * 3 // 4, events),
             "amount": random.normal(size=events),
             "word": random.choice(["a", "bb", "a text that is too long for a view", ""], events),
         }
     )
-    asked = pl.DataFrame({**keys(rows), "timestamp": moments(rows)}).with_columns(pl.col("place").cast(pl.Int64))
+    asked = pl.DataFrame({**keys(rows), "timestamp": moments(rows)}).with_columns(
+        pl.col("place").cast(pl.Int64)
+    )
     rules = {"id_field": "id", "id_horizon": "100d"} if ids else {}
     return table, asked, rules
 
 
 def _view(history, keys=("who", "place"), windows=("1d", "7d"), freshness=None, **rules):
-    source = hw.Source("events", history=history, timestamp_field="at", select=["who", "place", "amount", "word"], **rules)
-    features = [hw.count(), hw.sum("amount"), hw.std("amount"), hw.max("amount"), hw.last_n("word", k=3), hw.count_distinct("word")]
+    source = hw.Source(
+        "events",
+        history=history,
+        timestamp_field="at",
+        select=["who", "place", "amount", "word"],
+        **rules,
+    )
+    features = [
+        hw.count(),
+        hw.sum("amount"),
+        hw.std("amount"),
+        hw.max("amount"),
+        hw.last_n("word", k=3),
+        hw.count_distinct("word"),
+    ]
     return hw.FeatureView(
-        "view", source=source, keys=list(keys), features=features, windows=windows, freshness=freshness or hw.on_request()
+        "view",
+        source=source,
+        keys=list(keys),
+        features=features,
+        windows=windows,
+        freshness=freshness or hw.on_request(),
     )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keys", [("who", "place"), ("who",), ("place",), ()], ids=str)
-@pytest.mark.parametrize("rules", [{}, {"known_at_field": "known"}, {"known_at_field": "known", "window_on": "known_at"}], ids=str)
+@pytest.mark.parametrize(
+    "rules",
+    [{}, {"known_at_field": "known"}, {"known_at_field": "known", "window_on": "known_at"}],
+    ids=str,
+)
 @pytest.mark.parametrize("ids", [False, True], ids=["", "ids"])
 def test_keys_of_every_kind(split, keys, rules, ids):
     table, asked, also = _world(1, ids=ids)
@@ -147,11 +188,17 @@ def test_levels_and_aliases_share_a_split(split):
     view = _view(table, known_after="1h")
     asked = asked.with_columns(other=pl.col("who").reverse())
     service = hw.FeatureService("both", [view, view.alias("other", keys={"who": "other"})])
-    levels = {"daily": hw.Level(hw.batch("1d", delay="4h")), "instant": hw.Level(hw.on_request()), "none": hw.Level(hw.never())}
+    levels = {
+        "daily": hw.Level(hw.batch("1d", delay="4h")),
+        "instant": hw.Level(hw.on_request()),
+        "none": hw.Level(hw.never()),
+    }
     split(4, 300)
     found = []
     for memory in (None, AMPLE):
-        frames = feature_frames(service, read_rows(asked, "timestamp"), levels, Notes(), hw.Resources(memory=memory))
+        frames = feature_frames(
+            service, read_rows(asked, "timestamp"), levels, Notes(), hw.Resources(memory=memory)
+        )
         found.append({name: conformance.bits(frame) for name, frame in frames.items()})
     assert found[0] == found[1]
     assert len({str(bits) for bits in found[0].values()}) == 3
@@ -165,7 +212,9 @@ def test_any_order_buckets_and_threads(split):
         split(count, capacity)
         mixed = table.sample(fraction=1, shuffle=True, seed=seed)
         found = hw.get_historical_features(
-            _view(mixed, known_at_field="known"), asked, resources=hw.Resources(memory=AMPLE, threads=threads)
+            _view(mixed, known_at_field="known"),
+            asked,
+            resources=hw.Resources(memory=AMPLE, threads=threads),
         )
         seen.append(conformance.bits(found))
     assert seen[0] == seen[1] == seen[2]
@@ -178,7 +227,13 @@ def test_a_key_with_half_of_all_events_is_cut_in_time(split, monkeypatch):
     table, asked, _ = _world(4)
     held = []
     original = compute.answer
-    monkeypatch.setattr(compute, "answer", lambda query, events, *a, **k: held.append(events.height) or original(query, events, *a, **k))
+    monkeypatch.setattr(
+        compute,
+        "answer",
+        lambda query, events, *a, **k: (
+            held.append(events.height) or original(query, events, *a, **k)
+        ),
+    )
     split(2, 400)
     whole, parts = _both(_view(table, windows=["1d"]), asked)
     assert parts == whole
@@ -186,7 +241,11 @@ def test_a_key_with_half_of_all_events_is_cut_in_time(split, monkeypatch):
     assert max(held[1:]) <= 400
 
 
-@pytest.mark.parametrize(("windows", "rules"), [(["lifetime"], {}), (["1d"], {"known_at_field": "known"})], ids=["lifetime", "late"])
+@pytest.mark.parametrize(
+    ("windows", "rules"),
+    [(["lifetime"], {}), (["1d"], {"known_at_field": "known"})],
+    ids=["lifetime", "late"],
+)
 def test_what_cannot_be_cut_is_said(split, windows, rules):
     table, asked, _ = _world(5)
     split(2, 400)
@@ -201,12 +260,28 @@ def test_what_cannot_be_cut_is_said(split, windows, rules):
 def _days(folder, days=10, *, zone="UTC", unit="us", events=50):
     """A hive of files, a day each, with row groups of ten events; keys grow from day to day."""
     for day in range(days):
-        at = pl.Series([cases.BASE.replace(hour=0, minute=0) + timedelta(days=day, minutes=i * 1440 / events) for i in range(events)])
+        at = pl.Series(
+            [
+                cases.BASE.replace(hour=0, minute=0)
+                + timedelta(days=day, minutes=i * 1440 / events)
+                for i in range(events)
+            ]
+        )
         moments = at.dt.cast_time_unit(unit)
-        moments = moments.dt.replace_time_zone(None) if zone is None else moments.dt.convert_time_zone(zone)
+        moments = (
+            moments.dt.replace_time_zone(None)
+            if zone is None
+            else moments.dt.convert_time_zone(zone)
+        )
         place = folder / f"date={day:02}"
         place.mkdir(parents=True)
-        frame = pl.DataFrame({"who": [f"w{i % 7}" for i in range(events)], "place": [100 * day + i for i in range(events)], "at": moments})
+        frame = pl.DataFrame(
+            {
+                "who": [f"w{i % 7}" for i in range(events)],
+                "place": [100 * day + i for i in range(events)],
+                "at": moments,
+            }
+        )
         frame.with_columns(amount=pl.lit(1.5), word=pl.lit("x"), known=pl.col("at")).write_parquet(
             place / "part.parquet", row_group_size=10
         )
@@ -235,18 +310,33 @@ def _spoil(file):
 )
 def test_files_out_of_reach_are_not_read(tmp_path, split, memory, zone, unit, rules):
     folder = _days(tmp_path / "events", zone=zone, unit=unit)
-    asked = pl.DataFrame({"who": ["w1", "w2"], "timestamp": [cases.BASE + timedelta(days=5), cases.BASE + timedelta(days=5, hours=3)]})
+    asked = pl.DataFrame(
+        {
+            "who": ["w1", "w2"],
+            "timestamp": [cases.BASE + timedelta(days=5), cases.BASE + timedelta(days=5, hours=3)],
+        }
+    )
     split(2)
     view = _view(hw.parquet(folder), ["who"], ["1d"], **rules)
     before = conformance.bits(hw.get_historical_features(view, asked))
     local_time = pl.col("at").dt.replace_time_zone("Asia/Tokyo") if zone is None else pl.col("at")
-    at = pl.read_parquet(folder / "**/*.parquet").with_columns(local_time.dt.convert_time_zone("UTC").dt.cast_time_unit("us"))
+    at = pl.read_parquet(folder / "**/*.parquet").with_columns(
+        local_time.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+    )
     expected = [
-        at.filter((pl.col("who") == who) & (pl.col("at") < t) & (pl.col("at") >= t - timedelta(days=1))).height for who, t in asked.rows()
+        at.filter(
+            (pl.col("who") == who) & (pl.col("at") < t) & (pl.col("at") >= t - timedelta(days=1))
+        ).height
+        for who, t in asked.rows()
     ]
     for day in (0, 1, 2, 8, 9):
         _spoil(folder / f"date={day:02}" / "part.parquet")
-    assert conformance.bits(hw.get_historical_features(view, asked, resources=hw.Resources(memory=memory))) == before
+    assert (
+        conformance.bits(
+            hw.get_historical_features(view, asked, resources=hw.Resources(memory=memory))
+        )
+        == before
+    )
     assert before[2] == expected
     assert min(expected) > 0
     _spoil(folder / "date=05" / "part.parquet")
@@ -257,7 +347,9 @@ def test_files_out_of_reach_are_not_read(tmp_path, split, memory, zone, unit, ru
 @pytest.mark.parametrize("memory", [None, AMPLE])
 def test_files_without_a_key_asked_for_are_not_read(tmp_path, split, memory):
     folder = _days(tmp_path / "events")
-    asked = pl.DataFrame({"place": [510, 535, None], "timestamp": [cases.BASE + timedelta(days=9)] * 3})
+    asked = pl.DataFrame(
+        {"place": [510, 535, None], "timestamp": [cases.BASE + timedelta(days=9)] * 3}
+    )
     split(2)
     view = _view(hw.parquet(folder), ["place"], ["30d"])
     for day in (0, 4, 6, 9):
@@ -271,17 +363,27 @@ def test_events_of_keys_that_nobody_asks_for_are_not_written(tmp_path, split, mo
     asked = pl.DataFrame({"who": ["w3"], "timestamp": [cases.BASE + timedelta(days=9)]})
     written = []
     original = compute.answer
-    monkeypatch.setattr(compute, "answer", lambda *a, **k: written.append(a[1].height) or original(*a, **k))
+    monkeypatch.setattr(
+        compute, "answer", lambda *a, **k: written.append(a[1].height) or original(*a, **k)
+    )
     split(3)
-    hw.get_historical_features(_view(hw.parquet(folder), ["who"], ["30d"]), asked, resources=hw.Resources(memory=AMPLE))
-    theirs = pl.read_parquet(folder / "**/*.parquet").filter((pl.col("who") == "w3") & (pl.col("at") < asked["timestamp"][0])).height
+    hw.get_historical_features(
+        _view(hw.parquet(folder), ["who"], ["30d"]), asked, resources=hw.Resources(memory=AMPLE)
+    )
+    theirs = (
+        pl.read_parquet(folder / "**/*.parquet")
+        .filter((pl.col("who") == "w3") & (pl.col("at") < asked["timestamp"][0]))
+        .height
+    )
     assert written == [0, theirs]  # the check of types, and one bucket
 
 
 def test_rows_without_a_time_are_counted_in_files_that_are_read(tmp_path, split):
     folder = _days(tmp_path / "events")
     file = folder / "date=00" / "part.parquet"
-    pl.read_parquet(file).with_columns(at=pl.when(pl.col("place") == 3).then(None).otherwise("at")).write_parquet(file)
+    pl.read_parquet(file).with_columns(
+        at=pl.when(pl.col("place") == 3).then(None).otherwise("at")
+    ).write_parquet(file)
     asked = pl.DataFrame({"who": ["w1"], "timestamp": [cases.BASE + timedelta(days=5)]})
     split(2)
     whole, parts = _both(_view(hw.parquet(folder), ["who"], ["1d"]), asked)
@@ -303,7 +405,10 @@ def test_csv_and_frames_and_nothing(tmp_path, split):
 # ---------------------------------------------------------------- how much memory
 
 
-@pytest.mark.parametrize(("given_", "bytes_"), [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("512mb", 512 * 10**6), (2_000_000, 2_000_000)])
+@pytest.mark.parametrize(
+    ("given_", "bytes_"),
+    [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("512mb", 512 * 10**6), (2_000_000, 2_000_000)],
+)
 def test_sizes(given_, bytes_):
     from headwater.definitions.memory_sizes import in_bytes
 
@@ -326,8 +431,12 @@ def test_a_history_that_fits_is_not_split(home):
 def test_rows_and_answers_that_do_not_fit_are_said():
     table, asked, _ = _world(0)
     with pytest.warns(HeadwaterWarning, match="memory=50MB may not be held"):
-        found = hw.get_historical_features(_view(table), asked, resources=hw.Resources(memory="50MB"))
-    assert conformance.bits(found) == conformance.bits(hw.get_historical_features(_view(table), asked))
+        found = hw.get_historical_features(
+            _view(table), asked, resources=hw.Resources(memory="50MB")
+        )
+    assert conformance.bits(found) == conformance.bits(
+        hw.get_historical_features(_view(table), asked)
+    )
 
 
 HELD = """
@@ -341,7 +450,9 @@ print((resident() - before) / block.nbytes)
 
 @pytest.mark.slow
 def test_resident_is_about_what_a_process_holds():
-    """In a process of its own: one that ran other tests may hold free memory that the block is put into."""
+    """In a process of its own: one that ran other tests may hold free memory that the block is put
+    into.
+    """
     done = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True)
     assert 0.9 < float(done.stdout) < 1.5
 
@@ -375,17 +486,23 @@ def test_the_peak_is_what_was_allowed(tmp_path):
     folder.mkdir()
     for part in range(5):
         n = 3_000_000
-        at = pl.Series(np.sort(random.integers(0, 6 * 86_400, n) + part * 6 * 86_400) * 1_000_000).cast(pl.Datetime("us", "UTC"))
-        pl.DataFrame({"user": random.integers(0, 3000, n), "at": at, "amount": random.exponential(size=n)}).write_parquet(
-            folder / f"{part}.parquet"
-        )
+        at = pl.Series(
+            np.sort(random.integers(0, 6 * 86_400, n) + part * 6 * 86_400) * 1_000_000
+        ).cast(pl.Datetime("us", "UTC"))
+        pl.DataFrame(
+            {"user": random.integers(0, 3000, n), "at": at, "amount": random.exponential(size=n)}
+        ).write_parquet(folder / f"{part}.parquet")
     allowed = 400_000_000
     grown = {}
     for memory in (0, allowed):
         command = [sys.executable, "-c", PEAK, str(folder), str(memory)]
-        grown[memory] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        grown[memory] = int(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
     assert grown[allowed] < allowed * 1.15
-    assert grown[0] > grown[allowed] * 1.3, "fifteen million events fit into what was allowed: the test says nothing"
+    assert grown[0] > grown[allowed] * 1.3, (
+        "fifteen million events fit into what was allowed: the test says nothing"
+    )
 
 
 # ---------------------------------------------------------------- after a kill
@@ -418,10 +535,20 @@ hw.get_historical_features(_view(hw.parquet("events.parquet"), known_at_field="k
 
 
 def _killed(folder, home, where, after):
-    (folder / "tests_buckets.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
-    environment = os.environ | {"HEADWATER_HOME": str(home), "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+    (folder / "tests_buckets.py").write_text(
+        Path(__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    environment = os.environ | {
+        "HEADWATER_HOME": str(home),
+        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+    }
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, where, str(after)], check=False, cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", KILLED, where, str(after)],
+        check=False,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -446,9 +573,13 @@ def _again(counted, monkeypatch):
     original = compute.answer
     monkeypatch.setattr(compute, "answer", lambda *a, **k: counted.append(1) or original(*a, **k))
     view = _view(hw.parquet("events.parquet"), known_at_field="known")
-    found = hw.get_historical_features(view, hw.parquet("asked.parquet"), resources=hw.Resources(memory=AMPLE))
+    found = hw.get_historical_features(
+        view, hw.parquet("asked.parquet"), resources=hw.Resources(memory=AMPLE)
+    )
     monkeypatch.setattr(compute, "answer", original)
-    return conformance.bits(found), conformance.bits(hw.get_historical_features(view, hw.parquet("asked.parquet")))
+    return conformance.bits(found), conformance.bits(
+        hw.get_historical_features(view, hw.parquet("asked.parquet"))
+    )
 
 
 @pytest.mark.slow
@@ -469,7 +600,11 @@ def test_progress_of_a_run_that_goes_on_counts_what_is_done(stopped):
     view = _view(hw.parquet("events.parquet"), known_at_field="known")
     requests, seen = read_rows(hw.parquet("asked.parquet"), "timestamp"), []
     feature_frames(
-        as_service(view), requests, {"": hw.Level()}, Notes(), hw.Resources(memory=AMPLE, progress=lambda *step: seen.append(step))
+        as_service(view),
+        requests,
+        {"": hw.Level()},
+        Notes(),
+        hw.Resources(memory=AMPLE, progress=lambda *step: seen.append(step)),
     )
     assert seen[-1] == ("view", len(requests.t), len(requests.t))
 
@@ -488,10 +623,14 @@ def test_a_run_killed_in_its_split_begins_again(stopped, home, monkeypatch):
 @pytest.mark.slow
 def test_files_that_changed_since_are_not_mixed_in(stopped, home, monkeypatch):
     assert stopped("bucket", 4)
-    pl.read_parquet("events.parquet").with_columns(pl.col("amount") + 1).write_parquet("events.parquet")
+    pl.read_parquet("events.parquet").with_columns(pl.col("amount") + 1).write_parquet(
+        "events.parquet"
+    )
     os.utime("events.parquet", ns=(1, 1))
     assert stopped("bucket", 2)
-    assert len([p for p in home.glob("work/*/*") if p.is_dir()]) == 1, "what can no longer be gone on from takes room"
+    assert len([p for p in home.glob("work/*/*") if p.is_dir()]) == 1, (
+        "what can no longer be gone on from takes room"
+    )
     counted = []
     found, whole = _again(counted, monkeypatch)
     assert found == whole
@@ -528,7 +667,10 @@ def test_two_processes_are_not_at_one_work(stopped, home, tmp_path, monkeypatch)
         [
             sys.executable,
             "-c",
-            "import fcntl, sys, time; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)",
+            (
+                "import fcntl, sys, time; f = open(sys.argv[1], 'ab'); fcntl.flock(f, "
+                "fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+            ),
             str(lock),
         ],
         stdout=subprocess.PIPE,
@@ -566,7 +708,12 @@ def test_an_interrupted_run_keeps_what_is_done_and_a_refused_one_does_not(split,
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (pl.exceptions.ComputeError("parquet: underlying IO error: No space left on device (os error 28)"), "its disk is full"),
+        (
+            pl.exceptions.ComputeError(
+                "parquet: underlying IO error: No space left on device (os error 28)"
+            ),
+            "its disk is full",
+        ),
         (OSError(13, "Permission denied"), "permission denied"),
     ],
 )
@@ -599,7 +746,10 @@ def test_progress(split):
         read_rows(asked, "timestamp"),
         {"": hw.Level()},
         Notes(),
-        hw.Resources(memory=AMPLE, progress=lambda what, done, total: seen.setdefault(what, []).append((done, total))),
+        hw.Resources(
+            memory=AMPLE,
+            progress=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
+        ),
     )
     assert list(seen) == ["reading events", "view"]
     for steps in seen.values():

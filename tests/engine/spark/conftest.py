@@ -1,4 +1,6 @@
-"""Servers of Spark Connect: Sail in this process, and a real cluster of Spark with a master and two workers."""
+"""Servers of Spark Connect: Sail in this process, and a real cluster of Spark with a master and two
+workers.
+"""
 
 import os
 import shutil
@@ -30,7 +32,14 @@ class Cluster:
     def run(self, *verb):
         """scripts/spark.sh FOLDER VERB."""
         environment = {**CREDENTIALS, **os.environ, "HEADWATER_SPARK_PYTHON": sys.executable}
-        done = subprocess.run([SCRIPT, self.folder, *verb], capture_output=True, text=True, check=False, timeout=600, env=environment)
+        done = subprocess.run(
+            [SCRIPT, self.folder, *verb],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+            env=environment,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -55,7 +64,9 @@ def sail():
     """The URL of Sail's server."""
     services.starts("Spark")
     pytest.importorskip("pyspark", reason="needs pyspark-client: pip install 'headwater[spark]'")
-    server = pytest.importorskip("pysail.spark", reason="needs pysail").SparkConnectServer("127.0.0.1", 0)
+    server = pytest.importorskip("pysail.spark", reason="needs pysail").SparkConnectServer(
+        "127.0.0.1", 0
+    )
     server.start(background=True)
     host, port = server.listening_address
     yield f"sc://{host}:{port}"
@@ -64,7 +75,9 @@ def sail():
 
 
 def end_session(url):
-    """End the session of a server before the server: pyspark asks a server that is gone for minutes, also when the process ends."""
+    """End the session of a server before the server: pyspark asks a server that is gone for
+    minutes, also when the process ends.
+    """
     if url in _sessions:
         _sessions.pop(url).stop()
 
@@ -91,7 +104,9 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def iceberg(tmp_path_factory):
-    """A cluster of the newest Spark that Iceberg has jars for, with Iceberg in the catalog `lake`."""
+    """A cluster of the newest Spark that Iceberg has jars for, with Iceberg in the catalog
+    `lake`.
+    """
     if shutil.which("mvn") is None:
         pytest.skip("needs the jars of Iceberg, and for them: mvn")
     made = started(tmp_path_factory, "iceberg")

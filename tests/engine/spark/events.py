@@ -12,7 +12,9 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 def events(number, seed=0, *, keys=30):
-    """Events of a day; rows that share an id differ, some times are null, some events are known late."""
+    """Events of a day; rows that share an id differ, some times are null, some events are known
+    late.
+    """
     random = Random(seed)
 
     def row(n):
@@ -30,16 +32,35 @@ def events(number, seed=0, *, keys=30):
             "whole": random.choice([None, random.randrange(-5, 5), 2**60]),
             "flag": random.choice([None, True, False]),
             "word": random.choice([None, "", "a", "b", "é"]),
-            "moment": None if random.random() < 0.3 else at + timedelta(seconds=random.randrange(9000)),
+            "moment": None
+            if random.random() < 0.3
+            else at + timedelta(seconds=random.randrange(9000)),
         }
 
-    schema = {"key": pl.Int64, "name": pl.String, "day": pl.Date, "at": pl.Datetime("us", "UTC"), "known": pl.Datetime("us", "UTC")}
-    schema |= {"id": pl.Int64, "before": pl.Boolean, "real": pl.Float64, "whole": pl.Int64, "flag": pl.Boolean, "word": pl.String}
-    return pl.DataFrame([row(n) for n in range(number)], schema={**schema, "moment": pl.Datetime("us", "UTC")})
+    schema = {
+        "key": pl.Int64,
+        "name": pl.String,
+        "day": pl.Date,
+        "at": pl.Datetime("us", "UTC"),
+        "known": pl.Datetime("us", "UTC"),
+    }
+    schema |= {
+        "id": pl.Int64,
+        "before": pl.Boolean,
+        "real": pl.Float64,
+        "whole": pl.Int64,
+        "flag": pl.Boolean,
+        "word": pl.String,
+    }
+    return pl.DataFrame(
+        [row(n) for n in range(number)], schema={**schema, "moment": pl.Datetime("us", "UTC")}
+    )
 
 
 def requests(number, seed=1, *, keys=30):
-    """Rows that ask within the day and a little after; some of keys without events, some of null keys."""
+    """Rows that ask within the day and a little after; some of keys without events, some of null
+    keys.
+    """
     random = Random(seed)
     rows = [
         {
@@ -50,7 +71,15 @@ def requests(number, seed=1, *, keys=30):
         }
         for _ in range(number)
     ]
-    return pl.DataFrame(rows, schema={"key": pl.Int64, "name": pl.String, "day": pl.Date, "timestamp": pl.Datetime("us", "UTC")})
+    return pl.DataFrame(
+        rows,
+        schema={
+            "key": pl.Int64,
+            "name": pl.String,
+            "day": pl.Date,
+            "timestamp": pl.Datetime("us", "UTC"),
+        },
+    )
 
 
 def source(history, **rules):
@@ -60,4 +89,11 @@ def source(history, **rules):
 
 def view(of, *, keys=("key",), features=None, freshness=None):
     features = aggregations() if features is None else features
-    return hw.FeatureView("view", source=of, keys=list(keys), features=features, windows=["1h"], freshness=freshness or hw.on_request())
+    return hw.FeatureView(
+        "view",
+        source=of,
+        keys=list(keys),
+        features=features,
+        windows=["1h"],
+        freshness=freshness or hw.on_request(),
+    )

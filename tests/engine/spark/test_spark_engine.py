@@ -1,4 +1,6 @@
-"""The engine on Spark gives the same bits as the local one, on Sail and on a cluster of Spark with two workers."""
+"""The engine on Spark gives the same bits as the local one, on Sail and on a cluster of Spark with
+two workers.
+"""
 
 import threading
 from random import Random
@@ -23,7 +25,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas"),
 ]
 
-LONG = {"every aggregation", "states of a cut", "several levels", "expired values"}  # laws of many calls
+# laws of many calls
+LONG = {"every aggregation", "states of a cut", "several levels", "expired values"}
 RULES = {
     "plain": {},
     "late events": {"known_at_field": "known"},
@@ -45,22 +48,36 @@ SHORT = engine_laws.LAWS.keys() - {
 MARKS = dict.fromkeys(LONG, pytest.mark.slow) | {"null times": pytest.mark.smoke}
 
 
-@pytest.mark.parametrize("law", [pytest.param(law, marks=MARKS.get(law, ())) for law in engine_laws.LAWS if FULL or law in SHORT])
+@pytest.mark.parametrize(
+    "law",
+    [
+        pytest.param(law, marks=MARKS.get(law, ()))
+        for law in engine_laws.LAWS
+        if FULL or law in SHORT
+    ],
+)
 def test_every_law_on_sail(law, sail):
     for seed in range(3 if FULL and law not in LONG else 1):
         engine_laws.LAWS[law](headwater_spark.spark(sail), Random(seed))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", ["null times", "change images", "rows that count nothing", "refusals"])
+@pytest.mark.parametrize(
+    "law", ["null times", "change images", "rows that count nothing", "refusals"]
+)
 def test_some_laws_on_a_cluster(law, cluster):
     engine_laws.LAWS[law](headwater_spark.spark(cluster.url), Random(0))
 
 
 def same(query, sets, engine, memory=None):
-    """Assert that the engine gives the values of the local engine, bit by bit, and leaves out the same rows."""
+    """Assert that the engine gives the values of the local engine, bit by bit, and leaves out the
+    same rows.
+    """
     mine, theirs = EngineRun(memory=memory), EngineRun()
-    given, expected = engine.features(query, sets, mine), LocalEngine().features(query, sets, theirs)
+    given, expected = (
+        engine.features(query, sets, mine),
+        LocalEngine().features(query, sets, theirs),
+    )
     for by_time, of in zip(given, expected, strict=True):
         for values, other in zip(by_time, of, strict=True):
             assert_frame_equal(values.values, other.values, check_exact=True)
@@ -76,19 +93,27 @@ def asked(source, rows, *, keys=("key",), features=None, ways=None):
     windows = tuple(dict.fromkeys(f.window for f in view.outputs))
     query = Query(view.source, view.keys, view.outputs, retained=windows, known=True)
     t = rows["timestamp"].dt.epoch("us").to_numpy()
-    columns = rows.select(keys) if keys else pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)})
-    return query, RequestSet(columns, t, tuple(AsOf(*as_of(way, t)) for way in ways or [hw.on_request()]))
+    columns = (
+        rows.select(keys) if keys else pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)})
+    )
+    return query, RequestSet(
+        columns, t, tuple(AsOf(*as_of(way, t)) for way in ways or [hw.on_request()])
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_aggregation_bit_by_bit(rule, engine):
     source = day.source(day.events(2000), **RULES[rule])
-    query, some = asked(source, day.requests(300), ways=[hw.on_request(), hw.batch("1h", delay="10m")])
+    query, some = asked(
+        source, day.requests(300), ways=[hw.on_request(), hw.batch("1h", delay="10m")]
+    )
     _, others = asked(source, day.requests(50, seed=5), ways=[hw.streaming("10s")])
     same(query, [some, others], engine)
 
 
-@pytest.mark.parametrize("keys", [("name",), ("day",), ("day", "name", "key"), ()], ids=["text", "date", "three", "none"])
+@pytest.mark.parametrize(
+    "keys", [("name",), ("day",), ("day", "name", "key"), ()], ids=["text", "date", "three", "none"]
+)
 def test_keys_of_every_kind(keys, engine):
     query, rows = asked(day.source(day.events(500)), day.requests(100), keys=keys, features=FEW)
     same(query, [rows], engine)
@@ -114,7 +139,9 @@ def test_the_answer_is_exact_after_a_worker_is_killed(tmp_path_factory):
         expected = LocalEngine().features(query, [rows], EngineRun())[0][0].values
         answers = []
         thread = threading.Thread(
-            target=lambda: answers.append(headwater_spark.spark(cluster.url).features(query, [rows], EngineRun())[0][0].values)
+            target=lambda: answers.append(
+                headwater_spark.spark(cluster.url).features(query, [rows], EngineRun())[0][0].values
+            )
         )
         thread.start()
         cluster.wait_for_spilled_rows()

@@ -22,7 +22,10 @@ RULES = {"known_at_field": "known", "id_field": "id", "id_horizon": "1h"}
 
 
 def view(history):
-    return day.view(day.source(history, **RULES), features=[hw.count(), hw.sum("real"), hw.last("word"), hw.max("moment")])
+    return day.view(
+        day.source(history, **RULES),
+        features=[hw.count(), hw.sum("real"), hw.last("word"), hw.max("moment")],
+    )
 
 
 def resources(cluster):
@@ -39,13 +42,17 @@ def session(iceberg):
 @pytest.fixture
 def table(session):
     """The events as a table of Iceberg."""
-    session.createDataFrame(EVENTS.to_arrow()).writeTo("lake.shop.events").using("iceberg").createOrReplace()
+    session.createDataFrame(EVENTS.to_arrow()).writeTo("lake.shop.events").using(
+        "iceberg"
+    ).createOrReplace()
     return headwater_spark.spark_table("lake.shop.events", session=session)
 
 
 def test_a_history_of_iceberg_has_the_bits_of_one_machine(iceberg, table):
     given = hw.get_historical_features(view(table), ROWS, resources=resources(iceberg))
-    expected = hw.get_historical_features(view(EVENTS), ROWS, resources=hw.Resources(engine="local"))
+    expected = hw.get_historical_features(
+        view(EVENTS), ROWS, resources=hw.Resources(engine="local")
+    )
     assert_frame_equal(given, expected, check_exact=True)
 
 
@@ -65,17 +72,25 @@ def test_training_data_is_written_to_iceberg(iceberg, table):
     session.sql("DROP TABLE IF EXISTS lake.shop.training")
 
     def written(mode):
-        output = headwater_spark.spark_output("lake.shop.training", format="iceberg", mode=mode, partition_by=["day"])
+        output = headwater_spark.spark_output(
+            "lake.shop.training", format="iceberg", mode=mode, partition_by=["day"]
+        )
         return (
-            headwater_spark.write_historical_features(view(table), ROWS, output, resources=resources(iceberg))
+            headwater_spark.write_historical_features(
+                view(table), ROWS, output, resources=resources(iceberg)
+            )
             .scan()
             .collect()
             .sort("number")
         )
 
-    expected = hw.get_historical_features(view(EVENTS), ROWS, resources=hw.Resources(engine="local"))
+    expected = hw.get_historical_features(
+        view(EVENTS), ROWS, resources=hw.Resources(engine="local")
+    )
     assert_frame_equal(written("error"), expected, check_exact=True)
-    assert {row["partition"]["day"] for row in session.table("lake.shop.training.partitions").collect()} == set(ROWS["day"])
+    assert {
+        row["partition"]["day"] for row in session.table("lake.shop.training.partitions").collect()
+    } == set(ROWS["day"])
     with pytest.raises(DataError, match=r"the Spark table lake\.shop\.training exists; give mode="):
         written("error")
     assert_frame_equal(written("overwrite"), expected, check_exact=True)

@@ -1,4 +1,6 @@
-"""Where Spark reads a history: its tables and DataFrames, files, and rows of the calling process; and the verbs on top."""
+"""Where Spark reads a history: its tables and DataFrames, files, and rows of the calling process;
+and the verbs on top.
+"""
 
 import re
 from contextlib import closing
@@ -61,7 +63,11 @@ def test_files_of_partitions_and_of_several_schemas_are_one_table_on_the_workers
     """Each worker reads some files, with the partitions and columns of the whole table."""
     for place in ("payments", "word=none/payments"):
         folder = tmp_path / place
-        for word, rows in EVENTS.filter(pl.col("word").is_not_null()).partition_by("word", as_dict=True, include_key=False).items():
+        for word, rows in (
+            EVENTS.filter(pl.col("word").is_not_null())
+            .partition_by("word", as_dict=True, include_key=False)
+            .items()
+        ):
             part = folder / f"word={word[0]}"
             part.mkdir(parents=True)
             half = rows.height // 2
@@ -69,7 +75,9 @@ def test_files_of_partitions_and_of_several_schemas_are_one_table_on_the_workers
             rows[half:].write_parquet(part / "b.parquet")
         (folder / "_temporary").mkdir()
         EVENTS.write_parquet(folder / "_temporary" / "c.parquet")
-        assert_frame_equal(rows_of(str(folder), engine), rows_of(str(folder), "local"), check_exact=True)
+        assert_frame_equal(
+            rows_of(str(folder), engine), rows_of(str(folder), "local"), check_exact=True
+        )
 
 
 def test_tables_and_data_frames_of_spark(files, engine, session, expected, monkeypatch):
@@ -84,13 +92,22 @@ def test_tables_and_data_frames_of_spark(files, engine, session, expected, monke
         mine = table if table.frame is not None else table.with_fields(session=engine.session)
         assert_frame_equal(rows_of(mine, "local"), expected, check_exact=True)
     monkeypatch.setenv("HEADWATER_ENGINE", f"spark:{engine.session}")
-    assert_frame_equal(rows_of(headwater_spark.spark_table("payments"), None), expected, check_exact=True)
-    assert headwater_spark.spark_table("payments").contents() == headwater_spark.spark_table(frame, name="payments").contents()
+    assert_frame_equal(
+        rows_of(headwater_spark.spark_table("payments"), None), expected, check_exact=True
+    )
+    assert (
+        headwater_spark.spark_table("payments").contents()
+        == headwater_spark.spark_table(frame, name="payments").contents()
+    )
 
 
 def test_times_and_texts_are_compared_by_spark(session):
-    """Rows of other times do not leave Spark, in any zone of its session; a text with a backslash is compared here."""
-    session.createDataFrame(EVENTS.with_columns(word=pl.lit("a\\b'")).to_arrow()).createOrReplaceTempView("compared")
+    """Rows of other times do not leave Spark, in any zone of its session; a text with a backslash
+    is compared here.
+    """
+    session.createDataFrame(
+        EVENTS.with_columns(word=pl.lit("a\\b'")).to_arrow()
+    ).createOrReplaceTempView("compared")
     session.conf.set("spark.sql.session.timeZone", "America/New_York")
     try:
         table, noon = headwater_spark.spark_table("compared", session=session), day.NOON
@@ -111,19 +128,34 @@ def test_delta_tables(tmp_path, engine, expected):
     assert_frame_equal(rows_of(table, engine), expected, check_exact=True)
 
 
-@pytest.mark.parametrize("rules", [{}, {"known_at_field": "known"}, RULES], ids=["plain", "late events", "ids"])
+@pytest.mark.parametrize(
+    "rules", [{}, {"known_at_field": "known"}, RULES], ids=["plain", "late events", "ids"]
+)
 def test_enriched_events_stay_on_the_workers(rules, engine, monkeypatch):
     """Two views of one enriched source, which is enriched again; no event comes to this process."""
     base = day.source(EVENTS, **rules)
     rated = hw.enrich(base, "rated", [day.view(base, features=[hw.count(), hw.last("word")])])
-    of = {"features": [hw.max("view__count_1h"), hw.last("view__last_word_1h")], "windows": ["2h"], "freshness": hw.on_request()}
+    of = {
+        "features": [hw.max("view__count_1h"), hw.last("view__last_word_1h")],
+        "windows": ["2h"],
+        "freshness": hw.on_request(),
+    }
     first = hw.FeatureView("first", source=rated, keys=["name"], **of)
     again = hw.enrich(rated, "again", [first])
     second = hw.FeatureView(
-        "second", source=again, keys=["day"], features=[hw.max("first__max_view__count_1h_2h")], windows=["3h"], freshness=hw.batch("1h")
+        "second",
+        source=again,
+        keys=["day"],
+        features=[hw.max("first__max_view__count_1h_2h")],
+        windows=["3h"],
+        freshness=hw.batch("1h"),
     )
-    expected = hw.get_historical_features([first, second], ROWS, resources=hw.Resources(engine="local"))
-    monkeypatch.setattr(type(engine), "events", lambda *_: pytest.fail("events came to this process"))
+    expected = hw.get_historical_features(
+        [first, second], ROWS, resources=hw.Resources(engine="local")
+    )
+    monkeypatch.setattr(
+        type(engine), "events", lambda *_: pytest.fail("events came to this process")
+    )
     given = hw.get_historical_features([first, second], ROWS, resources=hw.Resources(engine=engine))
     assert_frame_equal(given, expected, check_exact=True)
 
@@ -131,8 +163,18 @@ def test_enriched_events_stay_on_the_workers(rules, engine, monkeypatch):
 def test_an_enriched_source_without_events(engine):
     base = day.source(EVENTS.clear())
     rated = hw.enrich(base, "rated", [day.view(base, features=[hw.count()])])
-    view = hw.FeatureView("of", source=rated, keys=["name"], features=[hw.max("view__count_1h")], windows=["2h"], freshness=hw.on_request())
-    given, expected = (hw.get_historical_features(view, ROWS, resources=hw.Resources(engine=of)) for of in (engine, "local"))
+    view = hw.FeatureView(
+        "of",
+        source=rated,
+        keys=["name"],
+        features=[hw.max("view__count_1h")],
+        windows=["2h"],
+        freshness=hw.on_request(),
+    )
+    given, expected = (
+        hw.get_historical_features(view, ROWS, resources=hw.Resources(engine=of))
+        for of in (engine, "local")
+    )
     assert_frame_equal(given, expected, check_exact=True)
 
 
@@ -140,7 +182,12 @@ def test_an_error_among_enriched_events(engine):
     base = day.source(EVENTS.with_columns(real=pl.lit(float("inf"))))
     rated = hw.enrich(base, "rated", [day.view(base, features=[hw.sum("real")])])
     view = hw.FeatureView(
-        "of", source=rated, keys=["name"], features=[hw.max("view__sum_real_1h")], windows=["2h"], freshness=hw.on_request()
+        "of",
+        source=rated,
+        keys=["name"],
+        features=[hw.max("view__sum_real_1h")],
+        windows=["2h"],
+        freshness=hw.on_request(),
     )
     with pytest.raises(DataError, match="infinite"):
         hw.get_historical_features(view, ROWS, resources=hw.Resources(engine=engine))
@@ -160,35 +207,63 @@ def test_materialize_and_parity(files, engine, session, stores):
     session.read.parquet(str(files)).createOrReplaceTempView("batch_payments")
     source = day.source(headwater_spark.spark_table("batch_payments", session=session), **RULES)
     view = day.view(source, features=FEATURES, freshness=hw.batch("1h"))
-    labels = hw.Labels("y_of", table=ROWS.with_columns(y=1).drop_nulls(), timestamp_field="timestamp", label="y", known_after="1h")
-    model = hw.Model("m", task="regression", features=hw.FeatureService("service", [view]), labels=labels)
+    labels = hw.Labels(
+        "y_of",
+        table=ROWS.with_columns(y=1).drop_nulls(),
+        timestamp_field="timestamp",
+        label="y",
+        known_after="1h",
+    )
+    model = hw.Model(
+        "m", task="regression", features=hw.FeatureService("service", [view]), labels=labels
+    )
     project, at = hw.Project("shop", [model]), day.NOON + timedelta(hours=5)
     mine, values = hw.Resources(engine=engine), {}
-    for name, resources, store in zip(("spark", "local"), (mine, hw.Resources(engine="local")), stores, strict=True):
+    for name, resources, store in zip(
+        ("spark", "local"), (mine, hw.Resources(engine="local")), stores, strict=True
+    ):
         for cut in (at, at + timedelta(hours=4)):
             (done,) = hw.materialize(project, store=store, at=cut, resources=resources)
         values[name] = (done.events, done.keys, done.left_out)
-        (compared,) = hw.parity(project, store=store, at=at + timedelta(hours=4), resources=resources)
+        (compared,) = hw.parity(
+            project, store=store, at=at + timedelta(hours=4), resources=resources
+        )
         assert compared.mismatches == []
         assert compared.rows > 0
     assert values["spark"] == values["local"]
 
 
-def test_a_stream_begins_with_a_history_that_spark_reads(engine, session, tmp_path, clock, monkeypatch):
+def test_a_stream_begins_with_a_history_that_spark_reads(
+    engine, session, tmp_path, clock, monkeypatch
+):
     """Half of the stream's events are in the history too; ids tell which."""
     rows = frame([(n % 5, n, 2.0**n) for n in range(20)], id=[f"e{n}" for n in range(20)])
     session.createDataFrame(rows.to_arrow()).createOrReplaceTempView("before_the_stream")
     stream = hw.push(schema={"key": int, "amount": float, "at": datetime, "id": str})
     values = {}
-    for name, history in (("local", rows), (f"spark:{engine.session}", headwater_spark.spark_table("before_the_stream"))):
+    for name, history in (
+        ("local", rows),
+        (f"spark:{engine.session}", headwater_spark.spark_table("before_the_stream")),
+    ):
         monkeypatch.setenv("HEADWATER_ENGINE", name)
-        rules = {"history": history, "stream": stream, "id_field": "id", "id_horizon": "1h", "select": ["key", "amount"]}
+        rules = {
+            "history": history,
+            "stream": stream,
+            "id_field": "id",
+            "id_horizon": "1h",
+            "select": ["key", "amount"],
+        }
         view = streaming_view([hw.sum("amount"), hw.last_n("amount", k=3)], source=rules)
         with closing(hw.operations.open_store(f"lmdb:{tmp_path}/{name[:5]}?size=100MB")) as store:
             clock(20)
             flow = Flow([view], store, tmp_path / name[:5])
-            flow.send([{"key": n % 5, "at": n, "amount": 2.0**n, "id": f"e{n}"} for n in range(10, 30)], 31)
-            values[name] = OnlineView(view, store).read(pl.DataFrame({"key": range(6)}), micros(40)).features
+            flow.send(
+                [{"key": n % 5, "at": n, "amount": 2.0**n, "id": f"e{n}"} for n in range(10, 30)],
+                31,
+            )
+            values[name] = (
+                OnlineView(view, store).read(pl.DataFrame({"key": range(6)}), micros(40)).features
+            )
     spark, local = values.values()
     assert [s.to_list() for s in spark] == [s.to_list() for s in local]
     assert spark[0].to_list() == [sum(2.0**n for n in range(30) if n % 5 == k) for k in range(6)]
@@ -198,10 +273,17 @@ def test_backtest(engine):
     view = day.view(day.source(EVENTS), features=[hw.count(), hw.sum("whole")])
     many = day.requests(600, seed=3).drop_nulls().with_columns(y=pl.int_range(pl.len()) % 2)
     labels = hw.Labels("y_of", table=many, timestamp_field="timestamp", label="y", known_after="1m")
-    model = hw.Model("m", task="binary", features=hw.FeatureService("service", [view]), labels=labels)
+    model = hw.Model(
+        "m", task="binary", features=hw.FeatureService("service", [view]), labels=labels
+    )
     evaluation = hw.Evaluation(split=day.NOON + timedelta(hours=16), resamples=50)
     given, expected = (
-        hw.backtest(model, {"hourly": hw.Level(hw.batch("1h"))}, evaluation, resources=hw.Resources(engine=of, progress=False))
+        hw.backtest(
+            model,
+            {"hourly": hw.Level(hw.batch("1h"))},
+            evaluation,
+            resources=hw.Resources(engine=of, progress=False),
+        )
         for of in (engine, "local")
     )
     assert_frame_equal(given.predictions, expected.predictions)
@@ -211,8 +293,13 @@ def test_doctor_inspects_the_cluster(engine, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADWATER_ENGINE", f"spark:{engine.session}")
     (check,) = [check for check in doctor(data_dir=tmp_path).checks if check.part == "engine"]
     assert check.health == "ok"
-    assert re.fullmatch(r"Spark [0-9.]+; workers have Python 3[0-9.]+, headwater [0-9.a-z]+ and polars [0-9.]+", check.evidence)
-    monkeypatch.setattr("headwater.engine.spark.spark_job.versions", lambda: ["headwater 9.9", "polars 1"])
+    assert re.fullmatch(
+        r"Spark [0-9.]+; workers have Python 3[0-9.]+, headwater [0-9.a-z]+ and polars [0-9.]+",
+        check.evidence,
+    )
+    monkeypatch.setattr(
+        "headwater.engine.spark.spark_job.versions", lambda: ["headwater 9.9", "polars 1"]
+    )
     (check,) = doctor(data_dir=tmp_path).broken
     assert "the Spark workers have headwater" in check.evidence
 
@@ -227,7 +314,9 @@ def test_doctor_names_a_cluster_that_does_not_answer(tmp_path, monkeypatch):
 
 
 def test_a_renamed_column_is_named_before_spark_works(engine, session):
-    session.createDataFrame(EVENTS.rename({"real": "reel"}).to_arrow()).createOrReplaceTempView("changed")
+    session.createDataFrame(EVENTS.rename({"real": "reel"}).to_arrow()).createOrReplaceTempView(
+        "changed"
+    )
     with pytest.raises(DataError, match="no column 'real'; did you mean 'reel'"):
         rows_of(headwater_spark.spark_table("changed"), engine)
 
@@ -244,8 +333,13 @@ def test_an_error_on_a_worker_is_that_of_this_process(engine):
 
 
 def test_workers_of_another_version(engine, monkeypatch):
-    monkeypatch.setattr("headwater.engine.spark.spark_job.versions", lambda: ["headwater 9.9", "polars 1"])
-    with pytest.raises(UsageError, match=r"the Spark workers have headwater .* and this process headwater 9\.9 and polars 1"):
+    monkeypatch.setattr(
+        "headwater.engine.spark.spark_job.versions", lambda: ["headwater 9.9", "polars 1"]
+    )
+    with pytest.raises(
+        UsageError,
+        match=r"the Spark workers have headwater .* and this process headwater 9\.9 and polars 1",
+    ):
         rows_of(EVENTS, engine)
 
 
@@ -254,19 +348,29 @@ def test_files_that_a_worker_does_not_see(files, sail, monkeypatch):
         return [replace(as_table(str(files), "history"), path="/nowhere/0.parquet")]
 
     monkeypatch.setattr("headwater.engine.spark.spark_job._pieces", lost)
-    with pytest.raises(DataError, match=r"a Spark worker finds no file at /nowhere/0\.parquet; put the files where every worker sees them"):
+    with pytest.raises(
+        DataError,
+        match=r"a Spark worker finds no file at /nowhere/0\.parquet; put the files where every worker sees them",
+    ):
         rows_of(str(files), headwater_spark.spark(sail))
 
 
 def test_no_server_answers():
-    with pytest.raises(ConnectError, match=r"no Spark Connect server answers at sc://127\.0\.0\.1:1: Connection refused. Start one"):
+    with pytest.raises(
+        ConnectError,
+        match=r"no Spark Connect server answers at sc://127\.0\.0\.1:1: Connection refused. Start one",
+    ):
         rows_of(EVENTS, "spark:sc://127.0.0.1:1/;token=secret")
 
 
 def test_no_session_and_a_wrong_url(monkeypatch):
     monkeypatch.delenv("SPARK_REMOTE", raising=False)
     with pytest.raises(
-        UsageError, match="the URL of Spark is 'http://host:1'; give that of a Spark Connect server, such as sc://host:15002"
+        UsageError,
+        match=(
+            "the URL of Spark is 'http://host:1'; give that of a Spark Connect server, such as "
+            "sc://host:15002"
+        ),
     ):
         open_session("http://host:1")
     with pytest.raises(UsageError, match="'local' takes no address; give 'local'"):
@@ -275,7 +379,10 @@ def test_no_session_and_a_wrong_url(monkeypatch):
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyspark.sql", None)
-    with pytest.raises(MissingExtraError, match=r"pyspark is not installed; install it with: pip install 'headwater\[spark\]'"):
+    with pytest.raises(
+        MissingExtraError,
+        match=r"pyspark is not installed; install it with: pip install 'headwater\[spark\]'",
+    ):
         rows_of(EVENTS, "spark:sc://127.0.0.1:1")
 
 

@@ -1,4 +1,6 @@
-"""Queries of Structured Streaming that feed the online store, on a real cluster; and how a batch is read in pieces, also on Sail."""
+"""Queries of Structured Streaming that feed the online store, on a real cluster; and how a batch is
+read in pieces, also on Sail.
+"""
 
 import itertools
 import os
@@ -35,7 +37,8 @@ COLUMNS = "id long, user string, n long, real double, word string, at timestamp"
 def test_pieces_of_a_batch_are_the_same_in_any_order(session):
     events = rows(0, 500)
     ordered, other = (
-        SparkBatch(session.createDataFrame(frame.to_arrow()).repartition(n), 3, QUERY) for n, frame in ((3, events), (2, events.reverse()))
+        SparkBatch(session.createDataFrame(frame.to_arrow()).repartition(n), 3, QUERY)
+        for n, frame in ((3, events), (2, events.reverse()))
     )
     start, schema = BatchPosition(3, rows=40), dict(POLARS)
     pieces = [list(batch.pieces(start, 100, schema)) for batch in (ordered, other)]
@@ -79,7 +82,12 @@ class Query:
 
         limits = IngestLimits(**({"batch": 150} | limits))
         commits = headwater_spark.commit_batches(
-            SHOP, "payments", store=self.url, data_dir=self.folder / "data", allow_unapplied=True, limits=limits
+            SHOP,
+            "payments",
+            store=self.url,
+            data_dir=self.folder / "data",
+            allow_unapplied=True,
+            limits=limits,
         )
         worker = str(self.folder / "worker")
 
@@ -89,7 +97,11 @@ class Query:
             commits(frame, batch)
 
         session = open_session(self.cluster.url)
-        frame = session.readStream.schema(COLUMNS).option("maxFilesPerTrigger", 1).json(str(self.folder / "in"))
+        frame = (
+            session.readStream.schema(COLUMNS)
+            .option("maxFilesPerTrigger", 1)
+            .json(str(self.folder / "in"))
+        )
         writer = frame.writeStream.queryName(name).foreachBatch(commit)
         self.running = writer.option("checkpointLocation", str(self.folder / checkpoint)).start()
         return self.running
@@ -99,7 +111,9 @@ class Query:
         self.running.stop()
 
     def close(self):
-        """Stop the query and the session: pyspark would wait for a stopped server at the end of the process."""
+        """Stop the query and the session: pyspark would wait for a stopped server at the end of the
+        process.
+        """
         from headwater.connectors.spark import open_session
 
         with suppress(Exception):
@@ -117,7 +131,10 @@ class Query:
 
     def commits(self):
         with suppress(Exception):
-            return sum(stream.commits for stream in hw.status(SHOP, store=self.url, data_dir=self.folder / "data").streams)
+            return sum(
+                stream.commits
+                for stream in hw.status(SHOP, store=self.url, data_dir=self.folder / "data").streams
+            )
         return 0
 
     def wait_for(self, commits, seconds=120):
@@ -127,7 +144,12 @@ class Query:
             time.sleep(0.02)
 
 
-@pytest.fixture(params=["redis", *(pytest.param(store, marks=pytest.mark.long) for store in ("postgres", "lmdb", *DYNAMODB))])
+@pytest.fixture(
+    params=[
+        "redis",
+        *(pytest.param(store, marks=pytest.mark.long) for store in ("postgres", "lmdb", *DYNAMODB)),
+    ]
+)
 def query(request, cluster, tmp_path):
     with durable_store(request.param, tmp_path) as url:
         made = Query(cluster, tmp_path, url)
@@ -137,11 +159,15 @@ def query(request, cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_query_whose_process_is_killed_is_exact(query):
-    """Files of 300 rows with copies are committed in pieces of about 120; the committing process is killed at any time."""
+    """Files of 300 rows with copies are committed in pieces of about 120; the committing process is
+    killed at any time.
+    """
 
     def put():
         n = query.files
-        bad = rows(0, 1).with_columns(pl.lit(10_000 + n, pl.Int64).alias("id"), user=pl.lit(None, pl.String))
+        bad = rows(0, 1).with_columns(
+            pl.lit(10_000 + n, pl.Int64).alias("id"), user=pl.lit(None, pl.String)
+        )
         query.put(pl.concat([rows(n * 300, 300), rows(max(n * 300 - 40, 0), 40), bad]))
 
     for kill in range(12 if LONG else 2):
@@ -157,7 +183,11 @@ def test_a_query_whose_process_is_killed_is_exact(query):
     query.finish()
     check(query.url, VIEW, rows(0, query.files * 300))
     (stream,) = hw.status(SHOP, store=query.url, data_dir=query.folder / "data").streams
-    assert (stream.archived, stream.counts["accepted"], stream.counts["dead"]) == (query.files * 300, query.files * 300, query.files)
+    assert (stream.archived, stream.counts["accepted"], stream.counts["dead"]) == (
+        query.files * 300,
+        query.files * 300,
+        query.files,
+    )
     assert stream.counts["copies"] == query.files * 40
 
 
@@ -185,10 +215,16 @@ def test_another_checkpoint_and_another_name(query):
     query.start()
     query.finish()
     query.start(checkpoint="another")
-    assert "this query runs from another checkpoint. Start it with the checkpointLocation of the other one" in query.fails()
+    assert (
+        "this query runs from another checkpoint. Start it with the checkpointLocation of the "
+        "other one"
+    ) in query.fails()
     query.put(rows(100, 100))
     query.start(name="unnamed")
-    assert "no query of this Spark session has the name 'payments', which headwater_spark.spark_stream() gives" in query.fails()
+    assert (
+        "no query of this Spark session has the name 'payments', which "
+        "headwater_spark.spark_stream() gives"
+    ) in query.fails()
     query.start()
     query.finish()
     check(query.url, VIEW, rows(0, 200))
@@ -196,7 +232,9 @@ def test_another_checkpoint_and_another_name(query):
 
 @pytest.mark.slow
 def test_a_store_that_is_down(cluster, tmp_path):
-    """The query fails with the error of the store, and goes on from its checkpoint once the store is back."""
+    """The query fails with the error of the store, and goes on from its checkpoint once the store
+    is back.
+    """
     server = Server(tmp_path / "redis", "--appendonly", "yes", "--appendfsync", "always")
     query = Query(cluster, tmp_path, server.url)
     try:
@@ -237,11 +275,14 @@ query.awaitTermination()
 def test_a_classic_session(query):
     """Spark in the process itself, which commits too; it is started again."""
     home = next((ROOT / "build" / "spark").glob("*/lib/python3*/site-packages"))
-    others = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}  # of Spark Connect
+    # of Spark Connect
+    others = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
     environment = {**others, "PYTHONPATH": f"{home}:{ROOT}", "SPARK_LOCAL_IP": "127.0.0.1"}
     for number in range(2):
         query.put(rows(number * 300, 300))
         command = [sys.executable, "-c", CLASSIC, str(query.folder), query.url]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=240
+        )
         assert done.returncode == 0, done.stderr[-3000:]
     check(query.url, VIEW, rows(0, 600))

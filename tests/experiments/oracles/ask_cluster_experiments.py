@@ -1,4 +1,6 @@
-"""P-values of clusters by cluster-experiments: JSON lines in, JSON lines out. Runs in an environment of its own, see scripts/oracles.sh."""
+"""P-values of clusters by cluster-experiments: JSON lines in, JSON lines out. Runs in an
+environment of its own, see scripts/oracles.sh.
+"""
 
 import json
 import sys
@@ -17,5 +19,14 @@ for line in sys.stdin:
         p = TTestClusteredAnalysis(cluster_cols=["cluster"], target_col="target").get_pvalue(frame)
         print(json.dumps({"p": float(p)}))
     else:
-        analysis = ClusteredOLSAnalysis(cluster_cols=["cluster"], target_col="target", covariates=covariates)
-        print(json.dumps({"effect": float(analysis.get_point_estimate(frame)), "se": float(analysis.get_standard_error(frame))}))
+        analysis = ClusteredOLSAnalysis(
+            cluster_cols=["cluster"], target_col="target", covariates=covariates
+        )
+        print(
+            json.dumps(
+                {
+                    "effect": float(analysis.get_point_estimate(frame)),
+                    "se": float(analysis.get_standard_error(frame)),
+                }
+            )
+        )

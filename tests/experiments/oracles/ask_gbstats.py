@@ -1,11 +1,24 @@
-"""What gbstats makes of sums: JSON lines in, JSON lines out. Runs in an environment of its own, see scripts/oracles.sh."""
+"""What gbstats makes of sums: JSON lines in, JSON lines out. Runs in an environment of its own, see
+scripts/oracles.sh.
+"""
 
 import json
 import sys
 from dataclasses import replace
 
-from gbstats.frequentist.tests import FrequentistConfig, SequentialConfig, SequentialTwoSidedTTest, TwoSidedTTest
-from gbstats.models.statistics import ProportionStatistic, RatioStatistic, RegressionAdjustedStatistic, SampleMeanStatistic, compute_theta
+from gbstats.frequentist.tests import (
+    FrequentistConfig,
+    SequentialConfig,
+    SequentialTwoSidedTTest,
+    TwoSidedTTest,
+)
+from gbstats.models.statistics import (
+    ProportionStatistic,
+    RatioStatistic,
+    RegressionAdjustedStatistic,
+    SampleMeanStatistic,
+    compute_theta,
+)
 
 
 def statistic(kind, arm):
@@ -16,9 +29,15 @@ def statistic(kind, arm):
         return value
     other = SampleMeanStatistic(n=arm["n"], sum=arm["other_sum"], sum_squares=arm["other_squares"])
     if kind == "ratio":
-        return RatioStatistic(n=arm["n"], m_statistic=value, d_statistic=other, m_d_sum_of_products=arm["products"])
+        return RatioStatistic(
+            n=arm["n"], m_statistic=value, d_statistic=other, m_d_sum_of_products=arm["products"]
+        )
     return RegressionAdjustedStatistic(
-        n=arm["n"], post_statistic=value, pre_statistic=other, post_pre_sum_of_products=arm["products"], theta=0
+        n=arm["n"],
+        post_statistic=value,
+        pre_statistic=other,
+        post_pre_sum_of_products=arm["products"],
+        theta=0,
     )
 
 

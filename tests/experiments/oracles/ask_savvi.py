@@ -1,4 +1,6 @@
-"""Sequential p-values of sample ratios by savvi: JSON lines in and out. Runs in an environment of its own, see scripts/oracles.sh."""
+"""Sequential p-values of sample ratios by savvi: JSON lines in and out. Runs in an environment of
+its own, see scripts/oracles.sh.
+"""
 
 import json
 import sys

@@ -1,4 +1,6 @@
-"""Estimates next to those of gbstats, savvi, statsmodels and cluster-experiments on random inputs, and next to recorded ones of obp."""
+"""Estimates next to those of gbstats, savvi, statsmodels and cluster-experiments on random inputs,
+and next to recorded ones of obp.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,14 @@ def _asked(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         pytest.skip(f"needs {name} in {home}; run: scripts/oracles.sh {name}")
     script = HERE / f"ask_{name.replace('-', '_')}.py"
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    done = subprocess.run([home / "bin" / "python", "-I", script], input=text, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        [home / "bin" / "python", "-I", script],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(rows)
@@ -53,7 +62,9 @@ def _sums(value: np.ndarray, other: np.ndarray | None = None) -> dict[str, Any]:
 
 
 def _arms(kind: str, random: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """A value and another column of each unit: a base for a ratio, a covariate for CUPED, of uneven arms and of any size of effect."""
+    """A value and another column of each unit: a base for a ratio, a covariate for CUPED, of uneven
+    arms and of any size of effect.
+    """
     arms = []
     for _ in range(2):
         units, more = int(random.integers(50, 5_000)), random.uniform(0.7, 1.4)
@@ -61,7 +72,9 @@ def _arms(kind: str, random: np.random.Generator) -> list[tuple[np.ndarray, np.n
             value, other = (random.random(units) < 0.2 * more).astype(float), np.ones(units)
         elif kind == "ratio":
             other = 1.0 + random.poisson(np.exp(1 + random.standard_normal(units)))
-            value = random.binomial(other.astype(int), np.clip(0.2 * more * random.random(units), 0, 1)).astype(float)
+            value = random.binomial(
+                other.astype(int), np.clip(0.2 * more * random.random(units), 0, 1)
+            ).astype(float)
         else:
             other = random.normal(10, 3, units)
             value = np.exp(random.standard_normal(units)) * more + 0.5 * other
@@ -74,18 +87,36 @@ def test_gbstats(kind: str) -> None:
     random = np.random.default_rng(len(kind))
     inputs = [_arms(kind, random) for _ in range(INPUTS)]
     with_other = kind in ("ratio", "cuped")
-    asked = [{"kind": kind, "arms": [_sums(*(arm if with_other else arm[:1])) for arm in arms]} for arms in inputs]
+    asked = [
+        {"kind": kind, "arms": [_sums(*(arm if with_other else arm[:1])) for arm in arms]}
+        for arms in inputs
+    ]
     for arms, theirs in zip(inputs, _asked("gbstats", asked), strict=True):
         moments = [
-            arm_moments(value, **({"base": other} if kind == "ratio" else {"before": other} if kind == "cuped" else {}))
+            arm_moments(
+                value,
+                **(
+                    {"base": other}
+                    if kind == "ratio"
+                    else {"before": other}
+                    if kind == "cuped"
+                    else {}
+                ),
+            )
             for value, other in arms
         ]
         found = unit_lift(*moments)
         se = found.se * (1 + found.lift)
-        if kind == "cuped":  # theirs is relative to the unadjusted mean, ours to the adjusted one: the adjustment itself is the same
-            assert found.treated - found.control == pytest.approx(theirs["difference"], rel=1e-9, abs=1e-12)
+        # theirs is relative to the unadjusted mean, ours to the adjusted one: the adjustment itself
+        # is the same
+        if kind == "cuped":
+            assert found.treated - found.control == pytest.approx(
+                theirs["difference"], rel=1e-9, abs=1e-12
+            )
             control, treated = theirs["variances"]
-            assert found.se == pytest.approx(np.sqrt(control / found.control**2 + treated / found.treated**2), rel=1e-9)
+            assert found.se == pytest.approx(
+                np.sqrt(control / found.control**2 + treated / found.treated**2), rel=1e-9
+            )
             continue
         assert found.lift == pytest.approx(theirs["lift"], rel=1e-9, abs=1e-12)
         # theirs divides the variance of a proportion by n, ours by n - 1
@@ -111,7 +142,12 @@ def test_savvi() -> None:
     for _ in range(300):
         weights = [[0.5, 0.5], [0.25, 0.75], [0.2, 0.3, 0.5]][int(random.integers(3))]
         real = np.array(weights) * random.uniform(0.9, 1.1, len(weights))
-        looks = np.cumsum(random.multinomial(int(random.integers(10, 400)), real / real.sum(), int(random.integers(1, 20))), axis=0)
+        looks = np.cumsum(
+            random.multinomial(
+                int(random.integers(10, 400)), real / real.sum(), int(random.integers(1, 20))
+            ),
+            axis=0,
+        )
         inputs.append({"weights": weights, "prior": 100.0, "looks": looks.tolist()})
     ours = [sequential_sample_ratio_p(asked["looks"], asked["weights"]) for asked in inputs]
     theirs = [answer["p"] for answer in _asked("savvi", inputs)]
@@ -153,7 +189,9 @@ def test_the_two_way_regression_of_statsmodels(washout: bool) -> None:
         effect, se = found.treated - found.control, found.se * (1 + found.lift) * found.control
         assert effect == pytest.approx(theirs["effect"], rel=1e-6, abs=1e-9)
         assert se == pytest.approx(theirs["se"], rel=1e-6)
-        assert 2 * stats.t.sf(abs(effect / se), found.degrees) == pytest.approx(theirs["p"], rel=1e-5)
+        assert 2 * stats.t.sf(abs(effect / se), found.degrees) == pytest.approx(
+            theirs["p"], rel=1e-5
+        )
 
 
 def _clusters(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -166,7 +204,10 @@ def test_welchs_test_of_statsmodels() -> None:
     """Ours is of the logarithm, so equal up to the next power of the lift."""
     random = np.random.default_rng(4)
     inputs = [_clusters(random) for _ in range(INPUTS)]
-    asked = [{"kind": "welch", "arms": [value[~treated].tolist(), value[treated].tolist()]} for value, treated in inputs]
+    asked = [
+        {"kind": "welch", "arms": [value[~treated].tolist(), value[treated].tolist()]}
+        for value, treated in inputs
+    ]
     for (value, treated), theirs in zip(inputs, _asked("statsmodels", asked), strict=True):
         found = cluster_lift(value, np.ones(len(value)), treated)
         assert found.z == pytest.approx(theirs["t"], rel=0.05, abs=0.02)
@@ -178,11 +219,20 @@ def test_clusters_of_cluster_experiments() -> None:
     random = np.random.default_rng(5)
     inputs = [_clusters(random) for _ in range(20)]
     asked = [
-        {"kind": "means", "rows": {"target": value.tolist(), "treated": treated.tolist(), "cluster": list(range(len(value)))}}
+        {
+            "kind": "means",
+            "rows": {
+                "target": value.tolist(),
+                "treated": treated.tolist(),
+                "cluster": list(range(len(value))),
+            },
+        }
         for value, treated in inputs
     ]
     for (value, treated), theirs in zip(inputs, _asked("cluster-experiments", asked), strict=True):
-        assert cluster_lift(value, np.ones(len(value)), treated).p_value == pytest.approx(theirs["p"], abs=0.01)
+        assert cluster_lift(value, np.ones(len(value)), treated).p_value == pytest.approx(
+            theirs["p"], abs=0.01
+        )
 
 
 def test_the_two_way_regression_of_cluster_experiments() -> None:
@@ -208,9 +258,15 @@ def test_the_two_way_regression_of_cluster_experiments() -> None:
 
 @pytest.mark.parametrize("number", range(3))
 def test_recorded_figures_of_obp(number: int) -> None:
-    """`recorded_obp.json` says how it was made; obp 0.5.7 needs torch and is not installed with the tests."""
+    """`recorded_obp.json` says how it was made; obp 0.5.7 needs torch and is not installed with the
+    tests.
+    """
     recorded = json.loads((HERE / "recorded_obp.json").read_text(encoding="utf-8"))["cases"][number]
-    rows = LoggedActions(*(np.array(recorded[name]) for name in ("action", "reward", "logged", "policy")))
+    rows = LoggedActions(
+        *(np.array(recorded[name]) for name in ("action", "reward", "logged", "policy"))
+    )
     predicted = np.array(recorded["predicted"])
     for estimator in ("ips", "snips", "dr"):
-        assert policy_value(rows, estimator, predicted).value == pytest.approx(recorded[estimator], rel=1e-12)
+        assert policy_value(rows, estimator, predicted).value == pytest.approx(
+            recorded[estimator], rel=1e-12
+        )

@@ -1,4 +1,6 @@
-"""Which designs mislead and which recover the truth, in worlds where it is known; few runs here, more by `make experiments-validate`."""
+"""Which designs mislead and which recover the truth, in worlds where it is known; few runs here,
+more by `make experiments-validate`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,16 @@ import numpy as np
 import pytest
 
 from headwater.experiments.worlds.adaptive_fraud import AdaptiveFraud
-from headwater.experiments.worlds.designs import DesignResult, bucket_starts, by_backtest, by_cluster, by_switchback, by_unit, judged, truth
+from headwater.experiments.worlds.designs import (
+    DesignResult,
+    bucket_starts,
+    by_backtest,
+    by_cluster,
+    by_switchback,
+    by_unit,
+    judged,
+    truth,
+)
 from headwater.experiments.worlds.hourly_effect import HourlyEffect
 from headwater.experiments.worlds.recommender_loop import RecommenderLoop
 from headwater.experiments.worlds.shared_supply import SharedSupply
@@ -20,7 +31,11 @@ def _covers(result: DesignResult) -> bool:
     return result.covered >= LEAST
 
 
-@pytest.mark.parametrize("world", [SharedSupply(), AdaptiveFraud(), RecommenderLoop(), HourlyEffect()], ids=lambda world: world.name)
+@pytest.mark.parametrize(
+    "world",
+    [SharedSupply(), AdaptiveFraud(), RecommenderLoop(), HourlyEffect()],
+    ids=lambda world: world.name,
+)
 def test_worlds_follow_the_protocol_and_repeat(world: World) -> None:
     assert isinstance(world, World)
     share = np.full((3, 6), 0.5)
@@ -66,7 +81,10 @@ def test_recommender_loop() -> None:
     backtest = judged("", by_backtest(world, 20, 1), true)
     assert backtest.mean == pytest.approx(-0.162, abs=0.015)
     assert backtest.below == 1
-    shared, split = (judged("", by_unit(RecommenderLoop(split_logs=split), RUNS, 1), true) for split in (False, True))
+    shared, split = (
+        judged("", by_unit(RecommenderLoop(split_logs=split), RUNS, 1), true)
+        for split in (False, True)
+    )
     assert shared.covered < 0.75
     assert split.covered >= 0.90 - 0.13
 

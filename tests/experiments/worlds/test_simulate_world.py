@@ -1,4 +1,6 @@
-"""`headwater experiment simulate`: names, worlds of one's own, and designs that a world does not allow."""
+"""`headwater experiment simulate`: names, worlds of one's own, and designs that a world does not
+allow.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ def test_a_world_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_the_world_of_the_docs(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "experiments.md").read_text(encoding="utf-8")
     file = tmp_path / "courier.py"
-    file.write_text(page.partition("`courier.py`")[2].partition("```python\n")[2].partition("```")[0], encoding="utf-8")
+    file.write_text(
+        page.partition("`courier.py`")[2].partition("```python\n")[2].partition("```")[0],
+        encoding="utf-8",
+    )
     found = simulate_world(world_of(f"{file}:Couriers"), 100)
     designs = {of.design: of for of in found.designs}
     assert found.truth == pytest.approx(0.09, abs=0.01)

@@ -1,4 +1,6 @@
-"""A broker of Apache Kafka, and what tests do with topics; `broker` of tests/conftest.py is one for all tests of a process."""
+"""A broker of Apache Kafka, and what tests do with topics; `broker` of tests/conftest.py is one for
+all tests of a process.
+"""
 
 import os
 import shutil
@@ -27,7 +29,9 @@ class Broker:
 
     def run(self, verb):
         """scripts/kafka.sh FOLDER VERB."""
-        done = subprocess.run([SCRIPT, self.folder, verb], capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            [SCRIPT, self.folder, verb], capture_output=True, text=True, check=False, timeout=120
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -79,7 +83,13 @@ class Broker:
         failed = []
         producer = Producer({"bootstrap.servers": self.servers})
         for value in values:
-            producer.produce(topic, value, partition=partition, on_delivery=lambda e, _: e and failed.append(e), **also)
+            producer.produce(
+                topic,
+                value,
+                partition=partition,
+                on_delivery=lambda e, _: e and failed.append(e),
+                **also,
+            )
         assert producer.flush(30) == 0
         assert not failed, failed
 
@@ -92,7 +102,9 @@ class Broker:
 
 @pytest.fixture(params=["batches", "objects"])
 def fetching(request, monkeypatch):
-    """How records are taken from the consumer: in batches by the C API, or by an object for each, as where that API cannot be called."""
+    """How records are taken from the consumer: in batches by the C API, or by an object for each,
+    as where that API cannot be called.
+    """
     pytest.importorskip("confluent_kafka")
     from headwater.ingestion.sources import kafka_batches
 
@@ -106,7 +118,9 @@ def fetching(request, monkeypatch):
 def broker_of(folder):
     """A broker with its data in a folder; skips where something that it needs is missing."""
     services.starts("Kafka")
-    pytest.importorskip("confluent_kafka", reason="needs confluent-kafka: pip install 'headwater[kafka]'")
+    pytest.importorskip(
+        "confluent_kafka", reason="needs confluent-kafka: pip install 'headwater[kafka]'"
+    )
     jars = Path(os.environ.get("HEADWATER_KAFKA_JARS", ROOT / "build" / "kafka"))
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if "mvn" in missing and list(jars.glob("*/.complete")):

@@ -1,4 +1,6 @@
-"""`headwater ingest` that takes records of Kafka by an object for each, as where librdkafka's C API cannot be called."""
+"""`headwater ingest` that takes records of Kafka by an object for each, as where librdkafka's C API
+cannot be called.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""Records by librdkafka's C API: the same as by objects, and given up with one line in the log where it cannot be called."""
+"""Records by librdkafka's C API: the same as by objects, and given up with one line in the log
+where it cannot be called.
+"""
 
 import ctypes
 import logging
@@ -26,7 +28,15 @@ def looked_at_again():
 
 
 def consumer(servers="127.0.0.1:1", **options):
-    return ck.Consumer({"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "client.id": "headwater", "log_level": 0, **options})
+    return ck.Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": uuid.uuid4().hex,
+            "client.id": "headwater",
+            "log_level": 0,
+            **options,
+        }
+    )
 
 
 def made(**options):
@@ -46,7 +56,11 @@ def test_the_api_is_called_where_it_can_be():
 class Shifted(ctypes.Structure):
     """A message with another field between."""
 
-    _fields_ = (*RawMessage._fields_[:3], ("leader_epoch", ctypes.c_int64), *RawMessage._fields_[3:])
+    _fields_ = (
+        *RawMessage._fields_[:3],
+        ("leader_epoch", ctypes.c_int64),
+        *RawMessage._fields_[3:],
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +71,9 @@ class Shifted(ctypes.Structure):
         ("_FUNCTIONS", {"consume_batches": (None,)}, "rd_kafka_consume_batches"),
     ],
 )
-def test_where_it_cannot_be_called_records_are_read_one_by_one(monkeypatch, caplog, name, value, why):
+def test_where_it_cannot_be_called_records_are_read_one_by_one(
+    monkeypatch, caplog, name, value, why
+):
     monkeypatch.setattr(kafka_batches, name, value)
     with caplog.at_level(logging.WARNING, "headwater"):
         assert [type(made()) for _ in range(3)] == [Fetcher] * 3
@@ -75,9 +91,17 @@ def test_a_consumer_that_is_kept_in_another_way_is_read_one_by_one(caplog):
 
 def test_messages_are_copied():
     payloads = [b"first", b"", None, b"\x00" * 300]
-    kept = [ctypes.create_string_buffer(payload or b"", max(len(payload or b""), 1)) for payload in payloads]
+    kept = [
+        ctypes.create_string_buffer(payload or b"", max(len(payload or b""), 1))
+        for payload in payloads
+    ]
     raw = [
-        RawMessage(payload=None if payload is None else ctypes.addressof(room), len=len(payload or b""), partition=n, offset=10**12 + n)
+        RawMessage(
+            payload=None if payload is None else ctypes.addressof(room),
+            len=len(payload or b""),
+            partition=n,
+            offset=10**12 + n,
+        )
         for n, (payload, room) in enumerate(zip(payloads, kept, strict=True))
     ]
     raw.append(RawMessage(err=-191, partition=7, offset=9, len=50))
@@ -90,7 +114,14 @@ def test_messages_are_copied():
     )
     numbers, data = np.empty((6, 4), np.int64), np.empty(size, np.uint8)
     copied(addresses[:4], ctypes.cast(stamped, ctypes.c_void_p).value, numbers, data)
-    assert numbers.tolist() == [[0, 1, 2, 3], [10**12 + n for n in range(4)], [0, 5, 5, 5], [5, 0, -1, 300], [2] * 4, [77] * 4]
+    assert numbers.tolist() == [
+        [0, 1, 2, 3],
+        [10**12 + n for n in range(4)],
+        [0, 5, 5, 5],
+        [5, 0, -1, 300],
+        [2] * 4,
+        [77] * 4,
+    ]
     assert data.tobytes() == b"first" + b"\x00" * 300
 
 
@@ -117,8 +148,19 @@ def test_both_take_the_same(broker):
             assert time.monotonic() - since < 20, "the ends of partitions do not come"
             got = own.fetch(700, 0.5)
             assert len(got.offset) <= 700
-            rows += zip(got.partition.tolist(), got.offset.tolist(), got.stamp.tolist(), got.by_broker.tolist(), got.payloads, strict=True)
-            ends |= {(fault.partition, fault.offset) for fault in got.faults if fault.error.code() == ck.KafkaError._PARTITION_EOF}
+            rows += zip(
+                got.partition.tolist(),
+                got.offset.tolist(),
+                got.stamp.tolist(),
+                got.by_broker.tolist(),
+                got.payloads,
+                strict=True,
+            )
+            ends |= {
+                (fault.partition, fault.offset)
+                for fault in got.faults
+                if fault.error.code() == ck.KafkaError._PARTITION_EOF
+            }
         own.close()
         one.close()
         found.append((sorted(rows, key=lambda row: row[:2]), ends))
@@ -145,4 +187,8 @@ while not len(own.fetch(1, 1.0).offset):
 def test_a_consumer_that_nobody_closes_does_not_keep_the_process(broker):
     topic = broker.topic()
     broker.produce(topic, [b"1"] * 10)
-    subprocess.run([sys.executable, "-c", FORGOTTEN.format(servers=broker.servers, topic=topic)], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", FORGOTTEN.format(servers=broker.servers, topic=topic)],
+        check=True,
+        timeout=60,
+    )

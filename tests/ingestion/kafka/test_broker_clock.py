@@ -1,4 +1,6 @@
-"""The wall clock is compared with that of a real broker: a commit by one that cannot be right is refused, and nothing else stops for it."""
+"""The wall clock is compared with that of a real broker: a commit by one that cannot be right is
+refused, and nothing else stops for it.
+"""
 
 import threading
 import time
@@ -82,7 +84,9 @@ def rule(kind, name, operation, *, allowed):
     from confluent_kafka.admin import AclBinding, AclPermissionType, ResourcePatternType
 
     permission = AclPermissionType.ALLOW if allowed else AclPermissionType.DENY
-    return AclBinding(kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission)
+    return AclBinding(
+        kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission
+    )
 
 
 def without(broker):
@@ -101,16 +105,28 @@ def settings_of(broker):
 
     resource = ConfigResource(ConfigResource.Type.TOPIC, TOPIC)
     admin = broker.admin()
-    return {name: entry.value for name, entry in admin.describe_configs([resource])[resource].result().items()}
+    return {
+        name: entry.value
+        for name, entry in admin.describe_configs([resource])[resource].result().items()
+    }
 
 
 def view_of(source):
     windows, freshness = ["1d"], hw.streaming("10s")
-    return hw.FeatureView("view", source=source, keys=["n"], features=[hw.count()], windows=windows, freshness=freshness)
+    return hw.FeatureView(
+        "view",
+        source=source,
+        keys=["n"],
+        features=[hw.count()],
+        windows=windows,
+        freshness=freshness,
+    )
 
 
 def events(broker, topic, numbers):
-    broker.produce(topic, [f'{{"n": {n}, "at": "{datetime.now(UTC).isoformat()}"}}'.encode() for n in numbers])
+    broker.produce(
+        topic, [f'{{"n": {n}, "at": "{datetime.now(UTC).isoformat()}"}}'.encode() for n in numbers]
+    )
 
 
 def standing(view, store, folder):
@@ -135,7 +151,10 @@ def test_the_topic_is_made_once_by_whoever_comes_first(fresh):
         found = list(pool.map(lambda _: probe(stream).ahead, range(4)))
     assert max(map(abs, found)) < 5_000_000
     told = settings_of(fresh)
-    assert {name: told[name] for name in ("message.timestamp.type", "retention.ms", "segment.ms", "cleanup.policy")} == {
+    assert {
+        name: told[name]
+        for name in ("message.timestamp.type", "retention.ms", "segment.ms", "cleanup.policy")
+    } == {
         "message.timestamp.type": "LogAppendTime",
         "retention.ms": "3600000",
         "segment.ms": "3600000",
@@ -163,7 +182,12 @@ def test_a_broker_that_is_down_is_waited_for_briefly(broker):
 
 
 def test_options_of_a_consumer_are_no_hindrance(broker):
-    options = {"session.timeout.ms": "6000", "partition.assignment.strategy": "range", "acks": "0", "queued.min.messages": "1000"}
+    options = {
+        "session.timeout.ms": "6000",
+        "partition.assignment.strategy": "range",
+        "acks": "0",
+        "queued.min.messages": "1000",
+    }
     assert abs(probe(broker.source("any", options=options).stream).ahead) < 5_000_000
 
 
@@ -171,14 +195,19 @@ def test_options_of_a_consumer_are_no_hindrance(broker):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("off", [6, -6, 60 * 24 * 365], ids=["6m ahead", "6m behind", "a year ahead"])
+@pytest.mark.parametrize(
+    "off", [6, -6, 60 * 24 * 365], ids=["6m ahead", "6m behind", "a year ahead"]
+)
 @pytest.mark.parametrize("stamped", ["CreateTime", "LogAppendTime"])
 def test_a_run_by_a_wrong_clock_commits_nothing(off, stamped, broker, store, tmp_path, wall):
     topic = broker.topic(**{"message.timestamp.type": stamped})
     view = view_of(broker.source(topic))
     events(broker, topic, range(10))
     wall.off = off * MINUTE
-    with pytest.raises(ClockError, match=r"differs from the clock of the Kafka broker at '127.*max_clock_jump.*Nothing was committed"):
+    with pytest.raises(
+        ClockError,
+        match=r"differs from the clock of the Kafka broker at '127.*max_clock_jump.*Nothing was committed",
+    ):
         ingest(project_of(view), store, data_dir=tmp_path, once=True)
     wall.off = 4 * MINUTE
     ingest(project_of(view), store, data_dir=tmp_path, once=True)
@@ -192,7 +221,13 @@ def test_it_can_be_turned_off(fresh, store, tmp_path, wall):
     view = view_of(fresh.source(topic))
     events(fresh, topic, range(10))
     wall.off = 6 * MINUTE
-    ingest(project_of(view), store, data_dir=tmp_path, once=True, limits=IngestLimits(broker_clock=False))
+    ingest(
+        project_of(view),
+        store,
+        data_dir=tmp_path,
+        once=True,
+        limits=IngestLimits(broker_clock=False),
+    )
     assert standing(view, store, tmp_path) == ("not compared: it is turned off", 10)
     assert TOPIC not in fresh.admin().list_topics(timeout=5).topics
 
@@ -206,9 +241,14 @@ def test_without_permission_ingestion_goes_on_and_says_so(guarded, store, tmp_pa
     ingest(project_of(view), store, data_dir=tmp_path, once=True)
     said, accepted = standing(view, store, tmp_path)
     assert accepted == 10
-    assert said.startswith(f"not compared: the topic {TOPIC} does not exist, and may not be created: ")
+    assert said.startswith(
+        f"not compared: the topic {TOPIC} does not exist, and may not be created: "
+    )
     assert [r.message for r in caplog.records if "not compared" in r.message] == [
-        f"the wall clock is not compared with that of the Kafka broker at {broker.servers!r}: {said.removeprefix('not compared: ')}"
+        (
+            f"the wall clock is not compared with that of the Kafka broker at {broker.servers!r}: "
+            f"{said.removeprefix('not compared: ')}"
+        )
     ]
 
 
@@ -216,13 +256,29 @@ def test_without_permission_ingestion_goes_on_and_says_so(guarded, store, tmp_pa
 @pytest.mark.slow
 def test_a_topic_that_may_not_be_written_to(guarded):
     """An administrator lets the topic be created, and forgets to let headwater write to it."""
-    from confluent_kafka.admin import AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+    from confluent_kafka.admin import (
+        AclBindingFilter,
+        AclOperation,
+        AclPermissionType,
+        ResourcePatternType,
+        ResourceType,
+    )
 
     broker, _ = guarded
     admin = broker.admin()
-    (made,) = admin.create_acls([rule(ResourceType.TOPIC, TOPIC, AclOperation.WRITE, allowed=False)]).values()
+    (made,) = admin.create_acls(
+        [rule(ResourceType.TOPIC, TOPIC, AclOperation.WRITE, allowed=False)]
+    ).values()
     made.result()
-    every = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.CREATE, AclPermissionType.DENY)
+    every = AclBindingFilter(
+        ResourceType.ANY,
+        None,
+        ResourcePatternType.ANY,
+        None,
+        None,
+        AclOperation.CREATE,
+        AclPermissionType.DENY,
+    )
     (gone,) = admin.delete_acls([every]).values()
     gone.result()
     said = []
@@ -238,14 +294,22 @@ def test_a_topic_that_may_not_be_written_to(guarded):
 
 
 @pytest.mark.slow
-def test_a_running_ingestion_waits_while_the_broker_contradicts(broker, store, tmp_path, wall, caplog):
+def test_a_running_ingestion_waits_while_the_broker_contradicts(
+    broker, store, tmp_path, wall, caplog
+):
     """The clock moves between two looks: what it has moved by is known without a third."""
     topic = broker.topic()
     view, stop, seen, failed = view_of(broker.source(topic)), threading.Event(), [], []
 
     def run():
         try:
-            ingest(project_of(view), store, data_dir=tmp_path, stop=stop, on_commit=lambda _, made, __: seen.append(made))
+            ingest(
+                project_of(view),
+                store,
+                data_dir=tmp_path,
+                stop=stop,
+                on_commit=lambda _, made, __: seen.append(made),
+            )
         except BaseException as error:  # noqa: BLE001 (raised below)
             failed.append(error)
 
@@ -271,7 +335,9 @@ def test_a_running_ingestion_waits_while_the_broker_contradicts(broker, store, t
 
 
 def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monkeypatch):
-    """The first look is waited for; later calls wait for none. It is asked less and less often, and said once."""
+    """The first look is waited for; later calls wait for none. It is asked less and less often, and
+    said once.
+    """
     asked, hang = [], threading.Event()
 
     def probe(spec):
@@ -283,7 +349,12 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(store, wall, caplog, monk
     monkeypatch.setattr("headwater.ingestion.sources.kafka_clock.probe", probe)
     monkeypatch.setattr(broker_clock, "_BACKOFF", Backoff(0.02, 600))
     sources = [
-        hw.Source(name, timestamp_field="at", stream=hw.kafka(name, servers="127.0.0.1:9", schema={"at": datetime})) for name in "ab"
+        hw.Source(
+            name,
+            timestamp_field="at",
+            stream=hw.kafka(name, servers="127.0.0.1:9", schema={"at": datetime}),
+        )
+        for name in "ab"
     ]
     scoped = hw.stores.ownership.scoped(store, "project", write=True)
     with BrokerClocks(scoped, sources) as clocks:

@@ -1,4 +1,6 @@
-"""The consumer group of a source, which is of one store; and what ingestion and doctor say of a topic's settings."""
+"""The consumer group of a source, which is of one store; and what ingestion and doctor say of a
+topic's settings.
+"""
 
 import json
 from contextlib import closing
@@ -18,7 +20,11 @@ SCHEMA = {"key": int, "amount": float, "at": datetime}
 
 
 def source_of(topic="payments", servers="localhost:9092", **given):
-    return hw.Source("events", timestamp_field="at", stream=hw.kafka(topic, servers=servers, schema=SCHEMA, **given))
+    return hw.Source(
+        "events",
+        timestamp_field="at",
+        stream=hw.kafka(topic, servers=servers, schema=SCHEMA, **given),
+    )
 
 
 def open_store(folder, name):
@@ -29,13 +35,21 @@ def test_each_store_project_and_environment_has_a_group_of_its_own(tmp_path):
     source = source_of()
     with open_store(tmp_path, "production") as production:
         scoped(production, "shop", write=True)
-    with open_store(tmp_path, "a") as a, open_store(tmp_path, "b") as b, open_store(tmp_path, "c") as c:
+    with (
+        open_store(tmp_path, "a") as a,
+        open_store(tmp_path, "b") as b,
+        open_store(tmp_path, "c") as c,
+    ):
         first = scoped(a, "shop", write=True)
         assert group_of(first, source) is None
-        groups = [group_of(store, source, write=True) for store in (first, scoped(b, "shop", write=True))]
+        groups = [
+            group_of(store, source, write=True) for store in (first, scoped(b, "shop", write=True))
+        ]
         groups.append(group_of(scoped(a, "fraud", write=True, shared=True), source, write=True))
         c.commit({b"mdevelopment": b"env1"}, {})
-        development = developing(scoped(c, "shop", write=True), "shop", f"lmdb:{tmp_path / 'production'}")
+        development = developing(
+            scoped(c, "shop", write=True), "shop", f"lmdb:{tmp_path / 'production'}"
+        )
         groups.append(group_of(development, source, write=True))
         assert len(set(groups)) == 4, groups
         assert all(group.startswith("headwater-events-") for group in groups)
@@ -58,10 +72,22 @@ def test_a_restored_backup_is_another_store(tmp_path):
 
 
 def project_of(source):
-    view = hw.FeatureView("card", source=source, keys=["key"], windows=["1h"], features=[hw.count()], freshness=hw.streaming("2s"))
+    view = hw.FeatureView(
+        "card",
+        source=source,
+        keys=["key"],
+        windows=["1h"],
+        features=[hw.count()],
+        freshness=hw.streaming("2s"),
+    )
     table = hw.parquet("none.parquet")
-    labels = hw.Labels("labels", table=table, timestamp_field="at", label="amount", known_after="1h")
-    return hw.Project("shop", [hw.Model("m", task="regression", features=hw.FeatureService("s", [view]), labels=labels)])
+    labels = hw.Labels(
+        "labels", table=table, timestamp_field="at", label="amount", known_after="1h"
+    )
+    return hw.Project(
+        "shop",
+        [hw.Model("m", task="regression", features=hw.FeatureService("s", [view]), labels=labels)],
+    )
 
 
 def ingested(project, store, folder):
@@ -73,7 +99,10 @@ def counts(store):
     with closing(hw.operations.open_store(store, readonly=True)) as opened:
         from headwater.state.view_state import progresses
 
-        return {name: done.counts.get("accepted") for name, done in progresses(scoped(opened, "shop"), "events").items()}
+        return {
+            name: done.counts.get("accepted")
+            for name, done in progresses(scoped(opened, "shop"), "events").items()
+        }
 
 
 def warnings(project, store):
@@ -82,13 +111,24 @@ def warnings(project, store):
 
 
 @pytest.mark.slow
-def test_a_group_of_another_name_reads_on_from_the_stored_offsets_and_doctor_sees_who_shares_one(broker, tmp_path):
+def test_a_group_of_another_name_reads_on_from_the_stored_offsets_and_doctor_sees_who_shares_one(
+    broker, tmp_path
+):
     """A group that was named and no longer is; and two stores that are told to share a group."""
     topic = broker.topic(2)
 
     def produce(n):
         for p in (0, 1):
-            broker.produce(topic, [json.dumps({"key": 1, "amount": 1.0, "at": datetime.now(UTC).isoformat()}).encode()] * n, p)
+            broker.produce(
+                topic,
+                [
+                    json.dumps(
+                        {"key": 1, "amount": 1.0, "at": datetime.now(UTC).isoformat()}
+                    ).encode()
+                ]
+                * n,
+                p,
+            )
 
     produce(5)
     a, b = (f"lmdb:{tmp_path / name}?size=100MB" for name in "ab")
@@ -121,12 +161,16 @@ def test_a_group_of_another_name_reads_on_from_the_stored_offsets_and_doctor_see
 )
 def test_a_compacted_topic_is_warned_of(broker, tmp_path, caplog, policy, changes, said):
     topic = broker.topic(**{"cleanup.policy": policy, "delete.retention.ms": "7200000"})
-    rules = {} if changes is None else {"changes": changes, "id_field": "key", "known_at_field": "at"}
+    rules = (
+        {} if changes is None else {"changes": changes, "id_field": "key", "known_at_field": "at"}
+    )
     stream = hw.kafka(topic, servers=broker.servers, schema={**SCHEMA, "gone": bool})
     project = project_of(hw.Source("events", timestamp_field="at", stream=stream, **rules))
     store = f"lmdb:{tmp_path / 'a'}?size=100MB"
     ingested(project, store, tmp_path / "archive")
-    logged = [record.getMessage() for record in caplog.records if "is compacted" in record.getMessage()]
+    logged = [
+        record.getMessage() for record in caplog.records if "is compacted" in record.getMessage()
+    ]
     found = [each.evidence for each in warnings(project, store)]
     assert len(logged) == len(found) == (said is not None)
     assert all(said in text for text in (*logged, *found))

@@ -1,4 +1,6 @@
-"""A topic of Debezium's envelopes, in JSON and in Avro: processes are killed, and serving equals the history of changes."""
+"""A topic of Debezium's envelopes, in JSON and in Avro: processes are killed, and serving equals
+the history of changes.
+"""
 
 import base64
 import json
@@ -57,13 +59,20 @@ project = hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureSe
 
 
 class Orders(threading.Thread):
-    """Produces what Debezium sends of a table: a snapshot, then inserts, updates, deletes with their tombstones, and some of it again."""
+    """Produces what Debezium sends of a table: a snapshot, then inserts, updates, deletes with
+    their tombstones, and some of it again.
+    """
 
     def __init__(self, world, broker, topic, form):
         super().__init__(daemon=True)
         self.world, self.broker, self.topic, self.form = world, broker, topic, form
         self.over, self.chance, self.kinds = threading.Event(), random.Random(3), Counter()
-        self.since, self.changes, self.rows, self.sent = datetime.now(UTC) - timedelta(hours=1), 0, {}, []
+        self.since, self.changes, self.rows, self.sent = (
+            datetime.now(UTC) - timedelta(hours=1),
+            0,
+            {},
+            [],
+        )
 
     def run(self):
         from confluent_kafka import Producer
@@ -74,14 +83,25 @@ class Orders(threading.Thread):
 
             def send(made):
                 for key, change in made:
-                    producer.produce(self.topic, self.encoded(change), json.dumps(key), on_delivery=lambda e, _: e and failed.append(e))
+                    producer.produce(
+                        self.topic,
+                        self.encoded(change),
+                        json.dumps(key),
+                        on_delivery=lambda e, _: e and failed.append(e),
+                    )
                     history.write(self.line(change) + "\n")
 
-            send([(None, envelope("t", ts_us=0)), *(pair for ident in range(50) for pair in self.change(ident, "r"))])
+            send(
+                [
+                    (None, envelope("t", ts_us=0)),
+                    *(pair for ident in range(50) for pair in self.change(ident, "r")),
+                ]
+            )
             while not self.over.wait(0.02):
                 for _ in range(5 if self.changes < MOST else 0):
                     send(self.change(self.chance.randrange(self.changes // 2 + 50)))
-                if self.changes < MOST and self.chance.random() < 0.1:  # a connector that restarts sends its last changes again
+                # a connector that restarts sends its last changes again
+                if self.changes < MOST and self.chance.random() < 0.1:
                     self.kinds["sent again"] += 5
                     send(self.sent[-5:])
                 producer.poll(0)
@@ -99,15 +119,24 @@ class Orders(threading.Thread):
             "user": f"u{self.chance.randrange(USERS)}",
             "n": self.chance.randrange(1000),
             "price": self.chance.randrange(-1000, 1000) * 25,  # hundredths
-            "at": int((self.since + timedelta(seconds=self.chance.randrange(3000))).timestamp() * 1e6),
+            "at": int(
+                (self.since + timedelta(seconds=self.chance.randrange(3000))).timestamp() * 1e6
+            ),
         }
         if op == "u" and self.chance.random() < 0.5:
             now = before | {"n": now["n"]}
         self.rows[ident] = None if op == "d" else now
         known = int(self.since.timestamp() * 1e6) + self.changes
-        whole = before is not None and self.chance.random() < 0.5  # else the replica identity is the key alone
+        # else the replica identity is the key alone
+        whole = before is not None and self.chance.random() < 0.5
         was = before if whole else {**dict.fromkeys(now), "id": ident} if op == "d" else None
-        change = {"before": was, "after": self.rows[ident], "op": op, "ts_us": known, "source": {"ts_us": known // 7 * 7, "lsn": known}}
+        change = {
+            "before": was,
+            "after": self.rows[ident],
+            "op": op,
+            "ts_us": known,
+            "source": {"ts_us": known // 7 * 7, "lsn": known},
+        }
         made = [({"id": ident}, envelope(op, **{k: v for k, v in change.items() if k != "op"}))]
         self.sent = [*self.sent[-20:], *made]
         return [*made, ({"id": ident}, None)] if op == "d" else made
@@ -123,12 +152,19 @@ class Orders(threading.Thread):
         if self.form == "json" and self.chance.random() < 0.5:
             return json.dumps(rows_of(change, as_text))
         binary = rows_of(change, as_bytes)
-        return json.dumps(with_schema(binary, *FIELDS)) if self.form == "json" else in_avro(binary, avro_schema(*FIELDS), REGISTERED)
+        return (
+            json.dumps(with_schema(binary, *FIELDS))
+            if self.form == "json"
+            else in_avro(binary, avro_schema(*FIELDS), REGISTERED)
+        )
 
 
 def rows_of(change, write):
     """A change with its prices as a converter writes them."""
-    priced = [row and row | {"price": None if row["price"] is None else write(row["price"])} for row in (change["before"], change["after"])]
+    priced = [
+        row and row | {"price": None if row["price"] is None else write(row["price"])}
+        for row in (change["before"], change["after"])
+    ]
     return change | dict(zip(("before", "after"), priced, strict=True))
 
 
@@ -145,22 +181,30 @@ class Table(World):
 
     def __init__(self, folder, url, broker, topic, more):
         super().__init__(folder, url, "None")
-        (folder / "features.py").write_text(PROJECT.format(topic=topic, servers=broker.servers, more=more), encoding="utf-8")
+        (folder / "features.py").write_text(
+            PROJECT.format(topic=topic, servers=broker.servers, more=more), encoding="utf-8"
+        )
 
     def served(self):
         with closing(hw.operations.open_store(self.url, readonly=True)) as store:
-            return OnlineView(self.view("view"), store).read(pl.DataFrame({"user": names()}), int(time.time() * 1e6))
+            return OnlineView(self.view("view"), store).read(
+                pl.DataFrame({"user": names()}), int(time.time() * 1e6)
+            )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "form"), [("redis", "json"), pytest.param("lmdb", "avro", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("kind", "form"), [("redis", "json"), pytest.param("lmdb", "avro", marks=pytest.mark.long)]
+)
 def test_rows_of_a_table_count_once(kind, form, tmp_path, broker, registry, monkeypatch):
     pytest.importorskip("fastavro", reason="needs fastavro: pip install 'headwater[avro]'")
     registry.put(REGISTERED, schema=json.dumps(avro_schema(*FIELDS)))
     topic = broker.topic(PARTITIONS)
     monkeypatch.chdir(tmp_path)
     with durable_store(kind, tmp_path) as url:
-        here = Table(tmp_path, url, broker, topic, f", registry={registry.url!r}" if form == "avro" else "")
+        here = Table(
+            tmp_path, url, broker, topic, f", registry={registry.url!r}" if form == "avro" else ""
+        )
         orders = Orders(here, broker, topic, form)
         orders.start()
         here.killed(10 if LONG else 3)
@@ -172,14 +216,25 @@ def test_rows_of_a_table_count_once(kind, form, tmp_path, broker, registry, monk
         rows = [row for row in orders.rows.values() if row is not None]
         by_user = {user: [row for row in rows if row["user"] == user] for user in names()}
         assert found["count_7d"].to_list() == [len(mine) for mine in by_user.values()]
-        assert found["sum_n_7d"].fill_null(0).to_list() == [sum(row["n"] for row in mine) for mine in by_user.values()]
-        assert found["sum_price_7d"].fill_null(0).to_list() == [sum(row["price"] for row in mine) / 100 for mine in by_user.values()]
+        assert found["sum_n_7d"].fill_null(0).to_list() == [
+            sum(row["n"] for row in mine) for mine in by_user.values()
+        ]
+        assert found["sum_price_7d"].fill_null(0).to_list() == [
+            sum(row["price"] for row in mine) / 100 for mine in by_user.values()
+        ]
         with closing(hw.operations.open_store(url, readonly=True)) as store:
             assert check_view(view, store, tmp_path / ".headwater").mismatches == []
-        dead = here.rows("dead_letters")["reason"].to_list()  # of duplicates and replaced images too
-        assert [reason for reason in dead if "Error" in reason] == ["ValueError: a truncation of the table, which takes back no single row"]
-        asked = pl.DataFrame({"user": names()}).with_columns(pl.lit(datetime.now(UTC)).dt.cast_time_unit("us").alias("timestamp"))
-        with pytest.warns(HeadwaterWarning, match="1 lines are left out; the first since .* a truncation"):
+        # of duplicates and replaced images too
+        dead = here.rows("dead_letters")["reason"].to_list()
+        assert [reason for reason in dead if "Error" in reason] == [
+            "ValueError: a truncation of the table, which takes back no single row"
+        ]
+        asked = pl.DataFrame({"user": names()}).with_columns(
+            pl.lit(datetime.now(UTC)).dt.cast_time_unit("us").alias("timestamp")
+        )
+        with pytest.warns(
+            HeadwaterWarning, match="1 lines are left out; the first since .* a truncation"
+        ):
             history = hw.get_historical_features(here.view("past"), asked)
         for name, column in found.items():
             if name.endswith("_7d"):

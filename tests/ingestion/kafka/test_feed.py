@@ -1,4 +1,6 @@
-"""The feed of a topic, on a real broker: nothing twice, nothing left out, nothing skipped in silence."""
+"""The feed of a topic, on a real broker: nothing twice, nothing left out, nothing skipped in
+silence.
+"""
 
 import logging
 import time
@@ -29,7 +31,9 @@ class Reader:
         self.store, self.origins = {} if store is None else store, {}
         self.mine, self.taken, self.left = set(), [], []
         self.read = defaultdict(list)
-        self.feed = stream_reader.open_feed(source, self._assigned, self._revoked, lambda p: self.origins.get(p, ""))
+        self.feed = stream_reader.open_feed(
+            source, self._assigned, self._revoked, lambda p: self.origins.get(p, "")
+        )
 
     def _assigned(self, partitions):
         self.mine |= set(partitions)
@@ -44,9 +48,19 @@ class Reader:
         records = self.feed.poll(most, timeout)
         if records is None:
             return 0
-        assert set(records.positions) <= self.mine, "records of a partition that another reader has now"
-        assert len(records.partition) == len(records.offset) == len(records.at) == len(records.payloads) <= most
-        for p, offset, payload in zip(records.partition.tolist(), records.offset.tolist(), records.payloads, strict=True):
+        assert set(records.positions) <= self.mine, (
+            "records of a partition that another reader has now"
+        )
+        assert (
+            len(records.partition)
+            == len(records.offset)
+            == len(records.at)
+            == len(records.payloads)
+            <= most
+        )
+        for p, offset, payload in zip(
+            records.partition.tolist(), records.offset.tolist(), records.payloads, strict=True
+        ):
             name = records.partitions[p]
             first, end = map(offset_at, records.positions[name])
             assert self.store.get(name, first) == first <= offset < end
@@ -115,7 +129,9 @@ def test_a_topic_that_nothing_is_known_of_begins_where_start_says(broker, reader
 @pytest.mark.parametrize("start", ["earliest", "latest"])
 def test_partitions_that_a_topic_grows_are_read_from_their_beginning(broker, reader, start):
     topic = broker.topic()
-    one = reader(broker.source(topic, start=start, options={"topic.metadata.refresh.interval.ms": "200"}))
+    one = reader(
+        broker.source(topic, start=start, options={"topic.metadata.refresh.interval.ms": "200"})
+    )
     one.until(lambda: one.store == {"0": 0})
     broker.grow(topic, 2)
     broker.produce(topic, numbers(0, 3), 1)
@@ -184,10 +200,16 @@ def test_partitions_that_others_hold_are_elsewhere(broker, reader):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
-def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_once(broker, reader, strategy):
+def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_once(
+    broker, reader, strategy
+):
     topic = broker.topic(4)
     store, expected = {}, []
-    options = {"partition.assignment.strategy": strategy, "session.timeout.ms": "6000", "heartbeat.interval.ms": "300"}
+    options = {
+        "partition.assignment.strategy": strategy,
+        "session.timeout.ms": "6000",
+        "heartbeat.interval.ms": "300",
+    }
     source = broker.source(topic, options=options)
 
     def produce():
@@ -223,7 +245,11 @@ def test_readers_that_join_and_leave_share_the_partitions_and_read_each_record_o
 @pytest.mark.slow
 def test_a_reader_that_was_away_for_too_long_gives_nothing_of_what_others_have_read(broker, reader):
     topic, store = broker.topic(2), {}
-    away = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "heartbeat.interval.ms": "300"}
+    away = {
+        "session.timeout.ms": "6000",
+        "max.poll.interval.ms": "6000",
+        "heartbeat.interval.ms": "300",
+    }
     source = broker.source(topic, options=away)
     one = reader(source, store)
     one.until(lambda: len(one.mine) == 2)
@@ -235,17 +261,25 @@ def test_a_reader_that_was_away_for_too_long_gives_nothing_of_what_others_have_r
         two.poll(0.05)
     for p in (0, 1):
         broker.produce(topic, numbers(0, 5), p)
-    two.until(lambda: len(two.mine) == 2 and len(two.values) == 10)  # one has fetched its half, and is not polled
+    # one has fetched its half, and is not polled
+    two.until(lambda: len(two.mine) == 2 and len(two.values) == 10)
     one.poll()
     assert one.mine == set()
     assert one.values == []
 
 
 class LosingFetcher:
-    """Takes records while the feed loses their partition, or gets it back where another reader left it."""
+    """Takes records while the feed loses their partition, or gets it back where another reader left
+    it.
+    """
 
     def __init__(self, reader, then):
-        self.feed, self.fetcher, self.store, self.then = reader.feed, reader.feed._fetcher, reader.store, then
+        self.feed, self.fetcher, self.store, self.then = (
+            reader.feed,
+            reader.feed._fetcher,
+            reader.store,
+            then,
+        )
 
     def fetch(self, *given):
         found = self.fetcher.fetch(*given)
@@ -261,7 +295,9 @@ class LosingFetcher:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("then", "read"), [({}, []), ({0: 7}, [7, 8, 9])])
-def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_not_given(broker, reader, then, read):
+def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_not_given(
+    broker, reader, then, read
+):
     topic = broker.topic()
     one = reader(broker.source(topic))
     one.until(lambda: one.store == {"0": 0})
@@ -300,7 +336,12 @@ def test_aborted_transactions_are_never_read_and_passed(broker, reader):
     topic = broker.topic()
     producer = Producer({"bootstrap.servers": broker.servers, "transactional.id": topic})
     producer.init_transactions(30)
-    for keep, values in ((True, numbers(0, 3)), (False, numbers(3, 6)), (True, numbers(6, 9)), (False, numbers(9, 12))):
+    for keep, values in (
+        (True, numbers(0, 3)),
+        (False, numbers(3, 6)),
+        (True, numbers(6, 9)),
+        (False, numbers(9, 12)),
+    ):
         producer.begin_transaction()
         for value in values:
             producer.produce(topic, value)
@@ -341,7 +382,10 @@ def test_retention_that_overtook_the_offset_is_an_error(broker, reader):
     broker.produce(topic, numbers(0, 100))
     broker.delete_before(topic, 0, 60)
     one = reader(broker.source(topic), {"0": 40})
-    with pytest.raises(RetentionError, match=rf"{topic}.*partition 0: offset 40 .* 60: up to 20 records .*--accept-loss") as caught:
+    with pytest.raises(
+        RetentionError,
+        match=rf"{topic}.*partition 0: offset 40 .* 60: up to 20 records .*--accept-loss",
+    ) as caught:
         one.until(lambda: False)
     assert (caught.value.partition, caught.value.wanted, caught.value.first) == ("0", 40, 60)
     with pytest.raises(RetentionError):
@@ -355,7 +399,12 @@ def test_retention_that_overtakes_a_slow_reader_is_an_error(broker, reader):
     topic = broker.topic(**{"max.message.bytes": "2000000"})
     large = [bytes([n]) * 200_000 for n in range(40)]
     broker.produce(topic, large)
-    little = {"queued.max.messages.kbytes": "1", "queued.min.messages": "1", "fetch.max.bytes": "250000", "message.max.bytes": "250000"}
+    little = {
+        "queued.max.messages.kbytes": "1",
+        "queued.min.messages": "1",
+        "fetch.max.bytes": "250000",
+        "message.max.bytes": "250000",
+    }
     one = reader(broker.source(topic, options=little))
     one.until(lambda: one.values)
     broker.delete_before(topic, 0, 35)
@@ -369,7 +418,9 @@ def test_an_offset_beyond_the_end_is_an_error(broker, reader):
     topic = broker.topic()
     broker.produce(topic, numbers(0, 5))
     one = reader(broker.source(topic), {"0": 6})
-    with pytest.raises(DataError, match="offset 6 is to be read next, and it ends at 5: the topic was recreated"):
+    with pytest.raises(
+        DataError, match="offset 6 is to be read next, and it ends at 5: the topic was recreated"
+    ):
         one.until(lambda: False)
 
 
@@ -395,7 +446,11 @@ def test_security_settings_are_passed_on_and_what_does_not_fit_is_said_soon(brok
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"options": {"fetch.min.bits": "1"}}, DefinitionError, 'No such configuration property: "fetch.min.bits"'),
+        (
+            {"options": {"fetch.min.bits": "1"}},
+            DefinitionError,
+            'No such configuration property: "fetch.min.bits"',
+        ),
         ({"options": {"fetch.min.bytes": "many"}}, DefinitionError, "fetch.min.bytes"),
         ({"servers": "127.0.0.1:1"}, ConnectError, "no broker at '127.0.0.1:1' answers"),
     ],

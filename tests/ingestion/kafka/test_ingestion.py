@@ -1,4 +1,6 @@
-"""`headwater ingest` on a real broker: no matter what happens to processes and brokers, every event counts once."""
+"""`headwater ingest` on a real broker: no matter what happens to processes and brokers, every event
+counts once.
+"""
 
 import random
 import signal
@@ -21,7 +23,11 @@ PARTITIONS = 3
 ONE_BY_ONE = Path(__file__).with_name("one_by_one.py")
 KILLS = 30 if LONG else 3  # each takes until the group has noticed
 FETCHING = ["batches", "objects"]
-PAIRS = [(store, fetching) for store in ("lmdb", "redis") for fetching in FETCHING] if LONG else [("lmdb", "batches"), ("redis", "objects")]
+PAIRS = (
+    [(store, fetching) for store in ("lmdb", "redis") for fetching in FETCHING]
+    if LONG
+    else [("lmdb", "batches"), ("redis", "objects")]
+)
 
 in_each_store = pytest.mark.parametrize(("url", "fetching"), PAIRS, indirect=True)
 in_each_way = pytest.mark.parametrize("fetching", FETCHING if LONG else FETCHING[:1], indirect=True)
@@ -48,30 +54,51 @@ def topic(broker):
 def make(broker, topic, tmp_path, fetching):
     def world(url):
         options = '{"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}'
-        stream = f'hw.kafka("{topic}", servers="{broker.servers}", schema=schema, group="{topic}", options={options})'
+        stream = (
+            f'hw.kafka("{topic}", servers="{broker.servers}", schema=schema, group="{topic}", '
+            f"options={options})"
+        )
         return World(tmp_path, url, stream, script=ONE_BY_ONE if fetching == "objects" else None)
 
     return world
 
 
 class Stream(threading.Thread):
-    """Writes events to a topic until it is told to stop: nine of ten to one partition, users spread over all."""
+    """Writes events to a topic until it is told to stop: nine of ten to one partition, users spread
+    over all.
+    """
 
     def __init__(self, world, broker, topic, rate=2000):
         super().__init__(daemon=True)
-        self.world, self.broker, self.topic, self.rate, self.over = world, broker, topic, rate, threading.Event()
+        self.world, self.broker, self.topic, self.rate, self.over = (
+            world,
+            broker,
+            topic,
+            rate,
+            threading.Event(),
+        )
         self.chance = random.Random(7)
 
     def run(self):
         from confluent_kafka import Producer
 
-        settings = {"bootstrap.servers": self.broker.servers, "log_level": 0, "enable.idempotence": True, "delivery.timeout.ms": 120_000}
+        settings = {
+            "bootstrap.servers": self.broker.servers,
+            "log_level": 0,
+            "enable.idempotence": True,
+            "delivery.timeout.ms": 120_000,
+        }
         producer, failed = Producer(settings), []
         while not self.over.wait(0.02):
             made = [self.world.event() for _ in range(self.rate // 50)]
             for line, _ in made:
                 place = 0 if self.chance.random() < 0.9 else self.chance.randrange(PARTITIONS)
-                producer.produce(self.topic, line, partition=place, on_delivery=lambda e, _: e and failed.append(e))
+                producer.produce(
+                    self.topic,
+                    line,
+                    partition=place,
+                    on_delivery=lambda e, _: e and failed.append(e),
+                )
             producer.poll(0)
             self.world.took([n for _, n in made])
         assert producer.flush(60) == 0
@@ -92,10 +119,15 @@ class Stream(threading.Thread):
 def progress(url):
     store = hw.operations.open_store(url, readonly=True)
     try:
-        found = [msgspec.msgpack.decode(value, type=Progress) for _, value in store.scan(keyspace.PROGRESS)]
+        found = [
+            msgspec.msgpack.decode(value, type=Progress)
+            for _, value in store.scan(keyspace.PROGRESS)
+        ]
     finally:
         store.close()
-    return {name: sum(p.counts.get(name, 0) for p in found) for name in ("records", "accepted", "lost")}
+    return {
+        name: sum(p.counts.get(name, 0) for p in found) for name in ("records", "accepted", "lost")
+    }
 
 
 def end(process):
@@ -119,7 +151,9 @@ def test_a_broker_that_restarts(url, make, broker, topic):
     end(process)
     here.once()
     here.check()
-    figure(f"a broker restarted, one partition of {PARTITIONS} hot: {len(here.good):,} events exact")
+    figure(
+        f"a broker restarted, one partition of {PARTITIONS} hot: {len(here.good):,} events exact"
+    )
 
 
 @pytest.mark.slow
@@ -174,7 +208,10 @@ def test_a_process_that_sleeps_through_a_rebalance(redis_url, make, broker, topi
     end(other)
     here.once()
     here.check()
-    figure(f"one of two stopped for 9 s and resumed, {'fenced' if fenced else 'told before it wrote'}: {len(here.good):,} events exact")
+    figure(
+        "one of two stopped for 9 s and resumed, "
+        f"{'fenced' if fenced else 'told before it wrote'}: {len(here.good):,} events exact"
+    )
 
 
 @pytest.mark.slow
@@ -217,7 +254,12 @@ def test_records_that_were_deleted_before_they_were_read(url, make, broker, topi
     broker.delete_before(topic, 0, 1300)
     process = here.start("--once")
     assert process.wait(60) == 1
-    wait_until(lambda: said(process, "offset 1000 is to be read next, and the first one still there is 1300"), "the reason")
+    wait_until(
+        lambda: said(
+            process, "offset 1000 is to be read next, and the first one still there is 1300"
+        ),
+        "the reason",
+    )
     assert said(process, "--accept-loss")
     here.once("--accept-loss")
     here.took(kept)
@@ -258,18 +300,29 @@ def test_a_topic_that_was_created_again(url, make, broker, topic):
 
 
 class Repeating(Stream):
-    """Writes each event to the partition of its user, as many as the topic has; one in five again later, to the partition of then."""
+    """Writes each event to the partition of its user, as many as the topic has; one in five again
+    later, to the partition of then.
+    """
 
     partitions, whole = PARTITIONS, False
 
     def run(self):
         from confluent_kafka import Producer
 
-        settings = {"bootstrap.servers": self.broker.servers, "log_level": 0, "topic.metadata.refresh.interval.ms": 200}
+        settings = {
+            "bootstrap.servers": self.broker.servers,
+            "log_level": 0,
+            "topic.metadata.refresh.interval.ms": 200,
+        }
         producer, failed, again = Producer(settings), [], []
 
         def send(line, n):
-            producer.produce(self.topic, line, partition=n % 20 % self.partitions, on_delivery=lambda e, _: e and failed.append(e))
+            producer.produce(
+                self.topic,
+                line,
+                partition=n % 20 % self.partitions,
+                on_delivery=lambda e, _: e and failed.append(e),
+            )
 
         while not self.over.wait(0.02):
             for line, n in (self.world.event() for _ in range(self.rate // 50)):

@@ -1,4 +1,6 @@
-"""A topic that is deleted and created again under its name: never read on from offsets of the old one; and slow assignments."""
+"""A topic that is deleted and created again under its name: never read on from offsets of the old
+one; and slow assignments.
+"""
 
 import threading
 import time
@@ -48,7 +50,11 @@ def test_offsets_of_a_deleted_topic_are_refused(broker, reader, size):
 
     third = reader(broker.source(topic), one.store)  # as with --accept-loss: offsets go on rising
     third.origins = dict(error.origins)
-    third.until(lambda: {len(third.read[p]) for p in "01"} == {size} and third.feed.lag() == {"0": 0, "1": 0})
+    third.until(
+        lambda: (
+            {len(third.read[p]) for p in "01"} == {size} and third.feed.lag() == {"0": 0, "1": 0}
+        )
+    )
     assert third.read["0"] == [(7 + n, b"%d" % (100 + n)) for n in range(size)]
     third.feed.acknowledge({p: integer_position(end) for p, end in third.store.items()})
     third.feed.close()
@@ -86,12 +92,18 @@ def test_a_topic_whose_id_was_never_stored_is_read_on(broker, reader):
 # ---------------------------------------------------------------- partitions that take long to take up
 
 
-AWAY = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "heartbeat.interval.ms": "300"}
+AWAY = {
+    "session.timeout.ms": "6000",
+    "max.poll.interval.ms": "6000",
+    "heartbeat.interval.ms": "300",
+}
 
 
 @pytest.mark.slow
 def test_a_partition_that_takes_long_to_take_up_holds_nobody_up(broker):
-    """Longer than a member of the group may be silent: it stays a member, is asked once, and reads every record."""
+    """Longer than a member of the group may be silent: it stays a member, is asked once, and reads
+    every record.
+    """
     topic = broker.topic(2)
     broker.produce(topic, numbers(0, 5), 1)
     asked, revoked, go, read = [], [], threading.Event(), []

@@ -8,14 +8,19 @@ import pytest
 import headwater as hw
 from headwater.errors import ConnectError
 
-pytest.importorskip("confluent_kafka", reason="needs confluent-kafka: pip install 'headwater[kafka]'")
+pytest.importorskip(
+    "confluent_kafka", reason="needs confluent-kafka: pip install 'headwater[kafka]'"
+)
 
 from headwater.ingestion.sources.kafka_client import TopicIds, ck
 
 
 def ids(monkeypatch, *answers):
     """The ids of a topic, from these answers: errors by their codes, or an id."""
-    made, left = TopicIds(hw.kafka("payments", servers="127.0.0.1:1", schema={"n": int})), list(answers)
+    made, left = (
+        TopicIds(hw.kafka("payments", servers="127.0.0.1:1", schema={"n": int})),
+        list(answers),
+    )
 
     def ask(_):
         future, answer = Future(), left.pop(0)
@@ -29,7 +34,9 @@ def ids(monkeypatch, *answers):
     return made
 
 
-@pytest.mark.parametrize("code", ["_DESTROY_BROKER", "_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN"])
+@pytest.mark.parametrize(
+    "code", ["_DESTROY_BROKER", "_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN"]
+)
 def test_a_lost_connection_is_no_answer(monkeypatch, code):
     lost = getattr(ck.KafkaError, code)
     assert ids(monkeypatch, lost, lost, "a").now().id == "a"

@@ -1,4 +1,6 @@
-"""Who writes a topic with ids into a store that several processes may write to, and what holds then; by public calls alone."""
+"""Who writes a topic with ids into a store that several processes may write to, and what holds
+then; by public calls alone.
+"""
 
 import itertools
 import json
@@ -29,24 +31,58 @@ class World:
     def project(self, **rules):
         stream = hw.kafka(self.topic, servers=self.broker.servers, schema=SCHEMA)
         rules = {"id_field": "id", "id_horizon": "1h", **rules}
-        source = hw.Source("payments", stream=stream, timestamp_field="t", select=["card", "n"], **rules)
+        source = hw.Source(
+            "payments", stream=stream, timestamp_field="t", select=["card", "n"], **rules
+        )
         features = [hw.count(), hw.sum("n")]
-        view = hw.FeatureView("card", source=source, keys=["card"], features=features, windows=["1d"], freshness=hw.streaming("1h"))
+        view = hw.FeatureView(
+            "card",
+            source=source,
+            keys=["card"],
+            features=features,
+            windows=["1d"],
+            freshness=hw.streaming("1h"),
+        )
         table = pl.DataFrame({"asked": [self.start], "y": [1], "card": ["a"]})
-        labels = hw.Labels("labels", table=table, timestamp_field="asked", label="y", known_after="1d", select=["card"])
-        return hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureService("service", [view]), labels=labels)])
+        labels = hw.Labels(
+            "labels",
+            table=table,
+            timestamp_field="asked",
+            label="y",
+            known_after="1d",
+            select=["card"],
+        )
+        return hw.Project(
+            "shop",
+            [
+                hw.Model(
+                    "m", task="binary", features=hw.FeatureService("service", [view]), labels=labels
+                )
+            ],
+        )
 
     def event(self, card):
         n = next(self.ids)
-        return json.dumps({"id": n, "card": card, "n": 1, "t": (self.start + timedelta(seconds=n)).isoformat()}).encode()
+        return json.dumps(
+            {"id": n, "card": card, "n": 1, "t": (self.start + timedelta(seconds=n)).isoformat()}
+        ).encode()
 
     def ingest(self, **rules):
         options = hw.operations.IngestOptions(allow_unapplied=True)
-        hw.ingest(self.project(**rules), self.url, data_dir=self.folder / "home", listen=None, once=True, options=options)
+        hw.ingest(
+            self.project(**rules),
+            self.url,
+            data_dir=self.folder / "home",
+            listen=None,
+            once=True,
+            options=options,
+        )
 
     def counts(self, *cards, **rules):
         rows = [{"card": card} for card in cards]
-        found = hw.get_online_features(self.project(**rules).models[0].features, rows, store=self.url, details=True)
+        found = hw.get_online_features(
+            self.project(**rules).models[0].features, rows, store=self.url, details=True
+        )
         return found["card__count_1d"].to_list(), found["card__count_1d__status"].to_list()
 
     def status(self, **rules):
@@ -97,15 +133,24 @@ def test_a_broken_promise_is_found_by_parity(world, tmp_path):
     world.ingest(**rules)
     found = world.parity(**rules)
     assert {one.keys["card"] for one in found.mismatches} == {f"c{n}" for n in range(5)}
-    assert all(one.reason == "the value differs; copies of events of the key are in two partitions" for one in found.mismatches)
+    assert all(
+        one.reason == "the value differs; copies of events of the key are in two partitions"
+        for one in found.mismatches
+    )
     says = (
-        "copies in two partitions of the archive, which both count: 5; equal 'id' must share a partition, as writers='partition' promises"
+        "copies in two partitions of the archive, which both count: 5; equal 'id' must share a "
+        "partition, as writers='partition' promises"
     )
     assert [finding[: len(says)] for finding in found.findings] == [says]
     planned = hw.plan(world.project(**rules), tmp_path / "catalog", store=world.url)
-    assert planned.writers == {"payments": "each partition has a writer, in any process of the consumer group"}
+    assert planned.writers == {
+        "payments": "each partition has a writer, in any process of the consumer group"
+    }
     for producers in (planned.producers, world.status(**rules).producers):
-        assert producers["payments"].startswith("equal 'id' must share a partition, as writers='partition' promises, or copies count twice")
+        assert producers["payments"].startswith(
+            "equal 'id' must share a partition, as writers='partition' promises, or copies count "
+            "twice"
+        )
 
 
 def test_views_are_incomplete_when_partitions_grow(world):
@@ -121,22 +166,28 @@ def test_views_are_incomplete_when_partitions_grow(world):
     (view,) = world.status(**rules).views
     assert view.state == "incomplete"
     assert view.note.startswith("partitions grew")
-    for hours, incomplete in ((48, True), (50, False)):  # a window of a day, after an hour of ids and a day that an event may lie ahead
+    # a window of a day, after an hour of ids and a day that an event may lie ahead
+    for hours, incomplete in ((48, True), (50, False)):
         later = datetime.now(UTC) + timedelta(hours=hours)
         service = world.project(**rules).models[0].features
-        found = hw.get_online_features(service, [{"card": "a"}], store=world.url, details=True, at=later)
+        found = hw.get_online_features(
+            service, [{"card": "a"}], store=world.url, details=True, at=later
+        )
         assert found["card__count_1d__incomplete"].to_list() == [incomplete]
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [({}, {"writers": "partition"}), ({"writers": "partition"}, {}), ({}, {"id_field": None})], ids=str
+    ("first", "second"),
+    [({}, {"writers": "partition"}), ({"writers": "partition"}, {}), ({}, {"id_field": None})],
+    ids=str,
 )
 def test_other_writers_than_the_state_is_of_are_refused(world, first, second):
     world.broker.produce(world.topic, [world.event("a")], 0)
     world.ingest(**first)
     before = world.counts("a", **first)
     with pytest.raises(
-        UsageError, match=r"source 'payments' is written by .* Nothing was written. Give it writers='.*; or build its state again: give"
+        UsageError,
+        match=r"source 'payments' is written by .* Nothing was written. Give it writers='.*; or build its state again: give",
     ):
         world.ingest(**second)
     world.broker.produce(world.topic, [world.event("a")], 0)

@@ -1,7 +1,8 @@
 """A stream of Kinesis over HTTP that answers as AWS does where the emulators do not.
 
-A closed shard is listed and keeps its records, its last answer has no next iterator, iterators expire, and requests are throttled. A
-registered consumer is pushed records in the framing of event streams, by subscriptions that end after a while.
+A closed shard is listed and keeps its records, its last answer has no next iterator, iterators
+expire, and requests are throttled. A registered consumer is pushed records in the framing of event
+streams, by subscriptions that end after a while.
 """
 
 import base64
@@ -20,20 +21,30 @@ ARN = "arn:aws:kinesis:eu-central-1:1:stream/clicks"
 
 class Shard:
     def __init__(self, number, first, last, parents=()):
-        self.name, self.first, self.last, self.parents = f"shardId-{number:012d}", first, last, parents
+        self.name, self.first, self.last, self.parents = (
+            f"shardId-{number:012d}",
+            first,
+            last,
+            parents,
+        )
         self.records, self.closed = [], False
 
 
 class FaithfulKinesis:
     """One stream, `clicks`.
 
-    limit: records of an answer. throttled, expired: how many of the next requests are refused so; refused: how many were. consumers: the
-    registered ones. lasting: seconds of a subscription; broken: how many of the next ones end within a message; subscribed: the starting
-    positions of all so far.
+    limit: records of an answer. throttled, expired: how many of the next requests are refused so;
+    refused: how many were. consumers: the registered ones. lasting: seconds of a subscription;
+    broken: how many of the next ones end within a message; subscribed: the starting positions of
+    all so far.
     """
 
     def __init__(self, shards=1):
-        self.lock, self.numbers, self.sequence = threading.RLock(), itertools.count(), itertools.count(10**55)
+        self.lock, self.numbers, self.sequence = (
+            threading.RLock(),
+            itertools.count(),
+            itertools.count(10**55),
+        )
         self.shards, self.limit = [], 10_000
         self.throttled = self.expired = self.refused = 0
         self.created, self.retention = 1_700_000_000.0, 24
@@ -76,7 +87,9 @@ class FaithfulKinesis:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
 
     def stop(self):
         self.server.shutdown()
@@ -88,7 +101,11 @@ class FaithfulKinesis:
         """Write a record to the open shard of its key."""
         hashed = int(hashlib.md5(key.encode()).hexdigest(), 16)
         with self.lock:
-            shard = next(shard for shard in self.shards if not shard.closed and shard.first <= hashed <= shard.last)
+            shard = next(
+                shard
+                for shard in self.shards
+                if not shard.closed and shard.first <= hashed <= shard.last
+            )
             shard.records.append((str(next(self.sequence)), payload, key, time.time()))
 
     def split(self, place=0):
@@ -100,7 +117,9 @@ class FaithfulKinesis:
 
     def merge(self, place=0):
         with self.lock:
-            one, other = sorted((shard for shard in self.shards if not shard.closed), key=lambda shard: shard.first)[place : place + 2]
+            one, other = sorted(
+                (shard for shard in self.shards if not shard.closed), key=lambda shard: shard.first
+            )[place : place + 2]
             one.closed = other.closed = True
             self._add(one.first, other.last, [one.name, other.name])
 
@@ -128,9 +147,15 @@ class FaithfulKinesis:
             if operation == "ListStreamConsumers":
                 return 200, {"Consumers": [_consumer(name) for name in self.consumers]}
             if operation == "DescribeStreamConsumer":
-                name = request.get("ConsumerName") or request["ConsumerARN"].split("/")[-1].partition(":")[0]
+                name = (
+                    request.get("ConsumerName")
+                    or request["ConsumerARN"].split("/")[-1].partition(":")[0]
+                )
                 if name not in self.consumers:
-                    return 400, {"__type": "ResourceNotFoundException", "message": f"no consumer {name}"}
+                    return 400, {
+                        "__type": "ResourceNotFoundException",
+                        "message": f"no consumer {name}",
+                    }
                 return 200, {"ConsumerDescription": {**_consumer(name), "StreamARN": ARN}}
             if operation == "GetShardIterator":
                 return self._iterator(request)
@@ -141,7 +166,12 @@ class FaithfulKinesis:
         shard = self._shard(request["ShardId"])
         if shard is None:
             return 400, {"__type": "ResourceNotFoundException", "message": "no such shard"}
-        at = _place(shard.records, request["ShardIteratorType"], request.get("StartingSequenceNumber"), request.get("Timestamp"))
+        at = _place(
+            shard.records,
+            request["ShardIteratorType"],
+            request.get("StartingSequenceNumber"),
+            request.get("Timestamp"),
+        )
         return 200, {"ShardIterator": f"{shard.name}:{at}"}
 
     def _shard(self, name):
@@ -153,11 +183,18 @@ class FaithfulKinesis:
         with self.lock:
             shard, start = self._shard(request["ShardId"]), request["StartingPosition"]
             self.subscribed.append(start)
-            if shard is None or request["ConsumerARN"] not in [_consumer(name)["ConsumerARN"] for name in self.consumers]:
-                error = {":message-type": "exception", ":exception-type": "ResourceNotFoundException"}
+            if shard is None or request["ConsumerARN"] not in [
+                _consumer(name)["ConsumerARN"] for name in self.consumers
+            ]:
+                error = {
+                    ":message-type": "exception",
+                    ":exception-type": "ResourceNotFoundException",
+                }
                 yield _message(error, {"message": "no such shard or consumer"})
                 return
-            at = _place(shard.records, start["Type"], start.get("SequenceNumber"), start.get("Timestamp"))
+            at = _place(
+                shard.records, start["Type"], start.get("SequenceNumber"), start.get("Timestamp")
+            )
             broken, self.broken = self.broken > 0, max(0, self.broken - 1)
         until = time.monotonic() + self.lasting
         while time.monotonic() < until:
@@ -165,16 +202,25 @@ class FaithfulKinesis:
                 some = shard.records[at : at + self.limit]
                 at += len(some)
                 left = len(shard.records) - at
-                event = {"Records": [_record(record) for record in some], "MillisBehindLatest": 1000 if left else 0}
+                event = {
+                    "Records": [_record(record) for record in some],
+                    "MillisBehindLatest": 1000 if left else 0,
+                }
                 if shard.closed and not left:
                     children = [child for child in self.shards if shard.name in child.parents]
                     event["ChildShards"] = [
-                        {"ShardId": child.name, "ParentShards": child.parents, "HashKeyRange": _listed(child)["HashKeyRange"]}
+                        {
+                            "ShardId": child.name,
+                            "ParentShards": child.parents,
+                            "HashKeyRange": _listed(child)["HashKeyRange"],
+                        }
                         for child in children
                     ]
                 else:
                     event["ContinuationSequenceNumber"] = some[-1][0] if some else "1"
-            message = _message({":message-type": "event", ":event-type": "SubscribeToShardEvent"}, event)
+            message = _message(
+                {":message-type": "event", ":event-type": "SubscribeToShardEvent"}, event
+            )
             yield message[: len(message) // 2] if broken else message
             if broken or "ChildShards" in event:
                 return
@@ -183,7 +229,10 @@ class FaithfulKinesis:
     def _records(self, request):
         if self.throttled:
             self.throttled, self.refused = self.throttled - 1, self.refused + 1
-            return 400, {"__type": "ProvisionedThroughputExceededException", "message": "Rate exceeded for shard"}
+            return 400, {
+                "__type": "ProvisionedThroughputExceededException",
+                "message": "Rate exceeded for shard",
+            }
         if self.expired:
             self.expired, self.refused = self.expired - 1, self.refused + 1
             return 400, {"__type": "ExpiredIteratorException", "message": "Iterator expired"}
@@ -197,7 +246,9 @@ class FaithfulKinesis:
         left = len(shard.records) - after
         body = {
             "Records": [_record(record) for record in some],
-            "MillisBehindLatest": max(1, round((time.time() - shard.records[after][3]) * 1000)) if left else 0,
+            "MillisBehindLatest": max(1, round((time.time() - shard.records[after][3]) * 1000))
+            if left
+            else 0,
         }
         if left or not shard.closed:
             body["NextShardIterator"] = f"{name}:{after}"
@@ -211,24 +262,42 @@ def _place(records, kind, sequence, timestamp):
     if kind == "AT_TIMESTAMP":
         return next((n for n, record in enumerate(records) if record[3] >= timestamp), len(records))
     assert kind == "AFTER_SEQUENCE_NUMBER"
-    return next((n for n, record in enumerate(records) if int(record[0]) > int(sequence)), len(records))
+    return next(
+        (n for n, record in enumerate(records) if int(record[0]) > int(sequence)), len(records)
+    )
 
 
 def _record(record):
     sequence, payload, key, at = record
     data = base64.b64encode(payload).decode()
-    return {"SequenceNumber": sequence, "Data": data, "PartitionKey": key, "ApproximateArrivalTimestamp": at}
+    return {
+        "SequenceNumber": sequence,
+        "Data": data,
+        "PartitionKey": key,
+        "ApproximateArrivalTimestamp": at,
+    }
 
 
 def _consumer(name):
     arn = f"{ARN}/consumer/{name}:1"
-    return {"ConsumerName": name, "ConsumerARN": arn, "ConsumerStatus": "ACTIVE", "ConsumerCreationTimestamp": 1_700_000_000.0}
+    return {
+        "ConsumerName": name,
+        "ConsumerARN": arn,
+        "ConsumerStatus": "ACTIVE",
+        "ConsumerCreationTimestamp": 1_700_000_000.0,
+    }
 
 
 def _message(headers, body):
-    """A message of an event stream: its size, that of its headers, a checksum; headers, payload; a checksum of all."""
+    """A message of an event stream: its size, that of its headers, a checksum; headers, payload; a
+    checksum of all.
+    """
     named = b"".join(
-        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+        bytes([len(name)])
+        + name.encode()
+        + b"\x07"
+        + struct.pack(">H", len(value))
+        + value.encode()
         for name, value in {**headers, ":content-type": "application/json"}.items()
     )
     payload = json.dumps(body).encode()
@@ -238,7 +307,10 @@ def _message(headers, body):
 
 
 def _listed(shard):
-    numbers = {"StartingSequenceNumber": "1", **({"EndingSequenceNumber": "2"} if shard.closed else {})}
+    numbers = {
+        "StartingSequenceNumber": "1",
+        **({"EndingSequenceNumber": "2"} if shard.closed else {}),
+    }
     parents = dict(zip(("ParentShardId", "AdjacentParentShardId"), shard.parents, strict=False))
     keys = {"StartingHashKey": str(shard.first), "EndingHashKey": str(shard.last)}
     return {"ShardId": shard.name, "HashKeyRange": keys, "SequenceNumberRange": numbers, **parents}

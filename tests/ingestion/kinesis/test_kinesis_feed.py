@@ -1,4 +1,6 @@
-"""The feed of a stream: nothing twice, nothing left out, parents before children, and errors that say what to do."""
+"""The feed of a stream: nothing twice, nothing left out, parents before children, and errors that
+say what to do.
+"""
 
 import hashlib
 import time
@@ -37,7 +39,9 @@ def stream():
 
 
 def spec(stream, name="clicks", **options):
-    return headwater_aws.kinesis(name, region="eu-central-1", endpoint_url=stream.url, schema={"n": int}, **options)
+    return headwater_aws.kinesis(
+        name, region="eu-central-1", endpoint_url=stream.url, schema={"n": int}, **options
+    )
 
 
 class Reader:
@@ -47,7 +51,13 @@ class Reader:
         self.store, self.origins = {} if store is None else store, {}
         self.read, self.order = defaultdict(list), []
         source = hw.Source("clicks", timestamp_field="n", stream=spec(stream, **options))
-        self.feed = stream_reader.open_feed(source, self._assigned, lambda names: None, lambda name: self.origins.get(name, ""), self)
+        self.feed = stream_reader.open_feed(
+            source,
+            self._assigned,
+            lambda names: None,
+            lambda name: self.origins.get(name, ""),
+            self,
+        )
 
     def _assigned(self, names):
         self.order += names
@@ -65,7 +75,9 @@ class Reader:
 
     @property
     def closed(self):
-        return {name for name, position in self.store.items() if ShardPosition.decoded(position).ended}
+        return {
+            name for name, position in self.store.items() if ShardPosition.decoded(position).ended
+        }
 
     # ---- reading
 
@@ -73,7 +85,9 @@ class Reader:
         records = self.feed.poll(1000, 0.05)
         if records is None:
             return
-        for p, offset, payload in zip(records.partition.tolist(), records.offset.tolist(), records.payloads, strict=True):
+        for p, offset, payload in zip(
+            records.partition.tolist(), records.offset.tolist(), records.payloads, strict=True
+        ):
             assert offset == len(self.read[records.partitions[p]])
             self.read[records.partitions[p]].append(payload)
         for name, (first, after) in records.positions.items():
@@ -143,7 +157,10 @@ def test_what_was_deleted_before_it_was_read_is_an_error(stream):
     name, now = stream.shards[0].name, round(time.time() * 1000)
     old = ShardPosition(7, now - 25 * HOUR, "4956", round(stream.created * 1000))
     reader = Reader(stream, {name: old.encoded()})
-    with pytest.raises(RetentionError, match=r"was read last 25.0 h ago, and records are kept for 24 h.*--accept-loss") as caught:
+    with pytest.raises(
+        RetentionError,
+        match=r"was read last 25.0 h ago, and records are kept for 24 h.*--accept-loss",
+    ) as caught:
         reader.until(lambda: False)
     reader.feed.close()
     put(stream, 1)
@@ -163,7 +180,8 @@ def test_a_closed_shard_that_expired_unread_is_an_error(stream):
         reader.until(lambda: False)
     assert ShardPosition.decoded(caught.value.position).ended
     reader.feed.close()
-    read = ShardPosition(7, now, "4956", round(stream.created * 1000))  # to its tip, less than its retention ago: an emulator drops it
+    # to its tip, less than its retention ago: an emulator drops it
+    read = ShardPosition(7, now, "4956", round(stream.created * 1000))
     reader = Reader(stream, {name: read.encoded()})
     put(stream, 1)
     reader.until(lambda: len(reader.all()) == 1)
@@ -191,10 +209,15 @@ def test_a_stream_that_was_created_again_is_an_error(stream):
 
 
 def test_errors_say_what_to_do(stream, monkeypatch):
-    with pytest.raises(ConnectError, match=r"the Kinesis stream 'click' does not exist at http.*; did you mean 'clicks'\?"):
+    with pytest.raises(
+        ConnectError,
+        match=r"the Kinesis stream 'click' does not exist at http.*; did you mean 'clicks'\?",
+    ):
         Reader(stream, name="click")
     stream.stop()
-    with pytest.raises(ConnectError, match=r"no answer: .* Check the region, the endpoint and the network"):
+    with pytest.raises(
+        ConnectError, match=r"no answer: .* Check the region, the endpoint and the network"
+    ):
         Reader(stream)
 
 
@@ -204,10 +227,22 @@ def test_errors_say_what_to_do(stream, monkeypatch):
         ("a b", {}, "give a name of 1 to 128 letters"),
         ("arn:aws:kinesis:eu:1:stream/a", {}, "no ARN"),
         ("a", {"endpoint_url": "localhost:4566"}, "endpoint_url is 'localhost:4566'; give a URL"),
-        ("a", {"start": "begin"}, "start is 'begin'; give 'earliest', 'latest', or a timestamp with an offset"),
-        ("a", {"start": "2026-01-31T08:00"}, "give 'earliest', 'latest', or a timestamp with an offset"),
+        (
+            "a",
+            {"start": "begin"},
+            "start is 'begin'; give 'earliest', 'latest', or a timestamp with an offset",
+        ),
+        (
+            "a",
+            {"start": "2026-01-31T08:00"},
+            "give 'earliest', 'latest', or a timestamp with an offset",
+        ),
         ("a", {"format": "avro"}, "needs either registry="),
-        ("a", {"format": "debezium", "schema": {"__op": str}}, "the schema names '__op', which every envelope gives"),
+        (
+            "a",
+            {"format": "debezium", "schema": {"__op": str}},
+            "the schema names '__op', which every envelope gives",
+        ),
     ],
 )
 def test_definitions_are_checked(name, options, message):
@@ -220,14 +255,24 @@ def varint(n):
 
 
 def field(number, value):
-    return varint(number << 3) + varint(value) if isinstance(value, int) else varint(number << 3 | 2) + varint(len(value)) + value
+    return (
+        varint(number << 3) + varint(value)
+        if isinstance(value, int)
+        else varint(number << 3 | 2) + varint(len(value)) + value
+    )
 
 
 def aggregated(records, keys, hashes=()):
-    """As the Kinesis Producer Library writes it; records: index of the key, index of the hash key or None, payload."""
-    body = b"".join(field(1, key.encode()) for key in keys) + b"".join(field(2, str(h).encode()) for h in hashes)
+    """As the Kinesis Producer Library writes it; records: index of the key, index of the hash key
+    or None, payload.
+    """
+    body = b"".join(field(1, key.encode()) for key in keys) + b"".join(
+        field(2, str(h).encode()) for h in hashes
+    )
     for key, hashed, payload in records:
-        body += field(3, field(1, key) + (b"" if hashed is None else field(2, hashed)) + field(3, payload))
+        body += field(
+            3, field(1, key) + (b"" if hashed is None else field(2, hashed)) + field(3, payload)
+        )
     return b"\xf3\x89\x9a\xc2" + body + hashlib.md5(body).digest()
 
 
@@ -238,7 +283,8 @@ def test_aggregated_records(stream):
     half = int(hashlib.md5(b"a").hexdigest(), 16)
     assert payloads_of(data, half, half) == [b"1"]
     assert payloads_of(data, HASHES - 1, HASHES - 1) == [b"3"]
-    assert payloads_of(data[:-1] + b"?", 0, HASHES - 1) == [data[:-1] + b"?"]  # its digest is wrong: no aggregate
+    # its digest is wrong: no aggregate
+    assert payloads_of(data[:-1] + b"?", 0, HASHES - 1) == [data[:-1] + b"?"]
     stream.put(data, "a")
     put(stream, 4)
     reader = Reader(stream)
@@ -280,11 +326,18 @@ def test_a_consumer_is_pushed_every_record_once(stream):
     reader.until(lambda: len(reader.all()) == 60)
     assert sorted(map(int, reader.all())) == list(range(60))
     assert reader.closed == {shard.name for shard in stream.shards[:3]}
-    assert {start["Type"] for start in stream.subscribed} == {"TRIM_HORIZON", "AFTER_SEQUENCE_NUMBER"}
+    assert {start["Type"] for start in stream.subscribed} == {
+        "TRIM_HORIZON",
+        "AFTER_SEQUENCE_NUMBER",
+    }
     assert len(stream.subscribed) > 6
     reader.feed.close()
     put(stream, 60)
-    after = Reader(stream, reader.store, consumer="arn:aws:kinesis:eu-central-1:1:stream/clicks/consumer/features:1")
+    after = Reader(
+        stream,
+        reader.store,
+        consumer="arn:aws:kinesis:eu-central-1:1:stream/clicks/consumer/features:1",
+    )
     after.read = reader.read
     after.until(lambda: len(after.all()) == 61)
     after.feed.close()
@@ -292,11 +345,13 @@ def test_a_consumer_is_pushed_every_record_once(stream):
 
 def test_errors_of_consumers_say_what_to_do(stream):
     with pytest.raises(
-        ConnectError, match=r"no registered consumer 'feature'\. Register it \(aws kinesis register.*; did you mean 'features'\?"
+        ConnectError,
+        match=r"no registered consumer 'feature'\. Register it \(aws kinesis register.*; did you mean 'features'\?",
     ):
         Reader(stream, consumer="feature")
     with pytest.raises(
-        DefinitionError, match=r"consumer is 'a b'; give the name or the ARN of a consumer that is registered with the stream"
+        DefinitionError,
+        match=r"consumer is 'a b'; give the name or the ARN of a consumer that is registered with the stream",
     ):
         spec(stream, consumer="a b")
     put(stream, 1)
@@ -310,11 +365,16 @@ def test_errors_of_consumers_say_what_to_do(stream):
 
 def test_an_emulator_without_fan_out_is_an_error_and_never_polled(emulator):
     name = emulator.stream()
-    arn = emulator.client.call("describe_stream_summary", {"StreamName": name})["StreamDescriptionSummary"]["StreamARN"]
+    arn = emulator.client.call("describe_stream_summary", {"StreamName": name})[
+        "StreamDescriptionSummary"
+    ]["StreamARN"]
     emulator.client.call("register_stream_consumer", {"StreamARN": arn, "ConsumerName": "features"})
     emulator.put(name, [b"1"])
     reader = Reader(emulator, name=name, consumer="features")
-    with pytest.raises(ConnectError, match=r"the consumer 'features' cannot subscribe to a shard: .* Leave consumer= out to poll"):
+    with pytest.raises(
+        ConnectError,
+        match=r"the consumer 'features' cannot subscribe to a shard: .* Leave consumer= out to poll",
+    ):
         reader.until(lambda: False)
     assert reader.all() == []
     reader.feed.close()

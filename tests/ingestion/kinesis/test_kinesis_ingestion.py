@@ -1,4 +1,6 @@
-"""`headwater ingest` from both emulators into stores of one writer and of several: every event counts once, also across resharding."""
+"""`headwater ingest` from both emulators into stores of one writer and of several: every event
+counts once, also across resharding.
+"""
 
 import signal
 
@@ -15,7 +17,12 @@ IDS = ', id_field="n", id_horizon="1h"'
 
 
 @pytest.fixture(
-    params=[("moto", "lmdb"), ("ministack", "redis"), *([("moto", "redis"), ("ministack", "lmdb")] if FULL else [])], ids="-".join
+    params=[
+        ("moto", "lmdb"),
+        ("ministack", "redis"),
+        *([("moto", "redis"), ("ministack", "lmdb")] if FULL else []),
+    ],
+    ids="-".join,
 )
 def emulator_and_store(request):
     """In the short form each emulator and each store once."""
@@ -36,7 +43,10 @@ def url(emulator_and_store, tmp_path):
 @pytest.fixture
 def make(tmp_path):
     def world(emulator, stream, url, more=IDS):
-        given = f'headwater_aws.kinesis("{stream}", region="eu-central-1", endpoint_url="{emulator.url}", schema=schema)'
+        given = (
+            f'headwater_aws.kinesis("{stream}", region="eu-central-1", '
+            f'endpoint_url="{emulator.url}", schema=schema)'
+        )
         return World(tmp_path, url, given, more)
 
     return world
@@ -44,7 +54,8 @@ def make(tmp_path):
 
 def write(here, emulator, stream, count, hashed=None):
     """Write new events; returns them."""
-    made = [event for event in (here.event() for _ in range(count)) if event[1] is not None]  # moto repeats bad ones too, in other shards
+    # moto repeats bad ones too, in other shards
+    made = [event for event in (here.event() for _ in range(count)) if event[1] is not None]
     emulator.put(stream, [line for line, _ in made], hashed=hashed)
     here.took([n for _, n in made])
     return [line for line, n in made if n is not None]
@@ -61,7 +72,10 @@ def positions(url):
 
 
 def read_up(url, count):
-    wait_until(lambda: sum(p.count for p in positions(url).values()) >= count, f"{count} records to be read")
+    wait_until(
+        lambda: sum(p.count for p in positions(url).values()) >= count,
+        f"{count} records to be read",
+    )
 
 
 def end(process):

@@ -1,4 +1,6 @@
-"""Shards that are split and merged under load, on answers like those of AWS: parents before children, and no event twice or never."""
+"""Shards that are split and merged under load, on answers like those of AWS: parents before
+children, and no event twice or never.
+"""
 
 import random
 import threading
@@ -32,18 +34,30 @@ def kinesis():
 def make(kinesis, tmp_path):
     def world(url, more=IDS):
         return World(
-            tmp_path, url, f'headwater_aws.kinesis("clicks", region="eu-central-1", endpoint_url="{kinesis.url}", schema=schema)', more
+            tmp_path,
+            url,
+            'headwater_aws.kinesis("clicks", region="eu-central-1", '
+            f'endpoint_url="{kinesis.url}", schema=schema)',
+            more,
         )
 
     return world
 
 
 class Producer(threading.Thread):
-    """Writes events until it is told to stop; one in five is sent again later, by the same key, wherever that goes by then."""
+    """Writes events until it is told to stop; one in five is sent again later, by the same key,
+    wherever that goes by then.
+    """
 
     def __init__(self, world, kinesis, rate=1000, repeated=0.2):
         super().__init__(daemon=True)
-        self.world, self.kinesis, self.rate, self.repeated, self.over = world, kinesis, rate, repeated, threading.Event()
+        self.world, self.kinesis, self.rate, self.repeated, self.over = (
+            world,
+            kinesis,
+            rate,
+            repeated,
+            threading.Event(),
+        )
         self.chance, self.again = random.Random(5), []
 
     def run(self):
@@ -105,7 +119,9 @@ def test_kills_during_splits(kinesis, make, url):
 
 
 @pytest.mark.slow
-def test_a_process_that_stands_by_reads_all_shards_once_the_first_is_killed(kinesis, make, tmp_path):
+def test_a_process_that_stands_by_reads_all_shards_once_the_first_is_killed(
+    kinesis, make, tmp_path
+):
     with serving(tmp_path / "redis", "--appendonly", "yes") as server:
         here = make(server.url)
         first = here.start()
@@ -113,7 +129,12 @@ def test_a_process_that_stands_by_reads_all_shards_once_the_first_is_killed(kine
             here.begun(first)
             here.port += 1
             second = here.start()
-            wait_until(lambda: "Standing by" in second.log.read_text(), "that the second process stands by", second, seconds=180)
+            wait_until(
+                lambda: "Standing by" in second.log.read_text(),
+                "that the second process stands by",
+                second,
+                seconds=180,
+            )
             kinesis.split()
             time.sleep(1)
             first.kill()

@@ -36,7 +36,11 @@ def encoded(record, schema=WRITTEN, number=None):
 
 
 def source(schema=SCHEMA, **given):
-    return hw.Source("payments", timestamp_field="at", stream=hw.kafka("t", format="avro", schema=schema, **given))
+    return hw.Source(
+        "payments",
+        timestamp_field="at",
+        stream=hw.kafka("t", format="avro", schema=schema, **given),
+    )
 
 
 @pytest.fixture
@@ -47,7 +51,9 @@ def schemaless(tmp_path):
 
 
 def test_records_of_a_given_schema(schemaless):
-    found = schemaless([encoded(RECORD), None, encoded(RECORD | {"amount": None}), b"", encoded(RECORD) + b"x"])
+    found = schemaless(
+        [encoded(RECORD), None, encoded(RECORD | {"amount": None}), b"", encoded(RECORD) + b"x"]
+    )
     assert found.frame.to_dicts() == [RECORD, RECORD | {"amount": None}]
     assert found.rows.tolist() == [0, 2]
     assert [n for n, _ in found.refused] == [1, 3, 4]
@@ -63,7 +69,13 @@ def test_a_file_that_is_no_schema_is_said(tmp_path):
 
 
 def test_each_record_is_read_by_the_schema_that_wrote_it(registry):
-    newer = {**WRITTEN, "fields": [{"name": "extra", "type": {"type": "array", "items": "string"}}, *WRITTEN["fields"]]}
+    newer = {
+        **WRITTEN,
+        "fields": [
+            {"name": "extra", "type": {"type": "array", "items": "string"}},
+            *WRITTEN["fields"],
+        ],
+    }
     older = {**WRITTEN, "fields": WRITTEN["fields"][2:]}
     for number, schema in enumerate((WRITTEN, newer, older), 1):
         registry.put(number, schema=json.dumps(schema))
@@ -75,7 +87,12 @@ def test_each_record_is_read_by_the_schema_that_wrote_it(registry):
             encoded(RECORD, WRITTEN, 1),
         ]
     )
-    assert rows.frame.to_dicts() == [RECORD, RECORD, RECORD | {"card": None, "amount": None}, RECORD]
+    assert rows.frame.to_dicts() == [
+        RECORD,
+        RECORD,
+        RECORD | {"card": None, "amount": None},
+        RECORD,
+    ]
     assert rows.refused == []
     assert registry.asked == [f"/schemas/ids/{n}" for n in (1, 2, 3)]  # each once
 
@@ -117,13 +134,21 @@ def test_a_registry_that_does_not_answer_stops_instead_of_refusing_records(regis
 
 @pytest.mark.parametrize(
     ("also", "header"),
-    [({"user": "me", "password": hw.env("REGISTRY_PASSWORD")}, "Basic bWU6aHVudGVyMg=="), ({"token": "abc"}, "Bearer abc")],
+    [
+        ({"user": "me", "password": hw.env("REGISTRY_PASSWORD")}, "Basic bWU6aHVudGVyMg=="),
+        ({"token": "abc"}, "Bearer abc"),
+    ],
 )
 def test_a_registry_that_asks_who_it_is(registry, monkeypatch, also, header):
     monkeypatch.setenv("REGISTRY_PASSWORD", "hunter2")
     registry.wanted = header
     registry.put(1, schema=json.dumps(WRITTEN))
-    assert decoder(source(registry=hw.Registry(registry.url, **also)))([encoded(RECORD, WRITTEN, 1)]).frame.height == 1
+    assert (
+        decoder(source(registry=hw.Registry(registry.url, **also)))(
+            [encoded(RECORD, WRITTEN, 1)]
+        ).frame.height
+        == 1
+    )
     with pytest.raises(ConnectError, match="401"):
         decoder(source(registry=registry.url))([encoded(RECORD, WRITTEN, 1)])
 
@@ -144,7 +169,9 @@ def secured(at, **options):
         "ssl.key.password": hw.env("CLIENT_SECRET"),
     }
     chosen = {"max.retries": 0, **oauth, **tls, **options}
-    return hw.Registry(at["url"], options={name: value for name, value in chosen.items() if value is not None})
+    return hw.Registry(
+        at["url"], options={name: value for name, value in chosen.items() if value is not None}
+    )
 
 
 @pytest.mark.slow
@@ -160,10 +187,26 @@ def test_a_registry_with_client_certificates_and_oauth(secure_registry, monkeypa
 @pytest.mark.parametrize(
     ("options", "secret", "words"),
     [
-        ({"ssl.certificate.location": None, "ssl.key.location": None, "ssl.key.password": None}, "hunter2", "does not answer for schema 1"),
-        ({"ssl.certificate.location": "stranger.pem", "ssl.key.location": None, "ssl.key.password": None}, "hunter2", "does not answer"),
+        (
+            {"ssl.certificate.location": None, "ssl.key.location": None, "ssl.key.password": None},
+            "hunter2",
+            "does not answer for schema 1",
+        ),
+        (
+            {
+                "ssl.certificate.location": "stranger.pem",
+                "ssl.key.location": None,
+                "ssl.key.password": None,
+            },
+            "hunter2",
+            "does not answer",
+        ),
         ({"ssl.ca.location": None}, "hunter2", "CERTIFICATE_VERIFY_FAILED"),
-        ({"bearer.auth.client.id": "other"}, "hunter2", "does not answer for schema 1: Failed to retrieve token"),
+        (
+            {"bearer.auth.client.id": "other"},
+            "hunter2",
+            "does not answer for schema 1: Failed to retrieve token",
+        ),
     ],
     ids=["no certificate", "another authority's", "an unknown server", "another client"],
 )
@@ -192,11 +235,25 @@ def test_options_that_cannot_be_used(secure_registry, monkeypatch, options, word
 
 def test_schemas_that_refer_to_others(registry):
     place = {"type": "record", "name": "shop.Place", "fields": [{"name": "city", "type": "string"}]}
-    whole = {"type": "record", "name": "Visit", "fields": [{"name": "place", "type": "shop.Place"}, WRITTEN["fields"][3]]}
+    whole = {
+        "type": "record",
+        "name": "Visit",
+        "fields": [{"name": "place", "type": "shop.Place"}, WRITTEN["fields"][3]],
+    }
     registry.refer("place", 4, schema=json.dumps(place))
-    registry.put(1, schema=json.dumps(whole), references=[{"name": "shop.Place", "subject": "place", "version": 4}])
-    body = encoded({"place": {"city": "Rome"}, "at": AT}, {**whole, "fields": [{"name": "place", "type": place}, whole["fields"][1]]}, 1)
-    found = decoder(source({"place": pl.Struct({"city": pl.String}), "at": datetime}, registry=registry.url))([body])
+    registry.put(
+        1,
+        schema=json.dumps(whole),
+        references=[{"name": "shop.Place", "subject": "place", "version": 4}],
+    )
+    body = encoded(
+        {"place": {"city": "Rome"}, "at": AT},
+        {**whole, "fields": [{"name": "place", "type": place}, whole["fields"][1]]},
+        1,
+    )
+    found = decoder(
+        source({"place": pl.Struct({"city": pl.String}), "at": datetime}, registry=registry.url)
+    )([body])
     assert found.frame.to_dicts() == [{"place": {"city": "Rome"}, "at": AT}]
 
 
@@ -224,9 +281,19 @@ def kind(name, logical, **also):
         ({"type": "enum", "name": "E", "symbols": ["A", "B"]}, pl.String, "B", "B"),
         ({"type": "array", "items": "long"}, pl.List(pl.Int64), [1, 2], [1, 2]),
         (kind("int", "date"), pl.Date, date(2024, 5, 1), date(2024, 5, 1)),
-        (kind("bytes", "decimal", precision=6, scale=2), pl.Decimal(6, 2), Decimal("1.25"), Decimal("1.25")),
+        (
+            kind("bytes", "decimal", precision=6, scale=2),
+            pl.Decimal(6, 2),
+            Decimal("1.25"),
+            Decimal("1.25"),
+        ),
         (kind("long", "timestamp-micros"), pl.Datetime("us", "UTC"), AT, AT),
-        (kind("string", "uuid"), pl.String, "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+        (
+            kind("string", "uuid"),
+            pl.String,
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+        ),
         ("string", pl.Datetime("us", "UTC"), "2024-05-01T10:00:00.25Z", AT),
         ("long", pl.Datetime("us", "UTC"), 5, ...),
         ("boolean", pl.Datetime("us", "UTC"), True, ...),
@@ -238,7 +305,13 @@ def test_each_type(tmp_path, avro, dtype, value, expected):
     schema = {"type": "record", "name": "R", "fields": [{"name": "x", "type": avro}]}
     path = tmp_path / "r.avsc"
     path.write_text(json.dumps(schema))
-    made = decoder(hw.Source("s", timestamp_field="x", stream=hw.kafka("t", format="avro", avro=path, schema={"x": dtype})))
+    made = decoder(
+        hw.Source(
+            "s",
+            timestamp_field="x",
+            stream=hw.kafka("t", format="avro", avro=path, schema={"x": dtype}),
+        )
+    )
     found = made([encoded({"x": value}, schema)])
     assert found.frame["x"].to_list() == ([] if expected is ... else [expected])
     assert len(found.refused) == (expected is ...)
@@ -261,12 +334,16 @@ def test_nan_is_kept_as_a_history_keeps_it(tmp_path, dtype):
     schema = {"type": "record", "name": "R", "fields": [{"name": "x", "type": "double"}]}
     (tmp_path / "r.avsc").write_text(json.dumps(schema))
     stream = hw.kafka("t", format="avro", avro=tmp_path / "r.avsc", schema={"x": dtype})
-    found = decoder(hw.Source("s", timestamp_field="x", stream=stream))([encoded({"x": float("nan")}, schema)])
+    found = decoder(hw.Source("s", timestamp_field="x", stream=stream))(
+        [encoded({"x": float("nan")}, schema)]
+    )
     assert found.frame["x"].is_nan().to_list() == [True]
 
 
 def test_a_large_record(schemaless):
-    assert schemaless([encoded(RECORD | {"card": "x" * 10_000_000})]).frame["card"].str.len_chars().to_list() == [10_000_000]
+    assert schemaless([encoded(RECORD | {"card": "x" * 10_000_000})]).frame[
+        "card"
+    ].str.len_chars().to_list() == [10_000_000]
 
 
 # ---------------------------------------------------------------- a registry that lags behind, and hostile records
@@ -281,7 +358,9 @@ def test_a_schema_that_the_registry_gets_a_little_later_is_waited_for(registry):
 
 
 def test_a_schema_that_nobody_has_is_asked_for_again_after_a_while(registry, monkeypatch):
-    """Records are refused until then, and the next ones are not: nothing is remembered for ever, and nothing waits each time."""
+    """Records are refused until then, and the next ones are not: nothing is remembered for ever,
+    and nothing waits each time.
+    """
     monkeypatch.setattr("headwater.ingestion.serde.schema_registry._MISSING", 0.3)
     made = decoder(source(registry=registry.url))
     assert "no schema 7" in made([encoded(RECORD, number=7)]).refused[0][1]
@@ -301,8 +380,16 @@ def zigzag(n):
 
 
 EMPTY = {"type": "record", "name": "Nothing", "fields": []}
-NESTED = {"type": "record", "name": "Outer", "fields": [{"name": "a", "type": "null"}, {"name": "b", "type": EMPTY}]}
-BAG = {"type": "record", "name": "Bag", "fields": [{"name": "inner", "type": {"type": "array", "items": "null"}}]}
+NESTED = {
+    "type": "record",
+    "name": "Outer",
+    "fields": [{"name": "a", "type": "null"}, {"name": "b", "type": EMPTY}],
+}
+BAG = {
+    "type": "record",
+    "name": "Bag",
+    "fields": [{"name": "inner", "type": {"type": "array", "items": "null"}}],
+}
 
 
 @pytest.mark.parametrize(
@@ -311,12 +398,32 @@ BAG = {"type": "record", "name": "Bag", "fields": [{"name": "inner", "type": {"t
         ({"type": "array", "items": "null"}, zigzag(1 << 40), "elements that take no bytes"),
         ({"type": "array", "items": EMPTY}, zigzag(1 << 40), "elements that take no bytes"),
         ({"type": "array", "items": NESTED}, zigzag(1 << 40), "elements that take no bytes"),
-        ({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}, zigzag(1 << 40), "elements that take no bytes"),
-        ({"type": "array", "items": {"type": "null"}}, zigzag(-(1 << 40)) + zigzag(0), "elements that take no bytes"),
+        (
+            {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}},
+            zigzag(1 << 40),
+            "elements that take no bytes",
+        ),
+        (
+            {"type": "array", "items": {"type": "null"}},
+            zigzag(-(1 << 40)) + zigzag(0),
+            "elements that take no bytes",
+        ),
         ({"type": "array", "items": "null"}, zigzag(60_000) * 2, "elements that take no bytes"),
-        ({"type": "array", "items": BAG}, zigzag(3) + (zigzag(60_000) + b"\0") * 3, "elements that take no bytes"),
-        (["null", {"type": "array", "items": "null"}], zigzag(1) + zigzag(1 << 40), "elements that take no bytes"),
-        ({"type": "map", "values": {"type": "array", "items": "null"}}, zigzag(1) + zigzag(1) + b"k" + zigzag(1 << 40), "no bytes"),
+        (
+            {"type": "array", "items": BAG},
+            zigzag(3) + (zigzag(60_000) + b"\0") * 3,
+            "elements that take no bytes",
+        ),
+        (
+            ["null", {"type": "array", "items": "null"}],
+            zigzag(1) + zigzag(1 << 40),
+            "elements that take no bytes",
+        ),
+        (
+            {"type": "map", "values": {"type": "array", "items": "null"}},
+            zigzag(1) + zigzag(1) + b"k" + zigzag(1 << 40),
+            "no bytes",
+        ),
         ({"type": "map", "values": "null"}, zigzag(1 << 40), ""),
         ({"type": "array", "items": "string"}, zigzag(1 << 40), ""),
         ({"type": "array", "items": "boolean"}, zigzag(1 << 62), ""),
@@ -354,7 +461,10 @@ def test_no_bytes_end_ingestion(body):
     schema = {
         "type": "record",
         "name": "R",
-        "fields": [{"name": "n", "type": "long"}, {"name": "odd", "type": {"type": "array", "items": NESTED}}],
+        "fields": [
+            {"name": "n", "type": "long"},
+            {"name": "odd", "type": {"type": "array", "items": NESTED}},
+        ],
     }
     check = check_of(fastavro.parse_schema(json.loads(json.dumps(schema))))
     with contextlib.suppress(ValueError):

@@ -1,4 +1,6 @@
-"""The compiled reader of JSON compared with msgspec: msgspec reads all that it takes, to the bit."""
+"""The compiled reader of JSON compared with msgspec: msgspec reads all that it takes, to the
+bit.
+"""
 
 import random
 from datetime import UTC, date, datetime
@@ -34,7 +36,9 @@ ZONE = "Europe/Berlin"
 
 
 def source(schema=SCHEMA, **stream):
-    return hw.Source("events", timestamp_field="at", timezone=ZONE, stream=push(schema=schema, **stream))
+    return hw.Source(
+        "events", timestamp_field="at", timezone=ZONE, stream=push(schema=schema, **stream)
+    )
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -61,7 +65,9 @@ def bits(column):
 
 
 def wrong(payloads, read, reference):
-    """How many payloads the compiled reader takes, and those of them that msgspec rejects or reads otherwise."""
+    """How many payloads the compiled reader takes, and those of them that msgspec rejects or reads
+    otherwise.
+    """
     frame, sure = read(Payloads.of(payloads))
     theirs = reference(payloads)
     rows = np.full(len(payloads), -1)
@@ -73,27 +79,37 @@ def wrong(payloads, read, reference):
     assert mine.schema == others.schema
     for name in mine.columns:
         if bits(mine[name]) != bits(others[name]):
-            bad |= {int(n) for n, a, b in zip(here, bits(mine[name]), bits(others[name]), strict=True) if a != b}
+            bad |= {
+                int(n)
+                for n, a, b in zip(here, bits(mine[name]), bits(others[name]), strict=True)
+                if a != b
+            }
     return len(taken), [payloads[n] for n in sorted(bad)]
 
 
 # ---------------------------------------------------------------- random payloads
 
 NUMBERS = (  # noqa: SIM905 (words)
-    "0 -0 -0.0 0.0 00 01 -01 1. .5 - -. 1e5 1E-3 1e400 127 128 -128 -129 255 999999999999999 9999999999999999 9007199254740992 9007199254740993 "
-    "900719925474099.3 123456789012345.6 9223372036854775807 9223372036854775808 -9223372036854775808 100000000000000000 1000000000000000000 "
-    "0.1 0.3 1.005 2.675 0.00000000000000000000001 0.0000000000000000000001 0.1234567890123456789 5e-324 nul null true false tru NaN Infinity +1 1_0 "
+    "0 -0 -0.0 0.0 00 01 -01 1. .5 - -. 1e5 1E-3 1e400 127 128 -128 -129 255 999999999999999 "
+    "9999999999999999 9007199254740992 9007199254740993 "
+    "900719925474099.3 123456789012345.6 9223372036854775807 9223372036854775808 "
+    "-9223372036854775808 100000000000000000 1000000000000000000 "
+    "0.1 0.3 1.005 2.675 0.00000000000000000000001 0.0000000000000000000001 0.1234567890123456789 "
+    "5e-324 nul null true false tru NaN Infinity +1 1_0 "
     '0x1 1.0 "5" [1] {} [] {"a":1} 1.2.3 --1 3.4e38 16777217 16777216.5 18446744073709551615'
 ).split()
 TIMES = (  # noqa: SIM905 (words)
-    "2024-02-29T00:00:00Z 2023-02-29T00:00:00Z 1900-01-01T00:00:00Z 0001-01-01T00:00:00Z 0001-01-01T00:00:00+01:00 9999-12-31T23:59:59.999999Z "
-    "9999-12-31T23:59:59-01:00 2024-05-01 2024-05-01T10:00:00 2024-05-01T10:00Z 20240501T100000Z 1970-01-01T00:00:00Z 2024-05-01T24:00:00Z "
-    "2024-05-01T10:00:60Z 2024-05-01T10:00:00z 2024-05-01t10:00:00Z 2024-05-01T10:00:00+2:00 2024-05-01T10:00:00+0200 2024-05-01T10:00:00,5Z "
-    "2024-03-31T02:30:00 2024-10-27T02:30:00 2024-03-31T01:30:00Z 0000-01-01T00:00:00Z 2024-00-10T00:00:00Z 2024-05-01T10:00:00+24:00 "
-    "2024-05-01T10:00:00+23:59 2024-05-01T10:00:00-00:00"
+    "2024-02-29T00:00:00Z 2023-02-29T00:00:00Z 1900-01-01T00:00:00Z 0001-01-01T00:00:00Z "
+    "0001-01-01T00:00:00+01:00 9999-12-31T23:59:59.999999Z 9999-12-31T23:59:59-01:00 2024-05-01 "
+    "2024-05-01T10:00:00 2024-05-01T10:00Z 20240501T100000Z 1970-01-01T00:00:00Z "
+    "2024-05-01T24:00:00Z 2024-05-01T10:00:60Z 2024-05-01T10:00:00z 2024-05-01t10:00:00Z "
+    "2024-05-01T10:00:00+2:00 2024-05-01T10:00:00+0200 2024-05-01T10:00:00,5Z 2024-03-31T02:30:00 "
+    "2024-10-27T02:30:00 2024-03-31T01:30:00Z 0000-01-01T00:00:00Z 2024-00-10T00:00:00Z "
+    "2024-05-01T10:00:00+24:00 2024-05-01T10:00:00+23:59 2024-05-01T10:00:00-00:00"
 ).split()
 DAYS = (  # noqa: SIM905 (words)
-    "2024-02-29 2023-02-29 0001-01-01 9999-12-31 0000-01-01 2024-13-01 2024-1-01 2024-01-32 20240101 2024-05-01T00:00:00 2024-05-01Z"
+    "2024-02-29 2023-02-29 0001-01-01 9999-12-31 0000-01-01 2024-13-01 2024-1-01 2024-01-32 "
+    "20240101 2024-05-01T00:00:00 2024-05-01Z"
 ).split()
 STRINGS = [
     *(
@@ -128,7 +144,12 @@ STRINGS = [
 
 
 def number(r):
-    plain = (str(r.randrange(-(10**6), 10**6)), f"{r.uniform(-1e6, 1e6):.2f}", repr(r.uniform(-1, 1)), repr(r.uniform(0, 1e300)))
+    plain = (
+        str(r.randrange(-(10**6), 10**6)),
+        f"{r.uniform(-1e6, 1e6):.2f}",
+        repr(r.uniform(-1, 1)),
+        repr(r.uniform(0, 1e300)),
+    )
     return r.choice([*plain, *plain, r.choice(NUMBERS)]).encode()
 
 
@@ -144,7 +165,19 @@ def timestamp(r):
         return r.choice(TIMES).encode()
     two = lambda n: f"{r.randrange(n + 2):02}"  # noqa: E731 (a short word)
     fraction = r.choice(["", ".", *(f".{r.randrange(10**n):0{n}}" for n in range(1, 8))])
-    zone = r.choice(["Z", "Z", "Z", "+02:00", "-11:30", "+14:00", "", "z", f"{r.choice('+-')}{two(24)}:{two(60)}"])
+    zone = r.choice(
+        [
+            "Z",
+            "Z",
+            "Z",
+            "+02:00",
+            "-11:30",
+            "+14:00",
+            "",
+            "z",
+            f"{r.choice('+-')}{two(24)}:{two(60)}",
+        ]
+    )
     return f"{r.randrange(1, 10000):04}-{two(11)}-{two(30)}T{two(23)}:{two(59)}:{two(59)}{fraction}{zone}".encode()
 
 
@@ -162,7 +195,9 @@ PLAIN = {
     "ok": lambda r: r.choice([b"true", b"false"]),
     "small": lambda r: str(r.randrange(-128, 128)).encode(),
     "size": lambda r: str(r.randrange(10**17)).encode(),
-    "day": lambda r: quoted(f"{r.randrange(1, 10000):04}-{r.randrange(1, 13):02}-{r.randrange(1, 29):02}".encode()),
+    "day": lambda r: quoted(
+        f"{r.randrange(1, 10000):04}-{r.randrange(1, 13):02}-{r.randrange(1, 29):02}".encode()
+    ),
     "half": lambda r: f"{r.uniform(-1e3, 1e3):.{r.randrange(5)}f}".encode(),
     "kind": lambda r: quoted(r.choice([b"abc", "é".encode()])),
     "né": lambda r: quoted(r.choice([b"x", b"y", b""])),
@@ -179,9 +214,14 @@ ODD = [
 
 
 def payload(r):
-    """An object, often an odd one: fields in any order, of odd values, twice, unknown, broken bytes, cut off."""
+    """An object, often an odd one: fields in any order, of odd values, twice, unknown, broken
+    bytes, cut off.
+    """
     odd = r.choice([0.0, 0.05, 0.3])
-    fields = [(name.encode(), (r.choice(ODD) if r.random() < odd else plain)(r)) for name, plain in PLAIN.items()]
+    fields = [
+        (name.encode(), (r.choice(ODD) if r.random() < odd else plain)(r))
+        for name, plain in PLAIN.items()
+    ]
     if r.random() < 0.2:
         r.shuffle(fields)
     if r.random() < 0.1:
@@ -191,9 +231,20 @@ def payload(r):
         fields.insert(r.randrange(len(fields) + 1), (name, r.choice(ODD)(r)))
     while fields and r.random() < 0.2:
         fields.pop(r.randrange(len(fields)))
-    space = (lambda: r.choice([b"", b"", b" ", b"\n", b"\t\r"])) if r.random() < 0.2 else (lambda: b"")
-    text = b",".join(space() + quoted(name) + space() + b":" + space() + value + space() for name, value in fields)
-    text = space() + b"{" + text + b"}" + (r.choice([b"", b" ", b"x", b"}", b"\x00", b",{}"]) if r.random() < 0.1 else b"")
+    space = (
+        (lambda: r.choice([b"", b"", b" ", b"\n", b"\t\r"])) if r.random() < 0.2 else (lambda: b"")
+    )
+    text = b",".join(
+        space() + quoted(name) + space() + b":" + space() + value + space()
+        for name, value in fields
+    )
+    text = (
+        space()
+        + b"{"
+        + text
+        + b"}"
+        + (r.choice([b"", b" ", b"x", b"}", b"\x00", b",{}"]) if r.random() < 0.1 else b"")
+    )
     if r.random() < 0.1:
         place = r.randrange(len(text))
         text = text[:place] + bytes([r.randrange(256)]) + text[place + 1 :]
@@ -201,11 +252,15 @@ def payload(r):
 
 
 def fuzz(count, seed):
-    """So many payloads through both; how many the compiled reader took, and those that it read otherwise."""
+    """So many payloads through both; how many the compiled reader took, and those that it read
+    otherwise.
+    """
     r, given, taken, bad = random.Random(seed), source(), 0, []
     read, reference = compiled_reader(SCHEMA, given.stream, ZONE), by_msgspec(given)
     for begin in range(0, count, 5_000):
-        some, failed = wrong([payload(r) for _ in range(min(5_000, count - begin))], read, reference)
+        some, failed = wrong(
+            [payload(r) for _ in range(min(5_000, count - begin))], read, reference
+        )
         taken, bad = taken + some, bad + failed
     return taken, bad
 
@@ -221,7 +276,10 @@ def test_many_random_payloads_are_read_as_msgspec_reads_them():
     """A million of them with HEADWATER_TRUST=long."""
     payloads = 1_000_000 if LONG else 200_000
     taken, bad = fuzz(payloads, 2)
-    print(f"{taken:,} of {payloads:,} payloads were taken by the compiled reader, {len(bad):,} of them wrong")
+    print(
+        f"{taken:,} of {payloads:,} payloads were taken by the compiled reader, {len(bad):,} of "
+        "them wrong"
+    )
     assert not bad
     assert taken > payloads // 5
 
@@ -267,7 +325,9 @@ LEFT = [
 ]
 
 
-@pytest.mark.parametrize(("payloads", "sure"), [(TAKEN, True), (LEFT, False)], ids=["taken", "left"])
+@pytest.mark.parametrize(
+    ("payloads", "sure"), [(TAKEN, True), (LEFT, False)], ids=["taken", "left"]
+)
 def test_what_it_takes(payloads, sure):
     given = source(SMALL)
     read = compiled_reader(stream_schema(given), given.stream, ZONE)
@@ -275,7 +335,11 @@ def test_what_it_takes(payloads, sure):
     assert read(Payloads.of(list(reversed(payloads))))[1].tolist() == [sure] * len(payloads)
 
 
-@pytest.mark.parametrize("dtype", [pl.Decimal(10, 2), pl.Time(), pl.Binary(), pl.List(pl.Int64()), pl.Struct({"x": pl.Int64()})], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [pl.Decimal(10, 2), pl.Time(), pl.Binary(), pl.List(pl.Int64()), pl.Struct({"x": pl.Int64()})],
+    ids=str,
+)
 def test_other_types_are_left_to_msgspec(dtype):
     assert compiled_reader({"x": dtype}, push(), None) is None
 
@@ -302,9 +366,16 @@ def test_records_of_both_readers_stay_in_order():
 def test_many_columns_in_any_order():
     names = [f"column {n}" for n in range(150)]
     r = random.Random(3)
-    rows = [{name: r.randrange(100) for name in r.sample(names, r.randrange(150))} for _ in range(50)]
-    payloads = [b"{" + b",".join(b'"%s":%d' % (name.encode(), value) for name, value in row.items()) + b"}" for row in rows]
-    frame, sure = compiled_reader(dict.fromkeys(names, pl.Int64()), push(), None)(Payloads.of(payloads))
+    rows = [
+        {name: r.randrange(100) for name in r.sample(names, r.randrange(150))} for _ in range(50)
+    ]
+    payloads = [
+        b"{" + b",".join(b'"%s":%d' % (name.encode(), value) for name, value in row.items()) + b"}"
+        for row in rows
+    ]
+    frame, sure = compiled_reader(dict.fromkeys(names, pl.Int64()), push(), None)(
+        Payloads.of(payloads)
+    )
     assert sure.all()
     assert frame.to_dicts() == [{name: row.get(name) for name in names} for row in rows]
 
@@ -317,5 +388,18 @@ def test_values_of_each_type():
     frame, sure = compiled_reader(SCHEMA, push(), ZONE)(Payloads.of([text.encode()]))
     assert sure.all()
     at = datetime(2024, 5, 1, 10, tzinfo=UTC)
-    assert frame.row(0) == ("é", -5, 0.1, at, True, -128, 7, date(2024, 2, 29), 0.5, "é", "x", at.replace(hour=12, tzinfo=None))
+    assert frame.row(0) == (
+        "é",
+        -5,
+        0.1,
+        at,
+        True,
+        -128,
+        7,
+        date(2024, 2, 29),
+        0.5,
+        "é",
+        "x",
+        at.replace(hour=12, tzinfo=None),
+    )
     assert dict(frame.schema) == SCHEMA

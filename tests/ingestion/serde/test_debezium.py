@@ -1,4 +1,6 @@
-"""Envelopes of Debezium, in the shapes of its documentation: with and without a schema in each record, every operation and encoding."""
+"""Envelopes of Debezium, in the shapes of its documentation: with and without a schema in each
+record, every operation and encoding.
+"""
 
 import base64
 import json
@@ -18,14 +20,29 @@ from tests.ingestion.envelopes import envelope, with_schema
 
 ROW = {"id": int, "first_name": str, "email": str}
 CUSTOMER = {"id": 1, "first_name": "Anne Marie", "email": "annek@noanswer.org"}
-MYSQL = {"connector": "mysql", "ts_ms": 1465491411000, "file": "mysql-bin.000003", "pos": 154, "row": 0, "server_id": 0}
+MYSQL = {
+    "connector": "mysql",
+    "ts_ms": 1465491411000,
+    "file": "mysql-bin.000003",
+    "pos": 154,
+    "row": 0,
+    "server_id": 0,
+}
 
 
 def decode(*payloads, schema=ROW, timezone=None, **options):
     source = hw.Source(
-        "customers", timestamp_field="__ts", timezone=timezone, stream=hw.kafka("customers", format="debezium", schema=schema, **options)
+        "customers",
+        timestamp_field="__ts",
+        timezone=timezone,
+        stream=hw.kafka("customers", format="debezium", schema=schema, **options),
     )
-    return decoder(source)([None if p is None else p if isinstance(p, bytes) else json.dumps(p).encode() for p in payloads])
+    return decoder(source)(
+        [
+            None if p is None else p if isinstance(p, bytes) else json.dumps(p).encode()
+            for p in payloads
+        ]
+    )
 
 
 def one(payload, **options):
@@ -76,11 +93,20 @@ def test_older_connectors_give_milliseconds_and_mysql_the_place_in_its_binlog():
 
 def test_the_image_before_a_delete_may_hold_the_key_alone():
     assert one(envelope("d", before={"id": 7}))["id"] == 7
-    assert one(envelope("d", before={"id": 7, "first_name": None, "email": None}))["first_name"] is None
+    assert (
+        one(envelope("d", before={"id": 7, "first_name": None, "email": None}))["first_name"]
+        is None
+    )
 
 
 def test_tombstones_say_nothing():
-    decoded = decode(envelope("d", before=CUSTOMER), None, {"schema": None, "payload": None}, b"null", envelope("c", after=CUSTOMER))
+    decoded = decode(
+        envelope("d", before=CUSTOMER),
+        None,
+        {"schema": None, "payload": None},
+        b"null",
+        envelope("c", after=CUSTOMER),
+    )
     assert (decoded.rows.tolist(), decoded.refused) == ([0, 4], [])
 
 
@@ -97,8 +123,22 @@ MILLIS, UTC_STAMP = 1529501823000, pl.Datetime("us", "UTC")
 COLUMNS = "kind, form, parameters, value, dtype, expected"
 TYPES = [
     ("int64", "io.debezium.time.Timestamp", {}, MILLIS, UTC_STAMP, STAMP.replace(tzinfo=UTC)),
-    ("int64", "io.debezium.time.MicroTimestamp", {}, MILLIS * 1000 + 5, UTC_STAMP, STAMP.replace(microsecond=5, tzinfo=UTC)),
-    ("int64", "io.debezium.time.NanoTimestamp", {}, MILLIS * 10**6 + 5999, UTC_STAMP, STAMP.replace(microsecond=5, tzinfo=UTC)),
+    (
+        "int64",
+        "io.debezium.time.MicroTimestamp",
+        {},
+        MILLIS * 1000 + 5,
+        UTC_STAMP,
+        STAMP.replace(microsecond=5, tzinfo=UTC),
+    ),
+    (
+        "int64",
+        "io.debezium.time.NanoTimestamp",
+        {},
+        MILLIS * 10**6 + 5999,
+        UTC_STAMP,
+        STAMP.replace(microsecond=5, tzinfo=UTC),
+    ),
     ("int64", "org.apache.kafka.connect.data.Timestamp", {}, MILLIS, pl.Datetime("us"), STAMP),
     (
         "string",
@@ -108,17 +148,59 @@ TYPES = [
         UTC_STAMP,
         STAMP.replace(microsecond=7, tzinfo=UTC),
     ),
-    ("string", "io.debezium.time.ZonedTimestamp", {}, "2018-06-20T13:37:03Z", UTC_STAMP, STAMP.replace(tzinfo=UTC)),
+    (
+        "string",
+        "io.debezium.time.ZonedTimestamp",
+        {},
+        "2018-06-20T13:37:03Z",
+        UTC_STAMP,
+        STAMP.replace(tzinfo=UTC),
+    ),
     ("int32", "io.debezium.time.Date", {}, 17702, pl.Date(), date(2018, 6, 20)),
     ("int32", "org.apache.kafka.connect.data.Date", {}, -1, pl.Date(), date(1969, 12, 31)),
     ("int32", "io.debezium.time.Time", {}, 49023005, pl.Time(), time(13, 37, 3, 5000)),
     ("int64", "io.debezium.time.MicroTime", {}, 49023000007, pl.Time(), time(13, 37, 3, 7)),
-    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.Decimal(10, 2), Decimal("568.01")),
-    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "/w==", pl.Decimal(10, 2), Decimal("-0.01")),
-    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.Float64(), 568.01),
+    (
+        "bytes",
+        "org.apache.kafka.connect.data.Decimal",
+        {"scale": "2"},
+        "AN3h",
+        pl.Decimal(10, 2),
+        Decimal("568.01"),
+    ),
+    (
+        "bytes",
+        "org.apache.kafka.connect.data.Decimal",
+        {"scale": "2"},
+        "/w==",
+        pl.Decimal(10, 2),
+        Decimal("-0.01"),
+    ),
+    (
+        "bytes",
+        "org.apache.kafka.connect.data.Decimal",
+        {"scale": "2"},
+        "AN3h",
+        pl.Float64(),
+        568.01,
+    ),
     ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "0"}, "AN3h", pl.Int64(), 56801),
-    ("bytes", "org.apache.kafka.connect.data.Decimal", {"scale": "2"}, "AN3h", pl.String(), "568.01"),
-    ("struct", "io.debezium.data.VariableScaleDecimal", {}, {"scale": 3, "value": "AN3h"}, pl.Float64(), 56.801),
+    (
+        "bytes",
+        "org.apache.kafka.connect.data.Decimal",
+        {"scale": "2"},
+        "AN3h",
+        pl.String(),
+        "568.01",
+    ),
+    (
+        "struct",
+        "io.debezium.data.VariableScaleDecimal",
+        {},
+        {"scale": 3, "value": "AN3h"},
+        pl.Float64(),
+        56.801,
+    ),
     ("bytes", "", {}, base64.b64encode(b"\0\xff").decode(), pl.Binary(), b"\0\xff"),
     ("string", "io.debezium.data.Enum", {"allowed": "a,b"}, "a", pl.String(), "a"),
     ("array", "", {}, [1, None], pl.List(pl.Int64()), [1, None]),
@@ -133,8 +215,12 @@ def test_types_are_those_that_the_schema_names(kind, form, parameters, value, dt
 
 
 def test_a_clock_without_a_zone_is_of_the_source():
-    message = with_schema(envelope("c", after={"x": MILLIS}), ("x", "int64", "io.debezium.time.Timestamp", {}))
-    assert one(message, schema={"x": UTC_STAMP}, timezone="Europe/Oslo")["x"] == datetime(2018, 6, 20, 11, 37, 3, tzinfo=UTC)
+    message = with_schema(
+        envelope("c", after={"x": MILLIS}), ("x", "int64", "io.debezium.time.Timestamp", {})
+    )
+    assert one(message, schema={"x": UTC_STAMP}, timezone="Europe/Oslo")["x"] == datetime(
+        2018, 6, 20, 11, 37, 3, tzinfo=UTC
+    )
     assert "is not a timestamp" in why(message, schema={"x": UTC_STAMP})
 
 
@@ -151,7 +237,10 @@ def test_a_clock_without_a_zone_is_of_the_source():
     ],
 )
 def test_without_a_schema_the_declared_types_decide(value, dtype, options, expected):
-    assert one(envelope("c", after={"x": value}), schema={"x": dtype}, timezone="UTC", **options)["x"] == expected
+    assert (
+        one(envelope("c", after={"x": value}), schema={"x": dtype}, timezone="UTC", **options)["x"]
+        == expected
+    )
 
 
 # ---------------------------------------------------------------- refused
@@ -160,7 +249,10 @@ def test_without_a_schema_the_declared_types_decide(value, dtype, options, expec
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (CUSTOMER, "no envelope of Debezium: it has no op; a flattened record is read with format='json'"),
+        (
+            CUSTOMER,
+            "no envelope of Debezium: it has no op; a flattened record is read with format='json'",
+        ),
         ([1], "Expected `object . null`, got `array`"),
         ({"before": None, "after": CUSTOMER}, "no envelope of Debezium: it has no op"),
         (envelope("t"), "a truncation"),
@@ -168,9 +260,18 @@ def test_without_a_schema_the_declared_types_decide(value, dtype, options, expec
         (envelope("x", after=CUSTOMER), "the operation 'x' is not known; known: c, u, r, d"),
         (envelope("u", before=CUSTOMER), "the operation 'u' without after"),
         (envelope("d", after=CUSTOMER), "REPLICA IDENTITY FULL"),
-        (envelope("u", after=CUSTOMER | {"email": "__debezium_unavailable_value"}), "the value was not sent, .*\\$.email"),
-        (envelope("u", after=CUSTOMER | {"id": ["__debezium_unavailable_value"]}), "the value was not sent, .*\\$.id"),
-        (envelope("u", after=CUSTOMER | {"id": list(b"__debezium_unavailable_value")}), "the value was not sent"),
+        (
+            envelope("u", after=CUSTOMER | {"email": "__debezium_unavailable_value"}),
+            "the value was not sent, .*\\$.email",
+        ),
+        (
+            envelope("u", after=CUSTOMER | {"id": ["__debezium_unavailable_value"]}),
+            "the value was not sent, .*\\$.id",
+        ),
+        (
+            envelope("u", after=CUSTOMER | {"id": list(b"__debezium_unavailable_value")}),
+            "the value was not sent",
+        ),
         (envelope("c", after=CUSTOMER | {"id": "1"}), "Expected `int"),
         (b'{"before": null, "after": {"id"', "truncated"),
         (b"\xff\xfe", "utf|UTF|malformed|invalid"),
@@ -186,9 +287,19 @@ def test_bad_envelopes_are_refused_with_a_reason(payload, reason):
         (
             MILLIS,
             UTC_STAMP,
-            "a number of unknown unit; send the schema in each record, or give the stream timestamps='us' or 'ms' - at `$.x`",
+            (
+                "a number of unknown unit; send the schema in each record, or give the stream "
+                "timestamps='us' or 'ms' - at `$.x`"
+            ),
         ),
-        ("AN3h", pl.Decimal(10, 2), "bytes of a decimal need the schema in each record, or decimal.handling.mode=string - at `$.x`"),
+        (
+            "AN3h",
+            pl.Decimal(10, 2),
+            (
+                "bytes of a decimal need the schema in each record, or "
+                "decimal.handling.mode=string - at `$.x`"
+            ),
+        ),
         ("tomorrow", UTC_STAMP, "Invalid isoformat string"),
         ("tomorrow", pl.Date(), "Invalid isoformat string"),
         (10**15, pl.Date(), "'1000000000000000'"),
@@ -207,13 +318,27 @@ def test_bad_envelopes_move_no_other():
 
 
 def test_definitions_that_cannot_be():
-    with pytest.raises(DefinitionError, match="the schema names '__op', which every envelope gives"):
+    with pytest.raises(
+        DefinitionError, match="the schema names '__op', which every envelope gives"
+    ):
         hw.kafka("customers", format="debezium", schema={"id": int, "__op": str})
-    with pytest.raises(DefinitionError, match="envelopes in Avro need registry= or avro=, and both are given"):
-        hw.kafka("customers", format="debezium", schema=ROW, registry="http://registry", avro="customers.avsc")
-    with pytest.raises(DefinitionError, match="avro= is for format='avro' or 'debezium', and format is 'json'"):
+    with pytest.raises(
+        DefinitionError, match="envelopes in Avro need registry= or avro=, and both are given"
+    ):
+        hw.kafka(
+            "customers",
+            format="debezium",
+            schema=ROW,
+            registry="http://registry",
+            avro="customers.avsc",
+        )
+    with pytest.raises(
+        DefinitionError, match="avro= is for format='avro' or 'debezium', and format is 'json'"
+    ):
         hw.kafka("customers", schema=ROW, avro="customers.avsc")
-    with pytest.raises(DefinitionError, match="registry= is for format='avro', 'protobuf' or 'debezium'"):
+    with pytest.raises(
+        DefinitionError, match="registry= is for format='avro', 'protobuf' or 'debezium'"
+    ):
         hw.kafka("customers", schema=ROW, registry="http://registry")
     with pytest.raises(DefinitionError, match="did you mean 'debezium'"):
         hw.kafka("customers", format="debesium", schema=ROW)
@@ -223,11 +348,22 @@ def test_definitions_that_cannot_be():
 
 
 def test_files_of_envelopes_are_rows(tmp_path):
-    lines = [envelope("c", after=CUSTOMER), envelope("u", after=CUSTOMER | {"email": "new"}), envelope("d", before=CUSTOMER)]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:2]), encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text(json.dumps(with_schema(lines[2])) + "\nnull\n\n" + json.dumps(CUSTOMER) + "\n", encoding="utf-8")
+    lines = [
+        envelope("c", after=CUSTOMER),
+        envelope("u", after=CUSTOMER | {"email": "new"}),
+        envelope("d", before=CUSTOMER),
+    ]
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines[:2]), encoding="utf-8"
+    )
+    (tmp_path / "b.jsonl").write_text(
+        json.dumps(with_schema(lines[2])) + "\nnull\n\n" + json.dumps(CUSTOMER) + "\n",
+        encoding="utf-8",
+    )
     table = hw.debezium(tmp_path, schema=ROW)
-    with pytest.warns(HeadwaterWarning, match="1 lines are left out; the first since .* it has no op"):
+    with pytest.warns(
+        HeadwaterWarning, match="1 lines are left out; the first since .* it has no op"
+    ):
         rows = table.scan().collect()
     assert_frame_equal(rows, decode(*lines).frame)
     with pytest.warns(HeadwaterWarning):

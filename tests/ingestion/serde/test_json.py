@@ -1,4 +1,6 @@
-"""JSON records to rows: which are kept, which are refused and why, and that neither depends on its neighbours."""
+"""JSON records to rows: which are kept, which are refused and why, and that neither depends on its
+neighbours.
+"""
 
 import itertools
 import json
@@ -33,7 +35,9 @@ def reader(request):
 
 def source(schema=SCHEMA, timezone=None, **stream):
     at = "at" if "at" in schema else next(iter(schema))
-    return hw.Source("events", timestamp_field=at, timezone=timezone, stream=hw.push(schema=schema, **stream))
+    return hw.Source(
+        "events", timestamp_field=at, timezone=timezone, stream=hw.push(schema=schema, **stream)
+    )
 
 
 def row(**values):
@@ -65,7 +69,10 @@ KEPT = [
     (b'{"s":"\\ud83d\\ude00 \xf0\x9f\x98\x80"}', row(s="\U0001f600 \U0001f600")),
     (b'{"s":"5"}', row(s="5")),
     (b'{"s":"line\\nbreak"}', row(s="line\nbreak")),
-    (b'{"at":"2024-05-01T12:00:00.25+02:00"}', row(at=datetime(2024, 5, 1, 10, 0, 0, 250_000, tzinfo=UTC))),
+    (
+        b'{"at":"2024-05-01T12:00:00.25+02:00"}',
+        row(at=datetime(2024, 5, 1, 10, 0, 0, 250_000, tzinfo=UTC)),
+    ),
 ]
 
 REFUSED = [
@@ -114,10 +121,16 @@ REFUSED = [
     (b'{"s":"\\ud800"}', "."),
     (b'{"s":"\x01"}', "invalid character"),
     (b'{"s":"a\nb"}', "invalid character"),
-    (b'{"at":"yesterday"}', r"'yesterday' is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `\$.at`"),
+    (
+        b'{"at":"yesterday"}',
+        r"'yesterday' is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `\$.at`",
+    ),
     (b'{"at":"2024-05-01T10:00:00"}', "is not a timestamp"),  # where? no zone is given
     (b'{"at":"2024-02-30T10:00:00Z"}', "is not a timestamp"),
-    (b'{"at":1714557600}', r"a number is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `\$.at`"),
+    (
+        b'{"at":1714557600}',
+        r"a number is not a timestamp in ISO 8601 with an offset, such as 2026-03-12T14:15:00Z - at `\$.at`",
+    ),
     (b'{"other":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     (b"[" * 100_000, "."),
     (b'{"s":' * 100_000, "."),
@@ -167,11 +180,26 @@ def test_nothing_gives_no_rows():
 
 # ---------------------------------------------------------------- laws
 
-ODD = st.sampled_from([payload for payload, _ in REFUSED if payload is None or len(payload) < 10_000] + [payload for payload, _ in KEPT])
-SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5) | st.just("2024-05-01T10:00:00Z")
-OBJECTS = st.dictionaries(st.sampled_from([*SCHEMA, "other"]), SCALARS | st.lists(SCALARS, max_size=2) | st.just({"s": 1}))
+ODD = st.sampled_from(
+    [payload for payload, _ in REFUSED if payload is None or len(payload) < 10_000]
+    + [payload for payload, _ in KEPT]
+)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.just("2024-05-01T10:00:00Z")
+)
+OBJECTS = st.dictionaries(
+    st.sampled_from([*SCHEMA, "other"]), SCALARS | st.lists(SCALARS, max_size=2) | st.just({"s": 1})
+)
 PAYLOADS = st.lists(
-    ODD | st.binary(max_size=20) | OBJECTS.map(lambda o: json.dumps(o).encode()) | OBJECTS.map(lambda o: json.dumps(o).encode()[:-2]),
+    ODD
+    | st.binary(max_size=20)
+    | OBJECTS.map(lambda o: json.dumps(o).encode())
+    | OBJECTS.map(lambda o: json.dumps(o).encode()[:-2]),
     max_size=14,
 )
 
@@ -184,7 +212,9 @@ def test_a_batch_is_its_records_one_by_one(payloads):
     alone = [DECODE([payload]) for payload in payloads]
     assert together.frame.rows() == [r for one in alone for r in one.frame.rows()]
     assert together.rows.tolist() == [n for n, one in enumerate(alone) if one.frame.height]
-    assert together.refused == [(n, one.refused[0][1]) for n, one in enumerate(alone) if one.refused]
+    assert together.refused == [
+        (n, one.refused[0][1]) for n, one in enumerate(alone) if one.refused
+    ]
     assert len(together.rows) + len(together.refused) == len(payloads)
     assert together.rows.dtype == np.int64
 
@@ -272,14 +302,27 @@ def test_each_type(dtype, text, expected):
     assert len(made.refused) == (expected is ...)
 
 
-@pytest.mark.parametrize("dtype", [pl.Duration("us"), pl.Object, pl.List(pl.Datetime("us", "UTC")), pl.Struct({"t": pl.Duration})])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pl.Duration("us"),
+        pl.Object,
+        pl.List(pl.Datetime("us", "UTC")),
+        pl.Struct({"t": pl.Duration}),
+    ],
+)
 def test_a_type_that_no_record_carries_is_refused_when_the_decoder_is_made(dtype):
-    with pytest.raises(DefinitionError, match=r"the column 'x' of a stream cannot be or hold .*; give it another type"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"the column 'x' of a stream cannot be or hold .*; give it another type",
+    ):
         decoder(source({"x": dtype}))
 
 
 def test_columns_may_have_any_name():
-    made = decoder(source({"a b": str, "class": int, "@t": float, "c0": bool}))([b'{"c0":true,"@t":1,"class":2,"a b":"x"}'])
+    made = decoder(source({"a b": str, "class": int, "@t": float, "c0": bool}))(
+        [b'{"c0":true,"@t":1,"class":2,"a b":"x"}']
+    )
     assert made.frame.to_dicts() == [{"a b": "x", "class": 2, "@t": 1.0, "c0": True}]
 
 

@@ -15,7 +15,13 @@ from headwater.ingestion.serde.deserialize import decoder
 
 pytest.importorskip("google.protobuf", reason="needs protobuf: pip install 'headwater[protobuf]'")
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2, wrappers_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 
 from tests.connectors.conftest import registry  # noqa: F401 (fixtures)
 
@@ -51,7 +57,10 @@ def payment(*, newer=False):
     file = descriptor_pb2.FileDescriptorProto(name="payment.proto", package="shop", syntax="proto3")
     file.dependency.extend(["google/protobuf/timestamp.proto", "google/protobuf/wrappers.proto"])
     file.enum_type.add(name="Kind").value.extend(
-        [descriptor_pb2.EnumValueDescriptorProto(name=n, number=i) for i, n in enumerate(("UNKNOWN", "CARD"))]
+        [
+            descriptor_pb2.EnumValueDescriptorProto(name=n, number=i)
+            for i, n in enumerate(("UNKNOWN", "CARD"))
+        ]
     )
     field(file.message_type.add(name="Other"), "x", 1, F.TYPE_STRING)
     made = file.message_type.add(name="Payment")
@@ -71,7 +80,10 @@ def payment(*, newer=False):
 
 
 def known():
-    return [descriptor_pb2.FileDescriptorProto.FromString(m.DESCRIPTOR.serialized_pb) for m in (timestamp_pb2, wrappers_pb2)]
+    return [
+        descriptor_pb2.FileDescriptorProto.FromString(m.DESCRIPTOR.serialized_pb)
+        for m in (timestamp_pb2, wrappers_pb2)
+    ]
 
 
 def message_type(file, name="shop.Payment"):
@@ -82,7 +94,9 @@ def message_type(file, name="shop.Payment"):
 
 
 def message(file=None, **also):
-    made = message_type(file or payment())(card="a", n=7, amount=1.5, kind=1, tags=["x", "y"], **also)
+    made = message_type(file or payment())(
+        card="a", n=7, amount=1.5, kind=1, tags=["x", "y"], **also
+    )
     made.place.city = "Rome"
     made.wrapped.value = 0.0
     made.at.FromDatetime(AT)
@@ -104,39 +118,54 @@ ROW = {
 
 
 def source(schema=SCHEMA, **given):
-    return hw.Source("payments", timestamp_field="at", stream=hw.kafka("t", format="protobuf", schema=schema, **given))
+    return hw.Source(
+        "payments",
+        timestamp_field="at",
+        stream=hw.kafka("t", format="protobuf", schema=schema, **given),
+    )
 
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory):
     path = tmp_path_factory.mktemp("protobuf") / "payment.desc"
-    path.write_bytes(descriptor_pb2.FileDescriptorSet(file=[payment(), *known()]).SerializeToString())
+    path.write_bytes(
+        descriptor_pb2.FileDescriptorSet(file=[payment(), *known()]).SerializeToString()
+    )
     return path
 
 
 def test_messages_of_a_given_type(described):
-    found = decoder(source(message=(described, "shop.Payment")))([message(), None, b"\xff", message(maybe=0), message()[:-3]])
+    found = decoder(source(message=(described, "shop.Payment")))(
+        [message(), None, b"\xff", message(maybe=0), message()[:-3]]
+    )
     assert found.frame.to_dicts() == [ROW, ROW | {"maybe": 0}]
     assert [n for n, _ in found.refused] == [1, 2, 4]
 
 
 def test_no_bytes_are_a_message_of_nothing(described):
     found = decoder(source(message=(described, "shop.Payment")))([b""])
-    empty = {"card": "", "n": 0, "amount": 0.0, "kind": "UNKNOWN", "tags": []}  # proto3 does not tell these from unset
+    # proto3 does not tell these from unset
+    empty = {"card": "", "n": 0, "amount": 0.0, "kind": "UNKNOWN", "tags": []}
     assert found.frame.to_dicts() == [dict.fromkeys(SCHEMA) | empty]
 
 
 def test_a_value_that_the_schema_cannot_hold_is_refused(described):
-    made = decoder(source({"card": int, "at": datetime}, message=(described, "shop.Payment")))([message()])
+    made = decoder(source({"card": int, "at": datetime}, message=(described, "shop.Payment")))(
+        [message()]
+    )
     assert made.refused == [(0, "Expected `int | null`, got `str` - at `$.card`")]
 
 
 def test_what_cannot_be_read_is_said(described, tmp_path):
-    with pytest.raises(DataError, match=r"no message type 'shop.Paymnt'; did you mean 'shop.Payment'"):
+    with pytest.raises(
+        DataError, match=r"no message type 'shop.Paymnt'; did you mean 'shop.Payment'"
+    ):
         decoder(source(message=(described, "shop.Paymnt")))
     (tmp_path / "bad").write_bytes(b"\xff\xff")
     for name in ("bad", "none"):
-        with pytest.raises(DataError, match=f"{name} is not a Protobuf descriptor set.*protoc --include_imports"):
+        with pytest.raises(
+            DataError, match=f"{name} is not a Protobuf descriptor set.*protoc --include_imports"
+        ):
             decoder(source(message=(tmp_path / name, "shop.Payment")))
 
 
@@ -154,12 +183,19 @@ def test_messages_that_name_their_schema_and_type(registry):
     second = b"\x02\x02"  # one index, the second type; numbers are zigzag encoded
     newer = message_type(payment(newer=True)).FromString(message())
     newer.later = "z"
-    found = decoder(source(registry=registry.url))([framed(1, second, message()), framed(2, second, newer.SerializeToString())] * 2)
+    found = decoder(source(registry=registry.url))(
+        [framed(1, second, message()), framed(2, second, newer.SerializeToString())] * 2
+    )
     assert found.frame.to_dicts() == [ROW] * 4
     assert registry.asked == ["/schemas/ids/1", "/schemas/ids/2"]
     place = message_type(payment(), "shop.Payment.Place")(city="Rome").SerializeToString()
     inner = decoder(source({"city": str, "x": str, "at": datetime}, registry=registry.url))(
-        [framed(1, b"\x04\x02\x00", place), framed(1, b"\x00", message_type(payment(), "shop.Other")(x="first").SerializeToString())]
+        [
+            framed(1, b"\x04\x02\x00", place),
+            framed(
+                1, b"\x00", message_type(payment(), "shop.Other")(x="first").SerializeToString()
+            ),
+        ]
     )
     assert inner.frame.select("city", "x").rows() == [("Rome", None), (None, "first")]
 
@@ -167,17 +203,26 @@ def test_messages_that_name_their_schema_and_type(registry):
 def test_files_that_depend_on_others(registry):
     place = descriptor_pb2.FileDescriptorProto(name="whatever", package="geo", syntax="proto3")
     field(place.message_type.add(name="Place"), "city", 1, F.TYPE_STRING)
-    visit = descriptor_pb2.FileDescriptorProto(name="visit.proto", package="shop", syntax="proto3", dependency=["geo/place.proto"])
+    visit = descriptor_pb2.FileDescriptorProto(
+        name="visit.proto", package="shop", syntax="proto3", dependency=["geo/place.proto"]
+    )
     field(visit.message_type.add(name="Visit"), "place", 1, F.TYPE_MESSAGE, type_name=".geo.Place")
     registry.refer("place", 3, **registered(place))
-    registry.put(1, **registered(visit), references=[{"name": "geo/place.proto", "subject": "place", "version": 3}])
-    found = decoder(source({"place": pl.Struct({"city": pl.String}), "at": datetime}, registry=registry.url))(
-        [framed(1, b"\0", b"\x0a\x06\x0a\x04Rome")]
+    registry.put(
+        1,
+        **registered(visit),
+        references=[{"name": "geo/place.proto", "subject": "place", "version": 3}],
     )
+    found = decoder(
+        source({"place": pl.Struct({"city": pl.String}), "at": datetime}, registry=registry.url)
+    )([framed(1, b"\0", b"\x0a\x06\x0a\x04Rome")])
     assert found.frame["place"].to_list() == [{"city": "Rome"}]
 
 
-@pytest.mark.parametrize("index", [b"", b"\x02", b"\x02\x14", b"\x01", b"\xff" * 12, b"\x80" * 3, b"\x04\x02\x08", b"\x02\x01"])
+@pytest.mark.parametrize(
+    "index",
+    [b"", b"\x02", b"\x02\x14", b"\x01", b"\xff" * 12, b"\x80" * 3, b"\x04\x02\x08", b"\x02\x01"],
+)
 def test_a_type_that_the_file_does_not_have_is_refused(registry, index):
     registry.put(1, **registered(payment()))
     good = framed(1, b"\x02\x02", message())
@@ -188,6 +233,8 @@ def test_a_type_that_the_file_does_not_have_is_refused(registry, index):
 @given(st.binary(max_size=60), st.integers(0, 60))
 def test_random_bytes_and_truncated_messages_are_rows_or_reasons(described, garbage, length):
     good = message()
-    found = decoder(source(message=(described, "shop.Payment")))([good, garbage, good[:length], good])
+    found = decoder(source(message=(described, "shop.Payment")))(
+        [good, garbage, good[:length], good]
+    )
     assert {0, 3} <= set(found.rows.tolist())
     assert sorted([*found.rows.tolist(), *(n for n, _ in found.refused)]) == [0, 1, 2, 3]

@@ -47,7 +47,8 @@ def micros(when):
         ("2024-05-01T08:00:00", NEW_YORK, NOON),
         ("2024-05-01T12:00:00Z", NEW_YORK, NOON),  # its own offset counts
         ("2024-03-10T02:30:00", NEW_YORK, None),  # the clock leaps over it
-        ("2024-11-03T01:30:00", NEW_YORK, micros(datetime(2024, 11, 3, 5, 30, tzinfo=UTC))),  # the first of the two
+        # the first of the two
+        ("2024-11-03T01:30:00", NEW_YORK, micros(datetime(2024, 11, 3, 5, 30, tzinfo=UTC))),
         ("2024-02-29T00:00:00Z", None, micros(datetime(2024, 2, 29, tzinfo=UTC))),
         ("2023-02-29T00:00:00Z", None, None),
         ("2024-13-01T00:00:00Z", None, None),
@@ -112,19 +113,33 @@ ZONES = st.integers(-23 * 60, 23 * 60).map(lambda m: timezone(timedelta(minutes=
 MOMENTS = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=ZONES)  # noqa: DTZ001 (bounds are naive)
 
 
-@given(st.lists(st.tuples(MOMENTS, st.sampled_from(["auto", "milliseconds", "seconds"]), st.booleans()), max_size=8))
+@given(
+    st.lists(
+        st.tuples(MOMENTS, st.sampled_from(["auto", "milliseconds", "seconds"]), st.booleans()),
+        max_size=8,
+    )
+)
 def test_many_at_once_are_what_python_reads(drawn):
     whens = [when.astimezone(UTC) if utc else when for when, _, utc in drawn]
     texts = [
-        when.isoformat(timespec=spec).replace("+00:00", "Z" if utc else "+00:00") for when, (_, spec, utc) in zip(whens, drawn, strict=True)
+        when.isoformat(timespec=spec).replace("+00:00", "Z" if utc else "+00:00")
+        for when, (_, spec, utc) in zip(whens, drawn, strict=True)
     ]
     found, fits = parse_iso(texts)
     assert fits.all()
     assert found.tolist() == [micros(datetime.fromisoformat(text)) for text in texts]
 
 
-@given(st.from_regex(r"\A[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{0,7})?(Z|[+-][0-2][0-9]:[0-6][0-9]|)\Z"))
+@given(
+    st.from_regex(
+        r"\A[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{0,7})?(Z|[+-][0-2][0-9]:[0-6][0-9]|)\Z"
+    )
+)
 def test_what_fits_is_what_python_reads(text):
     found, fits = parse_iso([text])
     if fits[0]:
-        assert found[0] == micros_of([datetime.fromisoformat(text)], "iso", None)[0] or "9999" in text or "0001" in text
+        assert (
+            found[0] == micros_of([datetime.fromisoformat(text)], "iso", None)[0]
+            or "9999" in text
+            or "0001" in text
+        )

@@ -1,4 +1,6 @@
-"""Files that are being appended to: complete lines, by byte, and no file that was changed behind one's back."""
+"""Files that are being appended to: complete lines, by byte, and no file that was changed behind
+one's back.
+"""
 
 import gzip
 
@@ -19,7 +21,9 @@ def source(path, **given):
 def opened(path, store=None, **given):
     """A feed that goes on from the positions in `store`."""
     store = {} if store is None else store
-    return open_feed(source(path, **given), lambda ps: {p: store[p] for p in ps if p in store}, lambda _: None)
+    return open_feed(
+        source(path, **given), lambda ps: {p: store[p] for p in ps if p in store}, lambda _: None
+    )
 
 
 def read(feed, most=100, store=None, polls=100):
@@ -27,7 +31,10 @@ def read(feed, most=100, store=None, polls=100):
     found = []
     while polls and (records := feed.poll(most, 0)) is not None:
         polls -= 1
-        found += [(records.partitions[p], o, v) for p, o, v in zip(records.partition, records.offset, records.payloads, strict=True)]
+        found += [
+            (records.partitions[p], o, v)
+            for p, o, v in zip(records.partition, records.offset, records.payloads, strict=True)
+        ]
         for name, (before, after) in records.positions.items():
             assert store is None or store.get(name, before) == before
             if store is not None:
@@ -46,8 +53,14 @@ def test_only_complete_lines_are_read_and_offsets_are_bytes(tmp_path):
     feed = opened(path)
     name = str(path)
     records = feed.poll(100, 0)
-    assert list(zip(records.offset.tolist(), records.payloads, strict=True)) == [(0, b'{"n":1}'), (9, b'{"n":2}')]
-    assert {name: [FilePosition.of(at).offset for at in both] for name, both in records.positions.items()} == {name: [0, 17]}
+    assert list(zip(records.offset.tolist(), records.payloads, strict=True)) == [
+        (0, b'{"n":1}'),
+        (9, b'{"n":2}'),
+    ]
+    assert {
+        name: [FilePosition.of(at).offset for at in both]
+        for name, both in records.positions.items()
+    } == {name: [0, 17]}
     assert feed.lag() == {name: 4}
     assert feed.poll(100, 0.05) is None
     assert feed.lag() == {name: 0}, "what follows the last newline is not a record yet"
@@ -71,7 +84,9 @@ def test_new_files_of_a_glob_are_taken_up_and_files_take_turns(tmp_path):
     first, second = tmp_path / "a.ndjson", tmp_path / "b.ndjson"
     first.write_bytes(b"a1\na2\na3\n")
     asked = []
-    feed = open_feed(source(tmp_path / "*.ndjson"), lambda ps: asked.append(list(ps)) or {}, lambda _: None)
+    feed = open_feed(
+        source(tmp_path / "*.ndjson"), lambda ps: asked.append(list(ps)) or {}, lambda _: None
+    )
     assert feed.poll(1, 0).payloads == [b"a1"]
     second.write_bytes(b"b1\n")
     assert [feed.poll(1, 0).payloads for _ in range(3)] == [[b"a2"], [b"b1"], [b"a3"]]
@@ -106,7 +121,9 @@ def copied_and_truncated(path):
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["followed", "opened again"])
-@pytest.mark.parametrize("change", [truncated, rotated, rewritten, changed_before, copied_and_truncated])
+@pytest.mark.parametrize(
+    "change", [truncated, rotated, rewritten, changed_before, copied_and_truncated]
+)
 def test_a_file_that_is_not_what_was_read_is_an_error(tmp_path, change, again):
     path, store = tmp_path / "a.ndjson", {}
     path.write_bytes(b"one\ntwo\n")
@@ -115,7 +132,10 @@ def test_a_file_that_is_not_what_was_read_is_an_error(tmp_path, change, again):
     change(path)
     if change is changed_before and not again:
         append(path, b"more\n")  # a file is looked at when it grows
-    with pytest.raises(RetentionError, match="replaced, truncated or rewritten: up to byte 8 it is no longer what was read") as raised:
+    with pytest.raises(
+        RetentionError,
+        match="replaced, truncated or rewritten: up to byte 8 it is no longer what was read",
+    ) as raised:
         (opened(path, store) if again else feed).poll(10, 0)
     after = opened(path, store | {str(path): raised.value.position})
     offsets = [offset for _, offset, _ in read(after)]
@@ -148,7 +168,9 @@ def test_a_file_with_another_inode_and_what_was_read_is_read_on(tmp_path, again,
 
 @pytest.mark.parametrize("size", [1, 3000], ids=["short", "longer than what is compared"])
 def test_renamed_files_of_the_path_are_followed(tmp_path, size):
-    """As logrotate renames them, three times, while lines are unread; and the next file of a name is read from its beginning."""
+    """As logrotate renames them, three times, while lines are unread; and the next file of a name
+    is read from its beginning.
+    """
     path, store, expected, seen = tmp_path / "a.ndjson", {}, [], []
     feed = opened(tmp_path / "a.ndjson*")
     for turn in range(4):
@@ -164,18 +186,24 @@ def test_renamed_files_of_the_path_are_followed(tmp_path, size):
         expected += lines
     seen += read(feed, store=store, most=10_000)
     assert sorted(v for _, _, v in seen) == sorted(expected)
-    assert len({(name, offset) for name, offset, _ in seen}) == len(seen), "a record has a place of its own"
+    assert len({(name, offset) for name, offset, _ in seen}) == len(seen), (
+        "a record has a place of its own"
+    )
 
 
 def test_a_compressed_file_is_an_error(tmp_path):
     (tmp_path / "a.ndjson.gz").write_bytes(gzip.compress(b"one\n"))
-    with pytest.raises(DataError, match=r"a.ndjson.gz is compressed \(gzip\).*a path that leaves such files out"):
+    with pytest.raises(
+        DataError, match=r"a.ndjson.gz is compressed \(gzip\).*a path that leaves such files out"
+    ):
         opened(tmp_path / "a.ndjson*")
 
 
 def test_csv_lines_are_rows_under_the_header(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes(b'n,s,at,other\n1,"a,""b",2024-05-01T10:00:00Z,x\n,,,\nx,a,,\n1,2\n5,null,,\n"6,open,,\n')
+    path.write_bytes(
+        b'n,s,at,other\n1,"a,""b",2024-05-01T10:00:00Z,x\n,,,\nx,a,,\n1,2\n5,null,,\n"6,open,,\n'
+    )
     feed = opened(path, format="csv")
     payloads = [v for _, _, v in read(feed)]
     found = decoder(source(path, format="csv"))(payloads)
@@ -186,10 +214,14 @@ def test_csv_lines_are_rows_under_the_header(tmp_path):
     append(path, b"7,late,,\n")
     store = {}
     read(opened(path, format="csv"), store=store)
-    assert decoder(source(path, format="csv"))([v for _, _, v in read(feed)]).frame["n"].to_list() == [7]
+    assert decoder(source(path, format="csv"))([v for _, _, v in read(feed)]).frame[
+        "n"
+    ].to_list() == [7]
     append(path, b"8,later,,\n")
     again = opened(path, store, format="csv")  # the header is read again, the lines are not
-    assert decoder(source(path, format="csv"))([v for _, _, v in read(again)]).frame["n"].to_list() == [8]
+    assert decoder(source(path, format="csv"))([v for _, _, v in read(again)]).frame[
+        "n"
+    ].to_list() == [8]
 
 
 def test_a_header_that_is_not_complete_yet_is_waited_for(tmp_path):
@@ -198,7 +230,9 @@ def test_a_header_that_is_not_complete_yet_is_waited_for(tmp_path):
     feed = opened(path, format="csv")
     assert read(feed) == []
     append(path, b",at\n1,a,\n")
-    assert decoder(source(path, format="csv"))([v for _, _, v in read(feed)]).frame["s"].to_list() == ["a"]
+    assert decoder(source(path, format="csv"))([v for _, _, v in read(feed)]).frame[
+        "s"
+    ].to_list() == ["a"]
 
 
 def test_numbers_since_1970_in_csv(tmp_path):

@@ -21,6 +21,6 @@ features = [
     "of_frames:twice",
     "of_lists:ratio",
 ]
-FeatureStore(repo).get_historical_features(entity_df=pd.read_parquet(rows), features=features, full_feature_names=True).to_df().to_parquet(
-    out
-)
+FeatureStore(repo).get_historical_features(
+    entity_df=pd.read_parquet(rows), features=features, full_feature_names=True
+).to_df().to_parquet(out)

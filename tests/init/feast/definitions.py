@@ -1,5 +1,6 @@
 # ruff: noqa: B905, PLR0124
-# A Feast repository with what teams write: string keys, renamed columns, streams, warehouses, on demand views in each mode.
+# A Feast repository with what teams write: string keys, renamed columns, streams, warehouses, on
+# demand views in each mode.
 from datetime import timedelta
 
 import pandas as pd
@@ -58,7 +59,10 @@ lasting = FeatureView(
 )
 pushed = PushSource(name="pushed_orders", batch_source=orders)
 user_fresh = FeatureView(
-    name="user_fresh", entities=[user], schema=[Field(name="user_id", dtype=String), Field(name="items", dtype=Int64)], source=pushed
+    name="user_fresh",
+    entities=[user],
+    schema=[Field(name="user_id", dtype=String), Field(name="items", dtype=Int64)],
+    source=pushed,
 )
 clicks = KafkaSource(
     name="clicks",
@@ -69,7 +73,10 @@ clicks = KafkaSource(
     batch_source=orders,
 )
 user_clicks = FeatureView(
-    name="user_clicks", entities=[user], schema=[Field(name="user_id", dtype=String), Field(name="items", dtype=Int64)], source=clicks
+    name="user_clicks",
+    entities=[user],
+    schema=[Field(name="user_id", dtype=String), Field(name="items", dtype=Int64)],
+    source=clicks,
 )
 avro = KafkaSource(
     name="avro",
@@ -80,7 +87,10 @@ avro = KafkaSource(
     batch_source=orders,
 )
 of_avro = FeatureView(
-    name="of_avro", entities=[user], schema=[Field(name="user_id", dtype=String), Field(name="items", dtype=Int64)], source=avro
+    name="of_avro",
+    entities=[user],
+    schema=[Field(name="user_id", dtype=String), Field(name="items", dtype=Int64)],
+    source=avro,
 )
 
 
@@ -93,7 +103,9 @@ of_avro = FeatureView(
     timestamp_field="ordered_at",
     aggregations=[
         Aggregation(column="amount", function="sum", time_window=timedelta(hours=1)),
-        Aggregation(column="amount", function="count", time_window=timedelta(days=7), name="orders"),
+        Aggregation(
+            column="amount", function="count", time_window=timedelta(days=7), name="orders"
+        ),
         Aggregation(column="amount", function="median", time_window=timedelta(days=7)),
     ],
 )
@@ -103,14 +115,22 @@ def totals(df):
 
 warehouse = BigQuerySource(name="warehouse", table="shop.sales", timestamp_field="day")
 sales = FeatureView(
-    name="sales", entities=[shop], schema=[Field(name="shop_id", dtype=Int64), Field(name="sold", dtype=Float64)], source=warehouse
+    name="sales",
+    entities=[shop],
+    schema=[Field(name="shop_id", dtype=Int64), Field(name="sold", dtype=Float64)],
+    source=warehouse,
 )
-everywhere = FeatureView(name="everywhere", entities=[], schema=[Field(name="items", dtype=Int64)], source=orders)
+everywhere = FeatureView(
+    name="everywhere", entities=[], schema=[Field(name="items", dtype=Int64)], source=orders
+)
 
 request = RequestSource(name="request", schema=[Field(name="offered", dtype=Float64)])
 
 
-@on_demand_feature_view(sources=[user_orders, request], schema=[Field(name="over", dtype=Float64), Field(name="twice", dtype=Float64)])
+@on_demand_feature_view(
+    sources=[user_orders, request],
+    schema=[Field(name="over", dtype=Float64), Field(name="twice", dtype=Float64)],
+)
 def of_frames(inputs: pd.DataFrame) -> pd.DataFrame:
     out = pd.DataFrame()
     out["over"] = inputs["offered"] - inputs["amount"]
@@ -118,17 +138,34 @@ def of_frames(inputs: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-@on_demand_feature_view(sources=[user_orders, request], schema=[Field(name="ratio", dtype=Float64)], mode="python")
+@on_demand_feature_view(
+    sources=[user_orders, request], schema=[Field(name="ratio", dtype=Float64)], mode="python"
+)
 def of_lists(inputs: dict) -> dict:
-    return {"ratio": [None if a is None or a != a else o / a for o, a in zip(inputs["offered"], inputs["amount"])]}
+    return {
+        "ratio": [
+            None if a is None or a != a else o / a
+            for o, a in zip(inputs["offered"], inputs["amount"])
+        ]
+    }
 
 
-@on_demand_feature_view(sources=[user_orders], schema=[Field(name="many", dtype=Int64)], mode="python", singleton=True)
+@on_demand_feature_view(
+    sources=[user_orders], schema=[Field(name="many", dtype=Int64)], mode="python", singleton=True
+)
 def of_one(inputs: dict) -> dict:
-    return {"many": int(inputs["items"] is not None and inputs["items"] == inputs["items"] and inputs["items"] > 3)}
+    return {
+        "many": int(
+            inputs["items"] is not None
+            and inputs["items"] == inputs["items"]
+            and inputs["items"] > 3
+        )
+    }
 
 
-@on_demand_feature_view(sources=[user_orders], schema=[Field(name="few", dtype=Int64)], mode="python", singleton=True)
+@on_demand_feature_view(
+    sources=[user_orders], schema=[Field(name="few", dtype=Int64)], mode="python", singleton=True
+)
 def of_limit(inputs: dict) -> dict:
     return {"few": int(inputs["items"] < LIMIT)}
 
@@ -138,5 +175,14 @@ def again(inputs: dict) -> dict:
     return {"over": inputs["sold"]}
 
 
-checkout = FeatureService(name="checkout", features=[user_orders[["amount", "city"]], of_frames, of_lists[["ratio"]], lasting])
-friends = FeatureService(name="friends", features=[user_orders.with_name("friend").with_join_key_map({"user_id": "friend_id"}), everywhere])
+checkout = FeatureService(
+    name="checkout",
+    features=[user_orders[["amount", "city"]], of_frames, of_lists[["ratio"]], lasting],
+)
+friends = FeatureService(
+    name="friends",
+    features=[
+        user_orders.with_name("friend").with_join_key_map({"user_id": "friend_id"}),
+        everywhere,
+    ],
+)

@@ -1,4 +1,6 @@
-"""Calls by the rows of the table of routes: where each argument goes, and what a response becomes."""
+"""Calls by the rows of the table of routes: where each argument goes, and what a response
+becomes.
+"""
 
 from datetime import UTC, datetime
 
@@ -17,10 +19,22 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
     ("call", "path", "body"),
     [
         (CALLS.features("a/b", {"user": np.int64(1)}), "/v1/features/a%2Fb", b'{"row":{"user":1}}'),
-        (CALLS.features("a", [{"user": 1}], level=""), "/v1/features/a", b'{"row":{"user":1},"level":""}'),
-        (CALLS.features("a", iter([{"user": 1}, {}])), "/v1/features/a", b'{"rows":[{"user":1},{}]}'),
+        (
+            CALLS.features("a", [{"user": 1}], level=""),
+            "/v1/features/a",
+            b'{"row":{"user":1},"level":""}',
+        ),
+        (
+            CALLS.features("a", iter([{"user": 1}, {}])),
+            "/v1/features/a",
+            b'{"rows":[{"user":1},{}]}',
+        ),
         (CALLS.features("a", []), "/v1/features/a", b'{"rows":[]}'),
-        (CALLS.predict("m", {}, level="daily", timing=True), "/v1/predict/m", b'{"row":{},"level":"daily","timing":true}'),
+        (
+            CALLS.predict("m", {}, level="daily", timing=True),
+            "/v1/predict/m",
+            b'{"row":{},"level":"daily","timing":true}',
+        ),
         (CALLS.rank("m", {"user": 1}, k=0), "/v1/rank/m", b'{"row":{"user":1},"k":0}'),
         (
             CALLS.rank("m", {}, candidates=np.arange(2), features=True),
@@ -34,7 +48,12 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
     ],
 )
 def test_each_argument_goes_to_its_place(call, path, body):
-    assert (call.method, call.path, call.body, call.query) == ("GET" if body is None else "POST", path, body, {})
+    assert (call.method, call.path, call.body, call.query) == (
+        "GET" if body is None else "POST",
+        path,
+        body,
+        {},
+    )
 
 
 def test_headers_and_parameters_are_sent_only_if_given():
@@ -52,7 +71,14 @@ def test_headers_and_parameters_are_sent_only_if_given():
     }
 
 
-@pytest.mark.parametrize("ask", [lambda c: c.features("a", None), lambda c: c.outcomes("l", None), lambda c: c.predict(None, {})])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda c: c.features("a", None),
+        lambda c: c.outcomes("l", None),
+        lambda c: c.predict(None, {}),
+    ],
+)
 def test_what_is_required_is_not_none(ask):
     with pytest.raises(TypeError):
         ask(CALLS)
@@ -63,19 +89,33 @@ VALUE = FeatureValue(2, "present", stale=False, age=1.0, T=NOON, K=NOON)
 
 
 def test_a_response_for_one_row_is_as_one_for_several():
-    head, one, two = b'{"service":"a","level":null,"at":"2024-05-01T12:00:00Z",', CALLS.features("a", {}), CALLS.features("a", [{}, {}])
+    head, one, two = (
+        b'{"service":"a","level":null,"at":"2024-05-01T12:00:00Z",',
+        CALLS.features("a", {}),
+        CALLS.features("a", [{}, {}]),
+    )
     single = one.read(Reply(200, {}, head + b'"features":{"n":' + FEATURE + b"}}"))
     assert single.rows == [{"n": VALUE}]
     assert two.read(Reply(200, {}, head + b'"rows":[{"n":' + FEATURE + b"}]}")) == single
     head = b'{"model":"m","version":"1","level":null,"at":"2024-05-01T12:00:00Z","a field of a newer service":1,'
     body = head + b'"prediction":{"value":0.5,"how":"default","age":0}}'
-    assert CALLS.predict("m", {}).read(Reply(200, {}, body)).predictions == [Prediction(0.5, "default", 0.0)]
+    assert CALLS.predict("m", {}).read(Reply(200, {}, body)).predictions == [
+        Prediction(0.5, "default", 0.0)
+    ]
 
 
 def test_a_response_has_the_statuses_of_its_row():
-    assert [CALLS.events("s", {}).good, CALLS.predict("m", {}).good, CALLS.health().good] == [(200, 422), (200,), (200, 503)]
+    assert [CALLS.events("s", {}).good, CALLS.predict("m", {}).good, CALLS.health().good] == [
+        (200, 422),
+        (200,),
+        (200, 503),
+    ]
     with pytest.raises(errors.DataError, match="no such field"):
         CALLS.events("s", {}).read(Reply(422, {}, b'{"error":"no such field","kind":"DataError"}'))
-    refused = CALLS.outcomes("l", {}).read(Reply(422, {}, b'{"accepted":0,"refused":[{"index":0,"reason":"late"}]}'))
+    refused = CALLS.outcomes("l", {}).read(
+        Reply(422, {}, b'{"accepted":0,"refused":[{"index":0,"reason":"late"}]}')
+    )
     assert refused.refused[0].reason == "late"
-    assert CALLS.health().read(Reply(503, {}, b'{"status":"unready","reasons":["a view"]}')) == Health(ready=False, reasons=["a view"])
+    assert CALLS.health().read(
+        Reply(503, {}, b'{"status":"unready","reasons":["a view"]}')
+    ) == Health(ready=False, reasons=["a view"])

@@ -1,4 +1,6 @@
-"""The clients against a served shop: both say what the service in process says, and errors come back as what they were."""
+"""The clients against a served shop: both say what the service in process says, and errors come
+back as what they were.
+"""
 
 import asyncio
 import inspect
@@ -36,7 +38,9 @@ class Awaited:
         self._loop = asyncio.new_event_loop()
 
     def __getattr__(self, name):
-        return lambda *args, **options: self._loop.run_until_complete(getattr(self._client, name)(*args, **options))
+        return lambda *args, **options: self._loop.run_until_complete(
+            getattr(self._client, name)(*args, **options)
+        )
 
     def __enter__(self):
         return self
@@ -53,28 +57,53 @@ def make(request):
 
 @pytest.fixture
 def asked(make, client):
-    """A client of the shop; the first ranking or explanation after an installation compiles loops for longer than the usual timeout."""
+    """A client of the shop; the first ranking or explanation after an installation compiles loops
+    for longer than the usual timeout.
+    """
     with make(str(client.base_url), timeout=90.0) as made:
         yield made
 
 
 def test_both_have_the_same_methods_with_the_same_arguments():
     for name in METHODS:
-        mine, theirs = (inspect.signature(getattr(kind, name)) for kind in (hw.client.Client, hw.client.AsyncClient))
+        mine, theirs = (
+            inspect.signature(getattr(kind, name))
+            for kind in (hw.client.Client, hw.client.AsyncClient)
+        )
         assert mine == theirs, name
 
 
 def test_loading_a_client_loads_none_of_what_computes():
-    code = "import sys, headwater; headwater.client.Client; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    code = (
+        "import sys, headwater; headwater.client.Client; print(*{name.partition('.')[0] for name "
+        "in sys.modules})"
+    )
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert "httptools" in loaded
-    assert not loaded & {"httpx", "numpy", "polars", "numba", "lightgbm", "sklearn", "starlette", "uvicorn", "uvloop"}
+    assert not loaded & {
+        "httpx",
+        "numpy",
+        "polars",
+        "numba",
+        "lightgbm",
+        "sklearn",
+        "starlette",
+        "uvicorn",
+        "uvloop",
+    }
 
 
 def test_features_are_those_of_the_service_in_process(asked, service):
     for rows in (ASKED, [ASKED, {**ASKED, "user": np.int64(3)}]):
         found = asked.features("churn_v1", rows)
-        plain = [{**row, "user": int(row["user"])} for row in ([rows] if isinstance(rows, dict) else rows)]
+        plain = [
+            {**row, "user": int(row["user"])}
+            for row in ([rows] if isinstance(rows, dict) else rows)
+        ]
         assert found == service.features("churn_v1", plain, at=found.at)
     assert found.rows[0]["user__count_2d"].T == NOW
 
@@ -82,15 +111,25 @@ def test_features_are_those_of_the_service_in_process(asked, service):
 def test_predictions_are_those_of_the_service_in_process(asked, service):
     one = asked.predict("churn", ASKED, features=True, timing=True)
     mine = service.predict("churn", ASKED, at=one.at, features=True)
-    assert (one.predictions, one.version, one.timing.keys() >= {"read", "score"}) == (mine.predictions, "sum-1", True)
+    assert (one.predictions, one.version, one.timing.keys() >= {"read", "score"}) == (
+        mine.predictions,
+        "sum-1",
+        True,
+    )
     many = asked.predict("churn", [ASKED, {**ASKED, "user": 77}])
-    assert many.predictions == service.predict("churn", [ASKED, {**ASKED, "user": 77}], at=many.at).predictions
+    assert (
+        many.predictions
+        == service.predict("churn", [ASKED, {**ASKED, "user": 77}], at=many.at).predictions
+    )
     assert many.timing is None
 
 
 def test_rankings_are_those_of_the_service_in_process(asked, service):
     found = asked.rank("feed", {"user": 1}, candidates=("i0", "i1", "i2"), k=2)
-    assert found.items == service.rank("feed", {"user": 1}, candidates=["i0", "i1", "i2"], k=2, at=found.at).items
+    assert (
+        found.items
+        == service.rank("feed", {"user": 1}, candidates=["i0", "i1", "i2"], k=2, at=found.at).items
+    )
     assert asked.rank("feed", {"user": 1}).items
 
 
@@ -99,7 +138,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10
 
 @contextmanager
 def trickling(first):
-    """A server that answers with these bytes, and then with one each tenth of a second, for ever."""
+    """A server that answers with these bytes, and then with one each tenth of a second, for
+    ever.
+    """
     over = threading.Event()
 
     def answer(one):
@@ -155,7 +196,13 @@ def test_a_server_that_reads_nothing_is_given_up_in_time(make):
 
 def test_explanations_and_health(asked):
     found = asked.explain("user__count_2d", {"user": 1}, events=3)
-    assert (found.online, found.offline, found.status, len(found.events), found.T) == (12, 12, "present", 3, NOW)
+    assert (found.online, found.offline, found.status, len(found.events), found.T) == (
+        12,
+        12,
+        "present",
+        3,
+        NOW,
+    )
     assert asked.explain("day__count_2d", {"day": "2024-05-01"}, at=datetime.now(UTC)).offline == 30
     assert asked.health() == Health(ready=True)
 
@@ -167,10 +214,18 @@ def test_explanations_and_health(asked):
         (lambda c: c.features("churn/v1", ASKED), "UsageError", "there is no service 'churn/v1'"),
         (lambda c: c.features("churn_v1", {}), "DataError", "has no field"),
         (lambda c: c.features("churn_v1", []), "DataError", "give 1 to 10,000"),
-        (lambda c: c.features("churn_v1", {**ASKED, "amount": object()}), "DataError", "cannot be encoded as JSON"),
+        (
+            lambda c: c.features("churn_v1", {**ASKED, "amount": object()}),
+            "DataError",
+            "cannot be encoded as JSON",
+        ),
         (lambda c: c.predict("churn", ASKED, level="daily"), "UsageError", "daily"),
         (lambda c: c.rank("feed", {"user": 1}, k=0), "DataError", "k"),
-        (lambda c: c.explain("user__cont_2d", {"user": 1}), "DataError|DefinitionError|UsageError", "did you mean 'user__count_2d'"),
+        (
+            lambda c: c.explain("user__cont_2d", {"user": 1}),
+            "DataError|DefinitionError|UsageError",
+            "did you mean 'user__count_2d'",
+        ),
         (lambda c: c.features("watched_v1", {"user": 1}), "UsageError", "watched_v1"),
     ],
 )
@@ -227,12 +282,18 @@ def test_events_are_durable_and_a_repetition_counts_once(make, tmp_path):
             options=hw.operations.IngestOptions(allow_unapplied=True),
         )
     )
-    with asking(made, project, now=clock.now_micros) as served, make(str(served.base_url), retries=0) as client:
+    with (
+        asking(made, project, now=clock.now_micros) as served,
+        make(str(served.base_url), retries=0) as client,
+    ):
         with pytest.raises(errors.BusyError, match="headwater ingest"):
             client.events("clicks", {"user": 1, "at": NOW})
         ingesting.start()
         try:
-            wait_until(lambda: client.health().ready and made.get([keyspace.receiver("clicks")[0]])[0], "ingestion")
+            wait_until(
+                lambda: client.health().ready and made.get([keyspace.receiver("clicks")[0]])[0],
+                "ingestion",
+            )
             sent = [{"user": 1, "at": datetime.now(UTC)}, {"user": "x"}]
             first, again = (client.events("clicks", sent, key="k") for _ in range(2))
             assert (first.accepted, first.copies, first.refused[0].index) == (1, 0, 1)
@@ -267,7 +328,9 @@ def test_outcomes_are_of_requests_by_their_ids(make, store, tmp_path):
 
 @contextmanager
 def scripted(*answers):
-    """A server that answers with (status, body, headers) one after the other, or breaks the connection; and what it was sent."""
+    """A server that answers with (status, body, headers) one after the other, or breaks the
+    connection; and what it was sent.
+    """
     waiting, seen = list(answers), []
 
     class Handler(BaseHTTPRequestHandler):
@@ -307,7 +370,11 @@ BUSY = (503, b'{"error":"later","request_id":"r","kind":"BusyError"}', {})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before", [[None], [BUSY], [(502, b"<html>", {})], [None, BUSY]], ids=["broken", "busy", "proxy", "twice"])
+@pytest.mark.parametrize(
+    "before",
+    [[None], [BUSY], [(502, b"<html>", {})], [None, BUSY]],
+    ids=["broken", "busy", "proxy", "twice"],
+)
 def test_what_cannot_be_answered_now_is_sent_again_under_the_same_key(make, before):
     with scripted(*before, (200, TAKEN, {})) as (url, seen), make(url, retries=2) as client:
         assert client.events("clicks", {"user": 1}).accepted == 1
@@ -325,11 +392,18 @@ def test_it_is_sent_no_more_often_than_said_and_what_is_wrong_only_once(make):
     with scripted(wrong, wrong) as (url, seen), make(url) as client:
         with pytest.raises(errors.HeadwaterError, match="the service failed") as found:
             client.features("churn_v1", {"user": 1})
-        assert (len(seen), type(found.value), found.value.request_id) == (1, errors.HeadwaterError, "r-1")
+        assert (len(seen), type(found.value), found.value.request_id) == (
+            1,
+            errors.HeadwaterError,
+            "r-1",
+        )
 
 
 def test_it_does_not_wait_longer_than_it_has(make):
-    with scripted((503, b"{}", {"retry-after": "60"})) as (url, seen), make(url, timeout=5) as client:
+    with (
+        scripted((503, b"{}", {"retry-after": "60"})) as (url, seen),
+        make(url, timeout=5) as client,
+    ):
         with pytest.raises(errors.BusyError):
             client.features("churn_v1", {"user": 1})
         assert len(seen) == 1
@@ -344,7 +418,10 @@ def test_a_silent_service_is_given_up(make):
             pytest.raises(errors.ConnectError, match="no answer"),
         ):
             client.health()
-    with make(f"http://127.0.0.1:{free_port()}", retries=0) as client, pytest.raises(errors.ConnectError, match="headwater serve"):
+    with (
+        make(f"http://127.0.0.1:{free_port()}", retries=0) as client,
+        pytest.raises(errors.ConnectError, match="headwater serve"),
+    ):
         client.health()
 
 
@@ -364,7 +441,14 @@ def test_addresses_that_are_none(make, url):
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(401, "AccessError"), (404, "UsageError"), (413, "DataError"), (504, "ConnectError"), (418, "HeadwaterError")]
+    ("status", "kind"),
+    [
+        (401, "AccessError"),
+        (404, "UsageError"),
+        (413, "DataError"),
+        (504, "ConnectError"),
+        (418, "HeadwaterError"),
+    ],
 )
 def test_an_answer_without_a_kind_is_judged_by_its_status(status, kind):
     found = failure(Reply(status, {"x-request-id": "p-1"}, b"<html>"))
@@ -374,8 +458,26 @@ def test_an_answer_without_a_kind_is_judged_by_its_status(status, kind):
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [
-        *((each, each) for each in (errors.StoreError, errors.FencedError, errors.LostError, errors.RebuiltError, errors.IncompleteError)),
-        *((each, each) for each in (errors.BusyError, errors.ConnectError, errors.ModelError, errors.NoStoreError, errors.StaleError)),
+        *(
+            (each, each)
+            for each in (
+                errors.StoreError,
+                errors.FencedError,
+                errors.LostError,
+                errors.RebuiltError,
+                errors.IncompleteError,
+            )
+        ),
+        *(
+            (each, each)
+            for each in (
+                errors.BusyError,
+                errors.ConnectError,
+                errors.ModelError,
+                errors.NoStoreError,
+                errors.StaleError,
+            )
+        ),
         (UnansweredError, errors.StoreError),  # one that only the store's module knows
     ],
 )
@@ -383,10 +485,17 @@ def test_a_refusal_that_may_pass_and_one_that_does_not_are_told_apart(raised, ki
     """All have status 503."""
     answer = error_response(raised("what it is"), b"r-2")
     found = failure(Reply(answer.status, dict(answer.headers), answer.body))
-    assert (answer.status, type(found), str(found), found.request_id) == (503, kind, "what it is", "r-2")
+    assert (answer.status, type(found), str(found), found.request_id) == (
+        503,
+        kind,
+        "what it is",
+        "r-2",
+    )
 
 
-@pytest.mark.parametrize("raised", [errors.AccessError, errors.CatalogError, errors.ClockError, errors.LeakError])
+@pytest.mark.parametrize(
+    "raised", [errors.AccessError, errors.CatalogError, errors.ClockError, errors.LeakError]
+)
 def test_an_error_of_any_kind_is_known_by_its_name(raised):
     answer = error_response(raised("what it is"), b"r-3")
     assert type(failure(Reply(answer.status, {}, answer.body))) is raised

@@ -1,4 +1,6 @@
-"""The clients' HTTP/1.1: requests as bytes, responses from bytes in any pieces, and connections that are kept or replaced."""
+"""The clients' HTTP/1.1: requests as bytes, responses from bytes in any pieces, and connections
+that are kept or replaced.
+"""
 
 import asyncio
 import gc
@@ -39,7 +41,16 @@ CALLS = Calls()
         (OK + b"content-length: 1\r\n\r\n1" + OK, 200, b"1", False),
         (OK + b"content-length: 1\r\n\r\n1nonsense", 200, b"1", False),
     ],
-    ids=["length", "close", "chunked", "continue", "no content", "1.0", "two responses", "more bytes"],
+    ids=[
+        "length",
+        "close",
+        "chunked",
+        "continue",
+        "no content",
+        "1.0",
+        "two responses",
+        "more bytes",
+    ],
 )
 def test_a_response_is_read_whole_and_byte_by_byte(data, status, body, kept):
     whole = ResponseReader()
@@ -64,7 +75,15 @@ def test_a_body_without_a_length_ends_with_the_connection():
     assert (reader.reply.body, reader.kept) == (b"{}", False)
 
 
-@pytest.mark.parametrize("data", [b"", OK, OK + b"content-length: 3\r\n\r\n{}", OK + b"transfer-encoding: chunked\r\n\r\n1\r\n{"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        OK,
+        OK + b"content-length: 3\r\n\r\n{}",
+        OK + b"transfer-encoding: chunked\r\n\r\n1\r\n{",
+    ],
+)
 def test_a_response_that_breaks_off_is_none(data):
     reader = ResponseReader()
     assert not data or not reader.feed(data)
@@ -75,10 +94,25 @@ def test_a_response_that_breaks_off_is_none(data):
 @pytest.mark.parametrize(
     ("url", "shown", "host", "line"),
     [
-        ("http://127.0.0.1:8320/", "http://127.0.0.1:8320", "127.0.0.1:8320", "POST /v1/features/a HTTP/1.1"),
-        ("https://Example.org:443/a b/", "https://example.org/a b", "example.org", "POST /a%20b/v1/features/a HTTP/1.1"),
+        (
+            "http://127.0.0.1:8320/",
+            "http://127.0.0.1:8320",
+            "127.0.0.1:8320",
+            "POST /v1/features/a HTTP/1.1",
+        ),
+        (
+            "https://Example.org:443/a b/",
+            "https://example.org/a b",
+            "example.org",
+            "POST /a%20b/v1/features/a HTTP/1.1",
+        ),
         ("http://[::1]:80", "http://[::1]", "[::1]", "POST /v1/features/a HTTP/1.1"),
-        ("http://bücher.example", "http://xn--bcher-kva.example", "xn--bcher-kva.example", "POST /v1/features/a HTTP/1.1"),
+        (
+            "http://bücher.example",
+            "http://xn--bcher-kva.example",
+            "xn--bcher-kva.example",
+            "POST /v1/features/a HTTP/1.1",
+        ),
         ("http://me:it%40@here:1", "http://here:1", "here:1", "POST /v1/features/a HTTP/1.1"),
     ],
 )
@@ -99,7 +133,9 @@ def test_queries_are_quoted():
 
 def test_no_header_can_hold_another():
     with pytest.raises(errors.DataError, match="x-request-id"):
-        ServiceAddress("http://here", {}).request(CALLS.features("a", {}, request_id="1\r\nhost: there"))
+        ServiceAddress("http://here", {}).request(
+            CALLS.features("a", {}, request_id="1\r\nhost: there")
+        )
     with pytest.raises(errors.UsageError, match="authorization") as found:
         hw.client.Client("http://127.0.0.1:1", token="secret\n")
     assert "secret" not in str(found.value)
@@ -107,7 +143,9 @@ def test_no_header_can_hold_another():
 
 @contextmanager
 def counted(*, requests):
-    """A server that closes each connection, unannounced, after this number of requests; and how many connections it had."""
+    """A server that closes each connection, unannounced, after this number of requests; and how
+    many connections it had.
+    """
     connections = []
 
     def answer(connection):
@@ -148,7 +186,9 @@ def test_a_connection_is_used_again_until_the_service_closes_it(make, requests, 
 
 def test_threads_have_a_connection_each_at_a_time():
     with counted(requests=1000) as (url, connections), hw.client.Client(url) as client:
-        threads = [threading.Thread(target=lambda: [client.health() for _ in range(50)]) for _ in range(4)]
+        threads = [
+            threading.Thread(target=lambda: [client.health() for _ in range(50)]) for _ in range(4)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -157,7 +197,8 @@ def test_threads_have_a_connection_each_at_a_time():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the first loop ended with its connection open
+# the first loop ended with its connection open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_client_outlives_an_event_loop():
     with counted(requests=100) as (url, connections):
         client = hw.client.AsyncClient(url)

@@ -55,19 +55,33 @@ def guarded(store, tmp_path_factory):
 
 
 def paths(service, route):
-    return [route.begin + name for name in route.names(service.project)] if route.names is not None else [route.path]
+    return (
+        [route.begin + name for name in route.names(service.project)]
+        if route.names is not None
+        else [route.path]
+    )
 
 
 def ask(client, route, path, token=None, body=b"{}"):
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return client.request(route.method, path, headers=headers, content=body if route.method == "POST" else None)
+    return client.request(
+        route.method, path, headers=headers, content=body if route.method == "POST" else None
+    )
 
 
 def refusals(client, routes):
     """What of the table admits a user that it should not: nothing, one hopes."""
     found = []
     good = client.tokens["read"]
-    wrong = [None, "hw_", good[:-1], good + "x", good[:-1] + ("a" if good[-1] != "a" else "b"), "hw_" + "0" * 12 + good[15:], "x" * 5000]
+    wrong = [
+        None,
+        "hw_",
+        good[:-1],
+        good + "x",
+        good[:-1] + ("a" if good[-1] != "a" else "b"),
+        "hw_" + "0" * 12 + good[15:],
+        "x" * 5000,
+    ]
     for route in routes:
         for path in paths(client.service, route):
             if route.scope is None:
@@ -92,7 +106,9 @@ def test_the_walk_sees_a_route_that_was_forgotten(guarded):
     """As if a page wanted another scope than the table says, or none."""
     forgotten = [replace(route, scope="write") for route in TABLE if route.path == "/metrics"]
     assert refusals(guarded, forgotten)
-    assert refusals(guarded, [replace(route, scope="read") for route in TABLE if route.path == "/healthz"])
+    assert refusals(
+        guarded, [replace(route, scope="read") for route in TABLE if route.path == "/healthz"]
+    )
 
 
 def test_only_health_readiness_and_the_page_are_for_everybody(guarded):
@@ -113,8 +129,15 @@ def test_every_route_that_takes_a_body_refuses_a_large_one(guarded):
 def test_unknown_paths_are_not_told_apart_without_a_token(guarded):
     for path in ("/nowhere", "/v1/features/none", "/v1/predict/churn"):
         assert guarded.get(path).status_code == 401
-    assert guarded.get("/nowhere", headers={"Authorization": f"Bearer {guarded.tokens['read']}"}).status_code == 404
-    answer = guarded.get("/v1/predict/churn", headers={"Authorization": f"bearer  {guarded.tokens['read']}"})
+    assert (
+        guarded.get(
+            "/nowhere", headers={"Authorization": f"Bearer {guarded.tokens['read']}"}
+        ).status_code
+        == 404
+    )
+    answer = guarded.get(
+        "/v1/predict/churn", headers={"Authorization": f"bearer  {guarded.tokens['read']}"}
+    )
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
@@ -122,7 +145,9 @@ def test_a_refusal_says_how_to_get_in(guarded):
     answer = guarded.get("/metrics")
     assert answer.headers["www-authenticate"] == "Bearer"
     assert "headwater token new" in answer.json()["error"]
-    short = guarded.post("/v1/predict/churn", json={}, headers={"Authorization": f"Bearer {guarded.tokens['read']}"})
+    short = guarded.post(
+        "/v1/predict/churn", json={}, headers={"Authorization": f"Bearer {guarded.tokens['read']}"}
+    )
     assert short.json()["error"] == "this needs the scope predict, and the token has: read"
 
 
@@ -145,7 +170,12 @@ def test_tokens_are_taken_up_and_revoked_without_a_restart(guarded):
     wait_until(lambda: status() == 401, "its end")
     text = guarded.file.read_text()
     guarded.file.write_text("{")  # as someone may break it by hand: who was known stays known
-    assert guarded.get("/metrics", headers={"Authorization": f"Bearer {guarded.tokens['read']}"}).status_code == 200
+    assert (
+        guarded.get(
+            "/metrics", headers={"Authorization": f"Bearer {guarded.tokens['read']}"}
+        ).status_code
+        == 200
+    )
     guarded.file.write_text(text)
 
 
@@ -181,7 +211,9 @@ def bearer(token):
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda file: file.write_text("{"), lambda file: (file.unlink(), file.mkdir())], ids=["no JSON", "a folder"]
+    "spoil",
+    [lambda file: file.write_text("{"), lambda file: (file.unlink(), file.mkdir())],
+    ids=["no JSON", "a folder"],
 )
 def test_a_file_that_cannot_be_read_is_logged_and_soon_lets_nobody_in(spoil, tmp_path, caplog):
     file, now = tmp_path / "tokens.json", [0.0]
@@ -226,7 +258,11 @@ def test_a_token_that_root_revokes_is_refused_by_a_service_of_another_user(share
     TokenFile(file).revoke("revoked")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     found = file.stat()
-    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (nobody.pw_uid, nobody.pw_gid, 0o640)
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (
+        nobody.pw_uid,
+        nobody.pw_gid,
+        0o640,
+    )
     assert [path.name for path in shared_folder.iterdir()] == ["tokens.json"]
 
 
@@ -300,22 +336,45 @@ def test_this_machine_is_served_without(host):
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
-        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),  # a link on another page
+        # a link on another page
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
         ({"Content-Type": "text/plain"}, 200),
     ],
 )
 def test_without_tokens_pages_of_other_sites_get_nothing(client, headers, status):
     assert client.get("/healthz", headers=headers).status_code == status
-    assert client.get("/v1/features/churn_v1", headers=headers).status_code == (405 if status == 200 else 403)
+    assert client.get("/v1/features/churn_v1", headers=headers).status_code == (
+        405 if status == 200 else 403
+    )
 
 
 def test_a_page_of_its_own_may_ask(client):
-    assert client.get("/healthz", headers={"Origin": str(client.base_url).rstrip("/")}).status_code == 200
+    assert (
+        client.get("/healthz", headers={"Origin": str(client.base_url).rstrip("/")}).status_code
+        == 200
+    )
 
 
 def test_tokens_on_the_command_line(tmp_path, capsys):
     file = str(tmp_path / "tokens.json")
-    assert main(["token", "new", "--scope", "read", "--scope", "write", "--name", "app", "--tokens", file, "--json"]) == 0
+    assert (
+        main(
+            [
+                "token",
+                "new",
+                "--scope",
+                "read",
+                "--scope",
+                "write",
+                "--name",
+                "app",
+                "--tokens",
+                file,
+                "--json",
+            ]
+        )
+        == 0
+    )
     token = msgspec.json.decode(capsys.readouterr().out)["token"]
     assert Access(tmp_path / "tokens.json").scopes(f"Bearer {token}".encode()) == {"read", "write"}
     assert main(["token", "list", "--tokens", file, "--json"]) == 0
@@ -336,9 +395,18 @@ def test_a_slow_body_is_ended(store):
     with hw.operations.Service(PROJECT, store, models=MODELS) as service:
         app = App(service)
         app._reading = BodyTimeouts(0.3)
-        with serving(app, "127.0.0.1", port := free_port(), closing=app.close), socket.create_connection(("127.0.0.1", port)) as slow:
+        with (
+            serving(app, "127.0.0.1", port := free_port(), closing=app.close),
+            socket.create_connection(("127.0.0.1", port)) as slow,
+        ):
             slow.settimeout(10)
-            slow.sendall(b'POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"row"')
+            slow.sendall(
+                b'POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"row"'
+            )
             assert slow.recv(1000).startswith(b"HTTP/1.1 408")
-            quick = httpx.post(f"http://127.0.0.1:{port}/v1/features/feed_v1", json={"row": {"user": 1, "item": "i0"}}, trust_env=False)
+            quick = httpx.post(
+                f"http://127.0.0.1:{port}/v1/features/feed_v1",
+                json={"row": {"user": 1, "item": "i0"}},
+                trust_env=False,
+            )
             assert quick.status_code == 200

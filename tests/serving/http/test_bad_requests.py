@@ -1,4 +1,6 @@
-"""The fault of a request is reported to its sender, with the nearest name, and is never a fault of the service."""
+"""The fault of a request is reported to its sender, with the nearest name, and is never a fault of
+the service.
+"""
 
 import json
 import socket
@@ -33,7 +35,8 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         (FEATURES, b'{"row": {"user": "\\ud800"}}', 400, "not JSON"),
         (FEATURES, b"[" * 100_000, 422, "Expected `object`, got `array`"),
         (FEATURES, b'{"row":' * 50_000, 400, "maximum recursion depth"),
-        (RANK, b'{"row": {}, "candidates": ' + b"[" * 40 + b"]" * 40 + b"}", 422, "got `array` - at `$.candidates[0]`"),
+        (RANK, b'{"row": {}, "candidates": ' + b"[" * 40 + b"]" * 40 + b"}", 422, ("got `array` - at "
+            "`$.candidates[0]`")),
         # another shape
         (FEATURES, [], 422, "Expected `object`, got `array`"),
         (FEATURES, {}, 422, "none of `row`, `rows` and `columns`"),
@@ -44,60 +47,88 @@ PLAIN = {"user": 1, "day": "2024-05-01", "amount": 2.0}
         (FEATURES, {"rows": [ROW] * 10_001}, 422, "10,001 rows; give 1 to 10,000"),
         (FEATURES, {"columns": {}}, 422, "no field 'user', which view 'user' needs"),
         (FEATURES, {"columns": {name: [] for name in ROW}}, 422, "0 rows; give 1 to 10,000"),
-        (FEATURES, {"columns": {**{name: [value] for name, value in ROW.items()}, "user": [1, 2]}}, 422, "the columns of the request hold [1, 2] values"),
+        (FEATURES, {"columns": {**{name: [value] for name, value in ROW.items()}, "user": [1, 2]}}, 422, ((("the columns of the request hold [1, 2] "  # noqa: UP034
+            "values")))),
         (FEATURES, {"row": ROW, "compact": "yes"}, 422, "Expected `bool`"),
         (FEATURES, {"row": ROW, "level": 3}, 422, "Expected `str | null`"),
         (RANK, {"row": {"user": 1}, "k": 0}, 422, "`int` >= 1"),
         (RANK, {"row": {"user": 1}, "candidates": []}, 422, "0 candidates"),
         (RANK, {"candidates": ["i0"]}, 422, "missing required field `row`"),
-        (FEATURES, {"rows": ROW}, 422, "got `object` - at `$.rows`; give a list of rows, or one row as `row`"),
-        (FEATURES, {"row": [ROW]}, 422, "got `array` - at `$.row`; give one object with the fields of a row, or several rows as `rows`"),
-        (FEATURES, {"columns": [ROW]}, 422, "give an object with a list for each field, or rows as `rows`"),
-        (FEATURES, {"columns": {"user": 1}}, 422, "each column is a list with one value for each row"),
+        (FEATURES, {"rows": ROW}, 422, ((("got `object` - at `$.rows`; give a list of rows, or one row as "  # noqa: UP034
+            "`row`")))),
+        (FEATURES, {"row": [ROW]}, 422, ((("got `array` - at `$.row`; give one object with the fields of a row, or several rows "  # noqa: UP034
+            "as `rows`")))),
+        (FEATURES, {"columns": [ROW]}, 422, ((("give an object with a list for each field, or rows as "  # noqa: UP034
+            "`rows`")))),
+        (FEATURES, {"columns": {"user": 1}}, 422, ("each column is a list with one value for each "
+            "row")),
         (FEATURES, {"rows": [1]}, 422, "each row is an object with its fields"),
-        (FEATURES, {"row": {**ROW, "user": [1]}}, 422, "a field is a string, a number, true, false or null"),
-        (FEATURES, {"rows": [{**ROW, "user": [1]}]}, 422, "a field is a string, a number, true, false or null"),
+        (FEATURES, {"row": {**ROW, "user": [1]}}, 422, ((("a field is a string, a number, true, false or "  # noqa: UP034
+            "null")))),
+        (FEATURES, {"rows": [{**ROW, "user": [1]}]}, 422, ((("a field is a string, a number, true, false or "  # noqa: UP034
+            "null")))),
         (FEATURES, [ROW], 422, 'send {"row": {...}} for one row, or {"rows": [...]} for several'),
         (RANK, {"row": {}, "candidates": [[1]]}, 422, "a candidate is an item, or an object"),
         # names
-        (FEATURES, {"row": ROW, "features": ["user__count_2d"]}, 422, "`features`; known: columns, compact, level, row, rows. The fields"),
-        (PREDICT, {"row": ROW, "features": ["user__count_2d"]}, 422, "Expected `bool`, got `array` - at `$.features`"),
-        (PREDICT, {"row": ROW, "compact": True}, 422, "unknown field `compact`; known: arm, columns, features, level, row, rows, timing"),
-        (RANK, {"row": {}, "candidate": []}, 422, "unknown field `candidate`; did you mean 'candidates'?"),
-        (FEATURES, ROW, 422, "unknown field `user`; known: columns, compact, level, row, rows. The fields of a row go into `row`"),
+        (FEATURES, {"row": ROW, "features": ["user__count_2d"]}, 422, ((("`features`; known: columns, compact, level, row, rows. The "  # noqa: UP034
+            "fields")))),
+        (PREDICT, {"row": ROW, "features": ["user__count_2d"]}, 422, ((("Expected `bool`, got `array` - at "  # noqa: UP034
+            "`$.features`")))),
+        (PREDICT, {"row": ROW, "compact": True}, 422, ((("unknown field `compact`; known: arm, columns, features, level, row, rows, "  # noqa: UP034
+            "timing")))),
+        (RANK, {"row": {}, "candidate": []}, 422, ("unknown field `candidate`; did you mean "
+            "'candidates'?")),
+        (FEATURES, ROW, 422, ((("unknown field `user`; known: columns, compact, level, row, rows. The fields of a row "  # noqa: UP034
+            "go into `row`")))),
         (FEATURES, {"rwo": ROW}, 422, "unknown field `rwo`; did you mean 'row'?"),
         (FEATURES, {"row": ROW, "level": "nighty"}, 422, "did you mean 'nightly'?"),
         (FEATURES, {"row": {**ROW, "contry": "no"}}, 422, "did you mean 'country'?"),
-        (FEATURES, {"rows": [ROW, {**ROW, "contry": "no"}]}, 422, "row 1: the request has a field 'contry'"),
-        (FEATURES, {"row": {k: v for k, v in ROW.items() if k != "user"}}, 422, "no field 'user', which view 'user' needs"),
-        (FEATURES, {"columns": {"user": [1]}}, 422, "no field 'country', which request field 'country' needs"),
+        (FEATURES, {"rows": [ROW, {**ROW, "contry": "no"}]}, 422, ("row 1: the request has a field "
+            "'contry'")),
+        (FEATURES, {"row": {k: v for k, v in ROW.items() if k != "user"}}, 422, ((("no field 'user', which view 'user' "  # noqa: UP034
+            "needs")))),
+        (FEATURES, {"columns": {"user": [1]}}, 422, ((("no field 'country', which request field 'country' "  # noqa: UP034
+            "needs")))),
         ("/v1/features/churn_v2", {"row": ROW}, 404, "did you mean 'churn_v1'?"),
         ("/v1/predict/chrn", {"row": ROW}, 404, "did you mean 'churn'?"),
         ("/v1/rank/churn", {"row": ROW}, 404, "known: feed"),
         ("/v1/featurs/churn_v1", {"row": ROW}, 404, "did you mean '/v1/features/{service}'?"),
         # values
-        (FEATURES, {"row": {**ROW, "user": "1"}}, 422, "the key 'user' is Int64 in the source and String in the requests"),
+        (FEATURES, {"row": {**ROW, "user": "1"}}, 422, ((("the key 'user' is Int64 in the source and String in the "  # noqa: UP034
+            "requests")))),
         (FEATURES, {"row": {**ROW, "user": 1.5}}, 422, "the key 'user' is a float"),
-        (FEATURES, {"row": {**ROW, "user": True}}, 422, "the key 'user' is Int64 in the source and Boolean"),
+        (FEATURES, {"row": {**ROW, "user": True}}, 422, ((("the key 'user' is Int64 in the source and "  # noqa: UP034
+            "Boolean")))),
         (FEATURES, {"rows": [ROW, {**ROW, "user": "1"}]}, 422, "'user'"),
         (FEATURES, {"row": {**ROW, "country": 5}}, 422, "request field 'country' is declared str"),
-        (FEATURES, {"row": {**ROW, "amount": "5"}}, 422, "request feature 'ratio': the field 'amount' is declared float"),
-        (FEATURES, {"row": {**ROW, "asked": "yesterday"}}, 422, "give a timestamp, ISO 8601 with a UTC offset"),
-        (FEATURES, {"row": {**ROW, "asked": "2024-05-01T12:00:00"}}, 422, "give a timestamp, ISO 8601 with a UTC offset"),
+        (FEATURES, {"row": {**ROW, "amount": "5"}}, 422, ((("request feature 'ratio': the field 'amount' is declared "  # noqa: UP034
+            "float")))),
+        (FEATURES, {"row": {**ROW, "asked": "yesterday"}}, 422, ((("give a timestamp, ISO 8601 with a UTC "  # noqa: UP034
+            "offset")))),
+        (FEATURES, {"row": {**ROW, "asked": "2024-05-01T12:00:00"}}, 422, ((("give a timestamp, ISO 8601 with a UTC "  # noqa: UP034
+            "offset")))),
         (FEATURES, {"row": {**ROW, "asked": 5}}, 422, "give a timestamp"),
         (FEATURES, {"row": {**ROW, "asked": "9999-12-31T23:59:59-23:00"}}, 422, "give a timestamp"),
         ("/v1/features/plain_v1", {"row": {**PLAIN, "day": "2024-13-01"}}, 422, "give a date"),
-        ("/v1/features/plain_v1", {"row": {**PLAIN, "amount": 0}}, 422, "request feature 'brittle' failed on row 0"),
-        ("/v1/features/plain_v1", {"rows": [PLAIN, {**PLAIN, "amount": 0}]}, 422, "request feature 'brittle' failed on row 1"),
-        ("/v1/predict/plain", {"row": {**PLAIN, "amount": 0}}, 422, "request feature 'brittle' failed on row 0"),
-        (PREDICT, {"row": {**ROW, "user": 2**70}}, 422, "the field 'user' holds an integer of 71 bits"),
-        (PREDICT, {"rows": [{**ROW, "user": 2**70}]}, 422, "the field 'user' holds an integer of 71 bits"),
-        (PREDICT, {"row": {**ROW, "amount": 10**400}}, 422, "the field 'amount': Number out of range"),
+        ("/v1/features/plain_v1", {"row": {**PLAIN, "amount": 0}}, 422, ((("request feature 'brittle' failed on row "  # noqa: UP034
+            "0")))),
+        ("/v1/features/plain_v1", {"rows": [PLAIN, {**PLAIN, "amount": 0}]}, 422, ((("request feature 'brittle' failed on row "  # noqa: UP034
+            "1")))),
+        ("/v1/predict/plain", {"row": {**PLAIN, "amount": 0}}, 422, ((("request feature 'brittle' failed on row "  # noqa: UP034
+            "0")))),
+        (PREDICT, {"row": {**ROW, "user": 2**70}}, 422, ("the field 'user' holds an integer of 71 "
+            "bits")),
+        (PREDICT, {"rows": [{**ROW, "user": 2**70}]}, 422, ((("the field 'user' holds an integer of 71 "  # noqa: UP034
+            "bits")))),
+        (PREDICT, {"row": {**ROW, "amount": 10**400}}, 422, ("the field 'amount': Number out of "
+            "range")),
         (PREDICT, b'{"row": {"amount": 1e400}}', 422, "Number out of range"),
     ],
 )  # fmt: skip
 def test_it_is_said(client, path, body, status, says):
-    answer = client.post(path, content=body if isinstance(body, bytes) else json.dumps(body).encode())
+    answer = client.post(
+        path, content=body if isinstance(body, bytes) else json.dumps(body).encode()
+    )
     assert answer.status_code == status, answer.text
     assert says in answer.json()["error"]
     assert answer.headers["content-type"] == "application/json"
@@ -119,7 +150,9 @@ def test_an_encoded_body_is_not_read(client):
 def test_a_body_that_is_too_large_is_refused_before_it_is_invited(client, length):
     with socket.create_connection(("127.0.0.1", client.base_url.port), timeout=30) as one:
         one.sendall(
-            b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n"
+            b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: "
+            + length
+            + b"\r\n\r\n"
         )
         assert one.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
 
@@ -130,7 +163,9 @@ def test_a_sender_that_leaves_costs_nothing(store):
         port = client.base_url.port
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", port)) as gone:
-                gone.sendall(b'POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"row"')
+                gone.sendall(
+                    b'POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"row"'
+                )
         assert client.post(FEATURES, json={"row": ROW}).status_code == 200
     said = [json.loads(line) for line in lines.text.splitlines()]
     assert {one["status"] for one in said} <= {200, 499}
@@ -163,7 +198,11 @@ def test_a_store_that_is_down_is_said_and_comes_back(store):
         down.error = StoreError("the store does not answer")
         for path in (FEATURES, PREDICT):
             answer = client.post(path, json={"row": ROW})
-            assert (answer.status_code, answer.headers["retry-after"], answer.json()["error"]) == (503, "5", "the store does not answer")
+            assert (answer.status_code, answer.headers["retry-after"], answer.json()["error"]) == (
+                503,
+                "5",
+                "the store does not answer",
+            )
         assert client.post(RANK, json={"row": {"user": 1}}).status_code == 503
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
@@ -179,7 +218,10 @@ def test_a_fault_of_the_service_shows_nothing_of_it(store):
         down.error = ZeroDivisionError("a secret of the code")
         answer = client.post(FEATURES, json={"row": ROW}, headers={"X-Request-Id": "find-me"})
     assert answer.status_code == 500
-    assert answer.json() == {"error": "internal error; the service's log has details under the request id find-me", "request_id": "find-me"}
+    assert answer.json() == {
+        "error": "internal error; the service's log has details under the request id find-me",
+        "request_id": "find-me",
+    }
     (said,) = map(json.loads, lines.text.splitlines())
     assert (said["id"], said["status"]) == ("find-me", 500)
     assert said["failed"].startswith("ZeroDivisionError < test_bad_requests.py:")
@@ -206,7 +248,11 @@ def test_a_store_across_the_network_is_read_beside_the_event_loop(store):
             url = f"http://127.0.0.1:{port}"
             service.store.get = get
             answers = []
-            asked = threading.Thread(target=lambda: answers.append(httpx.post(url + FEATURES, json={"row": ROW}, trust_env=False)))
+            asked = threading.Thread(
+                target=lambda: answers.append(
+                    httpx.post(url + FEATURES, json={"row": ROW}, trust_env=False)
+                )
+            )
             asked.start()
             assert waiting.wait(10)
             assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
@@ -229,7 +275,10 @@ def connections(port, count):
 @pytest.mark.slow
 def test_a_thousand_connections_are_answered(store):
     body = json.dumps({"row": ROW, "compact": True}).encode()
-    request = b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    request = (
+        b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body)
+    )
     with asking(store) as client, connections(client.base_url.port, 1000) as some:
         for one in some:
             one.sendall(request)

@@ -1,4 +1,6 @@
-"""What clients may do to a server before any handler sees a request: raw sockets against limits on time, size and number."""
+"""What clients may do to a server before any handler sees a request: raw sockets against limits on
+time, size and number.
+"""
 
 import asyncio
 import contextlib
@@ -33,7 +35,9 @@ QUICK = ConnectionLimits(header_seconds=0.5, idle_seconds=0.5, write_seconds=0.5
 
 
 async def echo(scope, read, send):
-    """Answers with what it was asked; `/slow` after a while, `/early` before the body is there, `/large` with megabytes."""
+    """Answers with what it was asked; `/slow` after a while, `/early` before the body is there,
+    `/large` with megabytes.
+    """
     body = b""
     if scope["path"] != "/early":
         more = True
@@ -51,19 +55,33 @@ async def echo(scope, read, send):
             await send({"type": "http.response.body", "body": b"part %d," % n, "more_body": n < 2})
         return
     if scope["path"] == "/injects":
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b\r\nx-evil: 1")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b\r\nx-evil: 1")]}
+        )
         await send({"type": "http.response.body", "body": b"{}"})
         return
     if scope["path"] == "/slow":
         await asyncio.sleep(0.7)
-    said = {"path": scope["path"], "headers": {k.decode(): v.decode("latin-1") for k, v in scope["headers"]}, "body": len(body)}
+    said = {
+        "path": scope["path"],
+        "headers": {k.decode(): v.decode("latin-1") for k, v in scope["headers"]},
+        "body": len(body),
+    }
     answer = b"x" * 20_000_000 if scope["path"] == "/large" else json.dumps(said).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-length", b"%d" % len(answer))],
+        }
+    )
     await send({"type": "http.response.body", "body": answer})
 
 
 class Taking:
-    """Answers as `echo` does, but takes each POST that has arrived whole, which it answers in the next turn of the event loop."""
+    """Answers as `echo` does, but takes each POST that has arrived whole, which it answers in the
+    next turn of the event loop.
+    """
 
     async def __call__(self, scope, read, send):
         await echo(scope, read, send)
@@ -71,9 +89,15 @@ class Taking:
     def take(self, target, headers, body, respond):
         if target == b"/declined":
             return False
-        told = {"path": target.decode(), "headers": {k.decode(): v.decode("latin-1") for k, v in headers.items()}, "body": len(body)}
+        told = {
+            "path": target.decode(),
+            "headers": {k.decode(): v.decode("latin-1") for k, v in headers.items()},
+            "body": len(body),
+        }
         said = json.dumps({**told, "taken": True}).encode()
-        asyncio.get_running_loop().call_later(0.5 if target == b"/late" else 0, self.respond, respond, said)
+        asyncio.get_running_loop().call_later(
+            0.5 if target == b"/late" else 0, self.respond, respond, said
+        )
         return True
 
     def respond(self, respond, said):
@@ -86,7 +110,12 @@ APPS = [echo, Taking()]
 @contextlib.contextmanager
 def server(limits=None, app=echo, **options):
     port = free_port()
-    with serving(app, "127.0.0.1", port, options=ServerOptions(limits=limits or ConnectionLimits(), **options)):
+    with serving(
+        app,
+        "127.0.0.1",
+        port,
+        options=ServerOptions(limits=limits or ConnectionLimits(), **options),
+    ):
         yield port
 
 
@@ -197,7 +226,13 @@ def test_what_is_allowed_is_answered(usual):
     for data, count in [
         (GET * 3, 3),
         (b"\r\n\r\n" + GET, 1),
-        (b"GET /a%20b?c=1 HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: a\r\n" % n for n in range(99)) + b"\r\n", 1),
+        (
+            b"GET /a%20b?c=1 HTTP/1.1\r\n"
+            + HOST
+            + b"".join(b"X-%d: a\r\n" % n for n in range(99))
+            + b"\r\n",
+            1,
+        ),
         (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000, 1),
         (CHUNKED + b"\r\n3\r\nabc\r\n0\r\n\r\n", 1),
     ]:
@@ -208,13 +243,20 @@ def test_what_is_allowed_is_answered(usual):
                 said += one.recv(1 << 16)
         assert said.count(b"HTTP/1.1") == count
     assert ask(usual, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
-    upgrade = b"GET / HTTP/1.1\r\n" + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
-    assert ask(usual, upgrade).startswith(b"HTTP/1.1 200")  # as curl --http2 asks, which then goes on with HTTP/1.1
+    upgrade = (
+        b"GET / HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+    )
+    # as curl --http2 asks, which then goes on with HTTP/1.1
+    assert ask(usual, upgrade).startswith(b"HTTP/1.1 200")
 
 
 def test_answers_of_several_parts_and_apps_that_fail(usual, caplog):
     def get(path, method=b"GET"):
-        return ask(usual, method + b" " + path + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+        return ask(
+            usual, method + b" " + path + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+        )
 
     assert get(b"/parts").endswith(b"7\r\npart 0,\r\n7\r\npart 1,\r\n7\r\npart 2,\r\n0\r\n\r\n")
     assert b"content-length" in get(b"/", b"HEAD")
@@ -228,12 +270,15 @@ def test_garbage_after_a_request_leaves_its_answer_whole(usual):
     said = ask(usual, GET + b"GARBAGE\0\r\n\r\n")
     assert said.startswith(b"HTTP/1.1 200")
     assert said.endswith(b"}")
-    assert ask(usual, GET * 5_000).count(b"HTTP/1.1 200") <= 66  # those that wait are bounded; the others are not answered
+    # those that wait are bounded; the others are not answered
+    assert ask(usual, GET * 5_000).count(b"HTTP/1.1 200") <= 66
 
 
 def test_a_client_is_invited_to_send_a_body_that_is_read(usual):
     with connect(usual) as one:
-        one.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        one.sendall(
+            b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+        )
         assert one.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
         one.sendall(b"abc")
         assert one.recv(1 << 16).startswith(b"HTTP/1.1 200")
@@ -311,7 +356,8 @@ def test_connections_without_a_request_give_way_to_others():
 @pytest.mark.slow
 def test_four_thousand_silent_connections_block_nobody():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    both = hard if hard != resource.RLIM_INFINITY else 20_000  # ends of connections, all in this process
+    # ends of connections, all in this process
+    both = hard if hard != resource.RLIM_INFINITY else 20_000
     with contextlib.ExitStack() as stack:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(both, 20_000)), hard))
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -346,7 +392,9 @@ def test_one_turn_of_the_event_loop_parses_a_bounded_part_of_a_connection():
             message = await read()
             parts.append(message["body"])
             more = message["more_body"]
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+        )
         await send({"type": "http.response.body", "body": b"{}"})
 
     with server(app=app) as port, contextlib.ExitStack() as stack:
@@ -358,7 +406,9 @@ def test_one_turn_of_the_event_loop_parses_a_bounded_part_of_a_connection():
         assert max(map(len, parts)) < 12_000  # 65,536 bytes, 6 a chunk
         parts.clear()
         body = random.Random(0).randbytes(3_000_000)
-        large.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3000000\r\n\r\n" + body + GET)
+        large.sendall(
+            b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 3000000\r\n\r\n" + body + GET
+        )
         said = b""
         while said.count(b"{}") < 2:
             said += large.recv(1 << 16)
@@ -370,12 +420,15 @@ def test_one_turn_of_the_event_loop_parses_a_bounded_part_of_a_connection():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize(("app", "request_bytes"), [(echo, GET), (APPS[1], POST)], ids=["ASGI", "whole requests taken"])
+@pytest.mark.parametrize(
+    ("app", "request_bytes"), [(echo, GET), (APPS[1], POST)], ids=["ASGI", "whole requests taken"]
+)
 def test_no_request_is_lost_when_a_server_ends(kept, app, request_bytes):
     port, done, lost, count = free_port(), threading.Event(), [], [0]
 
     def hammer():
-        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):  # of a new connection, that carries no request yet
+        # of a new connection, that carries no request yet
+        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
             while not done.is_set():
                 with connect(port) as one:
                     last = False
@@ -421,7 +474,11 @@ def test_an_answer_under_way_is_given_and_one_that_takes_too_long_is_not():
 
 
 def test_an_address_that_is_taken_is_an_error():
-    with server() as port, pytest.raises(UsageError, match="cannot listen"), serving(echo, "127.0.0.1", port):
+    with (
+        server() as port,
+        pytest.raises(UsageError, match="cannot listen"),
+        serving(echo, "127.0.0.1", port),
+    ):
         pass
 
 
@@ -430,12 +487,27 @@ def test_an_address_that_is_taken_is_an_error():
 
 def test_uvicorn_is_the_version_that_is_built_upon():
     root = Path(__file__).resolve().parents[3]
-    (needed,) = [one for one in tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"] if "uvicorn" in one]
+    (needed,) = [
+        one
+        for one in tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"][
+            "dependencies"
+        ]
+        if "uvicorn" in one
+    ]
     assert needed.startswith("uvicorn>=0.54,<0.55")
     assert importlib.metadata.version("uvicorn").startswith("0.54.")
     theirs = httptools_impl.HttpToolsProtocol
-    assert list(inspect.signature(theirs).parameters) == ["config", "server_state", "app_state", "_loop"]
-    own = {name for name, value in vars(Connection).items() if inspect.isfunction(value) and not name.startswith("__")}
+    assert list(inspect.signature(theirs).parameters) == [
+        "config",
+        "server_state",
+        "app_state",
+        "_loop",
+    ]
+    own = {
+        name
+        for name, value in vars(Connection).items()
+        if inspect.isfunction(value) and not name.startswith("__")
+    }
     new = {
         "may_go_on",
         "end",
@@ -454,7 +526,16 @@ def test_uvicorn_is_the_version_that_is_built_upon():
     assert own - new <= {name for one in theirs.__mro__ for name in vars(one)}
     assert not new & {name for one in theirs.__mro__ for name in vars(one)}
     source = inspect.getsource(httptools_impl)
-    used = ("self.pipeline", "self.cycle", "self.flow", "self.headers", "self.url", "self.parser", "self.expect_100_continue", "self.tasks")
+    used = (
+        "self.pipeline",
+        "self.cycle",
+        "self.flow",
+        "self.headers",
+        "self.url",
+        "self.parser",
+        "self.expect_100_continue",
+        "self.tasks",
+    )
     assert [name for name in used if name not in source] == []
     assert {"connections", "tasks", "default_headers"} <= set(vars(ServerState()))
     cycle = inspect.signature(httptools_impl.RequestResponseCycle).parameters
@@ -463,7 +544,9 @@ def test_uvicorn_is_the_version_that_is_built_upon():
     assert "self.response_started" in source
 
 
-@pytest.mark.parametrize(("soft", "hard", "connections"), [(256, 4096, 1000), (256, 512, 384), (64, 64, 128)])
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections"), [(256, 4096, 1000), (256, 512, 384), (64, 64, 128)]
+)
 def test_the_soft_limit_of_open_files_is_raised_to_what_connections_need(soft, hard, connections):
     code = f"""
 import resource
@@ -472,5 +555,7 @@ from headwater.serving.http.connection import Connections
 from headwater.serving.http.connection_limits import ConnectionLimits
 print(Connections(ConnectionLimits(connections=1000)).most, resource.getrlimit(resource.RLIMIT_NOFILE))
 """
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert shown == f"{connections} {(min(hard, 1128), hard)}"

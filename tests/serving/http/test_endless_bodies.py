@@ -24,7 +24,11 @@ ENDLESS = {
     "the extension of a chunk": (CHUNKED % b"" + b"1;", PIECE, b"HTTP/1.1 401"),
     "a body of known size": (SIZED, PIECE, b"HTTP/1.1 401"),
     "empty lines": (b"", b"\r\n" * 30_000, b""),
-    "one-byte chunks of a body that is read": (CHUNKED % b"Authorization: Bearer %(token)b\r\n", CHUNKS, b"HTTP/1.1 413"),
+    "one-byte chunks of a body that is read": (
+        CHUNKED % b"Authorization: Bearer %(token)b\r\n",
+        CHUNKS,
+        b"HTTP/1.1 413",
+    ),
 }
 
 
@@ -41,7 +45,9 @@ def apart(store, token):
 
 
 def sent_for_good(port, first, more, results):
-    """Send until the server closes the connection; notes what it answered, or None where it never closed."""
+    """Send until the server closes the connection; notes what it answered, or None where it never
+    closed.
+    """
     answer, end, left = b"", time.monotonic() + FOR_GOOD, first
     with socket.create_connection(("127.0.0.1", port), timeout=FOR_GOOD) as one:
         one.setblocking(False)
@@ -64,7 +70,10 @@ def test_a_client_that_never_stops_is_closed_and_others_are_answered(apart, toke
     first, more, expected = ENDLESS[name]
     results, answered = [], 0
     first = first.replace(b"%(token)b", token[1])
-    threads = [threading.Thread(target=sent_for_good, args=(apart.port, first, more, results)) for _ in range(4)]
+    threads = [
+        threading.Thread(target=sent_for_good, args=(apart.port, first, more, results))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
@@ -75,7 +84,10 @@ def test_a_client_that_never_stops_is_closed_and_others_are_answered(apart, toke
         thread.join()
     assert answered > 0
     assert None not in results, "a connection is still open"
-    assert all(answer.startswith(expected) and answer.count(b"HTTP/1.1") == bool(expected) for answer in results), results
+    assert all(
+        answer.startswith(expected) and answer.count(b"HTTP/1.1") == bool(expected)
+        for answer in results
+    ), results
 
 
 def test_a_body_of_many_small_chunks_is_read_and_of_too_many_refused(apart, token):
@@ -100,7 +112,13 @@ def test_a_body_that_is_invalid_after_its_response_gets_no_second_one(apart):
 
 
 def test_an_invalid_body_behind_a_request_in_progress_leaves_that_one_its_response(apart, token):
-    ask = b"POST " + PATH + b" HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer " + token[1] + b"\r\n%b\r\n\r\n%b"
+    ask = (
+        b"POST "
+        + PATH
+        + b" HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer "
+        + token[1]
+        + b"\r\n%b\r\n\r\n%b"
+    )
     whole = ask % (b"Content-Length: 18", b'{"row":{"user":1}}')
     with socket.create_connection(("127.0.0.1", apart.port), timeout=FOR_GOOD) as one:
         one.sendall(whole + ask % (b"Transfer-Encoding: chunked", b"zz\r\n"))

@@ -1,4 +1,6 @@
-"""Who may push events, to the ingesting process itself and through the service, and where the service forwards them."""
+"""Who may push events, to the ingesting process itself and through the service, and where the
+service forwards them.
+"""
 
 import asyncio
 import http.server
@@ -28,9 +30,17 @@ def here(tmp_path_factory):
 PLAIN, SECRET = keyspace.receiver("plain")
 FORWARDED = {
     "no ingestion": ({}, (), "start `headwater ingest`"),
-    "nobody listens": ({PLAIN: b"http://127.0.0.1:{port}", SECRET: b"s"}, (), "does not respond at"),
+    "nobody listens": (
+        {PLAIN: b"http://127.0.0.1:{port}", SECRET: b"s"},
+        (),
+        "does not respond at",
+    ),
     "no secret": ({PLAIN: b"http://127.0.0.1:{port}"}, (), "start `headwater ingest`"),
-    "another machine": ({PLAIN: b"http://192.0.2.1:{port}", SECRET: b"s"}, (), "--forward-to 192.0.2.1"),
+    "another machine": (
+        {PLAIN: b"http://192.0.2.1:{port}", SECRET: b"s"},
+        (),
+        "--forward-to 192.0.2.1",
+    ),
     "a name before an @": (
         {PLAIN: b"http://127.0.0.1:80@evil.example", SECRET: b"s"},
         (),
@@ -53,9 +63,15 @@ FORWARDED = {
 def test_events_that_cannot_be_forwarded(here, tmp_path, name):
     kept, hosts, says = FORWARDED[name]
     empty = hw.operations.open_store(f"lmdb:{tmp_path / 'empty'}?size=1GB")
-    empty.commit({key: value.replace(b"{port}", b"%d" % free_port()) for key, value in kept.items()}, {})
+    empty.commit(
+        {key: value.replace(b"{port}", b"%d" % free_port()) for key, value in kept.items()}, {}
+    )
     with hw.operations.serve(
-        PROJECT, empty, listen=f"127.0.0.1:{(port := free_port())}", models={}, options=hw.operations.ServeOptions(forward_to=hosts)
+        PROJECT,
+        empty,
+        listen=f"127.0.0.1:{(port := free_port())}",
+        models={},
+        options=hw.operations.ServeOptions(forward_to=hosts),
     ):
         status, answer, headers = here.post("plain", b"{}", port=port, **{"Idempotency-Key": "k"})
         assert (status, says in answer["error"]) == (503, True), answer
@@ -78,7 +94,14 @@ OPEN = [
     ({"Content-Type": "application/json"}, 200),
     ({"Origin": "http://127.0.0.1:{port}"}, 200),
     # what a browser sends for a page of another site
-    ({"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain;charset=UTF-8"}, 403),
+    (
+        {
+            "Origin": "https://evil.example",
+            "Sec-Fetch-Site": "cross-site",
+            "Content-Type": "text/plain;charset=UTF-8",
+        },
+        403,
+    ),
     ({"Origin": "https://evil.example"}, 403),
     ({"Sec-Fetch-Site": "cross-site"}, 403),
     ({"Sec-Fetch-Site": "same-site"}, 403),
@@ -100,7 +123,8 @@ def test_who_may_push_where_there_are_no_tokens(here, headers, status):
     if status != 200:
         assert set(answer) == {"error", "request_id"}
         assert answer["request_id"] == got["x-request-id"]
-        assert pushed(here, {}, headers, path="/v1/events/lose")[:1] == (status,)  # no word on which sources there are
+        # no word on which sources there are
+        assert pushed(here, {}, headers, path="/v1/events/lose")[:1] == (status,)
 
 
 GUARDED = [
@@ -118,7 +142,10 @@ GUARDED = [
 def guarded(tmp_path_factory):
     """Ingestion whose senders need tokens."""
     folder = tmp_path_factory.mktemp("guarded")
-    tokens = {scope: TokenFile(folder / "tokens.json").add(scope, [scope]) for scope in ("read", "write", "admin")}
+    tokens = {
+        scope: TokenFile(folder / "tokens.json").add(scope, [scope])
+        for scope in ("read", "write", "admin")
+    }
     with receiving(folder, tokens=folder / "tokens.json") as here:
         here.tokens = tokens
         yield here
@@ -134,34 +161,56 @@ def test_who_may_push_where_there_are_tokens(guarded, headers, status):
 
 def test_a_service_with_tokens_forwards_with_the_secret_that_the_store_holds(guarded):
     port = free_port()
-    with hw.operations.serve(PROJECT, guarded.store, listen=f"127.0.0.1:{port}", models={}, tokens=guarded.folder / "tokens.json"):
+    with hw.operations.serve(
+        PROJECT,
+        guarded.store,
+        listen=f"127.0.0.1:{port}",
+        models={},
+        tokens=guarded.folder / "tokens.json",
+    ):
         given = {"Authorization": f"Bearer {guarded.tokens['write']}"}
         assert guarded.post("loose", event(), port=port, **given)[0] == 200
         assert guarded.post("loose", event(), port=port)[0] == 401
         key = keyspace.receiver("loose")[1]
         guarded.store.commit({key: guarded.store.get([key])[0] + b"x"}, {})
-        wait_until(lambda: guarded.post("loose", event(), port=port, **given)[0] == 503, "the address to be looked up again")
+        wait_until(
+            lambda: guarded.post("loose", event(), port=port, **given)[0] == 503,
+            "the address to be looked up again",
+        )
 
 
 def test_at_an_address_that_others_reach_only_the_secret_or_a_token_admits(tmp_path):
     with receiving(tmp_path, host="0.0.0.0") as here:
         secret = here.store.get([keyspace.receiver("loose")[1]])[0].decode()
         assert here.post("loose", event())[0] == 401
-        assert here.post("loose", event(), **{"X-Headwater-Secret": secret, "Host": "ingest:8321"})[0] == 200
+        assert (
+            here.post("loose", event(), **{"X-Headwater-Secret": secret, "Host": "ingest:8321"})[0]
+            == 200
+        )
         assert here.post("lose", event())[0] == 401
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "Content-Type"])
 @pytest.mark.parametrize("direct", [True, False], ids=["to ingestion", "through the service"])
 def test_a_header_that_is_not_ascii_is_refused(here, name, direct):
-    with hw.operations.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
-        status, answer, _ = here.post("plain", event(), port=here.port if direct else port, **{"Idempotency-Key": "k", name: "k\xe9"})
-    assert status == (200 if direct and name == "Content-Type" else 400)  # ingestion itself passes no header on
+    with hw.operations.serve(
+        PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}
+    ):
+        status, answer, _ = here.post(
+            "plain",
+            event(),
+            port=here.port if direct else port,
+            **{"Idempotency-Key": "k", name: "k\xe9"},
+        )
+    # ingestion itself passes no header on
+    assert status == (200 if direct and name == "Content-Type" else 400)
     assert status == 200 or (name in answer["error"] and answer["request_id"])
 
 
 class Remote:
-    """A store that looks as if it were across the network, and notes which threads read where events go."""
+    """A store that looks as if it were across the network, and notes which threads read where
+    events go.
+    """
 
     capabilities, namespace = Capabilities(atomic=True, multi_process=True, remote=True), ""
 
@@ -179,7 +228,9 @@ def test_where_events_go_is_looked_up_once_a_second_and_not_on_the_event_loop(he
         forwarder = Forwarder(remote)
         data = json.dumps(event()).encode()
         for _ in range(2):
-            answers = await asyncio.gather(*(forwarder.forward("loose", data, {}, b"id") for _ in range(10)))
+            answers = await asyncio.gather(
+                *(forwarder.forward("loose", data, {}, b"id") for _ in range(10))
+            )
             assert {answer.status for answer in answers} == {200}
         await forwarder.close()
         return remote.readers
@@ -192,7 +243,9 @@ def test_where_events_go_is_looked_up_once_a_second_and_not_on_the_event_loop(he
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 422, 500])
-@pytest.mark.parametrize("body", [b"oops", b'{"error": "no id"}', b'{"refused": 3}', b"", b"[" * 10_000])
+@pytest.mark.parametrize(
+    "body", [b"oops", b'{"error": "no id"}', b'{"refused": 3}', b"", b"[" * 10_000]
+)
 def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
     """As from another program at the address that the store names."""
 
@@ -208,9 +261,15 @@ def test_an_error_that_is_not_of_ours_is_not_passed_on(status, body):
             pass
 
     async def run(port):
-        kept = dict(zip(keyspace.receiver("loose"), (b"http://127.0.0.1:%d" % port, b"s"), strict=True))
+        kept = dict(
+            zip(keyspace.receiver("loose"), (b"http://127.0.0.1:%d" % port, b"s"), strict=True)
+        )
         forwarder = Forwarder(
-            SimpleNamespace(capabilities=LmdbStore.capabilities, namespace="", get=lambda keys: [kept[key] for key in keys])
+            SimpleNamespace(
+                capabilities=LmdbStore.capabilities,
+                namespace="",
+                get=lambda keys: [kept[key] for key in keys],
+            )
         )
         try:
             await forwarder.forward("loose", b"{}", {}, b"id")

@@ -35,7 +35,14 @@ SOURCES = {
     "loose": source("loose", at_least_once=True),
 }
 VIEWS = {
-    name: hw.FeatureView(name, source=s, keys=["user"], windows=["1h"], features=[hw.count(), hw.sum("n")], freshness=hw.streaming("2s"))
+    name: hw.FeatureView(
+        name,
+        source=s,
+        keys=["user"],
+        windows=["1h"],
+        features=[hw.count(), hw.sum("n")],
+        freshness=hw.streaming("2s"),
+    )
     for name, s in SOURCES.items()
 }
 LABELS = hw.Labels(
@@ -45,7 +52,14 @@ LABELS = hw.Labels(
     label="y",
     known_after="1d",
 )
-PROJECT = hw.Project("shop", [hw.Model("m", task="binary", features=hw.FeatureService("s", list(VIEWS.values())), labels=LABELS)])
+PROJECT = hw.Project(
+    "shop",
+    [
+        hw.Model(
+            "m", task="binary", features=hw.FeatureService("s", list(VIEWS.values())), labels=LABELS
+        )
+    ],
+)
 
 
 def event(n=1, **more):
@@ -71,7 +85,9 @@ class Receiving:
                 data_dir=self.folder,
                 listen=f"{self.host}:{self.port}",
                 stop=self.stop,
-                options=hw.operations.IngestOptions(tokens=self.tokens_file, allow_unapplied=True, on_commit=self.committed),
+                options=hw.operations.IngestOptions(
+                    tokens=self.tokens_file, allow_unapplied=True, on_commit=self.committed
+                ),
             )
         except BaseException as error:  # noqa: BLE001 (shown by the test)
             self.error = error
@@ -83,18 +99,25 @@ class Receiving:
     def post(self, where, said, *, port=None, method="POST", **headers):
         data = said if isinstance(said, bytes) else json.dumps(said).encode()
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=20)
-        connection.request(method, where if where.startswith("/") else f"/v1/events/{where}", data, headers)
+        connection.request(
+            method, where if where.startswith("/") else f"/v1/events/{where}", data, headers
+        )
         response = connection.getresponse()
         answer = json.loads(response.read())
         connection.close()
         return response.status, answer, dict(response.getheaders())
 
     def count(self, view, user="a"):
-        served = OnlineView(VIEWS[view], self.store).read(pl.DataFrame({"user": [user]}), int(time.time() * 1e6))
+        served = OnlineView(VIEWS[view], self.store).read(
+            pl.DataFrame({"user": [user]}), int(time.time() * 1e6)
+        )
         return served.features[0].item(), served.features[1].item()
 
     def dead(self, name):
-        found = [pl.read_ipc_stream(value) for _, value in self.store.scan(keyspace.DEAD + keyspace.name(name))]
+        found = [
+            pl.read_ipc_stream(value)
+            for _, value in self.store.scan(keyspace.DEAD + keyspace.name(name))
+        ]
         return [why for frame in found for why in frame["reason"].to_list() if why != COPY]
 
 
@@ -123,7 +146,9 @@ def here(tmp_path_factory):
 
 
 def counts(answer):
-    return [answer[name] for name in ("accepted", "copies", "held", "filtered")] + [len(answer["refused"])]
+    return [answer[name] for name in ("accepted", "copies", "held", "filtered")] + [
+        len(answer["refused"])
+    ]
 
 
 def test_what_becomes_of_each_event_and_of_a_repetition(here):
@@ -144,22 +169,36 @@ def test_what_becomes_of_each_event_and_of_a_repetition(here):
         (6, "at is more than 1d a"),
     ]
     status, again, _ = here.post("with_ids", batch)
-    assert (status, counts(again)) == (200, [0, 2, 1, 1, 3])  # a copy of a held event is held too, and left out at its release
+    # a copy of a held event is held too, and left out at its release
+    assert (status, counts(again)) == (200, [0, 2, 1, 1, 3])
     assert again["refused"] == first["refused"]
     assert here.count("with_ids") == (1, 1)
     assert len(here.dead("with_ids")) == 3
 
 
-@pytest.mark.parametrize("body", [event(n=3), [event(n=3), event(n=4)], None], ids=["an object", "an array", "an object a line"])
+@pytest.mark.parametrize(
+    "body",
+    [event(n=3), [event(n=3), event(n=4)], None],
+    ids=["an object", "an array", "an object a line"],
+)
 def test_a_key_tells_repetitions(here, body, request):
     name = request.node.callspec.id
-    data = json.dumps(body).encode() if body else b'{"user": "b",\r\n "broken\n\n' + json.dumps(event(n=5, user="b")).encode()
+    data = (
+        json.dumps(body).encode()
+        if body
+        else b'{"user": "b",\r\n "broken\n\n' + json.dumps(event(n=5, user="b")).encode()
+    )
     events = {"an object": 1, "an array": 2}.get(name, 1)
     before = here.count("plain", "a"), here.count("plain", "b")
     status, first, _ = here.post("plain", data, **{"Idempotency-Key": name})
     assert (status, first["accepted"]) == (200, events)
     status, again, _ = here.post("plain", data, **{"Idempotency-Key": name})
-    assert (status, again["accepted"], again["copies"], again["refused"]) == (200, 0, events, first["refused"])
+    assert (status, again["accepted"], again["copies"], again["refused"]) == (
+        200,
+        0,
+        events,
+        first["refused"],
+    )
     after = here.count("plain", "a"), here.count("plain", "b")
     assert sum(a[0] - b[0] for a, b in zip(after, before, strict=True)) == events
 
@@ -224,7 +263,9 @@ def test_when_too_many_wait_senders_are_told_to_come_again(here):
     many, answers = [event(user="many", id=f"{n}") for n in range(40_000)], []
 
     def send(number):
-        answers.append(here.post("with_ids", [one | {"id": f"{number}-{one['id']}"} for one in many]))
+        answers.append(
+            here.post("with_ids", [one | {"id": f"{number}-{one['id']}"} for one in many])
+        )
 
     senders = [threading.Thread(target=send, args=(n,)) for n in range(12)]
     for sender in senders:
@@ -240,9 +281,15 @@ def test_when_too_many_wait_senders_are_told_to_come_again(here):
 
 
 def test_a_process_that_does_not_ingest_passes_events_on(here):
-    with hw.operations.serve(PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}):
-        assert here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[:1] == (200,)
-        assert counts(here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[1]) == [0, 1, 0, 0, 0]
+    with hw.operations.serve(
+        PROJECT, here.store, listen=f"127.0.0.1:{(port := free_port())}", models={}
+    ):
+        assert here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[
+            :1
+        ] == (200,)
+        assert counts(
+            here.post("plain", event(user="far"), port=port, **{"Idempotency-Key": "far"})[1]
+        ) == [0, 1, 0, 0, 0]
         assert here.post("nothing", b"{}", port=port)[0] == 404
         assert here.post("plain", b"{}", port=port)[0] == 400
 
@@ -251,7 +298,11 @@ def test_a_taken_port_is_an_error(here, tmp_path):
     store = hw.operations.open_store(f"lmdb:{tmp_path / 'other'}?size=1GB")
     with pytest.raises(UsageError, match="cannot listen on 127"):
         hw.ingest(
-            PROJECT, store, data_dir=tmp_path, listen=f"127.0.0.1:{here.port}", options=hw.operations.IngestOptions(allow_unapplied=True)
+            PROJECT,
+            store,
+            data_dir=tmp_path,
+            listen=f"127.0.0.1:{here.port}",
+            options=hw.operations.IngestOptions(allow_unapplied=True),
         )
     store.close()
 
@@ -280,7 +331,11 @@ def test_after_a_stop_the_store_names_no_receiver(tmp_path):
     ],
 )
 def test_events_whose_columns_are_not_those_of_the_schema(here, name, changed, refused):
-    given = {key: value for key, value in (event(user="changed", n=2) | changed).items() if value is not ... and key != "id"}
+    given = {
+        key: value
+        for key, value in (event(user="changed", n=2) | changed).items()
+        if value is not ... and key != "id"
+    }
     status, answer, _ = here.post(name, [given])
     assert (status, answer["accepted"], [one["reason"] for one in answer["refused"]]) == (
         422 if refused else 200,

@@ -15,11 +15,18 @@ from tests.serving.apart import served_apart
 
 FEATURES, RANK, FEED = "/v1/features/churn_v1", "/v1/rank/feed", "/v1/features/feed_v1"
 MANY = 4_200  # slow requests; 4,096 may be in progress
-ANSWERED = 20.0  # seconds, on a machine that others use; what this guards against took minutes to days
+# seconds, on a machine that others use; what this guards against took minutes to days
+ANSWERED = 20.0
 LEVEL = b'{"row":{"user":1},"level":"%b"}'
 BODIES = {
-    "brackets, then an unterminated string of escaped quotes": (b"[" * 33 + b'"' + b'\\"' * 500_000, {400, 422}),
-    "an unterminated string of escaped quotes in a row": (b'{"row":{"user":' + b'"' + b'\\"' * 500_000, {400}),
+    "brackets, then an unterminated string of escaped quotes": (
+        b"[" * 33 + b'"' + b'\\"' * 500_000,
+        {400, 422},
+    ),
+    "an unterminated string of escaped quotes in a row": (
+        b'{"row":{"user":' + b'"' + b'\\"' * 500_000,
+        {400},
+    ),
     "10 MB of opening brackets": (b"[" * 9_999_000, {400, 422}),
     "10 MB of opening braces": (b'{"row":' * 1_400_000, {400, 422}),
     "9.9 MB of empty arrays": (b'{"rows":[' + b"[]," * 3_290_000 + b"1]}", {422}),
@@ -27,7 +34,10 @@ BODIES = {
     "a name of 9.9 MB": (b'{"row":{"user":1},"' + b"a" * 9_900_000 + b'":1}', {422}),
     "a field of 9.9 MB in a row": (b'{"row":{"user":1,"' + b"a" * 9_900_000 + b'":1}}', {422}),
     "a key of 9.9 MB": (b'{"row":{"user":1,"item":"' + b"a" * 9_900_000 + b'"}}', {200}),
-    "a timestamp of 9.9 MB": (b'{"row":{"user":1,"amount":1,"country":"no","asked":"' + b"1" * 9_900_000 + b'"}}', {422}),
+    "a timestamp of 9.9 MB": (
+        b'{"row":{"user":1,"amount":1,"country":"no","asked":"' + b"1" * 9_900_000 + b'"}}',
+        {422},
+    ),
     "an integer of 9.9 million digits": (b'{"row":{"user":' + b"1" * 9_900_000 + b"}}", {400, 422}),
     "700,000 rows": (b'{"rows":[' + b",".join([b'{"user":1}'] * 700_000) + b"]}", {422}),
 }
@@ -68,8 +78,13 @@ def test_a_hostile_body_is_answered_quickly_and_health_meanwhile(apart, name):
 @pytest.mark.slow
 @pytest.mark.alone
 def test_bodies_that_are_never_finished_take_bounded_memory(apart):
-    """Half-sent bodies, 300 MB of them: beyond the limit they are refused, and later requests are answered."""
-    head = b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9900000\r\n\r\n" + b'{"row":{"user":"'
+    """Half-sent bodies, 300 MB of them: beyond the limit they are refused, and later requests are
+    answered.
+    """
+    head = (
+        b"POST /v1/features/churn_v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9900000\r\n\r\n"
+        b'{"row":{"user":"'
+    )
     before, open_ones = apart.reset_peak(), []
     try:
         for _ in range(32):
@@ -92,7 +107,10 @@ def test_bodies_that_are_never_finished_take_bounded_memory(apart):
 
 def reading(*parts, more=True):
     """A client that sends these parts."""
-    left = [{"type": "http.request", "body": part, "more_body": more or n < len(parts) - 1} for n, part in enumerate(parts)]
+    left = [
+        {"type": "http.request", "body": part, "more_body": more or n < len(parts) - 1}
+        for n, part in enumerate(parts)
+    ]
 
     async def read():
         return left.pop(0) if left else {"type": "http.disconnect"}
@@ -127,7 +145,9 @@ def test_what_a_body_took_of_the_budget_is_given_back(parts, more, result):
 @pytest.mark.slow
 @pytest.mark.alone
 def test_slow_bodies_up_to_the_limit_stop_neither_liveness_nor_requests(apart):
-    """As many requests as may be in progress, without their bodies: the health check is answered, and slow ones give way to others."""
+    """As many requests as may be in progress, without their bodies: the health check is answered,
+    and slow ones give way to others.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < MANY + 500:
         pytest.skip(f"a process may open {hard:,} files here")
@@ -135,16 +155,23 @@ def test_slow_bodies_up_to_the_limit_stop_neither_liveness_nor_requests(apart):
     with contextlib.ExitStack() as stack:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, MANY + 500), hard))
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", apart.port), timeout=60)) for _ in range(MANY)]
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", apart.port), timeout=60))
+            for _ in range(MANY)
+        ]
         for one in slow:
             one.sendall(head)
         apart.health()  # 200
         time.sleep(1.5)  # now the slow ones may give way
         apart.health()
-        assert [apart.post(FEED, b'{"row":{"user":1,"item":"i0"}}')[0] for _ in range(5)] == [200] * 5
+        assert [apart.post(FEED, b'{"row":{"user":1,"item":"i0"}}')[0] for _ in range(5)] == [
+            200
+        ] * 5
         ended = 0
         for one in slow:
             one.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 ended += one.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
-        assert 5 <= ended <= MANY - 4096 + 5, "one for each request in their place, and those beyond the limit"
+        assert 5 <= ended <= MANY - 4096 + 5, (
+            "one for each request in their place, and those beyond the limit"
+        )

@@ -13,11 +13,20 @@ ROW = {"user": 1, "item": "i0"}
 SERVICE = PROJECT.model("feed").features
 JUDGED = {
     "as it should be": (ROW, None),
-    "another field": ({**ROW, "usr": 3}, "'usr', which 'feed_v1' does not read; did you mean 'user'?"),
-    "a field far from any": ({**ROW, "zzz": 3}, "'zzz', which 'feed_v1' does not read; known: item, user"),
+    "another field": (
+        {**ROW, "usr": 3},
+        "'usr', which 'feed_v1' does not read; did you mean 'user'?",
+    ),
+    "a field far from any": (
+        {**ROW, "zzz": 3},
+        "'zzz', which 'feed_v1' does not read; known: item, user",
+    ),
     "a field that is missing": ({"user": 1}, "'item', which view 'item' needs"),
     "a null key": ({**ROW, "user": None}, None),
-    "a key of another type": ({**ROW, "user": "1"}, "the key 'user' is Int64 in the source and String in the requests"),
+    "a key of another type": (
+        {**ROW, "user": "1"},
+        "the key 'user' is Int64 in the source and String in the requests",
+    ),
     "a key that is a float": ({**ROW, "user": 1.5}, "the key 'user' is a float"),
 }
 
@@ -53,7 +62,10 @@ def test_a_row_is_judged_alike(client, service, store, name, several):
 
 
 def test_a_null_key_is_a_key_that_is_not_known(service):
-    null, unknown = (service.features("feed_v1", {**ROW, "user": user}, at=ASKED_AT).rows[0] for user in (None, 999))
+    null, unknown = (
+        service.features("feed_v1", {**ROW, "user": user}, at=ASKED_AT).rows[0]
+        for user in (None, 999)
+    )
     assert null == unknown
     assert (null["user__count_2d"].value, null["user__count_2d"].status) == (0, "missing")
 
@@ -61,7 +73,10 @@ def test_a_null_key_is_a_key_that_is_not_known(service):
 def test_rows_of_different_fields_are_refused_alike(client, service, store):
     rows = [ROW, {**ROW, "usr": 1}]
     assert "row 1: " in client.post("/v1/features/feed_v1", json={"rows": rows}).json()["error"]
-    for call in (lambda: service.features("feed_v1", rows), lambda: hw.get_online_features(SERVICE, rows, store=store)):
+    for call in (
+        lambda: service.features("feed_v1", rows),
+        lambda: hw.get_online_features(SERVICE, rows, store=store),
+    ):
         with pytest.raises(DataError, match="row 1: "):
             call()
     with pytest.raises(DataError, match=r"have different fields|no field 'item'"):
@@ -74,7 +89,10 @@ def test_a_frame_may_have_other_columns(store):
 
 
 def test_rankings_are_judged_alike(client, service):
-    for row, candidates, says in (({"usr": 1}, None, "'usr'"), ({"user": 1}, [{"item": "i0", "prise": 1}], "'prise'")):
+    for row, candidates, says in (
+        ({"usr": 1}, None, "'usr'"),
+        ({"user": 1}, [{"item": "i0", "prise": 1}], "'prise'"),
+    ):
         body = {"row": row} if candidates is None else {"row": row, "candidates": candidates}
         assert says in client.post("/v1/rank/feed", json=body).json()["error"]
         with pytest.raises(DataError, match=says):

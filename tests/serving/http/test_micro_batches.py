@@ -1,4 +1,6 @@
-"""Requests that arrive in one turn of the event loop share a read; with a fixed clock each is answered to the byte as it is alone."""
+"""Requests that arrive in one turn of the event loop share a read; with a fixed clock each is
+answered to the byte as it is alone.
+"""
 
 import asyncio
 import json
@@ -28,9 +30,16 @@ ip = hw.HttpFeatures(
     "ip", url=f"http://127.0.0.1:{free_port()}/", request={"address": str}, response={"score": float}, timeout="2s", retries=0,
     fallback={"score": 0.5},
 )  # fmt: skip
-RISKY = hw.Model("risky", task="binary", features=hw.FeatureService("risky_v1", [NUMBERS, ip]), labels=COUNTED.labels)
+RISKY = hw.Model(
+    "risky",
+    task="binary",
+    features=hw.FeatureService("risky_v1", [NUMBERS, ip]),
+    labels=COUNTED.labels,
+)
 AHEAD = hw.Level(predictions=hw.precomputed(hourly, keys=["user"], otherwise="on_request"))
-SHOP = hw.Project("shop", [*PROJECT.models, COUNTED, RISKY], levels={**PROJECT.levels, "ahead": AHEAD})
+SHOP = hw.Project(
+    "shop", [*PROJECT.models, COUNTED, RISKY], levels={**PROJECT.levels, "ahead": AHEAD}
+)
 SCORERS = {**MODELS, "counted": Sum(), "risky": Sum()}
 
 
@@ -42,7 +51,9 @@ def redis_url(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["lmdb", "redis"])
 def shop(request, tmp_path_factory):
-    """The shop over a store: precomputed predictions, third parties that do not answer, a ranking, request features that may fail."""
+    """The shop over a store: precomputed predictions, third parties that do not answer, a ranking,
+    request features that may fail.
+    """
     url = (
         f"lmdb:{tmp_path_factory.mktemp('batches') / 'online'}?size=1GB"
         if request.param == "lmdb"
@@ -60,8 +71,16 @@ def drawn(random, n):
     """A request, right or wrong: its path and body."""
     user = random.choice([0, 1, 2, 3, 4, 77, None, "1", 1.5, 2**70, True])
     churn = {**ROW, "user": user, "amount": random.choice([12.5, 0.0, 7, None, "x"])}
-    plain = {"user": user, "day": random.choice(["2024-05-01", "2024-05-02", None, "x"]), "amount": random.choice([2.0, 0.0, 3])}
-    more = {} if random.random() < 0.7 else {"level": random.choice([None, "nightly", "ahead", "never there", "none"])}
+    plain = {
+        "user": user,
+        "day": random.choice(["2024-05-01", "2024-05-02", None, "x"]),
+        "amount": random.choice([2.0, 0.0, 3]),
+    }
+    more = (
+        {}
+        if random.random() < 0.7
+        else {"level": random.choice([None, "nightly", "ahead", "never there", "none"])}
+    )
     kind = random.randrange(12)
     if kind < 3:
         return "/v1/features/churn_v1", {"row": churn, "compact": random.random() < 0.5, **more}
@@ -71,19 +90,36 @@ def drawn(random, n):
         return "/v1/predict/churn", {"row": churn, "features": random.random() < 0.5, **more}
     return [
         ("/v1/predict/plain", {"row": plain, **more}),
-        ("/v1/predict/counted", {"row": {"user": random.choice([1, 2, 77, None, "x"])}, "level": random.choice([None, "ahead"])}),
+        (
+            "/v1/predict/counted",
+            {
+                "row": {"user": random.choice([1, 2, 77, None, "x"])},
+                "level": random.choice([None, "ahead"]),
+            },
+        ),
         ("/v1/features/risky_v1", {"row": {"user": user, "address": f"a{n % 3}"}}),
         ("/v1/rank/feed", {"row": {"user": random.choice([1, 2])}, "k": 2}),
-        ("/v1/features/churn_v1", random.choice([{"rows": [churn, ROW]}, {"row": {}}, {"row": {**ROW, "z": 1}}, {"rwo": 1}, {}, 1])),
+        (
+            "/v1/features/churn_v1",
+            random.choice(
+                [{"rows": [churn, ROW]}, {"row": {}}, {"row": {**ROW, "z": 1}}, {"rwo": 1}, {}, 1]
+            ),
+        ),
     ][kind - 7]
 
 
 async def answers(app, requests, *, together):
-    """Status, header lines and body of each request: of all in one turn of the event loop, or of one after the other."""
+    """Status, header lines and body of each request: of all in one turn of the event loop, or of
+    one after the other.
+    """
     loop, tasks = asyncio.get_running_loop(), []
 
     async def one(n, path, body):
-        said, data, headers = {}, json.dumps(body).encode(), {b"host": b"localhost", b"x-request-id": b"r%d" % n}
+        said, data, headers = (
+            {},
+            json.dumps(body).encode(),
+            {b"host": b"localhost", b"x-request-id": b"r%d" % n},
+        )
         if together and path.count("/") == 3:
             done = loop.create_future()
             if app.take(path.encode(), headers, data, lambda *told: done.set_result(told)):
@@ -96,8 +132,22 @@ async def answers(app, requests, *, together):
         async def send(message):
             said.update(message)
 
-        await app({"type": "http", "method": "POST", "path": path, "headers": list(headers.items()), "query_string": b""}, read, send)
-        return said["status"], sorted(b"%b: %b" % header for header in said["headers"]), said["body"]
+        await app(
+            {
+                "type": "http",
+                "method": "POST",
+                "path": path,
+                "headers": list(headers.items()),
+                "query_string": b"",
+            },
+            read,
+            send,
+        )
+        return (
+            said["status"],
+            sorted(b"%b: %b" % header for header in said["headers"]),
+            said["body"],
+        )
 
     for n, (path, body) in enumerate(requests):
         tasks.append(asyncio.create_task(one(n, path, body)))
@@ -137,7 +187,11 @@ def test_no_answer_differs_from_the_one_that_a_request_gets_alone(shop, reads, s
     chance = random.Random(seed)
     requests = [drawn(chance, n) for n in range(chance.choice([2, 16, 100]))]
     _, alone, together = asked(shop, requests)
-    assert [(n, requests[n], one, other) for n, (one, other) in enumerate(zip(alone, together, strict=True)) if one != other] == []
+    assert [
+        (n, requests[n], one, other)
+        for n, (one, other) in enumerate(zip(alone, together, strict=True))
+        if one != other
+    ] == []
     assert not reads or max(reads) <= 64
 
 
@@ -148,9 +202,12 @@ def test_what_is_shared_is_one_read(shop, reads):
     assert {status for status, _, _ in together} == {200}
     assert alone == together
     local = not shop.store.capabilities.remote
-    assert reads == (Counter([64, 56]) if local else Counter([64, 36, 20]))  # a prediction reads the same features
+    # a prediction reads the same features
+    assert reads == (Counter([64, 56]) if local else Counter([64, 36, 20]))
     assert 'headwater_requests_total{route="/v1/features/{service}",status="200"} 200.0' in app.text
-    assert 'headwater_stage_seconds_count{route="/v1/predict/{model}",stage="read"} 40.0' in app.text
+    assert (
+        'headwater_stage_seconds_count{route="/v1/predict/{model}",stage="read"} 40.0' in app.text
+    )
 
 
 def test_a_request_that_fails_fails_alone(shop, reads):
@@ -180,7 +237,10 @@ def test_what_is_old_and_refused_is_refused_to_each(tmp_path):
     model = replace(COUNTED, features=hw.FeatureService("counted_v1", [refusing]))
     store = filled(hw.operations.open_store(f"lmdb:{tmp_path / 'online'}?size=1GB"), refusing)
     with Service(hw.Project("shop", [model]), store, models={"counted": Sum()}) as service:
-        requests = [("/v1/features/counted_v1", {"row": {"user": 1}}), ("/v1/predict/counted", {"row": {"user": 2}})] * 2
+        requests = [
+            ("/v1/features/counted_v1", {"row": {"user": 1}}),
+            ("/v1/predict/counted", {"row": {"user": 2}}),
+        ] * 2
         _, alone, together = asked(service, requests, int(NOW.timestamp() + 86_400) * 1_000_000)
     store.close()
     assert alone == together
@@ -222,14 +282,25 @@ def test_what_needs_more_than_the_event_loop_is_not_taken(shop):
 
         def takes(path=b"/v1/features/churn_v1", data=body, **more):
             return app.take(
-                path, {**headers, **{name.encode(): value for name, value in more.items()}}, data, lambda *one: told.append(one)
+                path,
+                {**headers, **{name.encode(): value for name, value in more.items()}},
+                data,
+                lambda *one: told.append(one),
             )
 
         assert not takes()  # before the first request of all
         await answers(app, [("/v1/features/none", {})], together=False)
         local = not shop.store.capabilities.remote
         assert takes() == local
-        assert not any(takes(path) for path in (b"/v1/features/risky_v1", b"/v1/features/none", b"/v1/rank/feed", b"/healthz"))
+        assert not any(
+            takes(path)
+            for path in (
+                b"/v1/features/risky_v1",
+                b"/v1/features/none",
+                b"/v1/rank/feed",
+                b"/healthz",
+            )
+        )
         assert not any(takes(data=data) for data in (rows, b"{", b"[]", b"{}", b""))
         assert not takes(host=b"evil.example")
         held, app._bodies.used = app._bodies.used, app._bodies.most
@@ -246,22 +317,38 @@ def test_what_needs_more_than_the_event_loop_is_not_taken(shop):
 def test_the_serving_log_has_of_each_request_what_it_has_of_one_alone(shop, tmp_path):
     users = [0, 1, 77, None, 2, 3]
     requests = [("/v1/features/churn_v1", {"row": {**ROW, "user": user}}) for user in users]
-    requests += [("/v1/features/plain_v1", {"row": {"user": user, "day": "2024-05-01", "amount": 2.0}}) for user in users]
+    requests += [
+        ("/v1/features/plain_v1", {"row": {"user": user, "day": "2024-05-01", "amount": 2.0}})
+        for user in users
+    ]
     requests += [("/v1/predict/churn", {"row": {**ROW, "user": user}}) for user in users]
 
     async def run(folder, *, together):
         with hw.operations.ServedLog(folder) as served:
             app = App(shop, now=lambda: T, served=served)
             await answers(app, [("/v1/features/none", {})], together=False)
-            assert {status for status, _, _ in await answers(app, requests, together=together)} == {200}
+            assert {status for status, _, _ in await answers(app, requests, together=together)} == {
+                200
+            }
             await app.close()
             assert served.flush()
-        kept = {which[0]: rows_of(folder, **dict([which])) for which in (("model", "churn"), ("service", "plain_v1"))}
+        kept = {
+            which[0]: rows_of(folder, **dict([which]))
+            for which in (("model", "churn"), ("service", "plain_v1"))
+        }
         kept["features"] = rows_of(folder, service="churn_v1")
         timed = ("headwater_latency_us", "headwater_stage")
-        return {n: kept[n].sort("headwater_request").select(c for c in kept[n].columns if not c.startswith(timed)) for n in kept}
+        return {
+            n: kept[n]
+            .sort("headwater_request")
+            .select(c for c in kept[n].columns if not c.startswith(timed))
+            for n in kept
+        }
 
-    alone, together = (asyncio.run(run(tmp_path / name, together=name == "together")) for name in ("alone", "together"))
+    alone, together = (
+        asyncio.run(run(tmp_path / name, together=name == "together"))
+        for name in ("alone", "together")
+    )
     for name, rows in alone.items():
         assert rows.height >= len(users)
         assert_frame_equal(rows, together[name])

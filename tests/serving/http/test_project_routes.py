@@ -21,7 +21,10 @@ def client(folder):
     patch.setenv("HEADWATER_HOME", str(folder))
     patch.setenv("HEADWATER_RUNS", "on")
     store = filled(hw.operations.open_store(f"lmdb:{folder / 'online'}?size=1GB"))
-    with hw.operations.ServedLog(folder) as log, asking(store, data_dir=folder, serving_log=log) as http:
+    with (
+        hw.operations.ServedLog(folder) as log,
+        asking(store, data_dir=folder, serving_log=log) as http,
+    ):
         for _ in range(3):
             http.post("/v1/features/churn_v1", json={"row": ROW})
         hw.parity(hw.Project("shop", PROJECT.models), ["user"], store=store, data_dir=folder)
@@ -39,7 +42,11 @@ def python(client):
 def test_status_has_the_views_and_their_promises(client, python):
     found = python.status()
     views = {view.view: view for view in found.views}
-    assert (views["user"].promise, views["user"].source, views["user"].kept) == (3600.0, "visits", views["user"].state == "current")
+    assert (views["user"].promise, views["user"].source, views["user"].kept) == (
+        3600.0,
+        "visits",
+        views["user"].state == "current",
+    )
     assert views["user@nightly"].state == "absent"
     assert client.get("/v1/status").json()["at"]
 
@@ -52,7 +59,11 @@ def test_lineage_is_that_of_the_project(python):
 
 def test_a_feature_has_its_readers_and_its_parity(python):
     found = python.feature("user__count_2d")
-    assert (found.view, found.computed.partition(" over")[0], found.promise) == ("user", "count()", 3600.0)
+    assert (found.view, found.computed.partition(" over")[0], found.promise) == (
+        "user",
+        "count()",
+        3600.0,
+    )
     readers = {(reader.kind, reader.name) for reader in found.consumers}
     assert readers >= {("service", "churn_v1"), ("model", "churn"), ("model", "feed")}
     assert (found.parity.mismatches, found.parity.served, found.parity.keys) == (0, False, 6)
@@ -62,7 +73,11 @@ def test_a_feature_has_its_readers_and_its_parity(python):
 def test_plan_runs_and_models(python):
     assert {change.action for change in python.plan().changes} == {"added"}
     runs = python.runs()
-    assert (runs.total, runs.runs[0].kind, runs.runs[0].sentence) == (1, "parity", "0 of 18 values differ from what training computes")
+    assert (runs.total, runs.runs[0].kind, runs.runs[0].sentence) == (
+        1,
+        "parity",
+        "0 of 18 values differ from what training computes",
+    )
     assert python.runs(kind="backtest").total == 0
     assert python.models().models == []
 
@@ -72,7 +87,11 @@ def test_what_was_served(client, python, folder):
     convert(folder, close=True, wait=20)
     update(folder)
     (found,) = python.served(days=2).served
-    assert (found.kind, found.name, sum(day.rows for day in found.days)) == ("service", "churn_v1", 3)
+    assert (found.kind, found.name, sum(day.rows for day in found.days)) == (
+        "service",
+        "churn_v1",
+        3,
+    )
     assert found.days[-1].timings[0].stage == ""
 
 
@@ -95,10 +114,14 @@ def test_what_is_refused(client, path, says):
 
 def test_the_document_describes_the_parameters(client):
     paths = client.get("/openapi.json").json()["paths"]
-    named = {path: [one["name"] for one in paths[path]["get"].get("parameters", [])] for path in paths if "get" in paths[path]}
+    named = {
+        path: [one["name"] for one in paths[path]["get"].get("parameters", [])]
+        for path in paths
+        if "get" in paths[path]
+    }
     assert named["/v1/runs"] == ["kind", "subject"]
     assert named["/v1/served"] == ["days"]
     assert named["/v1/status"] == []
-    assert paths["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"] == {
-        "$ref": "#/components/schemas/FreshnessResult"
-    }
+    assert paths["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"][
+        "schema"
+    ] == {"$ref": "#/components/schemas/FreshnessResult"}

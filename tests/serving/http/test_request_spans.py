@@ -1,4 +1,6 @@
-"""Spans of requests: kinds, stages and parents; sampling; what third parties are told; and a collector over HTTP, present or gone."""
+"""Spans of requests: kinds, stages and parents; sampling; what third parties are told; and a
+collector over HTTP, present or gone.
+"""
 
 import dataclasses
 import gzip
@@ -30,7 +32,14 @@ AT = "2024-05-01T12:00Z"
 
 def project(*members):
     (model,) = visiting(hw.batch("1h")).models
-    return hw.Project("shop", [dataclasses.replace(model, features=hw.FeatureService("churn_v1", [*model.features.views, *members]))])
+    return hw.Project(
+        "shop",
+        [
+            dataclasses.replace(
+                model, features=hw.FeatureService("churn_v1", [*model.features.views, *members])
+            )
+        ],
+    )
 
 
 @contextmanager
@@ -61,7 +70,12 @@ def exporter():
 
 def test_each_request_is_a_span_with_its_stages(exporter):
     with served(project(), exporter) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
-        got = client.post("/v1/features/churn_v1", json={"row": {"user": 1}}, headers={"traceparent": SAMPLED}, timeout=60)
+        got = client.post(
+            "/v1/features/churn_v1",
+            json={"row": {"user": 1}},
+            headers={"traceparent": SAMPLED},
+            timeout=60,
+        )
         client.post("/v1/features/churn_v1", json={"rows": [{"user": 1}, {"user": 2}]})
         client.post("/v1/features/churn_v1", json={"row": {}})
         client.get("/nowhere")
@@ -71,15 +85,27 @@ def test_each_request_is_a_span_with_its_stages(exporter):
     assert one.name == "POST /v1/features/{service}" or one.name.startswith("POST /v1/features/")
     assert one.kind is spans_of.trace.SpanKind.SERVER
     assert one.attributes["headwater.request_id"] == got.headers["x-request-id"]
-    assert {"headwater.stage.parse", "headwater.stage.read", "headwater.stage.write"} <= one.attributes.keys()
+    assert {
+        "headwater.stage.parse",
+        "headwater.stage.read",
+        "headwater.stage.write",
+    } <= one.attributes.keys()
     seconds = (one.end_time - one.start_time) / 1e9
-    assert 0 < sum(value for name, value in one.attributes.items() if name.startswith("headwater.stage.")) <= seconds
+    assert (
+        0
+        < sum(
+            value for name, value in one.attributes.items() if name.startswith("headwater.stage.")
+        )
+        <= seconds
+    )
     assert one.resource.attributes["service.name"] == "shop"
     assert f"{one.context.trace_id:032x}" == TRACE
     assert f"{one.parent.span_id:016x}" == SPAN
     assert many.parent is None
     assert many.attributes["headwater.rows"] == 2
-    assert [span.attributes["http.response.status_code"] for span in (one, many, refused, lost)] == [200, 200, 422, 404]
+    assert [
+        span.attributes["http.response.status_code"] for span in (one, many, refused, lost)
+    ] == [200, 200, 422, 404]
     assert 'headwater_spans_total{outcome="exported"}' in metrics
 
 
@@ -87,18 +113,28 @@ def test_a_parent_that_is_not_sampled_has_no_span_and_a_broken_one_counts_for_no
     with served(project(), exporter) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
         for header in (UNSAMPLED, "00-zz-1-01", "é" * 80, SAMPLED):
             assert (
-                client.post("/v1/features/churn_v1", json={"row": {"user": 1}}, headers={"traceparent": header.encode()}).status_code == 200
+                client.post(
+                    "/v1/features/churn_v1",
+                    json={"row": {"user": 1}},
+                    headers={"traceparent": header.encode()},
+                ).status_code
+                == 200
             )
         found = exported(exporter, 3)
     assert [span.parent is None for span in found] == [True, True, False]
 
 
 def test_third_parties_get_the_trace_of_the_request(exporter, ip, party):
-    with served(project(ip()), exporter) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
+    with (
+        served(project(ip()), exporter) as (url, _),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         for number, header in enumerate((SAMPLED, UNSAMPLED, None)):
             row = {"user": 1, "ip_address": f"10.0.0.{number}"}
             more = {} if header is None else {"headers": {"traceparent": header}}
-            assert client.post("/v1/features/churn_v1", json={"row": row}, **more).status_code == 200
+            assert (
+                client.post("/v1/features/churn_v1", json={"row": row}, **more).status_code == 200
+            )
         child, root = exported(exporter, 2)
     told = [headers["traceparent"] for headers in party.headers]
     assert told[0] == f"00-{TRACE}-{child.context.span_id:016x}-01"
@@ -130,7 +166,14 @@ def test_spans_reach_a_collector_over_http():
     class Collector(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["content-length"]))
-            got.append((self.path, gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body))
+            got.append(
+                (
+                    self.path,
+                    gzip.decompress(body)
+                    if self.headers.get("content-encoding") == "gzip"
+                    else body,
+                )
+            )
             self.send_response(200)
             self.end_headers()
 
@@ -145,7 +188,9 @@ def test_spans_reach_a_collector_over_http():
             shop = project()
             hw.materialize(shop, store=store, at=AT)
             options = ServeOptions(traces=f"http://127.0.0.1:{server.server_port}")
-            with hw.operations.serve(shop, store, listen=f"127.0.0.1:{free_port()}", models={}, options=options) as url:
+            with hw.operations.serve(
+                shop, store, listen=f"127.0.0.1:{free_port()}", models={}, options=options
+            ) as url:
                 httpx.post(f"{url}/v1/features/churn_v1", json={"row": {"user": 1}}, timeout=60)
     finally:
         server.shutdown()
@@ -155,7 +200,9 @@ def test_spans_reach_a_collector_over_http():
     path, body = got[0]
     assert path == "/v1/traces"
     (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
-    assert "headwater.stage.read" in {attribute.key for attribute in resource.scope_spans[0].spans[0].attributes}
+    assert "headwater.stage.read" in {
+        attribute.key for attribute in resource.scope_spans[0].spans[0].attributes
+    }
 
 
 def test_an_exporter_that_hangs_delays_no_request_and_costs_spans(monkeypatch):
@@ -167,10 +214,16 @@ def test_an_exporter_that_hangs_delays_no_request_and_costs_spans(monkeypatch):
             hangs.wait(20)
             raise RuntimeError("the collector is gone")
 
-    with served(project(), Hanging()) as (url, app), httpx.Client(base_url=url, timeout=60) as client:
+    with (
+        served(project(), Hanging()) as (url, app),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         try:
             for _ in range(8):
-                assert client.post("/v1/features/churn_v1", json={"row": {"user": 1}}).status_code == 200
+                assert (
+                    client.post("/v1/features/churn_v1", json={"row": {"user": 1}}).status_code
+                    == 200
+                )
                 time.sleep(0.1)
             counts = app._post_response.spans._counts
             assert counts["dropped"] > 0

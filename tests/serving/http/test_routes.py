@@ -22,7 +22,21 @@ from headwater.serving.http.response_schema import FeatureValue
 from headwater.serving.http.route import Body, Content, Query
 from headwater.stores import keyspace
 from tests.ingestion.world import wait_until
-from tests.serving.world import ASKED_AT, MODELS, NOW, PROJECT, ROW, Lines, Sum, asking, churn, clicks, filled, free_port, watched
+from tests.serving.world import (
+    ASKED_AT,
+    MODELS,
+    NOW,
+    PROJECT,
+    ROW,
+    Lines,
+    Sum,
+    asking,
+    churn,
+    clicks,
+    filled,
+    free_port,
+    watched,
+)
 
 NAMES = list(churn.features.feature_names)
 ASKED = {**ROW, "asked": datetime(2024, 5, 1, 10, 30, tzinfo=UTC)}
@@ -53,7 +67,9 @@ def test_one_row_has_a_value_a_status_an_age_and_both_times_for_each_feature(cli
 
 
 def test_unknown_keys_are_missing(client):
-    said = good(client.post("/v1/features/churn_v1", json={"row": {**ROW, "user": 77, "country": None}}))["features"]
+    said = good(
+        client.post("/v1/features/churn_v1", json={"row": {**ROW, "user": 77, "country": None}})
+    )["features"]
     assert [(f["value"], f["status"]) for f in said.values()] == [
         (0, "missing"), (None, "missing"), (None, "missing"), (None, "empty"), (10, "present"), (None, "empty"),
     ]  # fmt: skip
@@ -62,13 +78,18 @@ def test_unknown_keys_are_missing(client):
 @pytest.mark.parametrize("count", [2, 100], ids=["few", "many"])
 def test_rows_and_columns_say_the_same_as_one_at_a_time(client, count):
     rows = [{**ROW, "user": n % 7, "amount": n + 0.5} for n in range(count)]
-    single = [values(good(client.post("/v1/features/churn_v1", json={"row": row}))["features"]) for row in rows[:10]]
+    single = [
+        values(good(client.post("/v1/features/churn_v1", json={"row": row}))["features"])
+        for row in rows[:10]
+    ]
     by_row = good(client.post("/v1/features/churn_v1", json={"rows": rows}))
     assert [values(row) for row in by_row["rows"][:10]] == single
     assert len(by_row["rows"]) == count
     columns = {name: [row[name] for row in rows] for name in ROW}
     by_column = good(client.post("/v1/features/churn_v1", json={"columns": columns}))["features"]
-    assert list(map(list, zip(*[f["values"] for f in by_column.values()], strict=True)))[:10] == single
+    assert (
+        list(map(list, zip(*[f["values"] for f in by_column.values()], strict=True)))[:10] == single
+    )
     statuses = [[row[name]["status"] for row in by_row["rows"]] for name in NAMES]
     assert [f["statuses"] for f in by_column.values()] == statuses
     compact = good(client.post("/v1/features/churn_v1", json={"rows": rows, "compact": True}))
@@ -84,12 +105,20 @@ def test_the_compact_form_says_what_the_full_one_does(client):
     assert said["statuses"] == [f["status"] for f in full["features"].values()]
     (view,) = said["views"].values()
     assert list(said["views"]) == ["user"]
-    assert (view["T"], view["K"], view["stale"]) == (int(NOW.timestamp() * 1e6), int(NOW.timestamp() * 1e6), False)
+    assert (view["T"], view["K"], view["stale"]) == (
+        int(NOW.timestamp() * 1e6),
+        int(NOW.timestamp() * 1e6),
+        False,
+    )
     assert view["age"] == pytest.approx((said["at"] - view["K"]) / 1e6)
 
 
 def test_a_day_is_a_text(client):
-    said = good(client.post("/v1/features/plain_v1", json={"row": {"user": 1, "day": "2024-05-01", "amount": 2}}))["features"]
+    said = good(
+        client.post(
+            "/v1/features/plain_v1", json={"row": {"user": 1, "day": "2024-05-01", "amount": 2}}
+        )
+    )["features"]
     assert said["day__count_2d"]["value"] == 30
     assert said["brittle"]["value"] == 0.5
 
@@ -114,7 +143,9 @@ def test_a_prediction_says_its_version_how_it_was_made_and_how_old_it_is(client,
     assert (said["model"], said["version"], said["level"]) == ("churn", "sum-1", None)
     assert said["prediction"]["value"] == pytest.approx(expected)
     assert said["prediction"]["how"] == "on_request"
-    assert said["prediction"]["age"] == pytest.approx((datetime.fromisoformat(said["at"]) - NOW).total_seconds())
+    assert said["prediction"]["age"] == pytest.approx(
+        (datetime.fromisoformat(said["at"]) - NOW).total_seconds()
+    )
     assert said.keys() == {"model", "version", "level", "at", "prediction"}
     mine = service.predict("churn", ASKED, at=said["at"])
     assert [mine.version, mine.predictions[0].value, mine.predictions[0].age] == [
@@ -125,22 +156,33 @@ def test_a_prediction_says_its_version_how_it_was_made_and_how_old_it_is(client,
 @pytest.mark.parametrize("count", [3, 100], ids=["few", "many"])
 def test_predictions_of_many_are_those_of_each(client, count):
     rows = [{**ROW, "user": n % 7, "amount": n + 0.5} for n in range(count)]
-    each = [good(client.post("/v1/predict/churn", json={"row": row}))["prediction"]["value"] for row in rows[:10]]
+    each = [
+        good(client.post("/v1/predict/churn", json={"row": row}))["prediction"]["value"]
+        for row in rows[:10]
+    ]
     said = good(client.post("/v1/predict/churn", json={"rows": rows}))
     assert [one["value"] for one in said["predictions"][:10]] == pytest.approx(each, abs=1e-9)
     assert len(said["predictions"]) == count
     columns = {name: [row[name] for row in rows] for name in ROW}
     again = good(client.post("/v1/predict/churn", json={"columns": columns}))
-    assert [one["value"] for one in again["predictions"]] == [one["value"] for one in said["predictions"]]
+    assert [one["value"] for one in again["predictions"]] == [
+        one["value"] for one in said["predictions"]
+    ]
 
 
 def test_an_answer_can_show_features_and_where_the_time_went(client):
-    said = good(client.post("/v1/predict/churn", json={"row": ROW, "features": True, "timing": True}))
+    said = good(
+        client.post("/v1/predict/churn", json={"row": ROW, "features": True, "timing": True})
+    )
     assert list(said["prediction"]["features"]) == NAMES
     assert said["prediction"]["features"]["user__count_2d"]["status"] == "present"
     assert said["timing"].keys() >= {"read", "score"}
     assert all(0 <= ms < 1000 for ms in said["timing"].values())
-    several = good(client.post("/v1/predict/churn", json={"rows": [ROW, {**ROW, "user": 77}], "features": True}))["predictions"]
+    several = good(
+        client.post(
+            "/v1/predict/churn", json={"rows": [ROW, {**ROW, "user": 77}], "features": True}
+        )
+    )["predictions"]
     assert [one["features"]["user__count_2d"]["value"] for one in several] == [12, 0]
 
 
@@ -153,14 +195,20 @@ def test_features_that_are_too_old_give_the_default(store):
     materialize_view(old, store, past)
     service = hw.FeatureService("old_v1", [old])
     models = [
-        hw.Model(name, task="binary", features=service, labels=churn.labels, default=d) for name, d in (("with", 0.25), ("without", None))
+        hw.Model(name, task="binary", features=service, labels=churn.labels, default=d)
+        for name, d in (("with", 0.25), ("without", None))
     ]
-    with asking(store, hw.Project("shop", models), models={"with": Sum(), "without": Sum()}) as client:
+    with asking(
+        store, hw.Project("shop", models), models={"with": Sum(), "without": Sum()}
+    ) as client:
         said = good(client.post("/v1/predict/with", json={"row": {"user": 1}}))["prediction"]
         assert said == {"value": 0.25, "how": "default", "age": 0}
-        assert [one["how"] for one in good(client.post("/v1/predict/with", json={"rows": [{"user": 1}] * 2}))["predictions"]] == [
-            "default"
-        ] * 2
+        assert [
+            one["how"]
+            for one in good(client.post("/v1/predict/with", json={"rows": [{"user": 1}] * 2}))[
+                "predictions"
+            ]
+        ] == ["default"] * 2
         refused = client.post("/v1/predict/without", json={"row": {"user": 1}})
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
         assert "on_stale='refuse'" in refused.json()["error"]
@@ -172,8 +220,17 @@ def test_features_that_are_too_old_give_the_default(store):
 
 def test_candidates_are_put_in_order(client, service):
     items = ["i0", "i1", "i2", "nothing"]
-    said = good(client.post("/v1/rank/feed", json={"row": {"user": 1, "request": "r"}, "candidates": items, "k": 3}))
-    scores = {one: good(client.post("/v1/predict/feed", json={"row": {"user": 1, "item": one}}))["prediction"]["value"] for one in items}
+    said = good(
+        client.post(
+            "/v1/rank/feed", json={"row": {"user": 1, "request": "r"}, "candidates": items, "k": 3}
+        )
+    )
+    scores = {
+        one: good(client.post("/v1/predict/feed", json={"row": {"user": 1, "item": one}}))[
+            "prediction"
+        ]["value"]
+        for one in items
+    }
     best = sorted(items, key=lambda one: -scores[one])[:3]
     assert [one["item"] for one in said["items"]] == best
     assert [one["score"] for one in said["items"]] == pytest.approx([scores[one] for one in best])
@@ -183,10 +240,16 @@ def test_candidates_are_put_in_order(client, service):
 
 
 def test_candidates_are_retrieved(client, service):
-    said = good(client.post("/v1/rank/feed", json={"row": {"user": 1}, "k": 10, "features": True, "timing": True}))
+    said = good(
+        client.post(
+            "/v1/rank/feed", json={"row": {"user": 1}, "k": 10, "features": True, "timing": True}
+        )
+    )
     recent = service.store
     proposed = {one["item"] for one in said["items"]}
-    lists = hw.get_online_features(list(PROJECT.model("feed").task.candidates), [{"user": 1}], store=recent, at=ASKED_AT).row(0)
+    lists = hw.get_online_features(
+        list(PROJECT.model("feed").task.candidates), [{"user": 1}], store=recent, at=ASKED_AT
+    ).row(0)
     assert proposed == {item for found in lists for item in found}
     assert said["candidates"] == len(proposed)
     assert "retrieve" in said["timing"]
@@ -199,13 +262,18 @@ def test_candidates_may_be_objects_and_must_be_alike(client):
     asked = {"row": {"user": 1}, "candidates": [{"item": "i0"}, {"item": "i1"}]}
     assert good(client.post("/v1/rank/feed", json=asked))["candidates"] == 2
     asked["candidates"].append("i2")
-    assert "candidate 2 has the fields none" in good(client.post("/v1/rank/feed", json=asked), 422)["error"]
+    assert (
+        "candidate 2 has the fields none"
+        in good(client.post("/v1/rank/feed", json=asked), 422)["error"]
+    )
     asked["candidates"] = [{"item": "i0", "pric": 1}]
     assert "'pric'" in good(client.post("/v1/rank/feed", json=asked), 422)["error"]
 
 
 def test_equal_scores_stay_in_the_order_of_the_candidates(client):
-    said = good(client.post("/v1/rank/feed", json={"row": {"user": 1}, "candidates": ["x", "z", "y"]}))
+    said = good(
+        client.post("/v1/rank/feed", json={"row": {"user": 1}, "candidates": ["x", "z", "y"]})
+    )
     assert [one["item"] for one in said["items"]] == ["x", "z", "y"]
 
 
@@ -223,9 +291,13 @@ def test_a_level_is_served_beside_what_is_defined(store, tmp_path):
         midnight = NOW.replace(hour=0)
         assert datetime.fromisoformat(nightly["features"]["user__count_2d"]["T"]) == midnight
         assert datetime.fromisoformat(as_defined["features"]["user__count_2d"]["T"]) == NOW
-        assert good(client.post("/v1/predict/churn", json={"row": ROW, "level": "nightly"}))["level"] == "nightly"
+        assert (
+            good(client.post("/v1/predict/churn", json={"row": ROW, "level": "nightly"}))["level"]
+            == "nightly"
+        )
         reasons = good(client.get("/readyz"), 503)["reasons"]
-        assert any("'item'" in why or "'day'" in why for why in reasons)  # which were not made at that level
+        # which were not made at that level
+        assert any("'item'" in why or "'day'" in why for why in reasons)
     made.close()
 
 
@@ -255,13 +327,29 @@ def test_events_reach_the_process_that_ingests(tmp_path):
             wait_until(lambda: client.get("/readyz").status_code == 200, "readiness")
             wait_until(lambda: made.get([keyspace.receiver("clicks")[0]])[0], "the receiver")
             now = datetime.now(UTC).isoformat()
-            taken = client.post("/v1/events/clicks", json=[{"user": 1, "at": now}, {"user": "x"}], headers={"Idempotency-Key": "k"})
-            assert (taken.status_code, taken.json()["accepted"], len(taken.json()["refused"])) == (200, 1, 1)
-            again = client.post("/v1/events/clicks", json=[{"user": 1, "at": now}, {"user": "x"}], headers={"Idempotency-Key": "k"})
+            taken = client.post(
+                "/v1/events/clicks",
+                json=[{"user": 1, "at": now}, {"user": "x"}],
+                headers={"Idempotency-Key": "k"},
+            )
+            assert (taken.status_code, taken.json()["accepted"], len(taken.json()["refused"])) == (
+                200,
+                1,
+                1,
+            )
+            again = client.post(
+                "/v1/events/clicks",
+                json=[{"user": 1, "at": now}, {"user": "x"}],
+                headers={"Idempotency-Key": "k"},
+            )
             assert (again.json()["accepted"], again.json()["copies"]) == (0, 1)
-            said = good(client.post("/v1/features/watched_v1", json={"row": {"user": 1}}))["features"]["live__count_1h"]
+            said = good(client.post("/v1/features/watched_v1", json={"row": {"user": 1}}))[
+                "features"
+            ]["live__count_1h"]
             assert (said["value"], said["status"], said["stale"]) == (1, "present", False)
-            assert good(client.post("/v1/events/click", json={}), 404)["error"].endswith(f"did you mean '{clicks.name}'?")
+            assert good(client.post("/v1/events/click", json={}), 404)["error"].endswith(
+                f"did you mean '{clicks.name}'?"
+            )
         finally:
             stop.set()
             ingesting.join(20)
@@ -272,13 +360,25 @@ def test_events_reach_the_process_that_ingests(tmp_path):
 
 
 def test_explain_says_which_events_count(client):
-    said = good(client.get("/v1/explain", params={"feature": "user__count_2d", "user": "1", "events": "3"}))
-    assert (said["online"], said["offline"], said["status"], len(said["events"])) == (12, 12, "present", 3)
+    said = good(
+        client.get("/v1/explain", params={"feature": "user__count_2d", "user": "1", "events": "3"})
+    )
+    assert (said["online"], said["offline"], said["status"], len(said["events"])) == (
+        12,
+        12,
+        "present",
+        3,
+    )
 
 
-@pytest.mark.parametrize("at", ["1000-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "9000-12-31T23:59:59.999999-23:59"])
+@pytest.mark.parametrize(
+    "at",
+    ["1000-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "9000-12-31T23:59:59.999999-23:59"],
+)
 def test_explain_answers_far_from_now(client, at):
-    said = good(client.get("/v1/explain", params={"feature": "user__count_2d", "user": "1", "at": at}))
+    said = good(
+        client.get("/v1/explain", params={"feature": "user__count_2d", "user": "1", "at": at})
+    )
     assert said["offline"] == 0
 
 
@@ -291,9 +391,18 @@ def test_explain_answers_far_from_now(client, at):
         ({"feature": "user__count_2d"}, "no value for 'user'"),
         ({"feature": "user__count_2d", "user": "x"}, "'x' is not"),
         ({"feature": "user__count_2d", "user": "1", "at": "yesterday"}, "yesterday"),
-        ({"feature": "user__count_2d", "user": "1", "at": "9999-12-31T23:59:59.999999Z"}, "give a timestamp of the years 1000 to 9000"),
-        ({"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00Z"}, "give a timestamp of the years 1000 to 9000"),
-        ({"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00+14:00"}, "give a timestamp of the years 1000 to 9000"),
+        (
+            {"feature": "user__count_2d", "user": "1", "at": "9999-12-31T23:59:59.999999Z"},
+            "give a timestamp of the years 1000 to 9000",
+        ),
+        (
+            {"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00Z"},
+            "give a timestamp of the years 1000 to 9000",
+        ),
+        (
+            {"feature": "user__count_2d", "user": "1", "at": "0001-01-01T00:00:00+14:00"},
+            "give a timestamp of the years 1000 to 9000",
+        ),
         ({"feature": "user__count_2d", "user": "1", "events": "-1"}, "integer"),
     ],
 )
@@ -317,7 +426,9 @@ def test_health_is_not_readiness(client, tmp_path):
         assert "headwater materialize" in refused.json()["error"]
         filled(empty)
         assert good(unready.post("/v1/features/churn_v1", json={"row": ROW}))
-        assert good(unready.post("/v1/predict/churn", json={"row": ROW}), 503)["error"].startswith("model 'churn' has no fitted model")
+        assert good(unready.post("/v1/predict/churn", json={"row": ROW}), 503)["error"].startswith(
+            "model 'churn' has no fitted model"
+        )
     empty.close()
 
 
@@ -338,15 +449,24 @@ def test_numbers_say_what_was_answered(store):
         'headwater_request_seconds_count{route="/v1/predict/{model}"} 4.0',
         'headwater_stage_seconds_count{route="/v1/predict/{model}",stage="score"} 3.0',
     ):
-        assert line in text or re.sub(r"\{(how=\"[^\"]*\"),(route=\"[^\"]*\")\}", r"{\2,\1}", line) in text, line
+        assert (
+            line in text
+            or re.sub(r"\{(how=\"[^\"]*\"),(route=\"[^\"]*\")\}", r"{\2,\1}", line) in text
+        ), line
 
 
 def test_a_line_a_request_and_none_of_what_was_asked(store):
     lines = Lines()
     with asking(store, log=lines, log_sample=0.5) as client:
         for n in range(4):
-            client.post("/v1/features/churn_v1", json={"row": ROW}, headers={"X-Request-Id": f"mine-{n}"})
-        bad = client.post("/v1/features/churn_v1", json={"row": {**ROW, "user": "secret-key"}}, headers={"X-Request-Id": "no way"})
+            client.post(
+                "/v1/features/churn_v1", json={"row": ROW}, headers={"X-Request-Id": f"mine-{n}"}
+            )
+        bad = client.post(
+            "/v1/features/churn_v1",
+            json={"row": {**ROW, "user": "secret-key"}},
+            headers={"X-Request-Id": "no way"},
+        )
     said = [json.loads(line) for line in lines.text.splitlines()]
     assert [one["id"] for one in said] == ["mine-1", "mine-3", bad.headers["x-request-id"]]
     assert bad.headers["x-request-id"] != "no way"
@@ -359,7 +479,9 @@ def test_a_line_a_request_and_none_of_what_was_asked(store):
 
 
 def test_a_request_id_comes_back(client):
-    answer = client.post("/v1/features/churn_v1", json={"row": ROW}, headers={"X-Request-Id": "a/b:c-1"})
+    answer = client.post(
+        "/v1/features/churn_v1", json={"row": ROW}, headers={"X-Request-Id": "a/b:c-1"}
+    )
     assert answer.headers["x-request-id"] == "a/b:c-1"
     first, second = (client.get("/healthz").headers["x-request-id"] for _ in range(2))
     assert first != second
@@ -376,15 +498,31 @@ def test_the_page_needs_nothing_from_elsewhere(client):
 def test_the_description_names_what_can_be_asked(client):
     said = good(client.get("/openapi.json"))
     assert said["openapi"] == "3.1.0"
-    assert {"/v1/features/churn_v1", "/v1/features/feed_v1", "/v1/predict/churn", "/v1/rank/feed", "/healthz"} <= said["paths"].keys()
+    assert {
+        "/v1/features/churn_v1",
+        "/v1/features/feed_v1",
+        "/v1/predict/churn",
+        "/v1/rank/feed",
+        "/healthz",
+    } <= said["paths"].keys()
     assert "/v1/rank/churn" not in said["paths"]
-    body = said["paths"]["/v1/features/churn_v1"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    one, row = (said["components"]["schemas"][name] for name in ("FeaturesRequest_churn_v1_row", "churn_v1"))
+    body = said["paths"]["/v1/features/churn_v1"]["post"]["requestBody"]["content"][
+        "application/json"
+    ]["schema"]
+    one, row = (
+        said["components"]["schemas"][name] for name in ("FeaturesRequest_churn_v1_row", "churn_v1")
+    )
     assert body["oneOf"][0]["$ref"].endswith("/FeaturesRequest_churn_v1_row")
-    assert (one["required"], one["properties"]["row"]["$ref"].rpartition("/")[2]) == (["row"], "churn_v1")
+    assert (one["required"], one["properties"]["row"]["$ref"].rpartition("/")[2]) == (
+        ["row"],
+        "churn_v1",
+    )
     assert sorted(row["required"]) == sorted(ROW)
     assert [kind["type"] for kind in row["properties"]["user"]["anyOf"]] == ["integer", "null"]
-    assert row["properties"]["asked"]["anyOf"] == [{"type": "string", "format": "date-time"}, {"type": "null"}]
+    assert row["properties"]["asked"]["anyOf"] == [
+        {"type": "string", "format": "date-time"},
+        {"type": "null"},
+    ]
 
 
 # ---------------------------------------------------------------- a model that was trained
@@ -395,7 +533,9 @@ def test_a_trained_model_is_served_from_its_folder(store, tmp_path):
     with asking(store, hw.Project("shop", [churn]), models=tmp_path) as client:
         said = good(client.post("/v1/predict/churn", json={"row": ROW, "features": True}))
         fitted = hw.operations.Service(PROJECT, store, models=tmp_path).scorer(churn, None)
-        frame = pl.DataFrame({name: [f["value"]] for name, f in said["prediction"]["features"].items()})
+        frame = pl.DataFrame(
+            {name: [f["value"]] for name, f in said["prediction"]["features"].items()}
+        )
         assert said["prediction"]["value"] == pytest.approx(float(fitted.score(frame)[0]), abs=1e-9)
         assert said["version"] == fitted.version
         assert 0 < said["prediction"]["value"] < 1
@@ -403,12 +543,17 @@ def test_a_trained_model_is_served_from_its_folder(store, tmp_path):
 
 def test_a_taken_address_is_an_error(client, store):
     port = httpx.URL(client.base_url).port
-    with pytest.raises(UsageError, match="cannot listen"), hw.operations.serve(PROJECT, store, listen=f"127.0.0.1:{port}", models=MODELS):
+    with (
+        pytest.raises(UsageError, match="cannot listen"),
+        hw.operations.serve(PROJECT, store, listen=f"127.0.0.1:{port}", models=MODELS),
+    ):
         pass
 
 
 def test_the_description_compares_no_route():
-    """The properties of a route are in its row of the table, so that another route needs no line in openapi.py."""
+    """The properties of a route are in its row of the table, so that another route needs no line in
+    openapi.py.
+    """
     tree = ast.parse(Path(openapi.__file__).read_text(encoding="utf-8"))
     special = {"name", "path", "request", "response", "body", "content", "query"}
     compared = [
@@ -416,11 +561,15 @@ def test_the_description_compares_no_route():
         for node in ast.walk(tree)
         if isinstance(node, ast.Compare)
         and any(
-            isinstance(side, ast.Attribute) and side.attr in special and ast.unparse(side.value) == "route"
+            isinstance(side, ast.Attribute)
+            and side.attr in special
+            and ast.unparse(side.value) == "route"
             for side in (node.left, *node.comparators)
         )
     ]
-    assert [line for line in compared if line not in ("route.response is None", "route.request is None")] == []
+    assert [
+        line for line in compared if line not in ("route.response is None", "route.request is None")
+    ] == []
     assert set(openapi.BODIES) == set(get_args(Body))
     assert set(openapi.CONTENTS) == set(get_args(Content))
     assert set(openapi.PARAMETERS) == set(get_args(Query))

@@ -1,4 +1,6 @@
-"""Requests that have arrived whole are taken without a task each; raw sockets show that connections keep their rules."""
+"""Requests that have arrived whole are taken without a task each; raw sockets show that connections
+keep their rules.
+"""
 
 import contextlib
 import json
@@ -8,7 +10,18 @@ import time
 import pytest
 
 from headwater.serving.http.connection_limits import ConnectionLimits
-from tests.serving.http.test_connection import CHUNKED, HOST, POST, Taking, answer, answered, ask, connect, everything, server
+from tests.serving.http.test_connection import (
+    CHUNKED,
+    HOST,
+    POST,
+    Taking,
+    answer,
+    answered,
+    ask,
+    connect,
+    everything,
+    server,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +41,13 @@ def sent(port, *parts):
     heads, texts = [], []
     while said:
         head, _, rest = said.partition(b"\r\n\r\n")
-        size = int(next(line.partition(b": ")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")))
+        size = int(
+            next(
+                line.partition(b": ")[2]
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length")
+            )
+        )
         heads.append(head)
         texts.append(json.loads(rest[:size]))
         said = rest[size:]

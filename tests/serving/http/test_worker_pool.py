@@ -1,4 +1,6 @@
-"""Slow or silent parts behind the service: a store across the network, or a model that loads. Others are answered meanwhile."""
+"""Slow or silent parts behind the service: a store across the network, or a model that loads.
+Others are answered meanwhile.
+"""
 
 import asyncio
 import os
@@ -36,37 +38,58 @@ def redis_server(tmp_path_factory):
 
 
 def many(url, count, path=FEATURES):
-    """So many requests at one time: their statuses, answers and seconds, by when they were answered."""
+    """So many requests at one time: their statuses, answers and seconds, by when they were
+    answered.
+    """
 
     def one(_):
         begin = time.monotonic()
         answer = client.post(url + path, json={"row": ROW}, timeout=60)
         return time.monotonic() - begin, answer
 
-    with httpx.Client(limits=httpx.Limits(max_connections=count), trust_env=False) as client, ThreadPoolExecutor(count) as pool:
+    with (
+        httpx.Client(limits=httpx.Limits(max_connections=count), trust_env=False) as client,
+        ThreadPoolExecutor(count) as pool,
+    ):
         return sorted(pool.map(one, range(count)), key=lambda pair: pair[0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 40])
 def test_a_store_that_hangs_is_given_up_and_comes_back(redis_server, count):
-    with hw.operations.serve(PROJECT, redis_server.url, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+    with hw.operations.serve(
+        PROJECT, redis_server.url, listen=f"127.0.0.1:{free_port()}", models=MODELS
+    ) as url:
         assert {answer.status_code for _, answer in many(url, 8)} == {200}
         os.kill(redis_server.process.pid, signal.SIGSTOP)
         try:
             answers = many(url, count)
             assert {answer.status_code for _, answer in answers} == {503}
-            assert all(answer.headers["retry-after"] in ("1", "5") and answer.json()["request_id"] for _, answer in answers)
+            assert all(
+                answer.headers["retry-after"] in ("1", "5") and answer.json()["request_id"]
+                for _, answer in answers
+            )
             assert answers[0][0] < 8
-            assert answers[-1][0] < 15  # seconds of a loaded machine; the deadline is 5, and it took 51 without one
+            # seconds of a loaded machine; the deadline is 5, and it took 51 without one
+            assert answers[-1][0] < 15
             begin = time.monotonic()
             assert httpx.get(f"{url}/healthz", trust_env=False, timeout=30).status_code == 200
             assert httpx.get(f"{url}/readyz", trust_env=False, timeout=30).status_code == 503
             assert time.monotonic() - begin < 15
         finally:
             os.kill(redis_server.process.pid, signal.SIGCONT)
-        wait_until(lambda: httpx.post(url + PREDICT, json={"row": ROW}, timeout=30, trust_env=False).status_code == 200, "recovery")
-        wait_until(lambda: {answer.status_code for _, answer in many(url, 40)} == {200}, "all of them")
+        wait_until(
+            lambda: (
+                httpx.post(
+                    url + PREDICT, json={"row": ROW}, timeout=30, trust_env=False
+                ).status_code
+                == 200
+            ),
+            "recovery",
+        )
+        wait_until(
+            lambda: {answer.status_code for _, answer in many(url, 40)} == {200}, "all of them"
+        )
 
 
 class Proxy:
@@ -86,8 +109,12 @@ class Proxy:
                 return
             server = socket.create_connection(("127.0.0.1", self.to))
             self.sockets += [client, server]
-            threading.Thread(target=self.passed, args=(client, server, lambda: 0.0, 1 << 16), daemon=True).start()
-            threading.Thread(target=self.passed, args=(server, client, lambda: self.delay, 32), daemon=True).start()
+            threading.Thread(
+                target=self.passed, args=(client, server, lambda: 0.0, 1 << 16), daemon=True
+            ).start()
+            threading.Thread(
+                target=self.passed, args=(server, client, lambda: self.delay, 32), daemon=True
+            ).start()
 
     def passed(self, one, other, delay, size):
         try:
@@ -117,7 +144,8 @@ def proxied(server):
     [
         (0.0, "", {200}, 30),
         (0.5, "", {503}, 15),  # each read takes longer than read_timeout
-        (0.5, "?read_timeout=30s&timeout=30s", {503}, 15),  # the deadline of 5 s ends what no timeout does
+        # the deadline of 5 s ends what no timeout does
+        (0.5, "?read_timeout=30s&timeout=30s", {503}, 15),
         (0.02, "?read_timeout=10s", {200}, 30),
     ],
     ids=["as it is", "beyond the read timeout", "trickling", "a longer read timeout"],
@@ -126,7 +154,10 @@ def test_a_store_that_answers_slowly(redis_server, delay, options, expected, wit
     with proxied(redis_server) as proxy:
         project = hw.Project("shop", PROJECT.models)
         with hw.operations.serve(
-            project, f"redis://127.0.0.1:{proxy.port}/0{options}", listen=f"127.0.0.1:{free_port()}", models=MODELS
+            project,
+            f"redis://127.0.0.1:{proxy.port}/0{options}",
+            listen=f"127.0.0.1:{free_port()}",
+            models=MODELS,
         ) as url:
             assert {answer.status_code for _, answer in many(url, 2)} == {200}
             proxy.delay = delay
@@ -139,11 +170,17 @@ def test_a_store_that_answers_slowly(redis_server, delay, options, expected, wit
 @pytest.mark.slow
 def test_a_latency_budget_is_the_deadline(redis_server):
     churn = hw.Model(
-        "churn", task="binary", features=PROJECT.model("churn").features, labels=PROJECT.model("churn").labels, latency_budget="1s"
+        "churn",
+        task="binary",
+        features=PROJECT.model("churn").features,
+        labels=PROJECT.model("churn").labels,
+        latency_budget="1s",
     )
     with proxied(redis_server) as proxy:
         store = f"redis://127.0.0.1:{proxy.port}/0?read_timeout=30s&timeout=30s"
-        with hw.operations.serve(hw.Project("shop", [churn]), store, listen=f"127.0.0.1:{free_port()}", models=MODELS) as url:
+        with hw.operations.serve(
+            hw.Project("shop", [churn]), store, listen=f"127.0.0.1:{free_port()}", models=MODELS
+        ) as url:
             assert {answer.status_code for _, answer in many(url, 2, PREDICT)} == {200}
             proxy.delay = 3.0
             ((seconds, answer),) = many(url, 1, PREDICT)
@@ -181,7 +218,10 @@ def test_what_waits_is_bounded_and_refused_immediately():
 
     async def run():
         lanes = WorkerPool(Far(), lanes=2, waiting=3)
-        under_way = [asyncio.create_task(outcome(lanes.run(lambda _: hold.wait(20), until=soon()))) for _ in range(5)]
+        under_way = [
+            asyncio.create_task(outcome(lanes.run(lambda _: hold.wait(20), until=soon())))
+            for _ in range(5)
+        ]
         await asyncio.sleep(0.05)
         refused = await outcome(lanes.run(lambda _: True, until=soon()))
         late = await outcome(lanes.run(lambda _: True, until=soon(0)))
@@ -206,7 +246,9 @@ def test_a_deadline_passes_while_a_request_waits_or_is_under_way():
 
     async def run():
         lanes = WorkerPool(Far(), lanes=1)
-        found = await asyncio.gather(*(outcome(lanes.run(lambda _: hold.wait(20), until=soon(0.2))) for _ in range(2)))
+        found = await asyncio.gather(
+            *(outcome(lanes.run(lambda _: hold.wait(20), until=soon(0.2))) for _ in range(2))
+        )
         hold.set()
         assert await lanes.run(lambda _: "after", until=soon()) == "after"
         lanes.close()
@@ -287,7 +329,10 @@ def loading(store, monkeypatch):
 
 
 def predicting(client, count, answers):
-    threads = [threading.Thread(target=lambda: answers.append(client.post(PREDICT, json={"row": ROW}))) for _ in range(count)]
+    threads = [
+        threading.Thread(target=lambda: answers.append(client.post(PREDICT, json={"row": ROW})))
+        for _ in range(count)
+    ]
     for one in threads:
         one.start()
     return threads
@@ -312,7 +357,10 @@ def test_a_model_is_loaded_once_and_nobody_else_waits(loading):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "says"),
-    [(DataError("the file is cut"), "the file is cut"), (OSError("/secret/place is gone"), "model 'churn' cannot be loaded: OSError")],
+    [
+        (DataError("the file is cut"), "the file is cut"),
+        (OSError("/secret/place is gone"), "model 'churn' cannot be loaded: OSError"),
+    ],
     ids=["an error of ours", "any other"],
 )
 def test_a_failed_load_is_not_tried_for_each_request(loading, error, says, monkeypatch):
@@ -321,7 +369,11 @@ def test_a_failed_load_is_not_tried_for_each_request(loading, error, says, monke
     loader.go.set()
     for _ in range(3):
         answer = client.post(PREDICT, json={"row": ROW})
-        assert (answer.status_code, answer.headers["retry-after"], answer.json()["kind"]) == (503, "5", "ModelError")
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()["kind"]) == (
+            503,
+            "5",
+            "ModelError",
+        )
         assert says in answer.json()["error"]
         assert "secret" not in answer.text
     assert loader.calls == 1

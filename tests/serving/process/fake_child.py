@@ -1,4 +1,6 @@
-"""A child of the supervisor that does as a file says: `ready`, `never` ready, `mute`, `blocked` once it is ready, or `dies`."""
+"""A child of the supervisor that does as a file says: `ready`, `never` ready, `mute`, `blocked`
+once it is ready, or `dies`.
+"""
 
 import asyncio
 import itertools
@@ -18,7 +20,9 @@ mode = Path(sys.argv[3]).read_text()
 
 async def serve():
     link.answer_pings(asyncio.get_running_loop())
-    link.tell(ChildMessage(reasons=[] if mode in ("ready", "blocked") else ["the model is not loaded"]))
+    link.tell(
+        ChildMessage(reasons=[] if mode in ("ready", "blocked") else ["the model is not loaded"])
+    )
     if mode == "blocked":
         time.sleep(1000)  # noqa: ASYNC251 (as a handler that never ends)
     await asyncio.sleep(1000)
@@ -32,7 +36,11 @@ count = itertools.count(1)
 
 
 def counted():
-    return [MetricValues("work", "what was done", "counter", [SampleValue("work_total", {}, float(next(count)))])]
+    return [
+        MetricValues(
+            "work", "what was done", "counter", [SampleValue("work_total", {}, float(next(count)))]
+        )
+    ]
 
 
 link.report(counted, every=0.02)

@@ -9,7 +9,9 @@ import pytest
 from headwater.serving.process.listening_socket import open_listener, stop_new_connections
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters the packets of a listening socket")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux filters the packets of a listening socket"
+)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_pending_connections_stay_and_new_ones_wait_until_the_socket_is_closed(host):
     with open_listener(host, 0) as listener:

@@ -1,4 +1,6 @@
-"""`headwater serve` with all its processes, as real ones: they are killed, replaced and stopped while clients ask."""
+"""`headwater serve` with all its processes, as real ones: they are killed, replaced and stopped
+while clients ask.
+"""
 
 import http.client
 import json
@@ -33,7 +35,9 @@ def shop(tmp_path_factory):
 
 
 class BlockingThirdPartyClients:
-    """Threads that ask for predictions, one after the other on connections that are kept, until they are told to stop."""
+    """Threads that ask for predictions, one after the other on connections that are kept, until
+    they are told to stop.
+    """
 
     def __init__(self, url, *, threads=4, pause=0.004, retries=0):
         self.url, self.pause, self.retries = url, pause, retries
@@ -73,8 +77,14 @@ def test_all_of_it_answers(shop):
         assert (found.how, found.features["user__count_2d"].value) == ("on_request", 6)
         before = client.features("churn_v1", {"user": 4}).rows[0]["live__count_1h"].value
         assert client.events("clicks", {"user": 4, "at": datetime.now(UTC), "n": 1}).accepted == 1
-        assert client.features("churn_v1", {"user": 4}).rows[0]["live__count_1h"].value == before + 1
-    assert [len(shop.children(what)) for what in (" serve ", " ingest ", " materialize ")] == [2, 1, 1]
+        assert (
+            client.features("churn_v1", {"user": 4}).rows[0]["live__count_1h"].value == before + 1
+        )
+    assert [len(shop.children(what)) for what in (" serve ", " ingest ", " materialize ")] == [
+        2,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.slow
@@ -83,12 +93,17 @@ def test_numbers_are_those_of_all_workers(shop):
 
         def counted():
             text = client.get("/metrics").text
-            found = [line for line in text.splitlines() if line.startswith("headwater_requests_total{") and "/readyz" in line]
+            found = [
+                line
+                for line in text.splitlines()
+                if line.startswith("headwater_requests_total{") and "/readyz" in line
+            ]
             return {line.partition('worker="')[2].partition('"')[0] for line in found}
 
         def asked():
             for _ in range(10):
-                httpx.get(f"{shop.url}/readyz", trust_env=False)  # a connection each, and so either worker
+                # a connection each, and so either worker
+                httpx.get(f"{shop.url}/readyz", trust_env=False)
             return counted() == {"worker-1", "worker-2"}
 
         shop.until(asked, "the numbers of both")
@@ -106,7 +121,8 @@ def test_a_worker_that_is_killed_is_replaced_and_its_requests_are_asked_again(sh
         assert shop.health() == 200  # the other one answers meanwhile
         shop.until(lambda: shop.said().count("is ready after") == ready + 1, "its readiness")
         figure(
-            f"p99 of a prediction {usual:.1f} ms, and {asking.p99(count):.1f} ms while a killed worker is replaced ({len(asking.took):,} asked)"
+            f"p99 of a prediction {usual:.1f} ms, and {asking.p99(count):.1f} ms while a killed "
+            f"worker is replaced ({len(asking.took):,} asked)"
         )
     assert asking.failed == []
     assert "was ended by SIGKILL" in shop.said()
@@ -117,14 +133,26 @@ def test_killed_workers_lose_no_entry_of_the_serving_log(shop):
     ids = [f"killed-{n}" for n in range(150)]
     for n, name in enumerate(ids):
         body = {"row": {"user": n % 7}} if n % 2 else {"rows": [{"user": 1}, {"user": n % 7}]}
-        assert httpx.post(f"{shop.url}/v1/predict/churn", json=body, headers={"X-Request-Id": name}, trust_env=False).status_code == 200
+        assert (
+            httpx.post(
+                f"{shop.url}/v1/predict/churn",
+                json=body,
+                headers={"X-Request-Id": name},
+                trust_env=False,
+            ).status_code
+            == 200
+        )
     time.sleep(0.3)  # a batch waits 50 ms at most
     for pid in shop.children(" serve "):
         os.kill(pid, signal.SIGKILL)
     shop.ready()
 
     def kept():
-        return set(hw.operations.served(shop.folder / ".headwater", model="churn").collect()["headwater_request"])
+        return set(
+            hw.operations.served(shop.folder / ".headwater", model="churn").collect()[
+                "headwater_request"
+            ]
+        )
 
     shop.until(lambda: kept() >= set(ids), "what was in the pipes")
 
@@ -146,8 +174,14 @@ def test_workers_are_replaced_one_after_the_other_and_no_request_is_dropped(shop
         shop.until(lambda: len(asking.versions) > 100, "answers")
         usual, count = asking.p99(), len(asking.took)
         shop.process.send_signal(signal.SIGHUP)
-        shop.until(lambda: len(after := set(shop.children(" serve "))) == 2 and not after & set(before), "two other workers")
-        figure(f"p99 of a prediction {usual:.1f} ms, and {asking.p99(count):.1f} ms while both workers are replaced")
+        shop.until(
+            lambda: len(after := set(shop.children(" serve "))) == 2 and not after & set(before),
+            "two other workers",
+        )
+        figure(
+            f"p99 of a prediction {usual:.1f} ms, and {asking.p99(count):.1f} ms while both "
+            "workers are replaced"
+        )
     assert asking.failed == []
     assert shop.health() == 200
 
@@ -157,9 +191,13 @@ def test_ingestion_that_is_killed_goes_on_and_each_event_counts_once(shop):
     with hw.client.Client(shop.url, retries=50, timeout=60) as client:
         before = client.features("churn_v1", {"user": 7}).rows[0]["live__count_1h"].value
         os.kill(next(iter(shop.children(" ingest "))), signal.SIGKILL)
-        taken = [client.events("clicks", {"user": 7, "at": datetime.now(UTC), "n": n}) for n in range(5)]
+        taken = [
+            client.events("clicks", {"user": 7, "at": datetime.now(UTC), "n": n}) for n in range(5)
+        ]
         assert sum(one.accepted for one in taken) == 5
-        assert client.features("churn_v1", {"user": 7}).rows[0]["live__count_1h"].value == before + 5
+        assert (
+            client.features("churn_v1", {"user": 7}).rows[0]["live__count_1h"].value == before + 5
+        )
 
 
 @pytest.mark.slow
@@ -171,7 +209,10 @@ def test_a_job_that_keeps_dying_is_counted_and_workers_stay_ready(shop):
         os.kill(one, signal.SIGKILL)
         seen.add(one)
     assert shop.health() == 200
-    shop.until(lambda: shop.metric('headwater_process_deaths_total{process="materialize"}') == 3, "the count")
+    shop.until(
+        lambda: shop.metric('headwater_process_deaths_total{process="materialize"}') == 3,
+        "the count",
+    )
 
 
 @pytest.mark.slow
@@ -179,7 +220,9 @@ def test_one_page_has_the_metrics_of_every_process(shop):
     with hw.client.Client(shop.url) as client:
         assert client.events("clicks", {"user": 2, "at": datetime.now(UTC), "n": 1}).accepted == 1
     shop.until(lambda: shop.metric('headwater_accepted_total{source="clicks"}'), "ingestion")
-    shop.until(lambda: shop.metric('headwater_job_last_success_timestamp_seconds{job="user"}'), "jobs")
+    shop.until(
+        lambda: shop.metric('headwater_job_last_success_timestamp_seconds{job="user"}'), "jobs"
+    )
     assert shop.metric('headwater_process_up{process="worker-1"}') == 1
 
 
@@ -188,7 +231,10 @@ def test_a_worker_that_hangs_is_replaced_and_others_answer(shop):
     before = shop.children(" serve ")
     hanging, ready = next(iter(before)), shop.said().count("is ready after")
     os.kill(hanging, signal.SIGSTOP)
-    shop.until(lambda: hanging not in shop.children(" serve ") and len(shop.children(" serve ")) == 2, "another worker")
+    shop.until(
+        lambda: hanging not in shop.children(" serve ") and len(shop.children(" serve ")) == 2,
+        "another worker",
+    )
     assert "has not answered for 5 s; killing it" in shop.said()
     assert shop.health() == 200
     shop.until(lambda: shop.said().count("is ready after") > ready, "its readiness")
@@ -217,7 +263,10 @@ def test_what_is_under_way_is_finished_when_it_is_stopped(shop):
     assert not any(map(alive, children))
     assert shop.health() is None
     lines = [json.loads(line) for line in shop.said().splitlines() if line.startswith("{")]
-    assert sum(line["route"] == "/v1/predict/{model}" and line["status"] == 200 for line in lines) > 100
+    assert (
+        sum(line["route"] == "/v1/predict/{model}" and line["status"] == 200 for line in lines)
+        > 100
+    )
     shop.everything(workers=1)
     shop.ready()
     with hw.client.Client(shop.url) as client:
@@ -227,7 +276,8 @@ def test_what_is_under_way_is_finished_when_it_is_stopped(shop):
 @pytest.mark.slow
 def test_no_process_is_orphaned_when_the_supervisor_is_killed(shop):
     until = time.monotonic() + 60
-    while not all(shop.children(what) for what in (" serve ", " ingest ", " materialize ")):  # one may be starting again
+    # one may be starting again
+    while not all(shop.children(what) for what in (" serve ", " ingest ", " materialize ")):
         assert time.monotonic() < until, shop.children()
         time.sleep(0.05)
     children = shop.children()

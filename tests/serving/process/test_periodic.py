@@ -1,4 +1,6 @@
-"""What a service does besides answering: loops that no error ends, and readiness that is looked at seldom."""
+"""What a service does besides answering: loops that no error ends, and readiness that is looked at
+seldom.
+"""
 
 import asyncio
 import logging
@@ -43,7 +45,9 @@ def test_a_loop_goes_on_after_errors_and_waits_longer_after_each(monkeypatch, ca
     ]
     registry = CollectorRegistry()
     registry.register(repeated)
-    assert 'headwater_background_failures_total{work="work"} 3.0' in generate_latest(registry).decode()
+    assert (
+        'headwater_background_failures_total{work="work"} 3.0' in generate_latest(registry).decode()
+    )
 
 
 def test_models_are_taken_up_though_metrics_cannot_be_sent(store, monkeypatch):
@@ -93,5 +97,10 @@ def test_readiness_is_looked_at_once_a_second_in_one_lane(store, monkeypatch):
 def test_health_needs_no_token_and_little_time(store, path):
     with hw.operations.Service(PROJECT, store, models=MODELS) as service:
         app = App(service)
-        with serving(app, "127.0.0.1", port := free_port(), closing=app.close), httpx.Client(trust_env=False, timeout=30) as client:
-            assert all(client.get(f"http://127.0.0.1:{port}{path}").status_code == 200 for _ in range(200))
+        with (
+            serving(app, "127.0.0.1", port := free_port(), closing=app.close),
+            httpx.Client(trust_env=False, timeout=30) as client,
+        ):
+            assert all(
+                client.get(f"http://127.0.0.1:{port}{path}").status_code == 200 for _ in range(200)
+            )

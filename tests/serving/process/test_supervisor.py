@@ -1,4 +1,6 @@
-"""The supervisor and children that do as they are told: what hangs, dies or never gets ready, and their counts."""
+"""The supervisor and children that do as they are told: what hangs, dies or never gets ready, and
+their counts.
+"""
 
 import errno
 import os
@@ -43,7 +45,9 @@ class Watched:
 
     def wait(self, **timeouts):
         """Be so patient from now on."""
-        self.supervisor._timeouts = Timeouts(**{"grace": 5.0, "start": 60.0, "silence": 60.0, **timeouts})
+        self.supervisor._timeouts = Timeouts(
+            **{"grace": 5.0, "start": 60.0, "silence": 60.0, **timeouts}
+        )
 
     def be(self, mode):
         """What children that are started from now on do."""
@@ -59,7 +63,9 @@ class Watched:
         return [place.child for place in self.supervisor._slots if place.spec.worker]
 
     def ready(self):
-        self.until(lambda: all(one is not None and one.ready for one in self.workers()), "readiness")
+        self.until(
+            lambda: all(one is not None and one.ready for one in self.workers()), "readiness"
+        )
         return [one.process.pid for one in self.workers()]
 
     def number(self, name):
@@ -81,9 +87,14 @@ def test_a_worker_that_is_stopped_is_replaced(tmp_path):
         (before,) = watched.ready()
         os.kill(before, signal.SIGSTOP)
         watched.wait(silence=1.0)
-        watched.until(lambda: "worker 0 has not answered for 1 s; killing it" in watched.said, "a kill")
+        watched.until(
+            lambda: "worker 0 has not answered for 1 s; killing it" in watched.said, "a kill"
+        )
         watched.wait()
-        watched.until(lambda: watched.workers()[0] is not None and watched.workers()[0].process.pid != before, "another worker")
+        watched.until(
+            lambda: watched.workers()[0] is not None and watched.workers()[0].process.pid != before,
+            "another worker",
+        )
         assert watched.ready() != [before]
         assert watched.number('headwater_process_deaths_total{process="worker-0"}') == 1
 
@@ -95,9 +106,14 @@ def test_a_worker_whose_event_loop_is_blocked_is_replaced_though_its_threads_liv
         (before,) = watched.ready()
         watched.be("ready")
         watched.wait(silence=1.0)
-        watched.until(lambda: "worker 0 has not answered for 1 s; killing it" in watched.said, "a kill")
+        watched.until(
+            lambda: "worker 0 has not answered for 1 s; killing it" in watched.said, "a kill"
+        )
         watched.wait()
-        watched.until(lambda: watched.workers()[0] is not None and watched.workers()[0].process.pid != before, "another worker")
+        watched.until(
+            lambda: watched.workers()[0] is not None and watched.workers()[0].process.pid != before,
+            "another worker",
+        )
         (after,) = watched.ready()
         for _ in range(40):  # which stays
             watched.supervisor._turn()
@@ -107,7 +123,13 @@ def test_a_worker_whose_event_loop_is_blocked_is_replaced_though_its_threads_liv
 def test_a_worker_that_says_nothing_after_its_start_is_replaced(tmp_path):
     with Watched(tmp_path, start=1.5) as watched:
         watched.be("mute")
-        watched.until(lambda: any("has reported nothing for 2 s after its start; killing it" in one for one in watched.said), "a kill")
+        watched.until(
+            lambda: any(
+                "has reported nothing for 2 s after its start; killing it" in one
+                for one in watched.said
+            ),
+            "a kill",
+        )
         watched.wait()
         watched.be("ready")
         watched.ready()
@@ -116,7 +138,9 @@ def test_a_worker_that_says_nothing_after_its_start_is_replaced(tmp_path):
 def test_a_worker_that_is_not_ready_for_a_reason_is_let_be(tmp_path):
     with Watched(tmp_path) as watched:
         watched.be("never")
-        watched.until(lambda: watched.workers()[0] is not None and watched.workers()[0].reasons, "a reason")
+        watched.until(
+            lambda: watched.workers()[0] is not None and watched.workers()[0].reasons, "a reason"
+        )
         pid = watched.workers()[0].process.pid
         watched.wait(start=0.1)
         for _ in range(30):
@@ -132,7 +156,10 @@ def test_a_replacement_that_never_gets_ready_ends_the_roll_and_the_next_one_work
         watched.wait(start=2.0)
         watched.be(mode)
         watched.supervisor.roll()
-        watched.until(lambda: any(one.startswith("error: the new worker 0") for one in watched.said), "an error")
+        watched.until(
+            lambda: any(one.startswith("error: the new worker 0") for one in watched.said),
+            "an error",
+        )
         for _ in range(5):
             watched.supervisor._turn()
         assert watched.ready() == before
@@ -140,7 +167,10 @@ def test_a_replacement_that_never_gets_ready_ends_the_roll_and_the_next_one_work
         watched.wait()
         watched.be("ready")
         watched.supervisor.roll()
-        watched.until(lambda: not set(before) & {one and one.process.pid for one in watched.workers()}, "two others")
+        watched.until(
+            lambda: not set(before) & {one and one.process.pid for one in watched.workers()},
+            "two others",
+        )
         watched.ready()
 
 
@@ -164,14 +194,22 @@ def test_a_process_that_cannot_be_started_is_tried_again_and_leaks_nothing(tmp_p
         watched.supervisor.roll()
         watched.until(lambda: not left[0], "a try")
         assert watched.ready() == [pid]
-        assert sum("could not be started: Resource temporarily unavailable" in one for one in watched.said) == 4
+        assert (
+            sum(
+                "could not be started: Resource temporarily unavailable" in one
+                for one in watched.said
+            )
+            == 4
+        )
 
 
 @pytest.mark.slow
 def test_a_job_that_keeps_dying_leaves_workers_ready_and_is_counted(tmp_path):
     with Watched(tmp_path, jobs=1) as watched:
         watched.ready()
-        watched.until(lambda: watched.number('headwater_process_deaths_total{process="job-0"}') >= 4, "deaths")
+        watched.until(
+            lambda: watched.number('headwater_process_deaths_total{process="job-0"}') >= 4, "deaths"
+        )
         assert watched.supervisor.unready() == []
         assert watched.number('headwater_process_up{process="worker-0"}') == 1
 
@@ -189,7 +227,9 @@ def test_counters_never_go_back_when_a_worker_is_replaced_or_killed(tmp_path):
         (first,) = watched.ready()
         watched.until(lambda: look() > 5, "numbers")
         watched.supervisor.roll()
-        watched.until(lambda: look() and watched.workers()[0].process.pid != first, "another worker")
+        watched.until(
+            lambda: look() and watched.workers()[0].process.pid != first, "another worker"
+        )
         rolled = seen[-1]
         watched.until(lambda: look() > rolled + 5, "more numbers")
         os.kill(watched.workers()[0].process.pid, signal.SIGKILL)
@@ -201,9 +241,15 @@ def test_counters_never_go_back_when_a_worker_is_replaced_or_killed(tmp_path):
 
 def test_metrics_of_processes_are_added_up_by_kind():
     def told(total, now):
-        counter = MetricValues("done", "things done", "counter", [SampleValue("done_total", {"route": "/a"}, total)])
+        counter = MetricValues(
+            "done", "things done", "counter", [SampleValue("done_total", {"route": "/a"}, total)]
+        )
         gauge = MetricValues("lag", "the rest", "gauge", [SampleValue("lag", {}, now)])
-        bins = [SampleValue("s_bucket", {"le": "+Inf"}, total), SampleValue("s_sum", {}, total), SampleValue("s_count", {}, total)]
+        bins = [
+            SampleValue("s_bucket", {"le": "+Inf"}, total),
+            SampleValue("s_sum", {}, total),
+            SampleValue("s_count", {}, total),
+        ]
         return [counter, gauge, MetricValues("s", "seconds", "histogram", bins)]
 
     metrics = ProcessMetrics()
@@ -229,6 +275,10 @@ def test_systemd_is_told_that_the_service_lives(tmp_path):
         for now in (100.0, 100.5, 101.1):
             notifier.alive(now)
         notifier.stopping()
-        assert [systemd.recv(100) for _ in range(3)] == [b"READY=1\nWATCHDOG=1", b"READY=1\nWATCHDOG=1", b"STOPPING=1"]
+        assert [systemd.recv(100) for _ in range(3)] == [
+            b"READY=1\nWATCHDOG=1",
+            b"READY=1\nWATCHDOG=1",
+            b"STOPPING=1",
+        ]
     Notifier(address).alive(0.0)  # no listener any more
     Notifier(None).alive(0.0)

@@ -1,4 +1,6 @@
-"""Two services with a data directory each, behind nginx, are one service: equal answers, one promotion, one log, one experiment."""
+"""Two services with a data directory each, behind nginx, are one service: equal answers, one
+promotion, one log, one experiment.
+"""
 
 import itertools
 import os
@@ -58,15 +60,30 @@ http {{
 
 
 class Machines:
-    """The project on disk, a store that both machines read, a folder of models that both mount, and a data directory each."""
+    """The project on disk, a store that both machines read, a folder of models that both mount, and
+    a data directory each.
+    """
 
     def __init__(self, folder, store):
-        self.folder, self.store, self.models, self.shipped = folder, store, folder / "models", f"file://{folder}/shipped"
+        self.folder, self.store, self.models, self.shipped = (
+            folder,
+            store,
+            folder / "models",
+            f"file://{folder}/shipped",
+        )
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         at = [now - timedelta(hours=1, minutes=31 * i) for i in range(240)]
-        table = pl.DataFrame({"user": [i % USERS for i in range(240)], "amount": [float(i % 17) for i in range(240)], "at": at})
+        table = pl.DataFrame(
+            {
+                "user": [i % USERS for i in range(240)],
+                "amount": [float(i % 17) for i in range(240)],
+                "at": at,
+            }
+        )
         table.write_parquet(folder / "visits.parquet")
-        table.select("user", asked_at="at", gone=pl.col("amount") > 8).write_parquet(folder / "labels.parquet")
+        table.select("user", asked_at="at", gone=pl.col("amount") > 8).write_parquet(
+            folder / "labels.parquet"
+        )
         (folder / "features.py").write_text(PROJECT, encoding="utf-8")
         here = Path.cwd()
         os.chdir(folder)  # as the project names files
@@ -75,17 +92,24 @@ class Machines:
             registry = hw.operations.ModelRegistry(self.models)
             for level in (None, "nightly"):
                 of = None if level is None else self.project.levels[level]
-                trained = hw.train(self.project.model("churn"), level=of, level_name=level, as_of=datetime.now(UTC))
+                trained = hw.train(
+                    self.project.model("churn"), level=of, level_name=level, as_of=datetime.now(UTC)
+                )
                 for n in range(2):
                     trained.register(registry, promote=n == 0)
             with closing(hw.operations.open_store(store)) as opened:
                 for level in (None, "nightly"):
                     for view in self.project.variant("churn", level).service.views:
-                        materialize_view(view, opened, int(datetime.now(UTC).timestamp()) * 1_000_000)
+                        materialize_view(
+                            view, opened, int(datetime.now(UTC).timestamp()) * 1_000_000
+                        )
         finally:
             os.chdir(here)
         self.registry = registry
-        arms = (FrozenArm("hourly", "churn", "as defined", 0.5), FrozenArm("nightly", "churn", "nightly", 0.5))
+        arms = (
+            FrozenArm("hourly", "churn", "as defined", 0.5),
+            FrozenArm("nightly", "churn", "nightly", 0.5),
+        )
         started(self.models, arms=arms)
 
     def serve(self, name, port):
@@ -98,7 +122,9 @@ class Machines:
         ]
         command = [sys.executable, "-m", "headwater.cli", *command, f"--ship-logs={self.shipped}"]
         with (self.folder / f"{name}.log").open("wb") as out:
-            return subprocess.Popen(command, cwd=self.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            return subprocess.Popen(
+                command, cwd=self.folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+            )
 
 
 @contextmanager
@@ -107,8 +133,13 @@ def behind_nginx(folder, ports):
         pytest.skip("needs nginx")
     port = free_port()
     folder.mkdir()
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, ports=ports, port=port), encoding="utf-8")
-    process = subprocess.Popen([binary, "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")], stdin=subprocess.DEVNULL)
+    (folder / "nginx.conf").write_text(
+        NGINX.format(folder=folder, ports=ports, port=port), encoding="utf-8"
+    )
+    process = subprocess.Popen(
+        [binary, "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")],
+        stdin=subprocess.DEVNULL,
+    )
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -139,7 +170,12 @@ def test_two_machines_are_one_service(tmp_path):
         processes = [machines.serve(name, port) for name, port in zip("ab", ports, strict=True)]
         try:
             for process, port, name in zip(processes, ports, "ab", strict=True):
-                until(lambda port=port, process=process: process.poll() is not None or answers(f"http://127.0.0.1:{port}"), "readiness")
+                until(
+                    lambda port=port, process=process: (
+                        process.poll() is not None or answers(f"http://127.0.0.1:{port}")
+                    ),
+                    "readiness",
+                )
                 assert process.poll() is None, (tmp_path / f"{name}.log").read_text()
             with behind_nginx(tmp_path / "nginx", ports) as url:
                 until(lambda: answers(url), "nginx", 20)
@@ -152,8 +188,13 @@ def test_two_machines_are_one_service(tmp_path):
         assert codes == [0, 0]
     together = tmp_path / "together"
     fetch(together, machines.shipped)
-    log = hw.operations.served(together, model="churn").filter(pl.col("headwater_request") != "probe").collect()
-    assert sorted(log["headwater_request"]) == sorted(seen)  # each request once, whichever machine had it
+    log = (
+        hw.operations.served(together, model="churn")
+        .filter(pl.col("headwater_request") != "probe")
+        .collect()
+    )
+    # each request once, whichever machine had it
+    assert sorted(log["headwater_request"]) == sorted(seen)
     assert {arm.partition("/")[2] for arm in log["headwater_arm"]} == {"hourly", "nightly"}
     posted = outcomes(together, machines.project.model("churn").labels)
     assert sorted(posted["headwater_request"]) == sorted(seen)  # each was posted to both
@@ -170,20 +211,38 @@ def _ask(machines, url):
         at = datetime.now(UTC).isoformat()
         served_by = set()
         for n, user in zip(range(REQUESTS), itertools.cycle([*range(USERS), 0]), strict=False):
-            response = client.post("/v1/predict/churn", json={"row": {"user": user}}, headers={"x-request-id": f"r{n}"})
+            response = client.post(
+                "/v1/predict/churn", json={"row": {"user": user}}, headers={"x-request-id": f"r{n}"}
+            )
             assert response.status_code == 200, response.text
             served_by.add(response.headers["x-machine"])
             body = response.json()
             seen[f"r{n}"] = body["arm"]
-            by_user.setdefault(user, []).append((response.headers["x-machine"], body["arm"], body["version"], body["prediction"]["value"]))
+            by_user.setdefault(user, []).append(
+                (
+                    response.headers["x-machine"],
+                    body["arm"],
+                    body["version"],
+                    body["prediction"]["value"],
+                )
+            )
         assert len(served_by) == 2
         for answered in by_user.values():
             assert len({machine for machine, *_ in answered}) == 2
-            assert len({tuple(answer) for _, *answer in answered}) == 1  # the same arm, version and value from both
+            # the same arm, version and value from both
+            assert len({tuple(answer) for _, *answer in answered}) == 1
         machines.registry.promote(2, "churn", "nightly")
-        until(lambda: {_version(client) for _ in range(8)} == {"2"}, "the promotion on both machines", 60)
+        until(
+            lambda: {_version(client) for _ in range(8)} == {"2"},
+            "the promotion on both machines",
+            60,
+        )
         machines.registry.rollback("churn", "nightly")
-        until(lambda: {_version(client) for _ in range(8)} == {"1"}, "the rollback on both machines", 60)
+        until(
+            lambda: {_version(client) for _ in range(8)} == {"1"},
+            "the rollback on both machines",
+            60,
+        )
         for n in range(REQUESTS):
             for _ in range(2):
                 row = {"request_id": f"r{n}", "outcome": n % 2 == 0, "known_at": at}
@@ -194,4 +253,6 @@ def _ask(machines, url):
 def _version(client):
     """The served version, of a level that a request names, so that it is not evidence of an arm."""
     body = {"row": {"user": 1}, "level": "nightly"}
-    return client.post("/v1/predict/churn", json=body, headers={"x-request-id": "probe"}).json()["version"]
+    return client.post("/v1/predict/churn", json=body, headers={"x-request-id": "probe"}).json()[
+        "version"
+    ]

@@ -17,7 +17,12 @@ def ip(party):
     """HttpFeatures `ip` of the party: the score of an address."""
 
     def make(**more):
-        given = {"url": f"{party.url}/risk", "request": {"ip_address": str}, "response": {"score": float}, "timeout": "2s"} | more
+        given = {
+            "url": f"{party.url}/risk",
+            "request": {"ip_address": str},
+            "response": {"score": float},
+            "timeout": "2s",
+        } | more
         return hw.HttpFeatures(given.pop("name", "ip"), **given)
 
     return make

@@ -10,7 +10,9 @@ from headwater.serving.third_party.fetcher import ThirdPartyFetcher
 
 
 class Party:
-    """An HTTP server whose `behaviour` is a coroutine function of (party, path, body, headers, writer); it may be changed at any time."""
+    """An HTTP server whose `behaviour` is a coroutine function of (party, path, body, headers,
+    writer); it may be changed at any time.
+    """
 
     def __init__(self):
         self.behaviour = says({"score": 0.5})
@@ -77,9 +79,14 @@ class Party:
                 writer.transport.abort()
 
 
-async def send(writer, body, status="200 OK", content_type="application/json", length=None, more=""):
+async def send(
+    writer, body, status="200 OK", content_type="application/json", length=None, more=""
+):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(data) if length is None else length}\r\n{more}\r\n"
+    head = (
+        f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: "
+        f"{len(data) if length is None else length}\r\n{more}\r\n"
+    )
     writer.write(head.encode() + data)
     await writer.drain()
 
@@ -99,7 +106,9 @@ async def hangs(party, path, body, writer):
 
 
 async def hangs_midway(party, path, body, writer):
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{")
+    writer.write(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{"
+    )
     await writer.drain()
     await asyncio.sleep(60)
 

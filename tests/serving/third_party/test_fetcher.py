@@ -1,4 +1,6 @@
-"""Answers that are kept and shared, calls that are given up, repeated, limited and not made: on a clock, with a real server."""
+"""Answers that are kept and shared, calls that are given up, repeated, limited and not made: on a
+clock, with a real server.
+"""
 
 import asyncio
 import time
@@ -25,7 +27,9 @@ class Clock:
 
 
 def run(features, steps, **more):
-    """Runs a coroutine function of a ThirdPartyFetcher and `get`, which asks it for addresses and gives (values, statuses, where from)."""
+    """Runs a coroutine function of a ThirdPartyFetcher and `get`, which asks it for addresses and
+    gives (values, statuses, where from).
+    """
 
     async def all_steps():
         third = ThirdPartyFetcher(features if isinstance(features, list) else [features], **more)
@@ -81,7 +85,12 @@ def test_an_answer_is_kept_for_the_time_of_the_cache(party, ip):
     found, ages = run(ip(cache="1m"), steps, now=clock)
     kept, fetched = {"kept": 1}, {"fetched": 1}
     present = ["present"]
-    assert found == [([0.0], present, fetched), ([0.0], present, kept), ([1.0], present, fetched), ([1.0], present, kept)]
+    assert found == [
+        ([0.0], present, fetched),
+        ([0.0], present, kept),
+        ([1.0], present, fetched),
+        ([1.0], present, kept),
+    ]
     assert ages["ip"] == [pytest.approx(59.9)]
 
 
@@ -133,7 +142,10 @@ def test_what_was_not_there_is_kept_too(party, ip):
     async def steps(third, get):
         return [await get("a") for _ in range(2)]
 
-    assert run(ip(cache="1m"), steps) == [([None], ["missing"], {"fetched": 1}), ([None], ["missing"], {"kept": 1})]
+    assert run(ip(cache="1m"), steps) == [
+        ([None], ["missing"], {"fetched": 1}),
+        ([None], ["missing"], {"kept": 1}),
+    ]
     assert len(party.calls) == 1
 
 
@@ -169,7 +181,9 @@ def test_concurrent_equal_requests_share_one_call(party, ip, cache):
 
 
 def test_whoever_gives_up_takes_nothing_from_the_others(party, ip):
-    """The request that began a call is cut off and another gone altogether; those who joined get the answer."""
+    """The request that began a call is cut off and another gone altogether; those who joined get
+    the answer.
+    """
     party.behaviour = says({"score": 0.5}, after=0.2)
 
     async def steps(third, get):
@@ -223,7 +237,9 @@ def test_no_time_is_no_call(party, ip):
 
 def test_third_parties_are_asked_at_once(party, ip):
     party.behaviour = says(lambda path: {"score": 0.5}, after=0.2)
-    others = [ip(name=name, url=f"{party.url}/{name}") for name in ("ip", "mail", "phone", "device")]
+    others = [
+        ip(name=name, url=f"{party.url}/{name}") for name in ("ip", "mail", "phone", "device")
+    ]
     start = time.monotonic()
     called, _ = ask(others, "a", "b")
     assert time.monotonic() - start < 1.4, "eight calls of 0.2 s each, one after the other"
@@ -234,7 +250,9 @@ def test_third_parties_are_asked_at_once(party, ip):
 
 def test_a_slow_third_party_does_not_hold_up_what_a_quick_one_says(party, ip):
     async def behave(party, path, body, writer):
-        await (hangs if path.startswith("/slow") else says({"score": 0.5}))(party, path, body, writer)
+        await (hangs if path.startswith("/slow") else says({"score": 0.5}))(
+            party, path, body, writer
+        )
 
     party.behaviour = behave
     called, _ = ask([ip(), ip(name="slow", url=f"{party.url}/slow")], "a", seconds=0.1)
@@ -361,7 +379,13 @@ def test_a_third_party_that_fails_is_left_alone_and_asked_again(party, ip):
         party.behaviour = says({"score": 0.5})
         closed = await get("x")
         clock.at += 1.0
-        return failing, closed, await get("y"), third.states(), third.counts["ip"].rows["fallback: open"]
+        return (
+            failing,
+            closed,
+            await get("y"),
+            third.states(),
+            third.counts["ip"].rows["fallback: open"],
+        )
 
     failing, closed, again, states, rows = run(ip(retries=0), steps, now=clock)
     assert failing == 10
@@ -372,7 +396,9 @@ def test_a_third_party_that_fails_is_left_alone_and_asked_again(party, ip):
 
 
 def test_a_third_party_that_flaps_is_asked_now_and_then(party, ip):
-    """Up and down by the second, 20 requests a second for 30 s: whenever it is up for long, it is found again within the pause."""
+    """Up and down by the second, 20 requests a second for 30 s: whenever it is up for long, it is
+    found again within the pause.
+    """
     clock = Clock()
 
     async def behave(party, path, body, writer):
@@ -406,7 +432,9 @@ def test_requests_that_are_at_fault_open_no_breaker(party, ip):
     assert len(party.calls) == 30
 
 
-def test_a_third_party_that_hangs_is_left_alone_although_requests_are_cut_off_before_its_timeout(party, ip):
+def test_a_third_party_that_hangs_is_left_alone_although_requests_are_cut_off_before_its_timeout(
+    party, ip
+):
     party.behaviour = hangs
 
     async def steps(third, get):
@@ -441,7 +469,11 @@ def test_answers_are_told_once(party, ip):
         party.behaviour = hangs
         await get("c", t=7, seconds=0.01)
 
-    run(ip(cache="1m"), steps, on_answer=lambda http, fields, columns, t: told.append((http.name, fields, columns, t)))
+    run(
+        ip(cache="1m"),
+        steps,
+        on_answer=lambda http, fields, columns, t: told.append((http.name, fields, columns, t)),
+    )
     assert sorted(told) == [("ip", ("a",), (0.5,), 5), ("ip", ("b",), (0.5,), 5)]
 
 

@@ -38,10 +38,30 @@ def words(called, name="ip__score"):
     [
         ("/risk", {"ip_address": str}, ["10.0.0.1"], "/risk?ip_address=10.0.0.1"),
         ("/risk?full=1", {"ip_address": str}, ["10.0.0.1"], "/risk?full=1&ip_address=10.0.0.1"),
-        ("/v1/{ip_address}/risk", {"ip_address": str}, ["a/b?c#d é"], "/v1/a%2Fb%3Fc%23d%20%C3%A9/risk"),
-        ("/risk?ip={ip_address}", {"ip_address": str, "n": int}, ["a&b=c", 7], "/risk?ip=a%26b%3Dc&n=7"),
-        ("/r", {"x": float, "y": bool, "z": int}, [2, True, -(2**63)], "/r?x=2.0&y=true&z=-9223372036854775808"),
-        ("/r", {"at": dt.datetime}, [AT.astimezone(dt.timezone(dt.timedelta(hours=2)))], "/r?at=2024-05-01T12%3A00%3A00%2B00%3A00"),
+        (
+            "/v1/{ip_address}/risk",
+            {"ip_address": str},
+            ["a/b?c#d é"],
+            "/v1/a%2Fb%3Fc%23d%20%C3%A9/risk",
+        ),
+        (
+            "/risk?ip={ip_address}",
+            {"ip_address": str, "n": int},
+            ["a&b=c", 7],
+            "/risk?ip=a%26b%3Dc&n=7",
+        ),
+        (
+            "/r",
+            {"x": float, "y": bool, "z": int},
+            [2, True, -(2**63)],
+            "/r?x=2.0&y=true&z=-9223372036854775808",
+        ),
+        (
+            "/r",
+            {"at": dt.datetime},
+            [AT.astimezone(dt.timezone(dt.timedelta(hours=2)))],
+            "/r?at=2024-05-01T12%3A00%3A00%2B00%3A00",
+        ),
     ],
 )
 def test_a_get_holds_the_fields_quoted(party, ip, url, request_, values, path):
@@ -52,10 +72,20 @@ def test_a_get_holds_the_fields_quoted(party, ip, url, request_, values, path):
 
 
 def test_a_post_holds_the_fields_in_its_body(party, ip):
-    features = ip(url=party.url + "/{tenant}", request={"tenant": str, "amount": float, "at": dt.datetime}, method="POST")
-    assert _get(features, {"tenant": ["a"], "amount": [1], "at": [AT]}).values == {"ip__score": [0.5]}
+    features = ip(
+        url=party.url + "/{tenant}",
+        request={"tenant": str, "amount": float, "at": dt.datetime},
+        method="POST",
+    )
+    assert _get(features, {"tenant": ["a"], "amount": [1], "at": [AT]}).values == {
+        "ip__score": [0.5]
+    }
     ((method, path, body),) = party.calls
-    assert (method, path, json.loads(body)) == ("POST", "/a", {"amount": 1.0, "at": "2024-05-01T12:00:00Z"})
+    assert (method, path, json.loads(body)) == (
+        "POST",
+        "/a",
+        {"amount": 1.0, "at": "2024-05-01T12:00:00Z"},
+    )
     assert party.headers[0]["content-type"] == "application/json"
 
 
@@ -74,14 +104,21 @@ def test_what_is_null_is_not_asked(party, ip):
     assert len(party.calls) == 1
 
 
-@pytest.mark.parametrize(("dtype", "value"), [(str, 5), (int, True), (int, 1.0), (int, 2**63), (float, "1"), (float, math.nan), (bool, 1)])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(str, 5), (int, True), (int, 1.0), (int, 2**63), (float, "1"), (float, math.nan), (bool, 1)],
+)
 def test_a_field_of_another_type_is_an_error(party, ip, dtype, value):
-    with pytest.raises(DataError, match=f"'ip': the request's 'x' is {value!r}; give {dtype.__name__}"):
+    with pytest.raises(
+        DataError, match=f"'ip': the request's 'x' is {value!r}; give {dtype.__name__}"
+    ):
         _get(ip(request={"x": dtype}), {"x": [value]})
 
 
 def test_a_field_that_lacks_is_an_error(ip):
-    with pytest.raises(DataError, match="no column 'ip_address', which third-party features 'ip' needs"):
+    with pytest.raises(
+        DataError, match="no column 'ip_address', which third-party features 'ip' needs"
+    ):
         _get(ip(), {"user": ["a"]})
 
 
@@ -148,9 +185,13 @@ def test_columns_are_taken_from_where_they_stand(party, ip, response, answer, va
     called, _ = ask(ip(response=response), "a")
     assert [column[0] for column in called.values.values()] == values
     assert all(
-        words(called, name) == ["missing" if value is None else "present"] for name, value in zip(called.values, values, strict=True)
+        words(called, name) == ["missing" if value is None else "present"]
+        for name, value in zip(called.values, values, strict=True)
     )
-    assert all(type(column[0]) is type(value) for column, value in zip(called.values.values(), values, strict=True))
+    assert all(
+        type(column[0]) is type(value)
+        for column, value in zip(called.values.values(), values, strict=True)
+    )
 
 
 @pytest.mark.parametrize("status", ["204 No Content", "404 Not Found", "410 Gone"])
@@ -176,7 +217,10 @@ LIES = {
     "a page": (says(b"<html>", content_type="text/html"), "content type"),
     "JSON called a page": (says({"score": 0.5}, content_type="text/html"), "content type"),
     "zipped": (says(b"\x1f\x8b", more="content-encoding: gzip\r\n"), "encoded"),
-    "a redirect": (says(b"", status="302 Found", more="location: http://127.0.0.1:1/\r\n"), "redirect"),
+    "a redirect": (
+        says(b"", status="302 Found", more="location: http://127.0.0.1:1/\r\n"),
+        "redirect",
+    ),
     "a failure": (says({"score": 0.5}, status="500 Internal Server Error"), "status 500"),
     "a refusal": (says({"score": 0.5}, status="400 Bad Request"), "status 400"),
     "an end too early": (closes_midway, "broken off"),
@@ -202,7 +246,9 @@ def test_an_answer_that_cannot_be_used_is_a_fallback_with_a_reason(party, ip, be
 
 
 def test_a_redirect_is_not_followed(party, ip):
-    party.behaviour = says(b"", status="307 Temporary Redirect", more=f"location: {party.url}/other\r\n")
+    party.behaviour = says(
+        b"", status="307 Temporary Redirect", more=f"location: {party.url}/other\r\n"
+    )
     ask(ip(), "a")
     assert len(party.calls) == 1
 

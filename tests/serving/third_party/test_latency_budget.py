@@ -29,7 +29,11 @@ def test_a_deadline_says_what_is_left_and_where_the_time_went():
     due.lap("model")
     clock.at += 0.01
     due.lap("read")
-    assert due.stages == {"read": pytest.approx(0.02), "third party": pytest.approx(0.05), "model": pytest.approx(0.03)}
+    assert due.stages == {
+        "read": pytest.approx(0.02),
+        "third party": pytest.approx(0.05),
+        "model": pytest.approx(0.03),
+    }
     assert due.left() == pytest.approx(-0.02)
     assert Deadline(None, clock).left() == float("inf")
 
@@ -68,7 +72,9 @@ def test_the_pace_follows_what_is_measured():
 
 @pytest.mark.parametrize(("takes", "left"), [(0.004, 0.074), (0.0, 0.078), (1.0, 0.038)])
 def test_third_parties_get_what_the_rest_does_not_need(takes, left):
-    """Of 80 ms, 2 ms after the request; never less than half, or one pause of the machine would end all calls."""
+    """Of 80 ms, 2 ms after the request; never less than half, or one pause of the machine would end
+    all calls.
+    """
     clock = Clock()
     limit = LatencyLimit("80ms", now=clock)
     for _ in range(100):
@@ -115,7 +121,8 @@ def works(seconds):
 
 
 def requests(features, count, *, limit, work):
-    """Of some requests that ask for features and then work, the seconds that each took; the ThirdPartyFetcher; and how late the machine is.
+    """Of some requests that ask for features and then work, the seconds that each took; the
+    ThirdPartyFetcher; and how late the machine is.
 
     That is, before each request, by how much a sleep of 5 ms and as much work exceed their time.
     """
@@ -130,7 +137,9 @@ def requests(features, count, *, limit, work):
                 works(work)
                 late.append(time.perf_counter() - start - 0.005 - work)
                 due = limit.start()
-                called = await third.get({"ip_address": [str(number)]}, 1, seconds=limit.for_calls(due))
+                called = await third.get(
+                    {"ip_address": [str(number)]}, 1, seconds=limit.for_calls(due)
+                )
                 due.lap("third party")
                 works(work)
                 due.lap("model")
@@ -151,8 +160,9 @@ def test_an_answer_comes_in_time_although_a_third_party_hangs(party, ip):
     took, third, machine = requests(features, 150, limit=limit, work=0.005)
     p50, p99 = np.quantile(took, [0.5, 0.99]) * 1000
     figure(
-        f"a third party that hangs, budget 80 ms, 5 ms of work after it: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {limit.late} of {len(took)} late; "
-        f"the machine itself wakes up late by {np.quantile(machine, 0.99) * 1000:.1f} ms (p99)"
+        f"a third party that hangs, budget 80 ms, 5 ms of work after it: p50 {p50:.1f} ms, p99 "
+        f"{p99:.1f} ms, {limit.late} of {len(took)} late; the machine itself wakes up late by "
+        f"{np.quantile(machine, 0.99) * 1000:.1f} ms (p99)"
     )
     assert limit.cut_off == len(took) == third.counts["ip"].rows["fallback: cut off"]
     assert np.quantile(took, 0.9) <= BUDGET + np.quantile(machine, 0.9), "the rest had no time left"
@@ -182,9 +192,14 @@ def test_what_is_asked_and_kept_costs_little(party, ip):
                     took[again].append(time.perf_counter() - start)
         finally:
             await third.close()
-        return {name: float(np.median(seconds)) * 1e6 for name, seconds in took.items()}, third.counts["ip"].rows
+        return {
+            name: float(np.median(seconds)) * 1e6 for name, seconds in took.items()
+        }, third.counts["ip"].rows
 
     found, rows = asyncio.run(run())
-    figure(f"one row: fetched {found['fetched']:.0f} us (with the server on the same cores), kept {found['kept']:.0f} us")
+    figure(
+        f"one row: fetched {found['fetched']:.0f} us (with the server on the same cores), kept "
+        f"{found['kept']:.0f} us"
+    )
     assert rows == {"fetched": 300, "kept": 300}
     assert found["kept"] * 5 < found["fetched"]

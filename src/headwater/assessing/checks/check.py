@@ -12,14 +12,18 @@ from headwater.results.readiness_result import Finding, Gate, State
 
 Of = Literal["view", "model", "project"]
 Limits = Mapping[str, float]
-"""Seconds: F the required freshness, W the longest window, B the latency budget, T the training span, L label delay p95."""
+"""Seconds: F the required freshness, W the longest window, B the latency budget, T the training
+span, L label delay p95.
+"""
 
 WORST: Sequence[State] = ("red", "unknown", "amber", "green")
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A threshold: a sum of multiples of limits, or the least of several; without terms `value` itself."""
+    """A threshold: a sum of multiples of limits, or the least of several; without terms `value`
+    itself.
+    """
 
     terms: Sequence[tuple[float, str]] = ()
     value: float = 0.0
@@ -29,7 +33,11 @@ class Bound:
         """Its value; NaN if a limit is not known."""
         if self.least:
             return min(bound.of(limits) for bound in self.least)
-        return sum(factor * limits.get(name, math.nan) for factor, name in self.terms) if self.terms else self.value
+        return (
+            sum(factor * limits.get(name, math.nan) for factor, name in self.terms)
+            if self.terms
+            else self.value
+        )
 
     def words(self, limits: Limits, *, seconds: bool) -> str:
         """The formula and its value, such as "W/10 or F = 60s"."""
@@ -56,7 +64,9 @@ def of(*terms: tuple[float, str] | str) -> Bound:
 
 @dataclass(frozen=True)
 class Rule:
-    """How a reading is judged: green and red are bounds, between them is amber. strict: which bound excludes its own value."""
+    """How a reading is judged: green and red are bounds, between them is amber. strict: which bound
+    excludes its own value.
+    """
 
     reading: str
     better: Literal["high", "low"]
@@ -81,7 +91,10 @@ class Rule:
         if self.words is not None:
             return self.words
         signs = ("≥", "<") if self.better == "high" else ("<" if self.strict else "≤", ">")
-        green, red = (f"{sign} {b.words(limits, seconds=seconds)}" for sign, b in zip(signs, (self.green, self.red), strict=True))
+        green, red = (
+            f"{sign} {b.words(limits, seconds=seconds)}"
+            for sign, b in zip(signs, (self.green, self.red), strict=True)
+        )
         return green, red
 
 
@@ -90,7 +103,9 @@ def at_least(reading: str, green: float | Bound, red: float | Bound) -> Rule:
     return Rule(reading, "high", _bound(green), _bound(red))
 
 
-def at_most(reading: str, green: float | Bound, red: float | Bound, *, strict: bool = False) -> Rule:
+def at_most(
+    reading: str, green: float | Bound, red: float | Bound, *, strict: bool = False
+) -> Rule:
     """Green up to `green` (or below it, where `strict`), red above `red`."""
     return Rule(reading, "low", _bound(green), _bound(red), strict)
 
@@ -116,7 +131,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Check:
-    """A line of the scorecard. The state is the worst of its rules; `question` is the question if nothing is measured."""
+    """A line of the scorecard. The state is the worst of its rules; `question` is the question if
+    nothing is measured.
+    """
 
     id: str
     gate: Gate
@@ -129,17 +146,46 @@ class Check:
 
     def judge(self, about: str, readings: Mapping[str, Reading], limits: Limits) -> Finding:
         """The finding for the readings of a subject."""
-        parts = [(rule, readings.get(rule.reading, Missing("no source for this reading"))) for rule in self.rules]
-        states: list[State] = ["unknown" if isinstance(r, Missing) else rule.state(r.value, limits) for rule, r in parts]
+        parts = [
+            (rule, readings.get(rule.reading, Missing("no source for this reading")))
+            for rule in self.rules
+        ]
+        states: list[State] = [
+            "unknown" if isinstance(r, Missing) else rule.state(r.value, limits)
+            for rule, r in parts
+        ]
         worst = min(range(len(parts)), key=lambda n: WORST.index(states[n]))
         reading = parts[worst][1]
         if states[worst] == "unknown" and not isinstance(reading, Missing):
-            unknown = [name for name in ("F", "W", "B", "T", "L") if math.isnan(limits.get(name, math.nan))]
-            reading = Missing(f"it is {reading}, and its threshold needs {', '.join(unknown)}, which is not known")
-        thresholds = [r.said(limits, seconds=_timed(r) or (not isinstance(v, Missing) and v.unit == "s")) for r, v in parts]
-        further = {r.reading: v for n, (r, v) in enumerate(parts) if n != worst} | {n: readings[n] for n in self.further if n in readings}
-        green, red = "; ".join(words[0] for words in thresholds), "; or ".join(words[1] for words in thresholds)
-        return Finding(self.id, self.gate, about, self.title, states[worst], reading, green, red, self.remedy, further)
+            unknown = [
+                name for name in ("F", "W", "B", "T", "L") if math.isnan(limits.get(name, math.nan))
+            ]
+            reading = Missing(
+                f"it is {reading}, and its threshold needs {', '.join(unknown)}, which is not known"
+            )
+        thresholds = [
+            r.said(limits, seconds=_timed(r) or (not isinstance(v, Missing) and v.unit == "s"))
+            for r, v in parts
+        ]
+        further = {r.reading: v for n, (r, v) in enumerate(parts) if n != worst} | {
+            n: readings[n] for n in self.further if n in readings
+        }
+        green, red = (
+            "; ".join(words[0] for words in thresholds),
+            "; or ".join(words[1] for words in thresholds),
+        )
+        return Finding(
+            self.id,
+            self.gate,
+            about,
+            self.title,
+            states[worst],
+            reading,
+            green,
+            red,
+            self.remedy,
+            further,
+        )
 
     def at(self, **limits: str) -> Check:
         """The check with one limit replaced by another: `E3.at(F="B")`."""
@@ -165,4 +211,8 @@ def _bound(value: float | Bound) -> Bound:
 def _times(factor: float, name: str) -> str:
     if factor == 1:
         return name
-    return f"{name}/{1 / factor:g}" if factor < 1 and (1 / factor).is_integer() else f"{factor:g}{name}"
+    return (
+        f"{name}/{1 / factor:g}"
+        if factor < 1 and (1 / factor).is_integer()
+        else f"{factor:g}{name}"
+    )

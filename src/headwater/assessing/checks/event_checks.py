@@ -13,7 +13,8 @@ CHECKS = (
         "view",
         "records that parse and have their key",
         [at_least("keyed", 0.999, 0.99)],
-        "make producers fill the key and validate records before they send; `headwater deadletters list SOURCE` shows such records",
+        "make producers fill the key and validate records before they send; `headwater "
+        "deadletters list SOURCE` shows such records",
         further=["record_keys"],
     ),
     Check(
@@ -22,7 +23,8 @@ CHECKS = (
         "view",
         "records with a valid event time: with a zone, within retention, not ahead",
         [at_least("timed", 0.999, 0.99)],
-        "make producers write the event time in ISO 8601 with an offset or in UTC; correct clocks that run ahead",
+        "make producers write the event time in ISO 8601 with an offset or in UTC; correct clocks "
+        "that run ahead",
     ),
     Check(
         "E3",
@@ -57,7 +59,8 @@ CHECKS = (
             at_least("retention", of((2, "W")), of("W")),
             stated("policy", "delete (or tiered)", "compact only"),
         ],
-        "set retention.ms to twice the longest window and cleanup.policy=delete; compaction destroys the history that windows need",
+        "set retention.ms to twice the longest window and cleanup.policy=delete; compaction "
+        "destroys the history that windows need",
     ),
     Check(
         "E8",
@@ -65,7 +68,8 @@ CHECKS = (
         "view",
         "schema in a registry that enforces backward compatibility",
         [stated("schema", "BACKWARD or stricter", "no schema")],
-        "register the schema, with compatibility BACKWARD or stricter, and name the registry in registry=",
+        "register the schema, with compatibility BACKWARD or stricter, and name the registry in "
+        "registry=",
     ),
     Check(
         "E9",
@@ -73,7 +77,8 @@ CHECKS = (
         "view",
         "stream and archive agree, count and sum by key-hour over 7 days",
         [at_most("agreement", 1e-3, 1e-2)],
-        "find the hours that differ: events that are missing, duplicated, or at another time; write the archive from the stream itself",
+        "find the hours that differ: events that are missing, duplicated, or at another time; "
+        "write the archive from the stream itself",
     ),
     Check(
         "E10",

@@ -19,7 +19,8 @@ CHECKS = (
         "view",
         "a column that says when each event became known",
         [stated("known_column", "present", "absent, and rows are updated in place")],
-        "write the load time of each row into a column, never change it, and name the column in known_at_field=",
+        "write the load time of each row into a column, never change it, and name the column in "
+        "known_at_field=",
         Question(
             "Is there a column that says when a row became known, besides when it happened?",
             "present",
@@ -34,7 +35,8 @@ CHECKS = (
         "view",
         "entity tables keep history, or a change log is read",
         [stated("history_kept", "history or CDC", "overwritten rows, no CDC")],
-        "add a row for each version instead of overwriting, or publish the table for logical replication and read its changes",
+        "add a row for each version instead of overwriting, or publish the table for logical "
+        "replication and read its changes",
         Question(
             "Do the tables behind the events keep earlier versions of a row, or a change log?",
             "history or CDC",
@@ -48,6 +50,7 @@ CHECKS = (
         "view",
         "requests whose key has no batch row (cold start)",
         [at_most("cold", 0.05, 0.30, strict=True)],
-        "predict on request instead of precomputing, give the model a default, or add features of a coarser key",
+        "predict on request instead of precomputing, give the model a default, or add features of "
+        "a coarser key",
     ),
 )

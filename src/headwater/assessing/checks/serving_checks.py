@@ -19,8 +19,14 @@ CHECKS = (
         "model",
         "end-to-end p99 latency at twice the peak rate",
         [at_most("peak_latency", of((0.8, "B")), of("B"))],
-        "test with twice the rate of your peak hour, and answer the question; more workers, fewer features or a smaller model make it faster",
-        Question("Which end-to-end p99 latency do responses have at twice the rate of the peak hour?", "seconds", "", ""),
+        "test with twice the rate of your peak hour, and answer the question; more workers, fewer "
+        "features or a smaller model make it faster",
+        Question(
+            "Which end-to-end p99 latency do responses have at twice the rate of the peak hour?",
+            "seconds",
+            "",
+            "",
+        ),
         further=["latency"],
     ),
     Check(
@@ -29,7 +35,8 @@ CHECKS = (
         "view",
         "served age p95 / the age that training assumes",
         [at_most("age_ratio", 1.2, 2.0)],
-        "train at measured ages (hw.level_from_log), or make the job that publishes the values as fast as its definition says",
+        "train at measured ages (hw.level_from_log), or make the job that publishes the values as "
+        "fast as its definition says",
         further=["served_age"],
     ),
     Check(
@@ -38,7 +45,8 @@ CHECKS = (
         "view",
         "values served that differ from what training computes",
         [at_most("differs", 0.005, 0.02)],
-        "`headwater parity --served` lists the values that differ, and `headwater explain` the events of each",
+        "`headwater parity --served` lists the values that differ, and `headwater explain` the "
+        "events of each",
     ),
     Check(
         "S5",
@@ -47,6 +55,11 @@ CHECKS = (
         "fallback score if store or model times out",
         [stated("answer", "tested", "none")],
         "give the model default=, and test what the application does with it",
-        Question("Is there a fallback score for when the store or the model times out?", "tested", "untested", "none"),
+        Question(
+            "Is there a fallback score for when the store or the model times out?",
+            "tested",
+            "untested",
+            "none",
+        ),
     ),
 )

@@ -1,1 +1,3 @@
-"""Measurements, one module for each source: each returns readings by name, and none writes to its source."""
+"""Measurements, one module for each source: each returns readings by name, and none writes to its
+source.
+"""

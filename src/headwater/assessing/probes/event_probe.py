@@ -14,8 +14,12 @@ _DAY = 86_400_000_000
 SOON = 60_000_000  # how far ahead of the clock an event time may be
 
 
-def disorder(events: pl.DataFrame, keys: Sequence[str], order: Sequence[str], where: str) -> Reading:
-    """How far behind the latest event of its key an event comes, p99.9 in seconds; `order` is how they came."""
+def disorder(
+    events: pl.DataFrame, keys: Sequence[str], order: Sequence[str], where: str
+) -> Reading:
+    """How far behind the latest event of its key an event comes, p99.9 in seconds; `order` is how
+    they came.
+    """
     sound = events.filter(pl.col(TIME).is_not_null())
     if sound.height < 2:
         return Missing(f"{where} holds {sound.height} events with a time")
@@ -23,7 +27,9 @@ def disorder(events: pl.DataFrame, keys: Sequence[str], order: Sequence[str], wh
     behind = (latest.over(keys) if keys else latest) - pl.col(TIME)
     delays = sound.sort(order, maintain_order=True).select(behind.alias("behind"))["behind"]
     return measured(
-        _quantile(delays, 0.999) / 1e6, "s", f"{sound.height:,} events of {where}, each against the latest of its key before it"
+        _quantile(delays, 0.999) / 1e6,
+        "s",
+        f"{sound.height:,} events of {where}, each against the latest of its key before it",
     )
 
 
@@ -32,10 +38,18 @@ def copies(events: pl.DataFrame, where: str) -> Reading:
     if IDENT not in events.columns:
         return Missing("the source has no id_field=, so duplicates cannot be recognised")
     last = events.select(pl.col(TIME).max()).item()
-    day = events.filter(pl.col(TIME) > last - _DAY, pl.col(IDENT).is_not_null()) if last is not None else events.clear()
+    day = (
+        events.filter(pl.col(TIME) > last - _DAY, pl.col(IDENT).is_not_null())
+        if last is not None
+        else events.clear()
+    )
     if not day.height:
         return Missing(f"{where} holds no event with an id and a time")
-    return measured(1 - day[IDENT].n_unique() / day.height, "share", f"{day.height:,} events of the last 24 hours of {where}")
+    return measured(
+        1 - day[IDENT].n_unique() / day.height,
+        "share",
+        f"{day.height:,} events of the last 24 hours of {where}",
+    )
 
 
 def hottest(events: pl.DataFrame, keys: Sequence[str], where: str) -> Reading:
@@ -45,15 +59,30 @@ def hottest(events: pl.DataFrame, keys: Sequence[str], where: str) -> Reading:
     if not events.height:
         return Missing(f"{where} holds no event")
     most = events.group_by(keys).len()["len"].max()
-    return measured(int(most) / events.height if isinstance(most, int) else 1.0, "share", f"{events.height:,} events of {where}")
+    return measured(
+        int(most) / events.height if isinstance(most, int) else 1.0,
+        "share",
+        f"{events.height:,} events of {where}",
+    )
 
 
 def keyed(events: pl.DataFrame, total: int, keys: Sequence[str], where: str) -> Reading:
-    """The share of records that parse and have all keys; `total` includes those that do not parse."""
+    """The share of records that parse and have all keys; `total` includes those that do not
+    parse.
+    """
     if not total:
         return Missing(f"{where} holds no record")
-    good = events.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).height if keys else events.height
-    return measured(good / total, "share", f"{good:,} of {total:,} records of {where} parse and have {', '.join(keys) or 'all fields'}")
+    good = (
+        events.filter(pl.all_horizontal(pl.col(key).is_not_null() for key in keys)).height
+        if keys
+        else events.height
+    )
+    return measured(
+        good / total,
+        "share",
+        f"{good:,} of {total:,} records of {where} parse and have "
+        f"{', '.join(keys) or 'all fields'}",
+    )
 
 
 def quantile_seconds(values: pl.Series, q: float) -> float:

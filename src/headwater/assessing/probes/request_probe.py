@@ -30,26 +30,41 @@ def of_labels(model: Model) -> tuple[dict[str, Reading], Requests | None]:
     try:
         requests = model_labels(model)
     except HeadwaterError as error:
-        return dict.fromkeys(("label_p50", "label_p95", "labelled", "training_span"), Missing(str(error))), None
+        return dict.fromkeys(
+            ("label_p50", "label_p95", "labelled", "training_span"), Missing(str(error))
+        ), None
     labels, rows = model.labels, len(requests.t)
     assert requests.known_at is not None
     delays = pl.Series(requests.known_at - requests.t)
     by_column = labels.known_at_field is not None
     lost = sum(requests.left_out.values())
     labelled: Reading = measured(
-        rows / (rows + lost), "share", f"{rows:,} of {rows + lost:,} rows of labels {labels.name!r} have an outcome"
+        rows / (rows + lost),
+        "share",
+        f"{rows:,} of {rows + lost:,} rows of labels {labels.name!r} have an outcome",
     )
     source = f"known_at - request time, {rows:,} rows of labels {labels.name!r}"
-    times = {name: _delay(quantile_seconds(delays, q), by_column, f"{name[-3:]} of {source}") for name, q in _QUANTILES.items()}
+    times = {
+        name: _delay(quantile_seconds(delays, q), by_column, f"{name[-3:]} of {source}")
+        for name, q in _QUANTILES.items()
+    }
     span = (int(requests.t.max()) - int(requests.t.min())) / 1e6
-    return {**times, "labelled": labelled, "training_span": measured(span, "s", f"first to last of {rows:,} labelled requests")}, requests
+    return {
+        **times,
+        "labelled": labelled,
+        "training_span": measured(span, "s", f"first to last of {rows:,} labelled requests"),
+    }, requests
 
 
 _QUANTILES: Mapping[str, float] = {"label_p50": 0.5, "label_p95": 0.95}
 
 
 def _delay(seconds: float, by_column: bool, source: str) -> Number:  # noqa: FBT001
-    return measured(seconds, "s", source) if by_column else Number(seconds, "s", "given", f"a rule: {source}")
+    return (
+        measured(seconds, "s", source)
+        if by_column
+        else Number(seconds, "s", "given", f"a rule: {source}")
+    )
 
 
 def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame | None]:
@@ -62,16 +77,29 @@ def of_log(model: Model, folder: Path) -> tuple[dict[str, Reading], pl.DataFrame
         rows = lazy.sort(AT).tail(_ROWS).collect()
     except HeadwaterError as error:
         none = Missing(str(error))
-        return {"latency": none, "joined": measured(0.0, "", f"no prediction log: {error}"), "age_ratio": none}, None
-    readings: dict[str, Reading] = {"latency": Missing("the serving log has no latency"), "joined": _joined(model, folder, rows)}
+        return {
+            "latency": none,
+            "joined": measured(0.0, "", f"no prediction log: {error}"),
+            "age_ratio": none,
+        }, None
+    readings: dict[str, Reading] = {
+        "latency": Missing("the serving log has no latency"),
+        "joined": _joined(model, folder, rows),
+    }
     times = rows[LATENCY].drop_nulls() if LATENCY in rows.columns else pl.Series(dtype=pl.Int64)
     if len(times):
-        readings["latency"] = measured(quantile_seconds(times, 0.99), "s", f"p99 of {len(times):,} rows served, at the rate of the log")
+        readings["latency"] = measured(
+            quantile_seconds(times, 0.99),
+            "s",
+            f"p99 of {len(times):,} rows served, at the rate of the log",
+        )
     return readings, rows
 
 
 def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
-    """The age of the view's served values relative to the age that training assumes, and the share of requests without a value."""
+    """The age of the view's served values relative to the age that training assumes, and the share
+    of requests without a value.
+    """
     name = f"{view.name}__age"
     if rows is None or name not in rows.columns:
         return {"age_ratio": Missing(f"the serving log has no ages of view {view.name!r}")}
@@ -82,41 +110,77 @@ def of_view(view: FeatureView, rows: pl.DataFrame | None) -> dict[str, Reading]:
     t = there[AT].dt.epoch("us").to_numpy()
     _, known = as_of(view.freshness, t)
     mine, theirs = quantile_seconds(ages, 0.95), quantile_seconds(pl.Series(t - known), 0.95)
-    readings: dict[str, Reading] = {"served_age": measured(mine, "s", f"p95 of {there.height:,} rows served")}
+    readings: dict[str, Reading] = {
+        "served_age": measured(mine, "s", f"p95 of {there.height:,} rows served")
+    }
     if theirs > 0:
-        source = f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, {there.height:,} rows"
+        source = (
+            f"p95 served {mine:,.3g} s / p95 that training assumes {theirs:,.3g} s, "
+            f"{there.height:,} rows"
+        )
         readings["age_ratio"] = measured(mine / theirs, "x", source)
     else:
-        readings["age_ratio"] = Missing(f"training assumes age 0 for view {view.name!r}, so no ratio exists")
-    statuses = [f"{feature}__status" for feature in view.feature_names if f"{feature}__status" in rows.columns]
+        readings["age_ratio"] = Missing(
+            f"training assumes age 0 for view {view.name!r}, so no ratio exists"
+        )
+    statuses = [
+        f"{feature}__status"
+        for feature in view.feature_names
+        if f"{feature}__status" in rows.columns
+    ]
     if statuses:
         said_of = rows.select(pl.col(statuses[0]).cast(pl.String)).drop_nulls().to_series()
         if len(said_of):
             missing = int((said_of == "missing").sum())
-            readings["cold"] = measured(missing / len(said_of), "share", f"{len(said_of):,} rows served, no event of the key in any window")
+            readings["cold"] = measured(
+                missing / len(said_of),
+                "share",
+                f"{len(said_of):,} rows served, no event of the key in any window",
+            )
     return readings
 
 
 def cold(view: FeatureView, requests: Requests | None, past: History | None) -> Reading:
     """The share of labelled requests whose key has no event before them."""
     filled = [view.request_key(key) for key in view.keys]
-    if requests is None or past is None or not filled or view.list_key is not None or not all(isinstance(name, str) for name in filled):
-        return Missing("neither a serving log, nor both a history and labels with the view's keys, a key a row")
+    if (
+        requests is None
+        or past is None
+        or not filled
+        or view.list_key is not None
+        or not all(isinstance(name, str) for name in filled)
+    ):
+        return Missing(
+            "neither a serving log, nor both a history and labels with the view's keys, a key a row"
+        )
     names = [str(name) for name in filled]
     if any(name not in requests.frame.columns for name in names):
-        return Missing(f"the labels lack {', '.join(name for name in names if name not in requests.frame.columns)}")
-    first = collect(past.frame.group_by(list(view.keys)).agg(pl.col(TIME).min().alias("__first")), past.where, streaming=True)
-    rows = requests.frame.select(pl.col(n).alias(k) for n, k in zip(names, view.keys, strict=True)).with_columns(
-        pl.Series("__t", requests.t)
+        return Missing(
+            "the labels lack "
+            f"{', '.join(name for name in names if name not in requests.frame.columns)}"
+        )
+    first = collect(
+        past.frame.group_by(list(view.keys)).agg(pl.col(TIME).min().alias("__first")),
+        past.where,
+        streaming=True,
     )
+    rows = requests.frame.select(
+        pl.col(n).alias(k) for n, k in zip(names, view.keys, strict=True)
+    ).with_columns(pl.Series("__t", requests.t))
     try:
         both = rows.join(first, on=list(view.keys), how="left")
     except pl.exceptions.PolarsError as error:
         return Missing(f"keys of labels and history cannot be compared: {error}")
-    none = (both["__first"].is_null() | (both["__first"] >= both["__t"]).fill_null(value=False)).sum()
+    none = (
+        both["__first"].is_null() | (both["__first"] >= both["__t"]).fill_null(value=False)
+    ).sum()
     if not both.height:
         return Missing("no labelled request")
-    return measured(int(none) / both.height, "share", f"{rows.height:,} labelled requests, no earlier event of the key")
+    return measured(
+        int(none) / both.height,
+        "share",
+        f"{rows.height:,} labelled requests, no earlier event of the key",
+    )
 
 
 def _joined(model: Model, folder: Path, rows: pl.DataFrame) -> Reading:
@@ -129,7 +193,11 @@ def _joined(model: Model, folder: Path, rows: pl.DataFrame) -> Reading:
         return Missing("outcomes were posted by key, and none by request id")
     ids = posted.filter(pl.col(REQUEST).is_not_null())[REQUEST]
     first = rows[AT].min()
-    late = posted.filter(pl.col(REQUEST).is_not_null())["headwater_posted_at"] >= first if "headwater_posted_at" in posted.columns else None
+    late = (
+        posted.filter(pl.col(REQUEST).is_not_null())["headwater_posted_at"] >= first
+        if "headwater_posted_at" in posted.columns
+        else None
+    )
     ids = ids if late is None else ids.filter(late)
     if not len(ids):
         return Missing("no outcome was posted since the first row of the log")

@@ -28,8 +28,8 @@ _ROWS = 1_000
 class StoreSeen:
     """The readings of a store.
 
-    reads: p99 of a read of many keys. size: bytes taken. By view, row_bytes: of a key's section of its record; keys: stored; differs: the
-    share of values.
+    reads: p99 of a read of many keys. size: bytes taken. By view, row_bytes: of a key's section of
+    its record; keys: stored; differs: the share of values.
     """
 
     reads: Reading
@@ -39,18 +39,33 @@ class StoreSeen:
     differs: Mapping[str, Reading]
 
 
-def of_store(project: Project, store: OnlineStore | str | None, folder: Path, *, logged: bool, compare: bool = True) -> StoreSeen:
-    """Measure a store without writing; with `compare`, `logged` compares the served values rather than the current ones."""
+def of_store(
+    project: Project,
+    store: OnlineStore | str | None,
+    folder: Path,
+    *,
+    logged: bool,
+    compare: bool = True,
+) -> StoreSeen:
+    """Measure a store without writing; with `compare`, `logged` compares the served values rather
+    than the current ones.
+    """
     try:
         with opened_for(project.name, store, readonly=True) as mine:
             sizes, counts, places, features = {}, {}, [], 0
             for kept_view in stored(project):
-                first = list(itertools.islice(stored_sections(mine, placed(mine, kept_view.view)), 10_000))
+                first = list(
+                    itertools.islice(stored_sections(mine, placed(mine, kept_view.view)), 10_000)
+                )
                 if not first:
                     continue
                 mean = float(np.mean([len(record) for _, record in first]))
-                sizes[kept_view.view.name] = measured(mean, "B", f"mean of {len(first):,} records of view {kept_view.name!r}")
-                counts[kept_view.view.name] = measured(len(first), "", "records, counted up to 10,000")
+                sizes[kept_view.view.name] = measured(
+                    mean, "B", f"mean of {len(first):,} records of view {kept_view.name!r}"
+                )
+                counts[kept_view.view.name] = measured(
+                    len(first), "", "records, counted up to 10,000"
+                )
                 places.append([key for key, _ in first[:KEYS]])
                 features += len(kept_view.view.outputs)
             differs = _differs(project, mine, folder, logged=logged) if compare else {}
@@ -64,7 +79,10 @@ def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Read
     """p99 of one read of up to 50 keys of every view."""
     wanted = [key for key_list in places for key in key_list]
     if not wanted:
-        return Missing("the store holds no record of the project's views; run `headwater materialize` or `headwater ingest`")
+        return Missing(
+            "the store holds no record of the project's views; run `headwater materialize` or "
+            "`headwater ingest`"
+        )
     store.get(wanted)
     times: list[float] = []
     since = clock.stopwatch()
@@ -73,12 +91,19 @@ def _timed(store: OnlineStore, places: list[list[bytes]], features: int) -> Read
         store.get(wanted)
         times.append(clock.stopwatch() - began)
     keys = max(map(len, places))
-    source = f"p99 of {len(times)} reads from this machine, {keys} keys x {features} features of {len(places)} views each"
+    source = (
+        f"p99 of {len(times)} reads from this machine, {keys} keys x {features} features of "
+        f"{len(places)} views each"
+    )
     return measured(float(np.quantile(times, 0.99, method="higher")), "s", source)
 
 
-def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool) -> dict[str, Reading]:
-    """By view, the share of values that differ from those that training computes from the same events."""
+def _differs(
+    project: Project, store: OnlineStore, folder: Path, *, logged: bool
+) -> dict[str, Reading]:
+    """By view, the share of values that differ from those that training computes from the same
+    events.
+    """
     parities: list[Parity] = []
     failed: dict[str, Reading] = {}
     if logged:
@@ -89,13 +114,17 @@ def _differs(project: Project, store: OnlineStore, folder: Path, *, logged: bool
     else:
         for compared in stored(project):
             try:
-                parities += parity(project, [compared.name], store=store, data_dir=folder, rows=_ROWS)
+                parities += parity(
+                    project, [compared.name], store=store, data_dir=folder, rows=_ROWS
+                )
             except HeadwaterError as error:
                 failed[compared.view.name] = Missing(str(error))
     what = "values served" if logged else "current values of the store"
     shares = {
         compared.view.partition("@")[0]: measured(
-            len(compared.mismatches) / compared.values, "share", f"{compared.values:,} {what}, recomputed"
+            len(compared.mismatches) / compared.values,
+            "share",
+            f"{compared.values:,} {what}, recomputed",
         )
         for compared in parities
         if compared.values

@@ -1,4 +1,6 @@
-"""Readings of a Kafka topic or a Kinesis stream: its records, their times, its retention, and the schema registry."""
+"""Readings of a Kafka topic or a Kinesis stream: its records, their times, its retention, and the
+schema registry.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,10 @@ INSPECTED: Final = {
 class Tail:
     """The latest records of a topic as events of some views.
 
-    events: columns that views read, TIME, an id if there is one, PARTITION, OFFSET, and __came, arrival (microseconds, -1 if unknown).
-    total: the number of records without those that the source's filter drops. seen: the topic itself.
+    events: columns that views read, TIME, an id if there is one, PARTITION, OFFSET, and __came,
+    arrival (microseconds, -1 if unknown).
+    total: the number of records without those that the source's filter drops. seen: the topic
+    itself.
     """
 
     events: pl.DataFrame
@@ -61,7 +65,9 @@ def look(stream: Stream, *, records: int, watch: float) -> TopicSample:
     Raises:
         HeadwaterError: the service does not respond or refuses, or its extra is not installed.
     """
-    sample: TopicSample = importlib.import_module(INSPECTED[type(stream).__name__]).look(stream, records=records, watch=watch)
+    sample: TopicSample = importlib.import_module(INSPECTED[type(stream).__name__]).look(
+        stream, records=records, watch=watch
+    )
     return sample
 
 
@@ -69,7 +75,8 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
     """Read the end of a source's topic.
 
     Raises:
-        HeadwaterError: the service does not respond, the records cannot be decoded, or its extra is not installed.
+        HeadwaterError: the service does not respond, the records cannot be decoded, or its extra is
+            not installed.
     """
     stream = source.stream
     assert stream is not None
@@ -79,7 +86,14 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
     names = [str(p) for p in sorted(seen.first)]
     partition_index = np.searchsorted(sorted(seen.first), seen.partition)
     acceptance = Acceptance(source, tuple(views), _FAR)
-    arrived = RecordBatch(names, partition_index, seen.offset, np.where(seen.stamp < 0, 0, seen.stamp), {}, seen.payloads)
+    arrived = RecordBatch(
+        names,
+        partition_index,
+        seen.offset,
+        np.where(seen.stamp < 0, 0, seen.stamp),
+        {},
+        seen.payloads,
+    )
     decoded = acceptance.decode(arrived.payloads)
     rows = decoded.frame.with_columns(
         pl.Series(PARTITION, [names[i] for i in partition_index[decoded.rows].tolist()], pl.String),
@@ -89,7 +103,11 @@ def tail(source: Source, views: Sequence[FeatureView], *, records: int, watch: f
     events = acceptance.events_of(rows)
     positions = rows.select(PARTITION, OFFSET, "__came")[events[ROW].to_numpy()]
     filtered = rows.height - events.height
-    return Tail(pl.concat([events.drop(ROW), positions], how="horizontal"), len(seen.offset) - filtered, seen)
+    return Tail(
+        pl.concat([events.drop(ROW), positions], how="horizontal"),
+        len(seen.offset) - filtered,
+        seen,
+    )
 
 
 def of_source(source: Source, live: Tail) -> dict[str, Reading]:
@@ -104,7 +122,8 @@ def of_source(source: Source, live: Tail) -> dict[str, Reading]:
         timed = measured(
             timely / live.total,
             "",
-            f"{timely:,} of {live.total:,} records of {live.where} have a timestamp within retention and not in the future",
+            f"{timely:,} of {live.total:,} records of {live.where} have a timestamp within "
+            "retention and not in the future",
         )
     nulls = sum(key is None for key in live.seen.keys)
     policy = live.seen.settings.get("cleanup.policy", "")
@@ -115,8 +134,16 @@ def of_source(source: Source, live: Tail) -> dict[str, Reading]:
         "lag": _lag(live),
         "copies": of_events.copies(events, live.where),
         "retention": measured(kept, "s", f"retention.ms of {source.stream}"),
-        "policy": measured(1.0 if policy == "delete" or tiered else 0.5 if deletes else 0.0, "", f"cleanup.policy is {policy!r}"),
-        "record_keys": measured(1 - nulls / max(1, len(live.seen.keys)), "share", "records that have a key, which keeps the order by key"),
+        "policy": measured(
+            1.0 if policy == "delete" or tiered else 0.5 if deletes else 0.0,
+            "",
+            f"cleanup.policy is {policy!r}",
+        ),
+        "record_keys": measured(
+            1 - nulls / max(1, len(live.seen.keys)),
+            "share",
+            "records that have a key, which keeps the order by key",
+        ),
         "events_per_second": _rate(events),
     }
 
@@ -132,7 +159,9 @@ def of_view(view: FeatureView, live: Tail) -> dict[str, Reading]:
 
 
 def retention(seen: TopicSample) -> float:
-    """How long the topic keeps its records, in seconds; infinite if it never deletes them by age."""
+    """How long the topic keeps its records, in seconds; infinite if it never deletes them by
+    age.
+    """
     milliseconds = int(seen.settings.get("retention.ms", "-1"))
     return math.inf if milliseconds < 0 else milliseconds / 1000
 
@@ -141,9 +170,15 @@ def schema(spec: BrokerStream) -> Reading:
     """Whether a registry holds the records' schema and enforces compatibility: 1, 0.5 or 0."""
     if spec.registry is None:
         own = spec.schema is not None or spec.avro is not None or spec.message is not None
-        reason = "no registry=: the schema is the reader's own" if own else "no schema: neither registry= nor schema= is set"
+        reason = (
+            "no registry=: the schema is the reader's own"
+            if own
+            else "no schema: neither registry= nor schema= is set"
+        )
         return Number(0.5 if own else 0.0, "", "measured", reason)
-    subject = f"{spec.topic if isinstance(spec, KafkaTopic) else spec.address.partition(' ')[2]}-value"
+    subject = (
+        f"{spec.topic if isinstance(spec, KafkaTopic) else spec.address.partition(' ')[2]}-value"
+    )
     try:
         registry = RegistryClient(spec.registry)
         if registry.version(subject, "latest") is None:
@@ -151,16 +186,31 @@ def schema(spec: BrokerStream) -> Reading:
         level = registry.compatibility(subject)
     except HeadwaterError as error:
         return Missing(str(error))
-    return measured(1.0 if level in _STRICT else 0.5, "", f"the registry has {subject!r}, with compatibility {level}")
+    return measured(
+        1.0 if level in _STRICT else 0.5,
+        "",
+        f"the registry has {subject!r}, with compatibility {level}",
+    )
 
 
 def _lag(live: Tail) -> Reading:
     came = live.events.filter(pl.col("__came") > 0, pl.col(TIME).is_not_null())
     if not came.height:
-        return Missing(f"no record came in the {live.seen.watched:g} s that the topic was watched, and a record has one time; watch longer")
+        return Missing(
+            f"no record came in the {live.seen.watched:g} s that the topic was watched, and a "
+            "record has one time; watch longer"
+        )
     behind = came.select((pl.col("__came") - pl.col(TIME)).clip(0).alias("l"))["l"]
-    how = "by the broker's append time" if live.seen.settings.get("message.timestamp.type") == "LogAppendTime" else "as they came"
-    return measured(of_events.quantile_seconds(behind, 0.99), "s", f"p99 of arrival - event time, {came.height:,} records {how}")
+    how = (
+        "by the broker's append time"
+        if live.seen.settings.get("message.timestamp.type") == "LogAppendTime"
+        else "as they came"
+    )
+    return measured(
+        of_events.quantile_seconds(behind, 0.99),
+        "s",
+        f"p99 of arrival - event time, {came.height:,} records {how}",
+    )
 
 
 def _rate(events: pl.DataFrame) -> Reading:
@@ -168,4 +218,6 @@ def _rate(events: pl.DataFrame) -> Reading:
     span = 0 if len(times) < 2 else int(times.quantile(0.99) or 0) - int(times.quantile(0.01) or 0)
     if span <= 0:
         return Missing("the topic holds too few events to measure their rate")
-    return measured(0.98 * len(times) / (span / 1e6), "1/s", f"{len(times):,} events at the end of the topic")
+    return measured(
+        0.98 * len(times) / (span / 1e6), "1/s", f"{len(times):,} events at the end of the topic"
+    )

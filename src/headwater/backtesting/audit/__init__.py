@@ -1,7 +1,8 @@
-"""The audit of a backtest: checks that look for what was not known at the request, in the definitions and in the data.
+"""The audit of a backtest: checks that look for what was not known at the request, in the
+definitions and in the data.
 
-A check is one file of this folder, a function of AuditInputs, and one line in `CHECKS`. A package adds its own by `CHECKS.add(name, check)`
-in its entry point `headwater.plugins`.
+A check is one file of this folder, a function of AuditInputs, and one line in `CHECKS`. A package
+adds its own by `CHECKS.add(name, check)` in its entry point `headwater.plugins`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ CHECKS: Rows[AuditCheck] = Rows(
         odd_results.NAME: odd_results.check,
     }
 )
-"""By name, in the order in which they run: `late_fields` leaves out the features of sources that others accuse."""
+"""By name, in the order in which they run: `late_fields` leaves out the features of sources that
+others accuse.
+"""
 
 __all__ = ["CHECKS", "AuditCheck", "AuditInputs", "AuditedLevels", "NotRun", "run_audit"]
 
@@ -61,8 +64,13 @@ def run_audit(inputs: AuditInputs, acknowledged: Sequence[Acknowledgement] = ())
         else:
             ran.append(name)
             findings += answer
-            inputs.accused.update(finding.subject for finding in answer if finding.severity in ("LEAK", "SUSPECT"))
+            inputs.accused.update(
+                finding.subject for finding in answer if finding.severity in ("LEAK", "SUSPECT")
+            )
     not_run += [CheckNotRun(subject, reason) for subject, reason in inputs.skipped.items()]
     return AuditResult(
-        [with_acknowledgement(finding, acknowledged) for finding in findings], ran, not_run, seconds=clock.stopwatch() - started
+        [with_acknowledgement(finding, acknowledged) for finding in findings],
+        ran,
+        not_run,
+        seconds=clock.stopwatch() - started,
     )

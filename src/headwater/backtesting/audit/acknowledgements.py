@@ -1,4 +1,6 @@
-"""Acknowledgements: whether each can answer a finding, before the run, and what it answered, after it."""
+"""Acknowledgements: whether each can answer a finding, before the run, and what it answered, after
+it.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +27,55 @@ def refuse_unknown_check(known: Acknowledgement, checks: Iterable[str]) -> None:
     """
     names = {*checks, DELIVERY}
     if known.check not in names:
-        raise UsageError(f"acknowledged {known.check!r} of {known.subject!r}: no check has this name; {nearest(known.check, names)}")
+        raise UsageError(
+            f"acknowledged {known.check!r} of {known.subject!r}: no check has this name; "
+            f"{nearest(known.check, names)}"
+        )
 
 
 def cannot_match(known: Acknowledgement, model: Model, levels: Mapping[str, Level]) -> str:
-    """Why no finding of this model can have the subject of an acknowledgement; empty where one can."""
+    """Why no finding of this model can have the subject of an acknowledgement; empty where one
+    can.
+    """
     if known.check == DELIVERY:
         mine = known.subject.startswith((f"{model.name}, week of ", f"{model.name} at "))
-        return "" if mine else f"a withdrawal is named like '{model.name}, week of 2024-06-03', as the page prints it"
+        return (
+            ""
+            if mine
+            else (
+                f"a withdrawal is named like '{model.name}, week of 2024-06-03', as the page "
+                "prints it"
+            )
+        )
     names = _subjects(model, levels)
-    return "" if known.subject in names else f"model {model.name!r} has nothing of this name; {nearest(known.subject, names)}"
+    return (
+        ""
+        if known.subject in names
+        else f"model {model.name!r} has nothing of this name; {nearest(known.subject, names)}"
+    )
 
 
 def _subjects(model: Model, levels: Mapping[str, Level]) -> set[str]:
-    """What a finding may be of: sources, features, fields of the request, the labels, the model, and steps to its levels."""
+    """What a finding may be of: sources, features, fields of the request, the labels, the model,
+    and steps to its levels.
+    """
     features = model.features
-    sources = {name for view in (*features.views, *features.views_within) for name in _sources(view.source)}
+    sources = {
+        name for view in (*features.views, *features.views_within) for name in _sources(view.source)
+    }
     steps = {f"step to {name}" for name in levels}
-    fields = {*(field.name for field in features.request_fields), *(made.name for made in features.request_features)}
-    return {*sources, *features.feature_names, *fields, f"labels {model.labels.name}", "the model", *steps}
+    fields = {
+        *(field.name for field in features.request_fields),
+        *(made.name for made in features.request_features),
+    }
+    return {
+        *sources,
+        *features.feature_names,
+        *fields,
+        f"labels {model.labels.name}",
+        "the model",
+        *steps,
+    }
 
 
 def _sources(source: Source) -> Iterable[str]:
@@ -54,8 +86,14 @@ def _sources(source: Source) -> Iterable[str]:
         yield source.name
 
 
-def check_before(acknowledged: Sequence[Acknowledgement], checks: Iterable[str], model: Model, levels: Mapping[str, Level]) -> None:
-    """Refuse an acknowledgement of no check, and warn of one of another model: one evaluation may serve several.
+def check_before(
+    acknowledged: Sequence[Acknowledgement],
+    checks: Iterable[str],
+    model: Model,
+    levels: Mapping[str, Level],
+) -> None:
+    """Refuse an acknowledgement of no check, and warn of one of another model: one evaluation may
+    serve several.
 
     Raises:
         UsageError: no check has its name.
@@ -63,23 +101,43 @@ def check_before(acknowledged: Sequence[Acknowledgement], checks: Iterable[str],
     for known in acknowledged:
         refuse_unknown_check(known, checks)
         if why := cannot_match(known, model, levels):
-            _warn(f"the acknowledgement of {known.check!r} of {known.subject!r} answers nothing here: {why}")
+            _warn(
+                f"the acknowledgement of {known.check!r} of {known.subject!r} answers nothing "
+                f"here: {why}"
+            )
 
 
 def check_after(
-    findings: Sequence[AuditFinding], acknowledged: Sequence[Acknowledgement], model: Model, levels: Mapping[str, Level]
+    findings: Sequence[AuditFinding],
+    acknowledged: Sequence[Acknowledgement],
+    model: Model,
+    levels: Mapping[str, Level],
 ) -> None:
-    """Warn of an acknowledgement that answered no question of this backtest: what it was of is gone, or is a LEAK."""
+    """Warn of an acknowledgement that answered no question of this backtest: what it was of is
+    gone, or is a LEAK.
+    """
     for known in acknowledged:
-        of = [finding for finding in findings if (known.check, known.subject) == (finding.check, finding.subject)]
-        if any(finding.acknowledged is not None for finding in of) or cannot_match(known, model, levels):
+        of = [
+            finding
+            for finding in findings
+            if (known.check, known.subject) == (finding.check, finding.subject)
+        ]
+        if any(finding.acknowledged is not None for finding in of) or cannot_match(
+            known, model, levels
+        ):
             continue
-        why = "is of a LEAK, which no acknowledgement lifts" if of else f"matches no finding of this backtest; {_asked(findings)}"
+        why = (
+            "is of a LEAK, which no acknowledgement lifts"
+            if of
+            else f"matches no finding of this backtest; {_asked(findings)}"
+        )
         _warn(f"the acknowledgement of {known.check!r} of {known.subject!r} {why}")
 
 
 def _asked(findings: Sequence[AuditFinding]) -> str:
-    asked = "; ".join(f"{finding.check} | {finding.subject}" for finding in findings if finding.asks)
+    asked = "; ".join(
+        f"{finding.check} | {finding.subject}" for finding in findings if finding.asks
+    )
     return f"questions are: {asked}" if asked else "none are open"
 
 
@@ -87,9 +145,19 @@ def _warn(message: str) -> None:
     warnings.warn(message, HeadwaterWarning, stacklevel=stack_level())
 
 
-def with_acknowledgement(finding: AuditFinding, acknowledged: Sequence[Acknowledgement]) -> AuditFinding:
-    """The finding with its acknowledgement, if it is a question, or a withdrawal, that a person answered."""
-    answers = [known for known in acknowledged if (known.check, known.subject) == (finding.check, finding.subject)]
+def with_acknowledgement(
+    finding: AuditFinding, acknowledged: Sequence[Acknowledgement]
+) -> AuditFinding:
+    """The finding with its acknowledgement, if it is a question, or a withdrawal, that a person
+    answered.
+    """
+    answers = [
+        known
+        for known in acknowledged
+        if (known.check, known.subject) == (finding.check, finding.subject)
+    ]
     if not answers or finding.severity in ("LEAK", "EMPTY"):
         return finding
-    return structs.replace(finding, acknowledged=AcknowledgedBy(answers[-1].reason, answers[-1].author))
+    return structs.replace(
+        finding, acknowledged=AcknowledgedBy(answers[-1].reason, answers[-1].author)
+    )

@@ -11,19 +11,33 @@ from headwater.kernel.arrays import F64
 
 
 def as_numbers(series: pl.Series, y: F64) -> F64 | None:
-    """The feature as float64 (rows), NaN for missing; of a text, the mean outcome of its category in every second row, for the others."""
-    if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Date) or isinstance(series.dtype, pl.Datetime | pl.Duration):
+    """The feature as float64 (rows), NaN for missing; of a text, the mean outcome of its category
+    in every second row, for the others.
+    """
+    if (
+        series.dtype.is_numeric()
+        or series.dtype in (pl.Boolean, pl.Date)
+        or isinstance(series.dtype, pl.Datetime | pl.Duration)
+    ):
         return series.to_physical().cast(pl.Float64).fill_null(np.nan).to_numpy()
     if series.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return None
-    rows = pl.DataFrame({"text": series.cast(pl.String), "y": y, "taught": np.arange(len(y)) % 2 == 0})
+    rows = pl.DataFrame(
+        {"text": series.cast(pl.String), "y": y, "taught": np.arange(len(y)) % 2 == 0}
+    )
     taught = rows.filter("taught").group_by("text").agg(pl.col("y").mean().alias("mean"))
     means = rows.join(taught, on="text", how="left", maintain_order="left")
-    return means.select(pl.when(~pl.col("taught")).then("mean").fill_null(np.nan)).to_series().to_numpy()
+    return (
+        means.select(pl.when(~pl.col("taught")).then("mean").fill_null(np.nan))
+        .to_series()
+        .to_numpy()
+    )
 
 
 def alone(value: F64, y: F64, task: TaskType, fewest: int = FEWEST) -> float:
-    """The AUC, in whichever direction, or the absolute rank correlation of one feature; 0.5 or 0 where it cannot be told."""
+    """The AUC, in whichever direction, or the absolute rank correlation of one feature; 0.5 or 0
+    where it cannot be told.
+    """
     if len(y) < fewest or np.ptp(value) == 0 or np.ptp(y) == 0:
         return 0.0
     if task.classes:
@@ -31,14 +45,18 @@ def alone(value: F64, y: F64, task: TaskType, fewest: int = FEWEST) -> float:
     rank = pl.Series(value).rank("average").to_numpy()
     if task.positives:
         positives = y.sum()
-        # Mann and Whitney, 1947: the share of pairs of a positive and a negative row that the ranks put in order.
-        auc = (rank[y == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(y) - positives))
+        # Mann and Whitney, 1947: the share of pairs of a positive and a negative row that the ranks
+        # put in order.
+        auc = (rank[y == 1].sum() - positives * (positives + 1) / 2) / (
+            positives * (len(y) - positives)
+        )
         return float(max(auc, 1 - auc))
     return abs(float(np.corrcoef(rank, pl.Series(y).rank("average").to_numpy())[0, 1]))
 
 
 def strength(series: pl.Series, y: F64, task: TaskType, fewest: int = FEWEST) -> float:
-    """How well a column orders outcomes, from 0 to 1: 2 AUC - 1 of the best class, or the absolute rank correlation.
+    """How well a column orders outcomes, from 0 to 1: 2 AUC - 1 of the best class, or the absolute
+    rank correlation.
 
     Rows without a value are left out; it is 0 where there are fewer others than `fewest`.
     """
@@ -51,7 +69,9 @@ def strength(series: pl.Series, y: F64, task: TaskType, fewest: int = FEWEST) ->
 
 
 def strength_error(y: F64, task: TaskType) -> float:
-    """The standard error of a strength near 0: 2 AUC - 1 of n positives has about 1.15 / sqrt(n), a rank correlation 1 / sqrt(rows)."""
+    """The standard error of a strength near 0: 2 AUC - 1 of n positives has about 1.15 / sqrt(n), a
+    rank correlation 1 / sqrt(rows).
+    """
     if not (task.classes or task.positives):
         return float(1 / np.sqrt(max(len(y), 1)))
     counts = np.unique(y, return_counts=True)[1]
@@ -59,10 +79,12 @@ def strength_error(y: F64, task: TaskType) -> float:
 
 
 def is_outcome(series: pl.Series, y: F64, task: TaskType) -> bool:
-    """Whether a column is the outcome: in 99 % of the rows of each outcome, of 50 or more, its value says which it is.
+    """Whether a column is the outcome: in 99 % of the rows of each outcome, of 50 or more, its
+    value says which it is.
 
-    A value says the outcome that most rows with this value have; of many numbers, of two outcomes the side of one limit, and of more the
-    outcome of the next row in their order. Of numbers as outcomes, both must have the same order. Rows without a value are left out.
+    A value says the outcome that most rows with this value have; of many numbers, of two outcomes
+    the side of one limit, and of more the outcome of the next row in their order. Of numbers as
+    outcomes, both must have the same order. Rows without a value are left out.
     """
     known = series.is_not_null().to_numpy()
     series, y = series.filter(pl.Series(known)), y[known]
@@ -77,14 +99,26 @@ def is_outcome(series: pl.Series, y: F64, task: TaskType) -> bool:
     if value is None:
         return False
     value, y = value[~np.isnan(value)], y[~np.isnan(value)]
-    return _by_limit(value, y) if task.positives else series.dtype.is_numeric() and _by_order(value, y)
+    return (
+        _by_limit(value, y) if task.positives else series.dtype.is_numeric() and _by_order(value, y)
+    )
 
 
 def _by_value(series: pl.Series, y: F64) -> bool:
     """Whether the commonest outcome of each value is that of nearly all rows, of each outcome."""
     rows = pl.DataFrame({"value": series, "y": y})
-    said = rows.group_by("value", "y").len().sort("len", "y").group_by("value", maintain_order=True).agg(pl.col("y").last().alias("said"))
-    right = rows.join(said, on="value", how="left").group_by("y").agg((pl.col("y") == pl.col("said")).mean().alias("right"), pl.len())
+    said = (
+        rows.group_by("value", "y")
+        .len()
+        .sort("len", "y")
+        .group_by("value", maintain_order=True)
+        .agg(pl.col("y").last().alias("said"))
+    )
+    right = (
+        rows.join(said, on="value", how="left")
+        .group_by("y")
+        .agg((pl.col("y") == pl.col("said")).mean().alias("right"), pl.len())
+    )
     common = right.filter(pl.col("len") >= LEAK_REQUESTS)
     return common.height > 1 and float(common["right"].to_numpy().min()) >= EQUAL
 
@@ -102,7 +136,9 @@ def _by_limit(value: F64, y: F64) -> bool:
 
 
 def _by_order(value: F64, y: F64) -> bool:
-    """Whether nearly all rows, of each outcome, have a neighbour of the same outcome in the order of their values: float64 (rows)."""
+    """Whether nearly all rows, of each outcome, have a neighbour of the same outcome in the order
+    of their values: float64 (rows).
+    """
     sorted_y = y[np.argsort(value, kind="stable")]
     same = sorted_y[1:] == sorted_y[:-1]
     near = np.append(same, False) | np.append(False, same)
@@ -112,13 +148,17 @@ def _by_order(value: F64, y: F64) -> bool:
 
 
 def are_equal(series: pl.Series, other: pl.Series, y: F64, task: TaskType) -> bool:
-    """Whether two columns are equal in 99 % of the rows of each outcome that have both, of 50 or more."""
+    """Whether two columns are equal in 99 % of the rows of each outcome that have both, of 50 or
+    more.
+    """
     numbers = series.dtype.is_numeric() and other.dtype.is_numeric()
     known = (series.is_not_null() & other.is_not_null()).to_numpy()
     if not known.any() or not (numbers or series.dtype == other.dtype):
         return False
     mine, theirs, y = series.filter(pl.Series(known)), other.filter(pl.Series(known)), y[known]
-    same = np.isclose(mine.to_numpy(), theirs.to_numpy()) if numbers else (mine == theirs).to_numpy()
+    same = (
+        np.isclose(mine.to_numpy(), theirs.to_numpy()) if numbers else (mine == theirs).to_numpy()
+    )
     if not (task.classes or task.positives):
         return len(y) >= FEWEST and theirs.n_unique() > 1 and bool(same.mean() >= EQUAL)
     of_outcomes = [same[y == outcome] for outcome in np.unique(y)]

@@ -35,7 +35,9 @@ class NotRun:
 
 @dataclass(frozen=True)
 class AuditedLevels:
-    """The levels as they were judged: the headline metric, the levels from stale to fresh, and their differences."""
+    """The levels as they were judged: the headline metric, the levels from stale to fresh, and
+    their differences.
+    """
 
     headline: str
     levels: Sequence[LevelResult]
@@ -46,8 +48,9 @@ class AuditedLevels:
 class AuditInputs(LabelledRows):
     """The labelled requests of a backtest and the features of its freshest level.
 
-    frame: those features, in the order of the requests. answered: bool (requests), those that the level answers. y: float64 (requests),
-    the outcomes, one number a class. judged: None where no level was judged, as in an attribution.
+    frame: those features, in the order of the requests. answered: bool (requests), those that the
+    level answers. y: float64 (requests), the outcomes, one number a class. judged: None where no
+    level was judged, as in an attribution.
     """
 
     model: Model
@@ -59,19 +62,25 @@ class AuditInputs(LabelledRows):
     split: Split
     resources: Resources
     judged: AuditedLevels | None = None
-    delay_by_outcome: bool | None = None  # whether one outcome becomes known later than the other, as answered before the backtest
+    # whether one outcome becomes known later than the other, as answered before the backtest
+    delay_by_outcome: bool | None = None
     skipped: dict[str, str] = field(default_factory=dict)  # subject -> why a check left it out
-    accused: set[str] = field(default_factory=set)  # subjects with a LEAK or SUSPECT of an earlier check
+    # subjects with a LEAK or SUSPECT of an earlier check
+    accused: set[str] = field(default_factory=set)
 
     @cached_property
     def sampled(self) -> tuple[Sequence[FeatureView], Level, Requests]:
-        """The views that the level reads, their freshness, and the sampled requests at the time when these are read."""
+        """The views that the level reads, their freshness, and the sampled requests at the time
+        when these are read.
+        """
         views, level, reads = reading(self.model, self.level, self.requests.t[self.sample])
         return views, level, Requests(self.requests.frame[self.sample], reads)
 
     @cached_property
     def training(self) -> I64:
-        """The positions of at most `thresholds.SAMPLE` training rows that the level answers: int64."""
+        """The positions of at most `thresholds.SAMPLE` training rows that the level answers:
+        int64.
+        """
         return spread(np.flatnonzero(self.split.train & self.answered))
 
 

@@ -1,6 +1,8 @@
-"""Check: whether requests have events at all. Without, levels are alike, and a verdict would be of nothing.
+"""Check: whether requests have events at all. Without, levels are alike, and a verdict would be of
+nothing.
 
-An empty table, keys that are written differently, times of another year or zone: features then have no value, or always the same.
+An empty table, keys that are written differently, times of another year or zone: features then have
+no value, or always the same.
 """
 
 from __future__ import annotations
@@ -27,17 +29,33 @@ NAME = "events of requests"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """EMPTY: no request, or none of the test or of training, has an event; or all are long past. SUSPECT: of one source of several."""
+    """EMPTY: no request, or none of the test or of training, has an event; or all are long past.
+    SUSPECT: of one source of several.
+    """
     sources = _read(inputs)
     if not sources:
         return NotRun("the freshest level reads no history")
-    parts = {"request": np.ones(len(inputs.y), np.bool_), "training request": inputs.split.train, "test request": inputs.split.test}
+    parts = {
+        "request": np.ones(len(inputs.y), np.bool_),
+        "training request": inputs.split.train,
+        "test request": inputs.split.test,
+    }
     findings: list[AuditFinding] = []
     having = {*sources}
     for of, rows in parts.items():
-        lacking = [name for name, views in sources.items() if not _have_value(inputs.frame, rows, views)]
-        known = f"no event of {listed(lacking)} counts for any {of}" if len(lacking) == len(sources) else ""
-        findings += [_without(inputs, sources[name][0].source, of, rows, known) for name in lacking if name in having]
+        lacking = [
+            name for name, views in sources.items() if not _have_value(inputs.frame, rows, views)
+        ]
+        known = (
+            f"no event of {listed(lacking)} counts for any {of}"
+            if len(lacking) == len(sources)
+            else ""
+        )
+        findings += [
+            _without(inputs, sources[name][0].source, of, rows, known)
+            for name in lacking
+            if name in having
+        ]
         having -= {*lacking}
     return [*findings, *_ended(inputs, having)]
 
@@ -47,13 +65,19 @@ def _read(inputs: AuditInputs) -> dict[str, list[FeatureView]]:
     views, level, _ = inputs.sampled
     sources: dict[str, list[FeatureView]] = defaultdict(list)
     for view in views:
-        if view.source.history is not None and level.freshness(view).reads_events and {*view.feature_names} & {*inputs.frame.columns}:
+        if (
+            view.source.history is not None
+            and level.freshness(view).reads_events
+            and {*view.feature_names} & {*inputs.frame.columns}
+        ):
             sources[view.source.name].append(view)
     return sources
 
 
 def _have_value(frame: pl.DataFrame, rows: Bool, views: Sequence[FeatureView]) -> bool:
-    """Whether a feature of these views has another value than that over no event, in any of the rows."""
+    """Whether a feature of these views has another value than that over no event, in any of the
+    rows.
+    """
     return any(
         _has_value(frame[name].filter(pl.Series(rows)), TABLE[feature.aggregation.function].empty)
         for view in views
@@ -68,24 +92,42 @@ def _has_value(series: pl.Series, empty: object) -> bool:
     if isinstance(series.dtype, pl.Struct):
         return any(_has_value(field, empty) for field in series.struct.unnest().get_columns())
     values = series.drop_nulls()
-    return bool((values != empty).any()) if isinstance(empty, int | float) and series.dtype.is_numeric() else len(values) > 0
+    return (
+        bool((values != empty).any())
+        if isinstance(empty, int | float) and series.dtype.is_numeric()
+        else len(values) > 0
+    )
 
 
 def _without(inputs: AuditInputs, source: Source, of: str, rows: Bool, known: str) -> AuditFinding:
-    """A source without an event for any of the rows; `known` says so where none has one of any source."""
-    evidence = f"The features of source {source.name!r} have no value for any of the {rows.sum():,} {of}s, {_times(inputs, rows)}; {_events(source)}"
+    """A source without an event for any of the rows; `known` says so where none has one of any
+    source.
+    """
+    evidence = (
+        f"The features of source {source.name!r} have no value for any of the {rows.sum():,} "
+        f"{of}s, {_times(inputs, rows)}; {_events(source)}"
+    )
     remedy = (
-        f"Compare the keys and times of its events with those of labels {inputs.model.labels.name!r}: their values, their time zone, whether "
-        "both tables cover one period, and whether the freshest level sees events that are so near to the request"
+        "Compare the keys and times of its events with those of labels "
+        f"{inputs.model.labels.name!r}: their values, their time zone, whether both tables cover "
+        "one period, and whether the freshest level sees events that are so near to the request"
     )
     brief = known or f"it is right that no event of {source.name!r} counts for any {of}"
-    return AuditFinding(NAME, "EMPTY" if known else "SUSPECT", source.name, evidence, remedy, math.nan, brief=brief)
+    return AuditFinding(
+        NAME, "EMPTY" if known else "SUSPECT", source.name, evidence, remedy, math.nan, brief=brief
+    )
 
 
 def _ended(inputs: AuditInputs, having: set[str]) -> list[AuditFinding]:
-    """Sources whose events end before the test begins: no level has anything fresh to read. A static table is none."""
+    """Sources whose events end before the test begins: no level has anything fresh to read. A
+    static table is none.
+    """
     t, begins = inputs.requests.t, int(inputs.requests.t[inputs.split.test].min())
-    moving = [own for own in own_events(inputs) if own.subject in having and not (own.keys and is_static(inputs, own))]
+    moving = [
+        own
+        for own in own_events(inputs)
+        if own.subject in having and not (own.keys and is_static(inputs, own))
+    ]
     newest = {own.subject: int(own.known.max()) for own in moving}
     far = all(at + int(np.ptp(t)) < int(t.min()) for at in newest.values())
     known = f"the events of {listed([*newest])} end long before the first request"
@@ -95,8 +137,8 @@ def _ended(inputs: AuditInputs, having: set[str]) -> list[AuditFinding]:
             NAME,
             "EMPTY" if far else "SUSPECT",
             name,
-            f"The newest event of source {name!r} is known at {_time(at)}, before the first test request, at {_time(begins)}: at every level the "
-            "features are of the same events",
+            f"The newest event of source {name!r} is known at {_time(at)}, before the first test "
+            f"request, at {_time(begins)}: at every level the features are of the same events",
             remedy,
             math.nan,
             brief=known if far else f"source {name!r} has no events after {_time(at)}",
@@ -131,7 +173,10 @@ def _events(source: Source) -> str:
     what = f"source {bottom.name!r}"
     chosen = selected(bottom.table, bottom.select, bottom.filter, [bottom.timestamp_field], what)
     time = timestamp_micros(bottom.timestamp_field, chosen.schema, bottom.timezone, what, days=True)
-    number, first, last = collect(chosen.frame.select(time.count().alias("n"), time.min().alias("a"), time.max().alias("b")), what).row(0)
+    number, first, last = collect(
+        chosen.frame.select(time.count().alias("n"), time.min().alias("a"), time.max().alias("b")),
+        what,
+    ).row(0)
     if not number:
         return "the source has no events"
     return f"the source has {number:,} events, {_time(int(first))} to {_time(int(last))}"

@@ -1,8 +1,9 @@
 """Check: fields of the request that are written after the outcome, by how they depend on history.
 
-An outcome screens its consequences off from its causes (Reichenbach, The Direction of Time, 1956): given the outcome, a field that was
-written after it says no more of history, while history and the field were associated before. A field that was known at the request either
-does not depend on history, or still does where the outcome is given.
+An outcome screens its consequences off from its causes (Reichenbach, The Direction of Time, 1956):
+given the outcome, a field that was written after it says no more of history, while history and the
+field were associated before. A field that was known at the request either does not depend on
+history, or still does where the outcome is given.
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ NAME = "late request fields"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """SUSPECT: a field says the outcome, depends on history, and no longer does so where the outcome is given."""
-    names = [name for name in request_names(inputs.model) if name in inputs.frame.columns and name not in inputs.accused]
+    """SUSPECT: a field says the outcome, depends on history, and no longer does so where the
+    outcome is given.
+    """
+    names = [
+        name
+        for name in request_names(inputs.model)
+        if name in inputs.frame.columns and name not in inputs.accused
+    ]
     if not names:
         return NotRun("the model has no request field that no other check accuses")
     rows = spread(np.flatnonzero(inputs.answered))
@@ -36,9 +43,16 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
     findings: list[AuditFinding] = []
     for view in inputs.model.features.views:
         if view.source.name in inputs.accused:
-            columns = {name: ranks for name, ranks in columns.items() if name not in view.feature_names}
+            columns = {
+                name: ranks for name, ranks in columns.items() if name not in view.feature_names
+            }
     while True:
-        screened = [found for name in names if name in columns and (found := _screened(inputs, rows, name, outcomes, columns)) is not None]
+        screened = [
+            found
+            for name in names
+            if name in columns
+            and (found := _screened(inputs, rows, name, outcomes, columns)) is not None
+        ]
         if not screened:
             return findings
         late = max(screened, key=lambda found: found.test.says)
@@ -47,12 +61,18 @@ def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
 
 
 def _outcomes(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
-    """The label, and the columns of its table that are the outcome itself in more detail: float64 (rows)."""
+    """The label, and the columns of its table that are the outcome itself in more detail: float64
+    (rows).
+    """
     y, task = inputs.y[rows], inputs.model.task_type
     outcomes = {inputs.model.labels.label_name: y}
     finer = {}
     for series in inputs.label_rows[rows].get_columns():
-        if series.name in inputs.carried or not series.dtype.is_numeric() or series.name in outcomes:
+        if (
+            series.name in inputs.carried
+            or not series.dtype.is_numeric()
+            or series.name in outcomes
+        ):
             continue
         reached = strength(series, y, task)
         if reached >= thresholds.OUTCOME_ITSELF:
@@ -63,7 +83,9 @@ def _outcomes(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
 
 
 def _columns(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
-    """The features that say most of the outcome, as ranks from -0.5 to 0.5, 0 where missing: float64 (rows); and all request fields."""
+    """The features that say most of the outcome, as ranks from -0.5 to 0.5, 0 where missing:
+    float64 (rows); and all request fields.
+    """
     y, ranked = inputs.y[rows], {}
     for series in inputs.frame[rows].get_columns():
         if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
@@ -78,7 +100,9 @@ def _columns(inputs: AuditInputs, rows: I64) -> dict[str, F64]:
     return {name: ranks for name, ranks in ranked.items() if name in kept}
 
 
-def _screened(inputs: AuditInputs, rows: I64, name: str, outcomes: dict[str, F64], columns: dict[str, F64]) -> _Screened | None:
+def _screened(
+    inputs: AuditInputs, rows: I64, name: str, outcomes: dict[str, F64], columns: dict[str, F64]
+) -> _Screened | None:
     """The outcome that screens a field off from the other features, if one does."""
     value = as_numbers(inputs.frame[name][rows], inputs.y[rows])
     others = [ranks for column, ranks in columns.items() if column != name]
@@ -86,9 +110,15 @@ def _screened(inputs: AuditInputs, rows: I64, name: str, outcomes: dict[str, F64
         return None
     for outcome, y in outcomes.items():
         known = ~np.isnan(value) & ~np.isnan(y)
-        if known.sum() < thresholds.SCREENED_ROWS or np.ptp(value[known]) == 0 or np.ptp(y[known]) == 0:
+        if (
+            known.sum() < thresholds.SCREENED_ROWS
+            or np.ptp(value[known]) == 0
+            or np.ptp(y[known]) == 0
+        ):
             continue
-        test = ScreenedOff(value[known], y[known], np.column_stack([ranks[known] for ranks in others]))
+        test = ScreenedOff(
+            value[known], y[known], np.column_stack([ranks[known] for ranks in others])
+        )
         if test.found:
             return _Screened(name, outcome, float(known.mean()), test)
     return None
@@ -97,18 +127,31 @@ def _screened(inputs: AuditInputs, rows: I64, name: str, outcomes: dict[str, F64
 def _finding(late: _Screened) -> AuditFinding:
     name, outcome, test = late.name, late.outcome, late.test
     evidence = (
-        f"The request field {name!r} depends on the other features (chi-squared {test.on_features:.0f} with {test.x.shape[1]} degrees of freedom), "
-        f"and no longer where {outcome!r} is given ({test.given_outcome:.0f}), like a field that was written after the outcome"
+        f"The request field {name!r} depends on the other features (chi-squared "
+        f"{test.on_features:.0f} with {test.x.shape[1]} degrees of freedom), and no longer where "
+        f"{outcome!r} is given ({test.given_outcome:.0f}), like a field that was written after "
+        "the outcome"
     )
     remedy = f"Log what the request really carried, or leave {name!r} out"
-    return AuditFinding(NAME, "SUSPECT", name, evidence, remedy, late.share, [name], brief=f"{name!r} is written before the outcome")
+    return AuditFinding(
+        NAME,
+        "SUSPECT",
+        name,
+        evidence,
+        remedy,
+        late.share,
+        [name],
+        brief=f"{name!r} is written before the outcome",
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class ScreenedOff:
-    """Whether an outcome screens a field off from the features. value, y: float64 (rows); x: float64 (rows, features), ranks.
+    """Whether an outcome screens a field off from the features. value, y: float64 (rows); x:
+    float64 (rows, features), ranks.
 
-    Statistics are those of likelihood ratio tests of linear models of ranks, chi-squared with as many degrees of freedom as x has columns.
+    Statistics are those of likelihood ratio tests of linear models of ranks, chi-squared with as
+    many degrees of freedom as x has columns.
     """
 
     value: F64
@@ -134,7 +177,9 @@ class ScreenedOff:
     def says(self) -> float:
         """The partial correlation of the field and the outcome, the features given."""
         field, outcome = (_residual(_ranks(numbers), self.x) for numbers in (self.value, self.y))
-        return abs(_product(field, outcome)) / max(float(np.sqrt(_product(field, field) * _product(outcome, outcome))), 1e-12)
+        return abs(_product(field, outcome)) / max(
+            float(np.sqrt(_product(field, field) * _product(outcome, outcome))), 1e-12
+        )
 
     @property
     def found(self) -> bool:
@@ -147,7 +192,9 @@ class ScreenedOff:
         return self.given_outcome <= by_chance
 
     def _gain(self, target: F64, groups: I64, rank: F64 | None) -> float:
-        """Rows times the log ratio of the residual sums of squares without and with the features, within groups and at equal ranks."""
+        """Rows times the log ratio of the residual sums of squares without and with the features,
+        within groups and at equal ranks.
+        """
         given = np.empty((len(target), 0)) if rank is None else _within(rank[:, None], groups)
         target, x = _within(target[:, None], groups)[:, 0], _within(self.x, groups)
         without, both = _residual(target, given), _residual(target, np.column_stack([given, x]))
@@ -165,12 +212,16 @@ def _ranks(value: F64) -> F64:
 
 
 def _held_fixed(value: F64) -> tuple[I64, F64 | None]:
-    """Groups of equal values, or of many values `SCREENED_BINS` groups of near ones and the ranks in addition: int64, float64 (rows)."""
+    """Groups of equal values, or of many values `SCREENED_BINS` groups of near ones and the ranks
+    in addition: int64, float64 (rows).
+    """
     values, at = np.unique(value, return_inverse=True)
     if len(values) <= thresholds.SCREENED_BINS:
         return at.astype(np.int64), None
     ranks = _ranks(value)
-    return np.minimum(((ranks + 0.5) * thresholds.SCREENED_BINS).astype(np.int64), thresholds.SCREENED_BINS - 1), ranks
+    return np.minimum(
+        ((ranks + 0.5) * thresholds.SCREENED_BINS).astype(np.int64), thresholds.SCREENED_BINS - 1
+    ), ranks
 
 
 def _within(columns: F64, groups: I64) -> F64:
@@ -185,8 +236,11 @@ def _residual(target: F64, given: F64) -> F64:
     """What a linear model leaves; both are centred at 0: float64 (rows)."""
     if not given.shape[1]:
         return target
-    gram, moment = np.einsum("ij,ik->jk", given, given), np.einsum("ij,i->j", given, target)  # BLAS would start threads
-    residual: F64 = target - np.einsum("ij,j->i", given, np.linalg.lstsq(gram, moment, rcond=None)[0])
+    # BLAS would start threads
+    gram, moment = np.einsum("ij,ik->jk", given, given), np.einsum("ij,i->j", given, target)
+    residual: F64 = target - np.einsum(
+        "ij,j->i", given, np.linalg.lstsq(gram, moment, rcond=None)[0]
+    )
     return residual
 
 

@@ -14,7 +14,9 @@ NAME = "results to question"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """A very high AUC, one feature far above request only, a lift from the last minutes before the request."""
+    """A very high AUC, one feature far above request only, a lift from the last minutes before the
+    request.
+    """
     judged = inputs.judged
     if judged is None or not judged.levels:
         return NotRun("no level was judged")
@@ -26,9 +28,16 @@ def _question(subject: str, evidence: str, remedy: str) -> AuditFinding:
 
 
 def _high(judged: AuditedLevels) -> list[AuditFinding]:
-    best = max((level.metrics["auc"].value for level in judged.levels if "auc" in level.metrics), default=0.0)
+    best = max(
+        (level.metrics["auc"].value for level in judged.levels if "auc" in level.metrics),
+        default=0.0,
+    )
     evidence = f"An AUC of {best:.3f} is very high"
-    return [_question("the model", evidence, "Is the outcome decided by what the request knows?")] if best >= thresholds.HIGH else []
+    return (
+        [_question("the model", evidence, "Is the outcome decided by what the request knows?")]
+        if best >= thresholds.HIGH
+        else []
+    )
 
 
 def _far_above(inputs: AuditInputs, judged: AuditedLevels) -> list[AuditFinding]:
@@ -41,11 +50,19 @@ def _far_above(inputs: AuditInputs, judged: AuditedLevels) -> list[AuditFinding]
         value = as_numbers(series, inputs.y[rows])
         if value is not None:
             known = ~np.isnan(value)
-            findings.append((alone(value[known], inputs.y[rows][known], inputs.model.task_type), series.name))
+            findings.append(
+                (alone(value[known], inputs.y[rows][known], inputs.model.task_type), series.name)
+            )
     reached, name = max(findings, default=(0.0, ""))
-    if not reached - base.metrics["auc"].value >= thresholds.FAR_ABOVE or reached >= thresholds.ALONE:
+    if (
+        not reached - base.metrics["auc"].value >= thresholds.FAR_ABOVE
+        or reached >= thresholds.ALONE
+    ):
         return []  # a stronger one is a question of its own
-    evidence = f"The feature {name!r} alone reaches AUC {reached:.3f}, and the model without history {base.metrics['auc'].value:.3f}"
+    evidence = (
+        f"The feature {name!r} alone reaches AUC {reached:.3f}, and the model without history "
+        f"{base.metrics['auc'].value:.3f}"
+    )
     return [_question(name, evidence, "Is it known before the request?")]
 
 
@@ -59,9 +76,21 @@ def _last_moments(judged: AuditedLevels) -> list[AuditFinding]:
         age, fresher = ages.get(step.from_), ages.get(step.to)
         if age is None or fresher is None or not fresher < age <= thresholds.SECONDS:
             continue
-        if (step.from_, step.to) != ends and step.low > 0 and whole > 0 and step.delta >= thresholds.LAST_SHARE * whole:
-            evidence = f"{step.delta / whole:.0%} of the lift comes from events of the last {age:.0f} s before the request"
+        if (
+            (step.from_, step.to) != ends
+            and step.low > 0
+            and whole > 0
+            and step.delta >= thresholds.LAST_SHARE * whole
+        ):
+            evidence = (
+                f"{step.delta / whole:.0%} of the lift comes from events of the last {age:.0f} s "
+                "before the request"
+            )
             findings.append(
-                _question(f"step to {step.to}", evidence, "Are these events consequences of the request, or stamped too early?")
+                _question(
+                    f"step to {step.to}",
+                    evidence,
+                    "Are these events consequences of the request, or stamped too early?",
+                )
             )
     return findings

@@ -1,4 +1,6 @@
-"""Check: a request counts its own outcome, as an event at a constant offset from one of the label row's timestamps."""
+"""Check: a request counts its own outcome, as an event at a constant offset from one of the label
+row's timestamps.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ BEING_THERE = "being there"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """LEAK: the timestamp is an outcome's, or the value of the event is the outcome. SUSPECT: the values say the outcome."""
+    """LEAK: the timestamp is an outcome's, or the value of the event is the outcome. SUSPECT: the
+    values say the outcome.
+    """
     looked = own_events(inputs)
     if not looked:
         return NotRun("no source that the freshest level reads has keys of the labels")
@@ -37,65 +41,100 @@ def _finding(inputs: AuditInputs, own: OwnEvents) -> AuditFinding | None:
     if not excess:
         return _on_grid(inputs, own, spike)
     shifted, at = " or ".join(_offset(offset) for offset in spike.offsets), named(spike.column)
-    evidence = f"{spike.share:.1%} of requests count an event of their own keys exactly {shifted} {at}"
+    evidence = (
+        f"{spike.share:.1%} of requests count an event of their own keys exactly {shifted} {at}"
+    )
     says = predicting(inputs, own, spike.event)
     same = outcome_among(inputs, own, spike.event)
     of_outcome = spike.column in outcome_times(inputs, own)
-    by_value = _strongest(inputs, own, spike.event) >= thresholds.OUTCOME_ITSELF or set(says) - {BEING_THERE}
-    proven = same or (of_outcome and (by_value or (excess >= thresholds.OWN_SHARE and inputs.says_outcome(spike.column))))
+    by_value = _strongest(inputs, own, spike.event) >= thresholds.OUTCOME_ITSELF or set(says) - {
+        BEING_THERE
+    }
+    proven = same or (
+        of_outcome
+        and (by_value or (excess >= thresholds.OWN_SHARE and inputs.says_outcome(spike.column)))
+    )
     if of_outcome:
         evidence += ", which is known only after the request"
     if same:
         evidence += f", and {quoted(same)} of that event is the outcome"
-    having = np.logical_or.reduce([own.found(own.timestamps[spike.column] + offset) >= 0 for offset in spike.offsets])
+    having = np.logical_or.reduce(
+        [own.found(own.timestamps[spike.column] + offset) >= 0 for offset in spike.offsets]
+    )
     if proven and (gravity := inputs.gravity(of_own, own.position, having)) == "LEAK":
         remedy = (
-            f"These are the outcomes of the requests themselves: check the time zone and the timestamp_field of source {own.subject!r}, and give it "
-            "the time at which an event is really known, by known_at_field= or known_after="
+            "These are the outcomes of the requests themselves: check the time zone and the "
+            f"timestamp_field of source {own.subject!r}, and give it the time at which an event "
+            "is really known, by known_at_field= or known_after="
         )
         return AuditFinding(NAME, gravity, own.subject, evidence, remedy, spike.share, same)
     if excess < thresholds.OWN_SHARE or not (says or same or of_outcome):
         return None
     if says:
-        evidence += f", and {listed(says)} of that event says the outcome better than the key's other events do"
+        evidence += (
+            f", and {listed(says)} of that event says the outcome better than the key's other "
+            "events do"
+        )
     remedy = (
-        f"If they come of the outcome, check the time zone and the timestamp_field of source {own.subject!r}, and give it known_at_field= or "
-        "known_after= with the time at which they are really known"
+        "If they come of the outcome, check the time zone and the timestamp_field of source "
+        f"{own.subject!r}, and give it known_at_field= or known_after= with the time at which "
+        "they are really known"
     )
     holds = f"these events of source {own.subject!r} are known at the request"
-    return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, spike.share, says, brief=holds)
+    return AuditFinding(
+        NAME, "SUSPECT", own.subject, evidence, remedy, spike.share, says, brief=holds
+    )
 
 
 def _strongest(inputs: AuditInputs, own: OwnEvents, event: I64) -> float:
     """How well the column that says most of the outcome says it, of the events of rows."""
-    y, columns = inputs.y[own.position][event >= 0], [column for column in own.columns if column not in inputs.carried]
+    y, columns = (
+        inputs.y[own.position][event >= 0],
+        [column for column in own.columns if column not in inputs.carried],
+    )
     few = 2 * thresholds.LEAK_ROWS
-    return max((strength(own.values(column, event), y, inputs.model.task_type, few) for column in columns), default=0.0)
+    return max(
+        (strength(own.values(column, event), y, inputs.model.task_type, few) for column in columns),
+        default=0.0,
+    )
 
 
 def outcome_times(inputs: AuditInputs, own: OwnEvents) -> frozenset[str]:
-    """The later timestamps of a label row that are outcomes, or by name the time at which the source itself says that its events happen."""
+    """The later timestamps of a label row that are outcomes, or by name the time at which the
+    source itself says that its events happen.
+    """
     source = bottom_of(own.view.source)
-    return inputs.outcome_timestamps | ({source.timestamp_field, source.known_at_field or ""} & {*inputs.later})
+    return inputs.outcome_timestamps | (
+        {source.timestamp_field, source.known_at_field or ""} & {*inputs.later}
+    )
 
 
 def outcome_among(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
-    """The columns of rows' own events that are the outcome, or the column of the label row that it is made of."""
+    """The columns of rows' own events that are the outcome, or the column of the label row that it
+    is made of.
+    """
     task, matched = inputs.model.task_type, event >= 0
     y, rows = inputs.y[own.position][matched], own.rows.filter(pl.Series(matched))
-    made_of = [rows[name] for name in inputs.outcome_columns & {*rows.columns} - {inputs.model.labels.label_name}]
+    made_of = [
+        rows[name]
+        for name in inputs.outcome_columns & {*rows.columns} - {inputs.model.labels.label_name}
+    ]
     names = []
     for column in own.columns:
         if column in inputs.carried:
             continue
         values = own.values(column, event)
-        if is_outcome(values, y, task) or any(are_equal(values, of_label, y, task) for of_label in made_of):
+        if is_outcome(values, y, task) or any(
+            are_equal(values, of_label, y, task) for of_label in made_of
+        ):
             names.append(column)
     return names
 
 
 def predicting(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
-    """The columns in which a row's own event shows the outcome, and the key's other events do not; `BEING_THERE` for the event itself."""
+    """The columns in which a row's own event shows the outcome, and the key's other events do not;
+    `BEING_THERE` for the event itself.
+    """
     task, outcomes, matched = inputs.model.task_type, inputs.y[own.position], event >= 0
     y = outcomes[matched]
     least = max(thresholds.EXCESS, thresholds.ERRORS * strength_error(y, task))
@@ -110,7 +149,8 @@ def predicting(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
         theirs = strength(own.values(column, other), outcomes[other >= 0], task)
         if mine - theirs >= least:
             names.append(column)
-    if thresholds.OWN_SHARE < matched.mean() < 1 - thresholds.OWN_SHARE:  # of all rows, so with the error of all rows
+    # of all rows, so with the error of all rows
+    if thresholds.OWN_SHARE < matched.mean() < 1 - thresholds.OWN_SHARE:
         present = strength(pl.Series("there", matched.astype(np.float64)), outcomes, task)
         if present >= max(thresholds.PREDICTS, thresholds.ERRORS * strength_error(outcomes, task)):
             names.append(BEING_THERE)
@@ -118,32 +158,47 @@ def predicting(inputs: AuditInputs, own: OwnEvents, event: I64) -> list[str]:
 
 
 def _on_grid(inputs: AuditInputs, own: OwnEvents, spike: Spike) -> AuditFinding | None:
-    """Where every offset has an event, the values tell: at one offset they are the outcome, at all others they are not."""
+    """Where every offset has an event, the values tell: at one offset they are the outcome, at all
+    others they are not.
+    """
     stamps, task = own.timestamps[spike.column], inputs.model.task_type
     y = inputs.y[own.position]
     for column in own.columns:
         if column in inputs.carried:
             continue
         events = {offset: own.at(stamps + offset) for offset in own.offsets(stamps)}
-        by_offset = {offset: strength(own.values(column, event), y[event >= 0], task) for offset, event in events.items()}
+        by_offset = {
+            offset: strength(own.values(column, event), y[event >= 0], task)
+            for offset, event in events.items()
+        }
         best = max(by_offset, key=lambda offset: by_offset[offset], default=None)
         if best is None:
             continue
         rest = max((value for offset, value in by_offset.items() if offset != best), default=0.0)
         if by_offset[best] < thresholds.ON_GRID or by_offset[best] - rest < thresholds.GRID_GAP:
             continue
-        same, of_own = is_outcome(own.values(column, events[best]), y[events[best] >= 0], task), events[best] >= 0
+        same, of_own = (
+            is_outcome(own.values(column, events[best]), y[events[best] >= 0], task),
+            events[best] >= 0,
+        )
         evidence = (
-            f"Events of source {own.subject!r} are on a fixed grid; {column!r} of the one {_offset(best)} {named(spike.column)} "
-            f"{'is the outcome itself' if same else 'says the outcome'} (strength {by_offset[best]:.2f}, at other offsets at most {rest:.2f})"
+            f"Events of source {own.subject!r} are on a fixed grid; {column!r} of the one "
+            f"{_offset(best)} {named(spike.column)} "
+            f"{'is the outcome itself' if same else 'says the outcome'} (strength "
+            f"{by_offset[best]:.2f}, at other offsets at most {rest:.2f})"
         )
         remedy = (
-            f"Check the time zone and the timestamp_field of source {own.subject!r}; a summary of a period is known at its end: give it "
-            "known_at_field= or known_after="
+            f"Check the time zone and the timestamp_field of source {own.subject!r}; a summary of "
+            "a period is known at its end: give it known_at_field= or known_after="
         )
         gravity = inputs.gravity(of_own, own.position) if same else "SUSPECT"
-        holds = f"{column!r} of these events of source {own.subject!r} is known at the request, as a forecast is"
-        return AuditFinding(NAME, gravity, own.subject, evidence, remedy, own.share(of_own), [column], brief=holds)
+        holds = (
+            f"{column!r} of these events of source {own.subject!r} is known at the request, as a "
+            "forecast is"
+        )
+        return AuditFinding(
+            NAME, gravity, own.subject, evidence, remedy, own.share(of_own), [column], brief=holds
+        )
     return None
 
 

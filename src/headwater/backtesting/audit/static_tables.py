@@ -1,8 +1,9 @@
-"""Check: a dimension that is said to be known forever, though its values were computed over the whole period.
+"""Check: a dimension that is said to be known forever, though its values were computed over the
+whole period.
 
-Two halves of a period are independent, or alike, where what was known before them is given. Where their own sum is given, a key that had
-more in the first half has less in the second: conditioning on a common effect makes its causes dependent (Berkson, Biometrics Bulletin,
-1946).
+Two halves of a period are independent, or alike, where what was known before them is given. Where
+their own sum is given, a key that had more in the first half has less in the second: conditioning
+on a common effect makes its causes dependent (Berkson, Biometrics Bulletin, 1946).
 """
 
 from __future__ import annotations
@@ -22,18 +23,28 @@ NAME = "static tables"
 
 
 def check(inputs: AuditInputs) -> list[AuditFinding] | NotRun:
-    """SUSPECT: values predict better before their creation than after it, or contain outcomes of both halves of the period."""
+    """SUSPECT: values predict better before their creation than after it, or contain outcomes of
+    both halves of the period.
+    """
     static = [own for own in own_events(inputs) if own.keys and is_static(inputs, own)]
     if not static:
         return NotRun("no source has one row for each key, known before the first requests")
-    return [finding for own in static for column in own.columns if (finding := _finding(inputs, own, column)) is not None]
+    return [
+        finding
+        for own in static
+        for column in own.columns
+        if (finding := _finding(inputs, own, column)) is not None
+    ]
 
 
 def is_static(inputs: AuditInputs, own: OwnEvents) -> bool:
     """Whether nearly every key has one event, known before nearly all requests."""
     keys, counts = np.unique(own.code, return_counts=True)
     early = np.quantile(inputs.requests.t, 0.02)
-    return len(keys) > 0 and bool((counts == 1).mean() >= thresholds.STATIC and (own.known <= early).mean() >= thresholds.STATIC)
+    return len(keys) > 0 and bool(
+        (counts == 1).mean() >= thresholds.STATIC
+        and (own.known <= early).mean() >= thresholds.STATIC
+    )
 
 
 def _event(own: OwnEvents) -> I64:
@@ -46,9 +57,14 @@ def _finding(inputs: AuditInputs, own: OwnEvents, column: str) -> AuditFinding |
     evidence = _evidence(inputs, own, column, _event(own))
     if not evidence:
         return None
-    remedy = f"Compute {column!r} as of each request, by a source of dated rows, or give the table the time at which it was computed"
+    remedy = (
+        f"Compute {column!r} as of each request, by a source of dated rows, or give the table the "
+        "time at which it was computed"
+    )
     holds = f"{column!r} of source {own.subject!r} was known before the requests"
-    return AuditFinding(NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column], brief=holds)
+    return AuditFinding(
+        NAME, "SUSPECT", own.subject, evidence, remedy, columns=[column], brief=holds
+    )
 
 
 def _evidence(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> str:
@@ -56,13 +72,16 @@ def _evidence(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> s
     said = f"{column!r} of source {own.subject!r}, said to be known before all requests,"
     if (after := _by_creation(inputs, own, column, event)) is not None:
         before, later, created = after
-        return f"{said} says the outcome with strength {before:.2f} for requests before {created!r} of its rows, and {later:.2f} after"
+        return (
+            f"{said} says the outcome with strength {before:.2f} for requests before {created!r} "
+            f"of its rows, and {later:.2f} after"
+        )
     if _is_mean(inputs, own, column, event):
         return f"{said} is the mean outcome of its key over the whole period"
     if (errors := _by_halves(inputs, own, column)) is not None:
         return (
-            f"{said} contains outcomes of the period: of keys with equal {column!r}, those with more in the first half of it have less in the second "
-            f"({errors:.1f} standard errors)"
+            f"{said} contains outcomes of the period: of keys with equal {column!r}, those with "
+            f"more in the first half of it have less in the second ({errors:.1f} standard errors)"
         )
     return ""
 
@@ -72,15 +91,28 @@ def _is_mean(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> bo
     value = as_numbers(own.values(column, event), inputs.y[own.position][event >= 0])
     if value is None or inputs.model.task_type.classes:
         return False
-    by_key = pl.DataFrame({"key": own.row_code[event >= 0], "value": value, "y": inputs.y[own.position][event >= 0]}).drop_nans()
-    means = by_key.group_by("key").agg(pl.col("y").mean(), pl.col("value").first(), pl.len()).filter(pl.col("len") >= 2)
+    by_key = pl.DataFrame(
+        {"key": own.row_code[event >= 0], "value": value, "y": inputs.y[own.position][event >= 0]}
+    ).drop_nans()
+    means = (
+        by_key.group_by("key")
+        .agg(pl.col("y").mean(), pl.col("value").first(), pl.len())
+        .filter(pl.col("len") >= 2)
+    )
     if means.height < thresholds.FEWEST:
         return False
-    return alone(means["value"].to_numpy(), means["y"].to_numpy(), TASKS["regression"]) >= thresholds.WHOLE_PERIOD
+    return (
+        alone(means["value"].to_numpy(), means["y"].to_numpy(), TASKS["regression"])
+        >= thresholds.WHOLE_PERIOD
+    )
 
 
-def _by_creation(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -> tuple[float, float, str] | None:
-    """The strength of a column before and after another timestamp of its rows, and that timestamp, if it falls clearly."""
+def _by_creation(
+    inputs: AuditInputs, own: OwnEvents, column: str, event: I64
+) -> tuple[float, float, str] | None:
+    """The strength of a column before and after another timestamp of its rows, and that timestamp,
+    if it falls clearly.
+    """
     task, y = inputs.model.task_type, inputs.y[own.position]
     for stamp in (name for name in own.table.columns if name.startswith(STAMP)):
         stamps = own.table[stamp].fill_null(np.iinfo(np.int64).max).to_numpy()
@@ -88,7 +120,10 @@ def _by_creation(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -
         before, after = (event >= 0) & (own.asked < created), (event >= 0) & (own.asked >= created)
         if min(before.sum(), after.sum()) < thresholds.FEWEST:
             continue
-        strengths = [strength(own.values(column, np.where(rows, event, -1)), y[rows], task) for rows in (before, after)]
+        strengths = [
+            strength(own.values(column, np.where(rows, event, -1)), y[rows], task)
+            for rows in (before, after)
+        ]
         error = np.hypot(strength_error(y[before], task), strength_error(y[after], task))
         if strengths[0] - strengths[1] >= max(thresholds.EXCESS, thresholds.ERRORS * error):
             return strengths[0], strengths[1], stamp.removeprefix(STAMP)
@@ -96,18 +131,30 @@ def _by_creation(inputs: AuditInputs, own: OwnEvents, column: str, event: I64) -
 
 
 def _by_halves(inputs: AuditInputs, own: OwnEvents, column: str) -> float | None:
-    """By how many standard errors the outcomes of a key's halves are opposed where the value is given; None where they are not clearly."""
-    if inputs.model.task_type.classes or not (own.table.schema[column].is_numeric() or own.table.schema[column] == pl.Boolean):
+    """By how many standard errors the outcomes of a key's halves are opposed where the value is
+    given; None where they are not clearly.
+    """
+    if inputs.model.task_type.classes or not (
+        own.table.schema[column].is_numeric() or own.table.schema[column] == pl.Boolean
+    ):
         return None
     pairs = dict(own.keys)
     rows = inputs.label_rows.select(
-        *(as_key(inputs.label_rows.schema[theirs], theirs).alias(mine) for mine, theirs in pairs.items()),
+        *(
+            as_key(inputs.label_rows.schema[theirs], theirs).alias(mine)
+            for mine, theirs in pairs.items()
+        ),
         pl.Series("__y", inputs.y),
         pl.Series("__late", inputs.requests.t > np.median(inputs.requests.t)),
     )
     if rows.height > thresholds.KEYED_ROWS:
-        rows = rows.filter(pl.struct(*pairs).hash(seed=1) % (rows.height // thresholds.KEYED_ROWS + 1) == 0)
-    values = own.table.select(*(as_key(own.table.schema[mine], mine) for mine in pairs), pl.col(column).cast(pl.Float64).alias("__value"))
+        rows = rows.filter(
+            pl.struct(*pairs).hash(seed=1) % (rows.height // thresholds.KEYED_ROWS + 1) == 0
+        )
+    values = own.table.select(
+        *(as_key(own.table.schema[mine], mine) for mine in pairs),
+        pl.col(column).cast(pl.Float64).alias("__value"),
+    )
     halves = pl.when("__late").then("__y"), pl.when(~pl.col("__late")).then("__y")
     totals = [
         part.alias(name)
@@ -115,16 +162,30 @@ def _by_halves(inputs: AuditInputs, own: OwnEvents, column: str) -> float | None
         for name, part in ((which, half.sum()), (f"n{which}", half.count()))
     ]
     by_key = rows.group_by(list(pairs)).agg(*totals).filter((pl.col("na") > 0) & (pl.col("nb") > 0))
-    by_key = by_key.join(values.unique(list(pairs), keep="last"), on=list(pairs), how="inner").drop_nulls("__value").drop_nans("__value")
+    by_key = (
+        by_key.join(values.unique(list(pairs), keep="last"), on=list(pairs), how="inner")
+        .drop_nulls("__value")
+        .drop_nans("__value")
+    )
     if by_key.height < thresholds.FEWEST or by_key["__value"].n_unique() < 3:
         return None
-    value, rows_of = by_key["__value"].to_numpy(), [by_key[name].to_numpy() for name in ("na", "nb")]
+    value, rows_of = (
+        by_key["__value"].to_numpy(),
+        [by_key[name].to_numpy() for name in ("na", "nb")],
+    )
     totals_of = [by_key[name].to_numpy() for name in ("a", "b")]
-    first, second = (total - rows * (total.sum() / rows.sum()) for total, rows in zip(totals_of, rows_of, strict=True))
+    first, second = (
+        total - rows * (total.sum() / rows.sum())
+        for total, rows in zip(totals_of, rows_of, strict=True)
+    )
     alike = _standard_errors(first * second)
     opposed = _standard_errors(_given(first, rows_of[0], value) * _given(second, rows_of[1], value))
     follows = float(first @ (value - value.mean())) * float(second @ (value - value.mean())) > 0
-    return -opposed if opposed <= -thresholds.ERRORS and alike >= -thresholds.ERRORS / 2 and follows else None
+    return (
+        -opposed
+        if opposed <= -thresholds.ERRORS and alike >= -thresholds.ERRORS / 2 and follows
+        else None
+    )
 
 
 def _given(total: F64, rows: I64, value: F64) -> F64:

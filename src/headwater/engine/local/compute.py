@@ -1,4 +1,6 @@
-"""The engine on one machine: read, code the keys, sort once, run the kernel, and put the answers back into row order."""
+"""The engine on one machine: read, code the keys, sort once, run the kernel, and put the answers
+back into row order.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,23 @@ from headwater.aggregations.base import Answers
 from headwater.aggregations.run import FeatureSpec, aggregate
 from headwater.definitions.feature import Feature
 from headwater.engine.feature_plan import FeaturePlan, hashed_columns
-from headwater.engine.local.sorted_events import sort_events, sorted_columns, under_value_names, value_name
+from headwater.engine.local.sorted_events import (
+    sort_events,
+    sorted_columns,
+    under_value_names,
+    value_name,
+)
 from headwater.engine.query import AsOf, EngineRun, FeatureValues, Query, RequestSet, reach_of
 from headwater.events import statuses as value_statuses
-from headwater.events.column_encoding import ColumnEncoding, check_accepts, check_exact, check_secondary, check_values, check_where, decode
+from headwater.events.column_encoding import (
+    ColumnEncoding,
+    check_accepts,
+    check_exact,
+    check_secondary,
+    check_values,
+    check_where,
+    decode,
+)
 from headwater.events.keys import code_keys
 from headwater.events.read_events import Notes, called, no_events, read_events
 from headwater.kernel.arrays import I64, RequestTimes
@@ -28,20 +43,26 @@ from headwater.kernel.sorting import each, take
 _COLUMNS = 16  # of the source, whose arrays are in memory together
 
 
-def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+def compute(
+    query: Query, requests: Sequence[RequestSet], run: EngineRun
+) -> list[list[FeatureValues]]:
     """The features of `query` for each request set, at each of its freshnesses.
 
-    Rows that ask with T = NEVER count no event; where no row asks otherwise, only the schema is read.
+    Rows that ask with T = NEVER count no event; where no row asks otherwise, only the schema is
+    read.
 
     Raises:
-        DataError: the source cannot be read, or has columns or keys of a type that the features cannot be made of.
+        DataError: the source cannot be read, or has columns or keys of a type that the features
+            cannot be made of.
     """
     with loading_numba():
         events = _events(query, requests, run)
     return answer(query, events, requests, run)
 
 
-def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+def answer(
+    query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], run: EngineRun
+) -> list[list[FeatureValues]]:
     """As `compute`, of the events that count (see `events.read_events`).
 
     Raises:
@@ -49,22 +70,35 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
     """
     cores = run.threads or settings.threads()
     table = under_value_names(events, query.keys, query.columns)
-    del events  # memory that is not needed any more is freed, here and below: this is the largest part of it
+    # memory that is not needed any more is freed, here and below: this is the largest part of it
+    del events
     if query.source.history is not None:  # else nothing says of what type its columns are
         _check_columns(query, table)
     example = table.select(query.keys).head(1)
-    table, codes, keys = code_keys(table, query.keys, [r.keys for r in requests], f"source {query.source.name!r}", cores)
-    sorted_requests = [_sorted(r, code, keys, cores, run.request_order) for r, code in zip(requests, codes, strict=True)]
+    table, codes, keys = code_keys(
+        table, query.keys, [r.keys for r in requests], f"source {query.source.name!r}", cores
+    )
+    sorted_requests = [
+        _sorted(r, code, keys, cores, run.request_order)
+        for r, code in zip(requests, codes, strict=True)
+    ]
     ordered, order = sort_events(table, keys, query.source, cores)
     if query.keys and example.height:
         _note_joined(query, requests, codes, ordered.starts, example, run.notes)
     del codes
-    places = [(r, time) for r, each_set in enumerate(sorted_requests) for time in range(len(each_set))]
+    places = [
+        (r, time) for r, each_set in enumerate(sorted_requests) for time in range(len(each_set))
+    ]
     groups: list[dict[tuple[int, int], FeatureValues]] = []
     feature_groups = _groups(query.features)
     for number, features in enumerate(feature_groups):
-        plan, last = FeaturePlan(replace(query, features=features, also=())), number == len(feature_groups) - 1
-        columns, encodings = sorted_columns(table, plan.query.columns, hashed_columns(features), order, cores)
+        plan, last = (
+            FeaturePlan(replace(query, features=features, also=())),
+            number == len(feature_groups) - 1,
+        )
+        columns, encodings = sorted_columns(
+            table, plan.query.columns, hashed_columns(features), order, cores
+        )
         if last:
             del table, order
         events_of = replace(ordered, columns=columns)
@@ -77,34 +111,54 @@ def answer(query: Query, events: pl.DataFrame, requests: Sequence[RequestSet], r
             run.on_progress if last else None,
         )
         values = [
-            _decoded(plan, dict(zip(specs, of, strict=True)), requests[r].as_of[time].K, encodings, cores)
+            _decoded(
+                plan, dict(zip(specs, of, strict=True)), requests[r].as_of[time].K, encodings, cores
+            )
             for (r, time), of in zip(places, answers, strict=True)
         ]
         groups.append(dict(zip(places, values, strict=True)))
-    return [[_whole([group[r, time] for group in groups]) for time in range(len(each_set.as_of))] for r, each_set in enumerate(requests)]
+    return [
+        [_whole([group[r, time] for group in groups]) for time in range(len(each_set.as_of))]
+        for r, each_set in enumerate(requests)
+    ]
 
 
 def _note_joined(
-    query: Query, requests: Sequence[RequestSet], codes: Sequence[I64], starts: I64, example: pl.DataFrame, notes: Notes
+    query: Query,
+    requests: Sequence[RequestSet],
+    codes: Sequence[I64],
+    starts: I64,
+    example: pl.DataFrame,
+    notes: Notes,
 ) -> None:
-    """Note how many rows have a key, and how many an event of it. starts: where the events of each code begin."""
+    """Note how many rows have a key, and how many an event of it. starts: where the events of each
+    code begin.
+    """
     subject = f"source {query.source.name!r} by {', '.join(query.keys)}"
     for r, code in zip(requests, codes, strict=True):
         keyed = r.keys.drop_nulls()
         notes.asked[subject] += keyed.height
         notes.joined[subject] += int(np.count_nonzero(starts[code + 1] > starts[code]))
         if keyed.height and not notes.joined[subject]:
-            request_key, event_key = (", ".join(map(repr, side.row(0))) for side in (keyed, example))
-            notes.unlike[subject] = f"such as {request_key} in the rows and {event_key} in the source"
+            request_key, event_key = (
+                ", ".join(map(repr, side.row(0))) for side in (keyed, example)
+            )
+            notes.unlike[subject] = (
+                f"such as {request_key} in the rows and {event_key} in the source"
+            )
 
 
-def _sorted(requests: RequestSet, codes: I64, keys: int, threads: int, shared: RequestOrder) -> list[DistinctRequests]:
+def _sorted(
+    requests: RequestSet, codes: I64, keys: int, threads: int, shared: RequestOrder
+) -> list[DistinctRequests]:
     """The requests at each freshness, all sorted by key and time once."""
     order, starts = shared.order_of(codes, requests.t, keys, threads)
 
     def at(of: AsOf) -> DistinctRequests:
         T = take(of.T, order, 1)
-        return distinct_requests(RequestTimes(starts, T, T if of.K is of.T else take(of.K, order, 1)), order)
+        return distinct_requests(
+            RequestTimes(starts, T, T if of.K is of.T else take(of.K, order, 1)), order
+        )
 
     return each(at, requests.as_of, threads)
 
@@ -115,7 +169,9 @@ def _events(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> pl.
     reach = reach_of(requests, query.windows)
     if reach is None:
         return no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    return read_events(query.source, query.keys, query.columns, reach, [r.keys for r in requests], run.notes)
+    return read_events(
+        query.source, query.keys, query.columns, reach, [r.keys for r in requests], run.notes
+    )
 
 
 def _check_columns(query: Query, table: pl.DataFrame) -> None:
@@ -124,18 +180,30 @@ def _check_columns(query: Query, table: pl.DataFrame) -> None:
         check_values(table[value_name(name)], f"{called(query.source)}: the column {name!r}")
     for feature in query.features:
         for name in feature.columns:
-            check_accepts(feature.aggregation.function, table.schema[value_name(name)], f"{subject}: the column {name!r}")
-            check_exact(feature.aggregation.function, table[value_name(name)], f"{subject}: the column {name!r}")
+            check_accepts(
+                feature.aggregation.function,
+                table.schema[value_name(name)],
+                f"{subject}: the column {name!r}",
+            )
+            check_exact(
+                feature.aggregation.function,
+                table[value_name(name)],
+                f"{subject}: the column {name!r}",
+            )
         split = feature.aggregation.secondary
         if split is not None:
             check_secondary(table[value_name(split.column)], f"{subject}: {split.column!r}")
         where = feature.aggregation.where
         if where is not None:
-            check_where(feature.aggregation.function, where, table.schema[value_name(where)], subject)
+            check_where(
+                feature.aggregation.function, where, table.schema[value_name(where)], subject
+            )
 
 
 def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
-    """Features that are computed together: of so many columns that their arrays do not take much more memory than the table."""
+    """Features that are computed together: of so many columns that their arrays do not take much
+    more memory than the table.
+    """
     groups: list[list[Feature]] = [[]]
     columns: set[str] = set()
     for feature in features:
@@ -149,7 +217,11 @@ def _groups(features: Sequence[Feature]) -> list[list[Feature]]:
 
 
 def _decoded(
-    plan: FeaturePlan, answers: Mapping[FeatureSpec, Answers], K: I64, encodings: Mapping[str, ColumnEncoding], threads: int
+    plan: FeaturePlan,
+    answers: Mapping[FeatureSpec, Answers],
+    K: I64,
+    encodings: Mapping[str, ColumnEncoding],
+    threads: int,
 ) -> FeatureValues:
     """The kernel's answers to some rows as users see them."""
     final = plan.finalize(answers, K)
@@ -158,12 +230,20 @@ def _decoded(
         feature, column = of
         coded = encodings.get(feature.columns[feature.column]) if feature.columns else None
         split = feature.aggregation.secondary
-        return decode(column, feature.aggregation.function, coded, feature.name, None if split is None else encodings[split.column])
+        return decode(
+            column,
+            feature.aggregation.function,
+            coded,
+            feature.name,
+            None if split is None else encodings[split.column],
+        )
 
     features = plan.query.features
     values = each(series_of, list(zip(features, final.values, strict=True)), threads)
     status_of = zip(features, final.statuses, strict=True) if plan.query.retained else ()
-    statuses = [value_statuses.status_series(feature.name, column.values) for feature, column in status_of]
+    statuses = [
+        value_statuses.status_series(feature.name, column.values) for feature, column in status_of
+    ]
     return FeatureValues(pl.DataFrame(values), pl.DataFrame(statuses), final.known_at)
 
 

@@ -10,8 +10,12 @@ import polars as pl
 
 from headwater.events.selection import KNOWN
 
-_KERNEL = 16  # bytes an event that sorting and folding need besides the columns: they work in chunks, except for a key with many events
-_SPARE = 0.6  # share of the free memory that is used: hashes do not split evenly, and allocators keep memory from one bucket to the next
+# bytes an event that sorting and folding need besides the columns: they work in chunks, except for
+# a key with many events
+_KERNEL = 16
+# share of the free memory that is used: hashes do not split evenly, and allocators keep memory from
+# one bucket to the next
+_SPARE = 0.6
 _FINER = 2  # times as many buckets as would do if keys were alike
 _MOST = 512  # buckets; each is a file that is open during the split
 _INTERPRETER = 300_000_000  # bytes, where the system does not tell
@@ -37,12 +41,19 @@ def resident() -> int:
 
 
 def bytes_an_event(sample: pl.DataFrame, columns: Sequence[str]) -> int:
-    """The bytes of an event while its bucket is computed: frame, sorted columns, codes and orders; strings as long as the sample's."""
-    string_columns = [name for name, dtype in sample.schema.items() if dtype in (pl.String, pl.Binary)]
+    """The bytes of an event while its bucket is computed: frame, sorted columns, codes and orders;
+    strings as long as the sample's.
+    """
+    string_columns = [
+        name for name, dtype in sample.schema.items() if dtype in (pl.String, pl.Binary)
+    ]
     long = sum(sample[name].cast(pl.Binary).bin.size().mean() or 0 for name in string_columns)  # type: ignore[misc]
     read = 8 * sample.width + 8 * len(string_columns) + int(long)
-    coded = 3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(string_columns)
-    return read + read // 2 + coded + _KERNEL  # half of it for what was read and is not yet given back to the system
+    coded = (
+        3 * 8 + (8 if KNOWN in sample.schema else 0) + 9 * len(columns) + 32 * len(string_columns)
+    )
+    # half of it for what was read and is not yet given back to the system
+    return read + read // 2 + coded + _KERNEL
 
 
 def planned(events: int, each: int, free: int) -> BucketPlan:
@@ -52,4 +63,6 @@ def planned(events: int, each: int, free: int) -> BucketPlan:
     BucketPlan(buckets=8, capacity=300000)
     """
     capacity = max(int(free * _SPARE) // each, 1)
-    return BucketPlan(1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST), capacity)
+    return BucketPlan(
+        1 if events <= capacity else min(-(-events // capacity) * _FINER, _MOST), capacity
+    )

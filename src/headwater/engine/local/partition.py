@@ -1,4 +1,6 @@
-"""Splitting the rows of a scan by a hash into files, in one pass that holds little of them in memory."""
+"""Splitting the rows of a scan by a hash into files, in one pass that holds little of them in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _STATISTICS = {"min": True, "max": True, "distinct_count": False, "null_count": 
 
 
 def hash_of(columns: Mapping[str, pl.DataType], seed: int = 0) -> pl.Expr:
-    """A hash, uint64, of columns compared in these types; the same for all rows where there are none."""
+    """A hash, uint64, of columns compared in these types; the same for all rows where there are
+    none.
+    """
     combined = pl.lit(0, pl.UInt64)
     for number, (name, dtype) in enumerate(columns.items()):
         hashed = pl.col(name).cast(dtype).hash(seed + number)
@@ -28,8 +32,15 @@ def hash_of(columns: Mapping[str, pl.DataType], seed: int = 0) -> pl.Expr:
     return combined
 
 
-def split(frame: pl.LazyFrame, bucket: pl.Expr, folder: Path, subject: str, on_progress: Callable[[int], None] | None = None) -> None:
-    """Write the rows of each bucket into files of its own under `folder`, in their order; `on_progress` gets each batch's number of rows.
+def split(
+    frame: pl.LazyFrame,
+    bucket: pl.Expr,
+    folder: Path,
+    subject: str,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write the rows of each bucket into files of its own under `folder`, in their order;
+    `on_progress` gets each batch's number of rows.
 
     Raises:
         DataError: the rows cannot be read; `subject` names them.
@@ -41,7 +52,13 @@ def split(frame: pl.LazyFrame, bucket: pl.Expr, folder: Path, subject: str, on_p
     parts = pl.PartitionBy(folder, key=BUCKET, include_key=False, approximate_bytes_per_file=None)
     dealt = frame.with_columns(bucket.cast(pl.UInt32).alias(BUCKET))
     try:
-        dealt.sink_parquet(parts, compression="uncompressed", statistics=_STATISTICS, row_group_size=_GROUP, mkdir=True)
+        dealt.sink_parquet(
+            parts,
+            compression="uncompressed",
+            statistics=_STATISTICS,
+            row_group_size=_GROUP,
+            mkdir=True,
+        )
         permissions.tighten(folder)
     except PolarsError as error:  # polars has one error for what it reads and what it writes
         if f"os error {errno.ENOSPC}" in str(error):
@@ -55,7 +72,9 @@ def split(frame: pl.LazyFrame, bucket: pl.Expr, folder: Path, subject: str, on_p
 
 def bucket_files(folders: Sequence[Path], bucket: int) -> list[Path]:
     """The files of one bucket, in order; none where no row fell into it."""
-    return [file for folder in folders for file in sorted((folder / f"{BUCKET}={bucket}").glob("*"))]
+    return [
+        file for folder in folders for file in sorted((folder / f"{BUCKET}={bucket}").glob("*"))
+    ]
 
 
 def _counted(on_progress: Callable[[int], None]) -> Callable[[pl.DataFrame], pl.DataFrame]:

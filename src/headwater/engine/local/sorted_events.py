@@ -19,18 +19,28 @@ _VALUE = "__v_"
 
 
 def value_name(column: str) -> str:
-    """The engine's name of a column of values; it differs from the key's, so that a key may be aggregated too."""
+    """The engine's name of a column of values; it differs from the key's, so that a key may be
+    aggregated too.
+    """
     return f"{_VALUE}{column}"
 
 
-def under_value_names(events: pl.DataFrame, keys: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+def under_value_names(
+    events: pl.DataFrame, keys: Sequence[str], columns: Sequence[str]
+) -> pl.DataFrame:
     """The events with their columns of values under names of their own; nothing is copied."""
-    return events.with_columns(pl.col(c).alias(value_name(c)) for c in columns).drop(set(columns) - set(keys))
+    return events.with_columns(pl.col(c).alias(value_name(c)) for c in columns).drop(
+        set(columns) - set(keys)
+    )
 
 
 def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) -> tuple[Events, I64]:
-    """The events, yet without columns, in the order of (key, time, id, known, values); and that order, int64 (n)."""
-    order, starts, t = order_and_times(table[CODE].to_numpy(), table[TIME].to_numpy(), keys, threads)
+    """The events, yet without columns, in the order of (key, time, id, known, values); and that
+    order, int64 (n).
+    """
+    order, starts, t = order_and_times(
+        table[CODE].to_numpy(), table[TIME].to_numpy(), keys, threads
+    )
     ident = _break_ties(table, order, starts, t, threads)
     by_column = KNOWN in table.columns and source.window_on == "timestamp"
     known = take(table[KNOWN].to_numpy(), order, threads) if by_column else NOTHING
@@ -41,9 +51,15 @@ def sort_events(table: pl.DataFrame, keys: int, source: Source, threads: int) ->
 
 
 def sorted_columns(
-    table: pl.DataFrame, names: Sequence[str], hashed_columns: Collection[str], order: I64, threads: int
+    table: pl.DataFrame,
+    names: Sequence[str],
+    hashed_columns: Collection[str],
+    order: I64,
+    threads: int,
 ) -> tuple[dict[str, Column], dict[str, ColumnEncoding]]:
-    """Columns of values in this order, as the kernel takes them; and how to turn them back. `hashed_columns`: with a hash of each text."""
+    """Columns of values in this order, as the kernel takes them; and how to turn them back.
+    `hashed_columns`: with a hash of each text.
+    """
     columns, codes = {}, {}
     for name in names:
         values, codes[name] = encode(table[value_name(name)])
@@ -54,11 +70,12 @@ def sorted_columns(
 
 
 def _break_ties(table: pl.DataFrame, order: I64, starts: I64, t: I64, threads: int) -> I64:
-    """Put events of one key and time in the order of id, known time and values, so that no arrival order shows.
+    """Put events of one key and time in the order of id, known time and values, so that no arrival
+    order shows.
 
     Returns:
-        For each event in that order, the rank of its id among those that shared key and time with another: nothing else compares
-        ids. Empty where there are no ids, or none that matter.
+        For each event in that order, the rank of its id among those that shared key and time with
+        another: nothing else compares ids. Empty where there are no ids, or none that matter.
     """
     places, group = tied(starts, t, threads)
     values = [name for name in table.columns if name.startswith(_VALUE)]

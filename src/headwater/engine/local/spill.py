@@ -1,7 +1,8 @@
 """History larger than memory: split by key into buckets on disk, one bucket in memory at a time.
 
-A bucket is what `local.answer` takes: the events of some keys, all of those that any request can reach. So every value has the same
-bits as in one piece. Finished steps are in a `workplace`, so a stopped run continues where it was.
+A bucket is what `local.answer` takes: the events of some keys, all of those that any request can
+reach. So every value has the same bits as in one piece. Finished steps are in a `workplace`, so a
+stopped run continues where it was.
 """
 
 from __future__ import annotations
@@ -35,15 +36,20 @@ from headwater.events.read_events import Notes, Reach, Scan, no_events, scan_eve
 from headwater.events.selection import IDENT, KNOWN, TIME, collect, contiguous
 from headwater.kernel.arrays import I64, NOTHING
 
-_SAMPLE = 10_000  # rows at the beginning that tell how long strings are, and whether most keys are asked for
+# rows at the beginning that tell how long strings are, and whether most keys are asked for
+_SAMPLE = 10_000
 _LEAST = 300_000_000  # bytes that a split of any size takes: rows on their way from files to files
 _MOST = 0.7  # of keys asked for: looking each up costs more than it saves
 
 
-def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
-    """`local.compute` within `run.memory` bytes: in one piece where that fits, else in buckets of keys.
+def compute(
+    query: Query, requests: Sequence[RequestSet], run: EngineRun
+) -> list[list[FeatureValues]]:
+    """`local.compute` within `run.memory` bytes: in one piece where that fits, else in buckets of
+    keys.
 
-    The requests and their answers are in memory with the events; where they alone need more, a warning says so.
+    The requests and their answers are in memory with the events; where they alone need more, a
+    warning says so.
 
     Raises:
         DataError: the data do not fit the definitions, or changed while they were read.
@@ -60,20 +66,25 @@ def compute(query: Query, requests: Sequence[RequestSet], run: EngineRun) -> lis
     if job.plan.buckets == 1:
         return local.compute(query, requests, run)
     nothing = no_events(query.source, query.keys, query.columns, requests[0].keys.schema)
-    local.answer(query, nothing, [r.take(NOTHING) for r in requests], EngineRun())  # refuse now what must be
-    with workplace(_query_print(query, requests), fingerprint_of([before, memory, _versions()])) as folder:
+    # refuse now what must be
+    local.answer(query, nothing, [r.take(NOTHING) for r in requests], EngineRun())
+    with workplace(
+        _query_print(query, requests), fingerprint_of([before, memory, _versions()])
+    ) as folder:
         return job.split(folder, before).answers()
 
 
 def answer_files(
     query: Query, files: list[Path], requests: Sequence[RequestSet], run: EngineRun, folder: Path
 ) -> list[list[FeatureValues]]:
-    """As `compute`, of events as `Engine.events` gives them, in parquet files; what does not fit into memory is split in `folder`.
+    """As `compute`, of events as `Engine.events` gives them, in parquet files; what does not fit
+    into memory is split in `folder`.
 
     Raises:
         DataError: the events do not fit the definitions.
     """
-    source, frame = replace(query.source, id_field=None, changes=None), pl.scan_parquet(files)  # which of them count is decided
+    # which of them count is decided
+    source, frame = replace(query.source, id_field=None, changes=None), pl.scan_parquet(files)
     scan = Scan(source, frame, pl.lit(True), frame.select(TIME), f"source {source.name!r}")  # noqa: FBT003 (a literal)
     if run.memory is not None:
         job = _planned(query, requests, scan, run, run.memory)
@@ -82,7 +93,9 @@ def answer_files(
     return local.answer(query, contiguous(collect(frame, scan.subject)), requests, run)
 
 
-def _planned(query: Query, requests: Sequence[RequestSet], scan: Scan, run: EngineRun, memory: int) -> _SpillJob:
+def _planned(
+    query: Query, requests: Sequence[RequestSet], scan: Scan, run: EngineRun, memory: int
+) -> _SpillJob:
     """The work of a scan in the fewest buckets that fit into memory; a warning where none do."""
     events = int(collect(scan.near.select(pl.len()), scan.subject, streaming=True).item())
     sample = collect(scan.frame.head(_SAMPLE), scan.subject, streaming=True)
@@ -90,8 +103,9 @@ def _planned(query: Query, requests: Sequence[RequestSet], scan: Scan, run: Engi
     plan = planned(events, bytes_an_event(sample, query.columns), max(free, memory // 10))
     if free < (_LEAST if plan.buckets > 1 else 0):
         warnings.warn(
-            f"memory={size_text(memory)} may not be held: this process, the rows asked for and their answers take {size_text(memory - free)}, and "
-            f"splitting a history some {size_text(_LEAST)} more. Request fewer rows in a call, or give more memory",
+            f"memory={size_text(memory)} may not be held: this process, the rows asked for and "
+            f"their answers take {size_text(memory - free)}, and splitting a history some "
+            f"{size_text(_LEAST)} more. Request fewer rows in a call, or give more memory",
             HeadwaterWarning,
             stacklevel=3,
         )
@@ -109,7 +123,9 @@ def _answer_bytes(query: Query, requests: Sequence[RequestSet]) -> int:
 
 @dataclass(frozen=True)
 class _WorkUnit:
-    """Some keys' requests, or those of one slice of time: which rows of each request set, and what they reach."""
+    """Some keys' requests, or those of one slice of time: which rows of each request set, and what
+    they reach.
+    """
 
     name: str
     bucket: int
@@ -129,7 +145,8 @@ class _SpillJob:
     folder: Path = Path()
 
     def split(self, folder: Path, before: object) -> _SpillJob:
-        """Deal the events into buckets in a folder, unless that is done, and then by the plan it was done by; note what was left out.
+        """Deal the events into buckets in a folder, unless that is done, and then by the plan it
+        was done by; note what was left out.
 
         before: the state of the source's table when the work began; None: it cannot change.
         """
@@ -138,12 +155,22 @@ class _SpillJob:
             with renamed(folder / "split") as draft:
                 left_out = self._write(draft, _up_to(self.events, self.run.reading))
                 if before is not None and state(self.query.source.table) not in (None, before):
-                    raise DataError(f"{self.scan.subject}: its files changed while they were read; run again")
-            done = {"left_out": left_out, "buckets": self.plan.buckets, "capacity": self.plan.capacity}
+                    raise DataError(
+                        f"{self.scan.subject}: its files changed while they were read; run again"
+                    )
+            done = {
+                "left_out": left_out,
+                "buckets": self.plan.buckets,
+                "capacity": self.plan.capacity,
+            }
             write_json(folder / "split.json", done)
         for reason, rows in cast("dict[str, int]", done["left_out"]).items():
             self.run.notes.leave_out(reason, rows)
-        return replace(self, plan=BucketPlan(cast("int", done["buckets"]), cast("int", done["capacity"])), folder=folder)
+        return replace(
+            self,
+            plan=BucketPlan(cast("int", done["buckets"]), cast("int", done["capacity"])),
+            folder=folder,
+        )
 
     def answers(self) -> list[list[FeatureValues]]:
         """The features of every request, part by part; parts that are done are not done again."""
@@ -153,14 +180,24 @@ class _SpillJob:
             if not folder.exists():
                 self._answer(unit, folder)
             elif self.run.on_progress is not None:
-                self.run.on_progress(sum(len(rows) * len(r.as_of) for rows, r in zip(unit.rows, self.requests, strict=True)))
+                self.run.on_progress(
+                    sum(
+                        len(rows) * len(r.as_of)
+                        for rows, r in zip(unit.rows, self.requests, strict=True)
+                    )
+                )
             done.append(unit)
-        return [[self._in_row_order(done, of, time) for time in range(len(r.as_of))] for of, r in enumerate(self.requests)]
+        return [
+            [self._in_row_order(done, of, time) for time in range(len(r.as_of))]
+            for of, r in enumerate(self.requests)
+        ]
 
     def _write(self, draft: Path, passed: Callable[[int], None] | None) -> Counter[str]:
         """Into a folder a bucket; one more holds the rows that are left out."""
         key, within = self._hash(), self.plan.buckets
-        request_hashes = pl.concat([r.keys.select(key.alias("hash")) for r in self.requests]).unique()["hash"]
+        request_hashes = pl.concat(
+            [r.keys.select(key.alias("hash")) for r in self.requests]
+        ).unique()["hash"]
         needed = uncertain(self.scan.source) | key.is_in(request_hashes.implode())
         if self.sample.filter(needed).height > _MOST * self.sample.height:
             needed = pl.lit(True)  # noqa: FBT003 (a literal)
@@ -168,18 +205,28 @@ class _SpillJob:
         left_out = Notes()
         if self.scan.source.id_field is None:
             split(self.scan.frame.filter(needed), bucket, draft / "0", self.scan.subject, passed)
-            rows = _read(bucket_files([draft / "0"], within), [TIME, *([KNOWN] if self.scan.source.known_at_field else [])])
+            rows = _read(
+                bucket_files([draft / "0"], within),
+                [TIME, *([KNOWN] if self.scan.source.known_at_field else [])],
+            )
             if rows is not None:
                 self.scan.counting(rows, left_out)
             return left_out.left_out
-        split(self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", self.scan.subject, passed)
+        split(
+            self.scan.frame, pl.col(IDENT).hash() % within, draft / "ids", self.scan.subject, passed
+        )
         total: Counter[str] = Counter()
         for of in range(within):
             files = bucket_files([draft / "ids"], of)
             rows = _read(files)
             if rows is not None:
                 bucket_notes = Notes()
-                split(self.scan.counting(rows, bucket_notes).lazy().filter(needed), bucket, draft / str(of), self.scan.subject)
+                split(
+                    self.scan.counting(rows, bucket_notes).lazy().filter(needed),
+                    bucket,
+                    draft / str(of),
+                    self.scan.subject,
+                )
                 total += bucket_notes.left_out
             for file in files:
                 file.unlink()
@@ -188,21 +235,31 @@ class _SpillJob:
     def _hash(self) -> pl.Expr:
         request_keys = [r.keys for r in self.requests]
         return hash_of(
-            compared_as(self.scan.frame.collect_schema(), self.query.keys, request_keys, self.scan.subject) if self.query.keys else {}
+            compared_as(
+                self.scan.frame.collect_schema(), self.query.keys, request_keys, self.scan.subject
+            )
+            if self.query.keys
+            else {}
         )
 
     def _parts(self) -> Iterator[_WorkUnit]:
-        """The buckets with requests. A bucket with too many events for memory is split into slices of time, where windows are bounded."""
+        """The buckets with requests. A bucket with too many events for memory is split into slices
+        of time, where windows are bounded.
+        """
         bucket = self._hash() % self.plan.buckets
         dealt = []
         for r in self.requests:
             of = r.keys.with_columns(bucket.alias(BUCKET))[BUCKET].to_numpy()
             order = np.argsort(of, kind="stable")
-            dealt.append(np.split(order, np.searchsorted(of[order], np.arange(1, self.plan.buckets))))
+            dealt.append(
+                np.split(order, np.searchsorted(of[order], np.arange(1, self.plan.buckets)))
+            )
         for number, rows in enumerate(zip(*dealt, strict=True)):
             if not any(map(len, rows)):
                 continue
-            bucket_requests = [r.take(positions) for r, positions in zip(self.requests, rows, strict=True)]
+            bucket_requests = [
+                r.take(positions) for r, positions in zip(self.requests, rows, strict=True)
+            ]
             whole = _WorkUnit(str(number), number, rows)
             files = self._files(number)
             slices = sliced(self.query, bucket_requests, files, self.plan.capacity)
@@ -210,11 +267,17 @@ class _SpillJob:
                 yield whole
                 continue
             for i, time_slice in enumerate(slices):
-                chosen = tuple(positions[picked] for positions, picked in zip(rows, time_slice.rows, strict=True))
+                chosen = tuple(
+                    positions[picked]
+                    for positions, picked in zip(rows, time_slice.rows, strict=True)
+                )
                 yield _WorkUnit(f"{number}.{i}", number, chosen, time_slice.reach)
 
     def _files(self, bucket: int) -> list[Path]:
-        places = sorted((p for p in (self.folder / "split").iterdir() if p.name != "ids"), key=lambda p: int(p.name))
+        places = sorted(
+            (p for p in (self.folder / "split").iterdir() if p.name != "ids"),
+            key=lambda p: int(p.name),
+        )
         return bucket_files(places, bucket)
 
     def _events(self, unit: _WorkUnit) -> pl.DataFrame:
@@ -237,7 +300,9 @@ class _SpillJob:
         rows = np.concatenate([unit.rows[of] for unit in units])
         back = np.empty_like(rows)
         back[rows] = np.arange(len(rows))
-        parts = [_read_values(self.folder / "answers" / unit.name / f"{of}.{time}") for unit in units]
+        parts = [
+            _read_values(self.folder / "answers" / unit.name / f"{of}.{time}") for unit in units
+        ]
         known = [part.known_at for part in parts if part.known_at is not None]
         return FeatureValues(
             _gathered([part.values for part in parts], back),
@@ -250,13 +315,19 @@ def _write_values(values: FeatureValues, folder: Path) -> None:
     """A file for each field."""
     permissions.make_folder(folder)
     known = pl.DataFrame() if values.known_at is None else pl.DataFrame({KNOWN: values.known_at})
-    for name, frame in (("values", values.values), ("statuses", values.statuses), ("known_at", known)):
+    for name, frame in (
+        ("values", values.values),
+        ("statuses", values.statuses),
+        ("known_at", known),
+    ):
         frame.write_ipc(permissions.create(folder / f"{name}.arrow"))
 
 
 def _read_values(folder: Path) -> FeatureValues:
     """What `_write_values` wrote."""
-    values, statuses, known = (pl.read_ipc(folder / f"{name}.arrow") for name in ("values", "statuses", "known_at"))
+    values, statuses, known = (
+        pl.read_ipc(folder / f"{name}.arrow") for name in ("values", "statuses", "known_at")
+    )
     return FeatureValues(values, statuses, known[KNOWN].to_numpy() if known.width else None)
 
 
@@ -265,7 +336,9 @@ def _gathered(parts: Sequence[pl.DataFrame], rows: I64) -> pl.DataFrame:
     return pl.DataFrame([series.gather(rows) for series in pl.concat(parts)])
 
 
-def _read(files: list[Path], columns: Sequence[str] | None = None, reach: Reach | None = None) -> pl.DataFrame | None:
+def _read(
+    files: list[Path], columns: Sequence[str] | None = None, reach: Reach | None = None
+) -> pl.DataFrame | None:
     """Rows of a bucket; None where it has none."""
     if not files:
         return None
@@ -297,7 +370,15 @@ def _query_print(query: Query, requests: Sequence[RequestSet]) -> str:
         for times in (r.t, *(array for a in r.as_of for array in (a.T, a.K))):
             digest.update(times.tobytes())
     shapes = [[repr(r.keys.schema), len(r.t), len(r.as_of)] for r in requests]
-    definition = [query.source, query.keys, query.features, query.expires_after, query.also, query.retained, query.known]
+    definition = [
+        query.source,
+        query.keys,
+        query.features,
+        query.expires_after,
+        query.also,
+        query.retained,
+        query.known,
+    ]
     return fingerprint_of([*definition, shapes, digest.hexdigest()])
 
 

@@ -1,4 +1,6 @@
-"""The partial states of a view between two heads: in one piece, or of events split by key into files that fit into memory."""
+"""The partial states of a view between two heads: in one piece, or of events split by key into
+files that fit into memory.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _LEFT_OUT = "left_out.json"
 
 @contextmanager
 def states_between(query: StateQuery[States], run: EngineRun) -> Iterator[StateParts[States]]:
-    """The states of a query; events that are split on disk are there until the context ends without an error."""
+    """The states of a query; events that are split on disk are there until the context ends without
+    an error.
+    """
     if run.memory is None:
         yield _StateRun(query, run).parts(None)
         return
@@ -42,7 +46,11 @@ class _StateRun(Generic[States]):
         """The events that are in the states, in parts by keys that fit into memory."""
         query, memory = self.query, self.run.memory
         scan = scan_events(query.source, query.keys, query.columns, reach_between(query), [])
-        count = 0 if memory is None else collect(scan.near.select(pl.len()), scan.subject, streaming=True).item()
+        count = (
+            0
+            if memory is None
+            else collect(scan.near.select(pl.len()), scan.subject, streaming=True).item()
+        )
         buckets = 1 if memory is None else max(1, -(-count * EVENT_BYTES // memory))
         if folder is None or buckets == 1:
             rows = scan.counting(collect(scan.frame, scan.subject), self.run.notes)
@@ -53,11 +61,25 @@ class _StateRun(Generic[States]):
                 self._deal(scan, buckets, draft)
                 write_json(draft / _LEFT_OUT, dict(self.run.notes.left_out))
         notes = self.run.notes
-        notes.left_out.update(cast("dict[str, int]", read_json(events_folder / _LEFT_OUT) or {}) if not notes.left_out else {})
-        files = [[file for of in sorted(events_folder.glob("part*")) for file in bucket_files([of], bucket)] for bucket in range(buckets)]
+        notes.left_out.update(
+            cast("dict[str, int]", read_json(events_folder / _LEFT_OUT) or {})
+            if not notes.left_out
+            else {}
+        )
+        files = [
+            [
+                file
+                for of in sorted(events_folder.glob("part*"))
+                for file in bucket_files([of], bucket)
+            ]
+            for bucket in range(buckets)
+        ]
         frames = [pl.scan_parquet(paths, hive_partitioning=False) for paths in files if paths]
-        parts: list[Callable[[], StatePart[States]]] = [partial(self._part, frame) for frame in frames]
-        return StateParts(f"{buckets} {len(parts)} {pl.__version__}", parts)  # a hash is the same in one version of polars
+        parts: list[Callable[[], StatePart[States]]] = [
+            partial(self._part, frame) for frame in frames
+        ]
+        # a hash is the same in one version of polars
+        return StateParts(f"{buckets} {len(parts)} {pl.__version__}", parts)
 
     def _part(self, rows: pl.LazyFrame) -> StatePart[States]:
         events = collect(rows, f"source {self.query.source.name!r}")
@@ -69,7 +91,12 @@ class _StateRun(Generic[States]):
         bucket = hash_of({key: schema[key] for key in self.query.keys}) % buckets
         if scan.source.id_field is None:
             self._count_uncertain(scan)
-            split(fresh(self.query, scan.frame).filter(pl.col(TIME).is_not_null()), bucket, draft / "part0", scan.subject)
+            split(
+                fresh(self.query, scan.frame).filter(pl.col(TIME).is_not_null()),
+                bucket,
+                draft / "part0",
+                scan.subject,
+            )
             return
         split(scan.frame, pl.col(IDENT).hash() % buckets, draft / "ids", scan.subject)
         for of in range(buckets):
@@ -84,11 +111,24 @@ class _StateRun(Generic[States]):
 
     def _count_uncertain(self, scan: Scan) -> None:
         """Count the rows without a time, as `Scan.counting` does of those that are in memory."""
-        reasons = {name: reason for name, reason in timeless(scan.source).items() if name in scan.frame.collect_schema()}
+        reasons = {
+            name: reason
+            for name, reason in timeless(scan.source).items()
+            if name in scan.frame.collect_schema()
+        }
         names = list(reasons)
-        first = [pl.all_horizontal(pl.col(name).is_null(), *(pl.col(n).is_not_null() for n in names[:at])) for at, name in enumerate(names)]
+        first = [
+            pl.all_horizontal(
+                pl.col(name).is_null(), *(pl.col(n).is_not_null() for n in names[:at])
+            )
+            for at, name in enumerate(names)
+        ]
         counts = [rows.sum().alias(name) for name, rows in zip(names, first, strict=True)]
-        for reason, rows in zip(reasons.values(), collect(scan.frame.select(counts), scan.subject, streaming=True).row(0), strict=True):
+        for reason, rows in zip(
+            reasons.values(),
+            collect(scan.frame.select(counts), scan.subject, streaming=True).row(0),
+            strict=True,
+        ):
             if rows:
                 self.run.notes.leave_out(reason, rows)
 
@@ -105,7 +145,11 @@ def reach_between(query: StateQuery[States]) -> Reach:
 def fresh(query: StateQuery[States], rows: pl.LazyFrame) -> pl.LazyFrame:
     """Those of the events that count at the head and did not at the one before."""
     source, head, before, schema = query.source, query.head, query.before, rows.collect_schema()
-    known = pl.col(KNOWN) if KNOWN in schema else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
+    known = (
+        pl.col(KNOWN)
+        if KNOWN in schema
+        else pl.col(TIME) + (source.delay if source.window_on == "timestamp" else 0)
+    )
     rows = rows.filter(known <= head.K)
     if GONE in schema:
         rows = rows.filter(pl.col(GONE) > head.K, pl.col(GONE) <= LASTS)

@@ -1,8 +1,10 @@
-"""A bucket with too many events for memory: its requests in slices of time, each with the events that it reaches.
+"""A bucket with too many events for memory: its requests in slices of time, each with the events
+that it reaches.
 
-A value depends on the events that count and on nothing else, so a slice that holds all of those gives the same bits. Not so where a
-column says when events were known: late events are added up in an order that all events of the key decide, so those stay together;
-and where a window has no beginning, every slice would reach all that came before.
+A value depends on the events that count and on nothing else, so a slice that holds all of those
+gives the same bits. Not so where a column says when events were known: late events are added up in
+an order that all events of the key decide, so those stay together; and where a window has no
+beginning, every slice would reach all that came before.
 """
 
 from __future__ import annotations
@@ -33,14 +35,21 @@ class TimeSlice:
     reach: Reach | None
 
 
-def sliced(query: Query, requests: Sequence[RequestSet], files: list[Path], capacity: int) -> list[TimeSlice]:
-    """The requests of a bucket in the fewest slices of equal time whose events fit, or that come near; none where one piece does.
+def sliced(
+    query: Query, requests: Sequence[RequestSet], files: list[Path], capacity: int
+) -> list[TimeSlice]:
+    """The requests of a bucket in the fewest slices of equal time whose events fit, or that come
+    near; none where one piece does.
 
     Args:
         files: the bucket's events. capacity: how many events fit into memory.
     """
     subject = f"source {query.source.name!r}"
-    events = int(collect(pl.scan_parquet(files).select(pl.len()), subject, streaming=True).item()) if files else 0
+    events = (
+        int(collect(pl.scan_parquet(files).select(pl.len()), subject, streaming=True).item())
+        if files
+        else 0
+    )
     if events <= capacity:
         return []
     whole = reach_of(requests, query.windows)
@@ -57,9 +66,13 @@ def sliced(query: Query, requests: Sequence[RequestSet], files: list[Path], capa
             if least <= capacity:
                 break
     if least > capacity:
+        remedy = (
+            "Shorter windows need fewer" if apart else "Events with a known_at_field stay together"
+        )
         warnings.warn(
-            f"{subject}: memory= will be exceeded: one key or a few of one bucket have {least:,} events that are needed in memory at the same time, and "
-            f"the budget allows {capacity:,}. {'Shorter windows need fewer' if apart else 'Events with a known_at_field stay together'}; give more memory",
+            f"{subject}: memory= will be exceeded: one key or a few of one bucket have {least:,} "
+            "events that are needed in memory at the same time, and the budget allows "
+            f"{capacity:,}. {remedy}; give more memory",
             HeadwaterWarning,
             stacklevel=2,
         )
@@ -85,7 +98,9 @@ def _counted(files: list[Path], low: int, high: int, subject: str) -> tuple[I64,
     """The starts of spans of time, and the number of events before each: int64 both."""
     width = max(-(-(high - low) // _SPANS), 1)
     span = ((pl.col(TIME) - low) // width).alias("span")
-    span_counts = collect(pl.scan_parquet(files).select(span).group_by("span").len(), subject, streaming=True)
+    span_counts = collect(
+        pl.scan_parquet(files).select(span).group_by("span").len(), subject, streaming=True
+    )
     counts = np.zeros(_SPANS + 1, np.int64)
     counts[np.clip(span_counts["span"].to_numpy(), 0, _SPANS)] += span_counts["len"].to_numpy()
     return low + width * np.arange(_SPANS + 2), np.concatenate([[0], np.cumsum(counts)])

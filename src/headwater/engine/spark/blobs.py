@@ -1,7 +1,8 @@
-"""Rows between Spark and its workers: a bucket, a kind, and a payload that Spark does not look into.
+"""Rows between Spark and its workers: a bucket, a kind, and a payload that Spark does not look
+into.
 
-Frames travel as Arrow IPC in one binary column. So every type of polars reaches the other side as it was, and Spark moves a few large
-rows in place of many small ones.
+Frames travel as Arrow IPC in one binary column. So every type of polars reaches the other side as
+it was, and Spark moves a few large rows in place of many small ones.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA: Final = "bucket int, kind int, payload binary"
-BLOB_BYTES: Final = 4_000_000  # of a payload, about: a message to a client of Spark Connect may have 128 MB
+# of a payload, about: a message to a client of Spark Connect may have 128 MB
+BLOB_BYTES: Final = 4_000_000
 EVENTS, PIECE, REQUESTS, ANSWERS, STATES, COUNT, NOTES, ERROR, VERSIONS, ROWS, ELEMENTS = range(11)
-_ERRORS: Final = {error.__name__: error for error in (ConnectError, DataError, LeakError, UsageError)}
+_ERRORS: Final = {
+    error.__name__: error for error in (ConnectError, DataError, LeakError, UsageError)
+}
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A row. kind: EVENTS, a frame as `Engine.events` gives it; PIECE, a pickled table; REQUESTS, ANSWERS, frames; STATES, a part of a
-    stream of pickles; COUNT, a number of events; NOTES, counts of rows; ERROR, an error of headwater;
-    VERSIONS, those of a worker in words; ROWS, a frame of rows that take their answers with them; ELEMENTS, a frame of elements of their
-    lists of keys, before and after they are answered.
+    """A row. kind: EVENTS, a frame as `Engine.events` gives it; PIECE, a pickled table; REQUESTS,
+    ANSWERS, frames; STATES, a part of a stream of pickles; COUNT, a number of events; NOTES, counts
+    of rows; ERROR, an error of headwater; VERSIONS, those of a worker in words; ROWS, a frame of
+    rows that take their answers with them; ELEMENTS, a frame of elements of their lists of keys,
+    before and after they are answered.
     """
 
     bucket: int
@@ -50,7 +55,9 @@ def frame_blobs(bucket: int, kind: int, frame: pl.DataFrame) -> Iterator[Blob]:
     rows = max(1, int(frame.height * BLOB_BYTES / max(frame.estimated_size(), 1)))
     for first in range(0, max(frame.height, 1), rows):
         buffer = BytesIO()
-        frame.slice(first, rows).write_ipc_stream(buffer, compression="lz4", compat_level=pl.CompatLevel.oldest())
+        frame.slice(first, rows).write_ipc_stream(
+            buffer, compression="lz4", compat_level=pl.CompatLevel.oldest()
+        )
         yield Blob(bucket, kind, buffer.getvalue())
 
 
@@ -75,7 +82,9 @@ def pass_on(blobs: Iterable[Blob], passed: list[Blob]) -> Iterator[pl.DataFrame]
 
 
 def note_blob(left_out: Mapping[str, int], events: Mapping[str, int], reading: int = 0) -> Blob:
-    """Counts of rows: those left out, by reason, and those read, by source. reading: of several of one source; its bucket."""
+    """Counts of rows: those left out, by reason, and those read, by source. reading: of several of
+    one source; its bucket.
+    """
     return Blob(reading, NOTES, json.dumps([left_out, events]).encode())
 
 
@@ -147,5 +156,11 @@ def tables_of(blobs: Iterable[Blob], batches: int) -> Iterator[pa.Table]:
 def _batch(blobs: list[Blob]) -> pa.RecordBatch:
     import pyarrow as pa
 
-    numbers = (pa.array([blob.bucket for blob in blobs], pa.int32()), pa.array([blob.kind for blob in blobs], pa.int32()))
-    return pa.RecordBatch.from_arrays([*numbers, pa.array([blob.payload for blob in blobs], pa.binary())], ["bucket", "kind", "payload"])
+    numbers = (
+        pa.array([blob.bucket for blob in blobs], pa.int32()),
+        pa.array([blob.kind for blob in blobs], pa.int32()),
+    )
+    return pa.RecordBatch.from_arrays(
+        [*numbers, pa.array([blob.payload for blob in blobs], pa.binary())],
+        ["bucket", "kind", "payload"],
+    )

@@ -1,8 +1,11 @@
-"""What a worker of Spark does with rows that have a list of keys: each element goes to the events of its key, and back to its row.
+"""What a worker of Spark does with rows that have a list of keys: each element goes to the events
+of its key, and back to its row.
 
-    rows --DealElements--> rows by id, elements by key --AnswerElements--> rows and answered elements by id --GatherLists--> rows
+    rows --DealElements--> rows by id, elements by key --AnswerElements--> rows and answered
+    elements by id --GatherLists--> rows
 
-An id is a hash of what a row asks for. So it stays as it is when Spark repeats a task, and rows that share one have the same answers.
+An id is a hash of what a row asks for. So it stays as it is when Spark repeats a task, and rows
+that share one have the same answers.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ _SEEDS: Final = (0, 1 << 16)
 
 @dataclass(frozen=True)
 class DealElements(DealRows):
-    """Deal rows by their ids, and the elements of their lists by the keys of a stage, compared in these types."""
+    """Deal rows by their ids, and the elements of their lists by the keys of a stage, compared in
+    these types.
+    """
 
     def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
         """Rows and elements, by bucket."""
@@ -48,7 +53,8 @@ class DealElements(DealRows):
 
 @dataclass(frozen=True)
 class AnswerElements(RowTask):
-    """Answer the elements of a partition with its events, with the local engine, and deal them by the ids of their rows.
+    """Answer the elements of a partition with its events, with the local engine, and deal them by
+    the ids of their rows.
 
     nothing: an empty frame of events.
     """
@@ -63,15 +69,23 @@ class AnswerElements(RowTask):
         with spill_folder() as spilled:
             yield from spilled.read(batches, self.nothing, (NOTES, ERROR, ROWS))
             run = EngineRun(threads=1, memory=self.memory)
-            for number, elements in enumerate(spilled.frames(ELEMENTS_BUCKET, self.memory // ROWS_SHARE)):
+            for number, elements in enumerate(
+                spilled.frames(ELEMENTS_BUCKET, self.memory // ROWS_SHARE)
+            ):
                 _, asked = requests_of(elements, self.query.keys)
-                (answers,) = answer_files(self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number))
-                yield from _by_id(self.buckets).blobs(elements.select(_ELEMENT).hstack(answer_columns(answers)), ELEMENTS)
+                (answers,) = answer_files(
+                    self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number)
+                )
+                yield from _by_id(self.buckets).blobs(
+                    elements.select(_ELEMENT).hstack(answer_columns(answers)), ELEMENTS
+                )
 
 
 @dataclass(frozen=True)
 class GatherLists(RowTask):
-    """Give rows the answers of their elements, in the order of their lists. none: no answered element."""
+    """Give rows the answers of their elements, in the order of their lists. none: no answered
+    element.
+    """
 
     stage: int
     none: pl.DataFrame
@@ -82,7 +96,9 @@ class GatherLists(RowTask):
         with spill_folder() as spilled:
             yield from spilled.read(batches)
             parts = spilled.parts_in(self.memory // ROWS_SHARE)
-            for rows, elements in spilled.together(pl.col(_ID[0]), parts, ROWS_BUCKET, ELEMENTS_BUCKET):
+            for rows, elements in spilled.together(
+                pl.col(_ID[0]), parts, ROWS_BUCKET, ELEMENTS_BUCKET
+            ):
                 if rows is not None:
                     yield from frame_blobs(0, ROWS, self._gathered(rows, elements))
 
@@ -93,7 +109,9 @@ class GatherLists(RowTask):
         answered = self.none if elements is None else elements.unique(_ELEMENT)
         found = list_elements.join(answered, on=_ELEMENT, how="inner", maintain_order="left")
         assert found.height == list_elements.height, "an element has no answer"
-        return self.work.answered(plain_rows, self.stage, asked, answers_of(found, len(asked.as_of)))
+        return self.work.answered(
+            plain_rows, self.stage, asked, answers_of(found, len(asked.as_of))
+        )
 
 
 def no_elements(answers: Sequence[FeatureValues]) -> pl.DataFrame:
@@ -107,14 +125,18 @@ def _by_id(buckets: int) -> Deal:
 
 
 def _row_ids(asked: RequestSet, types: Mapping[str, pl.DataType]) -> list[pl.Series]:
-    """The id of each row with a list, of two hashes: of when it asks, and of its elements and their places."""
+    """The id of each row with a list, of two hashes: of when it asks, and of its elements and their
+    places.
+    """
     assert asked.of is not None
     lists, times = asked.of.lists, _times(asked.of.t, asked.of.as_of)
     placed = asked.keys.select(list(types)).with_columns(_positions(asked))
     ids = []
     for name, seed in zip(_ID, _SEEDS, strict=True):
         hashed = times.select(hash_of(times.schema, seed)).to_series().to_numpy().copy()
-        elements = placed.select(hash_of({**types, _POSITION: pl.Int64()}, seed)).to_series().to_numpy()
+        elements = (
+            placed.select(hash_of({**types, _POSITION: pl.Int64()}, seed)).to_series().to_numpy()
+        )
         np.add.at(hashed, lists.rows, elements)  # modulo 2**64
         ids.append(pl.Series(name, hashed))
     return ids
@@ -134,4 +156,11 @@ def _positions(asked: RequestSet) -> pl.Series:
 
 
 def _times(t: np.ndarray, as_of: tuple[AsOf, ...]) -> pl.DataFrame:
-    return pl.DataFrame({"t": t} | {f"{name}{n}": array for n, a in enumerate(as_of) for name, array in (("T", a.T), ("K", a.K))})
+    return pl.DataFrame(
+        {"t": t}
+        | {
+            f"{name}{n}": array
+            for n, a in enumerate(as_of)
+            for name, array in (("T", a.T), ("K", a.K))
+        }
+    )

@@ -1,4 +1,6 @@
-"""What a worker of Spark does with rows that travel: read them, deal them by the keys of a stage, answer them, and finish them."""
+"""What a worker of Spark does with rows that travel: read them, deal them by the keys of a stage,
+answer them, and finish them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,16 @@ from headwater.engine.local.partition import hash_of
 from headwater.engine.local.spill import answer_files
 from headwater.engine.query import EngineRun, Query
 from headwater.engine.row_work import RowWork
-from headwater.engine.spark.blobs import ROWS, Blob, arrow_of, blobs_of, frame_blobs, frame_of, note_blob, pass_on
+from headwater.engine.spark.blobs import (
+    ROWS,
+    Blob,
+    arrow_of,
+    blobs_of,
+    frame_blobs,
+    frame_of,
+    note_blob,
+    pass_on,
+)
 from headwater.engine.spark.spilled import ROWS_BUCKET, spill_folder
 from headwater.engine.spark.worker_tasks import Deal, Task, chunks_of
 from headwater.errors import DataError, read_error
@@ -42,7 +53,8 @@ class RowTask(Task):
 class ReadRows(RowTask):
     """Read rows of a table.
 
-    raw: the names of its columns, where batches hold its rows; None: they hold frames of rows or events.
+    raw: the names of its columns, where batches hold its rows; None: they hold frames of rows or
+    events.
     ends: give the earliest and the latest alone.
     """
 
@@ -53,7 +65,9 @@ class ReadRows(RowTask):
         """As `Task`."""
         left_out: Counter[str] = Counter()
         passed: list[Blob] = []
-        for table in pass_on(blobs_of(batches), passed) if self.raw is None else chunks_of(batches, self.raw):
+        for table in (
+            pass_on(blobs_of(batches), passed) if self.raw is None else chunks_of(batches, self.raw)
+        ):
             rows, missing = self.work.read(table)
             left_out.update(missing)
             if rows.height or self.ends:
@@ -80,12 +94,16 @@ class DealRows(RowTask):
 
     def dealt(self, rows: pl.DataFrame) -> Iterator[Blob]:
         """The rows, by bucket."""
-        return Deal(self.types, self.buckets).blobs(rows, ROWS, by=self.work.asked(rows, self.stage).keys)
+        return Deal(self.types, self.buckets).blobs(
+            rows, ROWS, by=self.work.asked(rows, self.stage).keys
+        )
 
 
 @dataclass(frozen=True)
 class AnswerRows(RowTask):
-    """Answer the rows of a partition with its events, with the local engine. nothing: an empty frame of events."""
+    """Answer the rows of a partition with its events, with the local engine. nothing: an empty
+    frame of events.
+    """
 
     stage: int
     query: Query
@@ -99,8 +117,12 @@ class AnswerRows(RowTask):
             run = EngineRun(threads=1, memory=self.memory)
             for number, rows in enumerate(spilled.frames(ROWS_BUCKET, self.memory // ROWS_SHARE)):
                 asked = self.work.asked(rows, self.stage)
-                (answers,) = answer_files(self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number))
-                yield from frame_blobs(0, ROWS, self.work.answered(rows, self.stage, asked, answers))
+                (answers,) = answer_files(
+                    self.query, spilled.files(), [asked], run, spilled.folder / "work" / str(number)
+                )
+                yield from frame_blobs(
+                    0, ROWS, self.work.answered(rows, self.stage, asked, answers)
+                )
 
 
 @dataclass(frozen=True)
@@ -149,7 +171,11 @@ class KeepRows(RowTask):
         left_out: Counter[str] = Counter()
         with spill_folder() as spilled:
             yield from spilled.read(batches)
-            for (rows,) in spilled.together(hash_of(self.types) // self.buckets, spilled.parts_in(self.memory // ROWS_SHARE), ROWS_BUCKET):
+            for (rows,) in spilled.together(
+                hash_of(self.types) // self.buckets,
+                spilled.parts_in(self.memory // ROWS_SHARE),
+                ROWS_BUCKET,
+            ):
                 if rows is not None:
                     kept, missing = self.work.kept(rows)
                     left_out.update(missing)
@@ -161,7 +187,8 @@ def plain(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows in types that Spark has.
 
     Raises:
-        DataError: a column has a type that it lacks, or an integer of 64 bits without a sign is too large.
+        DataError: a column has a type that it lacks, or an integer of 64 bits without a sign is too
+            large.
 
     >>> plain(pl.DataFrame({"n": pl.Series([1], dtype=pl.UInt32)})).schema
     Schema([('n', Int64)])
@@ -170,7 +197,9 @@ def plain(rows: pl.DataFrame) -> pl.DataFrame:
     try:
         return rows.cast(types)
     except PolarsError as error:
-        raise DataError(f"the rows do not fit into the types of Spark: {read_error(error)}") from error
+        raise DataError(
+            f"the rows do not fit into the types of Spark: {read_error(error)}"
+        ) from error
 
 
 _WIDER: Final[Mapping[pl.DataType, pl.DataType]] = {
@@ -185,7 +214,10 @@ def _plain(name: str, dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.List):
         return pl.List(_plain(name, cast("pl.DataType", dtype.inner)))
     if dtype in (pl.Time, pl.Null, pl.Object):
-        raise DataError(f"the column {name!r} is {dtype}, which Spark lacks; cast it in the select of its source or of the rows")
+        raise DataError(
+            f"the column {name!r} is {dtype}, which Spark lacks; cast it in the select of its "
+            "source or of the rows"
+        )
     if isinstance(dtype, pl.Datetime):
         return pl.Datetime("us", dtype.time_zone)
     if isinstance(dtype, pl.Duration):

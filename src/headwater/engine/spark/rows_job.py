@@ -1,8 +1,11 @@
-"""Rows of a table of Spark with their features, written by Spark's workers: rows go from stage to stage, and never through this process.
+"""Rows of a table of Spark with their features, written by Spark's workers: rows go from stage to
+stage, and never through this process.
 
-rows --ReadRows--> [--DealRows--> union events --by bucket--AnswerRows-->] for each stage --FinishRows--> table
+rows --ReadRows--> [--DealRows--> union events --by bucket--AnswerRows-->] for each stage
+--FinishRows--> table
 
-A stage with lists of keys takes its elements to the events, and then back to the rows: see `list_tasks`.
+A stage with lists of keys takes its elements to the events, and then back to the rows: see
+`list_tasks`.
 """
 
 from __future__ import annotations
@@ -14,7 +17,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from headwater.connectors import scan as scan_table
-from headwater.connectors.spark import SparkTable, numbered, open_session, spark_errors, spark_schema
+from headwater.connectors.spark import (
+    SparkTable,
+    numbered,
+    open_session,
+    spark_errors,
+    spark_schema,
+)
 from headwater.connectors.spark_output import SparkOutput
 from headwater.definitions.connectors import Frame, Table
 from headwater.engine.local.compute import answer
@@ -22,8 +31,25 @@ from headwater.engine.query import Engine, EngineRun, FeatureValues, Query, Requ
 from headwater.engine.row_work import RowWork, WrittenRows
 from headwater.engine.spark.blobs import ROWS, arrow_of, frame_blobs, frame_of
 from headwater.engine.spark.list_tasks import AnswerElements, DealElements, GatherLists, no_elements
-from headwater.engine.spark.row_tasks import AnswerRows, DealFinished, DealRows, FinishRows, KeepRows, ReadRows, plain, unpacked
-from headwater.engine.spark.spark_job import MEMORY, SparkJob, SparkRows, buckets_of, collected, mapped, uploaded
+from headwater.engine.spark.row_tasks import (
+    AnswerRows,
+    DealFinished,
+    DealRows,
+    FinishRows,
+    KeepRows,
+    ReadRows,
+    plain,
+    unpacked,
+)
+from headwater.engine.spark.spark_job import (
+    MEMORY,
+    SparkJob,
+    SparkRows,
+    buckets_of,
+    collected,
+    mapped,
+    uploaded,
+)
 from headwater.engine.spark.worker_tasks import Deal
 from headwater.errors import DataError
 from headwater.events.keys import compared_as
@@ -42,7 +68,8 @@ _SUBJECT = "rows"
 class RowsJob:
     """Rows with their features.
 
-    given: the session, as the engine has it. rows: those of a table of Spark, the names of whose columns are `raw`; or blobs.
+    given: the session, as the engine has it. rows: those of a table of Spark, the names of whose
+    columns are `raw`; or blobs.
     """
 
     given: object
@@ -53,7 +80,9 @@ class RowsJob:
     raw: Sequence[str] | None = None
 
     @classmethod
-    def of_table(cls, given: object, table: Table, work: RowWork, engine: Engine, run: EngineRun) -> RowsJob:
+    def of_table(
+        cls, given: object, table: Table, work: RowWork, engine: Engine, run: EngineRun
+    ) -> RowsJob:
         """The job for the rows of a table."""
         if isinstance(table, SparkTable):
             rows, names = numbered(table.spark_frame(given), f"{table} cannot be read")
@@ -61,19 +90,27 @@ class RowsJob:
         blobs = frame_blobs(0, ROWS, collect(scan_table(table), _SUBJECT))
         return cls(given, uploaded(open_session(given), blobs, _SUBJECT), work, engine, run)
 
-    def write(self, table: Table, output: SparkOutput, before: Callable[[SparkTable], None] | None = None) -> WrittenRows:
+    def write(
+        self, table: Table, output: SparkOutput, before: Callable[[SparkTable], None] | None = None
+    ) -> WrittenRows:
         """As `RowEngine.write_rows`."""
         output.check(self.rows.sparkSession)
         ends = self._ends()
         if ends is None:
-            raise DataError(f"{table}: there are no rows to compute features of; check the table, and the filter of labels")
+            raise DataError(
+                f"{table}: there are no rows to compute features of; check the table, and the "
+                "filter of labels"
+            )
         planned, frame = self._answered(ends)
         with spark_errors(f"{_SUBJECT}: Spark cannot compute them"):
-            done = self._kept(frame, planned).persist()  # which is computed for its notes and errors first
+            # which is computed for its notes and errors first
+            done = self._kept(frame, planned).persist()
         try:
             for _ in collected(done.where(f"kind != {ROWS}"), _SUBJECT, self.run):
                 pass
-            rows = done.where(f"kind = {ROWS}").mapInArrow(unpacked, spark_schema(arrow_of(plain(self.work.kept(planned)[0])).schema))
+            rows = done.where(f"kind = {ROWS}").mapInArrow(
+                unpacked, spark_schema(arrow_of(plain(self.work.kept(planned)[0])).schema)
+            )
             if before is not None:
                 before(SparkTable(rows, name=_SUBJECT))
             written = output.write(rows)
@@ -88,7 +125,11 @@ class RowsJob:
         """As `RowEngine.enriched`. nothing: no events."""
         ends = self._ends()
         planned, frame = self._answered(self.work.read(nothing)[0] if ends is None else ends)
-        return Frame(planned) if ends is None else SparkRows(planned.schema, mapped(frame, FinishRows(self.work, as_spark=False)))
+        return (
+            Frame(planned)
+            if ends is None
+            else SparkRows(planned.schema, mapped(frame, FinishRows(self.work, as_spark=False)))
+        )
 
     def _answered(self, ends: pl.DataFrame) -> tuple[pl.DataFrame, DataFrame]:
         """The ends with their columns as they will be, and the rows with all answers."""
@@ -107,24 +148,35 @@ class RowsJob:
 
     def _kept(self, frame: DataFrame, planned: pl.DataFrame) -> DataFrame:
         """The rows that are written, of rows with all answers."""
-        types, memory = {name: planned.schema[name] for name in self.work.together}, self.run.memory or MEMORY
+        types, memory = (
+            {name: planned.schema[name] for name in self.work.together},
+            self.run.memory or MEMORY,
+        )
         if not types:
             return mapped(frame, FinishRows(self.work))
         buckets = buckets_of(frame.sparkSession, _SUBJECT)
         return mapped(
-            mapped(frame, DealFinished(self.work, types, buckets)).repartition("bucket"), KeepRows(self.work, types, buckets, memory)
+            mapped(frame, DealFinished(self.work, types, buckets)).repartition("bucket"),
+            KeepRows(self.work, types, buckets, memory),
         )
 
     def _ends(self) -> pl.DataFrame | None:
         """The ends of the rows; None where there are none."""
-        found = [frame_of(blob) for blob in collected(mapped(self.rows, ReadRows(self.work, self.raw, ends=True)), _SUBJECT, EngineRun())]
+        found = [
+            frame_of(blob)
+            for blob in collected(
+                mapped(self.rows, ReadRows(self.work, self.raw, ends=True)), _SUBJECT, EngineRun()
+            )
+        ]
         ends = self.work.ends(pl.concat(found)) if found else None
         return None if ends is None or ends.height == 0 else ends
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """A stage of rows. none: the answers where no event counts. reads: whether any event can count. lists: whether a key is a list."""
+    """A stage of rows. none: the answers where no event counts. reads: whether any event can count.
+    lists: whether a key is a list.
+    """
 
     rows: RowsJob
     number: int
@@ -138,19 +190,47 @@ class _Stage:
     @classmethod
     def of(cls, rows: RowsJob, number: int, query: Query, asked: RequestSet) -> _Stage:
         """The stage of a query, with the earliest and the latest request of it."""
-        reach = reach_of([asked if asked.of is None else asked.of], query.windows)  # between T and K of the ends are those of all rows
-        job = SparkJob.of(rows.given, query.source, query.keys, query.columns, reach or Reach(0, 0, 0), [], rows.run)
+        # between T and K of the ends are those of all rows
+        reach = reach_of([asked if asked.of is None else asked.of], query.windows)
+        job = SparkJob.of(
+            rows.given,
+            query.source,
+            query.keys,
+            query.columns,
+            reach or Reach(0, 0, 0),
+            [],
+            rows.run,
+        )
         light = replace(query, source=job.reading.source)
         ((*none,),) = answer(light, job.nothing, [asked], EngineRun())
-        types = compared_as(job.nothing.schema, query.keys, [asked.keys], job.subject) if query.keys else {}
+        types = (
+            compared_as(job.nothing.schema, query.keys, [asked.keys], job.subject)
+            if query.keys
+            else {}
+        )
         return cls(rows, number, light, job, types, none, reach is not None, asked.of is not None)
 
     def answered(self, rows: DataFrame) -> DataFrame:
         """The rows with the answers of this stage."""
-        work, buckets, nothing, memory = self.rows.work, self.job.buckets, self.job.nothing, self.job.memory
-        dealt = mapped(rows, (DealElements if self.lists else DealRows)(work, self.number, self.types, buckets))
+        work, buckets, nothing, memory = (
+            self.rows.work,
+            self.job.buckets,
+            self.job.nothing,
+            self.job.memory,
+        )
+        dealt = mapped(
+            rows, (DealElements if self.lists else DealRows)(work, self.number, self.types, buckets)
+        )
         both = dealt.unionAll(self.job.events(Deal(self.types, buckets))) if self.reads else dealt
         if not self.lists:
-            return mapped(both.repartition("bucket"), AnswerRows(work, self.number, self.query, nothing, memory))
-        answered = mapped(both.repartition("bucket"), AnswerElements(work, self.query, buckets, nothing, memory))
-        return mapped(answered.repartition("bucket"), GatherLists(work, self.number, no_elements(self.none), memory))
+            return mapped(
+                both.repartition("bucket"),
+                AnswerRows(work, self.number, self.query, nothing, memory),
+            )
+        answered = mapped(
+            both.repartition("bucket"), AnswerElements(work, self.query, buckets, nothing, memory)
+        )
+        return mapped(
+            answered.repartition("bucket"),
+            GatherLists(work, self.number, no_elements(self.none), memory),
+        )

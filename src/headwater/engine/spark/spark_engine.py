@@ -1,9 +1,11 @@
-"""The engine on Spark: events and requests are dealt into buckets by key, and workers answer each with the local engine.
+"""The engine on Spark: events and requests are dealt into buckets by key, and workers answer each
+with the local engine.
 
-    events --mapInArrow(ReadEvents)--> [by id --mapInArrow(CountEvents)-->] union requests --by bucket--mapInArrow(AnswerRequests)--> values
+    events --mapInArrow(ReadEvents)--> [by id --mapInArrow(CountEvents)-->] union requests --by
+    bucket--mapInArrow(AnswerRequests)--> values
 
-Spark moves and repeats; which events count, how a partition that is larger than memory is split, and how a hot key is cut in time is the
-local engine's. So values have the same bits.
+Spark moves and repeats; which events count, how a partition that is larger than memory is split,
+and how a hot key is cut in time is the local engine's. So values have the same bits.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ if TYPE_CHECKING:
     from headwater.definitions.connectors import Table
     from headwater.engine.row_work import RowWork, WrittenRows
 
-_FEW_KEYS = 200_000  # whose hashes travel with a task, so that events of other keys are dropped where they are read
+# whose hashes travel with a task, so that events of other keys are dropped where they are read
+_FEW_KEYS = 200_000
 _WORKERS_SEEN = 8  # tasks that tell the versions of their workers
 
 
@@ -71,7 +74,8 @@ class SparkEngine:
     """As `Engine`, on Spark over Spark Connect, or in a session of PySpark.
 
     Args:
-        session: a session, or the URL of a server of Spark Connect; None is the active session, or that of the settings.
+        session: a session, or the URL of a server of Spark Connect; None is the active session, or
+            that of the settings.
     """
 
     def __init__(self, session: SparkSession | str | None = None) -> None:
@@ -80,7 +84,9 @@ class SparkEngine:
     def __repr__(self) -> str:
         return "SparkEngine()"
 
-    def features(self, query: Query, requests: Sequence[RequestSet], run: EngineRun) -> list[list[FeatureValues]]:
+    def features(
+        self, query: Query, requests: Sequence[RequestSet], run: EngineRun
+    ) -> list[list[FeatureValues]]:
         """As `Engine`; each task within `run.memory`."""
         reach = reach_of(requests, query.windows)
         if query.events is not None or reach is None:
@@ -88,22 +94,34 @@ class SparkEngine:
         keys, request_keys = query.keys, [r.keys for r in requests]
         job = SparkJob.of(self.session, query.source, keys, query.columns, reach, request_keys, run)
         light = replace(query, source=job.reading.source)
-        none = answer(light, job.nothing, [r.take(NOTHING) for r in requests], EngineRun())  # refuses what must be, before Spark works
+        # refuses what must be, before Spark works
+        none = answer(light, job.nothing, [r.take(NOTHING) for r in requests], EngineRun())
         types = compared_as(job.nothing.schema, keys, request_keys, job.subject) if keys else {}
-        hashes = pl.concat([r.keys.drop_nulls(keys or None).with_columns(h=hash_of(types))["h"] for r in requests]).unique()
+        hashes = pl.concat(
+            [r.keys.drop_nulls(keys or None).with_columns(h=hash_of(types))["h"] for r in requests]
+        ).unique()
         deal = Deal(types, job.buckets, hashes if hashes.len() <= _FEW_KEYS else None)
         frames = [request_frame(number, r, keys) for number, r in enumerate(requests)]
-        asking = job.relation(blob for frame in frames for blob in replace(deal, key_hashes=None).blobs(frame, REQUESTS))
+        asking = job.relation(
+            blob
+            for frame in frames
+            for blob in replace(deal, key_hashes=None).blobs(frame, REQUESTS)
+        )
         task = AnswerRequests(light, [frame.clear() for frame in frames], job.nothing, job.memory)
         answers: dict[tuple[int, int], list[pl.DataFrame]] = {}
-        for blob in job.blobs(mapped(asking.unionAll(job.events(deal)).repartition("bucket"), task)):
+        for blob in job.blobs(
+            mapped(asking.unionAll(job.events(deal)).repartition("bucket"), task)
+        ):
             values = frame_of(blob)
             number, level = (int(values[name][0]) for name in (SET, LEVEL))
             answers.setdefault((number, level), []).append(values.drop(SET, LEVEL))
             if run.on_progress is not None:
                 run.on_progress(values.height)
         return [
-            [values_of(pl.concat(answers.pop((number, level)))) if len(r.t) else empty for level, empty in enumerate(by_level)]
+            [
+                values_of(pl.concat(answers.pop((number, level)))) if len(r.t) else empty
+                for level, empty in enumerate(by_level)
+            ]
             for number, (r, by_level) in enumerate(zip(requests, none, strict=True))
         ]
 
@@ -112,8 +130,12 @@ class SparkEngine:
         if query.reach is None:
             return LocalEngine().events(query, run)
         columns = [] if query.newest else query.columns
-        job = SparkJob.of(self.session, query.source, query.keys, columns, query.reach, query.request_keys, run)
-        frames = [frame_of(blob) for blob in job.blobs(job.events(Deal({}, 1), newest=query.newest))]
+        job = SparkJob.of(
+            self.session, query.source, query.keys, columns, query.reach, query.request_keys, run
+        )
+        frames = [
+            frame_of(blob) for blob in job.blobs(job.events(Deal({}, 1), newest=query.newest))
+        ]
         if query.newest:
             last = job.nothing.select(*query.keys, TIME)
             return pl.concat([last, *frames]).group_by(query.keys).agg(pl.col(TIME).max())
@@ -121,14 +143,25 @@ class SparkEngine:
 
     @contextmanager
     def states(self, query: StateQuery[States], run: EngineRun) -> Iterator[StateParts[States]]:
-        """As `Engine`; each task within `run.memory`. The states come to this machine's disk, for a run that was stopped too."""
-        job = SparkJob.of(self.session, query.source, query.keys, query.columns, reach_between(query), [], run)
+        """As `Engine`; each task within `run.memory`. The states come to this machine's disk, for a
+        run that was stopped too.
+        """
+        job = SparkJob.of(
+            self.session, query.source, query.keys, query.columns, reach_between(query), [], run
+        )
         base = 0 if query.before is None else query.before.T
-        with workplace(query.name, f"{query.head.T}-{query.head.K}-{base}-spark-{job.buckets}") as folder:
+        with workplace(
+            query.name, f"{query.head.T}-{query.head.K}-{base}-spark-{job.buckets}"
+        ) as folder:
             yield _states(job, query, run, folder / "states")
 
     def write_rows(
-        self, table: Table, work: RowWork, output: SparkOutput, run: EngineRun, before: Callable[[SparkTable], None] | None = None
+        self,
+        table: Table,
+        work: RowWork,
+        output: SparkOutput,
+        run: EngineRun,
+        before: Callable[[SparkTable], None] | None = None,
     ) -> WrittenRows:
         """As `RowEngine`."""
         return RowsJob.of_table(self.session, table, work, self, run).write(table, output, before)
@@ -136,7 +169,9 @@ class SparkEngine:
     def enriched(self, query: EventQuery, work: RowWork, run: EngineRun) -> Table:
         """As `RowEngine`."""
         assert query.reach is not None
-        job = SparkJob.of(self.session, query.source, query.keys, query.columns, query.reach, [], run)
+        job = SparkJob.of(
+            self.session, query.source, query.keys, query.columns, query.reach, [], run
+        )
         return RowsJob(self.session, job.events(Deal({}, 1)), work, self, run).enriched(job.nothing)
 
     def inspect(self) -> str:
@@ -144,18 +179,27 @@ class SparkEngine:
         session = open_session(self.session)
         with spark_errors("Spark does not answer"):
             rows = session.range(_WORKERS_SEEN, numPartitions=_WORKERS_SEEN)
-            workers = sorted({blob.payload.decode() for blob in collected(mapped(rows, TellVersions()), "Spark's workers", EngineRun())})
+            workers = sorted(
+                {
+                    blob.payload.decode()
+                    for blob in collected(
+                        mapped(rows, TellVersions()), "Spark's workers", EngineRun()
+                    )
+                }
+            )
             return f"Spark {session.version}; workers have {' or '.join(workers)}"
 
 
 def spark(session: SparkSession | str | None = None) -> SparkEngine:
-    """Spark as the engine of a call: `hw.Resources(engine=headwater_spark.spark("sc://host:15002"))`.
+    """Spark as the engine of a call:
+    `hw.Resources(engine=headwater_spark.spark("sc://host:15002"))`.
 
-    The workers' Python needs headwater of the same version. `Resources(memory=)` bounds each task; it is 1 GB where none is given.
+    The workers' Python needs headwater of the same version. `Resources(memory=)` bounds each task;
+    it is 1 GB where none is given.
 
     Args:
-        session: a session of Spark Connect, of Databricks Connect or of PySpark; or the URL of a server of Spark Connect. None is the
-            active session, or that of SPARK_REMOTE.
+        session: a session of Spark Connect, of Databricks Connect or of PySpark; or the URL of a
+            server of Spark Connect. None is the active session, or that of SPARK_REMOTE.
 
     >>> spark("sc://localhost:15002")
     SparkEngine()
@@ -163,7 +207,9 @@ def spark(session: SparkSession | str | None = None) -> SparkEngine:
     return SparkEngine(session)
 
 
-def _states(job: SparkJob, query: StateQuery[States], run: EngineRun, folder: Path) -> StateParts[States]:
+def _states(
+    job: SparkJob, query: StateQuery[States], run: EngineRun, folder: Path
+) -> StateParts[States]:
     """The states in a file for each bucket with keys, made unless they are there."""
     left_out, counts = folder / "left_out.json", folder / "events.json"
     if not folder.exists():
@@ -181,9 +227,15 @@ def _states(job: SparkJob, query: StateQuery[States], run: EngineRun, folder: Pa
                     file.write(blob.payload)
             write_json(draft / left_out.name, dict(run.notes.left_out))
             write_json(draft / counts.name, events)
-    run.notes.left_out.update(cast("dict[str, int]", read_json(left_out) or {}) if not run.notes.left_out else {})
-    number = {int(bucket): cast("int", count) for bucket, count in (read_json(counts) or {}).items()}
-    parts: list[Callable[[], StatePart[States]]] = [partial(_part, folder / str(bucket), count) for bucket, count in sorted(number.items())]
+    run.notes.left_out.update(
+        cast("dict[str, int]", read_json(left_out) or {}) if not run.notes.left_out else {}
+    )
+    number = {
+        int(bucket): cast("int", count) for bucket, count in (read_json(counts) or {}).items()
+    }
+    parts: list[Callable[[], StatePart[States]]] = [
+        partial(_part, folder / str(bucket), count) for bucket, count in sorted(number.items())
+    ]
     return StateParts(f"spark {job.buckets} {len(parts)} {pl.__version__}", parts)
 
 

@@ -1,4 +1,6 @@
-"""One source on Spark: which rows of its table are read, and how its events are dealt to workers."""
+"""One source on Spark: which rows of its table are read, and how its events are dealt to
+workers.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,38 @@ from polars.io.plugins import register_io_source
 from headwater import settings
 from headwater.connectors import scan as scan_table
 from headwater.connectors.parquet import ParquetPart, layout
-from headwater.connectors.spark import SparkTable, narrowed, numbered, open_session, pickled, spark_errors
+from headwater.connectors.spark import (
+    SparkTable,
+    narrowed,
+    numbered,
+    open_session,
+    pickled,
+    spark_errors,
+)
 from headwater.definitions.connectors import Connector, Files, Frame, ParquetFiles, Table
 from headwater.definitions.source import Source
 from headwater.engine.query import EngineRun
-from headwater.engine.spark.blobs import ERROR, EVENTS, NOTES, PIECE, SCHEMA, Blob, frame_blobs, frame_of, raised, tables_of
-from headwater.engine.spark.worker_tasks import CountEvents, Deal, ReadEvents, Reading, Task, run_task, versions
+from headwater.engine.spark.blobs import (
+    ERROR,
+    EVENTS,
+    NOTES,
+    PIECE,
+    SCHEMA,
+    Blob,
+    frame_blobs,
+    frame_of,
+    raised,
+    tables_of,
+)
+from headwater.engine.spark.worker_tasks import (
+    CountEvents,
+    Deal,
+    ReadEvents,
+    Reading,
+    Task,
+    run_task,
+    versions,
+)
 from headwater.events.read_events import Notes, Reach
 from headwater.events.selection import IDENT, collect
 from headwater.events.ties import TIE
@@ -38,7 +66,9 @@ _UPLOAD = 8  # batches of a relation that is sent to the server
 
 @dataclass(frozen=True, eq=False)
 class SparkRows(Connector):
-    """Rows with features on the workers, for the time of a call: blobs, which are computed where they are read."""
+    """Rows with features on the workers, for the time of a call: blobs, which are computed where
+    they are read.
+    """
 
     columns: Mapping[str, pl.DataType]
     blobs: DataFrame = field(repr=False, metadata={"fingerprint": False})
@@ -52,7 +82,13 @@ class SparkRows(Connector):
         """The rows, in this process."""
         return register_io_source(self._read, schema=self.columns)
 
-    def _read(self, columns: list[str] | None, predicate: pl.Expr | None, _rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+    def _read(
+        self,
+        columns: list[str] | None,
+        predicate: pl.Expr | None,
+        _rows: int | None,
+        _size: int | None,
+    ) -> Iterator[pl.DataFrame]:
         for blob in collected(self.blobs, str(self), EngineRun()):
             rows = frame_of(blob).select(columns or list(self.columns))
             yield rows if predicate is None else rows.filter(predicate)
@@ -62,7 +98,8 @@ class SparkRows(Connector):
 class SparkJob:
     """Reading a source's events on Spark.
 
-    read: the columns of the table that are read, and the condition that pushes down, as polars' optimizer finds them. nothing: no events.
+    read: the columns of the table that are read, and the condition that pushes down, as polars'
+    optimizer finds them. nothing: no events.
     """
 
     session: SparkSession
@@ -86,14 +123,27 @@ class SparkJob:
     ) -> SparkJob:
         """The job for events of a source in reach."""
         table = source.table
-        schema = table.schema(given) if isinstance(table, SparkTable) else scan_table(table).collect_schema()
+        schema = (
+            table.schema(given)
+            if isinstance(table, SparkTable)
+            else scan_table(table).collect_schema()
+        )
         near = _ends(keys, request_keys)
         probe = _Probe(schema)
         probing = Reading(replace(source, history=probe), keys, columns, reach, near).scan()
         collect(probing.frame if probing.whole is None else probing.whole, probing.subject)
-        reading = Reading(replace(source, history=Frame(pl.DataFrame(schema=schema))), keys, columns, reach, near, next(_readings))
+        reading = Reading(
+            replace(source, history=Frame(pl.DataFrame(schema=schema))),
+            keys,
+            columns,
+            reach,
+            near,
+            next(_readings),
+        )
         scan = reading.scan()
-        nothing = scan.counting(collect(scan.frame if scan.whole is None else scan.whole, scan.subject), Notes())
+        nothing = scan.counting(
+            collect(scan.frame if scan.whole is None else scan.whole, scan.subject), Notes()
+        )
         nothing = nothing.drop([c for c in nothing.columns if c.startswith(TIE)])
         own = isinstance(table, SparkTable) and table.spark_frame(given).sparkSession
         return cls(own or open_session(given), table, reading, nothing, probe.read(), run, given)
@@ -119,7 +169,11 @@ class SparkJob:
         first = deal if counted else Deal({IDENT: self.nothing.schema[IDENT]}, self.buckets)
         rows, names = self._rows()
         read = mapped(rows, ReadEvents(self.reading, first, names, newest))
-        return read if counted else mapped(read.repartition("bucket"), CountEvents(self.reading, deal, self.memory))
+        return (
+            read
+            if counted
+            else mapped(read.repartition("bucket"), CountEvents(self.reading, deal, self.memory))
+        )
 
     def blobs(self, frame: DataFrame) -> Iterator[Blob]:
         """As `collected`, with what workers note in the notes of the run."""
@@ -144,10 +198,18 @@ class SparkJob:
             return self.table.blobs
         if isinstance(self.table, Files):
             pieces = _pieces(self.table)
-            rows = self.relation(Blob(number, PIECE, pickle.dumps(piece)) for number, piece in enumerate(pieces))
+            rows = self.relation(
+                Blob(number, PIECE, pickle.dumps(piece)) for number, piece in enumerate(pieces)
+            )
             return rows.repartition(min(len(pieces), self.buckets), "bucket")
         frame = scan_table(self.table).select(columns)
-        return self.relation(frame_blobs(0, EVENTS, collect(frame if predicate is None else frame.filter(predicate), self.subject)))
+        return self.relation(
+            frame_blobs(
+                0,
+                EVENTS,
+                collect(frame if predicate is None else frame.filter(predicate), self.subject),
+            )
+        )
 
 
 def buckets_of(session: SparkSession, subject: str) -> int:
@@ -200,18 +262,28 @@ class _Probe(Connector):
     """A table without rows that records which columns and filters are read."""
 
     columns: Mapping[str, pl.DataType]
-    reads: list[tuple[list[str], pl.Expr | None]] = field(default_factory=list, metadata={"fingerprint": False})
+    reads: list[tuple[list[str], pl.Expr | None]] = field(
+        default_factory=list, metadata={"fingerprint": False}
+    )
 
     def scan(self) -> pl.LazyFrame:
         """No row."""
         return register_io_source(self._note, schema=self.columns)
 
     def read(self) -> tuple[list[str], pl.Expr | None]:
-        """All columns that were read; and the condition of the last reading, where it was the only one."""
+        """All columns that were read; and the condition of the last reading, where it was the only
+        one.
+        """
         names = list(dict.fromkeys(name for columns, _ in self.reads for name in columns))
         return names, self.reads[-1][1] if len(self.reads) == 1 else None
 
-    def _note(self, columns: list[str] | None, predicate: pl.Expr | None, _rows: int | None, _size: int | None) -> Iterator[pl.DataFrame]:
+    def _note(
+        self,
+        columns: list[str] | None,
+        predicate: pl.Expr | None,
+        _rows: int | None,
+        _size: int | None,
+    ) -> Iterator[pl.DataFrame]:
         names = list(self.columns) if columns is None else columns
         self.reads.append((names, predicate))
         yield pl.DataFrame(schema={name: self.columns[name] for name in names})
@@ -219,7 +291,9 @@ class _Probe(Connector):
 
 def _light(task: Task) -> bytes:
     """A task without the rows of frames: a worker gets those that it needs on another road."""
-    return pickled(task, {Frame: lambda value: (Frame, (pl.DataFrame(value.data).clear(),))}, task.modules)
+    return pickled(
+        task, {Frame: lambda value: (Frame, (pl.DataFrame(value.data).clear(),))}, task.modules
+    )
 
 
 def _pieces(table: Files) -> Sequence[Files | ParquetPart]:

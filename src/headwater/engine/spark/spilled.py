@@ -15,7 +15,18 @@ import polars as pl
 from headwater import settings
 from headwater.engine.local.partition import bucket_files, split
 from headwater.engine.local.states import EVENT_BYTES
-from headwater.engine.spark.blobs import ELEMENTS, ERROR, EVENTS, NOTES, REQUESTS, ROWS, Blob, blobs_of, frame_blobs, frame_of
+from headwater.engine.spark.blobs import (
+    ELEMENTS,
+    ERROR,
+    EVENTS,
+    NOTES,
+    REQUESTS,
+    ROWS,
+    Blob,
+    blobs_of,
+    frame_blobs,
+    frame_of,
+)
 from headwater.engine.spark.request_frames import SET
 
 if TYPE_CHECKING:
@@ -28,7 +39,8 @@ _BUCKETS: Final = {ROWS: ROWS_BUCKET, ELEMENTS: ELEMENTS_BUCKET}
 
 @dataclass
 class Spilled:
-    """The frames of a partition in files, and its requests. apart: whether each bucket of events has files of its own.
+    """The frames of a partition in files, and its requests. apart: whether each bucket of events
+    has files of its own.
 
     buckets, sizes: the rows and the bytes of each bucket.
     """
@@ -43,7 +55,10 @@ class Spilled:
     _files: dict[int, list[Path]] = field(default_factory=dict)
 
     def read(
-        self, batches: Iterable[pa.RecordBatch], nothing: pl.DataFrame | None = None, passes: Collection[int] = (NOTES, ERROR)
+        self,
+        batches: Iterable[pa.RecordBatch],
+        nothing: pl.DataFrame | None = None,
+        passes: Collection[int] = (NOTES, ERROR),
     ) -> Iterator[Blob]:
         """Take the rows of a partition; gives the blobs of the kinds that pass as they are.
 
@@ -83,12 +98,18 @@ class Spilled:
 
     def parts(self, hashed: pl.Expr, memory: int, bucket: int = 0) -> Iterator[pl.DataFrame]:
         """The rows of a bucket in parts that fit into memory; rows of one hash are together."""
-        for (rows,) in self.together(hashed, -(-self.buckets[bucket] * EVENT_BYTES // memory), bucket):
+        for (rows,) in self.together(
+            hashed, -(-self.buckets[bucket] * EVENT_BYTES // memory), bucket
+        ):
             if rows is not None:
                 yield rows
 
-    def together(self, hashed: pl.Expr, parts: int, *buckets: int) -> Iterator[list[pl.DataFrame | None]]:
-        """The rows of buckets in parts; rows of one hash, whichever their bucket, are in one part. None where a part has no row."""
+    def together(
+        self, hashed: pl.Expr, parts: int, *buckets: int
+    ) -> Iterator[list[pl.DataFrame | None]]:
+        """The rows of buckets in parts; rows of one hash, whichever their bucket, are in one part.
+        None where a part has no row.
+        """
         files = [self.files(bucket) for bucket in buckets]
         if parts <= 1:
             yield [pl.read_parquet(of) if of else None for of in files]
@@ -101,7 +122,9 @@ class Spilled:
             for part in range(parts):
                 found = [bucket_files([folder], part) for folder in folders]
                 if any(found):
-                    yield [pl.read_parquet(of, hive_partitioning=False) if of else None for of in found]
+                    yield [
+                        pl.read_parquet(of, hive_partitioning=False) if of else None for of in found
+                    ]
 
     def _add(self, blob: Blob) -> None:
         """Hold the rows of a blob, and write them with those before once they are many."""
@@ -119,7 +142,9 @@ class Spilled:
         for bucket, frames in self._held.items():
             files = self._files.setdefault(bucket, [])
             files.append(self.folder / f"{bucket}-{len(files)}.parquet")
-            pl.concat(frames).write_parquet(files[-1], compression="uncompressed", row_group_size=1 << 18)
+            pl.concat(frames).write_parquet(
+                files[-1], compression="uncompressed", row_group_size=1 << 18
+            )
         self._held, self._size = {}, 0
 
 

@@ -1,7 +1,8 @@
-"""What a worker of Spark does with the rows of one partition: read events, tell duplicates apart, compute features, make states.
+"""What a worker of Spark does with the rows of one partition: read events, tell duplicates apart,
+compute features, make states.
 
-A task is pickled by the engine and called by `run_task` on a worker. It holds one chunk of rows in memory at a time; a partition that is
-larger lies on the worker's disk.
+A task is pickled by the engine and called by `run_task` on a worker. It holds one chunk of rows in
+memory at a time; a partition that is larger lies on the worker's disk.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ class Task(Protocol):
 
 
 def versions() -> list[str]:
-    """The versions that the driver and its workers must share: hashes and pickles are the same in one version."""
+    """The versions that the driver and its workers must share: hashes and pickles are the same in
+    one version.
+    """
     return [f"{name} {importlib.metadata.version(name)}" for name in ("headwater", "polars")]
 
 
@@ -85,17 +88,23 @@ def check_versions(expected: list[str]) -> None:
     """Refuse what a process with other versions sent."""
     if versions() != expected:
         raise UsageError(
-            f"the Spark workers have {' and '.join(versions())}, and this process {' and '.join(expected)}; install the same versions "
-            "in the workers' Python"
+            f"the Spark workers have {' and '.join(versions())}, and this process "
+            f"{' and '.join(expected)}; install the same versions in the workers' Python"
         )
 
 
-def run_task(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """On a worker: what a task makes of a partition. An error of headwater is a row of its own, so that Spark does not try again."""
+def run_task(
+    expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """On a worker: what a task makes of a partition. An error of headwater is a row of its own, so
+    that Spark does not try again.
+    """
     return batches_of(_checked(expected, pickled, batches))
 
 
-def _checked(expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[Blob]:
+def _checked(
+    expected: list[str], pickled: bytes, batches: Iterable[pa.RecordBatch]
+) -> Iterator[Blob]:
     try:
         check_versions(expected)
         task: Task = pickle.loads(pickled)  # noqa: S301 (of the engine, which sent this function too)
@@ -112,7 +121,9 @@ class TellVersions(Task):
         """As `Task`."""
         for _ in batches:
             pass
-        yield Blob(0, VERSIONS, f"Python {platform.python_version()}, {' and '.join(versions())}".encode())
+        yield Blob(
+            0, VERSIONS, f"Python {platform.python_version()}, {' and '.join(versions())}".encode()
+        )
 
 
 @dataclass(frozen=True)
@@ -126,9 +137,15 @@ class Deal:
     buckets: int
     key_hashes: pl.Series | None = None
 
-    def blobs(self, rows: pl.DataFrame, kind: int = EVENTS, *, by: pl.DataFrame | None = None) -> Iterator[Blob]:
-        """The rows, by bucket. by: a frame of as many rows with the columns; None: the rows have them."""
-        hashed = rows.with_columns((rows if by is None else by).with_columns(hash_of(self.columns).alias(_BUCKET))[_BUCKET])
+    def blobs(
+        self, rows: pl.DataFrame, kind: int = EVENTS, *, by: pl.DataFrame | None = None
+    ) -> Iterator[Blob]:
+        """The rows, by bucket. by: a frame of as many rows with the columns; None: the rows have
+        them.
+        """
+        hashed = rows.with_columns(
+            (rows if by is None else by).with_columns(hash_of(self.columns).alias(_BUCKET))[_BUCKET]
+        )
         if self.key_hashes is not None:
             hashed = hashed.filter(pl.col(_BUCKET).is_in(self.key_hashes.implode()))
         dealt = hashed.with_columns((pl.col(_BUCKET) % self.buckets).cast(pl.Int32))
@@ -140,7 +157,8 @@ class Deal:
 class Reading:
     """Which events of a source's table are read.
 
-    source: its history is an empty frame with the columns of the table. near: frames of keys whose range is that of the requests.
+    source: its history is an empty frame with the columns of the table. near: frames of keys whose
+    range is that of the requests.
     number: of this reading in its process; a source that is read twice has two.
     """
 
@@ -160,7 +178,11 @@ class Reading:
         """Events in chunks; of a source with ids all rows, with what tells which of them count."""
         scan = self.scan(table)
         rows = scan.frame if scan.whole is None else scan.whole
-        for chunk in [collect(rows, scan.subject)] if isinstance(table, Frame) else _chunks(rows, scan.subject):
+        for chunk in (
+            [collect(rows, scan.subject)]
+            if isinstance(table, Frame)
+            else _chunks(rows, scan.subject)
+        ):
             if self.source.id_field is None:
                 notes = Notes()
                 yield scan.counting(chunk, notes)
@@ -173,7 +195,8 @@ class Reading:
 class ReadEvents(Task):
     """Read events, and deal them: by key, or by id where it must be told first which of them count.
 
-    raw: the names of the columns, where batches hold rows of the table; None: they hold its pieces, or rows with features.
+    raw: the names of the columns, where batches hold rows of the table; None: they hold its pieces,
+    or rows with features.
     newest: keep of each key the last event alone.
     """
 
@@ -187,7 +210,9 @@ class ReadEvents(Task):
         left_out: Counter[str] = Counter()
         events: Counter[str] = Counter()
         passed: list[Blob] = []
-        for table in self._pieces(batches, passed) if self.raw is None else self._raw(batches, self.raw):
+        for table in (
+            self._pieces(batches, passed) if self.raw is None else self._raw(batches, self.raw)
+        ):
             for chunk in self.reading.events(table, left_out):
                 rows = self._last(chunk) if self.newest else chunk
                 if self.reading.source.id_field is None:
@@ -209,10 +234,15 @@ class ReadEvents(Task):
             else:
                 assert blob.kind == PIECE
                 piece: FilesTable = pickle.loads(blob.payload)  # noqa: S301 (of the engine)
-                if not piece.is_remote and not any(c in piece.path for c in "*?[") and not Path(piece.path).exists():
+                if (
+                    not piece.is_remote
+                    and not any(c in piece.path for c in "*?[")
+                    and not Path(piece.path).exists()
+                ):
                     raise DataError(
-                        f"a Spark worker finds no file at {piece.path}; put the files where every worker sees them under the same path, such as an "
-                        "object store, or give headwater_spark.spark_table"
+                        f"a Spark worker finds no file at {piece.path}; put the files where every "
+                        "worker sees them under the same path, such as an object store, or give "
+                        "headwater_spark.spark_table"
                     )
                 yield piece
 
@@ -229,7 +259,9 @@ class ReadEvents(Task):
 
 @dataclass(frozen=True)
 class CountEvents(Task):
-    """Tell which rows that share an id count, and deal those by key. A partition holds all rows of an id."""
+    """Tell which rows that share an id count, and deal those by key. A partition holds all rows of
+    an id.
+    """
 
     reading: Reading
     deal: Deal
@@ -244,7 +276,9 @@ class CountEvents(Task):
             for rows in spilled.parts(pl.col(IDENT).hash() // self.deal.buckets, self.memory):
                 notes = Notes()
                 events = scan.counting(rows, notes)
-                yield from self.deal.blobs(events.drop([c for c in events.columns if c.startswith(TIE)]))
+                yield from self.deal.blobs(
+                    events.drop([c for c in events.columns if c.startswith(TIE)])
+                )
                 yield note_blob(dict(notes.left_out), {name: events.height}, self.reading.number)
 
 
@@ -266,14 +300,25 @@ class AnswerRequests(Task):
             yield from spilled.read(batches, self.nothing)
             if not spilled.requests:
                 return
-            frames = [pl.concat([empty, *spilled.requests.get(number, [])]) for number, empty in enumerate(self.sets)]
+            frames = [
+                pl.concat([empty, *spilled.requests.get(number, [])])
+                for number, empty in enumerate(self.sets)
+            ]
             sets = [requests_of(frame, self.query.keys) for frame in frames]
             run = EngineRun(threads=1, memory=self.memory)
-            answers = answer_files(self.query, spilled.files(), [requests for _, requests in sets], run, spilled.folder / "work")
+            answers = answer_files(
+                self.query,
+                spilled.files(),
+                [requests for _, requests in sets],
+                run,
+                spilled.folder / "work",
+            )
             for number, ((rows, _), by_level) in enumerate(zip(sets, answers, strict=True)):
                 for level, values in enumerate(by_level):
                     if rows.len():
-                        yield from frame_blobs(0, ANSWERS, answer_frame(rows, values, number, level))
+                        yield from frame_blobs(
+                            0, ANSWERS, answer_frame(rows, values, number, level)
+                        )
 
 
 @dataclass(frozen=True)
@@ -319,7 +364,11 @@ def chunks_of(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterat
 
 def _filled(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The rows with nulls in the columns of the table that were not read."""
-    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in rows.columns)
+    return rows.with_columns(
+        pl.lit(None, dtype).alias(name)
+        for name, dtype in schema.items()
+        if name not in rows.columns
+    )
 
 
 def _chunks(rows: pl.LazyFrame, subject: str) -> Iterator[pl.DataFrame]:

@@ -1,4 +1,6 @@
-"""Fraud rings that learn: against a model that sees bursts they slow down, and inside a market they move to accounts without it."""
+"""Fraud rings that learn: against a model that sees bursts they slow down, and inside a market they
+move to accounts without it.
+"""
 
 from __future__ import annotations
 
@@ -52,18 +54,31 @@ class AdaptiveFraud:
         for day in range(steps):
             mixed = (share[:, day] > 0) & (share[:, day] < 1)
             aimed = np.where(mixed[:, None], np.clip(aimed, 0.25, 0.75), share[:, day][:, None])
-            tried = np.minimum(rate * np.exp(0.15 * random.standard_normal(rate.shape)), _FASTEST) if adapts else rate
+            tried = (
+                np.minimum(rate * np.exp(0.15 * random.standard_normal(rate.shape)), _FASTEST)
+                if adapts
+                else rate
+            )
             treated = random.poisson(_ATTEMPTS * tried * aimed)
             control = random.poisson(_ATTEMPTS * tried * (1 - aimed))
             treated_passed = treated - random.binomial(treated, _real_time_detection(tried))
             control_passed = control - random.binomial(control, _BATCH_DETECTION)
-            totals[:, :, day] = (control_passed.sum(axis=1), share[:, day] < 1, treated_passed.sum(axis=1), share[:, day] > 0)
+            totals[:, :, day] = (
+                control_passed.sum(axis=1),
+                share[:, day] < 1,
+                treated_passed.sum(axis=1),
+                share[:, day] > 0,
+            )
             if not adapts:
                 continue
             passed = treated_passed + control_passed
-            rate = np.clip(np.where(passed > remembered, rate + 0.8 * (tried - rate), rate), _SLOWEST, _FASTEST)
+            rate = np.clip(
+                np.where(passed > remembered, rate + 0.8 * (tried - rate), rate), _SLOWEST, _FASTEST
+            )
             remembered = np.where(remembered < 0, passed, 0.8 * remembered + 0.2 * passed)
-            towards = treated_passed / np.maximum(treated, 1) - control_passed / np.maximum(control, 1)
+            towards = treated_passed / np.maximum(treated, 1) - control_passed / np.maximum(
+                control, 1
+            )
             aimed = np.where(mixed[:, None], aimed * np.exp(0.3 * towards), aimed)
         return ArmTotals(*totals)
 
@@ -74,4 +89,10 @@ class AdaptiveFraud:
         open_ = self._days(np.zeros(weeks), random, adapts=False).control_value.sum(axis=1)
         ratio = float(protected.sum() / open_.sum())
         se = float((protected / open_).std(ddof=1) / math.sqrt(self.markets))
-        return RelativeLift(float(open_.mean()), float(protected.mean()), math.log(ratio), se / ratio, self.markets - 1)
+        return RelativeLift(
+            float(open_.mean()),
+            float(protected.mean()),
+            math.log(ratio),
+            se / ratio,
+            self.markets - 1,
+        )

@@ -1,6 +1,8 @@
-"""What each design of an experiment makes of a world: its estimate of the lift, run after run, next to the truth.
+"""What each design of an experiment makes of a world: its estimate of the lift, run after run, next
+to the truth.
 
-A design turns into the treated share of every market and step; many runs are simulated together as so many more markets.
+A design turns into the treated share of every market and step; many runs are simulated together as
+so many more markets.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class DesignResult:
 
     @property
     def recovers(self) -> bool:
-        """Whether the runs agree, within three standard errors, with intervals that hold the truth in 93 % of experiments or more."""
+        """Whether the runs agree, within three standard errors, with intervals that hold the truth
+        in 93 % of experiments or more.
+        """
         return self.covered >= _COVERED - 3 * math.sqrt(_COVERED * (1 - _COVERED) / len(self.lifts))
 
     @property
@@ -60,7 +64,9 @@ def truth(world: World, runs: int, seed: int) -> float:
     """The lift of all treated over none, after the burn-in, pooled over runs."""
     rates = []
     for share in (0.0, 1.0):
-        totals = world.simulate(np.full((runs * world.markets, world.steps), share), np.random.default_rng([seed, 0]))
+        totals = world.simulate(
+            np.full((runs * world.markets, world.steps), share), np.random.default_rng([seed, 0])
+        )
         rates.append(totals.value[:, world.burn_in :].sum() / totals.base[:, world.burn_in :].sum())
     return float(rates[1] / rates[0] - 1)
 
@@ -72,24 +78,37 @@ def by_backtest(world: World, runs: int, seed: int) -> list[RelativeLift]:
 
 def by_unit(world: World, runs: int, seed: int) -> list[RelativeLift]:
     """A/B test by unit: half of every market's units are treated."""
-    totals = world.simulate(np.full((runs * world.markets, world.steps), 0.5), np.random.default_rng([seed, 2]))
+    totals = world.simulate(
+        np.full((runs * world.markets, world.steps), 0.5), np.random.default_rng([seed, 2])
+    )
     kept = slice(world.burn_in, None)
     sums = [part[:, kept].sum(axis=1).reshape(runs, -1) for part in _parts(totals)]
-    return [within_cluster_lift((sums[0][run], sums[1][run]), (sums[2][run], sums[3][run])) for run in range(runs)]
+    return [
+        within_cluster_lift((sums[0][run], sums[1][run]), (sums[2][run], sums[3][run]))
+        for run in range(runs)
+    ]
 
 
-def by_cluster(world: World, runs: int, seed: int, steps: slice | None = None) -> list[RelativeLift]:
+def by_cluster(
+    world: World, runs: int, seed: int, steps: slice | None = None
+) -> list[RelativeLift]:
     """Half of the markets are treated throughout; read after the burn-in, or on the given steps."""
     random = np.random.default_rng([seed, 3])
     order = np.argsort(random.random((runs, world.markets)), axis=1)
     treated = order < world.markets // 2
-    totals = world.simulate(np.repeat(treated.reshape(-1, 1), world.steps, axis=1).astype(float), random)
+    totals = world.simulate(
+        np.repeat(treated.reshape(-1, 1), world.steps, axis=1).astype(float), random
+    )
     kept = steps or slice(world.burn_in, None)
-    value, base = (part[:, kept].sum(axis=1).reshape(runs, -1) for part in (totals.value, totals.base))
+    value, base = (
+        part[:, kept].sum(axis=1).reshape(runs, -1) for part in (totals.value, totals.base)
+    )
     return [cluster_lift(value[run], base[run], treated[run]) for run in range(runs)]
 
 
-def by_switchback(world: World, runs: int, seed: int, length: int, washout: int, *, random_bounds: bool = False) -> list[RelativeLift]:
+def by_switchback(
+    world: World, runs: int, seed: int, length: int, washout: int, *, random_bounds: bool = False
+) -> list[RelativeLift]:
     """Every market gets a fair coin for each bucket.
 
     Args:
@@ -98,18 +117,25 @@ def by_switchback(world: World, runs: int, seed: int, length: int, washout: int,
         seed: of the randomness.
         length: of a bucket, in steps.
         washout: steps that are left out at the start of each bucket.
-        random_bounds: whether buckets are of lengths between half and one and a half of `length`, drawn for each market.
+        random_bounds: whether buckets are of lengths between half and one and a half of `length`,
+            drawn for each market.
     """
     random = np.random.default_rng([seed, 4])
-    plans = [_schedule(world, length, washout, random, random_bounds=random_bounds) for _ in range(runs)]
+    plans = [
+        _schedule(world, length, washout, random, random_bounds=random_bounds) for _ in range(runs)
+    ]
     totals = world.simulate(np.concatenate([plan.treated for plan in plans]).astype(float), random)
-    value, base = (part.reshape(runs, world.markets, world.steps) for part in (totals.value, totals.base))
+    value, base = (
+        part.reshape(runs, world.markets, world.steps) for part in (totals.value, totals.base)
+    )
     return [switchback_lift(plan.sums(value[run], base[run])) for run, plan in enumerate(plans)]
 
 
 @dataclass(frozen=True)
 class _Schedule:
-    """Of one switchback: the arm of each market and step, steps to keep, and the bucket of each step where markets share them."""
+    """Of one switchback: the arm of each market and step, steps to keep, and the bucket of each
+    step where markets share them.
+    """
 
     treated: Bool
     kept: Bool
@@ -118,14 +144,18 @@ class _Schedule:
     def sums(self, value: F64, base: F64) -> SwitchbackBuckets:
         if self.of_step is None:
             seen = self.kept.any(axis=0)
-            return SwitchbackBuckets(value[:, seen], base[:, seen], self.treated[:, seen], self.kept[:, seen])
+            return SwitchbackBuckets(
+                value[:, seen], base[:, seen], self.treated[:, seen], self.kept[:, seen]
+            )
         steps = np.flatnonzero(self.kept[0])
         first = np.flatnonzero(np.diff(self.of_step[steps], prepend=-1))
         value, base = (np.add.reduceat(part[:, steps], first, axis=1) for part in (value, base))
         return SwitchbackBuckets(value, base, self.treated[:, steps[first]])
 
 
-def _schedule(world: World, length: int, washout: int, random: np.random.Generator, *, random_bounds: bool) -> _Schedule:
+def _schedule(
+    world: World, length: int, washout: int, random: np.random.Generator, *, random_bounds: bool
+) -> _Schedule:
     steps = np.arange(world.steps)
     late = steps >= max(world.steps_a_day, length)
     if not random_bounds:
@@ -144,10 +174,14 @@ def _schedule(world: World, length: int, washout: int, random: np.random.Generat
 
 
 def bucket_starts(steps: int, length: int, random: np.random.Generator) -> I64:
-    """The first step of each bucket, lengths drawn between half and one and a half of `length`, so that a bucket begins at any hour."""
+    """The first step of each bucket, lengths drawn between half and one and a half of `length`, so
+    that a bucket begins at any hour.
+    """
     starts = [0]
     while starts[-1] < steps:
-        starts.append(starts[-1] + int(random.integers(max(length // 2, 1), length + (length + 1) // 2 + 1)))
+        starts.append(
+            starts[-1] + int(random.integers(max(length // 2, 1), length + (length + 1) // 2 + 1))
+        )
     return np.array(starts[:-1])
 
 

@@ -1,4 +1,6 @@
-"""An effect that depends on the hour of the day: buckets that divide the day, with a washout, never see half of the clock."""
+"""An effect that depends on the hour of the day: buckets that divide the day, with a washout, never
+see half of the clock.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from headwater.kernel.arrays import F64
 
 @dataclass(frozen=True)
 class HourlyEffect:
-    """Orders per customer; the treatment helps in the hours after a meal and hurts before, and what one arm did fades within an hour.
+    """Orders per customer; the treatment helps in the hours after a meal and hurts before, and what
+    one arm did fades within an hour.
 
     Args:
         markets: of one experiment.
@@ -43,7 +46,8 @@ class HourlyEffect:
         for hour in range(steps):
             shock = 0.9 * shock + 0.05 * random.standard_normal(markets)
             base = 0.2 * np.exp(shock)
-            after = 0.2 * lasting[:, hour]  # what the hour before still does, to every unit of the market
+            # what the hour before still does, to every unit of the market
+            after = 0.2 * lasting[:, hour]
             control_rate = np.clip(base * (1 + effect[hour] * after), 0, 1)
             treated_rate = np.clip(base * (1 + effect[hour] * (0.8 + after)), 0, 1)
             treated = random.poisson(100.0 * share[:, hour])
@@ -58,8 +62,14 @@ class HourlyEffect:
 
     def backtest(self, random: np.random.Generator) -> RelativeLift:
         """The mean effect, which a backtest sees: this world does not react."""
-        treated = self.simulate(np.ones((self.markets, self.steps)), random).treated_value.sum(axis=1)
-        control = self.simulate(np.zeros((self.markets, self.steps)), random).control_value.sum(axis=1)
+        treated = self.simulate(np.ones((self.markets, self.steps)), random).treated_value.sum(
+            axis=1
+        )
+        control = self.simulate(np.zeros((self.markets, self.steps)), random).control_value.sum(
+            axis=1
+        )
         ratio = float(treated.sum() / control.sum())
         se = float(np.log(treated / control).std(ddof=1) / math.sqrt(self.markets))
-        return RelativeLift(float(control.mean()), float(treated.mean()), math.log(ratio), se, self.markets - 1)
+        return RelativeLift(
+            float(control.mean()), float(treated.mean()), math.log(ratio), se, self.markets - 1
+        )

@@ -1,4 +1,6 @@
-"""A recommender that trains on the clicks it causes: what it never shows has no clicks, so its own log argues for it."""
+"""A recommender that trains on the clicks it causes: what it never shows has no clicks, so its own
+log argues for it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class RecommenderLoop:
         return self._hours(share, random)[0]
 
     def _hours(self, share: F64, random: np.random.Generator) -> tuple[ArmTotals, F64]:
-        """The totals, and by market the clicks on the real-time ranker's and on the batch ranker's list (hit-rate backtest)."""
+        """The totals, and by market the clicks on the real-time ranker's and on the batch ranker's
+        list (hit-rate backtest).
+        """
         markets, steps = share.shape
         base = random.beta(2, 40, (markets, _ITEMS))
         age = np.full((markets, _ITEMS), 99.0)
@@ -61,30 +65,47 @@ class RecommenderLoop:
             lists = [_top(snapshot + ties[0]), _top(fresh + ties[1])]
             hour_clicks, hour_shown = [], []
             for arm, part in ((0, 1 - share[:, hour]), (1, share[:, hour])):
-                expected = (_USERS * part * _SLOTS * _EXPLORED / _ITEMS)[:, None] + (_USERS * part * (1 - _EXPLORED))[:, None] * lists[arm]
+                expected = (_USERS * part * _SLOTS * _EXPLORED / _ITEMS)[:, None] + (
+                    _USERS * part * (1 - _EXPLORED)
+                )[:, None] * lists[arm]
                 shown = random.poisson(expected)
                 hour_shown.append(shown)
                 hour_clicks.append(random.binomial(shown, rate))
                 totals[2 * arm, :, hour] = hour_clicks[arm].sum(axis=1)
                 totals[2 * arm + 1, :, hour] = shown.sum(axis=1)
             clicks = hour_clicks[0] + hour_clicks[1]
-            on_lists += np.stack([(clicks * _top(fresh)).sum(axis=1), (clicks * lists[0]).sum(axis=1)])
+            on_lists += np.stack(
+                [(clicks * _top(fresh)).sum(axis=1), (clicks * lists[0]).sum(axis=1)]
+            )
             fast *= _DECAY
             for log in (0, 1):
-                seen: Any = (hour_clicks[log], hour_shown[log]) if self.split_logs else (sum(hour_clicks), sum(hour_shown))
+                seen: Any = (
+                    (hour_clicks[log], hour_shown[log])
+                    if self.split_logs
+                    else (sum(hour_clicks), sum(hour_shown))
+                )
                 for kind in (0, 1):
                     daily[log, kind] += seen[kind]
                     fast[log, kind] += seen[kind]
         return ArmTotals(*totals), on_lists
 
     def backtest(self, random: np.random.Generator) -> RelativeLift:
-        """The hit rate: clicks of the batch ranker's log that fall on the list that real time would have shown, over those on its own."""
-        shared = replace(self, split_logs=False)  # before an experiment both rankers learn from the one log there is
+        """The hit rate: clicks of the batch ranker's log that fall on the list that real time would
+        have shown, over those on its own.
+        """
+        # before an experiment both rankers learn from the one log there is
+        shared = replace(self, split_logs=False)
         _, on_lists = shared._hours(np.zeros((self.markets, self.steps)), random)  # noqa: SLF001
         fresh, own = on_lists
         logs = np.log(fresh / own)
         ratio = math.log(float(fresh.sum() / own.sum()))
-        return RelativeLift(float(own.mean()), float(fresh.mean()), ratio, float(logs.std(ddof=1) / math.sqrt(len(logs))), len(logs) - 1)
+        return RelativeLift(
+            float(own.mean()),
+            float(fresh.mean()),
+            ratio,
+            float(logs.std(ddof=1) / math.sqrt(len(logs))),
+            len(logs) - 1,
+        )
 
 
 def _top(scores: F64) -> F64:

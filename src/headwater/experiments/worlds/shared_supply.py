@@ -1,4 +1,6 @@
-"""Better targeting of discounts where all customers of a market share its drivers: more orders here are fewer orders there."""
+"""Better targeting of discounts where all customers of a market share its drivers: more orders here
+are fewer orders there.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,13 @@ class SharedSupply:
     steps_a_day: int = 24
 
     def requests_per_arrival(self, hits: float) -> float:
-        """The probability that an arriving customer asks for a ride, for a model that finds that share of the persuadable."""
-        return _PERSUADABLE * (_WITH_DISCOUNT * hits + _WITHOUT * (1 - hits)) + (1 - _PERSUADABLE) * _OTHERS
+        """The probability that an arriving customer asks for a ride, for a model that finds that
+        share of the persuadable.
+        """
+        return (
+            _PERSUADABLE * (_WITH_DISCOUNT * hits + _WITHOUT * (1 - hits))
+            + (1 - _PERSUADABLE) * _OTHERS
+        )
 
     def simulate(self, share: F64, random: np.random.Generator) -> ArmTotals:
         """See `World`."""
@@ -50,7 +57,10 @@ class SharedSupply:
         busy = np.full(markets, 25)
         shock = np.zeros(markets)
         totals = np.zeros((4, markets, steps))
-        treated_asks, control_asks = self.requests_per_arrival(self.real_time_hits), self.requests_per_arrival(self.batch_hits)
+        treated_asks, control_asks = (
+            self.requests_per_arrival(self.real_time_hits),
+            self.requests_per_arrival(self.batch_hits),
+        )
         for hour in range(steps):
             daily = 1 + 0.5 * math.sin(2 * math.pi * ((hour % 24) - 9) / 24)
             intensity = self.arrivals * daily * np.exp(shock)
@@ -58,7 +68,9 @@ class SharedSupply:
             control = random.poisson(intensity * (1 - share[:, hour]))
             treated_requests = random.binomial(treated, treated_asks)
             control_requests = random.binomial(control, control_asks)
-            served = np.minimum(treated_requests + control_requests, np.maximum(self.drivers - busy, 0))
+            served = np.minimum(
+                treated_requests + control_requests, np.maximum(self.drivers - busy, 0)
+            )
             treated_orders = random.hypergeometric(treated_requests, control_requests, served)
             totals[:, :, hour] = (served - treated_orders, control, treated_orders, treated)
             busy = random.binomial(busy + served, 0.5)
@@ -66,7 +78,9 @@ class SharedSupply:
         return ArmTotals(*totals)
 
     def backtest(self, random: np.random.Generator) -> RelativeLift:
-        """The off-policy estimate (IPS) of both policies from a log in which a discount is a fair coin."""
+        """The off-policy estimate (IPS) of both policies from a log in which a discount is a fair
+        coin.
+        """
         untreated = self.simulate(np.zeros((self.markets, self.steps)), random)
         asked = untreated.base.sum() * self.requests_per_arrival(self.batch_hits)
         filled = untreated.value.sum() / asked
@@ -80,5 +94,7 @@ class SharedSupply:
             values.append(2.0 * (action == discount) * reward)
         batch, real_time = (value.mean() for value in values)
         lift = float(real_time / batch - 1)
-        se = float(((values[1] - (1 + lift) * values[0]) / batch).std(ddof=1) / math.sqrt(_LOGGED_USERS))
+        se = float(
+            ((values[1] - (1 + lift) * values[0]) / batch).std(ddof=1) / math.sqrt(_LOGGED_USERS)
+        )
         return RelativeLift(float(batch), float(real_time), math.log1p(lift), se / (1 + lift))

@@ -12,7 +12,15 @@ from typing import Final
 
 from headwater.errors import DataError, UsageError, nearest
 from headwater.experiments.relative_lift import RelativeLift
-from headwater.experiments.worlds.designs import DesignResult, by_backtest, by_cluster, by_switchback, by_unit, judged, truth
+from headwater.experiments.worlds.designs import (
+    DesignResult,
+    by_backtest,
+    by_cluster,
+    by_switchback,
+    by_unit,
+    judged,
+    truth,
+)
 from headwater.experiments.worlds.world import World
 
 WORLDS: Final = {
@@ -27,7 +35,9 @@ WORLDS: Final = {
 
 @dataclass(frozen=True)
 class WorldResult:
-    """A world's true lift and what each design makes of it; `skipped` are designs that the world does not allow, with reasons."""
+    """A world's true lift and what each design makes of it; `skipped` are designs that the world
+    does not allow, with reasons.
+    """
 
     world: str
     truth: float
@@ -47,11 +57,15 @@ def world_of(name: str) -> World:
     """
     if name in WORLDS:
         module, kind, options = WORLDS[name]
-        world: World = getattr(importlib.import_module(f"headwater.experiments.worlds.{module}"), kind)(**options)
+        world: World = getattr(
+            importlib.import_module(f"headwater.experiments.worlds.{module}"), kind
+        )(**options)
         return world
     path, _, attribute = name.rpartition(":")
     if not path:
-        raise UsageError(f"no world {name!r}, and FILE.py:NAME names one of your own; {nearest(name, WORLDS)}")
+        raise UsageError(
+            f"no world {name!r}, and FILE.py:NAME names one of your own; {nearest(name, WORLDS)}"
+        )
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"no file {path}")
@@ -64,7 +78,10 @@ def world_of(name: str) -> World:
     own = getattr(loaded, attribute, None)
     own = own() if isinstance(own, type) else own
     if not isinstance(own, World):
-        raise UsageError(f"{name} is {own!r}; a world has name, markets, steps, burn_in, steps_a_day, simulate() and backtest()")
+        raise UsageError(
+            f"{name} is {own!r}; a world has name, markets, steps, burn_in, steps_a_day, "
+            "simulate() and backtest()"
+        )
     return own
 
 
@@ -93,21 +110,39 @@ def simulate_world(world: World, runs: int = 100, seed: int = 0) -> WorldResult:
 
 def _designs(world: World) -> list[tuple[str, Callable[[int, int], list[RelativeLift]]]]:
     hours = world.steps_a_day == 24
-    switchbacks = [(1, 0, False), (6, 3, False), (7, 0, False), (7, 3, False), (8, 3, True)] if hours else [(1, 0, False), (2, 1, False)]
+    switchbacks = (
+        [(1, 0, False), (6, 3, False), (7, 0, False), (7, 3, False), (8, 3, True)]
+        if hours
+        else [(1, 0, False), (2, 1, False)]
+    )
     unit = "h" if hours else "d"
     early = max(world.burn_in // 6, 1)
 
-    def switchback(length: int, washout: int, random: bool) -> Callable[[int, int], list[RelativeLift]]:  # noqa: FBT001 (a row of the table)
-        return lambda runs, seed: by_switchback(world, runs, seed, length, washout, random_bounds=random)
+    def switchback(
+        length: int,
+        washout: int,
+        random: bool,  # noqa: FBT001
+    ) -> Callable[[int, int], list[RelativeLift]]:
+        return lambda runs, seed: by_switchback(
+            world, runs, seed, length, washout, random_bounds=random
+        )
 
     return [
         ("backtest", lambda runs, seed: by_backtest(world, runs, seed)),
         ("A/B test by unit", lambda runs, seed: by_unit(world, runs, seed)),
-        (f"clusters, first {early}{unit}", lambda runs, seed: by_cluster(world, runs, seed, slice(0, early))),
-        (f"clusters, after {world.burn_in}{unit}", lambda runs, seed: by_cluster(world, runs, seed)),
+        (
+            f"clusters, first {early}{unit}",
+            lambda runs, seed: by_cluster(world, runs, seed, slice(0, early)),
+        ),
+        (
+            f"clusters, after {world.burn_in}{unit}",
+            lambda runs, seed: by_cluster(world, runs, seed),
+        ),
         *(
             (
-                f"switchback {length}{unit}" + (f", washout {washout}{unit}" if washout else "") + (", random bounds" if random else ""),
+                f"switchback {length}{unit}"
+                + (f", washout {washout}{unit}" if washout else "")
+                + (", random bounds" if random else ""),
                 switchback(length, washout, random),
             )
             for length, washout, random in switchbacks

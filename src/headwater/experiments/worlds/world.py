@@ -1,6 +1,8 @@
-"""What a simulated world is: markets and steps of time, and what follows if a share of each market is treated.
+"""What a simulated world is: markets and steps of time, and what follows if a share of each market
+is treated.
 
-Write your own to learn which design your product needs: a frozen dataclass with these attributes and `simulate`.
+Write your own to learn which design your product needs: a frozen dataclass with these attributes
+and `simulate`.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ class ArmTotals:
 class World(Protocol):
     """A world with a known truth.
 
-    Markets must not affect each other; within a market anything may. The truth is the metric of all treated over that of none, after
-    `burn_in` steps.
+    Markets must not affect each other; within a market anything may. The truth is the metric of all
+    treated over that of none, after `burn_in` steps.
     """
 
     @property
@@ -74,7 +76,8 @@ class World(Protocol):
         """What follows.
 
         Args:
-            share: float64 of markets x steps, the share of the market's units that are treated, 0 to 1. There may be more markets than
+            share: float64 of markets x steps, the share of the market's units that are treated, 0
+                to 1. There may be more markets than
                 `markets`: many experiments are simulated together.
             random: the source of all randomness.
         """

@@ -30,7 +30,8 @@ Rewrite = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
-    """What reads one record. It is read by the schema that it was written with, so writers may add and drop fields.
+    """What reads one record. It is read by the schema that it was written with, so writers may add
+    and drop fields.
 
     Raises:
         DataError: the file of the schema is missing or is none.
@@ -39,8 +40,12 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
     return lambda payload: msgspec.convert(read(payload)[0], row)
 
 
-def record_reader(stream: Stream, rewrite: Rewrite) -> Callable[[bytes], tuple[Record, WriterSchema]]:
-    """What reads one record as a dict, with the schema that it was written with. Raises as `reader`."""
+def record_reader(
+    stream: Stream, rewrite: Rewrite
+) -> Callable[[bytes], tuple[Record, WriterSchema]]:
+    """What reads one record as a dict, with the schema that it was written with. Raises as
+    `reader`.
+    """
     assert isinstance(stream, BrokerStream)
     if stream.registry is not None:
         schemas = Schemas(stream.registry, "AVRO", partial(_parsed, rewrite))
@@ -63,8 +68,8 @@ def record_reader(stream: Stream, rewrite: Rewrite) -> Callable[[bytes], tuple[R
 class WriterSchema:
     """A schema that records are written with.
 
-    parsed: as the library has it. named: the types that it defines or refers to, by full name. check: refuses records that claim more
-    than they can hold; None where none can.
+    parsed: as the library has it. named: the types that it defines or refers to, by full name.
+    check: refuses records that claim more than they can hold; None where none can.
     """
 
     parsed: object
@@ -72,7 +77,9 @@ class WriterSchema:
     check: Callable[[bytes], None] | None
 
 
-def _parsed(rewrite: Rewrite, text: str, references: Mapping[str, str] = MappingProxyType({})) -> WriterSchema:
+def _parsed(
+    rewrite: Rewrite, text: str, references: Mapping[str, str] = MappingProxyType({})
+) -> WriterSchema:
     """A schema, after those that it refers to."""
     named: dict[str, dict[str, object]] = {}
     for referenced in references.values():

@@ -1,4 +1,6 @@
-"""Bound the array lengths that an Avro record claims, where elements take no bytes: otherwise decoding could use unbounded memory."""
+"""Bound the array lengths that an Avro record claims, where elements take no bytes: otherwise
+decoding could use unbounded memory.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,11 @@ MOST = 100_000
 _FIXED = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 
 
-def check_of(schema: object, named: Mapping[str, object] = MappingProxyType({})) -> Callable[[bytes], None] | None:
-    """What refuses a record of a parsed schema that claims too many elements; None where each element takes bytes, which are its bound.
+def check_of(
+    schema: object, named: Mapping[str, object] = MappingProxyType({})
+) -> Callable[[bytes], None] | None:
+    """What refuses a record of a parsed schema that claims too many elements; None where each
+    element takes bytes, which are its bound.
 
     named: types that the schema refers to by their full names.
 
@@ -45,10 +50,16 @@ def _collect(schema: object, names: dict[str, object]) -> None:
                 _collect(schema[child], names)
 
 
-def _is_empty(schema: object, names: Mapping[str, object], within: frozenset[str] = frozenset()) -> bool:
+def _is_empty(
+    schema: object, names: Mapping[str, object], within: frozenset[str] = frozenset()
+) -> bool:
     """Whether values of a schema take no bytes."""
     if isinstance(schema, str):
-        return schema == "null" or (schema in names and schema not in within and _is_empty(names[schema], names, within | {schema}))
+        return schema == "null" or (
+            schema in names
+            and schema not in within
+            and _is_empty(names[schema], names, within | {schema})
+        )
     if not isinstance(schema, Mapping):
         return False  # a union: which one it is takes a byte
     kind = schema["type"]
@@ -72,9 +83,13 @@ def _any_empty(schema: object, names: Mapping[str, object], seen: set[str]) -> b
         return False
     if schema["type"] == "array" and _is_empty(schema["items"], names):
         return True
-    children = [schema[child] for child in ("items", "values") if child in schema] + [field["type"] for field in schema.get("fields", ())]
+    children = [schema[child] for child in ("items", "values") if child in schema] + [
+        field["type"] for field in schema.get("fields", ())
+    ]
     inner = schema["type"]
-    return any(_any_empty(child, names, seen) for child in children) or (not isinstance(inner, str) and _any_empty(inner, names, seen))
+    return any(_any_empty(child, names, seen) for child in children) or (
+        not isinstance(inner, str) and _any_empty(inner, names, seen)
+    )
 
 
 class _Walk:
@@ -97,7 +112,9 @@ class _Walk:
             for field in fields:
                 self.skip(field["type"])
         elif kind in ("array", "map"):
-            self._blocks(schema["items"] if kind == "array" else schema["values"], named=kind == "map")
+            self._blocks(
+                schema["items"] if kind == "array" else schema["values"], named=kind == "map"
+            )
         elif kind == "fixed":
             self._past(int(str(schema["size"])))
         elif kind == "enum":
@@ -114,7 +131,10 @@ class _Walk:
             if empty:
                 self.claimed += count
                 if self.claimed > MOST:
-                    raise ValueError(f"an array of {count:,} elements that take no bytes; a record may have {MOST:,}")
+                    raise ValueError(
+                        f"an array of {count:,} elements that take no bytes; a record may have "
+                        f"{MOST:,}"
+                    )
                 continue
             for _ in range(count):
                 if named:
@@ -133,7 +153,9 @@ class _Walk:
 
     def _past(self, size: int) -> None:
         if not 0 <= size <= len(self.body) - self.at:
-            raise ValueError(f"{size:,} bytes are claimed, and {len(self.body) - self.at:,} are left")
+            raise ValueError(
+                f"{size:,} bytes are claimed, and {len(self.body) - self.at:,} are left"
+            )
         self.at += size
 
     def _long(self, below: int | None = None) -> int:

@@ -1,4 +1,6 @@
-"""Flat JSON objects of a known schema to columns by compiled loops; records that these are not certain of are left to msgspec."""
+"""Flat JSON objects of a known schema to columns by compiled loops; records that these are not
+certain of are left to msgspec.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ import numpy as np
 import polars as pl
 
 from headwater.definitions.streams import Stream
-from headwater.ingestion.serde.json_kernel import BOOLEAN, DATE, FLOAT, INTEGER, STRING, TIMESTAMP, read_objects, separated
+from headwater.ingestion.serde.json_kernel import (
+    BOOLEAN,
+    DATE,
+    FLOAT,
+    INTEGER,
+    STRING,
+    TIMESTAMP,
+    read_objects,
+    separated,
+)
 from headwater.ingestion.serde.payloads import Payloads
 from headwater.ingestion.serde.timestamp_parsing import EARLIEST, LATEST, UNITS, in_schema
 from headwater.kernel.arrays import I64, Bool
@@ -20,9 +31,15 @@ _KINDS: Final[Mapping[object, tuple[int, int, int]]] = {
     pl.Categorical: (STRING, 0, 0),
     pl.Enum: (STRING, 0, 0),
     pl.Boolean: (BOOLEAN, 0, 0),
-    **{kind: (INTEGER, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for kind, bits in ((pl.Int8, 8), (pl.Int16, 16), (pl.Int32, 32))},
+    **{
+        kind: (INTEGER, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        for kind, bits in ((pl.Int8, 8), (pl.Int16, 16), (pl.Int32, 32))
+    },
     pl.Int64: (INTEGER, *_INT64),
-    **{kind: (INTEGER, 0, 2**bits - 1) for kind, bits in ((pl.UInt8, 8), (pl.UInt16, 16), (pl.UInt32, 32))},
+    **{
+        kind: (INTEGER, 0, 2**bits - 1)
+        for kind, bits in ((pl.UInt8, 8), (pl.UInt16, 16), (pl.UInt32, 32))
+    },
     pl.UInt64: (INTEGER, 0, _INT64[1]),
     pl.Float32: (FLOAT, 0, 0),  # what the loops read is never too large for it
     pl.Float64: (FLOAT, 0, 0),
@@ -31,11 +48,16 @@ _KINDS: Final[Mapping[object, tuple[int, int, int]]] = {
 _LARGEST: Final = 2**31  # bytes: polars numbers the bytes of a string by 32 bits
 
 CompiledReader = Callable[[Payloads], tuple[pl.DataFrame, Bool]]
-"""Rows of n payloads, with exactly the schema's columns; and bool (n), which payloads were read. The other rows mean nothing."""
+"""Rows of n payloads, with exactly the schema's columns; and bool (n), which payloads were read.
+The other rows mean nothing.
+"""
 
 
-def compiled_reader(schema: Mapping[str, pl.DataType], stream: Stream, timezone: str | None) -> CompiledReader | None:
-    """The compiled reader of a stream's records; None where the format is not JSON, or it does not read a column.
+def compiled_reader(
+    schema: Mapping[str, pl.DataType], stream: Stream, timezone: str | None
+) -> CompiledReader | None:
+    """The compiled reader of a stream's records; None where the format is not JSON, or it does not
+    read a column.
 
     >>> from headwater.definitions.streams import push
     >>> read = compiled_reader({"user": pl.Int64(), "price": pl.Float64()}, push(), None)
@@ -44,20 +66,30 @@ def compiled_reader(schema: Mapping[str, pl.DataType], stream: Stream, timezone:
     ((7, 2.5), [True, False])
     """
     kinds = [_kind(dtype, stream) for dtype in schema.values()]
-    names = [name.encode() for name in schema]  # without quotes and the like: `row_type` refuses these
+    # without quotes and the like: `row_type` refuses these
+    names = [name.encode() for name in schema]
     if stream.format != "json" or any(kind is None for kind in kinds):
         return None
     table = np.array(kinds, np.int64).T.copy()
-    letters, ends = np.frombuffer(b"".join(names), np.uint8), np.cumsum([len(name) for name in names])
+    letters, ends = (
+        np.frombuffer(b"".join(names), np.uint8),
+        np.cumsum([len(name) for name in names]),
+    )
     kind, bounds = table[0].copy(), table[1:].copy()
 
     def read(payloads: Payloads) -> tuple[pl.DataFrame, Bool]:
         shape, sure = (len(schema), len(payloads)), np.zeros(len(payloads), np.bool_)
-        words, sizes, present = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+        words, sizes, present = (
+            np.zeros(shape, np.int64),
+            np.zeros(shape, np.int64),
+            np.zeros(shape, np.bool_),
+        )
         if payloads.data.nbytes < _LARGEST:
             out = (words, words.view(np.float64), sizes, present, np.full(len(schema), -1))
             fields = (letters.ctypes.data, ends, kind, bounds)
-            read_objects(payloads.data.ctypes.data, payloads.begin, payloads.size, fields, out, sure)
+            read_objects(
+                payloads.data.ctypes.data, payloads.begin, payloads.size, fields, out, sure
+            )
         columns = []
         for n, (name, dtype) in enumerate(schema.items()):
             if table[0, n] == STRING:
@@ -66,7 +98,8 @@ def compiled_reader(schema: Mapping[str, pl.DataType], stream: Stream, timezone:
             else:
                 column = _column(words[n], dtype, stream, timezone)
             columns.append(_with_nulls(column, present[n]).alias(name))
-            if column.dtype == pl.Enum:  # null where it has no such category: msgspec's way rejects it
+            # null where it has no such category: msgspec's way rejects it
+            if column.dtype == pl.Enum:
                 sure &= ~(column.is_null().to_numpy() & present[n])
         return pl.DataFrame(columns), sure
 
@@ -91,7 +124,9 @@ def _column(words: I64, dtype: pl.DataType, stream: Stream, timezone: str | None
         return pl.Series(words.view(np.float64)).cast(dtype)
     if dtype == pl.Boolean:
         return pl.Series(words.astype(np.bool_))
-    return pl.Series(words.astype(np.int32) if dtype == pl.Date else words).cast(dtype, strict=False)
+    return pl.Series(words.astype(np.int32) if dtype == pl.Date else words).cast(
+        dtype, strict=False
+    )
 
 
 def _strings(payloads: Payloads, begin: I64, size: I64, present: Bool, sure: Bool) -> pl.Series:

@@ -23,7 +23,11 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
         names, values = _header(head), _fields(line)
         if len(values) != len(names):
             raise ValueError(f"{len(values)} fields under a header of {len(names)}")
-        return msgspec.convert({name: value for name, value in zip(names, values, strict=True) if value}, row, strict=False)
+        return msgspec.convert(
+            {name: value for name, value in zip(names, values, strict=True) if value},
+            row,
+            strict=False,
+        )
 
     return read
 

@@ -1,11 +1,13 @@
-"""Envelopes of Debezium, in JSON with or without the schema in each record, or in Avro: the row that a change leaves, or takes away.
+"""Envelopes of Debezium, in JSON with or without the schema in each record, or in Avro: the row
+that a change leaves, or takes away.
 
 | op | row | __deleted |
 |---|---|---|
 | c, u, r (create, update, read by a snapshot) | `after` | false |
 | d (delete) | `before` | true |
 
-https://debezium.io/documentation/reference/stable/connectors/postgresql.html, "Data change events" and "Data type mappings".
+https://debezium.io/documentation/reference/stable/connectors/postgresql.html, "Data change events"
+and "Data type mappings".
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from headwater.ingestion.serde.avro import WriterSchema
 
 Json = Any  # a value of JSON, or of Avro: the same, but for bytes
-_Named = Mapping[str, tuple[str, Mapping[str, str]]]  # of a field, the name of its type and that type's parameters
+# of a field, the name of its type and that type's parameters
+_Named = Mapping[str, tuple[str, Mapping[str, str]]]
 
 _DELETED, _OP, _SOURCE_TIME, _TIME, _LSN = DEBEZIUM_COLUMNS
 _CONNECT = "org.apache.kafka.connect.data."
@@ -45,7 +48,8 @@ _MICROS: Final[Mapping[str, float]] = {  # microseconds in a unit
     "ms": 1000,
     "us": 1,
 }
-_LOGICAL: Final[Mapping[str, str]] = {  # of Avro's logical types, the name that Kafka Connect gives; it may leave the names out
+# of Avro's logical types, the name that Kafka Connect gives; it may leave the names out
+_LOGICAL: Final[Mapping[str, str]] = {
     "decimal": _DECIMAL,
     "date": f"{_CONNECT}Date",
     "time-millis": f"{_CONNECT}Time",
@@ -54,7 +58,8 @@ _LOGICAL: Final[Mapping[str, str]] = {  # of Avro's logical types, the name that
     "timestamp-micros": "io.debezium.time.MicroTimestamp",
 }
 _NOT_SENT: Final = b"__debezium_unavailable_value"
-_PLACEHOLDERS: Final[Mapping[type, tuple[object, ...]]] = {  # what stands for a value that was not sent
+# what stands for a value that was not sent
+_PLACEHOLDERS: Final[Mapping[type, tuple[object, ...]]] = {
     str: (_NOT_SENT.decode(), base64.b64encode(_NOT_SENT).decode()),
     bytes: (_NOT_SENT,),
     list: ([_NOT_SENT.decode()], list(_NOT_SENT)),
@@ -77,14 +82,19 @@ class _Message(msgspec.Struct):
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct | None]:
-    """What reads one record: a row, or None of a tombstone, which repeats a delete for the broker's compaction.
+    """What reads one record: a row, or None of a tombstone, which repeats a delete for the broker's
+    compaction.
 
     Raises:
         DataError: the file of an Avro schema is missing or is none.
     """
     kinds = {field.encode_name: _kind(field.type) for field in msgspec.structs.fields(row)}
     columns = {name: kind for name, kind in kinds.items() if name not in DEBEZIUM_COLUMNS}
-    decode = _avro(stream) if isinstance(stream, BrokerStream) and (stream.registry or stream.avro) else _json()
+    decode = (
+        _avro(stream)
+        if isinstance(stream, BrokerStream) and (stream.registry or stream.avro)
+        else _json()
+    )
 
     def read(payload: bytes) -> msgspec.Struct | None:
         envelope, named = decode(payload)
@@ -107,7 +117,10 @@ def _json() -> Callable[[bytes], tuple[Json, _Named]]:
 
     def read(payload: bytes) -> tuple[Json, _Named]:
         if payload[:1] == b"\0":
-            raise ValueError("not JSON: it begins with a zero byte, as Avro of a schema registry does; give the stream registry=")
+            raise ValueError(
+                "not JSON: it begins with a zero byte, as Avro of a schema registry does; give "
+                "the stream registry="
+            )
         message = decode(payload)
         if message is None:
             return None, _NONE
@@ -132,7 +145,9 @@ def _avro(stream: Stream) -> Callable[[bytes], tuple[Json, _Named]]:
 
 
 def _connect_names(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema whose types have the names of Kafka Connect, and no logical types: values stay the numbers and bytes that JSON has too."""
+    """A schema whose types have the names of Kafka Connect, and no logical types: values stay the
+    numbers and bytes that JSON has too.
+    """
     logical = schema.pop("logicalType", None)
     return {"connect.name": _LOGICAL[logical], **schema} if logical in _LOGICAL else schema
 
@@ -140,14 +155,27 @@ def _connect_names(schema: dict[str, Any]) -> dict[str, Any]:
 def _named_in_avro(schema: WriterSchema) -> _Named:
     """The same as `_named`, of a schema in Avro."""
     fields = schema.parsed.get("fields", ()) if isinstance(schema.parsed, dict) else ()
-    images = [kind for field in fields if field["name"] in ("before", "after") for kind in _members(field["type"], schema)]
-    types = [(field["name"], kind) for image in images for field in image.get("fields", ()) for kind in _members(field["type"], schema)]
+    images = [
+        kind
+        for field in fields
+        if field["name"] in ("before", "after")
+        for kind in _members(field["type"], schema)
+    ]
+    types = [
+        (field["name"], kind)
+        for image in images
+        for field in image.get("fields", ())
+        for kind in _members(field["type"], schema)
+    ]
     return {name: _parameters(kind) for name, kind in types if "connect.name" in kind}
 
 
 def _members(kind: Json, schema: WriterSchema) -> list[Mapping[str, Json]]:
     """The types of a union, or the one type, those that have a definition; names are resolved."""
-    found = [schema.named.get(member) if isinstance(member, str) else member for member in (kind if isinstance(kind, list) else [kind])]
+    found = [
+        schema.named.get(member) if isinstance(member, str) else member
+        for member in (kind if isinstance(kind, list) else [kind])
+    ]
     return [member for member in found if isinstance(member, Mapping)]
 
 
@@ -172,7 +200,9 @@ def _image(envelope: Json) -> dict[str, Json]:
     name = "before" if op == "d" else "after"
     image = envelope.get(name)
     if not isinstance(image, dict):
-        hint = "; `ALTER TABLE ... REPLICA IDENTITY FULL` lets PostgreSQL send it" if op == "d" else ""
+        hint = (
+            "; `ALTER TABLE ... REPLICA IDENTITY FULL` lets PostgreSQL send it" if op == "d" else ""
+        )
         raise ValueError(f"the operation {op!r} without {name}{hint}")  # noqa: TRY004 (a value of a record)
     return image
 
@@ -193,20 +223,34 @@ def _instant(holder: Mapping[str, Json]) -> datetime | None:
     micros, millis = holder.get("ts_us"), holder.get("ts_ms")
     if isinstance(micros, int):
         return _EPOCH.replace(tzinfo=UTC) + timedelta(microseconds=micros)
-    return _EPOCH.replace(tzinfo=UTC) + timedelta(milliseconds=millis) if isinstance(millis, int) else None
+    return (
+        _EPOCH.replace(tzinfo=UTC) + timedelta(milliseconds=millis)
+        if isinstance(millis, int)
+        else None
+    )
 
 
 def _position(source: Mapping[str, Json]) -> int | None:
-    """The place in the log of the database: PostgreSQL's lsn; of MySQL, the number of the binlog file, then the place in it."""
+    """The place in the log of the database: PostgreSQL's lsn; of MySQL, the number of the binlog
+    file, then the place in it.
+    """
     if isinstance(lsn := source.get("lsn"), int):
         return lsn
     number = re.search(r"\d+$", str(source.get("file") or ""))
-    return (int(number[0]) << 40) + source["pos"] if number is not None and isinstance(source.get("pos"), int) else None
+    return (
+        (int(number[0]) << 40) + source["pos"]
+        if number is not None and isinstance(source.get("pos"), int)
+        else None
+    )
 
 
 def _named(schema: Json) -> _Named:
     """The fields of the rows whose types have a name."""
-    images = [f for f in (schema or {}).get("fields") or () if f.get("field") in ("before", "after") and f.get("fields")]
+    images = [
+        f
+        for f in (schema or {}).get("fields") or ()
+        if f.get("field") in ("before", "after") and f.get("fields")
+    ]
     fields = images[0]["fields"] if images else ()
     return {f["field"]: (f["name"], f.get("parameters") or {}) for f in fields if f.get("name")}
 
@@ -229,21 +273,38 @@ def _value(name: str, value: Json, kind: Any, named: _Named, unit: str) -> objec
         return None
     if value in _PLACEHOLDERS.get(type(value), ()):
         raise ValueError(
-            f"the value was not sent, since the change left it as it was; `ALTER TABLE ... REPLICA IDENTITY FULL` sends it - at `$.{name}`"
+            "the value was not sent, since the change left it as it was; `ALTER TABLE ... "
+            f"REPLICA IDENTITY FULL` sends it - at `$.{name}`"
         )
     form, parameters = named.get(name, ("", {}))
     try:
         if form == _DECIMAL or (isinstance(value, dict) and value.keys() == {"scale", "value"}):
             number = _decimal(value, parameters)
-            return str(number) if kind is str else float(number) if kind is float else _integer(number) if kind is int else number
+            return (
+                str(number)
+                if kind is str
+                else float(number)
+                if kind is float
+                else _integer(number)
+                if kind is int
+                else number
+            )
         if kind is Decimal and isinstance(value, str):
             return _number(value)
         if kind is Any:
             return _timestamp(value, form, unit)
         if kind is date:
-            return date(1970, 1, 1) + timedelta(days=value) if isinstance(value, int) else date.fromisoformat(value)
+            return (
+                date(1970, 1, 1) + timedelta(days=value)
+                if isinstance(value, int)
+                else date.fromisoformat(value)
+            )
         if kind is time:
-            return (_EPOCH + _since(value, form, unit)).time() if isinstance(value, int) else time.fromisoformat(value)
+            return (
+                (_EPOCH + _since(value, form, unit)).time()
+                if isinstance(value, int)
+                else time.fromisoformat(value)
+            )
         if kind is bytes:
             return _bytes(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -252,8 +313,14 @@ def _value(name: str, value: Json, kind: Any, named: _Named, unit: str) -> objec
 
 
 def _decimal(value: Json, parameters: Mapping[str, str]) -> Decimal:
-    """An unscaled integer as big-endian bytes; its scale is the type's or, of a VariableScaleDecimal, its own."""
-    scale, unscaled = (value["scale"], value["value"]) if isinstance(value, dict) else (int(parameters["scale"]), value)
+    """An unscaled integer as big-endian bytes; its scale is the type's or, of a
+    VariableScaleDecimal, its own.
+    """
+    scale, unscaled = (
+        (value["scale"], value["value"])
+        if isinstance(value, dict)
+        else (int(parameters["scale"]), value)
+    )
     return Decimal(int.from_bytes(_bytes(unscaled), signed=True)).scaleb(-scale)
 
 
@@ -264,7 +331,9 @@ def _bytes(value: str | bytes) -> bytes:
 
 def _number(text: str) -> Decimal:
     if not _NUMBER.fullmatch(text):
-        raise ValueError("bytes of a decimal need the schema in each record, or decimal.handling.mode=string")
+        raise ValueError(
+            "bytes of a decimal need the schema in each record, or decimal.handling.mode=string"
+        )
     return Decimal(text)
 
 
@@ -276,13 +345,20 @@ def _integer(number: Decimal) -> int:
 
 def _timestamp(value: Json, form: str, unit: str) -> datetime:
     """A number is the time of a clock without a zone, which the source's `timezone` gives it."""
-    return _EPOCH + _since(value, form, unit) if isinstance(value, int) else datetime.fromisoformat(value)
+    return (
+        _EPOCH + _since(value, form, unit)
+        if isinstance(value, int)
+        else datetime.fromisoformat(value)
+    )
 
 
 def _since(value: int, form: str, unit: str) -> timedelta:
     micros = _MICROS.get(form) or _MICROS.get(unit)
     if micros is None:
-        raise ValueError("a number of unknown unit; send the schema in each record, or give the stream timestamps='us' or 'ms'")
+        raise ValueError(
+            "a number of unknown unit; send the schema in each record, or give the stream "
+            "timestamps='us' or 'ms'"
+        )
     return timedelta(microseconds=value // 1000 if micros < 1 else value * micros)
 
 

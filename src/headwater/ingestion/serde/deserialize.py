@@ -1,8 +1,10 @@
-"""Records to rows: each payload becomes a row of the schema, or is refused with a reason; none moves another.
+"""Records to rows: each payload becomes a row of the schema, or is refused with a reason; none
+moves another.
 
-What becomes of a payload does not depend on its neighbours, so a replay in other batches decides alike. Flat JSON is read by compiled
-loops, and each record that these are not certain of by msgspec, to the same row. Polars would read joined lines in parallel, but it turns
-numbers and objects into strings, and keeps the first of two equal names where others keep the last.
+What becomes of a payload does not depend on its neighbours, so a replay in other batches decides
+alike. Flat JSON is read by compiled loops, and each record that these are not certain of by
+msgspec, to the same row. Polars would read joined lines in parallel, but it turns numbers and
+objects into strings, and keeps the first of two equal names where others keep the last.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ from headwater.ingestion.serde.timestamp_parsing import EXAMPLE, UNITS, in_schem
 from headwater.kernel.arrays import I64
 
 Read = Callable[[bytes], msgspec.Struct | None]
-"""Reads one record; None of one that says nothing, such as the tombstone after a delete of Debezium."""
+"""Reads one record; None of one that says nothing, such as the tombstone after a delete of
+Debezium.
+"""
 
 _READERS: Final[Mapping[str, str]] = {
     "json": "headwater.ingestion.serde.json",
@@ -53,14 +57,16 @@ _JSON_TYPES: Final = {
     "object": "an object",
 }
 _TYPED: Final = frozenset({"avro", "protobuf", "debezium"})  # these have timestamp types
-_TOMBSTONES: Final = frozenset({"debezium"})  # a record without a payload repeats the delete before it
+# a record without a payload repeats the delete before it
+_TOMBSTONES: Final = frozenset({"debezium"})
 
 
 @dataclass(frozen=True)
 class Decoded:
     """The rows that payloads hold, and the payloads that hold none.
 
-    frame: (m) rows with exactly the schema's columns and dtypes. rows: int64 (m), the position of each among the payloads, rising.
+    frame: (m) rows with exactly the schema's columns and dtypes. rows: int64 (m), the position of
+    each among the payloads, rising.
     refused: position and reason of each of the others, rising.
     """
 
@@ -85,15 +91,23 @@ def decoder(
     Args:
         source: with the stream.
         also: columns to read in addition to `stream_schema`.
-        described: of some columns, what a value has to be, for reasons; timestamps are described anyway.
+        described: of some columns, what a value has to be, for reasons; timestamps are described
+            anyway.
 
     Raises:
         DefinitionError: the source has no stream, or a column cannot be read from its format.
         MissingExtraError: the library of its format is not installed.
 
     >>> from headwater.definitions.streams import push
-    >>> visits = Source("visits", timestamp_field="at", timezone="UTC", stream=push(schema={"user": int, "at": pl.Datetime("us", "UTC")}))
-    >>> decoded = decoder(visits)([b'{"user": 7, "at": "2024-05-01T08:00:00Z"}', b'{"user": "7"}', None])
+    >>> visits = Source(
+    ...     "visits",
+    ...     timestamp_field="at",
+    ...     timezone="UTC",
+    ...     stream=push(schema={"user": int, "at": pl.Datetime("us", "UTC")}),
+    ... )
+    >>> decoded = decoder(visits)(
+    ...     [b'{"user": 7, "at": "2024-05-01T08:00:00Z"}', b'{"user": "7"}', None]
+    ... )
     >>> decoded.frame["user"].to_list(), decoded.rows.tolist()
     ([7], [0])
     >>> for position, reason in decoded.refused:
@@ -109,7 +123,11 @@ def decoder(
     read = _reader(stream, row)
     skips = stream.format in _TOMBSTONES
     fields = [attrgetter(name) for name in row.__struct_fields__]
-    times = {name: _called(dtype, stream, source) for name, dtype in schema.items() if isinstance(dtype, pl.Datetime)} | dict(described)
+    times = {
+        name: _called(dtype, stream, source)
+        for name, dtype in schema.items()
+        if isinstance(dtype, pl.Datetime)
+    } | dict(described)
 
     def decode_some(payloads: Sequence[bytes | None]) -> Decoded:
         structs, kept, refused = _rows(payloads, read, skips=skips)
@@ -122,7 +140,13 @@ def decoder(
             columns.append(column.alias(name))
             if (nulls := column.null_count()) and nulls != values.count(None):
                 lost = (n for n in column.is_null().arg_true() if values[n] is not None)
-                unfit |= {n: f"{_shown(values[n])} is not {_called(dtype, stream, source)} - at `$.{name}`" for n in lost}
+                unfit |= {
+                    n: (
+                        f"{_shown(values[n])} is not {_called(dtype, stream, source)} - at "
+                        f"`$.{name}`"
+                    )
+                    for n in lost
+                }
         frame = pl.DataFrame(columns)
         if unfit:
             keep = np.ones(len(structs), dtype=np.bool_)
@@ -146,7 +170,9 @@ def decoder(
         if sure.all():
             return Decoded(frame, np.arange(len(payloads)), [])
         rest = np.flatnonzero(~sure)
-        return _merged(frame.filter(sure), np.flatnonzero(sure), decode_each(list(taken(payloads, rest))), rest)
+        return _merged(
+            frame.filter(sure), np.flatnonzero(sure), decode_each(list(taken(payloads, rest))), rest
+        )
 
     return decode
 
@@ -166,8 +192,14 @@ def in_one(chunks: Sequence[tuple[Decoded, int]]) -> Decoded:
     begins = np.cumsum([0, *(count for _, count in chunks)]).tolist()
     return Decoded(
         pl.concat([chunk.frame for chunk, _ in chunks], rechunk=True),
-        np.concatenate([chunk.rows + begin for (chunk, _), begin in zip(chunks, begins, strict=False)]),
-        [(n + begin, why) for (chunk, _), begin in zip(chunks, begins, strict=False) for n, why in chunk.refused],
+        np.concatenate(
+            [chunk.rows + begin for (chunk, _), begin in zip(chunks, begins, strict=False)]
+        ),
+        [
+            (n + begin, why)
+            for (chunk, _), begin in zip(chunks, begins, strict=False)
+            for n, why in chunk.refused
+        ],
     )
 
 
@@ -176,8 +208,12 @@ def _reader(stream: Stream, row: type[msgspec.Struct]) -> Read:
     return read
 
 
-def _rows(payloads: Sequence[bytes | None], read: Read, *, skips: bool) -> tuple[list[msgspec.Struct], I64, list[tuple[int, str]]]:
-    """The rows, the position of each among the payloads, and what was refused. skips: whether no payload says nothing."""
+def _rows(
+    payloads: Sequence[bytes | None], read: Read, *, skips: bool
+) -> tuple[list[msgspec.Struct], I64, list[tuple[int, str]]]:
+    """The rows, the position of each among the payloads, and what was refused. skips: whether no
+    payload says nothing.
+    """
     try:
         rows = list(map(read, payloads))  # type: ignore[arg-type] # None raises
         if None not in rows:
@@ -210,22 +246,34 @@ def reason(error: Exception) -> str:
         return "not UTF-8"
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    return (str(error) if isinstance(error, msgspec.MsgspecError) else f"{type(error).__name__}: {error}")[:300]
+    return (
+        str(error)
+        if isinstance(error, msgspec.MsgspecError)
+        else f"{type(error).__name__}: {error}"
+    )[:300]
 
 
 def _described(why: str, described: Mapping[str, str]) -> str:
     """A reason of msgspec for a value of another type, in words where its column is described.
 
-    >>> _described("Expected `int | float | null`, got `str` - at `$.at`", {"at": "a timestamp in ms since 1970"})
+    >>> _described(
+    ...     "Expected `int | float | null`, got `str` - at `$.at`",
+    ...     {"at": "a timestamp in ms since 1970"},
+    ... )
     'a string is not a timestamp in ms since 1970 - at `$.at`'
     """
     match = _OTHER_TYPE.fullmatch(why)
     if match is None or match["column"] not in described:
         return why
-    return f"{_JSON_TYPES.get(match['type'], match['type'])} is not {described[match['column']]} - at `$.{match['column']}`"
+    return (
+        f"{_JSON_TYPES.get(match['type'], match['type'])} is not {described[match['column']]} - "
+        f"at `$.{match['column']}`"
+    )
 
 
-def _column(values: Sequence[object], dtype: pl.DataType, stream: Stream, timezone: str | None) -> pl.Series:
+def _column(
+    values: Sequence[object], dtype: pl.DataType, stream: Stream, timezone: str | None
+) -> pl.Series:
     """The values as a column of the dtype; null where one does not fit."""
     if isinstance(dtype, pl.Datetime):
         return in_schema(micros_of(values, stream.timestamps, timezone), dtype, timezone)

@@ -12,14 +12,16 @@ from headwater.kernel.arrays import I64, Bool
 
 
 def parse_iso(strings: Sequence[str]) -> tuple[I64, Bool]:
-    """Microseconds UTC of each text, and which are of the shape 2024-05-01T10:00:00[.1 to 6 digits](Z or +hh:mm); the others are 0.
+    """Microseconds UTC of each text, and which are of the shape 2024-05-01T10:00:00[.1 to 6
+    digits](Z or +hh:mm); the others are 0.
 
     >>> parse_iso(["1970-01-01T00:00:01.5Z", "1970-01-01T01:00:00+01:00", "yesterday"])
     (array([1500000,       0,       0]), array([ True,  True, False]))
     """
     micros, fits = np.zeros(len(strings), np.int64), np.zeros(len(strings), np.bool_)
     ends = np.cumsum(np.fromiter(map(len, strings), np.int64, len(strings)))
-    letters = np.frombuffer("".join(strings).encode("ascii", "replace"), np.uint8)  # one byte a character
+    # one byte a character
+    letters = np.frombuffer("".join(strings).encode("ascii", "replace"), np.uint8)
     _parse(letters.ctypes.data, ends, micros, fits)
     return micros, fits
 
@@ -38,7 +40,9 @@ def digits_of(letters: int, begin: int, end: int) -> int:
 
 @nb.njit(nogil=True, cache=True)
 def days_of(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01, by Hinnant's days_from_civil; -1_000_000 where the month has no such day."""
+    """Days since 1970-01-01, by Hinnant's days_from_civil; -1_000_000 where the month has no such
+    day.
+    """
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     last = 29 if month == 2 and leap else 28 if month == 2 else 30 if month in (4, 6, 9, 11) else 31
     if year < 1 or month < 1 or month > 12 or day < 1 or day > last:
@@ -56,16 +60,34 @@ def iso_timestamp(letters: int, begin: int, end: int) -> tuple[int, bool]:  # no
     size = end - begin
     if size < 20 or size > 32:
         return 0, False
-    if byte(letters, begin + 4) != 45 or byte(letters, begin + 7) != 45 or byte(letters, begin + 10) != 84:  # - - T
+    # - - T
+    if (
+        byte(letters, begin + 4) != 45
+        or byte(letters, begin + 7) != 45
+        or byte(letters, begin + 10) != 84
+    ):
         return 0, False
     if byte(letters, begin + 13) != 58 or byte(letters, begin + 16) != 58:  # : :
         return 0, False
     days = days_of(
-        digits_of(letters, begin, begin + 4), digits_of(letters, begin + 5, begin + 7), digits_of(letters, begin + 8, begin + 10)
+        digits_of(letters, begin, begin + 4),
+        digits_of(letters, begin + 5, begin + 7),
+        digits_of(letters, begin + 8, begin + 10),
     )
-    hour, minute = digits_of(letters, begin + 11, begin + 13), digits_of(letters, begin + 14, begin + 16)
+    hour, minute = (
+        digits_of(letters, begin + 11, begin + 13),
+        digits_of(letters, begin + 14, begin + 16),
+    )
     second = digits_of(letters, begin + 17, begin + 19)
-    if days == -1_000_000 or hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
+    if (
+        days == -1_000_000
+        or hour < 0
+        or hour > 23
+        or minute < 0
+        or minute > 59
+        or second < 0
+        or second > 59
+    ):
         return 0, False
     stop, behind = end - 1, 0
     if byte(letters, end - 1) != 90:  # Z
@@ -84,7 +106,8 @@ def iso_timestamp(letters: int, begin: int, end: int) -> tuple[int, bool]:  # no
     micros = 0
     if stop > begin + 19:
         micros = digits_of(letters, begin + 20, stop)
-        if byte(letters, begin + 19) != 46 or stop == begin + 20 or stop > begin + 26 or micros < 0:  # .
+        # .
+        if byte(letters, begin + 19) != 46 or stop == begin + 20 or stop > begin + 26 or micros < 0:
             return 0, False
         for _ in range(begin + 26 - stop):
             micros *= 10

@@ -10,6 +10,8 @@ from headwater.definitions.streams import Stream
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
-    """What reads one record. Of a name that comes twice, the last counts; what the schema does not name is only skipped."""
+    """What reads one record. Of a name that comes twice, the last counts; what the schema does not
+    name is only skipped.
+    """
     del stream
     return msgspec.json.Decoder(row).decode

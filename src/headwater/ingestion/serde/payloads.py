@@ -1,4 +1,6 @@
-"""The payloads of a batch of records in one buffer, so that compiled code reads them without a Python object for each."""
+"""The payloads of a batch of records in one buffer, so that compiled code reads them without a
+Python object for each.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from headwater.kernel.arrays import I64, U8
 class Payloads(Sequence["bytes | None"]):
     """The n payloads of a batch: a sequence of bytes, and None for a tombstone.
 
-    data: uint8, the buffer. begin: int64 (n), where each payload begins in it. size: int64 (n), its bytes; -1 for a tombstone.
+    data: uint8, the buffer. begin: int64 (n), where each payload begins in it. size: int64 (n), its
+    bytes; -1 for a tombstone.
 
     >>> payloads = Payloads.of([b"one", None, b""])
     >>> list(payloads), list(payloads[1:])
@@ -31,7 +34,11 @@ class Payloads(Sequence["bytes | None"]):
         """Payloads in one buffer; those that are in one already stay there."""
         if isinstance(payloads, Payloads):
             return payloads
-        size = np.fromiter((-1 if payload is None else len(payload) for payload in payloads), np.int64, len(payloads))
+        size = np.fromiter(
+            (-1 if payload is None else len(payload) for payload in payloads),
+            np.int64,
+            len(payloads),
+        )
         data = b"".join([payload for payload in payloads if payload is not None])
         begin = np.cumsum(np.maximum(size, 0)) - np.maximum(size, 0)
         return cls(np.frombuffer(data, np.uint8), begin, size)
@@ -58,7 +65,9 @@ def taken(payloads: Sequence[bytes | None], index: I64) -> Sequence[bytes | None
 
 
 def concatenated(batches: Sequence[Sequence[bytes | None]]) -> Sequence[bytes | None]:
-    """The payloads of several batches, the earlier first: in one buffer if all of them are in buffers."""
+    """The payloads of several batches, the earlier first: in one buffer if all of them are in
+    buffers.
+    """
     own = [batch for batch in batches if isinstance(batch, Payloads)]
     if not batches or len(own) < len(batches):
         return [payload for batch in batches for payload in batch]

@@ -35,12 +35,22 @@ except ImportError as error:
 Message = Any  # a class that is made at run time, or a message of it
 
 _KNOWN: Final = tuple(
-    module.DESCRIPTOR for module in (any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
+    module.DESCRIPTOR
+    for module in (
+        any_pb2,
+        duration_pb2,
+        empty_pb2,
+        field_mask_pb2,
+        struct_pb2,
+        timestamp_pb2,
+        wrappers_pb2,
+    )
 )
 
 
 def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgspec.Struct]:
-    """What reads one record. A field that can be unset is null where it is; an enum is the name of its value.
+    """What reads one record. A field that can be unset is null where it is; an enum is the name of
+    its value.
 
     Raises:
         DataError: the file of descriptors is missing or is none, or has no such message type.
@@ -64,11 +74,15 @@ def reader(stream: Stream, row: type[msgspec.Struct]) -> Callable[[bytes], msgsp
 # ---------------------------------------------------------------- records
 
 
-def _row(kind: Message, body: bytes, names: Iterable[str], row: type[msgspec.Struct]) -> msgspec.Struct:
+def _row(
+    kind: Message, body: bytes, names: Iterable[str], row: type[msgspec.Struct]
+) -> msgspec.Struct:
     message = kind.FromString(body)
     fields = kind.DESCRIPTOR.fields_by_name
     values = {name: _value(message, fields[name]) for name in names if name in fields}
-    return msgspec.convert({name: value for name, value in values.items() if value is not None}, row)
+    return msgspec.convert(
+        {name: value for name, value in values.items() if value is not None}, row
+    )
 
 
 def _value(message: Message, field: Message) -> object:
@@ -84,7 +98,9 @@ def _value(message: Message, field: Message) -> object:
 
 
 def _map(message: Message, field: Message) -> list[object]:
-    """A map as a list of its keys and values, in the order of the keys: a message does not say one."""
+    """A map as a list of its keys and values, in the order of the keys: a message does not say
+    one.
+    """
     entries = getattr(message, field.name)
     inner = field.message_type.fields_by_name["value"]
     return [{"key": key, "value": _plain(entries[key], inner)} for key in sorted(entries)]
@@ -99,13 +115,19 @@ def _plain(value: Message, field: Message) -> object:
     name = field.message_type.full_name
     if name == "google.protobuf.Timestamp":
         return EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
-    if name.startswith("google.protobuf.") and name.endswith("Value") and "value" in field.message_type.fields_by_name:
+    if (
+        name.startswith("google.protobuf.")
+        and name.endswith("Value")
+        and "value" in field.message_type.fields_by_name
+    ):
         return value.value
     return {inner.name: _value(value, inner) for inner in field.message_type.fields}
 
 
 def _path(rest: bytes) -> tuple[tuple[int, ...], bytes]:
-    """Which of a file's message types a record is of, and the rest: the index on each level, the first alone written as a zero."""
+    """Which of a file's message types a record is of, and the rest: the index on each level, the
+    first alone written as a zero.
+    """
     count, at = _varint(rest, 0)
     if count == 0:
         return (0,), rest[at:]
@@ -138,7 +160,9 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _of_set(spec: ProtobufMessage) -> Message:
     try:
-        files = descriptor_pb2.FileDescriptorSet.FromString(in_project(spec.descriptors).read_bytes()).file
+        files = descriptor_pb2.FileDescriptorSet.FromString(
+            in_project(spec.descriptors).read_bytes()
+        ).file
         pool = _pool(files)
     except Exception as error:
         raise DataError(
@@ -149,7 +173,9 @@ def _of_set(spec: ProtobufMessage) -> Message:
         return message_factory.GetMessageClass(pool.FindMessageTypeByName(spec.name))
     except KeyError:
         have = [f"{file.package}.{m.name}".lstrip(".") for file in files for m in file.message_type]
-        raise DataError(f"{spec.descriptors} has no message type {spec.name!r}; {nearest(spec.name, have)}") from None
+        raise DataError(
+            f"{spec.descriptors} has no message type {spec.name!r}; {nearest(spec.name, have)}"
+        ) from None
 
 
 def _file(text: str, references: Mapping[str, str]) -> Message:
@@ -166,9 +192,14 @@ def _descriptor(text: str, name: str) -> Message:
 
 
 def _pool(files: Iterable[Message]) -> Message:
-    """A pool of the files, each after what it depends on, and of what comes with Protobuf where they use it."""
+    """A pool of the files, each after what it depends on, and of what comes with Protobuf where
+    they use it.
+    """
     pool = descriptor_pool.DescriptorPool()
-    by_name = {known.name: descriptor_pb2.FileDescriptorProto.FromString(known.serialized_pb) for known in _KNOWN}
+    by_name = {
+        known.name: descriptor_pb2.FileDescriptorProto.FromString(known.serialized_pb)
+        for known in _KNOWN
+    }
     by_name |= {file.name: file for file in files}
     added: set[str] = set()
 

@@ -1,4 +1,6 @@
-"""Python types for msgspec to check the fields of each record, derived from the polars schema of the records."""
+"""Python types for msgspec to check the fields of each record, derived from the polars schema of
+the records.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ _PLAIN: Final[Mapping[object, Kind]] = {
     pl.UInt8: _bounded(int, 0, 2**8 - 1),
     pl.UInt16: _bounded(int, 0, 2**16 - 1),
     pl.UInt32: _bounded(int, 0, 2**32 - 1),
-    pl.UInt64: _bounded(int, 0, None),  # msgspec takes no bound beyond int64; the column rejects larger values
+    # msgspec takes no bound beyond int64; the column rejects larger values
+    pl.UInt64: _bounded(int, 0, None),
     pl.Float32: float,  # NaN included; the column rejects larger values
     pl.Float64: float,
     pl.Decimal: Decimal,
@@ -42,8 +45,11 @@ _PLAIN: Final[Mapping[object, Kind]] = {
 }
 
 
-def row_type(schema: Mapping[str, pl.DataType], timestamps: Timestamps | None) -> type[msgspec.Struct]:
-    """A struct with a field for each column: the n-th is `c{n}`, named in records as the column is, and null where they lack it.
+def row_type(
+    schema: Mapping[str, pl.DataType], timestamps: Timestamps | None
+) -> type[msgspec.Struct]:
+    """A struct with a field for each column: the n-th is `c{n}`, named in records as the column is,
+    and null where they lack it.
 
     Args:
         schema: the columns.
@@ -56,8 +62,13 @@ def row_type(schema: Mapping[str, pl.DataType], timestamps: Timestamps | None) -
     >>> msgspec.json.decode(b'{"pages": 3, "other": 1}', type=row)
     Row(c0=None, c1=3)
     """
-    fields = [(f"c{n}", _or_null(_kind(dtype, timestamps, name)), None) for n, (name, dtype) in enumerate(schema.items())]
-    return msgspec.defstruct("Row", fields, rename={f"c{n}": name for n, name in enumerate(schema)}, gc=False)
+    fields = [
+        (f"c{n}", _or_null(_kind(dtype, timestamps, name)), None)
+        for n, (name, dtype) in enumerate(schema.items())
+    ]
+    return msgspec.defstruct(
+        "Row", fields, rename={f"c{n}": name for n, name in enumerate(schema)}, gc=False
+    )
 
 
 def _kind(dtype: pl.DataType, timestamps: Timestamps | None, name: str) -> Kind:
@@ -76,7 +87,8 @@ def _plain(dtype: pl.DataType, name: str) -> Kind:
         return TypedDict("Struct", fields, total=False)  # type: ignore[operator]
     if type(dtype) not in _PLAIN:
         raise DefinitionError(
-            f"the column {name!r} of a stream cannot be or hold {dtype}; give it another type in the schema, and make the column in select"
+            f"the column {name!r} of a stream cannot be or hold {dtype}; give it another type in "
+            "the schema, and make the column in select"
         )
     return _PLAIN[type(dtype)]
 

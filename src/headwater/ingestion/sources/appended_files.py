@@ -1,8 +1,9 @@
 """Files that are being appended to: a record a line, its offset the byte at which the line begins.
 
-A position goes with what was read, not with a name (see `file_position`). A file that was renamed within the path is read on under its new
-name, and the next file of the old name from its beginning. A file that is not what was read, and is found under no other name, was replaced
-or rewritten: lines that were not read may be lost, so it is an error.
+A position goes with what was read, not with a name (see `file_position`). A file that was renamed
+within the path is read on under its new name, and the next file of the old name from its beginning.
+A file that is not what was read, and is found under no other name, was replaced or rewritten: lines
+that were not read may be lost, so it is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from headwater.definitions.source import Source
 from headwater.definitions.streams import AppendedFiles
 from headwater.errors import DataError, RetentionError
 from headwater.ingestion.sources.file_position import START, FilePosition, ReadFile, ends
-from headwater.ingestion.sources.stream_reader import Assigned, OriginOf, Position, RecordBatch, Revoked, StoredStream
+from headwater.ingestion.sources.stream_reader import (
+    Assigned,
+    OriginOf,
+    Position,
+    RecordBatch,
+    Revoked,
+    StoredStream,
+)
 from headwater.kernel.arrays import NOTHING
 from headwater.settings import in_project
 
@@ -29,7 +37,12 @@ _LOG = logging.getLogger(__name__)
 
 _STEP: Final = 0.02  # seconds between two looks at files that have nothing new
 _CHUNK: Final = 4_000_000  # bytes per read
-_COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_COMPRESSED: Final = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+}
 
 
 class _ReplacedError(Exception):
@@ -50,17 +63,25 @@ def open_feed(
 class FileFeed:
     """The files that a path names, in the order of their names; every feed reads all of them.
 
-    stored: knows the positions of files that are no longer there; without it, renamed files are told only among those read here.
+    stored: knows the positions of files that are no longer there; without it, renamed files are
+    told only among those read here.
     """
 
-    def __init__(self, source: Source, assigned: Assigned, revoked: Revoked, stored: StoredStream | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        assigned: Assigned,
+        revoked: Revoked,
+        stored: StoredStream | None = None,
+    ) -> None:
         spec = source.stream
         assert isinstance(spec, AppendedFiles)
         self._spec, self._assigned, self._revoked, self._stored = spec, assigned, revoked, stored
         self._files: dict[str, ReadFile] = {}
         self._partitions: set[str] = set()
         self._moves: dict[str, tuple[Position, Position]] = {}
-        self._left_names: dict[str, FilePosition] = {}  # where the next file of a name begins whose file was renamed
+        # where the next file of a name begins whose file was renamed
+        self._left_names: dict[str, FilePosition] = {}
         self._turn = 0
         self._find()
 
@@ -92,7 +113,8 @@ class FileFeed:
         for path, file in self._files.items():
             if file.unfinished:
                 _LOG.warning(
-                    "%s ends with %d bytes without a newline: they are no record yet, and read once the line is complete",
+                    "%s ends with %d bytes without a newline: they are no record yet, and read "
+                    "once the line is complete",
                     path,
                     file.unfinished,
                 )
@@ -102,7 +124,9 @@ class FileFeed:
         self._partitions.clear()
 
     def _left(self, path: str) -> int:
-        """Bytes to read, but for the beginning of a line that was not complete when it was last looked at."""
+        """Bytes to read, but for the beginning of a line that was not complete when it was last
+        looked at.
+        """
         file = self._files[path]
         try:
             left = max(0, in_project(path).stat().st_size - file.position.byte)
@@ -114,14 +138,20 @@ class FileFeed:
 
     def _find(self) -> None:
         """Take up files that are new; a name becomes new where its file was renamed."""
-        while new := [path for path in named(self._spec.path) if path not in self._files and in_project(path).is_file()]:
+        while new := [
+            path
+            for path in named(self._spec.path)
+            if path not in self._files and in_project(path).is_file()
+        ]:
             self._take_up(new)
 
     def _take_up(self, paths: Sequence[str]) -> None:
-        """Read files that are new, or are not what was read under their names, from where their contents were read to.
+        """Read files that are new, or are not what was read under their names, from where their
+        contents were read to.
 
         Raises:
-            RetentionError: a file is not what was read under its name, and that is under no new name.
+            RetentionError: a file is not what was read under its name, and that is under no new
+                name.
             DataError: a file is compressed.
         """
         known = self._known(paths)
@@ -133,14 +163,21 @@ class FileFeed:
             if path in others and path not in renamed.values():
                 raise self._replaced(path, at)
             if path in renamed:
-                _LOG.info("%s is what was read as %s, and is read on from there", path, renamed[path])
+                _LOG.info(
+                    "%s is what was read as %s, and is read on from there", path, renamed[path]
+                )
                 at = known[renamed[path]].moved(at)
             elif path in others:
                 at = at.restarted()
             self._files[path] = _read_up_to(path, at)
         nodes = {self._files[path].node for path in paths}
-        for name in [name for name, file in self._files.items() if not file.position.byte and file.node in nodes]:
-            if not in_project(name).exists():  # nothing was read of it, so its node says that it was renamed
+        for name in [
+            name
+            for name, file in self._files.items()
+            if not file.position.byte and file.node in nodes
+        ]:
+            # nothing was read of it, so its node says that it was renamed
+            if not in_project(name).exists():
                 del self._files[name]
         for name in dict.fromkeys([*renamed, *renamed.values()]):
             if name not in paths:
@@ -153,8 +190,12 @@ class FileFeed:
 
     def _known(self, paths: Sequence[str]) -> dict[str, FilePosition]:
         """By path, from where to read on: of these, and of all others that were ever read."""
-        stored = {**({} if self._stored is None else self._stored.positions()), **self._assign(paths)}
-        here = self._left_names | {path: file.position for path, file in self._files.items()}  # not all of it is committed yet
+        stored = {
+            **({} if self._stored is None else self._stored.positions()),
+            **self._assign(paths),
+        }
+        # not all of it is committed yet
+        here = self._left_names | {path: file.position for path, file in self._files.items()}
         return {path: FilePosition.of(at) for path, at in stored.items()} | here
 
     def _assign(self, paths: Sequence[str]) -> Mapping[str, Position]:
@@ -163,22 +204,35 @@ class FileFeed:
         return self._assigned(new) if new else {}
 
     @staticmethod
-    def _renamed(paths: Sequence[str], unread: Sequence[str], others: Sequence[str], known: Mapping[str, FilePosition]) -> dict[str, str]:
-        """By new name, the name that its content was read under, where the file of that name is another one now, or none.
+    def _renamed(
+        paths: Sequence[str],
+        unread: Sequence[str],
+        others: Sequence[str],
+        known: Mapping[str, FilePosition],
+    ) -> dict[str, str]:
+        """By new name, the name that its content was read under, where the file of that name is
+        another one now, or none.
 
-        unread: those of `paths` that nothing was read of. others: those that are not what was read. So a name that got another file
-        is new once its former one was found. Each path comes before the one that its position is taken from: existing lines are never lost.
+        unread: those of `paths` that nothing was read of. others: those that are not what was read.
+        So a name that got another file is new once its former one was found. Each path comes before
+        the one that its position is taken from: existing lines are never lost.
         """
         free = list(unread)
         left = {
             name: at
             for name, at in (known if free else {}).items()
-            if at.byte and (name in others or (name not in paths and not (in_project(name).is_file() and _is_of(name, at))))
+            if at.byte
+            and (
+                name in others
+                or (name not in paths and not (in_project(name).is_file() and _is_of(name, at)))
+            )
         }
         renamed: dict[str, str] = {}
         while free:
             path = free.pop(0)
-            was = next((name for name, at in left.items() if name != path and _is_of(path, at)), None)
+            was = next(
+                (name for name, at in left.items() if name != path and _is_of(path, at)), None
+            )
             if was is not None:
                 renamed[path] = was
                 del left[was]
@@ -192,18 +246,28 @@ class FileFeed:
 
     def _replaced(self, path: str, before: FilePosition) -> RetentionError:
         why = (
-            f"the file was replaced, truncated or rewritten: up to byte {before.byte} it is no longer what was read, and lines that were not read "
-            f"may be lost. With a path that also matches the names of rotated files, such as {self._spec.path}*, these are read to their end"
+            f"the file was replaced, truncated or rewritten: up to byte {before.byte} it is no "
+            "longer what was read, and lines that were not read may be lost. With a path that "
+            f"also matches the names of rotated files, such as {self._spec.path}*, these are read "
+            "to their end"
         )
         position = before.restarted()
         return RetentionError(
-            str(self._spec), path, wanted=before.offset, first=position.offset, position=position.encoded, lost=1, why=why
+            str(self._spec),
+            path,
+            wanted=before.offset,
+            first=position.offset,
+            position=position.encoded,
+            lost=1,
+            why=why,
         )
 
     # ------------------------------------------------------------ lines
 
     def _read(self, most: int) -> RecordBatch | None:
-        """The complete lines that come next in one file; the files take turns, so that none waits for another."""
+        """The complete lines that come next in one file; the files take turns, so that none waits
+        for another.
+        """
         paths = sorted(self._files)
         for n in range(len(paths)):
             path = paths[(self._turn + n) % len(paths)]
@@ -221,11 +285,17 @@ class FileFeed:
                 offsets = np.array(starts, np.int64) + file.position.offset
                 at = round(clock.now().timestamp() * 1e6)
                 nought = np.zeros(len(lines), np.int64)
-                return RecordBatch([path], nought, offsets, nought + at, {path: file.advance(data, count)}, lines)
+                return RecordBatch(
+                    [path], nought, offsets, nought + at, {path: file.advance(data, count)}, lines
+                )
         return None
 
-    def _lines(self, path: str, file: ReadFile, data: bytes, most: int) -> tuple[list[bytes | None], list[int], int]:
-        """Complete lines of the bytes that come next, where each begins in these, and how many bytes are read with them."""
+    def _lines(
+        self, path: str, file: ReadFile, data: bytes, most: int
+    ) -> tuple[list[bytes | None], list[int], int]:
+        """Complete lines of the bytes that come next, where each begins in these, and how many
+        bytes are read with them.
+        """
         if self._spec.format == "csv" and not file.header:
             head = _from_beginning(path) if file.position.byte else data
             if b"\n" not in head:
@@ -267,10 +337,12 @@ def _read_up_to(path: str, at: FilePosition) -> ReadFile:
         head, tail = ends(file, at.byte)
         if not at.byte:
             begin = file.read(6)
-            if kind := next((kind for magic, kind in _COMPRESSED.items() if begin.startswith(magic)), None):
+            if kind := next(
+                (kind for magic, kind in _COMPRESSED.items() if begin.startswith(magic)), None
+            ):
                 raise DataError(
-                    f"{path} is compressed ({kind}), and lines are read from files of plain text that grow. Unpack it, or give a path that leaves "
-                    "such files out"
+                    f"{path} is compressed ({kind}), and lines are read from files of plain text "
+                    "that grow. Unpack it, or give a path that leaves such files out"
                 )
         return ReadFile(at, head, tail, _node(file))
 
@@ -321,4 +393,6 @@ def _node(file: BinaryIO) -> tuple[int, int]:
 
 
 def _gone(path: str, begin: int) -> DataError:
-    return DataError(f"{path} is gone, and had been read up to byte {begin}; leave files that are read in place")
+    return DataError(
+        f"{path} is gone, and had been read up to byte {begin}; leave files that are read in place"
+    )

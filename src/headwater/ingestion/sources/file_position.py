@@ -1,7 +1,8 @@
-"""Where one left off in a file, with the identity of what was read: a digest of its first bytes and of those before the position.
+"""Where one left off in a file, with the identity of what was read: a digest of its first bytes and
+of those before the position.
 
-It shows that a file was replaced or rewritten under its name, and finds one that was renamed, with any inode. To compare it, at most
-twice `WINDOW` bytes are read, however long the file is.
+It shows that a file was replaced or rewritten under its name, and finds one that was renamed, with
+any inode. To compare it, at most twice `WINDOW` bytes are read, however long the file is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _LAYOUT: Final = "<qq16s"
 class FilePosition(NamedTuple):
     """A byte of a file, and what lies before it.
 
-    byte: to read on from. shift: the bytes of earlier files of this name, which offsets of records count on from. digest: of what was read.
+    byte: to read on from. shift: the bytes of earlier files of this name, which offsets of records
+    count on from. digest: of what was read.
 
     >>> FilePosition.of(START.encoded) == START
     True
@@ -52,16 +54,23 @@ class FilePosition(NamedTuple):
         return START._replace(shift=self.offset)
 
     def moved(self, before: FilePosition) -> FilePosition:
-        """The same place for a name whose files had been read up to `before`: its offsets never decrease."""
+        """The same place for a name whose files had been read up to `before`: its offsets never
+        decrease.
+        """
         return self._replace(shift=max(0, before.offset - self.byte))
 
     def is_of(self, file: BinaryIO) -> bool:
         """Whether a file still begins with what was read."""
-        return os.fstat(file.fileno()).st_size >= self.byte and _digest(*ends(file, self.byte)) == self.digest
+        return (
+            os.fstat(file.fileno()).st_size >= self.byte
+            and _digest(*ends(file, self.byte)) == self.digest
+        )
 
 
 def ends(file: BinaryIO, byte: int) -> tuple[bytes, bytes]:
-    """The first bytes of a file, and those before a byte: `WINDOW` of each, if there are so many."""
+    """The first bytes of a file, and those before a byte: `WINDOW` of each, if there are so
+    many.
+    """
     length = min(byte, WINDOW)
     file.seek(0)
     head = file.read(length)
@@ -81,8 +90,9 @@ START: Final = FilePosition(0, 0, _digest(b"", b""))
 class ReadFile:
     """A file as it was read so far.
 
-    position: to read on from. head, tail: as of `ends`. node: of the file system, when it was looked at last. header: of CSV, the line
-    that goes before each other. unfinished: bytes behind the last newline, where nothing else is left.
+    position: to read on from. head, tail: as of `ends`. node: of the file system, when it was
+    looked at last. header: of CSV, the line that goes before each other. unfinished: bytes behind
+    the last newline, where nothing else is left.
     """
 
     position: FilePosition
@@ -93,9 +103,17 @@ class ReadFile:
     unfinished: int = 0
 
     def advance(self, data: bytes, count: int) -> tuple[Position, Position]:
-        """Take the first `count` bytes of `data`, which follow the position, as read; the positions before and after."""
+        """Take the first `count` bytes of `data`, which follow the position, as read; the positions
+        before and after.
+        """
         before = self.position
         self.head += data[: min(count, WINDOW - len(self.head))]
-        self.tail = data[count - WINDOW : count] if count >= WINDOW else (self.tail + data[:count])[-WINDOW:]
-        self.position = FilePosition(before.byte + count, before.shift, _digest(self.head, self.tail))
+        self.tail = (
+            data[count - WINDOW : count]
+            if count >= WINDOW
+            else (self.tail + data[:count])[-WINDOW:]
+        )
+        self.position = FilePosition(
+            before.byte + count, before.shift, _digest(self.head, self.tail)
+        )
         return before.encoded, self.position.encoded

@@ -1,7 +1,8 @@
-"""Events that senders push: batches wait in an inbox for the commit that holds them, and only then are answered.
+"""Events that senders push: batches wait in an inbox for the commit that holds them, and only then
+are answered.
 
-What one commit holds is answered together, so that senders share its cost. A sender that hears nothing (the process died, the line broke)
-sends the same again: ids say what was taken in already.
+What one commit holds is answered together, so that senders share its cost. A sender that hears
+nothing (the process died, the line broke) sends the same again: ids say what was taken in already.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from headwater import clock
 from headwater.definitions.source import Source
 from headwater.definitions.streams import Pushed
 from headwater.errors import BusyError, LostError, UsageError
-from headwater.ingestion.sources.stream_reader import Assigned, Position, RecordBatch, Revoked, between, offset_at
+from headwater.ingestion.sources.stream_reader import (
+    Assigned,
+    Position,
+    RecordBatch,
+    Revoked,
+    between,
+    offset_at,
+)
 
 PARTITION: Final = "pushed"
 _WAITING: Final = 100_000  # events
@@ -30,7 +38,9 @@ _BYTES: Final = 64_000_000
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of the n events of a batch: int8 (n), and by position why each of the refused ones was; the commit's sequence."""
+    """What became of the n events of a batch: int8 (n), and by position why each of the refused
+    ones was; the commit's sequence.
+    """
 
     record_outcomes: NDArray[np.int8]
     reasons: Mapping[int, str]
@@ -47,7 +57,8 @@ class _PushedBatch:
 
 
 class Inbox:
-    """The batches of one source, from when they are received to when they are committed. Any thread may put.
+    """The batches of one source, from when they are received to when they are committed. Any thread
+    may put.
 
     Args:
         source: whose stream is `push()`.
@@ -58,18 +69,21 @@ class Inbox:
         assert isinstance(source.stream, Pushed)
         self.source, self.stream, self.most = source, source.stream, most
         self._waiting: deque[_PushedBatch] = deque()
-        self._taken: deque[tuple[int, _PushedBatch]] = deque()  # the offset of the first event of each
+        # the offset of the first event of each
+        self._taken: deque[tuple[int, _PushedBatch]] = deque()
         self._events = self._bytes = 0
         self._changed = threading.Condition()
         self._closed = False
         self._lost: LostError | None = None
 
     def put(self, payloads: Sequence[bytes], key: str | None) -> Future[Settled]:
-        """Leave a batch; the future says what became of it, or fails with BusyError or LostError where it was not committed.
+        """Leave a batch; the future says what became of it, or fails with BusyError or LostError
+        where it was not committed.
 
         Args:
             payloads: at least one.
-            key: what the sender will say again with the same batch; None where events have ids, or may count twice.
+            key: what the sender will say again with the same batch; None where events have ids, or
+                may count twice.
 
         Raises:
             UsageError: events that could not be told from their copies, or more than ever wait.
@@ -78,8 +92,10 @@ class Inbox:
         """
         if key is None and self.source.id_field is None and not self.stream.at_least_once:
             raise UsageError(
-                f"source {self.source.name!r} has no id_field, so nothing would tell a repeated request from a new one: send an Idempotency-Key "
-                "header and the same one again with each repetition, or define the source with id_field=, or with hw.push(at_least_once=True)"
+                f"source {self.source.name!r} has no id_field, so nothing would tell a repeated "
+                "request from a new one: send an Idempotency-Key header and the same one again "
+                "with each repetition, or define the source with id_field=, or with "
+                "hw.push(at_least_once=True)"
             )
         if len(payloads) > self.most:
             raise UsageError(f"{len(payloads):,} events in one request; send at most {self.most:,}")
@@ -87,15 +103,22 @@ class Inbox:
         with self._changed:
             if self._closed:
                 raise self._not_committed("ingestion is stopping; send it again")
-            if self._waiting and (self._events + len(payloads) > self.most or self._bytes + batch.size > _BYTES):
-                raise BusyError(f"{self._events:,} events of source {self.source.name!r} wait for their commit; send it again later")
+            if self._waiting and (
+                self._events + len(payloads) > self.most or self._bytes + batch.size > _BYTES
+            ):
+                raise BusyError(
+                    f"{self._events:,} events of source {self.source.name!r} wait for their "
+                    "commit; send it again later"
+                )
             self._waiting.append(batch)
             self._count(batch, 1)
             self._changed.notify()
         return batch.settled
 
     def take(self, most: int, timeout: float, first: int) -> list[_PushedBatch]:
-        """The batches that wait, of `most` events if the first one is not larger; their events have offsets from `first` on."""
+        """The batches that wait, of `most` events if the first one is not larger; their events have
+        offsets from `first` on.
+        """
         taken: list[_PushedBatch] = []
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
@@ -108,15 +131,35 @@ class Inbox:
                 taken.append(batch)
         return taken
 
-    def settle(self, first: int, record_outcomes: NDArray[np.int8], reasons: Mapping[int, str], sequence: int) -> None:
+    def settle(
+        self,
+        first: int,
+        record_outcomes: NDArray[np.int8],
+        reasons: Mapping[int, str],
+        sequence: int,
+    ) -> None:
         """A commit holds the events with offsets from `first` on; `reasons` by offset."""
         with self._changed:
-            done = [(start, batch) for start, batch in self._taken if first <= start < first + len(record_outcomes)]
-            self._taken = deque(entry for entry in self._taken if not first <= entry[0] < first + len(record_outcomes))
+            done = [
+                (start, batch)
+                for start, batch in self._taken
+                if first <= start < first + len(record_outcomes)
+            ]
+            self._taken = deque(
+                entry
+                for entry in self._taken
+                if not first <= entry[0] < first + len(record_outcomes)
+            )
         for start, batch in done:
             own = range(start, start + len(batch.payloads))
-            why = {offset - start: reasons[offset] for offset in own if offset in reasons} if reasons else {}
-            _resolve(batch, Settled(record_outcomes[start - first : own.stop - first], why, sequence))
+            why = (
+                {offset - start: reasons[offset] for offset in own if offset in reasons}
+                if reasons
+                else {}
+            )
+            _resolve(
+                batch, Settled(record_outcomes[start - first : own.stop - first], why, sequence)
+            )
 
     def waiting(self) -> int:
         """How many events wait."""
@@ -125,7 +168,8 @@ class Inbox:
     def give_up(self, *, close: bool, waiting: bool = False, lost: LostError | None = None) -> None:
         """Tell the senders of what was taken and not committed to send it again.
 
-        waiting: those of what waits, too. close: and take nothing any more. lost: why, where the store has lost commits.
+        waiting: those of what waits, too. close: and take nothing any more. lost: why, where the
+        store has lost commits.
         """
         with self._changed:
             self._closed, self._lost = self._closed or close, self._lost or lost
@@ -137,13 +181,19 @@ class Inbox:
                 self._events = self._bytes = 0
             self._changed.notify_all()
         for batch in left:
-            _resolve(batch, self._not_committed("ingestion stopped before these events were committed; send them again"))
+            _resolve(
+                batch,
+                self._not_committed(
+                    "ingestion stopped before these events were committed; send them again"
+                ),
+            )
 
     def _not_committed(self, message: str) -> BusyError | LostError:
         if self._lost is None:
             return BusyError(message)
         return LostError(
-            f"these events were not committed, and earlier ones may be lost: {self._lost}. Send them again once ingestion runs"
+            f"these events were not committed, and earlier ones may be lost: {self._lost}. Send "
+            "them again once ingestion runs"
         )
 
     def _count(self, batch: _PushedBatch, sign: int) -> None:
@@ -161,7 +211,9 @@ def _resolve(batch: _PushedBatch, outcome: Settled | BusyError | LostError) -> N
 
 
 class PushedFeed:
-    """The events of an inbox as a stream of one partition, whose offsets count on from what the store holds."""
+    """The events of an inbox as a stream of one partition, whose offsets count on from what the
+    store holds.
+    """
 
     def __init__(self, inbox: Inbox, assigned: Assigned, revoked: Revoked) -> None:
         self._inbox, self._revoked = inbox, revoked
@@ -206,4 +258,6 @@ class PushedFeed:
 def _ids(batch: _PushedBatch) -> pl.Series:
     if batch.key is None:
         return pl.Series([None] * len(batch.payloads), dtype=pl.String)
-    return pl.Series([f"key\0{batch.key}\0{n}" for n in range(len(batch.payloads))], dtype=pl.String)
+    return pl.Series(
+        [f"key\0{batch.key}\0{n}" for n in range(len(batch.payloads))], dtype=pl.String
+    )

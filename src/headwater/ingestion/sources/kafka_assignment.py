@@ -1,4 +1,6 @@
-"""What happens to a partition of a topic between its assignment and its first record: from where, and in which topic of that name."""
+"""What happens to a partition of a topic between its assignment and its first record: from where,
+and in which topic of that name.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from headwater.ingestion.sources.stream_reader import Assigned, offset_at
 
 @dataclass
 class Lookup:
-    """Asks, in a thread of its own, from where to read partitions that were assigned; number: of each assignment. Others are read on."""
+    """Asks, in a thread of its own, from where to read partitions that were assigned; number: of
+    each assignment. Others are read on.
+    """
 
     assigned: Assigned
     ids: TopicIds
@@ -30,11 +34,16 @@ class Lookup:
     def _run(self) -> None:
         try:
             self.topic_id = self.ids.now().id
-            self.known = {int(name): offset_at(position) for name, position in self.assigned([str(p) for p in self.number]).items()}
+            self.known = {
+                int(name): offset_at(position)
+                for name, position in self.assigned([str(p) for p in self.number]).items()
+            }
         except HeadwaterError as error:  # `poll` raises it
             self.failure = error
         except Exception as error:  # noqa: BLE001 (likewise; a thread would end without a word)
-            self.failure = HeadwaterError(f"partitions {sorted(self.number)} cannot be taken up: {error}")
+            self.failure = HeadwaterError(
+                f"partitions {sorted(self.number)} cannot be taken up: {error}"
+            )
             self.failure.__cause__ = error
 
 

@@ -1,7 +1,9 @@
-"""Fetch a consumer's records in batches, without a Python object each, by the C API of the librdkafka that confluent-kafka has loaded.
+"""Fetch a consumer's records in batches, without a Python object each, by the C API of the
+librdkafka that confluent-kafka has loaded.
 
-Only records take this path: `forward` redirects a partition's queue to one of our own. Confluent's consumer does the rest: assignment,
-pauses, positions, callbacks, errors of no single partition, closing.
+Only records take this path: `forward` redirects a partition's queue to one of our own. Confluent's
+consumer does the rest: assignment, pauses, positions, callbacks, errors of no single partition,
+closing.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from headwater.kernel.arrays import I64, Bool
 
 _LOG = logging.getLogger(__name__)
 
-_VERSIONS: Final = (0x02000000, 0x03000000)  # of librdkafka: its C API, and confluent's use of it, change with the first number
+# of librdkafka: its C API, and confluent's use of it, change with the first number
+_VERSIONS: Final = (0x02000000, 0x03000000)
 _NONE: Final = -1001  # the offset of a record that has none
 _PURGED: Final = -152  # the error of a record that was not sent
 _P, _I, _L, _Z, _S = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_size_t, ctypes.c_char_p
@@ -57,7 +60,9 @@ _FUNCTIONS: Final[dict[str, tuple[object, ...]]] = {  # the result, then the arg
 
 
 class Fault(NamedTuple):
-    """An event in place of a record: an error of a partition, or the end of a partition at an offset."""
+    """An event in place of a record: an error of a partition, or the end of a partition at an
+    offset.
+    """
 
     error: ck.KafkaError
     partition: int
@@ -68,8 +73,8 @@ class Fault(NamedTuple):
 class Fetched:
     """The n records of a fetch, and the faults.
 
-    partition, offset: int64 (n). stamp: int64 (n), milliseconds, negative where a record has no time. by_broker: bool (n), whether it is
-    the broker's time. payloads: (n), None for a tombstone.
+    partition, offset: int64 (n). stamp: int64 (n), milliseconds, negative where a record has no
+    time. by_broker: bool (n), whether it is the broker's time. payloads: (n), None for a tombstone.
     """
 
     partition: I64
@@ -88,7 +93,11 @@ class Fetched:
         stamps, faults = stamps_of(messages), list[Fault]()
         if not stamps[:, 0].all():  # no time is given for errors, nor for records of before 2016
             errors = ((message.error(), message) for message in messages)
-            faults = [Fault(error, message.partition() or 0, message.offset() or 0) for error, message in errors if error is not None]
+            faults = [
+                Fault(error, message.partition() or 0, message.offset() or 0)
+                for error, message in errors
+                if error is not None
+            ]
             messages = [message for message in messages if message.error() is None]
             stamps = stamps_of(messages)
         n = len(messages)
@@ -120,10 +129,14 @@ class Fetcher:
         self._consumer = consumer
 
     def forward(self, topic: str, partition: int) -> None:
-        """Take the records of an assigned partition from now on; called while none was fetched of it, or before a seek."""
+        """Take the records of an assigned partition from now on; called while none was fetched of
+        it, or before a seek.
+        """
 
     def fetch(self, most: int, timeout: float) -> Fetched:
-        """At most so many records; waits so many seconds for the first. Calls the consumer's callbacks."""
+        """At most so many records; waits so many seconds for the first. Calls the consumer's
+        callbacks.
+        """
         messages = self._consumer.consume(most, 0)
         if not messages and timeout:
             messages = self._consumer.consume(1, timeout)
@@ -142,12 +155,18 @@ class BatchFetcher(Fetcher):
         super().__init__(consumer)
         self._library, self._handle = library, handle
         self._queue: int = library.rd_kafka_queue_new(handle)
-        self._closed = weakref.finalize(self, library.rd_kafka_queue_destroy, self._queue)  # else a consumer without `close` waits for it
-        self._address = [ctypes.cast(getattr(library, f"rd_kafka_message_{name}"), _P).value or 0 for name in ("timestamp", "destroy")]
+        # else a consumer without `close` waits for it
+        self._closed = weakref.finalize(self, library.rd_kafka_queue_destroy, self._queue)
+        self._address = [
+            ctypes.cast(getattr(library, f"rd_kafka_message_{name}"), _P).value or 0
+            for name in ("timestamp", "destroy")
+        ]
         self._messages = np.zeros(0, np.int64)
 
     def forward(self, topic: str, partition: int) -> None:
-        """See `Fetcher`. librdkafka keeps forwarding until the partition is revoked, and drops records fetched before a seek."""
+        """See `Fetcher`. librdkafka keeps forwarding until the partition is revoked, and drops
+        records fetched before a seek.
+        """
         queue = self._library.rd_kafka_queue_get_partition(self._handle, topic.encode(), partition)
         self._library.rd_kafka_queue_forward(queue, self._queue)
         self._library.rd_kafka_queue_destroy(queue)
@@ -172,7 +191,12 @@ class BatchFetcher(Fetcher):
     def _take(self, most: int, milliseconds: int) -> Fetched:
         if len(self._messages) < most:
             self._messages = np.zeros(most, np.int64)
-        count = max(0, self._library.rd_kafka_consume_batch_queue(self._queue, milliseconds, self._messages.ctypes.data, most))
+        count = max(
+            0,
+            self._library.rd_kafka_consume_batch_queue(
+                self._queue, milliseconds, self._messages.ctypes.data, most
+            ),
+        )
         messages = self._messages[:count]
         try:
             failed, size = measured(messages)
@@ -184,7 +208,14 @@ class BatchFetcher(Fetcher):
         finally:
             destroyed(messages, self._address[1])
         partition, offset, begin, length, kind, stamp = numbers
-        return Fetched(partition, offset, stamp, kind == ck.TIMESTAMP_LOG_APPEND_TIME, Payloads(data, begin, length), faults)
+        return Fetched(
+            partition,
+            offset,
+            stamp,
+            kind == ck.TIMESTAMP_LOG_APPEND_TIME,
+            Payloads(data, begin, length),
+            faults,
+        )
 
     def _fault(self, message: int) -> Fault:
         raw = RawMessage.from_address(message)
@@ -209,23 +240,40 @@ def fetcher(consumer: ck.Consumer, client: str) -> Fetcher:
     library = loaded()
     if isinstance(library, str):
         return Fetcher(consumer)
-    handle = ctypes.c_void_p.from_address(id(consumer) + object.__basicsize__).value  # confluent's struct begins with the handle
-    if not handle or not (library.rd_kafka_name(handle) or b"").startswith(f"{client}#consumer-".encode()):
-        _LOG.warning("records of Kafka are read one by one: confluent-kafka %s keeps its consumer in another way", ck.__version__)
+    # confluent's struct begins with the handle
+    handle = ctypes.c_void_p.from_address(id(consumer) + object.__basicsize__).value
+    if not handle or not (library.rd_kafka_name(handle) or b"").startswith(
+        f"{client}#consumer-".encode()
+    ):
+        _LOG.warning(
+            "records of Kafka are read one by one: confluent-kafka %s keeps its consumer in "
+            "another way",
+            ck.__version__,
+        )
         return Fetcher(consumer)
     return BatchFetcher(consumer, library, handle)
 
 
 @lru_cache(maxsize=1)
 def loaded() -> ctypes.CDLL | str:
-    """The librdkafka that confluent-kafka has loaded, or why it cannot be called from here, which is logged once."""
-    why = "this is not CPython of 64 bits" if sys.implementation.name != "cpython" or sys.maxsize < 2**32 else ""
+    """The librdkafka that confluent-kafka has loaded, or why it cannot be called from here, which
+    is logged once.
+    """
+    why = (
+        "this is not CPython of 64 bits"
+        if sys.implementation.name != "cpython" or sys.maxsize < 2**32
+        else ""
+    )
     try:
-        library = ctypes.CDLL(ck.cimpl.__file__)  # a symbol is looked up in the libraries that it has loaded, too
+        # a symbol is looked up in the libraries that it has loaded, too
+        library = ctypes.CDLL(ck.cimpl.__file__)
         for name, (result, *arguments) in _FUNCTIONS.items():
             function: Callable[..., object] = getattr(library, f"rd_kafka_{name}")
             function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]
-        if not _VERSIONS[0] <= library.rd_kafka_version() < _VERSIONS[1] or library.rd_kafka_version() != ck.libversion()[1]:
+        if (
+            not _VERSIONS[0] <= library.rd_kafka_version() < _VERSIONS[1]
+            or library.rd_kafka_version() != ck.libversion()[1]
+        ):
             why = why or f"librdkafka {library.rd_kafka_version():x} is not of version 2"
         why = why or _mismatch(library)
     except (OSError, AttributeError) as error:
@@ -237,14 +285,19 @@ def loaded() -> ctypes.CDLL | str:
 
 
 def _mismatch(library: ctypes.CDLL) -> str:
-    """Check the layout of messages on one that is never sent: the difference, or "" if it is as expected."""
+    """Check the layout of messages on one that is never sent: the difference, or "" if it is as
+    expected.
+    """
     conf, why = library.rd_kafka_conf_new(), ctypes.create_string_buffer(256)
     library.rd_kafka_conf_set(conf, b"log_level", b"0", why, 256)
     library.rd_kafka_conf_set_events(conf, 1)  # deliveries
     producer = library.rd_kafka_new(0, conf, why, 256)
     if not producer:
         return why.value.decode(errors="replace")
-    topic, queue = library.rd_kafka_topic_new(producer, b"layout", None), library.rd_kafka_queue_get_main(producer)
+    topic, queue = (
+        library.rd_kafka_topic_new(producer, b"layout", None),
+        library.rd_kafka_queue_get_main(producer),
+    )
     library.rd_kafka_produce(topic, 3, 2, b"payload", 7, b"key", 3, None)
     library.rd_kafka_purge(producer, 1)
     event = library.rd_kafka_queue_poll(queue, 5_000)
@@ -253,7 +306,8 @@ def _mismatch(library: ctypes.CDLL) -> str:
     if message:
         raw = RawMessage.from_address(message)
         payload, key = (
-            ctypes.string_at(at, size) if at and size < 100 else b"" for at, size in ((raw.payload, raw.len), (raw.key, raw.key_len))
+            ctypes.string_at(at, size) if at and size < 100 else b""
+            for at, size in ((raw.payload, raw.len), (raw.key, raw.key_len))
         )
         seen = (raw.err, raw.rkt == topic, raw.partition, payload, key, raw.offset)
     if event:

@@ -1,4 +1,6 @@
-"""Kafka clients: connection settings, topic metadata requests, the schema registry's client. The only module that imports the library."""
+"""Kafka clients: connection settings, topic metadata requests, the schema registry's client. The
+only module that imports the library.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,10 @@ _SOON: Final = 2.0  # and while one is read: it is asked again
 
 DEFAULTS: Final = {
     "partition.assignment.strategy": "cooperative-sticky",
-    "topic.metadata.refresh.interval.ms": 10_000,  # in which a growing topic's new partitions are found
-    "fetch.queue.backoff.ms": 20,  # the default of a second stalls a reader that is quicker than that
+    # in which a growing topic's new partitions are found
+    "topic.metadata.refresh.interval.ms": 10_000,
+    # the default of a second stalls a reader that is quicker than that
+    "fetch.queue.backoff.ms": 20,
     "reconnect.backoff.max.ms": 1_000,  # so that events are fresh soon after a broker is back
     "log_level": 2,  # what matters comes as an error, and is logged here
 }
@@ -73,7 +77,14 @@ HOPELESS: Final = frozenset(
 )
 # librdkafka's own errors begin with an underscore; they are as public as the others.
 ALL_DOWN, _DOWN, _LEFT, _TIMED_OUT, _UNSUPPORTED = (
-    getattr(ck.KafkaError, f"_{name}") for name in ("ALL_BROKERS_DOWN", "TRANSPORT", "DESTROY_BROKER", "TIMED_OUT", "UNSUPPORTED_FEATURE")
+    getattr(ck.KafkaError, f"_{name}")
+    for name in (
+        "ALL_BROKERS_DOWN",
+        "TRANSPORT",
+        "DESTROY_BROKER",
+        "TIMED_OUT",
+        "UNSUPPORTED_FEATURE",
+    )
 )
 PASSING: Final = frozenset({ALL_DOWN, _DOWN, _LEFT})
 
@@ -90,13 +101,20 @@ def settings_of(spec: KafkaTopic) -> dict[str, object]:
 
 @contextmanager
 def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
-    """A consumer that joins no group and commits nothing, to look at a topic only; partitions are assigned manually.
+    """A consumer that joins no group and commits nothing, to look at a topic only; partitions are
+    assigned manually.
 
     Raises:
         ConnectError: no answer, or access refused, by the requests made here.
         DefinitionError: an option that does not exist.
     """
-    options = {**DEFAULTS, **settings_of(spec), **FIXED, "group.id": f"headwater-look-{uuid.uuid4().hex}", "auto.offset.reset": "earliest"}
+    options = {
+        **DEFAULTS,
+        **settings_of(spec),
+        **FIXED,
+        "group.id": f"headwater-look-{uuid.uuid4().hex}",
+        "auto.offset.reset": "earliest",
+    }
     options.pop("group.protocol", None)
     try:
         consumer = ck.Consumer(options)
@@ -105,7 +123,9 @@ def bare(spec: KafkaTopic) -> Iterator[ck.Consumer]:
     try:
         yield consumer
     except ck.KafkaException as error:
-        raise ConnectError(f"{spec}: no broker at {spec.servers!r} answers, or it refuses: {error.args[0].str()}") from error
+        raise ConnectError(
+            f"{spec}: no broker at {spec.servers!r} answers, or it refuses: {error.args[0].str()}"
+        ) from error
     finally:
         consumer.close()
 
@@ -116,11 +136,12 @@ def _passes(error: ck.KafkaException) -> bool:
 
 
 def close_within(consumer: ck.Consumer, seconds: float = PATIENCE) -> bool:
-    """Close a consumer, and say whether it closed in time; its callbacks are called in another thread meanwhile.
+    """Close a consumer, and say whether it closed in time; its callbacks are called in another
+    thread meanwhile.
 
-    librdkafka waits for the coordinator of the group, and where that was away it can wait without end. A consumer that is left behind
-    takes no memory with it that the process does not free at its end, and the group gives its partitions to others after the session
-    timeout.
+    librdkafka waits for the coordinator of the group, and where that was away it can wait without
+    end. A consumer that is left behind takes no memory with it that the process does not free at
+    its end, and the group gives its partitions to others after the session timeout.
     """
     failures: list[BaseException] = []
 
@@ -139,12 +160,15 @@ def close_within(consumer: ck.Consumer, seconds: float = PATIENCE) -> bool:
 
 
 def place(spec: KafkaTopic, partition: int, offset: int = 0, note: str = "") -> ck.TopicPartition:
-    """A partition of the topic, an offset in it, and what stands next to the offset where it is committed."""
+    """A partition of the topic, an offset in it, and what stands next to the offset where it is
+    committed.
+    """
     return ck.TopicPartition(spec.topic, partition, offset, metadata=note)
 
 
 def configured(spec: KafkaTopic) -> dict[str, str]:
-    """How the topic is configured, as its broker says: `retention.ms`, `cleanup.policy` and the rest.
+    """How the topic is configured, as its broker says: `retention.ms`, `cleanup.policy` and the
+    rest.
 
     Raises:
         ConnectError: no answer, or access refused.
@@ -160,20 +184,27 @@ def configured(spec: KafkaTopic) -> dict[str, str]:
     return {name: str(entry.value) for name, entry in entries.items()}
 
 
-def there_or_made(options: Mapping[str, object], topic: str, config: Mapping[str, str], seconds: float) -> None:
-    """Create a topic of one partition where there is none; a broker that creates topics by itself would make one of other settings.
+def there_or_made(
+    options: Mapping[str, object], topic: str, config: Mapping[str, str], seconds: float
+) -> None:
+    """Create a topic of one partition where there is none; a broker that creates topics by itself
+    would make one of other settings.
 
-    options: what librdkafka is told to connect by. seconds: in which a broker must answer each of two questions.
+    options: what librdkafka is told to connect by. seconds: in which a broker must answer each of
+    two questions.
 
     Raises:
-        ConnectError: there is none, and it may not be created. KafkaException, TimeoutError: no answer, or access refused.
+        ConnectError: there is none, and it may not be created. KafkaException, TimeoutError: no
+            answer, or access refused.
     """
     from confluent_kafka import TopicCollection
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it is public
 
     client = AdminClient(dict(options))  # type: ignore[arg-type]  # kept until it has answered
     try:
-        client.describe_topics(TopicCollection([topic]), request_timeout=seconds)[topic].result(2 * seconds)
+        client.describe_topics(TopicCollection([topic]), request_timeout=seconds)[topic].result(
+            2 * seconds
+        )
     except ck.KafkaException as error:
         if error.args[0].code() != ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise
@@ -184,7 +215,9 @@ def there_or_made(options: Mapping[str, object], topic: str, config: Mapping[str
         client.create_topics([wanted], request_timeout=seconds)[topic].result(2 * seconds)
     except ck.KafkaException as error:
         if error.args[0].code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
-            raise ConnectError(f"the topic {topic} does not exist, and may not be created: {error.args[0].str()}") from error
+            raise ConnectError(
+                f"the topic {topic} does not exist, and may not be created: {error.args[0].str()}"
+            ) from error
 
 
 def registry_library() -> ModuleType:
@@ -201,12 +234,16 @@ def registry_library() -> ModuleType:
 
 
 def note_of(identity: str) -> str:
-    """What stands next to each offset that a group has committed: the store that its members write to."""
+    """What stands next to each offset that a group has committed: the store that its members write
+    to.
+    """
     return f"headwater store {identity}"
 
 
 class GroupSeen(NamedTuple):
-    """A consumer group from outside: how many members it has, and the notes next to its offsets of a topic."""
+    """A consumer group from outside: how many members it has, and the notes next to its offsets of
+    a topic.
+    """
 
     members: int
     notes: frozenset[str]
@@ -223,18 +260,31 @@ def seen_group(spec: KafkaTopic, group: str) -> GroupSeen:
 
     client = AdminClient(settings_of(spec))  # type: ignore[arg-type]  # kept until it has answered
     try:
-        described = client.describe_consumer_groups([group], request_timeout=PATIENCE)[group].result()
+        described = client.describe_consumer_groups([group], request_timeout=PATIENCE)[
+            group
+        ].result()
         asked = [ConsumerGroupTopicPartitions(group)]
-        offsets = client.list_consumer_group_offsets(asked, request_timeout=PATIENCE)[group].result().topic_partitions
+        offsets = (
+            client.list_consumer_group_offsets(asked, request_timeout=PATIENCE)[group]
+            .result()
+            .topic_partitions
+        )
     except ck.KafkaException as error:
         if error.args[0].code() == ck.KafkaError.GROUP_ID_NOT_FOUND:
             return GroupSeen(0, frozenset())
-        raise ConnectError(f"{spec}: the consumer group {group} cannot be described: {error.args[0].str()}") from error
-    return GroupSeen(len(described.members), frozenset(o.metadata for o in offsets if o.topic == spec.topic and o.metadata))
+        raise ConnectError(
+            f"{spec}: the consumer group {group} cannot be described: {error.args[0].str()}"
+        ) from error
+    return GroupSeen(
+        len(described.members),
+        frozenset(o.metadata for o in offsets if o.topic == spec.topic and o.metadata),
+    )
 
 
 class TopicState(NamedTuple):
-    """The id of a topic, which is another one after the topic was deleted and created again under its name; "" for none. Its partitions."""
+    """The id of a topic, which is another one after the topic was deleted and created again under
+    its name; "" for none. Its partitions.
+    """
 
     id: str
     partitions: int
@@ -259,19 +309,25 @@ class TopicIds:
         """
         try:
             return retry(
-                lambda: _state_of(self._ask(PATIENCE).result()), on=ck.KafkaException, pauses=PAUSES.within(PATIENCE), passes=_passes
+                lambda: _state_of(self._ask(PATIENCE).result()),
+                on=ck.KafkaException,
+                pauses=PAUSES.within(PATIENCE),
+                passes=_passes,
             )
         except ck.KafkaException as error:
             return self._refused(error)
 
     def ask(self) -> tuple[float, Future[TopicDescription]]:
-        """Request the id, unless an answer is awaited already; when it was requested, and the answer."""
+        """Request the id, unless an answer is awaited already; when it was requested, and the
+        answer.
+        """
         if self._asked is None:
             self._asked = clock.stopwatch(), self._ask(_SOON)
         return self._asked
 
     def answer(self, timeout: float) -> tuple[float, TopicState] | None:
-        """The topic, and when it was requested by `clock.stopwatch`; None where no answer came within so many seconds.
+        """The topic, and when it was requested by `clock.stopwatch`; None where no answer came
+        within so many seconds.
 
         Raises:
             ConnectError: access refused, or the topic does not exist any more.
@@ -292,20 +348,23 @@ class TopicIds:
     def _refused(self, error: ck.KafkaException) -> TopicState:
         if error.args[0].code() == _UNSUPPORTED:
             return TopicState("", 0)
-        raise ConnectError(f"{self._spec}: the topic cannot be described: {error.args[0].str()}") from error
+        raise ConnectError(
+            f"{self._spec}: the topic cannot be described: {error.args[0].str()}"
+        ) from error
 
     def _ask(self, timeout: float) -> Future[TopicDescription]:
         from confluent_kafka import TopicCollection
 
-        description: Future[TopicDescription] = self._client.describe_topics(TopicCollection([self._spec.topic]), request_timeout=timeout)[
-            self._spec.topic
-        ]
+        description: Future[TopicDescription] = self._client.describe_topics(
+            TopicCollection([self._spec.topic]), request_timeout=timeout
+        )[self._spec.topic]
         return description
 
 
 def _state_of(described: TopicDescription) -> TopicState:
     topic_id = str(described.topic_id)
-    return TopicState("" if set(topic_id) == {"A"} else topic_id, len(described.partitions))  # all bits are zero: none
+    # all bits are zero: none
+    return TopicState("" if set(topic_id) == {"A"} else topic_id, len(described.partitions))
 
 
 def _secret(value: str | Env) -> str:

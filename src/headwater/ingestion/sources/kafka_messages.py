@@ -28,13 +28,16 @@ class RawMessage(ctypes.Structure):
 
 
 _ERR, _PARTITION, _PAYLOAD, _LEN, _OFFSET = (
-    int(getattr(RawMessage, name).offset) for name in ("err", "partition", "payload", "len", "offset")
+    int(getattr(RawMessage, name).offset)
+    for name in ("err", "partition", "payload", "len", "offset")
 )
 
 
 @nb.njit(nogil=True, cache=True)
 def measured(messages: I64) -> tuple[Bool, int]:
-    """Which messages are errors, bool (n), and the total size of the payloads of the others in bytes. messages: int64 (n), addresses."""
+    """Which messages are errors, bool (n), and the total size of the payloads of the others in
+    bytes. messages: int64 (n), addresses.
+    """
     failed, size = np.zeros(len(messages), np.bool_), 0
     for n in range(len(messages)):
         failed[n] = integer(messages[n], _ERR) != 0
@@ -47,8 +50,9 @@ def measured(messages: I64) -> tuple[Bool, int]:
 def copied(messages: I64, timestamp: int, numbers: I64, data: U8) -> None:
     """Copy n messages without errors.
 
-    timestamp: the address of `rd_kafka_message_timestamp`. numbers: int64 (6, n), written: partition, offset, the begin of the payload in
-    `data` and its size (-1 for none), the kind of time, milliseconds. data: uint8, written.
+    timestamp: the address of `rd_kafka_message_timestamp`. numbers: int64 (6, n), written:
+    partition, offset, the begin of the payload in `data` and its size (-1 for none), the kind of
+    time, milliseconds. data: uint8, written.
     """
     at, kind = 0, np.zeros(1, np.int32)
     for n in range(len(messages)):

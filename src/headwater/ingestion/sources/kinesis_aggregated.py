@@ -1,4 +1,6 @@
-"""Records that the Kinesis Producer Library has aggregated: many records of users in one of the stream."""
+"""Records that the Kinesis Producer Library has aggregated: many records of users in one of the
+stream.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,26 @@ _KEY_INDEX, _HASH_INDEX, _DATA = 1, 2, 3  # fields of its Record
 
 
 def payloads_of(data: bytes, first_hash: int, last_hash: int) -> list[bytes]:
-    """The payloads in a record of the stream: itself, or those of the users' records whose hash keys are of the shard.
+    """The payloads in a record of the stream: itself, or those of the users' records whose hash
+    keys are of the shard.
 
-    An aggregate may have been made for the shard as it was before a split. Its producer sends the records of other shards again, so they
-    are left out here.
+    An aggregate may have been made for the shard as it was before a split. Its producer sends the
+    records of other shards again, so they are left out here.
 
     Args:
         data: of the record. first_hash, last_hash: of the hash keys that the shard gets.
 
-    Source: the message `AggregatedRecord` of the Kinesis Producer Library: four magic bytes, Protobuf, an MD5 digest of the Protobuf.
+    Source: the message `AggregatedRecord` of the Kinesis Producer Library: four magic bytes,
+    Protobuf, an MD5 digest of the Protobuf.
 
     >>> payloads_of(b'{"user": 7}', 0, 2**128 - 1)
     [b'{"user": 7}']
     """
     body = data[len(_MAGIC) : -_DIGEST]
-    if not data.startswith(_MAGIC) or hashlib.md5(body, usedforsecurity=False).digest() != data[-_DIGEST:]:
+    if (
+        not data.startswith(_MAGIC)
+        or hashlib.md5(body, usedforsecurity=False).digest() != data[-_DIGEST:]
+    ):
         return [data]
     keys, hashes, records = list[bytes](), list[bytes](), list[bytes]()
     for number, value in _fields(body):
@@ -36,7 +43,11 @@ def payloads_of(data: bytes, first_hash: int, last_hash: int) -> list[bytes]:
     payloads = []
     for record in records:
         fields = dict(_fields(record))
-        key, explicit, payload = fields.get(_KEY_INDEX, 0), fields.get(_HASH_INDEX), fields.get(_DATA, b"")
+        key, explicit, payload = (
+            fields.get(_KEY_INDEX, 0),
+            fields.get(_HASH_INDEX),
+            fields.get(_DATA, b""),
+        )
         digest = hashlib.md5(keys[int(key)], usedforsecurity=False).digest()
         hashed = int(hashes[explicit]) if isinstance(explicit, int) else int.from_bytes(digest)
         if first_hash <= hashed <= last_hash:

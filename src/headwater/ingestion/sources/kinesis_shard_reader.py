@@ -15,13 +15,20 @@ from headwater.definitions.kinesis_stream import KinesisStream
 from headwater.errors import ConnectError, HeadwaterError, RetentionError
 from headwater.ingestion.sources.kinesis_aggregated import payloads_of
 from headwater.ingestion.sources.kinesis_fan_out import pushed
-from headwater.ingestion.sources.kinesis_shards import FIRST, NOT_FOUND, Shard, ShardPosition, StreamDescription
+from headwater.ingestion.sources.kinesis_shards import (
+    FIRST,
+    NOT_FOUND,
+    Shard,
+    ShardPosition,
+    StreamDescription,
+)
 
 _LOG = logging.getLogger(__name__)
 
 _PACE: Final = 0.2  # seconds between two requests of a shard: a shard answers five a second
 _LIMIT: Final = 10_000  # records of an answer
-_RENEWED: Final = 3_600_000  # milliseconds after which the position of a quiet shard is committed again, with the time
+# milliseconds after which the position of a quiet shard is committed again, with the time
+_RENEWED: Final = 3_600_000
 _EXPIRED: Final = "ExpiredIteratorException"
 
 
@@ -29,7 +36,8 @@ _EXPIRED: Final = "ExpiredIteratorException"
 class ShardRecords:
     """What was read of a shard next.
 
-    first, next: the positions before and after. payloads; at: when each arrived, microseconds; number: of each record in its shard.
+    first, next: the positions before and after. payloads; at: when each arrived, microseconds;
+    number: of each record in its shard.
     behind: milliseconds to the end of the shard. error: what ended the reader, in place of records.
     """
 
@@ -46,8 +54,10 @@ class ShardRecords:
 class ShardReader:
     """Reads a shard from a position on, into a queue that is bounded, until its end or `stop`.
 
-    describe: how the stream is now; called where a shard was closed, so that its children are known before its end is.
-    tip: when the end of the shard was last reached, milliseconds; 0 where it was not. consumer: the ARN of a registered one; None polls.
+    describe: how the stream is now; called where a shard was closed, so that its children are known
+    before its end is.
+    tip: when the end of the shard was last reached, milliseconds; 0 where it was not. consumer: the
+    ARN of a registered one; None polls.
     """
 
     client: AwsClient
@@ -106,23 +116,43 @@ class ShardReader:
         """What a registered consumer is pushed, in their form."""
         request = {"ConsumerARN": consumer, "ShardId": self.name}
         try:
-            yield from pushed(self.client, self.spec, request, lambda: self.position.starting, self.stop)
+            yield from pushed(
+                self.client, self.spec, request, lambda: self.position.starting, self.stop
+            )
         except AwsRefusedError as error:
             if not self._is_gone():
-                raise ConnectError(f"{self.spec}: its consumer {self.spec.consumer!r} was deregistered: {error}") from error
+                raise ConnectError(
+                    f"{self.spec}: its consumer {self.spec.consumer!r} was deregistered: {error}"
+                ) from error
 
     def _iterator(self) -> str:
         start = self.position.starting
-        request = {f"Starting{name}" if name == "SequenceNumber" else name: value for name, value in start.items() if name != "Type"}
-        request |= {"StreamName": self.spec.stream, "ShardId": self.name, "ShardIteratorType": start["Type"]}
-        return str(self.client.call("get_shard_iterator", request, expected=[NOT_FOUND])["ShardIterator"])
+        request = {
+            f"Starting{name}" if name == "SequenceNumber" else name: value
+            for name, value in start.items()
+            if name != "Type"
+        }
+        request |= {
+            "StreamName": self.spec.stream,
+            "ShardId": self.name,
+            "ShardIteratorType": start["Type"],
+        }
+        return str(
+            self.client.call("get_shard_iterator", request, expected=[NOT_FOUND])["ShardIterator"]
+        )
 
     def _take(self, answer: Answer, *, at_tip: bool) -> bool:
-        """Pass on what was read. at_tip: whether the last answer was at the end of the shard; whether this one is."""
+        """Pass on what was read. at_tip: whether the last answer was at the end of the shard;
+        whether this one is.
+        """
         shard, now = self._shard(), clock.now_micros() // 1000
         behind, records = int(answer.get("MillisBehindLatest") or 0), answer["Records"]
-        each = [payloads_of(record["Data"], shard.first_hash, shard.last_hash) for record in records]
-        arrived = [round(record["ApproximateArrivalTimestamp"].timestamp() * 1e6) for record in records]
+        each = [
+            payloads_of(record["Data"], shard.first_hash, shard.last_hash) for record in records
+        ]
+        arrived = [
+            round(record["ApproximateArrivalTimestamp"].timestamp() * 1e6) for record in records
+        ]
         payloads = [payload for some in each for payload in some]
         at = [time for time, some in zip(arrived, each, strict=True) for _ in some]
         first = self.position
@@ -141,8 +171,12 @@ class ShardReader:
         return not behind
 
     def _shard(self) -> Shard:
-        """The shard as the stream lists it; all keys are its own where it is not listed any more."""
-        return self.stream.shards.get(self.name) or Shard(self.name, (), closed=True, first_hash=0, last_hash=2**128 - 1)
+        """The shard as the stream lists it; all keys are its own where it is not listed any
+        more.
+        """
+        return self.stream.shards.get(self.name) or Shard(
+            self.name, (), closed=True, first_hash=0, last_hash=2**128 - 1
+        )
 
     def _put(self, records: ShardRecords) -> None:
         while not self.stop.is_set():
@@ -156,7 +190,9 @@ class ShardReader:
         """Raise RetentionError where records may have been deleted before they were read."""
         age = clock.now_micros() // 1000 - self.position.at
         if self.position.at and age > self.stream.retention:
-            raise self._lost(replace(self.position, at=clock.now_micros() // 1000, place=FIRST), age)
+            raise self._lost(
+                replace(self.position, at=clock.now_micros() // 1000, place=FIRST), age
+            )
 
     def _is_gone(self) -> bool:
         """Whether the stream does not have the shard any more, and it was read to its end."""
@@ -168,14 +204,20 @@ class ShardReader:
         if not read or age > self.stream.retention:
             raise self._lost(self.position.end(), age)
         _LOG.warning(
-            "%s has no shard %s any more; it was read to its end %.1f s ago, so it counts as closed", self.spec, self.name, age / 1000
+            "%s has no shard %s any more; it was read to its end %.1f s ago, so it counts as "
+            "closed",
+            self.spec,
+            self.name,
+            age / 1000,
         )
         first, self.position = self.position, self.position.end()
         self._put(ShardRecords(self, first, self.position))
         return True
 
     def _lost(self, position: ShardPosition, age: int) -> RetentionError:
-        read = f"was read last {age / 3_600_000:,.1f} h ago" if self.position.at else "was never read"
+        read = (
+            f"was read last {age / 3_600_000:,.1f} h ago" if self.position.at else "was never read"
+        )
         return RetentionError(
             str(self.spec),
             self.name,
@@ -183,5 +225,8 @@ class ShardReader:
             first=self.position.count,
             position=position.encoded(),
             lost=1,
-            why=f"it {read}, and records are kept for {self.stream.retention / 3_600_000:,.0f} h: what arrived between may have been deleted",
+            why=(
+                f"it {read}, and records are kept for {self.stream.retention / 3_600_000:,.0f} h: "
+                "what arrived between may have been deleted"
+            ),
         )

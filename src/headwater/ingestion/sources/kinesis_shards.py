@@ -23,9 +23,12 @@ StartingPosition = Mapping[str, object]
 class ShardPosition:
     """A place in a shard.
 
-    count: how many records were read before it. at: by when all that had arrived was read, milliseconds; 0 where that is not known.
-    place: FIRST, "@" and the milliseconds of the first arrival to read, the sequence number of the last record that was read, or ENDED.
-    stream: when the stream was created, milliseconds; another stream of its name has other sequence numbers.
+    count: how many records were read before it. at: by when all that had arrived was read,
+    milliseconds; 0 where that is not known.
+    place: FIRST, "@" and the milliseconds of the first arrival to read, the sequence number of the
+    last record that was read, or ENDED.
+    stream: when the stream was created, milliseconds; another stream of its name has other sequence
+    numbers.
 
     >>> ShardPosition(7, 1000, "4956", 12).encoded()
     b'7 1000 4956 12'
@@ -67,7 +70,9 @@ class ShardPosition:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that the stream lists. closed: whether it gets no more records. first_hash, last_hash: of the keys that it gets."""
+    """A shard that the stream lists. closed: whether it gets no more records. first_hash,
+    last_hash: of the keys that it gets.
+    """
 
     name: str
     parents: Sequence[str]
@@ -78,7 +83,9 @@ class Shard:
 
 @dataclass(frozen=True)
 class StreamDescription:
-    """created: when, milliseconds. retention: how long records are kept, milliseconds. shards: by name, in their order. arn: its own."""
+    """created: when, milliseconds. retention: how long records are kept, milliseconds. shards: by
+    name, in their order. arn: its own.
+    """
 
     created: int
     retention: int
@@ -90,31 +97,47 @@ def connected(spec: KinesisStream, *, patience: float = 300.0) -> AwsClient:
     """A client for a stream.
 
     Raises:
-        MissingExtraError: boto3 is not installed. ConnectError: no region or credentials. UsageError: the environment lacks a variable.
+        MissingExtraError: boto3 is not installed. ConnectError: no region or credentials.
+            UsageError: the environment lacks a variable.
     """
     url = spec.endpoint_url
-    return AwsClient("kinesis", spec.region, secret(url.name) if isinstance(url, Env) else url, patience=patience, connections=128)
+    return AwsClient(
+        "kinesis",
+        spec.region,
+        secret(url.name) if isinstance(url, Env) else url,
+        patience=patience,
+        connections=128,
+    )
 
 
-def described(client: AwsClient, spec: KinesisStream, *, patience: float | None = None) -> StreamDescription:
+def described(
+    client: AwsClient, spec: KinesisStream, *, patience: float | None = None
+) -> StreamDescription:
     """How a stream is configured, and its shards, also closed ones that it still has records of.
 
     Raises:
         ConnectError: no answer, access refused, or the stream does not exist.
     """
     try:
-        summary = client.call("describe_stream_summary", {"StreamName": spec.stream}, expected=[NOT_FOUND], patience=patience)[
-            "StreamDescriptionSummary"
-        ]
+        summary = client.call(
+            "describe_stream_summary",
+            {"StreamName": spec.stream},
+            expected=[NOT_FOUND],
+            patience=patience,
+        )["StreamDescriptionSummary"]
         answers = [client.call("list_shards", {"StreamName": spec.stream}, expected=[NOT_FOUND])]
         while token := answers[-1].get("NextToken"):
             answers.append(client.call("list_shards", {"NextToken": token}, expected=[NOT_FOUND]))
     except AwsRefusedError as error:
         raise ConnectError(
-            f"{spec} does not exist at {client.endpoint_url} in the region {client.region}: it was deleted, or region= or the account of the "
-            f"credentials is another one; {_others(client, spec)}"
+            f"{spec} does not exist at {client.endpoint_url} in the region {client.region}: it "
+            "was deleted, or region= or the account of the credentials is another one; "
+            f"{_others(client, spec)}"
         ) from error
-    shards = sorted((_shard(item) for answer in answers for item in answer["Shards"]), key=lambda shard: shard.name)
+    shards = sorted(
+        (_shard(item) for answer in answers for item in answer["Shards"]),
+        key=lambda shard: shard.name,
+    )
     return StreamDescription(
         round(summary["StreamCreationTimestamp"].timestamp() * 1000),
         int(summary["RetentionPeriodHours"]) * 3_600_000,
@@ -131,4 +154,6 @@ def _shard(item: Answer) -> Shard:
     parents = [item[name] for name in ("ParentShardId", "AdjacentParentShardId") if item.get(name)]
     keys = item["HashKeyRange"]
     closed = "EndingSequenceNumber" in item["SequenceNumberRange"]
-    return Shard(item["ShardId"], parents, closed, int(keys["StartingHashKey"]), int(keys["EndingHashKey"]))
+    return Shard(
+        item["ShardId"], parents, closed, int(keys["StartingHashKey"]), int(keys["EndingHashKey"])
+    )

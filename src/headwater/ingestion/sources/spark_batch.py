@@ -1,4 +1,6 @@
-"""A micro batch of Spark Structured Streaming: its rows in pieces that are the same however often Spark repeats the batch."""
+"""A micro batch of Spark Structured Streaming: its rows in pieces that are the same however often
+Spark repeats the batch.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ _FILLED: Final = 0.8  # of `most`: pieces by hash are not of one size
 class BatchPosition(msgspec.Struct, frozen=True, array_like=True):
     """The place in a query's batches from which to go on; see `encoded`.
 
-    batch: the batch to commit next. piece, pieces: of that batch, the piece to commit next, and how many it has; both 0 where nothing of it
-    is committed. rows: how many were committed before.
+    batch: the batch to commit next. piece, pieces: of that batch, the piece to commit next, and how
+    many it has; both 0 where nothing of it is committed. rows: how many were committed before.
     """
 
     batch: int = 0
@@ -58,7 +60,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class SparkBatch:
-    """A batch as foreachBatch gets it: the DataFrame, its number, and the id of the query, which its checkpoint keeps."""
+    """A batch as foreachBatch gets it: the DataFrame, its number, and the id of the query, which
+    its checkpoint keeps.
+    """
 
     frame: DataFrame
     number: int
@@ -69,11 +73,13 @@ class SparkBatch:
         """The batch that a query of this name is at."""
         return cls(frame, number, query_id(frame, name))
 
-    def pieces(self, start: BatchPosition, most: int, schema: Mapping[str, pl.DataType]) -> Iterator[Piece]:
+    def pieces(
+        self, start: BatchPosition, most: int, schema: Mapping[str, pl.DataType]
+    ) -> Iterator[Piece]:
         """The rows from `start` on, about `most` together, as the columns of `schema`.
 
-        A batch of more rows is split by a hash of the row. Spark repeats a batch with the same rows, in any order, so each row is in the
-        same piece again.
+        A batch of more rows is split by a hash of the row. Spark repeats a batch with the same
+        rows, in any order, so each row is in the same piece again.
 
         Raises:
             DataError: a column is missing, or of a type that does not fit.
@@ -97,14 +103,21 @@ class SparkBatch:
                     rows = _typed(of_spark(own.toArrow()), schema, subject)
                     total = end.rows + rows.height
                     last = piece + 1 == pieces
-                    end = BatchPosition(self.number + 1, rows=total) if last else BatchPosition(self.number, piece + 1, pieces, total)
+                    end = (
+                        BatchPosition(self.number + 1, rows=total)
+                        if last
+                        else BatchPosition(self.number, piece + 1, pieces, total)
+                    )
                     yield Piece(rows, end)
 
     def _selected(self, schema: Mapping[str, pl.DataType], subject: str) -> DataFrame:
         columns = self.frame.columns
         for name in schema:
             if name not in columns:
-                raise DataError(f"{subject} has no column {name!r}, which the stream has; {nearest(name, columns)}")
+                raise DataError(
+                    f"{subject} has no column {name!r}, which the stream has; "
+                    f"{nearest(name, columns)}"
+                )
         return self.frame.select(*map(DIALECT.quoted, schema))
 
 
@@ -123,25 +136,33 @@ def _typed(rows: pl.DataFrame, schema: Mapping[str, pl.DataType], subject: str) 
     for name, dtype in schema.items():
         if not _fits(rows.schema[name], dtype):
             raise DataError(
-                f"{subject}: column {name!r} is {rows.schema[name]}, and the stream has {dtype}; cast it in the query, or give "
-                "headwater_spark.spark_stream() another schema"
+                f"{subject}: column {name!r} is {rows.schema[name]}, and the stream has {dtype}; "
+                "cast it in the query, or give headwater_spark.spark_stream() another schema"
             )
     try:
         return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
     except PolarsError as error:
-        raise DataError(f"{subject}: a value does not fit the type of its column: {error}") from error
+        raise DataError(
+            f"{subject}: a value does not fit the type of its column: {error}"
+        ) from error
 
 
 def _fits(own: pl.DataType, wanted: pl.DataType) -> bool:
     """Whether a column may be cast without a loss; integers are checked value by value.
 
-    >>> _fits(pl.Int32(), pl.Int64()), _fits(pl.Int64(), pl.Float64()), _fits(pl.String(), pl.Int64())
+    >>> (
+    ...     _fits(pl.Int32(), pl.Int64()),
+    ...     _fits(pl.Int64(), pl.Float64()),
+    ...     _fits(pl.String(), pl.Int64()),
+    ... )
     (True, False, False)
     """
     if own == wanted or own == pl.Null():
         return True
     if own.is_integer():
-        return wanted.is_integer() or (wanted == pl.Float64() and own in (pl.Int8(), pl.Int16(), pl.Int32()))
+        return wanted.is_integer() or (
+            wanted == pl.Float64() and own in (pl.Int8(), pl.Int16(), pl.Int32())
+        )
     if isinstance(own, pl.Datetime) and isinstance(wanted, pl.Datetime):
         return (own.time_zone is None) == (wanted.time_zone is None)
     if own == pl.String():

@@ -12,10 +12,11 @@ from headwater.kernel.arrays import I64
 class TopicSample:
     """What was seen of a topic, or of another stream in the same terms.
 
-    settings: as its broker says. first, last: the first offset and the one after the last, by partition. The last records that were read
-    and those that came while it was watched, by partition and offset: partition, offset int64 (n); stamp int64 (n), microseconds of the
-    time that a record carries, -1 for none; keys and payloads (n); came int64 (n), microseconds when it was received here, -1 for one that
-    was there before. watched: seconds.
+    settings: as its broker says. first, last: the first offset and the one after the last, by
+    partition. The last records that were read and those that came while it was watched, by
+    partition and offset: partition, offset int64 (n); stamp int64 (n), microseconds of the time
+    that a record carries, -1 for none; keys and payloads (n); came int64 (n), microseconds when it
+    was received here, -1 for one that was there before. watched: seconds.
     """
 
     settings: Mapping[str, str]

@@ -26,7 +26,9 @@ _NORMAL = 0  # C_API_PREDICT_NORMAL
 
 
 class _Library(Protocol):
-    """The two functions of LightGBM's C interface for one row; they return 0 where all went well."""
+    """The two functions of LightGBM's C interface for one row; they return 0 where all went
+    well.
+    """
 
     def LGBM_BoosterPredictForMatSingleRowFastInit(self, *arguments: object) -> int: ...  # noqa: N802 (their names)
 
@@ -49,8 +51,12 @@ class LightGbm(Fixed):
         return np.asarray(self.booster.predict(cast("F64", X)), np.float64)
 
     def _plain(self, row: array[float]) -> Sequence[float]:
-        """What the booster says of one row, a number or one a class; through its own predict where `fast` is not to be had."""
-        scores = self.booster.predict(np.frombuffer(row).reshape(1, -1), num_threads=1, validate_features=False)
+        """What the booster says of one row, a number or one a class; through its own predict where
+        `fast` is not to be had.
+        """
+        scores = self.booster.predict(
+            np.frombuffer(row).reshape(1, -1), num_threads=1, validate_features=False
+        )
         return np.asarray(scores, np.float64).reshape(-1).tolist()
 
 
@@ -77,14 +83,19 @@ def native(estimator: Estimator) -> Estimator:
     if booster is None:
         return estimator
     classes = getattr(estimator, "classes_", None)
-    return LightGbm(booster) if classes is None else LightGbmClasses(booster, np.asarray(classes).tolist())
+    return (
+        LightGbm(booster)
+        if classes is None
+        else LightGbmClasses(booster, np.asarray(classes).tolist())
+    )
 
 
 def fast(booster: Booster) -> Row | None:
-    """A function for one row through LightGBM's `PredictForMatSingleRowFast`; None where it is missing or differs by a bit from predict.
+    """A function for one row through LightGBM's `PredictForMatSingleRowFast`; None where it is
+    missing or differs by a bit from predict.
 
-    The C function is public, and Python's package does not wrap it. A thread's first call makes a configuration and buffers of its own,
-    so that threads never share them.
+    The C function is public, and Python's package does not wrap it. A thread's first call makes a
+    configuration and buffers of its own, so that threads never share them.
     """
     try:
         from lightgbm import basic
@@ -115,7 +126,9 @@ def _threaded(library: _Library, booster: Booster) -> Row:
 
 
 class _Thread:
-    """What one thread needs to score a row; LightGBM's part of it is freed with the thread, and before the booster."""
+    """What one thread needs to score a row; LightGBM's part of it is freed with the thread, and
+    before the booster.
+    """
 
     def __init__(self, library: _Library, booster: Booster) -> None:
         self.config, self._booster = ctypes.c_void_p(), booster
@@ -141,7 +154,9 @@ class _Thread:
 
 
 def _agree(row: Row, booster: Booster) -> bool:
-    """Whether both ways give the same bits: on random rows, on small integers (categories), and with gaps."""
+    """Whether both ways give the same bits: on random rows, on small integers (categories), and
+    with gaps.
+    """
     drawn = np.random.default_rng(0)
     width = booster.num_feature()
     rows = np.concatenate([drawn.normal(0, 10, (8, width)), drawn.integers(0, 4, (8, width))])
@@ -162,7 +177,11 @@ def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
 def _read(folder: Path, about: Mapping[str, object]) -> Estimator:
     booster = _booster(folder / FORMAT.file)
     classes = about.get("classes")
-    return LightGbm(booster) if classes is None else LightGbmClasses(booster, cast("list[object]", classes))
+    return (
+        LightGbm(booster)
+        if classes is None
+        else LightGbmClasses(booster, cast("list[object]", classes))
+    )
 
 
 def _open(location: str) -> Estimator:
@@ -179,7 +198,9 @@ def _booster(path: Path) -> Booster:
     except (lightgbm.basic.LightGBMError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a model that LightGBM reads: {error}") from error
     if shape != (text.features, text.trees, text.outputs):
-        raise DataError(f"{path} is not a model that LightGBM reads: of {text.trees} trees it read {shape[1]}")
+        raise DataError(
+            f"{path} is not a model that LightGBM reads: of {text.trees} trees it read {shape[1]}"
+        )
     return booster
 
 

@@ -1,7 +1,8 @@
-"""LightGBM's text format, checked before LightGBM reads it: its C++ code trusts what a file says, and a wrong index ends the process.
+"""LightGBM's text format, checked before LightGBM reads it: its C++ code trusts what a file says,
+and a wrong index ends the process.
 
-Only understood content is passed on. LightGBM's input is rebuilt from the checked parts, each number as it is written in the
-file, so predictions keep their bits.
+Only understood content is passed on. LightGBM's input is rebuilt from the checked parts, each
+number as it is written in the file, so predictions keep their bits.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _VERSIONS = ("v2", "v3", "v4")
 _NUMBER = r"[+-]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][+-]?\d++)?+"
 _INTEGERS = re.compile(r"(?:-?\d{1,10}(?: -?\d{1,10})*+)?", re.ASCII)
 _FINITE = re.compile(rf"(?:{_NUMBER}(?: {_NUMBER})*+)?", re.ASCII)
-_ANY = re.compile(rf"(?:(?:{_NUMBER}|[+-]?inf|-?nan)(?: (?:{_NUMBER}|[+-]?inf|-?nan))*+)?", re.ASCII)
+_ANY = re.compile(
+    rf"(?:(?:{_NUMBER}|[+-]?inf|-?nan)(?: (?:{_NUMBER}|[+-]?inf|-?nan))*+)?", re.ASCII
+)
 _PRINTED = re.compile(r"[^ \x00-\x1f\x7f]+(?: [^ \x00-\x1f\x7f]+)*+")
 _PARAMETER = re.compile(r"\[\w+: [^\"\\\x00-\x1f\x7f]*\]")
 _CLASSES = ("multiclass", "multiclassova")
@@ -32,7 +35,9 @@ Refuse = Callable[[str], DataError]
 
 @dataclass(frozen=True)
 class Checked:
-    """A model's text that LightGBM can read; how many features it takes, how many trees it has, and how many numbers it gives for a row."""
+    """A model's text that LightGBM can read; how many features it takes, how many trees it has, and
+    how many numbers it gives for a row.
+    """
 
     text: str
     features: int
@@ -50,10 +55,13 @@ def checked(data: bytes, where: object) -> Checked:
     Traceback (most recent call last):
         ...
     headwater.errors.DataError: model.txt is not a readable LightGBM model: it has no line 'end of trees'; save it again with ...
-    """
+    """  # noqa: E501 (output as it is printed)
 
     def refuse(problem: str) -> DataError:
-        return DataError(f"{where} is not a readable LightGBM model: {problem}; save it again with Booster.save_model")
+        return DataError(
+            f"{where} is not a readable LightGBM model: {problem}; save it again with "
+            "Booster.save_model"
+        )
 
     try:
         text = data.decode()
@@ -99,17 +107,34 @@ def _fields(lines: Sequence[str], refuse: Refuse) -> dict[str, str]:
 
 
 def _head(head: Mapping[str, str], trees: int, refuse: Refuse) -> tuple[list[str], int, int]:
-    """The lines before the trees, how many features there are, and how many numbers come of a row."""
+    """The lines before the trees, how many features there are, and how many numbers come of a
+    row.
+    """
     if head.get("version") not in _VERSIONS:
-        raise refuse(f"its version is {head.get('version', 'missing')[:40]!r}; known are {', '.join(_VERSIONS)}")
-    classes, outputs, last = (_number(head, name, refuse) for name in ("num_class", "num_tree_per_iteration", "max_feature_idx"))
+        raise refuse(
+            f"its version is {head.get('version', 'missing')[:40]!r}; known are "
+            f"{', '.join(_VERSIONS)}"
+        )
+    classes, outputs, last = (
+        _number(head, name, refuse)
+        for name in ("num_class", "num_tree_per_iteration", "max_feature_idx")
+    )
     label = _number(head, "label_index", refuse) if "label_index" in head else 0
     features = last + 1
     if outputs != classes or outputs < 1:
-        raise refuse(f"num_tree_per_iteration is {outputs} and num_class {classes}; they are equal, and at least 1")
+        raise refuse(
+            f"num_tree_per_iteration is {outputs} and num_class {classes}; they are equal, and at "
+            "least 1"
+        )
     if not trees or trees % outputs:
         raise refuse(f"it has {trees} trees, which is not a multiple of num_class, {classes}")
-    output = ["tree", f"version={head['version']}", f"num_class={classes}", f"num_tree_per_iteration={outputs}", f"label_index={label}"]
+    output = [
+        "tree",
+        f"version={head['version']}",
+        f"num_class={classes}",
+        f"num_tree_per_iteration={outputs}",
+        f"label_index={label}",
+    ]
     output.append(f"max_feature_idx={last}")
     if "objective" in head:
         output.append(f"objective={_objective(head['objective'], classes, refuse)}")
@@ -121,7 +146,8 @@ def _head(head: Mapping[str, str], trees: int, refuse: Refuse) -> tuple[list[str
             raise refuse(f"{name} does not have {features} names, as max_feature_idx={last} says")
         output.append(f"{name}={value}")
     if "monotone_constraints" in head:
-        output.append(f"monotone_constraints={_joined(_integers(head, 'monotone_constraints', features, -1, 1, refuse))}")
+        monotone = _integers(head, "monotone_constraints", features, -1, 1, refuse)
+        output.append(f"monotone_constraints={_joined(monotone)}")
     return [*output, ""], features, outputs
 
 
@@ -133,7 +159,10 @@ def _objective(text: str, classes: int, refuse: Refuse) -> str:
         if [rule for rule in rules if rule.startswith("num_class:")] != [f"num_class:{classes}"]:
             raise refuse(f"its objective is {text[:60]!r}, and num_class is {classes}")
     elif classes != 1:
-        raise refuse(f"its objective is {text[:60]!r}, which gives one number a row, and num_class is {classes}")
+        raise refuse(
+            f"its objective is {text[:60]!r}, which gives one number a row, and num_class is "
+            f"{classes}"
+        )
     return text
 
 
@@ -142,11 +171,16 @@ def _trees(lines: Sequence[str], refuse: Refuse) -> list[dict[str, str]]:
     for number, start in enumerate(starts):
         if lines[start] != f"Tree={number}":
             raise refuse(f"tree {number} is called {lines[start][:40]!r}")
-    return [_fields(lines[start + 1 : stop], _at(n, refuse)) for n, (start, stop) in enumerate(pairwise([*starts, len(lines)]))]
+    return [
+        _fields(lines[start + 1 : stop], _at(n, refuse))
+        for n, (start, stop) in enumerate(pairwise([*starts, len(lines)]))
+    ]
 
 
 def _tree(tree: Mapping[str, str], features: int, refuse: Refuse) -> list[str]:
-    """A tree's lines: every child is a node or a leaf that is reached once from the first node, every feature one that there is."""
+    """A tree's lines: every child is a node or a leaf that is reached once from the first node,
+    every feature one that there is.
+    """
     leaves, cats = _number(tree, "num_leaves", refuse), _number(tree, "num_cat", refuse)
     if not 1 <= leaves <= _LEAVES:
         raise refuse(f"num_leaves is {leaves}; it is from 1 to {_LEAVES}")
@@ -154,23 +188,44 @@ def _tree(tree: Mapping[str, str], features: int, refuse: Refuse) -> list[str]:
     if not 0 <= cats <= nodes:
         raise refuse(f"num_cat is {cats}, and there are {nodes} splits")
     output = [f"num_leaves={leaves}", f"num_cat={cats}"]
-    left, right = (_integers(tree, name, nodes, -leaves, nodes - 1, refuse) for name in ("left_child", "right_child"))
+    left, right = (
+        _integers(tree, name, nodes, -leaves, nodes - 1, refuse)
+        for name in ("left_child", "right_child")
+    )
     split = _integers(tree, "split_feature", nodes, 0, features - 1, refuse)
-    kinds = _integers(tree, "decision_type", nodes, 0, 11, refuse) if "decision_type" in tree else [0] * nodes
+    kinds = (
+        _integers(tree, "decision_type", nodes, 0, 11, refuse)
+        if "decision_type" in tree
+        else [0] * nodes
+    )
     _check_reached(left, right, leaves, refuse)
     thresholds = _floats(tree, "threshold", nodes, _ANY, refuse)
     for node, kind in enumerate(kinds):
         if kind & 1 and not (thresholds[node].isdecimal() and int(thresholds[node]) < cats):
-            raise refuse(f"split {node} is by categories, and its threshold is {thresholds[node]}; there are {cats} sets of categories")
-    for name, numbers in (("split_feature", split), ("decision_type", kinds), ("left_child", left), ("right_child", right)):
+            raise refuse(
+                f"split {node} is by categories, and its threshold is {thresholds[node]}; there "
+                f"are {cats} sets of categories"
+            )
+    for name, numbers in (
+        ("split_feature", split),
+        ("decision_type", kinds),
+        ("left_child", left),
+        ("right_child", right),
+    ):
         output.append(f"{name}={_joined(numbers)}")
     output.append(f"threshold={' '.join(thresholds)}")
     output.append(f"leaf_value={' '.join(_floats(tree, 'leaf_value', leaves, _FINITE, refuse))}")
     for count, names in ((nodes, _NODE_FLOATS), (leaves, _LEAF_FLOATS)):
-        output += [f"{name}={' '.join(_floats(tree, name, count, _ANY, refuse))}" for name in names if tree.get(name)]
+        output += [
+            f"{name}={' '.join(_floats(tree, name, count, _ANY, refuse))}"
+            for name in names
+            if tree.get(name)
+        ]
     for name, count in (("leaf_count", leaves), ("internal_count", nodes)):
         if tree.get(name):
-            output.append(f"{name}={_joined(_integers(tree, name, count, -_INT32, _INT32, refuse))}")
+            output.append(
+                f"{name}={_joined(_integers(tree, name, count, -_INT32, _INT32, refuse))}"
+            )
     if cats:
         output += _category_sets(tree, cats, refuse)
     output += _linear(tree, leaves, features, refuse)
@@ -180,7 +235,9 @@ def _tree(tree: Mapping[str, str], features: int, refuse: Refuse) -> list[str]:
 
 
 def _check_reached(left: Sequence[int], right: Sequence[int], leaves: int, refuse: Refuse) -> None:
-    """Each node but the first, and each leaf, is the child of one node alone; and from the first node all are reached."""
+    """Each node but the first, and each leaf, is the child of one node alone; and from the first
+    node all are reached.
+    """
     if len({*left, *right}) != len(left) + len(right) or 0 in {*left, *right}:
         raise refuse("a node or a leaf is the child of two nodes, or the first node is a child")
     reached, waiting = 0, [0] if left else []
@@ -206,7 +263,9 @@ def _linear(tree: Mapping[str, str], leaves: int, features: int, refuse: Refuse)
     if not linear:
         return ["is_linear=0"]
     counts = _integers(tree, "num_features", leaves, 0, features, refuse)
-    joined = {name: " ".join(tree.get(name, "").split()) for name in ("leaf_features", "leaf_coeff")}
+    joined = {
+        name: " ".join(tree.get(name, "").split()) for name in ("leaf_features", "leaf_coeff")
+    }
     used = _integers(joined, "leaf_features", sum(counts), 0, features - 1, refuse)
     weights = _floats(joined, "leaf_coeff", sum(counts), _FINITE, refuse)
     output = [
@@ -223,7 +282,9 @@ def _number(fields: Mapping[str, str], name: str, refuse: Refuse) -> int:
     return _integers(fields, name, 1, -_INT32, _INT32, refuse)[0]
 
 
-def _integers(fields: Mapping[str, str], name: str, count: int, least: int, most: int, refuse: Refuse) -> list[int]:
+def _integers(
+    fields: Mapping[str, str], name: str, count: int, least: int, most: int, refuse: Refuse
+) -> list[int]:
     numbers = [int(text) for text in _tokens(fields, name, count, _INTEGERS, "an integer", refuse)]
     for number in (min(numbers, default=least), max(numbers, default=least)):
         if not least <= number <= most:
@@ -231,11 +292,22 @@ def _integers(fields: Mapping[str, str], name: str, count: int, least: int, most
     return numbers
 
 
-def _floats(fields: Mapping[str, str], name: str, count: int, form: re.Pattern[str], refuse: Refuse) -> list[str]:
-    return _tokens(fields, name, count, form, "a finite number" if form is _FINITE else "a number", refuse)
+def _floats(
+    fields: Mapping[str, str], name: str, count: int, form: re.Pattern[str], refuse: Refuse
+) -> list[str]:
+    return _tokens(
+        fields, name, count, form, "a finite number" if form is _FINITE else "a number", refuse
+    )
 
 
-def _tokens(fields: Mapping[str, str], name: str, count: int, form: re.Pattern[str], kind: str, refuse: Refuse) -> list[str]:
+def _tokens(
+    fields: Mapping[str, str],
+    name: str,
+    count: int,
+    form: re.Pattern[str],
+    kind: str,
+    refuse: Refuse,
+) -> list[str]:
     value = fields.get(name, "")
     if not form.fullmatch(value):
         raise refuse(f"{name} holds a value that is not {kind}{_first_wrong(value, form)}")
@@ -246,7 +318,9 @@ def _tokens(fields: Mapping[str, str], name: str, count: int, form: re.Pattern[s
 
 
 def _first_wrong(value: str, form: re.Pattern[str]) -> str:
-    wrong = next((token for token in value.split(" ") if not token or not form.fullmatch(token)), None)
+    wrong = next(
+        (token for token in value.split(" ") if not token or not form.fullmatch(token)), None
+    )
     return "" if wrong is None else f": {wrong[:40]!r}"
 
 
@@ -263,6 +337,8 @@ def _categories(lines: Sequence[str], refuse: Refuse) -> list[list[object]] | No
         value = json.loads(category_line.removeprefix("pandas_categorical:"))
     except (ValueError, RecursionError):
         raise refuse("pandas_categorical is not JSON") from None
-    if value is not None and not (isinstance(value, list) and all(isinstance(categories, list) for categories in value)):
+    if value is not None and not (
+        isinstance(value, list) and all(isinstance(categories, list) for categories in value)
+    ):
         raise refuse("pandas_categorical is not a list of lists")
     return value

@@ -1,4 +1,6 @@
-"""MLflow: its models, through its `pyfunc`, which read the features by name and run code of their own; and runs of its tracking."""
+"""MLflow: its models, through its `pyfunc`, which read the features by name and run code of their
+own; and runs of its tracking.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,26 @@ from headwater.models.formats.model_format import Fixed, Format, digest_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCHEMES = ("models:/", "runs:/", "mlflow-artifacts:/", "s3://", "gs://", "abfss://", "wasbs://", "dbfs:/")
-_DTYPES = {"double": pl.Float64, "float": pl.Float32, "long": pl.Int64, "integer": pl.Int32, "boolean": pl.Boolean, "string": pl.String}
-_UNNAMED: Final = re.compile(r"[^\w\-. :/]")  # what the name of a metric or a parameter may not have
+_SCHEMES = (
+    "models:/",
+    "runs:/",
+    "mlflow-artifacts:/",
+    "s3://",
+    "gs://",
+    "abfss://",
+    "wasbs://",
+    "dbfs:/",
+)
+_DTYPES = {
+    "double": pl.Float64,
+    "float": pl.Float32,
+    "long": pl.Int64,
+    "integer": pl.Int32,
+    "boolean": pl.Boolean,
+    "string": pl.String,
+}
+# what the name of a metric or a parameter may not have
+_UNNAMED: Final = re.compile(r"[^\w\-. :/]")
 _LONGEST: Final = 500  # characters of a parameter's value
 
 
@@ -34,7 +53,8 @@ class _Pyfunc(Protocol):
 class MlflowModel(Fixed):
     """A model that `mlflow.pyfunc` loads, behind scikit-learn's names.
 
-    `names`: the columns that its signature takes, with their types; empty where it has none, and takes all features in order.
+    `names`: the columns that its signature takes, with their types; empty where it has none, and
+    takes all features in order.
     """
 
     takes_frames = True
@@ -56,7 +76,10 @@ class MlflowModel(Fixed):
 
     def _given(self, frame: pl.DataFrame) -> pd.DataFrame:
         wanted = self.names or dict.fromkeys(frame.columns, "")
-        columns = [frame[name].cast(_DTYPES[kind]) if kind in _DTYPES else frame[name] for name, kind in wanted.items()]
+        columns = [
+            frame[name].cast(_DTYPES[kind]) if kind in _DTYPES else frame[name]
+            for name, kind in wanted.items()
+        ]
         try:
             return pl.DataFrame(columns).to_pandas()
         except ModuleNotFoundError as error:
@@ -86,7 +109,9 @@ def _load(folder: Path) -> Estimator:
         if signature is None or not signature.has_input_names()
         else dict(zip(signature.input_names(), signature.input_types(), strict=True))
     )
-    return MlflowModel(folder, pyfunc, {name: str(getattr(kind, "name", kind)) for name, kind in names.items()})
+    return MlflowModel(
+        folder, pyfunc, {name: str(getattr(kind, "name", kind)) for name, kind in names.items()}
+    )
 
 
 def _open(location: str) -> Estimator:
@@ -118,7 +143,9 @@ FORMAT: Format = Format(
 
 
 class TrackedRun(NamedTuple):
-    """The entries for MLflow tracking. key: the tag and its value that a run is found by, so that nothing is logged twice."""
+    """The entries for MLflow tracking. key: the tag and its value that a run is found by, so that
+    nothing is logged twice.
+    """
 
     name: str
     key: tuple[str, str]
@@ -142,14 +169,17 @@ def log_run(run: TrackedRun, tracking_uri: str, experiment: str) -> str:
     """
     mlflow = _library()
     try:
-        client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)  # else it asks Spark, where pyspark is installed
+        # else it asks Spark, where pyspark is installed
+        client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
         known = client.get_experiment_by_name(experiment)
         of = client.create_experiment(experiment) if known is None else known.experiment_id
         tag, value = run.key
         found = client.search_runs([of], f"tags.`{tag}` = '{value}'", max_results=1)
         if found:
             return str(found[0].info.run_id)
-        number = str(client.create_run(of, tags={**run.tags, tag: value}, run_name=run.name).info.run_id)
+        number = str(
+            client.create_run(of, tags={**run.tags, tag: value}, run_name=run.name).info.run_id
+        )
         for name, metric in run.metrics.items():
             client.log_metric(number, _UNNAMED.sub("_", name), metric)
         for name, text in run.params.items():

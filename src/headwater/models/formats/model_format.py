@@ -15,11 +15,14 @@ from headwater.errors import DataError, UsageError
 class Format:
     """One way to keep an estimator.
 
-    name: as a manifest says it. file: its name in a folder. runs_code: whether loading runs code that the file holds.
-    tolerance: how far a prediction may be from the one that it gave when it was kept, relative to that and absolute below 1.
-    holds: whether this is how an estimator is kept. write: it into a folder; returns what a manifest says besides. read: it again, given
-    what the manifest says besides.
-    opens: whether a place (a path or URI) is in this format, by its name. open: the estimator there.
+    name: as a manifest says it. file: its name in a folder. runs_code: whether loading runs code
+    that the file holds.
+    tolerance: how far a prediction may be from the one that it gave when it was kept, relative to
+    that and absolute below 1.
+    holds: whether this is how an estimator is kept. write: it into a folder; returns what a
+    manifest says besides. read: it again, given what the manifest says besides.
+    opens: whether a place (a path or URI) is in this format, by its name. open: the estimator
+    there.
     """
 
     name: str
@@ -38,19 +41,26 @@ class Fixed:
 
     def fit(self, X: object, y: object) -> object:  # noqa: ARG002 (scikit-learn's signature)
         """Refuse."""
-        raise UsageError(f"{type(self).__name__}: a loaded model is not trained again; give an estimator that is not fitted")
+        raise UsageError(
+            f"{type(self).__name__}: a loaded model is not trained again; give an estimator that "
+            "is not fitted"
+        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
 def digest_of(path: Path) -> str:
-    """64 hexadecimal digits of the SHA-256 of a file, or of the names and contents of a folder's files."""
+    """64 hexadecimal digits of the SHA-256 of a file, or of the names and contents of a folder's
+    files.
+    """
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        digest.update(
+            f"{file.relative_to(path).as_posix()}\n{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
+        )
     return digest.hexdigest()
 
 

@@ -1,4 +1,6 @@
-"""ONNX, run by onnxruntime on one thread: the numbers as float32, or each feature by its own name and type."""
+"""ONNX, run by onnxruntime on one thread: the numbers as float32, or each feature by its own name
+and type.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,12 @@ from headwater.models.formats.model_format import Fixed, Format, file_at
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(int32)": np.int32} | {
-    "tensor(bool)": np.bool_
-}
+_NUMBERS = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+} | {"tensor(bool)": np.bool_}
 _TEXT = "tensor(string)"
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -28,8 +33,9 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 class OnnxModel(Fixed):
     """A model in ONNX behind scikit-learn's names: a value a row.
 
-    It has one input of as many numbers as there are features, or an input of its own for each. One row is run as two: for a matrix of one
-    row onnxruntime takes another kernel, whose sums differ in the last bits.
+    It has one input of as many numbers as there are features, or an input of its own for each. One
+    row is run as two: for a matrix of one row onnxruntime takes another kernel, whose sums differ
+    in the last bits.
     """
 
     def __init__(self, data: bytes, session: InferenceSession) -> None:
@@ -51,7 +57,11 @@ class OnnxModel(Fixed):
         return self._run(X)
 
     def _run(self, X: object) -> F64:
-        fed = self._fed(X) if self.takes_frames else {name: np.asarray(X, _NUMBERS[kind]) for name, kind in self.inputs.items()}
+        fed = (
+            self._fed(X)
+            if self.takes_frames
+            else {name: np.asarray(X, _NUMBERS[kind]) for name, kind in self.inputs.items()}
+        )
         rows = len(next(iter(fed.values())))
         if rows == 1:
             fed = {name: np.concatenate([values, values]) for name, values in fed.items()}
@@ -62,7 +72,9 @@ class OnnxModel(Fixed):
 
     def _fed(self, X: object) -> dict[str, _Array]:
         if not isinstance(X, pl.DataFrame):
-            raise DataError(f"{type(self).__name__} takes a frame with the columns {list(self.inputs)}")
+            raise DataError(
+                f"{type(self).__name__} takes a frame with the columns {list(self.inputs)}"
+            )
         return {name: _column(X[name], kind)[:, None] for name, kind in self.inputs.items()}
 
 
@@ -77,7 +89,12 @@ class OnnxClasses(OnnxModel):
 def _output(session: InferenceSession) -> str:
     """The output with the probabilities of the classes, else the only one."""
     outputs = session.get_outputs()
-    return str((next((tensor for tensor in outputs if "prob" in tensor.name.lower()), None) or outputs[-1]).name)
+    return str(
+        (
+            next((tensor for tensor in outputs if "prob" in tensor.name.lower()), None)
+            or outputs[-1]
+        ).name
+    )
 
 
 def _column(series: pl.Series, kind: str) -> _Array:
@@ -85,7 +102,10 @@ def _column(series: pl.Series, kind: str) -> _Array:
         return np.array(series.cast(pl.String).fill_null("").to_list(), dtype=object)
     if kind not in ("tensor(float)", "tensor(double)"):
         if series.null_count():
-            raise DataError(f"the feature {series.name!r} is missing in a row, and the model takes {kind}, which holds no missing value")
+            raise DataError(
+                f"the feature {series.name!r} is missing in a row, and the model takes {kind}, "
+                "which holds no missing value"
+            )
         return series.cast(pl.Int64).to_numpy().astype(_NUMBERS[kind])
     return series.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(_NUMBERS[kind])
 
@@ -96,16 +116,20 @@ def _loaded(data: bytes, location: object) -> Estimator:
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnx") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # requests run in parallel, not one request
+    # requests run in parallel, not one request
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no root but this one
         raise DataError(f"{location} is not a model that onnxruntime runs: {error}") from error
     kinds = [tensor.type for tensor in session.get_inputs()]
-    unknown = [kind for kind in kinds if kind not in _NUMBERS and (kind != _TEXT or len(kinds) == 1)]
+    unknown = [
+        kind for kind in kinds if kind not in _NUMBERS and (kind != _TEXT or len(kinds) == 1)
+    ]
     if unknown:
         raise DataError(
-            f"{location} takes {unknown[0]}; a model takes one tensor of numbers, or numbers and strings by the features' names"
+            f"{location} takes {unknown[0]}; a model takes one tensor of numbers, or numbers and "
+            "strings by the features' names"
         )
     output = next(tensor for tensor in session.get_outputs() if tensor.name == _output(session))
     several = output.type.startswith("seq(map") or (
@@ -121,7 +145,10 @@ def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
 
 
 def _said(model: OnnxModel) -> object:
-    kinds = {name: "text" if kind == _TEXT else np.dtype(_NUMBERS[kind]).name for name, kind in model.inputs.items()}
+    kinds = {
+        name: "text" if kind == _TEXT else np.dtype(_NUMBERS[kind]).name
+        for name, kind in model.inputs.items()
+    }
     return kinds if model.takes_frames else next(iter(kinds.values()))
 
 

@@ -1,4 +1,6 @@
-"""Python's own formats, which hold any estimator and run what they hold: pickle, and joblib's for the files of others."""
+"""Python's own formats, which hold any estimator and run what they hold: pickle, and joblib's for
+the files of others.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ def _write(estimator: Estimator, folder: Path) -> Mapping[str, object]:
         data = pickle.dumps(estimator)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise DataError(
-            f"{type(estimator).__name__} cannot be kept: {error}. Define it at the top of a module that serving can import, or give one of "
-            "LightGBM, scikit-learn, ONNX or MLflow"
+            f"{type(estimator).__name__} cannot be kept: {error}. Define it at the top of a "
+            "module that serving can import, or give one of LightGBM, scikit-learn, ONNX or "
+            "MLflow"
         ) from error
     (folder / PICKLE.file).write_bytes(data)
     return {}
@@ -36,7 +39,14 @@ def _unjoblibed(location: str) -> Estimator:
 
     try:
         return cast("Estimator", joblib.load(file_at(location)))
-    except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, KeyError, ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        ImportError,
+        EOFError,
+        KeyError,
+        ValueError,
+    ) as error:
         raise DataError(f"{location} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

@@ -20,7 +20,9 @@ _GONE: Final = "the connection was closed without a complete response"
 
 
 class AsyncConnections:
-    """Connections to a service, each used by one request at a time, and closed if that is cancelled."""
+    """Connections to a service, each used by one request at a time, and closed if that is
+    cancelled.
+    """
 
     def __init__(self, address: ServiceAddress) -> None:
         self._address = address
@@ -54,7 +56,9 @@ class AsyncConnections:
         await asyncio.sleep(0)
 
     def _taken(self) -> _AsyncConnection | None:
-        """The connection used last that is open and of this event loop; None where there is none."""
+        """The connection used last that is open and of this event loop; None where there is
+        none.
+        """
         loop = asyncio.get_running_loop()
         while self._idle:
             connection = self._idle.pop()
@@ -79,7 +83,9 @@ class AsyncConnections:
 
 
 class _AsyncConnection(asyncio.Protocol):
-    """One connection; loop: the one it lives in. used: when its last response came. open: neither side has closed it."""
+    """One connection; loop: the one it lives in. used: when its last response came. open: neither
+    side has closed it.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self.used, self.open = loop, 0.0, False

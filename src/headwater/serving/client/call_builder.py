@@ -1,4 +1,6 @@
-"""Builds the calls of the clients from the table of routes: requests are encoded, and responses decoded, as the row of a route says."""
+"""Builds the calls of the clients from the table of routes: requests are encoded, and responses
+decoded, as the row of a route says.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class CallBuilder(Generic[T]):
         query: dict[str, str] = {}
         headers: dict[str, str] = {}
         for argument, given in zip(self._arguments, values, strict=True):
-            value: Any = argument.otherwise() if given is None and argument.otherwise is not None else given
+            value: Any = (
+                argument.otherwise() if given is None and argument.otherwise is not None else given
+            )
             default = argument.default
             if default is not ... and (value is None or (value is False and default is False)):
                 continue
@@ -58,7 +62,11 @@ class CallBuilder(Generic[T]):
                 case "parameters":
                     query = {key: _text(entry) for key, entry in value.items()} | query
         body = None if self._route.method == "GET" else _encode(fields if whole is None else whole)
-        read = self._read_one_row if self._method.one_row is not None and "row" in fields else self._read
+        read = (
+            self._read_one_row
+            if self._method.one_row is not None and "row" in fields
+            else self._read
+        )
         return Call(self._route.method, path, read, body, query, headers, self._route.statuses)
 
     @cached_property
@@ -85,7 +93,11 @@ class CallBuilder(Generic[T]):
         assert self._method.one_row is not None
         several, single = self._method.one_row
         kind = cast("type[msgspec.Struct]", self._answer)
-        (of,) = (get_args(field.type)[0] for field in msgspec.structs.fields(kind) if field.name == several)
+        (of,) = (
+            get_args(field.type)[0]
+            for field in msgspec.structs.fields(kind)
+            if field.name == several
+        )
         decode = msgspec.json.Decoder(one_of(kind, "One", several, single, of)).decode
 
         def read(reply: Reply) -> T:
@@ -96,7 +108,9 @@ class CallBuilder(Generic[T]):
 
 
 def _rows(rows: Rows) -> dict[str, object]:
-    """The rows of a request. A list of one is sent as one row, which a service answers in half of the time."""
+    """The rows of a request. A list of one is sent as one row, which a service answers in half of
+    the time.
+    """
     if isinstance(rows, Mapping):
         return {"row": rows}
     listed = list(rows)
@@ -108,7 +122,8 @@ def _encode(value: object) -> bytes:
         return msgspec.json.encode(value, enc_hook=_plain)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"the request cannot be encoded as JSON: {error}; give numbers, strings, timestamps, and lists and mappings of them"
+            f"the request cannot be encoded as JSON: {error}; give numbers, strings, timestamps, "
+            "and lists and mappings of them"
         ) from error
 
 

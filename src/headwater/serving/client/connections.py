@@ -1,4 +1,6 @@
-"""The connections of the blocking client: kept between requests, shared by threads, and given up at a request's deadline."""
+"""The connections of the blocking client: kept between requests, shared by threads, and given up at
+a request's deadline.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ from typing import Final
 
 from headwater import clock
 from headwater.serving.client.protocol import Reply
-from headwater.serving.client.wire import CONNECT_SECONDS, IDLE_CONNECTIONS, IDLE_SECONDS, ResponseReader, ServiceAddress
+from headwater.serving.client.wire import (
+    CONNECT_SECONDS,
+    IDLE_CONNECTIONS,
+    IDLE_SECONDS,
+    ResponseReader,
+    ServiceAddress,
+)
 
 _PIECE: Final = 65_536  # bytes that are sent or received between two checks of the deadline
 
@@ -75,7 +83,9 @@ class BlockingConnections:
 
     def _opened(self, until: float) -> socket.socket:
         address = self._address
-        connection = socket.create_connection((address.host, address.port), timeout=min(CONNECT_SECONDS, _left(until)))
+        connection = socket.create_connection(
+            (address.host, address.port), timeout=min(CONNECT_SECONDS, _left(until))
+        )
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if address.tls is None:

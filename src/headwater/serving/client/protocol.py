@@ -1,4 +1,6 @@
-"""Requests, responses and errors of the clients, without I/O: when a request is sent again, and what its response means."""
+"""Requests, responses and errors of the clients, without I/O: when a request is sent again, and
+what its response means.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from headwater import clock, errors
-from headwater.errors import AccessError, BusyError, ConnectError, DataError, DefinitionError, HeadwaterError, LostError, UsageError
+from headwater.errors import (
+    AccessError,
+    BusyError,
+    ConnectError,
+    DataError,
+    DefinitionError,
+    HeadwaterError,
+    LostError,
+    UsageError,
+)
 from headwater.retries import Backoff
 
 T = TypeVar("T")
@@ -18,7 +29,8 @@ _PAUSES: Final = Backoff(first=0.05, longest=2.0)
 _KINDS: Final[Mapping[str, type[HeadwaterError]]] = {
     name: kind
     for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, HeadwaterError) and "__init__" not in vars(kind)  # made from a message alone
+    # made from a message alone
+    if isinstance(kind, type) and issubclass(kind, HeadwaterError) and "__init__" not in vars(kind)
 }
 _STATUSES: Final[Mapping[int, type[HeadwaterError]]] = (
     dict.fromkeys((401, 403), AccessError)
@@ -42,7 +54,8 @@ class Reply(NamedTuple):
 class Call(Generic[T]):
     """A request, and how its response is decoded.
 
-    read: decodes a response of a status in `good`. Every call may be sent again: it changes nothing, or has an Idempotency-Key.
+    read: decodes a response of a status in `good`. Every call may be sent again: it changes
+    nothing, or has an Idempotency-Key.
     """
 
     method: str
@@ -73,14 +86,17 @@ class Lost(Exception):  # noqa: N818 (sent to the generator `conversation`)
 Step = Send | Wait
 
 
-def conversation(call: Call[T], *, timeout: float, retries: int) -> Generator[Step, Reply | Lost | None, T]:
+def conversation(
+    call: Call[T], *, timeout: float, retries: int
+) -> Generator[Step, Reply | Lost | None, T]:
     """Yield the next step until there is a response; the caller sends the result of each step.
 
-    A request is sent again after no response, and after status 429, 502, 503 or 504, within `retries` and `timeout`; not where commits were
-    lost, which no repetition brings back.
+    A request is sent again after no response, and after status 429, 502, 503 or 504, within
+    `retries` and `timeout`; not where commits were lost, which no repetition brings back.
 
     Raises:
-        HeadwaterError: of the class that the service reports, with its message and request id; ConnectError without a response.
+        HeadwaterError: of the class that the service reports, with its message and request id;
+            ConnectError without a response.
     """
     until, pauses = clock.stopwatch() + timeout, _PAUSES.within(timeout, times=retries)
     while True:
@@ -130,5 +146,6 @@ def _read(call: Call[T], reply: Reply) -> T:
         return call.read(reply)
     except msgspec.DecodeError as error:
         raise ConnectError(
-            f"the response to {call.method} {call.path} is not headwater's: {error}; check the URL of the service"
+            f"the response to {call.method} {call.path} is not headwater's: {error}; check the "
+            "URL of the service"
         ) from error

@@ -1,4 +1,6 @@
-"""HTTP clients of a service, blocking and asyncio. Requests and responses are encoded and decoded in protocol.py."""
+"""HTTP clients of a service, blocking and asyncio. Requests and responses are encoded and decoded
+in protocol.py.
+"""
 
 from __future__ import annotations
 
@@ -22,32 +24,41 @@ T = TypeVar("T")
 
 
 class Client(Methods):
-    """Client of a service that `headwater serve` runs, with the methods and results of `hw.operations.Service`. Threads may share one.
+    """Client of a service that `headwater serve` runs, with the methods and results of
+    `hw.operations.Service`. Threads may share one.
 
     Args:
         url: address of the service, such as http://127.0.0.1:8320.
-        token: as printed by `headwater token new`, or hw.env(...) of the variable that holds it; None for a service without tokens.
+        token: as printed by `headwater token new`, or hw.env(...) of the variable that holds it;
+            None for a service without tokens.
         timeout: seconds that a call may take, including retries.
-        retries: how often a request is sent again after no response or a response of status 429, 502, 503 or 504.
+        retries: how often a request is sent again after no response or a response of status 429,
+            502, 503 or 504.
 
     Raises:
         UsageError: an invalid URL, timeout or count; an environment variable that is not set.
 
-    Every method raises the error that the service reports: DataError, UsageError, StoreError, ModelError, BusyError and so on, AccessError
-    for a token without the scope, and ConnectError without a response. `error.request_id` is its id in the service's log.
+    Every method raises the error that the service reports: DataError, UsageError, StoreError,
+    ModelError, BusyError and so on, AccessError for a token without the scope, and ConnectError
+    without a response. `error.request_id` is its id in the service's log.
 
     >>> import headwater as hw
     >>> from headwater.testing.examples import temporary_store, visiting
     >>> project = visiting(hw.batch("1h"))
     >>> with temporary_store() as store:
     ...     _ = hw.materialize(project, store=store, at="2024-05-01T12:00Z")
-    ...     with hw.operations.serve(project, store, listen="127.0.0.1:8328", models={}) as url, hw.client.Client(url) as client:
+    ...     with (
+    ...         hw.operations.serve(project, store, listen="127.0.0.1:8328", models={}) as url,
+    ...         hw.client.Client(url) as client,
+    ...     ):
     ...         row = client.features("churn_v1", {"user": 1}).rows[0]
     >>> row["user__count_1d"].status
     'present'
     """
 
-    def __init__(self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2) -> None:
+    def __init__(
+        self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2
+    ) -> None:
         self._timeout, self._retries = _checked(timeout, retries)
         self._address = ServiceAddress(url, _headers(token))
         self._connections = BlockingConnections(self._address)
@@ -58,7 +69,12 @@ class Client(Methods):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -98,9 +114,11 @@ class AsyncClient(AsyncMethods):
     >>> asyncio.run(ask())
     Traceback (most recent call last):
     headwater.errors.ConnectError: no answer from http://127.0.0.1:9: ...; is `headwater serve` running there?
-    """
+    """  # noqa: E501 (output as it is printed)
 
-    def __init__(self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2) -> None:
+    def __init__(
+        self, url: str, *, token: str | Env | None = None, timeout: float = 10.0, retries: int = 2
+    ) -> None:
         self._timeout, self._retries = _checked(timeout, retries)
         self._address = ServiceAddress(url, _headers(token))
         self._connections = AsyncConnections(self._address)
@@ -111,7 +129,12 @@ class AsyncClient(AsyncMethods):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -143,7 +166,10 @@ class AsyncClient(AsyncMethods):
 
 def _checked(timeout: float, retries: int) -> tuple[float, int]:
     if not timeout > 0 or retries < 0:
-        raise UsageError(f"timeout is {timeout} and retries {retries}; give a time above 0 seconds, and no negative count")
+        raise UsageError(
+            f"timeout is {timeout} and retries {retries}; give a time above 0 seconds, and no "
+            "negative count"
+        )
     return timeout, retries
 
 
@@ -156,4 +182,8 @@ def _headers(token: str | Env | None) -> dict[str, str]:
     }
     if token is None:
         return headers
-    return headers | {"authorization": f"Bearer {settings.secret(token.name) if isinstance(token, Env) else token}"}
+    return headers | {
+        "authorization": (
+            f"Bearer {settings.secret(token.name) if isinstance(token, Env) else token}"
+        )
+    }

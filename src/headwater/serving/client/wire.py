@@ -1,4 +1,6 @@
-"""HTTP/1.1 of the clients, without I/O: the address of a service, requests as bytes, and responses from bytes."""
+"""HTTP/1.1 of the clients, without I/O: the address of a service, requests as bytes, and responses
+from bytes.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class ServiceAddress:
         except ValueError:
             self.host, port = "", None
         if not self.host or port == 0 or parts.scheme not in _PORTS:
-            raise UsageError(f"the service's address is {url!r}; give a URL such as http://127.0.0.1:8320")
+            raise UsageError(
+                f"the service's address is {url!r}; give a URL such as http://127.0.0.1:8320"
+            )
         self.port = port or _PORTS[parts.scheme]
         self.secure = parts.scheme == "https"
         name = f"[{self.host}]" if ":" in self.host else self.host
@@ -56,8 +60,13 @@ class ServiceAddress:
             headers = {**headers, "authorization": f"Basic {b64encode(user.encode()).decode()}"}
         unfit = [name for name, value in headers.items() if not _fits(value)]
         if unfit:  # the message does not contain its value, which may be a secret
-            raise UsageError(f"the header {unfit[0]} has characters that cannot be sent; give printable ASCII, without line breaks")
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in {"host": shown, **headers}.items())
+            raise UsageError(
+                f"the header {unfit[0]} has characters that cannot be sent; give printable ASCII, "
+                "without line breaks"
+            )
+        self._head = "".join(
+            f"{name}: {value}\r\n" for name, value in {"host": shown, **headers}.items()
+        )
 
     @cached_property
     def tls(self) -> ssl.SSLContext | None:
@@ -77,11 +86,17 @@ class ServiceAddress:
             DataError: a header that cannot be sent.
         """
         body = call.body or b""
-        target = f"{self._path}{call.path}?{urlencode(call.query, quote_via=quote)}" if call.query else self._path + call.path
+        target = (
+            f"{self._path}{call.path}?{urlencode(call.query, quote_via=quote)}"
+            if call.query
+            else self._path + call.path
+        )
         more = "" if call.method == "GET" and not body else f"content-length: {len(body)}\r\n"
         for name, value in call.headers.items():
             if not _fits(value):
-                raise DataError(f"the header {name} is {value!r}; give printable ASCII, without line breaks")
+                raise DataError(
+                    f"the header {name} is {value!r}; give printable ASCII, without line breaks"
+                )
             more += f"{name}: {value}\r\n"
         return f"{call.method} {target} HTTP/1.1\r\n{self._head}{more}\r\n".encode("ascii") + body
 
@@ -92,7 +107,9 @@ class ServiceAddress:
 
 
 class BrokenConnectionError(OSError):
-    """The service sent something that is not a response, or closed the connection before its end."""
+    """The service sent something that is not a response, or closed the connection before its
+    end.
+    """
 
 
 class ResponseReader:
@@ -110,7 +127,8 @@ class ResponseReader:
         self._sized = self._in_body = False
 
     def feed(self, data: bytes) -> bool:
-        """Add received bytes, none where the service has closed the connection; whether the response is complete.
+        """Add received bytes, none where the service has closed the connection; whether the
+        response is complete.
 
         Raises:
             BrokenConnectionError: it is not a response, or has no end.
@@ -129,7 +147,9 @@ class ResponseReader:
         return self.reply is not None
 
     def on_message_begin(self) -> None:
-        """The first byte of a response, of one after that of status 100, or of an unexpected one."""
+        """The first byte of a response, of one after that of status 100, or of an unexpected
+        one.
+        """
         if self.reply is not None:
             self.kept = False
         self._headers = {}
@@ -143,7 +163,9 @@ class ResponseReader:
         """The end of the headers."""
         if self.reply is None:
             self._in_body = self._parser.get_status_code() >= 200
-            self._sized = not self._headers.keys().isdisjoint(("content-length", "transfer-encoding"))
+            self._sized = not self._headers.keys().isdisjoint(
+                ("content-length", "transfer-encoding")
+            )
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -156,7 +178,10 @@ class ResponseReader:
             self._complete(kept=self._parser.should_keep_alive())
 
     def _complete(self, *, kept: bool) -> None:
-        self.reply, self.kept = Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)), kept
+        self.reply, self.kept = (
+            Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)),
+            kept,
+        )
 
 
 def _fits(value: str) -> bool:
@@ -164,4 +189,8 @@ def _fits(value: str) -> bool:
 
 
 def _words(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return (
+        (error.strerror if isinstance(error, OSError) else None)
+        or str(error)
+        or type(error).__name__
+    )

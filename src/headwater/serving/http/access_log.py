@@ -1,4 +1,6 @@
-"""Access log: one JSON line a request, with id, route, status and duration, and no content of requests or responses."""
+"""Access log: one JSON line a request, with id, route, status and duration, and no content of
+requests or responses.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _MOST: Final = 100_000  # lines that wait for a slow reader
 
 
 class AccessLine(NamedTuple):
-    """A line of the log. at: time of the response, microseconds. failed: class and code location of an unexpected error."""
+    """A line of the log. at: time of the response, microseconds. failed: class and code location of
+    an unexpected error.
+    """
 
     at: int
     id: str
@@ -30,7 +34,8 @@ class AccessLine(NamedTuple):
 
 
 class RequestLog:
-    """A bounded queue of lines and the thread that writes them, so that a slow disk delays no response; `dropped` counts overflow.
+    """A bounded queue of lines and the thread that writes them, so that a slow disk delays no
+    response; `dropped` counts overflow.
 
     Args:
         out: the stream to write to; None writes nothing.
@@ -84,7 +89,9 @@ class RequestLog:
 
 
 def _parts(texts: Iterable[str]) -> Iterator[str]:
-    """Chunks of whole lines that a pipe takes in one write, so that lines of several processes do not mix."""
+    """Chunks of whole lines that a pipe takes in one write, so that lines of several processes do
+    not mix.
+    """
     held: list[str] = []
     size = 0
     for text in texts:
@@ -101,6 +108,6 @@ def _text(line: AccessLine) -> str:
     name = f',"name":"{line.name}"' if line.name else ""
     failed = f',"failed":{msgspec.json.encode(line.failed).decode()}' if line.failed else ""
     return (
-        f'{{"at":"{iso_timestamp(line.at)}","id":"{line.id}","route":"{line.route}"{name},"status":{line.status},"ms":{line.seconds * 1000:.3f},'
-        f'"rows":{line.rows}{failed}}}\n'
+        f'{{"at":"{iso_timestamp(line.at)}","id":"{line.id}","route":"{line.route}"{name},'
+        f'"status":{line.status},"ms":{line.seconds * 1000:.3f},"rows":{line.rows}{failed}}}\n'
     )

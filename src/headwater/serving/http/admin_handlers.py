@@ -38,7 +38,9 @@ class ServiceApp(Protocol):
 
 
 class PageRequest(NamedTuple):
-    """A request for a page: the app, the parameters of the query (of several of one name the last), and the header Authorization."""
+    """A request for a page: the app, the parameters of the query (of several of one name the last),
+    and the header Authorization.
+    """
 
     app: ServiceApp
     query: Mapping[str, str]
@@ -63,10 +65,14 @@ async def healthz(request: PageRequest) -> PageResponse:  # noqa: ARG001 (as `Pa
 
 
 async def readyz(request: PageRequest) -> PageResponse:
-    """Readiness of this process, at most a second old; clients that may read also get the reasons."""
+    """Readiness of this process, at most a second old; clients that may read also get the
+    reasons.
+    """
     app = request.app
     cached = app.readiness.fresh()
-    reasons = (await asyncio.to_thread(app.readiness.reasons) if cached is None else cached) + app.others()
+    reasons = (
+        await asyncio.to_thread(app.readiness.reasons) if cached is None else cached
+    ) + app.others()
     body: dict[str, object] = {"status": "unready" if reasons else "ready"}
     warnings = [f"the previous version stays in use: {why}" for why in app.service.refused.values()]
     warnings += app.service.experiments.warnings
@@ -84,7 +90,9 @@ async def experiments(request: PageRequest) -> PageResponse:
 
 async def metrics(request: PageRequest) -> PageResponse:
     """The metrics of this process, or of all processes of the service where there are several."""
-    return PageResponse(await request.app.metrics(), media=b"text/plain; version=0.0.4; charset=utf-8")
+    return PageResponse(
+        await request.app.metrics(), media=b"text/plain; version=0.0.4; charset=utf-8"
+    )
 
 
 async def explain(request: PageRequest) -> PageResponse:
@@ -110,8 +118,14 @@ async def openapi(request: PageRequest) -> PageResponse:
     from headwater.serving.http.openapi import document
 
     app = request.app
-    return _json(await asyncio.to_thread(document, app.service.lane(), app.routes, tokens=not app.access.open))
+    return _json(
+        await asyncio.to_thread(
+            document, app.service.lane(), app.routes, tokens=not app.access.open
+        )
+    )
 
 
-def _json(body: object, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()) -> PageResponse:
+def _json(
+    body: object, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> PageResponse:
     return PageResponse(msgspec.json.encode(body), status, headers)

@@ -1,4 +1,6 @@
-"""Work after each response, done in batches: metrics, a line of the access log, an entry of the serving log."""
+"""Work after each response, done in batches: metrics, a line of the access log, an entry of the
+serving log.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,10 @@ _LATEST: Final = 0.03  # seconds until an incomplete batch is processed
 class RequestContext:
     """The state of one request, from its arrival to its records in metrics and logs.
 
-    id: X-Request-Id, or generated. route, name: empty where there is none. numbers: the metrics of its route. failed: class and code
-    location of an unexpected error. ended: time of the response on the monotonic clock. size: bytes of the response. Of prediction routes:
-    the request and its result. trace: what its span is made of, while requests are traced.
+    id: X-Request-Id, or generated. route, name: empty where there is none. numbers: the metrics of
+    its route. failed: class and code location of an unexpected error. ended: time of the response
+    on the monotonic clock. size: bytes of the response. Of prediction routes: the request and its
+    result. trace: what its span is made of, while requests are traced.
     """
 
     __slots__ = (
@@ -88,14 +91,19 @@ class SpanMaker(Protocol):
 
 
 class PostResponseQueue:
-    """Collects answered requests from the event loop and records them in batches, which costs half as much as one at a time.
+    """Collects answered requests from the event loop and records them in batches, which costs half
+    as much as one at a time.
 
-    spans: what makes spans of them; None where requests are not traced. reads: what counts reads of views with an objective of
-    freshness; None without any.
+    spans: what makes spans of them; None where requests are not traced. reads: what counts reads of
+    views with an objective of freshness; None without any.
     """
 
     def __init__(
-        self, numbers: RequestMetrics, log: RequestLog, recorder: ServingLogWriter | None, experiments: RunningExperiments
+        self,
+        numbers: RequestMetrics,
+        log: RequestLog,
+        recorder: ServingLogWriter | None,
+        experiments: RunningExperiments,
     ) -> None:
         self._log, self._recorder, self._experiments = log, recorder, experiments
         self._waiting: list[RequestContext] = []
@@ -104,7 +112,9 @@ class PostResponseQueue:
         self.reads: ViewReads | None = None
         numbers.before(self.settle)
 
-    def begin(self, number: bytes, numbers: RouteMetrics, method: str, headers: Mapping[bytes, bytes]) -> RequestContext:
+    def begin(
+        self, number: bytes, numbers: RouteMetrics, method: str, headers: Mapping[bytes, bytes]
+    ) -> RequestContext:
         """The state of a request that has arrived."""
         call = RequestContext(number, numbers)
         if self.spans is not None:
@@ -135,24 +145,41 @@ class PostResponseQueue:
                     for part in result.parts:
                         call.numbers.answer(part.result)
                         if self._recorder is not None:
-                            self._recorder.put(call.kind, number, part.request, part.result, call.seconds, part.arm)
+                            self._recorder.put(
+                                call.kind, number, part.request, part.result, call.seconds, part.arm
+                            )
                 else:
                     call.numbers.answer(result)
                     if self._recorder is not None and call.request is not None:
                         arms = call.request.arms
                         arm = None if arms is None else arms.groups[0].arm
-                        self._recorder.put(call.kind, number, call.request, result, call.seconds, arm)
+                        self._recorder.put(
+                            call.kind, number, call.request, result, call.seconds, arm
+                        )
             call.numbers.rows += call.rows
             call.numbers.request(call.status, call.seconds)
             if self._log.on:
                 at = now - round((ended - call.ended) * 1e6)
-                self._log.put(AccessLine(at, number, call.route, call.name, call.status, call.seconds, call.rows, call.failed))
+                self._log.put(
+                    AccessLine(
+                        at,
+                        number,
+                        call.route,
+                        call.name,
+                        call.status,
+                        call.seconds,
+                        call.rows,
+                        call.failed,
+                    )
+                )
         self._observe(waiting, now, ended)
         if self._recorder is not None:
             self._recorder.write()
 
     def _observe(self, calls: Sequence[RequestContext], now: int, ended: float) -> None:
-        """Count reads, and make spans; `now` microseconds UTC, and the same time on the monotonic clock."""
+        """Count reads, and make spans; `now` microseconds UTC, and the same time on the monotonic
+        clock.
+        """
         if self.reads is not None:
             for call in calls:
                 if call.result is not None:

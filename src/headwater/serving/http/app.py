@@ -1,4 +1,6 @@
-"""The ASGI app of a service: for every route it checks access and limits, counts, logs, and turns errors into responses."""
+"""The ASGI app of a service: for every route it checks access and limits, counts, logs, and turns
+errors into responses.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,16 @@ from headwater.journal.serving_log import ServedLog
 from headwater.serving.http.access_log import RequestLog
 from headwater.serving.http.admin_handlers import Page, PageRequest
 from headwater.serving.http.after_response import PostResponseQueue, RequestContext, SpanMaker
-from headwater.serving.http.asgi import JSON, Message, Read, Refused, RequestIds, Respond, Scope, Send
+from headwater.serving.http.asgi import (
+    JSON,
+    Message,
+    Read,
+    Refused,
+    RequestIds,
+    Respond,
+    Scope,
+    Send,
+)
 from headwater.serving.http.asgi import App as Asgi
 from headwater.serving.http.auth import Access, Denied
 from headwater.serving.http.body import BodyBudget, BodyTimeouts, read_body
@@ -86,16 +97,26 @@ class App:
         self.others: Callable[[], list[str]] = list
         self.metrics: Callable[[], Awaitable[bytes]] = self._own_metrics
         self.followed: Callable[[], None] = _nothing
-        self.beat, self.readiness, self.repeated = _nothing, ReadinessProbe(service), PeriodicTasks()
+        self.beat, self.readiness, self.repeated = (
+            _nothing,
+            ReadinessProbe(service),
+            PeriodicTasks(),
+        )
         self.numbers.also(self.repeated.collect)
         self.numbers.also(service.experiments.collect)
         for watched in (DeliveryMetrics, DriftMetrics, LevelLiftMetrics):
-            self.numbers.also(watched(service.models_folder, [model.name for model in service.project.models]).collect)
+            self.numbers.also(
+                watched(
+                    service.models_folder, [model.name for model in service.project.models]
+                ).collect
+            )
         recorder = None if served is None else ServingLogWriter(served, service)
         if recorder is not None:
             self.numbers.also(recorder.collect)
         self._now = now
-        self._post_response = PostResponseQueue(self.numbers, log or RequestLog(None), recorder, service.experiments)
+        self._post_response = PostResponseQueue(
+            self.numbers, log or RequestLog(None), recorder, service.experiments
+        )
         if reads := ViewReads(service.project):
             self._post_response.reads = reads
             self.numbers.also(reads.collect)
@@ -109,7 +130,9 @@ class App:
         self.console: ConsoleProxy | None = None
         self._ids = RequestIds()
         self._remote_batches = RemoteBatches(service, self._lanes, now)
-        self._whole = WholeRequests(service, self._paths, self.access, self._ids, self._bodies, self._post_response, now)
+        self._whole = WholeRequests(
+            service, self._paths, self.access, self._ids, self._bodies, self._post_response, now
+        )
 
     async def __call__(self, scope: Scope, read: Read, send: Send) -> None:
         """Answer one request."""
@@ -140,12 +163,20 @@ class App:
                     call.parsed(clock.stopwatch() - begin)
                     if getattr(body, "arm", None) is not None:
                         self.access.allow(headers, "admin")
-                    result = self._near(bound, body, call) or await self._far(bound, body, call, begin)
+                    result = self._near(bound, body, call) or await self._far(
+                        bound, body, call, begin
+                    )
                 call.rows, call.status = result.rows, result.status
-                more = [(b"content-type", JSON), (b"content-length", b"%d" % len(result.body)), (b"x-request-id", number)]
+                more = [
+                    (b"content-type", JSON),
+                    (b"content-length", b"%d" % len(result.body)),
+                    (b"x-request-id", number),
+                ]
                 if result.again is not None:
                     more.append((b"retry-after", b"%d" % result.again))
-                await send({"type": "http.response.start", "status": result.status, "headers": more})
+                await send(
+                    {"type": "http.response.start", "status": result.status, "headers": more}
+                )
                 await send({"type": "http.response.body", "body": result.body})
                 call.result, call.size = result.result, len(result.body)
         except Exception as error:  # noqa: BLE001 (every error becomes a response)
@@ -157,21 +188,32 @@ class App:
         self._post_response.put(call)
 
     def begin(self) -> None:
-        """Start the periodic work, in the event loop that runs; a first request does so, where nothing did before."""
+        """Start the periodic work, in the event loop that runs; a first request does so, where
+        nothing did before.
+        """
         if self._refreshing is None:
             self._refreshing = [
                 asyncio.create_task(self.repeated.every(_REFRESH, name, work))
-                for name, work in (("loading new versions of models", self._refresh), ("sending metrics", self._beat))
+                for name, work in (
+                    ("loading new versions of models", self._refresh),
+                    ("sending metrics", self._beat),
+                )
             ]
 
-    def take(self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, respond: Respond) -> bool:
-        """As `asgi.Take`: answer a request that has arrived whole; False leaves it to `__call__`."""
+    def take(
+        self, target: bytes, headers: Mapping[bytes, bytes], body: bytes, respond: Respond
+    ) -> bool:
+        """As `asgi.Take`: answer a request that has arrived whole; False leaves it to
+        `__call__`.
+        """
         return self._refreshing is not None and self._whole.take(target, headers, body, respond)
 
     def may_read(self, authorization: str | None) -> bool:
         """Whether the sender of a request may see details such as reasons."""
         try:
-            return self.access.open or bool(self.access.scopes((authorization or "").encode("latin-1")))
+            return self.access.open or bool(
+                self.access.scopes((authorization or "").encode("latin-1"))
+            )
         except Denied:
             return False
 
@@ -209,8 +251,11 @@ class App:
     async def _own_metrics(self) -> bytes:
         return self.numbers.text()
 
-    def _allowed(self, scope: Scope, headers: Mapping[bytes, bytes], call: RequestContext) -> BoundRoute | None:
-        """The route of a request, after the check of its token; None for the console, which checks access by itself.
+    def _allowed(
+        self, scope: Scope, headers: Mapping[bytes, bytes], call: RequestContext
+    ) -> BoundRoute | None:
+        """The route of a request, after the check of its token; None for the console, which checks
+        access by itself.
 
         Raises:
             Denied: no token, or one without the scope.
@@ -218,7 +263,12 @@ class App:
         """
         bound = self._paths.get((scope["method"], scope["path"]))
         if bound is not None:
-            call.route, call.name, call.numbers, call.kind = bound.route.path, bound.name, bound.numbers, bound.kind
+            call.route, call.name, call.numbers, call.kind = (
+                bound.route.path,
+                bound.name,
+                bound.numbers,
+                bound.kind,
+            )
             self.access.allow(headers, bound.route.scope)
             return bound
         if self.console is not None and self.console.is_for(scope["path"]):
@@ -228,7 +278,9 @@ class App:
         raise self._lost(scope["method"], scope["path"])
 
     def _near(self, bound: BoundRoute, body: Any, call: RequestContext) -> HandlerResult | None:  # noqa: ANN401 (as the route says)
-        """The result computed on the event loop; None where it needs a thread, the network or a model load."""
+        """The result computed on the event loop; None where it needs a thread, the network or a
+        model load.
+        """
         read, answer = bound.handlers.read, bound.handlers.answer
         if bound.waits or read is None or answer is None or estimated_rows(body) > MOST:
             return None
@@ -238,11 +290,19 @@ class App:
         ready = call.request = read(self.service, bound.name, body, t)
         return answer(bound.name, body, t, ready, None)
 
-    async def _far(self, bound: BoundRoute, body: Any, call: RequestContext, begin: float) -> HandlerResult:  # noqa: ANN401 (as the route says)
+    async def _far(
+        self,
+        bound: BoundRoute,
+        body: Any,  # noqa: ANN401
+        call: RequestContext,
+        begin: float,
+    ) -> HandlerResult:
         """The result computed in worker threads, with calls of third parties."""
         name, (reads, answers, take, *_) = bound.name, bound.handlers
         if take is not None:
-            return await self._lanes.run(lambda service: take(service, name, body), until=begin + DEADLINE)
+            return await self._lanes.run(
+                lambda service: take(service, name, body), until=begin + DEADLINE
+            )
         assert reads is not None
         assert answers is not None
         t = self._now()
@@ -261,7 +321,9 @@ class App:
 
         def begun(service: Service) -> tuple[ParsedRequest, HandlerResult | None]:
             ready = reads(service, name, body, t)
-            return ready, None if self.third_parties.asks(ready.service) else answers(name, body, t, ready, None)
+            return ready, None if self.third_parties.asks(ready.service) else answers(
+                name, body, t, ready, None
+            )
 
         ready, result = await run(begun)
         call.request = ready
@@ -270,7 +332,9 @@ class App:
         due.lap("request")
         if self._post_response.spans is not None:
             TRACEPARENT.set(self._post_response.spans.outgoing(call))
-        called = await self.third_parties.ask(ready.service, ready.as_columns(), ready.height, t=t, limit=limit, due=due)
+        called = await self.third_parties.ask(
+            ready.service, ready.as_columns(), ready.height, t=t, limit=limit, due=due
+        )
         due.lap("third party")
         third_party = third_party_values(called, due.stages["third party"])
         result = await run(lambda _: answers(name, body, t, ready, third_party))
@@ -282,16 +346,24 @@ class App:
     async def _here(self, work: Callable[[Service], T]) -> T:
         return work(self.service)
 
-    async def _forwarded(self, bound: BoundRoute, data: bytes, headers: Mapping[bytes, bytes], number: bytes) -> HandlerResult:
+    async def _forwarded(
+        self, bound: BoundRoute, data: bytes, headers: Mapping[bytes, bytes], number: bytes
+    ) -> HandlerResult:
         """The response of the ingestion process."""
         status, body, again = await self._forwarder.forward(bound.name, data, headers, number)
         return HandlerResult(body, 0, status=status, again=again)
 
-    async def _page(self, page: Page, scope: Scope, headers: Mapping[bytes, bytes], send: Send, number: bytes) -> int:
+    async def _page(
+        self, page: Page, scope: Scope, headers: Mapping[bytes, bytes], send: Send, number: bytes
+    ) -> int:
         """Send the response of a page; its status."""
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         authorization = headers.get(b"authorization")
-        response = await page(PageRequest(self, query, None if authorization is None else authorization.decode("latin-1")))
+        response = await page(
+            PageRequest(
+                self, query, None if authorization is None else authorization.decode("latin-1")
+            )
+        )
         own = [
             (b"content-type", response.media),
             (b"content-length", b"%d" % len(response.body)),
@@ -302,7 +374,9 @@ class App:
         await send({"type": "http.response.body", "body": response.body})
         return response.status
 
-    async def _starlette(self, app: Asgi, scope: Scope, read: Read, send: Send, number: bytes) -> int:
+    async def _starlette(
+        self, app: Asgi, scope: Scope, read: Read, send: Send, number: bytes
+    ) -> int:
         """Run an app of Starlette; the status of its response."""
         status = 500
 
@@ -329,12 +403,23 @@ class App:
         """The error for an unknown path (404) or a method that is not allowed (405)."""
         methods = sorted({m for m, p in self._paths if p == path})
         if methods:
-            return Refused(405, f"{method} not allowed on {path}; allowed: {', '.join(methods)}", allow=", ".join(methods))
+            return Refused(
+                405,
+                f"{method} not allowed on {path}; allowed: {', '.join(methods)}",
+                allow=", ".join(methods),
+            )
         for route in self.routes:
             if route.names is not None and path.startswith(route.begin):
                 names, name = list(route.names(self.service.project)), path[len(route.begin) :]
-                return Refused(404, f"there is no {route.parameter} {name[:100]!r}; {nearest(name[:100], names)}")
-        return Refused(404, f"unknown path {path[:100]}; {nearest(path[:100], [route.path for route in self.routes])}")
+                return Refused(
+                    404,
+                    f"there is no {route.parameter} {name[:100]!r}; {nearest(name[:100], names)}",
+                )
+        return Refused(
+            404,
+            f"unknown path {path[:100]}; "
+            f"{nearest(path[:100], [route.path for route in self.routes])}",
+        )
 
 
 def _nothing() -> None:

@@ -19,9 +19,11 @@ App = Callable[[Scope, Read, Send], Awaitable[None]]
 Respond = Callable[[int, bytes, bytes], None]
 """Sends a response: its status, its header lines with a Content-Length, and its body."""
 Take = Callable[[bytes, Mapping[bytes, bytes], bytes, Respond], bool]
-"""An optional attribute `take` of an ASGI app: answers a POST whose body is complete in a later callback of the loop, without a task.
+"""An optional attribute `take` of an ASGI app: answers a POST whose body is complete in a later
+callback of the loop, without a task.
 
-It gets the target, the headers by lower-case name, the body, and how to respond; False leaves the request to ASGI.
+It gets the target, the headers by lower-case name, the body, and how to respond; False leaves the
+request to ASGI.
 """
 
 LARGEST: Final = 10_000_000  # bytes of a body
@@ -32,13 +34,17 @@ _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 class Refused(HeadwaterError):  # noqa: N818 (an error response)
     """An error response: status, message, Retry-After in seconds (`again`), and Allow (`allow`)."""
 
-    def __init__(self, status: int, message: str, *, again: int | None = None, allow: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, again: int | None = None, allow: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.again, self.allow = status, again, allow
 
 
 class RequestIds:
-    """Request ids: the client's `X-Request-Id` where it is valid, else a prefix of this process and a counter."""
+    """Request ids: the client's `X-Request-Id` where it is valid, else a prefix of this process and
+    a counter.
+    """
 
     def __init__(self) -> None:
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
@@ -46,4 +52,8 @@ class RequestIds:
     def of(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The id of a request, ASCII."""
         own = headers.get(b"x-request-id")
-        return own if own is not None and _ID.fullmatch(own) else b"%b-%x" % (self._prefix, next(self._count))
+        return (
+            own
+            if own is not None and _ID.fullmatch(own)
+            else b"%b-%x" % (self._prefix, next(self._count))
+        )

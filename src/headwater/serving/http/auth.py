@@ -1,4 +1,6 @@
-"""Access control: tokens with scopes, stored as hashes in a file that is read again when it changes."""
+"""Access control: tokens with scopes, stored as hashes in a file that is read again when it
+changes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from headwater.errors import UsageError, nearest
 
 Scope = Literal["read", "predict", "write", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-"""read: features and explanations. predict: predictions and rankings. write: events and outcomes. admin: everything."""
+"""read: features and explanations. predict: predictions and rankings. write: events and outcomes.
+admin: everything.
+"""
 
 GRACE: Final = 30.0
 """Seconds for which known tokens stay valid while the file of tokens cannot be read."""
@@ -38,7 +42,9 @@ _NOBODY: Final = bytes(32)
 
 
 class Token(msgspec.Struct, frozen=True):
-    """The stored record of a token, without its secret. digest: SHA-256 of the secret, in hexadecimal digits."""
+    """The stored record of a token, without its secret. digest: SHA-256 of the secret, in
+    hexadecimal digits.
+    """
 
     id: str
     name: str
@@ -72,11 +78,16 @@ class TokenFile:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise UsageError(f"the tokens in {self.path} cannot be read: {error.strerror or error}") from error
+            raise UsageError(
+                f"the tokens in {self.path} cannot be read: {error.strerror or error}"
+            ) from error
         try:
             return msgspec.json.decode(data, type=list[Token])
         except msgspec.DecodeError as error:
-            raise UsageError(f"{self.path} is not a file of tokens: {error}; create one with `headwater token new`") from error
+            raise UsageError(
+                f"{self.path} is not a file of tokens: {error}; create one with `headwater token "
+                "new`"
+            ) from error
 
     def add(self, name: str, scopes: Collection[str]) -> str:
         """Create a token and return it; only its hash is stored.
@@ -114,14 +125,19 @@ class TokenFile:
         matching = [known for known in every if token in (known.id, known.name)]
         if not matching:
             raise UsageError(
-                f"{self.path} has no token {token!r}; {nearest(token, [n for known in every for n in (known.id, known.name) if n])}"
+                f"{self.path} has no token {token!r}; "
+                f"{nearest(token, [n for known in every for n in (known.id, known.name) if n])}"
             )
         if len(matching) > 1:
-            raise UsageError(f"{len(matching)} tokens are named {token!r}; give the id of one: {', '.join(known.id for known in matching)}")
+            raise UsageError(
+                f"{len(matching)} tokens are named {token!r}; give the id of one: "
+                f"{', '.join(known.id for known in matching)}"
+            )
         return matching[0]
 
     def _write(self, tokens: list[Token]) -> None:
-        """Replace the file atomically. It keeps its owner and mode, so that a service of another user still reads it; a new one is 0600.
+        """Replace the file atomically. It keeps its owner and mode, so that a service of another
+        user still reads it; a new one is 0600.
 
         Raises:
             UsageError: it cannot be written, or its owner cannot be kept; nothing was changed.
@@ -130,7 +146,10 @@ class TokenFile:
         temporary: Path | None = None
         try:
             before = self.path.stat() if self.path.exists() else None
-            with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=self.path.name, delete=False) as file:  # 0600
+            # 0600
+            with tempfile.NamedTemporaryFile(
+                dir=self.path.parent, prefix=self.path.name, delete=False
+            ) as file:
                 temporary = Path(file.name)
                 if before is not None:
                     os.fchown(file.fileno(), before.st_uid, before.st_gid)
@@ -143,15 +162,17 @@ class TokenFile:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             raise UsageError(
-                f"the tokens in {self.path} cannot be written: {error.strerror or error}; nothing was changed. Run it as the file's owner, or as root"
+                f"the tokens in {self.path} cannot be written: {error.strerror or error}; nothing "
+                "was changed. Run it as the file's owner, or as root"
             ) from error
 
 
 class Access:
     """Checks the access of requests.
 
-    With a file of tokens, a request needs `Authorization: Bearer TOKEN`. Without one, every client of this machine has access, and so the
-    service listens on a loopback address only and refuses requests of web pages of other sites.
+    With a file of tokens, a request needs `Authorization: Bearer TOKEN`. Without one, every client
+    of this machine has access, and so the service listens on a loopback address only and refuses
+    requests of web pages of other sites.
 
     Raises:
         UsageError: the file has no token.
@@ -166,9 +187,13 @@ class Access:
         self._looked, self._stamp = now(), _stamp(tokens)
         self._unread: float | None = None  # since when the file cannot be read
         self._seen: dict[bytes, frozenset[str]] = {}  # headers with a known token
-        self._known: Mapping[bytes, tuple[bytes, frozenset[str]]] = {} if self._file is None else _by_id(self._file.read())
+        self._known: Mapping[bytes, tuple[bytes, frozenset[str]]] = (
+            {} if self._file is None else _by_id(self._file.read())
+        )
         if self._file is not None and not self._known:
-            raise UsageError(f"{tokens} has no token; create one with `headwater token new --scope predict`")
+            raise UsageError(
+                f"{tokens} has no token; create one with `headwater token new --scope predict`"
+            )
 
     @property
     def open(self) -> bool:
@@ -184,13 +209,17 @@ class Access:
         if self._now() - self._looked > _LOOK:
             self._look()
         seen = None if authorization is None else self._seen.get(authorization)
-        if seen is not None:  # whose hash was compared; a dictionary compares bytes only where their keyed hashes are equal
+        # whose hash was compared; a dictionary compares bytes only where their keyed hashes are
+        # equal
+        if seen is not None:
             return seen
         sent = authorization
         if authorization is None or authorization[:_OWN] != _BEGIN:
             authorization = _written(authorization)
         expected, scopes = self._known.get(authorization[_OWN:_ID_ENDS], (_NOBODY, _NOTHING))
-        if not hmac.compare_digest(hashlib.sha256(authorization[_ID_ENDS + 1 :]).digest(), expected):
+        if not hmac.compare_digest(
+            hashlib.sha256(authorization[_ID_ENDS + 1 :]).digest(), expected
+        ):
             raise Denied(401, "the token is unknown or was revoked")
         if sent is not None and len(self._seen) < _SEEN:
             self._seen[sent] = scopes
@@ -220,14 +249,19 @@ class Access:
             Denied: 403.
         """
         if needed not in scopes and "admin" not in scopes:
-            raise Denied(403, f"this needs the scope {needed}, and the token has: {', '.join(sorted(scopes))}")
+            raise Denied(
+                403,
+                f"this needs the scope {needed}, and the token has: {', '.join(sorted(scopes))}",
+            )
 
     def check_page(self, headers: Mapping[bytes, bytes], *, writes: bool = False) -> None:
-        """Without tokens: refuse requests of web pages of other sites (CSRF), and other host names (DNS rebinding).
+        """Without tokens: refuse requests of web pages of other sites (CSRF), and other host names
+        (DNS rebinding).
 
         Args:
             headers: of the request, by lower-case name.
-            writes: whether the request writes; then content types that a page may send without a preflight are refused too.
+            writes: whether the request writes; then content types that a page may send without a
+                preflight are refused too.
 
         Raises:
             Denied: 403, or 415 for the type of content.
@@ -236,18 +270,37 @@ class Access:
         if not is_loopback(name.rpartition(":")[0] if _PORT.search(name) else name):
             raise Denied(
                 403,
-                f"without tokens this service serves this machine only, and the request's Host is {name[:100]!r}; create a token to serve others",
+                "without tokens this service serves this machine only, and the request's Host is "
+                f"{name[:100]!r}; create a token to serve others",
             )
         origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != name:
-            raise Denied(403, "the request is from a web page of another site; without tokens such requests are refused")
+            raise Denied(
+                403,
+                "the request is from a web page of another site; without tokens such requests are "
+                "refused",
+            )
         if site not in _OWN_SITE and (writes or headers.get(b"sec-fetch-mode") != b"navigate"):
-            raise Denied(403, "the request is from a web page of another site; without tokens such requests are refused")
-        if writes and (kind := headers.get(b"content-type", b"").partition(b";")[0].strip().lower()) in _SIMPLE:
-            raise Denied(415, f"the content type is {kind.decode()}, which any web page may send; send application/json")
+            raise Denied(
+                403,
+                "the request is from a web page of another site; without tokens such requests are "
+                "refused",
+            )
+        if (
+            writes
+            and (kind := headers.get(b"content-type", b"").partition(b";")[0].strip().lower())
+            in _SIMPLE
+        ):
+            raise Denied(
+                415,
+                f"the content type is {kind.decode()}, which any web page may send; send "
+                "application/json",
+            )
 
     def _look(self) -> None:
-        """Read the file again if it has changed. While it cannot be read, known tokens stay valid for `GRACE` seconds, then none is."""
+        """Read the file again if it has changed. While it cannot be read, known tokens stay valid
+        for `GRACE` seconds, then none is.
+        """
         assert self._file is not None
         self._looked = self._now()
         stamp = _stamp(self._file.path)
@@ -271,8 +324,10 @@ class Access:
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 _PORT: Final = re.compile(r":\d+$")
-_OWN_SITE: Final = (None, b"same-origin", b"none")  # values of Sec-Fetch-Site; only browsers send it
-_SIMPLE: Final = (b"text/plain", b"multipart/form-data", b"application/x-www-form-urlencoded")  # sent to other sites without a preflight
+# values of Sec-Fetch-Site; only browsers send it
+_OWN_SITE: Final = (None, b"same-origin", b"none")
+# sent to other sites without a preflight
+_SIMPLE: Final = (b"text/plain", b"multipart/form-data", b"application/x-www-form-urlencoded")
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -293,13 +348,16 @@ def check_bind(host: str, tokens: Path | None) -> None:
     """
     if tokens is None and not is_loopback(host):
         raise UsageError(
-            f"without tokens only loopback addresses are allowed, and {host} is none: create a token with `headwater token new --scope "
-            "predict`, or listen on 127.0.0.1"
+            f"without tokens only loopback addresses are allowed, and {host} is none: create a "
+            "token with `headwater token new --scope predict`, or listen on 127.0.0.1"
         )
 
 
 def _by_id(tokens: list[Token]) -> Mapping[bytes, tuple[bytes, frozenset[str]]]:
-    return {token.id.encode(): (bytes.fromhex(token.digest), frozenset(token.scopes)) for token in tokens}
+    return {
+        token.id.encode(): (bytes.fromhex(token.digest), frozenset(token.scopes))
+        for token in tokens
+    }
 
 
 def _written(authorization: bytes | None) -> bytes:
@@ -310,7 +368,11 @@ def _written(authorization: bytes | None) -> bytes:
     """
     kind, _, token = (authorization or b"").strip().partition(b" ")
     if kind.lower() != b"bearer" or not token.strip().startswith(b"hw_"):
-        raise Denied(401, "give a token in the header Authorization: Bearer TOKEN; `headwater token new` creates one")
+        raise Denied(
+            401,
+            "give a token in the header Authorization: Bearer TOKEN; `headwater token new` "
+            "creates one",
+        )
     return b"Bearer " + token.strip()
 
 

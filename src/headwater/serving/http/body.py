@@ -1,4 +1,6 @@
-"""Limits of request bodies: size, memory of all bodies, and time. The JSON decoder limits the depth."""
+"""Limits of request bodies: size, memory of all bodies, and time. The JSON decoder limits the
+depth.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class BodyBudget:
 
 
 class BodyTimeouts:
-    """Cancels reads that take too long: checked once a second, so that a fast read costs nearly nothing."""
+    """Cancels reads that take too long: checked once a second, so that a fast read costs nearly
+    nothing.
+    """
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -88,39 +92,62 @@ class BodyTimeouts:
             self._watch = self._loop.call_later(min(1.0, self._seconds / 4), self._look)
 
 
-async def read_body(read: Read, headers: Mapping[bytes, bytes], watch: BodyTimeouts, budget: BodyBudget, largest: int = LARGEST) -> bytes:
-    """The body of a request; the caller returns its size to the budget after the response. A client that waits for `100 Continue` gets it
-    here, unless its body is refused by what the header says.
+async def read_body(
+    read: Read,
+    headers: Mapping[bytes, bytes],
+    watch: BodyTimeouts,
+    budget: BodyBudget,
+    largest: int = LARGEST,
+) -> bytes:
+    """The body of a request; the caller returns its size to the budget after the response. A client
+    that waits for `100 Continue` gets it here, unless its body is refused by what the header says.
 
     Raises:
-        Refused: 413, too large; 415, compressed; 408, slower than `SECONDS`; 503, the budget is used up; 499, the client disconnected.
+        Refused: 413, too large; 415, compressed; 408, slower than `SECONDS`; 503, the budget is
+            used up; 499, the client disconnected.
     """
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding.lower() not in (b"identity", b""):
-        raise Refused(415, f"the body has the content encoding {encoding.decode('latin-1')!r}; send it without one")
-    if b"expect" in headers and headers.get(b"content-length", b"").isdigit() and int(headers[b"content-length"]) > largest:
+        raise Refused(
+            415,
+            f"the body has the content encoding {encoding.decode('latin-1')!r}; send it without "
+            "one",
+        )
+    if (
+        b"expect" in headers
+        and headers.get(b"content-length", b"").isdigit()
+        and int(headers[b"content-length"]) > largest
+    ):
         raise _large(largest)  # the client waits for the response before it sends the body
     task = watch.begin()
     try:
         message = await read()
         first = message.get("body", b"")
-        if len(first) <= largest and (message.get("more_body") is False or b"%d" % len(first) == headers.get(b"content-length")):
+        if len(first) <= largest and (
+            message.get("more_body") is False
+            or b"%d" % len(first) == headers.get(b"content-length")
+        ):
             if not budget.take(len(first)):
                 raise _full(budget)
-            return bytes(first)  # an empty last message is not awaited: it costs as much as the first
+            # an empty last message is not awaited: it costs as much as the first
+            return bytes(first)
         return await _collected(message, read, budget, largest)
     except asyncio.CancelledError:
         if watch.was_late(task):
             assert task is not None
             task.uncancel()
-            raise Refused(408, f"the body did not arrive within {SECONDS:.0f} seconds; send it again") from None
+            raise Refused(
+                408, f"the body did not arrive within {SECONDS:.0f} seconds; send it again"
+            ) from None
         raise
     finally:
         watch.end(task)
 
 
 async def _collected(message: Message, read: Read, budget: BodyBudget, largest: int) -> bytes:
-    """A body of several messages. A refused one is read to its end and dropped: most clients read the response only after sending all."""
+    """A body of several messages. A refused one is read to its end and dropped: most clients read
+    the response only after sending all.
+    """
     held, size, chunks = 0, 0, list[bytes]()
     refused: Refused | None = None
     try:
@@ -156,4 +183,9 @@ def _large(largest: int) -> Refused:
 
 
 def _full(budget: BodyBudget) -> Refused:
-    return Refused(503, f"request bodies in progress take {budget.most // 1_000_000} MB, which is the limit; send it again", again=1)
+    return Refused(
+        503,
+        f"request bodies in progress take {budget.most // 1_000_000} MB, which is the limit; send "
+        "it again",
+        again=1,
+    )

@@ -14,7 +14,9 @@ from headwater.serving.service import Service
 
 
 class BoundRoute(NamedTuple):
-    """A route for one name (service, model, source or labels), with its handlers and the decoder of its body."""
+    """A route for one name (service, model, source or labels), with its handlers and the decoder of
+    its body.
+    """
 
     route: Route
     name: str
@@ -31,14 +33,22 @@ class BoundRoute(NamedTuple):
         return self.third_parties or self.remote
 
 
-def bound_routes(service: Service, routes: tuple[Route, ...], numbers: RequestMetrics) -> dict[tuple[str, str], BoundRoute]:
+def bound_routes(
+    service: Service, routes: tuple[Route, ...], numbers: RequestMetrics
+) -> dict[tuple[str, str], BoundRoute]:
     """Routes by method and path."""
     with_third_parties = {
-        name for model in service.project.models if model.features.http_features for name in (model.name, model.features.name)
+        name
+        for model in service.project.models
+        if model.features.http_features
+        for name in (model.name, model.features.name)
     }
     routes_by_path: dict[tuple[str, str], BoundRoute] = {}
     for route in routes:
-        decode, handlers = parser(Any if route.request is None else route.request), handlers_of(route)
+        decode, handlers = (
+            parser(Any if route.request is None else route.request),
+            handlers_of(route),
+        )
         for name in [""] if route.names is None else route.names(service.project):
             routes_by_path[route.method, route.begin + name] = BoundRoute(
                 route,

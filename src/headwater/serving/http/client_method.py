@@ -1,4 +1,6 @@
-"""The clients' method of a route: its name, docstring and arguments. Clients load this file, so it imports nothing that computes."""
+"""The clients' method of a route: its name, docstring and arguments. Clients load this file, so it
+imports nothing that computes.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 Place = Literal["path", "rows", "field", "list", "body", "parameter", "parameters", "header"]
-"""Where an argument goes: the name in the path; the fields `row` or `rows` of the body, or another field, or one that is a list; the whole
-body, a mapping or a list; a parameter of the query, or a mapping of parameters; a header.
+"""Where an argument goes: the name in the path; the fields `row` or `rows` of the body, or another
+field, or one that is a list; the whole body, a mapping or a list; a parameter of the query, or a
+mapping of parameters; a header.
 """
 
 
@@ -19,8 +22,9 @@ body, a mapping or a list; a parameter of the query, or a mapping of parameters;
 class Argument:
     """An argument of a method.
 
-    type: as in Python source. default: the default `...` makes it required; others are given by keyword, and not sent if they are None, or
-    False by default. wire: its name in the request, where that differs. otherwise: makes the value of an argument that is None.
+    type: as in Python source. default: the default `...` makes it required; others are given by
+    keyword, and not sent if they are None, or False by default. wire: its name in the request,
+    where that differs. otherwise: makes the value of an argument that is None.
     """
 
     name: str
@@ -35,9 +39,9 @@ class Argument:
 class ClientMethod:
     """The method that asks a route. It returns the route's response.
 
-    arguments: those after the name in the path. one_row: the field of the response, a list of one entry, and the field that has this entry
-    instead, where the request has one row. decode: makes what the method returns from the status and the body, where that is not the
-    route's response.
+    arguments: those after the name in the path. one_row: the field of the response, a list of one
+    entry, and the field that has this entry instead, where the request has one row. decode: makes
+    what the method returns from the status and the body, where that is not the route's response.
     """
 
     name: str
@@ -48,7 +52,9 @@ class ClientMethod:
 
 
 def options(request: type[msgspec.Struct], but: Collection[str] = ()) -> tuple[Argument, ...]:
-    """The fields of a request that have a default, as arguments; without rows, which are decoded apart."""
+    """The fields of a request that have a default, as arguments; without rows, which are decoded
+    apart.
+    """
     return tuple(
         Argument(field.name, _source(field.type), "field", field.default)
         for field in msgspec.structs.fields(request)

@@ -25,9 +25,12 @@ _LOG.setLevel(logging.ERROR)  # client errors are answered, not logged
 _VERSIONS: Final = frozenset(("1.0", "1.1"))
 _SLICE: Final = 65_536  # bytes of one connection that are parsed in one turn of the event loop
 _PIPELINED: Final = 64  # queued requests of one connection
-_LINGER: Final = 2.0  # seconds in which a refused client may still send, so that it receives the response
+# seconds in which a refused client may still send, so that it receives the response
+_LINGER: Final = 2.0
 _SETTLE: Final = 0.25  # seconds for the first request of a new connection, during shutdown
-_SINGLE: Final = frozenset((b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key"))
+_SINGLE: Final = frozenset(
+    (b"host", b"content-length", b"authorization", b"content-type", b"idempotency-key")
+)
 _UNUSUAL: Final = frozenset((b"transfer-encoding", b"upgrade"))
 _REASONS: Final = {
     400: b"Bad Request",
@@ -40,7 +43,8 @@ _REASONS: Final = {
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with limits; the names of its methods are those of asyncio, httptools and uvicorn.
+    """A connection with limits; the names of its methods are those of asyncio, httptools and
+    uvicorn.
 
     due: when it is closed for inactivity, by the event loop's clock.
     """
@@ -49,7 +53,11 @@ class Connection(HttpToolsProtocol):
     flow: Flow
 
     def __init__(
-        self, config: Config, server_state: Connections, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
+        self,
+        config: Config,
+        server_state: Connections,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.logger, self.access_log = _LOG, False
@@ -62,7 +70,8 @@ class Connection(HttpToolsProtocol):
         self._keep_alive = True
         self._held: bytes | None = None  # the body of a request that no app has yet, so far
         self._unparsed = b""  # received bytes behind the slice that was parsed
-        self._parts = self._dropped = 0  # of the body: its parts so far, and bytes after the response
+        # of the body: its parts so far, and bytes after the response
+        self._parts = self._dropped = 0
         self._dropping = False  # the request has its response, and its body goes on
         self._spared = math.nan  # the `due` that was let pass once
 
@@ -81,7 +90,9 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse a slice of received bytes; the rest waits its turn, and no further bytes are read until then."""
+        """Parse a slice of received bytes; the rest waits its turn, and no further bytes are read
+        until then.
+        """
         if len(data) <= _SLICE:
             self._parse(data)
         elif not self.transport.is_closing():
@@ -91,7 +102,10 @@ class Connection(HttpToolsProtocol):
 
     def parse_further(self) -> None:
         """Parse the next slice of the received bytes; after the last one, read again."""
-        data, self._unparsed = self._unparsed[:_SLICE], b"" if self._deaf else self._unparsed[_SLICE:]
+        data, self._unparsed = (
+            self._unparsed[:_SLICE],
+            b"" if self._deaf else self._unparsed[_SLICE:],
+        )
         self._parse(data)
         if self._unparsed:
             self.server_state.backlog.put(self)
@@ -99,7 +113,9 @@ class Connection(HttpToolsProtocol):
             self.flow.release()
 
     def _parse(self, data: bytes) -> None:
-        """Parse bytes; the parser keeps an unfinished header in memory, so its bytes are counted here."""
+        """Parse bytes; the parser keeps an unfinished header in memory, so its bytes are counted
+        here.
+        """
         if self._deaf or self.transport.is_closing():
             return
         self._chunk = len(data)
@@ -159,18 +175,34 @@ class Connection(HttpToolsProtocol):
         if version not in _VERSIONS:
             self._stop(400, "only HTTP/1.1 is supported")
         if not self.server_state.has_room(self.url.partition(b"?")[0], self.loop.time()):
-            self._stop(503, f"{self.server_state.in_progress:,} requests are in progress, which is the limit; try again in a second")
+            self._stop(
+                503,
+                f"{self.server_state.in_progress:,} requests are in progress, which is the limit; "
+                "try again in a second",
+            )
         if len(self.pipeline) >= _PIPELINED:
-            self._stop(400, f"{len(self.pipeline)} requests of this connection are queued, which is the limit; read responses first")
+            self._stop(
+                400,
+                f"{len(self.pipeline)} requests of this connection are queued, which is the "
+                "limit; read responses first",
+            )
         self._in_header, self._size = False, 0
         self.server_state.waiting.pop(self, None)
         self.due = math.inf
         self._names = names
         self._keep_alive = (
-            not self.server_state.leaving and b"upgrade" not in names and version != "1.0" and self.parser.should_keep_alive()
+            not self.server_state.leaving
+            and b"upgrade" not in names
+            and version != "1.0"
+            and self.parser.should_keep_alive()
         )
         free = self.cycle is None or self.cycle.response_complete
-        if free and self.server_state.take is not None and not self.expect_100_continue and self.parser.get_method() == b"POST":
+        if (
+            free
+            and self.server_state.take is not None
+            and not self.expect_100_continue
+            and self.parser.get_method() == b"POST"
+        ):
             self._held = b""
         else:
             self._begin()
@@ -179,7 +211,10 @@ class Connection(HttpToolsProtocol):
         """A part of the body: a chunk, or what arrived of one."""
         self._parts += 1
         if self._parts > self._limits.body_parts:
-            self._stop(413, f"the body came in more than {self._limits.body_parts:,} chunks; send larger ones")
+            self._stop(
+                413,
+                f"the body came in more than {self._limits.body_parts:,} chunks; send larger ones",
+            )
         if self._held is None:
             self._dropped += len(body) * self._dropping
             if self._dropped > self._limits.dropped_bytes:
@@ -192,8 +227,15 @@ class Connection(HttpToolsProtocol):
         """Whether a request that has arrived whole is answered without a task of its own."""
         assert self.server_state.take is not None
         assert self._held is not None
-        response = WholeResponse(self.transport, self.server_state.dated, keep_alive=self._keep_alive, on_response=self._answered)
-        if self.flow.write_paused or not self.server_state.take(self.url, self._names, self._held, response.send):
+        response = WholeResponse(
+            self.transport,
+            self.server_state.dated,
+            keep_alive=self._keep_alive,
+            on_response=self._answered,
+        )
+        if self.flow.write_paused or not self.server_state.take(
+            self.url, self._names, self._held, response.send
+        ):
             return False
         self._held, self.cycle = None, response  # type: ignore[assignment]  # it has what uvicorn reads of one
         self.server_state.taken += 1
@@ -205,7 +247,9 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
 
     def _begin(self) -> None:
-        """Start the app after the earlier requests of the connection; as uvicorn does, but with `ResponseCycle`."""
+        """Start the app after the earlier requests of the connection; as uvicorn does, but with
+        `ResponseCycle`.
+        """
         parser, url = self.parser, httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         self.scope = {
@@ -248,7 +292,10 @@ class Connection(HttpToolsProtocol):
     def _check(self, names: dict[bytes, bytes]) -> None:
         """Stop the parser at a header that is too large or ambiguous (request smuggling)."""
         limits = self._limits
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limits.header_bytes:
+        if (
+            len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            > limits.header_bytes
+        ):
             self._stop(431, f"the header is larger than {limits.header_bytes:,} bytes")
         if len(self.headers) > limits.headers:
             self._stop(431, f"the request has more than {limits.headers} headers")
@@ -259,7 +306,9 @@ class Connection(HttpToolsProtocol):
             self._stop(400, "the request has no Host header")
         coded = names.get(b"transfer-encoding")
         if coded is not None and coded.lower() != b"chunked":
-            self._stop(400, "the body has a transfer coding other than 'chunked'; send it without one")
+            self._stop(
+                400, "the body has a transfer coding other than 'chunked'; send it without one"
+            )
         has_body = coded is not None or b"content-length" in names
         if self.parser.should_upgrade() and has_body:
             self._stop(400, "only HTTP/1.1 is supported; send the request without Upgrade")
@@ -277,7 +326,9 @@ class Connection(HttpToolsProtocol):
             self._wait()
 
     def on_response_complete(self) -> None:
-        """The response is written; as uvicorn does, but with `due` in place of a timer for each request."""
+        """The response is written; as uvicorn does, but with `due` in place of a timer for each
+        request.
+        """
         if self.transport.is_closing():
             self.due = self.loop.time() + self._limits.header_seconds
             return
@@ -286,7 +337,8 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._deaf:
             self.transport.close()
-        elif self._in_message:  # the rest of a request that was answered early, or the beginning of the next one
+        elif self._in_message:
+            # the rest of a request that was answered early, or the beginning of the next one
             self._dropping = not self._in_header
             self.server_state.arriving.pop(self, None)
             self.due = self.loop.time() + self._limits.header_seconds
@@ -301,11 +353,16 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
-        if not self.transport.is_closing() and not self._deaf and self not in self.server_state.waiting:
+        if (
+            not self.transport.is_closing()
+            and not self._deaf
+            and self not in self.server_state.waiting
+        ):
             self.due = math.inf
 
     def may_go_on(self) -> bool:
-        """Whether bytes have arrived that a busy event loop has not read yet; once, since it reads them before the next sweep.
+        """Whether bytes have arrived that a busy event loop has not read yet; once, since it reads
+        them before the next sweep.
 
         What remains of a body after its response is not waited for.
         """
@@ -318,7 +375,9 @@ class Connection(HttpToolsProtocol):
         """Refuse the request, whose body has not arrived, in favour of another."""
         many, seconds = self.server_state.in_progress, self._limits.arrival_seconds
         self._refuse(
-            503, f"the body takes longer than {seconds:g} s while {many:,} requests are in progress, which is the limit; send it again"
+            503,
+            f"the body takes longer than {seconds:g} s while {many:,} requests are in progress, "
+            "which is the limit; send it again",
         )
 
     def shutdown(self) -> None:
@@ -327,7 +386,10 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         elif self._in_message or self._unread():
             return
-        elif self.cycle is not None or self.loop.time() > self.due - self._limits.header_seconds + _SETTLE:
+        elif (
+            self.cycle is not None
+            or self.loop.time() > self.due - self._limits.header_seconds + _SETTLE
+        ):
             self.transport.close()
 
     def end(self) -> None:
@@ -369,7 +431,8 @@ class Connection(HttpToolsProtocol):
                 self.cycle.keep_alive = False  # earlier requests get responses, and this one none
                 return
             if self.pipeline:
-                self.pipeline.popleft()  # this request: an earlier one is answered, and then the connection is closed
+                # this request: an earlier one is answered, and then the connection is closed
+                self.pipeline.popleft()
                 return
             self.cycle.disconnected = True  # the body of this request is invalid: stop its reader
             self.cycle.message_event.set()
@@ -381,7 +444,10 @@ class Connection(HttpToolsProtocol):
         body = msgspec.json.encode({"error": reason, "request_id": number})
         again = "retry-after: 1\r\n" if status == 503 else ""
         head = (
-            f"content-type: application/json\r\nx-request-id: {number}\r\n{again}content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-type: application/json\r\nx-request-id: {number}\r\n{again}content-length: "
+            f"{len(body)}\r\nconnection: close\r\n\r\n"
         )
-        self.transport.write(b"HTTP/1.1 %d %b\r\n%b%b" % (status, _REASONS[status], head.encode(), body))
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\n%b%b" % (status, _REASONS[status], head.encode(), body)
+        )
         self.transport.write_eof()

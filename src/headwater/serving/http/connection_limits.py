@@ -14,14 +14,19 @@ OTHER_FILES: Final = 128
 class ConnectionLimits:
     """Limits of client connections and request headers.
 
-    connections: open ones, at most the process's limit of open files; beyond it, those idle for longest are closed.
-    requests: in progress concurrently; beyond them, one whose body has been arriving for more than `arrival_seconds` ends for another.
+    connections: open ones, at most the process's limit of open files; beyond it, those idle for
+    longest are closed.
+    requests: in progress concurrently; beyond them, one whose body has been arriving for more than
+    `arrival_seconds` ends for another.
     always: paths whose requests do not count against `requests`: liveness does not depend on load.
-    header_seconds: from the first byte of a request, or from opening the connection, to the end of its header.
-    idle_seconds: between two requests of a connection; longer than proxies use, so that the proxy closes first.
+    header_seconds: from the first byte of a request, or from opening the connection, to the end of
+    its header.
+    idle_seconds: between two requests of a connection; longer than proxies use, so that the proxy
+    closes first.
     write_seconds: until a client must read more of a response.
     header_bytes, headers: of one request; a URL may take half of the bytes.
-    body_parts: chunks of one body, or packets of a body without chunks: a row each of the largest requests, and as many separators.
+    body_parts: chunks of one body, or packets of a body without chunks: a row each of the largest
+    requests, and as many separators.
     dropped_bytes: of a body that go on after the response to its request.
     """
 
@@ -39,7 +44,9 @@ class ConnectionLimits:
 
 
 def open_files(wanted: int) -> int:
-    """How many files and sockets this process may open: `wanted` where the system lets it raise its soft limit so far."""
+    """How many files and sockets this process may open: `wanted` where the system lets it raise its
+    soft limit so far.
+    """
     if sys.platform == "win32":
         return 8192
     import resource

@@ -1,4 +1,6 @@
-"""The page at /docs: it lists the routes of /openapi.json and sends requests. It loads no external resources."""
+"""The page at /docs: it lists the routes of /openapi.json and sends requests. It loads no external
+resources.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ _STYLE: Final = part("docs.css")
 _SCRIPT: Final = part("docs.js")
 
 POLICY: Final = (
-    f"default-src 'none'; connect-src 'self'; script-src 'sha256-{sha256(_SCRIPT)}'; style-src 'sha256-{sha256(_STYLE)}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; connect-src 'self'; script-src 'sha256-{sha256(_SCRIPT)}'; style-src "
+    f"'sha256-{sha256(_STYLE)}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Content security policy of the page: its own script and style, and requests to its own origin."""
 

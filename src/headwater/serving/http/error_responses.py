@@ -1,4 +1,6 @@
-"""Errors as HTTP responses: client errors with a status and message, all others as 500 with the request id only."""
+"""Errors as HTTP responses: client errors with a status and message, all others as 500 with the
+request id only.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,18 @@ def status_and_message(error: Exception) -> tuple[int, str, list[tuple[bytes, by
     """Status, message and extra headers for an error."""
     match error:
         case Denied():
-            return error.status, str(error), [(b"www-authenticate", b"Bearer")] if error.status == 401 else []
+            return (
+                error.status,
+                str(error),
+                [(b"www-authenticate", b"Bearer")] if error.status == 401 else [],
+            )
         case Refused():
             more = [] if error.again is None else [(b"retry-after", b"%d" % error.again)]
-            return error.status, str(error), more + ([] if error.allow is None else [(b"allow", error.allow.encode())])
+            return (
+                error.status,
+                str(error),
+                more + ([] if error.allow is None else [(b"allow", error.allow.encode())]),
+            )
         case msgspec.ValidationError():
             return 422, str(error), []
         case msgspec.DecodeError() | RecursionError() | UnicodeDecodeError():
@@ -53,7 +63,9 @@ def status_and_message(error: Exception) -> tuple[int, str, list[tuple[bytes, by
 
 
 class AsgiResponse(NamedTuple):
-    """A response. failed: for status 500, class and code location of the error, for the log only."""
+    """A response. failed: for status 500, class and code location of the error, for the log
+    only.
+    """
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -62,18 +74,28 @@ class AsgiResponse(NamedTuple):
 
 
 def error_response(error: Exception, request_id: bytes) -> AsgiResponse:
-    """The response for an error: the message of a client error; for any other, only the request id."""
+    """The response for an error: the message of a client error; for any other, only the request
+    id.
+    """
     status, message, more = status_and_message(error)
     message = " ".join(message[:_LONGEST].split()) + ("..." if len(message) > _LONGEST else "")
     failed = ""
     if status == 500:
         failed = where(error)
-        message = f"internal error; the service's log has details under the request id {request_id.decode()}"
+        message = (
+            "internal error; the service's log has details under the request id "
+            f"{request_id.decode()}"
+        )
     content = {"error": message, "request_id": request_id.decode()}
     if isinstance(error, HeadwaterError) and not isinstance(error, Refused):
         content["kind"] = _public(error).__name__
     body = msgspec.json.encode(content)
-    headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id), *more]
+    headers = [
+        (b"content-type", JSON),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request_id),
+        *more,
+    ]
     return AsgiResponse(status, headers, body, failed)
 
 
@@ -83,6 +105,13 @@ def _public(error: HeadwaterError) -> type[HeadwaterError]:
 
 
 def where(error: Exception) -> str:
-    """Class and code location of an error; its message may contain values, and stays out of the log."""
+    """Class and code location of an error; its message may contain values, and stays out of the
+    log.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join([type(error).__name__, *(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))])
+    return " < ".join(
+        [
+            type(error).__name__,
+            *(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:])),
+        ]
+    )

@@ -61,35 +61,59 @@ class Forwarder:
 
     def __init__(self, store: OnlineStore, hosts: Collection[str] = ()) -> None:
         self._store, self._hosts = store, frozenset(host.lower() for host in hosts)
-        self._client = httpx.AsyncClient(timeout=httpx.Timeout(_ANSWER, connect=_CONNECT), trust_env=False)
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(_ANSWER, connect=_CONNECT), trust_env=False
+        )
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="receiver-lookup")
         self._known: dict[str, tuple[float, _Receiver]] = {}
         self._looking: dict[str, asyncio.Task[_Receiver]] = {}
 
-    async def forward(self, source: str, data: bytes, headers: Mapping[bytes, bytes], request_id: bytes) -> Forwarded:
+    async def forward(
+        self, source: str, data: bytes, headers: Mapping[bytes, bytes], request_id: bytes
+    ) -> Forwarded:
         """Forward events, with the headers `HEADERS`.
 
         Raises:
-            Refused: 400, a header is not ASCII; 503, no ingestion process, an untrusted address, or no response.
+            Refused: 400, a header is not ASCII; 503, no ingestion process, an untrusted address, or
+                no response.
             StoreError: the online store cannot be read.
         """
-        forwarded = {name.decode(): _ascii(name, headers[name]) for name in HEADERS if name in headers}
+        forwarded = {
+            name.decode(): _ascii(name, headers[name]) for name in HEADERS if name in headers
+        }
         receiver = await self._receiver(source)
-        passed = {**forwarded, SECRET.decode(): receiver.secret, "x-request-id": request_id.decode()}
+        passed = {
+            **forwarded,
+            SECRET.decode(): receiver.secret,
+            "x-request-id": request_id.decode(),
+        }
         try:
-            response = await self._client.post(f"{receiver.url}{ROUTE}{quote(source)}", content=data, headers=passed)
+            response = await self._client.post(
+                f"{receiver.url}{ROUTE}{quote(source)}", content=data, headers=passed
+            )
         except httpx.HTTPError as error:
             self._known.pop(source, None)
             if isinstance(error, httpx.ConnectError):
-                raise Refused(503, f"the ingestion process does not respond at {receiver.url}", again=1) from error
+                raise Refused(
+                    503, f"the ingestion process does not respond at {receiver.url}", again=1
+                ) from error
             raise Refused(
-                503, "the response was lost, and the events may have been accepted; send the same request again", again=1
+                503,
+                "the response was lost, and the events may have been accepted; send the same "
+                "request again",
+                again=1,
             ) from error
         if response.status_code == 401:  # restarted, with a new secret
             self._known.pop(source, None)
-            raise Refused(503, "the ingestion process has just been restarted; send the same request again", again=1)
+            raise Refused(
+                503,
+                "the ingestion process has just been restarted; send the same request again",
+                again=1,
+            )
         again = response.headers.get("retry-after", "")
-        return Forwarded(response.status_code, _checked(response), int(again) if again.isdigit() else None)
+        return Forwarded(
+            response.status_code, _checked(response), int(again) if again.isdigit() else None
+        )
 
     async def close(self) -> None:
         """Close connections, and end the thread."""
@@ -97,7 +121,9 @@ class Forwarder:
         await self._client.aclose()
 
     async def _receiver(self, source: str) -> _Receiver:
-        """The ingestion process that writes a source, by one read of the store for concurrent requests."""
+        """The ingestion process that writes a source, by one read of the store for concurrent
+        requests.
+        """
         if source in self._known and clock.stopwatch() - self._known[source][0] < _KNOWN_FOR:
             return self._known[source][1]
         if source not in self._looking or self._looking[source].done():
@@ -107,17 +133,24 @@ class Forwarder:
     async def _look(self, source: str) -> _Receiver:
         keys = keyspace.receiver(self._store.namespace + source)
         if self._store.capabilities.remote:
-            address, secret = await asyncio.get_running_loop().run_in_executor(self._threads, self._store.get, keys)
+            address, secret = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._store.get, keys
+            )
         else:
             address, secret = self._store.get(keys)
         if address is None or secret is None:
-            raise Refused(503, f"no process ingests the pushed events of {source!r}; start `headwater ingest`", again=5)
+            raise Refused(
+                503,
+                f"no process ingests the pushed events of {source!r}; start `headwater ingest`",
+                again=5,
+            )
         receiver = _Receiver(address.decode(), secret.decode())
         host = httpx.URL(receiver.url).host
         if not is_loopback(host) and host not in self._hosts:
             raise Refused(
                 503,
-                f"the ingestion process runs on another host, {host!r}; allow it with --forward-to {host}",
+                f"the ingestion process runs on another host, {host!r}; allow it with "
+                f"--forward-to {host}",
                 again=5,
             )
         self._known[source] = clock.stopwatch(), receiver
@@ -131,7 +164,9 @@ def _ascii(name: bytes, value: bytes) -> str:
         Refused: 400, it holds other bytes than printable ASCII.
     """
     if not value.isascii() or not value.decode("ascii").isprintable():
-        raise Refused(400, f"the header {name.decode().title()} holds a byte that is not printable ASCII")
+        raise Refused(
+            400, f"the header {name.decode().title()} holds a byte that is not printable ASCII"
+        )
     return value.decode("ascii")
 
 
@@ -144,9 +179,15 @@ def _checked(response: httpx.Response) -> bytes:
     if response.status_code >= 400:
         try:
             msgspec.json.decode(
-                response.content, type=_Rejected if response.status_code == 422 and b'"refused"' in response.content else _Error
+                response.content,
+                type=_Rejected
+                if response.status_code == 422 and b'"refused"' in response.content
+                else _Error,
             )
         except (msgspec.DecodeError, RecursionError) as error:
-            message = f"the ingestion process responded with {response.status_code} and no reason, and the events may have been accepted"
+            message = (
+                f"the ingestion process responded with {response.status_code} and no reason, and "
+                "the events may have been accepted"
+            )
             raise Refused(503, message, again=1) from error
     return response.content

@@ -1,4 +1,6 @@
-"""`POST /v1/events/{source}` in the ingestion process: the response is sent after the commit of the events is durable."""
+"""`POST /v1/events/{source}` in the ingestion process: the response is sent after the commit of the
+events is durable.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,9 @@ _SPACE: Final = b" \t\r\n"
 class Receiver:
     """An ASGI handler that puts events into the inboxes of their sources.
 
-    A request is admitted with the secret in the online store, which forwarding processes send; else by a token with the scope `write`; or,
-    without tokens, from this machine, except from a web page of another site.
+    A request is admitted with the secret in the online store, which forwarding processes send; else
+    by a token with the scope `write`; or, without tokens, from this machine, except from a web page
+    of another site.
 
     Args:
         inboxes: by the name of their source.
@@ -63,7 +66,11 @@ class Receiver:
             inbox, key = self._inbox(source), _key(headers)
             data = await read_body(read, headers, self._reading, self._bodies)
             status, body = await _taken(inbox, key, data)
-            response_headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(body)), (b"x-request-id", number)]
+            response_headers = [
+                (b"content-type", JSON),
+                (b"content-length", b"%d" % len(body)),
+                (b"x-request-id", number),
+            ]
             answer = AsgiResponse(status, response_headers, body, "")
         except Exception as error:  # noqa: BLE001 (every error becomes a response)
             answer = error_response(error, number)
@@ -72,7 +79,9 @@ class Receiver:
         finally:
             self._bodies.give(len(data))
         if answer.status != CLIENT_GONE:
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await send(
+                {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+            )
             await send({"type": "http.response.body", "body": answer.body})
 
     def _admit(self, headers: Mapping[bytes, bytes]) -> None:
@@ -84,9 +93,15 @@ class Receiver:
         secret = headers.get(SECRET)
         if secret is not None:
             if not hmac.compare_digest(secret, self._secret):
-                raise Denied(401, f"the header {SECRET.decode()} does not have the secret of this process")
+                raise Denied(
+                    401, f"the header {SECRET.decode()} does not have the secret of this process"
+                )
         elif self._access is None:
-            raise Denied(401, "without tokens, events are pushed through `headwater serve`; create a token to push them here")
+            raise Denied(
+                401,
+                "without tokens, events are pushed through `headwater serve`; create a token to "
+                "push them here",
+            )
         elif self._access.open:
             self._access.check_page(headers, writes=True)
         else:
@@ -94,7 +109,11 @@ class Receiver:
 
     def _inbox(self, name: str) -> Inbox:
         if name not in self._inboxes:
-            raise Refused(404, f"no source {name[:100]!r} receives pushed events here; {nearest(name, self._inboxes)}")
+            raise Refused(
+                404,
+                f"no source {name[:100]!r} receives pushed events here; "
+                f"{nearest(name, self._inboxes)}",
+            )
         return self._inboxes[name]
 
 
@@ -123,7 +142,9 @@ async def _taken(inbox: Inbox, key: str | None, data: bytes) -> tuple[int, bytes
         settled = await asyncio.wrap_future(inbox.put(payloads, key))
     except UsageError as error:
         raise Refused(400, str(error)) from error
-    return (422 if len(settled.reasons) == len(payloads) else 200), msgspec.json.encode(event_outcomes(settled))
+    return (422 if len(settled.reasons) == len(payloads) else 200), msgspec.json.encode(
+        event_outcomes(settled)
+    )
 
 
 def source_of(scope: Scope) -> str:
@@ -136,7 +157,9 @@ def source_of(scope: Scope) -> str:
     if not path.startswith(ROUTE) or "/" in path[len(ROUTE) :]:
         raise Refused(404, f"unknown path {path[:100]}; push events to {ROUTE}SOURCE")
     if scope["method"] != "POST":
-        raise Refused(405, f"{scope['method']} not allowed on {ROUTE}SOURCE; allowed: POST", allow="POST")
+        raise Refused(
+            405, f"{scope['method']} not allowed on {ROUTE}SOURCE; allowed: POST", allow="POST"
+        )
     return unquote(path[len(ROUTE) :])
 
 
@@ -160,16 +183,24 @@ def split(data: bytes) -> list[bytes]:
             elif len(events) == 1:
                 msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Refused(400, f"the body is not JSON: {error}; send an object, an array of objects, or an object a line") from error
+        raise Refused(
+            400,
+            f"the body is not JSON: {error}; send an object, an array of objects, or an object a "
+            "line",
+        ) from error
     if not events:
-        raise Refused(400, "the body has no event; send an object, an array of objects, or an object a line")
+        raise Refused(
+            400, "the body has no event; send an object, an array of objects, or an object a line"
+        )
     return events
 
 
 def event_outcomes(settled: Settled) -> dict[str, object]:
     """The outcomes of a request's events, as the body of the response."""
     count = np.bincount(settled.record_outcomes, minlength=REFUSED + 1).tolist()
-    refused: Sequence[Mapping[str, object]] = [{"index": n, "reason": why} for n, why in sorted(settled.reasons.items())]
+    refused: Sequence[Mapping[str, object]] = [
+        {"index": n, "reason": why} for n, why in sorted(settled.reasons.items())
+    ]
     return {
         "accepted": count[ACCEPTED],
         "copies": count[COPY],
@@ -193,7 +224,8 @@ def receiver(host: str, port: int, tokens: Path | None = None) -> Receive:
 
     Args:
         host, port: the address to listen on.
-        tokens: the file of tokens. None admits requests from this machine; on a network address, only those of forwarding processes.
+        tokens: the file of tokens. None admits requests from this machine; on a network address,
+            only those of forwarding processes.
 
     Raises:
         UsageError: the file has no token.

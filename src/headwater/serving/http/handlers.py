@@ -1,4 +1,6 @@
-"""Handlers of the prediction routes (features, predict, rank) and of outcomes: parse a request, compute its result, encode it as JSON."""
+"""Handlers of the prediction routes (features, predict, rank) and of outcomes: parse a request,
+compute its result, encode it as JSON.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ from headwater.online.predictor import ThirdPartyValues
 from headwater.serving import answers, arm_answers
 from headwater.serving.arm_answers import Wish
 from headwater.serving.arm_choice import RunningExperiment
-from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Row
+from headwater.serving.http.request_schema import (
+    FeaturesRequest,
+    PredictionRequest,
+    RankingRequest,
+    Row,
+)
 from headwater.serving.http.response_encoder import encode
 from headwater.serving.http.row_decoder import ParsedRequest, checked_count
 from headwater.serving.loaded_models import Key
@@ -28,14 +35,18 @@ _BY_ARMS: Final = (
     ("flag", *_SEVERAL_ARMS),
 )  # none, several, one that is flagged, one
 _OPTIONAL: Final = {
-    (features, timing): tuple(("features",) * (not features) + ("timing",) * (not timing) + absent for absent in _BY_ARMS)
+    (features, timing): tuple(
+        ("features",) * (not features) + ("timing",) * (not timing) + absent for absent in _BY_ARMS
+    )
     for features in (False, True)
     for timing in (False, True)
 }
 
 
 class HandlerResult(NamedTuple):
-    """A response: its body, number of rows, and the result for metrics and logs. again: Retry-After, seconds."""
+    """A response: its body, number of rows, and the result for metrics and logs. again:
+    Retry-After, seconds.
+    """
 
     body: bytes
     rows: int
@@ -54,7 +65,13 @@ def features_reader(name: str, body: FeaturesRequest, request: ParsedRequest) ->
     return endpoints_of(request).features(name, body.level).features
 
 
-def features(name: str, body: FeaturesRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> HandlerResult:
+def features(
+    name: str,
+    body: FeaturesRequest,
+    t: int,
+    request: ParsedRequest,
+    third_party: ThirdPartyValues | None,
+) -> HandlerResult:
     """`POST /v1/features/{service}`."""
     endpoint = endpoints_of(request).features(name, body.level)
     result = answers.features(endpoint, body.level, t, request, third_party)
@@ -73,24 +90,42 @@ def read_predict(service: Service, name: str, body: PredictionRequest, t: int) -
     return endpoint.rows.body(body, endpoint.service, t)
 
 
-def _read_arms(service: Service, name: str, body: PredictionRequest, t: int, experiments: Sequence[RunningExperiment]) -> ParsedRequest:
+def _read_arms(
+    service: Service,
+    name: str,
+    body: PredictionRequest,
+    t: int,
+    experiments: Sequence[RunningExperiment],
+) -> ParsedRequest:
     """As `read_predict`, during experiments."""
     endpoints, room = service.endpoints, service.experiments.room
     decoder, alike = endpoints.rows_of_arms(name, experiments)
     request = decoder.body(body, "", t)
     if request.row is not None and body.level is None and body.arm is None and alike:
         return arm_answers.one_with_arm(endpoints, experiments, name, request, t, room=room)
-    return arm_answers.with_arms(endpoints, experiments, Wish(name, body.level, body.arm, t, room), request)
+    return arm_answers.with_arms(
+        endpoints, experiments, Wish(name, body.level, body.arm, t, room), request
+    )
 
 
-def predict_reader(name: str, body: PredictionRequest, request: ParsedRequest) -> OnlineFeatures | None:
-    """What the features of a prediction on request are read with; None where a precomputed one is looked up first."""
+def predict_reader(
+    name: str, body: PredictionRequest, request: ParsedRequest
+) -> OnlineFeatures | None:
+    """What the features of a prediction on request are read with; None where a precomputed one is
+    looked up first.
+    """
     key = (name, body.level) if request.arms is None else request.arms.groups[0].key
     endpoint = endpoints_of(request).model(*key)
     return endpoint.predictor.features if endpoint.precomputed is None else None
 
 
-def predict(name: str, body: PredictionRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> HandlerResult:
+def predict(
+    name: str,
+    body: PredictionRequest,
+    t: int,
+    request: ParsedRequest,
+    third_party: ThirdPartyValues | None,
+) -> HandlerResult:
     """`POST /v1/predict/{model}`."""
     key, endpoints = _key(name, body, request), endpoints_of(request)
     endpoint = endpoints.model(*key)
@@ -116,12 +151,20 @@ def read_rank(service: Service, name: str, body: RankingRequest, t: int) -> Pars
         return arm_answers.proposed(endpoints, experiments or (), wish, row, given)
     endpoints = service.endpoints
     endpoint = endpoints.ranking(name, body.level)
-    proposed = endpoint.ranker.propose(endpoint.shared.row(body.row, t), endpoint.candidates.candidates(body.candidates), t=t)
+    proposed = endpoint.ranker.propose(
+        endpoint.shared.row(body.row, t), endpoint.candidates.candidates(body.candidates), t=t
+    )
     of = "" if proposed.order is not None else endpoint.ranker.predictor.model.features.name
     return ParsedRequest(None, proposed.columns, proposed.height, of, proposed, endpoints=endpoints)
 
 
-def rank(name: str, body: RankingRequest, t: int, request: ParsedRequest, third_party: ThirdPartyValues | None) -> HandlerResult:
+def rank(
+    name: str,
+    body: RankingRequest,
+    t: int,
+    request: ParsedRequest,
+    third_party: ThirdPartyValues | None,
+) -> HandlerResult:
     """`POST /v1/rank/{model}`."""
     endpoints = endpoints_of(request)
     endpoint = endpoints.ranking(*_key(name, body, request))
@@ -143,7 +186,9 @@ def outcomes(service: Service, name: str, body: Row | list[Row]) -> HandlerResul
     added = service.outcomes(name, rows)
     refused = [{"index": index, "reason": why} for index, why in added.refused]
     content = {"accepted": added.accepted, "refused": refused}
-    return HandlerResult(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
+    return HandlerResult(
+        encode(content), len(rows), status=422 if len(refused) == len(rows) else 200
+    )
 
 
 def exposures(service: Service, name: str, body: Row | list[Row]) -> HandlerResult:
@@ -153,7 +198,9 @@ def exposures(service: Service, name: str, body: Row | list[Row]) -> HandlerResu
     added = service.exposures(name, rows)
     refused = [{"index": index, "reason": why} for index, why in added.refused]
     content = {"accepted": added.accepted, "refused": refused}
-    return HandlerResult(encode(content), len(rows), status=422 if len(refused) == len(rows) else 200)
+    return HandlerResult(
+        encode(content), len(rows), status=422 if len(refused) == len(rows) else 200
+    )
 
 
 def _key(name: str, body: PredictionRequest | RankingRequest, request: ParsedRequest) -> Key:

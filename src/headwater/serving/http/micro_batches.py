@@ -1,4 +1,6 @@
-"""Micro-batches: requests that arrived in one turn of the event loop share one read of the online store, and none waits for others."""
+"""Micro-batches: requests that arrived in one turn of the event loop share one read of the online
+store, and none waits for others.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,20 @@ MOST = 64
 
 
 class BatchedRequest:
-    """A request of a batch: its route's handlers, name and body; then its parsed rows and its result, or its error."""
+    """A request of a batch: its route's handlers, name and body; then its parsed rows and its
+    result, or its error.
+    """
 
     __slots__ = ("answer", "body", "error", "name", "parsed", "read", "reader", "result")
 
-    def __init__(self, name: str, body: Any, read: Read, answer: Answer, reader: Reader | None) -> None:  # noqa: ANN401 (as the route says)
+    def __init__(
+        self,
+        name: str,
+        body: Any,  # noqa: ANN401
+        read: Read,
+        answer: Answer,
+        reader: Reader | None,
+    ) -> None:
         self.name, self.body, self.read, self.answer, self.reader = name, body, read, answer, reader
         self.parsed: ParsedRequest | None = None
         self.result: HandlerResult | None = None
@@ -32,8 +43,8 @@ class BatchedRequest:
 def answer_batch(service: Service, requests: Sequence[BatchedRequest], t: int) -> None:
     """Answer some requests with request time t; each gets the same response or error as alone.
 
-    Requests for one row of the same features are read in one call. A request without a result of that call is read again by itself, so
-    that it fails for its own reasons only.
+    Requests for one row of the same features are read in one call. A request without a result of
+    that call is read again by itself, so that it fails for its own reasons only.
 
     Raises:
         UnansweredError: the online store does not respond; no further request is tried.

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
     from headwater.serving.http.asgi import Take
 
-_BACKLOG: Final = 2  # connections whose received bytes are parsed further in one turn of the event loop
+# connections whose received bytes are parsed further in one turn of the event loop
+_BACKLOG: Final = 2
 
 
 class ClientConnection(Protocol):
-    """A connection as the server closes it. due: when it is closed for inactivity, by the event loop's clock."""
+    """A connection as the server closes it. due: when it is closed for inactivity, by the event
+    loop's clock.
+    """
 
     due: float
 
@@ -42,9 +45,11 @@ class ClientConnection(Protocol):
 class Connections(ServerState):
     """All connections of one server.
 
-    waiting: those without a request in progress, idle for longest first. leaving: each response closes its connection. taken: number of
-    whole requests in progress; `tasks` are the others. dated: the Date header, as a line. backlog: those with received bytes that are not
-    parsed yet. arriving: those with a request whose body has not arrived yet, and since when, the longest first.
+    waiting: those without a request in progress, idle for longest first. leaving: each response
+    closes its connection. taken: number of whole requests in progress; `tasks` are the others.
+    dated: the Date header, as a line. backlog: those with received bytes that are not parsed yet.
+    arriving: those with a request whose body has not arrived yet, and since when, the longest
+    first.
 
     Args:
         limits: of the connections.
@@ -79,7 +84,9 @@ class Connections(ServerState):
             idle.end()
 
     def has_room(self, path: bytes, now: float) -> bool:
-        """Whether another request may begin; a slow body of an earlier one gives way where too many are in progress."""
+        """Whether another request may begin; a slow body of an earlier one gives way where too many
+        are in progress.
+        """
         if self.in_progress < self.limits.requests or path in self.limits.always:
             return True
         slowest, since = next(iter(self.arriving.items()), (None, now))
@@ -101,7 +108,9 @@ class Connections(ServerState):
 
 
 class Flow(FlowControl):
-    """Pauses reading while the app does not read, as uvicorn does, and while received bytes wait to be parsed."""
+    """Pauses reading while the app does not read, as uvicorn does, and while received bytes wait to
+    be parsed.
+    """
 
     _held = False
 

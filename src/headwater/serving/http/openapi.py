@@ -1,4 +1,6 @@
-"""The OpenAPI 3.1 document: a path for each feature service and model. Its schemas are those of the structs that decode and encode."""
+"""The OpenAPI 3.1 document: a path for each feature service and model. Its schemas are those of the
+structs that decode and encode.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Sche
     paths: dict[str, dict[str, object]] = {}
     for route in routes:
         for name in [""] if route.names is None else route.names(service.project):
-            paths.setdefault(route.begin + name, {})[route.method.lower()] = _operation(described, route, name, tokens=tokens)
+            paths.setdefault(route.begin + name, {})[route.method.lower()] = _operation(
+                described, route, name, tokens=tokens
+            )
     components: Schema = {"schemas": described.components}
     if tokens:
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -72,12 +76,16 @@ def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Sche
 def _operation(described: _Described, route: Route, name: str, *, tokens: bool) -> Schema:
     error = _json(described.of(Error))
     errors: dict[str, Schema] = {
-        code: {"description": description, "content": error} for code, description in _ERRORS.items() if code[0] == "4"
+        code: {"description": description, "content": error}
+        for code, description in _ERRORS.items()
+        if code[0] == "4"
     }
     response = described.response(route, name)
     parameters = PARAMETERS[route.query](described)
     operation: Schema = {
-        "operationId": f"{route.method.lower()}{route.begin}{name}".replace("/", "_").replace(".", "_"),
+        "operationId": f"{route.method.lower()}{route.begin}{name}".replace("/", "_").replace(
+            ".", "_"
+        ),
         "summary": route.summary + (f": {name}" if name else ""),
         "responses": {
             "200": {"description": route.summary, "content": response},
@@ -86,7 +94,9 @@ def _operation(described: _Described, route: Route, name: str, *, tokens: bool) 
         },
     }
     if 422 in route.statuses:  # it may also list a reason for each row
-        errors["422"]["content"] = _json({"anyOf": [described.of(Error), described.of(route.response)]})
+        errors["422"]["content"] = _json(
+            {"anyOf": [described.of(Error), described.of(route.response)]}
+        )
     if tokens and route.scope is not None:
         operation["security"] = [{"token": []}]
         operation["description"] = f"Needs a token with the scope `{route.scope}`."
@@ -141,27 +151,45 @@ class _Described:
         """The row that candidates share, and the candidates."""
         model = self.service.project.model(name)
         assert model.ranking is not None
-        retrieval_fields = {} if model.ranking.retrieval is None else self._schema(model.ranking.retrieval).fields
+        retrieval_fields = (
+            {} if model.ranking.retrieval is None else self._schema(model.ranking.retrieval).fields
+        )
         schemas = ranking_schemas(self._schema(model.features), retrieval_fields, model.ranking)
         return _json(self.of(document_type(route.request, *schemas)))
 
     def objects(self, route: Route, name: str) -> Schema:  # noqa: ARG002 (as the other bodies)
         """One object or several."""
         row = self.of(Row)
-        return _json({"oneOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": MOST_ROWS}]})
+        return _json(
+            {"oneOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": MOST_ROWS}]}
+        )
 
     def features(self, name: str) -> Schema:
         """The forms of a response with features."""
-        return {"oneOf": [self.of(kind) for kind in _feature_forms(self.service.services[name].features)]}
+        return {
+            "oneOf": [
+                self.of(kind) for kind in _feature_forms(self.service.services[name].features)
+            ]
+        }
 
-    def scored(self, route: Route, name: str, item: type[msgspec.Struct], several: str, one: str = "") -> Schema:
-        """A response with a list of scored items, and `one`: the field that has a single item instead."""
+    def scored(
+        self, route: Route, name: str, item: type[msgspec.Struct], several: str, one: str = ""
+    ) -> Schema:
+        """A response with a list of scored items, and `one`: the field that has a single item
+        instead.
+        """
         features = _by_name(self.service.project.model(name).features, FeatureValue)
         of = changed(item, f"{item.__name__}_{name}", features=(features | None, None))
         whole: Any = list[of]  # type: ignore[valid-type]
-        forms = [self.of(one_of(route.response, f"{route.response.__name__}_{name}", several, several, whole))]
+        forms = [
+            self.of(
+                one_of(route.response, f"{route.response.__name__}_{name}", several, several, whole)
+            )
+        ]
         if one:
-            forms.append(self.of(one_of(route.response, f"{item.__name__}_of_{name}", several, one, of)))
+            forms.append(
+                self.of(one_of(route.response, f"{item.__name__}_of_{name}", several, one, of))
+            )
         return {"oneOf": forms}
 
     def explained(self) -> list[Schema]:
@@ -172,9 +200,15 @@ class _Described:
         parameters: list[Schema] = [
             _parameter("feature", {"enum": features}, "full name of the feature", required=True),
             _parameter("at", _TIMESTAMP, "request time; default: now"),
-            _parameter("events", {"type": "integer", "minimum": 0, "maximum": 1000, "default": 20}, "number of events to return"),
+            _parameter(
+                "events",
+                {"type": "integer", "minimum": 0, "maximum": 1000, "default": 20},
+                "number of events to return",
+            ),
         ]
-        return parameters + [_parameter(key, {"type": "string"}, "a key of the feature's view") for key in keys]
+        return parameters + [
+            _parameter(key, {"type": "string"}, "a key of the feature's view") for key in keys
+        ]
 
     def _schema(self, service: FeatureService) -> RowSchema:
         """The rows of a service; while its views are not in the store, their keys have any type."""
@@ -183,50 +217,87 @@ class _Described:
                 return self.service.endpoints.features(service.name, None).rows.schema
         except HeadwaterError:
             pass
-        return RowSchema(service.name, fields_of(service, {}), request_times=request_times(self.service.project, service.name))
+        return RowSchema(
+            service.name,
+            fields_of(service, {}),
+            request_times=request_times(self.service.project, service.name),
+        )
 
     def _forms(self, component: str) -> Schema:
         """One row, several, or columns: a request has one of them."""
         whole = self.components.pop(component)
         for form in (forms := ("row", "rows", "columns")):
-            properties = {name: schema for name, schema in whole["properties"].items() if name == form or name not in forms}
-            self.components[f"{component}_{form}"] = {**whole, "properties": properties, "required": [form]}
+            properties = {
+                name: schema
+                for name, schema in whole["properties"].items()
+                if name == form or name not in forms
+            }
+            self.components[f"{component}_{form}"] = {
+                **whole,
+                "properties": properties,
+                "required": [form],
+            }
         return {"oneOf": [{"$ref": _TEMPLATE.format(name=f"{component}_{form}")} for form in forms]}
 
 
 def _events(described: _Described, route: Route, name: str) -> Schema:  # noqa: ARG001 (as the other bodies)
     event: Schema = {"type": "object"}
     lines = {"schema": {"type": "string", "description": "an object a line"}}
-    return {**_json({"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}), "application/x-ndjson": lines}
+    return {
+        **_json({"oneOf": [event, {"type": "array", "items": event, "minItems": 1}]}),
+        "application/x-ndjson": lines,
+    }
 
 
 BODIES: Final[Mapping[Body, Callable[[_Described, Route, str], Schema | None]]] = {
-    "as the struct": lambda described, route, name: None if route.request is None else _json(described.of(route.request)),  # noqa: ARG005
-    "rows of a service": lambda described, route, name: described.rows_of(route, described.service.services[name].features),
-    "rows of a model": lambda described, route, name: described.rows_of(route, described.service.project.model(name).features),
+    "as the struct": lambda described, route, name: (  # noqa: ARG005
+        None if route.request is None else _json(described.of(route.request))
+    ),
+    "rows of a service": lambda described, route, name: described.rows_of(
+        route, described.service.services[name].features
+    ),
+    "rows of a model": lambda described, route, name: described.rows_of(
+        route, described.service.project.model(name).features
+    ),
     "candidates": _Described.candidates,
     "events": _events,
     "objects": _Described.objects,
 }
 CONTENTS: Final[Mapping[Content, Callable[[_Described, Route, str], Schema]]] = {
-    "as the struct": lambda described, route, name: {"type": "object"} if route.response is None else described.of(route.response),  # noqa: ARG005
+    "as the struct": lambda described, route, name: (  # noqa: ARG005
+        {"type": "object"} if route.response is None else described.of(route.response)
+    ),
     "features": lambda described, route, name: described.features(name),  # noqa: ARG005
-    "predictions": lambda described, route, name: described.scored(route, name, Prediction, "predictions", "prediction"),
-    "ranked items": lambda described, route, name: described.scored(route, name, RankedItem, "items"),
+    "predictions": lambda described, route, name: described.scored(
+        route, name, Prediction, "predictions", "prediction"
+    ),
+    "ranked items": lambda described, route, name: described.scored(
+        route, name, RankedItem, "items"
+    ),
 }
 PARAMETERS: Final[Mapping[Query, Callable[[_Described], list[Schema]]]] = {
     "none": lambda described: [],  # noqa: ARG005
     "of a feature": _Described.explained,
-    "of a feature's name": lambda described: [_parameter("feature", {"type": "string"}, "full name of the feature", required=True)],  # noqa: ARG005
+    "of a feature's name": lambda described: [  # noqa: ARG005
+        _parameter("feature", {"type": "string"}, "full name of the feature", required=True)
+    ],
     "of a definition": lambda described: [  # noqa: ARG005
-        _parameter("around", {"type": "string"}, "only what feeds this definition, and what it feeds, such as `view user`")
+        _parameter(
+            "around",
+            {"type": "string"},
+            "only what feeds this definition, and what it feeds, such as `view user`",
+        )
     ],
     "of kept runs": lambda described: [  # noqa: ARG005
         _parameter("kind", {"type": "string"}, "such as backtest"),
         _parameter("subject", {"type": "string"}, "model, view or experiment"),
     ],
     "of days": lambda described: [  # noqa: ARG005
-        _parameter("days", {"type": "integer", "minimum": 1, "maximum": 400, "default": 30}, "number of days, today included")
+        _parameter(
+            "days",
+            {"type": "integer", "minimum": 1, "maximum": 400, "default": 30},
+            "number of days, today included",
+        )
     ],
 }
 
@@ -248,7 +319,13 @@ def _feature_forms(service: FeatureService) -> list[type[msgspec.Struct]]:
     return [
         one_of(Features, f"Features_{name}_row", "rows", "features", row),
         one_of(Features, f"Features_{name}_rows", "rows", "rows", list[row]),  # type: ignore[valid-type]
-        one_of(Features, f"Features_{name}_columns", "rows", "features", _by_name(service, FeatureColumn)),
+        one_of(
+            Features,
+            f"Features_{name}_columns",
+            "rows",
+            "features",
+            _by_name(service, FeatureColumn),
+        ),
         compact,
     ]
 
@@ -256,11 +333,21 @@ def _feature_forms(service: FeatureService) -> list[type[msgspec.Struct]]:
 def _by_name(service: FeatureService, kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
     """An object of the service's features."""
     names = {f"f{n}": name for n, name in enumerate(service.feature_names)}
-    return msgspec.defstruct(f"{kind.__name__}_of_{service.name}", [(attribute, kind) for attribute in names], rename=names)
+    return msgspec.defstruct(
+        f"{kind.__name__}_of_{service.name}",
+        [(attribute, kind) for attribute in names],
+        rename=names,
+    )
 
 
 def _parameter(name: str, schema: Schema, description: str, *, required: bool = False) -> Schema:
-    return {"name": name, "in": "query", "required": required, "schema": schema, "description": description}
+    return {
+        "name": name,
+        "in": "query",
+        "required": required,
+        "schema": schema,
+        "description": description,
+    }
 
 
 def _json(schema: Schema) -> Schema:

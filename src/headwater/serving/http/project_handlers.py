@@ -1,4 +1,6 @@
-"""Handlers of the routes about the project: status, lineage, features, plan, runs, models, parity and what was served. Each only reads."""
+"""Handlers of the routes about the project: status, lineage, features, plan, runs, models, parity
+and what was served. Each only reads.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from headwater.catalog.lineage import lineage
 from headwater.errors import DataError, nearest
 from headwater.journal.daily_statistics import uncovered
 from headwater.models.registry import ModelRegistry
-from headwater.monitoring.project_state import feature_summary, kept_runs_rows, latest_parity, model_versions, planned_changes
+from headwater.monitoring.project_state import (
+    feature_summary,
+    kept_runs_rows,
+    latest_parity,
+    model_versions,
+    planned_changes,
+)
 from headwater.monitoring.served_statistics import DAYS, served_days
 from headwater.monitoring.view_freshness import freshness
 from headwater.results.result import Result
@@ -31,7 +39,10 @@ def _page(compute: Callable[[Service, Parameters], Result], *known: str) -> Page
     async def page(request: PageRequest) -> PageResponse:
         for name in request.query:
             if name not in known:
-                raise DataError(f"unknown parameter {name[:100]!r}; {nearest(name[:100], known) if known else 'this route has none'}")
+                raise DataError(
+                    f"unknown parameter {name[:100]!r}; "
+                    f"{nearest(name[:100], known) if known else 'this route has none'}"
+                )
         found = await asyncio.to_thread(compute, request.app.service, request.query)
         return PageResponse(msgspec.json.encode(found.to_dict()))
 
@@ -57,14 +68,24 @@ def _lineage(service: Service, query: Parameters) -> Result:
 
 
 PROJECT_PAGES: Final[Mapping[str, Page]] = {
-    "status": _page(lambda service, _: freshness(service.project, service.store, service.data_dir, clock.now_micros())),
+    "status": _page(
+        lambda service, _: freshness(
+            service.project, service.store, service.data_dir, clock.now_micros()
+        )
+    ),
     "lineage": _page(_lineage, "around"),
     "feature": _page(_feature, "feature"),
     "plan": _page(lambda service, _: planned_changes(service.project, None, service.models_folder)),
     "runs": _page(
-        lambda service, query: kept_runs_rows(service.data_dir, kind=query.get("kind"), subject=query.get("subject")), "kind", "subject"
+        lambda service, query: kept_runs_rows(
+            service.data_dir, kind=query.get("kind"), subject=query.get("subject")
+        ),
+        "kind",
+        "subject",
     ),
-    "models": _page(lambda service, _: model_versions(service.project, ModelRegistry(service.models_folder))),
+    "models": _page(
+        lambda service, _: model_versions(service.project, ModelRegistry(service.models_folder))
+    ),
     "parity": _page(lambda service, _: latest_parity(service.project, service.data_dir)),
     "served": _page(_served, "days"),
 }

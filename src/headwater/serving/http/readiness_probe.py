@@ -29,7 +29,9 @@ class ReadinessProbe:
         return list(self._reasons) if self._at and clock.stopwatch() - self._at < _FRESH else None
 
     def reasons(self) -> list[str]:
-        """The reasons why the service is not ready, in sentences; checks the store and models if the cache is too old."""
+        """The reasons why the service is not ready, in sentences; checks the store and models if
+        the cache is too old.
+        """
         with self._lock:
             reasons = self.fresh()
             if reasons is None:

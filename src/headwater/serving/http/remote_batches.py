@@ -1,4 +1,6 @@
-"""Micro-batches over a store across the network: requests of one turn of the event loop share a thread and a round trip."""
+"""Micro-batches over a store across the network: requests of one turn of the event loop share a
+thread and a round trip.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from headwater.serving.service import Service
 
 
 class _RemoteRequest(NamedTuple):
-    """A request until its batch is answered. of: kind, name and level, which all requests of a batch share."""
+    """A request until its batch is answered. of: kind, name and level, which all requests of a
+    batch share.
+    """
 
     request: BatchedRequest
     of: tuple[str, str, str | None]
@@ -38,20 +42,30 @@ class RemoteBatches:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def shares(self, bound: BoundRoute, level: str | None) -> bool:
-        """Whether the requests of a route share reads: not those of third parties, of precomputed predictions, or of local stores.
+        """Whether the requests of a route share reads: not those of third parties, of precomputed
+        predictions, or of local stores.
 
         Raises:
             UsageError: as `Endpoints.variant`.
         """
         if bound.handlers.reader is None or bound.third_parties or not bound.remote:
             return False
-        return bound.kind == "features" or self._service.endpoints.variant(bound.name, level).precomputed is None
+        return (
+            bound.kind == "features"
+            or self._service.endpoints.variant(bound.name, level).precomputed is None
+        )
 
-    async def answer(self, bound: BoundRoute, body: FeaturesRequest | PredictionRequest, until: float) -> BatchedRequest:
-        """A request's result, until its deadline; raises as `WorkerPool.run`, and the request's own errors."""
+    async def answer(
+        self, bound: BoundRoute, body: FeaturesRequest | PredictionRequest, until: float
+    ) -> BatchedRequest:
+        """A request's result, until its deadline; raises as `WorkerPool.run`, and the request's own
+        errors.
+        """
         assert bound.handlers.read is not None
         assert bound.handlers.answer is not None
-        request = BatchedRequest(bound.name, body, bound.handlers.read, bound.handlers.answer, bound.handlers.reader)
+        request = BatchedRequest(
+            bound.name, body, bound.handlers.read, bound.handlers.answer, bound.handlers.reader
+        )
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.put(_RemoteRequest(request, (bound.kind, bound.name, body.level), until, done))
         await done
@@ -73,7 +87,9 @@ class RemoteBatches:
         requests, t = [waiting.request for waiting in batch], self._now()
         try:
             await self._lanes.run(
-                lambda service: answer_batch(service, requests, t), until=min(waiting.until for waiting in batch), requests=len(batch)
+                lambda service: answer_batch(service, requests, t),
+                until=min(waiting.until for waiting in batch),
+                requests=len(batch),
             )
         except Exception as error:  # noqa: BLE001 (raised where each is awaited)
             for waiting in batch:

@@ -1,4 +1,6 @@
-"""Request bodies. Their rows are decoded apart, by the struct of the feature service (see `row_decoder`)."""
+"""Request bodies. Their rows are decoded apart, by the struct of the feature service (see
+`row_decoder`).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ Rows = Row | list[Row]
 class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request for features, with one of `row`, `rows` and `columns`.
 
-    level: one of the project's levels; None uses each view's own freshness. compact: arrays instead of an object a feature.
+    level: one of the project's levels; None uses each view's own freshness. compact: arrays instead
+    of an object a feature.
     """
 
     row: Raw = Raw()
@@ -31,7 +34,8 @@ class FeaturesRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A request for predictions. features: return the features of each prediction. timing: return the time of each stage.
+    """A request for predictions. features: return the features of each prediction. timing: return
+    the time of each stage.
 
     arm: of a running experiment, for testers: needs the scope admin, and is not analysed.
     """
@@ -48,8 +52,9 @@ class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
 class RankingRequest(msgspec.Struct, forbid_unknown_fields=True):
     """A request to rank candidates.
 
-    row: the fields that all candidates share. candidates: items, or objects with the item and its own fields; None uses those that the
-    model retrieves. k: number of candidates to return. arm: as for predictions.
+    row: the fields that all candidates share. candidates: items, or objects with the item and its
+    own fields; None uses those that the model retrieves. k: number of candidates to return. arm: as
+    for predictions.
     """
 
     row: Raw
@@ -67,13 +72,19 @@ _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _REMEDIES: Final = tuple(
     (re.compile(pattern), remedy)
     for pattern, remedy in (
-        (r"Expected `object`, got `array`$", 'send {"row": {...}} for one row, or {"rows": [...]} for several'),
+        (
+            r"Expected `object`, got `array`$",
+            'send {"row": {...}} for one row, or {"rows": [...]} for several',
+        ),
         (r"at `\$\.rows`$", "give a list of rows, or one row as `row`"),
         (r"at `\$\.row`$", "give one object with the fields of a row, or several rows as `rows`"),
         (r"at `\$\.columns`$", "give an object with a list for each field, or rows as `rows`"),
         (r"at `\$\.columns\.", "each column is a list with one value for each row"),
         (r"at `\$\.rows\[\d+\]`$", "each row is an object with its fields"),
-        (r"at `\$\.candidates", "a candidate is an item, or an object with the item and its own fields"),
+        (
+            r"at `\$\.candidates",
+            "a candidate is an item, or an object with the item and its own fields",
+        ),
     )
 )
 
@@ -106,5 +117,12 @@ def explained(message: str, fields: Collection[str]) -> str:
     unknown = _UNKNOWN.search(message)
     if unknown is not None:
         message = f"{message}; {nearest(unknown[1], fields)}"
-        return message if "did you mean" in message else f"{message}. The fields of a row go into `row`"
-    return next((f"{message}; {remedy}" for pattern, remedy in _REMEDIES if pattern.search(message)), message)
+        return (
+            message
+            if "did you mean" in message
+            else f"{message}. The fields of a row go into `row`"
+        )
+    return next(
+        (f"{message}; {remedy}" for pattern, remedy in _REMEDIES if pattern.search(message)),
+        message,
+    )

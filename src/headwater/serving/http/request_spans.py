@@ -1,8 +1,10 @@
-"""A span of OpenTelemetry for each request, made and exported by a thread after the response has been sent.
+"""A span of OpenTelemetry for each request, made and exported by a thread after the response has
+been sent.
 
-The event loop only puts an answered request into a bounded queue. The thread makes a span of it, of kind SERVER, a child of the request's
-`traceparent`, with the seconds of each stage as attributes. Sampling is that of the parent, else that of OTEL_TRACES_SAMPLER (all). A
-collector that is slow or gone costs spans, which are counted, and no request.
+The event loop only puts an answered request into a bounded queue. The thread makes a span of it, of
+kind SERVER, a child of the request's `traceparent`, with the seconds of each stage as attributes.
+Sampling is that of the parent, else that of OTEL_TRACES_SAMPLER (all). A collector that is slow or
+gone costs spans, which are counted, and no request.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ _TIMEOUT: Final = 5.0  # seconds of an export
 
 
 class _GivenIds(RandomIdGenerator):
-    """Ids that were chosen before the span is made, since calls of third parties carried them; random ones elsewhere."""
+    """Ids that were chosen before the span is made, since calls of third parties carried them;
+    random ones elsewhere.
+    """
 
     given: tuple[int, int] | None = None
 
@@ -67,8 +71,8 @@ class RequestSpans:
     """The spans of the requests of one process.
 
     Args:
-        endpoint: of a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; "" takes that of OTEL_EXPORTER_OTLP_ENDPOINT,
-            else that of this machine.
+        endpoint: of a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; "" takes
+            that of OTEL_EXPORTER_OTLP_ENDPOINT, else that of this machine.
         service: the name of the service, where OTEL_SERVICE_NAME does not give one.
         exporter: in place of one to the endpoint.
 
@@ -76,19 +80,31 @@ class RequestSpans:
         UsageError: the endpoint is not a URL.
     """
 
-    def __init__(self, endpoint: str = "", *, service: str = "headwater", exporter: SpanExporter | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str = "",
+        *,
+        service: str = "headwater",
+        exporter: SpanExporter | None = None,
+    ) -> None:
         if endpoint and not endpoint.startswith(("http://", "https://")):
-            raise UsageError(f"the collector of traces {endpoint!r} is no URL; give one such as http://127.0.0.1:4318")
+            raise UsageError(
+                f"the collector of traces {endpoint!r} is no URL; give one such as "
+                "http://127.0.0.1:4318"
+            )
         url = f"{endpoint.rstrip('/').removesuffix('/v1/traces')}/v1/traces" if endpoint else None
         found = Resource.create()
         if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
             found = found.merge(Resource({SERVICE_NAME: service}))
         self._ids, self._ended = _GivenIds(), _Ended()
-        self._provider = TracerProvider(id_generator=self._ids, resource=found, shutdown_on_exit=False)
+        self._provider = TracerProvider(
+            id_generator=self._ids, resource=found, shutdown_on_exit=False
+        )
         self._provider.add_span_processor(self._ended)
         self._tracer = self._provider.get_tracer("headwater", __version__)
         self._exporter = exporter or OTLPSpanExporter(endpoint=url, timeout=_TIMEOUT)
-        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)  # failures are counted, a line for each would flood the log
+        # failures are counted, a line for each would flood the log
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         self._queue: deque[tuple[RequestContext, int]] = deque()
         self._counts = {"exported": 0, "dropped": 0, "failed": 0}
         self._stop = threading.Event()
@@ -103,19 +119,25 @@ class RequestSpans:
             self._counts["dropped"] += 1
 
     def outgoing(self, call: RequestContext) -> str:
-        """The header `traceparent` for calls of third parties: the ids and the sampling of the span that the request will have."""
+        """The header `traceparent` for calls of third parties: the ids and the sampling of the span
+        that the request will have.
+        """
         assert call.trace is not None
         parent = _parent(call.trace)
         known = trace.get_current_span(parent).get_span_context()
         trace_id = known.trace_id if known.is_valid else self._ids.generate_trace_id()
         call.trace.ids = trace_id, self._ids.generate_span_id()
-        decision = self._provider.sampler.should_sample(parent, trace_id, call.route, trace.SpanKind.SERVER).decision
+        decision = self._provider.sampler.should_sample(
+            parent, trace_id, call.route, trace.SpanKind.SERVER
+        ).decision
         sampled = decision is Decision.RECORD_AND_SAMPLE
         return f"00-{trace_id:032x}-{call.trace.ids[1]:016x}-{int(sampled):02x}"
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
-        spans = CounterMetricFamily("headwater_spans", "spans of requests, by outcome", labels=["outcome"])
+        spans = CounterMetricFamily(
+            "headwater_spans", "spans of requests, by outcome", labels=["outcome"]
+        )
         for outcome, count in self._counts.items():
             spans.add_metric([outcome], count)
         yield spans
@@ -165,7 +187,9 @@ class RequestSpans:
             attributes["error.type"] = call.failed
         begin = ended * 1000 - round(call.seconds * 1e9)
         name = f"{about.method} {call.route}".strip()
-        span = self._tracer.start_span(name, _parent(about), trace.SpanKind.SERVER, attributes, start_time=begin)
+        span = self._tracer.start_span(
+            name, _parent(about), trace.SpanKind.SERVER, attributes, start_time=begin
+        )
         if call.status >= 500:
             span.set_status(trace.StatusCode.ERROR)
         span.end(ended * 1000)
@@ -173,12 +197,20 @@ class RequestSpans:
 
 
 def _parent(about: RequestTrace) -> Context:
-    """The context of the request's `traceparent`; an empty one where it has none, or one that is not valid."""
-    return TraceContextTextMapPropagator().extract({"traceparent": about.parent}, Context()) if about.parent else Context()
+    """The context of the request's `traceparent`; an empty one where it has none, or one that is
+    not valid.
+    """
+    return (
+        TraceContextTextMapPropagator().extract({"traceparent": about.parent}, Context())
+        if about.parent
+        else Context()
+    )
 
 
 def _stages(call: RequestContext, about: RequestTrace) -> Mapping[str, float]:
     """The seconds of each stage, by attribute."""
     stages = {} if call.result is None else call.result.stages
     parse = {"headwater.stage.parse": about.parsed} if about.parsed else {}
-    return parse | {f"headwater.stage.{name.replace(' ', '_')}": seconds for name, seconds in stages.items()}
+    return parse | {
+        f"headwater.stage.{name.replace(' ', '_')}": seconds for name, seconds in stages.items()
+    }

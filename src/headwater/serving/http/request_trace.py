@@ -1,4 +1,6 @@
-"""What the span of a request is made of, besides the request itself; kept only while requests are traced."""
+"""What the span of a request is made of, besides the request itself; kept only while requests are
+traced.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from collections.abc import Mapping
 class RequestTrace:
     """Of one request.
 
-    method: of HTTP. parent: its header `traceparent`, "" where it has none. parsed: seconds until its body was decoded, or 0.
+    method: of HTTP. parent: its header `traceparent`, "" where it has none. parsed: seconds until
+    its body was decoded, or 0.
     ids: of trace and span, where calls of third parties carried them.
     """
 

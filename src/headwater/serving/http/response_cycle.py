@@ -1,4 +1,6 @@
-"""How a response is written to its connection: of an ASGI app, or of a request that was taken whole."""
+"""How a response is written to its connection: of an ASGI app, or of a request that was taken
+whole.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _FRAMING: Final = frozenset((b"connection", b"transfer-encoding"))
 
 
 class ResponseCycle(RequestResponseCycle):
-    """The response to a request; header and body are written together where the body is one message."""
+    """The response to a request; header and body are written together where the body is one
+    message.
+    """
 
     _start: ASGISendEvent | None = None
 
@@ -35,7 +39,13 @@ class ResponseCycle(RequestResponseCycle):
     def _written(self, start: Any, message: Any) -> bool:  # noqa: ANN401 (a type for each message)
         """Write header and body together; False where that is not possible."""
         status, body = start["status"], message.get("body", b"")
-        if self.flow.write_paused or self.disconnected or message.get("more_body") or self.scope["method"] == "HEAD" or status in _EMPTY:
+        if (
+            self.flow.write_paused
+            or self.disconnected
+            or message.get("more_body")
+            or self.scope["method"] == "HEAD"
+            or status in _EMPTY
+        ):
             return False
         headers, sized = [*self.default_headers, *start["headers"]], False
         for name, value in headers:
@@ -50,7 +60,8 @@ class ResponseCycle(RequestResponseCycle):
         if not self.keep_alive:
             headers.append((b"connection", b"close"))
         head = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):  # line breaks in a header (response splitting)
+        # line breaks in a header (response splitting)
+        if head.count(b"\n") != len(headers) or head.count(b"\r") != len(headers):
             return False
         self.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n", body)))
         self.response_started = self.response_complete = True
@@ -70,14 +81,36 @@ class _NoReader:
 
 
 class WholeResponse:
-    """The response to a whole request (see `asgi.Take`); a connection has it in the place of a `ResponseCycle`."""
+    """The response to a whole request (see `asgi.Take`); a connection has it in the place of a
+    `ResponseCycle`.
+    """
 
-    __slots__ = ("_dated", "_on_response", "_transport", "disconnected", "keep_alive", "response_complete", "response_started")
+    __slots__ = (
+        "_dated",
+        "_on_response",
+        "_transport",
+        "disconnected",
+        "keep_alive",
+        "response_complete",
+        "response_started",
+    )
 
     message_event: Final = _NoReader()
 
-    def __init__(self, transport: asyncio.Transport, dated: bytes, *, keep_alive: bool, on_response: Callable[[], None]) -> None:
-        self._transport, self._dated, self.keep_alive, self._on_response = transport, dated, keep_alive, on_response
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        dated: bytes,
+        *,
+        keep_alive: bool,
+        on_response: Callable[[], None],
+    ) -> None:
+        self._transport, self._dated, self.keep_alive, self._on_response = (
+            transport,
+            dated,
+            keep_alive,
+            on_response,
+        )
         self.disconnected = self.response_started = self.response_complete = False
 
     def send(self, status: int, head: bytes, body: bytes) -> None:

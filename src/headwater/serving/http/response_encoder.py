@@ -1,4 +1,6 @@
-"""Results as JSON, field by field as `response_schema` has them. Names are encoded once, and what features of a view share once a view."""
+"""Results as JSON, field by field as `response_schema` has them. Names are encoded once, and what
+features of a view share once a view.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,15 @@ from headwater.clock import EPOCH
 from headwater.events.statuses import STATUSES
 from headwater.online.feature_vectors import FeatureVector
 from headwater.online.read_versions import ReadVersion
-from headwater.serving.http.response_schema import Features, FeatureValue, Prediction, Predictions, Ranked, RankedItem, fields_of
+from headwater.serving.http.response_schema import (
+    Features,
+    FeatureValue,
+    Prediction,
+    Predictions,
+    Ranked,
+    RankedItem,
+    fields_of,
+)
 from headwater.serving.serving_result import FeatureShape, ServingResult
 
 T = TypeVar("T")
@@ -44,9 +54,10 @@ def _second(second: int) -> str:
 class ResponseEncoder:
     """Encodes the results of one feature service, or of a model over it.
 
-    In full form, each feature is an object: value, status, and the computed fields of `FeatureValue`. In compact form, names, values and
-    statuses are arrays, the computed fields are given once a view, and timestamps are microseconds. Requests that shared a read share its
-    read versions, and the fields that depend only on these are encoded once.
+    In full form, each feature is an object: value, status, and the computed fields of
+    `FeatureValue`. In compact form, names, values and statuses are arrays, the computed fields are
+    given once a view, and timestamps are microseconds. Requests that shared a read share its read
+    versions, and the fields that depend only on these are encoded once.
     """
 
     def __init__(self, shape: FeatureShape) -> None:
@@ -58,7 +69,9 @@ class ResponseEncoder:
         self._once: dict[str, tuple[list[ReadVersion], int, Any]] = {}
         self._head: tuple[tuple[object, ...], bytes] = (), b""
 
-    def features(self, result: ServingResult, *, compact: bool = False, columns: bool = False) -> bytes:
+    def features(
+        self, result: ServingResult, *, compact: bool = False, columns: bool = False
+    ) -> bytes:
         """Features. columns: of several rows, each feature has the values and statuses of all."""
         if compact:
             return self._compact(result)
@@ -70,17 +83,30 @@ class ResponseEncoder:
         return b'%b,"rows":[%b]}' % (head, b",".join(self.feature_rows(result)))  # type: ignore[arg-type]
 
     def predictions(self, result: ServingResult, *, one: bool, without: tuple[str, ...]) -> bytes:
-        """Predictions; `one` row, or several. without: of `features` and `timing` those that were not asked for."""
+        """Predictions; `one` row, or several. without: of `features` and `timing` those that were
+        not asked for.
+        """
         head = self._prediction_head(result, without)
-        rows = [None] * len(result.predicted) if "features" in without else self.feature_rows(result)
-        each = [_closed(_PREDICTION(prediction), row) for prediction, row in zip(result.predicted, rows, strict=True)]
-        return b'%b,"prediction":%b}' % (head, each[0]) if one else b'%b,"predictions":[%b]}' % (head, b",".join(each))
+        rows = (
+            [None] * len(result.predicted) if "features" in without else self.feature_rows(result)
+        )
+        each = [
+            _closed(_PREDICTION(prediction), row)
+            for prediction, row in zip(result.predicted, rows, strict=True)
+        ]
+        return (
+            b'%b,"prediction":%b}' % (head, each[0])
+            if one
+            else b'%b,"predictions":[%b]}' % (head, b",".join(each))
+        )
 
     def ranked(self, result: ServingResult, *, without: tuple[str, ...]) -> bytes:
         """A ranking; `without` as of `predictions`."""
         assert result.order is not None
         head = _object(Ranked, without)(result)
-        rows = [None] * len(result.order.items) if "features" in without else self.feature_rows(result)
+        rows = (
+            [None] * len(result.order.items) if "features" in without else self.feature_rows(result)
+        )
         items = [
             _closed(b'{"item":%b,%b' % (encode(item), _ITEM(prediction)[1:]), row)
             for (item, prediction), row in zip(result.order.items, rows, strict=True)
@@ -93,11 +119,15 @@ class ResponseEncoder:
         for part in result.parts:
             for n, row in zip(part.rows, part.encoder.feature_rows(part.result), strict=True):
                 rows[n] = row
-        ends: list[bytes] = [] if result.features is None else self._shared(result, "ends", self._ends)
+        ends: list[bytes] = (
+            [] if result.features is None else self._shared(result, "ends", self._ends)
+        )
         for n, values, statuses in result.feature_rows():
             parts = [
                 b"%b%b%b%b" % (key, encode(value), _STATUS[status], ends[of])
-                for key, value, status, of in zip(self._keys, values, statuses, self.shape.of, strict=True)
+                for key, value, status, of in zip(
+                    self._keys, values, statuses, self.shape.of, strict=True
+                )
             ]
             rows[n] = b"{" + b",".join(parts) + b"}"
         return rows
@@ -107,8 +137,17 @@ class ResponseEncoder:
         assert result.features is not None
         ends = [_FEATURE(version, result.t)[1:] for version in self.shape.versions(result)]
         parts = []
-        for name, values, codes, of in zip(self.shape.names, result.features.values, result.features.statuses, self.shape.of, strict=True):
-            parts.append(b'%b:{"values":%b,"statuses":%b,%b}' % (encode(name), encode(values), self._statuses(codes), ends[of]))  # type: ignore[arg-type]
+        for name, values, codes, of in zip(
+            self.shape.names,
+            result.features.values,
+            result.features.statuses,
+            self.shape.of,
+            strict=True,
+        ):
+            parts.append(
+                b'%b:{"values":%b,"statuses":%b,%b}'
+                % (encode(name), encode(values), self._statuses(codes), ends[of])  # type: ignore[arg-type]
+            )
         return b"{" + b",".join(parts) + b"}"
 
     def _compact(self, result: ServingResult) -> bytes:
@@ -117,18 +156,24 @@ class ResponseEncoder:
         if isinstance(features, FeatureVector):
             statuses = self._statuses(features.statuses)
         else:
-            statuses = b"[" + b",".join([self._statuses(codes) for codes in features.statuses]) + b"]"
+            statuses = (
+                b"[" + b",".join([self._statuses(codes) for codes in features.statuses]) + b"]"
+            )
         begin, end = self._shared(result, "compact", self._around)
         return b"%b%b%b%b}" % (begin, statuses, end, encode(features.values))
 
     def _around(self, result: ServingResult) -> tuple[bytes, bytes]:
         """What stands before the statuses of a compact answer, and between them and the values."""
         views, last, text = [], None, b""
-        for name, version in zip(self._views, self.shape.versions(result), strict=False):  # the last is of no view
+        # the last is of no view
+        for name, version in zip(self._views, self.shape.versions(result), strict=False):
             if version is not last:  # views of one source mostly share a version
                 last, text = version, _COMPACT_VIEW(version, result.t) + b"}"
             views.append(name + text)
-        return b'%b,"names":%b,"statuses":' % (_COMPACT_HEAD(result), self._names), b',"views":{%b},"values":' % b",".join(views)
+        return b'%b,"names":%b,"statuses":' % (
+            _COMPACT_HEAD(result),
+            self._names,
+        ), b',"views":{%b},"values":' % b",".join(views)
 
     def _ends(self, result: ServingResult) -> list[bytes]:
         """What follows the status of a feature, by view."""
@@ -144,7 +189,12 @@ class ResponseEncoder:
         assert result.features is not None
         read_versions = result.features.read_versions
         known = self._once.get(name)
-        if known is not None and known[0] is read_versions and known[1] == result.t and not result.ages:
+        if (
+            known is not None
+            and known[0] is read_versions
+            and known[1] == result.t
+            and not result.ages
+        ):
             return cast("T", known[2])
         value = make(result)
         if not result.ages:
@@ -171,10 +221,20 @@ class ResponseEncoder:
 
 
 @functools.cache
-def _object(kind: type[msgspec.Struct], without: tuple[str, ...] = (), *, micros: bool = False) -> Callable[..., bytes]:
-    """Encodes the computed fields of a struct as a JSON object, without its closing brace. micros: timestamps as integers."""
-    fields = [(field, *_form(field.kind, micros=micros)) for field in fields_of(kind) if field.name not in without]
-    template = b"{" + b",".join(b'"%b":%b' % (field.name.encode(), form) for field, form, _ in fields)
+def _object(
+    kind: type[msgspec.Struct], without: tuple[str, ...] = (), *, micros: bool = False
+) -> Callable[..., bytes]:
+    """Encodes the computed fields of a struct as a JSON object, without its closing brace. micros:
+    timestamps as integers.
+    """
+    fields = [
+        (field, *_form(field.kind, micros=micros))
+        for field in fields_of(kind)
+        if field.name not in without
+    ]
+    template = b"{" + b",".join(
+        b'"%b":%b' % (field.name.encode(), form) for field, form, _ in fields
+    )
     pairs = [(field.of, convert) for field, _, convert in fields]
 
     def encoded(*of: object) -> bytes:
@@ -202,5 +262,10 @@ def _timestamp(micros: int) -> bytes:
     return iso_timestamp(micros).encode()
 
 
-_FEATURES, _FEATURE, _PREDICTION, _ITEM = _object(Features), _object(FeatureValue), _object(Prediction), _object(RankedItem)
+_FEATURES, _FEATURE, _PREDICTION, _ITEM = (
+    _object(Features),
+    _object(FeatureValue),
+    _object(Prediction),
+    _object(RankedItem),
+)
 _COMPACT_HEAD, _COMPACT_VIEW = _object(Features, micros=True), _object(FeatureValue, micros=True)

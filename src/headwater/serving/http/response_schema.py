@@ -1,7 +1,9 @@
-"""The answers of a service, the same in process, over HTTP, in the OpenAPI document and for clients.
+"""The answers of a service, the same in process, over HTTP, in the OpenAPI document and for
+clients.
 
-A field is one line of its struct: name, type, and `Of` the function that computes it. The encoders for Python and JSON
-(`serving.python_encoder`, `serving.http.response_encoder`), the OpenAPI document and the clients follow the structs.
+A field is one line of its struct: name, type, and `Of` the function that computes it. The encoders
+for Python and JSON (`serving.python_encoder`, `serving.http.response_encoder`), the OpenAPI
+document and the clients follow the structs.
 """
 
 from __future__ import annotations
@@ -15,12 +17,19 @@ import msgspec
 from headwater.definitions.prediction_types import How, Score
 
 _NUMBER = msgspec.Meta(extra_json_schema={"type": ["number", "null"]})
-_SCORE = msgspec.Meta(extra_json_schema={"anyOf": [{"type": ["number", "null"]}, {"type": "array", "items": {"type": ["number", "null"]}}]})
+_SCORE = msgspec.Meta(
+    extra_json_schema={
+        "anyOf": [
+            {"type": ["number", "null"]},
+            {"type": "array", "items": {"type": ["number", "null"]}},
+        ]
+    }
+)
 
 
 class Of(NamedTuple):
-    """How a field is computed: of a feature, from its read version and the request time; of a prediction, from `Predicted`; of an answer,
-    from its `Result`. Timestamps are microseconds.
+    """How a field is computed: of a feature, from its read version and the request time; of a
+    prediction, from `Predicted`; of an answer, from its `Result`. Timestamps are microseconds.
     """
 
     function: Callable[..., Any]
@@ -61,10 +70,12 @@ def _age(version: _ServedVersion, t: int) -> float:
 
 
 class FeatureValue(msgspec.Struct, frozen=True):
-    """A feature of one row: its value, status (present, empty, missing, expired, fallback, overflow) and age.
+    """A feature of one row: its value, status (present, empty, missing, expired, fallback,
+    overflow) and age.
 
-    stale: whether it is older than its view's freshness. age: seconds from K to the request time. T: end of the window. K: knowledge
-    cutoff. incomplete: whether a window of the view may lack events that were received.
+    stale: whether it is older than its view's freshness. age: seconds from K to the request time.
+    T: end of the window. K: knowledge cutoff. incomplete: whether a window of the view may lack
+    events that were received.
     """
 
     value: object
@@ -76,23 +87,44 @@ class FeatureValue(msgspec.Struct, frozen=True):
     incomplete: Annotated[bool, Of(lambda version, _: version.incomplete)] = False
 
 
-def changed(kind: type[msgspec.Struct], name: str, drop: Collection[str] = (), **fields: tuple[Any, Any]) -> type[msgspec.Struct]:
-    """A struct with some fields dropped, changed or added: their type and default; the default `...` makes a field required."""
+def changed(
+    kind: type[msgspec.Struct], name: str, drop: Collection[str] = (), **fields: tuple[Any, Any]
+) -> type[msgspec.Struct]:
+    """A struct with some fields dropped, changed or added: their type and default; the default
+    `...` makes a field required.
+    """
     kept: list[Any] = []
     for field in msgspec.structs.fields(kind):
         if field.name not in drop:
-            of, default = fields.pop(field.name, (field.type, ... if field.required else field.default))
+            of, default = fields.pop(
+                field.name, (field.type, ... if field.required else field.default)
+            )
             kept.append((field.name, of) if default is ... else (field.name, of, default))
-    kept += [(added, of) if default is ... else (added, of, default) for added, (of, default) in fields.items()]
+    kept += [
+        (added, of) if default is ... else (added, of, default)
+        for added, (of, default) in fields.items()
+    ]
     return msgspec.defstruct(name, kept, kw_only=True)
 
 
-def one_of(kind: type[msgspec.Struct], name: str, several: str, single: str, of: Any) -> type[msgspec.Struct]:  # noqa: ANN401 (a type)
+def one_of(
+    kind: type[msgspec.Struct],
+    name: str,
+    several: str,
+    single: str,
+    of: Any,  # noqa: ANN401
+) -> type[msgspec.Struct]:
     """An answer for one row: instead of the field `several` it has `one`, of type `of`."""
     return changed(kind, name, (several,), **{single: (of, ...)})
 
 
-FeatureColumn = changed(FeatureValue, "FeatureColumn", ("value", "status"), values=(list[Any], ...), statuses=(list[str], ...))
+FeatureColumn = changed(
+    FeatureValue,
+    "FeatureColumn",
+    ("value", "status"),
+    values=(list[Any], ...),
+    statuses=(list[str], ...),
+)
 """A feature of several rows: values and statuses, and the fields that they share."""
 ViewVersion = changed(FeatureValue, "ViewVersion", ("value", "status"), T=(int, ...), K=(int, ...))
 """What the features of a view share, in the compact form: timestamps in microseconds."""
@@ -108,7 +140,9 @@ class Features(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A prediction: its value, how it was computed, and the age of its oldest feature, in seconds."""
+    """A prediction: its value, how it was computed, and the age of its oldest feature, in
+    seconds.
+    """
 
     value: Annotated[Score, _SCORE, Of(lambda predicted: predicted.value)]
     how: Annotated[How, Of(lambda predicted: predicted.how)]
@@ -119,9 +153,10 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
 class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
     """Predictions of a model version for rows. timing: milliseconds by stage.
 
-    During an experiment, `experiment` and `arm` of a request for one row, and `arms` of one for several: of each row an object with
-    `experiment` and `arm`, null for the default. flag: "no room", "shadow" or "washout", where the answer is not evidence of its arm. Where
-    rows have several arms, `level` is null and `version` empty.
+    During an experiment, `experiment` and `arm` of a request for one row, and `arms` of one for
+    several: of each row an object with `experiment` and `arm`, null for the default. flag: "no
+    room", "shadow" or "washout", where the answer is not evidence of its arm. Where rows have
+    several arms, `level` is null and `version` empty.
     """
 
     model: Annotated[str, Of(lambda result: result.name)]
@@ -147,7 +182,8 @@ class RankedItem(msgspec.Struct, frozen=True, omit_defaults=True):
 class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
     """The best candidates of a request, the best first. candidates: number of candidates.
 
-    During an experiment, `experiment` and `arm` ("interleaved" for a list of both rankings), and `flag` as of `Predictions`.
+    During an experiment, `experiment` and `arm` ("interleaved" for a list of both rankings), and
+    `flag` as of `Predictions`.
     """
 
     model: Annotated[str, Of(lambda result: result.name)]
@@ -174,8 +210,8 @@ class RefusedRow(msgspec.Struct, frozen=True):
 class Taken(msgspec.Struct, frozen=True):
     """Record outcomes of a request's events, all durable.
 
-    copies: duplicates of accepted events. held: until their event time. filtered: left out by the source's filter. sequence: of their
-    commit.
+    copies: duplicates of accepted events. held: until their event time. filtered: left out by the
+    source's filter. sequence: of their commit.
     """
 
     accepted: int
@@ -196,9 +232,12 @@ class Posted(msgspec.Struct, frozen=True):
 class RunningPlan(msgspec.Struct, frozen=True):
     """A running experiment, with what another process needs to assign units as this one does.
 
-    kind: "ab", "switchback", "cluster", "interleaving" or "shadow". unit, columns: of a request; columns by role ("region", "cluster").
-    settings: of the kind, durations in microseconds. arms: name, model, level and weight, the control first. salt, seed, clusters, layer,
-    span, holdout: of the assignment, see docs/experiments.md. enrolled: the share of units that take part now. digest: of the frozen plan.
+    kind: "ab", "switchback", "cluster", "interleaving" or "shadow". unit, columns: of a request;
+    columns by role ("region", "cluster").
+    settings: of the kind, durations in microseconds. arms: name, model, level and weight, the
+    control first. salt, seed, clusters, layer, span, holdout: of the assignment, see
+    docs/experiments.md. enrolled: the share of units that take part now. digest: of the frozen
+    plan.
     """
 
     experiment: str
@@ -227,7 +266,9 @@ class RunningPlans(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """An explained feature value: the online value, the value recomputed from events, T and K, and its events and tiles."""
+    """An explained feature value: the online value, the value recomputed from events, T and K, and
+    its events and tiles.
+    """
 
     feature: str
     keys: dict[str, object]

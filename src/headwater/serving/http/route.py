@@ -1,4 +1,6 @@
-"""A route: its method, path, scope, request and response. Clients load this file, so it imports nothing that computes."""
+"""A route: its method, path, scope, request and response. Clients load this file, so it imports
+nothing that computes.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,27 @@ from headwater.serving.http.auth import Scope
 from headwater.serving.http.client_method import Argument, ClientMethod
 
 Via = Literal["rows", "body", "ingestion", "page", "starlette"]
-"""How a request is answered: its rows are parsed, and answered with the values of third parties; a function takes the body; the ingestion
-process answers; a function takes the query; or a page of Starlette.
+"""How a request is answered: its rows are parsed, and answered with the values of third parties; a
+function takes the body; the ingestion process answers; a function takes the query; or a page of
+Starlette.
 """
 
 
-Body = Literal["as the struct", "rows of a service", "rows of a model", "candidates", "events", "objects"]
-"""What a request holds, for the OpenAPI document: its struct, if it has one; rows with the fields of a feature service or of a model;
-candidates to rank; pushed events; or any object or objects.
+Body = Literal[
+    "as the struct", "rows of a service", "rows of a model", "candidates", "events", "objects"
+]
+"""What a request holds, for the OpenAPI document: its struct, if it has one; rows with the fields
+of a feature service or of a model; candidates to rank; pushed events; or any object or objects.
 """
 Content = Literal["as the struct", "features", "predictions", "ranked items"]
-"""What a response holds, for the OpenAPI document: its struct, or forms of it made of the names of features."""
-Query = Literal["none", "of a feature", "of a feature's name", "of a definition", "of kept runs", "of days"]
-"""The parameters of the query, for the OpenAPI document: those that name a feature and its keys, a feature alone, a definition of the
-lineage, runs by kind and subject, or a number of days.
+"""What a response holds, for the OpenAPI document: its struct, or forms of it made of the names of
+features.
+"""
+Query = Literal[
+    "none", "of a feature", "of a feature's name", "of a definition", "of kept runs", "of days"
+]
+"""The parameters of the query, for the OpenAPI document: those that name a feature and its keys, a
+feature alone, a definition of the lineage, runs by kind and subject, or a number of days.
 """
 
 
@@ -32,11 +41,12 @@ lineage, runs by kind and subject, or a number of days.
 class Route:
     """A route: the app, the OpenAPI document and the clients are made of it.
 
-    name: of its row in `route_handlers.HANDLERS`. method, path: at most one `{name}`, at the end of the path. scope: required of a token;
-    None needs no token. summary: for OpenAPI. names: the values of `{name}`. request, response: the structs of the bodies; None has none,
-    or any object. statuses: those of a response. media: its type. body, content, query: how OpenAPI
-    describes them. client: the method of the clients; None has none. page: its handler, of a
-    route that is not in `ROUTES`.
+    name: of its row in `route_handlers.HANDLERS`. method, path: at most one `{name}`, at the end of
+    the path. scope: required of a token; None needs no token. summary: for OpenAPI. names: the
+    values of `{name}`. request, response: the structs of the bodies; None has none, or any object.
+    statuses: those of a response. media: its type. body, content, query: how OpenAPI describes
+    them. client: the method of the clients; None has none. page: its handler, of a route that is
+    not in `ROUTES`.
     """
 
     name: str

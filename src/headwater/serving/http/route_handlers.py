@@ -1,4 +1,6 @@
-"""The handlers of each route, bound to it by a table of their own: clients load `routes`, and none of what computes."""
+"""The handlers of each route, bound to it by a table of their own: clients load `routes`, and none
+of what computes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ Take: TypeAlias = Callable[[Service, str, Any], HandlerResult]
 
 
 class Handlers(NamedTuple):
-    """What answers a route: `read` and `answer` its rows, `take` its body, `page` its query; or `app`, of Starlette.
+    """What answers a route: `read` and `answer` its rows, `take` its body, `page` its query; or
+    `app`, of Starlette.
 
     reader: what a request reads its row's features with; None where requests share no reads.
     """
@@ -37,8 +40,12 @@ class Handlers(NamedTuple):
 
 
 HANDLERS: Final[Mapping[str, Handlers]] = {
-    "features": Handlers(read=handlers.read_features, answer=handlers.features, reader=handlers.features_reader),
-    "predict": Handlers(read=handlers.read_predict, answer=handlers.predict, reader=handlers.predict_reader),
+    "features": Handlers(
+        read=handlers.read_features, answer=handlers.features, reader=handlers.features_reader
+    ),
+    "predict": Handlers(
+        read=handlers.read_predict, answer=handlers.predict, reader=handlers.predict_reader
+    ),
     "rank": Handlers(read=handlers.read_rank, answer=handlers.rank),
     "events": Handlers(),  # the ingestion process answers
     "outcomes": Handlers(take=handlers.outcomes),

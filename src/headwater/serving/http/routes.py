@@ -1,4 +1,6 @@
-"""The table of routes, from which the app, the OpenAPI document, the clients and the tests of access are built."""
+"""The table of routes, from which the app, the OpenAPI document, the clients and the tests of
+access are built.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,21 @@ from headwater.definitions.project import Project
 from headwater.definitions.streams import Pushed
 from headwater.results.freshness_result import FreshnessResult
 from headwater.results.lineage_result import Lineage
-from headwater.results.project_result import FeatureSummary, KeptRuns, ModelVersions, ParityOverview, PlannedChanges
+from headwater.results.project_result import (
+    FeatureSummary,
+    KeptRuns,
+    ModelVersions,
+    ParityOverview,
+    PlannedChanges,
+)
 from headwater.results.served_result import ServedResult
 from headwater.serving.http.client_method import Argument, ClientMethod, options
-from headwater.serving.http.request_schema import FeaturesRequest, PredictionRequest, RankingRequest, Rows
+from headwater.serving.http.request_schema import (
+    FeaturesRequest,
+    PredictionRequest,
+    RankingRequest,
+    Rows,
+)
 from headwater.serving.http.response_schema import (
     Explained,
     Features,
@@ -62,8 +75,17 @@ _REQUEST_ID: Final = Argument("request_id", "str | None", "header", None, wire="
 
 ROUTES: Final = (
     Route(
-        "features", "POST", "/v1/features/{service}", "read", "Features of one row or several", "rows", services, FeaturesRequest, Features,
-        body="rows of a service", content="features",
+        "features",
+        "POST",
+        "/v1/features/{service}",
+        "read",
+        "Features of one row or several",
+        "rows",
+        services,
+        FeaturesRequest,
+        Features,
+        body="rows of a service",
+        content="features",
         client=ClientMethod(
             "features",
             "The current features of one row or several; as `hw.operations.Service.features`.",
@@ -72,21 +94,40 @@ ROUTES: Final = (
         ),
     ),
     Route(
-        "predict", "POST", "/v1/predict/{model}", "predict", "Predictions for one row or several", "rows",
-        models, PredictionRequest, Predictions, body="rows of a model", content="predictions",
+        "predict",
+        "POST",
+        "/v1/predict/{model}",
+        "predict",
+        "Predictions for one row or several",
+        "rows",
+        models,
+        PredictionRequest,
+        Predictions,
+        body="rows of a model",
+        content="predictions",
         client=ClientMethod(
             "predict",
             """The predictions for one row or several; as `hw.operations.Service.predict`.
 
-            timing: return the milliseconds of each stage. request_id: the id of the request in the serving log and in `outcomes`.
+            timing: return the milliseconds of each stage. request_id: the id of the request in the
+            serving log and in `outcomes`.
             """,
             (_ROWS, *options(PredictionRequest, but=("arm",)), _REQUEST_ID),
             one_row=("predictions", "prediction"),
         ),
     ),
     Route(
-        "rank", "POST", "/v1/rank/{model}", "predict", "The best candidates of a request", "rows", rankings, RankingRequest, Ranked,
-        body="candidates", content="ranked items",
+        "rank",
+        "POST",
+        "/v1/rank/{model}",
+        "predict",
+        "The best candidates of a request",
+        "rows",
+        rankings,
+        RankingRequest,
+        Ranked,
+        body="candidates",
+        content="ranked items",
         client=ClientMethod(
             "rank",
             "The best candidates of one request, the best first; as `hw.operations.Service.rank`.",
@@ -99,53 +140,105 @@ ROUTES: Final = (
         ),
     ),
     Route(
-        "events", "POST", "/v1/events/{source}", "write", "Push events to the ingestion process", "ingestion",
-        pushed, response=Taken, statuses=(200, 422), body="events",
+        "events",
+        "POST",
+        "/v1/events/{source}",
+        "write",
+        "Push events to the ingestion process",
+        "ingestion",
+        pushed,
+        response=Taken,
+        statuses=(200, 422),
+        body="events",
         client=ClientMethod(
             "events",
-            """Push one event or several, and wait until they are durable. If every event is refused, the result says so.
+            """Push one event or several, and wait until they are durable. If every event is
+            refused, the result says so.
 
             Args:
                 source: the name of a source whose stream is `hw.push(...)`.
                 events: mappings; timestamps as datetimes or ISO 8601.
-                key: the Idempotency-Key of the request; None makes one, so that events that this client sends again count once.
+                key: the Idempotency-Key of the request; None makes one, so that events that this
+                    client sends again count once.
             """,
             (
                 Argument("events", "Rows", "body"),
-                Argument("key", "str | None", "header", None, wire="idempotency-key", otherwise=lambda: secrets.token_hex(16)),
+                Argument(
+                    "key",
+                    "str | None",
+                    "header",
+                    None,
+                    wire="idempotency-key",
+                    otherwise=lambda: secrets.token_hex(16),
+                ),
             ),
         ),
     ),
     Route(
-        "outcomes", "POST", "/v1/outcomes/{labels}", "write", "Post outcomes of requests", "body",
-        labels, Rows, Posted, statuses=(200, 422), body="objects",
+        "outcomes",
+        "POST",
+        "/v1/outcomes/{labels}",
+        "write",
+        "Post outcomes of requests",
+        "body",
+        labels,
+        Rows,
+        Posted,
+        statuses=(200, 422),
+        body="objects",
         client=ClientMethod(
             "outcomes",
-            "Post the outcomes of one request or several, and wait until they are durable; rows as for `hw.operations.Service.outcomes`.",
+            "Post the outcomes of one request or several, and wait until they are durable; rows "
+            "as for `hw.operations.Service.outcomes`.",
             (Argument("outcomes", "Rows", "body"),),
         ),
     ),
     Route(
-        "exposures", "POST", "/v1/exposures/{experiment}", "write", "Report exposures of units", "body",
-        experiments, Rows, Posted, statuses=(200, 422), body="objects",
+        "exposures",
+        "POST",
+        "/v1/exposures/{experiment}",
+        "write",
+        "Report exposures of units",
+        "body",
+        experiments,
+        Rows,
+        Posted,
+        statuses=(200, 422),
+        body="objects",
         client=ClientMethod(
             "exposures",
-            """Report that one unit or several were exposed to their arms of a running experiment, and wait until that is durable.
+            """Report that one unit or several were exposed to their arms of a running experiment,
+            and wait until that is durable.
 
             Args:
                 experiment: its name.
-                exposures: mappings with `unit`, and `arm` where another system has assigned it; maybe `at` (default now), `request_id`,
-                    `cluster`, `bucket`, `propensity`, `override` and `source`.
+                exposures: mappings with `unit`, and `arm` where another system has assigned it;
+                    maybe `at` (default now), `request_id`, `cluster`, `bucket`,
+                    `propensity`, `override` and `source`.
             """,
             (Argument("exposures", "Rows", "body"),),
         ),
     ),
     Route(
-        "experiments", "GET", "/v1/experiments", "read", "The running experiments, and how they assign units", response=RunningPlans,
-        client=ClientMethod("experiments", "The running experiments, with what another process needs to assign units alike."),
+        "experiments",
+        "GET",
+        "/v1/experiments",
+        "read",
+        "The running experiments, and how they assign units",
+        response=RunningPlans,
+        client=ClientMethod(
+            "experiments",
+            "The running experiments, with what another process needs to assign units alike.",
+        ),
     ),
     Route(
-        "explain", "GET", "/v1/explain", "read", "Explain a feature value", response=Explained, query="of a feature",
+        "explain",
+        "GET",
+        "/v1/explain",
+        "read",
+        "Explain a feature value",
+        response=Explained,
+        query="of a feature",
         client=ClientMethod(
             "explain",
             "Explain the value of a feature by its latest `events`; as `hw.operations.explain`.",
@@ -158,59 +251,121 @@ ROUTES: Final = (
         ),
     ),
     Route(
-        "status", "GET", "/v1/status", "read", "The age of each view against its promise, and what became of records",
-        response=FreshnessResult, client=ClientMethod("status", "The age of each view against its promise, and what became of records."),
+        "status",
+        "GET",
+        "/v1/status",
+        "read",
+        "The age of each view against its promise, and what became of records",
+        response=FreshnessResult,
+        client=ClientMethod(
+            "status", "The age of each view against its promise, and what became of records."
+        ),
     ),
     Route(
-        "lineage", "GET", "/v1/lineage", "read", "Sources, views, services, models and experiments, and what feeds what",
-        response=Lineage, query="of a definition",
+        "lineage",
+        "GET",
+        "/v1/lineage",
+        "read",
+        "Sources, views, services, models and experiments, and what feeds what",
+        response=Lineage,
+        query="of a definition",
         client=ClientMethod(
             "lineage",
-            "Sources, views, services, models and experiments, and what feeds what; all, or `around` one, such as `view user`.",
+            "Sources, views, services, models and experiments, and what feeds what; all, or "
+            "`around` one, such as `view user`.",
             (Argument("around", "str | None", "parameter", None),),
         ),
     ),
     Route(
-        "feature", "GET", "/v1/feature", "read", "A feature: its definition, promise, readers and parity", response=FeatureSummary,
+        "feature",
+        "GET",
+        "/v1/feature",
+        "read",
+        "A feature: its definition, promise, readers and parity",
+        response=FeatureSummary,
         query="of a feature's name",
         client=ClientMethod(
-            "feature", "A feature: its definition, promise, readers and parity.", (Argument("feature", "str", "parameter"),)
+            "feature",
+            "A feature: its definition, promise, readers and parity.",
+            (Argument("feature", "str", "parameter"),),
         ),
     ),
     Route(
-        "plan", "GET", "/v1/plan", "read", "Changes of the running project against its catalog", response=PlannedChanges,
-        client=ClientMethod("plan", "Changes of the running project against its catalog; nothing is applied."),
+        "plan",
+        "GET",
+        "/v1/plan",
+        "read",
+        "Changes of the running project against its catalog",
+        response=PlannedChanges,
+        client=ClientMethod(
+            "plan", "Changes of the running project against its catalog; nothing is applied."
+        ),
     ),
     Route(
-        "runs", "GET", "/v1/runs", "read", "Kept runs, the latest first", response=KeptRuns, query="of kept runs",
+        "runs",
+        "GET",
+        "/v1/runs",
+        "read",
+        "Kept runs, the latest first",
+        response=KeptRuns,
+        query="of kept runs",
         client=ClientMethod(
             "runs",
             "Kept runs without their results, the latest first; as `hw.runs`.",
-            (Argument("kind", "str | None", "parameter", None), Argument("subject", "str | None", "parameter", None)),
+            (
+                Argument("kind", "str | None", "parameter", None),
+                Argument("subject", "str | None", "parameter", None),
+            ),
         ),
     ),
     Route(
-        "models", "GET", "/v1/models", "read", "Versions of fitted models", response=ModelVersions,
-        client=ClientMethod("models", "The versions of fitted models by model and level, the latest first."),
+        "models",
+        "GET",
+        "/v1/models",
+        "read",
+        "Versions of fitted models",
+        response=ModelVersions,
+        client=ClientMethod(
+            "models", "The versions of fitted models by model and level, the latest first."
+        ),
     ),
     Route(
-        "parity", "GET", "/v1/parity", "read", "The latest comparison of each view with training", response=ParityOverview,
-        client=ClientMethod("parity", "The latest kept comparison of each view with what training computes."),
+        "parity",
+        "GET",
+        "/v1/parity",
+        "read",
+        "The latest comparison of each view with training",
+        response=ParityOverview,
+        client=ClientMethod(
+            "parity", "The latest kept comparison of each view with what training computes."
+        ),
     ),
     Route(
-        "served", "GET", "/v1/served", "read", "Requests, timing and fallbacks by day", response=ServedResult, query="of days",
+        "served",
+        "GET",
+        "/v1/served",
+        "read",
+        "Requests, timing and fallbacks by day",
+        response=ServedResult,
+        query="of days",
         client=ClientMethod(
             "served",
-            "Requests, timing and fallbacks of each model and feature service by day, from the serving log.",
+            "Requests, timing and fallbacks of each model and feature service by day, from the "
+            "serving log.",
             (Argument("days", "int", "parameter", 30),),
         ),
     ),
     Route("healthz", "GET", "/healthz", None, "Liveness of the process"),
     Route(
-        "readyz", "GET", "/readyz", None, "Readiness of the service", statuses=(200, 503),
+        "readyz",
+        "GET",
+        "/readyz",
+        None,
+        "Readiness of the service",
+        statuses=(200, 503),
         client=ClientMethod("health", "The readiness of the service.", decode=health),
     ),
     Route("metrics", "GET", "/metrics", "read", "Metrics for Prometheus", media="text/plain"),
     Route("openapi", "GET", "/openapi.json", "read", "The OpenAPI 3.1 document of this service"),
     Route("docs", "GET", "/docs", None, "A page to try the routes", "starlette", media="text/html"),
-)  # fmt: skip
+)

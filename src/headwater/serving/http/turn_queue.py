@@ -1,4 +1,6 @@
-"""A queue that collects the requests of one turn of the event loop into batches, without a wait for more."""
+"""A queue that collects the requests of one turn of the event loop into batches, without a wait for
+more.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,12 @@ T = TypeVar("T")
 
 
 class TurnQueue(Generic[T]):
-    """Collects the entries of a turn of the event loop, and passes them on in the next callbacks, at most `most` in each.
+    """Collects the entries of a turn of the event loop, and passes them on in the next callbacks,
+    at most `most` in each.
 
     Args:
-        answer: called with each batch; further entries wait for the callback after the next, so that responses are sent in between.
+        answer: called with each batch; further entries wait for the callback after the next, so
+            that responses are sent in between.
         most: in a batch.
     """
 

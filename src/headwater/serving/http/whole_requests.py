@@ -1,4 +1,6 @@
-"""Requests for the features or the prediction of one row, with a complete body: answered in micro-batches, without a task each."""
+"""Requests for the features or the prediction of one row, with a complete body: answered in
+micro-batches, without a task each.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class _WholeRequest(NamedTuple):
 
 
 class WholeRequests:
-    """Takes the requests that need neither a thread nor the network; the ASGI app answers the others, and refuses.
+    """Takes the requests that need neither a thread nor the network; the ASGI app answers the
+    others, and refuses.
 
     Args:
         service: computes the results.
@@ -54,14 +57,24 @@ class WholeRequests:
         post_response: PostResponseQueue,
         now: Callable[[], int],
     ) -> None:
-        self._service, self._access, self._ids, self._bodies, self._post_response = service, access, ids, bodies, post_response
+        self._service, self._access, self._ids, self._bodies, self._post_response = (
+            service,
+            access,
+            ids,
+            bodies,
+            post_response,
+        )
         self._now = now
         self._routes = {
-            path.encode(): bound for (_, path), bound in routes.items() if bound.handlers.reader is not None and not bound.waits
+            path.encode(): bound
+            for (_, path), bound in routes.items()
+            if bound.handlers.reader is not None and not bound.waits
         }
         self._queue = TurnQueue(self._answer, MOST)
 
-    def take(self, target: bytes, headers: Mapping[bytes, bytes], data: bytes, respond: Respond) -> bool:
+    def take(
+        self, target: bytes, headers: Mapping[bytes, bytes], data: bytes, respond: Respond
+    ) -> bool:
         """As `asgi.Take`."""
         bound = self._routes.get(target)
         if bound is None or b"content-encoding" in headers:
@@ -74,7 +87,9 @@ class WholeRequests:
                 self._access.allow(headers, "admin")
         except Exception:  # noqa: BLE001 (the app meets it again, and responds)
             return False
-        if not is_one_row(body) or (bound.kind != "features" and not self._service.is_loaded(bound.name, body.level)):
+        if not is_one_row(body) or (
+            bound.kind != "features" and not self._service.is_loaded(bound.name, body.level)
+        ):
             return False
         if not self._bodies.take(len(data)):
             return False
@@ -85,7 +100,15 @@ class WholeRequests:
         call.route, call.name, call.kind = bound.route.path, bound.name, bound.kind
         if call.trace is not None:
             call.trace.parsed = clock.stopwatch() - begin
-        self._queue.put(_WholeRequest(BatchedRequest(bound.name, body, read, answer, reader), call, respond, begin, len(data)))
+        self._queue.put(
+            _WholeRequest(
+                BatchedRequest(bound.name, body, read, answer, reader),
+                call,
+                respond,
+                begin,
+                len(data),
+            )
+        )
         return True
 
     def _answer(self, batch: Sequence[_WholeRequest]) -> None:

@@ -1,4 +1,6 @@
-"""Worker threads for requests that would block the event loop, with a bounded queue, a deadline, and a circuit breaker for the store."""
+"""Worker threads for requests that would block the event loop, with a bounded queue, a deadline,
+and a circuit breaker for the store.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,8 @@ class WorkerPool:
         """Run `work` with the service in a thread, and return its result.
 
         Args:
-            work: the function to run. With a store across the network, it is abandoned at the deadline; otherwise work that has begun is
-                awaited.
+            work: the function to run. With a store across the network, it is abandoned at the
+                deadline; otherwise work that has begun is awaited.
             until: the deadline, by `clock.stopwatch`.
             requests: how many the work answers.
 
@@ -86,7 +88,11 @@ class WorkerPool:
             raise
         except TimeoutError:
             answered = False
-            raise Refused(503, "the online store did not respond in time; send the same request again", again=1) from None
+            raise Refused(
+                503,
+                "the online store did not respond in time; send the same request again",
+                again=1,
+            ) from None
         except HeadwaterError as error:
             answered = True if isinstance(error, StoreError) else None
             raise
@@ -107,7 +113,12 @@ class WorkerPool:
             self._idle -= 1
             return
         if self._queued + requests > self._most:
-            raise Refused(503, f"{self._queued:,} requests are queued, which is the limit; send the same request again", again=1)
+            raise Refused(
+                503,
+                f"{self._queued:,} requests are queued, which is the limit; send the same request "
+                "again",
+                again=1,
+            )
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._queued += requests
@@ -120,7 +131,11 @@ class WorkerPool:
             else:
                 self._waiters.remove(waiter)
             if isinstance(error, TimeoutError):
-                raise Refused(503, "the request was queued until its deadline; send the same request again", again=1) from None
+                raise Refused(
+                    503,
+                    "the request was queued until its deadline; send the same request again",
+                    again=1,
+                ) from None
             raise
         finally:
             self._queued -= requests
@@ -157,14 +172,18 @@ class ModelLoads:
         """
         task = self._tasks.get((model, level))
         if task is None:
-            task = asyncio.get_running_loop().run_in_executor(self._pool, self._service.load, model, level)
+            task = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._service.load, model, level
+            )
             self._tasks[model, level] = task
             task.add_done_callback(lambda _: self._tasks.pop((model, level)))
         try:
             async with asyncio.timeout(max(until - clock.stopwatch(), 0.0)):
                 await asyncio.shield(task)
         except TimeoutError:
-            raise Refused(503, f"model {model!r} is being loaded; send the same request again", again=1) from None
+            raise Refused(
+                503, f"model {model!r} is being loaded; send the same request again", again=1
+            ) from None
 
     def close(self) -> None:
         """End the thread after the running load."""

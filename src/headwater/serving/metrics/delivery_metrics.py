@@ -1,4 +1,6 @@
-"""Metrics of promise against delivery, read from the model registry, where `headwater watch` keeps its latest comparison."""
+"""Metrics of promise against delivery, read from the model registry, where `headwater watch` keeps
+its latest comparison.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,24 @@ class DeliveryMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._kept = RegistryResults(folder, deliveries, lambda delivery: delivery.promise.model in models)
+        self._kept = RegistryResults(
+            folder, deliveries, lambda delivery: delivery.promise.model in models
+        )
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
         labels = ["model", "level", "metric"]
         withdrawn = GaugeMetricFamily(
-            "headwater_promise_withdrawn", "1 if production missed the backtest's promise, 0 if no miss is shown", labels=labels
+            "headwater_promise_withdrawn",
+            "1 if production missed the backtest's promise, 0 if no miss is shown",
+            labels=labels,
         )
-        promised = GaugeMetricFamily("headwater_promised_metric", "the metric that the backtest promised", labels=labels)
-        delivered = GaugeMetricFamily("headwater_delivered_metric", "the metric of the last judged weeks", labels=labels)
+        promised = GaugeMetricFamily(
+            "headwater_promised_metric", "the metric that the backtest promised", labels=labels
+        )
+        delivered = GaugeMetricFamily(
+            "headwater_delivered_metric", "the metric of the last judged weeks", labels=labels
+        )
         for delivery in self._kept.latest():
             if not delivery.judged:
                 continue

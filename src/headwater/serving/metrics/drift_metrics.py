@@ -1,4 +1,6 @@
-"""Metrics of drift, read from the model registry, where `headwater watch` keeps its latest comparison."""
+"""Metrics of drift, read from the model registry, where `headwater watch` keeps its latest
+comparison.
+"""
 
 from __future__ import annotations
 
@@ -27,26 +29,44 @@ class DriftMetrics:
         """The collector interface of prometheus_client."""
         of_feature, of_model = ["model", "level", "feature"], ["model", "level"]
         psi = GaugeMetricFamily(
-            "headwater_feature_psi", "population stability index against training, of the latest day", labels=of_feature
+            "headwater_feature_psi",
+            "population stability index against training, of the latest day",
+            labels=of_feature,
         )
-        limit = GaugeMetricFamily("headwater_feature_psi_limit", "what the index rarely exceeds by chance", labels=of_feature)
+        limit = GaugeMetricFamily(
+            "headwater_feature_psi_limit",
+            "what the index rarely exceeds by chance",
+            labels=of_feature,
+        )
         alerts = GaugeMetricFamily(
-            "headwater_drift_alerts", "features that shifted together with a loss or a share of statuses", labels=of_model
+            "headwater_drift_alerts",
+            "features that shifted together with a loss or a share of statuses",
+            labels=of_model,
         )
-        shifted = GaugeMetricFamily("headwater_drift_shifted", "features further from training than chance explains", labels=of_model)
+        shifted = GaugeMetricFamily(
+            "headwater_drift_shifted",
+            "features further from training than chance explains",
+            labels=of_model,
+        )
         broken = GaugeMetricFamily(
             "headwater_expectation_broken",
             "1 if the latest day breaks this expectation, else 0",
             labels=[*of_model, "subject", "expectation"],
         )
-        checked = GaugeMetricFamily("headwater_drift_checked_timestamp_seconds", "when drift was last computed", labels=of_model)
+        checked = GaugeMetricFamily(
+            "headwater_drift_checked_timestamp_seconds",
+            "when drift was last computed",
+            labels=of_model,
+        )
         for drift in self._kept.latest():
             of = [drift.model, drift.level]
             alerts.add_metric(of, float(len(drift.alerts)))
             shifted.add_metric(of, float(len(drift.shifted)))
             checked.add_metric(of, parse_timestamp(drift.checked_at, "checked_at") / 1e6)
             for check in drift.expectations:
-                broken.add_metric([*of, check.subject, check.expectation], float(check in drift.broken))
+                broken.add_metric(
+                    [*of, check.subject, check.expectation], float(check in drift.broken)
+                )
             for feature in drift.compared:
                 psi.add_metric([*of, feature.feature], feature.days[-1].psi)
                 limit.add_metric([*of, feature.feature], feature.days[-1].limit)

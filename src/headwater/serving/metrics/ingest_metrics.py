@@ -37,10 +37,17 @@ class JobMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._successes = Counter("headwater_job_successes", "successful runs of a job", ["job"], registry=self.registry)
-        self._failures = Counter("headwater_job_failures", "failed runs of a job", ["job"], registry=self.registry)
+        self._successes = Counter(
+            "headwater_job_successes", "successful runs of a job", ["job"], registry=self.registry
+        )
+        self._failures = Counter(
+            "headwater_job_failures", "failed runs of a job", ["job"], registry=self.registry
+        )
         self._at = Gauge(
-            "headwater_job_last_success_timestamp_seconds", "time of the last successful run of a job", ["job"], registry=self.registry
+            "headwater_job_last_success_timestamp_seconds",
+            "time of the last successful run of a job",
+            ["job"],
+            registry=self.registry,
         )
 
     def done(self, done: JobResult) -> None:
@@ -57,16 +64,36 @@ class IngestMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._totals = {
-            name: Counter(f"headwater_{name}", documentation, ["source"], registry=self.registry) for name, documentation in _TOTALS.items()
+            name: Counter(f"headwater_{name}", documentation, ["source"], registry=self.registry)
+            for name, documentation in _TOTALS.items()
         }
-        self._commits = Counter("headwater_commits", "commits made", ["source"], registry=self.registry)
-        self._seconds = Histogram("headwater_commit_seconds", "seconds a commit took", ["source"], registry=self.registry, buckets=_SECONDS)
-        self._lag = Gauge(
-            "headwater_lag", "records, or bytes of files, that are not read yet", ["source", "partition"], registry=self.registry
+        self._commits = Counter(
+            "headwater_commits", "commits made", ["source"], registry=self.registry
         )
-        self._at = Gauge("headwater_last_commit_timestamp_seconds", "time of the last commit", ["source"], registry=self.registry)
+        self._seconds = Histogram(
+            "headwater_commit_seconds",
+            "seconds a commit took",
+            ["source"],
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
+        self._lag = Gauge(
+            "headwater_lag",
+            "records, or bytes of files, that are not read yet",
+            ["source", "partition"],
+            registry=self.registry,
+        )
+        self._at = Gauge(
+            "headwater_last_commit_timestamp_seconds",
+            "time of the last commit",
+            ["source"],
+            registry=self.registry,
+        )
         self._known = Gauge(
-            "headwater_known_timestamp_seconds", "everything received by this time is readable", ["source"], registry=self.registry
+            "headwater_known_timestamp_seconds",
+            "everything received by this time is readable",
+            ["source"],
+            registry=self.registry,
         )
         self._partitions: dict[str, set[str]] = {}
 
@@ -94,8 +121,13 @@ class IngestMetrics:
         try:
             server, thread = start_http_server(port, "127.0.0.1", self.registry)
         except OSError as error:
-            raise UsageError(f"cannot serve metrics at 127.0.0.1:{port}: {error.strerror}; give another --metrics-port") from error
-        self._age = Gauge("headwater_up_since_timestamp_seconds", "start of ingestion", registry=self.registry)
+            raise UsageError(
+                f"cannot serve metrics at 127.0.0.1:{port}: {error.strerror}; give another "
+                "--metrics-port"
+            ) from error
+        self._age = Gauge(
+            "headwater_up_since_timestamp_seconds", "start of ingestion", registry=self.registry
+        )
         self._age.set(clock.now_micros() / 1e6)
         try:
             yield self

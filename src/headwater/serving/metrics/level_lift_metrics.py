@@ -1,4 +1,6 @@
-"""Metrics of lift by freshness, read from the model registry, where `headwater watch --lift` keeps its latest result."""
+"""Metrics of lift by freshness, read from the model registry, where `headwater watch --lift` keeps
+its latest result.
+"""
 
 from __future__ import annotations
 
@@ -22,32 +24,50 @@ class LevelLiftMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._kept = RegistryResults(folder, LATEST_LEVEL_LIFT.all, lambda result: result.model in models)
+        self._kept = RegistryResults(
+            folder, LATEST_LEVEL_LIFT.all, lambda result: result.model in models
+        )
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
         labels = ["model", "level", "compared", "metric"]
         nothing = GaugeMetricFamily(
             "headwater_freshness_earned_nothing",
-            "1 if a confidence sequence of what this freshness earns lies wholly below break-even, else 0",
+            "1 if a confidence sequence of what this freshness earns lies wholly below "
+            "break-even, else 0",
             labels=labels,
         )
         lift = GaugeMetricFamily(
-            "headwater_freshness_lift", "the mean lift of the fresher of the two, of the window that decides", labels=labels
+            "headwater_freshness_lift",
+            "the mean lift of the fresher of the two, of the window that decides",
+            labels=labels,
         )
         low, high = (
-            GaugeMetricFamily(f"headwater_freshness_lift_{end}", f"the {end} end of its confidence sequence", labels=labels)
+            GaugeMetricFamily(
+                f"headwater_freshness_lift_{end}",
+                f"the {end} end of its confidence sequence",
+                labels=labels,
+            )
             for end in ("low", "high")
         )
         checked = GaugeMetricFamily(
-            "headwater_freshness_lift_checked_timestamp_seconds", "the time of the latest comparison", labels=["model", "level"]
+            "headwater_freshness_lift_checked_timestamp_seconds",
+            "the time of the latest comparison",
+            labels=["model", "level"],
         )
         for result in self._kept.latest():
-            checked.add_metric([result.model, result.served], parse_timestamp(result.checked_at, "checked_at") / 1e6)
+            checked.add_metric(
+                [result.model, result.served],
+                parse_timestamp(result.checked_at, "checked_at") / 1e6,
+            )
             for one in result.alternatives:
                 names = [result.model, result.served, one.name, result.metric]
                 nothing.add_metric(names, float(one.state == "earned nothing"))
-                for family, value in ((lift, one.lift.value), (low, one.lift.low), (high, one.lift.high)):
+                for family, value in (
+                    (lift, one.lift.value),
+                    (low, one.lift.low),
+                    (high, one.lift.high),
+                ):
                     if math.isfinite(value):
                         family.add_metric(names, value)
         yield from (nothing, lift, low, high, checked)

@@ -1,4 +1,6 @@
-"""Metrics of all processes, from any worker: each process sends its own to the supervisor, which adds them up."""
+"""Metrics of all processes, from any worker: each process sends its own to the supervisor, which
+adds them up.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,18 @@ class MultiprocessMetrics:
         self._sent = clock.stopwatch()
 
     async def text(self) -> bytes:
-        """The metrics of all processes, in Prometheus text format; workers have the label `worker`. Those of others are a few seconds old.
+        """The metrics of all processes, in Prometheus text format; workers have the label `worker`.
+        Those of others are a few seconds old.
 
         Raises:
             Refused: 503, the supervisor does not respond.
         """
         self.send()
         try:
-            return (await asyncio.wait_for(asyncio.wrap_future(self._link.scrape()), _PATIENCE)).encode()
+            return (
+                await asyncio.wait_for(asyncio.wrap_future(self._link.scrape()), _PATIENCE)
+            ).encode()
         except TimeoutError:
-            raise Refused(503, f"the supervisor did not return metrics within {_PATIENCE:.0f} s", again=5) from None
+            raise Refused(
+                503, f"the supervisor did not return metrics within {_PATIENCE:.0f} s", again=5
+            ) from None

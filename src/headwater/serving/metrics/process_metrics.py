@@ -1,4 +1,6 @@
-"""Metrics of several processes added up: counters keep the values of ended processes, so that they never decrease."""
+"""Metrics of several processes added up: counters keep the values of ended processes, so that they
+never decrease.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +32,28 @@ class MetricValues(msgspec.Struct, array_like=True):
 
 
 def families(metrics: Iterable[Metric]) -> list[MetricValues]:
-    """Metrics of prometheus_client in the form sent to another process, without `_created` samples."""
+    """Metrics of prometheus_client in the form sent to another process, without `_created`
+    samples.
+    """
     return [
         MetricValues(
             metric.name,
             metric.documentation,
             metric.type,
-            [SampleValue(s.name, s.labels, s.value) for s in metric.samples if not s.name.endswith("_created")],
+            [
+                SampleValue(s.name, s.labels, s.value)
+                for s in metric.samples
+                if not s.name.endswith("_created")
+            ],
         )
         for metric in metrics
     ]
 
 
 class _ProcessGroup:
-    """Metrics of the processes of one name: the sum of ended ones, and those running, by process id."""
+    """Metrics of the processes of one name: the sum of ended ones, and those running, by process
+    id.
+    """
 
     def __init__(self) -> None:
         self.ended: dict[str, MetricValues] = {}
@@ -53,7 +63,9 @@ class _ProcessGroup:
 class ProcessMetrics:
     """The metrics of all children.
 
-    >>> sample = [MetricValues("done", "requests done", "counter", [SampleValue("done_total", {}, 3.0)])]
+    >>> sample = [
+    ...     MetricValues("done", "requests done", "counter", [SampleValue("done_total", {}, 3.0)])
+    ... ]
     >>> metrics = ProcessMetrics()
     >>> metrics.update("worker-1", 1, sample, labels={"worker": "worker-1"})
     >>> metrics.end("worker-1", 1)
@@ -68,7 +80,9 @@ class ProcessMetrics:
         self._groups: defaultdict[str, _ProcessGroup] = defaultdict(_ProcessGroup)
         self._labels: dict[str, dict[str, str]] = {}
 
-    def update(self, name: str, process: int, families: list[MetricValues], *, labels: dict[str, str]) -> None:
+    def update(
+        self, name: str, process: int, families: list[MetricValues], *, labels: dict[str, str]
+    ) -> None:
         """Set the metrics of a running process. labels: added to its samples."""
         self._groups[name].running[process] = families
         self._labels[name] = labels
@@ -84,9 +98,13 @@ class ProcessMetrics:
         metrics: dict[str, Metric] = {sample.name: sample for sample in more}
         for name, group in self._groups.items():
             for family in _sum([list(group.ended.values()), *group.running.values()]).values():
-                metric = metrics.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                metric = metrics.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
                 for sample in family.values:
-                    metric.add_sample(sample.name, {**sample.labels, **self._labels[name]}, sample.value)
+                    metric.add_sample(
+                        sample.name, {**sample.labels, **self._labels[name]}, sample.value
+                    )
         registry = CollectorRegistry()
         registry.register(_Collected(list(metrics.values())))
         return generate_latest(registry)
@@ -114,4 +132,7 @@ def _sum(sources: Iterable[list[MetricValues]]) -> dict[str, MetricValues]:
                 key = sample.name, tuple(sorted(sample.labels.items()))
                 before = lines[key].value if key in lines and family.type in _COUNTED else 0.0
                 lines[key] = SampleValue(sample.name, sample.labels, before + sample.value)
-    return {name: MetricValues(name, heads[name].documentation, heads[name].type, list(lines.values())) for name, lines in values.items()}
+    return {
+        name: MetricValues(name, heads[name].documentation, heads[name].type, list(lines.values()))
+        for name, lines in values.items()
+    }

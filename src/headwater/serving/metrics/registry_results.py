@@ -1,4 +1,6 @@
-"""Results that metrics show, read from the model registry, where `headwater watch` keeps the latest."""
+"""Results that metrics show, read from the model registry, where `headwater watch` keeps the
+latest.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,27 @@ class RegistryResults(Generic[R]):
         served: whether a result is of a served model.
     """
 
-    def __init__(self, folder: Path | None, read: Callable[[ModelRegistry], Iterable[R]], served: Callable[[R], bool]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        read: Callable[[ModelRegistry], Iterable[R]],
+        served: Callable[[R], bool],
+    ) -> None:
         self._folder, self._read, self._served = folder, read, served
         self._read_at = -math.inf
         self._known: Sequence[R] = ()
 
     def latest(self) -> Sequence[R]:
-        """The results; none while the registry cannot be read: metrics go on without it, `headwater watch` and `status` raise the error."""
+        """The results; none while the registry cannot be read: metrics go on without it, `headwater
+        watch` and `status` raise the error.
+        """
         if self._folder is None or clock.stopwatch() - self._read_at < _EVERY:
             return self._known
         self._read_at = clock.stopwatch()
         try:
-            self._known = [result for result in self._read(ModelRegistry(self._folder)) if self._served(result)]
+            self._known = [
+                result for result in self._read(ModelRegistry(self._folder)) if self._served(result)
+            ]
         except (HeadwaterError, OSError):
             self._known = ()
         return self._known

@@ -1,4 +1,6 @@
-"""Request metrics for Prometheus: plain additions in the request path, formatted when they are scraped."""
+"""Request metrics for Prometheus: plain additions in the request path, formatted when they are
+scraped.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,24 @@ from headwater.online.feature_vectors import FeatureVector
 from headwater.serving.serving_result import ServingResult
 
 _BOUNDS: Final = (
-    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
-)  # fmt: skip
+    0.00005,
+    0.0001,
+    0.0002,
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+)
 _FOLD: Final = 1024  # requests between two folds
 
 
@@ -44,7 +62,9 @@ class _Latency:
         """Cumulative counts by bound, and the sum, as in Prometheus."""
         self.fold()
         bounds = (*map(str, _BOUNDS), "+Inf")
-        return list(zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)), self._total
+        return list(
+            zip(bounds, np.cumsum(self._counts).astype(float).tolist(), strict=True)
+        ), self._total
 
 
 class RouteMetrics:
@@ -86,7 +106,9 @@ class RouteMetrics:
         for latency in (self.latency, *self.stages.values()):
             latency.fold()
         for codes, times in self._patterns.items():
-            self._statuses += times * np.bincount(np.frombuffer(codes, np.uint8), minlength=len(STATUSES))
+            self._statuses += times * np.bincount(
+                np.frombuffer(codes, np.uint8), minlength=len(STATUSES)
+            )
         self._patterns.clear()
 
 
@@ -122,12 +144,24 @@ class RequestMetrics:
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
         self._before()
-        requests = CounterMetricFamily("headwater_requests", "requests answered", labels=["route", "status"])
+        requests = CounterMetricFamily(
+            "headwater_requests", "requests answered", labels=["route", "status"]
+        )
         rows = CounterMetricFamily("headwater_request_rows", "rows answered", labels=["route"])
-        statuses = CounterMetricFamily("headwater_feature_status", "features served, by status", labels=["status"])
-        how = CounterMetricFamily("headwater_predictions", "predictions served, by how they were computed", labels=["route", "how"])
-        latency = HistogramMetricFamily("headwater_request_seconds", "seconds from a request to its response", labels=["route"])
-        stages = HistogramMetricFamily("headwater_stage_seconds", "seconds of a stage of a request", labels=["route", "stage"])
+        statuses = CounterMetricFamily(
+            "headwater_feature_status", "features served, by status", labels=["status"]
+        )
+        how = CounterMetricFamily(
+            "headwater_predictions",
+            "predictions served, by how they were computed",
+            labels=["route", "how"],
+        )
+        latency = HistogramMetricFamily(
+            "headwater_request_seconds", "seconds from a request to its response", labels=["route"]
+        )
+        stages = HistogramMetricFamily(
+            "headwater_stage_seconds", "seconds of a stage of a request", labels=["route", "stage"]
+        )
         for path, route in self._routes.items():
             route.fold()
             if not route.requests:
@@ -142,7 +176,9 @@ class RequestMetrics:
                 stages.add_metric([path, stage], *stage_latency.cumulative())
         for word, count in zip(STATUSES, self._statuses.tolist(), strict=True):
             statuses.add_metric([word], count)
-        processor = CounterMetricFamily("headwater_processor_seconds", "processor seconds of this process, all threads")
+        processor = CounterMetricFamily(
+            "headwater_processor_seconds", "processor seconds of this process, all threads"
+        )
         processor.add_metric([], time.process_time())
         yield from (requests, rows, statuses, how, latency, stages, processor)
         for collect in self._more:

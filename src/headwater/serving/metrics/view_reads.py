@@ -25,7 +25,9 @@ class ViewReads:
     """
 
     def __init__(self, project: Project) -> None:
-        self._targets: Mapping[str, float] = {view.name: view.slo for view in project.views if view.slo is not None}
+        self._targets: Mapping[str, float] = {
+            view.name: view.slo for view in project.views if view.slo is not None
+        }
         self._project = project
         self._places: dict[tuple[bool, str, str | None], Sequence[tuple[int, str]]] = {}
         self._fresh: Counter[str] = Counter()
@@ -49,9 +51,21 @@ class ViewReads:
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
-        reads = CounterMetricFamily("headwater_view_reads", "reads of a view with an objective of freshness", labels=["view"])
-        stale = CounterMetricFamily("headwater_view_stale_reads", "of these, reads of values older than promised", labels=["view"])
-        targets = GaugeMetricFamily("headwater_view_slo", "the share of reads that should be within the promised age", labels=["view"])
+        reads = CounterMetricFamily(
+            "headwater_view_reads",
+            "reads of a view with an objective of freshness",
+            labels=["view"],
+        )
+        stale = CounterMetricFamily(
+            "headwater_view_stale_reads",
+            "of these, reads of values older than promised",
+            labels=["view"],
+        )
+        targets = GaugeMetricFamily(
+            "headwater_view_slo",
+            "the share of reads that should be within the promised age",
+            labels=["view"],
+        )
         for view, target in self._targets.items():
             reads.add_metric([view], self._fresh[view] + self._stale[view])
             stale.add_metric([view], self._stale[view])
@@ -59,8 +73,16 @@ class ViewReads:
         yield from (reads, stale, targets)
 
     def _of(self, features: bool, name: str, level: str | None) -> Sequence[tuple[int, str]]:  # noqa: FBT001 (a part of a key)
-        """The views with an objective that a service reads, each with its place among the read versions."""
+        """The views with an objective that a service reads, each with its place among the read
+        versions.
+        """
         models = self._project.models
-        model = next(model for model in models if name == (model.features.name if features else model.name))
+        model = next(
+            model for model in models if name == (model.features.name if features else model.name)
+        )
         views = self._project.variant(model.name, level).service.views
-        return [(place, view.root.name) for place, view in enumerate(views) if view.root.name in self._targets]
+        return [
+            (place, view.root.name)
+            for place, view in enumerate(views)
+            if view.root.name in self._targets
+        ]

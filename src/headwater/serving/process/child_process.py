@@ -17,14 +17,16 @@ from headwater.serving.process.supervisor_link import ChildMessage, LineSplitter
 
 _CHILD: Final = ("-m", "headwater.cli.child")
 _PING: Final = 1.0  # seconds between two pings of a worker
-_UNSENT: Final = 1 << 23  # bytes queued for a child that does not read; further messages are dropped
+# bytes queued for a child that does not read; further messages are dropped
+_UNSENT: Final = 1 << 23
 
 
 @dataclass(frozen=True)
 class ProcessSpec:
     """A process to run: its name, and its headwater command line.
 
-    worker: whether it serves requests, on the socket that workers share. listener: a listening socket of its own, which outlives it.
+    worker: whether it serves requests, on the socket that workers share. listener: a listening
+    socket of its own, which outlives it.
     """
 
     name: str
@@ -37,8 +39,9 @@ class ProcessSpec:
 class Timeouts:
     """Timeouts of child processes, in seconds.
 
-    grace: for shutdown. start: until a worker reports its readiness, and until a replacement is ready. silence: until the event loop of a
-    worker answers a ping; after it, the worker is killed and replaced.
+    grace: for shutdown. start: until a worker reports its readiness, and until a replacement is
+    ready. silence: until the event loop of a worker answers a ping; after it, the worker is killed
+    and replaced.
     """
 
     grace: float = 10.0
@@ -47,7 +50,8 @@ class Timeouts:
 
 
 class Child:
-    """A running process. reasons: why it is not ready, as it reported; None before its first report.
+    """A running process. reasons: why it is not ready, as it reported; None before its first
+    report.
 
     Raises:
         OSError: the process cannot be started.
@@ -111,8 +115,12 @@ class Child:
     def read(self) -> list[ChildMessage]:
         """The messages received since the last read."""
         try:
-            messages = [msgspec.json.decode(line, type=ChildMessage) for line in self._lines.cut(self.socket.recv(1 << 18))]
-        except (OSError, msgspec.MsgspecError, HeadwaterError):  # it has ended or sends invalid messages: the timeouts handle it
+            messages = [
+                msgspec.json.decode(line, type=ChildMessage)
+                for line in self._lines.cut(self.socket.recv(1 << 18))
+            ]
+        except (OSError, msgspec.MsgspecError, HeadwaterError):
+            # it has ended or sends invalid messages: the timeouts handle it
             return []
         for message in messages:
             if message.reasons is not None:

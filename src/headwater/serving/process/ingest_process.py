@@ -1,4 +1,6 @@
-"""Ingestion as a process: opens the store, serves pushed events and metrics, and checks the catalog."""
+"""Ingestion as a process: opens the store, serves pushed events and metrics, and checks the
+catalog.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,15 @@ class IngestOptions(Readable, metaclass=Spelled):
     """What an operator may set of ingestion, besides sources and addresses.
 
     Args:
-        tokens: the file of tokens for senders of events, as for `headwater serve`; None is `tokens.json` in headwater's home. Without a
-            file, only this machine may push here; others push through `headwater serve`.
+        tokens: the file of tokens for senders of events, as for `headwater serve`; None is
+            `tokens.json` in headwater's home. Without a file, only this machine may push here;
+            others push through `headwater serve`.
         metrics_port: port of 127.0.0.1 for Prometheus; None serves no metrics.
         catalog: as for `plan`.
         allow_unapplied: run definitions that differ from the catalog.
         on_commit: called after each commit with the source, the commit, and the lag by partition.
-        supervised: for a child of `headwater serve --ingest`, its link to the supervisor, which adds its metrics to /metrics.
+        supervised: for a child of `headwater serve --ingest`, its link to the supervisor, which
+            adds its metrics to /metrics.
         shared: add this project to a store that another project uses; needed once.
 
     >>> IngestOptions(metrics_port=9000)
@@ -79,29 +83,40 @@ def ingest(
     stop: threading.Event | None = None,
     options: IngestOptions | None = None,
 ) -> None:
-    """Read the streams of a project into its online store: what `headwater ingest` does, until `stop` is set.
+    """Read the streams of a project into its online store: what `headwater ingest` does, until
+    `stop` is set.
 
     Args:
         project: its streaming views are updated.
-        store: an online store, or its URL; None takes HEADWATER_STORE, else LMDB in headwater's home.
-        data_dir: holds accepted events (`archive`) and refused records (`dead_letters`); None is headwater's home.
+        store: an online store, or its URL; None takes HEADWATER_STORE, else LMDB in headwater's
+            home.
+        data_dir: holds accepted events (`archive`) and refused records (`dead_letters`); None is
+            headwater's home.
         limits: sizes and times of commits.
-        listen: HOST:PORT that receives events of sources with `hw.push()`; None leaves those sources to another process.
-        once: end when all records of the streams have been committed; sources with `hw.push()` have none.
+        listen: HOST:PORT that receives events of sources with `hw.push()`; None leaves those
+            sources to another process.
+        once: end when all records of the streams have been committed; sources with `hw.push()` have
+            none.
         stop: ends ingestion after the current commit.
         options: tokens, metrics, the catalog, and a call after each commit.
 
     Raises:
-        UsageError: no view is streaming, the catalog has other definitions, or an address is in use.
+        UsageError: no view is streaming, the catalog has other definitions, or an address is in
+            use.
         DefinitionError: a streaming view whose source has no stream.
-        StoreError: the store cannot be written, belongs to another project, or another process ingests into it.
-        RetentionError: a stream no longer has the next record; `IngestLimits(accept_loss=True)` skips it.
+        StoreError: the store cannot be written, belongs to another project, or another process
+            ingests into it.
+        RetentionError: a stream no longer has the next record; `IngestLimits(accept_loss=True)`
+            skips it.
         ConnectError: a stream does not respond.
     """
     how = options or IngestOptions()
     if not how.allow_unapplied:
         check_applied(project, how.catalog)
-    pushed = any(isinstance(source.stream, Pushed) for source in streamed([stored_view.view for stored_view in stored(project)]))
+    pushed = any(
+        isinstance(source.stream, Pushed)
+        for source in streamed([stored_view.view for stored_view in stored(project)])
+    )
     with ExitStack() as stack:
         stack.enter_context(_saying_that_it_goes_on())
         if not how.allow_unapplied:
@@ -139,12 +154,15 @@ def ingest(
 
 @contextmanager
 def _saying_that_it_goes_on() -> Iterator[None]:
-    """Of a store that cannot be reached, add to the error what a restart does: the supervisor of the process reads its last line."""
+    """Of a store that cannot be reached, add to the error what a restart does: the supervisor of
+    the process reads its last line.
+    """
     try:
         yield
     except UnansweredError as error:
         raise UnansweredError(
-            f"{error} Ingestion ends. Started again (a supervisor does that), it goes on from its last commit, and each event counts once"
+            f"{error} Ingestion ends. Started again (a supervisor does that), it goes on from its "
+            "last commit, and each event counts once"
         ) from error
 
 
@@ -159,18 +177,25 @@ def check_applied(project: Project, catalog: CatalogLike | None) -> None:
     changes_planned = compare(project, catalog)
     if not changes_planned.version:
         warnings.warn(
-            f"project {project.name!r} is not in the catalog ({changes_planned.catalog}); `headwater apply` adds it",
+            f"project {project.name!r} is not in the catalog ({changes_planned.catalog}); "
+            "`headwater apply` adds it",
             UnappliedWarning,
             stacklevel=3,
         )
         return
     live = [stored_view for stored_view in stored(project) if stored_view.view.freshness.streamed]
-    mine = {("source", stored_view.view.source.name) for stored_view in live} | {("view", stored_view.name) for stored_view in live}
-    other = [f"{change.kind} {change.name}" for change in changes_planned.changes if (change.kind, change.name) in mine]
+    mine = {("source", stored_view.view.source.name) for stored_view in live} | {
+        ("view", stored_view.name) for stored_view in live
+    }
+    other = [
+        f"{change.kind} {change.name}"
+        for change in changes_planned.changes
+        if (change.kind, change.name) in mine
+    ]
     if other:
         raise UsageError(
-            f"project {project.name!r} differs from the catalog {changes_planned.catalog}: {', '.join(other)}. Run `headwater apply`, or ingest with "
-            "--allow-unapplied"
+            f"project {project.name!r} differs from the catalog {changes_planned.catalog}: "
+            f"{', '.join(other)}. Run `headwater apply`, or ingest with --allow-unapplied"
         )
 
 

@@ -1,4 +1,6 @@
-"""Periodic tasks of a service: an error is logged and counted, and the task is retried with backoff."""
+"""Periodic tasks of a service: an error is logged and counted, and the task is retried with
+backoff.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,15 @@ class PeriodicTasks:
                 if not self.failures[name]:
                     self.failures[name] = 0
                 self.failures[name] += 1
-                _LOG.warning("%s failed; retry in %.1f s: %s: %s", name, wait, type(error).__name__, error)
+                _LOG.warning(
+                    "%s failed; retry in %.1f s: %s: %s", name, wait, type(error).__name__, error
+                )
 
     def collect(self) -> Iterator[Metric]:
         """The failures, for Prometheus."""
-        failures = CounterMetricFamily("headwater_background_failures", "failures of periodic tasks", labels=["work"])
+        failures = CounterMetricFamily(
+            "headwater_background_failures", "failures of periodic tasks", labels=["work"]
+        )
         for name, count in self.failures.items():
             failures.add_metric([name], count)
         yield failures

@@ -1,4 +1,6 @@
-"""Supervises the processes of a service: start, health checks, restart with backoff, replacement and ordered shutdown."""
+"""Supervises the processes of a service: start, health checks, restart with backoff, replacement
+and ordered shutdown.
+"""
 
 from __future__ import annotations
 
@@ -54,15 +56,17 @@ class _ProcessSlot:
 class Supervisor:
     """Runs processes until a signal stops it.
 
-    SIGTERM and SIGINT end the service: first the workers, which finish their requests; then the others, so that forwarded events are
-    still committed. A second signal kills. SIGHUP replaces the workers one at a time, each after its replacement is ready; if one is not
-    ready in time, the old worker stays and the others are not replaced. A child that dies is restarted with backoff, and so is a worker
-    that reports nothing after its start, or whose event loop does not answer. Workers report their own readiness; deaths of jobs and
-    ingestion are in the metrics.
+    SIGTERM and SIGINT end the service: first the workers, which finish their requests; then the
+    others, so that forwarded events are still committed. A second signal kills. SIGHUP replaces the
+    workers one at a time, each after its replacement is ready; if one is not ready in time, the old
+    worker stays and the others are not replaced. A child that dies is restarted with backoff, and
+    so is a worker that reports nothing after its start, or whose event loop does not answer.
+    Workers report their own readiness; deaths of jobs and ingestion are in the metrics.
 
     Args:
         specs: the processes to run.
-        listener: a listening socket that the workers share: while one is being replaced, the others accept its connections.
+        listener: a listening socket that the workers share: while one is being replaced, the others
+            accept its connections.
         say: receives log messages.
         timeouts: of child processes.
     """
@@ -100,7 +104,9 @@ class Supervisor:
 
     def roll(self) -> None:
         """Replace the workers, one at a time."""
-        self._rolling.extend(slot for slot in self._slots if slot.spec.worker and slot not in self._rolling)
+        self._rolling.extend(
+            slot for slot in self._slots if slot.spec.worker and slot not in self._rolling
+        )
 
     def unready(self) -> list[str]:
         """Reasons why the service as a whole is not ready, in sentences."""
@@ -131,16 +137,27 @@ class Supervisor:
         for message in child.read():
             if message.metrics is not None:
                 name = child.spec.name.replace(" ", "-")
-                self._metrics.update(name, child.process.pid, message.metrics, labels={"worker": name} if child.spec.worker else {})
+                self._metrics.update(
+                    name,
+                    child.process.pid,
+                    message.metrics,
+                    labels={"worker": name} if child.spec.worker else {},
+                )
             if message.scrape:
-                child.send(SupervisorMessage(metrics=self._metrics.text(self._own_metrics()).decode()))
+                child.send(
+                    SupervisorMessage(metrics=self._metrics.text(self._own_metrics()).decode())
+                )
         if child.ready and not before:
             self._say(f"{child.spec.name} is ready after {clock.stopwatch() - child.since:.1f} s")
 
     def _own_metrics(self) -> list[Metric]:
         """Metrics of the child processes."""
-        up = GaugeMetricFamily("headwater_process_up", "whether a process of the service runs", labels=["process"])
-        deaths = CounterMetricFamily("headwater_process_deaths", "number of times that a process ended", labels=["process"])
+        up = GaugeMetricFamily(
+            "headwater_process_up", "whether a process of the service runs", labels=["process"]
+        )
+        deaths = CounterMetricFamily(
+            "headwater_process_deaths", "number of times that a process ended", labels=["process"]
+        )
         for slot in self._slots:
             name = slot.spec.name.replace(" ", "-")
             up.add_metric([name], float(slot.child is not None))
@@ -165,12 +182,18 @@ class Supervisor:
             return None
         self._forget(child)
         slot.child, how = None, _how(child.process)
-        if child.process.returncode == _CALLED_WRONGLY and child.reasons is None and not slot.deaths:
+        if (
+            child.process.returncode == _CALLED_WRONGLY
+            and child.reasons is None
+            and not slot.deaths
+        ):
             return _CALLED_WRONGLY
         wait = slot.died()
         if slot.next is not None:  # the replacement takes over now
             slot.child, slot.next = slot.next, None
-        self._say(f"{slot.spec.name} {how} after {now - child.since:.0f} s; restarting it in {wait:.1f} s")
+        self._say(
+            f"{slot.spec.name} {how} after {now - child.since:.0f} s; restarting it in {wait:.1f} s"
+        )
         return None
 
     def _look_at_next(self, slot: _ProcessSlot) -> None:
@@ -197,7 +220,10 @@ class Supervisor:
         self._forget(slot.next)
         slot.next = None
         self._rolling.clear()
-        self._say(f"error: the new {slot.spec.name} {why}; the old one stays, and no other worker is replaced")
+        self._say(
+            f"error: the new {slot.spec.name} {why}; the old one stays, and no other worker is "
+            "replaced"
+        )
 
     def _silent(self, child: Child, now: float) -> str | None:
         """Why a running worker counts as hung; None where it does not."""
@@ -205,7 +231,11 @@ class Supervisor:
             return None
         if child.reasons is None:
             late = now - child.since > self._timeouts.start
-            return f"has reported nothing for {self._timeouts.start:.0f} s after its start" if late else None
+            return (
+                f"has reported nothing for {self._timeouts.start:.0f} s after its start"
+                if late
+                else None
+            )
         late = child.pinged is not None and now - child.pinged > self._timeouts.silence
         return f"has not answered for {self._timeouts.silence:.0f} s" if late else None
 
@@ -241,7 +271,9 @@ class Supervisor:
     def _gone(self, child: Child) -> bool:
         """Whether a stopping child has ended; one that takes too long is killed."""
         if child.process.poll() is None:
-            if child.killed_at is not None and (clock.stopwatch() > child.killed_at or self._stop_signals > 1):
+            if child.killed_at is not None and (
+                clock.stopwatch() > child.killed_at or self._stop_signals > 1
+            ):
                 self._say(f"{child.spec.name} does not end; killing it")
                 child.process.kill()
                 child.process.wait()
@@ -263,7 +295,10 @@ class Supervisor:
         for child in self._children():
             child.tell(self.unready())
         every = list(self._children())
-        for group in ([member for member in every if member.spec.worker], [member for member in every if not member.spec.worker]):
+        for group in (
+            [member for member in every if member.spec.worker],
+            [member for member in every if not member.spec.worker],
+        ):
             for child in group:
                 if child.killed_at is None:
                     self._tell_to_end(child)

@@ -1,4 +1,6 @@
-"""The link between a child process and its supervisor: JSON lines over a socket pair; the child ends when it is closed."""
+"""The link between a child process and its supervisor: JSON lines over a socket pair; the child
+ends when it is closed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ _WAITING: Final = 8  # messages queued for the supervisor; beyond it, metrics ar
 class ChildMessage(msgspec.Struct, omit_defaults=True):
     """A message of a child to the supervisor.
 
-    reasons: why it is not ready; empty once it is. pong: the number of a ping, sent by its event loop. metrics: its current metrics.
+    reasons: why it is not ready; empty once it is. pong: the number of a ping, sent by its event
+    loop. metrics: its current metrics.
     scrape: whether it requests the metrics of all children.
     """
 
@@ -39,7 +42,9 @@ class ChildMessage(msgspec.Struct, omit_defaults=True):
 
 
 class SupervisorMessage(msgspec.Struct, omit_defaults=True):
-    """A message of the supervisor to a child. others: why the rest of the service is not ready. metrics: of all children, as text."""
+    """A message of the supervisor to a child. others: why the rest of the service is not ready.
+    metrics: of all children, as text.
+    """
 
     others: list[str] | None = None
     ping: int | None = None
@@ -73,11 +78,13 @@ class LineSplitter:
 class SupervisorLink:
     """The child's side of the link.
 
-    When the supervisor ends for any reason, the child stops as after SIGTERM, so that no child is orphaned.
+    When the supervisor ends for any reason, the child stops as after SIGTERM, so that no child is
+    orphaned.
 
     Args:
         fd: the child's socket.
-        listener: file descriptor of the listening socket that all workers share, or of its own; None for a child that does not listen.
+        listener: file descriptor of the listening socket that all workers share, or of its own;
+            None for a child that does not listen.
         grace: seconds that the child may take to stop.
     """
 

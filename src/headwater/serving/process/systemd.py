@@ -1,4 +1,6 @@
-"""Notifies systemd of readiness, liveness and shutdown: the protocol of sd_notify, without its library."""
+"""Notifies systemd of readiness, liveness and shutdown: the protocol of sd_notify, without its
+library.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class Notifier:
     """
 
     def __init__(self, address: str | None) -> None:
-        self._address = None if not address else "\0" + address[1:] if address.startswith("@") else address
+        self._address = (
+            None if not address else "\0" + address[1:] if address.startswith("@") else address
+        )
         self._sent_at = -_EVERY
 
     def alive(self, now: float) -> None:
@@ -32,6 +36,9 @@ class Notifier:
             self._send(b"STOPPING=1")
 
     def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel,
+        ):
             channel.settimeout(0)
             channel.sendto(message, self._address or "")

@@ -21,7 +21,12 @@ from headwater.serving.http.asgi import App
 from headwater.serving.http.connection import Connection
 from headwater.serving.http.connection_limits import ConnectionLimits
 from headwater.serving.http.open_connections import Connections
-from headwater.serving.process.listening_socket import BACKLOG, open_listener, stop_new_connections, url_of
+from headwater.serving.process.listening_socket import (
+    BACKLOG,
+    open_listener,
+    stop_new_connections,
+    url_of,
+)
 
 _SWEEP: Final = 0.5  # seconds between two checks for connections whose time is over
 _LOOK: Final = 0.02  # seconds between two checks during shutdown
@@ -33,10 +38,11 @@ Closing = Callable[[], Awaitable[None]]
 class ServerOptions:
     """Startup and shutdown of a server.
 
-    fd: a shared listening socket; None opens one. shared: whether other processes go on to accept its connections after this server has
-    stopped. drain: seconds before shutdown in which every response has `Connection: close`, so
-    that clients reconnect elsewhere. grace: seconds that responses in progress may then take. limits: of client connections. begun:
-    called with the event loop once it serves.
+    fd: a shared listening socket; None opens one. shared: whether other processes go on to accept
+    its connections after this server has stopped. drain: seconds before shutdown in which every
+    response has `Connection: close`, so that clients reconnect elsewhere. grace: seconds that
+    responses in progress may then take. limits: of client connections. begun: called with the event
+    loop once it serves.
     """
 
     fd: int | None = None
@@ -48,7 +54,14 @@ class ServerOptions:
 
 
 @contextmanager
-def serving(app: App, host: str, port: int, *, closing: Closing | None = None, options: ServerOptions = ServerOptions()) -> Iterator[str]:
+def serving(
+    app: App,
+    host: str,
+    port: int,
+    *,
+    closing: Closing | None = None,
+    options: ServerOptions = ServerOptions(),
+) -> Iterator[str]:
     """Serve `app` while the context lasts, then call `closing`; yields the URL.
 
     Raises:
@@ -76,7 +89,9 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 class _ServerThread(threading.Thread):
-    def __init__(self, app: App, listener: socket.socket, closing: Closing | None, options: ServerOptions) -> None:
+    def __init__(
+        self, app: App, listener: socket.socket, closing: Closing | None, options: ServerOptions
+    ) -> None:
         super().__init__(name="http", daemon=True)
         self.begun = threading.Event()
         self.error: BaseException | None = None
@@ -129,7 +144,8 @@ class _ServerThread(threading.Thread):
         self.begun.set()
         await self._leave.wait()
         state.leaving = True
-        await asyncio.sleep(self._options.drain)  # requests are answered as before, with Connection: close
+        # requests are answered as before, with Connection: close
+        await asyncio.sleep(self._options.drain)
         if not self._options.shared():
             stop_new_connections(self._listener)
         server.close()
@@ -140,7 +156,9 @@ class _ServerThread(threading.Thread):
             await self._closing()
 
     async def _accept_rest(self, connection: Callable[[], Connection]) -> None:
-        """Accept pending connections before the socket is closed; the operating system would reset them."""
+        """Accept pending connections before the socket is closed; the operating system would reset
+        them.
+        """
         assert self._loop is not None
         with contextlib.suppress(BlockingIOError):
             while True:

@@ -15,8 +15,9 @@ BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0
 class CallCounts:
     """Counters of one third party since the start of the process.
 
-    rows: requested rows by origin of their values: kept, stale, fetched, or fallback. calls: by outcome: answered, nothing (no data), or
-    the reason of a failure. repeated: number of retries. seconds, total: durations of calls.
+    rows: requested rows by origin of their values: kept, stale, fetched, or fallback. calls: by
+    outcome: answered, nothing (no data), or the reason of a failure. repeated: number of retries.
+    seconds, total: durations of calls.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -27,13 +28,16 @@ class CallCounts:
 
     def took(self, seconds: float) -> None:
         """Count the duration of a call."""
-        self.seconds[next((n for n, end in enumerate(BUCKETS) if seconds <= end), len(BUCKETS))] += 1
+        self.seconds[
+            next((n for n, end in enumerate(BUCKETS) if seconds <= end), len(BUCKETS))
+        ] += 1
         self.total += seconds
 
 
 @dataclass(frozen=True)
 class CallSummary:
-    """The calls of one request to one third party: rows by origin of their values, and seconds until they were complete.
+    """The calls of one request to one third party: rows by origin of their values, and seconds
+    until they were complete.
 
     reasons: rows with fallback values, by reason.
     """
@@ -47,8 +51,9 @@ class CallSummary:
 class ThirdPartyResult:
     """The third-party features of rows.
 
-    values, statuses: by feature name; for each row a value, and an index into `events.statuses.STATUSES` as a byte. ages: by third party,
-    for each row the seconds since its response, None for fallback values. contacts: by third party.
+    values, statuses: by feature name; for each row a value, and an index into
+    `events.statuses.STATUSES` as a byte. ages: by third party, for each row the seconds since its
+    response, None for fallback values. contacts: by third party.
     """
 
     values: dict[str, list[object]]

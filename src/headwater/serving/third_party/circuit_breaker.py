@@ -15,8 +15,8 @@ _LEAST: Final = 10  # calls before the breaker may open
 class CircuitBreaker:
     """A circuit breaker, closed at first.
 
-    It opens when at least half of the last 20 calls failed (from 10 calls on). After `pause` seconds one call is allowed: if it succeeds
-    the breaker closes, else it opens again.
+    It opens when at least half of the last 20 calls failed (from 10 calls on). After `pause`
+    seconds one call is allowed: if it succeeds the breaker closes, else it opens again.
 
     Args:
         pause: seconds; None for a breaker that never opens.
@@ -54,7 +54,11 @@ class CircuitBreaker:
                 self._last.clear()
             return
         self._last.append(succeeded)
-        if self._pause is not None and len(self._last) >= _LEAST and self._last.count(False) * 2 >= len(self._last):
+        if (
+            self._pause is not None
+            and len(self._last) >= _LEAST
+            and self._last.count(False) * 2 >= len(self._last)
+        ):
             self._until = self._opened()
 
     def release(self) -> None:

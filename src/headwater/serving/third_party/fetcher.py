@@ -1,9 +1,11 @@
-"""Third-party features in the request path: called concurrently, cached, deduplicated, time-limited. A prediction is always returned.
+"""Third-party features in the request path: called concurrently, cached, deduplicated,
+time-limited. A prediction is always returned.
 
-    request -> cached responses -> calls in progress for other requests -> new calls (breaker, connections, retries) -> fallback values
+    request -> cached responses -> calls in progress for other requests -> new calls (breaker,
+    connections, retries) -> fallback values
 
-If responses are cached, a call continues to its own timeout after the request that started it has timed out, so that later requests have
-its result.
+If responses are cached, a call continues to its own timeout after the request that started it has
+timed out, so that later requests have its result.
 """
 
 from __future__ import annotations
@@ -26,17 +28,27 @@ from headwater.events.statuses import MISSING, PRESENT, STATUSES
 from headwater.retries import Backoff
 from headwater.serving.third_party.call_result import CallCounts, CallSummary, ThirdPartyResult
 from headwater.serving.third_party.circuit_breaker import CircuitBreaker
-from headwater.serving.third_party.http_call import CallError, Columns, Fields, PartyConnections, ThirdPartyCaller
+from headwater.serving.third_party.http_call import (
+    CallError,
+    Columns,
+    Fields,
+    PartyConnections,
+    ThirdPartyCaller,
+)
 
 FALLBACK: Final = STATUSES.index("fallback")
-_PAUSE: Final = 0.05  # share of the timeout: the longest pause before the first retry; doubled for each next one
+# share of the timeout: the longest pause before the first retry; doubled for each next one
+_PAUSE: Final = 0.05
 
 OnAnswer = Callable[[HttpFeatures, Fields, Columns, int], None]
-"""Called with each response of a third party: request fields, columns, and t of the request that it was fetched for, microseconds."""
+"""Called with each response of a third party: request fields, columns, and t of the request that it
+was fetched for, microseconds.
+"""
 
 
 class ThirdPartyFetcher:
-    """Fetches the third-party features of a feature service; one in each process and event loop. `counts`: by third party.
+    """Fetches the third-party features of a feature service; one in each process and event loop.
+    `counts`: by third party.
 
     Args:
         features: `FeatureService.http_features`.
@@ -48,25 +60,42 @@ class ThirdPartyFetcher:
     """
 
     def __init__(
-        self, features: Iterable[HttpFeatures], *, on_answer: OnAnswer | None = None, now: Callable[[], float] = clock.stopwatch
+        self,
+        features: Iterable[HttpFeatures],
+        *,
+        on_answer: OnAnswer | None = None,
+        now: Callable[[], float] = clock.stopwatch,
     ) -> None:
         definitions = list(features)
         self._now = now
         verify = httpx.create_ssl_context(trust_env=False)
         self._third_parties = [
-            _PartyClient(http, ThirdPartyCaller(http), PartyConnections(http.concurrency, verify), on_answer, now) for http in definitions
+            _PartyClient(
+                http,
+                ThirdPartyCaller(http),
+                PartyConnections(http.concurrency, verify),
+                on_answer,
+                now,
+            )
+            for http in definitions
         ]
         self.counts = {party.http.name: party.counts for party in self._third_parties}
 
     async def get(
-        self, request: Mapping[str, Sequence[object]], count: int, *, seconds: float | None = None, t: int | None = None
+        self,
+        request: Mapping[str, Sequence[object]],
+        count: int,
+        *,
+        seconds: float | None = None,
+        t: int | None = None,
     ) -> ThirdPartyResult:
         """The features of `count` rows, given as columns of request fields.
 
         Args:
             request: columns; those that the third parties need are read.
             count: number of rows.
-            seconds: time limit, after which calls are cut off; None waits for the third parties' own timeouts.
+            seconds: time limit, after which calls are cut off; None waits for the third parties'
+                own timeouts.
             t: request time, microseconds; None is now.
 
         Raises:
@@ -101,16 +130,28 @@ class ThirdPartyFetcher:
 
 
 async def _wait(
-    looks: Sequence[_Lookup], pending: set[asyncio.Task[_CachedResponse | str]], left: float | None, start: float, now: Callable[[], float]
+    looks: Sequence[_Lookup],
+    pending: set[asyncio.Task[_CachedResponse | str]],
+    left: float | None,
+    start: float,
+    now: Callable[[], float],
 ) -> None:
-    """Wait until all calls are done or the time is over; record for each third party when its calls were done."""
+    """Wait until all calls are done or the time is over; record for each third party when its calls
+    were done.
+    """
     until = None if left is None else now() + left
     while pending:
         _, pending = await asyncio.wait(
-            pending, timeout=None if until is None else max(until - now(), 0.0), return_when=asyncio.FIRST_COMPLETED
+            pending,
+            timeout=None if until is None else max(until - now(), 0.0),
+            return_when=asyncio.FIRST_COMPLETED,
         )
         for look in looks:
-            if look.flights and look.seconds == 0.0 and not any(flight.task in pending for flight in look.flights.values()):
+            if (
+                look.flights
+                and look.seconds == 0.0
+                and not any(flight.task in pending for flight in look.flights.values())
+            ):
                 look.seconds = now() - start
         if until is not None and now() >= until:
             break
@@ -139,11 +180,18 @@ class _PartyClient:
     """One third party: its cached responses, calls in progress, circuit breaker and connections."""
 
     def __init__(
-        self, http: HttpFeatures, caller: ThirdPartyCaller, places: PartyConnections, on_answer: OnAnswer | None, now: Callable[[], float]
+        self,
+        http: HttpFeatures,
+        caller: ThirdPartyCaller,
+        places: PartyConnections,
+        on_answer: OnAnswer | None,
+        now: Callable[[], float],
     ) -> None:
         self.http, self.caller, self.now = http, caller, now
         self.counts = CallCounts()
-        self.breaker = CircuitBreaker(None if http.breaker is None else micros(http.breaker, "breaker") / SECOND, now=now)
+        self.breaker = CircuitBreaker(
+            None if http.breaker is None else micros(http.breaker, "breaker") / SECOND, now=now
+        )
         self.fresh = micros(http.cache, "cache") / SECOND
         self.oldest = http.oldest / SECOND
         self.flights: dict[Fields, _CallInProgress] = {}
@@ -160,11 +208,28 @@ class _PartyClient:
         """
         lacking = [name for name in self.http.request if name not in request]
         if lacking:
-            raise DataError(f"the rows have no column {lacking[0]!r}, which third-party features {self.http.name!r} needs")
+            raise DataError(
+                f"the rows have no column {lacking[0]!r}, which third-party features "
+                f"{self.http.name!r} needs"
+            )
         if any(len(request[name]) != count for name in self.http.request):
-            raise DataError(f"the columns that third-party features {self.http.name!r} needs hold other than {count} values")
-        rows = [self.caller.fields(values) for values in zip(*(request[name] for name in self.http.request), strict=True)]
-        return _Lookup(self, rows, {fields: kept for fields in set(rows) if fields is not None and (kept := self.kept(fields))})
+            raise DataError(
+                f"the columns that third-party features {self.http.name!r} needs hold other than "
+                f"{count} values"
+            )
+        rows = [
+            self.caller.fields(values)
+            for values in zip(*(request[name] for name in self.http.request), strict=True)
+        ]
+        return _Lookup(
+            self,
+            rows,
+            {
+                fields: kept
+                for fields in set(rows)
+                if fields is not None and (kept := self.kept(fields))
+            },
+        )
 
     def kept(self, fields: Fields) -> _CachedResponse | None:
         """A cached response that has not expired; None where there is none."""
@@ -183,11 +248,15 @@ class _PartyClient:
         if flight is None:
             if not self.breaker.allows():
                 return None
-            flight = self.flights[fields] = _CallInProgress(asyncio.create_task(self._fetch(fields, t)))
+            flight = self.flights[fields] = _CallInProgress(
+                asyncio.create_task(self._fetch(fields, t))
+            )
         return flight
 
     def leave(self, fields: Fields, flight: _CallInProgress) -> None:
-        """Stop waiting for a call; a call without waiters is cancelled, unless its response would be cached."""
+        """Stop waiting for a call; a call without waiters is cancelled, unless its response would
+        be cached.
+        """
         flight.waiting -= 1
         if not flight.waiting and not self.fresh and not flight.task.done():
             self.flights.pop(fields, None)
@@ -210,7 +279,9 @@ class _PartyClient:
             columns = await self._answered(fields, start)
             recorded = True
             self.breaker.record(succeeded=True)
-            self.counts.calls["nothing" if all(value is None for value in columns) else "answered"] += 1
+            self.counts.calls[
+                "nothing" if all(value is None for value in columns) else "answered"
+            ] += 1
             kept = _CachedResponse(columns, self.now())
             self._keep(fields, kept)
             if self._on_answer is not None:
@@ -225,7 +296,8 @@ class _PartyClient:
             self.counts.calls[error.reason] += 1
             return error.reason
         except asyncio.CancelledError:
-            if fields in self._calling and self.now() - start >= self._timeout / 2:  # a shorter call says nothing about the third party
+            # a shorter call says nothing about the third party
+            if fields in self._calling and self.now() - start >= self._timeout / 2:
                 recorded = True
                 self.breaker.record(succeeded=False)
             self.counts.calls["cut off"] += 1
@@ -254,7 +326,9 @@ class _PartyClient:
                 reason = "timeout"
                 self._calling.add(fields)
                 repetitions = self.http.retries if self.http.repeatable else 0
-                pauses = Backoff(_PAUSE * self._timeout, math.inf).within(start + self._timeout - self.now(), times=repetitions)
+                pauses = Backoff(_PAUSE * self._timeout, math.inf).within(
+                    start + self._timeout - self.now(), times=repetitions
+                )
                 while True:
                     try:
                         return await self.caller.call(fields, over)
@@ -277,7 +351,9 @@ class _PartyClient:
 
 @dataclass
 class _Lookup:
-    """The lookups of one request at one third party: the fields of each row (None: a null field, no call), and cached responses."""
+    """The lookups of one request at one third party: the fields of each row (None: a null field, no
+    call), and cached responses.
+    """
 
     party: _PartyClient
     rows: list[Fields | None]
@@ -287,7 +363,9 @@ class _Lookup:
     seconds: float = 0.0
 
     def begin(self, t: int) -> None:
-        """Start or join the calls that are needed; stale responses are refreshed for later requests."""
+        """Start or join the calls that are needed; stale responses are refreshed for later
+        requests.
+        """
         party = self.party
         for fields in dict.fromkeys(self.rows):
             if fields is None:
@@ -307,7 +385,11 @@ class _Lookup:
     def leave(self) -> None:
         """Collect the finished calls, and stop waiting for the others."""
         for fields, flight in self.flights.items():
-            done = flight.task.result() if flight.task.done() and not flight.task.cancelled() else "cut off"
+            done = (
+                flight.task.result()
+                if flight.task.done() and not flight.task.cancelled()
+                else "cut off"
+            )
             if isinstance(done, str):
                 self.reasons[fields] = done
             else:
@@ -341,10 +423,23 @@ class _Lookup:
                 values.append(kept.columns)
                 ages.append(age)
                 codes.append(PRESENT)
-                rows["fetched" if fields in self.flights else "kept" if age <= self.party.fresh else "stale"] += 1
-        for name, column in zip(http.feature_names, zip(*values, strict=True) if values else ((),) * len(fallback), strict=True):
+                rows[
+                    "fetched"
+                    if fields in self.flights
+                    else "kept"
+                    if age <= self.party.fresh
+                    else "stale"
+                ] += 1
+        for name, column in zip(
+            http.feature_names,
+            zip(*values, strict=True) if values else ((),) * len(fallback),
+            strict=True,
+        ):
             called.values[name] = list(column)
-            called.statuses[name] = bytes(MISSING if c == PRESENT and v is None else c for c, v in zip(codes, column, strict=True))
+            called.statuses[name] = bytes(
+                MISSING if c == PRESENT and v is None else c
+                for c, v in zip(codes, column, strict=True)
+            )
         called.ages[http.name] = ages
         called.contacts[http.name] = CallSummary(rows, self.seconds, reasons)
         self.party.counts.rows.update(rows)

@@ -1,4 +1,6 @@
-"""One HTTP call of a third party: a request built from fields, and its response parsed into columns, or the reason of a failure."""
+"""One HTTP call of a third party: a request built from fields, and its response parsed into
+columns, or the reason of a failure.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +32,23 @@ LARGEST: Final = 1_000_000  # bytes of a response
 LONGEST: Final = 4_096  # characters of a string in a response, since responses are cached
 _LONG: Final = 8_000  # characters of a URL
 _NOTHING: Final = (204, 404, 410)  # no data for the fields
-_ABOUT_US: Final = (401, 403, 407, 408, 429)  # of the 4xx, those not caused by the fields of the request
+# of the 4xx, those not caused by the fields of the request
+_ABOUT_US: Final = (401, 403, 407, 408, 429)
 _AGAIN: Final = (502, 503, 504)
 _ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=15.0)
-_USUAL: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "headwater"}
+_USUAL: Final = {
+    "accept": "application/json",
+    "accept-encoding": "identity",
+    "user-agent": "headwater",
+}
 _JSON: Final = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
 
 
 class CallError(Exception):
     """A failed call.
 
-    reason: a short label, for counters. again: a retry may succeed. against: a failure of the third party, not of the request.
+    reason: a short label, for counters. again: a retry may succeed. against: a failure of the third
+    party, not of the request.
     """
 
     def __init__(self, reason: str, *, again: bool = False, against: bool = True) -> None:
@@ -51,8 +59,9 @@ class CallError(Exception):
 class PartyConnections:
     """A limited number of connections to one third party; further calls wait.
 
-    Each connection is an httpcore pool of its own, closed after a call that fails or is cancelled: a shared pool leaks a connection whose
-    call is cancelled while it starts, and would fill up. Redirects, cookies, proxies, logs of URLs and timeouts are off.
+    Each connection is an httpcore pool of its own, closed after a call that fails or is cancelled:
+    a shared pool leaks a connection whose call is cancelled while it starts, and would fill up.
+    Redirects, cookies, proxies, logs of URLs and timeouts are off.
     """
 
     def __init__(self, most: int, verify: ssl.SSLContext) -> None:
@@ -64,7 +73,11 @@ class PartyConnections:
     async def taken(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
         """A connection for consecutive calls."""
         async with self._free:
-            connection = self._idle.pop() if self._idle else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE, trust_env=False)
+            connection = (
+                self._idle.pop()
+                if self._idle
+                else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE, trust_env=False)
+            )
             try:
                 yield connection
             except BaseException:
@@ -88,11 +101,17 @@ class ThirdPartyCaller:
     def __init__(self, http: HttpFeatures) -> None:
         self._http = http
         body = {"content-type": "application/json"} if http.method == "POST" else {}
-        self._headers = _USUAL | body | {name.lower(): _header(http, name, value) for name, value in http.headers.items()}
+        self._headers = (
+            _USUAL
+            | body
+            | {name.lower(): _header(http, name, value) for name, value in http.headers.items()}
+        )
         self._paths = [(path.split("."), dtype) for path, dtype in http.columns.values()]
         self._body = http.method == "POST"
         placed = set(PLACE.findall(http.url))
-        self._rest = [(position, name) for position, name in enumerate(http.request) if name not in placed]
+        self._rest = [
+            (position, name) for position, name in enumerate(http.request) if name not in placed
+        ]
 
     def fields(self, values: Sequence[object]) -> Fields | None:
         """The fields of a call; None where one is null, which needs no call.
@@ -106,7 +125,8 @@ class ThirdPartyCaller:
                 return None
             if not fits(value, dtype):
                 raise DataError(
-                    f"third-party features {self._http.name!r}: the request's {name!r} is {value!r:.100}; give {DTYPES[dtype]}, or null"
+                    f"third-party features {self._http.name!r}: the request's {name!r} is "
+                    f"{value!r:.100}; give {DTYPES[dtype]}, or null"
                 )
             fields.append(value.astimezone(UTC) if isinstance(value, datetime) else dtype(value))
         return tuple(fields)
@@ -134,9 +154,13 @@ class ThirdPartyCaller:
     def _request(self, fields: Fields) -> httpx.Request:
         texts = dict(zip(self._http.request, map(_text, fields), strict=True))
         path, mark, query = self._http.url.partition("?")
-        if any(texts[name] in ("", ".", "..") for name in PLACE.findall(path)):  # would change the path
+        # would change the path
+        if any(texts[name] in ("", ".", "..") for name in PLACE.findall(path)):
             raise CallError("unfit field", against=False)
-        filled = [PLACE.sub(lambda match: quote(texts[match[1]], safe=""), template) for template in (path, query)]
+        filled = [
+            PLACE.sub(lambda match: quote(texts[match[1]], safe=""), template)
+            for template in (path, query)
+        ]
         if not self._body:
             more = [f"{quote(name)}={quote(texts[name], safe='')}" for _, name in self._rest]
             filled[1] = "&".join([filled[1]] * bool(filled[1]) + more)
@@ -156,10 +180,15 @@ class ThirdPartyCaller:
         if status not in _NOTHING and not 200 <= status < 300:
             if 300 <= status < 400:
                 raise CallError("redirect")
-            raise CallError(f"status {status}", again=status in _AGAIN, against=status >= 500 or status in _ABOUT_US)
+            raise CallError(
+                f"status {status}",
+                again=status in _AGAIN,
+                against=status >= 500 or status in _ABOUT_US,
+            )
         if status not in _NOTHING and not _JSON.match(answer.headers.get("content-type", "")):
             raise CallError("content type")
-        if answer.headers.get("content-encoding", "identity") != "identity":  # a small compressed body may decompress to a large one
+        # a small compressed body may decompress to a large one
+        if answer.headers.get("content-encoding", "identity") != "identity":
             raise CallError("encoded")
         chunks, size = [], 0
         async for chunk in answer.aiter_raw():
@@ -222,7 +251,8 @@ def _header(http: HttpFeatures, name: str, value: str | Env) -> str:
     secret = settings.secret(value.name)
     if not (secret.isascii() and secret.isprintable()):  # the message does not contain its value
         raise UsageError(
-            f"third-party features {http.name!r}: the environment variable {value.name} has characters that are not allowed in the header "
-            f"{name!r}; allowed: printable ASCII. Check for a line break at its end"
+            f"third-party features {http.name!r}: the environment variable {value.name} has "
+            f"characters that are not allowed in the header {name!r}; allowed: printable ASCII. "
+            "Check for a line break at its end"
         )
     return secret

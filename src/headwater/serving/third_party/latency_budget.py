@@ -1,4 +1,6 @@
-"""The latency budget of a model: a deadline for each request, and the time reserved for the work after third-party calls."""
+"""The latency budget of a model: a deadline for each request, and the time reserved for the work
+after third-party calls.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,19 @@ from headwater import clock
 from headwater.definitions.durations import SECOND, Duration, micros
 
 _GUESS: Final = 0.1  # share of the budget, before there are measurements
-_MOST: Final = 0.5  # share of the budget, at most: one pause of the machine must not prevent third-party calls
+# share of the budget, at most: one pause of the machine must not prevent third-party calls
+_MOST: Final = 0.5
 _FEW: Final = 64  # measurements
 _CALLS: Final = "third party"
 
 
 @dataclass
 class Deadline:
-    """The deadline of a response, and the seconds of its stages; created by `LatencyLimit.start` when a request arrives.
+    """The deadline of a response, and the seconds of its stages; created by `LatencyLimit.start`
+    when a request arrives.
 
-    budget: seconds; None is unlimited. stages: seconds by name, in order, recorded by `lap`. granted: seconds for third parties.
+    budget: seconds; None is unlimited. stages: seconds by name, in order, recorded by `lap`.
+    granted: seconds for third parties.
     """
 
     budget: float | None = None
@@ -77,9 +82,9 @@ class DurationQuantile:
 class LatencyLimit:
     """A model's latency budget; one in each process, for all requests.
 
-    Third-party calls are cut off when the time left is what the rest of a request needs: reading, request features, the model, and the
-    delay of waking up, as measured in the last requests. `late` counts responses after their deadline, `cut_off` those with third-party
-    features cut off.
+    Third-party calls are cut off when the time left is what the rest of a request needs: reading,
+    request features, the model, and the delay of waking up, as measured in the last requests.
+    `late` counts responses after their deadline, `cut_off` those with third-party features cut off.
 
     >>> limit = LatencyLimit("80ms")
     >>> due = limit.start()
@@ -87,7 +92,9 @@ class LatencyLimit:
     True
     """
 
-    def __init__(self, budget: Duration | None, *, now: Callable[[], float] = clock.stopwatch) -> None:
+    def __init__(
+        self, budget: Duration | None, *, now: Callable[[], float] = clock.stopwatch
+    ) -> None:
         self.budget = None if budget is None else micros(budget, "latency_budget") / SECOND
         self.late = self.cut_off = 0
         self._now = now
@@ -101,7 +108,9 @@ class LatencyLimit:
         """Seconds left for third-party calls; None without a budget."""
         if self.budget is None:
             return None
-        deadline.granted = deadline.left() - min(self._rest.worst(_GUESS * self.budget), _MOST * self.budget)
+        deadline.granted = deadline.left() - min(
+            self._rest.worst(_GUESS * self.budget), _MOST * self.budget
+        )
         return deadline.granted
 
     def done(self, deadline: Deadline, *, cut_off: bool = False) -> None:

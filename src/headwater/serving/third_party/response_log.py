@@ -2,8 +2,8 @@
 
     FOLDER/NAME/WORKER-000001.parquet         request fields, columns, fetched_at
 
-`fetched_at` is the microsecond before the request that a response was fetched for: in training it counts for that request, as in serving,
-and for none before it.
+`fetched_at` is the microsecond before the request that a response was fetched for: in training it
+counts for that request, as in serving, and for none before it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ _WAIT: Final = 10.0  # seconds for another conversion
 
 
 class AnswerLog:
-    """Takes responses in the request path, and a thread writes them within 50 ms; each minute they become a parquet file.
+    """Takes responses in the request path, and a thread writes them within 50 ms; each minute they
+    become a parquet file.
 
     `add` is an `OnAnswer`, and never waits for the disk.
 
     Args:
-        data_dir: its folder `answers` has a folder for each third party, which `hw.parquet` reads as its history.
+        data_dir: its folder `answers` has a folder for each third party, which `hw.parquet` reads
+            as its history.
         memory: of responses that wait to be written; further ones are dropped and counted.
 
     Attributes:
@@ -69,7 +71,9 @@ class AnswerLog:
             return
         group = self._groups.get(http.name)
         if group is None:
-            group = self._groups[http.name] = self._writer.group(self.folder / SEGMENTS / http.name, begin_of(http.name, _dtypes(http)))
+            group = self._groups[http.name] = self._writer.group(
+                self.folder / SEGMENTS / http.name, begin_of(http.name, _dtypes(http))
+            )
         self._writer.put(group, record_of((*fields, *columns, t - 1)))
 
     def write(self) -> list[Path]:

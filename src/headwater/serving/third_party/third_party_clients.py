@@ -1,4 +1,6 @@
-"""Clients of a project's third parties, by feature service, with the latency budgets of its models."""
+"""Clients of a project's third parties, by feature service, with the latency budgets of its
+models.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from headwater.definitions.project import Project
 from headwater.online.predictor import ThirdPartyValues
@@ -30,16 +37,34 @@ class ThirdPartyClients:
     """
 
     def __init__(self, project: Project, *, on_answer: OnAnswer | None = None) -> None:
-        asking = {model.features.name: model.features.http_features for model in project.models if model.features.http_features}
-        self._of = {name: ThirdPartyFetcher(features, on_answer=on_answer) for name, features in asking.items()}
-        self.limits = {model.name: LatencyLimit(model.latency_budget) for model in project.models if model.latency_budget is not None}
+        asking = {
+            model.features.name: model.features.http_features
+            for model in project.models
+            if model.features.http_features
+        }
+        self._of = {
+            name: ThirdPartyFetcher(features, on_answer=on_answer)
+            for name, features in asking.items()
+        }
+        self.limits = {
+            model.name: LatencyLimit(model.latency_budget)
+            for model in project.models
+            if model.latency_budget is not None
+        }
 
     def asks(self, service: str) -> bool:
         """Whether a feature service has third-party features."""
         return service in self._of
 
     async def ask(
-        self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, limit: LatencyLimit | None, due: Deadline
+        self,
+        service: str,
+        request: Mapping[str, Sequence[object]],
+        count: int,
+        *,
+        t: int,
+        limit: LatencyLimit | None,
+        due: Deadline,
     ) -> ThirdPartyResult:
         """The third-party features of `count` rows.
 
@@ -57,12 +82,22 @@ class ThirdPartyClients:
     def collect(self) -> Iterator[Metric]:
         """Metrics of calls and latency budgets: the collector interface of prometheus_client."""
         rows = CounterMetricFamily(
-            "headwater_third_party_rows", "requested rows, by origin of their values", labels=["service", "party", "origin"]
+            "headwater_third_party_rows",
+            "requested rows, by origin of their values",
+            labels=["service", "party", "origin"],
         )
-        calls = CounterMetricFamily("headwater_third_party_calls", "calls, by outcome", labels=["service", "party", "outcome"])
-        seconds = HistogramMetricFamily("headwater_third_party_seconds", "seconds of a call", labels=["service", "party"])
+        calls = CounterMetricFamily(
+            "headwater_third_party_calls",
+            "calls, by outcome",
+            labels=["service", "party", "outcome"],
+        )
+        seconds = HistogramMetricFamily(
+            "headwater_third_party_seconds", "seconds of a call", labels=["service", "party"]
+        )
         breaker = GaugeMetricFamily(
-            "headwater_third_party_breaker", "1 for the state of a circuit breaker", labels=["service", "party", "state"]
+            "headwater_third_party_breaker",
+            "1 for the state of a circuit breaker",
+            labels=["service", "party", "state"],
         )
         for service, fetcher in self._of.items():
             for party, tally in fetcher.counts.items():
@@ -71,12 +106,22 @@ class ThirdPartyClients:
                 for outcome, count in tally.calls.items():
                     calls.add_metric([service, party, outcome], count)
                 sums = [float(sum(tally.seconds[: n + 1])) for n in range(len(tally.seconds))]
-                seconds.add_metric([service, party], list(zip([*map(str, BUCKETS), "+Inf"], sums, strict=True)), tally.total)
+                seconds.add_metric(
+                    [service, party],
+                    list(zip([*map(str, BUCKETS), "+Inf"], sums, strict=True)),
+                    tally.total,
+                )
             for party, state in fetcher.states().items():
                 for name in _STATES:
                     breaker.add_metric([service, party, name], float(name == state))
-        late = CounterMetricFamily("headwater_latency_budget_exceeded", "responses after their model's latency budget", labels=["model"])
-        cut = CounterMetricFamily("headwater_cut_off", "responses with third-party features cut off", labels=["model"])
+        late = CounterMetricFamily(
+            "headwater_latency_budget_exceeded",
+            "responses after their model's latency budget",
+            labels=["model"],
+        )
+        cut = CounterMetricFamily(
+            "headwater_cut_off", "responses with third-party features cut off", labels=["model"]
+        )
         for model, limit in self.limits.items():
             late.add_metric([model], limit.late)
             cut.add_metric([model], limit.cut_off)
@@ -86,7 +131,12 @@ class ThirdPartyClients:
 def third_party_values(called: ThirdPartyResult, seconds: float) -> ThirdPartyValues:
     """The third-party values that a prediction takes. seconds: duration of the calls."""
     known = {party: [age for age in ages if age is not None] for party, ages in called.ages.items()}
-    return ThirdPartyValues(called.values, called.statuses, {party: max(ages) for party, ages in known.items() if ages}, seconds)
+    return ThirdPartyValues(
+        called.values,
+        called.statuses,
+        {party: max(ages) for party, ages in known.items() if ages},
+        seconds,
+    )
 
 
 class BlockingThirdPartyClients:
@@ -95,10 +145,20 @@ class BlockingThirdPartyClients:
     def __init__(self, project: Project) -> None:
         self._third_parties = ThirdPartyClients(project)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="third parties", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="third parties", daemon=True
+        )
         self._thread.start()
 
-    def ask(self, service: str, request: Mapping[str, Sequence[object]], count: int, *, t: int, model: str | None) -> ThirdPartyValues:
+    def ask(
+        self,
+        service: str,
+        request: Mapping[str, Sequence[object]],
+        count: int,
+        *,
+        t: int,
+        model: str | None,
+    ) -> ThirdPartyValues:
         """The third-party values of `count` rows, within the latency budget of a model."""
         limit = None if model is None else self._third_parties.limits.get(model)
         due = Deadline() if limit is None else limit.start()

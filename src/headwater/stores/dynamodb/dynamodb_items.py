@@ -1,4 +1,6 @@
-"""Items of one DynamoDB table: reads that are strongly consistent, transactions, and batches; every limit of a request is kept here."""
+"""Items of one DynamoDB table: reads that are strongly consistent, transactions, and batches; every
+limit of a request is kept here.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from headwater.retries import Backoff
 from headwater.stores import UnansweredError
 
 Key = tuple[bytes, bytes]
-"""The partition key and the sort key of an item. They are stored as hexadecimal text, whose order is that of the bytes."""
+"""The partition key and the sort key of an item. They are stored as hexadecimal text, whose order
+is that of the bytes.
+"""
 Item = Mapping[str, Any]
 """Attributes by name, as DynamoDB has them: {"v": {"B": b"..."}}."""
 
@@ -33,7 +37,14 @@ _BATCH, _BATCH_BYTES, _GET, _SAMPLE_PAGES = 25, 8_000_000, 100, 4
 _THREADS = 8
 _CREATED_WITHIN: Final = 60.0  # seconds
 _PAUSES: Final = Backoff(first=0.01, longest=1.0)
-_CONFLICTS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
+_CONFLICTS = frozenset(
+    {
+        "TransactionConflict",
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+    }
+)
 _NUMBERS: Final = frozenset("antuz")  # the attributes that are numbers
 _SCHEMA = "a partition key `p` and a sort key `s`, both of type String"
 _T = TypeVar("_T")
@@ -41,7 +52,9 @@ _R = TypeVar("_R")
 
 
 class CanceledError(Exception):
-    """A transaction whose conditions do not hold; nothing was written. failed: by the position of an action, the item that is there."""
+    """A transaction whose conditions do not hold; nothing was written. failed: by the position of
+    an action, the item that is there.
+    """
 
     def __init__(self, failed: Mapping[int, Item | None]) -> None:
         self.failed = failed
@@ -49,14 +62,17 @@ class CanceledError(Exception):
 
 
 class Items:
-    """A table's items. Safe to use from several threads. where: for messages. client: what sends requests."""
+    """A table's items. Safe to use from several threads. where: for messages. client: what sends
+    requests.
+    """
 
     def __init__(self, client: AwsClient, table: str, where: str) -> None:
         self.where, self.table, self.client = where, table, client
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="dynamodb")
 
     def check_table(self, *, created: bool = False) -> str:
-        """Check that the table can be used; one that is being created is waited for. Returns its ARN, which has region and account.
+        """Check that the table can be used; one that is being created is waited for. Returns its
+        ARN, which has region and account.
 
         created: it was created just now, and may not be seen yet.
 
@@ -69,84 +85,119 @@ class Items:
         while found is None or found["TableStatus"] == "CREATING":
             if clock.stopwatch() > until:
                 raise StoreError(
-                    f"the table {self.where} is still being created after {_CREATED_WITHIN:g} s; start again when it is ACTIVE"
+                    f"the table {self.where} is still being created after {_CREATED_WITHIN:g} s; "
+                    "start again when it is ACTIVE"
                 )
             time.sleep(0.2)
             found = self._described()
         if found["TableStatus"] not in ("ACTIVE", "UPDATING"):
             raise StoreError(
-                f"the table {self.where} in {self.client} is {found['TableStatus']}, and is used only while it is ACTIVE or UPDATING. Wait until it is, "
-                "or give another name. Nothing was written"
+                f"the table {self.where} in {self.client} is {found['TableStatus']}, and is used "
+                "only while it is ACTIVE or UPDATING. Wait until it is, or give another name. "
+                "Nothing was written"
             )
-        types = {each["AttributeName"]: each["AttributeType"] for each in found["AttributeDefinitions"]}
-        keys = [(each["AttributeName"], types.get(each["AttributeName"]), each["KeyType"]) for each in found["KeySchema"]]
+        types = {
+            each["AttributeName"]: each["AttributeType"] for each in found["AttributeDefinitions"]
+        }
+        keys = [
+            (each["AttributeName"], types.get(each["AttributeName"]), each["KeyType"])
+            for each in found["KeySchema"]
+        ]
         if keys != [("p", "S", "HASH"), ("s", "S", "RANGE")]:
             have = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in keys)
-            raise StoreError(f"the table {self.where} has the keys {have}, and headwater needs {_SCHEMA}; give the name of another table")
+            raise StoreError(
+                f"the table {self.where} has the keys {have}, and headwater needs {_SCHEMA}; give "
+                "the name of another table"
+            )
         self._check_time_to_live()
         return str(found["TableArn"])
 
     def _check_time_to_live(self) -> None:
-        """Raise StoreError where DynamoDB deletes items by one of their numbers; unless it may not be asked."""
+        """Raise StoreError where DynamoDB deletes items by one of their numbers; unless it may not
+        be asked.
+        """
         try:
-            answer = self._call("describe_time_to_live", {"TableName": self.table}, ("AccessDeniedException", "UnknownOperationException"))
+            answer = self._call(
+                "describe_time_to_live",
+                {"TableName": self.table},
+                ("AccessDeniedException", "UnknownOperationException"),
+            )
         except AwsRefusedError:
             return
         found = answer["TimeToLiveDescription"]
-        if found.get("TimeToLiveStatus", "DISABLED") != "DISABLED" and found.get("AttributeName") in _NUMBERS:
+        if (
+            found.get("TimeToLiveStatus", "DISABLED") != "DISABLED"
+            and found.get("AttributeName") in _NUMBERS
+        ):
             raise StoreError(
-                f"the table {self.where} has a time to live (TTL) on {found['AttributeName']!r}, which is a number in headwater's own items: DynamoDB "
-                "deletes them by it. Turn it off. If records were written meanwhile, rebuild the store from the archive under another prefix="
+                f"the table {self.where} has a time to live (TTL) on {found['AttributeName']!r}, "
+                "which is a number in headwater's own items: DynamoDB deletes them by it. Turn "
+                "it off. If records were written meanwhile, rebuild the store from the archive "
+                "under another prefix="
             )
 
     def _described(self) -> dict[str, Any] | None:
         """What DynamoDB says of the table; None where it is not there."""
         try:
-            found: dict[str, Any] = self._call("describe_table", {"TableName": self.table}, expected=("ResourceNotFoundException",))[
-                "Table"
-            ]
+            found: dict[str, Any] = self._call(
+                "describe_table", {"TableName": self.table}, expected=("ResourceNotFoundException",)
+            )["Table"]
         except AwsRefusedError:
             return None
         return found
 
     def _absent(self) -> StoreError:
-        """The error of a table that is not there; it names those that are, where the policy allows to list them."""
+        """The error of a table that is not there; it names those that are, where the policy allows
+        to list them.
+        """
         try:
             names = self._call("list_tables", {}, expected=("AccessDeniedException",))["TableNames"]
             others = nearest(self.table, names) if names else "no table at all is there"
         except AwsRefusedError:
             others = "which tables are there may not be listed"
         return StoreError(
-            f"there is no table {self.table!r} in {self.client} ({others}). Correct the name, the region or the credentials; "
-            "for a new store, create the table with `headwater store create`"
+            f"there is no table {self.table!r} in {self.client} ({others}). Correct the name, the "
+            "region or the credentials; for a new store, create the table with `headwater store "
+            "create`"
         )
 
     def create_table(self) -> bool:
-        """Create the table, billed on demand, unless it is there. Whether this process has created it.
+        """Create the table, billed on demand, unless it is there. Whether this process has created
+        it.
 
         Raises:
             StoreError: it may not be created.
         """
         wanted = {
             "TableName": self.table,
-            "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in "ps"],
-            "KeySchema": [{"AttributeName": "p", "KeyType": "HASH"}, {"AttributeName": "s", "KeyType": "RANGE"}],
+            "AttributeDefinitions": [
+                {"AttributeName": name, "AttributeType": "S"} for name in "ps"
+            ],
+            "KeySchema": [
+                {"AttributeName": "p", "KeyType": "HASH"},
+                {"AttributeName": "s", "KeyType": "RANGE"},
+            ],
             "BillingMode": "PAY_PER_REQUEST",
         }
         if self._described() is not None:
             return False
         try:
-            self._call("create_table", wanted, expected=("ResourceInUseException", "AccessDeniedException"))
+            self._call(
+                "create_table", wanted, expected=("ResourceInUseException", "AccessDeniedException")
+            )
         except AwsRefusedError as error:
             if error.code == "ResourceInUseException":  # another process creates it
                 return False
             raise StoreError(
-                f"the table {self.where} is not there, and may not be created ({error}). Create it with {_SCHEMA}, or allow dynamodb:CreateTable"
+                f"the table {self.where} is not there, and may not be created ({error}). Create "
+                f"it with {_SCHEMA}, or allow dynamodb:CreateTable"
             ) from error
         return True
 
     def get(self, keys: Sequence[Key], *attributes: str) -> dict[Key, Item]:
-        """The items that are there, of those with these keys; of some attributes, or of all. Not of one moment."""
+        """The items that are there, of those with these keys; of some attributes, or of all. Not of
+        one moment.
+        """
         batches = [keys[start : start + _GET] for start in range(0, len(keys), _GET)]
         found: dict[Key, Item] = {}
         for part in self.side_by_side(lambda batch: self._get(batch, attributes), batches):
@@ -155,7 +206,13 @@ class Items:
 
     def _get(self, keys: Sequence[Key], attributes: Sequence[str]) -> dict[Key, Item]:
         shown = {"ProjectionExpression": ", ".join(("p", "s", *attributes))} if attributes else {}
-        left: dict[str, Any] = {self.table: {"Keys": [at(key) for key in dict.fromkeys(keys)], "ConsistentRead": True, **shown}}
+        left: dict[str, Any] = {
+            self.table: {
+                "Keys": [at(key) for key in dict.fromkeys(keys)],
+                "ConsistentRead": True,
+                **shown,
+            }
+        }
         found: dict[Key, Item] = {}
 
         def ask() -> bool:
@@ -176,11 +233,19 @@ class Items:
         def ask() -> bool:
             gets = [{"Get": {"TableName": self.table, "Key": at(key)}} for key in keys]
             try:
-                answer = self._call("transact_get_items", {"TransactItems": gets}, expected=("TransactionCanceledException",))
+                answer = self._call(
+                    "transact_get_items",
+                    {"TransactItems": gets},
+                    expected=("TransactionCanceledException",),
+                )
             except AwsRefusedError as error:
                 self._conflicts(error)
                 return False
-            found.update((key, each["Item"]) for key, each in zip(keys, answer["Responses"], strict=True) if each.get("Item"))
+            found.update(
+                (key, each["Item"])
+                for key, each in zip(keys, answer["Responses"], strict=True)
+                if each.get("Item")
+            )
             return True
 
         self.until_done(ask, "reads that met a transaction")
@@ -189,17 +254,23 @@ class Items:
     def write(self, actions: Sequence[Mapping[str, Any]]) -> None:
         """One transaction of at most 100 actions, made by `put`, `update`, `delete` and `check`.
 
-        It has a token, so that DynamoDB makes it once where it is sent again because no answer came.
+        It has a token, so that DynamoDB makes it once where it is sent again because no answer
+        came.
 
         Raises:
             CanceledError: conditions do not hold.
         """
-        named = [{kind: {"TableName": self.table, **rest} for kind, rest in action.items()} for action in actions]
+        named = [
+            {kind: {"TableName": self.table, **rest} for kind, rest in action.items()}
+            for action in actions
+        ]
         request = {"TransactItems": named, "ClientRequestToken": secrets.token_hex(16)}
 
         def ask() -> bool:
             try:
-                self._call("transact_write_items", request, expected=("TransactionCanceledException",))
+                self._call(
+                    "transact_write_items", request, expected=("TransactionCanceledException",)
+                )
             except AwsRefusedError as error:
                 self._conflicts(error)
                 return False
@@ -210,13 +281,19 @@ class Items:
     def _conflicts(self, error: AwsRefusedError) -> None:
         """Return where a transaction may be tried again."""
         reasons = error.answer.get("CancellationReasons") or ()
-        failed = {n: reason.get("Item") for n, reason in enumerate(reasons) if reason["Code"] == "ConditionalCheckFailed"}
+        failed = {
+            n: reason.get("Item")
+            for n, reason in enumerate(reasons)
+            if reason["Code"] == "ConditionalCheckFailed"
+        }
         if failed:
             raise CanceledError(failed) from error
         codes = {reason["Code"] for reason in reasons}
         self.client.throttled += not codes.isdisjoint(_CONFLICTS - {"TransactionConflict"})
         if codes.isdisjoint(_CONFLICTS):
-            raise StoreError(f"{self.where} refuses a transaction: {error}. Nothing was written") from error
+            raise StoreError(
+                f"{self.where} refuses a transaction: {error}. Nothing was written"
+            ) from error
 
     def put_all(self, items: Iterable[Item]) -> None:
         """Put items, without a condition, in batches of 25."""
@@ -243,14 +320,20 @@ class Items:
 
         def ask() -> bool:
             nonlocal left
-            left = self._call("batch_write_item", {"RequestItems": left}).get("UnprocessedItems") or {}
+            left = (
+                self._call("batch_write_item", {"RequestItems": left}).get("UnprocessedItems") or {}
+            )
             self.client.throttled += bool(left)
             return not left
 
         self.until_done(ask, "items unwritten")
 
-    def page(self, p: bytes, first: bytes, last: bytes, most: int, *attributes: str) -> tuple[list[Item], bool]:
-        """Items of a partition key whose sort keys lie from `first` to `last`, rising; at most `most`, and 1 MB. Are there more?"""
+    def page(
+        self, p: bytes, first: bytes, last: bytes, most: int, *attributes: str
+    ) -> tuple[list[Item], bool]:
+        """Items of a partition key whose sort keys lie from `first` to `last`, rising; at most
+        `most`, and 1 MB. Are there more?
+        """
         request = {
             "TableName": self.table,
             "ConsistentRead": True,
@@ -263,20 +346,30 @@ class Items:
         return answer["Items"], bool(answer.get("LastEvaluatedKey"))
 
     def all(self, prefix: bytes) -> Iterator[Item]:
-        """Every item whose partition key begins with a prefix, in any order; the whole table is read for it."""
+        """Every item whose partition key begins with a prefix, in any order; the whole table is
+        read for it.
+        """
         more: dict[str, Any] = {}
         while True:
-            filtered = {"FilterExpression": "begins_with(p, :p)", "ExpressionAttributeValues": {":p": _text(prefix)}}
-            answer = self._call("scan", {"TableName": self.table, "ConsistentRead": True, **filtered, **more})
+            filtered = {
+                "FilterExpression": "begins_with(p, :p)",
+                "ExpressionAttributeValues": {":p": _text(prefix)},
+            }
+            answer = self._call(
+                "scan", {"TableName": self.table, "ConsistentRead": True, **filtered, **more}
+            )
             yield from answer["Items"]
             if not answer.get("LastEvaluatedKey"):
                 return
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def size(self) -> int:
-        """Bytes of the whole table, as DynamoDB estimates them every six hours; of a young table, by a sample of 4 MB."""
+        """Bytes of the whole table, as DynamoDB estimates them every six hours; of a young table,
+        by a sample of 4 MB.
+        """
         table = self._call("describe_table", {"TableName": self.table})["Table"]
-        sample: list[Item] = []  # its first items may all be of the state, which are smaller than records
+        # its first items may all be of the state, which are smaller than records
+        sample: list[Item] = []
         more: dict[str, Any] = {}
         for _ in range(_SAMPLE_PAGES):
             answer = self._call("scan", {"TableName": self.table, **more})
@@ -285,30 +378,44 @@ class Items:
                 break
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
         mean = sum(map(weight, sample)) / max(len(sample), 1)
-        return max(int(table.get("TableSizeBytes", 0)), int(mean * max(len(sample), int(table.get("ItemCount", 0)))))
+        return max(
+            int(table.get("TableSizeBytes", 0)),
+            int(mean * max(len(sample), int(table.get("ItemCount", 0)))),
+        )
 
     def server_time(self) -> int | None:
         """The server's clock in microseconds, in whole seconds: the Date of an answer."""
         request = {"TableName": self.table, "Key": at((NOWHERE, NOWHERE))}
         try:
-            headers = self.client.call("get_item", request, patience=0)["ResponseMetadata"]["HTTPHeaders"]
+            headers = self.client.call("get_item", request, patience=0)["ResponseMetadata"][
+                "HTTPHeaders"
+            ]
             return clock.micros(parsedate_to_datetime(headers["date"]))
         except (StoreError, KeyError, ValueError, TypeError):
             return None
 
     def side_by_side(self, function: Callable[[_T], _R], parts: Sequence[_T]) -> list[_R]:
-        """The results of a function that makes requests; several requests are under way at a time."""
-        return [function(part) for part in parts] if len(parts) < 2 else list(self._pool.map(function, parts))
+        """The results of a function that makes requests; several requests are under way at a
+        time.
+        """
+        return (
+            [function(part) for part in parts]
+            if len(parts) < 2
+            else list(self._pool.map(function, parts))
+        )
 
     def until_done(self, ask: Callable[[], bool], left: str) -> None:
-        """Call `ask` until it is done, with pauses that grow, while the client's patience lasts. Each call asks for the rest alone."""
+        """Call `ask` until it is done, with pauses that grow, while the client's patience lasts.
+        Each call asks for the rest alone.
+        """
         pauses = _PAUSES.within(self.client.patience)
         while not ask():
             pause = next(pauses, None)
             if pause is None:
                 raise UnansweredError(
-                    f"{self.where} still leaves {left} after {self.client.patience:g} s. Is the table's capacity too small for what is written, "
-                    "or do too many processes write the same? Ingestion goes on from the last commit"
+                    f"{self.where} still leaves {left} after {self.client.patience:g} s. Is the "
+                    "table's capacity too small for what is written, or do too many processes "
+                    "write the same? Ingestion goes on from the last commit"
                 )
             self.client.wait(left, pause)
 
@@ -316,13 +423,19 @@ class Items:
         """End the threads."""
         self._pool.shutdown(wait=True)
 
-    def _call(self, operation: str, request: Mapping[str, object], expected: Sequence[str] = ()) -> dict[str, Any]:
+    def _call(
+        self, operation: str, request: Mapping[str, object], expected: Sequence[str] = ()
+    ) -> dict[str, Any]:
         try:
-            return self.client.call(operation, request, expected=(*expected, "ResourceNotFoundException"))
+            return self.client.call(
+                operation, request, expected=(*expected, "ResourceNotFoundException")
+            )
         except AwsRefusedError as error:
             if error.code in expected:
                 raise
-            raise StoreError(f"the table {self.where} is not there any more: {error}. Nothing was written") from error
+            raise StoreError(
+                f"the table {self.where} is not there any more: {error}. Nothing was written"
+            ) from error
 
 
 def put(item: Item, condition: str = "", values: Item | None = None) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Leases in DynamoDB: an item that its holder changes again and again; who sees it unchanged for long enough takes it over."""
+"""Leases in DynamoDB: an item that its holder changes again and again; who sees it unchanged for
+long enough takes it over.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,32 @@ from contextlib import contextmanager
 from headwater import clock
 from headwater.errors import StoreError
 from headwater.stores import HeldError
-from headwater.stores.dynamodb.dynamodb_items import CanceledError, Item, Items, Key, at, delete, put
+from headwater.stores.dynamodb.dynamodb_items import (
+    CanceledError,
+    Item,
+    Items,
+    Key,
+    at,
+    delete,
+    put,
+)
 from headwater.stores.renewed_leases import LEASE, renewed
 
 _POLL = 0.05
 
 
 Watched = dict[str, tuple[Item, float]]
-"""By lease, how its item was seen last, and since when it has been so; kept between calls, so that a wait may be in short ones."""
+"""By lease, how its item was seen last, and since when it has been so; kept between calls, so that
+a wait may be in short ones.
+"""
 
 
 @contextmanager
-def held(items: Items, place: Key, name: str, owner: str, wait: float, watched: Watched) -> Iterator[None]:
-    """Hold the lease of a place; seconds to wait for it at most. No clocks are compared. Safety rests on what commits expect, not on it.
+def held(
+    items: Items, place: Key, name: str, owner: str, wait: float, watched: Watched
+) -> Iterator[None]:
+    """Hold the lease of a place; seconds to wait for it at most. No clocks are compared. Safety
+    rests on what commits expect, not on it.
 
     Raises:
         HeldError: another process holds it.
@@ -32,7 +47,10 @@ def held(items: Items, place: Key, name: str, owner: str, wait: float, watched: 
     while not mine.take(seen := mine.read(), lapsed=_lapsed(watched, name, seen)):
         if clock.stopwatch() >= until:
             holder = f": process {seen['o']['S']}" if seen else ""
-            raise HeldError(f"another process holds the lease {name!r} of {items.where}{holder}; stop it, or wait longer")
+            raise HeldError(
+                f"another process holds the lease {name!r} of {items.where}{holder}; stop it, or "
+                "wait longer"
+            )
         time.sleep(_POLL)
     try:
         with renewed(mine.renew):
@@ -62,7 +80,11 @@ class _Lease:
         """Whether the lease is this one's now: it was free, or it was not renewed."""
         if seen is not None and not lapsed:
             return False
-        return self._write("attribute_not_exists(m)", b"") if seen is None else self._write("m = :m", seen["m"]["B"])
+        return (
+            self._write("attribute_not_exists(m)", b"")
+            if seen is None
+            else self._write("m = :m", seen["m"]["B"])
+        )
 
     def renew(self) -> None:
         self._write("m = :m", self._mark)

@@ -1,7 +1,8 @@
-"""The online store on DynamoDB: a table of records, and a state of ingestion in the same table or in PostgreSQL.
+"""The online store on DynamoDB: a table of records, and a state of ingestion in the same table or
+in PostgreSQL.
 
-It is log first: `log_first` says in which steps a commit is made, `docs/decisions/0260-dynamodb-is-log-first.md` what readers see between
-them.
+It is log first: `log_first` says in which steps a commit is made,
+`docs/decisions/0260-dynamodb-is-log-first.md` what readers see between them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from headwater.aws import AwsClient
-from headwater.errors import FencedError, HeadwaterError, LostError, NoStoreError, StoreError, UsageError
+from headwater.errors import (
+    FencedError,
+    HeadwaterError,
+    LostError,
+    NoStoreError,
+    StoreError,
+    UsageError,
+)
 from headwater.stores import IngestState, UnansweredError
 from headwater.stores.dynamodb.dynamodb_items import Items
 from headwater.stores.dynamodb.dynamodb_state import DynamoState
@@ -27,10 +35,12 @@ from headwater.stores.server_url import ServerUrl, parse
 def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> LogFirstStore:
     """The store that `dynamodb://TABLE` names.
 
-    Behind a `?`: `region=` (else that of environment or profile), `state=postgresql://...` (where the state of ingestion is; else in the
-    table itself), `prefix=` (what all keys begin with; headwater), `endpoint=` (the address of a private endpoint or an emulator),
-    `timeout=` (for an answer, and while requests are throttled; 10s), `read_timeout=` (as `timeout`, where requests wait; 200ms).
-    Credentials are those of environment, profile or role. The table has to be there: `create_table` creates it.
+    Behind a `?`: `region=` (else that of environment or profile), `state=postgresql://...` (where
+    the state of ingestion is; else in the table itself), `prefix=` (what all keys begin with;
+    headwater), `endpoint=` (the address of a private endpoint or an emulator), `timeout=` (for an
+    answer, and while requests are throttled; 10s), `read_timeout=` (as `timeout`, where requests
+    wait; 200ms). Credentials are those of environment, profile or role. The table has to be there:
+    `create_table` creates it.
     """
     name, at = _parsed(url)
     items = Items(_client(at, at.timeout), name, at.where)
@@ -41,7 +51,9 @@ def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) 
 
 
 def create_table(url: str) -> tuple[str, bool]:
-    """Create the table that a store's URL names, unless it is there: its ARN, which has region and account, and whether it was created."""
+    """Create the table that a store's URL names, unless it is there: its ARN, which has region and
+    account, and whether it was created.
+    """
     name, at = _parsed(url)
     items = Items(_client(at, at.timeout), name, at.where)
     try:
@@ -57,22 +69,32 @@ def _parsed(url: str) -> tuple[str, ServerUrl]:
     name = at.where.partition("://")[2]
     if not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name):
         raise UsageError(
-            f"{at.where!r} names no table of DynamoDB: give dynamodb://TABLE?region=eu-west-1, with 3 to 255 letters, digits, '_', '.' and '-'"
+            f"{at.where!r} names no table of DynamoDB: give dynamodb://TABLE?region=eu-west-1, "
+            "with 3 to 255 letters, digits, '_', '.' and '-'"
         )
     return name, replace(at, options={**at.options, **_state_option(url, at.where)})
 
 
 def _state_option(url: str, where: str) -> dict[str, str]:
-    """The option `state`, where it is given: a URL with %3F and %26 for its ? and &, or quoted as a whole."""
-    given = [value for name, _, value in (option.partition("=") for option in urlsplit(url).query.split("&")) if name == "state"]
+    """The option `state`, where it is given: a URL with %3F and %26 for its ? and &, or quoted as a
+    whole.
+    """
+    given = [
+        value
+        for name, _, value in (option.partition("=") for option in urlsplit(url).query.split("&"))
+        if name == "state"
+    ]
     if not given:
         return {}
-    user, at, rest = given[-1].rpartition("@") if "://" in given[-1] else ("", "", unquote(given[-1]))
+    user, at, rest = (
+        given[-1].rpartition("@") if "://" in given[-1] else ("", "", unquote(given[-1]))
+    )
     address = user + at + re.sub("%3f", "?", re.sub("%26", "&", rest), flags=re.IGNORECASE)
     if not re.match("postgresql://[^/]*/[^?]", address):
         raise UsageError(
-            f"state= of {where} names no database of PostgreSQL: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE (with %3F and %26 for ? and "
-            "& in it), or leave it out"
+            f"state= of {where} names no database of PostgreSQL: give "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE (with %3F and %26 for ? and & in it), "
+            "or leave it out"
         )
     return {"state": address}
 
@@ -123,19 +145,22 @@ def _join(table: DynamoTable, state: IngestState, *, readonly: bool) -> None:
         (known,) = state.get([EPOCH])  # another process may have made both meanwhile
     if known is None and found is None:
         if readonly:
-            raise NoStoreError(f"there is no online store in {table!r}; begin with a command that writes")
+            raise NoStoreError(
+                f"there is no online store in {table!r}; begin with a command that writes"
+            )
         other = next((key for key, _ in state.scan(b"") if key not in (FORMAT_KEY, EPOCH)), None)
         if other is not None:
             raise StoreError(
-                f"{state!r} is the state of another store (it holds {other[:40]!r}); give another prefix= or an empty database"
+                f"{state!r} is the state of another store (it holds {other[:40]!r}); give another "
+                "prefix= or an empty database"
             )
         with contextlib.suppress(FencedError):  # another process came first
             state.commit({EPOCH: secrets.token_bytes(16)}, {EPOCH: None})
         (known,) = state.get([EPOCH])
     if known is None or found not in (None, known):
         raise LostError(
-            f"{table!r} holds records of another state of ingestion than {state!r}: either state= of its URL is not the one that it was made "
-            f"with, or that state was lost. {REBUILD}"
+            f"{table!r} holds records of another state of ingestion than {state!r}: either state= "
+            f"of its URL is not the one that it was made with, or that state was lost. {REBUILD}"
         )
     if found is None and not readonly:
         table.begin(known)

@@ -1,8 +1,10 @@
 """Records in DynamoDB: an item for each, written in transactions that check the turn of the writer.
 
 With P the store's prefix, an item has the partition key
-    P 0 RECORD...    a record: v its value, t what it is complete through, n the writer's commit that wrote it
-    P 0 L WRITER     with eight sort keys, the lanes of a writer: e the store's epoch, u the turn, b who took it, n its last commit
+    P 0 RECORD...    a record: v its value, t what it is complete through, n the writer's commit
+                     that wrote it
+    P 0 L WRITER     with eight sort keys, the lanes of a writer: e the store's epoch, u the turn, b
+                     who took it, n its last commit
     P 0 E            e the store's epoch
 """
 
@@ -105,11 +107,13 @@ class DynamoTable:
     def _check_lane(self, lane: Item | None, turn: int) -> None:
         """Raise why a lane takes no more commits of a turn; return where it has a later commit."""
         if lane is None or lane["e"]["B"] != self.epoch or number_of(lane, "u") < turn:
-            raise LostError(f"{self._items.where} has lost what it knew of a writer's commits. {RECONCILE}")
+            raise LostError(
+                f"{self._items.where} has lost what it knew of a writer's commits. {RECONCILE}"
+            )
         if number_of(lane, "u") > turn:
             raise FencedError(
-                f"{self._items.where} was taken over by another process. A partition has one process that ingests it; read the offsets again, "
-                "and go on from them"
+                f"{self._items.where} was taken over by another process. A partition has one "
+                "process that ingests it; read the offsets again, and go on from them"
             )
 
     def fence(self, writer: bytes, turn: int) -> int | None:
@@ -123,7 +127,8 @@ class DynamoTable:
             self._items.write([update(lane, known, taken, values) for lane in lanes])
         except CanceledError:
             return None
-        found = list(self._items.get_together(lanes).values())  # no commit of an earlier turn changes them any more
+        # no commit of an earlier turn changes them any more
+        found = list(self._items.get_together(lanes).values())
         if len(found) < LANES or any(item["b"] != mine for item in found):
             return None
         return max(number_of(item, "n") for item in found)
@@ -133,7 +138,10 @@ class DynamoTable:
         found: dict[bytes, tuple[int, int]] = {}
         begin = self._prefix + b"L"
         for item in self._items.all(begin):
-            writer, known = key_of(item)[0].removeprefix(begin), (number_of(item, "u"), number_of(item, "n"))
+            writer, known = (
+                key_of(item)[0].removeprefix(begin),
+                (number_of(item, "u"), number_of(item, "n")),
+            )
             before = found.get(writer, (0, 0))
             found[writer] = max(before[0], known[0]), max(before[1], known[1])
         return found
@@ -146,12 +154,21 @@ class DynamoTable:
         """See `FeatureTable`; reads the whole table."""
         del marks
         self._items.drop_all(key_of(item) for item in self._items.all(self._prefix + RECORD))
-        mine = {"e": {"B": self.epoch}, "u": _number(turn), "b": {"B": secrets.token_bytes(8)}, "n": _number(0)}
-        self._items.put_all({**at(self._lane(writer, lane)), **mine} for writer in writers for lane in range(LANES))
+        mine = {
+            "e": {"B": self.epoch},
+            "u": _number(turn),
+            "b": {"B": secrets.token_bytes(8)},
+            "n": _number(0),
+        }
+        self._items.put_all(
+            {**at(self._lane(writer, lane)), **mine} for writer in writers for lane in range(LANES)
+        )
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
         """See `FeatureTable`."""
-        self._items.side_by_side(lambda part: self._replace(part, records, expect), list(_parted(records, expect)))
+        self._items.side_by_side(
+            lambda part: self._replace(part, records, expect), list(_parted(records, expect))
+        )
         return NO_MARKS
 
     def _replace(self, part: Sequence[bytes], records: Changes, expect: Changes) -> None:
@@ -160,9 +177,14 @@ class DynamoTable:
             try:
                 self._items.write([self._exchange(key, records, expect) for key in keys])
             except CanceledError as error:
-                held = next((keys[position] for position in error.failed if keys[position] in expect), None)
+                held = next(
+                    (keys[position] for position in error.failed if keys[position] in expect), None
+                )
                 if held is not None:
-                    raise FencedError(f"{self._items.where} was written by another process meanwhile ({held[:40]!r})") from error
+                    raise FencedError(
+                        f"{self._items.where} was written by another process meanwhile "
+                        f"({held[:40]!r})"
+                    ) from error
                 self.outrun += len(error.failed)
                 keys = [key for position, key in enumerate(keys) if position not in error.failed]
             else:
@@ -182,19 +204,31 @@ class DynamoTable:
         self.check_sizes(b"", {key: value})
         item = self._item(key, value)
         condition = " AND ".join([*conditions, f"({_NEWER})"])
-        return update(self._place(key), condition, "SET v = :v, t = :t", {**values, ":v": item["v"], ":t": item["t"]})
+        return update(
+            self._place(key),
+            condition,
+            "SET v = :v, t = :t",
+            {**values, ":v": item["v"], ":t": item["t"]},
+        )
 
     def check_sizes(self, writer: bytes, records: Changes) -> None:
         """See `FeatureTable`; a record has to fit in an item."""
         for key, value in records.items():
             if value is not None and len(value) > LARGEST:
                 source, _, partition = writer.decode().partition("\0")
-                where = f"source {source!r}" + (f", partition {partition!r}" if partition else "") + ": " if source else ""
+                where = (
+                    f"source {source!r}"
+                    + (f", partition {partition!r}" if partition else "")
+                    + ": "
+                    if source
+                    else ""
+                )
                 of_key = key[9:].removesuffix(f"\0{partition}".encode()) if partition else key[9:]
                 raise StoreError(
-                    f"{where}the record of the key {_shown(of_key)} has {len(value):,} bytes, and an item of DynamoDB takes {LARGEST:,}. "
-                    "Nothing was written. Give its views shorter or fewer windows, a coarser hop or shorter lists, split them into views with "
-                    "sources of their own, or use another store"
+                    f"{where}the record of the key {_shown(of_key)} has {len(value):,} bytes, and "
+                    f"an item of DynamoDB takes {LARGEST:,}. Nothing was written. Give its views "
+                    "shorter or fewer windows, a coarser hop or shorter lists, split them into "
+                    "views with sources of their own, or use another store"
                 )
 
     def read_epoch(self) -> bytes | None:
@@ -206,9 +240,13 @@ class DynamoTable:
         """Give a table without an epoch this one."""
         item = {**at((self._prefix + b"E", NOWHERE)), "e": {"B": epoch}}
         try:
-            self._items.write([put(item, "attribute_not_exists(e) OR e = :e", {":e": {"B": epoch}})])
+            self._items.write(
+                [put(item, "attribute_not_exists(e) OR e = :e", {":e": {"B": epoch}})]
+            )
         except CanceledError as error:
-            raise LostError(f"{self._items.where} belongs to another state of ingestion. {REBUILD}") from error
+            raise LostError(
+                f"{self._items.where} belongs to another state of ingestion. {REBUILD}"
+            ) from error
 
     def size(self) -> int:
         """See `FeatureTable`; of the whole table."""
@@ -256,4 +294,6 @@ def _shown(key: bytes) -> str:
     text = key.decode(errors="replace")
     if text.isprintable() and "\ufffd" not in text:
         return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-    return str(int.from_bytes(key, "big", signed=True)) if len(key) == 8 else f"0x{key[:_SHOWN].hex()}"
+    return (
+        str(int.from_bytes(key, "big", signed=True)) if len(key) == 8 else f"0x{key[:_SHOWN].hex()}"
+    )

@@ -23,7 +23,9 @@ class RedisOptions:
 
 @dataclass(frozen=True)
 class RedisCall:
-    """A command, or a script with its arguments, for the server that has `key` (the only key of a script)."""
+    """A command, or a script with its arguments, for the server that has `key` (the only key of a
+    script).
+    """
 
     key: bytes
     command: tuple[Argument, ...] | Script
@@ -31,15 +33,26 @@ class RedisCall:
 
 
 class Servers(Protocol):
-    """The servers behind a URL. Every method raises StoreError, and UnansweredError where one cannot be reached."""
+    """The servers behind a URL. Every method raises StoreError, and UnansweredError where one
+    cannot be reached.
+    """
 
     cluster: bool
 
-    def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
-        """The answers to calls, one round trip for each server; again while it cannot be reached, unless `once`.
+    def run(
+        self,
+        calls: Sequence[RedisCall],
+        *,
+        once: bool = False,
+        durable: bool = False,
+        atomic: bool = False,
+    ) -> list[Any]:
+        """The answers to calls, one round trip for each server; again while it cannot be reached,
+        unless `once`.
 
-        A call may come twice where its first answer is lost. One that writes is a script that knows what it has done, or it leaves the same
-        however often it comes; a commit is made `once`, and looked up.
+        A call may come twice where its first answer is lost. One that writes is a script that knows
+        what it has done, or it leaves the same however often it comes; a commit is made `once`, and
+        looked up.
 
         durable: wait for replicas; atomic: all that a server answers is of one moment.
         """

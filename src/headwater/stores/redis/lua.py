@@ -2,14 +2,18 @@
 
 With P the store's prefix, the server holds
     {P}:state, {P}:order      every key but records: a hash, and the same keys in order
-    {P}:meta                  epoch, the server's identity in it, and n, how many commits have been made
+    {P}:meta                  epoch, the server's identity in it, and n, how many commits have been
+                              made
     {P}:epochs                every epoch and the n with which it began
     {P}:writer:ID             the last commit that a writer tried, and its n; for a day
     {P}:redo:...              on a cluster: the redo record of a commit that is decided
     {P}:lease:NAME            who holds it, until it expires
-    {P:00}... to {P:ff}...    records, in 256 groups by a checksum of the key without its partition, each group in one slot
-    {P:00}:meta, {P}:marks    on a cluster: how many writes a group has seen, and how many it must have seen
-    {P:00}:applied            on a cluster, by writer: its turn, and the n of its last commit here (see `log_first`)
+    {P:00}... to {P:ff}...    records, in 256 groups by a checksum of the key without its partition,
+                              each group in one slot
+    {P:00}:meta, {P}:marks    on a cluster: how many writes a group has seen, and how many it must
+                              have seen
+    {P:00}:applied            on a cluster, by writer: its turn, and the n of its last commit here
+                              (see `log_first`)
 The part between braces decides the slot.
 """
 
@@ -52,13 +56,19 @@ class GroupCommit:
     def packed(self, marks: Marks = NO_MARKS) -> bytes:
         """Keys and values in turn; behind them the marks of a cluster's groups."""
         flat = [item for tag, mark in marks.items() for item in (tag, b"%d" % mark)]
-        return b"\x95" + b"".join(_array(items) for items in (self.held, self.absent, self.put, self.drop, flat))
+        return b"\x95" + b"".join(
+            _array(items) for items in (self.held, self.absent, self.put, self.drop, flat)
+        )
 
 
 def _array(items: Sequence[bytes]) -> bytes:
     """MessagePack as servers read it: bytes as what it calls a string, since they know no other."""
     count = len(items).to_bytes(4, "big")
-    return b"\xdd" + count + b"".join([b"\xdb" + len(item).to_bytes(4, "big") + item for item in items])
+    return (
+        b"\xdd"
+        + count
+        + b"".join([b"\xdb" + len(item).to_bytes(4, "big") + item for item in items])
+    )
 
 
 def group(prefix: bytes, key: bytes) -> bytes:
@@ -71,7 +81,9 @@ def groups(prefix: bytes) -> list[bytes]:
     return [b"{%b:%02x}" % (prefix, number) for number in range(GROUPS)]
 
 
-def parted(prefix: bytes, changes: Changes, expect: Changes) -> tuple[GroupCommit, dict[bytes, GroupCommit]]:
+def parted(
+    prefix: bytes, changes: Changes, expect: Changes
+) -> tuple[GroupCommit, dict[bytes, GroupCommit]]:
     """Split a commit into the part of the state and that of each group of records."""
     state = GroupCommit()
     records: dict[bytes, GroupCommit] = {}
@@ -107,7 +119,8 @@ def blobs(parts: Mapping[bytes, GroupCommit]) -> Iterator[bytes]:
 
 
 _COMMON = """
--- New after a restart, like the run id, and also after a replica became the primary, which a server may be twice in one run.
+-- New after a restart, like the run id, and also after a replica became the primary, which a server
+-- may be twice in one run.
 local function identity()
   return string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
 end
@@ -120,7 +133,8 @@ local function differs(part, read)
   end
 end
 local function record(key) return redis.call('GET', key) end
--- What a record is complete through: its second word, in halves, since numbers in Lua hold no more than 53 bits.
+-- What a record is complete through: its second word, in halves, since numbers in Lua hold no more
+-- than 53 bits.
 local function through(word)
   if #word < 8 then return -1, 4294967295 end
   local low, high = struct.unpack('<I4i4', word)
@@ -153,7 +167,8 @@ local function made(part)
 end
 -- The turn of a writer in a group, the n of its last commit here, and who fenced it.
 local function applied(base, writer)
-  local turn, n, by = string.match(redis.call('HGET', base .. ':applied', writer) or '0 0 ', '(%d+) (%d+) (%w*)')
+  local applied = redis.call('HGET', base .. ':applied', writer) or '0 0 '
+  local turn, n, by = string.match(applied, '(%d+) (%d+) (%w*)')
   return tonumber(turn), tonumber(n), by
 end
 """
@@ -187,7 +202,9 @@ for i = 1, #state[4] do
 end
 for i = 1, #state[5], 2 do
   local mark = redis.call('HGET', base .. ':marks', state[5][i])
-  if not mark or tonumber(mark) < tonumber(state[5][i + 1]) then redis.call('HSET', base .. ':marks', state[5][i], state[5][i + 1]) end
+  if not mark or tonumber(mark) < tonumber(state[5][i + 1]) then
+    redis.call('HSET', base .. ':marks', state[5][i], state[5][i + 1])
+  end
 end
 local n = redis.call('HINCRBY', meta, 'n', 1)
 redis.call('SET', writer, ARGV[3] .. ' ' .. n, 'EX', 86400)
@@ -196,7 +213,8 @@ return {'ok', n, outrun}
 )
 
 RESOLVE = Script("""
--- After an answer that never came. KEYS: {P}. ARGV: writer, count. Was the commit made? If not, it never will be.
+-- After an answer that never came. KEYS: {P}. ARGV: writer, count. Was the commit made? If not, it
+-- never will be.
 local writer = KEYS[1] .. ':writer:' .. ARGV[1]
 local count, n = string.match(redis.call('GET', writer) or '0 0', '(%d+) (%d+)')
 if count == ARGV[2] and n ~= '0' then return {'ok', tonumber(n), 0} end
@@ -207,9 +225,10 @@ return {'not'}
 GROUP = Script(
     _COMMON
     + """
--- Write a cluster's records of one group. KEYS: {P:00}. ARGV: the part, then of a writer's commit, the writer, its turn, and n.
--- A commit that was applied here is not applied again; a writer of an earlier turn writes no more. A commit without a writer may come twice too:
--- where the records are not as expected, they may be as this call has left them.
+-- Write a cluster's records of one group. KEYS: {P:00}. ARGV: the part, then of a writer's commit,
+-- the writer, its turn, and n. A commit that was applied here is not applied again; a writer of an
+-- earlier turn writes no more. A commit without a writer may come twice too: where the records are
+-- not as expected, they may be as this call has left them.
 local meta = KEYS[1] .. ':meta'
 if redis.call('HGET', meta, 'server') ~= identity() then return {'epoch'} end
 local part, mine = cmsgpack.unpack(ARGV[1]), nil
@@ -233,11 +252,14 @@ return {'ok', redis.call('HINCRBY', meta, 'n', 1), outrun}
 FENCE = Script(
     _COMMON
     + """
--- Give a writer of one group its next turn. KEYS: {P:00}. ARGV: the writer, the turn, the name of this call, which may come twice. Returns ok
--- and the n of its last commit here; ahead where that turn, or a later one, is there of another call.
+-- Give a writer of one group its next turn. KEYS: {P:00}. ARGV: the writer, the turn, the name of
+-- this call, which may come twice. Returns ok and the n of its last commit here; ahead where that
+-- turn, or a later one, is there of another call.
 if redis.call('HGET', KEYS[1] .. ':meta', 'server') ~= identity() then return {'epoch'} end
 local turn, n, by = applied(KEYS[1], ARGV[1])
-if turn > tonumber(ARGV[2]) or (turn == tonumber(ARGV[2]) and by ~= ARGV[3]) then return {'ahead'} end
+if turn > tonumber(ARGV[2]) or (turn == tonumber(ARGV[2]) and by ~= ARGV[3]) then
+  return {'ahead'}
+end
 redis.call('HSET', KEYS[1] .. ':applied', ARGV[1], ARGV[2] .. ' ' .. n .. ' ' .. ARGV[3])
 return {'ok', n}
 """
@@ -246,8 +268,9 @@ return {'ok', n}
 EMPTY = Script(
     _COMMON
     + """
--- Begin a group again on the server that it is on. KEYS: {P:00}. ARGV: how many commits it is to have seen at least, a turn, the name of this
--- call, writers: none of their commits is here, and they write in turns from this one on.
+-- Begin a group again on the server that it is on. KEYS: {P:00}. ARGV: how many commits it is to
+-- have seen at least, a turn, the name of this call, writers: none of their commits is here, and
+-- they write in turns from this one on.
 local base, n = KEYS[1], tonumber(redis.call('HGET', KEYS[1] .. ':meta', 'n') or '0')
 redis.call('HSET', base .. ':meta', 'server', identity(), 'n', math.max(n, tonumber(ARGV[1])))
 redis.call('DEL', base .. ':applied')
@@ -268,7 +291,8 @@ return 0
 ACCEPT = Script(
     _COMMON
     + """
--- Go on with the server that a group is on now, if it holds all. KEYS: {P:00}. ARGV: how many commits it must have seen.
+-- Go on with the server that a group is on now, if it holds all. KEYS: {P:00}. ARGV: how many
+-- commits it must have seen.
 local n = tonumber(redis.call('HGET', KEYS[1] .. ':meta', 'n') or '0')
 if n < tonumber(ARGV[1]) then return n end
 redis.call('HSET', KEYS[1] .. ':meta', 'server', identity(), 'n', n)
@@ -279,8 +303,9 @@ return -1
 ENTER = Script(
     _COMMON
     + """
--- Make the store, or go on with it. KEYS: {P}. ARGV: a name for a new epoch, the client's epoch ('' for none) and n, 'read' or 'write',
--- '1' if an epoch must begin. Answers ok with epoch and n, or none, emptied, or lost with the commits that are left of the client's epoch.
+-- Make the store, or go on with it. KEYS: {P}. ARGV: a name for a new epoch, the client's epoch (''
+-- for none) and n, 'read' or 'write', '1' if an epoch must begin. Answers ok with epoch and n, or
+-- none, emptied, or lost with the commits that are left of the client's epoch.
 local base, meta, server = KEYS[1], KEYS[1] .. ':meta', identity()
 local found = redis.call('HMGET', meta, 'epoch', 'server', 'n')
 local epoch = found[1]
@@ -312,20 +337,25 @@ return {'ok', epoch, n}
 )
 
 SCAN = Script("""
--- A page. KEYS: {P}. ARGV: the least key, the least key behind, 'values' or 'sizes', how many keys and bytes at most.
-local keys, out, taken = redis.call('ZRANGEBYLEX', KEYS[1] .. ':order', ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[4]), {}, 0
+-- A page. KEYS: {P}. ARGV: the least key, the least key behind, 'values' or 'sizes', how many keys
+-- and bytes at most.
+local keys = redis.call('ZRANGEBYLEX', KEYS[1] .. ':order', ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[4])
+local out, taken = {}, 0
 for i = 1, #keys do
   local size = redis.call('HSTRLEN', KEYS[1] .. ':state', keys[i])
   taken = taken + size
-  out[2 * i - 1], out[2 * i] = keys[i], ARGV[3] == 'values' and redis.call('HGET', KEYS[1] .. ':state', keys[i]) or size
+  out[2 * i - 1] = keys[i]
+  out[2 * i] = ARGV[3] == 'values' and redis.call('HGET', KEYS[1] .. ':state', keys[i]) or size
   if ARGV[3] == 'values' and taken > tonumber(ARGV[5]) then break end
 end
 return out
 """)
 
 ACQUIRE = Script("""
--- Take a lease that is free. KEYS: its key. ARGV: who, milliseconds. The call may come twice, and finds what it has taken.
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
+-- Take a lease that is free. KEYS: its key. ARGV: who, milliseconds. The call may come twice, and
+-- finds what it has taken.
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+  or redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
 return 0
 """)
 

@@ -1,4 +1,6 @@
-"""Connections to Redis and Valkey, standalone and clusters: every failure of a server as an error that says what to do."""
+"""Connections to Redis and Valkey, standalone and clusters: every failure of a server as an error
+that says what to do.
+"""
 
 from __future__ import annotations
 
@@ -33,27 +35,40 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 Trip = Generator[None, None, list[Any]]
-"""A conversation with one server, which stops before each answer that is to be read; it returns the answers."""
+"""A conversation with one server, which stops before each answer that is to be read; it returns the
+answers.
+"""
 _PAUSES = Backoff(first=0.05, longest=0.5)
 _AT_ONCE = 10_000
-_AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterError, redis.exceptions.RedisClusterException)
+_AGAIN = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.RedisClusterException,
+)
 _NO_USE = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
 _REDIRECTED = (
     redis.exceptions.AskError,
     redis.exceptions.TryAgainError,
     redis.exceptions.ClusterDownError,
-    redis.exceptions.ReadOnlyError,  # a replica that is to take over, or a primary that was replaced
+    # a replica that is to take over, or a primary that was replaced
+    redis.exceptions.ReadOnlyError,
 )
 _UNANSWERED = (*_AGAIN, *_REDIRECTED)
 
 
-def open_store(url: str, *, readonly: bool = False, for_requests: bool = False) -> RedisStore | LogFirstStore:
-    """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `redis+sentinel://` names (`rediss+...` with TLS).
+def open_store(
+    url: str, *, readonly: bool = False, for_requests: bool = False
+) -> RedisStore | LogFirstStore:
+    """The store that `redis://`, `rediss://`, `unix://`, `redis+cluster://` or `redis+sentinel://`
+    names (`rediss+...` with TLS).
 
-    Of a cluster, any nodes; of Sentinel, any of its processes and the name of the primary: `redis+sentinel://host1,host2/mymaster/0`.
-    Behind a `?`: `prefix=` (what all keys begin with; headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=`
-    (the same, where requests wait for the answer; 200ms), `replicas=` (how many must have a commit before it counts as made; 0),
-    `sentinel_username=` and `sentinel_password=` (of Sentinel itself), and the client's own `ssl_ca_certs=` and the like.
+    Of a cluster, any nodes; of Sentinel, any of its processes and the name of the primary:
+    `redis+sentinel://host1,host2/mymaster/0`. Behind a `?`: `prefix=` (what all keys begin with;
+    headwater), `timeout=` (for an answer, and to reconnect; 10s), `read_timeout=` (the same, where
+    requests wait for the answer; 200ms), `replicas=` (how many must have a commit before it counts
+    as made; 0), `sentinel_username=` and `sentinel_password=` (of Sentinel itself), and the
+    client's own `ssl_ca_certs=` and the like.
     """
     at = parse_redis(url)
     servers = _connect(at)
@@ -76,10 +91,17 @@ def _connect(at: RedisUrl) -> _Standalone | _Cluster:
 
 
 def _named_primary(at: RedisUrl, how: Mapping[str, Any]) -> redis.Redis:
-    """The client of the primary that Sentinel has under a name; each new connection asks which server that is by now."""
+    """The client of the primary that Sentinel has under a name; each new connection asks which
+    server that is by now.
+    """
     held = parse_url(at.address)  # type: ignore[no-untyped-call]
-    own = {key: value for key, value in held.items() if key not in ("host", "port", "connection_class")}
-    secure = {"ssl": at.address.startswith("rediss:"), **{key: value for key, value in own.items() if key.startswith("ssl_")}}
+    own = {
+        key: value for key, value in held.items() if key not in ("host", "port", "connection_class")
+    }
+    secure = {
+        "ssl": at.address.startswith("rediss:"),
+        **{key: value for key, value in own.items() if key.startswith("ssl_")},
+    }
     access = {name: own.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     watched = Sentinel(at.hosts, sentinel_kwargs={**secure, **how, **access, "protocol": 2})  # type: ignore[no-untyped-call]
     client: redis.Redis = watched.master_for(at.name, **{**own, **secure, **how, "protocol": 2})  # type: ignore[no-untyped-call]
@@ -115,11 +137,20 @@ class _Standalone:
     def __init__(self, client: redis.Redis, options: RedisOptions) -> None:
         self._client, self.options = client, options
 
-    def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
+    def run(
+        self,
+        calls: Sequence[RedisCall],
+        *,
+        once: bool = False,
+        durable: bool = False,
+        atomic: bool = False,
+    ) -> list[Any]:
         """See `Servers`."""
 
         def attempt() -> list[Any]:
-            (answers,) = _together([_answers(self._client, calls, self.options, durable=durable, atomic=atomic)])
+            (answers,) = _together(
+                [_answers(self._client, calls, self.options, durable=durable, atomic=atomic)]
+            )
             if isinstance(answers, Exception):
                 raise answers
             return answers
@@ -150,7 +181,9 @@ class _Standalone:
                 reasons[str(error).rstrip(".")] = None
         if names:
             return f" ({nearest(self.options.where.split('/')[3], names)})"
-        return "".join(f": {reason}. {why_not_connected(self.options.where, reason)}" for reason in reasons)
+        return "".join(
+            f": {reason}. {why_not_connected(self.options.where, reason)}" for reason in reasons
+        )
 
     def _let_go(self) -> bool:
         """Close unused connections: the address may lead to another server by now."""
@@ -168,7 +201,9 @@ class _Standalone:
 
 
 class _Cluster:
-    """The masters of a cluster; each call goes to the master of its slot. `make` connects and discovers them."""
+    """The masters of a cluster; each call goes to the master of its slot. `make` connects and
+    discovers them.
+    """
 
     cluster = True
 
@@ -176,8 +211,17 @@ class _Cluster:
         self.options = options
         self._client = _persistently(make, options)
 
-    def run(self, calls: Sequence[RedisCall], *, once: bool = False, durable: bool = False, atomic: bool = False) -> list[Any]:
-        """See `Servers`. All masters work at the same time; calls that one has not answered are made again, there or elsewhere."""
+    def run(
+        self,
+        calls: Sequence[RedisCall],
+        *,
+        once: bool = False,
+        durable: bool = False,
+        atomic: bool = False,
+    ) -> list[Any]:
+        """See `Servers`. All masters work at the same time; calls that one has not answered are
+        made again, there or elsewhere.
+        """
         answers: dict[int, Any] = {}
 
         def attempt() -> list[Any]:
@@ -188,7 +232,13 @@ class _Cluster:
                     nodes.setdefault(node.name, (node.redis_connection, []))[1].append(index)
             results = _together(
                 [
-                    _answers(client, [calls[index] for index in indexes], self.options, durable=durable, atomic=atomic)
+                    _answers(
+                        client,
+                        [calls[index] for index in indexes],
+                        self.options,
+                        durable=durable,
+                        atomic=atomic,
+                    )
                     for client, indexes in nodes.values()
                 ]
             )
@@ -204,7 +254,11 @@ class _Cluster:
 
     def everywhere(self, *command: Argument) -> list[Any]:
         """See `Servers`."""
-        return _persistently(lambda: [_ask(client, *command) for client in self._masters()], self.options, refresh=self._refresh())
+        return _persistently(
+            lambda: [_ask(client, *command) for client in self._masters()],
+            self.options,
+            refresh=self._refresh(),
+        )
 
     def scan(self, pattern: bytes) -> Iterator[list[bytes]]:
         """See `Servers`."""
@@ -231,16 +285,24 @@ class _Cluster:
         def refresh() -> bool:
             self._client.nodes_manager.initialize()
             after = self._client.nodes_manager.slots_cache
-            return any(slot in after and after[slot][0].name != nodes[0].name for slot, nodes in before.items())
+            return any(
+                slot in after and after[slot][0].name != nodes[0].name
+                for slot, nodes in before.items()
+            )
 
         return refresh
 
     def _masters(self) -> list[redis.Redis]:
-        return [node.redis_connection for node in self._client.nodes_manager.get_nodes_by_server_type("primary")]
+        return [
+            node.redis_connection
+            for node in self._client.nodes_manager.get_nodes_by_server_type("primary")
+        ]
 
 
 def _together(trips: Sequence[Trip]) -> list[list[Any] | Exception]:
-    """The answers of each trip, or what ended it: everything is written to all servers before the first answer is read."""
+    """The answers of each trip, or what ended it: everything is written to all servers before the
+    first answer is read.
+    """
     results: dict[int, list[Any] | Exception] = {}
     left = dict(enumerate(trips))
     try:
@@ -261,13 +323,32 @@ def _together(trips: Sequence[Trip]) -> list[list[Any] | Exception]:
     return [results[number] for number in range(len(trips))]
 
 
-def _answers(client: redis.Redis, calls: Sequence[RedisCall], options: RedisOptions, *, durable: bool, atomic: bool) -> Trip:
-    """One round trip for every so many calls, and one more where the server does not know a script."""
+def _answers(
+    client: redis.Redis,
+    calls: Sequence[RedisCall],
+    options: RedisOptions,
+    *,
+    durable: bool,
+    atomic: bool,
+) -> Trip:
+    """One round trip for every so many calls, and one more where the server does not know a
+    script.
+    """
     answers: list[Any] = []
     for start in range(0, len(calls), _AT_ONCE):
         batch = calls[start : start + _AT_ONCE]
-        batch_answers = yield from _trip(client, [_command(call, by_name=True) for call in batch], options, durable=durable, atomic=atomic)
-        unknown = [index for index, answer in enumerate(batch_answers) if isinstance(answer, redis.exceptions.NoScriptError)]
+        batch_answers = yield from _trip(
+            client,
+            [_command(call, by_name=True) for call in batch],
+            options,
+            durable=durable,
+            atomic=atomic,
+        )
+        unknown = [
+            index
+            for index, answer in enumerate(batch_answers)
+            if isinstance(answer, redis.exceptions.NoScriptError)
+        ]
         if unknown:
             commands = [_command(batch[index], by_name=False) for index in unknown]
             again = yield from _trip(client, commands, options, durable=durable, atomic=atomic)
@@ -287,9 +368,20 @@ def _command(call: RedisCall, *, by_name: bool) -> tuple[Argument, ...]:
     return (*start, 1, call.key, *call.args)
 
 
-def _trip(client: redis.Redis, commands: Sequence[tuple[Argument, ...]], options: RedisOptions, *, durable: bool, atomic: bool) -> Trip:
+def _trip(
+    client: redis.Redis,
+    commands: Sequence[tuple[Argument, ...]],
+    options: RedisOptions,
+    *,
+    durable: bool,
+    atomic: bool,
+) -> Trip:
     """Write commands, and read their answers, errors among them."""
-    wait = [("WAIT", options.replicas, int(options.timeout * 500))] if durable and options.replicas else []
+    wait = (
+        [("WAIT", options.replicas, int(options.timeout * 500))]
+        if durable and options.replicas
+        else []
+    )
     if atomic and len(commands) > 1 and not wait:
         with client.pipeline(transaction=True) as pipeline:
             for command in commands:
@@ -310,13 +402,16 @@ def _trip(client: redis.Redis, commands: Sequence[tuple[Argument, ...]], options
         have = answers.pop()
         if isinstance(have, int) and have < options.replicas:
             raise StoreError(
-                f"{options.where} has made the commit, but {have} replicas have it and replicas={options.replicas} are asked for. It may be lost "
-                "if the server is. Bring the replicas back, read the offsets again and go on from them"
+                f"{options.where} has made the commit, but {have} replicas have it and "
+                f"replicas={options.replicas} are asked for. It may be lost if the server is. "
+                "Bring the replicas back, read the offsets again and go on from them"
             )
     return answers
 
 
-def _answer(client: redis.Redis, connection: AbstractConnection, command: tuple[Argument, ...]) -> Any:  # noqa: ANN401, as the command has it
+def _answer(
+    client: redis.Redis, connection: AbstractConnection, command: tuple[Argument, ...]
+) -> Any:  # noqa: ANN401, as the command has it
     try:
         return client.parse_response(connection, command[0])  # type: ignore[no-untyped-call]
     except redis.ResponseError as error:
@@ -330,16 +425,26 @@ def _ask(client: redis.Redis, *command: Argument) -> Any:  # noqa: ANN401, as th
 def _scan(client: redis.Redis, pattern: bytes, options: RedisOptions) -> Iterator[list[bytes]]:
     cursor = 0
     while True:
-        cursor, keys = _persistently(partial(_ask, client, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000), options)
+        cursor, keys = _persistently(
+            partial(_ask, client, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000), options
+        )
         yield keys
         if cursor == 0:
             return
 
 
-def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool = False, refresh: Callable[[], bool] = lambda: False) -> _T:
-    """The result of `make`, retried until the timeout while the server cannot be reached; `once`: only where it refused to take it.
+def _persistently(
+    make: Callable[[], _T],
+    options: RedisOptions,
+    *,
+    once: bool = False,
+    refresh: Callable[[], bool] = lambda: False,
+) -> _T:
+    """The result of `make`, retried until the timeout while the server cannot be reached; `once`:
+    only where it refused to take it.
 
-    refresh: looks where the servers are now; whether that is elsewhere. A silent server takes all of the time, so another one gets as much.
+    refresh: looks where the servers are now; whether that is elsewhere. A silent server takes all
+    of the time, so another one gets as much.
     """
 
     def attempt() -> _T:
@@ -351,11 +456,16 @@ def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool =
                 if "without any password" in str(error)
                 else "Give redis://USER:PASSWORD@HOST:PORT/DB"
             )
-            raise StoreError(f"{options.where} refuses the user or the password: {str(error).rstrip('.')}. {give}") from error
+            raise StoreError(
+                f"{options.where} refuses the user or the password: {str(error).rstrip('.')}. "
+                f"{give}"
+            ) from error
         except _UNANSWERED:
             raise
         except redis.ResponseError as error:
-            raise StoreError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}") from error
+            raise StoreError(
+                f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}"
+            ) from error
 
     def passes(error: Exception) -> bool:
         return not once or isinstance(error, _REDIRECTED)
@@ -365,7 +475,13 @@ def _persistently(make: Callable[[], _T], options: RedisOptions, *, once: bool =
         _quietly(refresh)
 
     def answer() -> _T:
-        return retry(attempt, on=_UNANSWERED, pauses=_PAUSES.within(options.timeout), passes=passes, wait=wait)
+        return retry(
+            attempt,
+            on=_UNANSWERED,
+            pauses=_PAUSES.within(options.timeout),
+            passes=passes,
+            wait=wait,
+        )
 
     try:
         return answer()
@@ -389,24 +505,35 @@ def _quietly(refresh: Callable[[], bool]) -> bool:
 
 def _unanswered(error: Exception, options: RedisOptions) -> UnansweredError:
     if isinstance(error, redis.exceptions.ReadOnlyError):
-        return UnansweredError(f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}")
+        return UnansweredError(
+            f"{options.where} refuses: {error}. Nothing was written. {_remedy(error)}"
+        )
     if isinstance(error, MasterNotFoundError):
-        return UnansweredError(f"{options.where}: none of these Sentinels can be reached and has a primary of this name")
+        return UnansweredError(
+            f"{options.where}: none of these Sentinels can be reached and has a primary of this "
+            "name"
+        )
     message = str(error).rstrip(".")
-    return UnansweredError(f"{options.where} does not answer: {message}. {why_not_connected(options.where, message)}")
+    return UnansweredError(
+        f"{options.where} does not answer: {message}. {why_not_connected(options.where, message)}"
+    )
 
 
 def _remedy(error: Exception) -> str:
     message = str(error)
     if isinstance(error, redis.exceptions.OutOfMemoryError) or "maxmemory" in message:
-        return "Its memory is full: raise maxmemory, or compact the store; ingestion goes on from the last commit"
+        return (
+            "Its memory is full: raise maxmemory, or compact the store; ingestion goes on from "
+            "the last commit"
+        )
     if isinstance(error, redis.exceptions.ReadOnlyError) or "read only replica" in message:
         return "It is a replica: give the address of the primary"
     if "MISCONF" in message:
         return "It cannot save to its disk: make room there; ingestion goes on from the last commit"
     if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in message:
         return (
-            "Allow the user EVAL, EVALSHA, INFO, SCAN, MEMORY and the commands on strings, hashes, lists and sorted sets; one who only reads "
-            "needs +@read +@connection +@transaction +eval +evalsha +info +time, in a cluster also +cluster"
+            "Allow the user EVAL, EVALSHA, INFO, SCAN, MEMORY and the commands on strings, "
+            "hashes, lists and sorted sets; one who only reads needs +@read +@connection "
+            "+@transaction +eval +evalsha +info +time, in a cluster also +cluster"
         )
     return "See the server's message above"

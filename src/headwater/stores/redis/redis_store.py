@@ -1,23 +1,30 @@
-"""The online store for several machines: Redis or Valkey. The owner of a partition writes that partition's records.
+"""The online store for several machines: Redis or Valkey. The owner of a partition writes that
+partition's records.
 
 Guaranteed
-- On a standalone server a commit is one script: all of it or nothing, also when memory is full, also with concurrent writers. On a cluster
-  this is the state of a store that is log first (`log_first`), and `redis_table` has its records.
+- On a standalone server a commit is one script: all of it or nothing, also when memory is full,
+  also with concurrent writers. On a cluster this is the state of a store that is log first
+  (`log_first`), and `redis_table` has its records.
 - A commit without a response is looked up, and made once.
-- A writer learns of each of its commits that a server lost. Every commit belongs to an *epoch*: a time during which no server was
-  restarted or replaced (which its replication id shows). The first writer to find another server begins a new epoch and notes how many
-  commits are left. Every other writer is refused until it has compared that with its last commit. If a commit is missing, it raises
-  `LostError`; otherwise it continues, and the refused commit is made.
-- On a standalone server a loss leaves the state after an earlier commit, so opening the store again and continuing from its offsets is
-  exact. On a cluster one master may have lost commits that another one depends on. Each group of records counts its writes, and the
-  state holds how many it must have; fewer is a `LostError` for every writer of records, until `reconcile` has removed all of them. So are
-  records ahead of the state.
+- A writer learns of each of its commits that a server lost. Every commit belongs to an *epoch*: a
+  time during which no server was restarted or replaced (which its replication id shows). The first
+  writer to find another server begins a new epoch and notes how many commits are left. Every other
+  writer is refused until it has compared that with its last commit. If a commit is missing, it
+  raises `LostError`; otherwise it continues, and the refused commit is made.
+- On a standalone server a loss leaves the state after an earlier commit, so opening the store again
+  and continuing from its offsets is exact. On a cluster one master may have lost commits that
+  another one depends on. Each group of records counts its writes, and the state holds how many it
+  must have; fewer is a `LostError` for every writer of records, until `reconcile` has removed all
+  of them. So are records ahead of the state.
 
 Not guaranteed
-- A commit is as durable as the server's configuration: `appendfsync always` outlives a power failure, `everysec` may lose a second,
-  and replicas lag, unless `replicas=` waits for them. Such a loss is found, as above, not prevented.
-- A server that restarted empty before a writer was restarted looks like a store that was never made.
-- Reads see a commit immediately, but on a cluster not all of it at the same time; `scan` of records has no order.
+- A commit is as durable as the server's configuration: `appendfsync always` outlives a power
+  failure, `everysec` may lose a second, and replicas lag, unless `replicas=` waits for them. Such a
+  loss is found, as above, not prevented.
+- A server that restarted empty before a writer was restarted looks like a store that was never
+  made.
+- Reads see a commit immediately, but on a cluster not all of it at the same time; `scan` of records
+  has no order.
 """
 
 from __future__ import annotations
@@ -48,7 +55,8 @@ from headwater.stores.renewed_leases import LEASE, renewed
 _LEASE_POLL = 0.05
 _DAY = 86_400
 _LARGEST = 1 << 29
-_ATTEMPTS = 5  # a commit is made again only where the server has refused it, or it is known not to have been made
+# a commit is made again only where the server has refused it, or it is known not to have been made
+_ATTEMPTS = 5
 _AT_ONCE = 1000
 _PAGE_BYTES = 16_000_000  # of a scan in one answer, but for its last value
 
@@ -69,7 +77,9 @@ class RedisStore:
         try:
             if not readonly:
                 self._check_server()
-            with suppress(LostError):  # records lack commits, which a writer of records is told; `reconcile` needs an open store
+            # records lack commits, which a writer of records is told; `reconcile` needs an open
+            # store
+            with suppress(LostError):
                 self.check()
             check_format(self, options.where, readonly=readonly)
         except StoreError:
@@ -89,18 +99,29 @@ class RedisStore:
         if not keys:
             return []
         groups = list(self.table.groups([key for key in keys if key.startswith(RECORD)]).items())
-        reads = [(read_keys, call) for (_, read_keys), call in zip(groups, self.table.calls(dict(groups)), strict=True)]
+        reads = [
+            (read_keys, call)
+            for (_, read_keys), call in zip(groups, self.table.calls(dict(groups)), strict=True)
+        ]
         logs = [key for key in keys if key.startswith(REDO)]
         names = [key for key in keys if not key.startswith((RECORD, REDO))]
         reads += [(logs, RedisCall(self._base, ("MGET", *map(self._log, logs))))] if logs else []
-        reads += [(names, RedisCall(self._base, ("HMGET", self._base + b":state", *names)))] if names else []
+        reads += (
+            [(names, RedisCall(self._base, ("HMGET", self._base + b":state", *names)))]
+            if names
+            else []
+        )
         values_by_key: dict[bytes, bytes | None] = {}
-        for (read_keys, _), values in zip(reads, self._servers.run([call for _, call in reads], atomic=True), strict=True):
+        for (read_keys, _), values in zip(
+            reads, self._servers.run([call for _, call in reads], atomic=True), strict=True
+        ):
             values_by_key.update(zip(read_keys, values, strict=True))
         return [values_by_key[key] for key in keys]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """See `OnlineStore`; in order but for records: those come last, in no order, as they are when they are read."""
+        """See `OnlineStore`; in order but for records: those come last, in no order, as they are
+        when they are read.
+        """
         if not prefix.startswith(RECORD):
             yield from self._paged(prefix, b"values")
         if RECORD.startswith(prefix) or prefix.startswith(RECORD):
@@ -114,31 +135,46 @@ class RedisStore:
         """See `OnlineStore`; not of records."""
         return self._paged(prefix, b"sizes")
 
-    def _paged(self, prefix: bytes, reply_kind: bytes, *, whole: bool = False) -> Iterator[tuple[bytes, Any]]:
+    def _paged(
+        self, prefix: bytes, reply_kind: bytes, *, whole: bool = False
+    ) -> Iterator[tuple[bytes, Any]]:
         first, last = _bounds(prefix)
         page = (-1, _LARGEST << 8) if whole else (_AT_ONCE, _PAGE_BYTES)
         while True:
-            (flat,) = self._servers.run([RedisCall(self._base, scripts.SCAN, (first, last, reply_kind, *page))])
+            (flat,) = self._servers.run(
+                [RedisCall(self._base, scripts.SCAN, (first, last, reply_kind, *page))]
+            )
             yield from zip(flat[::2], flat[1::2], strict=True)
             if not flat or whole:
                 return
             first = b"(" + flat[-2]
 
     def commit(self, changes: Changes, expect: Changes, marks: Marks = NO_MARKS) -> None:
-        """See `OnlineStore`; when a server was replaced, first checks that it holds every commit of this writer.
+        """See `OnlineStore`; when a server was replaced, first checks that it holds every commit of
+        this writer.
 
         Raises:
             LostError: it does not; nothing was written, and this store writes no more.
         """
         if self._readonly:
-            raise StoreError(f"{self._options.where} was opened to be read only; open it for writing")
+            raise StoreError(
+                f"{self._options.where} was opened to be read only; open it for writing"
+            )
         logs = {key: value for key, value in changes.items() if key.startswith(REDO)}
-        state, records = scripts.parted(self._options.prefix, {key: changes[key] for key in changes.keys() - logs.keys()}, expect)
+        state, records = scripts.parted(
+            self._options.prefix,
+            {key: changes[key] for key in changes.keys() - logs.keys()},
+            expect,
+        )
         if sum(len(key) + len(value or b"") for key, value in changes.items()) > _LARGEST:
-            raise StoreError(f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} takes; make smaller commits")
+            raise StoreError(
+                f"a commit of more than {_LARGEST >> 20} MB is more than {self._options.where} "
+                "takes; make smaller commits"
+            )
         with self._lock:
             for key, value in logs.items():
-                if value is not None:  # in a key of its own, which no script copies; it counts only if the commit is made
+                # in a key of its own, which no script copies; it counts only if the commit is made
+                if value is not None:
                     self._servers.run([RedisCall(self._base, ("SET", self._log(key), value))])
             for _ in range(_ATTEMPTS):
                 answer = self._run_commit(state.packed(marks), list(scripts.blobs(records)))
@@ -150,7 +186,10 @@ class RedisStore:
                     raise self._fenced(answer[1])
                 if answer[0] == b"epoch":
                     self.check()
-        raise StoreError(f"{self._options.where} was replaced, or fell silent, {_ATTEMPTS} times during one commit; nothing was written")
+        raise StoreError(
+            f"{self._options.where} was replaced, or fell silent, {_ATTEMPTS} times during one "
+            "commit; nothing was written"
+        )
 
     def mend(self, offset: bytes) -> None:
         """See `OnlineStore`; one script leaves nothing to finish."""
@@ -169,16 +208,29 @@ class RedisStore:
         with self._lock:
             moved = self._servers.cluster and not self._readonly and self.table.has_moved()
             mode = "read" if self._readonly else "write"
-            args: tuple[Argument, ...] = (secrets.token_hex(8), self._epoch, self._n, mode, int(moved))
+            args: tuple[Argument, ...] = (
+                secrets.token_hex(8),
+                self._epoch,
+                self._n,
+                mode,
+                int(moved),
+            )
             (answer,) = self._servers.run([RedisCall(self._base, scripts.ENTER, args)])
             if answer[0] == b"none":
-                raise NoStoreError(f"there is no online store in {self._options.where} under the prefix {self._options.prefix.decode()!r}")
+                raise NoStoreError(
+                    f"there is no online store in {self._options.where} under the prefix "
+                    f"{self._options.prefix.decode()!r}"
+                )
             if answer[0] == b"emptied":
-                raise LostError(f"{self._options.where} was restarted empty: all {self._n} commits are lost. {REBUILD}")
+                raise LostError(
+                    f"{self._options.where} was restarted empty: all {self._n} commits are lost. "
+                    f"{REBUILD}"
+                )
             if answer[0] == b"lost":
                 left = "an earlier state" if answer[1] < 0 else f"{answer[1]} commits"
                 raise LostError(
-                    f"{self._options.where} was replaced by a server that holds {left}; this process had made commit {self._n}. {_REOPEN}"
+                    f"{self._options.where} was replaced by a server that holds {left}; this "
+                    f"process had made commit {self._n}. {_REOPEN}"
                 )
             self._epoch = answer[1]
             if moved:
@@ -191,17 +243,33 @@ class RedisStore:
 
     @contextmanager
     def lease(self, name: str, *, wait: float) -> Iterator[None]:
-        """See `OnlineStore`; a key that expires five seconds after its holder has died. Safety rests on `expect`, not on it."""
-        key, token = self._base + b":lease:" + name.encode(), f"{os.getpid()} on {socket.gethostname()} {secrets.token_hex(16)}"
+        """See `OnlineStore`; a key that expires five seconds after its holder has died. Safety
+        rests on `expect`, not on it.
+        """
+        key, token = (
+            self._base + b":lease:" + name.encode(),
+            f"{os.getpid()} on {socket.gethostname()} {secrets.token_hex(16)}",
+        )
         until = clock.stopwatch() + wait
-        while not self._servers.run([RedisCall(key, scripts.ACQUIRE, (token, int(LEASE * 1000)))])[0]:
+        while not self._servers.run([RedisCall(key, scripts.ACQUIRE, (token, int(LEASE * 1000)))])[
+            0
+        ]:
             if clock.stopwatch() >= until:
                 holder = self._servers.run([RedisCall(key, ("GET", key))])[0]
-                who = f": process {holder.decode().rpartition(' ')[0]}" if isinstance(holder, bytes) and b" on " in holder else ""
-                raise HeldError(f"another process holds the lease {name!r} of {self._options.where}{who}; stop it, or wait longer")
+                who = (
+                    f": process {holder.decode().rpartition(' ')[0]}"
+                    if isinstance(holder, bytes) and b" on " in holder
+                    else ""
+                )
+                raise HeldError(
+                    f"another process holds the lease {name!r} of {self._options.where}{who}; "
+                    "stop it, or wait longer"
+                )
             time.sleep(_LEASE_POLL)
         try:
-            with renewed(lambda: self._quietly(RedisCall(key, scripts.RENEW, (token, int(LEASE * 1000))))):
+            with renewed(
+                lambda: self._quietly(RedisCall(key, scripts.RENEW, (token, int(LEASE * 1000))))
+            ):
                 yield
         finally:
             self._quietly(RedisCall(key, scripts.RELEASE, (token,)))
@@ -216,14 +284,23 @@ class RedisStore:
 
     def size(self) -> int:
         """Bytes of memory, as the server estimates them."""
-        names = [self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks")]
-        used = sum(used or 0 for used in self._servers.run([RedisCall(name, ("MEMORY", "USAGE", name)) for name in names]))
+        names = [
+            self._base + end for end in (b":state", b":order", b":meta", b":epochs", b":marks")
+        ]
+        used = sum(
+            used or 0
+            for used in self._servers.run(
+                [RedisCall(name, ("MEMORY", "USAGE", name)) for name in names]
+            )
+        )
         return used if self._servers.cluster else used + self.table.size()
 
     def backup(self, to: Path) -> None:
-        """See `OnlineStore`; the state is of one time; records are of that time or complete through more.
+        """See `OnlineStore`; the state is of one time; records are of that time or complete through
+        more.
 
-        So going on from the offsets of a backup is exact if nothing was committed while it was made.
+        So going on from the offsets of a backup is exact if nothing was committed while it was
+        made.
         """
         back_up(self, to, chain(self.snapshot(), self.table.scan(RECORD)))
 
@@ -244,17 +321,30 @@ class RedisStore:
         self._count += 1
         args: tuple[Argument, ...] = (self._epoch, self._writer, self._count, state, *records)
         try:
-            (answer,) = self._servers.run([RedisCall(self._base, scripts.COMMIT, args)], once=True, durable=True)
+            (answer,) = self._servers.run(
+                [RedisCall(self._base, scripts.COMMIT, args)], once=True, durable=True
+            )
         except UnansweredError:
             try:
-                (answer,) = self._servers.run([RedisCall(self._base, scripts.RESOLVE, (self._writer, self._count))])
-                if answer[0] == b"ok":  # its replicas were not waited for yet, and a connection waits for what it wrote itself
+                (answer,) = self._servers.run(
+                    [RedisCall(self._base, scripts.RESOLVE, (self._writer, self._count))]
+                )
+                # its replicas were not waited for yet, and a connection waits for what it wrote
+                # itself
+                if answer[0] == b"ok":
                     self._servers.run(
-                        [RedisCall(self._base, ("EXPIRE", self._base + b":writer:" + self._writer.encode(), _DAY))], durable=True
+                        [
+                            RedisCall(
+                                self._base,
+                                ("EXPIRE", self._base + b":writer:" + self._writer.encode(), _DAY),
+                            )
+                        ],
+                        durable=True,
                     )
             except UnansweredError as error:
                 raise UnansweredError(
-                    f"{error} Whether the last commit was made is not known: read the offsets again, and go on from them."
+                    f"{error} Whether the last commit was made is not known: read the offsets "
+                    "again, and go on from them."
                 ) from error
         if answer[0] == b"ok":
             self._n = answer[1]
@@ -263,8 +353,9 @@ class RedisStore:
 
     def _fenced(self, key: bytes) -> FencedError:
         return FencedError(
-            f"{self._options.where} was written by another process meanwhile ({key.rpartition(b'}')[2][:40]!r}); nothing was written. "
-            "A partition has one process that ingests it; read the offsets again, and go on from them"
+            f"{self._options.where} was written by another process meanwhile "
+            f"({key.rpartition(b'}')[2][:40]!r}); nothing was written. A partition has one "
+            "process that ingests it; read the offsets again, and go on from them"
         )
 
     def _quietly(self, call: RedisCall) -> None:
@@ -278,17 +369,26 @@ class RedisStore:
             policy = info.get("maxmemory_policy", "noeviction")
             if info.get("maxmemory") and policy != "noeviction":
                 raise StoreError(
-                    f"{self._options.where} drops keys when its memory is full (maxmemory-policy {policy}), and values would be wrong without a "
-                    "sign; set `maxmemory-policy noeviction`"
+                    f"{self._options.where} drops keys when its memory is full (maxmemory-policy "
+                    f"{policy}), and values would be wrong without a sign; set `maxmemory-policy "
+                    "noeviction`"
                 )
             if info.get("role") == "slave":
-                raise StoreError(f"{self._options.where} is a replica, which cannot be written; give the address of the primary")
+                raise StoreError(
+                    f"{self._options.where} is a replica, which cannot be written; give the "
+                    "address of the primary"
+                )
 
 
-_REOPEN = "Nothing was written. Open the store again (start `headwater ingest` again), and go on from the offsets that it holds"
+_REOPEN = (
+    "Nothing was written. Open the store again (start `headwater ingest` again), and go on from "
+    "the offsets that it holds"
+)
 
 
 def _bounds(prefix: bytes) -> tuple[bytes, bytes]:
-    """As ZRANGEBYLEX takes them: from the prefix to the least key that is above all that begin with it."""
+    """As ZRANGEBYLEX takes them: from the prefix to the least key that is above all that begin with
+    it.
+    """
     end = end_of(prefix)
     return b"[" + prefix if prefix else b"-", b"+" if end is None else b"(" + end

@@ -1,4 +1,6 @@
-"""Records in Redis: in 256 groups, each in one slot, so that a group changes as a whole on a cluster too."""
+"""Records in Redis: in 256 groups, each in one slot, so that a group changes as a whole on a
+cluster too.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class RedisTable:
             return []
         groups = self.groups(keys)
         values: dict[bytes, bytes | None] = {}
-        for group_keys, answer in zip(groups.values(), self._servers.run(self.calls(groups)), strict=True):
+        for group_keys, answer in zip(
+            groups.values(), self._servers.run(self.calls(groups)), strict=True
+        ):
             values.update(zip(group_keys, answer, strict=True))
         return [values[key] for key in keys]
 
@@ -47,7 +51,10 @@ class RedisTable:
 
     def calls(self, groups: dict[bytes, list[bytes]]) -> list[RedisCall]:
         """The commands that read them."""
-        return [RedisCall(tag, ("MGET", *(self._group(key) + key for key in keys))) for tag, keys in groups.items()]
+        return [
+            RedisCall(tag, ("MGET", *(self._group(key) + key for key in keys)))
+            for tag, keys in groups.items()
+        ]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """See `FeatureTable`; in no order, as they are when they are read."""
@@ -58,7 +65,11 @@ class RedisTable:
             keys = sorted(fresh)
             for start in range(0, len(keys), _AT_ONCE):
                 batch = keys[start : start + _AT_ONCE]
-                yield from ((key, value) for key, value in zip(batch, self.get(batch), strict=True) if value is not None)
+                yield from (
+                    (key, value)
+                    for key, value in zip(batch, self.get(batch), strict=True)
+                    if value is not None
+                )
 
     def check_sizes(self, writer: bytes, records: Changes) -> None:
         """See `FeatureTable`; the state refuses with its log what is too large for a server."""
@@ -68,21 +79,32 @@ class RedisTable:
         return self._write(records, {}, (writer, turn, n))
 
     def replace(self, records: Changes, expect: Changes) -> Marks:
-        """See `FeatureTable`; a record is dropped without regard to what it is complete through, so drops should expect their values."""
+        """See `FeatureTable`; a record is dropped without regard to what it is complete through, so
+        drops should expect their values.
+        """
         return self._write(records, expect, ())
 
     def fence(self, writer: bytes, turn: int) -> int | None:
         """See `FeatureTable`."""
         name = secrets.token_hex(8)
-        calls = [RedisCall(tag, scripts.FENCE, (writer, turn, name)) for tag in scripts.groups(self._options.prefix)]
+        calls = [
+            RedisCall(tag, scripts.FENCE, (writer, turn, name))
+            for tag in scripts.groups(self._options.prefix)
+        ]
         answers = self._run(calls)
-        return None if any(answer[0] == b"ahead" for answer in answers) else max(answer[1] for answer in answers)
+        return (
+            None
+            if any(answer[0] == b"ahead" for answer in answers)
+            else max(answer[1] for answer in answers)
+        )
 
     def writers(self) -> dict[bytes, tuple[int, int]]:
         """See `FeatureTable`."""
         tags = scripts.groups(self._options.prefix)
         found: dict[bytes, tuple[int, int]] = {}
-        for flat in self._servers.run([RedisCall(tag, ("HGETALL", tag + b":applied")) for tag in tags]):
+        for flat in self._servers.run(
+            [RedisCall(tag, ("HGETALL", tag + b":applied")) for tag in tags]
+        ):
             for writer, value in pairs(flat):
                 turn, n = map(int, value.split(b" ")[:2])
                 known = found.get(writer, (0, 0))
@@ -100,7 +122,13 @@ class RedisTable:
         for names in self._servers.scan(self._pattern(RECORD)):
             self._servers.run([RedisCall(name, ("UNLINK", name)) for name in names])
         name, tags = secrets.token_hex(8), scripts.groups(self._options.prefix)
-        self._servers.run([RedisCall(tag, scripts.EMPTY, (marks.get(tag, 0), turn, name, *writers)) for tag in tags], durable=True)
+        self._servers.run(
+            [
+                RedisCall(tag, scripts.EMPTY, (marks.get(tag, 0), turn, name, *writers))
+                for tag in tags
+            ],
+            durable=True,
+        )
 
     def size(self) -> int:
         """See `FeatureTable`; the mean of a sample times the number of records."""
@@ -109,25 +137,43 @@ class RedisTable:
         for keys in self._servers.scan(self._pattern(RECORD)):
             seen += len(keys)
             sample += keys[: max(0, _SAMPLE - len(sample))]
-        used = [n for n in self._servers.run([RedisCall(key, ("MEMORY", "USAGE", key)) for key in sample]) if n] if sample else []
+        used = (
+            [
+                n
+                for n in self._servers.run(
+                    [RedisCall(key, ("MEMORY", "USAGE", key)) for key in sample]
+                )
+                if n
+            ]
+            if sample
+            else []
+        )
         return sum(used) * seen // len(used) if used else 0
 
     def has_moved(self) -> bool:
         """Whether a group is on another server than it was, or a new one."""
-        return not all(self._servers.run([RedisCall(tag, scripts.SAME) for tag in scripts.groups(self._options.prefix)]))
+        return not all(
+            self._servers.run(
+                [RedisCall(tag, scripts.SAME) for tag in scripts.groups(self._options.prefix)]
+            )
+        )
 
     def accept(self, marks: Marks) -> None:
-        """Continue with groups on other servers, if each has confirmed as many writes as its mark says.
+        """Continue with groups on other servers, if each has confirmed as many writes as its mark
+        says.
 
         Raises:
             LostError: some have not.
         """
         tags = scripts.groups(self._options.prefix)
-        left = self._servers.run([RedisCall(tag, scripts.ACCEPT, (marks.get(tag, 0),)) for tag in tags])
+        left = self._servers.run(
+            [RedisCall(tag, scripts.ACCEPT, (marks.get(tag, 0),)) for tag in tags]
+        )
         short = [tag for tag, n in zip(tags, left, strict=True) if n >= 0]
         if short:
             raise LostError(
-                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of records that offsets depend on. {RECONCILE}"
+                f"{self._options.where} has lost commits of {len(short)} of {len(tags)} groups of "
+                f"records that offsets depend on. {RECONCILE}"
             )
 
     def close(self) -> None:
@@ -135,27 +181,42 @@ class RedisTable:
 
     def _write(self, records: Changes, expect: Changes, commit: tuple[Argument, ...]) -> Marks:
         _, groups = scripts.parted(self._options.prefix, records, expect)
-        answers = self._run([RedisCall(tag, scripts.GROUP, (group.packed(), *commit)) for tag, group in groups.items()])
+        answers = self._run(
+            [
+                RedisCall(tag, scripts.GROUP, (group.packed(), *commit))
+                for tag, group in groups.items()
+            ]
+        )
         held = next((answer[1] for answer in answers if answer[0] == b"held"), None)
         if held is not None:
             raise FencedError(
-                f"{self._options.where} was written by another process meanwhile ({held.rpartition(b'}')[2][:40]!r}). "
-                "A partition has one process that ingests it; read the offsets again, and go on from them"
+                f"{self._options.where} was written by another process meanwhile "
+                f"({held.rpartition(b'}')[2][:40]!r}). A partition has one process that ingests "
+                "it; read the offsets again, and go on from them"
             )
         self.outrun += sum(answer[2] for answer in answers)
         return {tag: answer[1] for tag, answer in zip(groups, answers, strict=True)}
 
     def _run(self, calls: Sequence[RedisCall]) -> list[Any]:
-        """The answers of scripts that write; those that found another server are run again when it is checked."""
+        """The answers of scripts that write; those that found another server are run again when it
+        is checked.
+        """
         answers: dict[int, Any] = {}
         for _ in range(_ATTEMPTS):
             left = [index for index in range(len(calls)) if index not in answers]
             replies = self._servers.run([calls[index] for index in left], durable=True)
-            answers |= {index: reply for index, reply in zip(left, replies, strict=True) if reply[0] != b"epoch"}
+            answers |= {
+                index: reply
+                for index, reply in zip(left, replies, strict=True)
+                if reply[0] != b"epoch"
+            }
             if len(answers) == len(calls):
                 return [answers[index] for index in range(len(calls))]
             self._check()
-        raise StoreError(f"{self._options.where} was replaced {_ATTEMPTS} times during one commit; it may be half made, until it is mended")
+        raise StoreError(
+            f"{self._options.where} was replaced {_ATTEMPTS} times during one commit; it may be "
+            "half made, until it is mended"
+        )
 
     def _group(self, key: bytes) -> bytes:
         return scripts.group(self._options.prefix, key)

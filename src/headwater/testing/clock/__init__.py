@@ -1,4 +1,5 @@
-r"""The clock of tests: the time that headwater reads, in this process and in those that a test starts.
+r"""The clock of tests: the time that headwater reads, in this process and in those that a test
+starts.
 
 `at` sets it in a block, and it stands still until it is told to move:
 
@@ -6,14 +7,32 @@ r"""The clock of tests: the time that headwater reads, in this process and in th
 >>> from headwater.testing import clock
 >>> with tempfile.TemporaryDirectory() as folder, clock.at("2024-05-01T12:00Z") as now:
 ...     schema = {"user": str, "at": pl.Datetime("us", "UTC")}
-...     source = hw.Source("visits", stream=hw.appended(f"{folder}/visits.jsonl", schema=schema), timestamp_field="at")
-...     view = hw.FeatureView("user", source=source, keys=["user"], features=[hw.count()], windows=["1h"], freshness=hw.streaming("2s"))
+...     source = hw.Source(
+...         "visits",
+...         stream=hw.appended(f"{folder}/visits.jsonl", schema=schema),
+...         timestamp_field="at",
+...     )
+...     view = hw.FeatureView(
+...         "user",
+...         source=source,
+...         keys=["user"],
+...         features=[hw.count()],
+...         windows=["1h"],
+...         freshness=hw.streaming("2s"),
+...     )
 ...     with open(f"{folder}/visits.jsonl", "w") as file:
 ...         _ = file.write('{"user": "a", "at": "2024-05-01T11:30:00Z"}\n')
-...     store, options = f"lmdb:{folder}/online?size=100MB", hw.operations.IngestOptions(allow_unapplied=True)
+...     store, options = (
+...         f"lmdb:{folder}/online?size=100MB",
+...         hw.operations.IngestOptions(allow_unapplied=True),
+...     )
 ...     asked = pl.DataFrame({"user": ["a"], "asked": [now.time()], "left": [True]})
-...     labels = hw.Labels("left", table=asked, timestamp_field="asked", label="left", known_after="1d")
-...     model = hw.Model("churn", task="binary", features=hw.FeatureService("churn_v1", [view]), labels=labels)
+...     labels = hw.Labels(
+...         "left", table=asked, timestamp_field="asked", label="left", known_after="1d"
+...     )
+...     model = hw.Model(
+...         "churn", task="binary", features=hw.FeatureService("churn_v1", [view]), labels=labels
+...     )
 ...     hw.ingest(hw.Project("shop", [model]), store, data_dir=folder, once=True, options=options)
 ...     before = hw.get_online_features(view, [{"user": "a"}], store=store, details=True).row(0)
 ...     now.advance("40m")
@@ -21,9 +40,11 @@ r"""The clock of tests: the time that headwater reads, in this process and in th
 >>> before[:3], after[:3]  # the count, its status and its age
 ((1, 'present', 0.0), (0, 'missing', 2400.0))
 
-With `file=`, the time also stands in that file, and `python -m headwater.testing.clock FILE ARGUMENTS` runs `headwater ARGUMENTS` by it:
-the process sees each move directly. With a time in place of FILE, its clock starts there and goes on as real time does. Processes that the
-command starts itself (`serve --workers 2`) have the machine's clock. Timeouts and measured durations are always real.
+With `file=`, the time also stands in that file, and `python -m headwater.testing.clock FILE
+ARGUMENTS` runs `headwater ARGUMENTS` by it: the process sees each move directly. With a time in
+place of FILE, its clock starts there and goes on as real time does. Processes that the command
+starts itself (`serve --workers 2`) have the machine's clock. Timeouts and measured durations are
+always real.
 """
 
 from __future__ import annotations
@@ -74,7 +95,9 @@ class StandingClock:
         self._write()
 
     def set(self, at: datetime | str) -> None:
-        """Set the wall clock, as an operator or NTP does: no time passes. After more than `max_clock_jump`, headwater refuses commits."""
+        """Set the wall clock, as an operator or NTP does: no time passes. After more than
+        `max_clock_jump`, headwater refuses commits.
+        """
         self._wall = parse_timestamp(at, "at")
         self._write()
 
@@ -87,11 +110,13 @@ class StandingClock:
 
 @contextmanager
 def at(time: datetime | str, *, file: str | Path | None = None) -> Iterator[StandingClock]:
-    """In the block, headwater reads a clock that stands at this time until it is moved, in all threads of this process.
+    """In the block, headwater reads a clock that stands at this time until it is moved, in all
+    threads of this process.
 
     Args:
         time: tz-aware, or ISO 8601 with an offset.
-        file: where the time is kept too, for processes that are started with `python -m headwater.testing.clock FILE ...`.
+        file: where the time is kept too, for processes that are started with `python -m
+            headwater.testing.clock FILE ...`.
 
     >>> import headwater as hw
     >>> from headwater.testing import clock

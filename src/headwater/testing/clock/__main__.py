@@ -1,4 +1,6 @@
-"""`python -m headwater.testing.clock TIME_OR_FILE ARGUMENTS`: run `headwater ARGUMENTS` by another clock."""
+"""`python -m headwater.testing.clock TIME_OR_FILE ARGUMENTS`: run `headwater ARGUMENTS` by another
+clock.
+"""
 
 from __future__ import annotations
 
