@@ -137,7 +137,7 @@ def how_sure(
     '95 % intervals from 500 resamples of 30 test days (as asked for). Each level was trained once: intervals cover the fitted models only.'
     >>> how_sure(Evaluation(), days, Refits(5), {"refits": 12.0, "total": 40.0})[-57:]
     'Each level was trained 6 times: refits took 12 s of 40 s.'
-    >>> how_sure(Evaluation(), BlocksResult("days", 9, 9, "", "as asked for", 1.2), Refits(0))[:123]
+    >>> how_sure(Evaluation(), BlocksResult("days", 9, 9, "", "as asked for", 1.2), Refits(0))[:114]
     '95 % intervals by turned signs of 9 test days; a few have most rows: they weigh like 1.2 equal ones (as asked for)'
     >>> how_sure(Evaluation(), BlocksResult("hours", 48, 2, "on these 2 days", "hours"), Refits(0))[
     ...     -68:
@@ -152,7 +152,7 @@ def how_sure(
     start = f"95 % intervals from {evaluation.resamples:,} resamples of {drawn} ({blocks.why})"
     if blocks.effective is not None and are_few(blocks.effective) and blocks.count >= MIN_BLOCKS:
         uneven = f"a few have most rows: they weigh like {blocks.effective:.1f} equal ones"
-        start = f"95 % intervals by turned signs of {drawn}, {uneven} ({blocks.why})"
+        start = f"95 % intervals by turned signs of {drawn}; {uneven} ({blocks.why})"
     lacks = "no other day was seen" if blocks.periods < MIN_BLOCKS else "they depend on one another"
     end = f" They hold {blocks.on}: {lacks}, so none is a LIFT." if blocks.on else ""
     if refits is None:
