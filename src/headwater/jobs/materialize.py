@@ -322,7 +322,7 @@ def materialize(
 
     Warns:
         HeadwaterWarning: a view whose cut in the store is later than the one for `at`: a store does
-        not go back.
+            not go back.
 
     Raises:
         UsageError: a name that no batch view has, or `at` has not come.

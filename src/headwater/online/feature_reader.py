@@ -70,7 +70,7 @@ def get_online_features(
 
     Warns:
         StaleWarning: values older than promised, of views with on_stale="previous", the default;
-        not where `details` says it.
+            not where `details` says it.
 
     Raises:
         DataError: rows that lack a column, or keys of other types.

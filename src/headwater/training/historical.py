@@ -71,7 +71,7 @@ def get_historical_features(
         RowsLeftOutWarning: rows that cannot be used, such as those without an event time: how many,
             their source, and why. Duplicates are counted in `left_out` alone.
         NoEventsWarning: no event of a source is known before any of the rows, or none of their keys
-        is one of the source.
+            is one of the source.
 
     Raises:
         DataError: a column is missing, of a wrong dtype, or named like a feature.
