@@ -230,7 +230,7 @@ def test_the_autoscaler_reads_a_metric_of_the_service():
     assert scaler["metrics"][0]["pods"]["metric"]["name"] == rule["name"]["as"]
     series = re.match(r"(headwater_\w+)_total\{", rule["seriesQuery"])[1]
     code = (DEPLOY.parent / "src/headwater/serving/metrics/request_metrics.py").read_text("utf-8")
-    assert f'CounterMetricFamily("{series}"' in code
+    assert re.search(rf'CounterMetricFamily\(\s*"{series}"', code)
     workers = tomllib.loads(BY_KIND["ConfigMap", "headwater"]["data"]["headwater.toml"])["serve"][
         "workers"
     ]

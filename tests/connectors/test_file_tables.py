@@ -399,7 +399,7 @@ def test_json_lines_that_are_hidden_do_not_count(tmp_path):
             b"user,x,at\n"
             + b"a,1,2026-01-01T00:00:00Z\n" * 10_001
             + b"a,NULL,2026-01-01T00:00:00Z\n",
-            "leave the field empty where",
+            "leave the field empty for a",
         ),
     ],
 )

@@ -107,4 +107,4 @@ def test_no_exposure_yet_is_no_problem_and_bad_ones_are_refused() -> None:
             exposures(np.random.default_rng(1), units=10).with_columns(unit=pl.lit(None, pl.String))
         )
     other = exposed_units(exposures(np.random.default_rng(1), units=50))
-    assert "no arm of the plan" in unit_checks(other, {"daily": 0.5, "hourly": 0.5})[0].evidence
+    assert "not an arm of the plan" in unit_checks(other, {"daily": 0.5, "hourly": 0.5})[0].evidence

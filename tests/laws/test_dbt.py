@@ -140,7 +140,7 @@ def test_a_manifest_that_is_not_there_or_no_json_is_named(manifest, tmp_path):
     with pytest.raises(DataError, match="dbt parse"):
         read(str(tmp_path / "none.json"), "daily")
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(DataError, match="no manifest of dbt"):
+    with pytest.raises(DataError, match="not a manifest of dbt"):
         read(manifest, "daily")
 
 
