@@ -671,12 +671,9 @@ def test_a_kept_promise_is_rarely_withdrawn_and_a_leak_nearly_always(rho):
 # ---------------------------------------------------------------- the logs of machines elsewhere
 
 
-@pytest.fixture(params=["folder", "s3", "kafka"] if FULL else ["folder"])
+@pytest.fixture(params=["folder", "s3"] if FULL else ["folder"])
 def destination(request, tmp_path, monkeypatch):
     """Where machines ship their logs to, with nothing in it."""
-    if request.param == "kafka":
-        kafka = request.getfixturevalue("broker")
-        return f"kafka://{kafka.servers}/{kafka.topic(2)}"
     if request.param == "folder":
         return f"file://{tmp_path}/shared"
     for name, value in request.getfixturevalue("s3").options.items():

@@ -590,7 +590,7 @@ def test_killed_while_a_change_is_rebuilt(tmp_path, clock):
     with closing(hw.operations.open_store(url)) as store:
         here = Sent(store, tmp_path, clock)
         here.ingest([view()], rows, 50)
-    for steps in range(1, 7):
+    for steps in range(1, 5):
         child = Process(rebuild_slowly, url, str(tmp_path))
         for _ in range(steps):
             child.wait()

@@ -114,6 +114,7 @@ def test_what_was_posted_and_answered_for_is_there_after_kill_9(store, tmp_path)
     assert len(exposures) <= exposed(tmp_path) <= len(exposures) + SENDERS
 
 
+@pytest.mark.slow
 def test_what_was_served_longer_ago_than_a_moment_is_there_after_kill_9(store, tmp_path):
     started(tmp_path / "models")
     with service(store, tmp_path) as (child, client):
@@ -206,6 +207,7 @@ def test_another_format_is_refused_with_the_remedy(kind, killed, tmp_path):
         {"served": served_ids, "posted": posted_outcomes, "exposed": exposed}[kind](folder)
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_where_a_killed_one_stopped(store, killed, tmp_path):
     """Its files are closed by whoever finds them, and nothing is read twice."""
     folder = tmp_path / "copy"
@@ -254,6 +256,7 @@ def said(folder):
     ).rows()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writers", [1, 2])
 def test_outcomes_are_ordered_by_when_they_were_known(writers, tmp_path):
     """Then by when they were posted; the same again is one, a correction is kept, and a repeated

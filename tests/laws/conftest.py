@@ -33,6 +33,22 @@ def places(request, tmp_path):
     return place
 
 
+_ONLY_LONG = ("test_faults_of_", "test_rewind.py", "test_fill.py")
+"""Laws that try every fault: on servers they are for `make trust`, but those of a commit."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        place = getattr(item, "callspec", None) and item.callspec.params.get("places")
+        if (
+            place in _SERVERS
+            and item.path.name.startswith(_ONLY_LONG)
+            and (place, item.path.name) != ("redis", "test_faults_of_a_commit.py")
+        ):
+            item.add_marker("long")
+
+
 class Aws:
     """An emulator of Kinesis and DynamoDB, and what a producer does there."""
 

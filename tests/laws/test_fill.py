@@ -184,6 +184,7 @@ def first_view(place):
     return shop.counted(served)
 
 
+@pytest.mark.slow
 def test_the_stream_goes_on_while_a_view_is_filled(places):
     """Each event that comes meanwhile is served by the first view at once, and by the new one when
     it is whole.
@@ -202,6 +203,7 @@ def test_the_stream_goes_on_while_a_view_is_filled(places):
     assert len(shop.files(place)["archive"]) == sent
 
 
+@pytest.mark.slow
 def test_a_fill_that_is_stopped_goes_on_although_the_stream_did_too(places):
     place, sent, done, state = prepared(places), EVENTS, [], "absent"
     while state in ("absent", "filling"):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 import headwater as hw
 from tests.laws.streams import TIME
@@ -125,6 +126,7 @@ def text(value):
     return f"{value:.9g}" if isinstance(value, float) else repr(value)
 
 
+@pytest.mark.slow
 def test_interpreted_kernels_answer_as_compiled_ones_and_leave_no_array():
     command = [sys.executable, "-m", "tests.laws.test_kernels"]
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -175,19 +175,10 @@ def asked_of(stack, folder, log, count):
     return [f"r{n}" for n in range(count)]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param("folder", marks=pytest.mark.slow),
-        pytest.param("kafka", marks=pytest.mark.services),
-    ],
-)
-def test_logs_arrive_elsewhere_once(tmp_path, home, kind, request):
+@pytest.mark.slow
+def test_logs_arrive_elsewhere_once(tmp_path, home):
     """Shipped twice, with more in between, and fetched twice: each row is there once."""
     to = f"file://{tmp_path}/shared"
-    if kind == "kafka":
-        broker = request.getfixturevalue("broker")
-        to = f"kafka://{broker.servers}/{broker.topic(partitions=2)}"
     ids = []
     for turn in range(2):
         (tmp_path / str(turn)).mkdir()
@@ -207,7 +198,7 @@ def test_logs_arrive_elsewhere_once(tmp_path, home, kind, request):
     assert there.select(here.columns).sort(order).equals(here.sort(order))
 
 
-def test_a_topic_that_is_not_there_is_named(tmp_path, home):
+def test_logs_go_to_no_topic(tmp_path, home):
     said = command("logs", "fetch", "kafka://127.0.0.1:9", "--data-dir", str(home), ok=False)
     assert "kafka://" in said
 
@@ -312,6 +303,7 @@ def test_a_request_of_several_rows_is_answered_as_each_alone(tmp_path, home, fix
 # ---------------------------------------------------------------- a plan
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_changes_and_apply_makes_it_so(tmp_path, home):
     path, made = defined(tmp_path)
     words = ["--project", str(path), "--json"]

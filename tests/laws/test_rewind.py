@@ -95,6 +95,7 @@ def test_where_nothing_is_wrong_nothing_changes(places):
         rewound(faults.Watch(), place, sources=["visitz"])
 
 
+@pytest.mark.slow
 def test_a_store_that_has_lost_every_commit_is_to_be_built_again(places):
     place, other = places(), places()
     ingested(place, *BEFORE)
@@ -223,6 +224,7 @@ project = shop(Place(Path({folder!r}), {url!r}))[0]
 """
 
 
+@pytest.mark.slow
 def test_while_ingestion_runs_nothing_is_rewound(places):
     place, said = places(), []
     (place.folder / "features.py").write_text(
@@ -255,6 +257,7 @@ def test_while_ingestion_runs_nothing_is_rewound(places):
     assert shop.counted(results(place)[0][0]) == set(range(5))
 
 
+@pytest.mark.slow
 def test_whatever_goes_wrong_while_a_store_is_set_back(places):
     place = ahead(places)
     set_back(faults.Watch(), place)
@@ -280,6 +283,7 @@ def judged(watch, place):
     return rewound(watch, place, rules=LOOSER)
 
 
+@pytest.mark.slow
 def test_whatever_goes_wrong_while_rows_are_judged_again(places):
     """What a filter left out is accepted by a looser one, by the rewind or by the ingestion that
     follows it.

@@ -3,6 +3,7 @@ committed where their store is named.
 """
 
 import random
+import sys
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -23,7 +24,9 @@ def session():
     sessions = pytest.importorskip("pyspark.sql").SparkSession
     server.start(background=True)
     host, port = server.listening_address
-    made = sessions.builder.remote(f"sc://{host}:{port}").getOrCreate()
+    with pytest.MonkeyPatch.context() as patched:  # a process without one is taken for doctests
+        patched.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+        made = sessions.builder.remote(f"sc://{host}:{port}").getOrCreate()
     made.conf.set("spark.sql.shuffle.partitions", "2")
     yield made
     made.stop()

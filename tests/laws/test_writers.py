@@ -21,7 +21,7 @@ import pytest
 
 import headwater as hw
 from headwater.testing import clock, faults
-from tests.effort import FULL, LONG
+from tests.effort import LONG
 from tests.laws import shop
 
 PATIENCE = 120
@@ -201,7 +201,7 @@ def test_one_that_stands_by_goes_on_for_one_that_was_killed(places):
     chance, waits = random.Random(0), []
     with world(places()) as here:
         first, second = begun(here)
-        for _ in range(10 if LONG else 3 if FULL else 1):
+        for _ in range(10 if LONG else 1):
             here.send(3)
             time.sleep(chance.uniform(0, 0.3))
             first.send_signal(signal.SIGKILL)
@@ -216,6 +216,7 @@ def test_one_that_stands_by_goes_on_for_one_that_was_killed(places):
     )
 
 
+@pytest.mark.slow
 def test_one_that_was_stopped_for_a_while_writes_no_more(places):
     """The other one goes on; when the first one comes back, its commit is refused, and it stands by
     until the other one ends.
@@ -223,7 +224,7 @@ def test_one_that_was_stopped_for_a_while_writes_no_more(places):
     chance, waits = random.Random(1), []
     with world(places()) as here:
         first, second = begun(here)
-        for _ in range(10 if LONG else 3 if FULL else 1):
+        for _ in range(10 if LONG else 1):
             here.send(3)
             time.sleep(chance.uniform(0, 0.3))
             first.send_signal(signal.SIGSTOP)
@@ -252,6 +253,7 @@ def test_one_that_was_stopped_for_a_while_writes_no_more(places):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["1h", "-1h"])
 def test_one_whose_clock_is_wrong_lets_another_one_write(places, wrong):
     """It commits nothing, and lets go of the source; on LMDB it keeps the store, and nothing is
@@ -287,6 +289,7 @@ def test_one_whose_clock_is_wrong_lets_another_one_write(places, wrong):
         check(here, places)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_pushed_events_go_to_the_one_that_writes(places, how):
     """A service passes them on; what is pushed to one that writes no more is turned away, and

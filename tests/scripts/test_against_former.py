@@ -79,7 +79,7 @@ def test_a_fault_that_is_planted_in_the_sources_is_reported(tmp_path):
     shutil.copytree(ROOT / "src", tmp_path / "src")
     planted = tmp_path / "src" / "headwater" / "definitions" / "aggregation.py"
     text = planted.read_text(encoding="utf-8")
-    right = "def std(*columns: str, ddof: int = 1"
+    right = "def std(\n    *columns: str,\n    ddof: int = 1"
     assert text.count(right) == 1
     planted.write_text(text.replace(right, right[:-1] + "0"), encoding="utf-8")
     options = ["--python", sys.executable, "--path", str(tmp_path / "src"), "--offline"]

@@ -187,6 +187,7 @@ def larger(a, b):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_mutant_in_a_subprocess_is_caught_and_an_endless_one_ends(checkout):
     """The program that a law starts is the only one to tell; a loop without an end is stopped."""
     (checkout / "src/headwater/kernel/compare.py").write_text(ENDLESS, encoding="utf-8")

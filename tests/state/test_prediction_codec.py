@@ -19,6 +19,7 @@ from headwater.jobs import precompute
 from headwater.models.fit import fit
 from headwater.stores import keyspace
 from headwater.training.label_rows import read_labels
+from tests.effort import LONG
 from tests.stores.conftest import make_store, split_places  # noqa: F401 (fixtures)
 
 BASE = datetime(2024, 3, 30, tzinfo=UTC)  # in Berlin, the clock goes forward a day later
@@ -52,7 +53,7 @@ def world(random, keys):
         },
         schema_overrides={"at": pl.Datetime("us", "UTC"), "known": pl.Datetime("us", "UTC")},
     )
-    asked = sorted(random.uniform(4, HOURS) for _ in range(50))
+    asked = sorted(random.uniform(4, HOURS) for _ in range(50 if LONG else 25))
     rows = pl.DataFrame(
         {
             "user": [
