@@ -415,12 +415,11 @@ class SourceIngestor:
         self._check_acknowledged(writer)
         with self._lock:
             self._filling[name] = writer
+        first = not writer.progress.sequence  # nothing is read before all views are filled
+        beside = None if first or writer.corrections is not None else self._beside
         try:  # the lock is free: other partitions are committed, and this one may be taken away
             fill = Fill(
                 writer, self._logs(name), self._begins(), replayed=self.replayed_from is not None
-            )
-            beside = (
-                self._beside if writer.corrections is None and writer.progress.sequence else None
             )
             if beside is None:
                 self._run(fill)
