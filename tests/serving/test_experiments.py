@@ -238,7 +238,10 @@ def test_rankings(tmp_path, levels):
 
 def test_interleaved_lists(tmp_path, levels):
     store = started(tmp_path / "models", arms=LIST_ARMS, kind="interleaving")
-    with serving(levels, tmp_path, store, serving_log=ServedLog(tmp_path)) as client:
+    with (
+        ServedLog(tmp_path) as log,
+        serving(levels, tmp_path, store, serving_log=log) as client,
+    ):
         shown = {}
         for user in range(5):
             answer = good(
