@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+import polars as pl
 import pytest
 
 import headwater as hw
@@ -165,6 +166,34 @@ def ingesting(place):
         finally:
             stop.set()
             running.result()
+
+
+def test_a_source_is_first_read_when_its_views_hold_its_history(places):
+    """When the first event is committed all before it counts, even if ingestion ends then."""
+    place, stop = places(), threading.Event()
+    past = pl.DataFrame([shop.event(number, since=place.since) for number in range(EVENTS)])
+    past = past.with_columns(pl.col("at").str.to_datetime(time_unit="us", time_zone="UTC"))
+    project, views = shop.shop(place, history=past)
+    shop.append(place, shop.visits(EVENTS, EVENTS + 4, since=place.since))
+    with shop.opened(faults.Watch(), place) as opened:
+        slow = Slow(opened)
+
+        def on_commit(*committed):
+            slow.committed()
+            stop.set()
+
+        options = hw.operations.IngestOptions(allow_unapplied=True, on_commit=on_commit)
+        hw.ingest(
+            project,
+            slow,
+            data_dir=place.home,
+            stop=stop,
+            listen=None,
+            limits=shop.LIMITS,
+            options=options,
+        )
+    (served,) = shop.values(place, views)
+    assert shop.counted(served) >= set(range(EVENTS))
 
 
 def seen(place):

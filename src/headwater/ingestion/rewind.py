@@ -50,7 +50,7 @@ from headwater.ingestion.held_events import DUE, waiting
 from headwater.ingestion.judge_again import judge_again
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Logs, first_ids
-from headwater.ingestion.source_ingestor import LEFT, IngestLimits, streamed, writer_lease
+from headwater.ingestion.source_ingestor import LEFT, IngestLimits, streamed
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
 from headwater.ingestion.sources.stream_reader import (
     RecordBatch,
@@ -58,6 +58,7 @@ from headwater.ingestion.sources.stream_reader import (
     integer_position,
     offset_at,
 )
+from headwater.ingestion.stand_by import writer_lease
 from headwater.ingestion.validate import AT, OFFSET, PARTITION, Acceptance, content_of
 from headwater.kernel.arrays import I64
 from headwater.state import frame_codec

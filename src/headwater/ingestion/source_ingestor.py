@@ -54,6 +54,7 @@ from headwater.ingestion.sources.stream_reader import (
     offset_at,
     open_feed,
 )
+from headwater.ingestion.stand_by import writer_lease
 from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
 from headwater.state.view_state import progresses
@@ -550,22 +551,6 @@ class SourceIngestor:
             partition,
             self._keep[space],
         )
-
-
-def writer_lease(store: OnlineStore, source: Source, wait: float) -> AbstractContextManager[None]:
-    """Be the one process that writes a source, while the context lasts; nothing where every process
-    may, or holds the store.
-
-    The commits of a process that has lost it are refused: they expect what the store held when it
-    wrote last. source: as the store names it.
-
-    Raises:
-        StoreError: another process still holds it after `wait` seconds.
-    """
-    multi_process = store.capabilities.multi_process
-    if not multi_process or not has_one_writer(source, multi_process=multi_process):
-        return nullcontext()
-    return store.lease(f"writer of {source.name}", wait=wait)
 
 
 def check_writers(store: OnlineStore, source: Source) -> None:

@@ -1,4 +1,6 @@
-"""Waiting for a lease that another process holds, to go on in its place when that ends."""
+"""The lease of a source's writer, and waiting for a lease that another process holds, to go on in
+its place when that ends.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Final
 
 from headwater import clock
-from headwater.stores import HeldError
+from headwater.definitions.source import Source
+from headwater.definitions.writers import has_one_writer
+from headwater.stores import HeldError, OnlineStore
 
 _LOG = logging.getLogger(__name__)
 _SLICE: Final = 1.0  # seconds of a wait, between two looks whether to stop
@@ -60,3 +64,19 @@ def stand_by(
         else:
             return True
     return False
+
+
+def writer_lease(store: OnlineStore, source: Source, wait: float) -> AbstractContextManager[None]:
+    """Be the one process that writes a source, while the context lasts; nothing where every process
+    may, or holds the store.
+
+    The commits of a process that has lost it are refused: they expect what the store held when it
+    wrote last. source: as the store names it.
+
+    Raises:
+        StoreError: another process still holds it after `wait` seconds.
+    """
+    multi_process = store.capabilities.multi_process
+    if not multi_process or not has_one_writer(source, multi_process=multi_process):
+        return nullcontext()
+    return store.lease(f"writer of {source.name}", wait=wait)
