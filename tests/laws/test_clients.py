@@ -5,8 +5,6 @@ import socket
 import threading
 from contextlib import contextmanager
 
-import pytest
-
 import headwater as hw
 
 BODY = b'{"status": "ok"}'

@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import httpx
 import polars as pl
 import pytest
 
 import headwater as hw
 from headwater.errors import DefinitionError
+from tests.laws.test_roads import free_port
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 EVENTS = pl.DataFrame({"user": ["a"], "at": [NOON]})
@@ -83,11 +85,8 @@ def party():
     made.server.server_close()
 
 
-@contextmanager
-def served(folder, features):
-    """Asks for features of rows, in process: a list of rows by feature, each a value and its
-    status.
-    """
+def project_of(features):
+    """A project that reads these features of third parties, and a view of a table."""
     labels = hw.Labels(
         "l",
         table=EVENTS.with_columns(y=pl.lit(1.0)),
@@ -100,8 +99,15 @@ def served(folder, features):
         freshness=hw.batch("1d"),
     )  # fmt: skip
     service = hw.FeatureService("s", [view, *features])
-    project = hw.Project("p", [hw.Model("m", features=service, labels=labels, task="binary")])
-    store = f"lmdb:{folder}/store?size=64MB"
+    return hw.Project("p", [hw.Model("m", features=service, labels=labels, task="binary")])
+
+
+@contextmanager
+def served(folder, features):
+    """Asks for features of rows, in process: a list of rows by feature, each a value and its
+    status.
+    """
+    project, store = project_of(features), f"lmdb:{folder}/store?size=64MB"
     hw.materialize(project, store=store, at=NOON + timedelta(days=1))
     with hw.operations.Service(project, store, models={}) as running:
 
@@ -109,6 +115,19 @@ def served(folder, features):
             return running.features("s", [{"user": "a"} | row for row in rows])
 
         yield ask
+
+
+@contextmanager
+def asked_over_http(folder, features):
+    """A client of a server that reads these features."""
+    project, store = project_of(features), f"lmdb:{folder}/store?size=64MB"
+    hw.materialize(project, store=store, at=NOON + timedelta(days=1))
+    listen = f"127.0.0.1:{free_port()}"
+    with (
+        hw.operations.serve(project, store, listen=listen, models={}) as url,
+        httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
+    ):
+        yield client
 
 
 def given(**more):
@@ -398,3 +417,32 @@ def test_an_unknown_column_is_refused_with_the_nearest():
         _ = given()["scoer"]
     assert given()["score"].name == given()["ip__score"].name == "ip__score"
     assert not given().trains
+
+
+def test_one_row_is_answered_over_http_as_in_process(party, tmp_path):
+    """Alone or among others: the third party is asked for each."""
+    party.say = lambda fields: (200, json.dumps({"score": len(fields["place"])}).encode())
+    features = [
+        hw.HttpFeatures(
+            "ip",
+            url=party.url + "/of/{who}",
+            request=SENT,
+            response={"score": float},
+            timeout="10s",
+        )
+    ]
+    with asked_over_http(tmp_path, features) as client:
+        rows = [{"user": "a", "who": who} for who in ("ab", "abc")]
+
+        def asked(**body):
+            answer = client.post("/v1/features/s", json=body)
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        def scores(found):
+            return [(row["ip__score"]["value"], row["ip__score"]["status"]) for row in found]
+
+        wanted = [(2.0, "present"), (3.0, "present")]
+        assert scores([asked(row=row)["features"] for row in rows]) == wanted
+        assert scores(asked(rows=rows)["rows"]) == wanted
+        assert scores(asked(rows=rows[:1])["rows"]) == wanted[:1]
