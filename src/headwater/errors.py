@@ -15,7 +15,7 @@
     │   ├── StaleError      a value is older than its freshness, and its view has on_stale="refuse"
     │   │   └── IncompleteError  a view's records lack events, and it has on_incomplete="refuse"
     │   ├── NoStoreError    no online store at that address yet
-    │   ├── RebuiltError    a view was rebuilt with other column types since it was opened
+    │   ├── RebuiltError    the records of a view were made again since it was opened
     │   └── FencedError     another process has taken over the writes of this one
     │       └── LostError   a server has lost writes of this process
     ├── ModelError          a fitted model is missing, or incompatible with the definitions
@@ -101,8 +101,7 @@ class NoStoreError(StoreError):
 
 
 class RebuiltError(StoreError):
-    """The records of a view were rebuilt with other column types since a reader opened it; open it
-    again.
+    """The records of a view were made again since a reader opened it; open it again.
 
     Remedy: open the reader again; a service does so by itself.
     """

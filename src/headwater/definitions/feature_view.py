@@ -376,15 +376,25 @@ class FeatureView(Described):
             freshness=freshness, base=None if self.base is None else self.base.at(freshness)
         )
 
-    def stored_as(self, tiles: str, source: Source) -> FeatureView:
+    def stored_as(self, tiles: str, source: Source, first: str = "") -> FeatureView:
         """This view with the fingerprint, and the source, under which an online store keeps its
         state.
+
+        first: the fingerprint of the first generation of its records, if this is another one.
         """
-        stored_view = self._but(
-            source=source, base=None if self.base is None else self.base.stored_as(tiles, source)
+        base = None if self.base is None else self.base.stored_as(tiles, source, first)
+        stored_view = self._but(source=source, base=base)
+        stored_view.__dict__.update(
+            tiles_fingerprint=tiles, first_generation=first or tiles, is_placed=True
         )
-        stored_view.__dict__.update(tiles_fingerprint=tiles, is_placed=True)
+        if first:  # generations are different views
+            stored_view.__dict__["fingerprint"] = fingerprint_of((self.fingerprint, tiles))
         return stored_view
+
+    @cached_property
+    def first_generation(self) -> str:
+        """The `tiles_fingerprint` of the first generation of its records in an online store."""
+        return self.tiles_fingerprint
 
     def filled(self, request_keys: Mapping[str, str | FeatureRef]) -> FeatureView:
         """This view with its keys filled from the same columns and features, as they are
@@ -397,7 +407,7 @@ class FeatureView(Described):
         warnings.
         """
         copied = copy.copy(self)
-        for name in ("fingerprint", "tiles_fingerprint", "record_group"):
+        for name in ("fingerprint", "tiles_fingerprint", "first_generation", "record_group"):
             copied.__dict__.pop(name, None)
         for name, value in fields.items():
             object.__setattr__(copied, name, value)

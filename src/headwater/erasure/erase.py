@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from headwater import settings
+from headwater.definitions.feature_view import FeatureView
 from headwater.definitions.project import Project
 from headwater.definitions.served_views import StoredView, fingerprint, served, stored
 from headwater.definitions.source import Source
@@ -47,7 +48,13 @@ from headwater.monitoring.orphans import spelt
 from headwater.state.prediction_codec import SLOTS, place, read_precomputed
 from headwater.state.view_state import read_state, read_stream
 from headwater.stores import OnlineStore, ingest_lease, keyspace, open_store
-from headwater.stores.ownership import from_production, opened_for, own_views, placed
+from headwater.stores.ownership import (
+    from_production,
+    opened_for,
+    own_views,
+    placed,
+    placed_generations,
+)
 from headwater.training.feature_cache import Cache
 
 if TYPE_CHECKING:
@@ -112,6 +119,14 @@ def erase(
     return journal.receipt
 
 
+def _stored_as(store: OnlineStore, view: FeatureView) -> tuple[FeatureView, ...]:
+    """A view with all records that the store has of it."""
+    if not view.freshness.streamed:
+        return (placed(store, view),)
+    held = placed_generations(store, view)
+    return (*held.written, *held.retired)
+
+
 class _Erasure:
     """The steps of one erasure, in their order. Each leaves nothing to do when it is run again."""
 
@@ -133,8 +148,9 @@ class _Erasure:
             wait,
         )
         self.views = [
-            dataclasses.replace(stored_view, view=placed(store, stored_view.view))
+            dataclasses.replace(stored_view, view=view)
             for stored_view in own_views(store, stored(project))
+            for view in _stored_as(store, stored_view.view)
         ]
         self.requests = request_keys(project, key)
 

@@ -27,8 +27,9 @@ def fill(
     given, by name.
 
     Ingestion fills views that are new, or whose definition has changed, by itself. This is for
-    views whose past has changed, such as an archive that was put back. Ingestion must not run. A
-    fill that is stopped is gone on from by the next `headwater ingest`.
+    views whose past has changed, such as an archive that was put back. The records that a view has
+    are served until the new ones are whole. Ingestion must not run. A fill that is stopped is gone
+    on from by the next `headwater ingest`.
 
     Args:
         project: whose views.

@@ -19,7 +19,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from headwater.definitions.feature_view import FeatureView
 from headwater.errors import FencedError, LostError
 from headwater.events.change_images import folded
 from headwater.events.selection import IDENT, ROW, TIME
@@ -91,6 +92,8 @@ class Fill:
     logs: what was kept of the stream. Where rules of the source have changed, it is judged again
     first.
     replayed: the stream is the history's own continuation, so that nothing can be in both.
+    replaced: tiles fingerprints of generations that others take the place of. They are maintained
+    where they are whole, and not filled.
     views: those to be filled; all others are whole. counts: how many events each was given, by
     tiles fingerprint.
 
@@ -100,7 +103,13 @@ class Fill:
     """
 
     def __init__(
-        self, writer: PartitionWriter, logs: Logs, now: int, *, replayed: bool = False
+        self,
+        writer: PartitionWriter,
+        logs: Logs,
+        now: int,
+        *,
+        replayed: bool = False,
+        replaced: Collection[str] = (),
     ) -> None:
         self.writer, self.counts = writer, dict[str, int]()
         self.alone: AbstractContextManager[object] = nullcontext()
@@ -118,8 +127,13 @@ class Fill:
                 writer.source.name,
                 f"{accepted:,}",
             )
-        self.views = new_views(writer)
-        _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in self.views])
+        missing = new_views(writer)
+        _keep(writer, [tiles for tiles in writer.acceptance.tiles if tiles not in missing])
+        # a partition without commits has nothing that could not be filled at once
+        left = set(replaced) if writer.progress.sequence else set[str]()
+        names = {tiles.view.tiles_fingerprint for tiles in missing}
+        writer.hold_back(names & left)
+        self.views = [tiles for tiles in missing if tiles.view.tiles_fingerprint not in left]
         if not self.views:
             return
         if not writer.progress.sequence:
@@ -193,7 +207,7 @@ class Fill:
                 return parts, filling
         with self.alone:
             writer.store.commit({place: encoded(begun)}, writer.unmoved())
-        _clear(writer, tiles, self.alone)
+        _clear(writer, tiles.view, self.alone)
         with self.alone:
             parts = self._past.parts(
                 tiles, max(self.T, writer.progress.at), -1, writer.progress.sequence
@@ -293,12 +307,12 @@ def _added(writer: PartitionWriter, tiles: ViewTiles, events: pl.DataFrame, T: i
 
 
 def _clear(
-    writer: PartitionWriter, tiles: ViewTiles, alone: AbstractContextManager[object]
+    writer: PartitionWriter, view: FeatureView, alone: AbstractContextManager[object]
 ) -> None:
     """Remove the sections of a view that a fill of other parts, or a definition of old, has left;
     other views keep theirs.
     """
-    view, end = tiles.view, b"" if writer.partition is None else b"\0" + writer.partition.encode()
+    end = b"" if writer.partition is None else b"\0" + writer.partition.encode()
     places = [key for key, _ in stored_sections(writer.store, view) if key.endswith(end)]
     for first in range(0, len(places), _RECORDS):
         batch = places[first : first + _RECORDS]
@@ -316,6 +330,19 @@ def _clear(
     for first in range(0, len(keys), _RECORDS):
         with alone:
             writer.store.commit(dict.fromkeys(keys[first : first + _RECORDS]), writer.unmoved())
+
+
+def clear_generation(
+    writer: PartitionWriter, view: FeatureView, alone: AbstractContextManager[object]
+) -> None:
+    """Remove the records of a generation that nobody reads any more, in a writer's partition; its
+    state goes last, so that a process that is killed goes on.
+    """
+    place = keyspace.stream_state(view.tiles_fingerprint, writer.partition)
+    if writer.store.get([place])[0] is not None:
+        _clear(writer, view, alone)
+        with alone:
+            writer.store.commit({place: None}, writer.unmoved())
 
 
 # ---------------------------------------------------------------- parts

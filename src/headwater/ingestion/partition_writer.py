@@ -147,6 +147,21 @@ class PartitionWriter:
         """Have commits maintain a view, from the next one on."""
         self._state = replace(self.state, unfilled=self.state.unfilled - {name})
 
+    def retire(self, names: Collection[str]) -> None:
+        """Have commits no longer maintain some views, by tiles fingerprint, and say so; their
+        sections of records stay.
+
+        Raises:
+            FencedError: another writer has been here.
+        """
+        kept = {
+            name: coverage for name, coverage in self.progress.views.items() if name not in names
+        }
+        if kept != self.progress.views:
+            progress = msgspec.structs.replace(self.progress, views=kept)
+            self.note(progress, {}, self.unmoved())
+        self._state = replace(self.state, unfilled=self.state.unfilled | set(names))
+
     def due(self) -> int | None:
         """When the first held event happens, microseconds; None where none is held."""
         return self.state.held.due

@@ -65,7 +65,7 @@ from headwater.state import frame_codec
 from headwater.state.view_state import StreamStart, progresses, read_part
 from headwater.stores import OnlineStore, ingest_lease, keyspace
 from headwater.stores.log_first import REBUILD
-from headwater.stores.ownership import opened_for, placed, placed_source
+from headwater.stores.ownership import opened_for, placed_generations, placed_source
 
 _ROWS = 100_000  # of one commit
 _AT_ONCE = 100  # blocks in one commit
@@ -204,7 +204,7 @@ def _of_source(
     held = placed_source(store, source)
     acceptance = Acceptance(
         held,
-        tuple(placed(store, view) for view in views),
+        tuple(kept for view in views for kept in placed_generations(store, view).written),
         micros(IngestLimits.max_future_skew, "max_future_skew"),
     )
     told = AcknowledgedCommits.of(held, home / FOLDERS[keyspace.ARCHIVE])
@@ -396,7 +396,7 @@ class _Ahead:
         self._states = [
             name for name in tiles if read_part(self.store, name, writer.partition) is not None
         ]
-        self.views = [tiles[name] for name in self._states]
+        self.views = list(dict.fromkeys(tiles[name] for name in self._states))
 
     @cached_property
     def is_whole(self) -> bool:

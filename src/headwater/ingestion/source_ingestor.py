@@ -14,8 +14,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from headwater import clock, permissions, settings
 from headwater.definitions.durations import Duration, micros
 from headwater.definitions.feature_service import Enriched
@@ -40,7 +38,7 @@ from headwater.ingestion.archive_owner import claim_folder
 from headwater.ingestion.build_commit import Adopt, Skip
 from headwater.ingestion.committed import Committed
 from headwater.ingestion.consumer_group import group_of
-from headwater.ingestion.fill_views import Fill, remedy
+from headwater.ingestion.fill_views import Fill, clear_generation, remedy
 from headwater.ingestion.partition_writer import PartitionWriter
 from headwater.ingestion.past_events import Logs
 from headwater.ingestion.sources.http_inbox import PARTITION as PUSHED
@@ -57,14 +55,23 @@ from headwater.ingestion.sources.stream_reader import (
 from headwater.ingestion.stand_by import writer_lease
 from headwater.ingestion.stream_in_store import StreamInStore
 from headwater.ingestion.validate import OFFSET, Acceptance
-from headwater.state.view_state import progresses
+from headwater.state.view_state import misses, progresses, read_parts
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.ownership import claim, environment, placed, placed_source
+from headwater.stores.generations import begin_generation, forget_generation, switch_generation
+from headwater.stores.ownership import (
+    PlacedGenerations,
+    claim,
+    environment,
+    placed_generations,
+    placed_source,
+)
 from headwater.stores.renewed_leases import LEASE
 
 _LOG = logging.getLogger(__name__)
 LEFT: Final = 2 * LEASE  # seconds to wait for the lease that a killed process has left
 _POLLS = 2  # whose records are as many events as one part of a fill
+_LOOK = 1.0  # seconds between two looks whether a generation is whole in every partition
+_READ = 10.0  # seconds that a read takes at most
 _HOUR = 3_600_000_000  # microseconds of stream time between two retention checks
 
 
@@ -163,12 +170,9 @@ class SourceIngestor:
             replayed_from,
         )
         claim(store, source)
-        placed_views = tuple(placed(store, view) for view in views)
-        self.acceptance = Acceptance(
-            placed_source(store, source),
-            placed_views,
-            micros(limits.max_future_skew, "max_future_skew"),
-        )
+        self._views = tuple(views)
+        self._generations, self._looked = self._found_generations(), clock.stopwatch()
+        self.acceptance = self._accepting(self._generations)
         self.one_writer = has_one_writer(
             self.acceptance.source, multi_process=store.capabilities.multi_process
         )
@@ -205,6 +209,23 @@ class SourceIngestor:
         self._lock = threading.RLock()  # partitions come and go between commits
         if filled and not store.capabilities.multi_process:
             self.writer(None)
+
+    def _look(self) -> None:
+        """Look up which generations of its views the store has."""
+        self._looked = clock.stopwatch()
+        generations = self._found_generations()
+        if generations != self._generations:
+            self._generations, self.acceptance = generations, self._accepting(generations)
+
+    def _found_generations(self) -> list[PlacedGenerations]:
+        return [placed_generations(self.store, view) for view in self._views]
+
+    def _accepting(self, generations: Sequence[PlacedGenerations]) -> Acceptance:
+        return Acceptance(
+            placed_source(self.store, self.source),
+            tuple(view for held in generations for view in held.written),
+            micros(self.limits.max_future_skew, "max_future_skew"),
+        )
 
     @property
     def writers(self) -> list[PartitionWriter]:
@@ -296,6 +317,8 @@ class SourceIngestor:
             for fill in [fill for fill in self._fills if fill.done()]:
                 self._fills.remove(fill)
                 fill.result()
+            if self._replaced and clock.stopwatch() - self._looked > _LOOK:
+                self._follow()
             if self.one_writer:
                 polls = [poll for poll, _ in records]
                 return [self._apply(writer, polls, now, known) for writer in self.writers]
@@ -419,11 +442,13 @@ class SourceIngestor:
         first = not writer.progress.sequence  # nothing is read before all views are filled
         beside = None if first or writer.corrections is not None else self._beside
         try:  # the lock is free: other partitions are committed, and this one may be taken away
-            fill = Fill(
-                writer, self._logs(name), self._begins(), replayed=self.replayed_from is not None
-            )
+            fill = self._fill_of(writer)
             if beside is None:
                 self._run(fill)
+                if self._replaced and self._follow():
+                    return self.writer(partition)  # it is opened without what was replaced
+                self._wait_for_reads(writer)
+                self._clear(writer)
         finally:
             with self._lock:
                 if self._filling.get(name) is writer:
@@ -431,6 +456,8 @@ class SourceIngestor:
         with self._lock:
             writer.check_mine()
             self._writers[name] = writer
+            if beside is not None:
+                self._clear_beside(writer)
             if beside is not None and fill.views:
                 writer.hold_back([tiles.view.tiles_fingerprint for tiles in fill.views])
                 self._fills.append(beside.submit(self._run_beside, fill))
@@ -467,18 +494,96 @@ class SourceIngestor:
         except FencedError as error:
             _LOG.info("%s; views are filled by who writes next", error)
 
+    @property
+    def _replaced(self) -> frozenset[str]:
+        """The tiles fingerprints of generations that others take the place of."""
+        return frozenset(
+            held.read.tiles_fingerprint for held in self._generations if held.filling is not None
+        )
+
+    def _fill_of(self, writer: PartitionWriter) -> Fill:
+        return Fill(
+            writer,
+            self._logs(writer.partition),
+            self._begins(),
+            replayed=self.replayed_from is not None,
+            replaced=self._replaced,
+        )
+
+    def _switch(self) -> bool:
+        """Have readers read the generations that are whole in every partition; whether they read
+        others now than when this process looked last.
+
+        Until then, every writer maintains both, so that either may be read.
+        """
+        before = self._replaced
+        progress = progresses(self.store, self.acceptance.source.name)
+        for held in self._generations:
+            number, view = held.numbers.filling, held.filling
+            if number is None or view is None or not progress:
+                continue
+            tiles = view.tiles_fingerprint
+            if not misses(tiles, read_parts(self.store, tiles), progress):
+                switch_generation(self.store, view.first_generation, number)
+                _LOG.info("feature view %s is read as it was filled again", view.name)
+        self._look()
+        return self._replaced != before
+
+    def _follow(self) -> bool:
+        """Go on with the generations that are read now, and remove the others; whether they are
+        others than before.
+        """
+        with self._lock:
+            written = {view.tiles_fingerprint for view in self.acceptance.views}
+            if not self._switch():
+                return False
+            left = written - {view.tiles_fingerprint for view in self.acceptance.views}
+            for writer in self.writers:
+                writer.retire(left)
+                self._clear_beside(writer)
+            return True
+
+    def _clear_beside(self, writer: PartitionWriter) -> None:
+        if self._beside is not None and any(held.retired for held in self._generations):
+            self._fills.append(self._beside.submit(self._run_clear, writer))
+
+    def _run_clear(self, writer: PartitionWriter) -> None:
+        try:
+            self._wait_for_reads(writer)
+            self._clear(writer, self._lock)
+        except LostError:
+            raise
+        except FencedError as error:
+            _LOG.info("%s; who writes next removes records that are not read any more", error)
+
+    def _wait_for_reads(self, writer: PartitionWriter) -> None:
+        """Where the store is not atomic, a read that has begun looks at the progress first and at
+        the records later.
+        """
+        retired = any(held.retired for held in self._generations)
+        if retired and not self.store.capabilities.atomic:
+            writer.abandoned.wait(_READ)
+
+    def _clear(
+        self, writer: PartitionWriter, alone: AbstractContextManager[object] | None = None
+    ) -> None:
+        """Remove the records of generations that are not read any more, in a writer's partition."""
+        retired = [view for held in self._generations for view in held.retired]
+        for view in retired:
+            clear_generation(writer, view, nullcontext() if alone is None else alone)
+        for held in self._generations:
+            for number, view in zip(held.numbers.retired, held.retired, strict=True):
+                if not read_parts(self.store, view.tiles_fingerprint):
+                    forget_generation(self.store, view.first_generation, number)
+
     def fill_again(self, views: Sequence[FeatureView]) -> dict[str, int]:
-        """Make the records of some views again in every partition that has been read; how many
-        events, by tiles fingerprint.
+        """Make the records of some views again in every partition that has been read, as a new
+        generation beside the one that is read meanwhile; how many events, by tiles fingerprint.
 
         Raises:
             UsageError: the stream was never ingested.
             FencedError: another process writes to a partition, and fills the views.
         """
-        again = {
-            placed(self.store, view).tiles_fingerprint: view.tiles_fingerprint for view in views
-        }
-        counts = dict.fromkeys(again.values(), 0)
         parts = [
             name.decode() or None for name in progresses(self.store, self.acceptance.source.name)
         ]
@@ -487,21 +592,35 @@ class SourceIngestor:
                 f"source {self.source.name!r} was never ingested, so nothing can be filled; run "
                 "`headwater ingest`"
             )
+        self._switch()  # what was whole when a process was killed
+        again = dict[str, str]()
+        for view in views:
+            first = placed_generations(self.store, view).read.first_generation
+            begin_generation(self.store, first)
+            filling = placed_generations(self.store, view).filling
+            assert filling is not None  # this process holds the lease
+            again[filling.tiles_fingerprint] = view.tiles_fingerprint
+        self._look()
+        counts = dict.fromkeys(again.values(), 0)
         for partition in parts:
-            writer = PartitionWriter(self.acceptance, self.store, partition)
-            self._check_acknowledged(writer)
-            kept = {
-                name: coverage
-                for name, coverage in writer.progress.views.items()
-                if name not in again
-            }
-            writer.note(msgspec.structs.replace(writer.progress, views=kept), {}, writer.unmoved())
-            for name, events in (
-                Fill(writer, self._logs(partition), clock.now_micros()).run().items()
-            ):
+            for name, events in self._fill_of(self._writer_of_part(partition)).run().items():
                 if name in again:
                     counts[again[name]] += events
+        self._switch()
+        written = {view.tiles_fingerprint for view in self.acceptance.views}
+        writers = [self._writer_of_part(partition) for partition in parts]
+        for writer in writers:
+            writer.retire(writer.progress.views.keys() - written)
+        self._wait_for_reads(writers[0])
+        for writer in writers:
+            self._clear(writer)
         return counts
+
+    def _writer_of_part(self, partition: str | None) -> PartitionWriter:
+        """A writer that commits no records of the stream."""
+        writer = PartitionWriter(self.acceptance, self.store, partition)
+        self._check_acknowledged(writer)
+        return writer
 
     def _begins(self) -> int:
         return clock.now_micros() if self.replayed_from is None else self.replayed_from

@@ -26,7 +26,13 @@ from headwater.state.compaction import (
 from headwater.state.key_record import fingerprints, section, through_of
 from headwater.state.view_state import progresses, read_parts
 from headwater.stores import Changes, OnlineStore, keyspace
-from headwater.stores.ownership import ScopedStore, opened_for, own_views, placed
+from headwater.stores.ownership import (
+    ScopedStore,
+    opened_for,
+    own_views,
+    placed,
+    placed_generations,
+)
 
 _AT_ONCE = 1000
 
@@ -72,7 +78,13 @@ def compact_store(
         ]
         there = [(name, view) for name, view in views if _is_stored(target, view)]
         compacted = [CompactedView(name, _compacted(target, view, t)) for name, view in there]
-        return [*compacted, *_superseded(target, [view for _, view in views])]
+        filling = [
+            held.filling
+            for stored_view in own_views(opened, stored(project))
+            if stored_view.view.freshness.streamed
+            and (held := placed_generations(target, stored_view.view)).filling is not None
+        ]
+        return [*compacted, *_superseded(target, [*(view for _, view in views), *filling])]
 
 
 class _Unwritten(ScopedStore):

@@ -10,7 +10,7 @@ from headwater.definitions.served_views import chosen, stored
 from headwater.state.compaction import drop_sections
 from headwater.state.key_record import stored_sections
 from headwater.stores import INGEST_LEASE, OnlineStore, keyspace
-from headwater.stores.ownership import opened_for, placed
+from headwater.stores.ownership import opened_for, placed, placed_generations
 
 _AT_ONCE = 10_000
 
@@ -70,17 +70,29 @@ def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> 
     ):
         if view.freshness.scheduled:
             store.mend(keyspace.state(tiles))  # what a killed run has decided is not written later
-        state_keys = [
-            key
-            for prefix in (keyspace.state(tiles), keyspace.stream_state(tiles))
-            for key, _ in store.scan(prefix)
-        ]
-        store.commit(dict.fromkeys(state_keys), {})
-        records = [key for key, _ in stored_sections(store, stored_view)]
-        for first in range(0, len(records), _AT_ONCE):
-            drop_sections(store, records[first : first + _AT_ONCE], tiles)
-        # the images themselves are their source's
-        stood = [key for key, _ in store.scan(keyspace.events(tiles))]
-        for first in range(0, len(stood), _AT_ONCE):
-            store.commit(dict.fromkeys(stood[first : first + _AT_ONCE]), {})
+            return _dropped(store, stored_view)
+        held = placed_generations(store, view.root)
+        removed = _dropped(store, held.read)
+        for generation in (*held.written[1:], *held.retired):
+            _dropped(store, generation)
+        store.commit({keyspace.generations(held.read.first_generation): None}, {})
+    return removed
+
+
+def _dropped(store: OnlineStore, view: FeatureView) -> int:
+    """Remove a view as it is placed; how many records had a section of it."""
+    tiles = view.tiles_fingerprint
+    state_keys = [
+        key
+        for prefix in (keyspace.state(tiles), keyspace.stream_state(tiles))
+        for key, _ in store.scan(prefix)
+    ]
+    store.commit(dict.fromkeys(state_keys), {})
+    records = [key for key, _ in stored_sections(store, view)]
+    for first in range(0, len(records), _AT_ONCE):
+        drop_sections(store, records[first : first + _AT_ONCE], tiles)
+    # the images themselves are their source's
+    stood = [key for key, _ in store.scan(keyspace.events(tiles))]
+    for first in range(0, len(stood), _AT_ONCE):
+        store.commit(dict.fromkeys(stood[first : first + _AT_ONCE]), {})
     return len(records)

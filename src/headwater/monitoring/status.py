@@ -58,7 +58,13 @@ from headwater.state.view_state import (
 )
 from headwater.state.window_reach import out_of_reach
 from headwater.stores import OnlineStore, keyspace
-from headwater.stores.ownership import opened_for, placed, placed_source, scoped
+from headwater.stores.ownership import (
+    opened_for,
+    placed,
+    placed_generations,
+    placed_source,
+    scoped,
+)
 
 
 @dataclass(frozen=True)
@@ -300,6 +306,12 @@ def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> Vie
         note = PARTITIONS_GREW
     if state == "filling":
         note = _filled(read_parts(store, view.tiles_fingerprint).values())
+    replacing = (
+        placed_generations(store, stored_view.view).filling if view.freshness.streamed else None
+    )
+    if replacing is not None:
+        parts = read_parts(store, replacing.tiles_fingerprint)
+        note = f"filling again: {_filled(parts.values()) or 'waits for ingestion'}"
     return ViewStatus(stored_view.name, str(view.freshness), state, age, T, keys, size, note)
 
 

@@ -412,10 +412,8 @@ class OnlineFeatures:
         return self._mapped.from_rows(rows)
 
     def _reopen(self) -> None:
-        """Open the views again, which were rebuilt with columns of other types."""
-        self.views = {
-            name: OnlineView(online.view, online.store) for name, online in self.views.items()
-        }
+        """Open the views again, whose records were made again since."""
+        self.views = {view.name: OnlineView(view, self.store) for view in self.service.views}
         for name in ("_readers", "_evaluator", "_alone", "_only", "dtypes", "_mapped", "schema"):
             self.__dict__.pop(name, None)
 

@@ -28,6 +28,7 @@ from headwater.state.view_state import (
 from headwater.state.view_tiles import ViewTiles
 from headwater.state.window_reach import out_of_reach
 from headwater.stores import OnlineStore, keyspace
+from headwater.stores.generations import generation_name, read_generations
 
 _NEW_TUPLE = tuple.__new__
 _NONE: Mapping[str | None, int] = {}
@@ -96,7 +97,7 @@ class VersionReader(Protocol):
         these are.
 
         Raises:
-            RebuiltError: its records are made of columns of other types now.
+            RebuiltError: the view was filled again since it was opened.
         """
         ...
 
@@ -203,9 +204,16 @@ class StreamVersionReader:
         it is filled, as incomplete.
 
         Raises:
-            RebuiltError: its records are made of columns of other types now.
+            RebuiltError: another generation of its records is read now, or they are made of columns
+                of other types.
         """
         tiles, before = self.view.tiles_fingerprint, self._state
+        first = self.view.first_generation
+        if generation_name(first, read_generations(self.store, first).read) != tiles:
+            raise RebuiltError(
+                f"feature view {self.view.name!r} was filled again since this reader opened it; "
+                "open it again"
+            )
         self._parts = read_parts(self.store, tiles)
         state = merged(self.store, self._parts, self.view.source.name)
         if (

@@ -49,7 +49,13 @@ class ProductionViews:
         streamed = (
             () if view.freshness.scheduled else (keyspace.PROGRESS + source, keyspace.HELD + source)
         )
-        mine = (there, keyspace.records(view.record_group), keyspace.events(tiles), *streamed)
+        mine = (
+            there,
+            keyspace.generations(view.first_generation),
+            keyspace.records(view.record_group),
+            keyspace.events(tiles),
+            *streamed,
+        )
         self._prefixes = tuple(dict.fromkeys((*self._prefixes, *mine)))
         return True
 

@@ -35,6 +35,8 @@ RECORD, OFFSET, IDS, HELD, ARCHIVE, DEAD, FILTERED, PROGRESS, STATE = (
 STATE_OF_SOURCE = STATE + b"source"
 STREAM_STATE = b"s"
 """The states of streaming views."""
+GENERATIONS = b"g"
+"""By streaming view, which generation of its records is read."""
 ORIGIN, FILLING, REPLAYED = b"y", b"z", b"r"
 COUNT = b"c"
 """By source, the number of its stream's partitions, where each has a writer although events have
@@ -105,6 +107,11 @@ def stream_state(tiles: str, partition: str | None = None) -> bytes:
         + bytes.fromhex(tiles)
         + (b"" if partition is None else b"\0" + partition.encode())
     )
+
+
+def generations(tiles: str) -> bytes:
+    """The key of the generations of a streaming view; `tiles` is the first one's fingerprint."""
+    return GENERATIONS + bytes.fromhex(tiles)
 
 
 def begun(source: str) -> bytes:

@@ -11,6 +11,8 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Final, cast
 
 from headwater import settings
@@ -23,6 +25,7 @@ from headwater.retries import Backoff, retry
 from headwater.stores import Changes, OnlineStore, UnansweredError, keyspace, open_store, opened
 from headwater.stores.development import NAMESPACE, DevelopmentStore, ProductionViews, make_own
 from headwater.stores.formats import check_still
+from headwater.stores.generations import Generations, generation_name, read_generations
 
 # seconds in which a service that starts asks whose a store is; each answer has the short time that
 # requests have
@@ -283,8 +286,8 @@ def placed_source(store: OnlineStore, source: Source) -> Source:
 
 
 def placed(store: OnlineStore, view: FeatureView) -> FeatureView:
-    """The view with the fingerprint under which the store keeps its state, and its source as of
-    `placed_source`.
+    """The view with the fingerprint under which the store keeps the records that are read, and its
+    source as of `placed_source`.
     """
     if view.is_placed:
         return view
@@ -292,6 +295,51 @@ def placed(store: OnlineStore, view: FeatureView) -> FeatureView:
         theirs = placed(store.store.production.store, view)
         if store.store.production.holds(theirs):
             return theirs
+    first = _first_generation(store, view)
+    if not view.freshness.streamed:
+        return first
+    return _generation(first, read_generations(store, first.tiles_fingerprint).read)
+
+
+@dataclass(frozen=True)
+class PlacedGenerations:
+    """A streaming view as of `placed`, by generation.
+
+    numbers: of the generations. read: the one that readers read. filling: the one that takes its
+    place; None where none does. retired: those that are removed.
+    """
+
+    numbers: Generations
+    read: FeatureView
+    filling: FeatureView | None
+    retired: tuple[FeatureView, ...]
+
+    @property
+    def written(self) -> tuple[FeatureView, ...]:
+        """Those that ingestion fills and maintains."""
+        return (self.read,) if self.filling is None else (self.read, self.filling)
+
+
+def placed_generations(store: OnlineStore, view: FeatureView) -> PlacedGenerations:
+    """A streaming view, which is not placed, with all that its own store has or is to have."""
+    first = _first_generation(store, view)
+    held = read_generations(store, first.tiles_fingerprint)
+    of = partial(_generation, first)
+    return PlacedGenerations(
+        held,
+        of(held.read),
+        None if held.filling is None else of(held.filling),
+        tuple(map(of, held.retired)),
+    )
+
+
+def _generation(first: FeatureView, number: int) -> FeatureView:
+    """first: the view as its first generation."""
+    tiles = first.tiles_fingerprint
+    return first.stored_as(generation_name(tiles, number), first.source, tiles) if number else first
+
+
+def _first_generation(store: OnlineStore, view: FeatureView) -> FeatureView:
     batch = view.freshness.scheduled
     source = view.source if batch else placed_source(store, view.source)
     space = store.namespace if batch else source.name
