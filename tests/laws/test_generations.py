@@ -33,8 +33,12 @@ def project_of(place):
     return shop.shop(place, more=[spent])
 
 
+def ingest_watched(watch, place):
+    shop.ingest(watch, place, project_of(place)[0])
+
+
 def ingested(place):
-    shop.ingest(faults.Watch(), place, project_of(place)[0])
+    ingest_watched(faults.Watch(), place)
 
 
 def prepared(places):
@@ -46,6 +50,14 @@ def prepared(places):
     ingested(place)
     (place.home / "archive").rename(place.home / "new")
     (place.home / "elsewhere").rename(place.home / "archive")
+    return place
+
+
+def whole(places):
+    """The view holds all events, and is filled again nevertheless."""
+    place = places()
+    shop.append(place, shop.visits(0, EVENTS, since=place.since))
+    ingested(place)
     return place
 
 
@@ -103,6 +115,37 @@ def test_old_values_are_served_until_all_new_ones_are(places):
         assert served(fault.place) == NEW, fault
         assert status(fault.place).note == "", fault
         assert size(fault.place) <= whole + NUMBERS, fault
+    assert any(note.startswith("filling again: 1 of 1 parts") for note in notes), notes
+
+
+def commits_of(places, prepare, work):
+    """The commits of a piece of work, in order."""
+    made = faults.calls(partial(prepare, places), work)
+    return [call for call in made if (call.interface, call.name) == ("store", "commit")]
+
+
+def stopped(places, prepare, commit, work=filled):
+    """A place where work was stopped behind a commit."""
+    place = prepare(places)
+    with pytest.raises(hw.errors.StoreError, match="for a test"):
+        work(faults.Watch(commit, "unanswered"), place)
+    return place
+
+
+def begun(places):
+    """A fill was asked for, and nothing of it is done."""
+    return stopped(places, prepared, commits_of(places, prepared, filled)[0])
+
+
+def test_ingestion_makes_a_generation_in_parts(places):
+    """It goes on behind the last one, and reads are of one generation wherever it is stopped."""
+    notes = set()
+    for commit in commits_of(places, begun, ingest_watched):
+        place = stopped(places, begun, commit, ingest_watched)
+        assert served(place) in (OLD, NEW), commit
+        notes.add(status(place).note)
+    ingested(place)
+    assert (served(place), status(place).note) == (NEW, "")
     assert any(note.startswith("filling again: 3 of 5 parts") for note in notes), notes
 
 
@@ -136,6 +179,30 @@ def test_a_reader_that_was_opened_before_goes_on_with_the_new_values(places):
         assert shown(seen()) == OLD
         hw.operations.fill(project, ["spent"], store=store, data_dir=place.home)
         assert shown(seen()) == NEW
+
+
+def erased(place, **how):
+    user, project = shop.USERS[0], project_of(place)[0]
+    with shop.opened(faults.Watch(), place) as store:
+        return hw.operations.erase(project, {"user": user}, store=store, data_dir=place.home, **how)
+
+
+def test_an_erasure_counts_the_records_of_all_generations_once(places):
+    """And removes the key from each, wherever a fill was stopped."""
+    names = ["online records of user", "online records of spent"]
+    found = erased(whole(places), dry_run=True)
+    assert [found.rows[name] for name in names] == [1, 1]
+    others = {number for number in NEW if number % 3}
+    for commit in commits_of(places, whole, filled):
+        place = stopped(places, whole, commit)
+        receipt = erased(place)
+        assert [receipt.rows[name] for name in names] == [1, 1], commit
+        user = shop.USERS[0].encode()
+        left = [key for key, value in shop.contents(place).items() if user in key + value]
+        assert left == [], commit
+        assert served(place) == others, commit
+        filled(faults.Watch(), place)
+        assert served(place) == others, commit
 
 
 @pytest.mark.parametrize("times", [3])

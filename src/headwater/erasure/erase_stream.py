@@ -92,8 +92,7 @@ class StreamState:
             }
             # whole, with what earlier definitions left there
             changes |= {**self._records(by_view), **dict.fromkeys(by_key)}
-            for view, parts in by_view.items():
-                rows[f"online records of {view.name}"] += sum(not part for part in parts.values())
+            rows += _removed(by_view)
         else:
             found_images = self._images()
             changes |= found_images
@@ -481,6 +480,19 @@ def partitions(store: OnlineStore, source: str) -> list[str | None]:
     of it.
     """
     return [name.decode() or None for name in progresses(store, source)]
+
+
+def _removed(by_view: Mapping[FeatureView, Mapping[bytes, bytes]]) -> Counter[str]:
+    """How many records no longer have a section of a view; one for all generations of it."""
+    places: dict[tuple[str, str], set[bytes]] = {}
+    for view, parts in by_view.items():
+        places.setdefault((view.name, view.first_generation), set()).update(
+            place for place, part in parts.items() if not part
+        )
+    rows = Counter[str]()
+    for (name, _), removed in places.items():
+        rows[f"online records of {name}"] += len(removed)
+    return rows
 
 
 def _until(
