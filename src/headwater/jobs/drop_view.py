@@ -10,7 +10,12 @@ from headwater.definitions.served_views import chosen, stored
 from headwater.state.compaction import drop_sections
 from headwater.state.key_record import stored_sections
 from headwater.stores import INGEST_LEASE, OnlineStore, keyspace
-from headwater.stores.ownership import opened_for, placed, placed_generations
+from headwater.stores.ownership import (
+    from_production,
+    opened_for,
+    placed,
+    placed_generations,
+)
 
 _AT_ONCE = 10_000
 
@@ -70,6 +75,7 @@ def forget_view(view: FeatureView, store: OnlineStore, *, wait: float = 0.0) -> 
     ):
         if view.freshness.scheduled:
             store.mend(keyspace.state(tiles))  # what a killed run has decided is not written later
+        if view.freshness.scheduled or from_production(store, view.root):
             return _dropped(store, stored_view)
         held = placed_generations(store, view.root)
         removed = _dropped(store, held.read)
