@@ -25,6 +25,8 @@ _LOAD, _FULL = 0.8, 0.92  # how full a table is after it was made, and before it
 # tables are made larger by up to one part in this many, so that they are not full at the same time
 _SPREAD = 64
 _LEAST = 16  # rows
+# a commit that adds more than one part in this many to a table makes it with room for more like it
+_GROWS, _ROOM = 16, 3
 # bytes from which a table is a mapping, which returns to the system immediately; a heap keeps holes
 # of former sizes
 _MAPPED = 1 << 16
@@ -158,7 +160,8 @@ class IdTables:
         for n in self._to_make(arrays, sizes, first + kept, horizon, now):
             old = arrays[n], times, int(bases[n]) - first, now - horizon
             live = _live(*old)
-            table = _table(live + int(sizes[n]), n)
+            size = int(sizes[n])
+            table = _table(live + size * (_ROOM if size * _GROWS > live else 1), n)
             _move(*old, table)
             changes.append(_ArrayChange(n, None, table))
             counts[n], bases[n], made[n] = live, first - 1, now
