@@ -130,11 +130,17 @@ def predictions(
     for key, rows, arm in choice.groups:
         endpoint = endpoints.model(*key)
         assert rows is not None
-        own = request._replace(columns=_taken(request.columns, rows), height=len(rows), arms=None)
-        result = answers.predictions(
-            endpoint, key[1], t, own, None if third_party is None else third_party.take(rows)
+        arm_request = request._replace(
+            columns=_taken(request.columns, rows), height=len(rows), arms=None
         )
-        parts.append(ResultPart(own, result, rows, arm, endpoint.encoder))
+        result = answers.predictions(
+            endpoint,
+            key[1],
+            t,
+            arm_request,
+            None if third_party is None else third_party.take(rows),
+        )
+        parts.append(ResultPart(arm_request, result, rows, arm, endpoint.encoder))
     predicted = _in_order(request.height, [(part.rows, part.result.predicted) for part in parts])
     ages = {} if third_party is None else third_party.ages
     return ServingResult(
@@ -165,16 +171,16 @@ def proposed(
     choice = chosen(experiments, wish, ParsedRequest(row, {}, 1))
     key = (wish.model, wish.level) if choice is None else choice.groups[0].key
     endpoint = endpoints.ranking(*key)
-    own = endpoint.ranker.propose(_fields(endpoint.shared.schema, row), candidates, t=wish.t)
+    proposal = endpoint.ranker.propose(_fields(endpoint.shared.schema, row), candidates, t=wish.t)
     arm = choice.rows[0] if choice is not None and choice.rows else None
     if choice is not None and arm is not None and arm.assigned.arm == INTERLEAVED:
         second = endpoints.ranking(*arm.experiment.keys[arm.experiment.plan.arms[1].name])
         choice = choice._replace(
             second=second.ranker.propose(_fields(second.shared.schema, row), candidates, t=wish.t)
         )
-    service = "" if own.order is not None else endpoint.ranker.predictor.model.features.name
+    service = "" if proposal.order is not None else endpoint.ranker.predictor.model.features.name
     return ParsedRequest(
-        None, own.columns, own.height, service, own, arms=choice, endpoints=endpoints
+        None, proposal.columns, proposal.height, service, proposal, arms=choice, endpoints=endpoints
     )
 
 
@@ -195,13 +201,13 @@ def ranking(
     if arm is None or arm.assigned.arm != INTERLEAVED:
         return first._replace(arms=arms)
     plan = arm.experiment.plan
-    other, second = arm.experiment.keys[plan.arms[1].name], choice.second
+    rival_key, second = arm.experiment.keys[plan.arms[1].name], choice.second
     assert second is not None
     theirs = ParsedRequest(
         None, second.columns, second.height, request.service, second, endpoints=endpoints
     )
-    rival_endpoint = endpoints.ranking(*other)
-    rival = answers.ranking(rival_endpoint, other[1], t, theirs, k, None)
+    rival_endpoint = endpoints.ranking(*rival_key)
+    rival = answers.ranking(rival_endpoint, rival_key[1], t, theirs, k, None)
     whole = [
         ResultPart(request._replace(arms=None), first, (), "team 0", endpoint.encoder),
         ResultPart(theirs, rival, (), "team 1", rival_endpoint.encoder),
@@ -220,24 +226,28 @@ def _mixed(salt: str, k: int, whole: Sequence[ResultPart]) -> ServingResult:
     parts, items = [], list[tuple[object, Predicted]]()
     for team, (result, order) in enumerate(zip(results, orders, strict=True)):
         shown = [n for n, draft in enumerate(drafted) if draft.team == team]
-        own = [places[team][drafted[n].item] for n in shown]
+        chosen_places = [places[team][drafted[n].item] for n in shown]
         features = (
-            None if not isinstance(result.features, FeatureVectors) else _some(result.features, own)
+            None
+            if not isinstance(result.features, FeatureVectors)
+            else _some(result.features, chosen_places)
         )
-        mine = order._replace(
-            items=[order.items[n] for n in own],
-            rows=[order.rows[n] for n in own],
+        team_order = order._replace(
+            items=[order.items[n] for n in chosen_places],
+            rows=[order.rows[n] for n in chosen_places],
             features=features,
             shown=None,
         )
-        part = result._replace(
-            order=mine, predicted=[result.predicted[n] for n in own], features=features
+        team_result = result._replace(
+            order=team_order,
+            predicted=[result.predicted[n] for n in chosen_places],
+            features=features,
         )
-        parts.append(whole[team]._replace(result=part, rows=shown))
+        parts.append(whole[team]._replace(result=team_result, rows=shown))
     items = _in_order(
         len(drafted), [(part.rows, cast("Order", part.result.order).items) for part in parts]
     )
-    how = "on_request" if any(order.how == "on_request" for order in orders) else orders[0].how
+    origin = "on_request" if any(order.how == "on_request" for order in orders) else orders[0].how
     mixed = Order(
         items,
         range(len(items)),
@@ -245,7 +255,7 @@ def _mixed(salt: str, k: int, whole: Sequence[ResultPart]) -> ServingResult:
         max(o.candidates for o in orders),
         {},
         "",
-        how,
+        origin,
         max(o.age for o in orders),
     )
     first = results[0]
@@ -282,8 +292,8 @@ def _rows(request: ParsedRequest) -> Sequence[Mapping[str, object]]:
 
 
 def _require(schema: RowSchema, request: ParsedRequest) -> None:
-    given = request.columns if request.row is None else request.row
-    for name in schema.required - given.keys():
+    values = request.columns if request.row is None else request.row
+    for name in schema.required - values.keys():
         raise DataError(
             f"the request has no field {name!r}, which {', '.join(schema.fields[name].needed_by)} "
             "needs"

@@ -49,8 +49,8 @@ class RunningExperiment:
         """
         names = {arm: arm for arm in self.keys} | {INTERLEAVED: self.plan.arms[0].name}
         return {
-            arm: (ArmGroup(self.keys[of], None, f"{self.plan.experiment}/{arm}"),)
-            for arm, of in names.items()
+            arm: (ArmGroup(self.keys[version_arm], None, f"{self.plan.experiment}/{arm}"),)
+            for arm, version_arm in names.items()
         }
 
     @property
@@ -80,11 +80,13 @@ class RunningExperiment:
         """A row that gets an arm by the wish of its sender; None where its unit would not take
         part. It is logged, and not analysed.
         """
-        own = self.arm_of(row, t, room=True)
-        if own is None:
+        assigned_arm = self.arm_of(row, t, room=True)
+        if assigned_arm is None:
             return None
         self.counts["override"] += 1
-        return own._replace(assigned=own.assigned._replace(arm=arm), override=True)
+        return assigned_arm._replace(
+            assigned=assigned_arm.assigned._replace(arm=arm), override=True
+        )
 
 
 class RowArm(NamedTuple):
@@ -163,10 +165,10 @@ def chosen_arm(
             return ArmChoice(
                 every if any(every) else (), (ArmGroup(experiment.keys[arm], None, None),)
             )
-    known = [name for experiment in experiments for name in experiment.keys]
+    arms = [name for experiment in experiments for name in experiment.keys]
     raise UsageError(
         f"no running experiment of model {model!r} has an arm {arm!r}; allowed: "
-        f"{', '.join(known) or 'none, no experiment runs'}"
+        f"{', '.join(arms) or 'none, no experiment runs'}"
     )
 
 

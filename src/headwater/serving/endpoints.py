@@ -125,10 +125,10 @@ class Endpoints(threading.local):
             UsageError: an unknown service or level, or one for backtests only.
             StoreError: a view that is not in the online store.
         """
-        known = self._open.get((service, level))
-        if known is None:
-            known = self._open[service, level] = self.opened(self.by_name(service, level), level)
-        return known
+        endpoint = self._open.get((service, level))
+        if endpoint is None:
+            endpoint = self._open[service, level] = self.opened(self.by_name(service, level), level)
+        return endpoint
 
     def opened(self, variant: ModelVariant, level: str | None) -> FeatureEndpoint:
         """The features of a variant; variants that read the same versions share them."""
@@ -137,16 +137,16 @@ class Endpoints(threading.local):
             features.service.name,
             tuple((view.name, view.version) for view in features.service.views),
         )
-        known = self._alike.get((name, level, versions))
-        if known is None:
+        endpoint = self._alike.get((name, level, versions))
+        if endpoint is None:
             schema = RowSchema(
                 name, features.schema.fields, request_times=request_times(self._project, name)
             )
-            known = FeatureEndpoint(
+            endpoint = FeatureEndpoint(
                 features, RowDecoder(schema, self), ResponseEncoder(FeatureShape(features))
             )
-            self._alike[name, level, versions] = known
-        return known
+            self._alike[name, level, versions] = endpoint
+        return endpoint
 
     def model(self, model: str, level: str | None) -> ModelEndpoint:
         """A model at a level.
@@ -156,15 +156,15 @@ class Endpoints(threading.local):
             ModelError: a fitted model that is missing or incompatible.
             StoreError: a required view that is not in the online store.
         """
-        known = self._models.get((model, level))
-        if known is None:
-            known = self._models[model, level] = self._model(self.variant(model, level), level)
-        return known
+        endpoint = self._models.get((model, level))
+        if endpoint is None:
+            endpoint = self._models[model, level] = self._model(self.variant(model, level), level)
+        return endpoint
 
     def ranking(self, model: str, level: str | None) -> RankingEndpoint:
         """A ranking model at a level; raises as `model`, and UsageError for another model."""
-        known = self._rankings.get((model, level))
-        if known is None:
+        ranking = self._rankings.get((model, level))
+        if ranking is None:
             endpoint, variant = self.model(model, level), self.variant(model, level)
             if variant.model.ranking is None:
                 raise UsageError(
@@ -177,14 +177,14 @@ class Endpoints(threading.local):
             shared, candidate = ranking_schemas(
                 endpoint.rows.schema, retrieval_fields, variant.model.ranking
             )
-            known = RankingEndpoint(
+            ranking = RankingEndpoint(
                 Ranker(endpoint.predictor, retrieval, endpoint.precomputed),
                 RowDecoder(shared, self),
                 RowDecoder(candidate, self),
                 endpoint.encoder,
             )
-            self._rankings[model, level] = known
-        return known
+            self._rankings[model, level] = ranking
+        return ranking
 
     def rows_of_arms(
         self, model: str, experiments: Sequence[RunningExperiment]
@@ -194,15 +194,15 @@ class Endpoints(threading.local):
 
         With whether all arms have the fields of the default. Raises: as `model`.
         """
-        known = self._of_arms.get(model)
-        if known is None or known[0] is not experiments:
+        decoders = self._of_arms.get(model)
+        if decoders is None or decoders[0] is not experiments:
             schemas = [self.model(*key).rows.schema for key in _keys(model, experiments)]
-            own = self.model(model, None).rows
+            default_rows = self.model(model, None).rows
             merged = _merged(schemas, experiments)
             alike = merged is schemas[0]
-            known = experiments, own if alike else RowDecoder(merged, self), alike
-            self._of_arms[model] = known
-        return known[1:]
+            decoders = experiments, default_rows if alike else RowDecoder(merged, self), alike
+            self._of_arms[model] = decoders
+        return decoders[1:]
 
     def candidates_of_arms(
         self, model: str, experiments: Sequence[RunningExperiment]
@@ -210,14 +210,14 @@ class Endpoints(threading.local):
         """As `rows_of_arms`, of a ranking: the decoders of the row that all candidates share, and
         of candidates.
         """
-        known = self._candidates_of_arms.get(model)
-        if known is None or known[0] is not experiments:
+        decoders = self._candidates_of_arms.get(model)
+        if decoders is None or decoders[0] is not experiments:
             endpoints = [self.ranking(*key) for key in _keys(model, experiments)]
             shared = _merged([endpoint.shared.schema for endpoint in endpoints], experiments)
             candidates = _merged([endpoint.candidates.schema for endpoint in endpoints], ())
-            known = experiments, (RowDecoder(shared, self), RowDecoder(candidates, self))
-            self._candidates_of_arms[model] = known
-        return known[1]
+            decoders = experiments, (RowDecoder(shared, self), RowDecoder(candidates, self))
+            self._candidates_of_arms[model] = decoders
+        return decoders[1]
 
     def variant(self, model: str, level: str | None) -> ModelVariant:
         """A model at a level, which can be served.
@@ -225,16 +225,16 @@ class Endpoints(threading.local):
         Raises:
             UsageError: an unknown model or level, or one for backtests only.
         """
-        known = self._variants.get((model, level))
-        if known is None:
+        pinned = self._variants.get((model, level))
+        if pinned is None:
             variant = self._project.variant(model, level)
             why = backtest_only(variant)
             if why is not None:
                 raise UsageError(
                     f"model {model!r} at level {variant.name!r} cannot be served: {why}"
                 )
-            known = self._variants[model, level] = self._selection.of(self._project, variant)
-        return known
+            pinned = self._variants[model, level] = self._selection.of(self._project, variant)
+        return pinned
 
     def by_name(self, service: str, level: str | None) -> ModelVariant:
         """A model that reads a feature service at a level, with the versions of views that bare
@@ -284,12 +284,12 @@ class Endpoints(threading.local):
             )
             for name in precomputed.keys
         }
-        known = {
+        required = {
             name: field._replace(needed_by=keys[name].needed_by) if name in keys else field
             for name, field in fields.items()
         }
         schema = RowSchema(
-            variant.model.name, {**keys, **known}, precomputed.keys, request_times=times
+            variant.model.name, {**keys, **required}, precomputed.keys, request_times=times
         )
         return ModelEndpoint(
             self._predictor(variant, features, reader),

@@ -64,21 +64,21 @@ def add_exposures(
         UsageError: the experiment does not run.
         StoreError: they cannot be written.
     """
-    known = {one.plan.experiment: one for one in started}
-    if experiment not in known:
-        running = f"; {nearest(experiment, known)}" if known else ", and none does"
+    by_name = {running.plan.experiment: running for running in started}
+    if experiment not in by_name:
+        running = f"; {nearest(experiment, by_name)}" if by_name else ", and none does"
         raise UsageError(
             f"experiment {experiment!r} is not running{running}; start it: headwater experiment "
             f"start {experiment}"
         )
-    own, accepted, refused = known[experiment], list[Exposure](), list[tuple[int, str]]()
+    chosen, accepted, refused = by_name[experiment], list[Exposure](), list[tuple[int, str]]()
     for index, row in enumerate(rows):
         try:
-            accepted.append(_exposure(own, row))
+            accepted.append(_exposure(chosen, row))
         except HeadwaterError as error:
             refused.append((index, str(error)))
     if accepted:
-        log.add(experiment, own.plan.version, accepted)
+        log.add(experiment, chosen.plan.version, accepted)
     return AddedExposures(len(accepted), refused)
 
 
@@ -97,7 +97,7 @@ def _exposure(started: StartedExperiment, row: Mapping[str, object]) -> Exposure
     at, bucket, arm = _time(row.get("at")), row.get("bucket"), row.get("arm")
     if bucket is not None and (isinstance(bucket, bool) or not isinstance(bucket, int)):
         raise DataError(f"bucket is {bucket!r}; give an integer")
-    weights = {each.name: each.weight for each in plan.arms}
+    weights = {arm.name: arm.weight for arm in plan.arms}
     override, request, source = row.get("override", False), row.get("request_id"), row.get("source")
     if not isinstance(override, bool):
         raise DataError(f"override is {override!r}; give true or false")

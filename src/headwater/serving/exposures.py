@@ -30,15 +30,15 @@ def log_exposures(log: ExposureLog, request: str, result: ServingResult) -> None
         fell_back = any(
             _fallbacks(ranking) for ranking in ([part.result for part in result.parts] or [result])
         )
-        own = _exposure(
+        exposure = _exposure(
             request, result, arm, Predicted([], order.how, order.age), fell_back=fell_back
         )
         if mixed:
-            own = own._replace(
+            exposure = exposure._replace(
                 items=[item if isinstance(item, str | int) else str(item) for item in items],
                 teams=team_of(result),
             )
-        _put(log, arm, [own])
+        _put(log, arm, [exposure])
         return
     if len(arms) == 1:
         if arms[0] is not None:
@@ -57,16 +57,16 @@ def log_exposures(log: ExposureLog, request: str, result: ServingResult) -> None
             )
         return
     every: dict[tuple[str, int], tuple[RowArm, list[Exposure]]] = {}
-    for rows, part in [(part.rows, part.result) for part in result.parts] or [
+    for rows, answered in [(answered.rows, answered.result) for answered in result.parts] or [
         (range(len(arms)), result)
     ]:
-        late = _fallbacks(part)
-        for n, (row, predicted) in enumerate(zip(rows, part.predicted, strict=True)):
+        late = _fallbacks(answered)
+        for n, (row, predicted) in enumerate(zip(rows, answered.predicted, strict=True)):
             arm = arms[row]
             if arm is not None:
                 plan = arm.experiment.plan
-                own = _exposure(request, part, arm, predicted, fell_back=n in late)
-                every.setdefault((plan.experiment, plan.version), (arm, []))[1].append(own)
+                exposure = _exposure(request, answered, arm, predicted, fell_back=n in late)
+                every.setdefault((plan.experiment, plan.version), (arm, []))[1].append(exposure)
     for arm, exposures in every.values():
         _put(log, arm, exposures)
 
@@ -96,20 +96,20 @@ def _fallbacks(result: ServingResult) -> Collection[int]:
         for n, code in enumerate(codes)
         if code == FALLBACK
     }
-    return rows if result.of is None else {result.of[n] for n in rows}
+    return rows if result.rows_read is None else {result.rows_read[n] for n in rows}
 
 
 def _exposure(
     request: str, result: ServingResult, arm: RowArm, predicted: Predicted, *, fell_back: bool
 ) -> Exposure:
     experiment, unit, (name, propensity, cluster, bucket, flag), override = arm
-    value, how, age = predicted
+    value, origin, age = predicted
     promised = experiment.promised.get(name)
     if promised is None:  # of an interleaved list
         promised = max(experiment.promised.values())
-    if how == "default":
+    if origin == "default":
         fallback = True
-    elif how == "precomputed":
+    elif origin == "precomputed":
         fallback = age > promised
     else:
         fallback = fell_back

@@ -60,16 +60,16 @@ class LoadedModels:
             ModelError: it is missing or incompatible, or loading failed; that error is cached for
                 five seconds.
         """
-        known = self._loaded.get(key)
-        if known is not None:
-            return known
+        scorer = self._loaded.get(key)
+        if scorer is not None:
+            return scorer
         with self._lock:
             lock = self._loading.setdefault(key, threading.Lock())
         with lock:
-            known = self._loaded.get(key)
-            if known is None:
-                known = self._loaded[key] = self._load(variant, key)
-        return known
+            scorer = self._loaded.get(key)
+            if scorer is None:
+                scorer = self._loaded[key] = self._load(variant, key)
+        return scorer
 
     def refresh(self) -> None:
         """Load the versions that have become current; failures are in `refused`."""

@@ -37,11 +37,11 @@ def features(shape: FeatureShape, result: ServingResult) -> Features:
 def predictions(shape: FeatureShape, result: ServingResult, *, with_features: bool) -> Predictions:
     """A result as predictions of rows."""
     rows = feature_values(shape, result, with_features=with_features)
-    each = [
+    predictions = [
         Prediction(**_computed(Prediction, prediction), features=row)
         for prediction, row in zip(result.predicted, rows, strict=True)
     ]
-    return Predictions(**_computed(Predictions, result), predictions=each)
+    return Predictions(**_computed(Predictions, result), predictions=predictions)
 
 
 def ranked(shape: FeatureShape, result: ServingResult, *, with_features: bool) -> Ranked:
@@ -70,19 +70,19 @@ def feature_values(
     if with_features and not result.parts:
         fields = [_computed(FeatureValue, version, result.t) for version in shape.versions(result)]
         for n, values, codes in result.feature_rows():
-            row = zip(shape.names, values, codes, shape.of, strict=True)
+            row = zip(shape.names, values, codes, shape.view_indexes, strict=True)
             rows[n] = {
-                name: FeatureValue(value=value, status=STATUSES[code], **fields[of])
-                for name, value, code, of in row
+                name: FeatureValue(value=value, status=STATUSES[code], **fields[owner])
+                for name, value, code, owner in row
             }
     return rows
 
 
-def _computed(kind: type, *of: object) -> dict[str, Any]:
+def _computed(kind: type, *arguments: object) -> dict[str, Any]:
     """The computed fields of a struct."""
-    return {field.name: _value(field, *of) for field in _TABLES[kind]}
+    return {field.name: _value(field, *arguments) for field in _TABLES[kind]}
 
 
-def _value(field: Field, *of: object) -> object:
-    value = field.of(*of)
+def _value(field: Field, *arguments: object) -> object:
+    value = field.compute(*arguments)
     return clock.timestamp(value) if field.kind is datetime else value

@@ -39,7 +39,7 @@ class RunningExperiments:
         prepare: loads and checks a model at a level, so that no request waits for it.
 
     Attributes:
-        of: the experiments of each model, by its name.
+        by_model: the experiments of each model, by its name.
         started: what runs, served or not.
         refused: why an experiment that was started is not served by this process, by its name; its
             units get the default.
@@ -67,7 +67,7 @@ class RunningExperiments:
         self._looked = self._tried = float("-inf")
         self._unread = ""
         self._lock = threading.Lock()
-        self.of: Mapping[str, tuple[RunningExperiment, ...]] = {}
+        self.by_model: Mapping[str, tuple[RunningExperiment, ...]] = {}
         self.started: Sequence[StartedExperiment] = ()
         self.refused: Mapping[str, str] = {}
         self.log = ExposureLog(folder)
@@ -127,9 +127,9 @@ class RunningExperiments:
             "whether a running experiment is served",
             labels=["experiment"],
         )
-        for known in self.started:
+        for started in self.started:
             served.add_metric(
-                [known.plan.experiment], float(known.plan.experiment not in self.refused)
+                [started.plan.experiment], float(started.plan.experiment not in self.refused)
             )
         yield from (rows, served)
         if self._served:
@@ -148,7 +148,7 @@ class RunningExperiments:
         """What other processes need to assign as this one does, at a time in microseconds; see `GET
         /v1/experiments`.
         """
-        return [_plan(known, at) for known in self.started]
+        return [_plan(experiment, at) for experiment in self.started]
 
     def close(self) -> None:
         """Write all exposures, and close the log."""
@@ -156,15 +156,15 @@ class RunningExperiments:
 
     def _take(self, started: list[StartedExperiment]) -> None:
         refused, served = dict[str, str](), dict[tuple[str, int], RunningExperiment]()
-        mine = [
-            known
-            for known in started
-            if known.stopped_at is None and known.plan.project in ("", self._project.name)
+        current = [
+            experiment
+            for experiment in started
+            if experiment.stopped_at is None and experiment.plan.project in ("", self._project.name)
         ]
-        for known in mine:
-            plan = known.plan
+        for started_experiment in current:
+            plan = started_experiment.plan
             try:
-                served[plan.experiment, plan.version] = self._ready(known)
+                served[plan.experiment, plan.version] = self._ready(started_experiment)
             except HeadwaterError as error:
                 refused[plan.experiment] = f"experiment {plan.experiment!r} is not served: {error}"
             except OSError as error:
@@ -172,11 +172,11 @@ class RunningExperiments:
                     f"experiment {plan.experiment!r} is not served: no exposure can be logged: "
                     f"{error}"
                 )
-        of: dict[str, tuple[RunningExperiment, ...]] = {}
+        by_model: dict[str, tuple[RunningExperiment, ...]] = {}
         for experiment in served.values():
             for model in dict.fromkeys(arm.model for arm in experiment.plan.arms):
-                of[model] = (*of.get(model, ()), experiment)
-        self._served, self.refused, self.of, self.started = served, refused, of, mine
+                by_model[model] = (*by_model.get(model, ()), experiment)
+        self._served, self.refused, self.by_model, self.started = served, refused, by_model, current
 
     def _ready(self, started: StartedExperiment) -> RunningExperiment:
         """An experiment whose arms are loaded and whose exposures can be logged.
@@ -185,9 +185,11 @@ class RunningExperiments:
             HeadwaterError: an arm cannot be served. OSError: the log cannot be opened.
         """
         plan = started.plan
-        found = difference(self._project, started)
-        if found is not None and clock.now_micros() < plan.end:
-            raise UsageError(f"{found}; serve the definitions that it was started with, or stop it")
+        changed = difference(self._project, started)
+        if changed is not None and clock.now_micros() < plan.end:
+            raise UsageError(
+                f"{changed}; serve the definitions that it was started with, or stop it"
+            )
         variants = {arm.name: self._prepare(*key_of(arm)) for arm in plan.arms}
         services = {variant.model.features.name for variant in variants.values()}
         asks = any(variant.model.features.http_features for variant in variants.values())
@@ -217,8 +219,8 @@ class RunningExperiments:
         )
 
 
-def _plan(known: StartedExperiment, at: int) -> dict[str, object]:
-    plan = known.plan
+def _plan(started: StartedExperiment, at: int) -> dict[str, object]:
+    plan = started.plan
     arms = [
         {"name": arm.name, "model": arm.model, "level": arm.level, "weight": arm.weight}
         for arm in plan.arms
@@ -234,7 +236,7 @@ def _plan(known: StartedExperiment, at: int) -> dict[str, object]:
         "salt": plan.salt,
         "seed": plan.seed,
         "clusters": dict(plan.clusters),
-        "enrolled": known.enrolled_at(at),
+        "enrolled": started.enrolled_at(at),
         "layer": plan.layer,
         "span": list(plan.span),
         "holdout": plan.holdout,
@@ -252,7 +254,7 @@ def key_of(arm: FrozenArm) -> Key:
 def _promised(variant: ModelVariant) -> float:
     """Seconds: the age that a variant's oldest value may have."""
     precomputed = variant.precomputed
-    own = [] if precomputed is None else [precomputed.freshness.worst_age]
+    ages = [] if precomputed is None else [precomputed.freshness.worst_age]
     if precomputed is None or precomputed.on_request:
-        own += [view.freshness.worst_age for service in variant.services for view in service.views]
-    return max(own, default=0) / 1e6
+        ages += [view.freshness.worst_age for service in variant.services for view in service.views]
+    return max(ages, default=0) / 1e6

@@ -115,10 +115,10 @@ def serve(
     'present'
     """
     host, port = address(listen)
-    how = options or ServeOptions()
+    options = options or ServeOptions()
     home = settings.home() / "tokens.json"
-    known = Path(tokens) if tokens is not None else home if home.exists() else None
-    check_bind(host, known)
+    tokens_file = Path(tokens) if tokens is not None else home if home.exists() else None
+    check_bind(host, tokens_file)
     with (
         Service(
             project,
@@ -126,8 +126,8 @@ def serve(
             models=models,
             levels=levels,
             data_dir=data_dir,
-            allow_pickle=how.allow_pickle,
-            experiments=how.experiments,
+            allow_pickle=options.allow_pickle,
+            experiments=options.experiments,
         ) as service,
         ExitStack() as stack,
     ):
@@ -136,24 +136,24 @@ def serve(
             service.experiments.refresh()
         app = App(
             service,
-            tokens=known,
-            log=RequestLog(how.log, sample=how.log_sample),
-            served=how.serving_log,
-            on_answer=how.on_third_party,
-            now=how.now,
-            forward_to=how.forward_to,
+            tokens=tokens_file,
+            log=RequestLog(options.log, sample=options.log_sample),
+            served=options.serving_log,
+            on_answer=options.on_third_party,
+            now=options.now,
+            forward_to=options.forward_to,
         )
         if service.models_folder is not None:
             record = ServiceRecord(service.models_folder, project.name, f"http://{listen}")
             stack.callback(record.close)
             app.followed = lambda: record.write(service.loaded())
             app.followed()
-        app.console = None if how.console is None else ConsoleProxy(how.console)
-        if how.traces is not None:
+        app.console = None if options.console is None else ConsoleProxy(options.console)
+        if options.traces is not None:
             from headwater.serving.http.request_spans import RequestSpans
 
-            app.trace(RequestSpans(how.traces, service=project.name))
-        supervised = how.supervised
+            app.trace(RequestSpans(options.traces, service=project.name))
+        supervised = options.supervised
         if supervised is None:
             options_here = ServerOptions(begun=lambda _: app.begin())
             with serving(app, host, port, closing=app.close, options=options_here) as url:

@@ -91,13 +91,13 @@ class Service:
     ) -> None:
         self.project = project
         self.data_dir = settings.home() if data_dir is None else Path(data_dir)
-        kept = settings.home() / "models" if models is None else models
+        registered = settings.home() / "models" if models is None else models
         scorers = (
-            in_memory(kept)
-            if isinstance(kept, Mapping)
-            else in_folder(Path(kept), allow_pickle=allow_pickle)
+            in_memory(registered)
+            if isinstance(registered, Mapping)
+            else in_folder(Path(registered), allow_pickle=allow_pickle)
         )
-        self.models_folder = None if isinstance(kept, Mapping) else Path(kept)
+        self.models_folder = None if isinstance(registered, Mapping) else Path(registered)
         self._scorers = scorers
         self.services = {model.features.name: model for model in project.models}
         self.levels: tuple[str | None, ...] = (None, *levels)
@@ -122,7 +122,7 @@ class Service:
         self._tried: tuple[float, ViewSelection | None] = (0.0, None)
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcomes] = {}
-        self._asking: BlockingThirdPartyClients | None = None
+        self._third_party_clients: BlockingThirdPartyClients | None = None
         self._stack.callback(self.experiments.close)
 
     def __enter__(self) -> Self:
@@ -173,7 +173,11 @@ class Service:
         endpoint, t = self.endpoints.features(service, level), request_time(at)
         request = parsed(endpoint.rows.schema, rows, t)
         result = answers.features(
-            endpoint, level, t, request, self._asked(service, request.as_columns(), t, None)
+            endpoint,
+            level,
+            t,
+            request,
+            self._fetch_third_party(service, request.as_columns(), t, None),
         )
         return python_encoder.features(endpoint.encoder.shape, result)
 
@@ -206,7 +210,7 @@ class Service:
         endpoint = endpoints.model(
             *((model, level) if request.arms is None else request.arms.groups[0].key)
         )
-        third_party = self._asked(
+        third_party = self._fetch_third_party(
             endpoint.predictor.model.features.name, request.as_columns(), t, model
         )
         if request.arms is None:
@@ -245,13 +249,13 @@ class Service:
         if experiments or arm is not None:
             shared, items = endpoints.candidates_of_arms(model, experiments)
             wish = Wish(model, level, arm, t, self.experiments.room)
-            given = None if candidates is None else converted(items.schema, candidates)
+            given_items = None if candidates is None else converted(items.schema, candidates)
             request = arm_answers.proposed(
                 endpoints,
                 experiments,
                 wish,
                 shared.schema.dated(shared.schema.from_row(row), t),
-                given,
+                given_items,
             )
         else:
             endpoint = endpoints.ranking(model, level)
@@ -264,7 +268,9 @@ class Service:
             *((model, level) if request.arms is None else request.arms.groups[0].key)
         )
         service = endpoint.ranker.predictor.model.features.name
-        third_party = self._asked(service, request.columns, t, model) if request.height else None
+        third_party = (
+            self._fetch_third_party(service, request.columns, t, model) if request.height else None
+        )
         if request.arms is None:
             result = answers.ranking(endpoint, level, t, request, k, third_party)
         else:
@@ -340,7 +346,7 @@ class Service:
         its own readers.
         """
         service = copy.copy(self)
-        service.__dict__ |= {"_stack": ExitStack(), "_asking": None}
+        service.__dict__ |= {"_stack": ExitStack(), "_third_party_clients": None}
         return service
 
     def scorer(self, model: Model, level: str | None) -> Scorer:
@@ -373,7 +379,7 @@ class Service:
     def _running(self, model: str) -> Sequence[RunningExperiment]:
         """The experiments of a model, in process, where no event loop polls for them."""
         self.experiments.look()
-        return self.experiments.of.get(model, ())
+        return self.experiments.by_model.get(model, ())
 
     def _expose(self, result: ServingResult) -> None:
         """Log the exposures of a result that is about to be returned."""
@@ -384,17 +390,17 @@ class Service:
                 result,
             )
 
-    def _asked(
+    def _fetch_third_party(
         self, service: str, columns: Mapping[str, Sequence[object]], t: int, model: str | None
     ) -> ThirdPartyValues | None:
         """Third-party values of rows; None where the service has no third-party features."""
         if not self.services[service].features.http_features:
             return None
         with self._lock:
-            if self._asking is None:
-                self._asking = BlockingThirdPartyClients(self.project)
-                self._stack.callback(self._asking.close)
-        return self._asking.ask(
+            if self._third_party_clients is None:
+                self._third_party_clients = BlockingThirdPartyClients(self.project)
+                self._stack.callback(self._third_party_clients.close)
+        return self._third_party_clients.ask(
             service, columns, len(next(iter(columns.values()))), t=t, model=model
         )
 
@@ -422,8 +428,8 @@ class Service:
         """The versions of models that requests are answered with, and why a promoted one is not."""
         current, views = self._live.current.loads.state(), self._live.refused
         return [
-            msgspec.structs.replace(each, refused=each.refused or views) if views else each
-            for each in current
+            msgspec.structs.replace(loaded, refused=loaded.refused or views) if views else loaded
+            for loaded in current
         ]
 
     def _follow(self) -> None:

@@ -107,13 +107,13 @@ class ServingLogWriter:
             self._endpoints = ready.endpoints
             self._about.clear()
         key = kind, result.name, result.level, None if kind == "features" else result.version, arm
-        about = self._about.get(key) or self._of(endpoints_of(ready), *key)
+        about = self._about.get(key) or self._context(endpoints_of(ready), *key)
         features = result.features
         if type(features) is not FeatureVector or result.order is not None:
             self._entries += _entries(about, request_id, result.t, ready, result, seconds)
             return
         assert ready.row is not None
-        value, how, age = result.predicted[0] if result.predicted else _UNSCORED
+        value, origin, age = result.predicted[0] if result.predicted else _UNSCORED
         values, statuses, read_versions = features
         entry = (
             about,
@@ -124,7 +124,7 @@ class ServingLogWriter:
             statuses,
             read_versions,
             value,
-            how,
+            origin,
             age,
             seconds,
             result.stages,
@@ -138,7 +138,7 @@ class ServingLogWriter:
             self.log.write(self._entries)
             self._entries.clear()
 
-    def _of(
+    def _context(
         self,
         endpoints: Endpoints,
         kind: Kind,
@@ -213,10 +213,21 @@ def _entries(
         return _ranked(about, id, t, ready, result, seconds)
     features = result.features
     if ready.row is not None:
-        value, how, age = result.predicted[0] if result.predicted else _UNSCORED
+        value, origin, age = result.predicted[0] if result.predicted else _UNSCORED
         return [
             RowEntry(
-                about.bare, id, t, ready.row, (), b"", (), value, how, age, seconds, result.stages
+                about.bare,
+                id,
+                t,
+                ready.row,
+                (),
+                b"",
+                (),
+                value,
+                origin,
+                age,
+                seconds,
+                result.stages,
             )
         ]
     every = range(ready.height)
@@ -234,7 +245,7 @@ def _entries(
                 result.stages,
             )
         ]
-    if result.of is None:
+    if result.rows_read is None:
         return [
             _many(
                 about,
@@ -248,7 +259,7 @@ def _entries(
                 result.stages,
             )
         ]
-    read = set(result.of)
+    read = set(result.rows_read)
     looked_up = [n for n in every if n not in read]
     entries: list[Entry] = [
         _many(
@@ -258,7 +269,7 @@ def _entries(
             ready.columns,
             features,
             result.predicted,
-            result.of,
+            result.rows_read,
             seconds,
             result.stages,
         )

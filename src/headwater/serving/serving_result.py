@@ -22,7 +22,7 @@ class ServingResult(NamedTuple):
     """The result of one request.
 
     name: of the feature service or model. t: request time, microseconds. rows: how many. version:
-    of the model. features: of one row or many; None where none were read. of: the rows with
+    of the model. features: of one row or many; None where none were read. rows_read: the rows with
     features, where the predictions of others were precomputed; None is all.
     predicted: the predictions. order: of a ranking. stages: seconds by stage. ages: of the answers
     of each third party. arms: during an experiment, the arm of each row (of a ranking, of the
@@ -37,7 +37,7 @@ class ServingResult(NamedTuple):
     stages: dict[str, float]
     version: str = ""
     features: FeatureVector | FeatureVectors | None = None
-    of: Sequence[int] | None = None
+    rows_read: Sequence[int] | None = None
     predicted: Sequence[Predicted] = ()
     order: Order | None = None
     ages: Mapping[str, float] = {}
@@ -82,9 +82,9 @@ class ServingResult(NamedTuple):
         if isinstance(features, FeatureVector):
             yield 0, features.values, features.statuses
         elif features is not None:
-            of = range(len(features.statuses[0])) if self.of is None else self.of
+            numbers = range(len(features.statuses[0])) if self.rows_read is None else self.rows_read
             codes = map(bytes, zip(*features.statuses, strict=True))
-            yield from zip(of, zip(*features.values, strict=True), codes, strict=True)
+            yield from zip(numbers, zip(*features.values, strict=True), codes, strict=True)
 
 
 class RowEncoder(Protocol):
@@ -122,8 +122,8 @@ class FeatureShape:
     those of the service.
 
     Attributes:
-        names: of the features. views: of the views and third parties. of: for each feature its
-            index among these, -1 for neither.
+        names: names of the features. views: names of the views and third parties.
+        view_indexes: the index of each feature's view or third party in `views`, -1 for neither.
     """
 
     def __init__(self, features: OnlineFeatures) -> None:
@@ -136,10 +136,10 @@ class FeatureShape:
         }
         self.names = features.names
         self.views = [*(view.name for view in service.views), *self._third_parties]
-        self.of = tuple(
-            owners.get(name, of) for name, of in zip(features.names, features.of, strict=True)
+        self.view_indexes = tuple(
+            owners.get(name, owner) for name, owner in zip(features.names, features.of, strict=True)
         )
-        self._all_read = not self._third_parties and -1 not in self.of
+        self._all_read = not self._third_parties and -1 not in self.view_indexes
 
     def versions(self, result: ServingResult) -> list[ReadVersion]:
         """The version of each of `views`, then that of everything else: the request time, as for a

@@ -72,7 +72,7 @@ def test_a_body_without_a_length_ends_with_the_connection():
     assert not reader.feed(OK + b"\r\n{")
     assert not reader.feed(b"}")
     assert reader.feed(b"")
-    assert (reader.reply.body, reader.kept) == (b"{}", False)
+    assert (reader.reply.body, reader.keep_alive) == (b"{}", False)
 
 
 @pytest.mark.parametrize(

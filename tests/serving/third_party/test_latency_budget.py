@@ -24,7 +24,7 @@ def test_a_deadline_says_what_is_left_and_where_the_time_went():
     clock.at += 0.05
     due.lap("third party")
     assert due.spent() == pytest.approx(0.06)
-    assert due.left() == pytest.approx(0.02)
+    assert due.remaining() == pytest.approx(0.02)
     clock.at += 0.03
     due.lap("model")
     clock.at += 0.01
@@ -34,14 +34,14 @@ def test_a_deadline_says_what_is_left_and_where_the_time_went():
         "third party": pytest.approx(0.05),
         "model": pytest.approx(0.03),
     }
-    assert due.left() == pytest.approx(-0.02)
-    assert Deadline(None, clock).left() == float("inf")
+    assert due.remaining() == pytest.approx(-0.02)
+    assert Deadline(None, clock).remaining() == float("inf")
 
 
 def test_a_deadline_counts_from_when_the_request_arrived():
     clock = Clock()
     due = LatencyLimit("80ms", now=clock).start(since=99.95)
-    assert due.left() == pytest.approx(0.03)
+    assert due.remaining() == pytest.approx(0.03)
     due.lap("wait")
     assert due.stages == {"wait": pytest.approx(0.05)}
 

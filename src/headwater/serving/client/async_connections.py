@@ -16,7 +16,7 @@ from headwater.serving.client.wire import (
     ServiceAddress,
 )
 
-_GONE: Final = "the connection was closed without a complete response"
+_CLOSED: Final = "the connection was closed without a complete response"
 
 
 class AsyncConnections:
@@ -37,12 +37,12 @@ class AsyncConnections:
         async with asyncio.timeout(seconds):
             connection = self._taken() or await self._opened()
             try:
-                reader = await connection.asked(request)
+                reader = await connection.exchange(request)
             except BaseException:
                 connection.abort()
                 raise
         assert reader.reply is not None
-        if reader.kept and len(self._idle) < IDLE_CONNECTIONS:
+        if reader.keep_alive and len(self._idle) < IDLE_CONNECTIONS:
             connection.used = clock.stopwatch()
             self._idle.append(connection)
         else:
@@ -116,12 +116,12 @@ class _AsyncConnection(asyncio.Protocol):
         """The connection has ended."""
         self._end(exc)
 
-    async def asked(self, request: bytes) -> ResponseReader:
+    async def exchange(self, request: bytes) -> ResponseReader:
         """The response to a request."""
         assert self._transport is not None
         self._reader, self._answer = ResponseReader(), self.loop.create_future()
         if not self.open:
-            raise BrokenConnectionError(_GONE)
+            raise BrokenConnectionError(_CLOSED)
         self._transport.write(request)
         return await self._answer
 

@@ -36,9 +36,11 @@ class CallBuilder(Generic[T]):
         fields: dict[str, object] = {}
         query: dict[str, str] = {}
         headers: dict[str, str] = {}
-        for argument, given in zip(self._arguments, values, strict=True):
+        for argument, supplied in zip(self._arguments, values, strict=True):
             value: Any = (
-                argument.otherwise() if given is None and argument.otherwise is not None else given
+                argument.otherwise()
+                if supplied is None and argument.otherwise is not None
+                else supplied
             )
             default = argument.default
             if default is not ... and (value is None or (value is False and default is False)):
@@ -93,12 +95,12 @@ class CallBuilder(Generic[T]):
         assert self._method.one_row is not None
         several, single = self._method.one_row
         kind = cast("type[msgspec.Struct]", self._answer)
-        (of,) = (
+        (item_type,) = (
             get_args(field.type)[0]
             for field in msgspec.structs.fields(kind)
             if field.name == several
         )
-        decode = msgspec.json.Decoder(one_of(kind, "One", several, single, of)).decode
+        decode = msgspec.json.Decoder(one_of(kind, "One", several, single, item_type)).decode
 
         def read(reply: Reply) -> T:
             body = msgspec.structs.asdict(decode(reply.body))

@@ -43,18 +43,18 @@ class BlockingConnections:
         connection = self._taken() or self._opened(until)
         try:
             for start in range(0, len(request), _PIECE):
-                connection.settimeout(_left(until))
+                connection.settimeout(_seconds_until(until))
                 connection.sendall(request[start : start + _PIECE])
             reader = ResponseReader()
             complete = False
             while not complete:
-                connection.settimeout(_left(until))
+                connection.settimeout(_seconds_until(until))
                 complete = reader.feed(connection.recv(_PIECE))
         except BaseException:
             connection.close()
             raise
         assert reader.reply is not None
-        if reader.kept:
+        if reader.keep_alive:
             self._keep(connection)
         else:
             connection.close()
@@ -84,29 +84,29 @@ class BlockingConnections:
     def _opened(self, until: float) -> socket.socket:
         address = self._address
         connection = socket.create_connection(
-            (address.host, address.port), timeout=min(CONNECT_SECONDS, _left(until))
+            (address.host, address.port), timeout=min(CONNECT_SECONDS, _seconds_until(until))
         )
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if address.tls is None:
                 return connection
-            connection.settimeout(_left(until))
+            connection.settimeout(_seconds_until(until))
             return address.tls.wrap_socket(connection, server_hostname=address.host)
         except BaseException:
             connection.close()
             raise
 
 
-def _left(until: float) -> float:
+def _seconds_until(until: float) -> float:
     """The seconds until a deadline.
 
     Raises:
         TimeoutError: it has passed.
     """
-    left = until - clock.stopwatch()
-    if left <= 0:
+    seconds = until - clock.stopwatch()
+    if seconds <= 0:
         raise TimeoutError
-    return left
+    return seconds
 
 
 def _readable(connection: socket.socket) -> bool:

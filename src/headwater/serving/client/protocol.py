@@ -100,8 +100,8 @@ def conversation(
     """
     until, pauses = clock.stopwatch() + timeout, _PAUSES.within(timeout, times=retries)
     while True:
-        left = until - clock.stopwatch()
-        reply = yield Send(max(left, 0.001))
+        seconds = until - clock.stopwatch()
+        reply = yield Send(max(seconds, 0.001))
         assert reply is not None
         least = 0.0
         if isinstance(reply, Lost):

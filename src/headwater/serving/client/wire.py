@@ -120,7 +120,7 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self.reply: Reply | None = None
-        self.kept = False
+        self.keep_alive = False
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
@@ -136,14 +136,14 @@ class ResponseReader:
         if not data:
             if not self._in_body or self._sized:
                 raise BrokenConnectionError("the connection was closed without a complete response")
-            self._complete(kept=False)  # a body without a length ends with the connection
+            self._complete(keep_alive=False)  # a body without a length ends with the connection
             return True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self.reply is None:
                 raise BrokenConnectionError(f"the response is not HTTP: {error}") from error
-            self.kept = False  # more than a response
+            self.keep_alive = False  # more than a response
         return self.reply is not None
 
     def on_message_begin(self) -> None:
@@ -151,7 +151,7 @@ class ResponseReader:
         one.
         """
         if self.reply is not None:
-            self.kept = False
+            self.keep_alive = False
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -175,12 +175,12 @@ class ResponseReader:
     def on_message_complete(self) -> None:
         """The end of a response; one of status 100 comes before the response itself."""
         if self.reply is None and self._in_body:
-            self._complete(kept=self._parser.should_keep_alive())
+            self._complete(keep_alive=self._parser.should_keep_alive())
 
-    def _complete(self, *, kept: bool) -> None:
-        self.reply, self.kept = (
+    def _complete(self, *, keep_alive: bool) -> None:
+        self.reply, self.keep_alive = (
             Reply(self._parser.get_status_code(), self._headers, b"".join(self._body)),
-            kept,
+            keep_alive,
         )
 
 

@@ -141,7 +141,7 @@ class App:
         begin = clock.stopwatch()
         self.begin()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        number = self._ids.of(headers)
+        number = self._ids.request_id(headers)
         call = self._post_response.begin(number, self._lost_numbers, scope["method"], headers)
         data = b""
         try:
@@ -364,13 +364,15 @@ class App:
                 self, query, None if authorization is None else authorization.decode("latin-1")
             )
         )
-        own = [
+        page_headers = [
             (b"content-type", response.media),
             (b"content-length", b"%d" % len(response.body)),
             (b"x-request-id", number),
             *response.headers,
         ]
-        await send({"type": "http.response.start", "status": response.status, "headers": own})
+        await send(
+            {"type": "http.response.start", "status": response.status, "headers": page_headers}
+        )
         await send({"type": "http.response.body", "body": response.body})
         return response.status
 

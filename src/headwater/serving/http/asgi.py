@@ -49,11 +49,11 @@ class RequestIds:
     def __init__(self) -> None:
         self._prefix, self._count = secrets.token_hex(6).encode(), itertools.count(1)
 
-    def of(self, headers: Mapping[bytes, bytes]) -> bytes:
+    def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The id of a request, ASCII."""
-        own = headers.get(b"x-request-id")
+        sent = headers.get(b"x-request-id")
         return (
-            own
-            if own is not None and _ID.fullmatch(own)
+            sent
+            if sent is not None and _ID.fullmatch(sent)
             else b"%b-%x" % (self._prefix, next(self._count))
         )

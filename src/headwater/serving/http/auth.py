@@ -37,7 +37,7 @@ _LOOK: Final = 0.5  # seconds between two checks of the file
 _PREFIX: Final = "hw"
 _ID, _SECRET = 6, 32  # random bytes
 _BEGIN: Final = b"Bearer hw_"
-_OWN, _ID_ENDS = len(_BEGIN), len(_BEGIN) + 2 * _ID
+_ID_STARTS, _ID_ENDS = len(_BEGIN), len(_BEGIN) + 2 * _ID
 _NOBODY: Final = bytes(32)
 
 
@@ -100,10 +100,12 @@ class TokenFile:
                 raise UsageError(f"unknown scope {scope!r}; {nearest(scope, SCOPES)}")
         if not scopes:
             raise UsageError(f"a token needs at least one scope: {', '.join(SCOPES)}")
-        own, secret = secrets.token_hex(_ID), secrets.token_urlsafe(_SECRET)
+        token_id, secret = secrets.token_hex(_ID), secrets.token_urlsafe(_SECRET)
         chosen = tuple(scope for scope in SCOPES if scope in scopes)
-        self._write([*self.read(), Token(own, name, chosen, _digest(secret).hex(), clock.now())])
-        return f"{_PREFIX}_{own}_{secret}"
+        self._write(
+            [*self.read(), Token(token_id, name, chosen, _digest(secret).hex(), clock.now())]
+        )
+        return f"{_PREFIX}_{token_id}_{secret}"
 
     def revoke(self, token: str) -> Token:
         """Delete a token, by its id or name.
@@ -111,9 +113,9 @@ class TokenFile:
         Raises:
             UsageError: no token, or several tokens, of that name.
         """
-        gone = self.find(token)
-        self._write([known for known in self.read() if known.id != gone.id])
-        return gone
+        revoked = self.find(token)
+        self._write([other for other in self.read() if other.id != revoked.id])
+        return revoked
 
     def find(self, token: str) -> Token:
         """A token by its id or name.
@@ -121,17 +123,15 @@ class TokenFile:
         Raises:
             UsageError: no token, or several tokens, of that name.
         """
-        every = self.read()
-        matching = [known for known in every if token in (known.id, known.name)]
+        tokens = self.read()
+        matching = [entry for entry in tokens if token in (entry.id, entry.name)]
         if not matching:
-            raise UsageError(
-                f"{self.path} has no token {token!r}; "
-                f"{nearest(token, [n for known in every for n in (known.id, known.name) if n])}"
-            )
+            names = [name for entry in tokens for name in (entry.id, entry.name) if name]
+            raise UsageError(f"{self.path} has no token {token!r}; {nearest(token, names)}")
         if len(matching) > 1:
             raise UsageError(
                 f"{len(matching)} tokens are named {token!r}; give the id of one: "
-                f"{', '.join(known.id for known in matching)}"
+                f"{', '.join(entry.id for entry in matching)}"
             )
         return matching[0]
 
@@ -187,10 +187,10 @@ class Access:
         self._looked, self._stamp = now(), _stamp(tokens)
         self._unread: float | None = None  # since when the file cannot be read
         self._seen: dict[bytes, frozenset[str]] = {}  # headers with a known token
-        self._known: Mapping[bytes, tuple[bytes, frozenset[str]]] = (
+        self._scopes_by_id: Mapping[bytes, tuple[bytes, frozenset[str]]] = (
             {} if self._file is None else _by_id(self._file.read())
         )
-        if self._file is not None and not self._known:
+        if self._file is not None and not self._scopes_by_id:
             raise UsageError(
                 f"{tokens} has no token; create one with `headwater token new --scope predict`"
             )
@@ -214,9 +214,11 @@ class Access:
         if seen is not None:
             return seen
         sent = authorization
-        if authorization is None or authorization[:_OWN] != _BEGIN:
+        if authorization is None or authorization[:_ID_STARTS] != _BEGIN:
             authorization = _written(authorization)
-        expected, scopes = self._known.get(authorization[_OWN:_ID_ENDS], (_NOBODY, _NOTHING))
+        expected, scopes = self._scopes_by_id.get(
+            authorization[_ID_STARTS:_ID_ENDS], (_NOBODY, _NOTHING)
+        )
         if not hmac.compare_digest(
             hashlib.sha256(authorization[_ID_ENDS + 1 :]).digest(), expected
         ):
@@ -310,15 +312,15 @@ class Access:
         try:
             if stamp is None:
                 self._file.path.stat()  # raises with the reason
-            self._known, self._stamp, self._unread = _by_id(self._file.read()), stamp, None
+            self._scopes_by_id, self._stamp, self._unread = _by_id(self._file.read()), stamp, None
         except FileNotFoundError:
-            self._known, self._stamp, self._unread = {}, None, None
+            self._scopes_by_id, self._stamp, self._unread = {}, None, None
         except (OSError, UsageError) as error:
             if self._unread is None:
                 self._unread = self._looked
                 _LOG.warning("%s; known tokens stay valid for %.0f more seconds", error, GRACE)
-            elif self._looked - self._unread > GRACE and self._known:
-                self._known = {}
+            elif self._looked - self._unread > GRACE and self._scopes_by_id:
+                self._scopes_by_id = {}
                 _LOG.error("%s; no token is accepted until it can be read again", error)
 
 

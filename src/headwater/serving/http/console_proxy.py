@@ -150,8 +150,8 @@ async def _send_all(response: httpx.Response, send: Send) -> None:
     ]
     await send({"type": "http.response.start", "status": response.status_code, "headers": sent})
     with contextlib.suppress(httpx.HTTPError):
-        async for part in response.aiter_raw():
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+        async for chunk in response.aiter_raw():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 

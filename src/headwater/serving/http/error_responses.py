@@ -81,7 +81,7 @@ def error_response(error: Exception, request_id: bytes) -> AsgiResponse:
     message = " ".join(message[:_LONGEST].split()) + ("..." if len(message) > _LONGEST else "")
     failed = ""
     if status == 500:
-        failed = where(error)
+        failed = location(error)
         message = (
             "internal error; the service's log has details under the request id "
             f"{request_id.decode()}"
@@ -104,7 +104,7 @@ def _public(error: HeadwaterError) -> type[HeadwaterError]:
     return next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
 
 
-def where(error: Exception) -> str:
+def location(error: Exception) -> str:
     """Class and code location of an error; its message may contain values, and stays out of the
     log.
     """

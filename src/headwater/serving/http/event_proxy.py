@@ -65,7 +65,7 @@ class Forwarder:
             timeout=httpx.Timeout(_ANSWER, connect=_CONNECT), trust_env=False
         )
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="receiver-lookup")
-        self._known: dict[str, tuple[float, _Receiver]] = {}
+        self._receivers: dict[str, tuple[float, _Receiver]] = {}
         self._looking: dict[str, asyncio.Task[_Receiver]] = {}
 
     async def forward(
@@ -92,7 +92,7 @@ class Forwarder:
                 f"{receiver.url}{ROUTE}{quote(source)}", content=data, headers=passed
             )
         except httpx.HTTPError as error:
-            self._known.pop(source, None)
+            self._receivers.pop(source, None)
             if isinstance(error, httpx.ConnectError):
                 raise Refused(
                     503, f"the ingestion process does not respond at {receiver.url}", again=1
@@ -104,7 +104,7 @@ class Forwarder:
                 again=1,
             ) from error
         if response.status_code == 401:  # restarted, with a new secret
-            self._known.pop(source, None)
+            self._receivers.pop(source, None)
             raise Refused(
                 503,
                 "the ingestion process has just been restarted; send the same request again",
@@ -124,8 +124,11 @@ class Forwarder:
         """The ingestion process that writes a source, by one read of the store for concurrent
         requests.
         """
-        if source in self._known and clock.stopwatch() - self._known[source][0] < _KNOWN_FOR:
-            return self._known[source][1]
+        if (
+            source in self._receivers
+            and clock.stopwatch() - self._receivers[source][0] < _KNOWN_FOR
+        ):
+            return self._receivers[source][1]
         if source not in self._looking or self._looking[source].done():
             self._looking[source] = asyncio.create_task(self._look(source))
         return await asyncio.shield(self._looking[source])
@@ -153,7 +156,7 @@ class Forwarder:
                 f"--forward-to {host}",
                 again=5,
             )
-        self._known[source] = clock.stopwatch(), receiver
+        self._receivers[source] = clock.stopwatch(), receiver
         return receiver
 
 

@@ -59,7 +59,7 @@ class Receiver:
         if scope["type"] != "http":
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        number, data = self._ids.of(headers), b""
+        number, data = self._ids.request_id(headers), b""
         try:
             self._admit(headers)
             source = source_of(scope)

@@ -83,7 +83,7 @@ def features(
 
 def read_predict(service: Service, name: str, body: PredictionRequest, t: int) -> ParsedRequest:
     """Parse the rows of `POST /v1/predict/{model}`."""
-    experiments = service.experiments.of.get(name)
+    experiments = service.experiments.by_model.get(name)
     if experiments is not None or body.arm is not None:
         return _read_arms(service, name, body, t, experiments or ())
     endpoint = service.endpoints.model(name, body.level)
@@ -142,20 +142,24 @@ def predict(
 
 def read_rank(service: Service, name: str, body: RankingRequest, t: int) -> ParsedRequest:
     """Parse `POST /v1/rank/{model}`, and retrieve the candidates."""
-    experiments = service.experiments.of.get(name)
+    experiments = service.experiments.by_model.get(name)
     if experiments is not None or body.arm is not None:
         endpoints = service.endpoints
         shared, candidates = endpoints.candidates_of_arms(name, experiments or ())
         wish = Wish(name, body.level, body.arm, t, service.experiments.room)
-        row, given = shared.row(body.row, t), candidates.candidates(body.candidates)
-        return arm_answers.proposed(endpoints, experiments or (), wish, row, given)
+        row, items = shared.row(body.row, t), candidates.candidates(body.candidates)
+        return arm_answers.proposed(endpoints, experiments or (), wish, row, items)
     endpoints = service.endpoints
     endpoint = endpoints.ranking(name, body.level)
     proposed = endpoint.ranker.propose(
         endpoint.shared.row(body.row, t), endpoint.candidates.candidates(body.candidates), t=t
     )
-    of = "" if proposed.order is not None else endpoint.ranker.predictor.model.features.name
-    return ParsedRequest(None, proposed.columns, proposed.height, of, proposed, endpoints=endpoints)
+    service_name = (
+        "" if proposed.order is not None else endpoint.ranker.predictor.model.features.name
+    )
+    return ParsedRequest(
+        None, proposed.columns, proposed.height, service_name, proposed, endpoints=endpoints
+    )
 
 
 def rank(

@@ -74,7 +74,7 @@ def document(service: Service, routes: Sequence[Route], *, tokens: bool) -> Sche
 
 
 def _operation(described: _Described, route: Route, name: str, *, tokens: bool) -> Schema:
-    error = _json(described.of(Error))
+    error = _json(described.schema(Error))
     errors: dict[str, Schema] = {
         code: {"description": description, "content": error}
         for code, description in _ERRORS.items()
@@ -95,7 +95,7 @@ def _operation(described: _Described, route: Route, name: str, *, tokens: bool) 
     }
     if 422 in route.statuses:  # it may also list a reason for each row
         errors["422"]["content"] = _json(
-            {"anyOf": [described.of(Error), described.of(route.response)]}
+            {"anyOf": [described.schema(Error), described.schema(route.response)]}
         )
     if tokens and route.scope is not None:
         operation["security"] = [{"token": []}]
@@ -116,7 +116,7 @@ class _Described:
         self.components: Schema = {}
         self._levels: Schema = {"enum": [None, *service.project.levels], "default": None}
 
-    def of(self, kind: Any) -> Schema:  # noqa: ANN401 (a type)
+    def schema(self, kind: Any) -> Schema:  # noqa: ANN401 (a type)
         """The schema of a type."""
         (schema,), components = msgspec.json.schema_components(
             [kind], ref_template=_TEMPLATE, schema_hook=lambda _: {"description": "any value"}
@@ -144,7 +144,7 @@ class _Described:
 
     def rows_of(self, route: Route, features: FeatureService) -> Schema:
         """One row, several, or columns, with the fields of a feature service."""
-        self.of(kind := document_type(route.request, self._schema(features)))
+        self.schema(kind := document_type(route.request, self._schema(features)))
         return _json(self._forms(kind.__name__))
 
     def candidates(self, route: Route, name: str) -> Schema:
@@ -155,11 +155,11 @@ class _Described:
             {} if model.ranking.retrieval is None else self._schema(model.ranking.retrieval).fields
         )
         schemas = ranking_schemas(self._schema(model.features), retrieval_fields, model.ranking)
-        return _json(self.of(document_type(route.request, *schemas)))
+        return _json(self.schema(document_type(route.request, *schemas)))
 
     def objects(self, route: Route, name: str) -> Schema:  # noqa: ARG002 (as the other bodies)
         """One object or several."""
-        row = self.of(Row)
+        row = self.schema(Row)
         return _json(
             {"oneOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": MOST_ROWS}]}
         )
@@ -168,27 +168,31 @@ class _Described:
         """The forms of a response with features."""
         return {
             "oneOf": [
-                self.of(kind) for kind in _feature_forms(self.service.services[name].features)
+                self.schema(kind) for kind in _feature_forms(self.service.services[name].features)
             ]
         }
 
     def scored(
-        self, route: Route, name: str, item: type[msgspec.Struct], several: str, one: str = ""
+        self, route: Route, name: str, item: type[msgspec.Struct], several: str, single: str = ""
     ) -> Schema:
-        """A response with a list of scored items, and `one`: the field that has a single item
+        """A response with a list of scored items, and `single`: the field that has a single item
         instead.
         """
         features = _by_name(self.service.project.model(name).features, FeatureValue)
-        of = changed(item, f"{item.__name__}_{name}", features=(features | None, None))
-        whole: Any = list[of]  # type: ignore[valid-type]
+        scored_item = changed(item, f"{item.__name__}_{name}", features=(features | None, None))
+        whole: Any = list[scored_item]  # type: ignore[valid-type]
         forms = [
-            self.of(
+            self.schema(
                 one_of(route.response, f"{route.response.__name__}_{name}", several, several, whole)
             )
         ]
-        if one:
+        if single:
             forms.append(
-                self.of(one_of(route.response, f"{item.__name__}_of_{name}", several, one, of))
+                self.schema(
+                    one_of(
+                        route.response, f"{item.__name__}_of_{name}", several, single, scored_item
+                    )
+                )
             )
         return {"oneOf": forms}
 
@@ -251,7 +255,7 @@ def _events(described: _Described, route: Route, name: str) -> Schema:  # noqa: 
 
 BODIES: Final[Mapping[Body, Callable[[_Described, Route, str], Schema | None]]] = {
     "as the struct": lambda described, route, name: (  # noqa: ARG005
-        None if route.request is None else _json(described.of(route.request))
+        None if route.request is None else _json(described.schema(route.request))
     ),
     "rows of a service": lambda described, route, name: described.rows_of(
         route, described.service.services[name].features
@@ -265,7 +269,7 @@ BODIES: Final[Mapping[Body, Callable[[_Described, Route, str], Schema | None]]] 
 }
 CONTENTS: Final[Mapping[Content, Callable[[_Described, Route, str], Schema]]] = {
     "as the struct": lambda described, route, name: (  # noqa: ARG005
-        {"type": "object"} if route.response is None else described.of(route.response)
+        {"type": "object"} if route.response is None else described.schema(route.response)
     ),
     "features": lambda described, route, name: described.features(name),  # noqa: ARG005
     "predictions": lambda described, route, name: described.scored(

@@ -33,18 +33,18 @@ Parameters = Mapping[str, str]
 _MOST_DAYS: Final = 400
 
 
-def _page(compute: Callable[[Service, Parameters], Result], *known: str) -> Page:
+def _page(compute: Callable[[Service, Parameters], Result], *parameters: str) -> Page:
     """A handler that computes a result in a thread, of a query with these parameters."""
 
     async def page(request: PageRequest) -> PageResponse:
         for name in request.query:
-            if name not in known:
+            if name not in parameters:
                 raise DataError(
                     f"unknown parameter {name[:100]!r}; "
-                    f"{nearest(name[:100], known) if known else 'this route has none'}"
+                    f"{nearest(name[:100], parameters) if parameters else 'this route has none'}"
                 )
-        found = await asyncio.to_thread(compute, request.app.service, request.query)
-        return PageResponse(msgspec.json.encode(found.to_dict()))
+        result = await asyncio.to_thread(compute, request.app.service, request.query)
+        return PageResponse(msgspec.json.encode(result.to_dict()))
 
     return page
 

@@ -17,12 +17,13 @@ from headwater.serving.service import Service
 
 
 class _RemoteRequest(NamedTuple):
-    """A request until its batch is answered. of: kind, name and level, which all requests of a
-    batch share.
+    """A request until its batch is answered.
+
+    batch_key: kind, name and level; all requests of a batch have the same.
     """
 
     request: BatchedRequest
-    of: tuple[str, str, str | None]
+    batch_key: tuple[str, str, str | None]
     until: float
     done: asyncio.Future[None]
 
@@ -76,7 +77,7 @@ class RemoteBatches:
     def _begin(self, batch: Sequence[_RemoteRequest]) -> None:
         alike: dict[tuple[str, str, str | None], list[_RemoteRequest]] = {}
         for waiting in batch:
-            alike.setdefault(waiting.of, []).append(waiting)
+            alike.setdefault(waiting.batch_key, []).append(waiting)
         for several in alike.values():
             task = asyncio.get_running_loop().create_task(self._run(several))
             self._tasks.add(task)

@@ -93,12 +93,12 @@ class RequestSpans:
                 "http://127.0.0.1:4318"
             )
         url = f"{endpoint.rstrip('/').removesuffix('/v1/traces')}/v1/traces" if endpoint else None
-        found = Resource.create()
-        if str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-            found = found.merge(Resource({SERVICE_NAME: service}))
+        resource = Resource.create()
+        if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+            resource = resource.merge(Resource({SERVICE_NAME: service}))
         self._ids, self._ended = _GivenIds(), _Ended()
         self._provider = TracerProvider(
-            id_generator=self._ids, resource=found, shutdown_on_exit=False
+            id_generator=self._ids, resource=resource, shutdown_on_exit=False
         )
         self._provider.add_span_processor(self._ended)
         self._tracer = self._provider.get_tracer("headwater", __version__)
@@ -124,8 +124,8 @@ class RequestSpans:
         """
         assert call.trace is not None
         parent = _parent(call.trace)
-        known = trace.get_current_span(parent).get_span_context()
-        trace_id = known.trace_id if known.is_valid else self._ids.generate_trace_id()
+        span_context = trace.get_current_span(parent).get_span_context()
+        trace_id = span_context.trace_id if span_context.is_valid else self._ids.generate_trace_id()
         call.trace.ids = trace_id, self._ids.generate_span_id()
         decision = self._provider.sampler.should_sample(
             parent, trace_id, call.route, trace.SpanKind.SERVER

@@ -90,14 +90,14 @@ class ResponseEncoder:
         rows = (
             [None] * len(result.predicted) if "features" in without else self.feature_rows(result)
         )
-        each = [
+        predictions = [
             _closed(_PREDICTION(prediction), row)
             for prediction, row in zip(result.predicted, rows, strict=True)
         ]
         return (
-            b'%b,"prediction":%b}' % (head, each[0])
+            b'%b,"prediction":%b}' % (head, predictions[0])
             if one
-            else b'%b,"predictions":[%b]}' % (head, b",".join(each))
+            else b'%b,"predictions":[%b]}' % (head, b",".join(predictions))
         )
 
     def ranked(self, result: ServingResult, *, without: tuple[str, ...]) -> bytes:
@@ -124,9 +124,9 @@ class ResponseEncoder:
         )
         for n, values, statuses in result.feature_rows():
             parts = [
-                b"%b%b%b%b" % (key, encode(value), _STATUS[status], ends[of])
-                for key, value, status, of in zip(
-                    self._keys, values, statuses, self.shape.of, strict=True
+                b"%b%b%b%b" % (key, encode(value), _STATUS[status], ends[owner])
+                for key, value, status, owner in zip(
+                    self._keys, values, statuses, self.shape.view_indexes, strict=True
                 )
             ]
             rows[n] = b"{" + b",".join(parts) + b"}"
@@ -137,16 +137,16 @@ class ResponseEncoder:
         assert result.features is not None
         ends = [_FEATURE(version, result.t)[1:] for version in self.shape.versions(result)]
         parts = []
-        for name, values, codes, of in zip(
+        for name, values, codes, owner in zip(
             self.shape.names,
             result.features.values,
             result.features.statuses,
-            self.shape.of,
+            self.shape.view_indexes,
             strict=True,
         ):
             parts.append(
                 b'%b:{"values":%b,"statuses":%b,%b}'
-                % (encode(name), encode(values), self._statuses(codes), ends[of])  # type: ignore[arg-type]
+                % (encode(name), encode(values), self._statuses(codes), ends[owner])  # type: ignore[arg-type]
             )
         return b"{" + b",".join(parts) + b"}"
 
@@ -188,14 +188,14 @@ class ResponseEncoder:
         """What `make` gives for a result, made once for all that have the same read versions."""
         assert result.features is not None
         read_versions = result.features.read_versions
-        known = self._once.get(name)
+        cached = self._once.get(name)
         if (
-            known is not None
-            and known[0] is read_versions
-            and known[1] == result.t
+            cached is not None
+            and cached[0] is read_versions
+            and cached[1] == result.t
             and not result.ages
         ):
-            return cast("T", known[2])
+            return cast("T", cached[2])
         value = make(result)
         if not result.ages:
             self._once[name] = read_versions, result.t, value
@@ -205,9 +205,9 @@ class ResponseEncoder:
         """The fields of an answer before its predictions."""
         if "timing" not in without:
             return _object(Predictions, without)(result)
-        of = result.name, result.version, result.level, result.t, without, result.arms
-        if self._head[0] != of:
-            self._head = of, _object(Predictions, without)(result)
+        head_of = result.name, result.version, result.level, result.t, without, result.arms
+        if self._head[0] != head_of:
+            self._head = head_of, _object(Predictions, without)(result)
         return self._head[1]
 
     def _statuses(self, statuses: bytes) -> bytes:
@@ -235,10 +235,10 @@ def _object(
     template = b"{" + b",".join(
         b'"%b":%b' % (field.name.encode(), form) for field, form, _ in fields
     )
-    pairs = [(field.of, convert) for field, _, convert in fields]
+    pairs = [(field.compute, convert) for field, _, convert in fields]
 
-    def encoded(*of: object) -> bytes:
-        return template % tuple([convert(compute(*of)) for compute, convert in pairs])
+    def encoded(*arguments: object) -> bytes:
+        return template % tuple([convert(compute(*arguments)) for compute, convert in pairs])
 
     return encoded
 

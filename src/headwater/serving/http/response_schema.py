@@ -1,9 +1,9 @@
 """The answers of a service, the same in process, over HTTP, in the OpenAPI document and for
 clients.
 
-A field is one line of its struct: name, type, and `Of` the function that computes it. The encoders
-for Python and JSON (`serving.python_encoder`, `serving.http.response_encoder`), the OpenAPI
-document and the clients follow the structs.
+A field is one line of its struct: name, type, and in `Computed` the function that computes it. The
+encoders for Python and JSON (`serving.python_encoder`, `serving.http.response_encoder`), the
+OpenAPI document and the clients follow the structs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SCORE = msgspec.Meta(
 )
 
 
-class Of(NamedTuple):
+class Computed(NamedTuple):
     """How a field is computed: of a feature, from its read version and the request time; of a
     prediction, from `Predicted`; of an answer, from its `Result`. Timestamps are microseconds.
     """
@@ -40,17 +40,17 @@ class Field(NamedTuple):
 
     name: str
     kind: Any
-    of: Callable[..., Any]
+    compute: Callable[..., Any]
 
 
 def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
     """The computed fields of a struct, in order."""
     hints = get_type_hints(struct, include_extras=True)
     return tuple(
-        Field(name, get_args(hints[name])[0], own.function)
+        Field(name, get_args(hints[name])[0], annotation.function)
         for name in struct.__struct_fields__
-        for own in getattr(hints[name], "__metadata__", ())
-        if isinstance(own, Of)
+        for annotation in getattr(hints[name], "__metadata__", ())
+        if isinstance(annotation, Computed)
     )
 
 
@@ -80,11 +80,11 @@ class FeatureValue(msgspec.Struct, frozen=True):
 
     value: object
     status: str
-    stale: Annotated[bool, Of(lambda version, _: version.stale)]
-    age: Annotated[float, Of(_age)]
-    T: Annotated[datetime, Of(lambda version, _: version.T)]
-    K: Annotated[datetime, Of(lambda version, _: version.K)]
-    incomplete: Annotated[bool, Of(lambda version, _: version.incomplete)] = False
+    stale: Annotated[bool, Computed(lambda version, _: version.stale)]
+    age: Annotated[float, Computed(_age)]
+    T: Annotated[datetime, Computed(lambda version, _: version.T)]
+    K: Annotated[datetime, Computed(lambda version, _: version.K)]
+    incomplete: Annotated[bool, Computed(lambda version, _: version.incomplete)] = False
 
 
 def changed(
@@ -93,18 +93,20 @@ def changed(
     """A struct with some fields dropped, changed or added: their type and default; the default
     `...` makes a field required.
     """
-    kept: list[Any] = []
+    remaining: list[Any] = []
     for field in msgspec.structs.fields(kind):
         if field.name not in drop:
-            of, default = fields.pop(
+            field_type, default = fields.pop(
                 field.name, (field.type, ... if field.required else field.default)
             )
-            kept.append((field.name, of) if default is ... else (field.name, of, default))
-    kept += [
-        (added, of) if default is ... else (added, of, default)
-        for added, (of, default) in fields.items()
+            remaining.append(
+                (field.name, field_type) if default is ... else (field.name, field_type, default)
+            )
+    remaining += [
+        (added, field_type) if default is ... else (added, field_type, default)
+        for added, (field_type, default) in fields.items()
     ]
-    return msgspec.defstruct(name, kept, kw_only=True)
+    return msgspec.defstruct(name, remaining, kw_only=True)
 
 
 def one_of(
@@ -112,10 +114,10 @@ def one_of(
     name: str,
     several: str,
     single: str,
-    of: Any,  # noqa: ANN401
+    item_type: Any,  # noqa: ANN401
 ) -> type[msgspec.Struct]:
     """An answer for one row: instead of the field `several` it has `one`, of type `of`."""
-    return changed(kind, name, (several,), **{single: (of, ...)})
+    return changed(kind, name, (several,), **{single: (item_type, ...)})
 
 
 FeatureColumn = changed(
@@ -133,9 +135,9 @@ ViewVersion = changed(FeatureValue, "ViewVersion", ("value", "status"), T=(int, 
 class Features(msgspec.Struct, frozen=True):
     """The features of rows at request time `at`; `level` None is each view's own freshness."""
 
-    service: Annotated[str, Of(lambda result: result.name)]
-    level: Annotated[str | None, Of(lambda result: result.level)]
-    at: Annotated[datetime, Of(lambda result: result.t)]
+    service: Annotated[str, Computed(lambda result: result.name)]
+    level: Annotated[str | None, Computed(lambda result: result.level)]
+    at: Annotated[datetime, Computed(lambda result: result.t)]
     rows: list[dict[str, FeatureValue]]
 
 
@@ -144,9 +146,9 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds.
     """
 
-    value: Annotated[Score, _SCORE, Of(lambda predicted: predicted.value)]
-    how: Annotated[How, Of(lambda predicted: predicted.how)]
-    age: Annotated[float, Of(lambda predicted: predicted.age)]
+    value: Annotated[Score, _SCORE, Computed(lambda predicted: predicted.value)]
+    how: Annotated[How, Computed(lambda predicted: predicted.how)]
+    age: Annotated[float, Computed(lambda predicted: predicted.age)]
     features: Mapping[str, FeatureValue] | None = None
 
 
@@ -159,23 +161,25 @@ class Predictions(msgspec.Struct, frozen=True, omit_defaults=True):
     several arms, `level` is null and `version` empty.
     """
 
-    model: Annotated[str, Of(lambda result: result.name)]
-    version: Annotated[str, Of(lambda result: result.version)]
-    level: Annotated[str | None, Of(lambda result: result.level)]
-    at: Annotated[datetime, Of(lambda result: result.t)]
+    model: Annotated[str, Computed(lambda result: result.name)]
+    version: Annotated[str, Computed(lambda result: result.version)]
+    level: Annotated[str | None, Computed(lambda result: result.level)]
+    at: Annotated[datetime, Computed(lambda result: result.t)]
     predictions: list[Prediction]
-    timing: Annotated[Mapping[str, float] | None, Of(lambda result: result.timing)] = None
-    experiment: Annotated[str | None, Of(lambda result: result.experiment)] = None
-    arm: Annotated[str | None, Of(lambda result: result.arm)] = None
-    flag: Annotated[str | None, Of(lambda result: result.flag)] = None
-    arms: Annotated[list[dict[str, str] | None] | None, Of(lambda result: result.each_arm)] = None
+    timing: Annotated[Mapping[str, float] | None, Computed(lambda result: result.timing)] = None
+    experiment: Annotated[str | None, Computed(lambda result: result.experiment)] = None
+    arm: Annotated[str | None, Computed(lambda result: result.arm)] = None
+    flag: Annotated[str | None, Computed(lambda result: result.flag)] = None
+    arms: Annotated[
+        list[dict[str, str] | None] | None, Computed(lambda result: result.each_arm)
+    ] = None
 
 
 class RankedItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A candidate and its score."""
 
     item: object
-    score: Annotated[float, _NUMBER, Of(lambda predicted: predicted.value)]
+    score: Annotated[float, _NUMBER, Computed(lambda predicted: predicted.value)]
     features: Mapping[str, FeatureValue] | None = None
 
 
@@ -186,18 +190,18 @@ class Ranked(msgspec.Struct, frozen=True, omit_defaults=True):
     `flag` as of `Predictions`.
     """
 
-    model: Annotated[str, Of(lambda result: result.name)]
-    version: Annotated[str, Of(lambda result: result.version)]
-    level: Annotated[str | None, Of(lambda result: result.level)]
-    at: Annotated[datetime, Of(lambda result: result.t)]
-    how: Annotated[How, Of(lambda result: result.order.how)]
-    age: Annotated[float, Of(lambda result: result.order.age)]
-    candidates: Annotated[int, Of(lambda result: result.order.candidates)]
+    model: Annotated[str, Computed(lambda result: result.name)]
+    version: Annotated[str, Computed(lambda result: result.version)]
+    level: Annotated[str | None, Computed(lambda result: result.level)]
+    at: Annotated[datetime, Computed(lambda result: result.t)]
+    how: Annotated[How, Computed(lambda result: result.order.how)]
+    age: Annotated[float, Computed(lambda result: result.order.age)]
+    candidates: Annotated[int, Computed(lambda result: result.order.candidates)]
     items: list[RankedItem]
-    timing: Annotated[Mapping[str, float] | None, Of(lambda result: result.timing)] = None
-    experiment: Annotated[str | None, Of(lambda result: result.experiment)] = None
-    arm: Annotated[str | None, Of(lambda result: result.arm)] = None
-    flag: Annotated[str | None, Of(lambda result: result.flag)] = None
+    timing: Annotated[Mapping[str, float] | None, Computed(lambda result: result.timing)] = None
+    experiment: Annotated[str | None, Computed(lambda result: result.experiment)] = None
+    arm: Annotated[str | None, Computed(lambda result: result.arm)] = None
+    flag: Annotated[str | None, Computed(lambda result: result.flag)] = None
 
 
 class RefusedRow(msgspec.Struct, frozen=True):

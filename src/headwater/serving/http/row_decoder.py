@@ -188,14 +188,14 @@ def document_type(
         rows["candidates"] = Annotated[list[candidate.row | Scalar], several] | None  # type: ignore[name-defined]
     fields: list[Any] = []
     for field in msgspec.structs.fields(kind):
-        of, required = rows.get(field.name, field.type), field.required
+        field_type, required = rows.get(field.name, field.type), field.required
         default: Any = (
             None if field.name == "candidates" else UNSET if field.name in rows else field.default
         )
         fields.append(
-            (field.name, of)
+            (field.name, field_type)
             if required
-            else (field.name, of | UnsetType if default is UNSET else of, default)
+            else (field.name, field_type | UnsetType if default is UNSET else field_type, default)
         )
     return msgspec.defstruct(
         f"{kind.__name__}_{schema.owner}", fields, forbid_unknown_fields=True, kw_only=True

@@ -96,7 +96,9 @@ class WholeRequests:
         read, answer, reader = bound.handlers.read, bound.handlers.answer, bound.handlers.reader
         assert read is not None
         assert answer is not None
-        call = self._post_response.begin(self._ids.of(headers), bound.numbers, "POST", headers)
+        call = self._post_response.begin(
+            self._ids.request_id(headers), bound.numbers, "POST", headers
+        )
         call.route, call.name, call.kind = bound.route.path, bound.name, bound.kind
         if call.trace is not None:
             call.trace.parsed = clock.stopwatch() - begin

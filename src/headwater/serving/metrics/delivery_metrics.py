@@ -22,7 +22,7 @@ class DeliveryMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._kept = RegistryResults(
+        self._results = RegistryResults(
             folder, deliveries, lambda delivery: delivery.promise.model in models
         )
 
@@ -40,7 +40,7 @@ class DeliveryMetrics:
         delivered = GaugeMetricFamily(
             "headwater_delivered_metric", "the metric of the last judged weeks", labels=labels
         )
-        for delivery in self._kept.latest():
+        for delivery in self._results.latest():
             if not delivery.judged:
                 continue
             names = [delivery.promise.model, delivery.served_level, delivery.promise.metric]

@@ -23,7 +23,9 @@ class DriftMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._kept = RegistryResults(folder, LATEST_DRIFT.all, lambda drift: drift.model in models)
+        self._results = RegistryResults(
+            folder, LATEST_DRIFT.all, lambda drift: drift.model in models
+        )
 
     def collect(self) -> Iterator[Metric]:
         """The collector interface of prometheus_client."""
@@ -58,16 +60,16 @@ class DriftMetrics:
             "when drift was last computed",
             labels=of_model,
         )
-        for drift in self._kept.latest():
-            of = [drift.model, drift.level]
-            alerts.add_metric(of, float(len(drift.alerts)))
-            shifted.add_metric(of, float(len(drift.shifted)))
-            checked.add_metric(of, parse_timestamp(drift.checked_at, "checked_at") / 1e6)
+        for drift in self._results.latest():
+            labels = [drift.model, drift.level]
+            alerts.add_metric(labels, float(len(drift.alerts)))
+            shifted.add_metric(labels, float(len(drift.shifted)))
+            checked.add_metric(labels, parse_timestamp(drift.checked_at, "checked_at") / 1e6)
             for check in drift.expectations:
                 broken.add_metric(
-                    [*of, check.subject, check.expectation], float(check in drift.broken)
+                    [*labels, check.subject, check.expectation], float(check in drift.broken)
                 )
             for feature in drift.compared:
-                psi.add_metric([*of, feature.feature], feature.days[-1].psi)
-                limit.add_metric([*of, feature.feature], feature.days[-1].limit)
+                psi.add_metric([*labels, feature.feature], feature.days[-1].psi)
+                limit.add_metric([*labels, feature.feature], feature.days[-1].limit)
         yield from (psi, limit, alerts, shifted, broken, checked)

@@ -89,7 +89,7 @@ class IngestMetrics:
             ["source"],
             registry=self.registry,
         )
-        self._known = Gauge(
+        self._known_timestamp = Gauge(
             "headwater_known_timestamp_seconds",
             "everything received by this time is readable",
             ["source"],
@@ -104,11 +104,11 @@ class IngestMetrics:
         self._commits.labels(source.name).inc()
         self._seconds.labels(source.name).observe(committed.seconds)
         self._at.labels(source.name).set(committed.at / 1e6)
-        self._known.labels(source.name).set(committed.known / 1e6)
+        self._known_timestamp.labels(source.name).set(committed.known / 1e6)
         for partition in self._partitions.get(source.name, set()) - set(lag):
             self._lag.remove(source.name, partition)
-        for partition, left in lag.items():
-            self._lag.labels(source.name, partition).set(left)
+        for partition, behind in lag.items():
+            self._lag.labels(source.name, partition).set(behind)
         self._partitions[source.name] = set(lag)
 
     @contextmanager

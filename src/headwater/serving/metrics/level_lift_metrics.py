@@ -24,7 +24,7 @@ class LevelLiftMetrics:
     """
 
     def __init__(self, folder: Path | None, models: Collection[str]) -> None:
-        self._kept = RegistryResults(
+        self._results = RegistryResults(
             folder, LATEST_LEVEL_LIFT.all, lambda result: result.model in models
         )
 
@@ -55,18 +55,18 @@ class LevelLiftMetrics:
             "the time of the latest comparison",
             labels=["model", "level"],
         )
-        for result in self._kept.latest():
+        for result in self._results.latest():
             checked.add_metric(
                 [result.model, result.served],
                 parse_timestamp(result.checked_at, "checked_at") / 1e6,
             )
-            for one in result.alternatives:
-                names = [result.model, result.served, one.name, result.metric]
-                nothing.add_metric(names, float(one.state == "earned nothing"))
+            for alternative in result.alternatives:
+                names = [result.model, result.served, alternative.name, result.metric]
+                nothing.add_metric(names, float(alternative.state == "earned nothing"))
                 for family, value in (
-                    (lift, one.lift.value),
-                    (low, one.lift.low),
-                    (high, one.lift.high),
+                    (lift, alternative.lift.value),
+                    (low, alternative.lift.low),
+                    (high, alternative.lift.high),
                 ):
                     if math.isfinite(value):
                         family.add_metric(names, value)

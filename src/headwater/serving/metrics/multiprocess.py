@@ -25,11 +25,11 @@ class MultiprocessMetrics:
 
     Args:
         link: the connection to the supervisor.
-        own: returns the metrics of this process; called on its event loop.
+        collect: returns the metrics of this process; called on its event loop.
     """
 
-    def __init__(self, link: SupervisorLink, own: Callable[[], Iterable[Metric]]) -> None:
-        self._link, self._own = link, own
+    def __init__(self, link: SupervisorLink, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._link, self._collect = link, collect
         self._sent = 0.0
 
     def beat(self) -> None:
@@ -39,7 +39,7 @@ class MultiprocessMetrics:
 
     def send(self) -> None:
         """Send the current metrics to the supervisor."""
-        self._link.tell(ChildMessage(metrics=families(self._own())))
+        self._link.tell(ChildMessage(metrics=families(self._collect())))
         self._sent = clock.stopwatch()
 
     async def text(self) -> bytes:

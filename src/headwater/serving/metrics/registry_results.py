@@ -35,19 +35,19 @@ class RegistryResults(Generic[R]):
     ) -> None:
         self._folder, self._read, self._served = folder, read, served
         self._read_at = -math.inf
-        self._known: Sequence[R] = ()
+        self._results: Sequence[R] = ()
 
     def latest(self) -> Sequence[R]:
         """The results; none while the registry cannot be read: metrics go on without it, `headwater
         watch` and `status` raise the error.
         """
         if self._folder is None or clock.stopwatch() - self._read_at < _EVERY:
-            return self._known
+            return self._results
         self._read_at = clock.stopwatch()
         try:
-            self._known = [
+            self._results = [
                 result for result in self._read(ModelRegistry(self._folder)) if self._served(result)
             ]
         except (HeadwaterError, OSError):
-            self._known = ()
-        return self._known
+            self._results = ()
+        return self._results

@@ -151,7 +151,7 @@ class RequestMetrics:
         statuses = CounterMetricFamily(
             "headwater_feature_status", "features served, by status", labels=["status"]
         )
-        how = CounterMetricFamily(
+        predictions = CounterMetricFamily(
             "headwater_predictions",
             "predictions served, by how they were computed",
             labels=["route", "how"],
@@ -170,7 +170,7 @@ class RequestMetrics:
                 requests.add_metric([path, str(status)], count)
             rows.add_metric([path], route.rows)
             for how_name, count in route.how.items():
-                how.add_metric([path, how_name], count)
+                predictions.add_metric([path, how_name], count)
             latency.add_metric([path], *route.latency.cumulative())
             for stage, stage_latency in route.stages.items():
                 stages.add_metric([path, stage], *stage_latency.cumulative())
@@ -180,6 +180,6 @@ class RequestMetrics:
             "headwater_processor_seconds", "processor seconds of this process, all threads"
         )
         processor.add_metric([], time.process_time())
-        yield from (requests, rows, statuses, how, latency, stages, processor)
+        yield from (requests, rows, statuses, predictions, latency, stages, processor)
         for collect in self._more:
             yield from collect()

@@ -43,7 +43,7 @@ class ViewReads:
         key = kind == "features", result.name, result.level
         places = self._places.get(key)
         if places is None:
-            places = self._places[key] = self._of(*key)
+            places = self._places[key] = self._views(*key)
         versions = result.features.read_versions
         for place, view in places:
             if place < len(versions):
@@ -72,7 +72,7 @@ class ViewReads:
             targets.add_metric([view], target)
         yield from (reads, stale, targets)
 
-    def _of(self, features: bool, name: str, level: str | None) -> Sequence[tuple[int, str]]:  # noqa: FBT001 (a part of a key)
+    def _views(self, features: bool, name: str, level: str | None) -> Sequence[tuple[int, str]]:  # noqa: FBT001 (a part of a key)
         """The views with an objective that a service reads, each with its place among the read
         versions.
         """

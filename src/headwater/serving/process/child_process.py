@@ -66,8 +66,8 @@ class Child:
         self.answered = self.since
         self._lines, self._unsent, self._pings = LineSplitter(), bytearray(), 0
         self.socket, theirs = socket.socketpair()
-        own = listener if spec.worker else spec.listener
-        shared = [theirs.fileno()] + ([] if own is None else [own.fileno()])
+        inherited = listener if spec.worker else spec.listener
+        shared = [theirs.fileno()] + ([] if inherited is None else [inherited.fileno()])
         try:
             self.process = subprocess.Popen(  # noqa: S603 (our own command line)
                 [sys.executable, *_CHILD, str(grace), ",".join(map(str, shared)), *spec.argv],

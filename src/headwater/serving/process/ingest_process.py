@@ -110,39 +110,45 @@ def ingest(
             skips it.
         ConnectError: a stream does not respond.
     """
-    how = options or IngestOptions()
-    if not how.allow_unapplied:
-        check_applied(project, how.catalog)
+    options = options or IngestOptions()
+    if not options.allow_unapplied:
+        check_applied(project, options.catalog)
     pushed = any(
         isinstance(source.stream, Pushed)
         for source in streamed([stored_view.view for stored_view in stored(project)])
     )
     with ExitStack() as stack:
         stack.enter_context(_saying_that_it_goes_on())
-        if not how.allow_unapplied:
-            stack.enter_context(applies_watched(project, how.catalog, Streaming.wrote, "fill"))
-        callbacks = [how.on_commit] if how.on_commit is not None else []
-        if how.metrics_port is not None or how.supervised is not None:
+        if not options.allow_unapplied:
+            stack.enter_context(applies_watched(project, options.catalog, Streaming.wrote, "fill"))
+        callbacks = [options.on_commit] if options.on_commit is not None else []
+        if options.metrics_port is not None or options.supervised is not None:
             from headwater.serving.metrics.ingest_metrics import IngestMetrics
             from headwater.serving.metrics.process_metrics import families
 
             metrics = IngestMetrics()
             callbacks.append(metrics.committed)
-            if how.metrics_port is not None:
-                stack.enter_context(metrics.served(how.metrics_port))
-            if how.supervised is not None:
-                how.supervised.report(lambda: families(metrics.registry.collect()))
-                stack.callback(how.supervised.let_go)
+            if options.metrics_port is not None:
+                stack.enter_context(metrics.served(options.metrics_port))
+            if options.supervised is not None:
+                options.supervised.report(lambda: families(metrics.registry.collect()))
+                stack.callback(options.supervised.let_go)
         receive = None
         if pushed and listen is not None and not once:
             from headwater.serving.http.event_receiver import receiver
 
             home = settings.home() / "tokens.json"
-            known = Path(how.tokens) if how.tokens is not None else home if home.exists() else None
-            receive = receiver(*address(listen), known)
+            tokens_file = (
+                Path(options.tokens)
+                if options.tokens is not None
+                else home
+                if home.exists()
+                else None
+            )
+            receive = receiver(*address(listen), tokens_file)
         run(
             project,
-            stack.enter_context(opened_for(project.name, store, write=True, shared=how.shared)),
+            stack.enter_context(opened_for(project.name, store, write=True, shared=options.shared)),
             data_dir=Path(data_dir) if data_dir is not None else settings.home(),
             limits=limits,
             receive=receive,
@@ -184,18 +190,18 @@ def check_applied(project: Project, catalog: CatalogLike | None) -> None:
         )
         return
     live = [stored_view for stored_view in stored(project) if stored_view.view.freshness.streamed]
-    mine = {("source", stored_view.view.source.name) for stored_view in live} | {
+    streamed = {("source", stored_view.view.source.name) for stored_view in live} | {
         ("view", stored_view.name) for stored_view in live
     }
-    other = [
+    differing = [
         f"{change.kind} {change.name}"
         for change in changes_planned.changes
-        if (change.kind, change.name) in mine
+        if (change.kind, change.name) in streamed
     ]
-    if other:
+    if differing:
         raise UsageError(
             f"project {project.name!r} differs from the catalog {changes_planned.catalog}: "
-            f"{', '.join(other)}. Run `headwater apply`, or ingest with --allow-unapplied"
+            f"{', '.join(differing)}. Run `headwater apply`, or ingest with --allow-unapplied"
         )
 
 

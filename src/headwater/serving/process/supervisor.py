@@ -115,13 +115,13 @@ class Supervisor:
     def _turn(self) -> int | None:
         """One iteration of the main loop; an exit code ends the service."""
         for key, _ in self._selector.select(_LOOK):
-            self._hear(key.data)
+            self._receive(key.data)
         for slot in self._slots:
             code = self._look_at(slot)
             if code is not None:
                 return code
         self._roll()
-        self._leaving = [child for child in self._leaving if not self._gone(child)]
+        self._leaving = [child for child in self._leaving if not self._ended(child)]
         others, now = self.unready(), clock.stopwatch()
         for child in self._children():
             child.tell(others)
@@ -131,7 +131,7 @@ class Supervisor:
         self._notifier.alive(now)
         return None
 
-    def _hear(self, child: Child) -> None:
+    def _receive(self, child: Child) -> None:
         """Handle the messages of a child."""
         before = child.ready
         for message in child.read():
@@ -181,7 +181,7 @@ class Supervisor:
                 slot.deaths, slot.pauses = 0, iter(_BACKOFF)
             return None
         self._forget(child)
-        slot.child, how = None, _how(child.process)
+        slot.child, ending = None, _exit_status(child.process)
         if (
             child.process.returncode == _CALLED_WRONGLY
             and child.reasons is None
@@ -192,7 +192,8 @@ class Supervisor:
         if slot.next is not None:  # the replacement takes over now
             slot.child, slot.next = slot.next, None
         self._say(
-            f"{slot.spec.name} {how} after {now - child.since:.0f} s; restarting it in {wait:.1f} s"
+            f"{slot.spec.name} {ending} after {now - child.since:.0f} s; "
+            f"restarting it in {wait:.1f} s"
         )
         return None
 
@@ -205,7 +206,7 @@ class Supervisor:
             reasons = "; ".join(slot.next.reasons or ["it reported nothing"])
             self._end_roll(slot, f"is not ready after {self._timeouts.start:.0f} s ({reasons})")
         elif slot.next.process.poll() is not None:
-            self._end_roll(slot, _how(slot.next.process))
+            self._end_roll(slot, _exit_status(slot.next.process))
         elif slot.next.ready:
             before, slot.child, slot.next = slot.child, slot.next, None
             if before is not None:
@@ -268,7 +269,7 @@ class Supervisor:
         child.process.terminate()
         child.killed_at = clock.stopwatch() + self._timeouts.grace + _KILL
 
-    def _gone(self, child: Child) -> bool:
+    def _ended(self, child: Child) -> bool:
         """Whether a stopping child has ended; one that takes too long is killed."""
         if child.process.poll() is None:
             if child.killed_at is not None and (
@@ -283,7 +284,7 @@ class Supervisor:
         return True
 
     def _forget(self, child: Child) -> None:
-        self._hear(child)
+        self._receive(child)
         self._metrics.end(child.spec.name.replace(" ", "-"), child.process.pid)
         self._selector.unregister(child.socket)
         child.socket.close()
@@ -304,22 +305,22 @@ class Supervisor:
                     self._tell_to_end(child)
             if self._listener is not None:
                 self._listener.close()
-            while group := [child for child in group if not self._gone(child)]:
+            while group := [child for child in group if not self._ended(child)]:
                 for key, _ in self._selector.select(_LOOK):
-                    self._hear(key.data)
+                    self._receive(key.data)
                 for child in group:
                     child.flush()
         self._selector.close()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def told(number: int, _frame: FrameType | None) -> None:
+        def on_signal(number: int, _frame: FrameType | None) -> None:
             if number == signal.SIGHUP:
                 self.roll()
             else:
                 self._stop_signals += 1
 
-        before = {signum: signal.signal(signum, told) for signum in _SIGNALS}
+        before = {signum: signal.signal(signum, on_signal) for signum in _SIGNALS}
         try:
             yield
         finally:
@@ -327,6 +328,6 @@ class Supervisor:
                 signal.signal(signum, old)
 
 
-def _how(process: subprocess.Popen[bytes]) -> str:
+def _exit_status(process: subprocess.Popen[bytes]) -> str:
     code = process.returncode
     return f"ended with {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"

@@ -164,14 +164,14 @@ class SupervisorLink:
         with contextlib.suppress(OSError):
             while data := self._socket.recv(1 << 16):
                 for line in lines.cut(data):
-                    self._hear(msgspec.json.decode(line, type=SupervisorMessage))
+                    self._receive(msgspec.json.decode(line, type=SupervisorMessage))
         os.kill(os.getpid(), signal.SIGTERM)
         until = clock.stopwatch() + self.grace + 1
         while clock.stopwatch() < until:
             threading.Event().wait(0.1)
         os._exit(1)
 
-    def _hear(self, heard: SupervisorMessage) -> None:
+    def _receive(self, heard: SupervisorMessage) -> None:
         if heard.others is not None:
             self._others = heard.others
         if heard.ping is not None:

@@ -108,9 +108,9 @@ class ThirdPartyFetcher:
                 for look in looks:
                     look.begin(at)
                 pending = {flight.task for look in looks for flight in look.flights.values()}
-                left = None if seconds is None else max(seconds - (self._now() - start), 0.0)
+                remaining = None if seconds is None else max(seconds - (self._now() - start), 0.0)
                 if pending:
-                    await _wait(looks, pending, left, start, self._now)
+                    await _wait(looks, pending, remaining, start, self._now)
         finally:
             for look in looks:
                 look.leave()
@@ -132,14 +132,14 @@ class ThirdPartyFetcher:
 async def _wait(
     looks: Sequence[_Lookup],
     pending: set[asyncio.Task[_CachedResponse | str]],
-    left: float | None,
+    remaining: float | None,
     start: float,
     now: Callable[[], float],
 ) -> None:
     """Wait until all calls are done or the time is over; record for each third party when its calls
     were done.
     """
-    until = None if left is None else now() + left
+    until = None if remaining is None else now() + remaining
     while pending:
         _, pending = await asyncio.wait(
             pending,
@@ -196,7 +196,7 @@ class _PartyClient:
         self.oldest = http.oldest / SECOND
         self.flights: dict[Fields, _CallInProgress] = {}
         self._timeout = micros(http.timeout, "timeout") / SECOND
-        self._kept: OrderedDict[Fields, _CachedResponse] = OrderedDict()
+        self._cached: OrderedDict[Fields, _CachedResponse] = OrderedDict()
         self._calling: set[Fields] = set()
         self._places, self._on_answer = places, on_answer
 
@@ -225,21 +225,21 @@ class _PartyClient:
             self,
             rows,
             {
-                fields: kept
+                fields: cached
                 for fields in set(rows)
-                if fields is not None and (kept := self.kept(fields))
+                if fields is not None and (cached := self.cached(fields))
             },
         )
 
-    def kept(self, fields: Fields) -> _CachedResponse | None:
+    def cached(self, fields: Fields) -> _CachedResponse | None:
         """A cached response that has not expired; None where there is none."""
-        cached = self._kept.get(fields)
+        cached = self._cached.get(fields)
         if cached is None:
             return None
         if self.now() - cached.at > self.oldest:
-            del self._kept[fields]
+            del self._cached[fields]
             return None
-        self._kept.move_to_end(fields)
+        self._cached.move_to_end(fields)
         return cached
 
     def fly(self, fields: Fields, t: int) -> _CallInProgress | None:
@@ -282,11 +282,11 @@ class _PartyClient:
             self.counts.calls[
                 "nothing" if all(value is None for value in columns) else "answered"
             ] += 1
-            kept = _CachedResponse(columns, self.now())
-            self._keep(fields, kept)
+            response = _CachedResponse(columns, self.now())
+            self._keep(fields, response)
             if self._on_answer is not None:
                 self._on_answer(self.http, fields, columns, t)
-            return kept
+            return response
         except CallError as error:
             recorded = True
             if error.against:
@@ -341,12 +341,12 @@ class _PartyClient:
         except TimeoutError:
             raise CallError(reason, against=reason == "timeout") from None
 
-    def _keep(self, fields: Fields, kept: _CachedResponse) -> None:
+    def _keep(self, fields: Fields, response: _CachedResponse) -> None:
         if self.fresh:
-            self._kept[fields] = kept
-            self._kept.move_to_end(fields)
-            if len(self._kept) > self.http.cache_entries:
-                self._kept.popitem(last=False)
+            self._cached[fields] = response
+            self._cached.move_to_end(fields)
+            if len(self._cached) > self.http.cache_entries:
+                self._cached.popitem(last=False)
 
 
 @dataclass
@@ -357,7 +357,7 @@ class _Lookup:
 
     party: _PartyClient
     rows: list[Fields | None]
-    kept: dict[Fields, _CachedResponse]
+    responses: dict[Fields, _CachedResponse]
     flights: dict[Fields, _CallInProgress] = field(default_factory=dict)
     reasons: dict[Fields, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -370,7 +370,7 @@ class _Lookup:
         for fields in dict.fromkeys(self.rows):
             if fields is None:
                 continue
-            cached = self.kept.get(fields)
+            cached = self.responses.get(fields)
             if cached is not None and party.now() - cached.at <= party.fresh:
                 continue
             flight = party.fly(fields, t)
@@ -393,7 +393,7 @@ class _Lookup:
             if isinstance(done, str):
                 self.reasons[fields] = done
             else:
-                self.kept[fields] = done
+                self.responses[fields] = done
             self.party.leave(fields, flight)
 
     def add_to(self, called: ThirdPartyResult) -> None:
@@ -406,21 +406,21 @@ class _Lookup:
         rows: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         for fields in self.rows:
-            kept = None if fields is None else self.kept.get(fields)
+            cached = None if fields is None else self.responses.get(fields)
             if fields is None:
                 values.append((None,) * len(fallback))
                 ages.append(None)
                 codes.append(MISSING)
                 rows["nothing asked"] += 1
-            elif kept is None:
+            elif cached is None:
                 values.append(fallback)
                 ages.append(None)
                 codes.append(FALLBACK)
                 rows["fallback"] += 1
                 reasons[self.reasons.get(fields, "cut off")] += 1
             else:
-                age = max(now - kept.at, 0.0)
-                values.append(kept.columns)
+                age = max(now - cached.at, 0.0)
+                values.append(cached.columns)
                 ages.append(age)
                 codes.append(PRESENT)
                 rows[

@@ -35,7 +35,9 @@ _NOTHING: Final = (204, 404, 410)  # no data for the fields
 # of the 4xx, those not caused by the fields of the request
 _ABOUT_US: Final = (401, 403, 407, 408, 429)
 _AGAIN: Final = (502, 503, 504)
-_ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=15.0)
+_ONE_CONNECTION: Final = httpx.Limits(
+    max_connections=1, max_keepalive_connections=1, keepalive_expiry=15.0
+)
 _USUAL: Final = {
     "accept": "application/json",
     "accept-encoding": "identity",
@@ -76,7 +78,9 @@ class PartyConnections:
             connection = (
                 self._idle.pop()
                 if self._idle
-                else httpx.AsyncHTTPTransport(verify=self._verify, limits=_ONE, trust_env=False)
+                else httpx.AsyncHTTPTransport(
+                    verify=self._verify, limits=_ONE_CONNECTION, trust_env=False
+                )
             )
             try:
                 yield connection

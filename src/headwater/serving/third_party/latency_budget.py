@@ -45,7 +45,7 @@ class Deadline:
         """Seconds since the request arrived."""
         return self.now() - self.started
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until the deadline: negative after it, infinite without a budget."""
         return math.inf if self.budget is None else self.budget - self.spent()
 
@@ -108,7 +108,7 @@ class LatencyLimit:
         """Seconds left for third-party calls; None without a budget."""
         if self.budget is None:
             return None
-        deadline.granted = deadline.left() - min(
+        deadline.granted = deadline.remaining() - min(
             self._rest.worst(_GUESS * self.budget), _MOST * self.budget
         )
         return deadline.granted
@@ -121,5 +121,5 @@ class LatencyLimit:
         after = stages[stages.index(_CALLS) + 1 :] if _CALLS in stages else stages
         too_late = max(0.0, deadline.stages.get(_CALLS, 0.0) - max(deadline.granted, 0.0))
         self._rest.add(too_late + sum(deadline.stages[stage] for stage in after))
-        self.late += deadline.left() < 0
+        self.late += deadline.remaining() < 0
         self.cut_off += cut_off

@@ -42,7 +42,7 @@ class ThirdPartyClients:
             for model in project.models
             if model.features.http_features
         }
-        self._of = {
+        self._fetchers = {
             name: ThirdPartyFetcher(features, on_answer=on_answer)
             for name, features in asking.items()
         }
@@ -54,7 +54,7 @@ class ThirdPartyClients:
 
     def asks(self, service: str) -> bool:
         """Whether a feature service has third-party features."""
-        return service in self._of
+        return service in self._fetchers
 
     async def ask(
         self,
@@ -72,11 +72,11 @@ class ThirdPartyClients:
             DataError: a field is missing, or of a type other than defined.
         """
         seconds = None if limit is None else limit.for_calls(due)
-        return await self._of[service].get(request, count, seconds=seconds, t=t)
+        return await self._fetchers[service].get(request, count, seconds=seconds, t=t)
 
     async def close(self) -> None:
         """Cancel all calls."""
-        for fetcher in self._of.values():
+        for fetcher in self._fetchers.values():
             await fetcher.close()
 
     def collect(self) -> Iterator[Metric]:
@@ -99,7 +99,7 @@ class ThirdPartyClients:
             "1 for the state of a circuit breaker",
             labels=["service", "party", "state"],
         )
-        for service, fetcher in self._of.items():
+        for service, fetcher in self._fetchers.items():
             for party, tally in fetcher.counts.items():
                 for origin, count in tally.rows.items():
                     rows.add_metric([service, party, origin], count)
@@ -130,11 +130,13 @@ class ThirdPartyClients:
 
 def third_party_values(called: ThirdPartyResult, seconds: float) -> ThirdPartyValues:
     """The third-party values that a prediction takes. seconds: duration of the calls."""
-    known = {party: [age for age in ages if age is not None] for party, ages in called.ages.items()}
+    known_ages = {
+        party: [age for age in ages if age is not None] for party, ages in called.ages.items()
+    }
     return ThirdPartyValues(
         called.values,
         called.statuses,
-        {party: max(ages) for party, ages in known.items() if ages},
+        {party: max(ages) for party, ages in known_ages.items() if ages},
         seconds,
     )
 
