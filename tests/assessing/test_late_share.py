@@ -8,7 +8,7 @@ from msgspec import structs
 
 import headwater as hw
 from headwater.assessing.late_share import late_share, with_measured_late
-from headwater.journal.serving_log_rows import HOW, LATENCY, PREDICTION, REQUEST
+from headwater.journal.serving_log_rows import LATENCY, PREDICTION, PREDICTION_HOW, REQUEST
 from headwater.results.backtest_result import Value
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, measured
@@ -26,7 +26,12 @@ def served(n=2000, slow=0, defaults=0, precomputed=0, rows=1):
     )
     took = [10_000] * (n - slow) + [60_000] * slow
     frame = pl.DataFrame(
-        {REQUEST: [str(k) for k in range(n)], PREDICTION: [0.5] * n, HOW: how, LATENCY: took}
+        {
+            REQUEST: [str(k) for k in range(n)],
+            PREDICTION: [0.5] * n,
+            PREDICTION_HOW: how,
+            LATENCY: took,
+        }
     )
     return pl.concat([frame] * rows)
 

@@ -144,7 +144,9 @@ def ingested(project, store, folder):
 def served(project, folder):
     """A serving log of three days: a default and a fallback among them."""
     service, t = project.models[0].features, clock.now_micros()
-    about = EntryContext.of("predict", "shop", service, model="risk", version="1", stages=("read",))
+    about = EntryContext.for_service(
+        "predict", "shop", service, model="risk", version="1", stages=("read",)
+    )
     with hw.operations.ServedLog(folder / "data") as log:
         for day in range(3):
             for n in range(10):

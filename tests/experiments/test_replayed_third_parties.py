@@ -76,7 +76,9 @@ def logged(folder, shop, *, close=True):
     trained = hw.train(model, as_of="2024-05-03T00:00Z", seed=1)
     trained.register(ModelRegistry(folder / "models"))
     scorer = ModelRegistry(folder / "models").open(model)
-    context = EntryContext.of("predict", "shop", model.features, model="churn", version="1")
+    context = EntryContext.for_service(
+        "predict", "shop", model.features, model="churn", version="1"
+    )
     log = hw.operations.ServedLog(folder)
     for n in range(30):
         user = n % 7

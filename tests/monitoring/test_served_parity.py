@@ -60,7 +60,9 @@ class World:
         self.flow = Flow([view], store, folder) if flow else None
         self.service = project.models[0].features
         self.features = hw.operations.OnlineFeatures(self.service, store)
-        self.of = EntryContext.of("predict", "project", self.service, model="model", version="1")
+        self.of = EntryContext.for_service(
+            "predict", "project", self.service, model="model", version="1"
+        )
         self.log, self.number = hw.operations.ServedLog(folder), 0
 
     def serve(self, second, **request):
@@ -435,7 +437,7 @@ def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
     world.serve(2 * HOUR + 1860, key=1)
     world.features, world.of = (
         hw.operations.OnlineFeatures(late, store),
-        EntryContext.of("predict", "project", late, model="model", level="late"),
+        EntryContext.for_service("predict", "project", late, model="model", level="late"),
     )
     world.serve(2 * HOUR + 1860, key=1)
     got = world.serve(2 * HOUR + 1861, key=1)
@@ -450,7 +452,7 @@ def test_levels_are_compared_at_their_own_freshness(store, tmp_path):
             got.read_versions,
         )
     )
-    gone = EntryContext.of("predict", "project", late, model="model", level="gone")
+    gone = EntryContext.for_service("predict", "project", late, model="model", level="gone")
     world.log.put(
         RowEntry(
             gone,
@@ -492,7 +494,7 @@ def test_rows_are_compared_and_trained_on_with_the_version_that_they_were_read_a
     older = project.pinned("model", {"view": 1}).features
     world.features, world.of = (
         hw.operations.OnlineFeatures(older, store),
-        EntryContext.of("predict", "project", older, model="model", version="1"),
+        EntryContext.for_service("predict", "project", older, model="model", version="1"),
     )
     for minute in (2, 3):
         assert list(world.serve(2 * HOUR + 60 * minute, key=1).values) == [2, 5.5]
@@ -541,7 +543,7 @@ def test_the_command(tmp_path, run):
         hw.materialize(made, store=store, at="2024-05-01T12:00Z")
         service = made.models[0].features
         of, features = (
-            EntryContext.of("predict", "shop", service, model="churn"),
+            EntryContext.for_service("predict", "shop", service, model="churn"),
             hw.operations.OnlineFeatures(service, store),
         )
         with hw.operations.ServedLog(tmp_path) as log:

@@ -250,7 +250,7 @@ def test_a_batch_view_is_replayed_at_the_cut_that_was_served(tmp_path):
     )
     store = hw.operations.open_store(f"lmdb:{tmp_path}/online?size=100MB")
     of, served, asked = (
-        EntryContext.of("predict", "project", model.features, model="model"),
+        EntryContext.for_service("predict", "project", model.features, model="model"),
         [],
         5 * hour + 600,
     )

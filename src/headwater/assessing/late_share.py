@@ -9,7 +9,7 @@ import polars as pl
 
 from headwater.definitions.durations import micros
 from headwater.definitions.model import Model
-from headwater.journal.serving_log_rows import HOW, LATENCY, PREDICTION, REQUEST
+from headwater.journal.serving_log_rows import LATENCY, PREDICTION, PREDICTION_HOW, REQUEST
 from headwater.results.lift_result import Lift
 from headwater.results.measurement import Missing, Number, Reading, measured
 
@@ -38,19 +38,22 @@ def late_share(model: Model, log: pl.DataFrame | None) -> Reading:
     ...     }
     ... )
     >>> late_share(
-    ...     model, served.with_columns(pl.Series(HOW, ["default"] * 20 + ["on_request"] * 1980))
+    ...     model,
+    ...     served.with_columns(
+    ...         pl.Series(PREDICTION_HOW, ["default"] * 20 + ["on_request"] * 1980)
+    ...     ),
     ... ).value
     0.02
     """
     if model.latency_budget is None:
         return Missing(f"model {model.name!r} has no latency_budget, so no answer is late")
-    if log is None or not {HOW, LATENCY, PREDICTION} <= set(log.columns):
+    if log is None or not {PREDICTION_HOW, LATENCY, PREDICTION} <= set(log.columns):
         return Missing("no serving log of predictions")
     budget = micros(model.latency_budget, "latency_budget")
-    late = (pl.col(LATENCY) > budget) | (pl.col(HOW) == "default")
+    late = (pl.col(LATENCY) > budget) | (pl.col(PREDICTION_HOW) == "default")
     answered = log.filter(
         pl.col(PREDICTION).is_not_null()
-        & (pl.col(HOW) != "precomputed")
+        & (pl.col(PREDICTION_HOW) != "precomputed")
         & pl.col(LATENCY).is_not_null()
     )
     requests = answered.group_by(REQUEST).agg(late.any().alias("late"))["late"]

@@ -19,10 +19,10 @@ from headwater.errors import DataError
 from headwater.journal.serving_log_files import read
 from headwater.journal.serving_log_rows import (
     AT,
-    HOW,
     LEVEL,
     MODEL,
     PREDICTION,
+    PREDICTION_HOW,
     REQUEST,
     ROW,
     VERSION,
@@ -107,7 +107,7 @@ def delivered_rows(
         DataError: nothing was served so, or the labels' table cannot be read.
     """
     model = served.model
-    files = FromLog.of(folder, model, posted=False)
+    files = FromLog.find(folder, model, posted=False)
     logged = read(files.served)
     if served.since is not None:
         logged = logged.filter(pl.col(AT).dt.epoch("us") >= served.since)
@@ -146,7 +146,7 @@ def delivered_rows(
         known,
         y,
         score if groups is None else places(groups, score, rows[ROW].cast(pl.Int64).to_numpy()),
-        (rows[HOW] == "default").fill_null(value=False).to_numpy(),
+        (rows[PREDICTION_HOW] == "default").fill_null(value=False).to_numpy(),
         rows[VERSION],
         rows,
         +left_out,

@@ -21,7 +21,7 @@ from headwater.errors import DataError, StoreError
 from headwater.events.statuses import status_name
 from headwater.experiments.level_answers import Failures, LevelAnswers, level_answers, placed_at
 from headwater.experiments.served_requests import first_rows, model_at, trained_later
-from headwater.journal.serving_log_rows import AGE, HOW, LATENCY, LEVEL
+from headwater.journal.serving_log_rows import AGE, LATENCY, LEVEL, PREDICTION_HOW
 from headwater.kernel.arrays import F64
 from headwater.models.compatibility import check
 from headwater.models.registry import ModelRegistry
@@ -159,7 +159,10 @@ def served_side(rows: DeliveredRows, levels: Sequence[str]) -> Answered:
     requests = frame.filter(pl.Series(first_rows(rows)))
     how = {
         str(name): int(count)
-        for name, count in requests[HOW].fill_null("none").value_counts(sort=True).iter_rows()
+        for name, count in requests[PREDICTION_HOW]
+        .fill_null("none")
+        .value_counts(sort=True)
+        .iter_rows()
     }
     ages = requests[AGE].dt.total_microseconds().cast(pl.Float64).to_numpy() / 1e6
     latency = _quantiles(requests[LATENCY].cast(pl.Float64).to_numpy() / 1e3)

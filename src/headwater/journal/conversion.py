@@ -61,7 +61,7 @@ def convert(
     wait: float = 0.0,
     close: bool = False,
 ) -> list[Path]:
-    """Convert the files of these kinds; those that are left, since they are still written.
+    """Convert the files of these kinds, and return the files that are still written.
 
     Args:
         folder: the data directory.
@@ -76,7 +76,7 @@ def convert(
             after the wait.
         OSError: a file cannot be written.
     """
-    left: list[Path] = []
+    unconverted: list[Path] = []
     refused: StoreError | None = None
     until = clock.stopwatch() + wait
     for kind in kinds:
@@ -89,7 +89,7 @@ def convert(
                 if not path.name.startswith(only):
                     continue
                 if not is_complete(path, until if close else 0.0):
-                    left.append(path)
+                    unconverted.append(path)
                     continue
                 try:
                     _convert_file(folder, kind, path)
@@ -98,7 +98,7 @@ def convert(
                     refused = error
     if refused is not None:
         raise refused
-    return left
+    return unconverted
 
 
 def _convert_file(folder: Path, kind: RecordKind, path: Path) -> None:
@@ -111,12 +111,12 @@ def _convert_file(folder: Path, kind: RecordKind, path: Path) -> None:
     data = content(path)
     header, spans, damaged = scan(data, kind, str(path))
     if header is None and spans:
-        kept = path.rename(path.with_suffix(DAMAGED))
+        renamed = path.rename(path.with_suffix(DAMAGED))
         _LOG.warning(
             "%s: its header is damaged, so its %d entries cannot be read; it is kept as %s",
             path,
             len(spans),
-            kept.name,
+            renamed.name,
         )
         return
     if damaged:

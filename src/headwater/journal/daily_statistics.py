@@ -47,7 +47,7 @@ from headwater.engine.checkpoint import lock
 from headwater.events.statuses import status_name
 from headwater.ingestion.archive_files import durable
 from headwater.journal.serving_log_files import SERVED
-from headwater.journal.serving_log_rows import AT, HOW, LATENCY, VERSION, VIEWS
+from headwater.journal.serving_log_rows import AT, LATENCY, PREDICTION_HOW, VERSION, VIEWS
 from headwater.kernel.arrays import F64, I64
 
 STATISTICS: Final = "served_statistics"
@@ -64,7 +64,7 @@ _SHIFT: Final = 52 - 3
 _SAMPLED: Final = 10_000  # rows of a file
 _SHARE: Final = 0.01  # of a file's sampled rows that a text needs
 _FEW: Final = 20  # sampled rows that a text needs, so that none of a few people is kept
-_PART: Final = 50  # files between two writes
+_BATCH: Final = 50  # files between two writes
 _PATH: Final = "path"
 _DAY = re.compile(r"headwater_date=(\d{4}-\d{2}-\d{2})")
 
@@ -95,11 +95,11 @@ def update(folder: Path, most: int | None = None) -> int:
     with permissions.open_private(target / "lock", "ab") as file:
         if not lock(file):
             return 0
-        for day, known, new in pending:
-            counts = known
-            for first in range(0, len(new), _PART):
+        for day, counted, new in pending:
+            counts = counted
+            for first in range(0, len(new), _BATCH):
                 paths = new[
-                    first : first + _PART if most is None else first + min(_PART, most - done)
+                    first : first + _BATCH if most is None else first + min(_BATCH, most - done)
                 ]
                 if not paths:
                     return done
@@ -157,25 +157,27 @@ def buckets(values: F64) -> I64:
     return np.where(values < 0, -sizes, sizes)
 
 
-def middles(of: I64) -> F64:
+def middles(bucket_numbers: I64) -> F64:
     """The value in the middle of each bucket; of one that begins at an integer up to 16, this
     number.
     """
-    sizes = np.abs(of)
+    sizes = np.abs(bucket_numbers)
     middle = ((sizes << _SHIFT) | (1 << (_SHIFT - 1))).view(np.float64)
     low = (sizes << _SHIFT).view(np.float64)
     middle = np.where((low == np.floor(low)) & (low <= 16), low, middle)
-    return np.where(sizes == 0, 0.0, np.where(of < 0, -middle, middle))
+    return np.where(sizes == 0, 0.0, np.where(bucket_numbers < 0, -middle, middle))
 
 
-def quantiles(of: Sequence[int], counts: Sequence[int], shares: Sequence[float]) -> list[float]:
+def quantiles(
+    bucket_numbers: Sequence[int], counts: Sequence[int], shares: Sequence[float]
+) -> list[float]:
     """The values that these shares of the counted values do not exceed, from buckets and their
     counts; NaN where nothing is counted.
 
     >>> quantiles(buckets(np.array([1.0, 2.0, 4.0])).tolist(), [1, 1, 2], [0.25, 0.5, 0.9])
     [1.0, 2.0, 4.0]
     """
-    places = np.asarray(of, np.int64)
+    places = np.asarray(bucket_numbers, np.int64)
     if not len(places):
         return [float("nan")] * len(shares)
     order = np.argsort(places, kind="stable")
@@ -244,7 +246,7 @@ def _counts_of(root: Path, path: Path) -> pl.DataFrame:
     counts[folder, str(path.relative_to(root)), "file", path.stat().st_size, None] = 1
     hours = rows[AT].dt.hour().value_counts()
     counts.update({(folder, "", "rows", int(hour), None): n for hour, n in hours.iter_rows()})
-    for measure, column in (("how", HOW), ("version", VERSION)):
+    for measure, column in (("how", PREDICTION_HOW), ("version", VERSION)):
         counts.update(
             {
                 (folder, "", measure, None, label): n
@@ -302,7 +304,7 @@ def _count_feature(
 
 def _count_values(counts: Counter[Key], key: tuple[str, str, str], values: pl.Series) -> None:
     numbers = values.cast(pl.Float64).drop_nulls().to_numpy()
-    found, times = np.unique(buckets(numbers[np.isfinite(numbers)]), return_counts=True)
+    filled, times = np.unique(buckets(numbers[np.isfinite(numbers)]), return_counts=True)
     counts.update(
-        {(*key, bucket, None): n for bucket, n in zip(found.tolist(), times.tolist(), strict=True)}
+        {(*key, bucket, None): n for bucket, n in zip(filled.tolist(), times.tolist(), strict=True)}
     )

@@ -109,9 +109,9 @@ class ExposureLog:
     def put(self, experiment: str, version: int, exposures: Sequence[Exposure]) -> None:
         """Log exposures of a version of an experiment. It never waits for the disk."""
         if self._writer.held > self._memory and not self.room:
-            kept = [exposure for exposure in exposures if not exposure.flag]
-            self.unlogged += len(exposures) - len(kept)
-            exposures = kept
+            unflagged = [exposure for exposure in exposures if not exposure.flag]
+            self.unlogged += len(exposures) - len(unflagged)
+            exposures = unflagged
         if exposures:
             self.logged += len(exposures)
             self._writer.put(self._group(experiment, version), record_of(exposures))

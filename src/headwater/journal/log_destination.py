@@ -106,8 +106,8 @@ def destination(url: str) -> LogDestination:
     >>> destination("file:///data/logs")
     LogDestination('/data/logs')
     """
-    scheme, found, _ = url.partition("://")
-    if not found or scheme.lower() not in (*_STORES, "file"):
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme.lower() not in (*_STORES, "file"):
         raise UsageError(
             f"logs cannot go to {url!r}: {nearest(scheme, (*_STORES, 'file'))}. Give "
             "s3://bucket/folder, gs://, az:// or file:///folder"

@@ -103,24 +103,24 @@ class Outcomes:
                 f"/v1/events/{labels.label.source.name}"
             )
         self.labels, self.folder = labels, Path(folder)
-        self._place = self.folder / OUTCOMES / labels.name
+        self._outcomes_folder = self.folder / OUTCOMES / labels.name
         self._rules: Rules = rules(labels, keys)
         try:
-            permissions.own_folder(self._place.parent)
-            permissions.make_folder(self._place)
+            permissions.own_folder(self._outcomes_folder.parent)
+            permissions.make_folder(self._outcomes_folder)
         except OSError as error:
             raise StoreError(
-                f"{self._place} cannot be made: {error.strerror}; name another folder"
+                f"{self._outcomes_folder} cannot be made: {error.strerror}; name another folder"
             ) from error
         close_abandoned(_files(self.folder, labels.name))
         self._writer = JournalWriter(records.OUTCOMES.most, records.OUTCOMES.every)
         self._group: RecordGroup = self._writer.group(
-            self._place, records.OUTCOMES.begin(msgspec.json.encode(labels.name))
+            self._outcomes_folder, records.OUTCOMES.begin(msgspec.json.encode(labels.name))
         )
         weakref.finalize(self, self._writer.close)  # where `close` is not called
 
     def __repr__(self) -> str:
-        return f"Outcomes({cut(str(self._place), 80)!r})"
+        return f"Outcomes({cut(str(self._outcomes_folder), 80)!r})"
 
     @staticmethod
     def of(folder: str | Path, project: Project, labels: str) -> Outcomes:
@@ -173,7 +173,7 @@ class Outcomes:
                 self._writer.append(self._group, record(_encode((now, accepted))))
             except OSError as error:
                 raise StoreError(
-                    f"the journal of outcomes {self._place} cannot be written: "
+                    f"the journal of outcomes {self._outcomes_folder} cannot be written: "
                     f"{error.strerror or error}; nothing of this call was taken. Make room, or "
                     "give the right to write there, and send the same again"
                 ) from error
@@ -199,12 +199,14 @@ def closed_outcomes(folder: Path, labels: str, wait: float = 5.0) -> list[Path]:
         StoreError: the folder cannot be written.
     """
     try:
-        left = close_all(_files(folder, labels), wait)
+        still_open = close_all(_files(folder, labels), wait)
     except OSError as error:
         raise StoreError(
             f"the files in {folder / OUTCOMES / labels} cannot be closed: {error.strerror or error}"
         ) from error
-    return [path for path in _files(folder, labels) if path.suffix == CLOSED and path not in left]
+    return [
+        path for path in _files(folder, labels) if path.suffix == CLOSED and path not in still_open
+    ]
 
 
 class ReadOutcomes(NamedTuple):
@@ -284,7 +286,7 @@ def _each_once(rows: Iterable[PostedOutcome]) -> Iterator[tuple[str, str, int, i
     said to be known at the same time. One that does not say when it was known repeats whatever was
     known before: it takes no correction back.
     """
-    known: dict[str, list[tuple[str, int]]] = {}
+    reported: dict[str, list[tuple[str, int]]] = {}
     for time, at, identity, outcome, dated in sorted(
         (
             row.at if row.known_at is None else row.known_at,
@@ -295,7 +297,7 @@ def _each_once(rows: Iterable[PostedOutcome]) -> Iterator[tuple[str, str, int, i
         )
         for row in rows
     ):
-        earlier = known.setdefault(identity, [])
+        earlier = reported.setdefault(identity, [])
         if earlier and (
             earlier[-1][0] == outcome
             or any(same == outcome and (not dated or when == time) for same, when in earlier)

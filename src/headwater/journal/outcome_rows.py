@@ -20,7 +20,7 @@ from headwater.events.selection import selected
 
 REQUEST, TIMESTAMP, OUTCOME = "headwater_request", "headwater_timestamp", "headwater_outcome"
 KNOWN_AT, AT, SEQUENCE = "headwater_known_at", "headwater_posted_at", "headwater_sequence"
-OWN = (REQUEST, TIMESTAMP, OUTCOME, KNOWN_AT, AT, SEQUENCE)
+RESERVED = (REQUEST, TIMESTAMP, OUTCOME, KNOWN_AT, AT, SEQUENCE)
 
 _FIELDS: Final = ("request_id", "timestamp", "outcome", "known_at")
 _LONG = 255  # letters of a request's id
@@ -61,12 +61,12 @@ class Rules:
             return f"it has {unknown[0]!r}; {nearest(str(unknown[0]), [*_FIELDS, *self.keys])}"
         try:
             identity, request_time = self._identity(row)
-            known = _timestamp(row.get("known_at"), "known_at")
-            if known is not None and known > now + _AHEAD:
+            known_at = _timestamp(row.get("known_at"), "known_at")
+            if known_at is not None and known_at > now + _AHEAD:
                 raise DataError("its known_at lies in the future")
-            if known is not None and request_time is not None and known < request_time:
+            if known_at is not None and request_time is not None and known_at < request_time:
                 raise DataError("its known_at is before its timestamp, the request time")
-            return CheckedOutcome(identity, self._outcome(row.get("outcome")), known)
+            return CheckedOutcome(identity, self._outcome(row.get("outcome")), known_at)
         except HeadwaterError as error:
             return str(error)
 
@@ -168,7 +168,7 @@ def frame_of(rows: Sequence[tuple[str, str, int, int]]) -> pl.DataFrame:
     """Rows (identity, outcome, known at, posted at) in columns, numbered in this order; see
     `outcome_journal.outcomes`.
     """
-    identities, encoded_outcomes, known, at = zip(*rows, strict=True)
+    identities, encoded_outcomes, known_at, at = zip(*rows, strict=True)
     decoded = [msgspec.json.decode(identity) for identity in identities]
     names = list(dict.fromkeys(name for _, _, keys in decoded for name, _ in keys))
     key_values = [dict(keys) for _, _, keys in decoded]
@@ -183,6 +183,7 @@ def frame_of(rows: Sequence[tuple[str, str, int, int]]) -> pl.DataFrame:
         )
     )
     columns += [
-        pl.Series(name, times, pl.Int64).cast(_UTC) for name, times in ((KNOWN_AT, known), (AT, at))
+        pl.Series(name, times, pl.Int64).cast(_UTC)
+        for name, times in ((KNOWN_AT, known_at), (AT, at))
     ]
     return pl.DataFrame([*columns, pl.Series(SEQUENCE, range(1, len(rows) + 1), pl.Int64)])

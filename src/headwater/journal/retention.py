@@ -51,7 +51,7 @@ def outcomes_kept(folder: Path, keep: Duration | None, every: float = _EVERY) ->
 
 @contextmanager
 def repeated(
-    what: str,
+    subject: str,
     expire: Callable[[], object],
     errors: tuple[type[Exception], ...],
     every: float = _EVERY,
@@ -67,12 +67,12 @@ def repeated(
                 expire()
             except errors as error:
                 _LOG.warning(
-                    "old %s cannot be removed: %s; the next attempt is in an hour", what, error
+                    "old %s cannot be removed: %s; the next attempt is in an hour", subject, error
                 )
             if stop.wait(every):
                 return
 
-    thread = threading.Thread(target=run, name=f"{what} kept", daemon=True)
+    thread = threading.Thread(target=run, name=f"{subject} kept", daemon=True)
     thread.start()
     try:
         yield

@@ -77,5 +77,7 @@ def request_weights(files: Sequence[Path], requests: pl.Series) -> pl.Series:
             ids = read(sampled).select(pl.col(REQUEST).cast(pl.String)).unique().collect()
             weights = pl.concat([weights, ids.with_columns(pl.lit(1 / rate).alias("weight"))])
     weights = weights.unique(REQUEST, keep="first", maintain_order=True)
-    own = pl.DataFrame({REQUEST: requests.cast(pl.String)})
-    return own.join(weights, on=REQUEST, how="left", maintain_order="left")["weight"].fill_null(1.0)
+    request_frame = pl.DataFrame({REQUEST: requests.cast(pl.String)})
+    return request_frame.join(weights, on=REQUEST, how="left", maintain_order="left")[
+        "weight"
+    ].fill_null(1.0)

@@ -168,22 +168,24 @@ class ServedLog:
         self._limit = round(sample * _WHOLE)
         self._memory, most = in_bytes(memory, "memory"), in_bytes(segment, "segment")
         seconds = micros(every, "the serving log: every") / 1e6
-        kept = None if keep is None else micros(keep, "the serving log: keep")
+        retention = None if keep is None else micros(keep, "the serving log: keep")
         self._lock = threading.RLock()
         self._channels: dict[tuple[EntryContext, WordLayout | None], _Channel] = {}
         self._taken = 0
         self._dropped: Counter[str] = Counter()
         self._closed = False
-        if kept is not None:
-            prune(self.folder, kept, clock.now_micros())
+        if retention is not None:
+            prune(self.folder, retention, clock.now_micros())
         to = None if ship_to is None else ShipTo(ship_to, in_bytes(ship_buffer, "ship_buffer"))
         if to is not None:
             from headwater.journal.log_destination import destination
 
             destination(to.url)
-        self._convert_now = command("normal", Path(folder), kept, to)
+        self._convert_now = command("normal", Path(folder), retention, to)
         self._ships = to is not None
-        self._conversions = _Conversions(command("idle", Path(folder), kept, to), ships=self._ships)
+        self._conversions = _Conversions(
+            command("idle", Path(folder), retention, to), ships=self._ships
+        )
         self._writer = JournalWriter(most, seconds, self._conversions.look)
         weakref.finalize(self, self._writer.close)  # where `close` is not called
         write_rate(self.folder, self._writer.worker, float(sample))
@@ -243,9 +245,9 @@ class ServedLog:
             self._closed = True
         ended = self._writer.close(timeout)
         with self._lock:
-            left = self.counts().waiting
-            if left > 0:
-                self._dropped[self._why] += left
+            unwritten = self.counts().waiting
+            if unwritten > 0:
+                self._dropped[self._why] += unwritten
         self._conversions.stop()
         if ended:
             # the segments are complete, and another process will convert them
@@ -303,9 +305,9 @@ class ServedLog:
 
     def _channel(self, about: EntryContext, layout: WordLayout | None) -> _Channel:
         """The channel of a context; equal ones share their segments."""
-        known = self._channels.get((about, layout))
-        if known is None:
-            known = self._channels[about, layout] = _Channel(
+        channel = self._channels.get((about, layout))
+        if channel is None:
+            channel = self._channels[about, layout] = _Channel(
                 self.folder / SEGMENTS, about, layout, self._writer
             )
-        return known
+        return channel

@@ -106,14 +106,14 @@ def segments(
         *(day_path for _, day in _days(root) for day_path in day.iterdir()),
         *(path.parent for path in raw_segments(root)),
     ]
-    known = {folder.name.partition("=")[2] for folder in folders}
-    if not known:
+    names = {folder.name.partition("=")[2] for folder in folders}
+    if not names:
         raise DataError(f"no serving log at {root}; `headwater serve` writes one in its --data-dir")
     selection = " and ".join(name.replace("=", " ") for name in wanted)
-    if wanted and not known & {name for name in (model, service) if name is not None}:
+    if wanted and not names & {name for name in (model, service) if name is not None}:
         raise DataError(
             f"the serving log at {root} has no rows of {selection}; "
-            f"{nearest(str(model or service), known)}"
+            f"{nearest(str(model or service), names)}"
         )
     raise DataError(
         f"the serving log at {root} has no rows{f' of {selection}' if selection else ''} from "
@@ -128,29 +128,33 @@ def read(files: Sequence[Path]) -> pl.LazyFrame:
         DataError: they have no whole request.
         StoreError: a segment of another version.
     """
-    own = list(files)
+    parquet_files = list(files)
     frames: list[pl.LazyFrame] = []
     for path in files:
         if path.suffix not in (OPEN, CLOSED):
             continue
-        own.remove(path)
+        parquet_files.remove(path)
         days = _raw_rows(path)
-        converted = {file.parent.parent.name for file in own if file.stem.endswith(f"-{path.stem}")}
+        converted = {
+            file.parent.parent.name for file in parquet_files if file.stem.endswith(f"-{path.stem}")
+        }
         if days is None:  # it has been converted since it was listed
-            own += [file for file in _converted(path) if file.parent.parent.name not in converted]
+            parquet_files += [
+                file for file in _converted(path) if file.parent.parent.name not in converted
+            ]
         else:
             frames += [
                 rows.lazy()
                 for day, rows in days.items()
                 if day_folder(path, day).name not in converted
             ]
-    if not own and not frames:
+    if not parquet_files and not frames:
         raise DataError(
             "no whole request has been written to the serving log yet; read it again after some "
             "requests"
         )
     return pl.concat(
-        [*(pl.scan_parquet(path, hive_partitioning=False) for path in own), *frames],
+        [*(pl.scan_parquet(path, hive_partitioning=False) for path in parquet_files), *frames],
         how="diagonal_relaxed",
     )
 

@@ -19,9 +19,9 @@ from headwater.events.statuses import status_name, status_series
 from headwater.journal.serving_log_rows import (
     AGE,
     AT,
-    HOW,
     LATENCY,
     PREDICTION,
+    PREDICTION_HOW,
     PREFIX,
     REQUEST,
     ROW,
@@ -71,8 +71,10 @@ def rows_of(data: bytes, name: str) -> SegmentRows:
     for one_row in (True, False):
         chosen = [spans[n] for n in np.flatnonzero((kinds == ONE_ROW) == one_row).tolist()]
         for at in range(0, len(chosen), _SLICE):
-            part = _Part(header, about, buffer, data, chosen[at : at + _SLICE])
-            frames.append(_frame(about, part.ones() if one_row else part.many()))
+            chosen_records = _Records(header, about, buffer, data, chosen[at : at + _SLICE])
+            frames.append(
+                _frame(about, chosen_records.ones() if one_row else chosen_records.many())
+            )
     if not frames:
         return SegmentRows(about, {}, 0, damaged)
     rows = _joined(frames)
@@ -103,7 +105,7 @@ class _Columns:
     took: F64
 
 
-class _Part:
+class _Records:
     """Some records of a segment, of one row each or of several."""
 
     def __init__(
@@ -243,7 +245,7 @@ class _Part:
         return np.array(
             [
                 self.fixed["seconds"],
-                *([each.get(name) for each in stages] for name in self.about.stages),
+                *([seconds.get(name) for seconds in stages] for name in self.about.stages),
             ],
             np.float64,
         )
@@ -259,30 +261,34 @@ class _Part:
         """The values and statuses of each feature, in order; held: the words' values, statuses and
         which are null, (features, n).
         """
-        words, statuses, gone = held
-        places, column, other = self.header.held, iter(others), iter(other_statuses)
+        words, statuses, nulls = held
+        places, column, other_status = self.header.held, iter(others), iter(other_statuses)
         for name in self.about.features:
             if name in places:
                 position = places[name]
                 yield (
                     _typed(
                         words[position],
-                        gone[position].astype(np.bool_),
+                        nulls[position].astype(np.bool_),
                         self.header.meanings[position],
                     ),
                     statuses[position],
                 )
             else:
-                yield next(column), next(other)
+                yield next(column), next(other_status)
 
 
-def _typed(words: I64, gone: Bool, meaning: str) -> pl.Series:
+def _typed(words: I64, nulls: Bool, meaning: str) -> pl.Series:
     """The values that some words mean."""
-    own = np.ascontiguousarray(words)
+    contiguous = np.ascontiguousarray(words)
     values = pl.Series(
-        own.view(np.float64) if meaning == "float" else own != 0 if meaning == "bool" else own
+        contiguous.view(np.float64)
+        if meaning == "float"
+        else contiguous != 0
+        if meaning == "bool"
+        else contiguous
     )
-    return values.set(pl.Series(gone), None) if gone.any() else values
+    return values.set(pl.Series(nulls), None) if nulls.any() else values
 
 
 def _or_none(values: F64) -> list[float | None]:
@@ -303,8 +309,8 @@ def _sequences(views: I64, texts: Sequence[Sequence[str]]) -> list[list[str | No
             for view in numbers.T.tolist()
         ]
     by_record = []
-    for row, own in zip(numbers.tolist(), texts, strict=True):
-        text = iter(own)
+    for row, strings in zip(numbers.tolist(), texts, strict=True):
+        text = iter(strings)
         by_record.append(
             [
                 next(text) if number == IN_TAIL else None if number == NO_COMMIT else str(number)
@@ -335,7 +341,7 @@ def _frame(about: EntryContext, columns: _Columns) -> pl.DataFrame:
         series += _as_of(name, columns.t, view, texts)
     series += [
         _series(PREDICTION, columns.prediction, None),
-        pl.Series(HOW, columns.how, pl.String),
+        pl.Series(PREDICTION_HOW, columns.how, pl.String),
     ]
     series.append((pl.Series(AGE, columns.age, pl.Float64) * 1e6).round().cast(pl.Duration("us")))
     for name, took in zip(

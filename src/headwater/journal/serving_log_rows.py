@@ -30,7 +30,7 @@ KIND, PROJECT, SERVICE, MODEL = (
 VERSION, ARM, LEVEL, VIEWS = f"{PREFIX}version", f"{PREFIX}arm", f"{PREFIX}level", f"{PREFIX}views"
 PROPENSITY, EXPLORED, CANDIDATES = f"{PREFIX}propensity", f"{PREFIX}explored", f"{PREFIX}candidates"
 """Of a ranking that explores: see `serving_log_files.served`."""
-PREDICTION, HOW, AGE, LATENCY = (
+PREDICTION, PREDICTION_HOW, AGE, LATENCY = (
     f"{PREFIX}prediction",
     f"{PREFIX}how",
     f"{PREFIX}prediction_age",
@@ -80,7 +80,7 @@ class EntryContext:
     stages: tuple[str, ...] = ()
 
     @staticmethod
-    def of(  # noqa: PLR0913 (each is a column of the log)
+    def for_service(  # noqa: PLR0913 (each is a column of the log)
         kind: Kind,
         project: str,
         service: FeatureService,

@@ -52,7 +52,7 @@ HOWS: Final = (None, "precomputed", "on_request", "default")
 ROW, ROWS = 1, 2
 NO_COMMIT, IN_TAIL = -1, -2
 
-_HOW: Final = {how: place for place, how in enumerate(HOWS)}
+_ORIGIN_CODES: Final = {origin: code for code, origin in enumerate(HOWS)}
 _HEAD: Final = HEAD.pack
 _VIEW: Final = VIEW.pack
 _NAN: Final = float("nan")
@@ -79,7 +79,7 @@ class SegmentHeader(msgspec.Struct, frozen=True):
     meanings: tuple[Any, ...]
 
     @staticmethod
-    def of(about: EntryContext, layout: WordLayout | None) -> SegmentHeader:
+    def from_context(about: EntryContext, layout: WordLayout | None) -> SegmentHeader:
         """The header of a segment."""
         return SegmentHeader(
             about.kind,
@@ -133,7 +133,7 @@ class SegmentEncoder:
 
     def __init__(self, about: EntryContext, layout: WordLayout | None) -> None:
         self.about, self.layout = about, layout
-        header = SegmentHeader.of(about, layout)
+        header = SegmentHeader.from_context(about, layout)
         self.begin = SERVED_ROWS.begin(msgspec.json.encode(header))
         self._width, self._views, self._words = (
             len(about.features),
@@ -161,7 +161,7 @@ class SegmentEncoder:
             statuses,
             read_versions,
             prediction,
-            how,
+            origin,
             age,
             seconds,
             stages,
@@ -184,7 +184,7 @@ class SegmentEncoder:
         views, texts = self._versions(read_versions)
         head = _HEAD(
             ROW,
-            _HOW[how],
+            _ORIGIN_CODES[origin],
             scored,
             1,
             t,
@@ -211,12 +211,12 @@ class SegmentEncoder:
             texts,
             stages,
         )
-        own: Any = b""
+        word_bytes: Any = b""
         if words is not None:
-            own = words[1][: self._one_row]
-            if len(own) < self._one_row:
-                raise ValueError(f"{len(own)} words, not {self._one_row}; {self._said}")
-        return record(b"".join((head, views, own, packed(tail))))
+            word_bytes = words[1][: self._one_row]
+            if len(word_bytes) < self._one_row:
+                raise ValueError(f"{len(word_bytes)} words, not {self._one_row}; {self._said}")
+        return record(b"".join((head, views, word_bytes, packed(tail))))
 
     def rows(self, entry: BatchEntry) -> bytes:
         """A request of n rows, as a record."""
@@ -230,14 +230,19 @@ class SegmentEncoder:
             read_versions,
             n,
             prediction,
-            how,
+            origin,
             age,
             seconds,
             stages,
             words,
         ) = entry
         columns: list[Any] = [request.get(name) or [None] * n for name in self.about.request]
-        lists: list[Any] = [*columns, *values, *statuses, *filter(_is_list, (prediction, how, age))]
+        lists: list[Any] = [
+            *columns,
+            *values,
+            *statuses,
+            *filter(_is_list, (prediction, origin, age)),
+        ]
         sizes = set(map(len, lists))
         if (
             sizes - {n}
@@ -253,7 +258,7 @@ class SegmentEncoder:
         one_age = _NAN if age is None or _is_list(age) else cast("float", age)
         head = _HEAD(
             ROWS,
-            0 if _is_list(how) else _HOW[cast("str", how)],
+            0 if _is_list(origin) else _ORIGIN_CODES[cast("str", origin)],
             0,
             n,
             t,
@@ -270,10 +275,10 @@ class SegmentEncoder:
             [_tagged(column) for column in columns],
             [_tagged(column) for column in others],
         )
-        hows, ages = how if _is_list(how) else None, age if _is_list(age) else None
+        hows, ages = origin if _is_list(origin) else None, age if _is_list(age) else None
         tail = packed((id_, columns, others, codes, prediction, hows, ages, texts, stages))
-        own = b"" if words is None else self._cut(words[1], words_of(self._words, n))
-        return record(b"".join((head, views, own, tail)))
+        word_bytes = b"" if words is None else self._cut(words[1], words_of(self._words, n))
+        return record(b"".join((head, views, word_bytes, tail)))
 
     def _versions(self, read_versions: Sequence[AsOf]) -> tuple[bytes, list[str]]:
         """The versions of all views as bytes, and the last commits that are strings."""
@@ -385,8 +390,8 @@ def _tagged(value: object, *, large: bool = False) -> object:
             return value
         zone = value.tzinfo.key if isinstance(value.tzinfo, ZoneInfo) else ""
         return msgspec.msgpack.Ext(_MOMENT, f"{value.isoformat()} {zone}".encode())
-    for code, of, text in _TAGS:
-        if isinstance(value, of):
+    for code, tagged_type, text in _TAGS:
+        if isinstance(value, tagged_type):
             return msgspec.msgpack.Ext(code, text(value).encode())
     if hasattr(value, "tolist"):
         return _tagged(value.tolist(), large=large)  # an array, or a scalar of numpy

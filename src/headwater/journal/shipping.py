@@ -97,12 +97,12 @@ def ship(folder: Path, url: str, *, most: int, wait: float = 0.0) -> ShippingSta
     """
     target = destination(url)
     shipping_queue.begin(folder)
-    with _alone(folder, clock.stopwatch() + wait) as mine:
-        if not mine:
+    with _alone(folder, clock.stopwatch() + wait) as locked:
+        if not locked:
             return None
-        known = shipping_state(folder)
-        if known is not None and known.url == url:
-            state = known
+        previous = shipping_state(folder)
+        if previous is not None and previous.url == url:
+            state = previous
         else:  # it may have nothing of what is here
             state = ShippingState(url)
             shipping_queue.add_all(folder)
@@ -214,6 +214,6 @@ class _Shipment:
 def _alone(folder: Path, until: float) -> Iterator[bool]:
     """Whether no other process ships from this folder."""
     with permissions.open_private(folder / SHIPPING / "lock", "ab") as file:
-        while not (mine := lock(file)) and clock.stopwatch() < until:
+        while not (locked := lock(file)) and clock.stopwatch() < until:
             sleep(_LOOK)
-        yield mine
+        yield locked

@@ -121,7 +121,7 @@ class JournalWriter:
         self._work, self._done = threading.Condition(self._lock), threading.Condition(self._lock)
         self._groups: dict[bytes, RecordGroup] = {}
         self._since: float | None = None  # when the oldest record was put that is not written
-        self._asked = self._flushed = self._files = self._closed = self._written_bytes = 0
+        self._flush_requests = self._flushed = self._files = self._closed = self._written_bytes = 0
         self._urgent = self._rotating = self._ending = False
         self._thread: threading.Thread | None = None
 
@@ -158,26 +158,26 @@ class JournalWriter:
         Raises:
             OSError: it cannot be written, and nothing of it was.
         """
-        mine = _Append(record)
+        pending = _Append(record)
         with self._lock:
             if self._ending:
                 raise OSError(errno.EBADF, "the journal is closed")
-            group.appended.append(mine)
+            group.appended.append(pending)
             self._hurry()
-            while not mine.settled:
+            while not pending.settled:
                 self._done.wait()
-        if mine.error is not None:
-            raise mine.error
+        if pending.error is not None:
+            raise pending.error
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Write all records so far; False after `timeout` seconds, or as soon as a write fails."""
         with self._lock:
             if self._thread is None:
                 return True
-            self._asked += 1
-            mine, until = self._asked, clock.stopwatch() + timeout
+            self._flush_requests += 1
+            flush_number, until = self._flush_requests, clock.stopwatch() + timeout
             self._hurry()
-            while self._flushed < mine:
+            while self._flushed < flush_number:
                 if self.error is not None or not self._done.wait(
                     max(0.0, until - clock.stopwatch())
                 ):
@@ -244,8 +244,8 @@ class JournalWriter:
         closed.
         """
         with self._lock:
-            asked, rotating, self._urgent, self._rotating = (
-                self._asked,
+            flush_number, rotating, self._urgent, self._rotating = (
+                self._flush_requests,
                 self._rotating,
                 False,
                 False,
@@ -259,8 +259,8 @@ class JournalWriter:
             for group, _, _ in waiting:
                 group.put, group.appended = [], []
             taken = clock.stopwatch()
-        before, errors = self._written_bytes, [self._write_all(*each) for each in waiting]
-        error = next((each for each in errors if each is not None), None)
+        before, errors = self._written_bytes, [self._write_all(*group) for group in waiting]
+        error = next((failure for failure in errors if failure is not None), None)
         now = clock.stopwatch()
         for group in groups:
             if group.file is not None and (
@@ -280,10 +280,10 @@ class JournalWriter:
             )
             self.error = None if error is None else f"{type(error).__name__}: {error}"
             if error is None:
-                self._flushed = asked
+                self._flushed = flush_number
             for _, _, appended in waiting:
-                for each in appended:
-                    each.settled = True
+                for record in appended:
+                    record.settled = True
             self._done.notify_all()
         self._on_turn(self._closed)
 
@@ -301,7 +301,7 @@ class JournalWriter:
                 self.written += count
                 self._written_bytes += size
             if appended:
-                self._write(group, b"".join(each.data for each in appended), durable=True)
+                self._write(group, b"".join(pending.data for pending in appended), durable=True)
                 self.written += len(appended)
         except Exception as raised:  # noqa: BLE001 (such as of memory: nobody may wait for ever)
             error = (
@@ -309,8 +309,8 @@ class JournalWriter:
                 if isinstance(raised, OSError)
                 else OSError(f"{type(raised).__name__}: {raised}")
             )
-            for each in appended:
-                each.error = error
+            for pending in appended:
+                pending.error = error
             return error
         return None
 

@@ -156,7 +156,7 @@ class ServingLogWriter:
         service = (
             endpoints.by_name(name, level) if kind == "features" else endpoints.variant(name, level)
         ).service
-        about = EntryContext.of(
+        about = EntryContext.for_service(
             kind,
             self._service.project.name,
             service,
