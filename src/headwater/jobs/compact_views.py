@@ -117,13 +117,13 @@ def _superseded(store: OnlineStore, views: Sequence[FeatureView]) -> list[Compac
         for done in progresses(store, view.source.name).values()
         for tiles in done.views
     }
-    known = maintained | {view.tiles_fingerprint for view in streaming}
+    live = maintained | {view.tiles_fingerprint for view in streaming}
     sizes: dict[str, Size] = {}
     places: dict[str, list[bytes]] = {}
     for group in sorted({view.record_group for view in streaming}):
         for key, record in store.scan(keyspace.records(group)):
             for tiles in fingerprints(record):
-                if tiles not in known:
+                if tiles not in live:
                     sizes[tiles] = sizes.get(tiles, Size()) + section_size(
                         key, section(record, tiles)
                     )
@@ -162,8 +162,10 @@ def _cuts(online: OnlineView, T: int) -> Compaction:
         read = [newest(pair, T) for pair in pairs]
         later = [any(r is not None and through_of(r) > T for r in pair) for pair in pairs]
         empty = [
-            not part
-            for part in shrunk(online.tiles.records, [section(r, fingerprint) for r in read], T)
+            not section_bytes
+            for section_bytes in shrunk(
+                online.tiles.records, [section(r, fingerprint) for r in read], T
+            )
         ]
         for stem, pair, is_empty, grown in zip(batch, pairs, empty, later, strict=True):
             stored_records = {
@@ -191,5 +193,5 @@ def _dropped(store: OnlineStore, records: dict[bytes, bytes]) -> bool:
 
 def _size(records: dict[bytes, bytes], fingerprint: str) -> Size:
     parts = {key: section(record, fingerprint) for key, record in records.items()}
-    tiles = sum(int.from_bytes(part[16:24], "little") for part in parts.values())
+    tiles = sum(int.from_bytes(section_bytes[16:24], "little") for section_bytes in parts.values())
     return Size(len(parts), sum(len(key) + len(part) for key, part in parts.items()), tiles)

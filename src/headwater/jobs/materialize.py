@@ -164,8 +164,8 @@ class _MaterializeRun:
         self.tiles = ViewTiles(view, dict(schema))
         self.tiles.check()
         self.notes = Notes()
-        self.place = keyspace.state(view.tiles_fingerprint)
-        self.stored = store.get([self.place])[0]
+        self.state_key = keyspace.state(view.tiles_fingerprint)
+        self.stored = store.get([self.state_key])[0]
         self.state = State(view.name, schema_bytes(self.tiles.schema)) if state is None else state
         self.before = self.state.cuts[-1] if self.state.cuts else None
         self._check_types()
@@ -189,7 +189,7 @@ class _MaterializeRun:
             query,
             EngineRun(self.notes, threads=self.resources.threads, memory=self.resources.bytes),
         ) as states:
-            done = self._of(states)
+            done = self._write_parts(states)
         if self.full_refresh:
             self._clear_removed_keys()
         cut = Cut(self.T, self.K, done.events)
@@ -198,7 +198,7 @@ class _MaterializeRun:
             self.view.name, cut, self.before, done.events, done.keys, dict(self.notes.left_out)
         )
 
-    def _of(self, states: StateParts[KeyStates]) -> CutInProgress:
+    def _write_parts(self, states: StateParts[KeyStates]) -> CutInProgress:
         """Write the records of all parts, from the first that is not done."""
         was = self.state.making
         done = (
@@ -220,14 +220,14 @@ class _MaterializeRun:
     def _say(self, **more: object) -> None:
         self.state = msgspec.structs.replace(self.state, **more)
         stated = encoded(self.state)
-        self._commit({self.place: stated})
+        self._commit({self.state_key: stated})
         self.stored = stated
 
     def _commit(self, changes: Changes) -> None:
         """Write as the writer of this view's state: expecting it makes a log of the records where
         the store is log first.
         """
-        self.store.commit(changes, {self.place: self.stored})
+        self.store.commit(changes, {self.state_key: self.stored})
 
     def _check_types(self) -> None:
         """Refuse columns of other types than those that the records are made of."""
@@ -264,7 +264,7 @@ class _MaterializeRun:
 
         updated = self.tiles.add(states, self.T, self.T, fetch)
         tiles = self.view.tiles_fingerprint
-        self._commit({slots[key]: alone(part, tiles) or None for key, part in updated.items()})
+        self._commit({slots[key]: alone(state, tiles) or None for key, state in updated.items()})
         return len(updated)
 
     def _clear_removed_keys(self) -> None:
@@ -283,9 +283,9 @@ class _MaterializeRun:
         ):
             held = {key[-1:].decode(): record for key, record in entries}
             pair = [held.get(slot, b"") for slot in SLOTS]
-            last, kept = newest(pair, self.T), newest(pair, read)
+            last, previous = newest(pair, self.T), newest(pair, read)
             if last and through_of(last) != self.T and section(last, tiles)[16:] != nothing[16:]:
-                cleared.append(stem + ("1" if kept and kept == pair[0] else "0").encode())
+                cleared.append(stem + ("1" if previous and previous == pair[0] else "0").encode())
         for first in range(0, len(cleared), _KEYS):
             self._commit(dict.fromkeys(cleared[first : first + _KEYS], alone(nothing, tiles)))
 

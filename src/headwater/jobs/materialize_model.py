@@ -115,13 +115,13 @@ def materialize_model(
                 served,
                 version or named(served),
                 opened_store,
-                _which(keys),
+                _key_selection(keys),
                 tuple(targets),
                 used,
             ).run(t)
 
 
-def _which(keys: TableLike | ActiveKeys | None) -> KeySelection:
+def _key_selection(keys: TableLike | ActiveKeys | None) -> KeySelection:
     if isinstance(keys, ActiveKeys):
         return KeySelection(micros(keys.within, "ActiveKeys"), None)
     return KeySelection(None, None if keys is None else as_frame(keys, "the list of keys"))

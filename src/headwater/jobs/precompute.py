@@ -133,7 +133,7 @@ class PrecomputeJob:
     fitted: Fitted
     version: str
     store: OnlineStore
-    which: KeySelection = KeySelection()
+    selection: KeySelection = KeySelection()
     sinks: tuple[Sink, ...] = ()
     resources: Resources = DEFAULT_RESOURCES
 
@@ -200,8 +200,8 @@ class PrecomputeJob:
         )
 
     def _check_model(self) -> None:
-        known = self.variant.level.feature_names(self.variant.model)
-        more = [name for name in self.fitted.encoding.columns if name not in known]
+        served_names = self.variant.level.feature_names(self.variant.model)
+        more = [name for name in self.fitted.encoding.columns if name not in served_names]
         if more:
             raise DataError(
                 f"model {self.variant.model.name!r} was trained on {', '.join(more[:5])}, which a "
@@ -228,7 +228,7 @@ class _ScoringRun:
         self.t = T + schedule.delay
         self.notes = Notes()
         self.model, self.level = job.variant.model, job.variant.level
-        self.window = _RECENT if job.which.active is None else job.which.active
+        self.window = _RECENT if job.selection.active is None else job.selection.active
 
     def publish(
         self, before: PrecomputedCut | None, held: PrecomputedCut | None
@@ -237,10 +237,10 @@ class _ScoringRun:
         already.
         """
         every = known_keys(
-            self.model, self.level, self.t, self.job.which.listed, self.job.resources.engine
+            self.model, self.level, self.t, self.job.selection.listed, self.job.resources.engine
         )
         keys, active = every, (every[SEEN] >= self.T - self.window).fill_null(value=False)
-        if self.job.which.active is not None:
+        if self.job.selection.active is not None:
             keys = every.filter(active)
         size = self._size()
         digest = hashlib.sha256(keys.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()[:16]

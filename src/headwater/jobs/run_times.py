@@ -70,10 +70,10 @@ def record(folder: Path, results: Sequence[Materialized]) -> None:
     path = folder / "jobs" / RUNS
     permissions.make_folder(path.parent)
     if path.exists() and path.stat().st_size > _MOST:
-        kept = path.read_bytes()[-_MOST // 2 :].partition(b"\n")[2]
+        recent = path.read_bytes()[-_MOST // 2 :].partition(b"\n")[2]
         temporary = path.with_suffix(".new")
         with permissions.open_private(temporary, "wb") as file:
-            file.write(kept)
+            file.write(recent)
         temporary.replace(path)
     with permissions.open_private(path, "ab") as file:
         file.write(b"".join(lines))

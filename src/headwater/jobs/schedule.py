@@ -118,8 +118,8 @@ def schedule(
         for job in jobs:
             if job.due <= clock.now_micros() and not stop.is_set():
                 yield job.run()
-        left = (min(job.due for job in jobs) - clock.now_micros()) / 1e6 + 0.001
-        stop.wait(min(max(left, 0.0), _NAP))
+        seconds = (min(job.due for job in jobs) - clock.now_micros()) / 1e6 + 0.001
+        stop.wait(min(max(seconds, 0.0), _NAP))
 
 
 def _views(project: Project) -> list[StoredView]:
