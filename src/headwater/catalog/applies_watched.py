@@ -34,16 +34,16 @@ def applies_watched(
         wrote: whether a view of this freshness, as it is written, is made by such a process.
         verb: what the process does to a view.
     """
-    where, stop = catalog if isinstance(catalog, Catalog) else Catalog(catalog), threading.Event()
+    watched, stop = catalog if isinstance(catalog, Catalog) else Catalog(catalog), threading.Event()
     made = {entry.tiles for entry in describe(project).values()}
 
-    def look(known: int) -> int:
-        version = where.version(project.name)
-        if version == known:
-            return known
+    def look(seen: int) -> int:
+        version = watched.version(project.name)
+        if version == seen:
+            return seen
         live = [
             entry
-            for entry in where.held(project.name).live.values()
+            for entry in watched.held(project.name).live.values()
             if entry.kind == "view" and entry.tiles not in made
         ]
         others = sorted(entry.name for entry in live if wrote(str(entry.definition["freshness"])))
@@ -57,14 +57,14 @@ def applies_watched(
             )
         return version
 
-    def work(known: int) -> None:
+    def work(seen: int) -> None:
         while not stop.wait(_EVERY):
             with suppress(HeadwaterError):  # the catalog cannot be read just now
-                known = look(known)
+                seen = look(seen)
 
     begin = 0
     with suppress(HeadwaterError):
-        begin = where.version(project.name)
+        begin = watched.version(project.name)
     thread = threading.Thread(target=work, args=(begin,), name="catalog", daemon=True)
     thread.start()
     try:

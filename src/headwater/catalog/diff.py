@@ -354,9 +354,11 @@ def _lost_of_service(
         for name in before
         if name in after and after[name] != before[name]
     }
-    kept = _of_other_versions(old, new, entries)
+    in_other_versions = _of_other_versions(old, new, entries)
     return {
-        name: reason for name, reason in lost.items() if name not in reported and name not in kept
+        name: reason
+        for name, reason in lost.items()
+        if name not in reported and name not in in_other_versions
     }
 
 

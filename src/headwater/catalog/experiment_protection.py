@@ -55,12 +55,12 @@ def conflicts(project: Project, registry: ModelRegistry, now: int) -> Iterator[s
         registry: of fitted models, where started experiments are kept.
         now: microseconds.
     """
-    for started, found in _different(project, ExperimentStore(registry.folder), now):
+    for started, reason in _different(project, ExperimentStore(registry.folder), now):
         if any(experiment.name == started.plan.experiment for experiment in project.experiments):
             remedy = "Keep these as they are and give the changed ones new names"
         else:
             remedy = "Put it back"
-        yield f"{_running(started)}, and {found}. {remedy}, or stop it first: {_stop(started)}"
+        yield f"{_running(started)}, and {reason}. {remedy}, or stop it first: {_stop(started)}"
 
 
 def check_served(project: Project, store: ExperimentStore, now: int) -> None:
@@ -76,8 +76,8 @@ def check_served(project: Project, store: ExperimentStore, now: int) -> None:
             and the remedy.
     """
     reasons = [
-        f"{_running(started)}, and {found} (stop it: {_stop(started)})"
-        for started, found in _different(project, store, now)
+        f"{_running(started)}, and {reason} (stop it: {_stop(started)})"
+        for started, reason in _different(project, store, now)
     ]
     if reasons:
         raise UsageError(
@@ -93,7 +93,7 @@ def difference(project: Project, started: StartedExperiment) -> str | None:
     """
     plan = started.plan
     experiment = next(
-        (known for known in project.experiments if known.name == plan.experiment), None
+        (candidate for candidate in project.experiments if candidate.name == plan.experiment), None
     )
     if plan.project != project.name:
         return None
@@ -115,9 +115,9 @@ def _different(
     """Running experiments that a project defines otherwise, with the difference."""
     for started in store.started():
         if started.stopped_at is None and now < started.plan.end:
-            found = difference(project, started)
-            if found is not None:
-                yield started, found
+            reason = difference(project, started)
+            if reason is not None:
+                yield started, reason
 
 
 def _running(started: StartedExperiment) -> str:

@@ -58,15 +58,15 @@ def refusals(needs: Mapping[str, IdMemory], memory: Size | None) -> tuple[Lint, 
         UsageError: `memory` is not a size.
     """
     limit = None if memory is None else in_bytes(memory, "memory")
-    known = {name: need.bytes for name, need in needs.items() if need.bytes is not None}
-    total = sum(known.values())
+    sizes = {name: need.bytes for name, need in needs.items() if need.bytes is not None}
+    total = sum(sizes.values())
     if limit is None or total <= limit:
         return ()
-    each = listed([f"{name} {size_text(size)}" for name, size in known.items()])
-    parts = f" ({each})" if len(known) > 1 else ""
+    by_source = listed([f"{name} {size_text(size)}" for name, size in sizes.items()])
+    parts = f" ({by_source})" if len(sizes) > 1 else ""
     message = f"ids need {size_text(total)} of memory{parts}, and memory is {size_text(limit)}"
     remedy = "Give a shorter id_horizon, or ingest with more memory"
-    return (Lint(ID_MEMORY, "refused", f"source {', '.join(known)}", message, remedy),)
+    return (Lint(ID_MEMORY, "refused", f"source {', '.join(sizes)}", message, remedy),)
 
 
 def _of_source(source: Source) -> IdMemory:

@@ -25,11 +25,11 @@ def lineage(project: Project) -> Lineage:
     """
     nodes = list({node.id: node for node in _nodes(project)}.values())
     edges = list(dict.fromkeys(_edges(project)))
-    known = {node.id for node in nodes}
+    ids = {node.id for node in nodes}
     return Lineage(
         project.name,
         nodes,
-        [LineageEdge(start, end) for start, end in edges if {start, end} <= known],
+        [LineageEdge(start, end) for start, end in edges if {start, end} <= ids],
     )
 
 
@@ -79,23 +79,23 @@ def _nodes(project: Project) -> Iterator[LineageNode]:
 
 def _node(
     kind: NodeKind,
-    of: Described,
+    definition: Described,
     detail: str,
     keys: Sequence[str] = (),
     features: Mapping[str, str] | None = None,
 ) -> LineageNode:
-    name = str(vars(of)["name"])
+    name = str(vars(definition)["name"])
     return LineageNode(
         node_id(kind, name),
         kind,
         name,
-        of.description,
-        of.owner,
-        of.tags,
+        definition.description,
+        definition.owner,
+        definition.tags,
         detail,
         keys,
         features or {},
-        of.site,
+        definition.site,
     )
 
 

@@ -193,12 +193,12 @@ def _twins(project: Project) -> Iterator[Finding]:
             view.freshness,
             view.ttl,
         )
-        other = first.setdefault(same, view)
-        if other is not view:
+        twin = first.setdefault(same, view)
+        if twin is not view:
             yield (
                 view,
                 (
-                    f"it has the source, keys and windows of view {other.name}, and each keeps "
+                    f"it has the source, keys and windows of view {twin.name}, and each keeps "
                     "state of its own"
                 ),
                 "Make one view of both",
@@ -334,8 +334,8 @@ def _coarse_timestamps(project: Project) -> Iterator[Finding]:
         except (ConnectError, DataError, OSError):
             continue  # the schema rule reports what cannot be read
         if question:
-            what, _, remedy = question.partition(". ")
-            yield source, what, remedy
+            problem, _, remedy = question.partition(". ")
+            yield source, problem, remedy
 
 
 def _text_columns(source: Source) -> frozenset[str]:

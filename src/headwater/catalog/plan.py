@@ -37,8 +37,8 @@ from headwater.stores.ownership import views_of_production
 from headwater.terminal.text import visible
 
 CatalogLike = Catalog | str | PathLike[str]
-_ONE = "one process writes; further ones stand by"
-_EACH = "each partition has a writer, in any process of the consumer group"
+_ONE_WRITER = "one process writes; further ones stand by"
+_WRITER_PER_PARTITION = "each partition has a writer, in any process of the consumer group"
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
@@ -251,7 +251,9 @@ def plan(
         compared,
         lints=(*above, *compared.lints),
         writers={
-            source.name: _ONE if has_one_writer(source, multi_process=True) else _EACH
+            source.name: _ONE_WRITER
+            if has_one_writer(source, multi_process=True)
+            else _WRITER_PER_PARTITION
             for source in sources
         },
         producers={
@@ -269,9 +271,14 @@ def compare(
     store: str | None = None,
 ) -> Plan:
     """As `plan`, of what no table has to be read for."""
-    where = _catalog(catalog)
+    opened = _catalog(catalog)
     return _plan(
-        project, where, where.held(project.name), lints(project), registry or ModelRegistry(), store
+        project,
+        opened,
+        opened.held(project.name),
+        lints(project),
+        registry or ModelRegistry(),
+        store,
     )
 
 
@@ -311,11 +318,11 @@ def apply(
         CatalogError: the catalog cannot be written, or another process was applying for half a
             minute.
     """
-    where = _catalog(catalog)
+    opened = _catalog(catalog)
     describe(project)  # frames are hashed and files are read before the lock is taken
     findings = lints(project)
-    with where.changing(project.name) as (held, change):
-        planned = _plan(project, where, held, findings, registry or ModelRegistry(), store)
+    with opened.changing(project.name) as (held, change):
+        planned = _plan(project, opened, held, findings, registry or ModelRegistry(), store)
         _check(planned, allow_destroy=allow_destroy, allow_breaking=allow_breaking, expect=expect)
         removals = [c for c in planned.changes if c.action == "removed"]
         done = [c for c in planned.changes if allow_destroy or c.action != "removed"]
@@ -329,8 +336,8 @@ def apply(
         change.put(entries, version, now)
         if done:
             change.note(version, now, [to_builtins(change) for change in done])
-    kept = () if allow_destroy else tuple(f"{c.kind} {c.name}" for c in removals)
-    return structs.replace(planned, applied=version if done else None, kept=kept)
+    still_live = () if allow_destroy else tuple(f"{c.kind} {c.name}" for c in removals)
+    return structs.replace(planned, applied=version if done else None, kept=still_live)
 
 
 def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, CatalogEntry]:
@@ -342,11 +349,11 @@ def applied(project: str, catalog: CatalogLike | None = None) -> Mapping[str, Ca
     Raises:
         UsageError: the project was never applied to this catalog.
     """
-    where = _catalog(catalog)
-    held = where.held(project)
+    opened = _catalog(catalog)
+    held = opened.held(project)
     if not held.version:
         raise UsageError(
-            f"project {project!r} was never applied to the catalog {where}; run headwater apply"
+            f"project {project!r} was never applied to the catalog {opened}; run headwater apply"
         )
     return {key.name: entry for key, entry in held.live.items() if key.kind == "view"}
 
@@ -393,7 +400,7 @@ def _plan(
     new = describe(project)
     differences = changes(held, new, frozenset(model for model, _ in registry.variants()))
     same = len(new) - sum(change.action != "removed" for change in differences)
-    kept = tuple(
+    still_live = tuple(
         f"{change.kind} {change.name}" for change in differences if change.action == "removed"
     )
     only = {
@@ -414,7 +421,7 @@ def _plan(
         looked,
         same,
         None,
-        kept,
+        still_live,
         only,
         again,
         protected=needed,

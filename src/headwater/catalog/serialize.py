@@ -139,7 +139,7 @@ def experiment_definition(project: Project, experiment: Experiment) -> dict[str,
         kind=str(experiment.kind),
         metrics={metric.name: _metric(metric) for metric in experiment.metrics},
         guardrails={metric.name: _metric(metric) for metric in experiment.guardrails} or None,
-        plan=_without_none(**{each.name: getattr(plan, each.name) for each in fields(plan)})
+        plan=_without_none(**{item.name: getattr(plan, item.name) for item in fields(plan)})
         | {"enrolled": list(plan.enrolled)},
         layer=experiment.layer,
         span=None if experiment.layer is None else list(experiment.span),
@@ -162,8 +162,8 @@ def _metric(metric: ExperimentMetric) -> str:
     )
 
 
-def _sum(of: Outcome | str) -> str:
-    return of if isinstance(of, str) else _outcome(of)
+def _sum(total: Outcome | str) -> str:
+    return total if isinstance(total, str) else _outcome(total)
 
 
 def _outcome(outcome: Outcome) -> str:
@@ -251,11 +251,11 @@ def _http(http: HttpFeatures) -> dict[str, object]:
         },
         fallback={name: _expression(value) for name, value in http.fallback.items()},
         history=None if http.history is None else http.history.name,
-        **{name: getattr(http, name) for name in _HOW},
+        **{name: getattr(http, name) for name in _CALL_OPTIONS},
     )
 
 
-_HOW = (
+_CALL_OPTIONS = (
     "timeout",
     "cache",
     "stale_while_revalidate",
@@ -358,11 +358,11 @@ def feature_text(feature: Feature) -> str:
         if aggregation.secondary
         else ""
     )
-    which = f".{feature.columns[feature.column]}" if aggregation.facts.per_column else ""
+    column = f".{feature.columns[feature.column]}" if aggregation.facts.per_column else ""
     size = "lifetime" if window.length is None else text(window.length)
     offset = f" ending {text(window.offset)} before" if window.offset else ""
     hop = "" if window.length is None and not window.offset else f", in steps of {text(window.hop)}"
-    return f"{aggregation.function}({', '.join(args)}){split}{which} over {size}{offset}{hop}"
+    return f"{aggregation.function}({', '.join(args)}){split}{column} over {size}{offset}{hop}"
 
 
 def _events(source: Source, columns: frozenset[str]) -> list[object]:

@@ -19,8 +19,8 @@ def dropped_versions(project: Project, registry: ModelRegistry) -> Iterator[str]
         project: as it would be applied.
         registry: of fitted models, and of promoted versions.
     """
-    promoted, known = PromotedViews(project, registry), _known(project)
-    for view, versions in known.items():
+    promoted, by_view = PromotedViews(project, registry), _view_versions(project)
+    for view, versions in by_view.items():
         number = promoted.pointed(view)
         if number is not None and number not in versions:
             yield (
@@ -30,7 +30,7 @@ def dropped_versions(project: Project, registry: ModelRegistry) -> Iterator[str]
     for variant in project.variants:
         key = variant.model.name, variant.name
         for view, number in promoted.pins(key).items():
-            if view in known and number not in known[view]:
+            if view in by_view and number not in by_view[view]:
                 current = registry.current(*key)
                 yield (
                     f"{current}, is served and reads {view}@{number}, which the project does not "
@@ -58,7 +58,7 @@ def versions_in_words(project: Project, registry: ModelRegistry) -> dict[str, st
     return words
 
 
-def _known(project: Project) -> Mapping[str, set[int]]:
+def _view_versions(project: Project) -> Mapping[str, set[int]]:
     """By the name of each view, the versions of it in the project."""
     written = {
         view.root.name: {view.root.version}
