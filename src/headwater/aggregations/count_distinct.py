@@ -107,8 +107,8 @@ def _state(rows: I64, entries: I64, hashed: Bool, exact: I64) -> State:
     order = np.lexsort((entries, rows))
     rows, entries = rows[order], entries[order]
     last = np.roll(ragged.fresh(rows, entries >> 6), -1) if len(rows) else np.zeros(0, np.bool_)
-    kept = last | (exact[rows] == 1)  # of each register the greatest rank
-    return ragged.sizes_of(rows[kept], len(exact)), exact, entries[kept]
+    greatest = last | (exact[rows] == 1)  # of each register the greatest rank
+    return ragged.sizes_of(rows[greatest], len(exact)), exact, entries[greatest]
 
 
 @nb.njit(nogil=True, cache=True)

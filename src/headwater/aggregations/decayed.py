@@ -84,7 +84,7 @@ def _join(t, total, weight, u, more, heavier, half_life):  # type: ignore[no-unt
 
 
 @nb.njit(nogil=True, cache=True)
-def _fold(v, t, half_life, lo, hi, block, gone, last, total, weight):  # type: ignore[no-untyped-def]
+def _fold(v, t, half_life, lo, hi, block, removable, last, total, weight):  # type: ignore[no-untyped-def]
     n = len(v)
     left, right = np.zeros((n, 2)), np.zeros((n, 2))
     left_t, right_t = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -123,7 +123,7 @@ def _fold(v, t, half_life, lo, hi, block, gone, last, total, weight):  # type: i
                 left[b - 1, 1],
                 half_life,
             )
-        elif not gone:
+        elif not removable:
             u, s, w = np.int64(0), 0.0, 0.0
             for i in range(a, b):
                 if v[i] == v[i]:

@@ -50,19 +50,21 @@ class _FirstLast:
         return (
             edge.t,
             edge.ident,
-            *(edge.of(column_values) for column_values in values),
+            *(edge.pick(column_values) for column_values in values),
             edge.nonempty,
         )
 
     def merge(self, left: State, right: State) -> State:
         *left_values, nonempty = left
-        *right_values, other = right
+        *right_values, right_nonempty = right
         take = nonempty == 0
-        equal = (nonempty > 0) & (other > 0)
+        equal = (nonempty > 0) & (right_nonempty > 0)
         for a, b in zip(left_values, right_values, strict=True):
             take |= equal & (b > a if self.newest else b < a)
             equal &= a == b
-        return tuple(np.where(take & (other > 0), b, a) for a, b in zip(left, right, strict=True))
+        return tuple(
+            np.where(take & (right_nonempty > 0), b, a) for a, b in zip(left, right, strict=True)
+        )
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         names = use.columns if self.whole_row else use.columns[:1]
@@ -108,7 +110,7 @@ class _Edge:
     ident: I64
     nonempty: I64
 
-    def of(self, values: Values) -> Values:
+    def pick(self, values: Values) -> Values:
         """A value of each of these events, 0 where there is none."""
         return _at(values, self.position, self.none)
 

@@ -26,7 +26,7 @@ class _FirstLastN:
         rows, index = ragged.gather(use, spans)
         events = spans.layer.events
         ident = events.ident[index] if len(events.ident) else np.zeros(len(index), np.int64)
-        return self._kept(
+        return self._truncate(
             rows,
             events.t[index],
             ident,
@@ -39,7 +39,7 @@ class _FirstLastN:
         t, ident, values = (
             np.concatenate([a, b]) for a, b in zip(left[1:], right[1:], strict=True)
         )
-        return self._kept(rows, t, ident, values, len(left[0]))
+        return self._truncate(rows, t, ident, values, len(left[0]))
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
@@ -74,7 +74,7 @@ class _FirstLastN:
         lists = sliding.best(visible, codes, len(rank), sliding.PRESENCE, self.k, flip=self.newest)
         return ListColumn(lists.of, lists.starts, values[lists.items])
 
-    def _kept(
+    def _truncate(
         self,
         rows: I64,
         t: ragged.Entries,

@@ -109,8 +109,8 @@ class GroupedFunction:
             ragged.places(cast("I64", sizes))
             >= np.repeat(sizes - self.by.max_keys, cast("I64", sizes))
         ]
-        kept = tuple(array[order] for array in inner)
-        values = self._values(kept, context, context.T[rows[order]])
+        chosen = tuple(array[order] for array in inner)
+        values = self._values(chosen, context, context.T[rows[order]])
         starts = np.concatenate([[0], np.cumsum(np.minimum(sizes, self.by.max_keys))])
         return ListColumn(np.arange(len(sizes)), starts, category[order], values=values)
 
@@ -125,13 +125,13 @@ class GroupedFunction:
         state = self._of_layer(use, *first, T, context)
         nonempty = first[1].hi > first[1].lo
         for layer, ranges in others:
-            more, of = self._of_layer(use, layer, ranges, T, context), ranges.pair
-            joined = self.inner.merge(tuple(array[of] for array in state), more)
+            more, pair = self._of_layer(use, layer, ranges, T, context), ranges.pair
+            joined = self.inner.merge(tuple(array[pair] for array in state), more)
             for array, both, alone in zip(state, joined, more, strict=True):
-                array[of] = np.where(nonempty[of], both, alone)
-            nonempty[of] = True
+                array[pair] = np.where(nonempty[pair], both, alone)
+            nonempty[pair] = True
         return ListColumn(
-            pairs.of,
+            pairs.list_index,
             pairs.starts,
             groups.categories[pairs.group],
             values=self._values(state, context, T),
@@ -178,10 +178,10 @@ class _RequestPairs:
     """The maps of requests as p pairs of a request and a group; neighbours that see the same at the
     same T share a map.
 
-    of, starts: as of `ListColumn`. request, group: int64 (p). ranges: of each layer.
+    list_index, starts: as of `ListColumn`. request, group: int64 (p). ranges: of each layer.
     """
 
-    of: I64
+    list_index: I64
     starts: I64
     request: I64
     group: I64

@@ -60,13 +60,13 @@ class _Smallest:
 
     def partial(self, use: Use, spans: Spans) -> State:
         rows, index = ragged.gather(use, spans)
-        return self._kept(
+        return self._truncate(
             rows, plain(spans.layer.events.columns[use.columns[0]].values[index]), len(spans.lo)
         )
 
     def merge(self, left: State, right: State) -> State:
         rows = ragged.rows_of_both(left, right)
-        return self._kept(rows, np.concatenate([left[1], right[1]]), len(left[0]))
+        return self._truncate(rows, np.concatenate([left[1], right[1]]), len(left[0]))
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:
         name = use.columns[0]
@@ -82,7 +82,7 @@ class _Smallest:
         lists = sliding.best(visible, codes, len(values), sliding.PRESENCE, self.max_size)
         return ListColumn(lists.of, lists.starts, values[lists.items])
 
-    def _kept(self, rows: I64, values: ragged.Entries, count: int) -> State:
+    def _truncate(self, rows: I64, values: ragged.Entries, count: int) -> State:
         sizes, values, _ = ragged.counted(rows, values, np.ones(len(rows), np.int64), count)
         few = ragged.places(sizes) < self.max_size
         return np.minimum(sizes, self.max_size), values[few]

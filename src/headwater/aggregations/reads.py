@@ -67,158 +67,166 @@ class Read:
     most: int = 0
 
 
-How = Callable[[StoredColumns], Read]
+ReadRule = Callable[[StoredColumns], Read]
 
 
-def number(of: StoredColumns) -> Read:
+def number(stored: StoredColumns) -> Read:
     """The state's first number itself."""
-    return Read((WHOLE, of.columns[0]), real=False)
+    return Read((WHOLE, stored.columns[0]), real=False)
 
 
-def total(of: StoredColumns) -> Read:
+def total(stored: StoredColumns) -> Read:
     """A sum, of state (n, total, and for integers the total as a float)."""
     return (
-        Read((SUM, *_rough(of.columns)), real=False)
-        if of.whole
-        else Read((REAL, of.columns[1]), real=True)
+        Read((SUM, *_rough(stored.columns)), real=False)
+        if stored.whole
+        else Read((REAL, stored.columns[1]), real=True)
     )
 
 
-def mean(of: StoredColumns) -> Read:
+def mean(stored: StoredColumns) -> Read:
     """A sum over its number of values."""
-    return Read((MEAN, of.columns[0], *_rough(of.columns)), real=True)
+    return Read((MEAN, stored.columns[0], *_rough(stored.columns)), real=True)
 
 
-def extreme(of: StoredColumns) -> Read:
+def extreme(stored: StoredColumns) -> Read:
     """A value, of state (n, value)."""
-    return _kept(of, 1, 0)
+    return _nullable(stored, 1, 0)
 
 
-def edge(of: StoredColumns) -> Read:
+def edge(stored: StoredColumns) -> Read:
     """The value of an event, of state (time, id, value, whether there is one)."""
-    return _kept(of, 2, -1)
+    return _nullable(stored, 2, -1)
 
 
-def by(of: StoredColumns) -> Read:
+def by(stored: StoredColumns) -> Read:
     """The value of the event where another column is least or greatest."""
-    return _kept(of, 4, 0)
+    return _nullable(stored, 4, 0)
 
 
-def latest(of: StoredColumns) -> Read:
+def latest(stored: StoredColumns) -> Read:
     """One column of a row, null where it was null there."""
-    c, at = of.columns, 2 + 2 * of.output
-    return Read((LATEST, c[at + 1], c[-1], c[at]), real=not of.whole)
+    c, at = stored.columns, 2 + 2 * stored.output
+    return Read((LATEST, c[at + 1], c[-1], c[at]), real=not stored.whole)
 
 
-def since(of: StoredColumns) -> Read:
+def since(stored: StoredColumns) -> Read:
     """Seconds from an event to T."""
-    return Read((SINCE, of.columns[0], of.columns[-1]), real=True)
+    return Read((SINCE, stored.columns[0], stored.columns[-1]), real=True)
 
 
-def deviation(of: StoredColumns) -> Read:
+def deviation(stored: StoredColumns) -> Read:
     """The root of a variance, of state (n, mean, squares)."""
-    return _spread(DEVIATION, of)
+    return _spread(DEVIATION, stored)
 
 
-def variance(of: StoredColumns) -> Read:
+def variance(stored: StoredColumns) -> Read:
     """Squares of differences from the mean over n - ddof."""
-    return _spread(VARIANCE, of)
+    return _spread(VARIANCE, stored)
 
 
-def rate(of: StoredColumns) -> Read:
+def rate(stored: StoredColumns) -> Read:
     """A number of events, or a sum, per second of the window."""
-    assert of.window.length is not None
+    assert stored.window.length is not None
     return Read(
-        (RATE, *(_rough(of.columns) if of.use.columns else (of.columns[0], -2)), of.window.length),
+        (
+            RATE,
+            *(_rough(stored.columns) if stored.use.columns else (stored.columns[0], -2)),
+            stored.window.length,
+        ),
         real=True,
     )
 
 
-def fraction(of: StoredColumns) -> Read:
+def fraction(stored: StoredColumns) -> Read:
     """The second number of a state over its first."""
-    return Read((FRACTION, of.columns[0], of.columns[1]), real=True)
+    return Read((FRACTION, stored.columns[0], stored.columns[1]), real=True)
 
 
-def ratio(of: StoredColumns) -> Read:
+def ratio(stored: StoredColumns) -> Read:
     """A sum over another; `whole` of the first column says where the second begins."""
-    cut = 3 if of.whole else 2
-    return Read((RATIO, *_rough(of.columns[:cut]), *_rough(of.columns[cut:])), real=True)
+    cut = 3 if stored.whole else 2
+    return Read((RATIO, *_rough(stored.columns[:cut]), *_rough(stored.columns[cut:])), real=True)
 
 
-def decayed_sum(of: StoredColumns) -> Read:
+def decayed_sum(stored: StoredColumns) -> Read:
     """A sum whose weights halve until T, of state (n, last, total, weight)."""
-    n, last, total, _ = of.columns
-    return Read((DECAYED_SUM, n, last, total, int(of.params["half_life"])), real=True)
+    n, last, total, _ = stored.columns
+    return Read((DECAYED_SUM, n, last, total, int(stored.params["half_life"])), real=True)
 
 
-def decayed_mean(of: StoredColumns) -> Read:
+def decayed_mean(stored: StoredColumns) -> Read:
     """A sum over its weights."""
-    n, _, total, weight = of.columns
+    n, _, total, weight = stored.columns
     return Read((DECAYED_MEAN, n, total, weight), real=True)
 
 
-def open_count(of: StoredColumns) -> Read:
+def open_count(stored: StoredColumns) -> Read:
     """How many events are open, of entries (time, end)."""
-    return Read((OPEN_COUNT, of.columns[0], of.ended_after), real=False)
+    return Read((OPEN_COUNT, stored.columns[0], stored.ended_after), real=False)
 
 
-def open_age(of: StoredColumns) -> Read:
+def open_age(stored: StoredColumns) -> Read:
     """The mean age of open events in seconds, of entries (time, end)."""
-    return Read((OPEN_AGE, of.columns[0], of.ended_after), real=True)
+    return Read((OPEN_AGE, stored.columns[0], stored.ended_after), real=True)
 
 
-def distinct(of: StoredColumns) -> Read:
+def distinct(stored: StoredColumns) -> Read:
     """How many values differ, of (sizes, whether exact, hashes or registers)."""
-    return Read((DISTINCT, of.columns[0]), real=False)
+    return Read((DISTINCT, stored.columns[0]), real=False)
 
 
-def percentile(of: StoredColumns) -> Read:
+def percentile(stored: StoredColumns) -> Read:
     """The bucket of a rank, of entries (bucket, count)."""
-    return Read((PERCENTILE, of.columns[0], round(float(of.params["q"]) * 1_000_000)), real=True)
-
-
-def last_values(of: StoredColumns) -> Read:
-    """The last values, of entries (time, id, value)."""
-    return _recent(of, NEWEST)
-
-
-def first_values(of: StoredColumns) -> Read:
-    """The first values, of entries (time, id, value)."""
-    return _recent(of, 0)
-
-
-def mode(of: StoredColumns) -> Read:
-    """The most frequent value, of entries (value, count)."""
-    return Read((FREQUENT, of.columns[0], -1), real=not of.whole)
-
-
-def frequent(of: StoredColumns) -> Read:
-    """The most frequent values, of entries (value, count)."""
-    k = int(of.params["k"])
-    return Read((FREQUENT, of.columns[0], k), real=not of.whole, most=k)
-
-
-def least_values(of: StoredColumns) -> Read:
-    """The least values, of entries (value)."""
-    most = int(of.params["max_size"])
-    return Read((LEAST_VALUES, of.columns[0], most), real=not of.whole, most=most)
-
-
-def _recent(of: StoredColumns, flags: int) -> Read:
-    k = int(of.params["k"])
     return Read(
-        (RECENT, of.columns[0], k, flags | (DIFFERENT if of.params["distinct"] else 0)),
-        real=not of.whole,
+        (PERCENTILE, stored.columns[0], round(float(stored.params["q"]) * 1_000_000)), real=True
+    )
+
+
+def last_values(stored: StoredColumns) -> Read:
+    """The last values, of entries (time, id, value)."""
+    return _recent(stored, NEWEST)
+
+
+def first_values(stored: StoredColumns) -> Read:
+    """The first values, of entries (time, id, value)."""
+    return _recent(stored, 0)
+
+
+def mode(stored: StoredColumns) -> Read:
+    """The most frequent value, of entries (value, count)."""
+    return Read((FREQUENT, stored.columns[0], -1), real=not stored.whole)
+
+
+def frequent(stored: StoredColumns) -> Read:
+    """The most frequent values, of entries (value, count)."""
+    k = int(stored.params["k"])
+    return Read((FREQUENT, stored.columns[0], k), real=not stored.whole, most=k)
+
+
+def least_values(stored: StoredColumns) -> Read:
+    """The least values, of entries (value)."""
+    most = int(stored.params["max_size"])
+    return Read((LEAST_VALUES, stored.columns[0], most), real=not stored.whole, most=most)
+
+
+def _recent(stored: StoredColumns, flags: int) -> Read:
+    k = int(stored.params["k"])
+    return Read(
+        (RECENT, stored.columns[0], k, flags | (DIFFERENT if stored.params["distinct"] else 0)),
+        real=not stored.whole,
         most=k,
     )
 
 
-def _kept(of: StoredColumns, value: int, count: int) -> Read:
-    return Read((KEPT, of.columns[value], of.columns[count]), real=not of.whole)
+def _nullable(stored: StoredColumns, value: int, count: int) -> Read:
+    return Read((KEPT, stored.columns[value], stored.columns[count]), real=not stored.whole)
 
 
-def _spread(opcode: int, of: StoredColumns) -> Read:
-    return Read((opcode, of.columns[0], of.columns[2], int(of.params["ddof"])), real=True)
+def _spread(opcode: int, stored: StoredColumns) -> Read:
+    return Read(
+        (opcode, stored.columns[0], stored.columns[2], int(stored.params["ddof"])), real=True
+    )
 
 
 def _rough(columns: tuple[int, ...]) -> tuple[int, int]:

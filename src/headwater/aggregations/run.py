@@ -101,7 +101,7 @@ def aggregate(
         ),
         specs,
     )
-    out = [_AnswerBuffer(kinds, of) for of in requests]
+    out = [_AnswerBuffer(kinds, request_set) for request_set in requests]
 
     def work(task: _Task) -> None:
         task_answers = _run(task, [specs[i] for i in task.features])
@@ -117,7 +117,12 @@ def aggregate(
             )
             start = stop
         if on_progress is not None and task.ticks:
-            on_progress(sum(len(of.rows_of(*at)) for of, at in zip(requests, task.at, strict=True)))
+            on_progress(
+                sum(
+                    len(request_set.rows_of(*at))
+                    for request_set, at in zip(requests, task.at, strict=True)
+                )
+            )
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, _shared(_tasks(events, times, everything), specs, threads)):
@@ -250,8 +255,8 @@ def _run(task: _Task, specs: Sequence[FeatureSpec]) -> list[Answers]:
             if depth and len(index) == 0:
                 continue
             for key in folded:
-                of, made_by, use = key
-                if of == window:
+                key_window, made_by, use = key
+                if key_window == window:
                     states[key] = _merged(
                         states.get(key), made_by.partial(use, hit_spans), index, made_by
                     )
@@ -306,14 +311,14 @@ def _seen(
     """
     if everywhere:
         return seen(layer, requests), NOTHING
-    parts, where, begin = [], [], 0
+    parts, row_indexes, begin = [], [], 0
     for request_set in requests:
         got = reached(layer.events, request_set)
         if got is not None:
             parts.append(got[0])
-            where.append(begin + (got[1] if len(got[1]) else np.arange(len(request_set.T))))
+            row_indexes.append(begin + (got[1] if len(got[1]) else np.arange(len(request_set.T))))
         begin += len(request_set.T)
-    return (seen(layer, parts), np.concatenate(where)) if parts else None
+    return (seen(layer, parts), np.concatenate(row_indexes)) if parts else None
 
 
 def _hit(spans: Spans, index: I64) -> tuple[Spans, I64]:

@@ -45,13 +45,16 @@ def best(
             same code, or -1.
         flip: whether the best comes last.
     """
-    of, starts = np.empty(len(visible.lo), np.int64), np.zeros(len(visible.lo) + 1, np.int64)
+    list_index, starts = (
+        np.empty(len(visible.lo), np.int64),
+        np.zeros(len(visible.lo) + 1, np.int64),
+    )
     if near is None:
         near = NOTHING if score != NEWEST else _near(codes, ranks)
     items, lists = _slide(
-        codes, ranks, near, kinds, score, k, flip, visible.lo, visible.hi, of, starts
+        codes, ranks, near, kinds, score, k, flip, visible.lo, visible.hi, list_index, starts
     )
-    return ListColumn(of, starts[: lists + 1].copy(), items)
+    return ListColumn(list_index, starts[: lists + 1].copy(), items)
 
 
 def _near(codes: I32, ranks: I64) -> I64:
@@ -174,16 +177,16 @@ def _top(tree, base, k, out, begin, key, node):  # type: ignore[no-untyped-def]
         while p < base:
             half -= 1
             p *= 2
-            other = p + 1
-            if tree[p] < tree[other]:
-                p, other = other, p
-            if tree[other] > 0:
+            sibling = p + 1
+            if tree[p] < tree[sibling]:
+                p, sibling = sibling, p
+            if tree[sibling] > 0:
                 _push(
                     key,
                     node,
                     size,
-                    (np.int64(tree[other]) << 32) | (low - ((other << half) - base)),
-                    other,
+                    (np.int64(tree[sibling]) << 32) | (low - ((sibling << half) - base)),
+                    sibling,
                 )
                 size += 1
         out[begin + taken] = p - base
@@ -212,7 +215,7 @@ def _leftmost(tree, base, k, out, begin):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, cache=True)
-def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # type: ignore[no-untyped-def]
+def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, list_index, starts):  # type: ignore[no-untyped-def]
     requests, depth = lo.shape
     base, levels = 1, 1
     while base < kinds:
@@ -261,7 +264,7 @@ def _slide(codes, ranks, near, kinds, score, k, flip, lo, hi, of, starts):  # ty
                 items[begin : begin + taken] = items[begin : begin + taken][::-1].copy()
             lists += 1
             starts[lists] = begin + taken
-        of[j] = lists - 1
+        list_index[j] = lists - 1
     return items[: starts[lists]].copy(), lists
 
 

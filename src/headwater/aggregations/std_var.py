@@ -17,11 +17,13 @@ class _Moments:
         return folds.moments(spans.layer.floats(use), spans.ranges)
 
     def merge(self, left: State, right: State) -> State:
-        (n, mean, square), (k, other, more) = left, right
+        (n, mean, square), (k, right_mean, more) = left, right
         total = np.maximum(n + k, 1)
         with np.errstate(over="ignore", invalid="ignore"):  # what leaves float64 is null in the end
-            apart = np.where((n > 0) & (k > 0), other - mean, 0.0)
-            centre = np.where(n == 0, other, np.where(k == 0, mean, mean + apart * (k / total)))
+            apart = np.where((n > 0) & (k > 0), right_mean - mean, 0.0)
+            centre = np.where(
+                n == 0, right_mean, np.where(k == 0, mean, mean + apart * (k / total))
+            )
             return n + k, centre, square + more + apart * apart * (n * k / total)
 
     def state_fields(self, use: Use, kinds: Kinds) -> tuple[StateField, ...]:  # noqa: ARG002 (the protocol's signature)

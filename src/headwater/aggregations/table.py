@@ -54,7 +54,7 @@ class Entry:
     hashes: bool = False
     keeps_values: bool = False
     compares: bool = False
-    read: reads.How | None = None
+    read: reads.ReadRule | None = None
 
     @property
     def definition(self) -> Function:
