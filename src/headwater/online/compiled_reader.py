@@ -110,18 +110,18 @@ class CompiledReader:
             else lambda request: [request[name] for name in names]
         )
         self._groups = [sorted(set(self._groups)).index(v) for v in self._groups]
-        where = [
+        locations = [
             (part.tiles.view.record_group, group)
             for part, group in zip(parts, self._groups, strict=True)
         ]
         # of each view, where its records are
-        self._places = [list(dict.fromkeys(where)).index(location) for location in where]
+        self._places = [list(dict.fromkeys(locations)).index(location) for location in locations]
         self._evaluator = GeneralFeatures(parts, self._general, self._groups, self._places)
         self._plans: dict[tuple[tuple[int, ...], tuple[int, ...]], read_plan.ReadPlan] = {}
         self._may_fall_back = any(part.view.on_stale != "previous" for part in parts)
-        self._known: ReadLayout | None = None
+        self._cached_layout: ReadLayout | None = None
         self._until = 0.0  # when partitions are to be looked up again
-        self._copies = None if self._general else RecordCopies.of(store)
+        self._copies = None if self._general else RecordCopies.from_store(store)
         self._strings = AnswerStrings()
         # positions of nulls by null bytes: requests mostly have the same nulls
         self._null_places: dict[bytes, list[int]] = {}
@@ -194,8 +194,8 @@ class CompiledReader:
         if not self.parts:
             return FeatureVector([], b"", [])
         layout = (
-            self._known
-            if self._known is not None and clock.stopwatch() < self._until
+            self._cached_layout
+            if self._cached_layout is not None and clock.stopwatch() < self._until
             else self._layout()
         )
         return self._one(layout, request, t)
@@ -386,35 +386,35 @@ class CompiledReader:
     def _vectors(self, answer: _Answer, count: int) -> FeatureVectors:
         """The words of an answer as values."""
         plan, records, out, nulls, general, read_versions = answer
-        words, status_codes, gone = plan.cut(out, count)
+        words, status_codes, is_null = plan.cut(out, count)
         columns: list[list[object]] = [[]] * len(plan.kinds)
         for places, typed in ((plan.floats, words.view(np.float64)), (plan.others, words)):
             for index, column in zip(places, typed[places].tolist(), strict=True):
                 columns[index] = column
         if nulls:
-            null = gone.tobytes()
+            null = is_null.tobytes()
             for index, column in enumerate(columns):
                 if 1 in null[index * count : (index + 1) * count]:
-                    for row in np.flatnonzero(gone[index]).tolist():
+                    for row in np.flatnonzero(is_null[index]).tolist():
                         column[row] = None
         for index, meant in plan.meant:
             columns[index] = [
                 v if null else meant(v)
-                for v, null in zip(columns[index], gone[index].tolist(), strict=True)
+                for v, null in zip(columns[index], is_null[index].tolist(), strict=True)
             ]
         strings = self._strings.of(plan, records, out, count)
         for index in plan.texts:
-            columns[index] = [None if null else next(strings) for null in gone[index].tolist()]
+            columns[index] = [None if null else next(strings) for null in is_null[index].tolist()]
         spans = (
             words[[index for index, _ in plan.lists]][
-                gone[[index for index, _ in plan.lists]] == 0
+                is_null[[index for index, _ in plan.lists]] == 0
             ].tolist()
             if plan.lists
             else []
         )
         items = items_of(out[plan.items_at(count) :], spans, strings)
         for index, listed in plan.lists:
-            pairs = zip(columns[index], gone[index].tolist(), strict=True)
+            pairs = zip(columns[index], is_null[index].tolist(), strict=True)
             columns[index] = [
                 None if null else listed(items, cast("int", span)) for span, null in pairs
             ]
@@ -490,15 +490,15 @@ class CompiledReader:
         """Mark all features of views that serve nothing stale or incomplete; how many values are
         null.
         """
-        _, status_codes, gone = plan.cut(out, count)
+        _, status_codes, nulls = plan.cut(out, count)
         self._strings.drop()
         old = [
             falls_back(part.view, read_version)
             for part, read_version in zip(self.parts, read_versions, strict=True)
         ]
         places = [old[view] for view, _ in self._order]
-        status_codes[places], gone[places] = FALLBACK, 1
-        return int(gone.sum())
+        status_codes[places], nulls[places] = FALLBACK, 1
+        return int(nulls.sum())
 
     def _layout(self) -> ReadLayout:
         """The layout of a read, which is looked up again every REFRESH seconds.
@@ -506,11 +506,11 @@ class CompiledReader:
         Raises:
             StoreError: a newer version has migrated the store; within REFRESH seconds of that.
         """
-        if clock.stopwatch() >= self._until or self._known is None:
+        if clock.stopwatch() >= self._until or self._cached_layout is None:
             check_still(self.store)
-            self._known = ReadLayout(self.parts, self._groups, self._places)
+            self._cached_layout = ReadLayout(self.parts, self._groups, self._places)
             self._until = clock.stopwatch() + REFRESH
-        return self._known
+        return self._cached_layout
 
     @cached_property
     def _word_layout(self) -> WordLayout:

@@ -61,10 +61,10 @@ class GeneralFeatures:
             records = key_record.sections(
                 [record or b"" for record in chosen], part.tiles.view.tiles_fingerprint
             )
-            each = len(records) // keys
+            per_key = len(records) // keys
             split = (
-                [records[at : at + each] for at in range(0, len(records), each)]
-                if each
+                [records[at : at + per_key] for at in range(0, len(records), per_key)]
+                if per_key
                 else [[]] * keys
             )
             known = part.view.freshness.known_by(read_version.T, read_version.K)

@@ -47,7 +47,7 @@ class ListReader:
         columns: dict[str, Column] = {self._column.column: elements}
         for name in self.columns:
             if name != self._column.column:
-                column = self._of(request, name)
+                column = self._request_column(request, name)
                 columns[name] = (
                     column.gather(rows)
                     if isinstance(column, pl.Series)
@@ -80,12 +80,12 @@ class ListReader:
     def _lists(self, request: Mapping[str, Column]) -> tuple[KeyLists, Column]:
         _, name, _, max_length = self._column
         assert max_length is not None
-        column = self._of(request, name)
+        column = self._request_column(request, name)
         if isinstance(column, pl.Series):
             return key_lists(column, max_length, self._reader)
         return plain_key_lists(column, max_length, name, self._reader)
 
-    def _of(self, request: Mapping[str, Column], name: str) -> Column:
+    def _request_column(self, request: Mapping[str, Column], name: str) -> Column:
         if name not in request:
             raise DataError(
                 f"the request has no {name!r}, which {self._reader} is looked up by; "

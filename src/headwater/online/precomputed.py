@@ -139,10 +139,10 @@ class PrecomputedReader:
             )
         none = stale and self.definition.on_stale == "null"
         values = [None if none else _value(record, cut) for record in records[cut.number % 2 :: 2]]
-        how: list[How] = [
+        origins: list[How] = [
             self.definition.otherwise if value is None else "precomputed" for value in values
         ]
-        return PrecomputedPredictions(values, how, cut, (t - cut.K) / 1e6, stale)
+        return PrecomputedPredictions(values, origins, cut, (t - cut.K) / 1e6, stale)
 
     def _take_up(self, head: bytes | None) -> bool:
         """Keep the stored state of the predictions. False if the types of the keys changed."""

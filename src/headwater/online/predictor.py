@@ -183,7 +183,7 @@ class Predictor:
         """As `one`, of features that were read at t for this and other requests, where none is
         precomputed; `seconds`: its share.
         """
-        return self._of(self._scorer(), features, t, None, {"read": seconds})
+        return self._scored(self._scorer(), features, t, None, {"read": seconds})
 
     def many(
         self,
@@ -209,9 +209,9 @@ class Predictor:
             Predicted(_plain(value), "precomputed", looked_up.age)
             if value is not None
             else None
-            if how == "on_request"
+            if origin == "on_request"
             else Predicted(self._cold(), "default", 0.0)
-            for value, how in zip(looked_up.values, looked_up.how, strict=True)
+            for value, origin in zip(looked_up.values, looked_up.how, strict=True)
         ]
         version = "" if looked_up.cut is None else looked_up.cut.version
         rows = [n for n, prediction in enumerate(predictions) if prediction is None]
@@ -254,9 +254,9 @@ class Predictor:
         took = {**stages, "read": clock.stopwatch() - begin}
         if third_party is not None:
             took["third party"] = third_party.seconds
-        return self._of(scorer, answer, t, third_party, took)
+        return self._scored(scorer, answer, t, third_party, took)
 
-    def _of(
+    def _scored(
         self,
         scorer: Scorer,
         answer: FeatureVector,

@@ -90,11 +90,11 @@ class ReadLayout:
             [],
             np.empty(0, np.int64),
         )
-        known: dict[object, int] = {}
+        numbers: dict[object, int] = {}
         for part, group, place in zip(parts, groups, places, strict=True):
             version_keys, ends = part.version_reader.look()
-            if part.version_reader.like not in known:
-                known[part.version_reader.like] = len(self._groups)
+            if part.version_reader.like not in numbers:
+                numbers[part.version_reader.like] = len(self._groups)
                 self._groups.append(
                     (
                         part.version_reader,
@@ -103,7 +103,7 @@ class ReadLayout:
                     )
                 )
                 self.version_keys.extend(version_keys)
-            versions.append(known[part.version_reader.like])
+            versions.append(numbers[part.version_reader.like])
             if place == len(self.begins):
                 self.begins.append((keyspace.records(part.tiles.view.record_group), group))
                 self._ends.append(ends)
@@ -153,16 +153,16 @@ class ReadLayout:
             sizes = [len(begin) + _WORD for begin in self._prefixes for _ in range(count)]
             letters, group_columns, at = np.empty(sum(sizes), np.uint8), list[U8](), 0
             for begin in self._prefixes:
-                place = letters[at : at + count * (len(begin) + _WORD)].reshape(count, -1)
-                place[:, : len(begin)] = np.frombuffer(begin, np.uint8)
-                group_columns.append(place[:, len(begin) :])
-                at += place.size
+                block = letters[at : at + count * (len(begin) + _WORD)].reshape(count, -1)
+                block[:, : len(begin)] = np.frombuffer(begin, np.uint8)
+                group_columns.append(block[:, len(begin) :])
+                at += block.size
             self._many = count, letters, group_columns, np.cumsum(sizes)
         _, letters, group_columns, ends = self._many
         pack = struct.Struct(f">{count}q").pack
         try:
-            for place, values in zip(group_columns, columns, strict=True):
-                place[:] = np.frombuffer(pack(*cast("list[int]", values)), np.uint8).reshape(
+            for block, values in zip(group_columns, columns, strict=True):
+                block[:] = np.frombuffer(pack(*cast("list[int]", values)), np.uint8).reshape(
                     count, _WORD
                 )
         except struct.error:
@@ -241,13 +241,13 @@ class ReadLayout:
             part.version_reader.lacks(stored[a:b])
             for part, (a, b) in zip(self._parts, spans, strict=True)
         ]
-        known: dict[object, int] = {}
+        numbers: dict[object, int] = {}
         versions: list[int] = []
         self._split = [], []
         # read versions may have come to differ between views that read the same keys
         self._groups.clear()
         for part, span in zip(self._parts, spans, strict=True):
-            versions.append(known.setdefault((part.version_reader.like, span), len(known)))
+            versions.append(numbers.setdefault((part.version_reader.like, span), len(numbers)))
             if versions[-1] == len(self._groups):
                 self._groups.append((part.version_reader, *span))
         self._number(versions)

@@ -46,8 +46,8 @@ class RecordCopies:
         self._take(_FIRST_ROOM)
 
     @staticmethod
-    def of(store: OnlineStore) -> RecordCopies | None:
-        """Those of a store that copies records; None of others."""
+    def from_store(store: OnlineStore) -> RecordCopies | None:
+        """The copies of a store that can copy records; None for another store."""
         copy: RecordCopier | None = getattr(store, "copy_records", None)
         return None if copy is None else RecordCopies(copy)
 
@@ -91,9 +91,15 @@ class RecordCopies:
     def packed(self, layout: ReadLayout, plan: ReadPlan, keys: U8, ends: I64) -> Copied | None:
         """As `joined`, of keys one after the other; `ends`: where each ends."""
         while True:
-            known = self._snapshot if layout is self._layout else -1
+            known_snapshot = self._snapshot if layout is self._layout else -1
             snapshot, values, end = self._copy(
-                known, layout.version_keys, keys, ends, _NOTHING, self.words, plan.records_at
+                known_snapshot,
+                layout.version_keys,
+                keys,
+                ends,
+                _NOTHING,
+                self.words,
+                plan.records_at,
             )
             if values is not None:
                 self._layout, self._snapshot, self._values = layout, snapshot, values

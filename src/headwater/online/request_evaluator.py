@@ -27,13 +27,13 @@ class _Field(NamedTuple):
     name: str
     real: bool
 
-    def of(self, request: Mapping[str, object]) -> object:
+    def value(self, request: Mapping[str, object]) -> object:
         value = request[self.name]
         return float(value) if self.real and value is not None else value  # type: ignore[arg-type]
 
     def column(self, request: Mapping[str, Sequence[object]]) -> Sequence[object]:
         return (
-            [self.of({self.name: value}) for value in request[self.name]]
+            [self.value({self.name: value}) for value in request[self.name]]
             if self.real
             else request[self.name]
         )
@@ -64,7 +64,7 @@ class _Function:
         plain = self._plain
         if plain is None:
             args = [
-                argument.of(request) if isinstance(argument, _Field) else read[argument]
+                argument.value(request) if isinstance(argument, _Field) else read[argument]
                 for argument in self.arguments
             ]
         else:
@@ -160,7 +160,7 @@ class RequestFeatureEvaluator:
                 [*read, value],
                 statuses + bytes([_answered(value) if name in request else FALLBACK]),
             )
-        request_values = [field.of(request) for field in self._fields]
+        request_values = [field.value(request) for field in self._fields]
         request_values += [function.one(request, read) for function in self._functions]
         values = [*read, *request_values]
         # present and empty are the first two statuses

@@ -139,7 +139,7 @@ class RowSchema:
         self.row = _struct(owner + role, annotations, self.required)
         self.columns = _struct(
             f"{owner}{role}_columns",
-            {name: list[of] for name, of in annotations.items()},  # type: ignore[valid-type]
+            {name: list[annotation] for name, annotation in annotations.items()},  # type: ignore[valid-type]
             self.required,
         )
         self._names, self._optional = tuple(fields), len(self.required) < len(fields)
@@ -245,21 +245,21 @@ class RowSchema:
             if located is None
             else self._located(located["row"], located["field"] or "", located["item"], reason)
         )
-        where = "" if row is None else f"row {row}: "
+        prefix = "" if row is None else f"row {row}: "
         if unknown := _UNKNOWN.search(reason):
             name = unknown[1]
             return DataError(
-                f"{where}the request has a field {name!r}, which {self.owner!r} does not read; "
+                f"{prefix}the request has a field {name!r}, which {self.owner!r} does not read; "
                 f"{nearest(name, self.fields)}"
             )
         if missing := _MISSING.search(reason):
             name = missing[1]
             return DataError(
-                f"{where}the request has no field {name!r}, which "
+                f"{prefix}the request has no field {name!r}, which "
                 f"{', '.join(self.fields[name].needed_by)} needs"
             )
         return DataError(
-            where + (_why(name, self.fields[name], reason) if name in self.fields else message)
+            prefix + (_why(name, self.fields[name], reason) if name in self.fields else message)
         )
 
     def _located(

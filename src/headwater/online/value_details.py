@@ -20,7 +20,7 @@ def details_of(
     names: Sequence[str],
     statuses: Sequence[bytes],
     read_versions: Sequence[ReadVersion],
-    of: Sequence[int],
+    version_indexes: Sequence[int],
     t: int,
 ) -> list[pl.Series]:
     """The columns of details of all features; `of`: for each feature the index of its read version,
@@ -34,7 +34,7 @@ def details_of(
     ]
     alike.append(_constants(0, count, stale=False, incomplete=False))
     columns = []
-    for index, (name, version) in enumerate(zip(names, of, strict=True)):
+    for index, (name, version) in enumerate(zip(names, version_indexes, strict=True)):
         columns.append(words.slice(index * count, count).alias(status_name(name)))
         columns += [series.alias(f"{name}__{series.name}") for series in alike[version]]
     return columns

@@ -134,11 +134,11 @@ class OnlineView:
         return [
             KeyColumn(
                 key,
-                of.name if isinstance(of, FeatureRef) else of,
+                filler.name if isinstance(filler, FeatureRef) else filler,
                 self.state.dtypes[key],
                 listed.max_length if listed is not None and listed.key == key else None,
             )
-            for key, of in filled
+            for key, filler in filled
         ]
 
     @property
