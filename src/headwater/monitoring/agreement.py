@@ -85,8 +85,8 @@ def _close_maps(online: pl.Series, offline: pl.Series) -> Bool:
     """
 
     def close(a: object, b: object) -> bool:
-        mine, theirs = _items(a), _items(b)
-        if mine is None or theirs is None or [k for k, _ in mine] != [k for k, _ in theirs]:
+        items, theirs = _items(a), _items(b)
+        if items is None or theirs is None or [k for k, _ in items] != [k for k, _ in theirs]:
             return False
         size = max((abs(v) for _, v in theirs if isinstance(v, float)), default=0.0)
         return all(
@@ -96,7 +96,7 @@ def _close_maps(online: pl.Series, offline: pl.Series) -> Bool:
                 and isinstance(y, float)
                 and abs(x - y) <= _TOLERANCE * max(size, 1.0)
             )
-            for (_, x), (_, y) in zip(mine, theirs, strict=True)
+            for (_, x), (_, y) in zip(items, theirs, strict=True)
         )
 
     return np.array(

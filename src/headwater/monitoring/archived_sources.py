@@ -93,10 +93,10 @@ def _archived(
         rows = [as_today(part, columns)[0] for part in parts]
     if begun is None:
         return source
-    own = pl.concat([*_before(source, list(schema), begun), *rows], how="diagonal_relaxed")
+    history = pl.concat([*_before(source, list(schema), begun), *rows], how="diagonal_relaxed")
     select = list(schema) if source.select is None else source.select
     return dataclasses.replace(
-        source, history=own, select=select, known_at_field=KNOWN_AT, known_after="0s"
+        source, history=history, select=select, known_at_field=KNOWN_AT, known_after="0s"
     )
 
 

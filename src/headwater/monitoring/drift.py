@@ -142,7 +142,7 @@ def _compared(
     loss: str,
     level: float,
 ) -> FeatureDrift:
-    known = FeatureDrift(
+    drift = FeatureDrift(
         feature,
         "not compared",
         "it was not served in this period",
@@ -155,9 +155,9 @@ def _compared(
     # a day that is not over has other hours than the others
     whole = [day for day in served or () if day.day != today] or served
     if not whole:
-        return known
+        return drift
     if not reference.rows:
-        return replace(known, reason="its training had no rows")
+        return replace(drift, reason="its training had no rows")
     names = sorted({*reference.statuses, *(name for day in whole for name in day.statuses)})
     statuses = [np.array([day.statuses.get(name, 0.0) for name in names]) for day in whole]
     of_values = dispersion([(day.shares, day.independent) for day in whole])
@@ -170,7 +170,7 @@ def _compared(
         values = stability(
             day.shares, n, np.array(reference.shares), m, level=level, dispersion=of_values
         )
-        found = DriftDay(
+        drift_day = DriftDay(
             day.day,
             day.rows,
             day.weight,
@@ -184,17 +184,17 @@ def _compared(
         if reference.statuses:
             trained = np.array([reference.statuses.get(name, 0.0) for name in names])
             of_day = stability(shares, n, trained, m, level=level, dispersion=of_statuses)
-            found = replace(
-                found,
+            drift_day = replace(
+                drift_day,
                 status_psi=of_day.psi,
                 status_limit=of_day.limit,
                 status_shifted=of_day.shifted,
             )
-        days.append(found)
-    return _judged(known, days, loss)
+        days.append(drift_day)
+    return _judged(drift, days, loss)
 
 
-def _judged(known: FeatureDrift, days: Sequence[DriftDay], loss: str) -> FeatureDrift:
+def _judged(drift: FeatureDrift, days: Sequence[DriftDay], loss: str) -> FeatureDrift:
     """The feature with the state of its latest day."""
     latest = days[-1]
     causes = [
@@ -203,7 +203,7 @@ def _judged(known: FeatureDrift, days: Sequence[DriftDay], loss: str) -> Feature
     ]
     state: DriftState = "no shift shown" if not latest.shifted else "alert" if causes else "shifted"
     return replace(
-        known, state=state, reason=" and ".join(causes) if state == "alert" else "", days=days
+        drift, state=state, reason=" and ".join(causes) if state == "alert" else "", days=days
     )
 
 

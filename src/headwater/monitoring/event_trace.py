@@ -53,7 +53,7 @@ class EventTrace:
     folder: Path | None
     notes: Counter[str] = field(default_factory=Counter)
 
-    def of(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
+    def events(self, keys: Mapping[str, object], served: ViewValues) -> pl.DataFrame:
         """Keys, columns, TIME, KNOWN, GONE where events can be taken back, ROW, `__ok`, `__why`,
         and `__late`: not known by K.
         """
@@ -61,12 +61,12 @@ class EventTrace:
             return self._of_history(keys, served).with_columns(
                 (pl.col(KNOWN) > served.read_version.K).alias("__late")
             )
-        mine, begun = _mine(keys), OnlineView(self.view, self.store).state.from_history
+        key_filter, begun = _key_filter(keys), OnlineView(self.view, self.store).state.from_history
         past = begun if self.view.source.history is not None else 0
         if self.view.source.changes is not None:
             parts = [self._of_images(served, past)]
         else:
-            parts = self._kept(keyspace.ARCHIVE, served)
+            parts = self._stored_events(keyspace.ARCHIVE, served)
             if past:
                 before = self._of_history(keys, served).filter(
                     pl.col(TIME) < past, pl.col(KNOWN) <= past
@@ -75,23 +75,23 @@ class EventTrace:
                     before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late"))
                 )
         whole = pl.concat(
-            [*parts, *self._refused(served), *self._kept(keyspace.FILTERED, served)],
+            [*parts, *self._refused(served), *self._stored_events(keyspace.FILTERED, served)],
             how="diagonal_relaxed",
         ).drop(ROW)
-        return whole.filter(mine).with_row_index(ROW)
+        return whole.filter(key_filter).with_row_index(ROW)
 
     def _of_images(self, served: ViewValues, past: int) -> pl.DataFrame:
-        """As `of`, of every key: a change may have moved an event here, or away."""
-        source, parts = self.view.source, self._kept(keyspace.ARCHIVE, served)
+        """As `events`, of every key: a change may have moved an event here, or away."""
+        source, parts = self.view.source, self._stored_events(keyspace.ARCHIVE, served)
         if past:
             before = images_before(self._acceptance(source), past)
             parts.append(
                 before.with_columns((pl.col(KNOWN) > served.read_version.T).alias("__late"))
             )
         images = pl.concat(parts, how="diagonal_relaxed")
-        begun, gone = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
+        begun, ended = versions_of(images.drop(ROW, "__late", "__why", "__ok"), source)
         judged = images.with_row_index("__n").with_columns(
-            pl.Series(GONE, gone), pl.Series("__ok", begun)
+            pl.Series(GONE, ended), pl.Series("__ok", begun)
         )
         superseded = followed(judged.filter("__ok")).select("__n", ANOTHER)
         timeless = pl.col(TIME).is_null()
@@ -111,42 +111,43 @@ class EventTrace:
         columns = sorted(self.view.read_columns - set(self.view.keys))
         enriched = tables(served.read_version.T, FAR, Notes())
         enriched.read(self.view.source, {*self.view.keys, *columns}, None)
-        source, mine = _numbered(enriched.readable(self.view.source), keys), _mine(keys)
+        source, key_filter = _numbered(enriched.readable(self.view.source), keys), _key_filter(keys)
         every = collect(
             arrived(
                 replace(source, filter=None), self.view.keys, columns, [ROW], known=True
-            ).filter(mine),
+            ).filter(key_filter),
             source.name,
         )
         passing = collect(
-            arrived(source, self.view.keys, columns, [ROW]).filter(mine).select(ROW), source.name
+            arrived(source, self.view.keys, columns, [ROW]).filter(key_filter).select(ROW),
+            source.name,
         )[ROW]
-        kept = open_engine().events(
+        accepted = open_engine().events(
             EventQuery(source, self.view.keys, [*columns, ROW], Reach(None, FAR, FAR)), EngineRun()
         )
-        kept = followed(kept) if GONE in kept.columns else kept
+        accepted = followed(accepted) if GONE in accepted.columns else accepted
         why = (
             pl.when(~pl.col(ROW).is_in(passing.implode()))
             .then(pl.lit(_FILTERED))
             .when(pl.col(TIME).is_null() | pl.col(KNOWN).is_null())
             .then(pl.lit(_NO_TIME))
-            .when(~pl.col(ROW).is_in(kept[ROW].implode()))
+            .when(~pl.col(ROW).is_in(accepted[ROW].implode()))
             .then(pl.lit("duplicate: " + COPY if source.changes is None else _NOTHING))
         )
         if source.window_on == "known_at":
             every = every.with_columns(
                 pl.when(pl.col(TIME).is_not_null()).then(pl.col(KNOWN)).alias(TIME)
             )
-        if GONE in kept.columns:
+        if GONE in accepted.columns:
             every = every.join(
-                kept.select(ROW, GONE, ANOTHER), on=ROW, how="left", maintain_order="left"
+                accepted.select(ROW, GONE, ANOTHER), on=ROW, how="left", maintain_order="left"
             )
             every = every.with_columns(pl.col(GONE).fill_null(LASTS))
         return every.with_columns(why.alias("__why")).with_columns(
             pl.col("__why").is_null().alias("__ok")
         )
 
-    def _kept(self, space: bytes, served: ViewValues) -> list[pl.DataFrame]:
+    def _stored_events(self, space: bytes, served: ViewValues) -> list[pl.DataFrame]:
         """The stream's rows in a space, known from their commit on: what was accepted, or what the
         source's filter leaves out.
         """
@@ -269,7 +270,7 @@ class EventTrace:
         return partitions or [None]
 
 
-def _mine(keys: Mapping[str, object]) -> pl.Expr:
+def _key_filter(keys: Mapping[str, object]) -> pl.Expr:
     return (
         pl.all_horizontal(pl.col(k) == pl.lit(v) for k, v in keys.items())
         if keys
@@ -285,7 +286,7 @@ def _numbered(source: Source, keys: Mapping[str, object]) -> Source:
         output_name(item): item if isinstance(item, pl.Expr) else pl.col(item)
         for item in source.select or ()
     }
-    mine = (
+    key_filter = (
         pl.all_horizontal(expressions.get(k, pl.col(k)) == pl.lit(v) for k, v in keys.items())
         if keys
         else pl.lit(value=True)
@@ -293,9 +294,11 @@ def _numbered(source: Source, keys: Mapping[str, object]) -> Source:
     table = scan(source.table)
     if source.id_field is not None and keys:
         ident = expressions.get(source.id_field, pl.col(source.id_field))
-        ids = collect(table.filter(mine).select(ident.alias("id").unique()), source.name)["id"]
-        mine = mine | ident.is_in(ids.implode())
-    rows = collect(table.filter(mine), source.name).with_row_index(ROW)
+        ids = collect(table.filter(key_filter).select(ident.alias("id").unique()), source.name)[
+            "id"
+        ]
+        key_filter = key_filter | ident.is_in(ids.implode())
+    rows = collect(table.filter(key_filter), source.name).with_row_index(ROW)
     return replace(
         source, history=Frame(rows), select=None if source.select is None else [*source.select, ROW]
     )

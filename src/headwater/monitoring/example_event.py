@@ -124,9 +124,9 @@ def to_json(value: object) -> object:
     ['2026-03-12T14:15:00Z', 'YQ==', 'PT60S']
     """
     if isinstance(value, list):
-        return [to_json(each) for each in value]
+        return [to_json(item) for item in value]
     if isinstance(value, dict):
-        return {name: to_json(each) for name, each in value.items()}
+        return {name: to_json(item) for name, item in value.items()}
     if isinstance(value, datetime | date | time):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):

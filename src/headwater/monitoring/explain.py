@@ -111,7 +111,7 @@ def explain_feature(
     T, K = served.read_version.T, served.read_version.K
     evidence = EventTrace(view, store, folder)
     with broken_files_named(folder, bottom_of(view.source).name):
-        events = evidence.of(keys, served)
+        events = evidence.events(keys, served)
     judged = _explained_events(view, chosen, events, T, K)
     frame = (
         pl.DataFrame(keys, schema={k: events.schema[k] for k in view.keys})
@@ -122,7 +122,7 @@ def explain_feature(
     recomputed = answer(view, view.outputs, rows, OfflineRequests.at(frame, served, view))
     index = [f.name for f in view.outputs].index(chosen.name)
     offline, status = recomputed.values[chosen.name][0], str(recomputed.statuses[chosen.name][0])
-    mine = served.features[index][0] if served.features else None
+    online_value = served.features[index][0] if served.features else None
     tiles = _tiles(view, online, keys, T) if online is not None and at is None else _NO_TILES
     near = (pl.col("timestamp").dt.epoch("us") - T).abs()
     shown = judged.sort(~pl.col(COUNTS), near, ROW, nulls_last=True).drop(ROW)
@@ -134,7 +134,7 @@ def explain_feature(
         clock.timestamp(K),
         age=(t - K) / 1e6,
         status=status,
-        online=mine,
+        online=online_value,
         offline=offline,
         served=bool(served.features),
         events=shown,
@@ -184,9 +184,9 @@ def explain(
     """
     view, name = _view_of(project, feature)
     home = settings.home() if data_dir is None else Path(data_dir)
-    with opened_for(project.name, store, readonly=True) as mine:
+    with opened_for(project.name, store, readonly=True) as opened:
         explained = explain_feature(
-            view, name, keys, mine, home, at=None if at is None else parse_timestamp(at, "at")
+            view, name, keys, opened, home, at=None if at is None else parse_timestamp(at, "at")
         )
         return replace(explained, feature=feature)
 

@@ -67,14 +67,14 @@ def freshness_objectives(project: Project, folder: Path, now: int) -> list[Fresh
         return []
     ages = view_ages(folder, list(targets), days=DAYS, now=now)
     yesterday = clock.timestamp(now).date() - timedelta(days=1)
-    found = []
+    objectives = []
     for view, target in targets.items():
         days = [(day.day, day.reads, day.stale * day.reads) for day in ages.get(view, [])]
         reads, stale = _sums(days)
         latest = _share(*_sums([day for day in days if day[0] >= yesterday]))
         used = _share(reads, stale)
         budget = 1 - target
-        found.append(
+        objectives.append(
             FreshnessObjective(
                 view,
                 target,
@@ -84,7 +84,7 @@ def freshness_objectives(project: Project, folder: Path, now: int) -> list[Fresh
                 None if latest is None else latest / budget,
             )
         )
-    return found
+    return objectives
 
 
 def _sums(days: Sequence[tuple[date, int, float]]) -> tuple[int, float]:

@@ -166,7 +166,7 @@ def parity(
     t = None if at is None else parse_timestamp(at, "at")
     home = settings.home() if data_dir is None else Path(data_dir)
     with (
-        opened_for(project.name, store, readonly=True) as mine,
+        opened_for(project.name, store, readonly=True) as opened,
         (resources or DEFAULT_RESOURCES).shown() as used,
     ):
         comparisons = []
@@ -174,7 +174,7 @@ def parity(
             used.say("comparing", number, len(wanted))
             with broken_files_named(home, stored_view.view.source.name):
                 comparison = check_view(
-                    stored_view.view, mine, home, rows=rows, at=t, seed=seed, resources=used
+                    stored_view.view, opened, home, rows=rows, at=t, seed=seed, resources=used
                 )
                 comparisons.append(_told_if_ahead(comparison, stored_view, t))
     return keep_parity(
@@ -184,7 +184,7 @@ def parity(
 
 def keep_parity(comparison: ParityRun, folder: Path, engine: str) -> list[Parity]:
     """Keep a comparison as a run, and return it view by view."""
-    kept = keep_run(
+    run = keep_run(
         "parity",
         str(comparison),
         comparison,
@@ -192,7 +192,7 @@ def keep_parity(comparison: ParityRun, folder: Path, engine: str) -> list[Parity
         folder=folder,
         engine=engine,
     )
-    return list(kept.views)
+    return list(run.views)
 
 
 def _told_if_ahead(comparison: Parity, stored_view: StoredView, at: int | None) -> Parity:
@@ -298,7 +298,7 @@ def check_view(
     requests = OfflineRequests.at(drawn, served, offline.view)
     recomputed = answer(offline.view, view.outputs, events, requests, resources)
     mismatches, twice = list[Mismatch](), _in_two_partitions(offline, drawn)
-    for feature, mine, theirs, online_statuses, offline_statuses in zip(
+    for feature, online_values, offline_values, online_statuses, offline_statuses in zip(
         view.outputs,
         served.features,
         recomputed.values,
@@ -308,8 +308,8 @@ def check_view(
     ):
         alike = agree(
             feature,
-            mine,
-            theirs,
+            online_values,
+            offline_values,
             lambda f=feature: sizes(offline.view, f, events, requests, resources),  # type: ignore[misc]
         )
         same = online_statuses.cast(pl.String) == offline_statuses.cast(pl.String)
@@ -322,7 +322,13 @@ def check_view(
             reason += "; copies of events of the key are in two partitions" if twice[row] else ""
             keys = drawn.row(row, named=True) if view.keys else {}
             mismatches.append(
-                Mismatch(f"{view.name}__{feature.name}", keys, mine[row], theirs[row], reason)
+                Mismatch(
+                    f"{view.name}__{feature.name}",
+                    keys,
+                    online_values[row],
+                    offline_values[row],
+                    reason,
+                )
             )
     orphaned = _orphans(offline, online, every, served.read_version.T, rows)
     mismatches += _orphan_mismatches(online, orphaned, recomputed, served) if orphaned else []
@@ -349,10 +355,10 @@ def _in_two_partitions(offline: Offline, drawn: pl.DataFrame) -> Bool:
     keys = list(offline.view.keys)
     if not offline.repeated.height or not keys:
         return np.full(drawn.height, bool(offline.repeated.height))
-    found = drawn.with_row_index("headwater_row").join(
+    repeated = drawn.with_row_index("headwater_row").join(
         offline.repeated.select(keys).cast(drawn.select(keys).schema).unique(), on=keys, how="semi"
     )["headwater_row"]
-    return np.isin(np.arange(drawn.height), found.to_numpy())
+    return np.isin(np.arange(drawn.height), repeated.to_numpy())
 
 
 def _copies(offline: Offline) -> list[str]:

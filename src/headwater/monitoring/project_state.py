@@ -112,7 +112,7 @@ def latest_parity(project: Project, folder: Path) -> ParityOverview:
 
 
 def feature_summary(
-    project: Project, feature: str, folder: Path, of: Lineage | None = None
+    project: Project, feature: str, folder: Path, project_lineage: Lineage | None = None
 ) -> FeatureSummary:
     """A feature of a project.
 
@@ -120,13 +120,13 @@ def feature_summary(
         project: whose.
         feature: its full name, such as `card__mean_amount_30d`.
         folder: the data directory, for its latest comparison with training.
-        of: the project's lineage, where it is known.
+        project_lineage: the project's lineage, where it is known.
 
     Raises:
         UsageError: the project has no such feature.
     """
     view = view_of(project, feature)
-    graph = lineage(project) if of is None else of
+    graph = lineage(project) if project_lineage is None else project_lineage
     node = graph.node(node_id("view", view.name))
     output = next(output for output in view.outputs if f"{view.name}__{output.name}" == feature)
     readers = [

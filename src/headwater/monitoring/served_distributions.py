@@ -103,15 +103,17 @@ def served_expectations(served: ServedPeriod, folder: Path) -> list[ExpectationC
         age = f"{view.name}__age"
         if age not in names:
             continue
-        known = [
+        applicable = [
             expected
             for expected in view.expectations
             if isinstance(expected, ExpectRows) or expected.column in columns
         ]
-        own = rows.filter(pl.col(age).is_not_null()).select(
+        view_rows = rows.filter(pl.col(age).is_not_null()).select(
             _DAY, *(pl.col(f"{view.name}__{name}").alias(name) for name in columns)
         )
-        checks += checks_of(f"view {view.name}", known, of_days(own, _DAY, known), whole=True)
+        checks += checks_of(
+            f"view {view.name}", applicable, of_days(view_rows, _DAY, applicable), whole=True
+        )
     return checks
 
 
@@ -149,7 +151,7 @@ def _queries(
     """Of one feature the weights of its bins, its statuses, and the independent rows of each
     day.
     """
-    own = rows.select(
+    feature_rows = rows.select(
         _DAY,
         reference_distribution.AT,
         WEIGHT,
@@ -157,12 +159,12 @@ def _queries(
         name,
         pl.col(status_name(name)).cast(pl.String).alias(_STATUS),
     ).filter(pl.col(_STATUS).is_not_null())
-    statuses = own.group_by(_DAY, _STATUS).agg(pl.col(WEIGHT).sum(), pl.len().alias(_ROWS))
-    units = own.unique([_DAY, REQUEST]) if ranking else own
+    statuses = feature_rows.group_by(_DAY, _STATUS).agg(pl.col(WEIGHT).sum(), pl.len().alias(_ROWS))
+    units = feature_rows.unique([_DAY, REQUEST]) if ranking else feature_rows
     independent = units.group_by(_DAY).agg(
         pl.col(WEIGHT).sum(), pl.col(WEIGHT).pow(2).sum().alias(_SQUARE)
     )
-    return reference.weights(own, name, [_DAY]), statuses, independent
+    return reference.weights(feature_rows, name, [_DAY]), statuses, independent
 
 
 def _days(
@@ -172,10 +174,12 @@ def _days(
     of_status = {str(day): frame.sort(_STATUS) for (day,), frame in statuses.group_by(_DAY)}
     days = []
     for day, weight, square in independent.sort(_DAY).iter_rows():
-        known = of_status[day]
-        total = float(known[WEIGHT].sum())
-        shares = dict(zip(known[_STATUS].to_list(), (known[WEIGHT] / total).to_list(), strict=True))
-        rows = int(known[_ROWS].sum())
+        counts = of_status[day]
+        total = float(counts[WEIGHT].sum())
+        shares = dict(
+            zip(counts[_STATUS].to_list(), (counts[WEIGHT] / total).to_list(), strict=True)
+        )
+        rows = int(counts[_ROWS].sum())
         days.append(
             ServedFeatureDay(
                 day, rows, total, weight**2 / square, shares_of(by_day[day], width), shares

@@ -97,7 +97,7 @@ def served_parity(
     by_view: dict[str, Parity] = {}
     nothing: list[DataError] = []
     with (
-        opened_for(project.name, store, readonly=True) as mine,
+        opened_for(project.name, store, readonly=True) as opened,
         (resources or DEFAULT_RESOURCES).shown() as used,
     ):
         for number, model in enumerate(project.models):
@@ -109,7 +109,7 @@ def served_parity(
                 continue
             for level, level_rows in _by_level(frame):
                 for comparison in _compared(
-                    project, model, level, level_rows, views, _Place(mine, home, used)
+                    project, model, level, level_rows, views, _Context(opened, home, used)
                 ):
                     by_view[comparison.view] = (
                         _added(by_view[comparison.view], comparison)
@@ -148,7 +148,7 @@ def _compared(
     level: str | None,
     rows: pl.DataFrame,
     views: Sequence[str],
-    place: _Place,
+    context: _Context,
 ) -> list[Parity]:
     """What was served at a level; the names of its views end with it, as those that are stored for
     it do.
@@ -172,8 +172,8 @@ def _compared(
         ]
     compared = [
         comparison
-        for service, own in groups
-        for comparison in _Served(service, own, place).compared(views)
+        for service, group in groups
+        for comparison in _Served(service, group, context).compared(views)
     ]
     return [replace(comparison, view=f"{comparison.view}{end}") for comparison in compared]
 
@@ -189,8 +189,8 @@ def _by_versions(
     texts: dict[tuple[tuple[str, int], ...], list[str]] = {}
     for text in rows[VIEWS].unique(maintain_order=True):
         served = {
-            roots[view]: int(of.partition("@")[2] or 1)
-            for view, of in json.loads(text).items()
+            roots[view]: int(version_text.partition("@")[2] or 1)
+            for view, version_text in json.loads(text).items()
             if view in roots
         }
         texts.setdefault(
@@ -206,9 +206,9 @@ def _by_versions(
     return [
         (
             variant.level.service(project.pinned(variant.model, dict(versions))),
-            rows.filter(pl.col(VIEWS).is_in(mine)),
+            rows.filter(pl.col(VIEWS).is_in(view_texts)),
         )
-        for versions, mine in texts.items()
+        for versions, view_texts in texts.items()
     ]
 
 
@@ -228,7 +228,7 @@ def _added(a: Parity, b: Parity) -> Parity:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Context:
     """The store that was read, the folder of the archive, and what the comparison may use."""
 
     store: OnlineStore
@@ -244,7 +244,7 @@ class _Served:
 
     service: FeatureService
     frame: pl.DataFrame
-    place: _Place
+    context: _Context
     recomputed_values: dict[str, pl.Series] = field(default_factory=dict)
 
     def compared(self, names: Sequence[str]) -> Iterator[Parity]:
@@ -272,7 +272,7 @@ class _Served:
         notes["rows of another definition of the view"] += int((~same).sum())
         rows = rows.filter(same)
         if any(
-            isinstance(f, FeatureRef) and not self._known(f.name)
+            isinstance(f, FeatureRef) and not self._available(f.name)
             for f in map(view.request_key, view.keys)
         ):
             notes["rows whose key came from a third-party response that was not logged"] += (
@@ -302,10 +302,10 @@ class _Served:
         self, view: FeatureView, rows: pl.DataFrame, T: I64, chain: _Chain
     ) -> Parity:
         offline = Offline(
-            placed(self.place.store, view.root),
-            self.place.store,
-            self.place.folder,
-            self.place.resources,
+            placed(self.context.store, view.root),
+            self.context.store,
+            self.context.folder,
+            self.context.resources,
         )
         events = (
             offline.committed(chain.known)
@@ -313,10 +313,10 @@ class _Served:
             else offline.history(int(T.min()), int(T.max()), int(chain.K.max()))
         )
         key_frame, lists = self._keys(view, rows)
-        own = np.arange(rows.height) if lists is None else lists.rows
-        requests = OfflineRequests(key_frame, T[own], chain.K[own])
+        row_index = np.arange(rows.height) if lists is None else lists.rows
+        requests = OfflineRequests(key_frame, T[row_index], chain.K[row_index])
         features = self.service.needed[view.name]
-        recomputed = answer(view.root, features, events, requests, self.place.resources)
+        recomputed = answer(view.root, features, events, requests, self.context.resources)
         mismatches: list[Mismatch] = []
         values = fallbacks = 0
         for feature, of_keys, statuses in zip(
@@ -332,15 +332,15 @@ class _Served:
             there = (logged_statuses.is_not_null() & (logged_statuses != "fallback")).to_numpy()
             fallbacks += int((logged_statuses == "fallback").sum())
             values += int(there.sum())
-            mine = _typed(rows[name], theirs)
+            logged = _typed(rows[name], theirs)
 
             def size_of(feature: Feature = feature) -> F64:
-                return sizes(view.root, feature, events, requests, self.place.resources)
+                return sizes(view.root, feature, events, requests, self.context.resources)
 
             alike = (
-                agree(feature, mine, theirs, size_of)
+                agree(feature, logged, theirs, size_of)
                 if lists is None
-                else agree_lists(feature, mine, of_keys, lists, size_of)
+                else agree_lists(feature, logged, of_keys, lists, size_of)
             )
             same = (
                 (logged_statuses == offline_statuses.cast(pl.String))
@@ -359,7 +359,7 @@ class _Served:
                     **{key: self._filler(view, key, rows)[row] for key in view.keys},
                     REQUEST: rows[REQUEST][row],
                 }
-                mismatches.append(Mismatch(name, keys, mine[row], theirs[row], reason))
+                mismatches.append(Mismatch(name, keys, logged[row], theirs[row], reason))
         notes = {"values that fell back": fallbacks} if fallbacks else {}
         return Parity(
             view.name, 0, values, clock.EPOCH, clock.EPOCH, events.height, mismatches, notes
@@ -367,13 +367,13 @@ class _Served:
 
     def _keep(self, name: str, rows: pl.DataFrame, values: pl.Series) -> None:
         """Recomputed values, at their rows of the whole frame."""
-        known = self.recomputed_values.get(name)
+        before = self.recomputed_values.get(name)
         placed = pl.DataFrame({"__row": rows["__row"], name: values})
         whole = self.frame.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("__row")).join(
             placed, on="__row", how="left", maintain_order="left"
         )
         self.recomputed_values[name] = (
-            whole[name] if known is None else known.zip_with(known.is_not_null(), whole[name])
+            whole[name] if before is None else before.zip_with(before.is_not_null(), whole[name])
         )
 
     def _keys(self, view: FeatureView, rows: pl.DataFrame) -> tuple[pl.DataFrame, KeyLists | None]:
@@ -382,7 +382,7 @@ class _Served:
         """
         if not view.keys:
             return pl.DataFrame({"": pl.repeat(0, rows.height, eager=True)}), None
-        dtypes = OnlineView(view.root, self.place.store).state.dtypes
+        dtypes = OnlineView(view.root, self.context.store).state.dtypes
         columns = {key: self._filler(view, key, rows) for key in view.keys}
         lists = None
         if view.list_key is not None:
@@ -418,7 +418,9 @@ class _Served:
         every = [
             f for f in self.service.request_features if status_name(f.name) in self.frame.columns
         ]
-        functions = [f for f in every if all(self._known(ref.name) for ref in f.inputs.values())]
+        functions = [
+            f for f in every if all(self._available(ref.name) for ref in f.inputs.values())
+        ]
         values, mismatches = 0, []
         for function in functions:
             inputs = {p: self._input(ref.name) for p, ref in function.inputs.items()}
@@ -428,15 +430,15 @@ class _Served:
             theirs = request_feature(
                 function, fields[chosen], {p: series.gather(chosen) for p, series in inputs.items()}
             )
-            mine = _typed(self.frame[function.name].gather(chosen), theirs)
+            logged = _typed(self.frame[function.name].gather(chosen), theirs)
             values += len(chosen)
-            for row in np.flatnonzero(~_equal(mine, theirs)).tolist():
+            for row in np.flatnonzero(~_equal(logged, theirs)).tolist():
                 keys = {
                     **fields.row(int(chosen[row]), named=True),
                     REQUEST: self.frame[REQUEST][int(chosen[row])],
                 }
                 mismatches.append(
-                    Mismatch(function.name, keys, mine[row], theirs[row], "the value differs")
+                    Mismatch(function.name, keys, logged[row], theirs[row], "the value differs")
                 )
         others = [
             ref.name
@@ -455,7 +457,7 @@ class _Served:
         at = clock.timestamp(self.frame.select(pl.col(AT).dt.epoch("us").max()).item())
         return Parity(MADE, self.frame.height, values, at, at, 0, mismatches, +Counter(notes))
 
-    def _known(self, name: str) -> bool:
+    def _available(self, name: str) -> bool:
         """Whether a feature was logged or recomputed."""
         return name in self.frame.columns or name in self.recomputed_values
 
@@ -487,7 +489,7 @@ def _chains(logged: pl.Series, times: I64 | None = None) -> list[_Chain]:
     rows of one moment tell apart.
     """
     distinct = {text: sequences(text) for text in logged.unique().to_list()}
-    left = sorted(distinct, key=lambda text: (sum(distinct[text].values()), text))
+    remaining = sorted(distinct, key=lambda text: (sum(distinct[text].values()), text))
     logged_texts = logged.to_list()
     first: dict[str, int] = {}
     last_asked: dict[str, int] = {}
@@ -498,23 +500,25 @@ def _chains(logged: pl.Series, times: I64 | None = None) -> list[_Chain]:
                 max(t, last_asked.get(text, t)),
             )
     chains = []
-    while left:
-        chain = [left[0]]
+    while remaining:
+        chain = [remaining[0]]
         rest: list[str] = []
-        for text in left[1:]:
+        for text in remaining[1:]:
             before, after = distinct[chain[-1]], distinct[text]
             grows = all(
                 after.get(partition, -1) >= sequence for partition, sequence in before.items()
             )
             later = times is None or first[text] > last_asked[chain[-1]]
             (chain if grows and later else rest).append(text)
-        left = rest
-        place = {
+        remaining = rest
+        position = {
             text: number if times is None else first[text] for number, text in enumerate(chain)
         }
-        rows = np.array([row for row, text in enumerate(logged_texts) if text in place], np.int64)
+        rows = np.array(
+            [row for row, text in enumerate(logged_texts) if text in position], np.int64
+        )
         last = distinct[chain[-1]]
-        places = list(place.values())
+        places = list(position.values())
         known = {
             partition: (
                 last[partition],
@@ -523,7 +527,7 @@ def _chains(logged: pl.Series, times: I64 | None = None) -> list[_Chain]:
             for partition in last
         }
         K = (
-            np.array([place[logged_texts[row]] for row in rows.tolist()], np.int64)
+            np.array([position[logged_texts[row]] for row in rows.tolist()], np.int64)
             if times is None
             else times[rows]
         )
@@ -542,8 +546,8 @@ def _first_that_has(commits: Sequence[int], places: Sequence[int]) -> pl.Expr:
 
 def _request_column(name: str, rows: pl.DataFrame) -> pl.Series:
     """A column of the request, as it was sent."""
-    kept = f"{PREFIX}given_{name}"
-    return rows[kept] if kept in rows.columns else rows[name]
+    sent = f"{PREFIX}given_{name}"
+    return rows[sent] if sent in rows.columns else rows[name]
 
 
 def _typed(logged: pl.Series, computed: pl.Series) -> pl.Series:

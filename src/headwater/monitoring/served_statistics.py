@@ -37,14 +37,14 @@ def served_days(folder: Path, *, days: int = DAYS, now: int | None = None) -> li
         folder, since=_since(days, now), measures=("rows", "how", "version", "latency")
     )
     every: dict[str, list[ServedDay]] = {}
-    for (name, day), mine in rows.sort("folder", "day").group_by(
+    for (name, day), day_rows in rows.sort("folder", "day").group_by(
         "folder", "day", maintain_order=True
     ):
-        every.setdefault(str(name), []).append(_served_day(day, mine))
+        every.setdefault(str(name), []).append(_served_day(day, day_rows))
     return [
-        Served(kind, name, found)
-        for (kind, _, name), found in (
-            (folder.partition("="), found) for folder, found in every.items()
+        Served(kind, name, by_day)
+        for (kind, _, name), by_day in (
+            (log_folder.partition("="), by_day) for log_folder, by_day in every.items()
         )
     ]
 
@@ -62,14 +62,14 @@ def view_ages(
         subjects=views,
     )
     by_view: dict[str, list[AgeDay]] = {}
-    for (view, day), mine in rows.sort("subject", "day").group_by(
+    for (view, day), day_rows in rows.sort("subject", "day").group_by(
         "subject", "day", maintain_order=True
     ):
-        total = dict(mine.group_by("measure").agg(pl.col("count").sum()).iter_rows())
+        total = dict(day_rows.group_by("measure").agg(pl.col("count").sum()).iter_rows())
         reads = total.get("read", 0)
         if reads:
             stale, incomplete = (total.get(flag, 0) / reads for flag in ("stale", "incomplete"))
-            median, p95, p99 = _quantiles(mine, "age", _SHARES)
+            median, p95, p99 = _quantiles(day_rows, "age", _SHARES)
             by_view.setdefault(str(view), []).append(
                 AgeDay(day, reads, median, p95, p99, stale, incomplete)
             )
@@ -84,7 +84,9 @@ def feature_days(
     rows = daily_statistics(
         folder, since=_since(days, now), measures=measures, subjects=[feature]
     ).sort("day")
-    return [_value_day(day, mine) for (day,), mine in rows.group_by("day", maintain_order=True)]
+    return [
+        _value_day(day, day_rows) for (day,), day_rows in rows.group_by("day", maintain_order=True)
+    ]
 
 
 def feature_statuses(
@@ -95,10 +97,10 @@ def feature_statuses(
     """
     rows = daily_statistics(folder, since=_since(days, now), measures=("status",))
     counted = rows.group_by("subject", "label").agg(pl.col("count").sum()).sort("subject", "label")
-    found: dict[str, dict[str, int]] = {}
+    by_feature: dict[str, dict[str, int]] = {}
     for feature, status, n in counted.iter_rows():
-        found.setdefault(feature, {})[status] = n
-    return found
+        by_feature.setdefault(feature, {})[status] = n
+    return by_feature
 
 
 def _since(days: int, now: int | None) -> date:
@@ -111,9 +113,14 @@ def _served_day(day: date, rows: pl.DataFrame) -> ServedDay:
     hours = dict(_sums(rows, "rows", "bucket"))
     stages = rows.filter(pl.col("measure") == "latency")["subject"].unique().sort().to_list()
     timings = [_timing(stage, rows.filter(pl.col("subject") == stage)) for stage in stages]
-    how, versions = dict(_sums(rows, "how", "label")), dict(_sums(rows, "version", "label"))
+    origins, versions = dict(_sums(rows, "how", "label")), dict(_sums(rows, "version", "label"))
     return ServedDay(
-        day, sum(hours.values()), [hours.get(hour, 0) for hour in range(24)], how, versions, timings
+        day,
+        sum(hours.values()),
+        [hours.get(hour, 0) for hour in range(24)],
+        origins,
+        versions,
+        timings,
     )
 
 
@@ -155,9 +162,9 @@ def _quantiles(
     rows: pl.DataFrame, measure: str, shares: Sequence[float]
 ) -> list[float] | list[None]:
     """Quantiles of a measure; None each where nothing is counted."""
-    mine = rows.filter(pl.col("measure") == measure)
+    counted = rows.filter(pl.col("measure") == measure)
     return (
-        quantiles(mine["bucket"].to_list(), mine["count"].to_list(), shares)
-        if mine.height
+        quantiles(counted["bucket"].to_list(), counted["count"].to_list(), shares)
+        if counted.height
         else [None] * len(shares)
     )

@@ -163,12 +163,12 @@ class Status(Readable):
 
     def to_dict(self) -> dict[str, object]:
         """The same, as JSON can say it."""
-        own = cast(
+        fields = cast(
             "dict[str, object]", msgspec.to_builtins(replace(self, deliveries=[], drifts=[]))
         )
         deliveries = [delivery.to_dict() for delivery in self.deliveries]
         return {
-            **own,
+            **fields,
             "deliveries": deliveries,
             "drifts": [drift.to_dict() for drift in self.drifts],
         }
@@ -207,19 +207,19 @@ def status(
     user current 1800.0 2
     user stale 5400.0 2
     """
-    given = None if at is None else parse_timestamp(at, "at")
+    at_micros = None if at is None else parse_timestamp(at, "at")
     home = settings.home() if data_dir is None else Path(data_dir)
-    with opened_for(project.name, store, readonly=True) as mine:
-        streams = [s for source in project.sources for s in _streams(mine, source, home)]
-        t = clock.now_micros() if given is None else given
+    with opened_for(project.name, store, readonly=True) as opened:
+        streams = [s for source in project.sources for s in _streams(opened, source, home)]
+        t = clock.now_micros() if at_micros is None else at_micros
         registry, names = ModelRegistry(models), {model.name for model in project.models}
         read = PromotedViews(project, registry).selection()
         predictions = [
-            _predictions(mine, read.of(project, variant), t)
+            _predictions(opened, read.of(project, variant), t)
             for variant in served(project)
             if variant.precomputed is not None and backtest_only(variant) is None
         ]
-        views = [_view(mine, stored_view, given) for stored_view in stored(project)]
+        views = [_view(opened, stored_view, at_micros) for stored_view in stored(project)]
         promises = [
             delivery for delivery in deliveries(registry) if delivery.promise.model in names
         ]
@@ -237,15 +237,15 @@ def status(
         }
         producers = {name: rule for name, rule in rules.items() if rule is not None}
         return Status(
-            t, mine.size(), streams, views, predictions, promises, drifted, objectives, producers
+            t, opened.size(), streams, views, predictions, promises, drifted, objectives, producers
         )
 
 
-def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]:
-    statuses, source = [], placed_source(store, of).name
+def _streams(store: OnlineStore, defined_source: Source, folder: Path) -> list[StreamStatus]:
+    statuses, source = [], placed_source(store, defined_source).name
     prefix = keyspace.PROGRESS + keyspace.name(source)
-    told = store.get([keyspace.broker_clock(store.namespace + of.name)])[0]
-    compared = None if told is None else told.decode()
+    clock_note = store.get([keyspace.broker_clock(store.namespace + defined_source.name)])[0]
+    compared = None if clock_note is None else clock_note.decode()
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
         progress = msgspec.msgpack.decode(value, type=Progress)
@@ -267,7 +267,7 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
         statuses.append(
             StreamStatus(
                 *(
-                    of.name,
+                    defined_source.name,
                     partition,
                     progress.sequence,
                     progress.known,
@@ -283,15 +283,15 @@ def _streams(store: OnlineStore, of: Source, folder: Path) -> list[StreamStatus]
     return statuses
 
 
-def _view(store: OnlineStore, stored_view: StoredView, given: int | None) -> ViewStatus:
-    """given: as of when, microseconds; None is when the view is read."""
+def _view(store: OnlineStore, stored_view: StoredView, at_micros: int | None) -> ViewStatus:
+    """at_micros: as of when, microseconds; None is when the view is read."""
     view = placed(store, stored_view.view)
     keys, size, last = 0, 0, b""
     for record_key, record in stored_sections(store, view):
         # a batch view has up to two records a key
         key = record_key[:-1] if view.freshness.scheduled else record_key
         keys, size, last = keys + (key != last), size + len(record), key
-    t = clock.now_micros() if given is None else given
+    t = clock.now_micros() if at_micros is None else at_micros
     state, age, T = standing(store, view, t)
     note = (
         PASSED_OVER

@@ -28,11 +28,13 @@ def passed_over(view: FeatureView, store: OnlineStore, t: int) -> bool:
     """
     if not view.freshness.streamed:
         return False
-    kept = placed(store, view.root)
+    placed_view = placed(store, view.root)
     runs = [
-        done for done in progresses(store, kept.source.name).values() if abs(t - done.at) < _RUNS
+        done
+        for done in progresses(store, placed_view.source.name).values()
+        if abs(t - done.at) < _RUNS
     ]
-    return any(kept.tiles_fingerprint not in done.views for done in runs)
+    return any(placed_view.tiles_fingerprint not in done.views for done in runs)
 
 
 def why_unfilled(view: FeatureView, store: OnlineStore) -> str:
@@ -41,12 +43,12 @@ def why_unfilled(view: FeatureView, store: OnlineStore) -> str:
     """
     if not view.freshness.streamed:
         return ""
-    kept = placed(store, view.root)
-    if not read_parts(store, kept.tiles_fingerprint):
+    placed_view = placed(store, view.root)
+    if not read_parts(store, placed_view.tiles_fingerprint):
         if passed_over(view, store, clock.now_micros()):
             return f"view that was never ingested; {PASSED_OVER}"
         return "view that was never ingested; run `headwater ingest`"
-    state = read_stream(store, kept.tiles_fingerprint, kept.source.name)
+    state = read_stream(store, placed_view.tiles_fingerprint, placed_view.source.name)
     return (
         ""
         if state is not None and state.seeded is not None

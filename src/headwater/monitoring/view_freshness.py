@@ -97,9 +97,9 @@ def source_freshness(
 
 
 def _partitions(
-    store: OnlineStore, of: Source, folder: Path, t: int, promise: int | None
+    store: OnlineStore, defined_source: Source, folder: Path, t: int, promise: int | None
 ) -> list[SourceFreshness]:
-    source, rows = placed_source(store, of).name, []
+    source, rows = placed_source(store, defined_source).name, []
     prefix = keyspace.PROGRESS + keyspace.name(source)
     for key, value in store.scan(prefix):
         partition = key[len(prefix) : -1].decode() or None
@@ -111,7 +111,7 @@ def _partitions(
         )
         median, p95, late = _delays(
             Roller(store, keyspace.ARCHIVE, folder / "archive", source, partition),
-            of.timestamp_field,
+            defined_source.timestamp_field,
             promise,
         )
         dead = _reasons(Roller(store, keyspace.DEAD, folder / "dead_letters", source, partition))
@@ -119,7 +119,16 @@ def _partitions(
         lag = (t - progress.known) / 1e6
         rows.append(
             SourceFreshness(
-                of.name, partition, lag, newest, progress.counts, held, median, p95, late, dead
+                defined_source.name,
+                partition,
+                lag,
+                newest,
+                progress.counts,
+                held,
+                median,
+                p95,
+                late,
+                dead,
             )
         )
     return rows

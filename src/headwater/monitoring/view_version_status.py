@@ -81,12 +81,12 @@ def view_versions(
             readers.setdefault((view, number), []).append(
                 str(registry.current(variant.model.name, variant.name))
             )
-    with opened_for(project.name, store, readonly=True) as mine:
+    with opened_for(project.name, store, readonly=True) as opened:
         state: dict[tuple[str, int], dict[str, str]] = {}
-        for kept in stored(project):
-            state.setdefault((kept.view.name, kept.view.version), {})[kept.name] = standing(
-                mine, placed(mine, kept.view), now
-            )[0]
+        for stored_view in stored(project):
+            state.setdefault((stored_view.view.name, stored_view.view.version), {})[
+                stored_view.name
+            ] = standing(opened, placed(opened, stored_view.view), now)[0]
     return tuple(
         ViewVersion(
             view,
@@ -160,13 +160,13 @@ def check_filled(
         UsageError: the store has not filled it, at some freshness.
     """
     versions = view_versions(project, store=store, models=models)
-    mine = next(
+    chosen = next(
         version for version in versions if (version.view, version.version) == (view, number)
     )
-    unfilled = {name: state for name, state in mine.state.items() if state in _UNREADABLE}
+    unfilled = {name: state for name, state in chosen.state.items() if state in _UNREADABLE}
     if unfilled:
         states = ", ".join(f"{name} is {state}" for name, state in unfilled.items())
         raise UsageError(
-            f"{mine} cannot be read yet: {states} in the online store. Fill it with headwater "
+            f"{chosen} cannot be read yet: {states} in the online store. Fill it with headwater "
             "materialize or headwater ingest; headwater status shows when it is done"
         )

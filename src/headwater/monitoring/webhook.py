@@ -96,24 +96,24 @@ def notify(
     Raises:
         DataError: the receiver did not take them; they are sent again with the next call.
     """
-    told = _told(folder)
+    reported = _reported(folder)
     now = timestamp_text(clock.now_micros())
     firing = {alert.fingerprint: alert for alert in alerts}
-    began = [FiringAlert(alert, now) for mark, alert in firing.items() if mark not in told]
+    began = [FiringAlert(alert, now) for mark, alert in firing.items() if mark not in reported]
     ended = [
-        known
-        for mark, known in told.items()
-        if mark not in firing and about.items() <= known.alert.labels.items()
+        entry
+        for mark, entry in reported.items()
+        if mark not in firing and about.items() <= entry.alert.labels.items()
     ]
     if not began and not ended:
         return 0
     changes = [
-        *(_entry(each, "firing", _NEVER) for each in began),
-        *(_entry(each, "resolved", now) for each in ended),
+        *(_entry(fired, "firing", _NEVER) for fired in began),
+        *(_entry(fired, "resolved", now) for fired in ended),
     ]
     lines = [
-        *(f"FIRING {each.alert.name}: {each.alert.summary}" for each in began),
-        *(f"RESOLVED {each.alert.name}: {each.alert.summary}" for each in ended),
+        *(f"FIRING {fired.alert.name}: {fired.alert.summary}" for fired in began),
+        *(f"RESOLVED {fired.alert.name}: {fired.alert.summary}" for fired in ended),
     ]
     body = {
         "version": "4",
@@ -129,11 +129,12 @@ def notify(
         "text": "\n".join(lines),
     }
     _post(webhook, msgspec.json.encode(body), pause)
-    gone = {each.alert.fingerprint for each in ended}
-    kept = [known for mark, known in told.items() if mark not in gone]
+    resolved = {fired.alert.fingerprint for fired in ended}
+    still_firing = [entry for mark, entry in reported.items() if mark not in resolved]
     permissions.own_folder(folder)
     permissions.replace_file(
-        folder / STATE, msgspec.json.format(msgspec.json.encode([*kept, *began]), indent=1) + b"\n"
+        folder / STATE,
+        msgspec.json.format(msgspec.json.encode([*still_firing, *began]), indent=1) + b"\n",
     )
     return len(changes)
 
@@ -149,32 +150,32 @@ def signature(secret: str, seconds: int, body: bytes) -> str:
 
 
 def _entry(
-    known: FiringAlert, status: Literal["firing", "resolved"], ends: str
+    firing: FiringAlert, status: Literal["firing", "resolved"], ends: str
 ) -> dict[str, object]:
-    alert = known.alert
+    alert = firing.alert
     return {
         "status": status,
         "labels": {"alertname": alert.name, **alert.labels},
         "annotations": {"summary": alert.summary},
-        "startsAt": known.since,
+        "startsAt": firing.since,
         "endsAt": ends,
         "generatorURL": "",
         "fingerprint": alert.fingerprint,
     }
 
 
-def _told(folder: Path) -> dict[str, FiringAlert]:
+def _reported(folder: Path) -> dict[str, FiringAlert]:
     """The alerts that the receiver was told of, by fingerprint."""
     path = folder / STATE
     try:
-        known = msgspec.json.decode(path.read_bytes(), type=list[FiringAlert])
+        entries = msgspec.json.decode(path.read_bytes(), type=list[FiringAlert])
     except FileNotFoundError:
         return {}
     except msgspec.DecodeError as error:
         raise DataError(
             f"{path} cannot be read: {error}; delete it, and all alerts are sent again"
         ) from error
-    return {each.alert.fingerprint: each for each in known}
+    return {entry.alert.fingerprint: entry for entry in entries}
 
 
 def _post(webhook: Webhook, body: bytes, pause: Callable[[float], None]) -> None:
