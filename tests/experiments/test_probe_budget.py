@@ -101,7 +101,7 @@ def test_training_leaves_out_what_a_probe_served(tmp_path):
     ]
     written(tmp_path, entries, outcomes, of)
     until = round(at(200).timestamp() * 1e6)
-    assert len(logged(of, FromLog.of(tmp_path, of), until).requests.t) == 10
+    assert len(logged(of, FromLog.find(tmp_path, of), until).requests.t) == 10
     with ExposureLog(tmp_path) as log:
         for n in range(3):
             log.put(
@@ -112,6 +112,6 @@ def test_training_leaves_out_what_a_probe_served(tmp_path):
                     Exposure(str(n + 5), "served", until, f"r{n + 5}"),
                 ],
             )
-    rows = logged(of, FromLog.of(tmp_path, of), until)
+    rows = logged(of, FromLog.find(tmp_path, of), until)
     assert len(rows.requests.t) == 7
     assert rows.left_out["served by a probe"] == 3

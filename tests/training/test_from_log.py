@@ -37,7 +37,7 @@ def test_a_log_that_is_still_written_is_trained_on(tmp_path):
         log.write([one(of_model(), n) for n in range(4)])
         assert log.flush()
         post(tmp_path, *(outcome(n, n % 2 == 0, 100) for n in range(6)))
-        files = FromLog.of(tmp_path, model()).served
+        files = FromLog.find(tmp_path, model()).served
         assert [path.suffix for path in files] == [".parquet"], (
             "files that stay as they are, for the manifest"
         )
@@ -54,7 +54,7 @@ def test_a_log_that_is_still_written_is_trained_on(tmp_path):
 
 def of_model(made=None, **more):
     made = made or model()
-    return EntryContext.of(
+    return EntryContext.for_service(
         "predict", "shop", made.features, model=made.name, **({"version": "1"} | more)
     )
 
@@ -133,7 +133,7 @@ def test_only_what_was_known_by_then(tmp_path):
     )
     found = {}
     for second in (100, 299, 300, 500):
-        got = logged(model(), FromLog.of(tmp_path, model()), micros(second))
+        got = logged(model(), FromLog.find(tmp_path, model()), micros(second))
         found[second] = dict(
             zip(got.requests.frame["headwater_request"], got.requests.label, strict=True)
         )
@@ -145,7 +145,7 @@ def test_only_what_was_known_by_then(tmp_path):
         500: {"r0": 1, "r1": 0, "r2": 1},
     }
     with pytest.raises(DataError, match="no outcome of the 4 rows served was known by"):
-        logged(model(), FromLog.of(tmp_path, model()), micros(99))
+        logged(model(), FromLog.find(tmp_path, model()), micros(99))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_outcomes_find_their_rows(tmp_path, rows, labels):
     of = of_model()
     write(tmp_path, *(one(of, n, request={"user": user}) for n, user in ((1, 1), (2, 2), (3, 1))))
     post(tmp_path, *rows)
-    got = logged(model(), FromLog.of(tmp_path, model()), 2**61)
+    got = logged(model(), FromLog.find(tmp_path, model()), 2**61)
     assert (
         dict(zip(got.requests.frame["headwater_request"], got.requests.label, strict=True))
         == labels
@@ -208,7 +208,7 @@ def test_a_request_that_came_after_its_outcome_was_known_is_left_out(tmp_path):
         {"user": 1, "outcome": True, "known_at": at(5).isoformat()},
         {"user": 1, "outcome": False, "known_at": at(20).isoformat()},
     )
-    got = logged(model(), FromLog.of(tmp_path, model()), micros(100))
+    got = logged(model(), FromLog.find(tmp_path, model()), micros(100))
     assert got.requests.frame["headwater_request"].to_list() == ["r1"]
     assert got.requests.label.to_list() == [0], "corrected"
     assert got.left_out == {TOO_LATE: 2}
@@ -244,7 +244,7 @@ def test_a_ranking_has_an_outcome_for_each_candidate(tmp_path):
         of=made,
         keys=("user", "item"),
     )
-    got = logged(made, FromLog.of(tmp_path, made), 2**61)
+    got = logged(made, FromLog.find(tmp_path, made), 2**61)
     assert list(
         zip(got.requests.frame["item"], got.features[VISITS], got.requests.label, strict=True)
     ) == [("a", 1, 0), ("b", 2, 1)]
@@ -260,7 +260,7 @@ def test_versions_that_lack_a_feature_are_left_out_and_said(tmp_path):
         one(of_model(made, version="2"), 3, (7, 1.5)),
     )
     post(tmp_path, *(outcome(n, True, 100) for n in (1, 2, 3)), of=made)
-    got = logged(made, FromLog.of(tmp_path, made), micros(1000))
+    got = logged(made, FromLog.find(tmp_path, made), micros(1000))
     assert got.left_out == {"served by version 1 without user__pages_1d": 2}
     assert got.features.rows() == [(7, 1.5)]
     assert got.versions == {"2": 1}
@@ -268,15 +268,17 @@ def test_versions_that_lack_a_feature_are_left_out_and_said(tmp_path):
     with pytest.raises(
         DataError, match="1 of its 2 features were never served, such as 'user__vists_1d'"
     ):
-        logged(more, FromLog.of(tmp_path, more), micros(1000))
+        logged(more, FromLog.find(tmp_path, more), micros(1000))
 
 
 def test_a_model_without_predictions_takes_what_its_service_served(tmp_path):
     made = model(name="new")
-    of = EntryContext.of("features", "shop", made.features)
+    of = EntryContext.for_service("features", "shop", made.features)
     write(tmp_path, one(of, 1, prediction=None, how=None))
     post(tmp_path, outcome(1, True, 100))
-    assert logged(made, FromLog.of(tmp_path, made), micros(1000)).features[VISITS].to_list() == [3]
+    assert logged(made, FromLog.find(tmp_path, made), micros(1000)).features[VISITS].to_list() == [
+        3
+    ]
 
 
 def test_an_outcome_made_of_events_is_computed_for_what_was_served(tmp_path):
@@ -295,7 +297,7 @@ def test_an_outcome_made_of_events_is_computed_for_what_was_served(tmp_path):
         one(of_model(), 1, second=10, request={"user": 1}),
         one(of_model(), 2, second=13, request={"user": 2}),
     )
-    got = logged(made, FromLog.of(tmp_path, made), micros(3610))
+    got = logged(made, FromLog.find(tmp_path, made), micros(3610))
     assert (got.requests.label.to_list(), got.left_out) == ([1.0], {NO_OUTCOME: 1})
 
 
@@ -337,7 +339,7 @@ def test_rows_of_a_level_are_those_that_were_served_at_it(tmp_path):
     made, daily = model(), hw.Level(hw.batch("1d"))
     fast, slow = (
         of_model(made),
-        EntryContext.of(
+        EntryContext.for_service(
             "predict", "shop", daily.service(made), model="churn", version="1", level="daily"
         ),
     )
@@ -369,7 +371,7 @@ def test_an_answer_without_features_trains_nothing_and_is_said(tmp_path):
         one(of_model().bare, 2, (), prediction=0.1, how="default", moments=[]),
     )
     post(tmp_path, outcome(1, True, 100), outcome(2, True, 100))
-    got = logged(model(), FromLog.of(tmp_path, model()), micros(1000))
+    got = logged(model(), FromLog.find(tmp_path, model()), micros(1000))
     assert got.left_out == {"served by version 1 without any feature": 1}
     assert hw.operations.served(tmp_path, model="churn").sort("headwater_at").collect()[
         "headwater_prediction"
@@ -382,17 +384,17 @@ def test_classes_stay_what_they_are(tmp_path, label, posted):
     made = model(table=table, task="multiclass")
     write(tmp_path, one(of_model(made), 1))
     post(tmp_path, outcome(1, posted, 100), of=made)
-    assert logged(made, FromLog.of(tmp_path, made), micros(1000)).requests.label.to_list() == [
+    assert logged(made, FromLog.find(tmp_path, made), micros(1000)).requests.label.to_list() == [
         posted
     ]
 
 
 def test_nothing_served_and_nothing_posted(tmp_path):
     with pytest.raises(DataError, match="no serving log at"):
-        FromLog.of(tmp_path, model())
+        FromLog.find(tmp_path, model())
     write(tmp_path, one(of_model(), 1))
     with pytest.raises(DataError, match="no outcome of labels 'leaving' was posted"):
-        FromLog.of(tmp_path, model())
+        FromLog.find(tmp_path, model())
 
 
 @pytest.mark.slow
@@ -402,7 +404,7 @@ def test_the_command(tmp_path, run):
         "hw.Project('shop', [churn()])\n"
     )
     made = churn()
-    of = EntryContext.of("predict", "shop", made.features, model="churn", version="3")
+    of = EntryContext.for_service("predict", "shop", made.features, model="churn", version="3")
     write(
         tmp_path,
         *(

@@ -241,8 +241,8 @@ class Trainer:
             return ""
         negatives, answered = self.negatives[name], self.rows[name].answered & self.split.train
         drawn = (
-            f"trained on {len(negatives.of):,} negatives sampled from the candidates, tested on "
-            "all candidates"
+            f"trained on {len(negatives.request_index):,} negatives sampled from the candidates, "
+            "tested on all candidates"
         )
         unknown = int((answered & ~negatives.trains).sum())
         return (

@@ -177,7 +177,7 @@ class MonitoredRows:
         metric = _metric(model, options.evaluation)
         every = registry.versions(model.name, served)
         classes = every[-1].manifest.classes if every and model.task_type.classes else []
-        files = FromLog.of(home, model, posted=False)
+        files = FromLog.find(home, model, posted=False)
         rows = delivered_rows(ServedAs(model, served, None, period[1], classes), home, resources)
         left_out, notes = Counter(rows.left_out), list[str]()
         versions = served_versions(registry, model, served, sorted(set(rows.version.drop_nulls())))

@@ -133,7 +133,7 @@ def request_labels(
 def _files(labels: LabelsOf) -> FromLog:
     """The serving log and the posted outcomes; either may be missing."""
     try:
-        return FromLog.of(labels.folder, labels.model, posted=False)
+        return FromLog.find(labels.folder, labels.model, posted=False)
     except DataError:
         home = settings.home() if labels.folder is None else Path(labels.folder)
     posted = home / OUTCOMES / labels.model.labels.name

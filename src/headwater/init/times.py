@@ -13,7 +13,7 @@ import polars as pl
 from headwater.definitions.durations import DAY, micros, text
 from headwater.errors import DataError, UsageError
 from headwater.init.tables import TableProfile, TimeColumn
-from headwater.training.timestamp_resolution import ASKED, SIZES, grids
+from headwater.training.timestamp_resolution import COARSE, SIZES, grids
 
 NOTABLE = 0.01  # the share of rows that may have a later time
 COMPLETE = "complete_at"
@@ -122,7 +122,7 @@ def _with_period(
         )
     times = found.micros.drop_nulls().to_numpy()
     coarse = {grid.resolution for grid in grids(times)}
-    size = next((resolution for resolution in ASKED if resolution in coarse), None)
+    size = next((resolution for resolution in COARSE if resolution in coarse), None)
     if size is None:
         return found
     what = (

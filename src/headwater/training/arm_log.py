@@ -60,12 +60,14 @@ class ArmLog(Readable):
                 f"experiment {self.experiment!r} has no exposures of arm {self.arm!r}; "
                 f"{nearest(self.arm, arms)}"
             )
-        own = exposures.filter(
+        exposed = exposures.filter(
             (pl.col(ARM) == self.arm)
             & ~pl.col(OVERRIDE).fill_null(value=False)
             & pl.col(FLAG).is_in(["", WASHOUT])
         )
-        rows = served.filter(pl.col(REQUEST).is_in(own[EXPOSED].drop_nulls().unique().to_list()))
+        rows = served.filter(
+            pl.col(REQUEST).is_in(exposed[EXPOSED].drop_nulls().unique().to_list())
+        )
         left_out[OTHER_ARM] += served.height - rows.height
         return rows
 

@@ -302,10 +302,14 @@ class _Asking:
         """A request for each pair, at the time of the labels' row where there is one, else of the
         list's first.
         """
-        of = np.searchsorted(numbers, pairs[_GROUP].to_numpy())
+        list_index = np.searchsorted(numbers, pairs[_GROUP].to_numpy())
         row = pairs[_ROW].fill_null(-1).to_numpy()
-        t = np.where(row >= 0, self.requests.t[self.test[np.maximum(row, 0)]], list_requests.t[of])
-        return Requests(list_requests.frame[of].with_columns(pairs[_ITEM].alias(self.task.item)), t)
+        t = np.where(
+            row >= 0, self.requests.t[self.test[np.maximum(row, 0)]], list_requests.t[list_index]
+        )
+        return Requests(
+            list_requests.frame[list_index].with_columns(pairs[_ITEM].alias(self.task.item)), t
+        )
 
 
 @dataclass
@@ -325,23 +329,27 @@ class _ListWriter:
         if frame.columns != self.like.columns:  # a job does not know all features
             frame = pl.concat([frame, self.like], how="diagonal_relaxed").select(self.like.columns)
         labelled = self.asking.labelled
-        mine = labelled.filter(np.isin(labelled[_GROUP].to_numpy(), numbers))
+        labelled_rows = labelled.filter(np.isin(labelled[_GROUP].to_numpy(), numbers))
         at = pairs.with_row_index("at")
         pair = (
-            mine.join(at, on=[_GROUP, _ITEM], how="left", maintain_order="left")["at"]
+            labelled_rows.join(at, on=[_GROUP, _ITEM], how="left", maintain_order="left")["at"]
             .cast(pl.Int64)
             .fill_null(-1)
             .to_numpy()
         )
         self.held += int(frame.estimated_size())
-        kept: pl.DataFrame | Path = frame
+        stored: pl.DataFrame | Path = frame
         if self.held > bytes_of_lists(self.asking.resources):
             self.folder = self.folder or _SpillFolder()
-            kept = self.folder.path / f"{len(self.batches)}.arrow"
-            frame.write_ipc(kept)
+            stored = self.folder.path / f"{len(self.batches)}.arrow"
+            frame.write_ipc(stored)
         self.batches.append(
             _Batch(
-                pairs[_GROUP].to_numpy(), np.arange(pairs.height), mine[_ROW].to_numpy(), pair, kept
+                pairs[_GROUP].to_numpy(),
+                np.arange(pairs.height),
+                labelled_rows[_ROW].to_numpy(),
+                pair,
+                stored,
             )
         )
 

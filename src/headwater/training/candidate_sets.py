@@ -33,21 +33,21 @@ _FIRST = 16  # sets of the first chunk, where lists may be too long for all
 class CandidateSets:
     """The candidates of some requests.
 
-    positions: int64 (requests), which of the requests these are. of: int64 (requests), the set of
-    each.
+    positions: int64 (requests), which of the requests these are. set_index: int64
+    (requests), the set of each.
     pairs: by level, `row` (the set) and `item`, a row for each candidate, in the order in which
     they were found.
     """
 
     positions: I64
-    of: I64
+    set_index: I64
     pairs: Mapping[str, pl.DataFrame]
 
     def parts(self, most_pairs: int) -> Iterator[CandidateSets]:
         """The same in parts of at most so many candidates a level, or of one request; `row` is then
         the position in `positions`.
         """
-        count = int(self.of.max(initial=-1)) + 1
+        count = int(self.set_index.max(initial=-1)) + 1
         lengths = np.max(
             [
                 np.bincount(pairs["row"].to_numpy(), minlength=count)
@@ -55,10 +55,10 @@ class CandidateSets:
             ],
             axis=0,
         )
-        part = np.cumsum(lengths[self.of]) // max(most_pairs, 1)
-        for number in np.unique(part):
-            rows = np.flatnonzero(part == number)
-            lists = pl.DataFrame({"list": np.arange(len(rows)), "row": self.of[rows]})
+        chunk = np.cumsum(lengths[self.set_index]) // max(most_pairs, 1)
+        for number in np.unique(chunk):
+            rows = np.flatnonzero(chunk == number)
+            lists = pl.DataFrame({"list": np.arange(len(rows)), "row": self.set_index[rows]})
             pairs = {
                 name: lists.join(sets, on="row", how="inner", maintain_order="left_right").select(
                     row="list", item="item"
@@ -82,9 +82,9 @@ class Retrieval:
 
     def sets(self, most_pairs: int, notes: Notes, resources: Resources) -> Iterator[CandidateSets]:
         """The candidates of all requests, in chunks of about `most_pairs` candidates a level."""
-        first, of = np.unique(self._same_state(), return_inverse=True)
-        order = np.argsort(of, kind="stable")
-        ends = np.searchsorted(of[order], np.arange(len(first)), side="right")
+        first, set_index = np.unique(self._same_state(), return_inverse=True)
+        order = np.argsort(set_index, kind="stable")
+        ends = np.searchsorted(set_index[order], np.arange(len(first)), side="right")
         longest = sum(_longest(ref) for ref in self.service.refs)
         size, done = (
             (
@@ -100,7 +100,7 @@ class Retrieval:
             frames = feature_frames(self.service, asking, self.levels, notes, resources)
             pairs = {name: in_turn(frame) for name, frame in frames.items()}
             rows = order[(ends[done - 1] if done else 0) : ends[upto - 1]]
-            yield CandidateSets(rows, of[rows] - done, pairs)
+            yield CandidateSets(rows, set_index[rows] - done, pairs)
             mean = max(frame.height for frame in pairs.values()) / (upto - done)
             size, done = max(1, int(most_pairs / max(mean, 1))), upto
 

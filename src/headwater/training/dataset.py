@@ -177,11 +177,11 @@ def dataset(
     path = _checked(settings.on_disk(output, "the output"))
     folder_of_notes(settings.home())
     resources = _cached(resources)
-    log = None if from_log is None else FromLog.of(from_log, model)
+    log = None if from_log is None else FromLog.find(from_log, model)
     if log is None:
         warn_of_broken(model.sources)
-    with resources.shown() as mine:
-        rows = training_set(model, level=level, as_of=limit, from_log=log, resources=mine)
+    with resources.shown() as shown:
+        rows = training_set(model, level=level, as_of=limit, from_log=log, resources=shown)
     if (cache := resources.feature_cache) is not None:
         cache.prune()
     frame = rows.frame
@@ -259,8 +259,8 @@ def _keep_manifest(file: Path, content: Mapping[str, object]) -> None:
 
 def _cached(resources: Resources | None) -> Resources:
     """The resources with headwater's own cache unless they say otherwise."""
-    given = resources or DEFAULT_RESOURCES
-    return replace(given, cache=True) if given.cache is None else given
+    chosen = resources or DEFAULT_RESOURCES
+    return replace(chosen, cache=True) if chosen.cache is None else chosen
 
 
 @overload
@@ -350,9 +350,9 @@ def reproduce(
             until = parse_timestamp(str(recorded["until"]), "until")
             made = write_training_rows(model, output, level or Level(), until, used, check)
             return SparkDataset(made.table, recorded, Path(manifest))
-        with used.shown() as mine:
+        with used.shown() as shown:
             rows = training_set(
-                model, level=level, as_of=str(recorded["until"]), from_log=log, resources=mine
+                model, level=level, as_of=str(recorded["until"]), from_log=log, resources=shown
             )
     assert path is not None
     frame = rows.frame
@@ -368,19 +368,19 @@ def _check_digest(
     """Refuse rows that are not those of a manifest."""
     if made == recorded["digest"]:
         return
-    mine, theirs = library_versions(), recorded["versions"]
+    installed, theirs = library_versions(), recorded["versions"]
     assert isinstance(theirs, dict)
-    other = [
+    changed = [
         f"{name} {theirs.get(name)} then and {now} now"
-        for name, now in mine.items()
+        for name, now in installed.items()
         if theirs.get(name) != now
     ]
     raise DataError(
         f"{manifest}: definitions and tables are as they were, and {rows:,} rows came out that "
         f"differ from the {recorded['rows']:,} written then; "
         + (
-            f"these libraries are not the same: {', '.join(other)}"
-            if other
+            f"these libraries are not the same: {', '.join(changed)}"
+            if changed
             else "no library has changed, so this is a defect in headwater"
         )
     )

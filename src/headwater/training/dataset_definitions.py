@@ -60,30 +60,30 @@ def recorded_versions(model: Model, tables: Mapping[str, object]) -> dict[str, i
         if isinstance(table, VersionedTable)
     }
     return {
-        mine: entry[VERSION]
-        for mine, entry in entries.items()
+        name: entry[VERSION]
+        for name, entry in entries.items()
         if isinstance(entry, dict) and VERSION in entry
     }
 
 
-def changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
+def changed_definitions(recorded: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
     """Which definitions differ from those of a manifest, in words."""
     differences = []
-    if recorded["level"] != mine["level"]:
-        then, now = recorded["level"], mine["level"]
+    if recorded["level"] != current["level"]:
+        then, now = recorded["level"], current["level"]
         assert isinstance(then, dict)
         assert isinstance(now, dict)
         differences.append(
             f"it was made at another level ({then['describe']}; now {now['describe']})"
         )
-    if recorded.get("negatives") != mine.get("negatives"):
+    if recorded.get("negatives") != current.get("negatives"):
         differences.append("the sampling of negatives is defined differently")
     for kind, word in (
         ("views", "view"),
         ("labels", "labels"),
         ("feature_service", "feature service"),
     ):
-        then, now = recorded[kind], mine[kind]
+        then, now = recorded[kind], current[kind]
         assert isinstance(then, dict)
         assert isinstance(now, dict)
         differences += [
@@ -99,27 +99,27 @@ def changed_definitions(recorded: Mapping[str, object], mine: Mapping[str, objec
     return differences
 
 
-def changed_tables(recorded: Mapping[str, object], mine: Mapping[str, object]) -> list[str]:
+def changed_tables(recorded: Mapping[str, object], current: Mapping[str, object]) -> list[str]:
     """Which tables differ from those of a manifest, in words."""
     then = recorded["tables"]
     assert isinstance(then, dict)
     differences = []
     for name, table in then.items():
-        now = mine.get(name)
+        now = current.get(name)
         if now == table or not isinstance(now, dict):
             continue
         if "files" not in table or "files" not in now:
-            other = "id" in table and "id" in now and table["id"] != now["id"]
+            replaced = "id" in table and "id" in now and table["id"] != now["id"]
             differences.append(
                 f"{name} is another table of that name"
-                if other
+                if replaced
                 else f"the rows of {name} are not what they were"
             )
             continue
         old, new = table["files"], now["files"]
         changed = [f for f in old if f in new and old[f] != new[f]]
-        gone, more = [f for f in old if f not in new], [f for f in new if f not in old]
-        for word, files in (("changed", changed), ("gone", gone), ("new", more)):
+        removed, more = [f for f in old if f not in new], [f for f in new if f not in old]
+        for word, files in (("changed", changed), ("gone", removed), ("new", more)):
             if files:
                 differences.append(
                     f"{name}: {len(files)} of its files {'is' if len(files) == 1 else 'are'} "

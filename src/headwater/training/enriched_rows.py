@@ -95,8 +95,8 @@ class EnrichedRows(ReplayedRows):
     def read(self, table: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
         """As `RowWork`."""
         requests, known = asking(self.base, self.columns, table)
-        own = [pl.Series(ASKED_AT, requests.t), *([] if known is None else [known.alias(KNOWN)])]
-        return requests.frame.with_columns(own), requests.left_out
+        times = [pl.Series(ASKED_AT, requests.t), *([] if known is None else [known.alias(KNOWN)])]
+        return requests.frame.with_columns(times), requests.left_out
 
     def ends(self, rows: pl.DataFrame) -> pl.DataFrame:
         """As `RowWork`."""

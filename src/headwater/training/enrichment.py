@@ -251,8 +251,10 @@ def _below(source: Source, read: _Read) -> tuple[list[str], FeatureService | Non
     """
     enriched = source.history
     assert isinstance(enriched, Enriched)
-    of = {output_name(item): root_columns(item) for item in source.select or ()}
-    roots = {root for name in _outputs(source, read.names) for root in of.get(name, {name})}
+    roots_by_output = {output_name(item): root_columns(item) for item in source.select or ()}
+    roots = {
+        root for name in _outputs(source, read.names) for root in roots_by_output.get(name, {name})
+    }
     roots |= set() if source.filter is None else root_columns(source.filter)
     features = set(enriched.features.feature_names)
     base = enriched.base
@@ -300,9 +302,11 @@ def _only(service: FeatureService, names: Collection[str]) -> FeatureService | N
 
 
 def _schema(source: Source) -> pl.Schema:
-    own = [c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c]
+    source_columns = [
+        c for c in (source.timestamp_field, source.known_at_field, source.id_field) if c
+    ]
     return selected(
-        source.table, source.select, source.filter, own, f"source {source.name!r}"
+        source.table, source.select, source.filter, source_columns, f"source {source.name!r}"
     ).schema
 
 

@@ -76,33 +76,34 @@ class Cache(Readable):
             return compute(query, requests, run)
         permissions.own_if_there(self.folder)
         files, reach = self._files(query, requests)
-        kept = {
+        cached = {
             position: [_read(path, f.name) for path, f in zip(row, query.features, strict=True)]
             for position, row in files.items()
         }
         lacking = [
-            any(columns[i] is None for columns in kept.values()) for i in range(len(query.features))
+            any(columns[i] is None for columns in cached.values())
+            for i in range(len(query.features))
         ]
         counts_file = self.folder / f"{files[0, 0][0].parent.name}-{reach}.json"
         if any(lacking) or not _restore_counts(counts_file, run.notes):
             late = query.source.known_at_field is not None
             missing = [i for i, lacks in enumerate(lacking) if lacks or late] or [0]
-            mine = replace(run, notes=Notes())
+            noted_run = replace(run, notes=Notes())
             lesser = replace(
                 query, features=[query.features[i] for i in missing], also=query.columns
             )
-            computed = compute(lesser, requests, mine)
+            computed = compute(lesser, requests, noted_run)
             writes = []
-            for (r, time), columns in kept.items():
+            for (r, time), columns in cached.items():
                 for i, series in zip(missing, computed[r][time].values, strict=True):
                     columns[i] = series
                     writes.append((files[r, time][i], series.to_frame().write_parquet))
-            counts = {name: dict(getattr(mine.notes, name)) for name in _NOTED}
+            counts = {name: dict(getattr(noted_run.notes, name)) for name in _NOTED}
             self._write_all([*writes, (counts_file, partial(_write_text, json.dumps(counts)))])
             _add_counts(counts, run.notes)
         columns_of = {
             position: [series for series in columns if series is not None]
-            for position, columns in kept.items()
+            for position, columns in cached.items()
         }  # none lacks now
         return [
             [

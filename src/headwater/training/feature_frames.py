@@ -250,18 +250,18 @@ class _FeatureRun:
         at all levels.
         """
         times: dict[str, AsOf] = {}
-        asked: IdentityMap[Source, dict[_KeyColumns, _AskingViews]] = IdentityMap()
+        by_source: IdentityMap[Source, dict[_KeyColumns, _AskingViews]] = IdentityMap()
         for view, (name, level) in itertools.product(views, self.levels.items()):
             freshness, key_columns = level.freshness(view), self._key_columns(view, name)
             if freshness.fingerprint not in times:
                 times[freshness.fingerprint] = AsOf(*as_of(freshness, self.requests.t))
-            by_keys = asked.setdefault(self.call.tables.at(level, view), dict)
+            by_keys = by_source.setdefault(self.call.tables.at(level, view), dict)
             if key_columns not in by_keys:
                 by_keys[key_columns] = self._asking(view, name)
             by_keys[key_columns].at.setdefault(freshness.fingerprint, []).append((view.name, name))
         first = views[0]
         windows = retained(first) if self.call.statuses else ()
-        for source, by_keys in asked:
+        for source, by_keys in by_source:
             readable = self.call.tables.readable(source)
             query = Query(
                 readable,
@@ -276,16 +276,23 @@ class _FeatureRun:
     def _run(self, query: Query, asking: Sequence[_AskingViews], times: Mapping[str, AsOf]) -> None:
         resources = self.call.resources
         requests = [
-            each.request_set(self.requests.t, [times[freshness] for freshness in each.at])
-            for each in asking
+            views_of_keys.request_set(
+                self.requests.t, [times[freshness] for freshness in views_of_keys.at]
+            )
+            for views_of_keys in asking
         ]
         views = ", ".join(
-            dict.fromkeys(view for each in asking for to in each.at.values() for view, _ in to)
+            dict.fromkeys(
+                view
+                for views_of_keys in asking
+                for to in views_of_keys.at.values()
+                for view, _ in to
+            )
         )
         on_progress = resources.counter(views, sum(len(r.t) * len(r.as_of) for r in requests))
 
-        def reading(rows: int, of: int) -> None:
-            resources.say(f"reading {query.source.name}", rows, of)
+        def reading(rows: int, total: int) -> None:
+            resources.say(f"reading {query.source.name}", rows, total)
 
         run = EngineRun(
             self.call.notes,
@@ -296,16 +303,16 @@ class _FeatureRun:
             self.call.request_order,
         )
         # the cache holds values only, no statuses
-        kept = None if query.retained or query.known else resources.feature_cache
+        cache = None if query.retained or query.known else resources.feature_cache
         compute = open_engine(resources.engine).features
         answers = (
             compute(query, requests, run)
-            if kept is None
-            else kept.answers(query, requests, run, compute)
+            if cache is None
+            else cache.answers(query, requests, run, compute)
         )
-        for each, by_time in zip(asking, answers, strict=True):
-            for to, of_keys in zip(each.at.values(), by_time, strict=True):
-                computed = each.of_rows(of_keys)
+        for views_of_keys, by_time in zip(asking, answers, strict=True):
+            for to, of_keys in zip(views_of_keys.at.values(), by_time, strict=True):
+                computed = views_of_keys.of_rows(of_keys)
                 for view, level in to:
                     values = self.values_by_level[level]
                     values |= {f"{view}__{s.name}": s for s in computed.values}
@@ -327,7 +334,9 @@ class _FeatureRun:
         """The view's keys of each row, or of each element of a row's list."""
         values, frame = self.values_by_level[level], self.requests.frame
         columns = {
-            key: frame[of] if isinstance(of := view.request_key(key), str) else values[of.name]
+            key: frame[filler]
+            if isinstance(filler := view.request_key(key), str)
+            else values[filler.name]
             for key in view.keys
         }
         lists: KeyLists | None = None
@@ -370,9 +379,9 @@ class _AskingViews:
         if self.lists is None:
             return RequestSet(self.keys, t, tuple(times))
         rows = self.lists.rows
-        of = ListRows(self.lists, t, tuple(times))
+        list_rows = ListRows(self.lists, t, tuple(times))
         return RequestSet(
-            self.keys, t[rows], tuple(AsOf(time.T[rows], time.K[rows]) for time in times), of
+            self.keys, t[rows], tuple(AsOf(time.T[rows], time.K[rows]) for time in times), list_rows
         )
 
     def of_rows(self, computed: FeatureValues) -> FeatureValues:

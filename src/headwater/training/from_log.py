@@ -30,7 +30,7 @@ from headwater.journal.exposure_log import EXPOSURES, read_exposures
 from headwater.journal.format import SERVED_ROWS
 from headwater.journal.journal_files import OPEN
 from headwater.journal.outcome_journal import OUTCOMES, closed_outcomes, outcomes
-from headwater.journal.outcome_rows import KNOWN_AT, OUTCOME, OWN, SEQUENCE, TIMESTAMP
+from headwater.journal.outcome_rows import KNOWN_AT, OUTCOME, RESERVED, SEQUENCE, TIMESTAMP
 from headwater.journal.serving_log_files import SERVED, read, segments
 from headwater.journal.serving_log_rows import AT, LEVEL, PREFIX, REQUEST, ROW, VERSION, VIEWS
 from headwater.kernel.arrays import I64
@@ -57,7 +57,7 @@ class FromLog:
     arm: ArmLog | None = None
 
     @staticmethod
-    def of(log: str | Path | ArmLog | None, model: Model, *, posted: bool = True) -> FromLog:
+    def find(log: str | Path | ArmLog | None, model: Model, *, posted: bool = True) -> FromLog:
         """All that is there now of a model: its predictions, or where it has none what its service
         served. log: the folder, or an arm's.
 
@@ -71,21 +71,21 @@ class FromLog:
         folder = log.folder if isinstance(log, ArmLog) else log
         home = settings.home() if folder is None else Path(folder)
         arm = log.resolved(home) if isinstance(log, ArmLog) else None
-        left: list[Path] = []
+        unconverted: list[Path] = []
         # segments are read as they are from a folder that cannot be written
         with suppress(OSError):
-            left = convert(home, kinds=(SERVED_ROWS,), wait=_CONVERSION, close=True)
+            unconverted = convert(home, kinds=(SERVED_ROWS,), wait=_CONVERSION, close=True)
         try:
             files = segments(home, model=model.name)
         except DataError:
             files = segments(home, service=model.features.name)
-        files = [path for path in files if path.suffix != OPEN and path not in left]
+        files = [path for path in files if path.suffix != OPEN and path not in unconverted]
         if isinstance(model.labels.label, Outcome):
             return FromLog(home, files, (), arm)
-        mine = home / OUTCOMES / model.labels.name
-        if not mine.is_dir() and not posted:
+        outcomes_folder = home / OUTCOMES / model.labels.name
+        if not outcomes_folder.is_dir() and not posted:
             return FromLog(home, files, (), arm)
-        if not mine.is_dir():
+        if not outcomes_folder.is_dir():
             outcomes(home, model.labels)  # raises an error that names the missing folder
         return FromLog(home, files, closed_outcomes(home, model.labels.name), arm)
 
@@ -146,14 +146,14 @@ def logged(
     """
     every = read(files.served).collect()
     left_out: Counter[str] = Counter()
-    own = (
+    served_rows = (
         _without_probes(files.folder, every, left_out)
         if files.arm is None
         else files.arm.rows(every, left_out)
     )
-    own = _of_versions(model, own, left_out)
+    served_rows = _of_versions(model, served_rows, left_out)
     rows = _complete(
-        model, own if level is None else _at(level, model, own, left_out), left_out
+        model, served_rows if level is None else _at(level, model, served_rows, left_out), left_out
     ).sort(AT, REQUEST, ROW)
     rows, label, known = with_outcomes(model, rows, files, until, left_out, resources)
     if not model.task_type.classes:
@@ -166,9 +166,9 @@ def logged(
             f"{timestamp_text(until)}; left out: {counted(left_out)}"
         )
     rows, label, known = rows[chosen], label[chosen], known[chosen]
-    own = _own(model, rows)
+    request_rows = _request_columns(model, rows)
     requests = Requests(
-        own,
+        request_rows,
         rows[AT].dt.epoch("us").to_numpy(),
         label.rename(model.labels.label_name),
         known,
@@ -213,9 +213,9 @@ def _without_probes(folder: Path, rows: pl.DataFrame, left_out: Counter[str]) ->
             .filter(pl.col("arm") == PROBED)["request"]
             .drop_nulls()
         )
-        kept = rows.filter(~pl.col(REQUEST).is_in(probed.implode()))
-        left_out["served by a probe"] += rows.height - kept.height
-        rows = kept
+        unprobed = rows.filter(~pl.col(REQUEST).is_in(probed.implode()))
+        left_out["served by a probe"] += rows.height - unprobed.height
+        rows = unprobed
     return rows
 
 
@@ -229,12 +229,12 @@ def _of_versions(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl
             for view, logged_as in json.loads(text).items()
         )
 
-    kept = rows.filter(
+    matching = rows.filter(
         pl.col(VIEWS).is_null()
         | pl.col(VIEWS).is_in([text for text in rows[VIEWS].drop_nulls().unique() if same(text)])
     )
-    left_out["served with other versions of views"] += rows.height - kept.height
-    return kept
+    left_out["served with other versions of views"] += rows.height - matching.height
+    return matching
 
 
 def _at(level: Level, model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
@@ -263,21 +263,22 @@ def _complete(model: Model, rows: pl.DataFrame, left_out: Counter[str]) -> pl.Da
     lacking = rows.select(
         pl.concat_list(pl.when(pl.col(status_name(n)).is_null()).then(pl.lit(n)) for n in names)
         .list.drop_nulls()
-        .alias("of")
+        .alias("absent")
     )
-    absent_names = pl.col("of").list.join(", ")
+    absent_names = pl.col("absent").list.join(", ")
     counts = (
         rows.select(VERSION)
         .hstack(lacking)
-        .filter(pl.col("of").list.len() > 0)
+        .filter(pl.col("absent").list.len() > 0)
         .group_by(VERSION, absent_names)
         .len()
-        .sort(VERSION, "of")
+        .sort(VERSION, "absent")
     )
-    for version, of, count in counts.iter_rows():
-        lacks = "without any feature" if of.count(", ") + 1 == len(names) else f"without {of}"
+    for version, absent_features, count in counts.iter_rows():
+        every_feature = absent_features.count(", ") + 1 == len(names)
+        lacks = "without any feature" if every_feature else f"without {absent_features}"
         left_out[f"served by version {version} {lacks}" if version else f"served {lacks}"] += count
-    return rows.filter(lacking["of"].list.len() == 0)
+    return rows.filter(lacking["absent"].list.len() == 0)
 
 
 def _from_events(
@@ -353,7 +354,7 @@ def _from_outcomes(
 
 def _identity(posted: pl.DataFrame) -> list[str]:
     """The columns that say which request an outcome is of."""
-    return [REQUEST, TIMESTAMP, *(name for name in posted.columns if name not in OWN)]
+    return [REQUEST, TIMESTAMP, *(name for name in posted.columns if name not in RESERVED)]
 
 
 def _by_naming(
@@ -376,7 +377,7 @@ def _by_naming(
     return sorted(groups, key=lambda group: (REQUEST not in group[0], -len(group[0]), group[0]))
 
 
-def _own(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
+def _request_columns(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     """The request's own columns, when it asked by the labels' name, who served it, and the
     statuses.
     """

@@ -107,13 +107,13 @@ def get_historical_features(
     )
     check_names(service, requests.frame.columns, statuses=statuses)
     notes = Notes(Counter(requests.left_out))
-    with resources.shown() as mine:
+    with resources.shown() as shown:
         values = feature_frames(
             service,
             requests,
             {"": Level() if level is None else as_level(level)},
             notes,
-            mine,
+            shown,
             statuses=statuses,
         )[""]
     warn_of_left_out(notes)

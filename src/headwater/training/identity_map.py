@@ -28,18 +28,18 @@ class IdentityMap(Generic[Key, Value]):
         self._pairs: list[tuple[Key, Value]] = []
 
     def __contains__(self, key: object) -> bool:
-        return any(known is key for known, _ in self._pairs)
+        return any(stored is key for stored, _ in self._pairs)
 
     def __getitem__(self, key: Key) -> Value:
-        return next(value for known, value in self._pairs if known is key)
+        return next(value for stored, value in self._pairs if stored is key)
 
     def __iter__(self) -> Iterator[tuple[Key, Value]]:
         return iter(self._pairs)
 
     def setdefault(self, key: Key, make: Callable[[], Value]) -> Value:
         """The key's value; `make` makes it where there is none."""
-        for known, value in self._pairs:
-            if known is key:
+        for stored, value in self._pairs:
+            if stored is key:
                 return value
         made = make()
         self._pairs.append((key, made))

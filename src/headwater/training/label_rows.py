@@ -75,10 +75,13 @@ def label_rows(labels: Labels, *, strings: bool = False) -> Requests:
     Raises as `read_labels`.
     """
     context = _context(labels)
-    own = [labels.timestamp_field, *([labels.known_at_field] if labels.known_at_field else [])]
-    own += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
-    own += [labels.weight] if labels.weight else []
-    chosen = selected(labels.data, labels.select, labels.filter, own, context)
+    label_columns = [
+        labels.timestamp_field,
+        *([labels.known_at_field] if labels.known_at_field else []),
+    ]
+    label_columns += [labels.label] if isinstance(labels.label, str) else list(labels.label.keys)
+    label_columns += [labels.weight] if labels.weight else []
+    chosen = selected(labels.data, labels.select, labels.filter, label_columns, context)
     if labels.weight:
         weight_column(labels.weight, chosen.schema, context)
     request_time = timestamp_micros(
@@ -183,14 +186,14 @@ def observed(
     outcome = labels.label
     assert isinstance(outcome, Outcome)
     end = requests.t + outcome.horizon
-    asked = OutcomeRequests(
+    outcome_requests = OutcomeRequests(
         outcome,
         requests,
         AsOf(end, end + outcome.source.delay),
         f"labels {labels.name!r}",
         tables_of,
     )
-    series = outcome_values(asked, labels.label_name, resources)
+    series = outcome_values(outcome_requests, labels.label_name, resources)
     check_outcome(labels, series.dtype, strings=strings)
     return series.cast(pl.String if series.dtype in _TEXTS else pl.Float64)
 
@@ -201,9 +204,10 @@ def check_outcome(labels: Labels, dtype: pl.DataType, *, strings: bool) -> None:
     assert isinstance(outcome, Outcome)
     if dtype.is_numeric() or dtype == pl.Boolean or (strings and dtype in _TEXTS):
         return
-    each = outcome.aggregation
+    aggregation = outcome.aggregation
+    columns = ", ".join(map(repr, aggregation.columns))
     raise DataError(
-        f"{_context(labels)}: the outcome {each.function}({', '.join(map(repr, each.columns))}) "
+        f"{_context(labels)}: the outcome {aggregation.function}({columns}) "
         f"is {dtype}; it must be a number or a boolean{_OR_TEXT if strings else ''}. Make one in "
         f"the select of source {outcome.source.name!r}"
     )

@@ -51,22 +51,26 @@ def refuse_label_columns(model: Model) -> None:
             )
 
 
-def _same_table(mine: Table, theirs: Table) -> bool:
+def _same_table(first: Table, second: Table) -> bool:
     """Whether both name the same files, or hold the same rows; large frames are compared by content
     only if they could be equal.
     """
-    if isinstance(mine, Frame) and isinstance(theirs, Frame):
-        if mine.data is theirs.data:
+    if isinstance(first, Frame) and isinstance(second, Frame):
+        if first.data is second.data:
             return True
-        own, other = to_polars(mine.data), to_polars(theirs.data)
-        return own.schema == other.schema and own.height == other.height and mine == theirs
-    if isinstance(mine, Connector) or isinstance(theirs, Connector):
-        return mine == theirs
-    if isinstance(mine, Frame) or isinstance(theirs, Frame):
+        rows, other_rows = to_polars(first.data), to_polars(second.data)
+        return (
+            rows.schema == other_rows.schema
+            and rows.height == other_rows.height
+            and first == second
+        )
+    if isinstance(first, Connector) or isinstance(second, Connector):
+        return first == second
+    if isinstance(first, Frame) or isinstance(second, Frame):
         return False
-    if mine.is_remote or theirs.is_remote:
-        return mine == theirs
-    return type(mine) is type(theirs) and Path(mine.path).resolve() == Path(theirs.path).resolve()
+    if first.is_remote or second.is_remote:
+        return first == second
+    return type(first) is type(second) and Path(first.path).resolve() == Path(second.path).resolve()
 
 
 def label_columns(source: Source, labels: Labels) -> list[str]:
@@ -90,7 +94,7 @@ def filter_columns(source: Source, labels: Labels) -> list[str]:
 
 def _known_earlier(source: Source, labels: Labels) -> float:
     context = f"source {source.name!r}"
-    mine = selected(
+    events = selected(
         source.table,
         source.select,
         None,
@@ -107,7 +111,7 @@ def _known_earlier(source: Source, labels: Labels) -> float:
     known = (
         timestamp_micros(
             source.known_at_field or source.timestamp_field,
-            mine.schema,
+            events.schema,
             source.timezone,
             context,
             days=True,
@@ -116,7 +120,7 @@ def _known_earlier(source: Source, labels: Labels) -> float:
     )
     both = pl.concat(
         [
-            collect(mine.frame.select(known.alias("mine")), context),
+            collect(events.frame.select(known.alias("event")), context),
             collect(
                 theirs.frame.select(label_known(labels, theirs.schema).alias("label")), context
             ),
@@ -124,7 +128,7 @@ def _known_earlier(source: Source, labels: Labels) -> float:
         how="horizontal",
     )
     return float(
-        both.select((pl.col("mine") < pl.col("label").fill_null(2**62)).mean()).item() or 0.0
+        both.select((pl.col("event") < pl.col("label").fill_null(2**62)).mean()).item() or 0.0
     )
 
 

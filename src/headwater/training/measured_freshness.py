@@ -52,12 +52,12 @@ def ages(
             for name in names
             if name.startswith(f"{view}__") and name.endswith(status_name(""))
         ]
-        gone = pl.all_horizontal(
+        missing = pl.all_horizontal(
             pl.col(name).is_null() | pl.col(name).cast(pl.String).is_in(list(absent))
             for name in status_columns
         )
         T, K = pl.col(f"{view}__T"), pl.col(f"{view}__K")
-        there = ~gone if status_columns else pl.lit(value=True)
+        there = ~missing if status_columns else pl.lit(value=True)
         frames.append(
             frame.filter(T.is_not_null()).select(
                 pl.col(REQUEST).alias("request"),

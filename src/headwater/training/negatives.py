@@ -44,13 +44,13 @@ _STEP = -7046029254386353131  # the increment of SplitMix64, as int64
 class Negatives:
     """The negatives of one level.
 
-    of: int64 (negatives), the request whose positive each was drawn for, rising. item: (negatives).
-    frame: their features.
+    request_index: int64 (negatives), the request whose positive each was drawn for, rising.
+    item: (negatives). frame: their features.
     log_q: float64 (negatives). positive_log_q: float64 (requests), of the chosen items; NaN where
     it is not among the candidates of its request, and of requests that do not train.
     """
 
-    of: I64
+    request_index: I64
     item: pl.Series
     frame: pl.DataFrame
     log_q: F64
@@ -68,8 +68,8 @@ class Negatives:
         int64.
         """
         first, last = (
-            np.searchsorted(self.of, positives, "left"),
-            np.searchsorted(self.of, positives, "right"),
+            np.searchsorted(self.request_index, positives, "left"),
+            np.searchsorted(self.request_index, positives, "right"),
         )
         counts = last - first + 1
         ends = np.cumsum(counts)
@@ -83,11 +83,11 @@ class Negatives:
         weight = (
             None
             if positives.weight is None
-            else np.append(positives.weight, positives.weight[self.of])
+            else np.append(positives.weight, positives.weight[self.request_index])
         )
         return LabelValues(
-            np.append(positives.y, np.zeros(len(self.of))),
-            groups=np.append(positives.groups, positives.groups[self.of]),
+            np.append(positives.y, np.zeros(len(self.request_index))),
+            groups=np.append(positives.groups, positives.groups[self.request_index]),
             weight=weight,
             log_q=np.append(self.positive_log_q, self.log_q),
         )
@@ -129,12 +129,12 @@ def sample_negatives(
     by_level = {}
     for name in levels:
         pairs = drawn[name].pairs
-        order = np.argsort(pairs["of"].to_numpy(), kind="stable")
+        order = np.argsort(pairs["request"].to_numpy(), kind="stable")
         taken = pairs[order]
         log_q = np.full(len(requests.t), np.nan)
         log_q[drawn[name].positive] = drawn[name].log_q
         by_level[name] = Negatives(
-            taken["of"].to_numpy(),
+            taken["request"].to_numpy(),
             taken["item"],
             frames[name][order],
             taken["log_q"].to_numpy(),
@@ -222,17 +222,17 @@ class _Sampler:
 
     def requests_of(self, pairs: pl.DataFrame) -> Requests:
         """A request for each pair: that of the positive, with the other item."""
-        of = pairs["of"].to_numpy()
+        request_index = pairs["request"].to_numpy()
         return Requests(
-            self.requests.frame[of].with_columns(pairs["item"].alias(self.item_name)),
-            self.requests.t[of],
+            self.requests.frame[request_index].with_columns(pairs["item"].alias(self.item_name)),
+            self.requests.t[request_index],
         )
 
     def features(
         self, levels: Mapping[str, Level], pairs: Mapping[str, pl.DataFrame]
     ) -> dict[str, pl.DataFrame]:
         """The features of each level's pairs; all levels share one pass over all pairs."""
-        keys = ["of", "item"]
+        keys = ["request", "item"]
         union = pl.concat([of_level.select(keys) for of_level in pairs.values()]).unique(
             maintain_order=True
         )
@@ -256,40 +256,46 @@ class _Sampler:
                     parts[name].append(drawn)
         return {name: _Drawn.concat(of_level) for name, of_level in parts.items()}
 
-    def _pairs(self, of: Sequence[I64], log_q: Sequence[F64], item: pl.Series) -> pl.DataFrame:
-        rows = np.concatenate([np.empty(0, np.int64), *of])
+    def _pairs(
+        self, request_indexes: Sequence[I64], log_q: Sequence[F64], item: pl.Series
+    ) -> pl.DataFrame:
+        rows = np.concatenate([np.empty(0, np.int64), *request_indexes])
         return pl.DataFrame(
-            {"of": rows, "item": item, "log_q": np.concatenate([np.empty(0), *log_q])}
+            {"request": rows, "item": item, "log_q": np.concatenate([np.empty(0), *log_q])}
         )
 
     def _of_sets(self, sets: CandidateSets, lists: I64) -> dict[str, _Drawn]:
         """The draws of one chunk. lists: int64, the request of each list of the chunk."""
         cast = {name: pairs["item"].cast(self.item.dtype) for name, pairs in sets.pairs.items()}
         names = pl.concat([self.item.drop_nulls(), *cast.values()]).unique().sort()
-        mine = _codes(self.item, names)
-        popularity = _Popularity.of(self.sampling, mine, self.requests, len(names))
+        positive_codes = _codes(self.item, names)
+        popularity = _Popularity.from_requests(
+            self.sampling, positive_codes, self.requests, len(names)
+        )
         drawn = {}
         for name, pairs in sets.pairs.items():
             code, row = _codes(cast[name], names), pairs["row"].to_numpy()
             order = np.lexsort((code, row))
             ends = np.searchsorted(
-                row[order], np.arange(int(sets.of.max(initial=-1)) + 1), side="right"
+                row[order], np.arange(int(sets.set_index.max(initial=-1)) + 1), side="right"
             )
-            drawn[name] = self._of_level(code[order], ends, sets.of, lists, mine, popularity, names)
+            drawn[name] = self._of_level(
+                code[order], ends, sets.set_index, lists, positive_codes, popularity, names
+            )
         return drawn
 
     def _of_level(
         self,
         codes: I64,
         ends: I64,
-        of: I64,
+        set_index: I64,
         lists: I64,
-        mine: I64,
+        positive_codes: I64,
         popularity: _Popularity,
         names: pl.Series,
     ) -> _Drawn:
         """codes: int64, the candidates of each set in rising order, set after set; ends: int64
-        (sets). of: the set of each list.
+        (sets). set_index: the set of each list.
         """
         positive: list[int] = []
         positive_log_q: list[float] = []
@@ -301,14 +307,16 @@ class _Sampler:
         )
         last: tuple[int, int] | None = None
         candidates = weight = np.empty(0, np.int64)
-        for n in np.lexsort((of, day)):
-            if last != (of[n], day[n]):
-                last = (of[n], day[n])
-                candidates = codes[(ends[of[n] - 1] if of[n] else 0) : ends[of[n]]]
+        for n in np.lexsort((set_index, day)):
+            if last != (set_index[n], day[n]):
+                last = (set_index[n], day[n])
+                candidates = codes[
+                    (ends[set_index[n] - 1] if set_index[n] else 0) : ends[set_index[n]]
+                ]
                 weight = popularity.weights(candidates, int(day[n]))
             in_request = self.in_list[starts[n] : stops[n]]
-            at = np.searchsorted(candidates, mine[in_request])
-            there = np.append(candidates, -2)[at] == mine[in_request]
+            at = np.searchsorted(candidates, positive_codes[in_request])
+            there = np.append(candidates, -2)[at] == positive_codes[in_request]
             training = there & self.trains[in_request]
             count = int(training.sum())
             if not count:
@@ -348,12 +356,12 @@ def draw(n: int, weight: I64, excluded: I64, streams: I64) -> tuple[list[tuple[I
     >>> [(picked.tolist(), log_q.tolist()) for picked, log_q in draws], rate.tolist()
     ([([0, 1, 3], [0.0, 0.0, 0.0])], [0.0, 0.0, 0.0, 0.0])
     """
-    left = np.ones(len(weight), np.bool_)
-    left[excluded] = False
-    if n >= int(left.sum()):
-        everything = np.flatnonzero(left)
+    available = np.ones(len(weight), np.bool_)
+    available[excluded] = False
+    if n >= int(available.sum()):
+        everything = np.flatnonzero(available)
         return [(everything, np.zeros(len(everything)))] * len(streams), np.zeros(len(weight))
-    total = int(weight[left].sum())
+    total = int(weight[available].sum())
     rate: F64 = np.log(n * weight / total)
     uniform = (
         mixed((streams[:, None] + _STEP * np.arange(1, n + 1)).ravel()).view(np.uint64)
@@ -387,7 +395,7 @@ class _Popularity:
     counts: I64 = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
-    def of(
+    def from_requests(
         cls, sampling: NegativeSampling, code: I64, requests: Requests, items: int
     ) -> _Popularity:
         assert requests.known_at is not None

@@ -54,8 +54,15 @@ class OutcomeRequests:
         """The outcome over a window that ends at `as_of.T`, in a column of that name; `counted`
         adds the number of events, `EVENTS`.
         """
-        outcome, each = self.outcome, self.outcome.aggregation
-        features = [Feature(name, each, each.columns[:1] if each.each else each.columns, window)]
+        outcome, aggregation = self.outcome, self.outcome.aggregation
+        features = [
+            Feature(
+                name,
+                aggregation,
+                aggregation.columns[:1] if aggregation.each else aggregation.columns,
+                window,
+            )
+        ]
         if counted:
             features.append(Feature(EVENTS, count(), (), window))
         for key in outcome.keys:
@@ -78,9 +85,9 @@ class OutcomeRequests:
         source, reach = self.outcome.source, reach_of([ask], [feature.window])
         if reach is None:
             return source
-        mine = replace(resources, progress=False, cache=None)
+        quiet = replace(resources, progress=False, cache=None)
         enriched = (
-            tables(reach.last, reach.known, Notes(), mine)
+            tables(reach.last, reach.known, Notes(), quiet)
             if self.tables_of is None
             else self.tables_of(reach.last, reach.known)
         )
@@ -88,6 +95,6 @@ class OutcomeRequests:
         return enriched.readable(source)
 
 
-def outcome_values(asked: OutcomeRequests, name: str, resources: Resources) -> pl.Series:
+def outcome_values(requests: OutcomeRequests, name: str, resources: Resources) -> pl.Series:
     """The outcome of each request over the outcome's own window, in the aggregation's dtype."""
-    return asked.values(name, asked.outcome.window, resources)[name]
+    return requests.values(name, requests.outcome.window, resources)[name]

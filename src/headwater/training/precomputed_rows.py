@@ -267,14 +267,14 @@ def job_candidates(model: Model, level: Level, t: I64) -> tuple[FeatureService, 
         reading(model, level, t),
     )
     assert task is not None
-    known = [ref for ref in task.candidates if precomputable(ref, views)]
-    if not known:
+    precomputable_refs = [ref for ref in task.candidates if precomputable(ref, views)]
+    if not precomputable_refs:
         raise UsageError(
             f"model {model.name!r}: lists are precomputed, and none of the candidates "
             f"{[ref.name for ref in task.candidates]} is known by the keys of precomputed() "
             "alone; name one that is, or rank on request"
         )
-    return FeatureService("candidates", known), fresh, cut
+    return FeatureService("candidates", precomputable_refs), fresh, cut
 
 
 def job_features(
@@ -323,10 +323,10 @@ def in_turn(lists_frame: pl.DataFrame) -> pl.DataFrame:
 
 def left_out(model: Model, precomputed: Precomputed) -> list[str]:
     """The names of features that a job does not know."""
-    known = {
+    names = {
         name for member in precomputed_members(model, precomputed) for name in names_of(member)
     }
-    return [name for name in model.features.feature_names if name not in known]
+    return [name for name in model.features.feature_names if name not in names]
 
 
 def _precomputed_at(model: Model, level: Level) -> Precomputed:

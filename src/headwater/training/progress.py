@@ -164,8 +164,11 @@ class _Published:
             return task, ""
         if task in self.steps:
             self._step = self.steps.index(task)
-        of = self.steps[self._step]
-        return f"step {self._step + 1} of {len(self.steps)}: {of}", "" if task == of else task
+        step_name = self.steps[self._step]
+        return (
+            f"step {self._step + 1} of {len(self.steps)}: {step_name}",
+            "" if task == step_name else task,
+        )
 
 
 class _OneAtATime:

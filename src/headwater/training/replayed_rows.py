@@ -54,12 +54,16 @@ class ReplayedRows:
         raise AssertionError(f"no stage {stage}")
 
     def answered(
-        self, rows: pl.DataFrame, stage: int, asked: RequestSet, answers: Sequence[FeatureValues]
+        self,
+        rows: pl.DataFrame,
+        stage: int,
+        request_set: RequestSet,
+        answers: Sequence[FeatureValues],
     ) -> pl.DataFrame:
         """As `RowWork`."""
         columns = answer_columns(answers, f"{_ANSWER}.{stage}.")
         return rows.with_columns(
-            columns if asked.of is None else map(asked.of.lists.lists, columns)
+            columns if request_set.of is None else map(request_set.of.lists.lists, columns)
         )
 
     def finished(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -163,7 +167,7 @@ class _Planning(Stageless):
         run: EngineRun,  # noqa: ARG002
     ) -> list[list[FeatureValues]]:
         """As `Engine`."""
-        return [self._on_stage(query, asked) for asked in requests]
+        return [self._on_stage(query, request_set) for request_set in requests]
 
 
 class _Replay(Stageless):
@@ -179,16 +183,18 @@ class _Replay(Stageless):
         run: EngineRun,  # noqa: ARG002
     ) -> list[list[FeatureValues]]:
         """As `Engine`."""
-        return [self._answers(asked) for asked in requests]
+        return [self._answers(request_set) for request_set in requests]
 
-    def _answers(self, asked: RequestSet) -> list[FeatureValues]:
+    def _answers(self, request_set: RequestSet) -> list[FeatureValues]:
         number, self._next = self._next, self._next + 1
         if number == self._stage:
-            raise _Reached(asked)
+            raise _Reached(request_set)
         prefix = f"{_ANSWER}.{number}."
-        kept = self._rows.select(name for name in self._rows.columns if name.startswith(prefix))
+        columns = self._rows.select(name for name in self._rows.columns if name.startswith(prefix))
         return answers_of(
-            kept if asked.of is None else pl.DataFrame(map(asked.of.lists.elements, kept)),
-            len(asked.as_of),
+            columns
+            if request_set.of is None
+            else pl.DataFrame(map(request_set.of.lists.elements, columns)),
+            len(request_set.as_of),
             prefix,
         )

@@ -120,12 +120,12 @@ def third_party(
 
 
 def _typed(series: pl.Series, dtype: type, context: str) -> pl.Series:
-    mine = series.dtype
-    check_declared(mine, dtype, context)
+    actual = series.dtype
+    check_declared(actual, dtype, context)
     if dtype is datetime:
         return (
             series.dt.cast_time_unit("us")
-            if isinstance(mine, pl.Datetime)
+            if isinstance(actual, pl.Datetime)
             else series.cast(POLARS[dtype])
         )
     try:
@@ -136,20 +136,20 @@ def _typed(series: pl.Series, dtype: type, context: str) -> pl.Series:
         ) from error
 
 
-def check_declared(mine: pl.DataType, dtype: type, context: str) -> None:
+def check_declared(actual: pl.DataType, dtype: type, context: str) -> None:
     """Refuse a column whose dtype is not the declared one.
 
     >>> check_declared(pl.Int64(), float, "the field 'amount'")
     """
     fits = {
-        float: mine.is_numeric() or mine == pl.Boolean,
-        int: mine.is_integer() or mine == pl.Boolean,
-        str: mine in (pl.String, pl.Categorical, pl.Enum),
-        bool: mine == pl.Boolean,
-        datetime: isinstance(mine, pl.Datetime) and mine.time_zone is not None,
+        float: actual.is_numeric() or actual == pl.Boolean,
+        int: actual.is_integer() or actual == pl.Boolean,
+        str: actual in (pl.String, pl.Categorical, pl.Enum),
+        bool: actual == pl.Boolean,
+        datetime: isinstance(actual, pl.Datetime) and actual.time_zone is not None,
     }[dtype]
-    if not fits and mine != pl.Null:
+    if not fits and actual != pl.Null:
         raise DataError(
-            f"{context} is declared {DTYPES[dtype]}, and the column is {mine}; cast it, or "
+            f"{context} is declared {DTYPES[dtype]}, and the column is {actual}; cast it, or "
             "declare what it is"
         )

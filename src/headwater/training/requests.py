@@ -80,14 +80,14 @@ def read_rows(rows: TableLike, timestamp_field: str, timezone: str | None = None
             or frame.columns[:1]
             or ["asked_at"]
         )
-        known = (
+        suggestion = (
             nearest(timestamp_field, frame.columns)
             if frame.columns
             else "the frame has no columns."
         )
         raise DataError(
             f"rows: no column {timestamp_field!r} with the request times; "
-            f"{known}{'' if known.endswith(('?', '.')) else '.'} Name it, such as "
+            f"{suggestion}{'' if suggestion.endswith(('?', '.')) else '.'} Name it, such as "
             f"timestamp_field={near[0]!r}"
         )
     t = (
@@ -112,15 +112,15 @@ def training_frame(requests: Requests, features: pl.DataFrame) -> pl.DataFrame:
     another.
     """
     assert requests.label is not None
-    own = requests.frame.drop([*features.columns, requests.label.name], strict=False)
-    return pl.concat([own, features, requests.label.to_frame()], how="horizontal")
+    request_frame = requests.frame.drop([*features.columns, requests.label.name], strict=False)
+    return pl.concat([request_frame, features, requests.label.to_frame()], how="horizontal")
 
 
 def joined(service: FeatureService, requests: Requests, values: pl.DataFrame) -> pl.DataFrame:
     """The columns of the requests, then the label where it is none of them, then the features;
     request fields have their declared dtype.
     """
-    own = requests.frame.drop([f.name for f in service.request_fields], strict=False)
-    if requests.label is not None and requests.label.name not in own.columns:
-        own = own.with_columns(requests.label)
-    return pl.concat([own, values], how="horizontal")
+    request_frame = requests.frame.drop([f.name for f in service.request_fields], strict=False)
+    if requests.label is not None and requests.label.name not in request_frame.columns:
+        request_frame = request_frame.with_columns(requests.label)
+    return pl.concat([request_frame, values], how="horizontal")

@@ -136,7 +136,7 @@ class _Check:
         """The columns of events: the selected ones and the source's own; naive timestamps in the
         source's zone.
         """
-        own = [
+        source_columns = [
             c
             for c in (
                 source.timestamp_field,
@@ -146,7 +146,7 @@ class _Check:
             )
             if c
         ]
-        columns = self.problems.selected(raw, source.select, source.filter, own, context)
+        columns = self.problems.selected(raw, source.select, source.filter, source_columns, context)
         for name in (source.timestamp_field, source.known_at_field):
             if name is not None and self.problems.look(columns, name, context):
                 self.problems.attempt(
@@ -185,13 +185,13 @@ class _Check:
                 )
         self._keys(enriched.features, base)
         self._fields(enriched.features, base, called(source))
-        known = (
+        known_at = (
             {}
             if source.known_at_field is None
             else {source.known_at_field: pl.Datetime("us", "UTC")}
         )
         functions = {feature.name: None for feature in enriched.features.request_features}
-        return {**base.dtypes, **functions, **self._dtypes(enriched.features), **known}
+        return {**base.dtypes, **functions, **self._dtypes(enriched.features), **known_at}
 
     # ---------------------------------------------------------------- views
 
@@ -265,12 +265,12 @@ class _Check:
             labels.timestamp_field,
             *([labels.known_at_field] if labels.known_at_field else []),
         ]
-        own = [
+        label_columns = [
             *times,
             *([label] if isinstance(label, str) else label.keys),
             *([labels.weight] if labels.weight else []),
         ]
-        columns = self.problems.selected(raw, labels.select, labels.filter, own, context)
+        columns = self.problems.selected(raw, labels.select, labels.filter, label_columns, context)
         if labels.weight is not None and self.problems.look(columns, labels.weight, context):
             self.problems.attempt(context, weight_column, labels.weight, columns.schema, context)
         for name in times:
@@ -307,13 +307,13 @@ class _Check:
             outcome.window,
         )
         for columns in self.source(outcome.source)[:1]:
-            where = f"{context}: outcome over source {outcome.source.name!r}"
+            subject = f"{context}: outcome over source {outcome.source.name!r}"
             for key in outcome.keys:
-                self.problems.look(columns, key, where)
-            self._aggregation(aggregation, columns, f"{where}, {aggregation.function}()")
+                self.problems.look(columns, key, subject)
+            self._aggregation(aggregation, columns, f"{subject}, {aggregation.function}()")
             dtype = _dtype_of(feature, columns)
             if dtype is not None:
-                self.problems.attempt(where, check_outcome, labels, dtype, strings=strings)
+                self.problems.attempt(subject, check_outcome, labels, dtype, strings=strings)
 
     # ---------------------------------------------------------------- models
 
@@ -373,8 +373,8 @@ class _Check:
         for view in service.views_in_history:
             filled = {key: view.request_key(key) for key in view.keys}
             theirs = {
-                key: columns.get(of) if isinstance(of, str) else self._dtype(of)
-                for key, of in filled.items()
+                key: columns.get(filler) if isinstance(filler, str) else self._dtype(filler)
+                for key, filler in filled.items()
             }
             if view.list_key is not None:
                 theirs[view.list_key.key] = self._element(theirs[view.list_key.key], view)
@@ -396,9 +396,9 @@ class _Check:
         self, source: Source, pairs: Mapping[str, tuple[pl.DataType | None, pl.DataType | None]]
     ) -> None:
         context = called(source)
-        for key, (mine, theirs) in pairs.items():
-            if mine is not None and theirs is not None:
-                self.problems.attempt(context, check_types, key, mine, theirs, context)
+        for key, (dtype, request_dtype) in pairs.items():
+            if dtype is not None and request_dtype is not None:
+                self.problems.attempt(context, check_types, key, dtype, request_dtype, context)
 
     def _fields(self, service: FeatureService, columns: Columns, context: str) -> None:
         """The declared types of request fields, and of the answers of third parties in their
@@ -409,21 +409,21 @@ class _Check:
             for field in service.request_fields
         ]
         for function in service.request_features:
-            where = f"{context}: request feature {function.name!r}: the field"
+            subject = f"{context}: request feature {function.name!r}: the field"
             wanted += [
-                (columns.get(name), dtype, f"{where} {name!r}")
+                (columns.get(name), dtype, f"{subject} {name!r}")
                 for name, dtype in function.fields.items()
             ]
         for http in service.http_features:
             for events in self.source(http.view.source)[:1]:
-                where = f"{called(http.view.source)}: third-party features {http.name!r}:"
+                subject = f"{called(http.view.source)}: third-party features {http.name!r}:"
                 wanted += [
-                    (events.get(name), dtype, f"{where} {name!r}")
+                    (events.get(name), dtype, f"{subject} {name!r}")
                     for name, (_, dtype) in http.columns.items()
                 ]
-        for mine, dtype, where in wanted:
-            if mine is not None:
-                self.problems.attempt(where, check_declared, mine, dtype, where)
+        for actual, dtype, subject in wanted:
+            if actual is not None:
+                self.problems.attempt(subject, check_declared, actual, dtype, subject)
 
 
 def _elements_of(dtype: pl.DataType, view: FeatureView) -> pl.Series:
@@ -443,13 +443,13 @@ def _dtype_of(feature: Feature, columns: Columns) -> pl.DataType | None:
     """The dtype of a feature; None where a column is missing, unknown or refused."""
     split = feature.aggregation.secondary
     read = [*feature.columns, *([] if split is None else [split.column])]
-    known = {name: dtype for name in read if (dtype := columns.all.get(name)) is not None}
+    dtypes = {name: dtype for name in read if (dtype := columns.all.get(name)) is not None}
     try:
-        for dtype in known.values():
+        for dtype in dtypes.values():
             check_values(pl.Series([], dtype=dtype), feature.name)
     except DataError:
         return None
-    return feature_dtype(feature, known) if len(known) == len(set(read)) else None
+    return feature_dtype(feature, dtypes) if len(dtypes) == len(set(read)) else None
 
 
 def _single_column(dtype: pl.DataType) -> pl.Series:

@@ -114,11 +114,12 @@ class Problems:
         raw: Dtypes,
         select: Selection | None,
         keep: pl.Expr | None,
-        own: Collection[str],
+        required: Collection[str],
         context: str,
     ) -> Columns:
-        """The columns after `select`, and those of `own` that the table has; every item and the
-        filter `keep` are checked.
+        """The columns after `select`, and the `required` ones that the table has.
+
+        Every item and the filter `keep` are checked.
         """
         if keep is not None:
             dtype = self._dtype_of(raw, keep, f"{context}: filter")
@@ -133,7 +134,7 @@ class Problems:
         outputs = {
             output_name(item): self._dtype_of(raw, item, f"{context}: select") for item in select
         }
-        outputs |= {name: raw[name] for name in own if name not in outputs and name in raw}
+        outputs |= {name: raw[name] for name in required if name not in outputs and name in raw}
         return Columns(outputs, {name: dtype for name, dtype in raw.items() if name not in outputs})
 
     def _dtype_of(self, raw: Dtypes, item: str | pl.Expr, context: str) -> pl.DataType | None:
@@ -168,6 +169,6 @@ def _in_zone(dtype: pl.DataType | None, zone: str | None) -> pl.DataType | None:
     return pl.Datetime(dtype.time_unit, zone)
 
 
-def named(kind: str, of: Definition, name: str) -> str:
+def named(kind: str, definition: Definition, name: str) -> str:
     """How a problem names a definition: its kind, its name, and where it was written."""
-    return f"{kind} {name!r}" + (f" ({of.site})" if of.site else "")
+    return f"{kind} {name!r}" + (f" ({definition.site})" if definition.site else "")

@@ -72,7 +72,7 @@ def write_training_rows(
     measured = [
         view.name
         for view in service.views_in_history
-        if not (of := level.freshness(view)).servable and of.reads_events
+        if not (freshness := level.freshness(view)).servable and freshness.reads_events
     ]
     if precomputed is not None and measured:
         raise UsageError(

@@ -65,10 +65,10 @@ class StagedRows(ReplayedRows):
             requests = read_rows(table, self.timestamp_field, self.timezone)
         else:
             requests = label_rows(replace(self.labels, table=Frame(table)), strings=True)
-        own = [pl.Series(ASKED_AT, requests.t)]
-        own += [] if requests.label is None else [requests.label.alias(LABEL)]
-        own += [] if requests.known_at is None else [pl.Series(KNOWN_AT, requests.known_at)]
-        return requests.frame.with_columns(own), requests.left_out
+        added = [pl.Series(ASKED_AT, requests.t)]
+        added += [] if requests.label is None else [requests.label.alias(LABEL)]
+        added += [] if requests.known_at is None else [pl.Series(KNOWN_AT, requests.known_at)]
+        return requests.frame.with_columns(added), requests.left_out
 
     def ends(self, rows: pl.DataFrame) -> pl.DataFrame:
         """As `RowWork`."""
@@ -137,14 +137,14 @@ class StagedRows(ReplayedRows):
 
     def requests(self, rows: pl.DataFrame) -> Requests:
         """The requests of rows."""
-        own = [name for name in own_columns(rows) if name not in (ASKED_AT, LABEL, KNOWN_AT)]
+        names = [name for name in own_columns(rows) if name not in (ASKED_AT, LABEL, KNOWN_AT)]
         label = (
             rows[LABEL].alias(self.labels.label_name)
             if self.labels is not None and LABEL in rows.columns
             else None
         )
         known = rows[KNOWN_AT].to_numpy() if KNOWN_AT in rows.columns else None
-        return Requests(rows.select(own), rows[ASKED_AT].to_numpy(), label, known)
+        return Requests(rows.select(names), rows[ASKED_AT].to_numpy(), label, known)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,11 @@ class TrainingRows(StagedRows):
     def read(self, table: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
         """As `RowWork`."""
         rows, left_out = super().read(table)
-        return (rows, left_out) if self.model.ranking else (self._known(rows, left_out), +left_out)
+        return (
+            (rows, left_out)
+            if self.model.ranking
+            else (self._with_outcome(rows, left_out), +left_out)
+        )
 
     @property
     def together(self) -> Sequence[str]:
@@ -172,13 +176,15 @@ class TrainingRows(StagedRows):
         """As `RowWork`."""
         left_out: Counter[str] = Counter()
         if self.model.ranking is not None:
-            rows = self._known(self._each_item_once(self.model.ranking, rows, left_out), left_out)
+            rows = self._with_outcome(
+                self._each_item_once(self.model.ranking, rows, left_out), left_out
+            )
         scored = rows.filter(_SCORED)
         left_out["no prediction was precomputed"] += rows.height - scored.height
         return scored.drop(ASKED_AT, KNOWN_AT, _SCORED), +left_out
 
-    def _known(self, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
-        """The rows whose outcome is known by then."""
+    def _with_outcome(self, rows: pl.DataFrame, left_out: Counter[str]) -> pl.DataFrame:
+        """The rows with an outcome that is known by `until`."""
         known = rows.filter(pl.col(KNOWN_AT) <= self.until)
         left_out["outcome not known by then"] += rows.height - known.height
         return known
@@ -209,5 +215,5 @@ class TrainingRows(StagedRows):
         else:
             rows = rows_of(self.model, requests, self.level, Notes(), resources, frames)
             values, scored = rows.frame, rows.known | precomputed.on_request
-        own = pl.DataFrame({ASKED_AT: requests.t, KNOWN_AT: requests.known_at, _SCORED: scored})
-        return training_frame(requests, values).hstack(own)
+        added = pl.DataFrame({ASKED_AT: requests.t, KNOWN_AT: requests.known_at, _SCORED: scored})
+        return training_frame(requests, values).hstack(added)

@@ -31,7 +31,7 @@ SIZES: dict[Resolution, int] = {
     "finer": 0,
 }
 """Each resolution in microseconds."""
-ASKED: Sequence[Resolution] = ("day", "hour", "minute")
+COARSE: Sequence[Resolution] = ("day", "hour", "minute")
 """Resolutions that are asked about: a second is shorter than any step between levels."""
 
 _SAMPLE = 200_000
@@ -96,12 +96,14 @@ class MeasuredSource:
         steps = np.maximum(sizes, 1)
         return ((K - delays - phases) // steps) * steps
 
-    def same_grid(self, asked: I64) -> bool:
+    def same_grid(self, request_times: I64) -> bool:
         """Whether requests at these times (int64) lie on the grids too: a request counts no event
         of its own step, so none too early.
         """
-        return len(np.unique(asked)) >= _FEWEST and all(
-            bool((asked % grid.size == grid.phase).all()) for grid in self.grids if grid.size
+        return len(np.unique(request_times)) >= _FEWEST and all(
+            bool((request_times % grid.size == grid.phase).all())
+            for grid in self.grids
+            if grid.size
         )
 
     def result(self) -> SourceResolution:
@@ -114,7 +116,7 @@ class MeasuredSource:
 
     def _question(self) -> str:
         coarse = next(
-            (grid for name in ASKED for grid in self.grids if grid.resolution == name), None
+            (grid for name in COARSE for grid in self.grids if grid.resolution == name), None
         )
         if coarse is None or self.is_date or self.exact:
             return ""
@@ -207,22 +209,22 @@ def request_steps(times: I64) -> tuple[I64, Sequence[Grid]]:
     (1, 'day')
     """
     measured_grids = grids(times)
-    if not any(grid.resolution in ASKED for grid in measured_grids):
+    if not any(grid.resolution in COARSE for grid in measured_grids):
         return np.zeros_like(times), measured_grids
     starts = np.array([grid.first for grid in measured_grids[1:]], np.int64)
     sizes = np.array(
-        [grid.size if grid.resolution in ASKED else 0 for grid in measured_grids], np.int64
+        [grid.size if grid.resolution in COARSE else 0 for grid in measured_grids], np.int64
     )
     return sizes[np.searchsorted(starts, times, side="right")], measured_grids
 
 
-def periods_of(found: Sequence[Grid]) -> list[ResolutionPeriod]:
+def periods_of(measured_grids: Sequence[Grid]) -> list[ResolutionPeriod]:
     """The grids as a result holds them."""
     return [
         ResolutionPeriod(
             grid.resolution, timestamp_text(grid.first), timestamp_text(grid.last), grid.share
         )
-        for grid in found
+        for grid in measured_grids
     ]
 
 
@@ -276,8 +278,8 @@ def _grid(chunk: I64, weights: I64) -> Grid:
         if size == 0:
             break
         rest = chunk % size
-        values, place = np.unique(rest, return_inverse=True)
-        phase = int(values[np.bincount(place, weights).argmax()])
+        values, inverse = np.unique(rest, return_inverse=True)
+        phase = int(values[np.bincount(inverse, weights).argmax()])
         on = _of_day(rest, phase) if size == DAY else rest == phase
         share = float(weights[on].sum() / weights.sum())
         if share >= _ON_GRID:

@@ -142,15 +142,15 @@ class Trained(Readable):
         Raises:
             UsageError: the promise is of other definitions.
         """
-        models, of = registry or ModelRegistry(), self.model
-        held = promise or inherited(models, of.name, self.level_name, of.fingerprint)
+        models, model = registry or ModelRegistry(), self.model
+        held = promise or inherited(models, model.name, self.level_name, model.fingerprint)
 
         def write(folder: Path) -> None:
             self.save(folder)
             if held is not None:
-                write_promise(folder, held, of.fingerprint)
+                write_promise(folder, held, model.fingerprint)
 
-        return models.add(of.name, write, level=self.level_name, promote=promote)
+        return models.add(model.name, write, level=self.level_name, promote=promote)
 
 
 def training_set(
@@ -267,7 +267,7 @@ def _with_negatives(
             "items as the labels write them, and that their sources' history begins before the "
             "labels"
         )
-    at, of = negatives.rows(positives), np.concatenate([every, negatives.of])
+    at, request_index = negatives.rows(positives), np.concatenate([every, negatives.request_index])
     read = {
         task.group,
         task.item,
@@ -275,7 +275,7 @@ def _with_negatives(
         model.labels.weight,
         *trained.features.needed_by(),
     }
-    frame = requests.frame[negatives.of].with_columns(
+    frame = requests.frame[negatives.request_index].with_columns(
         negatives.item.alias(task.item),
         *(
             pl.lit(None, dtype).alias(c)
@@ -285,9 +285,9 @@ def _with_negatives(
     )
     drawn = Requests(
         pl.concat([requests.frame, frame])[at],
-        requests.t[of][at],
+        requests.t[request_index][at],
         pl.Series(label.name, negatives.outcomes(known).y[at]),
-        requests.known_at[of][at],
+        requests.known_at[request_index][at],
     )
     left_out = Counter(rows.left_out)
     left_out["chosen item not among the candidates"] += len(every) - len(positives)
@@ -339,7 +339,7 @@ def train(
     """
     level = None if level is None else as_level(level)
     limit = clock.timestamp(parse_timestamp(as_of or clock.now(), "as_of"))
-    log = None if from_log is None else FromLog.of(from_log, model)
+    log = None if from_log is None else FromLog.find(from_log, model)
     if log is None:
         check_model(model, fitted=True)
     elif model.labels.weight is not None:
@@ -350,9 +350,9 @@ def train(
         )
     resources = resources or DEFAULT_RESOURCES
     threads = resources.threads
-    with resources.shown() as mine:
+    with resources.shown() as shown:
         rows = training_set(
-            model, level=level, as_of=limit, from_log=log, resources=mine, statuses=True
+            model, level=level, as_of=limit, from_log=log, resources=shown, statuses=True
         )
     assert rows.requests.label is not None
     order = in_time_order(rows.requests, np.ones(len(rows.requests.t), np.bool_))
@@ -368,13 +368,13 @@ def train(
         else {}
     )
     if holdout is not None:
-        with resources.shown() as mine:
+        with resources.shown() as shown:
             metrics["holdout"] = _held_out(
                 model,
                 rows,
                 known,
                 parse_timestamp(holdout, "holdout"),
-                (level or Level(), seed, mine),
+                (level or Level(), seed, shown),
             )
     name = level_name or (AS_DEFINED if level is None else level.describe(model))
     examples = rows.features[_telling(rows.features)]
@@ -406,15 +406,15 @@ def _held_out(
     rows: TrainingSet,
     known: LabelValues,
     start: int,
-    how: tuple[Level, int, Resources],
+    fit_options: tuple[Level, int, Resources],
 ) -> Mapping[str, float]:
     """The metrics on rows that asked from `start` on, of a model of those that asked, and whose
     outcome was known, before.
 
-    Where negatives are sampled, the full candidate set of each late request is ranked. how: the
-    level, the seed and the resources.
+    Where negatives are sampled, the full candidate set of each late request is ranked.
+    fit_options: the level, the seed and the resources.
     """
-    level, seed, resources = how
+    level, seed, resources = fit_options
     assert rows.requests.known_at is not None
     early = (rows.requests.t < start) & (rows.requests.known_at <= start)
     late = np.flatnonzero(rows.requests.t >= start)

@@ -55,7 +55,7 @@ CALLS = Calls()
 def test_a_response_is_read_whole_and_byte_by_byte(data, status, body, kept):
     whole = ResponseReader()
     assert whole.feed(data)
-    assert (whole.reply.status, whole.reply.body, whole.kept) == (status, body, kept)
+    assert (whole.reply.status, whole.reply.body, whole.keep_alive) == (status, body, kept)
     pieces = ResponseReader()
     assert any(pieces.feed(data[n : n + 1]) for n in range(len(data)))
     assert (pieces.reply.status, pieces.reply.body) == (status, body)
