@@ -125,10 +125,10 @@ def _folder_of(options: Arguments, screen: Screen) -> Path:
     relative.
     """
     folder = Path(getattr(options, "project", "")).parent
-    own, here = folder / ".headwater", Path(".headwater")
-    if here.is_dir() and not own.exists() and own.resolve() != here.resolve() and not has_home():
+    home, here = folder / ".headwater", Path(".headwater")
+    if here.is_dir() and not home.exists() and home.resolve() != here.resolve() and not has_home():
         screen.say(
-            f"warning: headwater's home is {own}, in the folder of the project file; {here} in "
+            f"warning: headwater's home is {home}, in the folder of the project file; {here} in "
             f"the working folder is not used. Set HEADWATER_HOME={here} to use it"
         )
     return folder

@@ -92,14 +92,16 @@ def cost_table(cost: Cost) -> RenderableType:
                 [name, f"{reading.value:,.6g} {reading.unit}", reading.origin, reading.source]
             )
     levels = []
-    for each in cost.levels:
-        money = each.a_day.reason if isinstance(each.a_day, Missing) else f"{each.a_day.value:,.4g}"
+    for level in cost.levels:
+        money = (
+            level.a_day.reason if isinstance(level.a_day, Missing) else f"{level.a_day.value:,.4g}"
+        )
         levels.append(
             [
-                each.level,
-                f"{each.runs_a_day:,.4g}" if each.runs_a_day else "",
+                level.level,
+                f"{level.runs_a_day:,.4g}" if level.runs_a_day else "",
                 money,
-                each.arithmetic,
+                level.arithmetic,
             ]
         )
     readings = (("break-even", cost.break_even), ("waste of precomputing", cost.waste))

@@ -96,14 +96,14 @@ def scratch(args: Arguments, screen: Screen) -> None:
     from headwater.assessing.scratch import assess_scratch
 
     page = options.output(args.output or "assess.html", "--output")
-    given = _answers(args, screen)
+    answers = _answers(args, screen)
     effects = {} if args.network is None else with_effects(None, args.network).effects
     assessment = assess_scratch(
-        deadline=given["deadline"],
-        known_before=given["known_before"],
-        listable=given["listable"] == "yes",
-        outcome_after=given["outcome_after"],
-        events=given["event_names"].split(","),
+        deadline=answers["deadline"],
+        known_before=answers["known_before"],
+        listable=answers["listable"] == "yes",
+        outcome_after=answers["outcome_after"],
+        events=answers["event_names"].split(","),
         key=args.key_column,
         value=None if args.value is None else evaluation_options.parse_value(args.value),
         effects=effects,
@@ -118,32 +118,32 @@ def scratch(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "assess", "interview")
 
 
-def table(found: ScratchAssessment) -> RenderableType:
+def table(assessment: ScratchAssessment) -> RenderableType:
     """The first line and the sections, for a terminal."""
     from headwater.reports import answers_page
     from headwater.reports.scratch_page import to_sections
 
-    return answers_page.to_table(found.first_line, to_sections(found))
+    return answers_page.to_table(assessment.first_line, to_sections(assessment))
 
 
 def _answers(args: Arguments, screen: Screen) -> dict[str, str]:
     """The answers of options, else of the terminal; without a terminal, all that are missing are
     named together.
     """
-    given: dict[str, str | None] = {name: getattr(args, name) for name in _QUESTIONS}
-    missing = [flag for name, (flag, _) in _QUESTIONS.items() if given[name] is None]
+    flags: dict[str, str | None] = {name: getattr(args, name) for name in _QUESTIONS}
+    missing = [flag for name, (flag, _) in _QUESTIONS.items() if flags[name] is None]
     if missing and not screen.asks:
         raise UsageError(f"--scratch: no terminal to answer questions; give {', '.join(missing)}")
     answers = {}
     for name, (flag, question) in _QUESTIONS.items():
-        known = given[name]
-        if known is not None:
-            _check(name, known, flag)
-        answers[name] = _asked(name, flag, question, screen) if known is None else known.strip()
+        value = flags[name]
+        if value is not None:
+            _check(name, value, flag)
+        answers[name] = _ask(name, flag, question, screen) if value is None else value.strip()
     return answers
 
 
-def _asked(name: str, flag: str, question: str, screen: Screen) -> str:
+def _ask(name: str, flag: str, question: str, screen: Screen) -> str:
     while True:
         line = screen.ask(question)
         if not line:

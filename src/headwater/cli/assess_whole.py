@@ -45,9 +45,9 @@ def whole(args: Arguments, screen: Screen, locations: Locations) -> None:
     if args.no_attribution:
         evaluation = replace(evaluation, attribute=False)
     if args.backtest is None:
-        known = None if answers is None else answers.effects.get("adversaries")
+        answer = None if answers is None else answers.effects.get("adversaries")
         if evaluation.adversaries is None:
-            evaluation = replace(evaluation, adversaries=known)
+            evaluation = replace(evaluation, adversaries=answer)
         evaluation = questions_before.ask(args, screen, evaluation, list(loaded.levels()))
     with screen.progress(BACKTEST) as on_progress:
         assessment = assess(

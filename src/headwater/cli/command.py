@@ -173,14 +173,14 @@ class Verb(Base):
         if ctx.auto_envvar_prefix is None and self.name in SECTIONS:
             ctx.auto_envvar_prefix = f"HEADWATER_{self.name.upper()}"
         ctx.allow_extra_args = True
-        left = super().parse_args(ctx, self._marked(args))
-        if left and not ctx.resilient_parsing:
-            near = f"; {nearest(left[0], self.actions)}" if self.actions else ""
-            problem = f"{ctx.command_path} does not take {left[0]!r} here{near}"
+        rest = super().parse_args(ctx, self._marked(args))
+        if rest and not ctx.resilient_parsing:
+            near = f"; {nearest(rest[0], self.actions)}" if self.actions else ""
+            problem = f"{ctx.command_path} does not take {rest[0]!r} here{near}"
             raise UsageError(
                 f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help"
             )
-        return left
+        return rest
 
     def _marked(self, args: list[str]) -> list[str]:
         """The command line with optional values marked."""

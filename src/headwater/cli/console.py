@@ -26,8 +26,8 @@ def run(args: Arguments, screen: Screen) -> None:
 
     host, port = address(args.listen)
     tokens = options.tokens_file(args)
-    known = tokens if args.tokens is not None or tokens.is_file() else None
-    check_bind(host, known)
+    tokens_file = tokens if args.tokens is not None or tokens.is_file() else None
+    check_bind(host, tokens_file)
     at = options.timestamp(args.at, "--at")
     context = ConsoleContext(
         load(args.project).project,
@@ -50,7 +50,10 @@ def run(args: Arguments, screen: Screen) -> None:
         with (
             stopped() as stop,
             serving(
-                console_app(context, known, proxied=link is not None), host, port, options=serves
+                console_app(context, tokens_file, proxied=link is not None),
+                host,
+                port,
+                options=serves,
             ) as url,
         ):
             if link is None:

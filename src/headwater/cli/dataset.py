@@ -102,11 +102,11 @@ def _groups(model: Model, rows: pl.DataFrame) -> list[dict[str, object]]:
     nulls = rows.null_count().row(0, named=True)
     return [
         {
-            "of": of,
-            "count": len(mine),
-            "null_share": sum(nulls[n] for n in mine) / (len(mine) * rows.height),
+            "of": source,
+            "count": len(features),
+            "null_share": sum(nulls[n] for n in features) / (len(features) * rows.height),
         }
-        for of, mine in names.items()
+        for source, features in names.items()
     ]
 
 

@@ -22,7 +22,7 @@ def list_records(args: Arguments, screen: Screen) -> None:
     from headwater.ingestion.dead_letters import dead_letters
     from headwater.terminal.layout import ShownTable
 
-    project, which = load(args.project).project, _which(args)
+    project, chosen = load(args.project).project, _filter(args)
     sources = (
         [args.source]
         if args.source
@@ -34,7 +34,7 @@ def list_records(args: Arguments, screen: Screen) -> None:
         )
     frames = {
         source: dead_letters(
-            project, source, which, store=args.store, data_dir=options.data_dir(args)
+            project, source, chosen, store=args.store, data_dir=options.data_dir(args)
         )
         for source in sources
     }
@@ -66,7 +66,7 @@ def replay(args: Arguments, screen: Screen) -> None:
     done = replay_dead_letters(
         load(args.project).project,
         args.source,
-        _which(args),
+        _filter(args),
         store=args.store,
         data_dir=options.data_dir(args),
         dry_run=args.dry_run,
@@ -88,7 +88,7 @@ def replay(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "status", "--project", args.project, *options.same_store(args))
 
 
-def _which(args: Arguments) -> DeadLetterFilter:
+def _filter(args: Arguments) -> DeadLetterFilter:
     """The records that the options choose."""
     from headwater.ingestion.dead_letters import DeadLetterFilter
 

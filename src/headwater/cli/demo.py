@@ -43,8 +43,8 @@ def _run(args: Arguments, screen: Screen, folder: Path) -> str:
     from headwater.training.progress import BACKTEST
 
     with screen.working("reading the flights and the weather of 2013"):
-        own = prepare(folder)
-    if not own:
+        prepared = prepare(folder)
+    if not prepared:
         screen.say(
             f"{folder / 'features.py'} differs from the demo's original; running it as it is. "
             "Delete it to restore the original"

@@ -159,15 +159,16 @@ def with_options(evaluation: Evaluation, args: Arguments) -> Evaluation:
         "delay_by_outcome": _yes(args.delay_by_outcome, "--delay-by-outcome"),
         "baseline": args.baseline if args.baseline != "nothing" else None,
     }
-    given = replace(
+    changed = replace(
         evaluation,
         **{name: value for name, value in fields.items() if value is not None},  # type: ignore[arg-type]
     )
     if args.acknowledge:
-        given = replace(
-            given, acknowledged=[*given.acknowledged, *map(parse_acknowledgement, args.acknowledge)]
+        changed = replace(
+            changed,
+            acknowledged=[*changed.acknowledged, *map(parse_acknowledgement, args.acknowledge)],
         )
-    return replace(given, baseline=None) if args.baseline == "nothing" else given
+    return replace(changed, baseline=None) if args.baseline == "nothing" else changed
 
 
 def check_metrics(args: Arguments) -> None:
@@ -218,7 +219,7 @@ def parse_acknowledgement(text: str) -> Acknowledgement:
     """
     from headwater.definitions.acknowledged import Acknowledgement
 
-    parts = [part.strip() for part in text.split("|")]
+    parts = [field.strip() for field in text.split("|")]
     if len(parts) != 4:
         raise UsageError(
             f"--acknowledge {text!r}: give 'CHECK | SUBJECT | REASON | AUTHOR', as the audit "
@@ -241,18 +242,20 @@ def check_acknowledged(
     from headwater.backtesting.audit import CHECKS
     from headwater.backtesting.audit.acknowledgements import cannot_match, refuse_unknown_check
 
-    levels, given = loaded.levels(), len(args.acknowledge or ())
-    first_given, kept = len(evaluation.acknowledged) - given, []
-    for at, known in enumerate(evaluation.acknowledged):
-        refuse_unknown_check(known, CHECKS)
-        why = cannot_match(known, model, levels)
+    levels, count = loaded.levels(), len(args.acknowledge or ())
+    first_given, acknowledged = len(evaluation.acknowledged) - count, []
+    for at, acknowledgement in enumerate(evaluation.acknowledged):
+        refuse_unknown_check(acknowledgement, CHECKS)
+        why = cannot_match(acknowledgement, model, levels)
         elsewhere = at < first_given and any(
-            not cannot_match(known, other, levels) for other in loaded.project.models
+            not cannot_match(acknowledgement, other, levels) for other in loaded.project.models
         )
         if why and not elsewhere:
-            raise UsageError(f"acknowledged {known.check!r} of {known.subject!r}: {why}")
-        kept += [] if why else [known]
-    return replace(evaluation, acknowledged=kept)
+            raise UsageError(
+                f"acknowledged {acknowledgement.check!r} of {acknowledgement.subject!r}: {why}"
+            )
+        acknowledged += [] if why else [acknowledgement]
+    return replace(evaluation, acknowledged=acknowledged)
 
 
 def _sources(names: str) -> str | list[str]:
@@ -295,16 +298,16 @@ def parse_costs(text: str) -> Mapping[str, float | str]:
     return {name: _number_or_name(value) for name, value in _pairs(text, "--costs", _COSTS).items()}
 
 
-def _pairs(text: str, flag: str, known: tuple[str, ...]) -> dict[str, str]:
+def _pairs(text: str, flag: str, names: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for pair in text.split(","):
-        name, equals, value = (part.strip() for part in pair.partition("="))
+        name, equals, value = (field.strip() for field in pair.partition("="))
         if not equals or not value:
             raise UsageError(
-                f"{flag} {text}: {pair.strip()!r} is not NAME=VALUE; names are {', '.join(known)}"
+                f"{flag} {text}: {pair.strip()!r} is not NAME=VALUE; names are {', '.join(names)}"
             )
-        if name not in known:
-            raise UsageError(f"{flag} {text}: {nearest(name, known)}")
+        if name not in names:
+            raise UsageError(f"{flag} {text}: {nearest(name, names)}")
         pairs[name] = value
     return pairs
 

@@ -25,26 +25,26 @@ def run(args: Arguments, screen: Screen) -> None:
     """Answers by flags, the answers file and definitions; the rest is asked at a terminal."""
     from headwater.experiments.experiment_adviser import AdviserAnswers, advise, questions
 
-    given: dict[str, bool | int | None] = {}
+    by_question: dict[str, bool | int | None] = {}
     if args.answers is not None:
         from pathlib import Path
 
         from headwater.assessing.questions import read_answers
 
-        given |= dict(read_answers(Path(args.answers)).effects.items())
+        by_question |= dict(read_answers(Path(args.answers)).effects.items())
     flags = {
         "supply": args.supply,
         "adversaries": args.adversaries,
         "feedback": args.feedback,
         "carry_over": args.carry_over,
     }
-    given |= {name: _answer(name, text) for name, text in flags.items() if text is not None}
-    answers = AdviserAnswers(**given)  # type: ignore[arg-type]  # checked by name
+    by_question |= {name: _answer(name, text) for name, text in flags.items() if text is not None}
+    answers = AdviserAnswers(**by_question)  # type: ignore[arg-type]  # checked by name
     if args.name:
         answers = answers.of(load(args.project).project.experiment(args.name))
     advice = advise(answers)
     if advice.unanswered and screen.asks and not args.json:
-        answers = _asked(answers, questions(), screen)
+        answers = _ask(answers, questions(), screen)
         advice = advise(answers)
     screen.show(_table(advice), advice.to_dict())
     if not advice.kind:
@@ -72,7 +72,7 @@ def _answer(name: str, text: str) -> bool | int:
     return _WORDS[text]
 
 
-def _asked(answers: AdviserAnswers, questions: Mapping[str, str], screen: Screen) -> AdviserAnswers:
+def _ask(answers: AdviserAnswers, questions: Mapping[str, str], screen: Screen) -> AdviserAnswers:
     """With the answers from the prompt; an empty line leaves a question open."""
     from dataclasses import replace
 

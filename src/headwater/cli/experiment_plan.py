@@ -53,7 +53,10 @@ def plan(args: Arguments, screen: Screen) -> None:
     missing = next((need for need in planned.missing if need.command), None)
     if missing is not None:
         screen.next(
-            *shlex.split(missing.command), "--project", args.project, *_where(missing.command, args)
+            *shlex.split(missing.command),
+            "--project",
+            args.project,
+            *_location_options(missing.command, args),
         )
     elif planned.refused:
         screen.say(f"cannot start: {'; '.join(planned.refused)}")
@@ -129,7 +132,7 @@ def _at(args: Arguments) -> int | None:
     return None if at is None else clock.micros(at)
 
 
-def _where(command: str, args: Arguments) -> list[str]:
+def _location_options(command: str, args: Arguments) -> list[str]:
     """Where the command that makes something puts it."""
     return (
         options.same_models(args)
@@ -171,7 +174,7 @@ def _lengths(planned: PlannedExperiment) -> RenderableType:
 
     power = planned.power
     assert power is not None
-    each = {"switchback": "buckets in each arm", "cluster": "clusters in each arm"}.get(
+    sizes = {"switchback": "buckets in each arm", "cluster": "clusters in each arm"}.get(
         planned.kind, "units in each arm"
     )
     rows = [
@@ -185,7 +188,7 @@ def _lengths(planned: PlannedExperiment) -> RenderableType:
     ]
     return ShownTable(
         "Power by length",
-        ["length", each, f"finds a lift of {power.min_lift:.1%} in", "smallest lift found"],
+        ["length", sizes, f"finds a lift of {power.min_lift:.1%} in", "smallest lift found"],
         rows,
     )
 
@@ -225,7 +228,9 @@ def _power(planned: PlannedExperiment) -> Iterator[str]:
     power = planned.power
     if power is None:
         return
-    one = {"switchback": "a region's bucket", "cluster": "a cluster"}.get(planned.kind, "a unit")
+    subject = {"switchback": "a region's bucket", "cluster": "a cluster"}.get(
+        planned.kind, "a unit"
+    )
     cuped = (
         ""
         if power.without_cuped == power.variation
@@ -233,7 +238,8 @@ def _power(planned: PlannedExperiment) -> Iterator[str]:
     )
     yield (
         f"History: {power.days_of_history:g} days of {power.source}, {power.a_day:,.0f} new units "
-        f"a day. {power.metric} has the mean {power.mean:.4g}; the standard deviation of {one} is "
+        f"a day. {power.metric} has the mean {power.mean:.4g}; the standard deviation of {subject} "
+        "is "
         f"{power.variation:.3g} times the mean{cuped}."
     )
     yield (

@@ -39,7 +39,7 @@ def status(args: Arguments, screen: Screen) -> None:
             experiment_status(project, name, places=places) for name in sorted(set(started))
         ]
         waiting = sorted(names - set(started))
-        data = {"experiments": [one.to_dict() for one in statuses], "not_started": waiting}
+        data = {"experiments": [status.to_dict() for status in statuses], "not_started": waiting}
         screen.show(_table(statuses) if statuses else "no experiment was started", data)
         if waiting:
             screen.next("headwater", "experiment", "plan", waiting[0], *same)
@@ -50,8 +50,8 @@ def status(args: Arguments, screen: Screen) -> None:
                 "experiments=[hw.Experiment(...)])"
             )
             return
-    running = [one for one in statuses if one.state == "running"]
-    ramped = next((one for one in running if one.stage < one.stages), None)
+    running = [status for status in statuses if status.state == "running"]
+    ramped = next((status for status in running if status.stage < status.stages), None)
     if ramped is not None:
         screen.next("headwater", "experiment", "ramp", ramped.experiment, *same)
     else:
@@ -90,16 +90,16 @@ def _table(statuses: list[ExperimentStatus]) -> RenderableType:
 
     rows = [
         (
-            one.experiment,
-            str(one.version),
-            one.state,
-            f"{one.stage} of {one.stages}, {one.enrolled:.0%}",
-            ", ".join(f"{arm} {count:,}" for arm, count in one.units.items()),
-            f"{sum(one.exposed.values()):,}",
-            "" if math.isnan(one.matured) else f"{one.matured:.0%}",
-            one.next_look,
+            status.experiment,
+            str(status.version),
+            status.state,
+            f"{status.stage} of {status.stages}, {status.enrolled:.0%}",
+            ", ".join(f"{arm} {count:,}" for arm, count in status.units.items()),
+            f"{sum(status.exposed.values()):,}",
+            "" if math.isnan(status.matured) else f"{status.matured:.0%}",
+            status.next_look,
         )
-        for one in statuses
+        for status in statuses
     ]
     headings = [
         "experiment",
@@ -111,12 +111,18 @@ def _table(statuses: list[ExperimentStatus]) -> RenderableType:
         "matured",
         "next look",
     ]
-    lines = [Shown(f"{one.experiment}: health {one.health}") for one in statuses if one.health]
-    lines += [Shown(f"{one.experiment}: {one.awaited}") for one in statuses if one.awaited]
+    lines = [
+        Shown(f"{status.experiment}: health {status.health}")
+        for status in statuses
+        if status.health
+    ]
     lines += [
-        Shown(f"{one.experiment} was stopped: {one.stopped_because}")
-        for one in statuses
-        if one.stopped_because
+        Shown(f"{status.experiment}: {status.awaited}") for status in statuses if status.awaited
+    ]
+    lines += [
+        Shown(f"{status.experiment} was stopped: {status.stopped_because}")
+        for status in statuses
+        if status.stopped_because
     ]
     return Group(ShownTable("experiments", headings, rows), *lines)
 

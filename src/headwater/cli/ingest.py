@@ -93,24 +93,27 @@ def _announce(project: Project, args: Arguments, screen: Screen) -> None:
     address = None if args.listen == "none" or args.once else args.listen
     views = [stored_view.view for stored_view in stored(project)]
     for source in streamed(views):
-        where = " commits by itself" if isinstance(source.stream, SparkStream) else ""
+        note = " commits by itself" if isinstance(source.stream, SparkStream) else ""
         if isinstance(source.stream, Pushed):
-            where = (
+            note = (
                 " by another process"
                 if address is None
                 else f" to http://{address}/v1/events/{source.name}"
             )
-        screen.say(f"source {source.name}: {source.stream}{where}")
+        screen.say(f"source {source.name}: {source.stream}{note}")
         if isinstance(source.stream, Pushed) and address is not None:
             from headwater.monitoring.request_snippets import push_command
 
-            mine = [
+            views_of_source = [
                 view.root
                 for view in views
                 if view.root.source == source and view.freshness.streamed
             ]
             if command := push_command(
-                source, mine, f"http://{address}", tokens=options.tokens_file(args).exists()
+                source,
+                views_of_source,
+                f"http://{address}",
+                tokens=options.tokens_file(args).exists(),
             ):
                 screen.command(command)
     if args.supervised is None and not args.once:
@@ -171,7 +174,7 @@ class _CommitCounter:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._counts: Counter[str] = Counter()
-        self._left: dict[str, int] = {}
+        self._lag: dict[str, int] = {}
         self._since = clock.stopwatch()
         self._shown = (self._since, 0)
         self._update: Callable[[str], None] | None = None
@@ -190,13 +193,13 @@ class _CommitCounter:
             )
         self._counts.update(committed.counts)
         self._counts["commits"] += 1
-        self._left[source.name] = sum(lag.values())
+        self._lag[source.name] = sum(lag.values())
         now = clock.stopwatch()
         if self._update is not None and now - self._shown[0] > _EVERY:
             rate = (self._counts["records"] - self._shown[1]) / (now - self._shown[0])
-            left = ", ".join(f"{name} {n:,}" for name, n in self._left.items())
+            lags = ", ".join(f"{name} {n:,}" for name, n in self._lag.items())
             self._update(
-                f"{self} · {rate:,.0f} records/s · left to read: {left} · commit "
+                f"{self} · {rate:,.0f} records/s · left to read: {lags} · commit "
                 f"{committed.seconds * 1e3:.0f} ms"
             )
             self._shown = (now, self._counts["records"])

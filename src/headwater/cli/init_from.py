@@ -42,14 +42,15 @@ def feast(args: Arguments, screen: Screen) -> None:
     from headwater.init.feast_repo import read_feast_repo
     from headwater.init.feast_write import FeastProject
 
-    given = [
+    options_given = [
         name
         for name in ("events", "labels", "request_time", "known_at", "known_after", "label", "keys")
         if getattr(args, name)
     ]
-    if given:
+    if options_given:
         raise UsageError(
-            f"--feast reads definitions, and {given[0].replace('_', '-')} is for tables of your "
+            f"--feast reads definitions, and {options_given[0].replace('_', '-')} is for tables of "
+            "your "
             "own; give one of them"
         )
     path = output(args)

@@ -114,9 +114,9 @@ def _ask_times(
         full.request_time, _request_time(labels), missing, screen, yes=args.yes
     )
     if full.known_at is None and full.known_after is None:
-        known = _answer(None, _known(labels), missing, screen, yes=args.yes)
+        answer = _answer(None, _known_question(labels), missing, screen, yes=args.yes)
         full.known_at, full.known_after = (
-            (known, None) if known in labels.time_columns else (None, known)
+            (answer, None) if answer in labels.time_columns else (None, answer)
         )
     elif full.known_after is not None and (wrong := _no_duration(full.known_after, labels)):
         raise UsageError(wrong)
@@ -225,7 +225,7 @@ def _request_time(labels: TableProfile) -> _Question:
     )
 
 
-def _known(labels: TableProfile) -> _Question:
+def _known_question(labels: TableProfile) -> _Question:
     times = ", ".join(labels.time_columns)
     return _Question(
         f"When is its outcome known? A column ({times}), or how long after the request, such as 2h",
@@ -340,7 +340,7 @@ def _announce(args: Arguments, screen: Screen, events: TableProfile, labels: Tab
         "dates": None if args.dates else _dates(events, labels),
         "label": None if args.label else _label(args, screen, events, labels),
         "request_time": _request_time(labels) if times and args.request_time is None else None,
-        "known": _known(labels)
+        "known": _known_question(labels)
         if times and args.known_at is None and args.known_after is None
         else None,
         "timezone": _zone(naive, all_naive=_all_naive(events, labels))

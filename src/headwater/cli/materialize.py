@@ -63,8 +63,8 @@ def _everything(project: Project, args: Arguments, screen: Screen) -> None:
     from headwater.jobs.schedule import schedule
     from headwater.stores.ownership import opened_for
 
-    other = [flag for flag in precompute.own(args) if flag != "--models"]
-    if args.names or not args.watch or args.full_refresh or args.at or other:
+    misplaced = [flag for flag in precompute.model_options(args) if flag != "--models"]
+    if args.names or not args.watch or args.full_refresh or args.at or misplaced:
         raise UsageError(
             "--all needs --watch, and takes no names or options of a single view or model"
         )

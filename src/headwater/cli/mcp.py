@@ -34,9 +34,9 @@ def run(args: Arguments, screen: Screen) -> None:
 
     host, port = address(args.listen)
     tokens = options.tokens_file(args)
-    known = tokens if args.tokens is not None or tokens.is_file() else None
-    check_bind(host, known)
-    access = Access(known)
+    tokens_file = tokens if args.tokens is not None or tokens.is_file() else None
+    check_bind(host, tokens_file)
+    access = Access(tokens_file)
     with closing(open_listener(host, port)) as listener:
         screen.say(f"MCP at {url_of(host, port)}/mcp")
         run_http(server, access, listener)

@@ -101,13 +101,13 @@ def _service(process: ServingProcess) -> dict[str, object]:
         "pid": process.pid,
         "loaded": [
             {
-                "model": of.model,
-                "level": of.level,
-                "version": of.version,
-                "refused": of.refused,
-                "looked_at": of.promoted,
+                "model": loaded.model,
+                "level": loaded.level,
+                "version": loaded.version,
+                "refused": loaded.refused,
+                "looked_at": loaded.promoted,
             }
-            for of in process.loaded
+            for loaded in process.loaded
         ],
     }
 
@@ -186,7 +186,7 @@ def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
     from headwater.terminal.text import moment
 
     promises = [_promise(version) for version, _ in versions]
-    kept = ["promised"] if any(promises) else []
+    promise_column = ["promised"] if any(promises) else []
     rows = []
     for (version, current), promise in zip(versions, promises, strict=True):
         manifest = version.manifest
@@ -194,12 +194,13 @@ def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
         measured = ", ".join(
             f"{name} {value:.4g}" for name, value in metrics.items() if value is not None
         )
-        where = (
+        measured_on = (
             "" if not metrics else " (held out)" if "holdout" in manifest.metrics else " (training)"
         )
         number = f"{version.number} current" if current else str(version.number)
         promised = [
-            ("" if promise is None else f"{promise['metric']} {promise['value']:.4g}") for _ in kept
+            ("" if promise is None else f"{promise['metric']} {promise['value']:.4g}")
+            for _ in promise_column
         ]
         cells = (
             version.model,
@@ -207,12 +208,14 @@ def _table(versions: list[tuple[Version, bool]]) -> RenderableType:
             number,
             moment(manifest.created_at),
             f"{manifest.rows:,}",
-            measured + where,
+            measured + measured_on,
             *promised,
         )
         rows.append([*cells, manifest.estimator])
     return ShownTable(
-        "", ["model", "level", "version", "made", "rows", "measured", *kept, "estimator"], rows
+        "",
+        ["model", "level", "version", "made", "rows", "measured", *promise_column, "estimator"],
+        rows,
     )
 
 

@@ -192,7 +192,7 @@ def _read_production(ctx: click.Context, _param: click.Parameter, value: str | N
 
 def logs() -> list[Flag]:
     """The option --data-dir of a command that reads logs, and no store."""
-    (flag,) = (known for known in store() if known.flag == "--data-dir")
+    (flag,) = (candidate for candidate in store() if candidate.flag == "--data-dir")
     return [flag]
 
 
@@ -355,8 +355,8 @@ def timestamp(text: str | None, flag: str) -> datetime | None:
 
 def wait_until(due: int, stop: threading.Event) -> None:
     """Sleep until after a time, in microseconds, or until `stop` is set."""
-    while (left := (due - clock.now_micros()) / 1e6) >= 0 and not stop.is_set():
-        stop.wait(min(left + 0.001, 30.0))  # a machine may sleep meanwhile
+    while (seconds := (due - clock.now_micros()) / 1e6) >= 0 and not stop.is_set():
+        stop.wait(min(seconds + 0.001, 30.0))  # a machine may sleep meanwhile
 
 
 def as_json() -> list[Flag]:

@@ -189,14 +189,14 @@ def _no_option(error: click.NoSuchOption) -> str:
     """The sentence about an unknown option, with the nearest one."""
     ctx = error.ctx
     assert ctx is not None
-    own = [
+    names = [
         name
         for param in ctx.command.get_params(ctx)
         for name in (*param.opts, *param.secondary_opts)
         if name.startswith("-")
     ]
     problem = (
-        f"{ctx.command_path} has no option {error.option_name}; {nearest(error.option_name, own)}"
+        f"{ctx.command_path} has no option {error.option_name}; {nearest(error.option_name, names)}"
     )
     return f"{problem}{'' if problem.endswith('?') else '.'} See: {ctx.command_path} --help"
 
@@ -215,5 +215,5 @@ def _wrong(error: click.UsageError) -> str:
     if examples:
         message = f"{message.removesuffix('.')}, as in: {examples[0].partition('  #')[0]}"
     end = "" if message.endswith(".") else "."
-    told = f" It comes from {source}." if source else ""
-    return f"{message}{end}{told} See: {ctx.command_path} --help"
+    origin_text = f" It comes from {source}." if source else ""
+    return f"{message}{end}{origin_text} See: {ctx.command_path} --help"

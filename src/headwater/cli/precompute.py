@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headwater.jobs.precompute import ActiveKeys, PrecomputeResult
     from headwater.models.serving_model import ServedModel
 
-_OWN = ("level", "models", "fitted", "active", "keys_file", "database", "table", "files")
+_MODEL_OPTIONS = ("level", "models", "fitted", "active", "keys_file", "database", "table", "files")
 
 
 def model(project: Project, args: Arguments) -> str | None:
@@ -42,7 +42,7 @@ def model(project: Project, args: Arguments) -> str | None:
             "names were given"
         )
     if not named:
-        if misplaced := own(args):
+        if misplaced := model_options(args):
             raise UsageError(
                 f"{misplaced[0]} is for predictions: name their model, one of: "
                 f"{', '.join(sorted(models))}"
@@ -55,9 +55,9 @@ def model(project: Project, args: Arguments) -> str | None:
     return str(named[0])
 
 
-def own(args: Arguments) -> list[str]:
+def model_options(args: Arguments) -> list[str]:
     """The options for the predictions of one model that were given on the command line."""
-    return [f"--{name.replace('_', '-')}" for name in _OWN if args.by_flag(name)]
+    return [f"--{name.replace('_', '-')}" for name in _MODEL_OPTIONS if args.by_flag(name)]
 
 
 def show(result: PrecomputeResult, screen: Screen) -> None:

@@ -19,7 +19,7 @@ def run(args: Arguments, screen: Screen) -> None:
     from headwater.experiments.replayed_day import ReplayOptions, replay_day
     from headwater.training.resources import Resources
 
-    how = ReplayOptions(
+    replay_options = ReplayOptions(
         args.timezone,
         at,
         options.data_dir(args),
@@ -30,7 +30,12 @@ def run(args: Arguments, screen: Screen) -> None:
     )
     with screen.working("replaying"):
         replayed = replay_day(
-            project, args.day, model=args.model, level=args.level, fail=args.fail, options=how
+            project,
+            args.day,
+            model=args.model,
+            level=args.level,
+            fail=args.fail,
+            options=replay_options,
         )
     replayed.write_html(page)
     if markdown is not None:
@@ -40,7 +45,7 @@ def run(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "backtest", "--project", args.project, *options.same_store(args))
 
 
-def _place() -> list[Flag]:
+def _location_options() -> list[Flag]:
     """Where store, logs and models are."""
     return [*options.models(), *options.store(), *options.allow_pickle()]
 
@@ -70,7 +75,7 @@ COMMAND = Verb(
             metavar="TIME",
             help="outcomes known by then count: ISO 8601 with an offset (default: now)",
         ),
-        *_place(),
+        *_location_options(),
         *options.memory(),
         option(
             "--output",

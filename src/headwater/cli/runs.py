@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 def list_runs(args: Arguments, screen: Screen) -> None:
     """The runs, the latest first."""
-    kept = _runs(args)
-    screen.show(kept.table(), {"runs": [record.to_dict() for record in kept.records]})
-    if not kept.records:
+    found_runs = _runs(args)
+    screen.show(found_runs.table(), {"runs": [record.to_dict() for record in found_runs.records]})
+    if not found_runs.records:
         screen.next("headwater", "backtest", "--project", args.project)
-    elif len(kept.records) > 1:
-        screen.next("headwater", "runs", "compare", kept.records[1].id, kept.records[0].id)
+    elif len(found_runs.records) > 1:
+        screen.next(
+            "headwater", "runs", "compare", found_runs.records[1].id, found_runs.records[0].id
+        )
 
 
 def show(args: Arguments, screen: Screen) -> None:
@@ -55,11 +57,11 @@ def compare(args: Arguments, screen: Screen) -> None:
     """The figures of several runs side by side, and what differs in definitions, data and code."""
     from headwater.terminal.layout import ShownTable
 
-    kept = _runs(args)
+    found_runs = _runs(args)
     if len(args.runs) < 2:
         raise UsageError("give two runs or more; `headwater runs` lists them")
-    names = [kept[name].id for name in args.runs]
-    figures, differences = kept.compare(*names), kept.differences(*names)
+    names = [found_runs[name].id for name in args.runs]
+    figures, differences = found_runs.compare(*names), found_runs.differences(*names)
     rows = [
         (str(name), *("" if value is None else f"{value:.4g}" for value in values))
         for name, *values in figures.iter_rows()
@@ -93,7 +95,7 @@ def _runs(args: Arguments) -> Runs:
     )
 
 
-_WHICH = Positional("run", metavar="RUN", help="the id of a run, the beginning of it, or latest")
+_RUN = Positional("run", metavar="RUN", help="the id of a run, the beginning of it, or latest")
 _COMMON = [*options.project(model=False), *options.logs(), *options.as_json()]
 _LIST = Verb(
     list_runs,
@@ -117,7 +119,7 @@ COMMAND = Actions(
         "show": Verb(
             show,
             [
-                _WHICH,
+                _RUN,
                 option("--output", metavar="FILE", help="write the page of its result"),
                 *_COMMON,
             ],
@@ -135,7 +137,7 @@ COMMAND = Actions(
         "log": Verb(
             log,
             [
-                _WHICH,
+                _RUN,
                 option(
                     "--mlflow",
                     metavar="URI",

@@ -35,11 +35,11 @@ class Screen:
         """Whether a person can be asked: standard input is a terminal."""
         return STDIN.terminal
 
-    def check_seen(self, what: str) -> None:
+    def check_seen(self, problem: str) -> None:
         """Refuse to make a secret that is printed only once where no one can see it."""
         if STDOUT.closed:
             raise UsageError(
-                f"standard output is closed, and {what}; give it a terminal, a pipe or a file"
+                f"standard output is closed, and {problem}; give it a terminal, a pipe or a file"
             )
 
     def show(self, result: RenderableType, data: Mapping[str, object]) -> None:
@@ -63,12 +63,12 @@ class Screen:
     def say(self, text: str) -> None:
         """Print a remark; with --json nothing."""
         if not self.as_json:
-            _told(text)
+            _print(text)
 
     def command(self, line: str) -> None:
         """Print a command to copy, which stays whole; with --json nothing."""
         if not self.as_json:
-            _told(line, whole=True)
+            _print(line, whole=True)
 
     def left_out(self, rows: Mapping[str, int]) -> None:
         """Print how many rows were left out, by reason."""
@@ -81,15 +81,15 @@ class Screen:
 
     def warning(self, message: str) -> None:
         """Print a warning, in one paragraph; also with --json."""
-        _told(f"warning: {message}", "yellow")
+        _print(f"warning: {message}", "yellow")
 
     def error(self, message: str) -> None:
         """Print an error, in one paragraph."""
-        _told(f"error: {' '.join(message.split())}", "red")
+        _print(f"error: {' '.join(message.split())}", "red")
 
     def ask(self, question: str) -> str:
         """The line that a person answers; empty at the end of the input."""
-        _told(question)
+        _print(question)
         STDERR.write("> ")
         return STDIN.line()
 
@@ -99,7 +99,7 @@ class Screen:
 
     def refuse(self, problem: str) -> None:
         """Print why an answer is none, before the question is asked again."""
-        _told(problem)
+        _print(problem)
 
     @contextmanager
     def progress(self, steps: Sequence[str] = ()) -> Iterator[OnProgress | None]:
@@ -146,15 +146,15 @@ class Screen:
             lineno: int,
             *_: TextIO | str | None,
         ) -> None:
-            own = category.__module__.startswith("headwater")
-            if own or every:
-                where = "" if own else f"{filename}:{lineno}: "
-                self.warning(f"{where}{message}")
+            of_headwater = category.__module__.startswith("headwater")
+            if of_headwater or every:
+                location = "" if of_headwater else f"{filename}:{lineno}: "
+                self.warning(f"{location}{message}")
 
         warnings.showwarning = show  # type: ignore[assignment]  # main puts the old one back
 
 
-def _told(text: str, style: str = "", *, whole: bool = False) -> None:
+def _print(text: str, style: str = "", *, whole: bool = False) -> None:
     """Print a remark: a terminal breaks it between words; elsewhere a line is a line, which can be
     searched for.
     """

@@ -154,8 +154,8 @@ def _specs(args: Arguments, workers: int, console: socket.socket | None) -> Iter
     """
     from headwater.serving.process.child_process import ProcessSpec
 
-    given = (("--store", args.store), ("--data-dir", args.data_dir), ("--reads", args.reads))
-    store = [f"{flag}={value}" for flag, value in given if value is not None]
+    given_flags = (("--store", args.store), ("--data-dir", args.data_dir), ("--reads", args.reads))
+    store = [f"{flag}={value}" for flag, value in given_flags if value is not None]
     common = [f"--project={args.project}", *store, *(["--debug"] if args.debug else [])]
     models = [f"--models={args.models}"] if args.models is not None else []
     pickles = ["--allow-pickle"] if args.allow_pickle else []
@@ -199,7 +199,7 @@ def _specs(args: Arguments, workers: int, console: socket.socket | None) -> Iter
     traces = (
         [] if args.traces is None else [f"--traces={args.traces}"] if args.traces else ["--traces"]
     )
-    own = [
+    worker_options = [
         f"--listen={args.listen}",
         *shown,
         *logs,
@@ -211,7 +211,7 @@ def _specs(args: Arguments, workers: int, console: socket.socket | None) -> Iter
         *forward,
     ]
     for n in range(workers):
-        yield ProcessSpec(f"worker {n + 1}", ["serve", *common, *own], worker=True)
+        yield ProcessSpec(f"worker {n + 1}", ["serve", *common, *worker_options], worker=True)
 
 
 COMMAND = Verb(

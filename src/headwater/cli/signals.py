@@ -97,20 +97,20 @@ class Interrupts:
 
         def watch() -> None:
             while numbers := os.read(reader, 64):
-                mine = [
+                handled = [
                     number
                     for number in numbers
                     if number and signal.getsignal(number) == self.received
                 ]
-                if not mine:
+                if not handled:
                     continue
                 for _ in range(round(_PATIENCE / _AGAIN)):
                     if done.wait(_AGAIN):
                         break
                     if self._deferred:
-                        _thread.interrupt_main(signal.Signals(mine[0]))
+                        _thread.interrupt_main(signal.Signals(handled[0]))
                 else:
-                    self.number = self.number or mine[0]
+                    self.number = self.number or handled[0]
                     self._exit()
             os.close(reader)
 

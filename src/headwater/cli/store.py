@@ -25,20 +25,20 @@ def create(args: Arguments, screen: Screen) -> None:
     from headwater.stores import create_store
 
     url = args.store or settings.store()
-    place = options.shown_url(url, "the store")
+    address = options.shown_url(url, "the store")
     with screen.working("creating the store"):
         made = create_store(url)
     lines = [f"created the table {made.table}, billed on demand"] if made.new_table else []
     lines += [f"the table {made.table} was there"] if made.table and not made.new_table else []
     lines += [
-        f"created an empty store in {place}"
+        f"created an empty store in {address}"
         if made.new_store
-        else f"a store was in {place}; nothing in it was changed"
+        else f"a store was in {address}; nothing in it was changed"
     ]
     screen.show(
         "\n".join(lines),
         {
-            "store": place,
+            "store": address,
             "table": made.table,
             "new_table": made.new_table,
             "new_store": made.new_store,
@@ -61,8 +61,10 @@ def compact(args: Arguments, screen: Screen) -> None:
         screen.say("nothing was compacted")
         return
     with screen.working("looking" if args.dry_run else "compacting"):
-        kept = compact_store(project, store=args.store, dry_run=args.dry_run)
-    screen.show(_table(kept), {"views": [_record(view) for view in kept], "dry_run": args.dry_run})
+        compacted = compact_store(project, store=args.store, dry_run=args.dry_run)
+    screen.show(
+        _table(compacted), {"views": [_record(view) for view in compacted], "dry_run": args.dry_run}
+    )
     if args.dry_run:
         screen.say("nothing was compacted: without --dry-run, the store would have the sizes above")
         return
@@ -86,11 +88,11 @@ def _record(view: CompactedView) -> dict[str, object]:
     }
 
 
-def _table(kept: list[CompactedView]) -> RenderableType:
+def _table(compacted: list[CompactedView]) -> RenderableType:
     from headwater.terminal.layout import ShownTable
 
     rows = []
-    for view in kept:
+    for view in compacted:
         before, after = view.compaction.before, view.compaction.after
         numbers = (before.records, after.records, before.bytes, after.bytes)
         rows.append(
@@ -127,16 +129,16 @@ def restore_backup(args: Arguments, screen: Screen) -> None:
     from headwater.stores.backup import check_restorable, restore
 
     backup, url = Path(args.folder), args.store or settings.store()
-    place = options.shown_url(url, "the store")
+    address = options.shown_url(url, "the store")
     check_restorable(backup, url)
     if args.dry_run:
         screen.show(
-            f"would restore {backup} into {place}, which is empty",
+            f"would restore {backup} into {address}, which is empty",
             {"backup": str(backup), "dry_run": True},
         )
         return
     if not options.confirmed(
-        args, screen, f"Ingestion goes on from where {backup} was made. Restore it into {place}?"
+        args, screen, f"Ingestion goes on from where {backup} was made. Restore it into {address}?"
     ):
         screen.say("nothing was restored")
         return
@@ -160,28 +162,28 @@ def rewind_sources(args: Arguments, screen: Screen) -> None:
     from headwater.ingestion.rewind import rewind
 
     project, data_dir = load(args.project).project, options.data_dir(args)
-    found = rewind(project, args.sources, store=args.store, data_dir=data_dir, dry_run=True)
+    planned = rewind(project, args.sources, store=args.store, data_dir=data_dir, dry_run=True)
     if args.dry_run:
         none = (
             "nothing is to be rewound: archive and senders know of no later commit than the "
             "store, and no time is ahead"
         )
         record = {
-            "sources": [asdict(each) for each in found.sources],
-            "emptied": found.emptied,
+            "sources": [asdict(source) for source in planned.sources],
+            "emptied": planned.emptied,
             "dry_run": True,
         }
-        screen.show("\n".join(_rewound(found)) or none, record)
+        screen.show("\n".join(_rewound(planned)) or none, record)
         return
-    if found and not options.confirmed(
-        args, screen, "\n".join([*_rewound(found), "Change archive and store?"])
+    if planned and not options.confirmed(
+        args, screen, "\n".join([*_rewound(planned), "Change archive and store?"])
     ):
         screen.say("nothing was changed")
         return
     with screen.working("rewinding"):
         done = rewind(project, args.sources, store=args.store, data_dir=data_dir)
     record = {
-        "sources": [asdict(each) for each in done.sources],
+        "sources": [asdict(source) for source in done.sources],
         "emptied": done.emptied,
         "dry_run": False,
     }
@@ -191,59 +193,68 @@ def rewind_sources(args: Arguments, screen: Screen) -> None:
     screen.next("headwater", "ingest", "--project", args.project, *options.same_store(args))
 
 
-def _rewound(found: Rewound) -> list[str]:
+def _rewound(rewound: Rewound) -> list[str]:
     """In words, what a rewind does."""
-    lines = [_EMPTIED] if found.emptied else []
-    for each in found.sources:
+    lines = [_EMPTIED] if rewound.emptied else []
+    for source in rewound.sources:
         subject = (
-            each.source if each.partition is None else f"{each.source}, partition {each.partition}"
+            source.source
+            if source.partition is None
+            else f"{source.source}, partition {source.partition}"
         )
-        if max(each.archived, each.acknowledged) > each.made:
-            told = f", senders were told of {each.acknowledged:,}" if each.acknowledged else ""
-            lines.append(
-                f"{subject}: the store has made {each.made:,} commits, the archive holds up to "
-                f"{each.archived:,}{told}"
+        if max(source.archived, source.acknowledged) > source.made:
+            acknowledged = (
+                f", senders were told of {source.acknowledged:,}" if source.acknowledged else ""
             )
-        if each.ahead:
-            lines.append(f"{subject}: the store is {each.ahead:,.0f} s ahead of the clock")
+            lines.append(
+                f"{subject}: the store has made {source.made:,} commits, the archive holds up to "
+                f"{source.archived:,}{acknowledged}"
+            )
+        if source.ahead:
+            lines.append(f"{subject}: the store is {source.ahead:,.0f} s ahead of the clock")
         lines += (
-            [f"  {each.read_again:,} events leave the archive, and are read from the stream again"]
-            if each.read_again
+            [
+                (
+                    f"  {source.read_again:,} events leave the archive, and are read from the "
+                    "stream again"
+                )
+            ]
+            if source.read_again
             else []
         )
         lines += (
-            [f"  {each.committed_again:,} pushed events of the archive are committed again"]
-            if each.committed_again
+            [f"  {source.committed_again:,} pushed events of the archive are committed again"]
+            if source.committed_again
             else []
         )
         lines += (
             [
                 (
-                    f"  {each.lost:,} pushed records at most are in no file, and are lost: send "
+                    f"  {source.lost:,} pushed records at most are in no file, and are lost: send "
                     "them again if you can"
                 )
             ]
-            if each.lost
+            if source.lost
             else []
         )
         lines += (
-            [f"  the next ingestion fills again: {', '.join(each.filled_again)}"]
-            if each.filled_again
+            [f"  the next ingestion fills again: {', '.join(source.filled_again)}"]
+            if source.filled_again
             else []
         )
         lines += (
-            [f"  incomplete, since the archive lacks events: {', '.join(each.incomplete)}"]
-            if each.incomplete
+            [f"  incomplete, since the archive lacks events: {', '.join(source.incomplete)}"]
+            if source.incomplete
             else []
         )
         lines += (
             [
                 (
-                    f"{subject}: {each.accepted:,} rows that were refused or left out are "
+                    f"{subject}: {source.accepted:,} rows that were refused or left out are "
                     "accepted by its rules of today"
                 )
             ]
-            if each.accepted
+            if source.accepted
             else []
         )
     return lines

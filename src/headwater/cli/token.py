@@ -37,9 +37,9 @@ def revoke(args: Arguments, screen: Screen) -> None:
     if not options.confirmed(args, screen, question):
         screen.say("nothing was revoked")
         return
-    gone = file.revoke(token.id)
-    screen.say(f"revoked {gone.id} {gone.name}".rstrip())
-    screen.show_json({"revoked": gone.id})
+    revoked = file.revoke(token.id)
+    screen.say(f"revoked {revoked.id} {revoked.name}".rstrip())
+    screen.show_json({"revoked": revoked.id})
 
 
 def list_tokens(args: Arguments, screen: Screen) -> None:

@@ -80,11 +80,11 @@ def _train(
     loaded: LoadedProject,
     args: Arguments,
     screen: Screen,
-    of: tuple[Model, Level | None, str | None],
+    model_at_level: tuple[Model, Level | None, str | None],
     log: Path | ArmLog | None,
 ) -> None:
     """Train one model at one level (None: as defined), and keep it."""
-    model, level, level_name = of
+    model, level, level_name = model_at_level
     model = options.pinned(args, loaded.project, model)
     until, holdout = (
         options.timestamp(args.as_of, "--as-of"),
@@ -189,8 +189,8 @@ def _lead_to_serving(project: Project, args: Arguments, screen: Screen) -> None:
     kind, _, folder = (args.file.get("store") or settings.store()).partition(":")
     freshness = [stored_view.view.freshness for stored_view in stored(project)]
     jobs = (
-        ("--ingest", any(each.streamed for each in freshness)),
-        ("--materialize", any(each.scheduled for each in freshness)),
+        ("--ingest", any(view_freshness.streamed for view_freshness in freshness)),
+        ("--materialize", any(view_freshness.scheduled for view_freshness in freshness)),
     )
     new = kind == "lmdb" and not Path(folder.partition("?")[0]).exists()
     screen.next(

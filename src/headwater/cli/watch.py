@@ -36,18 +36,20 @@ def run(args: Arguments, screen: Screen) -> None:
     page = options.output(args.output, "--output")
     markdown = None if args.markdown is None else options.output(args.markdown, "--markdown")
 
-    found = lift(args, loaded, screen).result if args.lift else None
+    lift_result = lift(args, loaded, screen).result if args.lift else None
     delivery, missing = None, None
     try:
         delivery = _delivery(args, loaded, screen)
     except DataError as error:
         missing = error
     drift = drifted(args, model, screen)  # after the comparison, which it asks for a loss
-    if missing is not None and found is None and drift is None:
+    if missing is not None and lift_result is None and drift is None:
         raise missing
     if missing is not None:
         screen.warning(f"promise against delivery is not shown: {missing}")
-    _show((None if delivery is None else delivery.result, drift, found), page, markdown, screen)
+    _show(
+        (None if delivery is None else delivery.result, drift, lift_result), page, markdown, screen
+    )
     about = {
         "project": loaded.project.name,
         "model": model.name,

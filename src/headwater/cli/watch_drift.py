@@ -24,7 +24,7 @@ def drifted(args: Arguments, model: Model, screen: Screen) -> DriftResult | None
 
     try:
         with screen.working("comparing features"):
-            found = drift(
+            result = drift(
                 model,
                 args.level,
                 data_dir=options.data_dir(args),
@@ -34,5 +34,5 @@ def drifted(args: Arguments, model: Model, screen: Screen) -> DriftResult | None
     except DataError as error:
         screen.warning(f"drift is not shown: {error}")
         return None
-    LATEST_DRIFT.write(ModelRegistry(args.models), found.model, found.level, found)
-    return found
+    LATEST_DRIFT.write(ModelRegistry(args.models), result.model, result.level, result)
+    return result

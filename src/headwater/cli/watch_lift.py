@@ -63,7 +63,7 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
     from headwater.models.registry import ModelRegistry
 
     project, evens = loaded.project, _numbers(args.break_even_of, "--break-even-of", all_of=True)
-    how = LiftOptions(
+    lift_options = LiftOptions(
         served=args.level,
         evaluation=project.evaluation,
         break_even=evens.pop("") if set(evens) == {""} else evens or None,
@@ -85,7 +85,7 @@ def lift(args: Arguments, loaded: LoadedProject, screen: Screen) -> LevelLift:
             models=args.models,
             since=since,
             until=at,
-            options=how,
+            options=lift_options,
             resources=options.resources(args, on_progress),
         )
     LATEST_LEVEL_LIFT.write(
@@ -101,9 +101,11 @@ def _experiments(args: Arguments, loaded: LoadedProject) -> dict[str, Estimate]:
 
     model = loaded.project.model(args.model).name
     estimates: dict[str, Estimate] = {}
-    kept = runs(options.data_dir(args), kind="experiment")
-    for name in dict.fromkeys(record.subject for record in kept.records):
-        result = kept[next(record.id for record in kept.records if record.subject == name)].result
+    found_runs = runs(options.data_dir(args), kind="experiment")
+    for name in dict.fromkeys(record.subject for record in found_runs.records):
+        result = found_runs[
+            next(record.id for record in found_runs.records if record.subject == name)
+        ].result
         if not isinstance(result, ExperimentResult) or result.project != loaded.project.name:
             continue
         levels = {arm.name: arm.level for arm in result.arms if arm.model == model}
@@ -115,10 +117,10 @@ def _experiments(args: Arguments, loaded: LoadedProject) -> dict[str, Estimate]:
     return estimates
 
 
-def _numbers(given: tuple[str, ...], flag: str, *, all_of: bool = False) -> dict[str, float]:
+def _numbers(texts: tuple[str, ...], flag: str, *, all_of: bool = False) -> dict[str, float]:
     """NAME=VALUE pairs; a value without a name is that of "", where `all_of` allows it."""
     numbers: dict[str, float] = {}
-    for text in given:
+    for text in texts:
         name, equals, value = text.rpartition("=")
         try:
             numbers[name] = float(value)
