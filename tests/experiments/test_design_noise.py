@@ -51,7 +51,7 @@ def of_clusters(world: World, of: list[tuple[F64, F64]], lift: float) -> float:
                 windows.append((days / parts, value_part.sum(axis=1), base_part.sum(axis=1)))
         noises.append(cluster_noise(windows, (half, half), 0.0))
     se = math.sqrt(np.mean([noise.se(days) ** 2 for noise in noises]))
-    return SequentialPlan(1, degrees=world.markets - 2).found(math.log1p(lift) / se)
+    return SequentialPlan(1, degrees=world.markets - 2).power_of(math.log1p(lift) / se)
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_power_of_switchbacks_is_within_three_points_of_the_research_tables(
             ** 2
             for arm in (0, 1)
         ]
-    power = SequentialPlan(1, degrees=world.markets - 1).found(
+    power = SequentialPlan(1, degrees=world.markets - 1).power_of(
         math.log1p(lift) / math.sqrt(np.mean(squares))
     )
     assert power == pytest.approx(researched, abs=NEAR)
@@ -138,8 +138,8 @@ def test_few_degrees_cost_power_and_keep_the_error(degrees: float) -> None:
 
     one = SequentialPlan(1, degrees=degrees)
     edge = stats.t.ppf(0.975, degrees)
-    assert one.found(3.0) == pytest.approx(
+    assert one.power_of(3.0) == pytest.approx(
         stats.nct.sf(edge, degrees, 3.0) + stats.nct.cdf(-edge, degrees, 3.0), abs=0.01
     )
-    assert SequentialPlan(5, degrees=degrees).found(0.0) < 0.055
+    assert SequentialPlan(5, degrees=degrees).power_of(0.0) < 0.055
     assert SequentialPlan(5, degrees=degrees).drift > SequentialPlan(5).drift

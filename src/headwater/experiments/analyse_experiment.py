@@ -87,7 +87,7 @@ def analyse(
         labels = _labels(experiment, data_dir, now, used)
         if started.plan.kind == "interleaving":
             items = _items(exposures, data_dir, started, now)
-            return _kept(
+            return _with_recommendation(
                 interleaved(project.name, started, items, labels, now), evidence, None, data_dir
             )
         look = ExperimentLooks(started, experiment, KINDS[started.plan.kind], logged, now)
@@ -97,7 +97,7 @@ def analyse(
             if evidence.off_policy is None
             else []
         )
-        return _kept(
+        return _with_recommendation(
             rows_of.analysed(project.name, look, evidence, least, timestamp_text(now), explored),
             evidence,
             look,
@@ -105,7 +105,7 @@ def analyse(
         )
 
 
-def _kept(
+def _with_recommendation(
     analysis: ExperimentAnalysis,
     evidence: ExperimentEvidence,
     look: ExperimentLooks | None,
@@ -126,34 +126,34 @@ def _kept(
 
 
 def _experiment(project: Project, name: str) -> Experiment:
-    found = next(
+    experiment = next(
         (experiment for experiment in project.experiments if experiment.name == name), None
     )
-    if found is None:
-        known = [experiment.name for experiment in project.experiments]
-        raise UsageError(f"the project has no experiment {name!r}; {nearest(name, known)}")
-    return found
+    if experiment is None:
+        names = [experiment.name for experiment in project.experiments]
+        raise UsageError(f"the project has no experiment {name!r}; {nearest(name, names)}")
+    return experiment
 
 
 def _exposures(
-    given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment
+    exposures: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment
 ) -> pl.DataFrame:
-    if given is not None:
-        return given
+    if exposures is not None:
+        return exposures
     from headwater.journal.exposure_log import read_exposures
 
     return read_exposures(data_dir, started.plan.experiment, started.plan.version)
 
 
 def _items(
-    given: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment, now: int
+    items: pl.DataFrame | None, data_dir: str | Path | None, started: StartedExperiment, now: int
 ) -> pl.DataFrame:
     """The items of interleaved lists by this time."""
-    if given is None:
+    if items is None:
         from headwater.journal.exposure_log import read_interleaved
 
-        given = read_interleaved(data_dir, started.plan.experiment, started.plan.version)
-    return given.filter(pl.col("at").dt.epoch("us") <= now)
+        items = read_interleaved(data_dir, started.plan.experiment, started.plan.version)
+    return items.filter(pl.col("at").dt.epoch("us") <= now)
 
 
 def _labels(
@@ -168,7 +168,7 @@ def _labels(
     ):
         return {}
     by_model = {
-        arm.model.name: LabelsOf.of(arm.model, experiment.unit, data_dir, now, resources)
+        arm.model.name: LabelsOf.with_history(arm.model, experiment.unit, data_dir, now, resources)
         for arm in experiment.arms
     }
     return {arm.name: by_model[arm.model.name] for arm in experiment.arms}

@@ -104,13 +104,13 @@ def level_side(
         UsageError: a level for backtests only.
         DataError: no model of the level; features that cannot be computed.
     """
-    trained, own = (
+    trained, versions = (
         variant.name,
         _versions(rows.version.filter(rows.frame[LEVEL].fill_null(AS_DEFINED) == variant.name)),
     )
     if fitted is not None:
-        trained, own = fitted[0], [str(fitted[1])]
-    chosen, why = model_at(places.registry, variant.model, trained, period[1], own)
+        trained, versions = fitted[0], [str(fitted[1])]
+    chosen, why = model_at(places.registry, variant.model, trained, period[1], versions)
     scorer = places.registry.open(
         variant.model, trained, version=chosen.number, allow_pickle=places.allow_pickle
     )
@@ -122,20 +122,22 @@ def level_side(
     over = places.over_archive(model)
     answers = level_answers(over, level, rows.frame, scorer, resources, failures)
     first = first_rows(rows)
-    how_of = answers.how.filter(pl.Series(first))
+    origins = answers.origin.filter(pl.Series(first))
     p50, p95 = _quantiles(answers.age[first])
     fast, slow = _timed(scorer, over.features.in_training.feature_names, rows.frame)
-    how = {name: int(count) for name, count in how_of.value_counts(sort=True).iter_rows()}
+    counts_by_origin = {
+        name: int(count) for name, count in origins.value_counts(sort=True).iter_rows()
+    }
     answered = Answered(
         variant.name,
         str(chosen.number),
-        how,
+        counts_by_origin,
         p50,
         p95,
         dict(answers.faults),
         fast,
         slow,
-        int((how_of == "none").sum()),
+        int((origins == "none").sum()),
     )
     return LevelSide(answered, answers, notes)
 
@@ -157,7 +159,7 @@ def served_side(rows: DeliveredRows, levels: Sequence[str]) -> Answered:
                 view, _, word = column.rpartition("__")
                 faults[f"{view}: {'older than promised' if word == 'stale' else word}"] += count
     requests = frame.filter(pl.Series(first_rows(rows)))
-    how = {
+    counts_by_origin = {
         str(name): int(count)
         for name, count in requests[PREDICTION_HOW]
         .fill_null("none")
@@ -169,7 +171,7 @@ def served_side(rows: DeliveredRows, levels: Sequence[str]) -> Answered:
     return Answered(
         ", ".join(levels),
         ", ".join(_versions(rows.version)),
-        how,
+        counts_by_origin,
         *_quantiles(ages),
         dict(+faults),
         *latency,
@@ -182,22 +184,22 @@ def _versions(logged: pl.Series) -> list[str]:
 
 
 def _quantiles(values: F64) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not len(known):
+    finite = values[~np.isnan(values)]
+    if not len(finite):
         return float("nan"), float("nan")
-    return float(np.quantile(known, 0.5)), float(np.quantile(known, 0.95))
+    return float(np.quantile(finite, 0.5)), float(np.quantile(finite, 0.95))
 
 
 def _timed(scorer: ServedModel, names: Sequence[str], frame: pl.DataFrame) -> tuple[float, float]:
     """How long the model takes for one row, p50 and p95 in milliseconds; NaN where the log has not
     all of its features.
     """
-    own = list(scorer.fitted.encoding.columns)
-    if not set(own) <= set(names) or not set(own) <= set(frame.columns):
+    columns = list(scorer.fitted.encoding.columns)
+    if not set(columns) <= set(names) or not set(columns) <= set(frame.columns):
         return float("nan"), float("nan")
     seconds = []
     with suppress(DataError):  # logged values of another type than in training
-        for row in frame.head(_TIMED).select(own).iter_rows():
+        for row in frame.head(_TIMED).select(columns).iter_rows():
             begin = clock.stopwatch()
             scorer.one(row)
             seconds.append(clock.stopwatch() - begin)

@@ -141,14 +141,14 @@ def post_stratified(strata: list[tuple[ArmMoments, ArmMoments]]) -> RelativeLift
     coefficient = _covariate_coefficient(whole)
     centre = whole.mean[_BEFORE] / whole.mean[_BEFORE_BASE]
     arms = []
-    for place in (0, 1):
+    for index in (0, 1):
         mean = variance = shares = 0.0
         for pair in strata:
             share = (pair[0].units + pair[1].units) / whole.units
-            stratum_mean, unit_variance = _adjusted(pair[place], coefficient, centre)
+            stratum_mean, unit_variance = _adjusted(pair[index], coefficient, centre)
             mean += share * stratum_mean
-            variance += share**2 * unit_variance / pair[place].units
-            shares += (share**2 * unit_variance / pair[place].units) ** 2 / (pair[place].units - 1)
+            variance += share**2 * unit_variance / pair[index].units
+            shares += (share**2 * unit_variance / pair[index].units) ** 2 / (pair[index].units - 1)
         arms.append((mean, variance, shares))
     (
         (control_mean, control_variance, control_shares),

@@ -92,7 +92,7 @@ class ArmsByUnit:
     def __init__(self, started: StartedExperiment) -> None:
         self._staged = StagedAssignment(started)
         assignment = assignment_of(started, started.plan.start)
-        self._given = {
+        self._by_arm = {
             arm.name: AssignedArm(arm.name, assignment.propensity(arm.name))
             for arm in started.plan.arms
         }
@@ -106,7 +106,7 @@ class ArmsByUnit:
         if remembered is not UNKNOWN:
             return remembered
         arm = stage.whole.arm(unit)
-        return stage.keep(unit, None if arm is None else self._given[arm])
+        return stage.keep(unit, None if arm is None else self._by_arm[arm])
 
 
 class ControlInShadow:
@@ -114,12 +114,12 @@ class ControlInShadow:
 
     def __init__(self, started: StartedExperiment) -> None:
         self._staged = StagedAssignment(started)
-        self._given = AssignedArm(started.plan.arms[0].name, 1.0, flag=SHADOW)
+        self._arm = AssignedArm(started.plan.arms[0].name, 1.0, flag=SHADOW)
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
         """As `assigners.Assigner`."""
         stage = self._staged.at(t)
-        return self._given if stage is not None and stage.whole.takes_part(unit) else None
+        return self._arm if stage is not None and stage.whole.takes_part(unit) else None
 
 
 class Interleaved:
@@ -129,9 +129,9 @@ class Interleaved:
 
     def __init__(self, started: StartedExperiment) -> None:
         self._staged = StagedAssignment(started)
-        self._given = AssignedArm(INTERLEAVED, 0.5)
+        self._arm = AssignedArm(INTERLEAVED, 0.5)
 
     def __call__(self, unit: str, group: str | None, t: int) -> AssignedArm | None:  # noqa: ARG002 (as `Assigner`)
         """As `assigners.Assigner`."""
         stage = self._staged.at(t)
-        return self._given if stage is not None and stage.whole.takes_part(unit) else None
+        return self._arm if stage is not None and stage.whole.takes_part(unit) else None

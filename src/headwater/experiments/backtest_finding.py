@@ -27,10 +27,10 @@ def backtest_finding(
         evidence: which has the names of the arms' levels in the backtest.
         look: the experiment as it was analysed; None of an interleaving, which has no lift.
     """
-    found = backtest.recommendation
-    if found is None:
+    recommendation = backtest.recommendation
+    if recommendation is None:
         return None
-    level = found.level if found.answer == "run" else ""
+    level = recommendation.level if recommendation.answer == "run" else ""
     serving = (
         arm.name
         for arm in result.arms
@@ -38,7 +38,7 @@ def backtest_finding(
     )
     arm = next(serving, "") if level else ""
     over = {} if look is None or arm in ("", look.control) else _over(result, arm, look)
-    return BacktestFinding(backtest.at, level, found.first_line, arm, over)
+    return BacktestFinding(backtest.at, level, recommendation.first_line, arm, over)
 
 
 def _over(result: ExperimentResult, arm: str, look: ExperimentLooks) -> dict[str, Estimate]:

@@ -8,7 +8,7 @@ from headwater.errors import DataError
 from headwater.experiments.cluster_lift import FEW_CLUSTERS, check_clusters, cluster_lift
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import BASE, VALUE, LookRows
-from headwater.experiments.metric_rows import OWN
+from headwater.experiments.metric_rows import OWN_UNIT
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.journal.exposure_rows import ARM, AT, CLUSTER
 from headwater.models.experiment_store import FrozenPlan
@@ -18,10 +18,10 @@ def exposures(frame: pl.DataFrame, plan: FrozenPlan) -> pl.DataFrame:
     """Exposures after the burn-in; a unit of two clusters is one in each."""
     begins = plan.start + int(plan.settings.get("burn_in", 0))
     after = frame.filter(pl.col(AT).dt.epoch("us") >= begins).with_columns(
-        pl.col("unit").alias(OWN)
+        pl.col("unit").alias(OWN_UNIT)
     )
     return after.with_columns(
-        pl.concat_str(pl.col(CLUSTER).fill_null(""), OWN, separator="\x1f").alias("unit")
+        pl.concat_str(pl.col(CLUSTER).fill_null(""), OWN_UNIT, separator="\x1f").alias("unit")
     )
 
 
@@ -40,7 +40,7 @@ def lift(rows: LookRows, control: str, treated: str, _plan: FrozenPlan) -> Relat
 def clusters(rows: LookRows, *arms: str) -> pl.DataFrame:
     """The sums of each cluster: cluster, arm, value, base."""
     return (
-        rows.of(*arms)
+        rows.of_arms(*arms)
         .group_by(CLUSTER, maintain_order=True)
         .agg(pl.col(ARM).first(), pl.col(VALUE).sum(), pl.col(BASE).sum())
     )
@@ -48,11 +48,11 @@ def clusters(rows: LookRows, *arms: str) -> pl.DataFrame:
 
 def checks(rows: LookRows, plan: FrozenPlan, _level: float) -> list[HealthCheck]:
     """Whether there are enough clusters, and each keeps its arm."""
-    found = []
+    results = []
     control = plan.arms[0].name
     mixed = rows.frame.group_by(CLUSTER).agg(pl.col(ARM).n_unique()).filter(pl.col(ARM) > 1).height
     if mixed:
-        found.append(
+        results.append(
             HealthCheck(
                 "cluster arms", "broken", f"{mixed} clusters were served by more than one arm"
             )
@@ -62,22 +62,22 @@ def checks(rows: LookRows, plan: FrozenPlan, _level: float) -> list[HealthCheck]
         treated = int((sums[ARM] == arm.name).sum())
         evidence = f"{sums.height - treated} clusters of {control!r}, {treated} of {arm.name!r}"
         if not treated or treated == sums.height:
-            found.append(HealthCheck("cluster count", "not checked", evidence))
+            results.append(HealthCheck("cluster count", "not checked", evidence))
             continue
         try:
             check_clusters(sums.height, treated, plan.alpha)
         except DataError as error:
-            found.append(HealthCheck("cluster count", "broken", str(error)))
+            results.append(HealthCheck("cluster count", "broken", str(error)))
             continue
         few = sums.height < FEW_CLUSTERS
-        found.append(
+        results.append(
             HealthCheck(
                 "cluster count",
                 "warning" if few else "ok",
                 evidence + ("; so few hold for these alone" if few else ""),
             )
         )
-    return found
+    return results
 
 
 def assigned(frame: pl.DataFrame) -> pl.DataFrame:

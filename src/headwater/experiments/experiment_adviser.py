@@ -134,14 +134,14 @@ def kind_warnings(experiment: Experiment, answers: AdviserAnswers) -> Iterator[s
     """What the adviser holds against the kind of an experiment; nothing where it fits, or where too
     little is answered.
     """
-    known = answers.of(experiment)
-    advice = advise(known)
+    completed = answers.of(experiment)
+    advice = advise(completed)
     kind = kind_name(experiment.kind)
     if kind in advice.misleading:
         yield f"{KIND_NAMES[kind]} misleads here: {advice.misleading[kind]}" + (
             f"; {advice.written} fits" if advice.kind and advice.kind != kind else ""
         )
-    if known.feedback and kind in ("ab", "switchback", "cluster"):
+    if completed.feedback and kind in ("ab", "switchback", "cluster"):
         yield (
             "the model's outcomes are caused by its answers: train each arm on its own log "
             f"(headwater train --from-log --experiment {experiment.name}), or the arms learn from "
@@ -184,12 +184,12 @@ def _cluster(answers: AdviserAnswers, unanswered: Sequence[str]) -> ExperimentAd
 
 
 def _split(answers: AdviserAnswers, steps: Sequence[str]) -> list[str]:
-    own = (
+    log_steps = (
         ["train each arm on its own log: headwater train --from-log --experiment NAME"]
         if answers.feedback
         else []
     )
-    return [*steps, *own]
+    return [*steps, *log_steps]
 
 
 def _misleading(answers: AdviserAnswers) -> dict[str, str]:

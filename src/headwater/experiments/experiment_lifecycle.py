@@ -112,7 +112,7 @@ def stop_experiment(
     if not reason.strip():
         raise UsageError(f"experiment {name!r}: give a reason to stop; it is kept with the result")
     store = ExperimentStore(models)
-    _known(store, project, name)
+    _latest_started(store, project, name)
     return store.stop(name, clock.now_micros() if at is None else at, by, reason)
 
 
@@ -127,7 +127,7 @@ def experiment_status(
     """
     places = places or ExperimentPlaces()
     now = clock.now_micros() if at is None else at
-    started = _known(ExperimentStore(places.models), project, name)
+    started = _latest_started(ExperimentStore(places.models), project, name)
     plan = started.plan
     rows = read_exposures(places.data_dir, name, plan.version)
     units = units_of(plan, rows)
@@ -244,7 +244,9 @@ def outcomes_final(
         try:
             models = {arm.model.name: arm.model for arm in experiment.arms}.values()
             windows = [
-                LabelsOf.of(model, experiment.unit, places.data_dir, at, places.resources).window
+                LabelsOf.with_history(
+                    model, experiment.unit, places.data_dir, at, places.resources
+                ).window
                 for model in models
             ]
         except HeadwaterError:  # the analysis says why
@@ -278,7 +280,7 @@ def _health_line(checks: list[HealthCheck], units: ExposedUnits) -> str:
     return f"ok ({checked} of {len(checks)} checks){early}"
 
 
-def _known(store: ExperimentStore, project: Project, name: str) -> StartedExperiment:
+def _latest_started(store: ExperimentStore, project: Project, name: str) -> StartedExperiment:
     """The latest version of a started experiment.
 
     Raises:
@@ -306,21 +308,21 @@ def _check_alone(
     longer define that one.
     """
     models = {arm.model.name for arm in experiment.arms}
-    for known in store.started():
-        plan = known.plan
+    for started in store.started():
+        plan = started.plan
         if (
             plan.experiment == experiment.name
             or plan.project not in ("", project.name)
-            or state_of(known, now) in ("stopped", "ended")
+            or state_of(started, now) in ("stopped", "ended")
         ):
             continue
         shared = sorted(models & {arm.model for arm in plan.arms})
         apart = plan.layer is not None and plan.layer == experiment.layer
         overlap = apart and experiment.span[0] < plan.span[1] and plan.span[0] < experiment.span[1]
         if overlap or (shared and not apart):
-            where = f"a part of layer {plan.layer!r}" if overlap else f"model {shared[0]!r}"
+            subject = f"a part of layer {plan.layer!r}" if overlap else f"model {shared[0]!r}"
             raise UsageError(
-                f"experiment {plan.experiment!r} runs, and decides for {where} too; stop it, or "
+                f"experiment {plan.experiment!r} runs, and decides for {subject} too; stop it, or "
                 "give both one layer with spans that do not overlap"
             )
 

@@ -22,7 +22,7 @@ from headwater.experiments.experiment_words import awaited
 from headwater.experiments.exposed_units import ExposedUnits, exposed_units
 from headwater.experiments.health import CHECKS, FALSE_ALARMS, HealthCheck, unit_checks
 from headwater.experiments.look_rows import COLD, LookRows, look_rows
-from headwater.experiments.metric_rows import OWN, AnalysedUnits, MetricReader, MetricRows
+from headwater.experiments.metric_rows import OWN_UNIT, AnalysedUnits, MetricReader, MetricRows
 from headwater.experiments.outcome_checks import late_outcomes, seen_outcomes
 from headwater.experiments.planned_looks import PlannedLooks, planned_looks
 from headwater.experiments.relative_lift import RelativeLift
@@ -88,26 +88,26 @@ class ExperimentLooks:
         """The exposures by this time, without those whose flag says that they are no evidence of
         their arm.
         """
-        known = exposures.filter(pl.col(AT).dt.epoch("us") <= self.at)
-        if FLAG in known.columns:
+        logged = exposures.filter(pl.col(AT).dt.epoch("us") <= self.at)
+        if FLAG in logged.columns:
             for flag, count in (
-                known.filter(pl.col(FLAG).fill_null("") != "")
+                logged.filter(pl.col(FLAG).fill_null("") != "")
                 .group_by(FLAG)
                 .len()
                 .sort(FLAG)
                 .iter_rows()
             ):
                 self.left_out[f"exposures flagged {flag!r}"] += count
-            known = known.filter(pl.col(FLAG).fill_null("") == "")
-        kept = self.kind.exposures(known, self.plan)
-        self.left_out["exposures in a washout or burn-in"] += known.height - kept.height
-        return kept
+            logged = logged.filter(pl.col(FLAG).fill_null("") == "")
+        counted = self.kind.exposures(logged, self.plan)
+        self.left_out["exposures in a washout or burn-in"] += logged.height - counted.height
+        return counted
 
     @cached_property
     def units(self) -> AnalysedUnits:
         """The units, from their first exposures on."""
         people = self.exposed.frame
-        more = self.exposures.group_by(UNIT).agg(pl.col(OWN).first(), pl.col(BUCKET).first())
+        more = self.exposures.group_by(UNIT).agg(pl.col(OWN_UNIT).first(), pl.col(BUCKET).first())
         frame = people.select(UNIT, ARM, AT, CLUSTER).join(
             more, on=UNIT, how="left", maintain_order="left"
         )
@@ -123,7 +123,7 @@ class ExperimentLooks:
             .unique([UNIT, REQUEST], keep="first", maintain_order=True)
             .select(UNIT, REQUEST, AT)
         )
-        columns = {self.plan.unit: OWN, **dict.fromkeys(self.plan.columns.values(), CLUSTER)}
+        columns = {self.plan.unit: OWN_UNIT, **dict.fromkeys(self.plan.columns.values(), CLUSTER)}
         return AnalysedUnits(frame, requests, columns)
 
     def read(self, reader: MetricReader) -> None:
@@ -158,14 +158,14 @@ class ExperimentLooks:
 
     def lift(self, rows: LookRows, arm: str, over: str | None = None) -> ArmLift:
         """An arm's lift over another one by the kind's estimator; None is the control."""
-        other = over or self.control
-        counts = {name: rows.of(name).height for name in (other, arm)}
+        base = over or self.control
+        counts = {name: rows.of_arms(name).height for name in (base, arm)}
         units = sum(counts.values())
         few = next((name for name, count in counts.items() if not count), None)
         if few is not None:
             return ArmLift(None, units, f"arm {few!r} has no unit with a final outcome yet")
         try:
-            return ArmLift(self.kind.lift(rows, other, arm, self.plan), units)
+            return ArmLift(self.kind.lift(rows, base, arm, self.plan), units)
         except DataError as error:
             return ArmLift(None, units, str(error))
 
@@ -219,7 +219,7 @@ class ExperimentLooks:
         return points
 
     def _enough(self, rows: LookRows, arm: str) -> bool:
-        return min(rows.of(self.control).height, rows.of(arm).height) >= LEAST_UNITS
+        return min(rows.of_arms(self.control).height, rows.of_arms(arm).height) >= LEAST_UNITS
 
     def checks(self) -> list[HealthCheck]:
         """The health of the experiment now."""
@@ -270,13 +270,13 @@ class ExperimentLooks:
                     frame = frame.group_by(CLUSTER, maintain_order=True).agg(
                         pl.col(ARM).first(), pl.col("__before").mean()
                     )
-                of = {
+                by_arm = {
                     arm: frame.filter(pl.col(ARM) == arm)["__before"].to_list() for arm in self.arms
                 }
                 pairs |= {
                     f"{called}, {arm}" if len(self.treated) > 1 else called: (
-                        of[self.control],
-                        of[arm],
+                        by_arm[self.control],
+                        by_arm[arm],
                     )
                     for arm in self.treated
                 }
@@ -296,16 +296,16 @@ class ExperimentLooks:
             ]
         lifts = []
         for name, condition in parts:
-            part = rows.where(condition)
-            lift = self.lift(part, arm)
-            if lift.lift is not None and self._enough(part, arm) and math.isfinite(lift.lift.se):
+            units = rows.where(condition)
+            lift = self.lift(units, arm)
+            if lift.lift is not None and self._enough(units, arm) and math.isfinite(lift.lift.se):
                 lifts.append((name, lift.lift, lift.units))
         return lifts
 
     def counts(self, arm: str) -> tuple[int, int]:
         """The exposed and the matured units of an arm."""
-        mine = (self.units.frame[ARM] == arm).to_numpy()
-        return int(mine.sum()), int((mine & (self.deciding.matures <= self.at)).sum())
+        in_arm = (self.units.frame[ARM] == arm).to_numpy()
+        return int(in_arm.sum()), int((in_arm & (self.deciding.matures <= self.at)).sum())
 
     @property
     def awaited(self) -> str:

@@ -67,9 +67,9 @@ class ExperimentEvidence(Readable):
         backtest = None if isinstance(assessment.backtest, Missing) else assessment.backtest
         if backtest is None or backtest.value is None:
             return ExperimentEvidence(backtest)
-        given = backtest.value.costs
+        costs = backtest.value.costs
         levels = [] if isinstance(assessment.cost, Missing) else assessment.cost.levels
-        a_day = known_costs(levels, given)
+        a_day = known_costs(levels, costs)
         return ExperimentEvidence.of_backtest(
             backtest, {level: cost * MONTH for level, cost in a_day.items()}, str(path)
         )
@@ -91,7 +91,7 @@ class ExperimentEvidence(Readable):
             (level.metrics for level in backtest.levels if level.name == backtest.compared_with), {}
         )
         base = of_base[value.metric].value if value.metric in of_base else math.nan
-        known = (
+        monthly_costs = (
             {name: cost * MONTH for name, cost in backtest.value.costs.items()}
             if costs is None
             else costs
@@ -100,7 +100,7 @@ class ExperimentEvidence(Readable):
             backtest,
             None,
             value.of_gain(base) * MONTH,
-            known,
+            monthly_costs,
             source or "the backtest's worth of a decision",
             least,
         )

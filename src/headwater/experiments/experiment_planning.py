@@ -202,15 +202,15 @@ def planned_and_frozen(
 
 def why_no_new_version(store: ExperimentStore, experiment: Experiment, now: int) -> str:
     """Why this version of an experiment cannot start, given those that did; "" where it can."""
-    for known in store.started(experiment.name):
-        version, since = known.plan.version, timestamp_text(known.plan.start)
-        if known.stopped_at is None and known.plan.end > now:
+    for started in store.started(experiment.name):
+        version, since = started.plan.version, timestamp_text(started.plan.start)
+        if started.stopped_at is None and started.plan.end > now:
             return (
                 f"experiment {experiment.name!r}, version {version}, was started before and runs "
                 f"since {since}; look at it with: headwater experiment status {experiment.name}"
             )
         if version >= experiment.version:
-            done = "ended" if known.stopped_at is None else "was stopped"
+            done = "ended" if started.stopped_at is None else "was stopped"
             return (
                 f"version {version} of experiment {experiment.name!r} {done}, and its units have "
                 f"seen their arms; give the experiment version={version + 1}, which shuffles all "
@@ -315,14 +315,18 @@ def _served_arms(project: Project, experiment: Experiment) -> list[_ServedArm]:
         )
         for arm in experiment.arms
     ]
-    known = {(each.variant.model.name, each.variant.name) for each in arms if each.by_request}
+    served = {
+        (served_arm.variant.model.name, served_arm.variant.name)
+        for served_arm in arms
+        if served_arm.by_request
+    }
     models = dict.fromkeys(arm.model.name for arm in experiment.arms)
     return [
         *arms,
         *(
             _ServedArm(DEFAULT, project.variant(model))
             for model in models
-            if (model, AS_DEFINED) not in known
+            if (model, AS_DEFINED) not in served
         ),
     ]
 
@@ -341,17 +345,20 @@ def _models(
         )
         return
     model = arm_model(as_served(project, registry, variant), registry)
-    what = f"model {variant.model.name} at {variant.name}"
+    subject = f"model {variant.model.name} at {variant.name}"
     level = [] if variant.name == AS_DEFINED else ["--level", variant.name]
     command = " ".join(["headwater", "train", "--model", variant.model.name, *level])
     if model.version is None:
-        yield ExperimentNeed(arm, what, "missing", "not trained", command)
+        yield ExperimentNeed(arm, subject, "missing", "not trained", command)
     elif model.refused:
-        yield ExperimentNeed(arm, what, "missing", model.refused, command)
+        yield ExperimentNeed(arm, subject, "missing", model.refused, command)
     else:
         staler = f", served staler than trained: {'; '.join(model.staler)}" if model.staler else ""
         yield ExperimentNeed(
-            arm, what, "there", f"version {model.version.number} of {model.version.level}{staler}"
+            arm,
+            subject,
+            "there",
+            f"version {model.version.number} of {model.version.level}{staler}",
         )
 
 
@@ -423,9 +430,11 @@ def _tiles(variant: ModelVariant) -> set[str]:
     }
 
 
-def _need(arm: str, what: str, state: str, lost: str, command: str) -> ExperimentNeed:
-    known = _STATES.get(state, "missing")
-    return ExperimentNeed(arm, what, known, lost or state, "" if known == "there" else command)
+def _need(arm: str, subject: str, state: str, lost: str, command: str) -> ExperimentNeed:
+    known_state = _STATES.get(state, "missing")
+    return ExperimentNeed(
+        arm, subject, known_state, lost or state, "" if known_state == "there" else command
+    )
 
 
 def _warnings(

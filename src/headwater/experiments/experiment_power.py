@@ -36,7 +36,7 @@ class SequentialPlan:
         """The share of the planned units at each look."""
         return [(look + 1) / self.looks for look in range(self.looks)]
 
-    def found(self, drift: float) -> float:
+    def power_of(self, drift: float) -> float:
         """The probability to find an effect of that many standard errors at the end."""
         if math.isfinite(self.degrees):
             paths, edges = self._paths
@@ -51,10 +51,12 @@ class SequentialPlan:
         """The effect, in standard errors at the end, that is found with the planned power; infinite
         where none is.
         """
-        if self.found(_FARTHEST) < self.power:
+        if self.power_of(_FARTHEST) < self.power:
             return math.inf
         return float(
-            optimize.brentq(lambda drift: self.found(drift) - self.power, 0.0, _FARTHEST, xtol=1e-6)
+            optimize.brentq(
+                lambda drift: self.power_of(drift) - self.power, 0.0, _FARTHEST, xtol=1e-6
+            )
         )
 
     @cached_property
@@ -112,7 +114,7 @@ def power_of(
     0.8
     """
     variance = variation**2 + (variation if treated_variation is None else treated_variation) ** 2
-    return plan.found(math.log1p(lift) / math.sqrt(variance / units))
+    return plan.power_of(math.log1p(lift) / math.sqrt(variance / units))
 
 
 def smallest_lift(variation: float, units: int, plan: SequentialPlan) -> float:

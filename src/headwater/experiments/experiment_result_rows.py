@@ -122,7 +122,7 @@ def analysed(
         money=money,
         health=[HealthLine(check.name, check.status, check.evidence) for check in checks],
         slices=[
-            ExperimentSlice(name, arm, _of(lift.lift, lift.interval()), units)
+            ExperimentSlice(name, arm, _estimate(lift.lift, lift.interval()), units)
             for arm in look.treated
             for name, lift, units in look.slices(arm)
         ],
@@ -135,14 +135,14 @@ def analysed(
         schedule=_schedule(look),
         left_out={reason: count for reason, count in look.left_out.items() if count},
         off_policy=explored,
-        advice=experiment_words.advice(plan, _known(lifts))
+        advice=experiment_words.advice(plan, _known_lifts(lifts))
         if decided.decision == "inconclusive"
         else "",
     )
     return ExperimentAnalysis(result, look.exposures, rows.frame)
 
 
-def _of(value: float, interval: tuple[float, float]) -> Estimate:
+def _estimate(value: float, interval: tuple[float, float]) -> Estimate:
     return Estimate(value, *interval)
 
 
@@ -155,7 +155,7 @@ def _gain(estimate: Estimate, metric: ExperimentMetric) -> Estimate:
     )
 
 
-def _known(lifts: Mapping[str, ArmLift]) -> dict[str, RelativeLift]:
+def _known_lifts(lifts: Mapping[str, ArmLift]) -> dict[str, RelativeLift]:
     return {arm: lift.lift for arm, lift in lifts.items() if lift.lift is not None}
 
 
@@ -166,12 +166,12 @@ def _not_within(
     arm as far as its interval is known.
     """
     if decided.decision == "real-time":
-        told = [rail for rail in rails if rail.arm == decided.arm]
+        reported = [rail for rail in rails if rail.arm == decided.arm]
     elif decided.decision in ("inconclusive", "keep running"):
-        told = [rail for rail in rails if math.isfinite(rail.at_worst)]
+        reported = [rail for rail in rails if math.isfinite(rail.at_worst)]
     else:
-        told = []
-    return experiment_words.not_proven(told, arms=len(look.arms))
+        reported = []
+    return experiment_words.not_proven(reported, arms=len(look.arms))
 
 
 def _meaningless(lifts: Mapping[str, ArmLift], metric: ExperimentMetric) -> list[HealthCheck]:
@@ -183,8 +183,8 @@ def _meaningless(lifts: Mapping[str, ArmLift], metric: ExperimentMetric) -> list
 def _break_evens(look: ExperimentLooks, evidence: ExperimentEvidence) -> dict[str, float]:
     """By arm, the gain that pays for it, where that is known."""
     levels = {arm.name: arm.level for arm in look.plan.arms}
-    known = {arm: evidence.break_even(levels[look.control], levels[arm]) for arm in look.treated}
-    return {arm: value for arm, value in known.items() if math.isfinite(value)}
+    gains = {arm: evidence.break_even(levels[look.control], levels[arm]) for arm in look.treated}
+    return {arm: value for arm, value in gains.items() if math.isfinite(value)}
 
 
 def _verdict(
@@ -198,7 +198,7 @@ def _verdict(
     information, over = look.looks.information or [0.0], _over(look)
     seen = ExperimentLook(
         information,
-        _known(lifts) if look.looks.number else {},
+        _known_lifts(lifts) if look.looks.number else {},
         rails,
         checks,
         look.experiment.metrics[0].higher_is_better,
@@ -255,19 +255,19 @@ def _deciding(
     decided: ExperimentVerdict,
 ) -> list[MetricLift]:
     metrics = []
-    for arm, known in lifts.items():
+    for arm, arm_lift in lifts.items():
         interval, method = decided.intervals.get(arm), _AT_LOOKS
-        if interval is None and known.lift is not None:
+        if interval is None and arm_lift.lift is not None:
             interval, method = (
-                known.lift.sequential(
-                    sequence_multiplier(known.units, look.plan.alpha / len(lifts))
+                arm_lift.lift.sequential(
+                    sequence_multiplier(arm_lift.units, look.plan.alpha / len(lifts))
                 ),
                 _AT_ANY_TIME,
             )
         made = _metric(
-            look, metric, arm, "deciding", known, (interval or (math.nan, math.nan), method)
+            look, metric, arm, "deciding", arm_lift, (interval or (math.nan, math.nan), method)
         )
-        if known.lift is not None and look.kind.p_value is not None:
+        if arm_lift.lift is not None and look.kind.p_value is not None:
             made = msgspec.structs.replace(
                 made, p=look.kind.p_value(rows, look.control, arm, look.plan)
             )
@@ -285,11 +285,13 @@ def _others(look: ExperimentLooks) -> list[MetricLift]:
     for metric in look.experiment.metrics[1:]:
         rows = look.look(metric.name, look.at)
         for arm in look.treated:
-            known = look.lift(rows, arm)
+            arm_lift = look.lift(rows, arm)
             interval = (math.nan, math.nan)
-            if known.lift is not None:
-                interval = known.lift.sequential(sequence_multiplier(known.units, look.plan.alpha))
-            metrics.append(_metric(look, metric, arm, "metric", known, (interval, _AT_ANY_TIME)))
+            if arm_lift.lift is not None:
+                interval = arm_lift.lift.sequential(
+                    sequence_multiplier(arm_lift.units, look.plan.alpha)
+                )
+            metrics.append(_metric(look, metric, arm, "metric", arm_lift, (interval, _AT_ANY_TIME)))
     return metrics
 
 
@@ -302,11 +304,11 @@ class _Rails:
         alpha = look.plan.alpha / max(len(look.experiment.guardrails), 1)
         for metric in look.experiment.guardrails:
             for arm in look.treated:
-                known, seen = look.guardrail(metric, arm, look.at)
+                arm_lift, seen = look.guardrail(metric, arm, look.at)
                 if seen is not None:
                     self.looks[arm].append(seen)
                 interval = (math.nan, math.nan) if seen is None else seen.interval(alpha)
-                made = _metric(look, metric, arm, "guardrail", known, (interval, _AT_ANY_TIME))
+                made = _metric(look, metric, arm, "guardrail", arm_lift, (interval, _AT_ANY_TIME))
                 state: GuardrailState = "not proven" if seen is None else seen.state(alpha)
                 self.results.append(
                     msgspec.structs.replace(made, margin=metric.margin or 0.0, state=state)
@@ -318,10 +320,10 @@ def _metric(
     metric: ExperimentMetric,
     arm: str,
     role: MetricRole,
-    known: ArmLift,
+    arm_lift: ArmLift,
     interval: tuple[tuple[float, float], str],
 ) -> MetricLift:
-    lift, (bounds, method) = known.lift, interval
+    lift, (bounds, method) = arm_lift.lift, interval
     return MetricLift(
         metric=metric.name,
         arm=arm,
@@ -329,19 +331,19 @@ def _metric(
         higher_is_better=metric.higher_is_better,
         control=math.nan if lift is None else lift.control,
         treated=math.nan if lift is None else lift.treated,
-        lift=UNKNOWN if lift is None else _of(lift.lift, bounds),
+        lift=UNKNOWN if lift is None else _estimate(lift.lift, bounds),
         interval=method,
         p=math.nan if lift is None else lift.p_value,
-        units=known.units,
+        units=arm_lift.units,
         unknown=0,
         covariate=look.rows[metric.name].before is not None and look.plan.kind == "ab",
-        note=known.note,
+        note=arm_lift.note,
     )
 
 
 def _over_time(look: ExperimentLooks, name: str, arm: str) -> list[LiftLook]:
     return [
-        LiftLook(timestamp_text(time), _of(lift.lift, lift.sequential(multiplier)), units)
+        LiftLook(timestamp_text(time), _estimate(lift.lift, lift.sequential(multiplier)), units)
         for time, lift, units, multiplier in look.over_time(name, arm)
     ]
 
@@ -359,16 +361,18 @@ def _axis(
     experiment's.
     """
     levels, axis, money = {arm.name: arm.level for arm in look.plan.arms}, [], []
-    for arm, known in lifts.items():
+    for arm, arm_lift in lifts.items():
         pair = (levels[look.control], levels[arm])
         axis += evidence.estimates(arm, pair, metric.name)
         axis += [
-            _off_policy(look, each) for each in explored if each.arm == arm and not each.refused
+            _off_policy(look, estimate)
+            for estimate in explored
+            if estimate.arm == arm and not estimate.refused
         ][:1]
-        if known.lift is None:
+        if arm_lift.lift is None:
             continue
         if look.plan.kind != "ab" and (naive := look.naive(rows, arm)) is not None:
-            gain = _gain(_of(naive.lift, naive.interval()), metric)
+            gain = _gain(_estimate(naive.lift, naive.interval()), metric)
             axis.append(
                 AxisEstimate(
                     f"A/B test by {look.plan.unit}",
@@ -378,7 +382,9 @@ def _axis(
                     "as if no unit acted on another; one look",
                 )
             )
-        gain = _gain(_of(known.lift.lift, decided.intervals.get(arm, (math.nan, math.nan))), metric)
+        gain = _gain(
+            _estimate(arm_lift.lift.lift, decided.intervals.get(arm, (math.nan, math.nan))), metric
+        )
         note = f"of the whole product if {look.kind.assumes}"
         axis.append(
             AxisEstimate(KIND_NAMES[look.plan.kind], arm, metric.name, gain, note, decides=True)
@@ -406,21 +412,21 @@ def _shown_arm(
     """The arm that the page's query and first line are of: the decided one, else the one whose lift
     is the largest.
     """
-    known = {arm: lift.lift.lift for arm, lift in lifts.items() if lift.lift is not None}
-    return decided.arm or max(known, key=lambda arm: known[arm], default=treated[0])
+    lift_by_arm = {arm: lift.lift.lift for arm, lift in lifts.items() if lift.lift is not None}
+    return decided.arm or max(lift_by_arm, key=lambda arm: lift_by_arm[arm], default=treated[0])
 
 
 def _sql(look: ExperimentLooks, rows: LookRows, arm: str) -> tuple[str, str]:
-    mine = rows.of(look.control, arm)
-    sizes = mine.group_by(ARM, COLD).len()["len"].to_list() if mine.height else []
+    frame = rows.of_arms(look.control, arm)
+    sizes = frame.group_by(ARM, COLD).len()["len"].to_list() if frame.height else []
     strata = (
         look.plan.kind == "ab"
         and not rows.ratio
         and len(sizes) == 4
         and min(sizes) >= LEAST_IN_STRATUM
     )
-    cells = mine.select(CLUSTER, BUCKET).n_unique()
-    balanced = cells == mine[CLUSTER].n_unique() * mine[
+    cells = frame.select(CLUSTER, BUCKET).n_unique()
+    balanced = cells == frame[CLUSTER].n_unique() * frame[
         BUCKET
     ].n_unique() and not look.plan.settings.get("random_bounds")
     return experiment_sql.query(
@@ -462,14 +468,14 @@ def changes_of(started: StartedExperiment) -> list[str]:
     """What was done since the start, a line each."""
     lines = []
     for change in started.changes:
-        what = f"enrolled {change.enrolled:.0%}" if change.change == "enrolled" else change.change
+        text = f"enrolled {change.enrolled:.0%}" if change.change == "enrolled" else change.change
         lines.append(
             " ".join(
                 filter(
                     None,
                     [
                         timestamp_text(change.at),
-                        what,
+                        text,
                         f"by {change.by}" if change.by else "",
                         change.reason,
                     ],

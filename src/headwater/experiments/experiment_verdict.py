@@ -173,9 +173,9 @@ def verdict(look: ExperimentLook) -> ExperimentVerdict:
                 intervals,
             )
         return ExperimentVerdict("inconclusive", None, over, intervals)
-    part = "planned time is over" if look.by_time else "planned units have matured"
+    plan_text = "planned time is over" if look.by_time else "planned units have matured"
     return ExperimentVerdict(
-        "keep running", None, f"{look.information[-1]:.0%} of the {part}", intervals
+        "keep running", None, f"{look.information[-1]:.0%} of the {plan_text}", intervals
     )
 
 
@@ -188,12 +188,16 @@ def _intervals(
         return endless, endless
     order = sorted(look.lifts, key=lambda arm: -abs(look.lifts[arm].z))
     intervals: dict[str, tuple[float, float]] = {}
-    left = len(order)
+    remaining = len(order)
     for arm in order:
-        bound = bounds(look.information, look.alpha / left, look.units or None)[-1]
+        bound = bounds(look.information, look.alpha / remaining, look.units or None)[-1]
         intervals[arm] = look.lifts[arm].sequential(bound)
-        if left > 1 and _excludes_zero(intervals[arm]) and left == len(order) - len(intervals) + 1:
-            left -= 1
+        if (
+            remaining > 1
+            and _excludes_zero(intervals[arm])
+            and remaining == len(order) - len(intervals) + 1
+        ):
+            remaining -= 1
     intervals = {arm: intervals[arm] for arm in look.lifts}
     gains = (
         intervals

@@ -50,7 +50,7 @@ def first_line(
     """
     control, arm, metric = names
     by = "" if lift is None else f": it changes {metric} by {between(lift)}"
-    rails = "".join(f"; {each}" for each in not_within)
+    rails = "".join(f"; {rail}" for rail in not_within)
     match decision:
         case "real-time":
             return f"Real-time: serve {arm}{by}{rails}."
@@ -78,10 +78,10 @@ def not_proven(guardrails: Sequence[MetricLift], *, arms: int) -> list[str]:
     lines = []
     for rail in guardrails:
         if rail.state == "not proven":
-            known = math.isfinite(rail.at_worst)
+            is_finite = math.isfinite(rail.at_worst)
             why = (
                 f"it may be as bad as {percent(rail.at_worst)}"
-                if known
+                if is_finite
                 else rail.note or "how bad it may be is not known"
             )
             lines.append(
@@ -109,18 +109,18 @@ def advice(plan: FrozenPlan, lifts: Mapping[str, RelativeLift]) -> str:
     if not math.isfinite(drift):
         return f"{means} {again}, with more clusters or regions ({command})."
     times = (drift * widest.se / math.log1p(plan.min_lift)) ** 2
-    found = (
+    finding = (
         f"An experiment of this size finds a lift of {percent(math.expm1(drift * widest.se))} "
         f"with a power of {plan.power:.0%}"
     )
     if times <= 1:
         return (
             f"The gain, if there is one, is close to {percent(plan.min_lift)}, the least worth "
-            f"finding. {found}. {again}, with more {more} or another min_lift ({command})."
+            f"finding. {finding}. {again}, with more {more} or another min_lift ({command})."
         )
     factor = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
     return (
-        f"{means} {found}; {percent(plan.min_lift)}, the least worth finding, takes about "
+        f"{means} {finding}; {percent(plan.min_lift)}, the least worth finding, takes about "
         f"{factor} times the {more}. {again} ({command})."
     )
 
@@ -136,9 +136,9 @@ def awaited(final_at: I64, at: int) -> str:
     later = final_at[final_at > at]
     if not len(later):
         return ""
-    which = "first" if len(later) == len(final_at) else "next"
+    order = "first" if len(later) == len(final_at) else "next"
     return (
-        f"the {which} outcome is final at {timestamp_text(int(later.min()))}, all so far by "
+        f"the {order} outcome is final at {timestamp_text(int(later.min()))}, all so far by "
         f"{timestamp_text(int(later.max()))}"
     )
 

@@ -283,31 +283,35 @@ def explored_value(
         DataError: no list in random order was logged, candidates have fields of their own, no model
             of the level was trained, or too few rows are effective.
     """
-    how = options or ReplayOptions()
+    options = options or ReplayOptions()
     variant = project.variant(project.model(model).name, level)
     if variant.model.ranking is None:
         raise UsageError(
             f"model {variant.model.name!r} is not a ranking: its task is {variant.model.task!r}; "
             "replay a day instead"
         )
-    now = clock.now_micros() if how.at is None else parse_timestamp(how.at, "at")
-    home = settings.home() if how.data_dir is None else Path(how.data_dir)
-    places = Places(home, ModelRegistry(how.models), project.name, how.store, how.allow_pickle)
-    with how.resources.shown() as used:
+    now = clock.now_micros() if options.at is None else parse_timestamp(options.at, "at")
+    home = settings.home() if options.data_dir is None else Path(options.data_dir)
+    places = Places(
+        home, ModelRegistry(options.models), project.name, options.store, options.allow_pickle
+    )
+    with options.resources.shown() as used:
         rows = served_requests(variant.model, Period(0, now, now), home, places.registry, used)
         lists = explored_lists(variant.model, rows, now)
         value = lists.in_order(variant, places, used).value(estimator)
     reward, final = _rewards(variant.model, rows, now)
-    own = (
+    chosen = (
         final
         & ~rows.frame[EXPLORED].fill_null(value=False).to_numpy()
         & rows.frame[LEVEL].is_null().to_numpy()
     )
     served, error = math.nan, math.nan
-    if own.any():
-        list_of = rows.frame[REQUEST].filter(pl.Series(own)).rank("dense").cast(pl.Int64).to_numpy()
-        served = float(reward[own].mean())
-        error = _clustered(reward[own] - served, list_of) / int(own.sum())
+    if chosen.any():
+        list_of = (
+            rows.frame[REQUEST].filter(pl.Series(chosen)).rank("dense").cast(pl.Int64).to_numpy()
+        )
+        served = float(reward[chosen].mean())
+        error = _clustered(reward[chosen] - served, list_of) / int(chosen.sum())
     return ExploredValue(value, served, error, lists.count, lists.shown.height)
 
 
@@ -345,6 +349,6 @@ def _means(reward: F64, place: I64) -> F64:
     return np.asarray((sums / np.maximum(counts, 1))[place], np.float64)
 
 
-def _clustered(terms: F64, of: I64) -> float:
+def _clustered(terms: F64, clusters: I64) -> float:
     """The standard error of a sum of terms that depend within clusters."""
-    return float(np.sqrt((np.bincount(of, terms) ** 2).sum()))
+    return float(np.sqrt((np.bincount(clusters, terms) ** 2).sum()))

@@ -44,11 +44,16 @@ def expire_exposures(
     removed = []
     for started in store.started():
         plan = started.plan
-        folder, known = (
+        folder, known_at = (
             Path(data_dir) / EXPOSURES / plan.experiment / str(plan.version),
             _known_at(started),
         )
-        if known is not None and known < limit and folder.is_dir() and _written(folder) < limit:
+        if (
+            known_at is not None
+            and known_at < limit
+            and folder.is_dir()
+            and _written(folder) < limit
+        ):
             with suppress(FileNotFoundError):  # another process was faster
                 shutil.rmtree(folder)
                 removed.append(f"{plan.experiment}, version {plan.version}")

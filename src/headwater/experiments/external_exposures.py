@@ -122,45 +122,45 @@ def _exposures(
             f"experiment {plan.experiment!r} has no arm {wrong[0]!r}; {nearest(wrong[0], weights)}"
         )
     for row, values in enumerate(frame.select(list(named.values())).iter_rows()):
-        of = dict(zip(named, values, strict=True))
-        yield _exposure(of, row, weights, columns, plan.experiment, source)
+        fields = dict(zip(named, values, strict=True))
+        yield _exposure(fields, row, weights, columns, plan.experiment, source)
 
 
 def _exposure(
-    of: Mapping[str, object],
+    fields: Mapping[str, object],
     row: int,
     weights: Mapping[str, float],
     columns: ExternalColumns,
     experiment: str,
     source: str,
 ) -> Exposure:
-    where = f"row {row} of the exposures"
-    arm = "" if of["arm"] is None else columns.arms.get(of["arm"], str(of["arm"]))
+    subject = f"row {row} of the exposures"
+    arm = "" if fields["arm"] is None else columns.arms.get(fields["arm"], str(fields["arm"]))
     if arm not in weights:
-        known = columns.arms or weights
+        names = columns.arms or weights
         raise DataError(
-            f"{where}: {of['arm']!r} is not an arm of experiment {experiment!r}; "
-            f"{nearest(str(of['arm']), [str(name) for name in known])}"
+            f"{subject}: {fields['arm']!r} is not an arm of experiment {experiment!r}; "
+            f"{nearest(str(fields['arm']), [str(name) for name in names])}"
         )
     try:
-        unit = unit_text(of["unit"])
-        cluster = None if of.get("cluster") is None else unit_text(of["cluster"])
+        unit = unit_text(fields["unit"])
+        cluster = None if fields.get("cluster") is None else unit_text(fields["cluster"])
     except UsageError as error:
-        raise DataError(f"{where}: {error}") from error
-    propensity = of.get("propensity", weights[arm])
+        raise DataError(f"{subject}: {error}") from error
+    propensity = fields.get("propensity", weights[arm])
     if (
         isinstance(propensity, bool)
         or not isinstance(propensity, int | float)
         or not 0 < propensity <= 1
     ):
         raise DataError(
-            f"{where}: the propensity is {propensity!r}; give a probability above 0, up to 1"
+            f"{subject}: the propensity is {propensity!r}; give a probability above 0, up to 1"
         )
-    bucket, request = of.get("bucket"), of.get("request")
+    bucket, request = fields.get("bucket"), fields.get("request")
     return Exposure(
         unit,
         arm,
-        _time(of["at"], where),
+        _time(fields["at"], subject),
         None if request is None else str(request),
         float(propensity),
         cluster=cluster,
@@ -169,14 +169,14 @@ def _exposure(
     )
 
 
-def _time(at: object, where: str) -> int:
+def _time(at: object, subject: str) -> int:
     if isinstance(at, datetime):
         return clock.micros(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
     if isinstance(at, str):
         try:
             return parse_timestamp(at, "at")
         except UsageError as error:
-            raise DataError(f"{where}: {error}") from error
+            raise DataError(f"{subject}: {error}") from error
     raise DataError(
-        f"{where}: the time is {at!r}; give timestamps, such as pl.from_epoch(pl.col('ts'), 'ms')"
+        f"{subject}: the time is {at!r}; give timestamps, such as pl.from_epoch(pl.col('ts'), 'ms')"
     )

@@ -84,11 +84,12 @@ def arm_model(variant: ModelVariant, registry: ModelRegistry) -> ArmModel:
         (level for level in levels if registry.stamp(variant.model.name, level) is not None), None
     )
     if level is None:
-        given = "" if variant.name == AS_DEFINED else f" --level {variant.name!r}"
+        level_option = "" if variant.name == AS_DEFINED else f" --level {variant.name!r}"
         return ArmModel(
             variant,
             None,
-            refused=f"no fitted model; run: headwater train --model {variant.model.name}{given}",
+            refused="no fitted model; run: headwater train --model "
+            f"{variant.model.name}{level_option}",
         )
     version = registry.current(variant.model.name, level)
     try:
@@ -190,18 +191,18 @@ def horizon_of(experiment: Experiment, label_window: int | None = None) -> int |
     """
     longest = 0
     for metric in [*experiment.metrics, *experiment.guardrails]:
-        for of in (metric.value, metric.base):
-            known = (
-                of.horizon + of.source.delay
-                if isinstance(of, Outcome)
+        for measured in (metric.value, metric.base):
+            known_after = (
+                measured.horizon + measured.source.delay
+                if isinstance(measured, Outcome)
                 else experiment.control.model.labels.maturity
-                if of == LABEL
+                if measured == LABEL
                 else 0
             )
-            known = label_window if known is None else known
-            if known is None:
+            known_after = label_window if known_after is None else known_after
+            if known_after is None:
                 return None
-            longest = max(longest, known)
+            longest = max(longest, known_after)
     return longest
 
 

@@ -78,12 +78,12 @@ def _bounds(
             f"the looks have the information {list(information)}; shares must be positive and "
             "rise from look to look"
         )
-    found: list[float] = []
+    bounds_found: list[float] = []
     grid = density = np.empty(0)
     units_before, spent_before = 0.0, 0.0
     for share, count in zip((min(share, 1.0) for share in information), units, strict=True):
         if spent(share, alpha) <= spent_before > 0 and share >= 1:  # the plan's error is used up
-            found.append(float("inf"))
+            bounds_found.append(float("inf"))
             continue
         if count <= units_before:
             raise UsageError(
@@ -94,10 +94,10 @@ def _bounds(
         bound = _bound(
             grid, density, float(step), spent(share, alpha) - spent_before, float(np.sqrt(count))
         )
-        found.append(bound / float(np.sqrt(count)))
+        bounds_found.append(bound / float(np.sqrt(count)))
         grid, density = _continued(grid, density, float(step), bound)
         units_before, spent_before = count, spent(share, alpha)
-    return tuple(found)
+    return tuple(bounds_found)
 
 
 def crossing(information: Sequence[float], at: Sequence[float], drift: float) -> list[float]:
@@ -132,7 +132,7 @@ def crossing(information: Sequence[float], at: Sequence[float], drift: float) ->
     return probabilities
 
 
-def _bound(grid: F64, density: F64, step: float, left: float, root: float) -> float:
+def _bound(grid: F64, density: F64, step: float, probability: float, root: float) -> float:
     """The bound of the Brownian motion itself, at which the probability to cross it now for the
     first time is `left`.
     """
@@ -144,9 +144,11 @@ def _bound(grid: F64, density: F64, step: float, left: float, root: float) -> fl
         return float(np.trapezoid(density * outside, grid))
 
     widest = _WIDEST * root
-    if left <= 0 or crossing(widest) >= left:
+    if probability <= 0 or crossing(widest) >= probability:
         return widest
-    return float(optimize.brentq(lambda bound: crossing(bound) - left, 0.0, widest, xtol=1e-10))
+    return float(
+        optimize.brentq(lambda bound: crossing(bound) - probability, 0.0, widest, xtol=1e-10)
+    )
 
 
 def _continued(

@@ -69,18 +69,18 @@ def unit_checks(
     Returns:
         One check each, in a fixed order.
     """
-    each = FALSE_ALARMS / CHECKS
+    level = FALSE_ALARMS / CHECKS
     return [
-        _sample_ratio(units, weights, each),
-        _before_exposure(before, each / looks),
+        _sample_ratio(units, weights, level),
+        _before_exposure(before, level / looks),
         _moved(units),
         _copies(units),
         _bots(units),
         _share_by_arm(
-            units, list(weights), "fallbacks", "fallback", "answers that fell back", each / looks
+            units, list(weights), "fallbacks", "fallback", "answers that fell back", level / looks
         ),
         _share_by_arm(
-            units, list(weights), "stale", "age", "answers older than promised", each / looks
+            units, list(weights), "stale", "age", "answers older than promised", level / looks
         ),
         _matured(matured),
     ]

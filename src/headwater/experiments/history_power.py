@@ -72,14 +72,14 @@ def history_power(history: UnitHistory, share: float = 1.0) -> HistoryPower:
         units_needed=units_needed(least, design.variation, test) if by_unit else None,
         days=days,
         units_planned=int(design.each(planned_days)),
-        power_planned=test.found(abs(math.log1p(least)) / design.se(planned_days)),
+        power_planned=test.power_of(abs(math.log1p(least)) / design.se(planned_days)),
         smallest_lift=math.expm1(min(test.drift * design.se(planned_days), 50.0)),
         design=design.in_words(planned_days),
         by_length=[
             PowerAtLength(
                 length,
                 design.each(length),
-                test.found(abs(math.log1p(least)) / se),
+                test.power_of(abs(math.log1p(least)) / se),
                 math.expm1(min(test.drift * se, 50.0)),
             )
             for length in (part * planned_days for part in _LENGTHS)
@@ -98,10 +98,10 @@ def _design(
             "computed for a lift"
         )
     if isinstance(kind, ClusterTest):
-        return _ClusterDesign.of(history, metric, kind)
+        return _ClusterDesign.from_history(history, metric, kind)
     if isinstance(kind, Switchback):
-        return _SwitchbackDesign.of(history, metric, kind)
-    return _UnitDesign.of(history, metric, share)
+        return _SwitchbackDesign.from_history(history, metric, kind)
+    return _UnitDesign.from_history(history, metric, share)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ class _UnitDesign:
     degrees: float = math.inf
 
     @classmethod
-    def of(cls, history: UnitHistory, metric: ExperimentMetric, share: float) -> _UnitDesign:
+    def from_history(
+        cls, history: UnitHistory, metric: ExperimentMetric, share: float
+    ) -> _UnitDesign:
         experiment, plan = history.experiment, history.experiment.plan
         control, treated = _halves(history.first_requests.height)
         lift = unit_split(history, metric)(control, treated)
@@ -170,7 +172,7 @@ class _ClusterDesign:
     variation: float
 
     @classmethod
-    def of(
+    def from_history(
         cls, history: UnitHistory, metric: ExperimentMetric, kind: ClusterTest
     ) -> _ClusterDesign:
         of_arm = list(listed_clusters(history).values())
@@ -182,8 +184,10 @@ class _ClusterDesign:
         burn_in = micros(kind.burn_in, "ClusterTest: burn_in") / DAY
         arms = counts[0], min(counts[1:])
         noise = cluster_noise(windows, arms, burn_in)
-        one = noise.se(burn_in + history.days) / math.sqrt(sum(1 / count for count in arms))
-        return cls(len(of_arm), float(value.sum() / max(base.sum(), 1e-300)), noise, arms, one)
+        se_of_one = noise.se(burn_in + history.days) / math.sqrt(sum(1 / count for count in arms))
+        return cls(
+            len(of_arm), float(value.sum() / max(base.sum(), 1e-300)), noise, arms, se_of_one
+        )
 
     @property
     def degrees(self) -> float:
@@ -224,12 +228,12 @@ class _SwitchbackDesign:
     washout: int
 
     @classmethod
-    def of(
+    def from_history(
         cls, history: UnitHistory, metric: ExperimentMetric, kind: Switchback
     ) -> _SwitchbackDesign:
         value, base = (
-            bucket_sums(history, of, kind)
-            for of in (metric.value, REQUESTS if metric.base is None else metric.base)
+            bucket_sums(history, measured, kind)
+            for measured in (metric.value, REQUESTS if metric.base is None else metric.base)
         )
         weights = [arm.weight or 0.0 for arm in history.experiment.arms]
         length, washout = (
@@ -263,14 +267,14 @@ class _SwitchbackDesign:
 
     def in_words(self, days: float) -> str:
         """The comparison, in words."""
-        left = (
+        washout_note = (
             f"; the first {duration_text(self.washout)} of each are left out"
             if self.washout
             else ""
         )
         return (
             f"{self.units} regions x {self._buckets(days)} buckets of "
-            f"{duration_text(self.length)}{left}"
+            f"{duration_text(self.length)}{washout_note}"
         )
 
     def _buckets(self, days: float) -> int:

@@ -111,9 +111,9 @@ def _rows(history: UnitHistory, metrics: Sequence[ExperimentMetric]) -> _Rows:
         return _clusters(history, metrics, kind.cluster)
     if isinstance(kind, Switchback):
         return _buckets(history, metrics, kind)
-    own = assignment(history.experiment, history.experiment.salt)
+    assigner = assignment(history.experiment, history.experiment.salt)
     return _Rows(
-        [own.arm(unit) or "" for unit in history.units()],
+        [assigner.arm(unit) or "" for unit in history.units()],
         [(metric.name, unit_split(history, metric)) for metric in metrics],
     )
 
@@ -145,19 +145,21 @@ def _buckets(history: UnitHistory, metrics: Sequence[ExperimentMetric], kind: Sw
     coins = assignment(
         history.experiment, f"{history.experiment.salt}/{seed_of(history.experiment)}"
     )
-    own = [coins.arm(f"{number}:{name}") or "" for name in regions for number in range(count)]
+    arm_of_bucket = [
+        coins.arm(f"{number}:{name}") or "" for name in regions for number in range(count)
+    ]
 
     def split(metric: ExperimentMetric) -> Split:
         value, base = (
-            bucket_sums(history, of, kind)
-            for of in (metric.value, REQUESTS if metric.base is None else metric.base)
+            bucket_sums(history, measured, kind)
+            for measured in (metric.value, REQUESTS if metric.base is None else metric.base)
         )
 
         def lift(_control: I64, treated: I64) -> RelativeLift:
-            arms = np.zeros(len(own), np.bool_)
+            arms = np.zeros(len(arm_of_bucket), np.bool_)
             arms[treated] = True
             return switchback_lift(SwitchbackBuckets(value, base, arms.reshape(value.shape)))
 
         return lift
 
-    return _Rows(own, [(metric.name, split(metric)) for metric in metrics])
+    return _Rows(arm_of_bucket, [(metric.name, split(metric)) for metric in metrics])

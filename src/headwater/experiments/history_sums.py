@@ -49,11 +49,11 @@ def listed_clusters(history: UnitHistory) -> dict[str, str]:
 def unit_split(history: UnitHistory, metric: ExperimentMetric) -> Split:
     """The lift of a metric between two sets of units, with CUPED."""
     values = history.values(metric)
-    place = np.full(history.first_requests.height, -1)
-    place[values.kept] = np.arange(len(values.kept))
+    position = np.full(history.first_requests.height, -1)
+    position[values.kept] = np.arange(len(values.kept))
 
     def moments(rows: I64) -> ArmMoments:
-        chosen = place[rows]
+        chosen = position[rows]
         chosen = chosen[chosen >= 0]
         before = None if values.before is None else values.before[chosen]
         base = None if metric.base is None else values.base[chosen]
@@ -86,21 +86,23 @@ def bucket_count(history: UnitHistory, kind: Switchback) -> int:
     return max(int((history.end - history.start) // micros(kind.length, "Switchback: length")), 1)
 
 
-def bucket_sums(history: UnitHistory, of: Outcome | str, kind: Switchback) -> F64:
+def bucket_sums(history: UnitHistory, measured: Outcome | str, kind: Switchback) -> F64:
     """Sums by region and bucket of what comes after the washout, float64 (regions, buckets)."""
     length, washout = (
         micros(kind.length, "Switchback: length"),
         micros(kind.washout, "Switchback: washout"),
     )
     regions, count = regions_of(history, kind), bucket_count(history, kind)
-    if isinstance(of, Outcome):
+    if isinstance(measured, Outcome):
         rows, values = (
             history.first_requests,
-            history.values(ExperimentMetric("outcome", value=of)).value,
+            history.values(ExperimentMetric("outcome", value=measured)).value,
         )
     else:
         rows = history.period
-        values = rows["__label"].fill_null(0.0).to_numpy() if of == LABEL else np.ones(rows.height)
+        values = (
+            rows["__label"].fill_null(0.0).to_numpy() if measured == LABEL else np.ones(rows.height)
+        )
     bucket, since = np.divmod(rows["__at"].to_numpy() - history.start, length)
     region = np.searchsorted(regions, rows[kind.region].cast(pl.String).to_numpy())
     inside = (bucket < count) & (since >= washout)

@@ -41,7 +41,7 @@ def interleaved(
     much.
     """
     plan, left_out = started.plan, Counter[str]()
-    control, arm = (each.name for each in plan.arms)
+    control, arm = (planned.name for planned in plan.arms)
     share, units, p, lists, note = UNKNOWN, 0, math.nan, 0, "no list was shown yet"
     if items.height:
         try:

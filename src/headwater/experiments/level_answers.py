@@ -57,34 +57,36 @@ class Failures:
     since: int = 0
 
     @staticmethod
-    def of(model: Model, names: Sequence[str], since: int) -> Failures:
+    def from_names(model: Model, names: Sequence[str], since: int) -> Failures:
         """Of names of views, sources and third parties.
 
         Raises:
             UsageError: the model reads nothing of that name.
         """
         service = model.features
-        own = {view.name: view for view in service.views_in_history if view.third_party is None}
+        own_views = {
+            view.name: view for view in service.views_in_history if view.third_party is None
+        }
         parties = {http.name for http in service.http_features}
         sources = {source.name for source in service.sources} - {
             f"{name}_answers" for name in parties
         }
         views: set[str] = set()
         for name in names:
-            if name not in {*own, *parties, *sources}:
+            if name not in {*own_views, *parties, *sources}:
                 raise UsageError(
                     f"model {model.name!r} reads no view, source or third party {name!r}; "
-                    f"{nearest(name, [*own, *parties, *sources])}"
+                    f"{nearest(name, [*own_views, *parties, *sources])}"
                 )
             views |= {
                 view.name
-                for view in own.values()
+                for view in own_views.values()
                 if name in (view.name, view.root.name) or name in _sources(view)
             }
         while True:
             more = {
                 view.name
-                for view in own.values()
+                for view in own_views.values()
                 if any(
                     isinstance(filled, FeatureRef) and filled.view.name in views
                     for filled in view.request_keys.values()
@@ -101,7 +103,7 @@ class LevelAnswers:
 
     Attributes:
         score: float64 (n) or (n, classes); NaN without an answer.
-        how: "on_request", "precomputed", "default", or "none" without an answer, (n).
+        origin: "on_request", "precomputed", "default", or "none" without an answer, (n).
         age: float64 (n), seconds since the oldest view that was read was known; 0 where no view
             reads history.
         faults: values by what was the matter with them, such as "ip__score: fallback".
@@ -110,7 +112,7 @@ class LevelAnswers:
     """
 
     score: F64
-    how: pl.Series
+    origin: pl.Series
     age: F64
     faults: Counter[str]
     left_out: Counter[str]
@@ -142,10 +144,10 @@ def level_answers(
     """
     begin = clock.stopwatch()
     answered = _Answered(trained_model(model), level, served, failures or Failures(), resources)
-    score, how = answered.scored(scorer)
+    score, origins = answered.scored(scorer)
     return LevelAnswers(
         score,
-        how,
+        origins,
         answered.age,
         +answered.faults,
         answered.notes.left_out,
@@ -155,11 +157,11 @@ def level_answers(
 
 def request_columns(model: Model, served: pl.DataFrame) -> pl.DataFrame:
     """The columns of the requests as they were sent."""
-    given = {name: f"{PREFIX}given_{name}" for name in model.features.needed_by()}
+    sent_names = {name: f"{PREFIX}given_{name}" for name in model.features.needed_by()}
     columns = [
-        served[kept if kept in served.columns else name].alias(name)
-        for name, kept in given.items()
-        if {kept, name} & set(served.columns)
+        served[sent if sent in served.columns else name].alias(name)
+        for name, sent in sent_names.items()
+        if {sent, name} & set(served.columns)
     ]
     return (
         pl.DataFrame(columns)
@@ -227,13 +229,13 @@ class _Answered:
         height = self.served.height
         answered = rows.answered & ~self.refused
         at = np.flatnonzero(answered)
-        part = (
+        scored = (
             scorer.score(frame[at].select(names))
             if len(at)
             else np.empty((0, *self._classes(scorer)))
         )
-        score = np.full((height, *part.shape[1:]), np.nan if default is None else default)
-        score[at] = part
+        score = np.full((height, *scored.shape[1:]), np.nan if default is None else default)
+        score[at] = scored
         words = np.where(rows.precomputed, "precomputed", "on_request")
         words = np.where(answered, words, "none" if default is None else "default")
         return score, pl.Series(words.tolist(), dtype=pl.String)

@@ -99,7 +99,7 @@ def level_lift(
             "project.models"
         )
     check_outcomes(model)
-    how = options or LiftOptions()
+    options = options or LiftOptions()
     last = parse_timestamp(until or clock.now(), "until")
     first = last - PERIOD if since is None else parse_timestamp(since, "since")
     if first >= last:
@@ -107,5 +107,7 @@ def level_lift(
             f"since={since!r} is not before until={until!r}; give a period with requests"
         )
     with (resources or DEFAULT_RESOURCES).shown() as used:
-        monitored = MonitoredRows.read(model, levels, (first, last), (data_dir, models), how, used)
+        monitored = MonitoredRows.read(
+            model, levels, (first, last), (data_dir, models), options, used
+        )
         return LevelLift(judged(monitored), monitored.predictions)

@@ -105,10 +105,10 @@ def _decision(
     share = value.acted_on
 
     def highest(scores: F64) -> Bool:
-        known = scores[~np.isnan(scores)]
-        if not len(known):
+        finite = scores[~np.isnan(scores)]
+        if not len(finite):
             return np.zeros(len(scores), np.bool_)
-        bound = np.sort(known)[::-1][max(math.ceil(share * len(known)), 1) - 1]
+        bound = np.sort(finite)[::-1][max(math.ceil(share * len(finite)), 1) - 1]
         return np.asarray(scores >= bound, np.bool_)
 
     return f"the {100 * share:.3g} % with the highest scores of each level", highest
@@ -140,10 +140,10 @@ def _money(
     levels: tuple[str | None, str],
 ) -> DecisionMoney:
     y = np.where(rows.known, rows.y, 0.0)
-    each = weight * np.where(y > 0, value.hit, -value.false_alarm)
+    value_of_row = weight * np.where(y > 0, value.hit, -value.false_alarm)
     costs = [
         math.nan if name is None else float(value.costs.get(name, math.nan)) for name in levels
     ]
     return DecisionMoney(
-        float(each[acts(rows.score)].sum()), float(each[acts(other)].sum()), *costs
+        float(value_of_row[acts(rows.score)].sum()), float(value_of_row[acts(other)].sum()), *costs
     )

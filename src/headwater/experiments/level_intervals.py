@@ -28,38 +28,41 @@ class WholePeriod:
     @property
     def estimates_by_level(self) -> dict[str, Estimate]:
         """The metric of each level with its 95 % interval."""
-        of = self.evaluation
+        evaluation = self.evaluation
         return (
             {}
-            if of is None
-            else {name: of.estimates(name)[of.metrics[0].name] for name in of.levels}
+            if evaluation is None
+            else {
+                name: evaluation.estimates(name)[evaluation.metrics[0].name]
+                for name in evaluation.levels
+            }
         )
 
     def comparisons(self, served: str, stalest: str) -> list[Comparison]:
         """Every level against the served one, and against the stalest."""
-        of = self.evaluation
-        if of is None:
+        evaluation = self.evaluation
+        if evaluation is None:
             return []
         least = self.least(None)
         pairs = dict.fromkeys(
-            (base, name) for base in (served, stalest) for name in of.levels if name != base
+            (base, name) for base in (served, stalest) for name in evaluation.levels if name != base
         )
-        return [unjudged(of, pair, 0, least) for pair in pairs]
+        return [unjudged(evaluation, pair, 0, least) for pair in pairs]
 
-    def least(self, given: Mapping[str, float] | float | None) -> float:
+    def least(self, min_lift: Mapping[str, float] | float | None) -> float:
         """The least lift worth having of the headline metric."""
-        of = self.evaluation
-        if of is None:
+        evaluation = self.evaluation
+        if evaluation is None:
             return 0.0
-        name = of.metrics[0].name
-        known = (
-            {name: given[name]}
-            if isinstance(given, Mapping) and name in given
+        name = evaluation.metrics[0].name
+        least_lift = (
+            {name: min_lift[name]}
+            if isinstance(min_lift, Mapping) and name in min_lift
             else None
-            if isinstance(given, Mapping)
-            else given
+            if isinstance(min_lift, Mapping)
+            else min_lift
         )
-        return min_lifts(of, known)[name]
+        return min_lifts(evaluation, least_lift)[name]
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,11 @@ class WeightedResamples:
 
 
 def weighted_resamples(
-    rows: RowBlocks, weight: F64, resamples: int, how: Evaluation
+    rows: RowBlocks, weight: F64, resamples: int, evaluation: Evaluation
 ) -> WeightedResamples:
     """Resamples of blocks in which each row has a weight of its own."""
     drawn = resample_weights(
-        rows.index, resamples, how.seed, successive=rows.successive, dependent=rows.dependent
+        rows.index, resamples, evaluation.seed, successive=rows.successive, dependent=rows.dependent
     )
     enough = len(drawn.weights) >= MIN_BLOCKS
     series = (
@@ -85,8 +88,8 @@ def weighted_resamples(
     )
     if weight.min() == weight.max():
         return WeightedResamples(drawn, series)
-    weights, part = np.unique(weight / weight.mean(), return_inverse=True)
-    pairs, index = np.unique(np.stack([drawn.index, part]), axis=1, return_inverse=True)
+    weights, weight_index = np.unique(weight / weight.mean(), return_inverse=True)
+    pairs, index = np.unique(np.stack([drawn.index, weight_index]), axis=1, return_inverse=True)
     return WeightedResamples(
         Blocks(
             index.reshape(-1).astype(np.int64), drawn.weights[pairs[0]] * weights[pairs[1]][:, None]

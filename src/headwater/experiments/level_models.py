@@ -47,8 +47,8 @@ class LevelModels:
         registry: of the served models.
         resources: what training may use.
         allow_pickle: open models of a format that runs code.
-        trained: seconds of training by level, of what had to be trained. known: by level and served
-            version.
+        trained: seconds of training by level, of what had to be trained. by_key: by level and
+            served version.
     """
 
     model: Model
@@ -56,26 +56,26 @@ class LevelModels:
     resources: Resources
     allow_pickle: bool = False
     trained: dict[str, float] = field(default_factory=dict)
-    known: dict[tuple[str, int], LevelModel] = field(default_factory=dict)
+    by_key: dict[tuple[str, int], LevelModel] = field(default_factory=dict)
 
     @property
-    def own(self) -> ModelRegistry:
+    def comparison_registry(self) -> ModelRegistry:
         """The registry of the models that are only scored for comparison."""
         return ModelRegistry(Path(self.registry.folder) / MONITORED)
 
-    def of(self, name: str, level: Level, served: Version) -> LevelModel:
+    def get(self, name: str, level: Level, served: Version) -> LevelModel:
         """The model of a level with the training cutoff and the seed of a served version.
 
         Raises:
             DataError: nothing trains at the level by then, or its estimator cannot be kept.
         """
         key = (name, served.number)
-        if key not in self.known:
-            self.known[key] = self._found(name, level, served) or self._trained(name, level, served)
-        return self.known[key]
+        if key not in self.by_key:
+            self.by_key[key] = self._find(name, level, served) or self._trained(name, level, served)
+        return self.by_key[key]
 
-    def _found(self, name: str, level: Level, served: Version) -> LevelModel | None:
-        for registry in (self.registry, self.own):
+    def _find(self, name: str, level: Level, served: Version) -> LevelModel | None:
+        for registry in (self.registry, self.comparison_registry):
             for version in reversed(registry.versions(self.model.name, name)):
                 if self._same(version, level, served):
                     opened = registry.open(
@@ -89,15 +89,15 @@ class LevelModels:
         seed.
         """
         try:
-            mine, theirs = version.manifest, served.manifest
+            manifest, theirs = version.manifest, served.manifest
         except HeadwaterError:  # of another version of headwater: trained again
             return False
-        alike = (mine.fingerprint, mine.until, mine.seed) == (
+        alike = (manifest.fingerprint, manifest.until, manifest.seed) == (
             theirs.fingerprint,
             theirs.until,
             theirs.seed,
         )
-        return alike and mine.level.get("fingerprint") == level.fingerprint
+        return alike and manifest.level.get("fingerprint") == level.fingerprint
 
     def _trained(self, name: str, level: Level, served: Version) -> LevelModel:
         began, manifest = clock.stopwatch(), served.manifest
@@ -114,11 +114,13 @@ class LevelModels:
             seed=manifest.seed,
             resources=self.resources,
         )
-        version = fitted.register(self.own)
+        version = fitted.register(self.comparison_registry)
         seconds = clock.stopwatch() - began
         self.trained[name] = self.trained.get(name, 0.0) + seconds
         # this process has just written it
-        opened = self.own.open(self.model, name, version=version.number, allow_pickle=True)
+        opened = self.comparison_registry.open(
+            self.model, name, version=version.number, allow_pickle=True
+        )
         return LevelModel(version, opened, seconds)
 
 
@@ -128,9 +130,9 @@ def served_versions(
     """The versions that served, by number as the log has it; those that were removed, or are of
     other definitions, are not among them.
     """
-    known = {str(version.number): version for version in registry.versions(model.name, level)}
+    by_number = {str(version.number): version for version in registry.versions(model.name, level)}
     return {
-        number: known[number]
+        number: by_number[number]
         for number in numbers
-        if number in known and known[number].manifest.fingerprint == model.fingerprint
+        if number in by_number and by_number[number].manifest.fingerprint == model.fingerprint
     }

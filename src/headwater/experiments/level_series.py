@@ -85,7 +85,7 @@ class _Series:
         series = max(1, len(rows.scores) - 1 + 2 * len(self.units))
         self.error = share_of_error(rows.options.alpha / rows.options.models, series)
         self.dependence = shared_dependence(
-            [self._known(candidate)[:2] for candidate in [*levels, *views]]
+            [self._judged(candidate)[:2] for candidate in [*levels, *views]]
         )
         alternatives = [self._alternative(candidate) for candidate in [*levels, *views]]
         alternatives += self._together(views, alternatives)
@@ -174,8 +174,8 @@ class _Series:
     def values(self, scores: Mapping[str, F64]) -> F64:
         """The metric of each level on each judged day: float64 (levels, days)."""
         days, position = np.unique(self.day[self.usable], return_inverse=True)
-        weights, part = np.unique(self.weight, return_inverse=True)
-        pairs, index = np.unique(np.stack([position, part]), axis=1, return_inverse=True)
+        weights, weight_index = np.unique(self.weight, return_inverse=True)
+        pairs, index = np.unique(np.stack([position, weight_index]), axis=1, return_inverse=True)
         columns = np.zeros((pairs.shape[1], 1 + len(days)))
         columns[:, 0] = weights[pairs[1]]
         columns[np.arange(pairs.shape[1]), 1 + pairs[0]] = weights[pairs[1]]
@@ -276,7 +276,10 @@ class _Series:
     def whole(self) -> WholePeriod:
         if not self.usable.any():
             return WholePeriod(None)
-        t, how = self.rows.delivered.t[self.usable], self.rows.options.evaluation or Evaluation()
+        t, chosen_evaluation = (
+            self.rows.delivered.t[self.usable],
+            self.rows.options.evaluation or Evaluation(),
+        )
         ends = {
             name: self.rows.scores[name]
             for name in dict.fromkeys([self.rows.stalest, list(self.rows.scores)[-1]])
@@ -287,14 +290,21 @@ class _Series:
             both = np.concatenate([evaluation.values[:, :1], evaluation.replicates[:, 0]], axis=1)
             return np.asarray(both[-1] - both[0], np.float64)
 
-        auto = how.blocks == "auto" and not self.rows.metric.by_day
+        auto = chosen_evaluation.blocks == "auto" and not self.rows.metric.by_day
         blocks = (
             chosen_blocks(t, difference)
             if auto
-            else given_blocks(t, "1d" if auto or not _is_length(how) else how.blocks, None)
+            else given_blocks(
+                t,
+                "1d" if auto or not _is_length(chosen_evaluation) else chosen_evaluation.blocks,
+                None,
+            )
         )
         drawn = weighted_resamples(
-            blocks, self.rows.weight[self.usable], min(how.resamples, _RESAMPLES), how
+            blocks,
+            self.rows.weight[self.usable],
+            min(chosen_evaluation.resamples, _RESAMPLES),
+            chosen_evaluation,
         )
         evaluation = self._evaluated(self.rows.scores, self.usable, drawn.blocks)
         evaluation = dataclasses.replace(
@@ -310,10 +320,10 @@ class _Series:
     def _agreement(self) -> float:
         """The share of rows whose computed score at the served level is the one that was served."""
         rows = self.rows.delivered
-        mine, theirs = self.rows.scores[self.rows.served], rows.score
-        if mine.shape != theirs.shape:
+        recomputed, theirs = self.rows.scores[self.rows.served], rows.score
+        if recomputed.shape != theirs.shape:
             return math.nan
-        far = np.maximum.reduce(np.abs(mine - theirs).reshape(len(mine), -1), axis=1)
+        far = np.maximum.reduce(np.abs(recomputed - theirs).reshape(len(recomputed), -1), axis=1)
         answered = far[~rows.default]
         return float(np.mean(answered <= 1e-9)) if len(answered) else math.nan
 
@@ -327,7 +337,7 @@ class _Series:
                 continue
             staler = at < served
             pair = (self.rows.served, name) if staler else (name, self.rows.served)
-            daily = self.signed(*(self.by_level[of][self.counted] for of in pair))
+            daily = self.signed(*(self.by_level[level][self.counted] for level in pair))
             candidates.append(
                 _Candidate(
                     name, "staler" if staler else "fresher", (), self.rows.levels[name], daily
@@ -360,11 +370,11 @@ class _Series:
     def _without(self, units: Sequence[Unit], kind: AlternativeKind) -> _Candidate | None:
         """The served level with these units as at the stalest."""
         rows = self.rows
-        kept = [unit for unit in self.units if unit not in units]
+        remaining = [unit for unit in self.units if unit not in units]
         stale, fresh = (rows.levels[name] for name in (rows.stalest, rows.served))
-        level = mixed_level(rows.model, stale, fresh, kept)
+        level = mixed_level(rows.model, stale, fresh, remaining)
         features: LevelRows = mixed_rows(
-            rows.over, rows.rows[rows.stalest], rows.rows[rows.served], kept
+            rows.over, rows.rows[rows.stalest], rows.rows[rows.served], remaining
         )
         name = ", ".join(unit.name for unit in units)
         try:
@@ -413,7 +423,7 @@ class _Series:
     # ---- decision
 
     def _alternative(self, candidate: _Candidate) -> Alternative:
-        rows, (days, daily, weights) = self.rows, self._known(candidate)
+        rows, (days, daily, weights) = self.rows, self._judged(candidate)
         windows = lift_windows(days, daily, weights, self.error, self.dependence)
         even = self._break_even(candidate)
         state, window = _state(windows, even)
@@ -457,21 +467,28 @@ class _Series:
             ),
         )
 
-    def _known(self, candidate: _Candidate) -> tuple[I64, F64, F64]:
+    def _judged(self, candidate: _Candidate) -> tuple[I64, F64, F64]:
         """The days on which both levels have a metric, their differences, and how many requests
         each stands for.
         """
-        known = ~np.isnan(candidate.daily)
+        has_metric = ~np.isnan(candidate.daily)
         position = np.searchsorted(self.judged_days, self.day[self.usable])
         weights = np.bincount(position, weights=self.weight).astype(np.float64)[self.counted]
-        return self.judged_days[self.counted][known], candidate.daily[known], weights[known]
+        return (
+            self.judged_days[self.counted][has_metric],
+            candidate.daily[has_metric],
+            weights[has_metric],
+        )
 
     def _break_even(self, candidate: _Candidate) -> float:
-        given, how = self.rows.options.break_even, self.rows.options.evaluation or Evaluation()
-        if isinstance(given, int | float):
-            return float(given)
-        usual = self.whole.least(how.min_lift)
-        named = given or {}
+        break_even, evaluation = (
+            self.rows.options.break_even,
+            self.rows.options.evaluation or Evaluation(),
+        )
+        if isinstance(break_even, int | float):
+            return float(break_even)
+        usual = self.whole.least(evaluation.min_lift)
+        named = break_even or {}
         names = [candidate.name, *(view.name for unit in candidate.units for view in unit.views)]
         if candidate.name in named:
             return float(named[candidate.name])
@@ -534,7 +551,7 @@ def _sum(costs: Mapping[str, float], unit: Unit) -> float | None:
     return sum(parts) if len(parts) == len(unit.views) else None
 
 
-def _is_length(how: Evaluation) -> bool:
+def _is_length(evaluation: Evaluation) -> bool:
     from headwater.definitions.evaluations import is_column
 
-    return not is_column(how.blocks)
+    return not is_column(evaluation.blocks)

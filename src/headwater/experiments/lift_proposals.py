@@ -52,8 +52,8 @@ def proposed(
 
 def _change(rows: MonitoredRows, alternative: Alternative, level: Level) -> ProposedChange:
     lines, why_not = _lines(rows.model, rows.levels[rows.served], level)
-    how = rows.options.evaluation
-    if how is not None and how.adversaries and alternative.experiment is None:
+    evaluation = rows.options.evaluation
+    if evaluation is not None and evaluation.adversaries and alternative.experiment is None:
         why_not = _ADVERSARIES
     fresher = alternative.kind == "fresher"
     money = (

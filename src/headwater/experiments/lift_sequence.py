@@ -82,12 +82,12 @@ def shared_dependence(series: Sequence[tuple[I64, F64]]) -> float:
     ... ) > 0.3
     True
     """
-    each = [
+    dependences = [
         _dependence(day[-_RECENT:], lift[-_RECENT:] - lift[-_RECENT:].mean())
         for day, lift in series
         if len(lift) >= FEWEST
     ]
-    return float(np.mean(each)) if each else 0.0
+    return float(np.mean(dependences)) if dependences else 0.0
 
 
 def lift_windows(
@@ -141,11 +141,11 @@ def decayed(windows: Sequence[LiftWindow], break_even: float) -> LiftWindow | No
 def _window(
     day: I64, lift: F64, weight: F64, first: int, error: float, dependence: float
 ) -> LiftWindow:
-    own = slice(first, len(lift))
-    mean = float(np.average(lift[own], weights=weight[own]))
-    residual = (lift[own] - mean) * np.sqrt(weight[own])
+    window = slice(first, len(lift))
+    mean = float(np.average(lift[window], weights=weight[window]))
+    residual = (lift[window] - mean) * np.sqrt(weight[window])
     start = max(0, first - BEFORE)
-    deviations = [_deviation(residual, 1, _dependence(day[own], residual))]
+    deviations = [_deviation(residual, 1, _dependence(day[window], residual))]
     if first - start > 1:
         before = slice(start, first)
         earlier = (lift[before] - np.average(lift[before], weights=weight[before])) * np.sqrt(
@@ -153,9 +153,9 @@ def _window(
         )
         both = np.concatenate([earlier, residual])
         r = _dependence(day[start:], both)
-        alone = _deviation(residual, 1, max(r, _dependence(day[own], residual)))
+        alone = _deviation(residual, 1, max(r, _dependence(day[window], residual)))
         deviations = [alone, _deviation(both, 2, max(r, (r + dependence) / 2))]
-    total = math.sqrt(float(weight[own].sum()))
+    total = math.sqrt(float(weight[window].sum()))
     halves = [
         (_half(deviation / total, freedom, error / len(deviations)), deviation / total, freedom)
         for deviation, freedom in deviations

@@ -34,10 +34,11 @@ def list_gap(
     notes: list[str] = []
     scored = _whole(rows.groups, ~np.isnan(other))
     lists = len(np.unique(rows.groups))
-    left = lists - len(np.unique(rows.groups[scored]))
-    if left:
+    incomplete = lists - len(np.unique(rows.groups[scored]))
+    if incomplete:
         notes.append(
-            f"{left:,} of {lists:,} lists have an item without a score at the other level, and "
+            f"{incomplete:,} of {lists:,} lists have an item without a score at the other level, "
+            "and "
             "are not compared"
         )
     compared = rows.chosen(scored)
@@ -53,13 +54,13 @@ def list_gap(
         return LevelGap(
             differences.order_changed, None, None, None, [*notes, str(error)], differences
         )
-    known = _whole(compared.groups, compared.known)
+    has_outcome = _whole(compared.groups, compared.known)
     metric = metric_gap(
         model,
         evaluation,
         compared,
         by_other,
-        known,
+        has_outcome,
         "lists whose outcomes are all known, of the shown items",
         notes,
     )

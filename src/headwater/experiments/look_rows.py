@@ -32,7 +32,7 @@ class LookRows:
     covariate: bool
     quantile: float | None = None
 
-    def of(self, *arms: str) -> pl.DataFrame:
+    def of_arms(self, *arms: str) -> pl.DataFrame:
         """The rows of some arms."""
         return self.frame.filter(pl.col(ARM).is_in(arms))
 

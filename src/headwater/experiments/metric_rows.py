@@ -27,7 +27,7 @@ from headwater.training.resources import Resources
 
 HISTORY = 28 * DAY
 """How far before the first exposure a covariate reaches at least, in microseconds."""
-OWN = "own_unit"
+OWN_UNIT = "own_unit"
 _VALUE = "value"
 
 
@@ -138,12 +138,12 @@ class MetricReader:
 
         def at(time: int) -> UnitValues:
             values, bases, final = value.at(time), base.at(time), matures <= time
-            known = values.known & (bases.known if metric.never == "unknown" else True)
+            has_outcome = values.known & (bases.known if metric.never == "unknown" else True)
             return UnitValues(
-                np.where(known, values.value, 0.0),
-                np.where(known, bases.value, 0.0),
+                np.where(has_outcome, values.value, 0.0),
+                np.where(has_outcome, bases.value, 0.0),
                 final,
-                known & final,
+                has_outcome & final,
                 (values.late | bases.late) & final,
             )
 
@@ -171,13 +171,15 @@ class MetricReader:
         by_rule, events = read(AsOf(end, closes), outcome.window)
         now, _ = read(AsOf(end, np.maximum(closes, self.until)), outcome.window)
         before, history = read(AsOf(first, first), Window.in_micros(max(outcome.horizon, HISTORY)))
-        known = (
+        has_outcome = (
             ~np.isnan(by_rule) & (events > 0)
             if metric.never == "unknown"
             else np.ones(len(first), np.bool_)
         )
         late = ~((by_rule == now) | (np.isnan(by_rule) & np.isnan(now)))
-        fixed = UnitValues(np.nan_to_num(by_rule), np.ones(len(first)), known, known, late)
+        fixed = UnitValues(
+            np.nan_to_num(by_rule), np.ones(len(first)), has_outcome, has_outcome, late
+        )
         return MetricPart(
             closes, lambda _: fixed, np.nan_to_num(before) if history.any() else None, history == 0
         )
@@ -193,30 +195,32 @@ class MetricReader:
         )
 
         def at(time: int) -> UnitValues:
-            known = pl.col(request_labels.KNOWN) <= time
+            is_known = pl.col(request_labels.KNOWN) <= time
             sums = (
                 rows.filter(pl.col(request_labels.MATURES) <= time)
                 .group_by(UNIT)
                 .agg(
-                    pl.col(request_labels.LABEL).filter(known).sum().alias(_VALUE),
-                    known.sum().alias("known"),
+                    pl.col(request_labels.LABEL).filter(is_known).sum().alias(_VALUE),
+                    is_known.sum().alias("known"),
                     pl.len().alias("rows"),
-                    (known & (pl.col(request_labels.KNOWN) > pl.col(request_labels.MATURES)))
+                    (is_known & (pl.col(request_labels.KNOWN) > pl.col(request_labels.MATURES)))
                     .any()
                     .alias("late"),
                 )
             )
-            found = names.join(sums, on=UNIT, how="left", maintain_order="left").fill_null(0)
+            by_unit = names.join(sums, on=UNIT, how="left", maintain_order="left").fill_null(0)
             counted = (
-                found["known" if metric.never == "unknown" else "rows"].cast(pl.Float64).to_numpy()
+                by_unit["known" if metric.never == "unknown" else "rows"]
+                .cast(pl.Float64)
+                .to_numpy()
             )
             there = counted > 0
             return UnitValues(
-                found[_VALUE].cast(pl.Float64).to_numpy(),
+                by_unit[_VALUE].cast(pl.Float64).to_numpy(),
                 counted,
                 there,
                 there,
-                found["late"].fill_null(value=False).to_numpy(),
+                by_unit["late"].fill_null(value=False).to_numpy(),
             )
 
         before, cold = self._labels_before(metric, window)
@@ -261,17 +265,21 @@ class MetricReader:
 
     def _labelled(self) -> pl.DataFrame:
         """The label rows of every exposed request, by the analysis' units."""
-        own = self.units.frame.select(UNIT, OWN, ARM)
-        requests = self.units.requests.join(own, on=UNIT, how="inner")
+        units = self.units.frame.select(UNIT, OWN_UNIT, ARM)
+        requests = self.units.requests.join(units, on=UNIT, how="inner")
         frames = []
         for model in dict.fromkeys(labels.model.name for labels in self.labels.values()):
             arms = [arm for arm, labels in self.labels.items() if labels.model.name == model]
-            mine = requests.filter(pl.col(ARM).is_in(arms))
-            asked = mine.select(pl.col(OWN).alias(UNIT), REQUEST, AT)
-            found = request_labels.request_labels(self.labels[arms[0]], asked, self.left_out)
-            named = mine.select(pl.col(UNIT).alias("__unit"), pl.col(OWN).alias(UNIT), REQUEST)
+            exposed = requests.filter(pl.col(ARM).is_in(arms))
+            label_requests = exposed.select(pl.col(OWN_UNIT).alias(UNIT), REQUEST, AT)
+            labelled = request_labels.request_labels(
+                self.labels[arms[0]], label_requests, self.left_out
+            )
+            named = exposed.select(
+                pl.col(UNIT).alias("__unit"), pl.col(OWN_UNIT).alias(UNIT), REQUEST
+            )
             frames.append(
-                found.join(named, on=[UNIT, REQUEST], how="inner")
+                labelled.join(named, on=[UNIT, REQUEST], how="inner")
                 .drop(UNIT)
                 .rename({"__unit": UNIT})
             )
@@ -293,28 +301,28 @@ class MetricReader:
             or column not in history.frame.columns
         ):
             return None, np.zeros(len(first), np.bool_)
-        asked = history.frame.select(
-            text_of(column, history.frame.schema[column]).alias(OWN)
+        history_requests = history.frame.select(
+            text_of(column, history.frame.schema[column]).alias(OWN_UNIT)
         ).with_columns(
             pl.Series("t", history.t),
             pl.Series("known", history.known_at),
             history.label.cast(pl.Float64, strict=False).alias(LABEL),
         )
-        spans = units.select(UNIT, OWN).with_columns(
+        spans = units.select(UNIT, OWN_UNIT).with_columns(
             pl.Series("first", first), pl.Series("span", np.maximum(window, HISTORY))
         )
-        earlier = asked.join(spans, on=OWN, how="inner").filter(
+        earlier = history_requests.join(spans, on=OWN_UNIT, how="inner").filter(
             pl.col("t").is_between(
                 pl.col("first") - pl.col("span"), pl.col("first"), closed="left"
             ),
             pl.col("known") <= pl.col("first"),
         )
         label = pl.col(LABEL).sum() if metric.base is None else pl.col(LABEL).mean()
-        found = units.select(UNIT).join(
+        labels_before = units.select(UNIT).join(
             earlier.group_by(UNIT).agg(label), on=UNIT, how="left", maintain_order="left"
         )[LABEL]
-        cold = found.is_null().to_numpy()
-        return (None if cold.all() else found.fill_null(0.0).to_numpy()), cold
+        cold = labels_before.is_null().to_numpy()
+        return (None if cold.all() else labels_before.fill_null(0.0).to_numpy()), cold
 
 
 @dataclass(frozen=True)

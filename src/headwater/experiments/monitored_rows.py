@@ -93,12 +93,12 @@ class LiftOptions(Readable):
                 f"alpha is {self.alpha!r}; give the error of all statements in a year, above 0 "
                 "and below 1, such as 0.05"
             )
-        given = (
+        values = (
             self.break_even.values()
             if isinstance(self.break_even, Mapping)
             else [self.break_even or 0.0]
         )
-        for value in given:
+        for value in values:
             if (
                 isinstance(value, bool)
                 or not isinstance(value, int | float)
@@ -182,12 +182,12 @@ class MonitoredRows:
         left_out, notes = Counter(rows.left_out), list[str]()
         versions = served_versions(registry, model, served, sorted(set(rows.version.drop_nulls())))
         early = rows.t < period[0]
-        known = rows.version.is_in(list(versions)).fill_null(value=False).to_numpy()
+        registered = rows.version.is_in(list(versions)).fill_null(value=False).to_numpy()
         left_out["asked before this period"] += int(early.sum())
         left_out["answered by a version that the registry lacks, or of other definitions"] += int(
-            (~known & ~early).sum()
+            (~registered & ~early).sum()
         )
-        chosen = known & ~early
+        chosen = registered & ~early
         if not chosen.any():
             raise DataError(
                 f"model {model.name!r}: none of the {len(rows.t):,} rows served at {served!r} can "
@@ -233,11 +233,11 @@ class MonitoredRows:
     def requests(self) -> Requests:
         """The requests, with the columns that they were sent with."""
         frame = self.delivered.frame
-        given = {name: f"{PREFIX}given_{name}" for name in self.over.features.needed_by()}
+        sent_names = {name: f"{PREFIX}given_{name}" for name in self.over.features.needed_by()}
         columns = [
-            frame[kept if kept in frame.columns else name].alias(name)
-            for name, kept in given.items()
-            if {kept, name} & set(frame.columns)
+            frame[sent if sent in frame.columns else name].alias(name)
+            for name, sent in sent_names.items()
+            if {sent, name} & set(frame.columns)
         ]
         return Requests(
             pl.DataFrame(columns)
@@ -288,42 +288,45 @@ class MonitoredRows:
             name: pl.Series(name, score.tolist() if score.ndim > 1 else score)
             for name, score in self.scores.items()
         }
-        own = [REQUEST, f"{PREFIX}at", f"{PREFIX}version", f"{PREFIX}prediction"]
+        log_columns = [REQUEST, f"{PREFIX}at", f"{PREFIX}version", f"{PREFIX}prediction"]
         outcome = pl.Series("outcome", rows.y).fill_nan(None)
-        return rows.frame.select(own).with_columns(
+        return rows.frame.select(log_columns).with_columns(
             outcome, pl.Series("weight", self.weight), *scores.values()
         )
 
-    def score(self, name: str, level: Level, of: LevelRows) -> F64:
+    def score(self, name: str, level: Level, level_rows: LevelRows) -> F64:
         """What the models of a level say of every row; where it has no answer, the model's default.
 
         Raises:
             DataError: some rows have no answer at the level, and the model has no default.
         """
-        if not of.answered.all() and self.model.default is None:
+        if not level_rows.answered.all() and self.model.default is None:
             raise DataError(
-                f"{int((~of.answered).sum()):,} rows have no precomputed prediction there, and "
+                f"{int((~level_rows.answered).sum()):,} rows have no precomputed prediction there, "
+                "and "
                 f"model {self.model.name!r} has no default="
             )
         version = self.delivered.version.to_numpy()
         parts: dict[str, F64] = {}
         for number, served in self.versions.items():
-            mine = np.flatnonzero((version == number) & of.answered)
-            if len(mine):
-                parts[number] = self.fitted.of(name, level, served).served.score(of.frame[mine])
+            chosen = np.flatnonzero((version == number) & level_rows.answered)
+            if len(chosen):
+                parts[number] = self.fitted.get(name, level, served).served.score(
+                    level_rows.frame[chosen]
+                )
         width = next(iter(parts.values())).shape[1:]
         scores = np.full(
             (len(version), *width), np.nan if self.model.default is None else self.model.default
         )
-        for number, part in parts.items():
-            scores[np.flatnonzero((version == number) & of.answered)] = part
+        for number, scored in parts.items():
+            scores[np.flatnonzero((version == number) & level_rows.answered)] = scored
         return scores
 
     def _score_levels(self) -> None:
-        for number, (name, of) in enumerate(self.rows.items()):
+        for number, (name, rows) in enumerate(self.rows.items()):
             self.resources.say(f"scoring {name}", number, len(self.levels))
             try:
-                self._scores[name] = self.score(name, self.levels[name], of)
+                self._scores[name] = self.score(name, self.levels[name], rows)
             except (DataError, UsageError) as error:
                 if name == self.served:
                     raise
@@ -360,7 +363,7 @@ class MonitoredRows:
                 m.version.manifest.seed,
                 m.seconds,
             )
-            for (name, number), m in self.fitted.known.items()
+            for (name, number), m in self.fitted.by_key.items()
         ]
 
 
@@ -394,7 +397,7 @@ def _distinct(model: Model, levels: Mapping[str, Level], served: str) -> dict[st
     def content(level: Level) -> tuple[object, ...]:
         views = tuple(level.freshness(view).fingerprint for view in model.features.views_in_history)
         precomputed = level.precomputed(model)
-        late = tuple(sorted((of.name, soon) for of, soon in level.known_after.items()))
+        late = tuple(sorted((view.name, soon) for view, soon in level.known_after.items()))
         return views, None if precomputed is None else precomputed.fingerprint, late
 
     now = content(levels[served])
@@ -431,13 +434,13 @@ def _horizon(
             return round(promise.label_delay_seconds * 1e6)
     labelled = read_labels(model.labels, resources, strings=model.task_type.classes)
     assert labelled.known_at is not None
-    known = labelled.known_at <= until
-    if not known.any():
+    is_known = labelled.known_at <= until
+    if not is_known.any():
         raise DataError(
             f"labels {model.labels.name!r} do not say how long an outcome may take; give "
             "LiftOptions(maturity=), such as '1d'"
         )
-    return int((labelled.known_at - labelled.t)[known].max())
+    return int((labelled.known_at - labelled.t)[is_known].max())
 
 
 def _over(level: Level, model: Model) -> Level:
@@ -446,7 +449,7 @@ def _over(level: Level, model: Model) -> Level:
     """
     features, late = level.features, dict(level.known_after)
     if isinstance(features, Mapping):
-        freshness = {view.name: of for view, of in features.items()}
+        freshness = {view.name: freshness_of_view for view, freshness_of_view in features.items()}
         views = {view.name: view for v in model.features.views_in_history for view in (v, v.root)}
         features = {view: freshness[name] for name, view in views.items() if name in freshness}
     if late:

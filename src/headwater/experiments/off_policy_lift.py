@@ -97,7 +97,7 @@ def _of_arm(
         order = _ordered(project, arm, lists, places, resources)
     except HeadwaterError as error:
         return [_refused(arm, str(error))]
-    known = OffPolicyLift(
+    unestimated = OffPolicyLift(
         arm=arm.name,
         estimator=ESTIMATORS[0],
         lift=UNKNOWN,
@@ -111,10 +111,10 @@ def _of_arm(
     try:
         lifts = {estimator: order.lift_over(base, estimator) for estimator in ESTIMATORS}
     except DataError as error:
-        return [msgspec.structs.replace(known, refused=str(error))]
+        return [msgspec.structs.replace(unestimated, refused=str(error))]
     return [
         msgspec.structs.replace(
-            known, estimator=estimator, lift=Estimate(lift.lift, *lift.interval())
+            unestimated, estimator=estimator, lift=Estimate(lift.lift, *lift.interval())
         )
         for estimator, lift in lifts.items()
     ]

@@ -143,7 +143,7 @@ class HeadwaterProvider(AbstractProvider):
             else service
         )
         self._tracked, self._period, self._now = dict(tracked or {}), period, now
-        self._known: Mapping[str, tuple[StartedExperiment, Assigner]] | None = None
+        self._running: Mapping[str, tuple[StartedExperiment, Assigner]] | None = None
         self._stamp: object = None
         self._stale = False
         self._end = threading.Event()
@@ -233,11 +233,11 @@ class HeadwaterProvider(AbstractProvider):
         context: EvaluationContext | None,
         value: Callable[[FrozenPlan, str], _T],
     ) -> FlagResolutionDetails[_T]:
-        if self._known is None:
+        if self._running is None:
             raise ProviderNotReadyError("the experiments could not be read yet")
-        if flag not in self._known:
+        if flag not in self._running:
             raise FlagNotFoundError(f"no experiment {flag!r} was started")
-        started, assigner = self._known[flag]
+        started, assigner = self._running[flag]
         plan, at = started.plan, self._now()
         metadata: dict[str, bool | int | float | str] = {
             "experiment": plan.experiment,
@@ -316,7 +316,9 @@ class HeadwaterProvider(AbstractProvider):
 
     def _cluster(self, experiment: str, context: EvaluationContext) -> object:
         plan = (
-            self._known[experiment][0].plan if self._known and experiment in self._known else None
+            self._running[experiment][0].plan
+            if self._running and experiment in self._running
+            else None
         )
         return (
             None
@@ -344,9 +346,9 @@ class HeadwaterProvider(AbstractProvider):
 
     def _look(self) -> str | None:
         """Take over what was started and stopped; why that failed, if it did."""
-        before = self._known
+        before = self._running
         try:
-            known = self._started()
+            started = self._started()
         except Exception as error:  # noqa: BLE001 (a client's own errors)
             if not self._stale:
                 self._stale = True
@@ -356,16 +358,16 @@ class HeadwaterProvider(AbstractProvider):
                     )
                     self.emit_provider_stale(ProviderEventDetails(message=str(error)))
             return str(error)
-        if known is not None:
-            self._known = known
+        if started is not None:
+            self._running = started
         was_stale, self._stale = self._stale, False
         if was_stale:
             self.emit_provider_ready(ProviderEventDetails())
-        if before is not None and known is not None:
+        if before is not None and started is not None:
             changed = sorted(
                 name
-                for name in {*before, *known}
-                if _plan_of(before, name) != _plan_of(known, name)
+                for name in {*before, *started}
+                if _plan_of(before, name) != _plan_of(started, name)
             )
             if changed:
                 self.emit_provider_configuration_changed(
@@ -377,13 +379,13 @@ class HeadwaterProvider(AbstractProvider):
         """By name, the version that was started last; None where nothing has changed."""
         if isinstance(self._experiments, ExperimentStore):
             stamp = self._experiments.stamp
-            if self._known is not None and stamp == self._stamp:
+            if self._running is not None and stamp == self._stamp:
                 return None
             started = self._experiments.started()
             self._stamp = stamp
         else:
             started = [_of_service(plan) for plan in self._experiments.experiments().experiments]
-        return {one.plan.experiment: (one, assigner_of(one)) for one in started}
+        return {running.plan.experiment: (running, assigner_of(running)) for running in started}
 
 
 def _assigned(
@@ -412,8 +414,12 @@ def _text(value: object) -> str:
 
 
 def _described(plan: FrozenPlan, arm: str) -> dict[str, str]:
-    own = next((each for each in plan.arms if each.name == arm), None)
-    return {"arm": arm} if own is None else {"arm": arm, "model": own.model, "level": own.level}
+    assigned = next((planned for planned in plan.arms if planned.name == arm), None)
+    return (
+        {"arm": arm}
+        if assigned is None
+        else {"arm": arm, "model": assigned.model, "level": assigned.level}
+    )
 
 
 def _mismatch(flag: str) -> NoReturn:
@@ -423,9 +429,9 @@ def _mismatch(flag: str) -> NoReturn:
 
 
 def _plan_of(
-    known: Mapping[str, tuple[StartedExperiment, Assigner]], name: str
+    started: Mapping[str, tuple[StartedExperiment, Assigner]], name: str
 ) -> StartedExperiment | None:
-    return known[name][0] if name in known else None
+    return started[name][0] if name in started else None
 
 
 def _of_service(plan: Any) -> StartedExperiment:  # noqa: ANN401 (a running plan of `GET /v1/experiments`)

@@ -96,17 +96,17 @@ def _with_units(
     """The looks with the units that had matured at each; a look with less than `_NEW` more than the
     one before takes its place.
     """
-    kept: list[tuple[int, float, int]] = []
+    chosen: list[tuple[int, float, int]] = []
     for time, share in looks:
         units = int(np.searchsorted(matures, time, side="right"))
-        if kept and units < kept[-1][2] * (1 + _NEW):
-            kept.pop()
+        if chosen and units < chosen[-1][2] * (1 + _NEW):
+            chosen.pop()
         if units:
-            kept.append((time, share, units))
+            chosen.append((time, share, units))
     return PlannedLooks(
-        [time for time, _, _ in kept],
-        [share for _, share, _ in kept],
-        [units for _, _, units in kept],
+        [time for time, _, _ in chosen],
+        [share for _, share, _ in chosen],
+        [units for _, _, units in chosen],
         planned,
         over,
     )

@@ -30,8 +30,8 @@ def probe_loss(result: ExperimentResult) -> float:
         * matured.get(metric.arm, 0)
         for metric in result.deciding
     ]
-    known = [loss for loss in losses if math.isfinite(loss)]
-    return sum(known) if known else math.nan
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    return sum(finite) if finite else math.nan
 
 
 def budget_spent(plan: FrozenPlan, result: ExperimentResult) -> list[str]:

@@ -95,19 +95,21 @@ def replay_day(
         DataError: no request was logged on the day (it names the days that the log holds), no model
             of the level was ever trained, or features cannot be computed.
     """
-    how = options or ReplayOptions()
+    options = options or ReplayOptions()
     variant = project.variant(project.model(model).name, level)
-    first, last, named = _bounds(day, how.timezone)
-    now = clock.now_micros() if how.at is None else parse_timestamp(how.at, "at")
+    first, last, named = _bounds(day, options.timezone)
+    now = clock.now_micros() if options.at is None else parse_timestamp(options.at, "at")
     if now <= first:
         raise UsageError(
-            f"at={how.at!r} is before the day {named} begins; outcomes are counted by then, so "
+            f"at={options.at!r} is before the day {named} begins; outcomes are counted by then, so "
             "give a later time"
         )
-    home = settings.home() if how.data_dir is None else Path(how.data_dir)
-    failures = Failures.of(variant.model, fail, first)
-    places = Places(home, ModelRegistry(how.models), project.name, how.store, how.allow_pickle)
-    with how.resources.shown() as used:
+    home = settings.home() if options.data_dir is None else Path(options.data_dir)
+    failures = Failures.from_names(variant.model, fail, first)
+    places = Places(
+        home, ModelRegistry(options.models), project.name, options.store, options.allow_pickle
+    )
+    with options.resources.shown() as used:
         rows = served_requests(variant.model, Period(first, last, now), home, places.registry, used)
         side = level_side(variant, rows, (first, last), places, used, failures)
     levels = rows.frame[LEVEL].fill_null(AS_DEFINED).unique().sort().to_list()
@@ -122,7 +124,7 @@ def replay_day(
         project=project.name,
         model=variant.model.name,
         day=named,
-        timezone=how.timezone,
+        timezone=options.timezone,
         failed=list(fail),
         requests=int(first_rows(rows).sum()),
         with_outcome=with_outcome(rows),

@@ -50,7 +50,7 @@ class LabelsOf:
     resources: Resources
 
     @staticmethod
-    def of(
+    def with_history(
         model: Model, unit: str, folder: str | Path | None, until: int, resources: Resources
     ) -> LabelsOf:
         """With the labels' table, where it can be read."""
@@ -102,11 +102,11 @@ def request_labels(
     )
     values, known = np.full(rows.height, np.nan), np.full(rows.height, NEVER_KNOWN, np.int64)
     if rows.height and (files.outcomes or isinstance(model.labels.label, Outcome)):
-        kept, label, known_at = with_outcomes(
+        labelled, label, known_at = with_outcomes(
             model, rows, files, labels.until, counts, labels.resources
         )
         by_then = (known_at <= labels.until) & label.is_not_null().to_numpy()
-        places = kept[_ROW].to_numpy()[by_then]
+        places = labelled[_ROW].to_numpy()[by_then]
         values[places], known[places] = (
             label.cast(pl.Float64, strict=False).to_numpy()[by_then],
             known_at[by_then],
@@ -156,11 +156,15 @@ def _served(
         .with_columns(position.alias(log.ROW))
         .select(*named, log.AT, log.ROW)
     )
-    own = exposed.with_columns(typed(exposed[UNIT], _dtype(labels, labels.unit)).alias(labels.unit))
+    exposed_rows = exposed.with_columns(
+        typed(exposed[UNIT], _dtype(labels, labels.unit)).alias(labels.unit)
+    )
     if ranking is not None:
-        own = own.with_columns(typed(own[ITEM], _dtype(labels, ranking.item)).alias(ranking.item))
+        exposed_rows = exposed_rows.with_columns(
+            typed(exposed_rows[ITEM], _dtype(labels, ranking.item)).alias(ranking.item)
+        )
     if not files.served:
-        return own
+        return exposed_rows
     logged = (
         read(files.served)
         .filter(pl.col(log.REQUEST).is_in(exposed[log.REQUEST].implode()))
@@ -168,7 +172,7 @@ def _served(
     )
     columns = {UNIT: labels.unit, **({ITEM: ranking.item} if ranking else {})}
     if any(column not in logged.columns for column in columns.values()):
-        return own
+        return exposed_rows
     logged = logged.with_columns(
         text_of(column, logged.schema[column]).alias(name) for name, column in columns.items()
     )
@@ -176,7 +180,9 @@ def _served(
     served = logged.join(exposed.select(named), on=named, how="inner")
     missing = exposed.join(served, on=named, how="anti")
     if set(labels.model.features.needed_by()) <= {labels.unit}:
-        return pl.concat([served, own.join(missing, on=named, how="semi")], how="diagonal_relaxed")
+        return pl.concat(
+            [served, exposed_rows.join(missing, on=named, how="semi")], how="diagonal_relaxed"
+        )
     if missing.height:
         left_out["requests that are not in the serving log, so that no label can be found"] += (
             missing.height

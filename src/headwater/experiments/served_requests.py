@@ -69,8 +69,8 @@ def served_requests(
         raise _nothing(model, home, first, last)
     parts = []
     for level in wanted:
-        known = registry.versions(model.name, level)
-        classes = known[-1].manifest.classes if known and model.task_type.classes else ()
+        versions = registry.versions(model.name, level)
+        classes = versions[-1].manifest.classes if versions and model.task_type.classes else ()
         delivered = delivered_rows(
             ServedAs(model, level, None, period.now, classes, period.since), home, resources
         )
@@ -118,16 +118,16 @@ def model_at(
         return registry.current(model.name, level), ""  # raises what to train
     by_number = {str(version.number): version for version in versions}
     there = [by_number[name] for name in logged if name in by_number]
-    gone = [name for name in logged if name and name not in by_number]
+    removed = [name for name in logged if name and name not in by_number]
     if there:
         return there[-1], ""
     before = [version for version in versions if _created(version) <= at]
     chosen = before[-1] if before else versions[0]
-    if gone:
+    if removed:
         return (
             chosen,
             (
-                f"version {', '.join(gone)} of that time is gone from the registry; version "
+                f"version {', '.join(removed)} of that time is gone from the registry; version "
                 f"{chosen.number} is used"
             ),
         )
@@ -173,10 +173,10 @@ def _nothing(model: Model, home: Path, first: datetime, last: datetime) -> DataE
         return DataError(f"no request of model {model.name!r} was logged {span}: {error}")
     days = sorted(
         {
-            part.partition("=")[2]
+            name.partition("=")[2]
             for path in files
-            for part in path.parts
-            if part.startswith("headwater_date=")
+            for name in path.parts
+            if name.startswith("headwater_date=")
         }
     )
     held = (

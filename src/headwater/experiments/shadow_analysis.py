@@ -113,17 +113,18 @@ def shadow(
 
 
 def _shadow_of(project: Project, name: str) -> Experiment:
-    known = {experiment.name: experiment for experiment in project.experiments}
-    if name not in known:
+    by_name = {experiment.name: experiment for experiment in project.experiments}
+    if name not in by_name:
         raise UsageError(
-            f"project {project.name!r} has no experiment {name!r}; {nearest(name, known)}"
+            f"project {project.name!r} has no experiment {name!r}; {nearest(name, by_name)}"
         )
-    if not isinstance(known[name].kind, Shadow):
+    if not isinstance(by_name[name].kind, Shadow):
         raise UsageError(
-            f"experiment {name!r} is of kind {known[name].kind!r}; a shadow is an experiment with "
+            f"experiment {name!r} is of kind {by_name[name].kind!r}; a shadow is an experiment "
+            "with "
             "kind=hw.experiments.Shadow()"
         )
-    return known[name]
+    return by_name[name]
 
 
 def _scored(

@@ -13,7 +13,7 @@ from headwater.definitions.durations import HOUR
 from headwater.errors import DataError
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import BASE, VALUE, LookRows
-from headwater.experiments.metric_rows import OWN
+from headwater.experiments.metric_rows import OWN_UNIT
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.experiments.switchback_lift import (
     SwitchbackBuckets,
@@ -33,12 +33,12 @@ def exposures(frame: pl.DataFrame, plan: FrozenPlan) -> pl.DataFrame:
     """Exposures after each bucket's washout; a unit is one in each region and bucket."""
     washout = int(plan.settings.get("washout", 0))
     at = pl.col(AT).dt.epoch("us")
-    kept = frame.filter(at - starts(plan) >= washout) if washout else frame
-    kept = kept.with_columns(pl.col("unit").alias(OWN))
-    return kept.with_columns(
-        pl.concat_str(pl.col(CLUSTER).fill_null(""), pl.col(BUCKET), OWN, separator="\x1f").alias(
-            "unit"
-        )
+    counted = frame.filter(at - starts(plan) >= washout) if washout else frame
+    counted = counted.with_columns(pl.col("unit").alias(OWN_UNIT))
+    return counted.with_columns(
+        pl.concat_str(
+            pl.col(CLUSTER).fill_null(""), pl.col(BUCKET), OWN_UNIT, separator="\x1f"
+        ).alias("unit")
     )
 
 
@@ -70,7 +70,7 @@ def _cells(rows: LookRows, control: str, treated: str, plan: FrozenPlan) -> Swit
     """Sums by region and bucket; where regions change at times of their own, by region and hour,
     without hours of two arms.
     """
-    frame = rows.of(control, treated)
+    frame = rows.of_arms(control, treated)
     time = (
         pl.col(AT).dt.epoch("us") // HOUR if plan.settings.get("random_bounds") else pl.col(BUCKET)
     )
@@ -95,7 +95,7 @@ def _cells(rows: LookRows, control: str, treated: str, plan: FrozenPlan) -> Swit
             "analysed; at least 2 of each are needed"
         )
     shape = (len(regions), len(buckets))
-    value, base, kept, arm = (
+    value, base, counted, arm = (
         np.zeros(shape),
         np.zeros(shape),
         np.zeros(shape, np.bool_),
@@ -112,9 +112,9 @@ def _cells(rows: LookRows, control: str, treated: str, plan: FrozenPlan) -> Swit
         .to_numpy()
     )
     value[row, column], base[row, column] = sums[VALUE].to_numpy(), sums[BASE].to_numpy()
-    kept[row, column], arm[row, column] = sums[BASE].to_numpy() > 0, sums["treated"].to_numpy()
+    counted[row, column], arm[row, column] = sums[BASE].to_numpy() > 0, sums["treated"].to_numpy()
     return SwitchbackCells(
-        SwitchbackBuckets(value, base, arm, None if kept.all() else kept), regions, buckets
+        SwitchbackBuckets(value, base, arm, None if counted.all() else counted), regions, buckets
     )
 
 
@@ -144,22 +144,23 @@ def randomisation_p(rows: LookRows, control: str, treated: str, plan: FrozenPlan
 
 def checks(rows: LookRows, plan: FrozenPlan, level: float) -> list[HealthCheck]:
     """Whether the arm of the bucket before still acts."""
-    control, found = plan.arms[0].name, []
+    control, results = plan.arms[0].name, []
     for arm in plan.arms[1:]:
         try:
             cells = _cells(rows, control, arm.name, plan)
-            left = carry_over(cells.rows, cells.before)
+            effect_left = carry_over(cells.rows, cells.before)
         except DataError as error:
-            found.append(HealthCheck("carry-over", "not checked", str(error)))
+            results.append(HealthCheck("carry-over", "not checked", str(error)))
             continue
         evidence = (
-            f"the bucket before changes the outcome by {left.lift:+.2%}, p {left.p_value:.2g}; "
+            f"the bucket before changes the outcome by {effect_left.lift:+.2%}, p "
+            f"{effect_left.p_value:.2g}; "
             f"{len(cells.regions)} regions"
         )
-        found.append(
-            HealthCheck("carry-over", "broken" if left.p_value < level else "ok", evidence)
+        results.append(
+            HealthCheck("carry-over", "broken" if effect_left.p_value < level else "ok", evidence)
         )
-    return found
+    return results
 
 
 def assigned(frame: pl.DataFrame) -> pl.DataFrame:

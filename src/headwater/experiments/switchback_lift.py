@@ -71,8 +71,8 @@ class SwitchbackBuckets:
         """Each bucket's deviation from the control rate, linearised, without region and bucket
         means.
         """
-        kept = self.base if self.kept is None else self.base[self.kept]
-        return self.within((self.value - self.control_rate() * self.base) / kept.mean())
+        base = self.base if self.kept is None else self.base[self.kept]
+        return self.within((self.value - self.control_rate() * self.base) / base.mean())
 
     def within(self, table: F64) -> F64:
         """The table without region and bucket means; 0 in the washout. With a washout, by
@@ -82,20 +82,20 @@ class SwitchbackBuckets:
             centred: F64 = table - table.mean(axis=1, keepdims=True)
             without: F64 = centred - centred.mean(axis=0, keepdims=True)
             return without
-        left = np.where(self.kept, table, 0.0)
+        residual = np.where(self.kept, table, 0.0)
         by_region, by_bucket = (
             np.maximum(self.kept.sum(axis=axis, keepdims=True), 1) for axis in (1, 0)
         )
         for _ in range(_PROJECTIONS):
-            region_means = np.where(self.kept, left.sum(axis=1, keepdims=True) / by_region, 0.0)
-            left = left - region_means
-            bucket_means = np.where(self.kept, left.sum(axis=0, keepdims=True) / by_bucket, 0.0)
-            left = left - bucket_means
+            region_means = np.where(self.kept, residual.sum(axis=1, keepdims=True) / by_region, 0.0)
+            residual = residual - region_means
+            bucket_means = np.where(self.kept, residual.sum(axis=0, keepdims=True) / by_bucket, 0.0)
+            residual = residual - bucket_means
             if max(np.abs(region_means).max(), np.abs(bucket_means).max()) < _CLOSE * max(
                 float(np.abs(table).max()), 1e-300
             ):
                 break
-        return left
+        return residual
 
     def clustered_se(self, arms: F64, residuals: F64, coefficients: int = 1) -> float:
         """The standard error of the coefficient of `arms`, clustered by region (CRV1).
@@ -105,15 +105,21 @@ class SwitchbackBuckets:
             residuals: the same of what the model leaves.
             coefficients: how many were estimated besides the effects of regions and buckets.
         """
-        kept = np.ones(arms.shape, bool) if self.kept is None else self.kept
-        rows, regions = int(kept.sum()), len(arms)
-        left = rows - int(kept.any(axis=1).sum()) - int(kept.any(axis=0).sum()) + 1 - coefficients
-        if left < 1:
+        counted = np.ones(arms.shape, bool) if self.kept is None else self.kept
+        rows, regions = int(counted.sum()), len(arms)
+        degrees = (
+            rows
+            - int(counted.any(axis=1).sum())
+            - int(counted.any(axis=0).sum())
+            + 1
+            - coefficients
+        )
+        if degrees < 1:
             raise DataError(
                 f"{rows} buckets are too few for {regions} regions and the effects of time; run "
                 "the switchback longer"
             )
-        factor = regions / (regions - 1) * (rows - 1) / left
+        factor = regions / (regions - 1) * (rows - 1) / degrees
         by_region = (arms * residuals).sum(axis=1)
         return math.sqrt(factor * float((by_region**2).sum())) / float((arms**2).sum())
 
@@ -188,16 +194,16 @@ def carry_over(rows: SwitchbackBuckets, before: Bool) -> RelativeLift:
         before: bool of regions x buckets, whether the bucket before was treated.
     """
     outcome, control = rows.outcome(), rows.control_rate()
-    own = rows.within(rows.treated.astype(float))
+    current = rows.within(rows.treated.astype(float))
     lagged = rows.within(before.astype(float))
-    lagged = lagged - own * float((own * lagged).sum() / max((own**2).sum(), 1e-9))
+    lagged = lagged - current * float((current * lagged).sum() / max((current**2).sum(), 1e-9))
     spread = float((lagged**2).sum())
     if spread < 1e-9:
         raise DataError(
             "the arm of the bucket before cannot be told from the bucket's own; carry-over cannot "
             "be tested"
         )
-    outcome = outcome - own * float((own * outcome).sum() / max((own**2).sum(), 1e-9))
+    outcome = outcome - current * float((current * outcome).sum() / max((current**2).sum(), 1e-9))
     effect = float((lagged * outcome).sum()) / spread
     se = rows.clustered_se(lagged, outcome - effect * lagged, 2)
     ratio = max(effect / control, -0.999)

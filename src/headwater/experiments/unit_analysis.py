@@ -7,7 +7,7 @@ import polars as pl
 from headwater.experiments.arm_moments import ArmMoments, arm_moments, post_stratified
 from headwater.experiments.health import HealthCheck
 from headwater.experiments.look_rows import BASE, BEFORE, COLD, VALUE, LookRows
-from headwater.experiments.metric_rows import OWN
+from headwater.experiments.metric_rows import OWN_UNIT
 from headwater.experiments.quantile_lift import quantile_lift
 from headwater.experiments.relative_lift import RelativeLift
 from headwater.journal.exposure_rows import ARM
@@ -19,7 +19,7 @@ LEAST_IN_STRATUM = 30
 
 def exposures(frame: pl.DataFrame, _plan: FrozenPlan) -> pl.DataFrame:
     """Every exposure counts, and the analysis' units are the experiment's."""
-    return frame.with_columns(pl.col("unit").alias(OWN))
+    return frame.with_columns(pl.col("unit").alias(OWN_UNIT))
 
 
 def lift(rows: LookRows, control: str, treated: str, _plan: FrozenPlan) -> RelativeLift:
@@ -30,7 +30,7 @@ def lift(rows: LookRows, control: str, treated: str, _plan: FrozenPlan) -> Relat
     """
     if rows.quantile is not None:
         control_values, treated_values = (
-            rows.of(arm)[VALUE].to_numpy() for arm in (control, treated)
+            rows.of_arms(arm)[VALUE].to_numpy() for arm in (control, treated)
         )
         return quantile_lift(control_values, treated_values, rows.quantile)
     return post_stratified(
@@ -67,14 +67,14 @@ def _strata(rows: LookRows, control: str, treated: str) -> list[LookRows]:
     """
     if rows.ratio:
         return [rows]
-    sizes = rows.of(control, treated).group_by(ARM, COLD).len()
+    sizes = rows.of_arms(control, treated).group_by(ARM, COLD).len()
     if sizes.height < 4 or min(sizes["len"].to_list()) < LEAST_IN_STRATUM:
         return [rows]
     return [rows.where(pl.col(COLD)), rows.where(~pl.col(COLD))]
 
 
 def _moments(rows: LookRows, arm: str) -> ArmMoments:
-    frame = rows.of(arm)
+    frame = rows.of_arms(arm)
     return arm_moments(
         frame[VALUE].to_numpy(),
         frame[BASE].to_numpy() if rows.ratio else None,

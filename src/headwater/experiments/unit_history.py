@@ -96,7 +96,7 @@ class UnitHistory:
         """
         first = self.first_requests
         value, before = self._sums(metric.value, first)
-        kept = (
+        has_value = (
             np.arange(first.height) if metric.never == "zero" else np.flatnonzero(~np.isnan(value))
         )
         base, before_base = (
@@ -105,12 +105,12 @@ class UnitHistory:
             else self._sums(metric.base, first)
         )
         value, base, before, before_base = (
-            np.nan_to_num(column)[kept] for column in (value, base, before, before_base)
+            np.nan_to_num(column)[has_value] for column in (value, base, before, before_base)
         )
         if not before.any() or not before_base.any():
-            return MetricHistory(value, base, None, kept)
+            return MetricHistory(value, base, None, has_value)
         return MetricHistory(
-            value, base, before - before.sum() / before_base.sum() * before_base, kept
+            value, base, before - before.sum() / before_base.sum() * before_base, has_value
         )
 
     def enrolled_by_day(self, stage: int, enrolled: Sequence[float]) -> list[float]:
@@ -131,23 +131,23 @@ class UnitHistory:
             totals.append(float(so_far.sum()))
         return totals
 
-    def _sums(self, of: Outcome | str, first: pl.DataFrame) -> tuple[F64, F64]:
+    def _sums(self, measured: Outcome | str, first: pl.DataFrame) -> tuple[F64, F64]:
         """Of each unit: the sum from its first request on, and of the period before the first
         one's; NaN where a unit has no outcome.
         """
-        if isinstance(of, Outcome):
-            label = Labels("metric", table=first.head(0), timestamp_field=_AT, label=of)
+        if isinstance(measured, Outcome):
+            label = Labels("metric", table=first.head(0), timestamp_field=_AT, label=measured)
             times = first[_AT].to_numpy()
             return self._observed(label, first, times), self._observed(
-                label, first, times - of.horizon
+                label, first, times - measured.horizon
             )
-        each = pl.col(_LABEL).sum() if of == LABEL else pl.len().cast(pl.Float64)
+        aggregate = pl.col(_LABEL).sum() if measured == LABEL else pl.len().cast(pl.Float64)
         before = self.requests.filter(
             pl.col(_AT).is_between(2 * self.start - self.end, self.start, closed="left")
         )
         sums = []
         for requests in (self.period, before):
-            by_unit = requests.group_by(_UNIT).agg(each.alias("sum"))
+            by_unit = requests.group_by(_UNIT).agg(aggregate.alias("sum"))
             sums.append(
                 first.select(_UNIT)
                 .join(by_unit, on=_UNIT, how="left", maintain_order="left")["sum"]
@@ -201,9 +201,9 @@ def unit_history(
                 f"{source} has no column {column!r}, the experiment's {role}; "
                 f"{nearest(column, frame.columns)}"
             )
-    own = dict.fromkeys([*(column for column, _ in experiment.columns), *_keys(experiment)])
+    columns = dict.fromkeys([*(column for column, _ in experiment.columns), *_keys(experiment)])
     numbers = label if label.dtype.is_numeric() or label.dtype == pl.Boolean else None
-    chosen = frame.select(name for name in own if name in frame.columns).with_columns(
+    chosen = frame.select(name for name in columns if name in frame.columns).with_columns(
         pl.Series(_AT, t, pl.Int64),
         pl.Series(_LABEL, [None] * len(t), pl.Float64)
         if numbers is None
@@ -223,10 +223,10 @@ def unit_history(
     first, last = int(chosen[_AT][0]), int(chosen[_AT][-1]) + 1
     horizon = max(
         (
-            of.horizon
+            outcome.horizon
             for metric in _metrics(experiment)
-            for of in (metric.value, metric.base)
-            if isinstance(of, Outcome)
+            for outcome in (metric.value, metric.base)
+            if isinstance(outcome, Outcome)
         ),
         default=0,
     )
@@ -244,9 +244,9 @@ def _keys(experiment: Experiment) -> list[str]:
     return [
         key
         for metric in _metrics(experiment)
-        for of in (metric.value, metric.base)
-        if isinstance(of, Outcome)
-        for key in of.keys
+        for outcome in (metric.value, metric.base)
+        if isinstance(outcome, Outcome)
+        for key in outcome.keys
     ]
 
 

@@ -81,8 +81,8 @@ def by_unit(world: World, runs: int, seed: int) -> list[RelativeLift]:
     totals = world.simulate(
         np.full((runs * world.markets, world.steps), 0.5), np.random.default_rng([seed, 2])
     )
-    kept = slice(world.burn_in, None)
-    sums = [part[:, kept].sum(axis=1).reshape(runs, -1) for part in _parts(totals)]
+    counted = slice(world.burn_in, None)
+    sums = [part[:, counted].sum(axis=1).reshape(runs, -1) for part in _parts(totals)]
     return [
         within_cluster_lift((sums[0][run], sums[1][run]), (sums[2][run], sums[3][run]))
         for run in range(runs)
@@ -99,9 +99,9 @@ def by_cluster(
     totals = world.simulate(
         np.repeat(treated.reshape(-1, 1), world.steps, axis=1).astype(float), random
     )
-    kept = steps or slice(world.burn_in, None)
+    counted = steps or slice(world.burn_in, None)
     value, base = (
-        part[:, kept].sum(axis=1).reshape(runs, -1) for part in (totals.value, totals.base)
+        part[:, counted].sum(axis=1).reshape(runs, -1) for part in (totals.value, totals.base)
     )
     return [cluster_lift(value[run], base[run], treated[run]) for run in range(runs)]
 
@@ -162,15 +162,15 @@ def _schedule(
         of_step = np.minimum(steps // length, world.steps // length - 1)
         whole = steps < world.steps // length * length
         treated = (random.random((world.markets, world.steps // length)) < 0.5)[:, of_step]
-        kept = late & whole & (steps % length >= washout)
-        return _Schedule(treated, np.tile(kept, (world.markets, 1)), of_step)
-    treated, kept = np.zeros((2, world.markets, world.steps), bool)
+        counted = late & whole & (steps % length >= washout)
+        return _Schedule(treated, np.tile(counted, (world.markets, 1)), of_step)
+    treated, counted = np.zeros((2, world.markets, world.steps), bool)
     for market in range(world.markets):
         starts = bucket_starts(world.steps, length, random)
         of_step = np.searchsorted(starts, steps, side="right") - 1
         treated[market] = (random.random(len(starts)) < 0.5)[of_step]
-        kept[market] = late & (steps - starts[of_step] >= washout)
-    return _Schedule(treated, kept, None)
+        counted[market] = late & (steps - starts[of_step] >= washout)
+    return _Schedule(treated, counted, None)
 
 
 def bucket_starts(steps: int, length: int, random: np.random.Generator) -> I64:

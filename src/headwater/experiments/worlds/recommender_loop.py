@@ -64,9 +64,9 @@ class RecommenderLoop:
             ties = 1e-6 * random.random((2, markets, _ITEMS))
             lists = [_top(snapshot + ties[0]), _top(fresh + ties[1])]
             hour_clicks, hour_shown = [], []
-            for arm, part in ((0, 1 - share[:, hour]), (1, share[:, hour])):
-                expected = (_USERS * part * _SLOTS * _EXPLORED / _ITEMS)[:, None] + (
-                    _USERS * part * (1 - _EXPLORED)
+            for arm, share_of_arm in ((0, 1 - share[:, hour]), (1, share[:, hour])):
+                expected = (_USERS * share_of_arm * _SLOTS * _EXPLORED / _ITEMS)[:, None] + (
+                    _USERS * share_of_arm * (1 - _EXPLORED)
                 )[:, None] * lists[arm]
                 shown = random.poisson(expected)
                 hour_shown.append(shown)
@@ -96,11 +96,11 @@ class RecommenderLoop:
         # before an experiment both rankers learn from the one log there is
         shared = replace(self, split_logs=False)
         _, on_lists = shared._hours(np.zeros((self.markets, self.steps)), random)  # noqa: SLF001
-        fresh, own = on_lists
-        logs = np.log(fresh / own)
-        ratio = math.log(float(fresh.sum() / own.sum()))
+        fresh, shown = on_lists
+        logs = np.log(fresh / shown)
+        ratio = math.log(float(fresh.sum() / shown.sum()))
         return RelativeLift(
-            float(own.mean()),
+            float(shown.mean()),
             float(fresh.mean()),
             ratio,
             float(logs.std(ddof=1) / math.sqrt(len(logs))),

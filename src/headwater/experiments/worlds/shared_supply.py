@@ -82,8 +82,8 @@ class SharedSupply:
         coin.
         """
         untreated = self.simulate(np.zeros((self.markets, self.steps)), random)
-        asked = untreated.base.sum() * self.requests_per_arrival(self.batch_hits)
-        filled = untreated.value.sum() / asked
+        requested = untreated.base.sum() * self.requests_per_arrival(self.batch_hits)
+        filled = untreated.value.sum() / requested
         persuadable = random.random(_LOGGED_USERS) < _PERSUADABLE
         discount = random.random(_LOGGED_USERS) < 0.5
         asks = np.where(persuadable, np.where(discount, _WITH_DISCOUNT, _WITHOUT), _OTHERS)

@@ -75,14 +75,14 @@ def world_of(name: str) -> World:
     loaded = module_from_spec(specification)
     sys.modules.setdefault(file.stem, loaded)
     specification.loader.exec_module(loaded)
-    own = getattr(loaded, attribute, None)
-    own = own() if isinstance(own, type) else own
-    if not isinstance(own, World):
+    loaded_world = getattr(loaded, attribute, None)
+    loaded_world = loaded_world() if isinstance(loaded_world, type) else loaded_world
+    if not isinstance(loaded_world, World):
         raise UsageError(
-            f"{name} is {own!r}; a world has name, markets, steps, burn_in, steps_a_day, "
+            f"{name} is {loaded_world!r}; a world has name, markets, steps, burn_in, steps_a_day, "
             "simulate() and backtest()"
         )
-    return own
+    return loaded_world
 
 
 def simulate_world(world: World, runs: int = 100, seed: int = 0) -> WorldResult:
